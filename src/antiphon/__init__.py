@@ -1,0 +1,85 @@
+"""Antiphon: a toolkit for encoder-decoder Transformers, from pairs of texts to a model that answers.
+
+    import antiphon
+    run = antiphon.train("recipes/demo.yaml")
+    model = antiphon.load("runs/demo")
+    model.generate("in 3 hours")[0].text
+
+The names below are the public ones. Each is imported when it is first used (PEP 562), so that `import antiphon` costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOME = {  # public name -> the module that defines it
+    "load": "antiphon.generation.model",
+    "Model": "antiphon.generation.model",
+    "Generation": "antiphon.generation.model",
+    "train": "antiphon.workflows",
+    "TrainConfig": "antiphon.config",
+    "evaluate": "antiphon.evaluation.evaluate",
+    "register": "antiphon.registry",
+    "AntiphonError": "antiphon.errors",
+    "UsageError": "antiphon.errors",
+    "ConfigError": "antiphon.errors",
+    "DataError": "antiphon.errors",
+    "ModelError": "antiphon.errors",
+    "WorkError": "antiphon.errors",
+    "NonFiniteError": "antiphon.errors",
+    "DiskError": "antiphon.errors",
+    "AttentionError": "antiphon.errors",
+}
+
+if TYPE_CHECKING:
+    from antiphon.config import TrainConfig
+    from antiphon.errors import (
+        AntiphonError,
+        AttentionError,
+        ConfigError,
+        DataError,
+        DiskError,
+        ModelError,
+        NonFiniteError,
+        UsageError,
+        WorkError,
+    )
+    from antiphon.evaluation.evaluate import evaluate
+    from antiphon.generation.model import Generation, Model, load
+    from antiphon.registry import register
+    from antiphon.workflows import train
+
+__all__ = [
+    "__version__",
+    "load",
+    "Model",
+    "Generation",
+    "train",
+    "TrainConfig",
+    "evaluate",
+    "register",
+    "AntiphonError",
+    "UsageError",
+    "ConfigError",
+    "DataError",
+    "ModelError",
+    "WorkError",
+    "NonFiniteError",
+    "DiskError",
+    "AttentionError",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'antiphon' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOME[name]), name)
+    globals()[name] = value  # the next look-up does not come here
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

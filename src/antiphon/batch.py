@@ -1,0 +1,115 @@
+"""What crosses the stages: examples of ids, the tokens that travel beside a sequence, and batches made of them.
+
+Shapes: B rows, S source positions, T target positions. One example::
+
+    batch = collate([Example([5, 6, 2], [7, 2], 0)], pad_id=0, start_id=1)
+    batch.target_ids.tolist(), batch.labels.tolist()    # [[1, 7]], [[7, 2]]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One pair as ids. `source` and `target` include the end token where the task has one; `index` is its place in the corpus."""
+
+    source: list[int]
+    target: list[int]
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """What travels beside a sequence of length L: where each token stands, and which tokens are there at all.
+
+    `pos` is (B or 1, L), int64, counted over the real tokens of a segment, -1 at padding; one row where all rows agree.
+    `segment` is (B or 1, L), 0 at padding, where rows are packed. `prefix` is (B or 1, L), bool: a bidirectional prefix.
+    `memo` holds what the layers of one forward share (masks, biases, cache slots); a stack starts each forward with `fresh()`.
+    """
+
+    pos: Tensor
+    segment: Tensor | None = None
+    prefix: Tensor | None = None
+    memo: dict[object, object] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def valid(self) -> Tensor:
+        """(B or 1, L), bool: the real tokens."""
+        return self.pos >= 0
+
+    def fresh(self) -> Tokens:
+        """The same tokens with nothing shared yet."""
+        return replace(self, memo={})
+
+    def select(self, rows: Tensor) -> Tokens:
+        """The tokens of `rows` (n,), in that order; tensors with a single shared row stay as they are."""
+
+        def pick(value: Tensor | None) -> Tensor | None:
+            return value if value is None or value.shape[0] == 1 else value.index_select(0, rows)
+
+        pos = pick(self.pos)
+        assert pos is not None
+        return Tokens(pos, pick(self.segment), pick(self.prefix))
+
+    @staticmethod
+    def of_lengths(lengths: Tensor, width: int) -> Tokens:
+        """Rows of `lengths` (B,) real tokens, padded on the right to `width`."""
+        steps = torch.arange(width, device=lengths.device)
+        return Tokens(torch.where(steps < lengths[:, None], steps, -1))
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Rows that run together; padding stands on the right.
+
+    `source` (B, S) ids; `target_ids` (B, T) the decoder's input, which begins with the start token; `labels` (B, T) the token to be
+    predicted at each place; `label_mask` (B, T) true where there is one; `index` (B,) the examples' places in the corpus.
+    """
+
+    source: Tensor
+    source_tokens: Tokens
+    target_ids: Tensor
+    target_tokens: Tokens
+    labels: Tensor
+    label_mask: Tensor
+    index: Tensor
+
+
+def pad(rows: Sequence[Sequence[int]], *, pad_id: int) -> tuple[Tensor, Tokens]:
+    """Rows of ids as one (B, L) tensor, padded on the right, with their tokens."""
+    lengths = torch.tensor([len(row) for row in rows], dtype=torch.long)
+    width = int(lengths.max()) if rows else 0
+    ids = torch.tensor([[*row, *[pad_id] * (width - len(row))] for row in rows], dtype=torch.long).reshape(len(rows), width)
+    return ids, Tokens.of_lengths(lengths, width)
+
+
+def collate(examples: Sequence[Example], *, pad_id: int, start_id: int) -> Batch:
+    """A batch of examples; the decoder's input is the target moved right by one, after `start_id`."""
+    source, source_tokens = pad([example.source for example in examples], pad_id=pad_id)
+    labels, target_tokens = pad([example.target for example in examples], pad_id=pad_id)
+    target_ids, _ = pad([[start_id, *example.target[:-1]][: len(example.target)] for example in examples], pad_id=pad_id)
+    index = torch.tensor([example.index for example in examples], dtype=torch.long)
+    return Batch(source, source_tokens, target_ids, target_tokens, labels, target_tokens.valid, index)
+
+
+def move(batch: Batch, device: torch.device) -> Batch:
+    """The batch on `device`."""
+
+    def tokens(value: Tokens) -> Tokens:
+        return Tokens(value.pos.to(device, non_blocking=True))
+
+    return Batch(
+        batch.source.to(device, non_blocking=True),
+        tokens(batch.source_tokens),
+        batch.target_ids.to(device, non_blocking=True),
+        tokens(batch.target_tokens),
+        batch.labels.to(device, non_blocking=True),
+        batch.label_mask.to(device, non_blocking=True),
+        batch.index,
+    )

@@ -1,0 +1,60 @@
+"""The exceptions that Antiphon raises on purpose, in one small tree.
+
+::
+
+    AntiphonError                     exit code 1
+    ├── UsageError      ValueError    exit code 2: the command or its input is wrong
+    │   ├── ConfigError               a recipe, a setting or a name
+    │   ├── DataError                 a data file or record; the message says file:line
+    │   └── ModelError                a model folder or a run folder
+    ├── WorkError       RuntimeError  exit code 1: the input was fine, the work failed
+    │   ├── NonFiniteError            a loss or a gradient became NaN or infinite
+    │   └── DiskError                 the disk is full or cannot be written
+    └── AttentionError                exit code 1: an attention breaks a law
+
+A message is one line: what must be, what is, where (file:line), and the remedy, for example
+"`batch_tokens` must be at least the longest example (212), but is 128. Raise it, or set
+`data.max_length`." The command line prints it without a traceback and exits with `exit_code`.
+"""
+
+from __future__ import annotations
+
+
+class AntiphonError(Exception):
+    """The root: catch it to catch everything that Antiphon raises on purpose."""
+
+    exit_code: int = 1
+
+
+class UsageError(AntiphonError, ValueError):
+    """The command or the input is wrong; nothing was written."""
+
+    exit_code = 2
+
+
+class ConfigError(UsageError):
+    """A recipe, a setting or a registered name is wrong."""
+
+
+class DataError(UsageError):
+    """A data file or a record is wrong; the message names the file and the line."""
+
+
+class ModelError(UsageError):
+    """A model folder or a run folder is wrong."""
+
+
+class WorkError(AntiphonError, RuntimeError):
+    """The input was fine, but the work failed."""
+
+
+class NonFiniteError(WorkError):
+    """A loss or a gradient is NaN or infinite."""
+
+
+class DiskError(WorkError):
+    """A file could not be written, for example because the disk is full."""
+
+
+class AttentionError(AntiphonError):
+    """An attention breaks a law; the message names it, the largest difference and where."""

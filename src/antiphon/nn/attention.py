@@ -1,0 +1,70 @@
+"""Dot-product attention as a mixer: projections, positions, cache and one call of `attend`, for every role and length."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from antiphon.batch import Tokens
+from antiphon.nn.attend import Dropping, attend, plan
+from antiphon.nn.cache import KeyValueCache, State
+from antiphon.nn.layers import project
+from antiphon.nn.mixers import Memory, MemoryState, Mixer, join_heads, split_heads
+from antiphon.nn.noise import Dropout, Noise
+from antiphon.nn.positions import Rotary
+from antiphon.nn.rules import ScoreRule
+
+
+class Attention(Mixer):
+    """Multi-head attention (Vaswani et al. 2017, section 3.2.2) under a score rule, with grouped keys and rotary positions as options.
+
+    `scale` multiplies q·k; None is head_dim ** -0.5, the paper's. `backend` is `auto`, `eager` or `sdpa`.
+    """
+
+    def __init__(
+        self, rule: ScoreRule, *, num_kv_heads: int | None = None, rotary: bool = False, scale: float | None = None, backend: str = "auto"
+    ) -> None:
+        super().__init__()
+        self.rule, self.num_kv_heads, self.scale, self.backend = rule, num_kv_heads, scale, backend
+        self.wants_rotary = rotary
+
+    def setup(self, *, d_model: int, num_heads: int, head_dim: int, role: str, bias: bool, dropout: float, noise: Noise) -> None:
+        groups = self.num_kv_heads or num_heads
+        self.num_heads, self.groups, self.head_dim, self.role = num_heads, groups, head_dim, role
+        self.q = nn.Linear(d_model, num_heads * head_dim, bias=bias)
+        self.k = nn.Linear(d_model, groups * head_dim, bias=bias)
+        self.v = nn.Linear(d_model, groups * head_dim, bias=bias)
+        self.o = nn.Linear(num_heads * head_dim, d_model, bias=bias)
+        self.drop = Dropout(dropout, noise)
+        # Turning both sides of a cross product would compare target positions with source positions.
+        self.rotary = Rotary(head_dim) if self.wants_rotary and role != "cross" else None
+        self.scale = head_dim**-0.5 if self.scale is None else self.scale
+
+    def begin(self, rows: int, capacity: int, memory: Memory | None = None) -> State:
+        if memory is not None:
+            k, v = (split_heads(x, self.head_dim) for x in project(memory.hidden, [self.k, self.v]))
+            return MemoryState(memory.tokens, k=self.rule.prepare_k(k, memory.tokens.pos[:, None, :, None]), v=v)
+        return KeyValueCache(rows, capacity, num_heads=self.groups, head_dim=self.head_dim, like=self.q.weight)
+
+    def forward(self, x: Tensor, tokens: Tokens, state: State | None) -> tuple[Tensor, State | None]:
+        pos = tokens.pos[:, None, :, None]
+        if isinstance(state, MemoryState):
+            q = self.rule.prepare_q(split_heads(self.q(x), self.head_dim), pos)
+            k, v, keys = state.source["k"], state.source["v"], state.tokens
+        else:
+            q, k, v = (split_heads(part, self.head_dim) for part in project(x, [self.q, self.k, self.v]))
+            q, k, keys = self.rule.prepare_q(q, pos), self.rule.prepare_k(k, pos), tokens
+            if self.rotary is not None:
+                tables = tokens.memo.get("rotary")
+                if tables is None:
+                    tables = tokens.memo["rotary"] = self.rotary.tables(tokens.pos)
+                q, k = self.rotary(q, tables), self.rotary(k, tables)  # type: ignore[arg-type]
+            if isinstance(state, KeyValueCache):
+                k, v, keys = state.update(k, v, tokens)
+        scores = plan(self.rule, tokens, keys, causal=self.role == "decoder", num_heads=self.num_heads)
+        assert self.scale is not None
+        out = attend(q, k, v, scores, scale=self.scale, dropout=self.dropping(), backend=self.backend)
+        return self.o(join_heads(out)), state
+
+    def dropping(self) -> Dropping | None:
+        """The attention dropout, where it does anything."""
+        return self.drop if self.training and self.drop.p > 0 else None

@@ -1,0 +1,145 @@
+"""Decoding state, outside the model: tensors of fixed capacity that belong to source rows or to hypothesis rows.
+
+The hypotheses of a source are contiguous, and their number W is given. `reorder`, `drop` and `write` are generic: beam search, streaming
+and continuous batching need no more, and a mixer of one's own gets them by naming its leaves. A key-value cache returns the keys'
+tokens with the keys, so nobody asks "am I decoding?".
+
+Shapes: N sources, R = N·W hypotheses, C capacity.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from antiphon.batch import Tokens
+
+
+class State:
+    """Leaves by name, each with rows first: `source` leaves have N rows, `hypothesis` leaves R rows (or 1, where all rows agree)."""
+
+    def __init__(self, *, source: dict[str, Tensor] | None = None, hypothesis: dict[str, Tensor] | None = None) -> None:
+        self.source = source or {}
+        self.hypothesis = hypothesis or {}
+
+    def used(self, name: str, leaf: Tensor) -> Tensor:
+        """The part of a leaf that holds anything; what is outside it is zeros."""
+        return leaf
+
+    def reorder(self, index: Tensor) -> None:
+        """Hypothesis row i becomes what row `index[i]` was, in place."""
+        for name, leaf in self.hypothesis.items():
+            if leaf.shape[0] > 1 or index.numel() == 1:
+                part = self.used(name, leaf)
+                part.copy_(part.index_select(0, index))
+
+    def drop(self, keep: Tensor, width: int) -> None:
+        """Keep the sources `keep` (n,) with their `width` hypotheses, in that order."""
+        rows = (keep[:, None] * width + torch.arange(width, device=keep.device)).flatten()
+        self.source = {name: leaf.index_select(0, keep) if leaf.shape[0] > 1 else leaf for name, leaf in self.source.items()}
+        self.hypothesis = {name: leaf.index_select(0, rows) if leaf.shape[0] > 1 else leaf for name, leaf in self.hypothesis.items()}
+
+    def write(self, slots: Tensor, other: State, width: int) -> None:
+        """Sources `slots` (n,), with their hypotheses, become those of `other`, in place; both have equal capacity and own rows."""
+        rows = (slots[:, None] * width + torch.arange(width, device=slots.device)).flatten()
+        for name, leaf in self.source.items():
+            leaf[slots] = other.source[name]
+        for name, leaf in self.hypothesis.items():
+            leaf[rows] = other.hypothesis[name]
+
+
+class Ledger(State):
+    """Which position stands in which slot of a cache: `k_pos` (R or 1, C), -1 where free; `count` (R or 1,) slots in use.
+
+    The layers of a stack share one. With `aligned` all rows hold the same positions, and one row stands for them.
+    """
+
+    def __init__(self, rows: int, capacity: int, *, aligned: bool, device: torch.device) -> None:
+        rows = 1 if aligned else rows
+        pos = torch.full((rows, capacity + 1), -1, dtype=torch.long, device=device)
+        super().__init__(hypothesis={"k_pos": pos, "count": torch.zeros(rows, dtype=torch.long, device=device)})
+        self.aligned, self.capacity = aligned, capacity
+
+    def place(self, tokens: Tokens) -> tuple[Tensor, Tokens, int]:
+        """Slots (R or 1, L) for new tokens, the keys' tokens after them, and how many slots a reader must look at; once a forward."""
+        found = tokens.memo.get(id(self))
+        if found is None:
+            found = self._place(tokens)
+            tokens.memo[id(self)] = found
+        return found  # type: ignore[return-value]
+
+    def _place(self, tokens: Tokens) -> tuple[Tensor, Tokens, int]:
+        pos, count = self.hypothesis["k_pos"], self.hypothesis["count"]
+        assert not self.aligned or tokens.pos.shape[0] == 1, "an aligned cache takes tokens with one shared row of positions"
+        new = tokens.pos.expand(pos.shape[0], -1)
+        valid = new >= 0
+        # Padding goes to the last slot, which no reader sees.
+        slots = torch.where(valid, count[:, None] + valid.cumsum(1) - 1, self.capacity)
+        pos.scatter_(1, slots, torch.where(valid, new, -1))
+        count += valid.sum(1)
+        # Looking at a counter is free on a CPU and stalls a GPU's queue; there all slots are read, and the mask hides the rest.
+        reach = int(count.max()) if pos.device.type == "cpu" else self.capacity
+        assert reach <= self.capacity, f"a cache of {self.capacity} slots was given {reach} tokens"
+        return slots, Tokens(pos[:, :reach].clone()), reach
+
+
+class KeyValueCache(State):
+    """Keys and values (R, G, C, D) of one layer, filled slot by slot; `update` returns what is visible so far with its tokens."""
+
+    def __init__(self, rows: int, capacity: int, *, num_heads: int, head_dim: int, like: Tensor, aligned: bool = True) -> None:
+        shape = (rows, num_heads, capacity + 1, head_dim)
+        super().__init__(hypothesis={name: torch.zeros(shape, dtype=like.dtype, device=like.device) for name in ("k", "v")})
+        self.ledger = Ledger(rows, capacity, aligned=aligned, device=like.device)
+        self._reach = 0 if like.device.type == "cpu" else capacity
+
+    def used(self, name: str, leaf: Tensor) -> Tensor:
+        return leaf[:, :, : self._reach]
+
+    def update(self, k: Tensor, v: Tensor, tokens: Tokens) -> tuple[Tensor, Tensor, Tokens]:
+        """Put k and v (R, G, L, D) of `tokens` in their slots; the keys, the values and their tokens so far, new ones included."""
+        slots, keys, self._reach = self.ledger.place(tokens)
+        for name, new in (("k", k), ("v", v)):
+            leaf = self.hypothesis[name]
+            if self.ledger.aligned:
+                leaf.index_copy_(2, slots[0], new)
+            else:
+                leaf.scatter_(2, slots[:, None, :, None].expand_as(new), new)
+        return self.used("k", self.hypothesis["k"]), self.used("v", self.hypothesis["v"]), keys
+
+
+class DecoderState:
+    """The states of a decoder's layers: for each layer one of its self-attention and one of its cross-attention."""
+
+    def __init__(self, layers: list[tuple[State, State]], *, width: int) -> None:
+        self.layers, self.width = layers, width
+        shared: dict[tuple[int, bool], Ledger] = {}
+        for state in self._flat():
+            if isinstance(state, KeyValueCache):
+                ledger = state.ledger
+                state.ledger = shared.setdefault((ledger.capacity, ledger.aligned), ledger)
+        self._ledgers = list(shared.values())
+
+    def _flat(self) -> Iterator[State]:
+        for pair in self.layers:
+            yield from pair
+
+    def _all(self) -> Iterator[State]:
+        yield from self._flat()
+        yield from self._ledgers
+
+    def reorder(self, index: Tensor) -> None:
+        """Hypothesis row i becomes what row `index[i]` (R,) was, in place."""
+        for state in self._all():
+            state.reorder(index)
+
+    def drop(self, keep: Tensor) -> None:
+        """Keep the sources `keep` (n,), with their hypotheses, in that order."""
+        for state in self._all():
+            state.drop(keep, self.width)
+
+    def write(self, slots: Tensor, other: DecoderState) -> None:
+        """Sources `slots` (n,) become those of `other`, in place."""
+        for mine, theirs in zip(self._all(), other._all(), strict=True):
+            mine.write(slots, theirs, self.width)

@@ -1,0 +1,79 @@
+"""The pieces around attention: norms, projections, feed-forward networks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from antiphon.nn.noise import Dropout, Noise
+
+ACTIVATIONS = {
+    "relu": functional.relu,
+    "gelu": functional.gelu,
+    "silu": functional.silu,
+    "geglu": functional.gelu,
+    "swiglu": functional.silu,
+}
+GATED = ("geglu", "swiglu")
+
+
+def project(x: Tensor, linears: Sequence[nn.Module]) -> list[Tensor]:
+    """Each linear layer applied to x: the one place that may fuse them."""
+    return [linear(x) for linear in linears]
+
+
+def norm(kind: str, dim: int) -> nn.Module:
+    """`layer` (Ba et al. 2016) or `rms` (Zhang and Sennrich 2019)."""
+    return nn.LayerNorm(dim, eps=1e-5) if kind == "layer" else nn.RMSNorm(dim, eps=1e-6)
+
+
+class FeedForward(nn.Module):
+    """Position-wise feed-forward network (Vaswani et al. 2017, eq. 2); gated as in Shazeer 2020, GLU Variants, eq. 6."""
+
+    def __init__(self, d_model: int, ffn_dim: int, *, activation: str, bias: bool, dropout: float, noise: Noise) -> None:
+        super().__init__()
+        self.activation = ACTIVATIONS[activation]
+        self.up = nn.Linear(d_model, ffn_dim, bias=bias)
+        self.gate = nn.Linear(d_model, ffn_dim, bias=bias) if activation in GATED else None
+        self.down = nn.Linear(ffn_dim, d_model, bias=bias)
+        self.drop = Dropout(dropout, noise)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.gate is None:
+            hidden = self.activation(self.up(x))
+        else:
+            up, gate = project(x, [self.up, self.gate])
+            hidden = self.activation(gate) * up
+        return self.down(self.drop(hidden))
+
+
+class ScaledEmbedding(nn.Module):
+    """Token vectors, times sqrt(d_model) where the table is shared with the output (Vaswani et al. 2017, section 3.4)."""
+
+    def __init__(self, table: nn.Embedding, *, scale: float) -> None:
+        super().__init__()
+        self.table, self.scale = table, scale
+
+    def forward(self, ids: Tensor) -> Tensor:
+        return self.table(ids) * self.scale
+
+
+def zero_padding(x: Tensor, valid: Tensor) -> Tensor:
+    """x (B, L, D), zero where `valid` (B or 1, L) is false: what pads a batch must not reach any sum."""
+    return x.masked_fill(~valid[..., None], 0.0)
+
+
+def initialize(module: nn.Module) -> None:
+    """Linear weights uniform by Glorot and Bengio 2010, biases zero."""
+    if isinstance(module, nn.Linear):
+        nn.init.xavier_uniform_(module.weight)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+def norm_of(parameters: Sequence[Tensor]) -> Tensor:
+    """The Euclidean norm over all the tensors."""
+    return torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(p) for p in parameters]))

@@ -1,0 +1,84 @@
+"""Dropout whose bits are a function of (seed, step, micro-batch, site), so that recomputation and every process draw the same.
+
+A site is one place in the model where bits are drawn; `number_sites` gives each its number. On a CPU, PyTorch's own dropout costs as
+much as the matrix product beside it; here a byte is drawn for each element, so a probability is rounded to the nearest 256th
+(0.1 becomes 26/256 = 0.1016), and the kept values are scaled by the exact inverse of the rounded one, which keeps the mean.
+
+Reference: Srivastava et al. 2014, Dropout: A Simple Way to Prevent Neural Networks from Overfitting.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+_MIX = 0xBF58476D1CE4E5B9
+_GOLDEN = 0x9E3779B97F4A7C15
+
+
+class Noise:
+    """The key of all random bits of a model: the loop sets `seed`, `step` and `micro_batch` before each forward."""
+
+    def __init__(self) -> None:
+        self.seed = self.step = self.micro_batch = 0
+
+    def set(self, *, seed: int, step: int, micro_batch: int) -> None:
+        """Choose the bits of the next forward."""
+        self.seed, self.step, self.micro_batch = seed, step, micro_batch
+
+    def generator(self, site: int, device: torch.device) -> torch.Generator:
+        """A generator that no other (seed, step, micro-batch, site) shares, up to chance."""
+        mixed = 0
+        for part in (self.seed, self.step, self.micro_batch, site):
+            mixed = ((mixed ^ part) + _GOLDEN) * _MIX & (2**64 - 1)
+            mixed ^= mixed >> 29
+        # The CPU's Mersenne Twister reads only 32 bits of a seed.
+        return torch.Generator(device).manual_seed((mixed ^ mixed >> 32) & (2**32 - 1))
+
+
+class Dropout(nn.Module):
+    """Sets elements to zero with probability `p` in training, and scales the others by 1 / (1 - p)."""
+
+    def __init__(self, p: float, noise: Noise) -> None:
+        super().__init__()
+        self.p, self.noise, self.site = p, noise, -1
+
+    def forward(self, x: Tensor) -> Tensor:
+        threshold = round(self.p * 256)
+        if not self.training or threshold == 0:
+            return x
+        return x * self.keep(x, threshold)
+
+    def keep(self, x: Tensor, threshold: int) -> Tensor:
+        """A factor for each element of `x`: 0, or the scale of what is kept."""
+        assert self.site >= 0, "number_sites() has not seen this dropout"
+        generator = self.noise.generator(self.site, x.device)
+        words = torch.empty((x.numel() + 7) // 8, dtype=torch.int64, device=x.device)
+        octets = words.random_(-(2**63), None, generator=generator).view(torch.uint8)[: x.numel()].view(x.shape)
+        keep = torch.empty_like(x, memory_format=torch.contiguous_format)
+        torch.ge(octets, threshold, out=keep)
+        return keep.mul_(256 / (256 - threshold))
+
+    def extra_repr(self) -> str:
+        return f"p={self.p}, site={self.site}"
+
+
+class LayerDrop(nn.Module):
+    """Says whether a layer is left out of this forward (Fan et al. 2020, LayerDrop)."""
+
+    def __init__(self, p: float, noise: Noise) -> None:
+        super().__init__()
+        self.p, self.noise, self.site = p, noise, -1
+
+    def dropped(self) -> bool:
+        """True with probability `p` in training; never in evaluation."""
+        if not self.training or self.p == 0:
+            return False
+        generator = self.noise.generator(self.site, torch.device("cpu"))
+        return bool(torch.rand((), generator=generator) < self.p)
+
+
+def number_sites(model: nn.Module) -> None:
+    """Give each dropout of `model` its number, by its place in the model."""
+    for site, module in enumerate(m for m in model.modules() if isinstance(m, (Dropout, LayerDrop))):
+        module.site = site

@@ -1,0 +1,75 @@
+"""Absolute positions, added to the embeddings, and rotary positions, applied to queries and keys.
+
+All are functions of `pos` (B or 1, L), so that padding on either side, packed segments and cached steps give the same values.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+def sinusoids(pos: Tensor, dim: int) -> Tensor:
+    """Sine and cosine of `pos` at geometric frequencies, (B or 1, L, dim), float32 (Vaswani et al. 2017, section 3.5).
+
+    Even features are sines and odd ones cosines, as in the paper.
+    """
+    angle = pos.clamp(min=0).float()[..., None] * inverse_frequencies(dim, 10000.0, pos.device)  # (B, L, dim / 2)
+    return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(-2)[..., :dim]
+
+
+def inverse_frequencies(dim: int, base: float, device: torch.device) -> Tensor:
+    """base ** (-2 i / dim) for i = 0 … ceil(dim / 2) - 1."""
+    return base ** (-torch.arange(0, dim, 2, device=device, dtype=torch.float32) / dim)
+
+
+class Sinusoidal(nn.Module):
+    """Adds fixed sinusoids to embeddings (B, L, D)."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.dim = dim
+
+    def forward(self, x: Tensor, pos: Tensor) -> Tensor:
+        return x + sinusoids(pos, self.dim).to(x.dtype)
+
+
+class Learned(nn.Module):
+    """Adds a learned vector for each position below `max_length` (Gehring et al. 2017, section 3.1)."""
+
+    def __init__(self, dim: int, *, max_length: int) -> None:
+        super().__init__()
+        self.table = nn.Embedding(max_length, dim)
+        nn.init.normal_(self.table.weight, std=dim**-0.5)
+
+    def forward(self, x: Tensor, pos: Tensor) -> Tensor:
+        return x + self.table(pos.clamp(min=0))
+
+
+class NoPositions(nn.Module):
+    """Adds nothing: positions come from a rule or from rotary attention, or not at all."""
+
+    def forward(self, x: Tensor, pos: Tensor) -> Tensor:
+        return x
+
+
+class Rotary(nn.Module):
+    """Turns pairs of features of queries and keys by an angle that grows with position (Su et al. 2021, RoFormer, eq. 34).
+
+    The pairs are (i, i + D/2), "half-split", the layout of most published checkpoints, rather than the paper's (2i, 2i + 1).
+    """
+
+    def __init__(self, head_dim: int, *, base: float = 10000.0) -> None:
+        super().__init__()
+        self.head_dim, self.base = head_dim, base
+
+    def tables(self, pos: Tensor) -> tuple[Tensor, Tensor]:
+        """Cosines and sines for `pos` (B or 1, L): each (B or 1, 1, L, D/2), float32."""
+        angle = pos.clamp(min=0).float()[:, None, :, None] * inverse_frequencies(self.head_dim, self.base, pos.device)
+        return angle.cos(), angle.sin()
+
+    def forward(self, x: Tensor, tables: tuple[Tensor, Tensor]) -> Tensor:
+        """x (B, H, L, D), turned."""
+        cos, sin = (table.to(x.dtype) for table in tables)
+        left, right = x.chunk(2, dim=-1)
+        return torch.cat([left * cos - right * sin, right * cos + left * sin], dim=-1)

@@ -1,0 +1,98 @@
+"""Names for parts: a registered name, `module:Name`, or an entry point of an installed package.
+
+>>> register("task", "shout")(str.upper)("a")
+'A'
+>>> lookup("task", "shout")("b")
+'B'
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import sys
+from collections.abc import Callable, Iterable
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, TypeVar
+
+from antiphon.errors import ConfigError
+
+T = TypeVar("T")
+
+_parts: dict[str, dict[str, Any]] = {}
+
+
+def register(kind: str, name: str) -> Callable[[T], T]:
+    """A decorator that makes `name` stand for the decorated object among the parts of `kind`.
+
+    Registering the same definition again (a notebook cell that is run twice) replaces it;
+    another object under a taken name is a ConfigError.
+    """
+
+    def keep(part: T) -> T:
+        taken = _parts.setdefault(kind, {}).get(name, part)
+        if _origin(taken) != _origin(part):
+            raise ConfigError(f"the {kind} `{name}` is already registered as {_origin(taken)}. Choose another name.")
+        _parts[kind][name] = part
+        return part
+
+    return keep
+
+
+def lookup(kind: str, name: str, *, folder: Path | None = None, allow_import: bool = True) -> Any:
+    """The part of `kind` that `name` stands for: registered, else `module:Name`, else an entry point.
+
+    A `module:Name` is looked up in `folder`, then in the current folder, then among the installed
+    packages. With `allow_import=False` it is never imported (names that come from a model folder).
+    Raises ConfigError that names the nearest known ones.
+    """
+    if name in _parts.get(kind, {}):
+        return _parts[kind][name]
+    if ":" in name:
+        if not allow_import:
+            raise ConfigError(f"the {kind} `{name}` is not imported unasked. Name its module with --import, or register it.")
+        return _import(kind, name, folder)
+    for point in entry_points(group=f"antiphon.{kind}", name=name):
+        return point.load()
+    known = names(kind)
+    raise ConfigError(
+        f"`{name}` is not a known {kind}{nearest(name, known)}. Known: {', '.join(known) or 'none'}; or write module:Name."
+    )
+
+
+def names(kind: str) -> list[str]:
+    """The names that `lookup(kind, ...)` finds without an import by path, sorted."""
+    return sorted({*_parts.get(kind, {}), *(point.name for point in entry_points(group=f"antiphon.{kind}"))})
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A hint to put behind an unknown name, with its comma: ", did you mean `x`?" or ""."""
+    close = difflib.get_close_matches(str(name), list(known), n=1, cutoff=0.6)
+    return f", did you mean `{close[0]}`?" if close else ""
+
+
+def _origin(part: Any) -> str:
+    """Where a part was defined; equal for two runs of one definition."""
+    return f"{getattr(part, '__module__', '?')}.{getattr(part, '__qualname__', repr(part))}"
+
+
+def _import(kind: str, name: str, folder: Path | None) -> Any:
+    module_name, _, attribute = name.partition(":")
+    places = [str(Path(place).resolve()) for place in (folder, Path.cwd()) if place is not None]
+    sys.path[:0] = places
+    importlib.invalidate_caches()
+    try:
+        part: Any = importlib.import_module(module_name)
+    except Exception as error:  # the user's module may raise anything while it is imported
+        raise ConfigError(
+            f"the {kind} `{name}` cannot be imported ({type(error).__name__}: {error}). Looked in {', '.join(places)} and Python's path."
+        ) from error
+    finally:
+        for place in places:
+            sys.path.remove(place)
+    for step in attribute.split("."):
+        if step not in vars(part):
+            raise ConfigError(f"the module `{module_name}` has no `{attribute}`{nearest(step, vars(part))}.")
+        part = vars(part)[step]
+    return part

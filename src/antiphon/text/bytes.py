@@ -1,0 +1,69 @@
+"""Ids that stand for bytes: an exact way back from ids to text, also one id at a time.
+
+Byte-level files write a byte as one printable character (Radford et al. 2019); files with byte fallback
+write it as "<0xC3>". Either way a token is a fixed string of bytes, and a text is their sum.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+
+import tokenizers
+
+_FALLBACK = re.compile(r"<0x([0-9A-F]{2})>")
+_PRINTABLE = [*range(33, 127), *range(161, 173), *range(174, 256)]
+_HIDDEN = [byte for byte in range(256) if byte not in _PRINTABLE]
+# The table of GPT-2: printable bytes stand for themselves, the others follow from U+0100 on.
+LETTER_OF_BYTE = {byte: chr(byte) for byte in _PRINTABLE} | {byte: chr(256 + i) for i, byte in enumerate(_HIDDEN)}
+BYTE_OF_LETTER = {letter: byte for byte, letter in LETTER_OF_BYTE.items()}
+
+_LEVEL = ["ByteLevel"]
+_LEVEL_STRIP = ["ByteLevel", "Strip"]
+_FALLBACK_FUSE = ["ByteFallback", "Fuse"]
+
+
+class ByteTable:
+    """The bytes of each id. strips: a text's first space belongs to the tokenizer, not to the text."""
+
+    def __init__(self, table: dict[int, bytes], *, strips: bool) -> None:
+        self._table = table
+        self.strips = strips
+
+    def bytes(self, ids: Sequence[int]) -> bytes:
+        """The bytes of `ids`, joined; ids without any give none."""
+        return b"".join(self._table.get(id, b"") for id in ids)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of `ids`; bytes that make no character become U+FFFD."""
+        text = self.bytes(ids).decode("utf-8", errors="replace")
+        return text[1:] if self.strips and text.startswith(" ") else text
+
+    def show(self, id: int) -> str:
+        """One token for people: "▁" for a space, "<0xC3>" for a byte that is no character by itself."""
+        return self._table.get(id, b"").decode("utf-8", errors="antiphon-show").replace(" ", "▁")
+
+
+def byte_table(rust: tokenizers.Tokenizer) -> ByteTable | None:
+    """The table of a tokenizer whose decoder only joins bytes; None for every other one."""
+    decoder = json.loads(rust.to_str())["decoder"] or {"type": "none"}
+    parts = decoder.get("decoders", [decoder])
+    kinds = [part["type"] for part in parts]
+    words = rust.get_vocab().items()
+    if kinds == _LEVEL or (kinds == _LEVEL_STRIP and [parts[1][k] for k in ("content", "start", "stop")] == [" ", 1, 0]):
+        return ByteTable({id: _level_bytes(word) for word, id in words}, strips=len(kinds) == 2)
+    if kinds == _FALLBACK_FUSE:
+        return ByteTable({id: _fallback_bytes(word) for word, id in words}, strips=False)
+    return None
+
+
+def _level_bytes(word: str) -> bytes:
+    # A word that holds anything else was added as plain text.
+    whole = all(letter in BYTE_OF_LETTER for letter in word)
+    return bytes(BYTE_OF_LETTER[letter] for letter in word) if whole else word.encode()
+
+
+def _fallback_bytes(word: str) -> bytes:
+    match = _FALLBACK.fullmatch(word)
+    return bytes([int(match[1], 16)]) if match else word.encode()

@@ -1,0 +1,129 @@
+"""Text to ids and back.
+
+`Tokenizer.encode` gives a list of ids of any length, the end id last where the tokenizer `ends`;
+`decode` is its inverse. For the four kinds that Antiphon trains (training.py) `decode(encode(text))`
+is `text` for every string; a file from elsewhere keeps its own law. Example:
+
+>>> from antiphon.text import train_tokenizer
+>>> tokenizer = train_tokenizer(["in 3 hours"], kind="bytes", vocab_size=260)
+>>> tokenizer.encode("Hi"), tokenizer.decode([76, 109, 2])
+([76, 109, 2], 'Hi')
+
+A special token written out in a text ("</s>") is plain text: its id never comes from a text.
+Byte-level subwords: Radford et al. 2019, "Language Models are Unsupervised Multitask Learners", 2.2.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from antiphon.errors import ModelError
+from antiphon.text.vocabulary import JsonVocabulary, SpmVocabulary, Vocabulary
+
+# What a folder's tokenizer may be called, the usual names of Hugging Face folders included.
+FILE_NAMES = ("tokenizer.json", "tokenizer.spm", "spiece.model", "sentencepiece.bpe.model")
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def clean_text(text: str) -> str:
+    """`text` with each lone surrogate replaced by U+FFFD, so that it has a UTF-8 form."""
+    return _SURROGATE.sub("\ufffd", text)
+
+
+class Tokenizer:
+    """A vocabulary with the rules that lead from text to its ids and back.
+
+    vocabulary: what the file says (vocabulary.py). ends: put the end id behind each encoded text.
+    """
+
+    def __init__(self, vocabulary: Vocabulary, *, ends: bool = True) -> None:
+        self.vocabulary = vocabulary
+        self.ends = ends
+
+    @classmethod
+    def load(cls, path: str | Path, *, ends: bool = True) -> Tokenizer:
+        """Reads a `tokenizer.json`, an `.spm` or `.model` file of sentencepiece, or a folder that holds one.
+
+        Raises ModelError if there is none, or if it cannot be read.
+        """
+        file = _find(Path(path))
+        try:
+            content = file.read_bytes()
+        except OSError as error:
+            raise ModelError(f"the tokenizer `{file}` cannot be read ({error.strerror}).") from error
+        if file.suffix == ".json":
+            return cls(JsonVocabulary(content, where=str(file)), ends=ends)
+        return cls(SpmVocabulary(content, where=str(file)), ends=ends)
+
+    def save(self, folder: str | Path, name: str = "tokenizer") -> Path:
+        """Writes `name`.json or `name`.spm into `folder` (made if absent), byte for byte as it was loaded."""
+        file = Path(folder) / f"{name}{self.vocabulary.suffix}"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(self.vocabulary.content)
+        return file
+
+    @property
+    def vocab_size(self) -> int:
+        """One more than the largest id, special ids included."""
+        return self.vocabulary.size
+
+    @property
+    def pad_id(self) -> int:
+        """The id that fills rows; behind the last one where the file has none."""
+        return self.vocabulary.specials.pad
+
+    @property
+    def start_id(self) -> int:
+        """The decoder's first input; the padding id where the file has no start (T5, Marian)."""
+        return self.vocabulary.specials.start
+
+    @property
+    def end_id(self) -> int:
+        """The id that ends a text; behind the last one where the file has none."""
+        return self.vocabulary.specials.end
+
+    @property
+    def unk_id(self) -> int | None:
+        """The id of what the vocabulary cannot spell; the kinds trained here never give it."""
+        return self.vocabulary.specials.unk
+
+    def encode(self, text: str) -> list[int]:
+        """The ids of one text, the end id included where the tokenizer `ends`."""
+        return self.encode_batch([text])[0]
+
+    def encode_batch(self, texts: Iterable[str]) -> list[list[int]]:
+        """The ids of many texts, in their order; faster than one by one."""
+        return self.vocabulary.encode([clean_text(text) for text in texts], ends=self.ends)
+
+    def tokens(self, text: str) -> list[str]:
+        """The tokens of `text`, to be read by people: a space is shown as "▁", a part of a character as "<0xC3>"."""
+        return self.pieces(self.vocabulary.encode([clean_text(text)], ends=False)[0])
+
+    def pieces(self, ids: Sequence[int], *, specials: bool = False) -> list[str]:
+        """The tokens that `ids` stand for, as in `tokens`; special ones only if asked for."""
+        return [self.vocabulary.piece(id) for id in (ids if specials else self.visible(ids))]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of `ids`: special ids are skipped, bytes that make no character become U+FFFD."""
+        return self.vocabulary.decode(self.visible(ids))
+
+    def visible(self, ids: Iterable[int]) -> list[int]:
+        """`ids` without the special ones and those beyond the vocabulary."""
+        control, size = self.vocabulary.specials.control, self.vocab_size
+        return [id for id in ids if id not in control and 0 <= id < size]
+
+
+def _find(path: Path) -> Path:
+    if path.is_dir():
+        found = [path / name for name in FILE_NAMES if (path / name).is_file()]
+        if not found:
+            raise ModelError(f"`{path}` must hold a tokenizer ({', '.join(FILE_NAMES)}), but has none of them.")
+        return found[0]
+    if not path.is_file():
+        raise ModelError(f"there is no tokenizer at `{path}`. Give a tokenizer.json, an .spm file or a folder with one.")
+    if path.suffix not in (".json", ".spm", ".model"):
+        raise ModelError(f"a tokenizer must be a .json, .spm or .model file, but is `{path}`.")
+    return path

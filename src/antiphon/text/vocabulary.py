@@ -1,0 +1,154 @@
+"""What a tokenizer file holds: ids, special ids, and the file's own way from text to ids and back.
+
+Two formats with one face: `tokenizer.json` (the tokenizers library) and `.spm` (sentencepiece, kept as
+it is). Sentencepiece: Kudo and Richardson 2018.
+
+Missing special ids: a file without padding or end gets an id behind its last one; one without a start
+starts from padding, as T5 and Marian do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import sentencepiece
+import tokenizers
+
+from antiphon.errors import ModelError
+from antiphon.text.bytes import ByteTable, byte_table
+
+PAD, START, END, UNK = "<pad>", "<s>", "</s>", "<unk>"
+
+_NAMES = {
+    "pad": (PAD, "[PAD]", "<|pad|>", "<PAD>"),
+    "start": (START, "[CLS]", "<bos>", "<BOS>", "[BOS]", "<|startoftext|>"),
+    "end": (END, "[SEP]", "<eos>", "<EOS>", "[EOS]", "<|endoftext|>"),
+    "unk": (UNK, "[UNK]", "<UNK>"),
+}
+
+
+@dataclass(frozen=True)
+class Specials:
+    """The special ids of a vocabulary; `control` holds all that a text never gives, `unk` too."""
+
+    pad: int
+    start: int
+    end: int
+    unk: int | None
+    control: frozenset[int]
+
+
+class Vocabulary(Protocol):
+    """One tokenizer file. `decode` is given visible ids only; `table` where ids stand for bytes."""
+
+    content: bytes
+    suffix: str
+    size: int
+    specials: Specials
+    table: ByteTable | None
+
+    def encode(self, texts: Sequence[str], *, ends: bool) -> list[list[int]]: ...
+    def decode(self, ids: Sequence[int]) -> str: ...
+    def piece(self, id: int) -> str: ...
+
+
+class JsonVocabulary:
+    """A `tokenizer.json`, whoever made it. `where` names it in errors."""
+
+    suffix = ".json"
+
+    def __init__(self, content: bytes, *, where: str) -> None:
+        try:
+            self._rust = tokenizers.Tokenizer.from_buffer(content)
+        except Exception as error:  # the library raises bare Exception
+            raise ModelError(f"`{where}` must be a tokenizer.json, but cannot be read as one ({error}).") from error
+        self.content = content
+        # Neither belongs to text: a file may carry the settings of its last training run.
+        self._rust.no_truncation()
+        self._rust.no_padding()
+        self._rust.encode_special_tokens = True
+        added = {id for id, token in self._rust.get_added_tokens_decoder().items() if token.special}
+        found = {key: _first(self._rust.token_to_id(name) for name in names) for key, names in _NAMES.items()}
+        self.specials, self.size = _complete(found, size=1 + max(self._rust.get_vocab().values(), default=-1), control=added)
+        self.table = byte_table(self._rust)
+        self._before, self._after = _template(self._rust)
+
+    def encode(self, texts: Sequence[str], *, ends: bool) -> list[list[int]]:
+        control = self.specials.control - {self.specials.unk}
+        rows = [encoding.ids for encoding in self._rust.encode_batch_fast(list(texts), add_special_tokens=False)]
+        rows = [ids if control.isdisjoint(ids) else self._spell(ids, control) for ids in rows]
+        return [self._enclose(ids) for ids in rows] if ends else rows
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return self.table.decode(ids) if self.table else self._rust.decode(list(ids), skip_special_tokens=False)
+
+    def piece(self, id: int) -> str:
+        if self.table and id not in self.specials.control:
+            return self.table.show(id)
+        return self._rust.id_to_token(id) or ""
+
+    def _enclose(self, ids: list[int]) -> list[int]:
+        whole = [*self._before, *ids, *self._after]
+        return whole if whole and whole[-1] == self.specials.end else [*whole, self.specials.end]
+
+    def _spell(self, ids: list[int], control: frozenset[int]) -> list[int]:
+        """Some models list "</s>" among their words and find it in a text: write it letter by letter."""
+        letters = {id: (self._rust.id_to_token(id) or "") for id in control}
+        model = self._rust.model
+        return [part for id in ids for part in ([t.id for c in letters[id] for t in model.tokenize(c)] if id in control else [id])]
+
+
+class SpmVocabulary:
+    """A sentencepiece model, ids as in the file."""
+
+    suffix = ".spm"
+    table = None
+
+    def __init__(self, content: bytes, *, where: str) -> None:
+        self._processor = sentencepiece.SentencePieceProcessor()
+        try:
+            self._processor.LoadFromSerializedProto(content)
+            size = self._processor.vocab_size()
+        except Exception as error:  # the library raises RuntimeError, or its own
+            raise ModelError(f"`{where}` must be a sentencepiece model, but cannot be read as one ({error}).") from error
+        if size == 0:
+            raise ModelError(f"`{where}` must be a sentencepiece model, but has no pieces.")
+        self.content = content
+        processor = self._processor
+        found = {"pad": processor.pad_id(), "start": processor.bos_id(), "end": processor.eos_id(), "unk": processor.unk_id()}
+        control = {id for id in range(size) if processor.is_control(id)}
+        self.specials, self.size = _complete({k: id if id >= 0 else None for k, id in found.items()}, size=size, control=control)
+
+    def encode(self, texts: Sequence[str], *, ends: bool) -> list[list[int]]:
+        rows: list[list[int]] = self._processor.encode(list(texts))
+        return [[*ids, self.specials.end] for ids in rows] if ends else rows
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return self._processor.decode(list(ids)) if ids else ""
+
+    def piece(self, id: int) -> str:
+        return self._processor.id_to_piece(id) if id < self._processor.vocab_size() else PAD
+
+
+def _first(ids: Sequence[int | None] | object) -> int | None:
+    return next((id for id in ids if id is not None), None)  # type: ignore[attr-defined]
+
+
+def _complete(found: dict[str, int | None], *, size: int, control: set[int]) -> tuple[Specials, int]:
+    """Gives the missing ids their place; the specials and the size that follows."""
+    pad, start, end, unk = found["pad"], found["start"], found["end"], found["unk"]
+    if pad is None:
+        pad, size = size, size + 1
+    if end is None:
+        end, size = size, size + 1
+    start = pad if start is None else start
+    return Specials(pad, start, end, unk, frozenset({*control, pad, start, end, *([] if unk is None else [unk])})), size
+
+
+def _template(rust: tokenizers.Tokenizer) -> tuple[list[int], list[int]]:
+    """The ids that the file itself puts before and after a text."""
+    bare, whole = (rust.encode("a", add_special_tokens=flag).ids for flag in (False, True))
+    starts = [i for i in range(len(whole) - len(bare) + 1) if whole[i : i + len(bare)] == bare]
+    return (whole[: starts[0]], whole[starts[0] + len(bare) :]) if bare and starts else ([], [])

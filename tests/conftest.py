@@ -1,0 +1,53 @@
+"""What every test shares: one thread (xdist runs two processes on two cores), the data folder, the counts that are in force."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported anywhere; child processes of the tests inherit it
+
+import counts
+import pytest
+
+DATA_FOLDER = Path(os.environ.get("ANTIPHON_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data")
+
+
+def pytest_report_header() -> str:
+    return counts.describe()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A test marked `gpu` or `data` is skipped, with the reason, where there is none."""
+    reasons = {}
+    if any(item.get_closest_marker("gpu") for item in items):
+        import torch
+
+        if not torch.cuda.is_available():
+            reasons["gpu"] = "needs a CUDA device, none here"
+    if not DATA_FOLDER.is_dir():
+        reasons["data"] = f"needs the data sets in {DATA_FOLDER} (set ANTIPHON_DATA)"
+    if not os.environ.get("ANTIPHON_NETWORK"):
+        reasons["network"] = "needs the network (set ANTIPHON_NETWORK=1)"
+    for item in items:
+        for marker, reason in reasons.items():
+            if item.get_closest_marker(marker):
+                item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """Two workers with all threads each would fight for the cores."""
+    try:
+        import torch
+    except ImportError:
+        return
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def data_folder() -> Path:
+    """The folder of data sets ($ANTIPHON_DATA, default ../shared/data beside the repository); skips where it is absent."""
+    if not DATA_FOLDER.is_dir():
+        pytest.skip(f"needs the data sets in {DATA_FOLDER} (set ANTIPHON_DATA)")
+    return DATA_FOLDER
