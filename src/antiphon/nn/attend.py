@@ -27,11 +27,11 @@ Dropping = Callable[[Tensor], Tensor]
 class Scores:
     """What a rule says about one set of queries and keys.
 
-    `visible` (B or 1, 1 or H, Q, K) bool; `seeing` (B or 1, 1 or H, Q, 1) bool, which queries see any key (None: all);
+    `visible` (B or 1, 1 or H, Q, K) bool (None: everything); `seeing` (B or 1, 1 or H, Q, 1) bool, which queries see any key (None: all);
     `bias` (B or 1, 1 or H, Q, K) of an additive rule; `rule` with its `places` for a rule that needs the logits.
     """
 
-    visible: Tensor
+    visible: Tensor | None
     seeing: Tensor | None
     bias: Tensor | None
     rule: ScoreRule | None
@@ -77,14 +77,17 @@ def _plan(rule: ScoreRule, queries: Tokens, keys: Tokens, *, causal: bool, num_h
     allowed = rule.mask(batch, head, q_pos, k_pos)
     if allowed is not None:
         visible = visible & allowed
-    seeing = visible.any(-1, keepdim=True)
-    if device.type == "cpu" and bool(seeing.all()):
-        seeing = None  # on a GPU this look would stall the queue, and the fill costs little there
+    seeing = shown = None
+    if device.type != "cpu" or not bool(visible.all()):  # on a GPU this look would stall the queue, and a fill costs little
+        shown, seeing = visible, visible.any(-1, keepdim=True)
+        if device.type == "cpu" and bool(seeing.all()):
+            seeing = None
     bias = None
     if rule.scores and rule.additive:
         zero = torch.zeros((), device=device)
         bias = rule.score(zero, batch, head, q_pos, k_pos)
-    return Scores(visible, seeing, bias, rule if rule.scores and not rule.additive else None, (batch, head, q_pos, k_pos))
+    asked = rule if rule.scores and not rule.additive else None
+    return Scores(shown, seeing, bias, asked, (batch, head, q_pos, k_pos))
 
 
 def logits(q: Tensor, k: Tensor, scores: Scores, *, scale: float) -> Tensor:
@@ -92,10 +95,13 @@ def logits(q: Tensor, k: Tensor, scores: Scores, *, scale: float) -> Tensor:
     return scores.apply(_fold_matmul(q * scale, k.transpose(-1, -2)))
 
 
-def weigh(logits: Tensor, visible: Tensor, seeing: Tensor | None = None, dropout: Dropping | None = None) -> Tensor:
-    """Softmax over the visible keys, (B,H,Q,K); a query that sees none gets zeros."""
-    hidden = torch.finfo(logits.dtype).min
-    weights = torch.softmax(logits.masked_fill(~visible, hidden), dim=-1)
+def weigh(
+    logits: Tensor, visible: Tensor | None, seeing: Tensor | None = None, dropout: Dropping | None = None
+) -> Tensor:
+    """Softmax over the visible keys, (B,H,Q,K); a query that sees none gets zeros. `visible` and `seeing` as in `Scores`."""
+    if visible is not None:
+        logits = logits.masked_fill(~visible, torch.finfo(logits.dtype).min)
+    weights = torch.softmax(logits, dim=-1)
     if seeing is not None:
         weights = weights.masked_fill(~seeing, 0.0)
     return weights if dropout is None else dropout(weights)
@@ -122,7 +128,8 @@ def sdpa(q: Tensor, k: Tensor, v: Tensor, scores: Scores, *, scale: float, dropo
     assert dropout is None and scores.rule is None
     mask = scores.visible
     if scores.bias is not None:
-        mask = scores.bias.to(q.dtype).masked_fill(~mask, float("-inf"))
+        mask = scores.bias.to(q.dtype)
+        mask = mask if scores.visible is None else mask.masked_fill(~scores.visible, float("-inf"))
     out = scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale, enable_gqa=k.shape[1] != q.shape[1])
     # Some back ends give NaN, others zero, for a query without keys.
     return (out if scores.seeing is None else out.masked_fill(~scores.seeing, 0.0)), None

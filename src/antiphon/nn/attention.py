@@ -6,9 +6,9 @@ from torch import Tensor, nn
 
 from antiphon.batch import Tokens
 from antiphon.nn.attend import Dropping, attend, plan
-from antiphon.nn.cache import KeyValueCache, State
+from antiphon.nn.cache import KeyValueCache, MemoryState, State
 from antiphon.nn.layers import project
-from antiphon.nn.mixers import Memory, MemoryState, Mixer, join_heads, split_heads
+from antiphon.nn.mixers import Memory, Mixer, join_heads, split_heads
 from antiphon.nn.noise import Dropout, Noise
 from antiphon.nn.positions import Rotary
 from antiphon.nn.rules import ScoreRule
@@ -64,6 +64,13 @@ class Attention(Mixer):
         assert self.scale is not None
         out = attend(q, k, v, scores, scale=self.scale, dropout=self.dropping(), backend=self.backend)
         return self.o(join_heads(out)), state
+
+    def borrow(self) -> None:
+        """Leave the rule's parameters to the stack, which owns what its layers share."""
+        rule = self.rule
+        if "rule" in self._modules:
+            del self._modules["rule"]
+        object.__setattr__(self, "rule", rule)
 
     def dropping(self) -> Dropping | None:
         """The attention dropout, where it does anything."""

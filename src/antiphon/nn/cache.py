@@ -9,8 +9,6 @@ Shapes: N sources, R = N·W hypotheses, C capacity.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import torch
 from torch import Tensor
 
@@ -18,11 +16,23 @@ from antiphon.batch import Tokens
 
 
 class State:
-    """Leaves by name, each with rows first: `source` leaves have N rows, `hypothesis` leaves R rows (or 1, where all rows agree)."""
+    """Leaves by name, each with rows first: `source` leaves have N rows, `hypothesis` leaves R rows (or 1, where all rows agree).
 
-    def __init__(self, *, source: dict[str, Tensor] | None = None, hypothesis: dict[str, Tensor] | None = None) -> None:
+    `common` is a state that layers share, each with an equal `kind`: the places of a cache, the tokens of a memory.
+    """
+
+    kind: object = None
+
+    def __init__(
+        self,
+        *,
+        source: dict[str, Tensor] | None = None,
+        hypothesis: dict[str, Tensor] | None = None,
+        common: State | None = None,
+    ) -> None:
         self.source = source or {}
         self.hypothesis = hypothesis or {}
+        self.common = common
 
     def used(self, name: str, leaf: Tensor) -> Tensor:
         """The part of a leaf that holds anything; what is outside it is zeros."""
@@ -61,6 +71,7 @@ class Ledger(State):
         pos = torch.full((rows, capacity + 1), -1, dtype=torch.long, device=device)
         super().__init__(hypothesis={"k_pos": pos, "count": torch.zeros(rows, dtype=torch.long, device=device)})
         self.aligned, self.capacity = aligned, capacity
+        self.kind = (Ledger, capacity, aligned)
 
     def place(self, tokens: Tokens) -> tuple[Tensor, Tokens, int]:
         """Slots (R or 1, L) for new tokens, the keys' tokens after them, and how many slots a reader must look at; once a forward."""
@@ -88,10 +99,14 @@ class Ledger(State):
 class KeyValueCache(State):
     """Keys and values (R, G, C, D) of one layer, filled slot by slot; `update` returns what is visible so far with its tokens."""
 
-    def __init__(self, rows: int, capacity: int, *, num_heads: int, head_dim: int, like: Tensor, aligned: bool = True) -> None:
+    def __init__(
+        self, rows: int, capacity: int, *, num_heads: int, head_dim: int, like: Tensor, aligned: bool = True
+    ) -> None:
         shape = (rows, num_heads, capacity + 1, head_dim)
-        super().__init__(hypothesis={name: torch.zeros(shape, dtype=like.dtype, device=like.device) for name in ("k", "v")})
-        self.ledger = Ledger(rows, capacity, aligned=aligned, device=like.device)
+        super().__init__(
+            hypothesis={name: torch.zeros(shape, dtype=like.dtype, device=like.device) for name in ("k", "v")},
+            common=Ledger(rows, capacity, aligned=aligned, device=like.device),
+        )
         self._reach = 0 if like.device.type == "cpu" else capacity
 
     def used(self, name: str, leaf: Tensor) -> Tensor:
@@ -99,14 +114,47 @@ class KeyValueCache(State):
 
     def update(self, k: Tensor, v: Tensor, tokens: Tokens) -> tuple[Tensor, Tensor, Tokens]:
         """Put k and v (R, G, L, D) of `tokens` in their slots; the keys, the values and their tokens so far, new ones included."""
-        slots, keys, self._reach = self.ledger.place(tokens)
+        ledger = self.common
+        assert isinstance(ledger, Ledger)
+        slots, keys, self._reach = ledger.place(tokens)
         for name, new in (("k", k), ("v", v)):
             leaf = self.hypothesis[name]
-            if self.ledger.aligned:
+            if ledger.aligned:
                 leaf.index_copy_(2, slots[0], new)
             else:
                 leaf.scatter_(2, slots[:, None, :, None].expand_as(new), new)
         return self.used("k", self.hypothesis["k"]), self.used("v", self.hypothesis["v"]), keys
+
+
+class MemoryTokens(State):
+    """The tokens of a memory, one object until the rows change, so that the layers share masks by its identity."""
+
+    kind = "memory"
+
+    def __init__(self, tokens: Tokens) -> None:
+        super().__init__(source={"pos": tokens.pos})
+        self.tokens = tokens
+
+    def drop(self, keep: Tensor, width: int) -> None:
+        super().drop(keep, width)
+        self.tokens = Tokens(self.source["pos"])
+
+    def write(self, slots: Tensor, other: State, width: int) -> None:
+        super().write(slots, other, width)
+        self.tokens = Tokens(self.source["pos"])
+
+
+class MemoryState(State):
+    """What a layer computes once a source (`leaves`, as cross keys), and the tokens of the memory."""
+
+    def __init__(self, tokens: Tokens, **leaves: Tensor) -> None:
+        super().__init__(source=leaves, common=MemoryTokens(tokens))
+
+    @property
+    def tokens(self) -> Tokens:
+        """The tokens of the memory's rows that are left."""
+        assert isinstance(self.common, MemoryTokens)
+        return self.common.tokens
 
 
 class DecoderState:
@@ -114,32 +162,24 @@ class DecoderState:
 
     def __init__(self, layers: list[tuple[State, State]], *, width: int) -> None:
         self.layers, self.width = layers, width
-        shared: dict[tuple[int, bool], Ledger] = {}
-        for state in self._flat():
-            if isinstance(state, KeyValueCache):
-                ledger = state.ledger
-                state.ledger = shared.setdefault((ledger.capacity, ledger.aligned), ledger)
-        self._ledgers = list(shared.values())
-
-    def _flat(self) -> Iterator[State]:
-        for pair in self.layers:
-            yield from pair
-
-    def _all(self) -> Iterator[State]:
-        yield from self._flat()
-        yield from self._ledgers
+        self._states = [state for pair in layers for state in pair]
+        shared: dict[object, State] = {}
+        for state in self._states:
+            if state.common is not None:
+                state.common = shared.setdefault(state.common.kind, state.common)
+        self._states += shared.values()
 
     def reorder(self, index: Tensor) -> None:
         """Hypothesis row i becomes what row `index[i]` (R,) was, in place."""
-        for state in self._all():
+        for state in self._states:
             state.reorder(index)
 
     def drop(self, keep: Tensor) -> None:
         """Keep the sources `keep` (n,), with their hypotheses, in that order."""
-        for state in self._all():
+        for state in self._states:
             state.drop(keep, self.width)
 
     def write(self, slots: Tensor, other: DecoderState) -> None:
         """Sources `slots` (n,) become those of `other`, in place."""
-        for mine, theirs in zip(self._all(), other._all(), strict=True):
+        for mine, theirs in zip(self._states, other._states, strict=True):
             mine.write(slots, theirs, self.width)

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from antiphon.batch import Tokens
 from antiphon.nn.attend import plan, weigh
-from antiphon.nn.cache import KeyValueCache, State
+from antiphon.nn.cache import KeyValueCache, MemoryState, State
 from antiphon.nn.noise import Dropout, Noise
 from antiphon.nn.rules import Full
+from antiphon.registry import register
 
 
 class Memory:
@@ -45,18 +46,6 @@ class Mixer(nn.Module):
         raise NotImplementedError
 
 
-class MemoryState(State):
-    """The keys of a memory, computed once a source, and the memory's tokens."""
-
-    def __init__(self, tokens: Tokens, **leaves: Tensor) -> None:
-        super().__init__(source={**leaves, "pos": tokens.pos})
-
-    @property
-    def tokens(self) -> Tokens:
-        """The memory's tokens; the same object until the rows change, so that masks can be shared by its identity."""
-        return Tokens(self.source["pos"])
-
-
 def split_heads(x: Tensor, head_dim: int) -> Tensor:
     """(B, L, H·D) -> (B, H, L, D)"""
     return x.view(x.shape[0], x.shape[1], -1, head_dim).transpose(1, 2)
@@ -67,6 +56,7 @@ def join_heads(x: Tensor) -> Tensor:
     return x.transpose(1, 2).reshape(x.shape[0], x.shape[2], -1)
 
 
+@register("attention", "additive")
 class Additive(Mixer):
     """Additive attention: logits v·tanh(W q + U k) for each head (Bahdanau et al. 2015, appendix A.1.2, with heads)."""
 

@@ -19,6 +19,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from antiphon.registry import register
+
 Reach = tuple[int | None, int | None, int]  # how far left and right a query sees (None: without bound), and how many first keys it always sees
 
 
@@ -58,6 +60,7 @@ class ScoreRule(nn.Module):
         return type(self).score is not ScoreRule.score
 
 
+@register("attention", "full")
 class Full(ScoreRule):
     """Every query sees every key: plain scaled dot-product attention (Vaswani et al. 2017, eq. 1)."""
 
@@ -98,6 +101,7 @@ class Both(ScoreRule):
         return self.left.scores or self.right.scores
 
 
+@register("attention", "window")
 class Window(ScoreRule):
     """A query sees the keys less than `window` positions away (Beltagy et al. 2020, Longformer, section 3.1); under a causal mask, to the left."""
 
@@ -114,6 +118,7 @@ class Window(ScoreRule):
         return (q_pos - k_pos).abs() < self.window
 
 
+@register("attention", "alibi")
 class Alibi(ScoreRule):
     """A linear penalty on distance with a fixed slope a head (Press et al. 2022, ALiBi, section 3); symmetric in an encoder."""
 
@@ -131,6 +136,7 @@ class Alibi(ScoreRule):
         return score - self.slopes[head] * (q_pos - k_pos).abs()
 
 
+@register("attention", "relative")
 class Relative(ScoreRule):
     """A learned bias for each head and bucket of relative distance (Raffel et al. 2020, T5, section 2.1; buckets as in its code).
 

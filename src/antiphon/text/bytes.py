@@ -6,6 +6,7 @@ write it as "<0xC3>". Either way a token is a fixed string of bytes, and a text 
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
 from collections.abc import Sequence
@@ -22,6 +23,14 @@ BYTE_OF_LETTER = {letter: byte for byte, letter in LETTER_OF_BYTE.items()}
 _LEVEL = ["ByteLevel"]
 _LEVEL_STRIP = ["ByteLevel", "Strip"]
 _FALLBACK_FUSE = ["ByteFallback", "Fuse"]
+
+
+def _show_bytes(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeDecodeError)
+    return "".join(f"<0x{byte:02X}>" for byte in error.object[error.start : error.end]), error.end
+
+
+codecs.register_error("antiphon-show", _show_bytes)
 
 
 class ByteTable:
@@ -51,8 +60,9 @@ def byte_table(rust: tokenizers.Tokenizer) -> ByteTable | None:
     parts = decoder.get("decoders", [decoder])
     kinds = [part["type"] for part in parts]
     words = rust.get_vocab().items()
-    if kinds == _LEVEL or (kinds == _LEVEL_STRIP and [parts[1][k] for k in ("content", "start", "stop")] == [" ", 1, 0]):
-        return ByteTable({id: _level_bytes(word) for word, id in words}, strips=len(kinds) == 2)
+    strips = kinds == _LEVEL_STRIP and [parts[1][key] for key in ("content", "start", "stop")] == [" ", 1, 0]
+    if strips or kinds == _LEVEL:
+        return ByteTable({id: _level_bytes(word) for word, id in words}, strips=strips)
     if kinds == _FALLBACK_FUSE:
         return ByteTable({id: _fallback_bytes(word) for word, id in words}, strips=False)
     return None

@@ -123,7 +123,9 @@ def _find(path: Path) -> Path:
             raise ModelError(f"`{path}` must hold a tokenizer ({', '.join(FILE_NAMES)}), but has none of them.")
         return found[0]
     if not path.is_file():
-        raise ModelError(f"there is no tokenizer at `{path}`. Give a tokenizer.json, an .spm file or a folder with one.")
+        raise ModelError(
+            f"there is no tokenizer at `{path}`. Give a tokenizer.json, an .spm file or a folder with one."
+        )
     if path.suffix not in (".json", ".spm", ".model"):
         raise ModelError(f"a tokenizer must be a .json, .spm or .model file, but is `{path}`.")
     return path

@@ -9,7 +9,7 @@ starts from padding, as T5 and Marian do.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -71,7 +71,9 @@ class JsonVocabulary:
         self._rust.encode_special_tokens = True
         added = {id for id, token in self._rust.get_added_tokens_decoder().items() if token.special}
         found = {key: _first(self._rust.token_to_id(name) for name in names) for key, names in _NAMES.items()}
-        self.specials, self.size = _complete(found, size=1 + max(self._rust.get_vocab().values(), default=-1), control=added)
+        self.specials, self.size = _complete(
+            found, size=1 + max(self._rust.get_vocab().values(), default=-1), control=added
+        )
         self.table = byte_table(self._rust)
         self._before, self._after = _template(self._rust)
 
@@ -97,7 +99,11 @@ class JsonVocabulary:
         """Some models list "</s>" among their words and find it in a text: write it letter by letter."""
         letters = {id: (self._rust.id_to_token(id) or "") for id in control}
         model = self._rust.model
-        return [part for id in ids for part in ([t.id for c in letters[id] for t in model.tokenize(c)] if id in control else [id])]
+        return [
+            part
+            for id in ids
+            for part in ([t.id for c in letters[id] for t in model.tokenize(c)] if id in control else [id])
+        ]
 
 
 class SpmVocabulary:
@@ -112,14 +118,23 @@ class SpmVocabulary:
             self._processor.LoadFromSerializedProto(content)
             size = self._processor.vocab_size()
         except Exception as error:  # the library raises RuntimeError, or its own
-            raise ModelError(f"`{where}` must be a sentencepiece model, but cannot be read as one ({error}).") from error
+            raise ModelError(
+                f"`{where}` must be a sentencepiece model, but cannot be read as one ({error})."
+            ) from error
         if size == 0:
             raise ModelError(f"`{where}` must be a sentencepiece model, but has no pieces.")
         self.content = content
         processor = self._processor
-        found = {"pad": processor.pad_id(), "start": processor.bos_id(), "end": processor.eos_id(), "unk": processor.unk_id()}
+        found = {
+            "pad": processor.pad_id(),
+            "start": processor.bos_id(),
+            "end": processor.eos_id(),
+            "unk": processor.unk_id(),
+        }
         control = {id for id in range(size) if processor.is_control(id)}
-        self.specials, self.size = _complete({k: id if id >= 0 else None for k, id in found.items()}, size=size, control=control)
+        self.specials, self.size = _complete(
+            {k: id if id >= 0 else None for k, id in found.items()}, size=size, control=control
+        )
 
     def encode(self, texts: Sequence[str], *, ends: bool) -> list[list[int]]:
         rows: list[list[int]] = self._processor.encode(list(texts))
@@ -132,8 +147,8 @@ class SpmVocabulary:
         return self._processor.id_to_piece(id) if id < self._processor.vocab_size() else PAD
 
 
-def _first(ids: Sequence[int | None] | object) -> int | None:
-    return next((id for id in ids if id is not None), None)  # type: ignore[attr-defined]
+def _first(ids: Iterable[int | None]) -> int | None:
+    return next((id for id in ids if id is not None), None)
 
 
 def _complete(found: dict[str, int | None], *, size: int, control: set[int]) -> tuple[Specials, int]:

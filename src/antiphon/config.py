@@ -1,0 +1,440 @@
+"""What a recipe says, as frozen dataclasses: data, tokenizer, model, attention, training, validation, generation.
+
+>>> from antiphon.recipe import from_mapping
+>>> config = from_mapping({"data": {"train": [("in 3 hours", "in 3 Stunden")]}, "training": {"max_steps": 100}})
+>>> config.model.d_model, config.training.max_steps
+(256, 100)
+
+The text under a field is its documentation: the command line shows it as the flag's help. Only the standard library is imported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from antiphon.registry import nearest
+from antiphon.settings import (
+    Count,
+    CountOrZero,
+    NotNegative,
+    Positive,
+    Range,
+    Rate,
+    SettingError,
+    Settings,
+    Share,
+    Spelling,
+    build,
+    show,
+)
+from antiphon.settings import field_docs as field_docs
+from antiphon.settings import from_json_mapping as from_json_mapping
+from antiphon.settings import override as override
+
+
+_PAPER = {
+    "activation": "relu", "norm": "layer", "norm_placement": "post", "positions": "sinusoidal", "bias": True,
+    "tie_embeddings": True, "encoder_layers": 6, "decoder_layers": 6,
+}  # fmt: skip
+PRESETS: dict[str, dict[str, Any]] = {
+    # Vaswani et al. 2017, "Attention Is All You Need", table 3, rows "base" and "big"
+    "base": {**_PAPER, "d_model": 512, "num_heads": 8, "ffn_dim": 2048, "dropout": 0.1},
+    "big": {**_PAPER, "d_model": 1024, "num_heads": 16, "ffn_dim": 4096, "dropout": 0.3},
+    "small": {
+        **_PAPER, "d_model": 256, "num_heads": 4, "ffn_dim": 1024, "dropout": 0.1,
+        "encoder_layers": 3, "decoder_layers": 3, "norm_placement": "pre",
+    },
+    "tiny": {
+        **_PAPER, "d_model": 128, "num_heads": 4, "ffn_dim": 384, "dropout": 0.1, "encoder_layers": 2, "decoder_layers": 2,
+        "activation": "swiglu", "norm": "rms", "norm_placement": "pre", "positions": "rotary", "bias": False,
+    },
+}  # fmt: skip
+_FROM_PRESET: Any = None  # a field that the preset gives unless it is set; never seen on a finished ModelConfig
+
+TOKENIZER_KINDS = ("bpe", "unigram", "bytes", "characters")
+_PRECISIONS = {
+    "fp32": "float32", "float32": "float32", "bf16": "bfloat16", "bfloat16": "bfloat16", "fp16": "float16", "float16": "float16",
+}  # fmt: skip
+
+
+def precision_name(text: str) -> str:
+    """float32, bfloat16 or float16, from any of their spellings (fp32, bf16, fp16); SettingError for another."""
+    if text not in _PRECISIONS:
+        raise SettingError((), f"must be one of {', '.join(_PRECISIONS)}, but is `{text}`{nearest(text, _PRECISIONS)}")
+    return _PRECISIONS[text]
+
+
+@dataclass(frozen=True)
+class TokenizerConfig(Settings):
+    kind: str = "bpe"
+    """How text becomes ids: bpe, unigram, bytes or characters, trained on the data; or the path of a tokenizer file or folder."""
+    vocab_size: Count = 8000
+    """Ids in the vocabulary, special ones included; bytes and characters have a size of their own."""
+    shared: bool = True
+    """One tokenizer for source and target; false trains one for each."""
+
+
+@dataclass(frozen=True)
+class ModelConfig(Settings):
+    preset: str | None = "small"
+    """Where the fields that are not set come from: tiny, small, base or big (the paper's two)."""
+    d_model: Count = _FROM_PRESET
+    """Width of embeddings and of what passes between the layers."""
+    encoder_layers: CountOrZero = _FROM_PRESET
+    """Layers of the encoder."""
+    decoder_layers: Count = _FROM_PRESET
+    """Layers of the decoder."""
+    num_heads: Count = _FROM_PRESET
+    """Query heads of each attention."""
+    num_kv_heads: Count | None = None
+    """Key and value heads, shared by groups of query heads (grouped-query attention); none: as many as `num_heads`."""
+    head_dim: Count | None = None
+    """Width of a head; none: `d_model` / `num_heads`."""
+    ffn_dim: Count = _FROM_PRESET
+    """Inner width of the feed-forward layers."""
+    activation: Literal["relu", "gelu", "silu", "geglu", "swiglu"] = _FROM_PRESET
+    """Of the feed-forward layers; geglu and swiglu are gated."""
+    norm: Literal["layer", "rms"] = _FROM_PRESET
+    """LayerNorm or RMSNorm."""
+    norm_placement: Literal["pre", "post"] = _FROM_PRESET
+    """Before each block, with a final norm; or after the residual sum, as in the paper."""
+    positions: Literal["sinusoidal", "learned", "rotary", "relative", "alibi", "none"] = _FROM_PRESET
+    """How tokens know their place; relative (T5) and alibi add that rule to self-attention."""
+    bias: bool = _FROM_PRESET
+    """Biases in linear layers and norms."""
+    tie_embeddings: bool = _FROM_PRESET
+    """One table for target embedding and output, and for the source too where the tokenizer is shared."""
+    dropout: Rate = _FROM_PRESET
+    """Of embeddings and of each block's output."""
+    attention_dropout: Rate = 0.0
+    """Of attention weights."""
+    activation_dropout: Rate = 0.0
+    """Inside the feed-forward layers, after the activation."""
+    layer_drop: Rate = 0.0
+    """Probability that a layer is skipped in training."""
+    max_length: Count = 1024
+    """Longest sequence on either side, in tokens, end included."""
+    attention_scale: Positive | None = None
+    """Factor of the attention scores; none: 1 / sqrt(head_dim)."""
+
+    def __post_init__(self) -> None:
+        preset = self.preset or "small"
+        if not isinstance(preset, str) or preset not in PRESETS:
+            hint = nearest(str(preset), PRESETS)
+            raise SettingError(("preset",), f"must be one of {', '.join(PRESETS)}, but is `{preset}`{hint}")
+        object.__setattr__(self, "preset", str(preset))
+        for name, value in PRESETS[preset].items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, value)
+        super().__post_init__()
+
+    def check(self) -> None:
+        if self.num_kv_heads is not None and self.num_heads % self.num_kv_heads:
+            raise SettingError(
+                ("num_kv_heads",), f"must divide `num_heads` ({self.num_heads}), but is {self.num_kv_heads}"
+            )
+        if self.head_dim is None and self.d_model % self.num_heads:
+            raise SettingError(
+                ("d_model",),
+                f"must be a multiple of `num_heads` ({self.num_heads}), but is {self.d_model}",
+                "Or set `head_dim`.",
+            )
+        width = self.head_dim or self.d_model // self.num_heads
+        if self.positions == "rotary" and width % 2:
+            raise SettingError(("head_dim",), f"must be even for rotary positions, but is {width}")
+
+
+@dataclass(frozen=True)
+class AttentionConfig(Settings):
+    encoder: object = "full"
+    """The encoder's self-attention: a name, {name: settings}, {all: [...]}, or a list that alternates over the layers."""
+    decoder: object = "full"
+    """The decoder's self-attention, written alike."""
+    cross: object = "full"
+    """The decoder's attention to the source, written alike."""
+
+
+@dataclass(frozen=True)
+class SourceConfig(Settings):
+    path: str | None = None
+    """A table of pairs: .tsv, .csv or .jsonl, each also .gz."""
+    source: str | None = None
+    """A text file with one source a line, also .gz; `target` is the other side."""
+    target: str | None = None
+    """A text file with one target a line, also .gz."""
+    source_field: str | int | None = None
+    """The column or key with the source: a name, or a number from 0 in a table without a header."""
+    target_field: str | int | None = None
+    """The column or key with the target, likewise."""
+
+    def check(self) -> None:
+        if self.path is not None and (self.source is not None or self.target is not None):
+            raise SettingError((), "must have either `path` or `source` and `target`, but has both")
+        if self.path is None and (self.source is None or self.target is None):
+            raise SettingError(
+                (), "must have `path`, or both `source` and `target`", "For example {source: a.en, target: a.de}."
+            )
+        if self.path is None and (self.source_field is not None or self.target_field is not None):
+            raise SettingError(
+                (), "has `source_field` or `target_field`, which belong to a `path`, but gives text files"
+            )
+
+    @property
+    def files(self) -> list[str]:
+        """The files of this source: one, or the two sides."""
+        return [file for file in (self.path, self.source, self.target) if file is not None]
+
+
+@dataclass(frozen=True)
+class DataConfig(Settings):
+    train: object
+    """{source: FILE, target: FILE} or {path: FILE}, or a list of these; in Python also (source, target) pairs."""
+    valid: object = None
+    """The validation pairs, written alike; without them there is no validation."""
+    max_length: Count | None = None
+    """Longest side of a training pair in tokens, end included; none: the model's `max_length`."""
+    overflow: Literal["error", "truncate", "skip"] = "error"
+    """What happens to a longer one."""
+    streaming: Literal["auto", "always", "never"] = "auto"
+    """Read the training files piece by piece; auto: where they are larger than 256 MiB of text."""
+
+    def __post_init__(self) -> None:
+        for name in ("train", "valid"):
+            try:
+                object.__setattr__(self, name, _sources(getattr(self, name)))
+            except SettingError as error:
+                raise error.under(name) from None
+        super().__post_init__()
+
+    def check(self) -> None:
+        if self.train is None:
+            raise SettingError(("train",), "must be given, but is empty")
+        if self.streaming == "always" and not is_files(self.train):
+            raise SettingError(("streaming",), "must be auto or never for pairs from Python, but is always")
+
+
+def is_files(source: object) -> bool:
+    """Whether `source` (DataConfig.train or .valid) names files rather than holding pairs."""
+    return isinstance(source, SourceConfig) or (
+        isinstance(source, tuple) and bool(source) and all(isinstance(item, SourceConfig) for item in source)
+    )
+
+
+def _sources(value: Any) -> object:
+    """A file source, a tuple of them, or pairs as they are; an iterator becomes a tuple, since data is read more than once."""
+    if value is None or isinstance(value, SourceConfig):
+        return value
+    if isinstance(value, Mapping):
+        return _source(value)
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        remedy = "For example {source: train.en, target: train.de}, or {path: train.tsv}."
+        raise SettingError((), f"must be files or pairs, but is {show(value)}", remedy)
+    if isinstance(value, list | tuple) and value and all(isinstance(item, Mapping | SourceConfig) for item in value):
+        made = []
+        for number, item in enumerate(value):
+            try:
+                made.append(item if isinstance(item, SourceConfig) else _source(item))
+            except SettingError as error:
+                raise error.under(str(number)) from None
+        return tuple(made)
+    return tuple(value) if isinstance(value, Iterator) else value
+
+
+def _source(value: Mapping[str, Any]) -> SourceConfig:
+    return build(SourceConfig, value)
+
+
+@dataclass(frozen=True)
+class TrainingConfig(Settings):
+    optimizer: str = "adamw"
+    """A registered optimizer, or module:Name."""
+    lr: Positive = 1e-3
+    """Learning rate at its peak."""
+    betas: tuple[Rate, Rate] = (0.9, 0.98)
+    """AdamW's two decay rates."""
+    weight_decay: NotNegative = 0.01
+    """Decoupled weight decay; not on biases, norms and embeddings."""
+    schedule: str = "inverse_sqrt"
+    """Of the learning rate after warm-up: inverse_sqrt, cosine, linear, wsd or constant; or module:Name."""
+    warmup_steps: CountOrZero = 400
+    """Steps in which the learning rate rises from 0."""
+    max_steps: Count | None = None
+    """Optimizer steps after which training ends."""
+    max_epochs: Positive | None = None
+    """Passes over the data after which training ends."""
+    max_minutes: Positive | None = None
+    """Minutes of training after which it ends, validation apart, summed over resumes."""
+    batch_tokens: Count = 4096
+    """Bound of rows x longest row of one micro-batch, on each side, padding counted."""
+    accumulate: Count = 1
+    """Micro-batches in one optimizer step."""
+    clip_norm: NotNegative = 1.0
+    """Largest norm of the gradient; 0: no clipping."""
+    label_smoothing: Rate = 0.1
+    """Share of the probability that is spread over the whole vocabulary."""
+    average_last: Count = 1
+    """Average the weights of the last N snapshots where that scores better; 1: off."""
+    precision: Annotated[str, Spelling(precision_name)] = "float32"
+    """float32 (fp32), bfloat16 (bf16) or float16 (fp16)."""
+    compile: bool = False
+    """Compile the network with torch.compile."""
+    save_every_steps: Count = 500
+    """Steps from snapshot to snapshot."""
+    keep_last: Count = 5
+    """Snapshots that are kept."""
+    patience: Count | None = None
+    """Validations without a better one after which training ends; none: never."""
+    seed: CountOrZero = 0
+    """Of weights, data order and dropout."""
+    log_every_steps: Count = 50
+    """Steps from one line of metrics.jsonl to the next."""
+
+    def check(self) -> None:
+        if self.keep_last < self.average_last:
+            raise SettingError(
+                ("keep_last",), f"must be at least `average_last` ({self.average_last}), but is {self.keep_last}"
+            )
+
+
+@dataclass(frozen=True)
+class ValidationConfig(Settings):
+    every_steps: Count = 500
+    """Steps from validation to validation."""
+    metrics: tuple[object, ...] = ()
+    """Metrics of generated text, each a name or {name: settings}: bleu, chrf, ter, exact_match."""
+    beam_size: Count = 1
+    """Of the search at a validation; 1 is greedy."""
+    keep_best: str | None = None
+    """The metric that chooses the model; none: the first of `metrics`, else valid_loss."""
+    max_examples: Count | None = None
+    """Validate on the first N pairs; none: on all."""
+    samples: CountOrZero = 3
+    """Outputs shown at each validation."""
+
+    def check(self) -> None:
+        for number, metric in enumerate(self.metrics):
+            if not isinstance(metric, str) and not (isinstance(metric, Mapping) and len(metric) == 1):
+                raise SettingError(
+                    ("metrics", str(number)), f"must be a name or {{name: settings}}, but is {show(metric)}"
+                )
+        known = [*self.metric_names, "valid_loss"]
+        if self.keep_best is not None and self.keep_best not in known:
+            raise SettingError(("keep_best",), f"must be one of `metrics` or valid_loss, but is {show(self.keep_best)}")
+
+    @property
+    def metric_names(self) -> list[str]:
+        """The metrics without their settings."""
+        return [metric if isinstance(metric, str) else str(next(iter(metric))) for metric in self.metrics if metric]  # pyright: ignore
+
+
+@dataclass(frozen=True)
+class GenerationConfig(Settings):
+    beam_size: Count = 4
+    """Open hypotheses of the search; 1 is greedy."""
+    n_best: Count = 1
+    """Hypotheses in each answer."""
+    min_new_tokens: CountOrZero = 0
+    """Tokens before the end is allowed."""
+    max_new_tokens: Count | None = None
+    """Tokens of an answer at most, end included; none: 2 x source tokens + 32, within the model's `max_length`."""
+    length_penalty: float = 1.0
+    """The ranking is score / n**p; n counts the end."""
+    length_penalty_kind: Literal["average", "gnmt"] = "average"
+    """n**p, or ((5 + n) / 6)**p (Wu et al. 2016, equation 14)."""
+    no_repeat_ngram: CountOrZero = 0
+    """No sequence of N tokens twice in an answer; 0: off."""
+    repetition_penalty: Positive = 1.0
+    """Above 1 lowers tokens that are already there (Keskar et al. 2019); 1: off."""
+    temperature: Positive | None = None
+    """Sample, from logits divided by this; none: search, no sampling."""
+    top_k: Count | None = None
+    """Sample among the K most probable tokens."""
+    top_p: Annotated[float, Range(low=0, high=1, open_low=True)] | None = None
+    """Sample among the most probable tokens that together have this probability."""
+    min_p: Share | None = None
+    """Sample among tokens with at least this share of the most probable one's probability."""
+    seed: CountOrZero = 0
+    """Of sampling."""
+    prefix: str | tuple[str | None, ...] | None = None
+    """Text with which answers must begin; in Python also one for each row."""
+    overflow: Literal["error", "truncate", "split"] = "error"
+    """What happens to a source longer than the model's limit."""
+    batch_size: Count | None = None
+    """Rows of sources that run together; none: chosen by size."""
+
+    def check(self) -> None:
+        if self.max_new_tokens is not None and self.min_new_tokens > self.max_new_tokens:
+            raise SettingError(
+                ("min_new_tokens",),
+                f"must be at most `max_new_tokens` ({self.max_new_tokens}), but is {self.min_new_tokens}",
+            )
+        if self.temperature is None:
+            for name in ("top_k", "top_p", "min_p"):
+                if getattr(self, name) is not None:
+                    raise SettingError(
+                        (name,), "needs `temperature`, which is not set", "Without it nothing is sampled."
+                    )
+            if self.n_best > self.beam_size:
+                raise SettingError(("n_best",), f"must be at most `beam_size` ({self.beam_size}), but is {self.n_best}")
+
+
+@dataclass(frozen=True)
+class TrainConfig(Settings):
+    data: DataConfig
+    """What is learned from."""
+    task: str = "translation"
+    """How a record becomes source and target: translation, text, or module:Name."""
+    tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
+    """How text becomes ids."""
+    model: ModelConfig = field(default_factory=ModelConfig)
+    """The network."""
+    attention: AttentionConfig = field(default_factory=AttentionConfig)
+    """The kinds of attention."""
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    """The loop."""
+    validation: ValidationConfig = field(default_factory=ValidationConfig)
+    """What is measured on the way."""
+    generation: GenerationConfig = field(default_factory=GenerationConfig)
+    """The search settings that the model is saved with."""
+    output: str = "runs/model"
+    """The run folder, made by training."""
+    folder: str | None = None
+    """Where module:Name is looked for first: the recipe's folder, set by the reader."""
+
+    def check(self) -> None:
+        training, limit = self.training, self.data.max_length
+        if limit is not None and limit > self.model.max_length:
+            raise SettingError(
+                ("data", "max_length"), f"must be at most `model.max_length` ({self.model.max_length}), but is {limit}"
+            )
+        if (
+            training.max_steps is None
+            and training.max_epochs is None
+            and training.max_minutes is None
+            and training.patience is None
+        ):
+            raise SettingError(
+                ("training",), "must say when to end, with `max_steps`, `max_epochs`, `max_minutes` or `patience`"
+            )
+        if self.data.valid is None:
+            for name, value in (
+                ("training.patience", training.patience),
+                ("validation.metrics", self.validation.metrics),
+            ):
+                if value:
+                    raise SettingError(tuple(name.split(".")), "needs validation pairs, but `data.valid` is not given")
+        rule = self.model.positions
+        for role in ("encoder", "decoder"):
+            if rule in ("relative", "alibi") and _mentions(getattr(self.attention, role), rule):
+                raise SettingError(
+                    ("attention", role), f"names `{rule}`, which `model.positions` adds already", "Drop one of them."
+                )
+
+
+def _mentions(spec: object, name: str) -> bool:
+    """Whether an attention's spec names the rule `name` anywhere."""
+    if isinstance(spec, Mapping):
+        return any(key == name or _mentions(value, name) for key, value in spec.items())
+    return spec == name or (isinstance(spec, list | tuple) and any(_mentions(item, name) for item in spec))

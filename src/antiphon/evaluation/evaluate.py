@@ -1,0 +1,67 @@
+"""How well a model answers: its answers to the sources of pairs, measured against their references.
+
+>>> report = evaluate(model, [("in 3 hours", "in 3 Stunden")], metrics=["bleu", "chrf"])    # doctest: +SKIP
+>>> report["bleu"].score, report["bleu"].signature, report["bleu"].interval                # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from antiphon.errors import DataError
+from antiphon.evaluation.metrics import MetricResult, measure, parse_metrics
+from antiphon.generation.model import Generation, Model
+
+
+@dataclass(frozen=True)
+class Report(Mapping[str, MetricResult]):
+    """The metrics by name, and what they were computed from, in the order of the pairs.
+
+    `seconds` is the time spent on the answers; `answers` are the model's `Generation`s.
+    """
+
+    metrics: dict[str, MetricResult]
+    sources: list[str] = field(repr=False)
+    references: list[list[str]] = field(repr=False)
+    answers: list[Generation] = field(repr=False)
+    seconds: float
+
+    def __getitem__(self, name: str) -> MetricResult:
+        return self.metrics[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.metrics)
+
+    def __len__(self) -> int:
+        return len(self.metrics)
+
+
+def evaluate(
+    model: Model,
+    pairs: Iterable[tuple[str, str | Sequence[str]]],
+    metrics: Sequence[object] = ("bleu", "chrf"),
+    **search: Any,
+) -> Report:
+    """The metrics of `model`'s answers to `pairs` of a source and its reference, or its list of references.
+
+    metrics: names, or mappings {name: settings}, e.g. {"bleu": {"tokenize": "none"}}.
+    search: settings of `Model.generate`; those not given come from the model's `generation.json`.
+    Raises DataError where there is no pair, ConfigError for an unknown metric or setting (before anything is generated).
+    """
+    parsed = parse_metrics(metrics)
+    sources: list[str] = []
+    references: list[list[str]] = []
+    for source, reference in pairs:
+        sources.append(source)
+        references.append([reference] if isinstance(reference, str) else list(reference))
+    if not sources:
+        raise DataError("an evaluation needs at least one pair, but there is none.")
+    began = time.perf_counter()
+    answers = model.generate(sources, **search)
+    seconds = time.perf_counter() - began
+    return Report(
+        measure([answer.text for answer in answers], references, parsed), sources, references, answers, seconds
+    )

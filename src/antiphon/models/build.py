@@ -1,0 +1,196 @@
+"""From settings to a network: the one place that turns `ModelConfig` and `AttentionConfig` into plain arguments.
+
+    network = build_network(config.model, config.attention, source_vocab=8000, target_vocab=8000, shared=True)
+
+An attention is a name (`full`), a name with settings (`{window: 128}`, `{relative: {buckets: 16}}`), `module:Name`, an instance, a list that
+alternates over the layers, or several rules at once (`{all: [alibi, {window: 128}]}`).
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from antiphon.config import AttentionConfig, ModelConfig
+from antiphon.errors import ConfigError
+from antiphon.models.seq2seq import EncoderDecoder, Front
+from antiphon.models.stack import Decoder, Encoder, Shape
+from antiphon.nn.attention import Attention
+from antiphon.nn.layers import initialize
+from antiphon.nn.mixers import Mixer
+from antiphon.nn.noise import Noise
+from antiphon.nn.positions import Learned, NoPositions, Sinusoidal
+from antiphon.nn.rules import ScoreRule
+from antiphon.registry import lookup
+
+ADDED_RULES = ("relative", "alibi")  # values of `positions` that are score rules of self-attention
+
+
+def build_network(
+    model: ModelConfig,
+    attention: AttentionConfig,
+    *,
+    source_vocab: int,
+    target_vocab: int,
+    shared: bool,
+    seed: int = 0,
+    folder: Path | None = None,
+    allow_import: bool = True,
+) -> EncoderDecoder:
+    """A network with fresh weights, a function of `seed`. `shared`: both sides use one table. `folder` is where `module:Name` is looked up first."""
+    noise, shape = Noise(), _shape(model)
+    build = _MixerBuilder(model, folder=folder, allow_import=allow_import)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        encoder = Encoder(build(attention.encoder, "encoder", model.encoder_layers), shape=shape, noise=noise)
+        decoder = Decoder(
+            build(attention.decoder, "decoder", model.decoder_layers),
+            build(attention.cross, "cross", model.decoder_layers),
+            shape=shape,
+            noise=noise,
+        )
+        network_parts = nn.ModuleList([encoder, decoder])
+        network_parts.apply(initialize)
+        tables = [_table(size, model.d_model) for size in (source_vocab, target_vocab)]
+        source, target = (tables[1], tables[1]) if shared else tables
+        output = target if model.tie_embeddings else _table(target_vocab, model.d_model)
+        fronts = [
+            Front(table, _positions(model), scale=model.d_model**0.5, dropout=model.dropout, noise=noise)
+            for table in (source, target)
+        ]
+        return EncoderDecoder(
+            fronts[0], encoder, fronts[1], decoder, output, max_length=model.max_length, noise=noise
+        )
+
+
+def build_rule(spec: object, *, folder: Path | None = None, allow_import: bool = True) -> ScoreRule | Mixer:
+    """The rule or mixer that one entry of a recipe's `attention` stands for; it remembers its `spec`, to be saved."""
+    if isinstance(spec, (ScoreRule, Mixer)):
+        return copy.deepcopy(spec)
+    if isinstance(spec, str):
+        name, settings = spec, None
+    elif isinstance(spec, Mapping) and len(spec) == 1:
+        name, settings = next(iter(spec.items()))
+    else:
+        raise ConfigError(
+            f"an attention must be a name, a mapping of one name to its settings, or `module:Name`, but is {spec!r}."
+        )
+    if name == "all":
+        return _all(settings, folder=folder, allow_import=allow_import)
+    factory = lookup("attention", str(name), folder=folder, allow_import=allow_import)
+    part = factory if isinstance(factory, (ScoreRule, Mixer)) else _call(str(name), factory, settings)
+    if not isinstance(part, (ScoreRule, Mixer)):
+        raise ConfigError(f"the attention `{name}` must be a ScoreRule or a Mixer, but is {type(part).__name__}.")
+    part.spec = spec
+    return part
+
+
+def _call(name: str, factory: type, settings: object) -> object:
+    """A mapping gives keyword arguments, another value the first argument."""
+    try:
+        if settings is None:
+            return factory()
+        return factory(**settings) if isinstance(settings, Mapping) else factory(settings)
+    except (TypeError, ValueError) as error:
+        takes = ", ".join(inspect.signature(factory).parameters) or "no settings"
+        raise ConfigError(f"the attention `{name}` cannot be made from {settings!r}: {error} (it takes {takes}).") from error
+
+
+def _all(specs: object, *, folder: Path | None, allow_import: bool) -> ScoreRule:
+    if not isinstance(specs, list) or not specs:
+        raise ConfigError(f"`all` in an attention must be a list of rules, but is {specs!r}. Write {{all: [alibi, {{window: 128}}]}}.")
+    rules = [build_rule(spec, folder=folder, allow_import=allow_import) for spec in specs]
+    whole = rules[0]
+    for rule in rules[1:]:
+        if not isinstance(whole, ScoreRule) or not isinstance(rule, ScoreRule):
+            raise ConfigError(f"`all` in an attention must hold score rules, but {specs!r} has a mixer. Give the mixer a layer of its own.")
+        whole = whole & rule
+    assert isinstance(whole, ScoreRule)
+    return whole
+
+
+class _MixerBuilder:
+    """Makes the mixers of a stack, one a layer."""
+
+    def __init__(self, model: ModelConfig, *, folder: Path | None, allow_import: bool) -> None:
+        self.model, self.folder, self.allow_import = model, folder, allow_import
+
+    def __call__(self, entry: object, role: str, layers: int) -> list[Mixer]:
+        entries = list(entry) if isinstance(entry, list) else [entry]
+        if not entries:
+            raise ConfigError(f"`attention.{role}` must name at least one attention, but is an empty list.")
+        if role != "cross" and self.model.positions in ADDED_RULES:
+            self._refuse_twice(entries, role)
+        parts = [build_rule(spec, folder=self.folder, allow_import=self.allow_import) for spec in entries]
+        added = self._added(role)
+        # One rule object for all layers with the same entry: they share its parameters and its mask.
+        rules = [(added & part if added is not None else part) if isinstance(part, ScoreRule) else part for part in parts]
+        return [self._mixer(rules[i % len(rules)]) for i in range(layers)]
+
+    def _mixer(self, part: ScoreRule | Mixer) -> Mixer:
+        if isinstance(part, Mixer):
+            return copy.deepcopy(part)
+        rule = copy.deepcopy(part) if part.per_layer else part
+        model = self.model
+        return Attention(
+            rule,
+            num_kv_heads=model.num_kv_heads,
+            rotary=model.positions == "rotary",
+            scale=model.attention_scale,
+        )
+
+    def _added(self, role: str) -> ScoreRule | None:
+        if role == "cross" or self.model.positions not in ADDED_RULES:
+            return None
+        rule = build_rule(self.model.positions)
+        assert isinstance(rule, ScoreRule)
+        return rule
+
+    def _refuse_twice(self, entries: list[object], role: str) -> None:
+        name = self.model.positions
+        for entry in entries:
+            parts = entry["all"] if isinstance(entry, Mapping) and "all" in entry else [entry]
+            if any(part == name or (isinstance(part, Mapping) and name in part) for part in parts):
+                raise ConfigError(
+                    f"`{name}` must be named once, but is both in `model.positions` and in `attention.{role}`. "
+                    "Set `model.positions: none`, or take it out of the attention."
+                )
+
+
+def _shape(model: ModelConfig) -> Shape:
+    return Shape(
+        d_model=model.d_model,
+        num_heads=model.num_heads,
+        head_dim=model.head_dim or model.d_model // model.num_heads,
+        ffn_dim=model.ffn_dim,
+        activation=model.activation,
+        norm=model.norm,
+        norm_placement=model.norm_placement,
+        bias=model.bias,
+        dropout=model.dropout,
+        attention_dropout=model.attention_dropout,
+        activation_dropout=model.activation_dropout,
+        layer_drop=model.layer_drop,
+    )
+
+
+def _positions(model: ModelConfig) -> nn.Module:
+    if model.positions == "sinusoidal":
+        return Sinusoidal(model.d_model)
+    if model.positions == "learned":
+        return Learned(model.d_model, max_length=model.max_length)
+    return NoPositions()
+
+
+def _table(size: int, d_model: int) -> nn.Embedding:
+    """Vectors of length about 1, so that both their sqrt(d_model) multiples and the logits they give have unit variance."""
+    table = nn.Embedding(size, d_model)
+    nn.init.normal_(table.weight, std=d_model**-0.5)
+    return table
+
+

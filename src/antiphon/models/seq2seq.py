@@ -1,0 +1,109 @@
+"""The encoder-decoder Transformer (Vaswani et al. 2017): `encode`, `decode`, `logits`, and `forward`, which trains.
+
+    memory = network.encode(source, source_tokens)
+    hidden, _ = network.decode(target_ids, target_tokens, memory, None)     # whole rows at once
+    log_probabilities = network.logits(hidden).log_softmax(-1)
+
+Decoding state is outside (`begin`). Shapes: N sources, W hypotheses of each, S source and L target positions, D features, V ids.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from antiphon.batch import Batch, Tokens
+from antiphon.models.stack import Decoder, Encoder
+from antiphon.nn.cache import DecoderState
+from antiphon.nn.layers import zero_padding
+from antiphon.nn.mixers import Memory
+from antiphon.nn.noise import Dropout, Noise, number_sites
+
+Loss = TypeVar("Loss")
+Criterion = Callable[[Tensor, Tensor, Tensor], Loss]
+
+
+class Front(nn.Module):
+    """Ids to what a stack reads: token vectors times `scale`, positions added, dropout, zero at padding."""
+
+    def __init__(
+        self, table: nn.Embedding, positions: nn.Module, *, scale: float, dropout: float, noise: Noise
+    ) -> None:
+        super().__init__()
+        self.table, self.positions, self.scale = table, positions, scale
+        self.drop = Dropout(dropout, noise)
+
+    def forward(self, ids: Tensor, tokens: Tokens) -> tuple[Tensor, Tokens]:
+        """ids (B, L) -> (B, L, D), and its tokens."""
+        x = self.drop(self.positions(self.table(ids) * self.scale, tokens.pos))
+        return zero_padding(x, tokens.valid), tokens
+
+
+class EncoderDecoder(nn.Module):
+    """An encoder, a decoder, and what stands before and behind them.
+
+    `output` is (V, D), the table that scores ids; with tied embeddings it is the target's own (Press and Wolf 2017).
+    `max_length` bounds the positions of either side.
+    """
+
+    def __init__(
+        self,
+        source: Front,
+        encoder: Encoder,
+        target: Front,
+        decoder: Decoder,
+        output: nn.Embedding,
+        *,
+        max_length: int,
+        noise: Noise,
+    ) -> None:
+        super().__init__()
+        self.source, self.encoder = source, encoder
+        self.target, self.decoder = target, decoder
+        self.output, self.max_length, self.noise = output, max_length, noise
+        number_sites(self)
+
+    @property
+    def vocab_size(self) -> int:
+        """V, the ids that the output scores."""
+        return self.output.weight.shape[0]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.output.weight.device
+
+    def encode(self, source: Tensor, tokens: Tokens) -> Memory:
+        """source ids (N, S) to the memory that the decoder attends to."""
+        return self.encoder(*self.source(source, tokens))
+
+    def begin(self, memory: Memory, *, width: int, capacity: int) -> DecoderState:
+        """The state before the first token of `width` hypotheses for each row of the memory, with room for `capacity` tokens."""
+        return self.decoder.begin(memory, width=width, capacity=capacity)
+
+    def decode(
+        self, target_ids: Tensor, tokens: Tokens, memory: Memory, state: DecoderState | None
+    ) -> tuple[Tensor, DecoderState | None]:
+        """target_ids (N·W, L), which follow what `state` has seen, to their hidden vectors (N·W, L, D) and the state after them.
+
+        Without a state the rows are whole, one for each row of the memory.
+        """
+        x, tokens = self.target(target_ids, tokens)
+        return self.decoder(x, tokens, memory, state)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """(…, D) -> (…, V): what softmax turns into the probabilities of the next id."""
+        return functional.linear(hidden, self.output.weight)
+
+    def forward(self, batch: Batch, criterion: Criterion[Loss]) -> Loss:
+        """`criterion(hidden, weight, labels)` over the places that have a label: hidden (n, D), weight (V, D), labels (n,).
+
+        The logits never exist as a whole: the criterion chooses how much of them it makes at a time.
+        """
+        memory = self.encode(batch.source, batch.source_tokens)
+        hidden, _ = self.decode(batch.target_ids, batch.target_tokens, memory, None)
+        return criterion(hidden[batch.label_mask], self.output.weight, batch.labels[batch.label_mask])

@@ -1,0 +1,218 @@
+"""The two stacks of an encoder-decoder Transformer (Vaswani et al. 2017, figure 1), from plain arguments.
+
+A stack takes one mixer a layer, so that layers and roles choose their attention. Rules that several layers share have their parameters here, in the
+stack. Shapes: N sources, W hypotheses of each, S source and L target positions, D features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from antiphon.batch import Tokens
+from antiphon.nn.attention import Attention
+from antiphon.nn.cache import DecoderState, State
+from antiphon.nn.layers import FeedForward, norm, zero_padding
+from antiphon.nn.mixers import Memory, Mixer
+from antiphon.nn.noise import Dropout, LayerDrop, Noise
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What the layers of a stack have in common; probabilities in [0, 1)."""
+
+    d_model: int
+    num_heads: int
+    head_dim: int
+    ffn_dim: int
+    activation: str = "relu"
+    norm: str = "layer"
+    norm_placement: str = "pre"
+    bias: bool = True
+    dropout: float = 0.0
+    attention_dropout: float = 0.0
+    activation_dropout: float = 0.0
+    layer_drop: float = 0.0
+
+
+class Residual(nn.Module):
+    """The norm, dropout and sum around a block: x + f(norm(x)) (`pre`, Xiong et al. 2020) or norm(x + f(x)) (`post`, Vaswani et al. 2017)."""
+
+    def __init__(self, shape: Shape, noise: Noise) -> None:
+        super().__init__()
+        self.norm = norm(shape.norm, shape.d_model)
+        self.drop = Dropout(shape.dropout, noise)
+        self.pre = shape.norm_placement == "pre"
+
+    def enter(self, x: Tensor) -> Tensor:
+        """What the block reads."""
+        return self.norm(x) if self.pre else x
+
+    def leave(self, x: Tensor, y: Tensor) -> Tensor:
+        """What follows, from the stream x and the block's output y."""
+        total = x + self.drop(y)
+        return total if self.pre else self.norm(total)
+
+
+class EncoderLayer(nn.Module):
+    """Self-attention and a feed-forward network."""
+
+    def __init__(self, mixer: Mixer, shape: Shape, noise: Noise) -> None:
+        super().__init__()
+        self.mixer = mixer
+        self.mixer_residual, self.ffn_residual = Residual(shape, noise), Residual(shape, noise)
+        self.ffn = _feed_forward(shape, noise)
+        self.skip = LayerDrop(shape.layer_drop, noise)
+
+    def forward(self, x: Tensor, tokens: Tokens) -> Tensor:
+        """x (N, S, D) -> (N, S, D)"""
+        if self.skip.dropped():
+            return x
+        mixed, _ = self.mixer(self.mixer_residual.enter(x), tokens, None)
+        x = self.mixer_residual.leave(x, mixed)
+        return self.ffn_residual.leave(x, self.ffn(self.ffn_residual.enter(x)))
+
+
+class DecoderLayer(nn.Module):
+    """Causal self-attention, attention over the memory, and a feed-forward network."""
+
+    def __init__(self, mixer: Mixer, cross: Mixer, shape: Shape, noise: Noise) -> None:
+        super().__init__()
+        self.mixer, self.cross = mixer, cross
+        self.mixer_residual, self.cross_residual, self.ffn_residual = (Residual(shape, noise) for _ in range(3))
+        self.ffn = _feed_forward(shape, noise)
+        self.skip = LayerDrop(shape.layer_drop, noise)
+
+    def forward(
+        self, x: Tensor, tokens: Tokens, folded: Tokens, state: State | None, memory: State
+    ) -> tuple[Tensor, State | None]:
+        """x (N·W, L, D) -> the same; `folded` are the tokens of all hypotheses of a source in one row (N or 1, W·L)."""
+        if self.skip.dropped():
+            return x, state
+        mixed, state = self.mixer(self.mixer_residual.enter(x), tokens, state)
+        x = self.mixer_residual.leave(x, mixed)
+        queries = self.cross_residual.enter(x)
+        width = folded.pos.shape[1] // tokens.pos.shape[1]
+        # (N·W, L, D) -> (N, W·L, D): the keys of a source are read once for all its hypotheses.
+        read, _ = self.cross(queries.reshape(-1, width * queries.shape[1], queries.shape[2]), folded, memory)
+        x = self.cross_residual.leave(x, read.reshape(x.shape))
+        return self.ffn_residual.leave(x, self.ffn(self.ffn_residual.enter(x))), state
+
+
+class Encoder(nn.Module):
+    """Encoder layers, one for each of `mixers`."""
+
+    def __init__(self, mixers: Sequence[Mixer], *, shape: Shape, noise: Noise) -> None:
+        super().__init__()
+        self.rules = equip(mixers, role="encoder", shape=shape, noise=noise)
+        self.layers = nn.ModuleList(EncoderLayer(mixer, shape, noise) for mixer in mixers)
+        self.final = _final_norm(shape)
+
+    def forward(self, x: Tensor, tokens: Tokens) -> Memory:
+        """x (N, S, D), zero at padding, to the memory, zero at padding too."""
+        tokens = tokens.fresh()
+        for layer in self.layers:
+            x = layer(x, tokens)
+        return Memory(zero_padding(self.final(x), tokens.valid), tokens)
+
+
+class Decoder(nn.Module):
+    """Decoder layers, one for each of `mixers` and `crosses`."""
+
+    def __init__(self, mixers: Sequence[Mixer], crosses: Sequence[Mixer], *, shape: Shape, noise: Noise) -> None:
+        super().__init__()
+        self.rules = equip(mixers, role="decoder", shape=shape, noise=noise)
+        self.cross_rules = equip(crosses, role="cross", shape=shape, noise=noise)
+        pairs = zip(mixers, crosses, strict=True)
+        self.layers = nn.ModuleList(DecoderLayer(mixer, cross, shape, noise) for mixer, cross in pairs)
+        self.final = _final_norm(shape)
+
+    def begin(self, memory: Memory, *, width: int, capacity: int) -> DecoderState:
+        """The state of `width` hypotheses for each row of the memory, with room for `capacity` tokens."""
+        rows = memory.hidden.shape[0]
+        pairs = [
+            (layer.mixer.begin(rows * width, capacity), layer.cross.begin(rows, capacity, memory))
+            for layer in self.layers
+        ]
+        return DecoderState(pairs, width=width)
+
+    def forward(
+        self, x: Tensor, tokens: Tokens, memory: Memory, state: DecoderState | None
+    ) -> tuple[Tensor, DecoderState | None]:
+        """x (N·W, L, D) decoded; without a state, x holds whole sequences, one for each row of the memory."""
+        tokens = tokens.fresh()
+        folded = tokens if state is None else fold(tokens, state.width)
+        for i, layer in enumerate(self.layers):
+            if state is None:
+                x, _ = layer(x, tokens, folded, None, layer.cross.begin(x.shape[0], 0, memory))
+            else:
+                own, cross = state.layers[i]
+                x, _ = layer(x, tokens, folded, own, cross)
+        return self.final(x), state
+
+
+def fold(tokens: Tokens, width: int) -> Tokens:
+    """Tokens (N·W or 1, L) as rows of all hypotheses of a source, (N or 1, W·L)."""
+    if width == 1:
+        return tokens
+
+    def join(value: Tensor | None) -> Tensor | None:
+        if value is None:
+            return None
+        return value.repeat(1, width) if value.shape[0] == 1 else value.reshape(-1, width * value.shape[1])
+
+    pos = join(tokens.pos)
+    assert pos is not None
+    return Tokens(pos, join(tokens.segment), join(tokens.prefix))
+
+
+def equip(mixers: Sequence[Mixer], *, role: str, shape: Shape, noise: Noise) -> nn.ModuleList:
+    """Make the parameters of `mixers` for `role`; the rules that layers share are returned, to live in the stack."""
+    shared = nn.ModuleList()
+    seen: set[int] = set()
+    for mixer in mixers:
+        mixer.setup(
+            d_model=shape.d_model,
+            num_heads=shape.num_heads,
+            head_dim=shape.head_dim,
+            role=role,
+            bias=shape.bias,
+            dropout=shape.attention_dropout,
+            noise=noise,
+        )
+        if not isinstance(mixer, Attention):
+            continue
+        rule = mixer.rule
+        if id(rule) not in seen:
+            seen.add(id(rule))
+            rule.setup(num_heads=shape.num_heads, head_dim=shape.head_dim, role=role)
+            if not rule.per_layer:
+                shared.append(rule)
+        if not rule.per_layer:
+            mixer.borrow()
+    return shared
+
+
+def _feed_forward(shape: Shape, noise: Noise) -> FeedForward:
+    return FeedForward(
+        shape.d_model,
+        shape.ffn_dim,
+        activation=shape.activation,
+        bias=shape.bias,
+        dropout=shape.activation_dropout,
+        noise=noise,
+    )
+
+
+def _final_norm(shape: Shape) -> nn.Module:
+    """A stack of pre-norm layers ends in a norm; post-norm layers have theirs."""
+    return norm(shape.norm, shape.d_model) if shape.norm_placement == "pre" else nn.Identity()
+
+
+def count_parameters(module: nn.Module) -> int:
+    """Trained numbers, each shared one counted once."""
+    return sum(parameter.numel() for parameter in module.parameters())
+
+

@@ -1,0 +1,278 @@
+"""What a settings class is: a frozen dataclass whose fields are typed, bounded and checked when it is made.
+
+>>> @dataclass(frozen=True)
+... class Colour(Settings):
+...     red: Share = 0.0
+>>> Colour(red=1).red, override(Colour(), {"red": 0.5}).red
+(1.0, 0.5)
+
+A wrong value is a ConfigError that says what must be, what is, and where. The same reader serves YAML recipes, the JSON of a
+model folder, flags and Python, so that a value means the same in each. Standard library only: loading a model reads settings.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import inspect
+import math
+import os
+import textwrap
+import types
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, dataclass, fields, replace
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from antiphon.errors import ConfigError
+from antiphon.registry import nearest
+
+S = TypeVar("S", bound="Settings")
+
+
+@dataclass(frozen=True)
+class Range:
+    """The bounds of a number; None: none. `open_low`: the lower bound itself is too small; `open_high`: likewise."""
+
+    low: float | None = None
+    high: float | None = None
+    open_low: bool = False
+    open_high: bool = False
+
+    def describe(self) -> str:
+        low = "" if self.low is None else f"{'above' if self.open_low else 'at least'} {self.low:g}"
+        high = "" if self.high is None else f"{'below' if self.open_high else 'at most'} {self.high:g}"
+        return " and ".join(part for part in (low, high) if part)
+
+    def holds(self, value: float) -> bool:
+        low = self.low is None or value > self.low or (value == self.low and not self.open_low)
+        return low and (self.high is None or value < self.high or (value == self.high and not self.open_high))
+
+
+@dataclass(frozen=True)
+class Spelling:
+    """Text that is brought to one spelling first: {"bf16": "bfloat16", ...}; anything else is an error."""
+
+    table: Callable[[str], str]
+
+
+Count = Annotated[int, Range(low=1)]
+CountOrZero = Annotated[int, Range(low=0)]
+Positive = Annotated[float, Range(low=0, open_low=True)]
+NotNegative = Annotated[float, Range(low=0)]
+Share = Annotated[float, Range(low=0, high=1)]
+Rate = Annotated[float, Range(low=0, high=1, open_high=True)]
+
+
+class SettingError(ConfigError):
+    """A ConfigError that knows which setting is wrong, so that a reader can add the section and the line."""
+
+    def __init__(self, path: tuple[str, ...], problem: str, remedy: str = "", where: str = "") -> None:
+        self.path, self.problem, self.remedy, self.where = path, problem, remedy, where
+        super().__init__(path, problem, remedy, where)
+
+    def __str__(self) -> str:
+        subject = f"`{'.'.join(self.path)}` " if self.path else ""
+        place = f" ({self.where})" if self.where else ""
+        return f"{subject}{self.problem}{place}.{' ' + self.remedy if self.remedy else ''}"
+
+    def under(self, *prefix: str) -> SettingError:
+        """The same error, of a setting that stands in the section `prefix`."""
+        return SettingError((*prefix, *self.path), self.problem, self.remedy, self.where)
+
+    def at(self, where: str) -> SettingError:
+        """The same error, found at `where` (a file and a line)."""
+        return SettingError(self.path, self.problem, self.remedy, self.where or where)
+
+
+class FlagText(str):
+    """Text from a flag: itself where a text is wanted, else `meaning`, what YAML reads in it."""
+
+    meaning: Any
+
+    def __new__(cls, text: str, meaning: Any) -> FlagText:
+        made = super().__new__(cls, text)
+        made.meaning = meaning
+        return made
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The base: checks each field when the object is made, then what `check` says about them together."""
+
+    def __post_init__(self) -> None:
+        for name, hint in hints(type(self)).items():
+            try:
+                object.__setattr__(self, name, convert(getattr(self, name), hint))
+            except SettingError as error:
+                raise error.under(name) from None
+        self.check()
+
+    def check(self) -> None:
+        """Raises SettingError where fields do not go together."""
+
+
+@functools.cache
+def hints(cls: type[Settings]) -> dict[str, Any]:
+    """The fields of a settings class with their types."""
+    known = get_type_hints(cls, include_extras=True)
+    return {field.name: known[field.name] for field in fields(cls)}
+
+
+def build(cls: type[S], mapping: Mapping[str, Any]) -> S:
+    """A `cls` with the values of `mapping`; a key that it does not know is an error that names the nearest one."""
+    if not isinstance(mapping, Mapping):
+        raise SettingError((), f"must be a mapping of settings, but is {show(mapping)}")
+    known = [field.name for field in fields(cls)]
+    for key in mapping:
+        if key not in known:
+            raise SettingError(
+                (str(key),), f"is not a known setting{nearest(key, known)}", f"Known here: {', '.join(known)}."
+            )
+    for field in fields(cls):
+        if field.name not in mapping and field.default is MISSING and field.default_factory is MISSING:
+            raise SettingError((field.name,), "must be given, but is not there")
+    return cls(**mapping)
+
+
+def override(config: S, changes: Mapping[str, Any]) -> S:
+    """`config` with `changes`, by name: names and values are checked as in a file."""
+    known = [field.name for field in fields(config)]
+    for key in changes:
+        if key not in known:
+            raise SettingError((key,), f"is not a known setting{nearest(key, known)}", f"Known: {', '.join(known)}.")
+    return replace(config, **changes)
+
+
+def from_json_mapping(cls: type[S], mapping: Mapping[str, Any], where: str) -> S:
+    """A `cls` from plain JSON values read at `where` (a file's name); a key or a value that is wrong is a ConfigError."""
+    try:
+        return build(cls, mapping)
+    except SettingError as error:
+        raise error.at(where) from None
+
+
+def plain(value: Any) -> Any:
+    """Settings as dicts, tuples as lists; the inverse of `build`."""
+    if isinstance(value, Settings):
+        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return value
+
+
+def convert(value: Any, hint: Any) -> Any:
+    """`value` as the type `hint` wants it; SettingError if it is none."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if isinstance(value, FlagText) and hint is not str and origin not in (Annotated, Union, types.UnionType):
+        value = value.meaning
+    if origin is Annotated:
+        return _bounded(convert(value, arguments[0]), arguments[1])
+    if origin in (Union, types.UnionType):
+        return _either(value, arguments)
+    if origin is Literal:
+        if value not in arguments or isinstance(value, bool):
+            raise _wrong(f"one of {', '.join(map(str, arguments))}", value, nearest(str(value), map(str, arguments)))
+        return value
+    if origin is tuple:
+        return _tuple(value, arguments)
+    if isinstance(hint, type) and issubclass(hint, Settings):
+        return value if isinstance(value, hint) else build(hint, value)
+    reader = _READERS.get(hint)
+    return value if reader is None else reader(value)
+
+
+def show(value: Any) -> str:
+    """A value in a message: numbers as they are, text in backticks, other things by their kind, and never long."""
+    if value is None:
+        return "empty"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return f"the text `{value if len(value) <= 60 else value[:57] + '...'}`"
+    if isinstance(value, int | float):
+        return str(value)
+    kinds = {dict: "a mapping", list: "a list", tuple: "a list"}
+    return kinds.get(type(value), f"a {type(value).__name__}")
+
+
+@functools.cache
+def field_docs(cls: type[Settings]) -> dict[str, str]:
+    """The docstring under each field of a settings class, on one line: a flag's help."""
+    body = ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0]
+    assert isinstance(body, ast.ClassDef)
+    docs: dict[str, str] = {}
+    for statement, following in zip(body.body, body.body[1:], strict=False):
+        if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
+            value = following.value if isinstance(following, ast.Expr) else None
+            if isinstance(value, ast.Constant) and isinstance(value.value, str):
+                docs[statement.target.id] = " ".join(value.value.split())
+    return docs
+
+
+def _wrong(wanted: str, value: Any, hint: str = "") -> SettingError:
+    return SettingError((), f"must be {wanted}, but is {show(value)}{hint}")
+
+
+def _whole(value: Any) -> int:
+    # 8e3 is a float in YAML, and a whole number to whoever wrote it.
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != value or abs(value) == math.inf:
+        raise _wrong("a whole number", value)
+    if value != int(value):
+        raise _wrong("a whole number", value)
+    return int(value)
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise _wrong("a number", value)
+    return float(value)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str | os.PathLike):
+        raise _wrong("a text", value)
+    return str(value)
+
+
+def _switch(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise _wrong("true or false", value)
+    return value
+
+
+_READERS: dict[Any, Callable[[Any], Any]] = {int: _whole, float: _number, str: _text, bool: _switch}
+
+
+def _bounded(value: Any, bound: Any) -> Any:
+    if isinstance(bound, Range) and not bound.holds(value):
+        raise _wrong(bound.describe(), value)
+    if isinstance(bound, Spelling):
+        return bound.table(value)
+    return value
+
+
+def _either(value: Any, options: tuple[Any, ...]) -> Any:
+    """The first option that takes the value; None only where it is an option. The first option's error is the clearest."""
+    meaning = value.meaning if isinstance(value, FlagText) else value
+    if meaning is None and type(None) in options:
+        return None
+    errors: list[SettingError] = []
+    for option in options:
+        if option is not type(None):
+            try:
+                return convert(value, option)
+            except SettingError as error:
+                errors.append(error)
+    raise errors[0]
+
+
+def _tuple(value: Any, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+    endless = len(arguments) == 2 and arguments[1] is Ellipsis
+    if not isinstance(value, list | tuple):
+        raise _wrong("a list" if endless else f"a list of {len(arguments)} values", value)
+    wanted = [arguments[0]] * len(value) if endless else list(arguments)
+    if len(wanted) != len(value):
+        raise SettingError((), f"must be a list of {len(wanted)} values, but has {len(value)}")
+    return tuple(convert(item, hint) for item, hint in zip(value, wanted, strict=True))

@@ -1,0 +1,13 @@
+"""Text: tokenizers (trained here or loaded), tasks, and the built-in corpus of phrases.
+
+`phrases` is not imported here: it needs Babel, which loading a model does not.
+"""
+
+from __future__ import annotations
+
+from antiphon.text.stream import StreamDecoder
+from antiphon.text.task import Task, load_task
+from antiphon.text.tokenizer import Tokenizer, clean_text
+from antiphon.text.training import train_tokenizer
+
+__all__ = ["StreamDecoder", "Task", "Tokenizer", "clean_text", "load_task", "train_tokenizer"]

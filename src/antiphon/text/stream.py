@@ -1,0 +1,53 @@
+"""Ids to text while they come: pieces that are never taken back and, joined, are what `decode` gives.
+
+>>> stream = StreamDecoder(tokenizer)                     # kind="bytes"
+>>> [stream.push([199]), stream.push([173, 2]), stream.finish()]
+['', 'é', '']
+"""
+
+from __future__ import annotations
+
+import codecs
+import os.path
+from collections.abc import Sequence
+
+from antiphon.text.tokenizer import Tokenizer
+
+
+class StreamDecoder:
+    """Decodes one answer piece by piece; special ids give nothing, as in `Tokenizer.decode`."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._table = tokenizer.vocabulary.table
+        self._bytes = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        self._strips = self._table is not None and self._table.strips
+        self._ids: list[int] = []
+        self._given = ""
+
+    def push(self, ids: Sequence[int]) -> str:
+        """The text that `ids` make certain; an unfinished character waits for its other bytes."""
+        ids = self._tokenizer.visible(ids)
+        if self._table is not None:
+            return self._strip(self._bytes.decode(self._table.bytes(ids)))
+        # A decoder of its own: what may still change is the end of the text, an unfinished character or a space.
+        self._ids += ids
+        text = self._tokenizer.decode(self._ids).rstrip("\ufffd \t\n\r")
+        return self._give(text) if text.startswith(self._given) else ""
+
+    def finish(self) -> str:
+        """The rest of the text; bytes that make no character become U+FFFD."""
+        if self._table is not None:
+            return self._strip(self._bytes.decode(b"", final=True))
+        return self._give(self._tokenizer.decode(self._ids))
+
+    def _give(self, text: str) -> str:
+        new = text[len(os.path.commonprefix([self._given, text])) :]
+        self._given = text
+        return new
+
+    def _strip(self, text: str) -> str:
+        if self._strips and text:
+            self._strips = False
+            return text.removeprefix(" ")
+        return text

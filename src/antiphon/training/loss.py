@@ -1,0 +1,86 @@
+"""Cross-entropy with label smoothing over a large vocabulary, without ever holding all logits.
+
+Rows are taken in chunks; the gradient is computed in the same pass, while the chunk's probabilities are still in the processor's cache, so backward
+costs two products and no second softmax. Shapes: n places that have a label, D features, V ids.
+
+Label smoothing (Szegedy et al. 2016, section 7): (1 − ε)·nll + ε·(mean over all V ids of −log p), as PyTorch's `cross_entropy`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+CHUNK = 128  # rows of logits at a time: 128 x 8000 float32 are 4 MiB
+
+
+@dataclass(frozen=True, slots=True)
+class LossSum:
+    """Sums over the labels of a batch, in nats: `objective` (differentiable) and the plain `nll`; `labels` is their number."""
+
+    objective: Tensor
+    nll: Tensor
+    labels: int
+
+
+class CrossEntropy:
+    """The criterion of `EncoderDecoder.forward`."""
+
+    def __init__(self, label_smoothing: float = 0.0) -> None:
+        self.label_smoothing = label_smoothing
+
+    def __call__(self, hidden: Tensor, weight: Tensor, labels: Tensor) -> LossSum:
+        """hidden (n, D), weight (V, D), labels (n,) int64."""
+        if torch.is_autocast_enabled(hidden.device.type):
+            hidden = hidden.to(torch.get_autocast_dtype(hidden.device.type))
+        objective, nll = _Chunked.apply(hidden, weight, labels, self.label_smoothing, torch.is_grad_enabled())
+        return LossSum(objective, nll, labels.numel())
+
+
+class _Chunked(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, hidden: Tensor, weight: Tensor, labels: Tensor, smoothing: float, train: bool
+    ) -> tuple[Tensor, Tensor]:
+        table = weight.to(hidden.dtype)
+        wide = torch.promote_types(hidden.dtype, torch.float32)  # sums in at least float32
+        size = table.shape[0]
+        d_hidden = torch.empty_like(hidden) if train else None
+        d_table = torch.zeros(weight.shape, dtype=wide, device=weight.device) if train else None
+        nll = hidden.new_zeros((), dtype=wide)
+        uniform = hidden.new_zeros((), dtype=wide)
+        for start in range(0, hidden.shape[0], CHUNK):
+            rows, gold = hidden[start : start + CHUNK], labels[start : start + CHUNK, None]
+            logits = (rows @ table.T).to(wide)
+            log_sum = logits.logsumexp(-1, keepdim=True)
+            nll += (log_sum - logits.gather(1, gold)).sum()
+            if smoothing:
+                uniform += (log_sum.squeeze(1) - logits.mean(-1)).sum()
+            if d_hidden is None or d_table is None:
+                continue
+            # The derivative by the logits is p − (1 − ε)·onehot − ε/V; the last term is constant, and added outside of the loop.
+            slope = logits.sub_(log_sum).exp_()
+            slope.scatter_add_(1, gold, torch.full_like(gold, smoothing - 1.0, dtype=wide))
+            slope = slope.to(hidden.dtype)
+            torch.mm(slope, table, out=d_hidden[start : start + CHUNK])
+            if rows.dtype == wide:
+                d_table.addmm_(slope.T, rows)
+            else:
+                d_table += slope.T @ rows
+        if d_hidden is not None and d_table is not None:
+            if smoothing:
+                d_hidden -= table.sum(0) * (smoothing / size)
+                d_table -= hidden.to(wide).sum(0) * (smoothing / size)
+            ctx.save_for_backward(d_hidden, d_table)
+        objective = (1 - smoothing) * nll + smoothing * uniform
+        ctx.mark_non_differentiable(nll)
+        return objective, nll
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        d_hidden, d_table = ctx.saved_tensors
+        outer = gradients[0]
+        return d_hidden * outer.to(d_hidden.dtype), d_table * outer.to(d_table.dtype), None, None, None
