@@ -164,9 +164,9 @@ class SourceConfig(Settings):
     """A text file with one source a line, also .gz; `target` is the other side."""
     target: str | None = None
     """A text file with one target a line, also .gz."""
-    source_field: str | int | None = None
+    source_field: CountOrZero | str | None = None
     """The column or key with the source: a name, or a number from 0 in a table without a header."""
-    target_field: str | int | None = None
+    target_field: CountOrZero | str | None = None
     """The column or key with the target, likewise."""
 
     def check(self) -> None:

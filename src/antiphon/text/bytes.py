@@ -10,6 +10,7 @@ import codecs
 import json
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import tokenizers
 
@@ -56,8 +57,8 @@ class ByteTable:
 
 def byte_table(rust: tokenizers.Tokenizer) -> ByteTable | None:
     """The table of a tokenizer whose decoder only joins bytes; None for every other one."""
-    decoder = json.loads(rust.to_str())["decoder"] or {"type": "none"}
-    parts = decoder.get("decoders", [decoder])
+    decoder: dict[str, Any] = json.loads(rust.to_str())["decoder"] or {"type": "none"}
+    parts: list[dict[str, Any]] = decoder.get("decoders", [decoder])
     kinds = [part["type"] for part in parts]
     words = rust.get_vocab().items()
     strips = kinds == _LEVEL_STRIP and [parts[1][key] for key in ("content", "start", "stop")] == [" ", 1, 0]

@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 import codecs
-import os.path
 from collections.abc import Sequence
 
 from antiphon.text.tokenizer import Tokenizer
@@ -42,7 +41,7 @@ class StreamDecoder:
         return self._give(self._tokenizer.decode(self._ids))
 
     def _give(self, text: str) -> str:
-        new = text[len(os.path.commonprefix([self._given, text])) :]
+        new = text[_common(self._given, text) :]
         self._given = text
         return new
 
@@ -51,3 +50,9 @@ class StreamDecoder:
             self._strips = False
             return text.removeprefix(" ")
         return text
+
+
+def _common(first: str, second: str) -> int:
+    """The length of the common beginning."""
+    different = (i for i, (a, b) in enumerate(zip(first, second, strict=False)) if a != b)
+    return next(different, min(len(first), len(second)))

@@ -3,15 +3,17 @@
     def verdict(record):                       # recipe: `task: mymodule:verdict`
         return record["review"], record.get("verdict")
 
-A record maps field names to texts: the columns of a TSV or CSV file, the keys of a JSON line, or "source" and "target" for
-a pair of text files. A target of None stands for a record without an answer.
+A record maps field names to texts: the columns of a TSV or CSV file, the keys of a JSON line, or "source" and "target"
+for a pair of text files. A target of None stands for a record without an answer.
 """
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from antiphon.errors import ConfigError, DataError
 from antiphon.registry import lookup, nearest, register
@@ -34,20 +36,16 @@ class Task:
         except KeyError as error:
             field = str(error.args[0]) if error.args else ""
             raise DataError(
-                f"a record must have the field `{field}`{nearest(field, record)}, but has {', '.join(record) or 'none'}{place}. "
-                "Set `source_field` and `target_field`, or `task`."
+                f"a record must have the field `{field}`, but has {', '.join(record) or 'none'}{place}"
+                f"{nearest(field, record)}. Set `source_field` and `target_field`, or `task`."
             ) from error
         except Exception as error:  # a user's function may raise anything
             problem = f"raised {type(error).__name__}: {error}"
             raise DataError(f"the task `{self.name}` {problem}{place}. Correct its function.") from error
-        if not (
-            isinstance(result, tuple)
-            and len(result) == 2
-            and isinstance(result[0], str)
-            and (result[1] is None or isinstance(result[1], str))
-        ):
+        if not (isinstance(result, tuple) and [type(part) for part in result] in ([str, str], [str, type(None)])):
             raise DataError(
-                f"the task `{self.name}` must return a source and a target (str or None), but returned {result!r:.100}{place}."
+                f"the task `{self.name}` must return a source and a target (str or None), "
+                f"but returned {reprlib.repr(result)}{place}."
             )
         return result
 
@@ -65,8 +63,8 @@ def load_task(name: str, folder: Path | None = None, *, allow_import: bool = Tru
     `allow_import=False` is for names that stand in a model folder. Raises ConfigError.
     """
     split = lookup("task", name, folder=folder, allow_import=allow_import)
-    if isinstance(split, Task):
-        return split
     if not callable(split):
-        raise ConfigError(f"the task `{name}` must be a function from a record to a pair, but is {split!r:.100}.")
-    return Task(name, split)
+        raise ConfigError(
+            f"the task `{name}` must be a function from a record to a pair, but is {reprlib.repr(split)}."
+        )
+    return Task(name, cast(Split, split))

@@ -13,20 +13,27 @@ is a token of its own, so that a number unseen in training is made of known part
 
 from __future__ import annotations
 
+import io
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
+import sentencepiece
 from tokenizers import Tokenizer as Rust
 from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 
 from antiphon.errors import ConfigError, DataError
 from antiphon.registry import nearest
-from antiphon.text.bytes import LETTER_OF_BYTE
+from antiphon.text.bytes import BYTE_OF_LETTER, LETTER_OF_BYTE
 from antiphon.text.tokenizer import Tokenizer, clean_text
 from antiphon.text.vocabulary import END, PAD, START, UNK, JsonVocabulary
 
 SPECIALS = [PAD, START, END, UNK]  # ids 0 to 3
 SMALLEST = len(SPECIALS) + 256  # every byte has an id, so that every text has ids
+
+# Bounds of unigram training, in bytes and in strings: longer words are counted in parts.
+_LONGEST_PIECE, _LONGEST_WORD, _MOST_CANDIDATES = 24, 200, 500_000
 
 
 def train_tokenizer(texts: Iterable[str], *, kind: str = "bpe", vocab_size: int = 8000) -> Tokenizer:
@@ -40,7 +47,8 @@ def train_tokenizer(texts: Iterable[str], *, kind: str = "bpe", vocab_size: int 
         )
     if vocab_size < SMALLEST:
         raise ConfigError(
-            f"`vocab_size` must be at least {SMALLEST} (256 bytes and {len(SPECIALS)} special tokens), but is {vocab_size}. Raise it."
+            f"`vocab_size` must be at least {SMALLEST} (256 bytes and {len(SPECIALS)} special tokens), "
+            f"but is {vocab_size}. Raise it."
         )
     rust = _KINDS[kind]((clean_text(text) for text in texts), vocab_size)
     return Tokenizer(JsonVocabulary(rust.to_str().encode(), where=f"the trained {kind} tokenizer"))
@@ -54,29 +62,100 @@ def _bpe(texts: Iterable[str], vocab_size: int) -> Rust:
         initial_alphabet=list(LETTER_OF_BYTE.values()),
         show_progress=False,
     )
-    return _train(Rust(models.BPE()), trainer, texts)
+    rust, seen = _subwords(models.BPE()), _Seen(texts)
+    rust.train_from_iterator(seen, trainer)
+    seen.check()
+    return rust
 
 
 def _unigram(texts: Iterable[str], vocab_size: int) -> Rust:
-    trainer = trainers.UnigramTrainer(
-        vocab_size=vocab_size,
-        special_tokens=SPECIALS,
-        unk_token=UNK,
-        initial_alphabet=list(LETTER_OF_BYTE.values()),
-        show_progress=False,
-    )
-    return _train(Rust(models.Unigram()), trainer, texts)
+    """Trained by sentencepiece, as the trainer of the tokenizers library gives another vocabulary each time."""
+    rust, seen = _subwords(models.BPE()), _Seen(texts)
+    counts: Counter[str] = Counter()
+    for text in seen:
+        for word, _ in rust.pre_tokenizer.pre_tokenize_str(f" {text}" if text else ""):
+            counts.update(word[i : i + _LONGEST_WORD] for i in range(0, len(word), _LONGEST_WORD))
+    seen.check()
+    letters = {letter for word in counts for letter in word}
+    unseen = sorted(set(BYTE_OF_LETTER) - letters)
+    pieces = _sentencepiece(counts, vocab_size=vocab_size - len(unseen))
+    least = min(score for _, score in pieces)
+    known = {piece for piece, _ in pieces}
+    pieces += [(letter, least - 10) for letter in sorted(set(BYTE_OF_LETTER) - known)]
+    rust = _subwords(models.Unigram(pieces, unk_id=SPECIALS.index(UNK), byte_fallback=False))
+    rust.add_special_tokens(SPECIALS)
+    return rust
 
 
-def _train(rust: Rust, trainer: trainers.Trainer, texts: Iterable[str]) -> Rust:
+def _sentencepiece(counts: Counter[str], *, vocab_size: int) -> list[tuple[str, float]]:
+    """The pieces of a unigram model of words that are counted already, with their log-probabilities."""
+    model = io.BytesIO()
+    with tempfile.TemporaryDirectory() as folder:
+        words = _table(Path(folder) / "words.tsv", sorted(counts.items()))
+        seeds = _table(Path(folder) / "seeds.tsv", _candidates(counts))
+        sentencepiece.SentencePieceTrainer.Train(
+            input=words,
+            input_format="tsv",
+            seed_sentencepieces_file=seeds,
+            model_writer=model,
+            model_type="unigram",
+            vocab_size=vocab_size,
+            hard_vocab_limit=False,  # a small corpus has fewer pieces
+            max_sentencepiece_length=_LONGEST_PIECE,
+            max_sentence_length=_LONGEST_WORD * 2,
+            character_coverage=1.0,
+            # The words are final: no rule of sentencepiece's own touches them.
+            normalization_rule_name="identity",
+            add_dummy_prefix=False,
+            remove_extra_whitespaces=False,
+            split_by_unicode_script=False,
+            split_by_number=False,
+            split_by_whitespace=False,
+            pad_id=0,
+            bos_id=1,
+            eos_id=2,
+            unk_id=3,
+            num_threads=1,
+            minloglevel=2,
+        )
+    processor = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
+    return [(processor.id_to_piece(id), processor.get_score(id)) for id in range(processor.vocab_size())]
+
+
+def _candidates(counts: Counter[str]) -> list[tuple[str, int]]:
+    """Strings of whole characters with their counts, those that cover most text first.
+
+    Sentencepiece's own search misses a string that is always followed by the same letter, the end of a word included.
+    """
+    found: Counter[str] = Counter()
+    for word, count in counts.items():
+        starts = [i for i, letter in enumerate(word) if not 0x80 <= BYTE_OF_LETTER[letter] < 0xC0]
+        ends = [*starts[1:], len(word)]
+        for i, start in enumerate(starts):
+            for end in ends[i:]:
+                if end - start > _LONGEST_PIECE:
+                    break
+                found[word[start:end]] += count
+    for letter in {letter for word in counts for letter in word}:
+        found.pop(letter, None)  # the trainer adds these itself
+    return sorted(
+        ((piece, count) for piece, count in found.items() if count > 1),
+        key=lambda item: (-item[1] * len(item[0]), item[0]),
+    )[:_MOST_CANDIDATES]
+
+
+def _table(file: Path, rows: Iterable[tuple[str, int]]) -> str:
+    file.write_text("".join(f"{word}\t{count}\n" for word, count in rows), encoding="utf-8")
+    return str(file)
+
+
+def _subwords(model: models.Model) -> Rust:
+    rust = Rust(model)
     rust.normalizer = normalizers.Prepend(" ")
     # Digits first: after ByteLevel some of its letters look like digits ("²" is a byte there).
     digits = pre_tokenizers.Digits(individual_digits=True)
     rust.pre_tokenizer = pre_tokenizers.Sequence([digits, pre_tokenizers.ByteLevel(add_prefix_space=False)])
     rust.decoder = decoders.Sequence([decoders.ByteLevel(), decoders.Strip(content=" ", left=1, right=0)])
-    seen = _Seen(texts)
-    rust.train_from_iterator(seen, trainer)
-    seen.check()
     return rust
 
 

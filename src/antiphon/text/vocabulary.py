@@ -110,7 +110,7 @@ class SpmVocabulary:
     """A sentencepiece model, ids as in the file."""
 
     suffix = ".spm"
-    table = None
+    table: ByteTable | None = None
 
     def __init__(self, content: bytes, *, where: str) -> None:
         self._processor = sentencepiece.SentencePieceProcessor()

@@ -1,0 +1,90 @@
+"""What every command is: a class whose fields are its flags, with the flags that all of them have."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from antiphon.cli.flags import Flag
+from antiphon.config import precision_name
+from antiphon.errors import ConfigError, UsageError
+from antiphon.settings import Count, CountOrZero, Settings, Spelling
+
+DType = Annotated[str, Spelling(precision_name)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command(Settings, ABC):
+    """A command: `run` does the work and returns the exit code."""
+
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Where to compute; auto takes a GPU where there is one."""
+    dtype: Annotated[DType | None, Flag("TYPE", default="float32, or the recipe's")] = None
+    """Type of the numbers: float32 (fp32), bfloat16 (bf16) or float16 (fp16)."""
+    threads: Annotated[Count | None, Flag(default="the cores")] = None
+    """Threads of the processor."""
+    seed: Annotated[CountOrZero | None, Flag(default="the model's, or the recipe's")] = None
+    """Of everything random."""
+    quiet: bool = False
+    """Write nothing to standard error but errors."""
+    debug: bool = False
+    """Show where an error comes from."""
+
+    @abstractmethod
+    def run(self) -> int:
+        """Do the work; the exit code."""
+
+    def say(self, text: str) -> None:
+        """A line for people, on standard error."""
+        if not self.quiet:
+            sys.stderr.write(f"{text}\n")
+            sys.stderr.flush()
+
+    def start(self, *, dtype: str | None = None) -> str:
+        """Settle device and threads, say what was chosen, and return the device.
+
+        `dtype` is what is said where `--dtype` is not given (default: float32).
+        """
+        import torch
+
+        if self.threads is not None:
+            torch.set_num_threads(self.threads)
+        device = _device(self.device)
+        threads = f"{torch.get_num_threads()} thread{'s' if torch.get_num_threads() > 1 else ''}"
+        name = f" ({torch.cuda.get_device_name()})" if device == "cuda" else ""
+        self.say(f"antiphon: {device}{name}, {self.dtype or dtype or 'float32'}, {threads}")
+        return device
+
+
+def _device(wanted: str) -> str:
+    import torch
+
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if wanted == "auto":
+        return next(name for name, found in there.items() if found)
+    if not there[wanted]:
+        raise UsageError(f"`--device` must be there, but this PyTorch ({torch.__version__}) finds no {wanted}. Use --device cpu, or auto.")
+    return wanted
+
+
+def import_modules(names: Iterable[str]) -> None:
+    """Import the modules of `--import`, which register their parts; the current folder is looked in first."""
+    for name in names:
+        folder = str(Path.cwd())
+        sys.path.insert(0, folder)
+        try:
+            importlib.import_module(name)
+        except Exception as error:  # the user's module may raise anything
+            raise ConfigError(f"`--import {name}` cannot be imported ({type(error).__name__}: {error}). Looked in {folder} and Python's path.") from error
+        finally:
+            sys.path.remove(folder)
+
+
+def with_seed(search: dict[str, Any], seed: int | None) -> dict[str, Any]:
+    """Search settings with the seed of `--seed`."""
+    return search if seed is None else {**search, "seed": seed}

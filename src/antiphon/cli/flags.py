@@ -1,0 +1,295 @@
+"""From a command's fields to its flags, and from an argument list to the command.
+
+A command is a `Settings` class: each field is a flag, the text under it the flag's help. Three marks change how a field is shown:
+`Positional`, `Flag` and `Group` (in the field's Annotated). tyro draws the help, splits the arguments and completes them in a shell; every
+value goes through as text and is then read by the same reader as a recipe, so that a wrong one is told in the same voice.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import io
+import re
+import types
+from collections.abc import Iterator, Sequence
+from dataclasses import MISSING, dataclass, field, fields, make_dataclass
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+
+from antiphon.errors import UsageError
+from antiphon.recipe import meaning
+from antiphon.registry import nearest
+from antiphon.settings import FlagText, SettingError, Settings, build, convert, field_docs, hints
+
+C = TypeVar("C", bound=Settings)
+
+
+@dataclass(frozen=True)
+class Positional:
+    """The field is given by place; `metavar` stands for it in the help."""
+
+    metavar: str
+
+
+@dataclass(frozen=True)
+class Flag:
+    """What a flag shows: `metavar` for its value, `default` in the help, `name` where the field's own cannot be used."""
+
+    metavar: str = ""
+    default: str = ""
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class Group:
+    """The field is a dict of those settings of `settings` that were given; each is a flag.
+
+    `title` and `about` head its box in the help. `prefix` stands before its names ("training" makes `--training.lr`). `without`: settings
+    that have no flag here. `raw`: keep the texts, for a reader that lays them over a recipe. `defaults`: show those of `settings`.
+    """
+
+    settings: type[Settings]
+    title: str
+    about: str
+    prefix: str = ""
+    without: tuple[str, ...] = ()
+    raw: bool = False
+    defaults: bool = True
+
+
+@dataclass(frozen=True)
+class _Section:
+    """A box in the help; without a title, the command's own flags."""
+
+    title: str
+    about: str
+
+
+@dataclass(frozen=True)
+class _Leaf:
+    """One flag: where its value goes (the field of the command, and the key in its group) and what tyro is told."""
+
+    name: str
+    home: tuple[str, ...]
+    hint: Any
+    default: Any
+    help: str
+    mark: Positional | Flag | None = None
+
+    @property
+    def kind(self) -> str:
+        bare = _bare(self.hint)
+        if bare is bool and len(self.home) == 1:  # a group's is "true" or "false": its default lies elsewhere
+            return "switch"
+        return "many" if get_origin(bare) is tuple and get_args(bare)[1:] == (Ellipsis,) else "one"
+
+    @property
+    def typed(self) -> str:
+        """The flag as it is typed, or what stands for the argument."""
+        return self.mark.metavar if isinstance(self.mark, Positional) else _flag(self.name)
+
+    @property
+    def metavar(self) -> str:
+        if self.mark is not None and self.mark.metavar:
+            return self.mark.metavar
+        bare = _bare(self.hint)
+        if get_origin(bare) is Literal:
+            return "{" + ",".join(map(str, get_args(bare))) + "}"
+        return {int: "N", float: "X", bool: "true|false"}.get(bare, "TEXT")
+
+    @property
+    def shown(self) -> str:
+        """What the help says about the default."""
+        if isinstance(self.mark, Positional):
+            return ""
+        if self.mark is not None and self.mark.default:
+            return f"({self.mark.default})"
+        if self.kind == "many":
+            return "(repeatable)"
+        if self.kind == "switch" or self.default is None or isinstance(self.default, dict):
+            return ""
+        if isinstance(self.default, bool):
+            return f"(default: {str(self.default).lower()})"
+        shown = ", ".join(map(str, self.default)) if isinstance(self.default, tuple) else str(self.default)
+        return f"(default: {shown})" if shown else ""
+
+
+def parse(command: type[C], arguments: Sequence[str], *, prog: str) -> C:
+    """The command with the values of `arguments`. Raises UsageError of one line; SystemExit(0) after `--help`."""
+    import tyro
+
+    leaves = {leaf.name: leaf for _, group in _sections(command) for leaf in group}
+    words = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(words):
+            texts, unknown = tyro.cli(
+                shape(command),
+                prog=prog,
+                description=_description(command),
+                args=list(arguments),
+                return_unknown_args=True,
+                config=(tyro.conf.FlagCreatePairsOff,),
+            )
+    except SystemExit as exit:
+        if not exit.code:
+            raise
+        raise UsageError(f"{_one_line(words.getvalue(), prog)} See `{prog} --help`.") from None
+    if unknown:
+        raise UsageError(_unknown(unknown[0], leaves, prog))
+    return _build(command, leaves, dict(_given(texts)))
+
+
+def shape(command: type[Settings], *, complete: bool = False) -> type:
+    """The class that tyro sees: the command's flags as texts, grouped; `complete` lists a flag's choices for a shell's completion."""
+    import tyro
+
+    made = []
+    for section, leaves in _sections(command):
+        parts = [(_identifier(leaf.name), *_typed(leaf, complete=complete)) for leaf in leaves]
+        if section.title:
+            inner = make_dataclass(section.title, parts, kw_only=True)
+            inner.__doc__ = section.about
+            made.append((section.title, tyro.conf.OmitArgPrefixes[inner], field(default_factory=inner)))
+        else:
+            made += parts
+    outer = make_dataclass(command.__name__, made, kw_only=True)
+    outer.__doc__ = _description(command)
+    return outer
+
+
+def flag_names(command: type[Settings]) -> list[str]:
+    """The command's flags and positional arguments, as they are typed."""
+    leaves = (leaf for _, group in _sections(command) for leaf in group)
+    return [leaf.typed for leaf in leaves]
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _identifier(name: str) -> str:
+    return re.sub(r"\W", "_", name) + "_"  # "import" is a keyword, and "training.lr" no name
+
+
+def _bare(hint: Any) -> Any:
+    """A field's type without its bounds and without None."""
+    while get_origin(hint) in (Annotated, Union, types.UnionType):
+        options = [part for part in get_args(hint) if part is not type(None)]
+        hint = options[0]
+    return hint
+
+
+def _mark(hint: Any, kind: Any) -> Any:
+    marks = [part for part in get_args(hint)[1:] if isinstance(part, kind)] if get_origin(hint) is Annotated else []
+    return marks[0] if marks else None
+
+
+def _description(command: type[Settings]) -> str:
+    return inspect.cleandoc(command.__doc__ or "")
+
+
+def _sections(command: type[Settings]) -> Iterator[tuple[_Section, list[_Leaf]]]:
+    """The flags by the box that the help shows them in: the command's own, its groups, then those of every command."""
+    docs: dict[str, str] = {}
+    for cls in reversed(command.__mro__):
+        docs |= field_docs(cls) if cls is not Settings and issubclass(cls, Settings) else {}
+    common = {name for base in command.__bases__ if issubclass(base, Settings) for name in (f.name for f in fields(base))}
+    own: list[_Leaf] = []
+    everywhere: list[_Leaf] = []
+    groups: list[tuple[_Section, list[_Leaf]]] = []
+    for entry in fields(command):
+        hint = hints(command)[entry.name]
+        if group := _mark(hint, Group):
+            groups.append((_Section(group.title, group.about), list(_group_leaves(entry.name, group))))
+            continue
+        mark = _mark(hint, (Positional, Flag))
+        name = mark.name if isinstance(mark, Flag) and mark.name else entry.name
+        leaf = _Leaf(name, (entry.name,), hint, entry.default, docs[entry.name], mark)
+        (everywhere if entry.name in common else own).append(leaf)
+    yield _Section("", ""), own
+    yield from groups
+    yield _Section("common", "The same in every command."), everywhere
+
+
+def _group_leaves(home: str, group: Group) -> Iterator[_Leaf]:
+    docs = field_docs(group.settings)
+    for entry in fields(group.settings):
+        if entry.name not in group.without:
+            name = f"{group.prefix}.{entry.name}" if group.prefix else entry.name
+            default = entry.default if group.defaults and entry.default is not MISSING else None
+            yield _Leaf(name, (home, entry.name), hints(group.settings)[entry.name], default, docs[entry.name])
+
+
+def _typed(leaf: _Leaf, *, complete: bool) -> tuple[Any, Any]:
+    """The type and the default of a flag as tyro is told."""
+    import tyro
+
+    told = tyro.conf.arg(name=leaf.name, metavar=leaf.metavar, help=leaf.help, help_behavior_hint=leaf.shown)
+    if isinstance(leaf.mark, Positional):
+        return Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar=leaf.metavar, help=leaf.help)], field()
+    if leaf.kind == "switch":
+        switch = tyro.conf.arg(name=leaf.name, help=leaf.help, help_behavior_hint="")
+        return Annotated[bool, switch], field(default=False)
+    if leaf.kind == "many":
+        return Annotated[tuple[str, ...], tyro.conf.UseAppendAction, told], field(default=())
+    bare = _bare(leaf.hint)
+    if complete and get_origin(bare) is Literal:
+        return Annotated[bare | None, told], field(default=None)
+    return Annotated[str | None, told], field(default=None)
+
+
+def _given(texts: Any) -> Iterator[tuple[str, Any]]:
+    """The flags that were given, by the names in tyro's class, groups flattened."""
+    for entry in fields(texts):
+        value = getattr(texts, entry.name)
+        if isinstance(value, str | bool | tuple | None):
+            if value not in (None, False, ()):
+                yield entry.name, value
+        else:
+            yield from _given(value)
+
+
+def _build(command: type[C], leaves: dict[str, _Leaf], given: dict[str, Any]) -> C:
+    values: dict[str, Any] = {}
+    for name, leaf in leaves.items():
+        if (value := given.get(_identifier(name))) is None:
+            continue
+        if isinstance(value, str):
+            value = FlagText(value, meaning(value))
+        if len(leaf.home) == 2:
+            home, key = leaf.home
+            group = _mark(hints(command)[home], Group)
+            values.setdefault(home, {})[name if group.raw else key] = str(value) if group.raw else _read(value, leaf)
+        else:
+            values[leaf.home[0]] = _read(value, leaf)
+    try:
+        return build(command, values)
+    except SettingError as error:  # a flag that must be given is not
+        raise SettingError(tuple(map(_flag, error.path)), error.problem, error.remedy) from None
+
+
+def _read(value: Any, leaf: _Leaf) -> Any:
+    try:
+        return convert(value, leaf.hint)
+    except SettingError as error:
+        raise SettingError((leaf.typed, *error.path), error.problem, error.remedy) from None
+
+
+def _unknown(word: str, leaves: dict[str, _Leaf], prog: str) -> str:
+    flags = [leaf.typed for leaf in leaves.values()]
+    name = word.partition("=")[0]
+    if word.startswith("-") and name not in flags:
+        return f"`{name}` is not a flag of `{prog}`{nearest(name, flags)}. See `{prog} --help`."
+    return f"`{prog}` was given `{word}`, which it has no place for. See `{prog} --help`."
+
+
+def _one_line(box: str, prog: str) -> str:
+    """What tyro says in a box of several lines, as one: the text before its first rule, without the box's title."""
+    lines = [line.strip("│ ").strip() for line in box.splitlines() if not line.startswith(("╭", "╰"))]
+    rule = next((place for place, line in enumerate(lines) if line.startswith("──")), len(lines))
+    text = " ".join(" ".join(lines[:rule]).split())
+    if found := re.match(r"Missing value for argument '([^']+)'", text):
+        return f"`{found[1]}` needs a value; one that begins with `-` is written {found[1]}=VALUE."
+    if found := re.match(r"Missing from [^:]+: (\S+) (.*)", text):
+        return f"`{prog}` needs {found[1]}: {found[2].removesuffix('(required)').strip()}"
+    return text if text.endswith(".") else text + "."

@@ -1,0 +1,182 @@
+"""`antiphon COMMAND …`: chooses the command, runs it, and turns what goes wrong into one line and an exit code.
+
+0 done; 1 the work failed; 2 the command or its input is wrong; 130 and 143 after Ctrl-C and SIGTERM.
+Nothing heavy is imported before a command needs it: `--help` answers without PyTorch.
+"""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import os
+import signal
+import sys
+import threading
+import traceback
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
+
+from antiphon.errors import AntiphonError, UsageError
+from antiphon.registry import nearest
+
+COMMANDS = {  # name -> the module and class behind it, and its line in the help
+    "demo": ("demo:Demo", "train on the built-in phrases, evaluate, and answer the lines you type"),
+    "train": ("train:Train", "train a model as a recipe says"),
+    "generate": ("generate:Generate", "answer lines of text"),
+    "evaluate": ("evaluate:Evaluate", "measure a model's answers: BLEU, chrF, TER, exact match"),
+    "score": ("score:Score", "the log-probability that a model gives to each pair"),
+    "tokenizer train": ("tokenizer:TokenizerTrain", "train only the tokenizer of a recipe"),
+    "tokenizer encode": ("tokenizer:TokenizerEncode", "show how a model cuts text into tokens"),
+    "average": ("average:Average", "average a run's last snapshots into a model"),
+}
+SHELLS = ("bash", "zsh", "tcsh")
+HELP = """usage: antiphon COMMAND [arguments] [flags]
+
+Encoder-decoder Transformers: from pairs of texts to a model that answers.
+
+commands:
+{commands}
+
+  antiphon COMMAND --help             the flags of a command
+  antiphon --version                  this Antiphon, PyTorch, Python and what the processor can do
+  antiphon --print-completion SHELL   completion for {shells}, e.g. in ~/.bashrc:
+                                      source <(antiphon --print-completion bash)
+
+exit codes: 0 done; 1 the work failed; 2 the command or its input is wrong; 130 after Ctrl-C, 143 after SIGTERM
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; the exit code. `arguments`: without the program's name, default those of the process."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        with guarded(), _signals():
+            return _run(words)
+    except SystemExit as exit:
+        return exit.code if isinstance(exit.code, int) else int(exit.code is not None)
+    except BaseException as error:
+        return _tell(error, words)
+
+
+def _run(words: list[str]) -> int:
+    if not words or words[0] in ("-h", "--help", "help"):
+        text = HELP.format(commands=_list(COMMANDS), shells=", ".join(SHELLS))
+        (sys.stdout if words else sys.stderr).write(text)
+        return 0 if words else 2
+    if words[0] == "--version":
+        from antiphon.cli.version import version
+
+        sys.stdout.write(version())
+        return 0
+    if words[0] == "--print-completion":
+        return _print_completion(words[1:])
+    name, rest = _choose(words)
+    if name not in COMMANDS:  # the first word of several, such as `tokenizer --help`
+        of_it = {key: value for key, value in COMMANDS.items() if key.startswith(f"{name} ")}
+        sys.stdout.write(f"usage: antiphon {name} COMMAND [arguments] [flags]\n\ncommands:\n{_list(of_it)}\n")
+        return 0
+    from antiphon.cli.flags import parse
+
+    command = parse(command_class(name), rest, prog=f"antiphon {name}")
+    return command.run()
+
+
+def command_class(name: str) -> type:
+    """The class of a command."""
+    module, _, attribute = COMMANDS[name][0].partition(":")
+    return getattr(importlib.import_module(f"antiphon.cli.{module}"), attribute)
+
+
+def _choose(words: list[str]) -> tuple[str, list[str]]:
+    """The command's name, of one word or two, and what follows it."""
+    if words[0] in COMMANDS:
+        return words[0], words[1:]
+    pair = " ".join(words[:2])
+    if pair in COMMANDS:
+        return pair, words[2:]
+    families = {name.split()[0] for name in COMMANDS if " " in name}
+    if words[0] in families:
+        if words[1:] and words[1] in ("-h", "--help"):
+            return words[0], []
+        known = [name.split()[1] for name in COMMANDS if name.startswith(f"{words[0]} ")]
+        if not words[1:]:
+            raise UsageError(f"`antiphon {words[0]}` needs a command: {' or '.join(known)}.")
+        raise UsageError(f"`{words[1]}` is not a command of `antiphon {words[0]}`{nearest(words[1], known)}. Known: {', '.join(known)}.")
+    known = sorted({name.split()[0] for name in COMMANDS})
+    kind = "flag" if words[0].startswith("-") else "command"
+    near = nearest(words[0], ["--help", "--version", "--print-completion"] if kind == "flag" else known)
+    raise UsageError(f"`{words[0]}` is not a {kind} of antiphon{near}. See `antiphon --help`.")
+
+
+def _list(commands: dict[str, tuple[str, str]]) -> str:
+    width = max(map(len, COMMANDS))
+    return "\n".join(f"  {name:<{width}}   {line}" for name, (_, line) in commands.items())
+
+
+def _print_completion(words: list[str]) -> int:
+    if len(words) != 1 or words[0] not in SHELLS:
+        raise UsageError(f"`--print-completion` must be followed by {', '.join(SHELLS)}, but is by `{' '.join(words)}`.")
+    from antiphon.cli.completion import script
+
+    sys.stdout.write(script({name: command_class(name) for name in COMMANDS}, words[0]))
+    return 0
+
+
+@contextmanager
+def guarded() -> Iterator[None]:
+    """Warnings of libraries on one line each, as they would otherwise show a line of someone's source."""
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_: sys.stderr.write(f"antiphon: warning: {_one_line(str(message))}\n")
+        yield
+
+
+@contextmanager
+def _signals() -> Iterator[None]:
+    """SIGTERM ends the command as Ctrl-C does, so that files are closed; training sets its own handler meanwhile."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _tell(error: BaseException, words: list[str]) -> int:
+    """Says what went wrong on one line of standard error; the exit code."""
+    if isinstance(error, BrokenPipeError):
+        # The reader of our output has enough. Python would complain when it flushes at its end, so it gets another place to flush to.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    if "--debug" in words:
+        traceback.print_exception(error)
+    if isinstance(error, KeyboardInterrupt):
+        sys.stderr.write("antiphon: interrupted\n")
+        return 130
+    text, code = _explain(error)
+    sys.stderr.write(f"antiphon: {_one_line(text)}\n")
+    return code
+
+
+def _explain(error: BaseException) -> tuple[str, int]:
+    if isinstance(error, AntiphonError):
+        return str(error), error.exit_code
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return f"memory ran out ({error}). Lower `batch_tokens` in training, or --batch-size.", 1
+    if isinstance(error, OSError) and error.filename is not None:
+        wrong = isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError | NotADirectoryError | FileExistsError)
+        return f"`{error.filename}`: {error.strerror}.", 2 if wrong else 1
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"the disk is full ({error.strerror}). Free some space.", 1
+    return f"{type(error).__name__}: {error} (nobody foresaw this; --debug shows where it comes from)", 1
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split("\n")).strip()

@@ -1,0 +1,144 @@
+"""Lines in and lines out, binary-safe: `-` is standard input or output.
+
+A line ends at a line feed; one final carriage return is dropped. Nothing else splits, and what is not UTF-8 is an error with its line.
+"""
+
+from __future__ import annotations
+
+import errno
+import select
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from antiphon.data.lines import opened
+from antiphon.errors import DataError, DiskError, UsageError
+
+MOST_LINES, MOST_BYTES = 4096, 1 << 20  # of one chunk: enough to sort by length, little enough for any memory
+_BLOCK = 1 << 16
+
+
+def chunks(path: str) -> Iterator[list[str]]:
+    """The lines of `path` in lists: as many as are there without waiting, but no more than MOST_LINES or about MOST_BYTES.
+
+    So a person, or a program that waits for its answer, gets it line by line, and a big file goes through in good batches.
+    """
+    name = "standard input" if path == "-" else path
+    number, held, batch = 0, 0, []
+    with _input(path) as stream:
+        for block in _blocks(stream):
+            for raw in block:
+                number += 1
+                try:
+                    batch.append(_text(raw, name, number))
+                except DataError:
+                    if batch:  # what stands before the fault is answered
+                        yield batch
+                    raise
+                held += len(raw)
+                if len(batch) >= MOST_LINES or held >= MOST_BYTES:
+                    yield batch
+                    held, batch = 0, []
+            if batch and not _waiting(stream):
+                yield batch
+                held, batch = 0, []
+    if batch:
+        yield batch
+
+
+def lines(path: str) -> Iterator[str]:
+    """The lines of `path`, one by one."""
+    for chunk in chunks(path):
+        yield from chunk
+
+
+@contextmanager
+def output(path: str, *, reads: str | None = None) -> Iterator[Writer]:
+    """Where lines are written: a file, replaced, or standard output. `reads` is the file that is being read, which it must not be."""
+    if path == "-":
+        yield Writer(sys.stdout.buffer, "standard output")
+        return
+    if reads not in (None, "-") and Path(path).exists() and Path(path).samefile(reads):
+        raise UsageError(f"`--output` must be another file than `--input`, but both are `{path}`.")
+    try:
+        stream = open(path, "wb")
+    except OSError as error:
+        raise UsageError(f"`{path}` cannot be written ({error.strerror}). Choose another place for `--output`.") from error
+    with stream:
+        yield Writer(stream, path)
+
+
+class Writer:
+    """Text to a binary stream; `flush` after each chunk, so that answers are seen when they are there."""
+
+    def __init__(self, stream: BinaryIO, name: str) -> None:
+        self._stream, self._name = stream, name
+
+    def line(self, text: str) -> None:
+        """One line; a newline inside becomes a space."""
+        self.write(text.replace("\n", " ") + "\n")
+
+    def write(self, text: str) -> None:
+        """Text as it is."""
+        with _named(self._name):
+            self._stream.write(text.encode("utf-8", "replace"))
+
+    def flush(self) -> None:
+        """Hand on what was written."""
+        with _named(self._name):
+            self._stream.flush()
+
+
+@contextmanager
+def _named(name: str) -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise  # whoever read has enough; main() ends quietly
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        raise DiskError(f"{name} cannot be written ({error.strerror}).{' Free some space.' if full else ''}") from error
+
+
+@contextmanager
+def _input(path: str) -> Iterator[BinaryIO]:
+    if path == "-":
+        yield sys.stdin.buffer
+        return
+    with opened(path) as stream:
+        yield stream
+
+
+def _blocks(stream: BinaryIO) -> Iterator[list[bytes]]:
+    """The whole lines that came with each read; the last one may lack its line feed."""
+    pieces: list[bytes] = []  # of a line whose end has not come yet
+    while block := stream.read1(_BLOCK):  # pyright: ignore[reportAttributeAccessIssue]  (buffered streams have it)
+        first, *others = block.split(b"\n")
+        pieces.append(first)
+        if others:
+            *whole, last = others
+            yield [b"".join(pieces), *whole]
+            pieces = [last]
+    if rest := b"".join(pieces):
+        yield [rest]
+
+
+def _waiting(stream: BinaryIO) -> bool:
+    """Whether more can be read without waiting for it."""
+    try:
+        return bool(select.select([stream], [], [], 0)[0])
+    except (OSError, ValueError):  # no descriptor (a test, a gzip stream of one), or no select for it (Windows)
+        return False
+
+
+def _text(raw: bytes, name: str, number: int) -> str:
+    raw = raw.removesuffix(b"\r")
+    if number == 1:
+        raw = raw.removeprefix(b"\xef\xbb\xbf")  # the byte order mark that some editors write
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        found = f"byte 0x{raw[error.start]:02x} at column {error.start + 1} is not"
+        raise DataError(f"text must be UTF-8, but {found} ({name}:{number}). Convert it, for example with iconv -f latin1 -t utf-8.") from error

@@ -1,0 +1,28 @@
+"""What `antiphon --version` prints: what a report of a fault, or of a speed, should say."""
+
+from __future__ import annotations
+
+import platform
+
+import antiphon
+
+FEATURES = ("avx2", "avx512_f", "avx512_vnni", "avx512_bf16", "avx_vnni", "amx_bf16", "amx_int8", "dotprod", "i8mm", "bf16", "sve")
+
+
+def version() -> str:
+    """Antiphon, PyTorch, Python, the processor with what matters for speed, and the GPUs."""
+    import torch
+
+    able = torch.cpu.get_capabilities()
+    features = " ".join(name for name in FEATURES if able.get(name)) or "none of " + " ".join(FEATURES)
+    cores = able.get("num_physical_cores", "?")
+    lines = [
+        f"antiphon {antiphon.__version__}",
+        f"torch {torch.__version__} ({torch.backends.cpu.get_cpu_capability()})",
+        f"Python {platform.python_version()} on {platform.system()} {platform.machine()}",
+        f"processor {able.get('cpu_name', '?')}, {cores} cores: {features}",
+    ]
+    for number in range(torch.cuda.device_count()):
+        major, minor = torch.cuda.get_device_capability(number)
+        lines.append(f"GPU {number} {torch.cuda.get_device_name(number)}, capability {major}.{minor}")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,169 @@
+"""Batches of similar lengths under a budget of tokens, in an order that is a pure function of (seed, epoch, position).
+
+    batches = Batches(corpus, batch_tokens=4096, seed=0)
+    examples = next(batches)            # list[Example], for collate(); endless, epoch after epoch
+    state = batches.state()             # plain JSON; restore(state) goes on with exactly the batch that was next
+
+A batch is bounded by rows x longest row on each side, padding counted. Within a pool (corpus.py) examples are sorted by length,
+ties at random, cut into batches, and the batches are shuffled: nearly no padding, and a new order in each epoch.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+from antiphon.batch import Example
+from antiphon.data.corpus import Corpus, InMemory, Pool, Start
+from antiphon.data.lines import Cursor
+from antiphon.errors import ConfigError, DataError
+
+Lengths = Callable[[int], tuple[int, int]]
+
+
+class Batches:
+    """An endless iterator of batches. `epoch` and `position` are those of the next batch: passes completed, batches of this pass."""
+
+    def __init__(self, corpus: Corpus, *, batch_tokens: int, seed: int, shuffle: bool = True) -> None:
+        self.epoch = 0
+        self.position = 0
+        self._corpus, self._batch_tokens, self._seed, self._shuffle = corpus, batch_tokens, seed, shuffle
+        self._next = 0  # the next batch of the pool
+        self._open(Start())
+
+    def __iter__(self) -> Batches:
+        return self
+
+    def __next__(self) -> list[Example]:
+        batch = [self._pool.examples[index] for index in self._order[self._next]]
+        self._next += 1
+        self.position += 1
+        if self._next == len(self._order):
+            self._advance()
+        return batch
+
+    def state(self) -> dict[str, Any]:
+        """The position as plain values."""
+        start = self._pool.start
+        return {
+            "seed": self._seed,
+            "batch_tokens": self._batch_tokens,
+            "epoch": self.epoch,
+            "position": self.position,
+            "pool": start.number,
+            "pool_index": start.index,
+            "pool_cursor": None if start.cursor is None else [start.cursor.source, start.cursor.line, *start.cursor.offsets],
+            "next": self._next,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Goes to a position that `state()` gave; ConfigError if it belongs to another order."""
+        for name, value in (("seed", self._seed), ("batch_tokens", self._batch_tokens)):
+            if state[name] != value:
+                raise ConfigError(f"`training.{name}` must be {state[name]}, as in the saved position, but is {value}.")
+        cursor = state["pool_cursor"]
+        start = Start(
+            state["pool"], state["pool_index"], None if cursor is None else Cursor(cursor[0], cursor[1], tuple(cursor[2:]))
+        )
+        self.epoch, self.position = state["epoch"], state["position"]
+        self._open(start)
+        self._next = state["next"]
+        if self._next >= len(self._order):
+            raise DataError(
+                f"the data must be as it was when the position was saved, but has {len(self._order)} batches "
+                f"where there were more than {self._next}. Start a new run."
+            )
+
+    @property
+    def batches_per_epoch(self) -> int | None:
+        """Batches of this epoch; None where the corpus is streamed, since only reading tells."""
+        return len(self._order) if isinstance(self._corpus, InMemory) else None
+
+    def _advance(self) -> None:
+        pool = next(self._pools, None)
+        if pool is None:
+            self.epoch, self.position = self.epoch + 1, 0
+            self._open(Start())
+        else:
+            self._enter(pool)
+
+    def _open(self, start: Start) -> None:
+        """Reads on from `start` in this epoch."""
+        # Pools of an epoch begin elsewhere than those of the last one, so that other examples meet.
+        first = 0.5 + 0.5 * self._random("pools").random() if self._shuffle else 1.0
+        self._pools = self._corpus.pools(start, first=first)
+        pool = next(self._pools, None)
+        if pool is None:
+            raise DataError(f"the data must hold at least one pair to learn from, but {self._corpus.report}.")
+        self._enter(pool)
+
+    def _enter(self, pool: Pool) -> None:
+        self._pool, self._next = pool, 0
+        self._order = self._arrange(pool)
+
+    def _arrange(self, pool: Pool) -> list[list[int]]:
+        examples = pool.examples
+        indices: Sequence[int] = range(len(examples))
+        chance = self._random(str(pool.number))
+        if self._shuffle:
+            ties = [chance.random() for _ in indices]
+            indices = sorted(indices, key=lambda index: (*_length_key(examples.lengths(index)), ties[index]))
+        order = list(_cut(indices, examples.lengths, self._batch_tokens, lambda index: str(examples.place(index))))
+        if self._shuffle:
+            keys = [chance.random() for _ in order]
+            order = [order[number] for number in sorted(range(len(order)), key=keys.__getitem__)]
+        return order
+
+    def _random(self, purpose: str) -> random.Random:
+        """Random.random() of a text seed is the same in every version and process; its shuffle() is not promised to be."""
+        return random.Random(f"{self._seed}/{self.epoch}/{purpose}")
+
+
+def length_batches(examples: Iterable[Example], *, batch_tokens: int) -> Iterator[list[Example]]:
+    """One pass over `examples` in the order of their lengths, in batches under the budget; for validation."""
+    known = list(examples)
+
+    def lengths(index: int) -> tuple[int, int]:
+        return len(known[index].source), len(known[index].target)
+
+    order = sorted(range(len(known)), key=lambda index: _length_key(lengths(index)))
+    for batch in _cut(order, lengths, batch_tokens, lambda index: f"example {known[index].index}"):
+        yield [known[index] for index in batch]
+
+
+def padding_waste(batches: Iterable[Sequence[Example]]) -> float:
+    """The share of positions that are padding, both sides together."""
+    real = total = 0
+    for batch in batches:
+        for side in ([len(example.source) for example in batch], [len(example.target) for example in batch]):
+            real += sum(side)
+            total += len(side) * max(side, default=0)
+    return 1 - real / total if total else 0.0
+
+
+def _length_key(lengths: tuple[int, int]) -> tuple[int, int]:
+    return max(lengths), lengths[0]
+
+
+def _cut(
+    indices: Iterable[int], lengths: Lengths, batch_tokens: int, where: Callable[[int], str]
+) -> Iterator[list[int]]:
+    """Neighbours in batches, each as large as the budget allows on both sides."""
+    batch: list[int] = []
+    widths = (0, 0)
+    for index in indices:
+        source, target = lengths(index)
+        if max(source, target) > batch_tokens:
+            raise DataError(
+                f"`batch_tokens` must be at least the longest example ({max(source, target)}), but is {batch_tokens} "
+                f"({where(index)}). Raise it, or set `data.max_length`."
+            )
+        widened = max(widths[0], source), max(widths[1], target)
+        if (len(batch) + 1) * max(widened) > batch_tokens:
+            yield batch
+            batch, widened = [], (source, target)
+        batch.append(index)
+        widths = widened
+    if batch:
+        yield batch

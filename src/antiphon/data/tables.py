@@ -1,0 +1,161 @@
+"""Rows of TSV, CSV and JSONL files as records: mappings of column to text, with the chosen ones as `source` and `target`.
+
+* TSV is split at tabs, without quoting. With fields given by name, or where the first line holds `source` and `target`, that line
+  is a header; else columns 0 and 1 are source and target.
+* CSV is quoted as in RFC 4180 and has a header unless its fields are given by number.
+* JSONL has one object a line; `translation.en` finds the key `en` inside `translation`; numbers, true and false become text.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from antiphon.config import SourceConfig
+from antiphon.data.lines import Cursor, Lines, Place, Row
+from antiphon.errors import DataError
+from antiphon.registry import nearest
+
+_LONGEST_FIELD = 1 << 24  # characters; a quote that is never closed would otherwise read the whole file into one field
+_FIELDS = "Set `source_field` and `target_field`."
+
+Cells = Callable[[Lines], Iterator[list[str]]]
+
+
+def tsv(source: SourceConfig, start: Cursor) -> Iterator[Row]:
+    """The rows of a TSV file behind `start`."""
+    yield from _table(source, start, _tab_cells, needs_header=False)
+
+
+def comma_separated(source: SourceConfig, start: Cursor) -> Iterator[Row]:
+    """The rows of a CSV file behind `start`."""
+    csv.field_size_limit(max(csv.field_size_limit(), _LONGEST_FIELD))  # one limit for the process; only ever raised
+    yield from _table(source, start, _comma_cells, needs_header=True)
+
+
+def json_lines(source: SourceConfig, start: Cursor) -> Iterator[Row]:
+    """The rows of a JSONL file behind `start`; blank lines are passed over."""
+    assert source.path is not None
+    lines = Lines(source.path, offset=sum(start.offsets), number=start.line)
+    for line in lines:
+        if line.strip():
+            place = Place(source.path, lines.number)
+            record = _json_record(line, source, place)
+            yield Row(record, place, Cursor(start.source, lines.number, (lines.offset,)))
+
+
+class _Columns(NamedTuple):
+    """Which line is the first row, the columns' names, and the numbers of source and target (None: the task finds its own)."""
+
+    header: bool
+    names: list[str]
+    source: int | None
+    target: int | None
+
+
+def _table(source: SourceConfig, start: Cursor, cells: Cells, *, needs_header: bool) -> Iterator[Row]:
+    assert source.path is not None
+    first = next(cells(Lines(source.path, keep_ends=True)), None)
+    if first is None:
+        return
+    columns = _columns(source, first, needs_header)
+    lines = Lines(source.path, offset=sum(start.offsets), number=start.line, keep_ends=True)
+    rows = cells(lines)
+    if columns.header and start.line == 0:
+        next(rows)
+    for row in rows:
+        if any(row):  # a blank line is no record
+            place = Place(source.path, lines.number)
+            yield Row(_record(columns, row, place), place, Cursor(start.source, lines.number, (lines.offset,)))
+
+
+def _tab_cells(lines: Lines) -> Iterator[list[str]]:
+    return (line.removesuffix("\n").split("\t") for line in lines)
+
+
+def _comma_cells(lines: Lines) -> Iterator[list[str]]:
+    reader = csv.reader(lines, strict=True)
+    while True:
+        begin = lines.number + 1
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            remedy = 'Close each quote, and write a quote inside a field as "".'
+            raise DataError(f"a CSV record must be well formed, but has: {error} ({lines.file}:{begin}). {remedy}") from error
+        yield cells
+
+
+def _columns(source: SourceConfig, first: list[str], needs_header: bool) -> _Columns:
+    wanted = {"source": source.source_field, "target": source.target_field}
+    numbered = any(isinstance(field, int) for field in wanted.values())
+    named = any(isinstance(field, str) for field in wanted.values())
+    if named or (not numbered and (needs_header or {"source", "target"} <= set(first))):
+        found = {side: _find(field, side, first, f"{source.path}:1") for side, field in wanted.items()}
+        return _Columns(True, first, found["source"], found["target"])
+    names = [str(number) for number in range(len(first))]
+    left, right = wanted["source"], wanted["target"]
+    return _Columns(False, names, left if isinstance(left, int) else 0, right if isinstance(right, int) else 1)
+
+
+def _find(field: str | int | None, side: str, header: list[str], where: str) -> int | None:
+    """The number of a column of a header; None where nothing was asked for and there is no column of the usual name."""
+    if isinstance(field, int):
+        return field
+    if field is None:
+        return header.index(side) if side in header else None
+    if field not in header:
+        have = ", ".join(f"`{name}`" for name in header)
+        raise DataError(f"the header must have the column `{field}`, but has {have}{nearest(field, header)} ({where}). {_FIELDS}")
+    return header.index(field)
+
+
+def _record(columns: _Columns, row: list[str], place: Place) -> dict[str, str]:
+    if columns.header and len(row) != len(columns.names):
+        raise DataError(
+            f"a row must have as many columns as the header ({len(columns.names)}), but has {len(row)} ({place}). "
+            "Look for a missing or a stray separator."
+        )
+    record = dict(zip(columns.names, row, strict=False))
+    for side, number in (("source", columns.source), ("target", columns.target)):
+        if number is not None:
+            if number >= len(row):
+                problem = f"a row must have the column {number} (`{side}`, counted from 0), but has {len(row)} columns"
+                raise DataError(f"{problem} ({place}). Add it, or set `source_field` and `target_field`.")
+            record[side] = row[number]
+    return record
+
+
+def _json_record(line: str, source: SourceConfig, place: Place) -> dict[str, str]:
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"a line must be a JSON object, but cannot be read: {error} ({place}).") from error
+    if not isinstance(found, dict):
+        raise DataError(f"a line must be a JSON object, but is a {type(found).__name__} ({place}).")
+    record = {key: _plain_text(value) for key, value in found.items() if isinstance(value, str | int | float)}
+    for side, field in (("source", source.source_field), ("target", source.target_field)):
+        name = side if field is None else str(field)
+        value = _inside(found, name)
+        if isinstance(value, str | int | float):
+            record[side] = _plain_text(value)
+        elif field is not None or name in found:
+            have = ", ".join(f"`{key}`" for key in found) or "none"
+            problem = f"is a {type(value).__name__}" if name in found else f"is not among {have}{nearest(name, found)}"
+            raise DataError(f"the field `{name}` must be a text, but {problem} ({place}). {_FIELDS}")
+    return record
+
+
+def _inside(found: dict[str, Any], name: str) -> Any:
+    """The value of a key, or of a dotted path of keys."""
+    value: Any = found
+    for key in [name] if name in found else name.split("."):
+        value = value.get(key) if isinstance(value, dict) else None
+    return value
+
+
+def _plain_text(value: str | int | float) -> str:
+    return value if isinstance(value, str) else json.dumps(value)

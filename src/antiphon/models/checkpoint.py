@@ -1,0 +1,222 @@
+"""Model folders: `config.json`, `model.safetensors`, tokenizers, `task.json`, `generation.json`.
+
+    save_model_folder("runs/demo/model", parts)
+    parts = load_parts("runs/demo/model")
+
+Weights that several modules share are written once, under their first name. Nothing in a folder is code, and no name in it is imported unless
+the caller allows it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as serialize
+from torch import Tensor, nn
+
+from antiphon.config import AttentionConfig, GenerationConfig, ModelConfig
+from antiphon.errors import DiskError, ModelError
+from antiphon.models.build import build_network
+from antiphon.models.seq2seq import EncoderDecoder
+from antiphon.nn.mixers import Mixer
+from antiphon.nn.rules import ScoreRule
+from antiphon.settings import from_json_mapping, plain
+from antiphon.text import Tokenizer
+
+FORMAT_VERSION = 1
+WEIGHTS, CONFIG = "model.safetensors", "config.json"
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a model folder holds."""
+
+    network: EncoderDecoder
+    model: ModelConfig
+    attention: AttentionConfig
+    source_tokenizer: Tokenizer
+    target_tokenizer: Tokenizer
+    task: str
+    generation: GenerationConfig
+
+    @property
+    def shared(self) -> bool:
+        """Whether both sides have one tokenizer."""
+        return self.source_tokenizer is self.target_tokenizer
+
+
+def named_weights(network: nn.Module) -> dict[str, Tensor]:
+    """All that is saved, each tensor once, under its first name."""
+    weights: dict[str, Tensor] = {name: parameter.detach() for name, parameter in network.named_parameters()}
+    kept = network.state_dict()
+    for name, buffer in network.named_buffers():
+        if name in kept:
+            weights[name] = buffer
+    return weights
+
+
+def put_weights(network: nn.Module, weights: Mapping[str, Tensor], *, where: str) -> None:
+    """Copy `weights` into `network`; ModelError that names what is missing, not needed or of another shape. `where` names the file."""
+    own = named_weights(network)
+    missing, extra = [name for name in own if name not in weights], [name for name in weights if name not in own]
+    if missing or extra:
+        said = [f"lacks {_some(missing)}" if missing else "", f"has {_some(extra)}, which the model has not" if extra else ""]
+        raise ModelError(f"`{where}` does not fit its {CONFIG}: it {' and '.join(filter(None, said))}.")
+    for name, tensor in own.items():
+        if tensor.shape != weights[name].shape:
+            raise ModelError(
+                f"`{where}` does not fit its {CONFIG}: `{name}` must be {tuple(tensor.shape)}, but is {tuple(weights[name].shape)}."
+            )
+        tensor.copy_(weights[name])
+
+
+def save_model_folder(folder: str | Path, parts: Parts) -> Path:
+    """Write `parts` into `folder`, made if absent. The weights come last, each file is replaced whole."""
+    folder = Path(folder)
+    config = {
+        "format": "antiphon",
+        "format_version": FORMAT_VERSION,
+        "model": plain(parts.model),
+        "attention": {role: saved_spec(getattr(parts.attention, role)) for role in ("encoder", "decoder", "cross")},
+        "vocabulary": {"source": parts.source_tokenizer.vocab_size, "target": parts.target_tokenizer.vocab_size},
+        "shared_tokenizer": parts.shared,
+    }
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if parts.shared:
+            parts.source_tokenizer.save(folder, "tokenizer")
+        else:
+            parts.source_tokenizer.save(folder, "source")
+            parts.target_tokenizer.save(folder, "target")
+        write_json(folder / "task.json", {"task": parts.task})
+        write_json(folder / "generation.json", plain(parts.generation))
+        write_json(folder / CONFIG, config)
+        save_weights(folder / WEIGHTS, named_weights(parts.network))
+    except OSError as error:
+        raise DiskError(f"the model cannot be written to `{folder}` ({error.strerror}). Free space, or choose another folder.") from error
+    return folder
+
+
+def save_weights(file: Path, weights: Mapping[str, Tensor]) -> None:
+    """Write a safetensors file, replaced whole: a reader sees the old or the new one."""
+    replace_file(file, serialize({name: tensor.contiguous().cpu() for name, tensor in weights.items()}))
+
+
+def load_weights(file: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file; ModelError where it cannot be read."""
+    try:
+        with safe_open(file, framework="pt") as tensors:
+            return {name: tensors.get_tensor(name) for name in tensors.keys()}  # noqa: SIM118  (not a mapping)
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"`{file}` must be a safetensors file, but cannot be read ({error}).") from error
+
+
+def load_parts(
+    folder: str | Path,
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    attention: AttentionConfig | None = None,
+) -> Parts:
+    """What `folder` holds, the network in evaluation mode. `attention` replaces what the folder says; only then may names be imported."""
+    folder = Path(folder)
+    config = read_json(folder / CONFIG)
+    version = config.get("format_version")
+    if version != FORMAT_VERSION:
+        raise ModelError(f"`{folder / CONFIG}` must have `format_version` {FORMAT_VERSION}, but has {version!r}. Use the Antiphon that wrote it.")
+    where = str(folder / CONFIG)
+    model = from_json_mapping(ModelConfig, _section(config, "model", where), where=where)
+    chosen = attention or from_json_mapping(AttentionConfig, _section(config, "attention", where), where=where)
+    if config.get("shared_tokenizer"):
+        source = target = _tokenizer(folder, "tokenizer")
+    else:
+        source, target = _tokenizer(folder, "source"), _tokenizer(folder, "target")
+    network = build_network(
+        model,
+        chosen,
+        source_vocab=source.vocab_size,
+        target_vocab=target.vocab_size,
+        shared=source is target,
+        allow_import=attention is not None,
+    )
+    put_weights(network, load_weights(folder / WEIGHTS), where=str(folder / WEIGHTS))
+    generation = from_json_mapping(GenerationConfig, read_json(folder / "generation.json"), where=str(folder / "generation.json"))
+    task = str(read_json(folder / "task.json").get("task", "text"))
+    network = network.to(device=device, dtype=dtype).eval()
+    return Parts(network, model, chosen, source, target, task, generation)
+
+
+def saved_spec(entry: object) -> object:
+    """How an attention is written in a model folder; ModelError for one that has only a Python object behind it."""
+    if isinstance(entry, list):
+        return [saved_spec(part) for part in entry]
+    if isinstance(entry, (ScoreRule, Mixer)):
+        if entry.spec is None:
+            raise ModelError(
+                f"a saved model needs a name for its attention, but {type(entry).__name__} was given as an object. "
+                f"Give it as 'module:{type(entry).__name__}', or register it."
+            )
+        return entry.spec
+    return entry
+
+
+def with_generation(parts: Parts, generation: GenerationConfig) -> Parts:
+    """The same parts with other search settings."""
+    return replace(parts, generation=generation)
+
+
+def write_json(file: Path, content: object) -> None:
+    """Write JSON that people can read, replaced whole."""
+    replace_file(file, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """The object in a JSON file; ModelError where there is none."""
+    try:
+        content = json.loads(file.read_bytes())
+    except FileNotFoundError:
+        raise ModelError(f"`{file.parent}` must be a model folder, but has no {file.name}.") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelError(f"`{file}` must be JSON, but cannot be read ({error}).") from error
+    if not isinstance(content, dict):
+        raise ModelError(f"`{file}` must hold a JSON object, but holds {type(content).__name__}.")
+    return content
+
+
+def replace_file(file: Path, content: bytes) -> None:
+    """Write `content` beside `file`, make it durable, and rename it into place."""
+    draft = file.with_name(f"{file.name}.tmp")
+    try:
+        with draft.open("wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(draft, file)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
+
+
+def _section(config: Mapping[str, Any], name: str, where: str) -> Mapping[str, Any]:
+    section = config.get(name)
+    if not isinstance(section, dict):
+        raise ModelError(f"`{where}` must have an object `{name}`, but has {section!r}.")
+    return section
+
+
+def _tokenizer(folder: Path, name: str) -> Tokenizer:
+    for suffix in (".json", ".spm"):
+        if (folder / f"{name}{suffix}").is_file():
+            return Tokenizer.load(folder / f"{name}{suffix}")
+    raise ModelError(f"`{folder}` must hold {name}.json or {name}.spm, but has neither.")
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

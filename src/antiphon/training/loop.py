@@ -1,0 +1,213 @@
+"""The training loop, on one page.
+
+Between two optimizer steps it validates, saves and stops; so a snapshot always stands between steps, and a resumed run repeats the uninterrupted one
+bit by bit: data order, dropout and foreign layers' random numbers are functions of (seed, step), never of a global state that went on.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+
+from antiphon.batch import Batch, Example, collate, move
+from antiphon.config import TrainingConfig
+from antiphon.errors import ConfigError, NonFiniteError
+from antiphon.models.seq2seq import EncoderDecoder
+from antiphon.training.loss import CrossEntropy
+from antiphon.training.progress import Progress, Window
+from antiphon.training.record import Record, Sample
+from antiphon.training.resume import load_snapshot, save_snapshot
+from antiphon.training.signals import StopSignal
+from antiphon.training.snapshot import SnapshotStore
+
+NON_FINITE_LIMIT = 5  # steps in a row whose loss or gradient is not finite, after which a run gives up
+
+
+class Stream(Protocol):
+    """Endless batches with a position that can be saved (data/batching.py)."""
+
+    epoch: int
+
+    def __next__(self) -> list[Example]: ...
+    def state(self) -> dict[str, Any]: ...
+    def restore(self, state: dict[str, Any]) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Validation:
+    """What a validation found: figures by name, answers to show, and the score that chooses the best model (higher is better)."""
+
+    figures: dict[str, float]
+    samples: Sequence[Sample]
+    score: float
+
+
+Validator = Callable[[EncoderDecoder, Callable[[], bool]], Validation | None]  # None: it was asked to stop
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the loop works with. `schedule` gives the rate of a step, `validate` may be None, `keep` saves the weights as the best so far."""
+
+    network: EncoderDecoder
+    batches: Stream
+    optimizer: torch.optim.Optimizer
+    schedule: Callable[[int], float]
+    validate: Validator | None
+    keep: Callable[[EncoderDecoder], None]
+    record: Record
+    store: SnapshotStore
+    pad_id: int
+    start_id: int
+
+
+class Loop:
+    """Trains `parts.network` by `settings`; `run` returns why it ended."""
+
+    def __init__(self, parts: Parts, settings: TrainingConfig, *, validate_every_steps: int) -> None:
+        if settings.precision == "float16":
+            raise ConfigError("`training.precision` must be float32 or bfloat16, but is float16. Its range is too small for gradients; take bf16.")
+        self.parts, self.settings, self.validate_every = parts, settings, validate_every_steps
+        self.network, self.record = parts.network, parts.record
+        self.forward: nn.Module | Callable[..., Any] = torch.compile(parts.network, dynamic=True) if settings.compile else parts.network
+        self.criterion = CrossEntropy(settings.label_smoothing)
+        self.progress = Progress()
+        self.stop = StopSignal()
+
+    def resume(self) -> bool:
+        """Continue from the newest snapshot that verifies; False where there is none."""
+        snapshot = self.parts.store.newest()
+        if snapshot is None:
+            return False
+        load_snapshot(snapshot, self.network, self.parts.optimizer, self.parts.batches, self.progress, self.record)
+        return True
+
+    def run(self) -> str:
+        """Train to the end. Ctrl-C or SIGTERM: save, then KeyboardInterrupt or SystemExit(143)."""
+        progress = self.progress
+        with self.stop, torch.random.fork_rng(devices=[]):
+            while True:
+                reason = self.ended()
+                if not self.stop.asked and self.validation_due(reason is not None):
+                    self.validate()
+                    reason = self.ended()
+                if self.stop.asked or reason or self.save_due():
+                    self.save()
+                self.stop.obey()
+                if reason:
+                    return reason
+                self.step()
+                if progress.step % self.settings.log_every_steps == 0:
+                    self.record.measure(progress.row(self.settings, self.parts.batches.epoch))
+
+    def step(self) -> None:
+        """One optimizer step over `accumulate` micro-batches, each label weighing the same."""
+        began, settings, progress = time.perf_counter(), self.settings, self.progress
+        torch.manual_seed(settings.seed * 1_000_003 + progress.step)  # for layers of the user's own that draw by themselves
+        self.network.train()
+        examples = [next(self.parts.batches) for _ in range(settings.accumulate)]
+        batches = [move(self.collate(rows), self.network.device) for rows in examples]
+        labels = sum(int(batch.label_mask.sum()) for batch in batches)
+        window = Window(labels=labels)
+        for number, batch in enumerate(batches):
+            self.network.noise.set(seed=settings.seed, step=progress.step, micro_batch=number)
+            with self.precision():
+                loss = self.forward(batch, self.criterion)
+            (loss.objective / labels).backward()
+            window.add_batch(batch, loss)
+        lr = self.update(window, examples)
+        progress.step += 1
+        progress.add(window, lr=lr, seconds=time.perf_counter() - began)
+
+    def update(self, window: Window, examples: list[list[Example]]) -> float:
+        """Clip, check and apply the gradient; the rate that was used."""
+        optimizer, progress = self.parts.optimizer, self.progress
+        lr = self.parts.schedule(progress.step + 1)
+        bound = self.settings.clip_norm or math.inf
+        window.grad_norm = float(nn.utils.clip_grad_norm_(self.network.parameters(), bound))
+        if math.isfinite(window.grad_norm) and math.isfinite(window.loss):
+            for group in optimizer.param_groups:
+                group["lr"] = lr
+            optimizer.step()
+            progress.non_finite = 0
+        else:
+            self.refuse(window, examples)
+        optimizer.zero_grad(set_to_none=True)
+        return lr
+
+    def refuse(self, window: Window, examples: list[list[Example]]) -> None:
+        """Leave the weights as they are; give up after too many in a row."""
+        self.progress.non_finite += 1
+        seen = (window.loss / max(1, window.labels), window.grad_norm)
+        window.loss = window.nll = 0.0
+        window.counted = 0  # a figure that is not finite says nothing of the steps around it
+        indices = [example.index for rows in examples for example in rows]
+        some = ", ".join(map(str, indices[:8])) + (", …" if len(indices) > 8 else "")
+        what = (
+            f"the loss ({seen[0]:g}) and gradient norm ({seen[1]:g}) of step {self.progress.step + 1} "
+            f"must be finite (examples {some})"
+        )
+        if self.progress.non_finite >= NON_FINITE_LIMIT:
+            raise NonFiniteError(
+                f"{what}; {NON_FINITE_LIMIT} steps in a row were not. Lower `training.lr` or look at these examples; "
+                "the last snapshot is untouched."
+            )
+        self.record.say(f"{what}; the step changed nothing ({self.progress.non_finite} of {NON_FINITE_LIMIT} in a row).")
+
+    def validation_due(self, ending: bool) -> bool:
+        """At each multiple, and at the end; not twice at one step."""
+        step = self.progress.step
+        due = step > 0 and (ending or step % self.validate_every == 0)
+        return self.parts.validate is not None and due and self.progress.validated != step
+
+    def validate(self) -> None:
+        """Measure, and keep the weights if they are the best so far."""
+        assert self.parts.validate is not None
+        self.network.eval()
+        found = self.parts.validate(self.network, lambda: self.stop.asked)
+        if found is None:
+            return
+        progress = self.progress
+        progress.validated = progress.step
+        self.record.validation({**progress.place(self.parts.batches.epoch), **found.figures}, found.samples)
+        if progress.improves(found.score):
+            self.parts.keep(self.network)
+
+    def save_due(self) -> bool:
+        return self.progress.step > 0 and self.progress.step % self.settings.save_every_steps == 0
+
+    def save(self) -> None:
+        """Write a snapshot of this moment, unless it is there."""
+        if self.progress.saved == self.progress.step:
+            return
+        self.progress.saved = self.progress.step
+        save_snapshot(self.parts.store, self.network, self.parts.optimizer, self.parts.batches, self.progress, self.record)
+
+    def ended(self) -> str | None:
+        """Why the run is over, or None."""
+        progress, settings = self.progress, self.settings
+        if settings.max_steps is not None and progress.step >= settings.max_steps:
+            return f"{settings.max_steps} steps are done"
+        if settings.max_epochs is not None and self.parts.batches.epoch >= settings.max_epochs:
+            return f"{settings.max_epochs:g} epochs are done"
+        if settings.max_minutes is not None and progress.seconds >= 60 * settings.max_minutes:
+            return f"{settings.max_minutes:g} minutes of training are over"
+        if settings.patience is not None and progress.worse >= settings.patience:
+            return f"{settings.patience} validations in a row brought nothing better"
+        return None
+
+    def collate(self, rows: list[Example]) -> Batch:
+        return collate(rows, pad_id=self.parts.pad_id, start_id=self.parts.start_id)
+
+    def precision(self) -> AbstractContextManager[Any]:
+        """bfloat16 computes in bfloat16 with float32 weights, sums and updates."""
+        if self.settings.precision == "bfloat16":
+            return torch.autocast(self.network.device.type, dtype=torch.bfloat16)
+        return nullcontext()

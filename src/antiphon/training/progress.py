@@ -1,0 +1,119 @@
+"""Where a run stands: the counters that a snapshot holds, and the figures of the steps since the last line of `metrics.jsonl`."""
+
+from __future__ import annotations
+
+import resource
+import statistics
+import sys
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+
+from antiphon.batch import Batch
+from antiphon.config import TrainingConfig
+from antiphon.training.loss import LossSum
+
+
+@dataclass(slots=True)
+class Window:
+    """Sums over some steps: nats of `loss` (the objective) and `nll` over `labels`; `tokens` real ones of `positions`, both sides."""
+
+    loss: float = 0.0
+    nll: float = 0.0
+    labels: int = 0
+    counted: int = 0
+    tokens: int = 0
+    positions: int = 0
+    grad_norm: float = 0.0
+    seconds: list[float] = field(default_factory=list)
+
+    def add_batch(self, batch: Batch, loss: LossSum) -> None:
+        """Count one micro-batch."""
+        self.loss += float(loss.objective.detach())
+        self.nll += float(loss.nll)
+        self.counted += loss.labels
+        self.tokens += int(batch.source_tokens.valid.sum()) + loss.labels
+        self.positions += batch.source.numel() + batch.labels.numel()
+
+
+@dataclass(slots=True)
+class Progress:
+    """`seconds` is training time over all resumes; `worse` counts validations since the best; `validated` and `saved` are steps."""
+
+    step: int = 0
+    seconds: float = 0.0
+    validated: int = -1
+    saved: int = -1
+    best: float | None = None
+    worse: int = 0
+    non_finite: int = 0
+    lr: float = 0.0
+    window: Window = field(default_factory=Window)
+
+    def add(self, step: Window, *, lr: float, seconds: float) -> None:
+        """Count one optimizer step."""
+        window = self.window
+        window.loss += step.loss
+        window.nll += step.nll
+        window.counted += step.counted
+        window.tokens += step.tokens
+        window.positions += step.positions
+        window.grad_norm = step.grad_norm
+        window.seconds.append(seconds)
+        self.lr, self.seconds = lr, self.seconds + seconds
+
+    def place(self, epoch: int) -> dict[str, Any]:
+        """Where in the run a row of figures belongs."""
+        return {"step": self.step, "epoch": epoch, "time_seconds": round(self.seconds, 3)}
+
+    def row(self, settings: TrainingConfig, epoch: int) -> dict[str, Any]:
+        """The figures since the last row, which start anew."""
+        window, self.window = self.window, Window()
+        median = statistics.median(window.seconds)
+        return {
+            **self.place(epoch),
+            "loss": window.loss / max(1, window.counted),
+            "nll": window.nll / max(1, window.counted),
+            "lr": self.lr,
+            "grad_norm": window.grad_norm,
+            "tokens_per_second": round(window.tokens / sum(window.seconds), 1),
+            "padding_waste": round(1 - window.tokens / window.positions, 4),
+            "step_seconds": round(median, 4),
+            "seconds_left": self._left(settings),
+            "peak_memory_bytes": peak_memory(),
+        }
+
+    def improves(self, score: float) -> bool:
+        """Note a validation's score; True if it is the best so far."""
+        if self.best is not None and not score > self.best:
+            self.worse += 1
+            return False
+        self.best, self.worse = score, 0
+        return True
+
+    def state(self) -> dict[str, Any]:
+        """All of it, as JSON can hold it."""
+        return asdict(self)
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """The inverse of `state`."""
+        for name, value in state.items():
+            setattr(self, name, Window(**value) if name == "window" else value)
+
+    def _left(self, settings: TrainingConfig) -> float | None:
+        """Seconds to the end, where one is known."""
+        ends = []
+        if settings.max_steps is not None:
+            ends.append((settings.max_steps - self.step) * self.seconds / self.step)
+        if settings.max_minutes is not None:
+            ends.append(60 * settings.max_minutes - self.seconds)
+        return round(min(ends), 1) if ends else None
+
+
+def peak_memory() -> int:
+    """Bytes at most held so far: on the GPU where there is one, else by this process."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -1,0 +1,173 @@
+"""What a run writes down and shows: `metrics.jsonl`, `samples.jsonl`, and a live line in the terminal (plain lines where there is none).
+
+    record = Record(folder, display=make_display(total_steps=8000))
+    record.measure({"step": 50, "loss": 3.2})
+    record.validation({"step": 500, "valid_loss": 2.1}, [Sample("in 3 hours", "in 3 Stunden", "in 3 Stunden")])
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from antiphon.errors import DiskError
+
+METRICS, SAMPLES = "metrics.jsonl", "samples.jsonl"
+_SHOWN = {  # key of a row -> how it reads in a line
+    "loss": "loss {:.3f}",
+    "nll": "nll {:.3f}",
+    "lr": "lr {:.2e}",
+    "tokens_per_second": "{:,.0f} tokens/s",
+    "padding_waste": "padding {:.0%}",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One answer at a validation, beside its source and reference."""
+
+    source: str
+    reference: str
+    answer: str
+
+
+class Display(Protocol):
+    """Where a run is shown."""
+
+    def say(self, line: str) -> None: ...
+    def progress(self, row: Mapping[str, Any], note: str) -> None: ...
+    def close(self) -> None: ...
+
+
+class Record:
+    """The two files of a run, each cut back to where its snapshot was when the run is resumed, and its display."""
+
+    def __init__(self, folder: Path, display: Display) -> None:
+        self.folder, self.display = folder, display
+        self.note = ""
+
+    def measure(self, row: Mapping[str, Any]) -> None:
+        """Write a row of training figures, and show it."""
+        self._append(METRICS, [row])
+        self.display.progress(row, self.note)
+
+    def validation(self, row: Mapping[str, Any], samples: Sequence[Sample]) -> None:
+        """Write a row of validation figures and sample answers, and show both."""
+        self._append(METRICS, [row])
+        self._append(SAMPLES, [{"step": row["step"], **asdict(sample)} for sample in samples])
+        figures = "  ".join(f"{key} {value:.3f}" for key, value in row.items() if key not in ("step", "epoch", "time_seconds"))
+        self.note = figures
+        self.display.say(f"step {row['step']}  validation: {figures}")
+        for sample in samples:
+            mark = "=" if sample.answer == sample.reference else "≠"
+            self.display.say(f"    {sample.source}  →  {sample.answer}  {mark}  {sample.reference}")
+
+    def say(self, line: str) -> None:
+        """Show a line that no file needs."""
+        self.display.say(line)
+
+    def offsets(self) -> dict[str, int]:
+        """The sizes of the files, for a snapshot."""
+        return {name: self._size(name) for name in (METRICS, SAMPLES)}
+
+    def cut(self, offsets: Mapping[str, int]) -> None:
+        """Drop what was written after the snapshot that holds `offsets`: it will be written again."""
+        for name, size in offsets.items():
+            if self._size(name) > size:
+                os.truncate(self.folder / name, size)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """All rows of `metrics.jsonl`."""
+        return read_rows(self.folder)
+
+    def _size(self, name: str) -> int:
+        file = self.folder / name
+        return file.stat().st_size if file.exists() else 0
+
+    def _append(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        try:
+            with (self.folder / name).open("a", encoding="utf-8") as stream:
+                stream.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        except OSError as error:
+            raise DiskError(f"`{self.folder / name}` cannot be written ({error.strerror}). Free space, then continue with --resume.") from error
+
+
+def read_rows(folder: Path) -> list[dict[str, Any]]:
+    """The rows of a run's `metrics.jsonl`; none where there is no such file."""
+    file = folder / METRICS
+    if not file.exists():
+        return []
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line]
+
+
+class Lines:
+    """Plain lines on a stream, for logs."""
+
+    def say(self, line: str) -> None:
+        print(line, file=sys.stderr, flush=True)  # noqa: T201
+
+    def progress(self, row: Mapping[str, Any], note: str) -> None:
+        left = f"  {clock(row['seconds_left'])} left" if row.get("seconds_left") is not None else ""
+        self.say(f"step {row['step']}  epoch {row['epoch']}  {_figures(row)}{left}")
+
+    def close(self) -> None: ...
+
+
+class Silent:
+    """Shows nothing."""
+
+    def say(self, line: str) -> None: ...
+    def progress(self, row: Mapping[str, Any], note: str) -> None: ...
+    def close(self) -> None: ...
+
+
+class Live:
+    """One line that moves, at the foot of a terminal; what is said scrolls above it."""
+
+    def __init__(self, total_steps: int | None) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn
+
+        self.console = Console(stderr=True, highlight=False)
+        self.bar = Progress(
+            TextColumn("step {task.completed:,.0f}"),
+            BarColumn(bar_width=20),
+            TextColumn("{task.description}"),
+            console=self.console,
+            transient=True,
+        )
+        self.task = self.bar.add_task("", total=total_steps)
+        self.bar.start()
+
+    def say(self, line: str) -> None:
+        self.console.print(line, markup=False, soft_wrap=True)
+
+    def progress(self, row: Mapping[str, Any], note: str) -> None:
+        left = f"  {clock(row['seconds_left'])} left" if row.get("seconds_left") is not None else ""
+        self.bar.update(self.task, completed=row["step"], description=f"{_figures(row)}{left}  {note}")
+
+    def close(self) -> None:
+        self.bar.stop()
+
+
+def make_display(*, total_steps: int | None, quiet: bool = False) -> Display:
+    """A live line where stderr is a terminal, else plain lines; nothing where `quiet`."""
+    if quiet:
+        return Silent()
+    return Live(total_steps) if sys.stderr.isatty() else Lines()
+
+
+def clock(seconds: float) -> str:
+    """Seconds as h:mm:ss or m:ss."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def _figures(row: Mapping[str, Any]) -> str:
+    return "  ".join(form.format(row[key]) for key, form in _SHOWN.items() if key in row)

@@ -1,0 +1,158 @@
+"""Snapshots of a run: written whole or not at all, verified before they are trusted.
+
+    store = SnapshotStore(run_folder / "snapshots", keep=5)
+    store.save(step, {"weights.safetensors": ..., "state.json": ...})
+    newest = store.newest()              # the newest one whose manifest verifies, or None
+
+A save writes a temporary folder, makes each file durable, writes the manifest (size and SHA-256 of each), makes that durable, renames, makes
+the parent durable, reads the new one back, and only then deletes old ones. So a kill or a power loss at any moment leaves the previous snapshot.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from antiphon.errors import DiskError
+
+MANIFEST = "manifest.json"
+_NAME = re.compile(r"step-(\d+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A verified snapshot folder."""
+
+    step: int
+    folder: Path
+
+    def read(self, name: str) -> bytes:
+        """The content of one of its files."""
+        return (self.folder / name).read_bytes()
+
+
+class SnapshotStore:
+    """The snapshots of one run. `say` is called with a line about each snapshot that does not verify."""
+
+    def __init__(self, folder: Path, *, keep: int, say: Callable[[str], None] = lambda line: None) -> None:
+        self.folder, self.keep, self.say = folder, keep, say
+
+    def save(self, step: int, files: Mapping[str, bytes]) -> Snapshot:
+        """Write the snapshot of `step`, then delete all but the newest `keep`. DiskError, with the old ones untouched, where it cannot be written."""
+        target = self.folder / f"step-{step}"
+        draft = self.folder / f"tmp-step-{step}"
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._sweep()
+            draft.mkdir()
+            for name, content in files.items():
+                _write(draft / name, content)
+            _write(draft / MANIFEST, _manifest(files))
+            sync_folder(draft)
+            if target.exists():  # a damaged one of the same step
+                shutil.rmtree(target)
+            os.rename(draft, target)
+            sync_folder(self.folder)
+        except OSError as error:
+            shutil.rmtree(draft, ignore_errors=True)
+            raise DiskError(
+                f"the snapshot of step {step} cannot be written to `{self.folder}` ({error.strerror or error}). "
+                f"{self._last()} Free space, then continue with --resume."
+            ) from error
+        fault = damage(target)
+        if fault:
+            raise DiskError(f"the snapshot `{target}` does not read back as it was written ({fault}). The disk cannot be trusted.")
+        for old in self.steps()[: -self.keep]:
+            shutil.rmtree(self.folder / f"step-{old}")
+        return Snapshot(step, target)
+
+    def steps(self) -> list[int]:
+        """The steps of the snapshots that are there, verified or not, oldest first."""
+        if not self.folder.is_dir():
+            return []
+        found = (_NAME.fullmatch(path.name) for path in self.folder.iterdir())
+        return sorted(int(match[1]) for match in found if match)
+
+    def newest(self) -> Snapshot | None:
+        """The newest snapshot that verifies; None where there is none."""
+        return next(iter(self.last(1)), None)
+
+    def last(self, count: int) -> list[Snapshot]:
+        """The newest `count` snapshots that verify, newest first."""
+        found: list[Snapshot] = []
+        for step in reversed(self.steps()):
+            if len(found) == count:
+                break
+            folder = self.folder / f"step-{step}"
+            fault = damage(folder)
+            if fault:
+                self.say(f"the snapshot `{folder}` is damaged ({fault}) and is passed over for an older one.")
+            else:
+                found.append(Snapshot(step, folder))
+        return found
+
+    def _sweep(self) -> None:
+        """Delete what a killed save left."""
+        for path in self.folder.glob("tmp-*"):
+            shutil.rmtree(path)
+
+    def _last(self) -> str:
+        steps = self.steps()
+        return f"The last one kept is step {steps[-1]}." if steps else "There is none before it."
+
+
+def damage(folder: Path) -> str | None:
+    """What is wrong with a snapshot folder, naming the file; None where every file is as its manifest says."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_bytes())
+        listed = {str(name): (int(row["size"]), str(row["sha256"])) for name, row in manifest["files"].items()}
+        if manifest["sha256"] != _seal(manifest["files"]):
+            return f"{MANIFEST} is not what was written"
+    except FileNotFoundError:
+        return f"{MANIFEST} is missing"
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return f"{MANIFEST} cannot be read"
+    for name, (size, digest) in listed.items():
+        try:
+            content = (folder / name).read_bytes()
+        except OSError:
+            return f"{name} is missing"
+        if len(content) != size:
+            return f"{name} has {len(content)} bytes instead of {size}"
+        if hashlib.sha256(content).hexdigest() != digest:
+            return f"{name} has another SHA-256 than when it was written"
+    return None
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in `folder` durable, where the system can."""
+    if os.name == "nt":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _manifest(files: Mapping[str, bytes]) -> bytes:
+    rows = {name: {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()} for name, content in files.items()}
+    return json.dumps({"files": rows, "sha256": _seal(rows)}, indent=1).encode()
+
+
+def _seal(rows: object) -> str:
+    """A digest of the manifest itself."""
+    return hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()
+
+
+def _write(file: Path, content: bytes) -> None:
+    with file.open("wb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
