@@ -5,7 +5,7 @@
 >>> config.model.d_model, config.training.max_steps
 (256, 100)
 
-The text under a field is its documentation: the command line shows it as the flag's help. Only the standard library is imported.
+The text under a field is its documentation: the command line shows it as the flag's help. Standard library only.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from antiphon.registry import nearest
 from antiphon.settings import (
     Count,
     CountOrZero,
+    FlagText,
     NotNegative,
     Positive,
     Range,
@@ -27,27 +28,27 @@ from antiphon.settings import (
     Share,
     Spelling,
     build,
+    require,
     show,
 )
 from antiphon.settings import field_docs as field_docs
 from antiphon.settings import from_json_mapping as from_json_mapping
 from antiphon.settings import override as override
 
-
 _PAPER = {
     "activation": "relu", "norm": "layer", "norm_placement": "post", "positions": "sinusoidal", "bias": True,
-    "tie_embeddings": True, "encoder_layers": 6, "decoder_layers": 6,
+    "tie_embeddings": True, "encoder_layers": 6, "decoder_layers": 6, "dropout": 0.1,
 }  # fmt: skip
 PRESETS: dict[str, dict[str, Any]] = {
     # Vaswani et al. 2017, "Attention Is All You Need", table 3, rows "base" and "big"
-    "base": {**_PAPER, "d_model": 512, "num_heads": 8, "ffn_dim": 2048, "dropout": 0.1},
+    "base": {**_PAPER, "d_model": 512, "num_heads": 8, "ffn_dim": 2048},
     "big": {**_PAPER, "d_model": 1024, "num_heads": 16, "ffn_dim": 4096, "dropout": 0.3},
     "small": {
-        **_PAPER, "d_model": 256, "num_heads": 4, "ffn_dim": 1024, "dropout": 0.1,
-        "encoder_layers": 3, "decoder_layers": 3, "norm_placement": "pre",
+        **_PAPER, "d_model": 256, "num_heads": 4, "ffn_dim": 1024, "encoder_layers": 3, "decoder_layers": 3,
+        "norm_placement": "pre",
     },
     "tiny": {
-        **_PAPER, "d_model": 128, "num_heads": 4, "ffn_dim": 384, "dropout": 0.1, "encoder_layers": 2, "decoder_layers": 2,
+        **_PAPER, "d_model": 128, "num_heads": 4, "ffn_dim": 384, "encoder_layers": 2, "decoder_layers": 2,
         "activation": "swiglu", "norm": "rms", "norm_placement": "pre", "positions": "rotary", "bias": False,
     },
 }  # fmt: skip
@@ -55,21 +56,23 @@ _FROM_PRESET: Any = None  # a field that the preset gives unless it is set; neve
 
 TOKENIZER_KINDS = ("bpe", "unigram", "bytes", "characters")
 _PRECISIONS = {
-    "fp32": "float32", "float32": "float32", "bf16": "bfloat16", "bfloat16": "bfloat16", "fp16": "float16", "float16": "float16",
-}  # fmt: skip
+    "fp32": "float32", "bf16": "bfloat16", "fp16": "float16",
+    **{name: name for name in ("float32", "bfloat16", "float16")},
+}
 
 
 def precision_name(text: str) -> str:
     """float32, bfloat16 or float16, from any of their spellings (fp32, bf16, fp16); SettingError for another."""
     if text not in _PRECISIONS:
-        raise SettingError((), f"must be one of {', '.join(_PRECISIONS)}, but is `{text}`{nearest(text, _PRECISIONS)}")
+        problem = f"must be one of {', '.join(_PRECISIONS)}, but is {show(text)}"
+        raise SettingError((), problem, hint=nearest(text, _PRECISIONS))
     return _PRECISIONS[text]
 
 
 @dataclass(frozen=True)
 class TokenizerConfig(Settings):
     kind: str = "bpe"
-    """How text becomes ids: bpe, unigram, bytes or characters, trained on the data; or the path of a tokenizer file or folder."""
+    """How text becomes ids: bpe, unigram, bytes or characters, trained on the data; or a tokenizer's path."""
     vocab_size: Count = 8000
     """Ids in the vocabulary, special ones included; bytes and characters have a size of their own."""
     shared: bool = True
@@ -120,36 +123,31 @@ class ModelConfig(Settings):
     """Factor of the attention scores; none: 1 / sqrt(head_dim)."""
 
     def __post_init__(self) -> None:
-        preset = self.preset or "small"
-        if not isinstance(preset, str) or preset not in PRESETS:
-            hint = nearest(str(preset), PRESETS)
-            raise SettingError(("preset",), f"must be one of {', '.join(PRESETS)}, but is `{preset}`{hint}")
-        object.__setattr__(self, "preset", str(preset))
+        preset = str(self.preset or "small")
+        if preset not in PRESETS:
+            problem = f"must be one of {', '.join(PRESETS)}, but is {show(preset)}"
+            raise SettingError(("preset",), problem, hint=nearest(preset, PRESETS))
+        object.__setattr__(self, "preset", preset)
         for name, value in PRESETS[preset].items():
             if getattr(self, name) is None:
                 object.__setattr__(self, name, value)
         super().__post_init__()
 
     def check(self) -> None:
-        if self.num_kv_heads is not None and self.num_heads % self.num_kv_heads:
-            raise SettingError(
-                ("num_kv_heads",), f"must divide `num_heads` ({self.num_heads}), but is {self.num_kv_heads}"
-            )
-        if self.head_dim is None and self.d_model % self.num_heads:
-            raise SettingError(
-                ("d_model",),
-                f"must be a multiple of `num_heads` ({self.num_heads}), but is {self.d_model}",
-                "Or set `head_dim`.",
-            )
-        width = self.head_dim or self.d_model // self.num_heads
-        if self.positions == "rotary" and width % 2:
-            raise SettingError(("head_dim",), f"must be even for rotary positions, but is {width}")
+        heads, groups = self.num_heads, self.num_kv_heads or self.num_heads
+        require(heads % groups == 0, "num_kv_heads", f"must divide `num_heads` ({heads}), but is {groups}")
+        whole = self.head_dim is not None or self.d_model % heads == 0
+        problem = f"must be a multiple of `num_heads` ({heads}), but is {self.d_model}"
+        require(whole, "d_model", problem, "Change it, or set `head_dim`.")
+        width = self.head_dim or self.d_model // heads
+        odd = self.positions == "rotary" and width % 2 == 1
+        require(not odd, "head_dim", f"must be even for rotary positions, but is {width}")
 
 
 @dataclass(frozen=True)
 class AttentionConfig(Settings):
     encoder: object = "full"
-    """The encoder's self-attention: a name, {name: settings}, {all: [...]}, or a list that alternates over the layers."""
+    """The encoder's self-attention: a name, {name: settings}, {all: [...]}, or a list that alternates over layers."""
     decoder: object = "full"
     """The decoder's self-attention, written alike."""
     cross: object = "full"
@@ -170,16 +168,12 @@ class SourceConfig(Settings):
     """The column or key with the target, likewise."""
 
     def check(self) -> None:
-        if self.path is not None and (self.source is not None or self.target is not None):
-            raise SettingError((), "must have either `path` or `source` and `target`, but has both")
-        if self.path is None and (self.source is None or self.target is None):
-            raise SettingError(
-                (), "must have `path`, or both `source` and `target`", "For example {source: a.en, target: a.de}."
-            )
-        if self.path is None and (self.source_field is not None or self.target_field is not None):
-            raise SettingError(
-                (), "has `source_field` or `target_field`, which belong to a `path`, but gives text files"
-            )
+        sides = (self.source is not None) + (self.target is not None)
+        names = self.source_field is not None or self.target_field is not None
+        example = "For example {source: train.en, target: train.de}, or {path: train.tsv}."
+        require(self.path is None or not sides, "", "must have `path` or `source` and `target`, but has both", example)
+        require(self.path is not None or sides == 2, "", "must have `path`, or both `source` and `target`", example)
+        require(not names or self.path is not None, "", "must have `source_field` and `target_field` only with `path`")
 
     @property
     def files(self) -> list[str]:
@@ -209,10 +203,9 @@ class DataConfig(Settings):
         super().__post_init__()
 
     def check(self) -> None:
-        if self.train is None:
-            raise SettingError(("train",), "must be given, but is empty")
-        if self.streaming == "always" and not is_files(self.train):
-            raise SettingError(("streaming",), "must be auto or never for pairs from Python, but is always")
+        require(self.train is not None, "train", "must be given, but is empty")
+        readable = self.streaming != "always" or is_files(self.train)
+        require(readable, "streaming", "must be auto or never for pairs from Python, but is always")
 
 
 def is_files(source: object) -> bool:
@@ -223,27 +216,24 @@ def is_files(source: object) -> bool:
 
 
 def _sources(value: Any) -> object:
-    """A file source, a tuple of them, or pairs as they are; an iterator becomes a tuple, since data is read more than once."""
+    """A file source, a tuple of them, or pairs; an iterator becomes a tuple, since data is read more than once."""
+    value = value.meaning if isinstance(value, FlagText) else value
     if value is None or isinstance(value, SourceConfig):
         return value
     if isinstance(value, Mapping):
-        return _source(value)
+        return build(SourceConfig, value)
     if isinstance(value, str) or not isinstance(value, Iterable):
         remedy = "For example {source: train.en, target: train.de}, or {path: train.tsv}."
-        raise SettingError((), f"must be files or pairs, but is {show(value)}", remedy)
+        raise SettingError((), f"must be files or pairs, but is {show(value)}", remedy=remedy)
     if isinstance(value, list | tuple) and value and all(isinstance(item, Mapping | SourceConfig) for item in value):
         made = []
         for number, item in enumerate(value):
             try:
-                made.append(item if isinstance(item, SourceConfig) else _source(item))
+                made.append(item if isinstance(item, SourceConfig) else build(SourceConfig, item))
             except SettingError as error:
                 raise error.under(str(number)) from None
         return tuple(made)
     return tuple(value) if isinstance(value, Iterator) else value
-
-
-def _source(value: Mapping[str, Any]) -> SourceConfig:
-    return build(SourceConfig, value)
 
 
 @dataclass(frozen=True)
@@ -292,10 +282,8 @@ class TrainingConfig(Settings):
     """Steps from one line of metrics.jsonl to the next."""
 
     def check(self) -> None:
-        if self.keep_last < self.average_last:
-            raise SettingError(
-                ("keep_last",), f"must be at least `average_last` ({self.average_last}), but is {self.keep_last}"
-            )
+        problem = f"must be at least `average_last` ({self.average_last}), but is {self.keep_last}"
+        require(self.keep_last >= self.average_last, "keep_last", problem)
 
 
 @dataclass(frozen=True)
@@ -315,18 +303,16 @@ class ValidationConfig(Settings):
 
     def check(self) -> None:
         for number, metric in enumerate(self.metrics):
-            if not isinstance(metric, str) and not (isinstance(metric, Mapping) and len(metric) == 1):
-                raise SettingError(
-                    ("metrics", str(number)), f"must be a name or {{name: settings}}, but is {show(metric)}"
-                )
+            named = isinstance(metric, str) or (isinstance(metric, Mapping) and len(metric) == 1)
+            require(named, f"metrics.{number}", f"must be a name or {{name: settings}}, but is {show(metric)}")
         known = [*self.metric_names, "valid_loss"]
-        if self.keep_best is not None and self.keep_best not in known:
-            raise SettingError(("keep_best",), f"must be one of `metrics` or valid_loss, but is {show(self.keep_best)}")
+        problem = f"must be one of {', '.join(known)}, as `metrics` says, but is {show(self.keep_best)}"
+        require(self.keep_best is None or self.keep_best in known, "keep_best", problem)
 
     @property
     def metric_names(self) -> list[str]:
         """The metrics without their settings."""
-        return [metric if isinstance(metric, str) else str(next(iter(metric))) for metric in self.metrics if metric]  # pyright: ignore
+        return [str(next(iter(metric))) if isinstance(metric, Mapping) else str(metric) for metric in self.metrics]
 
 
 @dataclass(frozen=True)
@@ -365,19 +351,14 @@ class GenerationConfig(Settings):
     """Rows of sources that run together; none: chosen by size."""
 
     def check(self) -> None:
-        if self.max_new_tokens is not None and self.min_new_tokens > self.max_new_tokens:
-            raise SettingError(
-                ("min_new_tokens",),
-                f"must be at most `max_new_tokens` ({self.max_new_tokens}), but is {self.min_new_tokens}",
-            )
-        if self.temperature is None:
-            for name in ("top_k", "top_p", "min_p"):
-                if getattr(self, name) is not None:
-                    raise SettingError(
-                        (name,), "needs `temperature`, which is not set", "Without it nothing is sampled."
-                    )
-            if self.n_best > self.beam_size:
-                raise SettingError(("n_best",), f"must be at most `beam_size` ({self.beam_size}), but is {self.n_best}")
+        shortest, longest = self.min_new_tokens, self.max_new_tokens
+        problem = f"must be at most `max_new_tokens` ({longest}), but is {shortest}"
+        require(longest is None or shortest <= longest, "min_new_tokens", problem)
+        for name in ("top_k", "top_p", "min_p"):
+            sampled = self.temperature is not None or getattr(self, name) is None
+            require(sampled, name, "needs `temperature`, which is not set", "Without it nothing is sampled.")
+        enough = self.temperature is not None or self.n_best <= self.beam_size
+        require(enough, "n_best", f"must be at most `beam_size` ({self.beam_size}), but is {self.n_best}")
 
 
 @dataclass(frozen=True)
@@ -404,33 +385,24 @@ class TrainConfig(Settings):
     """Where module:Name is looked for first: the recipe's folder, set by the reader."""
 
     def check(self) -> None:
-        training, limit = self.training, self.data.max_length
-        if limit is not None and limit > self.model.max_length:
-            raise SettingError(
-                ("data", "max_length"), f"must be at most `model.max_length` ({self.model.max_length}), but is {limit}"
-            )
-        if (
-            training.max_steps is None
-            and training.max_epochs is None
-            and training.max_minutes is None
-            and training.patience is None
+        limit, longest = self.data.max_length or 0, self.model.max_length
+        require(limit <= longest, "data.max_length", f"must be at most `model.max_length` ({longest}), but is {limit}")
+        ends = ("max_steps", "max_epochs", "max_minutes", "patience")
+        ending = any(getattr(self.training, name) is not None for name in ends)
+        require(
+            ending, "training", f"must say when to end, with one of {', '.join(ends)}", "For example max_steps: 8000."
+        )
+        for name, value in (
+            ("training.patience", self.training.patience),
+            ("validation.metrics", self.validation.metrics),
         ):
-            raise SettingError(
-                ("training",), "must say when to end, with `max_steps`, `max_epochs`, `max_minutes` or `patience`"
-            )
-        if self.data.valid is None:
-            for name, value in (
-                ("training.patience", training.patience),
-                ("validation.metrics", self.validation.metrics),
-            ):
-                if value:
-                    raise SettingError(tuple(name.split(".")), "needs validation pairs, but `data.valid` is not given")
+            valid = self.data.valid is not None or not value
+            require(valid, name, "needs validation pairs, but `data.valid` is not given")
         rule = self.model.positions
         for role in ("encoder", "decoder"):
-            if rule in ("relative", "alibi") and _mentions(getattr(self.attention, role), rule):
-                raise SettingError(
-                    ("attention", role), f"names `{rule}`, which `model.positions` adds already", "Drop one of them."
-                )
+            twice = rule in ("relative", "alibi") and _mentions(getattr(self.attention, role), rule)
+            problem = f"names `{rule}`, which `model.positions` adds already"
+            require(not twice, f"attention.{role}", problem, "Drop one of them.")
 
 
 def _mentions(spec: object, name: str) -> bool:

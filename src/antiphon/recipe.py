@@ -2,8 +2,9 @@
 
     config = read_recipe("recipes/demo.yaml", {"training.lr": "3e-4"})
 
-The YAML is that of the 1.2 core schema (yaml.org/spec/1.2.2, section 10.3): `no` is a text, `2e-4` a number, `1:30` a text, `010` ten.
-PyYAML only parses; what a plain scalar means is decided here. A key that stands twice, a tag and a cycle are errors with their line.
+The YAML is that of the 1.2 core schema (yaml.org/spec/1.2.2, section 10.3): `no` and `1:30` are texts, `2e-4` is a number and
+`010` is ten. PyYAML only parses; what a plain scalar means is decided here. A key that stands twice, a tag and a cycle are
+errors that name their line.
 """
 
 from __future__ import annotations
@@ -17,15 +18,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from antiphon.config import TOKENIZER_KINDS, SourceConfig, TrainConfig, is_files
+from antiphon.config import TOKENIZER_KINDS, AttentionConfig, DataConfig, SourceConfig, TrainConfig, is_files
 from antiphon.errors import ConfigError
 from antiphon.registry import nearest
-from antiphon.settings import FlagText, SettingError, Settings, build, hints, plain
+from antiphon.settings import FlagText, SettingError, build, hints, plain
 
 if TYPE_CHECKING:
     import yaml
 
-Path_ = tuple[str, ...]  # where a value stands in a recipe, for example ("training", "lr")
+Setting = tuple[str, ...]  # where a value stands in a recipe, for example ("training", "lr")
 
 _MEANINGS: dict[str, Any] = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
 _MEANINGS |= dict.fromkeys(("", "~", "null", "Null", "NULL"), None)
@@ -50,43 +51,37 @@ def read_recipe(path: str | Path, overrides: Mapping[str, str] | None = None) ->
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise ConfigError(
-            f"a recipe must be UTF-8, but byte 0x{content[error.start]:02x} is not ({path}:{line})."
-        ) from error
+        place = f"{path}:{content.count(10, 0, error.start) + 1}"
+        raise ConfigError(f"a recipe must be UTF-8, but byte 0x{content[error.start]:02x} is not ({place}).") from error
     mapping, lines = read_yaml(text, str(path))
+    places = {setting: f"{path}:{line}" for setting, line in lines.items()}
     for name, value in (overrides or {}).items():
-        _lay_over(mapping, name, value)
-        lines[tuple(_key(part) for part in name.split("."))] = 0  # a flag has no line
-    return _configure(mapping, folder=path.resolve().parent, where=str(path), lines=lines)
+        setting = tuple(name.replace("-", "_").split("."))
+        _lay_over(mapping, setting, value)
+        places = {known: place for known, place in places.items() if known[: len(setting)] != setting}
+        places[setting] = f"--{name}"
+    return _configure(mapping, path.resolve().parent, str(path), places)
 
 
 def from_mapping(mapping: Mapping[str, Any], *, folder: str | Path | None = None, where: str = "") -> TrainConfig:
     """A TrainConfig from nested mappings; files are relative to `folder` (default: the current one).
 
-    `data.train` and `data.valid` may be (source, target) pairs. Raises ConfigError that names the setting, and `where` if given.
+    `data.train` and `data.valid` may be (source, target) pairs. ConfigError names the setting, and `where` if given.
     """
-    return _configure(mapping, folder=Path(folder or Path.cwd()).resolve(), where=where, lines={})
+    return _configure(mapping, Path(folder or Path.cwd()).resolve(), where, {})
 
 
 def to_mapping(config: TrainConfig) -> dict[str, Any]:
     """The whole configuration as plain dicts, lists and scalars, presets resolved; `from_mapping` is its inverse.
 
-    Pairs from Python are replaced by a text with their number and hash. An attention that is an object is written as its spec.
+    Pairs from Python become a text with their number and hash. An attention that is an object becomes its spec.
     """
-    made = {
-        name: plain(getattr(config, name)) if isinstance(getattr(config, name), Settings) else getattr(config, name)
-        for name in hints(TrainConfig)
-    }
+    data = {name: getattr(config.data, name) for name in hints(DataConfig)}
     for side in ("train", "valid"):
-        data = getattr(config.data, side)
-        if data is not None and not is_files(data):
-            made["data"][side] = _fingerprint(data)
-        elif data is not None:
-            made["data"][side] = _short(data)
-    for role, kind in made["attention"].items():
-        made["attention"][role] = _spec(kind, role)
-    return made
+        data[side] = _short(data[side]) if data[side] is None or is_files(data[side]) else _fingerprint(data[side])
+    attention = {role: _spec(getattr(config.attention, role)) for role in hints(AttentionConfig)}
+    made = {name: plain(getattr(config, name)) for name in hints(TrainConfig) if name not in ("data", "attention")}
+    return {"task": made.pop("task"), "data": data, "attention": attention, **made}
 
 
 def dump_yaml(mapping: Mapping[str, Any]) -> str:
@@ -112,7 +107,7 @@ def dump_yaml(mapping: Mapping[str, Any]) -> str:
 
 
 def meaning(text: str) -> Any:
-    """What a plain (unquoted) scalar means in the core schema of YAML 1.2: None, a bool, an int, a float or the text itself."""
+    """What a plain (unquoted) scalar means in YAML 1.2: None, a bool, an int, a float, or the text itself."""
     if text in _MEANINGS:
         return _MEANINGS[text]
     if _DECIMAL.fullmatch(text):
@@ -126,7 +121,7 @@ def meaning(text: str) -> Any:
     return math.nan if text in (".nan", ".NaN", ".NAN") else text
 
 
-def read_yaml(text: str, where: str) -> tuple[dict[str, Any], dict[Path_, int]]:
+def read_yaml(text: str, where: str) -> tuple[dict[str, Any], dict[Setting, int]]:
     """The mapping that `text` holds, and the line of each of its values. `where` names the text in errors."""
     import yaml
 
@@ -139,14 +134,14 @@ def read_yaml(text: str, where: str) -> tuple[dict[str, Any], dict[Path_, int]]:
         raise ConfigError(f"a recipe must be YAML, but {' '.join(str(error).split())} ({where}).") from error
     except RecursionError as error:
         raise ConfigError(f"a recipe must be nested at most {_DEEPEST} deep ({where}).") from error
-    lines: dict[Path_, int] = {}
+    lines: dict[Setting, int] = {}
     value = None if node is None else _value(node, (), where, lines)
     if not isinstance(value, dict):
         raise ConfigError(f"a recipe must be a mapping with `data`, `training` and so on, but is not ({where}:1).")
     return value, lines
 
 
-def _value(node: yaml.Node, path: Path_, where: str, lines: dict[Path_, int]) -> Any:
+def _value(node: yaml.Node, path: Setting, where: str, lines: dict[Setting, int]) -> Any:
     """The plain value of a YAML node; notes its line."""
     import yaml
 
@@ -171,10 +166,10 @@ def _value(node: yaml.Node, path: Path_, where: str, lines: dict[Path_, int]) ->
             raise ConfigError(f"a key must be a plain text, but is a list or a mapping ({where}:{key_line}).")
         key = key_node.value
         if key in made:
-            first = lines[(*path, key)]
-            raise ConfigError(
-                f"`{'.'.join((*path, key))}` is there twice, in lines {first} and {key_line} ({where}:{key_line}). Drop one."
+            twice = (
+                f"`{'.'.join((*path, key))}` must be there once, but is in lines {lines[(*path, key)]} and {key_line}"
             )
+            raise ConfigError(f"{twice} ({where}:{key_line}). Drop one.")
         made[key] = _value(value_node, (*path, key), where, lines)
         lines[(*path, key)] = key_line  # an empty value's own mark may stand on a later line
     return made
@@ -182,39 +177,34 @@ def _value(node: yaml.Node, path: Path_, where: str, lines: dict[Path_, int]) ->
 
 def _variable(name: str, where: str) -> str:
     if name not in os.environ:
-        hint = nearest(name, os.environ)
-        raise ConfigError(
-            f"the environment variable `{name}` must be set, but is not{hint} ({where}). Set it, or write the value."
-        )
+        problem = f"the environment variable `{name}` must be set, but is not ({where})"
+        raise ConfigError(f"{problem}{nearest(name, os.environ) or '.'} Set it, or write the value.")
     return os.environ[name]
 
 
-def _key(part: str) -> str:
-    return part.replace("-", "_")
-
-
-def _lay_over(mapping: dict[str, Any], name: str, value: str) -> None:
-    """Sets the dotted `name` in nested mappings to the meaning of a flag's text."""
-    *sections, last = [_key(part) for part in name.split(".")]
+def _lay_over(mapping: dict[str, Any], setting: Setting, text: str) -> None:
+    """Sets `setting` in nested mappings to a flag's text and its meaning."""
+    *sections, last = setting
     for section in sections:
         inner = mapping.get(section)
-        inner = dict(inner) if isinstance(inner, Mapping) else {}
-        mapping[section] = inner
-        mapping = inner
-    text = str(value)
-    mapping[last] = FlagText(text, read_yaml(f"value: {text}", f"--{name}")[0]["value"])
+        mapping[section] = dict(inner) if isinstance(inner, Mapping) else {}
+        mapping = mapping[section]
+    try:
+        found = text if "\n" in text else read_yaml(f"value: {text}", "")[0]["value"]
+    except ConfigError:
+        found = text  # no YAML, so a plain text
+    mapping[last] = FlagText(text, found)
 
 
-def _configure(mapping: Mapping[str, Any], *, folder: Path, where: str, lines: dict[Path_, int]) -> TrainConfig:
-    """The config, its files made absolute; an error gets the file and the line of the nearest value that has one."""
+def _configure(mapping: Mapping[str, Any], folder: Path, where: str, places: Mapping[Setting, str]) -> TrainConfig:
+    """The config, its files made absolute; an error gets the place of the nearest value that has one."""
     try:
         return _absolute(build(TrainConfig, mapping), folder)
     except SettingError as error:
-        path = error.path
-        while path and path not in lines:
-            path = path[:-1]
-        line = lines.get(path)
-        place = where if line is None else f"{where}:{line}" if line else ""
+        setting = error.path
+        while setting and setting not in places:
+            setting = setting[:-1]
+        place = places.get(setting, where)
         raise (error.at(place) if place else error) from None
 
 
@@ -230,9 +220,8 @@ def _absolute(config: TrainConfig, folder: Path) -> TrainConfig:
     if tokenizer.kind not in TOKENIZER_KINDS:
         file = _join(folder, tokenizer.kind)
         if not Path(file).exists():
-            hint = nearest(tokenizer.kind, TOKENIZER_KINDS)
-            problem = f"must be {', '.join(TOKENIZER_KINDS)} or the path of a tokenizer, but there is no `{file}`{hint}"
-            raise SettingError(("tokenizer", "kind"), problem)
+            problem = f"must be {', '.join(TOKENIZER_KINDS)} or the path of a tokenizer, but there is no `{file}`"
+            raise SettingError(("tokenizer", "kind"), problem, hint=nearest(tokenizer.kind, TOKENIZER_KINDS))
         tokenizer = replace(tokenizer, kind=file)
     return replace(config, data=data, tokenizer=tokenizer, folder=_join(folder, config.folder or "."))
 
@@ -242,11 +231,10 @@ def _join(folder: Path, file: str) -> str:
 
 
 def _short(data: object) -> Any:
-    """A source with only the keys that are set, as people write it."""
+    """Sources with only the keys that are set, as people write them."""
     if isinstance(data, SourceConfig):
         return {key: value for key, value in plain(data).items() if value is not None}
-    assert isinstance(data, tuple)
-    return [_short(item) for item in data]
+    return [_short(item) for item in data] if isinstance(data, tuple) else data
 
 
 def _fingerprint(data: object) -> str:
@@ -259,11 +247,11 @@ def _fingerprint(data: object) -> str:
     return f"<python: {len(data)} pairs, sha256 {digest.hexdigest()[:16]}>"
 
 
-def _spec(kind: object, role: str) -> Any:
+def _spec(kind: object) -> Any:
     """An attention as plain values: itself, or the spec that an object carries."""
     if isinstance(kind, list | tuple):
-        return [_spec(item, role) for item in kind]
-    if isinstance(kind, str | Mapping | None):
+        return [_spec(item) for item in kind]
+    if kind is None or isinstance(kind, str | Mapping):
         return plain(kind)
     spec = getattr(kind, "spec", None)
     return f"<python: {type(kind).__name__}>" if spec is None else plain(spec)

@@ -6,8 +6,8 @@
 >>> Colour(red=1).red, override(Colour(), {"red": 0.5}).red
 (1.0, 0.5)
 
-A wrong value is a ConfigError that says what must be, what is, and where. The same reader serves YAML recipes, the JSON of a
-model folder, flags and Python, so that a value means the same in each. Standard library only: loading a model reads settings.
+A wrong value is a ConfigError that says what must be, what is, and where. The same reader serves YAML recipes, the JSON of
+a model folder, flags and Python, so that a value means the same in each. Standard library only, as loading a model needs it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import math
 import os
 import textwrap
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, dataclass, fields, replace
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -39,11 +39,13 @@ class Range:
     open_high: bool = False
 
     def describe(self) -> str:
+        """The bounds in words: "at least 0 and below 1"."""
         low = "" if self.low is None else f"{'above' if self.open_low else 'at least'} {self.low:g}"
         high = "" if self.high is None else f"{'below' if self.open_high else 'at most'} {self.high:g}"
         return " and ".join(part for part in (low, high) if part)
 
     def holds(self, value: float) -> bool:
+        """Whether `value` is within the bounds."""
         low = self.low is None or value > self.low or (value == self.low and not self.open_low)
         return low and (self.high is None or value < self.high or (value == self.high and not self.open_high))
 
@@ -64,24 +66,39 @@ Rate = Annotated[float, Range(low=0, high=1, open_high=True)]
 
 
 class SettingError(ConfigError):
-    """A ConfigError that knows which setting is wrong, so that a reader can add the section and the line."""
+    """A ConfigError that knows which setting is wrong, so that a reader can add the section and the line.
 
-    def __init__(self, path: tuple[str, ...], problem: str, remedy: str = "", where: str = "") -> None:
-        self.path, self.problem, self.remedy, self.where = path, problem, remedy, where
-        super().__init__(path, problem, remedy, where)
+    It prints as: `path` problem (where), hint? remedy.
+    """
+
+    def __init__(
+        self, path: tuple[str, ...], problem: str, *, hint: str = "", remedy: str = "", where: str = ""
+    ) -> None:
+        self.path, self.problem, self.hint, self.remedy, self.where = path, problem, hint, remedy, where
+        super().__init__(path, problem)
 
     def __str__(self) -> str:
         subject = f"`{'.'.join(self.path)}` " if self.path else ""
         place = f" ({self.where})" if self.where else ""
-        return f"{subject}{self.problem}{place}.{' ' + self.remedy if self.remedy else ''}"
+        remedy = f" {self.remedy}" if self.remedy else ""
+        return f"{subject}{self.problem}{place}{self.hint or '.'}{remedy}"
 
     def under(self, *prefix: str) -> SettingError:
         """The same error, of a setting that stands in the section `prefix`."""
-        return SettingError((*prefix, *self.path), self.problem, self.remedy, self.where)
+        return self._with((*prefix, *self.path), self.where)
 
     def at(self, where: str) -> SettingError:
         """The same error, found at `where` (a file and a line)."""
-        return SettingError(self.path, self.problem, self.remedy, self.where or where)
+        return self._with(self.path, self.where or where)
+
+    def _with(self, path: tuple[str, ...], where: str) -> SettingError:
+        return SettingError(path, self.problem, hint=self.hint, remedy=self.remedy, where=where)
+
+
+def require(holds: bool, setting: str, problem: str, remedy: str = "") -> None:
+    """Raises SettingError about `setting` (dotted; "" for the whole section) unless `holds`."""
+    if not holds:
+        raise SettingError(tuple(part for part in setting.split(".") if part), problem, remedy=remedy)
 
 
 class FlagText(str):
@@ -122,12 +139,7 @@ def build(cls: type[S], mapping: Mapping[str, Any]) -> S:
     """A `cls` with the values of `mapping`; a key that it does not know is an error that names the nearest one."""
     if not isinstance(mapping, Mapping):
         raise SettingError((), f"must be a mapping of settings, but is {show(mapping)}")
-    known = [field.name for field in fields(cls)]
-    for key in mapping:
-        if key not in known:
-            raise SettingError(
-                (str(key),), f"is not a known setting{nearest(key, known)}", f"Known here: {', '.join(known)}."
-            )
+    _know(cls, mapping)
     for field in fields(cls):
         if field.name not in mapping and field.default is MISSING and field.default_factory is MISSING:
             raise SettingError((field.name,), "must be given, but is not there")
@@ -136,15 +148,25 @@ def build(cls: type[S], mapping: Mapping[str, Any]) -> S:
 
 def override(config: S, changes: Mapping[str, Any]) -> S:
     """`config` with `changes`, by name: names and values are checked as in a file."""
-    known = [field.name for field in fields(config)]
-    for key in changes:
-        if key not in known:
-            raise SettingError((key,), f"is not a known setting{nearest(key, known)}", f"Known: {', '.join(known)}.")
+    _know(type(config), changes)
     return replace(config, **changes)
 
 
+def _know(cls: type[Settings], names: Iterable[str]) -> None:
+    """Raises SettingError for the first name that is no field of `cls`, with the nearest one, a section's fields included."""
+    known = hints(cls)
+    for name in names:
+        if name not in known:
+            sections = {
+                key: kind for key, kind in known.items() if isinstance(kind, type) and issubclass(kind, Settings)
+            }
+            inside = [f"{key}.{name}" for key, kind in sections.items() if name in hints(kind)]
+            hint = f", did you mean `{inside[0]}`?" if inside else nearest(name, known)
+            raise SettingError((str(name),), "is not a known setting", hint=hint, remedy=f"Known: {', '.join(known)}.")
+
+
 def from_json_mapping(cls: type[S], mapping: Mapping[str, Any], where: str) -> S:
-    """A `cls` from plain JSON values read at `where` (a file's name); a key or a value that is wrong is a ConfigError."""
+    """A `cls` from plain JSON values read at `where` (a file's name); ConfigError for a wrong key or value."""
     try:
         return build(cls, mapping)
     except SettingError as error:
@@ -212,7 +234,7 @@ def field_docs(cls: type[Settings]) -> dict[str, str]:
 
 
 def _wrong(wanted: str, value: Any, hint: str = "") -> SettingError:
-    return SettingError((), f"must be {wanted}, but is {show(value)}{hint}")
+    return SettingError((), f"must be {wanted}, but is {show(value)}", hint=hint)
 
 
 def _whole(value: Any) -> int:
@@ -254,7 +276,7 @@ def _bounded(value: Any, bound: Any) -> Any:
 
 
 def _either(value: Any, options: tuple[Any, ...]) -> Any:
-    """The first option that takes the value; None only where it is an option. The first option's error is the clearest."""
+    """The first option that takes the value, None where it is one; else the first option's error, the clearest."""
     meaning = value.meaning if isinstance(value, FlagText) else value
     if meaning is None and type(None) in options:
         return None

@@ -8,6 +8,7 @@ value goes through as text and is then read by the same reader as a recipe, so t
 from __future__ import annotations
 
 import contextlib
+import functools
 import inspect
 import io
 import re
@@ -22,6 +23,7 @@ from antiphon.registry import nearest
 from antiphon.settings import FlagText, SettingError, Settings, build, convert, field_docs, hints
 
 C = TypeVar("C", bound=Settings)
+_ABSENT = "\0"  # of a flag that was not given; no argument can hold it
 
 
 @dataclass(frozen=True)
@@ -118,7 +120,7 @@ def parse(command: type[C], arguments: Sequence[str], *, prog: str) -> C:
     """The command with the values of `arguments`. Raises UsageError of one line; SystemExit(0) after `--help`."""
     import tyro
 
-    leaves = {leaf.name: leaf for _, group in _sections(command) for leaf in group}
+    leaves = {leaf.name: leaf for _, group in sections(command) for leaf in group}
     words = io.StringIO()
     try:
         with contextlib.redirect_stderr(words):
@@ -128,7 +130,7 @@ def parse(command: type[C], arguments: Sequence[str], *, prog: str) -> C:
                 description=_description(command),
                 args=list(arguments),
                 return_unknown_args=True,
-                config=(tyro.conf.FlagCreatePairsOff,),
+                config=(tyro.conf.FlagCreatePairsOff, tyro.conf.HelptextFromCommentsOff),
             )
     except SystemExit as exit:
         if not exit.code:
@@ -144,12 +146,12 @@ def shape(command: type[Settings], *, complete: bool = False) -> type:
     import tyro
 
     made = []
-    for section, leaves in _sections(command):
+    for section, leaves in sections(command):
         parts = [(_identifier(leaf.name), *_typed(leaf, complete=complete)) for leaf in leaves]
         if section.title:
             inner = make_dataclass(section.title, parts, kw_only=True)
-            inner.__doc__ = section.about
-            made.append((section.title, tyro.conf.OmitArgPrefixes[inner], field(default_factory=inner)))
+            told = tyro.conf.arg(help=section.about)
+            made.append((section.title, tyro.conf.OmitArgPrefixes[Annotated[inner, told]], field(default_factory=inner)))
         else:
             made += parts
     outer = make_dataclass(command.__name__, made, kw_only=True)
@@ -159,7 +161,7 @@ def shape(command: type[Settings], *, complete: bool = False) -> type:
 
 def flag_names(command: type[Settings]) -> list[str]:
     """The command's flags and positional arguments, as they are typed."""
-    leaves = (leaf for _, group in _sections(command) for leaf in group)
+    leaves = (leaf for _, group in sections(command) for leaf in group)
     return [leaf.typed for leaf in leaves]
 
 
@@ -188,7 +190,8 @@ def _description(command: type[Settings]) -> str:
     return inspect.cleandoc(command.__doc__ or "")
 
 
-def _sections(command: type[Settings]) -> Iterator[tuple[_Section, list[_Leaf]]]:
+@functools.cache
+def sections(command: type[Settings]) -> list[tuple[_Section, list[_Leaf]]]:
     """The flags by the box that the help shows them in: the command's own, its groups, then those of every command."""
     docs: dict[str, str] = {}
     for cls in reversed(command.__mro__):
@@ -206,9 +209,7 @@ def _sections(command: type[Settings]) -> Iterator[tuple[_Section, list[_Leaf]]]
         name = mark.name if isinstance(mark, Flag) and mark.name else entry.name
         leaf = _Leaf(name, (entry.name,), hint, entry.default, docs[entry.name], mark)
         (everywhere if entry.name in common else own).append(leaf)
-    yield _Section("", ""), own
-    yield from groups
-    yield _Section("common", "The same in every command."), everywhere
+    return [(_Section("", ""), own), *groups, (_Section("common", "The same in every command."), everywhere)]
 
 
 def _group_leaves(home: str, group: Group) -> Iterator[_Leaf]:
@@ -234,16 +235,16 @@ def _typed(leaf: _Leaf, *, complete: bool) -> tuple[Any, Any]:
         return Annotated[tuple[str, ...], tyro.conf.UseAppendAction, told], field(default=())
     bare = _bare(leaf.hint)
     if complete and get_origin(bare) is Literal:
-        return Annotated[bare | None, told], field(default=None)
-    return Annotated[str | None, told], field(default=None)
+        return Annotated[bare, told], field(default=get_args(bare)[0])
+    return Annotated[str, told], field(default=_ABSENT)
 
 
 def _given(texts: Any) -> Iterator[tuple[str, Any]]:
     """The flags that were given, by the names in tyro's class, groups flattened."""
     for entry in fields(texts):
         value = getattr(texts, entry.name)
-        if isinstance(value, str | bool | tuple | None):
-            if value not in (None, False, ()):
+        if isinstance(value, str | bool | tuple):
+            if value not in (_ABSENT, False, ()):
                 yield entry.name, value
         else:
             yield from _given(value)
@@ -265,14 +266,14 @@ def _build(command: type[C], leaves: dict[str, _Leaf], given: dict[str, Any]) ->
     try:
         return build(command, values)
     except SettingError as error:  # a flag that must be given is not
-        raise SettingError(tuple(map(_flag, error.path)), error.problem, error.remedy) from None
+        raise SettingError(tuple(map(_flag, error.path)), error.problem, hint=error.hint, remedy=error.remedy) from None
 
 
 def _read(value: Any, leaf: _Leaf) -> Any:
     try:
         return convert(value, leaf.hint)
     except SettingError as error:
-        raise SettingError((leaf.typed, *error.path), error.problem, error.remedy) from None
+        raise SettingError((leaf.typed, *error.path), error.problem, hint=error.hint, remedy=error.remedy) from None
 
 
 def _unknown(word: str, leaves: dict[str, _Leaf], prog: str) -> str:

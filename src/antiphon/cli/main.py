@@ -179,4 +179,4 @@ def _explain(error: BaseException) -> tuple[str, int]:
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.split("\n")).strip()
+    return " ".join(text.split("\n")).strip().replace("`?.", "`?")  # a hint ends a sentence with its own mark

@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from antiphon.data.lines import opened
 from antiphon.errors import DataError, DiskError, UsageError
 
 MOST_LINES, MOST_BYTES = 4096, 1 << 20  # of one chunk: enough to sort by length, little enough for any memory
@@ -107,6 +106,8 @@ def _input(path: str) -> Iterator[BinaryIO]:
     if path == "-":
         yield sys.stdin.buffer
         return
+    from antiphon.data.lines import opened  # not above: it brings PyTorch, which `--help` does not need
+
     with opened(path) as stream:
         yield stream
 

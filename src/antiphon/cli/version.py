@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import platform
-
-import antiphon
+from importlib import metadata
 
 FEATURES = ("avx2", "avx512_f", "avx512_vnni", "avx512_bf16", "avx_vnni", "amx_bf16", "amx_int8", "dotprod", "i8mm", "bf16", "sve")
 
@@ -13,11 +12,11 @@ def version() -> str:
     """Antiphon, PyTorch, Python, the processor with what matters for speed, and the GPUs."""
     import torch
 
-    able = torch.cpu.get_capabilities()
+    able = getattr(torch.cpu, "get_capabilities", dict)()  # newer than the oldest PyTorch that we run on
     features = " ".join(name for name in FEATURES if able.get(name)) or "none of " + " ".join(FEATURES)
     cores = able.get("num_physical_cores", "?")
     lines = [
-        f"antiphon {antiphon.__version__}",
+        f"antiphon {_own()}",
         f"torch {torch.__version__} ({torch.backends.cpu.get_cpu_capability()})",
         f"Python {platform.python_version()} on {platform.system()} {platform.machine()}",
         f"processor {able.get('cpu_name', '?')}, {cores} cores: {features}",
@@ -26,3 +25,10 @@ def version() -> str:
         major, minor = torch.cuda.get_device_capability(number)
         lines.append(f"GPU {number} {torch.cuda.get_device_name(number)}, capability {major}.{minor}")
     return "\n".join(lines) + "\n"
+
+
+def _own() -> str:
+    try:
+        return metadata.version("antiphon")
+    except metadata.PackageNotFoundError:
+        return "(run from its source, not installed)"

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import NamedTuple, Protocol
@@ -47,20 +47,19 @@ class Report:
         return ", ".join(parts)
 
 
-class Pool(NamedTuple):
-    """A stretch of a corpus: its number in the epoch, the cursor in front of it, its examples."""
-
-    number: int
-    start: Start
-    examples: InMemory
-
-
 class Start(NamedTuple):
-    """In front of which example a pool begins: the files' cursor (None: their beginning) and the example's index."""
+    """Where a pool begins: its number in the epoch, its first example's index, the files' cursor (None: their beginning)."""
 
     number: int = 0
     index: int = 0
     cursor: Cursor | None = None
+
+
+class Pool(NamedTuple):
+    """A stretch of a corpus: where it begins, and its examples."""
+
+    start: Start
+    examples: InMemory
 
 
 class Corpus(Protocol):
@@ -69,7 +68,7 @@ class Corpus(Protocol):
     report: Report
 
     def pools(self, start: Start, *, first: float) -> Iterator[Pool]:
-        """The pools from `start` to the end of an epoch; pool 0 has `first` (0 to 1) of the usual size where there are several."""
+        """The pools from `start` to the end of an epoch; where there are several, pool 0 has `first` (0 to 1) of the size."""
         ...
 
 
@@ -122,7 +121,7 @@ class InMemory:
         return self._source.total + self._target.total
 
     def pools(self, start: Start, *, first: float) -> Iterator[Pool]:
-        yield Pool(0, Start(), self)
+        yield Pool(Start(), self)
 
 
 class _Rows:
@@ -171,7 +170,9 @@ class Encoder:
                     report.kept += 1
                     yield (*fitting, chunk[number])
 
-    def _fit(self, source: list[int], target: list[int], place: Place, report: Report) -> tuple[list[int], list[int]] | None:
+    def _fit(
+        self, source: list[int], target: list[int], place: Place, report: Report
+    ) -> tuple[list[int], list[int]] | None:
         if len(source) <= self.max_length and len(target) <= self.max_length:
             return source, target
         if self.overflow == "skip":
@@ -207,11 +208,11 @@ class Streamed:
         for source, target, row in self.encoder.encode(rows(self.data, start.cursor), self.report):
             pool.append(source, target, row.place)
             if pool.tokens >= self.pool_tokens * (first if start.number == 0 else 1.0):
-                yield Pool(start.number, start, pool)
+                yield Pool(start, pool)
                 start = Start(start.number + 1, start.index + len(pool), row.cursor)
                 pool = InMemory(report=Report(), first_index=start.index)
         if len(pool):
-            yield Pool(start.number, start, pool)
+            yield Pool(start, pool)
 
 
 def load_corpus(
@@ -223,7 +224,6 @@ def load_corpus(
     max_length: int,
     overflow: str = "error",
     streaming: str = "auto",
-    progress: Callable[[int], None] | None = None,
 ) -> InMemory | Streamed:
     """The corpus of `data` (DataConfig.train or .valid): in memory, or streamed if it is `always` or larger than STREAM_BYTES.
 

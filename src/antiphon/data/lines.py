@@ -109,5 +109,7 @@ def _raw_lines(file: str, stream: BinaryIO, offset: int) -> Iterator[bytes]:
 
 def _unreadable(file: str, error: Exception) -> DataError:
     if file.endswith(".gz"):
-        return DataError(f"`{file}` must be whole gzip data, but is not ({error}). Fetch it again, or drop .gz from its name.")
+        return DataError(
+            f"`{file}` must be whole gzip data, but is not ({error}). Fetch it again, or drop .gz from its name."
+        )
     return DataError(f"the data file `{file}` cannot be read ({error}).")

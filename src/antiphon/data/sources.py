@@ -37,7 +37,9 @@ def pair(row: Row, task: Task) -> tuple[str, str]:
     if target is None:
         have = ", ".join(row.record)
         remedy = "Set `target_field`, or drop the record."
-        raise DataError(f"a record to learn from must have a target, but this one ({have}) has none ({row.place}). {remedy}")
+        raise DataError(
+            f"a record to learn from must have a target, but this one ({have}) has none ({row.place}). {remedy}"
+        )
     return source, target
 
 
@@ -122,7 +124,9 @@ def _aligned(source: SourceConfig, start: Cursor) -> Iterator[Row]:
             _same_length(left_file, right_file, left.number + left.count_rest(), right.number + right.count_rest())
             return
         place = Place(left_file, left.number)
-        yield Row({"source": one, "target": other}, place, Cursor(start.source, left.number, (left.offset, right.offset)))
+        yield Row(
+            {"source": one, "target": other}, place, Cursor(start.source, left.number, (left.offset, right.offset))
+        )
 
 
 def _same_length(left: str, right: str, left_count: int, right_count: int) -> None:
@@ -143,7 +147,9 @@ def _reader(source: SourceConfig) -> Reader:
     suffix = PurePath(source.path.removesuffix(".gz")).suffix.lower()
     if suffix not in _READERS:
         remedy = "For two aligned text files write `source` and `target`."
-        raise ConfigError(f"`path` must end in {', '.join(_READERS)}, or that and .gz, but is `{source.path}`. {remedy}")
+        raise ConfigError(
+            f"`path` must end in {', '.join(_READERS)}, or that and .gz, but is `{source.path}`. {remedy}"
+        )
     return _READERS[suffix]
 
 

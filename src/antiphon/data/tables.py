@@ -85,7 +85,9 @@ def _comma_cells(lines: Lines) -> Iterator[list[str]]:
             return
         except csv.Error as error:
             remedy = 'Close each quote, and write a quote inside a field as "".'
-            raise DataError(f"a CSV record must be well formed, but has: {error} ({lines.file}:{begin}). {remedy}") from error
+            raise DataError(
+                f"a CSV record must be well formed, but has: {error} ({lines.file}:{begin}). {remedy}"
+            ) from error
         yield cells
 
 
@@ -109,7 +111,9 @@ def _find(field: str | int | None, side: str, header: list[str], where: str) -> 
         return header.index(side) if side in header else None
     if field not in header:
         have = ", ".join(f"`{name}`" for name in header)
-        raise DataError(f"the header must have the column `{field}`, but has {have}{nearest(field, header)} ({where}). {_FIELDS}")
+        raise DataError(
+            f"the header must have the column `{field}`, but has {have}{nearest(field, header)} ({where}). {_FIELDS}"
+        )
     return header.index(field)
 
 

@@ -155,7 +155,9 @@ class Sampler:
         if self.top_k is not None or self.top_p is not None:
             scores, ids = scores.sort(dim=1, descending=True, stable=True)
         exact = scores if scores.device.type == "mps" else scores.double()  # sums over a whole vocabulary
-        largest = exact.amax(1, keepdim=True).clamp(min=torch.finfo(exact.dtype).min)  # a row of -inf must not become NaN
+        largest = exact.amax(1, keepdim=True).clamp(
+            min=torch.finfo(exact.dtype).min
+        )  # a row of -inf must not become NaN
         weights = ((exact - largest) / self.temperature).exp()
         if self.top_k is not None:
             weights[:, self.top_k :] = 0
@@ -183,7 +185,9 @@ class Dice:
     def roll(self, step: int) -> Tensor:
         """(N, W) in [0, 1)"""
         bits = (_mix(self.keys ^ _signed((step + 1) * _GOLDEN)) >> 11) & (2**53 - 1)
-        return bits.float().mul(2.0**-53).clamp(max=1 - 2**-24) if bits.device.type == "mps" else bits.double() * 2.0**-53
+        return (
+            bits.float().mul(2.0**-53).clamp(max=1 - 2**-24) if bits.device.type == "mps" else bits.double() * 2.0**-53
+        )
 
 
 _GOLDEN = 0x9E3779B97F4A7C15

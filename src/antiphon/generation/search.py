@@ -29,7 +29,7 @@ from antiphon.models.seq2seq import EncoderDecoder
 
 @dataclass(frozen=True, slots=True)
 class Marks:
-    """The ids with a meaning: `pad` fills source rows, `start` begins every answer and is no part of it, `end` ends it."""
+    """The target ids with a meaning: `pad` is never said, `start` begins every answer and is no part of it, `end` ends it."""
 
     pad: int
     start: int
@@ -107,7 +107,9 @@ class Pool:
         order = order[:, :width]
         self.rank = merged[:, :width]
         self.score = torch.cat([self.score, score], 1).gather(1, order)
-        self.length = torch.cat([self.length, torch.full_like(order, length)[:, :1].expand(rank.shape)], 1).gather(1, order)
+        self.length = torch.cat([self.length, torch.full_like(order, length)[:, :1].expand(rank.shape)], 1).gather(
+            1, order
+        )
         self.ids = torch.cat([self.ids, ids], 1).gather(1, order[:, :, None].expand(-1, -1, ids.shape[2]))
 
     def select(self, rows: Tensor) -> None:
@@ -122,7 +124,9 @@ class Pool:
         columns = (leaf[source].tolist() for leaf in (self.rank, self.score, self.length, self.ids))
         for rank, score, length, ids in zip(*columns, strict=True):
             if rank != rank:
-                raise NonFiniteError("the model's output must be finite, but is NaN. Check its weights, or load it with dtype float32.")
+                raise NonFiniteError(
+                    "the model's output must be finite, but is NaN. Check its weights, or load it with dtype float32."
+                )
             if rank > NEVER and len(found) < count:
                 answer = ids[:length]
                 found.setdefault(tuple(answer), Hypothesis(answer, score, rank, answer[-1:] == [end]))
@@ -141,7 +145,7 @@ class Search:
         self.capacity = max(request.limit for request in requests)
         self._limits(requests)
         with evaluating(network):
-            source, tokens = _rows([request.source for request in requests], plan.marks.pad, self.device)
+            source, tokens = _rows([request.source for request in requests], self.device)
             self.memory = network.encode(source, tokens)
             self.state = network.begin(self.memory, width=width, capacity=self.capacity)
             self.places = torch.arange(self.capacity, device=self.device)[None]
@@ -161,11 +165,15 @@ class Search:
         self.limit = torch.tensor([request.limit for request in requests], device=self.device)
         self.least_limit = min(request.limit for request in requests)
         lengths = [len(request.prefix) for request in requests]
-        assert all(len(request.prefix) < request.limit for request in requests), "an answer needs room behind its prefix"
+        assert all(len(request.prefix) < request.limit for request in requests), (
+            "an answer needs room behind its prefix"
+        )
         self.longest_prefix, self.common_prefix = max(lengths), min(lengths)
         self.prefix_length = torch.tensor(lengths, device=self.device)
         rows = [[*request.prefix, *[-1] * (self.longest_prefix - len(request.prefix))] for request in requests]
-        self.prefix = torch.tensor(rows, dtype=torch.long, device=self.device).reshape(len(requests), self.longest_prefix)
+        self.prefix = torch.tensor(rows, dtype=torch.long, device=self.device).reshape(
+            len(requests), self.longest_prefix
+        )
 
     def _begin(self, requests: Sequence[Request]) -> None:
         """The first input: the start token and as much of the prefixes as all rows have, which is not decided step by step."""
@@ -175,7 +183,10 @@ class Search:
         forced = self.prefix[:, : self.length]
         self.history[:, : self.length] = forced.repeat_interleave(width, 0)
         hidden, _ = self.network.decode(
-            torch.cat([start, self.history[:, : self.length]], 1), Tokens(self.places[:, : self.length + 1]), self.memory, self.state
+            torch.cat([start, self.history[:, : self.length]], 1),
+            Tokens(self.places[:, : self.length + 1]),
+            self.memory,
+            self.state,
         )
         self.hidden = hidden[:, -1]
         if self.length:
@@ -200,7 +211,12 @@ class Search:
         ended = tokens == self.plan.marks.end
         self.length += 1
         if bool(ended.any()):
-            self._collect(values[:, :width].masked_fill(~ended[:, :width], NEVER), score[:, :width], lanes[:, :width], tokens[:, :width])
+            self._collect(
+                values[:, :width].masked_fill(~ended[:, :width], NEVER),
+                score[:, :width],
+                lanes[:, :width],
+                tokens[:, :width],
+            )
             values = values.masked_fill(ended, NEVER)
             if values.shape[1] > width:
                 going = ended.to(torch.uint8).sort(dim=1, stable=True).indices[:, :width]
@@ -220,7 +236,7 @@ class Search:
     def _process(self, log_p: Tensor) -> tuple[Tensor, Tensor]:
         """The model's log-probabilities and the search's scores, (R, V) each, equal for every token that may follow unless one rescales."""
         processors, width = self.plan.processors, self.plan.width
-        forced = None
+        forced = forced_log_p = None
         if self.length < self.longest_prefix:
             forced = self.prefix[:, self.length].repeat_interleave(width)[:, None]  # (R, 1)
             forced_log_p = log_p.gather(1, forced.clamp(min=0))
@@ -229,12 +245,14 @@ class Search:
         said = Said(self.history[:, : self.length], lengths, self.longest_prefix)
         for processor in processors:
             scores = processor(scores, said)
-        if forced is None:
+        if forced is None or forced_log_p is None:
             return log_p, scores
-        scores = scores.masked_fill(forced >= 0, NEVER)
-        unforced = scores.gather(1, forced.clamp(min=0))
-        scores.scatter_(1, forced.clamp(min=0), torch.where(forced >= 0, forced_log_p, unforced))
-        return (scores if log_p.data_ptr() == scores.data_ptr() else log_p), scores
+        # Where a token is forced, no other one may follow, and no processor may forbid it or change what it is worth.
+        is_forced, ids = forced >= 0, forced.clamp(min=0)
+        only = scores.masked_fill(is_forced, NEVER)
+        for leaf in (only, log_p):
+            leaf.scatter_(1, ids, torch.where(is_forced, forced_log_p, leaf.gather(1, ids)))
+        return log_p, only
 
     def _choose(self, scores: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The candidates of each source, (N, C), best first: lanes (which of its hypotheses go on), tokens, and summed scores."""
@@ -247,8 +265,8 @@ class Search:
             return lanes, tokens.view(count, width), self.value + gained
         # Twice as many as go on: at most one candidate of a hypothesis ends, so that enough remain.
         values, tokens = best(scores, 2 * width if width > 1 else 1)
-        totals = (self.value[:, :, None] + values.view(count, width, -1)).flatten(1)
-        tokens = tokens.view(count, -1)
+        totals = (self.value[:, :, None] + values.reshape(count, width, -1)).flatten(1)
+        tokens = tokens.reshape(count, -1)
         if width == 1:
             return torch.zeros_like(tokens), tokens, totals
         totals, order = totals.sort(dim=1, descending=True, stable=True)
@@ -308,7 +326,11 @@ class Search:
         count, width = tokens.shape
         first = torch.arange(count, device=self.device)[:, None] * width
         parents = (lanes + first).flatten()
-        if width > 1 and self.plan.sampler is None and not torch.equal(parents, torch.arange(count * width, device=self.device)):
+        if (
+            width > 1
+            and self.plan.sampler is None
+            and not torch.equal(parents, torch.arange(count * width, device=self.device))
+        ):
             self.state.reorder(parents)
             moved = True
         else:
@@ -353,8 +375,8 @@ def label_log_p(network: EncoderDecoder, hidden: Tensor, labels: Tensor, *, chun
     return torch.cat(parts) if parts else hidden.new_zeros(0)
 
 
-def _rows(rows: Sequence[list[int]], pad_id: int, device: torch.device) -> tuple[Tensor, Tokens]:
+def _rows(rows: Sequence[list[int]], device: torch.device) -> tuple[Tensor, Tokens]:
     """Rows of ids on `device`, with their tokens: one shared row of positions where no row is padded, so that masks are shared too."""
-    ids, tokens = pad(rows, pad_id=pad_id)
+    ids, tokens = pad(rows, pad_id=0)  # any id will do: the network reads zeros there
     even = all(len(row) == len(rows[0]) for row in rows)
     return ids.to(device), Tokens((tokens.pos[:1] if even else tokens.pos).to(device))

@@ -124,8 +124,6 @@ class _MixerBuilder:
         entries = list(entry) if isinstance(entry, list) else [entry]
         if not entries:
             raise ConfigError(f"`attention.{role}` must name at least one attention, but is an empty list.")
-        if role != "cross" and self.model.positions in ADDED_RULES:
-            self._refuse_twice(entries, role)
         parts = [build_rule(spec, folder=self.folder, allow_import=self.allow_import) for spec in entries]
         added = self._added(role)
         # One rule object for all layers with the same entry: they share its parameters and its mask.
@@ -150,16 +148,6 @@ class _MixerBuilder:
         rule = build_rule(self.model.positions)
         assert isinstance(rule, ScoreRule)
         return rule
-
-    def _refuse_twice(self, entries: list[object], role: str) -> None:
-        name = self.model.positions
-        for entry in entries:
-            parts = entry["all"] if isinstance(entry, Mapping) and "all" in entry else [entry]
-            if any(part == name or (isinstance(part, Mapping) and name in part) for part in parts):
-                raise ConfigError(
-                    f"`{name}` must be named once, but is both in `model.positions` and in `attention.{role}`. "
-                    "Set `model.positions: none`, or take it out of the attention."
-                )
 
 
 def _shape(model: ModelConfig) -> Shape:

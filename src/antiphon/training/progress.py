@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import resource
 import statistics
 import sys
@@ -86,6 +87,7 @@ class Progress:
 
     def improves(self, score: float) -> bool:
         """Note a validation's score; True if it is the best so far."""
+        score = -math.inf if math.isnan(score) else score
         if self.best is not None and not score > self.best:
             self.worse += 1
             return False

@@ -67,6 +67,10 @@ class Record:
             mark = "=" if sample.answer == sample.reference else "≠"
             self.display.say(f"    {sample.source}  →  {sample.answer}  {mark}  {sample.reference}")
 
+    def note_row(self, row: Mapping[str, Any]) -> None:
+        """Write a row that has been said already."""
+        self._append(METRICS, [row])
+
     def say(self, line: str) -> None:
         """Show a line that no file needs."""
         self.display.say(line)
@@ -80,10 +84,6 @@ class Record:
         for name, size in offsets.items():
             if self._size(name) > size:
                 os.truncate(self.folder / name, size)
-
-    def rows(self) -> list[dict[str, Any]]:
-        """All rows of `metrics.jsonl`."""
-        return read_rows(self.folder)
 
     def _size(self, name: str) -> int:
         file = self.folder / name

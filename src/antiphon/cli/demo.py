@@ -1,0 +1,33 @@
+"""`antiphon demo`: the whole way in two minutes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from antiphon.cli.command import Command
+from antiphon.cli.flags import Flag
+from antiphon.settings import Count, Positive
+
+
+@dataclass(frozen=True, kw_only=True)
+class Demo(Command):
+    """Train on the built-in phrases (dates, times, units, money), evaluate on held-out ones, then answer the lines you type.
+
+    This is no open-domain translation: the model knows the phrases of Unicode's CLDR and nothing else. The end of input (Ctrl-D) exits.
+    """
+
+    target: Annotated[str, Flag("LOCALE")] = "de"
+    """The language to translate English into: a locale such as de, fr, ja, pt_BR."""
+    steps: Annotated[Count | None, Flag(default="about 2 minutes on 2 cores")] = None
+    """Optimizer steps."""
+    minutes: Annotated[Positive | None, Flag("CAP", default="none")] = None
+    """Stop after this many minutes, whatever the steps."""
+    output: Annotated[str, Flag("FOLDER")] = "runs/demo"
+    """The run folder; a demo that is there already is continued, or only answers."""
+
+    def run(self) -> int:
+        device = self.start()
+        from antiphon.workflows import demo
+
+        return demo(target=self.target, steps=self.steps, minutes=self.minutes, output=self.output)

@@ -1,0 +1,106 @@
+"""`antiphon generate`: lines in, answers out, in their order."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any
+
+from antiphon.cli.command import Command, import_modules, with_seed
+from antiphon.cli.flags import Flag, Group, Positional
+from antiphon.cli.streams import Writer, chunks, lines, output
+from antiphon.config import GenerationConfig
+from antiphon.errors import UsageError
+
+if TYPE_CHECKING:
+    from antiphon.generation.model import Generation, Model
+
+SEARCH = Group(
+    GenerationConfig,
+    "search",
+    "Those not given are as the model's generation.json says.",
+    without=("seed",),  # --seed is every command's
+    defaults=False,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Generate(Command):
+    """Answer each line of the input with a line, in its order; an empty line with an empty one.
+
+    With --n-best N, each input gives N lines, best first (where there are fewer answers, empty lines fill up); --json keeps an input's
+    answers together, one object a line: text, tokens, score, confidence, finished, alternatives.
+    """
+
+    model: Annotated[str, Positional("MODEL")]
+    """A run folder or a model folder."""
+    input: Annotated[str, Flag("FILE")] = "-"
+    """Lines of text, also .gz; - is standard input."""
+    output: Annotated[str, Flag("FILE")] = "-"
+    """Where the answers go; a file is replaced; - is standard output."""
+    json: bool = False
+    """One JSON object a line, with scores and alternatives."""
+    stream: bool = False
+    """Show each answer while it comes; a piece that is shown is never taken back."""
+    imports: Annotated[tuple[str, ...], Flag("PKG.MOD", name="import")] = ()
+    """Import a module with parts of your own that the model needs."""
+    search: Annotated[dict[str, Any], SEARCH] = field(default_factory=dict)
+
+    def check(self) -> None:
+        if self.stream and (self.json or self.search.get("n_best", 1) > 1):
+            raise UsageError("`--stream` shows one plain answer, so it cannot be given with --json or --n-best.")
+
+    def run(self) -> int:
+        import_modules(self.imports)
+        device = self.start()
+        from antiphon.generation.model import load
+
+        model = load(self.model, device=device, dtype=self.dtype)
+        search = with_seed(self.search, self.seed)
+        if self.input == "-" and sys.stdin.isatty():
+            self.say("antiphon: type lines; the end of input (Ctrl-D) ends")
+        with output(self.output, reads=self.input) as writer:
+            if self.stream:
+                self._stream(model, search, writer)
+                return 0
+            for chunk in chunks(self.input):
+                for answer in model.generate(chunk, **search):
+                    self._write(answer, writer, count=search.get("n_best", model.generation.n_best))
+                writer.flush()
+        return 0
+
+    def _stream(self, model: Model, search: dict[str, Any], writer: Writer) -> None:
+        for line in lines(self.input):
+            for piece in model.stream(line, **search):
+                writer.write(piece.replace("\n", " "))
+                writer.flush()
+            writer.write("\n")
+            writer.flush()
+
+    def _write(self, answer: Generation, writer: Writer, *, count: int) -> None:
+        if self.json:
+            content = {**as_mapping(answer), "alternatives": [as_mapping(other) for other in answer.alternatives]}
+            writer.write(json.dumps(content, ensure_ascii=False) + "\n")
+            return
+        texts = [answer.text, *(other.text for other in answer.alternatives)]
+        for text in padded(texts, count):
+            writer.line(text)
+
+
+def padded(texts: list[str], count: int) -> Iterator[str]:
+    """`count` texts: those there are, then empty ones, so that the lines of an input can be told by counting."""
+    for place in range(count):
+        yield texts[place] if place < len(texts) else ""
+
+
+def as_mapping(answer: Generation) -> dict[str, Any]:
+    """An answer as it stands in JSON, without its alternatives."""
+    return {
+        "text": answer.text,
+        "tokens": list(answer.tokens),
+        "score": answer.score,
+        "confidence": answer.confidence,
+        "finished": answer.finished,
+    }

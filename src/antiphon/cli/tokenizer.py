@@ -1,0 +1,68 @@
+"""`antiphon tokenizer`: train one, or look at how one cuts text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from antiphon.cli.command import Command, import_modules
+from antiphon.cli.flags import Flag, Positional
+from antiphon.cli.streams import chunks, output
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenizerEncode(Command):
+    """The ids of each line of the input, separated by spaces, or with --tokens its tokens."""
+
+    model: Annotated[str, Positional("MODEL")]
+    """A run folder, a model folder, or a tokenizer file."""
+    input: Annotated[str, Flag("FILE")] = "-"
+    """Lines of text, also .gz; - is standard input."""
+    output: Annotated[str, Flag("FILE")] = "-"
+    """Where the ids go; - is standard output."""
+    side: Literal["source", "target"] = "source"
+    """Whose tokenizer, where the two differ."""
+    tokens: bool = False
+    """Tokens to be read by people (a space is shown as ▁), without the end, in place of ids."""
+
+    def run(self) -> int:
+        from antiphon.text import Tokenizer
+
+        tokenizer = Tokenizer.load(_file(self.model, self.side))
+        with output(self.output, reads=self.input) as writer:
+            for chunk in chunks(self.input):
+                if self.tokens:
+                    rows = [tokenizer.tokens(line) for line in chunk]
+                else:
+                    rows = [[str(id) for id in ids] for ids in tokenizer.encode_batch(chunk)]
+                for row in rows:
+                    writer.line(" ".join(row))
+                writer.flush()
+        return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenizerTrain(Command):
+    """Train the tokenizer that a recipe asks for, on its training data, and stop there."""
+
+    recipe: Annotated[str, Positional("RECIPE.yaml")]
+    """The recipe; its `tokenizer` may name the result in later runs: {kind: FOLDER/tokenizer.json}."""
+    output: Annotated[str, Flag("DIR")]
+    """The folder for tokenizer.json, or source.json and target.json where they are not shared."""
+    imports: Annotated[tuple[str, ...], Flag("PKG.MOD", name="import")] = ()
+    """Import a module that registers the recipe's task."""
+
+    def run(self) -> int:
+        raise NotImplementedError
+
+
+def _file(model: str, side: str) -> Path:
+    """The tokenizer of a side: a file as it is; in a run folder, its model's."""
+    folder = Path(model)
+    if (folder / "model").is_dir():
+        folder = folder / "model"
+    for suffix in (".json", ".spm"):
+        if (folder / f"{side}{suffix}").is_file():
+            return folder / f"{side}{suffix}"
+    return folder

@@ -1,0 +1,75 @@
+"""`antiphon train`: a recipe becomes a model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+from antiphon.cli.command import Command, import_modules
+from antiphon.cli.flags import Flag, Group, Positional
+from antiphon.config import (
+    AttentionConfig,
+    DataConfig,
+    GenerationConfig,
+    ModelConfig,
+    TokenizerConfig,
+    TrainingConfig,
+    ValidationConfig,
+)
+from antiphon.settings import Settings
+
+Overrides = dict[str, Any]
+
+
+def _over(settings: type[Settings], name: str) -> Group:
+    return Group(settings, name, f"Laid over `{name}` of the recipe; a default holds where neither says anything.", prefix=name, raw=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train(Command):
+    """Train a model as a recipe says.
+
+    Everything in the recipe has a flag that is laid over it, such as --training.lr 3e-4. The run folder gets the resolved recipe
+    (config.yaml), the log (metrics.jsonl), snapshots, and model/, ready for `antiphon generate`.
+    """
+
+    recipe: Annotated[str, Positional("RECIPE.yaml")]
+    """The recipe; files in it are relative to its folder."""
+    output: Annotated[str | None, Flag("FOLDER", default="the recipe's")] = None
+    """The run folder, which must not be there yet, unless --resume is given."""
+    resume: bool = False
+    """Continue the newest whole snapshot of the run folder, or start if there is none."""
+    task: Annotated[str | None, Flag("NAME", default="the recipe's")] = None
+    """How a record becomes source and target: translation, text, or module:Name."""
+    imports: Annotated[tuple[str, ...], Flag("PKG.MOD", name="import")] = ()
+    """Import a module that registers parts of your own."""
+    data: Annotated[Overrides, Group(DataConfig, "data", "Laid over `data`; a mapping is written as in the recipe.", "data", raw=True)] = (
+        field(default_factory=dict)
+    )
+    tokenizer: Annotated[Overrides, _over(TokenizerConfig, "tokenizer")] = field(default_factory=dict)
+    model: Annotated[Overrides, _over(ModelConfig, "model")] = field(default_factory=dict)
+    attention: Annotated[Overrides, _over(AttentionConfig, "attention")] = field(default_factory=dict)
+    training: Annotated[Overrides, _over(TrainingConfig, "training")] = field(default_factory=dict)
+    validation: Annotated[Overrides, _over(ValidationConfig, "validation")] = field(default_factory=dict)
+    generation: Annotated[Overrides, _over(GenerationConfig, "generation")] = field(default_factory=dict)
+
+    @property
+    def overrides(self) -> dict[str, str]:
+        """The dotted settings that are laid over the recipe. A section's own flag goes before --seed and --dtype."""
+        short = {"training.seed": self.seed, "training.precision": self.dtype, "task": self.task, "output": self.output}
+        made = {name: str(value) for name, value in short.items() if value is not None}
+        for section in (self.data, self.tokenizer, self.model, self.attention, self.training, self.validation, self.generation):
+            made |= section
+        return made
+
+    def run(self) -> int:
+        from antiphon.recipe import read_recipe
+
+        import_modules(self.imports)
+        config = read_recipe(self.recipe, self.overrides)
+        self.start(dtype=config.training.precision)
+        from antiphon.workflows import train
+
+        run = train(config, resume=self.resume)
+        self.say(f"antiphon: the model is in {run.folder}. Try: antiphon generate {run.folder}")
+        return 0

@@ -1,0 +1,111 @@
+"""The demo: phrases of two languages (CLDR, by Babel), a small model trained on them, its answers to held-out combinations, and to yours.
+
+    antiphon demo --target fr
+
+Not open-domain translation: dates, times, units and money, and nothing else.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TextIO
+
+from antiphon.config import TrainConfig
+from antiphon.evaluation.evaluate import Report, evaluate
+from antiphon.generation.model import Model
+from antiphon.recipe import from_mapping
+from antiphon.text.phrases import PhraseCorpus, phrases
+from antiphon.training.record import clock
+from antiphon.workflows.train import train
+
+STEPS = 2000  # about 2 minutes on 2 cores
+BARS = {"exact_match": 95.0, "chrf": 97.0}  # what the full demo into German must reach
+
+
+def demo_config(corpus: PhraseCorpus, *, steps: int, minutes: float | None, output: str) -> TrainConfig:
+    """The demo's recipe: a model of a million weights and many small steps, which matter more here than many tokens."""
+    return from_mapping(
+        {
+            "task": "translation",
+            "data": {"train": corpus.train, "valid": corpus.valid},
+            "tokenizer": {"kind": "bpe", "vocab_size": 1200, "shared": True},
+            "model": {"preset": "tiny", "dropout": 0.0, "max_length": 128},
+            "training": {
+                "batch_tokens": 768,
+                "max_steps": steps,
+                "max_minutes": minutes,
+                "lr": 3e-3,
+                "schedule": "wsd",
+                "warmup_steps": min(100, steps // 10),
+                "label_smoothing": 0.0,
+                "average_last": 1,
+                "save_every_steps": 1000,
+                "keep_last": 2,
+                "log_every_steps": 100,
+            },
+            "validation": {"every_steps": 500, "metrics": ["exact_match"], "beam_size": 1, "samples": 2},
+            "generation": {"beam_size": 4},
+            "output": output,
+        }
+    )
+
+
+def demo(
+    *, target: str = "de", steps: int | None = None, minutes: float | None = None, output: str | Path = "runs/demo", quiet: bool = False
+) -> int:
+    """Train on phrases from English to `target` (a CLDR locale), evaluate on held-out combinations, then answer lines of standard input.
+
+    A run that is there already is continued, or used if it is finished. Returns the exit code: 1 if the full demo into German misses a bar.
+    """
+    corpus = phrases("en", target)
+    say = _silent if quiet else _say
+    say(
+        f"{len(corpus.train):,} phrases, English to {target}, from CLDR: dates, times, units, money. "
+        f"{len(corpus.test)} combinations of parts are held out."
+    )
+    run = train(demo_config(corpus, steps=steps or STEPS, minutes=minutes, output=str(output)), resume=True, quiet=quiet)
+    report = evaluate(run.model, corpus.test, metrics=["exact_match", "chrf", "bleu"])
+    say(_account(report, run.metrics))
+    full = target == "de" and steps is None and minutes is None
+    missed = [f"{name} {report[name].score:.1f} is below {bar:g}" for name, bar in BARS.items() if full and report[name].score < bar]
+    if missed:
+        say(f"the demo missed its bar: {', '.join(missed)}.")
+    answer_lines(run.model, sys.stdin, sys.stdout, prompt="en> " if sys.stdin.isatty() else "")
+    return 1 if missed else 0
+
+
+def answer_lines(model: Model, lines: TextIO, output: TextIO, *, prompt: str) -> None:
+    """Answer each line as it comes, until the input ends."""
+    if prompt:
+        _say("Type a phrase, such as `in 3 hours` or `March 5, 2031`; an empty line or Ctrl-D ends.")
+    while True:
+        output.write(prompt)
+        output.flush()
+        line = lines.readline()
+        if not line or (prompt and not line.strip()):
+            output.write("\n" if prompt and not line else "")
+            return
+        answer = model.generate(line.rstrip("\r\n"))[0]
+        output.write(f"{answer.text}    ({answer.confidence:.0%} sure)\n" if prompt else f"{answer.text}\n")
+
+
+def _account(report: Report, rows: list[dict[str, object]]) -> str:
+    """The figures on the held-out combinations, some answers, and the errors that are most frequent."""
+    seconds = max((float(str(row["time_seconds"])) for row in rows), default=0.0)
+    lines = [
+        f"held-out combinations: exact match {report['exact_match'].score:.1f} %, chrF {report['chrf'].score:.1f}, "
+        f"BLEU {report['bleu'].score:.1f} ({len(report.sources)} phrases, {clock(seconds)} of training)"
+    ]
+    for place in range(0, len(report.sources), max(1, len(report.sources) // 5)):
+        lines.append(f"    {report.sources[place]}  →  {report.answers[place].text}")
+    return "\n".join(lines)
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)  # noqa: T201
+
+
+def _silent(line: str) -> None: ...
+
+

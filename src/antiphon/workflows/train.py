@@ -1,0 +1,235 @@
+"""From a recipe to a run folder: `train(config)`.
+
+A run folder holds `config.yaml` (resolved), `tokenizers/`, `metrics.jsonl`, `samples.jsonl`, `snapshots/step-N/` and `model/` (ready to load).
+Nothing is written before the data, the tokenizers and the network are there, so that a mistake leaves no folder behind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from antiphon.config import TrainConfig
+from antiphon.data import Batches, load_corpus, records
+from antiphon.errors import ConfigError, DiskError, ModelError
+from antiphon.evaluation.metrics import parse_metrics
+from antiphon.generation.model import Model, load
+from antiphon.models.build import build_network
+from antiphon.models.checkpoint import Parts, replace_file, save_model_folder
+from antiphon.models.stack import count_parameters
+from antiphon.recipe import dump_yaml, from_mapping, read_recipe, read_yaml, to_mapping
+from antiphon.text import Task, Tokenizer, load_task, train_tokenizer
+from antiphon.training.loop import Loop
+from antiphon.training.loop import Parts as LoopParts
+from antiphon.training.optim import build_optimizer, build_schedule
+from antiphon.training.record import Record, make_display, read_rows
+from antiphon.training.snapshot import SnapshotStore
+from antiphon.workflows.average import average_and_compare
+from antiphon.workflows.validate import Validate
+
+TOKENIZERS, CONFIG = "tokenizers", "config.yaml"
+TOKENIZER_PAIRS = 2_000_000  # pairs that a tokenizer is trained on at most
+FREE_TO_CHANGE = ("max_", "save_", "log_")  # settings of `training` that a resumed run may change
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run: its folder, the best model, and the rows of `metrics.jsonl`."""
+
+    folder: Path
+    model: Model
+    metrics: list[dict[str, Any]]
+    reason: str
+
+
+def train(
+    config: TrainConfig | Mapping[str, Any] | str | Path,
+    resume: bool = False,
+    *,
+    device: str | torch.device = "cpu",
+    quiet: bool = False,
+) -> Run:
+    """Train as `config` says (a TrainConfig, a mapping, or the path of a recipe) and return the run.
+
+    `resume` continues the newest snapshot that verifies, or starts where there is no run. Raises ConfigError or DataError before anything is
+    written; NonFiniteError or DiskError with the last snapshot untouched.
+    """
+    if isinstance(config, (str, Path)):
+        config = read_recipe(config)
+    elif isinstance(config, Mapping):
+        config = from_mapping(config)
+    folder = Path(config.output)
+    fresh = _check_folder(folder, config, resume=resume)
+    job = _Job(config, folder, torch.device(device), quiet=quiet)
+    reason = job.run(fresh=fresh)
+    return Run(folder, load(folder / "model", device=str(device)), read_rows(folder), reason)
+
+
+class _Job:
+    """The parts of one run."""
+
+    def __init__(self, config: TrainConfig, folder: Path, device: torch.device, *, quiet: bool) -> None:
+        self.config, self.folder = config, folder
+        self.place = Path(config.folder) if config.folder else None
+        self.task = load_task(config.task, folder=self.place)
+        self.metrics = parse_metrics(config.validation.metrics)
+        schedule = build_schedule(config.training, folder=self.place)  # first, since it may refuse the recipe
+        self.source_tokenizer, self.target_tokenizer = self._tokenizers()
+        self.corpus = self._corpus(config.data.train, streaming=config.data.streaming)
+        self.batches = Batches(self.corpus, batch_tokens=config.training.batch_tokens, seed=config.training.seed)
+        self.network = build_network(
+            config.model,
+            config.attention,
+            source_vocab=self.source_tokenizer.vocab_size,
+            target_vocab=self.target_tokenizer.vocab_size,
+            shared=self.source_tokenizer is self.target_tokenizer,
+            seed=config.training.seed,
+            folder=self.place,
+        ).to(device)
+        self.parts = Parts(
+            self.network, config.model, config.attention, self.source_tokenizer, self.target_tokenizer, config.task, config.generation
+        )
+        self.validate = self._validate()
+        self.record = Record(folder, make_display(total_steps=config.training.max_steps, quiet=quiet))
+        self.store = SnapshotStore(folder / "snapshots", keep=config.training.keep_last, say=self.record.say)
+        self.loop = Loop(
+            LoopParts(
+                network=self.network,
+                batches=self.batches,
+                optimizer=build_optimizer(self.network, config.training, folder=self.place),
+                schedule=schedule,
+                validate=self.validate,
+                keep=self.keep,
+                record=self.record,
+                store=self.store,
+                pad_id=self.target_tokenizer.pad_id,
+                start_id=self.target_tokenizer.start_id,
+            ),
+            config.training,
+            validate_every_steps=config.validation.every_steps,
+        )
+
+    def run(self, *, fresh: bool) -> str:
+        """Train to the end; why it ended."""
+        try:
+            if fresh:
+                self._create()
+            self.record.say(self._describe())
+            if not fresh:
+                self.loop.resume()
+            reason = self.loop.run()
+            average_and_compare(self.parts, self.store, self.config.training.average_last, self.loop.progress, self.validate, self.record, self.keep)
+            self.record.say(f"{reason}; the model is in `{self.folder / 'model'}`")
+            return reason
+        finally:
+            self.record.display.close()
+
+    def keep(self, network: torch.nn.Module) -> None:
+        """Make the weights of `network`, which is the run's own, the run's model."""
+        save_model_folder(self.folder / "model", self.parts)
+
+    def _create(self) -> None:
+        try:
+            (self.folder / TOKENIZERS).mkdir(parents=True)
+            for name, tokenizer in self._named_tokenizers():
+                tokenizer.save(self.folder / TOKENIZERS, name)
+            # Last: a folder with a config.yaml is a run.
+            replace_file(self.folder / CONFIG, dump_yaml(to_mapping(self.config)).encode())
+        except OSError as error:
+            raise DiskError(f"the run folder `{self.folder}` cannot be made ({error.strerror}). Choose another `output`.") from error
+
+    def _named_tokenizers(self) -> Iterator[tuple[str, Tokenizer]]:
+        yield "source", self.source_tokenizer
+        if self.target_tokenizer is not self.source_tokenizer:
+            yield "target", self.target_tokenizer
+
+    def _tokenizers(self) -> tuple[Tokenizer, Tokenizer]:
+        """Those of the run that is resumed, else loaded from the path in the recipe, else trained on the data."""
+        kept = self.folder / TOKENIZERS
+        if kept.is_dir():
+            found = {file.stem: Tokenizer.load(file) for file in sorted(kept.iterdir())}
+            if "source" not in found:
+                raise ModelError(f"the run `{self.folder}` must hold a source tokenizer in `{kept}`, but has none. Start a new run.")
+            return found["source"], found.get("target", found["source"])
+        return build_tokenizers(self.config, self.task)
+
+    def _corpus(self, data: object, *, streaming: str) -> Any:
+        config = self.config
+        return load_corpus(
+            data,
+            task=self.task,
+            source_tokenizer=self.source_tokenizer,
+            target_tokenizer=self.target_tokenizer,
+            max_length=config.data.max_length or config.model.max_length,
+            overflow=config.data.overflow,
+            streaming=streaming,
+        )
+
+    def _validate(self) -> Validate | None:
+        data, limit = self.config.data.valid, self.config.validation.max_examples
+        if data is None:
+            return None
+        examples = list(islice(iter(self._corpus(data, streaming="never")), limit))
+        pairs = [(source, target) for source, target, _ in islice(records(data, self.task), limit)]
+        return Validate(self.parts, examples, pairs, self.config.validation, self.metrics, self.config.training.batch_tokens)
+
+    def _describe(self) -> str:
+        """The run in a line."""
+        model = self.config.model
+        tokenizers = {tokenizer.vocab_size for _, tokenizer in self._named_tokenizers()}
+        return (
+            f"{count_parameters(self.network) / 1e6:.1f} M parameters ({model.preset}: {model.encoder_layers}+{model.decoder_layers} layers, "
+            f"d_model {model.d_model}), vocabulary {' and '.join(map(str, sorted(tokenizers)))}; {self.corpus.report}"
+        )
+
+
+def build_tokenizers(config: TrainConfig, task: Task) -> tuple[Tokenizer, Tokenizer]:
+    """The source and the target tokenizer of a recipe, loaded or trained; one object twice where they are shared."""
+    settings = config.tokenizer
+    if Path(settings.kind).exists():
+        loaded = Tokenizer.load(settings.kind)
+        return loaded, loaded
+
+    def texts(*sides: int) -> Iterator[str]:
+        for record in islice(records(config.data.train, task), TOKENIZER_PAIRS):
+            yield from (record[side] for side in sides)
+
+    def make(*sides: int) -> Tokenizer:
+        return train_tokenizer(texts(*sides), kind=settings.kind, vocab_size=settings.vocab_size)
+
+    if settings.shared:
+        shared = make(0, 1)
+        return shared, shared
+    return make(0), make(1)
+
+
+def _check_folder(folder: Path, config: TrainConfig, *, resume: bool) -> bool:
+    """Whether the run is new. ConfigError for a folder that is taken, or a run whose recipe differs."""
+    file = folder / CONFIG
+    if not resume:
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise ConfigError(f"the run folder `{folder}` must not exist yet, but does. Continue it with --resume, or choose another --output.")
+        return True
+    if not file.exists():
+        return True
+    was, _ = read_yaml(file.read_text(encoding="utf-8"), str(file))
+    for key, before, now in _differences(was, to_mapping(config)):
+        raise ConfigError(
+            f"a resumed run must keep its recipe, but `{key}` was {before!r} and is {now!r} (`{file}`). Put it back, or choose another --output."
+        )
+    return False
+
+
+def _differences(was: Mapping[str, Any], now: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """The settings that differ and may not."""
+    for key in {**was, **now}:
+        name, before, after = f"{path}{key}", was.get(key), now.get(key)
+        if isinstance(before, Mapping) and isinstance(after, Mapping):
+            yield from _differences(before, after, f"{name}.")
+        elif before != after and name not in ("output", "folder") and not (path == "training." and key.startswith(FREE_TO_CHANGE)):
+            yield name, before, after

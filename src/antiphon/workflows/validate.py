@@ -1,0 +1,89 @@
+"""What a run measures on its validation pairs: the plain loss, and metrics of generated answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from antiphon.batch import Example, collate, move
+from antiphon.config import ValidationConfig
+from antiphon.data.batching import length_batches
+from antiphon.evaluation.metrics import Metric
+from antiphon.generation.model import Model
+from antiphon.models.checkpoint import Parts
+from antiphon.models.seq2seq import EncoderDecoder
+from antiphon.training.loop import Validation
+from antiphon.training.loss import CrossEntropy
+from antiphon.training.record import Sample
+
+LOWER_IS_BETTER = ("valid_loss", "ter")
+CHUNK = 256  # sources that are answered between two looks at the stop signal
+
+
+@dataclass
+class Validate:
+    """The validator of a run: `examples` and `pairs` are the same validation set, as ids and as text."""
+
+    parts: Parts
+    examples: list[Example]
+    pairs: list[tuple[str, str]]
+    settings: ValidationConfig
+    metrics: list[Metric]
+    batch_tokens: int
+
+    def __call__(self, network: EncoderDecoder, asked_to_stop: Callable[[], bool]) -> Validation | None:
+        """Measure `network`, which is the one in `parts`; None if it was asked to stop on the way."""
+        loss = self.loss(network, asked_to_stop)
+        if loss is None:
+            return None
+        figures, samples = {"valid_loss": loss}, []
+        if self.metrics or self.settings.samples:
+            answers = self.answers(asked_to_stop)
+            if answers is None:
+                return None
+            references = [[target] for _, target in self.pairs[: len(answers)]]
+            figures |= {metric.name: metric(answers, references).score for metric in self.metrics}
+            samples = self.samples(answers)
+        chosen = figures[self.chooser]
+        return Validation(figures, samples, -chosen if self.chooser.split(":")[0] in LOWER_IS_BETTER else chosen)
+
+    @property
+    def chooser(self) -> str:
+        """The figure that chooses the best model: as set, else the first metric, else the loss."""
+        if self.settings.keep_best:
+            return self.settings.keep_best
+        return self.metrics[0].name if self.metrics else "valid_loss"
+
+    @torch.no_grad()
+    def loss(self, network: EncoderDecoder, asked_to_stop: Callable[[], bool]) -> float | None:
+        """Plain nats a target token, end included, without label smoothing or dropout."""
+        criterion, nll, labels = CrossEntropy(), 0.0, 0
+        pad_id, start_id = self.parts.target_tokenizer.pad_id, self.parts.target_tokenizer.start_id
+        for rows in length_batches(self.examples, batch_tokens=self.batch_tokens):
+            if asked_to_stop():
+                return None
+            found = network(move(collate(rows, pad_id=pad_id, start_id=start_id), network.device), criterion)
+            nll, labels = nll + float(found.nll), labels + found.labels
+        return nll / labels
+
+    def answers(self, asked_to_stop: Callable[[], bool]) -> list[str] | None:
+        """The answers to all sources, or to those that are shown where no metric is asked for."""
+        wanted = [source for source, _ in self.pairs]
+        if not self.metrics:
+            wanted = wanted[: self.settings.samples]
+        # Sorted here as the engine does, so that a chunk holds sources of one length.
+        order = sorted(range(len(wanted)), key=lambda i: len(wanted[i]))
+        model, answers = Model(self.parts), [""] * len(wanted)
+        for chunk in (order[i : i + CHUNK] for i in range(0, len(order), CHUNK)):
+            if asked_to_stop():
+                return None
+            found = model.generate([wanted[i] for i in chunk], beam_size=self.settings.beam_size, n_best=1, overflow="truncate")
+            for place, answer in zip(chunk, found, strict=True):
+                answers[place] = answer.text
+        return answers
+
+    def samples(self, answers: list[str]) -> list[Sample]:
+        """The same first pairs at each validation, so that one sees them change."""
+        return [Sample(*pair, answer) for pair, answer in zip(self.pairs[: self.settings.samples], answers, strict=False)]
