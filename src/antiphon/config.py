@@ -28,6 +28,7 @@ from antiphon.settings import (
     Share,
     Spelling,
     build,
+    inside,
     require,
     show,
 )
@@ -55,10 +56,8 @@ PRESETS: dict[str, dict[str, Any]] = {
 _FROM_PRESET: Any = None  # a field that the preset gives unless it is set; never seen on a finished ModelConfig
 
 TOKENIZER_KINDS = ("bpe", "unigram", "bytes", "characters")
-_PRECISIONS = {
-    "fp32": "float32", "bf16": "bfloat16", "fp16": "float16",
-    **{name: name for name in ("float32", "bfloat16", "float16")},
-}
+_PRECISIONS = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
+_PRECISIONS |= {name: name for name in ("float32", "bfloat16", "float16")}
 
 
 def precision_name(text: str) -> str:
@@ -140,8 +139,8 @@ class ModelConfig(Settings):
         problem = f"must be a multiple of `num_heads` ({heads}), but is {self.d_model}"
         require(whole, "d_model", problem, "Change it, or set `head_dim`.")
         width = self.head_dim or self.d_model // heads
-        odd = self.positions == "rotary" and width % 2 == 1
-        require(not odd, "head_dim", f"must be even for rotary positions, but is {width}")
+        paired = self.positions != "rotary" or width % 2 == 0
+        require(paired, "head_dim", f"must be even for rotary positions, but is {width}")
 
 
 @dataclass(frozen=True)
@@ -196,10 +195,8 @@ class DataConfig(Settings):
 
     def __post_init__(self) -> None:
         for name in ("train", "valid"):
-            try:
+            with inside(name):
                 object.__setattr__(self, name, _sources(getattr(self, name)))
-            except SettingError as error:
-                raise error.under(name) from None
         super().__post_init__()
 
     def check(self) -> None:
@@ -208,30 +205,25 @@ class DataConfig(Settings):
         require(readable, "streaming", "must be auto or never for pairs from Python, but is always")
 
 
-def is_files(source: object) -> bool:
-    """Whether `source` (DataConfig.train or .valid) names files rather than holding pairs."""
-    return isinstance(source, SourceConfig) or (
-        isinstance(source, tuple) and bool(source) and all(isinstance(item, SourceConfig) for item in source)
-    )
+def is_files(data: object) -> bool:
+    """Whether `data` (DataConfig.train or .valid) names files rather than holding pairs."""
+    items = data if isinstance(data, tuple) and data else (data,)
+    return all(isinstance(item, SourceConfig) for item in items)
 
 
 def _sources(value: Any) -> object:
     """A file source, a tuple of them, or pairs; an iterator becomes a tuple, since data is read more than once."""
     value = value.meaning if isinstance(value, FlagText) else value
-    if value is None or isinstance(value, SourceConfig):
-        return value
-    if isinstance(value, Mapping):
-        return build(SourceConfig, value)
+    if value is None or isinstance(value, SourceConfig | Mapping):
+        return build(SourceConfig, value) if isinstance(value, Mapping) else value
     if isinstance(value, str) or not isinstance(value, Iterable):
         remedy = "For example {source: train.en, target: train.de}, or {path: train.tsv}."
         raise SettingError((), f"must be files or pairs, but is {show(value)}", remedy=remedy)
     if isinstance(value, list | tuple) and value and all(isinstance(item, Mapping | SourceConfig) for item in value):
-        made = []
+        made: list[SourceConfig] = []
         for number, item in enumerate(value):
-            try:
+            with inside(str(number)):
                 made.append(item if isinstance(item, SourceConfig) else build(SourceConfig, item))
-            except SettingError as error:
-                raise error.under(str(number)) from None
         return tuple(made)
     return tuple(value) if isinstance(value, Iterator) else value
 
@@ -252,7 +244,7 @@ class TrainingConfig(Settings):
     """Steps in which the learning rate rises from 0."""
     max_steps: Count | None = None
     """Optimizer steps after which training ends."""
-    max_epochs: Positive | None = None
+    max_epochs: Count | None = None
     """Passes over the data after which training ends."""
     max_minutes: Positive | None = None
     """Minutes of training after which it ends, validation apart, summed over resumes."""
@@ -385,24 +377,19 @@ class TrainConfig(Settings):
     """Where module:Name is looked for first: the recipe's folder, set by the reader."""
 
     def check(self) -> None:
-        limit, longest = self.data.max_length or 0, self.model.max_length
-        require(limit <= longest, "data.max_length", f"must be at most `model.max_length` ({longest}), but is {limit}")
+        most, least = self.model.max_length, self.data.max_length or 0
+        require(least <= most, "data.max_length", f"must be at most `model.max_length` ({most}), but is {least}")
         ends = ("max_steps", "max_epochs", "max_minutes", "patience")
         ending = any(getattr(self.training, name) is not None for name in ends)
-        require(
-            ending, "training", f"must say when to end, with one of {', '.join(ends)}", "For example max_steps: 8000."
-        )
-        for name, value in (
-            ("training.patience", self.training.patience),
-            ("validation.metrics", self.validation.metrics),
-        ):
-            valid = self.data.valid is not None or not value
-            require(valid, name, "needs validation pairs, but `data.valid` is not given")
+        require(ending, "training", f"must say when to end: {', '.join(ends)}", "For example max_steps: 8000.")
+        wanting = {"training.patience": self.training.patience, "validation.metrics": self.validation.metrics}
+        for name, value in wanting.items():
+            held = self.data.valid is not None or not value
+            require(held, name, "needs validation pairs, but `data.valid` is not given")
         rule = self.model.positions
         for role in ("encoder", "decoder"):
             twice = rule in ("relative", "alibi") and _mentions(getattr(self.attention, role), rule)
-            problem = f"names `{rule}`, which `model.positions` adds already"
-            require(not twice, f"attention.{role}", problem, "Drop one of them.")
+            require(not twice, f"attention.{role}", f"names `{rule}`, as does `model.positions`", "Drop one of them.")
 
 
 def _mentions(spec: object, name: str) -> bool:

@@ -2,9 +2,9 @@
 
     config = read_recipe("recipes/demo.yaml", {"training.lr": "3e-4"})
 
-The YAML is that of the 1.2 core schema (yaml.org/spec/1.2.2, section 10.3): `no` and `1:30` are texts, `2e-4` is a number and
-`010` is ten. PyYAML only parses; what a plain scalar means is decided here. A key that stands twice, a tag and a cycle are
-errors that name their line.
+The YAML is that of the 1.2 core schema (yaml.org/spec/1.2.2, section 10.3): `no` and `1:30` are texts, `2e-4` is a
+number and `010` is ten. PyYAML only parses; what a plain scalar means is decided here. A key that stands twice, a tag
+and a cycle are errors that name their line.
 """
 
 from __future__ import annotations

@@ -6,8 +6,8 @@
 >>> Colour(red=1).red, override(Colour(), {"red": 0.5}).red
 (1.0, 0.5)
 
-A wrong value is a ConfigError that says what must be, what is, and where. The same reader serves YAML recipes, the JSON of
-a model folder, flags and Python, so that a value means the same in each. Standard library only, as loading a model needs it.
+A wrong value is a ConfigError that says what must be, what is, and where. One reader serves YAML recipes, the JSON of a
+model folder, flags and Python, so that a value means the same in each. Standard library only: loading a model needs it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ import math
 import os
 import textwrap
 import types
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import MISSING, dataclass, fields, replace
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -83,9 +84,9 @@ class SettingError(ConfigError):
         remedy = f" {self.remedy}" if self.remedy else ""
         return f"{subject}{self.problem}{place}{self.hint or '.'}{remedy}"
 
-    def under(self, *prefix: str) -> SettingError:
-        """The same error, of a setting that stands in the section `prefix`."""
-        return self._with((*prefix, *self.path), self.where)
+    def under(self, section: str) -> SettingError:
+        """The same error, of a setting that stands in `section`."""
+        return self._with((section, *self.path), self.where)
 
     def at(self, where: str) -> SettingError:
         """The same error, found at `where` (a file and a line)."""
@@ -93,6 +94,15 @@ class SettingError(ConfigError):
 
     def _with(self, path: tuple[str, ...], where: str) -> SettingError:
         return SettingError(path, self.problem, hint=self.hint, remedy=self.remedy, where=where)
+
+
+@contextmanager
+def inside(section: str) -> Iterator[None]:
+    """Puts `section` before the path of a SettingError that is raised within."""
+    try:
+        yield
+    except SettingError as error:
+        raise error.under(section) from None
 
 
 def require(holds: bool, setting: str, problem: str, remedy: str = "") -> None:
@@ -118,10 +128,8 @@ class Settings:
 
     def __post_init__(self) -> None:
         for name, hint in hints(type(self)).items():
-            try:
+            with inside(name):
                 object.__setattr__(self, name, convert(getattr(self, name), hint))
-            except SettingError as error:
-                raise error.under(name) from None
         self.check()
 
     def check(self) -> None:
@@ -153,7 +161,7 @@ def override(config: S, changes: Mapping[str, Any]) -> S:
 
 
 def _know(cls: type[Settings], names: Iterable[str]) -> None:
-    """Raises SettingError for the first name that is no field of `cls`, with the nearest one, a section's fields included."""
+    """Raises SettingError for the first name that is no field of `cls`; a section's fields are among the hints."""
     known = hints(cls)
     for name in names:
         if name not in known:
@@ -200,7 +208,8 @@ def convert(value: Any, hint: Any) -> Any:
     if origin is tuple:
         return _tuple(value, arguments)
     if isinstance(hint, type) and issubclass(hint, Settings):
-        return value if isinstance(value, hint) else build(hint, value)
+        settings: Any = value
+        return settings if isinstance(settings, hint) else build(hint, settings)
     reader = _READERS.get(hint)
     return value if reader is None else reader(value)
 

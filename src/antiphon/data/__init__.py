@@ -1,4 +1,4 @@
-"""From files of pairs to batches of ids: sources.py reads records, corpus.py encodes them, batching.py orders and groups them."""
+"""From files of pairs to batches of ids: sources.py reads records, corpus.py encodes them, batching.py groups them."""
 
 from __future__ import annotations
 

@@ -4,8 +4,8 @@
     examples = next(batches)            # list[Example], for collate(); endless, epoch after epoch
     state = batches.state()             # plain JSON; restore(state) goes on with exactly the batch that was next
 
-A batch is bounded by rows x longest row on each side, padding counted. Within a pool (corpus.py) examples are sorted by length,
-ties at random, cut into batches, and the batches are shuffled: nearly no padding, and a new order in each epoch.
+A batch is bounded by rows x longest row on each side, padding counted. Within a pool (corpus.py) examples are sorted by
+length, ties at random, cut into batches, and the batches are shuffled: little padding, and a new order in each epoch.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Batches:
             "epoch": self.epoch,
             "position": self.position,
             "pool": start.number,
-            "pool_index": start.index,
+            "pool_index": start.first_index,
             "pool_cursor": None
             if start.cursor is None
             else [start.cursor.source, start.cursor.line, *start.cursor.offsets],
@@ -120,7 +120,7 @@ class Batches:
         return order
 
     def _random(self, purpose: str) -> random.Random:
-        """Random.random() of a text seed is the same in every version and process; its shuffle() is not promised to be."""
+        """Of a text seed, random() gives the same in every version and process; of shuffle() this is not promised."""
         return random.Random(f"{self._seed}/{self.epoch}/{purpose}")
 
 
@@ -147,8 +147,11 @@ def padding_waste(batches: Iterable[Sequence[Example]]) -> float:
 
 
 def _length_key(lengths: tuple[int, int]) -> tuple[int, int]:
-    """The longer side, then the source in steps of four: measured on Multi30k (batches of 4,096 tokens) this pads 5.8 % of
-    the positions; two examples of one batch meet again in the next epoch in 27 of 100 cases, in 41 with the exact length."""
+    """The longer side, then the source in steps of four.
+
+    On Multi30k, in batches of 4,096 tokens, 5.8 % of the positions are padding, and two examples of a batch meet again
+    in the next epoch in 27 of 100 cases. Exact lengths of both: 4.8 % and 41; the longer side alone: 6.9 % and 19.
+    """
     return max(lengths), lengths[0] // 4
 
 

@@ -3,8 +3,9 @@
     corpus = load_corpus(config.data.train, task=task, source_tokenizer=t, target_tokenizer=t, max_length=256)
     len(corpus), corpus[0], corpus.report
 
-Both are read as pools: stretches of examples that fit in memory and are put in order together (batching.py). A corpus in memory
-is one pool. A streamed one has many, each found again by the `Cursor` in front of it, so a position can be saved and restored.
+Both are read as pools: stretches of examples that fit in memory and are put in order together (batching.py). A corpus
+in memory is one pool. A streamed one has many, each found again by the `Cursor` in front of it, so that a position can
+be saved and restored.
 """
 
 from __future__ import annotations
@@ -48,10 +49,10 @@ class Report:
 
 
 class Start(NamedTuple):
-    """Where a pool begins: its number in the epoch, its first example's index, the files' cursor (None: their beginning)."""
+    """Where a pool begins: its number in the epoch, its first example's index, the files' cursor (None: the top)."""
 
     number: int = 0
-    index: int = 0
+    first_index: int = 0
     cursor: Cursor | None = None
 
 
@@ -68,7 +69,7 @@ class Corpus(Protocol):
     report: Report
 
     def pools(self, start: Start, *, first: float) -> Iterator[Pool]:
-        """The pools from `start` to the end of an epoch; where there are several, pool 0 has `first` (0 to 1) of the size."""
+        """The pools from `start` to the end of an epoch; of many, pool 0 has the share `first` of the size."""
         ...
 
 
@@ -147,7 +148,7 @@ class _Rows:
 
 @dataclass(frozen=True)
 class Encoder:
-    """From rows to ids: the task, a tokenizer for each side, and what happens to a side longer than `max_length` tokens."""
+    """From rows to ids: the task, a tokenizer for each side, what happens to a side longer than `max_length` tokens."""
 
     task: Task
     source_tokenizer: Tokenizer
@@ -204,13 +205,13 @@ class Streamed:
     report: Report = field(default_factory=Report)
 
     def pools(self, start: Start, *, first: float) -> Iterator[Pool]:
-        pool = InMemory(report=Report(), first_index=start.index)
+        pool = InMemory(report=Report(), first_index=start.first_index)
         for source, target, row in self.encoder.encode(rows(self.data, start.cursor), self.report):
             pool.append(source, target, row.place)
             if pool.tokens >= self.pool_tokens * (first if start.number == 0 else 1.0):
                 yield Pool(start, pool)
-                start = Start(start.number + 1, start.index + len(pool), row.cursor)
-                pool = InMemory(report=Report(), first_index=start.index)
+                start = Start(start.number + 1, start.first_index + len(pool), row.cursor)
+                pool = InMemory(report=Report(), first_index=start.first_index)
         if len(pool):
             yield Pool(start, pool)
 
@@ -225,9 +226,10 @@ def load_corpus(
     overflow: str = "error",
     streaming: str = "auto",
 ) -> InMemory | Streamed:
-    """The corpus of `data` (DataConfig.train or .valid): in memory, or streamed if it is `always` or larger than STREAM_BYTES.
+    """The corpus of `data` (DataConfig.train or .valid).
 
-    `max_length` and `overflow` as in DataConfig. Raises DataError that names file, line and remedy.
+    In memory, or streamed if `streaming` is always, or auto and there is more text than STREAM_BYTES. `max_length` and
+    `overflow` as in DataConfig. Raises DataError that names file, line and remedy.
     """
     encoder = Encoder(task, source_tokenizer, target_tokenizer, max_length, overflow)
     if streaming == "always" and not is_files(data):

@@ -3,7 +3,7 @@
 >>> for line in Lines("train.en.gz"):
 ...     print(line)
 
-A line ends at a line feed, and one final carriage return is dropped; nothing else splits (a U+2028 stays inside its line).
+A line ends at a line feed, and one final carriage return is dropped; nothing else splits: U+2028 stays inside.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True)
 class Cursor:
-    """Behind which record to go on: the number of the source, the lines read of it, the byte offset in each of its files."""
+    """Behind which record to go on: the source's number, the lines read of it, the byte offset in each of its files."""
 
     source: int = 0
     line: int = 0
@@ -47,7 +47,7 @@ class Row(NamedTuple):
 
 
 class Lines:
-    """Iterates over the lines of `file`. `number` is the last line's number from 1, `offset` the (unpacked) byte after it."""
+    """Iterates over the lines of `file`. `number` is the last one's, from 1; `offset` the unpacked byte after it."""
 
     def __init__(self, file: str, *, offset: int = 0, number: int = 0, keep_ends: bool = False) -> None:
         self.file, self.offset, self.number = file, offset, number

@@ -3,8 +3,8 @@
     for source, target, place in records(SourceConfig(path="pairs.tsv"), load_task("translation")):
         print(source, target, place)        # place prints as file:line
 
-A record is a mapping of texts; a task makes a source and a target of it. Aligned files give the keys `source` and `target`,
-tables.py says what the others give. Files are read on from a `Cursor`, so that nothing needs to be in memory at once.
+A record is a mapping of texts; a task makes a source and a target of it. Aligned files give the keys `source` and
+`target`, tables.py says what the others give. Reading goes on from any `Cursor`; nothing has to be in memory at once.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Reader = Callable[[SourceConfig, Cursor], Iterator[Row]]
 
 
 def records(data: object, task: Task) -> Iterator[tuple[str, str, Place]]:
-    """Every (source, target, place) of `data`: a SourceConfig, a tuple of them, or an iterable of (source, target) pairs.
+    """Every (source, target, place) of `data`: a SourceConfig, a tuple of them, or an iterable of pairs of texts.
 
     Raises DataError that names the file and the line.
     """
@@ -62,9 +62,9 @@ def source_list(data: object) -> tuple[SourceConfig, ...]:
 
 
 def check_files(data: object) -> None:
-    """Raises DataError for what can be seen without making records: a missing file, an empty one, sides of different length.
+    """Raises DataError for what shows without making records: a missing or empty file, sides of different length.
 
-    Lines are counted in constant memory, so that a mismatch is known before training and not after a first epoch of days.
+    Lines are counted, in constant memory, so that a mismatch is known before training and not after its first epoch.
     """
     for source in source_list(data):
         _reader(source)

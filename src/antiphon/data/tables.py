@@ -1,9 +1,9 @@
-"""Rows of TSV, CSV and JSONL files as records: mappings of column to text, with the chosen ones as `source` and `target`.
+"""Rows of TSV, CSV and JSONL files as records: column to text, with the chosen columns as `source` and `target`.
 
-* TSV is split at tabs, without quoting. With fields given by name, or where the first line holds `source` and `target`, that line
-  is a header; else columns 0 and 1 are source and target.
+* TSV is split at tabs, without quoting. Its first line is a header if fields are given by name, or if it holds `source`
+  and `target`; else columns 0 and 1 are source and target.
 * CSV is quoted as in RFC 4180 and has a header unless its fields are given by number.
-* JSONL has one object a line; `translation.en` finds the key `en` inside `translation`; numbers, true and false become text.
+* JSONL has one object a line; `translation.en` is the key `en` in `translation`; numbers, true and false become text.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def json_lines(source: SourceConfig, start: Cursor) -> Iterator[Row]:
 
 
 class _Columns(NamedTuple):
-    """Which line is the first row, the columns' names, and the numbers of source and target (None: the task finds its own)."""
+    """Whether the first line is a header, the names, the numbers of source and target (None: left to the task)."""
 
     header: bool
     names: list[str]

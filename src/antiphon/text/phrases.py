@@ -17,7 +17,7 @@ from __future__ import annotations
 import random
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from babel import Locale, UnknownLocaleError
@@ -25,7 +25,7 @@ from babel.localedata import locale_identifiers
 
 from antiphon.errors import ConfigError
 from antiphon.registry import nearest
-from antiphon.text.patterns import KINDS, Pattern, Value, WrongPattern
+from antiphon.text.patterns import Pattern, Unwritten, Value, all_patterns
 
 Pair = tuple[str, str]
 
@@ -44,7 +44,7 @@ _PLAIN = str.maketrans(
 
 @dataclass(frozen=True)
 class Phrase:
-    """One pair with its kind and its parts: ("money", "name", "EUR") the pattern, ("money", 0, "12.50") a value."""
+    """One pair with its kind and its parts: ("money", "Money", "name", "EUR") the pattern, ("money", 0, "12.50") a value."""
 
     source: str
     target: str
@@ -115,8 +115,12 @@ def parse_locale(name: str) -> Locale:
         english = {title.casefold(): code for code, title in Locale("en").languages.items()}
         known = {code.casefold(): code for code in locale_identifiers()}
         hint = english.get(name.strip().casefold())
-        hint = f", did you mean `{hint}`?" if hint in known.values() else nearest(name.replace("-", "_"), known.values())
-        raise ConfigError(f"`{name}` is not a locale of CLDR{hint or '.'} Examples: en, de, fr, pt-BR, zh-Hant.") from error
+        hint = (
+            f", did you mean `{hint}`?" if hint in known.values() else nearest(name.replace("-", "_"), known.values())
+        )
+        raise ConfigError(
+            f"`{name}` is not a locale of CLDR{hint or '.'} Examples: en, de, fr, pt-BR, zh-Hant."
+        ) from error
 
 
 class _Found:
@@ -126,9 +130,10 @@ class _Found:
         self._locales = source, target
         self._target_of: dict[str, str] = {}
         probes: dict[str, str] = {}
-        self._patterns = {
-            kind: [pattern for pattern in patterns() if self._is_sound(pattern, probes)] for kind, patterns in KINDS.items()
-        }
+        self._patterns: dict[str, list[Pattern]] = {kind: [] for kind in _SHARES}
+        for kind, pattern in all_patterns():
+            if self._is_sound(pattern, probes):
+                self._patterns[kind].append(pattern)
 
     def draw(self, kind: str, count: int, rng: random.Random) -> list[Phrase]:
         """Up to `count` phrases of `kind` with different sources, from all its patterns alike."""
@@ -140,7 +145,10 @@ class _Found:
             source, target = self._render(pattern, value)
             if source not in self._target_of:
                 self._target_of[source] = target
-                parts = [(kind, *pattern.name), *((kind, i, part) for i, part in enumerate(value))]
+                parts = [
+                    (kind, type(pattern).__name__, *pattern.name),
+                    *((kind, i, part) for i, part in enumerate(value)),
+                ]
                 made.append(Phrase(source, target, kind, tuple(parts)))
             if len(made) == count:
                 break
@@ -154,8 +162,8 @@ class _Found:
         a time without morning or evening, "$" for two currencies.
         """
         try:
-            pairs = [self._render(pattern, value) for value in pattern.probes]
-        except WrongPattern:
+            pairs = [self._render(pattern, value) for value in pattern.probes()]
+        except Unwritten:
             return False
         if not pattern.tells(*self._locales):
             return False
@@ -168,7 +176,7 @@ class _Found:
         return True
 
     def _render(self, pattern: Pattern, value: Value) -> Pair:
-        source, target = (plain(pattern.render(locale, *value)) for locale in self._locales)
+        source, target = (plain(pattern.render(locale, value)) for locale in self._locales)
         return source, target
 
 

@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from antiphon.config import TrainConfig
 from antiphon.evaluation.evaluate import Report, evaluate
 from antiphon.generation.model import Model
 from antiphon.recipe import from_mapping
-from antiphon.text.phrases import PhraseCorpus, phrases
 from antiphon.training.record import clock
 from antiphon.workflows.train import train
+
+if TYPE_CHECKING:
+    from antiphon.text.phrases import PhraseCorpus
 
 STEPS = 2000  # about 2 minutes on 2 cores
 BARS = {"exact_match": 95.0, "chrf": 97.0}  # what the full demo into German must reach
@@ -58,6 +60,8 @@ def demo(
 
     A run that is there already is continued, or used if it is finished. Returns the exit code: 1 if the full demo into German misses a bar.
     """
+    from antiphon.text.phrases import phrases  # Babel, which no other workflow needs
+
     corpus = phrases("en", target)
     say = _silent if quiet else _say
     say(

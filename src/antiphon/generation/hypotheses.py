@@ -1,0 +1,113 @@
+"""What a search is given and what it gives: requests, the plan, hypotheses, and the pool of those that have ended."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from antiphon.errors import NonFiniteError
+from antiphon.generation.logits import NEVER, Processor
+from antiphon.generation.sampling import Sampler
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """The target ids with a meaning: `pad` is never said, `start` stands before every answer, `end` ends it."""
+
+    pad: int
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A source to be answered, as ids.
+
+    `limit` bounds the answer in tokens, prefix and end included. `row` and `piece` choose the random numbers of sampling.
+    """
+
+    source: list[int]
+    limit: int
+    prefix: list[int] = field(default_factory=list)
+    row: int = 0
+    piece: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Hypothesis:
+    """An answer as ids, its end included where it has one.
+
+    `score` is the model's own sum of log-probabilities; `rank` is what the search compares, after the processors and the
+    length penalty.
+    """
+
+    ids: list[int]
+    score: float
+    rank: float
+    finished: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How to search: with `width` hypotheses of each source, drawn by `sampler` if there is one; `n_best` are given."""
+
+    marks: Marks
+    width: int = 1
+    n_best: int = 1
+    length_penalty: float = 1.0
+    length_penalty_kind: str = "average"
+    processors: tuple[Processor, ...] = ()
+    sampler: Sampler | None = None
+    seed: int = 0
+
+    def penalty(self, length: int) -> float:
+        """What the sum of `length` log-probabilities is divided by."""
+        length = max(length, 1)
+        return (length if self.length_penalty_kind == "average" else (5 + length) / 6) ** self.length_penalty
+
+
+class Pool:
+    """The ended hypotheses of each source, best first.
+
+    `rank`, `score` and `length` are (N, W), `ids` is (N, W, T); a free place has rank -inf.
+    """
+
+    def __init__(self, sources: int, width: int, capacity: int, like: Tensor) -> None:
+        self.rank = torch.full((sources, width), NEVER, dtype=like.dtype, device=like.device)
+        self.score = torch.zeros_like(self.rank)
+        self.length = torch.zeros((sources, width), dtype=torch.long, device=like.device)
+        self.ids = torch.zeros((sources, width, capacity), dtype=torch.long, device=like.device)
+
+    def enter(self, rank: Tensor, score: Tensor, ids: Tensor, length: int) -> None:
+        """Take in candidates (N, C), with ids (N, C, T) of `length` tokens; those with rank -inf are none.
+
+        Of equal ones, who came first stays first.
+        """
+        width = self.rank.shape[1]
+        merged, order = torch.cat([self.rank, rank], 1).sort(dim=1, descending=True, stable=True)
+        order = order[:, :width]
+        self.rank = merged[:, :width]
+        self.score = torch.cat([self.score, score], 1).gather(1, order)
+        self.length = torch.cat([self.length, self.length.new_full(rank.shape, length)], 1).gather(1, order)
+        self.ids = torch.cat([self.ids, ids], 1).gather(1, order[:, :, None].expand(-1, -1, ids.shape[2]))
+
+    def select(self, rows: Tensor) -> None:
+        """Keep the sources `rows` (n,), in that order."""
+        leaves = (self.rank, self.score, self.length, self.ids)
+        self.rank, self.score, self.length, self.ids = (leaf.index_select(0, rows) for leaf in leaves)
+
+    def read(self, source: int, count: int, end: int) -> list[Hypothesis]:
+        """The first `count` different hypotheses of a source. NonFiniteError where the network gave none that is a number."""
+        found: dict[tuple[int, ...], Hypothesis] = {}
+        columns = (leaf[source].tolist() for leaf in (self.rank, self.score, self.length, self.ids))
+        for rank, score, length, ids in zip(*columns, strict=True):
+            if rank > NEVER and len(found) < count:
+                answer = ids[:length]
+                found.setdefault(tuple(answer), Hypothesis(answer, score, rank, answer[-1:] == [end]))
+        if not found:
+            raise NonFiniteError(
+                "the model's probabilities must be finite, but are NaN. Check its weights, or load it with dtype float32."
+            )
+        return list(found.values())

@@ -1,0 +1,75 @@
+"""What users, tests and benchmarks elsewhere rely on: the public names and the command line. A change here is a line in CHANGELOG."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import antiphon
+from antiphon.cli.flags import flag_names
+from antiphon.cli.main import COMMANDS, command_class
+
+NAMES = [
+    "__version__",
+    "load", "Model", "Generation",
+    "train", "TrainConfig",
+    "evaluate",
+    "register",
+    "AntiphonError", "UsageError", "ConfigError", "DataError", "ModelError", "WorkError", "NonFiniteError", "DiskError", "AttentionError",
+]  # fmt: skip
+FLAGS = Path(__file__).with_name("cli_flags.txt")
+
+
+def test_the_public_names_are_these() -> None:
+    assert antiphon.__all__ == NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_public_name_is_there(name: str) -> None:
+    assert getattr(antiphon, name) is not None
+    assert name in dir(antiphon)
+
+
+def test_the_lazy_table_and_the_list_agree() -> None:
+    assert set(antiphon._HOME) == set(antiphon.__all__) - {"__version__"}
+    for name, module in antiphon._HOME.items():
+        assert vars(importlib.import_module(module))[name] is getattr(antiphon, name)
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'laod'"):
+        antiphon.laod  # noqa: B018
+
+
+def test_importing_antiphon_imports_nothing_heavy() -> None:
+    code = "import sys, antiphon; print(sorted({'torch', 'pydantic', 'tyro', 'babel', 'yaml', 'rich', 'numpy'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_loading_a_model_needs_no_library_of_training_or_of_the_command_line() -> None:
+    code = "import sys, antiphon; antiphon.load; print(sorted({'pydantic', 'tyro', 'babel', 'sacrebleu'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_the_arguments_of_the_public_functions() -> None:
+    assert list(inspect.signature(antiphon.train).parameters)[:2] == ["config", "resume"]
+    assert list(inspect.signature(antiphon.evaluate).parameters)[:3] == ["model", "pairs", "metrics"]
+    assert list(inspect.signature(antiphon.register).parameters) == ["kind", "name"]
+
+
+def the_flags() -> str:
+    """Every command with its arguments and flags, one a line."""
+    return "".join(f"antiphon {name} {flag}\n" for name in COMMANDS for flag in flag_names(command_class(name)))
+
+
+def test_the_flags_of_the_command_line_are_a_promise() -> None:
+    """A new flag is added to cli_flags.txt by hand (the message below shows the difference), with a line in CHANGELOG."""
+    have, promised = the_flags().splitlines(), FLAGS.read_text(encoding="utf-8").splitlines()
+    assert not set(promised) - set(have), "promised flags are gone"
+    assert not set(have) - set(promised), "flags that cli_flags.txt does not list"
+    assert len(have) == len(set(have)), "a command has a flag twice"
