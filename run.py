@@ -1,8 +1,9 @@
-"""Everything that `make` does, with the standard library only: `python run.py demo | test | check | format | install [arguments …]`.
+"""Everything that `make` does, with the standard library only: `python run.py demo | test | check | format | install`.
 
-Creates a virtual environment, installs Antiphon into it (editable, pinned by constraints.txt) and runs the command there.
-Environment: VENV is the folder (default .venv), TORCH_INDEX a pip index for torch alone, e.g. https://download.pytorch.org/whl/cpu.
-A stamp in the environment holds what was installed, so that a second call starts at once. Arguments after the command go to it.
+Creates a virtual environment, installs Antiphon into it (editable, pinned by constraints.txt) and runs the command
+there; arguments after the command go to it. Environment: VENV is the folder (default .venv), TORCH_INDEX a pip index
+for torch alone, e.g. https://download.pytorch.org/whl/cpu. A stamp in the folder holds what was installed, so that a
+second call starts at once.
 """
 
 from __future__ import annotations
@@ -54,8 +55,20 @@ def install(folder: Path, python: Path, extras: str) -> None:
     done = stamp.read_text().split() if stamp.exists() else []
     if done[:1] == [digest] and (extras == "" or extras in done[1:]):
         return
-    pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-c", str(ROOT / "constraints.txt")]
-    say("run.py: installing antiphon%s into %s (the first time takes minutes)" % ("[%s]" % extras if extras else "", folder))
+    pip = [
+        str(python),
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "-c",
+        str(ROOT / "constraints.txt"),
+    ]
+    say(
+        "run.py: installing antiphon%s into %s (the first time takes minutes)"
+        % ("[%s]" % extras if extras else "", folder)
+    )
     if torch_index:  # torch alone comes from there; what it needs comes with the rest, from the usual index
         subprocess.run([*pip, "--no-deps", "--index-url", torch_index, "torch"], check=True)
     subprocess.run([*pip, "-e", str(ROOT) + ("[%s]" % extras if extras else "")], check=True)
@@ -65,7 +78,10 @@ def install(folder: Path, python: Path, extras: str) -> None:
 
 def main(arguments: list[str]) -> int:
     if sys.version_info < (3, 11):
-        say("run.py: Python must be 3.11 or newer, but is %d.%d. Choose another: make demo PY=python3.12" % sys.version_info[:2])
+        say(
+            "run.py: Python must be 3.11 or newer, but is %d.%d. Choose another: make demo PY=python3.12"
+            % sys.version_info[:2]
+        )
         return 2
     if not arguments or arguments[0] not in COMMANDS:
         say("usage: python run.py {%s} [arguments …]" % " | ".join(COMMANDS))
@@ -80,7 +96,7 @@ def main(arguments: list[str]) -> int:
     for number, program in enumerate(programs):
         command = [str(python), *program, *(arguments[1:] if number == len(programs) - 1 else [])]
         try:
-            code = subprocess.run(command, cwd=ROOT).returncode
+            code = subprocess.run(command, cwd=ROOT, check=False).returncode
         except KeyboardInterrupt:  # the program got the signal too and has said so
             return 130
         if code:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported anywhere; child processes of the tests inherit it
+os.environ.setdefault(
+    "OMP_NUM_THREADS", "1"
+)  # before torch is imported anywhere; child processes of the tests inherit it
 
 import counts
 import pytest

@@ -85,7 +85,9 @@ def pad(rows: Sequence[Sequence[int]], *, pad_id: int) -> tuple[Tensor, Tokens]:
     """Rows of ids as one (B, L) tensor, padded on the right, with their tokens."""
     lengths = torch.tensor([len(row) for row in rows], dtype=torch.long)
     width = int(lengths.max()) if rows else 0
-    ids = torch.tensor([[*row, *[pad_id] * (width - len(row))] for row in rows], dtype=torch.long).reshape(len(rows), width)
+    ids = torch.tensor([[*row, *[pad_id] * (width - len(row))] for row in rows], dtype=torch.long).reshape(
+        len(rows), width
+    )
     return ids, Tokens.of_lengths(lengths, width)
 
 
@@ -93,7 +95,9 @@ def collate(examples: Sequence[Example], *, pad_id: int, start_id: int) -> Batch
     """A batch of examples; the decoder's input is the target moved right by one, after `start_id`."""
     source, source_tokens = pad([example.source for example in examples], pad_id=pad_id)
     labels, target_tokens = pad([example.target for example in examples], pad_id=pad_id)
-    target_ids, _ = pad([[start_id, *example.target[:-1]][: len(example.target)] for example in examples], pad_id=pad_id)
+    target_ids, _ = pad(
+        [[start_id, *example.target[:-1]][: len(example.target)] for example in examples], pad_id=pad_id
+    )
     index = torch.tensor([example.index for example in examples], dtype=torch.long)
     return Batch(source, source_tokens, target_ids, target_tokens, labels, target_tokens.valid, index)
 

@@ -227,7 +227,7 @@ def _absolute(config: TrainConfig, folder: Path) -> TrainConfig:
 
 
 def _join(folder: Path, file: str) -> str:
-    return os.path.normpath(folder / Path(file).expanduser())
+    return os.path.normpath(os.path.join(folder, os.path.expanduser(file)))
 
 
 def _short(data: object) -> Any:

@@ -51,7 +51,9 @@ def lookup(kind: str, name: str, *, folder: Path | None = None, allow_import: bo
         return _parts[kind][name]
     if ":" in name:
         if not allow_import:
-            raise ConfigError(f"the {kind} `{name}` is not imported unasked. Name its module with --import, or register it.")
+            raise ConfigError(
+                f"the {kind} `{name}` is not imported unasked. Name its module with --import, or register it."
+            )
         return _import(kind, name, folder)
     for point in entry_points(group=f"antiphon.{kind}", name=name):
         return point.load()

@@ -196,7 +196,8 @@ def convert(value: Any, hint: Any) -> Any:
     """`value` as the type `hint` wants it; SettingError if it is none."""
     origin, arguments = get_origin(hint), get_args(hint)
     if isinstance(value, FlagText) and hint is not str and origin not in (Annotated, Union, types.UnionType):
-        value = value.meaning
+        # A flag may spell a list of names as bleu,chrf.
+        value = str(value).split(",") if origin is tuple and isinstance(value.meaning, str) else value.meaning
     if origin is Annotated:
         return _bounded(convert(value, arguments[0]), arguments[1])
     if origin in (Union, types.UnionType):
@@ -223,7 +224,7 @@ def show(value: Any) -> str:
     if isinstance(value, str):
         return f"the text `{value if len(value) <= 60 else value[:57] + '...'}`"
     if isinstance(value, int | float):
-        return str(value)
+        return str(value) if abs(value) < 1e18 else "a number beyond 1e18"
     kinds = {dict: "a mapping", list: "a list", tuple: "a list"}
     return kinds.get(type(value), f"a {type(value).__name__}")
 
@@ -248,17 +249,23 @@ def _wrong(wanted: str, value: Any, hint: str = "") -> SettingError:
 
 def _whole(value: Any) -> int:
     # 8e3 is a float in YAML, and a whole number to whoever wrote it.
-    if isinstance(value, bool) or not isinstance(value, int | float) or value != value or abs(value) == math.inf:
-        raise _wrong("a whole number", value)
-    if value != int(value):
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if not isinstance(value, float) or not value.is_integer():
         raise _wrong("a whole number", value)
     return int(value)
 
 
 def _number(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float):
         raise _wrong("a number", value)
-    return float(value)
+    try:
+        number = float(value)
+    except OverflowError:  # a whole number of hundreds of digits
+        number = math.inf
+    if not math.isfinite(number):
+        raise _wrong("a finite number", value)
+    return number
 
 
 def _text(value: Any) -> str:

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from antiphon.cli.flags import Flag
+from antiphon.cli.flags import Flag, Group
 from antiphon.config import precision_name
-from antiphon.errors import ConfigError, UsageError
+from antiphon.errors import ConfigError
 from antiphon.settings import Count, CountOrZero, Settings, Spelling
 
 DType = Annotated[str, Spelling(precision_name)]
@@ -52,24 +52,17 @@ class Command(Settings, ABC):
         """
         import torch
 
+        from antiphon.generation.model import choose_device
+
         if self.threads is not None:
             torch.set_num_threads(self.threads)
-        device = _device(self.device)
-        threads = f"{torch.get_num_threads()} thread{'s' if torch.get_num_threads() > 1 else ''}"
+        device = choose_device(self.device).type
+        count = torch.get_num_threads()
         name = f" ({torch.cuda.get_device_name()})" if device == "cuda" else ""
-        self.say(f"antiphon: {device}{name}, {self.dtype or dtype or 'float32'}, {threads}")
+        self.say(
+            f"antiphon: {device}{name}, {self.dtype or dtype or 'float32'}, {count} thread{'s' if count > 1 else ''}"
+        )
         return device
-
-
-def _device(wanted: str) -> str:
-    import torch
-
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if wanted == "auto":
-        return next(name for name, found in there.items() if found)
-    if not there[wanted]:
-        raise UsageError(f"`--device` must be there, but this PyTorch ({torch.__version__}) finds no {wanted}. Use --device cpu, or auto.")
-    return wanted
 
 
 def import_modules(names: Iterable[str]) -> None:
@@ -80,7 +73,10 @@ def import_modules(names: Iterable[str]) -> None:
         try:
             importlib.import_module(name)
         except Exception as error:  # the user's module may raise anything
-            raise ConfigError(f"`--import {name}` cannot be imported ({type(error).__name__}: {error}). Looked in {folder} and Python's path.") from error
+            raise ConfigError(
+                f"`--import {name}` cannot be imported ({type(error).__name__}: {error}). "
+                f"Looked in {folder} and Python's path."
+            ) from error
         finally:
             sys.path.remove(folder)
 
@@ -88,3 +84,14 @@ def import_modules(names: Iterable[str]) -> None:
 def with_seed(search: dict[str, Any], seed: int | None) -> dict[str, Any]:
     """Search settings with the seed of `--seed`."""
     return search if seed is None else {**search, "seed": seed}
+
+
+def over(settings: type[Settings], name: str) -> Group:
+    """The flags of a recipe's section."""
+    return Group(
+        settings,
+        name,
+        f"Laid over `{name}` of the recipe; a default holds where neither says anything.",
+        prefix=name,
+        raw=True,
+    )

@@ -10,7 +10,7 @@ from antiphon.settings import Settings
 
 
 def script(commands: dict[str, type[Settings]], shell: str) -> str:
-    """The completion script of `shell` (bash, zsh or tcsh) for all `commands`; "a b" is the command b of a."""
+    """The completion script of `shell` (bash, zsh or fish) for all `commands`; "a b" is the command b of a."""
     import tyro
 
     app = tyro.extras.SubcommandApp()
@@ -18,9 +18,10 @@ def script(commands: dict[str, type[Settings]], shell: str) -> str:
     for name, command in commands.items():
         first, _, second = name.partition(" ")
         if second:
-            families.setdefault(first, tyro.extras.SubcommandApp()).command(shape(command, complete=True), name=second)
+            family = families.setdefault(first, tyro.extras.SubcommandApp())
+            family.command(name=second)(shape(command, complete=True))
         else:
-            app.command(shape(command, complete=True), name=first)
+            app.command(name=first)(shape(command, complete=True))
     for first, family in families.items():
         app.command(family, name=first)
     words = io.StringIO()

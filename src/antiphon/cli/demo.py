@@ -12,9 +12,11 @@ from antiphon.settings import Count, Positive
 
 @dataclass(frozen=True, kw_only=True)
 class Demo(Command):
-    """Train on the built-in phrases (dates, times, units, money), evaluate on held-out ones, then answer the lines you type.
+    """Train on the built-in phrases (dates, times, units, money), evaluate on held-out ones, then answer the lines you
+    type.
 
-    This is no open-domain translation: the model knows the phrases of Unicode's CLDR and nothing else. The end of input (Ctrl-D) exits.
+    This is no open-domain translation: the model knows the phrases of Unicode's CLDR and nothing else. The end of input
+    (Ctrl-D) exits.
     """
 
     target: Annotated[str, Flag("LOCALE")] = "de"
@@ -27,7 +29,7 @@ class Demo(Command):
     """The run folder; a demo that is there already is continued, or only answers."""
 
     def run(self) -> int:
-        device = self.start()
+        self.start()
         from antiphon.workflows import demo
 
-        return demo(target=self.target, steps=self.steps, minutes=self.minutes, output=self.output)
+        return demo(target=self.target, steps=self.steps, minutes=self.minutes, output=self.output, quiet=self.quiet)

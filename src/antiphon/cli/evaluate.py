@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any
 
 from antiphon.cli.command import Command, import_modules, with_seed
-from antiphon.cli.flags import Flag, Group, Positional
-from antiphon.cli.streams import lines, output
+from antiphon.cli.flags import Flag, Positional
 from antiphon.cli.generate import SEARCH
+from antiphon.cli.streams import lines, output
 from antiphon.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -25,8 +25,9 @@ Pairs = list[tuple[str, Sequence[str]]]
 class Evaluate(Command):
     """Answer the sources of a test set and measure the answers against its references.
 
-    A metric may have settings: --metrics bleu:tokenize=none,chrf:word_order=2 (tokenize=none is for texts that are tokenized already).
-    Each score comes with its 95 % interval (a bootstrap over the pairs) and a signature of all that was chosen.
+    A metric may have settings: --metrics bleu:tokenize=none,chrf:word_order=2 (tokenize=none is for texts that are
+    tokenized already). Each score comes with its 95 % interval (a bootstrap over the pairs) and a signature of all that
+    was chosen.
     """
 
     model: Annotated[str, Positional("MODEL")]
@@ -86,7 +87,7 @@ class Evaluate(Command):
         from antiphon.text import load_task
 
         source = SourceConfig(path=self.data, source_field=self.source_field, target_field=self.target_field)
-        return [(one, [other]) for one, other, _ in records(source, load_task(model.task, allow_import=False))]
+        return [(one, [other]) for one, other, _ in records(source, load_task(model.parts.task, allow_import=False))]
 
 
 def aligned(source: str, targets: Sequence[str]) -> Pairs:
@@ -95,8 +96,8 @@ def aligned(source: str, targets: Sequence[str]) -> Pairs:
     for target, side in zip(targets, sides, strict=True):
         if len(side) != len(sources):
             raise DataError(
-                f"source and target must have the same number of lines, but `{source}` has {len(sources)} and `{target}` has {len(side)}. "
-                "Align them line by line."
+                f"source and target must have the same number of lines, but `{source}` has {len(sources)} "
+                f"and `{target}` has {len(side)}. Align them line by line."
             )
     if not sources:
         raise DataError(f"a test set must hold at least one line, but `{source}` is empty.")
@@ -116,6 +117,10 @@ def as_table(report: Report) -> str:
 def as_json(report: Report) -> str:
     """The report as one JSON object on one line."""
     metrics = {
-        name: {"score": result.score, "interval": result.interval, "signature": result.signature} for name, result in report.items()
+        name: {"score": result.score, "interval": result.interval, "signature": result.signature}
+        for name, result in report.items()
     }
-    return json.dumps({"segments": len(report.answers), "seconds": report.seconds, "metrics": metrics}, ensure_ascii=False) + "\n"
+    return (
+        json.dumps({"segments": len(report.answers), "seconds": report.seconds, "metrics": metrics}, ensure_ascii=False)
+        + "\n"
+    )

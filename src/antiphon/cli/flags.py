@@ -1,8 +1,9 @@
 """From a command's fields to its flags, and from an argument list to the command.
 
-A command is a `Settings` class: each field is a flag, the text under it the flag's help. Three marks change how a field is shown:
-`Positional`, `Flag` and `Group` (in the field's Annotated). tyro draws the help, splits the arguments and completes them in a shell; every
-value goes through as text and is then read by the same reader as a recipe, so that a wrong one is told in the same voice.
+A command is a `Settings` class: each field is a flag, the text under it the flag's help. Three marks change how a field
+is shown: `Positional`, `Flag` and `Group` (in the field's Annotated). tyro draws the help, splits the arguments and
+completes them in a shell; every value goes through as text and is then read by the same reader as a recipe, so that a
+wrong one is told in the same voice.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class Positional:
 
 @dataclass(frozen=True)
 class Flag:
-    """What a flag shows: `metavar` for its value, `default` in the help, `name` where the field's own cannot be used."""
+    """What a flag shows: `metavar` for its value, `default` in the help, `name` where it is not the field's."""
 
     metavar: str = ""
     default: str = ""
@@ -46,8 +47,9 @@ class Flag:
 class Group:
     """The field is a dict of those settings of `settings` that were given; each is a flag.
 
-    `title` and `about` head its box in the help. `prefix` stands before its names ("training" makes `--training.lr`). `without`: settings
-    that have no flag here. `raw`: keep the texts, for a reader that lays them over a recipe. `defaults`: show those of `settings`.
+    `title` and `about` head its box in the help. `prefix` stands before its names ("training" makes `--training.lr`).
+    `without`: settings that have no flag here. `raw`: keep the texts, for a reader that lays them over a recipe.
+    `defaults`: show those of `settings`.
     """
 
     settings: type[Settings]
@@ -142,7 +144,7 @@ def parse(command: type[C], arguments: Sequence[str], *, prog: str) -> C:
 
 
 def shape(command: type[Settings], *, complete: bool = False) -> type:
-    """The class that tyro sees: the command's flags as texts, grouped; `complete` lists a flag's choices for a shell's completion."""
+    """The class that tyro sees: the command's flags as texts, grouped; `complete` keeps choices, for a shell."""
     import tyro
 
     made = []
@@ -151,7 +153,9 @@ def shape(command: type[Settings], *, complete: bool = False) -> type:
         if section.title:
             inner = make_dataclass(section.title, parts, kw_only=True)
             told = tyro.conf.arg(help=section.about)
-            made.append((section.title, tyro.conf.OmitArgPrefixes[Annotated[inner, told]], field(default_factory=inner)))
+            made.append(
+                (section.title, tyro.conf.OmitArgPrefixes[Annotated[inner, told]], field(default_factory=inner))
+            )
         else:
             made += parts
     outer = make_dataclass(command.__name__, made, kw_only=True)
@@ -196,7 +200,9 @@ def sections(command: type[Settings]) -> list[tuple[_Section, list[_Leaf]]]:
     docs: dict[str, str] = {}
     for cls in reversed(command.__mro__):
         docs |= field_docs(cls) if cls is not Settings and issubclass(cls, Settings) else {}
-    common = {name for base in command.__bases__ if issubclass(base, Settings) for name in (f.name for f in fields(base))}
+    common = {
+        name for base in command.__bases__ if issubclass(base, Settings) for name in (f.name for f in fields(base))
+    }
     own: list[_Leaf] = []
     everywhere: list[_Leaf] = []
     groups: list[tuple[_Section, list[_Leaf]]] = []

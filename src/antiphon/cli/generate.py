@@ -30,8 +30,8 @@ SEARCH = Group(
 class Generate(Command):
     """Answer each line of the input with a line, in its order; an empty line with an empty one.
 
-    With --n-best N, each input gives N lines, best first (where there are fewer answers, empty lines fill up); --json keeps an input's
-    answers together, one object a line: text, tokens, score, confidence, finished, alternatives.
+    With --n-best N, each input gives N lines, best first (where there are fewer answers, empty lines fill up); --json
+    keeps an input's answers together, one object a line: text, tokens, score, confidence, finished, alternatives.
     """
 
     model: Annotated[str, Positional("MODEL")]

@@ -31,7 +31,7 @@ COMMANDS = {  # name -> the module and class behind it, and its line in the help
     "tokenizer encode": ("tokenizer:TokenizerEncode", "show how a model cuts text into tokens"),
     "average": ("average:Average", "average a run's last snapshots into a model"),
 }
-SHELLS = ("bash", "zsh", "tcsh")
+SHELLS = ("bash", "zsh", "fish")
 HELP = """usage: antiphon COMMAND [arguments] [flags]
 
 Encoder-decoder Transformers: from pairs of texts to a model that answers.
@@ -103,7 +103,10 @@ def _choose(words: list[str]) -> tuple[str, list[str]]:
         known = [name.split()[1] for name in COMMANDS if name.startswith(f"{words[0]} ")]
         if not words[1:]:
             raise UsageError(f"`antiphon {words[0]}` needs a command: {' or '.join(known)}.")
-        raise UsageError(f"`{words[1]}` is not a command of `antiphon {words[0]}`{nearest(words[1], known)}. Known: {', '.join(known)}.")
+        raise UsageError(
+            f"`{words[1]}` is not a command of `antiphon {words[0]}`{nearest(words[1], known)}. "
+            f"Known: {', '.join(known)}."
+        )
     known = sorted({name.split()[0] for name in COMMANDS})
     kind = "flag" if words[0].startswith("-") else "command"
     near = nearest(words[0], ["--help", "--version", "--print-completion"] if kind == "flag" else known)
@@ -117,7 +120,9 @@ def _list(commands: dict[str, tuple[str, str]]) -> str:
 
 def _print_completion(words: list[str]) -> int:
     if len(words) != 1 or words[0] not in SHELLS:
-        raise UsageError(f"`--print-completion` must be followed by {', '.join(SHELLS)}, but is by `{' '.join(words)}`.")
+        raise UsageError(
+            f"`--print-completion` must be followed by {', '.join(SHELLS)}, but is by `{' '.join(words)}`."
+        )
     from antiphon.cli.completion import script
 
     sys.stdout.write(script({name: command_class(name) for name in COMMANDS}, words[0]))
@@ -152,7 +157,7 @@ def _signals() -> Iterator[None]:
 def _tell(error: BaseException, words: list[str]) -> int:
     """Says what went wrong on one line of standard error; the exit code."""
     if isinstance(error, BrokenPipeError):
-        # The reader of our output has enough. Python would complain when it flushes at its end, so it gets another place to flush to.
+        # The reader of our output has enough. Python would complain when it flushes at its end: give it another place.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     if "--debug" in words:
@@ -171,7 +176,9 @@ def _explain(error: BaseException) -> tuple[str, int]:
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return f"memory ran out ({error}). Lower `batch_tokens` in training, or --batch-size.", 1
     if isinstance(error, OSError) and error.filename is not None:
-        wrong = isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError | NotADirectoryError | FileExistsError)
+        wrong = isinstance(
+            error, FileNotFoundError | PermissionError | IsADirectoryError | NotADirectoryError | FileExistsError
+        )
         return f"`{error.filename}`: {error.strerror}.", 2 if wrong else 1
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"the disk is full ({error.strerror}). Free some space.", 1

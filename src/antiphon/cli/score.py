@@ -16,7 +16,7 @@ from antiphon.errors import DataError, UsageError
 
 @dataclass(frozen=True, kw_only=True)
 class Score(Command):
-    """The log-probability (in nats, summed over the target's tokens, its end included) that a model gives to each pair, one a line."""
+    """The log-probability that a model gives to each pair, one a line: nats, over the target's tokens and end."""
 
     model: Annotated[str, Positional("MODEL")]
     """A run folder or a model folder."""
@@ -58,5 +58,8 @@ class Score(Command):
         for number, (source, target) in enumerate(zip_longest(lines(self.source), lines(self.target)), 1):
             if source is None or target is None:
                 ended, other = (self.source, self.target) if source is None else (self.target, self.source)
-                raise DataError(f"source and target must have the same number of lines, but `{ended}` ends before line {number} of `{other}`.")
+                raise DataError(
+                    f"source and target must have the same number of lines, but `{ended}` ends before line {number} "
+                    f"of `{other}`."
+                )
             yield source, target

@@ -1,6 +1,7 @@
 """Lines in and lines out, binary-safe: `-` is standard input or output.
 
-A line ends at a line feed; one final carriage return is dropped. Nothing else splits, and what is not UTF-8 is an error with its line.
+A line ends at a line feed; one final carriage return is dropped. Nothing else splits, and what is not UTF-8 is an error
+with its line.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import errno
 import select
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -20,9 +21,11 @@ _BLOCK = 1 << 16
 
 
 def chunks(path: str) -> Iterator[list[str]]:
-    """The lines of `path` in lists: as many as are there without waiting, but no more than MOST_LINES or about MOST_BYTES.
+    """The lines of `path` in lists: as many as are there without waiting, but no more than MOST_LINES or about
+    MOST_BYTES.
 
-    So a person, or a program that waits for its answer, gets it line by line, and a big file goes through in good batches.
+    So a person, or a program that waits for its answer, gets it line by line, and a big file goes through in good
+    batches.
     """
     name = "standard input" if path == "-" else path
     number, held, batch = 0, 0, []
@@ -55,17 +58,17 @@ def lines(path: str) -> Iterator[str]:
 
 @contextmanager
 def output(path: str, *, reads: str | None = None) -> Iterator[Writer]:
-    """Where lines are written: a file, replaced, or standard output. `reads` is the file that is being read, which it must not be."""
+    """Where lines are written: a file, replaced, or standard output; it must not be `reads`, the file that is read."""
     if path == "-":
         yield Writer(sys.stdout.buffer, "standard output")
         return
     if reads not in (None, "-") and Path(path).exists() and Path(path).samefile(reads):
         raise UsageError(f"`--output` must be another file than `--input`, but both are `{path}`.")
-    try:
-        stream = open(path, "wb")
-    except OSError as error:
-        raise UsageError(f"`{path}` cannot be written ({error.strerror}). Choose another place for `--output`.") from error
-    with stream:
+    with ExitStack() as stack:
+        try:
+            stream = stack.enter_context(Path(path).open("wb"))
+        except OSError as error:
+            raise UsageError(f"`{path}` cannot be written ({error.strerror}). Choose another `--output`.") from error
         yield Writer(stream, path)
 
 
@@ -142,4 +145,6 @@ def _text(raw: bytes, name: str, number: int) -> str:
         return raw.decode("utf-8")
     except UnicodeDecodeError as error:
         found = f"byte 0x{raw[error.start]:02x} at column {error.start + 1} is not"
-        raise DataError(f"text must be UTF-8, but {found} ({name}:{number}). Convert it, for example with iconv -f latin1 -t utf-8.") from error
+        raise DataError(
+            f"text must be UTF-8, but {found} ({name}:{number}). Convert it, for example with iconv -f latin1 -t utf-8."
+        ) from error

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from antiphon.cli.command import Command, import_modules
+from antiphon.cli.command import Command, import_modules, over
 from antiphon.cli.flags import Flag, Positional
 from antiphon.cli.streams import chunks, output
+from antiphon.config import TokenizerConfig
+from antiphon.errors import UsageError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,8 +55,25 @@ class TokenizerTrain(Command):
     imports: Annotated[tuple[str, ...], Flag("PKG.MOD", name="import")] = ()
     """Import a module that registers the recipe's task."""
 
+    tokenizer: Annotated[dict[str, Any], over(TokenizerConfig, "tokenizer")] = field(default_factory=dict)
+
     def run(self) -> int:
-        raise NotImplementedError
+        from antiphon.recipe import read_recipe
+
+        import_modules(self.imports)
+        folder = Path(self.output)
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise UsageError(f"`--output` must be a folder that is not there yet, or empty, but `{folder}` is neither.")
+        config = read_recipe(self.recipe, self.tokenizer)
+        from antiphon.text import load_task
+        from antiphon.workflows.train import build_tokenizers
+
+        source, target = build_tokenizers(config, load_task(config.task, folder=Path(config.folder or ".")))
+        named = {"tokenizer": source} if source is target else {"source": source, "target": target}
+        for name, tokenizer in named.items():
+            file = tokenizer.save(folder, name)
+            self.say(f"antiphon: {file}, {tokenizer.vocab_size} ids")
+        return 0
 
 
 def _file(model: str, side: str) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
-from antiphon.cli.command import Command, import_modules
+from antiphon.cli.command import Command, import_modules, over
 from antiphon.cli.flags import Flag, Group, Positional
 from antiphon.config import (
     AttentionConfig,
@@ -16,21 +16,16 @@ from antiphon.config import (
     TrainingConfig,
     ValidationConfig,
 )
-from antiphon.settings import Settings
 
 Overrides = dict[str, Any]
-
-
-def _over(settings: type[Settings], name: str) -> Group:
-    return Group(settings, name, f"Laid over `{name}` of the recipe; a default holds where neither says anything.", prefix=name, raw=True)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Train(Command):
     """Train a model as a recipe says.
 
-    Everything in the recipe has a flag that is laid over it, such as --training.lr 3e-4. The run folder gets the resolved recipe
-    (config.yaml), the log (metrics.jsonl), snapshots, and model/, ready for `antiphon generate`.
+    Everything in the recipe has a flag that is laid over it, such as --training.lr 3e-4. The run folder gets the
+    resolved recipe (config.yaml), the log (metrics.jsonl), snapshots, and model/, ready for `antiphon generate`.
     """
 
     recipe: Annotated[str, Positional("RECIPE.yaml")]
@@ -43,22 +38,31 @@ class Train(Command):
     """How a record becomes source and target: translation, text, or module:Name."""
     imports: Annotated[tuple[str, ...], Flag("PKG.MOD", name="import")] = ()
     """Import a module that registers parts of your own."""
-    data: Annotated[Overrides, Group(DataConfig, "data", "Laid over `data`; a mapping is written as in the recipe.", "data", raw=True)] = (
-        field(default_factory=dict)
-    )
-    tokenizer: Annotated[Overrides, _over(TokenizerConfig, "tokenizer")] = field(default_factory=dict)
-    model: Annotated[Overrides, _over(ModelConfig, "model")] = field(default_factory=dict)
-    attention: Annotated[Overrides, _over(AttentionConfig, "attention")] = field(default_factory=dict)
-    training: Annotated[Overrides, _over(TrainingConfig, "training")] = field(default_factory=dict)
-    validation: Annotated[Overrides, _over(ValidationConfig, "validation")] = field(default_factory=dict)
-    generation: Annotated[Overrides, _over(GenerationConfig, "generation")] = field(default_factory=dict)
+    data: Annotated[
+        Overrides,
+        Group(DataConfig, "data", "Laid over `data`; a mapping is written as in the recipe.", "data", raw=True),
+    ] = field(default_factory=dict)
+    tokenizer: Annotated[Overrides, over(TokenizerConfig, "tokenizer")] = field(default_factory=dict)
+    model: Annotated[Overrides, over(ModelConfig, "model")] = field(default_factory=dict)
+    attention: Annotated[Overrides, over(AttentionConfig, "attention")] = field(default_factory=dict)
+    training: Annotated[Overrides, over(TrainingConfig, "training")] = field(default_factory=dict)
+    validation: Annotated[Overrides, over(ValidationConfig, "validation")] = field(default_factory=dict)
+    generation: Annotated[Overrides, over(GenerationConfig, "generation")] = field(default_factory=dict)
 
     @property
     def overrides(self) -> dict[str, str]:
         """The dotted settings that are laid over the recipe. A section's own flag goes before --seed and --dtype."""
         short = {"training.seed": self.seed, "training.precision": self.dtype, "task": self.task, "output": self.output}
         made = {name: str(value) for name, value in short.items() if value is not None}
-        for section in (self.data, self.tokenizer, self.model, self.attention, self.training, self.validation, self.generation):
+        for section in (
+            self.data,
+            self.tokenizer,
+            self.model,
+            self.attention,
+            self.training,
+            self.validation,
+            self.generation,
+        ):
             made |= section
         return made
 
@@ -67,9 +71,8 @@ class Train(Command):
 
         import_modules(self.imports)
         config = read_recipe(self.recipe, self.overrides)
-        self.start(dtype=config.training.precision)
+        device = self.start(dtype=config.training.precision)
         from antiphon.workflows import train
 
-        run = train(config, resume=self.resume)
-        self.say(f"antiphon: the model is in {run.folder}. Try: antiphon generate {run.folder}")
+        train(config, resume=self.resume, device=device, quiet=self.quiet)
         return 0

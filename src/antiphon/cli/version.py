@@ -5,7 +5,19 @@ from __future__ import annotations
 import platform
 from importlib import metadata
 
-FEATURES = ("avx2", "avx512_f", "avx512_vnni", "avx512_bf16", "avx_vnni", "amx_bf16", "amx_int8", "dotprod", "i8mm", "bf16", "sve")
+FEATURES = (
+    "avx2",
+    "avx512_f",
+    "avx512_vnni",
+    "avx512_bf16",
+    "avx_vnni",
+    "amx_bf16",
+    "amx_int8",
+    "dotprod",
+    "i8mm",
+    "bf16",
+    "sve",
+)
 
 
 def version() -> str:

@@ -14,7 +14,6 @@ from array import array
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import NamedTuple, Protocol
 
 from antiphon.batch import Example
@@ -27,7 +26,7 @@ from antiphon.text.tokenizer import Tokenizer
 
 STREAM_BYTES = 256 << 20  # of text; above it `streaming: auto` streams
 POOL_TOKENS = 4_000_000  # of both sides in one pool of a streamed corpus: about 60,000 sentence pairs, 16 MB
-_CHUNK = 1000  # pairs that are encoded together
+_CHUNK_PAIRS, _CHUNK_CHARACTERS = 1000, 500_000  # that are encoded together
 
 
 @dataclass
@@ -158,18 +157,31 @@ class Encoder:
 
     def encode(self, stream: Iterator[Row], report: Report) -> Iterator[tuple[list[int], list[int], Row]]:
         """Source and target ids of the rows, end included, without those that are skipped; counts into `report`."""
-        while chunk := list(islice(stream, _CHUNK)):
-            texts = [pair(row, self.task) for row in chunk]
+        for chunk in self._chunks(stream):
             report.read += len(chunk)
-            full = [number for number, (source, target) in enumerate(texts) if source and target]
+            full = [(source, target, row) for source, target, row in chunk if source and target]
             report.empty += len(chunk) - len(full)
-            sources = self.source_tokenizer.encode_batch([texts[number][0] for number in full])
-            targets = self.target_tokenizer.encode_batch([texts[number][1] for number in full])
-            for number, source, target in zip(full, sources, targets, strict=True):
-                fitting = self._fit(source, target, chunk[number].place, report)
+            sources = self.source_tokenizer.encode_batch([source for source, _, _ in full])
+            targets = self.target_tokenizer.encode_batch([target for _, target, _ in full])
+            for source, target, (_, _, row) in zip(sources, targets, full, strict=True):
+                fitting = self._fit(source, target, row.place, report)
                 if fitting is not None:
                     report.kept += 1
-                    yield (*fitting, chunk[number])
+                    yield (*fitting, row)
+
+    def _chunks(self, stream: Iterator[Row]) -> Iterator[list[tuple[str, str, Row]]]:
+        """The pairs of the rows, in lists that are encoded together."""
+        chunk: list[tuple[str, str, Row]] = []
+        characters = 0
+        for row in stream:
+            source, target = pair(row, self.task)
+            chunk.append((source, target, row))
+            characters += len(source) + len(target)
+            if len(chunk) == _CHUNK_PAIRS or characters >= _CHUNK_CHARACTERS:
+                yield chunk
+                chunk, characters = [], 0
+        if chunk:
+            yield chunk
 
     def _fit(
         self, source: list[int], target: list[int], place: Place, report: Report

@@ -9,9 +9,9 @@ A line ends at a line feed, and one final carriage return is dropped; nothing el
 from __future__ import annotations
 
 import gzip
+import io
 import zlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import BinaryIO, NamedTuple
 
 from antiphon.errors import DataError
@@ -29,8 +29,7 @@ class Place(NamedTuple):
         return f"{self.file}:{self.line}" if self.file else f"pairs[{self.line}]"
 
 
-@dataclass(frozen=True)
-class Cursor:
+class Cursor(NamedTuple):
     """Behind which record to go on: the source's number, the lines read of it, the byte offset in each of its files."""
 
     source: int = 0
@@ -61,8 +60,7 @@ class Lines:
                 yield self._text(raw) + self._end
 
     def _text(self, raw: bytes) -> str:
-        raw = raw[:-1] if raw.endswith(b"\n") else raw
-        raw = raw[:-1] if raw.endswith(b"\r") else raw
+        raw = raw.removesuffix(b"\n").removesuffix(b"\r")
         if self.number == 1:
             raw = raw.removeprefix(b"\xef\xbb\xbf")  # the byte order mark that some editors write
         try:
@@ -80,9 +78,11 @@ class Lines:
 def opened(file: str) -> BinaryIO:
     """The bytes of `file`, unpacked if its name ends in .gz; DataError if there is no such file."""
     try:
-        return gzip.open(file, "rb") if file.endswith(".gz") else open(file, "rb")  # pyright: ignore[reportReturnType]
-    except OSError as error:
-        raise DataError(f"the data file `{file}` cannot be read ({error.strerror}). Check the path.") from error
+        if file.endswith(".gz"):
+            return io.BufferedReader(gzip.GzipFile(file, "rb"), 1 << 16)  # pyright: ignore[reportArgumentType, reportReturnType]
+        return open(file, "rb")
+    except (OSError, ValueError) as error:  # ValueError: a NUL or a lone surrogate in the name
+        raise unreadable(file, error) from error
 
 
 def count_lines(file: str, offset: int = 0) -> int:
@@ -95,7 +95,7 @@ def count_lines(file: str, offset: int = 0) -> int:
                 total += block.count(b"\n")
                 last = block[-1:]
         except (OSError, EOFError, zlib.error) as error:
-            raise _unreadable(file, error) from error
+            raise unreadable(file, error) from error
     return total + (last != b"\n")
 
 
@@ -104,12 +104,13 @@ def _raw_lines(file: str, stream: BinaryIO, offset: int) -> Iterator[bytes]:
         stream.seek(offset)
         yield from stream
     except (OSError, EOFError, zlib.error) as error:
-        raise _unreadable(file, error) from error
+        raise unreadable(file, error) from error
 
 
-def _unreadable(file: str, error: Exception) -> DataError:
-    if file.endswith(".gz"):
-        return DataError(
-            f"`{file}` must be whole gzip data, but is not ({error}). Fetch it again, or drop .gz from its name."
-        )
-    return DataError(f"the data file `{file}` cannot be read ({error}).")
+def unreadable(file: str, error: Exception) -> DataError:
+    """The error about a data file that cannot be opened, or whose gzip data is broken."""
+    if file.endswith(".gz") and not isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError):
+        problem = f"the data file `{file}` must be whole gzip data, but is not ({error})"
+        return DataError(f"{problem}. Fetch it again, or drop .gz from its name.")
+    reason = error.strerror if isinstance(error, OSError) else error
+    return DataError(f"the data file `{file}` cannot be read ({reason}). Check the path.")

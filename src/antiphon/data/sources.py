@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import PurePath
 
 from antiphon.config import SourceConfig, is_files
-from antiphon.data.lines import Cursor, Lines, Place, Row, count_lines
+from antiphon.data.lines import Cursor, Lines, Place, Row, count_lines, unreadable
 from antiphon.data.tables import comma_separated, json_lines, tsv
 from antiphon.errors import ConfigError, DataError
 from antiphon.text.task import Task
@@ -81,8 +81,8 @@ def text_bytes(data: object) -> int:
     for file in (file for source in source_list(data) for file in source.files):
         try:
             total += os.stat(file).st_size * (4 if file.endswith(".gz") else 1)
-        except OSError as error:
-            raise DataError(f"the data file `{file}` cannot be read ({error.strerror}). Check the path.") from error
+        except (OSError, ValueError) as error:
+            raise unreadable(file, error) from error
     return total
 
 

@@ -1,8 +1,8 @@
 """The bootstrap over segments (Koehn 2004, "Statistical Significance Tests for Machine Translation Evaluation").
 
-A test set is drawn again from itself, with replacement, SAMPLES times; the scores of these sets show how far the score depends on which
-sentences happened to be in it. The draws are those of sacreBLEU's `--confidence` (numpy's default generator, seed 12345), so the interval
-is the same at every call and can be compared with other tools.
+A test set is drawn again from itself, with replacement, SAMPLES times; the scores of these sets show how far the score
+depends on which sentences happened to be in it. The draws are those of sacreBLEU's `--confidence` (numpy's default
+generator, seed 12345), so the interval is the same at every call and can be compared with other tools.
 """
 
 from __future__ import annotations

@@ -47,9 +47,9 @@ def evaluate(
 ) -> Report:
     """The metrics of `model`'s answers to `pairs` of a source and its reference, or its list of references.
 
-    metrics: names, or mappings {name: settings}, e.g. {"bleu": {"tokenize": "none"}}.
-    search: settings of `Model.generate`; those not given come from the model's `generation.json`.
-    Raises DataError where there is no pair, ConfigError for an unknown metric or setting (before anything is generated).
+    metrics: names, or mappings {name: settings}, e.g. {"bleu": {"tokenize": "none"}}. search: settings of
+    `Model.generate`; those not given come from the model's `generation.json`. Raises DataError where there is no pair,
+    ConfigError for an unknown metric or setting (before anything is generated).
     """
     parsed = parse_metrics(metrics)
     sources: list[str] = []

@@ -1,14 +1,14 @@
 """Metrics: how near answers are to their references, each with a signature that says exactly what was computed.
 
-A metric is a function of answers and, for each, one or more references; it gives a `MetricResult`. BLEU, chrF and TER are sacreBLEU's
-(Post 2018, "A Call for Clarity in Reporting BLEU Scores"), so a score here equals the one that its command prints. All are on a scale
-of 0 to 100. Example:
+A metric is a function of answers and, for each, one or more references; it gives a `MetricResult`. BLEU, chrF and TER
+are sacreBLEU's (Post 2018, "A Call for Clarity in Reporting BLEU Scores"), so a score here equals the one that its
+command prints. All are on a scale of 0 to 100. Example:
 
 >>> bleu, = parse_metrics([{"bleu": {"tokenize": "none"}}])
 >>> round(bleu(["a b c d"], [["a b c d", "d c b a"]]).score, 2)
 100.0
 
-A metric of one's own: `@antiphon.register("metric", "name")` above a function `(hypotheses, references) -> MetricResult`.
+A metric of one's own is such a function under `@antiphon.register("metric", "name")`.
 """
 
 from __future__ import annotations
@@ -29,8 +29,9 @@ References = Sequence[Sequence[str]]
 class MetricResult:
     """A score with what was computed.
 
-    `score` is on the metric's own scale; `signature` names every choice behind it, so that two scores can be compared. `statistics`
-    (one row a segment) and `score_of` (the score of their sum) are what the interval is drawn from; a metric may leave them out.
+    `score` is on the metric's own scale; `signature` names every choice behind it, so that two scores can be compared.
+    `statistics` (one row a segment) and `score_of` (the score of their sum) are what the interval is drawn from; a
+    metric may leave them out.
     """
 
     score: float
@@ -40,7 +41,8 @@ class MetricResult:
 
     @cached_property
     def interval(self) -> Interval | None:
-        """The 95 % interval of a bootstrap over segments (Koehn 2004), drawn when it is first asked for; the same at every call.
+        """The 95 % interval of a bootstrap over segments (Koehn 2004), drawn when it is first asked for; the same at
+        every call.
 
         None where the metric gives no statistics or there is only one segment.
         """
@@ -58,20 +60,22 @@ class Metric:
     settings: Mapping[str, Any]
 
     def __call__(self, hypotheses: Sequence[str], references: References) -> MetricResult:
-        """The score of `hypotheses`, each against all of its `references`. Raises DataError where their numbers differ or are 0."""
+        """The score of `hypotheses`, each against all of its `references`; DataError where their numbers differ."""
         _check(hypotheses, references)
         result = self.function(list(hypotheses), [list(row) for row in references], **self.settings)
         return result if isinstance(result, MetricResult) else MetricResult(float(result))
 
 
 def parse_metrics(items: Sequence[object]) -> list[Metric]:
-    """Metrics from their descriptions: a name, a mapping {name: settings}, or `name:setting=value:…` as on the command line.
+    """Metrics from their descriptions: a name, a mapping {name: settings}, or `name:setting=value:…` as on the command
+    line.
 
-    Each is tried on one pair, so that a wrong setting shows here and not after hours of training. Raises ConfigError.
+    One that is parsed already stays as it is. Each other is tried on one pair, so that a wrong setting shows here and not
+    after hours of training. Raises ConfigError.
     """
-    described = [_describe(item) for item in items]
+    metrics = [item for item in items if isinstance(item, Metric)]
+    described = [_describe(item) for item in items if not isinstance(item, Metric)]
     plain = [name for name, _ in described]
-    metrics = []
     for name, settings in described:
         label = (
             name
@@ -93,9 +97,7 @@ def parse_metrics(items: Sequence[object]) -> list[Metric]:
 
 def measure(hypotheses: Sequence[str], references: References, metrics: Sequence[object]) -> dict[str, MetricResult]:
     """Each metric of `metrics` (as in `parse_metrics`, or already parsed), by name."""
-    parsed = [item for item in metrics if isinstance(item, Metric)]
-    parsed += parse_metrics([item for item in metrics if not isinstance(item, Metric)])
-    return {metric.name: metric(hypotheses, references) for metric in parsed}
+    return {metric.name: metric(hypotheses, references) for metric in parse_metrics(metrics)}
 
 
 def _describe(item: object) -> tuple[str, dict[str, Any]]:
@@ -127,19 +129,21 @@ def _value(text: str) -> bool | int | float | str:
 def _check(hypotheses: Sequence[str], references: References) -> None:
     if len(hypotheses) != len(references):
         raise DataError(
-            f"each answer needs its references, but there are {len(hypotheses)} answers and {len(references)} references."
+            f"each answer needs its references, but there are {len(hypotheses)} answers and "
+            f"{len(references)} references."
         )
     if not hypotheses:
         raise DataError("a metric needs at least one answer, but there is none.")
     for number, row in enumerate(references, 1):
         if isinstance(row, str) or not row:
             raise DataError(
-                f"the references of an answer must be a list of one or more texts, but those of answer {number} are {row!r}."
+                f"the references of an answer must be a list of one or more texts, but those of answer {number} "
+                f"are {row!r:.100}."
             )
 
 
 def _streams(references: References) -> list[list[str | None]]:
-    """One row of references an answer -> sacreBLEU's streams: one list a reference number, None where an answer has fewer."""
+    """One row of references an answer -> sacreBLEU's streams, one a reference number; None where a row has fewer."""
     width = max(len(row) for row in references)
     return [[row[place] if place < len(row) else None for row in references] for place in range(width)]
 
@@ -171,7 +175,7 @@ def bleu(
     max_ngram_order: int = 4,
     effective_order: bool = False,
 ) -> MetricResult:
-    """BLEU (Papineni et al. 2002). `tokenize="none"` for texts that are tokenized already; `13a` is what papers report."""
+    """BLEU (Papineni et al. 2002). `tokenize`: "none" for texts that are tokenized already; papers report 13a."""
     from sacrebleu.metrics.bleu import BLEU
 
     _choice("bleu", "tokenize", tokenize, sorted(name for name in BLEU.TOKENIZERS if name))

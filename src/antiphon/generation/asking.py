@@ -1,4 +1,4 @@
-"""How the search asks the network: in evaluation mode, with rows of ids as tensors, and for the log-probability of given tokens."""
+"""How the search asks the network: without dropout, rows of ids as tensors, and the log-probability of given tokens."""
 
 from __future__ import annotations
 

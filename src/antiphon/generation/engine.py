@@ -1,7 +1,8 @@
 """The engine: sources in, hypotheses out, in the order of the sources.
 
-Sources run together in batches of similar length, as many as fit a budget; each leaves its batch as soon as it is finished. What an answer
-is does not depend on what runs beside it. `answer` is what files, evaluation and the training loop's validation call:
+Sources run together in batches of similar length, as many as fit the bounds below; each leaves its batch as soon as it
+is finished. What an answer is does not depend on what runs beside it. `answer` serves files, evaluation and the
+training loop's validation:
 
     hypotheses = answer(network, [[5, 6, 2]], GenerationConfig(beam_size=4), Marks(pad=0, start=1, end=2))
     hypotheses[0][0].ids, hypotheses[0][0].score
@@ -12,23 +13,27 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import torch
-
 from antiphon.batch import Example, collate, move
 from antiphon.config import GenerationConfig
 from antiphon.errors import ConfigError, DataError
-from antiphon.generation.logits import Forbid, MinNewTokens, NoRepeatNgram, Processor, RepetitionPenalty, Sampler
-from antiphon.generation.search import Hypothesis, Marks, Plan, Request, Search, evaluating, label_log_p
+from antiphon.generation.asking import evaluating, label_log_p, sum_type
+from antiphon.generation.hypotheses import Hypothesis, Marks, Plan, Request
+from antiphon.generation.logits import Forbid, MinNewTokens, NoRepeatNgram, Processor, RepetitionPenalty
+from antiphon.generation.sampling import Sampler
+from antiphon.generation.search import Search
 from antiphon.models.seq2seq import EncoderDecoder
 
-# Bounds of a batch, for caches that stay small and products that are large enough: hypotheses, source tokens with padding, logits.
-MOST_HYPOTHESES, MOST_SOURCE_TOKENS, MOST_LOGITS = 256, 16384, 2**24
+# Bounds of a batch: hypotheses, numbers in their logits, places in their caches, and source tokens with padding.
+MOST_HYPOTHESES, MOST_LOGITS, MOST_PLACES, MOST_SOURCE_TOKENS = 256, 2**24, 2**16, 2**14
+SHORTER = "Shorten it, or set `overflow` to truncate or split."
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Ids to be answered. `row` is its place in the input, from 0, and `piece` its place among the parts of a split row; `prefix` begins
-    its answer."""
+    """Ids to be answered.
+
+    `row` is its place in the input, `piece` its place among the parts of a split row. `prefix` begins its answer.
+    """
 
     ids: list[int]
     row: int
@@ -36,8 +41,75 @@ class Source:
     prefix: tuple[int, ...] = ()
 
 
+def answer(
+    network: EncoderDecoder, sources: Sequence[Source | list[int]], config: GenerationConfig, marks: Marks
+) -> list[list[Hypothesis]]:
+    """For each source its hypotheses, best first, at most `config.n_best`.
+
+    DataError where a source has more ids than the model's `max_length`.
+    """
+    requests = [
+        request_of(source if isinstance(source, Source) else Source(source, row), config, max_length=network.max_length)
+        for row, source in enumerate(sources)
+    ]
+    plan = plan_of(config, marks)
+    answers: list[list[Hypothesis]] = [[] for _ in requests]
+    for places in batches(requests, plan, vocab_size=network.vocab_size, batch_size=config.batch_size):
+        search = Search(network, [requests[place] for place in places], plan)
+        while search.open:
+            for i, hypotheses in search.step():
+                answers[places[i]] = hypotheses
+    return answers
+
+
+def stream(network: EncoderDecoder, source: Source, config: GenerationConfig, marks: Marks) -> Iterator[list[int]]:
+    """The best hypothesis of one source in runs of ids, each given as soon as it is certain.
+
+    An id is certain when every hypothesis that can still be the best has it in its place. Wrong settings raise at once.
+    """
+    request, plan = request_of(source, config, max_length=network.max_length), plan_of(config, marks)
+
+    def run() -> Iterator[list[int]]:
+        search = Search(network, [request], plan)
+        given = 0
+        while search.open:
+            finished = search.step()
+            sure = finished[0][1][0].ids if finished else search.agreed(0)
+            if len(sure) > given:
+                yield sure[given:]
+                given = len(sure)
+
+    return run()
+
+
+def forced_scores(
+    network: EncoderDecoder,
+    pairs: Sequence[tuple[list[int], list[int]]],
+    marks: Marks,
+    *,
+    batch_size: int | None = None,
+) -> list[float]:
+    """For each (source, target) the sum of the target's log-probabilities, whole rows at once (teacher forcing)."""
+    for source, target in pairs:
+        for ids, what in ((source, "a source"), (target, "a target")):
+            check_length(ids, network.max_length, what=what, remedy="Shorten it.")
+    requests = [Request(source, limit=max(len(source), len(target))) for source, target in pairs]
+    scores = [0.0] * len(pairs)
+    for places in batches(requests, Plan(marks), vocab_size=1, batch_size=batch_size):
+        examples = [Example(*pairs[place], place) for place in places]
+        batch = move(collate(examples, pad_id=0, start_id=marks.start), network.device)
+        with evaluating(network):
+            memory = network.encode(batch.source, batch.source_tokens)
+            hidden, _ = network.decode(batch.target_ids, batch.target_tokens, memory, None)
+            log_p = label_log_p(network, hidden[batch.label_mask], batch.labels[batch.label_mask])
+        parts = log_p.to(sum_type(network.device)).split([len(example.target) for example in examples])
+        for place, part in zip(places, parts, strict=True):
+            scores[place] = float(part.sum())
+    return scores
+
+
 def plan_of(config: GenerationConfig, marks: Marks) -> Plan:
-    """How to search by these settings."""
+    """How to search by these settings. What is forbidden comes last, so that no scaling of scores brings it back."""
     processors: list[Processor] = []
     if config.repetition_penalty != 1:
         processors.append(RepetitionPenalty(config.repetition_penalty))
@@ -63,116 +135,51 @@ def plan_of(config: GenerationConfig, marks: Marks) -> Plan:
 
 
 def request_of(source: Source, config: GenerationConfig, *, max_length: int) -> Request:
-    """The search's request for a source. Raises where the settings ask for more tokens than the model's `max_length`."""
+    """The search's request for a source; an error where source, prefix or settings go beyond `max_length`."""
+    check_length(source.ids, max_length, what=f"input {source.row + 1}")
     room = max_length - len(source.prefix)
     if room < 1:
         raise DataError(
-            f"the prefix of input {source.row + 1} must be shorter than the model's max_length ({max_length} tokens), "
+            f"the prefix of input {source.row + 1} must have fewer tokens than the model's max_length ({max_length}), "
             f"but has {len(source.prefix)}. Shorten it."
         )
     if config.max_new_tokens is not None and config.max_new_tokens > max_length:
         raise ConfigError(
-            f"`max_new_tokens` must be at most the model's max_length ({max_length}), but is {config.max_new_tokens}. Lower it."
+            f"`max_new_tokens` must be at most the model's max_length ({max_length}), but is {config.max_new_tokens}. "
+            "Lower it."
         )
     if config.min_new_tokens > room:
         raise ConfigError(
-            f"`min_new_tokens` must fit the model's max_length (room for {room} tokens), but is {config.min_new_tokens}. Lower it."
+            f"`min_new_tokens` must be at most what the model's max_length leaves ({room}), "
+            f"but is {config.min_new_tokens}. Lower it."
         )
     wanted = config.max_new_tokens or max(2 * len(source.ids) + 32, config.min_new_tokens + 1)
-    return Request(
-        source.ids,
-        limit=len(source.prefix) + min(wanted, room),
-        prefix=list(source.prefix),
-        row=source.row,
-        piece=source.piece,
-    )
-
-
-def answer(
-    network: EncoderDecoder, sources: Sequence[Source | list[int]], config: GenerationConfig, marks: Marks
-) -> list[list[Hypothesis]]:
-    """For each source its hypotheses, best first, at most `config.n_best`. Ids that are longer than the model's `max_length` are a DataError."""
-    requests = [
-        request_of(source if isinstance(source, Source) else Source(source, row), config, max_length=network.max_length)
-        for row, source in enumerate(sources)
-    ]
-    for request in requests:
-        check_length(request.source, network.max_length, what=f"input {request.row + 1}")
-    plan = plan_of(config, marks)
-    answers: list[list[Hypothesis]] = [[] for _ in requests]
-    lengths = [len(request.source) for request in requests]
-    for rows in groups(lengths, width=plan.width, vocab_size=network.vocab_size, batch_size=config.batch_size):
-        search = Search(network, [requests[row] for row in rows], plan)
-        while search.open:
-            for place, hypotheses in search.step():
-                answers[rows[place]] = hypotheses
-    return answers
-
-
-def stream(
-    network: EncoderDecoder, source: Source, config: GenerationConfig, marks: Marks
-) -> Iterator[tuple[list[int], list[Hypothesis]]]:
-    """One source, answered step by step: (the ids that have become certain, nothing) and at last (the rest, the hypotheses).
-
-    An id is certain when every hypothesis that can still be the best has it in its place; the ids joined are the best one's.
-    """
-    check_length(source.ids, network.max_length, what=f"input {source.row + 1}")
-    search = Search(network, [request_of(source, config, max_length=network.max_length)], plan_of(config, marks))
-    given = 0
-    while True:
-        for _, hypotheses in search.step():
-            yield hypotheses[0].ids[given:], hypotheses
-            return
-        sure = search.agreed(0)
-        if len(sure) > given:
-            yield sure[given:], []
-            given = len(sure)
-
-
-def forced_scores(
-    network: EncoderDecoder,
-    pairs: Sequence[tuple[list[int], list[int]]],
-    marks: Marks,
-    *,
-    batch_size: int | None = None,
-) -> list[float]:
-    """For each (source, target) the sum of the target's log-probabilities, whole rows at once (teacher forcing)."""
-    scores = [0.0] * len(pairs)
-    for source, target in pairs:
-        for ids, what in ((source, "a source"), (target, "a target")):
-            check_length(ids, network.max_length, what=what, remedy="Shorten it.")
-    lengths = [max(len(source), len(target)) for source, target in pairs]
-    with evaluating(network):
-        for rows in groups(lengths, width=1, vocab_size=1, batch_size=batch_size):
-            examples = [Example(pairs[row][0], pairs[row][1], row) for row in rows]
-            batch = move(collate(examples, pad_id=0, start_id=marks.start), network.device)
-            memory = network.encode(batch.source, batch.source_tokens)
-            hidden, _ = network.decode(batch.target_ids, batch.target_tokens, memory, None)
-            log_p = label_log_p(network, hidden[batch.label_mask], batch.labels[batch.label_mask])
-            parts = log_p.split([len(example.target) for example in examples])
-            for row, part in zip(rows, parts, strict=True):
-                scores[row] = float(part.sum(dtype=torch.float32 if part.device.type == "mps" else torch.float64))
-    return scores
-
-
-SHORTER = "Shorten it, or set `overflow` to truncate or split."
+    limit = len(source.prefix) + min(wanted, room)
+    return Request(source.ids, limit, prefix=list(source.prefix), row=source.row, piece=source.piece)
 
 
 def check_length(ids: Sequence[int], limit: int, *, what: str, remedy: str = SHORTER) -> None:
     """DataError if `ids` are more than `limit`."""
     if len(ids) > limit:
         raise DataError(
-            f"{what} must have at most {limit} tokens (the model's max_length, end included), but has {len(ids)}. {remedy}"
+            f"{what} must have at most {limit} tokens (the model's max_length, end included), "
+            f"but has {len(ids)}. {remedy}"
         )
 
 
-def groups(lengths: Sequence[int], *, width: int, vocab_size: int, batch_size: int | None) -> Iterator[list[int]]:
-    """The places of `lengths`, longest first, in groups that run together: `batch_size` of them, or as many as the bounds allow."""
-    order = sorted(range(len(lengths)), key=lambda place: -lengths[place])
-    hypotheses = min(MOST_HYPOTHESES, MOST_LOGITS // vocab_size)
-    first = 0
-    while first < len(order):
-        longest = max(1, lengths[order[first]])
-        count = batch_size or max(1, min(hypotheses // width, MOST_SOURCE_TOKENS // longest))
-        yield order[first : first + count]
-        first += count
+def batches(requests: Sequence[Request], plan: Plan, *, vocab_size: int, batch_size: int | None) -> Iterator[list[int]]:
+    """The places of `requests`, longest source first, in groups of `batch_size`, or of as many as the bounds allow."""
+    most = max(1, min(MOST_HYPOTHESES, MOST_LOGITS // vocab_size) // plan.width)
+    group: list[int] = []
+    longest = places = 0
+    for place in sorted(range(len(requests)), key=lambda place: -len(requests[place].source)):
+        request = requests[place]
+        count, places = len(group) + 1, max(places, request.limit)
+        full = count > most or count * longest > MOST_SOURCE_TOKENS or count * plan.width * places > MOST_PLACES
+        if group and (count > batch_size if batch_size is not None else full):
+            yield group
+            group, longest, places = [], 0, request.limit
+        group.append(place)
+        longest = max(longest, len(request.source))
+    if group:
+        yield group

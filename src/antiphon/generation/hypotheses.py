@@ -25,7 +25,7 @@ class Marks:
 class Request:
     """A source to be answered, as ids.
 
-    `limit` bounds the answer in tokens, prefix and end included. `row` and `piece` choose the random numbers of sampling.
+    `limit` bounds the answer's tokens, prefix and end included; `row` and `piece` choose the random numbers.
     """
 
     source: list[int]
@@ -39,8 +39,8 @@ class Request:
 class Hypothesis:
     """An answer as ids, its end included where it has one.
 
-    `score` is the model's own sum of log-probabilities; `rank` is what the search compares, after the processors and the
-    length penalty.
+    `score` is the model's own sum of log-probabilities; `rank` is what the search compares, after the processors and
+    the length penalty.
     """
 
     ids: list[int]
@@ -99,7 +99,7 @@ class Pool:
         self.rank, self.score, self.length, self.ids = (leaf.index_select(0, rows) for leaf in leaves)
 
     def read(self, source: int, count: int, end: int) -> list[Hypothesis]:
-        """The first `count` different hypotheses of a source. NonFiniteError where the network gave none that is a number."""
+        """The first `count` different hypotheses of a source; NonFiniteError where the network gave no numbers."""
         found: dict[tuple[int, ...], Hypothesis] = {}
         columns = (leaf[source].tolist() for leaf in (self.rank, self.score, self.length, self.ids))
         for rank, score, length, ids in zip(*columns, strict=True):
@@ -108,6 +108,7 @@ class Pool:
                 found.setdefault(tuple(answer), Hypothesis(answer, score, rank, answer[-1:] == [end]))
         if not found:
             raise NonFiniteError(
-                "the model's probabilities must be finite, but are NaN. Check its weights, or load it with dtype float32."
+                "the model's probabilities must be numbers, but are NaN. "
+                "Check its weights, or load it with dtype float32."
             )
         return list(found.values())

@@ -1,7 +1,7 @@
 """What may be said next: the processors of a search, and the k best tokens.
 
-A processor takes log-probabilities (R, V) and what has been said so far, and gives scores (R, V): -inf where a token must
-not follow. It may write into its argument. Shapes: R hypotheses, V ids, t tokens said so far.
+A processor takes log-probabilities (R, V) and what has been said so far, and gives scores (R, V): -inf where a token
+must not follow. It may write into its argument. Shapes: R hypotheses, V ids, t tokens said so far.
 
     scores = NoRepeatNgram(3)(log_p, Said(history, prefix_lengths, 0))
     values, ids = best(scores, 8)
@@ -113,7 +113,7 @@ def best(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
 
 def _candidates(scores: Tensor, k: int, *, exact: bool) -> tuple[Tensor, Tensor | None]:
-    """Values (R, n), and their ids, among which the k best of each row are: the k blocks with the largest maxima, and the rest.
+    """Values (R, n) and ids that hold the k best of each row: the k blocks with the largest maxima, and the rest.
 
     `exact` takes the first of equal blocks, in the order of ids, so that no equal token with a lower id is left out.
     """

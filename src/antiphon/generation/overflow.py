@@ -2,66 +2,88 @@
 
     prepare("a long text …", ids, tokenizer=tokenizer, limit=1024, overflow="split", row=0)     # [ids, ids, ...]
 
-A text is cut behind sentences where that suffices, else between words, else anywhere; the parts' answers are joined by a space.
+A text is cut behind sentences where that suffices, else between words, else anywhere; the parts' answers are joined by
+a space.
 """
 
 from __future__ import annotations
 
+import itertools
 import re
+from collections.abc import Iterator
 
 from antiphon.generation.engine import check_length
 from antiphon.text import Tokenizer
 
-# What a text is cut into, the coarsest first: sentences (an end mark and the space behind it, or a line's end), then words.
-_SENTENCE = re.compile(r".+?(?:[.!?…]+[\"'”’)\]]*\s+|[。！？]+|\n+|$)", re.DOTALL)
-_WORD = re.compile(r"\s*\S+\s*|\s+")
+# Where a sentence ends: behind an end mark, what closes with it and its space; behind a full-width one; behind a line.
+_SENTENCE_END = re.compile(r"[.!?…][\"'”’)\]]*\s+|[。！？][」』”’）]*|\n+")
+_WORD_END = re.compile(r"\s+")
 
 
 def prepare(text: str, ids: list[int], *, tokenizer: Tokenizer, limit: int, overflow: str, row: int) -> list[list[int]]:
-    """The parts of a source as ids, each at most `limit` long; nearly always the one part `ids`. DataError if `overflow` is "error"."""
+    """The parts of a source as ids, each at most `limit` long; one part where `ids` fit. `row` is for the error."""
     if len(ids) <= limit:
         return [ids]
     if overflow == "truncate":
         ending = [id for id in ids[-1:] if id == tokenizer.end_id]
         return [ids[: limit - len(ending)] + ending]
     if overflow == "split":
-        return [part for part in tokenizer.encode_batch(split(text, tokenizer=tokenizer, limit=limit)) if part]
+        return tokenizer.encode_batch(split(text, tokenizer=tokenizer, limit=limit))
     check_length(ids, limit, what=f"input {row + 1}")
     return [ids]
 
 
 def split(text: str, *, tokenizer: Tokenizer, limit: int) -> list[str]:
-    """`text` in parts of at most `limit` tokens each, the space between parts apart; a single character is never cut."""
-
-    def sizes(parts: list[str]) -> list[int]:
-        return [len(ids) for ids in tokenizer.encode_batch(part.strip() for part in parts)]
-
-    pieces = [text]
-    for pattern in (_SENTENCE, _WORD):
-        finer: list[str] = []
-        for piece, size in zip(pieces, sizes(pieces), strict=True):
-            finer += [piece] if size <= limit else pattern.findall(piece)
-        pieces = finer
-    packed: list[str] = []
-    room = 0
-    for piece, size in zip(pieces, sizes(pieces), strict=True):
-        # Tokens never span a cut, so that sizes add up, but for tokenizers with rules of their own: see _fit.
-        if packed and size <= room:
-            packed[-1] += piece
-            room -= size
-        else:
-            packed.append(piece)
-            room = limit - size
-    return [part for piece in packed for part in _fit(piece.strip(), tokenizer=tokenizer, limit=limit) if part]
+    """`text` in parts of at most `limit` tokens each, the space between parts apart; a character is never cut."""
+    packer = _Packer(tokenizer, limit)
+    return [part for part in packer.pack(_cut(text, _SENTENCE_END), by_words=False) if part]
 
 
-def _fit(piece: str, *, tokenizer: Tokenizer, limit: int) -> list[str]:
-    """A piece that fits as it is, else halved until its parts do."""
-    if len(piece) < 2 or len(tokenizer.encode(piece)) <= limit:
-        return [piece]
-    # Near the middle at a space if there is one.
-    middle = len(piece) // 2
-    space = piece.rfind(" ", 1, middle + 1)
-    cut = space if space > len(piece) // 4 else middle
-    halves = (piece[:cut].strip(), piece[cut:].strip())
-    return [part for half in halves for part in _fit(half, tokenizer=tokenizer, limit=limit)]
+class _Packer:
+    """Joins pieces of a text as long as they fit."""
+
+    def __init__(self, tokenizer: Tokenizer, limit: int) -> None:
+        self.tokenizer, self.limit = tokenizer, limit
+
+    def fits(self, text: str) -> bool:
+        return len(self.tokenizer.encode(text)) <= self.limit
+
+    def pack(self, pieces: list[str], *, by_words: bool) -> Iterator[str]:
+        """Parts that fit, without the space around them, from pieces that are sentences or words."""
+        first = 0
+        while first < len(pieces):
+            count = self._most(pieces, first)
+            if count:
+                yield "".join(pieces[first : first + count]).strip()
+            elif by_words:
+                yield from self._halves(pieces[first].strip())
+            else:
+                yield from self.pack(_cut(pieces[first], _WORD_END), by_words=True)
+            first += max(count, 1)
+
+    def _most(self, pieces: list[str], first: int) -> int:
+        """How many pieces from `first` on fit together: doubled until they do not, then halved in between."""
+        fitting, step = 0, 1
+        while step:
+            if first + fitting + step <= len(pieces) and self.fits(
+                "".join(pieces[first : first + fitting + step]).strip()
+            ):
+                fitting += step
+                step *= 2
+            else:
+                step //= 2
+        return fitting
+
+    def _halves(self, word: str) -> Iterator[str]:
+        if len(word) < 2 or self.fits(word):
+            yield word
+            return
+        middle = len(word) // 2
+        yield from self._halves(word[:middle])
+        yield from self._halves(word[middle:])
+
+
+def _cut(text: str, ends: re.Pattern[str]) -> list[str]:
+    """`text` cut behind each match of `ends`."""
+    places = [0, *(match.end() for match in ends.finditer(text)), len(text)]
+    return [text[start:end] for start, end in itertools.pairwise(places) if end > start]

@@ -17,8 +17,8 @@ from torch import Tensor
 class Sampler:
     """Draws one token a row, by the probabilities of scores / temperature.
 
-    Only the `top_k` best can be drawn; of these the smallest set of best ones that holds `top_p` of what is left (Holtzman et
-    al. 2020); of these those with at least `min_p` times the best one's probability (Nguyen et al. 2024).
+    Only the `top_k` best can be drawn; of these the smallest set of best ones that holds `top_p` of what is left
+    (Holtzman et al. 2020); of these those with at least `min_p` times the best one's probability (Nguyen et al. 2024).
     """
 
     temperature: float
@@ -37,7 +37,7 @@ class Sampler:
         return (place if ids is None else ids.gather(1, place))[:, 0]
 
     def weights(self, scores: Tensor) -> tuple[Tensor, Tensor | None]:
-        """What each token weighs, (R, V), zero if it cannot be drawn, in the order of the ids (R, V); none: in their own."""
+        """What each token weighs, (R, V), 0 if it cannot be drawn, in the order of ids (R, V); none: in their own."""
         ids = None
         if self.top_k is not None or self.top_p is not None:
             scores, ids = scores.sort(dim=1, descending=True, stable=True)
@@ -57,7 +57,7 @@ class Sampler:
 
 
 class Dice:
-    """Uniform numbers that are a function of (seed, row, hypothesis, step) alone: what runs beside a row changes nothing."""
+    """Uniform numbers, a function of (seed, row, hypothesis, step) alone: what runs beside a row changes nothing."""
 
     def __init__(self, seed: int, rows: Tensor, width: int) -> None:
         lanes = torch.arange(width, device=rows.device)

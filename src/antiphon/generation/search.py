@@ -1,17 +1,17 @@
 """The search: one step function for greedy, sampling and beam search, over all sources of a batch at once.
 
-The hypotheses of a source are contiguous rows, W of them, and all there is to them is tensors; nothing loops over hypotheses. A
-step asks the network for the next tokens, takes the best candidates, moves those that end into the source's pool, and lets the
-best of the others go on. A source is finished when no open hypothesis can still come among the first `n_best` of its pool, over
-every length that it may reach; it then leaves the batch at once. Greedy search is a beam of one, and sampling differs in how a
-hypothesis takes its next token.
+The hypotheses of a source are contiguous rows, W of them, and all there is to them is tensors; nothing loops over
+hypotheses. A step asks the network for the next tokens, takes the best candidates, moves those that end into the
+source's pool, and lets the best of the others go on. A source is finished when no open hypothesis can still come among
+the first `n_best` of its pool, over every length that it may reach; it then leaves the batch at once. Greedy search is
+a beam of one, and sampling differs in how a hypothesis takes its next token.
 
     search = Search(network, [Request(source=[5, 6, 2], limit=40)], plan)
     while search.open:
         finished = search.step()          # [(place, [Hypothesis, ...]), ...]
 
-Shapes: N sources, W hypotheses of each, R = N·W, C candidates of a source, V ids, T the longest answer. References: Huang et al.
-2017, "When to Finish?" (stopping by a bound); Wu et al. 2016, section 7 (length penalty).
+Shapes: N sources, W hypotheses of each, R = N·W, C candidates of a source, V ids, T the longest answer. References:
+Huang et al. 2017, "When to Finish?" (stopping by a bound); Wu et al. 2016, section 7 (length penalty).
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ class Search:
     """A batch of requests on its way.
 
     `open` holds the places in `requests` of those that are not finished, one for each source that still runs. What the
-    hypotheses hold: `history` (R, T), `length` tokens of it; `score` (N, W), the model's own sums; `value` (N, W), the sums that
-    the search compares, -inf where there is no hypothesis.
+    hypotheses hold: `history` (R, T), `length` tokens of it; `score` (N, W), the model's own sums; `value` (N, W), the
+    sums that the search compares, -inf where there is no hypothesis.
     """
 
     def __init__(self, network: EncoderDecoder, requests: Sequence[Request], plan: Plan) -> None:
@@ -93,8 +93,7 @@ class Search:
         with evaluating(self.network):
             own, scores = self._process(log_probabilities(self.network, self.hidden))
             lanes, tokens, values = self._choose(scores)
-            count, width = self.value.shape
-            picked = own.view(count, -1).gather(1, lanes * own.shape[1] + tokens)
+            picked = own.view(lanes.shape[0], -1).gather(1, lanes * own.shape[1] + tokens)
             score = self.score.gather(1, lanes) + picked
             if self.plan.processors:
                 self._rescue(values)
@@ -130,7 +129,7 @@ class Search:
         return log_p, only
 
     def _choose(self, scores: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The candidates of each source, (N, C), best first: which hypothesis goes on, with which token, and the sums."""
+        """The candidates of each source, (N, C), best first: which hypothesis goes on, its next token, the sums."""
         count, width = self.value.shape
         if self.plan.sampler is not None:
             assert self.dice is not None
@@ -153,7 +152,7 @@ class Search:
         return torch.arange(width, device=self.device).expand(count, -1)
 
     def _part(self, lanes: Tensor, tokens: Tensor, values: Tensor, score: Tensor) -> tuple[Tensor, ...]:
-        """Of the candidates (N, C) the W of each source that go on, in the same order; those that end go into the pool."""
+        """Of the candidates (N, C) the W of each source that go on, in their order; those that end enter the pool."""
         width = self.value.shape[1]
         ended = tokens == self.plan.marks.end
         if bool(ended.any()):
@@ -171,7 +170,7 @@ class Search:
         return lanes, tokens, values, score
 
     def _collect(self, values: Tensor, score: Tensor, lanes: Tensor, tokens: Tensor | None) -> None:
-        """Put candidates (N, C) with a value above -inf into the pool, each with its token behind what its hypothesis held."""
+        """Put candidates (N, C) with a value above -inf into the pool, their tokens behind what they held."""
         history = self.history.view(lanes.shape[0], -1, self.capacity)
         ids = history.gather(1, lanes[:, :, None].expand(-1, -1, self.capacity))
         if tokens is not None:
@@ -180,7 +179,7 @@ class Search:
         self.pooled = True
 
     def _rescue(self, values: Tensor) -> None:
-        """Where the processors leave no token at all and nothing has ended, the hypotheses as they stand are the answers."""
+        """Where the processors leave no token and nothing has ended, the hypotheses as they stand are the answers."""
         stuck = (values.amax(1) == NEVER) & (self.pool.rank[:, 0] == NEVER)
         if bool(stuck.any()):
             self._collect(self.value.masked_fill(~stuck[:, None], NEVER), self.score, self._lanes(), None)
@@ -209,7 +208,7 @@ class Search:
         return finished, staying
 
     def _drop(self, kept: Tensor) -> None:
-        """Only the sources `kept` (n,) remain; `history`, `value` and `score` follow when their next tokens are known."""
+        """Only the sources `kept` (n,) remain; `history`, `value` and `score` follow with their next tokens."""
         self.memory = self.memory.select(kept)
         self.state.drop(kept)
         self.pool.select(kept)

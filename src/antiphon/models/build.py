@@ -63,9 +63,7 @@ def build_network(
             Front(table, _positions(model), scale=model.d_model**0.5, dropout=model.dropout, noise=noise)
             for table in (source, target)
         ]
-        return EncoderDecoder(
-            fronts[0], encoder, fronts[1], decoder, output, max_length=model.max_length, noise=noise
-        )
+        return EncoderDecoder(fronts[0], encoder, fronts[1], decoder, output, max_length=model.max_length, noise=noise)
 
 
 def build_rule(spec: object, *, folder: Path | None = None, allow_import: bool = True) -> ScoreRule | Mixer:
@@ -98,17 +96,23 @@ def _call(name: str, factory: type, settings: object) -> object:
         return factory(**settings) if isinstance(settings, Mapping) else factory(settings)
     except (TypeError, ValueError) as error:
         takes = ", ".join(inspect.signature(factory).parameters) or "no settings"
-        raise ConfigError(f"the attention `{name}` cannot be made from {settings!r}: {error} (it takes {takes}).") from error
+        raise ConfigError(
+            f"the attention `{name}` cannot be made from {settings!r}: {error} (it takes {takes})."
+        ) from error
 
 
 def _all(specs: object, *, folder: Path | None, allow_import: bool) -> ScoreRule:
     if not isinstance(specs, list) or not specs:
-        raise ConfigError(f"`all` in an attention must be a list of rules, but is {specs!r}. Write {{all: [alibi, {{window: 128}}]}}.")
+        raise ConfigError(
+            f"`all` in an attention must be a list of rules, but is {specs!r}. Write {{all: [alibi, {{window: 128}}]}}."
+        )
     rules = [build_rule(spec, folder=folder, allow_import=allow_import) for spec in specs]
     whole = rules[0]
     for rule in rules[1:]:
         if not isinstance(whole, ScoreRule) or not isinstance(rule, ScoreRule):
-            raise ConfigError(f"`all` in an attention must hold score rules, but {specs!r} has a mixer. Give the mixer a layer of its own.")
+            raise ConfigError(
+                f"`all` in an attention must hold score rules, but {specs!r} has a mixer. Give the mixer a layer of its own."
+            )
         whole = whole & rule
     assert isinstance(whole, ScoreRule)
     return whole
@@ -127,7 +131,9 @@ class _MixerBuilder:
         parts = [build_rule(spec, folder=self.folder, allow_import=self.allow_import) for spec in entries]
         added = self._added(role)
         # One rule object for all layers with the same entry: they share its parameters and its mask.
-        rules = [(added & part if added is not None else part) if isinstance(part, ScoreRule) else part for part in parts]
+        rules = [
+            (added & part if added is not None else part) if isinstance(part, ScoreRule) else part for part in parts
+        ]
         return [self._mixer(rules[i % len(rules)]) for i in range(layers)]
 
     def _mixer(self, part: ScoreRule | Mixer) -> Mixer:
@@ -180,5 +186,3 @@ def _table(size: int, d_model: int) -> nn.Embedding:
     table = nn.Embedding(size, d_model)
     nn.init.normal_(table.weight, std=d_model**-0.5)
     return table
-
-

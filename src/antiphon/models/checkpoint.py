@@ -67,7 +67,10 @@ def put_weights(network: nn.Module, weights: Mapping[str, Tensor], *, where: str
     own = named_weights(network)
     missing, extra = [name for name in own if name not in weights], [name for name in weights if name not in own]
     if missing or extra:
-        said = [f"lacks {_some(missing)}" if missing else "", f"has {_some(extra)}, which the model has not" if extra else ""]
+        said = [
+            f"lacks {_some(missing)}" if missing else "",
+            f"has {_some(extra)}, which the model has not" if extra else "",
+        ]
         raise ModelError(f"`{where}` does not fit its {CONFIG}: it {' and '.join(filter(None, said))}.")
     for name, tensor in own.items():
         if tensor.shape != weights[name].shape:
@@ -100,7 +103,9 @@ def save_model_folder(folder: str | Path, parts: Parts) -> Path:
         write_json(folder / CONFIG, config)
         save_weights(folder / WEIGHTS, named_weights(parts.network))
     except OSError as error:
-        raise DiskError(f"the model cannot be written to `{folder}` ({error.strerror}). Free space, or choose another folder.") from error
+        raise DiskError(
+            f"the model cannot be written to `{folder}` ({error.strerror}). Free space, or choose another folder."
+        ) from error
     return folder
 
 
@@ -130,7 +135,9 @@ def load_parts(
     config = read_json(folder / CONFIG)
     version = config.get("format_version")
     if version != FORMAT_VERSION:
-        raise ModelError(f"`{folder / CONFIG}` must have `format_version` {FORMAT_VERSION}, but has {version!r}. Use the Antiphon that wrote it.")
+        raise ModelError(
+            f"`{folder / CONFIG}` must have `format_version` {FORMAT_VERSION}, but has {version!r}. Use the Antiphon that wrote it."
+        )
     where = str(folder / CONFIG)
     model = from_json_mapping(ModelConfig, _section(config, "model", where), where=where)
     chosen = attention or from_json_mapping(AttentionConfig, _section(config, "attention", where), where=where)
@@ -147,7 +154,9 @@ def load_parts(
         allow_import=attention is not None,
     )
     put_weights(network, load_weights(folder / WEIGHTS), where=str(folder / WEIGHTS))
-    generation = from_json_mapping(GenerationConfig, read_json(folder / "generation.json"), where=str(folder / "generation.json"))
+    generation = from_json_mapping(
+        GenerationConfig, read_json(folder / "generation.json"), where=str(folder / "generation.json")
+    )
     task = str(read_json(folder / "task.json").get("task", "text"))
     network = network.to(device=device, dtype=dtype).eval()
     return Parts(network, model, chosen, source, target, task, generation)

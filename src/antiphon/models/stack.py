@@ -214,5 +214,3 @@ def _final_norm(shape: Shape) -> nn.Module:
 def count_parameters(module: nn.Module) -> int:
     """Trained numbers, each shared one counted once."""
     return sum(parameter.numel() for parameter in module.parameters())
-
-

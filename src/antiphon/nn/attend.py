@@ -78,7 +78,9 @@ def _plan(rule: ScoreRule, queries: Tokens, keys: Tokens, *, causal: bool, num_h
     if allowed is not None:
         visible = visible & allowed
     seeing = shown = None
-    if device.type != "cpu" or not bool(visible.all()):  # on a GPU this look would stall the queue, and a fill costs little
+    if device.type != "cpu" or not bool(
+        visible.all()
+    ):  # on a GPU this look would stall the queue, and a fill costs little
         shown, seeing = visible, visible.any(-1, keepdim=True)
         if device.type == "cpu" and bool(seeing.all()):
             seeing = None
@@ -117,13 +119,17 @@ def _fold_matmul(left: Tensor, right: Tensor) -> Tensor:
     return (folded @ right).view(batch, heads, length, right.shape[-1])
 
 
-def eager(q: Tensor, k: Tensor, v: Tensor, scores: Scores, *, scale: float, dropout: Dropping | None) -> tuple[Tensor, Tensor | None]:
+def eager(
+    q: Tensor, k: Tensor, v: Tensor, scores: Scores, *, scale: float, dropout: Dropping | None
+) -> tuple[Tensor, Tensor | None]:
     """The definition: the output (B,H,Q,D) and the weights (B,H,Q,K)."""
     weights = weigh(logits(q, k, scores, scale=scale), scores.visible, scores.seeing, dropout)
     return _fold_matmul(weights, v), weights
 
 
-def sdpa(q: Tensor, k: Tensor, v: Tensor, scores: Scores, *, scale: float, dropout: Dropping | None) -> tuple[Tensor, Tensor | None]:
+def sdpa(
+    q: Tensor, k: Tensor, v: Tensor, scores: Scores, *, scale: float, dropout: Dropping | None
+) -> tuple[Tensor, Tensor | None]:
     """PyTorch's fused attention; without weights, attention dropout or rules that need the logits."""
     assert dropout is None and scores.rule is None
     mask = scores.visible
@@ -153,7 +159,14 @@ def choose(q: Tensor, k: Tensor, scores: Scores, *, dropout: Dropping | None) ->
 
 
 def attend(
-    q: Tensor, k: Tensor, v: Tensor, scores: Scores, *, scale: float, dropout: Dropping | None = None, backend: str = "auto"
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    scores: Scores,
+    *,
+    scale: float,
+    dropout: Dropping | None = None,
+    backend: str = "auto",
 ) -> Tensor:
     """Attention of q over k and v, (B,H,Q,D). A back end asked for by name that cannot compute this falls back to `eager`."""
     name = choose(q, k, scores, dropout=dropout) if backend == "auto" else backend

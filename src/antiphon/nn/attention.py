@@ -21,13 +21,21 @@ class Attention(Mixer):
     """
 
     def __init__(
-        self, rule: ScoreRule, *, num_kv_heads: int | None = None, rotary: bool = False, scale: float | None = None, backend: str = "auto"
+        self,
+        rule: ScoreRule,
+        *,
+        num_kv_heads: int | None = None,
+        rotary: bool = False,
+        scale: float | None = None,
+        backend: str = "auto",
     ) -> None:
         super().__init__()
         self.rule, self.num_kv_heads, self.scale, self.backend = rule, num_kv_heads, scale, backend
         self.wants_rotary = rotary
 
-    def setup(self, *, d_model: int, num_heads: int, head_dim: int, role: str, bias: bool, dropout: float, noise: Noise) -> None:
+    def setup(
+        self, *, d_model: int, num_heads: int, head_dim: int, role: str, bias: bool, dropout: float, noise: Noise
+    ) -> None:
         groups = self.num_kv_heads or num_heads
         self.num_heads, self.groups, self.head_dim, self.role = num_heads, groups, head_dim, role
         self.q = nn.Linear(d_model, num_heads * head_dim, bias=bias)

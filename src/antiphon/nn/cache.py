@@ -48,8 +48,12 @@ class State:
     def drop(self, keep: Tensor, width: int) -> None:
         """Keep the sources `keep` (n,) with their `width` hypotheses, in that order."""
         rows = (keep[:, None] * width + torch.arange(width, device=keep.device)).flatten()
-        self.source = {name: leaf.index_select(0, keep) if leaf.shape[0] > 1 else leaf for name, leaf in self.source.items()}
-        self.hypothesis = {name: leaf.index_select(0, rows) if leaf.shape[0] > 1 else leaf for name, leaf in self.hypothesis.items()}
+        self.source = {
+            name: leaf.index_select(0, keep) if leaf.shape[0] > 1 else leaf for name, leaf in self.source.items()
+        }
+        self.hypothesis = {
+            name: leaf.index_select(0, rows) if leaf.shape[0] > 1 else leaf for name, leaf in self.hypothesis.items()
+        }
 
     def write(self, slots: Tensor, other: State, width: int) -> None:
         """Sources `slots` (n,), with their hypotheses, become those of `other`, in place; both have equal capacity and own rows."""
@@ -83,7 +87,9 @@ class Ledger(State):
 
     def _place(self, tokens: Tokens) -> tuple[Tensor, Tokens, int]:
         pos, count = self.hypothesis["k_pos"], self.hypothesis["count"]
-        assert not self.aligned or tokens.pos.shape[0] == 1, "an aligned cache takes tokens with one shared row of positions"
+        assert not self.aligned or tokens.pos.shape[0] == 1, (
+            "an aligned cache takes tokens with one shared row of positions"
+        )
         new = tokens.pos.expand(pos.shape[0], -1)
         valid = new >= 0
         # Padding goes to the last slot, which no reader sees.

@@ -33,7 +33,9 @@ def norm(kind: str, dim: int) -> nn.Module:
 class FeedForward(nn.Module):
     """Position-wise feed-forward network (Vaswani et al. 2017, eq. 2); gated as in Shazeer 2020, GLU Variants, eq. 6."""
 
-    def __init__(self, d_model: int, ffn_dim: int, *, activation: str, bias: bool, dropout: float, noise: Noise) -> None:
+    def __init__(
+        self, d_model: int, ffn_dim: int, *, activation: str, bias: bool, dropout: float, noise: Noise
+    ) -> None:
         super().__init__()
         self.activation = ACTIVATIONS[activation]
         self.up = nn.Linear(d_model, ffn_dim, bias=bias)

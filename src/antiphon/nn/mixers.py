@@ -33,7 +33,9 @@ class Mixer(nn.Module):
 
     spec: object = None  # what a saved model writes of it: a name, or {name: settings}; set by the builder
 
-    def setup(self, *, d_model: int, num_heads: int, head_dim: int, role: str, bias: bool, dropout: float, noise: Noise) -> None:
+    def setup(
+        self, *, d_model: int, num_heads: int, head_dim: int, role: str, bias: bool, dropout: float, noise: Noise
+    ) -> None:
         """Make the parameters."""
         raise NotImplementedError
 
@@ -60,7 +62,9 @@ def join_heads(x: Tensor) -> Tensor:
 class Additive(Mixer):
     """Additive attention: logits v·tanh(W q + U k) for each head (Bahdanau et al. 2015, appendix A.1.2, with heads)."""
 
-    def setup(self, *, d_model: int, num_heads: int, head_dim: int, role: str, bias: bool, dropout: float, noise: Noise) -> None:
+    def setup(
+        self, *, d_model: int, num_heads: int, head_dim: int, role: str, bias: bool, dropout: float, noise: Noise
+    ) -> None:
         self.num_heads, self.head_dim, self.role = num_heads, head_dim, role
         width = num_heads * head_dim
         self.q, self.k, self.v = (nn.Linear(d_model, width, bias=bias) for _ in range(3))
@@ -71,7 +75,11 @@ class Additive(Mixer):
 
     def begin(self, rows: int, capacity: int, memory: Memory | None = None) -> State:
         if memory is not None:
-            return MemoryState(memory.tokens, k=split_heads(self.k(memory.hidden), self.head_dim), v=split_heads(self.v(memory.hidden), self.head_dim))
+            return MemoryState(
+                memory.tokens,
+                k=split_heads(self.k(memory.hidden), self.head_dim),
+                v=split_heads(self.v(memory.hidden), self.head_dim),
+            )
         return KeyValueCache(rows, capacity, num_heads=self.num_heads, head_dim=self.head_dim, like=self.q.weight)
 
     def forward(self, x: Tensor, tokens: Tokens, state: State | None) -> tuple[Tensor, State | None]:

@@ -21,7 +21,9 @@ from torch import Tensor, nn
 
 from antiphon.registry import register
 
-Reach = tuple[int | None, int | None, int]  # how far left and right a query sees (None: without bound), and how many first keys it always sees
+Reach = tuple[
+    int | None, int | None, int
+]  # how far left and right a query sees (None: without bound), and how many first keys it always sees
 
 
 class ScoreRule(nn.Module):
@@ -110,7 +112,9 @@ class Window(ScoreRule):
     def __init__(self, window: int) -> None:
         super().__init__()
         if window < 1:
-            raise ValueError(f"`window` must be at least 1, but is {window}. A window of 1 lets a token see itself alone.")
+            raise ValueError(
+                f"`window` must be at least 1, but is {window}. A window of 1 lets a token see itself alone."
+            )
         self.window = window
         self.reach = (window - 1, window - 1, 0)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import calendar
 import functools
 import random
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import astuple, dataclass
@@ -240,7 +241,7 @@ def all_patterns() -> Iterator[tuple[str, Pattern]]:
 
 
 def _names_weekday(pattern: str) -> bool:
-    return any(letter in pattern for letter in "Eec")
+    return any(letter in re.sub("'[^']*'", "", pattern) for letter in "Eec")
 
 
 def _written(text: str) -> str:

@@ -44,7 +44,7 @@ _PLAIN = str.maketrans(
 
 @dataclass(frozen=True)
 class Phrase:
-    """One pair with its kind and its parts: ("money", "Money", "name", "EUR") the pattern, ("money", 0, "12.50") a value."""
+    """One pair with its kind and parts: the pattern, ("money", "Money", "name", "EUR"), and values, ("money", 0, 9)."""
 
     source: str
     target: str

@@ -9,7 +9,8 @@ starts from padding, as T5 and Marian do.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -27,6 +28,11 @@ _NAMES = {
     "end": (END, "[SEP]", "<eos>", "<EOS>", "[EOS]", "<|endoftext|>"),
     "unk": (UNK, "[UNK]", "<UNK>"),
 }
+
+# A file with a larger id is broken or hostile: a table of that size would be made for it.
+_MOST_IDS = 2**24
+# What a file must be able to encode and decode when it is loaded.
+_TRIAL = "in 3 hours: é 日 </s>"
 
 
 @dataclass(frozen=True)
@@ -54,37 +60,54 @@ class Vocabulary(Protocol):
     def piece(self, id: int) -> str: ...
 
 
+@contextmanager
+def _working(where: str, form: str) -> Iterator[None]:
+    """Turns whatever the libraries raise over a broken file into one ModelError."""
+    try:
+        yield
+    except (ModelError, KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # a panic of the Rust library is no Exception
+        reason = " ".join(str(error).split())
+        raise ModelError(f"`{where}` must be a working {form}, but fails ({reason:.200}). Restore the file.") from error
+
+
 class JsonVocabulary:
     """A `tokenizer.json`, whoever made it. `where` names it in errors."""
 
     suffix = ".json"
 
     def __init__(self, content: bytes, *, where: str) -> None:
-        try:
-            self._rust = tokenizers.Tokenizer.from_buffer(content)
-        except Exception as error:  # the library raises bare Exception
-            raise ModelError(f"`{where}` must be a tokenizer.json, but cannot be read as one ({error}).") from error
         self.content = content
-        # Neither belongs to text: a file may carry the settings of its last training run.
-        self._rust.no_truncation()
-        self._rust.no_padding()
-        self._rust.encode_special_tokens = True
-        added = {id for id, token in self._rust.get_added_tokens_decoder().items() if token.special}
-        found = {key: _first(self._rust.token_to_id(name) for name in names) for key, names in _NAMES.items()}
-        self.specials, self.size = _complete(
-            found, size=1 + max(self._rust.get_vocab().values(), default=-1), control=added
-        )
-        self.table = byte_table(self._rust)
-        self._before, self._after = _template(self._rust)
+        self._where = where
+        with _working(where, "tokenizer.json"):
+            self._rust = rust = tokenizers.Tokenizer.from_buffer(content)
+            # Neither belongs to text: a file may carry the settings of its last training run.
+            rust.no_truncation()
+            rust.no_padding()
+            rust.encode_special_tokens = True
+            added = {id for id, token in rust.get_added_tokens_decoder().items() if token.special}
+            found = {key: _first(rust.token_to_id(name) for name in names) for key, names in _NAMES.items()}
+            size = 1 + max(rust.get_vocab().values(), default=-1)
+            if not 0 < size <= _MOST_IDS:
+                raise ModelError(f"`{where}` must have 1 to {_MOST_IDS} ids, but has {size}. Restore the file.")
+            self.specials, self.size = _complete(found, size=size, control=added)
+            self.table = byte_table(rust)
+            self._before, self._after = _template(rust)
+            self.decode(self.encode([_TRIAL], ends=True)[0])
 
     def encode(self, texts: Sequence[str], *, ends: bool) -> list[list[int]]:
         control = self.specials.control - {self.specials.unk}
-        rows = [encoding.ids for encoding in self._rust.encode_batch_fast(list(texts), add_special_tokens=False)]
-        rows = [ids if control.isdisjoint(ids) else self._spell(ids, control) for ids in rows]
+        with _working(self._where, "tokenizer.json"):
+            rows = [encoding.ids for encoding in self._rust.encode_batch_fast(list(texts), add_special_tokens=False)]
+            rows = [ids if control.isdisjoint(ids) else self._spell(ids, control) for ids in rows]
         return [self._enclose(ids) for ids in rows] if ends else rows
 
     def decode(self, ids: Sequence[int]) -> str:
-        return self.table.decode(ids) if self.table else self._rust.decode(list(ids), skip_special_tokens=False)
+        if self.table:
+            return self.table.decode(ids)
+        with _working(self._where, "tokenizer.json"):
+            return self._rust.decode(list(ids), skip_special_tokens=False)
 
     def piece(self, id: int) -> str:
         if self.table and id not in self.specials.control:
@@ -113,18 +136,16 @@ class SpmVocabulary:
     table: ByteTable | None = None
 
     def __init__(self, content: bytes, *, where: str) -> None:
-        self._processor = sentencepiece.SentencePieceProcessor()
-        try:
-            self._processor.LoadFromSerializedProto(content)
-            size = self._processor.vocab_size()
-        except Exception as error:  # the library raises RuntimeError, or its own
-            raise ModelError(
-                f"`{where}` must be a sentencepiece model, but cannot be read as one ({error})."
-            ) from error
-        if size == 0:
-            raise ModelError(f"`{where}` must be a sentencepiece model, but has no pieces.")
         self.content = content
-        processor = self._processor
+        self._where = where
+        self._processor = processor = sentencepiece.SentencePieceProcessor()
+        with _working(where, "sentencepiece model"):
+            processor.LoadFromSerializedProto(content)
+            size = processor.vocab_size()
+            if not 0 < size <= _MOST_IDS:
+                raise ModelError(f"`{where}` must have 1 to {_MOST_IDS} pieces, but has {size}. Restore the file.")
+            processor.id_to_piece(list(range(size)))  # raises if a piece is no UTF-8
+            processor.decode(processor.encode(_TRIAL))
         found = {
             "pad": processor.pad_id(),
             "start": processor.bos_id(),
@@ -137,11 +158,13 @@ class SpmVocabulary:
         )
 
     def encode(self, texts: Sequence[str], *, ends: bool) -> list[list[int]]:
-        rows: list[list[int]] = self._processor.encode(list(texts))
+        with _working(self._where, "sentencepiece model"):
+            rows: list[list[int]] = self._processor.encode(list(texts))
         return [[*ids, self.specials.end] for ids in rows] if ends else rows
 
     def decode(self, ids: Sequence[int]) -> str:
-        return self._processor.decode(list(ids)) if ids else ""
+        with _working(self._where, "sentencepiece model"):
+            return self._processor.decode(list(ids)) if ids else ""
 
     def piece(self, id: int) -> str:
         return self._processor.id_to_piece(id) if id < self._processor.vocab_size() else PAD

@@ -73,10 +73,14 @@ class Loop:
 
     def __init__(self, parts: Parts, settings: TrainingConfig, *, validate_every_steps: int) -> None:
         if settings.precision == "float16":
-            raise ConfigError("`training.precision` must be float32 or bfloat16, but is float16. Its range is too small for gradients; take bf16.")
+            raise ConfigError(
+                "`training.precision` must be float32 or bfloat16, but is float16. Its range is too small for gradients; take bf16."
+            )
         self.parts, self.settings, self.validate_every = parts, settings, validate_every_steps
         self.network, self.record = parts.network, parts.record
-        self.forward: nn.Module | Callable[..., Any] = torch.compile(parts.network, dynamic=True) if settings.compile else parts.network
+        self.forward: nn.Module | Callable[..., Any] = (
+            torch.compile(parts.network, dynamic=True) if settings.compile else parts.network
+        )
         self.criterion = CrossEntropy(settings.label_smoothing)
         self.progress = Progress()
         self.stop = StopSignal()
@@ -110,7 +114,9 @@ class Loop:
     def step(self) -> None:
         """One optimizer step over `accumulate` micro-batches, each label weighing the same."""
         began, settings, progress = time.perf_counter(), self.settings, self.progress
-        torch.manual_seed(settings.seed * 1_000_003 + progress.step)  # for layers of the user's own that draw by themselves
+        torch.manual_seed(
+            settings.seed * 1_000_003 + progress.step
+        )  # for layers of the user's own that draw by themselves
         self.network.train()
         examples = [next(self.parts.batches) for _ in range(settings.accumulate)]
         batches = [move(self.collate(rows), self.network.device) for rows in examples]
@@ -159,7 +165,9 @@ class Loop:
                 f"{what}; {NON_FINITE_LIMIT} steps in a row were not. Lower `training.lr` or look at these examples; "
                 "the last snapshot is untouched."
             )
-        self.record.say(f"{what}; the step changed nothing ({self.progress.non_finite} of {NON_FINITE_LIMIT} in a row).")
+        self.record.say(
+            f"{what}; the step changed nothing ({self.progress.non_finite} of {NON_FINITE_LIMIT} in a row)."
+        )
 
     def validation_due(self, ending: bool) -> bool:
         """At each multiple, and at the end; not twice at one step."""
@@ -188,7 +196,9 @@ class Loop:
         if self.progress.saved == self.progress.step:
             return
         self.progress.saved = self.progress.step
-        save_snapshot(self.parts.store, self.network, self.parts.optimizer, self.parts.batches, self.progress, self.record)
+        save_snapshot(
+            self.parts.store, self.network, self.parts.optimizer, self.parts.batches, self.progress, self.record
+        )
 
     def ended(self) -> str | None:
         """Why the run is over, or None."""

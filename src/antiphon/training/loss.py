@@ -47,33 +47,37 @@ class _Chunked(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         table = weight.to(hidden.dtype)
         wide = torch.promote_types(hidden.dtype, torch.float32)  # sums in at least float32
-        size = table.shape[0]
         d_hidden = torch.empty_like(hidden) if train else None
         d_table = torch.zeros(weight.shape, dtype=wide, device=weight.device) if train else None
-        nll = hidden.new_zeros((), dtype=wide)
-        uniform = hidden.new_zeros((), dtype=wide)
+        nll, uniform = hidden.new_zeros((), dtype=wide), hidden.new_zeros((), dtype=wide)
+        mean_row = table.mean(0)  # its product with a hidden vector is the mean of that place's logits
         for start in range(0, hidden.shape[0], CHUNK):
-            rows, gold = hidden[start : start + CHUNK], labels[start : start + CHUNK, None]
+            rows, gold = hidden[start : start + CHUNK], labels[start : start + CHUNK]
             logits = (rows @ table.T).to(wide)
-            log_sum = logits.logsumexp(-1, keepdim=True)
-            nll += (log_sum - logits.gather(1, gold)).sum()
+            top = logits.amax(-1, keepdim=True)
+            right = logits.gather(1, gold[:, None])
+            powers = logits.sub_(top).exp_()
+            total = powers.sum(-1, keepdim=True)
+            log_sum = top + total.log()
+            nll += (log_sum - right).sum()
             if smoothing:
-                uniform += (log_sum.squeeze(1) - logits.mean(-1)).sum()
+                uniform += (log_sum - (rows @ mean_row).to(wide)[:, None]).sum()
             if d_hidden is None or d_table is None:
                 continue
-            # The derivative by the logits is p − (1 − ε)·onehot − ε/V; the last term is constant, and added outside of the loop.
-            slope = logits.sub_(log_sum).exp_()
-            slope.scatter_add_(1, gold, torch.full_like(gold, smoothing - 1.0, dtype=wide))
-            slope = slope.to(hidden.dtype)
-            torch.mm(slope, table, out=d_hidden[start : start + CHUNK])
+            # The derivative by the logits is p − (1 − ε)·onehot − ε/V with p = powers / total. The division and the two other terms are
+            # taken out of the products, so that no further pass over (rows, V) is needed.
+            powers = powers.to(hidden.dtype)
+            scaled = (rows / total).to(hidden.dtype)
             if rows.dtype == wide:
-                d_table.addmm_(slope.T, rows)
+                d_table.addmm_(powers.T, scaled)
             else:
-                d_table += slope.T @ rows
+                d_table += powers.T @ scaled
+            d_table.index_add_(0, gold, rows.to(wide), alpha=smoothing - 1)
+            d_hidden[start : start + CHUNK] = (powers @ table) / total - (1 - smoothing) * table[gold]
         if d_hidden is not None and d_table is not None:
             if smoothing:
-                d_hidden -= table.sum(0) * (smoothing / size)
-                d_table -= hidden.to(wide).sum(0) * (smoothing / size)
+                d_hidden -= smoothing * mean_row
+                d_table -= hidden.to(wide).sum(0) * (smoothing / table.shape[0])
             ctx.save_for_backward(d_hidden, d_table)
         objective = (1 - smoothing) * nll + smoothing * uniform
         ctx.mark_non_differentiable(nll)

@@ -33,7 +33,9 @@ def adamw(
     return torch.optim.AdamW(groups, lr=lr, betas=betas, weight_decay=weight_decay, eps=1e-9, fused=True)
 
 
-def build_optimizer(network: nn.Module, settings: TrainingConfig, *, folder: Path | None = None) -> torch.optim.Optimizer:
+def build_optimizer(
+    network: nn.Module, settings: TrainingConfig, *, folder: Path | None = None
+) -> torch.optim.Optimizer:
     """The optimizer of `settings` over two groups: weights of linear layers, which decay, and all others, which do not."""
     factory = lookup("optimizer", settings.optimizer, folder=folder)
     linear = {id(module.weight) for module in network.modules() if isinstance(module, nn.Linear)}

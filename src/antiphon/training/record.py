@@ -1,8 +1,8 @@
 """What a run writes down and shows: `metrics.jsonl`, `samples.jsonl`, and a live line in the terminal (plain lines where there is none).
 
-    record = Record(folder, display=make_display(total_steps=8000))
-    record.measure({"step": 50, "loss": 3.2})
-    record.validation({"step": 500, "valid_loss": 2.1}, [Sample("in 3 hours", "in 3 Stunden", "in 3 Stunden")])
+record = Record(folder, display=make_display(total_steps=8000))
+record.measure({"step": 50, "loss": 3.2})
+record.validation({"step": 500, "valid_loss": 2.1}, [Sample("in 3 hours", "in 3 Stunden", "in 3 Stunden")])
 """
 
 from __future__ import annotations
@@ -60,7 +60,9 @@ class Record:
         """Write a row of validation figures and sample answers, and show both."""
         self._append(METRICS, [row])
         self._append(SAMPLES, [{"step": row["step"], **asdict(sample)} for sample in samples])
-        figures = "  ".join(f"{key} {value:.3f}" for key, value in row.items() if key not in ("step", "epoch", "time_seconds"))
+        figures = "  ".join(
+            f"{key} {value:.3f}" for key, value in row.items() if key not in ("step", "epoch", "time_seconds")
+        )
         self.note = figures
         self.display.say(f"step {row['step']}  validation: {figures}")
         for sample in samples:
@@ -94,7 +96,9 @@ class Record:
             with (self.folder / name).open("a", encoding="utf-8") as stream:
                 stream.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
         except OSError as error:
-            raise DiskError(f"`{self.folder / name}` cannot be written ({error.strerror}). Free space, then continue with --resume.") from error
+            raise DiskError(
+                f"`{self.folder / name}` cannot be written ({error.strerror}). Free space, then continue with --resume."
+            ) from error
 
 
 def read_rows(folder: Path) -> list[dict[str, Any]]:

@@ -69,8 +69,13 @@ def load_snapshot(
     progress.restore(state["progress"])
     record.cut(state["record"])
     here = machine()
-    changed = [f"{name} was {was}, is {here.get(name)}" for name, was in state["machine"].items() if here.get(name) != was]
-    record.say(f"continuing at step {progress.step}" + (f"; not bit by bit the same machine: {', '.join(changed)}" if changed else ""))
+    changed = [
+        f"{name} was {was}, is {here.get(name)}" for name, was in state["machine"].items() if here.get(name) != was
+    ]
+    record.say(
+        f"continuing at step {progress.step}"
+        + (f"; not bit by bit the same machine: {', '.join(changed)}" if changed else "")
+    )
 
 
 def split_optimizer(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -67,7 +67,9 @@ class SnapshotStore:
             ) from error
         fault = damage(target)
         if fault:
-            raise DiskError(f"the snapshot `{target}` does not read back as it was written ({fault}). The disk cannot be trusted.")
+            raise DiskError(
+                f"the snapshot `{target}` does not read back as it was written ({fault}). The disk cannot be trusted."
+            )
         for old in self.steps()[: -self.keep]:
             shutil.rmtree(self.folder / f"step-{old}")
         return Snapshot(step, target)
@@ -142,7 +144,9 @@ def sync_folder(folder: Path) -> None:
 
 
 def _manifest(files: Mapping[str, bytes]) -> bytes:
-    rows = {name: {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()} for name, content in files.items()}
+    rows = {
+        name: {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()} for name, content in files.items()
+    }
     return json.dumps({"files": rows, "sha256": _seal(rows)}, indent=1).encode()
 
 

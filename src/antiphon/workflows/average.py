@@ -75,7 +75,9 @@ def average_and_compare(
             tensor.copy_(weights[name])
 
 
-def _better(network: EncoderDecoder, progress: Progress, validate: Validator | None, record: Record, count: int) -> bool:
+def _better(
+    network: EncoderDecoder, progress: Progress, validate: Validator | None, record: Record, count: int
+) -> bool:
     """Whether the averaged network is to be the model; its figures are said."""
     if validate is None:
         return True
@@ -83,9 +85,9 @@ def _better(network: EncoderDecoder, progress: Progress, validate: Validator | N
     assert result is not None
     better = progress.best is None or result.score > progress.best
     figures = "  ".join(f"{name} {value:.3f}" for name, value in result.figures.items())
-    record.say(f"average of the last {count} snapshots: {figures}  ({'kept' if better else 'not better than the best'})")
+    record.say(
+        f"average of the last {count} snapshots: {figures}  ({'kept' if better else 'not better than the best'})"
+    )
     row = {"step": progress.step, "time_seconds": round(progress.seconds, 3), "averaged": count, **result.figures}
     record.note_row(row)
     return better
-
-

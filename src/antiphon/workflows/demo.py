@@ -54,7 +54,12 @@ def demo_config(corpus: PhraseCorpus, *, steps: int, minutes: float | None, outp
 
 
 def demo(
-    *, target: str = "de", steps: int | None = None, minutes: float | None = None, output: str | Path = "runs/demo", quiet: bool = False
+    *,
+    target: str = "de",
+    steps: int | None = None,
+    minutes: float | None = None,
+    output: str | Path = "runs/demo",
+    quiet: bool = False,
 ) -> int:
     """Train on phrases from English to `target` (a CLDR locale), evaluate on held-out combinations, then answer lines of standard input.
 
@@ -68,11 +73,17 @@ def demo(
         f"{len(corpus.train):,} phrases, English to {target}, from CLDR: dates, times, units, money. "
         f"{len(corpus.test)} combinations of parts are held out."
     )
-    run = train(demo_config(corpus, steps=steps or STEPS, minutes=minutes, output=str(output)), resume=True, quiet=quiet)
+    run = train(
+        demo_config(corpus, steps=steps or STEPS, minutes=minutes, output=str(output)), resume=True, quiet=quiet
+    )
     report = evaluate(run.model, corpus.test, metrics=["exact_match", "chrf", "bleu"])
     say(_account(report, run.metrics))
     full = target == "de" and steps is None and minutes is None
-    missed = [f"{name} {report[name].score:.1f} is below {bar:g}" for name, bar in BARS.items() if full and report[name].score < bar]
+    missed = [
+        f"{name} {report[name].score:.1f} is below {bar:g}"
+        for name, bar in BARS.items()
+        if full and report[name].score < bar
+    ]
     if missed:
         say(f"the demo missed its bar: {', '.join(missed)}.")
     answer_lines(run.model, sys.stdin, sys.stdout, prompt="en> " if sys.stdin.isatty() else "")
@@ -111,5 +122,3 @@ def _say(line: str) -> None:
 
 
 def _silent(line: str) -> None: ...
-
-

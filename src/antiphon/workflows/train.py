@@ -92,7 +92,13 @@ class _Job:
             folder=self.place,
         ).to(device)
         self.parts = Parts(
-            self.network, config.model, config.attention, self.source_tokenizer, self.target_tokenizer, config.task, config.generation
+            self.network,
+            config.model,
+            config.attention,
+            self.source_tokenizer,
+            self.target_tokenizer,
+            config.task,
+            config.generation,
         )
         self.validate = self._validate()
         self.record = Record(folder, make_display(total_steps=config.training.max_steps, quiet=quiet))
@@ -123,7 +129,15 @@ class _Job:
             if not fresh:
                 self.loop.resume()
             reason = self.loop.run()
-            average_and_compare(self.parts, self.store, self.config.training.average_last, self.loop.progress, self.validate, self.record, self.keep)
+            average_and_compare(
+                self.parts,
+                self.store,
+                self.config.training.average_last,
+                self.loop.progress,
+                self.validate,
+                self.record,
+                self.keep,
+            )
             self.record.say(f"{reason}; the model is in `{self.folder / 'model'}`")
             return reason
         finally:
@@ -141,7 +155,9 @@ class _Job:
             # Last: a folder with a config.yaml is a run.
             replace_file(self.folder / CONFIG, dump_yaml(to_mapping(self.config)).encode())
         except OSError as error:
-            raise DiskError(f"the run folder `{self.folder}` cannot be made ({error.strerror}). Choose another `output`.") from error
+            raise DiskError(
+                f"the run folder `{self.folder}` cannot be made ({error.strerror}). Choose another `output`."
+            ) from error
 
     def _named_tokenizers(self) -> Iterator[tuple[str, Tokenizer]]:
         yield "source", self.source_tokenizer
@@ -154,7 +170,9 @@ class _Job:
         if kept.is_dir():
             found = {file.stem: Tokenizer.load(file) for file in sorted(kept.iterdir())}
             if "source" not in found:
-                raise ModelError(f"the run `{self.folder}` must hold a source tokenizer in `{kept}`, but has none. Start a new run.")
+                raise ModelError(
+                    f"the run `{self.folder}` must hold a source tokenizer in `{kept}`, but has none. Start a new run."
+                )
             return found["source"], found.get("target", found["source"])
         return build_tokenizers(self.config, self.task)
 
@@ -176,7 +194,9 @@ class _Job:
             return None
         examples = list(islice(iter(self._corpus(data, streaming="never")), limit))
         pairs = [(source, target) for source, target, _ in islice(records(data, self.task), limit)]
-        return Validate(self.parts, examples, pairs, self.config.validation, self.metrics, self.config.training.batch_tokens)
+        return Validate(
+            self.parts, examples, pairs, self.config.validation, self.metrics, self.config.training.batch_tokens
+        )
 
     def _describe(self) -> str:
         """The run in a line."""
@@ -213,7 +233,9 @@ def _check_folder(folder: Path, config: TrainConfig, *, resume: bool) -> bool:
     file = folder / CONFIG
     if not resume:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise ConfigError(f"the run folder `{folder}` must not exist yet, but does. Continue it with --resume, or choose another --output.")
+            raise ConfigError(
+                f"the run folder `{folder}` must not exist yet, but does. Continue it with --resume, or choose another --output."
+            )
         return True
     if not file.exists():
         return True
@@ -231,5 +253,9 @@ def _differences(was: Mapping[str, Any], now: Mapping[str, Any], path: str = "")
         name, before, after = f"{path}{key}", was.get(key), now.get(key)
         if isinstance(before, Mapping) and isinstance(after, Mapping):
             yield from _differences(before, after, f"{name}.")
-        elif before != after and name not in ("output", "folder") and not (path == "training." and key.startswith(FREE_TO_CHANGE)):
+        elif (
+            before != after
+            and name not in ("output", "folder")
+            and not (path == "training." and key.startswith(FREE_TO_CHANGE))
+        ):
             yield name, before, after

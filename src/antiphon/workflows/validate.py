@@ -79,11 +79,15 @@ class Validate:
         for chunk in (order[i : i + CHUNK] for i in range(0, len(order), CHUNK)):
             if asked_to_stop():
                 return None
-            found = model.generate([wanted[i] for i in chunk], beam_size=self.settings.beam_size, n_best=1, overflow="truncate")
+            found = model.generate(
+                [wanted[i] for i in chunk], beam_size=self.settings.beam_size, n_best=1, overflow="truncate"
+            )
             for place, answer in zip(chunk, found, strict=True):
                 answers[place] = answer.text
         return answers
 
     def samples(self, answers: list[str]) -> list[Sample]:
         """The same first pairs at each validation, so that one sees them change."""
-        return [Sample(*pair, answer) for pair, answer in zip(self.pairs[: self.settings.samples], answers, strict=False)]
+        return [
+            Sample(*pair, answer) for pair, answer in zip(self.pairs[: self.settings.samples], answers, strict=False)
+        ]

@@ -1,0 +1,94 @@
+"""Where a model is and how it is read: its folder, the device, the type of its numbers, an attention of one's own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+
+from antiphon.config import AttentionConfig
+from antiphon.errors import ConfigError, ModelError
+from antiphon.models.checkpoint import read_json
+from antiphon.registry import names, nearest
+from antiphon.settings import build, show
+
+DTYPES = {
+    "float32": torch.float32,
+    "fp32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "bf16": torch.bfloat16,
+    "float16": torch.float16,
+    "fp16": torch.float16,
+    "float64": torch.float64,
+    "fp64": torch.float64,
+}
+
+
+def model_folder(path: str | Path) -> Path:
+    """The model folder at `path`, which may be the run folder around it."""
+    path = Path(path)
+    for folder in (path / "model", path):
+        if (folder / "config.json").is_file():
+            return folder
+    if not path.exists():
+        raise ModelError(
+            f"there is no model at `{path}`. Give a run folder or a model folder; "
+            "names on the Hugging Face hub are not read yet."
+        )
+    raise ModelError(
+        f"`{path}` must be a run folder or a model folder, but has neither model/config.json nor config.json."
+    )
+
+
+def choose_device(name: str | torch.device) -> torch.device:
+    """The device called `name`; `auto` is the first of CUDA, MPS and the processor that is there."""
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        return torch.device(next(kind for kind, is_there in there.items() if is_there))
+    kind, _, number = str(name).partition(":")
+    if kind not in there or not (number.isdecimal() or str(name) == kind):
+        known = ["auto", *there]
+        raise ConfigError(
+            f"`device` must be one of {', '.join(known)}, but is {show(str(name))}{nearest(kind, known)}."
+        )
+    if not there[kind]:
+        raise ConfigError(f"`device` must be one that is here, but there is no {name}. Use auto or cpu.")
+    return torch.device(name)
+
+
+def choose_dtype(name: str | torch.dtype | None) -> torch.dtype:
+    """The type called `name`; None is float32."""
+    if name is None or isinstance(name, torch.dtype):
+        return name or torch.float32
+    if name not in DTYPES:
+        raise ConfigError(
+            f"`dtype` must be one of {', '.join(DTYPES)}, but is {show(name)}{nearest(str(name), DTYPES)}."
+        )
+    return DTYPES[name]
+
+
+def replaced_attention(folder: Path, attention: Mapping[str, object]) -> AttentionConfig:
+    """What the folder says of the attention of each role, but for the roles in `attention`.
+
+    An attention of one's own allows names to be imported; none of the folder's own may come in by that.
+    """
+    saved = read_json(folder / "config.json").get("attention")
+    kept = {role: entry for role, entry in (saved if isinstance(saved, dict) else {}).items() if role not in attention}
+    for role, entry in kept.items():
+        for name in _imports(entry):
+            if name not in names("attention"):
+                raise ModelError(
+                    f"the model's {role} attention `{name}` is not imported unasked. "
+                    f"Give `attention` with `{role}` too."
+                )
+    return build(AttentionConfig, {**kept, **attention})
+
+
+def _imports(entry: object) -> list[str]:
+    """The `module:Name`s in an attention's spec."""
+    if isinstance(entry, str):
+        return [entry] if ":" in entry else []
+    if isinstance(entry, Mapping):
+        return [name for part in (*entry, *entry.values()) for name in _imports(part)]
+    return [name for part in entry for name in _imports(part)] if isinstance(entry, list | tuple) else []
