@@ -64,8 +64,9 @@ def test_every_field_has_a_text_that_becomes_its_help(cls: type[Settings]) -> No
 
 
 def test_all_settings_of_the_interface_are_there() -> None:
-    model = """d_model encoder_layers decoder_layers num_heads num_kv_heads head_dim ffn_dim activation norm norm_placement
-        positions bias tie_embeddings dropout attention_dropout activation_dropout layer_drop max_length attention_scale"""
+    model = """d_model encoder_layers decoder_layers num_heads num_kv_heads head_dim ffn_dim activation norm positions
+        norm_placement bias tie_embeddings dropout attention_dropout activation_dropout layer_drop max_length
+        attention_scale"""
     training = """optimizer lr betas weight_decay schedule warmup_steps max_steps max_epochs max_minutes batch_tokens
         accumulate clip_norm label_smoothing average_last precision compile save_every_steps keep_last patience seed
         log_every_steps"""

@@ -362,11 +362,11 @@ class TrainConfig(Settings):
     tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
     """How text becomes ids."""
     model: ModelConfig = field(default_factory=ModelConfig)
-    """The network."""
+    """The network's shape."""
     attention: AttentionConfig = field(default_factory=AttentionConfig)
     """The kinds of attention."""
     training: TrainingConfig = field(default_factory=TrainingConfig)
-    """The loop."""
+    """How it is learned."""
     validation: ValidationConfig = field(default_factory=ValidationConfig)
     """What is measured on the way."""
     generation: GenerationConfig = field(default_factory=GenerationConfig)

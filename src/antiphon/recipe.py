@@ -35,7 +35,9 @@ _BASED = re.compile(r"0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _INFINITE = re.compile(r"[-+]?\.(inf|Inf|INF)")
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
-_DEEPEST = 30  # levels of nesting; a recipe has five
+_TAGS = {str: "str", bool: "bool", int: "int", float: "float", type(None): "null"}
+_TAGS = {kind: f"tag:yaml.org,2002:{name}" for kind, name in _TAGS.items()}
+_DEEPEST, _MOST_VALUES = 30, 10_000  # levels of nesting and values in a recipe; a real one has 5 and 100
 
 
 def read_recipe(path: str | Path, overrides: Mapping[str, str] | None = None) -> TrainConfig:
@@ -89,20 +91,19 @@ def dump_yaml(mapping: Mapping[str, Any]) -> str:
     import yaml
 
     class Dumper(yaml.SafeDumper):
-        pass
+        def resolve(self, kind: Any, value: Any, implicit: Any) -> str:
+            # Quoted is what a reader would not take for a text; PyYAML by itself leaves the text 2e-4 bare.
+            found = meaning(value) if kind is yaml.ScalarNode and implicit[0] else value
+            return _TAGS.get(type(found)) or super().resolve(kind, value, implicit)
 
-    def text(dumper: yaml.SafeDumper, value: str) -> yaml.Node:
-        # PyYAML leaves unquoted what only YAML 1.1 takes for a text, such as 2e-4.
-        style = None if isinstance(meaning(value), str) else "'"
-        return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
+        def ignore_aliases(self, data: Any) -> bool:
+            return True
 
     def number(dumper: yaml.SafeDumper, value: float) -> yaml.Node:
         shown = repr(value) if math.isfinite(value) else {math.inf: ".inf", -math.inf: "-.inf"}.get(value, ".nan")
-        return dumper.represent_scalar("tag:yaml.org,2002:float", shown)
+        return dumper.represent_scalar(_TAGS[float], shown)
 
-    Dumper.add_representer(str, text)
     Dumper.add_representer(float, number)
-    Dumper.ignore_aliases = lambda self, data: True  # pyright: ignore[reportAttributeAccessIssue]
     return yaml.dump(dict(mapping), Dumper=Dumper, sort_keys=False, allow_unicode=True, width=120)
 
 
@@ -149,8 +150,8 @@ def _value(node: yaml.Node, path: Setting, where: str, lines: dict[Setting, int]
     lines[path] = line
     if len(path) > _DEEPEST:  # also what an anchor that contains itself comes to
         raise ConfigError(f"a recipe must be nested at most {_DEEPEST} deep ({where}:{line}).")
-    if len(lines) > 100_000:  # anchors within anchors
-        raise ConfigError(f"a recipe must have at most 100,000 values ({where}:{line}).")
+    if len(lines) > _MOST_VALUES:  # anchors within anchors
+        raise ConfigError(f"a recipe must have at most {_MOST_VALUES} values ({where}:{line}).")
     if node.tag not in ("tag:yaml.org,2002:str", "tag:yaml.org,2002:seq", "tag:yaml.org,2002:map"):
         raise ConfigError(f"a recipe must have no tags, but has `{node.tag}` ({where}:{line}). Write the plain value.")
     if isinstance(node, yaml.ScalarNode):
@@ -204,7 +205,7 @@ def _configure(mapping: Mapping[str, Any], folder: Path, where: str, places: Map
         setting = error.path
         while setting and setting not in places:
             setting = setting[:-1]
-        place = places.get(setting, where)
+        place = places[setting] if setting else where
         raise (error.at(place) if place else error) from None
 
 

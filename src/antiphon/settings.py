@@ -224,7 +224,7 @@ def show(value: Any) -> str:
     if isinstance(value, str):
         return f"the text `{value if len(value) <= 60 else value[:57] + '...'}`"
     if isinstance(value, int | float):
-        return str(value) if abs(value) < 1e18 else "a number beyond 1e18"
+        return "a number beyond 1e18" if isinstance(value, int) and abs(value) > 1e18 else str(value)
     kinds = {dict: "a mapping", list: "a list", tuple: "a list"}
     return kinds.get(type(value), f"a {type(value).__name__}")
 

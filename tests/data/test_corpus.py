@@ -58,6 +58,8 @@ def test_ids_are_the_tokenizers_and_decode_to_the_text(tokenizer: Tokenizer) -> 
 def test_each_pool_is_found_again_from_its_start(tmp_path: Path) -> None:
     stream = streamed(tmp_path)
     pools = list(stream.pools(TOP, first=0.3))
+    assert 300 <= pools[0].examples.tokens < 500  # the share `first` of 1,000
+    assert all(1000 <= pool.examples.tokens < 1200 for pool in pools[1:-1])
     for number, pool in enumerate(pools):
         again = list(stream.pools(pool.start, first=0.3))
         assert [list(one.examples) for one in again] == [list(one.examples) for one in pools[number:]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import io
 import json
 import zlib
 from pathlib import Path
@@ -273,3 +274,47 @@ def test_a_gzip_file_of_several_members_is_one_text(tmp_path: Path) -> None:
     assert list(Lines(str(tmp_path / "x.gz"))) == ["a", "bc", "d"]
     with opened(str(tmp_path / "x.gz")) as stream:
         assert zlib.crc32(stream.read()) == zlib.crc32(b"a\nbc\nd\n")
+
+
+# odd texts, from ../shared/data/odd-inputs
+
+
+def odd(folder: Path, name: str) -> list[dict]:
+    return [json.loads(line) for line in (folder / "odd-inputs" / name).read_text(encoding="utf-8").split("\n") if line]
+
+
+@pytest.mark.data
+def test_odd_texts_arrive_as_they_are(tmp_path: Path, data_folder: Path) -> None:
+    texts = [row["text"] for row in odd(data_folder, "odd_lines.jsonl")]
+    texts += json.loads((data_folder / "odd-inputs" / "blns" / "blns.json").read_text(encoding="utf-8"))
+    pairs = [(text, str(number)) for number, text in enumerate(texts)]
+    whole = "".join(json.dumps({"source": source, "target": target}) + "\n" for source, target in pairs)
+    assert pairs_of(table(tmp_path, "x.jsonl", whole)) == pairs
+    stream = io.StringIO(newline="")
+    csv.writer(stream).writerows([("source", "target"), *pairs])
+    # A carriage return before a line feed inside a field is the line's own: it is dropped.
+    expected = [(source.replace("\r\n", "\n"), target) for source, target in pairs]
+    assert pairs_of(table(tmp_path, "x.csv", stream.getvalue().encode("utf-8", "surrogatepass"))) == expected
+    lines = [(source, target) for source, target in pairs if "\n" not in source and not source.endswith("\r")]
+    assert len(lines) > 500
+    sides = ["".join(pair[side] + "\n" for pair in lines) for side in (0, 1)]
+    assert pairs_of(aligned(tmp_path, *sides)) == lines
+    cells = [pair for pair in lines if "\t" not in pair[0]]
+    assert pairs_of(table(tmp_path, "x.tsv", "".join("\t".join(pair) + "\n" for pair in cells))) == cells
+
+
+@pytest.mark.data
+def test_invalid_utf8_is_found_in_its_line(tmp_path: Path, data_folder: Path) -> None:
+    for row in odd(data_folder, "odd_bytes.jsonl"):
+        data = bytes.fromhex(row["hex"]).replace(b"\n", b"")
+        source = aligned(tmp_path, b"a\n" + data + b"\nc\n", b"A\nB\nC\n")
+        if row["valid_utf8"]:
+            assert len(pairs_of(source)) == 3
+        else:
+            assert "x.en:2). Convert" in message(source)
+    raw = (data_folder / "odd-inputs" / "utf8tests" / "utf8tests.bin").read_bytes()
+    with pytest.raises(UnicodeDecodeError) as caught:
+        raw.decode()
+    number = raw[: caught.value.start].count(b"\n") + 1
+    text = message(aligned(tmp_path, raw, raw))
+    assert f"x.en:{number})" in text and f"0x{raw[caught.value.start]:02x}" in text

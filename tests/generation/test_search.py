@@ -90,7 +90,7 @@ def test_where_nothing_may_follow_the_hypotheses_as_they_stand_are_the_answer() 
 @pytest.mark.parametrize("beam_size", [1, 3])
 def test_sources_leave_the_batch_as_soon_as_they_are_finished(beam_size: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The rows that the decoder computes are those of the open sources, and the memory's keys are computed once."""
-    network, dice = toy("rotary"), random.Random(1)
+    network, dice = toy("window"), random.Random(1)
     sources, config = [source_of(dice) for _ in range(12)], GenerationConfig(beam_size=beam_size, max_new_tokens=15)
     rows, begun = [], []
     decode, begin = network.decode, network.begin

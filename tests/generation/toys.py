@@ -1,4 +1,4 @@
-"""Small random networks in float64 with every kind of attention, and a search in plain Python to hold against the real one."""
+"""Small random networks in float64 with every kind of attention, and a search in plain Python to compare with."""
 
 from __future__ import annotations
 
@@ -38,11 +38,19 @@ NAMES = tuple(MODELS)
 
 
 @functools.cache
-def toy(name: str, *, seed: int = 0, vocabulary: int = VOCABULARY, max_length: int = 40, d_model: int = 16) -> EncoderDecoder:
+def toy(
+    name: str, *, seed: int = 0, vocabulary: int = VOCABULARY, max_length: int = 40, d_model: int = 16
+) -> EncoderDecoder:
     """The network called `name`, with weights large enough that different sources have different answers."""
     settings = {"num_heads": 2, "encoder_layers": 1, "decoder_layers": 2, **MODELS[name]}
     model = ModelConfig(
-        "tiny", d_model=d_model, ffn_dim=24, tie_embeddings=False, dropout=0.2, max_length=max_length, **{"positions": "sinusoidal", **settings}
+        "tiny",
+        d_model=d_model,
+        ffn_dim=24,
+        tie_embeddings=False,
+        dropout=0.2,
+        max_length=max_length,
+        **{"positions": "sinusoidal", **settings},
     )
     attention = AttentionConfig(**ATTENTION.get(name, {}))
     network = build_network(
@@ -52,6 +60,7 @@ def toy(name: str, *, seed: int = 0, vocabulary: int = VOCABULARY, max_length: i
         for parameter in network.parameters():
             if parameter.ndim > 1:
                 parameter.mul_(1.7)
+        network.output.weight[MARKS.end] *= 1.8  # so that many answers end by themselves
     return network.eval()
 
 
@@ -100,7 +109,7 @@ def plain_search(
     prefix: tuple[int, ...] = (),
     forbidden: tuple[int, ...] = (MARKS.pad, MARKS.start),
 ) -> list[Hypothesis]:
-    """Beam search, hypothesis by hypothesis, that never stops before the limit; without a cache, from whole rows at every step."""
+    """Beam search by lists that never stops before the limit; without a cache, from whole rows at every step."""
     width = config.beam_size
     new = config.max_new_tokens or max(2 * len(source) + 32, config.min_new_tokens + 1)
     limit = len(prefix) + min(new, network.max_length - len(prefix))

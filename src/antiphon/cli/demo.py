@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 from antiphon.cli.command import Command
 from antiphon.cli.flags import Flag
+from antiphon.errors import UsageError
 from antiphon.settings import Count, Positive
 
 
@@ -28,8 +29,15 @@ class Demo(Command):
     output: Annotated[str, Flag("FOLDER")] = "runs/demo"
     """The run folder; a demo that is there already is continued, or only answers."""
 
+    def check(self) -> None:
+        if self.device not in ("auto", "cpu") or self.dtype is not None or self.seed is not None:
+            raise UsageError(
+                "the demo is the same everywhere (the processor, float32, one seed), so that figures can be compared. "
+                "Leave out --device, --dtype and --seed, or train with a recipe."
+            )
+
     def run(self) -> int:
-        self.start()
+        replace(self, device="cpu").start()
         from antiphon.workflows import demo
 
         return demo(target=self.target, steps=self.steps, minutes=self.minutes, output=self.output, quiet=self.quiet)

@@ -238,7 +238,8 @@ def _typed(leaf: _Leaf, *, complete: bool) -> tuple[Any, Any]:
         switch = tyro.conf.arg(name=leaf.name, help=leaf.help, help_behavior_hint="")
         return Annotated[bool, switch], field(default=False)
     if leaf.kind == "many":
-        return Annotated[tuple[str, ...], tyro.conf.UseAppendAction, told], field(default=())
+        # Not tuple[str, ...]: to check that default, tyro would import a library that takes longer than the whole help.
+        return Annotated[tuple, tyro.conf.UseAppendAction, told], field(default=())
     bare = _bare(leaf.hint)
     if complete and get_origin(bare) is Literal:
         return Annotated[bare, told], field(default=get_args(bare)[0])

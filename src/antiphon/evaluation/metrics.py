@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from antiphon.errors import ConfigError, DataError
+from antiphon.errors import AntiphonError, ConfigError, DataError
 from antiphon.evaluation.bootstrap import Interval, interval_of
 from antiphon.registry import lookup, nearest, register
 
@@ -70,29 +70,31 @@ def parse_metrics(items: Sequence[object]) -> list[Metric]:
     """Metrics from their descriptions: a name, a mapping {name: settings}, or `name:setting=value:…` as on the command
     line.
 
-    One that is parsed already stays as it is. Each other is tried on one pair, so that a wrong setting shows here and not
-    after hours of training. Raises ConfigError.
+    One that is parsed already stays as it is. Each other is tried on one pair, so that a wrong setting shows here and
+    not after hours of training. Raises ConfigError.
     """
-    metrics = [item for item in items if isinstance(item, Metric)]
-    described = [_describe(item) for item in items if not isinstance(item, Metric)]
-    plain = [name for name, _ in described]
-    for name, settings in described:
-        label = (
-            name
-            if plain.count(name) == 1 or not settings
-            else f"{name}:" + ":".join(f"{k}={v}" for k, v in settings.items())
-        )
-        metric = Metric(label, lookup("metric", name), settings)
-        try:
-            metric(["a"], [["a"]])
-        except TypeError as error:
-            raise ConfigError(f"the metric `{label}` does not take these settings ({error}).") from error
-        metrics.append(metric)
+    names = [item.name if isinstance(item, Metric) else _describe(item)[0] for item in items]
+    metrics = [item if isinstance(item, Metric) else _parse(*_describe(item), names) for item in items]
     labels = [metric.name for metric in metrics]
     for label in labels:
         if labels.count(label) > 1:
             raise ConfigError(f"the metric `{label}` is asked for twice with equal settings. Remove one.")
     return metrics
+
+
+def _parse(name: str, settings: dict[str, Any], names: Sequence[str]) -> Metric:
+    """The metric, tried once; its settings are part of its name where `names` has it more than once."""
+    told = "".join(f":{key}={value}" for key, value in settings.items()) if names.count(name) > 1 else ""
+    metric = Metric(name + told, lookup("metric", name), settings)
+    try:
+        metric(["a"], [["a"]])
+    except AntiphonError:
+        raise
+    except TypeError as error:
+        raise ConfigError(f"the metric `{name}` does not take these settings ({error}).") from error
+    except Exception as error:  # a metric of a user's own may raise anything
+        raise ConfigError(f"the metric `{name}` cannot be computed ({type(error).__name__}: {error}).") from error
+    return metric
 
 
 def measure(hypotheses: Sequence[str], references: References, metrics: Sequence[object]) -> dict[str, MetricResult]:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from antiphon.errors import NonFiniteError
 from antiphon.generation.logits import NEVER, Processor
-from antiphon.generation.sampling import Sampler
+from antiphon.generation.sampling import NOT_NUMBERS, Sampler
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +107,5 @@ class Pool:
                 answer = ids[:length]
                 found.setdefault(tuple(answer), Hypothesis(answer, score, rank, answer[-1:] == [end]))
         if not found:
-            raise NonFiniteError(
-                "the model's probabilities must be numbers, but are NaN. "
-                "Check its weights, or load it with dtype float32."
-            )
+            raise NonFiniteError(NOT_NUMBERS)
         return list(found.values())

@@ -62,17 +62,19 @@ class _Packer:
             first += max(count, 1)
 
     def _most(self, pieces: list[str], first: int) -> int:
-        """How many pieces from `first` on fit together: doubled until they do not, then halved in between."""
-        fitting, step = 0, 1
-        while step:
-            if first + fitting + step <= len(pieces) and self.fits(
-                "".join(pieces[first : first + fitting + step]).strip()
-            ):
-                fitting += step
-                step *= 2
-            else:
-                step //= 2
-        return fitting
+        """How many pieces from `first` on fit together: doubled until they do not, then by bisection."""
+
+        def fits(count: int) -> bool:
+            return self.fits("".join(pieces[first : first + count]).strip())
+
+        most, least_not = 0, 1
+        while first + least_not <= len(pieces) and fits(least_not):
+            most, least_not = least_not, 2 * least_not
+        least_not = min(least_not, len(pieces) - first + 1)
+        while least_not - most > 1:
+            middle = (most + least_not) // 2
+            most, least_not = (middle, least_not) if fits(middle) else (most, middle)
+        return most
 
     def _halves(self, word: str) -> Iterator[str]:
         if len(word) < 2 or self.fits(word):

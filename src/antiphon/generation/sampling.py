@@ -12,6 +12,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from antiphon.errors import NonFiniteError
+
+NOT_NUMBERS = (
+    "the model's probabilities must be numbers, but are NaN. Check its weights, or load it with dtype float32."
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Sampler:
@@ -31,6 +37,8 @@ class Sampler:
         weights, ids = self.weights(scores)
         summed = weights.cumsum(1)
         total = summed[:, -1:]
+        if bool(total.isnan().any()):
+            raise NonFiniteError(NOT_NUMBERS)
         passed = (summed <= uniform[:, None] * total).sum(1, keepdim=True)
         # Rounding may carry uniform * total to the total; the last token with any weight is the first to reach that.
         place = torch.minimum(passed, (summed < total).sum(1, keepdim=True))

@@ -112,7 +112,7 @@ class JsonVocabulary:
     def piece(self, id: int) -> str:
         if self.table and id not in self.specials.control:
             return self.table.show(id)
-        return self._rust.id_to_token(id) or ""
+        return self._rust.id_to_token(id) or _added_name(self.specials, id)
 
     def _enclose(self, ids: list[int]) -> list[int]:
         whole = [*self._before, *ids, *self._after]
@@ -167,7 +167,13 @@ class SpmVocabulary:
             return self._processor.decode(list(ids)) if ids else ""
 
     def piece(self, id: int) -> str:
-        return self._processor.id_to_piece(id) if id < self._processor.vocab_size() else PAD
+        known = id < self._processor.vocab_size()
+        return self._processor.id_to_piece(id) if known else _added_name(self.specials, id)
+
+
+def _added_name(specials: Specials, id: int) -> str:
+    """The name of a special id that the file itself does not have."""
+    return {specials.end: END, specials.pad: PAD}.get(id, "")
 
 
 def _first(ids: Iterable[int | None]) -> int | None:
