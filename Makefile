@@ -8,6 +8,6 @@ TORCH_INDEX ?=
 ARGS ?=
 export VENV TORCH_INDEX
 
-.PHONY: demo test check format install
-demo test check format install:
+.PHONY: demo test torture check format install
+demo test torture check format install:
 	@$(PY) run.py $@ $(ARGS)

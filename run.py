@@ -1,4 +1,4 @@
-"""Everything that `make` does, with the standard library only: `python run.py demo | test | check | format | install`.
+"""Everything that `make` does, with the standard library only: `python run.py demo | test | check | …`.
 
 Creates a virtual environment, installs Antiphon into it (editable, pinned by constraints.txt) and runs the command
 there; arguments after the command go to it. Environment: VENV is the folder (default .venv), TORCH_INDEX a pip index
@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parent
 COMMANDS = {  # command -> (extras that it needs, programs to run in the environment, in turn)
     "demo": ("", [["-m", "antiphon", "demo"]]),
     "test": ("dev", [["-m", "pytest", "-n", "2"]]),
+    "torture": ("dev", [["-m", "pytest", "-n", "2"]]),  # the property tests at their full counts; hours
     "check": (
         "dev",
         [
@@ -93,6 +94,8 @@ def main(arguments: list[str]) -> int:
     except subprocess.CalledProcessError as fault:
         say("run.py: `%s` failed; its own words are above." % " ".join(map(str, fault.cmd)))
         return 1
+    if arguments[0] == "torture":
+        os.environ["ANTIPHON_TORTURE"] = "1"
     for number, program in enumerate(programs):
         command = [str(python), *program, *(arguments[1:] if number == len(programs) - 1 else [])]
         try:

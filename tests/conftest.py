@@ -1,13 +1,12 @@
-"""What every test shares: one thread (xdist runs two processes on two cores), the data folder, the counts that are in force."""
+"""What every test shares: one thread (xdist runs two processes on two cores), the data folder, the counts in force."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
-os.environ.setdefault(
-    "OMP_NUM_THREADS", "1"
-)  # before torch is imported anywhere; child processes of the tests inherit it
+# Before torch is imported anywhere; child processes of the tests inherit it.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import counts
 import pytest
@@ -49,7 +48,7 @@ def one_thread() -> None:
 
 @pytest.fixture
 def data_folder() -> Path:
-    """The folder of data sets ($ANTIPHON_DATA, default ../shared/data beside the repository); skips where it is absent."""
+    """The folder of data sets ($ANTIPHON_DATA, default ../shared/data); skips where it is absent."""
     if not DATA_FOLDER.is_dir():
         pytest.skip(f"needs the data sets in {DATA_FOLDER} (set ANTIPHON_DATA)")
     return DATA_FOLDER

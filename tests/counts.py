@@ -1,7 +1,7 @@
-"""How often the property tests repeat, from one file (counts.toml): few in `make test`, the full figure with ANTIPHON_TORTURE=1.
+"""How often the property tests repeat, from one file (counts.toml): few in `make test`, the full figure with
+ANTIPHON_TORTURE=1.
 
-from counts import count
-for seed in range(count("beam_oracle")): ...
+from counts import count for seed in range(count("beam_oracle")): ...
 """
 
 from __future__ import annotations

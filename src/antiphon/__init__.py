@@ -5,7 +5,8 @@
     model = antiphon.load("runs/demo")
     model.generate("in 3 hours")[0].text
 
-The names below are the public ones. Each is imported when it is first used (PEP 562), so that `import antiphon` costs nothing.
+The names below are the public ones. Each is imported when it is first used (PEP 562), so that `import antiphon` costs
+nothing.
 """
 
 from __future__ import annotations

@@ -59,7 +59,7 @@ def lookup(kind: str, name: str, *, folder: Path | None = None, allow_import: bo
         return point.load()
     known = names(kind)
     raise ConfigError(
-        f"`{name}` is not a known {kind}{nearest(name, known)}. Known: {', '.join(known) or 'none'}; or write module:Name."
+        f"`{name}` is not a known {kind}{nearest(name, known) or '.'} Known: {', '.join(known) or 'none'}; or write module:Name."
     )
 
 
@@ -95,6 +95,6 @@ def _import(kind: str, name: str, folder: Path | None) -> Any:
             sys.path.remove(place)
     for step in attribute.split("."):
         if step not in vars(part):
-            raise ConfigError(f"the module `{module_name}` has no `{attribute}`{nearest(step, vars(part))}.")
+            raise ConfigError(f"the module `{module_name}` has no `{attribute}`{nearest(step, vars(part)) or '.'}")
         part = vars(part)[step]
     return part

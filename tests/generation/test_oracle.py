@@ -46,7 +46,9 @@ def model(number: int) -> tuple[EncoderDecoder, list[int], int, Plan]:
     power, kind = dice.choice(PENALTIES)
     network = toy(dice.choice(NAMES), seed=number, vocabulary=vocabulary, d_model=8)
     width = vocabulary * (vocabulary - 1) ** (limit - 1)
-    plan = Plan(MARKS, width=width, n_best=min(20, width), length_penalty=power, length_penalty_kind=kind)
+    plan = Plan(
+        MARKS, width=width, n_best=min(dice.choice([1, 2, 20]), width), length_penalty=power, length_penalty_kind=kind
+    )
     return network, [dice.randrange(vocabulary) for _ in range(dice.randint(1, 4))], limit, plan
 
 

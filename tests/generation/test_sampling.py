@@ -73,11 +73,13 @@ def test_draws_come_as_often_as_they_should(settings: tuple) -> None:
 
 
 def test_the_ends_of_the_scale_draw_what_can_be_drawn() -> None:
-    scores = torch.tensor([[NEVER, 0.0, 1.0, NEVER], [NEVER, NEVER, 0.0, NEVER]]).double()
+    scores = torch.tensor([[NEVER, 0.0, 1.0, NEVER], [NEVER, NEVER, 0.0, NEVER], [NEVER] * 4]).double()
     for sampler in (Sampler(1.0), Sampler(1.0, top_k=3, top_p=1.0, min_p=0.0)):
         for uniform in (0.0, 1 - 2**-53):
-            first, second = sampler.draw(scores, torch.full((2,), uniform, dtype=torch.float64)).tolist()
-            assert first in (1, 2) and second == 2
+            first, second, third = sampler.draw(scores, torch.full((3,), uniform, dtype=torch.float64)).tolist()
+            assert first == (2 if uniform == 0 and sampler.top_k or uniform > 0 and not sampler.top_k else 1)
+            assert second == 2
+            assert 0 <= third < 4, "where nothing can follow, whatever is drawn has score -inf"
 
 
 def test_numbers_are_uniform_and_independent() -> None:

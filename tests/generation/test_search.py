@@ -51,6 +51,7 @@ SETTINGS = [
     {"length_penalty": 0.0},
     {"length_penalty": 2.5, "n_best": 4},
     {"length_penalty": -1.0},
+    {"length_penalty": -0.3, "beam_size": 6},
     {"length_penalty": 1.5, "length_penalty_kind": "gnmt"},
     {"max_new_tokens": 1, "n_best": 4},
     {"max_new_tokens": 2, "beam_size": 5, "n_best": 5},

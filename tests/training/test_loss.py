@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.nn import functional
+
 from antiphon.training import loss as module
 from antiphon.training.loss import CrossEntropy
-from torch.nn import functional
 
 
 def case(rows: int, *, dtype: torch.dtype = torch.float64) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -287,7 +287,7 @@ def _unknown(word: str, leaves: dict[str, _Leaf], prog: str) -> str:
     flags = [leaf.typed for leaf in leaves.values()]
     name = word.partition("=")[0]
     if word.startswith("-") and name not in flags:
-        return f"`{name}` is not a flag of `{prog}`{nearest(name, flags)}. See `{prog} --help`."
+        return f"`{name}` is not a flag of `{prog}`{nearest(name, flags) or '.'} See `{prog} --help`."
     return f"`{prog}` was given `{word}`, which it has no place for. See `{prog} --help`."
 
 

@@ -104,13 +104,13 @@ def _choose(words: list[str]) -> tuple[str, list[str]]:
         if not words[1:]:
             raise UsageError(f"`antiphon {words[0]}` needs a command: {' or '.join(known)}.")
         raise UsageError(
-            f"`{words[1]}` is not a command of `antiphon {words[0]}`{nearest(words[1], known)}. "
+            f"`{words[1]}` is not a command of `antiphon {words[0]}`{nearest(words[1], known) or '.'} "
             f"Known: {', '.join(known)}."
         )
     known = sorted({name.split()[0] for name in COMMANDS})
     kind = "flag" if words[0].startswith("-") else "command"
     near = nearest(words[0], ["--help", "--version", "--print-completion"] if kind == "flag" else known)
-    raise UsageError(f"`{words[0]}` is not a {kind} of antiphon{near}. See `antiphon --help`.")
+    raise UsageError(f"`{words[0]}` is not a {kind} of antiphon{near or '.'} See `antiphon --help`.")
 
 
 def _list(commands: dict[str, tuple[str, str]]) -> str:
@@ -186,4 +186,4 @@ def _explain(error: BaseException) -> tuple[str, int]:
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.split("\n")).strip().replace("`?.", "`?")  # a hint ends a sentence with its own mark
+    return " ".join(text.split("\n")).strip()

@@ -152,9 +152,8 @@ def _streams(references: References) -> list[list[str | None]]:
 
 def _choice(metric: str, setting: str, value: object, known: Sequence[str]) -> None:
     if value not in known:
-        raise ConfigError(
-            f"`{setting}` of {metric} must be one of {', '.join(known)}, but is `{value}`{nearest(str(value), known)}."
-        )
+        hint = nearest(str(value), known) or "."
+        raise ConfigError(f"`{setting}` of {metric} must be one of {', '.join(known)}, but is `{value}`{hint}")
 
 
 def _result(metric: Any, hypotheses: Sequence[str], references: References) -> MetricResult:

@@ -50,7 +50,7 @@ def choose_device(name: str | torch.device) -> torch.device:
     if kind not in there or not (number.isdecimal() or str(name) == kind):
         known = ["auto", *there]
         raise ConfigError(
-            f"`device` must be one of {', '.join(known)}, but is {show(str(name))}{nearest(kind, known)}."
+            f"`device` must be one of {', '.join(known)}, but is {show(str(name))}{nearest(kind, known) or '.'}"
         )
     if not there[kind]:
         raise ConfigError(f"`device` must be one that is here, but there is no {name}. Use auto or cpu.")
@@ -63,7 +63,7 @@ def choose_dtype(name: str | torch.dtype | None) -> torch.dtype:
         return name or torch.float32
     if name not in DTYPES:
         raise ConfigError(
-            f"`dtype` must be one of {', '.join(DTYPES)}, but is {show(name)}{nearest(str(name), DTYPES)}."
+            f"`dtype` must be one of {', '.join(DTYPES)}, but is {show(name)}{nearest(str(name), DTYPES) or '.'}"
         )
     return DTYPES[name]
 

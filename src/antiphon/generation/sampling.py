@@ -39,9 +39,8 @@ class Sampler:
         total = summed[:, -1:]
         if bool(total.isnan().any()):
             raise NonFiniteError(NOT_NUMBERS)
-        passed = (summed <= uniform[:, None] * total).sum(1, keepdim=True)
-        # Rounding may carry uniform * total to the total; the last token with any weight is the first to reach that.
-        place = torch.minimum(passed, (summed < total).sum(1, keepdim=True))
+        place = (summed <= uniform[:, None] * total).sum(1, keepdim=True)
+        place = place.clamp(max=scores.shape[1] - 1)  # where nothing can follow, any token does: its score is -inf
         return (place if ids is None else ids.gather(1, place))[:, 0]
 
     def weights(self, scores: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -57,8 +56,7 @@ class Sampler:
             weights[:, self.top_k :] = 0
         if self.top_p is not None:
             before = weights.cumsum(1) - weights
-            left_out = (before >= self.top_p * weights.sum(1, keepdim=True)) & (before > 0)
-            weights = weights.masked_fill(left_out, 0)
+            weights = weights.masked_fill(before >= self.top_p * weights.sum(1, keepdim=True), 0)
         if self.min_p is not None:
             weights = weights.masked_fill(weights < self.min_p * weights.amax(1, keepdim=True), 0)
         return weights, ids

@@ -37,7 +37,7 @@ class Task:
             field = str(error.args[0]) if error.args else ""
             raise DataError(
                 f"a record must have the field `{field}`, but has {', '.join(record) or 'none'}{place}"
-                f"{nearest(field, record)}. Set `source_field` and `target_field`, or `task`."
+                f"{nearest(field, record) or '.'} Set `source_field` and `target_field`, or `task`."
             ) from error
         except Exception as error:  # a user's function may raise anything
             problem = f"raised {type(error).__name__}: {error}"

@@ -43,7 +43,7 @@ def train_tokenizer(texts: Iterable[str], *, kind: str = "bpe", vocab_size: int 
     """
     if kind not in _KINDS:
         raise ConfigError(
-            f"the tokenizer `kind` must be one of {', '.join(_KINDS)}, but is `{kind}`{nearest(kind, _KINDS)}."
+            f"the tokenizer `kind` must be one of {', '.join(_KINDS)}, but is `{kind}`{nearest(kind, _KINDS) or '.'}"
         )
     if vocab_size < SMALLEST:
         raise ConfigError(

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from antiphon.config import TrainConfig
+from antiphon.config import TOKENIZER_KINDS, TrainConfig
 from antiphon.data import Batches, load_corpus, records
 from antiphon.errors import ConfigError, DiskError, ModelError
 from antiphon.evaluation.metrics import parse_metrics
@@ -211,7 +211,7 @@ class _Job:
 def build_tokenizers(config: TrainConfig, task: Task) -> tuple[Tokenizer, Tokenizer]:
     """The source and the target tokenizer of a recipe, loaded or trained; one object twice where they are shared."""
     settings = config.tokenizer
-    if Path(settings.kind).exists():
+    if settings.kind not in TOKENIZER_KINDS:
         loaded = Tokenizer.load(settings.kind)
         return loaded, loaded
 

@@ -1,0 +1,82 @@
+"""Decoding state: rows that are reordered, dropped and written keep what belongs to them."""
+
+from __future__ import annotations
+
+import torch
+from antiphon.batch import Tokens
+from antiphon.nn.cache import DecoderState, KeyValueCache, MemoryState
+
+LIKE = torch.zeros(1, dtype=torch.float64)
+
+
+def state(sources: int, width: int, *, aligned: bool = True, seed: int = 0) -> DecoderState:
+    generator = torch.Generator().manual_seed(seed)
+    memory = Tokens.of_lengths(torch.arange(1, sources + 1), sources)
+    layers = []
+    for _ in range(2):
+        cache = KeyValueCache(sources * width, 6, num_heads=2, head_dim=3, like=LIKE, aligned=aligned)
+        keys = torch.randn(sources, 2, sources, 3, generator=generator, dtype=torch.float64)
+        layers.append((cache, MemoryState(memory, k=keys)))
+    return DecoderState(layers, width=width)
+
+
+def fill(made: DecoderState, pos: torch.Tensor, seed: int) -> tuple[torch.Tensor, Tokens]:
+    tokens, out = Tokens(pos), None
+    for number, (cache, _) in enumerate(made.layers):
+        rows = cache.hypothesis["k"].shape[0]
+        generator = torch.Generator().manual_seed(seed + number)
+        new = torch.randn(rows, 2, pos.shape[1], 3, generator=generator, dtype=torch.float64)
+        out = cache.update(new, -new, tokens)
+    assert out is not None
+    return out[0], out[2]
+
+
+def test_update_returns_all_keys_with_their_positions() -> None:
+    made = state(2, 2)
+    fill(made, torch.tensor([[0, 1, 2]]), 1)
+    keys, tokens = fill(made, torch.tensor([[3]]), 2)
+    assert keys.shape == (4, 2, 4, 3)
+    assert tokens.pos.tolist() == [[0, 1, 2, 3]]
+
+
+def test_rows_of_other_lengths_keep_their_own_positions() -> None:
+    made = state(2, 1, aligned=False)
+    fill(made, torch.tensor([[0, 1, 2], [0, -1, -1]]), 1)
+    keys, tokens = fill(made, torch.tensor([[3], [1]]), 2)
+    assert tokens.pos.tolist() == [[0, 1, 2, 3], [0, 1, -1, -1]]
+    assert not keys[1, :, 2:].any()  # free slots hold zeros
+
+
+def test_reorder_then_step_is_step_then_reorder() -> None:
+    index = torch.tensor([2, 0, 1, 5, 5, 3])
+    first, second = state(2, 3), state(2, 3)
+    for made in (first, second):
+        fill(made, torch.tensor([[0, 1]]), 1)
+    first.reorder(index)
+    before = first.layers[1][0].hypothesis["k"].clone()
+    second.reorder(index)
+    assert torch.equal(before, second.layers[1][0].hypothesis["k"])
+    untouched = state(2, 3)
+    keys, _ = fill(untouched, torch.tensor([[0, 1]]), 1)
+    assert torch.equal(before[:, :, :2], keys[index])
+
+
+def test_drop_keeps_sources_and_their_hypotheses() -> None:
+    made = state(3, 2)
+    keys, _ = fill(made, torch.tensor([[0, 1]]), 1)
+    memory = made.layers[0][1].source["k"].clone()
+    made.drop(torch.tensor([2, 0]))
+    assert torch.equal(made.layers[1][0].hypothesis["k"][:, :, :2], keys[[4, 5, 0, 1]])
+    assert torch.equal(made.layers[0][1].source["k"], memory[[2, 0]])
+    assert made.layers[0][1].tokens.pos.tolist() == [[0, 1, 2], [0, -1, -1]]
+    assert made.layers[0][1].tokens is made.layers[1][1].tokens  # the layers go on sharing masks
+
+
+def test_write_puts_another_states_sources_in_slots() -> None:
+    made, other = state(3, 2, aligned=False), state(3, 2, aligned=False, seed=5)
+    other.drop(torch.tensor([1]))
+    fill(made, torch.tensor([[0]]).expand(6, -1), 1)
+    keys, _ = fill(other, torch.tensor([[0, 1]]).expand(2, -1), 3)
+    made.write(torch.tensor([2]), other)
+    assert torch.equal(made.layers[1][0].hypothesis["k"][4:, :, :2], keys)
+    assert made.layers[0][0].common.hypothesis["count"].tolist() == [1, 1, 1, 1, 2, 2]

@@ -1,0 +1,64 @@
+"""Dropout whose bits are a function of (seed, step, micro-batch, site)."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from antiphon.nn.noise import Dropout, LayerDrop, Noise, number_sites
+from torch import nn
+
+
+def pair(p: float = 0.3) -> tuple[nn.ModuleList, Noise]:
+    noise = Noise()
+    layers = nn.ModuleList([Dropout(p, noise), Dropout(p, noise), LayerDrop(p, noise)])
+    number_sites(layers)
+    return layers, noise
+
+
+@pytest.mark.parametrize("p", [0.05, 0.1, 0.3, 0.5, 0.9])
+def test_share_and_mean(p: float) -> None:
+    layers, _ = pair(p)
+    x = torch.ones(500, 801)  # not a multiple of eight elements
+    y = layers[0](x)
+    assert abs(float((y == 0).float().mean()) - p) < 0.005
+    assert abs(float(y.mean()) - 1) < 0.01
+    assert len(y.unique()) == 2
+
+
+def test_bits_are_a_function_of_the_key_alone() -> None:
+    layers, noise = pair()
+    x = torch.ones(64, 64)
+    seen = set()
+    for key in [(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1)]:
+        noise.set(seed=key[0], step=key[1], micro_batch=key[2])
+        for layer in layers[:2]:
+            y = layer(x)
+            torch.rand(3)  # what the global generator does is of no matter
+            assert torch.equal(y, layer(x))
+            seen.add(y.numpy().tobytes())
+    assert len(seen) == 8
+
+
+def test_evaluation_changes_nothing() -> None:
+    layers, _ = pair()
+    layers.eval()
+    x = torch.randn(5, 5)
+    assert layers[0](x) is x
+    assert not layers[2].dropped()
+
+
+def test_gradient_is_the_factor() -> None:
+    layers, _ = pair()
+    x = torch.randn(20, 20, requires_grad=True)
+    y = layers[0](x)
+    (gradient,) = torch.autograd.grad(y.sum(), x)
+    torch.testing.assert_close(gradient * x, y)
+
+
+def test_layer_drop_has_its_share() -> None:
+    layers, noise = pair(0.25)
+    dropped = 0
+    for step in range(4000):
+        noise.set(seed=0, step=step, micro_batch=0)
+        dropped += layers[2].dropped()
+    assert abs(dropped / 4000 - 0.25) < 0.03
