@@ -7,11 +7,15 @@ import random
 import pytest
 import torch
 from counts import count
-from generation.toys import MARKS, NAMES, VOCABULARY, assert_same, plain_search, source_of, toy
+from generation.toys import MARKS, NAMES, VOCABULARY, assert_same, next_log_p, plain_search, source_of, toy
+from torch import Tensor
 
+from antiphon.batch import Example, Tokens, collate
 from antiphon.config import GenerationConfig
 from antiphon.errors import NonFiniteError
 from antiphon.generation.engine import Source, answer, forced_scores, stream
+from antiphon.nn.cache import DecoderState
+from antiphon.nn.mixers import Memory
 
 KINDS = {
     "greedy": {"beam_size": 1},
@@ -51,7 +55,6 @@ SETTINGS = [
     {"length_penalty": 0.0},
     {"length_penalty": 2.5, "n_best": 4},
     {"length_penalty": -1.0},
-    {"length_penalty": -0.3, "beam_size": 6},
     {"length_penalty": 1.5, "length_penalty_kind": "gnmt"},
     {"max_new_tokens": 1, "n_best": 4},
     {"max_new_tokens": 2, "beam_size": 5, "n_best": 5},
@@ -68,6 +71,23 @@ def test_settings_are_what_plain_python_says(settings: dict[str, object]) -> Non
     network = toy("rotary", seed=dice.randrange(4))
     for source, found in zip(sources, answer(network, sources, config, MARKS), strict=True):
         assert_same(found, plain_search(network, source.ids, config, prefix=source.prefix))
+
+
+@pytest.mark.parametrize("power", [-0.5, 0.7])
+def test_no_search_stops_too_early(power: float) -> None:
+    """The best answer is that of a search up to the limit, whether the penalty favours short answers or long ones."""
+    early, config = 0, GenerationConfig(beam_size=8, length_penalty=power, max_new_tokens=12)
+    for seed in range(40):
+        network, dice = toy("window", seed=seed), random.Random(seed)
+        source = source_of(dice)
+        runs: list[object] = []
+        with pytest.MonkeyPatch.context() as patch:
+            decode = network.decode
+            patch.setattr(network, "decode", lambda *rest, ask=decode, runs=runs: runs.append(1) or ask(*rest))
+            found = answer(network, [source], config, MARKS)[0]
+        assert_same(found, plain_search(network, source, config))
+        early += len(runs) < 12
+    assert early, "the test needs searches that stop before the limit"
 
 
 def test_the_default_limit_is_a_function_of_the_source() -> None:
@@ -93,9 +113,16 @@ def test_sources_leave_the_batch_as_soon_as_they_are_finished(beam_size: int, mo
     """The rows that the decoder computes are those of the open sources, and the memory's keys are computed once."""
     network, dice = toy("window"), random.Random(1)
     sources, config = [source_of(dice) for _ in range(12)], GenerationConfig(beam_size=beam_size, max_new_tokens=15)
-    rows, begun = [], []
-    decode, begin = network.decode, network.begin
-    monkeypatch.setattr(network, "decode", lambda ids, *rest: rows.append(ids.shape[0]) or decode(ids, *rest))
+    rows: list[int] = []
+    begun: list[int] = []
+    begin, decode = network.begin, network.decode
+
+    def recording(ids: Tensor, tokens: Tokens, memory: Memory, state: DecoderState) -> object:
+        assert memory.hidden.shape[0] * beam_size == ids.shape[0]
+        rows.append(ids.shape[0])
+        return decode(ids, tokens, memory, state)
+
+    monkeypatch.setattr(network, "decode", recording)
     monkeypatch.setattr(network, "begin", lambda *rest, **named: begun.append(1) or begin(*rest, **named))
     together = answer(network, sources, config, MARKS)
     assert len(begun) == 1
@@ -131,8 +158,6 @@ def test_streamed_ids_are_never_taken_back(beam_size: int) -> None:
 
 
 def test_forced_scores_are_the_sums_of_single_steps() -> None:
-    from generation.toys import next_log_p
-
     network, source, target = toy("relative"), [5, 9, 4, 2], [7, 7, 3, 2]
     steps = [next_log_p(network, source, [target[:i]])[0][target[i]] for i in range(4)]
     found = forced_scores(network, [(source, target), ([3, 2], [2]), (source, target[:1])], MARKS)
@@ -157,8 +182,6 @@ def test_the_mode_of_the_network_is_put_back() -> None:
     network.train()
     assert answer(network, [[5, 6, 2]], GenerationConfig(max_new_tokens=6), MARKS) == alone
     assert network.training and network.decoder.layers[0].training
-    from antiphon.batch import Example, collate
-
     batch = collate([Example([5, 6, 2], [7, 2], 0)], pad_id=0, start_id=1)
     network(batch, lambda hidden, weight, labels: (hidden @ weight.T).sum()).backward()
     network.eval()

@@ -1,0 +1,81 @@
+"""A tiny run in a folder, for the tests of the loop: real parts, a stream of its own."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from antiphon.batch import Example
+from antiphon.config import AttentionConfig, ModelConfig, TrainingConfig
+from antiphon.models.build import build_network
+from antiphon.models.seq2seq import EncoderDecoder
+from antiphon.training.loop import Loop, Parts, Validation
+from antiphon.training.optim import build_optimizer, build_schedule
+from antiphon.training.record import Record, Silent
+from antiphon.training.snapshot import SnapshotStore
+
+MODEL = ModelConfig(preset="tiny", d_model=16, ffn_dim=24, num_heads=2, dropout=0.1, attention_dropout=0.1, layer_drop=0.1)
+
+
+class Reversals:
+    """Batches of random rows and their reversal; the position is a number."""
+
+    def __init__(self, rows: int = 6) -> None:
+        self.epoch, self.number, self.rows = 0, 0, rows
+
+    def __next__(self) -> list[Example]:
+        chance = random.Random(self.number)
+        self.number += 1
+        self.epoch = self.number // 20
+        out = []
+        for index in range(self.rows):
+            row = [chance.randrange(4, 12) for _ in range(chance.randrange(1, 6))]
+            out.append(Example([*row, 2], [*row[::-1], 2], index))
+        return out
+
+    def state(self) -> dict[str, Any]:
+        return {"number": self.number}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.number = state["number"]
+        self.epoch = self.number // 20
+
+
+class Said(Silent):
+    """A display that remembers."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def say(self, line: str) -> None:
+        self.lines.append(line)
+
+
+def make_loop(
+    folder: Path,
+    *,
+    validate: Callable[[EncoderDecoder, Callable[[], bool]], Validation | None] | None = None,
+    keep: Callable[[EncoderDecoder], None] = lambda network: None,
+    every: int = 10,
+    **settings: Any,
+) -> Loop:
+    """A loop in `folder`, which is made."""
+    folder.mkdir(exist_ok=True)
+    training = TrainingConfig(**{"max_steps": 30, "lr": 3e-3, "warmup_steps": 5, "save_every_steps": 10, "log_every_steps": 5, **settings})
+    network = build_network(MODEL, AttentionConfig(decoder="relative"), source_vocab=12, target_vocab=12, shared=True)
+    record = Record(folder, Said())
+    parts = Parts(
+        network=network,
+        batches=Reversals(),
+        optimizer=build_optimizer(network, training),
+        schedule=build_schedule(training),
+        validate=validate,
+        keep=keep,
+        record=record,
+        store=SnapshotStore(folder / "snapshots", keep=training.keep_last, say=record.say),
+        pad_id=0,
+        start_id=1,
+    )
+    return Loop(parts, training, validate_every_steps=every)

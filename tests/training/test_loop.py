@@ -1,0 +1,180 @@
+"""The loop: resumed = uninterrupted, accumulated = one batch, what is not finite changes nothing, signals save first."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from antiphon.batch import Example
+from antiphon.errors import ConfigError, NonFiniteError
+from antiphon.training import loop as module
+from antiphon.training.loop import Loop, Validation
+from antiphon.training.record import Sample
+from training.runs import Said, make_loop
+from torch import Tensor
+
+COLUMNS = ("step", "epoch", "loss", "nll", "lr", "grad_norm", "padding_waste", "valid_loss")
+
+
+def rows(folder: Path) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{key: row[key] for key in COLUMNS if key in row} for row in lines]
+
+
+def weights(loop: Loop) -> list[Tensor]:
+    parameters, state = list(loop.network.parameters()), loop.parts.optimizer.state
+    moments = [part for parameter in parameters for _, part in sorted(state.get(parameter, {}).items())]
+    return [*(parameter.detach() for parameter in parameters), *moments]
+
+
+def same(one: Loop, other: Loop) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(weights(one), weights(other), strict=True))
+
+
+def validator(loop_box: list[Loop]) -> Any:
+    def validate(network: Any, asked: Any) -> Validation:
+        norm = float(sum(parameter.detach().abs().sum() for parameter in network.parameters()))
+        return Validation({"valid_loss": norm}, [Sample("a", "b", "c")], -norm)
+
+    return validate
+
+
+@pytest.mark.parametrize("cuts", [[7], [10], [3, 23], [5, 6, 7]])
+def test_resumed_is_uninterrupted(tmp_path: Path, cuts: list[int]) -> None:
+    whole = make_loop(tmp_path / "whole", validate=validator([]), accumulate=2)
+    whole.run()
+    for end in [*cuts, 30]:
+        part = make_loop(tmp_path / "parts", validate=validator([]), accumulate=2, max_steps=end)
+        part.resume()
+        part.run()
+    assert same(whole, part)
+    # The end of a part validates, which the whole run does not do there.
+    mine = [row for row in rows(tmp_path / "parts") if "valid_loss" not in row or row["step"] % 10 == 0]
+    assert mine == rows(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("item", ["weights", "optimizer", "batches", "progress"])
+def test_the_resume_test_has_teeth(tmp_path: Path, item: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out one saved thing, and the runs differ."""
+    whole = make_loop(tmp_path / "whole")
+    whole.run()
+    make_loop(tmp_path / "parts", max_steps=12).run()
+    resumed = make_loop(tmp_path / "parts")
+    before = {
+        "weights": lambda: monkeypatch.setattr("antiphon.training.resume.put_weights", lambda *a, **k: None),
+        "optimizer": lambda: monkeypatch.setattr("antiphon.training.resume.join_optimizer", lambda *a, **k: None),
+        "batches": lambda: monkeypatch.setattr(type(resumed.parts.batches), "restore", lambda *a: None),
+        "progress": lambda: monkeypatch.setattr(type(resumed.progress), "restore", lambda *a: None),
+    }
+    before[item]()
+    resumed.resume()
+    resumed.run()
+    assert not same(whole, resumed)
+
+
+def test_accumulated_micro_batches_are_one_batch(tmp_path: Path) -> None:
+    """In float64, without dropout, with micro-batches of other sizes: a token weighs the same."""
+    results = []
+    for accumulate in (1, 3):
+        made = make_loop(tmp_path / str(accumulate), accumulate=accumulate, max_steps=1)
+        made.network.double()
+        for part in made.network.modules():
+            if type(part).__name__ in ("Dropout", "LayerDrop"):
+                part.p = 0.0
+        stream = made.parts.batches
+        parts = [next(stream), next(stream)[:1], next(stream)[:4]]
+        queue = [[example for part in parts for example in part]] if accumulate == 1 else parts
+        made.parts.batches.__class__ = type("Fixed", (type(stream),), {"__next__": lambda self, queue=queue: queue.pop(0)})
+        made.step()
+        results.append([parameter.detach().clone() for parameter in made.network.parameters()])
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-10)
+
+
+def test_a_loss_that_is_not_finite_changes_nothing_and_ends_the_run(tmp_path: Path) -> None:
+    made = make_loop(tmp_path / "run", max_steps=30)
+    for _ in range(10):
+        made.step()
+    made.save()
+    before = [part.clone() for part in weights(made)]
+
+    def poisoned(batch: Any, criterion: Any) -> Any:
+        found = made.network(batch, criterion)
+        return type(found)(found.objective * float("nan"), found.nll, found.labels)
+
+    made.forward = poisoned
+    with pytest.raises(NonFiniteError, match=r"step 15 must be finite \(examples 0, 1, 2.*5 steps in a row") as caught:
+        for _ in range(module.NON_FINITE_LIMIT):
+            made.step()
+    assert "\n" not in str(caught.value)
+    assert all(torch.equal(a, b) for a, b in zip(before, weights(made), strict=True))
+    display = made.record.display
+    assert isinstance(display, Said) and len(display.lines) == module.NON_FINITE_LIMIT - 1
+    assert made.parts.store.steps() == [10]
+
+
+@pytest.mark.parametrize(("number", "error"), [(signal.SIGTERM, SystemExit), (signal.SIGINT, KeyboardInterrupt)])
+def test_a_signal_saves_first(tmp_path: Path, number: int, error: type[BaseException]) -> None:
+    whole = make_loop(tmp_path / "whole")
+    whole.run()
+    made = make_loop(tmp_path / "run")
+    step = made.step
+
+    def step_with_signal() -> None:
+        step()
+        if made.progress.step == 17:
+            os.kill(os.getpid(), number)
+
+    made.step = step_with_signal  # type: ignore[method-assign]
+    with pytest.raises(error) as caught:
+        made.run()
+    assert number != signal.SIGTERM or caught.value.code == 143  # type: ignore[attr-defined]
+    assert made.parts.store.steps()[-1] == 17
+    resumed = make_loop(tmp_path / "run")
+    resumed.resume()
+    resumed.run()
+    assert same(whole, resumed) and rows(tmp_path / "run") == rows(tmp_path / "whole")
+
+
+def test_the_best_is_kept_and_patience_ends_the_run(tmp_path: Path) -> None:
+    scores = iter([1.0, 3.0, 2.0, float("nan"), 2.5, 9.0])
+    kept: list[int] = []
+
+    def validate(network: Any, asked: Any) -> Validation:
+        score = next(scores)
+        return Validation({"chrf": score}, [], score)
+
+    made = make_loop(tmp_path / "run", validate=validate, keep=lambda network: kept.append(made.progress.step), every=5, patience=3, max_steps=100)
+    assert made.run() == "3 validations in a row brought nothing better"
+    assert kept == [5, 10] and made.progress.step == 25
+
+
+def test_ends_by_epochs_and_minutes(tmp_path: Path) -> None:
+    made = make_loop(tmp_path / "epochs", max_steps=None, max_epochs=2)
+    assert made.run() == "2 epochs are done" and made.progress.step == 40
+    made = make_loop(tmp_path / "minutes", max_steps=None, max_minutes=0.001)
+    assert "minutes of training are over" in made.run()
+
+
+def test_bfloat16_learns_and_float16_is_refused(tmp_path: Path) -> None:
+    made = make_loop(tmp_path / "bf16", precision="bf16", max_steps=30, log_every_steps=10)
+    made.run()
+    losses = [row["nll"] for row in rows(tmp_path / "bf16")]
+    assert losses[-1] < losses[0]
+    assert all(parameter.dtype == torch.float32 for parameter in made.network.parameters())
+    with pytest.raises(ConfigError, match="float32 or bfloat16, but is float16"):
+        make_loop(tmp_path / "fp16", precision="fp16")
+
+
+def test_a_row_that_is_too_long_for_nobody(tmp_path: Path) -> None:
+    """A batch of one example of one token trains like any other."""
+    made = make_loop(tmp_path / "one", max_steps=1)
+    stream = made.parts.batches
+    made.parts.batches.__class__ = type("One", (type(stream),), {"__next__": lambda self: [Example([2], [2], 0)]})
+    made.step()
+    assert all(torch.isfinite(parameter).all() for parameter in made.network.parameters())
