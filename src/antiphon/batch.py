@@ -29,8 +29,9 @@ class Tokens:
     """What travels beside a sequence of length L: where each token stands, and which tokens are there at all.
 
     `pos` is (B or 1, L), int64, counted over the real tokens of a segment, -1 at padding; one row where all rows agree.
-    `segment` is (B or 1, L), 0 at padding, where rows are packed. `prefix` is (B or 1, L), bool: a bidirectional prefix.
-    `memo` holds what the layers of one forward share (masks, biases, cache slots); a stack starts each forward with `fresh()`.
+    `segment` is (B or 1, L), 0 at padding, where rows are packed. `prefix` is (B or 1, L), bool: a bidirectional
+    prefix. `memo` holds what the layers of one forward share (masks, biases, cache slots); a stack starts each forward
+    with `fresh()`.
     """
 
     pos: Tensor
@@ -68,8 +69,9 @@ class Tokens:
 class Batch:
     """Rows that run together; padding stands on the right.
 
-    `source` (B, S) ids; `target_ids` (B, T) the decoder's input, which begins with the start token; `labels` (B, T) the token to be
-    predicted at each place; `label_mask` (B, T) true where there is one; `index` (B,) the examples' places in the corpus.
+    `source` (B, S) ids; `target_ids` (B, T) the decoder's input, which begins with the start token; `labels` (B, T) the
+    token to be predicted at each place; `label_mask` (B, T) true where there is one; `index` (B,) the examples' places
+    in the corpus.
     """
 
     source: Tensor

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from antiphon.batch import Example, Tokens, collate
 from antiphon.config import AttentionConfig, GenerationConfig, ModelConfig
 from antiphon.errors import ConfigError, ModelError
@@ -28,15 +29,29 @@ MODELS: dict[str, tuple[dict[str, object], dict[str, object]]] = {
     "multi-query, wide heads": ({"num_kv_heads": 1, "head_dim": 6}, {}),
     "deep and shallow": ({"encoder_layers": 3, "decoder_layers": 1}, {}),
     "additive": ({}, {"encoder": "additive", "decoder": "additive", "cross": "additive"}),
-    "alternating": ({"positions": "none", "decoder_layers": 3}, {"decoder": ["full", {"all": ["alibi", {"window": 2}]}]}),
+    "alternating": (
+        {"positions": "none", "decoder_layers": 3},
+        {"decoder": ["full", {"all": ["alibi", {"window": 2}]}]},
+    ),
     "scaled by 1/d": ({"attention_scale": 0.125}, {}),
 }
-EXAMPLES = [Example([5, 6, 7, 2], [8, 9, 2], 0), Example([5, 2], [8, 9, 3, 4, 5, 2], 1), Example([9, 4, 9, 4, 9, 9, 2], [2], 2)]
+EXAMPLES = [
+    Example([5, 6, 7, 2], [8, 9, 2], 0),
+    Example([5, 2], [8, 9, 3, 4, 5, 2], 1),
+    Example([9, 4, 9, 4, 9, 9, 2], [2], 2),
+]
 
 
 def config(name: str) -> tuple[ModelConfig, AttentionConfig]:
     settings, attention = MODELS[name]
-    base: dict[str, object] = {"d_model": 32, "ffn_dim": 48, "num_heads": 4, "encoder_layers": 2, "decoder_layers": 2, "max_length": 32}
+    base: dict[str, object] = {
+        "d_model": 32,
+        "ffn_dim": 48,
+        "num_heads": 4,
+        "encoder_layers": 2,
+        "decoder_layers": 2,
+        "max_length": 32,
+    }
     return ModelConfig(preset="small", **{**base, **settings}), AttentionConfig(**attention)  # type: ignore[arg-type]
 
 
@@ -69,7 +84,9 @@ def test_batch_equals_single_rows_in_loss_and_gradients(name: str) -> None:
     alone = sum(made(collate([example], pad_id=0, start_id=1), criterion).objective for example in EXAMPLES)
     torch.testing.assert_close(together, alone, rtol=0, atol=1e-10)
     parameters = list(made.parameters())
-    for one, other in zip(torch.autograd.grad(together, parameters), torch.autograd.grad(alone, parameters), strict=True):
+    for one, other in zip(
+        torch.autograd.grad(together, parameters), torch.autograd.grad(alone, parameters), strict=True
+    ):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-10)
 
 
@@ -139,7 +156,9 @@ def test_presets_have_the_papers_sizes() -> None:
     # Vaswani et al. 2017, table 3: 65 and 213 million with a vocabulary of 37,000.
     for preset, millions in (("base", 63), ("big", 214)):
         with torch.device("meta"):
-            made = build_network(ModelConfig(preset=preset), AttentionConfig(), source_vocab=37000, target_vocab=37000, shared=True)
+            made = build_network(
+                ModelConfig(preset=preset), AttentionConfig(), source_vocab=37000, target_vocab=37000, shared=True
+            )
         assert round(count_parameters(made) / 1e6) == millions
 
 
@@ -151,14 +170,18 @@ class Fade(ScoreRule):
     def setup(self, *, num_heads: int, head_dim: int, role: str) -> None:
         self.rate = torch.nn.Parameter(torch.full((num_heads,), 0.1))
 
-    def score(self, score: torch.Tensor, batch: torch.Tensor, head: torch.Tensor, q_pos: torch.Tensor, k_pos: torch.Tensor) -> torch.Tensor:
+    def score(
+        self, score: torch.Tensor, batch: torch.Tensor, head: torch.Tensor, q_pos: torch.Tensor, k_pos: torch.Tensor
+    ) -> torch.Tensor:
         return score - self.rate[head] * (q_pos - k_pos).abs()
 
 
 def test_an_instance_is_copied_for_each_stack_and_shared_by_its_layers() -> None:
     model, _ = config("paper")
     rule = Fade()
-    made = build_network(model, AttentionConfig(encoder=rule, decoder=rule & Window(3)), source_vocab=9, target_vocab=9, shared=True)
+    made = build_network(
+        model, AttentionConfig(encoder=rule, decoder=rule & Window(3)), source_vocab=9, target_vocab=9, shared=True
+    )
     rates = [name for name, _ in made.named_parameters() if name.endswith("rate")]
     assert rates == ["encoder.rules.0.rate", "decoder.rules.0.left.rate"]
     assert not list(rule.parameters())

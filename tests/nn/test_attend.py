@@ -97,7 +97,9 @@ def test_sdpa_equals_eager_with_gradients(name: str, groups: int) -> None:
     results = []
     for backend in ("eager", "sdpa"):
         out = attend(q, k, v, scores, scale=0.3, backend=backend)
-        results.append([out, *torch.autograd.grad(out.square().sum(), [q, k, v, *rule.parameters()], retain_graph=True)])
+        results.append(
+            [out, *torch.autograd.grad(out.square().sum(), [q, k, v, *rule.parameters()], retain_graph=True)]
+        )
     for eager, sdpa in zip(*results, strict=True):
         torch.testing.assert_close(eager, sdpa, rtol=0, atol=1e-10)
 

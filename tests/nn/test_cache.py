@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+
 from antiphon.batch import Tokens
 from antiphon.nn.cache import DecoderState, KeyValueCache, MemoryState
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from antiphon.nn.noise import Dropout, LayerDrop, Noise, number_sites
 from torch import nn
+
+from antiphon.nn.noise import Dropout, LayerDrop, Noise, number_sites
 
 
 def pair(p: float = 0.3) -> tuple[nn.ModuleList, Noise]:

@@ -16,7 +16,9 @@ from antiphon.training.optim import build_optimizer, build_schedule
 from antiphon.training.record import Record, Silent
 from antiphon.training.snapshot import SnapshotStore
 
-MODEL = ModelConfig(preset="tiny", d_model=16, ffn_dim=24, num_heads=2, dropout=0.1, attention_dropout=0.1, layer_drop=0.1)
+MODEL = ModelConfig(
+    preset="tiny", d_model=16, ffn_dim=24, num_heads=2, dropout=0.1, attention_dropout=0.1, layer_drop=0.1
+)
 
 
 class Reversals:
@@ -63,7 +65,9 @@ def make_loop(
 ) -> Loop:
     """A loop in `folder`, which is made."""
     folder.mkdir(exist_ok=True)
-    training = TrainingConfig(**{"max_steps": 30, "lr": 3e-3, "warmup_steps": 5, "save_every_steps": 10, "log_every_steps": 5, **settings})
+    training = TrainingConfig(
+        **{"max_steps": 30, "lr": 3e-3, "warmup_steps": 5, "save_every_steps": 10, "log_every_steps": 5, **settings}
+    )
     network = build_network(MODEL, AttentionConfig(decoder="relative"), source_vocab=12, target_vocab=12, shared=True)
     record = Record(folder, Said())
     parts = Parts(

@@ -10,13 +10,14 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
+from training.runs import Said, make_loop
+
 from antiphon.batch import Example
 from antiphon.errors import ConfigError, NonFiniteError
 from antiphon.training import loop as module
 from antiphon.training.loop import Loop, Validation
 from antiphon.training.record import Sample
-from training.runs import Said, make_loop
-from torch import Tensor
 
 COLUMNS = ("step", "epoch", "loss", "nll", "lr", "grad_norm", "padding_waste", "valid_loss")
 
@@ -89,7 +90,9 @@ def test_accumulated_micro_batches_are_one_batch(tmp_path: Path) -> None:
         stream = made.parts.batches
         parts = [next(stream), next(stream)[:1], next(stream)[:4]]
         queue = [[example for part in parts for example in part]] if accumulate == 1 else parts
-        made.parts.batches.__class__ = type("Fixed", (type(stream),), {"__next__": lambda self, queue=queue: queue.pop(0)})
+        made.parts.batches.__class__ = type(
+            "Fixed", (type(stream),), {"__next__": lambda self, queue=queue: queue.pop(0)}
+        )
         made.step()
         results.append([parameter.detach().clone() for parameter in made.network.parameters()])
     for one, other in zip(*results, strict=True):
@@ -149,7 +152,14 @@ def test_the_best_is_kept_and_patience_ends_the_run(tmp_path: Path) -> None:
         score = next(scores)
         return Validation({"chrf": score}, [], score)
 
-    made = make_loop(tmp_path / "run", validate=validate, keep=lambda network: kept.append(made.progress.step), every=5, patience=3, max_steps=100)
+    made = make_loop(
+        tmp_path / "run",
+        validate=validate,
+        keep=lambda network: kept.append(made.progress.step),
+        every=5,
+        patience=3,
+        max_steps=100,
+    )
     assert made.run() == "3 validations in a row brought nothing better"
     assert kept == [5, 10] and made.progress.step == 25
 

@@ -29,7 +29,9 @@ def test_equals_pytorch_with_all_logits(rows: int, smoothing: float) -> None:
     theirs = functional.cross_entropy(hidden @ weight.T, labels, label_smoothing=smoothing, reduction="sum")
     (theirs / 3).backward()
     torch.testing.assert_close(ours.objective, theirs, rtol=1e-12, atol=1e-12)
-    torch.testing.assert_close(ours.nll, functional.cross_entropy(hidden @ weight.T, labels, reduction="sum"), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(
+        ours.nll, functional.cross_entropy(hidden @ weight.T, labels, reduction="sum"), rtol=1e-12, atol=1e-12
+    )
     torch.testing.assert_close(gradients[0], hidden.grad, rtol=1e-10, atol=1e-12)
     torch.testing.assert_close(gradients[1], weight.grad, rtol=1e-10, atol=1e-12)
     assert ours.labels == rows

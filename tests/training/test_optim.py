@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+
 from antiphon.config import AttentionConfig, ModelConfig, TrainingConfig
 from antiphon.errors import ConfigError
 from antiphon.models.build import build_network
@@ -59,7 +60,13 @@ def test_one_of_ones_own() -> None:
 
 
 def test_only_linear_weights_decay() -> None:
-    network = build_network(ModelConfig(preset="tiny", bias=True), AttentionConfig(decoder="relative"), source_vocab=9, target_vocab=9, shared=True)
+    network = build_network(
+        ModelConfig(preset="tiny", bias=True),
+        AttentionConfig(decoder="relative"),
+        source_vocab=9,
+        target_vocab=9,
+        shared=True,
+    )
     decayed, kept = build_optimizer(network, TrainingConfig(weight_decay=0.1, max_steps=1)).param_groups
     assert decayed["weight_decay"] == 0.1 and kept["weight_decay"] == 0.0
     assert all(parameter.dim() == 2 for parameter in decayed["params"])

@@ -8,9 +8,10 @@ import random
 from pathlib import Path
 
 import pytest
+from counts import count
+
 from antiphon.errors import DiskError
 from antiphon.training.snapshot import MANIFEST, SnapshotStore, damage
-from counts import count
 
 FILES = {"weights.safetensors": bytes(range(256)) * 4, "state.json": b'{"step": 1}', "empty": b""}
 

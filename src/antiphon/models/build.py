@@ -2,8 +2,8 @@
 
     network = build_network(config.model, config.attention, source_vocab=8000, target_vocab=8000, shared=True)
 
-An attention is a name (`full`), a name with settings (`{window: 128}`, `{relative: {buckets: 16}}`), `module:Name`, an instance, a list that
-alternates over the layers, or several rules at once (`{all: [alibi, {window: 128}]}`).
+An attention is a name (`full`), a name with settings (`{window: 128}`, `{relative: {buckets: 16}}`), `module:Name`, an
+instance, a list that alternates over the layers, or several rules at once (`{all: [alibi, {window: 128}]}`).
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
     save_model_folder("runs/demo/model", parts)
     parts = load_parts("runs/demo/model")
 
-Weights that several modules share are written once, under their first name. Nothing in a folder is code, and no name in it is imported unless
-the caller allows it.
+Weights that several modules share are written once, under their first name. Nothing in a folder is code, and no name in
+it is imported unless the caller allows it.
 """
 
 from __future__ import annotations

@@ -4,7 +4,8 @@
     hidden, _ = network.decode(target_ids, target_tokens, memory, None)     # whole rows at once
     log_probabilities = network.logits(hidden).log_softmax(-1)
 
-Decoding state is outside (`begin`). Shapes: N sources, W hypotheses of each, S source and L target positions, D features, V ids.
+Decoding state is outside (`begin`). Shapes: N sources, W hypotheses of each, S source and L target positions, D
+features, V ids.
 """
 
 from __future__ import annotations
@@ -88,7 +89,8 @@ class EncoderDecoder(nn.Module):
     def decode(
         self, target_ids: Tensor, tokens: Tokens, memory: Memory, state: DecoderState | None
     ) -> tuple[Tensor, DecoderState | None]:
-        """target_ids (N·W, L), which follow what `state` has seen, to their hidden vectors (N·W, L, D) and the state after them.
+        """target_ids (N·W, L), which follow what `state` has seen, to their hidden vectors (N·W, L, D) and the state
+        after them.
 
         Without a state the rows are whole, one for each row of the memory.
         """
@@ -100,7 +102,8 @@ class EncoderDecoder(nn.Module):
         return functional.linear(hidden, self.output.weight)
 
     def forward(self, batch: Batch, criterion: Criterion[Loss]) -> Loss:
-        """`criterion(hidden, weight, labels)` over the places that have a label: hidden (n, D), weight (V, D), labels (n,).
+        """`criterion(hidden, weight, labels)` over the places that have a label: hidden (n, D), weight (V, D), labels
+        (n,).
 
         The logits never exist as a whole: the criterion chooses how much of them it makes at a time.
         """

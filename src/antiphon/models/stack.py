@@ -1,7 +1,8 @@
 """The two stacks of an encoder-decoder Transformer (Vaswani et al. 2017, figure 1), from plain arguments.
 
-A stack takes one mixer a layer, so that layers and roles choose their attention. Rules that several layers share have their parameters here, in the
-stack. Shapes: N sources, W hypotheses of each, S source and L target positions, D features.
+A stack takes one mixer a layer, so that layers and roles choose their attention. Rules that several layers share have
+their parameters here, in the stack. Shapes: N sources, W hypotheses of each, S source and L target positions, D
+features.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """The only place where dot-product softmax attention is computed.
 
-`plan` turns a score rule and positions into a `Scores` (what is visible, what is added), once a forward for each distinct rule and keys;
-`attend` then computes softmax(q·k·scale, after the rule and the mask)·v. Back ends share one signature: `eager` is the definition, `sdpa`
-an accelerator that must equal it. Queries of a group that shares keys (grouped-query attention, Ainslie et al. 2023) are folded, so
-keys are never repeated.
+`plan` turns a score rule and positions into a `Scores` (what is visible, what is added), once a forward for each
+distinct rule and keys; `attend` then computes softmax(q·k·scale, after the rule and the mask)·v. Back ends share one
+signature: `eager` is the definition, `sdpa` an accelerator that must equal it. Queries of a group that shares keys
+(grouped-query attention, Ainslie et al. 2023) are folded, so keys are never repeated.
 
 Shapes: q (B,H,Q,D), k and v (B,G,K,D) with G key-value heads, G dividing H; the result is (B,H,Q,D).
 """
@@ -27,8 +27,9 @@ Dropping = Callable[[Tensor], Tensor]
 class Scores:
     """What a rule says about one set of queries and keys.
 
-    `visible` (B or 1, 1 or H, Q, K) bool (None: everything); `seeing` (B or 1, 1 or H, Q, 1) bool, which queries see any key (None: all);
-    `bias` (B or 1, 1 or H, Q, K) of an additive rule; `rule` with its `places` for a rule that needs the logits.
+    `visible` (B or 1, 1 or H, Q, K) bool (None: everything); `seeing` (B or 1, 1 or H, Q, 1) bool, which queries see
+    any key (None: all); `bias` (B or 1, 1 or H, Q, K) of an additive rule; `rule` with its `places` for a rule that
+    needs the logits.
     """
 
     visible: Tensor | None

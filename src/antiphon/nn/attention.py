@@ -15,7 +15,8 @@ from antiphon.nn.rules import ScoreRule
 
 
 class Attention(Mixer):
-    """Multi-head attention (Vaswani et al. 2017, section 3.2.2) under a score rule, with grouped keys and rotary positions as options.
+    """Multi-head attention (Vaswani et al. 2017, section 3.2.2) under a score rule, with grouped keys and rotary
+    positions as options.
 
     `scale` multiplies q·k; None is head_dim ** -0.5, the paper's. `backend` is `auto`, `eager` or `sdpa`.
     """

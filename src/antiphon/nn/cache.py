@@ -1,8 +1,8 @@
 """Decoding state, outside the model: tensors of fixed capacity that belong to source rows or to hypothesis rows.
 
-The hypotheses of a source are contiguous, and their number W is given. `reorder`, `drop` and `write` are generic: beam search, streaming
-and continuous batching need no more, and a mixer of one's own gets them by naming its leaves. A key-value cache returns the keys'
-tokens with the keys, so nobody asks "am I decoding?".
+The hypotheses of a source are contiguous, and their number W is given. `reorder`, `drop` and `write` are generic: beam
+search, streaming and continuous batching need no more, and a mixer of one's own gets them by naming its leaves. A
+key-value cache returns the keys' tokens with the keys, so nobody asks "am I decoding?".
 
 Shapes: N sources, R = N·W hypotheses, C capacity.
 """
@@ -16,7 +16,8 @@ from antiphon.batch import Tokens
 
 
 class State:
-    """Leaves by name, each with rows first: `source` leaves have N rows, `hypothesis` leaves R rows (or 1, where all rows agree).
+    """Leaves by name, each with rows first: `source` leaves have N rows, `hypothesis` leaves R rows (or 1, where all
+    rows agree).
 
     `common` is a state that layers share, each with an equal `kind`: the places of a cache, the tokens of a memory.
     """
@@ -65,7 +66,8 @@ class State:
 
 
 class Ledger(State):
-    """Which position stands in which slot of a cache: `k_pos` (R or 1, C), -1 where free; `count` (R or 1,) slots in use.
+    """Which position stands in which slot of a cache: `k_pos` (R or 1, C), -1 where free; `count` (R or 1,) slots in
+    use.
 
     The layers of a stack share one. With `aligned` all rows hold the same positions, and one row stands for them.
     """

@@ -1,7 +1,8 @@
-"""Mixers: anything that mixes tokens. Dot-product attention under a score rule is one; what has other logits, or none, is another.
+"""Mixers: anything that mixes tokens. Dot-product attention under a score rule is one; what has other logits, or none,
+is another.
 
-A mixer of one's own subclasses `Mixer`; its `forward` serves training (no state), prefill and single steps alike, and its state is named
-leaves (`State`), so every search reorders and drops them without further code.
+A mixer of one's own subclasses `Mixer`; its `forward` serves training (no state), prefill and single steps alike, and
+its state is named leaves (`State`), so every search reorders and drops them without further code.
 """
 
 from __future__ import annotations

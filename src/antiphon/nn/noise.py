@@ -1,8 +1,10 @@
-"""Dropout whose bits are a function of (seed, step, micro-batch, site), so that recomputation and every process draw the same.
+"""Dropout whose bits are a function of (seed, step, micro-batch, site), so that recomputation and every process draw
+the same.
 
-A site is one place in the model where bits are drawn; `number_sites` gives each its number. On a CPU, PyTorch's own dropout costs as
-much as the matrix product beside it; here a byte is drawn for each element, so a probability is rounded to the nearest 256th
-(0.1 becomes 26/256 = 0.1016), and the kept values are scaled by the exact inverse of the rounded one, which keeps the mean.
+A site is one place in the model where bits are drawn; `number_sites` gives each its number. On a CPU, PyTorch's own
+dropout costs as much as the matrix product beside it; here a byte is drawn for each element, so a probability is
+rounded to the nearest 256th (0.1 becomes 26/256 = 0.1016), and the kept values are scaled by the exact inverse of the
+rounded one, which keeps the mean.
 
 Reference: Srivastava et al. 2014, Dropout: A Simple Way to Prevent Neural Networks from Overfitting.
 """

@@ -1,6 +1,7 @@
 """Absolute positions, added to the embeddings, and rotary positions, applied to queries and keys.
 
-All are functions of `pos` (B or 1, L), so that padding on either side, packed segments and cached steps give the same values.
+All are functions of `pos` (B or 1, L), so that padding on either side, packed segments and cached steps give the same
+values.
 """
 
 from __future__ import annotations
@@ -54,9 +55,11 @@ class NoPositions(nn.Module):
 
 
 class Rotary(nn.Module):
-    """Turns pairs of features of queries and keys by an angle that grows with position (Su et al. 2021, RoFormer, eq. 34).
+    """Turns pairs of features of queries and keys by an angle that grows with position (Su et al. 2021, RoFormer, eq.
+    34).
 
-    The pairs are (i, i + D/2), "half-split", the layout of most published checkpoints, rather than the paper's (2i, 2i + 1).
+    The pairs are (i, i + D/2), "half-split", the layout of most published checkpoints, rather than the paper's (2i, 2i
+    + 1).
     """
 
     def __init__(self, head_dim: int, *, base: float = 10000.0) -> None:

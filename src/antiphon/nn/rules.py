@@ -1,14 +1,17 @@
-"""Score rules: one definition of a variant of dot-product softmax attention, for training, decoding, loading and serving alike.
+"""Score rules: one definition of a variant of dot-product softmax attention, for training, decoding, loading and
+serving alike.
 
 A rule sees positions and logits, never layouts, caches or back ends, and keeps nothing by row. Its arguments broadcast:
-`batch` (B,1,1,1), `head` (1,H,1,1), `q_pos` (B or 1,1,Q,1), `k_pos` (B or 1,1,1,K); `head` is the query head. One of your own::
+`batch` (B,1,1,1), `head` (1,H,1,1), `q_pos` (B or 1,1,Q,1), `k_pos` (B or 1,1,1,K); `head` is the query head. One of
+your own::
 
     class Fade(ScoreRule):
         additive = True
         def score(self, score, batch, head, q_pos, k_pos):
             return score - 0.1 * (q_pos - k_pos).abs()
 
-Rules compose with `&`: scores from left to right, masks together. The stack adds padding and causality, so a rule cannot look ahead.
+Rules compose with `&`: scores from left to right, masks together. The stack adds padding and causality, so a rule
+cannot look ahead.
 """
 
 from __future__ import annotations
@@ -142,10 +145,11 @@ class Alibi(ScoreRule):
 
 @register("attention", "relative")
 class Relative(ScoreRule):
-    """A learned bias for each head and bucket of relative distance (Raffel et al. 2020, T5, section 2.1; buckets as in its code).
+    """A learned bias for each head and bucket of relative distance (Raffel et al. 2020, T5, section 2.1; buckets as in
+    its code).
 
-    Half of the buckets hold one distance each, the rest grow logarithmically up to `max_distance`; in an encoder, half of all are for
-    keys to the right.
+    Half of the buckets hold one distance each, the rest grow logarithmically up to `max_distance`; in an encoder, half
+    of all are for keys to the right.
     """
 
     additive = True

@@ -1,7 +1,8 @@
 """The training loop, on one page.
 
-Between two optimizer steps it validates, saves and stops; so a snapshot always stands between steps, and a resumed run repeats the uninterrupted one
-bit by bit: data order, dropout and foreign layers' random numbers are functions of (seed, step), never of a global state that went on.
+Between two optimizer steps it validates, saves and stops; so a snapshot always stands between steps, and a resumed run
+repeats the uninterrupted one bit by bit: data order, dropout and foreign layers' random numbers are functions of (seed,
+step), never of a global state that went on.
 """
 
 from __future__ import annotations

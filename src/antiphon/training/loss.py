@@ -1,9 +1,11 @@
 """Cross-entropy with label smoothing over a large vocabulary, without ever holding all logits.
 
-Rows are taken in chunks; the gradient is computed in the same pass, while the chunk's probabilities are still in the processor's cache, so backward
-costs two products and no second softmax. Shapes: n places that have a label, D features, V ids.
+Rows are taken in chunks; the gradient is computed in the same pass, while the chunk's probabilities are still in the
+processor's cache, so backward costs two products and no second softmax. Shapes: n places that have a label, D features,
+V ids.
 
-Label smoothing (Szegedy et al. 2016, section 7): (1 − ε)·nll + ε·(mean over all V ids of −log p), as PyTorch's `cross_entropy`.
+Label smoothing (Szegedy et al. 2016, section 7): (1 − ε)·nll + ε·(mean over all V ids of −log p), as PyTorch's
+`cross_entropy`.
 """
 
 from __future__ import annotations

@@ -3,8 +3,9 @@
     optimizer = build_optimizer(network, settings)
     rate = build_schedule(settings)        # step, counted from 1 -> learning rate
 
-A schedule of one's own: `register("schedule", "name")` above a function `(step, *, lr, warmup_steps, max_steps) -> float`; an optimizer:
-`register("optimizer", "name")` above a function `(groups, *, lr, betas, weight_decay) -> torch.optim.Optimizer`.
+A schedule of one's own: `register("schedule", "name")` above a function `(step, *, lr, warmup_steps, max_steps) ->
+float`; an optimizer: `register("optimizer", "name")` above a function `(groups, *, lr, betas, weight_decay) ->
+torch.optim.Optimizer`.
 """
 
 from __future__ import annotations

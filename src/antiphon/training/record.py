@@ -1,7 +1,7 @@
-"""What a run writes down and shows: `metrics.jsonl`, `samples.jsonl`, and a live line in the terminal (plain lines where there is none).
+"""What a run writes down and shows: `metrics.jsonl`, `samples.jsonl`, and a live line in the terminal (plain lines
+where there is none).
 
-record = Record(folder, display=make_display(total_steps=8000))
-record.measure({"step": 50, "loss": 3.2})
+record = Record(folder, display=make_display(total_steps=8000)) record.measure({"step": 50, "loss": 3.2})
 record.validation({"step": 500, "valid_loss": 2.1}, [Sample("in 3 hours", "in 3 Stunden", "in 3 Stunden")])
 """
 

@@ -4,8 +4,9 @@
     store.save(step, {"weights.safetensors": ..., "state.json": ...})
     newest = store.newest()              # the newest one whose manifest verifies, or None
 
-A save writes a temporary folder, makes each file durable, writes the manifest (size and SHA-256 of each), makes that durable, renames, makes
-the parent durable, reads the new one back, and only then deletes old ones. So a kill or a power loss at any moment leaves the previous snapshot.
+A save writes a temporary folder, makes each file durable, writes the manifest (size and SHA-256 of each), makes that
+durable, renames, makes the parent durable, reads the new one back, and only then deletes old ones. So a kill or a power
+loss at any moment leaves the previous snapshot.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""The demo: phrases of two languages (CLDR, by Babel), a small model trained on them, its answers to held-out combinations, and to yours.
+"""The demo: phrases of two languages (CLDR, by Babel), a small model trained on them, its answers to held-out
+combinations, and to yours.
 
     antiphon demo --target fr
 
@@ -61,9 +62,11 @@ def demo(
     output: str | Path = "runs/demo",
     quiet: bool = False,
 ) -> int:
-    """Train on phrases from English to `target` (a CLDR locale), evaluate on held-out combinations, then answer lines of standard input.
+    """Train on phrases from English to `target` (a CLDR locale), evaluate on held-out combinations, then answer lines
+    of standard input.
 
-    A run that is there already is continued, or used if it is finished. Returns the exit code: 1 if the full demo into German misses a bar.
+    A run that is there already is continued, or used if it is finished. Returns the exit code: 1 if the full demo into
+    German misses a bar.
     """
     from antiphon.text.phrases import phrases  # Babel, which no other workflow needs
 

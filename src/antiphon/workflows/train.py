@@ -1,7 +1,8 @@
 """From a recipe to a run folder: `train(config)`.
 
-A run folder holds `config.yaml` (resolved), `tokenizers/`, `metrics.jsonl`, `samples.jsonl`, `snapshots/step-N/` and `model/` (ready to load).
-Nothing is written before the data, the tokenizers and the network are there, so that a mistake leaves no folder behind.
+A run folder holds `config.yaml` (resolved), `tokenizers/`, `metrics.jsonl`, `samples.jsonl`, `snapshots/step-N/` and
+`model/` (ready to load). Nothing is written before the data, the tokenizers and the network are there, so that a
+mistake leaves no folder behind.
 """
 
 from __future__ import annotations
@@ -56,8 +57,8 @@ def train(
 ) -> Run:
     """Train as `config` says (a TrainConfig, a mapping, or the path of a recipe) and return the run.
 
-    `resume` continues the newest snapshot that verifies, or starts where there is no run. Raises ConfigError or DataError before anything is
-    written; NonFiniteError or DiskError with the last snapshot untouched.
+    `resume` continues the newest snapshot that verifies, or starts where there is no run. Raises ConfigError or
+    DataError before anything is written; NonFiniteError or DiskError with the last snapshot untouched.
     """
     if isinstance(config, (str, Path)):
         config = read_recipe(config)
