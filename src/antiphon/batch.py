@@ -17,7 +17,10 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One pair as ids. `source` and `target` include the end token where the task has one; `index` is its place in the corpus."""
+    """One pair as ids. `source` and `target` end with the end token where the task has one.
+
+    `index` is its place in the corpus.
+    """
 
     source: list[int]
     target: list[int]

@@ -59,7 +59,8 @@ def lookup(kind: str, name: str, *, folder: Path | None = None, allow_import: bo
         return point.load()
     known = names(kind)
     raise ConfigError(
-        f"`{name}` is not a known {kind}{nearest(name, known) or '.'} Known: {', '.join(known) or 'none'}; or write module:Name."
+        f"`{name}` is not a known {kind}{nearest(name, known) or '.'} "
+        f"Known: {', '.join(known) or 'none'}; or write module:Name."
     )
 
 
@@ -88,7 +89,8 @@ def _import(kind: str, name: str, folder: Path | None) -> Any:
         part: Any = importlib.import_module(module_name)
     except Exception as error:  # the user's module may raise anything while it is imported
         raise ConfigError(
-            f"the {kind} `{name}` cannot be imported ({type(error).__name__}: {error}). Looked in {', '.join(places)} and Python's path."
+            f"the {kind} `{name}` cannot be imported ({type(error).__name__}: {error}). "
+            f"Looked in {', '.join(places)} and Python's path."
         ) from error
     finally:
         for place in places:

@@ -15,9 +15,10 @@ from __future__ import annotations
 import ast
 import functools
 import inspect
+import itertools
 import math
 import os
-import textwrap
+import sys
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -232,15 +233,21 @@ def show(value: Any) -> str:
 @functools.cache
 def field_docs(cls: type[Settings]) -> dict[str, str]:
     """The docstring under each field of a settings class, on one line: a flag's help."""
-    body = ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0]
-    assert isinstance(body, ast.ClassDef)
+    body = _class_bodies(cls.__module__)[cls.__qualname__]
     docs: dict[str, str] = {}
-    for statement, following in zip(body.body, body.body[1:], strict=False):
+    for statement, following in itertools.pairwise(body):
         if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
             value = following.value if isinstance(following, ast.Expr) else None
             if isinstance(value, ast.Constant) and isinstance(value.value, str):
                 docs[statement.target.id] = " ".join(value.value.split())
     return docs
+
+
+@functools.cache
+def _class_bodies(module: str) -> dict[str, list[ast.stmt]]:
+    """The bodies of the classes at a module's top, by name; parsed once, since a command's help asks for many."""
+    tree = ast.parse(inspect.getsource(sys.modules[module]))
+    return {statement.name: statement.body for statement in tree.body if isinstance(statement, ast.ClassDef)}
 
 
 def _wrong(wanted: str, value: Any, hint: str = "") -> SettingError:

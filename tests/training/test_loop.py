@@ -1,4 +1,4 @@
-"""The loop: resumed = uninterrupted, accumulated = one batch, what is not finite changes nothing, signals save first."""
+"""The loop: resumed = uninterrupted, accumulated = one batch, a step not finite changes nothing, signals save first."""
 
 from __future__ import annotations
 

@@ -65,15 +65,17 @@ class Generate(Command):
             if self.stream:
                 self._stream(model, search, writer)
                 return 0
+            done = 0
             for chunk in chunks(self.input):
-                for answer in model.generate(chunk, **search):
+                for answer in model.generate(chunk, first_row=done, **search):
                     self._write(answer, writer, count=search.get("n_best", model.generation.n_best))
                 writer.flush()
+                done += len(chunk)
         return 0
 
     def _stream(self, model: Model, search: dict[str, Any], writer: Writer) -> None:
-        for line in lines(self.input):
-            for piece in model.stream(line, **search):
+        for row, line in enumerate(lines(self.input)):
+            for piece in model.stream(line, first_row=row, **search):
                 writer.write(piece.replace("\n", " "))
                 writer.flush()
             writer.write("\n")

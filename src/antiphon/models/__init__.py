@@ -1,0 +1,23 @@
+"""The encoder-decoder Transformer: its parts, how settings become one, and model folders."""
+
+from __future__ import annotations
+
+from antiphon.models.build import build_network
+from antiphon.models.checkpoint import Parts, load_parts, save_model_folder
+from antiphon.models.seq2seq import EncoderDecoder, Front
+from antiphon.models.stack import Decoder, DecoderLayer, Encoder, EncoderLayer, Shape, count_parameters
+
+__all__ = [
+    "Decoder",
+    "DecoderLayer",
+    "Encoder",
+    "EncoderDecoder",
+    "EncoderLayer",
+    "Front",
+    "Parts",
+    "Shape",
+    "build_network",
+    "count_parameters",
+    "load_parts",
+    "save_model_folder",
+]

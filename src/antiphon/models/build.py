@@ -42,7 +42,10 @@ def build_network(
     folder: Path | None = None,
     allow_import: bool = True,
 ) -> EncoderDecoder:
-    """A network with fresh weights, a function of `seed`. `shared`: both sides use one table. `folder` is where `module:Name` is looked up first."""
+    """A network with fresh weights, a function of `seed`. `shared`: both sides use one table.
+
+    `folder` is where `module:Name` is looked up first.
+    """
     noise, shape = Noise(), _shape(model)
     build = _MixerBuilder(model, folder=folder, allow_import=allow_import)
     with torch.random.fork_rng(devices=[]):
@@ -111,7 +114,8 @@ def _all(specs: object, *, folder: Path | None, allow_import: bool) -> ScoreRule
     for rule in rules[1:]:
         if not isinstance(whole, ScoreRule) or not isinstance(rule, ScoreRule):
             raise ConfigError(
-                f"`all` in an attention must hold score rules, but {specs!r} has a mixer. Give the mixer a layer of its own."
+                f"`all` in an attention must hold score rules, but {specs!r} has a mixer. "
+                "Give the mixer a layer of its own."
             )
         whole = whole & rule
     assert isinstance(whole, ScoreRule)
@@ -182,7 +186,7 @@ def _positions(model: ModelConfig) -> nn.Module:
 
 
 def _table(size: int, d_model: int) -> nn.Embedding:
-    """Vectors of length about 1, so that both their sqrt(d_model) multiples and the logits they give have unit variance."""
+    """Vectors of length about 1, so that their sqrt(d_model) multiples and the logits they give have unit variance."""
     table = nn.Embedding(size, d_model)
     nn.init.normal_(table.weight, std=d_model**-0.5)
     return table

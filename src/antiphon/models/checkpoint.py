@@ -63,7 +63,10 @@ def named_weights(network: nn.Module) -> dict[str, Tensor]:
 
 
 def put_weights(network: nn.Module, weights: Mapping[str, Tensor], *, where: str) -> None:
-    """Copy `weights` into `network`; ModelError that names what is missing, not needed or of another shape. `where` names the file."""
+    """Copy `weights` into `network`. `where` names the file.
+
+    ModelError that names what is missing, not needed or of another shape.
+    """
     own = named_weights(network)
     missing, extra = [name for name in own if name not in weights], [name for name in weights if name not in own]
     if missing or extra:
@@ -75,7 +78,8 @@ def put_weights(network: nn.Module, weights: Mapping[str, Tensor], *, where: str
     for name, tensor in own.items():
         if tensor.shape != weights[name].shape:
             raise ModelError(
-                f"`{where}` does not fit its {CONFIG}: `{name}` must be {tuple(tensor.shape)}, but is {tuple(weights[name].shape)}."
+                f"`{where}` does not fit its {CONFIG}: `{name}` must be {tuple(tensor.shape)}, "
+                f"but is {tuple(weights[name].shape)}."
             )
         tensor.copy_(weights[name])
 
@@ -130,13 +134,17 @@ def load_parts(
     dtype: torch.dtype = torch.float32,
     attention: AttentionConfig | None = None,
 ) -> Parts:
-    """What `folder` holds, the network in evaluation mode. `attention` replaces what the folder says; only then may names be imported."""
+    """What `folder` holds, the network in evaluation mode.
+
+    `attention` replaces what the folder says; only then may names be imported.
+    """
     folder = Path(folder)
     config = read_json(folder / CONFIG)
     version = config.get("format_version")
     if version != FORMAT_VERSION:
         raise ModelError(
-            f"`{folder / CONFIG}` must have `format_version` {FORMAT_VERSION}, but has {version!r}. Use the Antiphon that wrote it."
+            f"`{folder / CONFIG}` must have `format_version` {FORMAT_VERSION}, but has {version!r}. "
+            "Use the Antiphon that wrote it."
         )
     where = str(folder / CONFIG)
     model = from_json_mapping(ModelConfig, _section(config, "model", where), where=where)

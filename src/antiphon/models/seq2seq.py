@@ -83,7 +83,7 @@ class EncoderDecoder(nn.Module):
         return self.encoder(*self.source(source, tokens))
 
     def begin(self, memory: Memory, *, width: int, capacity: int) -> DecoderState:
-        """The state before the first token of `width` hypotheses for each row of the memory, with room for `capacity` tokens."""
+        """The state before the first token of `width` hypotheses a memory row, with room for `capacity` tokens."""
         return self.decoder.begin(memory, width=width, capacity=capacity)
 
     def decode(

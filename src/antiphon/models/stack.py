@@ -7,8 +7,9 @@ features.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 from torch import Tensor, nn
 
@@ -39,7 +40,10 @@ class Shape:
 
 
 class Residual(nn.Module):
-    """The norm, dropout and sum around a block: x + f(norm(x)) (`pre`, Xiong et al. 2020) or norm(x + f(x)) (`post`, Vaswani et al. 2017)."""
+    """The norm, dropout and sum around a block.
+
+    `pre` is x + f(norm(x)) (Xiong et al. 2020), `post` is norm(x + f(x)) (Vaswani et al. 2017).
+    """
 
     def __init__(self, shape: Shape, noise: Noise) -> None:
         super().__init__()
@@ -135,7 +139,7 @@ class Decoder(nn.Module):
         rows = memory.hidden.shape[0]
         pairs = [
             (layer.mixer.begin(rows * width, capacity), layer.cross.begin(rows, capacity, memory))
-            for layer in self.layers
+            for layer in _decoder_layers(self.layers)
         ]
         return DecoderState(pairs, width=width)
 
@@ -145,13 +149,18 @@ class Decoder(nn.Module):
         """x (N·W, L, D) decoded; without a state, x holds whole sequences, one for each row of the memory."""
         tokens = tokens.fresh()
         folded = tokens if state is None else fold(tokens, state.width)
-        for i, layer in enumerate(self.layers):
+        for i, layer in enumerate(_decoder_layers(self.layers)):
             if state is None:
                 x, _ = layer(x, tokens, folded, None, layer.cross.begin(x.shape[0], 0, memory))
             else:
                 own, cross = state.layers[i]
                 x, _ = layer(x, tokens, folded, own, cross)
         return self.final(x), state
+
+
+def _decoder_layers(layers: nn.ModuleList) -> Iterable[DecoderLayer]:
+    """The same layers, with the type that a ModuleList does not tell."""
+    return cast("Iterable[DecoderLayer]", layers)
 
 
 def fold(tokens: Tokens, width: int) -> Tokens:

@@ -101,7 +101,7 @@ def logits(q: Tensor, k: Tensor, scores: Scores, *, scale: float) -> Tensor:
 def weigh(
     logits: Tensor, visible: Tensor | None, seeing: Tensor | None = None, dropout: Dropping | None = None
 ) -> Tensor:
-    """Softmax over the visible keys, (B,H,Q,K); a query that sees none gets zeros. `visible` and `seeing` as in `Scores`."""
+    """Softmax over visible keys, (B,H,Q,K); zeros for a query that sees none. `visible` and `seeing` as in `Scores`."""
     if visible is not None:
         logits = logits.masked_fill(~visible, torch.finfo(logits.dtype).min)
     weights = torch.softmax(logits, dim=-1)
@@ -169,7 +169,7 @@ def attend(
     dropout: Dropping | None = None,
     backend: str = "auto",
 ) -> Tensor:
-    """Attention of q over k and v, (B,H,Q,D). A back end asked for by name that cannot compute this falls back to `eager`."""
+    """Attention of q over k and v, (B,H,Q,D). A back end named that cannot compute this falls back to `eager`."""
     name = choose(q, k, scores, dropout=dropout) if backend == "auto" else backend
     if name == "sdpa" and (dropout is not None or scores.rule is not None):
         name = "eager"

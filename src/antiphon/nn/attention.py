@@ -1,4 +1,4 @@
-"""Dot-product attention as a mixer: projections, positions, cache and one call of `attend`, for every role and length."""
+"""Dot-product attention as a mixer: projections, positions, cache and one call of `attend`, in every role."""
 
 from __future__ import annotations
 

@@ -57,7 +57,10 @@ class State:
         }
 
     def write(self, slots: Tensor, other: State, width: int) -> None:
-        """Sources `slots` (n,), with their hypotheses, become those of `other`, in place; both have equal capacity and own rows."""
+        """Sources `slots` (n,), with their hypotheses, become those of `other`, in place.
+
+        Both have equal capacity and own rows.
+        """
         rows = (slots[:, None] * width + torch.arange(width, device=slots.device)).flatten()
         for name, leaf in self.source.items():
             leaf[slots] = other.source[name]
@@ -80,7 +83,10 @@ class Ledger(State):
         self.kind = (Ledger, capacity, aligned)
 
     def place(self, tokens: Tokens) -> tuple[Tensor, Tokens, int]:
-        """Slots (R or 1, L) for new tokens, the keys' tokens after them, and how many slots a reader must look at; once a forward."""
+        """Slots (R or 1, L) for new tokens, the keys' tokens after them, and how many slots a reader must look at.
+
+        Computed once a forward.
+        """
         found = tokens.memo.get(id(self))
         if found is None:
             found = self._place(tokens)
@@ -98,14 +104,18 @@ class Ledger(State):
         slots = torch.where(valid, count[:, None] + valid.cumsum(1) - 1, self.capacity)
         pos.scatter_(1, slots, torch.where(valid, new, -1))
         count += valid.sum(1)
-        # Looking at a counter is free on a CPU and stalls a GPU's queue; there all slots are read, and the mask hides the rest.
+        # Looking at a counter is free on a CPU and stalls a GPU's queue; there all slots are read, and the mask hides
+        # the rest.
         reach = int(count.max()) if pos.device.type == "cpu" else self.capacity
         assert reach <= self.capacity, f"a cache of {self.capacity} slots was given {reach} tokens"
         return slots, Tokens(pos[:, :reach].clone()), reach
 
 
 class KeyValueCache(State):
-    """Keys and values (R, G, C, D) of one layer, filled slot by slot; `update` returns what is visible so far with its tokens."""
+    """Keys and values (R, G, C, D) of one layer, filled slot by slot.
+
+    `update` returns what is visible so far with its tokens.
+    """
 
     def __init__(
         self, rows: int, capacity: int, *, num_heads: int, head_dim: int, like: Tensor, aligned: bool = True
@@ -121,7 +131,10 @@ class KeyValueCache(State):
         return leaf[:, :, : self._reach]
 
     def update(self, k: Tensor, v: Tensor, tokens: Tokens) -> tuple[Tensor, Tensor, Tokens]:
-        """Put k and v (R, G, L, D) of `tokens` in their slots; the keys, the values and their tokens so far, new ones included."""
+        """Put k and v (R, G, L, D) of `tokens` in their slots.
+
+        Returns the keys, the values and their tokens so far, new ones included.
+        """
         ledger = self.common
         assert isinstance(ledger, Ledger)
         slots, keys, self._reach = ledger.place(tokens)

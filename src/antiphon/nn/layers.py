@@ -31,7 +31,7 @@ def norm(kind: str, dim: int) -> nn.Module:
 
 
 class FeedForward(nn.Module):
-    """Position-wise feed-forward network (Vaswani et al. 2017, eq. 2); gated as in Shazeer 2020, GLU Variants, eq. 6."""
+    """Position-wise feed-forward network (Vaswani et al. 2017, eq. 2); gated: Shazeer 2020, GLU Variants, eq. 6."""
 
     def __init__(
         self, d_model: int, ffn_dim: int, *, activation: str, bias: bool, dropout: float, noise: Noise
@@ -53,7 +53,7 @@ class FeedForward(nn.Module):
 
 
 class ScaledEmbedding(nn.Module):
-    """Token vectors, times sqrt(d_model) where the table is shared with the output (Vaswani et al. 2017, section 3.4)."""
+    """Token vectors, times sqrt(d_model) where the output shares the table (Vaswani et al. 2017, section 3.4)."""
 
     def __init__(self, table: nn.Embedding, *, scale: float) -> None:
         super().__init__()

@@ -30,7 +30,10 @@ class Memory:
 
 
 class Mixer(nn.Module):
-    """Base class. `role` is `encoder`, `decoder` (causal) or `cross` (queries over a memory, each independent of the others)."""
+    """Base class.
+
+    `role` is `encoder`, `decoder` (causal) or `cross` (queries over a memory, each independent of the others).
+    """
 
     spec: object = None  # what a saved model writes of it: a name, or {name: settings}; set by the builder
 
@@ -41,7 +44,10 @@ class Mixer(nn.Module):
         raise NotImplementedError
 
     def begin(self, rows: int, capacity: int, memory: Memory | None = None) -> State:
-        """The state of `rows` hypotheses before the first token, with room for `capacity`; in a cross role, what is done once for `memory`."""
+        """The state of `rows` hypotheses before the first token, with room for `capacity`.
+
+        In a cross role, what is done once for `memory`.
+        """
         raise NotImplementedError
 
     def forward(self, x: Tensor, tokens: Tokens, state: State | None) -> tuple[Tensor, State | None]:

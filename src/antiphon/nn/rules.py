@@ -38,7 +38,7 @@ class ScoreRule(nn.Module):
     spec: object = None  # what a saved model writes of it: a name, or {name: settings}; set by the builder
 
     def setup(self, *, num_heads: int, head_dim: int, role: str) -> None:
-        """Make the parameters, each indexed by head in its first dimension. `role` is `encoder`, `decoder` or `cross`."""
+        """Make the parameters, the first dimension of each by head. `role` is `encoder`, `decoder` or `cross`."""
 
     def mask(self, batch: Tensor, head: Tensor, q_pos: Tensor, k_pos: Tensor) -> Tensor | None:
         """Bool: may the query see the key? None: always."""
@@ -108,7 +108,10 @@ class Both(ScoreRule):
 
 @register("attention", "window")
 class Window(ScoreRule):
-    """A query sees the keys less than `window` positions away (Beltagy et al. 2020, Longformer, section 3.1); under a causal mask, to the left."""
+    """A query sees the keys less than `window` positions away; under a causal mask, to the left.
+
+    Beltagy et al. 2020, Longformer, section 3.1.
+    """
 
     additive = True
 
@@ -127,7 +130,10 @@ class Window(ScoreRule):
 
 @register("attention", "alibi")
 class Alibi(ScoreRule):
-    """A linear penalty on distance with a fixed slope a head (Press et al. 2022, ALiBi, section 3); symmetric in an encoder."""
+    """A linear penalty on distance with a fixed slope a head; symmetric in an encoder.
+
+    Press et al. 2022, ALiBi, section 3.
+    """
 
     additive = True
     slopes: Tensor
@@ -158,7 +164,8 @@ class Relative(ScoreRule):
         super().__init__()
         if buckets < 4 or buckets % 2 or max_distance <= buckets // 2:
             raise ValueError(
-                f"`buckets` must be even and at least 4, and `max_distance` more than half of it, but they are {buckets} and {max_distance}."
+                f"`buckets` must be even and at least 4, and `max_distance` more than half of it, "
+                f"but they are {buckets} and {max_distance}."
             )
         self.buckets, self.max_distance, self.both_sides = buckets, max_distance, True
 

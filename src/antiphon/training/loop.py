@@ -43,7 +43,10 @@ class Stream(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Validation:
-    """What a validation found: figures by name, answers to show, and the score that chooses the best model (higher is better)."""
+    """What a validation found: figures by name, answers to show, and the score that chooses the best model.
+
+    A higher score is better.
+    """
 
     figures: dict[str, float]
     samples: Sequence[Sample]
@@ -55,7 +58,10 @@ Validator = Callable[[EncoderDecoder, Callable[[], bool]], Validation | None]  #
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What the loop works with. `schedule` gives the rate of a step, `validate` may be None, `keep` saves the weights as the best so far."""
+    """What the loop works with.
+
+    `schedule` gives the rate of a step, `validate` may be None, `keep` saves the weights as the best so far.
+    """
 
     network: EncoderDecoder
     batches: Stream
@@ -75,7 +81,8 @@ class Loop:
     def __init__(self, parts: Parts, settings: TrainingConfig, *, validate_every_steps: int) -> None:
         if settings.precision == "float16":
             raise ConfigError(
-                "`training.precision` must be float32 or bfloat16, but is float16. Its range is too small for gradients; take bf16."
+                "`training.precision` must be float32 or bfloat16, but is float16. "
+                "Its range is too small for gradients; take bf16."
             )
         self.parts, self.settings, self.validate_every = parts, settings, validate_every_steps
         self.network, self.record = parts.network, parts.record

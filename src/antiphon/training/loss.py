@@ -21,7 +21,7 @@ CHUNK = 128  # rows of logits at a time: 128 x 8000 float32 are 4 MiB
 
 @dataclass(frozen=True, slots=True)
 class LossSum:
-    """Sums over the labels of a batch, in nats: `objective` (differentiable) and the plain `nll`; `labels` is their number."""
+    """Sums over the `labels` labels of a batch, in nats: `objective` (differentiable) and the plain `nll`."""
 
     objective: Tensor
     nll: Tensor
@@ -66,8 +66,8 @@ class _Chunked(torch.autograd.Function):
                 uniform += (log_sum - (rows @ mean_row).to(wide)[:, None]).sum()
             if d_hidden is None or d_table is None:
                 continue
-            # The derivative by the logits is p − (1 − ε)·onehot − ε/V with p = powers / total. The division and the two other terms are
-            # taken out of the products, so that no further pass over (rows, V) is needed.
+            # The derivative by the logits is p − (1 − ε)·onehot − ε/V with p = powers / total. The division and the
+            # two other terms are taken out of the products, so that no further pass over (rows, V) is needed.
             powers = powers.to(hidden.dtype)
             scaled = (rows / total).to(hidden.dtype)
             if rows.dtype == wide:

@@ -30,14 +30,14 @@ WSD_DECAY_SHARE = 0.2  # the last part of a warm-up, stable, decay run
 def adamw(
     groups: list[dict[str, Any]], *, lr: float, betas: tuple[float, float], weight_decay: float
 ) -> torch.optim.Optimizer:
-    """AdamW (Loshchilov and Hutter 2019), ε = 1e-9 as Vaswani et al. 2017; one kernel for each group where the device has it."""
+    """AdamW (Loshchilov and Hutter 2019), ε = 1e-9 as Vaswani et al. 2017; one kernel a group if the device has it."""
     return torch.optim.AdamW(groups, lr=lr, betas=betas, weight_decay=weight_decay, eps=1e-9, fused=True)
 
 
 def build_optimizer(
     network: nn.Module, settings: TrainingConfig, *, folder: Path | None = None
 ) -> torch.optim.Optimizer:
-    """The optimizer of `settings` over two groups: weights of linear layers, which decay, and all others, which do not."""
+    """The optimizer of `settings` over two groups: weights of linear layers, which decay, and others, which do not."""
     factory = lookup("optimizer", settings.optimizer, folder=folder)
     linear = {id(module.weight) for module in network.modules() if isinstance(module, nn.Linear)}
     decayed = [parameter for parameter in network.parameters() if id(parameter) in linear]
@@ -52,11 +52,12 @@ def build_optimizer(
 
 
 def build_schedule(settings: TrainingConfig, *, folder: Path | None = None) -> Callable[[int], float]:
-    """The learning rate by step, which counts from 1. ConfigError for one that needs the number of steps and has none."""
+    """The learning rate by step, counted from 1. ConfigError for one that needs the number of steps and has none."""
     schedule = lookup("schedule", settings.schedule, folder=folder)
     if settings.max_steps is None and schedule in (cosine, linear, wsd):
         raise ConfigError(
-            f"`training.schedule: {settings.schedule}` needs `training.max_steps`, which is not set. Set it, or take inverse_sqrt or constant."
+            f"`training.schedule: {settings.schedule}` needs `training.max_steps`, which is not set. "
+            "Set it, or take inverse_sqrt or constant."
         )
     return partial(schedule, lr=settings.lr, warmup_steps=settings.warmup_steps, max_steps=settings.max_steps)
 

@@ -1,4 +1,4 @@
-"""Where a run stands: the counters that a snapshot holds, and the figures of the steps since the last line of `metrics.jsonl`."""
+"""Where a run stands: the counters that a snapshot holds, and the figures since the last line of `metrics.jsonl`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ from antiphon.training.loss import LossSum
 
 @dataclass(slots=True)
 class Window:
-    """Sums over some steps: nats of `loss` (the objective) and `nll` over `labels`; `tokens` real ones of `positions`, both sides."""
+    """Sums over some steps.
+
+    Nats of `loss` (the objective) and `nll` over `labels`; `tokens` real ones of `positions`, both sides.
+    """
 
     loss: float = 0.0
     nll: float = 0.0
@@ -40,7 +43,11 @@ class Window:
 
 @dataclass(slots=True)
 class Progress:
-    """`seconds` is training time over all resumes; `worse` counts validations since the best; `validated` and `saved` are steps."""
+    """The counters of a run.
+
+    `seconds` is training time over all resumes; `worse` counts validations since the best; `validated` and `saved` are
+    steps.
+    """
 
     step: int = 0
     seconds: float = 0.0
@@ -81,7 +88,7 @@ class Progress:
             "tokens_per_second": round(window.tokens / sum(window.seconds), 1),
             "padding_waste": round(1 - window.tokens / window.positions, 4),
             "step_seconds": round(median, 4),
-            "seconds_left": self._left(settings),
+            "seconds_left": self._left(settings, median),
             "peak_memory_bytes": peak_memory(),
         }
 
@@ -103,11 +110,11 @@ class Progress:
         for name, value in state.items():
             setattr(self, name, Window(**value) if name == "window" else value)
 
-    def _left(self, settings: TrainingConfig) -> float | None:
+    def _left(self, settings: TrainingConfig, step_seconds: float) -> float | None:
         """Seconds to the end, where one is known."""
         ends = []
         if settings.max_steps is not None:
-            ends.append((settings.max_steps - self.step) * self.seconds / self.step)
+            ends.append((settings.max_steps - self.step) * step_seconds)
         if settings.max_minutes is not None:
             ends.append(60 * settings.max_minutes - self.seconds)
         return round(min(ends), 1) if ends else None

@@ -1,4 +1,7 @@
-"""What a snapshot of a run holds, both ways: weights, optimizer, data position, counters, lengths of the log files, and the machine."""
+"""What a snapshot of a run holds, written and read back.
+
+Weights, optimizer, data position, counters, lengths of the log files, and the machine.
+"""
 
 from __future__ import annotations
 
@@ -60,7 +63,10 @@ def load_snapshot(
     progress: Progress,
     record: Record,
 ) -> None:
-    """Put a run back to where `snapshot` was taken; a line is said where the machine is another, since sums may then differ in the last bits."""
+    """Put a run back to where `snapshot` was taken.
+
+    A line is said where the machine is another, since sums may then differ in the last bits.
+    """
     state = json.loads(snapshot.read(STATE))
     with torch.no_grad():
         put_weights(network, load(snapshot.read(WEIGHTS)), where=str(snapshot.folder / WEIGHTS))

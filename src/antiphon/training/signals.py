@@ -11,7 +11,10 @@ EXIT_TERMINATED = 143
 
 
 class StopSignal:
-    """While entered, notes the first SIGINT or SIGTERM; a second one acts at once. Outside the main thread it hears nothing."""
+    """While entered, notes the first SIGINT or SIGTERM; a second one acts at once.
+
+    Outside the main thread it hears nothing.
+    """
 
     def __init__(self) -> None:
         self.received: int | None = None

@@ -45,7 +45,10 @@ class SnapshotStore:
         self.folder, self.keep, self.say = folder, keep, say
 
     def save(self, step: int, files: Mapping[str, bytes]) -> Snapshot:
-        """Write the snapshot of `step`, then delete all but the newest `keep`. DiskError, with the old ones untouched, where it cannot be written."""
+        """Write the snapshot of `step`, then delete all but the newest `keep`.
+
+        DiskError, with the old ones untouched, where it cannot be written.
+        """
         target = self.folder / f"step-{step}"
         draft = self.folder / f"tmp-step-{step}"
         try:

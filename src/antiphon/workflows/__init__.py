@@ -1,4 +1,4 @@
-"""Whole jobs: each builds the parts that the lower stages define, and passes the upper ones (search, metrics) in as functions."""
+"""Whole jobs: each builds the parts that the lower stages define, and passes search and metrics in as functions."""
 
 from __future__ import annotations
 

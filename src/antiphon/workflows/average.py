@@ -40,7 +40,8 @@ def average_run(run: str | Path, *, last: int, output: str | Path) -> Path:
     found = SnapshotStore(run / "snapshots", keep=last).last(last)
     if len(found) < last:
         raise ModelError(
-            f"the run `{run}` must have {last} whole snapshots, but has {len(found)}. Average fewer, or train with a larger `training.keep_last`."
+            f"the run `{run}` must have {last} whole snapshots, but has {len(found)}. "
+            "Average fewer, or train with a larger `training.keep_last`."
         )
     parts = load_parts(run / "model")
     with torch.no_grad():
@@ -57,7 +58,7 @@ def average_and_compare(
     record: Record,
     keep: Callable[[nn.Module], None],
 ) -> None:
-    """At the end of a run: keep the average of the last snapshots where it scores better, or where nothing is scored."""
+    """At the end of a run: keep the average of the last snapshots if it scores better, or if nothing is scored."""
     network = parts.network
     found = store.last(last)
     if last == 1 or len(found) < 2:

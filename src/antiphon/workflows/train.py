@@ -19,9 +19,16 @@ from antiphon.config import TOKENIZER_KINDS, TrainConfig
 from antiphon.data import Batches, load_corpus, records
 from antiphon.errors import ConfigError, DiskError, ModelError
 from antiphon.evaluation.metrics import parse_metrics
-from antiphon.generation.model import Model, load
+from antiphon.generation.model import Model
 from antiphon.models.build import build_network
-from antiphon.models.checkpoint import Parts, replace_file, save_model_folder
+from antiphon.models.checkpoint import (
+    WEIGHTS,
+    Parts,
+    load_weights,
+    put_weights,
+    replace_file,
+    save_model_folder,
+)
 from antiphon.models.stack import count_parameters
 from antiphon.recipe import dump_yaml, from_mapping, read_recipe, read_yaml, to_mapping
 from antiphon.text import Task, Tokenizer, load_task, train_tokenizer
@@ -68,7 +75,7 @@ def train(
     fresh = _check_folder(folder, config, resume=resume)
     job = _Job(config, folder, torch.device(device), quiet=quiet)
     reason = job.run(fresh=fresh)
-    return Run(folder, load(folder / "model", device=str(device)), read_rows(folder), reason)
+    return Run(folder, job.best(), read_rows(folder), reason)
 
 
 class _Job:
@@ -148,6 +155,14 @@ class _Job:
         """Make the weights of `network`, which is the run's own, the run's model."""
         save_model_folder(self.folder / "model", self.parts)
 
+    def best(self) -> Model:
+        """The run's model with the weights that were kept; the recipe's own parts, so nothing is imported anew."""
+        file = self.folder / "model" / WEIGHTS
+        with torch.no_grad():
+            put_weights(self.network, load_weights(file), where=str(file))
+        self.network.eval()
+        return Model(self.parts)
+
     def _create(self) -> None:
         try:
             (self.folder / TOKENIZERS).mkdir(parents=True)
@@ -204,7 +219,8 @@ class _Job:
         model = self.config.model
         tokenizers = {tokenizer.vocab_size for _, tokenizer in self._named_tokenizers()}
         return (
-            f"{count_parameters(self.network) / 1e6:.1f} M parameters ({model.preset}: {model.encoder_layers}+{model.decoder_layers} layers, "
+            f"{count_parameters(self.network) / 1e6:.1f} M parameters "
+            f"({model.preset}: {model.encoder_layers}+{model.decoder_layers} layers, "
             f"d_model {model.d_model}), vocabulary {' and '.join(map(str, sorted(tokenizers)))}; {self.corpus.report}"
         )
 
@@ -217,8 +233,8 @@ def build_tokenizers(config: TrainConfig, task: Task) -> tuple[Tokenizer, Tokeni
         return loaded, loaded
 
     def texts(*sides: int) -> Iterator[str]:
-        for record in islice(records(config.data.train, task), TOKENIZER_PAIRS):
-            yield from (record[side] for side in sides)
+        for source, target, _ in islice(records(config.data.train, task), TOKENIZER_PAIRS):
+            yield from ((source, target)[side] for side in sides)
 
     def make(*sides: int) -> Tokenizer:
         return train_tokenizer(texts(*sides), kind=settings.kind, vocab_size=settings.vocab_size)
@@ -235,7 +251,8 @@ def _check_folder(folder: Path, config: TrainConfig, *, resume: bool) -> bool:
     if not resume:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise ConfigError(
-                f"the run folder `{folder}` must not exist yet, but does. Continue it with --resume, or choose another --output."
+                f"the run folder `{folder}` must not exist yet, but does. "
+                "Continue it with --resume, or choose another --output."
             )
         return True
     if not file.exists():
@@ -243,7 +260,8 @@ def _check_folder(folder: Path, config: TrainConfig, *, resume: bool) -> bool:
     was, _ = read_yaml(file.read_text(encoding="utf-8"), str(file))
     for key, before, now in _differences(was, to_mapping(config)):
         raise ConfigError(
-            f"a resumed run must keep its recipe, but `{key}` was {before!r} and is {now!r} (`{file}`). Put it back, or choose another --output."
+            f"a resumed run must keep its recipe, but `{key}` was {before!r} and is {now!r} (`{file}`). "
+            "Put it back, or choose another --output."
         )
     return False
 

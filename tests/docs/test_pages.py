@@ -1,0 +1,59 @@
+"""The pages' code runs as it stands: README's ten lines of Python, and docs/first-steps.md from top to bottom."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from antiphon import train
+from antiphon.registry import _parts
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def blocks(page: str) -> list[str]:
+    """The Python of a page, in its order."""
+    return re.findall(r"^```python\n(.*?)^```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty current folder, from which modules can be imported."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return tmp_path
+
+
+def test_first_steps(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code = blocks("docs/first-steps.md")
+    assert len(code) >= 8
+    names: dict[str, object] = {}
+    try:
+        for block in code:
+            exec(compile(block, "docs/first-steps.md", "exec"), names)
+    finally:
+        _parts["attention"].pop("fade:Fade", None)
+        sys.modules.pop("fade", None)
+    assert (folder / "runs" / "first-steps" / "model" / "model.safetensors").exists()
+    assert "nc:6" in capsys.readouterr().out  # the metric's signature
+
+
+def test_readme(folder: Path) -> None:
+    pairs = [("in 3 hours", "in 3 Stunden"), ("in 4 hours", "in 4 Stunden")]
+    train(
+        {
+            "data": {"train": pairs, "valid": pairs},
+            "tokenizer": {"kind": "bytes"},
+            "model": {"preset": "tiny", "d_model": 32, "ffn_dim": 32},
+            "training": {"max_steps": 2},
+            "output": "runs/demo",
+        },
+        quiet=True,
+    )
+    (code,) = blocks("README.md")
+    names: dict[str, object] = {}
+    exec(compile(code, "README.md", "exec"), names)
+    assert len(code.strip().splitlines()) <= 12
