@@ -1,0 +1,197 @@
+"""From pairs to a run folder: what is written, what is refused, resumed = uninterrupted, the average."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import antiphon
+from antiphon.config import TrainConfig
+from antiphon.errors import ConfigError, DataError, ModelError
+from antiphon.models.checkpoint import load_weights
+from antiphon.recipe import from_mapping
+from antiphon.workflows import average_run, train
+
+WORDS = ["one", "two", "three", "four", "five", "six"]
+PAIRS = [(f"{a} {b}", f"{b} {a}") for a in WORDS for b in WORDS]
+
+
+def recipe(output: Path, **sections: Any) -> dict[str, Any]:
+    base: dict[str, Any] = {
+        "data": {"train": PAIRS, "valid": PAIRS[::5]},
+        "tokenizer": {"kind": "bpe", "vocab_size": 300},
+        "model": {"preset": "tiny", "d_model": 32, "ffn_dim": 48, "num_heads": 2},
+        "training": {
+            "max_steps": 20,
+            "batch_tokens": 200,
+            "save_every_steps": 5,
+            "log_every_steps": 5,
+            "warmup_steps": 5,
+        },
+        "validation": {"every_steps": 10, "metrics": ["chrf"], "samples": 1},
+        "output": str(output),
+    }
+    for name, section in sections.items():
+        base[name] = {**base[name], **section} if isinstance(section, dict) else section
+    return base
+
+
+def digest(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def test_a_run_folder_holds_what_is_promised(tmp_path: Path) -> None:
+    run = train(recipe(tmp_path / "run"), quiet=True)
+    assert run.folder == tmp_path / "run"
+    assert sorted(path.name for path in run.folder.iterdir()) == [
+        "config.yaml", "metrics.jsonl", "model", "samples.jsonl", "snapshots", "tokenizers",
+    ]  # fmt: skip
+    assert sorted(path.name for path in (run.folder / "model").iterdir()) == [
+        "config.json", "generation.json", "model.safetensors", "task.json", "tokenizer.json",
+    ]  # fmt: skip
+    measured, validated = run.metrics[0], next(row for row in run.metrics if "valid_loss" in row)
+    for key in [
+        "step",
+        "epoch",
+        "time_seconds",
+        "loss",
+        "nll",
+        "lr",
+        "grad_norm",
+        "tokens_per_second",
+        "padding_waste",
+        "peak_memory_bytes",
+    ]:
+        assert key in measured
+    assert validated["step"] == 10 and "chrf" in validated
+    sample = json.loads((run.folder / "samples.jsonl").read_text().splitlines()[0])
+    assert sorted(sample) == ["answer", "reference", "source", "step"]
+    assert run.model.generate("one two")[0].text == antiphon.load(run.folder).generate("one two")[0].text
+
+
+def test_resumed_is_uninterrupted(tmp_path: Path) -> None:
+    train(recipe(tmp_path / "whole"), quiet=True)
+    train(recipe(tmp_path / "parts", training={"max_steps": 10}), quiet=True)
+    train(recipe(tmp_path / "parts"), resume=True, quiet=True)
+    for file in (
+        "model/model.safetensors",
+        "snapshots/step-20/weights.safetensors",
+        "snapshots/step-20/optimizer.safetensors",
+    ):
+        assert digest(tmp_path / "whole" / file) == digest(tmp_path / "parts" / file)
+    assert (tmp_path / "whole" / "samples.jsonl").read_bytes() == (tmp_path / "parts" / "samples.jsonl").read_bytes()
+
+
+def test_resume_starts_where_there_is_no_run_and_ends_at_once_where_it_is_done(tmp_path: Path) -> None:
+    first = train(recipe(tmp_path / "run"), resume=True, quiet=True)
+    log = (first.folder / "metrics.jsonl").read_bytes()
+    again = train(recipe(tmp_path / "run"), resume=True, quiet=True)
+    assert again.reason == first.reason and (first.folder / "metrics.jsonl").read_bytes() == log
+
+
+def test_a_folder_that_is_taken_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "thesis.txt").write_text("mine")
+    with pytest.raises(ConfigError, match=r"must not exist yet, but does.*--resume.*--output"):
+        train(recipe(tmp_path / "run"), quiet=True)
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["thesis.txt"]
+
+
+def test_a_changed_recipe_is_refused_by_name(tmp_path: Path) -> None:
+    train(recipe(tmp_path / "run"), quiet=True)
+    with pytest.raises(ConfigError, match=r"`training.lr` was 0.001 and is 0.002"):
+        train(recipe(tmp_path / "run", training={"lr": 2e-3}), resume=True, quiet=True)
+    with pytest.raises(ConfigError, match=r"`data.train` was '<python: 36 pairs"):
+        train(recipe(tmp_path / "run", data={"train": PAIRS[:-1]}), resume=True, quiet=True)
+    train(recipe(tmp_path / "run", training={"max_steps": 22, "log_every_steps": 1}), resume=True, quiet=True)
+
+
+@pytest.mark.parametrize(
+    ("sections", "error"),
+    [
+        ({"data": {"train": []}}, DataError),
+        ({"data": {"train": [("a" * 3000, "b")]}, "tokenizer": {"kind": "bytes"}}, DataError),
+        ({"attention": {"encoder": "ful"}}, ConfigError),
+        ({"validation": {"metrics": ["blue"]}}, ConfigError),
+        ({"training": {"schedule": "cosine", "max_steps": None, "max_epochs": 1}}, ConfigError),
+        ({"task": "nothing:Here"}, ConfigError),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_no_folder(tmp_path: Path, sections: dict[str, Any], error: type) -> None:
+    made = recipe(tmp_path / "run")
+    for name, section in sections.items():
+        made[name] = {**made.get(name, {}), **section} if isinstance(section, dict) else section
+    with pytest.raises(error) as caught:
+        train(made, quiet=True)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_average_is_the_mean_of_the_last_snapshots(tmp_path: Path) -> None:
+    run = train(recipe(tmp_path / "run", training={"keep_last": 3}), quiet=True)
+    average_run(run.folder, last=2, output=tmp_path / "mean")
+    parts = [load_weights(run.folder / "snapshots" / f"step-{step}" / "weights.safetensors") for step in (15, 20)]
+    for name, tensor in load_weights(tmp_path / "mean" / "model.safetensors").items():
+        torch.testing.assert_close(tensor, (parts[0][name] + parts[1][name]) / 2, rtol=0, atol=1e-7)
+    with pytest.raises(ConfigError, match="must not exist yet"):
+        average_run(run.folder, last=2, output=tmp_path / "mean")
+    with pytest.raises(ModelError, match="must have 9 whole snapshots, but has 3"):
+        average_run(run.folder, last=9, output=tmp_path / "other")
+
+
+def test_the_model_is_the_better_of_best_and_average(tmp_path: Path) -> None:
+    run = train(recipe(tmp_path / "run", training={"average_last": 3, "keep_last": 3}), quiet=True)
+    averaged = run.metrics[-1]
+    assert averaged["averaged"] == 3
+    best = max(row["chrf"] for row in run.metrics if "chrf" in row)
+    report = antiphon.evaluate(run.model, PAIRS[::5], metrics=["chrf"], beam_size=1)
+    assert report["chrf"].score == pytest.approx(best)
+
+
+def test_without_validation_pairs_the_last_weights_are_the_model(tmp_path: Path) -> None:
+    made = recipe(tmp_path / "run")
+    made["data"] = {"train": PAIRS}
+    made["validation"] = {}
+    run = train(made, quiet=True)
+    last = load_weights(run.folder / "snapshots" / "step-20" / "weights.safetensors")
+    assert all(
+        torch.equal(tensor, last[name])
+        for name, tensor in load_weights(run.folder / "model" / "model.safetensors").items()
+    )
+
+
+def test_two_tokenizers(tmp_path: Path) -> None:
+    run = train(recipe(tmp_path / "run", tokenizer={"kind": "characters", "shared": False}), quiet=True)
+    assert {"source.json", "target.json"} <= {path.name for path in (run.folder / "model").iterdir()}
+    again = antiphon.load(run.folder)
+    assert again.source_tokenizer is not again.target_tokenizer
+    assert again.generate("one two")[0].text == run.model.generate("one two")[0].text
+
+
+def test_files_task_and_attention_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A recipe in a folder with a module beside it: `module:Name` is found there, files are relative to it."""
+    (tmp_path / "mine_for_test.py").write_text(
+        "from antiphon.nn import ScoreRule\n"
+        "class Near(ScoreRule):\n"
+        "    additive = True\n"
+        "    def score(self, score, batch, head, q_pos, k_pos):\n"
+        "        return score - 0.3 * (q_pos - k_pos).abs()\n"
+        "def swap(record):\n"
+        "    return record['b'], record.get('a')\n"
+    )
+    (tmp_path / "data.tsv").write_text("a\tb\n" + "".join(f"{a}\t{b}\n" for a, b in PAIRS))
+    made = recipe(tmp_path / "run", data={"train": {"path": "data.tsv"}, "valid": {"path": "data.tsv"}})
+    made |= {
+        "task": "mine_for_test:swap",
+        "attention": {"encoder": "mine_for_test:Near", "decoder": ["full", {"window": 4}]},
+    }
+    config: TrainConfig = from_mapping(made, folder=tmp_path)
+    run = train(config, quiet=True)
+    assert run.model.generate("one two")[0].text is not None
+    with pytest.raises(ConfigError, match="not imported unasked"):
+        antiphon.load(run.folder)
