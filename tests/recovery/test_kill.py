@@ -26,7 +26,7 @@ train(
         "data": {"train": pairs, "valid": pairs[::9]},
         "tokenizer": {"kind": "bpe", "vocab_size": 300},
         "model": {"preset": "tiny", "d_model": 64, "dropout": 0.1},
-        "training": {"max_steps": 120, "batch_tokens": 200, "accumulate": 3, "save_every_steps": 10, "log_every_steps": 10},
+        "training": {"max_steps": 120, "batch_tokens": 200, "accumulate": 3, "save_every_steps": 10},
         "validation": {"every_steps": 30, "metrics": ["chrf"]},
         "output": sys.argv[1],
     },
@@ -46,7 +46,7 @@ def finish(process: subprocess.Popen[bytes]) -> None:
 
 
 def account(folder: Path) -> tuple[list[str], list[dict[str, object]]]:
-    """The hashes of the last weights, optimizer and model, and the columns of the log that do not depend on the clock."""
+    """Hashes of the last weights, optimizer and model, and the log without what the clock decides."""
     last = folder / "snapshots" / "step-120"
     files = [last / "weights.safetensors", last / "optimizer.safetensors", folder / "model" / "model.safetensors"]
     clock = {"time_seconds", "tokens_per_second", "step_seconds", "seconds_left", "peak_memory_bytes"}

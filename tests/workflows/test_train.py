@@ -184,8 +184,8 @@ def test_files_task_and_attention_of_ones_own(tmp_path: Path, monkeypatch: pytes
         "def swap(record):\n"
         "    return record['b'], record.get('a')\n"
     )
-    (tmp_path / "data.tsv").write_text("a\tb\n" + "".join(f"{a}\t{b}\n" for a, b in PAIRS))
-    made = recipe(tmp_path / "run", data={"train": {"path": "data.tsv"}, "valid": {"path": "data.tsv"}})
+    (tmp_path / "data.csv").write_text("a,b\n" + "".join(f"{a},{b}\n" for a, b in PAIRS))
+    made = recipe(tmp_path / "run", data={"train": {"path": "data.csv"}, "valid": {"path": "data.csv"}})
     made |= {
         "task": "mine_for_test:swap",
         "attention": {"encoder": "mine_for_test:Near", "decoder": ["full", {"window": 4}]},
