@@ -116,6 +116,7 @@ class Loop:
                 if reason:
                     return reason
                 self.step()
+                self.record.display.tick(progress.step)
                 if progress.step % self.settings.log_every_steps == 0:
                     self.record.measure(progress.row(self.settings, self.parts.batches.epoch))
 

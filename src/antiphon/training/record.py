@@ -40,6 +40,7 @@ class Display(Protocol):
     """Where a run is shown."""
 
     def say(self, line: str) -> None: ...
+    def tick(self, step: int) -> None: ...
     def progress(self, row: Mapping[str, Any], note: str) -> None: ...
     def close(self) -> None: ...
 
@@ -119,6 +120,7 @@ class Lines:
         left = f"  {clock(row['seconds_left'])} left" if row.get("seconds_left") is not None else ""
         self.say(f"step {row['step']}  epoch {row['epoch']}  {_figures(row)}{left}")
 
+    def tick(self, step: int) -> None: ...
     def close(self) -> None: ...
 
 
@@ -126,6 +128,7 @@ class Silent:
     """Shows nothing."""
 
     def say(self, line: str) -> None: ...
+    def tick(self, step: int) -> None: ...
     def progress(self, row: Mapping[str, Any], note: str) -> None: ...
     def close(self) -> None: ...
 
@@ -151,9 +154,12 @@ class Live:
     def say(self, line: str) -> None:
         self.console.print(line, markup=False, soft_wrap=True)
 
+    def tick(self, step: int) -> None:
+        self.bar.update(self.task, completed=step)
+
     def progress(self, row: Mapping[str, Any], note: str) -> None:
         left = f"  {clock(row['seconds_left'])} left" if row.get("seconds_left") is not None else ""
-        self.bar.update(self.task, completed=row["step"], description=f"{_figures(row)}{left}  {note}")
+        self.bar.update(self.task, description=f"{_figures(row)}{left}  {note}")
 
     def close(self) -> None:
         self.bar.stop()
