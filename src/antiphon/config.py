@@ -379,6 +379,10 @@ class TrainConfig(Settings):
     def check(self) -> None:
         most, least = self.model.max_length, self.data.max_length or 0
         require(least <= most, "data.max_length", f"must be at most `model.max_length` ({most}), but is {least}")
+        new = max(self.generation.max_new_tokens or 0, self.generation.min_new_tokens)
+        require(
+            new <= most, "generation", f"must ask for at most `model.max_length` tokens ({most}), but asks for {new}"
+        )
         ends = ("max_steps", "max_epochs", "max_minutes", "patience")
         ending = any(getattr(self.training, name) is not None for name in ends)
         require(ending, "training", f"must say when to end: {', '.join(ends)}", "For example max_steps: 8000.")

@@ -75,6 +75,11 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f", did you mean `{close[0]}`?" if close else ""
 
 
+def registered_name(kind: str, part: Any) -> str | None:
+    """The name under which `part` is registered; None where it has none."""
+    return next((name for name, known in _parts.get(kind, {}).items() if known is part), None)
+
+
 def _origin(part: Any) -> str:
     """Where a part was defined; equal for two runs of one definition."""
     return f"{getattr(part, '__module__', '?')}.{getattr(part, '__qualname__', repr(part))}"
@@ -82,7 +87,7 @@ def _origin(part: Any) -> str:
 
 def _import(kind: str, name: str, folder: Path | None) -> Any:
     module_name, _, attribute = name.partition(":")
-    places = [str(Path(place).resolve()) for place in (folder, Path.cwd()) if place is not None]
+    places = list(dict.fromkeys(str(Path(place).resolve()) for place in (folder, Path.cwd()) if place is not None))
     sys.path[:0] = places
     importlib.invalidate_caches()
     try:

@@ -197,8 +197,9 @@ def convert(value: Any, hint: Any) -> Any:
     """`value` as the type `hint` wants it; SettingError if it is none."""
     origin, arguments = get_origin(hint), get_args(hint)
     if isinstance(value, FlagText) and hint is not str and origin not in (Annotated, Union, types.UnionType):
-        # A flag may spell a list of names as bleu,chrf.
-        value = str(value).split(",") if origin is tuple and isinstance(value.meaning, str) else value.meaning
+        # A flag may spell a list as bleu,chrf or as 0.9,0.95.
+        spelled = origin is tuple and isinstance(value.meaning, str)
+        value = [_number_or_text(part) for part in str(value).split(",")] if spelled else value.meaning
     if origin is Annotated:
         return _bounded(convert(value, arguments[0]), arguments[1])
     if origin in (Union, types.UnionType):
@@ -214,6 +215,13 @@ def convert(value: Any, hint: Any) -> Any:
         return settings if isinstance(settings, hint) else build(hint, settings)
     reader = _READERS.get(hint)
     return value if reader is None else reader(value)
+
+
+def _number_or_text(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text.strip()
 
 
 def show(value: Any) -> str:
@@ -301,6 +309,8 @@ def _bounded(value: Any, bound: Any) -> Any:
 def _either(value: Any, options: tuple[Any, ...]) -> Any:
     """The first option that takes the value, None where it is one; else the first option's error, the clearest."""
     meaning = value.meaning if isinstance(value, FlagText) else value
+    if isinstance(value, FlagText) and value == "none":  # as the help calls it
+        meaning = None
     if meaning is None and type(None) in options:
         return None
     errors: list[SettingError] = []

@@ -202,7 +202,7 @@ def test_an_object_without_a_name_is_not_saved(tmp_path: Path) -> None:
     ("spec", "message"),
     [
         ("ful", "did you mean `full`"),
-        ({"window": 0}, "must be at least 1, but is 0"),
+        ({"window": 0}, "a whole number of at least 1, but is 0"),
         ({"window": {"width": 3}}, "it takes window"),
         ({"all": []}, "must be a list of rules"),
         ({"all": ["full", "additive"]}, "must hold score rules"),

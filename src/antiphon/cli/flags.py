@@ -213,7 +213,8 @@ def sections(command: type[Settings]) -> list[tuple[_Section, list[_Leaf]]]:
             continue
         mark = _mark(hint, (Positional, Flag))
         name = mark.name if isinstance(mark, Flag) and mark.name else entry.name
-        leaf = _Leaf(name, (entry.name,), hint, entry.default, docs[entry.name], mark)
+        default = None if entry.default is MISSING else entry.default
+        leaf = _Leaf(name, (entry.name,), hint, default, docs[entry.name], mark)
         (everywhere if entry.name in common else own).append(leaf)
     return [(_Section("", ""), own), *groups, (_Section("common", "The same in every command."), everywhere)]
 
@@ -267,7 +268,8 @@ def _build(command: type[C], leaves: dict[str, _Leaf], given: dict[str, Any]) ->
         if len(leaf.home) == 2:
             home, key = leaf.home
             group = _mark(hints(command)[home], Group)
-            values.setdefault(home, {})[name if group.raw else key] = str(value) if group.raw else _read(value, leaf)
+            text = ",".join(value) if isinstance(value, tuple) else str(value)
+            values.setdefault(home, {})[name if group.raw else key] = text if group.raw else _read(value, leaf)
         else:
             values[leaf.home[0]] = _read(value, leaf)
     try:

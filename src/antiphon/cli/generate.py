@@ -59,7 +59,7 @@ class Generate(Command):
 
         model = load(self.model, device=device, dtype=self.dtype)
         search = with_seed(self.search, self.seed)
-        if self.input == "-" and sys.stdin.isatty():
+        if self.input == "-" and sys.stdin is not None and sys.stdin.isatty():
             self.say("antiphon: type lines; the end of input (Ctrl-D) ends")
         with output(self.output, reads=self.input) as writer:
             if self.stream:

@@ -7,6 +7,7 @@ with its line.
 from __future__ import annotations
 
 import errno
+import io
 import select
 import sys
 from collections.abc import Iterator
@@ -66,17 +67,26 @@ def output(path: str, *, reads: str | None = None) -> Iterator[Writer]:
         raise UsageError(f"`--output` must be another file than `--input`, but both are `{path}`.")
     with ExitStack() as stack:
         try:
-            stream = stack.enter_context(Path(path).open("wb"))
+            # Kept as it is until there is something to write: wrong input must not empty a file that is there.
+            stream = stack.enter_context(Path(path).open("ab"))
         except OSError as error:
             raise UsageError(f"`{path}` cannot be written ({error.strerror}). Choose another `--output`.") from error
-        yield Writer(stream, path)
+        writer = Writer(stream, path, replaces=stream.seekable())
+        yield writer
+        writer.begin()
 
 
 class Writer:
     """Text to a binary stream; `flush` after each chunk, so that answers are seen when they are there."""
 
-    def __init__(self, stream: BinaryIO, name: str) -> None:
-        self._stream, self._name = stream, name
+    def __init__(self, stream: BinaryIO, name: str, *, replaces: bool = False) -> None:
+        self._stream, self._name, self._replaces = stream, name, replaces
+
+    def begin(self) -> None:
+        """Drop what the file held, once."""
+        if self._replaces:
+            self._replaces = False
+            self._stream.truncate(0)
 
     def line(self, text: str) -> None:
         """One line; a newline inside becomes a space."""
@@ -85,6 +95,7 @@ class Writer:
     def write(self, text: str) -> None:
         """Text as it is."""
         with _named(self._name):
+            self.begin()
             self._stream.write(text.encode("utf-8", "replace"))
 
     def flush(self) -> None:
@@ -107,7 +118,7 @@ def _named(name: str) -> Iterator[None]:
 @contextmanager
 def _input(path: str) -> Iterator[BinaryIO]:
     if path == "-":
-        yield sys.stdin.buffer
+        yield io.BytesIO() if sys.stdin is None else sys.stdin.buffer  # None: it is closed
         return
     from antiphon.data.lines import opened  # not above: it brings PyTorch, which `--help` does not need
 

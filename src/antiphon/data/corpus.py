@@ -194,7 +194,7 @@ class Encoder:
         if self.overflow == "error":
             side, length = ("source", len(source)) if len(source) > self.max_length else ("target", len(target))
             raise DataError(
-                f"a {side} must have at most {self.max_length} tokens, but has {length} ({place}). "
+                f"a {side} must have at most {self.max_length} tokens, but has {length} ({place.of(side)}). "
                 "Raise `data.max_length` (and `model.max_length`), or set `data.overflow` to truncate or skip."
             )
         report.truncated += 1

@@ -24,6 +24,11 @@ class Place(NamedTuple):
 
     file: str
     line: int
+    target_file: str = ""  # of aligned text files, the other one
+
+    def of(self, side: str) -> Place:
+        """Where the record's `source` or `target` stands."""
+        return Place(self.target_file, self.line) if side == "target" and self.target_file else self
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line}" if self.file else f"pairs[{self.line}]"

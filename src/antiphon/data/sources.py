@@ -123,7 +123,7 @@ def _aligned(source: SourceConfig, start: Cursor) -> Iterator[Row]:
         if one is None or other is None:
             _same_length(left_file, right_file, left.number + left.count_rest(), right.number + right.count_rest())
             return
-        place = Place(left_file, left.number)
+        place = Place(left_file, left.number, right_file)
         yield Row(
             {"source": one, "target": other}, place, Cursor(start.source, left.number, (left.offset, right.offset))
         )

@@ -11,9 +11,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from antiphon.errors import DataError
+from antiphon.errors import ConfigError, DataError
 from antiphon.evaluation.metrics import MetricResult, measure, parse_metrics
 from antiphon.generation.model import Generation, Model
+from antiphon.registry import names
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,8 @@ def evaluate(
     ConfigError for an unknown metric or setting (before anything is generated).
     """
     parsed = parse_metrics(metrics)
+    if not parsed:
+        raise ConfigError(f"an evaluation needs at least one metric ({', '.join(names('metric'))}), but there is none.")
     sources: list[str] = []
     references: list[list[str]] = []
     for source, reference in pairs:

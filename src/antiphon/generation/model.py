@@ -12,7 +12,7 @@ empty answer.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -195,6 +195,8 @@ def load(
 
 def _rows(texts: str | Sequence[str], what: str) -> list[str]:
     """The texts as a list, each with a UTF-8 form."""
+    if not isinstance(texts, Iterable):
+        raise DataError(f"`{what}` must be a text or several, but is {show(texts)}.")
     rows = [texts] if isinstance(texts, str) else list(texts)
     for row, text in enumerate(rows):
         if not isinstance(text, str):

@@ -98,7 +98,8 @@ def _call(name: str, factory: type, settings: object) -> object:
             return factory()
         return factory(**settings) if isinstance(settings, Mapping) else factory(settings)
     except (TypeError, ValueError) as error:
-        takes = ", ".join(inspect.signature(factory).parameters) or "no settings"
+        known = inspect.signature(factory).parameters.values()
+        takes = ", ".join(p.name for p in known if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)) or "no settings"
         raise ConfigError(
             f"the attention `{name}` cannot be made from {settings!r}: {error} (it takes {takes})."
         ) from error

@@ -172,7 +172,7 @@ def load_parts(
 
 def saved_spec(entry: object) -> object:
     """How an attention is written in a model folder; ModelError for one that has only a Python object behind it."""
-    if isinstance(entry, list):
+    if isinstance(entry, (list, tuple)):
         return [saved_spec(part) for part in entry]
     if isinstance(entry, (ScoreRule, Mixer)):
         if entry.spec is None:

@@ -14,6 +14,7 @@ from antiphon.batch import Tokens
 from antiphon.nn.attend import plan, weigh
 from antiphon.nn.cache import KeyValueCache, MemoryState, State
 from antiphon.nn.noise import Dropout, Noise
+from antiphon.nn.part import Part
 from antiphon.nn.rules import Full
 from antiphon.registry import register
 
@@ -29,13 +30,11 @@ class Memory:
         return Memory(self.hidden.index_select(0, rows), self.tokens.select(rows))
 
 
-class Mixer(nn.Module):
+class Mixer(Part):
     """Base class.
 
     `role` is `encoder`, `decoder` (causal) or `cross` (queries over a memory, each independent of the others).
     """
-
-    spec: object = None  # what a saved model writes of it: a name, or {name: settings}; set by the builder
 
     def setup(
         self, *, d_model: int, num_heads: int, head_dim: int, role: str, bias: bool, dropout: float, noise: Noise

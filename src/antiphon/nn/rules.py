@@ -22,6 +22,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from antiphon.nn.part import Part
 from antiphon.registry import register
 
 Reach = tuple[
@@ -29,13 +30,12 @@ Reach = tuple[
 ]  # how far left and right a query sees (None: without bound), and how many first keys it always sees
 
 
-class ScoreRule(nn.Module):
+class ScoreRule(Part):
     """Base class. Override what the variant needs; the defaults change nothing."""
 
     additive: ClassVar[bool] = False  # score(s) == s + score(0): computed once a forward and shared by the layers
     per_layer: ClassVar[bool] = False  # parameters of its own in each layer, instead of one set for the stack
     reach: Reach | None = None
-    spec: object = None  # what a saved model writes of it: a name, or {name: settings}; set by the builder
 
     def setup(self, *, num_heads: int, head_dim: int, role: str) -> None:
         """Make the parameters, the first dimension of each by head. `role` is `encoder`, `decoder` or `cross`."""
@@ -81,8 +81,11 @@ class Both(ScoreRule):
         self.reach = _meet(left.reach, right.reach)
         self.additive = left.additive and right.additive  # type: ignore[misc]
         self.per_layer = left.per_layer or right.per_layer  # type: ignore[misc]
-        if left.spec is not None and right.spec is not None:
-            self.spec = {"all": [*_flat(left), *_flat(right)]}
+
+    @property
+    def spec(self) -> object:
+        parts = _flat(self)
+        return None if None in parts else {"all": parts}
 
     def setup(self, *, num_heads: int, head_dim: int, role: str) -> None:
         self.left.setup(num_heads=num_heads, head_dim=head_dim, role=role)
@@ -117,9 +120,9 @@ class Window(ScoreRule):
 
     def __init__(self, window: int) -> None:
         super().__init__()
-        if window < 1:
+        if not isinstance(window, int) or window < 1:
             raise ValueError(
-                f"`window` must be at least 1, but is {window}. A window of 1 lets a token see itself alone."
+                f"`window` must be a whole number of at least 1, but is {window!r}. With 1, a token sees itself"
             )
         self.window = window
         self.reach = (window - 1, window - 1, 0)
@@ -203,4 +206,5 @@ def _meet(left: Reach | None, right: Reach | None) -> Reach | None:
 
 
 def _flat(rule: ScoreRule) -> list[object]:
+    """The specs of the rules that a rule is composed of."""
     return [*_flat(rule.left), *_flat(rule.right)] if isinstance(rule, Both) else [rule.spec]

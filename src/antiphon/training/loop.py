@@ -23,7 +23,7 @@ from antiphon.errors import ConfigError, NonFiniteError
 from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.training.loss import CrossEntropy
 from antiphon.training.progress import Progress, Window
-from antiphon.training.record import Record, Sample
+from antiphon.training.record import METRICS, SAMPLES, Record, Sample
 from antiphon.training.resume import load_snapshot, save_snapshot
 from antiphon.training.signals import StopSignal
 from antiphon.training.snapshot import SnapshotStore
@@ -97,6 +97,8 @@ class Loop:
         """Continue from the newest snapshot that verifies; False where there is none."""
         snapshot = self.parts.store.newest()
         if snapshot is None:
+            self.record.say("there is no whole snapshot to continue; starting from the beginning")
+            self.record.cut({METRICS: 0, SAMPLES: 0})
             return False
         load_snapshot(snapshot, self.network, self.parts.optimizer, self.parts.batches, self.progress, self.record)
         return True
@@ -112,8 +114,14 @@ class Loop:
                     reason = self.ended()
                 if self.stop.asked or reason or self.save_due():
                     self.save()
+                if self.stop.asked:
+                    self.record.say(f"stopped at step {progress.step}, which is saved; continue with --resume")
                 self.stop.obey()
                 if reason:
+                    if (
+                        progress.window.seconds
+                    ):  # behind the snapshot, so that a run that goes on does not hold this row
+                        self.record.measure(progress.row(self.settings, self.parts.batches.epoch))
                     return reason
                 self.step()
                 self.record.display.tick(progress.step)
@@ -213,7 +221,7 @@ class Loop:
         """Why the run is over, or None."""
         progress, settings = self.progress, self.settings
         if settings.max_steps is not None and progress.step >= settings.max_steps:
-            return f"{settings.max_steps} steps are done"
+            return f"{progress.step} steps are done"
         if settings.max_epochs is not None and self.parts.batches.epoch >= settings.max_epochs:
             return f"{settings.max_epochs:g} epochs are done"
         if settings.max_minutes is not None and progress.seconds >= 60 * settings.max_minutes:

@@ -43,12 +43,17 @@ def build_optimizer(
     decayed = [parameter for parameter in network.parameters() if id(parameter) in linear]
     kept = [parameter for parameter in network.parameters() if id(parameter) not in linear]
     groups = [{"params": decayed}, {"params": kept, "weight_decay": 0.0}]
-    return factory(
-        [group for group in groups if group["params"]],
-        lr=settings.lr,
-        betas=settings.betas,
-        weight_decay=settings.weight_decay,
-    )
+    try:
+        return factory(
+            [group for group in groups if group["params"]],
+            lr=settings.lr,
+            betas=settings.betas,
+            weight_decay=settings.weight_decay,
+        )
+    except TypeError as error:
+        raise ConfigError(
+            f"`training.optimizer: {settings.optimizer}` must take (groups, *, lr, betas, weight_decay), but: {error}."
+        ) from error
 
 
 def build_schedule(settings: TrainingConfig, *, folder: Path | None = None) -> Callable[[int], float]:

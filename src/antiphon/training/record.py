@@ -87,6 +87,9 @@ class Record:
         for name, size in offsets.items():
             if self._size(name) > size:
                 os.truncate(self.folder / name, size)
+            elif self._size(name) < size:
+                self.say(f"`{self.folder / name}` is shorter than it was at the snapshot: rows are missing from it.")
+                _cut_to_whole_lines(self.folder / name)
 
     def _size(self, name: str) -> int:
         file = self.folder / name
@@ -100,6 +103,11 @@ class Record:
             raise DiskError(
                 f"`{self.folder / name}` cannot be written ({error.strerror}). Free space, then continue with --resume."
             ) from error
+
+
+def _cut_to_whole_lines(file: Path) -> None:
+    if file.exists():
+        os.truncate(file, file.read_bytes().rfind(b"\n") + 1)
 
 
 def read_rows(folder: Path) -> list[dict[str, Any]]:

@@ -74,7 +74,9 @@ class SnapshotStore:
             raise DiskError(
                 f"the snapshot `{target}` does not read back as it was written ({fault}). The disk cannot be trusted."
             )
-        for old in self.steps()[: -self.keep]:
+        # A later step is damaged, or it would have been continued; it must not push out whole ones.
+        earlier = [known for known in self.steps() if known <= step]
+        for old in {*self.steps()} - {*earlier[-self.keep :]}:
             shutil.rmtree(self.folder / f"step-{old}")
         return Snapshot(step, target)
 

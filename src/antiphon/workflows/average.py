@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import torch
 from safetensors.torch import load as deserialize
 from torch import Tensor, nn
 
-from antiphon.errors import ConfigError, ModelError
+from antiphon.errors import ConfigError, DiskError, ModelError
 from antiphon.models.checkpoint import Parts, load_parts, put_weights, save_model_folder
 from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.training.loop import Validator
@@ -46,7 +47,13 @@ def average_run(run: str | Path, *, last: int, output: str | Path) -> Path:
     parts = load_parts(run / "model")
     with torch.no_grad():
         put_weights(parts.network, average_weights(found), where=str(run / "snapshots"))
-    return save_model_folder(output, parts)
+    try:
+        return save_model_folder(output, parts)
+    except DiskError:
+        shutil.rmtree(
+            output, ignore_errors=True
+        )  # half a model would be taken for one, and bar the way of a second try
+        raise
 
 
 def average_and_compare(

@@ -89,7 +89,8 @@ def demo(
     ]
     if missed:
         say(f"the demo missed its bar: {', '.join(missed)}.")
-    answer_lines(run.model, sys.stdin, sys.stdout, prompt="en> " if sys.stdin.isatty() else "")
+    if sys.stdin is not None:  # it is None where standard input is closed
+        answer_lines(run.model, sys.stdin, sys.stdout, prompt="en> " if sys.stdin.isatty() else "")
     return 1 if missed else 0
 
 

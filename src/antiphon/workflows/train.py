@@ -28,6 +28,7 @@ from antiphon.models.checkpoint import (
     put_weights,
     replace_file,
     save_model_folder,
+    saved_spec,
 )
 from antiphon.models.stack import count_parameters
 from antiphon.recipe import dump_yaml, from_mapping, read_recipe, read_yaml, to_mapping
@@ -71,6 +72,8 @@ def train(
         config = read_recipe(config)
     elif isinstance(config, Mapping):
         config = from_mapping(config)
+    elif not isinstance(config, TrainConfig):
+        raise ConfigError(f"`config` must be a TrainConfig, a mapping or the path of a recipe, but is {config!r}.")
     folder = Path(config.output)
     fresh = _check_folder(folder, config, resume=resume)
     job = _Job(config, folder, torch.device(device), quiet=quiet)
@@ -86,6 +89,8 @@ class _Job:
         self.place = Path(config.folder) if config.folder else None
         self.task = load_task(config.task, folder=self.place)
         self.metrics = parse_metrics(config.validation.metrics)
+        for role in ("encoder", "decoder", "cross"):
+            saved_spec(getattr(config.attention, role))  # refuses now what could not be saved after hours of training
         schedule = build_schedule(config.training, folder=self.place)  # first, since it may refuse the recipe
         self.source_tokenizer, self.target_tokenizer = self._tokenizers()
         self.corpus = self._corpus(config.data.train, streaming=config.data.streaming)
@@ -165,7 +170,7 @@ class _Job:
 
     def _create(self) -> None:
         try:
-            (self.folder / TOKENIZERS).mkdir(parents=True)
+            (self.folder / TOKENIZERS).mkdir(parents=True, exist_ok=True)
             for name, tokenizer in self._named_tokenizers():
                 tokenizer.save(self.folder / TOKENIZERS, name)
             # Last: a folder with a config.yaml is a run.
@@ -183,7 +188,7 @@ class _Job:
     def _tokenizers(self) -> tuple[Tokenizer, Tokenizer]:
         """Those of the run that is resumed, else loaded from the path in the recipe, else trained on the data."""
         kept = self.folder / TOKENIZERS
-        if kept.is_dir():
+        if (self.folder / CONFIG).exists():
             found = {file.stem: Tokenizer.load(file) for file in sorted(kept.iterdir())}
             if "source" not in found:
                 raise ModelError(
@@ -219,7 +224,7 @@ class _Job:
         model = self.config.model
         tokenizers = {tokenizer.vocab_size for _, tokenizer in self._named_tokenizers()}
         return (
-            f"{count_parameters(self.network) / 1e6:.1f} M parameters "
+            f"{count_parameters(self.network):,} parameters "
             f"({model.preset}: {model.encoder_layers}+{model.decoder_layers} layers, "
             f"d_model {model.d_model}), vocabulary {' and '.join(map(str, sorted(tokenizers)))}; {self.corpus.report}"
         )
@@ -256,6 +261,12 @@ def _check_folder(folder: Path, config: TrainConfig, *, resume: bool) -> bool:
             )
         return True
     if not file.exists():
+        # A run that was killed while it was made holds its tokenizers at most.
+        if folder.exists() and (not folder.is_dir() or {path.name for path in folder.iterdir()} - {TOKENIZERS}):
+            raise ConfigError(
+                f"the folder `{folder}` must be a run or not exist, but holds other things and no {CONFIG}. "
+                "Choose another --output."
+            )
         return True
     was, _ = read_yaml(file.read_text(encoding="utf-8"), str(file))
     for key, before, now in _differences(was, to_mapping(config)):

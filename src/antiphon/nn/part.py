@@ -1,0 +1,59 @@
+"""What a recipe can name: a part that remembers how it was made, so that a saved model can write it down.
+
+>>> from antiphon.nn.rules import Alibi, Window
+>>> Window(128).spec, (Alibi() & Window(16)).spec
+({'window': 128}, {'all': ['alibi', {'window': 16}]})
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from torch import nn
+
+from antiphon.registry import registered_name
+
+
+class Part(nn.Module):
+    """Base of score rules and mixers."""
+
+    _spec: object = None
+    _made_with: tuple[tuple[Any, ...], dict[str, Any]] = ((), {})
+
+    def __new__(cls, *arguments: Any, **settings: Any) -> Part:
+        part = super().__new__(cls)
+        object.__setattr__(part, "_made_with", (arguments, settings))
+        return part
+
+    @property
+    def spec(self) -> object:
+        """What a recipe would say: a name, or {name: settings}; None for what has no name or was made from objects."""
+        return self._spec if self._spec is not None else self._derived()
+
+    @spec.setter
+    def spec(self, value: object) -> None:
+        object.__setattr__(self, "_spec", value)
+
+    def _derived(self) -> object:
+        kind, (arguments, settings) = type(self), self._made_with
+        name = registered_name("attention", kind)
+        if name is None:
+            if kind.__module__ == "__main__" or "<locals>" in kind.__qualname__:
+                return None
+            name = f"{kind.__module__}:{kind.__qualname__}"
+        if not arguments and not settings:
+            return name
+        if len(arguments) == 1 and not settings and not isinstance(arguments[0], dict):
+            return {name: arguments[0]} if _literal(arguments[0]) else None
+        bound = inspect.signature(kind.__init__).bind(self, *arguments, **settings).arguments
+        named = dict(list(bound.items())[1:])
+        return {name: named} if _literal(named) else None
+
+
+def _literal(value: object) -> bool:
+    if isinstance(value, dict):
+        return all(isinstance(key, str) and _literal(item) for key, item in value.items())
+    if isinstance(value, (list, tuple)):
+        return all(_literal(item) for item in value)
+    return value is None or isinstance(value, (bool, int, float, str))
