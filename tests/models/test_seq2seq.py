@@ -12,10 +12,18 @@ from antiphon.batch import Example, Tokens, collate
 from antiphon.config import AttentionConfig, GenerationConfig, ModelConfig
 from antiphon.errors import ConfigError, ModelError
 from antiphon.models.build import build_network, build_rule
-from antiphon.models.checkpoint import Parts, load_parts, load_weights, named_weights, save_model_folder
+from antiphon.models.checkpoint import (
+    Parts,
+    load_parts,
+    load_weights,
+    named_weights,
+    save_model_folder,
+    saved_spec,
+)
 from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.models.stack import count_parameters
-from antiphon.nn.rules import ScoreRule, Window
+from antiphon.nn.mixers import Additive
+from antiphon.nn.rules import Alibi, Relative, ScoreRule, Window
 from antiphon.text import train_tokenizer
 from antiphon.training.loss import CrossEntropy
 
@@ -187,13 +195,25 @@ def test_an_instance_is_copied_for_each_stack_and_shared_by_its_layers() -> None
     assert not list(rule.parameters())
 
 
+def test_objects_are_saved_by_their_names_and_settings() -> None:
+    assert saved_spec(Window(3)) == {"window": 3}
+    assert saved_spec([Alibi(), Relative(buckets=8)]) == ["alibi", {"relative": {"buckets": 8}}]
+    assert saved_spec(Alibi() & Window(window=2)) == {"all": ["alibi", {"window": {"window": 2}}]}
+    assert saved_spec(Additive()) == "additive"
+    assert saved_spec(Fade()) == f"{__name__}:Fade"
+    assert build_rule(saved_spec(Relative(buckets=8))).buckets == 8  # type: ignore[union-attr]
+
+
 def test_an_object_without_a_name_is_not_saved(tmp_path: Path) -> None:
+    class Local(Fade):
+        """Nobody can import it."""
+
     model, _ = config("paper")
-    attention = AttentionConfig(encoder=Fade())
+    attention = AttentionConfig(encoder=Local())
     tokenizer = train_tokenizer(["a"], kind="bytes", vocab_size=260)
     made = build_network(model, attention, source_vocab=260, target_vocab=260, shared=True)
     parts = Parts(made, model, attention, tokenizer, tokenizer, "text", GenerationConfig())
-    with pytest.raises(ModelError, match="Fade was given as an object"):
+    with pytest.raises(ModelError, match="Local was given as an object"):
         save_model_folder(tmp_path, parts)
     assert not list(tmp_path.iterdir())
 

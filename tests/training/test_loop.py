@@ -164,6 +164,32 @@ def test_the_best_is_kept_and_patience_ends_the_run(tmp_path: Path) -> None:
     assert kept == [5, 10] and made.progress.step == 25
 
 
+def test_a_torn_log_is_cut_to_whole_lines_and_a_start_anew_empties_it(tmp_path: Path) -> None:
+    make_loop(tmp_path / "run", max_steps=10).run()
+    file = tmp_path / "run" / "metrics.jsonl"
+    file.write_bytes(file.read_bytes()[:-40])
+    resumed = make_loop(tmp_path / "run")
+    resumed.resume()
+    resumed.run()
+    assert [row["step"] for row in rows(tmp_path / "run")] == [5, 15, 20, 25, 30]
+    assert any("rows are missing" in line for line in resumed.record.display.lines)  # type: ignore[attr-defined]
+    for snapshot in (tmp_path / "run" / "snapshots").iterdir():
+        (snapshot / "state.json").unlink()
+    again = make_loop(tmp_path / "run")
+    assert not again.resume()
+    again.run()
+    assert [row["step"] for row in rows(tmp_path / "run")] == [5, 10, 15, 20, 25, 30]
+
+
+def test_the_last_steps_are_logged_too(tmp_path: Path) -> None:
+    make_loop(tmp_path / "run", max_steps=8).run()
+    assert [row["step"] for row in rows(tmp_path / "run")] == [5, 8]
+    resumed = make_loop(tmp_path / "run", max_steps=12)
+    resumed.resume()
+    resumed.run()
+    assert [row["step"] for row in rows(tmp_path / "run")] == [5, 10, 12]
+
+
 def test_ends_by_epochs_and_minutes(tmp_path: Path) -> None:
     made = make_loop(tmp_path / "epochs", max_steps=None, max_epochs=2)
     assert made.run() == "2 epochs are done" and made.progress.step == 40

@@ -51,6 +51,15 @@ def test_every_flip_and_truncation_is_found_and_the_one_before_is_used(tmp_path:
     assert damage(folder) is None
 
 
+def test_damaged_ones_push_out_no_whole_one(tmp_path: Path) -> None:
+    """A run that goes back behind damaged snapshots keeps what it writes there."""
+    store = SnapshotStore(tmp_path, keep=2)
+    for step in (40, 60):
+        (store.save(step, FILES).folder / "state.json").unlink()
+    store.save(20, FILES)
+    assert store.steps() == [20] and store.newest() is not None
+
+
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     folder = SnapshotStore(tmp_path, keep=1).save(1, FILES).folder
     (folder / "state.json").unlink()

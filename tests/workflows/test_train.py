@@ -14,6 +14,7 @@ import antiphon
 from antiphon.config import TrainConfig
 from antiphon.errors import ConfigError, DataError, ModelError
 from antiphon.models.checkpoint import load_weights
+from antiphon.nn import Alibi, Full, Window
 from antiphon.recipe import from_mapping
 from antiphon.workflows import average_run, train
 
@@ -37,7 +38,7 @@ def recipe(output: Path, **sections: Any) -> dict[str, Any]:
         "output": str(output),
     }
     for name, section in sections.items():
-        base[name] = {**base[name], **section} if isinstance(section, dict) else section
+        base[name] = {**base.get(name, {}), **section} if isinstance(section, dict) else section
     return base
 
 
@@ -120,6 +121,8 @@ def test_a_changed_recipe_is_refused_by_name(tmp_path: Path) -> None:
         ({"validation": {"metrics": ["blue"]}}, ConfigError),
         ({"training": {"schedule": "cosine", "max_steps": None, "max_epochs": 1}}, ConfigError),
         ({"task": "nothing:Here"}, ConfigError),
+        ({"generation": {"max_new_tokens": 5000}}, ConfigError),
+        ({"training": {"optimizer": "os:getcwd"}}, ConfigError),
     ],
 )
 def test_bad_input_is_one_line_and_leaves_no_folder(tmp_path: Path, sections: dict[str, Any], error: type) -> None:
@@ -163,6 +166,29 @@ def test_without_validation_pairs_the_last_weights_are_the_model(tmp_path: Path)
         torch.equal(tensor, last[name])
         for name, tensor in load_weights(run.folder / "model" / "model.safetensors").items()
     )
+
+
+def test_attention_given_as_objects(tmp_path: Path) -> None:
+    """What has a name is saved with it; what has none is refused before the first step."""
+    run = train(
+        recipe(tmp_path / "run", attention={"encoder": Alibi() & Window(8), "decoder": [Window(4), Full()]}), quiet=True
+    )
+    assert antiphon.load(run.folder).generate("one two")[0].text == run.model.generate("one two")[0].text
+
+    class Local(Full):
+        """Nobody can import it."""
+
+    with pytest.raises(ModelError, match="Local was given as an object"):
+        train(recipe(tmp_path / "other", attention={"encoder": Local()}), quiet=True)
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_foreign_folder_is_not_resumed(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "thesis.txt").write_text("mine")
+    with pytest.raises(ConfigError, match="holds other things"):
+        train(recipe(tmp_path / "run"), resume=True, quiet=True)
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["thesis.txt"]
 
 
 def test_two_tokenizers(tmp_path: Path) -> None:
