@@ -17,6 +17,7 @@ from antiphon.registry import lookup, names, nearest, register
 def untouched(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a test registers or imports does not outlive it."""
     monkeypatch.setattr(registry, "_parts", {kind: dict(parts) for kind, parts in registry._parts.items()})
+    monkeypatch.setattr(registry, "KINDS", [*registry.KINDS, "shape", "colour"])
     monkeypatch.setattr(sys, "path", list(sys.path))
     known = set(sys.modules)
     yield  # pyright: ignore[reportReturnType]
@@ -28,6 +29,11 @@ def untouched(monkeypatch: pytest.MonkeyPatch) -> None:
 def module(folder: Path, name: str, text: str) -> None:
     folder.mkdir(exist_ok=True)
     (folder / f"{name}.py").write_text(text)
+
+
+def test_an_unknown_kind_is_refused() -> None:
+    with pytest.raises(ConfigError, match="but is `attn`"):
+        register("attn", "full")
 
 
 def test_a_registered_name_stands_for_the_object() -> None:

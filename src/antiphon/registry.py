@@ -20,6 +20,8 @@ from antiphon.errors import ConfigError
 
 T = TypeVar("T")
 
+KINDS = ["attention", "metric", "optimizer", "reporter", "schedule", "task"]  # what there are parts of
+
 _parts: dict[str, dict[str, Any]] = {}
 
 
@@ -27,8 +29,10 @@ def register(kind: str, name: str) -> Callable[[T], T]:
     """A decorator that makes `name` stand for the decorated object among the parts of `kind`.
 
     Registering the same definition again (a notebook cell that is run twice) replaces it;
-    another object under a taken name is a ConfigError.
+    another object under a taken name, or a kind that is not in KINDS, is a ConfigError.
     """
+    if kind not in KINDS:
+        raise ConfigError(f"a part must be one of {', '.join(KINDS)}, but is `{kind}`{nearest(kind, KINDS) or '.'}")
 
     def keep(part: T) -> T:
         taken = _parts.setdefault(kind, {}).get(name, part)

@@ -16,6 +16,7 @@ from antiphon.errors import ConfigError, DataError, ModelError
 from antiphon.models.checkpoint import load_weights
 from antiphon.nn import Alibi, Full, Window
 from antiphon.recipe import from_mapping
+from antiphon.registry import _parts
 from antiphon.workflows import average_run, train
 
 WORDS = ["one", "two", "three", "four", "five", "six"]
@@ -189,6 +190,14 @@ def test_a_foreign_folder_is_not_resumed(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="holds other things"):
         train(recipe(tmp_path / "run"), resume=True, quiet=True)
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["thesis.txt"]
+
+
+def test_a_reporter_is_given_each_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+    monkeypatch.setitem(_parts, "reporter", {})
+    antiphon.register("reporter", "test-list")(lambda folder: seen.append)
+    run = train(recipe(tmp_path / "run"), quiet=True)
+    assert seen == run.metrics
 
 
 def test_two_tokenizers(tmp_path: Path) -> None:

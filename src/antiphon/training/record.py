@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -45,21 +45,24 @@ class Display(Protocol):
     def close(self) -> None: ...
 
 
+Reporter = Callable[[Mapping[str, Any]], None]  # is given each row of metrics.jsonl as it is written
+
+
 class Record:
     """The two files of a run, each cut back to where its snapshot was when the run is resumed, and its display."""
 
-    def __init__(self, folder: Path, display: Display) -> None:
-        self.folder, self.display = folder, display
+    def __init__(self, folder: Path, display: Display, *, reporters: Sequence[Reporter] = ()) -> None:
+        self.folder, self.display, self.reporters = folder, display, reporters
         self.note = ""
 
     def measure(self, row: Mapping[str, Any]) -> None:
         """Write a row of training figures, and show it."""
-        self._append(METRICS, [row])
+        self._row(row)
         self.display.progress(row, self.note)
 
     def validation(self, row: Mapping[str, Any], samples: Sequence[Sample]) -> None:
         """Write a row of validation figures and sample answers, and show both."""
-        self._append(METRICS, [row])
+        self._row(row)
         self._append(SAMPLES, [{"step": row["step"], **asdict(sample)} for sample in samples])
         figures = "  ".join(
             f"{key} {value:.3f}" for key, value in row.items() if key not in ("step", "epoch", "time_seconds")
@@ -72,7 +75,7 @@ class Record:
 
     def note_row(self, row: Mapping[str, Any]) -> None:
         """Write a row that has been said already."""
-        self._append(METRICS, [row])
+        self._row(row)
 
     def say(self, line: str) -> None:
         """Show a line that no file needs."""
@@ -90,6 +93,11 @@ class Record:
             elif self._size(name) < size:
                 self.say(f"`{self.folder / name}` is shorter than it was at the snapshot: rows are missing from it.")
                 _cut_to_whole_lines(self.folder / name)
+
+    def _row(self, row: Mapping[str, Any]) -> None:
+        self._append(METRICS, [row])
+        for report in self.reporters:
+            report(row)
 
     def _size(self, name: str) -> int:
         file = self.folder / name

@@ -32,6 +32,7 @@ from antiphon.models.checkpoint import (
 )
 from antiphon.models.stack import count_parameters
 from antiphon.recipe import dump_yaml, from_mapping, read_recipe, read_yaml, to_mapping
+from antiphon.registry import lookup, names
 from antiphon.text import Task, Tokenizer, load_task, train_tokenizer
 from antiphon.training.loop import Loop
 from antiphon.training.loop import Parts as LoopParts
@@ -114,7 +115,10 @@ class _Job:
             config.generation,
         )
         self.validate = self._validate()
-        self.record = Record(folder, make_display(total_steps=config.training.max_steps, quiet=quiet))
+        display = make_display(total_steps=config.training.max_steps, quiet=quiet)
+        # A registered reporter is a function of the run folder that gives a function of each row of metrics.jsonl.
+        reporters = [lookup("reporter", name)(folder) for name in names("reporter")]
+        self.record = Record(folder, display, reporters=reporters)
         self.store = SnapshotStore(folder / "snapshots", keep=config.training.keep_last, say=self.record.say)
         self.loop = Loop(
             LoopParts(

@@ -24,7 +24,7 @@ CHUNK = 256  # sources that are answered between two looks at the stop signal
 
 @dataclass
 class Validate:
-    """The validator of a run: `examples` and `pairs` are the same validation set, as ids and as text."""
+    """The validator of a run: `examples` are its pairs as ids, for the loss; `pairs` as text, for answers."""
 
     parts: Parts
     examples: list[Example]
