@@ -1,9 +1,8 @@
 """What a recipe says, as frozen dataclasses: data, tokenizer, model, attention, training, validation, generation.
 
 >>> from antiphon.recipe import from_mapping
->>> config = from_mapping({"data": {"train": [("in 3 hours", "in 3 Stunden")]}, "training": {"max_steps": 100}})
->>> config.model.d_model, config.training.max_steps
-(256, 100)
+>>> from_mapping({"data": {"train": [("in 3 hours", "in 3 Stunden")]}, "training": {"max_steps": 9}}).model.d_model
+256
 
 The text under a field is its documentation: the command line shows it as the flag's help. Standard library only.
 """
@@ -374,15 +373,13 @@ class TrainConfig(Settings):
     output: str = "runs/model"
     """The run folder, made by training."""
     folder: str | None = None
-    """Where module:Name is looked for first: the recipe's folder, set by the reader."""
+    """Where module:Name is looked for first: the recipe's folder."""
 
     def check(self) -> None:
-        most, least = self.model.max_length, self.data.max_length or 0
-        require(least <= most, "data.max_length", f"must be at most `model.max_length` ({most}), but is {least}")
-        new = max(self.generation.max_new_tokens or 0, self.generation.min_new_tokens)
-        require(
-            new <= most, "generation", f"must ask for at most `model.max_length` tokens ({most}), but asks for {new}"
-        )
+        most = self.model.max_length
+        asked = {"data.max_length": self.data.max_length, "generation.max_new_tokens": self.generation.max_new_tokens}
+        for name, value in asked.items():
+            require((value or 0) <= most, name, f"must be at most `model.max_length` ({most}), but is {value}")
         ends = ("max_steps", "max_epochs", "max_minutes", "patience")
         ending = any(getattr(self.training, name) is not None for name in ends)
         require(ending, "training", f"must say when to end: {', '.join(ends)}", "For example max_steps: 8000.")

@@ -103,7 +103,12 @@ def dump_yaml(mapping: Mapping[str, Any]) -> str:
         shown = repr(value) if math.isfinite(value) else {math.inf: ".inf", -math.inf: "-.inf"}.get(value, ".nan")
         return dumper.represent_scalar(_TAGS[float], shown)
 
+    def text(dumper: yaml.SafeDumper, value: str) -> yaml.Node:
+        # A line break of Unicode's, such as U+0085, is read back as a space unless it is escaped.
+        return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=None if value.isprintable() else '"')
+
     Dumper.add_representer(float, number)
+    Dumper.add_representer(str, text)
     return yaml.dump(dict(mapping), Dumper=Dumper, sort_keys=False, allow_unicode=True, width=120)
 
 

@@ -95,7 +95,7 @@ def test_what_happens_to_a_longer_side(tmp_path: Path, tokenizer: Tokenizer, str
     with pytest.raises(DataError) as caught:
         made("error")
     text = str(caught.value)
-    assert f"a target must have at most 10 tokens, but has 11 ({tmp_path / 'x.en'}:2)." in text
+    assert f"a target must have at most 10 tokens, but has 11 ({tmp_path / 'x.de.gz'}:2)." in text
     assert "`data.max_length`" in text and "`data.overflow`" in text
 
     found, examples = made("skip")

@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any
+from typing import Any, Self
 
 from torch import nn
 
@@ -21,7 +21,7 @@ class Part(nn.Module):
     _spec: object = None
     _made_with: tuple[tuple[Any, ...], dict[str, Any]] = ((), {})
 
-    def __new__(cls, *arguments: Any, **settings: Any) -> Part:
+    def __new__(cls, *arguments: Any, **settings: Any) -> Self:
         part = super().__new__(cls)
         object.__setattr__(part, "_made_with", (arguments, settings))
         return part

@@ -82,8 +82,7 @@ class Both(ScoreRule):
         self.additive = left.additive and right.additive  # type: ignore[misc]
         self.per_layer = left.per_layer or right.per_layer  # type: ignore[misc]
 
-    @property
-    def spec(self) -> object:
+    def _derived(self) -> object:
         parts = _flat(self)
         return None if None in parts else {"all": parts}
 
