@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -182,11 +182,6 @@ def saved_spec(entry: object) -> object:
             )
         return entry.spec
     return entry
-
-
-def with_generation(parts: Parts, generation: GenerationConfig) -> Parts:
-    """The same parts with other search settings."""
-    return replace(parts, generation=generation)
 
 
 def write_json(file: Path, content: object) -> None:

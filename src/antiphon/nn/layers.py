@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -52,17 +51,6 @@ class FeedForward(nn.Module):
         return self.down(self.drop(hidden))
 
 
-class ScaledEmbedding(nn.Module):
-    """Token vectors, times sqrt(d_model) where the output shares the table (Vaswani et al. 2017, section 3.4)."""
-
-    def __init__(self, table: nn.Embedding, *, scale: float) -> None:
-        super().__init__()
-        self.table, self.scale = table, scale
-
-    def forward(self, ids: Tensor) -> Tensor:
-        return self.table(ids) * self.scale
-
-
 def zero_padding(x: Tensor, valid: Tensor) -> Tensor:
     """x (B, L, D), zero where `valid` (B or 1, L) is false: what pads a batch must not reach any sum."""
     return x.masked_fill(~valid[..., None], 0.0)
@@ -74,8 +62,3 @@ def initialize(module: nn.Module) -> None:
         nn.init.xavier_uniform_(module.weight)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
-
-
-def norm_of(parameters: Sequence[Tensor]) -> Tensor:
-    """The Euclidean norm over all the tensors."""
-    return torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(p) for p in parameters]))
