@@ -1,0 +1,27 @@
+"""What a recipe says, as frozen dataclasses: data, tokenizer, model, attention, training, validation, generation.
+
+>>> from antiphon.recipe import from_mapping
+>>> from_mapping({"data": {"train": [("in 3 hours", "in 3 Stunden")]}, "training": {"max_steps": 9}}).model.d_model
+256
+
+The text under a field is its documentation: the command line shows it as the flag's help. Standard library only.
+"""
+
+from __future__ import annotations
+
+from antiphon.config.data import TOKENIZER_KINDS as TOKENIZER_KINDS
+from antiphon.config.data import DataConfig as DataConfig
+from antiphon.config.data import SourceConfig as SourceConfig
+from antiphon.config.data import TokenizerConfig as TokenizerConfig
+from antiphon.config.data import is_files as is_files
+from antiphon.config.generation import GenerationConfig as GenerationConfig
+from antiphon.config.model import PRESETS as PRESETS
+from antiphon.config.model import AttentionConfig as AttentionConfig
+from antiphon.config.model import ModelConfig as ModelConfig
+from antiphon.config.training import TrainingConfig as TrainingConfig
+from antiphon.config.training import ValidationConfig as ValidationConfig
+from antiphon.config.training import precision_name as precision_name
+from antiphon.config.whole import TrainConfig as TrainConfig
+from antiphon.settings import field_docs as field_docs
+from antiphon.settings import from_json_mapping as from_json_mapping
+from antiphon.settings import override as override

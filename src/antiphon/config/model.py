@@ -1,0 +1,103 @@
+"""The network: its presets, its shape, its kinds of attention."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from antiphon.registry import nearest
+from antiphon.settings import Count, CountOrZero, Positive, Rate, SettingError, Settings, require, show
+
+_PAPER = {
+    "activation": "relu", "norm": "layer", "norm_placement": "post", "positions": "sinusoidal", "bias": True,
+    "tie_embeddings": True, "encoder_layers": 6, "decoder_layers": 6, "dropout": 0.1,
+}  # fmt: skip
+PRESETS: dict[str, dict[str, Any]] = {
+    # Vaswani et al. 2017, "Attention Is All You Need", table 3, rows "base" and "big"
+    "base": {**_PAPER, "d_model": 512, "num_heads": 8, "ffn_dim": 2048},
+    "big": {**_PAPER, "d_model": 1024, "num_heads": 16, "ffn_dim": 4096, "dropout": 0.3},
+    "small": {
+        **_PAPER, "d_model": 256, "num_heads": 4, "ffn_dim": 1024, "encoder_layers": 3, "decoder_layers": 3,
+        "norm_placement": "pre",
+    },
+    "tiny": {
+        **_PAPER, "d_model": 128, "num_heads": 4, "ffn_dim": 384, "encoder_layers": 2, "decoder_layers": 2,
+        "activation": "swiglu", "norm": "rms", "norm_placement": "pre", "positions": "rotary", "bias": False,
+    },
+}  # fmt: skip
+_FROM_PRESET: Any = None  # a field that the preset gives unless it is set; never seen on a finished ModelConfig
+
+
+@dataclass(frozen=True)
+class ModelConfig(Settings):
+    preset: str | None = "small"
+    """Where the fields that are not set come from: tiny, small, base or big (the paper's two)."""
+    d_model: Count = _FROM_PRESET
+    """Width of embeddings and of what passes between the layers."""
+    encoder_layers: CountOrZero = _FROM_PRESET
+    """Layers of the encoder."""
+    decoder_layers: Count = _FROM_PRESET
+    """Layers of the decoder."""
+    num_heads: Count = _FROM_PRESET
+    """Query heads of each attention."""
+    num_kv_heads: Count | None = None
+    """Key and value heads, shared by groups of query heads (grouped-query attention); none: as many as `num_heads`."""
+    head_dim: Count | None = None
+    """Width of a head; none: `d_model` / `num_heads`."""
+    ffn_dim: Count = _FROM_PRESET
+    """Inner width of the feed-forward layers."""
+    activation: Literal["relu", "gelu", "silu", "geglu", "swiglu"] = _FROM_PRESET
+    """Of the feed-forward layers; geglu and swiglu are gated."""
+    norm: Literal["layer", "rms"] = _FROM_PRESET
+    """LayerNorm or RMSNorm."""
+    norm_placement: Literal["pre", "post"] = _FROM_PRESET
+    """Before each block, with a final norm; or after the residual sum, as in the paper."""
+    positions: Literal["sinusoidal", "learned", "rotary", "relative", "alibi", "none"] = _FROM_PRESET
+    """How tokens know their place; relative (T5) and alibi add that rule to self-attention."""
+    bias: bool = _FROM_PRESET
+    """Biases in linear layers and norms."""
+    tie_embeddings: bool = _FROM_PRESET
+    """One table for target embedding and output, and for the source too where the tokenizer is shared."""
+    dropout: Rate = _FROM_PRESET
+    """Of embeddings and of each block's output."""
+    attention_dropout: Rate = 0.0
+    """Of attention weights."""
+    activation_dropout: Rate = 0.0
+    """Inside the feed-forward layers, after the activation."""
+    layer_drop: Rate = 0.0
+    """Probability that a layer is skipped in training."""
+    max_length: Count = 1024
+    """Longest sequence on either side, in tokens, end included."""
+    attention_scale: Positive | None = None
+    """Factor of the attention scores; none: 1 / sqrt(head_dim)."""
+
+    def __post_init__(self) -> None:
+        preset = str(self.preset or "small")
+        if preset not in PRESETS:
+            problem = f"must be one of {', '.join(PRESETS)}, but is {show(preset)}"
+            raise SettingError(("preset",), problem, hint=nearest(preset, PRESETS))
+        object.__setattr__(self, "preset", preset)
+        for name, value in PRESETS[preset].items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, value)
+        super().__post_init__()
+
+    def check(self) -> None:
+        heads, groups = self.num_heads, self.num_kv_heads or self.num_heads
+        require(heads % groups == 0, "num_kv_heads", f"must divide `num_heads` ({heads}), but is {groups}")
+        whole = self.head_dim is not None or self.d_model % heads == 0
+        problem = f"must be a multiple of `num_heads` ({heads}), but is {self.d_model}"
+        require(whole, "d_model", problem, "Change it, or set `head_dim`.")
+        width = self.head_dim or self.d_model // heads
+        paired = self.positions != "rotary" or width % 2 == 0
+        require(paired, "head_dim", f"must be even for rotary positions, but is {width}")
+
+
+@dataclass(frozen=True)
+class AttentionConfig(Settings):
+    encoder: object = "full"
+    """The encoder's self-attention: a name, {name: settings}, {all: [...]}, or a list that alternates over layers."""
+    decoder: object = "full"
+    """The decoder's self-attention, written alike."""
+    cross: object = "full"
+    """The decoder's attention to the source, written alike."""

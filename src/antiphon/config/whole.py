@@ -1,0 +1,60 @@
+"""A recipe as a whole: its sections, and what must hold between them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from antiphon.config.data import DataConfig, TokenizerConfig
+from antiphon.config.generation import GenerationConfig
+from antiphon.config.model import AttentionConfig, ModelConfig
+from antiphon.config.training import TrainingConfig, ValidationConfig
+from antiphon.settings import Settings, require
+
+
+@dataclass(frozen=True)
+class TrainConfig(Settings):
+    data: DataConfig
+    """What is learned from."""
+    task: str = "translation"
+    """How a record becomes source and target: translation, text, or module:Name."""
+    tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
+    """How text becomes ids."""
+    model: ModelConfig = field(default_factory=ModelConfig)
+    """The network's shape."""
+    attention: AttentionConfig = field(default_factory=AttentionConfig)
+    """The kinds of attention."""
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    """How it is learned."""
+    validation: ValidationConfig = field(default_factory=ValidationConfig)
+    """What is measured on the way."""
+    generation: GenerationConfig = field(default_factory=GenerationConfig)
+    """The search settings that the model is saved with."""
+    output: str = "runs/model"
+    """The run folder, made by training."""
+    folder: str | None = None
+    """Where module:Name is looked for first: the recipe's folder."""
+
+    def check(self) -> None:
+        most = self.model.max_length
+        asked = {"data.max_length": self.data.max_length, "generation.max_new_tokens": self.generation.max_new_tokens}
+        for name, value in asked.items():
+            require((value or 0) <= most, name, f"must be at most `model.max_length` ({most}), but is {value}")
+        ends = ("max_steps", "max_epochs", "max_minutes", "patience")
+        ending = any(getattr(self.training, name) is not None for name in ends)
+        require(ending, "training", f"must say when to end: {', '.join(ends)}", "For example max_steps: 8000.")
+        wanting = {"training.patience": self.training.patience, "validation.metrics": self.validation.metrics}
+        for name, value in wanting.items():
+            held = self.data.valid is not None or not value
+            require(held, name, "needs validation pairs, but `data.valid` is not given")
+        rule = self.model.positions
+        for role in ("encoder", "decoder"):
+            twice = rule in ("relative", "alibi") and _mentions(getattr(self.attention, role), rule)
+            require(not twice, f"attention.{role}", f"names `{rule}`, as does `model.positions`", "Drop one of them.")
+
+
+def _mentions(spec: object, name: str) -> bool:
+    """Whether an attention's spec names the rule `name` anywhere."""
+    if isinstance(spec, Mapping):
+        return any(key == name or _mentions(value, name) for key, value in spec.items())
+    return spec == name or (isinstance(spec, list | tuple) and any(_mentions(item, name) for item in spec))
