@@ -18,7 +18,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from antiphon.config import TOKENIZER_KINDS, AttentionConfig, DataConfig, SourceConfig, TrainConfig, is_files
+from antiphon.config import (
+    TOKENIZER_KINDS,
+    AttentionConfig,
+    DataConfig,
+    SourceConfig,
+    TokenizerConfig,
+    TrainConfig,
+    is_files,
+)
 from antiphon.errors import ConfigError
 from antiphon.registry import nearest
 from antiphon.settings import FlagText, SettingError, build, hints, plain
@@ -222,14 +230,27 @@ def _absolute(config: TrainConfig, folder: Path) -> TrainConfig:
         return tuple(sources(item) for item in data) if is_files(data) and isinstance(data, tuple) else data
 
     data = replace(config.data, train=sources(config.data.train), valid=sources(config.data.valid))
-    tokenizer = config.tokenizer
-    if tokenizer.kind not in TOKENIZER_KINDS:
-        file = _join(folder, tokenizer.kind)
+    return replace(
+        config, data=data, tokenizer=_found(config.tokenizer, folder), folder=_join(folder, config.folder or ".")
+    )
+
+
+def _found(tokenizer: TokenizerConfig, folder: Path) -> TokenizerConfig:
+    """The same with absolute paths; SettingError for a kind that is neither known nor a file."""
+
+    def kind(name: str, *path: str) -> str:
+        if name in TOKENIZER_KINDS:
+            return name
+        file = _join(folder, name)
         if not Path(file).exists():
             problem = f"must be {', '.join(TOKENIZER_KINDS)} or the path of a tokenizer, but there is no `{file}`"
-            raise SettingError(("tokenizer", "kind"), problem, hint=nearest(tokenizer.kind, TOKENIZER_KINDS))
-        tokenizer = replace(tokenizer, kind=file)
-    return replace(config, data=data, tokenizer=tokenizer, folder=_join(folder, config.folder or "."))
+            raise SettingError(("tokenizer", *path, "kind"), problem, hint=nearest(name, TOKENIZER_KINDS))
+        return file
+
+    if tokenizer.source is None:
+        return replace(tokenizer, kind=kind(tokenizer.kind))
+    sides = {side: tokenizer.of(side) for side in ("source", "target")}
+    return replace(tokenizer, **{side: replace(own, kind=kind(own.kind, side)) for side, own in sides.items()})
 
 
 def _join(folder: Path, file: str) -> str:

@@ -241,8 +241,10 @@ def show(value: Any) -> str:
 @functools.cache
 def field_docs(cls: type[Settings]) -> dict[str, str]:
     """The docstring under each field of a settings class, on one line: a flag's help."""
+    docs = {
+        name: text for base in cls.__bases__ if issubclass(base, Settings) for name, text in field_docs(base).items()
+    }
     body = _class_bodies(cls.__module__)[cls.__qualname__]
-    docs: dict[str, str] = {}
     for statement, following in itertools.pairwise(body):
         if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
             value = following.value if isinstance(following, ast.Expr) else None

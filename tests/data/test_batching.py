@@ -41,7 +41,7 @@ def epoch_of(batches: Batches) -> list[list[Example]]:
 
 def test_each_example_exactly_once_an_epoch_and_never_over_the_budget(any_corpus) -> None:
     batches = Batches(any_corpus, batch_tokens=BUDGET, seed=3)
-    everything = {example.index: example for pool in any_corpus.pools(TOP, first=1.0) for example in pool.examples}
+    everything = {example.index: example for pool in any_corpus.pools(TOP, epoch=0, first=1.0) for example in pool.examples}
     orders = []
     for number in range(3):
         assert batches.epoch == number and batches.position == 0

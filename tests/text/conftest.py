@@ -9,7 +9,7 @@ import pytest
 
 from antiphon.text import Tokenizer, train_tokenizer
 
-KINDS = ("bpe", "unigram", "bytes", "characters")
+KINDS = ("bpe", "unigram", "bytes", "characters", "words")
 
 WRITTEN_OUT = [
     "<pad>",

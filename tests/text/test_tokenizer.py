@@ -12,7 +12,7 @@ from counts import count
 from antiphon.errors import ConfigError, DataError
 from antiphon.text import Tokenizer, clean_text, train_tokenizer
 
-KINDS = ("bpe", "unigram", "bytes", "characters")
+KINDS = ("bpe", "unigram", "bytes", "characters", "words")
 SPECIAL_TEXTS = ["</s>", "<s>", "a</s>b", "<pad><pad>", " <unk> ", "<s> in 3 hours </s>", "<0xC3><0xA9>", "<0x41>"]
 
 
@@ -159,7 +159,7 @@ def test_unknown_kind_names_the_nearest():
         train_tokenizer(["a"], kind="unigran")
 
 
-@pytest.mark.parametrize("kind", ["bpe", "unigram", "characters"])
+@pytest.mark.parametrize("kind", ["bpe", "unigram", "characters", "words"])
 @pytest.mark.parametrize("nothing", [[], [""], ["", ""]])
 def test_no_text_is_an_error(kind, nothing):
     with pytest.raises(DataError, match="at least one text"):

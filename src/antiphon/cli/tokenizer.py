@@ -66,7 +66,7 @@ class TokenizerTrain(Command):
             raise UsageError(f"`--output` must be a folder that is not there yet, or empty, but `{folder}` is neither.")
         config = read_recipe(self.recipe, self.tokenizer)
         from antiphon.text import load_task
-        from antiphon.workflows.train import build_tokenizers
+        from antiphon.workflows.tokenizers import build_tokenizers
 
         source, target = build_tokenizers(config, load_task(config.task, folder=Path(config.folder or ".")))
         named = {"tokenizer": source} if source is target else {"source": source, "target": target}

@@ -9,15 +9,17 @@ The text under a field is its documentation: the command line shows it as the fl
 
 from __future__ import annotations
 
-from antiphon.config.data import TOKENIZER_KINDS as TOKENIZER_KINDS
 from antiphon.config.data import DataConfig as DataConfig
 from antiphon.config.data import SourceConfig as SourceConfig
-from antiphon.config.data import TokenizerConfig as TokenizerConfig
 from antiphon.config.data import is_files as is_files
 from antiphon.config.generation import GenerationConfig as GenerationConfig
 from antiphon.config.model import PRESETS as PRESETS
 from antiphon.config.model import AttentionConfig as AttentionConfig
 from antiphon.config.model import ModelConfig as ModelConfig
+from antiphon.config.tokenizer import TOKENIZER_KINDS as TOKENIZER_KINDS
+from antiphon.config.tokenizer import SideConfig as SideConfig
+from antiphon.config.tokenizer import TokenizerConfig as TokenizerConfig
+from antiphon.config.training import GroupConfig as GroupConfig
 from antiphon.config.training import TrainingConfig as TrainingConfig
 from antiphon.config.training import ValidationConfig as ValidationConfig
 from antiphon.config.training import precision_name as precision_name

@@ -1,4 +1,4 @@
-"""What is learned from, and how text becomes ids."""
+"""What is learned from."""
 
 from __future__ import annotations
 
@@ -7,18 +7,6 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from antiphon.settings import Count, CountOrZero, FlagText, SettingError, Settings, build, inside, require, show
-
-TOKENIZER_KINDS = ("bpe", "unigram", "bytes", "characters")
-
-
-@dataclass(frozen=True)
-class TokenizerConfig(Settings):
-    kind: str = "bpe"
-    """How text becomes ids: bpe, unigram, bytes or characters, trained on the data; or a tokenizer's path."""
-    vocab_size: Count = 8000
-    """Ids in the vocabulary, special ones included; bytes and characters have a size of their own."""
-    shared: bool = True
-    """One tokenizer for source and target; false trains one for each."""
 
 
 @dataclass(frozen=True)

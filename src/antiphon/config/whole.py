@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from antiphon.config.data import DataConfig, TokenizerConfig
+from antiphon.config.data import DataConfig
 from antiphon.config.generation import GenerationConfig
 from antiphon.config.model import AttentionConfig, ModelConfig
+from antiphon.config.tokenizer import TokenizerConfig
 from antiphon.config.training import TrainingConfig, ValidationConfig
 from antiphon.settings import Settings, require
 

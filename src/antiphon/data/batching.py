@@ -96,7 +96,7 @@ class Batches:
         """Reads on from `start` in this epoch."""
         # Pools of an epoch begin elsewhere than those of the last one, so that other examples meet.
         first = 0.5 + 0.5 * self._random("pools").random() if self._shuffle else 1.0
-        self._pools = self._corpus.pools(start, first=first)
+        self._pools = self._corpus.pools(start, epoch=self.epoch, first=first)
         pool = next(self._pools, None)
         if pool is None:
             raise DataError(f"the data must hold at least one pair to learn from, but {self._corpus.report}.")

@@ -10,6 +10,8 @@ be saved and restored.
 
 from __future__ import annotations
 
+import math
+import zlib
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
@@ -21,6 +23,7 @@ from antiphon.config import is_files
 from antiphon.data.lines import Cursor, Place, Row
 from antiphon.data.sources import check_files, pair, rows, text_bytes
 from antiphon.errors import ConfigError, DataError
+from antiphon.text.sampling import Sampler
 from antiphon.text.task import Task
 from antiphon.text.tokenizer import Tokenizer
 
@@ -67,8 +70,8 @@ class Corpus(Protocol):
 
     report: Report
 
-    def pools(self, start: Start, *, first: float) -> Iterator[Pool]:
-        """The pools from `start` to the end of an epoch; of many, pool 0 has the share `first` of the size."""
+    def pools(self, start: Start, *, epoch: int, first: float) -> Iterator[Pool]:
+        """The pools from `start` to the end of `epoch`; of many, pool 0 has the share `first` of the size."""
         ...
 
 
@@ -120,7 +123,7 @@ class InMemory:
         """Tokens of both sides together."""
         return self._source.total + self._target.total
 
-    def pools(self, start: Start, *, first: float) -> Iterator[Pool]:
+    def pools(self, start: Start, *, epoch: int, first: float) -> Iterator[Pool]:
         yield Pool(Start(), self)
 
 
@@ -147,27 +150,38 @@ class _Rows:
 
 @dataclass(frozen=True)
 class Encoder:
-    """From rows to ids: the task, a tokenizer for each side, what happens to a side longer than `max_length` tokens."""
+    """From rows to ids: the task, a tokenizer for each side, what happens to a side longer than `max_length` tokens.
+
+    `samplers` (source, target) split texts anew in each epoch; None: as the tokenizer does.
+    """
 
     task: Task
     source_tokenizer: Tokenizer
     target_tokenizer: Tokenizer
     max_length: int
     overflow: str = "error"
+    samplers: tuple[Sampler | None, Sampler | None] = (None, None)
 
-    def encode(self, stream: Iterator[Row], report: Report) -> Iterator[tuple[list[int], list[int], Row]]:
+    def encode(self, stream: Iterator[Row], report: Report, *, epoch: int = 0) -> Iterator[tuple[list[int], list[int], Row]]:
         """Source and target ids of the rows, end included, without those that are skipped; counts into `report`."""
         for chunk in self._chunks(stream):
             report.read += len(chunk)
             full = [(source, target, row) for source, target, row in chunk if source and target]
             report.empty += len(chunk) - len(full)
-            sources = self.source_tokenizer.encode_batch([source for source, _, _ in full])
-            targets = self.target_tokenizer.encode_batch([target for _, target, _ in full])
+            keys = [_key(row.place) for _, _, row in full]
+            sources = self._ids(0, [source for source, _, _ in full], keys, epoch)
+            targets = self._ids(1, [target for _, target, _ in full], keys, epoch)
             for source, target, (_, _, row) in zip(sources, targets, full, strict=True):
                 fitting = self._fit(source, target, row.place, report)
                 if fitting is not None:
                     report.kept += 1
                     yield (*fitting, row)
+
+    def _ids(self, side: int, texts: list[str], keys: list[int], epoch: int) -> list[list[int]]:
+        sampler = self.samplers[side]
+        if sampler is not None:
+            return sampler.encode_batch(texts, keys, epoch=epoch)
+        return (self.source_tokenizer, self.target_tokenizer)[side].encode_batch(texts)
 
     def _chunks(self, stream: Iterator[Row]) -> Iterator[list[tuple[str, str, Row]]]:
         """The pairs of the rows, in lists that are encoded together."""
@@ -207,18 +221,23 @@ class Encoder:
         return [*ids[: self.max_length - 1], end_id] if ids[-1] == end_id else ids[: self.max_length]
 
 
+def _key(place: Place) -> int:
+    """A number that tells a row from the others, in every process."""
+    return zlib.crc32(place.file.encode("utf-8", "surrogateescape")) << 32 | place.line
+
+
 @dataclass
 class Streamed:
     """A corpus that is read anew in each epoch, a pool at a time."""
 
     data: object
     encoder: Encoder
-    pool_tokens: int = POOL_TOKENS
+    pool_tokens: float = POOL_TOKENS
     report: Report = field(default_factory=Report)
 
-    def pools(self, start: Start, *, first: float) -> Iterator[Pool]:
+    def pools(self, start: Start, *, epoch: int, first: float) -> Iterator[Pool]:
         pool = InMemory(report=Report(), first_index=start.first_index)
-        for source, target, row in self.encoder.encode(rows(self.data, start.cursor), self.report):
+        for source, target, row in self.encoder.encode(rows(self.data, start.cursor), self.report, epoch=epoch):
             pool.append(source, target, row.place)
             if pool.tokens >= self.pool_tokens * (first if start.number == 0 else 1.0):
                 yield Pool(start, pool)
@@ -237,18 +256,22 @@ def load_corpus(
     max_length: int,
     overflow: str = "error",
     streaming: str = "auto",
+    samplers: tuple[Sampler | None, Sampler | None] = (None, None),
 ) -> InMemory | Streamed:
     """The corpus of `data` (DataConfig.train or .valid).
 
     In memory, or streamed if `streaming` is always, or auto and there is more text than STREAM_BYTES. `max_length` and
     `overflow` as in DataConfig. Raises DataError that names file, line and remedy.
     """
-    encoder = Encoder(task, source_tokenizer, target_tokenizer, max_length, overflow)
+    encoder = Encoder(task, source_tokenizer, target_tokenizer, max_length, overflow, samplers)
     if streaming == "always" and not is_files(data):
         raise ConfigError("`data.streaming` must be auto or never for pairs from Python, but is always.")
     if streaming == "always" or (streaming == "auto" and text_bytes(data) > STREAM_BYTES):
         check_files(data)
         return Streamed(data, encoder)
+    if any(samplers):
+        check_files(data)
+        return Streamed(data, encoder, pool_tokens=math.inf)  # read and split anew in each epoch, as one pool
     corpus = InMemory()
     for source, target, row in encoder.encode(rows(data), corpus.report):
         corpus.append(source, target, row.place)

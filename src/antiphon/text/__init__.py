@@ -5,9 +5,19 @@
 
 from __future__ import annotations
 
+from antiphon.text.sampling import Sampler, make_sampler
 from antiphon.text.stream import StreamDecoder
 from antiphon.text.task import Task, load_task
 from antiphon.text.tokenizer import Tokenizer, clean_text
 from antiphon.text.training import train_tokenizer
 
-__all__ = ["StreamDecoder", "Task", "Tokenizer", "clean_text", "load_task", "train_tokenizer"]
+__all__ = [
+    "Sampler",
+    "StreamDecoder",
+    "Task",
+    "Tokenizer",
+    "clean_text",
+    "load_task",
+    "make_sampler",
+    "train_tokenizer",
+]

@@ -24,6 +24,7 @@ BYTE_OF_LETTER = {letter: byte for byte, letter in LETTER_OF_BYTE.items()}
 _LEVEL = ["ByteLevel"]
 _LEVEL_STRIP = ["ByteLevel", "Strip"]
 _FALLBACK_FUSE = ["ByteFallback", "Fuse"]
+_FALLBACK_STRIP = ["ByteFallback", "Fuse", "Strip"]
 
 
 def _show_bytes(error: UnicodeError) -> tuple[str, int]:
@@ -60,13 +61,18 @@ def byte_table(rust: tokenizers.Tokenizer) -> ByteTable | None:
     decoder: dict[str, Any] = json.loads(rust.to_str())["decoder"] or {"type": "none"}
     parts: list[dict[str, Any]] = decoder.get("decoders", [decoder])
     kinds = [part["type"] for part in parts]
-    words = rust.get_vocab().items()
-    strips = kinds == _LEVEL_STRIP and [parts[1][key] for key in ("content", "start", "stop")] == [" ", 1, 0]
-    if strips or kinds == _LEVEL:
-        return ByteTable({id: _level_bytes(word) for word, id in words}, strips=strips)
-    if kinds == _FALLBACK_FUSE:
-        return ByteTable({id: _fallback_bytes(word) for word, id in words}, strips=False)
-    return None
+    strips = kinds in (_LEVEL_STRIP, _FALLBACK_STRIP)
+    if strips and [parts[-1][key] for key in ("content", "start", "stop")] != [" ", 1, 0]:
+        return None
+    if kinds in (_LEVEL, _LEVEL_STRIP):
+        read = _level_bytes
+    elif kinds in (_FALLBACK_FUSE, _FALLBACK_STRIP):
+        read = _fallback_bytes
+    else:
+        return None
+    # What was added to a vocabulary is plain text, whatever letters it has.
+    added = {id: token.content.encode() for id, token in rust.get_added_tokens_decoder().items()}
+    return ByteTable({id: read(word) for word, id in rust.get_vocab().items()} | added, strips=strips)
 
 
 def _level_bytes(word: str) -> bytes:

@@ -1,4 +1,4 @@
-"""Training the four kinds of tokenizer; each gives every text back exactly.
+"""Training the five kinds of tokenizer; each gives every text back exactly.
 
 | kind       | ids                                                    | reference                              |
 |------------|--------------------------------------------------------|----------------------------------------|
@@ -6,22 +6,29 @@
 | unigram    | strings of bytes, the likeliest split of each word     | Kudo 2018                              |
 | bytes      | the 256 bytes, byte b is id b + 4                      | Xue et al. 2022 (ByT5)                 |
 | characters | the most frequent characters, others as their bytes    |                                        |
+| words      | the most frequent words between spaces (phones, tags), others as characters and bytes |         |
 
-In bpe and unigram a text gets one leading space, so that its first word is spelled as inside a sentence, and each digit
-is a token of its own, so that a number unseen in training is made of known parts.
+In bpe and unigram each digit is a token of its own, so that a number unseen in training is made of known parts. In
+these and in words a text gets one leading space, so that its first word is spelled as inside a sentence.
+
+Two settings leave the law behind, and say so: `normalize` gives the normalized text back, and a symbol, a string that
+is one token wherever it stands (a language tag), takes the spaces behind it along in the kinds with a leading space.
 """
 
 from __future__ import annotations
 
 import io
+import re
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
+from unicodedata import normalize as normal_form
 
 import sentencepiece
+from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers, trainers
 from tokenizers import Tokenizer as Rust
-from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 
 from antiphon.errors import ConfigError, DataError
 from antiphon.registry import nearest
@@ -36,9 +43,17 @@ SMALLEST = len(SPECIALS) + 256  # every byte has an id, so that every text has i
 _LONGEST_PIECE, _LONGEST_WORD, _MOST_CANDIDATES = 24, 200, 500_000
 
 
-def train_tokenizer(texts: Iterable[str], *, kind: str = "bpe", vocab_size: int = 8000) -> Tokenizer:
-    """A tokenizer of `kind` (bpe, unigram, bytes, characters) with at most `vocab_size` ids; `texts` is read once.
+def train_tokenizer(
+    texts: Iterable[str],
+    *,
+    kind: str = "bpe",
+    vocab_size: int = 8000,
+    normalize: str | None = None,
+    symbols: Iterable[str] = (),
+) -> Tokenizer:
+    """A tokenizer of `kind` (the table above) with at most `vocab_size` ids and one for each of `symbols`.
 
+    `texts` is read once. `normalize` is a normal form of Unicode (nfc, nfd, nfkc, nfkd) that every text is brought to.
     Raises ConfigError for an unknown kind or a `vocab_size` below 260, DataError if `texts` holds no character.
     """
     if kind not in _KINDS:
@@ -50,8 +65,31 @@ def train_tokenizer(texts: Iterable[str], *, kind: str = "bpe", vocab_size: int 
             f"`vocab_size` must be at least {SMALLEST} (256 bytes and {len(SPECIALS)} special tokens), "
             f"but is {vocab_size}. Raise it."
         )
-    rust = _KINDS[kind]((clean_text(text) for text in texts), vocab_size)
+    form: Any = normalize.upper() if normalize else None
+    cleaned = (clean_text(text) for text in texts)
+    cut = _without(sorted(set(symbols)))
+    rust = _KINDS[kind](
+        (part for text in cleaned for part in cut(normal_form(form, text) if form else text)), vocab_size
+    )
+    if form:
+        rust.normalizer = _with_form(form, rust.normalizer)
+    leads = kind in ("bpe", "unigram", "words")
+    rust.add_tokens([AddedToken(symbol, rstrip=leads, normalized=False) for symbol in sorted(set(symbols))])
     return Tokenizer(JsonVocabulary(rust.to_str().encode(), where=f"the trained {kind} tokenizer"))
+
+
+def _without(symbols: list[str]) -> Callable[[str], list[str]]:
+    """Cuts a text at the symbols, which need no place in the vocabulary that is learned."""
+    if not symbols:
+        return lambda text: [text]
+    pattern = re.compile("|".join(re.escape(symbol) for symbol in sorted(symbols, key=len, reverse=True)))
+    return lambda text: [part for part in pattern.split(text) if part]
+
+
+def _with_form(form: str, normalizer: Any) -> Any:
+    """A normal form of Unicode before what a kind's own normalizer does."""
+    first = getattr(normalizers, form)()
+    return first if normalizer is None else normalizers.Sequence([first, normalizer])
 
 
 def _bpe(texts: Iterable[str], vocab_size: int) -> Rust:
@@ -173,17 +211,53 @@ def _characters(texts: Iterable[str], vocab_size: int) -> Rust:
     for text in seen:
         counts.update(text)
     seen.check()
-    common = sorted(counts, key=lambda letter: (-counts[letter], letter))[: vocab_size - SMALLEST]
+    common = _most(counts, vocab_size - SMALLEST)
     words = [*(f"<0x{byte:02X}>" for byte in range(256)), *common]
     rust = _fixed({word: id for id, word in enumerate(words, start=len(SPECIALS))}, byte_fallback=True)
     rust.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Fuse()])
     return rust
 
 
-def _fixed(vocabulary: dict[str, int], *, byte_fallback: bool) -> Rust:
-    """BPE without merges: one id a letter."""
+def _words(texts: Iterable[str], vocab_size: int) -> Rust:
+    """One id for each frequent " word", its space included; a quarter of the ids at most spells the others."""
+    words: Counter[str] = Counter()
+    seen = _Seen(texts)
+    for text in seen:
+        words.update(f" {word}" for word in text.split(" "))
+    seen.check()
+    letters: Counter[str] = Counter()
+    for word, count in words.items():
+        for letter in word:
+            letters[letter] += count
+    room = vocab_size - SMALLEST
+    spelling = _most(letters, room // 4)
+    frequent = [word for word in _most(words, room) if len(word) > 1][: room - len(spelling)]
+    entries = [*(f"<0x{byte:02X}>" for byte in range(256)), *spelling, *frequent]
+    rust = _fixed({word: id for id, word in enumerate(entries, start=len(SPECIALS))}, byte_fallback=True, whole=True)
+    rust.normalizer = normalizers.Prepend(" ")
+    rust.pre_tokenizer = pre_tokenizers.Split(Regex(" [^ ]*"), "isolated")
+    strip = decoders.Strip(content=" ", left=1, right=0)
+    rust.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Fuse(), strip])
+    return rust
+
+
+def _most(counts: Counter[str], number: int) -> list[str]:
+    """The most frequent strings, in an order that does not depend on which came first."""
+    return sorted(counts, key=lambda item: (-counts[item], item))[:number]
+
+
+def _fixed(vocabulary: dict[str, int], *, byte_fallback: bool, whole: bool = False) -> Rust:
+    """BPE without merges: one id a letter, or a `whole` word where the vocabulary has it."""
     specials = {name: id for id, name in enumerate(SPECIALS)}
-    rust = Rust(models.BPE(vocab=specials | vocabulary, merges=[], unk_token=None, byte_fallback=byte_fallback))
+    rust = Rust(
+        models.BPE(
+            vocab=specials | vocabulary,
+            merges=[],
+            unk_token=None,
+            byte_fallback=byte_fallback,
+            ignore_merges=whole,
+        )
+    )
     rust.add_special_tokens(SPECIALS)
     return rust
 
@@ -213,4 +287,5 @@ _KINDS: dict[str, Callable[[Iterable[str], int], Rust]] = {
     "unigram": _unigram,
     "bytes": _bytes,
     "characters": _characters,
+    "words": _words,
 }

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from antiphon.config import TOKENIZER_KINDS, TrainConfig
+from antiphon.config import TrainConfig
 from antiphon.data import Batches, load_corpus, records
 from antiphon.errors import ConfigError, DiskError, ModelError
 from antiphon.evaluation.metrics import parse_metrics
@@ -33,17 +33,17 @@ from antiphon.models.checkpoint import (
 from antiphon.models.stack import count_parameters
 from antiphon.recipe import dump_yaml, from_mapping, read_recipe, read_yaml, to_mapping
 from antiphon.registry import lookup, names
-from antiphon.text import Task, Tokenizer, load_task, train_tokenizer
+from antiphon.text import Tokenizer, load_task
 from antiphon.training.loop import Loop
 from antiphon.training.loop import Parts as LoopParts
 from antiphon.training.optim import build_optimizer, build_schedule
 from antiphon.training.record import Record, make_display, read_rows
 from antiphon.training.snapshot import SnapshotStore
 from antiphon.workflows.average import average_and_compare
+from antiphon.workflows.tokenizers import Samplers, build_samplers, build_tokenizers
 from antiphon.workflows.validate import Validate
 
 TOKENIZERS, CONFIG = "tokenizers", "config.yaml"
-TOKENIZER_PAIRS = 2_000_000  # pairs that a tokenizer is trained on at most
 FREE_TO_CHANGE = ("max_", "save_", "log_")  # settings of `training` that a resumed run may change
 
 
@@ -94,7 +94,8 @@ class _Job:
             saved_spec(getattr(config.attention, role))  # refuses now what could not be saved after hours of training
         schedule = build_schedule(config.training, folder=self.place)  # first, since it may refuse the recipe
         self.source_tokenizer, self.target_tokenizer = self._tokenizers()
-        self.corpus = self._corpus(config.data.train, streaming=config.data.streaming)
+        samplers = build_samplers(config.tokenizer, self.source_tokenizer, self.target_tokenizer)
+        self.corpus = self._corpus(config.data.train, streaming=config.data.streaming, samplers=samplers)
         self.batches = Batches(self.corpus, batch_tokens=config.training.batch_tokens, seed=config.training.seed)
         self.network = build_network(
             config.model,
@@ -201,7 +202,7 @@ class _Job:
             return found["source"], found.get("target", found["source"])
         return build_tokenizers(self.config, self.task)
 
-    def _corpus(self, data: object, *, streaming: str) -> Any:
+    def _corpus(self, data: object, *, streaming: str, samplers: Samplers = (None, None)) -> Any:
         config = self.config
         return load_corpus(
             data,
@@ -211,6 +212,7 @@ class _Job:
             max_length=config.data.max_length or config.model.max_length,
             overflow=config.data.overflow,
             streaming=streaming,
+            samplers=samplers,
         )
 
     def _validate(self) -> Validate | None:
@@ -232,26 +234,6 @@ class _Job:
             f"({model.preset}: {model.encoder_layers}+{model.decoder_layers} layers, "
             f"d_model {model.d_model}), vocabulary {' and '.join(map(str, sorted(tokenizers)))}; {self.corpus.report}"
         )
-
-
-def build_tokenizers(config: TrainConfig, task: Task) -> tuple[Tokenizer, Tokenizer]:
-    """The source and the target tokenizer of a recipe, loaded or trained; one object twice where they are shared."""
-    settings = config.tokenizer
-    if settings.kind not in TOKENIZER_KINDS:
-        loaded = Tokenizer.load(settings.kind)
-        return loaded, loaded
-
-    def texts(*sides: int) -> Iterator[str]:
-        for source, target, _ in islice(records(config.data.train, task), TOKENIZER_PAIRS):
-            yield from ((source, target)[side] for side in sides)
-
-    def make(*sides: int) -> Tokenizer:
-        return train_tokenizer(texts(*sides), kind=settings.kind, vocab_size=settings.vocab_size)
-
-    if settings.shared:
-        shared = make(0, 1)
-        return shared, shared
-    return make(0), make(1)
 
 
 def _check_folder(folder: Path, config: TrainConfig, *, resume: bool) -> bool:

@@ -1,0 +1,82 @@
+"""How text becomes ids: one tokenizer for both sides, or one for each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Literal
+
+from antiphon.settings import Count, FlagText, Positive, Rate, SettingError, Settings, build, inside, require, show
+
+TOKENIZER_KINDS = ("bpe", "unigram", "bytes", "characters", "words")
+
+
+@dataclass(frozen=True)
+class SideConfig(Settings):
+    """One tokenizer."""
+
+    kind: str = "bpe"
+    """How text becomes ids: bpe, unigram, bytes, characters or words (between spaces), trained on the data; or a
+    tokenizer's path."""
+    vocab_size: Count = 8000
+    """Ids in the vocabulary, special ones included; bytes and characters have a size of their own."""
+    normalize: Literal["nfc", "nfd", "nfkc", "nfkd"] | None = None
+    """A normal form of Unicode that texts are brought to; nfd takes accents off letters, and Hangul apart."""
+    symbols: str | None = None
+    """A regular expression: what it matches in the training texts is one token each, such as features of a word form;
+    the `tag` of a source is one without it."""
+    dropout: Rate = 0.0
+    """BPE-dropout: the share of merges left out when a training text is split, anew in each epoch."""
+    sampling: Positive | None = None
+    """unigram: draw the splits of training texts by their probability to this power, anew in each epoch; 0.1 to 0.5
+    is usual."""
+
+    def check(self) -> None:
+        require(not self.dropout or self.kind == "bpe", "dropout", "needs `kind: bpe`", "For unigram set `sampling`.")
+        fits = self.sampling is None or self.kind == "unigram"
+        require(fits, "sampling", "needs `kind: unigram`", "For bpe set `dropout`.")
+
+
+@dataclass(frozen=True)
+class TokenizerConfig(SideConfig):
+    shared: bool = True
+    """One tokenizer for source and target; false trains one for each."""
+    source: object = None
+    """Settings of the source's own tokenizer; what they leave out is as above."""
+    target: object = None
+    """Settings of the target's own tokenizer, likewise."""
+
+    def __post_init__(self) -> None:
+        common = {field.name: getattr(self, field.name) for field in fields(SideConfig)}
+        apart = self.source is not None or self.target is not None
+        for name in ("source", "target"):
+            with inside(name):
+                object.__setattr__(self, name, _side(getattr(self, name), common) if apart else None)
+        if apart:
+            object.__setattr__(self, "shared", False)
+        super().__post_init__()
+
+    def check(self) -> None:
+        if self.source is None:
+            super().check()
+
+    def of(self, side: str) -> SideConfig:
+        """The settings of the `source`'s or the `target`'s tokenizer."""
+        own = getattr(self, side)
+        return self if own is None else own
+
+
+def _side(value: object, common: Mapping[str, object]) -> SideConfig:
+    value = value.meaning if isinstance(value, FlagText) else value
+    if isinstance(value, SideConfig):
+        return value
+    if value is not None and not isinstance(value, Mapping):
+        raise SettingError(
+            (), f"must be a mapping of settings, but is {show(value)}", remedy="For example {kind: characters}."
+        )
+    # Dropout and sampling belong to a kind: a side of another kind does not inherit them.
+    own = dict(value or {})
+    inherited = (
+        common if own.get("kind", common["kind"]) == common["kind"] else {**common, "dropout": 0.0, "sampling": None}
+    )
+    return build(SideConfig, {**inherited, **own})

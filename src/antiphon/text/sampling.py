@@ -1,0 +1,155 @@
+"""Splits of training texts that differ from epoch to epoch, so that a model meets a word in several spellings.
+
+    sampler = make_sampler(tokenizer, dropout=0.1, sampling=None)
+    sampler.encode_batch(["in 3 hours"], [7], epoch=0)     # a pure function of text, key and epoch
+
+* BPE-dropout (Provilkov et al. 2020, algorithm 1): at each step every merge that could be made is left out with
+  probability `dropout`, and the first of the others is made.
+* Unigram sampling (Kudo 2018, section 3.3, with all splits as candidates): a split x is drawn in proportion to
+  P(x)**`sampling`, by summing forward and drawing backward.
+
+A word has at most BANK different splits in an epoch, each made once: frequent words cost nothing the next time.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import random
+import re
+import zlib
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import tokenizers
+
+from antiphon.errors import ConfigError
+from antiphon.text.tokenizer import Tokenizer, clean_text
+from antiphon.text.vocabulary import JsonVocabulary
+
+BANK = 16  # four random bits choose among them
+_MIX, _GOLDEN, _BITS = 0xBF58476D1CE4E5B9, 0x9E3779B97F4A7C15, 2**64 - 1
+
+Split = Callable[[str, random.Random], list[int]]
+
+
+class Sampler:
+    """Encodes with splits drawn anew for each key and epoch; `split` gives the ids of a word as the file spells it."""
+
+    def __init__(self, tokenizer: Tokenizer, rust: tokenizers.Tokenizer, split: Split) -> None:
+        self._tokenizer, self._rust, self._split = tokenizer, rust, split
+        tokens = [(id, token) for id, token in rust.get_added_tokens_decoder().items() if not token.special]
+        self._symbols = {token.content: id for id, token in tokens}
+        self._leads = {token.content for _, token in tokens if token.rstrip}  # these take the space behind them along
+        names = sorted(self._symbols, key=lambda name: (-len(name), name))
+        self._cut = re.compile("(" + "|".join(map(re.escape, names)) + ")") if names else None
+        self._bank: dict[tuple[str, int], list[int]] = {}
+        self._epoch = 0
+
+    def encode_batch(self, texts: Iterable[str], keys: Iterable[int], *, epoch: int) -> list[list[int]]:
+        """The ids of `texts` in this epoch; the key of a text says which example it belongs to."""
+        if epoch != self._epoch:
+            self._bank, self._epoch = {}, epoch
+        return [self._encode(clean_text(text), key) for text, key in zip(texts, keys, strict=True)]
+
+    def _encode(self, text: str, key: int) -> list[int]:
+        chance = random.Random(_mixed(key, self._epoch))
+        ids: list[int] = []
+        before = ""
+        for part in self._cut.split(text) if self._cut else [text]:
+            if part in self._symbols:
+                ids.append(self._symbols[part])
+            else:
+                words = self._words(part.lstrip() if before in self._leads else part)
+                ids += [id for word in words for id in self._drawn(word, chance.getrandbits(4))]
+            before = part
+        return [*ids, self._tokenizer.end_id] if self._tokenizer.ends else ids
+
+    def _words(self, text: str) -> list[str]:
+        if not text:
+            return []
+        normalized = self._rust.normalizer.normalize_str(text) if self._rust.normalizer else text
+        return [word for word, _ in self._rust.pre_tokenizer.pre_tokenize_str(normalized)]
+
+    def _drawn(self, word: str, number: int) -> list[int]:
+        found = self._bank.get((word, number))
+        if found is None:
+            chance = random.Random(_mixed(zlib.crc32(word.encode()), self._epoch, number))
+            found = self._bank[word, number] = self._split(word, chance)
+        return found
+
+
+def make_sampler(tokenizer: Tokenizer, *, dropout: float = 0.0, sampling: float | None = None) -> Sampler | None:
+    """A sampler for `tokenizer`, or None where neither `dropout` nor `sampling` asks for one.
+
+    ConfigError for a tokenizer whose file is not of the kind that they are for.
+    """
+    if not dropout and sampling is None:
+        return None
+    setting, kind = ("dropout", "BPE") if dropout else ("sampling", "Unigram")
+    content = json.loads(tokenizer.vocabulary.content) if isinstance(tokenizer.vocabulary, JsonVocabulary) else {}
+    model: dict[str, Any] = content.get("model", {})
+    if model.get("type") != kind or model.get("continuing_subword_prefix") or model.get("end_of_word_suffix"):
+        raise ConfigError(
+            f"`tokenizer.{setting}` needs a tokenizer.json of the kind {kind}, but the tokenizer is "
+            f"{model.get('type') or 'of another format'}. Drop it, or train a tokenizer of that kind."
+        )
+    rust = tokenizers.Tokenizer.from_buffer(tokenizer.vocabulary.content)
+    split = _bpe(model, dropout) if sampling is None else _unigram(model, sampling)
+    return Sampler(tokenizer, rust, split)
+
+
+def _bpe(model: dict[str, Any], dropout: float) -> Split:
+    pairs = (tuple(merge.split(" ")) if isinstance(merge, str) else tuple(merge) for merge in model["merges"])
+    ranks = {pair: rank for rank, pair in enumerate(pairs)}
+    ids: dict[str, int] = model["vocab"]
+
+    def split(word: str, chance: random.Random) -> list[int]:
+        parts = list(word)
+        while True:
+            possible = [
+                (rank, place)
+                for place, pair in enumerate(itertools.pairwise(parts))
+                if (rank := ranks.get(pair)) is not None and chance.random() >= dropout
+            ]
+            if not possible:
+                return [ids[part] for part in parts]
+            _, place = min(possible)
+            parts[place : place + 2] = [parts[place] + parts[place + 1]]
+
+    return split
+
+
+def _unigram(model: dict[str, Any], power: float) -> Split:
+    pieces = {piece: (id, power * score) for id, (piece, score) in enumerate(model["vocab"])}
+    longest = max(map(len, pieces))
+
+    def split(word: str, chance: random.Random) -> list[int]:
+        total = [0.0, *[-math.inf] * len(word)]  # the log of the summed weights of all splits of word[:end]
+        ways: list[list[tuple[float, int, int]]] = [[] for _ in total]  # (log weight, start, id)
+        for end in range(1, len(word) + 1):
+            for start in range(max(0, end - longest), end):
+                found = pieces.get(word[start:end])
+                if found is not None:
+                    ways[end].append((total[start] + found[1], start, found[0]))
+            top = max(way[0] for way in ways[end])
+            total[end] = top + math.log(sum(math.exp(way[0] - top) for way in ways[end]))
+        ids: list[int] = []
+        end = len(word)
+        while end:
+            weights = [math.exp(way[0] - total[end]) for way in ways[end]]
+            _, end, id = chance.choices(ways[end], weights)[0]
+            ids.append(id)
+        return ids[::-1]
+
+    return split
+
+
+def _mixed(*parts: int) -> int:
+    """One number of 64 bits from several, each bit depending on all of them."""
+    mixed = 0
+    for part in parts:
+        mixed = ((mixed ^ part) + _GOLDEN) * _MIX & _BITS
+        mixed ^= mixed >> 29
+    return mixed

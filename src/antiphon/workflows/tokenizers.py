@@ -1,0 +1,79 @@
+"""The tokenizers of a run: loaded or trained, and the samplers that split training texts anew in each epoch."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+
+from antiphon.config import TOKENIZER_KINDS, SideConfig, TokenizerConfig, TrainConfig
+from antiphon.data import records
+from antiphon.errors import ConfigError
+from antiphon.text import Sampler, Task, Tokenizer, make_sampler, train_tokenizer
+
+PAIRS = 2_000_000  # that a tokenizer is trained on at most
+MOST_SYMBOLS = 10_000  # a pattern that matches more than this was not meant so
+
+TextsOf = Callable[[], Iterable[str]]
+Samplers = tuple[Sampler | None, Sampler | None]
+
+
+def build_tokenizers(config: TrainConfig, task: Task) -> tuple[Tokenizer, Tokenizer]:
+    """The source and the target tokenizer of a recipe, loaded or trained; one object twice where they are shared."""
+    settings = config.tokenizer
+
+    def texts(*sides: int) -> Iterator[str]:
+        for source, target, _ in islice(records(config.data.train, task), PAIRS):
+            yield from ((source, target)[side] for side in sides)
+
+    if settings.shared:
+        shared = _make(settings, lambda: texts(0, 1), tags(config.data.train))
+        return shared, shared
+    source = _make(settings.of("source"), lambda: texts(0), tags(config.data.train))
+    return source, _make(settings.of("target"), lambda: texts(1), [])
+
+
+def build_samplers(settings: TokenizerConfig, source: Tokenizer, target: Tokenizer) -> Samplers:
+    """What splits the training texts of each side; None where the tokenizer itself does."""
+    made = [
+        make_sampler(tokenizer, dropout=side.dropout, sampling=side.sampling)
+        for tokenizer, side in ((source, settings.of("source")), (target, settings.of("target")))
+    ]
+    return made[0], made[1]
+
+
+def tags(data: object) -> list[str]:
+    """The language tags of the sources, as they stand before a text: "<fre>"."""
+    sources = data if isinstance(data, tuple) else (data,)
+    return sorted({f"<{tag}>" for source in sources if (tag := getattr(source, "tag", None))})
+
+
+def _make(settings: SideConfig, texts: TextsOf, symbols: list[str]) -> Tokenizer:
+    if settings.kind not in TOKENIZER_KINDS:
+        return Tokenizer.load(settings.kind)
+    return train_tokenizer(
+        texts(),
+        kind=settings.kind,
+        vocab_size=settings.vocab_size,
+        normalize=settings.normalize,
+        symbols=[*symbols, *_matches(settings.symbols, texts())],
+    )
+
+
+def _matches(pattern: str | None, texts: Iterable[str]) -> set[str]:
+    """All that `pattern` finds in the texts."""
+    if pattern is None:
+        return set()
+    try:
+        compiled = re.compile(pattern)
+    except re.error as error:
+        raise ConfigError(
+            f"`tokenizer.symbols` must be a regular expression, but `{pattern}` is none ({error}). Correct it."
+        ) from error
+    found = {match[0] for text in texts for match in compiled.finditer(text) if match[0]}
+    if not 0 < len(found) <= MOST_SYMBOLS:
+        raise ConfigError(
+            f"`tokenizer.symbols` must match 1 to {MOST_SYMBOLS} different strings of the training texts, "
+            f"but `{pattern}` matches {len(found)}. Correct it, or drop it."
+        )
+    return found
