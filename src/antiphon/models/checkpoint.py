@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,7 @@ class Parts:
     target_tokenizer: Tokenizer
     task: str
     generation: GenerationConfig
+    labels: Mapping[str, str] = field(default_factory=dict)  # of a classification: label in the data -> in answers
 
     @property
     def shared(self) -> bool:
@@ -102,7 +103,9 @@ def save_model_folder(folder: str | Path, parts: Parts) -> Path:
         else:
             parts.source_tokenizer.save(folder, "source")
             parts.target_tokenizer.save(folder, "target")
-        write_json(folder / "task.json", {"task": parts.task})
+        write_json(
+            folder / "task.json", {"task": parts.task} | ({"labels": dict(parts.labels)} if parts.labels else {})
+        )
         write_json(folder / "generation.json", plain(parts.generation))
         write_json(folder / CONFIG, config)
         save_weights(folder / WEIGHTS, named_weights(parts.network))
@@ -165,9 +168,9 @@ def load_parts(
     generation = from_json_mapping(
         GenerationConfig, read_json(folder / "generation.json"), where=str(folder / "generation.json")
     )
-    task = str(read_json(folder / "task.json").get("task", "text"))
+    task, labels = _task(folder / "task.json")
     network = network.to(device=device, dtype=dtype).eval()
-    return Parts(network, model, chosen, source, target, task, generation)
+    return Parts(network, model, chosen, source, target, task, generation, labels)
 
 
 def saved_spec(entry: object) -> object:
@@ -221,6 +224,15 @@ def _section(config: Mapping[str, Any], name: str, where: str) -> Mapping[str, A
     if not isinstance(section, dict):
         raise ModelError(f"`{where}` must have an object `{name}`, but has {section!r}.")
     return section
+
+
+def _task(file: Path) -> tuple[str, dict[str, str]]:
+    """The task's name and its labels."""
+    content = read_json(file)
+    labels = content.get("labels", {})
+    if not isinstance(labels, dict) or not all(isinstance(name, str) for name in labels.values()):
+        raise ModelError(f"`{file}` must map labels to their names under `labels`, but has {labels!r:.80}.")
+    return str(content.get("task", "text")), labels
 
 
 def _tokenizer(folder: Path, name: str) -> Tokenizer:

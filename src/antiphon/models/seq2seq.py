@@ -19,28 +19,39 @@ from torch.nn import functional
 
 from antiphon.batch import Batch, Tokens
 from antiphon.models.stack import Decoder, Encoder
+from antiphon.models.windows import encode_in_windows
 from antiphon.nn.cache import DecoderState
 from antiphon.nn.layers import zero_padding
 from antiphon.nn.mixers import Memory
-from antiphon.nn.noise import Dropout, Noise, number_sites
+from antiphon.nn.noise import Dropout, Noise, WordDropout, number_sites
 
 Loss = TypeVar("Loss")
 Criterion = Callable[[Tensor, Tensor, Tensor], Loss]
 
 
 class Front(nn.Module):
-    """Ids to what a stack reads: token vectors times `scale`, positions added, dropout, zero at padding."""
+    """Ids to what a stack reads: token vectors times `scale`, some of them dropped, positions added, dropout, zero at
+    padding."""
 
     def __init__(
-        self, table: nn.Embedding, positions: nn.Module, *, scale: float, dropout: float, noise: Noise
+        self,
+        table: nn.Embedding,
+        positions: nn.Module,
+        *,
+        scale: float,
+        dropout: float,
+        noise: Noise,
+        word_dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.table, self.positions, self.scale = table, positions, scale
+        self.words = WordDropout(word_dropout, noise) if word_dropout else nn.Identity()
         self.drop = Dropout(dropout, noise)
 
     def forward(self, ids: Tensor, tokens: Tokens) -> tuple[Tensor, Tokens]:
         """ids (B, L) -> (B, L, D), and its tokens."""
-        x = self.drop(self.positions(self.table(ids) * self.scale, tokens.pos))
+        x = self.words(self.table(ids) * self.scale)
+        x = self.drop(self.positions(x, tokens.pos))
         return zero_padding(x, tokens.valid), tokens
 
 
@@ -78,8 +89,17 @@ class EncoderDecoder(nn.Module):
         """Where the weights are."""
         return self.output.weight.device
 
+    def checkpoint_activations(self, on: bool) -> None:
+        """Whether training computes each layer again for its gradient, instead of keeping what it computed."""
+        self.encoder.checkpoint = self.decoder.checkpoint = on
+
     def encode(self, source: Tensor, tokens: Tokens) -> Memory:
-        """source ids (N, S) to the memory that the decoder attends to."""
+        """source ids (N, S) to the memory that the decoder attends to; rows over `max_length` are read in windows."""
+        if source.shape[1] > self.max_length:
+            return encode_in_windows(self._encode, source, tokens, longest=self.max_length)
+        return self._encode(source, tokens)
+
+    def _encode(self, source: Tensor, tokens: Tokens) -> Memory:
         return self.encoder(*self.source(source, tokens))
 
     def begin(self, memory: Memory, *, width: int, capacity: int) -> DecoderState:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from antiphon.text.sampling import Sampler, make_sampler
 from antiphon.text.stream import StreamDecoder
-from antiphon.text.task import Task, load_task
+from antiphon.text.task import CLASSIFICATION, Task, load_task
 from antiphon.text.tokenizer import Tokenizer, clean_text
 from antiphon.text.training import train_tokenizer
 
 __all__ = [
+    "CLASSIFICATION",
     "Sampler",
     "StreamDecoder",
     "Task",

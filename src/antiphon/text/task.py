@@ -5,28 +5,43 @@
 
 A record maps field names to texts: the columns of a TSV or CSV file, the keys of a JSON line, or "source" and "target"
 for a pair of text files. A target of None stands for a record without an answer.
+
+The built-in ones take "source" and "target", set by `source_field` and `target_field`, or else a field of a usual name:
+
+| task           | source                                          | target                                  |
+|----------------|-------------------------------------------------|-----------------------------------------|
+| text           |                                                 |                                         |
+| translation    |                                                 |                                         |
+| summarization  | document, article, dialogue, text               | summary, highlights                     |
+| classification | sentence, text                                  | label; it must be one of the labels     |
 """
 
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
 from antiphon.errors import ConfigError, DataError
 from antiphon.registry import lookup, nearest, register
 
+CLASSIFICATION = "classification"  # the task whose answers are labels
+
 Split = Callable[[Mapping[str, str]], tuple[str, str | None]]
 
 
 @dataclass(frozen=True)
 class Task:
-    """name: as the recipe writes it. split: the function; `pair` calls it and checks what it gives."""
+    """name: as the recipe writes it. split: the function; `pair` calls it and checks what it gives.
+
+    labels: of a classification, what each label of the data is called in answers.
+    """
 
     name: str
     split: Split
+    labels: Mapping[str, str] = field(default_factory=dict)
 
     def pair(self, record: Mapping[str, str], *, where: str = "") -> tuple[str, str | None]:
         """The source and the target of `record`; DataError, which names `where` (file:line), if it has none."""
@@ -47,7 +62,24 @@ class Task:
                 f"the task `{self.name}` must return a source and a target (str or None), "
                 f"but returned {reprlib.repr(result)}{place}."
             )
-        return result
+        source, target = result
+        return (source, target) if target is None or not self.labels else (source, self._label(target, place))
+
+    def _label(self, target: str, place: str) -> str:
+        """What the label `target` of the data is called; a name itself stays."""
+        if target in self.labels:
+            return self.labels[target]
+        if target in self.labels.values():
+            return target
+        known = list(self.labels)
+        raise DataError(
+            f"a label must be one of {_some(known)}, but is `{target:.60}`{place}{nearest(target, known) or '.'} "
+            "Correct the row, or add the label to `data.labels` and train with examples of it."
+        )
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(f"`{name:.60}`" for name in names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
 
 
 @register("task", "text")
@@ -57,14 +89,34 @@ def source_and_target(record: Mapping[str, str]) -> tuple[str, str | None]:
     return record["source"], record.get("target")
 
 
-def load_task(name: str, folder: Path | None = None, *, allow_import: bool = True) -> Task:
+@register("task", "summarization")
+def document_and_summary(record: Mapping[str, str]) -> tuple[str, str | None]:
+    """A long text and its short one."""
+    source = _field(record, "source", "document", "article", "dialogue", "text")
+    return record[source], record.get(_field(record, "target", "summary", "highlights"))
+
+
+@register("task", CLASSIFICATION)
+def text_and_label(record: Mapping[str, str]) -> tuple[str, str | None]:
+    """A text and its label."""
+    return record[_field(record, "source", "sentence", "text")], record.get(_field(record, "target", "label"))
+
+
+def _field(record: Mapping[str, str], *names: str) -> str:
+    """The first of `names` that the record has; else the first, which the error then names."""
+    return next((name for name in names if name in record), names[0])
+
+
+def load_task(
+    name: str, folder: Path | None = None, *, allow_import: bool = True, labels: Mapping[str, str] | None = None
+) -> Task:
     """The task called `name`: registered, or `module:Name` looked up in `folder` and the current one.
 
-    `allow_import=False` is for names that stand in a model folder. Raises ConfigError.
+    `allow_import=False` is for names that stand in a model folder; `labels` are a classification's. Raises ConfigError.
     """
     split = lookup("task", name, folder=folder, allow_import=allow_import)
     if not callable(split):
         raise ConfigError(
             f"the task `{name}` must be a function from a record to a pair, but is {reprlib.repr(split)}."
         )
-    return Task(name, cast(Split, split))
+    return Task(name, cast(Split, split), labels or {})

@@ -1,0 +1,67 @@
+"""Sources longer than a model's positions, read in windows that overlap (Ivgi et al. 2023, SLED, section 3).
+
+Each window is encoded by itself; of what the encoder gives, every token's vector is taken from the window in which it
+stands least near an edge. The decoder then attends to all of it, positions counted over the whole source. A row that
+fits is one window, so that its memory does not depend on what runs beside it. Shapes: N sources, S positions, W the
+longest window, D features.
+
+    memory = encode_in_windows(network.encode, source, tokens, longest=1024)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from antiphon.batch import Tokens
+from antiphon.nn.mixers import Memory
+
+CONTEXT = 8  # an eighth of a window on each side is context: read, but answered for by the neighbour
+
+
+class Window(NamedTuple):
+    """Tokens `start` to `stop` of `row` are read, of which `first` to `last` are kept."""
+
+    row: int
+    start: int
+    stop: int
+    first: int
+    last: int
+
+
+def windows_of(lengths: Sequence[int], longest: int) -> list[Window]:
+    """The windows of rows of these lengths, each at most `longest` tokens, which together keep every token once."""
+    context = longest // CONTEXT
+    found: list[Window] = []
+    for row, length in enumerate(lengths):
+        start = first = 0
+        while length - start > longest:
+            last = start + longest - context
+            found.append(Window(row, start, start + longest, first, last))
+            start, first = last - context, last
+        found.append(Window(row, start, length, first, length))
+    return found
+
+
+def encode_in_windows(
+    encode: Callable[[Tensor, Tokens], Memory], source: Tensor, tokens: Tokens, *, longest: int
+) -> Memory:
+    """source ids (N, S), padded on the right, to the memory (N, S, D) of their windows."""
+    lengths = tokens.valid.sum(1).expand(source.shape[0])
+    windows = windows_of(lengths.tolist(), longest)
+    rows = torch.tensor([window.row for window in windows], device=source.device)[:, None]
+    starts = torch.tensor([window.start for window in windows], device=source.device)[:, None]
+    sizes = torch.tensor([window.stop - window.start for window in windows], device=source.device)
+    places = torch.arange(int(sizes.max()), device=source.device)  # (W,)
+    ids = source[rows, (starts + places).clamp(max=source.shape[1] - 1)]
+    hidden = encode(ids, Tokens.of_lengths(sizes, places.shape[0])).hidden
+    whole = hidden.new_zeros((*source.shape, hidden.shape[-1]))
+    parts = [(w.row, w.first, w.last, hidden[i, w.first - w.start : w.last - w.start]) for i, w in enumerate(windows)]
+    # One tensor of all kept vectors and one of their places: a single write, which a gradient passes.
+    kept = torch.cat([part for *_, part in parts])
+    where_row = torch.cat([torch.full((last - first,), row) for row, first, last, _ in parts]).to(source.device)
+    where = torch.cat([torch.arange(first, last) for _, first, last, _ in parts]).to(source.device)
+    return Memory(whole.index_put((where_row, where), kept), tokens.fresh())
