@@ -76,7 +76,8 @@ def read_recipe(path: str | Path, overrides: Mapping[str, str] | None = None) ->
 def from_mapping(mapping: Mapping[str, Any], *, folder: str | Path | None = None, where: str = "") -> TrainConfig:
     """A TrainConfig from nested mappings; files are relative to `folder` (default: the current one).
 
-    `data.train` and `data.valid` may be (source, target) pairs. ConfigError names the setting, and `where` if given.
+    `train`, `valid` and `test` of `data` may be (source, target) pairs. ConfigError names the setting, and `where` if
+    given.
     """
     return _configure(mapping, Path(folder or Path.cwd()).resolve(), where, {})
 
@@ -87,7 +88,7 @@ def to_mapping(config: TrainConfig) -> dict[str, Any]:
     Pairs from Python become a text with their number and hash. An attention that is an object becomes its spec.
     """
     data = {name: getattr(config.data, name) for name in hints(DataConfig)}
-    for side in ("train", "valid"):
+    for side in ("train", "valid", "test"):
         data[side] = _short(data[side]) if data[side] is None or is_files(data[side]) else _fingerprint(data[side])
     attention = {role: _spec(getattr(config.attention, role)) for role in hints(AttentionConfig)}
     made = {name: plain(getattr(config, name)) for name in hints(TrainConfig) if name not in ("data", "attention")}
@@ -213,23 +214,38 @@ def _lay_over(mapping: dict[str, Any], setting: Setting, text: str) -> None:
 def _configure(mapping: Mapping[str, Any], folder: Path, where: str, places: Mapping[Setting, str]) -> TrainConfig:
     """The config, its files made absolute; an error gets the place of the nearest value that has one."""
     try:
-        return _absolute(build(TrainConfig, mapping), folder)
+        config = _absolute(build(TrainConfig, mapping), folder)
     except SettingError as error:
-        setting = error.path
-        while setting and setting not in places:
-            setting = setting[:-1]
-        place = places[setting] if setting else where
-        raise (error.at(place) if place else error) from None
+        raise _located(error, where, places) from None
+    object.__setattr__(config, "_places", (where, places))  # no setting, but what `placed` reads
+    return config
+
+
+def placed(error: SettingError, config: TrainConfig) -> SettingError:
+    """The error with the file and line of its setting, where `config` was read from a file and is as it was read.
+
+    For what is found wrong later, when the parts of a run are made.
+    """
+    return _located(error, *vars(config).get("_places", ("", {})))
+
+
+def _located(error: SettingError, where: str, places: Mapping[Setting, str]) -> SettingError:
+    setting = error.path
+    while setting and setting not in places:
+        setting = setting[:-1]
+    place = places[setting] if setting else where
+    return error.at(place) if place else error
 
 
 def _absolute(config: TrainConfig, folder: Path) -> TrainConfig:
     def sources(data: object) -> object:
         if isinstance(data, SourceConfig):
-            files = {name: getattr(data, name) for name in ("path", "source", "target")}
+            files = {name: getattr(data, name) for name in ("path", "source", "target") if data.hub is None}
             return replace(data, **{name: _join(folder, file) for name, file in files.items() if file is not None})
         return tuple(sources(item) for item in data) if is_files(data) and isinstance(data, tuple) else data
 
-    data = replace(config.data, train=sources(config.data.train), valid=sources(config.data.valid))
+    sides = {name: sources(getattr(config.data, name)) for name in ("train", "valid", "test")}
+    data = replace(config.data, **sides)
     return replace(
         config, data=data, tokenizer=_found(config.tokenizer, folder), folder=_join(folder, config.folder or ".")
     )

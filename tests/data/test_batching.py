@@ -9,11 +9,12 @@ from itertools import islice
 from pathlib import Path
 
 import pytest
-from corpora import TOP, streamed
+from corpora import TASK, TOP, bytes_tokenizer, streamed
 from counts import count
 
 from antiphon.batch import Example, collate
-from antiphon.data import Batches, InMemory, length_batches, padding_waste
+from antiphon.config import SourceConfig
+from antiphon.data import Batches, InMemory, length_batches, load_corpus, padding_waste
 from antiphon.errors import ConfigError, DataError
 
 BUDGET = 200
@@ -41,7 +42,11 @@ def epoch_of(batches: Batches) -> list[list[Example]]:
 
 def test_each_example_exactly_once_an_epoch_and_never_over_the_budget(any_corpus) -> None:
     batches = Batches(any_corpus, batch_tokens=BUDGET, seed=3)
-    everything = {example.index: example for pool in any_corpus.pools(TOP, epoch=0, first=1.0) for example in pool.examples}
+    everything = {
+        example.index: example
+        for pool in any_corpus.pools(TOP, seed=0, epoch=0, first=1.0)
+        for example in pool.examples
+    }
     orders = []
     for number in range(3):
         assert batches.epoch == number and batches.position == 0
@@ -102,7 +107,9 @@ def test_epoch_and_position_count_what_was_given() -> None:
 def test_without_shuffling_the_order_is_the_corpus(any_corpus) -> None:
     batches = Batches(any_corpus, batch_tokens=BUDGET, seed=0, shuffle=False)
     found = [example.index for batch in epoch_of(batches) for example in batch]
-    assert found == list(range(len(found)))
+    pools = any_corpus.pools(TOP, seed=0, epoch=0, first=1.0)
+    assert found == [example.index for pool in pools for example in pool.examples]
+    assert sorted(found) == list(range(len(found)))
 
 
 def test_an_example_over_the_budget_names_both_numbers_and_the_remedy(tmp_path: Path) -> None:
@@ -129,6 +136,35 @@ def test_a_position_of_another_order_is_refused() -> None:
     last = {**state, "next": 60}
     with pytest.raises(DataError, match="as it was when the position was saved"):
         Batches(corpus(size=20), batch_tokens=BUDGET, seed=0).restore(last)
+
+
+def test_a_changed_file_is_refused_by_name(tmp_path: Path) -> None:
+    def load(streaming: str) -> Batches:
+        data = (SourceConfig(path=str(tmp_path / "x.tsv")), SourceConfig(path=str(tmp_path / "y.tsv")))
+        one = bytes_tokenizer()
+        made = load_corpus(
+            data, task=TASK, source_tokenizer=one, target_tokenizer=one, max_length=99, streaming=streaming
+        )
+        return Batches(made, batch_tokens=BUDGET, seed=0)
+
+    text = "".join(f"{number}\t{number}\n" for number in range(50))
+    (tmp_path / "x.tsv").write_text(text)
+    for streaming in ("never", "always"):
+        (tmp_path / "y.tsv").write_text(text)
+        state = json.loads(json.dumps(load(streaming).state()))
+        load(streaming).restore(state)
+        for changed, words in {
+            text + "50\t50\n": f"y.tsv` had {len(text)} bytes and has {len(text) + 6}. Put it back",
+            text.replace("25\t25", "25\t26"): "y.tsv` holds other text of the same length. Put it back",
+        }.items():
+            (tmp_path / "y.tsv").write_text(changed)
+            with pytest.raises(DataError) as caught:
+                load(streaming).restore(state)
+            assert words in str(caught.value) and "\n" not in str(caught.value)
+        (tmp_path / "y.tsv").write_text(text)
+        load(streaming).restore(state)  # a copy of another date serves as well
+    older = {key: value for key, value in state.items() if key != "files"}
+    load("always").restore(older)
 
 
 def test_padding_waste_is_what_the_tensors_hold() -> None:

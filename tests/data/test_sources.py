@@ -6,14 +6,19 @@ import csv
 import gzip
 import io
 import json
+import random
+import struct
+import sys
 import zlib
 from pathlib import Path
 
 import pytest
+import zstandard
+from counts import count
 
 from antiphon.config import SourceConfig
 from antiphon.data.lines import Lines, count_lines, opened
-from antiphon.data.sources import check_files, records, rows, text_bytes
+from antiphon.data.sources import cases, check_files, records, rows, text_bytes
 from antiphon.errors import ConfigError, DataError
 from antiphon.text import Task, load_task
 
@@ -21,9 +26,18 @@ TASK = load_task("translation")
 PAIRS = [("a", "A"), ("b c", "B C"), ("", "D"), ("ü\u2028\x0c\x85x", "“Ü”"), ("e", "E\rE")]
 
 
+def frames(data: bytes) -> bytes:
+    """zstd data of two frames, with a checksum each, and a skippable one between."""
+    pack = zstandard.ZstdCompressor(write_checksum=True).compress
+    return pack(data[: len(data) // 3]) + struct.pack("<II", 0x184D2A50, 3) + b"any" + pack(data[len(data) // 3 :])
+
+
+PACK = {".gz": gzip.compress, ".zst": frames}
+
+
 def write(path: Path, text: str | bytes) -> str:
     data = text if isinstance(text, bytes) else text.encode()
-    path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
+    path.write_bytes(PACK.get(path.suffix, bytes)(data))
     return str(path)
 
 
@@ -42,7 +56,7 @@ def table(folder: Path, name: str, text: str | bytes, left: object = None, right
 # formats
 
 
-@pytest.mark.parametrize("gz", ["", ".gz"])
+@pytest.mark.parametrize("gz", ["", ".gz", ".zst"])
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 @pytest.mark.parametrize("last", [True, False])
 def test_aligned_lines_end_at_line_feeds_only(tmp_path: Path, gz: str, end: str, last: bool) -> None:
@@ -60,7 +74,7 @@ def test_a_byte_order_mark_is_no_text(tmp_path: Path) -> None:
     assert pairs_of(aligned(tmp_path, b"\xef\xbb\xbfa\n\xef\xbb\xbfb\n", b"A\nB\n")) == [("a", "A"), ("\ufeffb", "B")]
 
 
-@pytest.mark.parametrize("gz", ["", ".gz"])
+@pytest.mark.parametrize("gz", ["", ".gz", ".zst"])
 def test_every_table_gives_what_the_standard_library_wrote(tmp_path: Path, gz: str) -> None:
     pairs = [("a", "A"), ('say "hi", you', "B\nB"), ("tab\there", "C"), (" d ", "D")]
     path = tmp_path / "plain.csv"
@@ -103,6 +117,24 @@ def test_jsonl_numbers_and_inner_keys(tmp_path: Path) -> None:
     assert pairs_of(source) == [("a", "A"), ("5", "true")]
 
 
+def test_tag_and_prefix_stand_before_each_source(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.tsv", "a\tA\nb\tB\n")
+    source = SourceConfig(path=path, tag="fre", prefix="say: ")
+    assert pairs_of(source) == [("<fre> say: a", "A"), ("<fre> say: b", "B")]
+    assert [one for one, _, _ in cases(source, TASK)] == ["<fre> say: a", "<fre> say: b"]
+    assert pairs_of(SourceConfig(path=path, prefix="say: "))[0] == ("say: a", "A")
+
+
+def test_names_of_columns_are_not_learned_as_a_pair(tmp_path: Path) -> None:
+    text = message(table(tmp_path, "x.tsv", "sentence\tlabel\ngood\t1\n"))
+    assert "looks like names of columns" in text and "x.tsv:1)" in text and "to 0 and 1" in text
+    assert pairs_of(table(tmp_path, "x.tsv", "sentence\tlabel\ngood\t1\n", "sentence", "label")) == [("good", "1")]
+    pair = [("sentence", "label"), ("good", "1")]
+    assert pairs_of(table(tmp_path, "x.tsv", "sentence\tlabel\ngood\t1\n", 0, 1)) == pair
+    # a first pair whose words are not all usual names is a pair
+    assert pairs_of(table(tmp_path, "x.tsv", "word\tw ɜː d\n")) == [("word", "w ɜː d")]
+
+
 def test_a_task_of_ones_own_sees_every_column(tmp_path: Path) -> None:
     task = Task("verdict", lambda record: (f"{record['title']}: {record['text']}", record["label"]))
     wanted = [("t: x", "1")]
@@ -124,22 +156,26 @@ def test_pairs_from_python() -> None:
     ]
 
 
-@pytest.mark.parametrize("name", ["x.tsv", "x.csv.gz", "x.jsonl", "aligned", "several"])
+@pytest.mark.parametrize("name", ["x.tsv", "x.csv.gz", "x.csv.zst", "x.jsonl", "lists.jsonl.zst", "aligned", "several"])
 def test_reading_goes_on_from_every_cursor(tmp_path: Path, name: str) -> None:
     texts = {
         "x.tsv": "source\ttarget\na\tA\n\nü\tB\nc\tC",
         "x.csv.gz": 'source,target\na,A\n"b\nb",B\n\nc,C\n',
         "x.jsonl": '{"source": "ä", "target": "A"}\n\n{"source": "b", "target": "B"}\n',
+        "lists.jsonl.zst": '{"source": "ä", "target": ["A", "B", "C"]}\n\n{"source": "b", "target": ["B"]}\n'
+        '{"source": "c", "target": ["1", "2"]}\n{"source": "d", "target": "D"}\n',
     }
+    texts["x.csv.zst"] = texts["x.csv.gz"]
     if name in texts:
         data: object = table(tmp_path, name, texts[name])
     else:
-        data = aligned(tmp_path, "a\nü\n\nd", "A\nB\nC\r\nD\n", ".gz")
+        data = aligned(tmp_path, "a\nü\n\nd", "A\nB\nC\r\nD\n", ".zst")
         if name == "several":
             data = (data, table(tmp_path, "y.tsv", texts["x.tsv"]), table(tmp_path, "y.csv", texts["x.csv.gz"]))
     everything = list(rows(data))
     for number, row in enumerate(everything):
         assert list(rows(data, row.cursor)) == everything[number + 1 :]
+    assert len({row.cursor for row in everything}) == len(everything)
 
 
 # messages
@@ -187,7 +223,7 @@ def test_missing_files(tmp_path: Path) -> None:
     assert "cannot be read (Is a directory)" in message(SourceConfig(path=str(tmp_path / "folder.tsv")))
 
 
-@pytest.mark.parametrize("gz", ["", ".gz"])
+@pytest.mark.parametrize("gz", ["", ".gz", ".zst"])
 def test_a_bad_encoding_names_the_line(tmp_path: Path, gz: str) -> None:
     source = aligned(tmp_path, b"a\nb\nc\n", b"A\nB\xfc\nC\n", gz)
     assert f"byte 0xfc at column 2 is not ({tmp_path / 'x.de'}{gz}:2). Convert" in message(source)
@@ -209,7 +245,9 @@ def test_a_missing_column(tmp_path: Path) -> None:
     assert "x.jsonl:2)" in text and "target" in text
     text = message(table(tmp_path, "y.jsonl", '{"en": "a", "de": "A"}\n', "en", "dee"))
     assert "`dee`" in text and "did you mean `de`?" in text and "y.jsonl:1)" in text
-    assert "is a list" in message(table(tmp_path, "z.jsonl", '{"source": ["a"], "target": "A"}\n'))
+    assert "is a list" in message(table(tmp_path, "z.jsonl", '{"source": [["a"]], "target": "A"}\n'))
+    assert "is an empty list (" in message(table(tmp_path, "v.jsonl", '{"source": "a", "target": []}\n'))
+    assert "is not among" in message(table(tmp_path, "w.jsonl", '{"t": {"de": null}}\n', "t.en", "t.de"))
 
 
 def test_a_stray_separator(tmp_path: Path) -> None:
@@ -226,25 +264,54 @@ def test_broken_csv_and_json(tmp_path: Path) -> None:
     assert "y.jsonl:1)" in message(table(tmp_path, "y.jsonl", '{"source": ' + "9" * 5000 + "}\n"))
 
 
-@pytest.mark.parametrize("damage", ["plain", "cut", "flipped", "empty"])
-def test_bad_gzip(tmp_path: Path, damage: str) -> None:
-    whole = gzip.compress("".join(f"{number * 7919}\n" for number in range(20_000)).encode())
+@pytest.mark.parametrize("packed", [".gz", ".zst"])
+@pytest.mark.parametrize("damage", ["plain", "cut", "flipped", "empty", "tail"])
+def test_bad_packed_data(tmp_path: Path, damage: str, packed: str) -> None:
+    whole = PACK[packed]("".join(f"{number * 7919}\n" for number in range(20_000)).encode())
     broken = {
         "plain": b"a\nb\n",
         "cut": whole[: len(whole) // 2],
         "flipped": whole[:500] + bytes([whole[500] ^ 255]) + whole[501:],
         "empty": b"",
+        "tail": whole[:-3],
     }
-    (tmp_path / "x.tsv.gz").write_bytes(broken[damage])
-    text = message(SourceConfig(path=str(tmp_path / "x.tsv.gz"), source_field=0, target_field=0))
-    assert ("is empty" if damage == "empty" else "must be whole gzip data") in text and "x.tsv.gz" in text
+    file = tmp_path / f"x.tsv{packed}"
+    file.write_bytes(broken[damage])
+    text = message(SourceConfig(path=str(file), source_field=0, target_field=0))
+    wanted = f"must be whole {'gzip' if packed == '.gz' else 'zstd'} data"
+    assert ("is empty" if damage == "empty" else wanted) in text and file.name in text
     if damage != "empty":
-        with pytest.raises(DataError, match="must be whole gzip data"):
-            count_lines(str(tmp_path / "x.tsv.gz"))
+        with pytest.raises(DataError, match=wanted):
+            count_lines(str(file))
+
+
+@pytest.mark.parametrize("packed", ["", ".gz", ".zst"])
+def test_no_mutant_escapes_as_another_error(tmp_path: Path, packed: str) -> None:
+    chance, file, read = random.Random(0), tmp_path / f"x.jsonl{packed}", 0
+    text = "".join(json.dumps({"source": ["ä"] * row, "target": ["b", "c"]}) + "\n" for row in range(9))
+    good = PACK.get(packed, bytes)(text.encode())
+    for _ in range(count("hostile_files")):
+        data = bytearray(good)
+        for _ in range(chance.randint(1, 3)):
+            data[chance.randrange(len(data))] = chance.randrange(256)
+        file.write_bytes(data[: chance.choice([len(data), len(data), chance.randrange(len(data))])])
+        try:
+            read += len(pairs_of(SourceConfig(path=str(file))))
+        except DataError as error:
+            assert "\n" not in str(error)
+    assert read > 0 or packed
+
+
+def test_a_missing_library_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, library in {"x.tsv.zst": "zstandard", "x.parquet": "pyarrow", "hub:x": "datasets"}.items():
+        monkeypatch.setitem(sys.modules, library, None)
+        path = name if name.startswith("hub:") else write(tmp_path / name, "a\tA\n")
+        with pytest.raises(ConfigError, match=rf"the library {library}, which is not installed.*antiphon\[data\]"):
+            pairs_of(SourceConfig(path=path, split="train" if path == name else None))
 
 
 def test_an_unknown_format(tmp_path: Path) -> None:
-    for name in ("x.parquet", "x.txt.gz", "x"):
+    for name in ("x.parquet.gz", "x.txt.gz", "x"):
         with pytest.raises(ConfigError, match=r"`path` must end in \.tsv, \.csv, \.jsonl"):
             pairs_of(SourceConfig(path=str(tmp_path / name)))
 
@@ -261,7 +328,7 @@ def test_what_is_no_pair() -> None:
 
 
 @pytest.mark.parametrize("text", [b"", b"\n", b"a", b"a\n", b"a\nb", b"\n\n\n", b"a\n\n"])
-@pytest.mark.parametrize("name", ["x", "x.gz"])
+@pytest.mark.parametrize("name", ["x", "x.gz", "x.zst"])
 def test_lines_are_counted_as_they_are_read(tmp_path: Path, text: bytes, name: str) -> None:
     file = write(tmp_path / name, text)
     lines = Lines(file)

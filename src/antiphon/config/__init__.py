@@ -10,8 +10,10 @@ The text under a field is its documentation: the command line shows it as the fl
 from __future__ import annotations
 
 from antiphon.config.data import DataConfig as DataConfig
+from antiphon.config.data import Shares as Shares
 from antiphon.config.data import SourceConfig as SourceConfig
 from antiphon.config.data import is_files as is_files
+from antiphon.config.data import source_list as source_list
 from antiphon.config.generation import GenerationConfig as GenerationConfig
 from antiphon.config.model import PRESETS as PRESETS
 from antiphon.config.model import AttentionConfig as AttentionConfig

@@ -2,25 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from antiphon.settings import Count, CountOrZero, FlagText, SettingError, Settings, build, inside, require, show
+from antiphon.settings import (
+    Count,
+    CountOrZero,
+    FlagText,
+    Positive,
+    SettingError,
+    Settings,
+    build,
+    inside,
+    require,
+    show,
+)
+
+HUB = "hub:"  # a path that begins so is a data set that the library datasets loads
 
 
 @dataclass(frozen=True)
 class SourceConfig(Settings):
     path: str | None = None
-    """A table of pairs: .tsv, .csv or .jsonl, each also .gz."""
+    """A table of pairs: .tsv, .csv or .jsonl, each also .gz or .zst; .parquet; or hub:NAME, a data set of the hub."""
     source: str | None = None
-    """A text file with one source a line, also .gz; `target` is the other side."""
+    """A text file with one source a line, also .gz or .zst; `target` is the other side."""
     target: str | None = None
-    """A text file with one target a line, also .gz."""
+    """A text file with one target a line, likewise."""
     source_field: CountOrZero | str | None = None
-    """The column or key with the source: a name, or a number from 0 in a table without a header."""
+    """The column or key with the source: a name, or a number from 0 in a table without a header; a.b is b inside a."""
     target_field: CountOrZero | str | None = None
     """The column or key with the target, likewise."""
+    split: str | None = None
+    """Of a data set of the hub: which part of it, for example train."""
+    name: str | None = None
+    """Of a data set of the hub: which of its configurations, for example de-en."""
+    tag: str | None = None
+    """A language or a task: with `fre`, "<fre> " stands before each source (Johnson et al. 2017)."""
+    prefix: str | None = None
+    """Text before each source, behind the tag, for example "summarize: "."""
+    weight: Positive | None = None
+    """This source's share of the examples of an epoch, relative to the others'; all sources have one, or none."""
 
     def check(self) -> None:
         sides = (self.source is not None) + (self.target is not None)
@@ -29,11 +54,36 @@ class SourceConfig(Settings):
         require(self.path is None or not sides, "", "must have `path` or `source` and `target`, but has both", example)
         require(self.path is not None or sides == 2, "", "must have `path`, or both `source` and `target`", example)
         require(not names or self.path is not None, "", "must have `source_field` and `target_field` only with `path`")
+        require(
+            self.hub is None or bool(self.hub and self.split),
+            "split",
+            "must be given with a data set of the hub, but is empty",
+            'For example {path: "hub:wmt/wmt19", name: de-en, split: train}.',
+        )
+        parts = self.split is not None or self.name is not None
+        require(self.hub is not None or not parts, "", "must have `split` and `name` only where `path` is hub:NAME")
+        tagged = self.tag is None or not re.search(r"[\s<>]|^$", self.tag)
+        require(tagged, "tag", f"must be one word without < and >, but is {show(self.tag)}", "For example fre.")
+
+    @property
+    def hub(self) -> str | None:
+        """The name or the folder behind hub:, if this is a data set of the hub."""
+        return self.path.removeprefix(HUB) if self.path is not None and self.path.startswith(HUB) else None
 
     @property
     def files(self) -> list[str]:
-        """The files of this source: one, or the two sides."""
-        return [file for file in (self.path, self.source, self.target) if file is not None]
+        """The files of this source: one, or the two sides; none for a data set of the hub."""
+        return [file for file in (self.path, self.source, self.target) if file is not None and self.hub is None]
+
+    @property
+    def title(self) -> str:
+        """What it is called in a message."""
+        return str(self.path or self.source)
+
+    @property
+    def front(self) -> str:
+        """What stands before each source text: the tag, then the prefix."""
+        return (f"<{self.tag}> " if self.tag else "") + (self.prefix or "")
 
 
 @dataclass(frozen=True)
@@ -42,29 +92,105 @@ class DataConfig(Settings):
     """{source: FILE, target: FILE} or {path: FILE}, or a list of these; in Python also (source, target) pairs."""
     valid: object = None
     """The validation pairs, written alike; without them there is no validation."""
+    test: object = None
+    """What `antiphon evaluate` measures where it is given nothing but the run, written alike."""
+    labels: object = ()
+    """Of a classification: its labels as a list, or {label in the data: name in answers}; none: those of `train`."""
     max_length: Count | None = None
     """Longest side of a training pair in tokens, end included; none: the model's `max_length`."""
-    overflow: Literal["error", "truncate", "skip"] = "error"
-    """What happens to a longer one."""
+    overflow: Literal["error", "truncate", "skip", "window"] = "error"
+    """What happens to a longer one; window: a longer source is read in windows of the model's `max_length`."""
     streaming: Literal["auto", "always", "never"] = "auto"
     """Read the training files piece by piece; auto: where they are larger than 256 MiB of text."""
+    temperature: Positive | None = None
+    """Mixes several sources: a share of an epoch in proportion to pairs**(1/T) (Arivazhagan et al. 2019)."""
+    filters: object = None
+    """What keeps a training pair: a list, in order, for example [{length: {max: 100}}, {ratio: 3}, duplicates]."""
 
     def __post_init__(self) -> None:
-        for name in ("train", "valid"):
+        for name in ("train", "valid", "test"):
             with inside(name):
                 object.__setattr__(self, name, _sources(getattr(self, name)))
+        with inside("filters"):
+            object.__setattr__(self, "filters", _filters(self.filters))
+        with inside("labels"):
+            object.__setattr__(self, "labels", _labels(self.labels))
         super().__post_init__()
 
     def check(self) -> None:
         require(self.train is not None, "train", "must be given, but is empty")
         readable = self.streaming != "always" or is_files(self.train)
         require(readable, "streaming", "must be auto or never for pairs from Python, but is always")
+        weights = [source.weight is not None for source in source_list(self.train)]
+        remedy = "Give each source of `data.train` a `weight`, or none."
+        require(all(weights) or not any(weights), "train", f"must have a weight {_count(weights)}", remedy)
+        both = any(weights) and self.temperature is not None
+        require(not both, "temperature", "must not stand beside weights, but does", "Drop it, or the weights.")
+        mixed = self.temperature is None or bool(weights)
+        require(mixed, "temperature", "must only be given where `data.train` is files, but they are pairs from Python")
+        for name in ("valid", "test"):
+            data = getattr(self, name)
+            for number, source in enumerate(source_list(data)):
+                where = f"{name}.{number}" if isinstance(data, tuple) else name
+                problem = "must not be given, since each pair counts once"
+                require(source.weight is None, f"{where}.weight", problem, "Drop it.")
+
+    @property
+    def shares(self) -> Shares:
+        """How large a part of an epoch each source of `train` is."""
+        weights = [source.weight for source in source_list(self.train) if source.weight is not None]
+        return Shares(tuple(weights) or None, self.temperature)
+
+
+@dataclass(frozen=True)
+class Shares:
+    """How an epoch is shared out among sources: by weights, by pairs**(1/temperature), or as many as each has."""
+
+    weights: tuple[float, ...] | None = None
+    temperature: float | None = None
 
 
 def is_files(data: object) -> bool:
     """Whether `data` (DataConfig.train or .valid) names files rather than holding pairs."""
     items = data if isinstance(data, tuple) and data else (data,)
     return all(isinstance(item, SourceConfig) for item in items)
+
+
+def source_list(data: object) -> tuple[SourceConfig, ...]:
+    """The file sources of `data`, one or several; none for pairs from Python."""
+    if isinstance(data, SourceConfig):
+        return (data,)
+    return data if is_files(data) and isinstance(data, tuple) else ()
+
+
+def _count(weights: list[bool]) -> str:
+    return f"at all sources or none, but {sum(weights)} of {len(weights)} have one"
+
+
+def _filters(value: Any) -> tuple[object, ...] | None:
+    """The filters: each a name, or a mapping of one name to its settings."""
+    value = value.meaning if isinstance(value, FlagText) else value
+    example = "For example [{length: {max: 100}}, duplicates]."
+    if value is None:
+        return None
+    if not isinstance(value, list | tuple):
+        raise SettingError((), f"must be a list of filters, but is {show(value)}", remedy=example)
+    for number, item in enumerate(value):
+        if not (isinstance(item, str) or (isinstance(item, Mapping) and len(item) == 1)):
+            problem = f"must be a name, or one name with its settings, but is {show(item)}"
+            raise SettingError((str(number),), problem, remedy=example)
+    return tuple(value or ())
+
+
+def _labels(value: Any) -> Mapping[str, str]:
+    """From what the data calls a label to its name in answers."""
+    value = value.meaning if isinstance(value, FlagText) else value
+    pairs = list(value.items()) if isinstance(value, Mapping) else [(item, item) for item in value or ()]
+    for label, name in pairs:
+        simple = all(isinstance(side, str | int) and not isinstance(side, bool) and str(side) for side in (label, name))
+        problem = f"must be labels, each a text or a number, but one is {show(label if simple else name)}"
+        require(simple, "", problem, "For example [negative, positive], or {0: negative, 1: positive}.")
+    return {str(label): str(name) for label, name in pairs}
 
 
 def _sources(value: Any) -> object:
@@ -75,6 +201,8 @@ def _sources(value: Any) -> object:
     if isinstance(value, str) or not isinstance(value, Iterable):
         remedy = "For example {source: train.en, target: train.de}, or {path: train.tsv}."
         raise SettingError((), f"must be files or pairs, but is {show(value)}", remedy=remedy)
+    if isinstance(value, list | tuple) and value and _are_pairs(value):
+        return tuple(value)
     if isinstance(value, list | tuple) and value and all(isinstance(item, Mapping | SourceConfig) for item in value):
         made: list[SourceConfig] = []
         for number, item in enumerate(value):
@@ -82,3 +210,19 @@ def _sources(value: Any) -> object:
                 made.append(item if isinstance(item, SourceConfig) else build(SourceConfig, item))
         return tuple(made)
     return tuple(value) if isinstance(value, Iterator) else value
+
+
+def _are_pairs(items: Sequence[object]) -> bool:
+    """Whether mappings of nothing but `source` and `target` hold texts, since none of their values could be a file."""
+    some = items[:1000]
+    if not all(isinstance(item, Mapping) and set(item) == {"source", "target"} for item in some):
+        return False
+    values = [value for item in some if isinstance(item, Mapping) for value in item.values()]
+    return not any(isinstance(value, FlagText | os.PathLike) or _could_be_file(value) for value in values)
+
+
+def _could_be_file(value: object) -> bool:
+    """An ending (.en, .txt.gz), a folder in front, or a file that exists; a text may end in a dot or a number."""
+    if not isinstance(value, str):
+        return False
+    return bool(re.search(r"\.[A-Za-z]\w{0,7}(\.gz|\.zst)?$|^[./~]*/\S+$", value)) or os.path.exists(value)

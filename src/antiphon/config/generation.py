@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from antiphon.settings import Count, CountOrZero, Positive, Range, Settings, Share, require
+from antiphon.settings import Count, CountOrZero, NotNegative, Positive, Range, Settings, Share, require, show
+
+Texts = tuple[str | tuple[str, ...] | None, ...]  # one list of texts for all rows, or one for each (None: no list)
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,12 @@ class GenerationConfig(Settings):
     """The ranking is score / n**p; n counts the end."""
     length_penalty_kind: Literal["average", "gnmt"] = "average"
     """n**p, or ((5 + n) / 6)**p (Wu et al. 2016, equation 14)."""
+    coverage_penalty: NotNegative = 0.0
+    """Added to the ranking: this times the source tokens' sum of log(min(attention, 1)) (Wu et al. 2016); 0: off."""
+    beam_groups: Count = 1
+    """Groups that the beam is divided into, each avoiding what those before it say (Vijayakumar et al. 2018)."""
+    diversity_penalty: NotNegative = 0.0
+    """What a token loses, in nats, for each hypothesis of an earlier group that takes it at the same place."""
     no_repeat_ngram: CountOrZero = 0
     """No sequence of N tokens twice in an answer; 0: off."""
     repetition_penalty: Positive = 1.0
@@ -38,6 +46,12 @@ class GenerationConfig(Settings):
     """Of sampling."""
     prefix: str | tuple[str | None, ...] | None = None
     """Text with which answers must begin; in Python also one for each row."""
+    allowed: Texts | None = None
+    """Texts that answers are restricted to; in Python also a list for each row."""
+    required: Texts | None = None
+    """Phrases that each answer holds, as whole words; given twice is given once. In Python also a list for each row."""
+    forbidden: Texts | None = None
+    """Phrases that no answer holds as whole words (within words: not matched, but in scripts without spaces)."""
     overflow: Literal["error", "truncate", "split"] = "error"
     """What happens to a source longer than the model's limit."""
     batch_size: Count | None = None
@@ -50,5 +64,42 @@ class GenerationConfig(Settings):
         for name in ("top_k", "top_p", "min_p"):
             sampled = self.temperature is not None or getattr(self, name) is None
             require(sampled, name, "needs `temperature`, which is not set", "Without it nothing is sampled.")
+        require(
+            self.beam_size % self.beam_groups == 0,
+            "beam_groups",
+            f"must divide `beam_size` ({self.beam_size}), but is {self.beam_groups}",
+        )
+        require(
+            self.beam_groups > 1 or not self.diversity_penalty,
+            "diversity_penalty",
+            "needs `beam_groups` above 1, but it is 1",
+        )
+        for name in ("beam_groups", "required"):
+            searched = self.temperature is None or getattr(self, name) in (1, None, ())
+            require(
+                searched,
+                name,
+                "needs a beam search, but `temperature` is set",
+                "Sampling takes `allowed` and `forbidden`.",
+            )
+        for name in ("allowed", "required", "forbidden"):
+            _check_texts(name, getattr(self, name))
         enough = self.temperature is not None or self.n_best <= self.beam_size
         require(enough, "n_best", f"must be at most `beam_size` ({self.beam_size}), but is {self.n_best}")
+
+
+def _check_texts(name: str, texts: Texts | None) -> None:
+    """One list or lists, not both; a phrase is a text that can stand between others."""
+    kinds = {isinstance(entry, str) for entry in texts or ()}
+    require(len(kinds) < 2, name, "must be a list of texts, or a list for each row, but is a mixture of both")
+    for entry in texts or ():
+        own = (entry,) if isinstance(entry, str) else entry
+        if name == "allowed":
+            require(
+                own is None or len(own) > 0, name, "must have at least one text for each row, but has a list of none"
+            )
+            continue
+        for phrase in own or ():
+            bare = bool(phrase) and phrase == phrase.strip()
+            require(bare, name, f"must be phrases without space around them, but one is {show(phrase)}")
+    require(name != "allowed" or texts is None or len(texts) > 0, name, "must have at least one text, but is empty")

@@ -66,6 +66,8 @@ class ModelConfig(Settings):
     """Inside the feed-forward layers, after the activation."""
     layer_drop: Rate = 0.0
     """Probability that a layer is skipped in training."""
+    word_dropout: Rate = 0.0
+    """Probability that a token's whole embedding is zero in training, on either side."""
     max_length: Count = 1024
     """Longest sequence on either side, in tokens, end included."""
     attention_scale: Positive | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 from antiphon.registry import nearest
 from antiphon.settings import (
@@ -12,6 +12,7 @@ from antiphon.settings import (
     CountOrZero,
     NotNegative,
     Positive,
+    Range,
     Rate,
     SettingError,
     Settings,
@@ -33,15 +34,31 @@ def precision_name(text: str) -> str:
 
 
 @dataclass(frozen=True)
+class GroupConfig(Settings):
+    match: str
+    """The parameters' names, as a pattern: `encoder.*`, `*.norm.weight`, `source.table.weight`."""
+    lr_scale: Positive = 1.0
+    """Factor of the learning rate, and of what `layer_decay` makes of it."""
+    weight_decay: NotNegative | None = None
+    """Instead of `training.weight_decay`; none: that, or 0 where it would not decay."""
+    freeze: bool = False
+    """Keep these parameters as they are."""
+
+
+@dataclass(frozen=True)
 class TrainingConfig(Settings):
-    optimizer: str = "adamw"
-    """A registered optimizer, or module:Name."""
+    optimizer: object = "adamw"
+    """adamw, adafactor, muon, lion, schedule_free, sgd or module:Class; with settings of its own: {name: settings}."""
     lr: Positive = 1e-3
     """Learning rate at its peak."""
     betas: tuple[Rate, Rate] = (0.9, 0.98)
-    """AdamW's two decay rates."""
+    """The two decay rates of the optimizers that have them."""
     weight_decay: NotNegative = 0.01
-    """Decoupled weight decay; not on biases, norms and embeddings."""
+    """Weight decay (decoupled, if the optimizer can); not on biases, norms and embeddings."""
+    groups: tuple[GroupConfig, ...] = ()
+    """Parameters by pattern, each {match, lr_scale, weight_decay, freeze}; the first that matches holds."""
+    layer_decay: Annotated[float, Range(low=0, high=1, open_low=True)] = 1.0
+    """Factor of the rate from each layer to the one below it, embeddings lowest; 1: one rate."""
     schedule: str = "inverse_sqrt"
     """Of the learning rate after warm-up: inverse_sqrt, cosine, linear, wsd or constant; or module:Name."""
     warmup_steps: CountOrZero = 400
@@ -60,12 +77,24 @@ class TrainingConfig(Settings):
     """Largest norm of the gradient; 0: no clipping."""
     label_smoothing: Rate = 0.1
     """Share of the probability that is spread over the whole vocabulary."""
+    r_drop: NotNegative = 0.0
+    """Weight of the divergence between two passes with other dropout (R-Drop); 0: off, 5 is usual. Takes twice the
+    time."""
+    mixout: Rate = 0.0
+    """Probability that, in training, an element of a linear weight is that of the weights the run began with. Meant
+    for fine-tuning."""
+    ema: Rate = 0.0
+    """Decay of the moving average of the weights that is validated and kept instead of them; 0: off."""
     average_last: Count = 1
     """Average the weights of the last N snapshots where that scores better; 1: off."""
+    average_best: Count = 1
+    """Average the weights of the N best validations where that scores better; 1: off."""
     precision: Annotated[str, Spelling(precision_name)] = "float32"
     """float32 (fp32), bfloat16 (bf16) or float16 (fp16)."""
     compile: bool = False
     """Compile the network with torch.compile."""
+    checkpoint_activations: bool = False
+    """Compute each layer twice instead of keeping what it computed: less memory for long inputs, more time."""
     save_every_steps: Count = 500
     """Steps from snapshot to snapshot."""
     keep_last: Count = 5
@@ -80,6 +109,21 @@ class TrainingConfig(Settings):
     def check(self) -> None:
         problem = f"must be at least `average_last` ({self.average_last}), but is {self.keep_last}"
         require(self.keep_last >= self.average_last, "keep_last", problem)
+        named = isinstance(self.optimizer, str) or (isinstance(self.optimizer, Mapping) and len(self.optimizer) == 1)
+        require(named, "optimizer", f"must be a name or {{name: settings}}, but is {show(self.optimizer)}")
+        for name, settings in self.optimizer.items() if isinstance(self.optimizer, Mapping) else ():
+            whole = settings is None or isinstance(settings, Mapping)
+            require(whole, f"optimizer.{name}", f"must be a mapping of settings, but is {show(settings)}")
+
+    @property
+    def optimizer_name(self) -> str:
+        """The optimizer without its settings."""
+        return str(next(iter(self.optimizer)) if isinstance(self.optimizer, Mapping) else self.optimizer)
+
+    @property
+    def optimizer_settings(self) -> dict[str, Any]:
+        """The settings of the optimizer's own."""
+        return dict(self.optimizer[self.optimizer_name] or {}) if isinstance(self.optimizer, Mapping) else {}
 
 
 @dataclass(frozen=True)
@@ -87,7 +131,8 @@ class ValidationConfig(Settings):
     every_steps: Count = 500
     """Steps from validation to validation."""
     metrics: tuple[object, ...] = ()
-    """Metrics of generated text, each a name or {name: settings}: bleu, chrf, ter, exact_match."""
+    """Metrics of generated text, each a name or {name: settings}: bleu, chrf, ter, rouge1, rouge2, rougeL, rougeLsum,
+    exact_match, error_rate, wer, cer, per, accuracy, macro_f1, confusion, comet."""
     beam_size: Count = 1
     """Of the search at a validation; 1 is greedy."""
     keep_best: str | None = None

@@ -44,7 +44,11 @@ class TrainConfig(Settings):
         ends = ("max_steps", "max_epochs", "max_minutes", "patience")
         ending = any(getattr(self.training, name) is not None for name in ends)
         require(ending, "training", f"must say when to end: {', '.join(ends)}", "For example max_steps: 8000.")
-        wanting = {"training.patience": self.training.patience, "validation.metrics": self.validation.metrics}
+        wanting = {
+            "training.patience": self.training.patience,
+            "training.average_best": self.training.average_best > 1,
+            "validation.metrics": self.validation.metrics,
+        }
         for name, value in wanting.items():
             held = self.data.valid is not None or not value
             require(held, name, "needs validation pairs, but `data.valid` is not given")

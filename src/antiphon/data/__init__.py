@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 from antiphon.data.batching import Batches, length_batches, padding_waste
-from antiphon.data.corpus import Corpus, InMemory, Report, Streamed, load_corpus
-from antiphon.data.sources import Place, records
+from antiphon.data.corpus import Corpus, InMemory, Streamed, load_corpus
+from antiphon.data.filters import Filters, Pair, load_filters
+from antiphon.data.mixture import Mixture, Report
+from antiphon.data.sources import Place, cases, records
 
 __all__ = [
     "Batches",
     "Corpus",
+    "Filters",
     "InMemory",
+    "Mixture",
+    "Pair",
     "Place",
     "Report",
     "Streamed",
+    "cases",
     "length_batches",
     "load_corpus",
+    "load_filters",
     "padding_waste",
     "records",
 ]

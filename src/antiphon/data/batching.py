@@ -16,7 +16,9 @@ from typing import Any
 
 from antiphon.batch import Example
 from antiphon.data.corpus import Corpus, InMemory, Pool, Start
+from antiphon.data.fingerprint import refuse_changes
 from antiphon.data.lines import Cursor
+from antiphon.data.mixture import Spot
 from antiphon.errors import ConfigError, DataError
 
 Lengths = Callable[[int], tuple[int, int]]
@@ -55,21 +57,20 @@ class Batches:
             "epoch": self.epoch,
             "position": self.position,
             "pool": start.number,
-            "pool_index": start.first_index,
-            "pool_cursor": None
-            if start.cursor is None
-            else [start.cursor.source, start.cursor.line, *start.cursor.offsets],
+            "pool_spots": None if start.spots is None else [_plain(spot) for spot in start.spots],
             "next": self._next,
+            "files": {file: list(print) for file, print in self._corpus.files.items()},
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Goes to a position that `state()` gave; ConfigError if it belongs to another order."""
+        """Goes to a position that `state()` gave; ConfigError for another order, DataError for other data."""
         for name, value in (("seed", self._seed), ("batch_tokens", self._batch_tokens)):
             if state[name] != value:
                 raise ConfigError(f"`training.{name}` must be {state[name]}, as in the saved position, but is {value}.")
-        cursor = state["pool_cursor"]
-        cursor = None if cursor is None else Cursor(cursor[0], cursor[1], tuple(cursor[2:]))
-        start = Start(state["pool"], state["pool_index"], cursor)
+        if "files" in state:  # older positions have none
+            refuse_changes({file: (print[0], print[1]) for file, print in state["files"].items()}, self._corpus.files)
+        spots = state.get("pool_spots")
+        start = Start(state["pool"], None if spots is None else tuple(_spot(values) for values in spots))
         self.epoch, self.position = state["epoch"], state["position"]
         self._open(start)
         self._next = state["next"]
@@ -96,7 +97,7 @@ class Batches:
         """Reads on from `start` in this epoch."""
         # Pools of an epoch begin elsewhere than those of the last one, so that other examples meet.
         first = 0.5 + 0.5 * self._random("pools").random() if self._shuffle else 1.0
-        self._pools = self._corpus.pools(start, epoch=self.epoch, first=first)
+        self._pools = self._corpus.pools(start, seed=self._seed, epoch=self.epoch, first=first)
         pool = next(self._pools, None)
         if pool is None:
             raise DataError(f"the data must hold at least one pair to learn from, but {self._corpus.report}.")
@@ -108,11 +109,14 @@ class Batches:
 
     def _arrange(self, pool: Pool) -> list[list[int]]:
         examples = pool.examples
-        indices: Sequence[int] = range(len(examples))
+        indices = pool.chosen
         chance = self._random(str(pool.start.number))
         if self._shuffle:
             ties = [chance.random() for _ in indices]
-            indices = sorted(indices, key=lambda index: (*_length_key(examples.lengths(index)), ties[index]))
+            order = sorted(
+                range(len(indices)), key=lambda place: (*_length_key(examples.lengths(indices[place])), ties[place])
+            )
+            indices = [indices[place] for place in order]
         order = list(_cut(indices, examples.lengths, self._batch_tokens, lambda index: str(examples.place(index))))
         if self._shuffle:
             keys = [chance.random() for _ in order]
@@ -122,6 +126,18 @@ class Batches:
     def _random(self, purpose: str) -> random.Random:
         """Of a text seed, random() gives the same in every version and process; of shuffle() this is not promised."""
         return random.Random(f"{self._seed}/{self.epoch}/{purpose}")
+
+
+def _plain(spot: Spot) -> list[int]:
+    """A spot as plain numbers."""
+    cursor = spot.cursor
+    return [*spot[1:], cursor.source, cursor.line, cursor.part, *cursor.offsets]
+
+
+def _spot(values: list[int]) -> Spot:
+    """The inverse of `_plain`."""
+    lap, read, number, taken, source, line, part, *offsets = values
+    return Spot(Cursor(source, line, tuple(offsets), part), lap, read, number, taken)
 
 
 def length_batches(examples: Iterable[Example], *, batch_tokens: int) -> Iterator[list[Example]]:

@@ -4,24 +4,26 @@
     len(corpus), corpus[0], corpus.report
 
 Both are read as pools: stretches of examples that fit in memory and are put in order together (batching.py). A corpus
-in memory is one pool. A streamed one has many, each found again by the `Cursor` in front of it, so that a position can
-be saved and restored.
+in memory is one pool. A streamed one has many, each found again by the `Spot`s in front of it, so that a position can
+be saved and restored. mixture.py says which pairs an epoch holds.
 """
 
 from __future__ import annotations
 
 import math
-import zlib
 from array import array
-from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from antiphon.batch import Example
-from antiphon.config import is_files
-from antiphon.data.lines import Cursor, Place, Row
-from antiphon.data.sources import check_files, pair, rows, text_bytes
+from antiphon.config import Shares, is_files
+from antiphon.data.filters import Filters
+from antiphon.data.fingerprint import Fingerprints, fingerprints
+from antiphon.data.lines import Place
+from antiphon.data.mixture import Item, Mixture, Report, Spot
+from antiphon.data.sources import check_files, text_bytes
 from antiphon.errors import ConfigError, DataError
 from antiphon.text.sampling import Sampler
 from antiphon.text.task import Task
@@ -32,68 +34,53 @@ POOL_TOKENS = 4_000_000  # of both sides in one pool of a streamed corpus: about
 _CHUNK_PAIRS, _CHUNK_CHARACTERS = 1000, 500_000  # that are encoded together
 
 
-@dataclass
-class Report:
-    """What became of the records that were read (in this process, where a corpus is streamed): counts of pairs."""
-
-    read: int = 0
-    kept: int = 0
-    empty: int = 0  # skipped, since one side was empty
-    too_long: int = 0  # skipped, with `overflow: skip`
-    truncated: int = 0  # kept, with `overflow: truncate`
-
-    def __str__(self) -> str:
-        parts = [f"{self.read} pairs read", f"{self.kept} kept"]
-        parts += [f"{self.empty} skipped with an empty side"] * (self.empty > 0)
-        parts += [f"{self.too_long} skipped as too long"] * (self.too_long > 0)
-        parts += [f"{self.truncated} truncated"] * (self.truncated > 0)
-        return ", ".join(parts)
-
-
 class Start(NamedTuple):
-    """Where a pool begins: its number in the epoch, its first example's index, the files' cursor (None: the top)."""
+    """Where a pool begins: its number in the epoch, and how far each source was read (None: the top)."""
 
     number: int = 0
-    first_index: int = 0
-    cursor: Cursor | None = None
+    spots: tuple[Spot, ...] | None = None
 
 
 class Pool(NamedTuple):
-    """A stretch of a corpus: where it begins, and its examples."""
+    """A stretch of a corpus: where it begins, its examples, and which of them are given, each as often as it stands."""
 
     start: Start
     examples: InMemory
+    chosen: Sequence[int]
 
 
 class Corpus(Protocol):
     """What batching needs of a corpus."""
 
     report: Report
+    files: Fingerprints
 
-    def pools(self, start: Start, *, epoch: int, first: float) -> Iterator[Pool]:
+    def pools(self, start: Start, *, seed: int, epoch: int, first: float) -> Iterator[Pool]:
         """The pools from `start` to the end of `epoch`; of many, pool 0 has the share `first` of the size."""
         ...
 
 
 class InMemory:
-    """Examples in two flat arrays, four bytes a token. `corpus[i]` is an Example, whose index is `first_index` + i."""
+    """Examples in two flat arrays, four bytes a token. `corpus[i]` is an Example, whose index is its pair's number."""
 
-    def __init__(self, examples: Iterable[Example] = (), *, report: Report | None = None, first_index: int = 0) -> None:
+    def __init__(self, examples: Iterable[Example] = (), *, mixture: Mixture | None = None) -> None:
+        self.report, self.files = Report(), Fingerprints()
         self._source, self._target = _Rows(), _Rows()
-        self._lines = array("Q")
-        self._files: list[tuple[int, str]] = []  # from which example on which file
-        self._first_index = first_index
-        self.report = report or Report()
+        self._lines, self._numbers = array("Q"), array("Q")
+        self._places: list[tuple[int, str]] = []  # from which example on which file
+        self._mixture = mixture
         for example in examples:
             self.append(example.source, example.target)
             self.report.read += 1
-            self.report.kept += 1
 
-    def append(self, source: list[int], target: list[int], place: Place | None = None) -> None:
-        """Adds a pair behind the others."""
+    def append(
+        self, source: list[int], target: list[int], place: Place | None = None, number: int | None = None
+    ) -> None:
+        """Adds a pair behind the others; its number among all that are kept is its place unless given."""
         place = place or Place("", len(self))
-        if not self._files or self._files[-1][1] != place.file:
-            self._files.append((len(self), place.file))
+        self._numbers.append(len(self) if number is None else number)
+        if not self._places or self._places[-1][1] != place.file:
+            self._places.append((len(self), place.file))
         self._lines.append(place.line)
         self._source.append(source)
         self._target.append(target)
@@ -104,7 +91,7 @@ class InMemory:
     def __getitem__(self, index: int) -> Example:
         if not 0 <= index < len(self):
             raise IndexError(index)  # ends `for example in corpus`
-        return Example(self._source[index], self._target[index], self._first_index + index)
+        return Example(self._source[index], self._target[index], self._numbers[index])
 
     def __iter__(self) -> Iterator[Example]:
         return (self[index] for index in range(len(self)))
@@ -115,7 +102,7 @@ class InMemory:
 
     def place(self, index: int) -> Place:
         """Where example `index` was read."""
-        file = self._files[bisect_right(self._files, index, key=lambda item: item[0]) - 1][1]
+        file = self._places[bisect_right(self._places, index, key=lambda item: item[0]) - 1][1]
         return Place(file, self._lines[index])
 
     @property
@@ -123,8 +110,19 @@ class InMemory:
         """Tokens of both sides together."""
         return self._source.total + self._target.total
 
-    def pools(self, start: Start, *, epoch: int, first: float) -> Iterator[Pool]:
-        yield Pool(Start(), self)
+    def pools(self, start: Start, *, seed: int, epoch: int, first: float) -> Iterator[Pool]:
+        yield Pool(Start(), self, self._chosen(seed, epoch))
+
+    def _chosen(self, seed: int, epoch: int) -> Sequence[int]:
+        """Which examples the epoch holds."""
+        if self._mixture is None or not self._mixture.mixed:
+            return range(len(self))
+        numbers = self._mixture.chosen(seed=seed, epoch=epoch)
+        if len(self) == sum(self._mixture.counts or ()):
+            return list(numbers)
+        # Some pairs were too long: those numbers have no example.
+        places = ((bisect_left(self._numbers, number), number) for number in numbers)
+        return [place for place, number in places if place < len(self) and self._numbers[place] == number]
 
 
 class _Rows:
@@ -150,32 +148,29 @@ class _Rows:
 
 @dataclass(frozen=True)
 class Encoder:
-    """From rows to ids: the task, a tokenizer for each side, what happens to a side longer than `max_length` tokens.
+    """From texts to ids: a tokenizer for each side, and what happens to a side longer than `max_length` tokens.
 
     `samplers` (source, target) split texts anew in each epoch; None: as the tokenizer does.
     """
 
-    task: Task
     source_tokenizer: Tokenizer
     target_tokenizer: Tokenizer
     max_length: int
     overflow: str = "error"
     samplers: tuple[Sampler | None, Sampler | None] = (None, None)
 
-    def encode(self, stream: Iterator[Row], report: Report, *, epoch: int = 0) -> Iterator[tuple[list[int], list[int], Row]]:
-        """Source and target ids of the rows, end included, without those that are skipped; counts into `report`."""
-        for chunk in self._chunks(stream):
-            report.read += len(chunk)
-            full = [(source, target, row) for source, target, row in chunk if source and target]
-            report.empty += len(chunk) - len(full)
-            keys = [_key(row.place) for _, _, row in full]
-            sources = self._ids(0, [source for source, _, _ in full], keys, epoch)
-            targets = self._ids(1, [target for _, target, _ in full], keys, epoch)
-            for source, target, (_, _, row) in zip(sources, targets, full, strict=True):
-                fitting = self._fit(source, target, row.place, report)
+    def encode(
+        self, stream: Iterator[Item], report: Report, *, epoch: int = 0
+    ) -> Iterator[tuple[list[int], list[int], Item]]:
+        """Source and target ids of the pairs, end included, without those that are skipped; counts into `report`."""
+        for chunk in _chunks(stream):
+            keys = [item.spot.lap << 40 | item.number for item in chunk]  # a pair that comes again is split anew
+            sources = self._ids(0, [item.source for item in chunk], keys, epoch)
+            targets = self._ids(1, [item.target for item in chunk], keys, epoch)
+            for source, target, item in zip(sources, targets, chunk, strict=True):
+                fitting = self._fit(source, target, item.place, report)
                 if fitting is not None:
-                    report.kept += 1
-                    yield (*fitting, row)
+                    yield (*fitting, item)
 
     def _ids(self, side: int, texts: list[str], keys: list[int], epoch: int) -> list[list[int]]:
         sampler = self.samplers[side]
@@ -183,30 +178,18 @@ class Encoder:
             return sampler.encode_batch(texts, keys, epoch=epoch)
         return (self.source_tokenizer, self.target_tokenizer)[side].encode_batch(texts)
 
-    def _chunks(self, stream: Iterator[Row]) -> Iterator[list[tuple[str, str, Row]]]:
-        """The pairs of the rows, in lists that are encoded together."""
-        chunk: list[tuple[str, str, Row]] = []
-        characters = 0
-        for row in stream:
-            source, target = pair(row, self.task)
-            chunk.append((source, target, row))
-            characters += len(source) + len(target)
-            if len(chunk) == _CHUNK_PAIRS or characters >= _CHUNK_CHARACTERS:
-                yield chunk
-                chunk, characters = [], 0
-        if chunk:
-            yield chunk
-
     def _fit(
         self, source: list[int], target: list[int], place: Place, report: Report
     ) -> tuple[list[int], list[int]] | None:
-        if len(source) <= self.max_length and len(target) <= self.max_length:
+        windows = self.overflow == "window"  # the model reads a longer source in parts
+        if (windows or len(source) <= self.max_length) and len(target) <= self.max_length:
             return source, target
         if self.overflow == "skip":
             report.too_long += 1
             return None
-        if self.overflow == "error":
-            side, length = ("source", len(source)) if len(source) > self.max_length else ("target", len(target))
+        if self.overflow in ("error", "window"):
+            long = len(source) > self.max_length and not windows
+            side, length = ("source", len(source)) if long else ("target", len(target))
             raise DataError(
                 f"a {side} must have at most {self.max_length} tokens, but has {length} ({place.of(side)}). "
                 "Raise `data.max_length` (and `model.max_length`), or set `data.overflow` to truncate or skip."
@@ -221,30 +204,48 @@ class Encoder:
         return [*ids[: self.max_length - 1], end_id] if ids[-1] == end_id else ids[: self.max_length]
 
 
-def _key(place: Place) -> int:
-    """A number that tells a row from the others, in every process."""
-    return zlib.crc32(place.file.encode("utf-8", "surrogateescape")) << 32 | place.line
+def _chunks(stream: Iterator[Item]) -> Iterator[list[Item]]:
+    """The pairs in lists that are encoded together."""
+    chunk: list[Item] = []
+    characters = 0
+    for item in stream:
+        chunk.append(item)
+        characters += len(item.source) + len(item.target)
+        if len(chunk) == _CHUNK_PAIRS or characters >= _CHUNK_CHARACTERS:
+            yield chunk
+            chunk, characters = [], 0
+    if chunk:
+        yield chunk
 
 
 @dataclass
 class Streamed:
     """A corpus that is read anew in each epoch, a pool at a time."""
 
-    data: object
+    mixture: Mixture
     encoder: Encoder
     pool_tokens: float = POOL_TOKENS
-    report: Report = field(default_factory=Report)
+    report: Report = field(default_factory=lambda: Report(so_far=True))
+    files: Fingerprints = field(default_factory=dict)
 
-    def pools(self, start: Start, *, epoch: int, first: float) -> Iterator[Pool]:
-        pool = InMemory(report=Report(), first_index=start.first_index)
-        for source, target, row in self.encoder.encode(rows(self.data, start.cursor), self.report, epoch=epoch):
-            pool.append(source, target, row.place)
+    def __post_init__(self) -> None:
+        if self.mixture.needs_survey:
+            self.mixture.survey(self.report)
+
+    def pools(self, start: Start, *, seed: int, epoch: int, first: float) -> Iterator[Pool]:
+        if start.number == 0:
+            self.report.begin_epoch(counted=self.mixture.needs_survey)
+        spots = list(start.spots or self.mixture.tops())
+        pool = InMemory()
+        stream = self.mixture.epoch(spots, seed=seed, epoch=epoch, report=self.report)
+        for source, target, item in self.encoder.encode(stream, self.report, epoch=epoch):
+            pool.append(source, target, item.place, item.number)
+            spots[item.spot.cursor.source] = item.spot
             if pool.tokens >= self.pool_tokens * (first if start.number == 0 else 1.0):
-                yield Pool(start, pool)
-                start = Start(start.number + 1, start.first_index + len(pool), row.cursor)
-                pool = InMemory(report=Report(), first_index=start.first_index)
+                yield Pool(start, pool, range(len(pool)))
+                start, pool = Start(start.number + 1, tuple(spots)), InMemory()
         if len(pool):
-            yield Pool(start, pool)
+            yield Pool(start, pool, range(len(pool)))
 
 
 def load_corpus(
@@ -257,24 +258,31 @@ def load_corpus(
     overflow: str = "error",
     streaming: str = "auto",
     samplers: tuple[Sampler | None, Sampler | None] = (None, None),
+    filters: Filters | None = None,
+    shares: Shares | None = None,
 ) -> InMemory | Streamed:
     """The corpus of `data` (DataConfig.train or .valid).
 
-    In memory, or streamed if `streaming` is always, or auto and there is more text than STREAM_BYTES. `max_length` and
-    `overflow` as in DataConfig. Raises DataError that names file, line and remedy.
+    In memory, or streamed if `streaming` is always, or auto and there is more text than STREAM_BYTES. `max_length`,
+    `overflow` and `shares` as in DataConfig; `filters` from `load_filters`. Raises DataError that names file, line and
+    remedy.
     """
-    encoder = Encoder(task, source_tokenizer, target_tokenizer, max_length, overflow, samplers)
+    encoder = Encoder(source_tokenizer, target_tokenizer, max_length, overflow, samplers)
     if streaming == "always" and not is_files(data):
         raise ConfigError("`data.streaming` must be auto or never for pairs from Python, but is always.")
-    if streaming == "always" or (streaming == "auto" and text_bytes(data) > STREAM_BYTES):
-        check_files(data)
-        return Streamed(data, encoder)
-    if any(samplers):
-        check_files(data)
-        return Streamed(data, encoder, pool_tokens=math.inf)  # read and split anew in each epoch, as one pool
-    corpus = InMemory()
-    for source, target, row in encoder.encode(rows(data), corpus.report):
-        corpus.append(source, target, row.place)
+    mixture = Mixture(data, task, filters, shares)
+    large = streaming == "always" or (streaming == "auto" and text_bytes(data) > STREAM_BYTES)
+    if large or any(samplers):
+        if not mixture.needs_survey:  # else everything is read once anyway
+            check_files(data)
+        pool_tokens = (
+            POOL_TOKENS if large else math.inf
+        )  # a small one is read and split anew in each epoch, as one pool
+        return Streamed(mixture, encoder, pool_tokens, files=fingerprints(data))
+    corpus = InMemory(mixture=mixture)
+    for source, target, item in encoder.encode(mixture.once(corpus.report), corpus.report):
+        corpus.append(source, target, item.place, item.number)
+    corpus.files = fingerprints(data)
     if not len(corpus):
         raise DataError(f"the data must hold at least one pair to learn from, but {corpus.report}.")
     return corpus

@@ -1,6 +1,6 @@
-"""Lines of a text file, gzipped or not, with the exact place of each, so that reading can go on from there.
+"""Lines of a text file, plain, gzipped or zstd, with the exact place of each, so that reading can go on from there.
 
->>> for line in Lines("train.en.gz"):
+>>> for line in Lines("train.en.zst"):
 ...     print(line)
 
 A line ends at a line feed, and one final carriage return is dropped; nothing else splits: U+2028 stays inside.
@@ -14,8 +14,10 @@ import zlib
 from collections.abc import Iterator, Mapping
 from typing import BinaryIO, NamedTuple
 
-from antiphon.errors import DataError
+from antiphon.data.zstd import ZstdFile
+from antiphon.errors import ConfigError, DataError
 
+PACKED = {".gz": "gzip", ".zst": "zstd"}  # the endings that are unpacked, and what they must hold
 _BLOCK = 1 << 20
 
 
@@ -35,19 +37,28 @@ class Place(NamedTuple):
 
 
 class Cursor(NamedTuple):
-    """Behind which record to go on: the source's number, the lines read of it, the byte offset in each of its files."""
+    """Behind which record to go on: the source's number, the lines read of it, the byte offset in each of its files.
+
+    `part` of the next record's targets are already behind it, where a record has several.
+    """
 
     source: int = 0
     line: int = 0
     offsets: tuple[int, ...] = ()
+    part: int = 0
 
 
 class Row(NamedTuple):
-    """A record, where it stands, and the cursor behind it."""
+    """A record, where it stands, and the cursor behind it.
+
+    `targets` are all its targets where its field holds a list of them; `front` is what its source puts before a text.
+    """
 
     record: Mapping[str, str]
     place: Place
     cursor: Cursor
+    targets: tuple[str, ...] = ()
+    front: str = ""
 
 
 class Lines:
@@ -81,11 +92,15 @@ class Lines:
 
 
 def opened(file: str) -> BinaryIO:
-    """The bytes of `file`, unpacked if its name ends in .gz; DataError if there is no such file."""
+    """The bytes of `file`, unpacked if its name ends in .gz or .zst; DataError if there is no such file."""
     try:
+        if file.endswith(".zst"):
+            return io.BufferedReader(ZstdFile(file), 1 << 16)
         if file.endswith(".gz"):
             return io.BufferedReader(gzip.GzipFile(file, "rb"), 1 << 16)  # pyright: ignore[reportArgumentType, reportReturnType]
         return open(file, "rb")
+    except ConfigError:
+        raise  # a library is missing
     except (OSError, ValueError) as error:  # ValueError: a NUL or a lone surrogate in the name
         raise unreadable(file, error) from error
 
@@ -95,7 +110,7 @@ def count_lines(file: str, offset: int = 0) -> int:
     total, last = 0, b"\n"
     with opened(file) as stream:
         try:
-            stream.seek(offset)
+            _go_to(stream, offset)
             while block := stream.read(_BLOCK):
                 total += block.count(b"\n")
                 last = block[-1:]
@@ -106,16 +121,31 @@ def count_lines(file: str, offset: int = 0) -> int:
 
 def _raw_lines(file: str, stream: BinaryIO, offset: int) -> Iterator[bytes]:
     try:
-        stream.seek(offset)
+        _go_to(stream, offset)
         yield from stream
     except (OSError, EOFError, zlib.error) as error:
         raise unreadable(file, error) from error
 
 
+def _go_to(stream: BinaryIO, offset: int) -> None:
+    """Reads on from the unpacked byte `offset`; packed data is unpacked up to there."""
+    if stream.seekable():
+        stream.seek(offset)
+        return
+    while offset > 0 and (block := stream.read(min(_BLOCK, offset))):
+        offset -= len(block)
+
+
+def unpacked_name(file: str) -> str:
+    """`file` without .gz or .zst."""
+    return file.removesuffix(".gz").removesuffix(".zst")
+
+
 def unreadable(file: str, error: Exception) -> DataError:
-    """The error about a data file that cannot be opened, or whose gzip data is broken."""
-    if file.endswith(".gz") and not isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError):
-        problem = f"the data file `{file}` must be whole gzip data, but is not ({error})"
-        return DataError(f"{problem}. Fetch it again, or drop .gz from its name.")
+    """The error about a data file that cannot be opened, or whose packed data is broken."""
+    packed = next((ending for ending in PACKED if file.endswith(ending)), None)
+    if packed and not isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError):
+        problem = f"the data file `{file}` must be whole {PACKED[packed]} data, but is not ({error})"
+        return DataError(f"{problem}. Fetch it again, or drop {packed} from its name.")
     reason = error.strerror if isinstance(error, OSError) else error
     return DataError(f"the data file `{file}` cannot be read ({reason}). Check the path.")

@@ -1,21 +1,28 @@
-"""Records from files or from Python: aligned text files, TSV, CSV and JSONL, each also gzipped, and iterables of pairs.
+"""Records from files or from Python: aligned text files, tables, data sets of the hub, and iterables of pairs.
 
     for source, target, place in records(SourceConfig(path="pairs.tsv"), load_task("translation")):
         print(source, target, place)        # place prints as file:line
 
 A record is a mapping of texts; a task makes a source and a target of it. Aligned files give the keys `source` and
-`target`, tables.py says what the others give. Reading goes on from any `Cursor`; nothing has to be in memory at once.
+`target`; tables.py, nested.py and columns.py say what the others give. A record may hold several targets: to learn
+from, it is one record for each; to be judged by, `cases` keeps them together. Reading goes on from any `Cursor`, and
+nothing has to be in memory at once.
 """
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
 from pathlib import PurePath
 
-from antiphon.config import SourceConfig, is_files
-from antiphon.data.lines import Cursor, Lines, Place, Row, count_lines, unreadable
+from antiphon.config import SourceConfig, is_files, source_list
+from antiphon.data.columns import hub, hub_files, parquet
+from antiphon.data.lines import PACKED, Cursor, Lines, Place, Row, count_lines, unpacked_name, unreadable
+from antiphon.data.nested import nested_row
 from antiphon.data.tables import comma_separated, json_lines, tsv
+from antiphon.data.templates import fill, templates_of, without_templates
 from antiphon.errors import ConfigError, DataError
 from antiphon.text.task import Task
 
@@ -25,14 +32,22 @@ Reader = Callable[[SourceConfig, Cursor], Iterator[Row]]
 def records(data: object, task: Task) -> Iterator[tuple[str, str, Place]]:
     """Every (source, target, place) of `data`: a SourceConfig, a tuple of them, or an iterable of pairs of texts.
 
-    Raises DataError that names the file and the line.
+    A record with several targets comes once for each. Raises DataError that names the file and the line.
     """
     for row in rows(data):
-        yield (*pair(row, task), row.place)
+        source, target = pair(row, task)
+        yield row.front + source, target, row.place
+
+
+def cases(data: object, task: Task) -> Iterator[tuple[str, list[str], Place]]:
+    """Every (source, targets, place) of `data`: as `records`, but with all the targets of a record together."""
+    for row in _records(data):
+        made = [pair(one, task) for one in _one_each(row, Cursor())]
+        yield row.front + made[0][0], [target for _, target in made], row.place
 
 
 def pair(row: Row, task: Task) -> tuple[str, str]:
-    """The source and the target that the task makes of a row; DataError where it lacks one."""
+    """The source and the target that the task makes of a row, without its front; DataError where it lacks one."""
     source, target = task.pair(row.record, where=str(row.place))
     if target is None:
         have = ", ".join(row.record)
@@ -44,21 +59,42 @@ def pair(row: Row, task: Task) -> tuple[str, str]:
 
 
 def rows(data: object, start: Cursor | None = None) -> Iterator[Row]:
-    """Every row of `data`, or those behind `start` (files only)."""
+    """Every row of `data`, one for each target, or those behind `start`."""
+    start = start or Cursor()
+    for number, read in list(enumerate(readers(data)))[start.source :]:
+        yield from read(start if number == start.source else Cursor(number))
+
+
+def readers(data: object) -> list[Callable[[Cursor], Iterator[Row]]]:
+    """A function for each source of `data`, or one for pairs from Python: the rows behind a cursor, one a target."""
+    if is_files(data):
+        return [lambda start, source=source: _singles(_file_rows(source, start), start) for source in source_list(data)]
+    return [lambda start: _singles(islice(_python_rows(data), start.line, None), start)]
+
+
+def _records(data: object) -> Iterator[Row]:
+    """Every row of `data`, once for each record."""
     if not is_files(data):
-        assert start is None
         yield from _python_rows(data)
-        return
-    sources, start = source_list(data), start or Cursor()
-    for number in range(start.source, len(sources)):
-        yield from _file_rows(sources[number], start if number == start.source else Cursor(number))
+    for number, source in enumerate(source_list(data)):
+        yield from _file_rows(source, Cursor(number))
 
 
-def source_list(data: object) -> tuple[SourceConfig, ...]:
-    """The file sources of `data`, one or several; none for pairs from Python."""
-    if isinstance(data, SourceConfig):
-        return (data,)
-    return data if is_files(data) and isinstance(data, tuple) else ()
+def _singles(found: Iterator[Row], start: Cursor) -> Iterator[Row]:
+    """The rows with one target each, without the first `start.part` of the first."""
+    before, passed = start._replace(part=0), start.part
+    for row in found:
+        yield from islice(_one_each(row, before), passed, None)
+        before, passed = row.cursor, 0
+
+
+def _one_each(row: Row, before: Cursor) -> Iterator[Row]:
+    """A row for each target; behind all but the last one, reading goes on from `before` with some parts done."""
+    if not row.targets:
+        yield row
+    for part, target in enumerate(row.targets, 1):
+        cursor = row.cursor if part == len(row.targets) else before._replace(part=part)
+        yield row._replace(record={**row.record, "target": target}, cursor=cursor, targets=())
 
 
 def check_files(data: object) -> None:
@@ -67,22 +103,26 @@ def check_files(data: object) -> None:
     Lines are counted, in constant memory, so that a mismatch is known before training and not after its first epoch.
     """
     for source in source_list(data):
-        _reader(source)
+        reader = _reader(source)
         if source.path is None:
             left, right = source.files
             _same_length(left, right, count_lines(left), count_lines(right))
-        elif next(iter(Lines(source.path)), None) is None:
+        elif next(iter(Lines(source.path) if reader in _OF_LINES else reader(source, Cursor())), None) is None:
             raise _empty(source.path)
 
 
-def text_bytes(data: object) -> int:
-    """About how much text the files hold; four times their size where they are gzipped."""
-    total = 0
-    for file in (file for source in source_list(data) for file in source.files):
-        try:
-            total += os.stat(file).st_size * (4 if file.endswith(".gz") else 1)
-        except (OSError, ValueError) as error:
-            raise unreadable(file, error) from error
+def text_bytes(data: object) -> float:
+    """About how much text the files hold, four times their size where they are packed; infinite where nobody knows."""
+    total = 0.0
+    for source in source_list(data):
+        if source.hub is not None:
+            size = hub_files(source)[1]
+            total += math.inf if size is None else 4 * size
+        for file in source.files:
+            try:
+                total += os.stat(file).st_size * (4 if file.endswith((*PACKED, ".parquet")) else 1)
+            except (OSError, ValueError) as error:
+                raise unreadable(file, error) from error
     return total
 
 
@@ -90,23 +130,23 @@ def _python_rows(data: object) -> Iterator[Row]:
     if not isinstance(data, Iterable) or isinstance(data, str):
         raise DataError(f"data must be files or an iterable of (source, target), but is a {type(data).__name__}.")
     for number, item in enumerate(data):
-        place = Place("", number)
+        place, cursor = Place("", number), Cursor(0, number + 1)
         if isinstance(item, Mapping):
-            record = {str(key): str(value) for key, value in item.items()}
+            yield nested_row(item, None, place, cursor)
         elif isinstance(item, list | tuple) and len(item) == 2 and all(isinstance(side, str) for side in item):
-            record = {"source": item[0], "target": item[1]}
+            yield Row({"source": item[0], "target": item[1]}, place, cursor)
         else:
             raise DataError(f"a pair must be two texts (source, target), but is {item!r:.80} ({place}).")
-        yield Row(record, place, Cursor(0, number + 1))
 
 
 def _file_rows(source: SourceConfig, start: Cursor) -> Iterator[Row]:
-    found = start.line > 0
-    for row in _reader(source)(source, start):
+    found, front, templates = start.line > 0, source.front, templates_of(source)
+    for row in _reader(source)(without_templates(source) if templates else source, start):
         found = True
-        yield row
+        filled = fill(row, templates) if templates else row
+        yield filled._replace(front=front) if front else filled
     if not found:
-        raise _empty(source.files[0])
+        raise _empty(source.title)
 
 
 def _empty(file: str) -> DataError:
@@ -144,13 +184,17 @@ def _same_length(left: str, right: str, left_count: int, right_count: int) -> No
 def _reader(source: SourceConfig) -> Reader:
     if source.path is None:
         return _aligned
-    suffix = PurePath(source.path.removesuffix(".gz")).suffix.lower()
+    if source.hub is not None:
+        return hub
+    if source.path.lower().endswith(".parquet"):
+        return parquet
+    suffix = PurePath(unpacked_name(source.path)).suffix.lower()
     if suffix not in _READERS:
+        known = f"{', '.join(_READERS)}, or these and .gz or .zst, or .parquet"
         remedy = "For two aligned text files write `source` and `target`."
-        raise ConfigError(
-            f"`path` must end in {', '.join(_READERS)}, or that and .gz, but is `{source.path}`. {remedy}"
-        )
+        raise ConfigError(f"`path` must end in {known}, but is `{source.path}`. {remedy}")
     return _READERS[suffix]
 
 
 _READERS: dict[str, Reader] = {".tsv": tsv, ".csv": comma_separated, ".jsonl": json_lines}
+_OF_LINES = tuple(_READERS.values())

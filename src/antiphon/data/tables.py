@@ -1,9 +1,10 @@
 """Rows of TSV, CSV and JSONL files as records: column to text, with the chosen columns as `source` and `target`.
 
 * TSV is split at tabs, without quoting. Its first line is a header if fields are given by name, or if it holds `source`
-  and `target`; else columns 0 and 1 are source and target.
+  and `target`; else columns 0 and 1 are source and target. Where no fields are given, a first line of nothing but usual
+  names of columns (`sentence`, `label`) is an error, since it would be learned as a pair.
 * CSV is quoted as in RFC 4180 and has a header unless its fields are given by number.
-* JSONL has one object a line; `translation.en` is the key `en` in `translation`; numbers, true and false become text.
+* JSONL has one object a line; nested.py says how it becomes a record.
 """
 
 from __future__ import annotations
@@ -15,11 +16,19 @@ from typing import Any, NamedTuple
 
 from antiphon.config import SourceConfig
 from antiphon.data.lines import Cursor, Lines, Place, Row
+from antiphon.data.nested import nested_row
 from antiphon.errors import DataError
 from antiphon.registry import nearest
 
 _LONGEST_FIELD = 1 << 24  # characters; a quote that is never closed would otherwise read the whole file into one field
 _FIELDS = "Set `source_field` and `target_field`."
+_USUAL_NAMES = (
+    "answer category class context de dialogue document en features fr gloss grapheme graphemes hypothesis id idx "
+    "index inflected inflection input instruction intent label labels lang language lemma morphology no number output "
+    "phoneme phonemes phone phones polarity premise prompt pronunciation question rating reference response review "
+    "score section sentence sentence1 sentence2 sentiment source source_text src summary tags target target_text text "
+    "text1 text2 tgt title topic transcript transcription translation url utterance word"
+)
 
 Cells = Callable[[Lines], Iterator[list[str]]]
 
@@ -42,8 +51,8 @@ def json_lines(source: SourceConfig, start: Cursor) -> Iterator[Row]:
     for line in lines:
         if line.strip():
             place = Place(source.path, lines.number)
-            record = _json_record(line, source, place)
-            yield Row(record, place, Cursor(start.source, lines.number, (lines.offset,)))
+            found = _json_object(line, place)
+            yield nested_row(found, source, place, Cursor(start.source, lines.number, (lines.offset,)))
 
 
 class _Columns(NamedTuple):
@@ -98,6 +107,12 @@ def _columns(source: SourceConfig, first: list[str], needs_header: bool) -> _Col
     if named or (not numbered and (needs_header or {"source", "target"} <= set(first))):
         found = {side: _find(field, side, first, f"{source.path}:1") for side, field in wanted.items()}
         return _Columns(True, first, found["source"], found["target"])
+    if not numbered and len(first) > 1 and {cell.strip().lower() for cell in first} <= set(_USUAL_NAMES.split()):
+        raise DataError(
+            f"the first line of a TSV file without `source_field` and `target_field` must be a pair, but looks like "
+            f"names of columns ({source.path}:1). Set both to names (`{first[0]}`, `{first[1]}`), or, if it is a pair, "
+            "to 0 and 1."
+        )
     names = [str(number) for number in range(len(first))]
     left, right = wanted["source"], wanted["target"]
     return _Columns(False, names, left if isinstance(left, int) else 0, right if isinstance(right, int) else 1)
@@ -133,33 +148,11 @@ def _record(columns: _Columns, row: list[str], place: Place) -> dict[str, str]:
     return record
 
 
-def _json_record(line: str, source: SourceConfig, place: Place) -> dict[str, str]:
+def _json_object(line: str, place: Place) -> dict[str, Any]:
     try:
         found = json.loads(line)
     except (ValueError, RecursionError) as error:
         raise DataError(f"a line must be a JSON object, but cannot be read: {error} ({place}).") from error
     if not isinstance(found, dict):
         raise DataError(f"a line must be a JSON object, but is a {type(found).__name__} ({place}).")
-    record = {key: _plain_text(value) for key, value in found.items() if isinstance(value, str | int | float)}
-    for side, field in (("source", source.source_field), ("target", source.target_field)):
-        name = side if field is None else str(field)
-        value = _inside(found, name)
-        if isinstance(value, str | int | float):
-            record[side] = _plain_text(value)
-        elif field is not None or name in found:
-            have = ", ".join(f"`{key}`" for key in found) or "none"
-            problem = f"is a {type(value).__name__}" if name in found else f"is not among {have}{nearest(name, found)}"
-            raise DataError(f"the field `{name}` must be a text, but {problem} ({place}). {_FIELDS}")
-    return record
-
-
-def _inside(found: dict[str, Any], name: str) -> Any:
-    """The value of a key, or of a dotted path of keys."""
-    value: Any = found
-    for key in [name] if name in found else name.split("."):
-        value = value.get(key) if isinstance(value, dict) else None
-    return value
-
-
-def _plain_text(value: str | int | float) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
+    return found

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
+from pathlib import Path
 
 from antiphon.config import TOKENIZER_KINDS, SideConfig, TokenizerConfig, TrainConfig
-from antiphon.data import records
+from antiphon.data import Mixture, Report, load_filters
 from antiphon.errors import ConfigError
 from antiphon.text import Sampler, Task, Tokenizer, make_sampler, train_tokenizer
 
@@ -19,12 +20,16 @@ Samplers = tuple[Sampler | None, Sampler | None]
 
 
 def build_tokenizers(config: TrainConfig, task: Task) -> tuple[Tokenizer, Tokenizer]:
-    """The source and the target tokenizer of a recipe, loaded or trained; one object twice where they are shared."""
+    """The source and the target tokenizer of a recipe, loaded or trained on the pairs that no filter drops.
+
+    One object twice where they are shared.
+    """
     settings = config.tokenizer
+    filters = load_filters(config.data.filters, folder=Path(config.folder or "."))
 
     def texts(*sides: int) -> Iterator[str]:
-        for source, target, _ in islice(records(config.data.train, task), PAIRS):
-            yield from ((source, target)[side] for side in sides)
+        for item in islice(Mixture(config.data.train, task, filters).once(Report()), PAIRS):
+            yield from ((item.source, item.target)[side] for side in sides)
 
     if settings.shared:
         shared = _make(settings, lambda: texts(0, 1), tags(config.data.train))

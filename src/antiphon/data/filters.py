@@ -1,0 +1,222 @@
+"""What keeps a training pair, and what each filter removed.
+
+    data:
+      filters: [{length: {max: 100}}, {ratio: 3}, duplicates, {script: {target: Cyrillic}}, mymodule:clean]
+
+A filter is a function from a `Pair` to true (keep) or false (drop); the first that says false drops the pair. One of
+your own is a function, or a class whose objects are called, with its settings as keywords: `mymodule:Name`, or
+registered as `@register("filter", "name")`. It must be a function of the pair alone, unless its class says `remembers =
+True`: such filters see each pair once, in the order of the files. The texts are those of the task; what a source's
+`tag` and `prefix` put before them is not among them (`pair.row.front`).
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import inspect
+import sys
+import unicodedata
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
+
+from antiphon.data.lines import Row
+from antiphon.errors import DataError
+from antiphon.registry import lookup, nearest, register
+from antiphon.settings import Count, Range, SettingError, Settings, Share, build, hints, inside, require, show
+
+Unit = Literal["words", "characters"]
+
+
+class Pair(NamedTuple):
+    """The texts that the task makes of a row, without the row's front."""
+
+    source: str
+    target: str
+    row: Row
+
+
+Filter = Callable[[Pair], bool]
+
+
+class Filters:
+    """The filters of a recipe; `begin()` makes them anew for one reading of the data."""
+
+    def __init__(self, makers: Mapping[str, Callable[[], Filter]]) -> None:
+        self._makers = dict(makers)
+        self.names = list(makers)
+        self.remember = any(getattr(make(), "remembers", False) for make in makers.values())
+
+    def begin(self) -> Callable[[Pair], str | None]:
+        """A function that gives the name of the filter that drops a pair; None: it is kept."""
+        made = [(name, make()) for name, make in self._makers.items()]
+
+        def drops(pair: Pair) -> str | None:
+            for name, keeps in made:
+                try:
+                    if not keeps(pair):
+                        return name
+                except Exception as error:  # a user's function may raise anything
+                    problem = f"raised {type(error).__name__}: {error}"
+                    raise DataError(f"the filter `{name}` {problem} ({pair.row.place}). Correct it.") from error
+            return None
+
+        return drops
+
+
+def load_filters(settings: object, folder: Path | None = None) -> Filters:
+    """The filters that DataConfig.filters names; a `module:Name` is looked up in `folder` first. Raises ConfigError."""
+    makers: dict[str, Callable[[], Filter]] = {}
+    items = settings if isinstance(settings, list | tuple) else ()
+    for number, item in enumerate(items):
+        [(name, values)] = item.items() if isinstance(item, Mapping) else [(str(item), None)]
+        with inside("data"), inside("filters"), inside(str(number)):
+            make = _maker(str(name), values, folder)
+            make()  # its settings are checked here
+        same = sum(other.split(" (")[0] == name for other in makers)
+        makers[f"{name} ({same + 1})" if same else str(name)] = make
+    return Filters(makers)
+
+
+def _maker(name: str, values: Any, folder: Path | None) -> Callable[[], Filter]:
+    part = lookup("filter", name, folder=folder)
+    if isinstance(part, type) and issubclass(part, Settings):
+        alone = next(iter(hints(part)), "")  # {ratio: 3} sets the first setting
+        given = values if isinstance(values, Mapping) else {} if values is None else {alone: values}
+        made: Any = part
+        return lambda: build(made, given)
+    if not callable(part) or not (values is None or isinstance(values, Mapping)):
+        problem = f"must be a function with its settings as a mapping, but `{name}` has {show(values)}"
+        raise SettingError((), problem)
+    given = dict(values or {})
+    ahead = () if isinstance(part, type) else (None,)  # a function gets the pair first
+    try:
+        inspect.signature(part).bind(*ahead, **given)
+    except TypeError as error:
+        raise SettingError((name,), f"must have the settings of its function, but has {error}") from error
+    function: Any = part
+    return (lambda: function(**given)) if isinstance(part, type) else (lambda: functools.partial(function, **given))
+
+
+def _size(text: str, unit: Unit) -> int:
+    return len(text.split()) if unit == "words" else len(text)
+
+
+@register("filter", "length")
+@dataclass(frozen=True)
+class Length(Settings):
+    """Keeps pairs of which both sides have `min` to `max` units."""
+
+    min: Count = 1
+    max: Count | None = None
+    unit: Unit = "words"
+
+    def check(self) -> None:
+        ordered = self.max is None or self.min <= self.max
+        require(ordered, "min", f"must be at most `max` ({self.max}), but is {self.min}")
+
+    def __call__(self, pair: Pair) -> bool:
+        sizes = _size(pair.source, self.unit), _size(pair.target, self.unit)
+        return min(sizes) >= self.min and (self.max is None or max(sizes) <= self.max)
+
+
+@register("filter", "ratio")
+@dataclass(frozen=True)
+class Ratio(Settings):
+    """Keeps pairs of which the longer side has at most `most` times the units of the shorter one."""
+
+    most: Annotated[float, Range(low=1)]
+    unit: Unit = "words"
+
+    def __call__(self, pair: Pair) -> bool:
+        shorter, longer = sorted((_size(pair.source, self.unit), _size(pair.target, self.unit)))
+        return longer <= self.most * shorter
+
+
+@register("filter", "duplicates")
+class Duplicates:
+    """Keeps the first of equal pairs, over all sources; equal means tag, prefix, source and target.
+
+    It remembers 16 bytes of BLAKE2 a pair, which take about 100 bytes of memory: 1 GB for ten million pairs.
+    """
+
+    remembers = True
+
+    def __init__(self) -> None:
+        self._seen: set[bytes] = set()
+
+    def __call__(self, pair: Pair) -> bool:
+        source = f"{pair.row.front}{pair.source}"
+        text = f"{len(source)} {source}{pair.target}".encode("utf-8", "surrogatepass")
+        key = hashlib.blake2b(text, digest_size=16).digest()
+        before = len(self._seen)
+        self._seen.add(key)
+        return len(self._seen) > before
+
+
+@register("filter", "script")
+@dataclass(frozen=True)
+class Script(Settings):
+    """Keeps pairs of which at least `share` of a side's letters are of its scripts, by their Unicode names.
+
+    A text without letters is kept. Modifier letters (category Lm) belong to no script and are not counted.
+    """
+
+    source: tuple[str, ...] | str = ()
+    target: tuple[str, ...] | str = ()
+    share: Share = 0.5
+
+    def check(self) -> None:
+        for side in ("source", "target"):
+            for name in _scripts(getattr(self, side)):
+                hint = nearest(name, _COMMON_SCRIPTS.split())
+                if not _is_script(_start(name)):
+                    raise SettingError((side,), f"must be a script of Unicode, but is `{name}`", hint=hint)
+        require(bool(self.source or self.target), "", "must have a script for `source` or `target`, but has none")
+
+    def __call__(self, pair: Pair) -> bool:
+        return self._fits(pair.source, self.source) and self._fits(pair.target, self.target)
+
+    def _fits(self, text: str, scripts: tuple[str, ...] | str) -> bool:
+        if not scripts:
+            return True
+        marks = text.translate(_marks(_scripts(scripts)))
+        return marks.count("1") >= self.share * len(marks)
+
+
+_COMMON_SCRIPTS = (
+    "Arabic Armenian Bengali Cyrillic Devanagari Ethiopic Georgian Greek Gujarati Gurmukhi Han Hangul Hebrew Hiragana "
+    "Kannada Katakana Khmer Lao Latin Malayalam Myanmar Sinhala Tamil Telugu Thai Tibetan"
+)
+
+
+def _scripts(names: tuple[str, ...] | str) -> tuple[str, ...]:
+    return (names,) if isinstance(names, str) else names
+
+
+def _start(script: str) -> str:
+    """How the Unicode names of a script's letters begin."""
+    return "CJK " if script.lower() == "han" else f"{script.upper()} "
+
+
+class _Marks(dict[int, str | None]):
+    """What str.translate puts for a character: 1 for a letter of the scripts, 0 for another letter, nothing else."""
+
+    def __init__(self, scripts: tuple[str, ...]) -> None:
+        self._starts = tuple(_start(name) for name in scripts)
+
+    def __missing__(self, code: int) -> str | None:
+        letter = unicodedata.category(chr(code)) in ("Lu", "Ll", "Lt", "Lo")
+        name = unicodedata.name(chr(code), "?").removeprefix("FULLWIDTH ").removeprefix("HALFWIDTH ")
+        return self.setdefault(code, str(int(name.startswith(self._starts))) if letter else None)
+
+
+_marks = functools.cache(_Marks)  # worked out once for each character
+
+
+@functools.cache
+def _is_script(start: str) -> bool:
+    letters = (chr(code) for code in range(sys.maxunicode + 1))
+    return any(unicodedata.name(letter, "").startswith(start) and letter.isalpha() for letter in letters)

@@ -1,0 +1,62 @@
+"""What tells that a data file is still the one that a run began with: its size, and a digest of its bytes.
+
+Files up to 64 MiB are read whole; of larger ones the first, the middle and the last 16 MiB. Times of change play no
+part, so that a copy of the data serves as well.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+
+from antiphon.config import source_list
+from antiphon.data.columns import hub_files
+from antiphon.data.lines import unreadable
+from antiphon.errors import DataError
+
+Fingerprints = dict[str, tuple[int, str]]
+
+_WHOLE, _BLOCK = 64 << 20, 16 << 20
+
+
+def fingerprints(data: object) -> Fingerprints:
+    """The size in bytes and the digest of each file of `data`; nothing for pairs from Python."""
+    found: Fingerprints = {}
+    for source in source_list(data):
+        if source.hub is not None:
+            files = hub_files(source)[0]  # a file on the hub is named with its commit, so its name will do
+            found |= {file: _of_file(file) if os.path.exists(file) else (0, "") for file in files}
+        found |= {file: _of_file(file) for file in source.files}
+    return found
+
+
+def refuse_changes(was: Fingerprints, now: Fingerprints) -> None:
+    """Raises DataError for the first file that is not what it was."""
+    for file in {**was, **now}:
+        before, after = was.get(file), now.get(file)
+        if before is None or after is None:
+            problem = f"but `{file}` is {'new' if before is None else 'no longer among it'}"
+        elif tuple(before) == tuple(after):
+            continue
+        elif before[0] != after[0]:
+            problem = f"but `{file}` had {before[0]:,} bytes and has {after[0]:,}"
+        else:
+            problem = f"but `{file}` holds other text of the same length"
+        raise DataError(f"a resumed run must find its data as it was, {problem}. Put it back, or start a new run.")
+
+
+def _of_file(file: str) -> tuple[int, str]:
+    try:
+        with open(file, "rb") as stream:
+            size = os.fstat(stream.fileno()).st_size
+            starts = [0] if size <= _WHOLE else [0, (size - _BLOCK) // 2, size - _BLOCK]
+            digest = hashlib.blake2b(digest_size=16)
+            for start in starts:
+                stream.seek(start)
+                left = size if size <= _WHOLE else _BLOCK
+                while left > 0 and (block := stream.read(min(left, 1 << 20))):
+                    digest.update(block)
+                    left -= len(block)
+    except (OSError, ValueError) as error:
+        raise unreadable(file, error) from error
+    return size, digest.hexdigest()

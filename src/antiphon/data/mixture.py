@@ -1,0 +1,260 @@
+"""The training pairs of one or several sources: filtered, counted, and in the order of an epoch.
+
+Shares. A source of n pairs (those that no filter drops and that have two sides) gives k examples to an epoch. With
+neither weights nor a temperature, k = n. Else k = p * N, rounded so that all k add up to N, the pairs of all sources:
+p is its weight over the sum of weights, or n**(1/T) over the sum of these (Arivazhagan et al. 2019). A
+source with k > n is read k // n times whole; of the rest, k % n pairs are drawn without replacement, in file order
+(Knuth, The Art of Computer Programming, volume 2, section 3.4.2, algorithm S). The draw is a pure function of (seed,
+epoch, source): in memory and streamed, fresh and resumed, an epoch holds the same examples.
+
+Order. Sources are interleaved evenly, so that every stretch of an epoch holds the mix; that needs their sizes, and
+`duplicates` needs all that came before. So several sources, or this filter, cost one reading of the files at the start
+(`survey`), after which a byte a pair says what is dropped. One source without it is filtered on the way.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import NamedTuple
+
+from antiphon.config import Shares, source_list
+from antiphon.data.filters import Filters, Pair
+from antiphon.data.lines import Cursor, Place
+from antiphon.data.sources import pair, readers
+from antiphon.errors import DataError
+from antiphon.text.task import Task
+
+
+@dataclass
+class Report:
+    """What became of the pairs that were read: counts. Where a corpus is streamed, of an epoch up to now."""
+
+    read: int = 0
+    empty: int = 0  # skipped, since one side was empty
+    dropped: dict[str, int] = field(default_factory=dict)  # by each filter
+    too_long: int = 0  # skipped, with `overflow: skip`
+    truncated: int = 0  # kept, with `overflow: truncate`
+    so_far: bool = False  # whether more is read later
+
+    def begin_epoch(self, *, counted: bool) -> None:
+        """Counts anew; where all pairs were `counted` before, only what depends on their tokens."""
+        self.too_long = self.truncated = 0
+        if not counted:
+            self.read = self.empty = 0
+            self.dropped = {}
+
+    @property
+    def kept(self) -> int:
+        """Those that are learned from."""
+        return self.read - self.empty - sum(self.dropped.values()) - self.too_long
+
+    def __str__(self) -> str:
+        parts = [f"{self.read:,} pairs read{' so far' if self.so_far else ''}", f"{self.kept:,} kept"]
+        parts += [f"{self.empty:,} skipped with an empty side"] * (self.empty > 0)
+        parts += [f"{count:,} dropped by {name}" for name, count in self.dropped.items()]
+        parts += [f"{self.too_long:,} skipped as too long"] * (self.too_long > 0)
+        parts += [f"{self.truncated:,} truncated"] * (self.truncated > 0)
+        return ", ".join(parts)
+
+
+class Spot(NamedTuple):
+    """How far an epoch has come in one source: behind which row, in which reading of it, and the counts so far."""
+
+    cursor: Cursor
+    lap: int = 0  # how often it was read to the end in this epoch
+    read: int = 0  # pairs read in this lap
+    number: int = 0  # those of them that were not dropped
+    taken: int = 0  # those given in this epoch
+
+
+class Item(NamedTuple):
+    """A pair to learn from: its texts, where it stands, its number among all pairs kept, and the spot behind it."""
+
+    source: str
+    target: str
+    place: Place
+    number: int
+    spot: Spot
+
+
+class Mixture:
+    """The pairs of `data` (DataConfig.train or .valid), made by `task`, filtered, in the shares of an epoch."""
+
+    def __init__(self, data: object, task: Task, filters: Filters | None = None, shares: Shares | None = None) -> None:
+        self.counts: list[int] | None = None  # the pairs kept of each source, once they were counted
+        self.data = data
+        self._readers = readers(data)
+        self._names = [source.title for source in source_list(data)] or ["pairs"]
+        self._task, self._filters, self._shares = task, filters or Filters({}), shares or Shares()
+        self._dropped: list[bytearray] = []  # of each source, a byte for each pair read
+
+    @property
+    def mixed(self) -> bool:
+        """Whether an epoch is anything but each pair once."""
+        return self._shares != Shares()
+
+    @property
+    def needs_survey(self) -> bool:
+        """Whether the pairs must be counted before they can be streamed."""
+        return len(self._readers) > 1 or self._filters.remember
+
+    def once(self, report: Report) -> Iterator[Item]:
+        """Each pair that is kept, source by source; counts the sources as it goes."""
+        drops, before = self._sieve(report), 0
+        self.counts = []
+        for number in range(len(self._readers)):
+            spot = Spot(Cursor(number))
+            for item in self._kept(spot, drops, before):
+                yield item
+                spot = item.spot
+            self.counts.append(spot.number)
+            before += spot.number
+        self._refuse_empty()
+
+    def survey(self, report: Report) -> None:
+        """Reads everything once, to know how much each source has and what the filters drop."""
+        report.so_far = False
+        drops, self.counts, self._dropped = self._sieve(report), [], []
+        for number, reader in enumerate(self._readers):
+            marks = bytearray()
+            for row in reader(Cursor(number)):
+                marks.append(drops(Pair(*pair(row, self._task), row)))
+            self.counts.append(marks.count(0))
+            self._dropped.append(marks)
+        self._refuse_empty()
+
+    def tops(self) -> tuple[Spot, ...]:
+        """Where an epoch begins."""
+        return tuple(Spot(Cursor(number)) for number in range(len(self._readers)))
+
+    def epoch(self, spots: Sequence[Spot], *, seed: int, epoch: int, report: Report) -> Iterator[Item]:
+        """The pairs of an epoch behind `spots`, sources interleaved: item t of k stands at (t + 1/2) / k."""
+        sizes: Sequence[float] = [math.inf] if self.counts is None else self.sizes()
+        drops = self._sieve(report) if self.counts is None else None
+        both = list(zip(spots, sizes, strict=True))
+        streams = [self._draw(spot, size, f"{seed} {epoch} {spot.cursor.source}", drops) for spot, size in both]
+        waiting = [(_when(spot.taken, size), number) for number, (spot, size) in enumerate(both) if spot.taken < size]
+        heapq.heapify(waiting)
+        while waiting:
+            _, number = heapq.heappop(waiting)
+            item = next(streams[number], None)
+            if item is None:
+                continue
+            yield item
+            if item.spot.taken < sizes[number]:
+                heapq.heappush(waiting, (_when(item.spot.taken, sizes[number]), number))
+
+    def sizes(self) -> list[int]:
+        """How many examples each source gives to an epoch; they add up to all the pairs there are."""
+        assert self.counts is not None
+        return share_out(self.counts, self._shares)
+
+    def chosen(self, *, seed: int, epoch: int) -> Iterator[int]:
+        """The numbers of the pairs of an epoch, source by source, as often as they occur."""
+        assert self.counts is not None
+        before = 0
+        for source, (count, size) in enumerate(zip(self.counts, self.sizes(), strict=True)):
+            for lap in range(-(-size // count) if count else 0):
+                taken = draw(count, size - lap * count, f"{seed} {epoch} {source} {lap}")
+                yield from (before + number for number, take in enumerate(taken) if take)
+            before += count
+
+    def _sieve(self, report: Report) -> Callable[[Pair], bool]:
+        """Whether a pair is dropped; counts into `report`."""
+        first = self._filters.begin()
+        report.dropped = dict.fromkeys(self._filters.names, 0)
+
+        def drops(one: Pair) -> bool:
+            report.read += 1
+            if not (one.source and one.target):
+                report.empty += 1
+                return True
+            name = first(one)
+            if name is not None:
+                report.dropped[name] += 1
+            return name is not None
+
+        return drops
+
+    def _kept(self, spot: Spot, drops: Callable[[Pair], bool] | None, before: int) -> Iterator[Item]:
+        """The pairs of a source behind `spot` that are not dropped, `before` being the pairs of the sources before."""
+        source = spot.cursor.source
+        for row in self._readers[source](spot.cursor):
+            one = Pair(*pair(row, self._task), row)
+            dropped = self._dropped_before(source, spot.read) if drops is None else drops(one)
+            spot = spot._replace(cursor=row.cursor, read=spot.read + 1, number=spot.number + (not dropped))
+            if not dropped:
+                yield Item(row.front + one.source, one.target, row.place, before + spot.number - 1, spot)
+
+    def _draw(self, spot: Spot, size: float, key: str, drops: Callable[[Pair], bool] | None) -> Iterator[Item]:
+        """The pairs that a source gives to an epoch behind `spot`: `size` of them, in as many readings as it takes."""
+        source, taken = spot.cursor.source, spot.taken
+        count = None if self.counts is None else self.counts[source]
+        before = sum(self.counts[:source]) if self.counts else 0
+        while taken < size:
+            picks = None if count is None else draw(count, size - spot.lap * count, f"{key} {spot.lap}")
+            picks = islice(picks, spot.number, None) if picks else None
+            for item in self._kept(spot, drops, before):
+                if picks is None or next(picks):
+                    taken += 1
+                    yield item._replace(spot=item.spot._replace(taken=taken))
+            if picks is None:
+                return
+            if next(picks, None) is not None:
+                raise self._changed(source)
+            spot = Spot(Cursor(source), lap=spot.lap + 1, taken=taken)
+
+    def _dropped_before(self, source: int, read: int) -> bool:
+        """Whether the survey dropped the pair behind `read` others."""
+        if read >= len(self._dropped[source]):
+            raise self._changed(source)
+        return bool(self._dropped[source][read])
+
+    def _changed(self, source: int) -> DataError:
+        problem = "must hold the same pairs while it is learned from, but changed since it was counted"
+        return DataError(f"the data `{self._names[source]}` {problem}. Start a new run.")
+
+    def _refuse_empty(self) -> None:
+        for name, count in zip(self._names, self.counts or (), strict=True):
+            if self.mixed and not count:
+                raise DataError(
+                    f"a source with a share of an epoch must keep at least one pair, but `{name}` keeps none. "
+                    "Drop it, or look at `data.filters`."
+                )
+
+
+def share_out(counts: Sequence[int], shares: Shares) -> list[int]:
+    """How many examples each source gives to an epoch, rounded by the largest remainder; the sum is that of counts."""
+    if shares == Shares():
+        return list(counts)
+    parts = shares.weights
+    if parts is None:
+        assert shares.temperature is not None
+        logs = [math.log(max(count, 1)) / shares.temperature for count in counts]
+        parts = tuple(math.exp(value - max(logs)) for value in logs)
+    total, whole = sum(counts), math.fsum(parts)
+    exact = [total * part / whole for part in parts]
+    sizes = [math.floor(size) for size in exact]
+    order = sorted(range(len(sizes)), key=lambda number: (sizes[number] - exact[number], number))
+    for number in order[: total - sum(sizes)]:
+        sizes[number] += 1
+    return sizes
+
+
+def draw(count: int, size: float, key: str) -> Iterator[bool]:
+    """For each of `count` things whether it is among the `size` drawn; all sets are equally likely (algorithm S)."""
+    chance, left = random.Random(key), size
+    for rest in range(count, 0, -1):
+        take = rest * chance.random() < left
+        left -= take
+        yield take
+
+
+def _when(taken: int, size: float) -> float:
+    """Where in an epoch, from 0 to 1, a source of `size` examples gives the next one."""
+    return (taken + 0.5) / size if size else 1.0

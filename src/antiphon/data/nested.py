@@ -1,0 +1,70 @@
+"""Records with values inside values, as JSON, parquet files and data sets of the hub have them.
+
+* `translation.en` is the key `en` in `translation`, unless there is a key of that very name.
+* Numbers, true and false become text.
+* A list of texts is joined with spaces in the source; in the target it is several targets, in this order.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from antiphon.config import SourceConfig
+from antiphon.data.lines import Cursor, Place, Row
+from antiphon.errors import DataError
+from antiphon.registry import nearest
+
+_PLAIN = str | int | float
+
+
+def nested_row(found: Mapping[str, Any], source: SourceConfig | None, place: Place, cursor: Cursor) -> Row:
+    """The row of one record: its plain values as texts, with the fields that are asked for as `source` and `target`."""
+    record = {str(key): _text(value) for key, value in found.items() if isinstance(value, _PLAIN)}
+    targets: tuple[str, ...] = ()
+    fields = (None, None) if source is None else (source.source_field, source.target_field)
+    for side, field in zip(("source", "target"), fields, strict=True):
+        name = side if field is None else str(field)
+        texts = _texts(_inside(found, name))
+        if texts is None:
+            if field is not None or name in found:
+                raise _no_text(found, name, place)
+        elif side == "source":
+            record[side] = " ".join(texts)
+        elif not texts:
+            raise DataError(
+                f"the field `{name}` must hold at least one text, but is an empty list ({place}). Drop the record."
+            )
+        else:
+            record[side] = texts[0]
+            targets = tuple(texts) if len(texts) > 1 else ()
+    return Row(record, place, cursor, targets)
+
+
+def _no_text(found: Mapping[str, Any], name: str, place: Place) -> DataError:
+    value, have = _inside(found, name), ", ".join(f"`{key}`" for key in found) or "none"
+    missing = name not in found and value is None
+    problem = f"is not among {have}{nearest(name, map(str, found))}" if missing else f"is a {type(value).__name__}"
+    return DataError(
+        f"the field `{name}` must be a text or a list of texts, but {problem} ({place}). "
+        "Set `source_field` and `target_field`."
+    )
+
+
+def _texts(value: Any) -> list[str] | None:
+    """The texts of a plain value or of a list of them; None for anything else."""
+    values = value if isinstance(value, list | tuple) else [value]
+    return [_text(item) for item in values] if all(isinstance(item, _PLAIN) for item in values) else None
+
+
+def _inside(found: Mapping[str, Any], name: str) -> Any:
+    """The value of a key, or of a dotted path of keys."""
+    value: Any = found
+    for key in [name] if name in found else name.split("."):
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value
+
+
+def _text(value: str | int | float) -> str:
+    return value if isinstance(value, str) else json.dumps(value)

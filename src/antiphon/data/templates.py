@@ -1,0 +1,41 @@
+"""A field made of several: `source_field: "premise: {premise} hypothesis: {hypothesis}"`, or "<{2}> {0}" by number."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+
+from antiphon.config import SourceConfig
+from antiphon.data.lines import Row
+from antiphon.errors import DataError
+from antiphon.registry import nearest
+
+_PLACE = re.compile(r"\{([^{}]+)\}")
+
+
+def templates_of(source: SourceConfig) -> dict[str, str]:
+    """The sides of `source` whose field is a template, with it."""
+    fields = {"source": source.source_field, "target": source.target_field}
+    return {side: field for side, field in fields.items() if isinstance(field, str) and _PLACE.search(field)}
+
+
+def without_templates(source: SourceConfig) -> SourceConfig:
+    """The same source for a reader, which is to find only fields that there are."""
+    return replace(source, **{f"{side}_field": None for side in templates_of(source)})
+
+
+def fill(row: Row, templates: Mapping[str, str]) -> Row:
+    """`row` with the sides that templates make of its other fields; DataError that names a field that is not there."""
+    made = {side: _PLACE.sub(lambda match: _value(row, match[1]), template) for side, template in templates.items()}
+    return row._replace(record={**row.record, **made}, targets=() if "target" in made else row.targets)
+
+
+def _value(row: Row, name: str) -> str:
+    if name not in row.record:
+        have = ", ".join(f"`{field}`" for field in row.record) or "none"
+        raise DataError(
+            f"a template must name fields of the record, but `{name}` is not among {have} "
+            f"({row.place}){nearest(name, row.record) or '.'} Correct `source_field` or `target_field`."
+        )
+    return row.record[name]
