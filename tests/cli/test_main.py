@@ -69,7 +69,7 @@ def test_a_family_lists_its_commands(run) -> None:
         (["generate", "m", "--device", "gpu"], "`--device` must be one of auto, cpu, cuda, mps, but is the text `gpu`"),
         (["generate", "m", "--dtype", "int3"], "`--dtype` must be one of"),
         (["generate", "m", "--threads", "0"], "`--threads` must be at least 1, but is 0."),
-        (["evaluate", "m"], "evaluate needs either --source and --target, or --data."),
+        (["evaluate", "m"], "evaluate needs a test set, but `m` is no run folder with a recipe. Give --source and"),
         (["evaluate", "m", "--source", "a"], "evaluate needs either --source and --target, or --data."),
         (["evaluate", "m", "--source", "a", "--target", "b", "--data", "c"], "evaluate needs either"),
         (["evaluate", "m", "--data", "c", "--n-best", "2"], "`--n-best` must be 1 here"),

@@ -8,7 +8,7 @@ import pytest
 
 import antiphon
 from antiphon.errors import ConfigError, DataError
-from antiphon.evaluation.metrics import chrf
+from antiphon.evaluation.translation import chrf
 from antiphon.generation.model import Generation
 
 

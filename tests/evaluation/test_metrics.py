@@ -1,17 +1,19 @@
-"""The metrics against values that do not come from our code, and what they refuse."""
+"""How metrics are written, found and called, and what they refuse."""
 
 from __future__ import annotations
 
-import gzip
-import json
-from pathlib import Path
+import doctest
 
 import pytest
 
 import antiphon
 from antiphon.errors import ConfigError, DataError
-from antiphon.evaluation.metrics import MetricResult, bleu, chrf, exact_match, measure, parse_metrics, ter
-from antiphon.registry import _parts
+from antiphon.evaluation import classification, edits, groups, metrics, rouge
+from antiphon.evaluation.edits import exact_match
+from antiphon.evaluation.metrics import measure, parse_metrics
+from antiphon.evaluation.result import MetricResult
+from antiphon.evaluation.translation import bleu, chrf
+from antiphon.registry import _parts, names
 
 ANSWERS = ["The dog bit the man.", "It wasn't surprising.", "The man had just bitten him."]
 STREAMS = [
@@ -21,103 +23,10 @@ STREAMS = [
 ROWS = [list(row) for row in zip(*STREAMS, strict=True)]
 
 
-@pytest.fixture
-def cases(data_folder: Path) -> dict:
-    return json.loads((data_folder / "metrics-reference" / "sacrebleu_cases.json").read_text(encoding="utf-8"))
-
-
-def rows(streams: list[list[str]]) -> list[list[str]]:
-    return [list(row) for row in zip(*streams, strict=True)]
-
-
-def test_bleu_on_published_cases(cases: dict) -> None:
-    table = cases["corpus_bleu"]
-    for case in table["cases"]:
-        score = bleu(case["hypotheses"], rows(case["references"]), **case["kwargs"]).score
-        assert score == pytest.approx(case["expected"], abs=1e-6)  # the file prints 6 to 8 decimals
-    for case in cases["bleu_max_ngram_order"]["cases"]:
-        score = bleu(case["hypotheses"], rows(case["references"]), max_ngram_order=case["max_ngram_order"]).score
-        assert f"{score:.2f}" == case["expected"]
-
-
-def test_bleu_of_one_sentence_with_every_smoothing_and_tokenizer(cases: dict) -> None:
-    for name in ("sentence_bleu", "sentence_bleu_zero"):
-        table = cases[name]
-        for case in table["cases"]:
-            settings = {key: case[key] for key in ("smooth_method", "smooth_value", "lowercase", "tokenize")}
-            score = bleu([table["hypothesis"]], [table["references"]], effective_order=True, **settings).score
-            assert score == pytest.approx(case["expected"], abs=table["tolerance"])
-
-
-def test_chrf_on_published_cases(cases: dict) -> None:
-    for name, settings in [
-        ("corpus_chrf_eps_beta3", {"beta": 3, "eps_smoothing": True}),
-        ("corpus_chrf_effective_beta3", {"beta": 3, "eps_smoothing": False}),
-        ("corpus_chrf_keep_whitespace_beta3", {"beta": 3, "whitespace": True}),
-    ]:
-        for case in cases[name]["cases"]:
-            score = chrf(case["hypotheses"], rows(case["references"]), **settings).score
-            assert score == pytest.approx(case["expected"], abs=cases[name]["tolerance"])
-    for case in cases["sentence_chrf_eps"]["cases"]:
-        score = chrf([case["hypothesis"]], [case["references"]], eps_smoothing=True).score
-        assert score == pytest.approx(case["expected"], abs=cases["sentence_chrf_eps"]["tolerance"])
-
-
-def test_ter_on_published_cases(cases: dict) -> None:
-    for case in cases["corpus_ter"]["cases"]:
-        score = ter(case["hypotheses"], rows(case["references"])).score
-        assert score == pytest.approx(100 * case["expected"], abs=0.1)
-
-
-def test_whole_systems_scored_by_other_programs(data_folder: Path) -> None:
-    folder = data_folder / "metrics-reference" / "wmt17-en-de"
-
-    def lines(name: str) -> list[str]:
-        with gzip.open(folder / name, "rt", encoding="utf-8", newline="\n") as file:
-            return file.read().removesuffix("\n").split("\n")
-
-    reference = [[line] for line in lines("reference.de.gz")]
-    system = json.loads((folder / "scores.json").read_text(encoding="utf-8"))[0]
-    answers = lines(f"{system['system']}.de.gz")
-    assert bleu(answers, reference).score == pytest.approx(system["mteval_v13a_bleu"], abs=0.01)  # the Perl program
-    assert chrf(answers, reference, eps_smoothing=True).score == pytest.approx(
-        system["sacrebleu_2.6.0"]["chrf_eps"], abs=1e-4
-    )
-
-
-def test_several_references_of_different_number() -> None:
-    uneven = [ROWS[0], ROWS[1], ROWS[2][:1]]
-    result = bleu(ANSWERS, uneven)
-    assert "nrefs:var" in result.signature
-    assert bleu(ANSWERS, ROWS).score > result.score  # a reference fewer cannot help
-    assert "nrefs:2" in bleu(ANSWERS, ROWS).signature
-
-
-def test_signatures_name_the_choices() -> None:
-    assert "tok:none" in bleu(ANSWERS, ROWS, tokenize="none").signature
-    assert "nw:2" in chrf(ANSWERS, ROWS, word_order=2).signature
-    assert "case:lc" in ter(ANSWERS, ROWS).signature
-    assert exact_match(ANSWERS, ROWS).signature == "nrefs:2|case:mixed"
-
-
 def test_exact_match_counts_answers_that_equal_any_reference() -> None:
     result = exact_match(["a", "b", "C"], [["x", "a"], ["x"], ["c"]])
     assert result.score == pytest.approx(100 / 3)
     assert exact_match(["a", "b", "C"], [["x", "a"], ["x"], ["c"]], lowercase=True).score == pytest.approx(200 / 3)
-
-
-def test_the_interval_is_sacrebleus_and_the_same_twice() -> None:
-    from sacrebleu.metrics.bleu import BLEU
-
-    answers, references = ANSWERS * 5, ROWS * 5
-    answers[3] = "Something else entirely."
-    streams = [list(stream) for stream in zip(*references, strict=True)]
-    theirs = BLEU(force=True).corpus_score(answers, streams, n_bootstrap=1000)
-    ours = bleu(answers, references)
-    assert ours.interval is not None
-    assert (ours.interval.high - ours.interval.low) / 2 == pytest.approx(theirs._ci, abs=1e-3)  # theirs adds in float32
-    assert ours.interval.low < ours.score < ours.interval.high
-    assert bleu(answers, references).interval == ours.interval
 
 
 def test_the_interval_of_a_share_is_near_the_binomial_one() -> None:
@@ -134,19 +43,19 @@ def test_one_segment_has_no_interval() -> None:
 
 
 def test_forms_of_a_metric() -> None:
-    names = ["chrf", {"bleu": {"tokenize": "none"}}, "bleu:tokenize=intl:lowercase=true", "exact_match"]
-    metrics = parse_metrics(names)
-    assert [metric.name for metric in metrics] == [
+    forms = ["chrf", {"bleu": {"tokenize": "none"}}, "bleu:tokenize=intl:lowercase=true", "exact_match"]
+    found = parse_metrics(forms)
+    assert [metric.name for metric in found] == [
         "chrf",
         "bleu:tokenize=none",
         "bleu:tokenize=intl:lowercase=True",
         "exact_match",
     ]
-    assert metrics[2].settings == {"tokenize": "intl", "lowercase": True}
+    assert found[2].settings == {"tokenize": "intl", "lowercase": True}
     assert (
         parse_metrics([{"bleu": {"tokenize": "none"}}])[0].name == "bleu"
     )  # alone, the name is enough for keep_best: bleu
-    assert measure(ANSWERS, ROWS, metrics)["chrf"].score == chrf(ANSWERS, ROWS).score
+    assert measure(ANSWERS, ROWS, found)["chrf"].score == chrf(ANSWERS, ROWS).score
 
 
 @pytest.mark.parametrize(
@@ -193,3 +102,29 @@ def test_a_metric_of_ones_own() -> None:
         assert metric(["ab"], [["abcd"]]).interval is None
     finally:
         del _parts["metric"]["test_length_ratio"]
+
+
+@pytest.mark.parametrize("home", [classification, edits, groups, metrics, rouge], ids=lambda home: home.__name__)
+def test_the_examples_in_the_docstrings(home) -> None:
+    assert doctest.testmod(home).failed == 0
+
+
+def test_a_metric_that_needs_sources_says_so() -> None:
+    @antiphon.register("metric", "test_needs_sources")
+    def needs(answers: list[str], references: list[list[str]], *, sources: list[str]) -> MetricResult:
+        return MetricResult(float(len(sources)), lower_is_better=True)
+
+    try:
+        [metric] = parse_metrics(["test_needs_sources"])
+        assert metric(["a", "b"], [["a"], ["b"]], ["x", "y"]) == MetricResult(2.0, lower_is_better=True)
+        with pytest.raises(DataError, match="there are 1 answers and 0 sources"):
+            metric(["a"], [["a"]])
+    finally:
+        del _parts["metric"]["test_needs_sources"]
+
+
+def test_all_that_are_built_in() -> None:
+    assert set(names("metric")) >= {
+        "bleu", "chrf", "ter", "rouge1", "rouge2", "rougeL", "rougeLsum", "exact_match", "error_rate", "wer", "cer",
+        "per", "accuracy", "macro_f1", "confusion", "comet",
+    }  # fmt: skip

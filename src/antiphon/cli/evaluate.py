@@ -2,32 +2,45 @@
 
 from __future__ import annotations
 
-import json
+import re
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 from antiphon.cli.command import Command, import_modules, with_seed
 from antiphon.cli.flags import Flag, Positional
 from antiphon.cli.generate import SEARCH
+from antiphon.cli.scores import as_json, as_table
 from antiphon.cli.streams import lines, output
+from antiphon.config import SourceConfig
 from antiphon.errors import DataError, UsageError
+from antiphon.settings import CountOrZero
 
 if TYPE_CHECKING:
-    from antiphon.evaluation.evaluate import Report
     from antiphon.generation.model import Model
 
-Pairs = list[tuple[str, Sequence[str]]]
+_TAG = re.compile(r"<([^\s<>]+)>")
+
+
+class Case(NamedTuple):
+    """A source with all its references; the file it is from, and where it stands there."""
+
+    source: str
+    references: Sequence[str]
+    file: str
+    place: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluate(Command):
     """Answer the sources of a test set and measure the answers against its references.
 
-    A metric may have settings: --metrics bleu:tokenize=none,chrf:word_order=2 (tokenize=none is for texts that are
+    Given only a run folder, the test set and the metrics are those of its recipe (data.test, validation.metrics). A
+    metric may have settings: --metrics bleu:tokenize=none,chrf:word_order=2 (tokenize=none is for texts that are
     tokenized already). Each score comes with its 95 % interval (a bootstrap over the pairs) and a signature of all that
-    was chosen.
+    was chosen. --by tag or --by file adds the scores of each language or file, and their macro means.
     """
 
     model: Annotated[str, Positional("MODEL")]
@@ -36,14 +49,17 @@ class Evaluate(Command):
     """Lines to answer, also .gz."""
     target: Annotated[tuple[str, ...], Flag("FILE", default="repeatable: several references")] = ()
     """Their references, line by line, also .gz."""
-    data: Annotated[str | None, Flag("FILE")] = None
-    """In place of the two: a .tsv, .csv or .jsonl of pairs, also .gz."""
-    source_field: Annotated[str | None, Flag("NAME", default="source")] = None
+    data: Annotated[tuple[str, ...], Flag("FILE", default="repeatable")] = ()
+    """In place of the two: a table of pairs, such as a .tsv; or as in a recipe, "{path: fre.tsv, tag: fre}"."""
+    source_field: Annotated[CountOrZero | str | None, Flag("NAME", default="source")] = None
     """The column or key of --data with the source."""
-    target_field: Annotated[str | None, Flag("NAME", default="target")] = None
-    """The column or key of --data with the reference."""
-    metrics: Annotated[str, Flag("LIST")] = "bleu,chrf"
-    """bleu, chrf, ter, exact_match, separated by commas."""
+    target_field: Annotated[CountOrZero | str | None, Flag("NAME", default="target")] = None
+    """The column or key of --data with the reference, or with a list of them."""
+    by: Literal["tag", "file"] | None = None
+    """Also the scores of each tag that sources begin with, such as <fre>, or of each file; and their macro means."""
+    metrics: Annotated[str | None, Flag("LIST", default="the recipe's, or bleu,chrf")] = None
+    """Separated by commas: bleu, chrf, ter, rouge1, rouge2, rougeL, rougeLsum, exact_match, error_rate, wer, cer, per,
+    accuracy, macro_f1, confusion, comet; or a list as in a recipe."""
     output: Annotated[str | None, Flag("FILE", default="not kept")] = None
     """Where the answers go, line by line."""
     json: bool = False
@@ -53,44 +69,108 @@ class Evaluate(Command):
     search: Annotated[dict[str, Any], SEARCH] = field(default_factory=dict)
 
     def check(self) -> None:
-        files = self.source is not None and bool(self.target)
-        if files == (self.data is not None) or (self.data is not None and (self.source is not None or self.target)):
+        files = self.source is not None or bool(self.target)
+        if (files and (self.source is None or not self.target)) or (files and self.data):
             raise UsageError("evaluate needs either --source and --target, or --data.")
-        if self.data is None and (self.source_field or self.target_field):
+        if not self.data and (self.source_field is not None or self.target_field is not None):
             raise UsageError("`--source-field` and `--target-field` belong to --data.")
         if self.search.get("n_best", 1) > 1:
             raise UsageError("`--n-best` must be 1 here: one answer of each source is measured.")
 
     def run(self) -> int:
         import_modules(self.imports)
+        data, metrics = self._asked()
         device = self.start()
         from antiphon.evaluation.evaluate import evaluate
         from antiphon.evaluation.metrics import parse_metrics
         from antiphon.generation.model import load
 
-        metrics = parse_metrics([name.strip() for name in self.metrics.split(",") if name.strip()])
+        metrics = parse_metrics(metrics)
         model = load(self.model, device=device, dtype=self.dtype)
-        report = evaluate(model, self._pairs(model), metrics, **with_seed(self.search, self.seed))
+        cases = self._cases(data, model)
+        report = evaluate(
+            model,
+            [(case.source, case.references) for case in cases],
+            metrics,
+            groups=_groups(cases, self.by) if self.by else None,
+            **with_seed(self.search, self.seed),
+        )
         if self.output is not None:
-            with output(self.output, reads=self.source) as writer:
+            with output(self.output, reads=self._read(data)) as writer:
                 for answer in report.answers:
                     writer.line(answer.text)
-        sys.stdout.write(as_json(report) if self.json else as_table(report))
+        sys.stdout.write(as_json(report) if self.json else as_table(report, by=self.by or ""))
         return 0
 
-    def _pairs(self, model: Model) -> Pairs:
-        if self.data is None:
-            assert self.source is not None
-            return aligned(self.source, self.target)
-        from antiphon.config import SourceConfig
-        from antiphon.data.sources import records
+    def _asked(self) -> tuple[tuple[SourceConfig, ...], list[Any]]:
+        """The tables to measure (none: --source and --target), and the metrics as they are written."""
+        from antiphon.recipe import read_yaml
+
+        metrics: list[Any] | None = None
+        if self.metrics is not None and self.metrics.lstrip().startswith("["):
+            metrics = read_yaml(f"metrics: {self.metrics}", "--metrics")[0]["metrics"]
+        elif self.metrics is not None:
+            metrics = [name.strip() for name in self.metrics.split(",") if name.strip()]
+        if self.source is None and not self.data:
+            data, known = recipe_of(self.model)
+            return data, known if metrics is None else metrics
+        given = [source for text in self.data for source in self._table(text)]
+        return tuple(given), ["bleu", "chrf"] if metrics is None else metrics
+
+    def _table(self, text: str) -> tuple[SourceConfig, ...]:
+        """What a --data names."""
+        from antiphon.recipe import read_yaml
+
+        fields: dict[str, Any] = {"source_field": self.source_field, "target_field": self.target_field}
+        if not text.lstrip().startswith(("{", "[")):
+            return (SourceConfig(path=text, **fields),)
+        made = _sources(read_yaml(f"data: {text}", "--data")[0]["data"], "--data")
+        return tuple(
+            replace(one, **{key: value for key, value in fields.items() if getattr(one, key) is None}) for one in made
+        )
+
+    def _cases(self, data: tuple[SourceConfig, ...], model: Model) -> list[Case]:
+        if self.source is not None:
+            pairs = aligned(self.source, self.target)
+            return [Case(*pair, self.source, f"{self.source}:{number}") for number, pair in enumerate(pairs, 1)]
+        from antiphon.data.sources import cases
         from antiphon.text import load_task
 
-        source = SourceConfig(path=self.data, source_field=self.source_field, target_field=self.target_field)
-        return [(one, [other]) for one, other, _ in records(source, load_task(model.parts.task, allow_import=False))]
+        task = load_task(model.parts.task, allow_import=False, labels=model.parts.labels)
+        return [
+            Case(source, references, one.title, str(place))
+            for one in data
+            for source, references, place in cases(one, task)
+        ]
+
+    def _read(self, data: tuple[SourceConfig, ...]) -> str | None:
+        """The file that is read and that the answers would replace, if there is one."""
+        files = [file for one in data for file in one.files] or [str(self.source)]
+        there = [Path(file) for file in files if Path(file).exists()]
+        mine = Path(str(self.output))
+        return next((str(file) for file in there if mine.exists() and mine.samefile(file)), None)
 
 
-def aligned(source: str, targets: Sequence[str]) -> Pairs:
+def recipe_of(model: str) -> tuple[tuple[SourceConfig, ...], list[Any]]:
+    """The test set and the metrics of the recipe of a run; UsageError where it names no test set."""
+    from antiphon.recipe import read_yaml
+
+    options = "Give --source and --target, or --data."
+    files = [folder / "config.yaml" for folder in (Path(model), Path(model).parent)]
+    file = next((file for file in files if file.is_file()), None)
+    if file is None:
+        raise UsageError(f"evaluate needs a test set, but `{model}` is no run folder with a recipe. {options}")
+    # Not the whole recipe is read: it may name training data that is no longer there, or that was never a file.
+    recipe, _ = read_yaml(file.read_text(encoding="utf-8"), str(file))
+    data, validation = recipe.get("data"), recipe.get("validation")
+    test = data.get("test") if isinstance(data, dict) else None
+    if test is None or isinstance(test, str):
+        raise UsageError(f"evaluate needs a test set, but the run's recipe has no `data.test` (`{file}`). {options}")
+    metrics = validation.get("metrics") if isinstance(validation, dict) else None
+    return _sources(test, str(file)), metrics if isinstance(metrics, list) and metrics else ["bleu", "chrf"]
+
+
+def aligned(source: str, targets: Sequence[str]) -> list[tuple[str, Sequence[str]]]:
     """Each line of `source` with the same line of every target; DataError with both counts where one is longer."""
     sources, sides = list(lines(source)), [list(lines(target)) for target in targets]
     for target, side in zip(targets, sides, strict=True):
@@ -104,23 +184,31 @@ def aligned(source: str, targets: Sequence[str]) -> Pairs:
     return list(zip(sources, zip(*sides, strict=True), strict=True))
 
 
-def as_table(report: Report) -> str:
-    """Name, score, interval and signature of each metric, aligned, one a line."""
-    width = max(map(len, report))
-    rows = []
-    for name, result in report.items():
-        interval = f"[{result.interval.low:.2f}, {result.interval.high:.2f}]" if result.interval else ""
-        rows.append(f"{name:<{width}}  {result.score:6.2f}  {interval:<16}  {result.signature}".rstrip())
-    return "\n".join(rows) + "\n"
+def _sources(value: Any, where: str) -> tuple[SourceConfig, ...]:
+    """Files as a recipe writes them: one, or a list."""
+    from antiphon.config import DataConfig, source_list
+    from antiphon.settings import SettingError
+
+    try:
+        return source_list(DataConfig(train=value).train)
+    except SettingError as error:  # of `train`, which nobody wrote
+        raise SettingError(error.path[1:], error.problem, hint=error.hint, remedy=error.remedy, where=where) from None
 
 
-def as_json(report: Report) -> str:
-    """The report as one JSON object on one line."""
-    metrics = {
-        name: {"score": result.score, "interval": result.interval, "signature": result.signature}
-        for name, result in report.items()
-    }
-    return (
-        json.dumps({"segments": len(report.answers), "seconds": report.seconds, "metrics": metrics}, ensure_ascii=False)
-        + "\n"
-    )
+def _groups(cases: Sequence[Case], by: str) -> list[str]:
+    """The name of each case's group; DataError for a source without a tag."""
+    if by == "file":
+        files = dict.fromkeys(case.file for case in cases)
+        short = {file: Path(file).name for file in files}
+        alone = len(set(short.values())) == len(files)
+        return [short[case.file] if alone else case.file for case in cases]
+    names = []
+    for case in cases:
+        found = _TAG.match(case.source)
+        if found is None:
+            raise DataError(
+                f"with `--by tag` each source must begin with a tag such as <fre>, but this one is "
+                f"`{case.source:.40}` ({case.place}). Give the data with its tag: --data '{{path: FILE, tag: fre}}'."
+            )
+        names.append(found[1])
+    return names

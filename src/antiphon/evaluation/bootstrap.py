@@ -7,7 +7,7 @@ generator, seed 12345), so the interval is the same at every call and can be com
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -37,9 +37,35 @@ def interval_of(
     statistics: Sequence[Sequence[float]], score_of: Callable[[np.ndarray], float], *, samples: int = SAMPLES
 ) -> Interval:
     """The 95 % interval of the score whose statistics, one row a segment, add up to what `score_of` takes."""
+    return _middle(_drawn(statistics, score_of, samples=samples, seed=SEED))
+
+
+def macro_interval(
+    groups: Sequence[tuple[Sequence[Sequence[float]], Callable[[np.ndarray], float]]], *, samples: int = SAMPLES
+) -> Interval:
+    """The 95 % interval of the mean of the groups' scores, each of its own (statistics, score_of).
+
+    Every group is drawn from itself, by a seed of its own, so that no two groups draw the same places.
+    """
+    means = [0.0] * samples
+    for number, (statistics, score_of) in enumerate(groups):
+        for sample, score in enumerate(_drawn(statistics, score_of, samples=samples, seed=SEED + number)):
+            means[sample] += score / len(groups)
+    return _middle(means)
+
+
+def _drawn(
+    statistics: Sequence[Sequence[float]], score_of: Callable[[np.ndarray], float], *, samples: int, seed: int
+) -> Iterator[float]:
+    """The scores of the drawn sets."""
     import numpy as np
 
     table = np.asarray(statistics, dtype=np.float64)
-    scores = sorted(float(score_of(count @ table)) for count in draws(len(table), samples=samples))
-    cut = len(scores) // 40
-    return Interval(scores[cut], scores[-1 - cut])
+    return (float(score_of(count @ table)) for count in draws(len(table), samples=samples, seed=seed))
+
+
+def _middle(scores: Iterable[float]) -> Interval:
+    """What is left when 2.5 % are cut off at each end."""
+    ordered = sorted(scores)
+    cut = len(ordered) // 40
+    return Interval(ordered[cut], ordered[-1 - cut])

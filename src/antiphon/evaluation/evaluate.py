@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from antiphon.errors import ConfigError, DataError
-from antiphon.evaluation.metrics import MetricResult, measure, parse_metrics
+from antiphon.evaluation.groups import Grouped, grouped
+from antiphon.evaluation.metrics import know_labels, measure, parse_metrics
+from antiphon.evaluation.result import MetricResult
 from antiphon.generation.model import Generation, Model
 from antiphon.registry import names
 
@@ -21,7 +23,8 @@ from antiphon.registry import names
 class Report(Mapping[str, MetricResult]):
     """The metrics by name, and what they were computed from, in the order of the pairs.
 
-    `seconds` is the time spent on the answers; `answers` are the model's `Generation`s.
+    `seconds` is the time spent on the answers; `answers` are the model's `Generation`s. `grouped` has the metrics of
+    each group and their means, where groups were asked for.
     """
 
     metrics: dict[str, MetricResult]
@@ -29,6 +32,7 @@ class Report(Mapping[str, MetricResult]):
     references: list[list[str]] = field(repr=False)
     answers: list[Generation] = field(repr=False)
     seconds: float
+    grouped: Grouped | None = None
 
     def __getitem__(self, name: str) -> MetricResult:
         return self.metrics[name]
@@ -44,15 +48,18 @@ def evaluate(
     model: Model,
     pairs: Iterable[tuple[str, str | Sequence[str]]],
     metrics: Sequence[object] = ("bleu", "chrf"),
+    *,
+    groups: Sequence[str] | None = None,
     **search: Any,
 ) -> Report:
     """The metrics of `model`'s answers to `pairs` of a source and its reference, or its list of references.
 
-    metrics: names, or mappings {name: settings}, e.g. {"bleu": {"tokenize": "none"}}. search: settings of
+    metrics: names, or mappings {name: settings}, e.g. {"bleu": {"tokenize": "none"}}. groups: for each pair the name of
+    its group (a language, a file), to have scores of each and their macro means too. search: settings of
     `Model.generate`; those not given come from the model's `generation.json`. Raises DataError where there is no pair,
     ConfigError for an unknown metric or setting (before anything is generated).
     """
-    parsed = parse_metrics(metrics)
+    parsed = know_labels(parse_metrics(metrics), model.labels)
     if not parsed:
         raise ConfigError(f"an evaluation needs at least one metric ({', '.join(names('metric'))}), but there is none.")
     sources: list[str] = []
@@ -62,9 +69,14 @@ def evaluate(
         references.append([reference] if isinstance(reference, str) else list(reference))
     if not sources:
         raise DataError("an evaluation needs at least one pair, but there is none.")
+    if groups is not None and len(groups) != len(sources):
+        raise DataError(
+            f"`groups` must name the group of each pair, but has {len(groups)} names for {len(sources)} pairs."
+        )
     began = time.perf_counter()
     answers = model.generate(sources, **search)
     seconds = time.perf_counter() - began
-    return Report(
-        measure([answer.text for answer in answers], references, parsed), sources, references, answers, seconds
-    )
+    texts = [answer.text for answer in answers]
+    measured = measure(texts, references, parsed, sources)
+    parts = None if groups is None else grouped(groups, texts, references, parsed, sources)
+    return Report(measured, sources, references, answers, seconds, parts)

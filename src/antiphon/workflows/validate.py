@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,7 +10,7 @@ import torch
 from antiphon.batch import Example, collate, move
 from antiphon.config import ValidationConfig
 from antiphon.data.batching import length_batches
-from antiphon.evaluation.metrics import Metric
+from antiphon.evaluation.metrics import Metric, measure
 from antiphon.generation.model import Model
 from antiphon.models.checkpoint import Parts
 from antiphon.models.seq2seq import EncoderDecoder
@@ -18,17 +18,20 @@ from antiphon.training.loop import Validation
 from antiphon.training.loss import CrossEntropy
 from antiphon.training.record import Sample
 
-LOWER_IS_BETTER = ("valid_loss", "ter")
 CHUNK = 256  # sources that are answered between two looks at the stop signal
 
 
 @dataclass
 class Validate:
-    """The validator of a run: `examples` are its pairs as ids, for the loss; `pairs` as text, for answers."""
+    """The validator of a run.
+
+    `examples` are its pairs as ids, for the loss, one for each reference; `pairs` are sources and all their references
+    as text, for answers.
+    """
 
     parts: Parts
     examples: list[Example]
-    pairs: list[tuple[str, str]]
+    pairs: Sequence[tuple[str, Sequence[str]]]
     settings: ValidationConfig
     metrics: list[Metric]
     batch_tokens: int
@@ -38,23 +41,29 @@ class Validate:
         loss = self.loss(network, asked_to_stop)
         if loss is None:
             return None
-        figures, samples = {"valid_loss": loss}, []
+        figures, samples, lower = {"valid_loss": loss}, [], {"valid_loss"}
         if self.metrics or self.settings.samples:
             answers = self.answers(asked_to_stop)
             if answers is None:
                 return None
-            references = [[target] for _, target in self.pairs[: len(answers)]]
-            figures |= {metric.name: metric(answers, references).score for metric in self.metrics}
+            asked = self.pairs[: len(answers)]
+            found = measure(answers, [row for _, row in asked], self.metrics, [source for source, _ in asked])
+            figures |= {name: result.score for name, result in found.items()}
+            lower |= {name for name, result in found.items() if result.lower_is_better}
             samples = self.samples(answers)
         chosen = figures[self.chooser]
-        return Validation(figures, samples, -chosen if self.chooser.split(":")[0] in LOWER_IS_BETTER else chosen)
+        return Validation(figures, samples, -chosen if self.chooser in lower else chosen)
 
     @property
     def chooser(self) -> str:
         """The figure that chooses the best model: as set, else the first metric, else the loss."""
-        if self.settings.keep_best:
-            return self.settings.keep_best
-        return self.metrics[0].name if self.metrics else "valid_loss"
+        names, asked = [metric.name for metric in self.metrics], self.settings.keep_best
+        if not asked:
+            return names[0] if names else "valid_loss"
+        if asked in (*names, "valid_loss"):
+            return asked
+        # Settings are part of a metric's name only where the metric is asked for twice; a recipe may write them or not.
+        return next(name for name in names if name.split(":")[0] == asked.split(":")[0])
 
     @torch.no_grad()
     def loss(self, network: EncoderDecoder, asked_to_stop: Callable[[], bool]) -> float | None:
@@ -89,5 +98,6 @@ class Validate:
     def samples(self, answers: list[str]) -> list[Sample]:
         """The same first pairs at each validation, so that one sees them change."""
         return [
-            Sample(*pair, answer) for pair, answer in zip(self.pairs[: self.settings.samples], answers, strict=False)
+            Sample(source, references[0], answer)
+            for (source, references), answer in zip(self.pairs[: self.settings.samples], answers, strict=False)
         ]

@@ -1,0 +1,104 @@
+"""BLEU, chrF and TER as sacreBLEU computes them (Post 2018, "A Call for Clarity in Reporting BLEU Scores").
+
+A score here equals the one that its command prints, and so does the signature. Scale: 0 to 100.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from antiphon.evaluation.result import MetricResult, References, choice
+from antiphon.registry import register
+
+
+@register("metric", "bleu")
+def bleu(
+    hypotheses: Sequence[str],
+    references: References,
+    *,
+    tokenize: str = "13a",
+    lowercase: bool = False,
+    smooth_method: str = "exp",
+    smooth_value: float | None = None,
+    max_ngram_order: int = 4,
+    effective_order: bool = False,
+) -> MetricResult:
+    """BLEU (Papineni et al. 2002). `tokenize`: "none" for texts that are tokenized already; papers report 13a."""
+    from sacrebleu.metrics.bleu import BLEU
+
+    choice("bleu", "tokenize", tokenize, sorted(name for name in BLEU.TOKENIZERS if name))
+    choice("bleu", "smooth_method", smooth_method, sorted(BLEU.SMOOTH_DEFAULTS))
+    metric = BLEU(
+        lowercase=lowercase,
+        force=True,  # or it warns on stderr about tokenized text, which is what `tokenize="none"` is for
+        tokenize=tokenize,
+        smooth_method=smooth_method,
+        smooth_value=smooth_value,
+        max_ngram_order=max_ngram_order,
+        effective_order=effective_order,
+    )
+    return _result(metric, hypotheses, references)
+
+
+@register("metric", "chrf")
+def chrf(
+    hypotheses: Sequence[str],
+    references: References,
+    *,
+    char_order: int = 6,
+    word_order: int = 0,
+    beta: int = 2,
+    lowercase: bool = False,
+    whitespace: bool = False,
+    eps_smoothing: bool = False,
+) -> MetricResult:
+    """chrF (Popović 2015), the F-score of character n-grams; `word_order=2` is chrF++."""
+    from sacrebleu.metrics.chrf import CHRF
+
+    metric = CHRF(
+        char_order=char_order,
+        word_order=word_order,
+        beta=beta,
+        lowercase=lowercase,
+        whitespace=whitespace,
+        eps_smoothing=eps_smoothing,
+    )
+    return _result(metric, hypotheses, references)
+
+
+@register("metric", "ter")
+def ter(
+    hypotheses: Sequence[str],
+    references: References,
+    *,
+    normalized: bool = False,
+    no_punct: bool = False,
+    asian_support: bool = False,
+    case_sensitive: bool = False,
+) -> MetricResult:
+    """TER (Snover et al. 2006), the edits a word; lower is better."""
+    from sacrebleu.metrics.ter import TER
+
+    metric = TER(normalized=normalized, no_punct=no_punct, asian_support=asian_support, case_sensitive=case_sensitive)
+    return _result(metric, hypotheses, references, lower_is_better=True)
+
+
+def _result(
+    metric: Any, hypotheses: Sequence[str], references: References, *, lower_is_better: bool = False
+) -> MetricResult:
+    # The two steps inside sacreBLEU's corpus_score(), apart, so that the interval reuses the statistics of the first.
+    statistics = metric._extract_corpus_statistics(hypotheses, _streams(references))
+    return MetricResult(
+        metric._aggregate_and_compute(statistics).score,
+        metric.get_signature().format(),
+        statistics,
+        lambda total: metric._compute_score_from_stats(total).score,
+        lower_is_better,
+    )
+
+
+def _streams(references: References) -> list[list[str | None]]:
+    """One row of references an answer -> sacreBLEU's streams, one a reference number; None where a row has fewer."""
+    width = max(len(row) for row in references)
+    return [[row[place] if place < len(row) else None for row in references] for place in range(width)]
