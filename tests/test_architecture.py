@@ -28,6 +28,10 @@ STRANGERS = [("text", "nn"), ("data", "models"), ("training", "generation")]  # 
 THIRD_PARTY = {  # what the dependencies of pyproject.toml are called in an import; sacrebleu brings numpy
     "torch", "tokenizers", "sentencepiece", "safetensors", "huggingface_hub", "sacrebleu", "numpy", "babel", "yaml",
     "pydantic", "tyro", "rich",
+    "rouge_score",  # extra [metrics]
+    "schedulefree",  # extra [optim]
+    "datasets", "pyarrow", "zstandard",  # extra [data]
+    "comet",  # only in evaluation/comet_process.py, which another Python runs
 }  # fmt: skip
 LAZY = {
     "pydantic",
@@ -36,6 +40,12 @@ LAZY = {
     "sacrebleu",
     "huggingface_hub",
     "numpy",
+    "datasets",
+    "pyarrow",
+    "zstandard",
+    "rouge_score",
+    "schedulefree",
+    "comet",
 }  # only inside functions: loading a model needs none
 AT_THE_TOP = {
     "text/phrases.py",

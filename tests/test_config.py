@@ -166,7 +166,7 @@ def test_values_are_brought_to_their_type(cls: type[Settings], name: str, value:
         (TrainingConfig, "compile", "yes", "must be true or false, but is the text `yes`."),
         (TrainingConfig, "compile", 1, "must be true or false, but is 1."),
         (TrainingConfig, "precision", "bfloat", "but is the text `bfloat`, did you mean `bfloat16`?"),
-        (TrainingConfig, "optimizer", 5, "must be a text, but is 5."),
+        (TrainingConfig, "optimizer", 5, "must be a name or {name: settings}, but is 5."),
         (
             ModelConfig,
             "activation",

@@ -106,6 +106,17 @@ def inside(section: str) -> Iterator[None]:
         raise error.under(section) from None
 
 
+@contextmanager
+def saying(*path: str) -> Iterator[None]:
+    """Says of a ConfigError within that knows no setting, such as a name that is not found, which setting holds it."""
+    try:
+        yield
+    except SettingError:
+        raise
+    except ConfigError as error:
+        raise SettingError(path, f"cannot be used: {str(error).rstrip('.')}") from error
+
+
 def require(holds: bool, setting: str, problem: str, remedy: str = "") -> None:
     """Raises SettingError about `setting` (dotted; "" for the whole section) unless `holds`."""
     if not holds:

@@ -6,7 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from antiphon.nn.noise import Dropout, LayerDrop, Noise, number_sites
+from antiphon.batch import Tokens
+from antiphon.config import AttentionConfig, ModelConfig
+from antiphon.models.build import build_network
+from antiphon.nn.noise import Dropout, LayerDrop, Noise, WordDropout, number_sites
 
 
 def pair(p: float = 0.3) -> tuple[nn.ModuleList, Noise]:
@@ -63,3 +66,45 @@ def test_layer_drop_has_its_share() -> None:
         noise.set(seed=0, step=step, micro_batch=0)
         dropped += layers[2].dropped()
     assert abs(dropped / 4000 - 0.25) < 0.03
+
+
+def test_word_dropout_takes_whole_vectors_and_keeps_the_mean() -> None:
+    noise = Noise()
+    words = WordDropout(0.25, noise)
+    number_sites(words)
+    x = torch.rand(50, 80, 16) + 1
+    y = words(x)
+    gone = (y == 0).all(-1)
+    assert torch.equal(gone, (y == 0).any(-1))
+    assert abs(float(gone.float().mean()) - 0.25) < 0.03
+    torch.testing.assert_close(y[~gone], x[~gone] / 0.75)
+    assert words.eval()(x) is x
+
+
+@pytest.mark.parametrize("side", ["source", "target"])
+def test_word_dropout_reaches_both_sides_in_training_alone(side: str) -> None:
+    plain, dropping = (
+        build_network(
+            ModelConfig(preset="tiny", dropout=0.0, word_dropout=p, positions="learned"),
+            AttentionConfig(), source_vocab=9, target_vocab=9, shared=True,
+        )
+        for p in (0.0, 0.5)
+    )  # fmt: skip
+    ids = torch.randint(4, 9, (3, 40))
+    tokens = Tokens(torch.arange(40)[None])
+    one, other = getattr(plain, side), getattr(dropping, side)
+    same = (one(ids, tokens)[0] == other(ids, tokens)[0]).all(-1)
+    assert not same.any()  # kept ones are scaled, dropped ones are only their position
+    assert float((other(ids, tokens)[0] == other.positions.table.weight[:40]).all(-1).float().mean()) > 0.3
+    assert torch.equal(one.eval()(ids, tokens)[0], other.eval()(ids, tokens)[0])
+
+
+def test_bits_of_an_earlier_forward_are_held() -> None:
+    layers, noise = pair()
+    x = torch.ones(64, 64)
+    noise.set(seed=1, step=2, micro_batch=3)
+    key, first = noise.key, layers[0](x)
+    noise.set(seed=1, step=2, micro_batch=4)
+    with noise.held(key):
+        assert torch.equal(layers[0](x), first)
+    assert noise.key == (1, 2, 4) and not torch.equal(layers[0](x), first)

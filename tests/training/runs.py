@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import torch
+from torch import Tensor
 
 from antiphon.batch import Example
 from antiphon.config import AttentionConfig, ModelConfig, TrainingConfig
@@ -19,6 +23,8 @@ from antiphon.training.snapshot import SnapshotStore
 MODEL = ModelConfig(
     preset="tiny", d_model=16, ffn_dim=24, num_heads=2, dropout=0.1, attention_dropout=0.1, layer_drop=0.1
 )
+
+COLUMNS = ("step", "epoch", "loss", "nll", "lr", "grad_norm", "padding_waste", "valid_loss")
 
 
 class Reversals:
@@ -61,6 +67,7 @@ def make_loop(
     validate: Callable[[EncoderDecoder, Callable[[], bool]], Validation | None] | None = None,
     keep: Callable[[EncoderDecoder], None] = lambda network: None,
     every: int = 10,
+    model: ModelConfig = MODEL,
     **settings: Any,
 ) -> Loop:
     """A loop in `folder`, which is made."""
@@ -68,7 +75,7 @@ def make_loop(
     training = TrainingConfig(
         **{"max_steps": 30, "lr": 3e-3, "warmup_steps": 5, "save_every_steps": 10, "log_every_steps": 5, **settings}
     )
-    network = build_network(MODEL, AttentionConfig(decoder="relative"), source_vocab=12, target_vocab=12, shared=True)
+    network = build_network(model, AttentionConfig(decoder="relative"), source_vocab=12, target_vocab=12, shared=True)
     record = Record(folder, Said())
     parts = Parts(
         network=network,
@@ -83,3 +90,20 @@ def make_loop(
         start_id=1,
     )
     return Loop(parts, training, validate_every_steps=every)
+
+
+def rows(folder: Path) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{key: row[key] for key in COLUMNS if key in row} for row in lines]
+
+
+def weights(loop: Loop) -> list[Tensor]:
+    """The weights, what the optimizer keeps of each, and those that are evaluated."""
+    parameters, state = list(loop.network.parameters()), loop.parts.optimizer.state
+    moments = [part for parameter in parameters for _, part in sorted(state.get(parameter, {}).items())]
+    assert all(isinstance(part, Tensor) for part in moments)
+    return [*(parameter.detach() for parameter in parameters), *moments, *loop.evaluated.weights().values()]
+
+
+def same(one: Loop, other: Loop) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(weights(one), weights(other), strict=True))

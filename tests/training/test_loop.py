@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 from pathlib import Path
@@ -10,31 +9,15 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
-from training.runs import Said, make_loop
+from torch import nn
+from training.runs import Said, make_loop, rows, same, weights
 
 from antiphon.batch import Example
+from antiphon.config import ModelConfig
 from antiphon.errors import ConfigError, NonFiniteError
 from antiphon.training import loop as module
 from antiphon.training.loop import Loop, Validation
 from antiphon.training.record import Sample
-
-COLUMNS = ("step", "epoch", "loss", "nll", "lr", "grad_norm", "padding_waste", "valid_loss")
-
-
-def rows(folder: Path) -> list[dict[str, Any]]:
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return [{key: row[key] for key in COLUMNS if key in row} for row in lines]
-
-
-def weights(loop: Loop) -> list[Tensor]:
-    parameters, state = list(loop.network.parameters()), loop.parts.optimizer.state
-    moments = [part for parameter in parameters for _, part in sorted(state.get(parameter, {}).items())]
-    return [*(parameter.detach() for parameter in parameters), *moments]
-
-
-def same(one: Loop, other: Loop) -> bool:
-    return all(torch.equal(a, b) for a, b in zip(weights(one), weights(other), strict=True))
 
 
 def validator(loop_box: list[Loop]) -> Any:
@@ -78,11 +61,15 @@ def test_the_resume_test_has_teeth(tmp_path: Path, item: str, monkeypatch: pytes
     assert not same(whole, resumed)
 
 
-def test_accumulated_micro_batches_are_one_batch(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"r_drop": 3.0}, {"optimizer": "muon", "ema": 0.5}, {"optimizer": "schedule_free", "r_drop": 1.0, "ema": 0.5}],
+)
+def test_accumulated_micro_batches_are_one_batch(tmp_path: Path, settings: dict[str, Any]) -> None:
     """In float64, without dropout, with micro-batches of other sizes: a token weighs the same."""
     results = []
     for accumulate in (1, 3):
-        made = make_loop(tmp_path / str(accumulate), accumulate=accumulate, max_steps=1)
+        made = make_loop(tmp_path / str(accumulate), accumulate=accumulate, max_steps=1, **settings)
         made.network.double()
         for part in made.network.modules():
             if type(part).__name__ in ("Dropout", "LayerDrop"):
@@ -94,9 +81,35 @@ def test_accumulated_micro_batches_are_one_batch(tmp_path: Path) -> None:
             "Fixed", (type(stream),), {"__next__": lambda self, queue=queue: queue.pop(0)}
         )
         made.step()
-        results.append([parameter.detach().clone() for parameter in made.network.parameters()])
+        with made.evaluated.shown():
+            results.append([parameter.detach().clone() for parameter in made.network.parameters()])
     for one, other in zip(*results, strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-10)
+
+
+def test_layer_drop_leaves_out_layers_in_training_alone(tmp_path: Path) -> None:
+    """A row of metrics is exact under resume, and what is evaluated has every layer."""
+    model = ModelConfig(preset="tiny", d_model=16, ffn_dim=24, num_heads=2, dropout=0.0, layer_drop=0.5)
+    made = make_loop(tmp_path / "whole", model=model, max_steps=12)
+    used: dict[nn.Module, int] = {}
+
+    def count(module: nn.Module, *_: Any) -> None:
+        used[module] = used.get(module, 0) + 1
+
+    for part in made.network.modules():
+        if type(part).__name__ == "FeedForward":
+            part.register_forward_hook(count)
+    made.run()
+    assert len(used) == 4 and all(0 < times < 12 for times in used.values())
+    made.network.eval()
+    before = dict(used)
+    made.network(made.collate(next(made.parts.batches)), made.criterion)
+    assert all(used[key] == times + 1 for key, times in before.items())
+    for end in (5, 12):
+        resumed = make_loop(tmp_path / "parts", model=model, max_steps=end)
+        resumed.resume()
+        resumed.run()
+    assert same(made, resumed)
 
 
 def test_a_loss_that_is_not_finite_changes_nothing_and_ends_the_run(tmp_path: Path) -> None:

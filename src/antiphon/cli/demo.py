@@ -26,6 +26,10 @@ class Demo(Command):
     """Optimizer steps."""
     minutes: Annotated[Positive | None, Flag("CAP", default="none")] = None
     """Stop after this many minutes, whatever the steps."""
+    optimizer: Annotated[str, Flag("NAME")] = "adamw"
+    """How it is learned: adamw, adafactor, muon, lion, schedule_free, sgd, or module:Class."""
+    lr: Annotated[Positive | None, Flag("X", default="the one found for the optimizer")] = None
+    """Learning rate at its peak."""
     output: Annotated[str, Flag("FOLDER")] = "runs/demo"
     """The run folder; a demo that is there already is continued, or only answers."""
 
@@ -40,4 +44,12 @@ class Demo(Command):
         replace(self, device="cpu").start()
         from antiphon.workflows import demo
 
-        return demo(target=self.target, steps=self.steps, minutes=self.minutes, output=self.output, quiet=self.quiet)
+        return demo(
+            target=self.target,
+            steps=self.steps,
+            minutes=self.minutes,
+            output=self.output,
+            optimizer=self.optimizer,
+            lr=self.lr,
+            quiet=self.quiet,
+        )

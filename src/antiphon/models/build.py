@@ -63,7 +63,14 @@ def build_network(
         source, target = (tables[1], tables[1]) if shared else tables
         output = target if model.tie_embeddings else _table(target_vocab, model.d_model)
         fronts = [
-            Front(table, _positions(model), scale=model.d_model**0.5, dropout=model.dropout, noise=noise)
+            Front(
+                table,
+                _positions(model),
+                scale=model.d_model**0.5,
+                dropout=model.dropout,
+                noise=noise,
+                word_dropout=model.word_dropout,
+            )
             for table in (source, target)
         ]
         return EncoderDecoder(fronts[0], encoder, fronts[1], decoder, output, max_length=model.max_length, noise=noise)

@@ -7,11 +7,14 @@ features.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import cast
 
+import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from antiphon.batch import Tokens
 from antiphon.nn.attention import Attention
@@ -106,11 +109,30 @@ class DecoderLayer(nn.Module):
         return self.ffn_residual.leave(x, self.ffn(self.ffn_residual.enter(x))), state
 
 
+def again(layer: Callable[..., Tensor], noise: Noise, *inputs: Tensor) -> Tensor:
+    """`layer(*inputs)`, of which nothing is kept for the gradient: it is computed a second time, with the same bits
+    (Chen et al. 2016, Training Deep Nets with Sublinear Memory Cost).
+
+    The layer must not put anything into a memo that it shares: what the first computation left there, the second one
+    would not compute.
+    """
+    key = noise.key
+
+    def run(*values: Tensor) -> Tensor:
+        with noise.held(key):
+            return layer(*values)
+
+    return cast(Tensor, checkpoint(run, *inputs, use_reentrant=False))
+
+
 class Encoder(nn.Module):
-    """Encoder layers, one for each of `mixers`."""
+    """Encoder layers, one for each of `mixers`. `checkpoint`: compute them again for the gradient in training."""
+
+    checkpoint = False
 
     def __init__(self, mixers: Sequence[Mixer], *, shape: Shape, noise: Noise) -> None:
         super().__init__()
+        self.noise = noise
         self.rules = equip(mixers, role="encoder", shape=shape, noise=noise)
         self.layers = nn.ModuleList(EncoderLayer(mixer, shape, noise) for mixer in mixers)
         self.final = _final_norm(shape)
@@ -118,16 +140,23 @@ class Encoder(nn.Module):
     def forward(self, x: Tensor, tokens: Tokens) -> Memory:
         """x (N, S, D), zero at padding, to the memory, zero at padding too."""
         tokens = tokens.fresh()
+        twice = self.checkpoint and self.training and torch.is_grad_enabled()
         for layer in self.layers:
-            x = layer(x, tokens)
+            if twice:
+                x = again(lambda x, layer=layer: layer(x, tokens.fresh()), self.noise, x)
+            else:
+                x = layer(x, tokens)
         return Memory(zero_padding(self.final(x), tokens.valid), tokens)
 
 
 class Decoder(nn.Module):
-    """Decoder layers, one for each of `mixers` and `crosses`."""
+    """Decoder layers, one for each of `mixers` and `crosses`. `checkpoint` as in `Encoder`."""
+
+    checkpoint = False
 
     def __init__(self, mixers: Sequence[Mixer], crosses: Sequence[Mixer], *, shape: Shape, noise: Noise) -> None:
         super().__init__()
+        self.noise = noise
         self.rules = equip(mixers, role="decoder", shape=shape, noise=noise)
         self.cross_rules = equip(crosses, role="cross", shape=shape, noise=noise)
         pairs = zip(mixers, crosses, strict=True)
@@ -149,13 +178,23 @@ class Decoder(nn.Module):
         """x (N·W, L, D) decoded; without a state, x holds whole sequences, one for each row of the memory."""
         tokens = tokens.fresh()
         folded = tokens if state is None else fold(tokens, state.width)
+        twice = self.checkpoint and self.training and torch.is_grad_enabled()
         for i, layer in enumerate(_decoder_layers(self.layers)):
-            if state is None:
+            if state is None and twice:
+                whole = partial(_whole, layer, tokens, memory.tokens)
+                x = again(whole, self.noise, x, memory.hidden)
+            elif state is None:
                 x, _ = layer(x, tokens, folded, None, layer.cross.begin(x.shape[0], 0, memory))
             else:
                 own, cross = state.layers[i]
                 x, _ = layer(x, tokens, folded, own, cross)
         return self.final(x), state
+
+
+def _whole(layer: DecoderLayer, tokens: Tokens, read: Tokens, x: Tensor, hidden: Tensor) -> Tensor:
+    """A decoder layer over whole rows, which shares nothing; `read` are the tokens of the memory `hidden`."""
+    tokens = tokens.fresh()
+    return layer(x, tokens, tokens, None, layer.cross.begin(x.shape[0], 0, Memory(hidden, read)))[0]
 
 
 def _decoder_layers(layers: nn.ModuleList) -> Iterable[DecoderLayer]:

@@ -168,8 +168,17 @@ def attend(
     scale: float,
     dropout: Dropping | None = None,
     backend: str = "auto",
+    record: list[Tensor] | None = None,
 ) -> Tensor:
-    """Attention of q over k and v, (B,H,Q,D). A back end named that cannot compute this falls back to `eager`."""
+    """Attention of q over k and v, (B,H,Q,D). A back end named that cannot compute this falls back to `eager`.
+
+    Where `record` is given the weights (B,H,Q,K) are appended to it, which only `eager` has.
+    """
+    if record is not None:
+        out, weights = eager(q, k, v, scores, scale=scale, dropout=dropout)
+        assert weights is not None
+        record.append(weights)
+        return out
     name = choose(q, k, scores, dropout=dropout) if backend == "auto" else backend
     if name == "sdpa" and (dropout is not None or scores.rule is not None):
         name = "eager"

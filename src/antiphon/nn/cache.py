@@ -20,9 +20,11 @@ class State:
     rows agree).
 
     `common` is a state that layers share, each with an equal `kind`: the places of a cache, the tokens of a memory.
+    Where `record` is a list, a mixer with attention weights appends those of each forward, (B, H, Q, K), to it.
     """
 
     kind: object = None
+    record: list[Tensor] | None = None
 
     def __init__(
         self,

@@ -99,4 +99,6 @@ class Additive(Mixer):
         scores = plan(self.rule, tokens, keys, causal=self.role == "decoder", num_heads=self.num_heads)
         hidden = torch.tanh(q[:, :, :, None] + k[:, :, None])  # (B, H, Q, K, D)
         weights = weigh(torch.einsum("bhqkd,hd->bhqk", hidden, self.scorer), scores.visible, scores.seeing, self.drop)
+        if state is not None and state.record is not None:
+            state.record.append(weights)
         return self.o(join_heads(weights @ v)), state

@@ -11,6 +11,9 @@ Reference: Srivastava et al. 2014, Dropout: A Simple Way to Prevent Neural Netwo
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor, nn
 
@@ -27,6 +30,21 @@ class Noise:
     def set(self, *, seed: int, step: int, micro_batch: int) -> None:
         """Choose the bits of the next forward."""
         self.seed, self.step, self.micro_batch = seed, step, micro_batch
+
+    @property
+    def key(self) -> tuple[int, int, int]:
+        """What the bits of this forward are a function of."""
+        return self.seed, self.step, self.micro_batch
+
+    @contextmanager
+    def held(self, key: tuple[int, int, int]) -> Iterator[None]:
+        """The bits of an earlier forward, for what computes a part of it again."""
+        now = self.key
+        self.seed, self.step, self.micro_batch = key
+        try:
+            yield
+        finally:
+            self.seed, self.step, self.micro_batch = now
 
     def generator(self, site: int, device: torch.device) -> torch.Generator:
         """A generator that no other (seed, step, micro-batch, site) shares, up to chance."""
@@ -63,6 +81,21 @@ class Dropout(nn.Module):
 
     def extra_repr(self) -> str:
         return f"p={self.p}, site={self.site}"
+
+
+class WordDropout(Dropout):
+    """Sets whole vectors to zero: x (…, D), one bit for all of D.
+
+    Sennrich et al. 2016, Edinburgh Neural Machine Translation Systems for WMT 16; with a bit for each token, not for
+    each word of the vocabulary. What is kept is scaled by 1 / (1 - p), as in any dropout here, so that its mean is that
+    of evaluation.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        threshold = round(self.p * 256)
+        if not self.training or threshold == 0:
+            return x
+        return x * self.keep(x[..., :1], threshold)
 
 
 class LayerDrop(nn.Module):

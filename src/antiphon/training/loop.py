@@ -20,11 +20,16 @@ from torch import nn
 from antiphon.batch import Batch, Example, collate, move
 from antiphon.config import TrainingConfig
 from antiphon.errors import ConfigError, NonFiniteError
+from antiphon.models.checkpoint import named_weights
 from antiphon.models.seq2seq import EncoderDecoder
+from antiphon.nn.mixout import add_mixout
+from antiphon.nn.noise import number_sites
+from antiphon.training.evaluated import Evaluated
 from antiphon.training.loss import CrossEntropy
 from antiphon.training.progress import Progress, Window
+from antiphon.training.r_drop import PairedCrossEntropy, twice
 from antiphon.training.record import METRICS, SAMPLES, Record, Sample
-from antiphon.training.resume import load_snapshot, save_snapshot
+from antiphon.training.resume import WEIGHTS, Moment, load_snapshot, save_snapshot, save_start, weights_file
 from antiphon.training.signals import StopSignal
 from antiphon.training.snapshot import SnapshotStore
 
@@ -86,11 +91,19 @@ class Loop:
             )
         self.parts, self.settings, self.validate_every = parts, settings, validate_every_steps
         self.network, self.record = parts.network, parts.record
+        if settings.mixout:
+            add_mixout(self.network, settings.mixout, self.network.noise)
+            number_sites(self.network)
+        self.network.checkpoint_activations(settings.checkpoint_activations)
         self.forward: nn.Module | Callable[..., Any] = (
             torch.compile(parts.network, dynamic=True) if settings.compile else parts.network
         )
-        self.criterion = CrossEntropy(settings.label_smoothing)
+        smoothing = settings.label_smoothing
+        self.criterion = PairedCrossEntropy(smoothing, settings.r_drop) if settings.r_drop else CrossEntropy(smoothing)
         self.progress = Progress()
+        self.evaluated = Evaluated(self.network, parts.optimizer, decay=settings.ema)
+        self.now = Moment(self.network, self.evaluated, parts.optimizer, parts.batches, self.progress, self.record)
+        self.best = SnapshotStore(parts.store.folder.with_name("best"), keep=None, say=self.record.say)
         self.stop = StopSignal()
 
     def resume(self) -> bool:
@@ -100,13 +113,15 @@ class Loop:
             self.record.say("there is no whole snapshot to continue; starting from the beginning")
             self.record.cut({METRICS: 0, SAMPLES: 0})
             return False
-        load_snapshot(snapshot, self.network, self.parts.optimizer, self.parts.batches, self.progress, self.record)
+        load_snapshot(snapshot, self.now)
         return True
 
     def run(self) -> str:
         """Train to the end. Ctrl-C or SIGTERM: save, then KeyboardInterrupt or SystemExit(143)."""
         progress = self.progress
         with self.stop, torch.random.fork_rng(devices=[]):
+            if progress.step == 0:
+                save_start(self.record.folder, self.network)
             while True:
                 reason = self.ended()
                 if not self.stop.asked and self.validation_due(reason is not None):
@@ -142,7 +157,7 @@ class Loop:
         for number, batch in enumerate(batches):
             self.network.noise.set(seed=settings.seed, step=progress.step, micro_batch=number)
             with self.precision():
-                loss = self.forward(batch, self.criterion)
+                loss = self.forward(twice(batch) if settings.r_drop else batch, self.criterion)
             (loss.objective / labels).backward()
             window.add_batch(batch, loss)
         lr = self.update(window, examples)
@@ -157,12 +172,13 @@ class Loop:
         window.grad_norm = float(nn.utils.clip_grad_norm_(self.network.parameters(), bound))
         if math.isfinite(window.grad_norm) and math.isfinite(window.loss):
             for group in optimizer.param_groups:
-                group["lr"] = lr
+                group["lr"] = lr * group.get("lr_scale", 1.0)
             optimizer.step()
             progress.non_finite = 0
         else:
             self.refuse(window, examples)
         optimizer.zero_grad(set_to_none=True)
+        self.evaluated.update(progress.step + 1)
         return lr
 
     def refuse(self, window: Window, examples: list[list[Example]]) -> None:
@@ -196,14 +212,17 @@ class Loop:
         """Measure, and keep the weights if they are the best so far."""
         assert self.parts.validate is not None
         self.network.eval()
-        found = self.parts.validate(self.network, lambda: self.stop.asked)
-        if found is None:
-            return
-        progress = self.progress
-        progress.validated = progress.step
-        self.record.validation({**progress.place(self.parts.batches.epoch), **found.figures}, found.samples)
-        if progress.improves(found.score):
-            self.parts.keep(self.network)
+        with self.evaluated.shown():
+            found = self.parts.validate(self.network, lambda: self.stop.asked)
+            if found is None:
+                return
+            progress, count = self.progress, self.settings.average_best
+            progress.validated = progress.step
+            self.record.validation({**progress.place(self.parts.batches.epoch), **found.figures}, found.samples)
+            if progress.improves(found.score):
+                self.parts.keep(self.network)
+            if count > 1 and progress.among_best(found.score, count):
+                self.best.save(progress.step, {WEIGHTS: weights_file(named_weights(self.network))})
 
     def save_due(self) -> bool:
         return self.progress.step > 0 and self.progress.step % self.settings.save_every_steps == 0
@@ -213,9 +232,9 @@ class Loop:
         if self.progress.saved == self.progress.step:
             return
         self.progress.saved = self.progress.step
-        save_snapshot(
-            self.parts.store, self.network, self.parts.optimizer, self.parts.batches, self.progress, self.record
-        )
+        save_snapshot(self.parts.store, self.now)
+        # Only now, since a run that is killed before goes on from a snapshot that may still count on them.
+        self.best.prune([step for _, step in self.progress.bests])
 
     def ended(self) -> str | None:
         """Why the run is over, or None."""

@@ -5,11 +5,13 @@
 
 A schedule of one's own: `register("schedule", "name")` above a function `(step, *, lr, warmup_steps, max_steps) ->
 float`; an optimizer: `register("optimizer", "name")` above a function `(groups, *, lr, betas, weight_decay) ->
-torch.optim.Optimizer`.
+torch.optim.Optimizer`, or any class of that kind. Of the three it is given those that it takes; the parameters that it
+has besides are settings of its own, in a recipe `optimizer: {name: {momentum: 0.9}}`.
 """
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable
 from functools import partial
@@ -20,49 +22,88 @@ import torch
 from torch import nn
 
 from antiphon.config import TrainingConfig
-from antiphon.errors import ConfigError
-from antiphon.registry import lookup, register
+from antiphon.registry import lookup, nearest, register
+from antiphon.settings import SettingError, saying
+from antiphon.training import optimizers as _named  # noqa: F401 - registers them
+from antiphon.training.groups import parameter_groups
 
 WSD_DECAY_SHARE = 0.2  # the last part of a warm-up, stable, decay run
-
-
-@register("optimizer", "adamw")
-def adamw(
-    groups: list[dict[str, Any]], *, lr: float, betas: tuple[float, float], weight_decay: float
-) -> torch.optim.Optimizer:
-    """AdamW (Loshchilov and Hutter 2019), ε = 1e-9 as Vaswani et al. 2017; one kernel a group if the device has it."""
-    return torch.optim.AdamW(groups, lr=lr, betas=betas, weight_decay=weight_decay, eps=1e-9, fused=True)
+COMMON = ("lr", "betas", "weight_decay")  # settings of `training` that an optimizer is given if it takes them
 
 
 def build_optimizer(
     network: nn.Module, settings: TrainingConfig, *, folder: Path | None = None
 ) -> torch.optim.Optimizer:
-    """The optimizer of `settings` over two groups: weights of linear layers, which decay, and others, which do not."""
-    factory = lookup("optimizer", settings.optimizer, folder=folder)
-    linear = {id(module.weight) for module in network.modules() if isinstance(module, nn.Linear)}
-    decayed = [parameter for parameter in network.parameters() if id(parameter) in linear]
-    kept = [parameter for parameter in network.parameters() if id(parameter) not in linear]
-    groups = [{"params": decayed}, {"params": kept, "weight_decay": 0.0}]
+    """The optimizer of `settings` over the groups of `parameter_groups`, which also freezes what is to be frozen.
+
+    SettingError for a name, a setting or a value that it does not know.
+    """
+    name, own = settings.optimizer_name, settings.optimizer_settings
+    factory, takes = find_optimizer(settings, folder=folder)
+    common = {key: getattr(settings, key) for key in COMMON if takes is None or key in takes}
+    groups = parameter_groups(network, settings)
     try:
-        return factory(
-            [group for group in groups if group["params"]],
-            lr=settings.lr,
-            betas=settings.betas,
-            weight_decay=settings.weight_decay,
-        )
-    except TypeError as error:
-        raise ConfigError(
-            f"`training.optimizer: {settings.optimizer}` must take (groups, *, lr, betas, weight_decay), but: {error}."
-        ) from error
+        with saying("training", "optimizer"):
+            made = factory(groups, **common, **own)
+    except SettingError:
+        raise
+    except (TypeError, ValueError, RuntimeError, AssertionError) as error:
+        problem = f"cannot make `{name}` from these settings: {' '.join(str(error).split()).rstrip('.')}"
+        raise SettingError(("training", "optimizer"), problem) from error
+    if not isinstance(made, torch.optim.Optimizer):
+        problem = f"must make a torch.optim.Optimizer of (groups, *, lr, betas, weight_decay), but `{name}` makes a"
+        raise SettingError(("training", "optimizer"), f"{problem} {type(made).__name__}")
+    return made
+
+
+def find_optimizer(
+    settings: TrainingConfig, *, folder: Path | None = None
+) -> tuple[Callable[..., Any], dict[str, inspect.Parameter] | None]:
+    """What makes the optimizer of `settings`, and what it takes besides groups (None: anything).
+
+    SettingError for a name or a setting of its own that is not known, before there is a network.
+    """
+    with saying("training", "optimizer"):
+        factory = lookup("optimizer", settings.optimizer_name, folder=folder)
+    takes = _parameters(factory)
+    _check_settings(settings.optimizer_name, settings.optimizer_settings, takes)
+    return factory, takes
+
+
+def _parameters(factory: Callable[..., Any]) -> dict[str, inspect.Parameter] | None:
+    """What a factory takes besides the groups, by name; None where it takes anything, or does not say."""
+    try:
+        parameters = list(inspect.signature(factory).parameters.values())
+    except (TypeError, ValueError):
+        return None
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        return None
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return {parameter.name: parameter for parameter in parameters[1:] if parameter.kind in named}
+
+
+def _check_settings(name: str, own: dict[str, Any], takes: dict[str, inspect.Parameter] | None) -> None:
+    for key in own:
+        if key in COMMON:
+            raise SettingError(
+                ("training", "optimizer", name, key), f"must not be there: it is set as `training.{key}`"
+            )
+        if takes is not None and key not in takes:
+            known = [setting for setting in takes if setting not in COMMON]
+            remedy = f"Known: {', '.join(known) or 'none'}."
+            path = ("training", "optimizer", name, key)
+            raise SettingError(path, "is not a known setting", hint=nearest(key, known), remedy=remedy)
 
 
 def build_schedule(settings: TrainingConfig, *, folder: Path | None = None) -> Callable[[int], float]:
-    """The learning rate by step, counted from 1. ConfigError for one that needs the number of steps and has none."""
-    schedule = lookup("schedule", settings.schedule, folder=folder)
+    """The learning rate by step, counted from 1. SettingError for one that needs the number of steps and has none."""
+    with saying("training", "schedule"):
+        schedule = lookup("schedule", settings.schedule, folder=folder)
     if settings.max_steps is None and schedule in (cosine, linear, wsd):
-        raise ConfigError(
-            f"`training.schedule: {settings.schedule}` needs `training.max_steps`, which is not set. "
-            "Set it, or take inverse_sqrt or constant."
+        raise SettingError(
+            ("training", "schedule"),
+            f"needs `training.max_steps` to be set, where it is {settings.schedule}",
+            remedy="Set it, or take inverse_sqrt or constant.",
         )
     return partial(schedule, lr=settings.lr, warmup_steps=settings.warmup_steps, max_steps=settings.max_steps)
 

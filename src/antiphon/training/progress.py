@@ -46,7 +46,7 @@ class Progress:
     """The counters of a run.
 
     `seconds` is training time over all resumes; `worse` counts validations since the best; `validated` and `saved` are
-    steps.
+    steps; `bests` are the scores and steps of the best validations, best first.
     """
 
     step: int = 0
@@ -57,6 +57,7 @@ class Progress:
     worse: int = 0
     non_finite: int = 0
     lr: float = 0.0
+    bests: list[tuple[float, int]] = field(default_factory=list)
     window: Window = field(default_factory=Window)
 
     def add(self, step: Window, *, lr: float, seconds: float) -> None:
@@ -101,6 +102,15 @@ class Progress:
         self.best, self.worse = score, 0
         return True
 
+    def among_best(self, score: float, count: int) -> bool:
+        """Note the score of this step's validation; True if it is one of the `count` best so far, the first of equals.
+
+        One that is not a number is none of them.
+        """
+        if not math.isnan(score):
+            self.bests = sorted([*self.bests, (score, self.step)], key=lambda best: (-best[0], best[1]))[:count]
+        return any(step == self.step for _, step in self.bests)
+
     def state(self) -> dict[str, Any]:
         """All of it, as JSON can hold it."""
         return asdict(self)
@@ -109,6 +119,7 @@ class Progress:
         """The inverse of `state`."""
         for name, value in state.items():
             setattr(self, name, Window(**value) if name == "window" else value)
+        self.bests = [(score, step) for score, step in self.bests]
 
     def _left(self, settings: TrainingConfig, step_seconds: float) -> float | None:
         """Seconds to the end, where one is known."""

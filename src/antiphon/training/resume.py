@@ -1,24 +1,37 @@
 """What a snapshot of a run holds, written and read back.
 
-Weights, optimizer, data position, counters, lengths of the log files, and the machine.
+Weights, those that are evaluated where they are others, optimizer, data position, counters, lengths of the log files,
+and the machine. The weights that mixout draws towards are written once, into `start.safetensors` of the run folder;
+each snapshot knows their hash.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from antiphon.models.checkpoint import named_weights, put_weights
+from antiphon.errors import DiskError, ModelError
+from antiphon.models.checkpoint import named_weights, put_weights, replace_file
+from antiphon.nn.mixout import put_references, references
+from antiphon.training.evaluated import Evaluated
 from antiphon.training.progress import Progress
 from antiphon.training.record import Record
 from antiphon.training.snapshot import Snapshot, SnapshotStore
 
-WEIGHTS, OPTIMIZER, STATE = "weights.safetensors", "optimizer.safetensors", "state.json"
+WEIGHTS, EVALUATED, OPTIMIZER, STATE = (
+    "weights.safetensors", "evaluated.safetensors", "optimizer.safetensors", "state.json",
+)  # fmt: skip
+START = "start.safetensors"
 
 
 class Position(Protocol):
@@ -28,60 +41,97 @@ class Position(Protocol):
     def restore(self, state: dict[str, Any]) -> None: ...
 
 
-def save_snapshot(
-    store: SnapshotStore,
-    network: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    batches: Position,
-    progress: Progress,
-    record: Record,
-) -> Snapshot:
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """All that the next step depends on, and the two logs."""
+
+    network: nn.Module
+    evaluated: Evaluated
+    optimizer: torch.optim.Optimizer
+    batches: Position
+    progress: Progress
+    record: Record
+
+
+def save_snapshot(store: SnapshotStore, now: Moment) -> Snapshot:
     """Write all that the next step depends on."""
-    tensors, plain = split_optimizer(optimizer)
+    tensors, plain = split_optimizer(now.optimizer)
     state = {
-        "progress": progress.state(),
-        "batches": batches.state(),
+        "progress": now.progress.state(),
+        "batches": now.batches.state(),
         "optimizer": plain,
-        "record": record.offsets(),
+        "record": now.record.offsets(),
         "machine": machine(),
+        "start": _digest(references(now.network)),
     }
-    return store.save(
-        progress.step,
-        {
-            WEIGHTS: save({name: tensor.contiguous().cpu() for name, tensor in named_weights(network).items()}),
-            OPTIMIZER: save(tensors),
-            STATE: json.dumps(state, indent=1).encode(),
-        },
-    )
+    files = {WEIGHTS: weights_file(named_weights(now.network)), OPTIMIZER: save(tensors)}
+    if now.evaluated.differ:
+        files[EVALUATED] = weights_file(now.evaluated.weights())
+    return store.save(now.progress.step, {**files, STATE: json.dumps(state, indent=1).encode()})
 
 
-def load_snapshot(
-    snapshot: Snapshot,
-    network: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    batches: Position,
-    progress: Progress,
-    record: Record,
-) -> None:
+def load_snapshot(snapshot: Snapshot, now: Moment) -> None:
     """Put a run back to where `snapshot` was taken.
 
     A line is said where the machine is another, since sums may then differ in the last bits.
     """
     state = json.loads(snapshot.read(STATE))
     with torch.no_grad():
-        put_weights(network, load(snapshot.read(WEIGHTS)), where=str(snapshot.folder / WEIGHTS))
-    join_optimizer(optimizer, load(snapshot.read(OPTIMIZER)), state["optimizer"])
-    batches.restore(state["batches"])
-    progress.restore(state["progress"])
-    record.cut(state["record"])
+        put_weights(now.network, load(snapshot.read(WEIGHTS)), where=str(snapshot.folder / WEIGHTS))
+    if now.evaluated.differ:
+        now.evaluated.restore(load(snapshot.read(EVALUATED)))
+    join_optimizer(now.optimizer, load(snapshot.read(OPTIMIZER)), state["optimizer"])
+    load_start(now.record.folder, now.network, state.get("start"))
+    now.batches.restore(state["batches"])
+    now.progress.restore(state["progress"])
+    now.record.cut(state["record"])
     here = machine()
     changed = [
         f"{name} was {was}, is {here.get(name)}" for name, was in state["machine"].items() if here.get(name) != was
     ]
-    record.say(
-        f"continuing at step {progress.step}"
+    now.record.say(
+        f"continuing at step {now.progress.step}"
         + (f"; not bit by bit the same machine: {', '.join(changed)}" if changed else "")
     )
+
+
+def save_start(folder: Path, network: nn.Module) -> None:
+    """Write the reference weights of mixout, if there are any, into the run folder."""
+    if not (weights := references(network)):
+        return
+    try:
+        replace_file(folder / START, weights_file(weights))
+    except OSError as error:
+        raise DiskError(
+            f"the weights that the run begins with cannot be written to `{folder / START}` "
+            f"({error.strerror or error}). Free space, then continue with --resume."
+        ) from error
+
+
+def load_start(folder: Path, network: nn.Module, digest: str | None) -> None:
+    """Put the reference weights of mixout back; ModelError where they are not those that a snapshot knows."""
+    if not references(network):
+        return
+    try:
+        weights = load((folder / START).read_bytes())
+    except (OSError, SafetensorError):
+        weights = {}
+    if _digest(weights) != digest:
+        raise ModelError(
+            f"`{folder / START}` must hold the weights that the run began with, which mixout draws towards, but is "
+            "missing or damaged. Start a new run."
+        )
+    put_references(network, weights)
+
+
+def weights_file(weights: Mapping[str, Tensor]) -> bytes:
+    """The content of a safetensors file."""
+    return save({name: tensor.contiguous().cpu() for name, tensor in weights.items()})
+
+
+def _digest(weights: dict[str, Tensor]) -> str | None:
+    """A hash of reference weights; None where there are none."""
+    return hashlib.sha256(weights_file(weights)).hexdigest() if weights else None
 
 
 def split_optimizer(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:

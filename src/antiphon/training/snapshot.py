@@ -16,8 +16,9 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from antiphon.errors import DiskError
@@ -39,9 +40,12 @@ class Snapshot:
 
 
 class SnapshotStore:
-    """The snapshots of one run. `say` is called with a line about each snapshot that does not verify."""
+    """The snapshots of one run, the newest `keep` of them; None: all, until `prune`.
 
-    def __init__(self, folder: Path, *, keep: int, say: Callable[[str], None] = lambda line: None) -> None:
+    `say` is called with a line about each snapshot that does not verify.
+    """
+
+    def __init__(self, folder: Path, *, keep: int | None, say: Callable[[str], None] = lambda line: None) -> None:
         self.folder, self.keep, self.say = folder, keep, say
 
     def save(self, step: int, files: Mapping[str, bytes]) -> Snapshot:
@@ -75,10 +79,14 @@ class SnapshotStore:
                 f"the snapshot `{target}` does not read back as it was written ({fault}). The disk cannot be trusted."
             )
         # A later step is damaged, or it would have been continued; it must not push out whole ones.
-        earlier = [known for known in self.steps() if known <= step]
-        for old in {*self.steps()} - {*earlier[-self.keep :]}:
-            shutil.rmtree(self.folder / f"step-{old}")
+        if self.keep is not None:
+            self.prune([known for known in self.steps() if known <= step][-self.keep :])
         return Snapshot(step, target)
+
+    def prune(self, steps: Collection[int]) -> None:
+        """Delete all but those of `steps`."""
+        for old in {*self.steps()} - {*steps}:
+            shutil.rmtree(self.folder / f"step-{old}")
 
     def steps(self) -> list[int]:
         """The steps of the snapshots that are there, verified or not, oldest first."""
@@ -93,17 +101,17 @@ class SnapshotStore:
 
     def last(self, count: int) -> list[Snapshot]:
         """The newest `count` snapshots that verify, newest first."""
-        found: list[Snapshot] = []
-        for step in reversed(self.steps()):
-            if len(found) == count:
-                break
+        return list(islice(self.whole(reversed(self.steps())), count))
+
+    def whole(self, steps: Iterable[int]) -> Iterator[Snapshot]:
+        """Those of `steps` that verify, in that order."""
+        for step in steps:
             folder = self.folder / f"step-{step}"
             fault = damage(folder)
             if fault:
                 self.say(f"the snapshot `{folder}` is damaged ({fault}) and is passed over for an older one.")
             else:
-                found.append(Snapshot(step, folder))
-        return found
+                yield Snapshot(step, folder)
 
     def _sweep(self) -> None:
         """Delete what a killed save left."""

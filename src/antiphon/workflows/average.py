@@ -1,31 +1,31 @@
-"""Averages of the last snapshots of a run (Vaswani et al. 2017, section 6.1: the last 5 of base, 20 of big)."""
+"""Averages of a run's weights: of the last snapshots (Vaswani et al. 2017, section 6.1: the last 5 of base, 20 of big),
+or of the best validations."""
 
 from __future__ import annotations
 
+import math
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from safetensors.torch import load as deserialize
-from torch import Tensor, nn
+from torch import Tensor
 
 from antiphon.errors import ConfigError, DiskError, ModelError
-from antiphon.models.checkpoint import Parts, load_parts, put_weights, save_model_folder
-from antiphon.models.seq2seq import EncoderDecoder
-from antiphon.training.loop import Validator
-from antiphon.training.progress import Progress
-from antiphon.training.record import Record
-from antiphon.training.resume import WEIGHTS
+from antiphon.models.checkpoint import load_parts, put_weights, save_model_folder
+from antiphon.training.loop import Loop, Validator
+from antiphon.training.resume import EVALUATED, WEIGHTS
 from antiphon.training.snapshot import Snapshot, SnapshotStore
 
 
 def average_weights(snapshots: Sequence[Snapshot]) -> dict[str, Tensor]:
-    """The mean of the snapshots' weights, summed in float64."""
+    """The mean of the snapshots' weights, of those that were evaluated where they are others, summed in float64."""
     total: dict[str, Tensor] = {}
     types: dict[str, torch.dtype] = {}
     for snapshot in snapshots:
-        for name, tensor in deserialize(snapshot.read(WEIGHTS)).items():
+        file = EVALUATED if (snapshot.folder / EVALUATED).exists() else WEIGHTS
+        for name, tensor in deserialize(snapshot.read(file)).items():
             types[name] = tensor.dtype
             total[name] = total[name] + tensor.double() if name in total else tensor.double()
     return {name: (tensor / len(snapshots)).to(types[name]) for name, tensor in total.items()}
@@ -56,46 +56,49 @@ def average_run(run: str | Path, *, last: int, output: str | Path) -> Path:
         raise
 
 
-def average_and_compare(
-    parts: Parts,
-    store: SnapshotStore,
-    last: int,
-    progress: Progress,
-    validate: Validator | None,
-    record: Record,
-    keep: Callable[[nn.Module], None],
-) -> None:
-    """At the end of a run: keep the average of the last snapshots if it scores better, or if nothing is scored."""
-    network = parts.network
-    found = store.last(last)
-    if last == 1 or len(found) < 2:
-        if validate is None:
-            keep(network)
-        return
-    weights = {name: tensor.detach().clone() for name, tensor in network.named_parameters()}
-    with torch.no_grad():
-        put_weights(network, average_weights(found), where=str(store.folder))
+def average_and_compare(loop: Loop) -> None:
+    """At the end of a run: keep the average of the last snapshots, or of the best validations, if it scores better
+    than the best so far, or if nothing is scored."""
+    settings, parts = loop.settings, loop.parts
+    network, validate = parts.network, parts.validate
+    averages = {
+        "last": _several(list(parts.store.last(settings.average_last)), settings.average_last),
+        "best": _several(list(loop.best.whole(step for _, step in loop.progress.bests)), settings.average_best),
+    }
+    averages = {name: found for name, found in averages.items() if found}
     network.eval()
-    if _better(network, progress, validate, record, len(found)):
-        keep(network)
+    if validate is None and not averages:
+        with loop.evaluated.shown():
+            parts.keep(network)
+        return
+    trained = {name: tensor.detach().clone() for name, tensor in network.named_parameters()}
+    best = loop.progress.best
+    for name, found in averages.items():
+        with torch.no_grad():
+            put_weights(network, average_weights(found), where=str(found[0].folder.parent))
+        score = math.inf if validate is None else _score(loop, validate, name, len(found), best)
+        if best is None or score > best:
+            best = score
+            parts.keep(network)
     with torch.no_grad():
         for name, tensor in network.named_parameters():
-            tensor.copy_(weights[name])
+            tensor.copy_(trained[name])
 
 
-def _better(
-    network: EncoderDecoder, progress: Progress, validate: Validator | None, record: Record, count: int
-) -> bool:
-    """Whether the averaged network is to be the model; its figures are said."""
-    if validate is None:
-        return True
-    result = validate(network, lambda: False)
+def _several(found: list[Snapshot], asked: int) -> list[Snapshot]:
+    """What there is to average: nothing, where one is asked for or found."""
+    return found if asked > 1 and len(found) > 1 else []
+
+
+def _score(loop: Loop, validate: Validator, which: str, count: int, best: float | None) -> float:
+    """What the averaged network scores; its figures are said and written."""
+    result = validate(loop.network, lambda: False)
     assert result is not None
-    better = progress.best is None or result.score > progress.best
+    record, progress = loop.record, loop.progress
+    kept = "kept" if best is None or result.score > best else "not better than the best"
     figures = "  ".join(f"{name} {value:.3f}" for name, value in result.figures.items())
-    record.say(
-        f"average of the last {count} snapshots: {figures}  ({'kept' if better else 'not better than the best'})"
-    )
-    row = {"step": progress.step, "time_seconds": round(progress.seconds, 3), "averaged": count, **result.figures}
-    record.note_row(row)
-    return better
+    what = f"last {count} snapshots" if which == "last" else f"{count} best validations"
+    record.say(f"average of the {what}: {figures}  ({kept})")
+    place = {"step": progress.step, "time_seconds": round(progress.seconds, 3)}
+    record.note_row({**place, "averaged": count, "averaged_by": which, **result.figures})
+    return result.score

@@ -23,11 +23,30 @@ if TYPE_CHECKING:
     from antiphon.text.phrases import PhraseCorpus
 
 STEPS = 1200  # about 2 minutes on 2 cores
+RATES = {  # the peak rate of each named optimizer, chosen by the demo's own validation pairs
+    "adamw": 3e-3,
+    "adafactor": 3e-2,
+    "muon": 3e-3,
+    "lion": 7e-4,
+    "schedule_free": 5e-3,
+    "sgd": 0.4,
+}
 BARS = {"exact_match": 95.0, "chrf": 97.0}  # what the full demo into German must reach
 
 
-def demo_config(corpus: PhraseCorpus, *, steps: int, minutes: float | None, output: str) -> TrainConfig:
-    """The demo's recipe: a model of a million weights and many small steps, which matter more here than many tokens."""
+def demo_config(
+    corpus: PhraseCorpus,
+    *,
+    steps: int,
+    minutes: float | None,
+    output: str,
+    optimizer: str = "adamw",
+    lr: float | None = None,
+) -> TrainConfig:
+    """The demo's recipe: a model of a million weights and many small steps, which matter more here than many tokens.
+
+    `lr` is the peak rate; None: that of `RATES`, or AdamW's for an optimizer that has none there.
+    """
     return from_mapping(
         {
             "task": "translation",
@@ -38,8 +57,9 @@ def demo_config(corpus: PhraseCorpus, *, steps: int, minutes: float | None, outp
                 "batch_tokens": 768,
                 "max_steps": steps,
                 "max_minutes": minutes,
-                "lr": 3e-3,
-                "schedule": "wsd",
+                "optimizer": optimizer,
+                "lr": lr or RATES.get(optimizer, RATES["adamw"]),
+                "schedule": "constant" if optimizer == "schedule_free" else "wsd",
                 "warmup_steps": min(100, steps // 10),
                 "label_smoothing": 0.0,
                 "average_last": 1,
@@ -60,10 +80,12 @@ def demo(
     steps: int | None = None,
     minutes: float | None = None,
     output: str | Path = "runs/demo",
+    optimizer: str = "adamw",
+    lr: float | None = None,
     quiet: bool = False,
 ) -> int:
     """Train on phrases from English to `target` (a CLDR locale), evaluate on held-out combinations, then answer lines
-    of standard input.
+    of standard input. `optimizer` is a name, `lr` its peak rate (None: that of `RATES`).
 
     A run that is there already is continued, or used if it is finished. Returns the exit code: 1 if the full demo into
     German misses a bar.
@@ -76,12 +98,11 @@ def demo(
         f"{len(corpus.train):,} phrases, English to {target}, from CLDR: dates, times, units, money. "
         f"{len(corpus.test)} combinations of parts are held out."
     )
-    run = train(
-        demo_config(corpus, steps=steps or STEPS, minutes=minutes, output=str(output)), resume=True, quiet=quiet
-    )
+    config = demo_config(corpus, steps=steps or STEPS, minutes=minutes, output=str(output), optimizer=optimizer, lr=lr)
+    run = train(config, resume=True, quiet=quiet)
     report = evaluate(run.model, corpus.test, metrics=["exact_match", "chrf", "bleu"])
     say(_account(report, run.metrics))
-    full = target == "de" and steps is None and minutes is None
+    full = target == "de" and steps is None and minutes is None and optimizer == "adamw" and lr is None
     missed = [
         f"{name} {report[name].score:.1f} is below {bar:g}"
         for name, bar in BARS.items()

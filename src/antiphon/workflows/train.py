@@ -16,9 +16,9 @@ from typing import Any
 import torch
 
 from antiphon.config import TrainConfig
-from antiphon.data import Batches, load_corpus, records
+from antiphon.data import Batches, cases, load_corpus, load_filters
 from antiphon.errors import ConfigError, DiskError, ModelError
-from antiphon.evaluation.metrics import parse_metrics
+from antiphon.evaluation.metrics import know_labels, parse_metrics
 from antiphon.generation.model import Model
 from antiphon.models.build import build_network
 from antiphon.models.checkpoint import (
@@ -31,16 +31,18 @@ from antiphon.models.checkpoint import (
     saved_spec,
 )
 from antiphon.models.stack import count_parameters
-from antiphon.recipe import dump_yaml, from_mapping, read_recipe, read_yaml, to_mapping
+from antiphon.recipe import dump_yaml, from_mapping, placed, read_recipe, read_yaml, to_mapping
 from antiphon.registry import lookup, names
+from antiphon.settings import SettingError, saying
 from antiphon.text import Tokenizer, load_task
 from antiphon.training.loop import Loop
 from antiphon.training.loop import Parts as LoopParts
-from antiphon.training.optim import build_optimizer, build_schedule
+from antiphon.training.optim import build_optimizer, build_schedule, find_optimizer
 from antiphon.training.record import Record, make_display, read_rows
 from antiphon.training.snapshot import SnapshotStore
 from antiphon.workflows.average import average_and_compare
-from antiphon.workflows.tokenizers import Samplers, build_samplers, build_tokenizers
+from antiphon.workflows.labels import with_labels
+from antiphon.workflows.tokenizers import build_samplers, build_tokenizers
 from antiphon.workflows.validate import Validate
 
 TOKENIZERS, CONFIG = "tokenizers", "config.yaml"
@@ -77,7 +79,10 @@ def train(
         raise ConfigError(f"`config` must be a TrainConfig, a mapping or the path of a recipe, but is {config!r}.")
     folder = Path(config.output)
     fresh = _check_folder(folder, config, resume=resume)
-    job = _Job(config, folder, torch.device(device), quiet=quiet)
+    try:
+        job = _Job(config, folder, torch.device(device), quiet=quiet)
+    except SettingError as error:
+        raise placed(error, config) from None
     reason = job.run(fresh=fresh)
     return Run(folder, job.best(), read_rows(folder), reason)
 
@@ -88,14 +93,18 @@ class _Job:
     def __init__(self, config: TrainConfig, folder: Path, device: torch.device, *, quiet: bool) -> None:
         self.config, self.folder = config, folder
         self.place = Path(config.folder) if config.folder else None
-        self.task = load_task(config.task, folder=self.place)
-        self.metrics = parse_metrics(config.validation.metrics)
+        with saying("task"):
+            self.task = with_labels(load_task(config.task, folder=self.place), config)
+        self.metrics = know_labels(parse_metrics(config.validation.metrics), sorted(set(self.task.labels.values())))
         for role in ("encoder", "decoder", "cross"):
             saved_spec(getattr(config.attention, role))  # refuses now what could not be saved after hours of training
-        schedule = build_schedule(config.training, folder=self.place)  # first, since it may refuse the recipe
+        schedule = build_schedule(config.training, folder=self.place)  # first, since they may refuse the recipe
+        find_optimizer(config.training, folder=self.place)
+        filters = load_filters(config.data.filters, folder=self.place)
         self.source_tokenizer, self.target_tokenizer = self._tokenizers()
         samplers = build_samplers(config.tokenizer, self.source_tokenizer, self.target_tokenizer)
-        self.corpus = self._corpus(config.data.train, streaming=config.data.streaming, samplers=samplers)
+        mixed = {"samplers": samplers, "filters": filters, "shares": config.data.shares}
+        self.corpus = self._corpus(config.data.train, streaming=config.data.streaming, **mixed)
         self.batches = Batches(self.corpus, batch_tokens=config.training.batch_tokens, seed=config.training.seed)
         self.network = build_network(
             config.model,
@@ -114,6 +123,7 @@ class _Job:
             self.target_tokenizer,
             config.task,
             config.generation,
+            self.task.labels,
         )
         self.validate = self._validate()
         display = make_display(total_steps=config.training.max_steps, quiet=quiet)
@@ -147,15 +157,7 @@ class _Job:
             if not fresh:
                 self.loop.resume()
             reason = self.loop.run()
-            average_and_compare(
-                self.parts,
-                self.store,
-                self.config.training.average_last,
-                self.loop.progress,
-                self.validate,
-                self.record,
-                self.keep,
-            )
+            average_and_compare(self.loop)
             self.record.say(f"{reason}; the model is in `{self.folder / 'model'}`")
             return reason
         finally:
@@ -202,7 +204,8 @@ class _Job:
             return found["source"], found.get("target", found["source"])
         return build_tokenizers(self.config, self.task)
 
-    def _corpus(self, data: object, *, streaming: str, samplers: Samplers = (None, None)) -> Any:
+    def _corpus(self, data: object, *, streaming: str, **mixed: Any) -> Any:
+        """The corpus of `data`; `mixed` says how training pairs are split, filtered and shared out."""
         config = self.config
         return load_corpus(
             data,
@@ -212,7 +215,7 @@ class _Job:
             max_length=config.data.max_length or config.model.max_length,
             overflow=config.data.overflow,
             streaming=streaming,
-            samplers=samplers,
+            **mixed,
         )
 
     def _validate(self) -> Validate | None:
@@ -220,7 +223,7 @@ class _Job:
         if data is None:
             return None
         examples = list(islice(iter(self._corpus(data, streaming="never")), limit))
-        pairs = [(source, target) for source, target, _ in islice(records(data, self.task), limit)]
+        pairs = [(source, targets) for source, targets, _ in islice(cases(data, self.task), limit)]
         return Validate(
             self.parts, examples, pairs, self.config.validation, self.metrics, self.config.training.batch_tokens
         )
@@ -271,7 +274,7 @@ def _differences(was: Mapping[str, Any], now: Mapping[str, Any], path: str = "")
             yield from _differences(before, after, f"{name}.")
         elif (
             before != after
-            and name not in ("output", "folder")
+            and name not in ("output", "folder", "data.test")
             and not (path == "training." and key.startswith(FREE_TO_CHANGE))
         ):
             yield name, before, after
