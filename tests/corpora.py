@@ -11,7 +11,7 @@ import random
 from pathlib import Path
 
 from antiphon.config import SourceConfig
-from antiphon.data import Streamed
+from antiphon.data import Mixture, Streamed
 from antiphon.data.corpus import Encoder, Start
 from antiphon.text import Tokenizer, load_task, train_tokenizer
 
@@ -40,4 +40,5 @@ def streamed(folder: Path, pool_tokens: int = 1000) -> Streamed:
     pairs = [*random_pairs(200), ("", "x"), ("x", ""), *random_pairs(70)]
     data = (files(folder, pairs), SourceConfig(path=str(folder / "y.tsv")))
     (folder / "y.tsv").write_text("".join(f"{source}\t{target}\n" for source, target in random_pairs(60)))
-    return Streamed(data, Encoder(TASK, bytes_tokenizer(), bytes_tokenizer(), 100), pool_tokens=pool_tokens)
+    encoder = Encoder(bytes_tokenizer(), bytes_tokenizer(), 100)
+    return Streamed(Mixture(data, TASK), encoder, pool_tokens=pool_tokens)

@@ -196,11 +196,11 @@ def test_saved_and_loaded_again_it_answers_alike(tmp_path) -> None:
 
 
 def test_what_cannot_be_loaded_says_why(tmp_path) -> None:
-    folder = model().save(tmp_path / "model")
+    model().save(tmp_path / "model")
     for path, settings, message in [
         (tmp_path / "none", {}, "no model at .*hub are not read yet"),
         (tmp_path / "model" / "..", {"quantize": "int8"}, "quantized models are not built yet"),
-        ([folder, folder], {}, "ensembles are not built yet"),
+        ([], {}, "a folder or a list of folders"),
     ]:
         with pytest.raises(ModelError, match=message):
             load(path, **settings)
@@ -275,3 +275,19 @@ def test_the_odd_inputs_go_through(data_folder) -> None:
     assert texts
     answers = model().generate([text[:400] for text in texts], overflow="split", beam_size=1, max_new_tokens=4)
     assert len(answers) == len(texts) and all(math.isfinite(found.score) for found in answers)
+
+
+def test_a_source_beyond_the_limit_is_read_in_windows_alone_as_in_a_batch() -> None:
+    long = "in 3 hours we go, und mehr. " * 8
+    texts = [long, "hello", "ein Haus, zwei Häuser", long * 2]
+    with pytest.raises(DataError, match="must have at most 40 tokens"):
+        model().generate(texts)
+    together = model().generate(texts, overflow="window")
+    for text, found in zip(texts, together, strict=True):
+        alone = model().generate(text, overflow="window")[0]
+        assert alone.text == found.text and alone.score == pytest.approx(found.score, abs=1e-10)
+        assert "".join(model().stream(text, overflow="window")) == found.text
+        if found.finished:
+            assert model().score(text, found.text, overflow="window")[0] == pytest.approx(found.score, abs=1e-10)
+    assert together[0].score != model().generate(long, overflow="truncate")[0].score
+    assert together[1] == model().generate("hello")[0]

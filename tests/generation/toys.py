@@ -108,6 +108,7 @@ def plain_search(
     *,
     prefix: tuple[int, ...] = (),
     forbidden: tuple[int, ...] = (MARKS.pad, MARKS.start),
+    all_ended: bool = False,
 ) -> list[Hypothesis]:
     """Beam search by lists that never stops before the limit; without a cache, from whole rows at every step."""
     width = config.beam_size
@@ -132,7 +133,8 @@ def plain_search(
             elif len(open_) < width:
                 open_.append((-value, score, ids))
     ended += [Hypothesis(ids, score, value / penalty(config, len(ids)), False) for value, score, ids in open_]
-    return sorted(ended, key=lambda hypothesis: -hypothesis.rank)[: config.n_best]
+    ended.sort(key=lambda hypothesis: -hypothesis.rank)
+    return ended if all_ended else ended[: config.n_best]
 
 
 def assert_same(found: list[Hypothesis], expected: list[Hypothesis], *, tolerance: float = 1e-10) -> None:

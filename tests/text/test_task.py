@@ -36,6 +36,35 @@ def test_the_two_tasks_read_source_and_target(name):
     assert task.split({"source": "a"}) == ("a", None)
 
 
+@pytest.mark.parametrize(
+    ("task", "record", "pair"),
+    [
+        ("summarization", {"document": "long", "summary": "short"}, ("long", "short")),
+        ("summarization", {"article": "long", "highlights": "short"}, ("long", "short")),
+        ("summarization", {"source": "long", "target": "short", "text": "no"}, ("long", "short")),
+        ("summarization", {"dialogue": "long"}, ("long", None)),
+        ("classification", {"sentence": "good", "label": "1"}, ("good", "1")),
+        ("classification", {"source": "good", "target": "1", "label": "0"}, ("good", "1")),
+    ],
+)
+def test_built_in_tasks_know_the_usual_fields(task, record, pair):
+    assert load_task(task).pair(record) == pair
+
+
+def test_a_record_without_any_of_them_names_what_it_needs():
+    with pytest.raises(DataError, match="must have the field `source`, but has review"):
+        load_task("summarization").pair({"review": "x"})
+
+
+def test_labels_get_their_names_and_unknown_ones_their_row():
+    task = load_task("classification", labels={"0": "negative", "1": "positive"})
+    assert task.pair({"sentence": "good", "label": "1"}) == ("good", "positive")
+    assert task.pair({"sentence": "good", "label": "positive"}) == ("good", "positive")
+    assert task.pair({"sentence": "good"}) == ("good", None)
+    with pytest.raises(DataError, match=r"one of `0`, `1`, but is `2` \(dev.tsv:7\). Correct the row, or add"):
+        task.pair({"sentence": "good", "label": "2"}, where="dev.tsv:7")
+
+
 def test_a_task_of_ones_own_is_one_function(folder):
     task = load_task("own_task_module:verdict", folder)
     assert task.pair({"review": "good", "label": "yes"}) == ("review: good", "yes")

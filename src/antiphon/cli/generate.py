@@ -44,6 +44,8 @@ class Generate(Command):
     """One JSON object a line, with scores and alternatives."""
     stream: bool = False
     """Show each answer while it comes; a piece that is shown is never taken back."""
+    ensemble: Annotated[tuple[str, ...], Flag("FOLDER")] = ()
+    """One more model whose probabilities are averaged with MODEL's."""
     imports: Annotated[tuple[str, ...], Flag("PKG.MOD", name="import")] = ()
     """Import a module with parts of your own that the model needs."""
     search: Annotated[dict[str, Any], SEARCH] = field(default_factory=dict)
@@ -57,7 +59,7 @@ class Generate(Command):
         device = self.start()
         from antiphon.generation.model import load
 
-        model = load(self.model, device=device, dtype=self.dtype)
+        model = load([self.model, *self.ensemble], device=device, dtype=self.dtype)
         search = with_seed(self.search, self.seed)
         if self.input == "-" and sys.stdin is not None and sys.stdin.isatty():
             self.say("antiphon: type lines; the end of input (Ctrl-D) ends")
@@ -99,10 +101,12 @@ def padded(texts: list[str], count: int) -> Iterator[str]:
 
 def as_mapping(answer: Generation) -> dict[str, Any]:
     """An answer as it stands in JSON, without its alternatives."""
+    probabilities = {} if answer.probabilities is None else {"probabilities": answer.probabilities}
     return {
         "text": answer.text,
         "tokens": list(answer.tokens),
         "score": answer.score,
         "confidence": answer.confidence,
         "finished": answer.finished,
+        **probabilities,
     }

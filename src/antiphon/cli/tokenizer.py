@@ -66,9 +66,11 @@ class TokenizerTrain(Command):
             raise UsageError(f"`--output` must be a folder that is not there yet, or empty, but `{folder}` is neither.")
         config = read_recipe(self.recipe, self.tokenizer)
         from antiphon.text import load_task
+        from antiphon.workflows.labels import with_labels
         from antiphon.workflows.tokenizers import build_tokenizers
 
-        source, target = build_tokenizers(config, load_task(config.task, folder=Path(config.folder or ".")))
+        task = with_labels(load_task(config.task, folder=Path(config.folder or ".")), config)
+        source, target = build_tokenizers(config, task)
         named = {"tokenizer": source} if source is target else {"source": source, "target": target}
         for name, tokenizer in named.items():
             file = tokenizer.save(folder, name)

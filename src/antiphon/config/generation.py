@@ -52,8 +52,8 @@ class GenerationConfig(Settings):
     """Phrases that each answer holds, as whole words; given twice is given once. In Python also a list for each row."""
     forbidden: Texts | None = None
     """Phrases that no answer holds as whole words (within words: not matched, but in scripts without spaces)."""
-    overflow: Literal["error", "truncate", "split"] = "error"
-    """What happens to a source longer than the model's limit."""
+    overflow: Literal["error", "truncate", "split", "window"] = "error"
+    """What happens to a source longer than the model's limit; window: it is read in windows that overlap."""
     batch_size: Count | None = None
     """Rows of sources that run together; none: chosen by size."""
 

@@ -19,6 +19,7 @@ from antiphon.errors import ConfigError, DataError
 from antiphon.generation.asking import evaluating, label_log_p, sum_type
 from antiphon.generation.hypotheses import Hypothesis, Marks, Plan, Request
 from antiphon.generation.logits import Forbid, MinNewTokens, NoRepeatNgram, Processor, RepetitionPenalty
+from antiphon.generation.restriction import CLOSED, DEAD, Restriction, Trie
 from antiphon.generation.sampling import Sampler
 from antiphon.generation.search import Search
 from antiphon.models.seq2seq import EncoderDecoder
@@ -32,13 +33,15 @@ SHORTER = "Shorten it, or set `overflow` to truncate or split."
 class Source:
     """Ids to be answered.
 
-    `row` is its place in the input, `piece` its place among the parts of a split row. `prefix` begins its answer.
+    `row` is its place in the input, `piece` its place among the parts of a split row. `prefix` begins its answer,
+    `restriction` says what it may be.
     """
 
     ids: list[int]
     row: int
     piece: int = 0
     prefix: tuple[int, ...] = ()
+    restriction: Restriction | None = None
 
 
 def answer(
@@ -89,10 +92,12 @@ def forced_scores(
     *,
     batch_size: int | None = None,
 ) -> list[float]:
-    """For each (source, target) the sum of the target's log-probabilities, whole rows at once (teacher forcing)."""
-    for source, target in pairs:
-        for ids, what in ((source, "a source"), (target, "a target")):
-            check_length(ids, network.max_length, what=what, remedy="Shorten it.")
+    """For each (source, target) the sum of the target's log-probabilities, whole rows at once (teacher forcing).
+
+    A source beyond the network's `max_length` is read in windows.
+    """
+    for _, target in pairs:
+        check_length(target, network.max_length, what="a target", remedy="Shorten it.")
     requests = [Request(source, limit=max(len(source), len(target))) for source, target in pairs]
     scores = [0.0] * len(pairs)
     for places in batches(requests, Plan(marks), vocab_size=1, batch_size=batch_size):
@@ -128,6 +133,9 @@ def plan_of(config: GenerationConfig, marks: Marks) -> Plan:
         n_best=config.n_best,
         length_penalty=config.length_penalty,
         length_penalty_kind=config.length_penalty_kind,
+        groups=config.beam_groups,
+        diversity_penalty=config.diversity_penalty,
+        coverage_penalty=config.coverage_penalty,
         processors=tuple(processors),
         sampler=sampler,
         seed=config.seed,
@@ -136,7 +144,8 @@ def plan_of(config: GenerationConfig, marks: Marks) -> Plan:
 
 def request_of(source: Source, config: GenerationConfig, *, max_length: int) -> Request:
     """The search's request for a source; an error where source, prefix or settings go beyond `max_length`."""
-    check_length(source.ids, max_length, what=f"input {source.row + 1}")
+    if config.overflow != "window":
+        check_length(source.ids, max_length, what=f"input {source.row + 1}")
     room = max_length - len(source.prefix)
     if room < 1:
         raise DataError(
@@ -153,9 +162,47 @@ def request_of(source: Source, config: GenerationConfig, *, max_length: int) -> 
             f"`min_new_tokens` must be at most what the model's max_length leaves ({room}), "
             f"but is {config.min_new_tokens}. Lower it."
         )
-    wanted = config.max_new_tokens or max(2 * len(source.ids) + 32, config.min_new_tokens + 1)
+    needed, longest = restricted_room(source)
+    wanted = config.max_new_tokens or max(2 * len(source.ids) + 32 + needed, config.min_new_tokens + 1, longest)
     limit = len(source.prefix) + min(wanted, room)
-    return Request(source.ids, limit, prefix=list(source.prefix), row=source.row, piece=source.piece)
+    if max(needed, longest) > limit - len(source.prefix):
+        what = "what is required in the answer" if longest == 0 else "the longest allowed text"
+        raise DataError(
+            f"{what} of input {source.row + 1} must fit into {limit - len(source.prefix)} tokens, but needs "
+            f"{max(needed, longest)}, the end included. Raise `max_new_tokens` up to the model's max_length "
+            f"({max_length}), or shorten it."
+        )
+    return Request(
+        source.ids,
+        limit,
+        prefix=list(source.prefix),
+        row=source.row,
+        piece=source.piece,
+        restriction=source.restriction,
+    )
+
+
+def restricted_room(source: Source) -> tuple[int, int]:
+    """The tokens that a restricted answer needs behind its prefix, and those of the longest allowed one, or 0.
+
+    DataError where the prefix lies outside the restriction, or nothing right can follow it.
+    """
+    restriction = source.restriction
+    if restriction is None:
+        return 0, 0
+    state = restriction.start
+    for id in source.prefix:
+        state = restriction.follow(state, id)
+    if state == DEAD:
+        must = "begin an allowed text, token by token" if isinstance(restriction, Trie) else "hold no forbidden phrase"
+        raise DataError(f"the prefix of input {source.row + 1} must {must}, but does not. Change one of the two.")
+    needed = restriction.need(state)
+    if needed == CLOSED:
+        raise DataError(
+            f"the required phrases of input {source.row + 1} must be able to stand together without a forbidden one, "
+            "but no such answer was found. Take one of them out."
+        )
+    return needed, restriction.longest - len(source.prefix) if isinstance(restriction, Trie) else 0
 
 
 def check_length(ids: Sequence[int], limit: int, *, what: str, remedy: str = SHORTER) -> None:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from antiphon.errors import NonFiniteError
 from antiphon.generation.logits import NEVER, Processor
+from antiphon.generation.restriction import Restriction
 from antiphon.generation.sampling import NOT_NUMBERS, Sampler
 
 
@@ -25,7 +26,8 @@ class Marks:
 class Request:
     """A source to be answered, as ids.
 
-    `limit` bounds the answer's tokens, prefix and end included; `row` and `piece` choose the random numbers.
+    `limit` bounds the answer's tokens, prefix and end included; `row` and `piece` choose the random numbers. Where
+    there is a `restriction`, the prefix is one of its ways, and what it then needs fits into `limit`.
     """
 
     source: list[int]
@@ -33,6 +35,7 @@ class Request:
     prefix: list[int] = field(default_factory=list)
     row: int = 0
     piece: int = 0
+    restriction: Restriction | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +54,20 @@ class Hypothesis:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How to search: with `width` hypotheses of each source, drawn by `sampler` if there is one; `n_best` are given."""
+    """How to search: with `width` hypotheses of each source, drawn by `sampler` if there is one; `n_best` are given.
+
+    `groups` of hypotheses choose one after the other, and `diversity_penalty` keeps them apart; `coverage_penalty` is
+    the weight of `Coverage` in the rank of an answer.
+    """
 
     marks: Marks
     width: int = 1
     n_best: int = 1
     length_penalty: float = 1.0
     length_penalty_kind: str = "average"
+    groups: int = 1
+    diversity_penalty: float = 0.0
+    coverage_penalty: float = 0.0
     processors: tuple[Processor, ...] = ()
     sampler: Sampler | None = None
     seed: int = 0
@@ -80,18 +90,27 @@ class Pool:
         self.length = torch.zeros((sources, width), dtype=torch.long, device=like.device)
         self.ids = torch.zeros((sources, width, capacity), dtype=torch.long, device=like.device)
 
-    def enter(self, rank: Tensor, score: Tensor, ids: Tensor, length: int) -> None:
+    def enter(self, rank: Tensor, score: Tensor, ids: Tensor, length: int, *, unique: bool = False) -> None:
         """Take in candidates (N, C), with ids (N, C, T) of `length` tokens; those with rank -inf are none.
 
-        Of equal ones, who came first stays first.
+        Of equal ranks, who came first stays first. With `unique` an answer that is there already does not come again.
         """
         width = self.rank.shape[1]
+        if unique:
+            rank = rank.masked_fill(self._again(rank > NEVER, ids, length), NEVER)
         merged, order = torch.cat([self.rank, rank], 1).sort(dim=1, descending=True, stable=True)
         order = order[:, :width]
         self.rank = merged[:, :width]
         self.score = torch.cat([self.score, score], 1).gather(1, order)
         self.length = torch.cat([self.length, self.length.new_full(rank.shape, length)], 1).gather(1, order)
         self.ids = torch.cat([self.ids, ids], 1).gather(1, order[:, :, None].expand(-1, -1, ids.shape[2]))
+
+    def _again(self, real: Tensor, ids: Tensor, length: int) -> Tensor:
+        """(N, C), bool: candidates of `length` tokens that are in the pool, or among those before them."""
+        new, old = ids[:, :, :length], self.ids[:, :, :length]
+        there = (self.length == length) & (self.rank > NEVER)
+        pooled = ((new[:, :, None] == old[:, None]).all(-1) & there[:, None]).any(-1)
+        return pooled | ((new[:, :, None] == new[:, None]).all(-1) & real[:, None]).tril(-1).any(-1)
 
     def select(self, rows: Tensor) -> None:
         """Keep the sources `rows` (n,), in that order."""

@@ -11,9 +11,10 @@ empty answer.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -21,30 +22,16 @@ import torch
 from antiphon.config import AttentionConfig, GenerationConfig
 from antiphon.errors import ConfigError, DataError, ModelError
 from antiphon.generation import engine
+from antiphon.generation.answers import Generation
+from antiphon.generation.classification import classify
+from antiphon.generation.ensemble import check_one, join_parts
 from antiphon.generation.hypotheses import Hypothesis, Marks
 from antiphon.generation.loading import choose_device, choose_dtype, model_folder, replaced_attention
 from antiphon.generation.overflow import prepare
+from antiphon.generation.restricting import Restrictor, check_parts, restrict
 from antiphon.models.checkpoint import Parts, load_parts, save_model_folder
 from antiphon.settings import override, show
 from antiphon.text import StreamDecoder, Tokenizer, clean_text
-
-
-@dataclass(frozen=True)
-class Generation:
-    """An answer.
-
-    `tokens` are without special ones. `score` is the model's own sum of log-probabilities in nats, before any processor
-    or temperature, a forced prefix and the end included; `confidence` is exp(score / tokens), the geometric mean of
-    their probabilities. `finished` tells whether it ended by itself. `alternatives` are the other hypotheses, best
-    first by the search's ranking.
-    """
-
-    text: str
-    tokens: list[str]
-    score: float
-    confidence: float
-    finished: bool
-    alternatives: list[Generation] = field(default_factory=list)
 
 
 class Model:
@@ -62,6 +49,16 @@ class Model:
         return self.source_tokenizer
 
     @property
+    def labels(self) -> list[str]:
+        """What a classification may answer, in the order of the data's labels; empty for every other task."""
+        return list(dict.fromkeys(self.parts.labels.values()))
+
+    @functools.cached_property
+    def restrictor(self) -> Restrictor:
+        """Makes what `allowed`, `required` and `forbidden` say of an answer."""
+        return Restrictor(self.target_tokenizer, self.marks, self.network.vocab_size)
+
+    @property
     def generation(self) -> GenerationConfig:
         """The search settings that are used where none are given."""
         return self.parts.generation
@@ -73,6 +70,8 @@ class Model:
         errors name it. Raises ConfigError for a wrong setting, DataError for a text that is too long.
         """
         rows, config = _rows(texts, "texts"), override(self.generation, settings)
+        if self.labels and config.allowed is None:
+            return classify(self, rows, self.labels, config, first_row=first_row)
         sources = self._sources(rows, config, first_row)
         found = engine.answer(self.network, sources, config, self.marks)
         parts: list[list[list[Hypothesis]]] = [[] for _ in rows]
@@ -85,21 +84,34 @@ class Model:
         if not isinstance(text, str):
             raise DataError(f"`text` must be one text, but is {show(text)}. Call `generate` for several.")
         config = override(self.generation, settings)
+        if self.labels and config.allowed is None:
+            return (answer.text for answer in self.generate(text, first_row=first_row, **settings))
         sources = self._sources(_rows(text, "text"), config, first_row)
         return self._pieces([engine.stream(self.network, source, config, self.marks) for source in sources])
 
-    def score(self, sources: str | Sequence[str], targets: str | Sequence[str]) -> list[float]:
-        """For each pair the sum of the log-probabilities of the target's tokens and its end, in nats."""
+    def score(
+        self, sources: str | Sequence[str], targets: str | Sequence[str], *, overflow: str | None = None
+    ) -> list[float]:
+        """For each pair the sum of the log-probabilities of the target's tokens and its end, in nats.
+
+        `overflow` is that of `generate` (None: the model's own), but that a source is never split.
+        """
         inputs, outputs = _rows(sources, "sources"), _rows(targets, "targets")
         if len(inputs) != len(outputs):
             raise DataError(
                 f"there must be one target for each source, but there are {len(inputs)} sources "
                 f"and {len(outputs)} targets."
             )
-        sides = (self.source_tokenizer.encode_batch(inputs), self.target_tokenizer.encode_batch(outputs))
-        for name, side in zip(("source", "target"), sides, strict=True):
-            for row, ids in enumerate(side):
-                engine.check_length(ids, self.network.max_length, what=f"{name} {row + 1}", remedy="Shorten it.")
+        tokenizer, limit = self.source_tokenizer, self.network.max_length
+        config = self.generation if overflow is None else override(self.generation, {"overflow": overflow})
+        how = "error" if config.overflow == "split" else config.overflow
+        read = [
+            prepare(text, ids, tokenizer=tokenizer, limit=limit, overflow=how, row=row)[0]
+            for row, (text, ids) in enumerate(zip(inputs, tokenizer.encode_batch(inputs), strict=True))
+        ]
+        sides = (read, self.target_tokenizer.encode_batch(outputs))
+        for row, ids in enumerate(sides[1]):
+            engine.check_length(ids, limit, what=f"target {row + 1}", remedy="Shorten it.")
         # Nothing answered by nothing is what `generate` gives without asking the model.
         asked = [row for row in range(len(inputs)) if inputs[row] or outputs[row]]
         pairs = [(sides[0][row], sides[1][row]) for row in asked]
@@ -112,11 +124,13 @@ class Model:
         """Write a model folder that `load` reads."""
         if format != "antiphon":
             raise ModelError(f"`format` must be antiphon, but is {show(format)}: other formats are not built yet.")
+        check_one(self.parts, folder)
         return save_model_folder(folder, self.parts)
 
     def _sources(self, texts: Sequence[str], config: GenerationConfig, first_row: int) -> list[engine.Source]:
         """What the engine is asked: nothing for an empty text, several parts for one that is split."""
         prefixes = self._prefixes(config.prefix, len(texts))
+        restrictions = restrict(config, self.restrictor, count=len(texts), first_row=first_row)
         limit, overflow = self.network.max_length, config.overflow
         sources: list[engine.Source] = []
         for i, ids in enumerate(self.source_tokenizer.encode_batch(texts)):
@@ -124,8 +138,11 @@ class Model:
                 continue
             row = first_row + i
             parts = prepare(texts[i], ids, tokenizer=self.source_tokenizer, limit=limit, overflow=overflow, row=row)
+            check_parts(restrictions[i], len(parts), row=row)
             # A prefix begins the whole answer, so that only the first part has it.
-            sources += [engine.Source(part, row, n, () if n else prefixes[i]) for n, part in enumerate(parts)]
+            sources += [
+                engine.Source(part, row, n, () if n else prefixes[i], restrictions[i]) for n, part in enumerate(parts)
+            ]
         return sources
 
     def _prefixes(self, prefix: str | tuple[str | None, ...] | None, count: int) -> list[tuple[int, ...]]:
@@ -170,27 +187,30 @@ class Model:
 
 
 def load(
-    path: str | Path,
+    path: str | Path | Sequence[str | Path],
     *,
     device: str | torch.device = "auto",
     dtype: str | torch.dtype | None = None,
     quantize: str | None = None,
     attention: AttentionConfig | Mapping[str, object] | None = None,
 ) -> Model:
-    """The model in a run folder or a model folder, in evaluation mode.
+    """The model in a run folder or a model folder, in evaluation mode; a list of them is an ensemble.
 
+    An ensemble's probability of a token is the mean of its members', its search settings are the first one's.
     `dtype` None is float32. `attention` replaces what the folder says of the roles that it names; only what it names is
     imported.
     """
     if quantize is not None:
         raise ModelError(f"`quantize` must be left out, but is {show(quantize)}: quantized models are not built yet.")
-    if not isinstance(path, str | Path):
-        raise ModelError(f"`path` must be one folder, but is {show(path)}: ensembles are not built yet.")
-    folder = model_folder(path)
-    if isinstance(attention, Mapping):
-        attention = replaced_attention(folder, attention)
-    parts = load_parts(folder, device=choose_device(device), dtype=choose_dtype(dtype), attention=attention)
-    return Model(parts)
+    paths = [path] if isinstance(path, str | Path) else list(path)
+    if not paths or not all(isinstance(each, str | Path) for each in paths):
+        raise ModelError(f"`path` must be a folder or a list of folders, but is {show(path)}.")
+    members: list[tuple[str, Parts]] = []
+    for folder in map(model_folder, paths):
+        own = replaced_attention(folder, attention) if isinstance(attention, Mapping) else attention
+        parts = load_parts(folder, device=choose_device(device), dtype=choose_dtype(dtype), attention=own)
+        members.append((str(folder), parts))
+    return Model(members[0][1] if len(members) == 1 else join_parts(members))
 
 
 def _rows(texts: str | Sequence[str], what: str) -> list[str]:

@@ -1,4 +1,5 @@
-"""Sources that are longer than the model takes: an error, the first tokens, or parts that each fit, as `overflow` says.
+"""Sources that are longer than the model takes: an error, the first tokens, parts that each fit, or the whole, which
+the model reads in windows, as `overflow` says.
 
     prepare("a long text …", ids, tokenizer=tokenizer, limit=1024, overflow="split", row=0)     # [ids, ids, ...]
 
@@ -22,7 +23,7 @@ _WORD_END = re.compile(r"\s+")
 
 def prepare(text: str, ids: list[int], *, tokenizer: Tokenizer, limit: int, overflow: str, row: int) -> list[list[int]]:
     """The parts of a source as ids, each at most `limit` long; one part where `ids` fit. `row` is for the error."""
-    if len(ids) <= limit:
+    if len(ids) <= limit or overflow == "window":
         return [ids]
     if overflow == "truncate":
         ending = [id for id in ids[-1:] if id == tokenizer.end_id]

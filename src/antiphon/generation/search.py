@@ -4,14 +4,16 @@ The hypotheses of a source are contiguous rows, W of them, and all there is to t
 hypotheses. A step asks the network for the next tokens, takes the best candidates, moves those that end into the
 source's pool, and lets the best of the others go on. A source is finished when no open hypothesis can still come among
 the first `n_best` of its pool, over every length that it may reach; it then leaves the batch at once. Greedy search is
-a beam of one, and sampling differs in how a hypothesis takes its next token.
+a beam of one, and sampling differs in how a hypothesis takes its next token. Groups of hypotheses (diverse beam search)
+choose one after the other within a step, and share the pool.
 
     search = Search(network, [Request(source=[5, 6, 2], limit=40)], plan)
     while search.open:
         finished = search.step()          # [(place, [Hypothesis, ...]), ...]
 
-Shapes: N sources, W hypotheses of each, R = N·W, C candidates of a source, V ids, T the longest answer. References:
-Huang et al. 2017, "When to Finish?" (stopping by a bound); Wu et al. 2016, section 7 (length penalty).
+Shapes: N sources, W hypotheses of each in G groups, R = N·W, C candidates of a group, V ids, T the longest answer.
+References: Huang et al. 2017, "When to Finish?" (stopping by a bound); Wu et al. 2016, section 7 (penalties);
+Vijayakumar et al. 2018, "Diverse Beam Search".
 """
 
 from __future__ import annotations
@@ -23,9 +25,12 @@ from torch import Tensor
 
 from antiphon.batch import Tokens
 from antiphon.generation.asking import as_rows, evaluating, label_log_p, log_probabilities, sum_type
+from antiphon.generation.coverage import Coverage
+from antiphon.generation.guard import Guard
 from antiphon.generation.hypotheses import Hypothesis, Plan, Pool, Request
-from antiphon.generation.logits import NEVER, Said, best
+from antiphon.generation.logits import NEVER, Said
 from antiphon.generation.sampling import Dice
+from antiphon.generation.selecting import Candidates, banked_candidates, best_candidates
 from antiphon.models.seq2seq import EncoderDecoder
 
 Finished = list[tuple[int, list[Hypothesis]]]
@@ -52,11 +57,16 @@ class Search:
             self.score = torch.zeros((count, width), dtype=sum_type(self.device), device=self.device)
             self.value = self.score.clone()
             if plan.sampler is None:
-                self.value[:, 1:] = NEVER  # before the first token all hypotheses are one
+                first = torch.arange(width, device=self.device) % (width // plan.groups) == 0
+                self.value[:, ~first] = NEVER  # before the first token all hypotheses of a group are one
             self.pool, self.pooled = Pool(count, width, self.capacity, self.score), False
             self.history = torch.zeros((count * width, self.capacity), dtype=torch.long, device=self.device)
             keys = torch.tensor([request.row + (request.piece << 32) for request in requests], device=self.device)
             self.dice = None if plan.sampler is None else Dice(plan.seed, keys, width)
+            self.guard, self.coverage = self._guard(requests), None
+            if plan.coverage_penalty:
+                crosses, valid = [cross for _, cross in self.state.layers], self.memory.tokens.valid
+                self.coverage = Coverage(crosses, valid, width=width, weight=plan.coverage_penalty)
             self._begin()
 
     def _bounds(self, requests: Sequence[Request]) -> None:
@@ -72,6 +82,19 @@ class Search:
         rows = [[*r.prefix, *[-1] * (self.longest_prefix - len(r.prefix))] for r in requests]
         self.prefix = torch.tensor(rows, dtype=torch.long, device=self.device).view(len(requests), self.longest_prefix)
 
+    def _guard(self, requests: Sequence[Request]) -> Guard | None:
+        """The restrictions, behind as much of the prefixes as is read at once; None where there are none."""
+        restrictions = [request.restriction for request in requests]
+        if not any(restrictions):
+            return None
+        width = self.plan.width
+        guard = Guard(restrictions, width=width, size=self.network.vocab_size, device=self.device)
+        lanes = torch.arange(width).expand(len(requests), -1)
+        for ids in self.prefix[:, : self.common_prefix].T:
+            tokens = ids[:, None].expand(-1, width)
+            guard.follow(lanes, tokens, torch.ones_like(tokens, dtype=torch.bool))
+        return guard
+
     def _begin(self) -> None:
         """The first input: the start token and as much of the prefixes as every row has, read at once."""
         count, width = self.value.shape
@@ -81,21 +104,29 @@ class Search:
         self.history[:, : self.length] = forced.repeat_interleave(width, 0)
         start = self.history.new_full((count * width, 1), self.plan.marks.start)
         ids, tokens = torch.cat([start, self.history[:, : self.length]], 1), Tokens(self.places[:, : self.length + 1])
-        hidden, _ = self.network.decode(ids, tokens, self.memory, self.state)
-        self.hidden = hidden[:, -1]
+        hidden = self._decode(ids, tokens)
         if self.length:
             own = label_log_p(self.network, hidden[::width, :-1].flatten(0, 1), forced.flatten())
             self.score += own.view(count, -1).to(self.score).sum(1, keepdim=True)
             self.value += self.score
 
+    def _decode(self, ids: Tensor, tokens: Tokens) -> Tensor:
+        """The network reads `ids` (R, L): their hidden vectors (R, L, D)."""
+        hidden, _ = self.network.decode(ids, tokens, self.memory, self.state)
+        self.hidden = hidden[:, -1]
+        if self.coverage is not None:
+            self.coverage.read()
+        return hidden
+
     def step(self) -> Finished:
         """One more token for each open source; those that this finished, with their hypotheses, best first."""
         with evaluating(self.network):
             own, scores = self._process(log_probabilities(self.network, self.hidden))
-            lanes, tokens, values = self._choose(scores)
-            picked = own.view(lanes.shape[0], -1).gather(1, lanes * own.shape[1] + tokens)
-            score = self.score.gather(1, lanes) + picked
-            if self.plan.processors:
+            lanes, tokens, values = self._choose(own, scores)
+            flat = lanes.flatten(1)
+            picked = own.view(lanes.shape[0], -1).gather(1, flat * own.shape[1] + tokens.flatten(1))
+            score = (self.score.gather(1, flat) + picked).view_as(values)
+            if self.plan.processors or self.guard is not None:
                 self._rescue(values)
             self.length += 1
             chosen = self._part(lanes, tokens, values, score)
@@ -114,11 +145,14 @@ class Search:
             forced = self.prefix[:, self.length].repeat_interleave(width)[:, None]  # (R, 1)
             forced_log_p = log_p.gather(1, forced.clamp(min=0))
         # Scores of -inf may stand in the model's place, since such a token is never taken.
-        scores = log_p.clone() if any(processor.rescales for processor in processors) else log_p
+        rescales = self.guard is not None or any(processor.rescales for processor in processors)
+        scores = log_p.clone() if rescales else log_p
         lengths = self.prefix_length.repeat_interleave(width) if self.longest_prefix else self.prefix_length[:1]
         said = Said(self.history[:, : self.length], lengths, self.longest_prefix)
         for processor in processors:
             scores = processor(scores, said)
+        if self.guard is not None:
+            scores = self.guard.mask(scores, log_p, self.limit - self.length, self.value > NEVER)
         if forced is None or forced_log_p is None:
             return log_p, scores
         # Where a token is forced, no other one may follow, and no processor may forbid it or change what it is worth.
@@ -128,23 +162,48 @@ class Search:
             leaf.scatter_(1, ids, torch.where(is_forced, forced_log_p, leaf.gather(1, ids)))
         return log_p, only
 
-    def _choose(self, scores: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The candidates of each source, (N, C), best first: which hypothesis goes on, its next token, the sums."""
+    def _choose(self, own: Tensor, scores: Tensor) -> Candidates:
+        """The candidates of each source, (N, G, C), best first: which hypothesis goes on, its next token, the sums."""
         count, width = self.value.shape
         if self.plan.sampler is not None:
             assert self.dice is not None
             tokens = self.plan.sampler.draw(scores, self.dice.roll(self.length).flatten())
             gained = scores.gather(1, tokens[:, None]).view(count, width)
-            return self._lanes(), tokens.view(count, width), self.value + gained
-        # Twice as many as go on: at most one candidate of a hypothesis ends, so that enough remain.
-        values, tokens = best(scores, 2 * width if width > 1 else 1)
-        totals = (self.value[:, :, None] + values.reshape(count, width, -1)).flatten(1)
-        tokens = tokens.reshape(count, -1)
-        if width == 1:
-            return self._lanes(), tokens, totals
-        totals, order = totals.sort(dim=1, descending=True, stable=True)
-        totals, order = totals[:, : 2 * width], order[:, : 2 * width]
-        return order // values.shape[1], tokens.gather(1, order), totals
+            return self._lanes()[:, None], tokens.view(count, 1, width), (self.value + gained)[:, None]
+        scores, size = scores.view(count, width, -1), width // self.plan.groups
+        if self.plan.groups == 1:
+            lanes, tokens, values = self._candidates(own, scores, slice(None))
+            return lanes[:, None], tokens[:, None], values[:, None]
+        said = torch.zeros_like(scores[:, 0])  # (N, V): how many hypotheses of the groups so far take each token
+        found: list[Candidates] = []
+        for first in range(0, width, size):
+            group = slice(first, first + size)
+            # The penalty steers this choice alone; the sums go on without it, so that groups can be compared.
+            kept = scores[:, group]
+            lanes, tokens, _ = self._candidates(own, kept - self.plan.diversity_penalty * said[:, None], group)
+            gained = kept.flatten(1).gather(1, lanes * kept.shape[2] + tokens)
+            values = self.value[:, group].gather(1, lanes) + gained
+            found.append((lanes + first, tokens, values))
+            going = ((tokens != self.plan.marks.end) & (values > NEVER)).to(said)
+            said.scatter_add_(1, tokens, going * (going.cumsum(1) <= size))
+        lanes, tokens, values = (torch.stack(parts, 1) for parts in zip(*found, strict=True))
+        return lanes, tokens, values
+
+    def _candidates(self, own: Tensor, scores: Tensor, group: slice) -> Candidates:
+        """The candidates (N, C) of a group from its hypotheses' scores (N, W/G, V)."""
+        value, guard = self.value[:, group], self.guard
+        if guard is None or not guard.banks:
+            return best_candidates(scores, value)
+        own, progress, costs = (
+            part.view(self.value.shape[0], -1, own.shape[1])[:, group] for part in (own, guard.progress(), guard.costs)
+        )
+        return banked_candidates(
+            scores,
+            value,
+            banks=costs * guard.banked[:, :, None],
+            progress=progress,
+            ending=own[:, :, self.plan.marks.end] >= own.amax(2),
+        )
 
     def _lanes(self) -> Tensor:
         """(N, W): each hypothesis itself."""
@@ -152,17 +211,17 @@ class Search:
         return torch.arange(width, device=self.device).expand(count, -1)
 
     def _part(self, lanes: Tensor, tokens: Tensor, values: Tensor, score: Tensor) -> tuple[Tensor, ...]:
-        """Of the candidates (N, C) the W of each source that go on, in their order; those that end enter the pool."""
-        width = self.value.shape[1]
+        """Of the candidates (N, G, C) those of each source that go on, (N, W); those that end enter the pool."""
+        width = self.value.shape[1] // self.plan.groups
         ended = tokens == self.plan.marks.end
         if bool(ended.any()):
             first = (values.masked_fill(~ended, NEVER), score, lanes, tokens)
-            self._collect(*(part[:, :width] for part in first))
+            self._collect(*(part[:, :, :width].flatten(1) for part in first))
             values = values.masked_fill(ended, NEVER)
-            if values.shape[1] > width:
-                going = ended.to(torch.uint8).sort(dim=1, stable=True).indices
-                lanes, tokens, values, score = (part.gather(1, going) for part in (lanes, tokens, values, score))
-        lanes, tokens, values, score = (part[:, :width] for part in (lanes, tokens, values, score))
+            if values.shape[2] > width:
+                going = ended.to(torch.uint8).sort(dim=2, stable=True).indices
+                lanes, tokens, values, score = (part.gather(2, going) for part in (lanes, tokens, values, score))
+        lanes, tokens, values, score = (part[:, :, :width].flatten(1) for part in (lanes, tokens, values, score))
         if self.length >= self.least_limit:
             at_limit = (self.limit == self.length)[:, None]
             self._collect(values.masked_fill(~at_limit, NEVER), score, lanes, tokens)
@@ -175,19 +234,23 @@ class Search:
         ids = history.gather(1, lanes[:, :, None].expand(-1, -1, self.capacity))
         if tokens is not None:
             ids[:, :, self.length - 1] = tokens
-        self.pool.enter(values / self.plan.penalty(self.length), score, ids, self.length)
+        rank = values / self.plan.penalty(self.length)
+        if self.coverage is not None:
+            rank = rank + self.coverage.penalty().gather(1, lanes)
+        self.pool.enter(rank, score, ids, self.length, unique=self.plan.groups > 1)
         self.pooled = True
 
     def _rescue(self, values: Tensor) -> None:
         """Where the processors leave no token and nothing has ended, the hypotheses as they stand are the answers."""
-        stuck = (values.amax(1) == NEVER) & (self.pool.rank[:, 0] == NEVER)
+        stuck = (values.flatten(1).amax(1) == NEVER) & (self.pool.rank[:, 0] == NEVER)
         if bool(stuck.any()):
             self._collect(self.value.masked_fill(~stuck[:, None], NEVER), self.score, self._lanes(), None)
 
     def _bound(self, values: Tensor) -> Tensor:
         """(N, W): the best rank that open hypotheses with these sums may end with.
 
-        Sums never rise, and the penalty is monotone in the length: one end of what can be reached is the best.
+        Sums never rise, and the penalty is monotone in the length: one end of what can be reached is the best. The
+        coverage penalty, which may yet become zero, is left out.
         """
         return torch.maximum(values / self.plan.penalty(self.length + 1), values / self.limit_penalty)
 
@@ -219,6 +282,12 @@ class Search:
         self.least_limit = int(self.limit.min())
         if self.dice is not None:
             self.dice.select(kept)
+        if self.guard is not None:
+            self.guard.select(kept)
+            if not any(self.guard.restrictions):
+                self.guard = None
+        if self.coverage is not None:
+            self.coverage.drop(kept)
 
     def _follow(self, lanes: Tensor, tokens: Tensor, values: Tensor, score: Tensor, *, kept: Tensor | None) -> None:
         """The hypotheses become these, (N, W), of the sources `kept`, and the network reads their last tokens."""
@@ -231,11 +300,14 @@ class Search:
         if moves or kept is not None:
             rows = lanes + (places if kept is None else kept)[:, None] * width
             self.history = self.history.index_select(0, rows.flatten())
+            if self.coverage is not None:
+                self.coverage.select(rows.flatten())
         self.history[:, self.length - 1] = tokens.flatten()
         self.value, self.score = values, score
         place = Tokens(self.places[:, self.length : self.length + 1])
-        hidden, _ = self.network.decode(tokens.reshape(-1, 1), place, self.memory, self.state)
-        self.hidden = hidden[:, -1]
+        if self.guard is not None:
+            self.guard.follow(lanes, tokens, values > NEVER)
+        self._decode(tokens.reshape(-1, 1), place)
 
     def agreed(self, row: int) -> list[int]:
         """The ids with which every hypothesis of the open source `row` begins that can still become its best."""

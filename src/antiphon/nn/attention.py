@@ -72,9 +72,7 @@ class Attention(Mixer):
         scores = plan(self.rule, tokens, keys, causal=self.role == "decoder", num_heads=self.num_heads)
         assert self.scale is not None
         record = None if state is None else state.record
-        out = attend(
-            q, k, v, scores, scale=self.scale, dropout=self.dropping(), backend=self.backend, record=record
-        )
+        out = attend(q, k, v, scores, scale=self.scale, dropout=self.dropping(), backend=self.backend, record=record)
         return self.o(join_heads(out)), state
 
     def borrow(self) -> None:

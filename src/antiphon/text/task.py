@@ -102,6 +102,18 @@ def text_and_label(record: Mapping[str, str]) -> tuple[str, str | None]:
     return record[_field(record, "source", "sentence", "text")], record.get(_field(record, "target", "label"))
 
 
+@register("task", "right_to_left")
+def source_and_reversed_target(record: Mapping[str, str]) -> tuple[str, str | None]:
+    """The fields "source" and "target", the target's words from the last to the first (Liu et al. 2016)."""
+    target = record.get("target")
+    return record["source"], None if target is None else reverse_words(target)
+
+
+def reverse_words(text: str) -> str:
+    """The words of `text`, which stand between single spaces, from the last to the first; its own inverse."""
+    return " ".join(reversed(text.split(" ")))
+
+
 def _field(record: Mapping[str, str], *names: str) -> str:
     """The first of `names` that the record has; else the first, which the error then names."""
     return next((name for name in names if name in record), names[0])

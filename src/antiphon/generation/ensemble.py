@@ -1,0 +1,132 @@
+"""Several networks as one: the next token's probability is the mean of the members' (not of their logarithms).
+
+    network = Ensemble([first, second])         # for every search, for streams, scores and labels
+
+Hidden vectors stand side by side, (…, D1 + D2), and `logits` takes them apart, so that nothing else learns of it. The
+members see equal source ids and score equal target ids. Mean of probabilities: Sutskever et al. 2014, section 3.6.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from antiphon.batch import Tokens
+from antiphon.errors import ModelError
+from antiphon.models.checkpoint import Parts
+from antiphon.models.seq2seq import EncoderDecoder
+from antiphon.nn.cache import DecoderState
+from antiphon.nn.mixers import Memory
+from antiphon.text import Tokenizer
+
+
+class Memories(Memory):
+    """The members' memories; their rows are the same sources."""
+
+    def __init__(self, parts: Sequence[Memory]) -> None:
+        super().__init__(parts[0].hidden, parts[0].tokens)
+        self.parts = list(parts)
+
+    def select(self, rows: Tensor) -> Memories:
+        return Memories([part.select(rows) for part in self.parts])
+
+
+class States(DecoderState):
+    """The members' states, moved together; `layers` are all of theirs."""
+
+    def __init__(self, parts: Sequence[DecoderState]) -> None:
+        self.parts, self.width = list(parts), parts[0].width
+        self.layers = [pair for part in parts for pair in part.layers]
+
+    def reorder(self, index: Tensor) -> None:
+        for part in self.parts:
+            part.reorder(index)
+
+    def drop(self, keep: Tensor) -> None:
+        for part in self.parts:
+            part.drop(keep)
+
+    def write(self, slots: Tensor, other: DecoderState) -> None:
+        assert isinstance(other, States)
+        for mine, theirs in zip(self.parts, other.parts, strict=True):
+            mine.write(slots, theirs)
+
+
+class Ensemble(EncoderDecoder):
+    """Networks that answer together; it cannot be trained."""
+
+    def __init__(self, members: Sequence[EncoderDecoder]) -> None:
+        nn.Module.__init__(self)
+        self.members = nn.ModuleList(members)
+        self.max_length = min(member.max_length for member in members)
+        self.eval()  # with its members
+        self.widths = [member.output.weight.shape[1] for member in members]
+
+    @property
+    def parts(self) -> list[EncoderDecoder]:
+        """The members, with the type that a ModuleList does not tell."""
+        return list(self.members)  # type: ignore[arg-type]
+
+    @property
+    def vocab_size(self) -> int:
+        return self.parts[0].vocab_size
+
+    @property
+    def device(self) -> torch.device:
+        return self.parts[0].device
+
+    def encode(self, source: Tensor, tokens: Tokens) -> Memory:
+        return Memories([part.encode(source, tokens) for part in self.parts])
+
+    def begin(self, memory: Memory, *, width: int, capacity: int) -> DecoderState:
+        assert isinstance(memory, Memories)
+        pairs = zip(self.parts, memory.parts, strict=True)
+        return States([part.begin(own, width=width, capacity=capacity) for part, own in pairs])
+
+    def decode(
+        self, target_ids: Tensor, tokens: Tokens, memory: Memory, state: DecoderState | None
+    ) -> tuple[Tensor, DecoderState | None]:
+        assert isinstance(memory, Memories) and (state is None or isinstance(state, States))
+        states = [None] * len(self.parts) if state is None else state.parts
+        members = zip(self.parts, memory.parts, states, strict=True)
+        return torch.cat([part.decode(target_ids, tokens, own, kept)[0] for part, own, kept in members], -1), state
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """The logarithms of the mean probabilities."""
+        each = []
+        for part, own in zip(self.parts, hidden.split(self.widths, -1), strict=True):
+            logits = part.logits(own.to(part.output.weight.dtype))
+            each.append((logits if logits.dtype == torch.float64 else logits.float()).log_softmax(-1))
+        return torch.stack(each).logsumexp(0) - math.log(len(each))
+
+
+def join_parts(members: Sequence[tuple[str, Parts]]) -> Parts:
+    """The parts of an ensemble, from its members with their folders; search settings and the rest are the first one's.
+
+    ModelError where a tokenizer differs, naming both folders.
+    """
+    (name, first), *others = members
+    for other, found in others:
+        for side in ("source", "target"):
+            mine, theirs = (getattr(part, f"{side}_tokenizer") for part in (first, found))
+            if not _equal(mine, theirs):
+                raise ModelError(
+                    f"an ensemble needs one {side} tokenizer, but those of `{name}` and `{other}` differ. "
+                    "Train its members with `tokenizer` set to the same file."
+                )
+    return replace(first, network=Ensemble([part.network for _, part in members]))
+
+
+def check_one(parts: Parts, folder: str | Path) -> None:
+    """ModelError where an ensemble would be saved."""
+    if isinstance(parts.network, Ensemble):
+        raise ModelError(f"`{folder}` must be for one model, but this is an ensemble. Save its members.")
+
+
+def _equal(mine: Tokenizer, theirs: Tokenizer) -> bool:
+    return mine.ends == theirs.ends and mine.vocabulary.content == theirs.vocabulary.content
