@@ -303,3 +303,17 @@ def test_convert_reads_a_union_in_order() -> None:
     assert convert(FlagText("0", 0), int | str) == 0
     assert convert(FlagText("en", "en"), int | str) == "en"
     assert convert("0", int | str) == "0"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("prefix", ["a", None]), ("required", [["a"], ["b"]]), ("allowed", [["a"]])]
+)
+def test_a_recipe_has_no_settings_of_single_rows(name, value):
+    with pytest.raises(ConfigError, match=f"`generation.{name}` must be one for all rows in a recipe"):
+        from_mapping({"data": {"train": [("a", "b")]}, "training": {"max_steps": 1}, "generation": {name: value}})
+
+
+def test_a_recipe_may_restrict_all_rows():
+    generation = {"required": ["a"], "forbidden": ["b", "c d"], "allowed": ["a c"], "prefix": "a"}
+    made = from_mapping({"data": {"train": [("a", "b")]}, "training": {"max_steps": 1}, "generation": generation})
+    assert made.generation.forbidden == ("b", "c d")

@@ -87,9 +87,12 @@ def to_mapping(config: TrainConfig) -> dict[str, Any]:
 
     Pairs from Python become a text with their number and hash. An attention that is an object becomes its spec.
     """
-    data = {name: getattr(config.data, name) for name in hints(DataConfig)}
-    for side in ("train", "valid", "test"):
-        data[side] = _short(data[side]) if data[side] is None or is_files(data[side]) else _fingerprint(data[side])
+    sides = {name: getattr(config.data, name) for name in ("train", "valid", "test")}
+    data = {name: plain(getattr(config.data, name)) for name in hints(DataConfig) if name not in sides}
+    found = {
+        name: _short(side) if side is None or is_files(side) else _fingerprint(side) for name, side in sides.items()
+    }
+    data = {name: found.get(name, data.get(name)) for name in hints(DataConfig)}
     attention = {role: _spec(getattr(config.attention, role)) for role in hints(AttentionConfig)}
     made = {name: plain(getattr(config, name)) for name in hints(TrainConfig) if name not in ("data", "attention")}
     return {"task": made.pop("task"), "data": data, "attention": attention, **made}

@@ -21,7 +21,7 @@ import os
 import sys
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import MISSING, dataclass, fields, replace
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -343,4 +343,10 @@ def _tuple(value: Any, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
     wanted = [arguments[0]] * len(value) if endless else list(arguments)
     if len(wanted) != len(value):
         raise SettingError((), f"must be a list of {len(wanted)} values, but has {len(value)}")
-    return tuple(convert(item, hint) for item, hint in zip(value, wanted, strict=True))
+    made: list[Any] = []
+    for number, (item, wish) in enumerate(zip(value, wanted, strict=True)):
+        # One of several settings is named by its number; of plain values the message shows the value.
+        numbered = isinstance(wish, type) and issubclass(wish, Settings)
+        with inside(str(number)) if numbered else nullcontext():
+            made.append(convert(item, wish))
+    return tuple(made)

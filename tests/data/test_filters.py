@@ -53,6 +53,7 @@ def test_length_and_ratio_count_units(unit: str) -> None:
 def test_one_setting_stands_alone() -> None:
     pairs = [pair("a", "b c"), pair("a", "b c d")]
     assert kept([{"ratio": 2}], pairs) == kept([{"ratio": {"most": 2.0}}], pairs) == pairs[:1]
+    assert kept([{"length": 2}], pairs) == kept([{"length": {"max": 2}}], pairs) == pairs[:1]
 
 
 def test_duplicates_keeps_the_first_of_equal_pairs_with_equal_fronts() -> None:

@@ -71,7 +71,7 @@ def test_what_cannot_be_is_one_line_with_the_row() -> None:
     for settings, error, message in [
         ({"allowed": []}, ConfigError, "`allowed` must have at least one text"),
         ({"allowed": [["a"], []]}, ConfigError, "`allowed` must have at least one text for each row"),
-        ({"allowed": [["a"]]}, ConfigError, "one for each of the 2 inputs, but has 1 lists"),
+        ({"allowed": [["a"]]}, ConfigError, r"one for each input \(here 2\), but has lists for 1"),
         ({"allowed": [["a"], ["b"]], "required": ["a"]}, DataError, "`allowed` of input 2 must have a text with all"),
         ({"allowed": ["a"], "prefix": "b"}, DataError, "prefix of input 1 must begin an allowed text"),
         ({"allowed": ["a" * 12]}, DataError, "longest allowed text of input 1 must fit into 12 tokens, but needs 13"),

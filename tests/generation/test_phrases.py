@@ -251,7 +251,7 @@ def test_what_cannot_be_is_one_line_with_the_row() -> None:
         ({"required": ["x" * 50]}, DataError, r"input 1 must fit into 12 tokens, but needs 51, .*max_length \(40\)"),
         ({"required": ["drei"], "max_new_tokens": 4}, DataError, "must fit into 4 tokens, but needs 5"),
         ({"required": ["a"], "prefix": "cat is", "forbidden": ["cat"]}, DataError, "prefix of input 1 must hold no"),
-        ({"required": [["a"]]}, ConfigError, "one for each of the 2 inputs, but has 1 lists"),
+        ({"required": [["a"]]}, ConfigError, r"one for each input \(here 2\), but has lists for 1"),
         ({"required": ["a", ["b"]]}, ConfigError, "a mixture of both"),
         ({"required": "a"}, ConfigError, "must be a list, but is the text `a`"),
         ({"required": [" a"]}, ConfigError, "`required` must be phrases without space around them"),

@@ -79,6 +79,20 @@ def test_labels_without_a_list_are_those_of_the_data(tmp_path):
         ({"valid": [*ROWS, ("fair", "2")]}, r"a label must be one of `0`, `1`, but is `2` \(pairs\[32\]\)"),
         ({"train": [*ROWS, ("fair", "2")]}, r"a label must be one of `0`, `1`, but is `2` \(pairs\[32\]\)"),
         ({"labels": {**LABELS, "2": "neutral"}}, "each label must have examples to learn from, but `neutral` has none"),
+        ({"train": [*ROWS, ("fair", " ")], "labels": []}, r"a row must have a label, but has none \(pairs\[32\]\)"),
+        (
+            {"filters": [{"length": {"max": 3}}], "train": [*ROWS, ("a b c d", "2"), ("", "3")], "labels": []},
+            r"each label must have .*`2` has none left: 34 pairs read, .*1 dropped by length\. Loosen `data.filters`",
+        ),
+        (
+            {"train": [*ROWS, ("", "2")], "labels": []},
+            r"`2` has none left: .* empty side\. Give it examples with a text",
+        ),
+        (
+            {"labels": {"0": "n " * 99, "1": "p"}},
+            r"at most `model.max_length` tokens \(64\), but `n n .*` has \d+\. Give",
+        ),
+        ({"labels": {"0": "same", "1": "same"}}, "2 to 1000 labels, but `data.labels` names 1"),
         ({"train": ROWS[:8], "labels": []}, "2 to 1000 labels, but the training data has 1"),
         ({"train": [(f"a{i}", f"b{i}") for i in range(1001)], "labels": []}, "2 to 1000 labels, but .* has 1001"),
     ],
@@ -100,5 +114,49 @@ def test_settings_of_a_search_are_refused_by_name(run, name, value):
         run.model.generate("good", **{name: value})
 
 
+@pytest.mark.parametrize(("name", "value"), [("temperature", 1.0), ("prefix", "a"), ("forbidden", ["good"])])
+def test_settings_of_a_search_are_refused_before_training(tmp_path, name, value):
+    with pytest.raises(ConfigError, match=f"`generation.{name}` must be left out of a classification"):
+        train(recipe(tmp_path / "run", generation={name: value}), quiet=True)
+    assert not (tmp_path / "run").exists()
+
+
+def test_labels_are_a_list_or_a_mapping(tmp_path):
+    with pytest.raises(
+        ConfigError, match=r"`data.labels` must be a list of labels or a mapping, but is the text `good`"
+    ):
+        train(recipe(tmp_path / "run", {"labels": "good"}), quiet=True)
+
+
 def test_allowed_narrows_the_labels(run):
-    assert run.model.generate("lovely great", allowed=["negative"])[0].text == "negative"
+    answer = run.model.generate("lovely great", allowed=["negative"])[0]
+    assert answer.text == "negative" and answer.probabilities == {"negative": 1.0}
+    assert answer.score == pytest.approx(run.model.score(["lovely great"], ["negative"])[0], rel=1e-4)
+    assert "".join(run.model.stream("lovely great", allowed=["negative"])) == "negative"
+    texts = ["lovely great", "", "dull awful"]
+    free = run.model.generate(texts)
+    narrow = run.model.generate(texts, allowed=[["positive", "negative"], None, ["positive"]])
+    assert narrow[:2] == free[:2] and [found.text for found in narrow[2:]] == ["positive"]
+
+
+@pytest.mark.parametrize("allowed", [["negative", "neutral"], [["negative"], ["neutral"]]])
+def test_an_allowed_text_is_a_label(run, allowed):
+    row = 1 if isinstance(allowed[0], str) else 2
+    message = rf"`allowed` of input {row} must be labels of the model \(negative, positive\), but the text `neutral`"
+    with pytest.raises(DataError, match=message):
+        run.model.generate(["good", "bad"], allowed=allowed)
+
+
+def test_aligned_references_are_labels_too(run, tmp_path, capsys):
+    from antiphon.cli.main import main
+
+    (tmp_path / "s").write_text("lovely fine\ndull awful\n")
+    files = ["--source", str(tmp_path / "s"), "--target", str(tmp_path / "t")]
+    for labels in ("1\n0\n", "positive\nnegative\n"):
+        (tmp_path / "t").write_text(labels)
+        assert main(["evaluate", str(run.folder), *files, "--metrics", "accuracy", "--json", "--quiet"]) == 0
+        assert json.loads(capsys.readouterr().out)["metrics"]["accuracy"]["score"] == 100
+    (tmp_path / "t").write_text("1\nneutral\n")
+    assert main(["evaluate", str(run.folder), *files, "--metrics", "accuracy", "--quiet"]) == 2
+    error = capsys.readouterr().err
+    assert "a label must be one of `0`, `1`, but is `neutral`" in error and "s:2)" in error

@@ -102,6 +102,14 @@ def test_a_pattern_for_nothing_names_its_line(tmp_path: Path) -> None:
     assert f"{recipe}:12" in str(caught.value) and "encoder.layers.0" in str(caught.value)
 
 
+def test_a_setting_of_a_group_names_its_number_and_line(tmp_path: Path) -> None:
+    recipe = write(tmp_path)
+    recipe.write_text(recipe.read_text().replace("lr_scale: 2,", "lr: 2,"))
+    with pytest.raises(ConfigError, match=r"`training\.groups\.1\.lr` is not a known setting") as caught:
+        read_recipe(recipe)
+    assert f"{recipe}:13" in str(caught.value)
+
+
 def test_an_unknown_task_names_its_line(tmp_path: Path) -> None:
     recipe = write(tmp_path)
     recipe.write_text(recipe.read_text() + "task: translatoin\n")

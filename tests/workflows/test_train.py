@@ -104,6 +104,39 @@ def test_a_folder_that_is_taken_is_left_alone(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["thesis.txt"]
 
 
+def test_a_run_with_filters_and_every_kind_of_list_is_resumed(tmp_path: Path) -> None:
+    data = {"filters": ["duplicates", {"length": {"max": 100}}, {"script": {"source": ["Latin", "Han"]}}]}
+    more = {"data": data, "training": {"groups": [{"match": "encoder.*", "lr_scale": 0.5}]}}
+    half = recipe(tmp_path / "parts", **more)
+    half["training"]["max_steps"] = 10
+    train(half, quiet=True)
+    train(recipe(tmp_path / "parts", **more), resume=True, quiet=True)
+    train(recipe(tmp_path / "whole", **more), quiet=True)
+    one, other = (tmp_path / run / "model" / "model.safetensors" for run in ("parts", "whole"))
+    assert one.read_bytes() == other.read_bytes()
+    with pytest.raises(ConfigError, match=r"`data.filters` was .*100.* and is .*99"):
+        data["filters"][1] = {"length": {"max": 99}}
+        train(recipe(tmp_path / "parts", **more), resume=True, quiet=True)
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (
+            {"filters": [{"length": {"min": 50}}]},
+            r"36 pairs read, 0 kept, 36 dropped by length\. Loosen `data.filters`",
+        ),
+        ({"train": [("a", ""), ("", "b")]}, r"2 pairs read, 0 kept, 2 skipped with an empty side\. Give it pairs"),
+        ({"max_length": 2, "overflow": "skip"}, r"0 kept, 36 skipped as too long\. Raise `data.max_length`"),
+    ],
+)
+def test_where_nothing_is_left_to_learn_from_it_says_why(tmp_path: Path, data: dict[str, Any], words: str) -> None:
+    for more in ({}, {"tokenizer": {"dropout": 0.1}}):
+        with pytest.raises(DataError, match=f"the data must hold at least one pair to learn from, but .*{words}"):
+            train(recipe(tmp_path / "run", data=data, **more), quiet=True)
+        assert not (tmp_path / "run").exists()
+
+
 def test_a_changed_recipe_is_refused_by_name(tmp_path: Path) -> None:
     train(recipe(tmp_path / "run"), quiet=True)
     with pytest.raises(ConfigError, match=r"`training.lr` was 0.001 and is 0.002"):

@@ -20,6 +20,7 @@ from antiphon.settings import CountOrZero
 
 if TYPE_CHECKING:
     from antiphon.generation.model import Model
+    from antiphon.text.task import Task
 
 _TAG = re.compile(r"<([^\s<>]+)>")
 
@@ -130,12 +131,17 @@ class Evaluate(Command):
         )
 
     def _cases(self, data: tuple[SourceConfig, ...], model: Model) -> list[Case]:
-        if self.source is not None:
-            pairs = aligned(self.source, self.target)
-            return [Case(*pair, self.source, f"{self.source}:{number}") for number, pair in enumerate(pairs, 1)]
         from antiphon.data.sources import cases
         from antiphon.text import load_task
 
+        if self.source is not None:
+            pairs = aligned(self.source, self.target)
+            found = [Case(*pair, self.source, f"{self.source}:{number}") for number, pair in enumerate(pairs, 1)]
+            # References are lines as they are, but for tasks that write them in their own way.
+            if not model.parts.labels and model.parts.task != "right_to_left":
+                return found
+            task = load_task(model.parts.task, allow_import=False, labels=model.parts.labels)
+            return [case._replace(references=_written(case, task)) for case in found]
         task = load_task(model.parts.task, allow_import=False, labels=model.parts.labels)
         return [
             Case(source, references, one.title, str(place))
@@ -182,6 +188,12 @@ def aligned(source: str, targets: Sequence[str]) -> list[tuple[str, Sequence[str
     if not sources:
         raise DataError(f"a test set must hold at least one line, but `{source}` is empty.")
     return list(zip(sources, zip(*sides, strict=True), strict=True))
+
+
+def _written(case: Case, task: Task) -> list[str]:
+    """The references as the task writes them: a label by its name; DataError for one that is not known."""
+    pairs = [task.pair({"source": case.source, "target": text}, where=case.place) for text in case.references]
+    return [target for _, target in pairs if target is not None]
 
 
 def _sources(value: Any, where: str) -> tuple[SourceConfig, ...]:

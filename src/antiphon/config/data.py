@@ -185,11 +185,14 @@ def _filters(value: Any) -> tuple[object, ...] | None:
 def _labels(value: Any) -> Mapping[str, str]:
     """From what the data calls a label to its name in answers."""
     value = value.meaning if isinstance(value, FlagText) else value
+    example = "For example [negative, positive], or {0: negative, 1: positive}."
+    if not (value is None or isinstance(value, list | tuple | Mapping)):
+        raise SettingError((), f"must be a list of labels or a mapping, but is {show(value)}", remedy=example)
     pairs = list(value.items()) if isinstance(value, Mapping) else [(item, item) for item in value or ()]
     for label, name in pairs:
         simple = all(isinstance(side, str | int) and not isinstance(side, bool) and str(side) for side in (label, name))
         problem = f"must be labels, each a text or a number, but one is {show(label if simple else name)}"
-        require(simple, "", problem, "For example [negative, positive], or {0: negative, 1: positive}.")
+        require(simple, "", problem, example)
     return {str(label): str(name) for label, name in pairs}
 
 

@@ -92,14 +92,14 @@ def _check_texts(name: str, texts: Texts | None) -> None:
     """One list or lists, not both; a phrase is a text that can stand between others."""
     kinds = {isinstance(entry, str) for entry in texts or ()}
     require(len(kinds) < 2, name, "must be a list of texts, or a list for each row, but is a mixture of both")
-    for entry in texts or ():
+    for row, entry in enumerate(texts or (), 1):
         own = (entry,) if isinstance(entry, str) else entry
+        place = "" if isinstance(entry, str) else f" (the list of input {row})"
         if name == "allowed":
-            require(
-                own is None or len(own) > 0, name, "must have at least one text for each row, but has a list of none"
-            )
+            problem = f"must have at least one text for each row, but has a list of none{place}"
+            require(own is None or len(own) > 0, name, problem, "Write None for a row that may have any answer.")
             continue
         for phrase in own or ():
             bare = bool(phrase) and phrase == phrase.strip()
-            require(bare, name, f"must be phrases without space around them, but one is {show(phrase)}")
+            require(bare, name, f"must be phrases without space around them, but one is {show(phrase)}{place}")
     require(name != "allowed" or texts is None or len(texts) > 0, name, "must have at least one text, but is empty")

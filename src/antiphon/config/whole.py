@@ -52,6 +52,11 @@ class TrainConfig(Settings):
         for name, value in wanting.items():
             held = self.data.valid is not None or not value
             require(held, name, "needs validation pairs, but `data.valid` is not given")
+        for name in ("prefix", "allowed", "required", "forbidden"):
+            value = getattr(self.generation, name)
+            single = not isinstance(value, tuple) or (all(isinstance(item, str) for item in value) and name != "prefix")
+            problem = "must be one for all rows in a recipe, but is one for each row"
+            require(single, f"generation.{name}", problem, "Give it to `generate` in Python.")
         rule = self.model.positions
         for role in ("encoder", "decoder"):
             twice = rule in ("relative", "alibi") and _mentions(getattr(self.attention, role), rule)

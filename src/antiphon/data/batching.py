@@ -100,7 +100,7 @@ class Batches:
         self._pools = self._corpus.pools(start, seed=self._seed, epoch=self.epoch, first=first)
         pool = next(self._pools, None)
         if pool is None:
-            raise DataError(f"the data must hold at least one pair to learn from, but {self._corpus.report}.")
+            raise self._corpus.report.nothing_left()
         self._enter(pool)
 
     def _enter(self, pool: Pool) -> None:

@@ -190,9 +190,10 @@ class Encoder:
         if self.overflow in ("error", "window"):
             long = len(source) > self.max_length and not windows
             side, length = ("source", len(source)) if long else ("target", len(target))
+            ways = "truncate, skip or window" if long else "truncate or skip"  # only sources have windows
             raise DataError(
                 f"a {side} must have at most {self.max_length} tokens, but has {length} ({place.of(side)}). "
-                "Raise `data.max_length` (and `model.max_length`), or set `data.overflow` to truncate or skip."
+                f"Raise `data.max_length` (and `model.max_length`), or set `data.overflow` to {ways}."
             )
         report.truncated += 1
         return self._cut(source, self.source_tokenizer.end_id), self._cut(target, self.target_tokenizer.end_id)
@@ -284,5 +285,5 @@ def load_corpus(
         corpus.append(source, target, item.place, item.number)
     corpus.files = fingerprints(data)
     if not len(corpus):
-        raise DataError(f"the data must hold at least one pair to learn from, but {corpus.report}.")
+        raise corpus.report.nothing_left()
     return corpus

@@ -109,8 +109,8 @@ def _size(text: str, unit: Unit) -> int:
 class Length(Settings):
     """Keeps pairs of which both sides have `min` to `max` units."""
 
+    max: Count | None = None  # the first, so that {length: 100} sets it
     min: Count = 1
-    max: Count | None = None
     unit: Unit = "words"
 
     def check(self) -> None:

@@ -53,6 +53,15 @@ class Report:
         """Those that are learned from."""
         return self.read - self.empty - sum(self.dropped.values()) - self.too_long
 
+    def nothing_left(self) -> DataError:
+        """The error where no pair is learned from."""
+        remedy = "Give it pairs with two sides."
+        if self.dropped:
+            remedy = "Loosen `data.filters`."
+        elif self.too_long:
+            remedy = "Raise `data.max_length` (and `model.max_length`), or set `data.overflow` to truncate."
+        return DataError(f"the data must hold at least one pair to learn from, but {self}. {remedy}")
+
     def __str__(self) -> str:
         parts = [f"{self.read:,} pairs read{' so far' if self.so_far else ''}", f"{self.kept:,} kept"]
         parts += [f"{self.empty:,} skipped with an empty side"] * (self.empty > 0)

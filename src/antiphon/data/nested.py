@@ -15,6 +15,7 @@ from antiphon.config import SourceConfig
 from antiphon.data.lines import Cursor, Place, Row
 from antiphon.errors import DataError
 from antiphon.registry import nearest
+from antiphon.settings import show
 
 _PLAIN = str | int | float
 
@@ -45,7 +46,8 @@ def nested_row(found: Mapping[str, Any], source: SourceConfig | None, place: Pla
 def _no_text(found: Mapping[str, Any], name: str, place: Place) -> DataError:
     value, have = _inside(found, name), ", ".join(f"`{key}`" for key in found) or "none"
     missing = name not in found and value is None
-    problem = f"is not among {have}{nearest(name, map(str, found))}" if missing else f"is a {type(value).__name__}"
+    other = "null" if value is None else show(value)
+    problem = f"is not among {have}{nearest(name, map(str, found))}" if missing else f"is {other}"
     return DataError(
         f"the field `{name}` must be a text or a list of texts, but {problem} ({place}). "
         "Set `source_field` and `target_field`."

@@ -13,11 +13,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from antiphon.config import GenerationConfig
-from antiphon.errors import ConfigError
+from antiphon.errors import DataError
 from antiphon.generation.answers import Generation
 from antiphon.generation.labels import Model, label_scores
+from antiphon.generation.restricting import texts_of_rows
+from antiphon.settings import require, show
 
 _OF_A_SEARCH = ("temperature", "prefix", "required", "forbidden")  # there is none here
+MOST_SHOWN = 10  # labels in a message
 
 
 def classify(
@@ -25,21 +28,19 @@ def classify(
 ) -> list[Generation]:
     """For each text its most probable label, with the next ones as alternatives up to `config.n_best`.
 
-    Raises ConfigError for a setting that asks for another answer, DataError for a text that is too long.
+    `config.allowed` narrows the labels, whose probabilities are then those among it. Raises ConfigError for a setting
+    that asks for another answer, DataError for a text that is too long and for an allowed text that is no label.
     """
-    for name in _OF_A_SEARCH:
-        if getattr(config, name) is not None:
-            raise ConfigError(
-                f"`{name}` must be left out of a classification, whose answers are its labels, but is given."
-            )
+    refuse_search(config)
+    choices = _choices(labels, config, len(texts), first_row)
     spelled = [model.target_tokenizer.encode(label) for label in labels]
     tokens = [model.target_tokenizer.pieces(ids) for ids in spelled]
     answers: list[Generation] = []
-    for scores in label_scores(model, texts, labels, config=config, first_row=first_row):
-        top = max(scores)
-        weights = [math.exp(score - top) for score in scores]
-        shares = {label: weight / sum(weights) for label, weight in zip(labels, weights, strict=True)}
-        order = sorted(range(len(labels)), key=lambda i: (-scores[i], i))
+    found = label_scores(model, texts, labels, config=config, first_row=first_row)
+    for scores, choice in zip(found, choices, strict=True):
+        order = sorted(choice, key=lambda i: (-scores[i], i))
+        weights = {i: math.exp(scores[i] - scores[order[0]]) for i in choice}
+        shares = {labels[i]: weight / sum(weights.values()) for i, weight in weights.items()}
         ranked = [
             Generation(
                 text=labels[i],
@@ -53,3 +54,23 @@ def classify(
         ]
         answers.append(replace(ranked[0], alternatives=ranked[1:]))
     return answers
+
+
+def _choices(labels: Sequence[str], config: GenerationConfig, count: int, first_row: int) -> list[list[int]]:
+    """The places of the labels that each of `count` texts may have."""
+    choices = []
+    for row, allowed in enumerate(texts_of_rows("allowed", config.allowed, count), first_row + 1):
+        unknown = next((text for text in allowed or () if text not in labels), None)
+        if unknown is not None:
+            known = ", ".join(labels[:MOST_SHOWN]) + (", ..." if len(labels) > MOST_SHOWN else "")
+            problem = f"must be labels of the model ({known}), but {show(unknown)} is none"
+            raise DataError(f"`allowed` of input {row} {problem}. Change it.")
+        choices.append([i for i, label in enumerate(labels) if allowed is None or label in allowed])
+    return choices
+
+
+def refuse_search(config: GenerationConfig) -> None:
+    """Raises ConfigError for a setting that asks for another answer than a label."""
+    for name in _OF_A_SEARCH:
+        free = getattr(config, name) is None
+        require(free, name, "must be left out of a classification, whose answers are its labels, but is given")

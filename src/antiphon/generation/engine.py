@@ -26,7 +26,7 @@ from antiphon.models.seq2seq import EncoderDecoder
 
 # Bounds of a batch: hypotheses, numbers in their logits, places in their caches, and source tokens with padding.
 MOST_HYPOTHESES, MOST_LOGITS, MOST_PLACES, MOST_SOURCE_TOKENS = 256, 2**24, 2**16, 2**14
-SHORTER = "Shorten it, or set `overflow` to truncate or split."
+SHORTER = "Shorten it, or set `overflow` to truncate, split or window."
 
 
 @dataclass(frozen=True, slots=True)

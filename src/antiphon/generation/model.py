@@ -70,7 +70,7 @@ class Model:
         errors name it. Raises ConfigError for a wrong setting, DataError for a text that is too long.
         """
         rows, config = _rows(texts, "texts"), override(self.generation, settings)
-        if self.labels and config.allowed is None:
+        if self.labels:
             return classify(self, rows, self.labels, config, first_row=first_row)
         sources = self._sources(rows, config, first_row)
         found = engine.answer(self.network, sources, config, self.marks)
@@ -84,7 +84,7 @@ class Model:
         if not isinstance(text, str):
             raise DataError(f"`text` must be one text, but is {show(text)}. Call `generate` for several.")
         config = override(self.generation, settings)
-        if self.labels and config.allowed is None:
+        if self.labels:
             return (answer.text for answer in self.generate(text, first_row=first_row, **settings))
         sources = self._sources(_rows(text, "text"), config, first_row)
         return self._pieces([engine.stream(self.network, source, config, self.marks) for source in sources])

@@ -83,7 +83,7 @@ class Restrictor:
 def restrict(config: GenerationConfig, made: Restrictor, *, count: int, first_row: int) -> list[Restriction | None]:
     """The restriction of each of `count` rows, None where there is none; equal ones are one object."""
     allowed, required, forbidden = (
-        _rows(name, texts, count)
+        texts_of_rows(name, texts, count)
         for name, texts in (("allowed", config.allowed), ("required", config.required), ("forbidden", config.forbidden))
     )
     known: dict[object, Restriction | None] = {(None, (), ()): None}
@@ -109,13 +109,13 @@ def _fault(name: str, row: int, problem: str) -> DataError:
     return DataError(f"`{name}` of input {row + 1} {problem}. Change it.")
 
 
-def _rows(name: str, texts: Sequence[object] | None, count: int) -> list[tuple[str, ...] | None]:
-    """The texts of each row, each once."""
+def texts_of_rows(name: str, texts: Sequence[object] | None, count: int) -> list[tuple[str, ...] | None]:
+    """The texts of each row, each once; ConfigError where they are for another number of rows."""
     if texts is None or all(isinstance(text, str) for text in texts):
         return [_unique(texts)] * count
     if len(texts) != count:
         raise ConfigError(
-            f"`{name}` must be one list of texts, or one for each of the {count} inputs, but has {len(texts)} lists."
+            f"`{name}` must be one list of texts, or one for each input (here {count}), but has lists for {len(texts)}."
         )
     return [_unique(entry) for entry in texts]  # type: ignore[arg-type]
 

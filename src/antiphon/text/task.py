@@ -51,7 +51,7 @@ class Task:
         except KeyError as error:
             field = str(error.args[0]) if error.args else ""
             raise DataError(
-                f"a record must have the field `{field}`, but has {', '.join(record) or 'none'}{place}"
+                f"a record must have the field `{field}`, but has {', '.join(record) or 'none with a text'}{place}"
                 f"{nearest(field, record) or '.'} Set `source_field` and `target_field`, or `task`."
             ) from error
         except Exception as error:  # a user's function may raise anything

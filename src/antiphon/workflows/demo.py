@@ -29,7 +29,7 @@ RATES = {  # the peak rate of each named optimizer, chosen by the demo's own val
     "muon": 3e-3,
     "lion": 7e-4,
     "schedule_free": 5e-3,
-    "sgd": 0.4,
+    "sgd": 0.07,
 }
 BARS = {"exact_match": 95.0, "chrf": 97.0}  # what the full demo into German must reach
 

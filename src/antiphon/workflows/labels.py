@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import cast
 
 from antiphon.config import TrainConfig
-from antiphon.data import records
+from antiphon.data import Mixture, Report, load_filters, records
 from antiphon.errors import ConfigError, DataError
-from antiphon.text import CLASSIFICATION, Task
+from antiphon.generation.classification import refuse_search
+from antiphon.settings import inside
+from antiphon.text import CLASSIFICATION, Task, Tokenizer
 
 MOST = 1000  # labels; more of them is no classification, but text
 
@@ -27,7 +30,13 @@ def with_labels(task: Task, config: TrainConfig) -> Task:
                 f"`data.labels` must be left out, but is given: the task is `{task.name}`, no classification."
             )
         return task
-    found = Counter(target for _, target, _ in records(config.data.train, Task(task.name, task.split, given)))
+    with inside("generation"):
+        refuse_search(config.generation)
+    found: Counter[str] = Counter()
+    for _, target, place in records(config.data.train, Task(task.name, task.split, given)):
+        if target is None or not target.strip():
+            raise DataError(f"a row must have a label, but has none ({place}). Fill it in, or drop the row.")
+        found[target] += 1
     unused = [label for label in given.values() if label not in found]
     if unused:
         raise DataError(
@@ -35,9 +44,39 @@ def with_labels(task: Task, config: TrainConfig) -> Task:
             "rows. Drop it from `data.labels`, or add examples."
         )
     labels = dict(given) or {label: label for label in sorted(found)}
-    if not 2 <= len(set(labels.values())) <= MOST:
+    count = len(set(labels.values()))
+    if not 2 <= count <= MOST:
+        whose = f"`data.labels` names {count}" if given else f"the training data has {count}"
         raise DataError(
-            f"a classification must have 2 to {MOST} labels, but the training data has {len(set(labels.values()))}. "
-            "Check `target_field`, or set `task: text`."
+            f"a classification must have 2 to {MOST} labels, but {whose}. Check "
+            f"{'it' if given else '`target_field`'}, or set `task: text`."
         )
-    return Task(task.name, task.split, labels)
+    named = Task(task.name, task.split, labels)
+    _refuse_unlearned(named, config)
+    return named
+
+
+def _refuse_unlearned(task: Task, config: TrainConfig) -> None:
+    """Raises DataError for a label of which filters, or empty texts, leave no example."""
+    filters = load_filters(config.data.filters, folder=Path(config.folder) if config.folder else None)
+    report = Report()
+    left = {item.target for item in Mixture(config.data.train, task, filters).once(report)}
+    if not left:
+        raise report.nothing_left()
+    for label in task.labels.values():
+        if label not in left:
+            remedy = "Loosen `data.filters`." if report.dropped else "Give it examples with a text."
+            raise DataError(
+                f"each label must have examples to learn from, but `{label:.60}` has none left: {report}. {remedy}"
+            )
+
+
+def refuse_long(labels: Iterable[str], tokenizer: Tokenizer, longest: int) -> None:
+    """Raises DataError for a label of more than `longest` tokens, which no answer could be."""
+    for label in labels:
+        size = len(tokenizer.encode(label))
+        if size > longest:
+            raise DataError(
+                f"a label must have at most `model.max_length` tokens ({longest}), but `{label:.60}` has {size}. "
+                "Give it a shorter name in `data.labels`."
+            )

@@ -28,8 +28,11 @@ def build_tokenizers(config: TrainConfig, task: Task) -> tuple[Tokenizer, Tokeni
     filters = load_filters(config.data.filters, folder=Path(config.folder or "."))
 
     def texts(*sides: int) -> Iterator[str]:
-        for item in islice(Mixture(config.data.train, task, filters).once(Report()), PAIRS):
+        report, item = Report(), None
+        for item in islice(Mixture(config.data.train, task, filters).once(report), PAIRS):
             yield from ((item.source, item.target)[side] for side in sides)
+        if item is None:
+            raise report.nothing_left()
 
     if settings.shared:
         shared = _make(settings, lambda: texts(0, 1), tags(config.data.train))

@@ -41,7 +41,7 @@ from antiphon.training.optim import build_optimizer, build_schedule, find_optimi
 from antiphon.training.record import Record, make_display, read_rows
 from antiphon.training.snapshot import SnapshotStore
 from antiphon.workflows.average import average_and_compare
-from antiphon.workflows.labels import with_labels
+from antiphon.workflows.labels import refuse_long, with_labels
 from antiphon.workflows.tokenizers import build_samplers, build_tokenizers
 from antiphon.workflows.validate import Validate
 
@@ -102,6 +102,7 @@ class _Job:
         find_optimizer(config.training, folder=self.place)
         filters = load_filters(config.data.filters, folder=self.place)
         self.source_tokenizer, self.target_tokenizer = self._tokenizers()
+        refuse_long(self.task.labels.values(), self.target_tokenizer, config.model.max_length)
         samplers = build_samplers(config.tokenizer, self.source_tokenizer, self.target_tokenizer)
         mixed = {"samplers": samplers, "filters": filters, "shares": config.data.shares}
         self.corpus = self._corpus(config.data.train, streaming=config.data.streaming, **mixed)
