@@ -29,6 +29,7 @@ from antiphon.config import (
     precision_name,
 )
 from antiphon.errors import ConfigError
+from antiphon.recipe import from_mapping
 from antiphon.settings import FlagText, Settings, convert, plain
 
 PAIRS = [("a", "A")]

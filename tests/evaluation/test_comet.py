@@ -70,6 +70,8 @@ def test_there_and_back(environment: Path) -> None:
 
 def test_what_was_scored_is_not_scored_again(environment: Path) -> None:
     class Echo:
+        labels = ()
+
         def generate(self, texts: list[str]) -> list:
             return [type("Answer", (), {"text": text}) for text in texts]
 

@@ -17,6 +17,7 @@ class Echo:
     """Stands for a model: answers each text in capitals, and notes what it was asked."""
 
     asked: list = field(default_factory=list)
+    labels: tuple[str, ...] = ()
 
     def generate(self, texts: list[str], **search: object) -> list[Generation]:
         self.asked.append((texts, search))
