@@ -27,40 +27,42 @@ def case(request):
 def test_every_split_gives_the_text_back(case):
     tokenizer, sampler = case
     for epoch in range(3):
-        rows = sampler.encode_batch(TEXTS, range(len(TEXTS)), epoch=epoch)
+        rows = sampler.encode_batch(TEXTS, range(len(TEXTS)), seed=0, epoch=epoch)
         assert [tokenizer.decode(row) for row in rows] == TEXTS
         assert all(row[-1] == tokenizer.end_id for row in rows)
 
 
-def test_a_split_is_a_function_of_text_key_and_epoch(case):
+def test_a_split_is_a_function_of_text_key_seed_and_epoch(case):
     _, sampler = case
     keys = range(len(TEXTS))
-    first = sampler.encode_batch(TEXTS, keys, epoch=1)
-    other = sampler.encode_batch(TEXTS, keys, epoch=2)
-    backwards = sampler.encode_batch(TEXTS[::-1], keys[::-1], epoch=1)[::-1]
+    first = sampler.encode_batch(TEXTS, keys, seed=0, epoch=1)
+    other = sampler.encode_batch(TEXTS, keys, seed=0, epoch=2)
+    backwards = sampler.encode_batch(TEXTS[::-1], keys[::-1], seed=0, epoch=1)[::-1]
     assert first == backwards
     assert sum(a != b for a, b in zip(first, other, strict=True)) > 50
-    assert sampler.encode_batch(TEXTS, [key + 1 for key in keys], epoch=1) != first
+    assert sampler.encode_batch(TEXTS, [key + 1 for key in keys], seed=0, epoch=1) != first
+    assert sampler.encode_batch(TEXTS, keys, seed=1, epoch=1) != first
+    assert sampler.encode_batch(TEXTS, keys, seed=0, epoch=1) == first
 
 
 @pytest.mark.parametrize("text", ["<fre> in 3 hours", "in <fre>  3", "<fr><fre>", "a <fre>", "<fre>hours"])
 def test_symbols_are_found_as_the_tokenizer_does(text):
     tokenizer = train_tokenizer(corpus(), kind="bpe", vocab_size=400, symbols=["<fre>", "<fr>"])
     sampler = make_sampler(tokenizer, dropout=1e-9)
-    assert sampler.encode_batch([text], [0], epoch=0) == [tokenizer.encode(text)]
+    assert sampler.encode_batch([text], [0], seed=0, epoch=0) == [tokenizer.encode(text)]
 
 
 def test_without_dropout_it_is_the_tokenizer():
     tokenizer = train_tokenizer(corpus(), kind="bpe", vocab_size=400)
     assert make_sampler(tokenizer) is None
     sampler = make_sampler(tokenizer, dropout=1e-9)
-    assert sampler.encode_batch(TEXTS, range(len(TEXTS)), epoch=0) == tokenizer.encode_batch(TEXTS)
+    assert sampler.encode_batch(TEXTS, range(len(TEXTS)), seed=0, epoch=0) == tokenizer.encode_batch(TEXTS)
 
 
 def test_almost_all_dropout_leaves_bytes():
     tokenizer = train_tokenizer(corpus(), kind="bpe", vocab_size=400)
     sampler = make_sampler(tokenizer, dropout=1 - 1e-9)
-    row = sampler.encode_batch(["hours"], [0], epoch=0)[0]
+    row = sampler.encode_batch(["hours"], [0], seed=0, epoch=0)[0]
     assert len(row) == len(" hours") + 1
 
 
@@ -80,7 +82,10 @@ def test_unigram_draws_splits_by_their_probability(monkeypatch):
     total = sum(weights.values())
     sampler = make_sampler(tokenizer, sampling=power)
     seen = Counter(
-        tuple(piece.replace("▁", "Ġ") for piece in tokenizer.pieces(sampler.encode_batch([word], [0], epoch=epoch)[0]))
+        tuple(
+            piece.replace("▁", "Ġ")
+            for piece in tokenizer.pieces(sampler.encode_batch([word], [0], seed=0, epoch=epoch)[0])
+        )
         for epoch in range(draws)
     )
     for parts, weight in weights.items():

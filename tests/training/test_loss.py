@@ -39,7 +39,7 @@ def test_equals_pytorch_with_all_logits(rows: int, smoothing: float) -> None:
 
 def test_gradients_are_those_of_finite_differences() -> None:
     hidden, weight, labels = case(5)
-    torch.autograd.gradcheck(lambda h, w: CrossEntropy(0.2)(h, w, labels).objective, (hidden, weight))
+    assert torch.autograd.gradcheck(lambda h, w: CrossEntropy(0.2)(h, w, labels).objective, (hidden, weight))
 
 
 def test_no_row_is_a_loss_of_zero() -> None:

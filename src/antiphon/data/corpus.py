@@ -160,22 +160,22 @@ class Encoder:
     samplers: tuple[Sampler | None, Sampler | None] = (None, None)
 
     def encode(
-        self, stream: Iterator[Item], report: Report, *, epoch: int = 0
+        self, stream: Iterator[Item], report: Report, *, seed: int = 0, epoch: int = 0
     ) -> Iterator[tuple[list[int], list[int], Item]]:
         """Source and target ids of the pairs, end included, without those that are skipped; counts into `report`."""
         for chunk in _chunks(stream):
             keys = [item.spot.lap << 40 | item.number for item in chunk]  # a pair that comes again is split anew
-            sources = self._ids(0, [item.source for item in chunk], keys, epoch)
-            targets = self._ids(1, [item.target for item in chunk], keys, epoch)
+            sources = self._ids(0, [item.source for item in chunk], keys, seed, epoch)
+            targets = self._ids(1, [item.target for item in chunk], keys, seed, epoch)
             for source, target, item in zip(sources, targets, chunk, strict=True):
                 fitting = self._fit(source, target, item.place, report)
                 if fitting is not None:
                     yield (*fitting, item)
 
-    def _ids(self, side: int, texts: list[str], keys: list[int], epoch: int) -> list[list[int]]:
+    def _ids(self, side: int, texts: list[str], keys: list[int], seed: int, epoch: int) -> list[list[int]]:
         sampler = self.samplers[side]
         if sampler is not None:
-            return sampler.encode_batch(texts, keys, epoch=epoch)
+            return sampler.encode_batch(texts, keys, seed=seed, epoch=epoch)
         return (self.source_tokenizer, self.target_tokenizer)[side].encode_batch(texts)
 
     def _fit(
@@ -239,7 +239,7 @@ class Streamed:
         spots = list(start.spots or self.mixture.tops())
         pool = InMemory()
         stream = self.mixture.epoch(spots, seed=seed, epoch=epoch, report=self.report)
-        for source, target, item in self.encoder.encode(stream, self.report, epoch=epoch):
+        for source, target, item in self.encoder.encode(stream, self.report, seed=seed, epoch=epoch):
             pool.append(source, target, item.place, item.number)
             spots[item.spot.cursor.source] = item.spot
             if pool.tokens >= self.pool_tokens * (first if start.number == 0 else 1.0):

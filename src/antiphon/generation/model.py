@@ -85,7 +85,7 @@ class Model:
             raise DataError(f"`text` must be one text, but is {show(text)}. Call `generate` for several.")
         config = override(self.generation, settings)
         if self.labels:
-            return (answer.text for answer in self.generate(text, first_row=first_row, **settings))
+            return iter([answer.text for answer in self.generate(text, first_row=first_row, **settings)])
         sources = self._sources(_rows(text, "text"), config, first_row)
         return self._pieces([engine.stream(self.network, source, config, self.marks) for source in sources])
 

@@ -1,7 +1,7 @@
 """Splits of training texts that differ from epoch to epoch, so that a model meets a word in several spellings.
 
     sampler = make_sampler(tokenizer, dropout=0.1, sampling=None)
-    sampler.encode_batch(["in 3 hours"], [7], epoch=0)     # a pure function of text, key and epoch
+    sampler.encode_batch(["in 3 hours"], [7], seed=0, epoch=0)     # a pure function of text, key, seed and epoch
 
 * BPE-dropout (Provilkov et al. 2020, algorithm 1): at each step every merge that could be made is left out with
   probability `dropout`, and the first of the others is made.
@@ -35,7 +35,7 @@ Split = Callable[[str, random.Random], list[int]]
 
 
 class Sampler:
-    """Encodes with splits drawn anew for each key and epoch; `split` gives the ids of a word as the file spells it."""
+    """Encodes with splits drawn anew for each key, seed and epoch; `split` gives the ids of a word as it is written."""
 
     def __init__(self, tokenizer: Tokenizer, rust: tokenizers.Tokenizer, split: Split) -> None:
         self._tokenizer, self._rust, self._split = tokenizer, rust, split
@@ -45,16 +45,16 @@ class Sampler:
         names = sorted(self._symbols, key=lambda name: (-len(name), name))
         self._cut = re.compile("(" + "|".join(map(re.escape, names)) + ")") if names else None
         self._bank: dict[tuple[str, int], list[int]] = {}
-        self._epoch = 0
+        self._pass = (0, 0)  # the seed and the epoch that the bank is of
 
-    def encode_batch(self, texts: Iterable[str], keys: Iterable[int], *, epoch: int) -> list[list[int]]:
+    def encode_batch(self, texts: Iterable[str], keys: Iterable[int], *, seed: int, epoch: int) -> list[list[int]]:
         """The ids of `texts` in this epoch; the key of a text says which example it belongs to."""
-        if epoch != self._epoch:
-            self._bank, self._epoch = {}, epoch
+        if (seed, epoch) != self._pass:
+            self._bank, self._pass = {}, (seed, epoch)
         return [self._encode(clean_text(text), key) for text, key in zip(texts, keys, strict=True)]
 
     def _encode(self, text: str, key: int) -> list[int]:
-        chance = random.Random(_mixed(key, self._epoch))
+        chance = random.Random(_mixed(key, *self._pass))
         ids: list[int] = []
         before = ""
         for part in self._cut.split(text) if self._cut else [text]:
@@ -75,7 +75,7 @@ class Sampler:
     def _drawn(self, word: str, number: int) -> list[int]:
         found = self._bank.get((word, number))
         if found is None:
-            chance = random.Random(_mixed(zlib.crc32(word.encode()), self._epoch, number))
+            chance = random.Random(_mixed(zlib.crc32(word.encode()), *self._pass, number))
             found = self._bank[word, number] = self._split(word, chance)
         return found
 

@@ -36,13 +36,30 @@ class CrossEntropy:
 
     def __call__(self, hidden: Tensor, weight: Tensor, labels: Tensor) -> LossSum:
         """hidden (n, D), weight (V, D), labels (n,) int64."""
-        if torch.is_autocast_enabled(hidden.device.type):
-            hidden = hidden.to(torch.get_autocast_dtype(hidden.device.type))
-        objective, nll = _Chunked.apply(hidden, weight, labels, self.label_smoothing, torch.is_grad_enabled())
+        objective, nll = _Chunked.apply(
+            cast_for_products(hidden), weight, labels, self.label_smoothing, torch.is_grad_enabled()
+        )
         return LossSum(objective, nll, labels.numel())
 
 
-class _Chunked(torch.autograd.Function):
+def cast_for_products(hidden: Tensor) -> Tensor:
+    """`hidden` in the type that autocast, if it is on, takes for matrix products."""
+    kind = hidden.device.type
+    return hidden.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else hidden
+
+
+class Prepared(torch.autograd.Function):
+    """A loss of (hidden, weight, …) whose forward saves both gradients, as of a loss that is not scaled."""
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        d_hidden, d_table = ctx.saved_tensors
+        outer = gradients[0]
+        others = [None] * (len(ctx.needs_input_grad) - 2)
+        return d_hidden * outer.to(d_hidden.dtype), d_table * outer.to(d_table.dtype), *others
+
+
+class _Chunked(Prepared):
     @staticmethod
     def forward(
         ctx: Any, hidden: Tensor, weight: Tensor, labels: Tensor, smoothing: float, train: bool
@@ -84,9 +101,3 @@ class _Chunked(torch.autograd.Function):
         objective = (1 - smoothing) * nll + smoothing * uniform
         ctx.mark_non_differentiable(nll)
         return objective, nll
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        d_hidden, d_table = ctx.saved_tensors
-        outer = gradients[0]
-        return d_hidden * outer.to(d_hidden.dtype), d_table * outer.to(d_table.dtype), None, None, None

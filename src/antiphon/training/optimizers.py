@@ -72,12 +72,11 @@ def schedule_free(
     )
 
 
-class Lion(torch.optim.Optimizer):
-    """The sign of an interpolated momentum (Chen et al. 2023, Symbolic Discovery of Optimization Algorithms,
-    algorithm 2). Its rate is 3 to 10 times smaller, and its decay larger, than AdamW's (section 5)."""
+class Own(torch.optim.Optimizer):
+    """Base of the optimizers made here: `update` changes the weights by their gradients."""
 
-    def __init__(self, params: Iterable[Any], *, lr: float, betas: Betas, weight_decay: float = 0.0) -> None:
-        super().__init__(params, {"lr": lr, "betas": betas, "weight_decay": weight_decay})
+    def update(self) -> None:
+        raise NotImplementedError
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
@@ -85,6 +84,18 @@ class Lion(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+        self.update()
+        return loss
+
+
+class Lion(Own):
+    """The sign of an interpolated momentum (Chen et al. 2023, Symbolic Discovery of Optimization Algorithms,
+    algorithm 2). Its rate is 3 to 10 times smaller, and its decay larger, than AdamW's (section 5)."""
+
+    def __init__(self, params: Iterable[Any], *, lr: float, betas: Betas, weight_decay: float = 0.0) -> None:
+        super().__init__(params, {"lr": lr, "betas": betas, "weight_decay": weight_decay})
+
+    def update(self) -> None:
         for group in self.param_groups:
             lr, (beta1, beta2) = group["lr"], group["betas"]
             active = [p for p in group["params"] if p.grad is not None]
@@ -100,7 +111,6 @@ class Lion(torch.optim.Optimizer):
             torch._foreach_mul_(active, 1 - lr * group["weight_decay"])
             torch._foreach_add_(active, signs, alpha=-lr)
             torch._foreach_lerp_(momenta, gradients, 1 - beta2)
-        return loss
 
 
 @register("optimizer", "lion")
@@ -109,7 +119,7 @@ def lion(groups: Groups, *, lr: float, betas: Betas, weight_decay: float) -> tor
     return Lion(groups, lr=lr, betas=betas, weight_decay=weight_decay)
 
 
-class Muon(torch.optim.Optimizer):
+class Muon(Own):
     """A momentum whose matrices are made orthogonal (Jordan et al. 2024, Muon), for 2-D weights.
 
     As torch.optim.Muon, but matrices of one shape run together, and on a processor in float32: bfloat16 products are
@@ -131,12 +141,7 @@ class Muon(torch.optim.Optimizer):
         settings = {"momentum": momentum, "nesterov": nesterov, "ns_steps": ns_steps}
         super().__init__(params, {"lr": lr, "weight_decay": weight_decay, **settings})
 
-    @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
+    def update(self) -> None:
         for group in self.param_groups:
             alike: dict[torch.Size, list[Tensor]] = {}
             for p in group["params"]:
@@ -150,7 +155,6 @@ class Muon(torch.optim.Optimizer):
                 rate = group["lr"] * 0.2 * math.sqrt(max(shape))
                 torch._foreach_mul_(weights, 1 - group["lr"] * group["weight_decay"])
                 torch._foreach_add_(weights, list(directions.to(weights[0].dtype).unbind()), alpha=-rate)
-        return loss
 
     def _momentum(self, p: Tensor, group: dict[str, Any]) -> Tensor:
         state = self.state[p]
@@ -176,7 +180,7 @@ def orthogonal(matrices: Tensor, *, steps: int) -> Tensor:
     return x.transpose(1, 2) if tall else x
 
 
-class Several(torch.optim.Optimizer):
+class Several(Own):
     """Optimizers of different groups as one: the same groups, state, `step` and snapshots as a single one has."""
 
     def __init__(self, optimizers: list[torch.optim.Optimizer]) -> None:
@@ -193,15 +197,9 @@ class Several(torch.optim.Optimizer):
             part.param_groups = [group for group in self.param_groups if group["part"] == number]
             part.state = self.state
 
-    @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
+    def update(self) -> None:
         for part in self.optimizers:
             part.step()
-        return loss
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         super().load_state_dict(state_dict)  # which makes new dicts

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from antiphon.batch import Batch, Tokens
-from antiphon.training.loss import CHUNK, LossSum
+from antiphon.training.loss import CHUNK, LossSum, Prepared, cast_for_products
 
 
 def twice(batch: Batch) -> Batch:
@@ -54,15 +54,13 @@ class PairedCrossEntropy:
 
     def __call__(self, hidden: Tensor, weight: Tensor, labels: Tensor) -> LossSum:
         """hidden (2·n, D), weight (V, D), labels (2·n,) int64: n of the first pass, then the same of the second."""
-        if torch.is_autocast_enabled(hidden.device.type):
-            hidden = hidden.to(torch.get_autocast_dtype(hidden.device.type))
         labels = labels[: labels.numel() // 2]
         settings = (self.label_smoothing, self.alpha, torch.is_grad_enabled())
-        objective, nll = _Pair.apply(hidden, weight, labels, *settings)
+        objective, nll = _Pair.apply(cast_for_products(hidden), weight, labels, *settings)
         return LossSum(objective, nll, labels.numel())
 
 
-class _Pair(torch.autograd.Function):
+class _Pair(Prepared):
     @staticmethod
     def forward(
         ctx: Any, hidden: Tensor, weight: Tensor, labels: Tensor, smoothing: float, alpha: float, train: bool
@@ -100,9 +98,3 @@ class _Pair(torch.autograd.Function):
         nll = nll / 2
         ctx.mark_non_differentiable(nll)
         return objective, nll
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        d_hidden, d_table = ctx.saved_tensors
-        outer = gradients[0]
-        return d_hidden * outer.to(d_hidden.dtype), d_table * outer.to(d_table.dtype), None, None, None, None

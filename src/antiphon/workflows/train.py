@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from antiphon.config import TrainConfig
-from antiphon.data import Batches, cases, load_corpus, load_filters
+from antiphon.data import Batches, Filters, InMemory, Streamed, cases, load_corpus, load_filters
 from antiphon.errors import ConfigError, DiskError, ModelError
 from antiphon.evaluation.metrics import know_labels, parse_metrics
 from antiphon.generation.model import Model
@@ -42,7 +42,7 @@ from antiphon.training.record import Record, make_display, read_rows
 from antiphon.training.snapshot import SnapshotStore
 from antiphon.workflows.average import average_and_compare
 from antiphon.workflows.labels import refuse_long, with_labels
-from antiphon.workflows.tokenizers import build_samplers, build_tokenizers
+from antiphon.workflows.tokenizers import Samplers, build_samplers, build_tokenizers
 from antiphon.workflows.validate import Validate
 
 TOKENIZERS, CONFIG = "tokenizers", "config.yaml"
@@ -103,9 +103,7 @@ class _Job:
         filters = load_filters(config.data.filters, folder=self.place)
         self.source_tokenizer, self.target_tokenizer = self._tokenizers()
         refuse_long(self.task.labels.values(), self.target_tokenizer, config.model.max_length)
-        samplers = build_samplers(config.tokenizer, self.source_tokenizer, self.target_tokenizer)
-        mixed = {"samplers": samplers, "filters": filters, "shares": config.data.shares}
-        self.corpus = self._corpus(config.data.train, streaming=config.data.streaming, **mixed)
+        self.corpus = self._corpus(config.data.train, training=filters)
         self.batches = Batches(self.corpus, batch_tokens=config.training.batch_tokens, seed=config.training.seed)
         self.network = build_network(
             config.model,
@@ -205,9 +203,13 @@ class _Job:
             return found["source"], found.get("target", found["source"])
         return build_tokenizers(self.config, self.task)
 
-    def _corpus(self, data: object, *, streaming: str, **mixed: Any) -> Any:
-        """The corpus of `data`; `mixed` says how training pairs are split, filtered and shared out."""
+    def _corpus(self, data: object, *, training: Filters | None = None) -> InMemory | Streamed:
+        """The corpus of `data`; of `training` pairs, which these filters keep, split, shared out and streamed as set.
+
+        Validation pairs are taken as they are, in memory.
+        """
         config = self.config
+        trained = training is not None
         return load_corpus(
             data,
             task=self.task,
@@ -215,15 +217,22 @@ class _Job:
             target_tokenizer=self.target_tokenizer,
             max_length=config.data.max_length or config.model.max_length,
             overflow=config.data.overflow,
-            streaming=streaming,
-            **mixed,
+            streaming=config.data.streaming if trained else "never",
+            samplers=self._samplers() if trained else (None, None),
+            filters=training,
+            shares=config.data.shares if trained else None,
         )
+
+    def _samplers(self) -> Samplers:
+        return build_samplers(self.config.tokenizer, self.source_tokenizer, self.target_tokenizer)
 
     def _validate(self) -> Validate | None:
         data, limit = self.config.data.valid, self.config.validation.max_examples
         if data is None:
             return None
-        examples = list(islice(iter(self._corpus(data, streaming="never")), limit))
+        held = self._corpus(data)
+        assert isinstance(held, InMemory)
+        examples = list(islice(held, limit))
         pairs = [(source, targets) for source, targets, _ in islice(cases(data, self.task), limit)]
         return Validate(
             self.parts, examples, pairs, self.config.validation, self.metrics, self.config.training.batch_tokens
