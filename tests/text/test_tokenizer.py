@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import time
+import unicodedata
 
 import pytest
 from counts import count
@@ -176,3 +177,31 @@ def test_time_is_linear(tokenizer, make):
     ids = tokenizer.encode(text)
     assert tokenizer.decode(ids) == text
     assert time.perf_counter() - start < 10 * len(text.encode()) / 1e6 + 0.5
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("form", ["nfc", "nfd", "nfkc", "nfkd"])
+def test_a_normal_form_is_what_comes_back(kind, form, training_texts):
+    tokenizer = train_tokenizer(training_texts, kind=kind, vocab_size=600, normalize=form)
+    for text in ("März", "Ma\u0308rz", "한국 ﬁ", *training_texts[:20]):
+        assert_decodes_to(tokenizer, text, unicodedata.normalize(form.upper(), text))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_lower_case_is_what_comes_back_and_symbols_keep_theirs(kind, training_texts):
+    tokenizer = train_tokenizer(training_texts, kind=kind, vocab_size=600, lowercase=True, symbols=["<DE>"])
+    assert tokenizer.encode("MÄRZ am März") == tokenizer.encode("märz am märz")
+    for text in ("MÄRZ 5", "ÉCOLE Σ 日", *training_texts[:20]):
+        assert_decodes_to(tokenizer, text, text.lower())
+    assert "<DE>" in tokenizer.tokens("<DE> März")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_lower_case_and_a_normal_form_together(kind, training_texts):
+    tokenizer = train_tokenizer(training_texts, kind=kind, vocab_size=600, normalize="nfd", lowercase=True)
+    assert_decodes_to(tokenizer, "MÄRZ", "ma\u0308rz")
+
+
+def assert_decodes_to(tokenizer, text, expected):
+    assert tokenizer.decode(tokenizer.encode(text)) == expected
+    assert "".join(tokenizer.tokens(text)) == "".join(tokenizer.tokens(expected))

@@ -22,6 +22,8 @@ class SideConfig(Settings):
     """Ids in the vocabulary, special ones included; bytes and characters have a size of their own."""
     normalize: Literal["nfc", "nfd", "nfkc", "nfkd"] | None = None
     """A normal form of Unicode that texts are brought to; nfd takes accents off letters, and Hangul apart."""
+    lowercase: bool = False
+    """Bring all texts to lower case, answers too: fewer words to learn, where capitals do not count."""
     symbols: str | None = None
     """A regular expression: what it matches in the training texts is one token each, such as features of a word form;
     the `tag` of a source is one without it."""

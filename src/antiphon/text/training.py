@@ -11,8 +11,9 @@
 In bpe and unigram each digit is a token of its own, so that a number unseen in training is made of known parts. In
 these and in words a text gets one leading space, so that its first word is spelled as inside a sentence.
 
-Two settings leave the law behind, and say so: `normalize` gives the normalized text back, and a symbol, a string that
-is one token wherever it stands (a language tag), takes the spaces behind it along in the kinds with a leading space.
+Three settings leave the law behind, and say so: `normalize` and `lowercase` give the changed text back, and a symbol, a
+string that is one token wherever it stands (a language tag), takes the spaces behind it along in the kinds with a
+leading space.
 """
 
 from __future__ import annotations
@@ -24,7 +25,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
-from unicodedata import normalize as normal_form
 
 import sentencepiece
 from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers, trainers
@@ -49,11 +49,13 @@ def train_tokenizer(
     kind: str = "bpe",
     vocab_size: int = 8000,
     normalize: str | None = None,
+    lowercase: bool = False,
     symbols: Iterable[str] = (),
 ) -> Tokenizer:
     """A tokenizer of `kind` (the table above) with at most `vocab_size` ids and one for each of `symbols`.
 
-    `texts` is read once. `normalize` is a normal form of Unicode (nfc, nfd, nfkc, nfkd) that every text is brought to.
+    `texts` is read once. `normalize` is a normal form of Unicode (nfc, nfd, nfkc, nfkd) that every text is brought to,
+    `lowercase` makes its letters small.
     Raises ConfigError for an unknown kind or a `vocab_size` below 260, DataError if `texts` holds no character.
     """
     if kind not in _KINDS:
@@ -65,14 +67,14 @@ def train_tokenizer(
             f"`vocab_size` must be at least {SMALLEST} (256 bytes and {len(SPECIALS)} special tokens), "
             f"but is {vocab_size}. Raise it."
         )
-    form: Any = normalize.upper() if normalize else None
+    form = _form(normalize, lowercase=lowercase)
     cleaned = (clean_text(text) for text in texts)
     cut = _without(sorted(set(symbols)))
     rust = _KINDS[kind](
-        (part for text in cleaned for part in cut(normal_form(form, text) if form else text)), vocab_size
+        (part for text in cleaned for part in cut(form.normalize_str(text) if form else text)), vocab_size
     )
     if form:
-        rust.normalizer = _with_form(form, rust.normalizer)
+        rust.normalizer = normalizers.Sequence([form, rust.normalizer] if rust.normalizer else [form])
     leads = kind in ("bpe", "unigram", "words")
     rust.add_tokens([AddedToken(symbol, rstrip=leads, normalized=False) for symbol in sorted(set(symbols))])
     return Tokenizer(JsonVocabulary(rust.to_str().encode(), where=f"the trained {kind} tokenizer"))
@@ -86,10 +88,11 @@ def _without(symbols: list[str]) -> Callable[[str], list[str]]:
     return lambda text: [part for part in pattern.split(text) if part]
 
 
-def _with_form(form: str, normalizer: Any) -> Any:
-    """A normal form of Unicode before what a kind's own normalizer does."""
-    first = getattr(normalizers, form)()
-    return first if normalizer is None else normalizers.Sequence([first, normalizer])
+def _form(normalize: str | None, *, lowercase: bool) -> Any:
+    """What a text goes through before a kind's own normalizer; None for nothing."""
+    steps = [getattr(normalizers, normalize.upper())()] if normalize else []
+    steps += [normalizers.Lowercase()] if lowercase else []
+    return normalizers.Sequence(steps) if steps else None
 
 
 def _bpe(texts: Iterable[str], vocab_size: int) -> Rust:

@@ -64,6 +64,7 @@ def _make(settings: SideConfig, texts: TextsOf, symbols: list[str]) -> Tokenizer
         kind=settings.kind,
         vocab_size=settings.vocab_size,
         normalize=settings.normalize,
+        lowercase=settings.lowercase,
         symbols=[*symbols, *_matches(settings.symbols, texts())],
     )
 
