@@ -15,7 +15,7 @@ from antiphon.config import TrainConfig
 from antiphon.errors import ConfigError, DataError, ModelError
 from antiphon.models.checkpoint import load_weights
 from antiphon.nn import Alibi, Full, Window
-from antiphon.recipe import from_mapping
+from antiphon.recipe import dump_yaml, from_mapping, read_yaml
 from antiphon.registry import _parts
 from antiphon.workflows import average_run, train
 
@@ -144,6 +144,22 @@ def test_a_changed_recipe_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"`data.train` was '<python: 36 pairs"):
         train(recipe(tmp_path / "run", data={"train": PAIRS[:-1]}), resume=True, quiet=True)
     train(recipe(tmp_path / "run", training={"max_steps": 22, "log_every_steps": 1}), resume=True, quiet=True)
+
+
+def test_a_run_of_a_version_with_fewer_settings_is_resumed(tmp_path: Path) -> None:
+    sides = {"source": {"kind": "characters"}, "target": {"kind": "bytes"}}
+    train(recipe(tmp_path / "run", tokenizer=sides), quiet=True)
+    file = tmp_path / "run" / "config.yaml"
+    saved, _ = read_yaml(file.read_text(), str(file))
+    for section, name in (("tokenizer", "lowercase"), ("training", "ema"), ("data", "streaming"), ("model", "bias")):
+        del saved[section][name]
+    del saved["tokenizer"]["source"]["lowercase"], saved["generation"], saved["attention"]
+    file.write_text(dump_yaml(saved))
+    more = {"max_steps": 22}
+    assert len(train(recipe(tmp_path / "run", tokenizer=sides, training=more), resume=True, quiet=True).metrics)
+    with pytest.raises(ConfigError, match=r"`tokenizer.source.lowercase` was False and is True"):
+        changed = {"source": {"kind": "characters", "lowercase": True}, "target": {"kind": "bytes"}}
+        train(recipe(tmp_path / "run", tokenizer=changed, training=more), resume=True, quiet=True)
 
 
 @pytest.mark.parametrize(

@@ -267,13 +267,20 @@ def _check_folder(folder: Path, config: TrainConfig, *, resume: bool) -> bool:
                 "Choose another --output."
             )
         return True
-    was, _ = read_yaml(file.read_text(encoding="utf-8"), str(file))
+    was = _completed(read_yaml(file.read_text(encoding="utf-8"), str(file))[0], where=str(file))
     for key, before, now in _differences(was, to_mapping(config)):
         raise ConfigError(
             f"a resumed run must keep its recipe, but `{key}` was {before!r} and is {now!r} (`{file}`). "
             "Put it back, or choose another --output."
         )
     return False
+
+
+def _completed(was: Mapping[str, Any], *, where: str) -> dict[str, Any]:
+    """A run's recipe with the settings that the version which wrote it had not yet, at their defaults."""
+    pairs = {side: kept for side in ("train", "valid", "test") if (kept := was["data"].get(side)) is not None}
+    whole = to_mapping(from_mapping({**was, "data": {**was["data"], **{side: [] for side in pairs}}}, where=where))
+    return {**whole, "data": {**whole["data"], **pairs}}
 
 
 def _differences(was: Mapping[str, Any], now: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any, Any]]:
