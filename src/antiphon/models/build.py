@@ -150,7 +150,14 @@ class _MixerBuilder:
 
     def _mixer(self, part: ScoreRule | Mixer) -> Mixer:
         if isinstance(part, Mixer):
-            return copy.deepcopy(part)
+            mixer = copy.deepcopy(part)
+            mixer.num_kv_heads = self.model.num_kv_heads
+            if mixer.num_kv_heads and not mixer.groups_keys:
+                raise ConfigError(
+                    f"`model.num_kv_heads` must be left out with `{type(mixer).__name__}`, which has no keys to share, "
+                    f"but is {mixer.num_kv_heads}."
+                )
+            return mixer
         rule = copy.deepcopy(part) if part.per_layer else part
         model = self.model
         return Attention(

@@ -22,6 +22,7 @@ from antiphon.nn.cache import DecoderState, State
 from antiphon.nn.layers import FeedForward, norm, zero_padding
 from antiphon.nn.mixers import Memory, Mixer
 from antiphon.nn.noise import Dropout, LayerDrop, Noise
+from antiphon.nn.rules import parts_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +237,8 @@ def equip(mixers: Sequence[Mixer], *, role: str, shape: Shape, noise: Noise) -> 
         rule = mixer.rule
         if id(rule) not in seen:
             seen.add(id(rule))
+            for part in parts_of(rule):
+                part.role = role
             rule.setup(num_heads=shape.num_heads, head_dim=shape.head_dim, role=role)
             if not rule.per_layer:
                 shared.append(rule)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from torch import Tensor, nn
 
 from antiphon.batch import Tokens
+from antiphon.errors import AttentionError
 from antiphon.nn.attend import Dropping, attend, plan
 from antiphon.nn.cache import KeyValueCache, MemoryState, State
 from antiphon.nn.layers import project
 from antiphon.nn.mixers import Memory, Mixer, join_heads, split_heads
 from antiphon.nn.noise import Dropout, Noise
 from antiphon.nn.positions import Rotary
-from antiphon.nn.rules import ScoreRule
+from antiphon.nn.rules import ScoreRule, name_of
 
 
 class Attention(Mixer):
@@ -20,6 +23,8 @@ class Attention(Mixer):
 
     `scale` multiplies q·k; None is head_dim ** -0.5, the paper's. `backend` is `auto`, `eager` or `sdpa`.
     """
+
+    groups_keys = True
 
     def __init__(
         self,
@@ -51,17 +56,19 @@ class Attention(Mixer):
     def begin(self, rows: int, capacity: int, memory: Memory | None = None) -> State:
         if memory is not None:
             k, v = (split_heads(x, self.head_dim) for x in project(memory.hidden, [self.k, self.v]))
-            return MemoryState(memory.tokens, k=self.rule.prepare_k(k, memory.tokens.pos[:, None, :, None]), v=v)
+            k = self.prepared(self.rule.prepare_k, k, memory.tokens.pos[:, None, :, None])
+            return MemoryState(memory.tokens, k=k, v=v)
         return KeyValueCache(rows, capacity, num_heads=self.groups, head_dim=self.head_dim, like=self.q.weight)
 
     def forward(self, x: Tensor, tokens: Tokens, state: State | None) -> tuple[Tensor, State | None]:
         pos = tokens.pos[:, None, :, None]
         if isinstance(state, MemoryState):
-            q = self.rule.prepare_q(split_heads(self.q(x), self.head_dim), pos)
+            q = self.prepared(self.rule.prepare_q, split_heads(self.q(x), self.head_dim), pos)
             k, v, keys = state.source["k"], state.source["v"], state.tokens
         else:
             q, k, v = (split_heads(part, self.head_dim) for part in project(x, [self.q, self.k, self.v]))
-            q, k, keys = self.rule.prepare_q(q, pos), self.rule.prepare_k(k, pos), tokens
+            keys = tokens
+            q, k = self.prepared(self.rule.prepare_q, q, pos), self.prepared(self.rule.prepare_k, k, pos)
             if self.rotary is not None:
                 tables = tokens.memo.get("rotary")
                 if tables is None:
@@ -74,6 +81,17 @@ class Attention(Mixer):
         record = None if state is None else state.record
         out = attend(q, k, v, scores, scale=self.scale, dropout=self.dropping(), backend=self.backend, record=record)
         return self.o(join_heads(out)), state
+
+    def prepared(self, hook: Callable[[Tensor, Tensor], Tensor], x: Tensor, pos: Tensor) -> Tensor:
+        """x (B, H, L, D) after a hook of the rule, in the type of x, though the rule computes in float32."""
+        found = hook(x, pos)
+        if not isinstance(found, Tensor) or found.shape != x.shape:
+            gave = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+            raise AttentionError(
+                f"`{hook.__name__}` of {name_of(self.rule)} must give the shape it was given, {tuple(x.shape)}, "
+                f"but gave {gave}."
+            )
+        return found.to(x.dtype)
 
     def borrow(self) -> None:
         """Leave the rule's parameters to the stack, which owns what its layers share."""

@@ -11,23 +11,35 @@ your own::
             return score - 0.1 * (q_pos - k_pos).abs()
 
 Rules compose with `&`: scores from left to right, masks together. The stack adds padding and causality, so a rule
-cannot look ahead.
+cannot look ahead. A rule computes in float32 at least, also in a network of a smaller type: bfloat16 would tell few
+distances apart.
 """
 
 from __future__ import annotations
 
-import math
-from typing import ClassVar
+from collections.abc import Callable
+from typing import Any, ClassVar, Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from antiphon.nn.part import Part
 from antiphon.registry import register
 
-Reach = tuple[
-    int | None, int | None, int
-]  # how far left and right a query sees (None: without bound), and how many first keys it always sees
+# How far left and right a query sees (None: without bound), and how many first keys it always sees.
+Reach = tuple[int | None, int | None, int]
+
+
+class Table:
+    """What a rule's `terms` gave, (B,H,Q,R), as its `score` reads it: `table[index]` is (B,H,Q,K), one term a pair."""
+
+    def __init__(self, values: Tensor) -> None:
+        self.values = values
+
+    def __getitem__(self, index: Tensor) -> Tensor:
+        """The terms at `index`, int64 in 0..R-1, which broadcasts to (B,H,Q,K)."""
+        rows, heads, queries, _ = self.values.shape
+        return self.values.gather(-1, index.expand(rows, heads, queries, index.shape[-1]))
 
 
 class ScoreRule(Part):
@@ -36,6 +48,7 @@ class ScoreRule(Part):
     additive: ClassVar[bool] = False  # score(s) == s + score(0): computed once a forward and shared by the layers
     per_layer: ClassVar[bool] = False  # parameters of its own in each layer, instead of one set for the stack
     reach: Reach | None = None
+    role: str | None = None  # where it stands, for messages; the stack says it
 
     def setup(self, *, num_heads: int, head_dim: int, role: str) -> None:
         """Make the parameters, the first dimension of each by head. `role` is `encoder`, `decoder` or `cross`."""
@@ -45,7 +58,10 @@ class ScoreRule(Part):
         return None
 
     def score(self, score: Tensor, batch: Tensor, head: Tensor, q_pos: Tensor, k_pos: Tensor) -> Tensor:
-        """The logit after this rule, finite and differentiable at hidden pairs too."""
+        """The logit after this rule, finite and differentiable at hidden pairs too.
+
+        A rule that has `terms` takes them as a sixth argument, a `Table`.
+        """
         return score
 
     def prepare_q(self, q: Tensor, pos: Tensor) -> Tensor:
@@ -56,6 +72,14 @@ class ScoreRule(Part):
         """Keys (B,H,K,D) at `pos` (B or 1,1,K,1), each changed by itself alone, before they enter a cache."""
         return k
 
+    def terms(self, q: Tensor) -> Tensor | None:
+        """(B,H,Q,R) of the scaled queries (B,H,Q,D): what `score` picks from by index, as Shaw's relative keys."""
+        return None
+
+    def extra(self) -> Tensor | None:
+        """Logits (H,E) of keys without a value that join the softmax, outside mask and score: attention sinks."""
+        return None
+
     def __and__(self, other: ScoreRule) -> ScoreRule:
         return Both(self, other)
 
@@ -63,6 +87,26 @@ class ScoreRule(Part):
     def scores(self) -> bool:
         """Whether this rule changes logits at all."""
         return type(self).score is not ScoreRule.score
+
+    @property
+    def needs_logits(self) -> bool:
+        """Whether its score is more than a bias that is known before the queries are."""
+        return self.scores and not self.additive
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        def wide(tensor: Tensor) -> Tensor:
+            moved = fn(tensor)
+            return moved.float() if moved.dtype in (torch.float16, torch.bfloat16) else moved
+
+        return super()._apply(wide, recurse)
+
+
+def name_of(rule: ScoreRule) -> str:
+    """A rule and where it stands, as messages say it."""
+    parts = parts_of(rule)
+    role = next((part.role for part in parts if part.role), None)
+    whole = " & ".join(type(part).__name__ for part in parts)
+    return f"the rule `{whole}`" + (f" of the {role} attention" if role else "")
 
 
 @register("attention", "full")
@@ -103,95 +147,25 @@ class Both(ScoreRule):
     def prepare_k(self, k: Tensor, pos: Tensor) -> Tensor:
         return self.right.prepare_k(self.left.prepare_k(k, pos), pos)
 
+    def extra(self) -> Tensor | None:
+        found = [extra for rule in (self.left, self.right) if (extra := rule.extra()) is not None]
+        return torch.cat(found, dim=-1) if found else None
+
     @property
     def scores(self) -> bool:
         return self.left.scores or self.right.scores
 
 
-@register("attention", "window")
-class Window(ScoreRule):
-    """A query sees the keys less than `window` positions away; under a causal mask, to the left.
-
-    Beltagy et al. 2020, Longformer, section 3.1.
-    """
-
-    additive = True
-
-    def __init__(self, window: int) -> None:
-        super().__init__()
-        if not isinstance(window, int) or window < 1:
-            raise ValueError(
-                f"`window` must be a whole number of at least 1, but is {window!r}. With 1, a token sees itself"
-            )
-        self.window = window
-        self.reach = (window - 1, window - 1, 0)
-
-    def mask(self, batch: Tensor, head: Tensor, q_pos: Tensor, k_pos: Tensor) -> Tensor:
-        return (q_pos - k_pos).abs() < self.window
+def parts_of(rule: ScoreRule) -> list[ScoreRule]:
+    """The rules that a rule is composed of, in the order of their scores."""
+    return [*parts_of(rule.left), *parts_of(rule.right)] if isinstance(rule, Both) else [rule]
 
 
-@register("attention", "alibi")
-class Alibi(ScoreRule):
-    """A linear penalty on distance with a fixed slope a head; symmetric in an encoder.
-
-    Press et al. 2022, ALiBi, section 3.
-    """
-
-    additive = True
-    slopes: Tensor
-
-    def setup(self, *, num_heads: int, head_dim: int, role: str) -> None:
-        power = 2 ** math.floor(math.log2(num_heads))
-        slopes = [2 ** (-8 * (i + 1) / power) for i in range(power)]
-        # Heads beyond a power of two take every other slope of twice as many heads, as the paper's code does.
-        slopes += [2 ** (-4 * (2 * i + 1) / power) for i in range(num_heads - power)]
-        self.register_buffer("slopes", torch.tensor(slopes), persistent=False)
-
-    def score(self, score: Tensor, batch: Tensor, head: Tensor, q_pos: Tensor, k_pos: Tensor) -> Tensor:
-        return score - self.slopes[head] * (q_pos - k_pos).abs()
-
-
-@register("attention", "relative")
-class Relative(ScoreRule):
-    """A learned bias for each head and bucket of relative distance (Raffel et al. 2020, T5, section 2.1; buckets as in
-    its code).
-
-    Half of the buckets hold one distance each, the rest grow logarithmically up to `max_distance`; in an encoder, half
-    of all are for keys to the right.
-    """
-
-    additive = True
-
-    def __init__(self, *, buckets: int = 32, max_distance: int = 128) -> None:
-        super().__init__()
-        if buckets < 4 or buckets % 2 or max_distance <= buckets // 2:
-            raise ValueError(
-                f"`buckets` must be even and at least 4, and `max_distance` more than half of it, "
-                f"but they are {buckets} and {max_distance}."
-            )
-        self.buckets, self.max_distance, self.both_sides = buckets, max_distance, True
-
-    def setup(self, *, num_heads: int, head_dim: int, role: str) -> None:
-        self.both_sides = role != "decoder"
-        self.table = nn.Parameter(torch.randn(num_heads, self.buckets) * 0.02)
-
-    def score(self, score: Tensor, batch: Tensor, head: Tensor, q_pos: Tensor, k_pos: Tensor) -> Tensor:
-        return score + self.table[head, self.bucket(k_pos - q_pos)]
-
-    def bucket(self, offset: Tensor) -> Tensor:
-        """The bucket of each offset (key position minus query position), int64."""
-        count, shift = self.buckets, 0
-        if self.both_sides:
-            count //= 2
-            shift = (offset > 0).long() * count
-            distance = offset.abs()
-        else:
-            distance = (-offset).clamp(min=0)
-        exact = count // 2
-        # In float32 as the reference; the clamp keeps the logarithm finite where it is not used.
-        ratio = torch.log(distance.clamp(min=1).float() / exact) / math.log(self.max_distance / exact)
-        far = (exact + (ratio * (count - exact)).long()).clamp(max=count - 1)
-        return shift + torch.where(distance < exact, distance, far)
+def score_after(rule: ScoreRule, score: Tensor, places: tuple[Any, ...], tables: list[Any]) -> Tensor:
+    """The logit after all parts of `rule`; `tables` holds the terms of each part, None for one without."""
+    for part, table in zip(parts_of(rule), tables, strict=True):
+        score = part.score(score, *places) if table is None else part.score(score, *places, table)
+    return score
 
 
 def _meet(left: Reach | None, right: Reach | None) -> Reach | None:
@@ -206,4 +180,4 @@ def _meet(left: Reach | None, right: Reach | None) -> Reach | None:
 
 def _flat(rule: ScoreRule) -> list[object]:
     """The specs of the rules that a rule is composed of."""
-    return [*_flat(rule.left), *_flat(rule.right)] if isinstance(rule, Both) else [rule.spec]
+    return [part.spec for part in parts_of(rule)]

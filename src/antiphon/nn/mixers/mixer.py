@@ -1,0 +1,68 @@
+"""Mixers: anything that mixes tokens. Dot-product attention under a score rule is one; what has other logits, or none,
+is another.
+
+A mixer of one's own subclasses `Mixer`; its `forward` serves training (no state), prefill and single steps alike, and
+its state is named leaves (`State`), so every search reorders and drops them without further code.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from torch import Tensor
+
+from antiphon.batch import Tokens
+from antiphon.nn.cache import State
+from antiphon.nn.noise import Noise
+from antiphon.nn.part import Part
+
+
+class Memory:
+    """The encoder's output: `hidden` (N, S, D), zero at padding, and its `tokens`."""
+
+    def __init__(self, hidden: Tensor, tokens: Tokens) -> None:
+        self.hidden, self.tokens = hidden, tokens
+
+    def select(self, rows: Tensor) -> Memory:
+        """The memory of sources `rows` (n,), in that order."""
+        return Memory(self.hidden.index_select(0, rows), self.tokens.select(rows))
+
+
+class Mixer(Part):
+    """Base class.
+
+    `role` is `encoder`, `decoder` (causal) or `cross` (queries over a memory, each independent of the others).
+    `packs` says whether it keeps the segments of a packed row apart. `num_kv_heads` is the model's setting (None: as
+    many as heads), which the builder refuses for a mixer whose `groups_keys` is False.
+    """
+
+    packs: ClassVar[bool] = True
+    groups_keys: ClassVar[bool] = False
+    num_kv_heads: int | None = None
+
+    def setup(
+        self, *, d_model: int, num_heads: int, head_dim: int, role: str, bias: bool, dropout: float, noise: Noise
+    ) -> None:
+        """Make the parameters."""
+        raise NotImplementedError
+
+    def begin(self, rows: int, capacity: int, memory: Memory | None = None) -> State:
+        """The state of `rows` hypotheses before the first token, with room for `capacity`.
+
+        In a cross role, what is done once for `memory`.
+        """
+        raise NotImplementedError
+
+    def forward(self, x: Tensor, tokens: Tokens, state: State | None) -> tuple[Tensor, State | None]:
+        """x (B, L, d_model) mixed, same shape, and the state after it. Without a state, x is the whole sequence."""
+        raise NotImplementedError
+
+
+def split_heads(x: Tensor, head_dim: int) -> Tensor:
+    """(B, L, H·D) -> (B, H, L, D)"""
+    return x.view(x.shape[0], x.shape[1], -1, head_dim).transpose(1, 2)
+
+
+def join_heads(x: Tensor) -> Tensor:
+    """(B, H, L, D) -> (B, L, H·D)"""
+    return x.transpose(1, 2).reshape(x.shape[0], x.shape[2], -1)

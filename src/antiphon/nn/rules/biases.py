@@ -1,0 +1,75 @@
+"""Score rules that add to the logits by relative position."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from antiphon.nn.rules.rule import ScoreRule
+from antiphon.registry import register
+
+
+@register("attention", "alibi")
+class Alibi(ScoreRule):
+    """A linear penalty on distance with a fixed slope a head; symmetric in an encoder.
+
+    Press et al. 2022, ALiBi, section 3.
+    """
+
+    additive = True
+    slopes: Tensor
+
+    def setup(self, *, num_heads: int, head_dim: int, role: str) -> None:
+        power = 2 ** math.floor(math.log2(num_heads))
+        slopes = [2 ** (-8 * (i + 1) / power) for i in range(power)]
+        # Heads beyond a power of two take every other slope of twice as many heads, as the paper's code does.
+        slopes += [2 ** (-4 * (2 * i + 1) / power) for i in range(num_heads - power)]
+        self.register_buffer("slopes", torch.tensor(slopes), persistent=False)
+
+    def score(self, score: Tensor, batch: Tensor, head: Tensor, q_pos: Tensor, k_pos: Tensor) -> Tensor:
+        return score - self.slopes[head] * (q_pos - k_pos).abs()
+
+
+@register("attention", "relative")
+class Relative(ScoreRule):
+    """A learned bias for each head and bucket of relative distance (Raffel et al. 2020, T5, section 2.1; buckets as in
+    its code).
+
+    Half of the buckets hold one distance each, the rest grow logarithmically up to `max_distance`; in an encoder, half
+    of all are for keys to the right.
+    """
+
+    additive = True
+
+    def __init__(self, *, buckets: int = 32, max_distance: int = 128) -> None:
+        super().__init__()
+        if buckets < 4 or buckets % 2 or max_distance <= buckets // 2:
+            raise ValueError(
+                f"`buckets` must be even and at least 4, and `max_distance` more than half of it, "
+                f"but they are {buckets} and {max_distance}."
+            )
+        self.buckets, self.max_distance, self.both_sides = buckets, max_distance, True
+
+    def setup(self, *, num_heads: int, head_dim: int, role: str) -> None:
+        self.both_sides = role != "decoder"
+        self.table = nn.Parameter(torch.randn(num_heads, self.buckets) * 0.02)
+
+    def score(self, score: Tensor, batch: Tensor, head: Tensor, q_pos: Tensor, k_pos: Tensor) -> Tensor:
+        return score + self.table[head, self.bucket(k_pos - q_pos)]
+
+    def bucket(self, offset: Tensor) -> Tensor:
+        """The bucket of each offset (key position minus query position), int64."""
+        count, shift = self.buckets, 0
+        if self.both_sides:
+            count //= 2
+            shift = (offset > 0).long() * count
+            distance = offset.abs()
+        else:
+            distance = (-offset).clamp(min=0)
+        exact = count // 2
+        # In float32 as the reference; the clamp keeps the logarithm finite where it is not used.
+        ratio = torch.log(distance.clamp(min=1).float() / exact) / math.log(self.max_distance / exact)
+        far = (exact + (ratio * (count - exact)).long()).clamp(max=count - 1)
+        return shift + torch.where(distance < exact, distance, far)

@@ -1,0 +1,157 @@
+"""What a rule says about one set of queries and keys: what is visible, what is added, computed once a forward.
+
+    scores = plan(rule, tokens, keys, causal=True, num_heads=8)      # shared by the layers of this forward
+    scores.visible, scores.bias, scores.rule                         # computed when they are asked for
+
+What a user's rule gives is checked here, so that an error names the rule and both shapes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from antiphon.batch import Tokens
+from antiphon.errors import AntiphonError, AttentionError
+from antiphon.nn.rules import ScoreRule, Table, name_of, parts_of, score_after
+
+
+class Scores:
+    """One rule on one set of queries and keys, (B,H,Q,K) in all; nothing quadratic is made before it is asked for."""
+
+    def __init__(self, rule: ScoreRule, queries: Tokens, keys: Tokens, *, causal: bool, num_heads: int) -> None:
+        self.rule, self.queries, self.keys = rule, queries, keys
+        self.causal, self.num_heads = causal, num_heads
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """(B,H,Q,K), B being 1 where all rows agree."""
+        rows = max(self.queries.pos.shape[0], self.keys.pos.shape[0])
+        return rows, self.num_heads, self.queries.pos.shape[1], self.keys.pos.shape[1]
+
+    @cached_property
+    def places(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """What a rule is told: batch (B,1,1,1), head (1,H,1,1), q_pos (B or 1,1,Q,1), k_pos (B or 1,1,1,K)."""
+        q_pos, k_pos = self.queries.pos[:, None, :, None], self.keys.pos[:, None, None, :]
+        batch = torch.arange(self.shape[0], device=q_pos.device).view(-1, 1, 1, 1)
+        head = torch.arange(self.num_heads, device=q_pos.device).view(1, -1, 1, 1)
+        return batch, head, q_pos, k_pos
+
+    @property
+    def visible(self) -> Tensor | None:
+        """(B or 1, 1 or H, Q, K) bool, the pairs that may meet; None: all."""
+        return self._sight[0]
+
+    @property
+    def seeing(self) -> Tensor | None:
+        """(B or 1, 1 or H, Q, 1) bool, the queries that see any key; None: all."""
+        return self._sight[1]
+
+    @cached_property
+    def _sight(self) -> tuple[Tensor | None, Tensor | None]:
+        visible = hidden_by_tokens(self.queries, self.keys, causal=self.causal)
+        allowed = _asked(self.rule, "mask", lambda: self.rule.mask(*self.places), self.places)
+        if allowed is not None:
+            _check(self.rule, "mask", allowed, self.shape, torch.bool)
+            visible = visible & allowed
+        on_cpu = (
+            visible.device.type == "cpu"
+        )  # a look at a tensor would stall a GPU's queue, and a fill costs it little
+        if on_cpu and bool(visible.all()):
+            return None, None
+        seeing = visible.any(-1, keepdim=True)
+        return visible, None if on_cpu and bool(seeing.all()) else seeing
+
+    @cached_property
+    def bias(self) -> Tensor | None:
+        """(B or 1, 1 or H, Q, K) of an additive rule; None where nothing is added."""
+        if not self.rule.scores or self.rule.needs_logits:
+            return None
+        zero = torch.zeros((), device=self.queries.pos.device)
+        return self._scored(zero, [None] * len(parts_of(self.rule)))
+
+    @cached_property
+    def extra(self) -> Tensor | None:
+        """(H,E), logits of the keys that only take weight away; None: there are none."""
+        extra = _asked(self.rule, "extra", self.rule.extra, ())
+        if extra is not None:
+            _check(self.rule, "extra", extra, (self.num_heads, extra.shape[-1]), None)
+        return extra
+
+    def apply(self, logits: Tensor, q: Tensor) -> Tensor:
+        """Logits (B,H,Q,K) after the rule, before the mask; q (B,H,Q,D) are the scaled queries they were made of."""
+        if self.bias is None and not self.rule.needs_logits:
+            return logits
+        wide = logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
+        if self.bias is not None:
+            return wide + self.bias.to(wide.dtype)
+        tables = [_table(part, q.to(wide.dtype)) for part in parts_of(self.rule)]
+        return self._scored(wide, tables)
+
+    def _scored(self, logits: Tensor, tables: list[Table | None]) -> Tensor:
+        def run() -> Tensor:
+            return score_after(self.rule, logits, self.places, tables)
+
+        found = _asked(self.rule, "score", run, self.places)
+        shape = (*torch.broadcast_shapes(logits.shape[:1], (self.shape[0],)), *self.shape[1:]) if logits.dim() else None
+        _check(self.rule, "score", found, shape or self.shape, None)
+        return found
+
+
+def plan(rule: ScoreRule, queries: Tokens, keys: Tokens, *, causal: bool, num_heads: int) -> Scores:
+    """What `rule` says for these positions; shared through `queries.memo` by all layers of one forward."""
+    key = (id(rule), id(keys), causal)
+    found = queries.memo.get(key)
+    if found is None:  # `found` keeps rule and keys alive, so that no other object gets their ids within this forward
+        found = queries.memo[key] = Scores(rule, queries, keys, causal=causal, num_heads=num_heads)
+    assert isinstance(found, Scores)
+    return found
+
+
+def hidden_by_tokens(queries: Tokens, keys: Tokens, *, causal: bool) -> Tensor:
+    """(B or 1, 1, Q, K) bool: what padding, segments and causality leave visible."""
+    q_pos, k_pos = queries.pos[:, None, :, None], keys.pos[:, None, None, :]
+    visible = (k_pos >= 0).expand(-1, -1, queries.pos.shape[1], -1)
+    if queries.segment is not None and keys.segment is not None:
+        visible = visible & (queries.segment[:, None, :, None] == keys.segment[:, None, None, :])
+    if causal:
+        earlier = k_pos <= q_pos
+        if queries.prefix is not None and keys.prefix is not None:
+            earlier = earlier | (queries.prefix[:, None, :, None] & keys.prefix[:, None, None, :])
+        visible = visible & earlier
+    return visible
+
+
+def _table(part: ScoreRule, q: Tensor) -> Table | None:
+    values = _asked(part, "terms", lambda: part.terms(q), ())
+    if values is None:
+        return None
+    _check(part, "terms", values, (*q.shape[:3], values.shape[-1]), None)
+    return Table(values.expand(*q.shape[:3], -1))
+
+
+def _asked(rule: ScoreRule, hook: str, run: Callable[[], Any], places: tuple[Tensor, ...]) -> Any:
+    """What a rule's hook gives; AttentionError that names it for whatever a user's code raises."""
+    try:
+        return run()
+    except AntiphonError:
+        raise
+    except Exception as error:
+        given = f" It was given {', '.join(str(tuple(place.shape)) for place in places)}." if places else ""
+        raise AttentionError(f"`{hook}` of {name_of(rule)} raised {type(error).__name__}: {error}.{given}") from error
+
+
+def _check(rule: ScoreRule, hook: str, found: Any, shape: tuple[int, ...], kind: torch.dtype | None) -> None:
+    """AttentionError unless `found` is a tensor of `kind` (None: any floating one) that broadcasts to `shape`."""
+    what = f"`{hook}` of {name_of(rule)}"
+    if not isinstance(found, Tensor):
+        raise AttentionError(f"{what} must give a tensor, but gave {type(found).__name__}.")
+    if found.dtype != kind and not (kind is None and found.is_floating_point()):
+        raise AttentionError(f"{what} must give {kind or 'floating-point numbers'}, but gave {found.dtype}.")
+    sizes = (1,) * (len(shape) - found.dim()) + tuple(found.shape)
+    if len(sizes) != len(shape) or any(size not in (1, full) for size, full in zip(sizes, shape, strict=True)):
+        raise AttentionError(f"{what} must give a shape that broadcasts to {shape}, but gave {tuple(found.shape)}.")
