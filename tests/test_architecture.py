@@ -31,6 +31,7 @@ THIRD_PARTY = {  # what the dependencies of pyproject.toml are called in an impo
     "rouge_score",  # extra [metrics]
     "schedulefree",  # extra [optim]
     "datasets", "pyarrow", "zstandard",  # extra [data]
+    "matplotlib",  # extra [plots]
     "comet",  # only in evaluation/comet_process.py, which another Python runs
 }  # fmt: skip
 LAZY = {
@@ -46,6 +47,7 @@ LAZY = {
     "rouge_score",
     "schedulefree",
     "comet",
+    "matplotlib",
 }  # only inside functions: loading a model needs none
 AT_THE_TOP = {
     "text/phrases.py",

@@ -20,6 +20,7 @@ NAMES = [
     "train", "TrainConfig",
     "evaluate",
     "register",
+    "check_attention",
     "AntiphonError", "UsageError", "ConfigError", "DataError", "ModelError",
     "WorkError", "NonFiniteError", "DiskError", "AttentionError",
 ]  # fmt: skip

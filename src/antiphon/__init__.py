@@ -24,6 +24,7 @@ _HOME = {  # public name -> the module that defines it
     "TrainConfig": "antiphon.config",
     "evaluate": "antiphon.evaluation.evaluate",
     "register": "antiphon.registry",
+    "check_attention": "antiphon.conformance",
     "AntiphonError": "antiphon.errors",
     "UsageError": "antiphon.errors",
     "ConfigError": "antiphon.errors",
@@ -37,6 +38,7 @@ _HOME = {  # public name -> the module that defines it
 
 if TYPE_CHECKING:
     from antiphon.config import TrainConfig
+    from antiphon.conformance import check_attention
     from antiphon.errors import (
         AntiphonError,
         AttentionError,
@@ -62,6 +64,7 @@ __all__ = [
     "TrainConfig",
     "evaluate",
     "register",
+    "check_attention",
     "AntiphonError",
     "UsageError",
     "ConfigError",

@@ -34,13 +34,15 @@ class Tokens:
     `pos` is (B or 1, L), int64, counted over the real tokens of a segment, -1 at padding; one row where all rows agree.
     `segment` is (B or 1, L), 0 at padding, where rows are packed. `prefix` is (B or 1, L), bool: a bidirectional
     prefix. `memo` holds what the layers of one forward share (masks, biases, cache slots); a stack starts each forward
-    with `fresh()`.
+    with `fresh()`. `maps`, where it is given, takes the attention weights (B, H, Q, K) of the layers that read these
+    tokens, by mixer.
     """
 
     pos: Tensor
     segment: Tensor | None = None
     prefix: Tensor | None = None
     memo: dict[object, object] = field(default_factory=dict, repr=False, compare=False)
+    maps: dict[object, list[Tensor]] | None = field(default=None, repr=False, compare=False)
 
     @property
     def valid(self) -> Tensor:

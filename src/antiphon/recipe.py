@@ -2,6 +2,8 @@
 
     config = read_recipe("recipes/demo.yaml", {"training.lr": "3e-4"})
 
+A recipe with `variants`, sections of settings by name, stands for several runs that differ in these.
+
 The YAML is that of the 1.2 core schema (yaml.org/spec/1.2.2, section 10.3): `no` and `1:30` are texts, `2e-4` is a
 number and `010` is ten. PyYAML only parses; what a plain scalar means is decided here. A key that stands twice, a tag
 and a cycle are errors that name their line.
@@ -45,15 +47,43 @@ _INFINITE = re.compile(r"[-+]?\.(inf|Inf|INF)")
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _TAGS = {str: "str", bool: "bool", int: "int", float: "float", type(None): "null"}
 _TAGS = {kind: f"tag:yaml.org,2002:{name}" for kind, name in _TAGS.items()}
+_FOLDER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 _DEEPEST, _MOST_VALUES = 30, 10_000  # levels of nesting and values in a recipe; a real one has 5 and 100
 
 
-def read_recipe(path: str | Path, overrides: Mapping[str, str] | None = None) -> TrainConfig:
+def read_recipe(
+    path: str | Path, overrides: Mapping[str, str] | None = None, *, variant: str | None = None
+) -> TrainConfig:
     """The recipe in the YAML file `path`, with `overrides` such as {"training.lr": "3e-4"} laid over it.
 
-    Files in it are relative to the recipe's folder. Raises ConfigError that names the file, the line and the remedy.
+    `variant` is one of its `variants`, whose settings are laid over the rest first, and whose run is a folder in the
+    recipe's `output`. Files in it are relative to the recipe's folder. Raises ConfigError that names the file, the line
+    and the remedy.
     """
     path = Path(path)
+    mapping, lines = _choose(*_read_file(path), variant, str(path))
+    places = {setting: f"{path}:{line}" for setting, line in lines.items()}
+    for name, value in (overrides or {}).items():
+        setting = tuple(name.replace("-", "_").split("."))
+        _lay_over(mapping, setting, value)
+        places = {known: place for known, place in places.items() if known[: len(setting)] != setting}
+        places[setting] = f"--{name}"
+    config = _configure(mapping, path.resolve().parent, str(path), places)
+    if variant is None:
+        return config
+    chosen = replace(config, output=os.path.join(config.output, variant))
+    object.__setattr__(chosen, "_places", (str(path), places))
+    return chosen
+
+
+def variant_names(path: str | Path) -> list[str]:
+    """The names of a recipe's `variants`, in their order; none where it is a recipe of one run."""
+    mapping, _ = _read_file(Path(path))
+    return list(_variants(mapping, str(path)))
+
+
+def _read_file(path: Path) -> tuple[dict[str, Any], dict[Setting, int]]:
+    """What `read_yaml` gives of a file."""
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -63,14 +93,56 @@ def read_recipe(path: str | Path, overrides: Mapping[str, str] | None = None) ->
     except UnicodeDecodeError as error:
         place = f"{path}:{content.count(10, 0, error.start) + 1}"
         raise ConfigError(f"a recipe must be UTF-8, but byte 0x{content[error.start]:02x} is not ({place}).") from error
-    mapping, lines = read_yaml(text, str(path))
-    places = {setting: f"{path}:{line}" for setting, line in lines.items()}
-    for name, value in (overrides or {}).items():
-        setting = tuple(name.replace("-", "_").split("."))
-        _lay_over(mapping, setting, value)
-        places = {known: place for known, place in places.items() if known[: len(setting)] != setting}
-        places[setting] = f"--{name}"
-    return _configure(mapping, path.resolve().parent, str(path), places)
+    return read_yaml(text, str(path))
+
+
+def _variants(mapping: Mapping[str, Any], where: str) -> dict[str, Mapping[str, Any]]:
+    """The variants of a recipe: sections of settings by name. ConfigError for what is none."""
+    found = mapping.get("variants", {})
+    if not isinstance(found, Mapping) or ("variants" in mapping and not found):
+        raise ConfigError(f"`variants` must map names to settings, but is {found!r} ({where}).")
+    for name, settings in found.items():
+        if not _FOLDER_NAME.fullmatch(name):
+            raise ConfigError(
+                f"the name of a variant must be letters, digits, `.`, `_`, `+` and `-`, since its run is a folder of "
+                f"that name, but is `{name}` ({where})."
+            )
+        if settings is not None and not isinstance(settings, Mapping):
+            raise ConfigError(f"`variants.{name}` must be sections of settings, but is {settings!r} ({where}).")
+        if "output" in (settings or {}):
+            raise ConfigError(
+                f"`variants.{name}` must not set `output`, since its run is the folder `{name}` in the recipe's "
+                f"({where})."
+            )
+    return {str(name): settings or {} for name, settings in found.items()}
+
+
+def _choose(
+    mapping: dict[str, Any], lines: dict[Setting, int], variant: str | None, where: str
+) -> tuple[dict[str, Any], dict[Setting, int]]:
+    """The recipe of one variant; the recipe itself where it has none. A setting of a section replaces the whole one."""
+    variants = _variants(mapping, where)
+    if variant is None and variants:
+        raise ConfigError(
+            f"`{where}` holds {len(variants)} variants; name one of them: {', '.join(variants)} (`--variant`, or "
+            "`variant=`)."
+        )
+    if variant is None:
+        return mapping, lines
+    if variant not in variants:
+        known = ", ".join(variants) or "none"
+        raise ConfigError(f"`{where}` has no variant `{variant}`{nearest(variant, variants) or '.'} It has: {known}.")
+    chosen: dict[str, Any] = {name: value for name, value in mapping.items() if name != "variants"}
+    kept = {setting: line for setting, line in lines.items() if setting[:1] != ("variants",)}
+    for section, value in variants[variant].items():
+        settings = value if isinstance(value, Mapping) and isinstance(chosen.get(section, {}), Mapping) else None
+        replaced = [(section,)] if settings is None else [(section, name) for name in settings]
+        chosen[section] = value if settings is None else {**chosen.get(section, {}), **settings}
+        kept = {setting: line for setting, line in kept.items() if not any(setting[: len(r)] == r for r in replaced)}
+    kept |= {
+        setting[2:]: line for setting, line in lines.items() if setting[:2] == ("variants", variant) and setting[2:]
+    }
+    return chosen, kept
 
 
 def from_mapping(mapping: Mapping[str, Any], *, folder: str | Path | None = None, where: str = "") -> TrainConfig:

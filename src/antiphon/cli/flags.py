@@ -185,6 +185,12 @@ def _bare(hint: Any) -> Any:
     return hint
 
 
+def _optional(hint: Any) -> bool:
+    """Whether a field may be None."""
+    inner = get_args(hint)[0] if get_origin(hint) is Annotated else hint
+    return type(None) in get_args(inner)
+
+
 def _mark(hint: Any, kind: Any) -> Any:
     marks = [part for part in get_args(hint)[1:] if isinstance(part, kind)] if get_origin(hint) is Annotated else []
     return marks[0] if marks else None
@@ -234,7 +240,8 @@ def _typed(leaf: _Leaf, *, complete: bool) -> tuple[Any, Any]:
 
     told = tyro.conf.arg(name=leaf.name, metavar=leaf.metavar, help=leaf.help, help_behavior_hint=leaf.shown)
     if isinstance(leaf.mark, Positional):
-        return Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar=leaf.metavar, help=leaf.help)], field()
+        place = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar=leaf.metavar, help=leaf.help)]
+        return place, field(default=_ABSENT) if _optional(leaf.hint) else field()
     if leaf.kind == "switch":
         switch = tyro.conf.arg(name=leaf.name, help=leaf.help, help_behavior_hint="")
         return Annotated[bool, switch], field(default=False)

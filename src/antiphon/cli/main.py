@@ -29,6 +29,9 @@ COMMANDS = {  # name -> the module and class behind it, and its line in the help
     "score": ("score:Score", "the log-probability that a model gives to each pair"),
     "tokenizer train": ("tokenizer:TokenizerTrain", "train only the tokenizer of a recipe"),
     "tokenizer encode": ("tokenizer:TokenizerEncode", "show how a model cuts text into tokens"),
+    "attention list": ("attention:AttentionList", "the kinds of attention that a recipe can name"),
+    "attention check": ("attention:AttentionCheck", "check an attention of your own against the laws"),
+    "attention show": ("attention_show:AttentionShow", "draw what a model attends to, in the terminal or a file"),
     "average": ("average:Average", "average a run's last snapshots into a model"),
 }
 SHELLS = ("bash", "zsh", "fish")

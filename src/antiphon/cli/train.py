@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
@@ -34,6 +35,8 @@ class Train(Command):
     """The run folder, which must not be there yet, unless --resume is given."""
     resume: bool = False
     """Continue the newest whole snapshot of the run folder, or start if there is none."""
+    variant: Annotated[str | None, Flag("NAME", default="all, one after the other")] = None
+    """One of the recipe's `variants`."""
     task: Annotated[str | None, Flag("NAME", default="the recipe's")] = None
     """How a record becomes source and target: translation, text, or module:Name."""
     imports: Annotated[tuple[str, ...], Flag("PKG.MOD", name="import")] = ()
@@ -67,12 +70,25 @@ class Train(Command):
         return made
 
     def run(self) -> int:
-        from antiphon.recipe import read_recipe
+        from antiphon.recipe import read_recipe, variant_names
 
         import_modules(self.imports)
-        config = read_recipe(self.recipe, self.overrides)
+        if self.variant is None and variant_names(self.recipe):
+            return self.sweep()
+        config = read_recipe(self.recipe, self.overrides, variant=self.variant)
         device = self.start(dtype=config.training.precision)
         from antiphon.workflows import train
 
         train(config, resume=self.resume, device=device, quiet=self.quiet)
+        return 0
+
+    def sweep(self) -> int:
+        """Train all variants, each in a process of its own, and print what they gave."""
+        from antiphon.workflows.sweep import as_table, sweep
+
+        flags = [part for name, value in self.overrides.items() for part in (f"--{name.replace('_', '-')}", value)]
+        flags += [part for name in self.imports for part in ("--import", name)]
+        flags += ["--device", self.device, *([] if self.threads is None else ["--threads", str(self.threads)])]
+        flags += [f"--{name}" for name in ("resume", "quiet", "debug") if getattr(self, name)]
+        sys.stdout.write(as_table(sweep(self.recipe, flags, overrides=self.overrides, say=self.say)))
         return 0

@@ -141,6 +141,9 @@ class ValidationConfig(Settings):
     """Validate on the first N pairs; none: on all."""
     samples: CountOrZero = 3
     """Outputs shown at each validation."""
+    attention_entropy: bool = False
+    """Measure entropy_encoder, entropy_decoder and entropy_cross: the entropy of attention weights on the first 64
+    pairs, in nats, a mean over layers, heads and queries."""
 
     def check(self) -> None:
         for number, metric in enumerate(self.metrics):

@@ -4,6 +4,7 @@
     model.generate(["in 3 hours"], beam_size=4)[0].text      # 'in 3 Stunden'
     for piece in model.stream("in 3 hours"): ...             # pieces that are never taken back
     model.score(["in 3 hours"], ["in 3 Stunden"])            # [-0.02]
+    model.attention("in 3 hours").cross                      # (layer, head, target position, source position)
 
 Search settings are keyword arguments; those not given come from the model's `generation.json`. An empty text has an
 empty answer.
@@ -24,11 +25,13 @@ from antiphon.errors import ConfigError, DataError, ModelError
 from antiphon.generation import engine
 from antiphon.generation.answers import Generation
 from antiphon.generation.classification import classify
-from antiphon.generation.ensemble import check_one, join_parts
+from antiphon.generation.ensemble import Ensemble, check_one, join_parts
 from antiphon.generation.hypotheses import Hypothesis, Marks
 from antiphon.generation.loading import choose_device, choose_dtype, model_folder, replaced_attention
+from antiphon.generation.maps import AttentionMaps, attention_maps
 from antiphon.generation.overflow import prepare
 from antiphon.generation.restricting import Restrictor, check_parts, restrict
+from antiphon.models.account import Account
 from antiphon.models.checkpoint import Parts, load_parts, save_model_folder
 from antiphon.settings import override, show
 from antiphon.text import StreamDecoder, Tokenizer, clean_text
@@ -52,6 +55,11 @@ class Model:
     def labels(self) -> list[str]:
         """What a classification may answer, in the order of the data's labels; empty for every other task."""
         return list(dict.fromkeys(self.parts.labels.values()))
+
+    @property
+    def account(self) -> Account | None:
+        """Which weights of the folder were kept, which are new, which dropped; None where none was loaded."""
+        return self.parts.account
 
     @functools.cached_property
     def restrictor(self) -> Restrictor:
@@ -119,6 +127,35 @@ class Model:
         for row, score in zip(asked, engine.forced_scores(self.network, pairs, self.marks), strict=True):
             scores[row] = score
         return scores
+
+    def attention(self, source: str, target: str | None = None) -> AttentionMaps:
+        """The attention weights of every layer and head for one pair; without a target, for the model's own answer.
+
+        They are there whatever back end computes the answers. Raises DataError for an empty source, or a text that is
+        too long (a source is cut where the model's `overflow` is truncate), ModelError for an ensemble.
+        """
+        for name, text in (("source", source), ("target", "" if target is None else target)):
+            if not isinstance(text, str):
+                raise DataError(f"`{name}` must be one text, but is {show(text)}.")
+        if isinstance(self.network, Ensemble):
+            raise ModelError("attention is looked at in one model, but this is an ensemble. Load one of its members.")
+        limit, config = self.network.max_length, self.generation
+        if config.overflow != "truncate":
+            config = override(config, {"overflow": "error"})
+            engine.check_length(self.source_tokenizer.encode(source), limit, what="the source", remedy="Shorten it.")
+        asked = self._sources(_rows(source, "source"), config, 0)
+        if not asked:
+            raise DataError(f"`source` must hold a token to look at, but {show(source)} has none.")
+        if target is None and self.labels:
+            target = self.generate(source, overflow=config.overflow)[0].text
+        if target is None:
+            answer = engine.answer(self.network, asked, config, self.marks)[0][0].ids
+        else:
+            answer = self.target_tokenizer.encode(clean_text(target))
+            engine.check_length(answer, limit, what="the target", remedy="Shorten it.")
+        if not answer:
+            raise DataError(f"`target` must hold a token to look at, but {show(target)} has none.")
+        return attention_maps(self, asked[0].ids, answer)
 
     def save(self, folder: str | Path, format: str = "antiphon") -> Path:
         """Write a model folder that `load` reads."""
@@ -193,12 +230,15 @@ def load(
     dtype: str | torch.dtype | None = None,
     quantize: str | None = None,
     attention: AttentionConfig | Mapping[str, object] | None = None,
+    seed: int = 0,
 ) -> Model:
     """The model in a run folder or a model folder, in evaluation mode; a list of them is an ensemble.
 
     An ensemble's probability of a token is the mean of its members', its search settings are the first one's.
-    `dtype` None is float32. `attention` replaces what the folder says of the roles that it names; only what it names is
-    imported.
+    `dtype` None is float32. `attention` replaces what the folder says of the roles that it names, each with a name, a
+    mapping, `module:Name`, a rule or mixer, its class, or a list that alternates over layers; only what it names is
+    imported. Weights that it needs and the folder has not are new, a function of `seed`: `model.account` says which
+    were kept, which are new and which dropped, and a warning says it where any is.
     """
     if quantize is not None:
         raise ModelError(f"`quantize` must be left out, but is {show(quantize)}: quantized models are not built yet.")
@@ -208,7 +248,7 @@ def load(
     members: list[tuple[str, Parts]] = []
     for folder in map(model_folder, paths):
         own = replaced_attention(folder, attention) if isinstance(attention, Mapping) else attention
-        parts = load_parts(folder, device=choose_device(device), dtype=choose_dtype(dtype), attention=own)
+        parts = load_parts(folder, device=choose_device(device), dtype=choose_dtype(dtype), attention=own, seed=seed)
         members.append((str(folder), parts))
     return Model(members[0][1] if len(members) == 1 else join_parts(members))
 

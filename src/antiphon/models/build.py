@@ -3,7 +3,7 @@
     network = build_network(config.model, config.attention, source_vocab=8000, target_vocab=8000, shared=True)
 
 An attention is a name (`full`), a name with settings (`{window: 128}`, `{relative: {buckets: 16}}`), `module:Name`, an
-instance, a list that alternates over the layers, or several rules at once (`{all: [alibi, {window: 128}]}`).
+instance, a class, a list that alternates over the layers, or several rules at once (`{all: [alibi, {window: 128}]}`).
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def build_network(
     `folder` is where `module:Name` is looked up first.
     """
     noise, shape = Noise(), _shape(model)
-    build = _MixerBuilder(model, folder=folder, allow_import=allow_import)
+    build = _MixerBuilder(model, backend=attention.backend, folder=folder, allow_import=allow_import)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         encoder = Encoder(build(attention.encoder, "encoder", model.encoder_layers), shape=shape, noise=noise)
@@ -80,6 +80,10 @@ def build_rule(spec: object, *, folder: Path | None = None, allow_import: bool =
     """The rule or mixer that one entry of a recipe's `attention` stands for; it remembers its `spec`, to be saved."""
     if isinstance(spec, (ScoreRule, Mixer)):
         return copy.deepcopy(spec)
+    if isinstance(spec, type) and issubclass(spec, (ScoreRule, Mixer)):
+        part = _call(spec.__name__, spec, None)
+        assert isinstance(part, (ScoreRule, Mixer))
+        return part
     if isinstance(spec, str):
         name, settings = spec, None
     elif isinstance(spec, Mapping) and len(spec) == 1:
@@ -133,8 +137,8 @@ def _all(specs: object, *, folder: Path | None, allow_import: bool) -> ScoreRule
 class _MixerBuilder:
     """Makes the mixers of a stack, one a layer."""
 
-    def __init__(self, model: ModelConfig, *, folder: Path | None, allow_import: bool) -> None:
-        self.model, self.folder, self.allow_import = model, folder, allow_import
+    def __init__(self, model: ModelConfig, *, backend: str, folder: Path | None, allow_import: bool) -> None:
+        self.model, self.backend, self.folder, self.allow_import = model, backend, folder, allow_import
 
     def __call__(self, entry: object, role: str, layers: int) -> list[Mixer]:
         entries = list(entry) if isinstance(entry, list) else [entry]
@@ -151,7 +155,8 @@ class _MixerBuilder:
     def _mixer(self, part: ScoreRule | Mixer) -> Mixer:
         if isinstance(part, Mixer):
             mixer = copy.deepcopy(part)
-            mixer.num_kv_heads = self.model.num_kv_heads
+            mixer.num_kv_heads, mixer.attention_scale = self.model.num_kv_heads, self.model.attention_scale
+            mixer.rotary_positions = self.model.positions == "rotary"
             if mixer.num_kv_heads and not mixer.groups_keys:
                 raise ConfigError(
                     f"`model.num_kv_heads` must be left out with `{type(mixer).__name__}`, which has no keys to share, "
@@ -165,6 +170,7 @@ class _MixerBuilder:
             num_kv_heads=model.num_kv_heads,
             rotary=model.positions == "rotary",
             scale=model.attention_scale,
+            backend=self.backend,
         )
 
     def _added(self, role: str) -> ScoreRule | None:

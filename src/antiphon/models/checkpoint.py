@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+import warnings
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from torch import Tensor, nn
 
 from antiphon.config import AttentionConfig, GenerationConfig, ModelConfig
 from antiphon.errors import DiskError, ModelError
+from antiphon.models.account import Account, compare, some
 from antiphon.models.build import build_network
 from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.nn.mixers import Mixer
@@ -31,6 +33,7 @@ from antiphon.settings import from_json_mapping, plain
 from antiphon.text import Tokenizer
 
 FORMAT_VERSION = 1
+ROLES = ("encoder", "decoder", "cross")
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 
 
@@ -46,6 +49,7 @@ class Parts:
     task: str
     generation: GenerationConfig
     labels: Mapping[str, str] = field(default_factory=dict)  # of a classification: label in the data -> in answers
+    account: Account | None = None  # what became of the file's weights; None where there was no file
 
     @property
     def shared(self) -> bool:
@@ -63,26 +67,32 @@ def named_weights(network: nn.Module) -> dict[str, Tensor]:
     return weights
 
 
-def put_weights(network: nn.Module, weights: Mapping[str, Tensor], *, where: str) -> None:
-    """Copy `weights` into `network`. `where` names the file.
+def put_weights(
+    network: nn.Module, weights: Mapping[str, Tensor], *, where: str, replaced: Collection[str] = ()
+) -> Account:
+    """Copy `weights` into `network`, and say what became of them. `where` names the file.
 
-    ModelError that names what is missing, not needed or of another shape.
+    ModelError that names what is missing, not needed or of another shape, but for the attention of the roles that were
+    `replaced`, whose weights stay as they are where the file has none that fit.
     """
     own = named_weights(network)
-    missing, extra = [name for name in own if name not in weights], [name for name in weights if name not in own]
+    account = compare(own, weights, roles=replaced)
+    missing = [name for name in own if name not in weights and name not in account.new]
+    extra = [name for name in weights if name not in own and name not in account.dropped]
     if missing or extra:
         said = [
-            f"lacks {_some(missing)}" if missing else "",
-            f"has {_some(extra)}, which the model has not" if extra else "",
+            f"lacks {some(missing)}" if missing else "",
+            f"has {some(extra)}, which the model has not" if extra else "",
         ]
         raise ModelError(f"`{where}` does not fit its {CONFIG}: it {' and '.join(filter(None, said))}.")
-    for name, tensor in own.items():
-        if tensor.shape != weights[name].shape:
+    for name in account.kept:
+        if own[name].shape != weights[name].shape:
             raise ModelError(
-                f"`{where}` does not fit its {CONFIG}: `{name}` must be {tuple(tensor.shape)}, "
+                f"`{where}` does not fit its {CONFIG}: `{name}` must be {tuple(own[name].shape)}, "
                 f"but is {tuple(weights[name].shape)}."
             )
-        tensor.copy_(weights[name])
+        own[name].copy_(weights[name])
+    return account
 
 
 def save_model_folder(folder: str | Path, parts: Parts) -> Path:
@@ -92,7 +102,7 @@ def save_model_folder(folder: str | Path, parts: Parts) -> Path:
         "format": "antiphon",
         "format_version": FORMAT_VERSION,
         "model": plain(parts.model),
-        "attention": {role: saved_spec(getattr(parts.attention, role)) for role in ("encoder", "decoder", "cross")},
+        "attention": {role: saved_spec(getattr(parts.attention, role)) for role in ROLES},
         "vocabulary": {"source": parts.source_tokenizer.vocab_size, "target": parts.target_tokenizer.vocab_size},
         "shared_tokenizer": parts.shared,
     }
@@ -136,10 +146,12 @@ def load_parts(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
     attention: AttentionConfig | None = None,
+    seed: int = 0,
 ) -> Parts:
     """What `folder` holds, the network in evaluation mode.
 
-    `attention` replaces what the folder says; only then may names be imported.
+    `attention` replaces what the folder says; only then may names be imported. In the roles that it changes, weights of
+    equal name and shape are kept; others are new, a function of `seed`, which a warning says, or are dropped.
     """
     folder = Path(folder)
     config = read_json(folder / CONFIG)
@@ -151,7 +163,9 @@ def load_parts(
         )
     where = str(folder / CONFIG)
     model = from_json_mapping(ModelConfig, _section(config, "model", where), where=where)
-    chosen = attention or from_json_mapping(AttentionConfig, _section(config, "attention", where), where=where)
+    saved = from_json_mapping(AttentionConfig, _section(config, "attention", where), where=where)
+    chosen = attention or saved
+    replaced = [role for role in ROLES if getattr(chosen, role) != getattr(saved, role)]
     if config.get("shared_tokenizer"):
         source = target = _tokenizer(folder, "tokenizer")
     else:
@@ -162,21 +176,27 @@ def load_parts(
         source_vocab=source.vocab_size,
         target_vocab=target.vocab_size,
         shared=source is target,
+        seed=seed,
         allow_import=attention is not None,
     )
-    put_weights(network, load_weights(folder / WEIGHTS), where=str(folder / WEIGHTS))
+    file = folder / WEIGHTS
+    account = put_weights(network, load_weights(file), where=str(file), replaced=replaced)
+    if account.new or account.dropped:
+        warnings.warn(f"the attention of `{folder}` was replaced ({', '.join(replaced)}): {account}.", stacklevel=2)
     generation = from_json_mapping(
         GenerationConfig, read_json(folder / "generation.json"), where=str(folder / "generation.json")
     )
     task, labels = _task(folder / "task.json")
     network = network.to(device=device, dtype=dtype).eval()
-    return Parts(network, model, chosen, source, target, task, generation, labels)
+    return Parts(network, model, chosen, source, target, task, generation, labels, account)
 
 
 def saved_spec(entry: object) -> object:
     """How an attention is written in a model folder; ModelError for one that has only a Python object behind it."""
     if isinstance(entry, (list, tuple)):
         return [saved_spec(part) for part in entry]
+    if isinstance(entry, type) and issubclass(entry, (ScoreRule, Mixer)):
+        return saved_spec(entry())
     if isinstance(entry, (ScoreRule, Mixer)):
         if entry.spec is None:
             raise ModelError(
@@ -240,7 +260,3 @@ def _tokenizer(folder: Path, name: str) -> Tokenizer:
         if (folder / f"{name}{suffix}").is_file():
             return Tokenizer.load(folder / f"{name}{suffix}")
     raise ModelError(f"`{folder}` must hold {name}.json or {name}.spm, but has neither.")
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(f"`{name}`" for name in names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

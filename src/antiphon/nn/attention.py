@@ -4,24 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor, nn
 
 from antiphon.batch import Tokens
 from antiphon.errors import AttentionError
-from antiphon.nn.attend import Dropping, attend, plan
+from antiphon.nn.attend import Dropping, attend, choose_or_fall_back, plan
 from antiphon.nn.cache import KeyValueCache, MemoryState, State
 from antiphon.nn.layers import project
 from antiphon.nn.mixers import Memory, Mixer, join_heads, split_heads
 from antiphon.nn.noise import Dropout, Noise
 from antiphon.nn.positions import Rotary
+from antiphon.nn.ring import make_cache
 from antiphon.nn.rules import ScoreRule, name_of
+from antiphon.nn.scores import Scores
 
 
 class Attention(Mixer):
     """Multi-head attention (Vaswani et al. 2017, section 3.2.2) under a score rule, with grouped keys and rotary
     positions as options.
 
-    `scale` multiplies q·k; None is head_dim ** -0.5, the paper's. `backend` is `auto`, `eager` or `sdpa`.
+    `scale` multiplies q·k; None is head_dim ** -0.5, the paper's. `backend` is `auto` or a name in `BACKENDS`.
     """
 
     groups_keys = True
@@ -58,7 +61,9 @@ class Attention(Mixer):
             k, v = (split_heads(x, self.head_dim) for x in project(memory.hidden, [self.k, self.v]))
             k = self.prepared(self.rule.prepare_k, k, memory.tokens.pos[:, None, :, None])
             return MemoryState(memory.tokens, k=k, v=v)
-        return KeyValueCache(rows, capacity, num_heads=self.groups, head_dim=self.head_dim, like=self.q.weight)
+        return make_cache(
+            rows, capacity, self.rule.reach, num_heads=self.groups, head_dim=self.head_dim, like=self.q.weight
+        )
 
     def forward(self, x: Tensor, tokens: Tokens, state: State | None) -> tuple[Tensor, State | None]:
         pos = tokens.pos[:, None, :, None]
@@ -78,7 +83,7 @@ class Attention(Mixer):
                 k, v, keys = state.update(k, v, tokens)
         scores = plan(self.rule, tokens, keys, causal=self.role == "decoder", num_heads=self.num_heads)
         assert self.scale is not None
-        record = None if state is None else state.record
+        record = self.recorder(tokens, state)
         out = attend(q, k, v, scores, scale=self.scale, dropout=self.dropping(), backend=self.backend, record=record)
         return self.o(join_heads(out)), state
 
@@ -103,3 +108,42 @@ class Attention(Mixer):
     def dropping(self) -> Dropping | None:
         """The attention dropout, where it does anything."""
         return self.drop if self.training and self.drop.p > 0 else None
+
+    def backend_for(self, length: int) -> str:
+        """The back end that computes whole rows of `length` tokens in training."""
+        keys = length + (self.role == "cross")  # else they would pass for the same tokens
+        weight = self.q.weight
+        q, k = (
+            torch.empty((), dtype=weight.dtype, device=weight.device, requires_grad=True).expand(1, heads, size, 1)
+            for heads, size in ((self.num_heads, length), (self.groups, keys))
+        )
+        places = [Tokens(torch.arange(size, device=weight.device)[None]) for size in (length, keys)]
+        own = places[0] if self.role != "cross" else places[1]
+        scores = Scores(self.rule, places[0], own, causal=self.role == "decoder", num_heads=self.num_heads)
+        dropout = self.drop if self.drop.p > 0 else None
+        return choose_or_fall_back(self.backend, q, k, scores, dropout=dropout)[0]
+
+
+def describe_backends(network: nn.Module, *, longest: int) -> str:
+    """Which back end computes the attention of each role in training, by length, in a line; "" where no layer has
+    dot-product attention.
+
+    For example "eager, sdpa from 256 tokens (encoder, decoder, cross)".
+    """
+    roles: dict[str, list[str]] = {}
+    for module in network.modules():
+        if isinstance(module, Attention):
+            found = roles.setdefault(_by_length(module, longest), [])
+            found += [] if module.role in found else [module.role]
+    return "; ".join(f"{text} ({', '.join(found)})" for text, found in roles.items())
+
+
+def _by_length(attention: Attention, longest: int) -> str:
+    steps: list[str] = []
+    before, length = "", 16
+    while length <= max(16, longest):
+        name = attention.backend_for(length)
+        if name != before:
+            steps.append(f"{name} from {length} tokens" if steps else name)
+        before, length = name, 2 * length
+    return ", ".join(steps)

@@ -20,7 +20,8 @@ class State:
     rows agree).
 
     `common` is a state that layers share, each with an equal `kind`: the places of a cache, the tokens of a memory.
-    Where `record` is a list, a mixer with attention weights appends those of each forward, (B, H, Q, K), to it.
+    Where `record` is a list, a mixer with attention weights appends those of each forward, (B, H, Q, K), to it
+    (`Mixer.recorder`).
     """
 
     kind: object = None
@@ -131,6 +132,11 @@ class KeyValueCache(State):
 
     def used(self, name: str, leaf: Tensor) -> Tensor:
         return leaf[:, :, : self._reach]
+
+    def write(self, slots: Tensor, other: State, width: int) -> None:
+        assert isinstance(other, KeyValueCache)
+        super().write(slots, other, width)
+        self._reach = max(self._reach, other._reach)
 
     def update(self, k: Tensor, v: Tensor, tokens: Tokens) -> tuple[Tensor, Tensor, Tokens]:
         """Put k and v (R, G, L, D) of `tokens` in their slots.

@@ -9,8 +9,7 @@ What a user's rule gives is checked here, so that an error names the rule and bo
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cached_property
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
@@ -18,6 +17,19 @@ from torch import Tensor
 from antiphon.batch import Tokens
 from antiphon.errors import AntiphonError, AttentionError
 from antiphon.nn.rules import ScoreRule, Table, name_of, parts_of, score_after
+
+T = TypeVar("T")
+
+
+class Once(Generic[T]):
+    """`functools.cached_property` without the lock that it has up to Python 3.11, at which a compiled graph breaks."""
+
+    def __init__(self, compute: Callable[[Any], T]) -> None:
+        self.compute, self.name = compute, compute.__name__
+
+    def __get__(self, scores: Scores, kind: type | None = None) -> T:
+        found = scores.__dict__[self.name] = self.compute(scores)
+        return found
 
 
 class Scores:
@@ -33,7 +45,7 @@ class Scores:
         rows = max(self.queries.pos.shape[0], self.keys.pos.shape[0])
         return rows, self.num_heads, self.queries.pos.shape[1], self.keys.pos.shape[1]
 
-    @cached_property
+    @Once
     def places(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """What a rule is told: batch (B,1,1,1), head (1,H,1,1), q_pos (B or 1,1,Q,1), k_pos (B or 1,1,1,K)."""
         q_pos, k_pos = self.queries.pos[:, None, :, None], self.keys.pos[:, None, None, :]
@@ -51,7 +63,7 @@ class Scores:
         """(B or 1, 1 or H, Q, 1) bool, the queries that see any key; None: all."""
         return self._sight[1]
 
-    @cached_property
+    @Once
     def _sight(self) -> tuple[Tensor | None, Tensor | None]:
         visible = hidden_by_tokens(self.queries, self.keys, causal=self.causal)
         allowed = _asked(self.rule, "mask", lambda: self.rule.mask(*self.places), self.places)
@@ -66,7 +78,7 @@ class Scores:
         seeing = visible.any(-1, keepdim=True)
         return visible, None if on_cpu and bool(seeing.all()) else seeing
 
-    @cached_property
+    @Once
     def bias(self) -> Tensor | None:
         """(B or 1, 1 or H, Q, K) of an additive rule; None where nothing is added."""
         if not self.rule.scores or self.rule.needs_logits:
@@ -74,7 +86,7 @@ class Scores:
         zero = torch.zeros((), device=self.queries.pos.device)
         return self._scored(zero, [None] * len(parts_of(self.rule)))
 
-    @cached_property
+    @Once
     def extra(self) -> Tensor | None:
         """(H,E), logits of the keys that only take weight away; None: there are none."""
         extra = _asked(self.rule, "extra", self.rule.extra, ())

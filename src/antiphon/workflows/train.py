@@ -31,6 +31,7 @@ from antiphon.models.checkpoint import (
     saved_spec,
 )
 from antiphon.models.stack import count_parameters
+from antiphon.nn.attention import describe_backends
 from antiphon.recipe import dump_yaml, from_mapping, placed, read_recipe, read_yaml, to_mapping
 from antiphon.registry import lookup, names
 from antiphon.settings import SettingError, saying
@@ -153,6 +154,8 @@ class _Job:
             if fresh:
                 self._create()
             self.record.say(self._describe())
+            if backends := describe_backends(self.network, longest=self.config.model.max_length):
+                self.record.say(f"attention by {backends}")
             if not fresh:
                 self.loop.resume()
             reason = self.loop.run()

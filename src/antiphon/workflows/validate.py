@@ -11,6 +11,7 @@ from antiphon.batch import Example, collate, move
 from antiphon.config import ValidationConfig
 from antiphon.data.batching import length_batches
 from antiphon.evaluation.metrics import Metric, measure
+from antiphon.generation.maps import entropies
 from antiphon.generation.model import Model
 from antiphon.models.checkpoint import Parts
 from antiphon.models.seq2seq import EncoderDecoder
@@ -19,6 +20,7 @@ from antiphon.training.loss import CrossEntropy
 from antiphon.training.record import Sample
 
 CHUNK = 256  # sources that are answered between two looks at the stop signal
+LOOKED_AT = 64  # pairs whose attention is measured: its mean needs no more
 
 
 @dataclass
@@ -51,6 +53,8 @@ class Validate:
             figures |= {name: result.score for name, result in found.items()}
             lower |= {name for name, result in found.items() if result.lower_is_better}
             samples = self.samples(answers)
+        if self.settings.attention_entropy:
+            figures |= self.entropies()
         chosen = figures[self.chooser]
         return Validation(figures, samples, -chosen if self.chooser in lower else chosen)
 
@@ -76,6 +80,14 @@ class Validate:
             found = network(move(collate(rows, pad_id=pad_id, start_id=start_id), network.device), criterion)
             nll, labels = nll + float(found.nll), labels + found.labels
         return nll / labels
+
+    def entropies(self) -> dict[str, float]:
+        """The entropy of the attention weights of each role on the first pairs, in nats."""
+        pad_id, start_id = self.parts.target_tokenizer.pad_id, self.parts.target_tokenizer.start_id
+        rows = length_batches(self.examples[:LOOKED_AT], batch_tokens=self.batch_tokens)
+        network = self.parts.network
+        batches = (move(collate(each, pad_id=pad_id, start_id=start_id), network.device) for each in rows)
+        return entropies(network, batches)
 
     def answers(self, asked_to_stop: Callable[[], bool]) -> list[str] | None:
         """The answers to all sources, or to those that are shown where no metric is asked for."""

@@ -1,8 +1,28 @@
-"""Mixers: the base class and the catalogue of those that are no dot-product softmax attention."""
+"""Mixers: the base classes and the catalogue of those that are no dot-product softmax attention."""
 
 from __future__ import annotations
 
 from antiphon.nn.mixers.additive import Additive
+from antiphon.nn.mixers.delta import Delta
+from antiphon.nn.mixers.differential import Differential
+from antiphon.nn.mixers.heads import HeadMixer, WeightMixer
+from antiphon.nn.mixers.linear import LinearAttention
 from antiphon.nn.mixers.mixer import Memory, Mixer, join_heads, split_heads
+from antiphon.nn.mixers.recurrence import Recurrence, Writes
+from antiphon.nn.mixers.sigmoid import Sigmoid
 
-__all__ = ["Additive", "Memory", "Mixer", "join_heads", "split_heads"]
+__all__ = [
+    "Additive",
+    "Delta",
+    "Differential",
+    "HeadMixer",
+    "LinearAttention",
+    "Memory",
+    "Mixer",
+    "Recurrence",
+    "Sigmoid",
+    "WeightMixer",
+    "Writes",
+    "join_heads",
+    "split_heads",
+]

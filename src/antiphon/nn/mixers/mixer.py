@@ -33,12 +33,15 @@ class Mixer(Part):
 
     `role` is `encoder`, `decoder` (causal) or `cross` (queries over a memory, each independent of the others).
     `packs` says whether it keeps the segments of a packed row apart. `num_kv_heads` is the model's setting (None: as
-    many as heads), which the builder refuses for a mixer whose `groups_keys` is False.
+    many as heads), which the builder refuses for a mixer whose `groups_keys` is False. `attention_scale` (None: the
+    mixer's own) and `rotary_positions` are the model's settings too, for mixers of dot products.
     """
 
     packs: ClassVar[bool] = True
     groups_keys: ClassVar[bool] = False
     num_kv_heads: int | None = None
+    attention_scale: float | None = None
+    rotary_positions: bool = False
 
     def setup(
         self, *, d_model: int, num_heads: int, head_dim: int, role: str, bias: bool, dropout: float, noise: Noise
@@ -56,6 +59,12 @@ class Mixer(Part):
     def forward(self, x: Tensor, tokens: Tokens, state: State | None) -> tuple[Tensor, State | None]:
         """x (B, L, d_model) mixed, same shape, and the state after it. Without a state, x is the whole sequence."""
         raise NotImplementedError
+
+    def recorder(self, tokens: Tokens, state: State | None) -> list[Tensor] | None:
+        """Where a mixer that has attention weights appends those of this forward, (B, H, Q, K); None: nobody looks."""
+        if tokens.maps is not None:
+            return tokens.maps.setdefault(self, [])
+        return None if state is None else state.record
 
 
 def split_heads(x: Tensor, head_dim: int) -> Tensor:

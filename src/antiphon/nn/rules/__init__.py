@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-from antiphon.nn.rules.biases import Alibi, Relative
-from antiphon.nn.rules.masks import Window
+from antiphon.nn.rules.biases import Alibi, Relative, Shaw
+from antiphon.nn.rules.masks import BlockLocal, PrefixLM, Window
 from antiphon.nn.rules.rule import Both, Full, Reach, ScoreRule, Table, name_of, parts_of, score_after
+from antiphon.nn.rules.scales import Cosine, InverseD, QKNorm, Sinks, SoftCap, Temperature
 
 __all__ = [
     "Alibi",
+    "BlockLocal",
     "Both",
+    "Cosine",
     "Full",
+    "InverseD",
+    "PrefixLM",
+    "QKNorm",
     "Reach",
     "Relative",
     "ScoreRule",
+    "Shaw",
+    "Sinks",
+    "SoftCap",
     "Table",
+    "Temperature",
     "Window",
     "name_of",
     "parts_of",

@@ -1,4 +1,4 @@
-"""Score rules that add to the logits by relative position."""
+"""Score rules that add to the logits by relative position: of each head, and in `shaw` of the query too."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from antiphon.nn.rules.rule import ScoreRule
+from antiphon.nn.rules.rule import ScoreRule, Table
+from antiphon.nn.rules.settings import truth, whole
 from antiphon.registry import register
 
 
@@ -38,19 +39,22 @@ class Relative(ScoreRule):
     its code).
 
     Half of the buckets hold one distance each, the rest grow logarithmically up to `max_distance`; in an encoder, half
-    of all are for keys to the right.
+    of all are for keys to the right. One table (H, buckets) for the stack, or with `per_layer` one a layer (Chung et
+    al. 2023, UMT5).
     """
 
     additive = True
 
-    def __init__(self, *, buckets: int = 32, max_distance: int = 128) -> None:
+    def __init__(self, *, buckets: int = 32, max_distance: int = 128, per_layer: bool = False) -> None:
         super().__init__()
-        if buckets < 4 or buckets % 2 or max_distance <= buckets // 2:
+        whole("max_distance", max_distance, least=1)
+        if whole("buckets", buckets, least=4) % 2 or max_distance <= buckets // 2:
             raise ValueError(
                 f"`buckets` must be even and at least 4, and `max_distance` more than half of it, "
                 f"but they are {buckets} and {max_distance}."
             )
         self.buckets, self.max_distance, self.both_sides = buckets, max_distance, True
+        self.per_layer = truth("per_layer", per_layer)  # type: ignore[misc]
 
     def setup(self, *, num_heads: int, head_dim: int, role: str) -> None:
         self.both_sides = role != "decoder"
@@ -73,3 +77,31 @@ class Relative(ScoreRule):
         ratio = torch.log(distance.clamp(min=1).float() / exact) / math.log(self.max_distance / exact)
         far = (exact + (ratio * (count - exact)).long()).clamp(max=count - 1)
         return shift + torch.where(distance < exact, distance, far)
+
+
+@register("attention", "shaw")
+class Shaw(ScoreRule):
+    """Learned relative keys: q·a / sqrt(head_dim) is added, where a is the relative key of the offset j - i, clipped to
+    ±`max_distance`.
+
+    Shaw et al. 2018, eq. 4; the relative values of its eq. 3 are left out (its table 3 finds no gain in them). The keys
+    are (H, 2 max_distance + 1, D), by head and layer, as in its base model (section 4.1).
+    """
+
+    per_layer = True
+
+    def __init__(self, max_distance: int = 16) -> None:
+        super().__init__()
+        self.max_distance = whole("max_distance", max_distance, least=1)
+
+    def setup(self, *, num_heads: int, head_dim: int, role: str) -> None:
+        self.keys = nn.Parameter(torch.randn(num_heads, 2 * self.max_distance + 1, head_dim) * head_dim**-0.5)
+
+    def terms(self, q: Tensor) -> Tensor:
+        return q @ self.keys.transpose(-1, -2)  # (B, H, Q, D) @ (H, D, R) -> (B, H, Q, R)
+
+    def score(  # type: ignore[override]
+        self, score: Tensor, batch: Tensor, head: Tensor, q_pos: Tensor, k_pos: Tensor, terms: Table
+    ) -> Tensor:
+        far = self.max_distance
+        return score + terms[(k_pos - q_pos).clamp(-far, far) + far]

@@ -1,30 +1,91 @@
-"""Score rules that hide keys."""
+"""Score rules that hide keys, by positions, which count the real tokens of a row or of a segment of it."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
 from antiphon.nn.rules.rule import ScoreRule
+from antiphon.nn.rules.settings import whole
 from antiphon.registry import register
 
 
 @register("attention", "window")
 class Window(ScoreRule):
-    """A query sees the keys less than `window` positions away; under a causal mask, to the left.
+    """A query sees `window` keys on either side, itself counted, each `dilation` positions from the next; under a
+    causal mask, to the left. The first `sinks` tokens stay visible to all.
 
-    Beltagy et al. 2020, Longformer, section 3.1.
+    Beltagy et al. 2020, Longformer, section 3.1, "Sliding Window" and "Dilated Sliding Window"; its figures count both
+    sides together. The sinks are those of Xiao et al. 2024, StreamingLLM, section 3.2, which also counts positions
+    anew within the cache: here a token keeps its position.
     """
 
     additive = True
 
-    def __init__(self, window: int) -> None:
+    def __init__(self, window: int, *, dilation: int = 1, sinks: int = 0) -> None:
         super().__init__()
-        if not isinstance(window, int) or window < 1:
-            raise ValueError(
-                f"`window` must be a whole number of at least 1, but is {window!r}. With 1, a token sees itself"
-            )
-        self.window = window
-        self.reach = (window - 1, window - 1, 0)
+        self.window = whole("window", window, least=1, hint="With 1, a token sees itself")
+        self.dilation = whole("dilation", dilation, least=1, hint="With 1, there are no gaps")
+        self.sinks = whole("sinks", sinks, least=0)
+        far = (window - 1) * dilation
+        self.reach = (far, far, sinks)
 
     def mask(self, batch: Tensor, head: Tensor, q_pos: Tensor, k_pos: Tensor) -> Tensor:
-        return (q_pos - k_pos).abs() < self.window
+        distance = (q_pos - k_pos).abs()
+        seen = distance < self.window * self.dilation
+        if self.dilation > 1:
+            seen = seen & (distance % self.dilation == 0)
+        return seen | (k_pos < self.sinks) if self.sinks else seen
+
+
+@register("attention", "block_local")
+class BlockLocal(ScoreRule):
+    """Blocks of `size` tokens: a query sees its own block and `neighbours` blocks on either side of it. The first
+    `global_tokens` tokens are seen by all and see all.
+
+    Zaheer et al. 2020, BigBird, section 2, with global tokens that are part of the row ("ITC") and without its random
+    blocks; the global-local attention of Ainslie et al. 2020, ETC. In a decoder a global token sees those before it,
+    so that the reach is bounded; in an encoder or across, a global query sees every key, and there is none.
+    """
+
+    additive = True
+
+    def __init__(self, size: int, *, neighbours: int = 0, global_tokens: int = 0) -> None:
+        super().__init__()
+        self.size = whole("size", size, least=1)
+        self.neighbours = whole("neighbours", neighbours, least=0)
+        self.global_tokens = whole("global_tokens", global_tokens, least=0)
+        self.far = size * (neighbours + 1) - 1
+        self._stand(sees_all=True)
+
+    def setup(self, *, num_heads: int, head_dim: int, role: str) -> None:
+        self._stand(sees_all=role != "decoder")
+
+    def _stand(self, *, sees_all: bool) -> None:
+        self.sees_all = sees_all and self.global_tokens > 0
+        self.reach = None if self.sees_all else (self.far, self.far, self.global_tokens)
+
+    def mask(self, batch: Tensor, head: Tensor, q_pos: Tensor, k_pos: Tensor) -> Tensor:
+        seen = (q_pos // self.size - k_pos // self.size).abs() <= self.neighbours
+        if self.global_tokens:
+            seen = seen | (k_pos < self.global_tokens)
+        return seen | (q_pos < self.global_tokens) if self.sees_all else seen
+
+
+@register("attention", "prefix_lm")
+class PrefixLM(ScoreRule):
+    """A query sees the first `length` tokens and those up to its own position.
+
+    Raffel et al. 2020, T5, section 3.2.1, "causal with prefix". In an encoder that is a causal mask but for the prefix;
+    across, the target token at position i sees the first max(length, i + 1) source tokens. In a decoder the stack's own
+    causality holds and the rule changes nothing: there `Tokens.prefix` marks a bidirectional prefix.
+    """
+
+    additive = True
+
+    def __init__(self, length: int) -> None:
+        super().__init__()
+        self.length = whole("length", length, least=0)
+        self.reach = (None, 0, length)
+
+    def mask(self, batch: Tensor, head: Tensor, q_pos: Tensor, k_pos: Tensor) -> Tensor:
+        return (k_pos <= q_pos) | (k_pos < self.length)

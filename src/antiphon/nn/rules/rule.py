@@ -133,6 +133,7 @@ class Both(ScoreRule):
     def setup(self, *, num_heads: int, head_dim: int, role: str) -> None:
         self.left.setup(num_heads=num_heads, head_dim=head_dim, role=role)
         self.right.setup(num_heads=num_heads, head_dim=head_dim, role=role)
+        self.reach = _meet(self.left.reach, self.right.reach)  # which may depend on the role
 
     def mask(self, batch: Tensor, head: Tensor, q_pos: Tensor, k_pos: Tensor) -> Tensor | None:
         left, right = self.left.mask(batch, head, q_pos, k_pos), self.right.mask(batch, head, q_pos, k_pos)
@@ -164,7 +165,7 @@ def parts_of(rule: ScoreRule) -> list[ScoreRule]:
 def score_after(rule: ScoreRule, score: Tensor, places: tuple[Any, ...], tables: list[Any]) -> Tensor:
     """The logit after all parts of `rule`; `tables` holds the terms of each part, None for one without."""
     for part, table in zip(parts_of(rule), tables, strict=True):
-        score = part.score(score, *places) if table is None else part.score(score, *places, table)
+        score = part.score(score, *places) if table is None else part.score(score, *places, table)  # type: ignore[call-arg]
     return score
 
 
@@ -175,7 +176,9 @@ def _meet(left: Reach | None, right: Reach | None) -> Reach | None:
     def least(a: int | None, b: int | None) -> int | None:
         return b if a is None else a if b is None else min(a, b)
 
-    return least(left[0], right[0]), least(left[1], right[1]), min(left[2], right[2])
+    # A first key that only one rule always shows may stand within the other's window: what is within reach may be
+    # hidden, but nothing beyond it is visible.
+    return least(left[0], right[0]), least(left[1], right[1]), max(left[2], right[2])
 
 
 def _flat(rule: ScoreRule) -> list[object]:

@@ -1,0 +1,95 @@
+"""`antiphon attention`: which kinds there are, and whether one keeps the laws."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+import sys
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from antiphon.cli.command import Command, import_modules
+from antiphon.cli.flags import Flag, Positional
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttentionList(Command):
+    """The kinds of attention that a recipe can name: rule or mixer, settings, and what each one is."""
+
+    imports: Annotated[tuple[str, ...], Flag("PKG.MOD", name="import")] = ()
+    """Import a module that registers kinds of its own."""
+    json: bool = False
+    """One JSON object a line."""
+
+    def run(self) -> int:
+        import antiphon.nn  # noqa: F401  (registers the kinds)
+        from antiphon.registry import lookup, names
+
+        import_modules(self.imports)
+        kinds = [_described(name, lookup("attention", name)) for name in names("attention")]
+        if self.json:
+            lines = [json.dumps(kind, ensure_ascii=False) for kind in kinds]
+        else:
+            columns = ("name", "kind", "settings")
+            widths = [max(len(kind[column]) for kind in kinds) for column in columns]
+            lines = [
+                "  ".join([*(kind[c].ljust(w) for c, w in zip(columns, widths, strict=True)), kind["what"]])
+                for kind in kinds
+            ]
+        sys.stdout.write("".join(f"{line}\n" for line in lines))
+        return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttentionCheck(Command):
+    """Check an attention of your own, or a built-in one, against the laws that training, decoding, loading and serving
+    rely on. The table goes to standard output; a broken law is exit code 1. It runs on the processor, in float64.
+    """
+
+    attention: Annotated[str, Positional("PKG.MOD:NAME")]
+    """A class in a module (the current folder is looked in first), or a registered name."""
+    role: Annotated[Literal["encoder", "decoder", "cross"] | None, Flag(default="each that it takes")] = None
+    """Where it stands."""
+    settings: Annotated[str, Flag("YAML")] = ""
+    """Its settings, as a recipe would say them: '{window: 8}', or a single value."""
+    imports: Annotated[tuple[str, ...], Flag("PKG.MOD", name="import")] = ()
+    """Import a module that registers it."""
+    json: bool = False
+    """The table as one JSON object."""
+
+    def run(self) -> int:
+        import torch
+
+        from antiphon.conformance import examine
+        from antiphon.recipe import read_yaml
+
+        import_modules(self.imports)
+        if self.threads is not None:
+            torch.set_num_threads(self.threads)
+        spec: Any = self.attention
+        if self.settings:
+            spec = {spec: read_yaml(f"settings: {self.settings}", "--settings")[0]["settings"]}
+        table = examine(spec, self.role)
+        shown = json.dumps(table.as_json(), indent=2, ensure_ascii=False) if self.json else str(table)
+        sys.stdout.write(f"{shown}\n")
+        sys.stdout.flush()
+        table.require()
+        return 0
+
+
+def _described(name: str, part: Any) -> dict[str, str]:
+    """What the list says of a registered class, instance or function."""
+    from antiphon.nn import Mixer, ScoreRule
+
+    own = part if isinstance(part, type) else type(part)
+    kind = "rule" if issubclass(own, ScoreRule) else "mixer" if issubclass(own, Mixer) else "function"
+    taken = () if isinstance(part, (ScoreRule, Mixer)) else inspect.signature(part).parameters.values()
+    settings = [each.name if each.default is each.empty else f"{each.name}={each.default!r}" for each in taken]
+    return {"name": name, "kind": kind, "settings": ", ".join(settings), "what": _sentence(inspect.getdoc(part) or "")}
+
+
+def _sentence(text: str) -> str:
+    """The first sentence of a docstring, on one line."""
+    paragraph = " ".join(text.split("\n\n")[0].split())
+    return re.split(r"(?<=\.) (?=[A-Z])", paragraph)[0]

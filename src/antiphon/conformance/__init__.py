@@ -1,0 +1,96 @@
+"""The conformance kit: the laws that every attention must keep, checked by computing the same thing in two ways.
+
+    table = check_attention(Fade, role="decoder")    # a class, an instance, a name, {name: settings} or "module:Name"
+    print(table)                                     # a law a row: pass, fail or skip, the largest difference, where
+
+The laws are in `laws.LAWS`. They run on tiny units and networks in float64 with fixed seeds: a second or two a role.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Mapping, Sequence
+
+import torch
+
+from antiphon.conformance.laws import FIRST, LAWS, Law
+from antiphon.conformance.meter import Meter, Skip
+from antiphon.conformance.report import BrokenLaw, Row, Table
+from antiphon.conformance.subject import ROLES, Subject, known
+from antiphon.errors import AntiphonError, ConfigError
+from antiphon.models.build import build_rule
+from antiphon.nn.mixers import Mixer
+from antiphon.nn.rules import ScoreRule
+
+__all__ = ["LAWS", "BrokenLaw", "Row", "Table", "check_attention", "examine"]
+
+Kind = type[ScoreRule] | type[Mixer] | ScoreRule | Mixer | str | Mapping[str, object]
+
+
+def check_attention(attention: Kind, role: str | None = None) -> Table:
+    """The verdict on an attention in `role` (None: in each role that it takes).
+
+    `attention` is a class, an instance, a registered name, `module:Name`, or {name: settings}. Raises AttentionError
+    (a BrokenLaw, with the table) that names the law, the largest difference and where; ConfigError for a wrong name.
+    """
+    return examine(attention, role).require()
+
+
+def examine(attention: Kind, role: str | None = None, *, laws: Sequence[Law] = LAWS) -> Table:
+    """The verdict, as `check_attention` gives it, with the broken laws as rows."""
+    subject = Subject(_part(attention))
+    table = Table(subject.name)
+    refused = {each: why for each in ROLES if (why := _refused(subject, each)) is not None} if role is None else {}
+    if len(refused) == len(ROLES):
+        raise ConfigError(f"{subject.name} takes no role: {refused[ROLES[0]]}")
+    for each in ROLES if role is None else (known(role),):
+        if each in refused:
+            table.rows.append(Row(FIRST.name, each, "skip", FIRST.says, reason=f"not for this role: {refused[each]}"))
+            continue
+        for law in laws:
+            if each in law.roles:
+                table.rows.append(_verdict(law, subject, each))
+                if law is FIRST and table.rows[-1].verdict == "fail":
+                    break
+    return table
+
+
+def _part(attention: Kind) -> ScoreRule | Mixer:
+    if isinstance(attention, type) and not issubclass(attention, (ScoreRule, Mixer)):
+        raise ConfigError(f"an attention must be a ScoreRule or a Mixer, but `{attention.__name__}` is neither.")
+    return build_rule(attention)
+
+
+def _refused(subject: Subject, role: str) -> str | None:
+    """Why it does not take a role, where its `setup` says so by an error of ours."""
+    try:
+        subject.unit(role)
+    except AntiphonError as error:
+        return str(error)
+    except Exception:
+        return None  # a fault, which the first law will tell
+    return None
+
+
+def _verdict(law: Law, subject: Subject, role: str) -> Row:
+    meter = Meter()
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            law.check(subject, role, meter)
+    except Skip as skip:
+        return Row(law.name, role, "skip", law.says, reason=str(skip))
+    except AntiphonError as error:
+        return Row(law.name, role, "fail", law.says, reason=" ".join(str(error).split()).rstrip("."))
+    except Exception as error:  # a user's code may raise anything
+        return Row(law.name, role, "fail", law.says, reason=_raised(error))
+    verdict = "fail" if meter.broken else "pass"
+    return Row(law.name, role, verdict, law.says, meter.difference, meter.where)
+
+
+def _raised(error: Exception) -> str:
+    """What was raised and in which line, without a line break."""
+    frames = traceback.extract_tb(error.__traceback__)
+    last = next((each for each in reversed(frames) if "site-packages" not in each.filename), frames[-1])
+    text = " ".join(f"{type(error).__name__}: {error}".split())
+    return f"raised {text} ({last.filename.rsplit('/', 1)[-1]}:{last.lineno})"

@@ -1,0 +1,89 @@
+"""The verdict: a table of laws, and the error that names the first one that is broken."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, field
+from typing import Literal
+
+from antiphon.errors import AttentionError
+
+
+@dataclass(frozen=True)
+class Row:
+    """What came of one law in one role.
+
+    `difference` is the largest one found between what must be equal, `where` its place; `reason` tells why a law was
+    skipped, or what is wrong where no number says it.
+    """
+
+    law: str
+    role: str
+    verdict: Literal["pass", "fail", "skip"]
+    says: str
+    difference: float | None = None
+    where: str = ""
+    reason: str = ""
+
+    @property
+    def told(self) -> str:
+        """Where the difference was found, or why there is none."""
+        return self.reason or (self.where if self.verdict == "fail" else "")
+
+
+class BrokenLaw(AttentionError):
+    """An attention breaks a law; `table` holds the verdict on all of them."""
+
+    def __init__(self, message: str, table: Table) -> None:
+        super().__init__(message)
+        self.table = table
+
+
+@dataclass(frozen=True)
+class Table:
+    """The verdict on `name`, a law a row."""
+
+    name: str
+    rows: list[Row] = field(default_factory=list)
+
+    @property
+    def failures(self) -> list[Row]:
+        """The laws that are broken."""
+        return [row for row in self.rows if row.verdict == "fail"]
+
+    def require(self) -> Table:
+        """This table, if no law is broken; BrokenLaw that names the first one, its largest difference and where."""
+        broken = self.failures
+        if not broken:
+            return self
+        row = broken[0]
+        what = row.reason or f"the largest difference is {_number(row.difference)}, at {row.where}"
+        also = ", ".join(f"`{name}`" for name in dict.fromkeys(other.law for other in broken[1:]) if name != row.law)
+        rest = f" It also breaks {also}." if also else ""
+        raise BrokenLaw(
+            f"{self.name} in the {row.role} role breaks the law `{row.law}` ({row.says}): {what}.{rest}", self
+        )
+
+    def as_json(self) -> dict[str, object]:
+        """Plain values; a difference that is infinite is the text `inf`."""
+        rows = [asdict(row) for row in self.rows]
+        for row in rows:
+            if row["difference"] is not None and math.isinf(row["difference"]):
+                row["difference"] = "inf"
+        return {"attention": self.name, "passed": not self.failures, "rows": rows}
+
+    def __str__(self) -> str:
+        count = {verdict: sum(row.verdict == verdict for row in self.rows) for verdict in ("pass", "fail", "skip")}
+        table = [("law", "role", "verdict", "largest difference", "where, or why not")]
+        table += [(row.law, row.role, row.verdict, _number(row.difference), row.told) for row in self.rows]
+        widths = [max(len(line[i]) for line in table) for i in range(4)]
+        lines = [
+            "  ".join([*(cell.ljust(w) for cell, w in zip(line, widths, strict=False)), line[4]]).rstrip()
+            for line in table
+        ]
+        said = ", ".join(f"{number} {verdict}" for verdict, number in count.items())
+        return "\n".join([f"{self.name}: {said}", *lines])
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else "0" if value == 0 else f"{value:.2g}"

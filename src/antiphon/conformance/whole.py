@@ -1,0 +1,184 @@
+"""Laws of whole models: saved and loaded, traced, and searched."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import tempfile
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from antiphon.batch import Tokens
+from antiphon.config import AttentionConfig, GenerationConfig
+from antiphon.conformance.meter import OUTPUT, Meter, Skip
+from antiphon.conformance.scoring import places
+from antiphon.conformance.subject import D_MODEL, HEAD_DIM, HEADS, Subject, Unit, draw, model_config, ordered, padded
+from antiphon.generation.engine import Source, answer, forced_scores, stream
+from antiphon.generation.hypotheses import Hypothesis, Marks
+from antiphon.models.checkpoint import CONFIG, Parts, load_parts, read_json, save_model_folder
+from antiphon.models.seq2seq import EncoderDecoder
+from antiphon.nn.attention import Attention
+from antiphon.nn.cache import DecoderState
+from antiphon.nn.mixers import Memory
+from antiphon.nn.rules import ScoreRule, Table, parts_of, score_after
+from antiphon.text import Tokenizer, train_tokenizer
+
+MARKS = Marks(pad=0, start=1, end=2)
+SOURCES = [[5, 6, 7, 4, 2], [9, 8, 2]]
+SEARCHES: dict[str, dict[str, object]] = {
+    "greedy search": {"beam_size": 1},
+    "beam search": {"beam_size": 3, "n_best": 2},
+    "sampling": {"temperature": 0.8, "n_best": 2, "seed": 1},
+}
+
+
+def saved(subject: Subject, role: str, meter: Meter) -> None:
+    """a model that is saved and loaded has its settings and answers as before"""
+    if subject.part.spec is None:
+        raise Skip("it has no name that a model folder could hold: register it, or define it in a module")
+    tokenizer = _tokenizer()
+    network = subject.network(role, seed=3, vocabulary=tokenizer.vocab_size, shared=True).float()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
+    parts = Parts(
+        network, model_config({}), subject.config(role), tokenizer, tokenizer, "translation", GenerationConfig()
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        save_model_folder(folder, parts)
+        named = AttentionConfig(**read_json(Path(folder) / CONFIG)["attention"])
+        loaded = load_parts(folder, attention=named).network
+    source, target = torch.tensor([[5, 9, 6, 7, 8, 5, 2]]), torch.tensor([[1, 9, 3, 4, 4, 6, 5, 7]])
+    outs = []
+    for each in (loaded, network):
+        with torch.no_grad():
+            memory = each.encode(source, ordered(7))
+            outs.append(each.decode(target, ordered(8), memory, None)[0])
+    what = f"saved as {json.dumps(getattr(named, role))} and loaded"
+    meter.equal(outs[0], outs[1], axes=OUTPUT, what=what, tolerance=0)
+
+
+@cache
+def _tokenizer() -> Tokenizer:
+    return train_tokenizer(["in 3 hours"], kind="bytes", vocab_size=260)
+
+
+def trace(subject: Subject, role: str, meter: Meter) -> None:
+    """it is traced for compilation without a graph break"""
+    unit = subject.unit(role).to("meta")
+    if subject.is_rule:
+        assert isinstance(unit.mixer, Attention)
+        inputs = [part.to("meta") for part in (draw(2, HEADS, 3, 4), draw(2, HEADS, 3, HEAD_DIM), *places(2, 3, 4))]
+        traced = _hooks(unit.mixer.rule)
+    else:
+        tokens, memory = padded(5, 3), unit.memory(2, 4)
+        given = [draw(2, 5, D_MODEL), tokens.pos]
+        given += [] if memory is None else [memory.hidden, memory.tokens.pos]
+        inputs, traced = [part.to("meta") for part in given], _forward(unit)
+    torch.compiler.reset()
+    try:
+        torch.compile(traced, backend="eager", fullgraph=True)(*inputs)
+    except Exception as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        meter.fail(f"{type(error).__name__}: {' '.join(lines[:3])}")
+    finally:
+        torch.compiler.reset()
+
+
+def _hooks(rule: ScoreRule) -> Callable[..., list[Tensor | None]]:
+    """All that a rule computes, as one function."""
+
+    def run(score: Tensor, q: Tensor, batch: Tensor, head: Tensor, q_pos: Tensor, k_pos: Tensor) -> list[Tensor | None]:
+        q = rule.prepare_q(q, q_pos)
+        k = rule.prepare_k(q, q_pos)
+        terms = [part.terms(q) for part in parts_of(rule)]
+        tables = [None if each is None else Table(each) for each in terms]
+        where = (batch, head, q_pos, k_pos)
+        return [q, k, rule.mask(*where), score_after(rule, score, where, tables), rule.extra()]
+
+    return run
+
+
+def _forward(unit: Unit) -> Callable[..., Tensor]:
+    def run(x: Tensor, pos: Tensor, *memory: Tensor) -> Tensor:
+        return unit(x, Tokens(pos), Memory(memory[0], Tokens(memory[1])) if memory else None)
+
+    return run
+
+
+class Rows(DecoderState):
+    """All ids so far of each hypothesis (R, T): a state that keeps nothing computed."""
+
+    def __init__(self, ids: Tensor, *, width: int) -> None:
+        self.ids, self.layers, self.width = ids, [], width
+
+    def reorder(self, index: Tensor) -> None:
+        self.ids = self.ids.index_select(0, index)
+
+    def drop(self, keep: Tensor) -> None:
+        self.ids = self.ids.view(-1, self.width, self.ids.shape[1])[keep].flatten(0, 1)
+
+
+class Uncached(EncoderDecoder):
+    """A network that computes whole rows anew at every step of a search."""
+
+    def __init__(self, network: EncoderDecoder) -> None:
+        nn.Module.__init__(self)
+        self.network, self.max_length = network, network.max_length
+        self.output = network.output
+        self.eval()
+
+    def encode(self, source: Tensor, tokens: Tokens) -> Memory:
+        return self.network.encode(source, tokens)
+
+    def begin(self, memory: Memory, *, width: int, capacity: int) -> DecoderState:
+        rows = memory.hidden.shape[0] * width
+        return Rows(torch.zeros(rows, 0, dtype=torch.long), width=width)
+
+    def decode(
+        self, target_ids: Tensor, tokens: Tokens, memory: Memory, state: DecoderState | None
+    ) -> tuple[Tensor, DecoderState | None]:
+        if not isinstance(state, Rows):
+            return self.network.decode(target_ids, tokens, memory, state)
+        state.ids = torch.cat([state.ids, target_ids], 1)
+        each = memory.select(torch.arange(memory.hidden.shape[0]).repeat_interleave(state.width))
+        hidden, _ = self.network.decode(state.ids, ordered(state.ids.shape[1]), each, None)
+        return hidden[:, -target_ids.shape[1] :], state
+
+
+def search(subject: Subject, role: str, meter: Meter) -> None:
+    """every search answers as it would without a cache, a source as alone; streams and scores say the same"""
+    network = subject.network(role)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            if parameter.ndim > 1:
+                parameter.mul_(1.5)  # so that different sources have different answers
+    for what, settings in SEARCHES.items():
+        config = GenerationConfig(max_new_tokens=5, **settings)  # type: ignore[arg-type]
+        found = answer(network, SOURCES, config, MARKS)
+        _same(found, answer(Uncached(network), SOURCES, config, MARKS), meter, f"{what} cached and uncached")
+        if what != "beam search":
+            continue
+        sources = [Source(ids, row) for row, ids in enumerate(SOURCES)]
+        alone = [answer(network, [source], config, MARKS)[0] for source in sources]
+        _same(found, alone, meter, f"{what} in a batch and alone")
+        streamed = [list(itertools.chain(*stream(network, source, config, MARKS))) for source in sources]
+        if streamed != [row[0].ids for row in found]:
+            meter.fail(f"{what} streamed and whole")
+        pairs = [(source, row[0].ids) for source, row in zip(SOURCES, found, strict=True)]
+        scores = torch.tensor([row[0].score for row in found], dtype=torch.float64)
+        forced = torch.tensor(forced_scores(network, pairs, MARKS), dtype=torch.float64)
+        meter.equal(scores, forced, axes=("source",), what=f"the score of {what} and of forced decoding")
+
+
+def _same(found: list[list[Hypothesis]], expected: list[list[Hypothesis]], meter: Meter, what: str) -> None:
+    """Hypotheses of equal ids and scores."""
+    for source, (mine, theirs) in enumerate(zip(found, expected, strict=True)):
+        scores = [torch.tensor([each.score for each in row], dtype=torch.float64) for row in (mine, theirs)]
+        meter.equal(*scores, axes=("hypothesis",), what=f"the scores of {what}, source {source}")
+        if [each.ids for each in mine] != [each.ids for each in theirs]:
+            meter.fail(f"the answers of {what}, source {source}: {mine[0].ids} and {theirs[0].ids}")

@@ -1,0 +1,62 @@
+"""An attention map as PNG or SVG, drawn by matplotlib (extra `plots`)."""
+
+from __future__ import annotations
+
+import io
+import warnings
+
+from antiphon.errors import ConfigError
+from antiphon.evaluation.maps.grid import DARK, LIGHT, Grid
+
+INCHES_A_CELL, MOST_INCHES = 0.28, 60.0  # a picture of 1,024 tokens stays one that programs open
+_FONTS = ["DejaVu Sans", "Noto Sans", "Noto Sans CJK JP", "Noto Sans CJK SC", "Arial Unicode MS", "sans-serif"]
+
+
+def picture(grid: Grid, *, kind: str) -> bytes:
+    """The file of a picture; `kind` is png or svg. ConfigError where matplotlib is not installed."""
+    try:
+        from matplotlib import rc_context
+        from matplotlib.colors import LinearSegmentedColormap
+        from matplotlib.figure import Figure
+        from matplotlib.font_manager import fontManager
+    except ImportError:
+        raise ConfigError(
+            f"a picture (.{kind}) needs the library matplotlib, which is not installed. "
+            "Run pip install 'antiphon[plots]', or take .html."
+        ) from None
+    here = {font.name for font in fontManager.ttflist}
+    # Text stays text in an SVG, and the picture is a function of the map alone.
+    settings = {
+        "font.family": [name for name in _FONTS if name in here] or ["sans-serif"],
+        "svg.fonttype": "none",
+        "svg.hashsalt": "antiphon",
+    }
+    colours = LinearSegmentedColormap.from_list("weights", [[part / 255 for part in end] for end in (LIGHT, DARK)])
+    queries, keys = grid.values.shape
+    inside = [min(max(count * INCHES_A_CELL, 2.0), MOST_INCHES) for count in (keys, queries)]
+    with rc_context(settings), warnings.catch_warnings():  # type: ignore[arg-type]
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        figure = Figure(figsize=(inside[0] + 1.2, inside[1] + 0.6), dpi=150)
+        axes = figure.add_axes((0, 0, inside[0] / (inside[0] + 1.2), inside[1] / (inside[1] + 0.6)))
+        image = axes.imshow(grid.values.numpy(), cmap=colours, vmin=0, vmax=grid.largest, aspect="auto")
+        size = 8.5 if max(queries, keys) * INCHES_A_CELL <= MOST_INCHES else 2.0
+        # Centred by their baselines: "▁" hangs below it, and would push a label aside.
+        upright = {"rotation": 90, "rotation_mode": "anchor", "ha": "left", "va": "center_baseline"}
+        axes.set_xticks(range(keys), labels=grid.columns, fontsize=size, parse_math=False, **upright)
+        axes.set_yticks(range(queries), labels=grid.rows, fontsize=size, parse_math=False, va="center_baseline")
+        axes.xaxis.tick_top()
+        axes.tick_params(length=0)
+        axes.set_xticks([edge - 0.5 for edge in range(1, keys)], minor=True)
+        axes.set_yticks([edge - 0.5 for edge in range(1, queries)], minor=True)
+        axes.grid(which="minor", color="#e4e4e4", linewidth=0.5)
+        axes.tick_params(which="minor", length=0)
+        for side in axes.spines.values():
+            side.set_color("#b8b8b8")
+        bar = figure.colorbar(image, ax=axes, fraction=min(0.12 / inside[0], 0.05) * 2, pad=0.15 / inside[0])
+        bar.outline.set_visible(False)  # type: ignore[operator]
+        bar.ax.tick_params(labelsize=8, length=2)
+        axes.set_xlabel(grid.title, fontsize=9, labelpad=8)
+        file = io.BytesIO()
+        metadata = {"Date": None} if kind == "svg" else {"Software": "Antiphon"}
+        figure.savefig(file, format=kind, bbox_inches="tight", pad_inches=0.12, metadata=metadata)
+    return file.getvalue()

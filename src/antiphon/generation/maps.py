@@ -1,0 +1,234 @@
+"""Looking inside: the weights of every layer and head for one pair, whatever back end computes the answers.
+
+    maps = attention_maps(model, "in 3 hours", "in 3 Stunden")      # what `model.attention` calls
+    maps.cross.shape                            # (layers, heads, target positions, source positions)
+    maps.pharaoh()                              # '0-0 1-1 2-2'
+
+A query of the target is labelled by the token that is predicted there, so that row t of `cross` is what the model read
+when it chose `target_tokens[t]`. Shapes: L layers, H heads, Q queries, K keys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from antiphon.batch import Batch, Example, collate, move
+from antiphon.errors import AttentionError, ConfigError
+from antiphon.generation.asking import evaluating
+from antiphon.generation.hypotheses import Marks
+from antiphon.models.seq2seq import EncoderDecoder
+from antiphon.models.stack import DecoderLayer, EncoderLayer
+from antiphon.nn.mixers import Mixer
+from antiphon.text import Tokenizer
+
+ROLES = ("cross", "encoder", "decoder")
+
+
+class Model(Protocol):
+    """What is needed of a model, which itself needs this module."""
+
+    network: EncoderDecoder
+    source_tokenizer: Tokenizer
+    target_tokenizer: Tokenizer
+    marks: Marks
+
+
+@dataclass(frozen=True, eq=False)
+class AttentionMaps:
+    """The attention weights of one pair: `cross`, `encoder` and `decoder` are (L,H,Q,K), float32, on the processor.
+
+    One is None where no layer's mixer has weights; a layer (or a head that other layers have) without weights is NaN.
+    Tokens are one a position, specials included; `special` ones are marked. `start` is what the decoder reads first.
+    """
+
+    cross: Tensor | None
+    encoder: Tensor | None
+    decoder: Tensor | None
+    source_tokens: list[str]
+    target_tokens: list[str]
+    source_special: list[bool]
+    target_special: list[bool]
+    start: str
+
+    def weights(self, role: str = "cross") -> Tensor:
+        """The maps of `role`, (L,H,Q,K); ConfigError where there is no such role or no layer of it has weights."""
+        if role not in ROLES:
+            raise ConfigError(f"the role of a map must be one of {', '.join(ROLES)}, but is `{role}`.")
+        found = {"cross": self.cross, "encoder": self.encoder, "decoder": self.decoder}[role]
+        if found is None:
+            raise ConfigError(
+                f"the model's {role} attention has no weights to look at: its mixers have none in any layer. "
+                "Choose another role."
+            )
+        return found
+
+    def map(self, role: str = "cross", *, layer: int | None = None, head: int | None = None) -> Tensor:
+        """One map (Q,K): of a layer and a head, counted from 0 as in the tensors; None: the mean of all that have
+        weights. ConfigError where there is none such."""
+        found = self.weights(role)
+        for axis, (name, place) in enumerate((("layer", layer), ("head", head))):
+            count = found.shape[axis]
+            if place is None:
+                found = found.nanmean(axis, keepdim=True)
+            elif not 0 <= place < count:
+                raise ConfigError(f"the {name} must be from 0 to {count - 1}, but is {place}.")
+            else:
+                found = found.narrow(axis, place, 1)
+        if found.isnan().all():
+            what = f"layer {layer + 1}" if head is None and layer is not None else f"head {(head or 0) + 1}"
+            raise ConfigError(f"{what} of the {role} attention has no weights to look at. Choose another.")
+        return found[0, 0]
+
+    def labels(self, role: str = "cross") -> tuple[list[str], list[str]]:
+        """What the queries (Q) and the keys (K) of `role` are: the keys of the decoder are the tokens that it read."""
+        if role == "encoder":
+            return self.source_tokens, self.source_tokens
+        read = [self.start, *self.target_tokens[:-1]]
+        return self.target_tokens, read if role == "decoder" else self.source_tokens
+
+    def alignment(
+        self, *, layer: int | None = None, head: int | None = None, words: bool = False
+    ) -> list[tuple[int, int]]:
+        """For each target token the source token of the largest cross weight, as (source, target) places.
+
+        Specials are left out on both sides, and places count from 0 over what is left. With `words` the places are
+        those of words: a token that begins with "▁", or the first one, begins a word; the weights to the tokens of a
+        source word are summed, those from the tokens of a target word averaged (Clark et al. 2019, section 4.1).
+        """
+        weights = self.map("cross", layer=layer, head=head)
+        source = _groups(self.source_tokens, self.source_special, words=words)
+        target = _groups(self.target_tokens, self.target_special, words=words)
+        if not source or not target:
+            return []
+        columns = torch.stack([weights[:, places].sum(1) for places in source], 1)
+        rows = torch.stack([columns[places].mean(0) for places in target])
+        # A query that sees nothing reads no source token.
+        return [(int(row.argmax()), place) for place, row in enumerate(rows) if bool(row.any())]
+
+    def pharaoh(self, *, layer: int | None = None, head: int | None = None, words: bool = False) -> str:
+        """The alignment as `0-0 1-2`, source place before target place, in the order of the target."""
+        return " ".join(f"{i}-{j}" for i, j in self.alignment(layer=layer, head=head, words=words))
+
+    def entropy(self, role: str = "cross") -> Tensor:
+        """The entropy of each query's weights (L,H,Q), as `entropy_of`."""
+        return entropy_of(self.weights(role))
+
+
+def entropy_of(weights: Tensor) -> Tensor:
+    """-Σ p ln p over the keys, in nats: weights (…,K) -> (…).
+
+    p are the absolute weights, scaled to a sum of 1: with sinks they sum to less, and some mixers take weights off. NaN
+    where a query sees no key.
+    """
+    p = weights.abs() / weights.abs().sum(-1, keepdim=True)
+    return torch.special.entr(p).sum(-1)
+
+
+def attention_maps(model: Model, source: list[int], target: list[int]) -> AttentionMaps:
+    """The maps of one pair of ids, each with its end; `model.attention` turns text into these."""
+    network, marks = model.network, model.marks
+    batch = collate([Example(source, target, 0)], pad_id=marks.pad, start_id=marks.start)
+    found = layer_weights(network, move(batch, network.device))
+    sides = []
+    for tokenizer, ids in ((model.source_tokenizer, source), (model.target_tokenizer, target)):
+        left_out = tokenizer.vocabulary.specials.control - {tokenizer.unk_id}
+        sides.append((tokenizer.pieces(ids, specials=True), [id in left_out for id in ids]))
+    (source_tokens, source_special), (target_tokens, target_special) = sides
+    return AttentionMaps(
+        **{role: _stacked(found[role]) for role in ROLES},
+        source_tokens=source_tokens,
+        target_tokens=target_tokens,
+        source_special=source_special,
+        target_special=target_special,
+        start=model.target_tokenizer.pieces([marks.start], specials=True)[0],
+    )
+
+
+def layer_weights(network: EncoderDecoder, batch: Batch) -> dict[str, list[Tensor | None]]:
+    """For each role the weights (B,H,Q,K) of each layer, from one forward without dropout; None for a layer whose mixer
+    has none. The back ends are those of any forward: what is computed does not depend on being looked at."""
+    maps: dict[object, list[Tensor]] = {}
+    with evaluating(network):
+        memory = network.encode(batch.source, replace(batch.source_tokens, maps=maps))
+        network.decode(batch.target_ids, replace(batch.target_tokens, maps=maps), memory, None)
+    rows, sources, targets = batch.source.shape[0], batch.source.shape[1], batch.target_ids.shape[1]
+    sides = {"cross": (targets, sources), "encoder": (sources, sources), "decoder": (targets, targets)}
+    return {
+        role: [_given(mixer, maps.get(mixer, []), role, (rows, *sides[role])) for mixer in mixers]
+        for role, mixers in mixers_of(network).items()
+    }
+
+
+def mixers_of(network: EncoderDecoder) -> dict[str, list[Mixer]]:
+    """The mixers of each role, one a layer."""
+    found: dict[str, list[Mixer]] = {role: [] for role in ROLES}
+    for layer in [*network.encoder.layers, *network.decoder.layers]:
+        assert isinstance(layer, EncoderLayer | DecoderLayer)
+        found["encoder" if isinstance(layer, EncoderLayer) else "decoder"].append(layer.mixer)
+        if isinstance(layer, DecoderLayer):
+            found["cross"].append(layer.cross)
+    return found
+
+
+def entropies(network: EncoderDecoder, batches: Iterable[Batch]) -> dict[str, float]:
+    """`entropy_encoder`, `entropy_decoder` and `entropy_cross`, in nats: the mean over layers, heads and real queries.
+
+    A role without weights has no figure.
+    """
+    sums, counts = dict.fromkeys(ROLES, 0.0), dict.fromkeys(ROLES, 0)
+    for batch in batches:
+        for role, layers in layer_weights(network, batch).items():
+            tokens = batch.source_tokens if role == "encoder" else batch.target_tokens
+            for weights in layers:
+                if weights is None:
+                    continue
+                each = entropy_of(weights.float())  # (B, H, Q)
+                counted = tokens.valid[:, None] & ~each.isnan()
+                sums[role] += float(each.masked_fill(~counted, 0).sum())
+                counts[role] += int(counted.sum())
+    return {f"entropy_{role}": sums[role] / counts[role] for role in ("encoder", "decoder", "cross") if counts[role]}
+
+
+def _given(mixer: Mixer, found: Sequence[Tensor], role: str, shape: tuple[int, int, int]) -> Tensor | None:
+    """The weights that a mixer gave, if any; AttentionError for another shape than (B,H,Q,K)."""
+    if not found:
+        return None
+    rows, queries, keys = shape
+    weights = found[-1]
+    if weights.dim() != 4 or (weights.shape[0], *weights.shape[2:]) != shape:
+        raise AttentionError(
+            f"the weights that `{type(mixer).__name__}` of the {role} attention records must be (rows, heads, queries, "
+            f"keys), ({rows}, heads, {queries}, {keys}) here, but are {tuple(weights.shape)}."
+        )
+    return weights
+
+
+def _stacked(layers: Sequence[Tensor | None]) -> Tensor | None:
+    """The layers of one pair, (1,H,Q,K) each, as (L,H,Q,K); NaN where a layer, or a head of it, has none."""
+    there = [weights[0].float().cpu() for weights in layers if weights is not None]
+    if not there:
+        return None
+    heads = max(weights.shape[0] for weights in there)
+    whole = torch.full((len(layers), heads, *there[0].shape[1:]), torch.nan)
+    for layer, weights in enumerate(layers):
+        if weights is not None:
+            whole[layer, : weights.shape[1]] = weights[0].float().cpu()
+    return whole
+
+
+def _groups(tokens: Sequence[str], special: Sequence[bool], *, words: bool) -> list[list[int]]:
+    """The positions of each token, or of each word, specials left out; spaces alone are no word."""
+    places = [place for place, left_out in enumerate(special) if not left_out]
+    if not words:
+        return [[place] for place in places]
+    found: list[list[int]] = []
+    for place in places:
+        if not found or tokens[place].startswith("▁"):
+            found.append([])
+        found[-1].append(place)
+    return [group for group in found if any(tokens[place].strip("▁") for place in group)]

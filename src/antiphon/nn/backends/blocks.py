@@ -1,0 +1,200 @@
+"""Banded attention: memory linear in length, for rules whose `reach` is bounded on both sides.
+
+The queries of a row are cut into blocks, and each block is given the keys of its own block and of the neighbours that
+its reach touches, beside the first keys that the rule always shows (Beltagy et al. 2020, Longformer, section 3.1 and
+appendix A; Xiao et al. 2024, StreamingLLM, for the first keys). Blocks are folded into rows, so that the dense back
+ends compute them under a `Scores` of the folded tokens: rows (B·N), N blocks of b queries, w keys each.
+
+A key stands within reach by its index wherever it does by its position, if the real tokens of a segment are neighbours
+and their positions rise; that is what `refuses` looks at. Padding on either side and packed segments are fine.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from antiphon.batch import Tokens
+from antiphon.nn.backends.backend import Backend, Dropping, learned
+from antiphon.nn.backends.dense import EAGER, SDPA
+from antiphon.nn.scores import Once, Scores
+
+BLOCK = 64  # queries in a block, at least
+
+
+def band(scores: Scores) -> tuple[int, int, int] | None:
+    """How far left and right any query sees, causality included, and how many first keys it always sees; None: it is
+    not bounded."""
+    reach = scores.rule.reach
+    if reach is None or reach[0] is None:
+        return None
+    causal = scores.causal and (scores.queries.prefix is None or scores.keys.prefix is None)
+    right = 0 if causal else reach[1]
+    return None if right is None else (reach[0], right, reach[2])
+
+
+def block_length(left: int, right: int) -> int:
+    """b: half of the longer side, so that few of the keys that a block is given lie out of its queries' reach."""
+    half = max(left, right) // 2
+    return max(BLOCK, (half + 31) // 32 * 32)
+
+
+class Fold:
+    """How rows of a length are cut into blocks, and brought back; shared by the layers of a forward."""
+
+    def __init__(self, scores: Scores, rows: int, reach: tuple[int, int, int]) -> None:
+        left, right, sinks = reach
+        self.rows, self.length = rows, scores.shape[2]
+        self.block = block_length(left, right)
+        self.count = -(-self.length // self.block)
+        self.before, self.behind = -(-left // self.block), -(-right // self.block)  # neighbours, in blocks
+        self.first = _first_keys(scores.keys, sinks) if sinks else None
+        self.scores = _Folded(scores, self, sinks)
+
+    def queries(self, x: Tensor) -> Tensor:
+        """(B, H, L, D) -> (B·N, H, b, D)"""
+        return self._cut(x).reshape(-1, x.shape[1], self.block, x.shape[3])
+
+    def keys(self, x: Tensor) -> Tensor:
+        """(B, G, L, D) -> (B·N, G, w, D): those of the neighbours, then the first keys of the row."""
+        cut = pad(self._cut(x), (0, 0, 0, 0, 0, 0, self.before, self.behind))  # (B, before + N + behind, G, b, D)
+        parts = [cut[:, i : i + self.count] for i in range(self.before + 1 + self.behind)]
+        if self.first is not None:
+            index = self.first[:, None, :, None].expand(x.shape[0], x.shape[1], -1, x.shape[3])
+            parts.append(x.gather(2, index)[:, None].expand(-1, self.count, -1, -1, -1))
+        return torch.cat(parts, dim=3).flatten(0, 1)
+
+    def back(self, x: Tensor) -> Tensor:
+        """(B·N, H, b, D) -> (B, H, L, D)"""
+        rows = x.unflatten(0, (-1, self.count)).transpose(1, 2)  # (B, H, N, b, D)
+        return rows.flatten(2, 3)[:, :, : self.length]
+
+    def _cut(self, x: Tensor) -> Tensor:
+        """(B, H, L, D) -> (B, N, H, b, D)"""
+        missing = self.count * self.block - self.length
+        x = pad(x, (0, 0, 0, missing)) if missing else x
+        return x.unflatten(2, (self.count, self.block)).transpose(1, 2)
+
+    def query_row(self, x: Tensor, fill: int) -> Tensor:
+        """What stands beside the queries, (B or 1, L) -> (B·N, b)."""
+        cut = pad(x, (0, self.count * self.block - self.length), value=fill)
+        return cut.expand(self.rows, -1).reshape(-1, self.block)
+
+    def key_row(self, x: Tensor, fill: int, first: Tensor | None) -> Tensor:
+        """What stands beside the keys, (B or 1, L) -> (B·N, w); `first` is what stands beside the first keys."""
+        left, b = self.before * self.block, self.block
+        right = self.count * b - self.length + self.behind * b
+        cut = (
+            pad(x, (left, right), value=fill).expand(self.rows, -1).unflatten(1, (-1, b))
+        )  # (B, before + N + behind, b)
+        parts = [cut[:, i : i + self.count] for i in range(self.before + 1 + self.behind)]
+        if first is not None:
+            parts.append(first[:, None].expand(self.rows, self.count, -1))
+        return torch.cat(parts, dim=2).flatten(0, 1)
+
+
+class _Folded(Scores):
+    """What a rule says of the blocks; it is told the row that a block was cut from, as everywhere."""
+
+    def __init__(self, scores: Scores, fold: Fold, sinks: int) -> None:
+        queries, keys = scores.queries, scores.keys
+        # The first keys stand in a place of their own, and are therefore hidden where a window holds them too.
+        twice = (keys.pos >= 0) & (keys.pos < sinks)
+        near = keys.pos.masked_fill(twice, -1) if sinks else keys.pos
+        first = None
+        if fold.first is not None:
+            first = keys.pos.gather(1, fold.first)
+            first = first.where((first >= 0) & (first < sinks), -1)
+
+        def beside_keys(x: Tensor | None, fill: int) -> Tensor | None:
+            if x is None:
+                return None
+            index = None if fold.first is None else fold.first.expand(x.shape[0], -1)
+            return fold.key_row(x, fill, None if index is None else x.expand(index.shape[0], -1).gather(1, index))
+
+        super().__init__(
+            scores.rule,
+            Tokens(
+                fold.query_row(queries.pos, -1),
+                None if queries.segment is None else fold.query_row(queries.segment, 0),
+                None if queries.prefix is None else fold.query_row(queries.prefix, 0),
+            ),
+            Tokens(fold.key_row(near, -1, first), beside_keys(keys.segment, 0), beside_keys(keys.prefix, 0)),
+            causal=scores.causal,
+            num_heads=scores.num_heads,
+        )
+        self.origin, self.fold = scores, fold
+
+    @Once
+    def places(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        _, head, q_pos, k_pos = super().places
+        rows = torch.arange(self.origin.shape[0], device=q_pos.device).expand(
+            self.fold.rows if self.origin.shape[0] == 1 else self.origin.shape[0]
+        )
+        return rows.repeat_interleave(self.fold.count).view(-1, 1, 1, 1), head, q_pos, k_pos
+
+
+def _first_keys(keys: Tokens, sinks: int) -> Tensor:
+    """(B or 1, n) places of the keys at a position below `sinks`, of every segment; rows with fewer have others too."""
+    found = (keys.pos >= 0) & (keys.pos < sinks)
+    most = int(found.sum(1).max())
+    return found.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :most]
+
+
+def whole(tokens: Tokens) -> bool:
+    """Whether the real tokens of each segment are neighbours and their positions rise."""
+    pos = tokens.pos
+    segment = (pos >= 0).long() if tokens.segment is None else tokens.segment.masked_fill(pos < 0, 0)
+    before = pad(segment, (1, -1))
+    begins = (segment > 0) & (segment != before)
+    falls = (segment > 0) & (segment == before) & (pos <= pad(pos, (1, -1), value=-1))
+    again = begins & (segment <= pad(segment.cummax(1).values, (1, -1)))  # this segment, or a later one, was there
+    return not bool((falls | again).any())
+
+
+def _refuses(q: Tensor, k: Tensor, scores: Scores, *, dropout: Dropping | None) -> str | None:
+    if dropout is not None:
+        return "it has no dropout of its own bits"
+    if band(scores) is None:
+        return "the rule has no bounded reach"
+    key = ("blocks qualify", id(scores))
+    found = scores.queries.memo.get(key)
+    if found is None:  # with `scores`, so that no other object gets its id within this forward
+        found = scores.queries.memo[key] = (scores, _unlike(scores.queries, scores.keys))
+    return found[1]  # type: ignore[index]
+
+
+def same(queries: Tokens, keys: Tokens) -> bool:
+    """Whether the queries' tokens are the keys'."""
+
+    def equal(one: Tensor | None, other: Tensor | None) -> bool:
+        return one is other or (one is not None and other is not None and torch.equal(one, other))
+
+    return equal(queries.pos, keys.pos) and equal(queries.segment, keys.segment)
+
+
+def _unlike(queries: Tokens, keys: Tokens) -> str | None:
+    if not same(queries, keys):
+        return "queries and keys are not the same tokens"
+    return None if whole(queries) else "the tokens of a row are not neighbours with rising positions"
+
+
+def blocks(
+    q: Tensor, k: Tensor, v: Tensor, scores: Scores, *, scale: float, dropout: Dropping | None
+) -> tuple[Tensor, Tensor | None]:
+    """Attention within bands, computed block by block at once; it has no weights to show."""
+    reach = band(scores)
+    assert reach is not None and dropout is None
+    key = ("blocks", id(scores), q.shape[0])
+    fold = scores.queries.memo.get(key)
+    if fold is None:
+        fold = scores.queries.memo[key] = Fold(scores, q.shape[0], reach)
+    assert isinstance(fold, Fold)
+    parts = fold.queries(q), fold.keys(k), fold.keys(v)
+    inner = SDPA if not learned(scores) and SDPA.refuses(q, k, scores) is None else EAGER
+    out, _ = inner(*parts, fold.scores, scale=scale, dropout=None)
+    return fold.back(out), None
+
+
+BLOCKS = Backend("blocks", blocks, _refuses)

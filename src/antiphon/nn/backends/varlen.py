@@ -1,0 +1,95 @@
+"""Attention over rows of different lengths laid end to end, without a mask: PyTorch's variable-length Flash Attention
+(Dao 2023, FlashAttention-2), on a GPU, in half precision.
+
+It serves plain attention alone: nothing added, nothing hidden but padding, other segments and, in a decoder, later
+tokens. Its cost is that of the real pairs: padding and other segments are never looked at.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from antiphon.batch import Tokens
+from antiphon.nn.backends.backend import Backend, Dropping
+from antiphon.nn.backends.blocks import same, whole
+from antiphon.nn.rules import ScoreRule, parts_of
+from antiphon.nn.scores import Scores
+
+HALF = (torch.float16, torch.bfloat16)
+
+
+class Ragged(NamedTuple):
+    """The real tokens of rows: their places `index` (T,) in the flattened rows, `starts` (S+1,) of the S sequences
+    among them, int32, and the longest sequence."""
+
+    index: Tensor
+    starts: Tensor
+    longest: int
+
+
+def ragged(tokens: Tokens, rows: int) -> Ragged:
+    """The sequences, whole rows or their segments, of tokens that `whole` approves of."""
+    pos = tokens.pos.expand(rows, -1)
+    segment = (pos >= 0).long() if tokens.segment is None else tokens.segment.expand(rows, -1).masked_fill(pos < 0, 0)
+    begins = ((segment > 0) & (segment != pad(segment, (1, -1)))).flatten()
+    index = (segment > 0).flatten().nonzero()[:, 0]
+    starts = pad(begins[index].nonzero()[:, 0], (0, 1), value=index.numel())
+    longest = int(starts.diff().max()) if index.numel() else 0
+    return Ragged(index, starts.to(torch.int32), longest)
+
+
+def kernel(q: Tensor, k: Tensor, v: Tensor, found: Ragged, *, scale: float, causal: bool) -> Tensor:
+    """q (T,H,D), k and v (T,G,D) -> (T,H,D)."""
+    from torch.nn.attention.varlen import varlen_attn
+
+    window = (-1, 0) if causal else (-1, -1)
+    starts, longest = found.starts, found.longest
+    grouped = k.shape[1] != q.shape[1]
+    out = varlen_attn(q, k, v, starts, starts, longest, longest, scale=scale, window_size=window, enable_gqa=grouped)
+    assert isinstance(out, Tensor)
+    return out
+
+
+def varlen(
+    q: Tensor, k: Tensor, v: Tensor, scores: Scores, *, scale: float, dropout: Dropping | None
+) -> tuple[Tensor, Tensor | None]:
+    """Plain attention over the real tokens alone; zeros at padding. It has no weights to show."""
+    assert dropout is None
+    rows, heads, length, dim = q.shape
+    key = ("varlen", id(scores), rows)
+    found = scores.queries.memo.get(key)
+    if found is None:
+        found = scores.queries.memo[key] = ragged(scores.queries, rows)
+    assert isinstance(found, Ragged)
+    # (B, H, L, D) -> (B·L, H, D) -> (T, H, D)
+    q, k, v = (x.transpose(1, 2).flatten(0, 1).index_select(0, found.index) for x in (q, k, v))
+    out = kernel(q, k, v, found, scale=scale, causal=scores.causal)
+    flat = out.new_zeros(rows * length, heads, dim).index_copy(0, found.index, out)
+    return flat.view(rows, length, heads, dim).transpose(1, 2), None
+
+
+def _refuses(q: Tensor, k: Tensor, scores: Scores, *, dropout: Dropping | None) -> str | None:
+    if q.device.type != "cuda" or q.dtype not in HALF:
+        return "it needs a GPU and half precision"
+    return plain_refuses(scores, dropout=dropout)
+
+
+def plain_refuses(scores: Scores, *, dropout: Dropping | None) -> str | None:
+    """Why these queries and keys are not plain attention within whole sequences; None: they are."""
+    if dropout is not None:
+        return "it has no dropout of its own bits"
+    parts = parts_of(scores.rule)
+    if scores.rule.scores or scores.extra is not None or any(type(part).mask is not ScoreRule.mask for part in parts):
+        return "the rule is more than plain attention"
+    if scores.queries.prefix is not None:
+        return "it knows no bidirectional prefix"
+    if not same(scores.queries, scores.keys):
+        return "queries and keys are not the same tokens"
+    return None if whole(scores.queries) else "the tokens of a row are not neighbours with rising positions"
+
+
+VARLEN = Backend("varlen", varlen, _refuses)

@@ -1,0 +1,37 @@
+"""Linear attention: softmax's exponential is replaced by a product of features, so that sums can be kept."""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch.nn import functional
+
+from antiphon.nn.mixers.heads import wide
+from antiphon.nn.mixers.recurrence import Recurrence, Writes
+from antiphon.registry import register
+
+LEAST = 1e-6  # of the sum of weights: a query that sees no key reads 0 / LEAST, zero
+
+
+@register("attention", "linear")
+class LinearAttention(Recurrence):
+    """Weights phi(q)·phi(k) over their sum, phi = elu + 1 (Katharopoulos et al. 2020, eq. 4-9).
+
+    Sᵢ = Σ phi(kⱼ) ⊗ vⱼ and zᵢ = Σ phi(kⱼ), over j ≤ i in a decoder and over all j elsewhere, are one memory: values
+    have a last feature that is one, and its sum is z. The output is phi(qᵢ)·Sᵢ / phi(qᵢ)·zᵢ. An encoder's layer and a
+    cross one know no order but that of the model's positions.
+    """
+
+    @property
+    def value_dim(self) -> int:
+        return self.head_dim + 1
+
+    def queries(self, x: Tensor) -> Tensor:
+        return functional.elu(super().queries(x)) + 1
+
+    def writes(self, x: Tensor) -> Writes:
+        k, v = (wide(part) for part in self.heads(x, self.k, self.v))
+        never = v.new_zeros(1, 1, v.shape[2])
+        return Writes(functional.elu(k) + 1, functional.pad(v, (0, 1), value=1.0), None, never)
+
+    def mend(self, out: Tensor) -> Tensor:
+        return out[..., :-1] / out[..., -1:].clamp(min=LEAST)

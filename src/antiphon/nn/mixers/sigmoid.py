@@ -1,0 +1,35 @@
+"""Sigmoid attention: each key is weighed by itself."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from antiphon.nn.attend import logits
+from antiphon.nn.mixers.heads import WeightMixer
+from antiphon.nn.scores import Scores
+from antiphon.registry import register
+
+
+@register("attention", "sigmoid")
+class Sigmoid(WeightMixer):
+    """Weights sigmoid(q·k·scale + bias), which need not sum to one (Ramapuram et al. 2024, section 2).
+
+    The paper's bias is -log n, n being the length of the sequences, so that the weights of a new network sum to about
+    one. Here a weight must not depend on what runs beside a row, on padding or on the step, so n is no length of the
+    data: `bias` is a constant, by default that of n = 64. Set it to -log of a usual length.
+    """
+
+    dots = True
+
+    def __init__(self, *, bias: float = -math.log(64)) -> None:
+        super().__init__()
+        if not math.isfinite(bias):
+            raise ValueError(f"`bias` must be a finite number, but is {bias}")
+        self.bias = float(bias)
+
+    def weights(self, q: Tensor, k: Tensor, scores: Scores) -> Tensor:
+        found = torch.sigmoid(logits(q, k, scores, scale=self.scale) + self.bias)
+        return found if scores.visible is None else found.masked_fill(~scores.visible, 0.0)

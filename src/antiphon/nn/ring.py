@@ -1,0 +1,135 @@
+"""A cache of constant size, for a decoder whose rule looks a bounded number of tokens back.
+
+It holds the last tokens that a later query may see, and the first ones where the rule always shows them. What it gives
+back is what a growing cache would give, without the keys that the rule hides from every query now and later:
+
+    cache = RingCache(rows, left=127, sinks=0, num_heads=8, head_dim=64, like=weight)
+    k, v, keys = cache.update(k, v, tokens)      # one token or a whole prefix, of any length
+
+Slots are taken by the number of a token in its row, not by its position: positions rise, so the last n tokens reach at
+least n positions back. Xiao et al. 2024, StreamingLLM, section 3.2, for the first tokens that stay; here a token keeps
+its position. Shapes: R hypotheses, G key heads, D features, M slots, L new tokens.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from antiphon.batch import Tokens
+from antiphon.nn.cache import KeyValueCache, State
+from antiphon.nn.rules import Reach
+
+
+class Placed(NamedTuple):
+    """Where new tokens go, `slots` (R or 1, L), and the tokens of the keys that a reader gets. It gets the first
+    `before` slots as they were, with the new keys behind them; or, where `before` is None, the first `after` slots as
+    they are."""
+
+    slots: Tensor
+    keys: Tokens
+    before: int | None
+    after: int
+
+
+class RingLedger(State):
+    """Which position stands in which slot: `k_pos` (R or 1, M + 1), -1 where free; `count` (R or 1,), the tokens seen.
+
+    The first `sinks` slots belong to the first tokens, the others are taken in turn; the last of all is for what is not
+    kept. The layers of a stack with the same reach share one. With `aligned`, one row stands for all.
+    """
+
+    def __init__(self, rows: int, *, left: int, sinks: int, aligned: bool, device: torch.device) -> None:
+        rows, size = 1 if aligned else rows, left + 1 + sinks
+        pos = torch.full((rows, size + 1), -1, dtype=torch.long, device=device)
+        super().__init__(hypothesis={"k_pos": pos, "count": torch.zeros(rows, dtype=torch.long, device=device)})
+        self.aligned, self.sinks, self.turns, self.size = aligned, sinks, left + 1, size
+        self.kind = (RingLedger, left, sinks, aligned)
+
+    @property
+    def reach(self) -> int:
+        """How many slots hold anything, at most; looked up only where that does not stall a queue."""
+        count = self.hypothesis["count"]
+        return min(self.size, int(count.max())) if count.device.type == "cpu" else self.size
+
+    def place(self, tokens: Tokens) -> Placed:
+        """What a forward over `tokens` does to all caches of this ledger; computed once a forward."""
+        found = tokens.memo.get(id(self))
+        if found is None:
+            found = tokens.memo[id(self)] = self._place(tokens)
+        assert isinstance(found, Placed)
+        return found
+
+    def _place(self, tokens: Tokens) -> Placed:
+        pos, count = self.hypothesis["k_pos"], self.hypothesis["count"]
+        assert not self.aligned or tokens.pos.shape[0] == 1, (
+            "an aligned cache takes tokens with one shared row of positions"
+        )
+        new = tokens.pos.expand(pos.shape[0], -1)
+        valid = new >= 0
+        before = self.reach
+        # With one token a row, the key that it replaces is one that the rule hides from it: no copy is needed.
+        single = new.shape[1] == 1
+        keys = None if single else Tokens(torch.cat([pos[:, :before], new], dim=1))
+        number = count[:, None] + valid.cumsum(1) - 1
+        count += valid.sum(1)
+        kept = valid & ((number < self.sinks) | (number >= count[:, None] - self.turns))
+        turn = self.sinks + (number - self.sinks).remainder(self.turns)
+        slots = torch.where(kept, torch.where(number < self.sinks, number, turn), self.size)
+        pos.scatter_(1, slots, torch.where(kept, new, -1))
+        after = self.reach
+        return Placed(slots, keys or Tokens(pos[:, :after].clone()), None if single else before, after)
+
+
+class RingCache(KeyValueCache):
+    """Keys and values (R, G, M + 1, D) of one layer, M = left + 1 + sinks, whatever the length of the target."""
+
+    def __init__(
+        self,
+        rows: int,
+        *,
+        left: int,
+        sinks: int,
+        num_heads: int,
+        head_dim: int,
+        like: Tensor,
+        aligned: bool = True,
+    ) -> None:
+        shape = (rows, num_heads, left + 1 + sinks + 1, head_dim)
+        State.__init__(
+            self,
+            hypothesis={name: torch.zeros(shape, dtype=like.dtype, device=like.device) for name in ("k", "v")},
+            common=RingLedger(rows, left=left, sinks=sinks, aligned=aligned, device=like.device),
+        )
+        self._reach = 0 if like.device.type == "cpu" else left + 1 + sinks
+
+    def update(self, k: Tensor, v: Tensor, tokens: Tokens) -> tuple[Tensor, Tensor, Tokens]:
+        """Put k and v (R, G, L, D) of `tokens` in, as far as a later query may see them.
+
+        Returns the keys, the values and their tokens that these queries may see, new ones included.
+        """
+        ledger = self.common
+        assert isinstance(ledger, RingLedger)
+        placed = ledger.place(tokens)
+        self._reach = placed.after
+        return self._put("k", k, placed), self._put("v", v, placed), placed.keys
+
+    def _put(self, name: str, new: Tensor, placed: Placed) -> Tensor:
+        leaf, slots = self.hypothesis[name], placed.slots
+        seen = None if placed.before is None else torch.cat([leaf[:, :, : placed.before], new], dim=2)
+        if slots.shape[0] == 1:
+            leaf.index_copy_(2, slots[0], new)
+        else:
+            leaf.scatter_(2, slots[:, None, :, None].expand_as(new), new)
+        return leaf[:, :, : placed.after] if seen is None else seen
+
+
+def make_cache(
+    rows: int, capacity: int, reach: Reach | None, *, num_heads: int, head_dim: int, like: Tensor
+) -> KeyValueCache:
+    """A cache for `capacity` tokens of a rule with this reach: a ring, if it is smaller than one that grows."""
+    if reach is None or reach[0] is None or reach[0] + 1 + reach[2] >= capacity:
+        return KeyValueCache(rows, capacity, num_heads=num_heads, head_dim=head_dim, like=like)
+    return RingCache(rows, left=reach[0], sinks=reach[2], num_heads=num_heads, head_dim=head_dim, like=like)

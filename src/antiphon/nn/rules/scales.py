@@ -1,0 +1,134 @@
+"""Score rules that set the size of the logits, or what the weights sum to.
+
+What depends on a layer's own queries and keys has parameters of its own in each layer, as in the papers.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from antiphon.nn.rules.rule import ScoreRule
+from antiphon.nn.rules.settings import positive, whole
+from antiphon.registry import register
+
+MOST = math.log(100.0)  # Swin v2: a temperature is above 0.01
+
+
+def unit(x: Tensor) -> Tensor:
+    """x divided by the root of its mean square over the last dimension (Zhang and Sennrich 2019, eq. 4), float32 at
+    least; finite and smooth at zero."""
+    x = x.to(torch.promote_types(x.dtype, torch.float32))
+    return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + 1e-6)
+
+
+@register("attention", "soft_cap")
+class SoftCap(ScoreRule):
+    """Logits bounded smoothly: cap · tanh(score / cap) (Gemma Team 2024, Gemma 2, section 2)."""
+
+    def __init__(self, cap: float) -> None:
+        super().__init__()
+        self.cap = positive("cap", cap)
+
+    def score(self, score: Tensor, batch: Tensor, head: Tensor, q_pos: Tensor, k_pos: Tensor) -> Tensor:
+        return self.cap * torch.tanh(score / self.cap)
+
+
+@register("attention", "qk_norm")
+class QKNorm(ScoreRule):
+    """Key-query normalisation: q and k divided by their root mean square over head_dim, times learned scales, before
+    rotary positions and the usual 1/sqrt(head_dim).
+
+    Dehghani et al. 2023, ViT-22B, section 2 (there a layer norm, which also takes the mean away), after Henry et al.
+    2020 (there one learned number instead of 1/sqrt(head_dim) and all scales). The scales of q are by head, (H, D);
+    those of k, (1, D), are the same for all heads, since groups of queries may share a key.
+    """
+
+    additive, per_layer = True, True
+
+    def setup(self, *, num_heads: int, head_dim: int, role: str) -> None:
+        self.q_scale = nn.Parameter(torch.ones(num_heads, head_dim))
+        self.k_scale = nn.Parameter(torch.ones(1, head_dim))
+
+    def prepare_q(self, q: Tensor, pos: Tensor) -> Tensor:
+        return unit(q) * self.q_scale[:, None]
+
+    def prepare_k(self, k: Tensor, pos: Tensor) -> Tensor:
+        return unit(k) * self.k_scale[:, None]
+
+
+@register("attention", "temperature")
+class Temperature(ScoreRule):
+    """q·k divided by a temperature: a fixed `value`, or (None) one a head, learned from 1 as the exponential of a
+    parameter, so that it stays positive (Hinton et al. 2015, eq. 1, for the softmax with a temperature)."""
+
+    additive = True
+
+    def __init__(self, value: float | None = None) -> None:
+        super().__init__()
+        self.value = None if value is None else positive("value", value)
+        self.per_layer = value is None  # type: ignore[misc]
+
+    def setup(self, *, num_heads: int, head_dim: int, role: str) -> None:
+        if self.value is None:
+            self.log_temperature = nn.Parameter(torch.zeros(num_heads))
+
+    def prepare_q(self, q: Tensor, pos: Tensor) -> Tensor:
+        return q / (self.log_temperature.exp()[:, None, None] if self.value is None else self.value)
+
+
+@register("attention", "cosine")
+class Cosine(ScoreRule):
+    """The cosine of q and k times a learned scale for each head, from 10 and at most 100.
+
+    Liu et al. 2022, Swin Transformer V2, eq. 2; bounds and start as in its code. It cancels the 1/sqrt(head_dim) that
+    attention multiplies with; another `model.attention_scale` multiplies the cosine by itself times sqrt(head_dim).
+    """
+
+    additive, per_layer = True, True
+
+    def setup(self, *, num_heads: int, head_dim: int, role: str) -> None:
+        self.log_scale = nn.Parameter(torch.full((num_heads,), math.log(10.0)))
+
+    def prepare_q(self, q: Tensor, pos: Tensor) -> Tensor:
+        # Unit vectors have a product of head_dim times the cosine; attention multiplies with head_dim ** -0.5.
+        return unit(q) * (self.log_scale.clamp(max=MOST).exp() * q.shape[-1] ** -0.5)[:, None, None]
+
+    def prepare_k(self, k: Tensor, pos: Tensor) -> Tensor:
+        return unit(k)
+
+
+@register("attention", "inverse_d")
+class InverseD(ScoreRule):
+    """q·k divided by head_dim instead of its root (Yang et al. 2022, Tensor Programs V, definition 4.1).
+
+    It multiplies q with 1/sqrt(head_dim), attention with another; `model.attention_scale` must be left out.
+    """
+
+    additive = True
+
+    def prepare_q(self, q: Tensor, pos: Tensor) -> Tensor:
+        return q * q.shape[-1] ** -0.5
+
+
+@register("attention", "sinks")
+class Sinks(ScoreRule):
+    """`count` learned logits a head that join the softmax and have no value, so that a head can look at nothing.
+
+    OpenAI 2025, gpt-oss model card (a learned bias in the denominator of the softmax). They start from 0, where one is
+    the "zero sink" of Xiao et al. 2024, section 3.3; several act as one, of the logarithm of their summed exponentials.
+    """
+
+    additive, per_layer = True, True
+
+    def __init__(self, count: int = 1) -> None:
+        super().__init__()
+        self.count = whole("count", count, least=1)
+
+    def setup(self, *, num_heads: int, head_dim: int, role: str) -> None:
+        self.logits = nn.Parameter(torch.zeros(num_heads, self.count))
+
+    def extra(self) -> Tensor:
+        return self.logits

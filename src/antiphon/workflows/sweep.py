@@ -1,0 +1,114 @@
+"""The runs of a recipe with `variants`, one after the other, and what they gave, side by side.
+
+    rows = sweep("recipes/attention-bakeoff.yaml", ["--threads", "1"])
+    rows[0]["variant"], rows[0]["bleu"], rows[0]["tokens_per_second"]
+
+Each run is a process of its own, so that peak memory is its own too, and one that fails leaves the others alone. What
+is finished already is not run again (`--resume`).
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from antiphon.config import TrainConfig
+from antiphon.errors import WorkError
+from antiphon.models.checkpoint import WEIGHTS, replace_file
+from antiphon.recipe import read_recipe, variant_names
+from antiphon.training.record import read_rows
+
+TABLE = "sweep.json"
+
+
+def sweep(
+    recipe: str | Path,
+    flags: Sequence[str] = (),
+    *,
+    overrides: Mapping[str, str] | None = None,
+    say: Callable[[str], None] = lambda line: None,
+) -> list[dict[str, Any]]:
+    """Train every variant of `recipe` and return a row of figures for each; they are also written to `sweep.json`.
+
+    `flags` go to each `antiphon train`; `overrides` are those among them that are settings, to find the runs. Raises
+    ConfigError before the first run if any variant is wrong, WorkError after the last if one of them failed.
+    """
+    configs = {name: read_recipe(recipe, overrides, variant=name) for name in variant_names(recipe)}
+    rows, failed = [], []
+    for number, (name, config) in enumerate(configs.items(), 1):
+        say(f"variant {number} of {len(configs)}: {name}")
+        command = [sys.executable, "-m", "antiphon", "train", str(recipe), "--variant", name, *flags]
+        if subprocess.run(command, check=False).returncode:
+            failed.append(name)
+        else:
+            rows.append(figures(name, config))
+    if rows:
+        folder = Path(next(iter(configs.values())).output).parent
+        replace_file(folder / TABLE, (json.dumps(rows, indent=1, ensure_ascii=False) + "\n").encode())
+    if failed:
+        raise WorkError(
+            f"{len(failed)} of {len(configs)} variants failed: {', '.join(failed)}. What they said is above."
+        )
+    return rows
+
+
+def figures(name: str, config: TrainConfig) -> dict[str, Any]:
+    """What a finished run gave: its last validation, and the middle of what was measured on the way."""
+    folder = Path(config.output)
+    rows = read_rows(folder)
+    measured = [row for row in rows if "tokens_per_second" in row]
+    last = next((row for row in reversed(rows) if "valid_loss" in row), {})
+    return {
+        "variant": name,
+        "parameters": _count(folder / "model" / WEIGHTS),
+        "steps": rows[-1]["step"],
+        **{key: value for key, value in last.items() if key not in ("step", "epoch", "time_seconds")},
+        "tokens_per_second": statistics.median(row["tokens_per_second"] for row in measured) if measured else None,
+        "peak_memory_bytes": max((row["peak_memory_bytes"] for row in measured), default=None),
+        "minutes": rows[-1]["time_seconds"] / 60,
+    }
+
+
+def as_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The rows as a Markdown table, each figure as people read it."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    cells = [[_TITLES.get(name, name) for name in names]]
+    cells += [[_shown(name, row.get(name)) for name in names] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = [
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in cells
+    ]
+    return "\n".join([lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]]) + "\n"
+
+
+_TITLES = {"valid_loss": "valid loss", "tokens_per_second": "tokens/s", "peak_memory_bytes": "peak MiB"}
+
+
+def _shown(name: str, value: Any) -> str:
+    if value is None or isinstance(value, str):
+        return value or ""
+    if name == "peak_memory_bytes":
+        return f"{value / 2**20:,.0f}"
+    if name in ("parameters", "steps", "tokens_per_second"):
+        return f"{value:,.0f}"
+    return f"{value:.3f}" if name == "valid_loss" else f"{value:.1f}"
+
+
+def _count(file: Path) -> int:
+    """Numbers in a safetensors file, read off its header."""
+    from safetensors import safe_open
+
+    with safe_open(file, framework="pt") as weights:
+        return sum(_product(weights.get_slice(name).get_shape()) for name in weights.keys())  # noqa: SIM118
+
+
+def _product(sizes: Sequence[int]) -> int:
+    total = 1
+    for size in sizes:
+        total *= size
+    return total

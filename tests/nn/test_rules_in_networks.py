@@ -1,0 +1,101 @@
+"""The catalogue of score rules in tiny networks, in every role: cached = whole, padded = unpadded, heads learn."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from rule_cases import CASES, LEARNED
+
+from antiphon.batch import Example, Tokens, collate
+from antiphon.config import AttentionConfig, ModelConfig
+from antiphon.models.build import build_network
+from antiphon.models.seq2seq import EncoderDecoder
+from antiphon.training.loss import CrossEntropy
+
+EXAMPLES = [
+    Example([5, 6, 7, 2], [8, 9, 2], 0),
+    Example([5, 2], [8, 9, 3, 4, 5, 2], 1),
+    Example([9, 4, 9, 9, 2], [2], 2),
+]
+
+
+def network(spec: object, **model: Any) -> EncoderDecoder:
+    """A tiny model with one attention in all roles, whose rules have parameters that differ everywhere."""
+    sizes = {"d_model": 16, "ffn_dim": 16, "num_heads": 4, "num_kv_heads": 2, "encoder_layers": 2, "decoder_layers": 2}
+    settings = ModelConfig(preset="small", **{**sizes, "max_length": 32, "dropout": 0.0, **model})  # type: ignore[arg-type]
+    attention = AttentionConfig(encoder=spec, decoder=spec, cross=spec)
+    return build_network(settings, attention, source_vocab=20, target_vocab=20, shared=True).eval()
+
+
+def rule_parameters(made: EncoderDecoder) -> dict[str, torch.nn.Parameter]:
+    return {
+        name: p for name, p in made.named_parameters() if ".rules." in name or "_rules." in name or ".rule." in name
+    }
+
+
+def stirred(made: EncoderDecoder) -> EncoderDecoder:
+    generator = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for parameter in rule_parameters(made).values():
+            parameter += 0.3 * torch.randn(parameter.shape, generator=generator)
+    return made.double()
+
+
+@pytest.mark.parametrize("positions", ["sinusoidal", "rotary"])
+@pytest.mark.parametrize("name", list(CASES))
+def test_cached_steps_and_chunks_equal_the_whole_row(name: str, positions: str) -> None:
+    made, one = stirred(network(CASES[name].spec, positions=positions)), collate([EXAMPLES[1]], pad_id=0, start_id=1)
+    memory = made.encode(one.source, one.source_tokens)
+    whole, _ = made.decode(one.target_ids, one.target_tokens, memory, None)
+    for cuts, width in (([1] * 6, 1), ([3, 1, 2], 3)):
+        state, parts, start = made.begin(memory, width=width, capacity=6), [], 0
+        for step in cuts:
+            ids = one.target_ids[:, start : start + step].expand(width, -1)
+            hidden, state = made.decode(ids, Tokens(torch.arange(start, start + step)[None]), memory, state)
+            parts.append(hidden)
+            start += step
+        torch.testing.assert_close(torch.cat(parts, 1), whole.expand(width, -1, -1), rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", list(CASES))
+def test_padding_on_either_side_changes_nothing(name: str) -> None:
+    made = stirred(network(CASES[name].spec))
+    ids = torch.tensor([[5, 6, 7, 8, 9, 2]])
+    plain = made.encode(ids, Tokens(torch.arange(6)[None])).hidden
+    padded = torch.cat([torch.full((1, 3), 11), ids, torch.full((1, 2), 11)], 1)
+    memory = made.encode(padded, Tokens(torch.tensor([[-1, -1, -1, 0, 1, 2, 3, 4, 5, -1, -1]])))
+    torch.testing.assert_close(memory.hidden[:, 3:9], plain, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", LEARNED)
+def test_heads_learn_each_for_itself(name: str) -> None:
+    made, batch = network(CASES[name].spec), collate(EXAMPLES, pad_id=0, start_id=1)
+    parameters = rule_parameters(made)
+    before = {key: parameter.detach().clone() for key, parameter in parameters.items()}
+    assert parameters and all(p.dtype == torch.float32 for p in parameters.values())
+    losses, gradients, optimizer = [], {}, torch.optim.SGD(parameters.values(), lr=1.0)
+    for _ in range(2):
+        optimizer.zero_grad()
+        loss = made(batch, CrossEntropy()).objective
+        loss.backward()
+        losses.append(float(loss.detach()))
+        gradients = {key: parameter.grad.clone() for key, parameter in parameters.items()}  # type: ignore[union-attr]
+        optimizer.step()
+    assert losses[1] != losses[0]
+    for key, gradient in gradients.items():
+        assert (parameters[key] - before[key]).flatten(1 if gradient.dim() > 1 else 0).any()
+        if gradient.shape[0] == 1:  # what all heads share
+            continue
+        assert gradient.shape[0] == 4 and all(gradient[head].any() for head in range(4)), key
+        assert all(not torch.allclose(gradient[0], gradient[head], rtol=1e-3, atol=0) for head in range(1, 4)), key
+
+
+def test_parameters_stand_in_the_stack_or_in_each_layer() -> None:
+    assert sorted(rule_parameters(network("relative"))) == [
+        f"{stack}.0.table" for stack in ("decoder.cross_rules", "decoder.rules", "encoder.rules")
+    ]
+    own = rule_parameters(network({"relative": {"per_layer": True}}))
+    assert len(own) == 6 and all(name.endswith("rule.table") for name in own)
+    assert len({id(parameter) for parameter in own.values()}) == 6

@@ -1,0 +1,104 @@
+"""Recipes with variants: what each run reads, that all are trained, that a wrong one is told before the first."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from antiphon.errors import ConfigError
+from antiphon.recipe import read_recipe, variant_names
+from antiphon.workflows.sweep import as_table, figures
+
+RECIPE = """
+task: text
+data: {train: {path: p.tsv}, valid: {path: p.tsv}}
+tokenizer: {kind: characters, vocab_size: 300}
+model: {preset: tiny, d_model: 32, num_heads: 2, ffn_dim: 32, encoder_layers: 1, decoder_layers: 1}
+attention: {encoder: {window: 9}}
+training: {max_steps: 4, batch_tokens: 200, log_every_steps: 2, warmup_steps: 2}
+validation: {every_steps: 2, metrics: [chrf], samples: 1}
+output: OUT
+variants:
+  plain: {attention: {encoder: full}}
+  narrow: {attention: {encoder: {window: 3}}, model: {d_model: 16}}
+  as-it-is:
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    (tmp_path / "p.tsv").write_text("".join(f"a{i} b{i}\tb{i} a{i}\n" for i in range(20)))
+    file = tmp_path / "r.yaml"
+    file.write_text(RECIPE.replace("OUT", str(tmp_path / "out")))
+    return file
+
+
+def test_a_variant_is_laid_over_the_recipe(recipe: Path) -> None:
+    assert variant_names(recipe) == ["plain", "narrow", "as-it-is"]
+    made = {name: read_recipe(recipe, {"training.lr": "0.5"}, variant=name) for name in variant_names(recipe)}
+    assert [config.attention.encoder for config in made.values()] == ["full", {"window": 3}, {"window": 9}]
+    assert [config.model.d_model for config in made.values()] == [32, 16, 32]
+    assert {config.training.lr for config in made.values()} == {0.5}
+    assert [Path(config.output).name for config in made.values()] == list(made)
+    assert len({Path(config.output).parent for config in made.values()}) == 1
+    flagged = read_recipe(recipe, {"attention.encoder": "alibi", "output": "else"}, variant="narrow")
+    assert (flagged.attention.encoder, flagged.output) == ("alibi", "else/narrow")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("plain: {attention", "../up: {attention"), "the name of a variant must be letters"),
+        (
+            ("plain: {attention: {encoder: full}}", "plain: 3"),
+            "`variants.plain` must be sections .* but is 3",
+        ),
+        (("plain: {attention", "plain: {output: x, attention"), "`variants.plain` must not set `output`"),
+        (("plain: {attention: {encoder: full}}", "plain: {attntion: {}}"), "attntion.*did you mean `attention`"),
+        (("d_model: 16", "d_model: -1"), r"`model.d_model` must be at least 1, but is -1 .*r.yaml:12"),
+    ],
+)
+def test_a_wrong_variant_is_told(recipe: Path, change: tuple[str, str], message: str) -> None:
+    recipe.write_text(recipe.read_text().replace(*change))
+    with pytest.raises(ConfigError, match=message):
+        for name in variant_names(recipe):
+            read_recipe(recipe, variant=name)
+
+
+def test_a_recipe_with_variants_is_several(recipe: Path) -> None:
+    with pytest.raises(ConfigError, match="holds 3 variants; name one of them: plain, narrow, as-it-is"):
+        read_recipe(recipe)
+    with pytest.raises(ConfigError, match="has no variant `plan`, did you mean `plain`"):
+        read_recipe(recipe, variant="plan")
+    recipe.write_text(RECIPE.split("variants:")[0])
+    with pytest.raises(ConfigError, match=r"has no variant `plain`\. It has: none"):
+        read_recipe(recipe, variant="plain")
+    assert variant_names(recipe) == []
+
+
+def test_all_are_trained_and_one_that_fails_leaves_the_others(recipe: Path) -> None:
+    def run(*flags: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "antiphon", "train", str(recipe), "--threads", "1", "--quiet", *flags]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    done = run()
+    assert done.returncode == 0, done.stderr
+    rows = json.loads((recipe.parent / "out" / "sweep.json").read_text())
+    assert [row["variant"] for row in rows] == ["plain", "narrow", "as-it-is"]
+    assert done.stdout == as_table(rows)
+    assert rows[1]["parameters"] < rows[0]["parameters"] == rows[2]["parameters"]
+    assert all(row["steps"] == 4 and "chrf" in row and row["tokens_per_second"] > 0 for row in rows)
+    assert rows[0] == figures("plain", read_recipe(recipe, variant="plain"))
+    recipe.write_text(recipe.read_text().replace("{window: 3}", "{window: 4}"))
+    again = run("--resume")
+    assert again.returncode == 1
+    assert "1 of 3 variants failed: narrow" in again.stderr
+    assert "`attention.encoder.window` was 3 and is 4" in again.stderr
+    assert [row["variant"] for row in json.loads((recipe.parent / "out" / "sweep.json").read_text())] == [
+        "plain",
+        "as-it-is",
+    ]
