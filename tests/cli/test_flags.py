@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 import pytest
+import tyro
 
 from antiphon.cli.command import Command
 from antiphon.cli.flags import Flag, Group, Positional, flag_names, parse
@@ -93,6 +94,16 @@ def test_what_is_wrong_is_one_line(arguments: list[str], words: str) -> None:
         sing(*arguments)
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_signal_while_flags_are_read_keeps_its_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(*_: object, **__: object) -> None:
+        raise SystemExit(143)
+
+    monkeypatch.setattr(tyro, "cli", stopped)
+    with pytest.raises(SystemExit) as caught:
+        sing("x")
+    assert caught.value.code == 143
 
 
 def test_help_shows_what_stands_under_the_fields(capsys: pytest.CaptureFixture[str]) -> None:

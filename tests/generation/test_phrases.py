@@ -10,7 +10,7 @@ import unicodedata
 import pytest
 import torch
 from counts import count
-from generation.test_model import KINDS, model
+from generation.test_model import KINDS, TEXTS, model
 from generation.toys import MARKS, NAMES, toy
 
 from antiphon.config import GenerationConfig
@@ -18,9 +18,10 @@ from antiphon.errors import ConfigError, DataError, ModelError
 from antiphon.generation.automaton import Automaton, is_bad
 from antiphon.generation.engine import Source, answer, forced_scores, stream
 from antiphon.generation.phrases import Phrases
+from antiphon.generation.restricting import Restrictor, restrict
 from antiphon.generation.restriction import CLOSED, DEAD
 from antiphon.generation.spelling import Spelling
-from antiphon.text import Tokenizer
+from antiphon.text import Tokenizer, train_tokenizer
 from antiphon.text.bytes import ByteTable
 from antiphon.text.vocabulary import Specials
 
@@ -305,3 +306,27 @@ def test_what_is_forbidden_may_go_on_to_another_word(kind: str) -> None:
     """Also where the next letter is written byte by byte."""
     found = model(kind, max_length=90).generate("x", forbidden=["Haus"], required=["Hausübung"], max_new_tokens=24)[0]
     assert holds(found.text, "Hausübung") and not holds(found.text, "Haus")
+
+
+def test_phrases_are_taken_in_the_case_and_form_of_the_tokenizer() -> None:
+    tokenizer = train_tokenizer([*TEXTS, "e\u0301"], kind="bpe", vocab_size=300, lowercase=True, normalize="nfd")
+    made = Restrictor(tokenizer, MARKS, tokenizer.vocab_size)
+
+    def one(**texts: object) -> object:
+        return restrict(GenerationConfig(beam_size=2, **texts), made, count=1, first_row=0)[0]
+
+    assert tokenizer.normal("Häuser") == unicodedata.normalize("NFD", "häuser")
+    for ids, holds in ((tokenizer.encode("ein haus, a"), True), (tokenizer.encode("ein hut, a"), False)):
+        required, forbidden = one(required=["Haus", "HAUS"]), one(forbidden=["HAUS"])
+        states = [required.start, forbidden.start]
+        for id in ids[:-1]:
+            states = [rule.follow(state, id) for rule, state in zip((required, forbidden), states, strict=True)]
+        assert (required.need(states[0]) <= 1, states[1] == DEAD) == (holds, holds)
+    with pytest.raises(DataError, match=r"`required` of input 1 must not conflict .*haus"):
+        one(required=["Haus"], forbidden=["hAUS"])
+    assert one(allowed=["Ein Haus", "ein haus"]).longest == one(allowed=["ein haus"]).longest
+
+
+def test_a_text_that_its_ids_do_not_hold_stays_as_it_is() -> None:
+    letters = Tokenizer(Letters(b"a", b"b"))
+    assert letters.normal("ab") == "ab"

@@ -103,6 +103,13 @@ def test_bad_labels_are_one_line_and_leave_no_run(tmp_path, data, message):
     assert not (tmp_path / "run").exists()
 
 
+def test_labels_that_the_tokenizer_cannot_tell_apart_are_refused(tmp_path):
+    changed = {"labels": {"0": "Pos", "1": "POS"}}
+    with pytest.raises(DataError, match="labels must differ in their tokens, but `Pos` and `POS` are the same"):
+        train(recipe(tmp_path / "run", changed, tokenizer={"kind": "bpe", "vocab_size": 300, "lowercase": True}))
+    assert not (tmp_path / "run").exists()
+
+
 def test_labels_of_another_task_are_refused(tmp_path):
     with pytest.raises(ConfigError, match=r"`data.labels` must be left out, but is given: the task is `text`"):
         train(recipe(tmp_path / "run", task="text"), quiet=True)

@@ -146,6 +146,28 @@ def test_a_changed_recipe_is_refused_by_name(tmp_path: Path) -> None:
     train(recipe(tmp_path / "run", training={"max_steps": 22, "log_every_steps": 1}), resume=True, quiet=True)
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"train": {"path": "a.tsv"}, "streaming": "always"},
+        {"train": [{"path": "a.tsv"}, {"path": "b.tsv"}], "temperature": 3.0},
+        {"train": [{"path": "a.tsv", "weight": 2}, {"path": "b.tsv", "weight": 1, "tag": "b"}]},
+        {"train": {"path": "a.tsv"}, "valid": {"path": "b.tsv"}, "test": {"path": "b.tsv"}},
+    ],
+)
+def test_a_run_on_files_is_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: dict[str, Any]) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, pairs in (("a.tsv", PAIRS), ("b.tsv", PAIRS[::-3])):
+        Path(name).write_text("".join(f"{source}\t{target}\n" for source, target in pairs))
+    half = recipe(Path("parts"), data=data, training={"average_best": 2, "max_steps": 10})
+    train(half, quiet=True)
+    for output in ("parts", "whole"):
+        made = recipe(Path(output), data=data, training={"average_best": 2})
+        train(made, resume=output == "parts", quiet=True)
+    one, other = (Path(run, "model", "model.safetensors") for run in ("parts", "whole"))
+    assert one.read_bytes() == other.read_bytes()
+
+
 def test_a_run_of_a_version_with_fewer_settings_is_resumed(tmp_path: Path) -> None:
     sides = {"source": {"kind": "characters"}, "target": {"kind": "bytes"}}
     train(recipe(tmp_path / "run", tokenizer=sides), quiet=True)

@@ -135,7 +135,7 @@ def parse(command: type[C], arguments: Sequence[str], *, prog: str) -> C:
                 config=(tyro.conf.FlagCreatePairsOff, tyro.conf.HelptextFromCommentsOff),
             )
     except SystemExit as exit:
-        if not exit.code:
+        if exit.code != 2:  # after --help, or of a signal
             raise
         raise UsageError(f"{_one_line(words.getvalue(), prog)} See `{prog} --help`.") from None
     if unknown:

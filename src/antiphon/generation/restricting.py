@@ -81,10 +81,17 @@ class Restrictor:
 
 
 def restrict(config: GenerationConfig, made: Restrictor, *, count: int, first_row: int) -> list[Restriction | None]:
-    """The restriction of each of `count` rows, None where there is none; equal ones are one object."""
+    """The restriction of each of `count` rows, None where there is none; equal ones are one object.
+
+    Texts are taken in the tokenizer's own case and form, as prefixes and scored targets are.
+    """
     allowed, required, forbidden = (
-        texts_of_rows(name, texts, count)
-        for name, texts in (("allowed", config.allowed), ("required", config.required), ("forbidden", config.forbidden))
+        [None if texts is None else tuple(dict.fromkeys(map(made.tokenizer.normal, texts))) for texts in rows]
+        for rows in (
+            texts_of_rows("allowed", config.allowed, count),
+            texts_of_rows("required", config.required, count),
+            texts_of_rows("forbidden", config.forbidden, count),
+        )
     )
     known: dict[object, Restriction | None] = {(None, (), ()): None}
     found: list[Restriction | None] = []

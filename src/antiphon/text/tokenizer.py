@@ -110,6 +110,13 @@ class Tokenizer:
         """The text of `ids`: special ids are skipped, bytes that make no character become U+FFFD."""
         return self.vocabulary.decode(self.visible(ids))
 
+    def normal(self, text: str) -> str:
+        """`text` as it comes back from its ids, in the tokenizer's case and form of Unicode; unchanged where its ids
+        do not hold all of it."""
+        ids = self.encode(text)
+        back = self.decode(ids)
+        return back if self.unk_id not in ids and self.encode(back) == ids else text
+
     def visible(self, ids: Iterable[int]) -> list[int]:
         """`ids` without the special ones and those beyond the vocabulary."""
         control, size = self.vocabulary.specials.control, self.vocab_size

@@ -71,12 +71,20 @@ def _refuse_unlearned(task: Task, config: TrainConfig) -> None:
             )
 
 
-def refuse_long(labels: Iterable[str], tokenizer: Tokenizer, longest: int) -> None:
-    """Raises DataError for a label of more than `longest` tokens, which no answer could be."""
-    for label in labels:
-        size = len(tokenizer.encode(label))
-        if size > longest:
+def check_labels(labels: Iterable[str], tokenizer: Tokenizer, longest: int) -> None:
+    """Raises DataError for a label of more than `longest` tokens, which no answer could be, and for two of equal
+    tokens, which no answer could tell apart."""
+    seen: dict[tuple[int, ...], str] = {}
+    for label in dict.fromkeys(labels):
+        ids = tuple(tokenizer.encode(label))
+        if len(ids) > longest:
             raise DataError(
-                f"a label must have at most `model.max_length` tokens ({longest}), but `{label:.60}` has {size}. "
+                f"a label must have at most `model.max_length` tokens ({longest}), but `{label:.60}` has {len(ids)}. "
                 "Give it a shorter name in `data.labels`."
             )
+        if ids in seen:
+            raise DataError(
+                f"labels must differ in their tokens, but `{seen[ids]:.60}` and `{label:.60}` are the same to the "
+                "target's tokenizer. Name one otherwise in `data.labels`, or change `tokenizer.lowercase`."
+            )
+        seen[ids] = label

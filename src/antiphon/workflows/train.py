@@ -42,7 +42,7 @@ from antiphon.training.optim import build_optimizer, build_schedule, find_optimi
 from antiphon.training.record import Record, make_display, read_rows
 from antiphon.training.snapshot import SnapshotStore
 from antiphon.workflows.average import average_and_compare
-from antiphon.workflows.labels import refuse_long, with_labels
+from antiphon.workflows.labels import check_labels, with_labels
 from antiphon.workflows.tokenizers import Samplers, build_samplers, build_tokenizers
 from antiphon.workflows.validate import Validate
 
@@ -103,7 +103,7 @@ class _Job:
         find_optimizer(config.training, folder=self.place)
         filters = load_filters(config.data.filters, folder=self.place)
         self.source_tokenizer, self.target_tokenizer = self._tokenizers()
-        refuse_long(self.task.labels.values(), self.target_tokenizer, config.model.max_length)
+        check_labels(self.task.labels.values(), self.target_tokenizer, config.model.max_length)
         self.corpus = self._corpus(config.data.train, training=filters)
         self.batches = Batches(self.corpus, batch_tokens=config.training.batch_tokens, seed=config.training.seed)
         self.network = build_network(
@@ -281,7 +281,8 @@ def _check_folder(folder: Path, config: TrainConfig, *, resume: bool) -> bool:
 
 def _completed(was: Mapping[str, Any], *, where: str) -> dict[str, Any]:
     """A run's recipe with the settings that the version which wrote it had not yet, at their defaults."""
-    pairs = {side: kept for side in ("train", "valid", "test") if (kept := was["data"].get(side)) is not None}
+    # Pairs from Python are only a text with their number and hash.
+    pairs = {side: was["data"][side] for side in ("train", "valid", "test") if isinstance(was["data"].get(side), str)}
     whole = to_mapping(from_mapping({**was, "data": {**was["data"], **{side: [] for side in pairs}}}, where=where))
     return {**whole, "data": {**whole["data"], **pairs}}
 
