@@ -187,6 +187,7 @@ def test_an_attention_that_is_an_object_leaves_its_spec() -> None:
     )
     assert to_mapping(config)["attention"] == {
         "encoder": {"window": 8}, "decoder": [{"window": 8}, "full"], "cross": "<python: Nameless>",
+        "backend": "auto",
     }  # fmt: skip
 
 

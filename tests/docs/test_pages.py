@@ -1,4 +1,4 @@
-"""The pages' code runs as it stands: README's ten lines of Python, and docs/first-steps.md from top to bottom."""
+"""The pages' code runs as it stands: README's ten lines of Python, docs/first-steps.md and docs/attention.md."""
 
 from __future__ import annotations
 
@@ -39,6 +39,20 @@ def test_first_steps(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
         sys.modules.pop("fade", None)
     assert (folder / "runs" / "first-steps" / "model" / "model.safetensors").exists()
     assert "nc:6" in capsys.readouterr().out  # the metric's signature
+
+
+def test_write_your_own_attention(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names: dict[str, object] = {}
+    try:
+        for block in blocks("docs/attention.md"):
+            exec(compile(block, "docs/attention.md", "exec"), names)
+    finally:
+        for module, kind in (("fade", "Fade"), ("distance", "Distance")):
+            _parts["attention"].pop(f"{module}:{kind}", None)
+            sys.modules.pop(module, None)
+    said = capsys.readouterr().out
+    assert "the rule `Fade`" in said and "the mixer `Distance`" in said
+    assert "\nTrue\n" in said, "streamed = generated"
 
 
 def test_readme(folder: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,7 +13,10 @@ from counts import count
 from torch import Tensor
 
 from antiphon.batch import Tokens
+from antiphon.config import AttentionConfig, ModelConfig
+from antiphon.models.build import build_network
 from antiphon.nn.attend import BACKENDS, attend, choose, plan
+from antiphon.nn.attention import describe_backends
 from antiphon.nn.backends.blocks import block_length, whole
 from antiphon.nn.backends.varlen import Ragged, plain_refuses, ragged, varlen
 from antiphon.nn.rules import Alibi, Cosine, Full, PrefixLM, Relative, ScoreRule, Shaw, Sinks, SoftCap, Window
@@ -261,6 +265,23 @@ def test_long_bounded_rows_go_in_blocks() -> None:
     short = q[:, :, :16]
     row = Tokens(torch.arange(16)[None])
     assert choose(short, short, Scores(Full(), row, row, causal=False, num_heads=HEADS), dropout=None) == "eager"
+
+
+def test_a_network_says_what_computes_it() -> None:
+    model = ModelConfig(preset="tiny", d_model=32, num_heads=2, ffn_dim=32, max_length=1024, positions="none")
+
+    def said(dropout: float = 0.0, **attention: object) -> str:
+        config = AttentionConfig(**attention)  # type: ignore[arg-type]
+        made = replace(model, attention_dropout=dropout)
+        return describe_backends(build_network(made, config, source_vocab=9, target_vocab=9, shared=True), longest=1024)
+
+    found = said(encoder="relative", decoder={"window": 8}, backend="auto")
+    assert found.startswith("eager (encoder); eager") and ", blocks from 256 tokens (decoder); " in found
+    assert found.endswith(" tokens (cross)") and "sdpa from " in found
+    assert said(decoder=["full", {"window": 8}], backend="sdpa") == "sdpa (encoder, decoder, cross)"
+    assert said(decoder={"window": 8}, backend="blocks") == "eager (encoder, cross); blocks (decoder)"
+    assert said(dropout=0.1, backend="sdpa") == "eager (encoder, decoder, cross)"
+    assert said(encoder="additive", decoder="additive", cross="additive") == ""
 
 
 def one_by_one(q: Tensor, k: Tensor, v: Tensor, found: Ragged, *, scale: float, causal: bool) -> Tensor:

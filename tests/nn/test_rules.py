@@ -198,6 +198,7 @@ def beyond(rule: ScoreRule, i: int, j: int) -> bool:
         {"prefix_lm": 2},
         {"block_local": {"size": 3, "neighbours": 2, "global_tokens": 2}},
         {"all": [{"window": {"window": 2, "sinks": 4}}, {"window": 9}]},
+        {"all": ["alibi", {"block_local": {"size": 3, "global_tokens": 2}}]},
         {"all": [{"block_local": {"size": 3, "global_tokens": 2}}, {"window": {"window": 5, "sinks": 1}}, "alibi"]},
     ],
     ids=str,

@@ -84,7 +84,9 @@ def _described(name: str, part: Any) -> dict[str, str]:
 
     own = part if isinstance(part, type) else type(part)
     kind = "rule" if issubclass(own, ScoreRule) else "mixer" if issubclass(own, Mixer) else "function"
-    taken = () if isinstance(part, (ScoreRule, Mixer)) else inspect.signature(part).parameters.values()
+    found = () if isinstance(part, (ScoreRule, Mixer)) else inspect.signature(part).parameters.values()
+    # A class without settings shows the *arguments of its base.
+    taken = [each for each in found if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)]
     settings = [each.name if each.default is each.empty else f"{each.name}={each.default!r}" for each in taken]
     return {"name": name, "kind": kind, "settings": ", ".join(settings), "what": _sentence(inspect.getdoc(part) or "")}
 

@@ -48,7 +48,8 @@ class Meter:
         gap = (found - expected).abs().masked_fill(found == expected, 0.0).nan_to_num(math.inf, math.inf)
         place = int(gap.argmax())
         size = float(expected.abs().nan_to_num(0.0, 0.0).max())
-        self._keep(float(gap.flatten()[place]), tolerance * max(1.0, size), f"{what}{_place(place, gap, axes)}")
+        bound = tolerance * max(1.0, size)
+        self.within(float(gap.flatten()[place]), bound, where=f"{what}{_place(place, gap, axes)}")
 
     def finite(self, found: Tensor, *, axes: Sequence[str], what: str) -> None:
         """Every number must be finite."""
@@ -63,9 +64,10 @@ class Meter:
 
     def fail(self, what: str) -> None:
         """The law is broken, by more than a number can say."""
-        self._keep(math.inf, 0.0, what)
+        self.within(math.inf, 0.0, where=what)
 
-    def _keep(self, difference: float, bound: float, where: str) -> None:
+    def within(self, difference: float, bound: float, *, where: str) -> None:
+        """A difference that was measured must not be above `bound`."""
         excess = difference / bound if bound else (math.inf if difference else 0.0)
         if excess > self._excess:
             self._excess, self.difference = excess, difference

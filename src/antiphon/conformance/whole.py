@@ -69,24 +69,31 @@ def _tokenizer() -> Tokenizer:
 
 def trace(subject: Subject, role: str, meter: Meter) -> None:
     """it is traced for compilation without a graph break"""
-    unit = subject.unit(role).to("meta")
+    # Without numbers first, as on a GPU: on a processor a mask is looked at, and left out where it hides nothing.
+    fault = _untraced(subject, role, "meta")
+    if fault is not None and (subject.is_rule or _untraced(subject, role, "cpu") is not None):
+        meter.fail(fault)
+
+
+def _untraced(subject: Subject, role: str, device: str) -> str | None:
+    """What kept it from being traced on a device."""
+    unit = subject.unit(role).to(device)
     if subject.is_rule:
         assert isinstance(unit.mixer, Attention)
-        inputs = [part.to("meta") for part in (draw(2, HEADS, 3, 4), draw(2, HEADS, 3, HEAD_DIM), *places(2, 3, 4))]
-        traced = _hooks(unit.mixer.rule)
+        inputs, traced = [draw(2, HEADS, 3, 4), draw(2, HEADS, 3, HEAD_DIM), *places(2, 3, 4)], _hooks(unit.mixer.rule)
     else:
         tokens, memory = padded(5, 3), unit.memory(2, 4)
-        given = [draw(2, 5, D_MODEL), tokens.pos]
-        given += [] if memory is None else [memory.hidden, memory.tokens.pos]
-        inputs, traced = [part.to("meta") for part in given], _forward(unit)
+        inputs, traced = [draw(2, 5, D_MODEL), tokens.pos], _forward(unit)
+        inputs += [] if memory is None else [memory.hidden, memory.tokens.pos]
     torch.compiler.reset()
     try:
-        torch.compile(traced, backend="eager", fullgraph=True)(*inputs)
+        torch.compile(traced, backend="eager", fullgraph=True)(*(part.to(device) for part in inputs))
     except Exception as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        meter.fail(f"{type(error).__name__}: {' '.join(lines[:3])}")
+        return f"{type(error).__name__}: {' '.join(lines[:3])}"
     finally:
         torch.compiler.reset()
+    return None
 
 
 def _hooks(rule: ScoreRule) -> Callable[..., list[Tensor | None]]:

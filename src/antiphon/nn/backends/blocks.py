@@ -40,6 +40,16 @@ def block_length(left: int, right: int) -> int:
     return max(BLOCK, (half + 31) // 32 * 32)
 
 
+def keys_of_a_block(scores: Scores) -> int | None:
+    """w, but for first keys of many segments; None where the rule's reach is not bounded."""
+    reach = band(scores)
+    if reach is None:
+        return None
+    left, right, sinks = reach
+    block = block_length(left, right)
+    return (-(-left // block) + 1 + -(-right // block)) * block + sinks
+
+
 class Fold:
     """How rows of a length are cut into blocks, and brought back; shared by the layers of a forward."""
 

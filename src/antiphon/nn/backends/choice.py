@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from functools import cache
+
+import torch
 from torch import Tensor
 
 from antiphon.nn.backends.backend import Backend, Dropping, learned
-from antiphon.nn.backends.blocks import BLOCKS, band
+from antiphon.nn.backends.blocks import BLOCKS, keys_of_a_block
 from antiphon.nn.backends.dense import EAGER, SDPA
 from antiphon.nn.backends.flex import FLEX
 from antiphon.nn.backends.varlen import VARLEN
@@ -14,13 +17,42 @@ from antiphon.nn.scores import Scores
 BACKENDS: dict[str, Backend] = {found.name: found for found in (EAGER, SDPA, BLOCKS, FLEX, VARLEN)}
 CHOICES = ("auto", *BACKENDS)
 
+# Pairs of a query and a key in a row from which PyTorch's fused attention takes less time than batched products, on a
+# CPU by its instructions. AVX512: one thread of a Zen 4, from shared/design/performance.md. AVX2: an EPYC without
+# AVX-512, one thread, median processor times of 9 calls forward and backward by turns, 512 tokens in 8 heads of 64,
+# float32 eager/sdpa in ms at 16, 32, 64, 128, 256 tokens: 8.7/7.6, 7.5/6.4, 14/11, 18/15, 43/20; bfloat16: 26/11,
+# 38/15, 60/28, 104/43, 235/113. Other work ran on that machine: take them to 20 %. One query over 32 keys in 32 rows
+# of float32 took 0.39/0.47 ms.
+SDPA_FROM = {
+    ("AVX512", torch.float32): 256 * 256,
+    ("AVX512", torch.bfloat16): 256 * 256,
+    ("AVX2", torch.float32): 64 * 64,
+    ("AVX2", torch.bfloat16): 1,
+}
+ELSEWHERE = 256 * 256
+# Blocks take less time than the fused attention where a row has at least this many times the keys of a block; the same
+# machine, 512 tokens in all, eager/sdpa/blocks in ms, keys of a block/of a row: 128/256 45/23/20, 128/384 41/23/16,
+# 192/384 49/23/24, 384/512 84/39/41, 384/768 155/108/86, 192/1024 395/202/79. The length is at least BLOCKS_FROM.
+TIMES, BLOCKS_FROM = 2, 256
+
 
 def choose(q: Tensor, k: Tensor, scores: Scores, *, dropout: Dropping | None) -> str:
-    """The back end that was fastest where it was measured (`benchmarks/attention.py`) and can compute this."""
-    if q.device.type == "cpu" and q.shape[2] * k.shape[2] < 256 * 256:
-        return "eager"
-    if band(scores) is not None and BLOCKS.refuses(q, k, scores, dropout=dropout) is None:
+    """The back end that was fastest where it was measured (`benchmarks/attention.py`) and can compute this.
+
+    A bias that needs a gradient drops the fused attention of a CPU to its math path, which is slower than `eager`.
+    Nothing was measured on a GPU: there it is the fused attention and blocks as on a CPU, and `flex` and `varlen` by
+    name alone.
+    """
+    width = keys_of_a_block(scores) if k.shape[2] >= BLOCKS_FROM else None
+    if width is not None and TIMES * width <= k.shape[2] and BLOCKS.refuses(q, k, scores, dropout=dropout) is None:
         return "blocks"
-    if SDPA.refuses(q, k, scores, dropout=dropout) is None and not learned(scores):
-        return "sdpa"
-    return "eager"
+    if q.device.type == "cpu":
+        least = SDPA_FROM.get((_instructions(), q.dtype), ELSEWHERE)
+        if q.shape[2] * k.shape[2] < least or learned(scores):
+            return "eager"
+    return "eager" if SDPA.refuses(q, k, scores, dropout=dropout) is not None else "sdpa"
+
+
+@cache
+def _instructions() -> str:
+    return torch.backends.cpu.get_cpu_capability()

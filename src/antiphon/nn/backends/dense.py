@@ -67,13 +67,22 @@ def sdpa(
 ) -> tuple[Tensor, Tensor | None]:
     """PyTorch's fused attention; without weights, attention dropout, sinks or rules that need the logits."""
     assert dropout is None and not needs_eager(scores)
-    mask = scores.visible
-    if scores.bias is not None:
-        mask = scores.bias.to(q.dtype)
-        mask = mask if scores.visible is None else mask.masked_fill(~scores.visible, float("-inf"))
+    mask = scores.visible if scores.bias is None else _joined(scores, q.dtype)
     out = scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale, enable_gqa=k.shape[1] != q.shape[1])
     # Some back ends give NaN, others zero, for a query without keys.
     return (out if scores.seeing is None else out.masked_fill(~scores.seeing, 0.0)), None
+
+
+def _joined(scores: Scores, dtype: torch.dtype) -> Tensor:
+    """The bias with -inf where a pair is hidden; made once a forward, for all layers."""
+    key = ("joined", id(scores), dtype)
+    found = scores.queries.memo.get(key)
+    if found is None:  # `scores` stays with it, so that no other object gets its id within this forward
+        assert scores.bias is not None
+        mask = scores.bias.to(dtype)
+        mask = mask if scores.visible is None else mask.masked_fill(~scores.visible, float("-inf"))
+        found = scores.queries.memo[key] = (mask, scores)
+    return found[0]  # type: ignore[index]
 
 
 def needs_eager(scores: Scores) -> bool:

@@ -149,7 +149,7 @@ class Both(ScoreRule):
         return self.right.prepare_k(self.left.prepare_k(k, pos), pos)
 
     def extra(self) -> Tensor | None:
-        found = [extra for rule in (self.left, self.right) if (extra := rule.extra()) is not None]
+        found = [extra for extra in (self.left.extra(), self.right.extra()) if extra is not None]
         return torch.cat(found, dim=-1) if found else None
 
     @property
