@@ -16,7 +16,7 @@ from antiphon.cli import main as front
 from antiphon.cli.main import COMMANDS, SHELLS
 from antiphon.errors import AttentionError, ConfigError, DataError, DiskError, ModelError, NonFiniteError
 
-NOT_BUILT = ("compare", "attention", "serve", "export", "report")
+NOT_BUILT = ("compare", "serve", "export", "report")
 
 
 def test_help_lists_what_is_built_and_nothing_else(run) -> None:

@@ -166,6 +166,12 @@ def test_a_text_with_the_pages_own_marks_changes_nothing() -> None:
     assert made.data["maps"]["cross"]["columns"] == ["{{data}}", "{{title}}"]
 
 
+def test_the_title_is_the_text() -> None:
+    title = Page(page(maps_of(["▁in", "<0xE6>", "<0x97>", "<0xA5>", "▁x", "</s>"], ["a"]))).title
+    assert title == "Attention: in日 x"
+    assert Page(page(LONG)).title.endswith("…")
+
+
 def test_the_page_asks_for_nothing_outside_it() -> None:
     text = page(LONG)
     made = Page(text)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -144,7 +145,8 @@ class Subject:
 
     def config(self, role: str) -> AttentionConfig:
         """The attention of that network."""
-        return AttentionConfig(**{role: self.part})
+        own: dict[str, Any] = {role: self.part}
+        return AttentionConfig(**own)
 
 
 def model_config(settings: Mapping[str, object]) -> ModelConfig:

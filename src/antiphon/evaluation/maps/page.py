@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import html
 import json
+import re
 from importlib import resources
 from typing import Any
 
@@ -16,18 +17,16 @@ from torch import Tensor
 from antiphon.evaluation.maps.grid import DARK, LIGHT, printable
 from antiphon.generation.maps import ROLES, AttentionMaps
 
+LONGEST_TITLE = 80  # letters
+_BYTES = re.compile("(?:<0x[0-9A-F]{2}>)+")  # how tokens show parts of a letter
 STEPS = 10_000  # a weight of 1; weights are whole numbers in the page
 
 
 def page(maps: AttentionMaps, *, role: str = "cross", layer: int | None = None, head: int | None = None) -> str:
     """The page, which begins with the map of `role`, `layer` and `head` (from 0; None: the mean)."""
-    there = {
-        name: found
-        for name in ROLES
-        if (found := {"cross": maps.cross, "encoder": maps.encoder}.get(name, maps.decoder)) is not None
-    }
+    sides = {"cross": maps.cross, "encoder": maps.encoder, "decoder": maps.decoder}
     data: dict[str, Any] = {
-        "maps": {name: _role(maps, name, found) for name, found in there.items()},
+        "maps": {name: _role(maps, name, found) for name in ROLES if (found := sides[name]) is not None},
         "first": {"role": role, "layer": "mean" if layer is None else layer, "head": "mean" if head is None else head},
         "steps": STEPS,
         "colours": [LIGHT, DARK],
@@ -38,7 +37,7 @@ def page(maps: AttentionMaps, *, role: str = "cross", layer: int | None = None, 
     as_json = as_json.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
     # One pass each, the data last: what a text holds is never looked through for a mark.
     before, _, after = template.partition("{{data}}")
-    return before.replace("{{title}}", html.escape(f"Attention: {text:.80}")) + as_json + after
+    return before.replace("{{title}}", html.escape(f"Attention: {text}")) + as_json + after
 
 
 def _role(maps: AttentionMaps, role: str, found: Tensor) -> dict[str, Any]:
@@ -60,6 +59,8 @@ def _whole(weights: Tensor) -> list[int]:
 
 
 def _text(tokens: list[str], special: list[bool]) -> str:
-    """About what the tokens say."""
+    """About what the tokens say, bytes joined to letters; the first letters of a long text."""
     said = "".join(token for token, left_out in zip(tokens, special, strict=True) if not left_out)
-    return printable(said.replace("▁", " ").strip())
+    said = _BYTES.sub(lambda found: bytes.fromhex(re.sub("<0x|>", "", found[0])).decode("utf-8", "replace"), said)
+    said = printable(said.replace("▁", " ").strip())
+    return said if len(said) <= LONGEST_TITLE else said[: LONGEST_TITLE - 1] + "…"

@@ -8,7 +8,7 @@ import warnings
 from antiphon.errors import ConfigError
 from antiphon.evaluation.maps.grid import DARK, LIGHT, Grid
 
-INCHES_A_CELL, MOST_INCHES = 0.28, 60.0  # a picture of 1,024 tokens stays one that programs open
+INCHES_A_CELL, LEAST_INCHES, MOST_INCHES = 0.28, 0.84, 60.0  # a picture of 1,024 tokens stays one that programs open
 _FONTS = ["DejaVu Sans", "Noto Sans", "Noto Sans CJK JP", "Noto Sans CJK SC", "Arial Unicode MS", "sans-serif"]
 
 
@@ -33,7 +33,7 @@ def picture(grid: Grid, *, kind: str) -> bytes:
     }
     colours = LinearSegmentedColormap.from_list("weights", [[part / 255 for part in end] for end in (LIGHT, DARK)])
     queries, keys = grid.values.shape
-    inside = [min(max(count * INCHES_A_CELL, 2.0), MOST_INCHES) for count in (keys, queries)]
+    inside = [min(max(count * INCHES_A_CELL, LEAST_INCHES), MOST_INCHES) for count in (keys, queries)]
     with rc_context(settings), warnings.catch_warnings():  # type: ignore[arg-type]
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         figure = Figure(figsize=(inside[0] + 1.2, inside[1] + 0.6), dpi=150)
@@ -52,7 +52,9 @@ def picture(grid: Grid, *, kind: str) -> bytes:
         axes.tick_params(which="minor", length=0)
         for side in axes.spines.values():
             side.set_color("#b8b8b8")
-        bar = figure.colorbar(image, ax=axes, fraction=min(0.12 / inside[0], 0.05) * 2, pad=0.15 / inside[0])
+        beside = {"fraction": min(0.24 / inside[0], 0.1), "pad": 0.15 / inside[0]}
+        ticks = [0.0, grid.largest / 2, grid.largest]
+        bar = figure.colorbar(image, ax=axes, ticks=ticks, format="%.2f", **beside)
         bar.outline.set_visible(False)  # type: ignore[operator]
         bar.ax.tick_params(labelsize=8, length=2)
         axes.set_xlabel(grid.title, fontsize=9, labelpad=8)
