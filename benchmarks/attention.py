@@ -20,6 +20,7 @@ import re
 import statistics
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,7 +29,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from antiphon.batch import Example, Tokens, collate
+from antiphon.batch import Example, Tokens, collate, move
 from antiphon.config import AttentionConfig, ModelConfig
 from antiphon.models.build import build_network, build_rule
 from antiphon.nn.attend import BACKENDS, attend, choose, plan
@@ -209,70 +210,78 @@ def batch_of(rows: int, source: int, target: int) -> Any:
 
 
 def memory(flags: argparse.Namespace) -> Iterator[Row]:
-    """Training on one long source, and decoding to a long target, with a window of 128."""
-    keys = ("what", "length", "backend", "megabytes", "cache_kB")
+    """With a window of 128: training on one long source, and decoding to a long target."""
+    keys = ("what", "length", "by", "megabytes", "cache_kB")
     head(keys)
-    for backend in ("blocks", "sdpa"):
-        length = 512
-        while length <= flags.longest:
-            net = network({"window": 128}, preset="tiny", longest=length, layers=2, backend=backend)
-            net.decoder.layers = net.decoder.layers[:1]
-            batch = batch_of(1, length, 16)
-            run = net.train()
-            (run(batch, CrossEntropy()).objective).backward()  # what is made once is there
-            with peak(flags.device) as found:
-                run(batch, CrossEntropy()).objective.backward()
-            row = {"what": "training", "length": length, "backend": backend, **found, "cache_kB": "-"}
+    lengths = [512 << i for i in range(20) if 512 << i <= flags.longest]
+    runs = [("training", "blocks"), ("decoding", "ring"), ("decoding", "growing"), ("training", "sdpa")]
+    for what, by in runs:
+        for length in lengths:
+            measure = _training_memory if what == "training" else _decoding_memory
+            row = {"what": what, "length": length, "by": by, **measure(by, length, flags.device)}
             say(row, keys=keys)
             yield row
-            length *= 2
-    for kind, name in (({"window": 128}, "ring"), ("full", "growing")):
-        length = 512
-        while length <= flags.longest:
-            net = network(kind, preset="tiny", longest=length).eval()
-            with torch.no_grad():
-                source = batch_of(1, 16, 1)
-                read = net.encode(source.source, source.source_tokens)
-                with peak(flags.device) as found:
-                    state = net.begin(read, width=1, capacity=length)
-                    ids = torch.randint(4, 8000, (1, length - 8))
-                    for first in range(0, length - 8, 256):  # a chunk at a time, then steps
-                        part = ids[:, first : first + 256]
-                        tokens = Tokens(torch.arange(first, first + part.shape[1])[None])
-                        _, state = net.decode(part, tokens, read, state)
-                    for place in range(length - 8, length):
-                        _, state = net.decode(ids[:, :1], Tokens(torch.tensor([[place]])), read, state)
-            assert state is not None
-            size = sum(x.numel() * x.element_size() for own, _ in state.layers for x in own.hypothesis.values())
-            row = {"what": "decoding", "length": length, "backend": name, **found, "cache_kB": size // 1024}
-            say(row, keys=keys)
-            yield row
-            length *= 2
+
+
+def _training_memory(by: str, length: int, device: str) -> Row:
+    """One row through two encoder layers and one decoder layer, forward and backward."""
+    net = network({"window": 128}, preset="tiny", longest=length, layers=2, backend=by)
+    net.decoder.layers = net.decoder.layers[:1]
+    net, batch = net.to(device).train(), move(batch_of(1, length, 16), torch.device(device))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # across, nothing is bounded, and another back end takes its place
+        net(batch, CrossEntropy()).objective.backward()  # what is made once is there
+        with peak(device) as found:
+            net(batch, CrossEntropy()).objective.backward()
+    return {**found, "cache_kB": "-"}
+
+
+@torch.no_grad()
+def _decoding_memory(by: str, length: int, device: str) -> Row:
+    """One row: chunks of 256 tokens and, at the end, steps."""
+    net = network({"window": 128} if by == "ring" else "full", preset="tiny", longest=length).to(device).eval()
+    source = move(batch_of(1, 16, 1), torch.device(device))
+    ids = torch.full((1, 256), 5, device=device)
+    read = net.encode(source.source, source.source_tokens)
+    with peak(device) as found:
+        state = net.begin(read, width=1, capacity=length)
+        first = 0
+        while first < length:
+            size = 1 if length - first <= 8 else min(256, length - 8 - first)
+            tokens = Tokens(torch.arange(first, first + size, device=device)[None])
+            _, state = net.decode(ids[:, :size], tokens, read, state)
+            first += size
+    assert state is not None
+    size = sum(leaf.numel() * leaf.element_size() for own, _ in state.layers for leaf in own.hypothesis.values())
+    return {**found, "cache_kB": size // 1024}
 
 
 def rules(flags: argparse.Namespace) -> Iterator[Row]:
     """What a rule in the self-attention of a preset adds to a training step and to a decode step of plain attention.
 
-    The models take turns, so that what else runs on the machine hits them alike.
+    The models take turns, so that what else runs on the machine hits them alike: the median of the times and of their
+    ratios, and the least times and their ratio.
     """
-    keys = ("rule", "step", "ms", "over_plain")
+    keys = ("rule", "step", "ms", "over_plain", "least_ms", "least_over")
     head(keys)
     kinds: dict[str, object] = {**KINDS, "shaw": "shaw"}
     asked = ["full", *(name for name in flags.kinds.split(";") if name)] if flags.kinds else list(kinds)
     kinds = {name: kinds[name] for name in asked}
     nets = {name: network(kind, preset=flags.preset, longest=512) for name, kind in kinds.items()}
-    for step, run in (("training", _train_step(flags)), ("decoding", _decode_step(flags))):
+    for step, run, turns in (("training", _train_step(flags), 1), ("decoding", _decode_step(flags), 10)):
         times: dict[str, list[float]] = {name: [] for name in nets}
-        for turn in range(flags.repeats + 1):
-            for name, net in nets.items():
+        for turn in range(flags.repeats * turns + 1):
+            names = list(nets)
+            for name in names[turn % len(names) :] + names[: turn % len(names)]:  # nobody always follows the same one
                 began = time.process_time()
-                run(net)
+                run(nets[name])
                 if turn:
                     times[name].append(1000 * (time.process_time() - began))
         plain = times["full"]
         for name, own in times.items():
             over = statistics.median(one / other for one, other in zip(own, plain, strict=True)) - 1
             row = {"rule": name, "step": step, "ms": round(statistics.median(own), 1), "over_plain": f"{over:+.1%}"}
+            row |= {"least_ms": round(min(own), 1), "least_over": f"{min(own) / min(plain) - 1:+.1%}"}
             say(row, keys=keys)
             yield row
 
@@ -288,7 +297,7 @@ def _train_step(flags: argparse.Namespace) -> Callable[[Any], None]:
 
 
 def _decode_step(flags: argparse.Namespace) -> Callable[[Any], None]:
-    """Steps behind the first half of a target."""
+    """A step behind the first half of a target, and behind those that were measured before."""
     source, half = batch_of(flags.rows, flags.length, 1), flags.length // 2
     read: dict[int, Any] = {}
     states: dict[int, Any] = {}
@@ -302,10 +311,9 @@ def _decode_step(flags: argparse.Namespace) -> Callable[[Any], None]:
             first = torch.full((flags.rows, half), 5)
             net.decode(first, Tokens(torch.arange(half)[None]), read[id(net)], states[id(net)])
         memory, state = read[id(net)], states[id(net)]
-        begin = int(state.layers[0][0].common.hypothesis["count"].max())
-        for place in range(begin, begin + 8):
-            hidden, _ = net.decode(torch.full((flags.rows, 1), 5), Tokens(torch.tensor([[place]])), memory, state)
-            net.logits(hidden)
+        place = int(state.layers[0][0].common.hypothesis["count"].max())
+        hidden, _ = net.decode(torch.full((flags.rows, 1), 5), Tokens(torch.tensor([[place]])), memory, state)
+        net.logits(hidden)
 
     return run
 

@@ -80,6 +80,7 @@ BREAKERS = [  # the law, the role, what breaks it, and words of the message
     ("saving", "decoder", changed(), 'saved as {"window": 2} and loaded'),
     ("tracing", "decoder", Branches, "Branches"),
     ("search", "decoder", Guesses, "cached and uncached"),
+    ("search", "decoder", Aside, "beam search"),
 ]
 LAW = {law.name: law for law in LAWS}
 NEEDS_GPU = {"back end varlen"}

@@ -318,7 +318,7 @@ def test_rows_laid_end_to_end_equal_the_definition(monkeypatch: pytest.MonkeyPat
 def test_sequences_are_found_in_rows() -> None:
     packed = Tokens(torch.tensor([[0, 1, 0, -1], [-1, -1, 0, 1]]), torch.tensor([[1, 1, 2, 0], [0, 0, 1, 1]]))
     found = ragged(packed, 2)
-    assert (found.index.tolist(), found.starts.tolist(), found.longest) == ([0, 1, 2, 6, 7], [0, 2, 3, 5], 2)
+    assert (found.places.tolist(), found.starts.tolist(), found.longest) == ([0, 1, 2, 6, 7], [0, 2, 3, 5], 2)
     row = Tokens(torch.arange(3)[None])
     assert plain_refuses(Scores(Window(2), row, row, causal=True, num_heads=1), dropout=None) is not None
     assert plain_refuses(Scores(Full(), row, row, causal=True, num_heads=1), dropout=torch.nn.Identity()) is not None

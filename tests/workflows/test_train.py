@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +104,28 @@ def test_a_folder_that_is_taken_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"must not exist yet, but does.*--resume.*--output"):
         train(recipe(tmp_path / "run"), quiet=True)
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["thesis.txt"]
+
+
+def test_a_run_that_another_process_trains_is_left_alone(tmp_path: Path) -> None:
+    half = recipe(tmp_path / "run")
+    half["training"]["max_steps"] = 10
+    train(half, quiet=True)
+    log = (tmp_path / "run" / "metrics.jsonl").read_bytes()
+    code = (
+        f"import sys\nfrom pathlib import Path\nfrom antiphon.training.lock import alone\n"
+        f"with alone(Path({str(tmp_path / 'run')!r})):\n    print('held', flush=True)\n    sys.stdin.read()\n"
+    )
+    other = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert other.stdin is not None and other.stdout is not None
+    try:
+        assert other.stdout.readline() == b"held\n"
+        with pytest.raises(ConfigError, match="must be free, but another process is training in it"):
+            train(recipe(tmp_path / "run"), resume=True, quiet=True)
+        assert (tmp_path / "run" / "metrics.jsonl").read_bytes() == log
+    finally:
+        other.kill()
+        other.wait()
+    assert train(recipe(tmp_path / "run"), resume=True, quiet=True).reason == "20 steps are done"
 
 
 def test_a_run_with_filters_and_every_kind_of_list_is_resumed(tmp_path: Path) -> None:

@@ -87,8 +87,12 @@ def _described(name: str, part: Any) -> dict[str, str]:
     found = () if isinstance(part, (ScoreRule, Mixer)) else inspect.signature(part).parameters.values()
     # A class without settings shows the *arguments of its base.
     taken = [each for each in found if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)]
-    settings = [each.name if each.default is each.empty else f"{each.name}={each.default!r}" for each in taken]
+    settings = [each.name if each.default is each.empty else f"{each.name}={_short(each.default)}" for each in taken]
     return {"name": name, "kind": kind, "settings": ", ".join(settings), "what": _sentence(inspect.getdoc(part) or "")}
+
+
+def _short(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else repr(value)
 
 
 def _sentence(text: str) -> str:

@@ -180,7 +180,8 @@ def entropies(network: EncoderDecoder, batches: Iterable[Batch]) -> dict[str, fl
 
     A role without weights has no figure.
     """
-    sums, counts = dict.fromkeys(ROLES, 0.0), dict.fromkeys(ROLES, 0)
+    sums: dict[str, float] = dict.fromkeys(ROLES, 0.0)
+    counts: dict[str, int] = dict.fromkeys(ROLES, 0)
     for batch in batches:
         for role, layers in layer_weights(network, batch).items():
             tokens = batch.source_tokens if role == "encoder" else batch.target_tokens

@@ -36,6 +36,7 @@ from antiphon.recipe import dump_yaml, from_mapping, placed, read_recipe, read_y
 from antiphon.registry import lookup, names
 from antiphon.settings import SettingError, saying
 from antiphon.text import Tokenizer, load_task
+from antiphon.training.lock import alone
 from antiphon.training.loop import Loop
 from antiphon.training.loop import Parts as LoopParts
 from antiphon.training.optim import build_optimizer, build_schedule, find_optimizer
@@ -153,17 +154,21 @@ class _Job:
         try:
             if fresh:
                 self._create()
-            self.record.say(self._describe())
-            if backends := describe_backends(self.network, longest=self.config.model.max_length):
-                self.record.say(f"attention by {backends}")
-            if not fresh:
-                self.loop.resume()
-            reason = self.loop.run()
-            average_and_compare(self.loop)
-            self.record.say(f"{reason}; the model is in `{self.folder / 'model'}`")
-            return reason
+            with alone(self.folder):
+                return self._run(fresh=fresh)
         finally:
             self.record.display.close()
+
+    def _run(self, *, fresh: bool) -> str:
+        self.record.say(self._describe())
+        if backends := describe_backends(self.network, longest=self.config.model.max_length):
+            self.record.say(f"attention by {backends}")
+        if not fresh:
+            self.loop.resume()
+        reason = self.loop.run()
+        average_and_compare(self.loop)
+        self.record.say(f"{reason}; the model is in `{self.folder / 'model'}`")
+        return reason
 
     def keep(self, network: torch.nn.Module) -> None:
         """Make the weights of `network`, which is the run's own, the run's model."""

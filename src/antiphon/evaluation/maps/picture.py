@@ -52,9 +52,9 @@ def picture(grid: Grid, *, kind: str) -> bytes:
         axes.tick_params(which="minor", length=0)
         for side in axes.spines.values():
             side.set_color("#b8b8b8")
-        beside = {"fraction": min(0.24 / inside[0], 0.1), "pad": 0.15 / inside[0]}
+        wide, gap = min(0.24 / inside[0], 0.1), 0.15 / inside[0]
         ticks = [0.0, grid.largest / 2, grid.largest]
-        bar = figure.colorbar(image, ax=axes, ticks=ticks, format="%.2f", **beside)
+        bar = figure.colorbar(image, ax=axes, ticks=ticks, format="%.2f", fraction=wide, pad=gap)
         bar.outline.set_visible(False)  # type: ignore[operator]
         bar.ax.tick_params(labelsize=8, length=2)
         axes.set_xlabel(grid.title, fontsize=9, labelpad=8)

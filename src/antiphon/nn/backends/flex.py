@@ -142,6 +142,7 @@ def flex(
             f"{name_of(scores.rule)} cannot be computed by `flex` ({type(error).__name__}: {' '.join(first)}). "
             "Choose another back end, or write it without branches and reductions."
         ) from error
+    assert aux.lse is not None, "it was asked for"
     unseen = aux.lse == -torch.inf
     if scores.extra is not None:  # keys without a value take their share of each query's weight
         out = out * torch.sigmoid(aux.lse - scores.extra.logsumexp(-1)[None, :, None])[..., None].to(out.dtype)

@@ -23,10 +23,10 @@ HALF = (torch.float16, torch.bfloat16)
 
 
 class Ragged(NamedTuple):
-    """The real tokens of rows: their places `index` (T,) in the flattened rows, `starts` (S+1,) of the S sequences
+    """The real tokens of rows: their `places` (T,) in the flattened rows, `starts` (S+1,) of the S sequences
     among them, int32, and the longest sequence."""
 
-    index: Tensor
+    places: Tensor
     starts: Tensor
     longest: int
 
@@ -66,9 +66,9 @@ def varlen(
         found = scores.queries.memo[key] = ragged(scores.queries, rows)
     assert isinstance(found, Ragged)
     # (B, H, L, D) -> (B·L, H, D) -> (T, H, D)
-    q, k, v = (x.transpose(1, 2).flatten(0, 1).index_select(0, found.index) for x in (q, k, v))
+    q, k, v = (x.transpose(1, 2).flatten(0, 1).index_select(0, found.places) for x in (q, k, v))
     out = kernel(q, k, v, found, scale=scale, causal=scores.causal)
-    flat = out.new_zeros(rows * length, heads, dim).index_copy(0, found.index, out)
+    flat = out.new_zeros(rows * length, heads, dim).index_copy(0, found.places, out)
     return flat.view(rows, length, heads, dim).transpose(1, 2), None
 
 
