@@ -85,12 +85,17 @@ def restrict(config: GenerationConfig, made: Restrictor, *, count: int, first_ro
 
     Texts are taken in the tokenizer's own case and form, as prefixes and scored targets are.
     """
+
+    @functools.cache  # rows often share one list
+    def normal(texts: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        return None if texts is None else tuple(dict.fromkeys(map(made.tokenizer.normal, texts)))
+
     allowed, required, forbidden = (
-        [None if texts is None else tuple(dict.fromkeys(map(made.tokenizer.normal, texts))) for texts in rows]
-        for rows in (
-            texts_of_rows("allowed", config.allowed, count),
-            texts_of_rows("required", config.required, count),
-            texts_of_rows("forbidden", config.forbidden, count),
+        [normal(texts) for texts in texts_of_rows(name, texts_given, count)]
+        for name, texts_given in (
+            ("allowed", config.allowed),
+            ("required", config.required),
+            ("forbidden", config.forbidden),
         )
     )
     known: dict[object, Restriction | None] = {(None, (), ()): None}
