@@ -315,7 +315,7 @@ def _located(error: SettingError, where: str, places: Mapping[Setting, str]) -> 
 def _absolute(config: TrainConfig, folder: Path) -> TrainConfig:
     def sources(data: object) -> object:
         if isinstance(data, SourceConfig):
-            files = {name: getattr(data, name) for name in ("path", "source", "target") if data.hub is None}
+            files = {name: getattr(data, name) for name in ("path", "source", "target", "text") if data.hub is None}
             return replace(data, **{name: _join(folder, file) for name, file in files.items() if file is not None})
         return tuple(sources(item) for item in data) if is_files(data) and isinstance(data, tuple) else data
 

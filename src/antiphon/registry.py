@@ -20,7 +20,16 @@ from antiphon.errors import ConfigError
 
 T = TypeVar("T")
 
-KINDS = ["attention", "filter", "metric", "optimizer", "reporter", "schedule", "task"]  # what there are parts of
+KINDS = [
+    "attention",
+    "filter",
+    "metric",
+    "objective",
+    "optimizer",
+    "reporter",
+    "schedule",
+    "task",
+]  # what there are parts of
 
 _parts: dict[str, dict[str, Any]] = {}
 

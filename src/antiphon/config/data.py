@@ -32,10 +32,17 @@ class SourceConfig(Settings):
     """A text file with one source a line, also .gz or .zst; `target` is the other side."""
     target: str | None = None
     """A text file with one target a line, likewise."""
+    text: str | None = None
+    """A file of plain text, a document or a sentence a line, likewise; an `objective` makes pairs of it."""
     source_field: CountOrZero | str | None = None
     """The column or key with the source: a name, or a number from 0 in a table without a header; a.b is b inside a."""
     target_field: CountOrZero | str | None = None
     """The column or key with the target, likewise."""
+    text_field: CountOrZero | str | None = None
+    """Of a table of plain text: the column or key with the text, likewise."""
+    objective: object = None
+    """What is learned from plain text: span_corruption, text_infilling, sentence_permutation, prefix_lm or one of your
+    own, a name or {name: {setting: value}}; a list is applied together."""
     split: str | None = None
     """Of a data set of the hub: which part of it, for example train."""
     name: str | None = None
@@ -47,12 +54,35 @@ class SourceConfig(Settings):
     weight: Positive | None = None
     """This source's share of the examples of an epoch, relative to the others'; all sources have one, or none."""
 
+    def __post_init__(self) -> None:
+        with inside("objective"):
+            object.__setattr__(self, "objective", _objective(self.objective))
+        super().__post_init__()
+
     def check(self) -> None:
+        if self.is_text:
+            self._check_text()
+        self._check_pairs()
+        tagged = self.tag is None or not re.search(r"[\s<>]|^$", self.tag)
+        require(tagged, "tag", f"must be one word without < and >, but is {show(self.tag)}", "For example fre.")
+
+    def _check_text(self) -> None:
+        example = "For example {text: train.txt, objective: span_corruption}."
+        one = (self.text is not None) + (self.text_field is not None) == 1
+        require(one, "", "must have `text`, or `path` and `text_field`, for an `objective`", example)
+        require(self.objective is not None, "objective", "must be given with plain text, but is empty", example)
+        pairs = [self.source, self.target, self.source_field, self.target_field]
+        pairs += [self.path] if self.text is not None else []
+        alone = not any(value is not None for value in pairs)
+        require(alone, "", "must be plain text or pairs, but has settings of both", example)
+
+    def _check_pairs(self) -> None:
         sides = (self.source is not None) + (self.target is not None)
         names = self.source_field is not None or self.target_field is not None
         example = "For example {source: train.en, target: train.de}, or {path: train.tsv}."
         require(self.path is None or not sides, "", "must have `path` or `source` and `target`, but has both", example)
-        require(self.path is not None or sides == 2, "", "must have `path`, or both `source` and `target`", example)
+        whole = self.path is not None or self.text is not None or sides == 2
+        require(whole, "", "must have `path`, or both `source` and `target`", example)
         require(not names or self.path is not None, "", "must have `source_field` and `target_field` only with `path`")
         require(
             self.hub is None or bool(self.hub and self.split),
@@ -62,8 +92,6 @@ class SourceConfig(Settings):
         )
         parts = self.split is not None or self.name is not None
         require(self.hub is not None or not parts, "", "must have `split` and `name` only where `path` is hub:NAME")
-        tagged = self.tag is None or not re.search(r"[\s<>]|^$", self.tag)
-        require(tagged, "tag", f"must be one word without < and >, but is {show(self.tag)}", "For example fre.")
 
     @property
     def hub(self) -> str | None:
@@ -73,12 +101,18 @@ class SourceConfig(Settings):
     @property
     def files(self) -> list[str]:
         """The files of this source: one, or the two sides; none for a data set of the hub."""
-        return [file for file in (self.path, self.source, self.target) if file is not None and self.hub is None]
+        files = (self.path, self.source, self.target, self.text)
+        return [file for file in files if file is not None and self.hub is None]
+
+    @property
+    def is_text(self) -> bool:
+        """Whether it is plain text, of which an objective makes pairs."""
+        return self.text is not None or self.text_field is not None or self.objective is not None
 
     @property
     def title(self) -> str:
         """What it is called in a message."""
-        return str(self.path or self.source)
+        return str(self.path or self.source or self.text)
 
     @property
     def front(self) -> str:
@@ -134,6 +168,8 @@ class DataConfig(Settings):
                 where = f"{name}.{number}" if isinstance(data, tuple) else name
                 problem = "must not be given, since each pair counts once"
                 require(source.weight is None, f"{where}.weight", problem, "Drop it.")
+                pairs = name == "valid" or not source.is_text
+                require(pairs, where, "must be pairs, since answers are compared with targets, but is plain text")
 
     @property
     def shares(self) -> Shares:
@@ -175,11 +211,27 @@ def _filters(value: Any) -> tuple[object, ...] | None:
         return None
     if not isinstance(value, list | tuple):
         raise SettingError((), f"must be a list of filters, but is {show(value)}", remedy=example)
+    return _named(value, example)
+
+
+def _objective(value: Any) -> tuple[object, ...] | None:
+    """The objectives of plain text, one or several that are applied together."""
+    value = value.meaning if isinstance(value, FlagText) else value
+    example = "For example span_corruption, or [sentence_permutation, {text_infilling: {density: 0.3}}]."
+    if value is None:
+        return None
+    items = tuple(value) if isinstance(value, list | tuple) else (value,)
+    require(bool(items), "", "must be an objective, but is an empty list", example)
+    return _named(items, example)
+
+
+def _named(value: Sequence[object], example: str) -> tuple[object, ...]:
+    """Parts, each a name or a mapping of one name to its settings."""
     for number, item in enumerate(value):
         if not (isinstance(item, str) or (isinstance(item, Mapping) and len(item) == 1)):
             problem = f"must be a name, or one name with its settings, but is {show(item)}"
             raise SettingError((str(number),), problem, remedy=example)
-    return tuple(value or ())
+    return tuple(value)
 
 
 def _labels(value: Any) -> Mapping[str, str]:

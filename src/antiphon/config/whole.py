@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from antiphon.config.data import DataConfig
+from antiphon.config.data import DataConfig, source_list
 from antiphon.config.generation import GenerationConfig
 from antiphon.config.model import AttentionConfig, ModelConfig
 from antiphon.config.tokenizer import TokenizerConfig
@@ -52,6 +52,10 @@ class TrainConfig(Settings):
         for name, value in wanting.items():
             held = self.data.valid is not None or not value
             require(held, name, "needs validation pairs, but `data.valid` is not given")
+        texts = [source.is_text for source in source_list(self.data.valid)]
+        judged = not self.validation.metrics or not texts or not all(texts)
+        problem = "must be left out, since `data.valid` is plain text, which has no answers"
+        require(judged, "validation.metrics", problem, "The loss is measured anyway.")
         for name in ("prefix", "allowed", "required", "forbidden"):
             value = getattr(self.generation, name)
             single = not isinstance(value, tuple) or (all(isinstance(item, str) for item in value) and name != "prefix")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from antiphon.data.batching import Batches, length_batches, padding_waste
 from antiphon.data.corpus import Corpus, InMemory, Streamed, load_corpus
+from antiphon.data.denoising import load_objectives
 from antiphon.data.filters import Filters, Pair, load_filters
 from antiphon.data.mixture import Mixture, Report
 from antiphon.data.sources import Place, cases, records
@@ -22,6 +23,7 @@ __all__ = [
     "length_batches",
     "load_corpus",
     "load_filters",
+    "load_objectives",
     "padding_waste",
     "records",
 ]

@@ -13,12 +13,13 @@ from __future__ import annotations
 import math
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from antiphon.batch import Example
 from antiphon.config import Shares, is_files
+from antiphon.data.denoising import Denoiser, Objective, make_denoisers
 from antiphon.data.filters import Filters
 from antiphon.data.fingerprint import Fingerprints, fingerprints
 from antiphon.data.lines import Place
@@ -47,6 +48,15 @@ class Pool(NamedTuple):
     start: Start
     examples: InMemory
     chosen: Sequence[int]
+
+
+class Encoded(NamedTuple):
+    """An example's ids, end included, the item that it was made of, and whether it is the last of that item."""
+
+    source: list[int]
+    target: list[int]
+    item: Item
+    last: bool
 
 
 class Corpus(Protocol):
@@ -150,7 +160,8 @@ class _Rows:
 class Encoder:
     """From texts to ids: a tokenizer for each side, and what happens to a side longer than `max_length` tokens.
 
-    `samplers` (source, target) split texts anew in each epoch; None: as the tokenizer does.
+    `samplers` (source, target) split texts anew in each epoch; None: as the tokenizer does. `denoisers` make pairs of
+    the plain text of the sources with these numbers.
     """
 
     source_tokenizer: Tokenizer
@@ -158,19 +169,22 @@ class Encoder:
     max_length: int
     overflow: str = "error"
     samplers: tuple[Sampler | None, Sampler | None] = (None, None)
+    denoisers: Mapping[int, Denoiser] = field(default_factory=dict)
 
-    def encode(
-        self, stream: Iterator[Item], report: Report, *, seed: int = 0, epoch: int = 0
-    ) -> Iterator[tuple[list[int], list[int], Item]]:
-        """Source and target ids of the pairs, end included, without those that are skipped; counts into `report`."""
+    def encode(self, stream: Iterator[Item], report: Report, *, seed: int = 0, epoch: int = 0) -> Iterator[Encoded]:
+        """The examples of the items, without those that are skipped; counts into `report`."""
         for chunk in _chunks(stream):
             keys = [item.spot.lap << 40 | item.number for item in chunk]  # a pair that comes again is split anew
             sources = self._ids(0, [item.source for item in chunk], keys, seed, epoch)
             targets = self._ids(1, [item.target for item in chunk], keys, seed, epoch)
-            for source, target, item in zip(sources, targets, chunk, strict=True):
-                fitting = self._fit(source, target, item.place, report)
-                if fitting is not None:
-                    yield (*fitting, item)
+            for source, target, item, key in zip(sources, targets, chunk, keys, strict=True):
+                made = [(source, target)]
+                if item.plain:
+                    number = item.spot.cursor.source
+                    made = self.denoisers[number].pairs(source, target, f"{seed} {epoch} {number} {key}", item.place)
+                fitting = [fit for sides in made if (fit := self._fit(*sides, item.place, report)) is not None]
+                for left, (one, other) in enumerate(fitting, 1 - len(fitting)):
+                    yield Encoded(one, other, item, left == 0)
 
     def _ids(self, side: int, texts: list[str], keys: list[int], seed: int, epoch: int) -> list[list[int]]:
         sampler = self.samplers[side]
@@ -239,10 +253,11 @@ class Streamed:
         spots = list(start.spots or self.mixture.tops())
         pool = InMemory()
         stream = self.mixture.epoch(spots, seed=seed, epoch=epoch, report=self.report)
-        for source, target, item in self.encoder.encode(stream, self.report, seed=seed, epoch=epoch):
+        for source, target, item, last in self.encoder.encode(stream, self.report, seed=seed, epoch=epoch):
             pool.append(source, target, item.place, item.number)
             spots[item.spot.cursor.source] = item.spot
-            if pool.tokens >= self.pool_tokens * (first if start.number == 0 else 1.0):
+            # Only a whole item can be gone on from.
+            if last and pool.tokens >= self.pool_tokens * (first if start.number == 0 else 1.0):
                 yield Pool(start, pool, range(len(pool)))
                 start, pool = Start(start.number + 1, tuple(spots)), InMemory()
         if len(pool):
@@ -261,19 +276,22 @@ def load_corpus(
     samplers: tuple[Sampler | None, Sampler | None] = (None, None),
     filters: Filters | None = None,
     shares: Shares | None = None,
+    objectives: Mapping[int, Objective] | None = None,
+    fixed: bool = False,
 ) -> InMemory | Streamed:
     """The corpus of `data` (DataConfig.train or .valid).
 
     In memory, or streamed if `streaming` is always, or auto and there is more text than STREAM_BYTES. `max_length`,
-    `overflow` and `shares` as in DataConfig; `filters` from `load_filters`. Raises DataError that names file, line and
-    remedy.
+    `overflow` and `shares` as in DataConfig; `filters` from `load_filters`, `objectives` from `load_objectives`: plain
+    text is corrupted anew in each epoch, or once where it is `fixed`. Raises DataError that names file, line and remedy.
     """
-    encoder = Encoder(source_tokenizer, target_tokenizer, max_length, overflow, samplers)
+    denoisers = make_denoisers(objectives or {}, source_tokenizer, target_tokenizer, max_length)
+    encoder = Encoder(source_tokenizer, target_tokenizer, max_length, overflow, samplers, denoisers)
     if streaming == "always" and not is_files(data):
         raise ConfigError("`data.streaming` must be auto or never for pairs from Python, but is always.")
     mixture = Mixture(data, task, filters, shares)
     large = streaming == "always" or (streaming == "auto" and text_bytes(data) > STREAM_BYTES)
-    if large or any(samplers):
+    if large or any(samplers) or (denoisers and not fixed):
         if not mixture.needs_survey:  # else everything is read once anyway
             check_files(data)
         pool_tokens = (
@@ -281,7 +299,7 @@ def load_corpus(
         )  # a small one is read and split anew in each epoch, as one pool
         return Streamed(mixture, encoder, pool_tokens, files=fingerprints(data))
     corpus = InMemory(mixture=mixture)
-    for source, target, item in encoder.encode(mixture.once(corpus.report), corpus.report):
+    for source, target, item, _ in encoder.encode(mixture.once(corpus.report), corpus.report):
         corpus.append(source, target, item.place, item.number)
     corpus.files = fingerprints(data)
     if not len(corpus):

@@ -73,15 +73,16 @@ def load_filters(settings: object, folder: Path | None = None) -> Filters:
     for number, item in enumerate(items):
         [(name, values)] = item.items() if isinstance(item, Mapping) else [(str(item), None)]
         with inside("data"), inside("filters"), inside(str(number)):
-            make = _maker(str(name), values, folder)
+            make = maker("filter", str(name), values, folder)
             make()  # its settings are checked here
         same = sum(other.split(" (")[0] == name for other in makers)
         makers[f"{name} ({same + 1})" if same else str(name)] = make
     return Filters(makers)
 
 
-def _maker(name: str, values: Any, folder: Path | None) -> Callable[[], Filter]:
-    part = lookup("filter", name, folder=folder)
+def maker(kind: str, name: str, values: Any, folder: Path | None, *, arguments: int = 1) -> Callable[[], Any]:
+    """What makes the part `name` of `kind` with its settings `values`; a function is called with `arguments` first."""
+    part = lookup(kind, name, folder=folder)
     if isinstance(part, type) and issubclass(part, Settings):
         alone = next(iter(hints(part)), "")  # {ratio: 3} sets the first setting
         given = values if isinstance(values, Mapping) else {} if values is None else {alone: values}
@@ -91,7 +92,7 @@ def _maker(name: str, values: Any, folder: Path | None) -> Callable[[], Filter]:
         problem = f"must be a function with its settings as a mapping, but `{name}` has {show(values)}"
         raise SettingError((), problem)
     given = dict(values or {})
-    ahead = () if isinstance(part, type) else (None,)  # a function gets the pair first
+    ahead = () if isinstance(part, type) else (None,) * arguments  # a function gets the pair first
     try:
         inspect.signature(part).bind(*ahead, **given)
     except TypeError as error:

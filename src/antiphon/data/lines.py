@@ -52,6 +52,7 @@ class Row(NamedTuple):
     """A record, where it stands, and the cursor behind it.
 
     `targets` are all its targets where its field holds a list of them; `front` is what its source puts before a text.
+    Of `plain` text, source and target of the record are both the text.
     """
 
     record: Mapping[str, str]
@@ -59,6 +60,7 @@ class Row(NamedTuple):
     cursor: Cursor
     targets: tuple[str, ...] = ()
     front: str = ""
+    plain: bool = False
 
 
 class Lines:

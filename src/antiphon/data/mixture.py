@@ -82,13 +82,17 @@ class Spot(NamedTuple):
 
 
 class Item(NamedTuple):
-    """A pair to learn from: its texts, where it stands, its number among all pairs kept, and the spot behind it."""
+    """A pair to learn from: its texts, where it stands, its number among all pairs kept, and the spot behind it.
+
+    Of `plain` text, the target is the text, and the source only what stands before it: an objective makes a pair of it.
+    """
 
     source: str
     target: str
     place: Place
     number: int
     spot: Spot
+    plain: bool = False
 
 
 class Mixture:
@@ -198,7 +202,8 @@ class Mixture:
             dropped = self._dropped_before(source, spot.read) if drops is None else drops(one)
             spot = spot._replace(cursor=row.cursor, read=spot.read + 1, number=spot.number + (not dropped))
             if not dropped:
-                yield Item(row.front + one.source, one.target, row.place, before + spot.number - 1, spot)
+                source_text = row.front if row.plain else row.front + one.source
+                yield Item(source_text, one.target, row.place, before + spot.number - 1, spot, row.plain)
 
     def _draw(self, spot: Spot, size: float, key: str, drops: Callable[[Pair], bool] | None) -> Iterator[Item]:
         """The pairs that a source gives to an epoch behind `spot`: `size` of them, in as many readings as it takes."""

@@ -14,8 +14,10 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from itertools import islice
 from pathlib import PurePath
+from typing import Any
 
 from antiphon.config import SourceConfig, is_files, source_list
 from antiphon.data.columns import hub, hub_files, parquet
@@ -32,9 +34,12 @@ Reader = Callable[[SourceConfig, Cursor], Iterator[Row]]
 def records(data: object, task: Task) -> Iterator[tuple[str, str, Place]]:
     """Every (source, target, place) of `data`: a SourceConfig, a tuple of them, or an iterable of pairs of texts.
 
-    A record with several targets comes once for each. Raises DataError that names the file and the line.
+    A record with several targets comes once for each; plain text, which has no target, is passed over. Raises DataError
+    that names the file and the line.
     """
     for row in rows(data):
+        if row.plain:
+            continue
         source, target = pair(row, task)
         yield row.front + source, target, row.place
 
@@ -42,12 +47,16 @@ def records(data: object, task: Task) -> Iterator[tuple[str, str, Place]]:
 def cases(data: object, task: Task) -> Iterator[tuple[str, list[str], Place]]:
     """Every (source, targets, place) of `data`: as `records`, but with all the targets of a record together."""
     for row in _records(data):
+        if row.plain:
+            continue
         made = [pair(one, task) for one in _one_each(row, Cursor())]
         yield row.front + made[0][0], [target for _, target in made], row.place
 
 
 def pair(row: Row, task: Task) -> tuple[str, str]:
     """The source and the target that the task makes of a row, without its front; DataError where it lacks one."""
+    if row.plain:  # no task is asked, since the objective makes both sides of it
+        return row.record["source"], row.record["source"]
     source, target = task.pair(row.record, where=str(row.place))
     if target is None:
         have = ", ".join(row.record)
@@ -104,7 +113,10 @@ def check_files(data: object) -> None:
     """
     for source in source_list(data):
         reader = _reader(source)
-        if source.path is None:
+        if source.text is not None:
+            if next(reader(source, Cursor()), None) is None:
+                raise _empty(source.text)
+        elif source.path is None:
             left, right = source.files
             _same_length(left, right, count_lines(left), count_lines(right))
         elif next(iter(Lines(source.path) if reader in _OF_LINES else reader(source, Cursor())), None) is None:
@@ -140,11 +152,18 @@ def _python_rows(data: object) -> Iterator[Row]:
 
 
 def _file_rows(source: SourceConfig, start: Cursor) -> Iterator[Row]:
-    found, front, templates = start.line > 0, source.front, templates_of(source)
+    found, front, plain = start.line > 0, source.front, source.is_text
+    if source.text_field is not None:  # readers know sources and targets
+        source = replace(source, source_field=source.text_field, target_field=source.text_field, **_NO_TEXT)
+    templates = templates_of(source)
     for row in _reader(source)(without_templates(source) if templates else source, start):
         found = True
         filled = fill(row, templates) if templates else row
-        yield filled._replace(front=front) if front else filled
+        if plain:
+            text = filled.record["source"]
+            yield filled._replace(record={"source": text, "target": text}, targets=(), front=front, plain=True)
+        else:
+            yield filled._replace(front=front) if front else filled
     if not found:
         raise _empty(source.title)
 
@@ -169,6 +188,16 @@ def _aligned(source: SourceConfig, start: Cursor) -> Iterator[Row]:
         )
 
 
+def _plain_lines(source: SourceConfig, start: Cursor) -> Iterator[Row]:
+    """The lines of a file of plain text; blank ones, which part documents in some, are passed over."""
+    assert source.text is not None
+    lines = Lines(source.text, offset=sum(start.offsets), number=start.line)
+    for line in lines:
+        if line.strip():
+            cursor = Cursor(start.source, lines.number, (lines.offset,))
+            yield Row({"source": line, "target": line}, Place(source.text, lines.number), cursor)
+
+
 def _same_length(left: str, right: str, left_count: int, right_count: int) -> None:
     for file, count in ((left, left_count), (right, right_count)):
         if count == 0:
@@ -182,6 +211,8 @@ def _same_length(left: str, right: str, left_count: int, right_count: int) -> No
 
 
 def _reader(source: SourceConfig) -> Reader:
+    if source.text is not None:
+        return _plain_lines
     if source.path is None:
         return _aligned
     if source.hub is not None:
@@ -197,4 +228,5 @@ def _reader(source: SourceConfig) -> Reader:
 
 
 _READERS: dict[str, Reader] = {".tsv": tsv, ".csv": comma_separated, ".jsonl": json_lines}
+_NO_TEXT: dict[str, Any] = {"text_field": None, "objective": None}
 _OF_LINES = tuple(_READERS.values())

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from antiphon.text.marks import MARKS, Marks
 from antiphon.text.sampling import Sampler, make_sampler
 from antiphon.text.stream import StreamDecoder
 from antiphon.text.task import CLASSIFICATION, Task, load_task
@@ -12,6 +13,8 @@ from antiphon.text.tokenizer import Tokenizer, clean_text
 from antiphon.text.training import train_tokenizer
 
 __all__ = [
+    "MARKS",
+    "Marks",
     "CLASSIFICATION",
     "Sampler",
     "StreamDecoder",

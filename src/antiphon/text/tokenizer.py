@@ -98,6 +98,18 @@ class Tokenizer:
         """The ids of many texts, in their order; faster than one by one."""
         return self.vocabulary.encode([clean_text(text) for text in texts], ends=self.ends)
 
+    def bare(self, ids: Sequence[int]) -> list[int]:
+        """`ids` of an encoded text without what stands before and behind its own."""
+        before, after = self.vocabulary.frame if self.ends else ([], [])
+        first = len(before) if list(ids[: len(before)]) == before else 0
+        last = len(ids) - (len(after) if list(ids[len(ids) - len(after) :]) == after else 0)
+        return list(ids[first:last])
+
+    def enclose(self, ids: Sequence[int]) -> list[int]:
+        """`ids` of a text with what `encode` puts before and behind them; the inverse of `bare`."""
+        before, after = self.vocabulary.frame if self.ends else ([], [])
+        return [*before, *ids, *after]
+
     def tokens(self, text: str) -> list[str]:
         """The tokens of `text`, to be read by people: a space is shown as "▁", a part of a character as "<0xC3>"."""
         return self.pieces(self.vocabulary.encode([clean_text(text)], ends=False)[0])

@@ -22,7 +22,7 @@ import io
 import re
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,11 +51,12 @@ def train_tokenizer(
     normalize: str | None = None,
     lowercase: bool = False,
     symbols: Iterable[str] = (),
+    marks: Sequence[str] = (),
 ) -> Tokenizer:
-    """A tokenizer of `kind` (the table above) with at most `vocab_size` ids and one for each of `symbols`.
+    """A tokenizer of `kind` (the table above) with at most `vocab_size` ids, one for each of `symbols` and of `marks`.
 
     `texts` is read once. `normalize` is a normal form of Unicode (nfc, nfd, nfkc, nfkd) that every text is brought to,
-    `lowercase` makes its letters small.
+    `lowercase` makes its letters small. `marks` are special tokens: no text gives their ids, and `decode` skips them.
     Raises ConfigError for an unknown kind or a `vocab_size` below 260, DataError if `texts` holds no character.
     """
     if kind not in _KINDS:
@@ -77,6 +78,7 @@ def train_tokenizer(
         rust.normalizer = normalizers.Sequence([form, rust.normalizer] if rust.normalizer else [form])
     leads = kind in ("bpe", "unigram", "words")
     rust.add_tokens([AddedToken(symbol, rstrip=leads, normalized=False) for symbol in sorted(set(symbols))])
+    rust.add_special_tokens(list(marks))
     return Tokenizer(JsonVocabulary(rust.to_str().encode(), where=f"the trained {kind} tokenizer"))
 
 

@@ -47,17 +47,22 @@ class Specials:
 
 
 class Vocabulary(Protocol):
-    """One tokenizer file. `decode` is given visible ids only; `table` where ids stand for bytes."""
+    """One tokenizer file. `decode` is given visible ids only; `table` where ids stand for bytes.
+
+    `frame` is what `encode` puts before and behind a text where it `ends`; `special_id` is the id of a special token.
+    """
 
     content: bytes
     suffix: str
     size: int
     specials: Specials
     table: ByteTable | None
+    frame: tuple[list[int], list[int]]
 
     def encode(self, texts: Sequence[str], *, ends: bool) -> list[list[int]]: ...
     def decode(self, ids: Sequence[int]) -> str: ...
     def piece(self, id: int) -> str: ...
+    def special_id(self, name: str) -> int | None: ...
 
 
 @contextmanager
@@ -93,7 +98,9 @@ class JsonVocabulary:
                 raise ModelError(f"`{where}` must have 1 to {_MOST_IDS} ids, but has {size}. Restore the file.")
             self.specials, self.size = _complete(found, size=size, control=added)
             self.table = byte_table(rust)
-            self._before, self._after = _template(rust)
+            before, after = _template(rust)
+            end = self.specials.end
+            self.frame = before, after if after[-1:] == [end] else [*after, end]
             self.decode(self.encode([_TRIAL], ends=True)[0])
 
     def encode(self, texts: Sequence[str], *, ends: bool) -> list[list[int]]:
@@ -101,7 +108,8 @@ class JsonVocabulary:
         with _working(self._where, "tokenizer.json"):
             rows = [encoding.ids for encoding in self._rust.encode_batch_fast(list(texts), add_special_tokens=False)]
             rows = [ids if control.isdisjoint(ids) else self._spell(ids, control) for ids in rows]
-        return [self._enclose(ids) for ids in rows] if ends else rows
+        before, after = self.frame
+        return [[*before, *ids, *after] for ids in rows] if ends else rows
 
     def decode(self, ids: Sequence[int]) -> str:
         if self.table:
@@ -114,9 +122,9 @@ class JsonVocabulary:
             return self.table.show(id)
         return self._rust.id_to_token(id) or _added_name(self.specials, id)
 
-    def _enclose(self, ids: list[int]) -> list[int]:
-        whole = [*self._before, *ids, *self._after]
-        return whole if whole and whole[-1] == self.specials.end else [*whole, self.specials.end]
+    def special_id(self, name: str) -> int | None:
+        id = self._rust.token_to_id(name)
+        return id if id in self.specials.control else None
 
     def _spell(self, ids: list[int], control: frozenset[int]) -> list[int]:
         """Some models list "</s>" among their words and find it in a text: write it letter by letter."""
@@ -156,6 +164,7 @@ class SpmVocabulary:
         self.specials, self.size = _complete(
             {k: id if id >= 0 else None for k, id in found.items()}, size=size, control=control
         )
+        self.frame = [], [self.specials.end]
 
     def encode(self, texts: Sequence[str], *, ends: bool) -> list[list[int]]:
         with _working(self._where, "sentencepiece model"):
@@ -169,6 +178,10 @@ class SpmVocabulary:
     def piece(self, id: int) -> str:
         known = id < self._processor.vocab_size()
         return self._processor.id_to_piece(id) if known else _added_name(self.specials, id)
+
+    def special_id(self, name: str) -> int | None:
+        id: int = self._processor.piece_to_id(name)  # an unknown name gives the unknown id
+        return id if id in self.specials.control and self._processor.id_to_piece(id) == name else None
 
 
 def _added_name(specials: Specials, id: int) -> str:

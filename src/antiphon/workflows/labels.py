@@ -60,7 +60,8 @@ def _refuse_unlearned(task: Task, config: TrainConfig) -> None:
     """Raises DataError for a label of which filters, or empty texts, leave no example."""
     filters = load_filters(config.data.filters, folder=Path(config.folder) if config.folder else None)
     report = Report()
-    left = {item.target for item in Mixture(config.data.train, task, filters).once(report)}
+    items = Mixture(config.data.train, task, filters).once(report)
+    left = {item.target for item in items if not item.plain}
     if not left:
         raise report.nothing_left()
     for label in task.labels.values():

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
-from antiphon.config import TOKENIZER_KINDS, SideConfig, TokenizerConfig, TrainConfig
+from antiphon.config import TOKENIZER_KINDS, SideConfig, TokenizerConfig, TrainConfig, source_list
 from antiphon.data import Mixture, Report, load_filters
 from antiphon.errors import ConfigError
-from antiphon.text import Sampler, Task, Tokenizer, make_sampler, train_tokenizer
+from antiphon.text import MARKS, Sampler, Task, Tokenizer, make_sampler, train_tokenizer
 
 PAIRS = 2_000_000  # that a tokenizer is trained on at most
 MOST_SYMBOLS = 10_000  # a pattern that matches more than this was not meant so
@@ -35,7 +35,8 @@ def build_tokenizers(config: TrainConfig, task: Task) -> tuple[Tokenizer, Tokeni
             raise report.nothing_left()
 
     if settings.shared:
-        shared = _make(settings, lambda: texts(0, 1), tags(config.data.train))
+        marks = MARKS if any(source.is_text for source in source_list(config.data.train)) else []
+        shared = _make(settings, lambda: texts(0, 1), tags(config.data.train), marks)
         return shared, shared
     source = _make(settings.of("source"), lambda: texts(0), tags(config.data.train))
     return source, _make(settings.of("target"), lambda: texts(1), [])
@@ -56,7 +57,7 @@ def tags(data: object) -> list[str]:
     return sorted({f"<{tag}>" for source in sources if (tag := getattr(source, "tag", None))})
 
 
-def _make(settings: SideConfig, texts: TextsOf, symbols: list[str]) -> Tokenizer:
+def _make(settings: SideConfig, texts: TextsOf, symbols: list[str], marks: Sequence[str] = ()) -> Tokenizer:
     if settings.kind not in TOKENIZER_KINDS:
         return Tokenizer.load(settings.kind)
     return train_tokenizer(
@@ -66,6 +67,7 @@ def _make(settings: SideConfig, texts: TextsOf, symbols: list[str]) -> Tokenizer
         normalize=settings.normalize,
         lowercase=settings.lowercase,
         symbols=[*symbols, *_matches(settings.symbols, texts())],
+        marks=marks,
     )
 
 

@@ -16,7 +16,8 @@ from typing import Any
 import torch
 
 from antiphon.config import TrainConfig
-from antiphon.data import Batches, Filters, InMemory, Streamed, cases, load_corpus, load_filters
+from antiphon.data import Batches, Filters, InMemory, Streamed, cases, load_corpus, load_filters, load_objectives
+from antiphon.data.denoising import Objective
 from antiphon.errors import ConfigError, DiskError, ModelError
 from antiphon.evaluation.metrics import know_labels, parse_metrics
 from antiphon.generation.model import Model
@@ -34,7 +35,7 @@ from antiphon.models.stack import count_parameters
 from antiphon.nn.attention import describe_backends
 from antiphon.recipe import dump_yaml, from_mapping, placed, read_recipe, read_yaml, to_mapping
 from antiphon.registry import lookup, names
-from antiphon.settings import SettingError, saying
+from antiphon.settings import SettingError, inside, saying
 from antiphon.text import Tokenizer, load_task
 from antiphon.training.lock import alone
 from antiphon.training.loop import Loop
@@ -103,6 +104,10 @@ class _Job:
         schedule = build_schedule(config.training, folder=self.place)  # first, since they may refuse the recipe
         find_optimizer(config.training, folder=self.place)
         filters = load_filters(config.data.filters, folder=self.place)
+        self.objectives: dict[str, dict[int, Objective]] = {}
+        for side in ("train", "valid"):
+            with inside("data"), inside(side):
+                self.objectives[side] = load_objectives(getattr(config.data, side), folder=self.place)
         self.source_tokenizer, self.target_tokenizer = self._tokenizers()
         check_labels(self.task.labels.values(), self.target_tokenizer, config.model.max_length)
         self.corpus = self._corpus(config.data.train, training=filters)
@@ -214,7 +219,7 @@ class _Job:
     def _corpus(self, data: object, *, training: Filters | None = None) -> InMemory | Streamed:
         """The corpus of `data`; of `training` pairs, which these filters keep, split, shared out and streamed as set.
 
-        Validation pairs are taken as they are, in memory.
+        Validation pairs are taken as they are, in memory, and plain text is corrupted once and for all.
         """
         config = self.config
         trained = training is not None
@@ -229,6 +234,8 @@ class _Job:
             samplers=self._samplers() if trained else (None, None),
             filters=training,
             shares=config.data.shares if trained else None,
+            objectives=self.objectives["train" if trained else "valid"],
+            fixed=not trained,
         )
 
     def _samplers(self) -> Samplers:
