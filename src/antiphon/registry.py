@@ -20,16 +20,8 @@ from antiphon.errors import ConfigError
 
 T = TypeVar("T")
 
-KINDS = [
-    "attention",
-    "filter",
-    "metric",
-    "objective",
-    "optimizer",
-    "reporter",
-    "schedule",
-    "task",
-]  # what there are parts of
+# What there are parts of.
+KINDS = ["attention", "filter", "metric", "objective", "optimizer", "reporter", "schedule", "task"]
 
 _parts: dict[str, dict[str, Any]] = {}
 

@@ -283,7 +283,8 @@ def load_corpus(
 
     In memory, or streamed if `streaming` is always, or auto and there is more text than STREAM_BYTES. `max_length`,
     `overflow` and `shares` as in DataConfig; `filters` from `load_filters`, `objectives` from `load_objectives`: plain
-    text is corrupted anew in each epoch, or once where it is `fixed`. Raises DataError that names file, line and remedy.
+    text is corrupted anew in each epoch, or once where it is `fixed`. Raises DataError that names file, line and
+    remedy.
     """
     denoisers = make_denoisers(objectives or {}, source_tokenizer, target_tokenizer, max_length)
     encoder = Encoder(source_tokenizer, target_tokenizer, max_length, overflow, samplers, denoisers)
