@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -102,3 +105,37 @@ def test_all_are_trained_and_one_that_fails_leaves_the_others(recipe: Path) -> N
         "plain",
         "as-it-is",
     ]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_saves_the_variant_under_way_and_resume_goes_on_with_it(
+    recipe: Path, number: signal.Signals, code: int
+) -> None:
+    text = recipe.read_text().replace("  as-it-is:\n", "").replace("every_steps: 2", "every_steps: 9999")
+    recipe.write_text(text.replace("max_steps: 4", "max_steps: 3000"))
+    command = [sys.executable, "-m", "antiphon", "train", str(recipe), "--threads", "1"]
+    folder = recipe.parent / "out"
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as sweep:
+        while sweep.poll() is None and len(steps(folder / "plain")) < 3:
+            time.sleep(0.02)
+        os.kill(sweep.pid, number)
+        _, said = sweep.communicate(timeout=120)
+    assert sweep.returncode == code, said
+    assert "Traceback" not in said
+    (saved,) = folder.glob("plain/snapshots/*/manifest.json")
+    stopped = int(saved.parent.name.removeprefix("step-"))
+    assert 6 <= stopped < 3000 and not (folder / "narrow").exists()
+    flags = ["--resume", "--training.max-steps", str(stopped + 10)]
+    done = subprocess.run([*command, *flags], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for name in ("plain", "narrow"):
+        logged = steps(folder / name)
+        assert logged[-1] == stopped + 10 and logged == sorted(set(logged))
+    assert [row["steps"] for row in json.loads((folder / "sweep.json").read_text())] == [stopped + 10] * 2
+
+
+def steps(folder: Path) -> list[int]:
+    """The steps whose loss was measured so far."""
+    file = folder / "metrics.jsonl"
+    lines = file.read_text().splitlines() if file.exists() else []
+    return [row["step"] for row in map(json.loads, lines) if "loss" in row]

@@ -4,17 +4,21 @@
     rows[0]["variant"], rows[0]["bleu"], rows[0]["tokens_per_second"]
 
 Each run is a process of its own, so that peak memory is its own too, and one that fails leaves the others alone. What
-is finished already is not run again (`--resume`).
+is finished already is not run again (`--resume`). Ctrl-C and SIGTERM reach the run that is under way, which saves; a
+second one ends it at once.
 """
 
 from __future__ import annotations
 
 import json
+import signal
 import statistics
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from antiphon.config import TrainConfig
@@ -22,6 +26,7 @@ from antiphon.errors import WorkError
 from antiphon.models.checkpoint import WEIGHTS, replace_file
 from antiphon.recipe import read_recipe, variant_names
 from antiphon.training.record import read_rows
+from antiphon.training.signals import EXIT_TERMINATED
 
 TABLE = "sweep.json"
 
@@ -36,14 +41,15 @@ def sweep(
     """Train every variant of `recipe` and return a row of figures for each; they are also written to `sweep.json`.
 
     `flags` go to each `antiphon train`; `overrides` are those among them that are settings, to find the runs. Raises
-    ConfigError before the first run if any variant is wrong, WorkError after the last if one of them failed.
+    ConfigError before the first run if any variant is wrong, WorkError after the last if one of them failed; after a
+    signal and the save of the run that it stopped KeyboardInterrupt, or SystemExit(143) for SIGTERM.
     """
     configs = {name: read_recipe(recipe, overrides, variant=name) for name in variant_names(recipe)}
     rows, failed = [], []
     for number, (name, config) in enumerate(configs.items(), 1):
         say(f"variant {number} of {len(configs)}: {name}")
         command = [sys.executable, "-m", "antiphon", "train", str(recipe), "--variant", name, *flags]
-        if subprocess.run(command, check=False).returncode:
+        if _run(command):
             failed.append(name)
         else:
             rows.append(figures(name, config))
@@ -55,6 +61,34 @@ def sweep(
             f"{len(failed)} of {len(configs)} variants failed: {', '.join(failed)}. What they said is above."
         )
     return rows
+
+
+def _run(command: Sequence[str]) -> int:
+    """The exit code of a command, which gets our signals and is waited for; afterwards we end as they asked."""
+    received: list[int] = []
+    child: subprocess.Popen[bytes] | None = None
+
+    def pass_on(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+        if child is not None:
+            child.send_signal(number)
+
+    hears = threading.current_thread() is threading.main_thread()
+    before = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)} if hears else {}
+    try:
+        # A group of its own: a terminal sends Ctrl-C to the whole group, and what we pass on would be the second one.
+        child = subprocess.Popen(command, process_group=0)
+        for number in [*received]:  # it came before there was a child
+            child.send_signal(number)
+        code = child.wait()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if signal.SIGINT in received:
+        raise KeyboardInterrupt
+    if received:
+        raise SystemExit(EXIT_TERMINATED)
+    return code
 
 
 def figures(name: str, config: TrainConfig) -> dict[str, Any]:
