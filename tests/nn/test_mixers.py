@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from nn.plain_mixers import plain
@@ -10,7 +12,7 @@ from torch import Tensor
 
 from antiphon.batch import Tokens
 from antiphon.errors import AttentionError, ConfigError
-from antiphon.nn.mixers import Additive, Differential, Memory, Sigmoid, WeightMixer
+from antiphon.nn.mixers import Additive, Delta, Differential, Memory, Sigmoid, WeightMixer
 from antiphon.nn.noise import Noise
 
 
@@ -150,3 +152,22 @@ def test_a_recurrence_refuses_a_prefix_that_is_read_both_ways() -> None:
     tokens = Tokens(torch.arange(4)[None], prefix=torch.tensor([[True, True, False, False]]))
     with pytest.raises(AttentionError, match="`LinearAttention` of the decoder reads from left to right"):
         make("linear", "decoder")(draw(1, 4, WIDTH), tokens, None)
+
+
+@pytest.mark.parametrize("autocast", [False, True])
+@pytest.mark.parametrize("role", ["encoder", "decoder"])
+def test_delta_in_bfloat16_is_that_of_exact_numbers(role: str, autocast: bool) -> None:
+    """A norm follows what a row's first tokens read, q·k times a vector, and keeps no more of q·k than its sign."""
+    for seed in range(20):
+        torch.manual_seed(seed)
+        mixer = Delta()
+        mixer.setup(d_model=32, num_heads=4, head_dim=8, role=role, bias=True, dropout=0.0, noise=Noise())
+        mixer, x = mixer.bfloat16(), torch.randn(2, 48, 32).bfloat16()
+        exact = copy.deepcopy(mixer).double()
+        if autocast:
+            mixer, x = mixer.float(), x.float()
+        with torch.no_grad(), torch.autocast("cpu", enabled=autocast):
+            found = mixer(x, row(48), None)[0].double()
+        with torch.no_grad():
+            wanted = exact(x.double(), row(48), None)[0]
+        assert (found - wanted).abs().max() < 0.012 * wanted.abs().max()

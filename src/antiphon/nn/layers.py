@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -22,6 +23,24 @@ GATED = ("geglu", "swiglu")
 def project(x: Tensor, linears: Sequence[nn.Module]) -> list[Tensor]:
     """Each linear layer applied to x: the one place that may fuse them."""
     return [linear(x) for linear in linears]
+
+
+def project_wide(x: Tensor, linears: Sequence[nn.Module]) -> list[Tensor]:
+    """As `project`, in float32 at least, also under autocast: what a short type holds is not rounded again.
+
+    A layer that is not a plain one (an adapter, hooks, int8) computes in its own type.
+    """
+    found = []
+    for linear in linears:
+        if type(linear) is not nn.Linear or linear._forward_hooks or linear._forward_pre_hooks:
+            out = linear(x)
+            found.append(out.to(torch.promote_types(out.dtype, torch.float32)))
+            continue
+        kind = torch.promote_types(linear.weight.dtype, torch.float32)
+        bias = None if linear.bias is None else linear.bias.to(kind)
+        with torch.autocast(x.device.type, enabled=False):
+            found.append(functional.linear(x.to(kind), linear.weight.to(kind), bias))
+    return found
 
 
 def norm(kind: str, dim: int) -> nn.Module:

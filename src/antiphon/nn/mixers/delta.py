@@ -49,10 +49,12 @@ class Delta(Recurrence):
         self.norm = nn.RMSNorm(self.head_dim, eps=1e-6)
 
     def queries(self, x: Tensor) -> Tensor:
-        return _unit(super().queries(x))
+        # What the first tokens of a row read is their q·k times a vector, of which the norm keeps the sign: a q·k near
+        # zero must not be rounded across it, so q and k are not rounded to a short type at all.
+        return _unit(self.wide_heads(x, self.q)[0])
 
     def writes(self, x: Tensor) -> Writes:
-        k, v = (wide(part) for part in self.heads(x, self.k, self.v))
+        k, v = self.wide_heads(x, self.k, self.v)
         beta = wide(self.beta(x)).sigmoid().mT  # (B, L, G) -> (B, G, L)
         if not self.gated:
             return Writes(_unit(k), v, beta, torch.zeros_like(beta[:1, :1]))
