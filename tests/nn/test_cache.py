@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from antiphon.batch import Tokens
-from antiphon.nn.cache import DecoderState, KeyValueCache, MemoryState
+from antiphon.nn.cache import DecoderState, KeyValueCache, MemoryState, State
 
 LIKE = torch.zeros(1, dtype=torch.float64)
 
@@ -81,3 +81,47 @@ def test_write_puts_another_states_sources_in_slots() -> None:
     made.write(torch.tensor([2]), other)
     assert torch.equal(made.layers[1][0].hypothesis["k"][4:, :, :2], keys)
     assert made.layers[0][0].common.hypothesis["count"].tolist() == [1, 1, 1, 1, 2, 2]
+
+
+def packed(*rows: list[int]) -> Tokens:
+    """Tokens of rows of segments; a row's first two tokens are a prefix."""
+    segment = torch.tensor(rows)
+    pos = torch.stack([(row[:, None] == row).tril(-1).sum(1).where(row > 0, torch.tensor(-1)) for row in segment])
+    return Tokens(pos, segment, torch.arange(segment.shape[1])[None] < torch.tensor([[2]] * len(rows)))
+
+
+def test_a_packed_memory_keeps_its_segments_when_rows_leave_and_others_come() -> None:
+    tokens = packed([1, 1, 2, 2], [1, 2, 2, 0], [1, 2, 3, 3])
+
+    def layers(tokens: Tokens, keys: torch.Tensor) -> DecoderState:
+        return DecoderState([(State(), MemoryState(tokens, k=keys)) for _ in range(2)], width=2)
+
+    made = layers(tokens, torch.arange(3.0)[:, None])
+    memory = made.layers[0][1]
+    assert isinstance(memory, MemoryState)
+    made.drop(torch.tensor([2, 0]))
+    found, kept = memory.tokens, tokens.select(torch.tensor([2, 0]))
+    for mine, theirs in ((found.pos, kept.pos), (found.segment, kept.segment), (found.prefix, kept.prefix)):
+        assert mine is not None and theirs is not None and torch.equal(mine, theirs)
+    other = packed([1, 2, 2, 2])
+    made.write(torch.tensor([1]), layers(other, torch.full((1, 1), 9.0)))
+    assert memory.tokens.segment is not None and memory.tokens.segment.tolist() == [[1, 2, 3, 3], [1, 2, 2, 2]]
+    assert memory.tokens.pos.tolist() == [[0, 0, 0, 1], [0, 0, 1, 2]]
+    assert memory.tokens is not found
+
+
+def test_dropped_rows_of_a_packed_memory_are_read_as_alone() -> None:
+    from antiphon.nn import Attention, Full, Memory, Noise
+
+    torch.manual_seed(0)
+    mixer = Attention(Full())
+    mixer.setup(d_model=8, num_heads=2, head_dim=4, role="cross", bias=True, dropout=0.0, noise=Noise())
+    hidden, asked = torch.randn(3, 4, 8), torch.randn(3, 2, 8)
+    tokens, queries = packed([1, 1, 2, 2], [1, 2, 2, 0], [1, 2, 2, 2]), packed([1, 2], [1, 2], [1, 2])
+    hidden = hidden * tokens.valid[..., None]
+    keep = torch.tensor([2, 0])
+    state = DecoderState([(State(), mixer.begin(3, 0, Memory(hidden, tokens)))], width=1)
+    state.drop(keep)
+    found, _ = mixer(asked[keep], queries.select(keep), state.layers[0][1])
+    whole, _ = mixer(asked, queries, mixer.begin(3, 0, Memory(hidden, tokens)))
+    torch.testing.assert_close(found, whole[keep])

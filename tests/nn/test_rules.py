@@ -12,11 +12,11 @@ from rule_cases import CASES, DIM, HEADS, ROLES, attended, bucket, by_hand, plac
 from torch import Tensor, vmap
 
 from antiphon.batch import Tokens
-from antiphon.errors import ConfigError
+from antiphon.errors import AttentionError, ConfigError
 from antiphon.models.build import build_rule
 from antiphon.nn import Alibi, Relative, ScoreRule, SoftCap, Window
 from antiphon.nn.attend import plan
-from antiphon.nn.rules import parts_of, score_after
+from antiphon.nn.rules import Table, parts_of, score_after
 
 
 @pytest.mark.parametrize("groups", [1, 4])
@@ -276,3 +276,22 @@ def test_wrong_settings_are_one_line(spec: object, message: str) -> None:
     with pytest.raises(ConfigError, match=message) as caught:
         build_rule(spec)
     assert "\n" not in str(caught.value)
+
+
+def test_the_score_of_a_composition_is_that_of_its_parts_one_after_the_other() -> None:
+    rule = rule_of({"all": [{"shaw": 3}, {"soft_cap": 2.0}, "relative"]})
+    queries, keys = places("decoder")
+    q, _, _ = tensors(2, 6, 6)
+    scores = plan(rule, queries, keys, causal=True, num_heads=HEADS)
+    logits = 2 * torch.randn(2, HEADS, 6, 6, dtype=torch.float64)
+    shaw, cap, relative = parts_of(rule)
+    table = Table(shaw.terms(q))
+    expected = relative.score(cap.score(shaw.score(logits, *scores.places, table), *scores.places), *scores.places)
+    assert torch.equal(rule.score(logits, *scores.places, [table, None, None]), expected)
+    with pytest.raises(AttentionError, match=r"`score` of the rule `Shaw & .* needs the terms of `Shaw`, but was"):
+        rule.score(logits, *scores.places)
+    with pytest.raises(AttentionError, match=r"has no terms but those of its parts. Ask its `Shaw` for them"):
+        rule.terms(q)
+    plain = rule_of({"all": [{"soft_cap": 2.0}, "relative"]})
+    assert plain.terms(q) is None
+    assert torch.equal(plain.score(logits, *scores.places), score_after(plain, logits, scores.places, [None, None]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from antiphon.batch import Example, Tokens, collate
 from antiphon.config import AttentionConfig, ModelConfig
 from antiphon.models.build import build_network
 from antiphon.models.seq2seq import EncoderDecoder
+from antiphon.nn.rules import parts_of
 from antiphon.training.loss import CrossEntropy
 
 EXAMPLES = [
@@ -99,3 +101,54 @@ def test_parameters_stand_in_the_stack_or_in_each_layer() -> None:
     own = rule_parameters(network({"relative": {"per_layer": True}}))
     assert len(own) == 6 and all(name.endswith("rule.table") for name in own)
     assert len({id(parameter) for parameter in own.values()}) == 6
+
+
+MIXED = {"all": ["relative", "qk_norm", {"window": 4}, {"relative": {"buckets": 8, "per_layer": True}}]}
+
+
+def test_of_a_composition_only_what_says_so_is_copied_for_each_layer() -> None:
+    made = network(MIXED)
+    found = rule_parameters(made)
+    for stack, role in (("encoder", "mixer"), ("decoder", "mixer"), ("decoder", "cross")):
+        layers = f"{stack}.layers."
+        own = sorted(name.rsplit(".", 1)[1] for name in found if name.startswith(layers) and f".{role}." in name)
+        assert own == ["k_scale", "k_scale", "q_scale", "q_scale", "table", "table"]
+        first, second = (layer.get_submodule(f"{role}").rule for layer in made.get_submodule(layers[:-1]))
+        mine, theirs = ([*parts_of(rule)] for rule in (first, second))
+        assert [one is other for one, other in zip(mine, theirs, strict=True)] == [True, False, True, False]
+    shared = [name for name in found if "rules." in name]
+    assert shared == ["encoder.rules.0.table", "decoder.rules.0.table", "decoder.cross_rules.0.table"]
+    copied = copy.deepcopy(made)
+    first, second = (parts_of(layer.mixer.rule) for layer in copied.encoder.layers)
+    assert first[0] is second[0] is copied.encoder.rules[0] and first[1] is not second[1]
+
+
+def test_a_shared_table_beside_one_of_each_layer_is_that_of_the_equation() -> None:
+    """A network whose layers have tables of their own, all equal, computes the same, and its gradients add up."""
+    spec = {"all": ["relative", "qk_norm"]}
+    own = {"all": [{"relative": {"per_layer": True}}, "qk_norm"]}
+    made, apart = (network(each).double() for each in (spec, own))
+    weights = dict(made.named_parameters())
+    stacks = {"encoder.layers.mixer": "encoder.rules", "decoder.layers.mixer": "decoder.rules"}
+    stacks["decoder.layers.cross"] = "decoder.cross_rules"
+
+    def theirs(name: str) -> str:
+        stack, _, _, role, *_ = name.split(".") if ".rule.left.table" in name else ("", "", "", "", "")
+        return f"{stacks[f'{stack}.layers.{role}']}.0.table" if stack else name
+
+    with torch.no_grad():
+        for name, parameter in apart.named_parameters():
+            parameter.copy_(weights[theirs(name)])
+    batch = collate(EXAMPLES, pad_id=0, start_id=1)
+    losses = []
+    for each in (made, apart):
+        losses.append(each(batch, CrossEntropy()).objective)
+        losses[-1].backward()
+    torch.testing.assert_close(losses[0], losses[1], rtol=0, atol=1e-12)
+    sums: dict[str, torch.Tensor] = {}
+    for name, parameter in apart.named_parameters():
+        assert parameter.grad is not None
+        sums[theirs(name)] = sums.get(theirs(name), torch.zeros_like(parameter)) + parameter.grad
+    assert sums.keys() == weights.keys()
+    for name, parameter in weights.items():
+        torch.testing.assert_close(parameter.grad, sums[name], rtol=0, atol=1e-11)

@@ -22,7 +22,7 @@ from antiphon.nn.cache import DecoderState, State
 from antiphon.nn.layers import FeedForward, norm, zero_padding
 from antiphon.nn.mixers import Memory, Mixer
 from antiphon.nn.noise import Dropout, LayerDrop, Noise
-from antiphon.nn.rules import parts_of
+from antiphon.nn.rules import ScoreRule, parts_of, shared_parts
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,8 +219,12 @@ def fold(tokens: Tokens, width: int) -> Tokens:
 
 
 def equip(mixers: Sequence[Mixer], *, role: str, shape: Shape, noise: Noise) -> nn.ModuleList:
-    """Make the parameters of `mixers` for `role`; the rules that layers share are returned, to live in the stack."""
-    shared = nn.ModuleList()
+    """Make the parameters of `mixers` for `role`; the rules that layers share are returned, to live in the stack.
+
+    Whole rules come first, then what is shared of a rule that has parameters of its own in each layer too.
+    """
+    whole: dict[int, ScoreRule] = {}
+    within: dict[int, ScoreRule] = {}
     seen: set[int] = set()
     for mixer in mixers:
         mixer.setup(
@@ -234,17 +238,15 @@ def equip(mixers: Sequence[Mixer], *, role: str, shape: Shape, noise: Noise) -> 
         )
         if not isinstance(mixer, Attention):
             continue
-        rule = mixer.rule
-        if id(rule) not in seen:
-            seen.add(id(rule))
-            for part in parts_of(rule):
+        for part in parts_of(mixer.rule):
+            if id(part) not in seen:
+                seen.add(id(part))
                 part.role = role
-            rule.setup(num_heads=shape.num_heads, head_dim=shape.head_dim, role=role)
-            if not rule.per_layer:
-                shared.append(rule)
-        if not rule.per_layer:
-            mixer.borrow()
-    return shared
+                part.setup(num_heads=shape.num_heads, head_dim=shape.head_dim, role=role)
+        for rule in shared_parts(mixer.rule):
+            (whole if rule is mixer.rule else within).setdefault(id(rule), rule)
+        mixer.borrow()
+    return nn.ModuleList([*whole.values(), *within.values()])
 
 
 def _feed_forward(shape: Shape, noise: Noise) -> FeedForward:

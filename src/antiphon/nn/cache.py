@@ -161,16 +161,18 @@ class MemoryTokens(State):
     kind = "memory"
 
     def __init__(self, tokens: Tokens) -> None:
-        super().__init__(source={"pos": tokens.pos})
+        leaves = {"pos": tokens.pos, "segment": tokens.segment, "prefix": tokens.prefix}
+        super().__init__(source={name: leaf for name, leaf in leaves.items() if leaf is not None})
         self.tokens = tokens
 
     def drop(self, keep: Tensor, width: int) -> None:
         super().drop(keep, width)
-        self.tokens = Tokens(self.source["pos"])
+        self.tokens = Tokens(**self.source)
 
     def write(self, slots: Tensor, other: State, width: int) -> None:
+        assert self.source.keys() == other.source.keys(), "a memory takes rows that are packed as its own are"
         super().write(slots, other, width)
-        self.tokens = Tokens(self.source["pos"])
+        self.tokens = Tokens(**self.source)
 
 
 class MemoryState(State):

@@ -4,7 +4,20 @@ from __future__ import annotations
 
 from antiphon.nn.rules.biases import Alibi, Relative, Shaw
 from antiphon.nn.rules.masks import BlockLocal, PrefixLM, Window
-from antiphon.nn.rules.rule import Both, Full, Reach, ScoreRule, Table, name_of, parts_of, score_after
+from antiphon.nn.rules.rule import (
+    Both,
+    Full,
+    Reach,
+    ScoreRule,
+    Table,
+    for_layer,
+    hide,
+    hide_shared,
+    name_of,
+    parts_of,
+    score_after,
+    shared_parts,
+)
 from antiphon.nn.rules.scales import Cosine, InverseD, QKNorm, Sinks, SoftCap, Temperature
 
 __all__ = [
@@ -25,7 +38,11 @@ __all__ = [
     "Table",
     "Temperature",
     "Window",
+    "for_layer",
+    "hide",
+    "hide_shared",
     "name_of",
     "parts_of",
     "score_after",
+    "shared_parts",
 ]

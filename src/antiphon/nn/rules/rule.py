@@ -17,12 +17,14 @@ distances apart.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from antiphon.errors import AttentionError
 from antiphon.nn.part import Part
 from antiphon.registry import register
 
@@ -117,12 +119,14 @@ class Full(ScoreRule):
 
 
 class Both(ScoreRule):
-    """Two rules at once: the left one's score first, then the right one's; visible where both allow it."""
+    """Two rules at once: the left one's score first, then the right one's; visible where both allow it.
+
+    `per_layer` says that some part has parameters of its own in each layer; `for_layer` keeps the others shared.
+    """
 
     def __init__(self, left: ScoreRule, right: ScoreRule) -> None:
         super().__init__()
         self.left, self.right = left, right
-        self.reach = _meet(left.reach, right.reach)
         self.additive = left.additive and right.additive  # type: ignore[misc]
         self.per_layer = left.per_layer or right.per_layer  # type: ignore[misc]
 
@@ -130,23 +134,52 @@ class Both(ScoreRule):
         parts = _flat(self)
         return None if None in parts else {"all": parts}
 
+    @property
+    def reach(self) -> Reach | None:  # type: ignore[override]
+        """What both reach, which may depend on the role that they were set up for."""
+        return _meet(self.left.reach, self.right.reach)
+
     def setup(self, *, num_heads: int, head_dim: int, role: str) -> None:
         self.left.setup(num_heads=num_heads, head_dim=head_dim, role=role)
         self.right.setup(num_heads=num_heads, head_dim=head_dim, role=role)
-        self.reach = _meet(self.left.reach, self.right.reach)  # which may depend on the role
 
     def mask(self, batch: Tensor, head: Tensor, q_pos: Tensor, k_pos: Tensor) -> Tensor | None:
         left, right = self.left.mask(batch, head, q_pos, k_pos), self.right.mask(batch, head, q_pos, k_pos)
         return right if left is None else left if right is None else left & right
 
-    def score(self, score: Tensor, batch: Tensor, head: Tensor, q_pos: Tensor, k_pos: Tensor) -> Tensor:
-        return self.right.score(self.left.score(score, batch, head, q_pos, k_pos), batch, head, q_pos, k_pos)
+    def score(  # type: ignore[override]
+        self,
+        score: Tensor,
+        batch: Tensor,
+        head: Tensor,
+        q_pos: Tensor,
+        k_pos: Tensor,
+        terms: Sequence[Table | None] | None = None,
+    ) -> Tensor:
+        """The logit after both. `terms` holds one table for each of `parts_of`, None for one without; where no part has
+        any, it may be left out."""
+        if terms is None and (owner := self._owner_of_terms()):
+            raise AttentionError(
+                f"`score` of {name_of(self)} needs the terms of `{owner}`, but was given none. "
+                "Give `terms`: one table for each part, or None."
+            )
+        return score_after(self, score, (batch, head, q_pos, k_pos), terms or [None] * len(parts_of(self)))
 
     def prepare_q(self, q: Tensor, pos: Tensor) -> Tensor:
         return self.right.prepare_q(self.left.prepare_q(q, pos), pos)
 
     def prepare_k(self, k: Tensor, pos: Tensor) -> Tensor:
         return self.right.prepare_k(self.left.prepare_k(k, pos), pos)
+
+    def terms(self, q: Tensor) -> Tensor | None:
+        if owner := self._owner_of_terms():
+            raise AttentionError(f"{name_of(self)} has no terms but those of its parts. Ask its `{owner}` for them.")
+        return None
+
+    def _owner_of_terms(self) -> str | None:
+        """The first part that has terms."""
+        owners = (part for part in parts_of(self) if type(part).terms is not ScoreRule.terms)
+        return next((type(part).__name__ for part in owners), None)
 
     def extra(self) -> Tensor | None:
         found = [extra for extra in (self.left.extra(), self.right.extra()) if extra is not None]
@@ -162,7 +195,35 @@ def parts_of(rule: ScoreRule) -> list[ScoreRule]:
     return [*parts_of(rule.left), *parts_of(rule.right)] if isinstance(rule, Both) else [rule]
 
 
-def score_after(rule: ScoreRule, score: Tensor, places: tuple[Any, ...], tables: list[Any]) -> Tensor:
+def for_layer(rule: ScoreRule) -> ScoreRule:
+    """`rule` for one more layer: parts that say `per_layer` are copied, all others are the same objects."""
+    if not rule.per_layer:
+        return rule
+    return Both(for_layer(rule.left), for_layer(rule.right)) if isinstance(rule, Both) else copy.deepcopy(rule)
+
+
+def shared_parts(rule: ScoreRule) -> list[ScoreRule]:
+    """What layers share of `rule`: itself, or the largest compositions within it of which no part is `per_layer`."""
+    if not rule.per_layer:
+        return [rule]
+    return [*shared_parts(rule.left), *shared_parts(rule.right)] if isinstance(rule, Both) else []
+
+
+def hide(module: nn.Module, name: str) -> None:
+    """Leave the parameters of the part `name` of `module` to another owner; it stays an attribute."""
+    part = module._modules.pop(name, None)
+    if part is not None:
+        object.__setattr__(module, name, part)
+
+
+def hide_shared(rule: ScoreRule) -> None:
+    """Leave what layers share within `rule`, which is one of `for_layer`, to another owner."""
+    if isinstance(rule, Both) and rule.per_layer:
+        for name, part in (("left", rule.left), ("right", rule.right)):
+            hide_shared(part) if part.per_layer else hide(rule, name)
+
+
+def score_after(rule: ScoreRule, score: Tensor, places: tuple[Any, ...], tables: Sequence[Any]) -> Tensor:
     """The logit after all parts of `rule`; `tables` holds the terms of each part, None for one without."""
     for part, table in zip(parts_of(rule), tables, strict=True):
         score = part.score(score, *places) if table is None else part.score(score, *places, table)  # type: ignore[call-arg]
