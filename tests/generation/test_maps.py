@@ -315,6 +315,24 @@ def test_a_long_source_is_cut_where_the_model_truncates() -> None:
     assert len(maps.source_tokens) == 40 and maps.source_tokens[-1] == "</s>"
 
 
+def test_a_long_source_is_looked_at_whole_where_it_is_read_in_windows() -> None:
+    text = "one " * 60
+    made = model_of(generation={"overflow": "window"})
+    maps = made.attention(text, "two")
+    length = len(maps.source_tokens)
+    assert length > 60 and maps.source_tokens[:-1] == made.tokenizer.tokens(text)
+    assert maps.weights("cross").shape[2:] == (len(maps.target_tokens), length)
+    for role in ("cross", "encoder"):
+        sums = maps.weights(role).sum(-1)
+        torch.testing.assert_close(sums, torch.ones_like(sums))
+    assert maps.weights("encoder").shape[2:] == (length, length)
+    assert not maps.weights("encoder")[:, :, 0, 40:].any()
+    asked = model_of(generation={"overflow": "split"}).attention(text, "two", overflow="window")
+    assert torch.equal(asked.weights(), maps.weights())
+    with pytest.raises(DataError, match=r"the source must have at most 40 .* or ask for `overflow` truncate or"):
+        model_of(generation={"overflow": "split"}).attention(text, "two")
+
+
 def test_an_ensemble_is_refused(tmp_path: Path) -> None:
     folder = model_of().save(tmp_path / "model")
     with pytest.raises(ModelError, match="this is an ensemble"):
@@ -472,3 +490,38 @@ def test_saved_by_the_folder_function_is_the_same(tmp_path: Path) -> None:
     assert made.account is None
     found = load(tmp_path / "model", device="cpu").attention("one two", "three")
     assert torch.equal(found.weights(), made.attention("one two", "three").weights())
+
+
+def test_the_back_end_is_saved_and_kept(tmp_path: Path) -> None:
+    folder = model_of({"encoder": {"window": 3}, "backend": "sdpa"}).save(tmp_path / "model")
+    assert json.loads((folder / "config.json").read_text())["attention"]["backend"] == "sdpa"
+    for attention, expected in ((None, "sdpa"), ({"decoder": "alibi"}, "sdpa"), ({"backend": "eager"}, "eager")):
+        made = load(folder, device="cpu", attention=attention)
+        used = {mixer.backend for found in mixers_of(made.network).values() for mixer in found}
+        assert used == {expected} and made.parts.attention.backend == expected
+    again = load(made.save(tmp_path / "again"), device="cpu")
+    assert again.parts.attention.backend == "eager"
+    config = json.loads((folder / "config.json").read_text())
+    del config["attention"]["backend"]  # as folders of before
+    (folder / "config.json").write_text(json.dumps(config))
+    assert load(folder, device="cpu").parts.attention.backend == "auto"
+
+
+def test_a_folder_with_tables_that_are_shared_now_is_refused_with_the_remedy(tmp_path: Path) -> None:
+    """Before, `relative & qk_norm` had a table a layer; the weights of such a folder have the names of `per_layer`."""
+    own = {"all": [{"relative": {"per_layer": True}}, "qk_norm"]}
+    folder = model_of({"encoder": own}).save(tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text())
+    config["attention"]["encoder"] = {"all": ["relative", "qk_norm"]}
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelError, match=r"lacks `encoder.rules.0.table`.* give the rule `per_layer: true`") as raised:
+        load(folder, device="cpu")
+    assert "\n" not in str(raised.value)
+    assert load(folder, device="cpu", attention={"encoder": own}).account.new == ()
+
+
+def test_a_composition_with_a_shared_part_is_loaded_as_saved(tmp_path: Path) -> None:
+    made = model_of({"encoder": {"all": ["relative", "qk_norm"]}, "cross": ["full", {"all": ["relative", "sinks"]}]})
+    again = load(made.save(tmp_path / "model"), device="cpu")
+    for role in ("encoder", "cross"):
+        assert torch.equal(again.attention("one", "two").weights(role), made.attention("one", "two").weights(role))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import warnings
+from typing import Any
 
 import pytest
 import torch
@@ -14,6 +16,7 @@ from antiphon.generation.engine import Source, answer, forced_scores
 from antiphon.models.build import build_network, build_rule
 from antiphon.models.checkpoint import saved_spec
 from antiphon.models.seq2seq import EncoderDecoder
+from antiphon.nn.mixers import Mixer
 from antiphon.training.loss import CrossEntropy
 
 SPECS: list[object] = [
@@ -111,3 +114,63 @@ def test_roles_and_layers_mix_and_dot_products_take_the_models_settings() -> Non
     sigmoid, differential = made.encoder.layers[1].mixer, made.decoder.layers[2].mixer
     assert sigmoid.rotary.head_dim == 8 and differential.rotary.head_dim == 4
     assert sigmoid.scale == differential.scale == 0.3
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "words"),
+    [
+        (
+            "additive",
+            {"positions": "rotary"},
+            "`Additive` of the encoder attention does not take `model.positions: ro",
+        ),
+        ("linear", {"positions": "rotary"}, "`LinearAttention` of the encoder attention does not take `model.posi"),
+        ("delta", {"attention_dropout": 0.1}, "`Delta` of the encoder attention does not take `model.attention_drop"),
+        ("additive", {"attention_scale": 0.5}, "does not take `model.attention_scale: 0.5`."),
+        ("delta", {"attention_scale": 0.5, "attention_dropout": 0.1}, "scale: 0.5` and `model.attention_dropout: 0.1`"),
+        ("sigmoid", {"positions": "rotary", "attention_scale": 0.5, "attention_dropout": 0.1}, None),
+        ("differential", {"positions": "rotary", "attention_scale": 0.5, "attention_dropout": 0.1}, None),
+        ("full", {"positions": "rotary", "attention_scale": 0.5, "attention_dropout": 0.1}, None),
+        ("additive", {"attention_dropout": 0.1}, None),
+        ("delta", {}, None),
+    ],
+)
+def test_what_a_mixer_does_not_take_is_said(name: str, settings: dict[str, Any], words: str | None) -> None:
+    model = ModelConfig(preset="tiny", **{"d_model": 16, "num_heads": 2, "positions": "none", **settings})
+    attention = AttentionConfig(encoder=[name, "full", name], cross=name)
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        build_network(model, attention, source_vocab=9, target_vocab=9, shared=True)
+        build_network(model, attention, source_vocab=9, target_vocab=9, shared=True, warn=False)
+    said = [str(each.message) for each in found]
+    if words is None:
+        assert said == []
+        return
+    # In a cross role nothing has rotary positions, so that nothing is missed there.
+    roles = ["encoder"] if settings.keys() == {"positions"} else ["encoder", "cross"]
+    assert len(said) == len(roles) and words in said[0] and "\n" not in said[0]
+    assert all(f"of the {role} attention" in line for role, line in zip(roles, said, strict=True))
+
+
+@pytest.mark.parametrize("name", ["additive", "linear", "delta", "sigmoid", "differential"])
+def test_what_a_mixer_says_it_takes_changes_it_and_nothing_else_does(name: str) -> None:
+    """The declaration compared with what happens."""
+    kind = type(build_rule(name))
+    assert issubclass(kind, Mixer)
+    settings = {"attention_scale": 0.01, "attention_dropout": 0.5, "rotary": "rotary"}
+    batch = collate(EXAMPLES, pad_id=0, start_id=1)
+
+    def hidden(setting: str | None) -> torch.Tensor:
+        chosen: dict[str, Any] = {"positions": "none"}
+        if setting is not None:
+            chosen["positions" if setting == "rotary" else setting] = settings[setting]
+        model = ModelConfig(preset="tiny", **{"d_model": 16, "num_heads": 2, "dropout": 0.0, **chosen})
+        made = build_network(
+            model, AttentionConfig(encoder=name), source_vocab=20, target_vocab=20, shared=True, warn=False
+        )
+        with torch.no_grad():
+            return made.train().encode(batch.source, batch.source_tokens).hidden
+
+    plain = hidden(None)
+    changed = {setting for setting in settings if not torch.equal(hidden(setting), plain)}
+    assert changed == set(kind.takes) - {"num_kv_heads"}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -75,3 +77,24 @@ def test_the_gradient_reaches_every_token():
     net.encode(source, Tokens(tokens.pos)).hidden.square().sum().backward()
     touched = net.source.table.weight.grad.abs().sum(1) > 0
     assert all(touched[id] for id in source[0].tolist())
+
+
+def test_the_maps_of_a_source_in_windows_are_those_of_each_token_in_its_window():
+    net, lengths = network(), (100, 20)
+    source, tokens = pad(rows(*lengths), pad_id=0)
+    looked = replace(tokens, maps={})
+    memory = net.encode(source, looked)
+    assert torch.equal(memory.hidden, net.encode(source, tokens).hidden)
+    assert looked.maps is not None
+    for layer, mixer in enumerate(each.mixer for each in net.encoder.layers):
+        (found,) = looked.maps[mixer]
+        assert found.shape == (2, 2, 100, 100)
+        torch.testing.assert_close(found.sum(-1), tokens.valid[:, None].expand(2, 2, 100).double(), rtol=0, atol=1e-12)
+        for row, start, stop, first, last in windows_of(lengths, LONGEST):
+            alone = replace(Tokens(torch.arange(stop - start)[None]), maps={})
+            net.encode(source[row : row + 1, start:stop], alone)
+            assert alone.maps is not None
+            inside = alone.maps[net.encoder.layers[layer].mixer][0][0]
+            part = found[row, :, first:last]
+            torch.testing.assert_close(part[..., start:stop], inside[:, first - start : last - start])
+            assert not part[..., :start].any() and not part[..., stop:].any()

@@ -349,3 +349,29 @@ def test_back_ends_equal_the_definition_on_a_gpu(name: str) -> None:
         wanted = wanted or found
         for one, other in zip(found, wanted, strict=True):
             torch.testing.assert_close(one.float(), other.float(), rtol=0.05, atol=0.05)
+
+
+def test_blocks_by_name_are_not_missed_where_nobody_expects_them() -> None:
+    """Not in a cross role and not in steps of decoding; but in a decoder whose rule has no reach."""
+    model = ModelConfig(preset="tiny", d_model=32, num_heads=2, ffn_dim=32, max_length=64, positions="none")
+    ids, tokens = torch.tensor([[5, 6, 7, 8]]), Tokens(torch.arange(4)[None])
+
+    def heard(decoder: object) -> list[str]:
+        config = AttentionConfig(encoder={"window": 2}, decoder=decoder, backend="blocks")
+        made = build_network(model, config, source_vocab=9, target_vocab=9, shared=True).eval()
+        with warnings.catch_warnings(record=True) as found, torch.no_grad(), pytest.MonkeyPatch.context() as patch:
+            warnings.simplefilter("always")
+            patch.setattr(sys.modules["antiphon.nn.attend"], "_said", set())
+            memory = made.encode(ids, tokens)
+            made.decode(ids, tokens, memory, None)
+            state = made.begin(memory, width=1, capacity=4)
+            for step in range(4):
+                made.decode(ids[:, step : step + 1], Tokens(torch.tensor([[step]])), memory, state)
+        return [str(each.message) for each in found]
+
+    assert heard({"window": 2}) == []
+    (said,) = heard("full")
+    assert said == (
+        "the back end `blocks` cannot compute the rule `Full` of the decoder attention: "
+        "the rule has no bounded reach; `eager` does."
+    )

@@ -120,7 +120,7 @@ class Subject:
     def units(self, role: str) -> Iterator[Unit]:
         """It in one role, in each of the forms that it has."""
         yield self.unit(role)
-        if isinstance(self.part, ScoreRule) or self.part.groups_keys:
+        if isinstance(self.part, ScoreRule) or "num_kv_heads" in self.part.takes:
             yield self.unit(role, grouped=True)
 
     def rule(self, role: str) -> ScoreRule:

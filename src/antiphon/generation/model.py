@@ -128,11 +128,13 @@ class Model:
             scores[row] = score
         return scores
 
-    def attention(self, source: str, target: str | None = None) -> AttentionMaps:
+    def attention(self, source: str, target: str | None = None, *, overflow: str | None = None) -> AttentionMaps:
         """The attention weights of every layer and head for one pair; without a target, for the model's own answer.
 
-        They are there whatever back end computes the answers. Raises DataError for an empty source, or a text that is
-        too long (a source is cut where the model's `overflow` is truncate), ModelError for an ensemble.
+        They are there whatever back end computes the answers. `overflow` is that of `generate` (None: the model's own),
+        but that a source is never split: `truncate` cuts one that is too long, under `window` its maps are whole, and a
+        token's row in the encoder's is zero outside of the window that it was read in. Raises DataError for an empty
+        source, or a text that is too long, ModelError for an ensemble.
         """
         for name, text in (("source", source), ("target", "" if target is None else target)):
             if not isinstance(text, str):
@@ -140,9 +142,11 @@ class Model:
         if isinstance(self.network, Ensemble):
             raise ModelError("attention is looked at in one model, but this is an ensemble. Load one of its members.")
         limit, config = self.network.max_length, self.generation
-        if config.overflow != "truncate":
+        config = config if overflow is None else override(config, {"overflow": overflow})
+        if config.overflow not in ("truncate", "window"):
             config = override(config, {"overflow": "error"})
-            engine.check_length(self.source_tokenizer.encode(source), limit, what="the source", remedy="Shorten it.")
+            remedy = "Shorten it, or ask for `overflow` truncate or window."
+            engine.check_length(self.source_tokenizer.encode(source), limit, what="the source", remedy=remedy)
         asked = self._sources(_rows(source, "source"), config, 0)
         if not asked:
             raise DataError(f"`source` must hold a token to look at, but {show(source)} has none.")

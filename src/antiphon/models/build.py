@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from antiphon.nn.layers import initialize
 from antiphon.nn.mixers import Mixer
 from antiphon.nn.noise import Noise
 from antiphon.nn.positions import Learned, NoPositions, Sinusoidal
-from antiphon.nn.rules import ScoreRule
+from antiphon.nn.rules import ScoreRule, for_layer
 from antiphon.registry import lookup
 
 ADDED_RULES = ("relative", "alibi")  # values of `positions` that are score rules of self-attention
@@ -41,13 +42,14 @@ def build_network(
     seed: int = 0,
     folder: Path | None = None,
     allow_import: bool = True,
+    warn: bool = True,
 ) -> EncoderDecoder:
     """A network with fresh weights, a function of `seed`. `shared`: both sides use one table.
 
-    `folder` is where `module:Name` is looked up first.
+    `folder` is where `module:Name` is looked up first. `warn`: say which settings of the model a mixer does not take.
     """
     noise, shape = Noise(), _shape(model)
-    build = _MixerBuilder(model, backend=attention.backend, folder=folder, allow_import=allow_import)
+    build = _MixerBuilder(model, backend=attention.backend, folder=folder, allow_import=allow_import, warn=warn)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         encoder = Encoder(build(attention.encoder, "encoder", model.encoder_layers), shape=shape, noise=noise)
@@ -137,14 +139,21 @@ def _all(specs: object, *, folder: Path | None, allow_import: bool) -> ScoreRule
 class _MixerBuilder:
     """Makes the mixers of a stack, one a layer."""
 
-    def __init__(self, model: ModelConfig, *, backend: str, folder: Path | None, allow_import: bool) -> None:
+    def __init__(
+        self, model: ModelConfig, *, backend: str, folder: Path | None, allow_import: bool, warn: bool
+    ) -> None:
         self.model, self.backend, self.folder, self.allow_import = model, backend, folder, allow_import
+        self.warn = warn
 
     def __call__(self, entry: object, role: str, layers: int) -> list[Mixer]:
         entries = list(entry) if isinstance(entry, list) else [entry]
         if not entries:
             raise ConfigError(f"`attention.{role}` must name at least one attention, but is an empty list.")
         parts = [build_rule(spec, folder=self.folder, allow_import=self.allow_import) for spec in entries]
+        if self.warn:
+            for line in dict.fromkeys(ignored(part, self.model, role) for part in parts if isinstance(part, Mixer)):
+                if line:
+                    warnings.warn(line, stacklevel=3)
         added = self._added(role)
         # One rule object for all layers with the same entry: they share its parameters and its mask.
         rules = [
@@ -157,16 +166,15 @@ class _MixerBuilder:
             mixer = copy.deepcopy(part)
             mixer.num_kv_heads, mixer.attention_scale = self.model.num_kv_heads, self.model.attention_scale
             mixer.rotary_positions = self.model.positions == "rotary"
-            if mixer.num_kv_heads and not mixer.groups_keys:
+            if mixer.num_kv_heads and "num_kv_heads" not in mixer.takes:
                 raise ConfigError(
                     f"`model.num_kv_heads` must be left out with `{type(mixer).__name__}`, which has no keys to share, "
                     f"but is {mixer.num_kv_heads}."
                 )
             return mixer
-        rule = copy.deepcopy(part) if part.per_layer else part
         model = self.model
         return Attention(
-            rule,
+            for_layer(part),
             num_kv_heads=model.num_kv_heads,
             rotary=model.positions == "rotary",
             scale=model.attention_scale,
@@ -179,6 +187,22 @@ class _MixerBuilder:
         rule = build_rule(self.model.positions)
         assert isinstance(rule, ScoreRule)
         return rule
+
+
+def ignored(mixer: Mixer, model: ModelConfig, role: str) -> str:
+    """What of the model's settings does nothing in `mixer`, in a sentence; "" where it takes all that are set."""
+    found = []
+    if model.attention_scale is not None and "attention_scale" not in mixer.takes:
+        found.append(f"`model.attention_scale: {model.attention_scale}`")
+    if model.attention_dropout and "attention_dropout" not in mixer.takes:
+        found.append(f"`model.attention_dropout: {model.attention_dropout}`")
+    rotary = model.positions == "rotary" and role != "cross" and "rotary" not in mixer.takes
+    if rotary:
+        found.append("`model.positions: rotary`")
+    if not found:
+        return ""
+    remedy = " Use `positions: sinusoidal` for it to know the order of tokens." if rotary else ""
+    return f"`{type(mixer).__name__}` of the {role} attention does not take {' and '.join(found)}.{remedy}"
 
 
 def _shape(model: ModelConfig) -> Shape:

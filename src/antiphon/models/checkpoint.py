@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import warnings
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -84,7 +85,7 @@ def put_weights(
             f"lacks {some(missing)}" if missing else "",
             f"has {some(extra)}, which the model has not" if extra else "",
         ]
-        raise ModelError(f"`{where}` does not fit its {CONFIG}: it {' and '.join(filter(None, said))}.")
+        raise ModelError(f"`{where}` does not fit its {CONFIG}: it {' and '.join(filter(None, said))}.{_hint(missing)}")
     for name in account.kept:
         if own[name].shape != weights[name].shape:
             raise ModelError(
@@ -102,7 +103,8 @@ def save_model_folder(folder: str | Path, parts: Parts) -> Path:
         "format": "antiphon",
         "format_version": FORMAT_VERSION,
         "model": plain(parts.model),
-        "attention": {role: saved_spec(getattr(parts.attention, role)) for role in ROLES},
+        "attention": {role: saved_spec(getattr(parts.attention, role)) for role in ROLES}
+        | {"backend": parts.attention.backend},
         "vocabulary": {"source": parts.source_tokenizer.vocab_size, "target": parts.target_tokenizer.vocab_size},
         "shared_tokenizer": parts.shared,
     }
@@ -178,6 +180,7 @@ def load_parts(
         shared=source is target,
         seed=seed,
         allow_import=attention is not None,
+        warn=attention is not None,
     )
     file = folder / WEIGHTS
     account = put_weights(network, load_weights(file), where=str(file), replaced=replaced)
@@ -244,6 +247,13 @@ def _section(config: Mapping[str, Any], name: str, where: str) -> Mapping[str, A
     if not isinstance(section, dict):
         raise ModelError(f"`{where}` must have an object `{name}`, but has {section!r}.")
     return section
+
+
+def _hint(missing: Sequence[str]) -> str:
+    """What to do about a file of before rules beside one of each layer's own were shared by the layers."""
+    if not any(re.search(r"\brules\.\d", name) for name in missing):
+        return ""
+    return f" If each layer has the rule for itself in the file, give the rule `per_layer: true` in {CONFIG}."
 
 
 def _task(file: Path) -> tuple[str, dict[str, str]]:

@@ -11,6 +11,7 @@ longest window, D features.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -49,7 +50,11 @@ def windows_of(lengths: Sequence[int], longest: int) -> list[Window]:
 def encode_in_windows(
     encode: Callable[[Tensor, Tokens], Memory], source: Tensor, tokens: Tokens, *, longest: int
 ) -> Memory:
-    """source ids (N, S), padded on the right, to the memory (N, S, D) of their windows."""
+    """source ids (N, S), padded on the right, to the memory (N, S, D) of their windows.
+
+    Where `tokens.maps` takes attention weights, they are (N, H, S, S): those of each token in the window that answers
+    for it, zero outside of that window.
+    """
     lengths = tokens.valid.sum(1).expand(source.shape[0])
     windows = windows_of(lengths.tolist(), longest)
     rows = torch.tensor([window.row for window in windows], device=source.device)[:, None]
@@ -57,7 +62,12 @@ def encode_in_windows(
     sizes = torch.tensor([window.stop - window.start for window in windows], device=source.device)
     places = torch.arange(int(sizes.max()), device=source.device)  # (W,)
     ids = source[rows, (starts + places).clamp(max=source.shape[1] - 1)]
-    hidden = encode(ids, Tokens.of_lengths(sizes, places.shape[0])).hidden
+    inner = replace(Tokens.of_lengths(sizes, places.shape[0]), maps=None if tokens.maps is None else {})
+    hidden = encode(ids, inner).hidden
+    for mixer, found in (inner.maps or {}).items():
+        assert tokens.maps is not None
+        whole_maps = [_whole_map(weights, windows, source.shape) for weights in found]
+        tokens.maps.setdefault(mixer, []).extend(whole_maps)
     whole = hidden.new_zeros((*source.shape, hidden.shape[-1]))
     parts = [(w.row, w.first, w.last, hidden[i, w.first - w.start : w.last - w.start]) for i, w in enumerate(windows)]
     # One tensor of all kept vectors and one of their places: a single write, which a gradient passes.
@@ -65,3 +75,15 @@ def encode_in_windows(
     where_row = torch.cat([torch.full((last - first,), row) for row, first, last, _ in parts]).to(source.device)
     where = torch.cat([torch.arange(first, last) for _, first, last, _ in parts]).to(source.device)
     return Memory(whole.index_put((where_row, where), kept), tokens.fresh())
+
+
+def _whole_map(weights: Tensor, windows: Sequence[Window], shape: Sequence[int]) -> Tensor:
+    """The weights of windows (windows, H, W, W) as those of their rows, (N, H, S, S); of another shape, unchanged."""
+    if weights.dim() != 4 or weights.shape[0] != len(windows):
+        return weights  # whoever looks at them says what is wrong
+    rows, length = shape
+    whole = weights.new_zeros(rows, weights.shape[1], length, length)
+    for window, part in zip(windows, weights, strict=True):
+        row, start, stop, first, last = window
+        whole[row, :, first:last, start:stop] = part[:, first - start : last - start, : stop - start]
+    return whole

@@ -67,11 +67,14 @@ def choose_or_fall_back(
     backend: str, q: Tensor, k: Tensor, scores: Scores, *, dropout: Dropping | None
 ) -> tuple[str, str | None]:
     """The name of the back end that computes this: the one named, or the fastest for `auto`; and, where the one named
-    cannot and `eager` takes its place, why."""
+    was to be expected but cannot and `eager` takes its place, why."""
     if backend == "auto":
         return choose(q, k, scores, dropout=dropout), None
     reason = BACKENDS[backend].refuses(q, k, scores, dropout=dropout)
-    return (backend, None) if reason is None else ("eager", reason)
+    if reason is None:
+        return backend, None
+    expected = not BACKENDS[backend].of_itself or scores.keys is scores.queries
+    return "eager", reason if expected else None
 
 
 def _say(text: str) -> None:

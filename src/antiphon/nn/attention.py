@@ -11,23 +11,21 @@ from antiphon.batch import Tokens
 from antiphon.errors import AttentionError
 from antiphon.nn.attend import Dropping, attend, choose_or_fall_back, plan
 from antiphon.nn.cache import KeyValueCache, MemoryState, State
-from antiphon.nn.layers import project
-from antiphon.nn.mixers import Memory, Mixer, join_heads, split_heads
-from antiphon.nn.noise import Dropout, Noise
+from antiphon.nn.mixers import HeadMixer, Memory, join_heads
 from antiphon.nn.positions import Rotary
 from antiphon.nn.ring import make_cache
-from antiphon.nn.rules import ScoreRule, name_of
+from antiphon.nn.rules import ScoreRule, hide, hide_shared, name_of
 from antiphon.nn.scores import Scores
 
 
-class Attention(Mixer):
+class Attention(HeadMixer):
     """Multi-head attention (Vaswani et al. 2017, section 3.2.2) under a score rule, with grouped keys and rotary
     positions as options.
 
     `scale` multiplies q·k; None is head_dim ** -0.5, the paper's. `backend` is `auto` or a name in `BACKENDS`.
     """
 
-    groups_keys = True
+    takes = ("num_kv_heads", "attention_scale", "attention_dropout", "rotary")
 
     def __init__(
         self,
@@ -42,23 +40,14 @@ class Attention(Mixer):
         self.rule, self.num_kv_heads, self.scale, self.backend = rule, num_kv_heads, scale, backend
         self.wants_rotary = rotary
 
-    def setup(
-        self, *, d_model: int, num_heads: int, head_dim: int, role: str, bias: bool, dropout: float, noise: Noise
-    ) -> None:
-        groups = self.num_kv_heads or num_heads
-        self.num_heads, self.groups, self.head_dim, self.role = num_heads, groups, head_dim, role
-        self.q = nn.Linear(d_model, num_heads * head_dim, bias=bias)
-        self.k = nn.Linear(d_model, groups * head_dim, bias=bias)
-        self.v = nn.Linear(d_model, groups * head_dim, bias=bias)
-        self.o = nn.Linear(num_heads * head_dim, d_model, bias=bias)
-        self.drop = Dropout(dropout, noise)
+    def make(self, *, d_model: int, bias: bool) -> None:
         # Turning both sides of a cross product would compare target positions with source positions.
-        self.rotary = Rotary(head_dim) if self.wants_rotary and role != "cross" else None
-        self.scale = head_dim**-0.5 if self.scale is None else self.scale
+        self.rotary = Rotary(self.head_dim) if self.wants_rotary and self.role != "cross" else None
+        self.scale = self.head_dim**-0.5 if self.scale is None else self.scale
 
     def begin(self, rows: int, capacity: int, memory: Memory | None = None) -> State:
         if memory is not None:
-            k, v = (split_heads(x, self.head_dim) for x in project(memory.hidden, [self.k, self.v]))
+            k, v = self.heads(memory.hidden, self.k, self.v)
             k = self.prepared(self.rule.prepare_k, k, memory.tokens.pos[:, None, :, None])
             return MemoryState(memory.tokens, k=k, v=v)
         return make_cache(
@@ -68,10 +57,10 @@ class Attention(Mixer):
     def forward(self, x: Tensor, tokens: Tokens, state: State | None) -> tuple[Tensor, State | None]:
         pos = tokens.pos[:, None, :, None]
         if isinstance(state, MemoryState):
-            q = self.prepared(self.rule.prepare_q, split_heads(self.q(x), self.head_dim), pos)
+            q = self.prepared(self.rule.prepare_q, self.heads(x, self.q)[0], pos)
             k, v, keys = state.source["k"], state.source["v"], state.tokens
         else:
-            q, k, v = (split_heads(part, self.head_dim) for part in project(x, [self.q, self.k, self.v]))
+            q, k, v = self.heads(x, self.q, self.k, self.v)
             keys = tokens
             q, k = self.prepared(self.rule.prepare_q, q, pos), self.prepared(self.rule.prepare_k, k, pos)
             if self.rotary is not None:
@@ -99,11 +88,11 @@ class Attention(Mixer):
         return found.to(x.dtype)
 
     def borrow(self) -> None:
-        """Leave the rule's parameters to the stack, which owns what its layers share."""
-        rule = self.rule
-        if "rule" in self._modules:
-            del self._modules["rule"]
-        object.__setattr__(self, "rule", rule)
+        """Leave the parameters of what layers share of the rule to the stack."""
+        if self.rule.per_layer:
+            hide_shared(self.rule)
+        else:
+            hide(self, "rule")
 
     def dropping(self) -> Dropping | None:
         """The attention dropout, where it does anything."""

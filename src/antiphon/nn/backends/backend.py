@@ -38,11 +38,16 @@ class Refuse(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """One way to compute attention, which equals `eager` wherever `refuses` gives None."""
+    """One way to compute attention, which equals `eager` wherever `refuses` gives None.
+
+    `of_itself`: it computes rows that attend to themselves and nothing else, so that nobody who chose it expects it in
+    a cross role or in a step of decoding.
+    """
 
     name: str
     compute: Compute
     refuse: Refuse
+    of_itself: bool = False
 
     def refuses(self, q: Tensor, k: Tensor, scores: Scores, *, dropout: Dropping | None = None) -> str | None:
         """Why it cannot compute this, to stand behind "it cannot: "; None: it can."""

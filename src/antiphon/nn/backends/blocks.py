@@ -207,4 +207,4 @@ def blocks(
     return fold.back(out), None
 
 
-BLOCKS = Backend("blocks", blocks, _refuses)
+BLOCKS = Backend("blocks", blocks, _refuses, of_itself=True)

@@ -92,4 +92,4 @@ def plain_refuses(scores: Scores, *, dropout: Dropping | None) -> str | None:
     return None if whole(scores.queries) else "the tokens of a row are not neighbours with rising positions"
 
 
-VARLEN = Backend("varlen", varlen, _refuses)
+VARLEN = Backend("varlen", varlen, _refuses, of_itself=True)

@@ -24,6 +24,8 @@ class Additive(WeightMixer):
     The hidden layer is (B, H, Q, K, D): memory grows with the product of both lengths and the width.
     """
 
+    takes = ("num_kv_heads", "attention_dropout")
+
     def __init__(self, *, scorer: str = "tanh") -> None:
         super().__init__()
         if scorer not in SCORERS:

@@ -24,7 +24,8 @@ class Differential(WeightMixer):
     are the difference, and may be negative.
     """
 
-    dots, maps = True, 2
+    takes = (*WeightMixer.takes, "rotary")
+    maps = 2
 
     def __init__(self, *, lambda_init: float = 0.8) -> None:
         super().__init__()

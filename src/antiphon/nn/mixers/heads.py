@@ -19,7 +19,7 @@ from antiphon.batch import Tokens
 from antiphon.errors import AttentionError, ConfigError
 from antiphon.nn.attend import plan, weigh
 from antiphon.nn.cache import KeyValueCache, MemoryState, State
-from antiphon.nn.layers import project
+from antiphon.nn.layers import project, project_wide
 from antiphon.nn.mixers.mixer import Memory, Mixer, join_heads, split_heads
 from antiphon.nn.noise import Dropout, Noise
 from antiphon.nn.positions import Rotary
@@ -35,7 +35,7 @@ class HeadMixer(Mixer):
     It says the rest in `make`, `begin` and `forward`.
     """
 
-    groups_keys = True
+    takes = ("num_kv_heads",)
 
     def setup(
         self, *, d_model: int, num_heads: int, head_dim: int, role: str, bias: bool, dropout: float, noise: Noise
@@ -55,21 +55,25 @@ class HeadMixer(Mixer):
         """x (B, L, d_model) under each of `linears`, (B, heads, L, D)."""
         return [split_heads(part, self.head_dim) for part in project(x, linears)]
 
+    def wide_heads(self, x: Tensor, *linears: nn.Module) -> list[Tensor]:
+        """The same in float32 at least."""
+        return [split_heads(part, self.head_dim) for part in project_wide(x, linears)]
+
 
 class WeightMixer(HeadMixer):
     """A mixer whose heads give each key a weight, and sum the values by it; as it stands, softmax of q·k·scale.
 
-    Override `logits` (the softmax stays), or `weights`. A mixer of dot products says `dots`: then it takes rotary
-    positions where the model has them, for each of the `maps` queries that a head holds side by side.
+    Override `logits` (the softmax stays), or `weights`. A mixer of dot products takes `rotary` too: then queries and
+    keys have rotary positions where the model has them, for each of the `maps` queries that a head holds side by side.
     """
 
-    dots: ClassVar[bool] = False
+    takes = ("num_kv_heads", "attention_scale", "attention_dropout")
     maps: ClassVar[int] = 1
 
     def setup(
         self, *, d_model: int, num_heads: int, head_dim: int, role: str, bias: bool, dropout: float, noise: Noise
     ) -> None:
-        width, rotary = head_dim // self.maps, self.dots and self.rotary_positions and role != "cross"
+        width, rotary = head_dim // self.maps, "rotary" in self.takes and self.rotary_positions and role != "cross"
         if head_dim % (self.maps * (2 if rotary else 1)):
             why = f"{self.maps} queries a head" + (" and rotary positions" if rotary else "")
             raise ConfigError(

@@ -7,6 +7,7 @@ its state is named leaves (`State`), so every search reorders and drops them wit
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import ClassVar
 
 from torch import Tensor
@@ -32,13 +33,14 @@ class Mixer(Part):
     """Base class.
 
     `role` is `encoder`, `decoder` (causal) or `cross` (queries over a memory, each independent of the others).
-    `packs` says whether it keeps the segments of a packed row apart. `num_kv_heads` is the model's setting (None: as
-    many as heads), which the builder refuses for a mixer whose `groups_keys` is False. `attention_scale` (None: the
-    mixer's own) and `rotary_positions` are the model's settings too, for mixers of dot products.
+    `packs` says whether it keeps the segments of a packed row apart. `num_kv_heads` (None: as many as heads),
+    `attention_scale` (None: the mixer's own) and `rotary_positions` are the model's settings, and so is the `dropout`
+    of `setup`. `takes` names those that it applies, of `num_kv_heads`, `attention_scale`, `attention_dropout` and
+    `rotary`: the builder refuses `num_kv_heads` for a mixer that does not take it, and says what else does nothing.
     """
 
     packs: ClassVar[bool] = True
-    groups_keys: ClassVar[bool] = False
+    takes: ClassVar[Collection[str]] = ()
     num_kv_heads: int | None = None
     attention_scale: float | None = None
     rotary_positions: bool = False

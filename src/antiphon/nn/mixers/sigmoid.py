@@ -22,7 +22,7 @@ class Sigmoid(WeightMixer):
     data: `bias` is a constant, by default that of n = 64. Set it to -log of a usual length.
     """
 
-    dots = True
+    takes = (*WeightMixer.takes, "rotary")
 
     def __init__(self, *, bias: float = -math.log(64)) -> None:
         super().__init__()
