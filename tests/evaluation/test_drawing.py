@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import builtins
 import itertools
 import json
@@ -189,8 +190,13 @@ def test_the_page_holds_the_weights_of_all_heads() -> None:
     assert data["maps"]["decoder"]["columns"] == ["<s>", "c"]
     assert data["maps"]["decoder"]["weights"][1] == [None, None]
     for role in ("cross", "encoder"):
-        found = torch.tensor(data["maps"][role]["weights"]) / STEPS
-        torch.testing.assert_close(found, maps.weights(role).flatten(2), rtol=0, atol=0.5 / STEPS + 1e-6)
+        wanted = maps.weights(role).flatten(2)
+        for layer, heads in enumerate(data["maps"][role]["weights"]):
+            for head, found in enumerate(heads):
+                steps = torch.frombuffer(bytearray(base64.b64decode(found["bytes"])), dtype=torch.uint8)
+                weights = found["least"] + steps.float() / STEPS * (found["largest"] - found["least"])
+                near = 0.5 / STEPS * float(wanted[layer, head].max()) + 1e-6
+                torch.testing.assert_close(weights, wanted[layer, head], rtol=0, atol=near)
 
 
 def test_a_role_without_weights_is_not_in_the_page() -> None:

@@ -107,26 +107,26 @@ def test_all_are_trained_and_one_that_fails_leaves_the_others(recipe: Path) -> N
     ]
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_saves_the_variant_under_way_and_resume_goes_on_with_it(
-    recipe: Path, number: signal.Signals, code: int
-) -> None:
+def test_a_signal_saves_the_variant_under_way_and_resume_goes_on_with_it(recipe: Path) -> None:
     text = recipe.read_text().replace("  as-it-is:\n", "").replace("every_steps: 2", "every_steps: 9999")
-    recipe.write_text(text.replace("max_steps: 4", "max_steps: 3000"))
-    command = [sys.executable, "-m", "antiphon", "train", str(recipe), "--threads", "1"]
+    recipe.write_text(text.replace("max_steps: 4", "max_steps: 9000"))
+    command = [sys.executable, "-m", "antiphon", "train", str(recipe), "--threads", "1", "--quiet", "--resume"]
     folder = recipe.parent / "out"
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as sweep:
-        while sweep.poll() is None and len(steps(folder / "plain")) < 3:
-            time.sleep(0.02)
-        os.kill(sweep.pid, number)
-        _, said = sweep.communicate(timeout=120)
-    assert sweep.returncode == code, said
-    assert "Traceback" not in said
-    (saved,) = folder.glob("plain/snapshots/*/manifest.json")
-    stopped = int(saved.parent.name.removeprefix("step-"))
-    assert 6 <= stopped < 3000 and not (folder / "narrow").exists()
-    flags = ["--resume", "--training.max-steps", str(stopped + 10)]
-    done = subprocess.run([*command, *flags], capture_output=True, text=True, check=False)
+    stopped = 0
+    for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as sweep:
+            while sweep.poll() is None and max(steps(folder / "plain"), default=0) < stopped + 6:
+                time.sleep(0.05)
+            os.kill(sweep.pid, number)
+            _, said = sweep.communicate(timeout=120)
+        assert sweep.returncode == code, said
+        assert "Traceback" not in said
+        saved = max(int(file.parent.name[len("step-") :]) for file in folder.glob("plain/snapshots/*/manifest.json"))
+        assert stopped + 6 <= saved < 9000 and not (folder / "narrow").exists()
+        stopped = saved
+    done = subprocess.run(
+        [*command, "--training.max-steps", str(stopped + 10)], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     for name in ("plain", "narrow"):
         logged = steps(folder / name)

@@ -1,17 +1,20 @@
 """All attention maps of one pair as a single HTML page: no request leaves it, and it works from a file.
 
-The numbers stand in the page as JSON, in which no `<` is left, so that no text can end its element; tokens are drawn
-on a canvas or put in as text, never as HTML.
+What it shows stands in the page as JSON, in which no `<` is left, so that no text can end its element; tokens are drawn
+on a canvas or put in as text, never as HTML. A map is a byte a weight, in base64, between the least and the largest of
+its own: with that, and as colours are shares of the largest, one of 1,000 tokens looks as it is too.
 """
 
 from __future__ import annotations
 
+import base64
 import html
 import json
 import re
 from importlib import resources
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from antiphon.evaluation.maps.grid import DARK, LIGHT, printable
@@ -19,7 +22,7 @@ from antiphon.generation.maps import ROLES, AttentionMaps
 
 LONGEST_TITLE = 80  # letters
 _BYTES = re.compile("(?:<0x[0-9A-F]{2}>)+")  # how tokens show parts of a letter
-STEPS = 10_000  # a weight of 1; weights are whole numbers in the page
+STEPS = 255  # from the least to the largest weight of a map
 
 
 def page(maps: AttentionMaps, *, role: str = "cross", layer: int | None = None, head: int | None = None) -> str:
@@ -48,14 +51,19 @@ def _role(maps: AttentionMaps, role: str, found: Tensor) -> dict[str, Any]:
         "columns": [*map(printable, columns)],
         # A layer, or a head, without weights is null.
         "weights": [
-            [None if found[i, j].isnan().all() else _whole(found[i, j]) for j in range(heads)] for i in range(layers)
+            [None if found[i, j].isnan().all() else _packed(found[i, j]) for j in range(heads)] for i in range(layers)
         ],
     }
 
 
-def _whole(weights: Tensor) -> list[int]:
-    """(Q,K) as whole numbers, row after row."""
-    return (weights * STEPS).round().nan_to_num().int().flatten().tolist()
+def _packed(weights: Tensor) -> dict[str, Any]:
+    """(Q,K) as bytes in base64, row after row: a byte b is `least` + b / STEPS · (`largest` - `least`)."""
+    weights = weights.double().nan_to_num()
+    least = min(float(weights.min()), 0.0)
+    largest = max(float(weights.max()), least + 1e-9)
+    steps = ((weights - least) / (largest - least) * STEPS).round().to(torch.uint8)
+    code = base64.b64encode(steps.contiguous().numpy().tobytes()).decode()
+    return {"least": least, "largest": largest, "bytes": code}
 
 
 def _text(tokens: list[str], special: list[bool]) -> str:
