@@ -110,7 +110,7 @@ def test_zero_and_false_are_set_values() -> None:
 
 
 def test_an_unknown_preset() -> None:
-    assert "`preset` must be one of base, big, small, tiny" in problem(lambda: ModelConfig(preset="bigg"))
+    assert "`preset` must be one of base, big, small, student, tiny" in problem(lambda: ModelConfig(preset="bigg"))
     assert "did you mean `big`?" in problem(lambda: ModelConfig(preset="bigg"))
 
 

@@ -155,7 +155,7 @@ def test_the_resolved_recipe_is_read_back_to_the_same(recipe: Path, tmp_path: Pa
     assert set(mapping["model"]) == set(vars(config.model)) and mapping["model"]["d_model"] == 128
 
 
-@pytest.mark.parametrize("preset", ["tiny", "small", "base", "big"])
+@pytest.mark.parametrize("preset", ["tiny", "small", "student", "base", "big"])
 def test_every_preset_there_and_back(preset: str) -> None:
     config = from_mapping({**MINIMAL, "data": {"train": {"path": "x.tsv"}}, "model": {"preset": preset, "bias": False}})
     assert from_mapping(to_mapping(config)) == config

@@ -27,6 +27,7 @@ from antiphon.config import (
     SourceConfig,
     TokenizerConfig,
     TrainConfig,
+    TrainingConfig,
     is_files,
 )
 from antiphon.errors import ConfigError
@@ -322,8 +323,22 @@ def _absolute(config: TrainConfig, folder: Path) -> TrainConfig:
     sides = {name: sources(getattr(config.data, name)) for name in ("train", "valid", "test")}
     data = replace(config.data, **sides)
     return replace(
-        config, data=data, tokenizer=_found(config.tokenizer, folder), folder=_join(folder, config.folder or ".")
+        config,
+        data=data,
+        tokenizer=_found(config.tokenizer, folder),
+        training=_with_teachers(config.training, folder),
+        folder=_join(folder, config.folder or "."),
     )
+
+
+def _with_teachers(training: TrainingConfig, folder: Path) -> TrainingConfig:
+    """The same with the absolute paths of what it distils from."""
+    distillation = training.distillation
+    if distillation is None:
+        return training
+    found = tuple(_join(folder, teacher) for teacher in distillation.teachers)
+    teacher = found[0] if isinstance(distillation.teacher, str) else found
+    return replace(training, distillation=replace(distillation, teacher=teacher))
 
 
 def _found(tokenizer: TokenizerConfig, folder: Path) -> TokenizerConfig:

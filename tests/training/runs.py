@@ -68,6 +68,7 @@ def make_loop(
     keep: Callable[[EncoderDecoder], None] = lambda network: None,
     every: int = 10,
     model: ModelConfig = MODEL,
+    teacher: EncoderDecoder | None = None,
     **settings: Any,
 ) -> Loop:
     """A loop in `folder`, which is made."""
@@ -88,6 +89,7 @@ def make_loop(
         store=SnapshotStore(folder / "snapshots", keep=training.keep_last, say=record.say),
         pad_id=0,
         start_id=1,
+        teacher=teacher,
     )
     return Loop(parts, training, validate_every_steps=every)
 

@@ -20,6 +20,11 @@ PRESETS: dict[str, dict[str, Any]] = {
         **_PAPER, "d_model": 256, "num_heads": 4, "ffn_dim": 1024, "encoder_layers": 3, "decoder_layers": 3,
         "norm_placement": "pre",
     },
+    # Kasai et al. 2021, "Deep Encoder, Shallow Decoder": the decoder runs once a token, the encoder once a text
+    "student": {
+        **_PAPER, "d_model": 256, "num_heads": 4, "ffn_dim": 1024, "encoder_layers": 6, "decoder_layers": 2,
+        "norm_placement": "pre",
+    },
     "tiny": {
         **_PAPER, "d_model": 128, "num_heads": 4, "ffn_dim": 384, "encoder_layers": 2, "decoder_layers": 2,
         "activation": "swiglu", "norm": "rms", "norm_placement": "pre", "positions": "rotary", "bias": False,
@@ -31,7 +36,8 @@ _FROM_PRESET: Any = None  # a field that the preset gives unless it is set; neve
 @dataclass(frozen=True)
 class ModelConfig(Settings):
     preset: str | None = "small"
-    """Where the fields that are not set come from: tiny, small, base or big (the paper's two)."""
+    """Where the fields that are not set come from: tiny, small, student (6+2 layers of small), base or
+    big (the paper's two)."""
     d_model: Count = _FROM_PRESET
     """Width of embeddings and of what passes between the layers."""
     encoder_layers: CountOrZero = _FROM_PRESET

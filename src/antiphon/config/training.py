@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
+from antiphon.config.distillation import DistillationConfig
 from antiphon.registry import nearest
 from antiphon.settings import (
     Count,
@@ -80,6 +81,8 @@ class TrainingConfig(Settings):
     r_drop: NotNegative = 0.0
     """Weight of the divergence between two passes with other dropout (R-Drop); 0: off, 5 is usual. Takes twice the
     time."""
+    distillation: DistillationConfig | None = None
+    """Learn from a teacher's probabilities too: {teacher, weight, temperature, copy_layers}; none: off."""
     mixout: Rate = 0.0
     """Probability that, in training, an element of a linear weight is that of the weights the run began with. Meant
     for fine-tuning."""
@@ -109,6 +112,8 @@ class TrainingConfig(Settings):
     def check(self) -> None:
         problem = f"must be at least `average_last` ({self.average_last}), but is {self.keep_last}"
         require(self.keep_last >= self.average_last, "keep_last", problem)
+        one = self.distillation is None or not self.r_drop
+        require(one, "r_drop", "must be 0 beside `distillation`, whose loss is of one pass", "Drop one of them.")
         named = isinstance(self.optimizer, str) or (isinstance(self.optimizer, Mapping) and len(self.optimizer) == 1)
         require(named, "optimizer", f"must be a name or {{name: settings}}, but is {show(self.optimizer)}")
         for name, settings in self.optimizer.items() if isinstance(self.optimizer, Mapping) else ():

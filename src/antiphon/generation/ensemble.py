@@ -114,7 +114,7 @@ def join_parts(members: Sequence[tuple[str, Parts]]) -> Parts:
     for other, found in others:
         for side in ("source", "target"):
             mine, theirs = (getattr(part, f"{side}_tokenizer") for part in (first, found))
-            if not _equal(mine, theirs):
+            if not same_tokenizer(mine, theirs):
                 raise ModelError(
                     f"an ensemble needs one {side} tokenizer, but those of `{name}` and `{other}` differ. "
                     "Train its members with `tokenizer` set to the same file."
@@ -128,5 +128,6 @@ def check_one(parts: Parts, folder: str | Path) -> None:
         raise ModelError(f"`{folder}` must be for one model, but this is an ensemble. Save its members.")
 
 
-def _equal(mine: Tokenizer, theirs: Tokenizer) -> bool:
+def same_tokenizer(mine: Tokenizer, theirs: Tokenizer) -> bool:
+    """Whether both give the same ids of every text."""
     return mine.ends == theirs.ends and mine.vocabulary.content == theirs.vocabulary.content

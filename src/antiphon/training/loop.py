@@ -24,6 +24,7 @@ from antiphon.models.checkpoint import named_weights
 from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.nn.mixout import add_mixout
 from antiphon.nn.noise import number_sites
+from antiphon.training.distillation import Distillation
 from antiphon.training.evaluated import Evaluated
 from antiphon.training.loss import CrossEntropy
 from antiphon.training.progress import Progress, Window
@@ -65,7 +66,8 @@ Validator = Callable[[EncoderDecoder, Callable[[], bool]], Validation | None]  #
 class Parts:
     """What the loop works with.
 
-    `schedule` gives the rate of a step, `validate` may be None, `keep` saves the weights as the best so far.
+    `schedule` gives the rate of a step, `validate` may be None, `keep` saves the weights as the best so far. `teacher`
+    is the network that the settings distil from.
     """
 
     network: EncoderDecoder
@@ -78,6 +80,7 @@ class Parts:
     store: SnapshotStore
     pad_id: int
     start_id: int
+    teacher: EncoderDecoder | None = None
 
 
 class Loop:
@@ -100,9 +103,11 @@ class Loop:
         )
         smoothing = settings.label_smoothing
         self.criterion = PairedCrossEntropy(smoothing, settings.r_drop) if settings.r_drop else CrossEntropy(smoothing)
+        self.distillation = None if parts.teacher is None else Distillation(parts.teacher, settings)
         self.progress = Progress()
         self.evaluated = Evaluated(self.network, parts.optimizer, decay=settings.ema)
-        self.now = Moment(self.network, self.evaluated, parts.optimizer, parts.batches, self.progress, self.record)
+        state = (self.evaluated, parts.optimizer, parts.batches, self.progress)
+        self.now = Moment(self.network, *state, self.record, self.distillation)
         self.best = SnapshotStore(parts.store.folder.with_name("best"), keep=None, say=self.record.say)
         self.stop = StopSignal()
 
@@ -157,7 +162,8 @@ class Loop:
         for number, batch in enumerate(batches):
             self.network.noise.set(seed=settings.seed, step=progress.step, micro_batch=number)
             with self.precision():
-                loss = self.forward(twice(batch) if settings.r_drop else batch, self.criterion)
+                criterion = self.criterion if self.distillation is None else self.distillation.criterion(batch)
+                loss = self.forward(twice(batch) if settings.r_drop else batch, criterion)
             (loss.objective / labels).backward()
             window.add_batch(batch, loss)
         lr = self.update(window, examples)

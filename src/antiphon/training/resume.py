@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from antiphon.errors import DiskError, ModelError
 from antiphon.models.checkpoint import named_weights, put_weights, replace_file
 from antiphon.nn.mixout import put_references, references
+from antiphon.training.distillation import Distillation
 from antiphon.training.evaluated import Evaluated
 from antiphon.training.progress import Progress
 from antiphon.training.record import Record
@@ -51,6 +52,7 @@ class Moment:
     batches: Position
     progress: Progress
     record: Record
+    distillation: Distillation | None = None
 
 
 def save_snapshot(store: SnapshotStore, now: Moment) -> Snapshot:
@@ -63,6 +65,7 @@ def save_snapshot(store: SnapshotStore, now: Moment) -> Snapshot:
         "record": now.record.offsets(),
         "machine": machine(),
         "start": _digest(references(now.network)),
+        "teacher": None if now.distillation is None else now.distillation.digest,
     }
     files = {WEIGHTS: weights_file(named_weights(now.network)), OPTIMIZER: save(tensors)}
     if now.evaluated.differ:
@@ -76,6 +79,8 @@ def load_snapshot(snapshot: Snapshot, now: Moment) -> None:
     A line is said where the machine is another, since sums may then differ in the last bits.
     """
     state = json.loads(snapshot.read(STATE))
+    if now.distillation is not None:
+        now.distillation.refuse_another(state.get("teacher"))
     with torch.no_grad():
         put_weights(now.network, load(snapshot.read(WEIGHTS)), where=str(snapshot.folder / WEIGHTS))
     if now.evaluated.differ:

@@ -45,6 +45,7 @@ from antiphon.training.record import Record, make_display, read_rows
 from antiphon.training.snapshot import SnapshotStore
 from antiphon.workflows.average import average_and_compare
 from antiphon.workflows.labels import check_labels, with_labels
+from antiphon.workflows.teacher import load_teacher
 from antiphon.workflows.tokenizers import Samplers, build_samplers, build_tokenizers
 from antiphon.workflows.validate import Validate
 
@@ -121,6 +122,7 @@ class _Job:
             seed=config.training.seed,
             folder=self.place,
         ).to(device)
+        teacher = load_teacher(config, self.network, self.source_tokenizer, self.target_tokenizer)
         self.parts = Parts(
             self.network,
             config.model,
@@ -149,6 +151,7 @@ class _Job:
                 store=self.store,
                 pad_id=self.target_tokenizer.pad_id,
                 start_id=self.target_tokenizer.start_id,
+                teacher=teacher,
             ),
             config.training,
             validate_every_steps=config.validation.every_steps,

@@ -1,0 +1,86 @@
+"""The teacher that a recipe distils from: loaded, checked against the student, and where asked, copied into it."""
+
+from __future__ import annotations
+
+import re
+
+import torch
+
+from antiphon.config import TrainConfig
+from antiphon.errors import ModelError
+from antiphon.generation.ensemble import same_tokenizer
+from antiphon.generation.model import load
+from antiphon.models.checkpoint import named_weights
+from antiphon.models.seq2seq import EncoderDecoder
+from antiphon.settings import SettingError
+from antiphon.text import Tokenizer
+
+SECTION = ("training", "distillation")
+ROLES = ("encoder", "decoder")
+_LAYER = re.compile(r"(encoder|decoder)\.layers\.(\d+)\.")
+
+
+def load_teacher(
+    config: TrainConfig, student: EncoderDecoder, source: Tokenizer, target: Tokenizer
+) -> EncoderDecoder | None:
+    """The network that `config` distils from, on the student's device; several are an ensemble. None: from none.
+
+    With `copy_layers` the student begins with its weights. SettingError where there is no such model, or the two do not
+    go together.
+    """
+    settings = config.training.distillation
+    if settings is None or not (settings.weight or settings.copy_layers):
+        return None
+    title = "` and `".join(settings.teachers)
+    try:
+        model = load(settings.teachers, device=student.device)
+    except ModelError as error:
+        raise SettingError((*SECTION, "teacher"), f"cannot be used: {str(error).rstrip('.')}") from None
+    for side, own, theirs in (
+        ("target", target, model.target_tokenizer),
+        ("source", source, model.source_tokenizer),
+    ):
+        if not same_tokenizer(own, theirs):
+            raise SettingError(
+                (*SECTION, "teacher"),
+                f"must share the student's {side} tokenizer, but that of `{title}` ({theirs.vocab_size:,} ids) and "
+                f"the recipe's (`{config.tokenizer.of(side).kind}`, {own.vocab_size:,} ids) differ",
+                remedy="Set `tokenizer.kind` to the path of the tokenizer in the teacher's folder.",
+            )
+    longest = config.data.max_length or config.model.max_length
+    if model.network.max_length < longest:
+        raise SettingError(
+            (*SECTION, "teacher"),
+            f"must read rows of {longest} tokens, as the student does, but `{title}` reads {model.network.max_length}",
+            remedy="Lower `data.max_length`.",
+        )
+    if settings.copy_layers:
+        copy_spread(student, model.network, title=title)
+    return model.network if settings.weight else None
+
+
+def copy_spread(student: EncoderDecoder, teacher: EncoderDecoder, *, title: str) -> None:
+    """Give `student` the weights of `teacher`: layer i of n is the teacher's i·(N − 1)/(n − 1), rounded.
+
+    So its first and last layers are the teacher's, and a deeper stack holds some twice. Shleifer and Rush 2020,
+    Pre-trained Summarization Distillation, section 3, who copy to fewer layers. SettingError where shapes differ.
+    """
+    theirs = named_weights(teacher)
+    sizes = {role: (len(getattr(student, role).layers), len(getattr(teacher, role).layers)) for role in ROLES}
+
+    def spread(match: re.Match[str]) -> str:
+        mine, whole = sizes[match[1]]
+        return f"{match[1]}.layers.{round(int(match[2]) * (whole - 1) / max(1, mine - 1))}."
+
+    with torch.no_grad():
+        for name, weight in named_weights(student).items():
+            found = theirs.get(_LAYER.sub(spread, name))
+            if found is None or found.shape != weight.shape:
+                there = "is not in" if found is None else f"is {tuple(found.shape)} in"
+                raise SettingError(
+                    (*SECTION, "copy_layers"),
+                    f"needs a student of the teacher's width and kinds, but `{name}`, {tuple(weight.shape)}, {there} "
+                    f"`{title}`",
+                    remedy="Set `model` and `attention` alike but for the numbers of layers, or drop it.",
+                )
+            weight.copy_(found)
