@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from antiphon.cli.command import Command, import_modules, with_seed
 from antiphon.cli.flags import Flag, Group, Positional
-from antiphon.cli.streams import Writer, chunks, lines, output
+from antiphon.cli.streams import Writer, answered, chunks, output, without
 from antiphon.config import GenerationConfig
 from antiphon.errors import UsageError
 
@@ -40,6 +40,8 @@ class Generate(Command):
     """Lines of text, also .gz; - is standard input."""
     output: Annotated[str, Flag("FILE")] = "-"
     """Where the answers go; a file is replaced; - is standard output."""
+    resume: bool = False
+    """Keep the answers that --output holds, of a run that was stopped, and go on behind them."""
     json: bool = False
     """One JSON object a line, with scores and alternatives."""
     stream: bool = False
@@ -53,6 +55,8 @@ class Generate(Command):
     def check(self) -> None:
         if self.stream and (self.json or self.search.get("n_best", 1) > 1):
             raise UsageError("`--stream` shows one plain answer, so it cannot be given with --json or --n-best.")
+        if self.resume and self.output == "-":
+            raise UsageError("`--resume` needs the file that the answers go to. Give --output.")
 
     def run(self) -> int:
         import_modules(self.imports)
@@ -63,21 +67,24 @@ class Generate(Command):
         search = with_seed(self.search, self.seed)
         if self.input == "-" and sys.stdin is not None and sys.stdin.isatty():
             self.say("antiphon: type lines; the end of input (Ctrl-D) ends")
-        with output(self.output, reads=self.input) as writer:
-            if self.stream:
-                self._stream(model, search, writer)
-                return 0
-            done = 0
-            for chunk in chunks(self.input):
-                for answer in model.generate(chunk, first_row=done, **search):
-                    self._write(answer, writer, count=search.get("n_best", model.generation.n_best))
-                writer.flush()
+        count = search.get("n_best", model.generation.n_best)
+        with output(self.output, reads=self.input, adds=self.resume) as writer:
+            done = answered(self.output, 1 if self.json or self.stream else count) if self.resume else 0
+            for chunk in without(done, chunks(self.input), self.output):
+                if self.stream:
+                    self._stream(model, chunk, search, writer, first_row=done)
+                else:
+                    for answer in model.generate(chunk, first_row=done, **search):
+                        self._write(answer, writer, count=count)
+                    writer.flush()
                 done += len(chunk)
         return 0
 
-    def _stream(self, model: Model, search: dict[str, Any], writer: Writer) -> None:
-        for row, line in enumerate(lines(self.input)):
-            for piece in model.stream(line, first_row=row, **search):
+    def _stream(
+        self, model: Model, texts: list[str], search: dict[str, Any], writer: Writer, *, first_row: int
+    ) -> None:
+        for row, text in enumerate(texts, first_row):
+            for piece in model.stream(text, first_row=row, **search):
                 writer.write(piece.replace("\n", " "))
                 writer.flush()
             writer.write("\n")

@@ -10,7 +10,7 @@ import errno
 import io
 import select
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -57,9 +57,40 @@ def lines(path: str) -> Iterator[str]:
         yield from chunk
 
 
+def without(count: int, chunks: Iterable[list[str]], name: str) -> Iterator[list[str]]:
+    """The chunks behind their first `count` lines, which the file `name` has answers to.
+
+    UsageError where there are fewer lines.
+    """
+    left = count
+    for chunk in chunks:
+        if left < len(chunk):
+            yield chunk[left:]
+        left = max(0, left - len(chunk))
+    if left:
+        raise UsageError(
+            f"`{name}` must hold answers to no more than the {count - left} lines of the input, but holds {count}. "
+            "Give the same --input, or another --output."
+        )
+
+
+def answered(path: str, each: int) -> int:
+    """How many inputs have their `each` whole lines in the file `path`. What is behind them, cut off, is dropped."""
+    ends: list[int] = [0]  # of inputs
+    with _named(path), Path(path).open("rb+") as stream:
+        for number, line in enumerate(iter(stream.readline, b""), 1):
+            if line.endswith(b"\n") and number % each == 0:
+                ends.append(stream.tell())
+        stream.truncate(ends[-1])
+    return len(ends) - 1
+
+
 @contextmanager
-def output(path: str, *, reads: str | None = None) -> Iterator[Writer]:
-    """Where lines are written: a file, replaced, or standard output; it must not be `reads`, the file that is read."""
+def output(path: str, *, reads: str | None = None, adds: bool = False) -> Iterator[Writer]:
+    """Where lines are written: a file, replaced, or standard output; it must not be `reads`, the file that is read.
+
+    `adds`: behind what the file holds.
+    """
     if path == "-":
         yield Writer(sys.stdout.buffer, "standard output")
         return
@@ -71,7 +102,7 @@ def output(path: str, *, reads: str | None = None) -> Iterator[Writer]:
             stream = stack.enter_context(Path(path).open("ab"))
         except OSError as error:
             raise UsageError(f"`{path}` cannot be written ({error.strerror}). Choose another `--output`.") from error
-        writer = Writer(stream, path, replaces=stream.seekable())
+        writer = Writer(stream, path, replaces=stream.seekable() and not adds)
         yield writer
         writer.begin()
 
