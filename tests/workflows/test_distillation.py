@@ -76,7 +76,8 @@ def test_resumed_is_uninterrupted_and_another_teacher_is_refused(teacher: Path, 
         recipe(tmp_path / "other", model={"encoder_layers": 3, "decoder_layers": 3}, training={"seed": 1}), quiet=True
     )
     with pytest.raises(ConfigError, match=r"must keep its recipe, but `training\.distillation\.teacher` was"):
-        train(student(tmp_path / "whole", tmp_path / "other", copy_layers=True), resume=True, quiet=True)
+        moved = {"distillation": {"teacher": str(tmp_path / "other"), "copy_layers": True}}
+        train(student(tmp_path / "whole", mine, moved), resume=True, quiet=True)
     shutil.copy(tmp_path / "other" / "model" / "model.safetensors", mine / "model")
     with pytest.raises(ModelError, match="must find its teacher as it was, but the weights in") as caught:
         again = student(tmp_path / "whole", mine, {"max_steps": 9}, copy_layers=True)
