@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from antiphon.config import (
     TOKENIZER_KINDS,
     AttentionConfig,
+    BaseConfig,
     DataConfig,
     SourceConfig,
     TokenizerConfig,
@@ -325,7 +326,12 @@ def _absolute(config: TrainConfig, folder: Path) -> TrainConfig:
     return replace(
         config,
         data=data,
-        tokenizer=_found(config.tokenizer, folder),
+        tokenizer=_found(config.tokenizer, folder)
+        if isinstance(config.tokenizer, TokenizerConfig)
+        else config.tokenizer,
+        model=replace(config.model, base=_base(config.model.base, folder))
+        if isinstance(config.model, BaseConfig)
+        else config.model,
         training=_with_teachers(config.training, folder),
         folder=_join(folder, config.folder or "."),
     )
@@ -339,6 +345,12 @@ def _with_teachers(training: TrainingConfig, folder: Path) -> TrainingConfig:
     found = tuple(_join(folder, teacher) for teacher in distillation.teachers)
     teacher = found[0] if isinstance(distillation.teacher, str) else found
     return replace(training, distillation=replace(distillation, teacher=teacher))
+
+
+def _base(name: str, folder: Path) -> str:
+    """The base's folder, in the recipe's folder or else in the current one; its name where it is in neither."""
+    there = [path for path in (_join(folder, name), _join(Path.cwd(), name)) if Path(path).is_dir()]
+    return there[0] if there else name
 
 
 def _found(tokenizer: TokenizerConfig, folder: Path) -> TokenizerConfig:

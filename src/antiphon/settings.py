@@ -177,10 +177,12 @@ def _know(cls: type[Settings], names: Iterable[str]) -> None:
     known = hints(cls)
     for name in names:
         if name not in known:
-            sections = {
-                key: kind for key, kind in known.items() if isinstance(kind, type) and issubclass(kind, Settings)
-            }
-            inside = [f"{key}.{name}" for key, kind in sections.items() if name in hints(kind)]
+            inside = [
+                f"{key}.{name}"
+                for key, hint in known.items()
+                for kind in (get_args(hint) or (hint,))
+                if isinstance(kind, type) and issubclass(kind, Settings) and name in hints(kind)
+            ]
             hint = f", did you mean `{inside[0]}`?" if inside else nearest(name, known)
             raise SettingError((str(name),), "is not a known setting", hint=hint, remedy=f"Known: {', '.join(known)}.")
 

@@ -18,10 +18,12 @@ from antiphon.config.distillation import DistillationConfig as DistillationConfi
 from antiphon.config.generation import GenerationConfig as GenerationConfig
 from antiphon.config.model import PRESETS as PRESETS
 from antiphon.config.model import AttentionConfig as AttentionConfig
+from antiphon.config.model import BaseConfig as BaseConfig
 from antiphon.config.model import ModelConfig as ModelConfig
 from antiphon.config.tokenizer import TOKENIZER_KINDS as TOKENIZER_KINDS
 from antiphon.config.tokenizer import SideConfig as SideConfig
 from antiphon.config.tokenizer import TokenizerConfig as TokenizerConfig
+from antiphon.config.tokenizer import VocabularyConfig as VocabularyConfig
 from antiphon.config.training import GroupConfig as GroupConfig
 from antiphon.config.training import TrainingConfig as TrainingConfig
 from antiphon.config.training import ValidationConfig as ValidationConfig

@@ -1,12 +1,24 @@
-"""The network: its presets, its shape, its kinds of attention."""
+"""The network: its presets, its shape, its kinds of attention; or the model that it begins as."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from antiphon.registry import nearest
-from antiphon.settings import Count, CountOrZero, Positive, Rate, SettingError, Settings, require, show
+from antiphon.settings import (
+    Count,
+    CountOrZero,
+    Positive,
+    Rate,
+    SettingError,
+    Settings,
+    build,
+    hints,
+    require,
+    show,
+)
 
 _PAPER = {
     "activation": "relu", "norm": "layer", "norm_placement": "post", "positions": "sinusoidal", "bias": True,
@@ -99,6 +111,40 @@ class ModelConfig(Settings):
         width = self.head_dim or self.d_model // heads
         paired = self.positions != "rotary" or width % 2 == 0
         require(paired, "head_dim", f"must be even for rotary positions, but is {width}")
+
+
+@dataclass(frozen=True)
+class BaseConfig(Settings):
+    """`model: {base: FOLDER}`: the network, its tokenizers and its weights are those of a saved model."""
+
+    base: str
+    """The run or model folder that training begins with: its shape, attention, tokenizers and weights."""
+    dropout: Rate | None = None
+    """Of embeddings and of each block's output; none: the base's, here and below."""
+    attention_dropout: Rate | None = None
+    """Of attention weights."""
+    activation_dropout: Rate | None = None
+    """Inside the feed-forward layers, after the activation."""
+    layer_drop: Rate | None = None
+    """Probability that a layer is skipped in training."""
+    word_dropout: Rate | None = None
+    """Probability that a token's whole embedding is zero in training, on either side."""
+    max_length: Count | None = None
+    """Longest sequence on either side; learned positions keep the base's, as their table has no more rows."""
+
+    @property
+    def changes(self) -> dict[str, float | int]:
+        """The settings of a ModelConfig that are not as in the base."""
+        return {name: value for name, value in vars(self).items() if name != "base" and value is not None}
+
+
+def beside_base(mapping: Mapping[str, object]) -> BaseConfig:
+    """`model` with a `base`; SettingError that names a setting which only a new network can have."""
+    for name in mapping:
+        new = name in hints(ModelConfig) and name not in hints(BaseConfig)
+        problem = f"must be left out beside `model.base`, whose network has its own, but is {show(mapping[name])}"
+        require(not new, name, problem)
+    return build(BaseConfig, mapping)
 
 
 @dataclass(frozen=True)

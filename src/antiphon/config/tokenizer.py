@@ -6,7 +6,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Literal
 
-from antiphon.settings import Count, FlagText, Positive, Rate, SettingError, Settings, build, inside, require, show
+from antiphon.settings import (
+    Count,
+    FlagText,
+    Positive,
+    Rate,
+    SettingError,
+    Settings,
+    build,
+    hints,
+    inside,
+    require,
+    show,
+)
 
 TOKENIZER_KINDS = ("bpe", "unigram", "bytes", "characters", "words")
 
@@ -66,6 +78,28 @@ class TokenizerConfig(SideConfig):
         """The settings of the `source`'s or the `target`'s tokenizer."""
         own = getattr(self, side)
         return self if own is None else own
+
+
+@dataclass(frozen=True)
+class VocabularyConfig(Settings):
+    """`tokenizer` beside `model.base`: the base's tokenizers, changed."""
+
+    add: tuple[str, ...] = ()
+    """Words that become one token each in the base's tokenizers, such as <de>; their vectors begin as the mean of those
+    of the tokens that spell them."""
+    trim: bool = False
+    """Drop the tokens that do not occur in the training data; single characters, bytes and special ones stay."""
+
+    def check(self) -> None:
+        require(not self.add and not self.trim, "", "cannot be changed beside `model.base` yet", "Leave it out.")
+
+
+def changed_vocabulary(mapping: Mapping[str, object]) -> VocabularyConfig:
+    """`tokenizer` beside a base; SettingError that names a setting which only a new tokenizer can have."""
+    for name in mapping:
+        problem = f"must be left out beside `model.base`, which has tokenizers, but is {show(mapping[name])}"
+        require(name not in hints(TokenizerConfig), name, problem, "Beside a base there are `add` and `trim`.")
+    return build(VocabularyConfig, mapping)
 
 
 def _side(value: object, common: Mapping[str, object]) -> SideConfig:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from antiphon.config.data import DataConfig, source_list
 from antiphon.config.generation import GenerationConfig
-from antiphon.config.model import AttentionConfig, ModelConfig
-from antiphon.config.tokenizer import TokenizerConfig
+from antiphon.config.model import AttentionConfig, BaseConfig, ModelConfig, beside_base
+from antiphon.config.tokenizer import TokenizerConfig, VocabularyConfig, changed_vocabulary
 from antiphon.config.training import TrainingConfig, ValidationConfig
-from antiphon.settings import Settings, require
+from antiphon.settings import Settings, inside, require
+
+_AS_BASE: dict[str, Any] = {"encoder": None, "decoder": None, "cross": None}  # attention of each role
 
 
 @dataclass(frozen=True)
@@ -19,10 +23,10 @@ class TrainConfig(Settings):
     """What is learned from."""
     task: str = "translation"
     """How a record becomes source and target: translation, text, or module:Name."""
-    tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
+    tokenizer: TokenizerConfig | VocabularyConfig = field(default_factory=TokenizerConfig)
     """How text becomes ids."""
-    model: ModelConfig = field(default_factory=ModelConfig)
-    """The network's shape."""
+    model: ModelConfig | BaseConfig = field(default_factory=ModelConfig)
+    """The network's shape; or its base, the model that it begins as."""
     attention: AttentionConfig = field(default_factory=AttentionConfig)
     """The kinds of attention."""
     training: TrainingConfig = field(default_factory=TrainingConfig)
@@ -36,8 +40,31 @@ class TrainConfig(Settings):
     folder: str | None = None
     """Where module:Name is looked for first: the recipe's folder."""
 
+    def __post_init__(self) -> None:
+        if isinstance(self.model, Mapping) and "base" in self.model:
+            with inside("model"):
+                object.__setattr__(self, "model", beside_base(self.model))
+        if isinstance(self.model, BaseConfig):
+            self._keep_of_base()
+        super().__post_init__()
+
+    def _keep_of_base(self) -> None:
+        """What the recipe does not say of tokenizers and attention is the base's: None in AttentionConfig."""
+        tokenizer, attention = self.tokenizer, self.attention
+        if isinstance(tokenizer, Mapping):
+            with inside("tokenizer"):
+                object.__setattr__(self, "tokenizer", changed_vocabulary(tokenizer))
+        elif tokenizer == TokenizerConfig():
+            object.__setattr__(self, "tokenizer", VocabularyConfig())
+        if isinstance(attention, Mapping):
+            object.__setattr__(self, "attention", {**_AS_BASE, **attention})
+        elif attention == AttentionConfig():
+            object.__setattr__(self, "attention", AttentionConfig(**_AS_BASE))
+
     def check(self) -> None:
-        most = self.model.max_length
+        fits = isinstance(self.tokenizer, VocabularyConfig) == isinstance(self.model, BaseConfig)
+        require(fits, "tokenizer", "must be `add` and `trim` beside `model.base`, and only there")
+        most = self.model.max_length or math.inf
         asked = {"data.max_length": self.data.max_length, "generation.max_new_tokens": self.generation.max_new_tokens}
         for name, value in asked.items():
             require((value or 0) <= most, name, f"must be at most `model.max_length` ({most}), but is {value}")
@@ -61,7 +88,7 @@ class TrainConfig(Settings):
             single = not isinstance(value, tuple) or (all(isinstance(item, str) for item in value) and name != "prefix")
             problem = "must be one for all rows in a recipe, but is one for each row"
             require(single, f"generation.{name}", problem, "Give it to `generate` in Python.")
-        rule = self.model.positions
+        rule = self.model.positions if isinstance(self.model, ModelConfig) else None
         for role in ("encoder", "decoder"):
             twice = rule in ("relative", "alibi") and _mentions(getattr(self.attention, role), rule)
             require(not twice, f"attention.{role}", f"names `{rule}`, as does `model.positions`", "Drop one of them.")

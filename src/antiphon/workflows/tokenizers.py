@@ -25,6 +25,7 @@ def build_tokenizers(config: TrainConfig, task: Task) -> tuple[Tokenizer, Tokeni
     One object twice where they are shared.
     """
     settings = config.tokenizer
+    assert isinstance(settings, TokenizerConfig)
     filters = load_filters(config.data.filters, folder=Path(config.folder or "."))
 
     def texts(*sides: int) -> Iterator[str]:

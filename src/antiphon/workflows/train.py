@@ -8,14 +8,14 @@ mistake leaves no folder behind.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from antiphon.config import TrainConfig
+from antiphon.config import BaseConfig, ModelConfig, TokenizerConfig, TrainConfig
 from antiphon.data import Batches, Filters, InMemory, Streamed, cases, load_corpus, load_filters, load_objectives
 from antiphon.data.denoising import Objective
 from antiphon.errors import ConfigError, DiskError, ModelError
@@ -44,6 +44,7 @@ from antiphon.training.optim import build_optimizer, build_schedule, find_optimi
 from antiphon.training.record import Record, make_display, read_rows
 from antiphon.training.snapshot import SnapshotStore
 from antiphon.workflows.average import average_and_compare
+from antiphon.workflows.base import BASE, check_same_base, find_base, keep_base, settled
 from antiphon.workflows.labels import check_labels, with_labels
 from antiphon.workflows.teacher import load_teacher
 from antiphon.workflows.tokenizers import Samplers, build_samplers, build_tokenizers
@@ -84,7 +85,8 @@ def train(
     folder = Path(config.output)
     fresh = _check_folder(folder, config, resume=resume)
     try:
-        job = _Job(config, folder, torch.device(device), quiet=quiet)
+        begin = find_base(config, folder) if isinstance(config.model, BaseConfig) else None
+        job = _Job(config, folder, torch.device(device), begin=begin, quiet=quiet)
     except SettingError as error:
         raise placed(error, config) from None
     reason = job.run(fresh=fresh)
@@ -92,10 +94,15 @@ def train(
 
 
 class _Job:
-    """The parts of one run."""
+    """The parts of one run; `begin` is what its base gives."""
 
-    def __init__(self, config: TrainConfig, folder: Path, device: torch.device, *, quiet: bool) -> None:
-        self.config, self.folder = config, folder
+    def __init__(
+        self, asked: TrainConfig, folder: Path, device: torch.device, *, begin: Parts | None, quiet: bool
+    ) -> None:
+        config = asked if begin is None else settled(asked, begin)
+        self.asked, self.config, self.folder, self.begin = asked, config, folder, begin
+        assert isinstance(config.model, ModelConfig)
+        self.model: ModelConfig = config.model
         self.place = Path(config.folder) if config.folder else None
         with saying("task"):
             self.task = with_labels(load_task(config.task, folder=self.place), config)
@@ -110,29 +117,12 @@ class _Job:
             with inside("data"), inside(side):
                 self.objectives[side] = load_objectives(getattr(config.data, side), folder=self.place)
         self.source_tokenizer, self.target_tokenizer = self._tokenizers()
-        check_labels(self.task.labels.values(), self.target_tokenizer, config.model.max_length)
+        check_labels(self.task.labels.values(), self.target_tokenizer, self.model.max_length)
         self.corpus = self._corpus(config.data.train, training=filters)
         self.batches = Batches(self.corpus, batch_tokens=config.training.batch_tokens, seed=config.training.seed)
-        self.network = build_network(
-            config.model,
-            config.attention,
-            source_vocab=self.source_tokenizer.vocab_size,
-            target_vocab=self.target_tokenizer.vocab_size,
-            shared=self.source_tokenizer is self.target_tokenizer,
-            seed=config.training.seed,
-            folder=self.place,
-        ).to(device)
+        self.parts = self._parts(device)
+        self.network = self.parts.network
         teacher = load_teacher(config, self.network, self.source_tokenizer, self.target_tokenizer)
-        self.parts = Parts(
-            self.network,
-            config.model,
-            config.attention,
-            self.source_tokenizer,
-            self.target_tokenizer,
-            config.task,
-            config.generation,
-            self.task.labels,
-        )
         self.validate = self._validate()
         display = make_display(total_steps=config.training.max_steps, quiet=quiet)
         # A registered reporter is a function of the run folder that gives a function of each row of metrics.jsonl.
@@ -157,6 +147,29 @@ class _Job:
             validate_every_steps=config.validation.every_steps,
         )
 
+    def _parts(self, device: torch.device) -> Parts:
+        """The run's model: that of the base, or a network with fresh weights."""
+        config, sides = self.config, (self.source_tokenizer, self.target_tokenizer)
+        if self.begin is not None:
+            network = self.begin.network.to(device)
+            return replace(
+                self.begin,
+                network=network,
+                task=config.task,
+                generation=config.generation,
+                labels=self.task.labels,
+            )
+        network = build_network(
+            self.model,
+            config.attention,
+            source_vocab=sides[0].vocab_size,
+            target_vocab=sides[1].vocab_size,
+            shared=sides[0] is sides[1],
+            seed=config.training.seed,
+            folder=self.place,
+        ).to(device)
+        return Parts(network, self.model, config.attention, *sides, config.task, config.generation, self.task.labels)
+
     def run(self, *, fresh: bool) -> str:
         """Train to the end; why it ended."""
         try:
@@ -169,7 +182,9 @@ class _Job:
 
     def _run(self, *, fresh: bool) -> str:
         self.record.say(self._describe())
-        if backends := describe_backends(self.network, longest=self.config.model.max_length):
+        if self.begin is not None and self.begin.account is not None and self.begin.account.new:
+            self.record.say(f"attention was replaced: {self.begin.account}")
+        if backends := describe_backends(self.network, longest=self.model.max_length):
             self.record.say(f"attention by {backends}")
         if not fresh:
             self.loop.resume()
@@ -193,10 +208,12 @@ class _Job:
     def _create(self) -> None:
         try:
             (self.folder / TOKENIZERS).mkdir(parents=True, exist_ok=True)
+            if self.begin is not None:
+                keep_base(self.folder, self.begin, self.asked)
             for name, tokenizer in self._named_tokenizers():
                 tokenizer.save(self.folder / TOKENIZERS, name)
             # Last: a folder with a config.yaml is a run.
-            replace_file(self.folder / CONFIG, dump_yaml(to_mapping(self.config)).encode())
+            replace_file(self.folder / CONFIG, dump_yaml(to_mapping(self.asked)).encode())
         except OSError as error:
             raise DiskError(
                 f"the run folder `{self.folder}` cannot be made ({error.strerror}). Choose another `output`."
@@ -209,6 +226,8 @@ class _Job:
 
     def _tokenizers(self) -> tuple[Tokenizer, Tokenizer]:
         """Those of the run that is resumed, else loaded from the path in the recipe, else trained on the data."""
+        if self.begin is not None:
+            return self.begin.source_tokenizer, self.begin.target_tokenizer
         kept = self.folder / TOKENIZERS
         if (self.folder / CONFIG).exists():
             found = {file.stem: Tokenizer.load(file) for file in sorted(kept.iterdir())}
@@ -231,7 +250,7 @@ class _Job:
             task=self.task,
             source_tokenizer=self.source_tokenizer,
             target_tokenizer=self.target_tokenizer,
-            max_length=config.data.max_length or config.model.max_length,
+            max_length=config.data.max_length or self.model.max_length,
             overflow=config.data.overflow,
             streaming=config.data.streaming if trained else "never",
             samplers=self._samplers() if trained else (None, None),
@@ -242,6 +261,8 @@ class _Job:
         )
 
     def _samplers(self) -> Samplers:
+        if not isinstance(self.config.tokenizer, TokenizerConfig):
+            return None, None
         return build_samplers(self.config.tokenizer, self.source_tokenizer, self.target_tokenizer)
 
     def _validate(self) -> Validate | None:
@@ -258,11 +279,12 @@ class _Job:
 
     def _describe(self) -> str:
         """The run in a line."""
-        model = self.config.model
+        model, base = self.model, self.asked.model
+        origin = f"from {base.base}" if isinstance(base, BaseConfig) else model.preset
         tokenizers = {tokenizer.vocab_size for _, tokenizer in self._named_tokenizers()}
         return (
             f"{count_parameters(self.network):,} parameters "
-            f"({model.preset}: {model.encoder_layers}+{model.decoder_layers} layers, "
+            f"({origin}: {model.encoder_layers}+{model.decoder_layers} layers, "
             f"d_model {model.d_model}), vocabulary {' and '.join(map(str, sorted(tokenizers)))}; {self.corpus.report}"
         )
 
@@ -278,13 +300,15 @@ def _check_folder(folder: Path, config: TrainConfig, *, resume: bool) -> bool:
             )
         return True
     if not file.exists():
-        # A run that was killed while it was made holds its tokenizers at most.
-        if folder.exists() and (not folder.is_dir() or {path.name for path in folder.iterdir()} - {TOKENIZERS}):
+        # A run that was killed while it was made holds its tokenizers and its base at most.
+        if folder.exists() and (not folder.is_dir() or {path.name for path in folder.iterdir()} - {TOKENIZERS, BASE}):
             raise ConfigError(
                 f"the folder `{folder}` must be a run or not exist, but holds other things and no {CONFIG}. "
                 "Choose another --output."
             )
         return True
+    if isinstance(config.model, BaseConfig) and (folder / BASE).is_dir():
+        check_same_base(folder, config.model.base)
     was = _completed(read_yaml(file.read_text(encoding="utf-8"), str(file))[0], where=str(file))
     for key, before, now in _differences(was, to_mapping(config)):
         raise ConfigError(
@@ -310,7 +334,7 @@ def _differences(was: Mapping[str, Any], now: Mapping[str, Any], path: str = "")
             yield from _differences(before, after, f"{name}.")
         elif (
             before != after
-            and name not in ("output", "folder", "data.test")
+            and name not in ("output", "folder", "data.test", "model.base")
             and not (path == "training." and key.startswith(FREE_TO_CHANGE))
         ):
             yield name, before, after
