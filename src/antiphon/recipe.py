@@ -21,16 +21,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from antiphon.config import (
-    TOKENIZER_KINDS,
     AttentionConfig,
-    BaseConfig,
     DataConfig,
     SourceConfig,
-    TokenizerConfig,
     TrainConfig,
-    TrainingConfig,
     is_files,
 )
+from antiphon.config.paths import absolute
 from antiphon.errors import ConfigError
 from antiphon.registry import nearest
 from antiphon.settings import FlagText, SettingError, build, hints, plain
@@ -291,7 +288,7 @@ def _lay_over(mapping: dict[str, Any], setting: Setting, text: str) -> None:
 def _configure(mapping: Mapping[str, Any], folder: Path, where: str, places: Mapping[Setting, str]) -> TrainConfig:
     """The config, its files made absolute; an error gets the place of the nearest value that has one."""
     try:
-        config = _absolute(build(TrainConfig, mapping), folder)
+        config = absolute(build(TrainConfig, mapping), folder)
     except SettingError as error:
         raise _located(error, where, places) from None
     object.__setattr__(config, "_places", (where, places))  # no setting, but what `placed` reads
@@ -312,67 +309,6 @@ def _located(error: SettingError, where: str, places: Mapping[Setting, str]) -> 
         setting = setting[:-1]
     place = places[setting] if setting else where
     return error.at(place) if place else error
-
-
-def _absolute(config: TrainConfig, folder: Path) -> TrainConfig:
-    def sources(data: object) -> object:
-        if isinstance(data, SourceConfig):
-            files = {name: getattr(data, name) for name in ("path", "source", "target", "text") if data.hub is None}
-            return replace(data, **{name: _join(folder, file) for name, file in files.items() if file is not None})
-        return tuple(sources(item) for item in data) if is_files(data) and isinstance(data, tuple) else data
-
-    sides = {name: sources(getattr(config.data, name)) for name in ("train", "valid", "test")}
-    data = replace(config.data, **sides)
-    return replace(
-        config,
-        data=data,
-        tokenizer=_found(config.tokenizer, folder)
-        if isinstance(config.tokenizer, TokenizerConfig)
-        else config.tokenizer,
-        model=replace(config.model, base=_base(config.model.base, folder))
-        if isinstance(config.model, BaseConfig)
-        else config.model,
-        training=_with_teachers(config.training, folder),
-        folder=_join(folder, config.folder or "."),
-    )
-
-
-def _with_teachers(training: TrainingConfig, folder: Path) -> TrainingConfig:
-    """The same with the absolute paths of what it distils from."""
-    distillation = training.distillation
-    if distillation is None:
-        return training
-    found = tuple(_join(folder, teacher) for teacher in distillation.teachers)
-    teacher = found[0] if isinstance(distillation.teacher, str) else found
-    return replace(training, distillation=replace(distillation, teacher=teacher))
-
-
-def _base(name: str, folder: Path) -> str:
-    """The base's folder, in the recipe's folder or else in the current one; its name where it is in neither."""
-    there = [path for path in (_join(folder, name), _join(Path.cwd(), name)) if Path(path).is_dir()]
-    return there[0] if there else name
-
-
-def _found(tokenizer: TokenizerConfig, folder: Path) -> TokenizerConfig:
-    """The same with absolute paths; SettingError for a kind that is neither known nor a file."""
-
-    def kind(name: str, *path: str) -> str:
-        if name in TOKENIZER_KINDS:
-            return name
-        file = _join(folder, name)
-        if not Path(file).exists():
-            problem = f"must be {', '.join(TOKENIZER_KINDS)} or the path of a tokenizer, but there is no `{file}`"
-            raise SettingError(("tokenizer", *path, "kind"), problem, hint=nearest(name, TOKENIZER_KINDS))
-        return file
-
-    if tokenizer.source is None:
-        return replace(tokenizer, kind=kind(tokenizer.kind))
-    sides = {side: tokenizer.of(side) for side in ("source", "target")}
-    return replace(tokenizer, **{side: replace(own, kind=kind(own.kind, side)) for side, own in sides.items()})
-
-
-def _join(folder: Path, file: str) -> str:
-    return os.path.normpath(os.path.join(folder, os.path.expanduser(file)))
 
 
 def _short(data: object) -> Any:
