@@ -107,8 +107,9 @@ def test_all_are_trained_and_one_that_fails_leaves_the_others(recipe: Path) -> N
     ]
 
 
+@pytest.mark.timeout(1200)  # seven processes are started, one after the other
 def test_a_signal_saves_the_variant_under_way_and_resume_goes_on_with_it(recipe: Path) -> None:
-    text = recipe.read_text().replace("  as-it-is:\n", "").replace("every_steps: 2", "every_steps: 9999")
+    text = recipe.read_text().replace("  as-it-is:\n", "").replace("{every_steps: 2", "{every_steps: 9999")
     recipe.write_text(text.replace("max_steps: 4", "max_steps: 9000"))
     command = [sys.executable, "-m", "antiphon", "train", str(recipe), "--threads", "1", "--quiet", "--resume"]
     folder = recipe.parent / "out"

@@ -201,7 +201,7 @@ def ignored(mixer: Mixer, model: ModelConfig, role: str) -> str:
         found.append("`model.positions: rotary`")
     if not found:
         return ""
-    remedy = " Use `positions: sinusoidal` for it to know the order of tokens." if rotary else ""
+    remedy = " Use `positions: sinusoidal`, which all take." if rotary else ""
     return f"`{type(mixer).__name__}` of the {role} attention does not take {' and '.join(found)}.{remedy}"
 
 
