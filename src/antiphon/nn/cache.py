@@ -167,12 +167,15 @@ class MemoryTokens(State):
 
     def drop(self, keep: Tensor, width: int) -> None:
         super().drop(keep, width)
-        self.tokens = Tokens(**self.source)
+        self.tokens = self._read()
 
     def write(self, slots: Tensor, other: State, width: int) -> None:
         assert self.source.keys() == other.source.keys(), "a memory takes rows that are packed as its own are"
         super().write(slots, other, width)
-        self.tokens = Tokens(**self.source)
+        self.tokens = self._read()
+
+    def _read(self) -> Tokens:
+        return Tokens(self.source["pos"], self.source.get("segment"), self.source.get("prefix"))
 
 
 class MemoryState(State):
