@@ -24,6 +24,7 @@ from antiphon.config.tokenizer import TOKENIZER_KINDS as TOKENIZER_KINDS
 from antiphon.config.tokenizer import SideConfig as SideConfig
 from antiphon.config.tokenizer import TokenizerConfig as TokenizerConfig
 from antiphon.config.tokenizer import VocabularyConfig as VocabularyConfig
+from antiphon.config.training import AdapterConfig as AdapterConfig
 from antiphon.config.training import GroupConfig as GroupConfig
 from antiphon.config.training import TrainingConfig as TrainingConfig
 from antiphon.config.training import ValidationConfig as ValidationConfig

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from antiphon.config.distillation import DistillationConfig
 from antiphon.registry import nearest
@@ -47,6 +47,24 @@ class GroupConfig(Settings):
 
 
 @dataclass(frozen=True)
+class AdapterConfig(Settings):
+    """Small matrices beside linear layers, which learn in their place (package peft)."""
+
+    kind: Literal["lora", "dora"] = "lora"
+    """lora: a low-rank sum (Hu et al. 2022); dora: with lengths of their own too (Liu et al. 2024)."""
+    rank: Count = 8
+    """Rank of the matrices."""
+    alpha: Positive = 16.0
+    """The sum counts alpha / rank."""
+    dropout: Rate = 0.0
+    """Of what the matrices read."""
+    targets: tuple[str, ...] = ("encoder.*", "decoder.*")
+    """The linear layers that get one, as patterns of their names, such as *.q and *.v."""
+    trained: tuple[str, ...] = ()
+    """Other weights that are trained whole, as patterns of their names, such as *norm*."""
+
+
+@dataclass(frozen=True)
 class TrainingConfig(Settings):
     optimizer: object = "adamw"
     """adamw, adafactor, muon, lion, schedule_free, sgd or module:Class; with settings of its own: {name: settings}."""
@@ -58,6 +76,8 @@ class TrainingConfig(Settings):
     """Weight decay (decoupled, if the optimizer can); not on biases, norms and embeddings."""
     groups: tuple[GroupConfig, ...] = ()
     """Parameters by pattern, each {match, lr_scale, weight_decay, freeze}; the first that matches holds."""
+    adapter: AdapterConfig | None = None
+    """Train an adapter in place of the base's weights: {kind, rank, alpha, dropout, targets, trained}; none: all."""
     layer_decay: Annotated[float, Range(low=0, high=1, open_low=True)] = 1.0
     """Factor of the rate from each layer to the one below it, embeddings lowest; 1: one rate."""
     schedule: str = "inverse_sqrt"
@@ -114,6 +134,8 @@ class TrainingConfig(Settings):
         require(self.keep_last >= self.average_last, "keep_last", problem)
         one = self.distillation is None or not self.r_drop
         require(one, "r_drop", "must be 0 beside `distillation`, whose loss is of one pass", "Drop one of them.")
+        mixed = "must be left out beside `adapter`, whose base stays as it is, but is"
+        require(not self.adapter or not self.mixout, "mixout", f"{mixed} {self.mixout}")
         named = isinstance(self.optimizer, str) or (isinstance(self.optimizer, Mapping) and len(self.optimizer) == 1)
         require(named, "optimizer", f"must be a name or {{name: settings}}, but is {show(self.optimizer)}")
         for name, settings in self.optimizer.items() if isinstance(self.optimizer, Mapping) else ():

@@ -32,6 +32,7 @@ from antiphon.generation.maps import AttentionMaps, attention_maps
 from antiphon.generation.overflow import prepare
 from antiphon.generation.restricting import Restrictor, check_parts, restrict
 from antiphon.models.account import Account
+from antiphon.models.adapters import merge_adapter
 from antiphon.models.checkpoint import Parts, load_parts, save_model_folder
 from antiphon.settings import override, show
 from antiphon.text import StreamDecoder, Tokenizer, clean_text
@@ -235,6 +236,7 @@ def load(
     quantize: str | None = None,
     attention: AttentionConfig | Mapping[str, object] | None = None,
     seed: int = 0,
+    adapter: str | Path | None = None,
 ) -> Model:
     """The model in a run folder or a model folder, in evaluation mode; a list of them is an ensemble.
 
@@ -242,7 +244,8 @@ def load(
     `dtype` None is float32. `attention` replaces what the folder says of the roles that it names, each with a name, a
     mapping, `module:Name`, a rule or mixer, its class, or a list that alternates over layers; only what it names is
     imported. Weights that it needs and the folder has not are new, a function of `seed`: `model.account` says which
-    were kept, which are new and which dropped, and a warning says it where any is.
+    were kept, which are new and which dropped, and a warning says it where any is. `adapter` is a folder in peft's
+    format, a LoRA or DoRA of this model, which is merged into its weights.
     """
     if quantize is not None:
         raise ModelError(f"`quantize` must be left out, but is {show(quantize)}: quantized models are not built yet.")
@@ -252,7 +255,12 @@ def load(
     members: list[tuple[str, Parts]] = []
     for folder in map(model_folder, paths):
         own = replaced_attention(folder, attention) if isinstance(attention, Mapping) else attention
-        parts = load_parts(folder, device=choose_device(device), dtype=choose_dtype(dtype), attention=own, seed=seed)
+        number = choose_dtype(dtype)
+        first = number if adapter is None else torch.float32  # rounded once, behind the merge
+        parts = load_parts(folder, device=choose_device(device), dtype=first, attention=own, seed=seed)
+        if adapter is not None:
+            merge_adapter(parts.network, adapter)
+            parts.network.to(number)
         members.append((str(folder), parts))
     return Model(members[0][1] if len(members) == 1 else join_parts(members))
 

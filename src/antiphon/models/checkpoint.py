@@ -96,8 +96,26 @@ def put_weights(
     return account
 
 
-def save_model_folder(folder: str | Path, parts: Parts) -> Path:
-    """Write `parts` into `folder`, made if absent. The weights come last, each file is replaced whole."""
+def learned_weights(network: nn.Module) -> dict[str, Tensor]:
+    """What a snapshot holds: all weights, but in a network with an adapter only those that learn."""
+    weights = named_weights(network)
+    if not any(".lora_" in name for name in weights):
+        return weights
+    still = {name for name, parameter in network.named_parameters() if not parameter.requires_grad}
+    return {name: tensor for name, tensor in weights.items() if name not in still}
+
+
+def put_learned_weights(network: nn.Module, weights: Mapping[str, Tensor], *, where: str) -> None:
+    """The inverse of `learned_weights`; errors as in `put_weights`."""
+    own, learned = named_weights(network), learned_weights(network)
+    put_weights(network, {**{name: own[name] for name in own if name not in learned}, **weights}, where=where)
+
+
+def save_model_folder(folder: str | Path, parts: Parts, *, weights: Mapping[str, Tensor] | None = None) -> Path:
+    """Write `parts` into `folder`, made if absent. The weights come last, each file is replaced whole.
+
+    `weights` are written instead of the network's, where it has an adapter.
+    """
     folder = Path(folder)
     config = {
         "format": "antiphon",
@@ -120,7 +138,7 @@ def save_model_folder(folder: str | Path, parts: Parts) -> Path:
         )
         write_json(folder / "generation.json", plain(parts.generation))
         write_json(folder / CONFIG, config)
-        save_weights(folder / WEIGHTS, named_weights(parts.network))
+        save_weights(folder / WEIGHTS, named_weights(parts.network) if weights is None else weights)
     except OSError as error:
         raise DiskError(
             f"the model cannot be written to `{folder}` ({error.strerror}). Free space, or choose another folder."

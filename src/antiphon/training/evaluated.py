@@ -20,7 +20,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from antiphon.models.checkpoint import named_weights
+from antiphon.models.checkpoint import learned_weights
 
 
 @runtime_checkable
@@ -78,7 +78,7 @@ class Evaluated:
         if not self.differ:
             return {}
         with self.shown():
-            return {name: tensor.detach().clone() for name, tensor in named_weights(self.network).items()}
+            return {name: tensor.detach().clone() for name, tensor in learned_weights(self.network).items()}
 
     def restore(self, weights: Mapping[str, Tensor]) -> None:
         """The inverse of `weights`, after a run whose last step is done."""
@@ -101,7 +101,7 @@ class Evaluated:
 
 
 def _floating(network: nn.Module) -> dict[str, Tensor]:
-    return {name: tensor for name, tensor in named_weights(network).items() if tensor.is_floating_point()}
+    return {name: tensor for name, tensor in learned_weights(network).items() if tensor.is_floating_point()}
 
 
 def _copies(network: nn.Module) -> dict[str, Tensor]:

@@ -37,8 +37,9 @@ def parameter_groups(network: nn.Module, settings: TrainingConfig) -> list[dict[
     # Linear weights first, as one reads them: the groups that decay before those that do not.
     for name, parameter in sorted(named.items(), key=lambda item: id(item[1]) not in linear):
         rule = next((rule for rule in settings.groups if fnmatchcase(name, rule.match)), GroupConfig("*"))
-        parameter.requires_grad_(not rule.freeze)
         if rule.freeze:
+            parameter.requires_grad_(False)
+        if not parameter.requires_grad:  # what lies under an adapter too
             continue
         is_linear = id(parameter) in linear
         usual = settings.weight_decay if is_linear else 0.0

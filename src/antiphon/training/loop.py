@@ -20,7 +20,7 @@ from torch import nn
 from antiphon.batch import Batch, Example, collate, move
 from antiphon.config import TrainingConfig
 from antiphon.errors import ConfigError, NonFiniteError
-from antiphon.models.checkpoint import named_weights
+from antiphon.models.checkpoint import learned_weights
 from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.nn.mixout import add_mixout
 from antiphon.nn.noise import number_sites
@@ -228,7 +228,7 @@ class Loop:
             if progress.improves(found.score):
                 self.parts.keep(self.network)
             if count > 1 and progress.among_best(found.score, count):
-                self.best.save(progress.step, {WEIGHTS: weights_file(named_weights(self.network))})
+                self.best.save(progress.step, {WEIGHTS: weights_file(learned_weights(self.network))})
 
     def save_due(self) -> bool:
         return self.progress.step > 0 and self.progress.step % self.settings.save_every_steps == 0

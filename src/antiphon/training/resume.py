@@ -21,7 +21,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from antiphon.errors import DiskError, ModelError
-from antiphon.models.checkpoint import named_weights, put_weights, replace_file
+from antiphon.models.checkpoint import learned_weights, put_learned_weights, replace_file
 from antiphon.nn.mixout import put_references, references
 from antiphon.training.distillation import Distillation
 from antiphon.training.evaluated import Evaluated
@@ -67,7 +67,7 @@ def save_snapshot(store: SnapshotStore, now: Moment) -> Snapshot:
         "start": _digest(references(now.network)),
         "teacher": None if now.distillation is None else now.distillation.digest,
     }
-    files = {WEIGHTS: weights_file(named_weights(now.network)), OPTIMIZER: save(tensors)}
+    files = {WEIGHTS: weights_file(learned_weights(now.network)), OPTIMIZER: save(tensors)}
     if now.evaluated.differ:
         files[EVALUATED] = weights_file(now.evaluated.weights())
     return store.save(now.progress.step, {**files, STATE: json.dumps(state, indent=1).encode()})
@@ -82,7 +82,7 @@ def load_snapshot(snapshot: Snapshot, now: Moment) -> None:
     if now.distillation is not None:
         now.distillation.refuse_another(state.get("teacher"))
     with torch.no_grad():
-        put_weights(now.network, load(snapshot.read(WEIGHTS)), where=str(snapshot.folder / WEIGHTS))
+        put_learned_weights(now.network, load(snapshot.read(WEIGHTS)), where=str(snapshot.folder / WEIGHTS))
     if now.evaluated.differ:
         now.evaluated.restore(load(snapshot.read(EVALUATED)))
     join_optimizer(now.optimizer, load(snapshot.read(OPTIMIZER)), state["optimizer"])

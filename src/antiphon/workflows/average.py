@@ -13,7 +13,7 @@ from safetensors.torch import load as deserialize
 from torch import Tensor
 
 from antiphon.errors import ConfigError, DiskError, ModelError
-from antiphon.models.checkpoint import load_parts, put_weights, save_model_folder
+from antiphon.models.checkpoint import load_parts, put_learned_weights, put_weights, save_model_folder
 from antiphon.training.loop import Loop, Validator
 from antiphon.training.resume import EVALUATED, WEIGHTS
 from antiphon.training.snapshot import Snapshot, SnapshotStore
@@ -38,6 +38,11 @@ def average_run(run: str | Path, *, last: int, output: str | Path) -> Path:
         raise ConfigError(f"the output `{output}` must not exist yet, but does. Choose another --output.")
     if last < 1:
         raise ConfigError(f"`last` must be at least 1, but is {last}.")
+    if (run / "adapter").exists():
+        raise ModelError(
+            f"the run `{run}` must have snapshots of whole weights, but has an adapter's. Train it with "
+            "`training.average_last`."
+        )
     found = SnapshotStore(run / "snapshots", keep=last).last(last)
     if len(found) < last:
         raise ModelError(
@@ -75,7 +80,7 @@ def average_and_compare(loop: Loop) -> None:
     best = loop.progress.best
     for name, found in averages.items():
         with torch.no_grad():
-            put_weights(network, average_weights(found), where=str(found[0].folder.parent))
+            put_learned_weights(network, average_weights(found), where=str(found[0].folder.parent))
         score = math.inf if validate is None else _score(loop, validate, name, len(found), best)
         if best is None or score > best:
             best = score

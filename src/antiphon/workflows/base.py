@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import hashlib
 import warnings
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from antiphon.config import AttentionConfig, BaseConfig, TokenizerConfig, TrainConfig
 from antiphon.errors import ConfigError, ModelError
@@ -59,10 +61,10 @@ def settled(config: TrainConfig, begin: Parts) -> TrainConfig:
     return replace(config, model=begin.model, attention=begin.attention, tokenizer=TokenizerConfig())
 
 
-def keep_base(run: Path, begin: Parts, config: TrainConfig) -> None:
-    """Write the run's copy of what it begins with, and where it is from."""
+def keep_base(run: Path, begin: Parts, config: TrainConfig, *, weights: Mapping[str, Tensor] | None) -> None:
+    """Write the run's copy of what it begins with, and where it is from. `weights`: as in `save_model_folder`."""
     assert isinstance(config.model, BaseConfig)
-    save_model_folder(run / BASE, begin)
+    save_model_folder(run / BASE, begin, weights=weights)
     origin = {"base": config.model.base, "sha256": fingerprint(model_folder(config.model.base))}
     write_json(run / BASE / _ORIGIN, origin)
 

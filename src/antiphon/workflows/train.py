@@ -37,6 +37,7 @@ from antiphon.recipe import dump_yaml, from_mapping, placed, read_recipe, read_y
 from antiphon.registry import lookup, names
 from antiphon.settings import SettingError, inside, saying
 from antiphon.text import Tokenizer, load_task
+from antiphon.training.adapters import Adapter
 from antiphon.training.lock import alone
 from antiphon.training.loop import Loop
 from antiphon.training.loop import Parts as LoopParts
@@ -123,6 +124,7 @@ class _Job:
         self.parts = self._parts(device)
         self.network = self.parts.network
         teacher = load_teacher(config, self.network, self.source_tokenizer, self.target_tokenizer)
+        self.adapter = self._adapter(device)
         self.validate = self._validate()
         display = make_display(total_steps=config.training.max_steps, quiet=quiet)
         # A registered reporter is a function of the run folder that gives a function of each row of metrics.jsonl.
@@ -170,6 +172,17 @@ class _Job:
         ).to(device)
         return Parts(network, self.model, config.attention, *sides, config.task, config.generation, self.task.labels)
 
+    def _adapter(self, device: torch.device) -> Adapter | None:
+        """The adapter that learns in place of the weights, if the recipe has one."""
+        training = self.config.training
+        if training.adapter is None:
+            return None
+        if self.begin is None:
+            raise SettingError(("training", "adapter"), "needs a model to adapt, but `model.base` is not given")
+        adapter = Adapter(self.network, training.adapter, seed=training.seed)
+        self.network.to(device)
+        return adapter
+
     def run(self, *, fresh: bool) -> str:
         """Train to the end; why it ended."""
         try:
@@ -182,6 +195,8 @@ class _Job:
 
     def _run(self, *, fresh: bool) -> str:
         self.record.say(self._describe())
+        if self.adapter is not None:
+            self.record.say(self.adapter.describe())
         if self.begin is not None and self.begin.account is not None and self.begin.account.new:
             self.record.say(f"attention was replaced: {self.begin.account}")
         if backends := describe_backends(self.network, longest=self.model.max_length):
@@ -195,11 +210,18 @@ class _Job:
 
     def keep(self, network: torch.nn.Module) -> None:
         """Make the weights of `network`, which is the run's own, the run's model."""
-        save_model_folder(self.folder / "model", self.parts)
+        if self.adapter is None:
+            save_model_folder(self.folder / "model", self.parts)
+            return
+        assert isinstance(self.asked.model, BaseConfig)
+        self.adapter.save(self.folder / "adapter", base=self.asked.model.base)
+        save_model_folder(self.folder / "model", self.parts, weights=self.adapter.merged())
 
     def best(self) -> Model:
         """The run's model with the weights that were kept; the recipe's own parts, so nothing is imported anew."""
         file = self.folder / "model" / WEIGHTS
+        if self.adapter is not None:
+            self.adapter.remove()
         with torch.no_grad():
             put_weights(self.network, load_weights(file), where=str(file))
         self.network.eval()
@@ -209,7 +231,8 @@ class _Job:
         try:
             (self.folder / TOKENIZERS).mkdir(parents=True, exist_ok=True)
             if self.begin is not None:
-                keep_base(self.folder, self.begin, self.asked)
+                weights = None if self.adapter is None else self.adapter.base()
+                keep_base(self.folder, self.begin, self.asked, weights=weights)
             for name, tokenizer in self._named_tokenizers():
                 tokenizer.save(self.folder / TOKENIZERS, name)
             # Last: a folder with a config.yaml is a run.

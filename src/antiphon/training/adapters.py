@@ -1,0 +1,147 @@
+"""LoRA and DoRA by peft: small matrices beside linear layers learn, the layers themselves do not.
+
+    adapter = Adapter(network, settings, seed=0)      # the network now has peft's layers
+    adapter.save("runs/tuned/adapter", base="runs/pretrained")
+    adapter.merged()                                  # plain weights, as a model folder holds them
+    adapter.remove()                                  # the plain network again
+
+peft's layers are put into our own network (`inject_adapter_in_model`). Their dropout is replaced by ours, whose bits
+are a function of the step, so that a resumed run repeats. References: models/adapters.py.
+"""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from antiphon.config import AdapterConfig
+from antiphon.errors import ConfigError, DiskError
+from antiphon.models.adapters import CONFIG, DOWN, MAGNITUDE, PREFIX, UP, WEIGHTS, merged_weights, plain_weights
+from antiphon.models.checkpoint import save_weights, write_json
+from antiphon.models.seq2seq import EncoderDecoder
+from antiphon.models.stack import count_parameters
+from antiphon.nn.noise import Dropout, number_sites
+from antiphon.settings import SettingError
+
+_NAME = "default"  # of the adapter within peft's layers
+
+
+class Adapter:
+    """The adapter of `network`, which it changes in place; `seed` chooses its first weights."""
+
+    def __init__(self, network: EncoderDecoder, settings: AdapterConfig, *, seed: int) -> None:
+        self.network, self.settings = network, settings
+        self.scale = settings.alpha / settings.rank
+        linears = [name for name, module in network.named_modules() if isinstance(module, nn.Linear)]
+        self.targets = _matching(linears, settings.targets, "targets", "linear layer")
+        others = [name for name, _ in network.named_parameters() if name.rpartition(".")[0] not in self.targets]
+        self.trained = _matching(others, settings.trained, "trained", "weight without an adapter")
+        self._inject(seed)
+
+    def _inject(self, seed: int) -> None:
+        try:
+            from peft import LoraConfig, inject_adapter_in_model
+        except ImportError:
+            raise ConfigError(
+                "`training.adapter` needs the package peft, which is not installed. pip install 'antiphon[peft]'"
+            ) from None
+        settings, network = self.settings, self.network
+        self.config = LoraConfig(
+            r=settings.rank,
+            lora_alpha=settings.alpha,  # type: ignore[arg-type]  (peft divides by the rank, and takes a float)
+            lora_dropout=settings.dropout,
+            use_dora=settings.kind == "dora",
+            target_modules=self.targets,
+            modules_to_save=None,
+        )
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            inject_adapter_in_model(self.config, network, adapter_name=_NAME)
+        for module in network.modules():
+            if isinstance(module, nn.ModuleDict) and _NAME in module and isinstance(module[_NAME], nn.Dropout):
+                module[_NAME] = Dropout(settings.dropout, network.noise)
+        number_sites(network)
+        for name, parameter in network.named_parameters():
+            parameter.requires_grad_(".lora_" in name or name in self.trained)
+
+    def describe(self) -> str:
+        """What learns, in a line."""
+        learns = sum(parameter.numel() for parameter in self.network.parameters() if parameter.requires_grad)
+        whole = count_parameters(self.network)
+        kind = {"lora": "LoRA", "dora": "DoRA"}[self.settings.kind]
+        return (
+            f"{kind} of rank {self.settings.rank} beside {len(self.targets)} layers: {learns:,} of {whole:,} "
+            f"parameters learn ({learns / whole:.1%})"
+        )
+
+    def merged(self) -> dict[str, Tensor]:
+        """The weights of a plain network that computes the same."""
+        return merged_weights(self.network, scale=self.scale, name=_NAME)
+
+    def base(self) -> dict[str, Tensor]:
+        """The weights without the adapter."""
+        return plain_weights(self.network)
+
+    def save(self, folder: Path, *, base: str) -> None:
+        """Write adapter_config.json and adapter_model.safetensors, as peft reads them."""
+        saved = sorted({name.rpartition(".")[0] for name in self._aliases()})
+        config: dict[str, Any] = {
+            **{key: sorted(value) if isinstance(value, set) else value for key, value in self.config.to_dict().items()},
+            "base_model_name_or_path": base,
+            "inference_mode": True,
+            "modules_to_save": saved or None,
+        }
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            write_json(folder / CONFIG, config)
+            save_weights(folder / WEIGHTS, self._state())
+        except OSError as error:
+            raise DiskError(
+                f"the adapter cannot be written to `{folder}` ({error.strerror}). Free space, then continue with "
+                "--resume."
+            ) from error
+
+    def remove(self) -> None:
+        """Put the plain layers back where peft's were; the adapter's weights are gone."""
+        for name in self.targets:
+            parent, _, last = name.rpartition(".")
+            home = self.network.get_submodule(parent)
+            setattr(home, last, home.get_submodule(last).get_submodule("base_layer"))
+        for parameter in self.network.parameters():
+            parameter.requires_grad_(True)
+
+    def _state(self) -> dict[str, Tensor]:
+        """The tensors by the names that peft gives them."""
+        state: dict[str, Tensor] = {}
+        for name, tensor in self.network.named_parameters():
+            for part, short in ((".lora_A.", DOWN), (".lora_B.", UP), (f"{MAGNITUDE}.", MAGNITUDE)):
+                if part in name:
+                    state[PREFIX + name.partition(part)[0] + short] = tensor.detach()
+        return state | {PREFIX + name: tensor.clone() for name, tensor in self._aliases().items()}
+
+    def _aliases(self) -> dict[str, Tensor]:
+        """All weights of the modules that hold a weight trained whole, under every name that they have."""
+        own = dict(self.network.named_parameters())
+        homes = {id(self.network.get_submodule(name.rpartition(".")[0])) for name in self.trained if name in own}
+        return {
+            f"{name}.{key}": parameter.detach()
+            for name, module in self.network.named_modules(remove_duplicate=False)
+            if id(module) in homes
+            for key, parameter in module.named_parameters(recurse=False)
+        }
+
+
+def _matching(names: list[str], patterns: tuple[str, ...], setting: str, what: str) -> list[str]:
+    """Those of `names` that a pattern matches; SettingError for a pattern that matches none."""
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            raise SettingError(
+                ("training", "adapter", setting),
+                f"must match the name of a {what}, but `{pattern}` matches none",
+                remedy=f"For example {names[0]}.",
+            )
+    return [name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)]
