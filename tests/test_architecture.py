@@ -32,9 +32,11 @@ THIRD_PARTY = {  # what the dependencies of pyproject.toml are called in an impo
     "schedulefree",  # extra [optim]
     "datasets", "pyarrow", "zstandard",  # extra [data]
     "matplotlib",  # extra [plots]
+    "peft",  # extra [peft]
     "comet",  # only in evaluation/comet_process.py, which another Python runs
 }  # fmt: skip
 LAZY = {
+    "peft",
     "pydantic",
     "tyro",
     "babel",
