@@ -86,12 +86,13 @@ def with_seed(search: dict[str, Any], seed: int | None) -> dict[str, Any]:
     return search if seed is None else {**search, "seed": seed}
 
 
-def over(settings: type[Settings], name: str) -> Group:
-    """The flags of a recipe's section."""
+def over(settings: type[Settings], name: str, *, without: tuple[str, ...] = ()) -> Group:
+    """The flags of a recipe's section, `without` those that no recipe sets."""
     return Group(
         settings,
         name,
         f"Laid over `{name}` of the recipe; a default holds where neither says anything.",
         prefix=name,
         raw=True,
+        without=without,
     )

@@ -64,7 +64,7 @@ class Train(Command):
         Group(DataConfig, "data", "Laid over `data`; a mapping is written as in the recipe.", "data", raw=True),
     ] = field(default_factory=dict)
     tokenizer: Annotated[Overrides, over(TokenizerFlags, "tokenizer")] = field(default_factory=dict)
-    model: Annotated[Overrides, over(ModelFlags, "model")] = field(default_factory=dict)
+    model: Annotated[Overrides, over(ModelFlags, "model", without=("family",))] = field(default_factory=dict)
     attention: Annotated[Overrides, over(AttentionConfig, "attention")] = field(default_factory=dict)
     training: Annotated[Overrides, over(TrainingConfig, "training")] = field(default_factory=dict)
     validation: Annotated[Overrides, over(ValidationConfig, "validation")] = field(default_factory=dict)

@@ -15,6 +15,7 @@ from antiphon.config.data import SourceConfig as SourceConfig
 from antiphon.config.data import is_files as is_files
 from antiphon.config.data import source_list as source_list
 from antiphon.config.distillation import DistillationConfig as DistillationConfig
+from antiphon.config.family import FamilyConfig as FamilyConfig
 from antiphon.config.generation import GenerationConfig as GenerationConfig
 from antiphon.config.model import PRESETS as PRESETS
 from antiphon.config.model import AttentionConfig as AttentionConfig

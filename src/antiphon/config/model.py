@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from antiphon.config.family import FamilyConfig
 from antiphon.registry import nearest
 from antiphon.settings import (
     Count,
@@ -41,6 +42,11 @@ PRESETS: dict[str, dict[str, Any]] = {
         **_PAPER, "d_model": 128, "num_heads": 4, "ffn_dim": 384, "encoder_layers": 2, "decoder_layers": 2,
         "activation": "swiglu", "norm": "rms", "norm_placement": "pre", "positions": "rotary", "bias": False,
     },
+}  # fmt: skip
+# Far above any model, and low enough that a hostile file is refused before anything of its size is made.
+_MOST = {
+    "d_model": 2**16, "encoder_layers": 256, "decoder_layers": 256, "num_heads": 1024, "num_kv_heads": 1024,
+    "head_dim": 2**13, "ffn_dim": 2**18, "max_length": 2**20,
 }  # fmt: skip
 _FROM_PRESET: Any = None  # a field that the preset gives unless it is set; never seen on a finished ModelConfig
 
@@ -90,6 +96,8 @@ class ModelConfig(Settings):
     """Longest sequence on either side, in tokens, end included."""
     attention_scale: Positive | None = None
     """Factor of the attention scores; none: 1 / sqrt(head_dim)."""
+    family: FamilyConfig | None = None
+    """What a published checkpoint needs besides: only model folders have it, no recipe sets it."""
 
     def __post_init__(self) -> None:
         preset = str(self.preset or "small")
@@ -103,6 +111,9 @@ class ModelConfig(Settings):
         super().__post_init__()
 
     def check(self) -> None:
+        for name, most in _MOST.items():
+            value = getattr(self, name)
+            require(value is None or value <= most, name, f"must be at most {most}, but is {show(value)}")
         heads, groups = self.num_heads, self.num_kv_heads or self.num_heads
         require(heads % groups == 0, "num_kv_heads", f"must divide `num_heads` ({heads}), but is {groups}")
         whole = self.head_dim is not None or self.d_model % heads == 0

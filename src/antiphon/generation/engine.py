@@ -52,7 +52,12 @@ def answer(
     DataError where a source has more ids than the model's `max_length`.
     """
     requests = [
-        request_of(source if isinstance(source, Source) else Source(source, row), config, max_length=network.max_length)
+        request_of(
+            source if isinstance(source, Source) else Source(source, row),
+            config,
+            max_length=network.max_length,
+            first=marks.first,
+        )
         for row, source in enumerate(sources)
     ]
     plan = plan_of(config, marks)
@@ -70,7 +75,10 @@ def stream(network: EncoderDecoder, source: Source, config: GenerationConfig, ma
 
     An id is certain when every hypothesis that can still be the best has it in its place. Wrong settings raise at once.
     """
-    request, plan = request_of(source, config, max_length=network.max_length), plan_of(config, marks)
+    request, plan = (
+        request_of(source, config, max_length=network.max_length, first=marks.first),
+        plan_of(config, marks),
+    )
 
     def run() -> Iterator[list[int]]:
         search = Search(network, [request], plan)
@@ -94,8 +102,11 @@ def forced_scores(
 ) -> list[float]:
     """For each (source, target) the sum of the target's log-probabilities, whole rows at once (teacher forcing).
 
+    A target is begun with the first token of `marks`, if it is not there yet, which is not scored.
+
     A source beyond the network's `max_length` is read in windows.
     """
+    pairs = [(source, marks.begin(target)) for source, target in pairs]
     for _, target in pairs:
         check_length(target, network.max_length, what="a target", remedy="Shorten it.")
     requests = [Request(source, limit=max(len(source), len(target))) for source, target in pairs]
@@ -109,7 +120,7 @@ def forced_scores(
             log_p = label_log_p(network, hidden[batch.label_mask], batch.labels[batch.label_mask])
         parts = log_p.to(sum_type(network.device)).split([len(example.target) for example in examples])
         for place, part in zip(places, parts, strict=True):
-            scores[place] = float(part.sum())
+            scores[place] = float(part[marks.first is not None :].sum())
     return scores
 
 
@@ -122,8 +133,8 @@ def plan_of(config: GenerationConfig, marks: Marks) -> Plan:
         processors.append(NoRepeatNgram(config.no_repeat_ngram))
     if config.min_new_tokens:
         processors.append(MinNewTokens(config.min_new_tokens, end=marks.end))
-    if unsaid := {marks.pad, marks.start} - {marks.end}:
-        processors.append(Forbid(sorted(unsaid)))
+    if unsaid := marks.unsaid:
+        processors.append(Forbid(unsaid))
     sampler = None
     if config.temperature is not None:
         sampler = Sampler(config.temperature, config.top_k, config.top_p, config.min_p)
@@ -142,11 +153,13 @@ def plan_of(config: GenerationConfig, marks: Marks) -> Plan:
     )
 
 
-def request_of(source: Source, config: GenerationConfig, *, max_length: int) -> Request:
-    """The search's request for a source; an error where source, prefix or settings go beyond `max_length`."""
+def request_of(source: Source, config: GenerationConfig, *, max_length: int, first: int | None = None) -> Request:
+    """The search's request for a source, whose answer begins with the id `first`; an error where source, prefix or
+    settings go beyond `max_length`."""
+    before = [] if first is None else [first]
     if config.overflow != "window":
         check_length(source.ids, max_length, what=f"input {source.row + 1}")
-    room = max_length - len(source.prefix)
+    room = max_length - len(source.prefix) - len(before)
     if room < 1:
         raise DataError(
             f"the prefix of input {source.row + 1} must have fewer tokens than the model's max_length ({max_length}), "
@@ -164,18 +177,18 @@ def request_of(source: Source, config: GenerationConfig, *, max_length: int) -> 
         )
     needed, longest = restricted_room(source)
     wanted = config.max_new_tokens or max(2 * len(source.ids) + 32 + needed, config.min_new_tokens + 1, longest)
-    limit = len(source.prefix) + min(wanted, room)
-    if max(needed, longest) > limit - len(source.prefix):
+    granted = min(wanted, room)
+    if max(needed, longest) > granted:
         what = "what is required in the answer" if longest == 0 else "the longest allowed text"
         raise DataError(
-            f"{what} of input {source.row + 1} must fit into {limit - len(source.prefix)} tokens, but needs "
+            f"{what} of input {source.row + 1} must fit into {granted} tokens, but needs "
             f"{max(needed, longest)}, the end included. Raise `max_new_tokens` up to the model's max_length "
             f"({max_length}), or shorten it."
         )
     return Request(
         source.ids,
-        limit,
-        prefix=list(source.prefix),
+        len(before) + len(source.prefix) + granted,
+        prefix=[*before, *source.prefix],
         row=source.row,
         piece=source.piece,
         restriction=source.restriction,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -15,18 +16,39 @@ from antiphon.generation.sampling import NOT_NUMBERS, Sampler
 
 @dataclass(frozen=True, slots=True)
 class Marks:
-    """The target ids with a meaning: `pad` is never said, `start` stands before every answer, `end` ends it."""
+    """The target ids with a meaning: `pad` is never said, `start` stands before every answer, `end` ends it.
+
+    `first`, where there is one, begins every answer, and its score leaves it out (a language, say). `closes`: an answer
+    that reaches its limit is ended with `end`, whatever that is worth. `never` are said as little as `pad`.
+    """
 
     pad: int
     start: int
     end: int
+    first: int | None = None
+    closes: bool = False
+    never: tuple[int, ...] = ()
+
+    @property
+    def unsaid(self) -> list[int]:
+        """The ids that no answer holds behind its first one."""
+        return sorted({self.pad, self.start, *self.never} - {self.end})
+
+    def begin(self, ids: Sequence[int]) -> list[int]:
+        """An answer's ids with `first` before them, if it is not there yet."""
+        return list(ids) if self.first is None or list(ids[:1]) == [self.first] else [self.first, *ids]
+
+    def bare(self, ids: Sequence[int]) -> list[int]:
+        """An answer's ids without `first`."""
+        return list(ids[1:]) if self.first is not None and list(ids[:1]) == [self.first] else list(ids)
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
     """A source to be answered, as ids.
 
-    `limit` bounds the answer's tokens, prefix and end included; `row` and `piece` choose the random numbers. Where
+    `prefix` begins the answer, the forced first token of `Marks` included. `limit` bounds the answer's tokens, prefix
+    and end included; `row` and `piece` choose the random numbers. Where
     there is a `restriction`, the prefix is one of its ways, and what it then needs fits into `limit`.
     """
 

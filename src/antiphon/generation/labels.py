@@ -56,7 +56,7 @@ def label_scores(
         prepare(text, ids, tokenizer=tokenizer, limit=limit, overflow=overflow, row=first_row + row)[0]
         for row, (text, ids) in enumerate(zip(texts, tokenizer.encode_batch(texts), strict=True))
     ]
-    targets = model.target_tokenizer.encode_batch(labels)
+    targets = [model.marks.begin(ids) for ids in model.target_tokenizer.encode_batch(labels)]
     for row, ids in enumerate(targets):
         check_length(ids, limit, what=f"label {row + 1}", remedy="Shorten it.")
     scores: list[list[float]] = [[] for _ in texts]
@@ -85,4 +85,4 @@ def _scores(model: Model, sources: Ids, targets: Ids) -> list[list[float]]:
         hidden, _ = network.decode(begun.repeat(count, 1), Tokens(places), memory, state)  # (N·W, L, D)
         log_p = label_log_p(network, hidden.flatten(0, 1), labels.repeat(count, 1).flatten())
     log_p = log_p.view(count, width, length).to(sum_type(network.device))
-    return log_p.masked_fill(~valid, 0).sum(2).tolist()
+    return log_p.masked_fill(~valid, 0)[:, :, model.marks.first is not None :].sum(2).tolist()

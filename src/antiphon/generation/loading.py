@@ -9,7 +9,8 @@ import torch
 
 from antiphon.config import AttentionConfig
 from antiphon.errors import ConfigError, ModelError
-from antiphon.models.checkpoint import read_json
+from antiphon.models.files import read_json
+from antiphon.models.hub import fetch
 from antiphon.registry import names, nearest
 from antiphon.settings import build, show
 
@@ -26,15 +27,17 @@ DTYPES = {
 
 
 def model_folder(path: str | Path) -> Path:
-    """The model folder at `path`, which may be the run folder around it."""
-    path = Path(path)
+    """The model folder at `path`, which may be the run folder around it; or that of the hub's model of this name."""
+    name, path = str(path), Path(path)
     for folder in (path / "model", path):
         if (folder / "config.json").is_file():
             return folder
     if not path.exists():
+        if name.count("/") == 1 and not name.startswith((".", "/", "~")):
+            return fetch(name)
         raise ModelError(
-            f"there is no model at `{path}`. Give a run folder or a model folder; "
-            "names on the Hugging Face hub are not read yet."
+            f"there is no model at `{path}`. Give a run folder, a model folder, or a name on the Hugging Face hub "
+            "(owner/name)."
         )
     raise ModelError(
         f"`{path}` must be a run folder or a model folder, but has neither model/config.json nor config.json."

@@ -132,6 +132,7 @@ def entropy_of(weights: Tensor) -> Tensor:
 def attention_maps(model: Model, source: list[int], target: list[int]) -> AttentionMaps:
     """The maps of one pair of ids, each with its end; `model.attention` turns text into these."""
     network, marks = model.network, model.marks
+    target = marks.begin(target)
     batch = collate([Example(source, target, 0)], pad_id=marks.pad, start_id=marks.start)
     found = layer_weights(network, move(batch, network.device))
     sides = []

@@ -34,7 +34,9 @@ from antiphon.generation.restricting import Restrictor, check_parts, restrict
 from antiphon.models.account import Account
 from antiphon.models.adapters import merge_adapter
 from antiphon.models.checkpoint import Parts, load_parts, save_model_folder
-from antiphon.settings import override, show
+from antiphon.models.files import read_json
+from antiphon.models.hub import is_pretrained, load_pretrained, save_pretrained
+from antiphon.settings import override, plain, show
 from antiphon.text import StreamDecoder, Tokenizer, clean_text
 
 
@@ -44,8 +46,12 @@ class Model:
     def __init__(self, parts: Parts) -> None:
         self.parts, self.network = parts, parts.network
         self.source_tokenizer, self.target_tokenizer = parts.source_tokenizer, parts.target_tokenizer
-        target = self.target_tokenizer
+        target, family = self.target_tokenizer, parts.model.family
         self.marks = Marks(pad=target.pad_id, start=target.start_id, end=target.end_id)
+        if family is not None:
+            self.marks = Marks(
+                family.pad_id, family.start_id, family.end_id, family.first_id, family.closes, family.never_ids
+            )
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -163,11 +169,14 @@ class Model:
         return attention_maps(self, asked[0].ids, answer)
 
     def save(self, folder: str | Path, format: str = "antiphon") -> Path:
-        """Write a model folder that `load` reads."""
-        if format != "antiphon":
-            raise ModelError(f"`format` must be antiphon, but is {show(format)}: other formats are not built yet.")
+        """Write a model folder that `load` reads; with `format` "huggingface", one that transformers reads too.
+
+        ModelError where no family of checkpoints can express the model.
+        """
+        if format not in ("antiphon", "huggingface"):
+            raise ModelError(f"`format` must be antiphon or huggingface, but is {show(format)}.")
         check_one(self.parts, folder)
-        return save_model_folder(folder, self.parts)
+        return (save_model_folder if format == "antiphon" else save_pretrained)(folder, self.parts)
 
     def _sources(self, texts: Sequence[str], config: GenerationConfig, first_row: int) -> list[engine.Source]:
         """What the engine is asked: nothing for an empty text, several parts for one that is split."""
@@ -176,7 +185,7 @@ class Model:
         limit, overflow = self.network.max_length, config.overflow
         sources: list[engine.Source] = []
         for i, ids in enumerate(self.source_tokenizer.encode_batch(texts)):
-            if all(id == self.source_tokenizer.end_id for id in ids):
+            if {*ids} <= {self.source_tokenizer.start_id, self.source_tokenizer.end_id}:
                 continue
             row = first_row + i
             parts = prepare(texts[i], ids, tokenizer=self.source_tokenizer, limit=limit, overflow=overflow, row=row)
@@ -196,7 +205,8 @@ class Model:
         end = self.target_tokenizer.end_id
         for text in rows:
             if text is not None and text not in known:
-                known[text] = tuple(id for id in self.target_tokenizer.encode(text) if id != end)
+                ids = self.marks.bare(self.target_tokenizer.encode(text))
+                known[text] = tuple(id for id in ids if id != end)
         return [known[text] for text in rows]
 
     def _generation(self, parts: Sequence[list[Hypothesis]]) -> Generation:
@@ -238,7 +248,8 @@ def load(
     seed: int = 0,
     adapter: str | Path | None = None,
 ) -> Model:
-    """The model in a run folder or a model folder, in evaluation mode; a list of them is an ensemble.
+    """The model in a run folder, a model folder, a folder of the Hugging Face hub or the hub itself, by its name
+    ("google-t5/t5-small"), in evaluation mode; a list of them is an ensemble.
 
     An ensemble's probability of a token is the mean of its members', its search settings are the first one's.
     `dtype` None is float32. `attention` replaces what the folder says of the roles that it names, each with a name, a
@@ -253,14 +264,18 @@ def load(
     if not paths or not all(isinstance(each, str | Path) for each in paths):
         raise ModelError(f"`path` must be a folder or a list of folders, but is {show(path)}.")
     members: list[tuple[str, Parts]] = []
+    place, kind = choose_device(device), choose_dtype(dtype)
     for folder in map(model_folder, paths):
-        own = replaced_attention(folder, attention) if isinstance(attention, Mapping) else attention
-        number = choose_dtype(dtype)
-        first = number if adapter is None else torch.float32  # rounded once, behind the merge
-        parts = load_parts(folder, device=choose_device(device), dtype=first, attention=own, seed=seed)
+        first = kind if adapter is None else torch.float32  # rounded once, behind the merge
+        if is_pretrained(read_json(folder / "config.json")):
+            roles = plain(attention) if isinstance(attention, AttentionConfig) else attention
+            parts = load_pretrained(folder, device=place, dtype=first, replaced=roles, seed=seed)
+        else:
+            own = replaced_attention(folder, attention) if isinstance(attention, Mapping) else attention
+            parts = load_parts(folder, device=place, dtype=first, attention=own, seed=seed)
         if adapter is not None:
             merge_adapter(parts.network, adapter)
-            parts.network.to(number)
+            parts.network.to(kind)
         members.append((str(folder), parts))
     return Model(members[0][1] if len(members) == 1 else join_parts(members))
 

@@ -41,7 +41,7 @@ class Restrictor:
         self._check(required, forbidden, row)
         if allowed is not None:
             return self._trie(allowed, required, forbidden, row)
-        closed = sorted({self.marks.pad, self.marks.start} - {self.marks.end})
+        closed = self.marks.unsaid
         return Phrases(
             self.spelling,
             required=required,

@@ -90,7 +90,8 @@ class Search:
         width = self.plan.width
         guard = Guard(restrictions, width=width, size=self.network.vocab_size, device=self.device)
         lanes = torch.arange(width).expand(len(requests), -1)
-        for ids in self.prefix[:, : self.common_prefix].T:
+        before = self.plan.marks.first is not None  # the first token stands before what is restricted
+        for ids in self.prefix[:, before : self.common_prefix].T:
             tokens = ids[:, None].expand(-1, width)
             guard.follow(lanes, tokens, torch.ones_like(tokens, dtype=torch.bool))
         return guard
@@ -107,7 +108,9 @@ class Search:
         hidden = self._decode(ids, tokens)
         if self.length:
             own = label_log_p(self.network, hidden[::width, :-1].flatten(0, 1), forced.flatten())
-            self.score += own.view(count, -1).to(self.score).sum(1, keepdim=True)
+            # A first token that every answer has tells nothing of this one.
+            counted = own.view(count, -1)[:, self.plan.marks.first is not None :]
+            self.score += counted.to(self.score).sum(1, keepdim=True)
             self.value += self.score
 
     def _decode(self, ids: Tensor, tokens: Tokens) -> Tensor:
@@ -153,6 +156,8 @@ class Search:
             scores = processor(scores, said)
         if self.guard is not None:
             scores = self.guard.mask(scores, log_p, self.limit - self.length, self.value > NEVER)
+        if self.plan.marks.closes and self.length + 1 >= self.least_limit:
+            scores = self._closed(scores)
         if forced is None or forced_log_p is None:
             return log_p, scores
         # Where a token is forced, no other one may follow, and no processor may forbid it or change what it is worth.
@@ -161,6 +166,14 @@ class Search:
         for leaf in (only, log_p):
             leaf.scatter_(1, ids, torch.where(is_forced, forced_log_p, leaf.gather(1, ids)))
         return log_p, only
+
+    def _closed(self, scores: Tensor) -> Tensor:
+        """Scores (R, V) where the hypotheses with room for one more token must end, at no cost to their rank."""
+        last = (self.limit - self.length == 1).repeat_interleave(self.value.shape[1])[:, None]
+        scores = scores.masked_fill(last, NEVER)
+        end = scores[:, self.plan.marks.end]
+        end.masked_fill_(last[:, 0], 0.0)
+        return scores
 
     def _choose(self, own: Tensor, scores: Tensor) -> Candidates:
         """The candidates of each source, (N, G, C), best first: which hypothesis goes on, its next token, the sums."""

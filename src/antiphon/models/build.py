@@ -12,17 +12,18 @@ import copy
 import inspect
 import warnings
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from antiphon.config import AttentionConfig, ModelConfig
+from antiphon.config import AttentionConfig, FamilyConfig, ModelConfig
 from antiphon.errors import ConfigError
 from antiphon.models.seq2seq import EncoderDecoder, Front
 from antiphon.models.stack import Decoder, Encoder, Shape
 from antiphon.nn.attention import Attention
-from antiphon.nn.layers import initialize
+from antiphon.nn.layers import initialize, norm
 from antiphon.nn.mixers import Mixer
 from antiphon.nn.noise import Noise
 from antiphon.nn.positions import Learned, NoPositions, Sinusoidal
@@ -30,6 +31,7 @@ from antiphon.nn.rules import ScoreRule, for_layer
 from antiphon.registry import lookup
 
 ADDED_RULES = ("relative", "alibi")  # values of `positions` that are score rules of self-attention
+_PLAIN = FamilyConfig(name="", pad_id=0, start_id=0, end_id=0)  # what a network without a family has
 
 
 def build_network(
@@ -48,15 +50,16 @@ def build_network(
 
     `folder` is where `module:Name` is looked up first. `warn`: say which settings of the model a mixer does not take.
     """
-    noise, shape = Noise(), _shape(model)
+    noise, shapes = Noise(), _shapes(model)
+    family = model.family or _PLAIN
     build = _MixerBuilder(model, backend=attention.backend, folder=folder, allow_import=allow_import, warn=warn)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        encoder = Encoder(build(attention.encoder, "encoder", model.encoder_layers), shape=shape, noise=noise)
+        encoder = Encoder(build(attention.encoder, "encoder", model.encoder_layers), shape=shapes[0], noise=noise)
         decoder = Decoder(
             build(attention.decoder, "decoder", model.decoder_layers),
             build(attention.cross, "cross", model.decoder_layers),
-            shape=shape,
+            shape=shapes[1],
             noise=noise,
         )
         network_parts = nn.ModuleList([encoder, decoder])
@@ -68,14 +71,25 @@ def build_network(
             Front(
                 table,
                 _positions(model),
-                scale=model.d_model**0.5,
+                scale=model.d_model**0.5 if family.embedding_scale else 1.0,
                 dropout=model.dropout,
                 noise=noise,
                 word_dropout=model.word_dropout,
+                norm=norm(model.norm, model.d_model, eps=family.norm_eps) if family.embedding_norm else None,
             )
             for table in (source, target)
         ]
-        return EncoderDecoder(fronts[0], encoder, fronts[1], decoder, output, max_length=model.max_length, noise=noise)
+        return EncoderDecoder(
+            fronts[0],
+            encoder,
+            fronts[1],
+            decoder,
+            output,
+            max_length=model.max_length,
+            noise=noise,
+            output_scale=model.d_model**-0.5 if family.output_scale else 1.0,
+            output_bias=family.output_bias,
+        )
 
 
 def build_rule(spec: object, *, folder: Path | None = None, allow_import: bool = True) -> ScoreRule | Mixer:
@@ -205,14 +219,17 @@ def ignored(mixer: Mixer, model: ModelConfig, role: str) -> str:
     return f"`{type(mixer).__name__}` of the {role} attention does not take {' and '.join(found)}.{remedy}"
 
 
-def _shape(model: ModelConfig) -> Shape:
-    return Shape(
+def _shapes(model: ModelConfig) -> tuple[Shape, Shape]:
+    """The shape of the encoder's layers, and of the decoder's."""
+    family = model.family or _PLAIN
+    encoder = Shape(
         d_model=model.d_model,
         num_heads=model.num_heads,
         head_dim=model.head_dim or model.d_model // model.num_heads,
         ffn_dim=model.ffn_dim,
-        activation=model.activation,
+        activation=family.activation or model.activation,
         norm=model.norm,
+        norm_eps=family.norm_eps,
         norm_placement=model.norm_placement,
         bias=model.bias,
         dropout=model.dropout,
@@ -220,13 +237,21 @@ def _shape(model: ModelConfig) -> Shape:
         activation_dropout=model.activation_dropout,
         layer_drop=model.layer_drop,
     )
+    heads = family.decoder_heads or model.num_heads
+    return encoder, replace(
+        encoder,
+        num_heads=heads,
+        head_dim=model.head_dim or model.d_model // heads,
+        ffn_dim=family.decoder_ffn_dim or model.ffn_dim,
+    )
 
 
 def _positions(model: ModelConfig) -> nn.Module:
+    family = model.family or _PLAIN
     if model.positions == "sinusoidal":
-        return Sinusoidal(model.d_model)
+        return Sinusoidal(model.d_model, layout=family.sinusoids)
     if model.positions == "learned":
-        return Learned(model.d_model, max_length=model.max_length)
+        return Learned(model.d_model, max_length=model.max_length, offset=family.position_offset)
     return NoPositions()
 
 

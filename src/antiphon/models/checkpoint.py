@@ -9,12 +9,11 @@ it is imported unless the caller allows it.
 
 from __future__ import annotations
 
-import json
-import os
 import re
 import warnings
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +23,13 @@ from safetensors.torch import save as serialize
 from torch import Tensor, nn
 
 from antiphon.config import AttentionConfig, GenerationConfig, ModelConfig
+from antiphon.config.family import MOST_IDS
 from antiphon.errors import DiskError, ModelError
 from antiphon.models.account import Account, compare, some
 from antiphon.models.build import build_network
+from antiphon.models.files import read_json, replace_file, write_json
 from antiphon.models.seq2seq import EncoderDecoder
+from antiphon.models.stored import WEIGHTS, Stored, fill, is_whole, sketching
 from antiphon.nn.mixers import Mixer
 from antiphon.nn.rules import ScoreRule
 from antiphon.settings import from_json_mapping, plain
@@ -35,7 +37,7 @@ from antiphon.text import Tokenizer
 
 FORMAT_VERSION = 1
 ROLES = ("encoder", "decoder", "cross")
-WEIGHTS, CONFIG = "model.safetensors", "config.json"
+CONFIG = "config.json"
 
 
 @dataclass(frozen=True)
@@ -78,22 +80,29 @@ def put_weights(
     """
     own = named_weights(network)
     account = compare(own, weights, roles=replaced)
-    missing = [name for name in own if name not in weights and name not in account.new]
-    extra = [name for name in weights if name not in own and name not in account.dropped]
+    aside = {*account.new, *account.dropped}
+    shapes = {name: tuple(weight.shape) for name, weight in weights.items() if name not in aside}
+    check_fit({name: tensor for name, tensor in own.items() if name not in aside}, shapes, where=where)
+    for name in account.kept:
+        own[name].copy_(weights[name])
+    return account
+
+
+def check_fit(own: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]], *, where: str) -> None:
+    """ModelError where the tensors of a file, by their `shapes`, are not exactly those that a network has."""
+    missing = [name for name in own if name not in shapes]
+    extra = [name for name in shapes if name not in own]
     if missing or extra:
         said = [
             f"lacks {some(missing)}" if missing else "",
             f"has {some(extra)}, which the model has not" if extra else "",
         ]
         raise ModelError(f"`{where}` does not fit its {CONFIG}: it {' and '.join(filter(None, said))}.{_hint(missing)}")
-    for name in account.kept:
-        if own[name].shape != weights[name].shape:
+    for name, tensor in own.items():
+        if tuple(tensor.shape) != shapes[name]:
             raise ModelError(
-                f"`{where}` does not fit its {CONFIG}: `{name}` must be {tuple(own[name].shape)}, "
-                f"but is {tuple(weights[name].shape)}."
+                f"`{where}` does not fit its {CONFIG}: `{name}` must be {tuple(tensor.shape)}, but is {shapes[name]}."
             )
-        own[name].copy_(weights[name])
-    return account
 
 
 def learned_weights(network: nn.Module) -> dict[str, Tensor]:
@@ -123,7 +132,10 @@ def save_model_folder(folder: str | Path, parts: Parts, *, weights: Mapping[str,
         "model": plain(parts.model),
         "attention": {role: saved_spec(getattr(parts.attention, role)) for role in ROLES}
         | {"backend": parts.attention.backend},
-        "vocabulary": {"source": parts.source_tokenizer.vocab_size, "target": parts.target_tokenizer.vocab_size},
+        "vocabulary": {
+            "source": parts.network.source.table.num_embeddings,
+            "target": parts.network.target.table.num_embeddings,
+        },
         "shared_tokenizer": parts.shared,
     }
     try:
@@ -190,18 +202,30 @@ def load_parts(
         source = target = _tokenizer(folder, "tokenizer")
     else:
         source, target = _tokenizer(folder, "source"), _tokenizer(folder, "target")
-    network = build_network(
-        model,
-        chosen,
-        source_vocab=source.vocab_size,
-        target_vocab=target.vocab_size,
-        shared=source is target,
-        seed=seed,
-        allow_import=attention is not None,
-        warn=attention is not None,
-    )
+    sizes = [source.vocab_size, target.vocab_size]
+    if model.family is not None:  # whose tables may have more rows than the tokenizers have ids
+        sizes = _vocabulary(config, sizes, where)
     file = folder / WEIGHTS
-    account = put_weights(network, load_weights(file), where=str(file), replaced=replaced)
+
+    def make(*, warn: bool = False) -> EncoderDecoder:
+        return build_network(
+            model,
+            chosen,
+            source_vocab=sizes[0],
+            target_vocab=sizes[1],
+            shared=source is target if model.family is None else model.family.shared_tables,
+            seed=seed,
+            allow_import=attention is not None,
+            warn=warn,
+        )
+
+    with sketching():
+        network = make()
+    if replaced or not is_whole(network):
+        network = make(warn=attention is not None)
+        account = put_weights(network, load_weights(file), where=str(file), replaced=replaced)
+    else:
+        account = fill_from(network, file, dtype=dtype, device=device)
     if account.new or account.dropped:
         warnings.warn(f"the attention of `{folder}` was replaced ({', '.join(replaced)}): {account}.", stacklevel=2)
     generation = from_json_mapping(
@@ -210,6 +234,20 @@ def load_parts(
     task, labels = _task(folder / "task.json")
     network = network.to(device=device, dtype=dtype).eval()
     return Parts(network, model, chosen, source, target, task, generation, labels, account)
+
+
+def fill_from(network: EncoderDecoder, file: Path, *, dtype: torch.dtype, device: torch.device | str) -> Account:
+    """Fill a sketched network with the tensors of `file`; ModelError where they do not fit."""
+    stored = Stored([file])
+    own = named_weights(network)
+    check_fit(own, {name: stored.shape(name) for name in stored}, where=str(file))
+    weights = {name: partial(_read, stored, name) for name in own}
+    fill(network, weights, dtype=dtype, device=device)
+    return Account(tuple(own))
+
+
+def _read(stored: Stored, name: str, dtype: torch.dtype) -> Tensor:
+    return stored.read(name, dtype=dtype)
 
 
 def saved_spec(entry: object) -> object:
@@ -228,38 +266,6 @@ def saved_spec(entry: object) -> object:
     return entry
 
 
-def write_json(file: Path, content: object) -> None:
-    """Write JSON that people can read, replaced whole."""
-    replace_file(file, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
-
-
-def read_json(file: Path) -> dict[str, Any]:
-    """The object in a JSON file; ModelError where there is none."""
-    try:
-        content = json.loads(file.read_bytes())
-    except FileNotFoundError:
-        raise ModelError(f"`{file.parent}` must be a model folder, but has no {file.name}.") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise ModelError(f"`{file}` must be JSON, but cannot be read ({error}).") from error
-    if not isinstance(content, dict):
-        raise ModelError(f"`{file}` must hold a JSON object, but holds {type(content).__name__}.")
-    return content
-
-
-def replace_file(file: Path, content: bytes) -> None:
-    """Write `content` beside `file`, make it durable, and rename it into place."""
-    draft = file.with_name(f"{file.name}.tmp")
-    try:
-        with draft.open("wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(draft, file)
-    except BaseException:
-        draft.unlink(missing_ok=True)
-        raise
-
-
 def _section(config: Mapping[str, Any], name: str, where: str) -> Mapping[str, Any]:
     section = config.get(name)
     if not isinstance(section, dict):
@@ -272,6 +278,19 @@ def _hint(missing: Sequence[str]) -> str:
     if not any(re.search(r"\brules\.\d", name) for name in missing):
         return ""
     return f" If each layer has the rule for itself in the file, give the rule `per_layer: true` in {CONFIG}."
+
+
+def _vocabulary(config: Mapping[str, Any], least: list[int], where: str) -> list[int]:
+    """The ids of the source and of the target, at least as many as their tokenizers have."""
+    section = _section(config, "vocabulary", where)
+    found = [section.get("source"), section.get("target")]
+    for size, own in zip(found, least, strict=True):
+        if not isinstance(size, int) or not own <= size <= MOST_IDS:
+            raise ModelError(
+                f"`{where}` must have sizes of at least the tokenizer's ({own}) and at most {MOST_IDS} under "
+                f"`vocabulary`, but has {size!r:.40}. Restore the folder."
+            )
+    return [int(size) for size in found if size is not None]
 
 
 def _task(file: Path) -> tuple[str, dict[str, str]]:

@@ -30,8 +30,8 @@ Criterion = Callable[[Tensor, Tensor, Tensor], Loss]
 
 
 class Front(nn.Module):
-    """Ids to what a stack reads: token vectors times `scale`, some of them dropped, positions added, dropout, zero at
-    padding."""
+    """Ids to what a stack reads: token vectors times `scale`, some of them dropped, positions added, a `norm` where
+    there is one, dropout, zero at padding."""
 
     def __init__(
         self,
@@ -42,16 +42,18 @@ class Front(nn.Module):
         dropout: float,
         noise: Noise,
         word_dropout: float = 0.0,
+        norm: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.table, self.positions, self.scale = table, positions, scale
+        self.norm = nn.Identity() if norm is None else norm
         self.words = WordDropout(word_dropout, noise) if word_dropout else nn.Identity()
         self.drop = Dropout(dropout, noise)
 
     def forward(self, ids: Tensor, tokens: Tokens) -> tuple[Tensor, Tokens]:
         """ids (B, L) -> (B, L, D), and its tokens."""
         x = self.words(self.table(ids) * self.scale)
-        x = self.drop(self.positions(x, tokens.pos))
+        x = self.drop(self.norm(self.positions(x, tokens.pos)))
         return zero_padding(x, tokens.valid), tokens
 
 
@@ -59,8 +61,11 @@ class EncoderDecoder(nn.Module):
     """An encoder, a decoder, and what stands before and behind them.
 
     `output` is (V, D), the table that scores ids; with tied embeddings it is the target's own (Press and Wolf 2017).
-    `max_length` bounds the positions of either side.
+    The decoder's output is multiplied with `output_scale` before, and `output_bias` adds a fixed bias (V,) to the
+    logits, as some published checkpoints have them. `max_length` bounds the positions of either side.
     """
+
+    output_bias: Tensor | None
 
     def __init__(
         self,
@@ -72,11 +77,15 @@ class EncoderDecoder(nn.Module):
         *,
         max_length: int,
         noise: Noise,
+        output_scale: float = 1.0,
+        output_bias: bool = False,
     ) -> None:
         super().__init__()
         self.source, self.encoder = source, encoder
         self.target, self.decoder = target, decoder
         self.output, self.max_length, self.noise = output, max_length, noise
+        self.output_scale = output_scale
+        self.register_buffer("output_bias", torch.zeros(output.num_embeddings) if output_bias else None)
         number_sites(self)
 
     @property
@@ -119,7 +128,11 @@ class EncoderDecoder(nn.Module):
 
     def logits(self, hidden: Tensor) -> Tensor:
         """(…, D) -> (…, V): what softmax turns into the probabilities of the next id."""
-        return functional.linear(hidden, self.output.weight)
+        return functional.linear(self.scaled(hidden), self.output.weight, self.output_bias)
+
+    def scaled(self, hidden: Tensor) -> Tensor:
+        """What meets the output table."""
+        return hidden if self.output_scale == 1 else hidden * self.output_scale
 
     def forward(self, batch: Batch, criterion: Criterion[Loss]) -> Loss:
         """`criterion(hidden, weight, labels)` over the places that have a label: hidden (n, D), weight (V, D), labels
@@ -129,4 +142,9 @@ class EncoderDecoder(nn.Module):
         """
         memory = self.encode(batch.source, batch.source_tokens)
         hidden, _ = self.decode(batch.target_ids, batch.target_tokens, memory, None)
-        return criterion(hidden[batch.label_mask], self.output.weight, batch.labels[batch.label_mask])
+        hidden, weight = self.scaled(hidden[batch.label_mask]), self.output.weight
+        if self.output_bias is not None:
+            # One more feature, which is 1 everywhere: a criterion knows of no bias.
+            hidden = torch.cat([hidden, hidden.new_ones(hidden.shape[0], 1)], 1)
+            weight = torch.cat([weight, self.output_bias[:, None].to(weight.dtype)], 1)
+        return criterion(hidden, weight, batch.labels[batch.label_mask])

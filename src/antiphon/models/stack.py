@@ -35,6 +35,7 @@ class Shape:
     ffn_dim: int
     activation: str = "relu"
     norm: str = "layer"
+    norm_eps: float | None = None
     norm_placement: str = "pre"
     bias: bool = True
     dropout: float = 0.0
@@ -51,7 +52,7 @@ class Residual(nn.Module):
 
     def __init__(self, shape: Shape, noise: Noise) -> None:
         super().__init__()
-        self.norm = norm(shape.norm, shape.d_model)
+        self.norm = norm(shape.norm, shape.d_model, eps=shape.norm_eps)
         self.drop = Dropout(shape.dropout, noise)
         self.pre = shape.norm_placement == "pre"
 
@@ -262,7 +263,7 @@ def _feed_forward(shape: Shape, noise: Noise) -> FeedForward:
 
 def _final_norm(shape: Shape) -> nn.Module:
     """A stack of pre-norm layers ends in a norm; post-norm layers have theirs."""
-    return norm(shape.norm, shape.d_model) if shape.norm_placement == "pre" else nn.Identity()
+    return norm(shape.norm, shape.d_model, eps=shape.norm_eps) if shape.norm_placement == "pre" else nn.Identity()
 
 
 def count_parameters(module: nn.Module) -> int:

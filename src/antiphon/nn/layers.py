@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -10,14 +11,18 @@ from torch.nn import functional
 
 from antiphon.nn.noise import Dropout, Noise
 
+_GELU_TANH = partial(functional.gelu, approximate="tanh")  # Hendrycks and Gimpel 2016, section 2
 ACTIVATIONS = {
     "relu": functional.relu,
     "gelu": functional.gelu,
+    "gelu_tanh": _GELU_TANH,
     "silu": functional.silu,
     "geglu": functional.gelu,
+    "geglu_tanh": _GELU_TANH,
     "swiglu": functional.silu,
+    "reglu": functional.relu,
 }
-GATED = ("geglu", "swiglu")
+GATED = ("geglu", "geglu_tanh", "swiglu", "reglu")
 
 
 def project(x: Tensor, linears: Sequence[nn.Module]) -> list[Tensor]:
@@ -43,9 +48,9 @@ def project_wide(x: Tensor, linears: Sequence[nn.Module]) -> list[Tensor]:
     return found
 
 
-def norm(kind: str, dim: int) -> nn.Module:
-    """`layer` (Ba et al. 2016) or `rms` (Zhang and Sennrich 2019)."""
-    return nn.LayerNorm(dim, eps=1e-5) if kind == "layer" else nn.RMSNorm(dim, eps=1e-6)
+def norm(kind: str, dim: int, *, eps: float | None = None) -> nn.Module:
+    """`layer` (Ba et al. 2016) or `rms` (Zhang and Sennrich 2019); `eps` None is 1e-5 or 1e-6."""
+    return nn.LayerNorm(dim, eps=eps or 1e-5) if kind == "layer" else nn.RMSNorm(dim, eps=eps or 1e-6)
 
 
 class FeedForward(nn.Module):

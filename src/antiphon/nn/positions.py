@@ -19,32 +19,48 @@ def sinusoids(pos: Tensor, dim: int) -> Tensor:
     return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(-2)[..., :dim]
 
 
+def sinusoids_in_halves(pos: Tensor, dim: int) -> Tensor:
+    """The same values, all sines before all cosines, as Marian (Junczys-Dowmunt et al. 2018) lays them out.
+
+    (B or 1, L, dim), computed in float64, from which published checkpoints took their tables, where the device has it.
+    """
+    wide = torch.float32 if pos.device.type == "mps" else torch.float64
+    exponents = torch.arange(0, dim, 2, device=pos.device, dtype=wide) / dim
+    angle = pos.clamp(min=0).to(wide)[..., None] * 10000.0**-exponents  # (B, L, dim / 2)
+    return torch.cat([angle.sin(), angle.cos()], dim=-1)[..., :dim]
+
+
 def inverse_frequencies(dim: int, base: float, device: torch.device) -> Tensor:
     """base ** (-2 i / dim) for i = 0 … ceil(dim / 2) - 1."""
     return base ** (-torch.arange(0, dim, 2, device=device, dtype=torch.float32) / dim)
 
 
 class Sinusoidal(nn.Module):
-    """Adds fixed sinusoids to embeddings (B, L, D)."""
+    """Adds fixed sinusoids to embeddings (B, L, D); `layout` is `interleaved`, as in the paper, or `halves`."""
 
-    def __init__(self, dim: int) -> None:
+    def __init__(self, dim: int, *, layout: str = "interleaved") -> None:
         super().__init__()
         self.dim = dim
+        self.table = sinusoids if layout == "interleaved" else sinusoids_in_halves
 
     def forward(self, x: Tensor, pos: Tensor) -> Tensor:
-        return x + sinusoids(pos, self.dim).to(x.dtype)
+        return x + self.table(pos, self.dim).to(x.dtype)
 
 
 class Learned(nn.Module):
-    """Adds a learned vector for each position below `max_length` (Gehring et al. 2017, section 3.1)."""
+    """Adds a learned vector for each position below `max_length` (Gehring et al. 2017, section 3.1).
 
-    def __init__(self, dim: int, *, max_length: int) -> None:
+    The first position's vector is row `offset` of the table.
+    """
+
+    def __init__(self, dim: int, *, max_length: int, offset: int = 0) -> None:
         super().__init__()
-        self.table = nn.Embedding(max_length, dim)
+        self.offset = offset
+        self.table = nn.Embedding(max_length + offset, dim)
         nn.init.normal_(self.table.weight, std=dim**-0.5)
 
     def forward(self, x: Tensor, pos: Tensor) -> Tensor:
-        return x + self.table(pos.clamp(min=0))
+        return x + self.table(pos.clamp(min=0) + self.offset)
 
 
 class NoPositions(nn.Module):

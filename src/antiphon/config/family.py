@@ -1,0 +1,58 @@
+"""What only a family of checkpoints needs: written in the `config.json` of a model folder, never in a recipe.
+
+    FamilyConfig(name="t5", pad_id=0, start_id=0, end_id=1, embedding_scale=False, output_scale=True)
+
+A family (models/families/) makes this record from the config of a published checkpoint; `models/build.py` turns it into
+plain arguments of the parts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from antiphon.settings import Range, Settings
+
+# A file with a larger id or number is broken or hostile: a table of that size would be made for it.
+MOST_IDS = 2**24
+Id = Annotated[int, Range(low=0, high=MOST_IDS - 1)]
+
+
+@dataclass(frozen=True)
+class FamilyConfig(Settings):
+    name: str
+    """The family, as a published `config.json` calls it under `model_type`."""
+    pad_id: Id
+    """The id that fills rows, which no answer holds."""
+    start_id: Id
+    """The decoder's first input."""
+    end_id: Id
+    """The id that ends an answer."""
+    first_id: Id | None = None
+    """The id that every answer is made to begin with, which its score leaves out; none: the model chooses."""
+    closes: bool = False
+    """Whether an answer that reaches its limit is ended with `end_id`."""
+    never_ids: tuple[Id, ...] = ()
+    """Ids that no answer holds, besides `pad_id`."""
+    shared_tables: bool = True
+    """Whether source and target ids have one table of vectors."""
+    position_offset: Annotated[int, Range(low=0, high=64)] = 0
+    """Places of the position table before the one of the first token."""
+    sinusoids: Literal["interleaved", "halves"] = "interleaved"
+    """Sines and cosines in turn, or all sines before all cosines."""
+    embedding_scale: bool = True
+    """Whether token vectors are multiplied with the root of `d_model`."""
+    embedding_norm: bool = False
+    """Whether a norm follows the sum of token vectors and positions."""
+    norm_eps: Annotated[float, Range(low=0, high=1, open_low=True)] | None = None
+    """What the norms add to the variance; none: 1e-5 (layer), 1e-6 (rms)."""
+    activation: Literal["gelu_tanh", "geglu_tanh", "reglu"] | None = None
+    """In place of the model's: GELU by its tanh formula, plain and gated, or a gated ReLU."""
+    decoder_heads: Annotated[int, Range(low=1, high=1024)] | None = None
+    """Heads of the decoder's attention; none: those of the encoder."""
+    decoder_ffn_dim: Annotated[int, Range(low=1, high=2**18)] | None = None
+    """Inner width of the decoder's feed-forward layers; none: that of the encoder's."""
+    output_scale: bool = False
+    """Whether the decoder's output is divided by the root of `d_model` before it meets the output table."""
+    output_bias: bool = False
+    """Whether a fixed bias is added to the logits."""

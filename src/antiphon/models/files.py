@@ -1,0 +1,64 @@
+"""The small files of a folder: JSON in and out, each replaced whole, and names that stay inside the folder."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from antiphon.errors import ModelError
+
+MOST_JSON_BYTES = 2**25  # a larger config or index is broken or hostile
+
+
+def within(folder: Path, name: str) -> Path:
+    """The file `name` of `folder`; ModelError where a link leads out of it.
+
+    The snapshots in the hub's cache are folders of links to the blobs beside them, which are allowed.
+    """
+    file, home = folder / name, folder.resolve()
+    places = [home, home.parents[1] / "blobs"] if home.parent.name == "snapshots" else [home]
+    target = file.resolve()
+    if not any(target.is_relative_to(place) for place in places):
+        raise ModelError(f"`{file}` must be a file of its folder, but is a link to `{target}`. Copy the file there.")
+    if not target.is_file():
+        raise ModelError(f"`{folder}` must hold the file {name}, but does not. Restore the folder.")
+    return file
+
+
+def write_json(file: Path, content: object) -> None:
+    """Write JSON that people can read, replaced whole."""
+    replace_file(file, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """The object in a JSON file; ModelError where there is none."""
+    try:
+        size = file.stat().st_size
+        if size > MOST_JSON_BYTES:
+            raise ModelError(f"`{file}` must have at most {MOST_JSON_BYTES} bytes, but has {size}. Restore the file.")
+        content = json.loads(file.read_bytes())
+    except FileNotFoundError:
+        raise ModelError(f"`{file.parent}` must be a model folder, but has no {file.name}.") from None
+    except ModelError:
+        raise
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelError(f"`{file}` must be JSON, but cannot be read ({error}).") from error
+    if not isinstance(content, dict):
+        raise ModelError(f"`{file}` must hold a JSON object, but holds {type(content).__name__}.")
+    return content
+
+
+def replace_file(file: Path, content: bytes) -> None:
+    """Write `content` beside `file`, make it durable, and rename it into place."""
+    draft = file.with_name(f"{file.name}.tmp")
+    try:
+        with draft.open("wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(draft, file)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,219 @@
+"""Folders as the Hugging Face hub has them, read and written without the transformers library.
+
+    parts = load_pretrained(Path("t5-small"))
+    save_pretrained(Path("out"), parts)
+    folder = fetch("google-t5/t5-small")
+
+A folder holds config.json, whose `model_type` names the family (families/), generation_config.json, tensors in
+safetensors files and a tokenizer. Of config.json only known keys are read, each within bounds; no file is code.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save as serialize
+from torch import Tensor
+
+from antiphon.errors import ModelError
+from antiphon.models.account import Account
+from antiphon.models.build import build_network
+from antiphon.models.checkpoint import Parts, named_weights, put_weights
+from antiphon.models.families import FAMILIES, Family, Inexpressible, Ours, Row
+from antiphon.models.families.search import IDS, search_settings, their_search
+from antiphon.models.files import read_json, replace_file, within, write_json
+from antiphon.models.seq2seq import EncoderDecoder
+from antiphon.models.stored import WEIGHTS, Stored, check_shapes, check_there, fill, sketching
+from antiphon.registry import nearest
+from antiphon.settings import SettingError, build, hints, override, plain
+from antiphon.text import Tokenizer
+
+CONFIG, SEARCH = "config.json", "generation_config.json"
+SAFE_FILES = ("*.json", "*.safetensors", "*.spm", "*.model", "*.txt")
+_HUB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?")
+
+
+def is_pretrained(config: Mapping[str, Any]) -> bool:
+    """Whether a config.json is that of a published checkpoint, not of a model folder of ours."""
+    return "model_type" in config and "format" not in config
+
+
+def load_pretrained(
+    folder: Path,
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    replaced: Mapping[str, object] | None = None,
+    seed: int = 0,
+) -> Parts:
+    """What `folder` holds, the network in evaluation mode. Raises ModelError, ConfigError.
+
+    `replaced` is an attention of one's own for the roles that it names; weights that the folder has not are then new.
+    """
+    config = read_json(within(folder, CONFIG))
+    family = find_family(config, folder)
+    check_type(family.name, dtype)
+    search = read_json(within(folder, SEARCH)) if (folder / SEARCH).exists() else config
+    stored = Stored.in_folder(folder)
+    if family.prefix and not any(key.startswith(family.prefix) for key in stored):
+        stored.under(family.prefix)
+    ours = _translate(family, config, search, stored, folder)
+    source, target = load_tokenizers(folder, config)
+    for tokenizer, size in ((source, ours.source_vocab), (target, ours.target_vocab)):
+        check_vocabulary(tokenizer, size, folder)
+    rows = family.rows(ours)
+    check_there((row.theirs for row in rows), stored, folder)
+    with sketching():
+        network = _network(ours, seed=seed)
+    own = {name: tuple(tensor.shape) for name, tensor in named_weights(network).items()}
+    shapes = {row.theirs: row.op.shape(own[row.ours]) for row in rows}
+    check_shapes(shapes, stored, explained=family.tables.all() | family.ignored)
+    weights = {row.ours: partial(_read, stored, row) for row in rows}
+    account = Account(tuple(own))
+    if replaced:
+        ours = replace(ours, attention=override(ours.attention, replaced))
+        network = _network(ours, seed=seed, allow_import=True)
+        there = {name: read(torch.float32) for name, read in weights.items()}
+        account = put_weights(network, there, where=str(folder), replaced=list(replaced))
+        network.to(device=device, dtype=dtype)
+    else:
+        fill(network, weights, dtype=dtype, device=device)
+    record = ours.family
+    generation = search_settings(
+        search, first=record.first_id is not None, most=ours.model.max_length, where=str(folder / SEARCH)
+    )
+    return Parts(network.eval(), ours.model, ours.attention, source, target, "text", generation, account=account)
+
+
+def find_family(config: Mapping[str, Any], folder: Path) -> Family:
+    """The family of a config.json; ModelError, with the nearest known names, for one that is not known."""
+    name = config.get("model_type")
+    if "auto_map" in config:
+        raise ModelError(
+            f"`{folder / CONFIG}` must describe one of the families {', '.join(FAMILIES)}, but has `auto_map`: code of "
+            "its own, which is not run."
+        )
+    if not isinstance(name, str) or name not in FAMILIES:
+        other = " With the extra [hf], transformers reads other models with an encoder and a decoder."
+        seq2seq = other if config.get("is_encoder_decoder") is True else ""
+        hint = nearest(str(name), FAMILIES) or "."
+        raise ModelError(
+            f"`model_type` in `{folder / CONFIG}` must be one of {', '.join(FAMILIES)}, but is "
+            f"{name!r:.60}{hint}{seq2seq}"
+        )
+    return FAMILIES[name]
+
+
+def check_type(family: str, dtype: torch.dtype) -> None:
+    """ModelError for float16 where the family's activations go beyond its range."""
+    if dtype == torch.float16 and family in FAMILIES and not FAMILIES[family].float16:
+        raise ModelError(
+            f"`dtype` must not be float16 for {family}, whose activations go beyond its largest number (65,504). "
+            "Use bfloat16."
+        )
+
+
+def check_vocabulary(tokenizer: Tokenizer, size: int, folder: Path) -> None:
+    """ModelError where a tokenizer has ids that the table of `size` vectors has not."""
+    if tokenizer.vocab_size > size:
+        raise ModelError(
+            f"the tokenizer of `{folder}` must have at most {size} ids, the rows of the model's table, but has "
+            f"{tokenizer.vocab_size}. Use the tokenizer that belongs to the model."
+        )
+
+
+def load_tokenizers(folder: Path, config: Mapping[str, Any]) -> tuple[Tokenizer, Tokenizer]:
+    """The source's tokenizer and the target's, one object where they are one. The one place to change for others."""
+    tokenizer = Tokenizer.load(within(folder, "tokenizer.json"))
+    return tokenizer, tokenizer
+
+
+def _translate(
+    family: Family, config: Mapping[str, Any], search: Mapping[str, Any], stored: Stored, folder: Path
+) -> Ours:
+    """config.json in our words."""
+    known = {name: value for name, value in config.items() if name in hints(family.keys) and value is not None}
+    known |= {name: search[name] for name in IDS if search.get(name) is not None}
+    try:
+        return family.ours(build(family.keys, known), stored, family.tables.find(stored))
+    except SettingError as error:
+        raise error.at(str(folder / CONFIG)) from None
+
+
+def _network(ours: Ours, *, seed: int, allow_import: bool = False) -> EncoderDecoder:
+    return build_network(
+        ours.model,
+        ours.attention,
+        source_vocab=ours.source_vocab,
+        target_vocab=ours.target_vocab,
+        shared=ours.tables.shared,
+        seed=seed,
+        allow_import=allow_import,
+    )
+
+
+def _read(stored: Stored, row: Row, dtype: torch.dtype) -> Tensor:
+    return row.op.ours(stored.read(row.theirs, dtype=dtype))
+
+
+def save_pretrained(folder: str | Path, parts: Parts) -> Path:
+    """Write `parts` as a folder of their family that transformers reads; Inexpressible where there is none."""
+    folder = Path(folder)
+    family, ours, keys = express(parts)
+    weights = named_weights(parts.network)
+    made = {row.theirs: row.op.theirs(weights[row.ours]).contiguous().cpu() for row in family.rows(ours)}
+    config = {name: value for name, value in plain(keys).items() if value is not None}
+    config |= {"model_type": family.name, "architectures": [family.architecture], "is_encoder_decoder": True}
+    folder.mkdir(parents=True, exist_ok=True)
+    save_tokenizers(folder, parts)
+    write_json(folder / SEARCH, their_search(parts.generation, ours.family))
+    write_json(folder / CONFIG, config)
+    replace_file(folder / WEIGHTS, serialize(made, metadata={"format": "pt"}))
+    return folder
+
+
+def express(parts: Parts) -> tuple[Family, Ours, Any]:
+    """The family that can say what `parts` are, with their words for it; ModelError with what none of them can."""
+    record = parts.model.family
+    if record is None:
+        raise Inexpressible(
+            "a model to be written for transformers must be of a family that it knows "
+            f"({', '.join(FAMILIES)}), but this one has a shape of its own. Save it without `format`."
+        )
+    family = FAMILIES[record.name]
+    tables = family.tables.place(shared=record.shared_tables, tied=parts.model.tie_embeddings)
+    sizes = [front.table.num_embeddings for front in (parts.network.source, parts.network.target)]
+    ours = Ours(parts.model, parts.attention, tables, *sizes)
+    return family, ours, family.theirs(ours)
+
+
+def save_tokenizers(folder: Path, parts: Parts) -> None:
+    """Write the tokenizers as they are, with the names of their special tokens. The one place to change for others."""
+    tokenizer = parts.source_tokenizer
+    tokenizer.save(folder, "tokenizer")
+    specials = {"pad_token": tokenizer.pad_id, "eos_token": tokenizer.end_id, "unk_token": tokenizer.unk_id}
+    names = {name: tokenizer.pieces([id], specials=True)[0] for name, id in specials.items() if id is not None}
+    write_json(folder / "tokenizer_config.json", {"tokenizer_class": "PreTrainedTokenizerFast", **names})
+
+
+def fetch(name: str) -> Path:
+    """The folder of a model on the hub, from the cache or the network; only files that are not code are fetched."""
+    if not _HUB_ID.fullmatch(name):
+        raise ModelError(f"`{name:.80}` must be a folder, or the name of a model on the hub (owner/name).")
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=list(SAFE_FILES)))
+    except (OSError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError) as error:
+        reason = " ".join(str(error).split())
+        raise ModelError(
+            f"there is no folder `{name}`, and the hub's model of that name cannot be fetched ({reason:.200}). "
+            "Check the name and the network, or give a folder."
+        ) from error

@@ -1,0 +1,162 @@
+"""Tiny checkpoints with random shapes and weights, as transformers itself makes and writes them."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from tokenizers import Tokenizer as RustTokenizer
+from tokenizers.models import WordLevel
+from transformers import PreTrainedModel
+
+WORDS = [f"w{i}" for i in range(100)]
+Make = Callable[[random.Random], PreTrainedModel]
+
+
+def randomize(model: PreTrainedModel, seed: int) -> None:
+    """Weights of a size at which nothing is flat: norms around one, biases that are not zero."""
+    generator = torch.Generator().manual_seed(seed)
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue  # a table of sinusoids
+        noise = torch.randn(parameter.shape, generator=generator)
+        norm = "norm" in name and name.endswith("weight")
+        parameter.data.copy_(1 + 0.2 * noise if norm else noise * (0.5 if parameter.dim() == 1 else 0.4))
+
+
+def t5(dice: random.Random, **changes: Any) -> PreTrainedModel:
+    """T5 1.0 or 1.1: tied and scaled, or neither, or one of the two."""
+    config = t5_settings(dice, transformers.T5Config) | changes
+    model = transformers.T5ForConditionalGeneration(transformers.T5Config(**config))
+    return untied(model, dice)
+
+
+def mt5(dice: random.Random) -> PreTrainedModel:
+    """mT5."""
+    return untied(
+        transformers.MT5ForConditionalGeneration(transformers.MT5Config(**t5_settings(dice, transformers.MT5Config))),
+        dice,
+    )
+
+
+def umt5(dice: random.Random) -> PreTrainedModel:
+    """UMT5: a table of biases in every layer."""
+    return untied(
+        transformers.UMT5ForConditionalGeneration(
+            transformers.UMT5Config(**t5_settings(dice, transformers.UMT5Config))
+        ),
+        dice,
+    )
+
+
+def t5_settings(dice: random.Random, kind: type) -> dict[str, Any]:
+    heads = dice.choice([1, 2, 3])
+    return {
+        "vocab_size": dice.choice([40, 60]),
+        "d_model": dice.choice([12, 16, 20]),
+        "d_kv": dice.choice([4, 6, 8]),
+        "d_ff": dice.choice([14, 24]),
+        "num_layers": dice.choice([1, 2, 3]),
+        "num_decoder_layers": dice.choice([1, 2, 3]),
+        "num_heads": heads,
+        "relative_attention_num_buckets": dice.choice([4, 8, 32]),
+        "relative_attention_max_distance": dice.choice([17, 128]),
+        "layer_norm_epsilon": dice.choice([1e-6, 1e-3]),
+        "feed_forward_proj": dice.choice(["relu", "gated-gelu", "gated-silu", "gated-relu", "gelu"]),
+        "tie_word_embeddings": dice.random() < 0.5,
+        "decoder_start_token_id": 0,
+        "pad_token_id": 0,
+        "eos_token_id": 1,
+    }
+
+
+def untied(model: PreTrainedModel, dice: random.Random) -> PreTrainedModel:
+    """A separate output table, half of the time."""
+    if dice.random() < 0.5:
+        model.lm_head.weight = torch.nn.Parameter(torch.empty_like(model.lm_head.weight))
+    return model
+
+
+def fairseq_settings(dice: random.Random) -> dict[str, Any]:
+    heads = dice.choice([1, 2, 4])
+    return {
+        "vocab_size": dice.choice([40, 60]),
+        "d_model": dice.choice([16, 24]),
+        "encoder_layers": dice.choice([1, 2, 3]),
+        "decoder_layers": dice.choice([1, 2, 3]),
+        "encoder_attention_heads": heads,
+        "decoder_attention_heads": dice.choice([heads, 2]),
+        "encoder_ffn_dim": dice.choice([14, 24]),
+        "decoder_ffn_dim": dice.choice([14, 24]),
+        "max_position_embeddings": dice.choice([32, 50]),
+        "activation_function": dice.choice(["gelu", "relu", "gelu_new", "swish"]),
+        "scale_embedding": dice.random() < 0.5,
+    }
+
+
+def bart(dice: random.Random) -> PreTrainedModel:
+    """BART, with or without a bias on the logits, a forced first token and a forced end."""
+    settings = fairseq_settings(dice) | {"pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2}
+    model = transformers.BartForConditionalGeneration(transformers.BartConfig(**settings, decoder_start_token_id=2))
+    return searched(biased(model, dice), dice, first=0, last=2)
+
+
+def marian(dice: random.Random) -> PreTrainedModel:
+    """Marian, with one vocabulary or two."""
+    settings = fairseq_settings(dice) | {"eos_token_id": 0}
+    shared = dice.random() < 0.5
+    target = settings["vocab_size"] if shared else 40
+    model = transformers.MarianMTModel(
+        transformers.MarianConfig(
+            **settings,
+            decoder_vocab_size=target,
+            share_encoder_decoder_embeddings=shared,
+            pad_token_id=39,
+            decoder_start_token_id=39,
+        )
+    )
+    return searched(biased(model, dice), dice, first=None, last=0)
+
+
+def biased(model: PreTrainedModel, dice: random.Random) -> PreTrainedModel:
+    """A bias on the logits, half of the time."""
+    if dice.random() < 0.5:
+        model.final_logits_bias.normal_(generator=torch.Generator().manual_seed(dice.randrange(1000)))
+    return model
+
+
+def searched(model: PreTrainedModel, dice: random.Random, *, first: int | None, last: int) -> PreTrainedModel:
+    """Forced ids, in generation_config.json, half of the time."""
+    settings = model.generation_config
+    settings.forced_bos_token_id = first if dice.random() < 0.5 else None
+    settings.forced_eos_token_id = last if dice.random() < 0.5 else None
+    model.config.forced_eos_token_id = None
+    return model
+
+
+def make(build: Make, seed: int, folder: Path) -> PreTrainedModel:
+    """A random checkpoint in `folder`, with a tokenizer; the model in evaluation mode, without its types."""
+    model = build(random.Random(seed)).eval()
+    randomize(model, seed)
+    model.save_pretrained(folder)
+    write_tokenizer(folder, model)
+    return model
+
+
+def write_tokenizer(folder: Path, model: PreTrainedModel) -> None:
+    """Some words, fewer than the table has rows; the special ids where the model has them."""
+    config = model.config
+    specials = {config.pad_token_id: "<pad>", config.eos_token_id: "</s>"}
+    if (begin := getattr(config, "bos_token_id", None)) is not None:
+        specials.setdefault(begin, "<s>")
+    vocabulary = {specials.get(id, f"w{id}"): id for id in range(40)}
+    rust = RustTokenizer(WordLevel(vocabulary, unk_token="w5"))
+    rust.add_special_tokens(list(specials.values()))
+    rust.save(str(folder / "tokenizer.json"))
+
+
+FAMILIES: dict[str, Make] = {"t5": t5, "mt5": mt5, "umt5": umt5, "bart": bart, "marian": marian}

@@ -1,0 +1,147 @@
+"""Every family of checkpoints against transformers: logits, searches, and the way back.
+
+The reference computes in float32 what we compute in the network's own type; replaced here, so that float64 is compared
+with float64: the norms of T5, mT5 and UMT5 (`*LayerNorm.forward`), the table of sinusoids of Marian.
+"""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+import torch
+import transformers
+from counts import count
+from parity import reference
+from torch import Tensor
+from transformers import PreTrainedModel
+from transformers.models.mt5.modeling_mt5 import MT5LayerNorm
+from transformers.models.t5.modeling_t5 import T5LayerNorm
+from transformers.models.umt5.modeling_umt5 import UMT5LayerNorm
+
+from antiphon.batch import Example, collate
+from antiphon.config import GenerationConfig
+from antiphon.generation import engine
+from antiphon.generation.model import Model
+from antiphon.models.checkpoint import load_parts, save_model_folder
+from antiphon.models.hub import load_pretrained, save_pretrained
+
+CASES = [(name, seed) for name in reference.FAMILIES for seed in range(count("families"))]
+
+
+@pytest.fixture(autouse=True)
+def wide_reference(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reference's own float32 casts, out of the way."""
+
+    def forward(self: torch.nn.Module, x: Tensor) -> Tensor:
+        return self.weight * (x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.variance_epsilon))
+
+    for kind in (T5LayerNorm, MT5LayerNorm, UMT5LayerNorm):
+        monkeypatch.setattr(kind, "forward", forward)
+
+
+def widen(model: PreTrainedModel) -> PreTrainedModel:
+    """The reference in float64, its sinusoids too."""
+    model = model.double()
+    for module in model.modules():
+        if type(module).__name__ == "MarianSinusoidalPositionalEmbedding":
+            rows, dim = module.weight.shape
+            angle = torch.arange(rows).double()[:, None] * 10000 ** -(torch.arange(0, dim, 2).double() / dim)
+            module.weight.data = torch.cat([angle.sin(), angle.cos()], 1)
+    return model
+
+
+def rows(model: PreTrainedModel, seed: int) -> tuple[list[list[int]], list[list[int]]]:
+    """Sources and targets of several lengths."""
+    dice, config = random.Random(seed), model.config
+    sizes = (config.vocab_size, getattr(config, "decoder_vocab_size", config.vocab_size))
+    sources, targets = (
+        [[dice.randrange(3, size - 1) for _ in range(dice.choice([1, 4, 9, 13]))] for _ in range(4)] for size in sizes
+    )
+    return [[*row, config.eos_token_id] for row in sources], targets
+
+
+def padded(ids: list[list[int]], pad_id: int) -> tuple[Tensor, Tensor]:
+    width = max(map(len, ids))
+    whole = torch.tensor([[*row, *[pad_id] * (width - len(row))] for row in ids])
+    mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in ids])
+    return whole, mask
+
+
+def their_logits(model: PreTrainedModel, sources: list[list[int]], targets: list[list[int]]) -> list[Tensor]:
+    """The logits of each target's tokens, rows padded on the right."""
+    pad_id, start = model.config.pad_token_id, model.config.decoder_start_token_id
+    ids, mask = padded(sources, pad_id)
+    begun, seen = padded([[start, *row[:-1]] for row in targets], pad_id)
+    with torch.no_grad():
+        found = model(input_ids=ids, attention_mask=mask, decoder_input_ids=begun, decoder_attention_mask=seen).logits
+    return [row[: len(target)] for row, target in zip(found, targets, strict=True)]
+
+
+def our_logits(model: Model, sources: list[list[int]], targets: list[list[int]]) -> list[Tensor]:
+    network, marks = model.network, model.marks
+    pairs = [Example(source, target, i) for i, (source, target) in enumerate(zip(sources, targets, strict=True))]
+    batch = collate(pairs, pad_id=marks.pad, start_id=marks.start)
+    with torch.no_grad():
+        memory = network.encode(batch.source, batch.source_tokens)
+        hidden, _ = network.decode(batch.target_ids, batch.target_tokens, memory, None)
+        return [row[: len(target)] for row, target in zip(network.logits(hidden), targets, strict=True)]
+
+
+def difference(found: list[Tensor], wanted: list[Tensor]) -> float:
+    return max(float((a - b).abs().max()) for a, b in zip(found, wanted, strict=True))
+
+
+def their_answers(model: PreTrainedModel, sources: list[list[int]], **settings: object) -> list[list[int]]:
+    config = model.config
+    ids, mask = padded(sources, config.pad_token_id)
+    unsaid = [config.pad_token_id, *([config.decoder_start_token_id])]
+    found = model.generate(
+        input_ids=ids,
+        attention_mask=mask,
+        suppress_tokens=sorted({*unsaid} - {config.eos_token_id}),
+        early_stopping="never",
+        **settings,
+    )
+    answers = []
+    for row in found.tolist():
+        ids = row[1:]
+        answers.append(ids[: ids.index(config.eos_token_id) + 1] if config.eos_token_id in ids else ids)
+    return answers
+
+
+@pytest.mark.parametrize(("name", "seed"), CASES)
+def test_logits_searches_and_the_way_back(name: str, seed: int, tmp_path: Path) -> None:
+    theirs = reference.make(reference.FAMILIES[name], seed, tmp_path / "theirs")
+    parts = load_pretrained(tmp_path / "theirs", dtype=torch.float64)
+    model = Model(parts)
+    sources, targets = rows(theirs, seed)
+    narrow = their_logits(theirs, sources, targets)
+    theirs = widen(theirs)
+    wanted = their_logits(theirs, sources, targets)
+    found = our_logits(model, sources, targets)
+    assert difference(found, wanted) < 1e-10
+    assert difference(found, [row.double() for row in narrow]) < 1e-3  # the reference as it comes, in float32
+
+    # searches: what it says of the first and last token is in its generation_config.json
+    first = model.marks.first is not None
+    for beams, penalty, ngram in ((1, 1.0, 0), (4, 1.0, 0), (4, 0.6, 2), (4, 2.0, 0)):
+        config = GenerationConfig(
+            beam_size=beams, length_penalty=penalty, no_repeat_ngram=ngram, max_new_tokens=12 - first
+        )
+        ours = [answers[0].ids for answers in engine.answer(model.network, sources, config, model.marks)]
+        reference_answers = their_answers(
+            theirs, sources, num_beams=beams, length_penalty=penalty, no_repeat_ngram_size=ngram, max_length=13
+        )
+        assert ours == reference_answers, (beams, penalty, ngram)
+
+    # ours -> theirs, and ours -> ours
+    save_pretrained(tmp_path / "back", parts)
+    back = transformers.AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "back", dtype=torch.float64).eval()
+    assert type(back) is type(theirs)
+    assert difference(their_logits(widen(back), sources, targets), wanted) == 0
+    save_model_folder(tmp_path / "own", parts)
+    again = load_parts(tmp_path / "own", dtype=torch.float64)
+    assert again.model == parts.model and again.attention == parts.attention
+    assert difference(our_logits(Model(again), sources, targets), found) == 0
