@@ -198,7 +198,7 @@ def test_saved_and_loaded_again_it_answers_alike(tmp_path) -> None:
 def test_what_cannot_be_loaded_says_why(tmp_path) -> None:
     model().save(tmp_path / "model")
     for path, settings, message in [
-        (tmp_path / "none", {}, "no model at .*hub are not read yet"),
+        (tmp_path / "none", {}, "no model at .*a name on the Hugging Face hub"),
         (tmp_path / "model" / "..", {"quantize": "int8"}, "quantized models are not built yet"),
         ([], {}, "a folder or a list of folders"),
     ]:

@@ -122,6 +122,38 @@ def marian(dice: random.Random) -> PreTrainedModel:
     return searched(biased(model, dice), dice, first=None, last=0)
 
 
+def line(kind: str, dice: random.Random, **ids: int) -> PreTrainedModel:
+    """Another member of the fairseq line, by the beginning of its classes' names."""
+    config = getattr(transformers, f"{kind}Config")(**fairseq_settings(dice), **ids)
+    return getattr(transformers, f"{kind}ForConditionalGeneration")(config)
+
+
+def mbart(dice: random.Random) -> PreTrainedModel:
+    """mBART: a language, id 7 here, before every answer."""
+    model = line("MBart", dice, pad_token_id=1, bos_token_id=0, eos_token_id=2, decoder_start_token_id=2)
+    return searched(biased(model, dice), dice, first=7, last=2)
+
+
+def blenderbot(dice: random.Random) -> PreTrainedModel:
+    """BlenderBot."""
+    model = line("Blenderbot", dice, pad_token_id=0, bos_token_id=1, eos_token_id=2, decoder_start_token_id=1)
+    # A setting of its search that ours has not; its default is on.
+    model.config.encoder_no_repeat_ngram_size = model.generation_config.encoder_no_repeat_ngram_size = 0
+    return searched(biased(model, dice), dice, first=None, last=2)
+
+
+def pegasus(dice: random.Random) -> PreTrainedModel:
+    """Pegasus."""
+    model = line("Pegasus", dice, pad_token_id=0, eos_token_id=1, decoder_start_token_id=0)
+    return searched(biased(model, dice), dice, first=None, last=1)
+
+
+def m2m_100(dice: random.Random) -> PreTrainedModel:
+    """M2M-100 and NLLB: a language, id 7 here, before every answer."""
+    model = line("M2M100", dice, pad_token_id=1, bos_token_id=0, eos_token_id=2, decoder_start_token_id=2)
+    return searched(model, dice, first=7, last=2)
+
+
 def biased(model: PreTrainedModel, dice: random.Random) -> PreTrainedModel:
     """A bias on the logits, half of the time."""
     if dice.random() < 0.5:
@@ -159,4 +191,7 @@ def write_tokenizer(folder: Path, model: PreTrainedModel) -> None:
     rust.save(str(folder / "tokenizer.json"))
 
 
-FAMILIES: dict[str, Make] = {"t5": t5, "mt5": mt5, "umt5": umt5, "bart": bart, "marian": marian}
+FAMILIES: dict[str, Make] = {
+    "t5": t5, "mt5": mt5, "umt5": umt5, "bart": bart, "mbart": mbart, "blenderbot": blenderbot, "marian": marian,
+    "pegasus": pegasus, "m2m_100": m2m_100,
+}  # fmt: skip

@@ -1,7 +1,8 @@
 """Every family of checkpoints against transformers: logits, searches, and the way back.
 
 The reference computes in float32 what we compute in the network's own type; replaced here, so that float64 is compared
-with float64: the norms of T5, mT5 and UMT5 (`*LayerNorm.forward`), the table of sinusoids of Marian.
+with float64: the norms of T5, mT5 and UMT5 (`*LayerNorm.forward`), the tables of sinusoids of Marian,
+Pegasus and M2M-100.
 """
 
 from __future__ import annotations
@@ -45,11 +46,19 @@ def widen(model: PreTrainedModel) -> PreTrainedModel:
     """The reference in float64, its sinusoids too."""
     model = model.double()
     for module in model.modules():
-        if type(module).__name__ == "MarianSinusoidalPositionalEmbedding":
-            rows, dim = module.weight.shape
-            angle = torch.arange(rows).double()[:, None] * 10000 ** -(torch.arange(0, dim, 2).double() / dim)
-            module.weight.data = torch.cat([angle.sin(), angle.cos()], 1)
+        kind = type(module).__name__
+        if kind in ("MarianSinusoidalPositionalEmbedding", "PegasusSinusoidalPositionalEmbedding"):
+            module.weight.data = sinusoids(*module.weight.shape, last=module.weight.shape[1])
+        elif kind == "M2M100SinusoidalPositionalEmbedding":
+            module.weights = sinusoids(*module.weights.shape, last=module.weights.shape[1] - 2)
+            module.weights[module.padding_idx] = 0
     return model
+
+
+def sinusoids(rows: int, dim: int, *, last: int) -> Tensor:
+    """The reference's tables, by its formulas in float64; 10000 to the power of -(0, 2, ...) / `last`."""
+    angle = torch.arange(rows).double()[:, None] * 10000 ** -(torch.arange(0, dim, 2).double() / last)
+    return torch.cat([angle.sin(), angle.cos()], 1)
 
 
 def rows(model: PreTrainedModel, seed: int) -> tuple[list[list[int]], list[list[int]]]:

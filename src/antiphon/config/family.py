@@ -33,13 +33,13 @@ class FamilyConfig(Settings):
     closes: bool = False
     """Whether an answer that reaches its limit is ended with `end_id`."""
     never_ids: tuple[Id, ...] = ()
-    """Ids that no answer holds, besides `pad_id`."""
+    """Ids that no answer holds, besides `pad_id` and `start_id`."""
     shared_tables: bool = True
     """Whether source and target ids have one table of vectors."""
     position_offset: Annotated[int, Range(low=0, high=64)] = 0
-    """Places of the position table before the one of the first token."""
-    sinusoids: Literal["interleaved", "halves"] = "interleaved"
-    """Sines and cosines in turn, or all sines before all cosines."""
+    """The number of the first token's position."""
+    sinusoids: Literal["interleaved", "halves", "closed_halves"] = "interleaved"
+    """Sines and cosines in turn, or all sines before all cosines; closed: the lowest frequency is 1/10000 itself."""
     embedding_scale: bool = True
     """Whether token vectors are multiplied with the root of `d_model`."""
     embedding_norm: bool = False

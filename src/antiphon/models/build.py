@@ -249,7 +249,7 @@ def _shapes(model: ModelConfig) -> tuple[Shape, Shape]:
 def _positions(model: ModelConfig) -> nn.Module:
     family = model.family or _PLAIN
     if model.positions == "sinusoidal":
-        return Sinusoidal(model.d_model, layout=family.sinusoids)
+        return Sinusoidal(model.d_model, layout=family.sinusoids, offset=family.position_offset)
     if model.positions == "learned":
         return Learned(model.d_model, max_length=model.max_length, offset=family.position_offset)
     return NoPositions()

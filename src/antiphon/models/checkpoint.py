@@ -27,6 +27,7 @@ from antiphon.config.family import MOST_IDS
 from antiphon.errors import DiskError, ModelError
 from antiphon.models.account import Account, compare, some
 from antiphon.models.build import build_network
+from antiphon.models.families import check_type
 from antiphon.models.files import read_json, replace_file, write_json
 from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.models.stored import WEIGHTS, Stored, fill, is_whole, sketching
@@ -187,21 +188,15 @@ def load_parts(
     """
     folder = Path(folder)
     config = read_json(folder / CONFIG)
-    version = config.get("format_version")
-    if version != FORMAT_VERSION:
-        raise ModelError(
-            f"`{folder / CONFIG}` must have `format_version` {FORMAT_VERSION}, but has {version!r}. "
-            "Use the Antiphon that wrote it."
-        )
+    _check_version(config, folder)
     where = str(folder / CONFIG)
     model = from_json_mapping(ModelConfig, _section(config, "model", where), where=where)
     saved = from_json_mapping(AttentionConfig, _section(config, "attention", where), where=where)
     chosen = attention or saved
+    if model.family is not None:
+        check_type(model.family.name, dtype)
     replaced = [role for role in ROLES if getattr(chosen, role) != getattr(saved, role)]
-    if config.get("shared_tokenizer"):
-        source = target = _tokenizer(folder, "tokenizer")
-    else:
-        source, target = _tokenizer(folder, "source"), _tokenizer(folder, "target")
+    source, target = _tokenizers(folder, config)
     sizes = [source.vocab_size, target.vocab_size]
     if model.family is not None:  # whose tables may have more rows than the tokenizers have ids
         sizes = _vocabulary(config, sizes, where)
@@ -278,6 +273,23 @@ def _hint(missing: Sequence[str]) -> str:
     if not any(re.search(r"\brules\.\d", name) for name in missing):
         return ""
     return f" If each layer has the rule for itself in the file, give the rule `per_layer: true` in {CONFIG}."
+
+
+def _check_version(config: Mapping[str, Any], folder: Path) -> None:
+    version = config.get("format_version")
+    if version != FORMAT_VERSION:
+        raise ModelError(
+            f"`{folder / CONFIG}` must have `format_version` {FORMAT_VERSION}, but has {version!r}. "
+            "Use the Antiphon that wrote it."
+        )
+
+
+def _tokenizers(folder: Path, config: Mapping[str, Any]) -> tuple[Tokenizer, Tokenizer]:
+    """The source's and the target's; one object where there is one."""
+    if config.get("shared_tokenizer"):
+        whole = _tokenizer(folder, "tokenizer")
+        return whole, whole
+    return _tokenizer(folder, "source"), _tokenizer(folder, "target")
 
 
 def _vocabulary(config: Mapping[str, Any], least: list[int], where: str) -> list[int]:

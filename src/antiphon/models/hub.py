@@ -25,7 +25,7 @@ from antiphon.errors import ModelError
 from antiphon.models.account import Account
 from antiphon.models.build import build_network
 from antiphon.models.checkpoint import Parts, named_weights, put_weights
-from antiphon.models.families import FAMILIES, Family, Inexpressible, Ours, Row
+from antiphon.models.families import FAMILIES, Family, Inexpressible, Ours, Row, check_type
 from antiphon.models.families.search import IDS, search_settings, their_search
 from antiphon.models.files import read_json, replace_file, within, write_json
 from antiphon.models.seq2seq import EncoderDecoder
@@ -110,15 +110,6 @@ def find_family(config: Mapping[str, Any], folder: Path) -> Family:
     return FAMILIES[name]
 
 
-def check_type(family: str, dtype: torch.dtype) -> None:
-    """ModelError for float16 where the family's activations go beyond its range."""
-    if dtype == torch.float16 and family in FAMILIES and not FAMILIES[family].float16:
-        raise ModelError(
-            f"`dtype` must not be float16 for {family}, whose activations go beyond its largest number (65,504). "
-            "Use bfloat16."
-        )
-
-
 def check_vocabulary(tokenizer: Tokenizer, size: int, folder: Path) -> None:
     """ModelError where a tokenizer has ids that the table of `size` vectors has not."""
     if tokenizer.vocab_size > size:
@@ -186,6 +177,8 @@ def express(parts: Parts) -> tuple[Family, Ours, Any]:
             "a model to be written for transformers must be of a family that it knows "
             f"({', '.join(FAMILIES)}), but this one has a shape of its own. Save it without `format`."
         )
+    if record.name not in FAMILIES:
+        raise Inexpressible(f"a model's family must be one of {', '.join(FAMILIES)}, but is {record.name!r:.60}.")
     family = FAMILIES[record.name]
     tables = family.tables.place(shared=record.shared_tables, tied=parts.model.tie_embeddings)
     sizes = [front.table.num_embeddings for front in (parts.network.source, parts.network.target)]

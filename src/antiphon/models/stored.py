@@ -91,9 +91,8 @@ class Stored:
     def under(self, prefix: str) -> None:
         """Call each key `prefix` + key from now on: some checkpoints were written without what others begin with."""
         self._prefix = prefix
-        self._file, self._shape = (
-            {prefix + key: value for key, value in old.items()} for old in (self._file, self._shape)
-        )
+        self._file = {prefix + key: file for key, file in self._file.items()}
+        self._shape = {prefix + key: shape for key, shape in self._shape.items()}
 
     def __contains__(self, key: str) -> bool:
         return key in self._file

@@ -6,6 +6,8 @@ values.
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 
@@ -19,13 +21,14 @@ def sinusoids(pos: Tensor, dim: int) -> Tensor:
     return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(-2)[..., :dim]
 
 
-def sinusoids_in_halves(pos: Tensor, dim: int) -> Tensor:
+def sinusoids_in_halves(pos: Tensor, dim: int, *, closed: bool = False) -> Tensor:
     """The same values, all sines before all cosines, as Marian (Junczys-Dowmunt et al. 2018) lays them out.
 
     (B or 1, L, dim), computed in float64, from which published checkpoints took their tables, where the device has it.
+    `closed`: the frequencies go down to 1/10000 itself (fairseq; Ott et al. 2019), not to the step before it; dim even.
     """
     wide = torch.float32 if pos.device.type == "mps" else torch.float64
-    exponents = torch.arange(0, dim, 2, device=pos.device, dtype=wide) / dim
+    exponents = torch.arange(0, dim, 2, device=pos.device, dtype=wide) / (dim - 2 if closed and dim > 2 else dim)
     angle = pos.clamp(min=0).to(wide)[..., None] * 10000.0**-exponents  # (B, L, dim / 2)
     return torch.cat([angle.sin(), angle.cos()], dim=-1)[..., :dim]
 
@@ -35,16 +38,26 @@ def inverse_frequencies(dim: int, base: float, device: torch.device) -> Tensor:
     return base ** (-torch.arange(0, dim, 2, device=device, dtype=torch.float32) / dim)
 
 
-class Sinusoidal(nn.Module):
-    """Adds fixed sinusoids to embeddings (B, L, D); `layout` is `interleaved`, as in the paper, or `halves`."""
+SINUSOIDS = {
+    "interleaved": sinusoids,
+    "halves": sinusoids_in_halves,
+    "closed_halves": partial(sinusoids_in_halves, closed=True),
+}
 
-    def __init__(self, dim: int, *, layout: str = "interleaved") -> None:
+
+class Sinusoidal(nn.Module):
+    """Adds fixed sinusoids to embeddings (B, L, D); `layout` is a name in `SINUSOIDS`, `interleaved` as in the paper.
+
+    The first position is number `offset`.
+    """
+
+    def __init__(self, dim: int, *, layout: str = "interleaved", offset: int = 0) -> None:
         super().__init__()
-        self.dim = dim
-        self.table = sinusoids if layout == "interleaved" else sinusoids_in_halves
+        self.dim, self.offset = dim, offset
+        self.values = SINUSOIDS[layout]
 
     def forward(self, x: Tensor, pos: Tensor) -> Tensor:
-        return x + self.table(pos, self.dim).to(x.dtype)
+        return x + self.values(pos.clamp(min=0) + self.offset, self.dim).to(x.dtype)
 
 
 class Learned(nn.Module):

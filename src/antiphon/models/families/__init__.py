@@ -5,10 +5,25 @@ To add one: a module here with its `Family`, a line below, a case in tests/parit
 
 from __future__ import annotations
 
-from antiphon.models.families.bart import BART, MARIAN
+import torch
+
+from antiphon.errors import ModelError
+from antiphon.models.families.bart import BART, BLENDERBOT, MBART
 from antiphon.models.families.family import Family, Inexpressible, Ours, Row
+from antiphon.models.families.marian import M2M_100, MARIAN, PEGASUS
 from antiphon.models.families.t5 import MT5, T5, UMT5
 
-FAMILIES: dict[str, Family] = {family.name: family for family in (T5, MT5, UMT5, BART, MARIAN)}
+_ALL = (T5, MT5, UMT5, BART, MBART, BLENDERBOT, MARIAN, PEGASUS, M2M_100)
+FAMILIES: dict[str, Family] = {family.name: family for family in _ALL}
 
-__all__ = ["FAMILIES", "Family", "Inexpressible", "Ours", "Row"]
+
+def check_type(family: str, dtype: torch.dtype) -> None:
+    """ModelError for float16 where the family's activations go beyond its range."""
+    if dtype == torch.float16 and family in FAMILIES and not FAMILIES[family].float16:
+        raise ModelError(
+            f"`dtype` must not be float16 for {family}, whose activations go beyond its largest number (65,504). "
+            "Use bfloat16."
+        )
+
+
+__all__ = ["FAMILIES", "Family", "Inexpressible", "Ours", "Row", "check_type"]

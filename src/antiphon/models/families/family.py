@@ -137,6 +137,8 @@ class Keys(Settings):
     decoder_start_token_id: Id | None = None
     forced_bos_token_id: Id | None = None
     forced_eos_token_id: Id | tuple[Id, ...] | None = None
+    bad_words_ids: tuple[tuple[Id, ...], ...] | None = None
+    suppress_tokens: tuple[Id, ...] | None = None
 
     def marks(self) -> dict[str, Any]:
         """The ids of `FamilyConfig`; ModelError where there is more than one end."""
@@ -153,7 +155,17 @@ class Keys(Settings):
             "end_id": end,
             "first_id": self.forced_bos_token_id,
             "closes": ends[1] is not None,
+            "never_ids": self._never(),
         }
+
+    def _never(self) -> tuple[int, ...]:
+        words = self.bad_words_ids or ()
+        if longer := [word for word in words if len(word) != 1]:
+            raise ModelError(
+                f"`bad_words_ids` must be single ids, but one has {len(longer[0])}. Take it out of "
+                "generation_config.json, and set `forbidden` to its text."
+            )
+        return tuple(sorted({id for word in words for id in word} | {*(self.suppress_tokens or ())}))
 
 
 def _single(name: str, ids: int | tuple[int, ...] | None) -> int | None:
@@ -172,6 +184,7 @@ def their_marks(family: FamilyConfig) -> dict[str, Any]:
         "decoder_start_token_id": family.start_id,
         "forced_bos_token_id": family.first_id,
         "forced_eos_token_id": family.end_id if family.closes else None,
+        "suppress_tokens": family.never_ids or None,
     }
 
 

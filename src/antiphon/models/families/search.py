@@ -15,7 +15,7 @@ from antiphon.settings import SettingError, build
 # Ids that both files may hold: generation_config.json is asked first.
 IDS = (
     "pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id", "forced_bos_token_id",
-    "forced_eos_token_id",
+    "forced_eos_token_id", "bad_words_ids", "suppress_tokens",
 )  # fmt: skip
 # Theirs -> ours, where the meaning is the same.
 _SAME = {
@@ -73,7 +73,7 @@ def their_search(config: GenerationConfig, family: FamilyConfig) -> dict[str, An
         "length_penalty": config.length_penalty,
         "no_repeat_ngram_size": config.no_repeat_ngram or None,
         "repetition_penalty": config.repetition_penalty if config.repetition_penalty != 1 else None,
-        "bad_words_ids": [[family.pad_id]] if family.pad_id not in (family.end_id,) else None,
+        "suppress_tokens": list(family.never_ids) or None,
     }
     if config.n_best > 1:
         found["num_return_sequences"] = config.n_best

@@ -1,0 +1,51 @@
+"""Marian (Junczys-Dowmunt et al. 2018), Pegasus (Zhang et al. 2020), M2M-100 (Fan et al. 2021) and NLLB (2022).
+
+Sinusoids, sines before cosines; in M2M-100 the first position is number 2, and the lowest frequency 1/10000. Norms
+behind the blocks in Marian, before them in the others. Marian may have two vocabularies.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Self
+
+from antiphon.models.families.fairseq import BartKeys, line
+from antiphon.models.families.family import Ours, Vocabulary
+
+
+@dataclass(frozen=True, kw_only=True)
+class MarianKeys(BartKeys):
+    """What is read of a Marian's config.json."""
+
+    decoder_vocab_size: Vocabulary | None = None
+    share_encoder_decoder_embeddings: bool = True
+
+    @property
+    def target_vocab(self) -> int:
+        own = None if self.share_encoder_decoder_embeddings else self.decoder_vocab_size
+        return own or self.vocab_size
+
+    @classmethod
+    def of(cls, ours: Ours, values: dict[str, Any]) -> Self:
+        return cls(**values, decoder_vocab_size=ours.target_vocab, share_encoder_decoder_embeddings=ours.tables.shared)
+
+
+MARIAN = line(
+    "marian",
+    "MarianMTModel",
+    {"positions": "sinusoidal", "norm_placement": "post"},
+    {"sinusoids": "halves"},
+    keys=MarianKeys,
+)
+PEGASUS = line(
+    "pegasus",
+    "PegasusForConditionalGeneration",
+    {"positions": "sinusoidal", "norm_placement": "pre"},
+    {"sinusoids": "halves"},
+)
+M2M_100 = line(
+    "m2m_100",
+    "M2M100ForConditionalGeneration",
+    {"positions": "sinusoidal", "norm_placement": "pre"},
+    {"sinusoids": "closed_halves", "position_offset": 2},
+)

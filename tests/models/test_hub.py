@@ -1,0 +1,345 @@
+"""Folders of the Hugging Face hub without transformers: what is refused, by which line, and what is read all the same.
+
+That the numbers are transformers' own is tests/parity/test_families.py.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+import antiphon
+from antiphon.batch import Tokens
+from antiphon.config import FamilyConfig, GenerationConfig, ModelConfig
+from antiphon.errors import ConfigError, ModelError
+from antiphon.models.build import build_network
+from antiphon.models.checkpoint import Parts, load_parts, save_model_folder
+from antiphon.models.families import FAMILIES
+from antiphon.models.hub import fetch, load_pretrained, save_pretrained
+from antiphon.models.stored import Stored, is_whole, sketching
+from antiphon.settings import build
+from antiphon.text import train_tokenizer
+
+T5 = {
+    "vocab_size": 270, "d_model": 16, "d_kv": 6, "d_ff": 20, "num_layers": 2, "num_decoder_layers": 1, "num_heads": 2,
+    "feed_forward_proj": "gated-gelu", "pad_token_id": 0, "eos_token_id": 2, "decoder_start_token_id": 0,
+}  # fmt: skip
+BART = {
+    "vocab_size": 270, "d_model": 16, "encoder_layers": 1, "decoder_layers": 2, "encoder_attention_heads": 2,
+    "decoder_attention_heads": 4, "encoder_ffn_dim": 20, "decoder_ffn_dim": 24, "max_position_embeddings": 40,
+    "pad_token_id": 0, "eos_token_id": 2, "decoder_start_token_id": 2, "forced_bos_token_id": 1,
+    "forced_eos_token_id": 2,
+}  # fmt: skip
+SETTINGS = {name: T5 if name.endswith("t5") else BART for name in FAMILIES}
+
+
+def parts_of(name: str, *, shared: bool = True, tied: bool = True) -> Parts:
+    """A random model of a family, with a tokenizer of bytes."""
+    family = FAMILIES[name]
+    tables = family.tables.place(shared=shared, tied=tied)
+    ours = family.ours(build(family.keys, SETTINGS[name]), Stored([]), tables)
+    network = build_network(
+        ours.model, ours.attention, source_vocab=ours.source_vocab, target_vocab=ours.target_vocab, shared=shared
+    )
+    tokenizer = train_tokenizer(["in 3 hours"], kind="bytes", vocab_size=260)
+    search = GenerationConfig(beam_size=2, max_new_tokens=9)
+    return Parts(network.eval(), ours.model, ours.attention, tokenizer, tokenizer, "text", search)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A T5 as the hub has it."""
+    return save_pretrained(tmp_path / "t5", parts_of("t5"))
+
+
+def change(file: Path, **changes: Any) -> None:
+    content = json.loads(file.read_text()) | changes
+    file.write_text(json.dumps({name: value for name, value in content.items() if value is not ...}))
+
+
+def edit(folder: Path, edit: Callable[[dict[str, Tensor]], object]) -> None:
+    weights = load_file(folder / "model.safetensors")
+    weights = {name: tensor.clone() for name, tensor in weights.items()}
+    edit(weights)
+    save_file(weights, folder / "model.safetensors")
+
+
+def logits(parts: Parts) -> Tensor:
+    """Of a padded batch."""
+    source, target = torch.tensor([[5, 6, 7, 2], [8, 2, 0, 0]]), torch.tensor([[0, 9, 10], [0, 11, 12]])
+    with torch.no_grad():
+        memory = parts.network.encode(source, Tokens.of_lengths(torch.tensor([4, 2]), 4))
+        hidden, _ = parts.network.decode(target, Tokens(torch.arange(3)[None]), memory, None)
+        return parts.network.logits(hidden)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize(("shared", "tied"), [(True, True), (True, False), (False, True), (False, False)])
+def test_written_and_read_again(name: str, shared: bool, tied: bool, tmp_path: Path) -> None:
+    parts = parts_of(name, shared=shared, tied=tied)
+    made = save_pretrained(tmp_path / "theirs", parts)
+    again = load_pretrained(made)
+    assert (again.model, again.attention, again.generation) == (parts.model, parts.attention, parts.generation)
+    assert torch.equal(logits(again), logits(parts))
+    own = load_parts(save_model_folder(tmp_path / "own", again))
+    assert own.model == parts.model and torch.equal(logits(own), logits(parts))
+    assert own.network.vocab_size == 270 and own.target_tokenizer.vocab_size == 260
+    assert not list(tmp_path.glob("**/*.tmp"))
+
+
+def test_load_answers_scores_and_saves(folder: Path, tmp_path: Path) -> None:
+    model = antiphon.load(folder, device="cpu")
+    answer = model.generate("in 3 hours")[0]
+    assert model.generation == GenerationConfig(beam_size=2, max_new_tokens=9)
+    model.save(tmp_path / "again", format="huggingface")
+    model.save(tmp_path / "own")
+    for made in ("again", "own"):
+        assert antiphon.load(tmp_path / made, device="cpu").generate("in 3 hours")[0] == answer
+    with pytest.raises(ModelError, match="`format` must be antiphon or huggingface, but is the text `onnx`"):
+        model.save(tmp_path, format="onnx")
+
+
+def test_ids_that_are_never_said(folder: Path, tmp_path: Path) -> None:
+    said = antiphon.load(folder, device="cpu").generate("in 3 hours", beam_size=1)[0]
+    never = antiphon.load(folder, device="cpu").tokenizer.encode(said.text)[0]
+    change(folder / "generation_config.json", bad_words_ids=[[0], [never]])
+    model = antiphon.load(folder, device="cpu")
+    assert model.marks.never == (0, never) and said.tokens[0] not in model.generate("in 3 hours")[0].tokens
+    again = antiphon.load(model.save(tmp_path / "again", format="huggingface"), device="cpu")
+    assert again.marks == model.marks
+
+
+def test_a_forced_first_token_begins_every_answer_and_is_not_scored(tmp_path: Path) -> None:
+    save_pretrained(tmp_path, parts_of("bart"))
+    model = antiphon.load(tmp_path, device="cpu")
+    assert (model.marks.first, model.marks.closes) == (1, True)
+    answer = model.generate("in 3 hours", max_new_tokens=5)[0]
+    assert answer.finished  # the limit ends it
+    text = "hours"
+    ids = [1, *model.tokenizer.encode(text)]
+    found = model.score("in 3 hours", text)[0]
+    source = torch.tensor([model.tokenizer.encode("in 3 hours")])
+    begun, places = torch.tensor([[2, *ids[:-1]]]), [torch.arange(n)[None] for n in (source.shape[1], len(ids))]
+    with torch.no_grad():
+        memory = model.network.encode(source, Tokens(places[0]))
+        hidden, _ = model.network.decode(begun, Tokens(places[1]), memory, None)
+        log_p = model.network.logits(hidden)[0].log_softmax(-1).gather(1, torch.tensor(ids)[:, None])[1:].sum()
+    assert found == pytest.approx(float(log_p), abs=1e-5)
+    for settings in ({}, {"prefix": "ho"}, {"required": ("hours",)}):
+        answer = model.generate("in 3 hours", allowed=("hours", "in"), **settings)[0]
+        assert answer.text == "hours" or not settings
+        assert answer.score == pytest.approx(model.score("in 3 hours", answer.text)[0], abs=1e-4), settings
+    pieces = "".join(model.stream("in 3 hours", max_new_tokens=5))
+    assert pieces == model.generate("in 3 hours", max_new_tokens=5)[0].text
+    assert model.attention("in 3 hours", "hours").target_tokens[0] == model.tokenizer.pieces([1], specials=True)[0]
+
+
+def test_shards_a_prefix_that_is_absent_and_aliases(tmp_path: Path) -> None:
+    parts = parts_of("bart")
+    made = save_pretrained(tmp_path, parts)
+    weights = load_file(made / "model.safetensors")
+    (made / "model.safetensors").unlink()
+    weights = {name.removeprefix("model."): tensor for name, tensor in weights.items()}
+    weights["encoder.embed_tokens.weight"] = weights["shared.weight"].clone()
+    names = sorted(weights)
+    shards = {"a.safetensors": names[::2], "b.safetensors": names[1::2]}
+    for file, own in shards.items():
+        save_file({name: weights[name] for name in own}, made / file)
+    index = {"weight_map": {name: file for file, own in shards.items() for name in own}}
+    (made / "model.safetensors.index.json").write_text(json.dumps(index))
+    assert torch.equal(logits(load_pretrained(made)), logits(parts))
+
+
+def test_bfloat16_is_near_and_float16_refused(folder: Path, tmp_path: Path) -> None:
+    wide, narrow = load_pretrained(folder), load_pretrained(folder, dtype=torch.bfloat16)
+    found = logits(narrow)
+    assert found.dtype == torch.bfloat16
+    assert float((found.float() - logits(wide)).abs().max()) < 1e-2 * float(logits(wide).abs().max()) + 1e-2
+    with pytest.raises(ModelError, match=r"`dtype` must not be float16 for t5, .*65,504.* Use bfloat16"):
+        antiphon.load(folder, device="cpu", dtype="float16")
+    save_model_folder(tmp_path / "own", wide)
+    with pytest.raises(ModelError, match="must not be float16 for t5"):
+        antiphon.load(tmp_path / "own", device="cpu", dtype="float16")
+
+
+def test_activations_beyond_float16_are_finite_in_bfloat16(folder: Path) -> None:
+    edit(folder, lambda w: [w[k].mul_(300) for k in w if "wo.weight" in k or "wi_" in k])
+    parts = load_pretrained(folder, dtype=torch.bfloat16)
+    seen: list[float] = []
+    for layer in parts.network.encoder.layers:
+        layer.ffn.down.register_forward_hook(lambda module, given, made: seen.append(float(made.abs().max())))
+    assert logits(parts).isfinite().all() and max(seen) > 65504
+    assert load_pretrained(folder, dtype=torch.float32).network.device.type == "cpu"
+
+
+@pytest.mark.parametrize(
+    ("break_it", "said"),
+    [
+        (
+            lambda f: edit(f, lambda w: w.pop("encoder.final_layer_norm.weight")),
+            "must hold `encoder.final_layer_norm.weight` by its config.json",
+        ),
+        (
+            lambda f: edit(f, lambda w: w.update(bonus=torch.ones(3))),
+            r"model.safetensors` must hold .* but has `bonus`, the first of shape \(3,\)",
+        ),
+        (
+            lambda f: change(f / "config.json", d_ff=24),
+            r"wi_0.weight` in .*safetensors` must have shape \(24, 16\) by config.json, but has \(20, 16\)",
+        ),
+        (
+            lambda f: edit(f, lambda w: w.update({"shared.weight": torch.ones(270, 16, dtype=torch.int64)})),
+            "must hold floating-point numbers, but `shared.weight` is I64",
+        ),
+        (
+            lambda f: change(f / "config.json", model_type="t55"),
+            "must be one of t5, .* but is 't55', did you mean `t5`",
+        ),
+        (
+            lambda f: change(f / "config.json", model_type="prophetnet", is_encoder_decoder=True),
+            r"but is 'prophetnet'.*extra \[hf\]",
+        ),
+        (lambda f: change(f / "config.json", auto_map={"AutoModel": "x.Y"}), "has `auto_map`: code of its own"),
+        (
+            lambda f: change(f / "config.json", d_model="wide"),
+            r"`d_model` must be a whole number, but is the text `wide` \(.*config.json\)",
+        ),
+        (lambda f: change(f / "config.json", d_model=...), r"`d_model` must be given"),
+        (
+            lambda f: change(f / "config.json", feed_forward_proj="gated-mish"),
+            "`feed_forward_proj` must be one of relu, .* but is `gated-mish`",
+        ),
+        (lambda f: change(f / "generation_config.json", eos_token_id=[2, 3]), "`eos_token_id` must be one id"),
+        (
+            lambda f: change(f / "generation_config.json", num_beams=0),
+            r"`beam_size` must be at least 1, but is 0 \(.*generation_config.json\)",
+        ),
+        (
+            lambda f: (f / "model.safetensors").write_bytes((f / "model.safetensors").read_bytes()[:-7]),
+            "must be a safetensors file, but cannot be read",
+        ),
+        (
+            lambda f: (f / "model.safetensors").write_bytes(b"\xff" * 64),
+            "must be a safetensors file, but cannot be read",
+        ),
+        (lambda f: (f / "model.safetensors").rename(f / "pytorch_model.bin"), "holds only pytorch_model.bin, a pickle"),
+        (lambda f: (f / "model.safetensors").unlink(), "must hold model.safetensors or model.safetensors.index.json"),
+        (lambda f: (f / "config.json").write_text("[" * 100_000), "must be JSON"),
+        (lambda f: change(f / "generation_config.json", bad_words_ids=[[3, 4]]), "`bad_words_ids` must be single ids"),
+        (lambda f: change(f / "config.json", vocab_size=200), "must have at most 200 ids"),
+    ],
+)
+def test_a_broken_folder_is_one_line(folder: Path, break_it: Callable[[Path], object], said: str) -> None:
+    break_it(folder)
+    with pytest.raises((ModelError, ConfigError), match=said) as caught:
+        load_pretrained(folder)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"d_model": 2**31}, {"num_layers": 10**6}, {"vocab_size": 10**9}, {"num_heads": 10**9}, {"d_ff": 2**62},
+        {"num_layers": 256, "num_decoder_layers": 256}, {"vocab_size": 2**24, "d_model": 2**16, "d_ff": 2**18},
+        {"relative_attention_num_buckets": 2**40}, {"d_kv": -1}, {"dropout_rate": 1e999},
+    ],
+)  # fmt: skip
+def test_bombs_are_refused_at_once(folder: Path, changes: dict[str, Any]) -> None:
+    change(folder / "config.json", **changes)
+    start = time.process_time()
+    with pytest.raises((ModelError, ConfigError)):
+        load_pretrained(folder)
+    assert time.process_time() - start < 2
+
+
+@pytest.mark.parametrize("changes", [{"d_model": 2**31}, {"encoder_layers": 10**6}, {"max_length": 2**40}])
+def test_bombs_in_a_folder_of_ours(changes: dict[str, Any], tmp_path: Path) -> None:
+    save_model_folder(tmp_path, parts_of("marian"))
+    content = json.loads((tmp_path / "config.json").read_text())
+    content["model"] |= changes
+    (tmp_path / "config.json").write_text(json.dumps(content))
+    with pytest.raises(ConfigError, match="must be at most"):
+        load_parts(tmp_path)
+    content["model"] = json.loads(json.dumps(content["model"])) | dict.fromkeys(changes, 8)
+    content["vocabulary"]["target"] = 10**9
+    (tmp_path / "config.json").write_text(json.dumps(content))
+    with pytest.raises(ModelError):
+        load_parts(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../t5/model.safetensors", "/etc/passwd", "a/b.safetensors", "..", "x.bin", "a\x00.safetensors"],
+)
+def test_an_index_names_files_of_its_folder(folder: Path, name: str) -> None:
+    (folder / "model.safetensors").rename(folder / "x.safetensors")
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"shared.weight": name}}))
+    with pytest.raises(ModelError, match="must name files of its own folder"):
+        load_pretrained(folder)
+
+
+def test_a_link_out_of_the_folder_is_not_followed(folder: Path, tmp_path: Path) -> None:
+    outside = (folder / "model.safetensors").rename(tmp_path / "outside.safetensors")
+    (folder / "model.safetensors").symlink_to(outside)
+    with pytest.raises(ModelError, match="must be a file of its folder, but is a link"):
+        load_pretrained(folder)
+    # The hub's own cache: snapshots/REVISION holds links to blobs/.
+    snapshot = tmp_path / "cache" / "snapshots" / "abc"
+    (tmp_path / "cache" / "blobs").mkdir(parents=True)
+    snapshot.mkdir(parents=True)
+    for file in [*folder.iterdir()]:
+        blob = file.resolve().rename(tmp_path / "cache" / "blobs" / file.name)
+        (snapshot / file.name).symlink_to(blob)
+    assert load_pretrained(snapshot).model.d_model == 16
+
+
+def test_what_no_family_can_express_is_named(tmp_path: Path) -> None:
+    parts = parts_of("marian")
+    plain = ModelConfig(preset="tiny")
+    with pytest.raises(ModelError, match=r"must be of a family that it knows .* a shape of its own"):
+        save_pretrained(tmp_path, Parts(parts.network, plain, *_rest(parts)))
+    record = FamilyConfig(name="marian", pad_id=0, start_id=0, end_id=2, sinusoids="interleaved")
+    odd = ModelConfig(preset="base", family=record)
+    with pytest.raises(ModelError, match="written as marian must have `sinusoids` 'halves'"):
+        save_pretrained(tmp_path, Parts(parts.network, odd, *_rest(parts)))
+    assert not (tmp_path / "config.json").exists()
+
+
+def _rest(parts: Parts) -> tuple[Any, ...]:
+    return parts.attention, parts.source_tokenizer, parts.target_tokenizer, parts.task, parts.generation
+
+
+def test_a_sketch_has_no_memory(tmp_path: Path) -> None:
+    parts = parts_of("t5")
+    with sketching():
+        sketch = build_network(parts.model, parts.attention, source_vocab=9, target_vocab=9, shared=True)
+    assert sketch.source.table.weight.is_meta and sketch.source.table is sketch.output and is_whole(sketch)
+
+
+def test_names_on_the_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import huggingface_hub
+
+    asked: dict[str, Any] = {}
+
+    def snapshot(name: str, **settings: Any) -> str:
+        asked.update(settings, name=name)
+        raise OSError("no network\nhere")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
+    with pytest.raises(ModelError, match=r"the hub's model of that name cannot be fetched .no network here.") as caught:
+        antiphon.load("google-t5/t5-small")
+    assert "\n" not in str(caught.value) and asked["name"] == "google-t5/t5-small"
+    assert not any(pattern.endswith((".bin", ".py", ".pt")) or pattern == "*" for pattern in asked["allow_patterns"])
+    for name in ("a/../b", "a b/c", "https://x/y"):
+        with pytest.raises(ModelError, match="must be a folder, or the name of a model on the hub"):
+            fetch(name)
+    with pytest.raises(ModelError, match="there is no model at"):
+        antiphon.load(tmp_path / "nowhere")
