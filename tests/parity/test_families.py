@@ -111,6 +111,7 @@ def their_answers(model: PreTrainedModel, sources: list[list[int]], **settings: 
         attention_mask=mask,
         suppress_tokens=sorted({*unsaid} - {config.eos_token_id}),
         early_stopping="never",
+        use_cache=False,  # its cache has room for the encoder's layers only, and fails where the decoder has more
         **settings,
     )
     answers = []
@@ -118,6 +119,12 @@ def their_answers(model: PreTrainedModel, sources: list[list[int]], **settings: 
         ids = row[1:]
         answers.append(ids[: ids.index(config.eos_token_id) + 1] if config.eos_token_id in ids else ids)
     return answers
+
+
+def tied(model: Model, source: list[int], mine: list[int], other: list[int]) -> bool:
+    """Whether two answers are equally good: the reference sums in float32, which cannot tell them apart."""
+    scores = engine.forced_scores(model.network, [(source, mine), (source, other)], model.marks)
+    return len(mine) == len(other) and abs(scores[0] - scores[1]) < 1e-6
 
 
 @pytest.mark.parametrize(("name", "seed"), CASES)
@@ -143,7 +150,8 @@ def test_logits_searches_and_the_way_back(name: str, seed: int, tmp_path: Path) 
         reference_answers = their_answers(
             theirs, sources, num_beams=beams, length_penalty=penalty, no_repeat_ngram_size=ngram, max_length=13
         )
-        assert ours == reference_answers, (beams, penalty, ngram)
+        for source, mine, other in zip(sources, ours, reference_answers, strict=True):
+            assert mine == other or tied(model, source, mine, other), (beams, penalty, ngram)
 
     # ours -> theirs, and ours -> ours
     save_pretrained(tmp_path / "back", parts)
