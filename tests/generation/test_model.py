@@ -207,7 +207,7 @@ def test_what_cannot_be_loaded_says_why(tmp_path) -> None:
     with pytest.raises(ModelError, match=r"neither model/config.json nor config.json"):
         (tmp_path / "empty").mkdir()
         load(tmp_path / "empty")
-    with pytest.raises(ModelError, match="`format` must be antiphon"):
+    with pytest.raises(ModelError, match="`format` must be antiphon or huggingface"):
         model().save(tmp_path / "other", format="huggingface")
     with pytest.raises(ConfigError, match="did you mean `cuda`"):
         choose_device("cude")

@@ -136,7 +136,7 @@ class Uncached(EncoderDecoder):
     def __init__(self, network: EncoderDecoder) -> None:
         nn.Module.__init__(self)
         self.network, self.max_length = network, network.max_length
-        self.output = network.output
+        self.output, self.output_scale, self.output_bias = network.output, network.output_scale, network.output_bias
         self.eval()
 
     def encode(self, source: Tensor, tokens: Tokens) -> Memory:
