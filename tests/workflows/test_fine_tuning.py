@@ -170,3 +170,12 @@ def test_bad_input_is_one_line(base: Path, tmp_path: Path, sections: dict[str, A
         train(tuned(tmp_path / "run", base, **sections), quiet=True)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_pretrained_family_is_refused_by_name(tmp_path) -> None:
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / "config.json").write_text('{"model_type": "bart"}')
+    recipe = {"data": {"train": [("a", "b")]}, "model": {"base": str(tmp_path / "theirs")}}
+    with pytest.raises(ConfigError, match="is a pretrained bart"):
+        train({**recipe, "training": {"max_steps": 1}, "output": str(tmp_path / "run")}, quiet=True)
+    assert not (tmp_path / "run").exists()

@@ -23,6 +23,7 @@ from antiphon.errors import ConfigError, ModelError
 from antiphon.generation.loading import model_folder, replaced_attention
 from antiphon.models.build import build_network, build_rule
 from antiphon.models.checkpoint import (
+    CONFIG,
     ROLES,
     Parts,
     load_parts,
@@ -50,9 +51,16 @@ def find_base(config: TrainConfig, run: Path) -> Parts:
         return _read(run / BASE, config)
     with saying("model", "base"):
         try:
-            parts = _read(model_folder(asked.base), config)
+            folder = model_folder(asked.base)
+            # A family's decoder may start and end its texts otherwise, which training does not know yet.
+            family = read_json(folder / CONFIG).get("model_type")
+            parts = _read(folder, config) if family is None else None
         except ModelError as error:
             raise ConfigError(str(error)) from error
+    if parts is None or parts.model.family is not None:
+        name = family if parts is None or parts.model.family is None else parts.model.family.name
+        problem = f"must be a model that Antiphon trained, but `{asked.base}` is a pretrained {name}"
+        raise SettingError(("model", "base"), problem, remedy="It can be loaded, but not fine-tuned yet.")
     return _changed(parts, asked)
 
 
