@@ -29,16 +29,6 @@ class ModelFlags(ModelConfig):
     """The run or model folder that training begins with; beside it only dropouts and max_length may be given."""
 
 
-@dataclass(frozen=True)
-class TokenizerFlags(TokenizerConfig):
-    """The flags of `tokenizer`."""
-
-    add: tuple[str, ...] = ()
-    """Beside model.base: words that become one token each."""
-    trim: bool = False
-    """Beside model.base: drop the tokens that do not occur in the training data."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Train(Command):
     """Train a model as a recipe says.
@@ -63,7 +53,7 @@ class Train(Command):
         Overrides,
         Group(DataConfig, "data", "Laid over `data`; a mapping is written as in the recipe.", "data", raw=True),
     ] = field(default_factory=dict)
-    tokenizer: Annotated[Overrides, over(TokenizerFlags, "tokenizer")] = field(default_factory=dict)
+    tokenizer: Annotated[Overrides, over(TokenizerConfig, "tokenizer")] = field(default_factory=dict)
     model: Annotated[Overrides, over(ModelFlags, "model", without=("family",))] = field(default_factory=dict)
     attention: Annotated[Overrides, over(AttentionConfig, "attention")] = field(default_factory=dict)
     training: Annotated[Overrides, over(TrainingConfig, "training")] = field(default_factory=dict)

@@ -14,7 +14,6 @@ from antiphon.settings import (
     SettingError,
     Settings,
     build,
-    hints,
     inside,
     require,
     show,
@@ -82,24 +81,15 @@ class TokenizerConfig(SideConfig):
 
 @dataclass(frozen=True)
 class VocabularyConfig(Settings):
-    """`tokenizer` beside `model.base`: the base's tokenizers, changed."""
-
-    add: tuple[str, ...] = ()
-    """Words that become one token each in the base's tokenizers, such as <de>; their vectors begin as the mean of those
-    of the tokens that spell them."""
-    trim: bool = False
-    """Drop the tokens that do not occur in the training data; single characters, bytes and special ones stay."""
-
-    def check(self) -> None:
-        require(not self.add and not self.trim, "", "cannot be changed beside `model.base` yet", "Leave it out.")
+    """`tokenizer` beside `model.base`: the base's own, in which nothing is set."""
 
 
 def changed_vocabulary(mapping: Mapping[str, object]) -> VocabularyConfig:
-    """`tokenizer` beside a base; SettingError that names a setting which only a new tokenizer can have."""
+    """`tokenizer` beside a base; SettingError that names the setting, since the base has its tokenizers."""
     for name in mapping:
         problem = f"must be left out beside `model.base`, which has tokenizers, but is {show(mapping[name])}"
-        require(name not in hints(TokenizerConfig), name, problem, "Beside a base there are `add` and `trim`.")
-    return build(VocabularyConfig, mapping)
+        require(False, name, problem)
+    return VocabularyConfig()
 
 
 def _side(value: object, common: Mapping[str, object]) -> SideConfig:

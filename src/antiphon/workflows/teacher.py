@@ -44,10 +44,10 @@ def load_teacher(
             raise SettingError(
                 (*SECTION, "teacher"),
                 f"must share the student's {side} tokenizer, but that of `{title}` ({theirs.vocab_size:,} ids) and "
-                f"the recipe's (`{config.tokenizer.of(side).kind}`, {own.vocab_size:,} ids) differ",
+                f"the recipe's ({own.vocab_size:,} ids) differ",
                 remedy="Set `tokenizer.kind` to the path of the tokenizer in the teacher's folder.",
             )
-    longest = config.data.max_length or config.model.max_length
+    longest = config.data.max_length or student.max_length
     if model.network.max_length < longest:
         raise SettingError(
             (*SECTION, "teacher"),
