@@ -207,8 +207,11 @@ def test_what_cannot_be_loaded_says_why(tmp_path) -> None:
     with pytest.raises(ModelError, match=r"neither model/config.json nor config.json"):
         (tmp_path / "empty").mkdir()
         load(tmp_path / "empty")
-    with pytest.raises(ModelError, match="`format` must be antiphon or huggingface"):
+    with pytest.raises(ModelError, match="`format` must be antiphon or huggingface, but is the text `onnx`"):
+        model().save(tmp_path / "other", format="onnx")
+    with pytest.raises(ModelError, match=r"must be of a family that it knows .*, but this one has a shape of its own"):
         model().save(tmp_path / "other", format="huggingface")
+    assert not (tmp_path / "other").exists()
     with pytest.raises(ConfigError, match="did you mean `cuda`"):
         choose_device("cude")
     with pytest.raises(ConfigError, match="did you mean `bfloat16`"):

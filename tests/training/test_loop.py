@@ -50,7 +50,7 @@ def test_the_resume_test_has_teeth(tmp_path: Path, item: str, monkeypatch: pytes
     make_loop(tmp_path / "parts", max_steps=12).run()
     resumed = make_loop(tmp_path / "parts")
     before = {
-        "weights": lambda: monkeypatch.setattr("antiphon.training.resume.put_weights", lambda *a, **k: None),
+        "weights": lambda: monkeypatch.setattr("antiphon.training.resume.put_learned_weights", lambda *a, **k: None),
         "optimizer": lambda: monkeypatch.setattr("antiphon.training.resume.join_optimizer", lambda *a, **k: None),
         "batches": lambda: monkeypatch.setattr(type(resumed.parts.batches), "restore", lambda *a: None),
         "progress": lambda: monkeypatch.setattr(type(resumed.progress), "restore", lambda *a: None),
