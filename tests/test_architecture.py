@@ -33,9 +33,11 @@ THIRD_PARTY = {  # what the dependencies of pyproject.toml are called in an impo
     "datasets", "pyarrow", "zstandard",  # extra [data]
     "matplotlib",  # extra [plots]
     "peft",  # extra [peft]
+    "ctranslate2",  # extra [ctranslate2]
     "comet",  # only in evaluation/comet_process.py, which another Python runs
 }  # fmt: skip
 LAZY = {
+    "ctranslate2",
     "peft",
     "pydantic",
     "tyro",

@@ -1,0 +1,221 @@
+"""A model as a folder of CTranslate2 (Klein et al. 2020, OpenNMT's inference engine), checked against the model itself.
+
+    report = export_ctranslate2(load("runs/multi30k"), "out", kind="int8")
+    report.difference        # between the two, in nats a token
+
+The folder holds `model.bin`, the vocabularies, our tokenizers, `ids.json` (what starts and ends an answer) and a page
+that says how to use it. CTranslate2 has plain dot-product attention, sinusoidal, learned and rotary positions, and the
+relative biases of T5; everything else is refused by name.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from antiphon.errors import ModelError, WorkError
+from antiphon.export.layers import fill_decoder, fill_encoder, specification
+from antiphon.generation.engine import answer, forced_scores
+from antiphon.generation.ensemble import Ensemble
+from antiphon.generation.model import Model
+from antiphon.models.files import write_json
+from antiphon.settings import override
+from antiphon.text import Tokenizer
+
+KINDS = ("float32", "float16", "bfloat16", "int8")
+# Nats a token. The float32 of two engines differs in the last digits only; a wrong table or a missing term is far off.
+MOST_DIFFERENCE = 2e-3
+CHECKED, LONGEST = 8, 12  # sources that the check makes up, and their tokens
+
+_PAGE = """# {name}, for CTranslate2
+
+Written by Antiphon ({kind}). A token's log-probability differs by {difference:.1e} nats from the model's own (the
+mean of the worst of {answers} answers that were compared).
+
+```python
+import json, ctranslate2
+from antiphon.text import Tokenizer
+
+translator = ctranslate2.Translator(".")
+source, target = Tokenizer.load("source_tokenizer"), Tokenizer.load("target_tokenizer")
+ids = json.load(open("ids.json"))
+words = {{side: json.load(open(name)) for side, name in ids["vocabularies"].items()}}
+rows = [[words["source"][i] for i in source.encode(text)] for text in ["{example}"]]
+found = translator.translate_batch(
+    rows, target_prefix=[ids["first"]] * len(rows), suppress_sequences=[[token] for token in ids["never"]])
+numbers = {{token: id for id, token in enumerate(words["target"])}}
+for row in found:
+    print(target.decode([numbers[token] for token in row.hypotheses[0]]))
+```
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What the check found over `answers` of the model, `tokens` in all.
+
+    `difference`: of an answer's score between the two, in nats a token, the largest of the answers.
+    """
+
+    difference: float
+    tokens: int
+    answers: int
+
+
+def export_ctranslate2(model: Model, folder: str | Path, *, kind: str = "float32") -> Report:
+    """Write `model` into `folder`, which must not be there yet. `kind` is a name in `KINDS`.
+
+    ModelError for what CTranslate2 cannot express, and where the library is not there; WorkError where what was written
+    does not compute what the model does, and then nothing is left behind.
+    """
+    folder = Path(folder)
+    if kind not in KINDS:
+        raise ModelError(f"the type of an exported model must be one of {', '.join(KINDS)}, but is {kind!r}.")
+    if folder.exists():
+        raise ModelError(f"`{folder}` must not be there yet. Choose another --output.")
+    if isinstance(model.network, Ensemble):
+        raise ModelError("one model is exported at a time, but this is an ensemble. Export its members.")
+    try:
+        import ctranslate2  # noqa: F401
+    except ImportError as error:
+        raise ModelError(
+            "`--to ctranslate2` needs the library ctranslate2, which is not installed. "
+            "Install it: pip install 'antiphon[ctranslate2]'."
+        ) from error
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as made:
+        place = Path(made) / "model"
+        _write(model, place, kind="float32")
+        report = _check(model, place)
+        if kind != "float32":
+            # The tables are right: what differs now is rounding, which is reported and not judged.
+            shutil.rmtree(place)
+            _write(model, place, kind=kind)
+            report = _compare(model, place)
+        _accompany(model, place, kind=kind, report=report, name=folder.name)
+        place.rename(folder)
+    return report
+
+
+def _check(model: Model, place: Path) -> Report:
+    report = _compare(model, place)
+    if not report.difference <= MOST_DIFFERENCE:
+        raise WorkError(
+            f"the exported model must give each token the model's log-probability to {MOST_DIFFERENCE} nats, "
+            f"but one differs by {report.difference:.3g}. Nothing was written: please report it with the model's "
+            "config.json."
+        )
+    return report
+
+
+def _write(model: Model, place: Path, *, kind: str) -> None:
+    """The tables and vocabularies, as the library's own files."""
+    spec = specification(model.network, model.parts)
+    with torch.no_grad():
+        fill_encoder(spec.encoder, model.network)
+        fill_decoder(spec.decoder, model.network)
+    sizes = [front.table.num_embeddings for front in (model.network.source, model.network.target)]
+    source, target = (words(t, size) for t, size in zip(_tokenizers(model), sizes, strict=True))
+    spec.register_source_vocabulary(source)
+    spec.register_target_vocabulary(target)
+    marks, unk = model.marks, model.target_tokenizer.unk_id
+    spec.config.bos_token = spec.config.decoder_start_token = target[marks.start]
+    spec.config.eos_token = target[marks.end]
+    spec.config.unk_token = target[marks.pad if unk is None else unk]
+    spec.config.layer_norm_epsilon = float(_epsilon(model.network))
+    spec.validate()
+    spec.optimize(quantization=kind)
+    place.mkdir(parents=True)
+    spec.save(str(place))
+
+
+def _tokenizers(model: Model) -> tuple[Tokenizer, Tokenizer]:
+    return model.source_tokenizer, model.target_tokenizer
+
+
+def words(tokenizer: Tokenizer, size: int) -> list[str]:
+    """A name for each of `size` ids, no two of them alike; a token that looks like another carries its id too."""
+    names: list[str] = []
+    taken: set[str] = set()
+    for id in range(size):
+        name = tokenizer.pieces([id], specials=True)[0] if id < tokenizer.vocab_size else "<spare>"
+        name = f"{name}#{id}" if name in taken or not name else name
+        taken.add(name)
+        names.append(name)
+    return names
+
+
+def _epsilon(network: nn.Module) -> float:
+    """What the norms add to the variance: the library has one value for all of them."""
+    found = {part.eps for part in network.modules() if isinstance(part, nn.LayerNorm | nn.RMSNorm)}
+    if len(found) != 1:
+        raise ModelError(f"CTranslate2 has one `eps` for all norms, but the model has {sorted(map(str, found))}.")
+    eps = found.pop()
+    return 1e-6 if eps is None else eps
+
+
+def _compare(model: Model, place: Path) -> Report:
+    """Forced decoding of the model's own answers by both, over sources that are made up from a fixed seed."""
+    import ctranslate2
+
+    translator = ctranslate2.Translator(str(place), device="cpu", compute_type="default", inter_threads=1)
+    source, target = (
+        words(t, front.table.num_embeddings)
+        for t, front in zip(_tokenizers(model), (model.network.source, model.network.target), strict=True)
+    )
+    rows = _sources(model)
+    config = override(model.generation, {"beam_size": 1, "n_best": 1, "max_new_tokens": LONGEST, "temperature": None})
+    answers = [found[0].ids for found in answer(model.network, rows, config, model.marks)]
+    end = model.marks.end
+    ended = [[*(id for id in ids if id != end), end] for ids in answers]
+    mine = forced_scores(model.network, list(zip(rows, ended, strict=True)), model.marks)
+    theirs = translator.score_batch(
+        [[source[id] for id in row] for row in rows],
+        [[target[id] for id in model.marks.begin(row)[:-1]] for row in ended],
+    )
+    skipped = model.marks.first is not None
+    difference = max(
+        abs(own - sum(other.log_probs[skipped:])) / len(row)
+        for own, other, row in zip(mine, theirs, ended, strict=True)
+    )
+    return Report(float(difference), sum(map(len, ended)), len(ended))
+
+
+def _sources(model: Model) -> list[list[int]]:
+    """Rows of ids of several lengths, framed as the tokenizer frames a text."""
+    tokenizer = model.source_tokenizer
+    usual = tokenizer.visible(range(tokenizer.vocab_size))
+    chosen = torch.Generator().manual_seed(0)
+    most = min(LONGEST, model.network.max_length - 4)
+    return [
+        tokenizer.enclose([usual[int(torch.randint(len(usual), (), generator=chosen))] for _ in range(length)])
+        for length in (1 + (most - 1) * i // (CHECKED - 1) for i in range(CHECKED))
+    ]
+
+
+def _accompany(model: Model, place: Path, *, kind: str, report: Report, name: str) -> None:
+    """What a program needs beside the library's files."""
+    for side, tokenizer in zip(("source", "target"), _tokenizers(model), strict=True):
+        (place / f"{side}_tokenizer").mkdir()
+        tokenizer.save(place / f"{side}_tokenizer")
+    shared = (place / "shared_vocabulary.json").exists()
+    files = {side: "shared_vocabulary.json" if shared else f"{side}_vocabulary.json" for side in ("source", "target")}
+    target = json.loads((place / files["target"]).read_text(encoding="utf-8"))
+    first = model.marks.first
+    ids: dict[str, Any] = {
+        "vocabularies": files,
+        "first": [] if first is None else [target[first]],
+        "never": [target[id] for id in model.marks.unsaid if id < len(target)],
+    }
+    write_json(place / "ids.json", ids)
+    page = _PAGE.format(
+        name=name, kind=kind, difference=report.difference, answers=report.answers, example="in 3 hours"
+    )
+    (place / "README.md").write_text(page, encoding="utf-8")
