@@ -49,9 +49,8 @@ class Model:
         target, family = self.target_tokenizer, parts.model.family
         self.marks = Marks(pad=target.pad_id, start=target.start_id, end=target.end_id)
         if family is not None:
-            self.marks = Marks(
-                family.pad_id, family.start_id, family.end_id, family.first_id, family.closes, family.never_ids
-            )
+            first = () if family.first_id is None else (family.first_id,)
+            self.marks = Marks(family.pad_id, family.start_id, family.end_id, first, family.closes, family.never_ids)
 
     @property
     def tokenizer(self) -> Tokenizer:

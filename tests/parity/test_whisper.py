@@ -1,0 +1,67 @@
+"""Whisper against transformers: logits, prompts, searches, features, and the way back.
+
+Nothing of the reference is replaced: it computes in the type that it is given, and its sinusoids stand in the file.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+import transformers
+from counts import count
+from parity import whisper
+from parity.test_families import difference
+from torch import Tensor
+
+from antiphon.batch import Example, collate
+from antiphon.generation.model import Model
+from antiphon.models.checkpoint import load_parts, save_model_folder
+from antiphon.models.hub import load_pretrained, save_pretrained
+
+Whisper = transformers.WhisperForConditionalGeneration
+TARGETS = [[70, 80, 90], [5], [100, 7, 30, 44, 9], [1, 2], [3, 4, 5], [6]]
+
+
+def their_logits(model: Whisper, features: Tensor, targets: list[list[int]]) -> list[Tensor]:
+    """The logits of each target's tokens; rows one by one, as padding of targets is no matter of the reference."""
+    found = []
+    for row, target in zip(features, targets, strict=True):
+        ids = torch.tensor([[model.config.decoder_start_token_id, *target[:-1]]])
+        with torch.no_grad():
+            found.append(model(input_features=row[None].to(model.dtype), decoder_input_ids=ids).logits[0])
+    return found
+
+
+def our_logits(model: Model, features: Tensor, targets: list[list[int]]) -> list[Tensor]:
+    """All rows at once; features (N, M, F) as the reference has them."""
+    network, marks = model.network, model.marks
+    pairs = [Example(row.T, target, i) for i, (row, target) in enumerate(zip(features, targets, strict=True))]
+    batch = collate(pairs, pad_id=marks.pad, start_id=marks.start)
+    with torch.no_grad():
+        memory = network.encode(batch.source, batch.source_tokens)
+        hidden, _ = network.decode(batch.target_ids, batch.target_tokens, memory, None)
+        return [row[: len(target)] for row, target in zip(network.logits(hidden), targets, strict=True)]
+
+
+@pytest.mark.parametrize("seed", range(count("families")))
+def test_logits_and_the_way_back(seed: int, tmp_path: Path) -> None:
+    theirs = whisper.make(seed, tmp_path / "theirs")
+    features = whisper.features(tmp_path / "theirs", whisper.noises(seed, tmp_path / "theirs")).double()
+    parts = load_pretrained(tmp_path / "theirs", dtype=torch.float64)
+    narrow = their_logits(theirs, features, TARGETS)
+    wanted, found = their_logits(theirs.double(), features, TARGETS), our_logits(Model(parts), features, TARGETS)
+    assert difference(found, wanted) < 1e-10
+    assert difference(found, [row.double() for row in narrow]) < 1e-3
+
+    save_pretrained(tmp_path / "back", parts)
+    back = transformers.AutoModelForSpeechSeq2Seq.from_pretrained(tmp_path / "back", dtype=torch.float64).eval()
+    assert type(back) is Whisper
+    before, after = theirs.state_dict(), back.state_dict()
+    assert before.keys() == after.keys() and all(torch.equal(before[name], after[name]) for name in before)
+    assert difference(their_logits(back, features, TARGETS), wanted) < 1e-13  # their sums differ in the last bit
+    save_model_folder(tmp_path / "own", parts)
+    again = load_parts(tmp_path / "own", dtype=torch.float64)
+    assert again.model == parts.model and again.generation == parts.generation
+    assert difference(our_logits(Model(again), features, TARGETS), found) == 0
