@@ -16,6 +16,7 @@ from parity.test_families import difference
 from torch import Tensor
 
 from antiphon.batch import Example, collate
+from antiphon.data.sound import fit, log_mel
 from antiphon.generation.model import Model
 from antiphon.models.checkpoint import load_parts, save_model_folder
 from antiphon.models.hub import load_pretrained, save_pretrained
@@ -43,6 +44,20 @@ def our_logits(model: Model, features: Tensor, targets: list[list[int]]) -> list
         memory = network.encode(batch.source, batch.source_tokens)
         hidden, _ = network.decode(batch.target_ids, batch.target_tokens, memory, None)
         return [row[: len(target)] for row, target in zip(network.logits(hidden), targets, strict=True)]
+
+
+@pytest.mark.parametrize("seed", range(count("families")))
+@pytest.mark.parametrize(("bins", "window", "hop"), [(80, 400, 160), (128, 400, 160), (80, 320, 100)])
+def test_features(bins: int, window: int, hop: int, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    extractor = transformers.WhisperFeatureExtractor(bins, n_fft=window, hop_length=hop, chunk_length=2)
+    walk = torch.randn(40000, generator=generator).cumsum(0)
+    tone = 0.5 * (torch.arange(20000) * 0.2).sin() + 1e-3 * torch.randn(20000, generator=generator)
+    noise = torch.rand(12345, generator=generator) - 0.5
+    for clip in (noise, walk / walk.abs().max(), tone, noise[:1], 1e-6 * noise, noise[:0]):
+        wanted = torch.from_numpy(extractor(clip.numpy(), sampling_rate=16000)["input_features"][0]).T
+        found = log_mel(fit(clip, 32000), bins=bins, window=window, hop=hop, sampling_rate=16000)
+        assert found.shape == wanted.shape and float((found - wanted).abs().max()) < 1e-5
 
 
 @pytest.mark.parametrize("seed", range(count("families")))

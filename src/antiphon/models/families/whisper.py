@@ -123,7 +123,8 @@ def _names(key: str, table: object) -> Names:
 
 
 def _ours(keys: WhisperKeys, stored: Stored, tables: Tables) -> Ours:
-    family = {"name": "whisper", "embedding_scale": False, "key_bias": False, "speech": keys.speech()}
+    fixed = {"shared_tables": True, "embedding_scale": False, "key_bias": False}
+    family = {"name": "whisper", **fixed, "speech": keys.speech()}
     whole = {**_MODEL, "max_length": keys.max_target_positions}
     made = common_model(keys, stored, tables, family=family, model=whole)
     return Ours(made, AttentionConfig(), tables, keys.vocab_size, keys.vocab_size)
@@ -157,7 +158,7 @@ def _theirs(ours: Ours) -> WhisperKeys:
 
 def _rows(ours: Ours) -> list[Row]:
     rows = [row for row in common_rows(ours) if not row.ours.startswith("source.")]
-    rows.append(Row(ours.tables.target, "target.table.weight"))
+    rows += [Row(ours.tables.target, "target.table.weight")] if ours.tables.shared else []  # with a source that is none
     rows.append(Row("model.encoder.embed_positions.weight", "source.positions.table"))
     for i in range(2):
         for end in ("weight", "bias"):
