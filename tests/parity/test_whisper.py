@@ -16,12 +16,15 @@ from parity.test_families import difference
 from torch import Tensor
 
 from antiphon.batch import Example, collate
+from antiphon.config import GenerationConfig
 from antiphon.data.sound import fit, log_mel
+from antiphon.generation import engine
 from antiphon.generation.model import Model
 from antiphon.models.checkpoint import load_parts, save_model_folder
 from antiphon.models.hub import load_pretrained, save_pretrained
 
 Whisper = transformers.WhisperForConditionalGeneration
+START = whisper.START
 TARGETS = [[70, 80, 90], [5], [100, 7, 30, 44, 9], [1, 2], [3, 4, 5], [6]]
 
 
@@ -80,3 +83,36 @@ def test_logits_and_the_way_back(seed: int, tmp_path: Path) -> None:
     again = load_parts(tmp_path / "own", dtype=torch.float64)
     assert again.model == parts.model and again.generation == parts.generation
     assert difference(our_logits(Model(again), features, TARGETS), found) == 0
+
+
+def their_answers(model: Whisper, features: Tensor, **settings: object) -> list[list[int]]:
+    """What transformers' generate answers, its prompt left out, up to the end; one by one."""
+    end, start = model.config.eos_token_id, model.config.decoder_start_token_id
+    never = sorted({*(model.generation_config.suppress_tokens or ()), start})
+    answers = []
+    for row in features:
+        found = model.generate(
+            input_features=row[None], suppress_tokens=never, early_stopping="never", use_cache=False,
+            return_dict_in_generate=True, force_unique_generate_call=True, **settings,
+        )  # fmt: skip
+        ids = found.sequences[0].tolist()
+        answers.append(ids[: ids.index(end) + 1] if end in ids else ids)
+    return answers
+
+
+@pytest.mark.parametrize("seed", range(count("families")))
+def test_greedy_and_beam_search_under_the_prompt(seed: int, tmp_path: Path) -> None:
+    theirs = whisper.make(seed, tmp_path).double()
+    features = whisper.features(tmp_path, whisper.noises(seed, tmp_path)).double()
+    model = Model(load_pretrained(tmp_path, dtype=torch.float64))
+    assert model.hearing is not None
+    sources = [engine.Source(row.T, i) for i, row in enumerate(features)]
+    marks = model.hearing.marks(model.network, sources, model.marks)
+    for beams, penalty in ((1, 1.0), (4, 1.0), (4, 0.6)):
+        config = GenerationConfig(beam_size=beams, length_penalty=penalty, max_new_tokens=9)
+        found = model.hearing.answer(model.network, sources, config, model.marks)
+        wanted = their_answers(theirs, features, num_beams=beams, length_penalty=penalty, max_new_tokens=9)
+        for source, own, mine, other in zip(sources, marks, found, wanted, strict=True):
+            whole = [*own.first, *other]
+            if [START, *mine[0].ids] != other and mine[0].ids != whole:
+                assert False, (mine[0].ids, own.first, other)
