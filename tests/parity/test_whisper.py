@@ -24,7 +24,6 @@ from antiphon.models.checkpoint import load_parts, save_model_folder
 from antiphon.models.hub import load_pretrained, save_pretrained
 
 Whisper = transformers.WhisperForConditionalGeneration
-START = whisper.START
 TARGETS = [[70, 80, 90], [5], [100, 7, 30, 44, 9], [1, 2], [3, 4, 5], [6]]
 
 
@@ -86,7 +85,7 @@ def test_logits_and_the_way_back(seed: int, tmp_path: Path) -> None:
 
 
 def their_answers(model: Whisper, features: Tensor, **settings: object) -> list[list[int]]:
-    """What transformers' generate answers, its prompt left out, up to the end; one by one."""
+    """What transformers' generate answers, its prompt with it, from behind the start token to the end; one by one."""
     end, start = model.config.eos_token_id, model.config.decoder_start_token_id
     never = sorted({*(model.generation_config.suppress_tokens or ()), start})
     answers = []
@@ -95,9 +94,18 @@ def their_answers(model: Whisper, features: Tensor, **settings: object) -> list[
             input_features=row[None], suppress_tokens=never, early_stopping="never", use_cache=False,
             return_dict_in_generate=True, force_unique_generate_call=True, **settings,
         )  # fmt: skip
-        ids = found.sequences[0].tolist()
+        assert int(found.sequences[0, 0]) == start
+        ids = found.sequences[0, 1:].tolist()
         answers.append(ids[: ids.index(end) + 1] if end in ids else ids)
     return answers
+
+
+def equally_good(model: Model, source: engine.Source, mine: list[int], other: list[int]) -> bool:
+    """The reference sums in float32, which cannot tell some answers apart; both must have one prompt."""
+    assert model.hearing is not None
+    own = model.hearing.marks(model.network, [source], model.marks)[0]
+    scores = engine.forced_scores(model.network, [(source.ids, mine), (source.ids, other)], own)
+    return mine[: len(own.first)] == other[: len(own.first)] and abs(scores[0] - scores[1]) < 1e-6
 
 
 @pytest.mark.parametrize("seed", range(count("families")))
@@ -107,12 +115,9 @@ def test_greedy_and_beam_search_under_the_prompt(seed: int, tmp_path: Path) -> N
     model = Model(load_pretrained(tmp_path, dtype=torch.float64))
     assert model.hearing is not None
     sources = [engine.Source(row.T, i) for i, row in enumerate(features)]
-    marks = model.hearing.marks(model.network, sources, model.marks)
     for beams, penalty in ((1, 1.0), (4, 1.0), (4, 0.6)):
         config = GenerationConfig(beam_size=beams, length_penalty=penalty, max_new_tokens=9)
         found = model.hearing.answer(model.network, sources, config, model.marks)
         wanted = their_answers(theirs, features, num_beams=beams, length_penalty=penalty, max_new_tokens=9)
-        for source, own, mine, other in zip(sources, marks, found, wanted, strict=True):
-            whole = [*own.first, *other]
-            if [START, *mine[0].ids] != other and mine[0].ids != whole:
-                assert False, (mine[0].ids, own.first, other)
+        for source, mine, other in zip(sources, found, wanted, strict=True):
+            assert mine[0].ids == other or equally_good(model, source, mine[0].ids, other), (beams, penalty)
