@@ -99,6 +99,33 @@ def test_the_language_is_the_most_probable_one_unless_it_is_said() -> None:
     assert {marks.first for marks in said.hearing.marks(said.network, sources, said.marks)} == {(267, 268, 269)}
 
 
+def test_languages_and_translation_are_chosen() -> None:
+    speech = replace(SPEECH, tasks=(("transcribe", 268), ("translate", 264)))
+    model = hearing(speech)
+
+    def prompt(**languages: str) -> set[tuple[int, ...]]:
+        told = model.speaking(**languages)
+        assert told.hearing is not None and told.network is model.network
+        sources = told._sources(clips(), told.generation, 0)
+        return {marks.first for marks in told.hearing.marks(told.network, sources, told.marks)}
+
+    assert prompt(source_language="de") == {(267, 268, 269)} == prompt(source_language="de", target_language="de")
+    assert prompt(source_language="de", target_language="en") == {(267, 264, 269)}
+    assert prompt(source_language="en", target_language="en") == {(266, 268, 269)}
+    assert prompt(target_language="en") == {(266, 264, 269), (267, 264, 269)}
+    assert model.speaking("de").generate(clips()) == hearing(replace(speech, language="de")).generate(clips())
+    with pytest.raises(
+        ConfigError, match=r"`source_language` must be a language .* \(2 of them\), but is the text `dee`"
+    ):
+        model.speaking("dee")
+    with pytest.raises(
+        ConfigError, match=r"`target_language` must be the language that is spoken \(en\) or en, but is"
+    ):
+        model.speaking("en", "de")
+    with pytest.raises(ConfigError, match="needs a model that can translate"):
+        hearing().speaking("de", "en")
+
+
 def test_an_empty_clip_has_an_empty_answer() -> None:
     empty, other = hearing().generate([torch.zeros(0), clips()[0]])
     assert (empty.text, empty.score) == ("", 0.0) and other.text
@@ -153,6 +180,8 @@ def test_a_model_that_reads_refuses_sound_and_one_that_hears_has_no_maps_of_text
     for value in (clips()[0], [clips()[0]], Path("a.wav"), numpy.zeros(3)):
         with pytest.raises(DataError, match=r"This model reads text, and does not hear\."):
             reader.generate(value)
+    with pytest.raises(ConfigError, match="but this one reads text"):
+        reader.speaking("de")
     with pytest.raises(ModelError, match="attention is looked at in a model that reads text"):
         model.attention("a.wav")
 

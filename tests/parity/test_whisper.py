@@ -11,10 +11,12 @@ import pytest
 import torch
 import transformers
 from counts import count
+from data.test_sound import write_wav
 from parity import whisper
 from parity.test_families import difference
 from torch import Tensor
 
+import antiphon
 from antiphon.batch import Example, collate
 from antiphon.config import GenerationConfig
 from antiphon.data.sound import fit, log_mel
@@ -73,11 +75,15 @@ def test_logits_and_the_way_back(seed: int, tmp_path: Path) -> None:
     assert difference(found, [row.double() for row in narrow]) < 1e-3
 
     save_pretrained(tmp_path / "back", parts)
+    clips = whisper.noises(seed, tmp_path / "theirs")
+    assert torch.equal(whisper.features(tmp_path / "back", clips), whisper.features(tmp_path / "theirs", clips))
     back = transformers.AutoModelForSpeechSeq2Seq.from_pretrained(tmp_path / "back", dtype=torch.float64).eval()
     assert type(back) is Whisper
     before, after = theirs.state_dict(), back.state_dict()
     assert before.keys() == after.keys() and all(torch.equal(before[name], after[name]) for name in before)
     assert difference(their_logits(back, features, TARGETS), wanted) < 1e-13  # their sums differ in the last bit
+    settings = {"num_beams": 1, "max_new_tokens": 5}
+    assert their_answers(back, features, **settings) == their_answers(theirs, features, **settings)
     save_model_folder(tmp_path / "own", parts)
     again = load_parts(tmp_path / "own", dtype=torch.float64)
     assert again.model == parts.model and again.generation == parts.generation
@@ -121,3 +127,16 @@ def test_greedy_and_beam_search_under_the_prompt(seed: int, tmp_path: Path) -> N
         wanted = their_answers(theirs, features, num_beams=beams, length_penalty=penalty, max_new_tokens=9)
         for source, mine, other in zip(sources, found, wanted, strict=True):
             assert mine[0].ids == other or equally_good(model, source, mine[0].ids, other), (beams, penalty)
+
+
+def test_a_wav_file_end_to_end(tmp_path: Path) -> None:
+    """From a file to text: transformers' features, generate and tokenizer, and ours."""
+    theirs = whisper.make(1, tmp_path)
+    model, clip = antiphon.load(tmp_path, device="cpu"), torch.tensor(whisper.noises(1, tmp_path)[0])
+    numbers = (clip.clamp(-1, 1) * 32767).int().tolist()
+    file = write_wav(tmp_path / "clip.wav", numbers)
+    features = whisper.features(tmp_path, [[number / 32768 for number in numbers]])
+    wanted = their_answers(theirs, features, num_beams=4, max_new_tokens=9)[0]
+    answer = model.generate(file, beam_size=4, max_new_tokens=9)[0]
+    reference = transformers.PreTrainedTokenizerFast(tokenizer_file=str(tmp_path / "tokenizer.json"))
+    assert answer.text == reference.decode(wanted, skip_special_tokens=True) != ""

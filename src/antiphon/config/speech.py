@@ -7,11 +7,12 @@ Radford et al. 2022, "Robust Speech Recognition via Large-Scale Weak Supervision
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 from antiphon.config.ids import Id
-from antiphon.settings import Range, Settings, require
+from antiphon.registry import nearest
+from antiphon.settings import Range, SettingError, Settings, require, show
 
 Names = tuple[tuple[str, Id], ...]
 STRIDE = 2  # frames that become one position of the encoder
@@ -73,3 +74,20 @@ class SpeechConfig(Settings):
         task = dict(self.tasks).get(self.task or "")
         chosen = (language, task, self.untimed_id) if self.languages or self.tasks else (*self.prompt_ids, None)
         return tuple(id for id in chosen if id is not None)
+
+    def told(self, *, source_language: str | None = None, target_language: str | None = None) -> SpeechConfig:
+        """The same for speech in `source_language`, to be written in `target_language`: the spoken one, or English,
+        the only one that is translated into. None: as it is. SettingError for what the model cannot do."""
+        names, spoken = [name for name, _ in self.languages], source_language or self.language
+        for setting, code in (("source_language", source_language), ("target_language", target_language)):
+            if code is not None and code not in names:
+                problem = f"must be a language that the model knows ({len(names)} of them), but is {show(code)}"
+                raise SettingError((setting,), problem, hint=nearest(code, names))
+        if target_language is None:
+            return replace(self, language=spoken)
+        problem = f"must be the language that is spoken ({spoken or 'not said'}) or en, but is {target_language}"
+        require(target_language in (spoken, "en"), "target_language", problem)
+        task = "transcribe" if target_language == spoken else "translate"
+        problem = f"needs a model that can {task}, but this one has no such task"
+        require(task in dict(self.tasks), "target_language", problem)
+        return replace(self, language=spoken, task=task)

@@ -87,6 +87,17 @@ class Model:
         """The search settings that are used where none are given."""
         return self.parts.generation
 
+    def speaking(self, source_language: str | None = None, target_language: str | None = None) -> Model:
+        """The same model for speech in one language, to be written in it or in English; None: as its folder says.
+
+        ConfigError for a language that it lacks, or a model that reads.
+        """
+        model, family = self.parts.model, self.parts.model.family
+        if family is None or family.speech is None:
+            raise ConfigError("languages are chosen for a model that hears, but this one reads text.")
+        speech = family.speech.told(source_language=source_language, target_language=target_language)
+        return Model(replace(self.parts, model=replace(model, family=replace(family, speech=speech))))
+
     def generate(self, texts: Inputs, *, first_row: int = 0, **settings: object) -> list[Generation]:
         """One answer for each text, in their order; a model that hears takes paths of .wav files and arrays of samples.
 
