@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -199,3 +200,13 @@ def test_saved_and_loaded_it_answers_the_same(tmp_path: Path) -> None:
     assert [
         answer.text for answer in antiphon.load([tmp_path / "own", tmp_path / "own"], device="cpu").generate(clips())
     ] == [answer.text for answer in wanted]
+
+
+def test_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    speech = replace(SPEECH, sampling_rate=16000, hop=2000, window=400, tasks=(("transcribe", 268), ("translate", 264)))
+    hearing(speech).save(tmp_path / "whisper-tiny", format="huggingface")
+    write_wav(tmp_path / "hello.wav", [0, 99, -99] * 3000)
+    page = (Path(__file__).resolve().parents[2] / "docs" / "pretrained.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"^```python\n(.*?)^```", page.partition("## Audio")[2], re.DOTALL | re.MULTILINE)
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, "docs/pretrained.md", "exec"), {})
