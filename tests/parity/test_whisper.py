@@ -15,6 +15,7 @@ from data.test_sound import write_wav
 from parity import whisper
 from parity.test_families import difference
 from torch import Tensor
+from transformers.models.whisper.tokenization_whisper import TO_LANGUAGE_CODE
 
 import antiphon
 from antiphon.batch import Example, collate
@@ -23,6 +24,7 @@ from antiphon.data.sound import fit, log_mel
 from antiphon.generation import engine
 from antiphon.generation.model import Model
 from antiphon.models.checkpoint import load_parts, save_model_folder
+from antiphon.models.families.spoken import CODES
 from antiphon.models.hub import load_pretrained, save_pretrained
 
 Whisper = transformers.WhisperForConditionalGeneration
@@ -140,3 +142,7 @@ def test_a_wav_file_end_to_end(tmp_path: Path) -> None:
     answer = model.generate(file, beam_size=4, max_new_tokens=9)[0]
     reference = transformers.PreTrainedTokenizerFast(tokenizer_file=str(tmp_path / "tokenizer.json"))
     assert answer.text == reference.decode(wanted, skip_special_tokens=True) != ""
+
+
+def test_names_of_languages() -> None:
+    assert CODES == TO_LANGUAGE_CODE

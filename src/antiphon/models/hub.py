@@ -129,14 +129,24 @@ def _translate(
     apart = {*family.searched, *family.preprocessed}
     known = {name: config[name] for name in hints(family.keys) if name in config and name not in apart}
     known |= {name: search[name] for name in (*IDS, *family.searched) if search.get(name) is not None}
-    if family.preprocessed and (folder / PREPROCESSOR).exists():
-        features = read_json(within(folder, PREPROCESSOR))
-        known |= {name: features[name] for name in family.preprocessed if name in features}
+    features = _preprocessor(folder) if family.preprocessed else {}
+    known |= {name: features[name] for name in family.preprocessed if name in features}
     known = {name: value for name, value in known.items() if value is not None}
     try:
         return family.ours(build(family.keys, known), stored, family.tables.find(stored))
     except SettingError as error:
         raise error.at(str(folder / CONFIG)) from None
+
+
+def _preprocessor(folder: Path) -> Mapping[str, Any]:
+    """How sources are made ready, as one of two files says; empty where there is none."""
+    for name, section in ((PREPROCESSOR, ""), ("processor_config.json", "feature_extractor")):
+        if (folder / name).exists():
+            content = read_json(within(folder, name))
+            found = content.get(section) if section else content
+            if isinstance(found, dict):
+                return found
+    return {}
 
 
 def _network(ours: Ours, *, seed: int, allow_import: bool = False) -> EncoderDecoder:

@@ -18,6 +18,7 @@ from antiphon.config.speech import Names, SpeechConfig
 from antiphon.errors import ModelError
 from antiphon.models.families.fairseq import LineKeys, common_keys, common_model, common_rows
 from antiphon.models.families.family import Family, Ours, Row, TableKeys, Tables, refuse_unless
+from antiphon.models.families.spoken import CODES
 from antiphon.models.stored import Stored
 from antiphon.settings import Range
 
@@ -83,13 +84,14 @@ class WhisperKeys(LineKeys):
 
     def _asked(self, languages: Mapping[str, int], tasks: Mapping[str, int]) -> dict[str, Any]:
         """The language and the task, or the ids in their place."""
-        language = None if self.language is None else _bare(self.language.lower())
+        said = None if self.language is None else _bare(self.language.lower())
+        language = None if said is None else CODES.get(said, said)
         task, forced = self.task, [id for _, id in self.forced_decoder_ids or ()]
         if [place for place, _ in self.forced_decoder_ids or ()] != list(range(1, len(forced) + 1)):
             raise ModelError("`forced_decoder_ids` must be ids for the places 1, 2 and so on, but are not.")
         if not languages and not tasks:
-            said = [id for id in (*forced, self.no_timestamps_token_id) if id is not None]
-            return {"language": language, "task": task, "prompt_ids": tuple(dict.fromkeys(said))}
+            given = [id for id in (*forced, self.no_timestamps_token_id) if id is not None]
+            return {"language": language, "task": task, "prompt_ids": tuple(dict.fromkeys(given))}
         if language is None and task is None:
             spoken, wanted = ({id: name for name, id in table.items()} for table in (languages, tasks))
             known = {*spoken, *wanted, None, self.no_timestamps_token_id}
