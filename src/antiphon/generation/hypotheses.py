@@ -20,7 +20,8 @@ class Marks:
 
     `first`, where there are any, begin every answer, and its score leaves them out (a language, say). `closes`: an
     answer that reaches its limit is ended with `end`, whatever that is worth. `never` are said as little as `pad`,
-    `never_first` not right behind `first`.
+    `never_first` not right behind `first`. `prompt`: `first` says what is asked, so that it is left out of the length
+    that a length penalty divides by, too.
     """
 
     pad: int
@@ -30,6 +31,7 @@ class Marks:
     closes: bool = False
     never: tuple[int, ...] = ()
     never_first: tuple[int, ...] = ()
+    prompt: bool = False
 
     @property
     def unsaid(self) -> list[int]:
@@ -100,8 +102,8 @@ class Plan:
     seed: int = 0
 
     def penalty(self, length: int) -> float:
-        """What the sum of `length` log-probabilities is divided by."""
-        length = max(length, 1)
+        """What the sum of log-probabilities of an answer of `length` tokens is divided by."""
+        length = max(length - len(self.marks.first) * self.marks.prompt, 1)
         return (length if self.length_penalty_kind == "average" else (5 + length) / 6) ** self.length_penalty
 
 

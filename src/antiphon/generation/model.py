@@ -60,7 +60,7 @@ class Model:
         speech = None if family is None else family.speech
         self.hearing = None if speech is None else Hearing(speech)
         if speech is not None:
-            self.marks = replace(self.marks, never_first=speech.never_first_ids)
+            self.marks = replace(self.marks, first=speech.prompt(None), never_first=speech.never_first_ids, prompt=True)
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -268,7 +268,8 @@ class Model:
         return replace(first, alternatives=others)
 
     def _joined(self, parts: Sequence[Hypothesis]) -> Generation:
-        score, length = sum(part.score for part in parts), sum(len(part.ids) for part in parts)
+        prompt = 0 if self.hearing is None else self.hearing.speech.prompt_length
+        score, length = sum(part.score for part in parts), sum(len(part.ids) - prompt for part in parts)
         return Generation(
             text=" ".join(self.target_tokenizer.decode(part.ids) for part in parts),
             tokens=[token for part in parts for token in self.target_tokenizer.pieces(part.ids)],

@@ -16,4 +16,5 @@ russian=ru sanskrit=sa serbian=sr shona=sn sindhi=sd sinhala=si sinhalese=si slo
 spanish=es sundanese=su swahili=sw swedish=sv tagalog=tl tajik=tg tamil=ta tatar=tt telugu=te thai=th tibetan=bo
 turkish=tr turkmen=tk ukrainian=uk urdu=ur uzbek=uz valencian=ca vietnamese=vi welsh=cy yiddish=yi yoruba=yo
 """
-CODES: dict[str, str] = dict(entry.replace("_", " ").split("=") for entry in _NAMES.split())
+_PAIRS = [entry.replace("_", " ").partition("=") for entry in _NAMES.split()]
+CODES = {name: code for name, _, code in _PAIRS}
