@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from antiphon.config import AttentionConfig, FamilyConfig, GenerationConfig, Mod
 from antiphon.config.speech import SpeechConfig
 from antiphon.errors import ConfigError, DataError, ModelError
 from antiphon.generation.engine import forced_scores
+from antiphon.generation.hypotheses import Marks, Plan
 from antiphon.generation.model import Model
 from antiphon.models.build import build_network
 from antiphon.models.checkpoint import Parts
@@ -127,6 +129,13 @@ def test_languages_and_translation_are_chosen() -> None:
         hearing().speaking("de", "en")
 
 
+def test_a_length_penalty_leaves_the_prompt_out() -> None:
+    answer = hearing().generate(clips()[0], beam_size=1, max_new_tokens=5)[0]
+    assert answer.confidence == pytest.approx(math.exp(answer.score / (len(answer.tokens) + answer.finished)))
+    counted, prompt = Plan(Marks(0, 1, 2, (3, 4))), Plan(Marks(0, 1, 2, (3, 4), prompt=True))
+    assert (counted.penalty(7), prompt.penalty(7), prompt.penalty(1)) == (7, 5, 1)
+
+
 def test_an_empty_clip_has_an_empty_answer() -> None:
     empty, other = hearing().generate([torch.zeros(0), clips()[0]])
     assert (empty.text, empty.score) == ("", 0.0) and other.text
@@ -174,6 +183,7 @@ def test_what_is_no_sound_is_refused_in_one_line(value: object, said: str) -> No
 
 def test_a_model_that_reads_refuses_sound_and_one_that_hears_has_no_maps_of_texts() -> None:
     model = hearing()
+    assert model.parts.model.family is not None
     family = replace(model.parts.model.family, speech=None, key_bias=True)
     config = replace(model.parts.model, family=family)
     network = build_network(config, AttentionConfig(), source_vocab=270, target_vocab=270, shared=True)
