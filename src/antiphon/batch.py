@@ -19,10 +19,10 @@ from torch import Tensor
 class Example:
     """One pair as ids. `source` and `target` end with the end token where the task has one.
 
-    `index` is its place in the corpus.
+    A source that is no text is features (S, F) instead. `index` is its place in the corpus.
     """
 
-    source: list[int]
+    source: list[int] | Tensor
     target: list[int]
     index: int
 
@@ -74,9 +74,9 @@ class Tokens:
 class Batch:
     """Rows that run together; padding stands on the right.
 
-    `source` (B, S) ids; `target_ids` (B, T) the decoder's input, which begins with the start token; `labels` (B, T) the
-    token to be predicted at each place; `label_mask` (B, T) true where there is one; `index` (B,) the examples' places
-    in the corpus.
+    `source` (B, S) ids, or (B, S, F) features; `target_ids` (B, T) the decoder's input, which begins with the start
+    token; `labels` (B, T) the token to be predicted at each place; `label_mask` (B, T) true where there is one; `index`
+    (B,) the examples' places in the corpus.
     """
 
     source: Tensor
@@ -88,8 +88,15 @@ class Batch:
     index: Tensor
 
 
-def pad(rows: Sequence[Sequence[int]], *, pad_id: int) -> tuple[Tensor, Tokens]:
-    """Rows of ids as one (B, L) tensor, padded on the right, with their tokens."""
+def pad(rows: Sequence[Sequence[int] | Tensor], *, pad_id: int) -> tuple[Tensor, Tokens]:
+    """Rows of ids as one (B, L) tensor, padded on the right, with their tokens; features (L, F) as (B, L, F), padded
+    with zeros."""
+    features = [row for row in rows if isinstance(row, Tensor)]
+    if features:
+        assert len(features) == len(rows), "the rows of a batch are of one kind"
+        lengths = torch.tensor([len(row) for row in features])
+        whole = torch.nn.utils.rnn.pad_sequence(features, batch_first=True)
+        return whole, Tokens.of_lengths(lengths, whole.shape[1])
     lengths = torch.tensor([len(row) for row in rows], dtype=torch.long)
     width = int(lengths.max()) if rows else 0
     ids = torch.tensor([[*row, *[pad_id] * (width - len(row))] for row in rows], dtype=torch.long).reshape(

@@ -24,6 +24,7 @@ from antiphon.models.build import build_network
 from antiphon.models.checkpoint import Parts, load_parts, save_model_folder
 from antiphon.models.families import FAMILIES
 from antiphon.models.hub import fetch, load_pretrained, save_pretrained
+from antiphon.models.seq2seq import FeatureFront
 from antiphon.models.stored import Stored, is_whole, sketching
 from antiphon.settings import build
 from antiphon.text import train_tokenizer
@@ -38,7 +39,11 @@ BART = {
     "pad_token_id": 0, "eos_token_id": 2, "decoder_start_token_id": 2, "forced_bos_token_id": 1,
     "forced_eos_token_id": 2,
 }  # fmt: skip
-SETTINGS = {name: T5 if name.endswith("t5") else BART for name in FAMILIES}
+WHISPER = {name: value for name, value in BART.items() if not name.startswith(("forced", "max_position"))} | {
+    "num_mel_bins": 5, "max_source_positions": 4, "sampling_rate": 1000, "hop_length": 125, "chunk_length": 1,
+    "lang_to_id": {"<|de|>": 9}, "task_to_id": {"transcribe": 8}, "max_target_positions": 40,
+}  # fmt: skip
+SETTINGS = {name: T5 if name.endswith("t5") else BART for name in FAMILIES} | {"whisper": WHISPER}
 
 
 def parts_of(name: str, *, shared: bool = True, tied: bool = True) -> Parts:
@@ -75,6 +80,8 @@ def edit(folder: Path, edit: Callable[[dict[str, Tensor]], object]) -> None:
 def logits(parts: Parts) -> Tensor:
     """Of a padded batch."""
     source, target = torch.tensor([[5, 6, 7, 2], [8, 2, 0, 0]]), torch.tensor([[0, 9, 10], [0, 11, 12]])
+    if isinstance(parts.network.source, FeatureFront):
+        source = source[:, :, None] * torch.linspace(0.1, 1, 5)
     with torch.no_grad():
         memory = parts.network.encode(source, Tokens.of_lengths(torch.tensor([4, 2]), 4))
         hidden, _ = parts.network.decode(target, Tokens(torch.arange(3)[None]), memory, None)
@@ -120,7 +127,7 @@ def test_ids_that_are_never_said(folder: Path, tmp_path: Path) -> None:
 def test_a_forced_first_token_begins_every_answer_and_is_not_scored(tmp_path: Path) -> None:
     save_pretrained(tmp_path, parts_of("bart"))
     model = antiphon.load(tmp_path, device="cpu")
-    assert (model.marks.first, model.marks.closes) == (1, True)
+    assert (model.marks.first, model.marks.closes) == ((1,), True)
     answer = model.generate("in 3 hours", max_new_tokens=5)[0]
     assert answer.finished  # the limit ends it
     text = "hours"

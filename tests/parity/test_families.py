@@ -141,7 +141,7 @@ def test_logits_searches_and_the_way_back(name: str, seed: int, tmp_path: Path) 
     assert difference(found, [row.double() for row in narrow]) < 1e-3  # the reference as it comes, in float32
 
     # searches: what it says of the first and last token is in its generation_config.json
-    first = model.marks.first is not None
+    first = len(model.marks.first)
     for beams, penalty, ngram in ((1, 1.0, 0), (4, 1.0, 0), (4, 0.6, 2), (4, 2.0, 0)):
         config = GenerationConfig(
             beam_size=beams, length_penalty=penalty, no_repeat_ngram=ngram, max_new_tokens=12 - first

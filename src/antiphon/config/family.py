@@ -11,11 +11,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
+from antiphon.config.ids import MOST_IDS, Id
+from antiphon.config.speech import SpeechConfig
 from antiphon.settings import Range, Settings
 
-# A file with a larger id or number is broken or hostile: a table of that size would be made for it.
-MOST_IDS = 2**24
-Id = Annotated[int, Range(low=0, high=MOST_IDS - 1)]
+__all__ = ["MOST_IDS", "FamilyConfig", "Id"]
 
 
 @dataclass(frozen=True)
@@ -56,3 +56,7 @@ class FamilyConfig(Settings):
     """Whether the decoder's output is divided by the root of `d_model` before it meets the output table."""
     output_bias: bool = False
     """Whether a fixed bias is added to the logits."""
+    key_bias: bool = True
+    """Whether the keys of attention have a bias where the model's linear layers do."""
+    speech: SpeechConfig | None = None
+    """How the model hears, where its sources are sound; none: it reads ids."""

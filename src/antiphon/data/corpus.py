@@ -80,6 +80,7 @@ class InMemory:
         self._places: list[tuple[int, str]] = []  # from which example on which file
         self._mixture = mixture
         for example in examples:
+            assert isinstance(example.source, list), "files hold texts"
             self.append(example.source, example.target)
             self.report.read += 1
 

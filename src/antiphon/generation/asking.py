@@ -26,8 +26,8 @@ def evaluating(network: nn.Module) -> Iterator[None]:
             network.train()
 
 
-def as_rows(rows: Sequence[list[int]], device: torch.device) -> tuple[Tensor, Tokens]:
-    """Rows of ids on `device`, with their tokens.
+def as_rows(rows: Sequence[list[int] | Tensor], device: torch.device) -> tuple[Tensor, Tokens]:
+    """Rows of ids, or of features, on `device`, with their tokens.
 
     Where no row is padded they have one shared row of positions, so that masks are shared too.
     """

@@ -13,12 +13,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from antiphon.batch import Example, collate, move
 from antiphon.config import GenerationConfig
 from antiphon.errors import ConfigError, DataError
 from antiphon.generation.asking import evaluating, label_log_p, sum_type
 from antiphon.generation.hypotheses import Hypothesis, Marks, Plan, Request
-from antiphon.generation.logits import Forbid, MinNewTokens, NoRepeatNgram, Processor, RepetitionPenalty
+from antiphon.generation.logits import Forbid, ForbidAt, MinNewTokens, NoRepeatNgram, Processor, RepetitionPenalty
 from antiphon.generation.restriction import CLOSED, DEAD, Restriction, Trie
 from antiphon.generation.sampling import Sampler
 from antiphon.generation.search import Search
@@ -31,13 +33,13 @@ SHORTER = "Shorten it, or set `overflow` to truncate, split or window."
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Ids to be answered.
+    """Ids to be answered, or features (S, F).
 
     `row` is its place in the input, `piece` its place among the parts of a split row. `prefix` begins its answer,
     `restriction` says what it may be.
     """
 
-    ids: list[int]
+    ids: list[int] | Tensor
     row: int
     piece: int = 0
     prefix: tuple[int, ...] = ()
@@ -45,7 +47,7 @@ class Source:
 
 
 def answer(
-    network: EncoderDecoder, sources: Sequence[Source | list[int]], config: GenerationConfig, marks: Marks
+    network: EncoderDecoder, sources: Sequence[Source | list[int] | Tensor], config: GenerationConfig, marks: Marks
 ) -> list[list[Hypothesis]]:
     """For each source its hypotheses, best first, at most `config.n_best`.
 
@@ -95,14 +97,14 @@ def stream(network: EncoderDecoder, source: Source, config: GenerationConfig, ma
 
 def forced_scores(
     network: EncoderDecoder,
-    pairs: Sequence[tuple[list[int], list[int]]],
+    pairs: Sequence[tuple[list[int] | Tensor, list[int]]],
     marks: Marks,
     *,
     batch_size: int | None = None,
 ) -> list[float]:
     """For each (source, target) the sum of the target's log-probabilities, whole rows at once (teacher forcing).
 
-    A target is begun with the first token of `marks`, if it is not there yet, which is not scored.
+    A target is begun with the first tokens of `marks`, if they are not there yet, which are not scored.
 
     A source beyond the network's `max_length` is read in windows.
     """
@@ -120,7 +122,7 @@ def forced_scores(
             log_p = label_log_p(network, hidden[batch.label_mask], batch.labels[batch.label_mask])
         parts = log_p.to(sum_type(network.device)).split([len(example.target) for example in examples])
         for place, part in zip(places, parts, strict=True):
-            scores[place] = float(part[marks.first is not None :].sum())
+            scores[place] = float(part[len(marks.first) :].sum())
     return scores
 
 
@@ -135,6 +137,8 @@ def plan_of(config: GenerationConfig, marks: Marks) -> Plan:
         processors.append(MinNewTokens(config.min_new_tokens, end=marks.end))
     if unsaid := marks.unsaid:
         processors.append(Forbid(unsaid))
+    if marks.never_first:
+        processors.append(ForbidAt(marks.never_first, place=len(marks.first)))
     sampler = None
     if config.temperature is not None:
         sampler = Sampler(config.temperature, config.top_k, config.top_p, config.min_p)
@@ -153,13 +157,13 @@ def plan_of(config: GenerationConfig, marks: Marks) -> Plan:
     )
 
 
-def request_of(source: Source, config: GenerationConfig, *, max_length: int, first: int | None = None) -> Request:
-    """The search's request for a source, whose answer begins with the id `first`; an error where source, prefix or
-    settings go beyond `max_length`."""
-    before = [] if first is None else [first]
-    if config.overflow != "window":
+def request_of(source: Source, config: GenerationConfig, *, max_length: int, first: Sequence[int] = ()) -> Request:
+    """The search's request for a source, whose answer begins with the ids `first`; an error where source, prefix or
+    settings go beyond `max_length`. An answer to features has all the room there is, unless settings say less."""
+    heard = isinstance(source.ids, Tensor)
+    if config.overflow != "window" and not heard:
         check_length(source.ids, max_length, what=f"input {source.row + 1}")
-    room = max_length - len(source.prefix) - len(before)
+    room = max_length - len(source.prefix) - len(first)
     if room < 1:
         raise DataError(
             f"the prefix of input {source.row + 1} must have fewer tokens than the model's max_length ({max_length}), "
@@ -176,7 +180,8 @@ def request_of(source: Source, config: GenerationConfig, *, max_length: int, fir
             f"but is {config.min_new_tokens}. Lower it."
         )
     needed, longest = restricted_room(source)
-    wanted = config.max_new_tokens or max(2 * len(source.ids) + 32 + needed, config.min_new_tokens + 1, longest)
+    usual = room if heard else 2 * len(source.ids) + 32 + needed
+    wanted = config.max_new_tokens or max(usual, config.min_new_tokens + 1, longest)
     granted = min(wanted, room)
     if max(needed, longest) > granted:
         what = "what is required in the answer" if longest == 0 else "the longest allowed text"
@@ -187,8 +192,8 @@ def request_of(source: Source, config: GenerationConfig, *, max_length: int, fir
         )
     return Request(
         source.ids,
-        len(before) + len(source.prefix) + granted,
-        prefix=[*before, *source.prefix],
+        len(first) + len(source.prefix) + granted,
+        prefix=[*first, *source.prefix],
         row=source.row,
         piece=source.piece,
         restriction=source.restriction,
@@ -218,7 +223,7 @@ def restricted_room(source: Source) -> tuple[int, int]:
     return needed, restriction.longest - len(source.prefix) if isinstance(restriction, Trie) else 0
 
 
-def check_length(ids: Sequence[int], limit: int, *, what: str, remedy: str = SHORTER) -> None:
+def check_length(ids: Sequence[int] | Tensor, limit: int, *, what: str, remedy: str = SHORTER) -> None:
     """DataError if `ids` are more than `limit`."""
     if len(ids) > limit:
         raise DataError(

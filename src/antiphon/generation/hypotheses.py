@@ -18,41 +18,48 @@ from antiphon.generation.sampling import NOT_NUMBERS, Sampler
 class Marks:
     """The target ids with a meaning: `pad` is never said, `start` stands before every answer, `end` ends it.
 
-    `first`, where there is one, begins every answer, and its score leaves it out (a language, say). `closes`: an answer
-    that reaches its limit is ended with `end`, whatever that is worth. `never` are said as little as `pad`.
+    `first`, where there are any, begin every answer, and its score leaves them out (a language, say). `closes`: an
+    answer that reaches its limit is ended with `end`, whatever that is worth. `never` are said as little as `pad`,
+    `never_first` not right behind `first`. `prompt`: `first` says what is asked, so that it is left out of the length
+    that a length penalty divides by, too.
     """
 
     pad: int
     start: int
     end: int
-    first: int | None = None
+    first: tuple[int, ...] = ()
     closes: bool = False
     never: tuple[int, ...] = ()
+    never_first: tuple[int, ...] = ()
+    prompt: bool = False
 
     @property
     def unsaid(self) -> list[int]:
-        """The ids that no answer holds behind its first one."""
+        """The ids that no answer holds behind its first ones."""
         return sorted({self.pad, self.start, *self.never} - {self.end})
 
     def begin(self, ids: Sequence[int]) -> list[int]:
         """An answer's ids with `first` before them, if it is not there yet."""
-        return list(ids) if self.first is None or list(ids[:1]) == [self.first] else [self.first, *ids]
+        return list(ids) if self._begun(ids) else [*self.first, *ids]
 
     def bare(self, ids: Sequence[int]) -> list[int]:
         """An answer's ids without `first`."""
-        return list(ids[1:]) if self.first is not None and list(ids[:1]) == [self.first] else list(ids)
+        return list(ids[len(self.first) :]) if self._begun(ids) else list(ids)
+
+    def _begun(self, ids: Sequence[int]) -> bool:
+        return tuple(ids[: len(self.first)]) == self.first
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A source to be answered, as ids.
+    """A source to be answered, as ids or features (S, F).
 
-    `prefix` begins the answer, the forced first token of `Marks` included. `limit` bounds the answer's tokens, prefix
+    `prefix` begins the answer, the forced first tokens of `Marks` included. `limit` bounds the answer's tokens, prefix
     and end included; `row` and `piece` choose the random numbers. Where
     there is a `restriction`, the prefix is one of its ways, and what it then needs fits into `limit`.
     """
 
-    source: list[int]
+    source: list[int] | Tensor
     limit: int
     prefix: list[int] = field(default_factory=list)
     row: int = 0
@@ -95,8 +102,8 @@ class Plan:
     seed: int = 0
 
     def penalty(self, length: int) -> float:
-        """What the sum of `length` log-probabilities is divided by."""
-        length = max(length, 1)
+        """What the sum of log-probabilities of an answer of `length` tokens is divided by."""
+        length = max(length - len(self.marks.first) * self.marks.prompt, 1)
         return (length if self.length_penalty_kind == "average" else (5 + length) / 6) ** self.length_penalty
 
 

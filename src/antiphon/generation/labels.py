@@ -85,4 +85,4 @@ def _scores(model: Model, sources: Ids, targets: Ids) -> list[list[float]]:
         hidden, _ = network.decode(begun.repeat(count, 1), Tokens(places), memory, state)  # (N·W, L, D)
         log_p = label_log_p(network, hidden.flatten(0, 1), labels.repeat(count, 1).flatten())
     log_p = log_p.view(count, width, length).to(sum_type(network.device))
-    return log_p.masked_fill(~valid, 0)[:, :, model.marks.first is not None :].sum(2).tolist()
+    return log_p.masked_fill(~valid, 0)[:, :, len(model.marks.first) :].sum(2).tolist()

@@ -52,6 +52,16 @@ class Forbid(Processor):
         return scores.index_fill_(1, self.ids, NEVER)
 
 
+class ForbidAt(Processor):
+    """Tokens that are not said at one place of the answer, counted from 0."""
+
+    def __init__(self, ids: Sequence[int], *, place: int) -> None:
+        self.forbid, self.place = Forbid(ids), place
+
+    def __call__(self, scores: Tensor, said: Said) -> Tensor:
+        return self.forbid(scores, said) if said.history.shape[1] == self.place else scores
+
+
 class MinNewTokens(Processor):
     """No end before `count` other tokens follow the prefix."""
 

@@ -19,6 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from antiphon.config import AttentionConfig, GenerationConfig
 from antiphon.errors import ConfigError, DataError, ModelError
@@ -26,6 +27,7 @@ from antiphon.generation import engine
 from antiphon.generation.answers import Generation
 from antiphon.generation.classification import classify
 from antiphon.generation.ensemble import Ensemble, check_one, join_parts
+from antiphon.generation.hearing import Hearing
 from antiphon.generation.hypotheses import Hypothesis, Marks
 from antiphon.generation.loading import choose_device, choose_dtype, model_folder, replaced_attention
 from antiphon.generation.maps import AttentionMaps, attention_maps
@@ -39,6 +41,10 @@ from antiphon.models.hub import is_pretrained, load_pretrained, save_pretrained
 from antiphon.settings import override, plain, show
 from antiphon.text import StreamDecoder, Tokenizer, clean_text
 
+Input = str | Path | Iterable[object]  # a text; to a model that hears the path of a .wav file, or samples
+Inputs = Input | Iterable[Input]
+Part = list[int] | Tensor
+
 
 class Model:
     """A network with its tokenizers and search settings, made from `parts`."""
@@ -49,9 +55,12 @@ class Model:
         target, family = self.target_tokenizer, parts.model.family
         self.marks = Marks(pad=target.pad_id, start=target.start_id, end=target.end_id)
         if family is not None:
-            self.marks = Marks(
-                family.pad_id, family.start_id, family.end_id, family.first_id, family.closes, family.never_ids
-            )
+            first = () if family.first_id is None else (family.first_id,)
+            self.marks = Marks(family.pad_id, family.start_id, family.end_id, first, family.closes, family.never_ids)
+        speech = None if family is None else family.speech
+        self.hearing = None if speech is None else Hearing(speech)
+        if speech is not None:
+            self.marks = replace(self.marks, first=speech.prompt(None), never_first=speech.never_first_ids, prompt=True)
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -78,40 +87,58 @@ class Model:
         """The search settings that are used where none are given."""
         return self.parts.generation
 
-    def generate(self, texts: str | Sequence[str], *, first_row: int = 0, **settings: object) -> list[Generation]:
-        """One answer for each text, in their order.
+    def speaking(self, source_language: str | None = None, target_language: str | None = None) -> Model:
+        """The same model for speech in one language, to be written in it or in English; None: as its folder says.
+
+        ConfigError for a language that it lacks, or a model that reads.
+        """
+        model, family = self.parts.model, self.parts.model.family
+        if family is None or family.speech is None:
+            raise ConfigError("languages are chosen for a model that hears, but this one reads text.")
+        speech = family.speech.told(source_language=source_language, target_language=target_language)
+        return Model(replace(self.parts, model=replace(model, family=replace(family, speech=speech))))
+
+    def generate(self, texts: Inputs, *, first_row: int = 0, **settings: object) -> list[Generation]:
+        """One answer for each text, in their order; a model that hears takes paths of .wav files and arrays of samples.
 
         `first_row` is the place of the first text in what is read piece by piece: sampling depends on the row, and
         errors name it. Raises ConfigError for a wrong setting, DataError for a text that is too long.
         """
-        rows, config = _rows(texts, "texts"), override(self.generation, settings)
+        config = override(self.generation, settings)
         if self.labels:
-            return classify(self, rows, self.labels, config, first_row=first_row)
+            return classify(self, _rows(texts, "texts"), self.labels, config, first_row=first_row)
+        rows = self._inputs(texts, "texts")
         sources = self._sources(rows, config, first_row)
-        found = engine.answer(self.network, sources, config, self.marks)
+        if self.hearing is None:
+            found = engine.answer(self.network, sources, config, self.marks)
+        else:
+            found = self.hearing.answer(self.network, sources, config, self.marks)
         parts: list[list[list[Hypothesis]]] = [[] for _ in rows]
         for source, hypotheses in zip(sources, found, strict=True):
             parts[source.row - first_row].append(hypotheses)
         return [self._generation(answers) for answers in parts]
 
-    def stream(self, text: str, *, first_row: int = 0, **settings: object) -> Iterator[str]:
+    def stream(self, text: Input, *, first_row: int = 0, **settings: object) -> Iterator[str]:
         """The answer's text in pieces as they become certain, under beam search too; joined they are `.text`."""
-        if not isinstance(text, str):
+        if not isinstance(text, str) and self.hearing is None:
             raise DataError(f"`text` must be one text, but is {show(text)}. Call `generate` for several.")
         config = override(self.generation, settings)
         if self.labels:
             return iter([answer.text for answer in self.generate(text, first_row=first_row, **settings)])
-        sources = self._sources(_rows(text, "text"), config, first_row)
-        return self._pieces([engine.stream(self.network, source, config, self.marks) for source in sources])
+        rows = self._inputs([text], "text")
+        sources = self._sources(rows, config, first_row)
+        each = [self.marks] * len(sources)
+        if self.hearing is not None:
+            each = self.hearing.marks(self.network, sources, self.marks)
+        pairs = zip(sources, each, strict=True)
+        return self._pieces([engine.stream(self.network, source, config, marks) for source, marks in pairs])
 
-    def score(
-        self, sources: str | Sequence[str], targets: str | Sequence[str], *, overflow: str | None = None
-    ) -> list[float]:
+    def score(self, sources: Inputs, targets: str | Sequence[str], *, overflow: str | None = None) -> list[float]:
         """For each pair the sum of the log-probabilities of the target's tokens and its end, in nats.
 
         `overflow` is that of `generate` (None: the model's own), but that a source is never split.
         """
-        inputs, outputs = _rows(sources, "sources"), _rows(targets, "targets")
+        inputs, outputs = self._inputs(sources, "sources"), _rows(targets, "targets")
         if len(inputs) != len(outputs):
             raise DataError(
                 f"there must be one target for each source, but there are {len(inputs)} sources "
@@ -120,17 +147,22 @@ class Model:
         tokenizer, limit = self.source_tokenizer, self.network.max_length
         config = self.generation if overflow is None else override(self.generation, {"overflow": overflow})
         how = "error" if config.overflow == "split" else config.overflow
+        spelled = self.target_tokenizer.encode_batch(outputs)
+        for row, ids in enumerate(spelled):
+            engine.check_length(ids, limit, what=f"target {row + 1}", remedy="Shorten it.")
+        if self.hearing is not None:
+            clips = [clip for clip in inputs if isinstance(clip, Tensor)]
+            ended = [[*self.target_tokenizer.visible(ids), self.marks.end] for ids in spelled]
+            return self.hearing.scores(self.network, clips, ended, self.marks, overflow=how)
+        texts = [text for text in inputs if isinstance(text, str)]
         read = [
             prepare(text, ids, tokenizer=tokenizer, limit=limit, overflow=how, row=row)[0]
-            for row, (text, ids) in enumerate(zip(inputs, tokenizer.encode_batch(inputs), strict=True))
+            for row, (text, ids) in enumerate(zip(texts, tokenizer.encode_batch(texts), strict=True))
         ]
-        sides = (read, self.target_tokenizer.encode_batch(outputs))
-        for row, ids in enumerate(sides[1]):
-            engine.check_length(ids, limit, what=f"target {row + 1}", remedy="Shorten it.")
         # Nothing answered by nothing is what `generate` gives without asking the model.
-        asked = [row for row in range(len(inputs)) if inputs[row] or outputs[row]]
-        pairs = [(sides[0][row], sides[1][row]) for row in asked]
-        scores = [0.0] * len(inputs)
+        asked = [row for row in range(len(texts)) if texts[row] or outputs[row]]
+        pairs = [(read[row], spelled[row]) for row in asked]
+        scores = [0.0] * len(texts)
         for row, score in zip(asked, engine.forced_scores(self.network, pairs, self.marks), strict=True):
             scores[row] = score
         return scores
@@ -143,6 +175,8 @@ class Model:
         token's row in the encoder's is zero outside of the window that it was read in. Raises DataError for an empty
         source, or a text that is too long, ModelError for an ensemble.
         """
+        if self.hearing is not None:
+            raise ModelError("attention is looked at in a model that reads text, but this one hears. Load another.")
         for name, text in (("source", source), ("target", "" if target is None else target)):
             if not isinstance(text, str):
                 raise DataError(f"`{name}` must be one text, but is {show(text)}.")
@@ -166,7 +200,9 @@ class Model:
             engine.check_length(answer, limit, what="the target", remedy="Shorten it.")
         if not answer:
             raise DataError(f"`target` must hold a token to look at, but {show(target)} has none.")
-        return attention_maps(self, asked[0].ids, answer)
+        read = asked[0].ids
+        assert isinstance(read, list)
+        return attention_maps(self, read, answer)
 
     def save(self, folder: str | Path, format: str = "antiphon") -> Path:
         """Write a model folder that `load` reads; with `format` "huggingface", one that transformers reads too.
@@ -178,23 +214,38 @@ class Model:
         check_one(self.parts, folder)
         return (save_model_folder if format == "antiphon" else save_pretrained)(folder, self.parts)
 
-    def _sources(self, texts: Sequence[str], config: GenerationConfig, first_row: int) -> list[engine.Source]:
-        """What the engine is asked: nothing for an empty text, several parts for one that is split."""
-        prefixes = self._prefixes(config.prefix, len(texts))
-        restrictions = restrict(config, self.restrictor, count=len(texts), first_row=first_row)
-        limit, overflow = self.network.max_length, config.overflow
+    def _inputs(self, inputs: object, what: str) -> Sequence[str | Tensor]:
+        """The inputs as a list: texts, or the samples of a model that hears."""
+        return _rows(inputs, what) if self.hearing is None else self.hearing.clips(inputs, what)
+
+    def _sources(self, rows: Sequence[str | Tensor], config: GenerationConfig, first_row: int) -> list[engine.Source]:
+        """What the engine is asked: nothing for an empty text or clip, several parts for one that is split."""
+        prefixes = self._prefixes(config.prefix, len(rows))
+        restrictions = restrict(config, self.restrictor, count=len(rows), first_row=first_row)
         sources: list[engine.Source] = []
-        for i, ids in enumerate(self.source_tokenizer.encode_batch(texts)):
-            if {*ids} <= {self.source_tokenizer.start_id, self.source_tokenizer.end_id}:
-                continue
+        for i, parts in enumerate(self._parts(rows, config.overflow, first_row)):
             row = first_row + i
-            parts = prepare(texts[i], ids, tokenizer=self.source_tokenizer, limit=limit, overflow=overflow, row=row)
-            check_parts(restrictions[i], len(parts), row=row)
+            if parts:
+                check_parts(restrictions[i], len(parts), row=row)
             # A prefix begins the whole answer, so that only the first part has it.
             sources += [
                 engine.Source(part, row, n, () if n else prefixes[i], restrictions[i]) for n, part in enumerate(parts)
             ]
         return sources
+
+    def _parts(self, rows: Sequence[str | Tensor], overflow: str, first_row: int) -> Sequence[Sequence[Part]]:
+        """For each row the parts in which it is answered, none where it is empty."""
+        if self.hearing is not None:
+            clips = [row for row in rows if isinstance(row, Tensor)]
+            return [self.hearing.parts(clip, overflow=overflow, row=row) for row, clip in enumerate(clips, first_row)]
+        tokenizer, limit = self.source_tokenizer, self.network.max_length
+        texts = [row for row in rows if isinstance(row, str)]
+        return [
+            []
+            if {*ids} <= {tokenizer.start_id, tokenizer.end_id}
+            else prepare(text, ids, tokenizer=tokenizer, limit=limit, overflow=overflow, row=row)
+            for row, (text, ids) in enumerate(zip(texts, tokenizer.encode_batch(texts), strict=True), first_row)
+        ]
 
     def _prefixes(self, prefix: str | tuple[str | None, ...] | None, count: int) -> list[tuple[int, ...]]:
         """The ids with which the answer of each of `count` rows begins."""
@@ -217,7 +268,8 @@ class Model:
         return replace(first, alternatives=others)
 
     def _joined(self, parts: Sequence[Hypothesis]) -> Generation:
-        score, length = sum(part.score for part in parts), sum(len(part.ids) for part in parts)
+        prompt = 0 if self.hearing is None else self.hearing.speech.prompt_length
+        score, length = sum(part.score for part in parts), sum(len(part.ids) - prompt for part in parts)
         return Generation(
             text=" ".join(self.target_tokenizer.decode(part.ids) for part in parts),
             tokens=[token for part in parts for token in self.target_tokenizer.pieces(part.ids)],
@@ -280,12 +332,13 @@ def load(
     return Model(members[0][1] if len(members) == 1 else join_parts(members))
 
 
-def _rows(texts: str | Sequence[str], what: str) -> list[str]:
+def _rows(texts: object, what: str) -> list[str]:
     """The texts as a list, each with a UTF-8 form."""
+    deaf = "This model reads text, and does not hear."
     if not isinstance(texts, Iterable):
-        raise DataError(f"`{what}` must be a text or several, but is {show(texts)}.")
+        raise DataError(f"`{what}` must be a text or several, but is {show(texts)}. {deaf}")
     rows = [texts] if isinstance(texts, str) else list(texts)
     for row, text in enumerate(rows):
         if not isinstance(text, str):
-            raise DataError(f"`{what}` must be texts, but number {row + 1} is {show(text)}.")
+            raise DataError(f"`{what}` must be texts, but number {row + 1} is {show(text)}. {deaf}")
     return [clean_text(text) for text in rows]

@@ -90,7 +90,7 @@ class Search:
         width = self.plan.width
         guard = Guard(restrictions, width=width, size=self.network.vocab_size, device=self.device)
         lanes = torch.arange(width).expand(len(requests), -1)
-        before = self.plan.marks.first is not None  # the first token stands before what is restricted
+        before = len(self.plan.marks.first)  # the first tokens stand before what is restricted
         for ids in self.prefix[:, before : self.common_prefix].T:
             tokens = ids[:, None].expand(-1, width)
             guard.follow(lanes, tokens, torch.ones_like(tokens, dtype=torch.bool))
@@ -108,8 +108,8 @@ class Search:
         hidden = self._decode(ids, tokens)
         if self.length:
             own = label_log_p(self.network, hidden[::width, :-1].flatten(0, 1), forced.flatten())
-            # A first token that every answer has tells nothing of this one.
-            counted = own.view(count, -1)[:, self.plan.marks.first is not None :]
+            # The first tokens that every answer has tell nothing of this one.
+            counted = own.view(count, -1)[:, len(self.plan.marks.first) :]
             self.score += counted.to(self.score).sum(1, keepdim=True)
             self.value += self.score
 

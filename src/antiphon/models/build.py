@@ -19,14 +19,16 @@ import torch
 from torch import nn
 
 from antiphon.config import AttentionConfig, FamilyConfig, ModelConfig
+from antiphon.config.speech import STRIDE, SpeechConfig
 from antiphon.errors import ConfigError
-from antiphon.models.seq2seq import EncoderDecoder, Front
+from antiphon.models.seq2seq import EncoderDecoder, FeatureFront, Front
 from antiphon.models.stack import Decoder, Encoder, Shape
 from antiphon.nn.attention import Attention
+from antiphon.nn.convolutions import Convolutions
 from antiphon.nn.layers import initialize, norm
 from antiphon.nn.mixers import Mixer
 from antiphon.nn.noise import Noise
-from antiphon.nn.positions import Learned, NoPositions, Sinusoidal
+from antiphon.nn.positions import Fixed, Learned, NoPositions, Sinusoidal
 from antiphon.nn.rules import ScoreRule, for_layer
 from antiphon.registry import lookup
 
@@ -67,22 +69,10 @@ def build_network(
         tables = [_table(size, model.d_model) for size in (source_vocab, target_vocab)]
         source, target = (tables[1], tables[1]) if shared else tables
         output = target if model.tie_embeddings else _table(target_vocab, model.d_model)
-        fronts = [
-            Front(
-                table,
-                _positions(model),
-                scale=model.d_model**0.5 if family.embedding_scale else 1.0,
-                dropout=model.dropout,
-                noise=noise,
-                word_dropout=model.word_dropout,
-                norm=norm(model.norm, model.d_model, eps=family.norm_eps) if family.embedding_norm else None,
-            )
-            for table in (source, target)
-        ]
         return EncoderDecoder(
-            fronts[0],
+            _front(source, model, noise) if family.speech is None else _feature_front(family.speech, model, noise),
             encoder,
-            fronts[1],
+            _front(target, model, noise),
             decoder,
             output,
             max_length=model.max_length,
@@ -90,6 +80,31 @@ def build_network(
             output_scale=model.d_model**-0.5 if family.output_scale else 1.0,
             output_bias=family.output_bias,
         )
+
+
+def _front(table: nn.Embedding, model: ModelConfig, noise: Noise) -> Front:
+    """What reads ids."""
+    family = model.family or _PLAIN
+    return Front(
+        table,
+        _positions(model),
+        scale=model.d_model**0.5 if family.embedding_scale else 1.0,
+        dropout=model.dropout,
+        noise=noise,
+        word_dropout=model.word_dropout,
+        norm=norm(model.norm, model.d_model, eps=family.norm_eps) if family.embedding_norm else None,
+    )
+
+
+def _feature_front(speech: SpeechConfig, model: ModelConfig, noise: Noise) -> FeatureFront:
+    """What reads frames of sound."""
+    return FeatureFront(
+        Convolutions(speech.mel_bins, model.d_model, strides=(1, STRIDE)),
+        Fixed(model.d_model, max_length=speech.positions, layout="closed_halves"),
+        most=STRIDE * speech.positions,
+        dropout=model.dropout,
+        noise=noise,
+    )
 
 
 def build_rule(spec: object, *, folder: Path | None = None, allow_import: bool = True) -> ScoreRule | Mixer:
@@ -193,6 +208,7 @@ class _MixerBuilder:
             rotary=model.positions == "rotary",
             scale=model.attention_scale,
             backend=self.backend,
+            key_bias=(model.family or _PLAIN).key_bias,
         )
 
     def _added(self, role: str) -> ScoreRule | None:

@@ -133,10 +133,7 @@ def save_model_folder(folder: str | Path, parts: Parts, *, weights: Mapping[str,
         "model": plain(parts.model),
         "attention": {role: saved_spec(getattr(parts.attention, role)) for role in ROLES}
         | {"backend": parts.attention.backend},
-        "vocabulary": {
-            "source": parts.network.source.table.num_embeddings,
-            "target": parts.network.target.table.num_embeddings,
-        },
+        "vocabulary": dict(zip(("source", "target"), parts.network.table_sizes, strict=True)),
         "shared_tokenizer": parts.shared,
     }
     try:

@@ -34,7 +34,7 @@ from antiphon.registry import nearest
 from antiphon.settings import SettingError, build, hints, override, plain
 from antiphon.text import Tokenizer
 
-CONFIG, SEARCH = "config.json", "generation_config.json"
+CONFIG, SEARCH, PREPROCESSOR = "config.json", "generation_config.json", "preprocessor_config.json"
 SAFE_FILES = ("*.json", "*.safetensors", "*.spm", "*.model", "*.txt")
 _HUB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?")
 
@@ -84,10 +84,7 @@ def load_pretrained(
         network.to(device=device, dtype=dtype)
     else:
         fill(network, weights, dtype=dtype, device=device)
-    record = ours.family
-    generation = search_settings(
-        search, first=record.first_id is not None, most=ours.model.max_length, where=str(folder / SEARCH)
-    )
+    generation = search_settings(search, family=ours.family, most=ours.model.max_length, where=str(folder / SEARCH))
     return Parts(network.eval(), ours.model, ours.attention, source, target, "text", generation, account=account)
 
 
@@ -128,13 +125,28 @@ def load_tokenizers(folder: Path, config: Mapping[str, Any]) -> tuple[Tokenizer,
 def _translate(
     family: Family, config: Mapping[str, Any], search: Mapping[str, Any], stored: Stored, folder: Path
 ) -> Ours:
-    """config.json in our words."""
-    known = {name: value for name, value in config.items() if name in hints(family.keys) and value is not None}
-    known |= {name: search[name] for name in IDS if search.get(name) is not None}
+    """config.json in our words, with what the family takes from the other files."""
+    apart = {*family.searched, *family.preprocessed}
+    known = {name: config[name] for name in hints(family.keys) if name in config and name not in apart}
+    known |= {name: search[name] for name in (*IDS, *family.searched) if search.get(name) is not None}
+    features = _preprocessor(folder) if family.preprocessed else {}
+    known |= {name: features[name] for name in family.preprocessed if name in features}
+    known = {name: value for name, value in known.items() if value is not None}
     try:
         return family.ours(build(family.keys, known), stored, family.tables.find(stored))
     except SettingError as error:
         raise error.at(str(folder / CONFIG)) from None
+
+
+def _preprocessor(folder: Path) -> Mapping[str, Any]:
+    """How sources are made ready, as one of two files says; empty where there is none."""
+    for name, section in ((PREPROCESSOR, ""), ("processor_config.json", "feature_extractor")):
+        if (folder / name).exists():
+            content = read_json(within(folder, name))
+            found = content.get(section) if section else content
+            if isinstance(found, dict):
+                return found
+    return {}
 
 
 def _network(ours: Ours, *, seed: int, allow_import: bool = False) -> EncoderDecoder:
@@ -159,11 +171,17 @@ def save_pretrained(folder: str | Path, parts: Parts) -> Path:
     family, ours, keys = express(parts)
     weights = named_weights(parts.network)
     made = {row.theirs: row.op.theirs(weights[row.ours]).contiguous().cpu() for row in family.rows(ours)}
-    config = {name: value for name, value in plain(keys).items() if value is not None}
+    said = {name: value for name, value in plain(keys).items() if value is not None}
+    apart = {*family.searched, *family.preprocessed}
+    config = {name: value for name, value in said.items() if name not in apart}
     config |= {"model_type": family.name, "architectures": [family.architecture], "is_encoder_decoder": True}
     folder.mkdir(parents=True, exist_ok=True)
     save_tokenizers(folder, parts)
-    write_json(folder / SEARCH, their_search(parts.generation, ours.family))
+    searched = {name: said[name] for name in family.searched if name in said}
+    write_json(folder / SEARCH, their_search(parts.generation, ours.family) | searched)
+    if family.preprocessed:
+        features = {name: said[name] for name in family.preprocessed if name in said}
+        write_json(folder / PREPROCESSOR, features | dict(family.preprocessor))
     write_json(folder / CONFIG, config)
     replace_file(folder / WEIGHTS, serialize(made, metadata={"format": "pt"}))
     return folder
@@ -181,8 +199,7 @@ def express(parts: Parts) -> tuple[Family, Ours, Any]:
         raise Inexpressible(f"a model's family must be one of {', '.join(FAMILIES)}, but is {record.name!r:.60}.")
     family = FAMILIES[record.name]
     tables = family.tables.place(shared=record.shared_tables, tied=parts.model.tie_embeddings)
-    sizes = [front.table.num_embeddings for front in (parts.network.source, parts.network.target)]
-    ours = Ours(parts.model, parts.attention, tables, *sizes)
+    ours = Ours(parts.model, parts.attention, tables, *parts.network.table_sizes)
     return family, ours, family.theirs(ours)
 
 

@@ -18,9 +18,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from antiphon.batch import Batch, Tokens
+from antiphon.errors import DataError
 from antiphon.models.stack import Decoder, Encoder
 from antiphon.models.windows import encode_in_windows
 from antiphon.nn.cache import DecoderState
+from antiphon.nn.convolutions import Convolutions
 from antiphon.nn.layers import zero_padding
 from antiphon.nn.mixers import Memory
 from antiphon.nn.noise import Dropout, Noise, WordDropout, number_sites
@@ -57,19 +59,38 @@ class Front(nn.Module):
         return zero_padding(x, tokens.valid), tokens
 
 
+class FeatureFront(nn.Module):
+    """Frames of features to what an encoder reads: convolutions, positions added, dropout, zero at padding."""
+
+    def __init__(
+        self, convolutions: Convolutions, positions: nn.Module, *, most: int, dropout: float, noise: Noise
+    ) -> None:
+        super().__init__()
+        self.convolutions, self.positions, self.most = convolutions, positions, most
+        self.drop = Dropout(dropout, noise)
+
+    def forward(self, features: Tensor, tokens: Tokens) -> tuple[Tensor, Tokens]:
+        """features (B, F, M) -> (B, S, D), and its tokens, which are fewer; DataError for more than `most` frames."""
+        if features.shape[1] > self.most:
+            raise DataError(f"a clip must have at most {self.most} frames, but has {features.shape[1]}. Cut it.")
+        x, tokens = self.convolutions(features.to(self.convolutions.dtype), tokens)
+        return zero_padding(self.drop(self.positions(x, tokens.pos)), tokens.valid), tokens
+
+
 class EncoderDecoder(nn.Module):
     """An encoder, a decoder, and what stands before and behind them.
 
     `output` is (V, D), the table that scores ids; with tied embeddings it is the target's own (Press and Wolf 2017).
     The decoder's output is multiplied with `output_scale` before, and `output_bias` adds a fixed bias (V,) to the
-    logits, as some published checkpoints have them. `max_length` bounds the positions of either side.
+    logits, as some published checkpoints have them. `max_length` bounds the positions of either side, of a source of
+    features its front.
     """
 
     output_bias: Tensor | None
 
     def __init__(
         self,
-        source: Front,
+        source: Front | FeatureFront,
         encoder: Encoder,
         target: Front,
         decoder: Decoder,
@@ -94,6 +115,12 @@ class EncoderDecoder(nn.Module):
         return self.output.weight.shape[0]
 
     @property
+    def table_sizes(self) -> tuple[int, int]:
+        """The ids of the source's table and of the target's; the target's alone where sources are features."""
+        target = self.target.table.num_embeddings
+        return self.source.table.num_embeddings if isinstance(self.source, Front) else target, target
+
+    @property
     def device(self) -> torch.device:
         """Where the weights are."""
         return self.output.weight.device
@@ -103,8 +130,9 @@ class EncoderDecoder(nn.Module):
         self.encoder.checkpoint = self.decoder.checkpoint = on
 
     def encode(self, source: Tensor, tokens: Tokens) -> Memory:
-        """source ids (N, S) to the memory that the decoder attends to; rows over `max_length` are read in windows."""
-        if source.shape[1] > self.max_length:
+        """source ids (N, S), or features (N, F, M), to the memory that the decoder attends to; rows of more than
+        `max_length` ids are read in windows."""
+        if isinstance(self.source, Front) and source.shape[1] > self.max_length:
             return encode_in_windows(self._encode, source, tokens, longest=self.max_length)
         return self._encode(source, tokens)
 

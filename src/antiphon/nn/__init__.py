@@ -8,6 +8,7 @@ from __future__ import annotations
 from antiphon.nn.attend import attend, logits, plan, weigh
 from antiphon.nn.attention import Attention
 from antiphon.nn.cache import DecoderState, KeyValueCache, MemoryState, State
+from antiphon.nn.convolutions import Convolutions
 from antiphon.nn.mixers import (
     Additive,
     Delta,
@@ -22,7 +23,7 @@ from antiphon.nn.mixers import (
     Writes,
 )
 from antiphon.nn.noise import Dropout, Noise
-from antiphon.nn.positions import Learned, NoPositions, Rotary, Sinusoidal
+from antiphon.nn.positions import Fixed, Learned, NoPositions, Rotary, Sinusoidal
 from antiphon.nn.rules import (
     Alibi,
     BlockLocal,
@@ -45,11 +46,13 @@ __all__ = [
     "Alibi",
     "Attention",
     "BlockLocal",
+    "Convolutions",
     "Cosine",
     "DecoderState",
     "Delta",
     "Differential",
     "Dropout",
+    "Fixed",
     "Full",
     "HeadMixer",
     "InverseD",

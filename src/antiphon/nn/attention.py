@@ -23,6 +23,7 @@ class Attention(HeadMixer):
     positions as options.
 
     `scale` multiplies q·k; None is head_dim ** -0.5, the paper's. `backend` is `auto` or a name in `BACKENDS`.
+    `key_bias`: whether the keys have a bias where the other projections do; softmax takes it out again.
     """
 
     takes = ("num_kv_heads", "attention_scale", "attention_dropout", "rotary")
@@ -35,8 +36,10 @@ class Attention(HeadMixer):
         rotary: bool = False,
         scale: float | None = None,
         backend: str = "auto",
+        key_bias: bool = True,
     ) -> None:
         super().__init__()
+        self.key_bias = key_bias
         self.rule, self.num_kv_heads, self.scale, self.backend = rule, num_kv_heads, scale, backend
         self.wants_rotary = rotary
 

@@ -76,6 +76,20 @@ class Learned(nn.Module):
         return x + self.table(pos.clamp(min=0) + self.offset)
 
 
+class Fixed(nn.Module):
+    """Adds the vector of each position below `max_length` in a table that is kept with the weights and never trained:
+    sinusoids in `layout`, unless a file has others."""
+
+    table: Tensor
+
+    def __init__(self, dim: int, *, max_length: int, layout: str) -> None:
+        super().__init__()
+        self.register_buffer("table", SINUSOIDS[layout](torch.arange(max_length)[None], dim)[0].float())
+
+    def forward(self, x: Tensor, pos: Tensor) -> Tensor:
+        return x + self.table[pos.clamp(min=0)]
+
+
 class NoPositions(nn.Module):
     """Adds nothing: positions come from a rule or from rotary attention, or not at all."""
 

@@ -52,12 +52,11 @@ TABLES = TableKeys(
 
 
 @dataclass(frozen=True, kw_only=True)
-class BartKeys(Keys):
-    """What is read of a BART's config.json."""
+class LineKeys(Keys):
+    """What is read of the config.json of every member."""
 
     vocab_size: Vocabulary
     d_model: Size
-    max_position_embeddings: Annotated[int, Range(low=1, high=2**20)] = 1024
     encoder_layers: Layers
     decoder_layers: Layers
     encoder_attention_heads: Size
@@ -77,6 +76,13 @@ class BartKeys(Keys):
         problem = f"must be one of {', '.join(ACTIVATIONS)}, but is `{self.activation_function:.40}`"
         require(self.activation_function in ACTIVATIONS, "activation_function", problem)
 
+
+@dataclass(frozen=True, kw_only=True)
+class BartKeys(LineKeys):
+    """What is read of a BART's config.json."""
+
+    max_position_embeddings: Annotated[int, Range(low=1, high=2**20)] = 1024
+
     @property
     def target_vocab(self) -> int:
         """Rows of the target's table."""
@@ -90,7 +96,7 @@ class BartKeys(Keys):
 
 
 def common_model(
-    keys: BartKeys, stored: Stored, tables: Tables, *, family: dict[str, Any], model: dict[str, Any]
+    keys: LineKeys, stored: Stored, tables: Tables, *, family: dict[str, Any], model: dict[str, Any]
 ) -> ModelConfig:
     """The model of a checkpoint of the fairseq line; `family` and `model` are what its members differ in."""
     activation, exact = ACTIVATIONS[keys.activation_function]
@@ -125,7 +131,6 @@ def common_model(
         "attention_dropout": keys.attention_dropout,
         "activation_dropout": keys.activation_dropout,
         "layer_drop": keys.encoder_layerdrop,
-        "max_length": keys.max_position_embeddings,
         "family": FamilyConfig(**record),
         **model,
     }
@@ -149,7 +154,6 @@ def common_keys(name: str, ours: Ours, fixed: dict[str, Any]) -> dict[str, Any]:
         **their_marks(family),
         "vocab_size": ours.source_vocab,
         "d_model": model.d_model,
-        "max_position_embeddings": model.max_length,
         "encoder_layers": model.encoder_layers,
         "decoder_layers": model.decoder_layers,
         "encoder_attention_heads": model.num_heads,
@@ -173,6 +177,7 @@ def common_rows(ours: Ours) -> list[Row]:
     rows = ours.tables.rows()
     both = ("weight", "bias")
     projections = [("q_proj", "q"), ("k_proj", "k"), ("v_proj", "v"), ("out_proj", "o")]
+    keyless = {"self_attn.k_proj", "encoder_attn.k_proj"} if not ours.family.key_bias else set()
     for side, layers, front in (
         ("encoder", model.encoder_layers, "source"),
         ("decoder", model.decoder_layers, "target"),
@@ -183,7 +188,7 @@ def common_rows(ours: Ours) -> list[Row]:
             parts += [(f"encoder_attn.{a}", f"cross.{b}") for a, b in projections]
             parts += [("encoder_attn_layer_norm", "cross_residual.norm")]
         parts += [("fc1", "ffn.up"), ("fc2", "ffn.down"), ("final_layer_norm", "ffn_residual.norm")]
-        pairs = [(f"{a}.{end}", f"{b}.{end}") for a, b in parts for end in both]
+        pairs = [(f"{a}.{end}", f"{b}.{end}") for a, b in parts for end in both if end == "weight" or a not in keyless]
         rows += per_layer(f"model.{side}.layers.{{}}.", f"{side}.layers.{{}}.", layers, pairs)
         if model.positions == "learned":
             rows.append(Row(f"model.{side}.embed_positions.weight", f"{front}.positions.table.weight"))
@@ -203,15 +208,18 @@ def line(
     keys: type[BartKeys] = BartKeys,
 ) -> Family:
     """A member with these values of `ModelConfig` and `FamilyConfig`, which its config.json does not say."""
-    plain = {"position_offset": 0, "sinusoids": "interleaved", "embedding_norm": False}
+    plain = {
+        "position_offset": 0, "sinusoids": "interleaved", "embedding_norm": False, "key_bias": True, "speech": None,
+    }  # fmt: skip
     fixed = {**plain, **model, **family}
 
     def ours(keys: BartKeys, stored: Stored, tables: Tables) -> Ours:
-        made = common_model(keys, stored, tables, family={"name": name, **family}, model=model)
+        whole = {"max_length": keys.max_position_embeddings, **model}
+        made = common_model(keys, stored, tables, family={"name": name, **family}, model=whole)
         return Ours(made, AttentionConfig(), tables, keys.vocab_size, keys.target_vocab)
 
     def theirs(ours: Ours) -> BartKeys:
-        return keys.of(ours, common_keys(name, ours, fixed))
+        return keys.of(ours, common_keys(name, ours, fixed) | {"max_position_embeddings": ours.model.max_length})
 
     # A table of sinusoids is a constant, which some files hold all the same.
     tables = {f"model.{side}.embed_positions.weight" for side in ("encoder", "decoder")}

@@ -10,7 +10,7 @@ call it, what we call it, and how one becomes the other.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Annotated, Any
 
 from torch import Tensor
@@ -191,7 +191,10 @@ def their_marks(family: FamilyConfig) -> dict[str, Any]:
 @dataclass(frozen=True)
 class Family:
     """One kind of checkpoint. `ignored` are the keys that files hold without need: constants, and what is not of the
-    encoder-decoder. `prefix` may be absent from all their keys. `float16` says whether that type is safe."""
+    encoder-decoder. `prefix` may be absent from all their keys. `float16` says whether that type is safe.
+
+    Of the keys `searched` stand in generation_config.json, where there is one, and `preprocessed` in
+    preprocessor_config.json, which holds what `preprocessor` says too."""
 
     name: str
     architecture: str
@@ -203,6 +206,9 @@ class Family:
     ignored: frozenset[str] = frozenset()
     prefix: str = ""
     float16: bool = True
+    searched: tuple[str, ...] = ()
+    preprocessed: tuple[str, ...] = ()
+    preprocessor: Mapping[str, Any] = field(default_factory=dict)
 
 
 def per_layer(theirs: str, ours: str, count: int, pairs: Iterable[tuple[str, str]]) -> list[Row]:

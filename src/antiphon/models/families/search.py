@@ -30,8 +30,8 @@ _SAME = {
 _SAMPLING = ("temperature", "top_k", "top_p", "min_p")
 
 
-def search_settings(theirs: Mapping[str, Any], *, first: bool, most: int, where: str) -> GenerationConfig:
-    """Our search settings; `first`: an answer has a forced first token; `most`: the model's `max_length`.
+def search_settings(theirs: Mapping[str, Any], *, family: FamilyConfig, most: int, where: str) -> GenerationConfig:
+    """Our search settings for a model of `family`, whose `max_length` is `most`.
 
     ConfigError, which names `where`, for a value that no search can have. Greedy is what they search by if nothing is
     said.
@@ -42,7 +42,7 @@ def search_settings(theirs: Mapping[str, Any], *, first: bool, most: int, where:
         found["temperature"] = theirs.get("temperature", 1.0)
         found |= {name: theirs[name] for name in _SAMPLING[1:] if theirs.get(name)}
         del found["beam_size"]
-    before = 1 + first  # the start token, and the first one
+    before, first, room = _counted(family, most)
     for name, ours in (("max_length", "max_new_tokens"), ("min_length", "min_new_tokens")):
         if _whole(theirs.get(name)):
             found[ours] = max(theirs[name] - before, 0)
@@ -52,7 +52,7 @@ def search_settings(theirs: Mapping[str, Any], *, first: bool, most: int, where:
     if not found.get("max_new_tokens"):
         found.pop("max_new_tokens", None)
     else:
-        found["max_new_tokens"] = min(found["max_new_tokens"], most - first)
+        found["max_new_tokens"] = min(found["max_new_tokens"], room)
         found["min_new_tokens"] = min(found.get("min_new_tokens", 0), found["max_new_tokens"])
     try:
         return build(GenerationConfig, found)
@@ -62,7 +62,7 @@ def search_settings(theirs: Mapping[str, Any], *, first: bool, most: int, where:
 
 def their_search(config: GenerationConfig, family: FamilyConfig) -> dict[str, Any]:
     """The inverse, as generation_config.json has it. What they have no word for is left out."""
-    first = family.first_id is not None
+    before, _, _ = _counted(family, 0)
     found: dict[str, Any] = {
         "decoder_start_token_id": family.start_id,
         "eos_token_id": family.end_id,
@@ -80,10 +80,19 @@ def their_search(config: GenerationConfig, family: FamilyConfig) -> dict[str, An
     if config.temperature is not None:
         found |= {"do_sample": True} | {name: getattr(config, name) for name in _SAMPLING}
     if config.max_new_tokens is not None:
-        found["max_length"] = config.max_new_tokens + 1 + first
+        found["max_length"] = config.max_new_tokens + before
     if config.min_new_tokens:
-        found["min_length"] = config.min_new_tokens + 1 + first
+        found["min_length"] = config.min_new_tokens + before
     return {name: value for name, value in found.items() if value is not None}
+
+
+def _counted(family: FamilyConfig, most: int) -> tuple[int, int, int]:
+    """The tokens besides ours that their `max_length` counts and that their `max_new_tokens` counts, and the largest
+    number of ours where a model has `most` places."""
+    if family.speech is not None:  # a prompt of several tokens is counted in neither
+        return 0, 0, most - 1 - family.speech.prompt_length
+    first = family.first_id is not None
+    return 1 + first, int(first), most - first  # the start token, and the first one
 
 
 def _whole(value: object) -> bool:

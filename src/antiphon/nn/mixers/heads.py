@@ -36,6 +36,7 @@ class HeadMixer(Mixer):
     """
 
     takes = ("num_kv_heads",)
+    key_bias = True  # whether the keys have a bias where the others do
 
     def setup(
         self, *, d_model: int, num_heads: int, head_dim: int, role: str, bias: bool, dropout: float, noise: Noise
@@ -43,7 +44,8 @@ class HeadMixer(Mixer):
         groups = self.num_kv_heads or num_heads
         self.num_heads, self.groups, self.head_dim, self.role = num_heads, groups, head_dim, role
         self.q = nn.Linear(d_model, num_heads * head_dim, bias=bias)
-        self.k, self.v = (nn.Linear(d_model, groups * head_dim, bias=bias) for _ in range(2))
+        self.k = nn.Linear(d_model, groups * head_dim, bias=bias and self.key_bias)
+        self.v = nn.Linear(d_model, groups * head_dim, bias=bias)
         self.o = nn.Linear(num_heads * head_dim, d_model, bias=bias)
         self.drop = Dropout(dropout, noise)
         self.make(d_model=d_model, bias=bias)

@@ -1,0 +1,93 @@
+"""What only a model that hears needs: written in the `config.json` of a model folder, never in a recipe.
+
+    SpeechConfig(mel_bins=80, positions=1500)       # Whisper: 30 s at 16,000 samples a second
+
+Radford et al. 2022, "Robust Speech Recognition via Large-Scale Weak Supervision", section 2.2 and figure 1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Annotated
+
+from antiphon.config.ids import Id
+from antiphon.registry import nearest
+from antiphon.settings import Range, SettingError, Settings, require, show
+
+Names = tuple[tuple[str, Id], ...]
+STRIDE = 2  # frames that become one position of the encoder
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpeechConfig(Settings):
+    mel_bins: Annotated[int, Range(low=1, high=1024)]
+    """Features of a frame: the energies of so many mel bands."""
+    positions: Annotated[int, Range(low=1, high=2**16)]
+    """Positions of the encoder, a half of the frames of a clip."""
+    sampling_rate: Annotated[int, Range(low=1000, high=2**20)] = 16000
+    """Samples a second."""
+    window: Annotated[int, Range(low=2, high=2**16)] = 400
+    """Samples that a frame is computed from."""
+    hop: Annotated[int, Range(low=1, high=2**16)] = 160
+    """Samples from one frame to the next."""
+    seconds: Annotated[int, Range(low=1, high=3600)] = 30
+    """Length of a clip: shorter ones are filled with silence."""
+    languages: Names = ()
+    """What may be spoken, each with the id that says so behind the start token."""
+    tasks: Names = ()
+    """What may be asked for, each with its id."""
+    language: str | None = None
+    """What is spoken, one of `languages`; none: the model is asked for each clip."""
+    task: str | None = None
+    """What is asked for, one of `tasks`."""
+    untimed_id: Id | None = None
+    """The id that says that answers have no times in them."""
+    prompt_ids: tuple[Id, ...] = ()
+    """What stands behind the start token where there are no `languages` and `tasks` to choose from."""
+    never_first_ids: tuple[Id, ...] = ()
+    """Ids that no answer begins with."""
+
+    def check(self) -> None:
+        most = 2**26  # samples of a clip, beyond which a file is broken or hostile
+        require(self.samples <= most, "seconds", f"must be at most {most} samples, but are {self.samples}")
+        frames = self.samples // self.hop
+        problem = f"must be half of the {frames} frames of {self.seconds} seconds, but is {self.positions}"
+        require(frames == STRIDE * self.positions, "positions", problem)
+        require(self.window // 2 < self.samples, "window", f"must be less than two clips, but is {self.window}")
+        for name, table in (("language", self.languages), ("task", self.tasks)):
+            chosen, known = getattr(self, name), [entry for entry, _ in table]
+            problem = f"must be one of {', '.join(known) or 'none'}, but is `{chosen!s:.40}`"
+            require(chosen is None or chosen in known, name, problem)
+
+    @property
+    def samples(self) -> int:
+        """Samples of a clip."""
+        return self.seconds * self.sampling_rate
+
+    @property
+    def prompt_length(self) -> int:
+        """How many ids stand behind the start token."""
+        return len(self.prompt(self.languages[0][1] if self.languages else None))
+
+    def prompt(self, language: int | None) -> tuple[int, ...]:
+        """The ids behind the start token where `language` is the id of what is spoken."""
+        task = dict(self.tasks).get(self.task or "")
+        chosen = (language, task, self.untimed_id) if self.languages or self.tasks else (*self.prompt_ids, None)
+        return tuple(id for id in chosen if id is not None)
+
+    def told(self, *, source_language: str | None = None, target_language: str | None = None) -> SpeechConfig:
+        """The same for speech in `source_language`, to be written in `target_language`: the spoken one, or English,
+        the only one that is translated into. None: as it is. SettingError for what the model cannot do."""
+        names, spoken = [name for name, _ in self.languages], source_language or self.language
+        for setting, code in (("source_language", source_language), ("target_language", target_language)):
+            if code is not None and code not in names:
+                problem = f"must be a language that the model knows ({len(names)} of them), but is {show(code)}"
+                raise SettingError((setting,), problem, hint=nearest(code, names))
+        if target_language is None:
+            return replace(self, language=spoken)
+        problem = f"must be the language that is spoken ({spoken or 'not said'}) or en, but is {target_language}"
+        require(target_language in (spoken, "en"), "target_language", problem)
+        task = "transcribe" if target_language == spoken else "translate"
+        problem = f"needs a model that can {task}, but this one has no such task"
+        require(task in dict(self.tasks), "target_language", problem)
+        return replace(self, language=spoken, task=task)

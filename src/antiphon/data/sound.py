@@ -1,0 +1,87 @@
+"""Sound as a model hears it: samples from a file or an array, and the log-mel features that are made of them.
+
+    samples = read_wav(Path("hello.wav"), sampling_rate=16000)                                  # (16000,), in [-1, 1]
+    log_mel(fit(samples, 480_000), bins=80, window=400, hop=160, sampling_rate=16000)           # (3000, 80)
+
+Radford et al. 2022, "Robust Speech Recognition via Large-Scale Weak Supervision" (Whisper), section 2.2. Shapes: N
+samples, F frames, M mel bands.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import wave
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from antiphon.errors import DataError
+
+HIGHEST = 8000.0  # Hz, the upper end of the last mel band
+_FLOOR, _RANGE = 1e-10, 8.0  # of the energies; and how many powers of ten below a clip's loudest one still count
+# The mel scale of Slaney 1998, "Auditory Toolbox": linear up to 1,000 Hz, mel 15; then 27 mels a factor of 6.4.
+_KNEE_HZ, _KNEE_MEL, _MELS_A_NEPER = 1000.0, 15.0, 27.0 / math.log(6.4)
+_WIDTHS = {1: torch.uint8, 2: torch.int16, 4: torch.int32}  # bytes of a sample
+
+
+def read_wav(file: Path, *, sampling_rate: int) -> Tensor:
+    """The samples (N,) of a .wav file in [-1, 1], float32, its channels averaged.
+
+    DataError where it is no file of 8, 16 or 32-bit whole numbers (PCM), or has another sampling rate.
+    """
+    try:
+        with wave.open(str(file), "rb") as sound:
+            channels, width, rate = sound.getnchannels(), sound.getsampwidth(), sound.getframerate()
+            content = sound.readframes(sound.getnframes())
+    except (OSError, EOFError, wave.Error) as error:
+        raise DataError(
+            f"`{file}` must be a .wav file of whole numbers (PCM), but cannot be read ({error})."
+        ) from error
+    if width not in _WIDTHS:
+        raise DataError(f"`{file}` must have samples of 8, 16 or 32 bits, but has {8 * width}. Convert it.")
+    if rate != sampling_rate:
+        raise DataError(
+            f"`{file}` must have {sampling_rate} samples a second, as the model hears, but has {rate}. Resample it."
+        )
+    whole = len(content) // (width * channels) * width * channels  # a file that was cut short ends within a sample
+    if not whole:
+        return torch.zeros(0)
+    numbers = torch.frombuffer(bytearray(content[:whole]), dtype=_WIDTHS[width]).view(-1, channels)
+    middle = 128 if width == 1 else 0  # 8 bits are stored without a sign
+    return ((numbers.double() - middle) / 2.0 ** (8 * width - 1)).mean(1).float()
+
+
+def fit(samples: Tensor, length: int) -> Tensor:
+    """`samples` (N,), cut or followed by silence, (length,)."""
+    return torch.nn.functional.pad(samples[:length], (0, max(0, length - samples.shape[0])))
+
+
+def log_mel(samples: Tensor, *, bins: int, window: int, hop: int, sampling_rate: int) -> Tensor:
+    """Samples (N,) to log-mel energies (N // hop, M), float32.
+
+    A frame is the power spectrum of `window` samples around its middle under a Hann window, summed into `bins` mel
+    bands; of the decadic logarithms those more than 8 below the clip's largest are raised to it, and all are brought
+    near [-1, 1].
+    """
+    hann = torch.hann_window(window)
+    spectrum = torch.stft(samples.float(), window, hop, window=hann, return_complex=True)  # (window // 2 + 1, F + 1)
+    power = spectrum[:, :-1].abs().square()
+    energies = mel_bands(bins, window=window, sampling_rate=sampling_rate) @ power  # (M, F)
+    logs = energies.clamp(min=_FLOOR).log10()
+    return ((logs.maximum(logs.max() - _RANGE) + 4) / 4).T.contiguous()
+
+
+@functools.cache
+def mel_bands(bins: int, *, window: int, sampling_rate: int) -> Tensor:
+    """Weights (M, window // 2 + 1) of the frequencies in `bins` triangular bands, evenly spaced in mel from 0 to 8,000
+    Hz, each scaled to an area of one (Slaney 1998); float32, computed in float64."""
+    highest = _KNEE_MEL + math.log(HIGHEST / _KNEE_HZ) * _MELS_A_NEPER
+    mels = torch.linspace(0, highest, bins + 2, dtype=torch.float64)
+    above = _KNEE_HZ * ((mels - _KNEE_MEL) / _MELS_A_NEPER).exp()
+    corners = torch.where(mels < _KNEE_MEL, mels * _KNEE_HZ / _KNEE_MEL, above)  # Hz, (M + 2,)
+    frequencies = torch.linspace(0, sampling_rate // 2, window // 2 + 1, dtype=torch.float64)
+    left, middle, right = (corners[i : bins + i, None] for i in range(3))
+    rising, falling = (frequencies - left) / (middle - left), (right - frequencies) / (right - middle)
+    return (rising.minimum(falling).clamp(min=0) * 2 / (right - left)).float()

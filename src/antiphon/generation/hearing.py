@@ -1,0 +1,151 @@
+"""How a model is asked about sound: clips to features, and what its answers begin with.
+
+    hearing = Hearing(family.speech)
+    clips = hearing.clips(["hello.wav", samples], "texts")              # samples of each, (N,), float32
+    parts = hearing.parts(clips[0], overflow="split", row=0)            # features (F, M) of each 30 seconds
+
+Radford et al. 2022 (Whisper), section 2.3 and figure 1: an answer begins with the language, the task and whether it has
+times in it, all as tokens; the language, where it is not said, is the most probable one behind the start token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from antiphon.batch import Tokens
+from antiphon.config import GenerationConfig
+from antiphon.config.speech import SpeechConfig
+from antiphon.data.sound import fit, log_mel, read_wav
+from antiphon.errors import ConfigError, DataError
+from antiphon.generation import engine
+from antiphon.generation.asking import as_rows, evaluating
+from antiphon.generation.hypotheses import Hypothesis, Marks
+from antiphon.models.seq2seq import EncoderDecoder
+from antiphon.settings import show
+
+_TOGETHER = 16  # clips whose language is asked for at once
+
+
+class Hearing:
+    """The ears of a model, as its folder describes them."""
+
+    def __init__(self, speech: SpeechConfig) -> None:
+        self.speech, self.languages = speech, dict(speech.languages)
+
+    def clips(self, inputs: object, what: str) -> list[Tensor]:
+        """The samples (N,) of one clip or several, each the path of a .wav file or numbers; `what` names them in a
+        DataError."""
+        one = isinstance(inputs, str | Path | Tensor) or not isinstance(inputs, Sequence | Iterator)
+        rows: Iterable[object] = [inputs] if one else inputs  # type: ignore[assignment]
+        return [self._clip(value, f"`{what}` must be sound, but number {row + 1}") for row, value in enumerate(rows)]
+
+    def parts(self, clip: Tensor, *, overflow: str, row: int) -> list[Tensor]:
+        """Features (F, M) of what of a clip is answered: nothing of an empty one; where it is longer than the model
+        hears, its beginning or, plainly cut, all of it, as `overflow` says. DataError where that is an error."""
+        speech, most = self.speech, self.speech.samples
+        if overflow == "window":
+            raise ConfigError("`overflow` must be error, truncate or split for a model that hears, but is window.")
+        if len(clip) > most and overflow == "error":
+            raise DataError(
+                f"input {row + 1} must have at most {speech.seconds} seconds, which the model hears at once, but has "
+                f"{len(clip) / speech.sampling_rate:.2f}. Cut it, or set `overflow` to truncate or split."
+            )
+        pieces = clip.split(most) if len(clip) else ()
+        return [self.features(piece) for piece in (pieces if overflow == "split" else pieces[:1])]
+
+    def features(self, samples: Tensor) -> Tensor:
+        """Samples, at most as many as the model hears, to features (F, M), float32."""
+        speech = self.speech
+        return log_mel(
+            fit(samples, speech.samples),
+            bins=speech.mel_bins,
+            window=speech.window,
+            hop=speech.hop,
+            sampling_rate=speech.sampling_rate,
+        )
+
+    def answer(
+        self, network: EncoderDecoder, sources: Sequence[engine.Source], config: GenerationConfig, marks: Marks
+    ) -> list[list[Hypothesis]]:
+        """What `engine.answer` gives, each source under its own marks."""
+        found: list[list[Hypothesis]] = [[] for _ in sources]
+        for own, places in _alike(self.marks(network, sources, marks)):
+            answers = engine.answer(network, [sources[place] for place in places], config, own)
+            for place, hypotheses in zip(places, answers, strict=True):
+                found[place] = hypotheses
+        return found
+
+    def scores(
+        self,
+        network: EncoderDecoder,
+        clips: Sequence[Tensor],
+        targets: Sequence[list[int]],
+        marks: Marks,
+        *,
+        overflow: str,
+    ) -> list[float]:
+        """What `engine.forced_scores` gives of targets that end, for samples (N,); 0 for nothing said of nothing."""
+        whole = [self.parts(clip, overflow=overflow, row=row) for row, clip in enumerate(clips)]
+        sources = [
+            engine.Source((parts or [self.features(clip)])[0], row)
+            for row, (clip, parts) in enumerate(zip(clips, whole, strict=True))
+        ]
+        found = [0.0] * len(clips)
+        for own, places in _alike(self.marks(network, sources, marks)):
+            asked = [place for place in places if whole[place] or len(targets[place]) > 1]
+            pairs = [(sources[place].ids, targets[place]) for place in asked]
+            for place, score in zip(asked, engine.forced_scores(network, pairs, own), strict=True):
+                found[place] = score
+        return found
+
+    def marks(self, network: EncoderDecoder, sources: Sequence[engine.Source], marks: Marks) -> list[Marks]:
+        """The marks of each source: answers begin with its language, which the parts of a row have in common."""
+        speech = self.speech
+        if speech.language is not None or not self.languages:
+            id = self.languages.get(speech.language or "")
+            return [replace(marks, first=speech.prompt(id))] * len(sources)
+        firsts = {source.row: source.ids for source in reversed(sources)}  # the first part of each row
+        found = dict(zip(firsts, self._spoken(network, list(firsts.values()), marks.start), strict=True))
+        return [replace(marks, first=speech.prompt(found[source.row])) for source in sources]
+
+    def _spoken(self, network: EncoderDecoder, rows: Sequence[Tensor | list[int]], start: int) -> list[int]:
+        """The id of the language of each of `rows`, features (F, M); of equally probable ones the lowest."""
+        ids = torch.tensor(sorted(self.languages.values()), device=network.device)
+        found: list[int] = []
+        with evaluating(network):
+            for first in range(0, len(rows), _TOGETHER):
+                memory = network.encode(*as_rows(rows[first : first + _TOGETHER], network.device))
+                begun = ids.new_full((memory.hidden.shape[0], 1), start)
+                hidden, _ = network.decode(begun, Tokens(torch.zeros_like(begun[:1])), memory, None)
+                found += ids[network.logits(hidden[:, -1])[:, ids].argmax(1)].tolist()
+        return found
+
+    def _clip(self, value: object, what: str) -> Tensor:
+        """The samples of one clip; `what` begins the message of a DataError."""
+        rate = self.speech.sampling_rate
+        remedy = f"Give the path of a .wav file, or {rate} samples a second as one row of floats from -1 to 1."
+        if isinstance(value, str | Path):
+            if Path(value).suffix.lower() != ".wav" or not Path(value).is_file():
+                said = show(value) if isinstance(value, str) else f"`{value}`"
+                raise DataError(f"{what} is {said}, which is no .wav file: a model that hears does not read. {remedy}")
+            return read_wav(Path(value), sampling_rate=rate)
+        try:
+            samples = torch.as_tensor(value)
+        except (TypeError, ValueError, RuntimeError):
+            raise DataError(f"{what} is {show(value)}. {remedy}") from None
+        if samples.dim() != 1 or not (samples.is_floating_point() or samples.numel() == 0):
+            raise DataError(f"{what} has shape {tuple(samples.shape)} and type {samples.dtype}. {remedy}")
+        if not bool(samples.isfinite().all()):
+            raise DataError(f"{what} has samples that are infinite or not a number. {remedy}")
+        return samples.detach().to("cpu", torch.float32)
+
+
+def _alike(each: Sequence[Marks]) -> Iterator[tuple[Marks, list[int]]]:
+    """The different ones of `each`, with their places."""
+    for own in dict.fromkeys(each):
+        yield own, [place for place, other in enumerate(each) if other == own]

@@ -1,0 +1,94 @@
+"""Sound: .wav files as samples, and samples as log-mel features. That these are transformers' is tests/parity/."""
+
+from __future__ import annotations
+
+import array
+import math
+import wave
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import torch
+
+from antiphon.data.sound import fit, log_mel, mel_bands, read_wav
+from antiphon.errors import DataError
+
+CODES = {1: "B", 2: "h", 4: "i"}  # of the samples, by their bytes
+
+
+def write_wav(file: Path, numbers: Sequence[int], *, width: int = 2, channels: int = 1, rate: int = 16000) -> Path:
+    """A .wav file of whole numbers, channels in turn."""
+    with wave.open(str(file), "wb") as sound:
+        sound.setnchannels(channels)
+        sound.setsampwidth(width)
+        sound.setframerate(rate)
+        sound.writeframes(array.array(CODES[width], numbers).tobytes())
+    return file
+
+
+@pytest.mark.parametrize(
+    ("width", "numbers"),
+    [(1, [128, 192, 0, 255]), (2, [0, 2**14, -(2**15), 2**15 - 1]), (4, [0, 2**30, -(2**31), 2**31 - 1])],
+)
+def test_samples_of_each_width_are_between_minus_one_and_one(width: int, numbers: list[int], tmp_path: Path) -> None:
+    found = read_wav(write_wav(tmp_path / "a.wav", numbers, width=width), sampling_rate=16000)
+    assert found[:3].tolist() == [0.0, 0.5, -1.0] and 0.99 < float(found[3]) <= 1.0
+
+
+def test_channels_are_averaged(tmp_path: Path) -> None:
+    file = write_wav(tmp_path / "a.wav", [2**14, -(2**14), 2**14, 2**14], channels=2)
+    assert read_wav(file, sampling_rate=16000).tolist() == [0.0, 0.5]
+
+
+def test_an_empty_file_and_one_cut_short(tmp_path: Path) -> None:
+    file = write_wav(tmp_path / "a.wav", [])
+    assert read_wav(file, sampling_rate=16000).shape == (0,)
+    file = write_wav(tmp_path / "b.wav", range(100), width=4)
+    file.write_bytes(file.read_bytes()[:-2])
+    assert read_wav(file, sampling_rate=16000).shape == (99,)
+
+
+def test_what_is_no_such_file_is_refused(tmp_path: Path) -> None:
+    other = write_wav(tmp_path / "a.wav", [1, 2], rate=44100)
+    with pytest.raises(DataError, match="must have 16000 samples a second, as the model hears, but has 44100"):
+        read_wav(other, sampling_rate=16000)
+    (tmp_path / "b.wav").write_bytes(b"RIFF, they said")
+    for name in ("b.wav", "c.wav"):
+        with pytest.raises(DataError, match=r"must be a \.wav file of whole numbers"):
+            read_wav(tmp_path / name, sampling_rate=16000)
+    wide = tmp_path / "d.wav"
+    with wave.open(str(wide), "wb") as sound:
+        sound.setnchannels(1)
+        sound.setsampwidth(3)
+        sound.setframerate(16000)
+        sound.writeframes(bytes(6))
+    with pytest.raises(DataError, match="must have samples of 8, 16 or 32 bits, but has 24"):
+        read_wav(wide, sampling_rate=16000)
+
+
+def test_a_clip_is_cut_or_followed_by_silence() -> None:
+    samples = torch.arange(1.0, 4.0)
+    assert fit(samples, 2).tolist() == [1, 2] and fit(samples, 5).tolist() == [1, 2, 3, 0, 0]
+
+
+def test_a_tone_is_loudest_in_its_own_band() -> None:
+    """Bands are evenly spaced in mel: the middle of band i stands at (i + 1) / (bins + 1) of the highest mel."""
+    highest = 15 + math.log(8) * 27 / math.log(6.4)
+    for hertz, mel in ((440.0, 6.6), (1000.0, 15.0), (6400.0, 42.0)):
+        tone = (torch.arange(16000) * (2 * math.pi * hertz / 16000)).sin()
+        loudest = log_mel(tone, bins=80, window=400, hop=160, sampling_rate=16000)[50].argmax()
+        assert abs(float(loudest + 1) - mel * 81 / highest) <= 1, hertz
+
+
+def test_features_have_a_known_range_and_silence_is_flat() -> None:
+    quiet = log_mel(torch.zeros(1600), bins=80, window=400, hop=160, sampling_rate=16000)
+    assert quiet.shape == (10, 80) and quiet.unique().tolist() == [-1.5]
+    loud = log_mel(torch.randn(1600), bins=128, window=400, hop=160, sampling_rate=16000)
+    assert loud.max() - loud.min() <= 2 and loud.isfinite().all()
+
+
+def test_each_band_has_an_area_of_one() -> None:
+    """Over frequencies of 1 Hz, which are much closer than the corners of the triangles."""
+    bands = mel_bands(40, window=16000, sampling_rate=16000)
+    assert torch.allclose(bands.sum(1), torch.ones(40), atol=1e-3)

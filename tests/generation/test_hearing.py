@@ -1,0 +1,222 @@
+"""A model that hears, from .wav files and arrays to text; that its numbers are transformers' is tests/parity/."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy
+import pytest
+import torch
+from data.test_sound import write_wav
+
+import antiphon
+from antiphon.config import AttentionConfig, FamilyConfig, GenerationConfig, ModelConfig
+from antiphon.config.speech import SpeechConfig
+from antiphon.errors import ConfigError, DataError, ModelError
+from antiphon.generation.engine import forced_scores
+from antiphon.generation.hypotheses import Marks, Plan
+from antiphon.generation.model import Model
+from antiphon.models.build import build_network
+from antiphon.models.checkpoint import Parts
+from antiphon.text import train_tokenizer
+
+LENGTHS = (700, 1000, 1, 333, 999)
+SPEECH = SpeechConfig(
+    mel_bins=5, positions=4, sampling_rate=1000, hop=125, window=100, seconds=1, languages=(("en", 266), ("de", 267)),
+    tasks=(("transcribe", 268),), task="transcribe", untimed_id=269, never_first_ids=(2,),
+)  # fmt: skip
+
+
+def hearing(speech: SpeechConfig = SPEECH) -> Model:
+    """A random model that hears one second at a time, 1,000 samples a second, with a tokenizer of bytes."""
+    family = FamilyConfig(
+        name="whisper", pad_id=2, start_id=265, end_id=2, key_bias=False, embedding_scale=False, speech=speech
+    )
+    config = ModelConfig(
+        preset="tiny", d_model=16, num_heads=2, ffn_dim=20, positions="learned", norm="layer", activation="gelu",
+        bias=True, tie_embeddings=True, max_length=30, dropout=0.0, family=family,
+    )  # fmt: skip
+    attention = AttentionConfig()
+    network = build_network(config, attention, source_vocab=270, target_vocab=270, shared=True, seed=3)
+    generator = torch.Generator().manual_seed(5)
+    for parameter in network.parameters():  # of a size at which nothing is flat
+        noise = 0.5 * torch.randn(parameter.shape, generator=generator)
+        parameter.data.copy_(noise if parameter.dim() > 1 else parameter.data + 0.4 * noise)
+    tokenizer = train_tokenizer(["in 3 hours"], kind="bytes", vocab_size=260)
+    search = GenerationConfig(beam_size=2, max_new_tokens=9)
+    return Model(Parts(network.double().eval(), config, attention, tokenizer, tokenizer, "text", search))
+
+
+def clips() -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    return [torch.rand(length, generator=generator) - 0.5 for length in LENGTHS]
+
+
+def test_files_and_arrays_are_heard_alike(tmp_path: Path) -> None:
+    model = hearing()
+    numbers = [(clip * 2**15).int() for clip in clips()]
+    files = [write_wav(tmp_path / f"{i}.wav", row.tolist(), rate=1000) for i, row in enumerate(numbers)]
+    samples = [row.float() / 2**15 for row in numbers]
+    wanted = model.generate(samples)
+    assert len({answer.text for answer in wanted}) > 1
+    assert model.generate(files) == model.generate([str(file) for file in files]) == wanted
+    assert model.generate([row.numpy() for row in samples]) == model.generate(iter(samples)) == wanted
+    for one in (files[0], str(files[0]), samples[0], samples[0].numpy(), [samples[0].tolist()]):
+        alone = model.generate(one)
+        assert len(alone) == 1 and alone[0].tokens == wanted[0].tokens
+
+
+def test_a_batch_answers_as_each_clip_alone_and_streams_as_it_answers() -> None:
+    model = hearing()
+    for settings in ({"beam_size": 1}, {"beam_size": 4}, {"temperature": 1.0, "n_best": 2}):
+        batch = model.generate(clips(), **settings)
+        for row, (clip, answer) in enumerate(zip(clips(), batch, strict=True)):
+            alone = model.generate(clip, first_row=row, **settings)[0]
+            assert alone.text == answer.text and alone.score == pytest.approx(answer.score, abs=1e-10)
+    for clip, answer in zip(clips(), model.generate(clips()), strict=True):
+        assert "".join(model.stream(clip)) == answer.text
+
+
+@pytest.mark.parametrize("language", ["de", None])
+def test_a_score_is_that_of_the_answer(language: str | None) -> None:
+    model = hearing(replace(SPEECH, language=language))
+    answers = model.generate(clips(), allowed=("in 3", "hours"))
+    scores = model.score(clips(), [answer.text for answer in answers])
+    assert scores == pytest.approx([answer.score for answer in answers], abs=1e-9)
+    assert model.score([torch.zeros(0)], [""]) == [0.0]
+
+
+def test_the_language_is_the_most_probable_one_unless_it_is_said() -> None:
+    model, said = hearing(), hearing(replace(SPEECH, language="de"))
+    assert model.hearing is not None and said.hearing is not None
+    sources = model._sources(clips(), model.generation, 0)
+    free, heard = replace(model.marks, first=()), set()
+    for source, marks in zip(sources, model.hearing.marks(model.network, sources, model.marks), strict=True):
+        log_p = {id: forced_scores(model.network, [(source.ids, [id])], free)[0] for id in (266, 267)}
+        assert marks.first == (max(log_p, key=log_p.__getitem__), 268, 269)
+        heard.add(marks.first)
+    assert len(heard) == 2
+    assert {marks.first for marks in said.hearing.marks(said.network, sources, said.marks)} == {(267, 268, 269)}
+
+
+def test_languages_and_translation_are_chosen() -> None:
+    speech = replace(SPEECH, tasks=(("transcribe", 268), ("translate", 264)))
+    model = hearing(speech)
+
+    def prompt(**languages: str) -> set[tuple[int, ...]]:
+        told = model.speaking(**languages)
+        assert told.hearing is not None and told.network is model.network
+        sources = told._sources(clips(), told.generation, 0)
+        return {marks.first for marks in told.hearing.marks(told.network, sources, told.marks)}
+
+    assert prompt(source_language="de") == {(267, 268, 269)} == prompt(source_language="de", target_language="de")
+    assert prompt(source_language="de", target_language="en") == {(267, 264, 269)}
+    assert prompt(source_language="en", target_language="en") == {(266, 268, 269)}
+    assert prompt(target_language="en") == {(266, 264, 269), (267, 264, 269)}
+    assert model.speaking("de").generate(clips()) == hearing(replace(speech, language="de")).generate(clips())
+    with pytest.raises(
+        ConfigError, match=r"`source_language` must be a language .* \(2 of them\), but is the text `dee`"
+    ):
+        model.speaking("dee")
+    with pytest.raises(
+        ConfigError, match=r"`target_language` must be the language that is spoken \(en\) or en, but is"
+    ):
+        model.speaking("en", "de")
+    with pytest.raises(ConfigError, match="needs a model that can translate"):
+        hearing().speaking("de", "en")
+
+
+def test_a_length_penalty_leaves_the_prompt_out() -> None:
+    answer = hearing().generate(clips()[0], beam_size=1, max_new_tokens=5)[0]
+    assert answer.confidence == pytest.approx(math.exp(answer.score / (len(answer.tokens) + answer.finished)))
+    counted, prompt = Plan(Marks(0, 1, 2, (3, 4))), Plan(Marks(0, 1, 2, (3, 4), prompt=True))
+    assert (counted.penalty(7), prompt.penalty(7), prompt.penalty(1)) == (7, 5, 1)
+
+
+def test_an_empty_clip_has_an_empty_answer() -> None:
+    empty, other = hearing().generate([torch.zeros(0), clips()[0]])
+    assert (empty.text, empty.score) == ("", 0.0) and other.text
+
+
+def test_what_must_not_begin_an_answer_may_stand_in_it() -> None:
+    model = hearing()
+    usual = hearing(replace(SPEECH, never_first_ids=())).generate(clips(), beam_size=1)
+    begin = usual[0].tokens[:1]
+    banned = next(id for id in range(260) if model.tokenizer.pieces([id]) == begin)
+    found = hearing(replace(SPEECH, never_first_ids=(banned,))).generate(clips(), beam_size=1)
+    assert all(answer.tokens[:1] != begin for answer in found)
+    assert any(begin[0] in answer.tokens for answer in found)
+
+
+def test_what_is_longer_than_the_model_hears() -> None:
+    model, long = hearing(), torch.cat(clips())
+    with pytest.raises(DataError, match=r"input 4 must have at most 1 seconds, .* but has 3\.03\. Cut it, or set"):
+        model.generate([long], first_row=3)
+    assert model.generate(long, overflow="truncate") == model.generate(long[:1000])
+    parts = model.generate(list(long.split(1000)))
+    whole = model.generate(long, overflow="split")[0]
+    assert len(parts) == 4 and whole.finished == all(part.finished for part in parts)
+    with pytest.raises(ConfigError, match="`overflow` must be error, truncate or split for a model that hears"):
+        model.generate(long, overflow="window")
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("in 3 hours", "is the text `in 3 hours`, which is no .wav file: a model that hears does not read"),
+        (Path("gone.wav"), "is `gone.wav`, which is no .wav file"),
+        (torch.zeros(2, 9), r"has shape \(2, 9\) and type torch.float32"),
+        (numpy.zeros(9, dtype=numpy.int16), r"has shape \(9,\) and type torch.int16"),
+        (torch.tensor([0.0, float("nan")]), "has samples that are infinite or not a number"),
+        ({"a": 1}, "is a mapping"),
+        (None, "is empty"),
+    ],
+)
+def test_what_is_no_sound_is_refused_in_one_line(value: object, said: str) -> None:
+    with pytest.raises(DataError, match=f"`texts` must be sound, but number 2 {said}") as error:
+        hearing().generate([clips()[0], value])
+    assert "\n" not in str(error.value) and "1000 samples a second" in str(error.value)
+
+
+def test_a_model_that_reads_refuses_sound_and_one_that_hears_has_no_maps_of_texts() -> None:
+    model = hearing()
+    assert model.parts.model.family is not None
+    family = replace(model.parts.model.family, speech=None, key_bias=True)
+    config = replace(model.parts.model, family=family)
+    network = build_network(config, AttentionConfig(), source_vocab=270, target_vocab=270, shared=True)
+    reader = Model(replace(model.parts, network=network, model=config))
+    for value in (clips()[0], [clips()[0]], Path("a.wav"), numpy.zeros(3)):
+        with pytest.raises(DataError, match=r"This model reads text, and does not hear\."):
+            reader.generate(value)
+    with pytest.raises(ConfigError, match="but this one reads text"):
+        reader.speaking("de")
+    with pytest.raises(ModelError, match="attention is looked at in a model that reads text"):
+        model.attention("a.wav")
+
+
+def test_saved_and_loaded_it_answers_the_same(tmp_path: Path) -> None:
+    model = hearing()
+    model.network.float()
+    wanted = model.generate(clips())
+    model.save(tmp_path / "own")
+    model.save(tmp_path / "theirs", format="huggingface")
+    for name in ("own", "theirs"):
+        again = antiphon.load(tmp_path / name, device="cpu")
+        assert again.marks == model.marks and again.generation == model.generation
+        assert again.generate(clips()) == wanted
+    assert [
+        answer.text for answer in antiphon.load([tmp_path / "own", tmp_path / "own"], device="cpu").generate(clips())
+    ] == [answer.text for answer in wanted]
+
+
+def test_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    speech = replace(SPEECH, sampling_rate=16000, hop=2000, window=400, tasks=(("transcribe", 268), ("translate", 264)))
+    hearing(speech).save(tmp_path / "whisper-tiny", format="huggingface")
+    write_wav(tmp_path / "hello.wav", [0, 99, -99] * 3000)
+    page = (Path(__file__).resolve().parents[2] / "docs" / "pretrained.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"^```python\n(.*?)^```", page.partition("## Audio")[2], re.DOTALL | re.MULTILINE)
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, "docs/pretrained.md", "exec"), {})
