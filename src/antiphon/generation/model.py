@@ -34,7 +34,7 @@ from antiphon.generation.restricting import Restrictor, check_parts, restrict
 from antiphon.models.account import Account
 from antiphon.models.adapters import merge_adapter
 from antiphon.models.checkpoint import Parts, load_parts, save_model_folder
-from antiphon.models.files import read_json
+from antiphon.models.files import read_config
 from antiphon.models.hub import is_pretrained, load_pretrained, save_pretrained
 from antiphon.settings import override, plain, show
 from antiphon.text import StreamDecoder, Tokenizer, clean_text
@@ -267,7 +267,7 @@ def load(
     place, kind = choose_device(device), choose_dtype(dtype)
     for folder in map(model_folder, paths):
         first = kind if adapter is None else torch.float32  # rounded once, behind the merge
-        if is_pretrained(read_json(folder / "config.json")):
+        if is_pretrained(read_config(folder, "config.json")):
             roles = plain(attention) if isinstance(attention, AttentionConfig) else attention
             parts = load_pretrained(folder, device=place, dtype=first, replaced=roles, seed=seed)
         else:

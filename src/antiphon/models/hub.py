@@ -27,7 +27,7 @@ from antiphon.models.build import build_network
 from antiphon.models.checkpoint import Parts, named_weights, put_weights
 from antiphon.models.families import FAMILIES, Family, Inexpressible, Ours, Row, check_type
 from antiphon.models.families.search import IDS, search_settings, their_search
-from antiphon.models.files import read_json, replace_file, within, write_json
+from antiphon.models.files import read_config, replace_file, within, write_json
 from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.models.stored import WEIGHTS, Stored, check_shapes, check_there, fill, sketching
 from antiphon.registry import nearest
@@ -56,10 +56,10 @@ def load_pretrained(
 
     `replaced` is an attention of one's own for the roles that it names; weights that the folder has not are then new.
     """
-    config = read_json(within(folder, CONFIG))
+    config = read_config(folder, CONFIG)
     family = find_family(config, folder)
     check_type(family.name, dtype)
-    search = read_json(within(folder, SEARCH)) if (folder / SEARCH).exists() else config
+    search = read_config(folder, SEARCH) if (folder / SEARCH).exists() else config
     stored = Stored.in_folder(folder)
     if family.prefix and not any(key.startswith(family.prefix) for key in stored):
         stored.under(family.prefix)
