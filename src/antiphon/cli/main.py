@@ -32,6 +32,7 @@ COMMANDS = {  # name -> the module and class behind it, and its line in the help
     "attention list": ("attention:AttentionList", "the kinds of attention that a recipe can name"),
     "attention check": ("attention:AttentionCheck", "check an attention of your own against the laws"),
     "attention show": ("attention_show:AttentionShow", "draw what a model attends to, in the terminal or a file"),
+    "convert": ("convert:Convert", "read an old checkpoint's pickle once, and write it as safetensors"),
     "average": ("average:Average", "average a run's last snapshots into a model"),
 }
 SHELLS = ("bash", "zsh", "fish")

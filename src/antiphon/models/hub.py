@@ -29,13 +29,12 @@ from antiphon.models.families import FAMILIES, Family, Inexpressible, Ours, Row,
 from antiphon.models.families.search import IDS, search_settings, their_search
 from antiphon.models.files import read_config, replace_file, within, write_json
 from antiphon.models.seq2seq import EncoderDecoder
-from antiphon.models.stored import WEIGHTS, Stored, check_shapes, check_there, fill, sketching
+from antiphon.models.stored import SAFE_FILES, WEIGHTS, Stored, check_shapes, check_there, fill, sketching
 from antiphon.registry import nearest
 from antiphon.settings import SettingError, build, hints, override, plain
 from antiphon.text import Tokenizer
 
 CONFIG, SEARCH = "config.json", "generation_config.json"
-SAFE_FILES = ("*.json", "*.safetensors", "*.spm", "*.model", "*.txt")
 _HUB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?")
 
 

@@ -25,7 +25,9 @@ from antiphon.models.account import some
 from antiphon.models.files import read_json, within
 from antiphon.nn.rules import ScoreRule
 
-WEIGHTS, INDEX, PICKLED = "model.safetensors", "model.safetensors.index.json", "pytorch_model.bin"
+WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+PICKLED, PICKLED_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
+SAFE_FILES = ("*.json", "*.safetensors", "*.spm", "*.model", "*.txt")  # what of a checkpoint is data, not code
 _DTYPES = ("F64", "F32", "F16", "BF16")
 _CHUNK = 2**26  # bytes of a file that are mapped at a time while its tensors are converted
 MOST_FILES = 2**12
@@ -66,10 +68,10 @@ class Stored:
         if (folder / WEIGHTS).exists():
             return cls([within(folder, WEIGHTS)])
         if not (folder / INDEX).exists():
-            if (folder / PICKLED).exists() or (folder / f"{PICKLED}.index.json").exists():
+            if (folder / PICKLED).exists() or (folder / PICKLED_INDEX).exists():
                 raise ModelError(
                     f"`{folder}` must hold {WEIGHTS}, but holds only {PICKLED}, a pickle, which can run code and is "
-                    "not read. Convert it with safetensors where you trust it."
+                    f"not read. Where you trust it, convert it once: antiphon convert {folder} NEW --allow-pickle."
                 )
             raise ModelError(f"`{folder}` must hold {WEIGHTS} or {INDEX}, but has neither. Restore the folder.")
         index = within(folder, INDEX)
