@@ -33,10 +33,12 @@ THIRD_PARTY = {  # what the dependencies of pyproject.toml are called in an impo
     "datasets", "pyarrow", "zstandard",  # extra [data]
     "matplotlib",  # extra [plots]
     "peft",  # extra [peft]
+    "transformers",  # extra [hf]
     "comet",  # only in evaluation/comet_process.py, which another Python runs
 }  # fmt: skip
 LAZY = {
     "peft",
+    "transformers",
     "pydantic",
     "tyro",
     "babel",

@@ -90,6 +90,13 @@ def load_pretrained(
     return Parts(network.eval(), ours.model, ours.attention, source, target, "text", generation, account=account)
 
 
+def is_foreign(config: Mapping[str, Any]) -> bool:
+    """Whether a checkpoint has an encoder and a decoder, of a family that is not ours, and no code of its own."""
+    name = config.get("model_type")
+    known = not isinstance(name, str) or name in FAMILIES
+    return not known and config.get("is_encoder_decoder") is True and "auto_map" not in config
+
+
 def find_family(config: Mapping[str, Any], folder: Path) -> Family:
     """The family of a config.json; ModelError, with the nearest known names, for one that is not known."""
     name = config.get("model_type")
@@ -99,7 +106,7 @@ def find_family(config: Mapping[str, Any], folder: Path) -> Family:
             "its own, which is not run."
         )
     if not isinstance(name, str) or name not in FAMILIES:
-        other = " With the extra [hf], transformers reads other models with an encoder and a decoder."
+        other = " With the extra [hf] (pip install 'antiphon[hf]') transformers computes it."
         seq2seq = other if config.get("is_encoder_decoder") is True else ""
         hint = nearest(str(name), FAMILIES) or "."
         raise ModelError(
