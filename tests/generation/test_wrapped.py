@@ -38,11 +38,8 @@ FAMILIES: dict[str, Callable[[], Any]] = {
             **SIZES, **IDS, max_encoder_position_embeddings=64, max_decoder_position_embeddings=64, attention_window=4
         )
     ),
-    "prophetnet": lambda: transformers.ProphetNetForConditionalGeneration(
-        transformers.ProphetNetConfig(
-            vocab_size=40, hidden_size=16, num_encoder_layers=2, num_decoder_layers=2, num_encoder_attention_heads=2,
-            num_decoder_attention_heads=2, encoder_ffn_dim=20, decoder_ffn_dim=20, max_position_embeddings=64, **IDS,
-        )
+    "pegasus_x": lambda: transformers.PegasusXForConditionalGeneration(
+        transformers.PegasusXConfig(**SIZES, **IDS, block_size=4, num_global_tokens=2, stagger_local_blocks=True)
     ),
 }  # fmt: skip
 TEXTS = ["w7 w8 w9", "w10 w11 w12 w13 w14 w15", "w20"]

@@ -159,7 +159,7 @@ def _marks(folder: Path, ids: Any, tokenizer: Any) -> Marks:
     start = ids.decoder_start_token_id if ids.decoder_start_token_id is not None else ids.bos_token_id
     if isinstance(end, list) and len(end) == 1:
         end = end[0]
-    if not all(isinstance(id, int) for id in (end, pad, start)):
+    if not (isinstance(end, int) and isinstance(pad, int) and isinstance(start, int)):
         raise ModelError(
             f"`{folder / _SEARCH}` must have one `eos_token_id`, one `pad_token_id` and one `decoder_start_token_id`, "
             f"but has {end}, {pad} and {start}."
