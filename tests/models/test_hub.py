@@ -18,11 +18,12 @@ from torch import Tensor
 
 import antiphon
 from antiphon.batch import Tokens
-from antiphon.config import FamilyConfig, GenerationConfig, ModelConfig
+from antiphon.config import AttentionConfig, FamilyConfig, GenerationConfig, ModelConfig
 from antiphon.errors import ConfigError, ModelError
 from antiphon.models.build import build_network
 from antiphon.models.checkpoint import Parts, load_parts, save_model_folder
 from antiphon.models.families import FAMILIES
+from antiphon.models.families.own import as_family
 from antiphon.models.hub import fetch, load_pretrained, save_pretrained
 from antiphon.models.stored import Stored, is_whole, sketching
 from antiphon.settings import build
@@ -307,13 +308,41 @@ def test_a_link_out_of_the_folder_is_not_followed(folder: Path, tmp_path: Path) 
 def test_what_no_family_can_express_is_named(tmp_path: Path) -> None:
     parts = parts_of("marian")
     plain = ModelConfig(preset="tiny")
-    with pytest.raises(ModelError, match=r"must be of a family that it knows .* a shape of its own"):
+    with pytest.raises(ModelError, match=r"a model of your own .* must have `norm` 'layer', but it is 'rms'"):
         save_pretrained(tmp_path, Parts(parts.network, plain, *_rest(parts)))
     record = FamilyConfig(name="marian", pad_id=0, start_id=0, end_id=2, sinusoids="interleaved")
     odd = ModelConfig(preset="base", family=record)
     with pytest.raises(ModelError, match="written as marian must have `sinusoids` 'halves'"):
         save_pretrained(tmp_path, Parts(parts.network, odd, *_rest(parts)))
     assert not (tmp_path / "config.json").exists()
+
+
+@pytest.mark.parametrize("activation", ["relu", "gelu", "silu"])
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("placement", ["post", "pre"])
+def test_a_model_of_our_own_that_a_family_can_express(
+    placement: str, tied: bool, activation: str, tmp_path: Path
+) -> None:
+    """The presets base, big (post) and small, student (pre): equal logits here and in transformers, in float64."""
+    import transformers
+
+    sizes = {"d_model": 16, "ffn_dim": 20, "encoder_layers": 2, "decoder_layers": 2, "num_heads": 2, "max_length": 40}
+    made = ModelConfig(preset="base", norm_placement=placement, tie_embeddings=tied, activation=activation, **sizes)
+    network = build_network(made, AttentionConfig(), source_vocab=270, target_vocab=270, shared=True).double().eval()
+    for weight in network.parameters():
+        weight.data += 0.1 * torch.randn_like(weight)
+    parts = Parts(network, made, AttentionConfig(), *_rest(parts_of("marian"))[1:])
+    folder = save_pretrained(tmp_path / "theirs", parts)
+    again = load_pretrained(folder, dtype=torch.float64)
+    assert again.model.family.name == ("marian" if placement == "post" else "pegasus")
+    assert float((logits(as_family(parts)) - logits(parts)).abs().max()) < 1e-10
+    assert float((logits(again) - logits(parts)).abs().max()) < 1e-6  # where `double` found float32 sinusoids
+    theirs = transformers.AutoModelForSeq2SeqLM.from_pretrained(folder, dtype=torch.float64).eval()
+    source, target = torch.tensor([[5, 6, 7, 2], [8, 2, 0, 0]]), torch.tensor([[0, 9, 10], [0, 11, 12]])
+    mask = torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0]])
+    with torch.no_grad():
+        found = theirs(input_ids=source, attention_mask=mask, decoder_input_ids=target).logits
+    assert float((found - logits(parts)).abs().max()) < 1e-5  # its table of sinusoids is float32
 
 
 def _rest(parts: Parts) -> tuple[Any, ...]:

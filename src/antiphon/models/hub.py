@@ -26,6 +26,7 @@ from antiphon.models.account import Account
 from antiphon.models.build import build_network
 from antiphon.models.checkpoint import Parts, named_weights, put_weights
 from antiphon.models.families import FAMILIES, Family, Inexpressible, Ours, Row, check_type
+from antiphon.models.families.own import as_family
 from antiphon.models.families.search import IDS, search_settings, their_search
 from antiphon.models.files import read_config, replace_file, within, write_json
 from antiphon.models.seq2seq import EncoderDecoder
@@ -162,6 +163,7 @@ def _read(stored: Stored, row: Row, dtype: torch.dtype) -> Tensor:
 def save_pretrained(folder: str | Path, parts: Parts) -> Path:
     """Write `parts` as a folder of their family that transformers reads; Inexpressible where there is none."""
     folder = Path(folder)
+    parts = parts if parts.model.family is not None else as_family(parts)
     family, ours, keys = express(parts)
     weights = named_weights(parts.network)
     made = {row.theirs: row.op.theirs(weights[row.ours]).contiguous().cpu() for row in family.rows(ours)}
@@ -178,13 +180,10 @@ def save_pretrained(folder: str | Path, parts: Parts) -> Path:
 def express(parts: Parts) -> tuple[Family, Ours, Any]:
     """The family that can say what `parts` are, with their words for it; ModelError with what none of them can."""
     record = parts.model.family
-    if record is None:
+    if record is None or record.name not in FAMILIES:
         raise Inexpressible(
-            "a model to be written for transformers must be of a family that it knows "
-            f"({', '.join(FAMILIES)}), but this one has a shape of its own. Save it without `format`."
+            f"a model's family must be one of {', '.join(FAMILIES)}, but is {record and record.name!r:.60}."
         )
-    if record.name not in FAMILIES:
-        raise Inexpressible(f"a model's family must be one of {', '.join(FAMILIES)}, but is {record.name!r:.60}.")
     family = FAMILIES[record.name]
     tables = family.tables.place(shared=record.shared_tables, tied=parts.model.tie_embeddings)
     sizes = [front.table.num_embeddings for front in (parts.network.source, parts.network.target)]
