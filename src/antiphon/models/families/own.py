@@ -2,8 +2,9 @@
 
     parts = as_family(parts)      # the same function, with a family's record; Inexpressible where there is none
 
-They differ in one thing: our sinusoids interleave sines and cosines (Vaswani et al. 2017, section 3.5), theirs put all
-sines first. The order of the channels between the layers is free, so that the weights are put in that order instead.
+They differ in one thing, beside the rounding of sinusoids (ours are float32, 1e-7): ours interleave sines and cosines
+(Vaswani et al. 2017, section 3.5), theirs put all sines first. The order of the channels between the layers is free, so that
+the weights are put in that order instead.
 """
 
 from __future__ import annotations
@@ -21,7 +22,10 @@ from antiphon.models.families.family import Inexpressible
 # Weights whose columns, and those whose rows (or only dimension), are channels between the layers.
 _COLUMNS = re.compile(r"(^|\.)(table|output|q|k|v|up)\.weight$")
 _ROWS = re.compile(r"(^|\.)((o|down)\.(weight|bias)|(norm|final)\.(weight|bias))$")
-_PLAIN = {"norm": "layer", "bias": True, "num_kv_heads": None, "attention_scale": None, "head_dim": None}
+# transformers unties the two embeddings too where the output is untied.
+_PLAIN = {
+    "norm": "layer", "bias": True, "tie_embeddings": True, "num_kv_heads": None, "attention_scale": None, "head_dim": None,
+}  # fmt: skip
 
 
 def as_family(parts: Parts) -> Parts:
@@ -53,9 +57,9 @@ def as_family(parts: Parts) -> Parts:
     new = named_weights(made)
     for name, weight in named_weights(network).items():
         weight = weight.cpu()
-        new[name].copy_(
-            weight[..., order] if _COLUMNS.search(name) else weight[order] if _ROWS.search(name) else weight
-        )
+        if _COLUMNS.search(name):
+            weight = weight[..., order]
+        new[name].copy_(weight[order] if _ROWS.search(name) else weight)
     return replace(parts, network=made.eval(), model=told)
 
 
