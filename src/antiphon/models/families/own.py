@@ -3,8 +3,8 @@
     parts = as_family(parts)      # the same function, with a family's record; Inexpressible where there is none
 
 They differ in one thing, beside the rounding of sinusoids (ours are float32, 1e-7): ours interleave sines and cosines
-(Vaswani et al. 2017, section 3.5), theirs put all sines first. The order of the channels between the layers is free, so that
-the weights are put in that order instead.
+(Vaswani et al. 2017, section 3.5), theirs put all sines first. The order of the channels between the layers is free, so
+that the weights are put in that order instead.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ _COLUMNS = re.compile(r"(^|\.)(table|output|q|k|v|up)\.weight$")
 _ROWS = re.compile(r"(^|\.)((o|down)\.(weight|bias)|(norm|final)\.(weight|bias))$")
 # transformers unties the two embeddings too where the output is untied.
 _PLAIN = {
-    "norm": "layer", "bias": True, "tie_embeddings": True, "num_kv_heads": None, "attention_scale": None, "head_dim": None,
+    "norm": "layer", "bias": True, "tie_embeddings": True, "num_kv_heads": None, "attention_scale": None,
+    "head_dim": None,
 }  # fmt: skip
 
 
