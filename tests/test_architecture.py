@@ -34,11 +34,13 @@ THIRD_PARTY = {  # what the dependencies of pyproject.toml are called in an impo
     "matplotlib",  # extra [plots]
     "peft",  # extra [peft]
     "ctranslate2",  # extra [ctranslate2]
+    "transformers",  # extra [hf]
     "comet",  # only in evaluation/comet_process.py, which another Python runs
 }  # fmt: skip
 LAZY = {
     "ctranslate2",
     "peft",
+    "transformers",
     "pydantic",
     "tyro",
     "babel",
@@ -200,6 +202,23 @@ def test_nn_reads_no_config() -> None:
         if part_of(module_of(path)) == "nn":
             for name, line in own_imports(path):
                 assert part_of(name) not in ("config", "recipe", "settings"), f"{path}:{line}: nn takes plain arguments"
+
+
+PICKLES = "models/pickled_process.py"  # runs as a process of its own, only when asked for by name
+
+
+def test_one_file_reads_pickles() -> None:
+    """And that one with `weights_only`, which `faults` asks for."""
+    found = {
+        str(path.relative_to(PACKAGE))
+        for path, tree in sources().items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and dotted(node) in ("torch.load", "torch.jit.load", "torch.package")
+    }
+    assert found == {PICKLES}
+    for path in sources():
+        for name, line in own_imports(path):
+            assert name != "antiphon.models.pickled_process", f"{path}:{line}: it is run, not imported"
 
 
 def dotted(node: ast.expr) -> str:

@@ -20,6 +20,11 @@ A message is one line: what must be, what is, where (file:line), and the remedy,
 from __future__ import annotations
 
 
+def printable(text: str) -> str:
+    """`text` on one line, with an escape in place of each character that a terminal cannot show as itself."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
 class AntiphonError(Exception):
     """The root: catch it to catch everything that Antiphon raises on purpose."""
 
@@ -27,9 +32,15 @@ class AntiphonError(Exception):
 
 
 class UsageError(AntiphonError, ValueError):
-    """The command or the input is wrong; nothing was written."""
+    """The command or the input is wrong; nothing was written.
+
+    What it quotes of a file or a command may hold anything: line ends, escapes of a terminal, lone surrogates.
+    """
 
     exit_code = 2
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
 
 
 class ConfigError(UsageError):

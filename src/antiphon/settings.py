@@ -25,7 +25,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import MISSING, dataclass, fields, replace
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from antiphon.errors import ConfigError
+from antiphon.errors import ConfigError, printable
 from antiphon.registry import nearest
 
 S = TypeVar("S", bound="Settings")
@@ -83,7 +83,7 @@ class SettingError(ConfigError):
         subject = f"`{'.'.join(self.path)}` " if self.path else ""
         place = f" ({self.where})" if self.where else ""
         remedy = f" {self.remedy}" if self.remedy else ""
-        return f"{subject}{self.problem}{place}{self.hint or '.'}{remedy}"
+        return printable(f"{subject}{self.problem}{place}{self.hint or '.'}{remedy}")
 
     def under(self, section: str) -> SettingError:
         """The same error, of a setting that stands in `section`."""

@@ -130,7 +130,7 @@ def test_wrong_settings_name_the_nearest_and_both_numbers() -> None:
     held = model()
     for settings, message in [
         ({"beam_sizes": 2}, "did you mean `beam_size`"),
-        ({"beam_size": 0}, "at least 1, but is 0"),
+        ({"beam_size": 0}, "at least 1 and at most 4096, but is 0"),
         ({"n_best": 5, "beam_size": 4}, r"at most `beam_size` \(4\), but is 5"),
         ({"top_k": 3}, "needs `temperature`"),
         ({"temperature": 0}, "above 0, but is 0"),

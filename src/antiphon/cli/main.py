@@ -33,6 +33,7 @@ COMMANDS = {  # name -> the module and class behind it, and its line in the help
     "attention check": ("attention:AttentionCheck", "check an attention of your own against the laws"),
     "attention show": ("attention_show:AttentionShow", "draw what a model attends to, in the terminal or a file"),
     "export": ("export:Export", "write a model for transformers or for the engine CTranslate2"),
+    "convert": ("convert:Convert", "read an old checkpoint's pickle once, and write it as safetensors"),
     "average": ("average:Average", "average a run's last snapshots into a model"),
 }
 SHELLS = ("bash", "zsh", "fish")

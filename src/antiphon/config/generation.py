@@ -9,18 +9,21 @@ from antiphon.settings import Count, CountOrZero, NotNegative, Positive, Range, 
 
 Texts = tuple[str | tuple[str, ...] | None, ...]  # one list of texts for all rows, or one for each (None: no list)
 
+# Far above any search, and low enough that a hostile file asks for no memory of its size.
+Beam = Annotated[int, Range(low=1, high=2**12)]
+
 
 @dataclass(frozen=True)
 class GenerationConfig(Settings):
-    beam_size: Count = 4
+    beam_size: Beam = 4
     """Open hypotheses of the search; 1 is greedy."""
-    n_best: Count = 1
+    n_best: Beam = 1
     """Hypotheses in each answer."""
     min_new_tokens: CountOrZero = 0
     """Tokens before the end is allowed."""
     max_new_tokens: Count | None = None
     """Tokens of an answer at most, end included; none: 2 x source tokens + 32, within the model's `max_length`."""
-    length_penalty: float = 1.0
+    length_penalty: Annotated[float, Range(low=-10, high=10)] = 1.0
     """The ranking is score / n**p; n counts the end."""
     length_penalty_kind: Literal["average", "gnmt"] = "average"
     """n**p, or ((5 + n) / 6)**p (Wu et al. 2016, equation 14)."""

@@ -19,7 +19,8 @@ from antiphon.conformance.scoring import places
 from antiphon.conformance.subject import D_MODEL, HEAD_DIM, HEADS, Subject, Unit, draw, model_config, ordered, padded
 from antiphon.generation.engine import Source, answer, forced_scores, stream
 from antiphon.generation.hypotheses import Hypothesis, Marks
-from antiphon.models.checkpoint import CONFIG, Parts, load_parts, read_json, save_model_folder
+from antiphon.models.checkpoint import CONFIG, Parts, load_parts, save_model_folder
+from antiphon.models.files import read_config
 from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.nn.attention import Attention
 from antiphon.nn.cache import DecoderState
@@ -50,7 +51,7 @@ def saved(subject: Subject, role: str, meter: Meter) -> None:
     )
     with tempfile.TemporaryDirectory() as folder:
         save_model_folder(folder, parts)
-        named = AttentionConfig(**read_json(Path(folder) / CONFIG)["attention"])
+        named = AttentionConfig(**read_config(Path(folder), CONFIG)["attention"])
         loaded = load_parts(folder, attention=named).network
     source, target = torch.tensor([[5, 9, 6, 7, 8, 5, 2]]), torch.tensor([[1, 9, 3, 4, 4, 6, 5, 7]])
     outs = []

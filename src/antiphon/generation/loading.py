@@ -9,7 +9,7 @@ import torch
 
 from antiphon.config import AttentionConfig
 from antiphon.errors import ConfigError, ModelError
-from antiphon.models.files import read_json
+from antiphon.models.files import read_config
 from antiphon.models.hub import fetch
 from antiphon.registry import names, nearest
 from antiphon.settings import build, show
@@ -76,7 +76,7 @@ def replaced_attention(folder: Path, attention: Mapping[str, object]) -> Attenti
 
     An attention of one's own allows names to be imported; none of the folder's own may come in by that.
     """
-    saved = read_json(folder / "config.json").get("attention")
+    saved = read_config(folder, "config.json").get("attention")
     kept = {role: entry for role, entry in (saved if isinstance(saved, dict) else {}).items() if role not in attention}
     for role, entry in kept.items():
         for name in _imports(entry):

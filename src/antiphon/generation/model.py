@@ -16,7 +16,9 @@ import functools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -33,11 +35,12 @@ from antiphon.generation.loading import choose_device, choose_dtype, model_folde
 from antiphon.generation.maps import AttentionMaps, attention_maps
 from antiphon.generation.overflow import prepare
 from antiphon.generation.restricting import Restrictor, check_parts, restrict
+from antiphon.generation.wrapped import load_wrapped
 from antiphon.models.account import Account
 from antiphon.models.adapters import merge_adapter
 from antiphon.models.checkpoint import Parts, load_parts, save_model_folder
-from antiphon.models.files import read_json
-from antiphon.models.hub import is_pretrained, load_pretrained, save_pretrained
+from antiphon.models.files import read_config
+from antiphon.models.hub import is_foreign, is_pretrained, load_pretrained, save_pretrained
 from antiphon.settings import override, plain, show
 from antiphon.text import StreamDecoder, Tokenizer, clean_text
 
@@ -319,7 +322,16 @@ def load(
     place, kind = choose_device(device), choose_dtype(dtype)
     for folder in map(model_folder, paths):
         first = kind if adapter is None else torch.float32  # rounded once, behind the merge
-        if is_pretrained(read_json(folder / "config.json")):
+        config = read_config(folder, "config.json")
+        if is_pretrained(config) and is_foreign(config) and find_spec("transformers") is not None:
+            if len(paths) > 1 or attention is not None or adapter is not None:
+                raise ModelError(
+                    f"`{folder}` is of the family {config['model_type']}, which transformers computes: it must be "
+                    "loaded alone, without `attention` and `adapter`."
+                )
+            # What a Model does with texts, it does; what it lacks (`parts`) only our own networks have.
+            return cast(Model, load_wrapped(folder, config, device=place, dtype=kind))
+        if is_pretrained(config):
             roles = plain(attention) if isinstance(attention, AttentionConfig) else attention
             parts = load_pretrained(folder, device=place, dtype=first, replaced=roles, seed=seed)
         else:

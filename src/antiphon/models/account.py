@@ -63,4 +63,4 @@ def compare(own: Mapping[str, Tensor], weights: Mapping[str, Tensor], *, roles: 
 def some(names: Sequence[str]) -> str:
     """The first of `names`, and how many more there are."""
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(f"`{name}`" for name in names[:_SHOWN]) + more
+    return ", ".join(f"`{name:.100}`" for name in names[:_SHOWN]) + more

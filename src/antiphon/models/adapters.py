@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from antiphon.errors import ModelError
 from antiphon.models.account import some
-from antiphon.models.checkpoint import load_weights, named_weights, read_json
+from antiphon.models.checkpoint import load_weights, named_weights
+from antiphon.models.files import read_config, within
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 PREFIX = "base_model.model."  # before every name in peft's files
@@ -48,9 +49,9 @@ def merge_adapter(network: nn.Module, folder: str | Path) -> None:
     has no place for.
     """
     folder = Path(folder)
-    config, own = read_json(folder / CONFIG), named_weights(network)
+    config, own = read_config(folder, CONFIG), named_weights(network)
     scale = _scale(config, folder / CONFIG)
-    found = {name.removeprefix(PREFIX): tensor for name, tensor in load_weights(folder / WEIGHTS).items()}
+    found = {name.removeprefix(PREFIX): tensor for name, tensor in load_weights(within(folder, WEIGHTS)).items()}
     aliases = _aliases(network)
     layers = {name.removesuffix(DOWN) for name in found if name.endswith(DOWN)}
     taken: set[str] = set()

@@ -121,14 +121,15 @@ def build_rule(spec: object, *, folder: Path | None = None, allow_import: bool =
         name, settings = next(iter(spec.items()))
     else:
         raise ConfigError(
-            f"an attention must be a name, a mapping of one name to its settings, or `module:Name`, but is {spec!r}."
+            "an attention must be a name, a mapping of one name to its settings, or `module:Name`, but is "
+            f"{spec!r:.200}."
         )
     if name == "all":
         return _all(settings, folder=folder, allow_import=allow_import)
     factory = lookup("attention", str(name), folder=folder, allow_import=allow_import)
     part = factory if isinstance(factory, (ScoreRule, Mixer)) else _call(str(name), factory, settings)
     if not isinstance(part, (ScoreRule, Mixer)):
-        raise ConfigError(f"the attention `{name}` must be a ScoreRule or a Mixer, but is {type(part).__name__}.")
+        raise ConfigError(f"the attention `{name:.80}` must be a ScoreRule or a Mixer, but is {type(part).__name__}.")
     part.spec = spec
     return part
 
@@ -143,21 +144,22 @@ def _call(name: str, factory: type, settings: object) -> object:
         known = inspect.signature(factory).parameters.values()
         takes = ", ".join(p.name for p in known if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)) or "no settings"
         raise ConfigError(
-            f"the attention `{name}` cannot be made from {settings!r}: {error} (it takes {takes})."
+            f"the attention `{name:.80}` cannot be made from {settings!r:.200}: {error} (it takes {takes})."
         ) from error
 
 
 def _all(specs: object, *, folder: Path | None, allow_import: bool) -> ScoreRule:
     if not isinstance(specs, list) or not specs:
         raise ConfigError(
-            f"`all` in an attention must be a list of rules, but is {specs!r}. Write {{all: [alibi, {{window: 128}}]}}."
+            f"`all` in an attention must be a list of rules, but is {specs!r:.200}. "
+            "Write {all: [alibi, {window: 128}]}."
         )
     rules = [build_rule(spec, folder=folder, allow_import=allow_import) for spec in specs]
     whole = rules[0]
     for rule in rules[1:]:
         if not isinstance(whole, ScoreRule) or not isinstance(rule, ScoreRule):
             raise ConfigError(
-                f"`all` in an attention must hold score rules, but {specs!r} has a mixer. "
+                f"`all` in an attention must hold score rules, but {specs!r:.200} has a mixer. "
                 "Give the mixer a layer of its own."
             )
         whole = whole & rule

@@ -28,7 +28,7 @@ from antiphon.errors import DiskError, ModelError
 from antiphon.models.account import Account, compare, some
 from antiphon.models.build import build_network
 from antiphon.models.families import check_type
-from antiphon.models.files import read_json, replace_file, write_json
+from antiphon.models.files import read_config, replace_file, within, write_json
 from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.models.stored import WEIGHTS, Stored, fill, is_whole, sketching
 from antiphon.nn.mixers import Mixer
@@ -102,7 +102,8 @@ def check_fit(own: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]], 
     for name, tensor in own.items():
         if tuple(tensor.shape) != shapes[name]:
             raise ModelError(
-                f"`{where}` does not fit its {CONFIG}: `{name}` must be {tuple(tensor.shape)}, but is {shapes[name]}."
+                f"`{where}` does not fit its {CONFIG}: `{name}` must be {tuple(tensor.shape)}, but is "
+                f"{shapes[name]!s:.60}."
             )
 
 
@@ -184,7 +185,7 @@ def load_parts(
     equal name and shape are kept; others are new, a function of `seed`, which a warning says, or are dropped.
     """
     folder = Path(folder)
-    config = read_json(folder / CONFIG)
+    config = read_config(folder, CONFIG)
     _check_version(config, folder)
     where = str(folder / CONFIG)
     model = from_json_mapping(ModelConfig, _section(config, "model", where), where=where)
@@ -197,7 +198,7 @@ def load_parts(
     sizes = [source.vocab_size, target.vocab_size]
     if model.family is not None:  # whose tables may have more rows than the tokenizers have ids
         sizes = _vocabulary(config, sizes, where)
-    file = folder / WEIGHTS
+    file = within(folder, WEIGHTS)
 
     def make(*, warn: bool = False) -> EncoderDecoder:
         return build_network(
@@ -221,9 +222,9 @@ def load_parts(
     if account.new or account.dropped:
         warnings.warn(f"the attention of `{folder}` was replaced ({', '.join(replaced)}): {account}.", stacklevel=2)
     generation = from_json_mapping(
-        GenerationConfig, read_json(folder / "generation.json"), where=str(folder / "generation.json")
+        GenerationConfig, read_config(folder, "generation.json"), where=str(folder / "generation.json")
     )
-    task, labels = _task(folder / "task.json")
+    task, labels = _task(folder)
     network = network.to(device=device, dtype=dtype).eval()
     return Parts(network, model, chosen, source, target, task, generation, labels, account)
 
@@ -261,7 +262,7 @@ def saved_spec(entry: object) -> object:
 def _section(config: Mapping[str, Any], name: str, where: str) -> Mapping[str, Any]:
     section = config.get(name)
     if not isinstance(section, dict):
-        raise ModelError(f"`{where}` must have an object `{name}`, but has {section!r}.")
+        raise ModelError(f"`{where}` must have an object `{name}`, but has {section!r:.60}. Restore the file.")
     return section
 
 
@@ -274,9 +275,14 @@ def _hint(missing: Sequence[str]) -> str:
 
 def _check_version(config: Mapping[str, Any], folder: Path) -> None:
     version = config.get("format_version")
+    if version is None and "format" not in config:
+        raise ModelError(
+            f"`{folder / CONFIG}` must have `format` (a model folder of ours) or `model_type` (a checkpoint of the "
+            "Hugging Face hub), but has neither. Restore the file."
+        )
     if version != FORMAT_VERSION:
         raise ModelError(
-            f"`{folder / CONFIG}` must have `format_version` {FORMAT_VERSION}, but has {version!r}. "
+            f"`{folder / CONFIG}` must have `format_version` {FORMAT_VERSION}, but has {version!r:.40}. "
             "Use the Antiphon that wrote it."
         )
 
@@ -302,17 +308,19 @@ def _vocabulary(config: Mapping[str, Any], least: list[int], where: str) -> list
     return [int(size) for size in found if size is not None]
 
 
-def _task(file: Path) -> tuple[str, dict[str, str]]:
+def _task(folder: Path) -> tuple[str, dict[str, str]]:
     """The task's name and its labels."""
-    content = read_json(file)
+    content = read_config(folder, "task.json")
     labels = content.get("labels", {})
     if not isinstance(labels, dict) or not all(isinstance(name, str) for name in labels.values()):
-        raise ModelError(f"`{file}` must map labels to their names under `labels`, but has {labels!r:.80}.")
+        raise ModelError(
+            f"`{folder / 'task.json'}` must map labels to their names under `labels`, but has {labels!r:.80}."
+        )
     return str(content.get("task", "text")), labels
 
 
 def _tokenizer(folder: Path, name: str) -> Tokenizer:
     for suffix in (".json", ".spm"):
         if (folder / f"{name}{suffix}").is_file():
-            return Tokenizer.load(folder / f"{name}{suffix}")
+            return Tokenizer.load(within(folder, f"{name}{suffix}"))
     raise ModelError(f"`{folder}` must hold {name}.json or {name}.spm, but has neither.")

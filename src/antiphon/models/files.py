@@ -9,7 +9,8 @@ from typing import Any
 
 from antiphon.errors import ModelError
 
-MOST_JSON_BYTES = 2**25  # a larger config or index is broken or hostile
+# Larger files are broken or hostile: a config is read entry by entry, an index or a vocabulary as a whole.
+MOST_CONFIG_BYTES, MOST_JSON_BYTES = 2**18, 2**25
 
 
 def within(folder: Path, name: str) -> Path:
@@ -32,12 +33,17 @@ def write_json(file: Path, content: object) -> None:
     replace_file(file, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
 
 
-def read_json(file: Path) -> dict[str, Any]:
-    """The object in a JSON file; ModelError where there is none."""
+def read_config(folder: Path, name: str) -> dict[str, Any]:
+    """The object in the small JSON file `name` of `folder`; ModelError as in `within` and `read_json`."""
+    return read_json(within(folder, name), most=MOST_CONFIG_BYTES)
+
+
+def read_json(file: Path, *, most: int = MOST_JSON_BYTES) -> dict[str, Any]:
+    """The object in a JSON file of at most `most` bytes; ModelError where there is none."""
     try:
         size = file.stat().st_size
-        if size > MOST_JSON_BYTES:
-            raise ModelError(f"`{file}` must have at most {MOST_JSON_BYTES} bytes, but has {size}. Restore the file.")
+        if size > most:
+            raise ModelError(f"`{file}` must have at most {most} bytes, but has {size}. Restore the file.")
         content = json.loads(file.read_bytes())
     except FileNotFoundError:
         raise ModelError(f"`{file.parent}` must be a model folder, but has no {file.name}.") from None

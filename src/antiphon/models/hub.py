@@ -26,16 +26,16 @@ from antiphon.models.account import Account
 from antiphon.models.build import build_network
 from antiphon.models.checkpoint import Parts, named_weights, put_weights
 from antiphon.models.families import FAMILIES, Family, Inexpressible, Ours, Row, check_type
+from antiphon.models.families.own import as_family
 from antiphon.models.families.search import IDS, search_settings, their_search
-from antiphon.models.files import read_json, replace_file, within, write_json
+from antiphon.models.files import read_config, read_json, replace_file, within, write_json
 from antiphon.models.seq2seq import EncoderDecoder
-from antiphon.models.stored import WEIGHTS, Stored, check_shapes, check_there, fill, sketching
+from antiphon.models.stored import SAFE_FILES, WEIGHTS, Stored, check_shapes, check_there, fill, sketching
 from antiphon.registry import nearest
 from antiphon.settings import SettingError, build, hints, override, plain
 from antiphon.text import Tokenizer
 
 CONFIG, SEARCH, PREPROCESSOR = "config.json", "generation_config.json", "preprocessor_config.json"
-SAFE_FILES = ("*.json", "*.safetensors", "*.spm", "*.model", "*.txt")
 _HUB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?")
 
 
@@ -56,10 +56,10 @@ def load_pretrained(
 
     `replaced` is an attention of one's own for the roles that it names; weights that the folder has not are then new.
     """
-    config = read_json(within(folder, CONFIG))
+    config = read_config(folder, CONFIG)
     family = find_family(config, folder)
     check_type(family.name, dtype)
-    search = read_json(within(folder, SEARCH)) if (folder / SEARCH).exists() else config
+    search = read_config(folder, SEARCH) if (folder / SEARCH).exists() else config
     stored = Stored.in_folder(folder)
     if family.prefix and not any(key.startswith(family.prefix) for key in stored):
         stored.under(family.prefix)
@@ -88,6 +88,13 @@ def load_pretrained(
     return Parts(network.eval(), ours.model, ours.attention, source, target, "text", generation, account=account)
 
 
+def is_foreign(config: Mapping[str, Any]) -> bool:
+    """Whether a checkpoint has an encoder and a decoder, of a family that is not ours, and no code of its own."""
+    name = config.get("model_type")
+    known = not isinstance(name, str) or name in FAMILIES
+    return not known and config.get("is_encoder_decoder") is True and "auto_map" not in config
+
+
 def find_family(config: Mapping[str, Any], folder: Path) -> Family:
     """The family of a config.json; ModelError, with the nearest known names, for one that is not known."""
     name = config.get("model_type")
@@ -97,7 +104,7 @@ def find_family(config: Mapping[str, Any], folder: Path) -> Family:
             "its own, which is not run."
         )
     if not isinstance(name, str) or name not in FAMILIES:
-        other = " With the extra [hf], transformers reads other models with an encoder and a decoder."
+        other = " With the extra [hf] (pip install 'antiphon[hf]') transformers computes it."
         seq2seq = other if config.get("is_encoder_decoder") is True else ""
         hint = nearest(str(name), FAMILIES) or "."
         raise ModelError(
@@ -168,6 +175,7 @@ def _read(stored: Stored, row: Row, dtype: torch.dtype) -> Tensor:
 def save_pretrained(folder: str | Path, parts: Parts) -> Path:
     """Write `parts` as a folder of their family that transformers reads; Inexpressible where there is none."""
     folder = Path(folder)
+    parts = parts if parts.model.family is not None else as_family(parts)
     family, ours, keys = express(parts)
     weights = named_weights(parts.network)
     made = {row.theirs: row.op.theirs(weights[row.ours]).contiguous().cpu() for row in family.rows(ours)}
@@ -190,13 +198,10 @@ def save_pretrained(folder: str | Path, parts: Parts) -> Path:
 def express(parts: Parts) -> tuple[Family, Ours, Any]:
     """The family that can say what `parts` are, with their words for it; ModelError with what none of them can."""
     record = parts.model.family
-    if record is None:
+    if record is None or record.name not in FAMILIES:
         raise Inexpressible(
-            "a model to be written for transformers must be of a family that it knows "
-            f"({', '.join(FAMILIES)}), but this one has a shape of its own. Save it without `format`."
+            f"a model's family must be one of {', '.join(FAMILIES)}, but is {record and record.name!r:.60}."
         )
-    if record.name not in FAMILIES:
-        raise Inexpressible(f"a model's family must be one of {', '.join(FAMILIES)}, but is {record.name!r:.60}.")
     family = FAMILIES[record.name]
     tables = family.tables.place(shared=record.shared_tables, tied=parts.model.tie_embeddings)
     ours = Ours(parts.model, parts.attention, tables, *parts.network.table_sizes)

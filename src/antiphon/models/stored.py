@@ -25,9 +25,13 @@ from antiphon.models.account import some
 from antiphon.models.files import read_json, within
 from antiphon.nn.rules import ScoreRule
 
-WEIGHTS, INDEX, PICKLED = "model.safetensors", "model.safetensors.index.json", "pytorch_model.bin"
+WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+PICKLED, PICKLED_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
+SAFE_FILES = ("*.json", "*.safetensors", "*.spm", "*.model", "*.txt")  # what of a checkpoint is data, not code
 _DTYPES = ("F64", "F32", "F16", "BF16")
 _CHUNK = 2**26  # bytes of a file that are mapped at a time while its tensors are converted
+MOST_FILES = 2**12
+MOST_HEADER_BYTES = 2**23  # names, types and shapes of 80,000 tensors; a longer list is broken or hostile
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*\.safetensors")
 
 
@@ -42,17 +46,18 @@ class Stored:
         self._shape: dict[str, tuple[int, ...]] = {}
         for file in files:
             with _reading(file):
+                check_header(file)
                 handle = self._open(file)
                 for key in handle.keys():  # noqa: SIM118  (not a mapping)
                     entry = handle.get_slice(key)
                     if entry.get_dtype() not in _DTYPES:
                         raise ModelError(
-                            f"`{file}` must hold floating-point numbers, but `{key}` is {entry.get_dtype()}. "
+                            f"`{file}` must hold floating-point numbers, but `{key:.100}` is {entry.get_dtype()}. "
                             "Convert the checkpoint to float32, float16 or bfloat16."
                         )
                     if key in self._file:
                         raise ModelError(
-                            f"`{key}` must stand in one file, but is in `{self._file[key]}` and `{file}`. "
+                            f"`{key:.100}` must stand in one file, but is in `{self._file[key]}` and `{file}`. "
                             "Restore the folder."
                         )
                     self._file[key], self._shape[key] = file, tuple(entry.get_shape())
@@ -63,17 +68,21 @@ class Stored:
         if (folder / WEIGHTS).exists():
             return cls([within(folder, WEIGHTS)])
         if not (folder / INDEX).exists():
-            if (folder / PICKLED).exists() or (folder / f"{PICKLED}.index.json").exists():
+            if (folder / PICKLED).exists() or (folder / PICKLED_INDEX).exists():
                 raise ModelError(
                     f"`{folder}` must hold {WEIGHTS}, but holds only {PICKLED}, a pickle, which can run code and is "
-                    "not read. Convert it with safetensors where you trust it."
+                    f"not read. Where you trust it, convert it once: antiphon convert {folder} NEW --allow-pickle."
                 )
             raise ModelError(f"`{folder}` must hold {WEIGHTS} or {INDEX}, but has neither. Restore the folder.")
         index = within(folder, INDEX)
-        places = read_json(index).get("weight_map")
+        places = read_json(index, most=MOST_HEADER_BYTES).get("weight_map")
         if not isinstance(places, dict) or not all(isinstance(name, str) for name in places.values()):
             raise ModelError(f"`{index}` must map tensors to files under `weight_map`. Restore the file.")
         names = sorted(set(places.values()))
+        if len(names) > MOST_FILES:
+            raise ModelError(
+                f"`{index}` must name at most {MOST_FILES} files, but names {len(names)}. Restore the file."
+            )
         for name in names:
             if not _PLAIN_NAME.fullmatch(name):
                 raise ModelError(
@@ -146,11 +155,22 @@ class Stored:
             self._mapped = 0
 
 
+def check_header(file: Path) -> None:
+    """ModelError where a safetensors file says that its header is longer than that of any model: it is parsed whole."""
+    with file.open("rb") as stream:
+        size = int.from_bytes(stream.read(8), "little")
+    if size > MOST_HEADER_BYTES:
+        raise ModelError(
+            f"`{file}` must be a safetensors file with a header of at most {MOST_HEADER_BYTES} bytes, but says "
+            f"{size}. Restore the file."
+        )
+
+
 @contextmanager
 def _reading(file: Path) -> Iterator[None]:
     try:
         yield
-    except (OSError, SafetensorError) as error:
+    except (OSError, SafetensorError, MemoryError) as error:
         reason = " ".join(str(error).split())
         raise ModelError(f"`{file}` must be a safetensors file, but cannot be read ({reason:.200}).") from error
 
@@ -224,11 +244,12 @@ def check_shapes(shapes: Mapping[str, tuple[int, ...]], stored: Stored, *, expla
     if extra:
         raise ModelError(
             f"`{stored.file(extra[0])}` must hold what config.json describes and no more, but has {some(extra)}, the "
-            f"first of shape {stored.shape(extra[0])}. Use the config.json that belongs to it."
+            f"first of shape {stored.shape(extra[0])!s:.60}. Use the config.json that belongs to it."
         )
     for key, shape in shapes.items():
         if stored.shape(key) != shape:
             raise ModelError(
-                f"`{key}` in `{stored.file(key)}` must have shape {shape} by config.json, but has {stored.shape(key)}. "
+                f"`{key}` in `{stored.file(key)}` must have shape {shape} by config.json, but has "
+                f"{stored.shape(key)!s:.60}. "
                 "Use the config.json that belongs to it."
             )

@@ -25,6 +25,7 @@ from antiphon.text.vocabulary import JsonVocabulary, SpmVocabulary, Vocabulary
 # What a folder's tokenizer may be called, the usual names of Hugging Face folders included.
 FILE_NAMES = ("tokenizer.json", "tokenizer.spm", "spiece.model", "sentencepiece.bpe.model")
 
+MOST_BYTES = 2**26  # twice the largest that is known; a larger file is broken or hostile
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -51,6 +52,11 @@ class Tokenizer:
         """
         file = _find(Path(path))
         try:
+            size = file.stat().st_size
+            if size > MOST_BYTES:
+                raise ModelError(
+                    f"the tokenizer `{file}` must have at most {MOST_BYTES} bytes, but has {size}. Restore the file."
+                )
             content = file.read_bytes()
         except OSError as error:
             raise ModelError(f"the tokenizer `{file}` cannot be read ({error.strerror}).") from error

@@ -29,10 +29,10 @@ from antiphon.models.checkpoint import (
     load_parts,
     named_weights,
     put_weights,
-    read_json,
     save_model_folder,
     write_json,
 )
+from antiphon.models.files import read_json
 from antiphon.settings import SettingError, inside, saying
 
 BASE = "base"  # in a run folder

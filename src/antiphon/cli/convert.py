@@ -1,0 +1,34 @@
+"""`antiphon convert`: an old checkpoint whose weights are a pickle, as a folder that can be read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from antiphon.cli.command import Command
+from antiphon.cli.flags import Positional
+from antiphon.errors import UsageError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Convert(Command):
+    """Convert a checkpoint whose weights are only there as pytorch_model.bin into a folder with safetensors files."""
+
+    folder: Annotated[str, Positional("FOLDER")]
+    """The folder of the checkpoint."""
+    output: Annotated[str, Positional("DIR")]
+    """The folder that is made; it must not be there yet."""
+    allow_pickle: bool = False
+    """Read the pickle, in a process of its own that is limited to tensors; without it nothing is done."""
+
+    def run(self) -> int:
+        if not self.allow_pickle:
+            raise UsageError(
+                f"`--allow-pickle` must be given to convert `{self.folder}`: its weights are a pickle, a format that "
+                "can run code. Give it where you trust who made the file."
+            )
+        from antiphon.models.pickled import convert_pickled
+
+        convert_pickled(self.folder, self.output)
+        self.say(f"antiphon: the checkpoint is in {self.output}")
+        return 0

@@ -1,0 +1,86 @@
+"""Models of our own recipes in a family's words: the paper's Transformer is Marian's, its pre-norm form Pegasus'.
+
+    parts = as_family(parts)      # the same function, with a family's record; Inexpressible where there is none
+
+They differ in one thing, beside the rounding of sinusoids (ours are float32, 1e-7): ours interleave sines and cosines
+(Vaswani et al. 2017, section 3.5), theirs put all sines first. The order of the channels between the layers is free, so
+that the weights are put in that order instead.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+import torch
+
+from antiphon.config import FamilyConfig
+from antiphon.models.build import build_network
+from antiphon.models.checkpoint import Parts, named_weights
+from antiphon.models.families.family import Inexpressible
+
+# Weights whose columns, and those whose rows (or only dimension), are channels between the layers.
+_COLUMNS = re.compile(r"(^|\.)(table|output|q|k|v|up)\.weight$")
+_ROWS = re.compile(r"(^|\.)((o|down)\.(weight|bias)|(norm|final)\.(weight|bias))$")
+# transformers unties the two embeddings too where the output is untied.
+_PLAIN = {
+    "norm": "layer", "bias": True, "tie_embeddings": True, "num_kv_heads": None, "attention_scale": None,
+    "head_dim": None,
+}  # fmt: skip
+
+
+def as_family(parts: Parts) -> Parts:
+    """`parts` as a model of Marian (norms behind the blocks) or Pegasus (before them), with equal outputs.
+
+    Raises Inexpressible, with the setting that stands in the way.
+    """
+    model, network = parts.model, parts.network
+    _check(parts)
+    tokenizer, source = parts.target_tokenizer, network.source.table
+    record = FamilyConfig(
+        name="marian" if model.norm_placement == "post" else "pegasus",
+        pad_id=tokenizer.pad_id,
+        start_id=tokenizer.start_id,
+        end_id=tokenizer.end_id,
+        shared_tables=source is network.target.table,
+        sinusoids="halves",
+    )
+    told = replace(model, family=record)
+    made = build_network(
+        told,
+        parts.attention,
+        source_vocab=source.num_embeddings,
+        target_vocab=network.target.table.num_embeddings,
+        shared=record.shared_tables,
+        allow_import=False,
+    ).to(source.weight.dtype)
+    order = torch.cat([torch.arange(0, model.d_model, 2), torch.arange(1, model.d_model, 2)])
+    new = named_weights(made)
+    for name, weight in named_weights(network).items():
+        weight = weight.cpu()
+        if _COLUMNS.search(name):
+            weight = weight[..., order]
+        new[name].copy_(weight[order] if _ROWS.search(name) else weight)
+    return replace(parts, network=made.eval(), model=told)
+
+
+def _check(parts: Parts) -> None:
+    model, attention = parts.model, parts.attention
+    found = {name: (getattr(model, name), value) for name, value in _PLAIN.items()}
+    found["positions"] = (model.positions, "sinusoidal")
+    found |= {f"attention.{role}": (getattr(attention, role), "full") for role in ("encoder", "decoder", "cross")}
+    for name, (value, wanted) in found.items():
+        if value != wanted:
+            raise _refused(f"`{name}` {wanted!r}", f"it is {value!r:.60}")
+    if model.activation not in ("relu", "gelu", "silu"):
+        raise _refused("an `activation` without gates (relu, gelu, silu)", f"it is {model.activation!r}")
+    if not parts.shared:
+        raise _refused("one tokenizer for both sides", "it has two")
+    if parts.labels:
+        raise _refused("no labels", "it is a classification")
+
+
+def _refused(wanted: str, found: str) -> Inexpressible:
+    return Inexpressible(
+        f"a model of your own to be written for transformers must have {wanted}, but {found}. Save it without `format`."
+    )
