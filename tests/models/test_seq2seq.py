@@ -252,5 +252,5 @@ def test_weights_that_do_not_fit_are_named(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="must be a safetensors file"):
         load_weights(tmp_path / "model.safetensors")
     (tmp_path / "config.json").unlink()
-    with pytest.raises(ModelError, match=r"has no config\.json"):
+    with pytest.raises(ModelError, match=r"must hold the file config\.json, but does not"):
         load_parts(tmp_path)

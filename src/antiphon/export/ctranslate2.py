@@ -121,8 +121,7 @@ def _write(model: Model, place: Path, *, kind: str) -> None:
     with torch.no_grad():
         fill_encoder(spec.encoder, model.network)
         fill_decoder(spec.decoder, model.network)
-    sizes = [front.table.num_embeddings for front in (model.network.source, model.network.target)]
-    source, target = (words(t, size) for t, size in zip(_tokenizers(model), sizes, strict=True))
+    source, target = _vocabularies(model)
     spec.register_source_vocabulary(source)
     spec.register_target_vocabulary(target)
     marks, unk = model.marks, model.target_tokenizer.unk_id
@@ -138,6 +137,11 @@ def _write(model: Model, place: Path, *, kind: str) -> None:
 
 def _tokenizers(model: Model) -> tuple[Tokenizer, Tokenizer]:
     return model.source_tokenizer, model.target_tokenizer
+
+
+def _vocabularies(model: Model) -> tuple[list[str], list[str]]:
+    sizes = model.network.table_sizes
+    return words(model.source_tokenizer, sizes[0]), words(model.target_tokenizer, sizes[1])
 
 
 def words(tokenizer: Tokenizer, size: int) -> list[str]:
@@ -166,10 +170,7 @@ def _compare(model: Model, place: Path) -> Report:
     import ctranslate2
 
     translator = ctranslate2.Translator(str(place), device="cpu", compute_type="default", inter_threads=1)
-    source, target = (
-        words(t, front.table.num_embeddings)
-        for t, front in zip(_tokenizers(model), (model.network.source, model.network.target), strict=True)
-    )
+    source, target = _vocabularies(model)
     rows = _sources(model)
     config = override(model.generation, {"beam_size": 1, "n_best": 1, "max_new_tokens": LONGEST, "temperature": None})
     answers = [found[0].ids for found in answer(model.network, rows, config, model.marks)]
@@ -180,7 +181,7 @@ def _compare(model: Model, place: Path) -> Report:
         [[source[id] for id in row] for row in rows],
         [[target[id] for id in model.marks.begin(row)[:-1]] for row in ended],
     )
-    skipped = model.marks.first is not None
+    skipped = len(model.marks.first)
     difference = max(
         abs(own - sum(other.log_probs[skipped:])) / len(row)
         for own, other, row in zip(mine, theirs, ended, strict=True)
@@ -208,10 +209,9 @@ def _accompany(model: Model, place: Path, *, kind: str, report: Report, name: st
     shared = (place / "shared_vocabulary.json").exists()
     files = {side: "shared_vocabulary.json" if shared else f"{side}_vocabulary.json" for side in ("source", "target")}
     target = json.loads((place / files["target"]).read_text(encoding="utf-8"))
-    first = model.marks.first
     ids: dict[str, Any] = {
         "vocabularies": files,
-        "first": [] if first is None else [target[first]],
+        "first": [target[id] for id in model.marks.first],
         "never": [target[id] for id in model.marks.unsaid if id < len(target)],
     }
     write_json(place / "ids.json", ids)

@@ -31,6 +31,8 @@ def specification(network: EncoderDecoder, parts: Parts) -> Any:
     model = parts.model
     activation = (model.family.activation if model.family else None) or model.activation
     encoders, decoders = _layers(network.encoder), _layers(network.decoder)
+    if not isinstance(network.source, Front):
+        raise ModelError("CTranslate2 has models of texts in Antiphon's export, but this one reads features of sound.")
     if not encoders:
         raise ModelError("CTranslate2 needs at least one encoder layer, but `model.encoder_layers` is 0.")
     own, others = _attention(encoders[0].mixer, "encoder"), _attention(decoders[0].mixer, "decoder")
@@ -65,6 +67,7 @@ def specification(network: EncoderDecoder, parts: Parts) -> Any:
 
 def fill_encoder(spec: Any, network: EncoderDecoder) -> None:
     """The encoder's tables."""
+    assert isinstance(network.source, Front)  # `specification` refuses others
     _front(spec, spec.embeddings[0], network.source, network.max_length)
     if isinstance(network.encoder.final, nn.LayerNorm | nn.RMSNorm):
         _norm(spec.layer_norm, network.encoder.final)

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from antiphon.config import GenerationConfig
+from antiphon.config import FamilyConfig, GenerationConfig
 from antiphon.errors import AntiphonError, ModelError
 from antiphon.generation.hypotheses import Marks
 from antiphon.models.families.search import search_settings
@@ -69,8 +69,10 @@ def read_foreign(folder: Path, config: Mapping[str, Any], *, device: torch.devic
         ids = network.generation_config
         marks = _marks(folder, ids, tokenizer)
         most = next((int(n) for name in _LENGTHS if (n := getattr(settings, name, None))), None)
-    first = marks.first is not None
-    generation = search_settings(search, first=first, most=most or MOST, where=str(folder / _SEARCH))
+    record = FamilyConfig(
+        name="", pad_id=marks.pad, start_id=marks.start, end_id=marks.end, first_id=next(iter(marks.first), None)
+    )
+    generation = search_settings(search, family=record, most=most or MOST, where=str(folder / _SEARCH))
     return Foreign(network.to(device).eval(), tokenizer, marks, generation, most)
 
 
@@ -164,4 +166,5 @@ def _marks(folder: Path, ids: Any, tokenizer: Any) -> Marks:
             f"`{folder / _SEARCH}` must have one `eos_token_id`, one `pad_token_id` and one `decoder_start_token_id`, "
             f"but has {end}, {pad} and {start}."
         )
-    return Marks(pad=pad, start=start, end=end, first=ids.forced_bos_token_id)
+    first = () if ids.forced_bos_token_id is None else (ids.forced_bos_token_id,)
+    return Marks(pad=pad, start=start, end=end, first=first)

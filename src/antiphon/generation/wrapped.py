@@ -153,7 +153,7 @@ class Wrapped:
         return [self._answer(row, made[each * i : each * (i + 1)]) for i, row in enumerate(rows)]
 
     def _settings(self, config: GenerationConfig, longest: int) -> dict[str, Any]:
-        first = self._foreign.marks.first is not None
+        first = len(self._foreign.marks.first)
         limit = config.max_new_tokens or 2 * longest + 32
         if self._foreign.most is not None:
             limit = min(limit, self._foreign.most - 1 - first)
@@ -172,7 +172,7 @@ class Wrapped:
             ids = list(row[1:])
             finished = end in ids
             ids = ids[: ids.index(end) + 1] if finished else ids
-            score, count = self._score(source, ids), len(ids) - (ids[:1] == [self._foreign.marks.first])
+            score, count = self._score(source, ids), len(self._foreign.marks.bare(ids))
             confidence = float(torch.tensor(score / max(count, 1)).exp())
             found.append(
                 Generation(self.tokenizer.decode(ids), self.tokenizer.pieces(ids), score, confidence, finished)
@@ -183,7 +183,7 @@ class Wrapped:
     def _score(self, source: Sequence[int], target: Sequence[int]) -> float:
         """The log-probability of `target`, without a start or a forced first token before it."""
         marks = self._foreign.marks
-        if len(target) > 1 and target[0] == marks.start != marks.first:  # some tokenizers write it
+        if len(target) > 1 and target[0] == marks.start and marks.first != (marks.start,):  # some tokenizers write it
             target = target[1:]
         device = self.network.device
         ids = torch.tensor([list(target)], device=device)
@@ -196,7 +196,7 @@ class Wrapped:
                 use_cache=False,
             ).logits
         log_p = logits.float().log_softmax(-1).gather(-1, ids[..., None])[0, :, 0]
-        return float(log_p[1 if target[0] == marks.first else 0 :].sum())
+        return float(log_p[len(target) - len(marks.bare(target)) :].sum())
 
 
 def load_wrapped(folder: Path, config: Mapping[str, Any], *, device: torch.device, dtype: torch.dtype) -> Wrapped:

@@ -18,6 +18,7 @@ from antiphon.config import FamilyConfig
 from antiphon.models.build import build_network
 from antiphon.models.checkpoint import Parts, named_weights
 from antiphon.models.families.family import Inexpressible
+from antiphon.models.seq2seq import Front
 
 # Weights whose columns, and those whose rows (or only dimension), are channels between the layers.
 _COLUMNS = re.compile(r"(^|\.)(table|output|q|k|v|up)\.weight$")
@@ -36,24 +37,25 @@ def as_family(parts: Parts) -> Parts:
     """
     model, network = parts.model, parts.network
     _check(parts)
-    tokenizer, source = parts.target_tokenizer, network.source.table
+    tokenizer, sizes = parts.target_tokenizer, network.table_sizes
+    shared = isinstance(network.source, Front) and network.source.table is network.target.table
     record = FamilyConfig(
         name="marian" if model.norm_placement == "post" else "pegasus",
         pad_id=tokenizer.pad_id,
         start_id=tokenizer.start_id,
         end_id=tokenizer.end_id,
-        shared_tables=source is network.target.table,
+        shared_tables=shared,
         sinusoids="halves",
     )
     told = replace(model, family=record)
     made = build_network(
         told,
         parts.attention,
-        source_vocab=source.num_embeddings,
-        target_vocab=network.target.table.num_embeddings,
+        source_vocab=sizes[0],
+        target_vocab=sizes[1],
         shared=record.shared_tables,
         allow_import=False,
-    ).to(source.weight.dtype)
+    ).to(network.output.weight.dtype)
     order = torch.cat([torch.arange(0, model.d_model, 2), torch.arange(1, model.d_model, 2)])
     new = named_weights(made)
     for name, weight in named_weights(network).items():
