@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from antiphon.text.loading import load_pretrained_tokenizers
 from antiphon.text.marks import MARKS, Marks
 from antiphon.text.sampling import Sampler, make_sampler
 from antiphon.text.stream import StreamDecoder
@@ -21,6 +22,7 @@ __all__ = [
     "Task",
     "Tokenizer",
     "clean_text",
+    "load_pretrained_tokenizers",
     "load_task",
     "make_sampler",
     "train_tokenizer",
