@@ -9,6 +9,7 @@ import contextlib
 import io
 import json
 import os
+import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +31,22 @@ from transformers.models.pegasus.tokenization_pegasus import PegasusTokenizer
 from transformers.models.t5.tokenization_t5 import T5Tokenizer
 
 Texts = Sequence[str]
+WORDS = (
+    "the of and to in is that it was for on are with as his they be at one have this from or had by hot word but what "
+    "some we can out other were all there when up use your how said an each she which their time will way about many "
+    "then them write would like so these her long make thing see him two has look more day could go come did number "
+    "sound no most people my over know water than call first who may down side been now find der die und das nicht ein "
+    "eine mit für auf dem sich den von ist im Straße Mädchen über können größer Haus Hund läuft schnell le la les des "
+    "est à été où français garçon cœur naïve 日本 語 です 今日 مرحبا сегодня погода 2024 3,50 1.000 don't it's"
+).split()
+PRINTABLE = "".join(map(chr, range(33, 127)))
+
+
+def sentences() -> list[str]:
+    """What the tokenizers are trained on: made up of words in several scripts, every printable ASCII character too."""
+    rng = random.Random("hub")
+    made = [" ".join(rng.choices(WORDS, k=rng.randint(2, 12))).capitalize() + rng.choice(".!?") for _ in range(600)]
+    return [*made, " ".join(PRINTABLE), PRINTABLE]
 
 
 @dataclass
@@ -160,9 +177,12 @@ def mbart50_spm(folder: Path, texts: Texts) -> HubFolder:
 
 
 def nllb(folder: Path, texts: Texts) -> HubFolder:
+    from transformers.models.nllb.tokenization_nllb import FAIRSEQ_LANGUAGE_CODES
+
     spm = train_spm(texts, model_type="bpe", vocab_size=300)
     normal = [text for text, _ in pieces_of(spm)[3:]]
-    vocab = {text: id for id, text in enumerate(["<s>", "<pad>", "</s>", "<unk>", *normal])}
+    first, last = ["<s>", "<pad>", "</s>", "<unk>"], [*FAIRSEQ_LANGUAGE_CODES, "<mask>"]
+    vocab = {text: id for id, text in enumerate([*first, *normal, *last])}  # as published
     ranks = {text: id for id, text in enumerate(normal)}
     merges = [
         (text[:cut], text[cut:])
@@ -184,6 +204,12 @@ def nllb(folder: Path, texts: Texts) -> HubFolder:
     return finish(folder, found, config, source="eng_Latn", target="deu_Latn")
 
 
+def nllb_spm(folder: Path, texts: Texts) -> HubFolder:
+    made = nllb(folder, texts)
+    (folder / "tokenizer.json").unlink()
+    return made
+
+
 def joint(*models: bytes) -> list[str]:
     """The pieces of several models, each once, in their order."""
     return list(dict.fromkeys(text for spm in models for text, _ in pieces_of(spm)[3:]))
@@ -195,10 +221,13 @@ def m2m(folder: Path, texts: Texts) -> HubFolder:
     (folder / "vocab.json").write_text(json.dumps(vocab))
     (folder / "sentencepiece.bpe.model").write_bytes(spm)
     files = str(folder / "vocab.json"), str(folder / "sentencepiece.bpe.model")
-    made = M2M100Tokenizer(*files, src_lang="en", tgt_lang="fr")
+    from transformers.models.m2m_100.tokenization_m2m_100 import FAIRSEQ_LANGUAGE_CODES
+
+    listed = [f"__{code}__" for code in FAIRSEQ_LANGUAGE_CODES["m2m100"]]  # as the hub's folder lists them
+    made = M2M100Tokenizer(*files, src_lang="en", tgt_lang="fr", additional_special_tokens=listed)
     made.save_pretrained(folder)
     found = M2M100Tokenizer.from_pretrained(folder)
-    config = {"model_type": "m2m_100", "decoder_start_token_id": 2, "vocab_size": len(found) + 8}
+    config = {"model_type": "m2m_100", "decoder_start_token_id": 2, "vocab_size": len(vocab) + 100 + 8}
     return finish(folder, found, config, source="en", target="fr")
 
 
@@ -220,7 +249,7 @@ def marian_apart(folder: Path, texts: Texts) -> HubFolder:
     sides = train_spm(texts[::2]), train_spm(texts[1::2], vocab_size=300)
     for name, spm in zip(("source", "target"), sides, strict=True):
         (folder / f"{name}.spm").write_bytes(spm)
-        words = ["</s>", "<unk>", *joint(spm), "<pad>"]
+        words = ["</s>", "<unk>", "<pad>", *joint(spm)]
         file = folder / ("vocab.json" if name == "source" else "target_vocab.json")
         file.write_text(json.dumps({text: id for id, text in enumerate(words)}))
     files = [str(folder / name) for name in ("source.spm", "target.spm", "vocab.json", "target_vocab.json")]
@@ -283,7 +312,7 @@ def byt5(folder: Path, texts: Texts) -> HubFolder:
 FOLDERS: dict[str, Callable[[Path, Texts], HubFolder]] = {
     make.__name__: make
     for make in (
-        t5, t5_spm, pegasus, pegasus_spm, mbart, mbart_spm, mbart50, mbart50_spm, nllb, m2m, marian, marian_apart,
+        t5, t5_spm, pegasus, pegasus_spm, mbart, mbart_spm, mbart50, mbart50_spm, nllb, nllb_spm, m2m, marian, marian_apart,
         bart, bart_old, blenderbot, blenderbot_old, byt5,
     )
 }  # fmt: skip

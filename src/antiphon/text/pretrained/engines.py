@@ -192,10 +192,16 @@ class _Pieces:
 class _Bytes:
     def __init__(self, record: Record) -> None:
         self._added = {each.text: each.id for each in record.added if each.role != "control"}
-        self._names = {each.id: each.text for each in record.added}
+        added = {each.id: each.text for each in record.added}
+        self._names = {
+            record.pad: "<pad>",
+            record.end: "</s>",
+            **({record.unk: "<unk>"} if record.unk else {}),
+            **added,
+        }
         names = sorted(map(re.escape, self._added), key=len, reverse=True)
         self._cut = re.compile(f"({'|'.join(names)})") if names else None
-        self.special = frozenset(self._names)
+        self.special = frozenset(added)
         self.size = max([_BYTES_FROM + 255, *self._names]) + 1
         self.table = ByteTable({byte + _BYTES_FROM: bytes([byte]) for byte in range(256)}, strips=False)
 

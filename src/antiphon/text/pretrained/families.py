@@ -129,7 +129,8 @@ def _merges(source: Source, vocab: bytes, merges: bytes) -> tuple[Record, Files]
     first = [] if blender else [ids[name] for name in (names.get("cls_token", names["bos_token"]),) if name in ids]
     marks, written = {names["mask_token"]}, source.written()
     controls = {*names.values(), *source.listed()} & ids.keys() | placed.keys()
-    added = tuple(Added(ids[text], text, _role(text, marks, written), text in marks) for text in sorted(controls))
+    strips = source.stripping() | (marks if blender else set())
+    added = tuple(Added(ids[text], text, _role(text, marks, written), text in strips) for text in sorted(controls))
     spaced = source.flag("add_prefix_space", blender)
     record = replace(base, before=tuple(first), after=(base.end,), added=added, spaced=spaced)
     return record, {".vocab.json": vocab, ".merges.txt": merges}

@@ -60,6 +60,13 @@ class Source:
         special = {token_text(each) for each in entries if isinstance(each, Mapping) and each.get("special") is True}
         return set(self.placed()) - special - set(self.named().values()) - set(self.listed())
 
+    def stripping(self) -> set[str]:
+        """The tokens that take the space before them along, as the folder says."""
+        decoder = self.own.get("added_tokens_decoder")
+        entries = [*(decoder.values() if isinstance(decoder, dict) else ()), *map(self.own.get, ROLES)]
+        found = (token_text(each) for each in entries if isinstance(each, Mapping) and each.get("lstrip") is True)
+        return {text for text in found if text}
+
     def number(self, key: str, otherwise: int) -> int:
         """A number of config.json; of a list, as newer families have for their ends, the first."""
         value = self.config.get(key)
