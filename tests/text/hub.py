@@ -31,14 +31,16 @@ from transformers.models.pegasus.tokenization_pegasus import PegasusTokenizer
 from transformers.models.t5.tokenization_t5 import T5Tokenizer
 
 Texts = Sequence[str]
-WORDS = (
-    "the of and to in is that it was for on are with as his they be at one have this from or had by hot word but what "
-    "some we can out other were all there when up use your how said an each she which their time will way about many "
-    "then them write would like so these her long make thing see him two has look more day could go come did number "
-    "sound no most people my over know water than call first who may down side been now find der die und das nicht ein "
-    "eine mit für auf dem sich den von ist im Straße Mädchen über können größer Haus Hund läuft schnell le la les des "
-    "est à été où français garçon cœur naïve 日本 語 です 今日 مرحبا сегодня погода 2024 3,50 1.000 don't it's"
-).split()
+TEXT = """
+the of and to in is that it was for on are with as his they be at one have this from or had by hot word but
+what some we can out other were all there when up use your how said an each she which their time will way
+about many then them write would like so these her long make thing see him two has look more day could go come
+did number sound no most people my over know water than call first who may down side been now find der die und
+das nicht ein eine mit für auf dem sich den von ist im Straße Mädchen über können größer Haus Hund läuft
+schnell le la les des est à été où français garçon cœur naïve 日本 語 です 今日 مرحبا сегодня погода 2024 3,50 1.000
+don't it's
+"""
+WORDS = TEXT.split()
 PRINTABLE = "".join(map(chr, range(33, 127)))
 
 
@@ -312,8 +314,8 @@ def byt5(folder: Path, texts: Texts) -> HubFolder:
 FOLDERS: dict[str, Callable[[Path, Texts], HubFolder]] = {
     make.__name__: make
     for make in (
-        t5, t5_spm, pegasus, pegasus_spm, mbart, mbart_spm, mbart50, mbart50_spm, nllb, nllb_spm, m2m, marian, marian_apart,
-        bart, bart_old, blenderbot, blenderbot_old, byt5,
+        t5, t5_spm, pegasus, pegasus_spm, mbart, mbart_spm, mbart50, mbart50_spm, nllb, nllb_spm, m2m, marian,
+        marian_apart, bart, bart_old, blenderbot, blenderbot_old, byt5,
     )
 }  # fmt: skip
 

@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import functools
 import json
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
-from antiphon.errors import ConfigError
-from antiphon.text import Tokenizer, clean_text, load_pretrained_tokenizers
+from antiphon.errors import ConfigError, ModelError
+from antiphon.text import Tokenizer, clean_text, load_pretrained_tokenizers, pretrained_files
 
 hub = pytest.importorskip("text.hub", reason="needs transformers, the reference", exc_type=ImportError)
 
 ODD = [
-    "", " ", "   ", "\t", "a", "Hello, world!", "two  spaces   three", " leading", "trailing ", "first line\nsecond line",
-    "ends with crlf\r\n", "left\x0bright\x0c\x1c\x85\u2028\u2029end", "no\u00a0break\u202fspace\u2003wide\u3000", "\ufeffBOM",
-    "zero\u200bwidth\u200d\u2060", "NUL \0 inside", "café cafe\u0301 ﬁne ½ Ⅷ ﾊﾝｶｸ", "İstanbul ıI ẞ ß ŉ", "שלום مرحبا \u202eabc\u202c",
-    "日本語です。今日は", "👩‍👧 👍🏽 🇩🇪", "\U0010ffff \ufffe \ue000", "▁ ▁▁a Ġ Ċ @@ ##ing", "<extra_id_0> and <extra_id_1>.",
-    "a <mask> b<mask>c", "<mask_1><mask_2> <unk_2>", ">>fra<< Hello", "it 's , isn't . !", "$1,234.50 (3 %)", "<0xC3> <0x00>",
-    "x" * 500, "don't " * 60, "&amp; <b>bold</b> \\n", "\ud800 lone",
+    "", " ", "   ", "\t", "a", "Hello, world!", "two  spaces   three", " leading", "trailing ",
+    "first line\nsecond line", "ends with crlf\r\n", "left\x0bright\x0c\x1c\x85\u2028\u2029end",
+    "no\u00a0break\u202fspace\u2003wide\u3000", "\ufeffBOM", "zero\u200bwidth\u200d\u2060", "NUL \0 inside",
+    "café cafe\u0301 ﬁne ½ Ⅷ ﾊﾝｶｸ", "İstanbul ıI ẞ ß ŉ", "שלום مرحبا \u202eabc\u202c", "日本語です。今日は",
+    "👩‍👧 👍🏽 🇩🇪", "\U0010ffff \ufffe \ue000", "▁ ▁▁a Ġ Ċ @@ ##ing", "<extra_id_0> and <extra_id_1>.",
+    "a <mask> b<mask>c", "<mask_1><mask_2> <unk_2>", ">>fra<< Hello", "it 's , isn't . !", "$1,234.50 (3 %)",
+    "<0xC3> <0x00>", "x" * 500, "don't " * 60, "&amp; <b>bold</b> \\n", "\ud800 lone",
 ]  # fmt: skip
 STEERING = ["</s>", "in <pad> it<pad>", "<s>a</s>", "a<unk>", "en_XX x", "eng_Latn", "__fr__ hello", "de_DE"]
 
@@ -154,3 +156,70 @@ def test_a_language_for_a_model_without_any(case: Case) -> None:
     assert case.source.languages == () and case.source.language is None
     with pytest.raises(ConfigError, match="needs a model that knows languages, but this one's tokenizer has none"):
         case.source.in_language("de")
+
+
+def test_transformers_reads_what_is_given_back(case: Case, tmp_path: Path) -> None:
+    texts = [clean_text(text) for text in ODD if "</s>" not in text]
+    config = case.made.config
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    for name, content in pretrained_files(case.source, case.target).items():
+        (tmp_path / name).write_bytes(content)
+    theirs = type(case.made.reference).from_pretrained(tmp_path)
+    again = load_pretrained_tokenizers(tmp_path, config)
+    for text in texts:
+        assert theirs(text)["input_ids"] == case.theirs("source", text)
+        assert theirs(text_target=text)["input_ids"] == case.theirs("target", text)
+    for before, after in zip((case.source, case.target), again, strict=True):
+        assert after.encode_batch(texts) == before.encode_batch(texts) and after.language == before.language
+
+
+@pytest.mark.parametrize("case", ["mbart_spm", "nllb", "m2m"], indirect=True)
+def test_what_is_given_back_says_the_languages(case: Case, tmp_path: Path) -> None:
+    source, target = (
+        case.source.in_language(case.source.languages[3]),
+        case.target.in_language(case.source.languages[5]),
+    )
+    (tmp_path / "config.json").write_text(json.dumps(case.made.config))
+    for name, content in pretrained_files(source, target).items():
+        (tmp_path / name).write_bytes(content)
+    theirs = type(case.made.reference).from_pretrained(tmp_path)
+    assert theirs("Hello 3")["input_ids"] == source.encode("Hello 3")
+    assert theirs(text_target="Hello 3")["input_ids"] == target.encode("Hello 3")
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "content", "said"),
+    [
+        ("t5_spm", "spiece.model", None, r"must hold a tokenizer \(tokenizer.json, spiece.model, .*but has none"),
+        ("t5_spm", "spiece.model", b"", "spiece.model` must be a working sentencepiece model"),
+        ("t5_spm", "spiece.model", 0.6, "spiece.model` must be a working sentencepiece model, but fails"),
+        ("t5", "tokenizer.json", 0.9, "tokenizer.json` must be a working tokenizer.json, but fails"),
+        ("marian", "target.spm", None, "must hold target.spm beside source.spm, but does not"),
+        ("marian", "vocab.json", 0.5, "vocab.json` must be JSON, but cannot be read"),
+        ("marian", "vocab.json", b'{"a": 0, "b": 0}', "vocab.json` must map each of its tokens to an id of its own"),
+        ("marian", "source.spm", 0.5, "must be a working sentencepiece model, but fails"),
+        ("marian_apart", "target_vocab.json", None, "must hold target_vocab.json beside source.spm"),
+        ("m2m", "vocab.json", b"[]", "vocab.json` must hold a JSON object, but holds list"),
+        ("bart_old", "merges.txt", None, "must hold a tokenizer .*but has none that can be read"),
+        ("bart_old", "merges.txt", b"q w e\n", "must join tokens to tokens of vocab.json, but has `q w e`"),
+    ],
+)
+def test_a_missing_or_broken_file_is_one_line(
+    make: Callable[[str], Case], tmp_path: Path, name: str, file: str, content: bytes | float | None, said: str
+) -> None:
+    made = make(name).made
+    folder = Path(shutil.copytree(made.path, tmp_path / "folder"))
+    if content is None:
+        (folder / file).unlink()
+    else:
+        whole = (folder / file).read_bytes()
+        (folder / file).write_bytes(content if isinstance(content, bytes) else whole[: int(len(whole) * content)])
+    with pytest.raises(ModelError, match=said) as caught:
+        load_pretrained_tokenizers(folder, made.config)
+    assert "\n" not in str(caught.value) and str(folder) in str(caught.value)
+
+
+def test_a_tokenizer_that_does_not_fit_the_table(make: Callable[[str], Case]) -> None:
+    made = make("t5_spm").made
+    with pytest.raises(ModelError, match=r"must have at most 99 ids, the rows of the model's table \(`vocab_size`"):
+        load_pretrained_tokenizers(made.path, {**made.config, "vocab_size": 99})

@@ -26,7 +26,8 @@ from antiphon.generation import engine
 from antiphon.generation.answers import Generation
 from antiphon.generation.classification import classify
 from antiphon.generation.ensemble import Ensemble, check_one, join_parts
-from antiphon.generation.hypotheses import Hypothesis, Marks
+from antiphon.generation.hypotheses import Hypothesis
+from antiphon.generation.languages import answer_ids, marks_of, speaking
 from antiphon.generation.loading import choose_device, choose_dtype, model_folder, replaced_attention
 from antiphon.generation.maps import AttentionMaps, attention_maps
 from antiphon.generation.overflow import prepare
@@ -44,14 +45,10 @@ class Model:
     """A network with its tokenizers and search settings, made from `parts`."""
 
     def __init__(self, parts: Parts) -> None:
-        self.parts, self.network = parts, parts.network
-        self.source_tokenizer, self.target_tokenizer = parts.source_tokenizer, parts.target_tokenizer
-        target, family = self.target_tokenizer, parts.model.family
-        self.marks = Marks(pad=target.pad_id, start=target.start_id, end=target.end_id)
-        if family is not None:
-            self.marks = Marks(
-                family.pad_id, family.start_id, family.end_id, family.first_id, family.closes, family.never_ids
-            )
+        self._silent, self.parts, self.network = parts, speaking(parts), parts.network
+        self.source_tokenizer, self.target_tokenizer = self.parts.source_tokenizer, self.parts.target_tokenizer
+        self.marks = marks_of(self.parts)
+        self._other: Model | None = None
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -78,6 +75,29 @@ class Model:
         """The search settings that are used where none are given."""
         return self.parts.generation
 
+    def speaking(self, source_language: str | None = None, target_language: str | None = None) -> Model:
+        """The same model for texts in these languages, to score or save; None: as its folder says.
+
+        ConfigError, with the nearest codes, for a language that the model lacks.
+        """
+        return self._speaking(
+            override(self.generation, {"source_language": source_language, "target_language": target_language})
+        )
+
+    def _speaking(self, config: GenerationConfig) -> Model:
+        """The model for the languages in `config`: itself, the last other one, or a new one."""
+
+        def languages(of: GenerationConfig) -> tuple[str | None, str | None]:
+            return of.source_language, of.target_language
+
+        if languages(config) == languages(self.generation):
+            return self
+        if self._other is None or languages(config) != languages(self._other.generation):
+            source, target = languages(config)
+            kept = replace(self.generation, source_language=source, target_language=target)
+            self._other = Model(replace(self._silent, generation=kept))
+        return self._other
+
     def generate(self, texts: str | Sequence[str], *, first_row: int = 0, **settings: object) -> list[Generation]:
         """One answer for each text, in their order.
 
@@ -85,6 +105,11 @@ class Model:
         errors name it. Raises ConfigError for a wrong setting, DataError for a text that is too long.
         """
         rows, config = _rows(texts, "texts"), override(self.generation, settings)
+        model = self._speaking(config)
+        return model._answers(rows, config, first_row)
+
+    def _answers(self, rows: list[str], config: GenerationConfig, first_row: int) -> list[Generation]:
+        """The answers of `generate`, in this model's languages."""
         if self.labels:
             return classify(self, rows, self.labels, config, first_row=first_row)
         sources = self._sources(rows, config, first_row)
@@ -101,8 +126,9 @@ class Model:
         config = override(self.generation, settings)
         if self.labels:
             return iter([answer.text for answer in self.generate(text, first_row=first_row, **settings)])
-        sources = self._sources(_rows(text, "text"), config, first_row)
-        return self._pieces([engine.stream(self.network, source, config, self.marks) for source in sources])
+        model = self._speaking(config)
+        sources = model._sources(_rows(text, "text"), config, first_row)
+        return model._pieces([engine.stream(self.network, source, config, model.marks) for source in sources])
 
     def score(
         self, sources: str | Sequence[str], targets: str | Sequence[str], *, overflow: str | None = None
@@ -124,7 +150,7 @@ class Model:
             prepare(text, ids, tokenizer=tokenizer, limit=limit, overflow=how, row=row)[0]
             for row, (text, ids) in enumerate(zip(inputs, tokenizer.encode_batch(inputs), strict=True))
         ]
-        sides = (read, self.target_tokenizer.encode_batch(outputs))
+        sides = (read, answer_ids(outputs, self.target_tokenizer, self.marks))
         for row, ids in enumerate(sides[1]):
             engine.check_length(ids, limit, what=f"target {row + 1}", remedy="Shorten it.")
         # Nothing answered by nothing is what `generate` gives without asking the model.
@@ -162,7 +188,7 @@ class Model:
         if target is None:
             answer = engine.answer(self.network, asked, config, self.marks)[0][0].ids
         else:
-            answer = self.target_tokenizer.encode(clean_text(target))
+            answer = answer_ids([clean_text(target)], self.target_tokenizer, self.marks)[0]
             engine.check_length(answer, limit, what="the target", remedy="Shorten it.")
         if not answer:
             raise DataError(f"`target` must hold a token to look at, but {show(target)} has none.")
@@ -184,8 +210,9 @@ class Model:
         restrictions = restrict(config, self.restrictor, count=len(texts), first_row=first_row)
         limit, overflow = self.network.max_length, config.overflow
         sources: list[engine.Source] = []
+        around = sum(map(len, self.source_tokenizer.frame))
         for i, ids in enumerate(self.source_tokenizer.encode_batch(texts)):
-            if {*ids} <= {self.source_tokenizer.start_id, self.source_tokenizer.end_id}:
+            if len(ids) <= around:
                 continue
             row = first_row + i
             parts = prepare(texts[i], ids, tokenizer=self.source_tokenizer, limit=limit, overflow=overflow, row=row)
@@ -202,11 +229,10 @@ class Model:
         if len(rows) != count:
             raise ConfigError(f"`prefix` must be one text, or one for each of the {count} inputs, but has {len(rows)}.")
         known: dict[str | None, tuple[int, ...]] = {None: (), "": ()}
-        end = self.target_tokenizer.end_id
         for text in rows:
             if text is not None and text not in known:
-                ids = self.marks.bare(self.target_tokenizer.encode(text))
-                known[text] = tuple(id for id in ids if id != end)
+                ids = self.marks.bare(answer_ids([text], self.target_tokenizer, self.marks)[0])
+                known[text] = tuple(id for id in ids if id != self.marks.end)
         return [known[text] for text in rows]
 
     def _generation(self, parts: Sequence[list[Hypothesis]]) -> Generation:

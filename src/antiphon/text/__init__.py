@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from antiphon.text.loading import load_pretrained_tokenizers
+from antiphon.text.loading import load_pretrained_tokenizers, pretrained_config, pretrained_files
 from antiphon.text.marks import MARKS, Marks
 from antiphon.text.sampling import Sampler, make_sampler
 from antiphon.text.stream import StreamDecoder
@@ -25,5 +25,7 @@ __all__ = [
     "load_pretrained_tokenizers",
     "load_task",
     "make_sampler",
+    "pretrained_config",
+    "pretrained_files",
     "train_tokenizer",
 ]

@@ -64,7 +64,7 @@ class Sampler:
                 words = self._words(part.lstrip() if before in self._leads else part)
                 ids += [id for word in words for id in self._drawn(word, chance.getrandbits(4))]
             before = part
-        return [*ids, self._tokenizer.end_id] if self._tokenizer.ends else ids
+        return self._tokenizer.enclose(ids)
 
     def _words(self, text: str) -> list[str]:
         if not text:

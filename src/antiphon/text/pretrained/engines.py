@@ -39,6 +39,7 @@ class Engine(Protocol):
     def text(self, ids: Sequence[int]) -> str: ...
     def piece(self, id: int) -> str: ...
     def sided(self) -> bool: ...
+    def as_json(self) -> bytes | None: ...
 
 
 def open_engine(record: Record, files: Mapping[str, bytes], *, where: str) -> Engine:
@@ -61,7 +62,9 @@ def open_engine(record: Record, files: Mapping[str, bytes], *, where: str) -> En
             load_spm(files[".spm"], where=where)
             rust = from_spm(read_spm(files[".spm"]), record)
         else:
-            rust = from_merges(vocabulary_of(files[".vocab.json"], where=where), files[".merges.txt"], record)
+            rust = from_merges(
+                vocabulary_of(files[".vocab.json"], where=where), files[".merges.txt"], record, where=where
+            )
         return _Rust(rust, record, where)
 
 
@@ -131,6 +134,18 @@ class _Rust:
     def sided(self) -> bool:
         return False
 
+    def as_json(self) -> bytes:
+        """As transformers writes one: added tokens stand in the model's vocabulary too, where their ids follow it."""
+        plain = json.loads(self._rust.to_str())
+        vocab = plain["model"]["vocab"]
+        for token in sorted(plain["added_tokens"], key=lambda each: each["id"]):
+            token["special"] = token["id"] in self.special
+            if isinstance(vocab, dict):
+                vocab.setdefault(token["content"], token["id"])
+            elif token["id"] == len(vocab):
+                vocab.append([token["content"], 0.0])
+        return json.dumps(plain, ensure_ascii=False).encode()
+
 
 class _Pieces:
     """One model of sentencepiece, or one for each side; a piece that vocab.json lacks is unknown."""
@@ -185,6 +200,9 @@ class _Pieces:
     def sided(self) -> bool:
         return self._two
 
+    def as_json(self) -> None:
+        return None
+
     def _looked_up(self, pieces: Iterable[str]) -> list[int]:
         return [self._ids.get(piece, self._unk) for piece in pieces]
 
@@ -219,6 +237,9 @@ class _Bytes:
 
     def sided(self) -> bool:
         return False
+
+    def as_json(self) -> None:
+        return None
 
     def _part(self, text: str) -> list[int]:
         return [self._added[text]] if text in self._added else [byte + _BYTES_FROM for byte in text.encode()]

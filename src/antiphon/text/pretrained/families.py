@@ -35,6 +35,10 @@ Files = dict[str, bytes]
 def read_pretrained(path: Path, config: Mapping[str, Any]) -> list[tuple[Record, Files]]:
     """The record and the files of a folder's tokenizer; of the source's and the target's where they are apart."""
     source = Source(path, config)
+    return [(record, {**files, **source.small()}) for record, files in _read(source, path)]
+
+
+def _read(source: Source, path: Path) -> list[tuple[Record, Files]]:
     if "blenderbot" in source.model_type and "small" in source.model_type:
         raise ModelError(f"`{path}` must be of a family that is built, but has the tokenizer of BlenderbotSmall.")
     has = {name: source.folder.read(name) for name in ("tokenizer.json", "vocab.json", "sentencepiece.bpe.model")}
@@ -64,7 +68,7 @@ def _json(source: Source, content: bytes) -> tuple[Record, Files]:
         ids, tokens = rust.get_vocab(), rust.get_added_tokens_decoder()
         before, after = template(rust)
     base = source.base("json", ids)
-    marks = {text for role, text in source.named().items() if role in MARKS}
+    marks = {"<mask>", *(text for role, text in source.named().items() if role in MARKS)}
     added = [
         Added(id, token.content, "mark", token.lstrip)
         for id, token in sorted(tokens.items())

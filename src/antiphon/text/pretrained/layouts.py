@@ -80,13 +80,15 @@ def from_spm(file: SpmFile, record: Record) -> Tokenizer:
     return rust
 
 
-def from_merges(vocab: dict[str, int], merges: bytes, record: Record) -> Tokenizer:
+def from_merges(vocab: dict[str, int], merges: bytes, record: Record, *, where: str) -> Tokenizer:
     """Byte-level BPE (Radford et al. 2019) from a vocab.json and the lines of a merges.txt."""
     lines = merges.decode().split("\n")
     pairs = [tuple(line.split(" ")) for line in lines if line.strip() and not line.startswith("#version")]
     wrong = next((pair for pair in pairs if len(pair) != 2 or "".join(pair) not in vocab), None)
     if wrong:
-        raise ModelError(f"merges.txt must join tokens to tokens of vocab.json, but has `{' '.join(wrong):.40}`.")
+        raise ModelError(
+            f"merges.txt in `{where}` must join tokens to tokens of vocab.json, but has `{' '.join(wrong):.40}`."
+        )
     rust = Tokenizer(models.BPE(vocab=vocab, merges=[(pair[0], pair[1]) for pair in pairs], fuse_unk=False))
     rust.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=record.spaced)
     rust.decoder = decoders.ByteLevel()

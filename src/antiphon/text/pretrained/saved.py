@@ -9,7 +9,10 @@ from antiphon.text.pretrained.files import Folder
 from antiphon.text.pretrained.record import KIND, read_kind
 from antiphon.text.pretrained.vocabulary import PretrainedVocabulary
 
-SUFFIXES = (".json", ".spm", ".source.spm", ".target.spm", ".vocab.json", ".merges.txt")
+SUFFIXES = (
+    ".json", ".spm", ".source.spm", ".target.spm", ".vocab.json", ".merges.txt", ".tokenizer_config.json",
+    ".special_tokens_map.json", ".added_tokens.json",
+)  # fmt: skip
 
 
 def load_saved(path: Path, name: str) -> PretrainedVocabulary:

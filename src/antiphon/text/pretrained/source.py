@@ -5,6 +5,7 @@ config.json, tokenizer_config.json, special_tokens_map.json and added_tokens.jso
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from antiphon.text.pretrained.files import Folder, token_text
 from antiphon.text.pretrained.record import Kind, Record
 from antiphon.text.vocabulary import MOST_IDS
 
+SMALL = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
 MARKS = ("mask_token", "mask_token_sent")  # of content: a text may write them out
 ROLES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", *MARKS)
 USUAL = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>"}
@@ -28,6 +30,14 @@ class Source:
         self.own = {**(self.folder.mapping("special_tokens_map.json") or {}), **own}
         self.model_type = str(config.get("model_type", ""))
         self.kind = str(self.own.get("tokenizer_class") or config.get("tokenizer_class") or "")
+
+    def small(self) -> dict[str, bytes]:
+        """What a folder that is written again must have of them, by suffixes; the class from config.json included."""
+        found = {f".{name}": content for name in SMALL if (content := self.folder.read(name)) is not None}
+        if self.kind and not isinstance(self.own.get("tokenizer_class"), str):
+            own = {**(self.folder.mapping(SMALL[0]) or {}), "tokenizer_class": self.kind}
+            found[f".{SMALL[0]}"] = json.dumps(own, ensure_ascii=False).encode()
+        return found
 
     def named(self) -> dict[str, str]:
         """The token of each role that the folder gives one."""
@@ -97,8 +107,8 @@ class Source:
         size = self.number(size_key, self.number("vocab_size", tokens))
         if tokens > size:
             raise ModelError(
-                f"`{self.where}` must have at most as many tokens as embeddings ({size}, the `{size_key}` of its "
-                f"config.json), but has {tokens}. Take the tokenizer that belongs to the model."
+                f"the tokenizer of `{self.where}` must have at most {size} ids, the rows of the model's table "
+                f"(`{size_key}` in config.json), but has {tokens}. Use the tokenizer that belongs to the model."
             )
         end = self.number("eos_token_id", ids.get(names["eos_token"], -1))
         if end < 0:

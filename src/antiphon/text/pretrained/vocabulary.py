@@ -18,18 +18,20 @@ class PretrainedVocabulary:
         self._engine = open_engine(record, files, where=where)
         if self._engine.size > record.size:
             raise ModelError(
-                f"`{where}` must have at most as many tokens as the model has embeddings ({record.size}), "
-                f"but has {self._engine.size}. Take the tokenizer that belongs to the model."
+                f"the tokenizer of `{where}` must have at most {record.size} ids, the rows of the model's table, "
+                f"but has {self._engine.size}. Use the tokenizer that belongs to the model."
             )
         self.side: Side = "source"
-        self._kept, self.table = dict(files), self._engine.table
+        self.kept: Mapping[str, bytes] = dict(files)
+        self.table = self._engine.table
         self._set(record)
         for side in ("source", "target"):
             sibling = self.of_side(side)
             sibling.decode(sibling.encode([TRIAL], ends=False)[0])
 
     def _set(self, record: Record) -> None:
-        self.record, self.size = record, record.size
+        self.record = record
+        self.size = max(self._engine.size, 1 + max(record.pad, record.start, record.end))
         self.frame = record.frame(self.side)
         code = record.target_language if record.starts_with_language else None
         start = record.start if code is None else record.languages[code]
@@ -40,7 +42,7 @@ class PretrainedVocabulary:
     @property
     def files(self) -> Mapping[str, bytes]:
         """What a model folder keeps: the record, and the tokenizer's own files byte for byte."""
-        return {KIND: self.record.write(), **self._kept}
+        return {KIND: self.record.write(), **self.kept}
 
     def encode(self, texts: Sequence[str], *, ends: bool) -> list[list[int]]:
         rows = self._engine.ids(texts, side=self.side)
@@ -51,6 +53,10 @@ class PretrainedVocabulary:
 
     def piece(self, id: int) -> str:
         return self._engine.piece(id)
+
+    def as_json(self) -> bytes | None:
+        """A tokenizer.json that says what other files said; None where there was one, or where none can say it."""
+        return None if self.record.kind == "json" else self._engine.as_json()
 
     def special_id(self, name: str) -> int | None:
         return next((id for id in self._engine.special if self._engine.piece(id) == name), None)
@@ -74,6 +80,6 @@ class PretrainedVocabulary:
 
     def _sibling(self, record: Record, side: Side) -> PretrainedVocabulary:
         made = object.__new__(PretrainedVocabulary)
-        made._engine, made._kept, made.side, made.table = self._engine, self._kept, side, self.table
+        made._engine, made.kept, made.side, made.table = self._engine, self.kept, side, self.table
         made._set(record)
         return made
