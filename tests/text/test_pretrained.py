@@ -219,6 +219,14 @@ def test_a_missing_or_broken_file_is_one_line(
     assert "\n" not in str(caught.value) and str(folder) in str(caught.value)
 
 
+def test_a_language_that_the_folder_itself_lacks(make: Callable[[str], Case], tmp_path: Path) -> None:
+    made = make("mbart_spm").made
+    folder = Path(shutil.copytree(made.path, tmp_path / "folder"))
+    (folder / "tokenizer_config.json").write_text(json.dumps({"src_lang": "en_XX", "tgt_lang": "xx_YY"}))
+    with pytest.raises(ModelError, match=r"must have the language of its texts among its tokens, but lacks `xx_YY`"):
+        load_pretrained_tokenizers(folder, made.config)
+
+
 def test_a_tokenizer_that_does_not_fit_the_table(make: Callable[[str], Case]) -> None:
     made = make("t5_spm").made
     with pytest.raises(ModelError, match=r"must have at most 99 ids, the rows of the model's table \(`vocab_size`"):

@@ -47,11 +47,11 @@ def pretrained_files(source: Tokenizer, target: Tokenizer) -> dict[str, bytes]:
     Of a tokenizer that was trained here it is tokenizer.json, with the names of its special tokens; ModelError for two
     of them, and for one of sentencepiece.
     """
-    pair = source.vocabulary, target.vocabulary
-    if isinstance(pair[0], PretrainedVocabulary) and isinstance(pair[1], PretrainedVocabulary):
-        files = published(*pair)
-        return files if CONFIG in files or ".json" not in pair[0].kept else {**files, CONFIG: _named(source)}
-    content = pair[0].files.get(".json")
+    own, other = source.vocabulary, target.vocabulary
+    if isinstance(own, PretrainedVocabulary) and isinstance(other, PretrainedVocabulary):
+        files = published(own, other)
+        return files if CONFIG in files or ".json" not in own.kept else {**files, CONFIG: _named(source)}
+    content = own.files.get(".json")
     if content is None or not source.shares(target):
         raise ModelError(
             "a model to be written for transformers must have one tokenizer.json for both sides, or the tokenizers of "

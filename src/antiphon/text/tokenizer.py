@@ -124,8 +124,9 @@ class Tokenizer:
     def paired(self, target: Tokenizer) -> Tokenizer:
         """The tokenizer that is saved for both sides of a model that shares it."""
         own, other = self.vocabulary, target.vocabulary
-        both = isinstance(own, PretrainedVocabulary) and isinstance(other, PretrainedVocabulary)
-        return Tokenizer(own.with_target(other), ends=self.ends) if both else self
+        if isinstance(own, PretrainedVocabulary) and isinstance(other, PretrainedVocabulary):
+            return Tokenizer(own.with_target(other), ends=self.ends)
+        return self
 
     @property
     def vocab_size(self) -> int:

@@ -21,7 +21,7 @@ from antiphon.text.pretrained.files import vocabulary_of
 from antiphon.text.pretrained.languages import CODES, M2M100, MBART, MBART50, WMT21
 from antiphon.text.pretrained.layouts import FAIRSEQ, first_pieces
 from antiphon.text.pretrained.pieces import read_spm
-from antiphon.text.pretrained.record import LANGUAGE, Added, Frame, Layout, Record, Role
+from antiphon.text.pretrained.record import LANGUAGE, Added, Frame, Layout, Record, Role, check_record
 from antiphon.text.pretrained.source import MARKS, USUAL, Source
 from antiphon.text.vocabulary import template, working
 
@@ -35,7 +35,9 @@ Files = dict[str, bytes]
 def read_pretrained(path: Path, config: Mapping[str, Any]) -> list[tuple[Record, Files]]:
     """The record and the files of a folder's tokenizer; of the source's and the target's where they are apart."""
     source = Source(path, config)
-    return [(record, {**files, **source.small()}) for record, files in _read(source, path)]
+    return [
+        (check_record(record, where=source.where), {**files, **source.small()}) for record, files in _read(source, path)
+    ]
 
 
 def _read(source: Source, path: Path) -> list[tuple[Record, Files]]:

@@ -11,7 +11,8 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-NORMAL, UNKNOWN, CONTROL, USER_DEFINED = 1, 2, 3, 4
+NORMAL, UNKNOWN, CONTROL, USER_DEFINED = 1, 2, 3, 4  # types of pieces
+UNIGRAM, BPE = 1, 2  # kinds of models
 
 
 @dataclass(frozen=True)
@@ -32,19 +33,21 @@ class SpmFile:
 
 
 def read_spm(content: bytes) -> SpmFile:
-    """The model in `content`; ValueError where it ends too early."""
+    """The model in `content`; ValueError where it ends too early, or has words or characters for pieces."""
     pieces: list[Piece] = []
-    kind, fallback, charsmap = 1, False, b""
+    kind, fallback, charsmap = UNIGRAM, False, b""
     for number, value in _fields(content):
         if number == 1 and isinstance(value, bytes):
             pieces.append(_piece(value))
         elif number == 2 and isinstance(value, bytes):  # TrainerSpec
             settings = dict(_fields(value))
-            kind, fallback = settings.get(3, 1), settings.get(35, 0) == 1
+            kind, fallback = settings.get(3, UNIGRAM), settings.get(35, 0) == 1
         elif number == 3 and isinstance(value, bytes):  # NormalizerSpec
             table = dict(_fields(value)).get(2, b"")
             charsmap = table if isinstance(table, bytes) else b""
-    return SpmFile(pieces, kind == 1, fallback, charsmap)
+    if kind not in (UNIGRAM, BPE):
+        raise ValueError(f"its kind is {kind}, neither unigram nor BPE")
+    return SpmFile(pieces, kind == UNIGRAM, fallback, charsmap)
 
 
 def _piece(content: bytes) -> Piece:

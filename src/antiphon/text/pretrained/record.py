@@ -126,7 +126,10 @@ def check_record(record: Record, *, where: str) -> Record:
         raise ModelError(f"`{where}` must have ids from 0 to its size {record.size}, but has {min(ids)} to {max(ids)}.")
     for code in (record.source_language, record.target_language):
         if code is not None and code not in record.languages:
-            raise ModelError(f"`{where}` must speak its languages, but lacks `{code:.40}`.")
+            raise ModelError(
+                f"`{where}` must have the language of its texts among its tokens, but lacks `{code:.40}`. Correct what "
+                "it names as `src_lang` or `tgt_lang`."
+            )
     if any(isinstance(id, str) for id in frame) and record.source_language is None:
         raise ModelError(f"`{where}` must say the source's language, which its texts begin or end with, but has none.")
     return record
