@@ -2,9 +2,10 @@
 
     source, target = load_pretrained_tokenizers(Path("opus-mt-en-de"), config)     # config: its parsed config.json
 
-Both read and write ids as transformers does, with three differences: what steers the model (`</s>`, a language) is
-plain text where a text writes it out; a sentencepiece model's own normalization always holds; and decoded text is
-never "cleaned up" (transformers may take spaces before punctuation away, which would change what a model wrote).
+Both read and write ids as transformers does, with four differences: what steers the model (`</s>`, a language) is
+plain text where a text writes it out; a sentencepiece model's own normalization always holds; decoded text is never
+"cleaned up" (transformers may take spaces before punctuation away, which would change what a model wrote); and bytes
+that make no character become U+FFFD, which ByT5's tokenizer leaves out.
 """
 
 from __future__ import annotations
