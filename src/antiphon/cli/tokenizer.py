@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from antiphon.cli.command import Command, import_modules, over
 from antiphon.cli.flags import Flag, Positional
@@ -12,26 +12,29 @@ from antiphon.cli.streams import chunks, output
 from antiphon.config import TokenizerConfig
 from antiphon.errors import UsageError
 
+if TYPE_CHECKING:
+    from antiphon.text import Tokenizer
+
 
 @dataclass(frozen=True, kw_only=True)
 class TokenizerEncode(Command):
     """The ids of each line of the input, separated by spaces, or with --tokens its tokens."""
 
     model: Annotated[str, Positional("MODEL")]
-    """A run folder, a model folder, or a tokenizer file."""
+    """A run folder, a model folder (Hugging Face's too), or a tokenizer file."""
     input: Annotated[str, Flag("FILE")] = "-"
     """Lines of text, also .gz; - is standard input."""
     output: Annotated[str, Flag("FILE")] = "-"
     """Where the ids go; - is standard output."""
     side: Literal["source", "target"] = "source"
     """Whose tokenizer, where the two differ."""
+    language: Annotated[str | None, Flag("CODE")] = None
+    """The language of the texts, for a tokenizer that knows several; without it as the folder says."""
     tokens: bool = False
     """Tokens to be read by people (a space is shown as ▁), without the end, in place of ids."""
 
     def run(self) -> int:
-        from antiphon.text import Tokenizer
-
-        tokenizer = Tokenizer.load(_file(self.model, self.side))
+        tokenizer = _load(self.model, self.side).in_language(self.language)
         with output(self.output, reads=self.input) as writer:
             for chunk in chunks(self.input):
                 if self.tokens:
@@ -78,12 +81,16 @@ class TokenizerTrain(Command):
         return 0
 
 
-def _file(model: str, side: str) -> Path:
-    """The tokenizer of a side: a file as it is; in a run folder, its model's."""
+def _load(model: str, side: str) -> Tokenizer:
+    """The tokenizer of a side: a file as it is; of a run folder, its model's."""
+    from antiphon.text import Tokenizer, load_pretrained_tokenizers, pretrained_config
+
     folder = Path(model)
     if (folder / "model").is_dir():
         folder = folder / "model"
-    for suffix in (".json", ".spm"):
-        if (folder / f"{side}{suffix}").is_file():
-            return folder / f"{side}{suffix}"
-    return folder
+    if (config := pretrained_config(folder)) is not None:
+        return load_pretrained_tokenizers(folder, config)[side == "target"]
+    names = (f"{side}{suffix}" for suffix in (".kind.json", ".json", ".spm"))
+    file = next((folder / name for name in names if (folder / name).is_file()), folder)
+    tokenizer = Tokenizer.load(file)
+    return tokenizer.as_target() if side == "target" else tokenizer

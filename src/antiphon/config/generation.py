@@ -48,6 +48,10 @@ class GenerationConfig(Settings):
     """Sample among tokens with at least this share of the most probable one's probability."""
     seed: CountOrZero = 0
     """Of sampling."""
+    source_language: str | None = None
+    """Code of the sources' language, for a model that knows several (mBART, M2M-100, NLLB); none: as its folder has."""
+    target_language: str | None = None
+    """Code of the answers' language, with which they are made to begin; likewise."""
     prefix: str | tuple[str | None, ...] | None = None
     """Text with which answers must begin; in Python also one for each row."""
     allowed: Texts | None = None

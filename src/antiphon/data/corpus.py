@@ -211,13 +211,14 @@ class Encoder:
                 f"Raise `data.max_length` (and `model.max_length`), or set `data.overflow` to {ways}."
             )
         report.truncated += 1
-        return self._cut(source, self.source_tokenizer.end_id), self._cut(target, self.target_tokenizer.end_id)
+        return self._cut(source, self.source_tokenizer), self._cut(target, self.target_tokenizer)
 
-    def _cut(self, ids: list[int], end_id: int) -> list[int]:
-        """The first tokens; the end stays the last where there is one."""
+    def _cut(self, ids: list[int], tokenizer: Tokenizer) -> list[int]:
+        """The first tokens; what the tokenizer puts behind a text (the end, a language) stays behind it."""
         if len(ids) <= self.max_length:
             return ids
-        return [*ids[: self.max_length - 1], end_id] if ids[-1] == end_id else ids[: self.max_length]
+        ending = tokenizer.frame[1]
+        return [*ids[: max(self.max_length - len(ending), 0)], *ending][: self.max_length]
 
 
 def _chunks(stream: Iterator[Item]) -> Iterator[list[Item]]:

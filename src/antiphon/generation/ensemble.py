@@ -130,4 +130,4 @@ def check_one(parts: Parts, folder: str | Path) -> None:
 
 def same_tokenizer(mine: Tokenizer, theirs: Tokenizer) -> bool:
     """Whether both give the same ids of every text."""
-    return mine.ends == theirs.ends and mine.vocabulary.content == theirs.vocabulary.content
+    return mine.ends == theirs.ends and mine.vocabulary.files == theirs.vocabulary.files

@@ -18,6 +18,7 @@ from antiphon.errors import DataError
 from antiphon.generation.asking import as_rows, evaluating, label_log_p, sum_type
 from antiphon.generation.engine import MOST_HYPOTHESES, check_length
 from antiphon.generation.hypotheses import Marks
+from antiphon.generation.languages import answer_ids
 from antiphon.generation.overflow import prepare
 from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.text import Tokenizer
@@ -56,7 +57,7 @@ def label_scores(
         prepare(text, ids, tokenizer=tokenizer, limit=limit, overflow=overflow, row=first_row + row)[0]
         for row, (text, ids) in enumerate(zip(texts, tokenizer.encode_batch(texts), strict=True))
     ]
-    targets = [model.marks.begin(ids) for ids in model.target_tokenizer.encode_batch(labels)]
+    targets = answer_ids(labels, model.target_tokenizer, model.marks)
     for row, ids in enumerate(targets):
         check_length(ids, limit, what=f"label {row + 1}", remedy="Shorten it.")
     scores: list[list[float]] = [[] for _ in texts]

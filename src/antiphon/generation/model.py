@@ -30,7 +30,8 @@ from antiphon.generation.answers import Generation
 from antiphon.generation.classification import classify
 from antiphon.generation.ensemble import Ensemble, check_one, join_parts
 from antiphon.generation.hearing import Hearing
-from antiphon.generation.hypotheses import Hypothesis, Marks
+from antiphon.generation.hypotheses import Hypothesis
+from antiphon.generation.languages import answer_ids, marks_of, speaking
 from antiphon.generation.loading import choose_device, choose_dtype, model_folder, replaced_attention
 from antiphon.generation.maps import AttentionMaps, attention_maps
 from antiphon.generation.overflow import prepare
@@ -53,17 +54,12 @@ class Model:
     """A network with its tokenizers and search settings, made from `parts`."""
 
     def __init__(self, parts: Parts) -> None:
-        self.parts, self.network = parts, parts.network
-        self.source_tokenizer, self.target_tokenizer = parts.source_tokenizer, parts.target_tokenizer
-        target, family = self.target_tokenizer, parts.model.family
-        self.marks = Marks(pad=target.pad_id, start=target.start_id, end=target.end_id)
-        if family is not None:
-            first = () if family.first_id is None else (family.first_id,)
-            self.marks = Marks(family.pad_id, family.start_id, family.end_id, first, family.closes, family.never_ids)
-        speech = None if family is None else family.speech
-        self.hearing = None if speech is None else Hearing(speech)
-        if speech is not None:
-            self.marks = replace(self.marks, first=speech.prompt(None), never_first=speech.never_first_ids, prompt=True)
+        self._silent, self.parts, self.network = parts, speaking(parts), parts.network
+        self.source_tokenizer, self.target_tokenizer = self.parts.source_tokenizer, self.parts.target_tokenizer
+        self.marks = marks_of(self.parts)
+        family = self.parts.model.family
+        self.hearing = None if family is None or family.speech is None else Hearing(family.speech)
+        self._other: Model | None = None
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -91,15 +87,27 @@ class Model:
         return self.parts.generation
 
     def speaking(self, source_language: str | None = None, target_language: str | None = None) -> Model:
-        """The same model for speech in one language, to be written in it or in English; None: as its folder says.
+        """The same model for texts or speech in these languages, to score or save; None: as its folder says.
 
-        ConfigError for a language that it lacks, or a model that reads.
+        ConfigError, with the nearest codes, for a language that the model lacks.
         """
-        model, family = self.parts.model, self.parts.model.family
-        if family is None or family.speech is None:
-            raise ConfigError("languages are chosen for a model that hears, but this one reads text.")
-        speech = family.speech.told(source_language=source_language, target_language=target_language)
-        return Model(replace(self.parts, model=replace(model, family=replace(family, speech=speech))))
+        return self._speaking(
+            override(self.generation, {"source_language": source_language, "target_language": target_language})
+        )
+
+    def _speaking(self, config: GenerationConfig) -> Model:
+        """The model for the languages in `config`: itself, the last other one, or a new one."""
+
+        def languages(of: GenerationConfig) -> tuple[str | None, str | None]:
+            return of.source_language, of.target_language
+
+        if languages(config) == languages(self.generation):
+            return self
+        if self._other is None or languages(config) != languages(self._other.generation):
+            source, target = languages(config)
+            kept = replace(self.generation, source_language=source, target_language=target)
+            self._other = Model(replace(self._silent, generation=kept))
+        return self._other
 
     def generate(self, texts: Inputs, *, first_row: int = 0, **settings: object) -> list[Generation]:
         """One answer for each text, in their order; a model that hears takes paths of .wav files and arrays of samples.
@@ -108,6 +116,10 @@ class Model:
         errors name it. Raises ConfigError for a wrong setting, DataError for a text that is too long.
         """
         config = override(self.generation, settings)
+        return self._speaking(config)._answers(texts, config, first_row)
+
+    def _answers(self, texts: Inputs, config: GenerationConfig, first_row: int) -> list[Generation]:
+        """The answers of `generate`, in this model's languages."""
         if self.labels:
             return classify(self, _rows(texts, "texts"), self.labels, config, first_row=first_row)
         rows = self._inputs(texts, "texts")
@@ -128,13 +140,13 @@ class Model:
         config = override(self.generation, settings)
         if self.labels:
             return iter([answer.text for answer in self.generate(text, first_row=first_row, **settings)])
-        rows = self._inputs([text], "text")
-        sources = self._sources(rows, config, first_row)
-        each = [self.marks] * len(sources)
-        if self.hearing is not None:
-            each = self.hearing.marks(self.network, sources, self.marks)
+        model = self._speaking(config)
+        sources = model._sources(model._inputs([text], "text"), config, first_row)
+        each = [model.marks] * len(sources)
+        if model.hearing is not None:
+            each = model.hearing.marks(model.network, sources, model.marks)
         pairs = zip(sources, each, strict=True)
-        return self._pieces([engine.stream(self.network, source, config, marks) for source, marks in pairs])
+        return model._pieces([engine.stream(model.network, source, config, marks) for source, marks in pairs])
 
     def score(self, sources: Inputs, targets: str | Sequence[str], *, overflow: str | None = None) -> list[float]:
         """For each pair the sum of the log-probabilities of the target's tokens and its end, in nats.
@@ -150,7 +162,11 @@ class Model:
         tokenizer, limit = self.source_tokenizer, self.network.max_length
         config = self.generation if overflow is None else override(self.generation, {"overflow": overflow})
         how = "error" if config.overflow == "split" else config.overflow
-        spelled = self.target_tokenizer.encode_batch(outputs)
+        spelled = (
+            answer_ids(outputs, self.target_tokenizer, self.marks)
+            if self.hearing is None
+            else self.target_tokenizer.encode_batch(outputs)
+        )
         for row, ids in enumerate(spelled):
             engine.check_length(ids, limit, what=f"target {row + 1}", remedy="Shorten it.")
         if self.hearing is not None:
@@ -199,7 +215,7 @@ class Model:
         if target is None:
             answer = engine.answer(self.network, asked, config, self.marks)[0][0].ids
         else:
-            answer = self.target_tokenizer.encode(clean_text(target))
+            answer = answer_ids([clean_text(target)], self.target_tokenizer, self.marks)[0]
             engine.check_length(answer, limit, what="the target", remedy="Shorten it.")
         if not answer:
             raise DataError(f"`target` must hold a token to look at, but {show(target)} has none.")
@@ -242,10 +258,10 @@ class Model:
             clips = [row for row in rows if isinstance(row, Tensor)]
             return [self.hearing.parts(clip, overflow=overflow, row=row) for row, clip in enumerate(clips, first_row)]
         tokenizer, limit = self.source_tokenizer, self.network.max_length
-        texts = [row for row in rows if isinstance(row, str)]
+        texts, around = [row for row in rows if isinstance(row, str)], sum(map(len, tokenizer.frame))
         return [
             []
-            if {*ids} <= {tokenizer.start_id, tokenizer.end_id}
+            if len(ids) <= around
             else prepare(text, ids, tokenizer=tokenizer, limit=limit, overflow=overflow, row=row)
             for row, (text, ids) in enumerate(zip(texts, tokenizer.encode_batch(texts), strict=True), first_row)
         ]
@@ -256,11 +272,10 @@ class Model:
         if len(rows) != count:
             raise ConfigError(f"`prefix` must be one text, or one for each of the {count} inputs, but has {len(rows)}.")
         known: dict[str | None, tuple[int, ...]] = {None: (), "": ()}
-        end = self.target_tokenizer.end_id
         for text in rows:
             if text is not None and text not in known:
-                ids = self.marks.bare(self.target_tokenizer.encode(text))
-                known[text] = tuple(id for id in ids if id != end)
+                ids = self.marks.bare(answer_ids([text], self.target_tokenizer, self.marks)[0])
+                known[text] = tuple(id for id in ids if id != self.marks.end)
         return [known[text] for text in rows]
 
     def _generation(self, parts: Sequence[list[Hypothesis]]) -> Generation:

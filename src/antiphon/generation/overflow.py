@@ -26,8 +26,8 @@ def prepare(text: str, ids: list[int], *, tokenizer: Tokenizer, limit: int, over
     if len(ids) <= limit or overflow == "window":
         return [ids]
     if overflow == "truncate":
-        ending = [id for id in ids[-1:] if id == tokenizer.end_id]
-        return [ids[: limit - len(ending)] + ending]
+        ending = tokenizer.frame[1]
+        return [[*ids[: max(limit - len(ending), 0)], *ending][:limit]]
     if overflow == "split":
         return tokenizer.encode_batch(split(text, tokenizer=tokenizer, limit=limit))
     check_length(ids, limit, what=f"input {row + 1}")

@@ -57,8 +57,8 @@ class Parts:
 
     @property
     def shared(self) -> bool:
-        """Whether both sides have one tokenizer."""
-        return self.source_tokenizer is self.target_tokenizer
+        """Whether both sides have one tokenizer, the languages of their texts aside."""
+        return self.source_tokenizer.shares(self.target_tokenizer)
 
 
 def named_weights(network: nn.Module) -> dict[str, Tensor]:
@@ -140,7 +140,7 @@ def save_model_folder(folder: str | Path, parts: Parts, *, weights: Mapping[str,
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if parts.shared:
-            parts.source_tokenizer.save(folder, "tokenizer")
+            parts.source_tokenizer.paired(parts.target_tokenizer).save(folder, "tokenizer")
         else:
             parts.source_tokenizer.save(folder, "source")
             parts.target_tokenizer.save(folder, "target")
@@ -206,7 +206,7 @@ def load_parts(
             chosen,
             source_vocab=sizes[0],
             target_vocab=sizes[1],
-            shared=source is target if model.family is None else model.family.shared_tables,
+            shared=source.shares(target) if model.family is None else model.family.shared_tables,
             seed=seed,
             allow_import=attention is not None,
             warn=warn,
@@ -288,11 +288,11 @@ def _check_version(config: Mapping[str, Any], folder: Path) -> None:
 
 
 def _tokenizers(folder: Path, config: Mapping[str, Any]) -> tuple[Tokenizer, Tokenizer]:
-    """The source's and the target's; one object where there is one."""
+    """The source's and the target's; one object where they do not differ."""
     if config.get("shared_tokenizer"):
         whole = _tokenizer(folder, "tokenizer")
-        return whole, whole
-    return _tokenizer(folder, "source"), _tokenizer(folder, "target")
+        return whole, whole.as_target()
+    return _tokenizer(folder, "source"), _tokenizer(folder, "target").as_target()
 
 
 def _vocabulary(config: Mapping[str, Any], least: list[int], where: str) -> list[int]:
@@ -320,7 +320,7 @@ def _task(folder: Path) -> tuple[str, dict[str, str]]:
 
 
 def _tokenizer(folder: Path, name: str) -> Tokenizer:
-    for suffix in (".json", ".spm"):
+    for suffix in (".kind.json", ".json", ".spm"):
         if (folder / f"{name}{suffix}").is_file():
             return Tokenizer.load(within(folder, f"{name}{suffix}"))
     raise ModelError(f"`{folder}` must hold {name}.json or {name}.spm, but has neither.")

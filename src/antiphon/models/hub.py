@@ -33,7 +33,7 @@ from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.models.stored import SAFE_FILES, WEIGHTS, Stored, check_shapes, check_there, fill, sketching
 from antiphon.registry import nearest
 from antiphon.settings import SettingError, build, hints, override, plain
-from antiphon.text import Tokenizer
+from antiphon.text import Tokenizer, load_pretrained_tokenizers, pretrained_files
 
 CONFIG, SEARCH, PREPROCESSOR = "config.json", "generation_config.json", "preprocessor_config.json"
 _HUB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?")
@@ -124,9 +124,8 @@ def check_vocabulary(tokenizer: Tokenizer, size: int, folder: Path) -> None:
 
 
 def load_tokenizers(folder: Path, config: Mapping[str, Any]) -> tuple[Tokenizer, Tokenizer]:
-    """The source's tokenizer and the target's, one object where they are one. The one place to change for others."""
-    tokenizer = Tokenizer.load(within(folder, "tokenizer.json"))
-    return tokenizer, tokenizer
+    """The source's tokenizer and the target's, one object where they are one."""
+    return load_pretrained_tokenizers(folder, config)
 
 
 def _translate(
@@ -209,12 +208,9 @@ def express(parts: Parts) -> tuple[Family, Ours, Any]:
 
 
 def save_tokenizers(folder: Path, parts: Parts) -> None:
-    """Write the tokenizers as they are, with the names of their special tokens. The one place to change for others."""
-    tokenizer = parts.source_tokenizer
-    tokenizer.save(folder, "tokenizer")
-    specials = {"pad_token": tokenizer.pad_id, "eos_token": tokenizer.end_id, "unk_token": tokenizer.unk_id}
-    names = {name: tokenizer.pieces([id], specials=True)[0] for name, id in specials.items() if id is not None}
-    write_json(folder / "tokenizer_config.json", {"tokenizer_class": "PreTrainedTokenizerFast", **names})
+    """Write the tokenizers' own files, as transformers reads them."""
+    for name, content in pretrained_files(parts.source_tokenizer, parts.target_tokenizer).items():
+        replace_file(folder / name, content)
 
 
 def fetch(name: str) -> Path:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from antiphon.text.loading import load_pretrained_tokenizers, pretrained_config, pretrained_files
 from antiphon.text.marks import MARKS, Marks
 from antiphon.text.sampling import Sampler, make_sampler
 from antiphon.text.stream import StreamDecoder
@@ -21,7 +22,10 @@ __all__ = [
     "Task",
     "Tokenizer",
     "clean_text",
+    "load_pretrained_tokenizers",
     "load_task",
     "make_sampler",
+    "pretrained_config",
+    "pretrained_files",
     "train_tokenizer",
 ]

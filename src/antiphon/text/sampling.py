@@ -64,7 +64,7 @@ class Sampler:
                 words = self._words(part.lstrip() if before in self._leads else part)
                 ids += [id for word in words for id in self._drawn(word, chance.getrandbits(4))]
             before = part
-        return [*ids, self._tokenizer.end_id] if self._tokenizer.ends else ids
+        return self._tokenizer.enclose(ids)
 
     def _words(self, text: str) -> list[str]:
         if not text:
@@ -88,14 +88,15 @@ def make_sampler(tokenizer: Tokenizer, *, dropout: float = 0.0, sampling: float 
     if not dropout and sampling is None:
         return None
     setting, kind = ("dropout", "BPE") if dropout else ("sampling", "Unigram")
-    content = json.loads(tokenizer.vocabulary.content) if isinstance(tokenizer.vocabulary, JsonVocabulary) else {}
-    model: dict[str, Any] = content.get("model", {})
+    own = tokenizer.vocabulary
+    content = own.content if isinstance(own, JsonVocabulary) else b"{}"
+    model: dict[str, Any] = json.loads(content).get("model", {})
     if model.get("type") != kind or model.get("continuing_subword_prefix") or model.get("end_of_word_suffix"):
         raise ConfigError(
             f"`tokenizer.{setting}` needs a tokenizer.json of the kind {kind}, but the tokenizer is "
             f"{model.get('type') or 'of another format'}. Drop it, or train a tokenizer of that kind."
         )
-    rust = tokenizers.Tokenizer.from_buffer(tokenizer.vocabulary.content)
+    rust = tokenizers.Tokenizer.from_buffer(content)
     split = _bpe(model, dropout) if sampling is None else _unigram(model, sampling)
     return Sampler(tokenizer, rust, split)
 

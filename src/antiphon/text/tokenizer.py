@@ -19,7 +19,10 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from antiphon.errors import ModelError
+from antiphon.errors import ConfigError, ModelError
+from antiphon.text.pretrained.record import KIND
+from antiphon.text.pretrained.saved import load_saved
+from antiphon.text.pretrained.vocabulary import PretrainedVocabulary
 from antiphon.text.vocabulary import JsonVocabulary, SpmVocabulary, Vocabulary
 
 # What a folder's tokenizer may be called, the usual names of Hugging Face folders included.
@@ -46,11 +49,15 @@ class Tokenizer:
 
     @classmethod
     def load(cls, path: str | Path, *, ends: bool = True) -> Tokenizer:
-        """Reads a `tokenizer.json`, an `.spm` or `.model` file of sentencepiece, or a folder that holds one.
+        """Reads a `tokenizer.json`, an `.spm` or `.model` file of sentencepiece, or a folder that holds one; with the
+        `.kind.json` beside it, where a pretrained tokenizer was saved.
 
         Raises ModelError if there is none, or if it cannot be read.
         """
         file = _find(Path(path))
+        stem = file.name.removesuffix(KIND) if file.name.endswith(KIND) else file.stem
+        if (file.parent / f"{stem}{KIND}").is_file():
+            return cls(load_saved(file.parent, stem), ends=ends)
         try:
             size = file.stat().st_size
             if size > MOST_BYTES:
@@ -65,11 +72,67 @@ class Tokenizer:
         return cls(SpmVocabulary(content, where=str(file)), ends=ends)
 
     def save(self, folder: str | Path, name: str = "tokenizer") -> Path:
-        """Writes `name`.json or `name`.spm into `folder` (made if absent), byte for byte as it was loaded."""
-        file = Path(folder) / f"{name}{self.vocabulary.suffix}"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(self.vocabulary.content)
-        return file
+        """Writes `name`.json or `name`.spm into `folder` (made if absent), byte for byte as it was loaded.
+
+        Of a pretrained one it writes `name`.kind.json, which it returns, and the files that this is about.
+        """
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        for suffix, content in self.vocabulary.files.items():
+            (folder / f"{name}{suffix}").write_bytes(content)
+        return folder / f"{name}{next(iter(self.vocabulary.files))}"
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """The codes of the languages that the tokenizer knows; none for most."""
+        known = self.vocabulary
+        return tuple(known.record.languages) if isinstance(known, PretrainedVocabulary) else ()
+
+    @property
+    def language(self) -> str | None:
+        """The language of the texts, as their special tokens say it."""
+        known = self.vocabulary
+        return known.record.language(known.side) if isinstance(known, PretrainedVocabulary) else None
+
+    def in_language(self, code: str | None) -> Tokenizer:
+        """The tokenizer for texts in another language; itself for None. ConfigError for one that it lacks."""
+        if code is None or code == self.language:
+            return self
+        known = self.vocabulary
+        if not isinstance(known, PretrainedVocabulary):
+            raise ConfigError(
+                f"a language (`{code:.40}`) needs a tokenizer that knows languages, but this one has none."
+            )
+        return Tokenizer(known.speaking(code), ends=self.ends)
+
+    def forced_first(self, language: str | None = None) -> int | None:
+        """The id with which answers in `language`, or else the tokenizer's own, must begin; None where none is.
+
+        Of mBART-50, NLLB and M2M-100. mBART's decoder instead starts from it: `in_language(language).start_id`.
+        """
+        known = self.in_language(language).vocabulary
+        if not isinstance(known, PretrainedVocabulary) or known.record.starts_with_language:
+            return None
+        code = known.record.language(known.side)
+        return None if code is None else known.record.languages[code]
+
+    def as_target(self) -> Tokenizer:
+        """The tokenizer for the target's texts where it reads both sides; itself where they do not differ."""
+        known = self.vocabulary
+        other = known.of_side("target") if isinstance(known, PretrainedVocabulary) else known
+        return self if other is known else Tokenizer(other, ends=self.ends)
+
+    def shares(self, other: Tokenizer) -> bool:
+        """Whether an id stands for the same in both, so that they can have one embedding."""
+        own = self.vocabulary
+        return self is other or (isinstance(own, PretrainedVocabulary) and own.shares(other.vocabulary))
+
+    def paired(self, target: Tokenizer) -> Tokenizer:
+        """The tokenizer that is saved for both sides of a model that shares it."""
+        own, other = self.vocabulary, target.vocabulary
+        if isinstance(own, PretrainedVocabulary) and isinstance(other, PretrainedVocabulary):
+            return Tokenizer(own.with_target(other), ends=self.ends)
+        return self
 
     @property
     def vocab_size(self) -> int:
@@ -104,21 +167,30 @@ class Tokenizer:
         """The ids of many texts, in their order; faster than one by one."""
         return self.vocabulary.encode([clean_text(text) for text in texts], ends=self.ends)
 
+    @property
+    def frame(self) -> tuple[list[int], list[int]]:
+        """The ids that `encode` puts before and after each text."""
+        return self.vocabulary.frame if self.ends else ([], [])
+
     def bare(self, ids: Sequence[int]) -> list[int]:
         """`ids` of an encoded text without what stands before and behind its own."""
-        before, after = self.vocabulary.frame if self.ends else ([], [])
+        before, after = self.frame
         first = len(before) if list(ids[: len(before)]) == before else 0
         last = len(ids) - (len(after) if list(ids[len(ids) - len(after) :]) == after else 0)
         return list(ids[first:last])
 
     def enclose(self, ids: Sequence[int]) -> list[int]:
         """`ids` of a text with what `encode` puts before and behind them; the inverse of `bare`."""
-        before, after = self.vocabulary.frame if self.ends else ([], [])
+        before, after = self.frame
         return [*before, *ids, *after]
+
+    def alone(self, text: str) -> list[int]:
+        """The ids of `text` alone: no end, no language, nothing else around it."""
+        return self.vocabulary.encode([clean_text(text)], ends=False)[0]
 
     def tokens(self, text: str) -> list[str]:
         """The tokens of `text`, to be read by people: a space is shown as "▁", a part of a character as "<0xC3>"."""
-        return self.pieces(self.vocabulary.encode([clean_text(text)], ends=False)[0])
+        return self.pieces(self.alone(text))
 
     def pieces(self, ids: Sequence[int], *, specials: bool = False) -> list[str]:
         """The tokens that `ids` stand for, as in `tokens`; special ones only if asked for."""
@@ -143,7 +215,7 @@ class Tokenizer:
 
 def _find(path: Path) -> Path:
     if path.is_dir():
-        found = [path / name for name in FILE_NAMES if (path / name).is_file()]
+        found = [path / name for name in (f"tokenizer{KIND}", *FILE_NAMES) if (path / name).is_file()]
         if not found:
             raise ModelError(f"`{path}` must hold a tokenizer ({', '.join(FILE_NAMES)}), but has none of them.")
         return found[0]

@@ -9,7 +9,7 @@ starts from padding, as T5 and Marian do.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
@@ -30,9 +30,9 @@ _NAMES = {
 }
 
 # A file with a larger id is broken or hostile: a table of that size would be made for it.
-_MOST_IDS = 2**24
+MOST_IDS = 2**24
 # What a file must be able to encode and decode when it is loaded.
-_TRIAL = "in 3 hours: é 日 </s>"
+TRIAL = "in 3 hours: é 日 </s>"
 
 
 @dataclass(frozen=True)
@@ -47,17 +47,19 @@ class Specials:
 
 
 class Vocabulary(Protocol):
-    """One tokenizer file. `decode` is given visible ids only; `table` where ids stand for bytes.
+    """One tokenizer: `files` by their suffixes; `frame`, the ids before and after a text; `table` where ids are bytes.
 
-    `frame` is what `encode` puts before and behind a text where it `ends`; `special_id` is the id of a special token.
+    `decode` is given visible ids only; `special_id` is the id of a special token.
     """
 
-    content: bytes
-    suffix: str
     size: int
     specials: Specials
     table: ByteTable | None
-    frame: tuple[list[int], list[int]]
+
+    @property
+    def files(self) -> Mapping[str, bytes]: ...
+    @property
+    def frame(self) -> tuple[list[int], list[int]]: ...
 
     def encode(self, texts: Sequence[str], *, ends: bool) -> list[list[int]]: ...
     def decode(self, ids: Sequence[int]) -> str: ...
@@ -66,7 +68,7 @@ class Vocabulary(Protocol):
 
 
 @contextmanager
-def _working(where: str, form: str) -> Iterator[None]:
+def working(where: str, form: str) -> Iterator[None]:
     """Turns whatever the libraries raise over a broken file into one ModelError."""
     try:
         yield
@@ -85,7 +87,7 @@ class JsonVocabulary:
     def __init__(self, content: bytes, *, where: str) -> None:
         self.content = content
         self._where = where
-        with _working(where, "tokenizer.json"):
+        with working(where, "tokenizer.json"):
             self._rust = rust = tokenizers.Tokenizer.from_buffer(content)
             # Neither belongs to text: a file may carry the settings of its last training run.
             rust.no_truncation()
@@ -94,27 +96,29 @@ class JsonVocabulary:
             added = {id for id, token in rust.get_added_tokens_decoder().items() if token.special}
             found = {key: _first(rust.token_to_id(name) for name in names) for key, names in _NAMES.items()}
             size = 1 + max(rust.get_vocab().values(), default=-1)
-            if not 0 < size <= _MOST_IDS:
-                raise ModelError(f"`{where}` must have 1 to {_MOST_IDS} ids, but has {size}. Restore the file.")
+            if not 0 < size <= MOST_IDS:
+                raise ModelError(f"`{where}` must have 1 to {MOST_IDS} ids, but has {size}. Restore the file.")
             self.specials, self.size = _complete(found, size=size, control=added)
             self.table = byte_table(rust)
-            before, after = _template(rust)
-            end = self.specials.end
-            self.frame = before, after if after[-1:] == [end] else [*after, end]
-            self.decode(self.encode([_TRIAL], ends=True)[0])
+            before, after = template(rust)
+            self.frame = (before, after if after[-1:] == [self.specials.end] else [*after, self.specials.end])
+            self.decode(self.encode([TRIAL], ends=True)[0])
 
     def encode(self, texts: Sequence[str], *, ends: bool) -> list[list[int]]:
         control = self.specials.control - {self.specials.unk}
-        with _working(self._where, "tokenizer.json"):
+        with working(self._where, "tokenizer.json"):
             rows = [encoding.ids for encoding in self._rust.encode_batch_fast(list(texts), add_special_tokens=False)]
-            rows = [ids if control.isdisjoint(ids) else self._spell(ids, control) for ids in rows]
-        before, after = self.frame
-        return [[*before, *ids, *after] for ids in rows] if ends else rows
+            rows = [ids if control.isdisjoint(ids) else spell_out(self._rust, ids, control) for ids in rows]
+        return enclose(rows, self.frame) if ends else rows
+
+    @property
+    def files(self) -> Mapping[str, bytes]:
+        return {self.suffix: self.content}
 
     def decode(self, ids: Sequence[int]) -> str:
         if self.table:
             return self.table.decode(ids)
-        with _working(self._where, "tokenizer.json"):
+        with working(self._where, "tokenizer.json"):
             return self._rust.decode(list(ids), skip_special_tokens=False)
 
     def piece(self, id: int) -> str:
@@ -125,16 +129,6 @@ class JsonVocabulary:
     def special_id(self, name: str) -> int | None:
         id = self._rust.token_to_id(name)
         return id if id in self.specials.control else None
-
-    def _spell(self, ids: list[int], control: frozenset[int]) -> list[int]:
-        """Some models list "</s>" among their words and find it in a text: write it letter by letter."""
-        letters = {id: (self._rust.id_to_token(id) or "") for id in control}
-        model = self._rust.model
-        return [
-            part
-            for id in ids
-            for part in ([t.id for c in letters[id] for t in model.tokenize(c)] if id in control else [id])
-        ]
 
 
 class SpmVocabulary:
@@ -147,13 +141,13 @@ class SpmVocabulary:
         self.content = content
         self._where = where
         self._processor = processor = sentencepiece.SentencePieceProcessor()
-        with _working(where, "sentencepiece model"):
+        with working(where, "sentencepiece model"):
             processor.LoadFromSerializedProto(content)
             size = processor.vocab_size()
-            if not 0 < size <= _MOST_IDS:
-                raise ModelError(f"`{where}` must have 1 to {_MOST_IDS} pieces, but has {size}. Restore the file.")
+            if not 0 < size <= MOST_IDS:
+                raise ModelError(f"`{where}` must have 1 to {MOST_IDS} pieces, but has {size}. Restore the file.")
             processor.id_to_piece(list(range(size)))  # raises if a piece is no UTF-8
-            processor.decode(processor.encode(_TRIAL))
+            processor.decode(processor.encode(TRIAL))
         found = {
             "pad": processor.pad_id(),
             "start": processor.bos_id(),
@@ -164,15 +158,19 @@ class SpmVocabulary:
         self.specials, self.size = _complete(
             {k: id if id >= 0 else None for k, id in found.items()}, size=size, control=control
         )
-        self.frame = [], [self.specials.end]
+        self.frame: tuple[list[int], list[int]] = ([], [self.specials.end])
+
+    @property
+    def files(self) -> Mapping[str, bytes]:
+        return {self.suffix: self.content}
 
     def encode(self, texts: Sequence[str], *, ends: bool) -> list[list[int]]:
-        with _working(self._where, "sentencepiece model"):
+        with working(self._where, "sentencepiece model"):
             rows: list[list[int]] = self._processor.encode(list(texts))
-        return [[*ids, self.specials.end] for ids in rows] if ends else rows
+        return enclose(rows, self.frame) if ends else rows
 
     def decode(self, ids: Sequence[int]) -> str:
-        with _working(self._where, "sentencepiece model"):
+        with working(self._where, "sentencepiece model"):
             return self._processor.decode(list(ids)) if ids else ""
 
     def piece(self, id: int) -> str:
@@ -182,6 +180,21 @@ class SpmVocabulary:
     def special_id(self, name: str) -> int | None:
         id: int = self._processor.piece_to_id(name)  # an unknown name gives the unknown id
         return id if id in self.specials.control and self._processor.id_to_piece(id) == name else None
+
+
+def enclose(rows: Sequence[list[int]], frame: tuple[list[int], list[int]]) -> list[list[int]]:
+    """Each row with what stands before and after a text."""
+    return [[*frame[0], *ids, *frame[1]] for ids in rows]
+
+
+def spell_out(rust: tokenizers.Tokenizer, ids: Sequence[int], control: frozenset[int]) -> list[int]:
+    """Some models list "</s>" among their words and find it in a text: write it letter by letter."""
+    model = rust.model
+    spelled = {
+        id: [part.id for letter in rust.id_to_token(id) or "" for part in model.tokenize(letter)]
+        for id in control.intersection(ids)
+    }
+    return [part for id in ids for part in spelled.get(id, [id])]
 
 
 def _added_name(specials: Specials, id: int) -> str:
@@ -204,7 +217,7 @@ def _complete(found: dict[str, int | None], *, size: int, control: set[int]) -> 
     return Specials(pad, start, end, unk, frozenset({*control, pad, start, end, *([] if unk is None else [unk])})), size
 
 
-def _template(rust: tokenizers.Tokenizer) -> tuple[list[int], list[int]]:
+def template(rust: tokenizers.Tokenizer) -> tuple[list[int], list[int]]:
     """The ids that the file itself puts before and after a text."""
     bare, whole = (rust.encode("a", add_special_tokens=flag).ids for flag in (False, True))
     starts = [i for i in range(len(whole) - len(bare) + 1) if whole[i : i + len(bare)] == bare]

@@ -1,0 +1,67 @@
+"""The languages of a model that knows several (mBART, mBART-50, M2M-100, NLLB), as its search settings name them.
+
+    parts = speaking(parts)         # by parts.generation.source_language and target_language
+
+A source is framed with its language's token. An answer is made to begin with that of its language, which its score
+leaves out; mBART of 2020 instead starts its decoder from it. A model that hears (Whisper) is told what is spoken, and
+whether to translate it. Without a name all stays as the folder says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from antiphon.generation.hypotheses import Marks
+from antiphon.models.checkpoint import Parts
+from antiphon.text import Tokenizer
+
+
+def speaking(parts: Parts) -> Parts:
+    """`parts` with the tokenizers, the decoder's start and the forced first token of the languages that are named.
+
+    ConfigError, with the nearest codes, for a language that the model lacks, or where it knows none.
+    """
+    config, family = parts.generation, parts.model.family
+    if family is not None and family.speech is not None:
+        speech = family.speech.told(source_language=config.source_language, target_language=config.target_language)
+        return replace(parts, model=replace(parts.model, family=replace(family, speech=speech)))
+    source = parts.source_tokenizer.in_language(config.source_language)
+    target = parts.target_tokenizer.in_language(config.target_language)
+    model = parts.model
+    if config.target_language is not None and family is not None:
+        first = target.forced_first()
+        start = target.start_id if first is None else family.start_id
+        model = replace(model, family=replace(family, first_id=first, start_id=start))
+    return replace(parts, model=model, source_tokenizer=source, target_tokenizer=target)
+
+
+def marks_of(parts: Parts) -> Marks:
+    """The target ids with a meaning: a family's own, else the tokenizer's."""
+    target, family = parts.target_tokenizer, parts.model.family
+    if family is None:
+        forced = None if parts.generation.target_language is None else target.forced_first()
+        return Marks(pad=target.pad_id, start=target.start_id, end=target.end_id, first=_alone(forced))
+    marks = Marks(
+        family.pad_id, family.start_id, family.end_id, _alone(family.first_id), family.closes, family.never_ids
+    )
+    if (speech := family.speech) is not None:
+        marks = replace(marks, first=speech.prompt(None), never_first=speech.never_first_ids, prompt=True)
+    return marks
+
+
+def _alone(id: int | None) -> tuple[int, ...]:
+    return () if id is None else (id,)
+
+
+def answer_ids(texts: Iterable[str], tokenizer: Tokenizer, marks: Marks) -> list[list[int]]:
+    """Texts as answers: the forced first token, the text's own ids, the end, and nothing behind it.
+
+    What a tokenizer puts before a text stands there only where no token is forced, and not in a language that nobody
+    named.
+    """
+    before, after = tokenizer.frame
+    unnamed = bool(tokenizer.languages) and tokenizer.language is None
+    begun = [] if marks.first or unnamed else before
+    ending = after[: after.index(marks.end) + 1] if marks.end in after else after
+    return [marks.begin([*begun, *tokenizer.bare(ids), *ending]) for ids in tokenizer.encode_batch(texts)]

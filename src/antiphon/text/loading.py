@@ -1,0 +1,68 @@
+"""The tokenizers of a Hugging Face folder.
+
+    source, target = load_pretrained_tokenizers(Path("opus-mt-en-de"), config)     # config: its parsed config.json
+
+Both read and write ids as transformers does, with four differences: what steers the model (`</s>`, a language) is
+plain text where a text writes it out; a sentencepiece model's own normalization always holds; decoded text is never
+"cleaned up" (transformers may take spaces before punctuation away, which would change what a model wrote); and bytes
+that make no character become U+FFFD, which ByT5's tokenizer leaves out.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from antiphon.errors import ModelError
+from antiphon.text.pretrained.families import read_pretrained
+from antiphon.text.pretrained.files import Folder
+from antiphon.text.pretrained.published import CONFIG, enclosed, published
+from antiphon.text.pretrained.vocabulary import PretrainedVocabulary
+from antiphon.text.tokenizer import Tokenizer
+
+
+def load_pretrained_tokenizers(folder: Path, config: Mapping[str, Any]) -> tuple[Tokenizer, Tokenizer]:
+    """The source's and the target's tokenizer; the same object where the sides do not differ.
+
+    They differ in the languages of their texts (mBART, NLLB, M2M-100), in their sentencepiece models (Marian), or
+    where only a target must have an end. ModelError, which names the file, for what cannot be read.
+    """
+    made = [
+        Tokenizer(PretrainedVocabulary(record, files, where=str(folder)))
+        for record, files in read_pretrained(folder, config)
+    ]
+    return made[0], made[-1].as_target()
+
+
+def pretrained_config(folder: Path) -> dict[str, Any] | None:
+    """The parsed config.json of a Hugging Face folder; None where the folder is none, or Antiphon's own."""
+    config = Folder(folder).mapping("config.json") if folder.is_dir() else None
+    return None if config is None or "format" in config or "model_type" not in config else config
+
+
+def pretrained_files(source: Tokenizer, target: Tokenizer) -> dict[str, bytes]:
+    """The inverse of `load_pretrained_tokenizers`: file names and contents, which transformers reads with equal ids.
+
+    Of a tokenizer that was trained here it is tokenizer.json, with the names of its special tokens; ModelError for two
+    of them, and for one of sentencepiece.
+    """
+    own, other = source.vocabulary, target.vocabulary
+    if isinstance(own, PretrainedVocabulary) and isinstance(other, PretrainedVocabulary):
+        files = published(own, other)
+        return files if CONFIG in files or ".json" not in own.kept else {**files, CONFIG: _named(source)}
+    content = own.files.get(".json")
+    if content is None or not source.shares(target):
+        raise ModelError(
+            "a model to be written for transformers must have one tokenizer.json for both sides, or the tokenizers of "
+            "a published folder, but has neither. Save it without `format`."
+        )
+    return {"tokenizer.json": enclosed(content, source.vocabulary), CONFIG: _named(source)}
+
+
+def _named(tokenizer: Tokenizer) -> bytes:
+    """A tokenizer_config.json that says which tokens are special, for a tokenizer.json that stands alone."""
+    specials = {"pad_token": tokenizer.pad_id, "eos_token": tokenizer.end_id, "unk_token": tokenizer.unk_id}
+    names = {name: tokenizer.pieces([id], specials=True)[0] for name, id in specials.items() if id is not None}
+    return (json.dumps({"tokenizer_class": "PreTrainedTokenizerFast", **names}, ensure_ascii=False) + "\n").encode()
