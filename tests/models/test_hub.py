@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -311,6 +312,22 @@ def test_what_no_family_can_express_is_named(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="written as marian must have `sinusoids` 'halves'"):
         save_pretrained(tmp_path, Parts(parts.network, odd, *_rest(parts)))
     assert not (tmp_path / "config.json").exists()
+
+
+def test_a_longt5_with_transient_global_attention_is_refused_by_name(tmp_path: Path) -> None:
+    made = save_pretrained(tmp_path, parts_of("longt5"))
+    assert load_pretrained(made).attention.encoder["all"][1] == {"window": 128}  # type: ignore[index]
+    change(made / "config.json", encoder_attention_type="transient-global")
+    with pytest.raises(ConfigError, match="`encoder_attention_type` must be `local`, but is `transient-global`"):
+        load_pretrained(made)
+
+
+def test_a_longt5_is_written_only_with_its_rules(tmp_path: Path) -> None:
+    parts = parts_of("longt5")
+    for encoder in ("full", parts.attention.decoder, {"all": [parts.attention.decoder, "full"]}):
+        odd = replace(parts, attention=replace(parts.attention, encoder=encoder))
+        with pytest.raises(ModelError, match="written as longt5 must have the rules `relative` and `window`"):
+            save_pretrained(tmp_path, odd)
 
 
 def _rest(parts: Parts) -> tuple[Any, ...]:

@@ -53,6 +53,12 @@ def umt5(dice: random.Random) -> PreTrainedModel:
     )
 
 
+def longt5(dice: random.Random) -> PreTrainedModel:
+    """LongT5: radii below and above the length of a source."""
+    settings = t5_settings(dice, transformers.LongT5Config) | {"local_radius": dice.choice([0, 1, 2, 3, 5, 127])}
+    return untied(transformers.LongT5ForConditionalGeneration(transformers.LongT5Config(**settings)), dice)
+
+
 def t5_settings(dice: random.Random, kind: type) -> dict[str, Any]:
     heads = dice.choice([1, 2, 3])
     return {
@@ -192,6 +198,6 @@ def write_tokenizer(folder: Path, model: PreTrainedModel) -> None:
 
 
 FAMILIES: dict[str, Make] = {
-    "t5": t5, "mt5": mt5, "umt5": umt5, "bart": bart, "mbart": mbart, "blenderbot": blenderbot, "marian": marian,
-    "pegasus": pegasus, "m2m_100": m2m_100,
+    "t5": t5, "mt5": mt5, "umt5": umt5, "longt5": longt5, "bart": bart, "mbart": mbart, "blenderbot": blenderbot,
+    "marian": marian, "pegasus": pegasus, "m2m_100": m2m_100,
 }  # fmt: skip

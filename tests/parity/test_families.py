@@ -1,14 +1,16 @@
 """Every family of checkpoints against transformers: logits, searches, and the way back.
 
 The reference computes in float32 what we compute in the network's own type; replaced here, so that float64 is compared
-with float64: the norms of T5, mT5 and UMT5 (`*LayerNorm.forward`), the tables of sinusoids of Marian,
-Pegasus and M2M-100.
+with float64: the norms of T5, mT5, UMT5 and LongT5 (`*LayerNorm.forward`), the weights of LongT5's local attention, the
+tables of sinusoids of Marian, Pegasus and M2M-100.
 """
 
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,6 +19,7 @@ from counts import count
 from parity import reference
 from torch import Tensor
 from transformers import PreTrainedModel
+from transformers.models.longt5.modeling_longt5 import LongT5LayerNorm, LongT5LocalAttention
 from transformers.models.mt5.modeling_mt5 import MT5LayerNorm
 from transformers.models.t5.modeling_t5 import T5LayerNorm
 from transformers.models.umt5.modeling_umt5 import UMT5LayerNorm
@@ -38,8 +41,21 @@ def wide_reference(monkeypatch: pytest.MonkeyPatch) -> None:
     def forward(self: torch.nn.Module, x: Tensor) -> Tensor:
         return self.weight * (x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.variance_epsilon))
 
-    for kind in (T5LayerNorm, MT5LayerNorm, UMT5LayerNorm):
+    for kind in (T5LayerNorm, MT5LayerNorm, UMT5LayerNorm, LongT5LayerNorm):
         monkeypatch.setattr(kind, "forward", forward)
+    monkeypatch.setattr(LongT5LocalAttention, "forward", unnarrowed(LongT5LocalAttention.forward))
+
+
+def unnarrowed(forward: Callable[..., Any]) -> Callable[..., Any]:
+    """`forward`, under which `Tensor.float` leaves float64 as it is."""
+    narrow = Tensor.float
+
+    def run(*arguments: Any, **settings: Any) -> Any:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Tensor, "float", lambda x: x if x.dtype == torch.float64 else narrow(x))
+            return forward(*arguments, **settings)
+
+    return run
 
 
 def widen(model: PreTrainedModel) -> PreTrainedModel:
