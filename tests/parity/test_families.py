@@ -1,8 +1,8 @@
 """Every family of checkpoints against transformers: logits, searches, and the way back.
 
 The reference computes in float32 what we compute in the network's own type; replaced here, so that float64 is compared
-with float64: the norms of T5, mT5, UMT5 and LongT5 (`*LayerNorm.forward`), the weights of LongT5's local attention, the
-tables of sinusoids of Marian, Pegasus and M2M-100.
+with float64: the norms of T5, mT5, UMT5 and LongT5 (`*LayerNorm.forward`), the weights of LongT5's local attention,
+the norms and weights of T5Gemma, the tables of sinusoids of Marian, Pegasus and M2M-100.
 """
 
 from __future__ import annotations
@@ -18,10 +18,12 @@ import transformers
 from counts import count
 from parity import reference
 from torch import Tensor
+from torch.nn import functional
 from transformers import PreTrainedModel
 from transformers.models.longt5.modeling_longt5 import LongT5LayerNorm, LongT5LocalAttention
 from transformers.models.mt5.modeling_mt5 import MT5LayerNorm
 from transformers.models.t5.modeling_t5 import T5LayerNorm
+from transformers.models.t5gemma import modeling_t5gemma
 from transformers.models.umt5.modeling_umt5 import UMT5LayerNorm
 
 from antiphon.batch import Example, collate
@@ -43,16 +45,25 @@ def wide_reference(monkeypatch: pytest.MonkeyPatch) -> None:
 
     for kind in (T5LayerNorm, MT5LayerNorm, UMT5LayerNorm, LongT5LayerNorm):
         monkeypatch.setattr(kind, "forward", forward)
-    monkeypatch.setattr(LongT5LocalAttention, "forward", unnarrowed(LongT5LocalAttention.forward))
+    for owner, name in (
+        (LongT5LocalAttention, "forward"),
+        (modeling_t5gemma.T5GemmaRMSNorm, "forward"),
+        (modeling_t5gemma, "eager_attention_forward"),
+    ):
+        monkeypatch.setattr(owner, name, unnarrowed(getattr(owner, name)))
 
 
 def unnarrowed(forward: Callable[..., Any]) -> Callable[..., Any]:
-    """`forward`, under which `Tensor.float` leaves float64 as it is."""
-    narrow = Tensor.float
+    """`forward`, under which `Tensor.float` and the softmax leave float64 as it is."""
+    narrow, softmax = Tensor.float, functional.softmax
+
+    def wide_softmax(x: Tensor, dim: int, dtype: torch.dtype | None = None) -> Tensor:
+        return softmax(x, dim=dim, dtype=None if x.dtype == torch.float64 else dtype)
 
     def run(*arguments: Any, **settings: Any) -> Any:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(Tensor, "float", lambda x: x if x.dtype == torch.float64 else narrow(x))
+            patch.setattr(functional, "softmax", wide_softmax)
             return forward(*arguments, **settings)
 
     return run

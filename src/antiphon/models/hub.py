@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from safetensors.torch import save as serialize
@@ -31,7 +31,7 @@ from antiphon.models.files import read_json, replace_file, within, write_json
 from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.models.stored import WEIGHTS, Stored, check_shapes, check_there, fill, sketching
 from antiphon.registry import nearest
-from antiphon.settings import SettingError, build, hints, override, plain
+from antiphon.settings import SettingError, Settings, build, hints, override, plain
 from antiphon.text import Tokenizer
 
 CONFIG, SEARCH = "config.json", "generation_config.json"
@@ -129,12 +129,23 @@ def _translate(
     family: Family, config: Mapping[str, Any], search: Mapping[str, Any], stored: Stored, folder: Path
 ) -> Ours:
     """config.json in our words."""
-    known = {name: value for name, value in config.items() if name in hints(family.keys) and value is not None}
+    known = {name: value for name, value in _known(family.keys, config).items() if value is not None}
     known |= {name: search[name] for name in IDS if search.get(name) is not None}
     try:
         return family.ours(build(family.keys, known), stored, family.tables.find(stored))
     except SettingError as error:
         raise error.at(str(folder / CONFIG)) from None
+
+
+def _known(keys: type[Settings], config: Mapping[str, Any]) -> dict[str, Any]:
+    """What `keys` read of `config`, also within its sections."""
+    found = {}
+    for name, hint in hints(keys).items():
+        kinds = [kind for kind in (get_args(hint) or (hint,)) if isinstance(kind, type) and issubclass(kind, Settings)]
+        if name in config:
+            value = config[name]
+            found[name] = _known(kinds[0], value) if kinds and isinstance(value, Mapping) else value
+    return found
 
 
 def _network(ours: Ours, *, seed: int, allow_import: bool = False) -> EncoderDecoder:

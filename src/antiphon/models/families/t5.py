@@ -13,6 +13,7 @@ from typing import Annotated, Any
 from antiphon.config import AttentionConfig, FamilyConfig, ModelConfig
 from antiphon.models.families.family import (
     TRANSPOSED,
+    UNKNOWN_TO_MOST,
     Family,
     Keys,
     Layers,
@@ -123,7 +124,7 @@ def t5_theirs(name: str, ours: Ours, *, each: bool = False, scales: bool = True)
     fixed = {
         "norm": "rms", "norm_placement": "pre", "positions": "none", "bias": False, "attention_scale": 1.0,
         "num_kv_heads": None, "embedding_scale": False, "embedding_norm": False, "output_bias": False,
-        "decoder_heads": None, "decoder_ffn_dim": None,
+        "decoder_heads": None, "decoder_ffn_dim": None, **UNKNOWN_TO_MOST,
     }  # fmt: skip
     check_plain(ours, name, fixed)
     kinds = {both: theirs for theirs, both in ACTIVATIONS.items()}
