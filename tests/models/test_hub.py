@@ -39,7 +39,16 @@ BART = {
     "pad_token_id": 0, "eos_token_id": 2, "decoder_start_token_id": 2, "forced_bos_token_id": 1,
     "forced_eos_token_id": 2,
 }  # fmt: skip
-SETTINGS = {name: T5 if name.endswith("t5") else BART for name in FAMILIES}
+_STACK = {
+    "vocab_size": 270, "hidden_size": 16, "intermediate_size": 20, "num_hidden_layers": 2, "num_attention_heads": 2,
+    "num_key_value_heads": 1, "head_dim": 6, "sliding_window": 2,
+}  # fmt: skip
+T5GEMMA = {
+    "encoder": _STACK,
+    "decoder": _STACK | {"hidden_size": 12, "num_key_value_heads": 2, "pad_token_id": 0, "eos_token_id": 2},
+    "bos_token_id": 1,
+}
+SETTINGS = {name: T5 if name.endswith("t5") else BART for name in FAMILIES} | {"t5gemma": T5GEMMA}
 
 
 def parts_of(name: str, *, shared: bool = True, tied: bool = True) -> Parts:
@@ -48,7 +57,11 @@ def parts_of(name: str, *, shared: bool = True, tied: bool = True) -> Parts:
     tables = family.tables.place(shared=shared, tied=tied)
     ours = family.ours(build(family.keys, SETTINGS[name]), Stored([]), tables)
     network = build_network(
-        ours.model, ours.attention, source_vocab=ours.source_vocab, target_vocab=ours.target_vocab, shared=shared
+        ours.model,
+        ours.attention,
+        source_vocab=ours.source_vocab,
+        target_vocab=ours.target_vocab,
+        shared=ours.tables.shared,
     )
     tokenizer = train_tokenizer(["in 3 hours"], kind="bytes", vocab_size=260)
     search = GenerationConfig(beam_size=2, max_new_tokens=9)

@@ -105,9 +105,15 @@ def padded(ids: list[list[int]], pad_id: int) -> tuple[Tensor, Tensor]:
     return whole, mask
 
 
+def start_of(model: PreTrainedModel) -> int:
+    """The decoder's first input; the beginning of a text where the config has no word for it."""
+    start = getattr(model.config, "decoder_start_token_id", None)
+    return model.config.bos_token_id if start is None else start
+
+
 def their_logits(model: PreTrainedModel, sources: list[list[int]], targets: list[list[int]]) -> list[Tensor]:
     """The logits of each target's tokens, rows padded on the right."""
-    pad_id, start = model.config.pad_token_id, model.config.decoder_start_token_id
+    pad_id, start = model.config.pad_token_id, start_of(model)
     ids, mask = padded(sources, pad_id)
     begun, seen = padded([[start, *row[:-1]] for row in targets], pad_id)
     with torch.no_grad():
@@ -132,7 +138,7 @@ def difference(found: list[Tensor], wanted: list[Tensor]) -> float:
 def their_answers(model: PreTrainedModel, sources: list[list[int]], **settings: object) -> list[list[int]]:
     config = model.config
     ids, mask = padded(sources, config.pad_token_id)
-    unsaid = [config.pad_token_id, *([config.decoder_start_token_id])]
+    unsaid = [config.pad_token_id, start_of(model)]
     found = model.generate(
         input_ids=ids,
         attention_mask=mask,
