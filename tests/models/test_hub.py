@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,16 @@ WHISPER = {name: value for name, value in BART.items() if not name.startswith(("
     "num_mel_bins": 5, "max_source_positions": 4, "sampling_rate": 1000, "hop_length": 125, "chunk_length": 1,
     "lang_to_id": {"<|de|>": 9}, "task_to_id": {"transcribe": 8}, "max_target_positions": 40,
 }  # fmt: skip
-SETTINGS = {name: T5 if name.endswith("t5") else BART for name in FAMILIES} | {"whisper": WHISPER}
+_STACK = {
+    "vocab_size": 270, "hidden_size": 16, "intermediate_size": 20, "num_hidden_layers": 2, "num_attention_heads": 2,
+    "num_key_value_heads": 1, "head_dim": 6, "sliding_window": 2,
+}  # fmt: skip
+T5GEMMA = {
+    "encoder": _STACK,
+    "decoder": _STACK | {"hidden_size": 12, "num_key_value_heads": 2, "pad_token_id": 0, "eos_token_id": 2},
+    "bos_token_id": 1,
+}
+SETTINGS = {name: T5 if name.endswith("t5") else BART for name in FAMILIES} | {"whisper": WHISPER, "t5gemma": T5GEMMA}
 
 
 def parts_of(name: str, *, shared: bool = True, tied: bool = True) -> Parts:
@@ -53,7 +63,11 @@ def parts_of(name: str, *, shared: bool = True, tied: bool = True) -> Parts:
     tables = family.tables.place(shared=shared, tied=tied)
     ours = family.ours(build(family.keys, SETTINGS[name]), Stored([]), tables)
     network = build_network(
-        ours.model, ours.attention, source_vocab=ours.source_vocab, target_vocab=ours.target_vocab, shared=shared
+        ours.model,
+        ours.attention,
+        source_vocab=ours.source_vocab,
+        target_vocab=ours.target_vocab,
+        shared=ours.tables.shared,
     )
     tokenizer = train_tokenizer(["in 3 hours"], kind="bytes", vocab_size=260)
     search = GenerationConfig(beam_size=2, max_new_tokens=9)
@@ -355,6 +369,22 @@ def test_a_model_of_our_own_that_a_family_can_express(placement: str, activation
     with torch.no_grad():
         found = theirs(input_ids=source, attention_mask=mask, decoder_input_ids=target).logits
     assert float((found - logits(parts)).abs().max()) < 1e-5  # its table of sinusoids is float32
+
+
+def test_a_longt5_with_transient_global_attention_is_refused_by_name(tmp_path: Path) -> None:
+    made = save_pretrained(tmp_path, parts_of("longt5"))
+    assert load_pretrained(made).attention.encoder["all"][1] == {"window": 128}  # type: ignore[index]
+    change(made / "config.json", encoder_attention_type="transient-global")
+    with pytest.raises(ConfigError, match="`encoder_attention_type` must be `local`, but is `transient-global`"):
+        load_pretrained(made)
+
+
+def test_a_longt5_is_written_only_with_its_rules(tmp_path: Path) -> None:
+    parts = parts_of("longt5")
+    for encoder in ("full", parts.attention.decoder, {"all": [parts.attention.decoder, "full"]}):
+        odd = replace(parts, attention=replace(parts.attention, encoder=encoder))
+        with pytest.raises(ModelError, match="written as longt5 must have the rules `relative` and `window`"):
+            save_pretrained(tmp_path, odd)
 
 
 def _rest(parts: Parts) -> tuple[Any, ...]:

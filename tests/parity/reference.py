@@ -53,6 +53,12 @@ def umt5(dice: random.Random) -> PreTrainedModel:
     )
 
 
+def longt5(dice: random.Random) -> PreTrainedModel:
+    """LongT5: radii below and above the length of a source."""
+    settings = t5_settings(dice, transformers.LongT5Config) | {"local_radius": dice.choice([0, 1, 2, 3, 5, 127])}
+    return untied(transformers.LongT5ForConditionalGeneration(transformers.LongT5Config(**settings)), dice)
+
+
 def t5_settings(dice: random.Random, kind: type) -> dict[str, Any]:
     heads = dice.choice([1, 2, 3])
     return {
@@ -71,6 +77,49 @@ def t5_settings(dice: random.Random, kind: type) -> dict[str, Any]:
         "decoder_start_token_id": 0,
         "pad_token_id": 0,
         "eos_token_id": 1,
+    }
+
+
+def t5gemma(dice: random.Random) -> PreTrainedModel:
+    """T5Gemma: sides of different shapes, windows below a row's length, caps or none."""
+    shared = {
+        "head_dim": dice.choice([4, 6, 8]),
+        "hidden_activation": dice.choice(["gelu_pytorch_tanh", "gelu", "silu", "relu"]),
+        "rms_norm_eps": dice.choice([1e-6, 1e-3]),
+        "query_pre_attn_scalar": dice.choice([3, 8, 256]),
+        "rope_parameters": {"rope_type": "default", "rope_theta": dice.choice([10000.0, 100.0, 1e6])},
+        "pad_token_id": 0,
+        "eos_token_id": 1,
+        "bos_token_id": 2,
+    }
+    sides = [shared | t5gemma_side(dice) for _ in range(2)]
+    if dice.random() < 0.5:
+        sides[1] |= {name: sides[0][name] for name in ("hidden_size", "num_attention_heads", "num_key_value_heads")}
+    config = transformers.T5GemmaConfig(
+        encoder=sides[0],
+        decoder=sides[1],
+        vocab_size=sides[1]["vocab_size"],
+        tie_word_embeddings=dice.random() < 0.5,
+        attn_implementation="eager",
+    )
+    return transformers.T5GemmaForConditionalGeneration(config)
+
+
+def t5gemma_side(dice: random.Random) -> dict[str, Any]:
+    layers, heads = dice.choice([1, 2, 3]), dice.choice([1, 2, 4])
+    kinds = ["sliding_attention", "full_attention"]
+    return {
+        "vocab_size": dice.choice([40, 60]),
+        "hidden_size": dice.choice([12, 16, 20]),
+        "intermediate_size": dice.choice([14, 24]),
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "num_key_value_heads": dice.choice([count for count in (1, 2, 4) if heads % count == 0]),
+        "layer_types": dice.choice([None, [dice.choice(kinds) for _ in range(layers)]]),
+        "sliding_window": dice.choice([1, 2, 3, 5, 4096]),
+        "attn_logit_softcapping": dice.choice([None, 2.0, 50.0]),
+        "final_logit_softcapping": dice.choice([None, 3.0, 30.0]),
+        "max_position_embeddings": dice.choice([32, 50]),
     }
 
 
@@ -192,6 +241,6 @@ def write_tokenizer(folder: Path, model: PreTrainedModel) -> None:
 
 
 FAMILIES: dict[str, Make] = {
-    "t5": t5, "mt5": mt5, "umt5": umt5, "bart": bart, "mbart": mbart, "blenderbot": blenderbot, "marian": marian,
-    "pegasus": pegasus, "m2m_100": m2m_100,
+    "t5": t5, "mt5": mt5, "umt5": umt5, "longt5": longt5, "t5gemma": t5gemma, "bart": bart, "mbart": mbart,
+    "blenderbot": blenderbot, "marian": marian, "pegasus": pegasus, "m2m_100": m2m_100,
 }  # fmt: skip

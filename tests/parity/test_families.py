@@ -1,14 +1,16 @@
 """Every family of checkpoints against transformers: logits, searches, and the way back.
 
 The reference computes in float32 what we compute in the network's own type; replaced here, so that float64 is compared
-with float64: the norms of T5, mT5 and UMT5 (`*LayerNorm.forward`), the tables of sinusoids of Marian,
-Pegasus and M2M-100.
+with float64: the norms of T5, mT5, UMT5 and LongT5 (`*LayerNorm.forward`), the weights of LongT5's local attention,
+the norms and weights of T5Gemma, the tables of sinusoids of Marian, Pegasus and M2M-100.
 """
 
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,9 +18,12 @@ import transformers
 from counts import count
 from parity import reference
 from torch import Tensor
+from torch.nn import functional
 from transformers import PreTrainedModel
+from transformers.models.longt5.modeling_longt5 import LongT5LayerNorm, LongT5LocalAttention
 from transformers.models.mt5.modeling_mt5 import MT5LayerNorm
 from transformers.models.t5.modeling_t5 import T5LayerNorm
+from transformers.models.t5gemma import modeling_t5gemma
 from transformers.models.umt5.modeling_umt5 import UMT5LayerNorm
 
 from antiphon.batch import Example, collate
@@ -38,8 +43,30 @@ def wide_reference(monkeypatch: pytest.MonkeyPatch) -> None:
     def forward(self: torch.nn.Module, x: Tensor) -> Tensor:
         return self.weight * (x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.variance_epsilon))
 
-    for kind in (T5LayerNorm, MT5LayerNorm, UMT5LayerNorm):
+    for kind in (T5LayerNorm, MT5LayerNorm, UMT5LayerNorm, LongT5LayerNorm):
         monkeypatch.setattr(kind, "forward", forward)
+    for owner, name in (
+        (LongT5LocalAttention, "forward"),
+        (modeling_t5gemma.T5GemmaRMSNorm, "forward"),
+        (modeling_t5gemma, "eager_attention_forward"),
+    ):
+        monkeypatch.setattr(owner, name, unnarrowed(getattr(owner, name)))
+
+
+def unnarrowed(forward: Callable[..., Any]) -> Callable[..., Any]:
+    """`forward`, under which `Tensor.float` and the softmax leave float64 as it is."""
+    narrow, softmax = Tensor.float, functional.softmax
+
+    def wide_softmax(x: Tensor, dim: int, dtype: torch.dtype | None = None) -> Tensor:
+        return softmax(x, dim=dim, dtype=None if x.dtype == torch.float64 else dtype)
+
+    def run(*arguments: Any, **settings: Any) -> Any:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Tensor, "float", lambda x: x if x.dtype == torch.float64 else narrow(x))
+            patch.setattr(functional, "softmax", wide_softmax)
+            return forward(*arguments, **settings)
+
+    return run
 
 
 def widen(model: PreTrainedModel) -> PreTrainedModel:
@@ -78,9 +105,15 @@ def padded(ids: list[list[int]], pad_id: int) -> tuple[Tensor, Tensor]:
     return whole, mask
 
 
+def start_of(model: PreTrainedModel) -> int:
+    """The decoder's first input; the beginning of a text where the config has no word for it."""
+    start = getattr(model.config, "decoder_start_token_id", None)
+    return model.config.bos_token_id if start is None else start
+
+
 def their_logits(model: PreTrainedModel, sources: list[list[int]], targets: list[list[int]]) -> list[Tensor]:
     """The logits of each target's tokens, rows padded on the right."""
-    pad_id, start = model.config.pad_token_id, model.config.decoder_start_token_id
+    pad_id, start = model.config.pad_token_id, start_of(model)
     ids, mask = padded(sources, pad_id)
     begun, seen = padded([[start, *row[:-1]] for row in targets], pad_id)
     with torch.no_grad():
@@ -105,7 +138,7 @@ def difference(found: list[Tensor], wanted: list[Tensor]) -> float:
 def their_answers(model: PreTrainedModel, sources: list[list[int]], **settings: object) -> list[list[int]]:
     config = model.config
     ids, mask = padded(sources, config.pad_token_id)
-    unsaid = [config.pad_token_id, *([config.decoder_start_token_id])]
+    unsaid = [config.pad_token_id, start_of(model)]
     found = model.generate(
         input_ids=ids,
         attention_mask=mask,

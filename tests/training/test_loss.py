@@ -37,6 +37,19 @@ def test_equals_pytorch_with_all_logits(rows: int, smoothing: float) -> None:
     assert ours.labels == rows
 
 
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("rows", [1, module.CHUNK + 5])
+def test_capped_logits_equal_pytorch_with_all_of_them(rows: int, smoothing: float) -> None:
+    hidden, weight, labels = case(rows)
+    ours = CrossEntropy(smoothing)(hidden, weight, labels, cap=4.0)
+    found = torch.autograd.grad(ours.objective / 3, (hidden, weight))
+    logits = 4 * torch.tanh(hidden @ weight.T / 4)
+    theirs = functional.cross_entropy(logits, labels, label_smoothing=smoothing, reduction="sum")
+    torch.testing.assert_close(ours.objective, theirs, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(ours.nll, functional.cross_entropy(logits, labels, reduction="sum"))
+    torch.testing.assert_close(found, torch.autograd.grad(theirs / 3, (hidden, weight)), rtol=1e-10, atol=1e-12)
+
+
 def test_gradients_are_those_of_finite_differences() -> None:
     hidden, weight, labels = case(5)
     assert torch.autograd.gradcheck(lambda h, w: CrossEntropy(0.2)(h, w, labels).objective, (hidden, weight))

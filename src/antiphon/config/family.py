@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 
 from antiphon.config.ids import MOST_IDS, Id
 from antiphon.config.speech import SpeechConfig
-from antiphon.settings import Range, Settings
+from antiphon.settings import Range, Settings, require
 
 __all__ = ["MOST_IDS", "FamilyConfig", "Id"]
 
@@ -42,6 +42,8 @@ class FamilyConfig(Settings):
     """Sines and cosines in turn, or all sines before all cosines; closed: the lowest frequency is 1/10000 itself."""
     embedding_scale: bool = True
     """Whether token vectors are multiplied with the root of `d_model`."""
+    rounds_scale: bool = False
+    """Whether that root is first rounded to the type of the vectors."""
     embedding_norm: bool = False
     """Whether a norm follows the sum of token vectors and positions."""
     norm_eps: Annotated[float, Range(low=0, high=1, open_low=True)] | None = None
@@ -50,6 +52,10 @@ class FamilyConfig(Settings):
     """In place of the model's: GELU by its tanh formula, plain and gated, or a gated ReLU."""
     decoder_heads: Annotated[int, Range(low=1, high=1024)] | None = None
     """Heads of the decoder's attention; none: those of the encoder."""
+    decoder_kv_heads: Annotated[int, Range(low=1, high=1024)] | None = None
+    """Key and value heads of the decoder's attention; none: `num_kv_heads`, as the encoder."""
+    decoder_d_model: Annotated[int, Range(low=1, high=2**16)] | None = None
+    """Width of the decoder, whose tables then are its own; none: that of the encoder."""
     decoder_ffn_dim: Annotated[int, Range(low=1, high=2**18)] | None = None
     """Inner width of the decoder's feed-forward layers; none: that of the encoder's."""
     output_scale: bool = False
@@ -60,3 +66,12 @@ class FamilyConfig(Settings):
     """Whether the keys of attention have a bias where the model's linear layers do."""
     speech: SpeechConfig | None = None
     """How the model hears, where its sources are sound; none: it reads ids."""
+
+    def check_decoder(self, *, d_model: int, heads: int, groups: int | None) -> None:
+        """SettingError where the decoder's own sizes do not go together; the rest are those of the encoder."""
+        own = self.decoder_heads or heads
+        shared = self.decoder_kv_heads or groups or own
+        require(own % shared == 0, "family.decoder_kv_heads", f"must divide the decoder's {own} heads, but is {shared}")
+        apart = self.decoder_d_model in (None, d_model) or not self.shared_tables
+        problem = f"must be `d_model` ({d_model}) where both sides have one table, but is {self.decoder_d_model}"
+        require(apart, "family.decoder_d_model", problem)

@@ -74,10 +74,12 @@ class ModelConfig(Settings):
     """Of the feed-forward layers; geglu and swiglu are gated."""
     norm: Literal["layer", "rms"] = _FROM_PRESET
     """LayerNorm or RMSNorm."""
-    norm_placement: Literal["pre", "post"] = _FROM_PRESET
-    """Before each block, with a final norm; or after the residual sum, as in the paper."""
+    norm_placement: Literal["pre", "post", "sandwich"] = _FROM_PRESET
+    """Before each block, with a final norm; after the residual sum, as in the paper; or before and after each block."""
     positions: Literal["sinusoidal", "learned", "rotary", "relative", "alibi", "none"] = _FROM_PRESET
     """How tokens know their place; relative (T5) and alibi add that rule to self-attention."""
+    rotary_base: Positive | None = None
+    """Base of the frequencies of rotary positions; none: 10000."""
     bias: bool = _FROM_PRESET
     """Biases in linear layers and norms."""
     tie_embeddings: bool = _FROM_PRESET
@@ -96,6 +98,8 @@ class ModelConfig(Settings):
     """Longest sequence on either side, in tokens, end included."""
     attention_scale: Positive | None = None
     """Factor of the attention scores; none: 1 / sqrt(head_dim)."""
+    output_cap: Positive | None = None
+    """Bound of the logits of ids, which become cap * tanh(logits / cap); none: no bound."""
     family: FamilyConfig | None = None
     """What a published checkpoint needs besides: only model folders have it, no recipe sets it."""
 
@@ -119,9 +123,14 @@ class ModelConfig(Settings):
         whole = self.head_dim is not None or self.d_model % heads == 0
         problem = f"must be a multiple of `num_heads` ({heads}), but is {self.d_model}"
         require(whole, "d_model", problem, "Change it, or set `head_dim`.")
+        if self.family is not None:
+            self.family.check_decoder(d_model=self.d_model, heads=heads, groups=self.num_kv_heads)
         width = self.head_dim or self.d_model // heads
         paired = self.positions != "rotary" or width % 2 == 0
         require(paired, "head_dim", f"must be even for rotary positions, but is {width}")
+        turned = self.positions == "rotary" or self.rotary_base is None
+        problem = f"must be left out without `positions: rotary`, but is {self.rotary_base}"
+        require(turned, "rotary_base", problem)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, cast
 
 import torch
@@ -33,6 +32,13 @@ def specification(network: EncoderDecoder, parts: Parts) -> Any:
     encoders, decoders = _layers(network.encoder), _layers(network.decoder)
     if not isinstance(network.source, Front):
         raise ModelError("CTranslate2 has models of texts in Antiphon's export, but this one reads features of sound.")
+    unknown = {
+        "norm_placement": model.norm_placement not in ("pre", "post"),
+        "output_cap": network.output_cap is not None,
+        "family.decoder_d_model": bool(model.family and model.family.decoder_d_model not in (None, model.d_model)),
+    }
+    for name in (name for name, found in unknown.items() if found):
+        raise ModelError(f"CTranslate2 has no word for this model's `{name}` in Antiphon's export.")
     if not encoders:
         raise ModelError("CTranslate2 needs at least one encoder layer, but `model.encoder_layers` is 0.")
     own, others = _attention(encoders[0].mixer, "encoder"), _attention(decoders[0].mixer, "decoder")
@@ -56,6 +62,7 @@ def specification(network: EncoderDecoder, parts: Parts) -> Any:
             "num_heads_kv": first.num_kv_heads,
             "head_dim": first.head_dim,
             "rotary_dim": 0 if first.rotary is not None else None,
+            "rotary_base": first.rotary_base,
             "relative_attention_bias": _bias(first) is not None,
         }
         for first in (own, others)
@@ -181,16 +188,14 @@ def _norm(spec: Any, norm: nn.Module) -> None:
 def _linear(spec: Any, *layers: nn.Module) -> None:
     """One table for several layers over the same input, one under the other."""
     spec.weight = torch.cat([_copy(cast(Tensor, layer.weight)) for layer in layers])
-    biases = list(_biases(layers))
-    if biases:
-        spec.bias = torch.cat(biases)
+    if any(layer.bias is not None for layer in layers):
+        spec.bias = torch.cat([_bias_of(layer) for layer in layers])
 
 
-def _biases(layers: tuple[nn.Module, ...]) -> Iterator[Tensor]:
-    for layer in layers:
-        bias = cast("Tensor | None", layer.bias)
-        if bias is not None:
-            yield _copy(bias)
+def _bias_of(layer: nn.Module) -> Tensor:
+    """The bias of a linear layer; zeros where it has none, as the keys of some families."""
+    weight, bias = cast(Tensor, layer.weight), cast("Tensor | None", layer.bias)
+    return torch.zeros(weight.shape[0]) if bias is None else _copy(bias)
 
 
 def _copy(tensor: Tensor) -> Tensor:

@@ -28,7 +28,7 @@ from antiphon.nn.convolutions import Convolutions
 from antiphon.nn.layers import initialize, norm
 from antiphon.nn.mixers import Mixer
 from antiphon.nn.noise import Noise
-from antiphon.nn.positions import Fixed, Learned, NoPositions, Sinusoidal
+from antiphon.nn.positions import ROTARY_BASE, Fixed, Learned, NoPositions, Sinusoidal
 from antiphon.nn.rules import ScoreRule, for_layer
 from antiphon.registry import lookup
 
@@ -66,34 +66,24 @@ def build_network(
         )
         network_parts = nn.ModuleList([encoder, decoder])
         network_parts.apply(initialize)
-        tables = [_table(size, model.d_model) for size in (source_vocab, target_vocab)]
+        widths = [shape.d_model for shape in shapes]
+        tables = [_table(size, width) for size, width in zip((source_vocab, target_vocab), widths, strict=True)]
         source, target = (tables[1], tables[1]) if shared else tables
-        output = target if model.tie_embeddings else _table(target_vocab, model.d_model)
+        output = target if model.tie_embeddings else _table(target_vocab, widths[1])
         return EncoderDecoder(
-            _front(source, model, noise) if family.speech is None else _feature_front(family.speech, model, noise),
+            _front(model, source, noise=noise)
+            if family.speech is None
+            else _feature_front(family.speech, model, noise),
             encoder,
-            _front(target, model, noise),
+            _front(model, target, noise=noise),
             decoder,
             output,
             max_length=model.max_length,
             noise=noise,
-            output_scale=model.d_model**-0.5 if family.output_scale else 1.0,
+            output_scale=widths[1] ** -0.5 if family.output_scale else 1.0,
             output_bias=family.output_bias,
+            output_cap=model.output_cap,
         )
-
-
-def _front(table: nn.Embedding, model: ModelConfig, noise: Noise) -> Front:
-    """What reads ids."""
-    family = model.family or _PLAIN
-    return Front(
-        table,
-        _positions(model),
-        scale=model.d_model**0.5 if family.embedding_scale else 1.0,
-        dropout=model.dropout,
-        noise=noise,
-        word_dropout=model.word_dropout,
-        norm=norm(model.norm, model.d_model, eps=family.norm_eps) if family.embedding_norm else None,
-    )
 
 
 def _feature_front(speech: SpeechConfig, model: ModelConfig, noise: Noise) -> FeatureFront:
@@ -190,28 +180,39 @@ class _MixerBuilder:
         rules = [
             (added & part if added is not None else part) if isinstance(part, ScoreRule) else part for part in parts
         ]
-        return [self._mixer(rules[i % len(rules)]) for i in range(layers)]
+        return [self._mixer(rules[i % len(rules)], role) for i in range(layers)]
 
-    def _mixer(self, part: ScoreRule | Mixer) -> Mixer:
+    def _mixer(self, part: ScoreRule | Mixer, role: str) -> Mixer:
+        model, family = self.model, self.model.family or _PLAIN
+        groups = (role != "encoder" and family.decoder_kv_heads) or model.num_kv_heads
+        base = model.rotary_base or ROTARY_BASE
         if isinstance(part, Mixer):
-            mixer = copy.deepcopy(part)
-            mixer.num_kv_heads, mixer.attention_scale = self.model.num_kv_heads, self.model.attention_scale
-            mixer.rotary_positions = self.model.positions == "rotary"
+            mixer: Mixer = copy.deepcopy(part)
+            mixer.num_kv_heads, mixer.attention_scale = groups, model.attention_scale
+            mixer.rotary_positions, mixer.rotary_base = model.positions == "rotary", base
             if mixer.num_kv_heads and "num_kv_heads" not in mixer.takes:
                 raise ConfigError(
                     f"`model.num_kv_heads` must be left out with `{type(mixer).__name__}`, which has no keys to share, "
                     f"but is {mixer.num_kv_heads}."
                 )
-            return mixer
-        model = self.model
-        return Attention(
-            for_layer(part),
-            num_kv_heads=model.num_kv_heads,
-            rotary=model.positions == "rotary",
-            scale=model.attention_scale,
-            backend=self.backend,
-            key_bias=(model.family or _PLAIN).key_bias,
-        )
+        else:
+            mixer = Attention(
+                for_layer(part),
+                num_kv_heads=groups,
+                rotary=model.positions == "rotary",
+                rotary_base=base,
+                scale=model.attention_scale,
+                backend=self.backend,
+                key_bias=family.key_bias,
+            )
+        if role == "cross" and family.decoder_d_model not in (None, model.d_model):
+            if "memory_width" not in mixer.takes:
+                raise ConfigError(
+                    f"`{type(mixer).__name__}` must read a memory of the decoder's own width "
+                    f"({family.decoder_d_model}), but the encoder's is {model.d_model}. Use a rule, such as `full`."
+                )
+            mixer.memory_width = model.d_model
+        return mixer
 
     def _added(self, role: str) -> ScoreRule | None:
         if role == "cross" or self.model.positions not in ADDED_RULES:
@@ -255,21 +256,36 @@ def _shapes(model: ModelConfig) -> tuple[Shape, Shape]:
         activation_dropout=model.activation_dropout,
         layer_drop=model.layer_drop,
     )
-    heads = family.decoder_heads or model.num_heads
+    heads, width = family.decoder_heads or model.num_heads, family.decoder_d_model or model.d_model
     return encoder, replace(
         encoder,
+        d_model=width,
         num_heads=heads,
-        head_dim=model.head_dim or model.d_model // heads,
+        head_dim=model.head_dim or width // heads,
         ffn_dim=family.decoder_ffn_dim or model.ffn_dim,
     )
 
 
-def _positions(model: ModelConfig) -> nn.Module:
+def _front(model: ModelConfig, table: nn.Embedding, *, noise: Noise) -> Front:
+    family, width = model.family or _PLAIN, table.embedding_dim
+    return Front(
+        table,
+        _positions(model, width),
+        scale=width**0.5 if family.embedding_scale else 1.0,
+        rounds=family.rounds_scale,
+        dropout=model.dropout,
+        noise=noise,
+        word_dropout=model.word_dropout,
+        norm=norm(model.norm, width, eps=family.norm_eps) if family.embedding_norm else None,
+    )
+
+
+def _positions(model: ModelConfig, width: int) -> nn.Module:
     family = model.family or _PLAIN
     if model.positions == "sinusoidal":
-        return Sinusoidal(model.d_model, layout=family.sinusoids, offset=family.position_offset)
+        return Sinusoidal(width, layout=family.sinusoids, offset=family.position_offset)
     if model.positions == "learned":
-        return Learned(model.d_model, max_length=model.max_length, offset=family.position_offset)
+        return Learned(width, max_length=model.max_length, offset=family.position_offset)
     return NoPositions()
 
 

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from safetensors.torch import save as serialize
@@ -32,7 +32,7 @@ from antiphon.models.files import read_config, read_json, replace_file, within, 
 from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.models.stored import SAFE_FILES, WEIGHTS, Stored, check_shapes, check_there, fill, sketching
 from antiphon.registry import nearest
-from antiphon.settings import SettingError, build, hints, override, plain
+from antiphon.settings import SettingError, Settings, build, hints, override, plain
 from antiphon.text import Tokenizer, load_pretrained_tokenizers, pretrained_files
 
 CONFIG, SEARCH, PREPROCESSOR = "config.json", "generation_config.json", "preprocessor_config.json"
@@ -133,7 +133,7 @@ def _translate(
 ) -> Ours:
     """config.json in our words, with what the family takes from the other files."""
     apart = {*family.searched, *family.preprocessed}
-    known = {name: config[name] for name in hints(family.keys) if name in config and name not in apart}
+    known = {name: value for name, value in _known(family.keys, config).items() if name not in apart}
     known |= {name: search[name] for name in (*IDS, *family.searched) if search.get(name) is not None}
     features = _preprocessor(folder) if family.preprocessed else {}
     known |= {name: features[name] for name in family.preprocessed if name in features}
@@ -153,6 +153,17 @@ def _preprocessor(folder: Path) -> Mapping[str, Any]:
             if isinstance(found, dict):
                 return found
     return {}
+
+
+def _known(keys: type[Settings], config: Mapping[str, Any]) -> dict[str, Any]:
+    """What `keys` read of `config`, also within its sections."""
+    found = {}
+    for name, hint in hints(keys).items():
+        kinds = [kind for kind in (get_args(hint) or (hint,)) if isinstance(kind, type) and issubclass(kind, Settings)]
+        if name in config:
+            value = config[name]
+            found[name] = _known(kinds[0], value) if kinds and isinstance(value, Mapping) else value
+    return found
 
 
 def _network(ours: Ours, *, seed: int, allow_import: bool = False) -> EncoderDecoder:

@@ -23,17 +23,17 @@ from antiphon.models.stack import Decoder, Encoder
 from antiphon.models.windows import encode_in_windows
 from antiphon.nn.cache import DecoderState
 from antiphon.nn.convolutions import Convolutions
-from antiphon.nn.layers import zero_padding
+from antiphon.nn.layers import capped, zero_padding
 from antiphon.nn.mixers import Memory
 from antiphon.nn.noise import Dropout, Noise, WordDropout, number_sites
 
 Loss = TypeVar("Loss")
-Criterion = Callable[[Tensor, Tensor, Tensor], Loss]
+Criterion = Callable[..., Loss]  # (hidden, weight, labels), and `cap` where the logits are capped
 
 
 class Front(nn.Module):
     """Ids to what a stack reads: token vectors times `scale`, some of them dropped, positions added, a `norm` where
-    there is one, dropout, zero at padding."""
+    there is one, dropout, zero at padding. `rounds`: the scale is first rounded to the type of the vectors."""
 
     def __init__(
         self,
@@ -41,20 +41,22 @@ class Front(nn.Module):
         positions: nn.Module,
         *,
         scale: float,
+        rounds: bool = False,
         dropout: float,
         noise: Noise,
         word_dropout: float = 0.0,
         norm: nn.Module | None = None,
     ) -> None:
         super().__init__()
-        self.table, self.positions, self.scale = table, positions, scale
+        self.table, self.positions, self.scale, self.rounds = table, positions, scale, rounds
         self.norm = nn.Identity() if norm is None else norm
         self.words = WordDropout(word_dropout, noise) if word_dropout else nn.Identity()
         self.drop = Dropout(dropout, noise)
 
     def forward(self, ids: Tensor, tokens: Tokens) -> tuple[Tensor, Tokens]:
         """ids (B, L) -> (B, L, D), and its tokens."""
-        x = self.words(self.table(ids) * self.scale)
+        vectors = self.table(ids)
+        x = self.words(vectors * (vectors.new_full((), self.scale) if self.rounds else self.scale))
         x = self.drop(self.norm(self.positions(x, tokens.pos)))
         return zero_padding(x, tokens.valid), tokens
 
@@ -82,8 +84,8 @@ class EncoderDecoder(nn.Module):
 
     `output` is (V, D), the table that scores ids; with tied embeddings it is the target's own (Press and Wolf 2017).
     The decoder's output is multiplied with `output_scale` before, and `output_bias` adds a fixed bias (V,) to the
-    logits, as some published checkpoints have them. `max_length` bounds the positions of either side, of a source of
-    features its front.
+    logits, as some published checkpoints have them; `output_cap` bounds the logits as `capped` says. `max_length`
+    bounds the positions of either side, of a source of features its front.
     """
 
     output_bias: Tensor | None
@@ -100,12 +102,13 @@ class EncoderDecoder(nn.Module):
         noise: Noise,
         output_scale: float = 1.0,
         output_bias: bool = False,
+        output_cap: float | None = None,
     ) -> None:
         super().__init__()
         self.source, self.encoder = source, encoder
         self.target, self.decoder = target, decoder
         self.output, self.max_length, self.noise = output, max_length, noise
-        self.output_scale = output_scale
+        self.output_scale, self.output_cap = output_scale, output_cap
         self.register_buffer("output_bias", torch.zeros(output.num_embeddings) if output_bias else None)
         number_sites(self)
 
@@ -156,7 +159,8 @@ class EncoderDecoder(nn.Module):
 
     def logits(self, hidden: Tensor) -> Tensor:
         """(…, D) -> (…, V): what softmax turns into the probabilities of the next id."""
-        return functional.linear(self.scaled(hidden), self.output.weight, self.output_bias)
+        found = functional.linear(self.scaled(hidden), self.output.weight, self.output_bias)
+        return found if self.output_cap is None else capped(found, self.output_cap)
 
     def scaled(self, hidden: Tensor) -> Tensor:
         """What meets the output table."""
@@ -164,7 +168,7 @@ class EncoderDecoder(nn.Module):
 
     def forward(self, batch: Batch, criterion: Criterion[Loss]) -> Loss:
         """`criterion(hidden, weight, labels)` over the places that have a label: hidden (n, D), weight (V, D), labels
-        (n,).
+        (n,). Where the logits are capped it is told so, by `cap`, a number.
 
         The logits never exist as a whole: the criterion chooses how much of them it makes at a time.
         """
@@ -175,4 +179,7 @@ class EncoderDecoder(nn.Module):
             # One more feature, which is 1 everywhere: a criterion knows of no bias.
             hidden = torch.cat([hidden, hidden.new_ones(hidden.shape[0], 1)], 1)
             weight = torch.cat([weight, self.output_bias[:, None].to(weight.dtype)], 1)
-        return criterion(hidden, weight, batch.labels[batch.label_mask])
+        labels = batch.labels[batch.label_mask]
+        if self.output_cap is None:
+            return criterion(hidden, weight, labels)
+        return criterion(hidden, weight, labels, cap=self.output_cap)

@@ -47,14 +47,17 @@ class Shape:
 class Residual(nn.Module):
     """The norm, dropout and sum around a block.
 
-    `pre` is x + f(norm(x)) (Xiong et al. 2020), `post` is norm(x + f(x)) (Vaswani et al. 2017).
+    `pre` is x + f(norm(x)) (Xiong et al. 2020), `post` is norm(x + f(x)) (Vaswani et al. 2017), and `sandwich` is
+    x + after(f(norm(x))) (Ding et al. 2021, CogView, "Sandwich-LN"; Gemma Team 2024, Gemma 2, section 2).
     """
 
     def __init__(self, shape: Shape, noise: Noise) -> None:
         super().__init__()
         self.norm = norm(shape.norm, shape.d_model, eps=shape.norm_eps)
         self.drop = Dropout(shape.dropout, noise)
-        self.pre = shape.norm_placement == "pre"
+        self.pre = shape.norm_placement != "post"
+        sandwich = shape.norm_placement == "sandwich"
+        self.after = norm(shape.norm, shape.d_model, eps=shape.norm_eps) if sandwich else nn.Identity()
 
     def enter(self, x: Tensor) -> Tensor:
         """What the block reads."""
@@ -62,7 +65,7 @@ class Residual(nn.Module):
 
     def leave(self, x: Tensor, y: Tensor) -> Tensor:
         """What follows, from the stream x and the block's output y."""
-        total = x + self.drop(y)
+        total = x + self.drop(self.after(y))
         return total if self.pre else self.norm(total)
 
 
@@ -262,8 +265,8 @@ def _feed_forward(shape: Shape, noise: Noise) -> FeedForward:
 
 
 def _final_norm(shape: Shape) -> nn.Module:
-    """A stack of pre-norm layers ends in a norm; post-norm layers have theirs."""
-    return norm(shape.norm, shape.d_model, eps=shape.norm_eps) if shape.norm_placement == "pre" else nn.Identity()
+    """A stack whose layers add to what was not normed ends in a norm; post-norm layers have theirs."""
+    return nn.Identity() if shape.norm_placement == "post" else norm(shape.norm, shape.d_model, eps=shape.norm_eps)
 
 
 def count_parameters(module: nn.Module) -> int:

@@ -12,7 +12,7 @@ from antiphon.errors import AttentionError
 from antiphon.nn.attend import Dropping, attend, choose_or_fall_back, plan
 from antiphon.nn.cache import KeyValueCache, MemoryState, State
 from antiphon.nn.mixers import HeadMixer, Memory, join_heads
-from antiphon.nn.positions import Rotary
+from antiphon.nn.positions import ROTARY_BASE, Rotary
 from antiphon.nn.ring import make_cache
 from antiphon.nn.rules import ScoreRule, hide, hide_shared, name_of
 from antiphon.nn.scores import Scores
@@ -22,11 +22,12 @@ class Attention(HeadMixer):
     """Multi-head attention (Vaswani et al. 2017, section 3.2.2) under a score rule, with grouped keys and rotary
     positions as options.
 
-    `scale` multiplies q·k; None is head_dim ** -0.5, the paper's. `backend` is `auto` or a name in `BACKENDS`.
-    `key_bias`: whether the keys have a bias where the other projections do; softmax takes it out again.
+    `scale` multiplies q·k; None is head_dim ** -0.5, the paper's. `rotary_base` is that of `Rotary`; `backend` is
+    `auto` or a name in `BACKENDS`. `key_bias`: whether the keys have a bias where the other
+    projections do; softmax takes it out again.
     """
 
-    takes = ("num_kv_heads", "attention_scale", "attention_dropout", "rotary")
+    takes = ("num_kv_heads", "attention_scale", "attention_dropout", "rotary", "memory_width")
 
     def __init__(
         self,
@@ -34,6 +35,7 @@ class Attention(HeadMixer):
         *,
         num_kv_heads: int | None = None,
         rotary: bool = False,
+        rotary_base: float = ROTARY_BASE,
         scale: float | None = None,
         backend: str = "auto",
         key_bias: bool = True,
@@ -41,11 +43,12 @@ class Attention(HeadMixer):
         super().__init__()
         self.key_bias = key_bias
         self.rule, self.num_kv_heads, self.scale, self.backend = rule, num_kv_heads, scale, backend
-        self.wants_rotary = rotary
+        self.wants_rotary, self.rotary_base = rotary, rotary_base
 
     def make(self, *, d_model: int, bias: bool) -> None:
         # Turning both sides of a cross product would compare target positions with source positions.
-        self.rotary = Rotary(self.head_dim) if self.wants_rotary and self.role != "cross" else None
+        rotary = self.wants_rotary and self.role != "cross"
+        self.rotary = Rotary(self.head_dim, base=self.rotary_base) if rotary else None
         self.scale = self.head_dim**-0.5 if self.scale is None else self.scale
 
     def begin(self, rows: int, capacity: int, memory: Memory | None = None) -> State:

@@ -75,6 +75,11 @@ class FeedForward(nn.Module):
         return self.down(self.drop(hidden))
 
 
+def capped(logits: Tensor, cap: float) -> Tensor:
+    """cap · tanh(logits / cap): within ±cap, and near the logits where they are small (Gemma 2, section 2)."""
+    return torch.tanh(logits / cap) * cap
+
+
 def zero_padding(x: Tensor, valid: Tensor) -> Tensor:
     """x (B, L, D), zero where `valid` (B or 1, L) is false: what pads a batch must not reach any sum."""
     return x.masked_fill(~valid[..., None], 0.0)

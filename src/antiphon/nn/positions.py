@@ -11,6 +11,8 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+ROTARY_BASE = 10000.0  # Su et al. 2021, section 3.2.2
+
 
 def sinusoids(pos: Tensor, dim: int) -> Tensor:
     """Sine and cosine of `pos` at geometric frequencies, (B or 1, L, dim), float32 (Vaswani et al. 2017, section 3.5).
@@ -35,7 +37,8 @@ def sinusoids_in_halves(pos: Tensor, dim: int, *, closed: bool = False) -> Tenso
 
 def inverse_frequencies(dim: int, base: float, device: torch.device) -> Tensor:
     """base ** (-2 i / dim) for i = 0 … ceil(dim / 2) - 1."""
-    return base ** (-torch.arange(0, dim, 2, device=device, dtype=torch.float32) / dim)
+    # As a quotient, as published checkpoints were trained: the last bit of a frequency counts at far positions.
+    return 1.0 / base ** (torch.arange(0, dim, 2, device=device, dtype=torch.float32) / dim)
 
 
 SINUSOIDS = {
@@ -105,7 +108,7 @@ class Rotary(nn.Module):
     + 1).
     """
 
-    def __init__(self, head_dim: int, *, base: float = 10000.0) -> None:
+    def __init__(self, head_dim: int, *, base: float = ROTARY_BASE) -> None:
         super().__init__()
         self.head_dim, self.base = head_dim, base
 

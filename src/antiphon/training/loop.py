@@ -92,6 +92,12 @@ class Loop:
                 "`training.precision` must be float32 or bfloat16, but is float16. "
                 "Its range is too small for gradients; take bf16."
             )
+        if parts.network.output_cap is not None and (settings.r_drop or parts.teacher is not None):
+            name = "r_drop" if settings.r_drop else "distillation"
+            raise ConfigError(
+                f"`training.{name}` must be left out for a network whose logits are capped "
+                f"(`model.output_cap` is {parts.network.output_cap:g}). Its loss knows of no cap."
+            )
         self.parts, self.settings, self.validate_every = parts, settings, validate_every_steps
         self.network, self.record = parts.network, parts.record
         if settings.mixout:

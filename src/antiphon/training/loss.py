@@ -34,11 +34,13 @@ class CrossEntropy:
     def __init__(self, label_smoothing: float = 0.0) -> None:
         self.label_smoothing = label_smoothing
 
-    def __call__(self, hidden: Tensor, weight: Tensor, labels: Tensor) -> LossSum:
-        """hidden (n, D), weight (V, D), labels (n,) int64."""
-        objective, nll = _Chunked.apply(
-            cast_for_products(hidden), weight, labels, self.label_smoothing, torch.is_grad_enabled()
-        )
+    def __call__(self, hidden: Tensor, weight: Tensor, labels: Tensor, *, cap: float | None = None) -> LossSum:
+        """hidden (n, D), weight (V, D), labels (n,) int64; `cap` bounds the logits as `antiphon.nn.layers.capped`."""
+        rows, train = cast_for_products(hidden), torch.is_grad_enabled()
+        if cap is None:
+            objective, nll = _Chunked.apply(rows, weight, labels, self.label_smoothing, train)
+        else:
+            objective, nll = _Capped.apply(rows, weight, labels, self.label_smoothing, cap, train)
         return LossSum(objective, nll, labels.numel())
 
 
@@ -97,6 +99,39 @@ class _Chunked(Prepared):
             if smoothing:
                 d_hidden -= smoothing * mean_row
                 d_table -= hidden.to(wide).sum(0) * (smoothing / table.shape[0])
+            ctx.save_for_backward(d_hidden, d_table)
+        objective = (1 - smoothing) * nll + smoothing * uniform
+        ctx.mark_non_differentiable(nll)
+        return objective, nll
+
+
+class _Capped(Prepared):
+    """As `_Chunked`, of logits cap · tanh(z / cap): their slope 1 − tanh² is another for every id, so that nothing of
+    the gradient can be taken out of the products."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, hidden: Tensor, weight: Tensor, labels: Tensor, smoothing: float, cap: float, train: bool
+    ) -> tuple[Tensor, Tensor]:
+        table = weight.to(hidden.dtype)
+        wide = torch.promote_types(hidden.dtype, torch.float32)  # sums in at least float32
+        d_hidden = torch.empty_like(hidden) if train else None
+        d_table = torch.zeros(weight.shape, dtype=wide, device=weight.device) if train else None
+        nll, uniform = hidden.new_zeros((), dtype=wide), hidden.new_zeros((), dtype=wide)
+        for start in range(0, hidden.shape[0], CHUNK):
+            rows, gold = hidden[start : start + CHUNK], labels[start : start + CHUNK, None]
+            bent = (rows @ table.T).to(wide).div_(cap).tanh_()
+            log_p = (bent * cap).log_softmax(-1)
+            nll -= log_p.gather(1, gold).sum()
+            uniform -= log_p.mean(-1).sum()
+            if d_hidden is None or d_table is None:
+                continue
+            gradient = log_p.exp_().sub_(smoothing / table.shape[0])
+            gradient.scatter_add_(1, gold, torch.full_like(gold, 1, dtype=wide) * (smoothing - 1))
+            gradient = gradient.mul_(1 - bent.square_()).to(hidden.dtype)
+            d_hidden[start : start + CHUNK] = gradient @ table
+            d_table += gradient.T @ rows
+        if d_hidden is not None and d_table is not None:
             ctx.save_for_backward(d_hidden, d_table)
         objective = (1 - smoothing) * nll + smoothing * uniform
         ctx.mark_non_differentiable(nll)

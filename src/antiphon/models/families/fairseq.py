@@ -14,6 +14,7 @@ from antiphon.config import AttentionConfig, FamilyConfig, ModelConfig
 from antiphon.errors import ModelError
 from antiphon.models.families.family import (
     ONE_ROW,
+    UNKNOWN_TO_MOST,
     Family,
     Keys,
     Layers,
@@ -141,7 +142,7 @@ def common_keys(name: str, ours: Ours, fixed: dict[str, Any]) -> dict[str, Any]:
     """The inverse of `common_model`; `fixed` are the values of settings that the family cannot change."""
     model, family = ours.model, ours.family
     same = {"norm": "layer", "bias": True, "num_kv_heads": None, "attention_scale": None, "norm_eps": None}
-    check_plain(ours, name, {**same, "output_scale": False, **fixed})
+    check_plain(ours, name, {**same, **UNKNOWN_TO_MOST, "output_scale": False, **fixed})
     kinds = {both: theirs for theirs, both in reversed(ACTIVATIONS.items())}
     activation = kinds.get((model.activation, family.activation))
     refuse_unless(activation is not None, name, f"an activation of {', '.join(ACTIVATIONS)}")

@@ -25,6 +25,11 @@ Size = Annotated[int, Range(low=1, high=2**18)]
 Layers = Annotated[int, Range(low=0, high=256)]
 Vocabulary = Annotated[int, Range(low=1, high=MOST_IDS)]
 
+# What most families do not know: settings, and the only value that they have.
+UNKNOWN_TO_MOST: dict[str, Any] = {
+    "decoder_kv_heads": None, "decoder_d_model": None, "output_cap": None, "rounds_scale": False,
+}  # fmt: skip
+
 
 class Inexpressible(ModelError):
     """A family cannot say this of a model."""

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 from antiphon.config import AttentionConfig, FamilyConfig, ModelConfig
 from antiphon.models.families.family import (
     TRANSPOSED,
+    UNKNOWN_TO_MOST,
     Family,
     Keys,
     Layers,
@@ -42,6 +43,8 @@ ACTIVATIONS: dict[str, tuple[str, str | None]] = {
     "gated-silu": ("swiglu", None),
 }
 TABLES = TableKeys("shared.weight", "encoder.embed_tokens.weight", "decoder.embed_tokens.weight", "lm_head.weight")
+# Written by the first conversions, and never read.
+IGNORED = frozenset({"decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +72,8 @@ class T5Keys(Keys):
         require(self.feed_forward_proj in ACTIVATIONS, "feed_forward_proj", problem)
 
 
-def _ours(name: str, keys: T5Keys, tables: Tables, *, per_layer: bool, scales: bool) -> Ours:
+def t5_ours(name: str, keys: T5Keys, tables: Tables, *, each: bool = False, scales: bool = True) -> Ours:
+    """A checkpoint of the T5 line; `each`: a table of biases in every layer; `scales`: whether any output is."""
     scaled = keys.scale_decoder_outputs
     if scaled is None:
         scaled = tables.tied and keys.tie_word_embeddings is not False
@@ -87,7 +91,7 @@ def _ours(name: str, keys: T5Keys, tables: Tables, *, per_layer: bool, scales: b
         "buckets": keys.relative_attention_num_buckets,
         "max_distance": keys.relative_attention_max_distance,
     }
-    if per_layer:
+    if each:
         relative["per_layer"] = True
     model: dict[str, Any] = {
         "activation": activation,
@@ -113,13 +117,14 @@ def _ours(name: str, keys: T5Keys, tables: Tables, *, per_layer: bool, scales: b
     return Ours(ModelConfig(**model), attention, tables, keys.vocab_size, keys.vocab_size)
 
 
-def _theirs(name: str, ours: Ours, *, per_layer: bool, scales: bool) -> T5Keys:
+def t5_theirs(name: str, ours: Ours, *, each: bool = False, scales: bool = True) -> T5Keys:
+    """The inverse of `t5_ours`."""
     model, family = ours.model, ours.family
     refuse_unless(scales or not family.output_scale, name, "no `output_scale`")
     fixed = {
         "norm": "rms", "norm_placement": "pre", "positions": "none", "bias": False, "attention_scale": 1.0,
         "num_kv_heads": None, "embedding_scale": False, "embedding_norm": False, "output_bias": False,
-        "decoder_heads": None, "decoder_ffn_dim": None,
+        "decoder_heads": None, "decoder_ffn_dim": None, **UNKNOWN_TO_MOST,
     }  # fmt: skip
     check_plain(ours, name, fixed)
     kinds = {both: theirs for theirs, both in ACTIVATIONS.items()}
@@ -129,11 +134,11 @@ def _theirs(name: str, ours: Ours, *, per_layer: bool, scales: bool) -> T5Keys:
     rule = entry.get("relative") if isinstance(entry, dict) else None
     refuse_unless(
         isinstance(rule, dict)
-        and bool(rule.get("per_layer")) == per_layer
+        and bool(rule.get("per_layer")) == each
         and ours.attention.decoder == entry
         and ours.attention.cross == "full",
         name,
-        f"the rule `relative`{' per layer' if per_layer else ''} in both stacks, equal settings, and `full` across",
+        f"the rule `relative`{' per layer' if each else ''} in both stacks, equal settings, and `full` across",
     )
     refuse_unless(ours.source_vocab == ours.target_vocab, name, "as many source ids as target ids")
     assert isinstance(rule, dict) and activation is not None
@@ -156,7 +161,8 @@ def _theirs(name: str, ours: Ours, *, per_layer: bool, scales: bool) -> T5Keys:
     )
 
 
-def _rows(ours: Ours, *, each: bool) -> list[Row]:
+def t5_rows(ours: Ours, *, each: bool = False) -> list[Row]:
+    """The weights of the T5 line."""
     gated = (ours.family.activation or ours.model.activation) in ("geglu_tanh", "reglu", "swiglu")
     ffn = [("wi_0", "gate"), ("wi_1", "up"), ("wo", "down")] if gated else [("wi", "up"), ("wo", "down")]
     rows = ours.tables.rows()
@@ -185,12 +191,11 @@ def _family(name: str, architecture: str, *, each: bool = False, scales: bool = 
         name,
         architecture,
         T5Keys,
-        ours=lambda keys, stored, tables: _ours(name, keys, tables, per_layer=each, scales=scales),
-        theirs=lambda ours: _theirs(name, ours, per_layer=each, scales=scales),
-        rows=lambda ours: _rows(ours, each=each),
+        ours=lambda keys, stored, tables: t5_ours(name, keys, tables, each=each, scales=scales),
+        theirs=lambda ours: t5_theirs(name, ours, each=each, scales=scales),
+        rows=lambda ours: t5_rows(ours, each=each),
         tables=TABLES,
-        # Written by the first conversions, and never read.
-        ignored=frozenset({"decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight"}),
+        ignored=IGNORED,
         float16=False,
     )
 

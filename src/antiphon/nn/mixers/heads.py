@@ -44,8 +44,9 @@ class HeadMixer(Mixer):
         groups = self.num_kv_heads or num_heads
         self.num_heads, self.groups, self.head_dim, self.role = num_heads, groups, head_dim, role
         self.q = nn.Linear(d_model, num_heads * head_dim, bias=bias)
-        self.k = nn.Linear(d_model, groups * head_dim, bias=bias and self.key_bias)
-        self.v = nn.Linear(d_model, groups * head_dim, bias=bias)
+        memory_width = self.memory_width or d_model
+        self.k = nn.Linear(memory_width, groups * head_dim, bias=bias and self.key_bias)
+        self.v = nn.Linear(memory_width, groups * head_dim, bias=bias)
         self.o = nn.Linear(num_heads * head_dim, d_model, bias=bias)
         self.drop = Dropout(dropout, noise)
         self.make(d_model=d_model, bias=bias)
@@ -83,7 +84,7 @@ class WeightMixer(HeadMixer):
                 f"`{type(self).__name__}`, which has {why}, but is {head_dim}. Change it, or `model.num_heads`."
             )
         self.scale = self.attention_scale or width**-0.5
-        self.rotary = Rotary(width) if rotary else None
+        self.rotary = Rotary(width, base=self.rotary_base) if rotary else None
         super().setup(
             d_model=d_model, num_heads=num_heads, head_dim=head_dim, role=role, bias=bias, dropout=dropout, noise=noise
         )

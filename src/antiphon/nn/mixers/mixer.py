@@ -16,6 +16,7 @@ from antiphon.batch import Tokens
 from antiphon.nn.cache import State
 from antiphon.nn.noise import Noise
 from antiphon.nn.part import Part
+from antiphon.nn.positions import ROTARY_BASE
 
 
 class Memory:
@@ -35,8 +36,10 @@ class Mixer(Part):
     `role` is `encoder`, `decoder` (causal) or `cross` (queries over a memory, each independent of the others).
     `packs` says whether it keeps the segments of a packed row apart. `num_kv_heads` (None: as many as heads),
     `attention_scale` (None: the mixer's own) and `rotary_positions` are the model's settings, and so is the `dropout`
-    of `setup`. `takes` names those that it applies, of `num_kv_heads`, `attention_scale`, `attention_dropout` and
-    `rotary`: the builder refuses `num_kv_heads` for a mixer that does not take it, and says what else does nothing.
+    of `setup`; `rotary_base` is that of `Rotary`, and `memory_width` the features of a memory that a cross role reads
+    (None: `d_model`). `takes` names those that it applies, of `num_kv_heads`, `attention_scale`, `attention_dropout`,
+    `rotary` and `memory_width`: the builder refuses `num_kv_heads` and `memory_width` for a mixer that does not take
+    them, and says what else does nothing.
     """
 
     packs: ClassVar[bool] = True
@@ -44,6 +47,8 @@ class Mixer(Part):
     num_kv_heads: int | None = None
     attention_scale: float | None = None
     rotary_positions: bool = False
+    rotary_base: float = ROTARY_BASE
+    memory_width: int | None = None
 
     def setup(
         self, *, d_model: int, num_heads: int, head_dim: int, role: str, bias: bool, dropout: float, noise: Noise
