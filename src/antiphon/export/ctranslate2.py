@@ -44,7 +44,7 @@ import json, ctranslate2
 from antiphon.text import Tokenizer
 
 translator = ctranslate2.Translator(".")
-source, target = Tokenizer.load("source_tokenizer"), Tokenizer.load("target_tokenizer")
+source, target = Tokenizer.load("source_tokenizer"), Tokenizer.load("target_tokenizer").as_target()
 ids = json.load(open("ids.json"))
 words = {{side: json.load(open(name)) for side, name in ids["vocabularies"].items()}}
 rows = [[words["source"][i] for i in source.encode(text)] for text in ["{example}"]]
