@@ -1,4 +1,4 @@
-"""The model that a run begins as: `model: {base: FOLDER}`.
+"""The model that a run begins as: `model: {base: FOLDER}`, of ours or as published.
 
     begin = find_base(config, run_folder)          # Parts: network, shape, attention, tokenizers
     config = settled(config, begin)                # the recipe with what the base says filled in
@@ -18,10 +18,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from antiphon.config import AttentionConfig, BaseConfig, TokenizerConfig, TrainConfig
+from antiphon.config import AttentionConfig, BaseConfig, TokenizerConfig, TrainConfig, VocabularyConfig
 from antiphon.errors import ConfigError, ModelError
 from antiphon.generation.loading import model_folder, replaced_attention
-from antiphon.models.build import build_network, build_rule
+from antiphon.generation.model import Model
+from antiphon.models.build import build_rule
 from antiphon.models.checkpoint import (
     CONFIG,
     ROLES,
@@ -33,7 +34,9 @@ from antiphon.models.checkpoint import (
     write_json,
 )
 from antiphon.models.files import read_json
+from antiphon.models.hub import is_pretrained, load_pretrained
 from antiphon.settings import SettingError, inside, saying
+from antiphon.workflows.vocabulary import like, with_words
 
 BASE = "base"  # in a run folder
 _ORIGIN = "base.json"  # in it: where it is from
@@ -51,17 +54,16 @@ def find_base(config: TrainConfig, run: Path) -> Parts:
         return _read(run / BASE, config)
     with saying("model", "base"):
         try:
-            folder = model_folder(asked.base)
-            # A family's decoder may start and end its texts otherwise, which training does not know yet.
-            family = read_json(folder / CONFIG).get("model_type")
-            parts = _read(folder, config) if family is None else None
+            parts = _read(model_folder(asked.base), config)
         except ModelError as error:
             raise ConfigError(str(error)) from error
-    if parts is None or parts.model.family is not None:
-        name = family if parts is None or parts.model.family is None else parts.model.family.name
-        problem = f"must be a model that Antiphon trained, but `{asked.base}` is a pretrained {name}"
-        raise SettingError(("model", "base"), problem, remedy="It can be loaded, but not fine-tuned yet.")
-    return _changed(parts, asked)
+        _check_marks(parts)
+    parts = _changed(parts, asked)
+    assert isinstance(config.tokenizer, VocabularyConfig)
+    if not config.tokenizer.add:
+        return parts
+    with saying("tokenizer", "add"):
+        return with_words(parts, config.tokenizer.add)
 
 
 def settled(config: TrainConfig, begin: Parts) -> TrainConfig:
@@ -110,11 +112,31 @@ def _read(folder: Path, config: TrainConfig) -> Parts:
             with saying("attention", role):
                 built = [build_rule(spec, folder=place) for spec in (entry if isinstance(entry, list) else [entry])]
             own[role] = built if isinstance(entry, list) else built[0]
-    chosen = own or config.attention.backend != "auto"
-    attention: AttentionConfig = replaced_attention(folder, {**own, "backend": config.attention.backend})
+    seed, backend = config.training.seed, config.attention.backend
+    if is_pretrained(read_json(folder / CONFIG)):
+        own |= {} if backend == "auto" else {"backend": backend}
+        return load_pretrained(folder, replaced=own or None, seed=seed)
+    chosen = own or backend != "auto"
+    attention: AttentionConfig = replaced_attention(folder, {**own, "backend": backend})
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="the attention of")  # the run says it in its first lines
-        return load_parts(folder, attention=attention if chosen else None, seed=config.training.seed)
+        return load_parts(folder, attention=attention if chosen else None, seed=seed)
+
+
+def _check_marks(parts: Parts) -> None:
+    """ConfigError for a base whose tokenizer does not enclose a target as the model's answers are enclosed."""
+    marks, tokenizer = Model(parts).marks, parts.target_tokenizer
+    (before, _), end = tokenizer.vocabulary.frame, tokenizer.end_id
+    if end != marks.end:
+        raise ConfigError(
+            f"its answers must end with the id that its tokenizer ends a text with, but end with {marks.end}, and its "
+            f"texts with {end}. Use the tokenizer that belongs to the model"
+        )
+    if marks.first is not None and before not in ([], [marks.first]):
+        raise ConfigError(
+            f"its answers begin with the id {marks.first}, but its tokenizer writes {before[0]} before a text. Use a "
+            "tokenizer.json that writes the answers' language, or none"
+        )
 
 
 def _changed(parts: Parts, asked: BaseConfig) -> Parts:
@@ -129,13 +151,7 @@ def _changed(parts: Parts, asked: BaseConfig) -> Parts:
         )
     with inside("model"):
         model = replace(parts.model, **asked.changes)
-    network = build_network(
-        model,
-        parts.attention,
-        source_vocab=parts.source_tokenizer.vocab_size,
-        target_vocab=parts.target_tokenizer.vocab_size,
-        shared=parts.shared,
-    )
+    network = like(replace(parts, model=model))
     with torch.no_grad():
         put_weights(network, named_weights(parts.network), where=asked.base)
     return replace(parts, network=network, model=model)

@@ -131,6 +131,7 @@ class _Job:
         reporters = [lookup("reporter", name)(folder) for name in names("reporter")]
         self.record = Record(folder, display, reporters=reporters)
         self.store = SnapshotStore(folder / "snapshots", keep=config.training.keep_last, say=self.record.say)
+        marks = Model(self.parts).marks
         self.loop = Loop(
             LoopParts(
                 network=self.network,
@@ -141,8 +142,8 @@ class _Job:
                 keep=self.keep,
                 record=self.record,
                 store=self.store,
-                pad_id=self.target_tokenizer.pad_id,
-                start_id=self.target_tokenizer.start_id,
+                pad_id=marks.pad,
+                start_id=marks.start,
                 teacher=teacher,
             ),
             config.training,
@@ -281,6 +282,7 @@ class _Job:
             shares=config.data.shares if trained else None,
             objectives=self.objectives["train" if trained else "valid"],
             fixed=not trained,
+            first_id=None if self.begin is None else Model(self.begin).marks.first,
         )
 
     def _samplers(self) -> Samplers:
