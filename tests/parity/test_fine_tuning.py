@@ -27,7 +27,7 @@ from antiphon.errors import ConfigError
 from antiphon.models.checkpoint import load_weights
 from antiphon.models.hub import express
 from antiphon.recipe import from_mapping
-from antiphon.workflows.base import find_base
+from antiphon.workflows.base import Begin, find_base
 from antiphon.workflows.train import _Job, train
 
 __all__ = ["wide_reference"]  # a fixture that every test here uses
@@ -77,9 +77,9 @@ def padded(rows: list[list[int]], filler: int) -> Tensor:
 def test_loss_and_gradients_are_those_of_transformers(name: str, tmp_path: Path) -> None:
     theirs = widen(checkpoint(name, tmp_path / "theirs"))
     config = from_mapping(recipe(tmp_path / "theirs", tmp_path / "run", data={"train": PAIRS, "valid": PAIRS}))
-    begin = find_base(config, tmp_path / "run")
+    begin = find_base(config, tmp_path / "run").parts
     begin = replace(begin, network=antiphon.load(tmp_path / "theirs", dtype="float64").network)
-    job = _Job(config, tmp_path / "run", torch.device("cpu"), begin=begin, quiet=True)
+    job = _Job(config, tmp_path / "run", torch.device("cpu"), base=Begin(begin), quiet=True)
     examples = next(job.loop.parts.batches)
     found = job.network(job.loop.collate(examples), job.loop.criterion)
     loss = found.objective / found.labels

@@ -20,7 +20,7 @@ from antiphon.models.hub import save_pretrained
 from antiphon.models.stored import Stored
 from antiphon.recipe import read_recipe
 from antiphon.settings import build
-from antiphon.text import train_tokenizer
+from antiphon.text import Tokenizer, train_tokenizer
 from antiphon.workflows import train
 
 PAIRS = [(f"in {n} hours", f"in {n} Stunden") for n in range(1, 60)]
@@ -194,7 +194,7 @@ BART = {
 }  # fmt: skip
 
 
-def published(folder: Path, name: str, keys: dict[str, Any]) -> Path:
+def published(folder: Path, name: str, keys: dict[str, Any], tokenizer: Tokenizer | None = None) -> Path:
     """A random model of a family as the hub has it, its table longer than its tokenizer."""
     family = FAMILIES[name]
     tables = family.tables.place(shared=True, tied=True)
@@ -202,7 +202,7 @@ def published(folder: Path, name: str, keys: dict[str, Any]) -> Path:
     network = build_network(
         ours.model, ours.attention, source_vocab=ours.source_vocab, target_vocab=ours.target_vocab, shared=True
     )
-    tokenizer = train_tokenizer(["in 3 hours"], kind="bytes", vocab_size=260)
+    tokenizer = tokenizer or train_tokenizer(["in 3 hours"], kind="bytes", vocab_size=260)
     parts = Parts(network.eval(), ours.model, ours.attention, tokenizer, tokenizer, "text", GenerationConfig())
     return save_pretrained(folder, parts)
 

@@ -35,6 +35,8 @@ def extend(tokenizer: Tokenizer, words: Sequence[str]) -> Tokenizer:
     for word in words:
         if rust.token_to_id(word) is not None:
             raise ConfigError(f"a word that is added must be new, but `{word:.60}` is a token already. Drop it.")
+        if not spelling(tokenizer, word):
+            raise ConfigError(f"a word that is added must be spelled by the base's tokens, but `{word:.60}` has none.")
     # Where a text gets a leading space, the space behind a word belongs to the next one, as in training.py.
     leads = (tokenizer.tokens("a") or [""])[0].startswith("▁")
     rust.add_tokens([AddedToken(word, rstrip=leads, normalized=False) for word in words])

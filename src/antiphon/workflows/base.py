@@ -1,7 +1,7 @@
 """The model that a run begins as: `model: {base: FOLDER}`, of ours or as published.
 
-    begin = find_base(config, run_folder)          # Parts: network, shape, attention, tokenizers
-    config = settled(config, begin)                # the recipe with what the base says filled in
+    begin = find_base(config, run_folder)          # .parts: network, shape, attention, tokenizers
+    config = settled(config, begin.parts)          # the recipe with what the base says filled in
 
 A run keeps a copy of what it began with as a model folder, `base/`. So a resumed run needs the base no more, and the
 part of a network that does not learn is written once.
@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -36,13 +36,24 @@ from antiphon.models.checkpoint import (
 from antiphon.models.files import read_json
 from antiphon.models.hub import is_pretrained, load_pretrained
 from antiphon.settings import SettingError, inside, saying
-from antiphon.workflows.vocabulary import like, with_words
+from antiphon.text import load_task
+from antiphon.workflows.labels import with_labels
+from antiphon.workflows.vocabulary import like, trimmed, with_words
+
+
+@dataclass(frozen=True)
+class Begin:
+    """What a run begins with, and what became of the base's vocabulary, in sentences."""
+
+    parts: Parts
+    changes: tuple[str, ...] = ()
+
 
 BASE = "base"  # in a run folder
 _ORIGIN = "base.json"  # in it: where it is from
 
 
-def find_base(config: TrainConfig, run: Path) -> Parts:
+def find_base(config: TrainConfig, run: Path) -> Begin:
     """What the run begins with: its own copy where it has begun, else the base of the recipe.
 
     SettingError for a setting that the base cannot take.
@@ -51,19 +62,32 @@ def find_base(config: TrainConfig, run: Path) -> Parts:
     assert isinstance(asked, BaseConfig)
     begun = (run / BASE / _ORIGIN).is_file()
     if begun:
-        return _read(run / BASE, config)
+        return Begin(_read(run / BASE, config), tuple(map(str, read_json(run / BASE / _ORIGIN).get("changes", ()))))
     with saying("model", "base"):
         try:
             parts = _read(model_folder(asked.base), config)
         except ModelError as error:
             raise ConfigError(str(error)) from error
         _check_marks(parts)
-    parts = _changed(parts, asked)
-    assert isinstance(config.tokenizer, VocabularyConfig)
-    if not config.tokenizer.add:
-        return parts
-    with saying("tokenizer", "add"):
-        return with_words(parts, config.tokenizer.add)
+    return _with_vocabulary(_changed(parts, asked), config)
+
+
+def _with_vocabulary(parts: Parts, config: TrainConfig) -> Begin:
+    """The base with the vocabulary that `tokenizer` asks for."""
+    asked, changes = config.tokenizer, []
+    assert isinstance(asked, VocabularyConfig)
+    if asked.trim:
+        place = Path(config.folder) if config.folder else None
+        with saying("task"):
+            task = with_labels(load_task(config.task, folder=place), config)
+        with saying("tokenizer", "trim"):
+            parts, said = trimmed(parts, config, task)
+        changes.append(said)
+    if asked.add:
+        with saying("tokenizer", "add"):
+            parts = with_words(parts, asked.add)
+        changes.append(f"vocabulary extended: {len({*asked.add}):,} words are one token each")
+    return Begin(parts, tuple(changes))
 
 
 def settled(config: TrainConfig, begin: Parts) -> TrainConfig:
@@ -71,11 +95,12 @@ def settled(config: TrainConfig, begin: Parts) -> TrainConfig:
     return replace(config, model=begin.model, attention=begin.attention, tokenizer=TokenizerConfig())
 
 
-def keep_base(run: Path, begin: Parts, config: TrainConfig, *, weights: Mapping[str, Tensor] | None) -> None:
+def keep_base(run: Path, begin: Begin, config: TrainConfig, *, weights: Mapping[str, Tensor] | None) -> None:
     """Write the run's copy of what it begins with, and where it is from. `weights`: as in `save_model_folder`."""
     assert isinstance(config.model, BaseConfig)
-    save_model_folder(run / BASE, begin, weights=weights)
-    origin = {"base": config.model.base, "sha256": fingerprint(model_folder(config.model.base))}
+    save_model_folder(run / BASE, begin.parts, weights=weights)
+    origin: dict[str, object] = {"base": config.model.base, "sha256": fingerprint(model_folder(config.model.base))}
+    origin |= {"changes": begin.changes} if begin.changes else {}
     write_json(run / BASE / _ORIGIN, origin)
 
 

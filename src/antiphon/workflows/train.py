@@ -45,7 +45,7 @@ from antiphon.training.optim import build_optimizer, build_schedule, find_optimi
 from antiphon.training.record import Record, make_display, read_rows
 from antiphon.training.snapshot import SnapshotStore
 from antiphon.workflows.average import average_and_compare
-from antiphon.workflows.base import BASE, check_same_base, find_base, keep_base, settled
+from antiphon.workflows.base import BASE, Begin, check_same_base, find_base, keep_base, settled
 from antiphon.workflows.labels import check_labels, with_labels
 from antiphon.workflows.teacher import load_teacher
 from antiphon.workflows.tokenizers import Samplers, build_samplers, build_tokenizers
@@ -86,8 +86,8 @@ def train(
     folder = Path(config.output)
     fresh = _check_folder(folder, config, resume=resume)
     try:
-        begin = find_base(config, folder) if isinstance(config.model, BaseConfig) else None
-        job = _Job(config, folder, torch.device(device), begin=begin, quiet=quiet)
+        base = find_base(config, folder) if isinstance(config.model, BaseConfig) else None
+        job = _Job(config, folder, torch.device(device), base=base, quiet=quiet)
     except SettingError as error:
         raise placed(error, config) from None
     reason = job.run(fresh=fresh)
@@ -95,13 +95,14 @@ def train(
 
 
 class _Job:
-    """The parts of one run; `begin` is what its base gives."""
+    """The parts of one run; `base` is what it begins with."""
 
     def __init__(
-        self, asked: TrainConfig, folder: Path, device: torch.device, *, begin: Parts | None, quiet: bool
+        self, asked: TrainConfig, folder: Path, device: torch.device, *, base: Begin | None, quiet: bool
     ) -> None:
-        config = asked if begin is None else settled(asked, begin)
-        self.asked, self.config, self.folder, self.begin = asked, config, folder, begin
+        self.base, self.begin = base, None if base is None else base.parts
+        config = asked if self.begin is None else settled(asked, self.begin)
+        self.asked, self.config, self.folder = asked, config, folder
         assert isinstance(config.model, ModelConfig)
         self.model: ModelConfig = config.model
         self.place = Path(config.folder) if config.folder else None
@@ -198,6 +199,8 @@ class _Job:
         self.record.say(self._describe())
         if self.adapter is not None:
             self.record.say(self.adapter.describe())
+        for change in () if self.base is None else self.base.changes:
+            self.record.say(change)
         if self.begin is not None and self.begin.account is not None and self.begin.account.new:
             self.record.say(f"attention was replaced: {self.begin.account}")
         if backends := describe_backends(self.network, longest=self.model.max_length):
@@ -214,8 +217,10 @@ class _Job:
         if self.adapter is None:
             save_model_folder(self.folder / "model", self.parts)
             return
-        assert isinstance(self.asked.model, BaseConfig)
-        self.adapter.save(self.folder / "adapter", base=self.asked.model.base)
+        assert isinstance(self.asked.model, BaseConfig) and self.base is not None
+        # With another vocabulary, the adapter is one of the run's own copy.
+        base = str(self.folder / BASE) if self.base.changes else self.asked.model.base
+        self.adapter.save(self.folder / "adapter", base=base)
         save_model_folder(self.folder / "model", self.parts, weights=self.adapter.merged())
 
     def best(self) -> Model:
@@ -231,9 +236,9 @@ class _Job:
     def _create(self) -> None:
         try:
             (self.folder / TOKENIZERS).mkdir(parents=True, exist_ok=True)
-            if self.begin is not None:
+            if self.base is not None:
                 weights = None if self.adapter is None else self.adapter.base()
-                keep_base(self.folder, self.begin, self.asked, weights=weights)
+                keep_base(self.folder, self.base, self.asked, weights=weights)
             for name, tokenizer in self._named_tokenizers():
                 tokenizer.save(self.folder / TOKENIZERS, name)
             # Last: a folder with a config.yaml is a run.

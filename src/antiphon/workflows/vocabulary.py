@@ -1,5 +1,6 @@
-"""A base with more words: `tokenizer: {add: [...]}` beside `model.base`.
+"""A base with another vocabulary: `tokenizer: {trim: true, add: [...]}` beside `model.base`.
 
+    parts, said = trimmed(parts, config)            # only the tokens that the data uses; their logits stay as they are
     parts = with_words(parts, ["<de>"])
 
 The vector of a new word is the mean of the vectors of the tokens that spelled it before, so that its logit is never
@@ -8,17 +9,23 @@ above all of theirs; all other vectors stay as they are.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from antiphon.config import FamilyConfig, TrainConfig
+from antiphon.data import Mixture, Report, load_filters
+from antiphon.errors import ConfigError
 from antiphon.models.build import build_network
 from antiphon.models.checkpoint import Parts, named_weights, put_weights
 from antiphon.models.seq2seq import EncoderDecoder
-from antiphon.text import Tokenizer
+from antiphon.text import Task, Tokenizer
 from antiphon.text.extending import extend, spelling
+from antiphon.text.trimming import Trimmed, trim
 
 _TABLES = {  # what has a row for each id, and the side whose ids these are
     "source.table.weight": "source",
@@ -26,43 +33,132 @@ _TABLES = {  # what has a row for each id, and the side whose ids these are
     "output.weight": "target",
     "output_bias": "target",
 }
+_COMPARED = 1000  # texts of each side whose tokens are compared, before and after
+_TOGETHER = 1000  # texts that are encoded together
 
 
-@torch.no_grad()
-def with_words(parts: Parts, words: Sequence[str]) -> Parts:
-    """`parts` with a token for each of `words` on both sides. ConfigError as of `extend`."""
-    words = list(dict.fromkeys(words))
-    source = extend(parts.source_tokenizer, words)
-    target = source if parts.shared else extend(parts.target_tokenizer, words)
-    network = like(parts, source=source.vocab_size, target=target.vocab_size)
-    own, sides = named_weights(network), {"source": parts.source_tokenizer, "target": parts.target_tokenizer}
-    grown = {
-        name: _grown(tensor, sides[_TABLES[name]], words, size=len(own[name])) if name in _TABLES else tensor
-        for name, tensor in named_weights(parts.network).items()
-    }
-    put_weights(network, grown, where="the extended base")
-    network.eval()
-    return replace(parts, network=network, source_tokenizer=source, target_tokenizer=target)
+def like(parts: Parts, *, source: int | None = None, target: int | None = None) -> EncoderDecoder:
+    """A network with the shape that `parts` say and fresh weights, with tables for `source` and `target` ids.
 
-
-def like(parts: Parts, *, source: int = 0, target: int = 0) -> EncoderDecoder:
-    """A network with the shape that `parts` say and fresh weights; its tables have room for `source` and `target` ids.
-
-    They are never smaller than those of the network that is there, which may have more rows than its tokenizer has ids.
+    None: as many as the network that is there has, which may be more than its tokenizer has.
     """
     old = parts.network
     return build_network(
         parts.model,
         parts.attention,
-        source_vocab=max(source, old.source.table.num_embeddings),
-        target_vocab=max(target, old.target.table.num_embeddings),
+        source_vocab=source or old.source.table.num_embeddings,
+        target_vocab=target or old.target.table.num_embeddings,
         shared=old.source.table is old.target.table,
     )
 
 
-def _grown(table: Tensor, tokenizer: Tokenizer, words: Sequence[str], *, size: int) -> Tensor:
-    """table (V, …) with `size` rows, those of the new words the mean of those of the tokens that spell them."""
-    grown = torch.cat([table, table.new_zeros(size - len(table), *table.shape[1:])])
-    for id, word in enumerate(words, start=tokenizer.vocab_size):
-        grown[id] = table[spelling(tokenizer, word)].mean(dim=0)
-    return grown
+@torch.no_grad()
+def with_words(parts: Parts, words: Sequence[str]) -> Parts:
+    """`parts` with a token for each of `words` on both sides. ConfigError as of `extend`.
+
+    Rows that a table has beyond the tokenizer's ids are taken first.
+    """
+    words, old = list(dict.fromkeys(words)), parts.network
+    source = extend(parts.source_tokenizer, words)
+    target = source if parts.shared else extend(parts.target_tokenizer, words)
+    sizes = {
+        "source": max(source.vocab_size, old.source.table.num_embeddings),
+        "target": max(target.vocab_size, old.target.table.num_embeddings),
+    }
+    tokenizers = {"source": parts.source_tokenizer, "target": parts.target_tokenizer}
+
+    def grown(table: Tensor, side: str) -> Tensor:
+        made = torch.cat([table, table.new_zeros(sizes[side] - len(table), *table.shape[1:])])
+        for id, word in enumerate(words, start=tokenizers[side].vocab_size):
+            made[id] = table[spelling(tokenizers[side], word)].mean(dim=0)
+        return made
+
+    network = like(parts, source=sizes["source"], target=sizes["target"])
+    _put(network, {n: grown(w, _TABLES[n]) if n in _TABLES else w for n, w in named_weights(old).items()})
+    return replace(parts, network=network, source_tokenizer=source, target_tokenizer=target)
+
+
+@torch.no_grad()
+def trimmed(parts: Parts, config: TrainConfig, task: Task) -> tuple[Parts, str]:
+    """`parts` with the tokens that the training and validation pairs of `config` use, and what was kept, in a line.
+
+    ConfigError for a tokenizer that cannot be trimmed.
+    """
+    old = parts.network
+    if old.source.table is old.target.table and not parts.shared:
+        raise ConfigError("a base whose two tokenizers share one table of vectors cannot be trimmed. Leave it out.")
+    family = parts.model.family
+    marks = _marks(family)
+    if parts.shared:
+        target = source = _trim(parts.source_tokenizer, config, task, sides=(0, 1), needed=marks)
+    else:
+        source = _trim(parts.source_tokenizer, config, task, sides=(0,))
+        target = _trim(parts.target_tokenizer, config, task, sides=(1,), needed=marks)
+    # Ids of the model's own may have a row behind those of the tokenizer.
+    extra = marks - {*target.kept}
+    rows = {"target": [*target.kept, *sorted(extra)]}
+    rows["source"] = rows["target"] if parts.shared else source.kept
+    model = replace(parts.model, family=None if family is None else _moved(family, rows["target"]))
+    made = replace(parts, model=model, source_tokenizer=source.tokenizer, target_tokenizer=target.tokenizer)
+    network = like(made, source=len(rows["source"]), target=len(rows["target"]))
+    weights = named_weights(old)
+    _put(network, {n: w[rows[_TABLES[n]]] if n in _TABLES else w for n, w in weights.items()})
+    pairs = [(parts.source_tokenizer, source), (parts.target_tokenizer, target)]
+    counts = [(made.tokenizer.vocab_size, whole.vocab_size) for whole, made in pairs[parts.shared :]]
+    kept = " and ".join(f"{now:,} of {before:,}" for now, before in counts)
+    saved = sum(w.numel() for w in weights.values()) - sum(w.numel() for w in named_weights(network).values())
+    return replace(made, network=network), f"vocabulary trimmed: {kept} tokens kept, {saved:,} parameters fewer"
+
+
+def _put(network: EncoderDecoder, weights: dict[str, Tensor]) -> None:
+    put_weights(network, weights, where="the changed base")
+    network.eval()
+
+
+def _trim(
+    tokenizer: Tokenizer, config: TrainConfig, task: Task, *, sides: Sequence[int], needed: Collection[int] = ()
+) -> Trimmed:
+    """The tokenizer of the texts on `sides`, and of the ids `needed`; ConfigError where a text is split otherwise."""
+    used = {*needed}
+    first: list[str] = []
+    stream = _texts(config, task, sides)
+    while texts := list(islice(stream, _TOGETHER)):
+        first += texts[: _COMPARED - len(first)]
+        used.update(id for ids in tokenizer.encode_batch(texts) for id in ids)
+    made = trim(tokenizer, used)
+    found = [[made.kept[id] for id in ids] for ids in made.tokenizer.encode_batch(first)]
+    for text, mine, theirs in zip(first, found, tokenizer.encode_batch(first), strict=True):
+        if mine != theirs:
+            raise ConfigError(f"its tokenizer splits {text!r:.60} otherwise with fewer tokens. Leave it out.")
+    return made
+
+
+def _texts(config: TrainConfig, task: Task, sides: Sequence[int]) -> Iterator[str]:
+    """The texts on the `sides` (0: sources, 1: targets) of all training and validation pairs."""
+    filters = load_filters(config.data.filters, folder=Path(config.folder) if config.folder else None)
+    mixtures = [Mixture(config.data.train, task, filters)]
+    mixtures += [] if config.data.valid is None else [Mixture(config.data.valid, task)]
+    for mixture in mixtures:
+        for item in mixture.once(Report()):
+            yield from ((item.source, item.target)[side] for side in sides)
+
+
+def _marks(family: FamilyConfig | None) -> set[int]:
+    """The ids with a meaning that every answer needs."""
+    if family is None:
+        return set()
+    first = () if family.first_id is None else (family.first_id,)
+    return {family.pad_id, family.start_id, family.end_id, *first}
+
+
+def _moved(family: FamilyConfig, kept: Collection[int]) -> FamilyConfig:
+    """The record with the new ids; `kept` are the old ids in the order of the new ones."""
+    new = {old: id for id, old in enumerate(kept)}
+    return replace(
+        family,
+        pad_id=new[family.pad_id],
+        start_id=new[family.start_id],
+        end_id=new[family.end_id],
+        first_id=None if family.first_id is None else new[family.first_id],
+        never_ids=tuple(new[id] for id in family.never_ids if id in new),
+    )
