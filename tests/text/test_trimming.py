@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tokenizers import AddedToken, models, normalizers, pre_tokenizers, processors, trainers
@@ -28,15 +29,15 @@ def whole(rust: Rust) -> Tokenizer:
     return Tokenizer(JsonVocabulary(rust.to_str().encode(), where="a test"))
 
 
-def foreign_bpe(**settings: object) -> Tokenizer:
+def foreign_bpe(**settings: Any) -> Tokenizer:
     """BPE over characters, with a mark for the end of a word or its inside, or neither."""
-    rust = Rust(models.BPE(unk_token="<unk>", fuse_unk=True, **settings))  # type: ignore[arg-type]
+    rust = Rust(models.BPE(unk_token="<unk>", fuse_unk=True, **settings))
     rust.pre_tokenizer = pre_tokenizers.Whitespace() if settings else pre_tokenizers.Metaspace()
     trainer = trainers.BpeTrainer(
         vocab_size=300,
         special_tokens=["<s>", "<pad>", "</s>", "<unk>", "<mask>"],
         show_progress=False,
-        **{key: str(value) for key, value in settings.items()},
+        **settings,
     )
     rust.train_from_iterator(CORPUS, trainer)
     rust.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0))
