@@ -184,6 +184,17 @@ def test_tasks_by_prefix_and_sentiment_by_restricted_labels(tmp_path: Path) -> N
     assert answers[0].score == pytest.approx(scores[0], abs=1e-5)
 
 
+def test_a_teacher_must_begin_answers_as_the_student(tmp_path: Path) -> None:
+    base = tmp_path / "theirs"
+    checkpoint("mbart", base)
+    training = {"max_steps": 2, "distillation": {"teacher": str(base)}}
+    train(recipe(base, tmp_path / "run", training=training), quiet=True)
+    shape = {"preset": "tiny", "d_model": 16, "ffn_dim": 16, "num_heads": 2, "max_length": 30}
+    made = recipe(base, tmp_path / "other", training=training, tokenizer={"kind": str(base / "tokenizer.json")})
+    with pytest.raises(ConfigError, match=r"teacher` must begin and end answers as the student does, but `start` is 2"):
+        train({**made, "model": shape}, quiet=True)
+
+
 def test_frozen_parts_and_rates_by_layer(tmp_path: Path) -> None:
     base = tmp_path / "theirs"
     checkpoint("t5", base)

@@ -124,7 +124,8 @@ class _Job:
         self.batches = Batches(self.corpus, batch_tokens=config.training.batch_tokens, seed=config.training.seed)
         self.parts = self._parts(device)
         self.network = self.parts.network
-        teacher = load_teacher(config, self.network, self.source_tokenizer, self.target_tokenizer)
+        marks = Model(self.parts).marks
+        teacher = load_teacher(config, self.network, self.source_tokenizer, self.target_tokenizer, marks)
         self.adapter = self._adapter(device)
         self.validate = self._validate()
         display = make_display(total_steps=config.training.max_steps, quiet=quiet)
@@ -132,7 +133,6 @@ class _Job:
         reporters = [lookup("reporter", name)(folder) for name in names("reporter")]
         self.record = Record(folder, display, reporters=reporters)
         self.store = SnapshotStore(folder / "snapshots", keep=config.training.keep_last, say=self.record.say)
-        marks = Model(self.parts).marks
         self.loop = Loop(
             LoopParts(
                 network=self.network,
