@@ -7,14 +7,18 @@ their answers with it; here that is put right.
 
 from __future__ import annotations
 
+import random
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import transformers
 from parity import reference
-from parity.test_families import difference, our_logits, their_logits, wide_reference, widen
+from parity.test_families import difference, our_logits, their_logits, unnarrowed, wide_reference, widen
+from text import hub
 from tokenizers import Tokenizer as RustTokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
@@ -44,6 +48,8 @@ def checkpoint(name: str, folder: Path, *, seed: int = 1) -> PreTrainedModel:
     rust = RustTokenizer(WordLevel({specials.get(id, f"w{id}"): id for id in range(40)}, unk_token="<unk>"))
     rust.pre_tokenizer = Whitespace()
     rust.add_special_tokens(list(specials.values()))
+    end = [("</s>", config.eos_token_id)]
+    rust.post_processor = TemplateProcessing(single="$A </s>", special_tokens=end)
     rust.save(str(folder / "tokenizer.json"))
     if name in ("mbart", "m2m_100"):
         theirs.generation_config.forced_bos_token_id = FIRST
@@ -98,7 +104,7 @@ def test_loss_and_gradients_are_those_of_transformers(name: str, tmp_path: Path)
     mask = torch.zeros_like(source)
     for row, (text, _) in enumerate(texts):
         mask[row, : len(text.split(" ")) + 1] = 1
-    wanted: Tensor = theirs.requires_grad_(True)(input_ids=source, attention_mask=mask, labels=labels).loss
+    wanted: Tensor = unnarrowed(theirs.requires_grad_(True))(input_ids=source, attention_mask=mask, labels=labels).loss
     wanted.backward()
     assert abs(float(loss.detach() - wanted.detach())) < 1e-9
     family, ours, _ = express(replace(begin, network=job.network))
@@ -108,7 +114,8 @@ def test_loss_and_gradients_are_those_of_transformers(name: str, tmp_path: Path)
             continue
         gradient, expected = own[row.ours].grad, theirs.get_parameter(row.theirs).grad
         assert gradient is not None and expected is not None, row.ours
-        torch.testing.assert_close(gradient, row.op.ours(expected), rtol=1e-9, atol=1e-9)
+        expected = row.op.ours(expected) - row.op.ours(torch.zeros_like(expected))  # what it adds has no gradient
+        torch.testing.assert_close(gradient, expected, rtol=1e-9, atol=1e-9)
         compared += 1
     assert compared == len(own)
 
@@ -116,7 +123,7 @@ def test_loss_and_gradients_are_those_of_transformers(name: str, tmp_path: Path)
     everything = padded([their_ids(text, *first, end=end) for _, text in PAIRS], -100)
     read = padded([their_ids(text, end=end) for text, _ in PAIRS], ids.pad_token_id)
     with torch.no_grad():
-        alone = theirs(input_ids=read, labels=everything).loss  # sources of one length
+        alone = unnarrowed(theirs)(input_ids=read, labels=everything).loss  # sources of one length
         measured = job.validate.loss(job.network.eval(), lambda: False)
         assert measured is not None and abs(measured - float(alone)) < 1e-9
 
@@ -186,13 +193,17 @@ def test_tasks_by_prefix_and_sentiment_by_restricted_labels(tmp_path: Path) -> N
 
 def test_a_teacher_must_begin_answers_as_the_student(tmp_path: Path) -> None:
     base = tmp_path / "theirs"
-    checkpoint("mbart", base)
+    theirs = checkpoint("mbart", base)
     training = {"max_steps": 2, "distillation": {"teacher": str(base)}}
     train(recipe(base, tmp_path / "run", training=training), quiet=True)
-    shape = {"preset": "tiny", "d_model": 16, "ffn_dim": 16, "num_heads": 2, "max_length": 30}
-    made = recipe(base, tmp_path / "other", training=training, tokenizer={"kind": str(base / "tokenizer.json")})
-    with pytest.raises(ConfigError, match=r"teacher` must begin and end answers as the student does, but `start` is 2"):
-        train({**made, "model": shape}, quiet=True)
+    other = tmp_path / "unforced"
+    shutil.copytree(base, other)
+    theirs.generation_config.forced_bos_token_id = None
+    theirs.generation_config.save_pretrained(other)
+    with pytest.raises(
+        ConfigError, match=r"teacher` must begin and end answers as the student does, but `first` is 7 "
+    ):
+        train(recipe(other, tmp_path / "other", training=training), quiet=True)
 
 
 def test_frozen_parts_and_rates_by_layer(tmp_path: Path) -> None:
@@ -206,16 +217,61 @@ def test_frozen_parts_and_rates_by_layer(tmp_path: Path) -> None:
     assert still == {name for name in before if name.startswith(("source.", "encoder.layers.0."))}
 
 
-def test_a_tokenizer_that_does_not_enclose_answers_as_the_model_is_refused(tmp_path: Path) -> None:
+def test_answers_are_enclosed_as_the_model_does(tmp_path: Path) -> None:
     base = tmp_path / "theirs"
-    theirs = checkpoint("mbart", base)
+    checkpoint("mbart", base)
     rust = RustTokenizer.from_file(str(base / "tokenizer.json"))
     rust.post_processor = TemplateProcessing(single="w8 $A </s>", special_tokens=[("w8", 8), ("</s>", 2)])
     rust.save(str(base / "tokenizer.json"))
-    with pytest.raises(ConfigError, match=r"`model.base` cannot be used: its answers begin with the id 7, but"):
-        train(recipe(base, tmp_path / "run"), quiet=True)
-    theirs.generation_config.eos_token_id = theirs.config.eos_token_id = 11
-    theirs.save_pretrained(base)
-    with pytest.raises(ConfigError, match=r"must end with the id that its tokenizer ends a text with, but end with 11"):
-        train(recipe(base, tmp_path / "run"), quiet=True)
-    assert not (tmp_path / "run").exists()
+    config = from_mapping(recipe(base, tmp_path / "run"))
+    job = _Job(config, tmp_path / "run", torch.device("cpu"), base=find_base(config, tmp_path / "run"), quiet=True)
+    example = next(job.loop.parts.batches)[0]  # what encloses a source stands around no answer
+    source, target = PAIRS[example.index]
+    assert (example.source, example.target) == (their_ids(source, 8, end=2), their_ids(target, FIRST, end=2))
+
+
+def with_text(name: str, folder: Path) -> tuple[PreTrainedModel, hub.HubFolder]:
+    """A random model around a folder's real tokenizer."""
+    made = hub.make(name, folder, hub.sentences())
+    dice, size = random.Random(0), len(made.reference)
+    if name == "t5":
+        theirs = reference.t5(dice, vocab_size=size + 28, d_model=16)  # spare rows, as those of t5-small
+    else:
+        keys = reference.fairseq_settings(dice) | {"vocab_size": size, "decoder_start_token_id": 2}
+        theirs = transformers.MBartForConditionalGeneration(transformers.MBartConfig(**keys))
+    reference.randomize(theirs, 0)
+    theirs.save_pretrained(folder)
+    return theirs, made
+
+
+def test_the_languages_of_a_recipe_are_those_of_its_targets(tmp_path: Path) -> None:
+    base = tmp_path / "theirs"
+    _, made = with_text("mbart50", base)
+    spoken = made.reference.__class__.from_pretrained(base, src_lang="en_XX", tgt_lang="de_DE")
+    pairs = [("the hot word", "das Haus"), ("how did they see", "der Hund läuft schnell")] * 4
+    languages = {"source_language": "en_XX", "target_language": "de_DE"}
+    config = from_mapping(recipe(base, tmp_path / "run", data={"train": pairs}, generation=languages))
+    job = _Job(config, tmp_path / "run", torch.device("cpu"), base=find_base(config, tmp_path / "run"), quiet=True)
+    for example in next(job.loop.parts.batches):
+        source, target = pairs[example.index]
+        wanted = spoken(source, text_target=target)
+        assert (example.source, example.target) == (wanted["input_ids"], wanted["labels"])
+    run = train(config, quiet=True)
+    assert antiphon.load(run.folder).marks.first == (spoken.convert_tokens_to_ids("de_DE"),)
+
+
+def test_transformers_reads_a_changed_vocabulary(tmp_path: Path) -> None:
+    base = tmp_path / "theirs"
+    theirs, made = with_text("t5", base)
+    pairs = [("<ago> the hot word", "das Haus"), ("how did they see", "der Hund läuft schnell")] * 4
+    changed = {"trim": True, "add": ["<ago>"]}
+    run = train(recipe(base, tmp_path / "run", data={"train": pairs}, tokenizer=changed), quiet=True)
+    tuned = antiphon.load(run.folder, dtype="float64")
+    tuned.save(tmp_path / "back", format="huggingface")
+    reader = made.reference.__class__.from_pretrained(tmp_path / "back")
+    for source, target in pairs:
+        for text in (source, target):
+            assert reader(text)["input_ids"] == tuned.tokenizer.encode(text)
+    model = widen(type(theirs).from_pretrained(tmp_path / "back", dtype=torch.float64).eval())
+    ids = [tuned.tokenizer.encode(text) for pair in pairs[:2] for text in pair]
+    assert difference(our_logits(tuned, ids[::2], ids[1::2]), their_logits(model, ids[::2], ids[1::2])) < 1e-10

@@ -134,5 +134,5 @@ def test_what_cannot_be_trimmed_is_refused_by_name(tmp_path: Path) -> None:
     sentencepiece.SentencePieceTrainer.Train(
         input=str(tmp_path / "text.txt"), model_prefix=str(tmp_path / "m"), vocab_size=60, minloglevel=2
     )
-    with pytest.raises(ConfigError, match=r"only a tokenizer.json can be trimmed, but the base has a sentencepiece"):
+    with pytest.raises(ConfigError, match=r"only a tokenizer.json can change, but the base has a sentencepiece"):
         trim(Tokenizer.load(tmp_path / "m.model"), {5})

@@ -16,18 +16,15 @@ Other texts are spelled by smaller tokens: the letters of what is kept, and byte
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from tokenizers import Tokenizer as Rust
-
 from antiphon.errors import ConfigError
 from antiphon.text.bytes import BYTE_OF_LETTER
+from antiphon.text.single import ids_of, made_of, moved, single
 from antiphon.text.tokenizer import Tokenizer
-from antiphon.text.vocabulary import JsonVocabulary
 
 KINDS = ("BPE", "Unigram", "WordLevel")
 _BYTE = re.compile(r"<0x[0-9A-F]{2}>")
@@ -46,11 +43,8 @@ def trim(tokenizer: Tokenizer, used: Collection[int]) -> Trimmed:
 
     ConfigError for a tokenizer of a kind that cannot be trimmed.
     """
-    vocabulary = tokenizer.vocabulary
-    if not isinstance(vocabulary, JsonVocabulary):
-        raise ConfigError("only a tokenizer.json can be trimmed, but the base has a sentencepiece file. Leave it out.")
-    content: dict[str, Any] = json.loads(Rust.from_buffer(vocabulary.content).to_str())
-    model = content["model"]
+    content, record = single(tokenizer)
+    model, was = content["model"], tokenizer.vocabulary.specials
     if model["type"] not in KINDS:
         raise ConfigError(
             f"only a tokenizer of the kinds {', '.join(KINDS)} can be trimmed, but the base's is {model['type']}. "
@@ -59,27 +53,31 @@ def trim(tokenizer: Tokenizer, used: Collection[int]) -> Trimmed:
     added = {token["content"]: token["id"] for token in content["added_tokens"]}
     ids = _ids(model)
     names = {id: name for name, id in ids.items()}
-    wanted = {*used, *_framing_ids(content["post_processor"])} | vocabulary.specials.control
+    own = set() if record is None else ids_of(record)
+    wanted = {*used, *_framing_ids(content["post_processor"])} | was.control | own
     kept = {names[id] for id in wanted if id in names} | (ids.keys() & added.keys())
     kept |= _spelling(content, ids.keys(), kept)
     kept |= _needed(model, kept)
     order = sorted(kept, key=ids.__getitem__)
     order += sorted(added.keys() - kept, key=added.__getitem__)
     new = {name: id for id, name in enumerate(order)}
-    moved = {({**ids, **added})[name]: id for name, id in new.items()}
+    places = {({**ids, **added})[name]: id for name, id in new.items()}
+    for id in sorted(own - places.keys()):  # of the record's own, behind the file
+        places[id] = len(places)
     _shrink(model, new, kept)
     content["added_tokens"] = sorted(
         ({**token, "id": new[token["content"]]} for token in content["added_tokens"]), key=lambda token: token["id"]
     )
-    _move_framing(content["post_processor"], moved)
+    _move_framing(content["post_processor"], places)
     content["padding"] = content["truncation"] = None  # they may name ids, and belong to no text
-    made = JsonVocabulary(json.dumps(content, ensure_ascii=False).encode(), where="the trimmed tokenizer")
-    was, now = vocabulary.specials, made.specials
-    old = {new: old for old, new in moved.items()} | {
+    record = None if record is None else moved(record, places.__getitem__, size=len(places))
+    made = made_of(content, record, like=tokenizer)
+    now = made.vocabulary.specials
+    back = {id: old for old, id in places.items()} | {
         now.pad: was.pad,
         now.end: was.end,
-    }  # these may be behind the file
-    return Trimmed(Tokenizer(made, ends=tokenizer.ends), [old[id] for id in range(made.size)])
+    }  # which may be behind the file
+    return Trimmed(made, [back[id] for id in range(made.vocab_size)])
 
 
 def _ids(model: dict[str, Any]) -> dict[str, int]:

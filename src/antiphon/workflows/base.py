@@ -21,7 +21,6 @@ from torch import Tensor
 from antiphon.config import AttentionConfig, BaseConfig, TokenizerConfig, TrainConfig, VocabularyConfig
 from antiphon.errors import ConfigError, ModelError
 from antiphon.generation.loading import model_folder, replaced_attention
-from antiphon.generation.model import Model
 from antiphon.models.build import build_rule
 from antiphon.models.checkpoint import (
     CONFIG,
@@ -68,7 +67,7 @@ def find_base(config: TrainConfig, run: Path) -> Begin:
             parts = _read(model_folder(asked.base), config)
         except ModelError as error:
             raise ConfigError(str(error)) from error
-        _check_marks(parts)
+        _refuse_hearing(parts)
     return _with_vocabulary(_changed(parts, asked), config)
 
 
@@ -148,20 +147,11 @@ def _read(folder: Path, config: TrainConfig) -> Parts:
         return load_parts(folder, attention=attention if chosen else None, seed=seed)
 
 
-def _check_marks(parts: Parts) -> None:
-    """ConfigError for a base whose tokenizer does not enclose a target as the model's answers are enclosed."""
-    marks, tokenizer = Model(parts).marks, parts.target_tokenizer
-    (before, _), end = tokenizer.vocabulary.frame, tokenizer.end_id
-    if end != marks.end:
-        raise ConfigError(
-            f"its answers must end with the id that its tokenizer ends a text with, but end with {marks.end}, and its "
-            f"texts with {end}. Use the tokenizer that belongs to the model"
-        )
-    if marks.first is not None and before not in ([], [marks.first]):
-        raise ConfigError(
-            f"its answers begin with the id {marks.first}, but its tokenizer writes {before[0]} before a text. Use a "
-            "tokenizer.json that writes the answers' language, or none"
-        )
+def _refuse_hearing(parts: Parts) -> None:
+    """ConfigError for a base whose sources are no text."""
+    family = parts.model.family
+    if family is not None and family.speech is not None:
+        raise ConfigError("it must read text, but hears, and what hears cannot be trained yet. Choose another base")
 
 
 def _changed(parts: Parts, asked: BaseConfig) -> Parts:

@@ -51,7 +51,7 @@ def load_teacher(
                 remedy="Set `tokenizer.kind` to the path of the tokenizer in the teacher's folder.",
             )
     for name in ("start", "first", "end"):
-        mine, other = getattr(marks, name), getattr(model.marks, name)
+        mine, other = _shown(getattr(marks, name)), _shown(getattr(model.marks, name))
         if mine != other:
             raise SettingError(
                 (*SECTION, "teacher"),
@@ -69,6 +69,11 @@ def load_teacher(
     if settings.copy_layers:
         copy_spread(student, model.network, title=title)
     return model.network if settings.weight else None
+
+
+def _shown(ids: int | tuple[int, ...]) -> str:
+    """Ids with a meaning, in words."""
+    return str(ids) if isinstance(ids, int) else ", ".join(map(str, ids)) or "none"
 
 
 def copy_spread(student: EncoderDecoder, teacher: EncoderDecoder, *, title: str) -> None:

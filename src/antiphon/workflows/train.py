@@ -7,8 +7,9 @@ mistake leaves no folder behind.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from antiphon.data import Batches, Filters, InMemory, Streamed, cases, load_corp
 from antiphon.data.denoising import Objective
 from antiphon.errors import ConfigError, DiskError, ModelError
 from antiphon.evaluation.metrics import know_labels, parse_metrics
+from antiphon.generation.languages import as_answer, speaking
 from antiphon.generation.model import Model
 from antiphon.models.build import build_network
 from antiphon.models.checkpoint import (
@@ -100,7 +102,8 @@ class _Job:
     def __init__(
         self, asked: TrainConfig, folder: Path, device: torch.device, *, base: Begin | None, quiet: bool
     ) -> None:
-        self.base, self.begin = base, None if base is None else base.parts
+        # What the languages of `generation` are is known from here on, also where targets are encoded.
+        self.base, self.begin = base, None if base is None else replace(base.parts, generation=asked.generation)
         config = asked if self.begin is None else settled(asked, self.begin)
         self.asked, self.config, self.folder = asked, config, folder
         assert isinstance(config.model, ModelConfig)
@@ -256,7 +259,9 @@ class _Job:
     def _tokenizers(self) -> tuple[Tokenizer, Tokenizer]:
         """Those of the run that is resumed, else loaded from the path in the recipe, else trained on the data."""
         if self.begin is not None:
-            return self.begin.source_tokenizer, self.begin.target_tokenizer
+            with inside("generation"):
+                spoken = speaking(self.begin)
+            return spoken.source_tokenizer, spoken.target_tokenizer
         kept = self.folder / TOKENIZERS
         if (self.folder / CONFIG).exists():
             found = {file.stem: Tokenizer.load(file) for file in sorted(kept.iterdir())}
@@ -287,8 +292,14 @@ class _Job:
             shares=config.data.shares if trained else None,
             objectives=self.objectives["train" if trained else "valid"],
             fixed=not trained,
-            first_id=None if self.begin is None else Model(self.begin).marks.first,
+            as_target=self._as_target(),
         )
+
+    def _as_target(self) -> Callable[[list[int]], list[int]] | None:
+        """What a base makes of an encoded target, as generation does."""
+        if self.begin is None:
+            return None
+        return partial(as_answer, tokenizer=self.target_tokenizer, marks=Model(self.begin).marks)
 
     def _samplers(self) -> Samplers:
         if not isinstance(self.config.tokenizer, TokenizerConfig):

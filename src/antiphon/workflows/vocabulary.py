@@ -9,8 +9,9 @@ above all of theirs; all other vectors stay as they are.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -33,7 +34,8 @@ _TABLES = {  # what has a row for each id, and the side whose ids these are
     "output.weight": "target",
     "output_bias": "target",
 }
-_COMPARED = 1000  # texts of each side whose tokens are compared, before and after
+TextsOf = Callable[[], Iterator[str]]
+_COMPARED = 1000  # texts whose tokens are compared, before and after
 _TOGETHER = 1000  # texts that are encoded together
 
 
@@ -59,8 +61,9 @@ def with_words(parts: Parts, words: Sequence[str]) -> Parts:
     Rows that a table has beyond the tokenizer's ids are taken first.
     """
     words, old = list(dict.fromkeys(words)), parts.network
-    source = extend(parts.source_tokenizer, words)
-    target = source if parts.shared else extend(parts.target_tokenizer, words)
+    whole = parts.source_tokenizer.paired(parts.target_tokenizer) if parts.shared else parts.source_tokenizer
+    source = extend(whole, words)
+    target = source.as_target() if parts.shared else extend(parts.target_tokenizer, words)
     sizes = {
         "source": max(source.vocab_size, old.source.table.num_embeddings),
         "target": max(target.vocab_size, old.target.table.num_embeddings),
@@ -89,17 +92,19 @@ def trimmed(parts: Parts, config: TrainConfig, task: Task) -> tuple[Parts, str]:
         raise ConfigError("a base whose two tokenizers share one table of vectors cannot be trimmed. Leave it out.")
     family = parts.model.family
     marks = _marks(family)
+    texts = [partial(_texts, config, task, side) for side in (0, 1)]
+    sides = [(parts.source_tokenizer, texts[0]), (parts.target_tokenizer, texts[1])]
     if parts.shared:
-        target = source = _trim(parts.source_tokenizer, config, task, sides=(0, 1), needed=marks)
+        whole = parts.source_tokenizer.paired(parts.target_tokenizer)
+        source = target = _trim(whole, sides, needed=marks)
     else:
-        source = _trim(parts.source_tokenizer, config, task, sides=(0,))
-        target = _trim(parts.target_tokenizer, config, task, sides=(1,), needed=marks)
+        source, target = _trim(sides[0][0], sides[:1]), _trim(sides[1][0], sides[1:], needed=marks)
     # Ids of the model's own may have a row behind those of the tokenizer.
     extra = marks - {*target.kept}
     rows = {"target": [*target.kept, *sorted(extra)]}
     rows["source"] = rows["target"] if parts.shared else source.kept
     model = replace(parts.model, family=None if family is None else _moved(family, rows["target"]))
-    made = replace(parts, model=model, source_tokenizer=source.tokenizer, target_tokenizer=target.tokenizer)
+    made = replace(parts, model=model, source_tokenizer=source.tokenizer, target_tokenizer=target.tokenizer.as_target())
     network = like(made, source=len(rows["source"]), target=len(rows["target"]))
     weights = named_weights(old)
     _put(network, {n: w[rows[_TABLES[n]]] if n in _TABLES else w for n, w in weights.items()})
@@ -115,16 +120,17 @@ def _put(network: EncoderDecoder, weights: dict[str, Tensor]) -> None:
     network.eval()
 
 
-def _trim(
-    tokenizer: Tokenizer, config: TrainConfig, task: Task, *, sides: Sequence[int], needed: Collection[int] = ()
-) -> Trimmed:
-    """The tokenizer of the texts on `sides`, and of the ids `needed`; ConfigError where a text is split otherwise."""
-    used = {*needed}
-    first: list[str] = []
-    stream = _texts(config, task, sides)
-    while texts := list(islice(stream, _TOGETHER)):
-        first += texts[: _COMPARED - len(first)]
-        used.update(id for ids in tokenizer.encode_batch(texts) for id in ids)
+def _trim(tokenizer: Tokenizer, sides: Sequence[tuple[Tokenizer, TextsOf]], *, needed: Collection[int] = ()) -> Trimmed:
+    """`tokenizer` with what the texts of `sides` use, each read by its tokenizer, and the ids `needed`.
+
+    ConfigError where a text would be split otherwise; the first ones are compared.
+    """
+    used, first = {*needed}, list[str]()
+    for reader, texts in sides:
+        stream = iter(texts())
+        while chunk := list(islice(stream, _TOGETHER)):
+            first += chunk[: _COMPARED - len(first)]
+            used.update(id for ids in reader.encode_batch(chunk) for id in ids)
     made = trim(tokenizer, used)
     found = [[made.kept[id] for id in ids] for ids in made.tokenizer.encode_batch(first)]
     for text, mine, theirs in zip(first, found, tokenizer.encode_batch(first), strict=True):
@@ -133,14 +139,14 @@ def _trim(
     return made
 
 
-def _texts(config: TrainConfig, task: Task, sides: Sequence[int]) -> Iterator[str]:
-    """The texts on the `sides` (0: sources, 1: targets) of all training and validation pairs."""
+def _texts(config: TrainConfig, task: Task, side: int) -> Iterator[str]:
+    """The texts on a side (0: sources, 1: targets) of all training and validation pairs."""
     filters = load_filters(config.data.filters, folder=Path(config.folder) if config.folder else None)
     mixtures = [Mixture(config.data.train, task, filters)]
     mixtures += [] if config.data.valid is None else [Mixture(config.data.valid, task)]
     for mixture in mixtures:
         for item in mixture.once(Report()):
-            yield from ((item.source, item.target)[side] for side in sides)
+            yield (item.source, item.target)[side]
 
 
 def _marks(family: FamilyConfig | None) -> set[int]:
