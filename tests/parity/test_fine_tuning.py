@@ -237,7 +237,8 @@ def with_text(name: str, folder: Path) -> tuple[PreTrainedModel, hub.HubFolder]:
     if name == "t5":
         theirs = reference.t5(dice, vocab_size=size + 28, d_model=16)  # spare rows, as those of t5-small
     else:
-        keys = reference.fairseq_settings(dice) | {"vocab_size": size, "decoder_start_token_id": 2}
+        keys: dict[str, Any] = reference.fairseq_settings(dice)
+        keys |= {"vocab_size": size, "decoder_start_token_id": 2}
         theirs = transformers.MBartForConditionalGeneration(transformers.MBartConfig(**keys))
     reference.randomize(theirs, 0)
     theirs.save_pretrained(folder)
