@@ -45,7 +45,7 @@ def extend(tokenizer: Tokenizer, words: Sequence[str]) -> Tokenizer:
             "behind them. Leave `add` out."
         )
     if record is not None:
-        record = replace(record, size=max(record.size, ids[-1] + 1))
+        record = replace(record, size=max(record.size, tokenizer.vocab_size + len(words)))
     return made_of(json.loads(rust.to_str()), record, like=tokenizer)
 
 

@@ -45,11 +45,12 @@ def like(parts: Parts, *, source: int | None = None, target: int | None = None) 
     None: as many as the network that is there has, which may be more than its tokenizer has.
     """
     old = parts.network
+    sizes = old.table_sizes
     return build_network(
         parts.model,
         parts.attention,
-        source_vocab=source or old.source.table.num_embeddings,
-        target_vocab=target or old.target.table.num_embeddings,
+        source_vocab=source or sizes[0],
+        target_vocab=target or sizes[1],
         shared=old.source.table is old.target.table,
     )
 
@@ -65,8 +66,8 @@ def with_words(parts: Parts, words: Sequence[str]) -> Parts:
     source = extend(whole, words)
     target = source.as_target() if parts.shared else extend(parts.target_tokenizer, words)
     sizes = {
-        "source": max(source.vocab_size, old.source.table.num_embeddings),
-        "target": max(target.vocab_size, old.target.table.num_embeddings),
+        "source": max(source.vocab_size, old.table_sizes[0]),
+        "target": max(target.vocab_size, old.table_sizes[1]),
     }
     tokenizers = {"source": parts.source_tokenizer, "target": parts.target_tokenizer}
 
