@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from pathlib import Path
 
 import pytest
+from workflows.test_fine_tuning import T5, published
 
 from antiphon import train
 from antiphon.registry import _parts
@@ -71,3 +73,38 @@ def test_readme(folder: Path) -> None:
     names: dict[str, object] = {}
     exec(compile(code, "README.md", "exec"), names)
     assert len(code.strip().splitlines()) <= 12
+
+
+def test_fine_tuning(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("peft")
+    names: dict[str, object] = {}
+    for block in blocks("docs/fine-tuning.md"):
+        exec(compile(block, "docs/fine-tuning.md", "exec"), names)
+    assert capsys.readouterr().out.splitlines() == ["True", "True", "<ago> True"]
+    assert (folder / "runs" / "ago-lora" / "adapter" / "adapter_model.safetensors").exists()
+
+
+def test_the_recipes_for_a_pretrained_family_run(folder: Path) -> None:
+    rows = [(f"in {n} hours", f"in {n} Stunden") for n in range(4)]
+    published(folder / "t5", "t5", T5)
+    for side in ("train", "valid"):
+        lines = [json.dumps({"document": source, "summary": target}) for source, target in rows]
+        (folder / f"{side}.jsonl").write_text("\n".join(lines))
+        lines = ["sentence\tlabel", *(f"{source}\t{n % 2}" for n, (source, _) in enumerate(rows))]
+        (folder / f"{side}.tsv").write_text("\n".join(lines))
+    page = (ROOT / "docs/fine-tuning.md").read_text(encoding="utf-8")
+    found = [
+        block for block in re.findall(r"^```yaml\n(.*?)^```", page, re.DOTALL | re.MULTILINE) if "t5-small" in block
+    ]
+    assert len(found) == 2
+    labels: list[list[str]] = []
+    for number, block in enumerate(found):
+        file = folder / f"{number}.yaml"
+        short = block.replace("google-t5/t5-small", "t5").replace("max_length: 512", "max_length: 64")
+        file.write_text(
+            re.sub(r"max_steps: \d+", "max_steps: 1", short.replace("max_new_tokens: 128", "max_new_tokens: 9"))
+        )
+        run = train(file, quiet=True)
+        assert run.metrics[-1]["step"] == 1 and run.metrics[-1]["trainable_parameters"] > 0
+        labels.append(run.model.labels)
+    assert labels == [[], ["negative", "positive"]]

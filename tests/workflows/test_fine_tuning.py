@@ -11,9 +11,16 @@ import torch
 from torch import Tensor
 
 import antiphon
+from antiphon.config import GenerationConfig
 from antiphon.errors import AntiphonError, ConfigError
-from antiphon.models.checkpoint import load_weights
+from antiphon.models.build import build_network
+from antiphon.models.checkpoint import Parts, load_weights, named_weights
+from antiphon.models.families import FAMILIES
+from antiphon.models.hub import save_pretrained
+from antiphon.models.stored import Stored
 from antiphon.recipe import read_recipe
+from antiphon.settings import build
+from antiphon.text import Tokenizer, train_tokenizer
 from antiphon.workflows import train
 
 PAIRS = [(f"in {n} hours", f"in {n} Stunden") for n in range(1, 60)]
@@ -140,6 +147,91 @@ def test_a_pretrained_text_model_becomes_a_classifier(base: Path, tmp_path: Path
     assert [answer.text for answer in model.generate(["in 99 hours", "99 hours ago"])] == ["future", "past"]
 
 
+@pytest.mark.parametrize("shared", [True, False])
+def test_added_words_are_one_token_each_and_nothing_else_changes(base: Path, tmp_path: Path, shared: bool) -> None:
+    words = ["<ago>", "Stundenplan"]
+    if not shared:
+        tokenizer = {"kind": "bpe", "vocab_size": 330, "shared": False}
+        base = train(recipe(tmp_path / "apart", tokenizer=tokenizer), quiet=True).folder
+    run = train(tuned(tmp_path / "run", base, tokenizer={"add": words}, training=STILL), quiet=True)
+    old, new = antiphon.load(base), antiphon.load(run.folder)
+    before, after = weights(base), weights(run.folder)
+    for mine, theirs in ((new.source_tokenizer, old.source_tokenizer), (new.target_tokenizer, old.target_tokenizer)):
+        assert mine.vocab_size == theirs.vocab_size + 2
+        assert [mine.encode(text) for text in TEXTS] == [theirs.encode(text) for text in TEXTS]
+        for number, word in enumerate(words):
+            found = [id for id in mine.encode(f"in 3 {word} 4") if id >= theirs.vocab_size]
+            assert found == [theirs.vocab_size + number], word
+            assert word in mine.decode(mine.encode(f"in 3 {word} 4"))
+    for name, tensor in after.items():
+        assert torch.equal(tensor[: len(before[name])] if tensor.dim() else tensor, before[name]), name
+    size, table = old.source_tokenizer.vocab_size, after["source.table.weight"]
+    spelled = old.source_tokenizer.vocabulary.encode([words[1]], ends=False)[0]
+    torch.testing.assert_close(table[size + 1], table[spelled].mean(dim=0))
+    assert [a.tokens for a in new.generate(TEXTS)] == [a.tokens for a in old.generate(TEXTS)]
+
+
+def test_an_added_word_is_learned_and_the_run_resumed(base: Path, tmp_path: Path) -> None:
+    pairs = [(f"<ago> {source}", target) for source, target in NEW]
+    settings = {"max_steps": 6, "batch_tokens": 128, "warmup_steps": 2, "lr": 5e-3, "save_every_steps": 3}
+    made = {"data": {"train": pairs}, "tokenizer": {"add": ["<ago>"]}}
+    whole = train(tuned(tmp_path / "whole", base, **made, training=settings), quiet=True)
+    train(tuned(tmp_path / "parts", base, **made, training={**settings, "max_steps": 3}), quiet=True)
+    parts = train(tuned(tmp_path / "parts", base, **made, training=settings), resume=True, quiet=True)
+    assert same(weights(whole.folder), weights(parts.folder))
+    again = train(tuned(tmp_path / "again", whole.folder, data={"train": pairs}, training=STILL), quiet=True)
+    assert same(weights(whole.folder), weights(again.folder))
+
+
+T5 = {
+    "vocab_size": 270, "d_model": 16, "d_kv": 6, "d_ff": 20, "num_layers": 2, "num_decoder_layers": 1, "num_heads": 2,
+    "feed_forward_proj": "gated-gelu", "pad_token_id": 0, "eos_token_id": 2, "decoder_start_token_id": 0,
+}  # fmt: skip
+BART = {
+    "vocab_size": 270, "d_model": 16, "encoder_layers": 1, "decoder_layers": 2, "encoder_attention_heads": 2,
+    "decoder_attention_heads": 4, "encoder_ffn_dim": 20, "decoder_ffn_dim": 24, "max_position_embeddings": 80,
+    "pad_token_id": 0, "eos_token_id": 2, "decoder_start_token_id": 2,
+}  # fmt: skip
+
+
+def published(folder: Path, name: str, keys: dict[str, Any], tokenizer: Tokenizer | None = None) -> Path:
+    """A random model of a family as the hub has it, its table longer than its tokenizer."""
+    family = FAMILIES[name]
+    tables = family.tables.place(shared=True, tied=True)
+    ours = family.ours(build(family.keys, keys), Stored([]), tables)
+    network = build_network(
+        ours.model, ours.attention, source_vocab=ours.source_vocab, target_vocab=ours.target_vocab, shared=True
+    )
+    tokenizer = tokenizer or train_tokenizer(["in 3 hours"], kind="bytes", vocab_size=260)
+    parts = Parts(network.eval(), ours.model, ours.attention, tokenizer, tokenizer, "text", GenerationConfig())
+    return save_pretrained(folder, parts)
+
+
+@pytest.mark.parametrize(("name", "keys"), [("t5", T5), ("bart", BART)])
+def test_a_published_folder_is_a_base(tmp_path: Path, name: str, keys: dict[str, Any]) -> None:
+    folder = published(tmp_path / "published", name, keys)
+    expected = named_weights(antiphon.load(folder).network)
+    model = {"base": str(folder), "dropout": 0.3}
+    still = train(tuned(tmp_path / "still", folder, model=model, training=STILL), quiet=True)
+    for key, tensor in weights(still.folder).items():  # biases of 0 move by the rate, 1e-30
+        torch.testing.assert_close(tensor, expected[key], rtol=0, atol=1e-20)
+    words = train(tuned(tmp_path / "words", folder, tokenizer={"add": ["<ago>"]}, training=STILL), quiet=True)
+    longer = weights(words.folder)["source.table.weight"]  # spare rows of the table are taken first
+    others = [row for row in range(len(longer)) if row != 260]
+    assert torch.equal(longer[others], expected["source.table.weight"][others])
+    spelled = antiphon.load(folder).tokenizer.vocabulary.encode(["<ago>"], ends=False)[0]
+    torch.testing.assert_close(longer[260], longer[spelled].mean(dim=0))
+    assert antiphon.load(words.folder).tokenizer.encode("<ago>")[0] == 260
+    settings = {"max_steps": 6, "batch_tokens": 400, "warmup_steps": 1, "lr": 5e-3, "save_every_steps": 3}
+    whole = train(tuned(tmp_path / "whole", folder, training=settings), quiet=True)
+    train(tuned(tmp_path / "parts", folder, training={**settings, "max_steps": 3}), quiet=True)
+    shutil.rmtree(folder)
+    parts = train(tuned(tmp_path / "parts", folder, training=settings), resume=True, quiet=True)
+    assert same(weights(whole.folder), weights(parts.folder))
+    pair = [NEW[6][0]], [NEW[6][1]]
+    assert antiphon.load(whole.folder).score(*pair)[0] > antiphon.load(still.folder).score(*pair)[0]
+
+
 def test_a_base_is_found_beside_the_recipe_or_here(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "recipes").mkdir()
     file = tmp_path / "recipes" / "a.yaml"
@@ -159,6 +251,12 @@ def test_a_base_is_found_beside_the_recipe_or_here(base: Path, tmp_path: Path, m
         ({"model": {"base": "nowhere/at/all"}}, "`model.base` cannot be used: there is no model at"),
         ({"model": {"base": 5}}, "`model.base` must be a text, but is 5"),
         ({"tokenizer": {"kind": "bytes"}}, "`tokenizer.kind` must be left out beside `model.base`"),
+        (
+            {"tokenizer": {"add": ["<a>", " "]}},
+            "`tokenizer.add` cannot be used: a word that is added must have a letter",
+        ),
+        ({"tokenizer": {"add": ["</s>"]}}, "`tokenizer.add` cannot be used: .* `</s>` is a token already"),
+        ({"tokenizer": {"addd": ["<a>"]}}, "`tokenizer.addd` is not a known setting, did you mean `add`"),
         ({"data": {"train": NEW, "max_length": 65}}, r"`data.max_length` must be at most `model.max_length` \(64\)"),
         ({"attention": {"decoder": "fulll"}}, "`attention.decoder` cannot be used: .*did you mean `full`"),
     ],
@@ -169,13 +267,4 @@ def test_bad_input_is_one_line(base: Path, tmp_path: Path, sections: dict[str, A
     with pytest.raises(AntiphonError, match=message) as caught:
         train(tuned(tmp_path / "run", base, **sections), quiet=True)
     assert "\n" not in str(caught.value)
-    assert not (tmp_path / "run").exists()
-
-
-def test_a_pretrained_family_is_refused_by_name(tmp_path) -> None:
-    (tmp_path / "theirs").mkdir()
-    (tmp_path / "theirs" / "config.json").write_text('{"model_type": "bart"}')
-    recipe = {"data": {"train": [("a", "b")]}, "model": {"base": str(tmp_path / "theirs")}}
-    with pytest.raises(ConfigError, match="is a pretrained bart"):
-        train({**recipe, "training": {"max_steps": 1}, "output": str(tmp_path / "run")}, quiet=True)
     assert not (tmp_path / "run").exists()

@@ -70,6 +70,7 @@ def test_a_run_folder_holds_what_is_promised(tmp_path: Path) -> None:
         "tokens_per_second",
         "padding_waste",
         "peak_memory_bytes",
+        "trainable_parameters",
     ]:
         assert key in measured
     assert validated["step"] == 10 and "chrf" in validated

@@ -26,7 +26,18 @@ class ModelFlags(ModelConfig):
     """The flags of `model`."""
 
     base: str | None = None
-    """The run or model folder that training begins with; beside it only dropouts and max_length may be given."""
+    """The run, model or Hugging Face folder, or model of the hub, that training begins with; beside it only dropouts
+    and max_length may be given."""
+
+
+@dataclass(frozen=True)
+class TokenizerFlags(TokenizerConfig):
+    """The flags of `tokenizer`."""
+
+    trim: bool = False
+    """Beside model.base: keep only the tokens that occur in the data."""
+    add: tuple[str, ...] = ()
+    """Beside model.base: words that become one token each."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +64,7 @@ class Train(Command):
         Overrides,
         Group(DataConfig, "data", "Laid over `data`; a mapping is written as in the recipe.", "data", raw=True),
     ] = field(default_factory=dict)
-    tokenizer: Annotated[Overrides, over(TokenizerConfig, "tokenizer")] = field(default_factory=dict)
+    tokenizer: Annotated[Overrides, over(TokenizerFlags, "tokenizer")] = field(default_factory=dict)
     model: Annotated[Overrides, over(ModelFlags, "model", without=("family",))] = field(default_factory=dict)
     attention: Annotated[Overrides, over(AttentionConfig, "attention")] = field(default_factory=dict)
     training: Annotated[Overrides, over(TrainingConfig, "training")] = field(default_factory=dict)

@@ -14,6 +14,7 @@ from antiphon.settings import (
     SettingError,
     Settings,
     build,
+    hints,
     inside,
     require,
     show,
@@ -81,15 +82,21 @@ class TokenizerConfig(SideConfig):
 
 @dataclass(frozen=True)
 class VocabularyConfig(Settings):
-    """`tokenizer` beside `model.base`: the base's own, in which nothing is set."""
+    """`tokenizer` beside `model.base`: the base's tokenizers, changed. What is trimmed is trimmed first."""
+
+    trim: bool = False
+    """Keep only the tokens that occur in the recipe's data, what they are made of, and the special ones."""
+    add: tuple[str, ...] = ()
+    """Words that become one token each in the base's tokenizers, such as <de>; their vectors begin as the mean of those
+    of the tokens that spell them."""
 
 
 def changed_vocabulary(mapping: Mapping[str, object]) -> VocabularyConfig:
-    """`tokenizer` beside a base; SettingError that names the setting, since the base has its tokenizers."""
+    """`tokenizer` beside a base; SettingError that names a setting which only a new tokenizer can have."""
     for name in mapping:
         problem = f"must be left out beside `model.base`, which has tokenizers, but is {show(mapping[name])}"
-        require(False, name, problem)
-    return VocabularyConfig()
+        require(name not in hints(TokenizerConfig), name, problem, "Beside a base there are `trim` and `add`.")
+    return build(VocabularyConfig, mapping)
 
 
 def _side(value: object, common: Mapping[str, object]) -> SideConfig:

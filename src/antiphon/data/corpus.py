@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -162,7 +162,7 @@ class Encoder:
     """From texts to ids: a tokenizer for each side, and what happens to a side longer than `max_length` tokens.
 
     `samplers` (source, target) split texts anew in each epoch; None: as the tokenizer does. `denoisers` make pairs of
-    the plain text of the sources with these numbers.
+    the plain text of the sources with these numbers. `as_target` makes of an encoded text what an answer is.
     """
 
     source_tokenizer: Tokenizer
@@ -171,6 +171,7 @@ class Encoder:
     overflow: str = "error"
     samplers: tuple[Sampler | None, Sampler | None] = (None, None)
     denoisers: Mapping[int, Denoiser] = field(default_factory=dict)
+    as_target: Callable[[list[int]], list[int]] | None = None
 
     def encode(self, stream: Iterator[Item], report: Report, *, seed: int = 0, epoch: int = 0) -> Iterator[Encoded]:
         """The examples of the items, without those that are skipped; counts into `report`."""
@@ -196,6 +197,7 @@ class Encoder:
     def _fit(
         self, source: list[int], target: list[int], place: Place, report: Report
     ) -> tuple[list[int], list[int]] | None:
+        target = target if self.as_target is None else self.as_target(target)
         windows = self.overflow == "window"  # the model reads a longer source in parts
         if (windows or len(source) <= self.max_length) and len(target) <= self.max_length:
             return source, target
@@ -280,16 +282,20 @@ def load_corpus(
     shares: Shares | None = None,
     objectives: Mapping[int, Objective] | None = None,
     fixed: bool = False,
+    as_target: Callable[[list[int]], list[int]] | None = None,
 ) -> InMemory | Streamed:
     """The corpus of `data` (DataConfig.train or .valid).
 
     In memory, or streamed if `streaming` is always, or auto and there is more text than STREAM_BYTES. `max_length`,
     `overflow` and `shares` as in DataConfig; `filters` from `load_filters`, `objectives` from `load_objectives`: plain
-    text is corrupted anew in each epoch, or once where it is `fixed`. Raises DataError that names file, line and
-    remedy.
+    text is corrupted anew in each epoch, or once where it is `fixed`. `as_target` makes an answer of a target's ids
+    as encoded, where the two differ (a language before them). Raises DataError that names file, line and remedy.
     """
-    denoisers = make_denoisers(objectives or {}, source_tokenizer, target_tokenizer, max_length)
-    encoder = Encoder(source_tokenizer, target_tokenizer, max_length, overflow, samplers, denoisers)
+    room = (
+        max_length if as_target is None else max_length - max(0, len(as_target([])) - len(target_tokenizer.enclose([])))
+    )
+    denoisers = make_denoisers(objectives or {}, source_tokenizer, target_tokenizer, room)
+    encoder = Encoder(source_tokenizer, target_tokenizer, max_length, overflow, samplers, denoisers, as_target)
     if streaming == "always" and not is_files(data):
         raise ConfigError("`data.streaming` must be auto or never for pairs from Python, but is always.")
     mixture = Mixture(data, task, filters, shares)

@@ -9,7 +9,7 @@ whether to translate it. Without a name all stays as the folder says.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from antiphon.generation.hypotheses import Marks
@@ -55,7 +55,12 @@ def _alone(id: int | None) -> tuple[int, ...]:
 
 
 def answer_ids(texts: Iterable[str], tokenizer: Tokenizer, marks: Marks) -> list[list[int]]:
-    """Texts as answers: the forced first token, the text's own ids, the end, and nothing behind it.
+    """Texts as answers, as `as_answer` says."""
+    return [as_answer(ids, tokenizer, marks) for ids in tokenizer.encode_batch(texts)]
+
+
+def as_answer(ids: Sequence[int], tokenizer: Tokenizer, marks: Marks) -> list[int]:
+    """An encoded text as an answer: the forced first token, the text's own ids, the end, and nothing behind it.
 
     What a tokenizer puts before a text stands there only where no token is forced, and not in a language that nobody
     named.
@@ -64,4 +69,4 @@ def answer_ids(texts: Iterable[str], tokenizer: Tokenizer, marks: Marks) -> list
     unnamed = bool(tokenizer.languages) and tokenizer.language is None
     begun = [] if marks.first or unnamed else before
     ending = after[: after.index(marks.end) + 1] if marks.end in after else after
-    return [marks.begin([*begun, *tokenizer.bare(ids), *ending]) for ids in tokenizer.encode_batch(texts)]
+    return marks.begin([*begun, *tokenizer.bare(ids), *ending])

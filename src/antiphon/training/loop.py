@@ -111,6 +111,7 @@ class Loop:
         self.criterion = PairedCrossEntropy(smoothing, settings.r_drop) if settings.r_drop else CrossEntropy(smoothing)
         self.distillation = None if parts.teacher is None else Distillation(parts.teacher, settings)
         self.progress = Progress()
+        self.trainable = sum(weight.numel() for weight in self.network.parameters() if weight.requires_grad)
         self.evaluated = Evaluated(self.network, parts.optimizer, decay=settings.ema)
         state = (self.evaluated, parts.optimizer, parts.batches, self.progress)
         self.now = Moment(self.network, *state, self.record, self.distillation)
@@ -147,12 +148,17 @@ class Loop:
                     if (
                         progress.window.seconds
                     ):  # behind the snapshot, so that a run that goes on does not hold this row
-                        self.record.measure(progress.row(self.settings, self.parts.batches.epoch))
+                        self.measure()
                     return reason
                 self.step()
                 self.record.display.tick(progress.step)
                 if progress.step % self.settings.log_every_steps == 0:
-                    self.record.measure(progress.row(self.settings, self.parts.batches.epoch))
+                    self.measure()
+
+    def measure(self) -> None:
+        """Write the figures since the last row, and how many parameters learn."""
+        row = self.progress.row(self.settings, self.parts.batches.epoch)
+        self.record.measure({**row, "trainable_parameters": self.trainable})
 
     def step(self) -> None:
         """One optimizer step over `accumulate` micro-batches, each label weighing the same."""

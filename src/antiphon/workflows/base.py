@@ -1,7 +1,7 @@
-"""The model that a run begins as: `model: {base: FOLDER}`.
+"""The model that a run begins as: `model: {base: FOLDER}`, of ours or as published.
 
-    begin = find_base(config, run_folder)          # Parts: network, shape, attention, tokenizers
-    config = settled(config, begin)                # the recipe with what the base says filled in
+    begin = find_base(config, run_folder)          # .parts: network, shape, attention, tokenizers
+    config = settled(config, begin.parts)          # the recipe with what the base says filled in
 
 A run keeps a copy of what it began with as a model folder, `base/`. So a resumed run needs the base no more, and the
 part of a network that does not learn is written once.
@@ -12,16 +12,16 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from antiphon.config import AttentionConfig, BaseConfig, TokenizerConfig, TrainConfig
+from antiphon.config import AttentionConfig, BaseConfig, TokenizerConfig, TrainConfig, VocabularyConfig
 from antiphon.errors import ConfigError, ModelError
 from antiphon.generation.loading import model_folder, replaced_attention
-from antiphon.models.build import build_network, build_rule
+from antiphon.models.build import build_rule
 from antiphon.models.checkpoint import (
     CONFIG,
     ROLES,
@@ -33,13 +33,26 @@ from antiphon.models.checkpoint import (
     write_json,
 )
 from antiphon.models.files import read_json
+from antiphon.models.hub import is_pretrained, load_pretrained
 from antiphon.settings import SettingError, inside, saying
+from antiphon.text import load_task
+from antiphon.workflows.labels import with_labels
+from antiphon.workflows.vocabulary import like, trimmed, with_words
+
+
+@dataclass(frozen=True)
+class Begin:
+    """What a run begins with, and what became of the base's vocabulary, in sentences."""
+
+    parts: Parts
+    changes: tuple[str, ...] = ()
+
 
 BASE = "base"  # in a run folder
 _ORIGIN = "base.json"  # in it: where it is from
 
 
-def find_base(config: TrainConfig, run: Path) -> Parts:
+def find_base(config: TrainConfig, run: Path) -> Begin:
     """What the run begins with: its own copy where it has begun, else the base of the recipe.
 
     SettingError for a setting that the base cannot take.
@@ -48,20 +61,32 @@ def find_base(config: TrainConfig, run: Path) -> Parts:
     assert isinstance(asked, BaseConfig)
     begun = (run / BASE / _ORIGIN).is_file()
     if begun:
-        return _read(run / BASE, config)
+        return Begin(_read(run / BASE, config), tuple(map(str, read_json(run / BASE / _ORIGIN).get("changes", ()))))
     with saying("model", "base"):
         try:
-            folder = model_folder(asked.base)
-            # A family's decoder may start and end its texts otherwise, which training does not know yet.
-            family = read_json(folder / CONFIG).get("model_type")
-            parts = _read(folder, config) if family is None else None
+            parts = _read(model_folder(asked.base), config)
         except ModelError as error:
             raise ConfigError(str(error)) from error
-    if parts is None or parts.model.family is not None:
-        name = family if parts is None or parts.model.family is None else parts.model.family.name
-        problem = f"must be a model that Antiphon trained, but `{asked.base}` is a pretrained {name}"
-        raise SettingError(("model", "base"), problem, remedy="It can be loaded, but not fine-tuned yet.")
-    return _changed(parts, asked)
+        _refuse_hearing(parts)
+    return _with_vocabulary(_changed(parts, asked), config)
+
+
+def _with_vocabulary(parts: Parts, config: TrainConfig) -> Begin:
+    """The base with the vocabulary that `tokenizer` asks for."""
+    asked, changes = config.tokenizer, []
+    assert isinstance(asked, VocabularyConfig)
+    if asked.trim:
+        place = Path(config.folder) if config.folder else None
+        with saying("task"):
+            task = with_labels(load_task(config.task, folder=place), config)
+        with saying("tokenizer", "trim"):
+            parts, said = trimmed(parts, config, task)
+        changes.append(said)
+    if asked.add:
+        with saying("tokenizer", "add"):
+            parts = with_words(parts, asked.add)
+        changes.append(f"vocabulary extended: {len({*asked.add}):,} words are one token each")
+    return Begin(parts, tuple(changes))
 
 
 def settled(config: TrainConfig, begin: Parts) -> TrainConfig:
@@ -69,11 +94,12 @@ def settled(config: TrainConfig, begin: Parts) -> TrainConfig:
     return replace(config, model=begin.model, attention=begin.attention, tokenizer=TokenizerConfig())
 
 
-def keep_base(run: Path, begin: Parts, config: TrainConfig, *, weights: Mapping[str, Tensor] | None) -> None:
+def keep_base(run: Path, begin: Begin, config: TrainConfig, *, weights: Mapping[str, Tensor] | None) -> None:
     """Write the run's copy of what it begins with, and where it is from. `weights`: as in `save_model_folder`."""
     assert isinstance(config.model, BaseConfig)
-    save_model_folder(run / BASE, begin, weights=weights)
-    origin = {"base": config.model.base, "sha256": fingerprint(model_folder(config.model.base))}
+    save_model_folder(run / BASE, begin.parts, weights=weights)
+    origin: dict[str, object] = {"base": config.model.base, "sha256": fingerprint(model_folder(config.model.base))}
+    origin |= {"changes": begin.changes} if begin.changes else {}
     write_json(run / BASE / _ORIGIN, origin)
 
 
@@ -110,11 +136,22 @@ def _read(folder: Path, config: TrainConfig) -> Parts:
             with saying("attention", role):
                 built = [build_rule(spec, folder=place) for spec in (entry if isinstance(entry, list) else [entry])]
             own[role] = built if isinstance(entry, list) else built[0]
-    chosen = own or config.attention.backend != "auto"
-    attention: AttentionConfig = replaced_attention(folder, {**own, "backend": config.attention.backend})
+    seed, backend = config.training.seed, config.attention.backend
+    if is_pretrained(read_json(folder / CONFIG)):
+        own |= {} if backend == "auto" else {"backend": backend}
+        return load_pretrained(folder, replaced=own or None, seed=seed)
+    chosen = own or backend != "auto"
+    attention: AttentionConfig = replaced_attention(folder, {**own, "backend": backend})
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="the attention of")  # the run says it in its first lines
-        return load_parts(folder, attention=attention if chosen else None, seed=config.training.seed)
+        return load_parts(folder, attention=attention if chosen else None, seed=seed)
+
+
+def _refuse_hearing(parts: Parts) -> None:
+    """ConfigError for a base whose sources are no text."""
+    family = parts.model.family
+    if family is not None and family.speech is not None:
+        raise ConfigError("it must read text, but hears, and what hears cannot be trained yet. Choose another base")
 
 
 def _changed(parts: Parts, asked: BaseConfig) -> Parts:
@@ -129,13 +166,7 @@ def _changed(parts: Parts, asked: BaseConfig) -> Parts:
         )
     with inside("model"):
         model = replace(parts.model, **asked.changes)
-    network = build_network(
-        model,
-        parts.attention,
-        source_vocab=parts.source_tokenizer.vocab_size,
-        target_vocab=parts.target_tokenizer.vocab_size,
-        shared=parts.shared,
-    )
+    network = like(replace(parts, model=model))
     with torch.no_grad():
         put_weights(network, named_weights(parts.network), where=asked.base)
     return replace(parts, network=network, model=model)

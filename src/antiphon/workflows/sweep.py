@@ -100,6 +100,7 @@ def figures(name: str, config: TrainConfig) -> dict[str, Any]:
     return {
         "variant": name,
         "parameters": _count(folder / "model" / WEIGHTS),
+        "trainable_parameters": measured[-1].get("trainable_parameters") if measured else None,
         "steps": rows[-1]["step"],
         **{key: value for key, value in last.items() if key not in ("step", "epoch", "time_seconds")},
         "tokens_per_second": statistics.median(row["tokens_per_second"] for row in measured) if measured else None,
@@ -120,7 +121,10 @@ def as_table(rows: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join([lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]]) + "\n"
 
 
-_TITLES = {"valid_loss": "valid loss", "tokens_per_second": "tokens/s", "peak_memory_bytes": "peak MiB"}
+_TITLES = {
+    "trainable_parameters": "trainable", "valid_loss": "valid loss", "tokens_per_second": "tokens/s",
+    "peak_memory_bytes": "peak MiB",
+}  # fmt: skip
 
 
 def _shown(name: str, value: Any) -> str:
@@ -128,7 +132,7 @@ def _shown(name: str, value: Any) -> str:
         return value or ""
     if name == "peak_memory_bytes":
         return f"{value / 2**20:,.0f}"
-    if name in ("parameters", "steps", "tokens_per_second"):
+    if name in ("parameters", "trainable_parameters", "steps", "tokens_per_second"):
         return f"{value:,.0f}"
     return f"{value:.3f}" if name == "valid_loss" else f"{value:.1f}"
 

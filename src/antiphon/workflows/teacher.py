@@ -9,6 +9,7 @@ import torch
 from antiphon.config import TrainConfig
 from antiphon.errors import ModelError
 from antiphon.generation.ensemble import same_tokenizer
+from antiphon.generation.hypotheses import Marks
 from antiphon.generation.model import load
 from antiphon.models.checkpoint import named_weights
 from antiphon.models.seq2seq import EncoderDecoder
@@ -21,9 +22,11 @@ _LAYER = re.compile(r"(encoder|decoder)\.layers\.(\d+)\.")
 
 
 def load_teacher(
-    config: TrainConfig, student: EncoderDecoder, source: Tokenizer, target: Tokenizer
+    config: TrainConfig, student: EncoderDecoder, source: Tokenizer, target: Tokenizer, marks: Marks
 ) -> EncoderDecoder | None:
     """The network that `config` distils from, on the student's device; several are an ensemble. None: from none.
+
+    `marks` are the student's: the teacher reads the same rows, so that its answers must begin and end alike.
 
     With `copy_layers` the student begins with its weights. SettingError where there is no such model, or the two do not
     go together.
@@ -47,6 +50,15 @@ def load_teacher(
                 f"the recipe's ({own.vocab_size:,} ids) differ",
                 remedy="Set `tokenizer.kind` to the path of the tokenizer in the teacher's folder.",
             )
+    for name in ("start", "first", "end"):
+        mine, other = _shown(getattr(marks, name)), _shown(getattr(model.marks, name))
+        if mine != other:
+            raise SettingError(
+                (*SECTION, "teacher"),
+                f"must begin and end answers as the student does, but `{name}` is {other} in `{title}` and {mine} in "
+                "the student",
+                remedy="Set `model.base` to a model of the teacher's family.",
+            )
     longest = config.data.max_length or student.max_length
     if model.network.max_length < longest:
         raise SettingError(
@@ -57,6 +69,11 @@ def load_teacher(
     if settings.copy_layers:
         copy_spread(student, model.network, title=title)
     return model.network if settings.weight else None
+
+
+def _shown(ids: int | tuple[int, ...]) -> str:
+    """Ids with a meaning, in words."""
+    return str(ids) if isinstance(ids, int) else ", ".join(map(str, ids)) or "none"
 
 
 def copy_spread(student: EncoderDecoder, teacher: EncoderDecoder, *, title: str) -> None:

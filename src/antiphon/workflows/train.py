@@ -7,8 +7,9 @@ mistake leaves no folder behind.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from antiphon.data import Batches, Filters, InMemory, Streamed, cases, load_corp
 from antiphon.data.denoising import Objective
 from antiphon.errors import ConfigError, DiskError, ModelError
 from antiphon.evaluation.metrics import know_labels, parse_metrics
+from antiphon.generation.languages import as_answer, speaking
 from antiphon.generation.model import Model
 from antiphon.models.build import build_network
 from antiphon.models.checkpoint import (
@@ -45,7 +47,7 @@ from antiphon.training.optim import build_optimizer, build_schedule, find_optimi
 from antiphon.training.record import Record, make_display, read_rows
 from antiphon.training.snapshot import SnapshotStore
 from antiphon.workflows.average import average_and_compare
-from antiphon.workflows.base import BASE, check_same_base, find_base, keep_base, settled
+from antiphon.workflows.base import BASE, Begin, check_same_base, find_base, keep_base, settled
 from antiphon.workflows.labels import check_labels, with_labels
 from antiphon.workflows.teacher import load_teacher
 from antiphon.workflows.tokenizers import Samplers, build_samplers, build_tokenizers
@@ -86,8 +88,8 @@ def train(
     folder = Path(config.output)
     fresh = _check_folder(folder, config, resume=resume)
     try:
-        begin = find_base(config, folder) if isinstance(config.model, BaseConfig) else None
-        job = _Job(config, folder, torch.device(device), begin=begin, quiet=quiet)
+        base = find_base(config, folder) if isinstance(config.model, BaseConfig) else None
+        job = _Job(config, folder, torch.device(device), base=base, quiet=quiet)
     except SettingError as error:
         raise placed(error, config) from None
     reason = job.run(fresh=fresh)
@@ -95,13 +97,15 @@ def train(
 
 
 class _Job:
-    """The parts of one run; `begin` is what its base gives."""
+    """The parts of one run; `base` is what it begins with."""
 
     def __init__(
-        self, asked: TrainConfig, folder: Path, device: torch.device, *, begin: Parts | None, quiet: bool
+        self, asked: TrainConfig, folder: Path, device: torch.device, *, base: Begin | None, quiet: bool
     ) -> None:
-        config = asked if begin is None else settled(asked, begin)
-        self.asked, self.config, self.folder, self.begin = asked, config, folder, begin
+        # What the languages of `generation` are is known from here on, also where targets are encoded.
+        self.base, self.begin = base, None if base is None else replace(base.parts, generation=asked.generation)
+        config = asked if self.begin is None else settled(asked, self.begin)
+        self.asked, self.config, self.folder = asked, config, folder
         assert isinstance(config.model, ModelConfig)
         self.model: ModelConfig = config.model
         self.place = Path(config.folder) if config.folder else None
@@ -123,7 +127,8 @@ class _Job:
         self.batches = Batches(self.corpus, batch_tokens=config.training.batch_tokens, seed=config.training.seed)
         self.parts = self._parts(device)
         self.network = self.parts.network
-        teacher = load_teacher(config, self.network, self.source_tokenizer, self.target_tokenizer)
+        marks = Model(self.parts).marks
+        teacher = load_teacher(config, self.network, self.source_tokenizer, self.target_tokenizer, marks)
         self.adapter = self._adapter(device)
         self.validate = self._validate()
         display = make_display(total_steps=config.training.max_steps, quiet=quiet)
@@ -141,8 +146,8 @@ class _Job:
                 keep=self.keep,
                 record=self.record,
                 store=self.store,
-                pad_id=self.target_tokenizer.pad_id,
-                start_id=self.target_tokenizer.start_id,
+                pad_id=marks.pad,
+                start_id=marks.start,
                 teacher=teacher,
             ),
             config.training,
@@ -197,6 +202,8 @@ class _Job:
         self.record.say(self._describe())
         if self.adapter is not None:
             self.record.say(self.adapter.describe())
+        for change in () if self.base is None else self.base.changes:
+            self.record.say(change)
         if self.begin is not None and self.begin.account is not None and self.begin.account.new:
             self.record.say(f"attention was replaced: {self.begin.account}")
         if backends := describe_backends(self.network, longest=self.model.max_length):
@@ -213,8 +220,10 @@ class _Job:
         if self.adapter is None:
             save_model_folder(self.folder / "model", self.parts)
             return
-        assert isinstance(self.asked.model, BaseConfig)
-        self.adapter.save(self.folder / "adapter", base=self.asked.model.base)
+        assert isinstance(self.asked.model, BaseConfig) and self.base is not None
+        # With another vocabulary, the adapter is one of the run's own copy.
+        base = str(self.folder / BASE) if self.base.changes else self.asked.model.base
+        self.adapter.save(self.folder / "adapter", base=base)
         save_model_folder(self.folder / "model", self.parts, weights=self.adapter.merged())
 
     def best(self) -> Model:
@@ -230,9 +239,9 @@ class _Job:
     def _create(self) -> None:
         try:
             (self.folder / TOKENIZERS).mkdir(parents=True, exist_ok=True)
-            if self.begin is not None:
+            if self.base is not None:
                 weights = None if self.adapter is None else self.adapter.base()
-                keep_base(self.folder, self.begin, self.asked, weights=weights)
+                keep_base(self.folder, self.base, self.asked, weights=weights)
             for name, tokenizer in self._named_tokenizers():
                 tokenizer.save(self.folder / TOKENIZERS, name)
             # Last: a folder with a config.yaml is a run.
@@ -250,7 +259,9 @@ class _Job:
     def _tokenizers(self) -> tuple[Tokenizer, Tokenizer]:
         """Those of the run that is resumed, else loaded from the path in the recipe, else trained on the data."""
         if self.begin is not None:
-            return self.begin.source_tokenizer, self.begin.target_tokenizer
+            with inside("generation"):
+                spoken = speaking(self.begin)
+            return spoken.source_tokenizer, spoken.target_tokenizer
         kept = self.folder / TOKENIZERS
         if (self.folder / CONFIG).exists():
             found = {file.stem: Tokenizer.load(file) for file in sorted(kept.iterdir())}
@@ -281,7 +292,14 @@ class _Job:
             shares=config.data.shares if trained else None,
             objectives=self.objectives["train" if trained else "valid"],
             fixed=not trained,
+            as_target=self._as_target(),
         )
+
+    def _as_target(self) -> Callable[[list[int]], list[int]] | None:
+        """What a base makes of an encoded target, as generation does."""
+        if self.begin is None:
+            return None
+        return partial(as_answer, tokenizer=self.target_tokenizer, marks=Model(self.begin).marks)
 
     def _samplers(self) -> Samplers:
         if not isinstance(self.config.tokenizer, TokenizerConfig):

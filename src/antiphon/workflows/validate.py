@@ -73,20 +73,20 @@ class Validate:
     def loss(self, network: EncoderDecoder, asked_to_stop: Callable[[], bool]) -> float | None:
         """Plain nats a target token, end included, without label smoothing or dropout."""
         criterion, nll, labels = CrossEntropy(), 0.0, 0
-        pad_id, start_id = self.parts.target_tokenizer.pad_id, self.parts.target_tokenizer.start_id
+        marks = Model(self.parts).marks
         for rows in length_batches(self.examples, batch_tokens=self.batch_tokens):
             if asked_to_stop():
                 return None
-            found = network(move(collate(rows, pad_id=pad_id, start_id=start_id), network.device), criterion)
+            found = network(move(collate(rows, pad_id=marks.pad, start_id=marks.start), network.device), criterion)
             nll, labels = nll + float(found.nll), labels + found.labels
         return nll / labels
 
     def entropies(self) -> dict[str, float]:
         """The entropy of the attention weights of each role on the first pairs, in nats."""
-        pad_id, start_id = self.parts.target_tokenizer.pad_id, self.parts.target_tokenizer.start_id
+        marks = Model(self.parts).marks
         rows = length_batches(self.examples[:LOOKED_AT], batch_tokens=self.batch_tokens)
         network = self.parts.network
-        batches = (move(collate(each, pad_id=pad_id, start_id=start_id), network.device) for each in rows)
+        batches = (move(collate(each, pad_id=marks.pad, start_id=marks.start), network.device) for each in rows)
         return entropies(network, batches)
 
     def answers(self, asked_to_stop: Callable[[], bool]) -> list[str] | None:

@@ -1,0 +1,94 @@
+"""A tokenizer as one tokenizer.json and the ids beside it, to be changed and made anew.
+
+    content, record = single(tokenizer)             # JSON; None where a trained tokenizer has no record
+    tokenizer = made_of(content, record, like=tokenizer)
+
+What a published folder says by a sentencepiece model, or by vocab.json with merges.txt, is said in a tokenizer.json.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Any
+
+from tokenizers import AddedToken
+from tokenizers import Tokenizer as Rust
+
+from antiphon.errors import ConfigError
+from antiphon.text.pretrained.record import Frame, Record
+from antiphon.text.pretrained.vocabulary import PretrainedVocabulary
+from antiphon.text.tokenizer import Tokenizer
+from antiphon.text.vocabulary import JsonVocabulary
+
+_CONFIG = ".tokenizer_config.json"
+
+
+def single(tokenizer: Tokenizer) -> tuple[dict[str, Any], Record | None]:
+    """`tokenizer` as the content of a tokenizer.json, and its record; ConfigError where no such file can say it."""
+    known = tokenizer.vocabulary
+    if isinstance(known, JsonVocabulary):
+        return json.loads(Rust.from_buffer(known.content).to_str()), None
+    if isinstance(known, PretrainedVocabulary):
+        content = known.kept[".json"] if known.record.kind == "json" else known.as_json()
+        if content is not None:
+            rust = Rust.from_buffer(content)
+            _add(rust, known.record)
+            added = () if known.record.kind != "json" else known.record.added
+            record = replace(known.record, kind="json", layout="plain", added=added)
+            return json.loads(rust.to_str()), record
+        raise ConfigError(f"only a tokenizer of one file of tokens can change, but the base's is of {_what(known)}.")
+    raise ConfigError("only a tokenizer.json can change, but the base has a sentencepiece file.")
+
+
+def _what(vocabulary: PretrainedVocabulary) -> str:
+    return "bytes" if vocabulary.record.kind == "bytes" else "sentencepiece pieces that a vocab.json counts"
+
+
+def _add(rust: Rust, record: Record) -> None:
+    """What the record adds to a tokenizer.json of its own becomes a part of it."""
+    for token in sorted(record.added, key=lambda each: each.id):
+        if rust.token_to_id(token.text) is None:
+            special = token.role == "control"
+            rust.add_tokens([AddedToken(token.text, lstrip=token.strips, normalized=False, special=special)])
+
+
+def made_of(content: dict[str, Any], record: Record | None, *, like: Tokenizer) -> Tokenizer:
+    """The tokenizer of a changed `content` and `record`; what of the small files names ids is left out."""
+    written = json.dumps(content, ensure_ascii=False).encode()
+    if record is None:
+        return Tokenizer(JsonVocabulary(written, where="the changed tokenizer"), ends=like.ends)
+    assert isinstance(like.vocabulary, PretrainedVocabulary)
+    files = {".json": written}
+    if (small := like.vocabulary.kept.get(_CONFIG)) is not None:
+        kept = {key: value for key, value in json.loads(small).items() if key != "added_tokens_decoder"}
+        files[_CONFIG] = json.dumps(kept, ensure_ascii=False).encode()
+    return Tokenizer(PretrainedVocabulary(record, files, where="the changed tokenizer"), ends=like.ends)
+
+
+def ids_of(record: Record) -> set[int]:
+    """All ids that a record names."""
+    found = {record.pad, record.start, record.end, *record.languages.values(), *(each.id for each in record.added)}
+    found |= {id for id in (*record.before, *record.after) if isinstance(id, int)}
+    return found if record.unk is None else found | {record.unk}
+
+
+def moved(record: Record, new: Callable[[int], int], *, size: int) -> Record:
+    """The record with `new` ids for its old ones."""
+
+    def frame(ids: Iterable[int | str]) -> Frame:
+        return tuple(new(id) if isinstance(id, int) else id for id in ids)
+
+    return replace(
+        record,
+        size=size,
+        pad=new(record.pad),
+        start=new(record.start),
+        end=new(record.end),
+        unk=None if record.unk is None else new(record.unk),
+        before=frame(record.before),
+        after=frame(record.after),
+        added=tuple(replace(each, id=new(each.id)) for each in record.added),
+        languages={code: new(id) for code, id in record.languages.items()},
+    )

@@ -1,0 +1,171 @@
+"""A base with another vocabulary: `tokenizer: {trim: true, add: [...]}` beside `model.base`.
+
+    parts, said = trimmed(parts, config)            # only the tokens that the data uses; their logits stay as they are
+    parts = with_words(parts, ["<de>"])
+
+The vector of a new word is the mean of the vectors of the tokens that spelled it before, so that its logit is never
+above all of theirs; all other vectors stay as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from itertools import islice
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from antiphon.config import FamilyConfig, TrainConfig
+from antiphon.data import Mixture, Report, load_filters
+from antiphon.errors import ConfigError
+from antiphon.models.build import build_network
+from antiphon.models.checkpoint import Parts, named_weights, put_weights
+from antiphon.models.seq2seq import EncoderDecoder
+from antiphon.text import Task, Tokenizer
+from antiphon.text.extending import extend, spelling
+from antiphon.text.trimming import Trimmed, trim
+
+_TABLES = {  # what has a row for each id, and the side whose ids these are
+    "source.table.weight": "source",
+    "target.table.weight": "target",
+    "output.weight": "target",
+    "output_bias": "target",
+}
+TextsOf = Callable[[], Iterator[str]]
+_COMPARED = 1000  # texts whose tokens are compared, before and after
+_TOGETHER = 1000  # texts that are encoded together
+
+
+def like(parts: Parts, *, source: int | None = None, target: int | None = None) -> EncoderDecoder:
+    """A network with the shape that `parts` say and fresh weights, with tables for `source` and `target` ids.
+
+    None: as many as the network that is there has, which may be more than its tokenizer has.
+    """
+    old = parts.network
+    sizes = old.table_sizes
+    return build_network(
+        parts.model,
+        parts.attention,
+        source_vocab=source or sizes[0],
+        target_vocab=target or sizes[1],
+        shared=old.source.table is old.target.table,
+    )
+
+
+@torch.no_grad()
+def with_words(parts: Parts, words: Sequence[str]) -> Parts:
+    """`parts` with a token for each of `words` on both sides. ConfigError as of `extend`.
+
+    Rows that a table has beyond the tokenizer's ids are taken first.
+    """
+    words, old = list(dict.fromkeys(words)), parts.network
+    whole = parts.source_tokenizer.paired(parts.target_tokenizer) if parts.shared else parts.source_tokenizer
+    source = extend(whole, words)
+    target = source.as_target() if parts.shared else extend(parts.target_tokenizer, words)
+    sizes = {
+        "source": max(source.vocab_size, old.table_sizes[0]),
+        "target": max(target.vocab_size, old.table_sizes[1]),
+    }
+    tokenizers = {"source": parts.source_tokenizer, "target": parts.target_tokenizer}
+
+    def grown(table: Tensor, side: str) -> Tensor:
+        made = torch.cat([table, table.new_zeros(sizes[side] - len(table), *table.shape[1:])])
+        for id, word in enumerate(words, start=tokenizers[side].vocab_size):
+            made[id] = table[spelling(tokenizers[side], word)].mean(dim=0)
+        return made
+
+    network = like(parts, source=sizes["source"], target=sizes["target"])
+    _put(network, {n: grown(w, _TABLES[n]) if n in _TABLES else w for n, w in named_weights(old).items()})
+    return replace(parts, network=network, source_tokenizer=source, target_tokenizer=target)
+
+
+@torch.no_grad()
+def trimmed(parts: Parts, config: TrainConfig, task: Task) -> tuple[Parts, str]:
+    """`parts` with the tokens that the training and validation pairs of `config` use, and what was kept, in a line.
+
+    ConfigError for a tokenizer that cannot be trimmed.
+    """
+    old = parts.network
+    if old.source.table is old.target.table and not parts.shared:
+        raise ConfigError("a base whose two tokenizers share one table of vectors cannot be trimmed. Leave it out.")
+    family = parts.model.family
+    marks = _marks(family)
+    texts = [partial(_texts, config, task, side) for side in (0, 1)]
+    sides = [(parts.source_tokenizer, texts[0]), (parts.target_tokenizer, texts[1])]
+    if parts.shared:
+        whole = parts.source_tokenizer.paired(parts.target_tokenizer)
+        source = target = _trim(whole, sides, needed=marks)
+    else:
+        source, target = _trim(sides[0][0], sides[:1]), _trim(sides[1][0], sides[1:], needed=marks)
+    # Ids of the model's own may have a row behind those of the tokenizer.
+    extra = marks - {*target.kept}
+    rows = {"target": [*target.kept, *sorted(extra)]}
+    rows["source"] = rows["target"] if parts.shared else source.kept
+    model = replace(parts.model, family=None if family is None else _moved(family, rows["target"]))
+    made = replace(parts, model=model, source_tokenizer=source.tokenizer, target_tokenizer=target.tokenizer.as_target())
+    network = like(made, source=len(rows["source"]), target=len(rows["target"]))
+    weights = named_weights(old)
+    _put(network, {n: w[rows[_TABLES[n]]] if n in _TABLES else w for n, w in weights.items()})
+    pairs = [(parts.source_tokenizer, source), (parts.target_tokenizer, target)]
+    counts = [(made.tokenizer.vocab_size, whole.vocab_size) for whole, made in pairs[parts.shared :]]
+    kept = " and ".join(f"{now:,} of {before:,}" for now, before in counts)
+    saved = sum(w.numel() for w in weights.values()) - sum(w.numel() for w in named_weights(network).values())
+    return replace(made, network=network), f"vocabulary trimmed: {kept} tokens kept, {saved:,} parameters fewer"
+
+
+def _put(network: EncoderDecoder, weights: dict[str, Tensor]) -> None:
+    put_weights(network, weights, where="the changed base")
+    network.eval()
+
+
+def _trim(tokenizer: Tokenizer, sides: Sequence[tuple[Tokenizer, TextsOf]], *, needed: Collection[int] = ()) -> Trimmed:
+    """`tokenizer` with what the texts of `sides` use, each read by its tokenizer, and the ids `needed`.
+
+    ConfigError where a text would be split otherwise; the first ones are compared.
+    """
+    used, first = {*needed}, list[str]()
+    for reader, texts in sides:
+        stream = iter(texts())
+        while chunk := list(islice(stream, _TOGETHER)):
+            first += chunk[: _COMPARED - len(first)]
+            used.update(id for ids in reader.encode_batch(chunk) for id in ids)
+    made = trim(tokenizer, used)
+    found = [[made.kept[id] for id in ids] for ids in made.tokenizer.encode_batch(first)]
+    for text, mine, theirs in zip(first, found, tokenizer.encode_batch(first), strict=True):
+        if mine != theirs:
+            raise ConfigError(f"its tokenizer splits {text!r:.60} otherwise with fewer tokens. Leave it out.")
+    return made
+
+
+def _texts(config: TrainConfig, task: Task, side: int) -> Iterator[str]:
+    """The texts on a side (0: sources, 1: targets) of all training and validation pairs."""
+    filters = load_filters(config.data.filters, folder=Path(config.folder) if config.folder else None)
+    mixtures = [Mixture(config.data.train, task, filters)]
+    mixtures += [] if config.data.valid is None else [Mixture(config.data.valid, task)]
+    for mixture in mixtures:
+        for item in mixture.once(Report()):
+            yield (item.source, item.target)[side]
+
+
+def _marks(family: FamilyConfig | None) -> set[int]:
+    """The ids with a meaning that every answer needs."""
+    if family is None:
+        return set()
+    first = () if family.first_id is None else (family.first_id,)
+    return {family.pad_id, family.start_id, family.end_id, *first}
+
+
+def _moved(family: FamilyConfig, kept: Collection[int]) -> FamilyConfig:
+    """The record with the new ids; `kept` are the old ids in the order of the new ones."""
+    new = {old: id for id, old in enumerate(kept)}
+    return replace(
+        family,
+        pad_id=new[family.pad_id],
+        start_id=new[family.start_id],
+        end_id=new[family.end_id],
+        first_id=None if family.first_id is None else new[family.first_id],
+        never_ids=tuple(new[id] for id in family.never_ids if id in new),
+    )
