@@ -42,6 +42,8 @@ MODELS: dict[str, tuple[dict[str, object], dict[str, object]]] = {
         {"decoder": ["full", {"all": ["alibi", {"window": 2}]}]},
     ),
     "scaled by 1/d": ({"attention_scale": 0.125}, {}),
+    "sandwich": ({"norm_placement": "sandwich", "norm": "rms"}, {}),
+    "capped": ({"positions": "rotary", "rotary_base": 50.0, "output_cap": 1.5}, {}),
 }
 EXAMPLES = [
     Example([5, 6, 7, 2], [8, 9, 2], 0),

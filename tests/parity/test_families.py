@@ -91,7 +91,8 @@ def sinusoids(rows: int, dim: int, *, last: int) -> Tensor:
 def rows(model: PreTrainedModel, seed: int) -> tuple[list[list[int]], list[list[int]]]:
     """Sources and targets of several lengths."""
     dice, config = random.Random(seed), model.config
-    sizes = (config.vocab_size, getattr(config, "decoder_vocab_size", config.vocab_size))
+    source = getattr(config, "encoder", config).vocab_size
+    sizes = (source, getattr(config, "decoder_vocab_size", config.vocab_size))
     sources, targets = (
         [[dice.randrange(3, size - 1) for _ in range(dice.choice([1, 4, 9, 13]))] for _ in range(4)] for size in sizes
     )
