@@ -148,7 +148,7 @@ def test_an_adapter_that_does_not_fit_is_one_line(base: Path, tmp_path: Path) ->
     other = {**made, "model": {"preset": "tiny", "d_model": 16, "num_heads": 2}, "tokenizer": {"kind": "bytes"}}
     with pytest.raises(ModelError, match=r"does not fit the base: .* has lora_A of"):
         antiphon.load(train(other, quiet=True).folder, adapter=folder)
-    with pytest.raises(ModelError, match=r"must be a model folder, but has no adapter_config.json"):
+    with pytest.raises(ModelError, match=r"must hold the file adapter_config.json, but does not"):
         antiphon.load(base, adapter=base)
     with pytest.raises(ModelError, match=r"must have snapshots of whole weights, but has an adapter's"):
         average_run(tmp_path / "run", last=1, output=tmp_path / "average")
