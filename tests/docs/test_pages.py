@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from parity.test_languages import checkpoint
 from workflows.test_fine_tuning import T5, published
 
 from antiphon import train
@@ -69,10 +70,16 @@ def test_readme(folder: Path) -> None:
         },
         quiet=True,
     )
-    (code,) = blocks("README.md")
+    code, pretrained = blocks("README.md")
     names: dict[str, object] = {}
     exec(compile(code, "README.md", "exec"), names)
     assert len(code.strip().splitlines()) <= 12
+    checkpoint("nllb", folder / "published", seed=0)
+    published_name = re.search(r'load\("(facebook/.*?)"\)', pretrained)
+    assert published_name is not None
+    local = pretrained.replace(published_name[1], "published")
+    exec(compile(local, "README.md", "exec"), names)
+    assert (folder / "nllb" / "model.safetensors").exists()
 
 
 def test_fine_tuning(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
