@@ -54,7 +54,9 @@ T5GEMMA = {
     "decoder": _STACK | {"hidden_size": 12, "num_key_value_heads": 2, "pad_token_id": 0, "eos_token_id": 2},
     "bos_token_id": 1,
 }
-SETTINGS = {name: T5 if name.endswith("t5") else BART for name in FAMILIES} | {"whisper": WHISPER, "t5gemma": T5GEMMA}
+M2M_100 = BART | {"pad_token_id": 1, "forced_bos_token_id": 3}
+SETTINGS = {name: T5 if name.endswith("t5") else BART for name in FAMILIES}
+SETTINGS |= {"whisper": WHISPER, "t5gemma": T5GEMMA, "m2m_100": M2M_100}
 
 
 def parts_of(name: str, *, shared: bool = True, tied: bool = True) -> Parts:
@@ -115,6 +117,31 @@ def test_written_and_read_again(name: str, shared: bool, tied: bool, tmp_path: P
     assert own.model == parts.model and torch.equal(logits(own), logits(parts))
     assert own.network.vocab_size == 270 and own.target_tokenizer.vocab_size == 260
     assert not list(tmp_path.glob("**/*.tmp"))
+
+
+@pytest.mark.parametrize("name", [name for name in FAMILIES if name != "whisper"])
+@pytest.mark.parametrize(("shared", "tied"), [(True, True), (True, False), (False, True), (False, False)])
+def test_transformers_reads_each_way_of_sharing_tables(name: str, shared: bool, tied: bool, tmp_path: Path) -> None:
+    """Its own ties are fewer than ours: what it would take for another table, or not find, is written besides."""
+    import transformers
+
+    parts = parts_of(name, shared=shared and name != "t5gemma", tied=tied)
+    folder = save_pretrained(tmp_path, parts)
+    theirs = transformers.AutoModelForSeq2SeqLM.from_pretrained(folder).eval()
+    source, target = torch.tensor([[5, 6, 7, 2]]), torch.tensor([[2, 9, 10]])
+    with torch.no_grad():
+        found = theirs(input_ids=source, decoder_input_ids=target).logits
+        memory = parts.network.encode(source, Tokens(torch.arange(4)[None]))
+        hidden, _ = parts.network.decode(target, Tokens(torch.arange(3)[None]), memory, None)
+        assert float((found - parts.network.logits(hidden)).abs().max()) < 1e-4
+
+
+def test_an_m2m_100_that_counts_positions_from_elsewhere_is_refused(tmp_path: Path) -> None:
+    made = save_pretrained(tmp_path, parts_of("m2m_100"))
+    change(made / "config.json", pad_token_id=0)
+    change(made / "generation_config.json", pad_token_id=0)
+    with pytest.raises(ConfigError, match="`pad_token_id` must be 1, behind which the library counts positions, but"):
+        load_pretrained(made)
 
 
 def test_load_answers_scores_and_saves(folder: Path, tmp_path: Path) -> None:

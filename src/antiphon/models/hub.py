@@ -189,10 +189,14 @@ def save_pretrained(folder: str | Path, parts: Parts) -> Path:
     family, ours, keys = express(parts)
     weights = named_weights(parts.network)
     made = {row.theirs: row.op.theirs(weights[row.ours]).contiguous().cpu() for row in family.rows(ours)}
+    copies = family.tables.copies(ours.tables)
+    made |= {key: made[other].clone() for key, other in copies.items()}
     said = {name: value for name, value in plain(keys).items() if value is not None}
     apart = {*family.searched, *family.preprocessed}
     config = {name: value for name, value in said.items() if name not in apart}
     config |= {"model_type": family.name, "architectures": [family.architecture], "is_encoder_decoder": True}
+    if family.tables.output in copies:
+        config["tie_word_embeddings"] = False
     folder.mkdir(parents=True, exist_ok=True)
     save_tokenizers(folder, parts)
     searched = {name: said[name] for name in family.searched if name in said}

@@ -6,7 +6,9 @@ BlenderBot; norms behind the blocks in BART, before them in the others.
 
 from __future__ import annotations
 
-from antiphon.models.families.fairseq import line
+from dataclasses import replace
+
+from antiphon.models.families.fairseq import TABLES, line
 
 BART = line(
     "bart",
@@ -20,6 +22,7 @@ MBART = line(
     {"positions": "learned", "norm_placement": "pre"},
     {"position_offset": 2, "embedding_norm": True},
 )
-BLENDERBOT = line(
-    "blenderbot", "BlenderbotForConditionalGeneration", {"positions": "learned", "norm_placement": "pre"}, {}
+BLENDERBOT = replace(
+    line("blenderbot", "BlenderbotForConditionalGeneration", {"positions": "learned", "norm_placement": "pre"}, {}),
+    tables=replace(TABLES, ties=True),
 )

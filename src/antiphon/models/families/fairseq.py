@@ -48,7 +48,11 @@ ACTIVATIONS: dict[str, tuple[str, str | None]] = {
     "silu": ("silu", None),
 }
 TABLES = TableKeys(
-    "model.shared.weight", "model.encoder.embed_tokens.weight", "model.decoder.embed_tokens.weight", "lm_head.weight"
+    "model.shared.weight",
+    "model.encoder.embed_tokens.weight",
+    "model.decoder.embed_tokens.weight",
+    "lm_head.weight",
+    unties=True,
 )
 
 

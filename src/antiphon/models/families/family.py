@@ -82,12 +82,18 @@ class Tables:
 
 @dataclass(frozen=True)
 class TableKeys:
-    """Where a family keeps its tables: one for all, and those that stand apart where they differ."""
+    """Where a family keeps its tables: one for all, and those that stand apart where they differ.
+
+    `unties`: transformers reads the sides' tables apart too where the output has its own. `ties`: it makes all three
+    one where the output is tied.
+    """
 
     shared: str
     source: str
     target: str
     output: str
+    unties: bool = False
+    ties: bool = False
 
     def find(self, stored: Stored) -> Tables:
         """Which of them a checkpoint has; names for one table are one where they hold the same bits.
@@ -106,6 +112,13 @@ class TableKeys:
         """Where they go when a checkpoint is written."""
         source, target = (self.shared, self.shared) if shared else (self.source, self.target)
         return Tables(source, target, target if tied else self.output, shared, tied)
+
+    def copies(self, tables: Tables) -> dict[str, str]:
+        """What is written besides for transformers, each the copy of another key: a table that it would not find, or
+        would take for another one."""
+        if self.unties and tables.shared and not tables.tied:
+            return {self.source: self.shared, self.target: self.shared}
+        return {self.output: tables.target} if self.ties and tables.tied and not tables.shared else {}
 
     def all(self) -> set[str]:
         """All of these keys."""

@@ -11,6 +11,7 @@ from typing import Any, Self
 
 from antiphon.models.families.fairseq import BartKeys, line
 from antiphon.models.families.family import Ours, Vocabulary
+from antiphon.settings import require
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +29,16 @@ class MarianKeys(BartKeys):
     @classmethod
     def of(cls, ours: Ours, values: dict[str, Any]) -> Self:
         return cls(**values, decoder_vocab_size=ours.target_vocab, share_encoder_decoder_embeddings=ours.tables.shared)
+
+
+@dataclass(frozen=True, kw_only=True)
+class M2M100Keys(BartKeys):
+    """What is read of an M2M-100's config.json."""
+
+    def check(self) -> None:
+        super().check()
+        problem = f"must be 1, behind which the library counts positions, but is {self.pad_token_id}"
+        require(self.pad_token_id in (None, 1), "pad_token_id", problem)
 
 
 MARIAN = line(
@@ -48,4 +59,5 @@ M2M_100 = line(
     "M2M100ForConditionalGeneration",
     {"positions": "sinusoidal", "norm_placement": "pre"},
     {"sinusoids": "closed_halves", "position_offset": 2},
+    keys=M2M100Keys,
 )

@@ -42,7 +42,9 @@ ACTIVATIONS: dict[str, tuple[str, str | None]] = {
     "gated-relu": ("geglu", "reglu"),
     "gated-silu": ("swiglu", None),
 }
-TABLES = TableKeys("shared.weight", "encoder.embed_tokens.weight", "decoder.embed_tokens.weight", "lm_head.weight")
+TABLES = TableKeys(
+    "shared.weight", "encoder.embed_tokens.weight", "decoder.embed_tokens.weight", "lm_head.weight", ties=True
+)
 # Written by the first conversions, and never read.
 IGNORED = frozenset({"decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight"})
 
