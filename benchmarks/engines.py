@@ -9,7 +9,8 @@ answered whole, with the model's own tokenizer, each engine free to batch as it 
 own, which reports the most memory that it held; all answer in turns, so that what else the machine does falls on all.
 Figures are medians of the rounds by the clock, with the fastest and the slowest; tokens a second count the best
 hypothesis, its end included; `of limit` is the share of the product rate that this machine reaches on 4096 x 1024 x
-1024, of the products that decoding needs (2 for each weight and token of the encoder and decoder, output included).
+1024, of the products that decoding needs (2 for each weight that a token passes, the encoder once a source, the decoder
+and the output once a hypothesis).
 """
 
 from __future__ import annotations
@@ -164,8 +165,9 @@ class Worker:
         self.process.join()
 
 
-def preset(shape: str, folder: Path, kinds: list[str]) -> tuple[dict[str, str], int]:
-    """The same random weights in the form that each engine reads; and the weights that a token passes."""
+def preset(shape: str, folder: Path, kinds: list[str]) -> tuple[dict[str, str], tuple[int, int]]:
+    """The same random weights in the form that each engine reads; and the weights that a token of the source passes,
+    and one of a hypothesis."""
     from antiphon.config import AttentionConfig, GenerationConfig, ModelConfig
     from antiphon.generation.model import Model
     from antiphon.models.build import build_network
@@ -177,7 +179,9 @@ def preset(shape: str, folder: Path, kinds: list[str]) -> tuple[dict[str, str], 
     config, attention, size = ModelConfig(preset=shape), AttentionConfig(), tokenizer.vocab_size
     network = build_network(config, attention, source_vocab=size, target_vocab=size, shared=True)
     model = Model(Parts(network.eval(), config, attention, tokenizer, tokenizer, "text", GenerationConfig()))
-    return formats(model, folder, kinds), sum(p.numel() for p in network.parameters())
+    read = [network.encoder, *(part for layer in network.decoder.layers for part in (layer.cross.k, layer.cross.v))]
+    once = sum(weight.numel() for part in read for weight in part.parameters())
+    return formats(model, folder, kinds), (once, sum(p.numel() for p in network.parameters()) - once)
 
 
 def formats(model: Any, folder: Path, kinds: list[str]) -> dict[str, str]:
@@ -235,7 +239,7 @@ def of_presets(flags: argparse.Namespace, kinds: list[str], rate: float) -> list
     rows: list[Row] = []
     for shape in flags.shapes.split(","):
         with tempfile.TemporaryDirectory() as made:
-            folders, weights = preset(shape, Path(made), kinds)
+            folders, (once, each) = preset(shape, Path(made), kinds)
             workers = [Worker(name, folders, flags.threads) for name in kinds]
             for batch in map(int, flags.batches.split(",")):
                 dice = torch.Generator().manual_seed(batch)
@@ -243,7 +247,8 @@ def of_presets(flags: argparse.Namespace, kinds: list[str], rate: float) -> list
                 for beam in map(int, flags.beams.split(",")):
                     fixed = {"shape": shape, "batch": batch, "beam": beam}
                     job = Job(ids, beam, flags.tokens)
-                    rows += compare(workers, job, rounds=flags.rounds, fixed=fixed, work=2 * weights * beam, rate=rate)
+                    work = 2 * (once * SOURCE / flags.tokens + each * beam)  # of a token of the best hypothesis
+                    rows += compare(workers, job, rounds=flags.rounds, fixed=fixed, work=work, rate=rate)
             for worker in workers:
                 worker.end()
     return rows

@@ -25,6 +25,11 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
+def one_line(error: BaseException) -> str:
+    """What another library's error says, its line ends and runs of spaces as one space each."""
+    return " ".join(str(error).split())
+
+
 class AntiphonError(Exception):
     """The root: catch it to catch everything that Antiphon raises on purpose."""
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -98,12 +100,34 @@ def test_families_that_it_cannot_hold_are_refused(name: str, tmp_path: Path) -> 
     ],
 )
 def test_our_shapes_answer_alike(shape: dict[str, Any], tmp_path: Path) -> None:
-    """Log-probabilities, and the greedy answers token by token; the exported page's code runs on them."""
+    """Log-probabilities, and the greedy answers token by token."""
     mine = model(**shape)
     report = export_ctranslate2(mine, tmp_path / "out")
     assert report.difference < 1e-4
     rows = [mine.source_tokenizer.encode(text) for text in TEXTS]
     assert their_answers(mine, tmp_path / "out", rows, beams=1, most=12) == our_answers(mine, rows, beams=1, most=12)
+
+
+def test_the_written_page_runs_and_answers_as_the_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also of a model whose own search would not end within the trial's answers."""
+    mine = model()
+    mine = Model(replace(mine.parts, generation=GenerationConfig(beam_size=2, n_best=2, min_new_tokens=56)))
+    export_ctranslate2(mine, tmp_path / "out")
+    monkeypatch.chdir(tmp_path / "out")
+    (code,) = re.findall(r"^```python\n(.*?)^```", Path("README.md").read_text(), re.DOTALL | re.MULTILINE)
+    # Fresh weights never end an answer, and decode to whatever: both searches get the same short limit.
+    exec(
+        compile(code.replace("rows, target", "rows, max_decoding_length=9, beam_size=1, target"), "README.md", "exec"),
+        {},
+    )
+    wanted = mine.generate("in 3 hours", beam_size=1, n_best=1, min_new_tokens=0, max_new_tokens=9)[0].text
+    assert capsys.readouterr().out == f"{wanted}\n"
+
+
+def test_a_short_model_is_exported(tmp_path: Path) -> None:
+    assert export_ctranslate2(model(max_length=6), tmp_path / "out").difference < 1e-4
 
 
 def test_types_are_written_and_reported(tmp_path: Path) -> None:

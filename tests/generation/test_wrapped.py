@@ -20,6 +20,7 @@ from tokenizers.pre_tokenizers import Whitespace
 from tokenizers.processors import TemplateProcessing
 
 import antiphon
+from antiphon.cli.main import main
 from antiphon.errors import ConfigError, DataError, ModelError
 from antiphon.generation import model as loading
 from antiphon.generation.wrapped import Wrapped
@@ -124,6 +125,20 @@ def test_the_interface_of_a_model(folder: Path, tmp_path: Path) -> None:
     assert again.generate(TEXTS, max_new_tokens=8) == answers[:3]
     alone = [model.generate(text)[0] for text in TEXTS]  # the limit of an answer is that of its own source
     assert [answer.text for answer in model.generate(TEXTS)] == [answer.text for answer in alone]
+
+
+def test_the_command_line_takes_it(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "in.txt").write_text("w7 w8\nw9\n")
+    pair = ["--source", str(tmp_path / "in.txt"), "--target", str(tmp_path / "in.txt")]
+    assert main(["evaluate", str(folder), *pair, "--metrics", "bleu", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["segments"] == 2
+    assert main(["score", str(folder), *pair]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 2
+    assert main(["generate", str(folder), "--input", pair[1], "--max-new-tokens", "3"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 2
+    assert main(["export", str(folder), "--to", "ctranslate2", "--output", str(tmp_path / "out")]) == 2
+    assert "a model that transformers computes cannot be written for CTranslate2" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_what_it_has_no_word_for_is_refused_by_name(folder: Path, tmp_path: Path) -> None:

@@ -138,11 +138,11 @@ class Evaluate(Command):
             pairs = aligned(self.source, self.target)
             found = [Case(*pair, self.source, f"{self.source}:{number}") for number, pair in enumerate(pairs, 1)]
             # References are lines as they are, but for tasks that write them in their own way.
-            if not model.parts.labels and model.parts.task != "right_to_left":
+            if not model.labels and model.task != "right_to_left":
                 return found
-            task = load_task(model.parts.task, allow_import=False, labels=model.parts.labels)
+            task = load_task(model.task, allow_import=False, labels=model.label_texts)
             return [case._replace(references=_written(case, task)) for case in found]
-        task = load_task(model.parts.task, allow_import=False, labels=model.parts.labels)
+        task = load_task(model.task, allow_import=False, labels=model.label_texts)
         return [
             Case(source, references, one.title, str(place))
             for one in data

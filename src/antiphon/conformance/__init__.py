@@ -17,7 +17,7 @@ from antiphon.conformance.laws import FIRST, LAWS, Law
 from antiphon.conformance.meter import Meter, Skip
 from antiphon.conformance.report import BrokenLaw, Row, Table
 from antiphon.conformance.subject import ROLES, Subject, known
-from antiphon.errors import AntiphonError, ConfigError
+from antiphon.errors import AntiphonError, ConfigError, one_line
 from antiphon.models.build import build_rule
 from antiphon.nn.mixers import Mixer
 from antiphon.nn.rules import ScoreRule
@@ -81,7 +81,7 @@ def _verdict(law: Law, subject: Subject, role: str) -> Row:
     except Skip as skip:
         return Row(law.name, role, "skip", law.says, reason=str(skip))
     except AntiphonError as error:
-        return Row(law.name, role, "fail", law.says, reason=" ".join(str(error).split()).rstrip("."))
+        return Row(law.name, role, "fail", law.says, reason=one_line(error).rstrip("."))
     except Exception as error:  # a user's code may raise anything
         return Row(law.name, role, "fail", law.says, reason=_raised(error))
     verdict = "fail" if meter.broken else "pass"

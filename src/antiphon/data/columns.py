@@ -15,7 +15,7 @@ from antiphon.config import SourceConfig
 from antiphon.data.lines import Cursor, Place, Row, unreadable
 from antiphon.data.nested import nested_row
 from antiphon.data.zstd import needs
-from antiphon.errors import DataError
+from antiphon.errors import DataError, one_line
 
 _STRETCH = 1000  # rows that are made together
 
@@ -106,4 +106,4 @@ def _no_hub(source: SourceConfig, error: Exception) -> DataError:
 
 
 def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
+    return one_line(error)[:200].rstrip(".") or type(error).__name__

@@ -10,7 +10,6 @@ relative biases of T5; everything else is refused by name.
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
 from dataclasses import dataclass
@@ -20,13 +19,13 @@ from typing import Any
 import torch
 from torch import nn
 
+from antiphon.config import GenerationConfig
 from antiphon.errors import ModelError, WorkError
 from antiphon.export.layers import fill_decoder, fill_encoder, specification
 from antiphon.generation.engine import answer, forced_scores
 from antiphon.generation.ensemble import Ensemble
 from antiphon.generation.model import Model
 from antiphon.models.files import write_json
-from antiphon.settings import override
 from antiphon.text import Tokenizer
 
 KINDS = ("float32", "float16", "bfloat16", "int8")
@@ -57,6 +56,19 @@ for row in found:
 """
 
 
+Vocabularies = tuple[list[str], list[str]]  # a name for each id, of the source's and of the target's
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """Sources, the model's answers to them, and its scores of these, which leave the first `forced` ids out."""
+
+    rows: list[list[int]]
+    answers: list[list[int]]
+    scores: list[float]
+    forced: int
+
+
 @dataclass(frozen=True, slots=True)
 class Report:
     """What the check found over `answers` of the model, `tokens` in all.
@@ -80,6 +92,8 @@ def export_ctranslate2(model: Model, folder: str | Path, *, kind: str = "float32
         raise ModelError(f"the type of an exported model must be one of {', '.join(KINDS)}, but is {kind!r}.")
     if folder.exists():
         raise ModelError(f"`{folder}` must not be there yet. Choose another --output.")
+    if not isinstance(model, Model):
+        raise ModelError("a model that transformers computes cannot be written for CTranslate2. Use its own converter.")
     if isinstance(model.network, Ensemble):
         raise ModelError("one model is exported at a time, but this is an ensemble. Export its members.")
     try:
@@ -89,39 +103,35 @@ def export_ctranslate2(model: Model, folder: str | Path, *, kind: str = "float32
             "`--to ctranslate2` needs the library ctranslate2, which is not installed. "
             "Install it: pip install 'antiphon[ctranslate2]'."
         ) from error
+    vocabularies, trial = _vocabularies(model), _try(model)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as made:
         place = Path(made) / "model"
-        _write(model, place, kind="float32")
-        report = _check(model, place)
+        _write(model, place, vocabularies, kind="float32")
+        report = _compare(place, vocabularies, trial)
+        if not report.difference <= MOST_DIFFERENCE:
+            raise WorkError(
+                f"the exported model must give each token the model's log-probability to {MOST_DIFFERENCE} nats, "
+                f"but one differs by {report.difference:.3g}. Nothing was written: please report it with the model's "
+                "config.json."
+            )
         if kind != "float32":
             # The tables are right: what differs now is rounding, which is reported and not judged.
             shutil.rmtree(place)
-            _write(model, place, kind=kind)
-            report = _compare(model, place)
-        _accompany(model, place, kind=kind, report=report, name=folder.name)
+            _write(model, place, vocabularies, kind=kind)
+            report = _compare(place, vocabularies, trial)
+        _accompany(model, place, vocabularies, kind=kind, report=report, name=folder.name)
         place.rename(folder)
     return report
 
 
-def _check(model: Model, place: Path) -> Report:
-    report = _compare(model, place)
-    if not report.difference <= MOST_DIFFERENCE:
-        raise WorkError(
-            f"the exported model must give each token the model's log-probability to {MOST_DIFFERENCE} nats, "
-            f"but one differs by {report.difference:.3g}. Nothing was written: please report it with the model's "
-            "config.json."
-        )
-    return report
-
-
-def _write(model: Model, place: Path, *, kind: str) -> None:
+def _write(model: Model, place: Path, vocabularies: Vocabularies, *, kind: str) -> None:
     """The tables and vocabularies, as the library's own files."""
     spec = specification(model.network, model.parts)
     with torch.no_grad():
         fill_encoder(spec.encoder, model.network)
         fill_decoder(spec.decoder, model.network)
-    source, target = _vocabularies(model)
+    source, target = vocabularies
     spec.register_source_vocabulary(source)
     spec.register_target_vocabulary(target)
     marks, unk = model.marks, model.target_tokenizer.unk_id
@@ -135,11 +145,7 @@ def _write(model: Model, place: Path, *, kind: str) -> None:
     spec.save(str(place))
 
 
-def _tokenizers(model: Model) -> tuple[Tokenizer, Tokenizer]:
-    return model.source_tokenizer, model.target_tokenizer
-
-
-def _vocabularies(model: Model) -> tuple[list[str], list[str]]:
+def _vocabularies(model: Model) -> Vocabularies:
     sizes = model.network.table_sizes
     return words(model.source_tokenizer, sizes[0]), words(model.target_tokenizer, sizes[1])
 
@@ -158,35 +164,39 @@ def words(tokenizer: Tokenizer, size: int) -> list[str]:
 
 def _epsilon(network: nn.Module) -> float:
     """What the norms add to the variance: the library has one value for all of them."""
-    found = {part.eps for part in network.modules() if isinstance(part, nn.LayerNorm | nn.RMSNorm)}
+    norms = [part for part in network.modules() if isinstance(part, nn.LayerNorm | nn.RMSNorm)]
+    found = {norm.eps for norm in norms if norm.eps is not None}
     if len(found) != 1:
         raise ModelError(f"CTranslate2 has one `eps` for all norms, but the model has {sorted(map(str, found))}.")
-    eps = found.pop()
-    return 1e-6 if eps is None else eps
+    return found.pop()
 
 
-def _compare(model: Model, place: Path) -> Report:
-    """Forced decoding of the model's own answers by both, over sources that are made up from a fixed seed."""
+def _try(model: Model) -> Trial:
+    """The model's own greedy answers to sources that are made up from a fixed seed, each ended, and their scores."""
+    rows, end = _sources(model), model.marks.end
+    config = GenerationConfig(beam_size=1, max_new_tokens=max(1, min(LONGEST, model.network.max_length - 2)))
+    answers = [found[0].ids for found in answer(model.network, rows, config, model.marks)]
+    ended = [[*(id for id in ids if id != end), end] for ids in answers]
+    scores = forced_scores(model.network, list(zip(rows, ended, strict=True)), model.marks)
+    return Trial(rows, [model.marks.begin(ids) for ids in ended], scores, len(model.marks.first))
+
+
+def _compare(place: Path, vocabularies: Vocabularies, trial: Trial) -> Report:
+    """How far the scores that the library gives to the trial's answers are from the model's."""
     import ctranslate2
 
     translator = ctranslate2.Translator(str(place), device="cpu", compute_type="default", inter_threads=1)
-    source, target = _vocabularies(model)
-    rows = _sources(model)
-    config = override(model.generation, {"beam_size": 1, "n_best": 1, "max_new_tokens": LONGEST, "temperature": None})
-    answers = [found[0].ids for found in answer(model.network, rows, config, model.marks)]
-    end = model.marks.end
-    ended = [[*(id for id in ids if id != end), end] for ids in answers]
-    mine = forced_scores(model.network, list(zip(rows, ended, strict=True)), model.marks)
+    source, target = vocabularies
     theirs = translator.score_batch(
-        [[source[id] for id in row] for row in rows],
-        [[target[id] for id in model.marks.begin(row)[:-1]] for row in ended],
+        [[source[id] for id in row] for row in trial.rows],
+        [[target[id] for id in ids[:-1]] for ids in trial.answers],
     )
-    skipped = len(model.marks.first)
+    counts = [len(ids) - trial.forced for ids in trial.answers]
     difference = max(
-        abs(own - sum(other.log_probs[skipped:])) / len(row)
-        for own, other, row in zip(mine, theirs, ended, strict=True)
+        abs(own - sum(other.log_probs[trial.forced :])) / count
+        for own, other, count in zip(trial.scores, theirs, counts, strict=True)
     )
-    return Report(float(difference), sum(map(len, ended)), len(ended))
+    return Report(float(difference), sum(counts), len(counts))
 
 
 def _sources(model: Model) -> list[list[int]]:
@@ -194,21 +204,20 @@ def _sources(model: Model) -> list[list[int]]:
     tokenizer = model.source_tokenizer
     usual = tokenizer.visible(range(tokenizer.vocab_size))
     chosen = torch.Generator().manual_seed(0)
-    most = min(LONGEST, model.network.max_length - 4)
+    most = max(1, min(LONGEST, model.network.max_length - 4))
     return [
         tokenizer.enclose([usual[int(torch.randint(len(usual), (), generator=chosen))] for _ in range(length)])
         for length in (1 + (most - 1) * i // (CHECKED - 1) for i in range(CHECKED))
     ]
 
 
-def _accompany(model: Model, place: Path, *, kind: str, report: Report, name: str) -> None:
+def _accompany(model: Model, place: Path, vocabularies: Vocabularies, *, kind: str, report: Report, name: str) -> None:
     """What a program needs beside the library's files."""
-    for side, tokenizer in zip(("source", "target"), _tokenizers(model), strict=True):
-        (place / f"{side}_tokenizer").mkdir()
+    for side, tokenizer in (("source", model.source_tokenizer), ("target", model.target_tokenizer)):
         tokenizer.save(place / f"{side}_tokenizer")
     shared = (place / "shared_vocabulary.json").exists()
     files = {side: "shared_vocabulary.json" if shared else f"{side}_vocabulary.json" for side in ("source", "target")}
-    target = json.loads((place / files["target"]).read_text(encoding="utf-8"))
+    target = vocabularies[1]
     ids: dict[str, Any] = {
         "vocabularies": files,
         "first": [target[id] for id in model.marks.first],

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from antiphon.config import FamilyConfig, GenerationConfig
-from antiphon.errors import AntiphonError, ModelError
+from antiphon.errors import AntiphonError, ModelError, one_line
 from antiphon.generation.hypotheses import Marks
 from antiphon.models.families.search import search_settings
 from antiphon.models.files import read_config, read_json, within
@@ -89,7 +89,7 @@ def _reading(folder: Path) -> Iterator[None]:
     except AntiphonError:
         raise
     except Exception as error:
-        reason = " ".join(str(error).split())
+        reason = one_line(error)
         raise ModelError(
             f"`{folder}` must be a folder that transformers can read, but cannot be read "
             f"({type(error).__name__}: {reason:.200}). Restore it."

@@ -31,6 +31,7 @@ from antiphon.generation.classification import classify
 from antiphon.generation.ensemble import Ensemble, check_one, join_parts
 from antiphon.generation.hearing import Hearing
 from antiphon.generation.hypotheses import Hypothesis
+from antiphon.generation.inputs import check_pairs, texts_of
 from antiphon.generation.languages import answer_ids, marks_of, speaking
 from antiphon.generation.loading import choose_device, choose_dtype, model_folder, replaced_attention
 from antiphon.generation.maps import AttentionMaps, attention_maps
@@ -70,6 +71,16 @@ class Model:
     def labels(self) -> list[str]:
         """What a classification may answer, in the order of the data's labels; empty for every other task."""
         return list(dict.fromkeys(self.parts.labels.values()))
+
+    @property
+    def task(self) -> str:
+        """What the model was trained for, as a recipe names it."""
+        return self.parts.task
+
+    @property
+    def label_texts(self) -> Mapping[str, str]:
+        """The answer that stands for each label of a classification's data; empty for every other task."""
+        return self.parts.labels
 
     @property
     def account(self) -> Account | None:
@@ -121,7 +132,7 @@ class Model:
     def _answers(self, texts: Inputs, config: GenerationConfig, first_row: int) -> list[Generation]:
         """The answers of `generate`, in this model's languages."""
         if self.labels:
-            return classify(self, _rows(texts, "texts"), self.labels, config, first_row=first_row)
+            return classify(self, texts_of(texts, "texts"), self.labels, config, first_row=first_row)
         rows = self._inputs(texts, "texts")
         sources = self._sources(rows, config, first_row)
         if self.hearing is None:
@@ -153,12 +164,8 @@ class Model:
 
         `overflow` is that of `generate` (None: the model's own), but that a source is never split.
         """
-        inputs, outputs = self._inputs(sources, "sources"), _rows(targets, "targets")
-        if len(inputs) != len(outputs):
-            raise DataError(
-                f"there must be one target for each source, but there are {len(inputs)} sources "
-                f"and {len(outputs)} targets."
-            )
+        inputs, outputs = self._inputs(sources, "sources"), texts_of(targets, "targets")
+        check_pairs(inputs, outputs)
         tokenizer, limit = self.source_tokenizer, self.network.max_length
         config = self.generation if overflow is None else override(self.generation, {"overflow": overflow})
         how = "error" if config.overflow == "split" else config.overflow
@@ -207,7 +214,7 @@ class Model:
             config = override(config, {"overflow": "error"})
             remedy = "Shorten it, or ask for `overflow` truncate or window."
             engine.check_length(self.source_tokenizer.encode(source), limit, what="the source", remedy=remedy)
-        asked = self._sources(_rows(source, "source"), config, 0)
+        asked = self._sources(texts_of(source, "source"), config, 0)
         if not asked:
             raise DataError(f"`source` must hold a token to look at, but {show(source)} has none.")
         if target is None and self.labels:
@@ -235,7 +242,7 @@ class Model:
 
     def _inputs(self, inputs: object, what: str) -> Sequence[str | Tensor]:
         """The inputs as a list: texts, or the samples of a model that hears."""
-        return _rows(inputs, what) if self.hearing is None else self.hearing.clips(inputs, what)
+        return texts_of(inputs, what) if self.hearing is None else self.hearing.clips(inputs, what)
 
     def _sources(self, rows: Sequence[str | Tensor], config: GenerationConfig, first_row: int) -> list[engine.Source]:
         """What the engine is asked: nothing for an empty text or clip, several parts for one that is split."""
@@ -357,15 +364,3 @@ def load(
             parts.network.to(kind)
         members.append((str(folder), parts))
     return Model(members[0][1] if len(members) == 1 else join_parts(members))
-
-
-def _rows(texts: object, what: str) -> list[str]:
-    """The texts as a list, each with a UTF-8 form."""
-    deaf = "This model reads text, and does not hear."
-    if not isinstance(texts, Iterable):
-        raise DataError(f"`{what}` must be a text or several, but is {show(texts)}. {deaf}")
-    rows = [texts] if isinstance(texts, str) else list(texts)
-    for row, text in enumerate(rows):
-        if not isinstance(text, str):
-            raise DataError(f"`{what}` must be texts, but number {row + 1} is {show(text)}. {deaf}")
-    return [clean_text(text) for text in rows]

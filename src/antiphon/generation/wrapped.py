@@ -18,9 +18,10 @@ from typing import Any
 import torch
 
 from antiphon.config import GenerationConfig
-from antiphon.errors import ConfigError, DataError, ModelError
+from antiphon.errors import ConfigError, DataError, ModelError, one_line
 from antiphon.generation.answers import Generation
 from antiphon.generation.foreign import Foreign, read_foreign
+from antiphon.generation.inputs import check_pairs, texts_of
 from antiphon.settings import override, show
 from antiphon.text import clean_text
 
@@ -71,6 +72,8 @@ class Wrapped:
     """`generate`, `stream`, `score` and `save` of a Model, by the library's network."""
 
     labels: Sequence[str] = ()
+    task = "text"
+    label_texts: Mapping[str, str] = {}
 
     def __init__(self, foreign: Foreign) -> None:
         self._foreign, self.network, self.generation = foreign, foreign.network, foreign.search
@@ -81,7 +84,7 @@ class Wrapped:
         DataError for a text that is too long."""
         config = override(self.generation, settings)
         _check_known(config)
-        rows = [self.tokenizer.encode(text) for text in _texts(texts, "texts")]
+        rows = [self.tokenizer.encode(text) for text in texts_of(texts, "texts")]
         for row, ids in enumerate(rows):
             self._check_length(ids, f"input {first_row + row + 1}")
         asked = [row for row, ids in enumerate(rows) if not self.tokenizer.is_empty(ids)]
@@ -103,12 +106,8 @@ class Wrapped:
         """For each pair the sum of the log-probabilities of the target's tokens and its end, in nats."""
         if overflow not in (None, "error"):
             raise ConfigError(f"`overflow` must be error for a model that transformers computes, but is {overflow}.")
-        inputs, outputs = _texts(sources, "sources"), _texts(targets, "targets")
-        if len(inputs) != len(outputs):
-            raise DataError(
-                f"there must be one target for each source, but there are {len(inputs)} sources "
-                f"and {len(outputs)} targets."
-            )
+        inputs, outputs = texts_of(sources, "sources"), texts_of(targets, "targets")
+        check_pairs(inputs, outputs)
         pairs = [(self.tokenizer.encode(a), self.tokenizer.target(b)) for a, b in zip(inputs, outputs, strict=True)]
         for row, (source, target) in enumerate(pairs):
             self._check_length(source, f"source {row + 1}")
@@ -144,7 +143,7 @@ class Wrapped:
             with torch.no_grad():
                 made = self.network.generate(input_ids=ids, attention_mask=mask, **found).tolist()
         except (LookupError, TypeError, ValueError, AttributeError) as error:
-            reason = " ".join(str(error).split())
+            reason = one_line(error)
             raise ModelError(
                 f"transformers cannot answer with this model ({type(error).__name__}: {reason:.200}). Try other "
                 "settings of the search, or another version of it."
@@ -227,11 +226,3 @@ def _batches(asked: Sequence[int], rows: Sequence[Sequence[int]], config: Genera
     for length in sorted(lengths):
         some = [row for row in asked if length in (0, len(rows[row]))]
         yield from (some[place : place + count] for place in range(0, len(some), count))
-
-
-def _texts(texts: str | Sequence[str], what: str) -> list[str]:
-    rows = [texts] if isinstance(texts, str) else list(texts)
-    for row, text in enumerate(rows):
-        if not isinstance(text, str):
-            raise DataError(f"`{what}` must be texts, but number {row + 1} is {show(text)}.")
-    return rows

@@ -21,7 +21,7 @@ import torch
 from safetensors.torch import save as serialize
 from torch import Tensor
 
-from antiphon.errors import ModelError
+from antiphon.errors import ModelError, one_line
 from antiphon.models.account import Account
 from antiphon.models.build import build_network
 from antiphon.models.checkpoint import Parts, named_weights, put_weights
@@ -238,7 +238,7 @@ def fetch(name: str) -> Path:
     try:
         return Path(snapshot_download(name, allow_patterns=list(SAFE_FILES)))
     except (OSError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError) as error:
-        reason = " ".join(str(error).split())
+        reason = one_line(error)
         raise ModelError(
             f"there is no folder `{name}`, and the hub's model of that name cannot be fetched ({reason:.200}). "
             "Check the name and the network, or give a folder."

@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from antiphon.errors import ModelError
+from antiphon.errors import ModelError, one_line
 from antiphon.models.account import some
 from antiphon.models.files import read_json, within
 from antiphon.nn.rules import ScoreRule
@@ -171,7 +171,7 @@ def _reading(file: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, SafetensorError, MemoryError) as error:
-        reason = " ".join(str(error).split())
+        reason = one_line(error)
         raise ModelError(f"`{file}` must be a safetensors file, but cannot be read ({reason:.200}).") from error
 
 

@@ -17,7 +17,7 @@ from typing import Protocol
 import sentencepiece
 import tokenizers
 
-from antiphon.errors import ModelError
+from antiphon.errors import ModelError, one_line
 from antiphon.text.bytes import ByteTable, byte_table
 
 PAD, START, END, UNK = "<pad>", "<s>", "</s>", "<unk>"
@@ -75,7 +75,7 @@ def working(where: str, form: str) -> Iterator[None]:
     except (ModelError, KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:  # a panic of the Rust library is no Exception
-        reason = " ".join(str(error).split())
+        reason = one_line(error)
         raise ModelError(f"`{where}` must be a working {form}, but fails ({reason:.200}). Restore the file.") from error
 
 

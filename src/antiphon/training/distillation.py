@@ -34,7 +34,7 @@ from antiphon.config import TrainingConfig
 from antiphon.errors import ModelError
 from antiphon.models.checkpoint import named_weights
 from antiphon.models.seq2seq import EncoderDecoder
-from antiphon.training.loss import CHUNK, LossSum, Prepared, cast_for_products
+from antiphon.training.loss import CHUNK, LossSum, Prepared, cast_for_products, room
 
 LogitsOf = Callable[[Tensor], Tensor]
 
@@ -104,10 +104,7 @@ class _Distilled(Prepared):
         train: bool,
     ) -> tuple[Tensor, Tensor]:
         smoothing, share, heat = settings.label_smoothing, settings.weight, settings.temperature
-        table = weight.to(hidden.dtype)
-        wide = torch.promote_types(hidden.dtype, torch.float32)  # sums in at least float32
-        d_hidden = torch.empty_like(hidden) if train else None
-        d_table = torch.zeros(weight.shape, dtype=wide, device=weight.device) if train else None
+        table, wide, d_hidden, d_table = room(hidden, weight, train=train)
         nll, uniform, divergence = (hidden.new_zeros((), dtype=wide) for _ in range(3))
         mean_row = table.mean(0)  # its product with a hidden vector is the mean of that place's logits
         for start in range(0, hidden.shape[0], CHUNK):

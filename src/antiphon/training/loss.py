@@ -61,15 +61,21 @@ class Prepared(torch.autograd.Function):
         return d_hidden * outer.to(d_hidden.dtype), d_table * outer.to(d_table.dtype), *others
 
 
+def room(hidden: Tensor, weight: Tensor, *, train: bool) -> tuple[Tensor, torch.dtype, Tensor | None, Tensor | None]:
+    """The table in the type of `hidden`, the type of sums (at least float32), and where both gradients go in training;
+    the first is not filled."""
+    wide = torch.promote_types(hidden.dtype, torch.float32)
+    d_hidden = torch.empty_like(hidden) if train else None
+    d_table = torch.zeros(weight.shape, dtype=wide, device=weight.device) if train else None
+    return weight.to(hidden.dtype), wide, d_hidden, d_table
+
+
 class _Chunked(Prepared):
     @staticmethod
     def forward(
         ctx: Any, hidden: Tensor, weight: Tensor, labels: Tensor, smoothing: float, train: bool
     ) -> tuple[Tensor, Tensor]:
-        table = weight.to(hidden.dtype)
-        wide = torch.promote_types(hidden.dtype, torch.float32)  # sums in at least float32
-        d_hidden = torch.empty_like(hidden) if train else None
-        d_table = torch.zeros(weight.shape, dtype=wide, device=weight.device) if train else None
+        table, wide, d_hidden, d_table = room(hidden, weight, train=train)
         nll, uniform = hidden.new_zeros((), dtype=wide), hidden.new_zeros((), dtype=wide)
         mean_row = table.mean(0)  # its product with a hidden vector is the mean of that place's logits
         for start in range(0, hidden.shape[0], CHUNK):
@@ -113,10 +119,7 @@ class _Capped(Prepared):
     def forward(
         ctx: Any, hidden: Tensor, weight: Tensor, labels: Tensor, smoothing: float, cap: float, train: bool
     ) -> tuple[Tensor, Tensor]:
-        table = weight.to(hidden.dtype)
-        wide = torch.promote_types(hidden.dtype, torch.float32)  # sums in at least float32
-        d_hidden = torch.empty_like(hidden) if train else None
-        d_table = torch.zeros(weight.shape, dtype=wide, device=weight.device) if train else None
+        table, wide, d_hidden, d_table = room(hidden, weight, train=train)
         nll, uniform = hidden.new_zeros((), dtype=wide), hidden.new_zeros((), dtype=wide)
         for start in range(0, hidden.shape[0], CHUNK):
             rows, gold = hidden[start : start + CHUNK], labels[start : start + CHUNK, None]

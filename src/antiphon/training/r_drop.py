@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from antiphon.batch import Batch, Tokens
-from antiphon.training.loss import CHUNK, LossSum, Prepared, cast_for_products
+from antiphon.training.loss import CHUNK, LossSum, Prepared, cast_for_products, room
 
 
 def twice(batch: Batch) -> Batch:
@@ -65,10 +65,7 @@ class _Pair(Prepared):
     def forward(
         ctx: Any, hidden: Tensor, weight: Tensor, labels: Tensor, smoothing: float, alpha: float, train: bool
     ) -> tuple[Tensor, Tensor]:
-        table = weight.to(hidden.dtype)
-        wide = torch.promote_types(hidden.dtype, torch.float32)  # sums in at least float32
-        d_hidden = torch.empty_like(hidden) if train else None
-        d_table = torch.zeros(weight.shape, dtype=wide, device=weight.device) if train else None
+        table, wide, d_hidden, d_table = room(hidden, weight, train=train)
         nll, uniform, divergence = (hidden.new_zeros((), dtype=wide) for _ in range(3))
         total = labels.numel()
         for start in range(0, total, CHUNK):

@@ -1,0 +1,28 @@
+"""What a model is given: texts, and pairs of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sized
+
+from antiphon.errors import DataError
+from antiphon.settings import show
+from antiphon.text import clean_text
+
+
+def texts_of(texts: object, what: str) -> list[str]:
+    """The texts as a list, each with a UTF-8 form; DataError, which names `what`, for anything else."""
+    deaf = "This model reads text, and does not hear."
+    if not isinstance(texts, Iterable):
+        raise DataError(f"`{what}` must be a text or several, but is {show(texts)}. {deaf}")
+    rows = [texts] if isinstance(texts, str) else list(texts)
+    for row, text in enumerate(rows):
+        if not isinstance(text, str):
+            raise DataError(f"`{what}` must be texts, but number {row + 1} is {show(text)}. {deaf}")
+    return [clean_text(text) for text in rows]
+
+
+def check_pairs(sources: Sized, targets: Sized) -> None:
+    """DataError where there are more of one than of the other."""
+    if len(sources) != len(targets):
+        counts = f"{len(sources)} sources and {len(targets)} targets"
+        raise DataError(f"there must be one target for each source, but there are {counts}.")
