@@ -104,7 +104,10 @@ class CTranslate2:
 class Transformers:
     def __init__(self, folders: dict[str, str], kind: str) -> None:
         from transformers import AutoModelForSeq2SeqLM
+        from transformers.utils import logging
 
+        logging.set_verbosity_error()
+        logging.disable_progress_bar()
         dtype = getattr(torch, kind)
         self.model = AutoModelForSeq2SeqLM.from_pretrained(folders["transformers"], dtype=dtype).eval()
 
@@ -154,7 +157,10 @@ class Worker:
         self.process = context.Process(target=serve, args=(name, folders, threads, other), daemon=True)
         self.process.start()
         other.close()
-        self.asking.recv()  # loaded
+        try:
+            self.asking.recv()  # loaded
+        except EOFError:
+            raise SystemExit(f"{name} could not be loaded; what it said stands above.") from None
 
     def ask(self, job: Job) -> tuple[float, int, int]:
         self.asking.send(job)
@@ -242,8 +248,7 @@ def of_presets(flags: argparse.Namespace, kinds: list[str], rate: float) -> list
             folders, (once, each) = preset(shape, Path(made), kinds)
             workers = [Worker(name, folders, flags.threads) for name in kinds]
             for batch in map(int, flags.batches.split(",")):
-                dice = torch.Generator().manual_seed(batch)
-                ids = torch.randint(260, VOCABULARY, (batch, SOURCE), generator=dice).tolist()
+                ids = sources(batch)
                 for beam in map(int, flags.beams.split(",")):
                     fixed = {"shape": shape, "batch": batch, "beam": beam}
                     job = Job(ids, beam, flags.tokens)
@@ -273,6 +278,31 @@ def of_file(flags: argparse.Namespace, kinds: list[str]) -> list[Row]:
     return rows
 
 
+def profile(flags: argparse.Namespace) -> None:
+    """The first kind, shape, batch and beam under Python's profiler, in this process."""
+    import cProfile
+    import pstats
+
+    torch.set_num_threads(flags.threads)
+    kind, shape = flags.kinds.split(",")[0], flags.shapes.split(",")[0]
+    batch, beam = (int(text.split(",")[0]) for text in (flags.batches, flags.beams))
+    with tempfile.TemporaryDirectory() as made:
+        folders, _ = preset(shape, Path(made), [kind])
+        engine: Engine = ENGINES[kind.split(":")[0]](folders, kind.split(":")[1])
+        job = Job(sources(batch), beam, flags.tokens)
+        engine.answer(job)
+        with cProfile.Profile() as found:
+            for _ in range(flags.rounds):
+                engine.answer(job)
+    pstats.Stats(found).sort_stats("tottime").print_stats(25)
+
+
+def sources(count: int) -> list[list[int]]:
+    """Rows of ids, a function of their number."""
+    dice = torch.Generator().manual_seed(count)
+    return torch.randint(260, VOCABULARY, (count, SOURCE), generator=dice).tolist()
+
+
 def main() -> None:
     """Measure, print, and write down."""
     parser = argparse.ArgumentParser(description="Decoding by several engines, on the same weights.")
@@ -286,9 +316,17 @@ def main() -> None:
     parser.add_argument("--lines", type=int, default=1000, help="of the file")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--profile", action="store_true", help="where our own time goes, instead of the table")
     parser.add_argument("--json", type=Path, help="where the figures go")
     flags = parser.parse_args()
     flags.device = "cpu"
+    if unknown := [name for name in flags.kinds.split(",") if name.split(":")[0] not in ENGINES or ":" not in name]:
+        parser.error(f"--kinds must be of {', '.join(ENGINES)}, each with a type (antiphon:float32), not {unknown[0]}")
+    if (flags.model is None) != (flags.input is None):
+        parser.error("--model and --input go together")
+    if flags.profile:
+        profile(flags)
+        return
     rate, kinds = product_rate(flags.threads), flags.kinds.split(",")
     print(f"{flags.threads} thread(s), products in float32: {rate / 1e9:.0f} GFLOP/s")
     head(COLUMNS)

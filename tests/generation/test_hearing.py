@@ -6,6 +6,7 @@ import math
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy
 import pytest
@@ -219,4 +220,7 @@ def test_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     page = (Path(__file__).resolve().parents[2] / "docs" / "pretrained.md").read_text(encoding="utf-8")
     (code,) = re.findall(r"^```python\n(.*?)^```", page.partition("## Audio")[2], re.DOTALL | re.MULTILINE)
     monkeypatch.chdir(tmp_path)
-    exec(compile(code, "docs/pretrained.md", "exec"), {})
+    names: dict[str, Any] = {}
+    exec(compile(code, "docs/pretrained.md", "exec"), names)
+    assert names["samples"].shape == (16000,) and len(names["model"].generate(["hello.wav", names["samples"]])) == 2
+    assert names["model"].speaking("de", "en").hearing.speech.task == "translate"
