@@ -38,7 +38,11 @@ def as_rows(rows: Sequence[list[int] | Tensor], device: torch.device) -> tuple[T
 
 def log_probabilities(network: EncoderDecoder, hidden: Tensor) -> Tensor:
     """(…, D) -> (…, V), float32 or finer whatever the network's type."""
-    logits = network.logits(hidden)
+    return log_softmax(network.logits(hidden))
+
+
+def log_softmax(logits: Tensor) -> Tensor:
+    """(…, V) -> (…, V), float32 or finer."""
     return (logits if logits.dtype == torch.float64 else logits.float()).log_softmax(-1)
 
 

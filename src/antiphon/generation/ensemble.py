@@ -43,9 +43,21 @@ class States(DecoderState):
         self.parts, self.width = list(parts), parts[0].width
         self.layers = [pair for part in parts for pair in part.layers]
 
+    @property
+    def leaves(self) -> list[Tensor]:
+        return [leaf for part in self.parts for leaf in part.leaves]
+
+    def filled(self, count: int) -> None:
+        for part in self.parts:
+            part.filled(count)
+
     def reorder(self, index: Tensor) -> None:
         for part in self.parts:
             part.reorder(index)
+
+    def move(self, to: Tensor, of: Tensor) -> None:
+        for part in self.parts:
+            part.move(to, of)
 
     def drop(self, keep: Tensor) -> None:
         for part in self.parts:

@@ -36,6 +36,8 @@ from antiphon.generation.languages import answer_ids, marks_of, speaking
 from antiphon.generation.loading import choose_device, choose_dtype, model_folder, replaced_attention
 from antiphon.generation.maps import AttentionMaps, attention_maps
 from antiphon.generation.overflow import prepare
+from antiphon.generation.quantize import check_quantize, check_whole
+from antiphon.generation.quantize import quantize as quantize_network
 from antiphon.generation.restricting import Restrictor, check_parts, restrict
 from antiphon.generation.wrapped import load_wrapped
 from antiphon.models.account import Account
@@ -238,6 +240,7 @@ class Model:
         if format not in ("antiphon", "huggingface"):
             raise ModelError(f"`format` must be antiphon or huggingface, but is {show(format)}.")
         check_one(self.parts, folder)
+        check_whole(self.network, "to save a model")
         return (save_model_folder if format == "antiphon" else save_pretrained)(folder, self.parts)
 
     def _inputs(self, inputs: object, what: str) -> Sequence[str | Tensor]:
@@ -333,15 +336,16 @@ def load(
     mapping, `module:Name`, a rule or mixer, its class, or a list that alternates over layers; only what it names is
     imported. Weights that it needs and the folder has not are new, a function of `seed`: `model.account` says which
     were kept, which are new and which dropped, and a warning says it where any is. `adapter` is a folder in peft's
-    format, a LoRA or DoRA of this model, which is merged into its weights.
+    format, a LoRA or DoRA of this model, which is merged into its weights. `quantize` "int8" keeps the weights in 8 bits
+    for answers on a CPU, which is then the device that `auto` means; such a model is not saved or exported.
     """
-    if quantize is not None:
-        raise ModelError(f"`quantize` must be left out, but is {show(quantize)}: quantized models are not built yet.")
     paths = [path] if isinstance(path, str | Path) else list(path)
     if not paths or not all(isinstance(each, str | Path) for each in paths):
         raise ModelError(f"`path` must be a folder or a list of folders, but is {show(path)}.")
     members: list[tuple[str, Parts]] = []
-    place, kind = choose_device(device), choose_dtype(dtype)
+    place, kind = choose_device(device if quantize is None or device != "auto" else "cpu"), choose_dtype(dtype)
+    if quantize is not None:
+        check_quantize(quantize, device=place, dtype=kind)
     for folder in map(model_folder, paths):
         first = kind if adapter is None else torch.float32  # rounded once, behind the merge
         config = read_config(folder, "config.json")
@@ -350,6 +354,11 @@ def load(
                 raise ModelError(
                     f"`{folder}` is of the family {config['model_type']}, which transformers computes: it must be "
                     "loaded alone, without `attention` and `adapter`."
+                )
+            if quantize is not None:
+                raise ModelError(
+                    f"`quantize` must be left out for `{folder}`: its family, {config['model_type']}, is computed by "
+                    "transformers, whose layers are not quantized here."
                 )
             # What a Model does with texts, it does; what it lacks (`parts`) only our own networks have.
             return cast(Model, load_wrapped(folder, config, device=place, dtype=kind))
@@ -363,4 +372,7 @@ def load(
             merge_adapter(parts.network, adapter)
             parts.network.to(kind)
         members.append((str(folder), parts))
-    return Model(members[0][1] if len(members) == 1 else join_parts(members))
+    found = Model(members[0][1] if len(members) == 1 else join_parts(members))
+    if quantize is not None:
+        quantize_network(found.network)
+    return found

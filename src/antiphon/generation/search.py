@@ -24,14 +24,16 @@ import torch
 from torch import Tensor
 
 from antiphon.batch import Tokens
-from antiphon.generation.asking import as_rows, evaluating, label_log_p, log_probabilities, sum_type
+from antiphon.generation.asking import as_rows, evaluating, label_log_p, log_softmax, sum_type
 from antiphon.generation.coverage import Coverage
 from antiphon.generation.guard import Guard
 from antiphon.generation.hypotheses import Hypothesis, Plan, Pool, Request
-from antiphon.generation.logits import NEVER, Said
+from antiphon.generation.logits import NEVER, Forbid, Said
 from antiphon.generation.sampling import Dice
-from antiphon.generation.selecting import Candidates, banked_candidates, best_candidates
+from antiphon.generation.selecting import Candidates, banked_candidates, best_candidates, merged, most_of
+from antiphon.generation.stepping import Stepper
 from antiphon.models.seq2seq import EncoderDecoder
+from antiphon.nn.mixers import Memory
 
 Finished = list[tuple[int, list[Hypothesis]]]
 
@@ -52,8 +54,9 @@ class Search:
         with evaluating(network):
             self._bounds(requests)
             source, tokens = as_rows([request.source for request in requests], self.device)
-            self.memory = network.encode(source, tokens)
-            self.state = network.begin(self.memory, width=width, capacity=self.capacity)
+            memory = network.encode(source, tokens)
+            self.guard, self.coverage = self._guard(requests), None
+            self.stepper = self._stepper(memory)
             self.score = torch.zeros((count, width), dtype=sum_type(self.device), device=self.device)
             self.value = self.score.clone()
             if plan.sampler is None:
@@ -63,11 +66,25 @@ class Search:
             self.history = torch.zeros((count * width, self.capacity), dtype=torch.long, device=self.device)
             keys = torch.tensor([request.row + (request.piece << 32) for request in requests], device=self.device)
             self.dice = None if plan.sampler is None else Dice(plan.seed, keys, width)
-            self.guard, self.coverage = self._guard(requests), None
             if plan.coverage_penalty:
-                crosses, valid = [cross for _, cross in self.state.layers], self.memory.tokens.valid
+                crosses, valid = [cross for _, cross in self.stepper.state.layers], memory.tokens.valid
                 self.coverage = Coverage(crosses, valid, width=width, weight=plan.coverage_penalty)
             self._begin()
+
+    def _stepper(self, memory: Memory) -> Stepper:
+        """What asks the network; for the best ids alone, where nothing else acts on what may follow."""
+        plan = self.plan
+        forbids = [processor for processor in plan.processors if isinstance(processor, Forbid)]
+        plain = self.guard is None and plan.sampler is None and plan.groups == 1 and len(forbids) == len(plan.processors)
+        return Stepper(
+            self.network,
+            memory,
+            width=plan.width,
+            capacity=self.capacity,
+            candidates=most_of(plan.width) if plain else None,
+            never=[id for processor in forbids for id in processor.ids.tolist()] if plain else (),
+            records=False if plan.coverage_penalty else None,  # the weights of each step are looked at
+        )
 
     def _bounds(self, requests: Sequence[Request]) -> None:
         """Where answers must end, and what they must begin with: `prefix` (N, P), -1 behind its end."""
@@ -115,8 +132,7 @@ class Search:
 
     def _decode(self, ids: Tensor, tokens: Tokens) -> Tensor:
         """The network reads `ids` (R, L): their hidden vectors (R, L, D)."""
-        hidden, _ = self.network.decode(ids, tokens, self.memory, self.state)
-        self.hidden = hidden[:, -1]
+        hidden = self.stepper.read(ids, tokens)
         if self.coverage is not None:
             self.coverage.read()
         return hidden
@@ -124,11 +140,8 @@ class Search:
     def step(self) -> Finished:
         """One more token for each open source; those that this finished, with their hypotheses, best first."""
         with evaluating(self.network):
-            own, scores = self._process(log_probabilities(self.network, self.hidden))
-            lanes, tokens, values = self._choose(own, scores)
-            flat = lanes.flatten(1)
-            picked = own.view(lanes.shape[0], -1).gather(1, flat * own.shape[1] + tokens.flatten(1))
-            score = (self.score.gather(1, flat) + picked).view_as(values)
+            lanes, tokens, values, picked = self._best() if self._plain else self._any()
+            score = (self.score.gather(1, lanes.flatten(1)) + picked).view_as(values)
             if self.plan.processors or self.guard is not None:
                 self._rescue(values)
             self.length += 1
@@ -139,6 +152,25 @@ class Search:
             if self.open:
                 self._follow(*chosen, kept=kept)
             return finished
+
+    @property
+    def _plain(self) -> bool:
+        """Whether nothing but the model's probabilities says what follows."""
+        ends = self.plan.marks.closes and self.length + 1 >= self.least_limit
+        return self.stepper.best is not None and self.length >= self.longest_prefix and not ends
+
+    def _best(self) -> tuple[Tensor, ...]:
+        """The candidates (N, 1, C) of the best ids that the stepper found, and what they add, (N, C)."""
+        assert self.stepper.best is not None
+        lanes, tokens, values, picked = merged(*self.stepper.best, self.value)
+        return lanes[:, None], tokens[:, None], values[:, None], picked
+
+    def _any(self) -> tuple[Tensor, ...]:
+        """The candidates (N, G, C) under whatever acts on the scores, and what the model says of them, (N, G·C)."""
+        own, scores = self._process(log_softmax(self.stepper.logits))
+        lanes, tokens, values = self._choose(own, scores)
+        at = lanes.flatten(1) * own.shape[1] + tokens.flatten(1)
+        return lanes, tokens, values, own.view(lanes.shape[0], -1).gather(1, at)
 
     def _process(self, log_p: Tensor) -> tuple[Tensor, Tensor]:
         """The model's log-probabilities and the search's scores, (R, V) each; they differ where a processor acts."""
@@ -278,15 +310,15 @@ class Search:
         leaving, staying = done.nonzero()[:, 0].tolist(), (~done).nonzero()[:, 0]
         end, n_best = self.plan.marks.end, self.plan.n_best
         finished = [(self.open[row], self.pool.read(row, n_best, end)) for row in leaving]
+        if staying.numel():
+            staying = self._drop(staying)
         self.open = [self.open[row] for row in staying.tolist()]
-        if self.open:
-            self._drop(staying)
         return finished, staying
 
-    def _drop(self, kept: Tensor) -> None:
-        """Only the sources `kept` (n,) remain; `history`, `value` and `score` follow with their next tokens."""
-        self.memory = self.memory.select(kept)
-        self.state.drop(kept)
+    def _drop(self, kept: Tensor) -> Tensor:
+        """Only the sources `kept` (n,) remain, in the order that is given back; `history`, `value` and `score` follow
+        with their next tokens."""
+        kept = self.stepper.keep(kept)
         self.pool.select(kept)
         leaves = (self.limit, self.limit_penalty, self.prefix_length, self.prefix)
         self.limit, self.limit_penalty, self.prefix_length, self.prefix = (
@@ -301,6 +333,7 @@ class Search:
                 self.guard = None
         if self.coverage is not None:
             self.coverage.drop(kept)
+        return kept
 
     def _follow(self, lanes: Tensor, tokens: Tensor, values: Tensor, score: Tensor, *, kept: Tensor | None) -> None:
         """The hypotheses become these, (N, W), of the sources `kept`, and the network reads their last tokens."""
@@ -309,7 +342,7 @@ class Search:
         # Greedy search and sampling never reorder; a beam whose hypotheses all stay in their places need not.
         moves = width > 1 and self.plan.sampler is None and not torch.equal(lanes, self._lanes()[:1].expand_as(lanes))
         if moves:
-            self.state.reorder((lanes + places[:, None] * width).flatten())
+            self.stepper.state.reorder((lanes + places[:, None] * width).flatten())
         if moves or kept is not None:
             rows = lanes + (places if kept is None else kept)[:, None] * width
             self.history = self.history.index_select(0, rows.flatten())
@@ -317,10 +350,11 @@ class Search:
                 self.coverage.select(rows.flatten())
         self.history[:, self.length - 1] = tokens.flatten()
         self.value, self.score = values, score
-        place = Tokens(self.places[:, self.length : self.length + 1])
         if self.guard is not None:
             self.guard.follow(lanes, tokens, values > NEVER)
-        self._decode(tokens.reshape(-1, 1), place)
+        self.stepper.step(tokens.reshape(-1), self.length)
+        if self.coverage is not None:
+            self.coverage.read()
 
     def agreed(self, row: int) -> list[int]:
         """The ids with which every hypothesis of the open source `row` begins that can still become its best."""

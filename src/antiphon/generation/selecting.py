@@ -21,15 +21,27 @@ def best_candidates(scores: Tensor, value: Tensor) -> Candidates:
 
     Twice as many as go on: at most one candidate of a hypothesis ends, so that enough remain.
     """
+    width = value.shape[1]
+    lanes, tokens, totals, _ = merged(*best(scores.flatten(0, 1), most_of(width)), value)
+    return lanes, tokens, totals
+
+
+def most_of(width: int) -> int:
+    """How many candidates a source needs, and each of its hypotheses."""
+    return 2 * width if width > 1 else 1
+
+
+def merged(values: Tensor, tokens: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The best candidates of each source from the best (R, k) of its hypotheses, behind sums `value` (N, W): which
+    hypothesis, which token, the sum, and what the token added to it."""
     count, width = value.shape
-    values, tokens = best(scores.flatten(0, 1), 2 * width if width > 1 else 1)
     totals = (value[:, :, None] + values.reshape(count, width, -1)).flatten(1)
     tokens = tokens.reshape(count, -1)
     if width == 1:
-        return torch.zeros_like(tokens), tokens, totals
+        return torch.zeros_like(tokens), tokens, totals, values
     totals, order = totals.sort(dim=1, descending=True, stable=True)
     totals, order = totals[:, : 2 * width], order[:, : 2 * width]
-    return order // values.shape[1], tokens.gather(1, order), totals
+    return order // values.shape[1], tokens.gather(1, order), totals, values.reshape(count, -1).gather(1, order)
 
 
 def banked_candidates(scores: Tensor, value: Tensor, *, banks: Tensor, progress: Tensor, ending: Tensor) -> Candidates:
@@ -41,7 +53,7 @@ def banked_candidates(scores: Tensor, value: Tensor, *, banks: Tensor, progress:
     exactly its best candidates.
     """
     count, width = value.shape
-    most = 2 * width if width > 1 else 1
+    most = most_of(width)
     found = [best(scores.masked_fill(others, NEVER).flatten(0, 1), most) for others in (progress, ~progress)]
     values = torch.cat([values for values, _ in found], 1).view(count, width, -1)
     tokens = torch.cat([ids for _, ids in found], 1).view(count, width, -1)

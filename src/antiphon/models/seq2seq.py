@@ -109,6 +109,7 @@ class EncoderDecoder(nn.Module):
         self.target, self.decoder = target, decoder
         self.output, self.max_length, self.noise = output, max_length, noise
         self.output_scale, self.output_cap = output_scale, output_cap
+        self.head: nn.Module | None = None  # takes the place of the output table, in a quantized network
         self.register_buffer("output_bias", torch.zeros(output.num_embeddings) if output_bias else None)
         number_sites(self)
 
@@ -159,7 +160,11 @@ class EncoderDecoder(nn.Module):
 
     def logits(self, hidden: Tensor) -> Tensor:
         """(…, D) -> (…, V): what softmax turns into the probabilities of the next id."""
-        found = functional.linear(self.scaled(hidden), self.output.weight, self.output_bias)
+        hidden = self.scaled(hidden)
+        if self.head is not None:
+            found = self.head(hidden)
+        else:
+            found = functional.linear(hidden, self.output.weight, self.output_bias)
         return found if self.output_cap is None else capped(found, self.output_cap)
 
     def scaled(self, hidden: Tensor) -> Tensor:

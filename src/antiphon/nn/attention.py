@@ -13,6 +13,7 @@ from antiphon.nn.attend import Dropping, attend, choose_or_fall_back, plan
 from antiphon.nn.cache import KeyValueCache, MemoryState, State
 from antiphon.nn.mixers import HeadMixer, Memory, join_heads
 from antiphon.nn.positions import ROTARY_BASE, Rotary
+from antiphon.nn.quantized import numbers_like
 from antiphon.nn.ring import make_cache
 from antiphon.nn.rules import ScoreRule, hide, hide_shared, name_of
 from antiphon.nn.scores import Scores
@@ -57,7 +58,7 @@ class Attention(HeadMixer):
             k = self.prepared(self.rule.prepare_k, k, memory.tokens.pos[:, None, :, None])
             return MemoryState(memory.tokens, k=k, v=v)
         return make_cache(
-            rows, capacity, self.rule.reach, num_heads=self.groups, head_dim=self.head_dim, like=self.q.weight
+            rows, capacity, self.rule.reach, num_heads=self.groups, head_dim=self.head_dim, like=numbers_like(self.q)
         )
 
     def forward(self, x: Tensor, tokens: Tokens, state: State | None) -> tuple[Tensor, State | None]:
@@ -107,7 +108,7 @@ class Attention(HeadMixer):
     def backend_for(self, length: int) -> str:
         """The back end that computes whole rows of `length` tokens in training."""
         keys = length + (self.role == "cross")  # else they would pass for the same tokens
-        weight = self.q.weight
+        weight = numbers_like(self.q)
         q, k = (
             torch.empty((), dtype=weight.dtype, device=weight.device, requires_grad=True).expand(1, heads, size, 1)
             for heads, size in ((self.num_heads, length), (self.groups, keys))

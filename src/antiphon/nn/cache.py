@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from antiphon.batch import Tokens
+from antiphon.nn.native import kernels
 
 
 class State:
@@ -42,12 +43,29 @@ class State:
         """The part of a leaf that holds anything; what is outside it is zeros."""
         return leaf
 
-    def reorder(self, index: Tensor) -> None:
-        """Hypothesis row i becomes what row `index[i]` was, in place."""
+    def reorder(self, index: Tensor, width: int | None = None) -> None:
+        """Hypothesis row i becomes what row `index[i]` was, one of the same `width` rows (None: any row), in place.
+
+        `index` (r,) may be of fewer rows than there are: then the first ones are in use.
+        """
         for name, leaf in self.hypothesis.items():
-            if leaf.shape[0] > 1 or index.numel() == 1:
+            if leaf.shape[0] > 1:
+                part = self.used(name, leaf)[: index.numel()]
+                if kernels.usable(part) and part.dim() == 4 and part[0, 0].is_contiguous():
+                    kernels.reorder(part, index, width=width or part.shape[0])
+                else:
+                    part.copy_(part.index_select(0, index))
+
+    def move(self, to: Tensor, of: Tensor, width: int) -> None:
+        """Sources `to` (m,), with their hypotheses, become what the sources `of` (m,) are, in place."""
+        rows = [(each[:, None] * width + torch.arange(width, device=each.device)).flatten() for each in (to, of)]
+        for leaf in self.source.values():
+            if leaf.shape[0] > 1:
+                leaf[to] = leaf[of]
+        for name, leaf in self.hypothesis.items():
+            if leaf.shape[0] > 1:
                 part = self.used(name, leaf)
-                part.copy_(part.index_select(0, index))
+                part[rows[0]] = part[rows[1]]
 
     def drop(self, keep: Tensor, width: int) -> None:
         """Keep the sources `keep` (n,) with their `width` hypotheses, in that order."""
@@ -101,6 +119,10 @@ class Ledger(State):
         assert not self.aligned or tokens.pos.shape[0] == 1, (
             "an aligned cache takes tokens with one shared row of positions"
         )
+        if kernels.capturing() and kernels.usable():
+            # All slots are read, since how many are taken is not looked at; the mask hides the others.
+            slots = kernels.place(pos, count, tokens.pos)
+            return slots, Tokens(pos[:, : self.capacity]), self.capacity
         new = tokens.pos.expand(pos.shape[0], -1)
         valid = new >= 0
         # Padding goes to the last slot, which no reader sees.
@@ -109,7 +131,8 @@ class Ledger(State):
         count += valid.sum(1)
         # Looking at a counter is free on a CPU and stalls a GPU's queue; there all slots are read, and the mask hides
         # the rest.
-        reach = int(count.max()) if pos.device.type == "cpu" else self.capacity
+        looks = pos.device.type == "cpu" and not kernels.capturing()
+        reach = int(count.max()) if looks else self.capacity
         assert reach <= self.capacity, f"a cache of {self.capacity} slots was given {reach} tokens"
         return slots, Tokens(pos[:, :reach].clone()), reach
 
@@ -130,6 +153,10 @@ class KeyValueCache(State):
         )
         self._reach = 0 if like.device.type == "cpu" else capacity
 
+    def filled(self, count: int) -> None:
+        """Says that no row holds more than `count` tokens, where steps were run that this object saw nothing of."""
+        self._reach = min(count, self.hypothesis["k"].shape[2] - 1)
+
     def used(self, name: str, leaf: Tensor) -> Tensor:
         return leaf[:, :, : self._reach]
 
@@ -148,7 +175,9 @@ class KeyValueCache(State):
         slots, keys, self._reach = ledger.place(tokens)
         for name, new in (("k", k), ("v", v)):
             leaf = self.hypothesis[name]
-            if ledger.aligned:
+            if kernels.capturing() and kernels.usable(leaf, new):
+                kernels.put(leaf, slots, new)
+            elif ledger.aligned:
                 leaf.index_copy_(2, slots[0], new)
             else:
                 leaf.scatter_(2, slots[:, None, :, None].expand_as(new), new)
@@ -203,10 +232,29 @@ class DecoderState:
                 state.common = shared.setdefault(state.common.kind, state.common)
         self._states += shared.values()
 
-    def reorder(self, index: Tensor) -> None:
-        """Hypothesis row i becomes what row `index[i]` (R,) was, in place."""
+    @property
+    def leaves(self) -> list[Tensor]:
+        """All tensors of all states, sources' first."""
+        return [leaf for state in self._states for leaf in state.source.values()] + [
+            leaf for state in self._states for leaf in state.hypothesis.values()
+        ]
+
+    def filled(self, count: int) -> None:
+        """Says that no row holds more than `count` tokens, where steps were run that the caches saw nothing of."""
         for state in self._states:
-            state.reorder(index)
+            if isinstance(state, KeyValueCache):
+                state.filled(count)
+
+    def reorder(self, index: Tensor) -> None:
+        """Hypothesis row i becomes what row `index[i]` was, of the same source, in place; `index` (r,) may be of the
+        first rows alone."""
+        for state in self._states:
+            state.reorder(index, self.width)
+
+    def move(self, to: Tensor, of: Tensor) -> None:
+        """Sources `to` (m,), with their hypotheses, become what the sources `of` are, in place."""
+        for state in self._states:
+            state.move(to, of, self.width)
 
     def drop(self, keep: Tensor) -> None:
         """Keep the sources `keep` (n,), with their hypotheses, in that order."""

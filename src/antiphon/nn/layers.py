@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from antiphon.nn.native.kernels import blank, capturing, usable
 from antiphon.nn.noise import Dropout, Noise
 
 _GELU_TANH = partial(functional.gelu, approximate="tanh")  # Hendrycks and Gimpel 2016, section 2
@@ -82,6 +83,8 @@ def capped(logits: Tensor, cap: float) -> Tensor:
 
 def zero_padding(x: Tensor, valid: Tensor) -> Tensor:
     """x (B, L, D), zero where `valid` (B or 1, L) is false: what pads a batch must not reach any sum."""
+    if capturing() and x.is_contiguous() and usable(x):
+        return blank(x, valid)
     return x.masked_fill(~valid[..., None], 0.0)
 
 

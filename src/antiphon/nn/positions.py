@@ -6,10 +6,14 @@ values.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
+
+from antiphon.nn.native.kernels import capacity, capturing, rotary, usable
 
 ROTARY_BASE = 10000.0  # Su et al. 2021, section 3.2.2
 
@@ -48,6 +52,14 @@ SINUSOIDS = {
 }
 
 
+def by_table(compute: Callable[[Tensor], Tensor], pos: Tensor) -> Tensor:
+    """What is computed of positions (B or 1, L), a row (B or 1, L, n) each; looked up where a step is recorded."""
+    if not capturing():
+        return compute(pos)
+    table = compute(torch.arange(capacity(), device=pos.device)[None])[0]
+    return functional.embedding(pos.clamp(min=0), table)
+
+
 class Sinusoidal(nn.Module):
     """Adds fixed sinusoids to embeddings (B, L, D); `layout` is a name in `SINUSOIDS`, `interleaved` as in the paper.
 
@@ -60,7 +72,7 @@ class Sinusoidal(nn.Module):
         self.values = SINUSOIDS[layout]
 
     def forward(self, x: Tensor, pos: Tensor) -> Tensor:
-        return x + self.values(pos.clamp(min=0) + self.offset, self.dim).to(x.dtype)
+        return x + by_table(lambda pos: self.values(pos.clamp(min=0) + self.offset, self.dim).to(x.dtype), pos)
 
 
 class Learned(nn.Module):
@@ -114,11 +126,18 @@ class Rotary(nn.Module):
 
     def tables(self, pos: Tensor) -> tuple[Tensor, Tensor]:
         """Cosines and sines for `pos` (B or 1, L): each (B or 1, 1, L, D/2), float32."""
+        both = by_table(lambda pos: torch.cat(self._tables(pos), dim=-1)[:, 0], pos)[:, None]
+        cos, sin = both.chunk(2, dim=-1)
+        return cos, sin
+
+    def _tables(self, pos: Tensor) -> tuple[Tensor, Tensor]:
         angle = pos.clamp(min=0).float()[:, None, :, None] * inverse_frequencies(self.head_dim, self.base, pos.device)
         return angle.cos(), angle.sin()
 
     def forward(self, x: Tensor, tables: tuple[Tensor, Tensor]) -> Tensor:
         """x (B, H, L, D), turned."""
+        if capturing() and usable(x, *tables) and x.stride(3) == 1:
+            return rotary(x, *tables)
         cos, sin = (table.to(x.dtype) for table in tables)
         left, right = x.chunk(2, dim=-1)
         return torch.cat([left * cos - right * sin, right * cos + left * sin], dim=-1)

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from antiphon.batch import Tokens
 from antiphon.nn.cache import KeyValueCache, State
+from antiphon.nn.native.kernels import capturing
 from antiphon.nn.rules import Reach
 
 
@@ -52,7 +53,8 @@ class RingLedger(State):
     def reach(self) -> int:
         """How many slots hold anything, at most; looked up only where that does not stall a queue."""
         count = self.hypothesis["count"]
-        return min(self.size, int(count.max())) if count.device.type == "cpu" else self.size
+        looks = count.device.type == "cpu" and not capturing()
+        return min(self.size, int(count.max())) if looks else self.size
 
     def place(self, tokens: Tokens) -> Placed:
         """What a forward over `tokens` does to all caches of this ledger; computed once a forward."""

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from antiphon.batch import Tokens
 from antiphon.errors import AntiphonError, AttentionError
+from antiphon.nn.native.kernels import capturing, sight, usable
 from antiphon.nn.rules import ScoreRule, Table, name_of, parts_of, score_after
 
 T = TypeVar("T")
@@ -53,30 +54,34 @@ class Scores:
         head = torch.arange(self.num_heads, device=q_pos.device).view(1, -1, 1, 1)
         return batch, head, q_pos, k_pos
 
-    @property
+    @Once
     def visible(self) -> Tensor | None:
         """(B or 1, 1 or H, Q, K) bool, the pairs that may meet; None: all."""
-        return self._sight[0]
-
-    @property
-    def seeing(self) -> Tensor | None:
-        """(B or 1, 1 or H, Q, 1) bool, the queries that see any key; None: all."""
-        return self._sight[1]
+        met = self._met
+        return None if self._looks and bool(met.all()) else met
 
     @Once
-    def _sight(self) -> tuple[Tensor | None, Tensor | None]:
+    def seeing(self) -> Tensor | None:
+        """(B or 1, 1 or H, Q, 1) bool, the queries that see any key; None: all."""
+        if self.visible is None:
+            return None
+        seeing = self.visible.any(-1, keepdim=True)
+        return None if self._looks and bool(seeing.all()) else seeing
+
+    @property
+    def _looks(self) -> bool:
+        """Whether to look at a tensor is free: it stalls a GPU's queue, where a fill costs little, and cannot be
+        recorded."""
+        return self.queries.pos.device.type == "cpu" and not capturing()
+
+    @Once
+    def _met(self) -> Tensor:
         visible = hidden_by_tokens(self.queries, self.keys, causal=self.causal)
         allowed = _asked(self.rule, "mask", lambda: self.rule.mask(*self.places), self.places)
         if allowed is not None:
             _check(self.rule, "mask", allowed, self.shape, torch.bool)
             visible = visible & allowed
-        on_cpu = (
-            visible.device.type == "cpu"
-        )  # a look at a tensor would stall a GPU's queue, and a fill costs it little
-        if on_cpu and bool(visible.all()):
-            return None, None
-        seeing = visible.any(-1, keepdim=True)
-        return visible, None if on_cpu and bool(seeing.all()) else seeing
+        return visible
 
     @Once
     def bias(self) -> Tensor | None:
@@ -126,6 +131,8 @@ def plan(rule: ScoreRule, queries: Tokens, keys: Tokens, *, causal: bool, num_he
 
 def hidden_by_tokens(queries: Tokens, keys: Tokens, *, causal: bool) -> Tensor:
     """(B or 1, 1, Q, K) bool: what padding, segments and causality leave visible."""
+    if capturing() and usable() and (queries.segment is None or keys.segment is None) and queries.prefix is None:
+        return sight(queries.pos, keys.pos, causal=causal)
     q_pos, k_pos = queries.pos[:, None, :, None], keys.pos[:, None, None, :]
     visible = (k_pos >= 0).expand(-1, -1, queries.pos.shape[1], -1)
     if queries.segment is not None and keys.segment is not None:

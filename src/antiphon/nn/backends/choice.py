@@ -11,10 +11,11 @@ from antiphon.nn.backends.backend import Backend, Dropping, learned
 from antiphon.nn.backends.blocks import BLOCKS, keys_of_a_block
 from antiphon.nn.backends.dense import EAGER, SDPA
 from antiphon.nn.backends.flex import FLEX
+from antiphon.nn.backends.kernel import FEW, KERNEL
 from antiphon.nn.backends.varlen import VARLEN
 from antiphon.nn.scores import Scores
 
-BACKENDS: dict[str, Backend] = {found.name: found for found in (EAGER, SDPA, BLOCKS, FLEX, VARLEN)}
+BACKENDS: dict[str, Backend] = {found.name: found for found in (EAGER, SDPA, BLOCKS, FLEX, VARLEN, KERNEL)}
 CHOICES = ("auto", *BACKENDS)
 
 # Pairs of a query and a key in a row from which PyTorch's fused attention takes less time than batched products, on a
@@ -43,6 +44,8 @@ def choose(q: Tensor, k: Tensor, scores: Scores, *, dropout: Dropping | None) ->
     Nothing was measured on a GPU: there it is the fused attention and blocks as on a CPU, and `flex` and `varlen` by
     name alone.
     """
+    if q.shape[2] <= FEW and not torch.is_grad_enabled() and KERNEL.refuses(q, k, scores, dropout=dropout) is None:
+        return "kernel"
     width = keys_of_a_block(scores) if k.shape[2] >= BLOCKS_FROM else None
     if width is not None and TIMES * width <= k.shape[2] and BLOCKS.refuses(q, k, scores, dropout=dropout) is None:
         return "blocks"

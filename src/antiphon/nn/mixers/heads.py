@@ -23,6 +23,7 @@ from antiphon.nn.layers import project, project_wide
 from antiphon.nn.mixers.mixer import Memory, Mixer, join_heads, split_heads
 from antiphon.nn.noise import Dropout, Noise
 from antiphon.nn.positions import Rotary
+from antiphon.nn.quantized import numbers_like
 from antiphon.nn.rules import Full
 from antiphon.nn.scores import Scores
 
@@ -115,7 +116,7 @@ class WeightMixer(HeadMixer):
         if memory is not None:
             k, v = self.heads(memory.hidden, self.k, self.v)
             return MemoryState(memory.tokens, k=k, v=v)
-        return KeyValueCache(rows, capacity, num_heads=self.groups, head_dim=self.head_dim, like=self.q.weight)
+        return KeyValueCache(rows, capacity, num_heads=self.groups, head_dim=self.head_dim, like=numbers_like(self.q))
 
     def forward(self, x: Tensor, tokens: Tokens, state: State | None) -> tuple[Tensor, State | None]:
         if isinstance(state, MemoryState):

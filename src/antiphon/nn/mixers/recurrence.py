@@ -122,7 +122,7 @@ class Recurrence(HeadMixer):
 
     def empty(self, rows: int) -> Tensor:
         """The memory (rows,G,D,V) before the first token."""
-        weight = self.q.weight
+        weight = numbers_like(self.q)
         shape = (rows, self.groups, self.head_dim, self.value_dim)
         return torch.zeros(shape, dtype=wide(weight).dtype, device=weight.device)
 

@@ -1,0 +1,35 @@
+"""Attention of a few queries over a cache or a memory, in one kernel of our own: a step of decoding on a CPU.
+
+What a query does not see costs nothing, so a cache may be read whole; the keys of a source are read once for all its
+hypotheses. An answer does not depend on what else is in the batch, bit for bit.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from antiphon.nn.backends.backend import Backend, Dropping
+from antiphon.nn.native import kernels
+from antiphon.nn.scores import Scores
+
+FEW = 16  # queries of a row from which other back ends are faster
+
+
+def kernel(
+    q: Tensor, k: Tensor, v: Tensor, scores: Scores, *, scale: float, dropout: Dropping | None
+) -> tuple[Tensor, Tensor | None]:
+    """The output (B,H,Q,D), and no weights."""
+    return kernels.attend(q, k, v, scores.visible, scores.bias, scores.extra, scale=scale), None
+
+
+def _refuses(q: Tensor, k: Tensor, scores: Scores, *, dropout: Dropping | None) -> str | None:
+    if dropout is not None:
+        return "it has no dropout"
+    if scores.rule.needs_logits:
+        return "the rule's score is more than a bias"
+    if not kernels.usable(q, k, scores.bias, scores.extra):
+        return "it computes float32 on a CPU, without gradients, where there is a C compiler"
+    return "its features must lie side by side" if {q.stride(3), k.stride(3)} != {1} else None
+
+
+KERNEL = Backend("kernel", kernel, _refuses)

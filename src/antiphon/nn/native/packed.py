@@ -1,0 +1,63 @@
+"""Weights laid out for the kernels: a copy for inference, never trained or saved.
+
+    packed = pack(linear.weight, "int8")
+    packed.bytes                                 # about a quarter of the weight's
+"""
+
+from __future__ import annotations
+
+import weakref
+from ctypes import c_int64, c_void_p
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from antiphon.nn.native.compiler import library
+
+Kind = Literal["float32", "int8"]
+
+
+class Packed:
+    """A weight (N, K) in panels: `data`, and for int8 the `scales` (N,) that its whole numbers are multiplied by."""
+
+    def __init__(self, weight: Tensor, kind: Kind) -> None:
+        found, self.kind = library(), kind
+        assert found is not None
+        self.outputs, self.inputs = weight.shape
+        weight = weight.detach().contiguous()
+        sizes = (c_int64(self.outputs), c_int64(self.inputs))
+        count = getattr(found, f"packed_{_SHORT[kind]}_bytes")
+        count.restype = c_int64
+        # 64 bytes more, so that the first panel can begin where a line of the cache does.
+        whole = torch.empty(count(*sizes) + 64, dtype=torch.uint8)
+        self.data = whole[-whole.data_ptr() % 64 :]
+        self.scales = torch.empty(self.outputs) if kind == "int8" else None
+        arguments = [c_void_p(weight.data_ptr()), *sizes, c_void_p(self.data.data_ptr())]
+        if self.scales is not None:
+            arguments.append(c_void_p(self.scales.data_ptr()))
+        getattr(found, f"pack_{_SHORT[kind]}")(*arguments)
+
+    @property
+    def bytes(self) -> int:
+        """What it takes."""
+        return self.data.numel() + (0 if self.scales is None else self.scales.numel() * 4)
+
+
+_SHORT = {"float32": "float", "int8": "int8"}
+_packs: weakref.WeakKeyDictionary[Tensor, tuple[int, Packed]] = weakref.WeakKeyDictionary()
+
+
+def packed_float(weight: Tensor) -> Packed:
+    """A float32 weight, packed the first time and whenever it has changed."""
+    version = 0 if weight.is_inference() else weight._version
+    found = _packs.get(weight)
+    if found is None or found[0] != version:
+        found = _packs[weight] = (version, Packed(weight, "float32"))
+    return found[1]
+
+
+def int8_rounded(weight: Tensor) -> Tensor:
+    """The weight (N, K) as int8 says it: whole numbers within ±127 times a scale a row, in the weight's type."""
+    scale = (weight.abs().amax(1, keepdim=True) / 127).clamp(min=torch.finfo(weight.dtype).tiny)
+    return (weight / scale).round() * scale

@@ -1,0 +1,56 @@
+"""Linear layers in int8, for answers on a CPU: a weight of 8 bits times a scale an output, inputs rounded row by row.
+
+No calibration: the scales are those of the weights (the largest of an output's weights is 127) and of each row as it
+comes (Dettmers et al. 2022, LLM.int8(), section 2.1, "vector-wise"; Bhandare et al. 2019 for translation). A row's
+result does not depend on the rows beside it.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from antiphon.errors import ModelError
+from antiphon.nn.native import kernels
+from antiphon.nn.native.compiler import library
+from antiphon.nn.native.packed import Packed, int8_rounded
+
+
+class Int8Linear(nn.Module):
+    """x (…, K) by a weight (N, K) of 8 bits, plus a bias (N,). The layer that it was made of may be forgotten.
+
+    Where there are no kernels the same weights are held and multiplied in float32, and inputs are not rounded.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+        super().__init__()
+        self.out_features, self.in_features = weight.shape
+        self.bias = None if bias is None else bias.detach()
+        self.packed = Packed(weight, "int8") if library() is not None else None
+        self.rounded = int8_rounded(weight.detach()) if self.packed is None else None
+        self.like = torch.empty(0)  # type and device of what it gives
+
+    def forward(self, x: Tensor) -> Tensor:
+        if torch.is_grad_enabled() and x.requires_grad:
+            raise ModelError("a quantized model answers and is not trained. Load it without `quantize`.")
+        if self.packed is None:
+            assert self.rounded is not None
+            return functional.linear(x, self.rounded, self.bias)
+        return kernels.linear(x, self.packed, self.bias)
+
+
+def numbers_like(linear: nn.Module) -> Tensor:
+    """A tensor of the type and on the device in which a linear layer computes."""
+    return linear.like if isinstance(linear, Int8Linear) else linear.weight  # type: ignore[return-value]
+
+
+def quantize_linears(network: nn.Module) -> int:
+    """Each plain linear layer of `network` becomes one in int8, in place; their number. One with hooks stays."""
+    count = 0
+    for module in list(network.modules()):
+        for name, child in list(module.named_children()):
+            if type(child) is nn.Linear and not child._forward_hooks and not child._forward_pre_hooks:
+                setattr(module, name, Int8Linear(child.weight, child.bias))
+                count += 1
+    return count
