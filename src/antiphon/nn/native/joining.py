@@ -30,7 +30,7 @@ def joined(steps: Sequence[Entry], *, results: set[int]) -> list[Entry]:
             assert isinstance(entry, Kernel)
             products[memory_of(entry.writes[0])] = product
             born[memory_of(entry.writes[0])] = born.pop(memory_of(product.writes[0]))
-            product.writes = entry.writes
+            product.writes, product.held = entry.writes, (*product.held, *entry.held)
             continue
         for tensor in entry.reads:
             products.pop(memory_of(tensor), None)
@@ -81,6 +81,7 @@ def _quantize_once(steps: Sequence[Entry]) -> None:
         if isinstance(entry, Kernel) and entry.name == "linear_int8":
             if last is not None and _rows(entry) == _rows(last):
                 entry.step.p[WORKSPACE], entry.step.n[QUANTIZED] = last.step.p[WORKSPACE], 1
+                entry.held = (*entry.held, *last.held)
             last = entry
         if last is not None and memory_of(last.reads[0]) in map(memory_of, entry.writes):
             last = None

@@ -23,12 +23,14 @@ ACTIVATIONS = {"plain": 0, "relu": 1, "gelu": 2, "gelu_tanh": 3, "silu": 4}
 
 @dataclass(slots=True)
 class Kernel:
-    """One call of a kernel: what it reads and writes, and its `step`; its first size counts rows."""
+    """One call of a kernel: what it reads and writes, and its `step`, whose first size counts rows. `held` is all that
+    the step points to."""
 
     name: str
     reads: tuple[Tensor, ...]
     writes: tuple[Tensor, ...]
     step: Step
+    held: tuple[Tensor | None, ...]
 
 
 class Notes(Protocol):
@@ -75,7 +77,8 @@ def do(
     made = step(name, *arguments)
     run(made)
     if here.notes is not None:
-        here.notes.note(Kernel(name, tuple(each for each in reads if each is not None), tuple(writes), made))
+        held = tuple(arguments[0])
+        here.notes.note(Kernel(name, tuple(each for each in reads if each is not None), tuple(writes), made, held))
 
 
 def linear(x: Tensor, packed: Packed, bias: Tensor | None) -> Tensor:

@@ -6,12 +6,12 @@
 
 from __future__ import annotations
 
-import weakref
 from ctypes import c_int64, c_void_p
 from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from antiphon.nn.native.compiler import library
 
@@ -45,7 +45,7 @@ class Packed:
 
 
 _SHORT = {"float32": "float", "int8": "int8"}
-_packs: weakref.WeakKeyDictionary[Tensor, tuple[int, Packed]] = weakref.WeakKeyDictionary()
+_packs = WeakTensorKeyDictionary()  # weight -> (its version, Packed)
 
 
 def packed_float(weight: Tensor) -> Packed:
