@@ -35,6 +35,9 @@ class Memories(Memory):
     def select(self, rows: Tensor) -> Memories:
         return Memories([part.select(rows) for part in self.parts])
 
+    def padded(self, length: int) -> Memories:
+        return Memories([part.padded(length) for part in self.parts])
+
 
 class States(DecoderState):
     """The members' states, moved together; `layers` are all of theirs."""
@@ -62,6 +65,11 @@ class States(DecoderState):
     def drop(self, keep: Tensor) -> None:
         for part in self.parts:
             part.drop(keep)
+
+    def become(self, other: DecoderState) -> None:
+        assert isinstance(other, States)
+        for mine, theirs in zip(self.parts, other.parts, strict=True):
+            mine.become(theirs)
 
     def write(self, slots: Tensor, other: DecoderState) -> None:
         assert isinstance(other, States)

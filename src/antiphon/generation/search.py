@@ -28,10 +28,11 @@ from antiphon.generation.asking import as_rows, evaluating, label_log_p, log_sof
 from antiphon.generation.coverage import Coverage
 from antiphon.generation.guard import Guard
 from antiphon.generation.hypotheses import Hypothesis, Plan, Pool, Request
-from antiphon.generation.logits import NEVER, Forbid, Said
+from antiphon.generation.logits import NEVER, Forbid, MinNewTokens, Said
 from antiphon.generation.sampling import Dice
 from antiphon.generation.selecting import Candidates, banked_candidates, best_candidates, merged, most_of
 from antiphon.generation.stepping import Stepper
+from antiphon.generation.written import Wanted
 from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.nn.mixers import Memory
 
@@ -75,14 +76,19 @@ class Search:
         """What asks the network; for the best ids alone, where nothing else acts on what may follow."""
         plan = self.plan
         forbids = [processor for processor in plan.processors if isinstance(processor, Forbid)]
-        plain = self.guard is None and plan.sampler is None and plan.groups == 1 and len(forbids) == len(plan.processors)
+        least = [processor.count for processor in plan.processors if isinstance(processor, MinNewTokens)]
+        known = len(forbids) + len(least) == len(plan.processors) and self.longest_prefix == self.common_prefix
+        wanted = None
+        if self.guard is None and plan.sampler is None and plan.groups == 1 and known:
+            never = {id for processor in forbids for id in processor.ids.tolist()}
+            wanted = Wanted(most_of(plan.width), tuple(sorted(never)), plan.marks.end)
+        self.least_length = self.longest_prefix + max(least, default=0)
         return Stepper(
             self.network,
             memory,
             width=plan.width,
             capacity=self.capacity,
-            candidates=most_of(plan.width) if plain else None,
-            never=[id for processor in forbids for id in processor.ids.tolist()] if plain else (),
+            wanted=wanted,
             records=False if plan.coverage_penalty else None,  # the weights of each step are looked at
         )
 
@@ -121,28 +127,32 @@ class Search:
         forced = self.prefix[:, : self.length]
         self.history[:, : self.length] = forced.repeat_interleave(width, 0)
         start = self.history.new_full((count * width, 1), self.plan.marks.start)
+        if self.length == 0:
+            self._advance(start.flatten())
+            return
         ids, tokens = torch.cat([start, self.history[:, : self.length]], 1), Tokens(self.places[:, : self.length + 1])
-        hidden = self._decode(ids, tokens)
-        if self.length:
-            own = label_log_p(self.network, hidden[::width, :-1].flatten(0, 1), forced.flatten())
-            # The first tokens that every answer has tell nothing of this one.
-            counted = own.view(count, -1)[:, len(self.plan.marks.first) :]
-            self.score += counted.to(self.score).sum(1, keepdim=True)
-            self.value += self.score
-
-    def _decode(self, ids: Tensor, tokens: Tokens) -> Tensor:
-        """The network reads `ids` (R, L): their hidden vectors (R, L, D)."""
-        hidden = self.stepper.read(ids, tokens)
+        hidden = self.stepper.read(ids, tokens, hold=self.length < self.least_length)
         if self.coverage is not None:
             self.coverage.read()
-        return hidden
+        own = label_log_p(self.network, hidden[::width, :-1].flatten(0, 1), forced.flatten())
+        # The first tokens that every answer has tell nothing of this one.
+        counted = own.view(count, -1)[:, len(self.plan.marks.first) :]
+        self.score += counted.to(self.score).sum(1, keepdim=True)
+        self.value += self.score
+
+    def _advance(self, ids: Tensor) -> None:
+        """The network reads one token of each hypothesis, (R,)."""
+        self.stepper.step(ids, self.length, hold=self.length < self.least_length)
+        if self.coverage is not None:
+            self.coverage.read()
 
     def step(self) -> Finished:
         """One more token for each open source; those that this finished, with their hypotheses, best first."""
         with evaluating(self.network):
-            lanes, tokens, values, picked = self._best() if self._plain else self._any()
+            plain = self._plain
+            lanes, tokens, values, picked = self._best() if plain else self._any()
             score = (self.score.gather(1, lanes.flatten(1)) + picked).view_as(values)
-            if self.plan.processors or self.guard is not None:
+            if not plain and (self.plan.processors or self.guard is not None):
                 self._rescue(values)
             self.length += 1
             chosen = self._part(lanes, tokens, values, score)
@@ -151,6 +161,8 @@ class Search:
                 chosen = tuple(part.index_select(0, kept) for part in chosen)
             if self.open:
                 self._follow(*chosen, kept=kept)
+            else:
+                self.stepper.end()
             return finished
 
     @property
@@ -352,9 +364,7 @@ class Search:
         self.value, self.score = values, score
         if self.guard is not None:
             self.guard.follow(lanes, tokens, values > NEVER)
-        self.stepper.step(tokens.reshape(-1), self.length)
-        if self.coverage is not None:
-            self.coverage.read()
+        self._advance(tokens.reshape(-1))
 
     def agreed(self, row: int) -> list[int]:
         """The ids with which every hypothesis of the open source `row` begins that can still become its best."""

@@ -1,11 +1,11 @@
 """One token further: how a search asks the network, step by step.
 
-The first time, the step is computed by the network's own code while it is written down (antiphon.nn.native); from then
-on it is run as it was written, without that code. Sources that have ended leave by an exchange of rows, so that the
-same program serves fewer of them. Where a step cannot be written down, or there are no kernels, the network's code is
-called each time: the answers are the same.
+The first time, the step is computed by the network's own code while it is written down (`written.py`); from then on it
+is run as it was written, without that code. Sources that have ended leave by an exchange of rows, so that the same
+program serves fewer of them. Where a step cannot be written down, or there are no kernels, the network's code is called
+each time: the answers are the same.
 
-    stepper = Stepper(network, memory, width=4, capacity=40, candidates=8, never=[0, 1])
+    stepper = Stepper(network, memory, width=4, capacity=40, wanted=Wanted(8, (0, 1), 2))
     stepper.read(start, tokens)                    # a whole prefix
     stepper.step(ids, 3)                           # one token a hypothesis, at position 3
     stepper.logits, stepper.best                   # (R, V); what may follow: (R, 8) twice
@@ -16,30 +16,27 @@ Shapes: N sources, W hypotheses of each, R = N·W, V ids.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from antiphon.batch import Tokens
+from antiphon.generation.written import Best, Candidates, Wanted, Written, leave, take
 from antiphon.models.seq2seq import EncoderDecoder
-from antiphon.nn.cache import DecoderState
 from antiphon.nn.mixers import Memory
 from antiphon.nn.native import kernels
-from antiphon.nn.native.program import Program
-from antiphon.nn.native.record import Unrecordable, recording
+from antiphon.nn.native.record import Unrecordable
 
-Best = tuple[Tensor, Tensor]  # log-probabilities and ids, (R, k) each
-
-CALLS = 12  # operations without a kernel from which a program for all rows is too much for half of them
+FEW = 16  # hypotheses of a batch that leaves what it wrote down to the next one; its sizes are multiples of ROUND
+ROUND = 32
 CLOSE = 1e-3  # how far, of the largest logit, a step that is run again may be from the network's own
 
 
 class Stepper:
     """The hypotheses of a batch on their way through the network.
 
-    `candidates`: how many of the most probable ids, `never` left out, `best` holds; None: nobody asks for them.
-    `records`: whether steps are written down; None: where it was tried and found right.
+    `wanted`: which ids `best` holds, None: nobody asks for them. `records`: whether steps are written down; None: where
+    it was tried and found right.
     """
 
     best: Best | None = None
@@ -51,56 +48,57 @@ class Stepper:
         *,
         width: int,
         capacity: int,
-        candidates: int | None = None,
-        never: Sequence[int] = (),
+        wanted: Wanted | None = None,
         records: bool | None = None,
     ) -> None:
-        self.network, self.memory, self.width, self.capacity = network, memory, width, capacity
-        self.state: DecoderState = network.begin(memory, width=width, capacity=capacity)
-        self.sources = memory.hidden.shape[0]
-        self.candidates, self.never = candidates, torch.tensor(sorted(never), dtype=torch.long)
-        self._written: _Written | None = None
+        self.network, self.sources = network, memory.hidden.shape[0]
+        self.candidates = None if wanted is None else Candidates(wanted, network.vocab_size)
         able = records is not False and kernels.usable(memory.hidden)
         self._records = able and (records is True or recordable(network, memory))
+        self._written: Written | None = None
+        self._shape: object = None
+        if self._records and self.sources * width <= FEW and memory.tokens.segment is None:
+            memory, capacity = memory.padded(_up(memory.hidden.shape[1])), _up(capacity)
+            self._shape = (*memory.hidden.shape, memory.tokens.pos.shape, width, capacity, wanted)
+        self.memory, self.capacity = memory, capacity
+        self.state = network.begin(memory, width=width, capacity=capacity)
+        if self._shape is not None and (found := take(network, self._shape)) is not None:
+            found.state.become(self.state)
+            self._written, self.state, self.candidates = found, found.state, found.candidates
+            found.program.refresh()
 
-    def read(self, ids: Tensor, tokens: Tokens) -> Tensor:
+    def read(self, ids: Tensor, tokens: Tokens, *, hold: bool = False) -> Tensor:
         """The network reads `ids` (R, L), by its own code: their hidden vectors (R, L, D)."""
+        self._hold(hold)
         hidden, _ = self.network.decode(ids, tokens, self.memory, self.state)
         self.logits = self.network.logits(hidden[:, -1])
-        self._choose()
+        fits = self.candidates is not None and kernels.usable(self.logits)
+        self.best = self.candidates.best(self.logits) if fits and self.candidates is not None else None
         return hidden
 
-    def step(self, ids: Tensor, place: int) -> None:
-        """One token of each hypothesis, (R,), at position `place`."""
+    def step(self, ids: Tensor, place: int, *, hold: bool = False) -> None:
+        """One token of each hypothesis, (R,), at position `place`; `hold`: the end may not follow yet."""
+        self._hold(hold)
         if not self._records:
             pos = torch.full((1, 1), place, device=ids.device)
-            self.read(ids[:, None], Tokens(pos))
+            self.read(ids[:, None], Tokens(pos), hold=hold)
             return
         written = self._written
         if written is not None and written.heavy and 2 * self.sources <= written.sources:
-            self._shrink(written.sources)
-            written = None
+            written = self._shrink()
         if written is None:
-            self._written = _Written(self, ids, place)
+            parts = (self.network, self.memory, self.state, ids, place)
+            written = self._written = Written(*parts, capacity=self.capacity, candidates=self.candidates)
         else:
             written.run(ids, place, self.sources)
-        self._take()
+        rows = ids.numel()
+        self.logits = written.logits[:rows]
+        self.best = None if written.best is None else (written.best[0][:rows], written.best[1][:rows])
         self.state.filled(place + 1)
 
-    def _take(self) -> None:
-        assert self._written is not None
-        rows = self.sources * self.width
-        self.logits = self._written.logits[:rows]
-        self.best = None if self._written.best is None else (self._written.best[0][:rows], self._written.best[1][:rows])
-
-    def _choose(self) -> None:
-        fits = self.candidates is not None and kernels.usable(self.logits)
-        self.best = self.top(self.logits) if fits else None
-
-    def top(self, logits: Tensor) -> Best:
-        """The candidates of logits (R, V)."""
-        assert self.candidates is not None
-        return kernels.top(logits, min(self.candidates, logits.shape[1]), self.never if self.never.numel() else None)
+    def _hold(self, end: bool) -> None:
+        if self.candidates is not None and self.candidates.held != end:
+            self.candidates.hold(end)
 
     def keep(self, staying: Tensor) -> Tensor:
         """Only the sources `staying` (n,) remain; the order in which they do."""
@@ -120,39 +118,22 @@ class Stepper:
         self.sources = count
         return torch.tensor(order)
 
-    def _shrink(self, sources: int) -> None:
-        """Leave the rows out that are not in use any more, of `sources`."""
-        assert self.sources < sources
-        # The memory itself is only asked for its hidden vectors where a state begins.
-        self.state.drop(torch.arange(self.sources))
-        self.memory = self.memory.select(torch.arange(self.sources))
+    def end(self) -> None:
+        """Every source has ended: what was written down is for others."""
+        if self._written is not None and self._shape is not None:
+            leave(self.network, self._shape, self._written)
         self._written = None
 
+    def _shrink(self) -> None:
+        """Leave the rows out that are not in use any more."""
+        rows = torch.arange(self.sources)
+        self.state.drop(rows)
+        self.memory = self.memory.select(rows)
+        self._written = self._shape = None
 
-class _Written:
-    """A step that was written down, for `sources` sources or fewer."""
 
-    def __init__(self, stepper: Stepper, ids: Tensor, place: int) -> None:
-        self.sources = stepper.sources
-        rows = self.sources * stepper.width
-        self.ids, self.pos = ids.reshape(rows, 1).clone(), torch.full((1, 1), place)
-        with recording(stepper.capacity + 1) as notes:
-            hidden, _ = stepper.network.decode(self.ids, Tokens(self.pos), stepper.memory, stepper.state)
-            self.logits = stepper.network.logits(hidden[:, -1])
-            self.best = stepper.top(self.logits) if stepper.candidates is not None else None
-        self.program = Program(
-            notes.entries,
-            each=[self.ids, self.pos],
-            now_and_then=stepper.state.leaves,
-            rows=(self.sources, rows),
-            results=[self.logits, *(self.best or ())],
-        )
-        self.heavy = self.program.calls > CALLS
-
-    def run(self, ids: Tensor, place: int, sources: int) -> None:
-        self.ids[: ids.numel(), 0] = ids.flatten()
-        self.pos.fill_(place)
-        self.program.run(sources)
+def _up(size: int) -> int:
+    return -(-size // ROUND) * ROUND
 
 
 _verdicts: weakref.WeakKeyDictionary[EncoderDecoder, bool] = weakref.WeakKeyDictionary()
@@ -165,14 +146,13 @@ def recordable(network: EncoderDecoder, memory: Memory) -> bool:
     """
     found = _verdicts.get(network)
     if found is None:
-        found = _verdicts[network] = _tried(network, memory)
+        found = _verdicts[network] = _tried(network, memory.select(torch.zeros(1, dtype=torch.long)))
     return found
 
 
 def _tried(network: EncoderDecoder, memory: Memory) -> bool:
     ids = torch.arange(4).remainder(network.table_sizes[1])
-    one = memory.select(torch.zeros(1, dtype=torch.long))
-    plain, again = (Stepper(network, one, width=2, capacity=3, records=records) for records in (False, True))
+    plain, again = (Stepper(network, memory, width=2, capacity=3, records=records) for records in (False, True))
     try:
         for place in range(2):
             for stepper in (plain, again):

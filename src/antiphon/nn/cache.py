@@ -88,6 +88,13 @@ class State:
         for name, leaf in self.hypothesis.items():
             leaf[rows] = other.hypothesis[name]
 
+    def become(self, other: State) -> None:
+        """All leaves become those of `other`, a state of the same shape, in place."""
+        for name, leaf in self.source.items():
+            leaf.copy_(other.source[name])
+        for name, leaf in self.hypothesis.items():
+            self.used(name, leaf).copy_(self.used(name, other.hypothesis[name]))
+
 
 class Ledger(State):
     """Which position stands in which slot of a cache: `k_pos` (R or 1, C), -1 where free; `count` (R or 1,) slots in
@@ -164,6 +171,12 @@ class KeyValueCache(State):
         assert isinstance(other, KeyValueCache)
         super().write(slots, other, width)
         self._reach = max(self._reach, other._reach)
+
+    def become(self, other: State) -> None:
+        assert isinstance(other, KeyValueCache)
+        self._reach = max(self._reach, other._reach)  # what neither has used is zeros in both
+        super().become(other)
+        self._reach = other._reach
 
     def update(self, k: Tensor, v: Tensor, tokens: Tokens) -> tuple[Tensor, Tensor, Tokens]:
         """Put k and v (R, G, L, D) of `tokens` in their slots.
@@ -260,6 +273,11 @@ class DecoderState:
         """Keep the sources `keep` (n,), with their hypotheses, in that order."""
         for state in self._states:
             state.drop(keep, self.width)
+
+    def become(self, other: DecoderState) -> None:
+        """All states become those of `other`, which has the same shapes, in place."""
+        for mine, theirs in zip(self._states, other._states, strict=True):
+            mine.become(theirs)
 
     def write(self, slots: Tensor, other: DecoderState) -> None:
         """Sources `slots` (n,) become those of `other`, in place."""

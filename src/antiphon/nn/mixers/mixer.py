@@ -11,6 +11,7 @@ from collections.abc import Collection
 from typing import ClassVar
 
 from torch import Tensor
+from torch.nn import functional
 
 from antiphon.batch import Tokens
 from antiphon.nn.cache import State
@@ -28,6 +29,13 @@ class Memory:
     def select(self, rows: Tensor) -> Memory:
         """The memory of sources `rows` (n,), in that order."""
         return Memory(self.hidden.index_select(0, rows), self.tokens.select(rows))
+
+    def padded(self, length: int) -> Memory:
+        """The same with padding (zeros) behind it, up to `length` places."""
+        more = length - self.hidden.shape[1]
+        assert more >= 0 and self.tokens.segment is None and self.tokens.prefix is None
+        pos = functional.pad(self.tokens.pos, (0, more), value=-1)
+        return Memory(functional.pad(self.hidden, (0, 0, 0, more)), Tokens(pos))
 
 
 class Mixer(Part):

@@ -1,0 +1,116 @@
+"""A step of decoding that was written down once and is run again: for the first few sources of a batch, or for all.
+
+    made = Written(network, memory, state, width=4, capacity=64, wanted=Wanted(8, (0, 1), 2))
+    made.run(ids, place=3, sources=5)
+    made.logits, made.best
+
+Small batches leave theirs for the next batch of the same shape (`take`, `leave`), so that one sentence after the other
+is answered without writing anything down again.
+"""
+
+from __future__ import annotations
+
+import weakref
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from antiphon.batch import Tokens
+from antiphon.models.seq2seq import EncoderDecoder
+from antiphon.nn.cache import DecoderState
+from antiphon.nn.mixers import Memory
+from antiphon.nn.native import kernels
+from antiphon.nn.native.program import Program
+from antiphon.nn.native.record import recording
+
+Best = tuple[Tensor, Tensor]  # log-probabilities and ids, (R, k) each
+
+CALLS = 12  # operations without a kernel from which a program for all rows is too much for half of them
+MOST_LEFT = 8  # programs that a network keeps
+
+
+class Wanted(NamedTuple):
+    """The `count` most probable ids but for `never`, and for `end` while that is held back."""
+
+    count: int
+    never: tuple[int, ...]
+    end: int
+
+
+class Candidates:
+    """Finds what is wanted in logits; `ban` is told what is not to be found."""
+
+    def __init__(self, wanted: Wanted, size: int) -> None:
+        self.wanted, self.size = wanted, size
+        self.ban = torch.empty(len(wanted.never) + 1, dtype=torch.long)
+        self.hold(False)
+
+    def hold(self, end: bool) -> None:
+        """Whether the end is held back."""
+        never = sorted({*self.wanted.never, *([self.wanted.end] if end else [])})
+        never += [self.size] * (self.ban.numel() - len(never))  # which no id is
+        self.ban.copy_(torch.tensor(never))
+        self.held = end
+
+    def best(self, logits: Tensor) -> Best:
+        """Of logits (R, V), by the kernel."""
+        return kernels.top(logits, min(self.wanted.count, self.size), self.ban)
+
+
+class Written:
+    """The step of `network` from `state`, written down while it takes its first token."""
+
+    def __init__(
+        self,
+        network: EncoderDecoder,
+        memory: Memory,
+        state: DecoderState,
+        ids: Tensor,
+        place: int,
+        *,
+        capacity: int,
+        candidates: Candidates | None,
+    ) -> None:
+        self.state, self.sources, self.candidates = state, memory.hidden.shape[0], candidates
+        rows = self.sources * state.width
+        self.ids, self.pos = ids.reshape(rows, 1).clone(), torch.full((1, 1), place)
+        with recording(capacity + 1) as notes:
+            hidden, _ = network.decode(self.ids, Tokens(self.pos), memory, state)
+            self.logits = network.logits(hidden[:, -1])
+            self.best = None if candidates is None else candidates.best(self.logits)
+        self.program = Program(
+            notes.entries,
+            each=[self.ids, self.pos, *([] if candidates is None else [candidates.ban])],
+            now_and_then=state.leaves,
+            rows=(self.sources, rows),
+            results=[self.logits, *(self.best or ())],
+        )
+        self.heavy = self.program.calls > CALLS
+
+    def run(self, ids: Tensor, place: int, sources: int) -> None:
+        """One more token of the hypotheses of the first `sources`."""
+        self.ids[: ids.numel(), 0] = ids
+        self.pos.fill_(place)
+        self.program.run(sources)
+
+
+_left: weakref.WeakKeyDictionary[EncoderDecoder, dict[object, Written]] = weakref.WeakKeyDictionary()
+
+
+def take(network: EncoderDecoder, shape: object) -> Written | None:
+    """What a batch of this shape left, which is then gone; None where the weights have changed since."""
+    return _left.get(network, {}).pop((shape, _version(network)), None)
+
+
+def leave(network: EncoderDecoder, shape: object, written: Written) -> None:
+    """Keep what was written down for the next batch of this shape."""
+    left = _left.setdefault(network, {})
+    while len(left) >= MOST_LEFT:
+        left.pop(next(iter(left)), None)
+    left[shape, _version(network)] = written
+
+
+def _version(network: EncoderDecoder) -> int:
+    """Changes whenever a weight does."""
+    return hash(tuple((weight._version, weight.data_ptr()) for weight in network.parameters()))
