@@ -37,7 +37,7 @@ def test_each_command_has_a_help(run, name: str) -> None:
     ended = run(*name.split(), "--help")
     assert ended.code == 0 and ended.err == ""
     assert ended.out.startswith(f"usage: antiphon {name} [-h]")
-    assert ("--quantize" in ended.out) == (name == "export")
+    assert ("--quantize" in ended.out) == (name in ("export", "generate", "evaluate"))
 
 
 def test_a_family_lists_its_commands(run) -> None:

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from antiphon.cli.flags import Flag, Group
 from antiphon.config import precision_name
-from antiphon.errors import ConfigError
+from antiphon.errors import ConfigError, UsageError
 from antiphon.settings import Count, CountOrZero, Settings, Spelling
 
 DType = Annotated[str, Spelling(precision_name)]
@@ -45,22 +45,26 @@ class Command(Settings, ABC):
             sys.stderr.write(f"{text}\n")
             sys.stderr.flush()
 
-    def start(self, *, dtype: str | None = None) -> str:
+    def start(self, *, dtype: str | None = None, quantize: str | None = None) -> str:
         """Settle device and threads, say what was chosen, and return the device.
 
-        `dtype` is what is said where `--dtype` is not given (default: float32).
+        `dtype` is what is said where `--dtype` is not given (default: float32). A model that is quantized runs on the
+        processor, unless another device is asked for.
         """
+        if quantize is not None and self.dtype is not None:
+            raise UsageError("`--quantize` and `--dtype` both say how weights are held. Give one of them.")
         import torch
 
         from antiphon.generation.model import choose_device
 
         if self.threads is not None:
             torch.set_num_threads(self.threads)
-        device = choose_device(self.device).type
+        device = choose_device("cpu" if quantize is not None and self.device == "auto" else self.device).type
         count = torch.get_num_threads()
         name = f" ({torch.cuda.get_device_name()})" if device == "cuda" else ""
         self.say(
-            f"antiphon: {device}{name}, {self.dtype or dtype or 'float32'}, {count} thread{'s' if count > 1 else ''}"
+            f"antiphon: {device}{name}, {quantize or self.dtype or dtype or 'float32'}, "
+            f"{count} thread{'s' if count > 1 else ''}"
         )
         return device
 

@@ -65,6 +65,8 @@ class Evaluate(Command):
     """Where the answers go, line by line."""
     json: bool = False
     """One JSON object instead of a table."""
+    quantize: Literal["int8"] | None = None
+    """Weights as whole numbers of eight bits, as `antiphon generate` takes them."""
     imports: Annotated[tuple[str, ...], Flag("PKG.MOD", name="import")] = ()
     """Import a module with parts or metrics of your own."""
     search: Annotated[dict[str, Any], SEARCH] = field(default_factory=dict)
@@ -81,13 +83,13 @@ class Evaluate(Command):
     def run(self) -> int:
         import_modules(self.imports)
         data, metrics = self._asked()
-        device = self.start()
+        device = self.start(quantize=self.quantize)
         from antiphon.evaluation.evaluate import evaluate
         from antiphon.evaluation.metrics import parse_metrics
         from antiphon.generation.model import load
 
         metrics = parse_metrics(metrics)
-        model = load(self.model, device=device, dtype=self.dtype)
+        model = load(self.model, device=device, dtype=self.dtype, quantize=self.quantize)
         cases = self._cases(data, model)
         report = evaluate(
             model,

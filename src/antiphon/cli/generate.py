@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from antiphon.cli.command import Command, import_modules, with_seed
 from antiphon.cli.flags import Flag, Group, Positional
@@ -46,6 +46,8 @@ class Generate(Command):
     """One JSON object a line, with scores and alternatives."""
     stream: bool = False
     """Show each answer while it comes; a piece that is shown is never taken back."""
+    quantize: Literal["int8"] | None = None
+    """Weights as whole numbers of eight bits: faster on a processor, and nearly the same answers."""
     ensemble: Annotated[tuple[str, ...], Flag("FOLDER")] = ()
     """One more model whose probabilities are averaged with MODEL's."""
     imports: Annotated[tuple[str, ...], Flag("PKG.MOD", name="import")] = ()
@@ -60,10 +62,10 @@ class Generate(Command):
 
     def run(self) -> int:
         import_modules(self.imports)
-        device = self.start()
+        device = self.start(quantize=self.quantize)
         from antiphon.generation.model import load
 
-        model = load([self.model, *self.ensemble], device=device, dtype=self.dtype)
+        model = load([self.model, *self.ensemble], device=device, dtype=self.dtype, quantize=self.quantize)
         search = with_seed(self.search, self.seed)
         if self.input == "-" and sys.stdin is not None and sys.stdin.isatty():
             self.say("antiphon: type lines; the end of input (Ctrl-D) ends")

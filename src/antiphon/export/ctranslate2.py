@@ -25,6 +25,7 @@ from antiphon.export.layers import fill_decoder, fill_encoder, specification
 from antiphon.generation.engine import answer, forced_scores
 from antiphon.generation.ensemble import Ensemble
 from antiphon.generation.model import Model
+from antiphon.generation.quantize import check_whole
 from antiphon.models.files import write_json
 from antiphon.text import Tokenizer
 
@@ -94,6 +95,7 @@ def export_ctranslate2(model: Model, folder: str | Path, *, kind: str = "float32
         raise ModelError(f"`{folder}` must not be there yet. Choose another --output.")
     if not isinstance(model, Model):
         raise ModelError("a model that transformers computes cannot be written for CTranslate2. Use its own converter.")
+    check_whole(model.network, "an export")
     if isinstance(model.network, Ensemble):
         raise ModelError("one model is exported at a time, but this is an ensemble. Export its members.")
     try:

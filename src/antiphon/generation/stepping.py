@@ -151,7 +151,7 @@ def recordable(network: EncoderDecoder, memory: Memory) -> bool:
 
 
 def _tried(network: EncoderDecoder, memory: Memory) -> bool:
-    ids = torch.arange(4).remainder(network.table_sizes[1])
+    ids = torch.arange(4).remainder(network.vocab_size)
     plain, again = (Stepper(network, memory, width=2, capacity=3, records=records) for records in (False, True))
     try:
         for place in range(2):

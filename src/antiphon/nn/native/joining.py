@@ -43,9 +43,7 @@ def joined(steps: Sequence[Entry], *, results: set[int]) -> list[Entry]:
     return found
 
 
-def _absorbing(
-    entry: Entry, products: dict[int, Kernel], readers: Counter[int], born: dict[int, int]
-) -> Kernel | None:
+def _absorbing(entry: Entry, products: dict[int, Kernel], readers: Counter[int], born: dict[int, int]) -> Kernel | None:
     """The product that can do what `entry` does, told so; None: there is none."""
     if not isinstance(entry, Kernel) or entry.name not in ("activate", "add"):
         return None

@@ -46,8 +46,13 @@ def _rms_norm(x: Tensor, shape: Sequence[int], weight: Tensor | None = None, eps
 
 
 def _add(left: Tensor, right: Any, *, alpha: float = 1) -> Tensor | None:
-    fits = alpha == 1 and isinstance(right, Tensor) and left.shape == right.shape and _plain(left, right)
-    return kernels.elementwise("add", left, right) if fits else None
+    if alpha != 1 or not isinstance(right, Tensor) or not _plain(left, right):
+        return None
+    if left.shape == right.shape:
+        return kernels.elementwise("add", left, right)
+    # One row for all: positions, that is.
+    one = left.dim() == right.dim() and right.shape[0] == 1 and left.shape[1:] == right.shape[1:] and right.numel() > 0
+    return kernels.elementwise("add_shared", left, right, kind=right.numel()) if one else None
 
 
 def _multiply(left: Tensor, right: Any) -> Tensor | None:

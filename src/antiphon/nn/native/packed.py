@@ -1,7 +1,7 @@
 """Weights laid out for the kernels: a copy for inference, never trained or saved.
 
-    packed = pack(linear.weight, "int8")
-    packed.bytes                                 # about a quarter of the weight's
+packed = pack(linear.weight, "int8")
+packed.bytes                                 # about a quarter of the weight's
 """
 
 from __future__ import annotations

@@ -30,7 +30,12 @@ class Program:
     """
 
     def __init__(
-        self, entries: Sequence[Entry], *, each: Iterable[Tensor], now_and_then: Iterable[Tensor], rows: tuple[int, int],
+        self,
+        entries: Sequence[Entry],
+        *,
+        each: Iterable[Tensor],
+        now_and_then: Iterable[Tensor],
+        rows: tuple[int, int],
         results: Iterable[Tensor],
     ) -> None:
         self.sources = rows[0]
@@ -42,7 +47,10 @@ class Program:
         self._refresh: list[Entry] = []
         scaled: dict[int, int] = {}
         for entry in entries:
-            read, written = {memory_of(tensor) for tensor in entry.reads}, {memory_of(tensor) for tensor in entry.writes}
+            read, written = (
+                {memory_of(tensor) for tensor in entry.reads},
+                {memory_of(tensor) for tensor in entry.writes},
+            )
             if read & tainted:
                 tainted |= written
                 if isinstance(entry, Kernel) and entry.writes[0].shape[0] in rows:

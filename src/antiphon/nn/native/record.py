@@ -26,7 +26,9 @@ from antiphon.nn.native.kernels import Kernel, here
 from antiphon.nn.native.lowering import LOWERED
 
 # What gives Python a value, or a shape that depends on one.
-LOOKS = frozenset({"_local_scalar_dense", "item", "is_nonzero", "equal", "allclose", "nonzero", "masked_select", "unique"})
+LOOKS = frozenset(
+    {"_local_scalar_dense", "item", "is_nonzero", "equal", "allclose", "nonzero", "masked_select", "unique"}
+)
 EMPTY = frozenset({"empty", "empty_like", "new_empty", "empty_strided", "new_empty_strided"})
 
 

@@ -1,7 +1,7 @@
 """What a kernel is given (step.h), from Python: its tensors, sizes and numbers.
 
-    made = step("norm", (x, weight, None, out), (rows, dim, 0, dim, dim), (1e-5,))
-    run(made)
+made = step("norm", (x, weight, None, out), (rows, dim, 0, dim, dim), (1e-5,))
+run(made)
 """
 
 from __future__ import annotations
