@@ -199,7 +199,6 @@ def test_what_cannot_be_loaded_says_why(tmp_path) -> None:
     model().save(tmp_path / "model")
     for path, settings, message in [
         (tmp_path / "none", {}, "no model at .*a name on the Hugging Face hub"),
-        (tmp_path / "model" / "..", {"quantize": "int8"}, "quantized models are not built yet"),
         ([], {}, "a folder or a list of folders"),
     ]:
         with pytest.raises(ModelError, match=message):
@@ -212,6 +211,10 @@ def test_what_cannot_be_loaded_says_why(tmp_path) -> None:
     with pytest.raises(ModelError, match=r"to be written for transformers must have `norm` .layer., but it is .rms."):
         model().save(tmp_path / "other", format="huggingface")
     assert not (tmp_path / "other").exists()
+    with pytest.raises(ConfigError, match="`quantize` must be int8, or left out, but is the text `int4`"):
+        load(tmp_path / "model", quantize="int4")
+    with pytest.raises(ConfigError, match=r"`quantize` and `dtype` must not both .* but are int8 and bfloat16"):
+        load(tmp_path / "model", quantize="int8", dtype="bfloat16")
     with pytest.raises(ConfigError, match="did you mean `cuda`"):
         choose_device("cude")
     with pytest.raises(ConfigError, match="did you mean `bfloat16`"):

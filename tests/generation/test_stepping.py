@@ -139,6 +139,30 @@ def test_answers_are_those_of_the_slow_way(settings: dict[str, object], monkeypa
             assert [answer.score for answer in mine] == pytest.approx([answer.score for answer in theirs], abs=1e-4)
 
 
+@pytest.mark.parametrize("settings", [{"beam_size": 1}, {"beam_size": 4, "n_best": 3}], ids=str)
+@pytest.mark.parametrize("name", ["rotary", "paper", "sinks", "learned", "grouped"])
+def test_a_source_that_joins_is_as_if_alone(
+    name: str, settings: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Slots of finished sources are filled again, whatever stands beside them and whatever was there before."""
+    dice, joined = random.Random(str(settings)), []
+    network = network_of(name, seed=3)
+    with torch.no_grad():
+        network.output.weight[MARKS.end] *= 5
+    config = GenerationConfig(max_new_tokens=12, batch_size=9, **settings)
+    sources = [Source(source_of(dice), row) for row in range(60)]
+    join = Stepper.join
+    monkeypatch.setattr(Stepper, "join", lambda self, memory: (joined.append(len(memory.hidden)), join(self, memory)))
+    together = answer(network, sources, config, MARKS)
+    expected = "alibi" not in str(MODELS.get(name, {}))  # a bias of each row's own positions costs more than it gains
+    assert (sum(joined) == 51) == expected
+    alone = [answer(network, [source], config, MARKS)[0] for source in sources]
+    for mine, theirs in zip(together, alone, strict=True):
+        assert [answer.ids for answer in mine] == [answer.ids for answer in theirs]
+        assert [answer.score for answer in mine] == pytest.approx([answer.score for answer in theirs], abs=1e-4)
+    assert len({len(answers[0].ids) for answers in together}) > 1
+
+
 def test_a_changed_weight_is_seen_at_once() -> None:
     """What a batch of the same shape left is not used with other weights."""
     network, config = network_of("full", seed=1), GenerationConfig(beam_size=2, max_new_tokens=8)
@@ -233,6 +257,7 @@ def test_no_step_is_taken_when_all_have_ended(monkeypatch: pytest.MonkeyPatch) -
     network, taken = network_of("full", seed=5), []
     with evaluating(network):
         recordable(network, network.encode(*as_rows([[5, MARKS.end]], network.device)))  # tried once, with steps
+        network.output.weight[MARKS.end] *= 3
     step = Stepper.step
 
     def counted(self: Stepper, ids: torch.Tensor, place: int, *, hold: bool = False) -> None:

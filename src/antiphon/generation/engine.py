@@ -10,6 +10,7 @@ training loop's validation:
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -64,11 +65,17 @@ def answer(
     ]
     plan = plan_of(config, marks)
     answers: list[list[Hypothesis]] = [[] for _ in requests]
-    for places in batches(requests, plan, vocab_size=network.vocab_size, batch_size=config.batch_size):
-        search = Search(network, [requests[place] for place in places], plan)
+    left = longest_first(requests)
+    while left:
+        batch = first_batch(left, requests, plan, vocab_size=network.vocab_size, batch_size=config.batch_size)
+        places = [*batch, *those_that_fit(left, requests, batch)]
+        begun, waiting = ([requests[place] for place in part] for part in (batch, places[len(batch) :]))
+        search = Search(network, begun, plan, waiting)
         while search.open:
             for i, hypotheses in search.step():
                 answers[places[i]] = hypotheses
+        for _ in range(search.count - len(batch)):  # those that waited and have joined
+            left.popleft()
     return answers
 
 
@@ -234,17 +241,43 @@ def check_length(ids: Sequence[int] | Tensor, limit: int, *, what: str, remedy: 
 
 def batches(requests: Sequence[Request], plan: Plan, *, vocab_size: int, batch_size: int | None) -> Iterator[list[int]]:
     """The places of `requests`, longest source first, in groups of `batch_size`, or of as many as the bounds allow."""
+    left = longest_first(requests)
+    while left:
+        yield first_batch(left, requests, plan, vocab_size=vocab_size, batch_size=batch_size)
+
+
+def longest_first(requests: Sequence[Request]) -> deque[int]:
+    """The places of `requests`, longest source first."""
+    return deque(sorted(range(len(requests)), key=lambda place: -len(requests[place].source)))
+
+
+def first_batch(
+    left: deque[int], requests: Sequence[Request], plan: Plan, *, vocab_size: int, batch_size: int | None
+) -> list[int]:
+    """The first of the places that are left, `batch_size` of them, or as many as the bounds allow; they are taken."""
     most = max(1, min(MOST_HYPOTHESES, MOST_LOGITS // vocab_size) // plan.width)
     group: list[int] = []
     longest = places = 0
-    for place in sorted(range(len(requests)), key=lambda place: -len(requests[place].source)):
-        request = requests[place]
-        count, places = len(group) + 1, max(places, request.limit)
+    while left:
+        request = requests[left[0]]
+        count, places, longest = len(group) + 1, max(places, request.limit), max(longest, len(request.source))
         full = count > most or count * longest > MOST_SOURCE_TOKENS or count * plan.width * places > MOST_PLACES
         if group and (count > batch_size if batch_size is not None else full):
-            yield group
-            group, longest, places = [], 0, request.limit
-        group.append(place)
-        longest = max(longest, len(request.source))
-    if group:
-        yield group
+            break
+        group.append(left.popleft())
+    return group
+
+
+def those_that_fit(left: deque[int], requests: Sequence[Request], batch: Sequence[int]) -> list[int]:
+    """Of the places that are left the first ones, as long as they may take the place of finished ones in `batch`."""
+    plain = all(not requests[place].prefix and requests[place].restriction is None for place in batch)
+    if not plain:
+        return []
+    longest, most = len(requests[batch[0]].source), max(requests[place].limit for place in batch)
+    found: list[int] = []
+    for place in left:
+        request = requests[place]
+        if request.prefix or request.restriction is not None or len(request.source) > longest or request.limit > most:
+            break
+        found.append(place)
+    return found

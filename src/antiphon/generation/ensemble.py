@@ -50,6 +50,10 @@ class States(DecoderState):
     def leaves(self) -> list[Tensor]:
         return [leaf for part in self.parts for leaf in part.leaves]
 
+    def spread(self, sources: int) -> None:
+        for part in self.parts:
+            part.spread(sources)
+
     def filled(self, count: int) -> None:
         for part in self.parts:
             part.filled(count)

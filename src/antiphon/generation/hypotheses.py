@@ -119,19 +119,20 @@ class Pool:
         self.length = torch.zeros((sources, width), dtype=torch.long, device=like.device)
         self.ids = torch.zeros((sources, width, capacity), dtype=torch.long, device=like.device)
 
-    def enter(self, rank: Tensor, score: Tensor, ids: Tensor, length: int, *, unique: bool = False) -> None:
-        """Take in candidates (N, C), with ids (N, C, T) of `length` tokens; those with rank -inf are none.
+    def enter(self, rank: Tensor, score: Tensor, ids: Tensor, lengths: Tensor, *, unique: bool = False) -> None:
+        """Take in candidates (N, C), with ids (N, C, T) of `lengths` (N,) tokens; those with rank -inf are none.
 
-        Of equal ranks, who came first stays first. With `unique` an answer that is there already does not come again.
+        Of equal ranks, who came first stays first. With `unique`, where all have one length, an answer that is there
+        already does not come again.
         """
         width = self.rank.shape[1]
         if unique:
-            rank = rank.masked_fill(self._again(rank > NEVER, ids, length), NEVER)
+            rank = rank.masked_fill(self._again(rank > NEVER, ids, int(lengths[0])), NEVER)
         merged, order = torch.cat([self.rank, rank], 1).sort(dim=1, descending=True, stable=True)
         order = order[:, :width]
         self.rank = merged[:, :width]
         self.score = torch.cat([self.score, score], 1).gather(1, order)
-        self.length = torch.cat([self.length, self.length.new_full(rank.shape, length)], 1).gather(1, order)
+        self.length = torch.cat([self.length, lengths[:, None].expand(rank.shape)], 1).gather(1, order)
         self.ids = torch.cat([self.ids, ids], 1).gather(1, order[:, :, None].expand(-1, -1, ids.shape[2]))
 
     def _again(self, real: Tensor, ids: Tensor, length: int) -> Tensor:
@@ -140,6 +141,12 @@ class Pool:
         there = (self.length == length) & (self.rank > NEVER)
         pooled = ((new[:, :, None] == old[:, None]).all(-1) & there[:, None]).any(-1)
         return pooled | ((new[:, :, None] == new[:, None]).all(-1) & real[:, None]).tril(-1).any(-1)
+
+    def join(self, count: int) -> None:
+        """`count` more sources, of which nothing has ended, behind the others."""
+        new = Pool(count, self.rank.shape[1], self.ids.shape[2], self.rank)
+        for name in ("rank", "score", "length", "ids"):
+            setattr(self, name, torch.cat([getattr(self, name), getattr(new, name)]))
 
     def select(self, rows: Tensor) -> None:
         """Keep the sources `rows` (n,), in that order."""

@@ -336,8 +336,8 @@ def load(
     mapping, `module:Name`, a rule or mixer, its class, or a list that alternates over layers; only what it names is
     imported. Weights that it needs and the folder has not are new, a function of `seed`: `model.account` says which
     were kept, which are new and which dropped, and a warning says it where any is. `adapter` is a folder in peft's
-    format, a LoRA or DoRA of this model, which is merged into its weights. `quantize` "int8" keeps the weights in 8 bits
-    for answers on a CPU, which is then the device that `auto` means; such a model is not saved or exported.
+    format, a LoRA or DoRA of this model, which is merged into its weights. `quantize` "int8" keeps the weights in eight
+    bits for answers on a CPU, which is then the device that `auto` means; such a model is not saved or exported.
     """
     paths = [path] if isinstance(path, str | Path) else list(path)
     if not paths or not all(isinstance(each, str | Path) for each in paths):

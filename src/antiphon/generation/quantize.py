@@ -1,4 +1,4 @@
-"""Quantized models: the weights of a loaded network in 8 bits, for faster answers on a CPU from a quarter of the memory.
+"""Quantized models: the weights of a loaded network in eight bits, for faster answers on a CPU from less memory.
 
     model = load("runs/demo", quantize="int8")
 
@@ -32,8 +32,8 @@ def check_quantize(kind: str, *, device: torch.device, dtype: object) -> None:
         )
     if dtype not in (None, torch.float32):
         raise ConfigError(
-            f"`quantize` and `dtype` must not both say how weights are held, but are {show(kind)} and "
-            f"{show(str(dtype).removeprefix('torch.'))}. Give one of them."
+            f"`quantize` and `dtype` must not both say how weights are held, but are {kind} and "
+            f"{str(dtype).removeprefix('torch.')}. Give one of them."
         )
 
 

@@ -18,13 +18,15 @@ Vijayakumar et al. 2018, "Diverse Beam Search".
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
 
 from antiphon.batch import Tokens
 from antiphon.generation.asking import as_rows, evaluating, label_log_p, log_softmax, sum_type
+from antiphon.generation.bounds import Bounds
 from antiphon.generation.coverage import Coverage
 from antiphon.generation.guard import Guard
 from antiphon.generation.hypotheses import Hypothesis, Plan, Pool, Request
@@ -36,6 +38,7 @@ from antiphon.generation.written import Wanted
 from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.nn.mixers import Memory
 
+LEAST = 8  # sources join where one in so many places is free
 Finished = list[tuple[int, list[Hypothesis]]]
 
 
@@ -43,26 +46,29 @@ class Search:
     """A batch of requests on its way.
 
     `open` holds the places in `requests` of those that are not finished, one for each source that still runs. What the
-    hypotheses hold: `history` (R, T), `length` tokens of it; `score` (N, W), the model's own sums; `value` (N, W), the
-    sums that the search compares, -inf where there is no hypothesis.
+    hypotheses hold: `history` (R, T), `lengths` (N,) tokens of it; `score` (N, W), the model's own sums; `value`
+    (N, W), the sums that the search compares, -inf where there is no hypothesis.
+
+    `waiting` are requests that take the places of finished ones, where the search can do that (`joins`); they are
+    counted behind `requests`, and none has a longer source, limit or prefix than the longest of those. Until one has
+    joined, all answers have `length` tokens.
     """
 
-    def __init__(self, network: EncoderDecoder, requests: Sequence[Request], plan: Plan) -> None:
+    def __init__(
+        self, network: EncoderDecoder, requests: Sequence[Request], plan: Plan, waiting: Iterable[Request] = ()
+    ) -> None:
         self.network, self.plan, self.device = network, plan, network.device
         self.open = list(range(len(requests)))
-        self.capacity = max(request.limit for request in requests)
+        self._waiting, self._count, self._joined = deque(waiting), len(requests), False
         count, width = len(requests), plan.width
         with evaluating(network):
-            self._bounds(requests)
+            self.bounds = Bounds(requests, plan, device=self.device)
+            self.capacity = self.bounds.capacity
             source, tokens = as_rows([request.source for request in requests], self.device)
             memory = network.encode(source, tokens)
             self.guard, self.coverage = self._guard(requests), None
             self.stepper = self._stepper(memory)
-            self.score = torch.zeros((count, width), dtype=sum_type(self.device), device=self.device)
-            self.value = self.score.clone()
-            if plan.sampler is None:
-                first = torch.arange(width, device=self.device) % (width // plan.groups) == 0
-                self.value[:, ~first] = NEVER  # before the first token all hypotheses of a group are one
+            self.score, self.value = self._sums(count)
             self.pool, self.pooled = Pool(count, width, self.capacity, self.score), False
             self.history = torch.zeros((count * width, self.capacity), dtype=torch.long, device=self.device)
             keys = torch.tensor([request.row + (request.piece << 32) for request in requests], device=self.device)
@@ -77,12 +83,13 @@ class Search:
         plan = self.plan
         forbids = [processor for processor in plan.processors if isinstance(processor, Forbid)]
         least = [processor.count for processor in plan.processors if isinstance(processor, MinNewTokens)]
-        known = len(forbids) + len(least) == len(plan.processors) and self.longest_prefix == self.common_prefix
+        known = len(forbids) + len(least) == len(plan.processors)
         wanted = None
-        if self.guard is None and plan.sampler is None and plan.groups == 1 and known:
+        if self.guard is None and plan.sampler is None and plan.groups == 1 and known and self._even:
             never = {id for processor in forbids for id in processor.ids.tolist()}
             wanted = Wanted(most_of(plan.width), tuple(sorted(never)), plan.marks.end)
-        self.least_length = self.longest_prefix + max(least, default=0)
+        self.least_length = self.bounds.longest_prefix + max(least, default=0)
+        alike = self.least_length == 0 and not plan.marks.closes and plan.coverage_penalty == 0
         return Stepper(
             self.network,
             memory,
@@ -90,20 +97,13 @@ class Search:
             capacity=self.capacity,
             wanted=wanted,
             records=False if plan.coverage_penalty else None,  # the weights of each step are looked at
+            joins=wanted is not None and alike and bool(self._waiting),
         )
 
-    def _bounds(self, requests: Sequence[Request]) -> None:
-        """Where answers must end, and what they must begin with: `prefix` (N, P), -1 behind its end."""
-        limits, lengths = [r.limit for r in requests], [len(r.prefix) for r in requests]
-        assert all(map(int.__lt__, lengths, limits)), "an answer needs room behind its prefix"
-        self.limit = torch.tensor(limits, device=self.device)
-        penalties = [self.plan.penalty(limit) for limit in limits]
-        self.limit_penalty = torch.tensor(penalties, dtype=sum_type(self.device), device=self.device)[:, None]
-        self.least_limit = min(limits)
-        self.longest_prefix, self.common_prefix = max(lengths), min(lengths)
-        self.prefix_length = torch.tensor(lengths, device=self.device)
-        rows = [[*r.prefix, *[-1] * (self.longest_prefix - len(r.prefix))] for r in requests]
-        self.prefix = torch.tensor(rows, dtype=torch.long, device=self.device).view(len(requests), self.longest_prefix)
+    @property
+    def _even(self) -> bool:
+        """Whether all prefixes have one length."""
+        return self.bounds.longest_prefix == self.bounds.common_prefix
 
     def _guard(self, requests: Sequence[Request]) -> Guard | None:
         """The restrictions, behind as much of the prefixes as is read at once; None where there are none."""
@@ -114,7 +114,7 @@ class Search:
         guard = Guard(restrictions, width=width, size=self.network.vocab_size, device=self.device)
         lanes = torch.arange(width).expand(len(requests), -1)
         before = len(self.plan.marks.first)  # the first tokens stand before what is restricted
-        for ids in self.prefix[:, before : self.common_prefix].T:
+        for ids in self.bounds.prefix[:, before : self.bounds.common_prefix].T:
             tokens = ids[:, None].expand(-1, width)
             guard.follow(lanes, tokens, torch.ones_like(tokens, dtype=torch.bool))
         return guard
@@ -122,15 +122,16 @@ class Search:
     def _begin(self) -> None:
         """The first input: the start token and as much of the prefixes as every row has, read at once."""
         count, width = self.value.shape
-        self.length = self.common_prefix
-        self.places = torch.arange(self.capacity, device=self.device)[None]
-        forced = self.prefix[:, : self.length]
+        self.length = self.bounds.common_prefix
+        self.lengths = torch.full((count,), self.length, device=self.device)
+        forced = self.bounds.prefix[:, : self.length]
         self.history[:, : self.length] = forced.repeat_interleave(width, 0)
         start = self.history.new_full((count * width, 1), self.plan.marks.start)
         if self.length == 0:
             self._advance(start.flatten())
             return
-        ids, tokens = torch.cat([start, self.history[:, : self.length]], 1), Tokens(self.places[:, : self.length + 1])
+        ids, places = torch.cat([start, self.history[:, : self.length]], 1), torch.arange(self.length + 1)
+        tokens = Tokens(places[None].to(self.device))
         hidden = self.stepper.read(ids, tokens, hold=self.length < self.least_length)
         if self.coverage is not None:
             self.coverage.read()
@@ -142,7 +143,8 @@ class Search:
 
     def _advance(self, ids: Tensor) -> None:
         """The network reads one token of each hypothesis, (R,)."""
-        self.stepper.step(ids, self.length, hold=self.length < self.least_length)
+        places = self.lengths if self.stepper.joins else self.length
+        self.stepper.step(ids, places, hold=self.length < self.least_length)
         if self.coverage is not None:
             self.coverage.read()
 
@@ -155,11 +157,12 @@ class Search:
             if not plain and (self.plan.processors or self.guard is not None):
                 self._rescue(values)
             self.length += 1
+            self.lengths += 1
             chosen = self._part(lanes, tokens, values, score)
             finished, kept = self._settle(chosen[2])
             if kept is not None:
                 chosen = tuple(part.index_select(0, kept) for part in chosen)
-            if self.open:
+            if self.open or (self._waiting and self.stepper.joins):
                 self._follow(*chosen, kept=kept)
             else:
                 self.stepper.end()
@@ -168,8 +171,8 @@ class Search:
     @property
     def _plain(self) -> bool:
         """Whether nothing but the model's probabilities says what follows."""
-        ends = self.plan.marks.closes and self.length + 1 >= self.least_limit
-        return self.stepper.best is not None and self.length >= self.longest_prefix and not ends
+        ends = self.plan.marks.closes and self.length + 1 >= self.bounds.least_limit
+        return self.stepper.best is not None and self.length >= self.bounds.longest_prefix and not ends
 
     def _best(self) -> tuple[Tensor, ...]:
         """The candidates (N, 1, C) of the best ids that the stepper found, and what they add, (N, C)."""
@@ -188,19 +191,19 @@ class Search:
         """The model's log-probabilities and the search's scores, (R, V) each; they differ where a processor acts."""
         processors, width = self.plan.processors, self.value.shape[1]
         forced = forced_log_p = None
-        if self.length < self.longest_prefix:
-            forced = self.prefix[:, self.length].repeat_interleave(width)[:, None]  # (R, 1)
+        if self.length < self.bounds.longest_prefix:
+            forced = self.bounds.prefix[:, self.length].repeat_interleave(width)[:, None]  # (R, 1)
             forced_log_p = log_p.gather(1, forced.clamp(min=0))
         # Scores of -inf may stand in the model's place, since such a token is never taken.
         rescales = self.guard is not None or any(processor.rescales for processor in processors)
         scores = log_p.clone() if rescales else log_p
-        lengths = self.prefix_length.repeat_interleave(width) if self.longest_prefix else self.prefix_length[:1]
-        said = Said(self.history[:, : self.length], lengths, self.longest_prefix)
+        longest, each = self.bounds.longest_prefix, self.bounds.prefix_length
+        said = Said(self.history[:, : self.length], each.repeat_interleave(width) if longest else each[:1], longest)
         for processor in processors:
             scores = processor(scores, said)
         if self.guard is not None:
-            scores = self.guard.mask(scores, log_p, self.limit - self.length, self.value > NEVER)
-        if self.plan.marks.closes and self.length + 1 >= self.least_limit:
+            scores = self.guard.mask(scores, log_p, self.bounds.limit - self.length, self.value > NEVER)
+        if self.plan.marks.closes and self.length + 1 >= self.bounds.least_limit:
             scores = self._closed(scores)
         if forced is None or forced_log_p is None:
             return log_p, scores
@@ -213,7 +216,7 @@ class Search:
 
     def _closed(self, scores: Tensor) -> Tensor:
         """Scores (R, V) where the hypotheses with room for one more token must end, at no cost to their rank."""
-        last = (self.limit - self.length == 1).repeat_interleave(self.value.shape[1])[:, None]
+        last = (self.bounds.limit - self.length == 1).repeat_interleave(self.value.shape[1])[:, None]
         scores = scores.masked_fill(last, NEVER)
         end = scores[:, self.plan.marks.end]
         end.masked_fill_(last[:, 0], 0.0)
@@ -279,8 +282,8 @@ class Search:
                 going = ended.to(torch.uint8).sort(dim=2, stable=True).indices
                 lanes, tokens, values, score = (part.gather(2, going) for part in (lanes, tokens, values, score))
         lanes, tokens, values, score = (part[:, :, :width].flatten(1) for part in (lanes, tokens, values, score))
-        if self.length >= self.least_limit:
-            at_limit = (self.limit == self.length)[:, None]
+        if self._joined or self.length >= self.bounds.least_limit:
+            at_limit = (self.bounds.limit == self.lengths)[:, None]
             self._collect(values.masked_fill(~at_limit, NEVER), score, lanes, tokens)
             values = values.masked_fill(at_limit, NEVER)
         return lanes, tokens, values, score
@@ -290,11 +293,11 @@ class Search:
         history = self.history.view(lanes.shape[0], -1, self.capacity)
         ids = history.gather(1, lanes[:, :, None].expand(-1, -1, self.capacity))
         if tokens is not None:
-            ids[:, :, self.length - 1] = tokens
-        rank = values / self.plan.penalty(self.length)
+            ids.scatter_(2, (self.lengths - 1)[:, None, None].expand(*tokens.shape, 1), tokens[:, :, None])
+        rank = values / self.bounds.penalty(self.lengths)
         if self.coverage is not None:
             rank = rank + self.coverage.penalty().gather(1, lanes)
-        self.pool.enter(rank, score, ids, self.length, unique=self.plan.groups > 1)
+        self.pool.enter(rank, score, ids, self.lengths, unique=self.plan.groups > 1)
         self.pooled = True
 
     def _rescue(self, values: Tensor) -> None:
@@ -309,7 +312,8 @@ class Search:
         Sums never rise, and the penalty is monotone in the length: one end of what can be reached is the best. The
         coverage penalty, which may yet become zero, is left out.
         """
-        return torch.maximum(values / self.plan.penalty(self.length + 1), values / self.limit_penalty)
+        ends = (self.lengths + 1, self.bounds.limit)
+        return torch.maximum(*(values / self.bounds.penalty(length) for length in ends))
 
     def _settle(self, values: Tensor) -> tuple[Finished, Tensor | None]:
         """The finished sources, which leave the batch; and the rows of the others, if any left."""
@@ -322,7 +326,7 @@ class Search:
         leaving, staying = done.nonzero()[:, 0].tolist(), (~done).nonzero()[:, 0]
         end, n_best = self.plan.marks.end, self.plan.n_best
         finished = [(self.open[row], self.pool.read(row, n_best, end)) for row in leaving]
-        if staying.numel():
+        if staying.numel() or (self._waiting and self.stepper.joins):
             staying = self._drop(staying)
         self.open = [self.open[row] for row in staying.tolist()]
         return finished, staying
@@ -332,11 +336,8 @@ class Search:
         with their next tokens."""
         kept = self.stepper.keep(kept)
         self.pool.select(kept)
-        leaves = (self.limit, self.limit_penalty, self.prefix_length, self.prefix)
-        self.limit, self.limit_penalty, self.prefix_length, self.prefix = (
-            leaf.index_select(0, kept) for leaf in leaves
-        )
-        self.least_limit = int(self.limit.min())
+        self.lengths = self.lengths.index_select(0, kept)
+        self.bounds.select(kept)
         if self.dice is not None:
             self.dice.select(kept)
         if self.guard is not None:
@@ -360,11 +361,50 @@ class Search:
             self.history = self.history.index_select(0, rows.flatten())
             if self.coverage is not None:
                 self.coverage.select(rows.flatten())
-        self.history[:, self.length - 1] = tokens.flatten()
+        at = (self.lengths - 1)[:, None].expand(-1, width).reshape(-1, 1)
+        self.history.scatter_(1, at, tokens.reshape(-1, 1))
         self.value, self.score = values, score
         if self.guard is not None:
             self.guard.follow(lanes, tokens, values > NEVER)
-        self._advance(tokens.reshape(-1))
+        ids = tokens.reshape(-1)
+        self._advance(torch.cat([ids, self._join()]) if self._waiting and self.stepper.free else ids)
+
+    @property
+    def count(self) -> int:
+        """How many of the requests, and of those that waited, were begun."""
+        return self._count
+
+    def _join(self) -> Tensor:
+        """Some that wait take the places of some that left, if enough of them are free: their first input, (n·W,)."""
+        free, width = self.stepper.free, self.plan.width
+        start = self.plan.marks.start
+        if free * LEAST < self.stepper.slots and self.open:
+            return self.history.new_empty(0)
+        requests = [self._waiting.popleft() for _ in range(min(free, len(self._waiting)))]
+        count = len(requests)
+        source, tokens = as_rows([request.source for request in requests], self.device)
+        memory = self.network.encode(source, tokens)
+        self.stepper.join(Memory(memory.hidden, Tokens(memory.tokens.pos.expand(count, -1))))
+        self.bounds.join(Bounds(requests, self.plan, device=self.device))
+        score, value = self._sums(count)
+        self.score, self.value = torch.cat([self.score, score]), torch.cat([self.value, value])
+        self.pool.join(count)
+        self.history = torch.cat([self.history, self.history.new_zeros((count * width, self.capacity))])
+        self.lengths = torch.cat([self.lengths, self.lengths.new_zeros(count)])
+        self.open += range(self._count, self._count + count)
+        self._count += count
+        self._joined = True
+        return self.history.new_full((count * width,), start)
+
+    def _sums(self, count: int) -> tuple[Tensor, Tensor]:
+        """`score` and `value` of `count` sources before their first token."""
+        width = self.plan.width
+        score = torch.zeros((count, width), dtype=sum_type(self.device), device=self.device)
+        value = score.clone()
+        if self.plan.sampler is None:
+            first = torch.arange(width, device=self.device) % (width // self.plan.groups) == 0
+            value[:, ~first] = NEVER  # before the first token all hypotheses of a group are one
+        return score, value
 
     def agreed(self, row: int) -> list[int]:
         """The ids with which every hypothesis of the open source `row` begins that can still become its best."""

@@ -23,6 +23,7 @@ from torch import Tensor
 from antiphon.batch import Tokens
 from antiphon.generation.written import Best, Candidates, Wanted, Written, leave, take
 from antiphon.models.seq2seq import EncoderDecoder
+from antiphon.nn.cache import DecoderState
 from antiphon.nn.mixers import Memory
 from antiphon.nn.native import kernels
 from antiphon.nn.native.record import Unrecordable
@@ -36,7 +37,8 @@ class Stepper:
     """The hypotheses of a batch on their way through the network.
 
     `wanted`: which ids `best` holds, None: nobody asks for them. `records`: whether steps are written down; None: where
-    it was tried and found right.
+    it was tried and found right. `joins`: sources may come when others have left, each at its own position; the
+    attribute then says whether that is so.
     """
 
     best: Best | None = None
@@ -50,6 +52,7 @@ class Stepper:
         capacity: int,
         wanted: Wanted | None = None,
         records: bool | None = None,
+        joins: bool = False,
     ) -> None:
         self.network, self.sources = network, memory.hidden.shape[0]
         self.candidates = None if wanted is None else Candidates(wanted, network.vocab_size)
@@ -57,15 +60,25 @@ class Stepper:
         self._records = able and (records is True or recordable(network, memory))
         self._written: Written | None = None
         self._shape: object = None
-        if self._records and self.sources * width <= FEW and memory.tokens.segment is None:
+        self.joins = joins and self.sources > 1 and self._records and _calls.get(network) == 0
+        if self._records and not self.joins and self.sources * width <= FEW and memory.tokens.segment is None:
             memory, capacity = memory.padded(_up(memory.hidden.shape[1])), _up(capacity)
             self._shape = (*memory.hidden.shape, memory.tokens.pos.shape, width, capacity, wanted)
+        if self.joins:
+            memory = Memory(memory.hidden, Tokens(memory.tokens.pos.expand(self.sources, -1).contiguous()))
         self.memory, self.capacity = memory, capacity
-        self.state = network.begin(memory, width=width, capacity=capacity)
+        self.slots, self.width = self.sources, width
+        self.state = self._begin(memory)
         if self._shape is not None and (found := take(network, self._shape)) is not None:
             found.state.become(self.state)
             self._written, self.state, self.candidates = found, found.state, found.candidates
             found.program.refresh()
+
+    def _begin(self, memory: Memory) -> DecoderState:
+        state = self.network.begin(memory, width=self.width, capacity=self.capacity)
+        if self.joins:
+            state.spread(memory.hidden.shape[0])
+        return state
 
     def read(self, ids: Tensor, tokens: Tokens, *, hold: bool = False) -> Tensor:
         """The network reads `ids` (R, L), by its own code: their hidden vectors (R, L, D)."""
@@ -76,25 +89,27 @@ class Stepper:
         self.best = self.candidates.best(self.logits) if fits and self.candidates is not None else None
         return hidden
 
-    def step(self, ids: Tensor, place: int, *, hold: bool = False) -> None:
-        """One token of each hypothesis, (R,), at position `place`; `hold`: the end may not follow yet."""
+    def step(self, ids: Tensor, place: int | Tensor, *, hold: bool = False) -> None:
+        """One token of each hypothesis, (R,), at position `place`, or at those of each source (N,) where sources join;
+        `hold`: the end may not follow yet."""
         self._hold(hold)
         if not self._records:
-            pos = torch.full((1, 1), place, device=ids.device)
+            pos = torch.full((1, 1), int(place), device=ids.device)
             self.read(ids[:, None], Tokens(pos), hold=hold)
             return
         written = self._written
         if written is not None and written.heavy and 2 * self.sources <= written.sources:
             written = self._shrink()
         if written is None:
-            parts = (self.network, self.memory, self.state, ids, place)
+            pos = torch.full((1, 1), place) if isinstance(place, int) else place.repeat_interleave(self.width)[:, None]
+            parts = (self.network, self.memory, self.state, ids, pos)
             written = self._written = Written(*parts, capacity=self.capacity, candidates=self.candidates)
         else:
             written.run(ids, place, self.sources)
         rows = ids.numel()
         self.logits = written.logits[:rows]
         self.best = None if written.best is None else (written.best[0][:rows], written.best[1][:rows])
-        self.state.filled(place + 1)
+        self.state.filled(int(place if isinstance(place, int) else place.max()) + 1)
 
     def _hold(self, end: bool) -> None:
         if self.candidates is not None and self.candidates.held != end:
@@ -116,7 +131,22 @@ class Stepper:
             self.state.move(torch.tensor(holes), torch.tensor(late))
             self._written.program.refresh()
         self.sources = count
-        return torch.tensor(order)
+        return torch.tensor(order, dtype=torch.long)
+
+    @property
+    def free(self) -> int:
+        """How many sources may join."""
+        return self.slots - self.sources if self.joins and self._written is not None else 0
+
+    def join(self, memory: Memory) -> None:
+        """The sources of `memory` (n, S, D), which are no longer than those from the beginning, take the place of some
+        that left; they come behind the others."""
+        count = memory.hidden.shape[0]
+        assert self._written is not None and count <= self.free
+        slots = torch.arange(self.sources, self.sources + count)
+        self.state.write(slots, self._begin(memory.padded(self.memory.hidden.shape[1])))
+        self._written.program.refresh()
+        self.sources += count
 
     def end(self) -> None:
         """Every source has ended: what was written down is for others."""
@@ -136,6 +166,7 @@ def _up(size: int) -> int:
     return -(-size // ROUND) * ROUND
 
 
+_calls: weakref.WeakKeyDictionary[EncoderDecoder, int] = weakref.WeakKeyDictionary()  # operations without a kernel
 _verdicts: weakref.WeakKeyDictionary[EncoderDecoder, bool] = weakref.WeakKeyDictionary()
 
 
@@ -159,4 +190,6 @@ def _tried(network: EncoderDecoder, memory: Memory) -> bool:
                 stepper.step(ids[2 * place : 2 * place + 2], place)
     except Unrecordable:
         return False
+    assert again._written is not None
+    _calls[network] = again._written.program.calls
     return bool((plain.logits - again.logits).abs().max() <= CLOSE * plain.logits.abs().max())

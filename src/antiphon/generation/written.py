@@ -67,14 +67,14 @@ class Written:
         memory: Memory,
         state: DecoderState,
         ids: Tensor,
-        place: int,
+        pos: Tensor,
         *,
         capacity: int,
         candidates: Candidates | None,
     ) -> None:
         self.state, self.sources, self.candidates = state, memory.hidden.shape[0], candidates
         rows = self.sources * state.width
-        self.ids, self.pos = ids.reshape(rows, 1).clone(), torch.full((1, 1), place)
+        self.ids, self.pos = ids.reshape(rows, 1).clone(), pos.clone()
         with recording(capacity + 1) as notes:
             hidden, _ = network.decode(self.ids, Tokens(self.pos), memory, state)
             self.logits = network.logits(hidden[:, -1])
@@ -88,10 +88,13 @@ class Written:
         )
         self.heavy = self.program.calls > CALLS
 
-    def run(self, ids: Tensor, place: int, sources: int) -> None:
-        """One more token of the hypotheses of the first `sources`."""
+    def run(self, ids: Tensor, place: int | Tensor, sources: int) -> None:
+        """One more token of the hypotheses of the first `sources`, at one position or at that of each source (n,)."""
         self.ids[: ids.numel(), 0] = ids
-        self.pos.fill_(place)
+        if isinstance(place, int):
+            self.pos.fill_(place)
+        else:
+            self.pos.view(self.sources, -1)[:sources] = place[:, None]
         self.program.run(sources)
 
 

@@ -88,6 +88,9 @@ class State:
         for name, leaf in self.hypothesis.items():
             leaf[rows] = other.hypothesis[name]
 
+    def spread(self, rows: int) -> None:
+        """Where one row stood for all, each of `rows` hypotheses has its own from now on."""
+
     def become(self, other: State) -> None:
         """All leaves become those of `other`, a state of the same shape, in place."""
         for name, leaf in self.source.items():
@@ -109,6 +112,10 @@ class Ledger(State):
         super().__init__(hypothesis={"k_pos": pos, "count": torch.zeros(rows, dtype=torch.long, device=device)})
         self.aligned, self.capacity = aligned, capacity
         self.kind = (Ledger, capacity, aligned)
+
+    def spread(self, rows: int) -> None:
+        spread_rows(self, rows)
+        self.aligned, self.kind = False, (Ledger, self.capacity, False)
 
     def place(self, tokens: Tokens) -> tuple[Tensor, Tokens, int]:
         """Slots (R or 1, L) for new tokens, the keys' tokens after them, and how many slots a reader must look at.
@@ -144,6 +151,13 @@ class Ledger(State):
         return slots, Tokens(pos[:, :reach].clone()), reach
 
 
+def spread_rows(state: State, rows: int) -> None:
+    """Leaves of one row become leaves of `rows` equal ones."""
+    for name, leaf in state.hypothesis.items():
+        if leaf.shape[0] == 1 and rows > 1:
+            state.hypothesis[name] = leaf.expand(rows, *leaf.shape[1:]).clone()
+
+
 class KeyValueCache(State):
     """Keys and values (R, G, C, D) of one layer, filled slot by slot.
 
@@ -169,8 +183,10 @@ class KeyValueCache(State):
 
     def write(self, slots: Tensor, other: State, width: int) -> None:
         assert isinstance(other, KeyValueCache)
-        super().write(slots, other, width)
         self._reach = max(self._reach, other._reach)
+        rows = (slots[:, None] * width + torch.arange(width, device=slots.device)).flatten()
+        for name, leaf in self.hypothesis.items():  # what neither has used is zeros in both
+            self.used(name, leaf)[rows] = self.used(name, other.hypothesis[name])
 
     def become(self, other: State) -> None:
         assert isinstance(other, KeyValueCache)
@@ -251,6 +267,11 @@ class DecoderState:
         return [leaf for state in self._states for leaf in state.source.values()] + [
             leaf for state in self._states for leaf in state.hypothesis.values()
         ]
+
+    def spread(self, sources: int) -> None:
+        """From now on each row has positions of its own, so that sources may join when others are on their way."""
+        for state in self._states:
+            state.spread(sources * self.width)
 
     def filled(self, count: int) -> None:
         """Says that no row holds more than `count` tokens, where steps were run that the caches saw nothing of."""

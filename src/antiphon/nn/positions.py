@@ -88,7 +88,8 @@ class Learned(nn.Module):
         nn.init.normal_(self.table.weight, std=dim**-0.5)
 
     def forward(self, x: Tensor, pos: Tensor) -> Tensor:
-        return x + self.table(pos.clamp(min=0) + self.offset)
+        pos = pos.clamp(min=0)
+        return x + self.table(pos + self.offset if self.offset else pos)
 
 
 class Fixed(nn.Module):

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from antiphon.batch import Tokens
-from antiphon.nn.cache import KeyValueCache, State
+from antiphon.nn.cache import KeyValueCache, State, spread_rows
 from antiphon.nn.native.kernels import capturing
 from antiphon.nn.rules import Reach
 
@@ -55,6 +55,11 @@ class RingLedger(State):
         count = self.hypothesis["count"]
         looks = count.device.type == "cpu" and not capturing()
         return min(self.size, int(count.max())) if looks else self.size
+
+    def spread(self, rows: int) -> None:
+        spread_rows(self, rows)
+        self.aligned = False
+        self.kind = (RingLedger, self.turns - 1, self.sinks, False)
 
     def place(self, tokens: Tokens) -> Placed:
         """What a forward over `tokens` does to all caches of this ledger; computed once a forward."""

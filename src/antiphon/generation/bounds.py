@@ -1,0 +1,53 @@
+"""What the answers of a batch must begin with, where they must end, and what their length is worth.
+
+Shapes: N sources, P the longest prefix, T the longest answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from antiphon.generation.asking import sum_type
+from antiphon.generation.hypotheses import Plan, Request
+
+
+class Bounds:
+    """Of each source: `limit` (N,), the most tokens of its answer; `prefix` (N, P), -1 behind its end, of
+    `prefix_length` (N,) tokens.
+
+    `capacity` is the largest limit of all, `least_limit` the smallest one of those that are left; `longest_prefix` and
+    `common_prefix` are the tokens of the longest prefix and of the shortest one.
+    """
+
+    def __init__(self, requests: Sequence[Request], plan: Plan, *, device: torch.device) -> None:
+        limits, lengths = [r.limit for r in requests], [len(r.prefix) for r in requests]
+        assert all(map(int.__lt__, lengths, limits)), "an answer needs room behind its prefix"
+        self.capacity, self.least_limit = max(limits), min(limits)
+        self.longest_prefix, self.common_prefix = max(lengths), min(lengths)
+        self.limit = torch.tensor(limits, device=device)
+        self.prefix_length = torch.tensor(lengths, device=device)
+        rows = [[*r.prefix, *[-1] * (self.longest_prefix - len(r.prefix))] for r in requests]
+        self.prefix = torch.tensor(rows, dtype=torch.long, device=device).view(len(requests), self.longest_prefix)
+        penalties = [plan.penalty(length) for length in range(self.capacity + 2)]
+        self._penalties = torch.tensor(penalties, dtype=sum_type(device), device=device)
+
+    def penalty(self, lengths: Tensor) -> Tensor:
+        """What the sums of answers of `lengths` (N,) tokens are divided by, (N, 1)."""
+        return self._penalties[lengths][:, None]
+
+    def select(self, kept: Tensor) -> None:
+        """Only the sources `kept` (n,) remain, in that order."""
+        leaves = (self.limit, self.prefix_length, self.prefix)
+        self.limit, self.prefix_length, self.prefix = (leaf.index_select(0, kept) for leaf in leaves)
+        self.least_limit = int(self.limit.min()) if kept.numel() else self.capacity
+
+    def join(self, other: Bounds) -> None:
+        """The sources of `other`, none of which has a longer limit or prefix, come behind these."""
+        assert other.capacity <= self.capacity and other.longest_prefix == self.longest_prefix
+        self.limit = torch.cat([self.limit, other.limit])
+        self.prefix_length = torch.cat([self.prefix_length, other.prefix_length])
+        self.prefix = torch.cat([self.prefix, other.prefix])
+        self.least_limit = min(self.least_limit, other.least_limit)
