@@ -1,0 +1,140 @@
+/* The threads that kernels share: helpers that spin a moment for the next piece of work, then sleep; and the runner of
+ * programs.
+ *
+ * One call of in_parallel at a time has the helpers. A call from another thread, or from inside a task, does its work
+ * alone, so that nothing waits for anything but its own parts. */
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "step.h"
+
+enum { MOST = 256, SPINS = 1000 }; /* a pause is 40 to 140 cycles: 15 to 50 microseconds */
+#define OPEN (1ull << 31)          /* of `state`: helpers may join */
+
+/* The work at hand. `state` is its number (from bit 32), OPEN, and how many helpers are inside. */
+static void (*task_at_hand)(int64_t part, void *context);
+static void *context_at_hand;
+static int64_t parts_at_hand;
+static _Atomic int64_t next_part;
+static _Atomic uint64_t state;
+
+static atomic_flag busy = ATOMIC_FLAG_INIT; /* held by the caller that has the helpers */
+static _Atomic int64_t wanted = 1;          /* threads, the caller's included */
+static pthread_t helpers[MOST];
+static int64_t started; /* helpers that run; read and written under `busy` */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t wake = PTHREAD_COND_INITIALIZER;
+static _Atomic int64_t sleepers;
+static _Atomic bool stopping;
+
+static void pause_a_little(void) {
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+static void work(void) {
+    for (int64_t part; (part = atomic_fetch_add_explicit(&next_part, 1, memory_order_relaxed)) < parts_at_hand;)
+        task_at_hand(part, context_at_hand);
+}
+
+/* Is there work that a helper has not seen, or the end? */
+static bool called(uint64_t now, uint64_t seen) {
+    return atomic_load(&stopping) || ((now & OPEN) && now >> 32 != seen);
+}
+
+static void *help(void *unused) {
+    (void)unused;
+    uint64_t seen = 0;
+    while (!atomic_load(&stopping)) {
+        uint64_t now = atomic_load(&state);
+        for (int64_t spin = 0; !called(now, seen) && spin < SPINS; spin++) {
+            pause_a_little();
+            now = atomic_load(&state);
+        }
+        if (!called(now, seen)) {
+            pthread_mutex_lock(&lock);
+            atomic_fetch_add(&sleepers, 1); /* before the last look: whoever opens work afterwards sees a sleeper */
+            while (!called(atomic_load(&state), seen)) pthread_cond_wait(&wake, &lock);
+            atomic_fetch_sub(&sleepers, 1);
+            pthread_mutex_unlock(&lock);
+        } else if (!atomic_load(&stopping) && atomic_compare_exchange_strong(&state, &now, now + 1)) {
+            work();
+            seen = now >> 32;
+            atomic_fetch_sub(&state, 1);
+        }
+    }
+    return NULL;
+}
+
+static void wake_sleepers(void) {
+    if (atomic_load(&sleepers) == 0) return;
+    pthread_mutex_lock(&lock);
+    pthread_cond_broadcast(&wake);
+    pthread_mutex_unlock(&lock);
+}
+
+/* Start what is missing; with fewer where the system gives no more. */
+static void start(void) {
+    while (started < atomic_load(&wanted) - 1 && pthread_create(&helpers[started], NULL, help, NULL) == 0) started++;
+}
+
+void in_parallel(void (*task)(int64_t part, void *context), int64_t parts, void *context) {
+    if (parts <= 1 || atomic_load_explicit(&wanted, memory_order_relaxed) <= 1 || atomic_flag_test_and_set(&busy)) {
+        for (int64_t part = 0; part < parts; part++) task(part, context);
+        return;
+    }
+    start();
+    task_at_hand = task;
+    context_at_hand = context;
+    parts_at_hand = parts;
+    atomic_store(&next_part, 0);
+    uint64_t number = (atomic_load(&state) >> 32) + 1;
+    number += (uint32_t)number == 0; /* 0 is what a new helper has seen */
+    atomic_store(&state, (uint64_t)(uint32_t)number << 32 | OPEN);
+    wake_sleepers();
+    work();
+    atomic_fetch_and(&state, ~OPEN); /* those that come late find nothing; those inside finish their part */
+    for (int64_t spin = 0; atomic_load(&state) & (OPEN - 1); spin++)
+        spin < SPINS ? pause_a_little() : (void)sched_yield();
+    atomic_flag_clear(&busy);
+}
+
+EXPORT int64_t thread_count(void) { return atomic_load_explicit(&wanted, memory_order_relaxed); }
+
+/* How many threads kernels use from now on (1 to 256, the caller's included); waits for the work at hand. */
+EXPORT void set_threads(int64_t count) {
+    count = count < 1 ? 1 : count > MOST ? MOST : count;
+    while (atomic_flag_test_and_set(&busy)) sched_yield();
+    if (count - 1 < started) {
+        atomic_store(&stopping, true);
+        wake_sleepers();
+        while (started > 0) pthread_join(helpers[--started], NULL);
+        atomic_store(&stopping, false);
+    }
+    atomic_store(&wanted, count);
+    atomic_flag_clear(&busy);
+}
+
+/* A forked child has the caller's thread only. */
+static void after_fork(void) {
+    started = 0;
+    atomic_store(&sleepers, 0);
+    atomic_store(&stopping, false);
+    atomic_store(&state, 0);
+    pthread_mutex_init(&lock, NULL);
+    pthread_cond_init(&wake, NULL);
+    atomic_flag_clear(&busy);
+}
+
+__attribute__((constructor)) static void watch_forks(void) { pthread_atfork(NULL, NULL, after_fork); }
+
+/* A program: its steps in order. */
+EXPORT void run_steps(const Step *steps, int64_t count) {
+    for (int64_t i = 0; i < count; i++) steps[i].run(steps + i);
+}
