@@ -35,8 +35,9 @@ def backend(subject: Subject, role: str, meter: Meter, *, name: str) -> None:
 
 
 def forms() -> list[tuple[str, torch.dtype, float]]:
-    """Where and in which type back ends are compared, and how near they must be: here, then on a GPU."""
-    exact = [("cpu", torch.float64, TOLERANCE)]
+    """Where and in which type back ends are compared, and how near they must be: here, then on a GPU. The first one is
+    enough that a back end can compute."""
+    exact = [("cpu", torch.float64, TOLERANCE), ("cpu", torch.float32, 1e-4)]
     return [*exact, ("cuda", torch.float32, 1e-4), ("cuda", torch.bfloat16, HALF)] if cuda.is_available() else exact
 
 

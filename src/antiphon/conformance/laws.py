@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from antiphon.conformance import backends, decoding, independence, learning, scoring, whole
+from antiphon.conformance import backends, decoding, independence, learning, scoring, whole, written
 from antiphon.conformance.meter import Meter
 from antiphon.conformance.subject import ROLES, Subject
 from antiphon.nn.attend import BACKENDS
@@ -51,6 +51,7 @@ LAWS = (
     _law("joining", decoding.joining, "decoder", "cross"),
     _law("beams", decoding.beams, "cross"),
     _law("reorder", decoding.reorder, "decoder", "cross"),
+    _law("written down", written.written, "decoder", "cross"),
     _law("gradients", learning.gradients),
     _law("parameters", learning.parameters),
     _law("checkpointing", learning.checkpointed),

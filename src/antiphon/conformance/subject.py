@@ -23,11 +23,10 @@ from antiphon.models.build import build_network
 from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.models.stack import Shape, equip, fold
 from antiphon.nn.attention import Attention
-from antiphon.nn.cache import DecoderState, Ledger, State
+from antiphon.nn.cache import DecoderState, State
 from antiphon.nn.layers import initialize, zero_padding
 from antiphon.nn.mixers import Memory, Mixer
 from antiphon.nn.noise import Noise, number_sites
-from antiphon.nn.ring import RingLedger
 from antiphon.nn.rules import ScoreRule, parts_of
 
 ROLES = ("encoder", "decoder", "cross")
@@ -180,15 +179,8 @@ def placed(rows: Sequence[Sequence[int]]) -> Tokens:
 
 def loosen(state: DecoderState, rows: int) -> DecoderState:
     """A fresh state whose rows may stand at different positions, as those of a batch do that rows join and leave."""
-    for pair in state.layers:
-        for own in pair:
-            ledger = own.common
-            if isinstance(ledger, Ledger) and ledger.aligned:
-                own.common = Ledger(rows, ledger.capacity, aligned=False, device=CPU)
-            elif isinstance(ledger, RingLedger) and ledger.aligned:
-                left, sinks = ledger.turns - 1, ledger.sinks
-                own.common = RingLedger(rows, left=left, sinks=sinks, aligned=False, device=CPU)
-    return DecoderState(state.layers, width=state.width)
+    state.spread(rows // state.width)
+    return state
 
 
 def known(role: str) -> str:

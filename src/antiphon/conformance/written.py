@@ -1,0 +1,47 @@
+"""The law of steps that are written down once and run again (antiphon.generation.written)."""
+
+from __future__ import annotations
+
+import torch
+
+from antiphon.conformance.meter import Meter, Skip
+from antiphon.conformance.subject import Subject, padded
+from antiphon.generation.stepping import Stepper
+from antiphon.nn.native.compiler import why_not
+from antiphon.nn.native.record import Unrecordable
+
+NEAR = 1e-4  # of the largest logit: two ways of computing in float32
+STEPS, WIDTH = 5, 2
+
+
+def written(subject: Subject, role: str, meter: Meter) -> None:
+    """a step of decoding that is written down and run again computes what its code computes"""
+    if (reason := why_not()) is not None:
+        raise Skip(f"there are no kernels that would run it again: {reason}")
+    network = subject.network(role).float()
+    source, tokens = torch.tensor([[5, 6, 7, 4, 2], [9, 8, 2, 0, 0], [4, 4, 2, 0, 0]]), padded(5, 3, 3)
+    with torch.inference_mode():
+        memory = network.encode(source, tokens)
+        own, again = (
+            Stepper(network, memory, width=WIDTH, capacity=STEPS, records=records) for records in (False, True)
+        )
+        staying = torch.arange(3)
+        for place in range(STEPS):
+            ids = torch.arange(3 * WIDTH).add(5 * place).remainder(network.vocab_size)
+            ids = ids.view(3, WIDTH)[staying].flatten()
+            try:
+                for stepper in (own, again):
+                    stepper.step(ids, place)
+            except Unrecordable as error:
+                raise Skip(f"{error}: each step is run by its code, which is slower") from error
+            meter.equal(
+                again.logits, own.logits, axes=("hypothesis", "id"), what=f"the logits of step {place}", tolerance=NEAR
+            )
+            if place == 1:
+                swap = torch.tensor([1, 0, 2, 3, 5, 5])
+                for stepper in (own, again):
+                    stepper.state.reorder(swap)
+            if place == 2:  # the last source leaves, and takes none of the others' places
+                staying = torch.arange(2)
+                for stepper in (own, again):
+                    stepper.keep(staying)
