@@ -6,23 +6,36 @@
 `linear` is what a layer calls now. `mkl` and `onednn` hold a copy of the weights in their own order. `int8` is that of
 fbgemm, weights with a scale a row of the table and activations with one a batch; `error8` and `error7` are its
 relative errors with activations of 8 and of 7 bits, against float32, on normally distributed numbers. Where a library
-is not there, its column is empty. Each figure is the least of five.
+is not there, its column is empty. `ours` and `ours8` are our own kernels, float32 and int8 (`error` is that one's);
+`GMAC/s` and `GMAC8/s` are the billions of products and additions a second that they reach. Each figure is the least of
+five, in the processor's time with one thread and in the clock's with more.
 """
 
 from __future__ import annotations
 
 import argparse
+import ctypes
+import sys
 import time
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from attention import Row, head, say
 from torch import Tensor
 from torch.nn.functional import linear
 
-SHAPES = "1x512x512,1x512x2048,1x512x16000,32x512x512,32x512x2048,32x512x16000,128x512x2048"
-COLUMNS = ("rows x K x N", "linear", "mkl", "onednn", "int8", "error8", "error7")
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+
+from nn.native_build import Step, library
+
+SHAPES = (
+    "1x512x512,1x512x2048,1x512x16000,4x512x512,4x512x2048,32x512x512,32x512x2048,32x2048x512,32x512x16000,"
+    "128x512x2048,128x2048x512"
+)
+OURS = ("ours", "GMAC/s", "ours8", "GMAC8/s", "error")
+COLUMNS = ("rows x K x N", "linear", "mkl", "onednn", "int8", "error8", "error7", *OURS)
 WORK = 2e8  # additions and products of a measurement, at least three calls
 
 
@@ -31,12 +44,13 @@ def microseconds(run: Callable[[], object], work: float) -> float:
     count = max(3, min(300, int(WORK / work)))
     for _ in range(3):
         run()
+    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
     times = []
     for _ in range(5):
-        began = time.perf_counter()
+        began = clock()
         for _ in range(count):
             run()
-        times.append((time.perf_counter() - began) / count)
+        times.append((clock() - began) / count)
     return round(min(times) * 1e6, 1)
 
 
@@ -48,6 +62,23 @@ def packed_int8(weight: Tensor) -> Callable[[Tensor, bool], Tensor]:
     table = torch._make_per_channel_quantized_tensor(whole, scale.double(), zeros, 0)
     packed = torch.ops.quantized.linear_prepack(table, None)
     return lambda x, short: torch.ops.quantized.linear_dynamic(x, packed, short)
+
+
+def our_own(kind: str, x: Tensor, weight: Tensor) -> tuple[Callable[[], object], Tensor]:
+    """A call of our kernel, float or int8, and where its answer goes."""
+    kernels, (rows, inner), outer = library("-march=native"), x.shape, len(weight)
+    sizes = ctypes.c_int64(outer), ctypes.c_int64(inner)
+    packed = torch.empty(getattr(kernels, f"packed_{kind}_bytes")(*sizes), dtype=torch.int8)
+    workspace = torch.empty(kernels.workspace_bytes(ctypes.c_int64(rows), sizes[1]), dtype=torch.int8)
+    scales, out = torch.empty(outer), torch.empty(rows, outer)
+    held = [x, workspace, packed, scales, None, None, out]
+    pointers = [ctypes.c_void_p(tensor.data_ptr()) for tensor in (weight, packed, scales)]
+    getattr(kernels, f"pack_{kind}")(pointers[0], *sizes, *pointers[1 : 2 + (kind == "int8")])
+    step, run = Step(), getattr(kernels, f"linear_{kind}")
+    for i, tensor in enumerate(held):
+        step.p[i] = None if tensor is None else tensor.data_ptr()
+    step.n[:5] = rows, inner, outer, x.stride(0), out.stride(0)
+    return lambda: (run(ctypes.byref(step)), held)[0], out  # `held` lives as long as the call may be made
 
 
 def measure(rows: int, inner: int, outer: int) -> Row:
@@ -68,6 +99,11 @@ def measure(rows: int, inner: int, outer: int) -> Row:
         found["int8"] = microseconds(lambda: product(x, True), work)
         for name, short in (("error8", False), ("error7", True)):
             found[name] = round(float((product(x, short) - wanted).norm() / wanted.norm()), 4)
+    for kind, names in (("float", OURS[:2]), ("int8", OURS[2:])):
+        run, out = our_own(kind, x, weight)
+        found[names[0]] = microseconds(run, work)
+        found[names[1]] = round(work / 2e3 / found[names[0]], 1)
+    found["error"] = round(float((out - wanted).norm() / wanted.norm()), 4)
     return found
 
 
@@ -77,6 +113,7 @@ def main() -> None:
     parser.add_argument("--shapes", default=SHAPES, help="rows x K x N, between commas")
     parser.add_argument("--threads", type=int, default=1)
     flags = parser.parse_args()
+    library("-march=native").set_threads(ctypes.c_int64(flags.threads))
     torch.set_num_threads(flags.threads)
     torch.manual_seed(0)
     warnings.filterwarnings("ignore", category=UserWarning)  # quantized tensors are on their way out of PyTorch
