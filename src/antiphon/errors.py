@@ -19,6 +19,8 @@ A message is one line: what must be, what is, where (file:line), and the remedy,
 
 from __future__ import annotations
 
+_NO_MEMORY = ("not enough memory: you tried to allocate", "can't allocate memory", "out of memory", "ALLOC_FAILED")
+
 
 def printable(text: str) -> str:
     """`text` on one line, with an escape in place of each character that a terminal cannot show as itself."""
@@ -28,6 +30,16 @@ def printable(text: str) -> str:
 def one_line(error: BaseException) -> str:
     """What another library's error says, its line ends and runs of spaces as one space each."""
     return " ".join(str(error).split())
+
+
+def memory_ran_out(error: BaseException) -> bool:
+    """Whether `error` says that memory did not suffice, of the processor or of a card.
+
+    PyTorch has a class for a card's; its allocators on a processor and on Apple's cards raise a plain RuntimeError.
+    """
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # by name: this imports no PyTorch
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _NO_MEMORY)
 
 
 class AntiphonError(Exception):

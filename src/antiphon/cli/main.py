@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
-from antiphon.errors import AntiphonError, UsageError
+from antiphon.errors import AntiphonError, UsageError, memory_ran_out
 from antiphon.registry import nearest
 
 COMMANDS = {  # name -> the module and class behind it, and its line in the help
@@ -178,7 +178,7 @@ def _tell(error: BaseException, words: list[str]) -> int:
 def _explain(error: BaseException) -> tuple[str, int]:
     if isinstance(error, AntiphonError):
         return str(error), error.exit_code
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+    if memory_ran_out(error):
         return f"memory ran out ({error}). Lower `batch_tokens` in training, or --batch-size.", 1
     if isinstance(error, OSError) and error.filename is not None:
         wrong = isinstance(
