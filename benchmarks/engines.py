@@ -51,7 +51,8 @@ class Ours:
     def __init__(self, folders: dict[str, str], kind: str) -> None:
         import antiphon
 
-        self.model = antiphon.load(folders["antiphon"], device="cpu", dtype=kind)
+        quantize, dtype = (kind, None) if kind == "int8" else (None, kind)
+        self.model = antiphon.load(folders["antiphon"], device="cpu", dtype=dtype, quantize=quantize)
 
     def answer(self, job: Job) -> int:
         from antiphon.generation import engine

@@ -138,7 +138,7 @@ class Uncached(EncoderDecoder):
         nn.Module.__init__(self)
         self.network, self.max_length = network, network.max_length
         self.output, self.output_scale, self.output_bias = network.output, network.output_scale, network.output_bias
-        self.output_cap = network.output_cap
+        self.output_cap, self.head = network.output_cap, network.head
         self.eval()
 
     def encode(self, source: Tensor, tokens: Tokens) -> Memory:
