@@ -42,13 +42,15 @@ INLINE __m256i pair_of(const Level *x) {
     return _mm256_set1_epi32(pair);
 }
 
-/* sums (rows, 16) of x (rows, groups, 2) times a panel of weights, int8 in memory. */
-INLINE void tile(const Level *x, int64_t stride, const int8_t *panel, int64_t groups, const int rows,
+/* sums (rows, 16) of x (rows, groups, 2) times a panel of weights, int8 in memory; what lies `ahead` of it, in bytes,
+ * is asked for meanwhile. */
+INLINE void tile(const Level *x, int64_t stride, const int8_t *panel, int64_t groups, const int rows, int64_t ahead,
                  int32_t (*sums)[WIDTH]) {
     __m256i sum[BLOCK][2];
     for (int row = 0; row < rows; row++) sum[row][0] = sum[row][1] = _mm256_setzero_si256();
     for (int64_t group = 0; group < groups; group++) {
         const __m128i *weights = (const __m128i *)(panel + group * WIDTH * GROUP);
+        _mm_prefetch((const char *)weights + ahead, _MM_HINT_T0);
         __m256i low = _mm256_cvtepi8_epi16(_mm_loadu_si128(weights));
         __m256i high = _mm256_cvtepi8_epi16(_mm_loadu_si128(weights + 1));
         for (int row = 0; row < rows; row++) {
@@ -63,8 +65,9 @@ INLINE void tile(const Level *x, int64_t stride, const int8_t *panel, int64_t gr
     }
 }
 #else
-INLINE void tile(const Level *x, int64_t stride, const int8_t *panel, int64_t groups, const int rows,
+INLINE void tile(const Level *x, int64_t stride, const int8_t *panel, int64_t groups, const int rows, int64_t ahead,
                  int32_t (*sums)[WIDTH]) {
+    (void)ahead;
     int32_t sum[BLOCK][WIDTH] = {{0}};
     for (int64_t group = 0; group < groups; group++)
         for (int row = 0; row < rows; row++) {

@@ -92,14 +92,14 @@ static void quantize_part(int64_t part, void *context) {
 }
 
 static void any_tile(const Level *x, int64_t stride, const int8_t *panel, int64_t groups, int64_t rows,
-                     int32_t (*sums)[WIDTH]) {
+                     int64_t ahead, int32_t (*sums)[WIDTH]) {
     switch (rows) {
-        case 1: tile(x, stride, panel, groups, 1, sums); break;
-        case 2: tile(x, stride, panel, groups, 2, sums); break;
-        case 3: tile(x, stride, panel, groups, 3, sums); break;
-        case 4: tile(x, stride, panel, groups, 4, sums); break;
-        case 5: tile(x, stride, panel, groups, 5, sums); break;
-        default: tile(x, stride, panel, groups, 6, sums); break;
+        case 1: tile(x, stride, panel, groups, 1, ahead, sums); break;
+        case 2: tile(x, stride, panel, groups, 2, ahead, sums); break;
+        case 3: tile(x, stride, panel, groups, 3, ahead, sums); break;
+        case 4: tile(x, stride, panel, groups, 4, ahead, sums); break;
+        case 5: tile(x, stride, panel, groups, 5, ahead, sums); break;
+        default: tile(x, stride, panel, groups, 6, ahead, sums); break;
     }
 }
 
@@ -134,8 +134,9 @@ static void run_int8(const Linear *linear, int64_t row, int64_t rows, int64_t pa
                 int64_t first = row + from + count * block / blocks;
                 int64_t taken = row + from + count * (block + 1) / blocks - first;
                 int32_t sums[BLOCK][WIDTH];
+                /* The next panel comes from far away, while the first rows of this one are computed. */
                 any_tile(levels_of(linear, first), stride, (const int8_t *)linear->packed + i * bytes, groups, taken,
-                         sums);
+                         block ? 0 : bytes, sums);
                 finish(linear, first, taken, i, sums);
             }
     }
