@@ -14,6 +14,7 @@ from tokenizers import AddedToken
 from tokenizers import Tokenizer as Rust
 
 from antiphon.errors import ConfigError
+from antiphon.text.counted import counted, more_counted
 from antiphon.text.single import made_of, single
 from antiphon.text.tokenizer import Tokenizer, clean_text
 
@@ -28,6 +29,8 @@ def extend(tokenizer: Tokenizer, words: Sequence[str]) -> Tokenizer:
     for word in words:
         if not word.strip():
             raise ConfigError("a word that is added must have a letter, but one is empty. Drop it.")
+    if counted(tokenizer) is not None:
+        return more_counted(tokenizer, words)
     content, record = single(tokenizer)
     rust = Rust.from_str(json.dumps(content))
     for word in words:

@@ -10,6 +10,7 @@ A text whose tokens are all kept is split as before. That holds by kind:
 - Unigram: the likeliest split of the text is still there, and nothing became likelier. The least likely token stays,
   since the score of an unknown letter is derived from it.
 - WordLevel: words are looked up.
+- Marian and M2M-100: sentencepiece splits as before, and the ids of its pieces are looked up.
 
 Other texts are spelled by smaller tokens: the letters of what is kept, and bytes where the tokenizer has them.
 """
@@ -23,6 +24,7 @@ from typing import Any
 
 from antiphon.errors import ConfigError
 from antiphon.text.bytes import BYTE_OF_LETTER
+from antiphon.text.counted import counted, fewer_counted
 from antiphon.text.single import ids_of, made_of, moved, single
 from antiphon.text.tokenizer import Tokenizer
 
@@ -43,6 +45,8 @@ def trim(tokenizer: Tokenizer, used: Collection[int]) -> Trimmed:
 
     ConfigError for a tokenizer of a kind that cannot be trimmed.
     """
+    if counted(tokenizer) is not None:
+        return Trimmed(*fewer_counted(tokenizer, used))
     content, record = single(tokenizer)
     model, was = content["model"], tokenizer.vocabulary.specials
     if model["type"] not in KINDS:

@@ -94,7 +94,7 @@ def trimmed(parts: Parts, config: TrainConfig, task: Task) -> tuple[Parts, str]:
     family = parts.model.family
     marks = _marks(family)
     texts = [partial(_texts, config, task, side) for side in (0, 1)]
-    sides = [(parts.source_tokenizer, texts[0]), (parts.target_tokenizer, texts[1])]
+    sides = [(parts.source_tokenizer, False, texts[0]), (parts.target_tokenizer, True, texts[1])]
     if parts.shared:
         whole = parts.source_tokenizer.paired(parts.target_tokenizer)
         source = target = _trim(whole, sides, needed=marks)
@@ -121,22 +121,27 @@ def _put(network: EncoderDecoder, weights: dict[str, Tensor]) -> None:
     network.eval()
 
 
-def _trim(tokenizer: Tokenizer, sides: Sequence[tuple[Tokenizer, TextsOf]], *, needed: Collection[int] = ()) -> Trimmed:
-    """`tokenizer` with what the texts of `sides` use, each read by its tokenizer, and the ids `needed`.
+def _trim(
+    tokenizer: Tokenizer, sides: Sequence[tuple[Tokenizer, bool, TextsOf]], *, needed: Collection[int] = ()
+) -> Trimmed:
+    """`tokenizer` with what the texts of `sides` (reader, whether it is the target's, texts) use, and the ids `needed`.
 
-    ConfigError where a text would be split otherwise; the first ones are compared.
+    ConfigError where a text would be split otherwise; the first ones of each side are compared.
     """
-    used, first = {*needed}, list[str]()
-    for reader, texts in sides:
+    used, first = {*needed}, list[tuple[Tokenizer, bool, list[str]]]()
+    for reader, is_target, texts in sides:
         stream = iter(texts())
-        while chunk := list(islice(stream, _TOGETHER)):
-            first += chunk[: _COMPARED - len(first)]
+        first.append((reader, is_target, list(islice(stream, _COMPARED))))
+        chunk = first[-1][2]
+        while chunk:
             used.update(id for ids in reader.encode_batch(chunk) for id in ids)
+            chunk = list(islice(stream, _TOGETHER))
     made = trim(tokenizer, used)
-    found = [[made.kept[id] for id in ids] for ids in made.tokenizer.encode_batch(first)]
-    for text, mine, theirs in zip(first, found, tokenizer.encode_batch(first), strict=True):
-        if mine != theirs:
-            raise ConfigError(f"its tokenizer splits {text!r:.60} otherwise with fewer tokens. Leave it out.")
+    for reader, is_target, begun in first:
+        fewer = made.tokenizer.as_target() if is_target else made.tokenizer
+        for text, mine, theirs in zip(begun, fewer.encode_batch(begun), reader.encode_batch(begun), strict=True):
+            if [made.kept[id] for id in mine] != theirs:
+                raise ConfigError(f"its tokenizer splits {text!r:.60} otherwise with fewer tokens. Leave it out.")
     return made
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Protocol
 
 import sentencepiece
@@ -21,7 +21,7 @@ from antiphon.text.bytes import ByteTable, byte_table
 from antiphon.text.pretrained.files import vocabulary_of
 from antiphon.text.pretrained.layouts import from_merges, from_spm
 from antiphon.text.pretrained.pieces import read_spm
-from antiphon.text.pretrained.record import Record, Side
+from antiphon.text.pretrained.record import Record, Role, Side
 from antiphon.text.vocabulary import spell_out, working
 
 _BYTES_FROM = 3  # the id of the byte 0: padding, end and unknown come first
@@ -166,7 +166,8 @@ class _Pieces:
         self._unk, self._two = record.unk, ".source.spm" in files
         self._texts = {id: token for token, id in vocab.items()} | {each.id: each.text for each in record.added}
         self._marked = record.layout == "marian"
-        self.special = frozenset(each.id for each in record.added)
+        self._added, self._cut = _cutter(record, ("text",))
+        self.special = frozenset(each.id for each in record.added if each.role != "text")
         self.size = 1 + max(self._texts)
         closed = {record.pad, record.start, record.end, *self.special} - {record.unk}
         self._ids = {token: id for token, id in vocab.items() if id not in closed}
@@ -176,6 +177,16 @@ class _Pieces:
         }
 
     def ids(self, texts: Sequence[str], *, side: Side) -> list[list[int]]:
+        if self._cut is None:
+            return self._plain_ids(texts, side=side)
+        rows = [[part for part in self._cut.split(text) if part] for text in texts]
+        plain = iter(self._plain_ids([part for row in rows for part in row if part not in self._added], side=side))
+        return [
+            [id for part in row for id in ([self._added[part]] if part in self._added else next(plain))] for row in rows
+        ]
+
+    def _plain_ids(self, texts: Sequence[str], *, side: Side) -> list[list[int]]:
+        """The ids of texts without added words."""
         heads = [_LANGUAGE_FIRST.match(text) if self._marked else None for text in texts]
         tails = [text[head.end() :] if head else text for head, text in zip(heads, texts, strict=True)]
         model, table, unknown = self._models[side], self._tables[side], self._models[side].unk_id()
@@ -208,9 +219,16 @@ class _Pieces:
         return [self._ids.get(piece, self._unk) for piece in pieces]
 
 
+def _cutter(record: Record, roles: Collection[Role]) -> tuple[dict[str, int], re.Pattern[str] | None]:
+    """The ids of the added tokens of these roles, and what cuts a text at them, the longest first; None for none."""
+    added = {each.text: each.id for each in record.added if each.role in roles}
+    names = sorted(map(re.escape, added), key=len, reverse=True)
+    return added, re.compile(f"({'|'.join(names)})") if names else None
+
+
 class _Bytes:
     def __init__(self, record: Record) -> None:
-        self._added = {each.text: each.id for each in record.added if each.role != "control"}
+        self._added, self._cut = _cutter(record, ("mark", "text"))
         added = {each.id: each.text for each in record.added}
         self._names = {
             record.pad: "<pad>",
@@ -218,11 +236,10 @@ class _Bytes:
             **({record.unk: "<unk>"} if record.unk else {}),
             **added,
         }
-        names = sorted(map(re.escape, self._added), key=len, reverse=True)
-        self._cut = re.compile(f"({'|'.join(names)})") if names else None
-        self.special = frozenset(added)
+        self.special = frozenset(each.id for each in record.added if each.role != "text")
         self.size = max([_BYTES_FROM + 255, *self._names]) + 1
-        self.table = ByteTable({byte + _BYTES_FROM: bytes([byte]) for byte in range(256)}, strips=False)
+        words = {id: text.encode() for id, text in added.items() if id not in self.special}
+        self.table = ByteTable({byte + _BYTES_FROM: bytes([byte]) for byte in range(256)} | words, strips=False)
 
     def ids(self, texts: Sequence[str], *, side: Side) -> list[list[int]]:
         return [

@@ -150,6 +150,7 @@ def _m2m(source: Source, vocab: bytes, spm: bytes) -> tuple[Record, Files]:
     base = source.base("pieces", ids | tokens)
     control = {text for text in (*USUAL.values(), *source.named().values()) if text in ids}
     added = (*(Added(ids[text], text) for text in sorted(control)), *(Added(id, text) for text, id in tokens.items()))
+    added = (*added, *_words(source, ids | tokens))
     record = replace(base, before=(LANGUAGE,), after=(base.end,), added=added, languages=languages)
     return _speak(source, record), {".vocab.json": vocab, ".spm": spm}
 
@@ -179,7 +180,7 @@ def _marian(source: Source) -> list[tuple[Record, Files]]:
 def _marian_record(source: Source, vocab: bytes, name: str, size_key: str) -> Record:
     ids = vocabulary_of(vocab, where=str(source.folder.path / name))
     base = source.base("pieces", ids, size_key=size_key)
-    return replace(base, layout="marian", after=(base.end,))
+    return replace(base, layout="marian", after=(base.end,), added=_words(source, ids))
 
 
 def _bytes(source: Source) -> tuple[Record, Files]:
@@ -188,7 +189,15 @@ def _bytes(source: Source) -> tuple[Record, Files]:
     names = listed or [f"<extra_id_{i}>" for i in range(_BYT5_SENTINELS)]
     ids = {"<pad>": 0, "</s>": 1, "<unk>": 2} | {text: 259 + i for i, text in enumerate(names)}
     base = source.base("bytes", ids)
-    return replace(base, after=(base.end,), added=tuple(Added(ids[text], text, "mark") for text in names)), {}
+    marks = tuple(Added(ids[text], text, "mark") for text in names)
+    return replace(base, after=(base.end,), added=(*marks, *_words(source, ids))), {}
+
+
+def _words(source: Source, ids: Mapping[str, int]) -> tuple[Added, ...]:
+    """The words that were added to a tokenizer behind its own `ids`, in their order."""
+    placed, written, last = source.placed(), source.written(), max(ids.values(), default=-1)
+    found = sorted((id, text) for text, id in placed.items() if text in written and id > last and text not in ids)
+    return tuple(Added(id, text, "text") for id, text in found)
 
 
 def _role(text: str, marks: Collection[str], written: Collection[str]) -> Role:
