@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor
@@ -29,7 +29,6 @@ from antiphon.generation import engine
 from antiphon.generation.answers import Generation
 from antiphon.generation.classification import classify
 from antiphon.generation.ensemble import Ensemble, check_one, join_parts
-from antiphon.generation.hearing import Hearing
 from antiphon.generation.hypotheses import Hypothesis
 from antiphon.generation.inputs import check_pairs, texts_of
 from antiphon.generation.languages import answer_ids, marks_of, speaking
@@ -48,6 +47,10 @@ from antiphon.models.hub import is_foreign, is_pretrained, load_pretrained, save
 from antiphon.settings import override, plain, show
 from antiphon.text import StreamDecoder, Tokenizer, clean_text
 
+if TYPE_CHECKING:
+    from antiphon.config.speech import SpeechConfig
+    from antiphon.generation.hearing import Hearing
+
 Input = str | Path | Iterable[object]  # a text; to a model that hears the path of a .wav file, or samples
 Inputs = Input | Iterable[Input]
 Part = list[int] | Tensor
@@ -61,7 +64,7 @@ class Model:
         self.source_tokenizer, self.target_tokenizer = self.parts.source_tokenizer, self.parts.target_tokenizer
         self.marks = marks_of(self.parts)
         family = self.parts.model.family
-        self.hearing = None if family is None or family.speech is None else Hearing(family.speech)
+        self.hearing = None if family is None or family.speech is None else _ears(family.speech)
         self._other: Model | None = None
 
     @property
@@ -316,6 +319,12 @@ class Model:
                     yield piece
             if piece := decoder.finish():
                 yield piece
+
+
+def _ears(speech: SpeechConfig) -> Hearing:
+    from antiphon.generation.hearing import Hearing  # not above: it brings the data's part, which most do not need
+
+    return Hearing(speech)
 
 
 def load(

@@ -32,7 +32,14 @@ from antiphon.generation.guard import Guard
 from antiphon.generation.hypotheses import Hypothesis, Plan, Pool, Request
 from antiphon.generation.logits import NEVER, Forbid, MinNewTokens, Said
 from antiphon.generation.sampling import Dice
-from antiphon.generation.selecting import Candidates, banked_candidates, best_candidates, merged, most_of
+from antiphon.generation.selecting import (
+    Candidates,
+    banked_candidates,
+    best_candidates,
+    in_their_places,
+    merged,
+    most_of,
+)
 from antiphon.generation.stepping import Stepper
 from antiphon.generation.written import Wanted
 from antiphon.models.seq2seq import EncoderDecoder
@@ -282,6 +289,9 @@ class Search:
                 going = ended.to(torch.uint8).sort(dim=2, stable=True).indices
                 lanes, tokens, values, score = (part.gather(2, going) for part in (lanes, tokens, values, score))
         lanes, tokens, values, score = (part[:, :, :width].flatten(1) for part in (lanes, tokens, values, score))
+        if self.plan.groups == 1 and width > 1:
+            order = in_their_places(lanes)
+            lanes, tokens, values, score = (part.gather(1, order) for part in (lanes, tokens, values, score))
         if self._joined or self.length >= self.bounds.least_limit:
             at_limit = (self.bounds.limit == self.lengths)[:, None]
             self._collect(values.masked_fill(~at_limit, NEVER), score, lanes, tokens)

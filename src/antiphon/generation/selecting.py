@@ -44,6 +44,17 @@ def merged(values: Tensor, tokens: Tensor, value: Tensor) -> tuple[Tensor, Tenso
     return order // values.shape[1], tokens.gather(1, order), totals, values.reshape(count, -1).gather(1, order)
 
 
+def in_their_places(lanes: Tensor) -> Tensor:
+    """The order (N, W) in which hypotheses that go on from `lanes` (N, W) leave as many as can be where they are, so
+    that a beam that only changed its ranks moves nothing."""
+    width = lanes.shape[1]
+    again = (lanes[:, :, None] == lanes[:, None, :]).tril(-1).any(2)  # a lane that an earlier one goes on from already
+    taken = torch.zeros_like(again).scatter_(1, lanes, True)
+    free = taken.to(torch.uint8).sort(dim=1, stable=True).indices  # those first that nothing goes on from
+    place = torch.where(again, free.gather(1, (again.cumsum(1) - 1).clamp(min=0)), lanes)
+    return torch.empty_like(place).scatter_(1, place, torch.arange(width, device=lanes.device).expand_as(place))
+
+
 def banked_candidates(scores: Tensor, value: Tensor, *, banks: Tensor, progress: Tensor, ending: Tensor) -> Candidates:
     """The first 2·W by banks. `banks` (N, W, V) numbers the bank that a token leads to.
 

@@ -144,7 +144,9 @@ class Stepper:
         count = memory.hidden.shape[0]
         assert self._written is not None and count <= self.free
         slots = torch.arange(self.sources, self.sources + count)
-        self.state.write(slots, self._begin(memory.padded(self.memory.hidden.shape[1])))
+        new = self.network.begin(memory.padded(self.memory.hidden.shape[1]), width=self.width, capacity=1)
+        new.spread(count)
+        self.state.write(slots, new)
         self._written.program.refresh()
         self.sources += count
 

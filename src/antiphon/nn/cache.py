@@ -50,22 +50,20 @@ class State:
         """
         for name, leaf in self.hypothesis.items():
             if leaf.shape[0] > 1:
-                part = self.used(name, leaf)[: index.numel()]
-                if kernels.usable(part) and part.dim() == 4 and part[0, 0].is_contiguous():
-                    kernels.reorder(part, index, width=width or part.shape[0])
-                else:
-                    part.copy_(part.index_select(0, index))
+                _exchange(self.used(name, leaf)[: index.numel()], index, width=width or index.numel())
 
     def move(self, to: Tensor, of: Tensor, width: int) -> None:
         """Sources `to` (m,), with their hypotheses, become what the sources `of` (m,) are, in place."""
-        rows = [(each[:, None] * width + torch.arange(width, device=each.device)).flatten() for each in (to, of)]
+        last = int(of.max()) + 1
+        sources = torch.arange(last, device=to.device)
+        sources[to] = of
+        rows = (sources[:, None] * width + torch.arange(width, device=to.device)).flatten()
         for leaf in self.source.values():
             if leaf.shape[0] > 1:
-                leaf[to] = leaf[of]
+                _exchange(leaf[:last], sources, width=last)
         for name, leaf in self.hypothesis.items():
             if leaf.shape[0] > 1:
-                part = self.used(name, leaf)
-                part[rows[0]] = part[rows[1]]
+                _exchange(self.used(name, leaf)[: rows.numel()], rows, width=rows.numel())
 
     def drop(self, keep: Tensor, width: int) -> None:
         """Keep the sources `keep` (n,) with their `width` hypotheses, in that order."""
@@ -80,7 +78,7 @@ class State:
     def write(self, slots: Tensor, other: State, width: int) -> None:
         """Sources `slots` (n,), with their hypotheses, become those of `other`, in place.
 
-        Both have equal capacity and own rows.
+        Both have own rows; a cache of `other` may be smaller.
         """
         rows = (slots[:, None] * width + torch.arange(width, device=slots.device)).flatten()
         for name, leaf in self.source.items():
@@ -97,6 +95,16 @@ class State:
             leaf.copy_(other.source[name])
         for name, leaf in self.hypothesis.items():
             self.used(name, leaf).copy_(self.used(name, other.hypothesis[name]))
+
+
+def _exchange(part: Tensor, index: Tensor, *, width: int) -> None:
+    """Row r of `part` becomes what row index[r] was, one of the same `width` rows, in place; the others are not
+    touched."""
+    if kernels.usable(part) and part.dim() == 4 and part.shape[2] > 0 and part[0, 0].is_contiguous():
+        kernels.reorder(part, index, width=width)
+        return
+    moved = (index != torch.arange(index.numel(), device=index.device)).nonzero()[:, 0]
+    part[moved] = part[index[moved]]
 
 
 class Ledger(State):
@@ -116,6 +124,14 @@ class Ledger(State):
     def spread(self, rows: int) -> None:
         spread_rows(self, rows)
         self.aligned, self.kind = False, (Ledger, self.capacity, False)
+
+    def write(self, slots: Tensor, other: State, width: int) -> None:
+        rows = (slots[:, None] * width + torch.arange(width, device=slots.device)).flatten()
+        assert isinstance(other, Ledger) and other.capacity <= self.capacity
+        pos, new = self.hypothesis["k_pos"], other.hypothesis["k_pos"]
+        pos[rows] = -1
+        pos[rows, : other.capacity] = new[:, : other.capacity]
+        self.hypothesis["count"][rows] = other.hypothesis["count"]
 
     def place(self, tokens: Tokens) -> tuple[Tensor, Tokens, int]:
         """Slots (R or 1, L) for new tokens, the keys' tokens after them, and how many slots a reader must look at.
@@ -185,8 +201,12 @@ class KeyValueCache(State):
         assert isinstance(other, KeyValueCache)
         self._reach = max(self._reach, other._reach)
         rows = (slots[:, None] * width + torch.arange(width, device=slots.device)).flatten()
-        for name, leaf in self.hypothesis.items():  # what neither has used is zeros in both
-            self.used(name, leaf)[rows] = self.used(name, other.hypothesis[name])
+        for name, leaf in self.hypothesis.items():
+            new = other.used(name, other.hypothesis[name])
+            if not kernels.usable(leaf):  # others multiply what is hidden by zero, which NaN would outlast
+                self.used(name, leaf)[rows] = 0.0
+            if new.shape[2]:
+                leaf[rows, :, : new.shape[2]] = new
 
     def become(self, other: State) -> None:
         assert isinstance(other, KeyValueCache)

@@ -1,0 +1,64 @@
+"""What a command imports: start-up is mostly imports, and each that is not needed is paid at every start."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+LISTED = """
+import sys
+from antiphon.cli.main import main
+code = main(sys.argv[1:])
+sys.stderr.write("\\n" + "\\n".join(sys.modules))
+sys.exit(code)
+"""
+NOT_FOR_ANSWERS = {  # a library or a part of ours that `antiphon generate` does without
+    "babel",
+    "ctranslate2",
+    "datasets",
+    "huggingface_hub",
+    "matplotlib",
+    "peft",
+    "pydantic",
+    "rich",
+    "sacrebleu",
+    "sympy",
+    "transformers",
+    "torch._dynamo",
+    "torch._inductor",
+    "torch.distributed.fsdp",
+    "torch.utils.tensorboard",
+    "antiphon.conformance",
+    "antiphon.data.corpus",
+    "antiphon.evaluation",
+    "antiphon.export",
+    "antiphon.training",
+    "antiphon.workflows",
+}
+
+
+def imported(*words: str, input: str = "") -> set[str]:
+    """The modules of a process that ran `antiphon WORDS` to its end."""
+    command = [sys.executable, "-c", LISTED, *words]
+    ended = subprocess.run(command, input=input, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    return set(ended.stderr.split("\n"))
+
+
+@pytest.mark.parametrize("flags", [["--beam-size", "1"], ["--json"], ["--stream"]], ids=lambda flags: flags[0])
+def test_an_answer_imports_only_what_it_needs(model_folder: Path, flags: list[str]) -> None:
+    found = imported("generate", str(model_folder), "--quiet", *flags, input="one two\n")
+    assert "antiphon.generation.engine" in found
+    assert sorted(found & NOT_FOR_ANSWERS) == []
+
+
+@pytest.mark.parametrize(
+    "words", [["--help"], ["generate", "--help"], ["evaluate", "--help"], ["--print-completion", "bash"]], ids=" ".join
+)
+def test_help_and_completion_import_no_torch(words: list[str]) -> None:
+    found = imported(*words)
+    assert "antiphon.cli.main" in found
+    assert sorted(found & {"torch", "numpy", "tokenizers", "sentencepiece", *NOT_FOR_ANSWERS} - {"rich"}) == []
