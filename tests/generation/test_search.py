@@ -73,6 +73,24 @@ def test_settings_are_what_plain_python_says(settings: dict[str, object]) -> Non
         assert_same(found, plain_search(network, source.ids, config, prefix=source.prefix))
 
 
+@pytest.mark.parametrize("patience", [0.25, 1.0, 2.0])
+def test_patience_ends_a_beam_when_so_many_have_ended(patience: float) -> None:
+    """The answer is the best of the hypotheses that had ended by then; with much patience it is the exact one."""
+    dice, sooner = random.Random(str(patience)), 0
+    config = {"beam_size": 4, "n_best": 1, "max_new_tokens": 14}
+    for seed in range(20):
+        network, source = toy("rotary", seed=seed), source_of(dice)
+        exact = answer(network, [source], GenerationConfig(**config), MARKS)[0][0]
+        patient = answer(network, [source], GenerationConfig(**config, patience=100.0), MARKS)[0][0]
+        assert patient == exact
+        early = answer(network, [source], GenerationConfig(**config, patience=patience), MARKS)[0][0]
+        assert early.rank <= exact.rank and (early.finished or len(early.ids) == 14)
+        sooner += early.rank < exact.rank
+        many = answer(network, [source], GenerationConfig(**{**config, "n_best": 4}, patience=patience), MARKS)[0]
+        assert len(many) == len(answer(network, [source], GenerationConfig(**{**config, "n_best": 4}), MARKS)[0])
+    assert sooner > 0 or patience > 1
+
+
 @pytest.mark.parametrize("power", [-0.5, 0.7])
 def test_no_search_stops_too_early(power: float) -> None:
     """The best answer is that of a search up to the limit, whether the penalty favours short answers or long ones."""

@@ -27,6 +27,9 @@ class GenerationConfig(Settings):
     """The ranking is score / n**p; n counts the end."""
     length_penalty_kind: Literal["average", "gnmt"] = "average"
     """n**p, or ((5 + n) / 6)**p (Wu et al. 2016, equation 14)."""
+    patience: Positive | None = None
+    """A beam ends when this times `beam_size` of its hypotheses have ended (Kasai et al. 2022; 1 is what fairseq and
+    CTranslate2 do); none: when no open one can win any more, which is later."""
     coverage_penalty: NotNegative = 0.0
     """Added to the ranking: this times the source tokens' sum of log(min(attention, 1)) (Wu et al. 2016); 0: off.
     0.01 is much at `length_penalty` 1, 0.2 at 0."""

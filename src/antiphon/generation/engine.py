@@ -157,6 +157,7 @@ def plan_of(config: GenerationConfig, marks: Marks) -> Plan:
         length_penalty_kind=config.length_penalty_kind,
         groups=config.beam_groups,
         diversity_penalty=config.diversity_penalty,
+        patience=config.patience if sampler is None else None,
         coverage_penalty=config.coverage_penalty,
         processors=tuple(processors),
         sampler=sampler,

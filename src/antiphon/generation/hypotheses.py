@@ -85,6 +85,7 @@ class Hypothesis:
 class Plan:
     """How to search: with `width` hypotheses of each source, drawn by `sampler` if there is one; `n_best` are given.
 
+    With `patience` a source is finished when that times `width` of its hypotheses have ended, if not before.
     `groups` of hypotheses choose one after the other, and `diversity_penalty` keeps them apart; `coverage_penalty` is
     the weight of `Coverage` in the rank of an answer.
     """
@@ -94,6 +95,7 @@ class Plan:
     n_best: int = 1
     length_penalty: float = 1.0
     length_penalty_kind: str = "average"
+    patience: float | None = None
     groups: int = 1
     diversity_penalty: float = 0.0
     coverage_penalty: float = 0.0

@@ -77,6 +77,7 @@ class Search:
             self.stepper = self._stepper(memory)
             self.score, self.value = self._sums(count)
             self.pool, self.pooled = Pool(count, width, self.capacity, self.score), False
+            self.ended = torch.zeros(count, dtype=torch.long, device=self.device)  # hypotheses of each source
             self.history = torch.zeros((count * width, self.capacity), dtype=torch.long, device=self.device)
             keys = torch.tensor([request.row + (request.piece << 32) for request in requests], device=self.device)
             self.dice = None if plan.sampler is None else Dice(plan.seed, keys, width)
@@ -308,6 +309,7 @@ class Search:
         if self.coverage is not None:
             rank = rank + self.coverage.penalty().gather(1, lanes)
         self.pool.enter(rank, score, ids, self.lengths, unique=self.plan.groups > 1)
+        self.ended += (rank > NEVER).sum(1)
         self.pooled = True
 
     def _rescue(self, values: Tensor) -> None:
@@ -331,6 +333,8 @@ class Search:
             return [], None
         # Written so that NaN is done: it will be reported, not waited for.
         done = ~(self.pool.rank[:, self.plan.n_best - 1] < self._bound(values).amax(1))
+        if self.plan.patience is not None:
+            done |= self.ended >= max(self.plan.patience * self.plan.width, self.plan.n_best)
         if not bool(done.any()):
             return [], None
         leaving, staying = done.nonzero()[:, 0].tolist(), (~done).nonzero()[:, 0]
@@ -346,7 +350,7 @@ class Search:
         with their next tokens."""
         kept = self.stepper.keep(kept)
         self.pool.select(kept)
-        self.lengths = self.lengths.index_select(0, kept)
+        self.lengths, self.ended = (leaf.index_select(0, kept) for leaf in (self.lengths, self.ended))
         self.bounds.select(kept)
         if self.dice is not None:
             self.dice.select(kept)
@@ -400,7 +404,8 @@ class Search:
         self.score, self.value = torch.cat([self.score, score]), torch.cat([self.value, value])
         self.pool.join(count)
         self.history = torch.cat([self.history, self.history.new_zeros((count * width, self.capacity))])
-        self.lengths = torch.cat([self.lengths, self.lengths.new_zeros(count)])
+        zeros = self.lengths.new_zeros(count)
+        self.lengths, self.ended = torch.cat([self.lengths, zeros]), torch.cat([self.ended, zeros])
         self.open += range(self._count, self._count + count)
         self._count += count
         self._joined = True

@@ -182,7 +182,7 @@ def reorder(leaf: Tensor, index: Tensor, *, width: int) -> None:
     """Row r of leaf (R,G,U,D), whose last two dimensions are contiguous, becomes what row index[r] was, one of the same
     `width` rows."""
     rows, groups, used, size = leaf.shape
-    scratch = torch.empty(width * groups * used * size)
+    scratch = torch.empty(groups * (used * size + 2 * width))  # what `reorder_scratch_floats` says
     sizes = (rows, groups, used * size, *leaf.stride()[:2], width)
     do("reorder", (leaf, index), (leaf,), ((leaf, index, scratch), sizes, ()))
 
