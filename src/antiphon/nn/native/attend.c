@@ -68,11 +68,14 @@ INLINE void scores(Block *b, const Tile *tile, int64_t first, const int queries)
         for (int j = 0; j < keys && first == 0; j++)
             fetch(b->v + tile->place[i + j < last ? i + j : last] * b->v_stride, D);
         int64_t d = 0;
-        for (; d + LANES <= D; d += LANES)
+        for (; d + LANES <= D; d += LANES) {
+            Floats key[LANES]; /* loaded once, which the compiler does not see by itself */
+            for (int j = 0; j < keys; j++) key[j] = load8(k[j] + d);
             for (int m = 0; m < queries; m++) {
                 Floats q = load8(b->q[first + m] + d);
-                for (int j = 0; j < keys; j++) sums[m * keys + j] += q * load8(k[j] + d);
+                for (int j = 0; j < keys; j++) sums[m * keys + j] += q * key[j];
             }
+        }
         if (d < D)
             for (int m = 0; m < queries; m++) {
                 Floats q = load_some(b->q[first + m] + d, D - d);
@@ -87,22 +90,25 @@ INLINE void scores(Block *b, const Tile *tile, int64_t first, const int queries)
 /* The scores of query m become logits, then weights exp(logit - most); `most`, `sum` and `kept` follow. */
 static void weigh(Block *b, const Tile *tile, int64_t m, float factor) {
     const int64_t n = tile->count, padded = (n + LANES - 1) / LANES * LANES;
+    const Words lane = {0, 1, 2, 3, 4, 5, 6, 7};
+    const float before = b->most[m], *bias = b->bias[m];
     float *w = b->weight[m];
-    const float *bias = b->bias[m];
-    Floats most = all8(b->most[m]), sums = all8(0);
-    for (int64_t i = n; i < padded; i++) w[i] = 0;
-    for (int64_t i = 0; i < padded; i += LANES) store8(w + i, load8(w + i) * factor);
+    Floats most = all8(before), sums = all8(0);
     if (bias)
-        for (int64_t i = 0; i < n; i++) w[i] += bias[tile->place[i] * b->bias_stride];
-    for (int64_t i = n; i < padded; i++) w[i] = -INFINITY;
-    for (int64_t i = 0; i < padded; i += LANES) most = at_least8(load8(w + i), most);
-    float before = b->most[m], after = max_of(most), shift = after == -INFINITY ? 0 : after;
+        for (int64_t i = 0; i < n; i++) w[i] = w[i] * factor + bias[tile->place[i] * b->bias_stride];
+    for (int64_t i = n; i < padded; i++) w[i] = w[n - 1]; /* counts in the maximum already */
     for (int64_t i = 0; i < padded; i += LANES) {
-        Floats e = exp8(load8(w + i) - shift);
+        Floats logits = bias ? load8(w + i) : load8(w + i) * factor;
+        most = at_least8(logits, most);
+        store8(w + i, logits);
+    }
+    const float after = max_of(most), shift = after == -INFINITY ? 0 : after;
+    for (int64_t i = 0; i < padded; i += LANES) {
+        Floats e = choose8(lane < (int32_t)(n - i), exp8(load8(w + i) - shift), all8(0));
         sums += e;
         store8(w + i, e);
     }
-    b->kept[m] = before == after ? 1 : expf(before - shift);
+    b->kept[m] = before == after ? 1 : before == -INFINITY ? 0 : expf(before - shift);
     b->sum[m] = b->sum[m] * b->kept[m] + sum_of(sums);
     b->most[m] = after;
 }
@@ -110,15 +116,18 @@ static void weigh(Block *b, const Tile *tile, int64_t m, float factor) {
 /* out = kept * out + the weighted sum of values, of `queries` queries and 8 `wide` numbers from d on. */
 INLINE void values(Block *b, const Tile *tile, int64_t first, const int queries, int64_t d, const int wide) {
     Floats sums[LANES];
-    const float *v = b->v + d;
+    const float *v = b->v + d, *weight = b->weight[first];
+    const int32_t *place = tile->place;
+    const int64_t stride = b->v_stride, count = tile->count;
     for (int m = 0; m < queries; m++)
         for (int j = 0; j < wide; j++) sums[m * wide + j] = load8(b->out[first + m] + d + j * LANES) * b->kept[first + m];
-    for (int64_t i = 0; i < tile->count; i++) {
-        const float *row = v + tile->place[i] * b->v_stride;
-        if (d == 0 && first == 0 && b->then) fetch(b->then + tile->place[i] * b->k_stride, b->D);
-        for (int j = 0; j < wide; j++) {
-            Floats value = load8(row + j * LANES);
-            for (int m = 0; m < queries; m++) sums[m * wide + j] += value * b->weight[first + m][i];
+    for (int64_t i = 0; i < count; i++) {
+        const float *row = v + place[i] * stride;
+        Floats value[LANES];
+        for (int j = 0; j < wide; j++) value[j] = load8(row + j * LANES);
+        for (int m = 0; m < queries; m++) {
+            Floats part = all8(weight[m * (TILE + LANES) + i]);
+            for (int j = 0; j < wide; j++) sums[m * wide + j] += value[j] * part;
         }
     }
     for (int m = 0; m < queries; m++)

@@ -27,4 +27,16 @@ INLINE Floats sums8(const Floats *v) {
 #endif
 }
 
+/* e^x of x <= 0, for sums of at least 1: what is below e^-87 is e^-87, which such a sum does not notice. Cheaper than
+ * exp8, with the same polynomial. */
+INLINE Floats exp_below8(Floats x) {
+    const Floats magic = all8(12582912.0f); /* 1.5 * 2^23: adding it rounds to a whole number */
+    x = at_least8(all8(-87.0f), x);
+    Floats moved = x * 1.44269504f + magic, power = moved - magic;
+    Floats rest = (x - power * 0.693359375f) + power * 2.12194440e-4f; /* x - power ln 2, in two pieces */
+    Floats high = rest * (rest * (rest * (rest * 0.00139504f + 0.00836881f) + 0.04166621f) + 0.16666519f) + 0.5f;
+    Floats value = rest * rest * high + rest + 1.0f;
+    return value * (Floats)(((Bits)moved << 23) + 0x3f800000u); /* times 2^power */
+}
+
 #endif

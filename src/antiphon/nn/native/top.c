@@ -77,7 +77,7 @@ static void take_block(Total *total, Best *best, const float *x, int64_t first) 
     }
     const float shift = total->most == -INFINITY ? 0 : total->most;
     for (int64_t i = 0; i < BLOCK; i += 4 * LANES)
-        for (int j = 0; j < 4; j++) sums[j] += exp8(load8(x + i + j * LANES) - shift);
+        for (int j = 0; j < 4; j++) sums[j] += exp_below8(load8(x + i + j * LANES) - shift);
     total->sum += sum_of((sums[0] + sums[1]) + (sums[2] + sums[3]));
     if (here > threshold(best)) take_best(best, x, first);
 }
