@@ -18,7 +18,7 @@ typedef struct {
 
 /* The queries that share keys and a row of the mask, and what is known of their softmax so far. */
 typedef struct {
-    const float *k, *v, *then; /* keys, values, and the keys that come after these; NULL: none do */
+    const float *k, *v;
     int64_t k_stride, v_stride, D, bias_stride;
     int64_t count;
     const float *q[QUERIES], *bias[QUERIES];
@@ -27,11 +27,6 @@ typedef struct {
     float kept[QUERIES];               /* by how much what is summed before this tile shrinks */
     float weight[QUERIES][TILE + LANES];
 } Block;
-
-/* `count` floats are asked for, to be there when they are needed: a cache that is large comes from far away. */
-INLINE void fetch(const float *at, int64_t count) {
-    for (int64_t i = 0; i < count; i += 16) __builtin_prefetch(at + i);
-}
 
 static void next_tile(Tile *tile, const uint8_t *visible, int64_t stride, int64_t C) {
     int64_t n = 0, c = tile->next;
@@ -65,8 +60,6 @@ INLINE void scores(Block *b, const Tile *tile, int64_t first, const int queries)
         Floats sums[LANES];
         for (int j = 0; j < keys; j++) k[j] = b->k + tile->place[i + j < last ? i + j : last] * b->k_stride;
         for (int j = 0; j < LANES; j++) sums[j] = all8(0);
-        for (int j = 0; j < keys && first == 0; j++)
-            fetch(b->v + tile->place[i + j < last ? i + j : last] * b->v_stride, D);
         int64_t d = 0;
         for (; d + LANES <= D; d += LANES) {
             Floats key[LANES]; /* loaded once, which the compiler does not see by itself */
@@ -199,8 +192,6 @@ static void attend_heads(const Step *s, int64_t from, int64_t to) {
     for (int64_t part = from; part < to; part++) {
         int64_t b = part / G, g = part % G;
         block.k = (const float *)s->p[1] + b * n[9] + g * n[10];
-        const int64_t after = part + 1;
-        block.then = after < to ? (const float *)s->p[1] + after / G * n[9] + after % G * n[10] : NULL;
         block.v = (const float *)s->p[2] + b * n[12] + g * n[13];
         block.k_stride = n[11], block.v_stride = n[14], block.D = n[5], block.bias_stride = n[22];
         for (int64_t i = 0; i < share * Q;) {
