@@ -248,15 +248,17 @@ def random_pairs(shape: str, count: int) -> Iterator[list[list[Pair]]]:
         yield [[(source, target) for source, target in batch] for batch in ids.tolist()]
 
 
-def multi30k() -> list[tuple[str, str]]:
-    """The training pairs, English and German."""
+def multi30k(part: str = "train") -> list[tuple[str, str]]:
+    """The pairs of a part, English and German."""
     from antiphon.data.lines import Lines
 
     folder = Path(os.environ.get("ANTIPHON_DATA", "../shared/data")) / "multi30k" / "tok"
-    names = [folder / f"train.lc.norm.tok.{side}.gz" for side in ("en", "de")]
+    names = [folder / f"{part}.lc.norm.tok.{side}.gz" for side in ("en", "de")]
     if not names[0].exists():
-        raise SystemExit(f"--batches text needs Multi30k, but `{names[0]}` is not there; set ANTIPHON_DATA.")
-    return list(zip(*(Lines(name) for name in names), strict=True))
+        raise SystemExit(
+            f"Multi30k must be there, but `{names[0]}` is not. Set ANTIPHON_DATA to the folder that holds it."
+        )
+    return list(zip(*(Lines(str(name)) for name in names), strict=True))
 
 
 def text_batches(pairs: list[tuple[str, str]], tokenizer: Any, budget: int, count: int) -> Iterator[list[list[Pair]]]:

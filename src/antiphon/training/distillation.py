@@ -34,7 +34,7 @@ from antiphon.config import TrainingConfig
 from antiphon.errors import ModelError
 from antiphon.models.checkpoint import named_weights
 from antiphon.models.seq2seq import EncoderDecoder
-from antiphon.training.loss import CHUNK, LossSum, Prepared, cast_for_products, room
+from antiphon.training.loss import LossSum, Prepared, cast_for_products, chunk_rows, room
 
 LogitsOf = Callable[[Tensor], Tensor]
 
@@ -107,8 +107,9 @@ class _Distilled(Prepared):
         table, wide, d_hidden, d_table = room(hidden, weight, train=train)
         nll, uniform, divergence = (hidden.new_zeros((), dtype=wide) for _ in range(3))
         mean_row = table.mean(0)  # its product with a hidden vector is the mean of that place's logits
-        for start in range(0, hidden.shape[0], CHUNK):
-            place = slice(start, start + CHUNK)
+        step = chunk_rows(table.shape[0])
+        for start in range(0, hidden.shape[0], step):
+            place = slice(start, start + step)
             rows, gold = hidden[place], labels[place]
             logits = (rows @ table.T).to(wide)
             log_sum = logits.logsumexp(-1, keepdim=True)

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from antiphon.batch import Batch, Tokens
-from antiphon.training.loss import CHUNK, LossSum, Prepared, cast_for_products, room
+from antiphon.training.loss import LossSum, Prepared, cast_for_products, chunk_rows, room
 
 
 def twice(batch: Batch) -> Batch:
@@ -68,8 +68,9 @@ class _Pair(Prepared):
         table, wide, d_hidden, d_table = room(hidden, weight, train=train)
         nll, uniform, divergence = (hidden.new_zeros((), dtype=wide) for _ in range(3))
         total = labels.numel()
-        for start in range(0, total, CHUNK):
-            end = min(start + CHUNK, total)
+        step = chunk_rows(table.shape[0])
+        for start in range(0, total, step):
+            end = min(start + step, total)
             gold = labels[start:end, None]
             places = [slice(start, end), slice(total + start, total + end)]
             logs = [(hidden[place] @ table.T).to(wide).log_softmax(-1) for place in places]
