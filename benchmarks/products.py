@@ -14,27 +14,26 @@ five, in the processor's time with one thread and in the clock's with more.
 from __future__ import annotations
 
 import argparse
-import ctypes
-import sys
 import time
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 from attention import Row, head, say
 from torch import Tensor
 from torch.nn.functional import linear
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-
-from nn.native_build import Step, library
+from antiphon.nn.native import kernels
+from antiphon.nn.native.packed import Kind, Packed
+from antiphon.nn.native.record import recording
+from antiphon.nn.native.steps import run
 
 SHAPES = (
     "1x512x512,1x512x2048,1x512x16000,4x512x512,4x512x2048,32x512x512,32x512x2048,32x2048x512,32x512x16000,"
     "128x512x2048,128x2048x512"
 )
 OURS = ("ours", "GMAC/s", "ours8", "GMAC8/s", "error")
+PARTS: tuple[tuple[Kind, tuple[str, ...]], ...] = (("float32", OURS[:2]), ("int8", OURS[2:]))
 COLUMNS = ("rows x K x N", "linear", "mkl", "onednn", "int8", "error8", "error7", *OURS)
 WORK = 2e8  # additions and products of a measurement, at least three calls
 
@@ -64,21 +63,12 @@ def packed_int8(weight: Tensor) -> Callable[[Tensor, bool], Tensor]:
     return lambda x, short: torch.ops.quantized.linear_dynamic(x, packed, short)
 
 
-def our_own(kind: str, x: Tensor, weight: Tensor) -> tuple[Callable[[], object], Tensor]:
-    """A call of our kernel, float or int8, and where its answer goes."""
-    kernels, (rows, inner), outer = library("-march=native"), x.shape, len(weight)
-    sizes = ctypes.c_int64(outer), ctypes.c_int64(inner)
-    packed = torch.empty(getattr(kernels, f"packed_{kind}_bytes")(*sizes), dtype=torch.int8)
-    workspace = torch.empty(kernels.workspace_bytes(ctypes.c_int64(rows), sizes[1]), dtype=torch.int8)
-    scales, out = torch.empty(outer), torch.empty(rows, outer)
-    held = [x, workspace, packed, scales, None, None, out]
-    pointers = [ctypes.c_void_p(tensor.data_ptr()) for tensor in (weight, packed, scales)]
-    getattr(kernels, f"pack_{kind}")(pointers[0], *sizes, *pointers[1 : 2 + (kind == "int8")])
-    step, run = Step(), getattr(kernels, f"linear_{kind}")
-    for i, tensor in enumerate(held):
-        step.p[i] = None if tensor is None else tensor.data_ptr()
-    step.n[:5] = rows, inner, outer, x.stride(0), out.stride(0)
-    return lambda: (run(ctypes.byref(step)), held)[0], out  # `held` lives as long as the call may be made
+def our_own(kind: Kind, x: Tensor, weight: Tensor) -> tuple[Callable[[], object], Tensor]:
+    """A call of our kernel, and where its answer goes."""
+    with torch.inference_mode(), recording(1) as notes:
+        out = kernels.linear(x, Packed(weight, kind), None)
+    (call,) = (entry for entry in notes.entries if isinstance(entry, kernels.Kernel))
+    return lambda: run(call.step), out
 
 
 def measure(rows: int, inner: int, outer: int) -> Row:
@@ -99,9 +89,9 @@ def measure(rows: int, inner: int, outer: int) -> Row:
         found["int8"] = microseconds(lambda: product(x, True), work)
         for name, short in (("error8", False), ("error7", True)):
             found[name] = round(float((product(x, short) - wanted).norm() / wanted.norm()), 4)
-    for kind, names in (("float", OURS[:2]), ("int8", OURS[2:])):
-        run, out = our_own(kind, x, weight)
-        found[names[0]] = microseconds(run, work)
+    for kind, names in PARTS:
+        call, out = our_own(kind, x, weight)
+        found[names[0]] = microseconds(call, work)
         found[names[1]] = round(work / 2e3 / found[names[0]], 1)
     found["error"] = round(float((out - wanted).norm() / wanted.norm()), 4)
     return found
@@ -113,7 +103,6 @@ def main() -> None:
     parser.add_argument("--shapes", default=SHAPES, help="rows x K x N, between commas")
     parser.add_argument("--threads", type=int, default=1)
     flags = parser.parse_args()
-    library("-march=native").set_threads(ctypes.c_int64(flags.threads))
     torch.set_num_threads(flags.threads)
     torch.manual_seed(0)
     warnings.filterwarnings("ignore", category=UserWarning)  # quantized tensors are on their way out of PyTorch

@@ -10,9 +10,11 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from nn.native_build import GELU, GELU_TANH, PLAIN, RELU, SILU, Step, library
+from nn.native_build import GELU, GELU_TANH, PLAIN, RELU, SILU, library
 from torch import Tensor
 from torch.nn import functional
+
+from antiphon.nn.native.steps import Step
 
 ACTIVATIONS: dict[int, Callable[[Tensor], Tensor]] = {
     PLAIN: lambda x: x,

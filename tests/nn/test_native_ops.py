@@ -4,39 +4,18 @@ from __future__ import annotations
 
 import ctypes
 import math
-import shutil
-import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from pathlib import Path
 
 import pytest
 import torch
+from nn.native_build import library as build
 from torch import Tensor
 from torch.nn import functional as F
 
-NATIVE = Path(__file__).parents[2] / "src" / "antiphon" / "nn" / "native"
-FILES = ("norms.c", "attend.c", "top.c", "moves.c", "elementwise.c")
-FLAGS = "-std=c11 -O3 -fno-math-errno -ffp-contract=fast -shared -fPIC -pthread -Wall -Wextra -Werror -Wno-psabi"
-ONE_THREAD = """
-#include "step.h"
-void in_parallel(void (*task)(int64_t, void *), int64_t parts, void *context) {
-    for (int64_t i = parts; i-- > 0;) task(i, context);
-}
-int64_t thread_count(void) { return 3; }
-"""
+from antiphon.nn.native.steps import Step
+
 RUN = Callable[..., None]
-
-
-class Step(ctypes.Structure):
-    """`Step` of step.h."""
-
-    _fields_ = (
-        ("run", ctypes.c_void_p),
-        ("p", ctypes.c_void_p * 8),
-        ("n", ctypes.c_int64 * 32),
-        ("f", ctypes.c_double * 2),
-    )
 
 
 def step(p: Sequence[Tensor | None], n: Sequence[int], f: Sequence[float] = ()) -> Step:
@@ -44,18 +23,13 @@ def step(p: Sequence[Tensor | None], n: Sequence[int], f: Sequence[float] = ()) 
     return Step(None, (ctypes.c_void_p * 8)(*pointers), (ctypes.c_int64 * 32)(*n), (ctypes.c_double * 2)(*f))
 
 
-@pytest.fixture(scope="module", params=["-march=native", "-DPORTABLE"], ids=["native", "portable"])
-def library(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
-    """The kernels, compiled for this processor and for any of its family, in three parts on one thread."""
-    compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
-    if compiler is None:
-        pytest.skip("there is no C compiler (cc, gcc or clang)")
-    folder = tmp_path_factory.mktemp("native")
-    (folder / "threads.c").write_text(ONE_THREAD)
-    sources = [folder / "threads.c", *(NATIVE / name for name in FILES)]
-    command = [compiler, *FLAGS.split(), request.param, f"-I{NATIVE}", *map(str, sources), "-lm", "-o"]
-    subprocess.run([*command, str(folder / "ops.so")], check=True)
-    return ctypes.CDLL(str(folder / "ops.so"))
+@pytest.fixture(params=["-march=native", "-DPORTABLE"], ids=["native", "portable"])
+def library(request: pytest.FixtureRequest) -> Iterator[ctypes.CDLL]:
+    """The kernels, compiled for this processor and for any of its family, on three threads."""
+    found = build(request.param)
+    found.set_threads(ctypes.c_int64(3))
+    yield found
+    found.set_threads(ctypes.c_int64(1))
 
 
 @pytest.fixture

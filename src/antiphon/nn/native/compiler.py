@@ -18,10 +18,21 @@ import subprocess
 import sys
 import tempfile
 import warnings
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-ffp-contract=fast", "-std=gnu11", "-shared", "-fPIC", "-pthread")
+FLAGS = (
+    "-O3",
+    "-march=native",
+    "-fno-math-errno",
+    "-ffp-contract=fast",
+    "-std=c11",
+    "-Wno-psabi",
+    "-shared",
+    "-fPIC",
+    "-pthread",
+)
 LONGEST = 120.0  # seconds that a compilation may take; here it takes 5
 SOURCES = Path(__file__).parent
 
@@ -65,9 +76,7 @@ def _load() -> ctypes.CDLL:
         raise Unusable(off)
     if sys.platform == "win32":
         raise Unusable("the kernels are for Linux and macOS")
-    compiler = next(filter(None, map(shutil.which, _names())), None)
-    if compiler is None:
-        raise Unusable("there is no C compiler (cc, gcc or clang)")
+    compiler = c_compiler()
     path = _folder() / f"kernels-{_mark(compiler)}.so"
     if not path.is_file():
         compile_to(path, compiler)
@@ -77,19 +86,23 @@ def _load() -> ctypes.CDLL:
         raise Unusable(f"what `{compiler}` made cannot be loaded ({error})") from error
 
 
-def _names() -> list[str]:
+def c_compiler() -> str:
+    """The path of the C compiler: $CC, or the first that is there; Unusable where none is."""
     named = os.environ.get("CC")
-    return [named] if named else ["cc", "gcc", "clang"]
+    found = next(filter(None, map(shutil.which, [named] if named else ["cc", "gcc", "clang"])), None)
+    if found is None:
+        raise Unusable(f"there is no C compiler ({named or 'cc, gcc or clang'})")
+    return found
 
 
-def compile_to(path: Path, compiler: str, *more: str) -> None:
+def compile_to(path: Path, compiler: str, flags: Sequence[str] = FLAGS) -> None:
     """The library at `path`, which appears whole or not at all; Unusable with what the compiler said."""
     sources = [str(source) for source in sorted(SOURCES.glob("*.c"))]
     with tempfile.TemporaryDirectory(dir=path.parent) as made:
         target = Path(made) / "made.so"
         try:
             subprocess.run(
-                [compiler, *FLAGS, *more, *sources, "-o", str(target), "-lm"],
+                [compiler, *flags, *sources, "-o", str(target), "-lm"],
                 check=True,
                 capture_output=True,
                 text=True,

@@ -62,13 +62,15 @@ INLINE void quantize_row(const float *x, int64_t count, float factor, Level *to)
     }
 }
 
-/* sums (rows, WIDTH) of x (rows, groups, 4) times a panel. */
-INLINE void tile(const Level *x, int64_t stride, const int8_t *panel, int64_t groups, const int rows,
+/* sums (rows, WIDTH) of x (rows, groups, 4) times a panel; what lies `ahead` of it is asked for meanwhile. */
+INLINE void tile(const Level *x, int64_t stride, const int8_t *panel, int64_t groups, const int rows, int64_t ahead,
                  int32_t (*sums)[WIDTH]) {
     Dots sum[BLOCK][2];
     for (int row = 0; row < rows; row++) sum[row][0] = sum[row][1] = no_dots();
     for (int64_t group = 0; group < groups; group++) {
         const int8_t *weights = panel + group * WIDTH * GROUP;
+        __builtin_prefetch(weights + ahead);
+        if (WIDTH * GROUP > 64) __builtin_prefetch(weights + ahead + 64);
         for (int row = 0; row < rows; row++) {
             const Level *levels4 = x + row * stride + group * GROUP;
             sum[row][0] = dot4(sum[row][0], levels4, weights);

@@ -50,7 +50,7 @@ INLINE void tile(const Level *x, int64_t stride, const int8_t *panel, int64_t gr
     for (int row = 0; row < rows; row++) sum[row][0] = sum[row][1] = _mm256_setzero_si256();
     for (int64_t group = 0; group < groups; group++) {
         const __m128i *weights = (const __m128i *)(panel + group * WIDTH * GROUP);
-        _mm_prefetch((const char *)weights + ahead, _MM_HINT_T0);
+        __builtin_prefetch((const char *)weights + ahead);
         __m256i low = _mm256_cvtepi8_epi16(_mm_loadu_si128(weights));
         __m256i high = _mm256_cvtepi8_epi16(_mm_loadu_si128(weights + 1));
         for (int row = 0; row < rows; row++) {
