@@ -10,6 +10,7 @@ training loop's validation:
 
 from __future__ import annotations
 
+import weakref
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from antiphon.errors import ConfigError, DataError
 from antiphon.generation.asking import evaluating, label_log_p, sum_type
 from antiphon.generation.hypotheses import Hypothesis, Marks, Plan, Request
 from antiphon.generation.logits import Forbid, ForbidAt, MinNewTokens, NoRepeatNgram, Processor, RepetitionPenalty
+from antiphon.generation.memory import Room
 from antiphon.generation.restriction import CLOSED, DEAD, Restriction, Trie
 from antiphon.generation.sampling import Sampler
 from antiphon.generation.search import Search
@@ -66,8 +68,8 @@ def answer(
     plan = plan_of(config, marks)
     answers: list[list[Hypothesis]] = [[] for _ in requests]
     left = longest_first(requests)
-    while left:
-        batch = first_batch(left, requests, plan, vocab_size=network.vocab_size, batch_size=config.batch_size)
+
+    def run(batch: Sequence[int]) -> list[list[Hypothesis]]:
         places = [*batch, *those_that_fit(left, requests, batch)]
         begun, waiting = ([requests[place] for place in part] for part in (batch, places[len(batch) :]))
         search = Search(network, begun, plan, waiting)
@@ -76,7 +78,21 @@ def answer(
                 answers[places[i]] = hypotheses
         for _ in range(search.count - len(batch)):  # those that waited and have joined
             left.popleft()
+        return [answers[place] for place in batch]
+
+    def cost(batch: Sequence[int]) -> int:
+        each = [requests[place] for place in batch]
+        longest = max(len(request.source) for request in each) + max(request.limit for request in each)
+        return len(each) * plan.width * longest
+
+    room = _rooms.setdefault(network, Room())
+    while left:
+        batch = first_batch(left, requests, plan, vocab_size=network.vocab_size, batch_size=config.batch_size)
+        room.run(run, batch, cost=cost)
     return answers
+
+
+_rooms: weakref.WeakKeyDictionary[EncoderDecoder, Room] = weakref.WeakKeyDictionary()  # what each has learnt
 
 
 def stream(network: EncoderDecoder, source: Source, config: GenerationConfig, marks: Marks) -> Iterator[list[int]]:

@@ -1,7 +1,7 @@
 """Batches that do not fit memory: cut in halves until they do, and no larger one is tried again in the same run.
 
-    room = Room(lambda rows: len(rows) * max(map(len, rows)))
-    answers = room.run(decode, rows)            # one for each row, in their order
+    room = Room()
+    answers = room.run(decode, rows, cost=len)            # one for each row, in their order
 
 An answer does not depend on what runs beside it, so that the answers are those of the whole batch.
 """
@@ -17,30 +17,31 @@ import torch
 
 from antiphon.errors import WorkError, memory_ran_out, one_line
 
-R, A = TypeVar("R"), TypeVar("A")
+R = TypeVar("R")
+A = TypeVar("A")
 
 
 class Room:
-    """What a batch may cost, learnt from those that did not fit; one for a run, or for a model that serves.
+    """What a batch may cost, learnt from those that did not fit; one for a run, or for a model that serves."""
 
-    `cost` of some rows must grow with them, as the memory that they need does: tokens with padding, for example.
-    """
-
-    def __init__(self, cost: Callable[[Sequence[R]], int]) -> None:
-        self.cost = cost
+    def __init__(self) -> None:
         self.most: int | None = None  # the cost that is known to be too much, halved; None: none was
         self._said = False
 
-    def run(self, work: Callable[[Sequence[R]], Sequence[A]], rows: Sequence[R]) -> list[A]:
+    def run(
+        self, work: Callable[[Sequence[R]], Sequence[A]], rows: Sequence[R], *, cost: Callable[[Sequence[R]], int]
+    ) -> list[A]:
         """`work` of `rows`, one answer for each, in as many parts as it takes; the first that is cut is warned of.
 
+        `cost` of some rows must grow with them, as the memory that they need does: tokens with padding, for example.
         WorkError where one row alone does not fit.
         """
         answers: list[A] = []
         waiting = [rows] if rows else []  # the next one last
         while waiting:
             part = waiting.pop()
-            made = None if self._too_much(part) else self._tried(work, part)
+            too_much = self.most is not None and len(part) > 1 and cost(part) > self.most
+            made = None if too_much else self._tried(work, part, cost(part))
             if made is None:
                 middle = (len(part) + 1) // 2
                 waiting += [part[middle:], part[:middle]]
@@ -48,10 +49,7 @@ class Room:
                 answers += made
         return answers
 
-    def _too_much(self, rows: Sequence[R]) -> bool:
-        return self.most is not None and len(rows) > 1 and self.cost(rows) > self.most
-
-    def _tried(self, work: Callable[[Sequence[R]], Sequence[A]], rows: Sequence[R]) -> Sequence[A] | None:
+    def _tried(self, work: Callable[[Sequence[R]], Sequence[A]], rows: Sequence[R], cost: int) -> Sequence[A] | None:
         """The answers; None where memory ran out, and then with a smaller bound."""
         try:
             return work(rows)
@@ -67,8 +65,8 @@ class Room:
         gc.collect()
         if torch.cuda.is_initialized():
             torch.cuda.empty_cache()
-        cost = max(1, self.cost(rows) // 2)
-        self.most = cost if self.most is None else min(self.most, cost)
+        half = max(1, cost // 2)
+        self.most = half if self.most is None else min(self.most, half)
         if not self._said:
             self._said = True
             warnings.warn(

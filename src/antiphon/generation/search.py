@@ -305,7 +305,7 @@ class Search:
         ids = history.gather(1, lanes[:, :, None].expand(-1, -1, self.capacity))
         if tokens is not None:
             ids.scatter_(2, (self.lengths - 1)[:, None, None].expand(*tokens.shape, 1), tokens[:, :, None])
-        rank = values / self.bounds.penalty(self.lengths)
+        rank: Tensor = values / self.bounds.penalty(self.lengths)
         if self.coverage is not None:
             rank = rank + self.coverage.penalty().gather(1, lanes)
         self.pool.enter(rank, score, ids, self.lengths, unique=self.plan.groups > 1)

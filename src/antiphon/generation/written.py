@@ -31,9 +31,9 @@ MOST_LEFT = 8  # programs that a network keeps
 
 
 class Wanted(NamedTuple):
-    """The `count` most probable ids but for `never`, and for `end` while that is held back."""
+    """The `most` most probable ids but for `never`, and for `end` while that is held back."""
 
-    count: int
+    most: int
     never: tuple[int, ...]
     end: int
 
@@ -55,7 +55,7 @@ class Candidates:
 
     def best(self, logits: Tensor) -> Best:
         """Of logits (R, V), by the kernel."""
-        return kernels.top(logits, min(self.wanted.count, self.size), self.ban)
+        return kernels.top(logits, min(self.wanted.most, self.size), self.ban)
 
 
 class Written:

@@ -33,12 +33,13 @@ def project(x: Tensor, linears: Sequence[nn.Module]) -> list[Tensor]:
     For a gradient, plain layers are one product: three of width 256 take a processor twice the time of one of 768.
     Without one, joining the weights would cost more than the step of a decoder that they are joined for.
     """
-    plain = [linear for linear in linears if is_plain(linear)]
+    plain: list[nn.Linear] = [linear for linear in linears if is_plain(linear)]
     kinds = {(linear.weight.dtype, linear.bias is None) for linear in plain}
     if len(linears) < 2 or len(plain) < len(linears) or len(kinds) > 1 or not torch.is_grad_enabled():
         return [linear(x) for linear in linears]
     biases = [linear.bias for linear in plain if linear.bias is not None]
-    weight, bias = torch.cat([linear.weight for linear in plain]), torch.cat(biases) if biases else None
+    weights: list[Tensor] = [linear.weight for linear in plain]
+    weight, bias = torch.cat(weights), torch.cat(biases) if biases else None
     return list(functional.linear(x, weight, bias).split([linear.out_features for linear in plain], dim=-1))
 
 

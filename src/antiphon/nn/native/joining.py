@@ -51,8 +51,9 @@ def _absorbing(entry: Entry, products: dict[int, Kernel], readers: Counter[int],
     for place, tensor in enumerate(entry.reads):
         memory = memory_of(tensor)
         product = products.get(memory)
-        whole = product is not None and product.writes[0].numel() == tensor.numel()
-        if whole and readers[memory] == 1 and product.step.p[OUT] == entry.step.p[place]:
+        if product is None or product.writes[0].numel() != tensor.numel():
+            continue
+        if readers[memory] == 1 and product.step.p[OUT] == entry.step.p[place]:
             candidates.append((born[memory], place, product))
     for age, place, product in sorted(candidates, reverse=True):
         if product.step.p[RESIDUAL] is not None:
