@@ -131,7 +131,7 @@ class Search:
         """The first input: the start token and as much of the prefixes as every row has, read at once."""
         count, width = self.value.shape
         self.length = self.bounds.common_prefix
-        self.lengths = torch.full((count,), self.length, device=self.device)
+        self.lengths: Tensor = torch.full((count,), self.length, device=self.device)
         forced = self.bounds.prefix[:, : self.length]
         self.history[:, : self.length] = forced.repeat_interleave(width, 0)
         start = self.history.new_full((count * width, 1), self.plan.marks.start)
@@ -305,7 +305,7 @@ class Search:
         ids = history.gather(1, lanes[:, :, None].expand(-1, -1, self.capacity))
         if tokens is not None:
             ids.scatter_(2, (self.lengths - 1)[:, None, None].expand(*tokens.shape, 1), tokens[:, :, None])
-        rank: Tensor = values / self.bounds.penalty(self.lengths)
+        rank = values / self.bounds.penalty(self.lengths)
         if self.coverage is not None:
             rank = rank + self.coverage.penalty().gather(1, lanes)
         self.pool.enter(rank, score, ids, self.lengths, unique=self.plan.groups > 1)

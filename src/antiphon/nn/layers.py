@@ -38,8 +38,8 @@ def project(x: Tensor, linears: Sequence[nn.Module]) -> list[Tensor]:
     if len(linears) < 2 or len(plain) < len(linears) or len(kinds) > 1 or not torch.is_grad_enabled():
         return [linear(x) for linear in linears]
     biases = [linear.bias for linear in plain if linear.bias is not None]
-    weights: list[Tensor] = [linear.weight for linear in plain]
-    weight, bias = torch.cat(weights), torch.cat(biases) if biases else None
+    weight = torch.cat(tuple(linear.weight for linear in plain))
+    bias = torch.cat(tuple(biases)) if biases else None
     return list(functional.linear(x, weight, bias).split([linear.out_features for linear in plain], dim=-1))
 
 
