@@ -126,7 +126,5 @@ def test_what_cannot_be_trimmed_names_the_setting(base: Path, tmp_path: Path) ->
     with pytest.raises(ConfigError, match=r"`tokenizer.trim` must be true or false"):
         train(tuned(tmp_path / "run", base, tokenizer={"trim": "much"}), quiet=True)
     for tokenizer in ({"trim": True}, {"kind": "bpe", "trim": False}):
-        with pytest.raises(
-            ConfigError, match=r"`tokenizer.trim` goes with `model.base`, .* there is no base. Name"
-        ):
+        with pytest.raises(ConfigError, match=r"`tokenizer.trim` goes with `model.base`, .* there is no base. Name"):
             train(recipe(tmp_path / "run", tokenizer=tokenizer), quiet=True)
