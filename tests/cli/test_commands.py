@@ -260,3 +260,9 @@ def test_import_registers_a_task(run, recipe: Path, tmp_path: Path) -> None:
     ended = run("train", recipe, "--task", "loud_for_cli", "--import", "my_cli_parts", "--quiet")
     assert (ended.code, ended.err) == (0, "")
     assert json.loads((tmp_path / "run" / "model" / "task.json").read_text())["task"] == "loud_for_cli"
+
+
+def test_export_names_a_remedy_of_its_own(run, model_folder: Path, tmp_path: Path) -> None:
+    ended = run("export", model_folder, "--to", "huggingface", "--output", tmp_path / "made")
+    assert ended.code == 2 and "for transformers must have" in ended.err
+    assert ended.err.endswith("`--to ctranslate2` knows more shapes.\n") and "`format`" not in ended.err

@@ -208,7 +208,7 @@ def test_what_cannot_be_loaded_says_why(tmp_path) -> None:
         load(tmp_path / "empty")
     with pytest.raises(ModelError, match="`format` must be antiphon or huggingface, but is the text `onnx`"):
         model().save(tmp_path / "other", format="onnx")
-    with pytest.raises(ModelError, match=r"to be written for transformers must have `norm` .layer., but it is .rms."):
+    with pytest.raises(ModelError, match=r"must have `norm` .layer., but it is .rms.. Save it without `format`.$"):
         model().save(tmp_path / "other", format="huggingface")
     assert not (tmp_path / "other").exists()
     with pytest.raises(ConfigError, match="`quantize` must be int8, or left out, but is the text `int4`"):

@@ -38,11 +38,15 @@ class Export(Command):
         import_modules(self.imports)
         self.start()
         from antiphon.generation.model import load
+        from antiphon.models.families import Inexpressible
 
         if Path(self.output).exists():
             raise ModelError(f"`{self.output}` must not be there yet. Choose another --output.")
         if self.to == "huggingface":
-            load(self.model, device="cpu", dtype=self.dtype).save(self.output, format="huggingface")
+            try:
+                load(self.model, device="cpu", dtype=self.dtype).save(self.output, format="huggingface")
+            except Inexpressible as error:
+                raise Inexpressible(error.what, "`--to ctranslate2` knows more shapes.") from error
             self.say(f"antiphon: the model is in {self.output}")
             return 0
         from antiphon.export import export_ctranslate2

@@ -46,6 +46,10 @@ class TrainConfig(Settings):
                 object.__setattr__(self, "model", beside_base(self.model))
         if isinstance(self.model, BaseConfig):
             self._keep_of_base()
+        elif isinstance(self.tokenizer, Mapping):
+            for name in ("trim", "add"):
+                problem = "goes with `model.base`, whose tokenizers it changes, but there is no base"
+                require(name not in self.tokenizer, f"tokenizer.{name}", problem, "Name one, or leave it out.")
         super().__post_init__()
 
     def _keep_of_base(self) -> None:

@@ -42,6 +42,7 @@ from antiphon.generation.wrapped import load_wrapped
 from antiphon.models.account import Account
 from antiphon.models.adapters import merge_adapter
 from antiphon.models.checkpoint import Parts, load_parts, save_model_folder
+from antiphon.models.families import Inexpressible
 from antiphon.models.files import read_config
 from antiphon.models.hub import is_foreign, is_pretrained, load_pretrained, save_pretrained
 from antiphon.settings import override, plain, show
@@ -244,7 +245,12 @@ class Model:
             raise ModelError(f"`format` must be antiphon or huggingface, but is {show(format)}.")
         check_one(self.parts, folder)
         check_whole(self.network, "to save a model")
-        return (save_model_folder if format == "antiphon" else save_pretrained)(folder, self.parts)
+        if format == "antiphon":
+            return save_model_folder(folder, self.parts)
+        try:
+            return save_pretrained(folder, self.parts)
+        except Inexpressible as error:
+            raise Inexpressible(error.what, "Save it without `format`.") from error
 
     def _inputs(self, inputs: object, what: str) -> Sequence[str | Tensor]:
         """The inputs as a list: texts, or the samples of a model that hears."""

@@ -223,8 +223,12 @@ def express(parts: Parts) -> tuple[Family, Ours, Any]:
 
 
 def save_tokenizers(folder: Path, parts: Parts) -> None:
-    """Write the tokenizers' own files, as transformers reads them."""
-    for name, content in pretrained_files(parts.source_tokenizer, parts.target_tokenizer).items():
+    """Write the tokenizers' own files, as transformers reads them; Inexpressible where it could not."""
+    try:
+        files = pretrained_files(parts.source_tokenizer, parts.target_tokenizer)
+    except ModelError as error:
+        raise Inexpressible(str(error)) from error
+    for name, content in files.items():
         replace_file(folder / name, content)
 
 

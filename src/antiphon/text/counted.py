@@ -29,8 +29,9 @@ _PLACES = ".added_tokens.json"
 def counted(tokenizer: Tokenizer) -> PretrainedVocabulary | None:
     """The vocabulary of a tokenizer of these kinds; None of another."""
     known = tokenizer.vocabulary
-    is_counted = isinstance(known, PretrainedVocabulary) and known.record.kind in ("pieces", "bytes")
-    return known if is_counted else None
+    if isinstance(known, PretrainedVocabulary) and known.record.kind in ("pieces", "bytes"):
+        return known
+    return None
 
 
 def fewer_counted(tokenizer: Tokenizer, used: Collection[int]) -> tuple[Tokenizer, list[int]]:

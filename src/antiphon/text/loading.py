@@ -56,7 +56,7 @@ def pretrained_files(source: Tokenizer, target: Tokenizer) -> dict[str, bytes]:
     if content is None or not source.shares(target):
         raise ModelError(
             "a model to be written for transformers must have one tokenizer.json for both sides, or the tokenizers of "
-            "a published folder, but has neither. Save it without `format`."
+            "a published folder, but has neither."
         )
     return {"tokenizer.json": enclosed(content, source.vocabulary), CONFIG: _named(source)}
 

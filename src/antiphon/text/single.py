@@ -32,18 +32,13 @@ def single(tokenizer: Tokenizer) -> tuple[dict[str, Any], Record | None]:
         return json.loads(Rust.from_buffer(known.content).to_str()), None
     if isinstance(known, PretrainedVocabulary):
         content = known.kept[".json"] if known.record.kind == "json" else known.as_json()
-        if content is not None:
-            rust = Rust.from_buffer(content)
-            _add(rust, known.record)
-            added = () if known.record.kind != "json" else known.record.added
-            record = replace(known.record, kind="json", layout="plain", added=added)
-            return json.loads(rust.to_str()), record
-        raise ConfigError(f"only a tokenizer of one file of tokens can change, but the base's is of {_what(known)}.")
+        assert content is not None, "those of pieces and of bytes are changed in counted.py"
+        rust = Rust.from_buffer(content)
+        _add(rust, known.record)
+        added = () if known.record.kind != "json" else known.record.added
+        record = replace(known.record, kind="json", layout="plain", added=added)
+        return json.loads(rust.to_str()), record
     raise ConfigError("only a tokenizer.json can change, but the base has a sentencepiece file.")
-
-
-def _what(vocabulary: PretrainedVocabulary) -> str:
-    return "bytes" if vocabulary.record.kind == "bytes" else "sentencepiece pieces that a vocab.json counts"
 
 
 def _add(rust: Rust, record: Record) -> None:

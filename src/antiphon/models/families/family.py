@@ -32,7 +32,11 @@ UNKNOWN_TO_MOST: dict[str, Any] = {
 
 
 class Inexpressible(ModelError):
-    """A family cannot say this of a model."""
+    """A family cannot say this of a model. `what`: the message alone, to which each surface adds its own `remedy`."""
+
+    def __init__(self, what: str, remedy: str = "") -> None:
+        super().__init__(f"{what} {remedy}".rstrip())
+        self.what = what
 
 
 @dataclass(frozen=True)

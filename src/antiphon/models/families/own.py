@@ -83,6 +83,4 @@ def _check(parts: Parts) -> None:
 
 
 def _refused(wanted: str, found: str) -> Inexpressible:
-    return Inexpressible(
-        f"a model of your own to be written for transformers must have {wanted}, but {found}. Save it without `format`."
-    )
+    return Inexpressible(f"a model of your own to be written for transformers must have {wanted}, but {found}.")
