@@ -74,3 +74,16 @@ def test_layers_of_which_one_has_no_bias_stay_apart() -> None:
     linears, x = [*layers(bias=True), nn.Linear(6, 6, bias=False)], torch.randn(3, 5, 6)
     for part, linear in zip(project(x, linears), linears, strict=True):
         assert torch.equal(part, linear(x))
+
+
+def test_a_part_can_be_written_to_and_the_others_keep_their_values_and_gradients() -> None:
+    linears, x = layers(bias=True), torch.randn(3, 5, 6)
+    parts = project(x, linears)
+    parts[0][0] = 7.0
+    torch.testing.assert_close(parts[1], linears[1](x))
+    (parts[0].sum() + parts[1].square().sum()).backward()
+    got = [linears[0].weight.grad, linears[1].weight.grad]
+    alone = linears[0](x)[1:].sum() + linears[1](x).square().sum()
+    wanted = torch.autograd.grad(alone, [linears[0].weight, linears[1].weight])
+    for one, other in zip(got, wanted, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)

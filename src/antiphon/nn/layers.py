@@ -40,7 +40,10 @@ def project(x: Tensor, linears: Sequence[nn.Module]) -> list[Tensor]:
     biases = [linear.bias for linear in plain if linear.bias is not None]
     weight = torch.cat(tuple(linear.weight for linear in plain))
     bias = torch.cat(tuple(biases)) if biases else None
-    return list(functional.linear(x, weight, bias).split([linear.out_features for linear in plain], dim=-1))
+    # Of `split`, no part may be written to; a state of decoding is. The parts share no element, and neither the product
+    # nor the cut keeps its output for the gradient, so that here it is safe.
+    widths = [linear.out_features for linear in plain]
+    return list(torch.unsafe_split_with_sizes(functional.linear(x, weight, bias), widths, dim=-1))
 
 
 def is_plain(linear: nn.Module) -> TypeGuard[nn.Linear]:
