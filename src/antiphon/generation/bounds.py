@@ -12,6 +12,9 @@ from torch import Tensor
 
 from antiphon.generation.asking import sum_type
 from antiphon.generation.hypotheses import Plan, Request
+from antiphon.generation.logits import NEVER, Forbid, MinNewTokens
+from antiphon.generation.selecting import most_of
+from antiphon.generation.written import Wanted
 
 
 class Bounds:
@@ -51,3 +54,30 @@ class Bounds:
         self.prefix_length = torch.cat([self.prefix_length, other.prefix_length])
         self.prefix = torch.cat([self.prefix, other.prefix])
         self.least_limit = min(self.least_limit, other.least_limit)
+
+
+def wanted_of(plan: Plan, bounds: Bounds) -> Wanted | None:
+    """The ids that a search asks for where it looks at the most probable ones alone; None where something else acts on
+    what may follow."""
+    forbids = [processor for processor in plan.processors if isinstance(processor, Forbid)]
+    known = all(isinstance(processor, Forbid | MinNewTokens) for processor in plan.processors)
+    even = bounds.longest_prefix == bounds.common_prefix
+    if plan.sampler is not None or plan.groups > 1 or not known or not even:
+        return None
+    never = {id for processor in forbids for id in processor.ids.tolist()}
+    return Wanted(most_of(plan.width), tuple(sorted(never)), plan.marks.end)
+
+
+def least_tokens(plan: Plan) -> int:
+    """How many tokens stand between a prefix and the end, at least."""
+    return max((each.count for each in plan.processors if isinstance(each, MinNewTokens)), default=0)
+
+
+def begun(count: int, plan: Plan, *, device: torch.device) -> tuple[Tensor, Tensor]:
+    """The sums (N, W) of `count` sources before their first token: the model's own, and those that are compared."""
+    score = torch.zeros((count, plan.width), dtype=sum_type(device), device=device)
+    value = score.clone()
+    if plan.sampler is None:
+        first = torch.arange(plan.width, device=device) % (plan.width // plan.groups) == 0
+        value[:, ~first] = NEVER  # before the first token all hypotheses of a group are one
+    return score, value

@@ -166,3 +166,13 @@ class Pool:
         if not found:
             raise NonFiniteError(NOT_NUMBERS)
         return list(found.values())
+
+
+def common_prefix(rows: Sequence[Sequence[int]]) -> list[int]:
+    """The longest list that all of `rows` begin with."""
+    shared: list[int] = []
+    for column in zip(*rows, strict=False):
+        if any(id != column[0] for id in column):
+            break
+        shared.append(column[0])
+    return shared

@@ -108,6 +108,14 @@ class RepetitionPenalty(Processor):
         return scores.scatter_(1, said.history, scores.gather(1, said.history) * self.factor)
 
 
+def closed(scores: Tensor, last: Tensor, *, end: int) -> Tensor:
+    """Scores (R, V) where the hypotheses `last` (R, 1), with room for one more token, must end, at no cost to their
+    rank."""
+    scores = scores.masked_fill(last, NEVER)
+    scores[:, end].masked_fill_(last[:, 0], 0.0)
+    return scores
+
+
 def best(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """The k largest of each row of (R, V) and their ids, (R, k) each, best first; of equals the lower id first."""
     k = min(k, scores.shape[1])

@@ -25,12 +25,12 @@ import torch
 from torch import Tensor
 
 from antiphon.batch import Tokens
-from antiphon.generation.asking import as_rows, evaluating, label_log_p, log_softmax, sum_type
-from antiphon.generation.bounds import Bounds
+from antiphon.generation.asking import as_rows, evaluating, label_log_p, log_softmax
+from antiphon.generation.bounds import Bounds, begun, least_tokens, wanted_of
 from antiphon.generation.coverage import Coverage
 from antiphon.generation.guard import Guard
-from antiphon.generation.hypotheses import Hypothesis, Plan, Pool, Request
-from antiphon.generation.logits import NEVER, Forbid, MinNewTokens, Said
+from antiphon.generation.hypotheses import Hypothesis, Plan, Pool, Request, common_prefix
+from antiphon.generation.logits import NEVER, Said, closed
 from antiphon.generation.sampling import Dice
 from antiphon.generation.selecting import (
     Candidates,
@@ -38,10 +38,8 @@ from antiphon.generation.selecting import (
     best_candidates,
     in_their_places,
     merged,
-    most_of,
 )
 from antiphon.generation.stepping import Stepper
-from antiphon.generation.written import Wanted
 from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.nn.mixers import Memory
 
@@ -75,7 +73,7 @@ class Search:
             memory = network.encode(source, tokens)
             self.guard, self.coverage = self._guard(requests), None
             self.stepper = self._stepper(memory)
-            self.score, self.value = self._sums(count)
+            self.score, self.value = begun(count, plan, device=self.device)
             self.pool, self.pooled = Pool(count, width, self.capacity, self.score), False
             self.ended = torch.zeros(count, dtype=torch.long, device=self.device)  # hypotheses of each source
             self.history = torch.zeros((count * width, self.capacity), dtype=torch.long, device=self.device)
@@ -89,14 +87,8 @@ class Search:
     def _stepper(self, memory: Memory) -> Stepper:
         """What asks the network; for the best ids alone, where nothing else acts on what may follow."""
         plan = self.plan
-        forbids = [processor for processor in plan.processors if isinstance(processor, Forbid)]
-        least = [processor.count for processor in plan.processors if isinstance(processor, MinNewTokens)]
-        known = len(forbids) + len(least) == len(plan.processors)
-        wanted = None
-        if self.guard is None and plan.sampler is None and plan.groups == 1 and known and self._even:
-            never = {id for processor in forbids for id in processor.ids.tolist()}
-            wanted = Wanted(most_of(plan.width), tuple(sorted(never)), plan.marks.end)
-        self.least_length = self.bounds.longest_prefix + max(least, default=0)
+        wanted = None if self.guard is not None else wanted_of(plan, self.bounds)
+        self.least_length = self.bounds.longest_prefix + least_tokens(plan)
         alike = self.least_length == 0 and not plan.marks.closes and plan.coverage_penalty == 0
         return Stepper(
             self.network,
@@ -107,11 +99,6 @@ class Search:
             records=False if plan.coverage_penalty else None,  # the weights of each step are looked at
             joins=wanted is not None and alike and bool(self._waiting),
         )
-
-    @property
-    def _even(self) -> bool:
-        """Whether all prefixes have one length."""
-        return self.bounds.longest_prefix == self.bounds.common_prefix
 
     def _guard(self, requests: Sequence[Request]) -> Guard | None:
         """The restrictions, behind as much of the prefixes as is read at once; None where there are none."""
@@ -212,7 +199,8 @@ class Search:
         if self.guard is not None:
             scores = self.guard.mask(scores, log_p, self.bounds.limit - self.length, self.value > NEVER)
         if self.plan.marks.closes and self.length + 1 >= self.bounds.least_limit:
-            scores = self._closed(scores)
+            last = (self.bounds.limit - self.length == 1).repeat_interleave(width)[:, None]
+            scores = closed(scores, last, end=self.plan.marks.end)
         if forced is None or forced_log_p is None:
             return log_p, scores
         # Where a token is forced, no other one may follow, and no processor may forbid it or change what it is worth.
@@ -221,14 +209,6 @@ class Search:
         for leaf in (only, log_p):
             leaf.scatter_(1, ids, torch.where(is_forced, forced_log_p, leaf.gather(1, ids)))
         return log_p, only
-
-    def _closed(self, scores: Tensor) -> Tensor:
-        """Scores (R, V) where the hypotheses with room for one more token must end, at no cost to their rank."""
-        last = (self.bounds.limit - self.length == 1).repeat_interleave(self.value.shape[1])[:, None]
-        scores = scores.masked_fill(last, NEVER)
-        end = scores[:, self.plan.marks.end]
-        end.masked_fill_(last[:, 0], 0.0)
-        return scores
 
     def _choose(self, own: Tensor, scores: Tensor) -> Candidates:
         """The candidates of each source, (N, G, C), best first: which hypothesis goes on, its next token, the sums."""
@@ -391,7 +371,6 @@ class Search:
     def _join(self) -> Tensor:
         """Some that wait take the places of some that left, if enough of them are free: their first input, (n·W,)."""
         free, width = self.stepper.free, self.plan.width
-        start = self.plan.marks.start
         if free * LEAST < self.stepper.slots and self.open:
             return self.history.new_empty(0)
         requests = [self._waiting.popleft() for _ in range(min(free, len(self._waiting)))]
@@ -400,7 +379,7 @@ class Search:
         memory = self.network.encode(source, tokens)
         self.stepper.join(Memory(memory.hidden, Tokens(memory.tokens.pos.expand(count, -1))))
         self.bounds.join(Bounds(requests, self.plan, device=self.device))
-        score, value = self._sums(count)
+        score, value = begun(count, self.plan, device=self.device)
         self.score, self.value = torch.cat([self.score, score]), torch.cat([self.value, value])
         self.pool.join(count)
         self.history = torch.cat([self.history, self.history.new_zeros((count * width, self.capacity))])
@@ -409,17 +388,7 @@ class Search:
         self.open += range(self._count, self._count + count)
         self._count += count
         self._joined = True
-        return self.history.new_full((count * width,), start)
-
-    def _sums(self, count: int) -> tuple[Tensor, Tensor]:
-        """`score` and `value` of `count` sources before their first token."""
-        width = self.plan.width
-        score = torch.zeros((count, width), dtype=sum_type(self.device), device=self.device)
-        value = score.clone()
-        if self.plan.sampler is None:
-            first = torch.arange(width, device=self.device) % (width // self.plan.groups) == 0
-            value[:, ~first] = NEVER  # before the first token all hypotheses of a group are one
-        return score, value
+        return self.history.new_full((count * width,), self.plan.marks.start)
 
     def agreed(self, row: int) -> list[int]:
         """The ids with which every hypothesis of the open source `row` begins that can still become its best."""
@@ -429,13 +398,3 @@ class Search:
         if best_rank > NEVER:
             running.append(self.pool.ids[row, 0, : self.pool.length[row, 0]].tolist())
         return common_prefix(running)
-
-
-def common_prefix(rows: Sequence[Sequence[int]]) -> list[int]:
-    """The longest list that all of `rows` begin with."""
-    shared: list[int] = []
-    for column in zip(*rows, strict=False):
-        if any(id != column[0] for id in column):
-            break
-        shared.append(column[0])
-    return shared
