@@ -14,7 +14,7 @@ from nn.native_build import GELU, GELU_TANH, PLAIN, RELU, SILU, library
 from torch import Tensor
 from torch.nn import functional
 
-from antiphon.nn.native.steps import Step
+from antiphon.nn.native.layout import Step
 
 ACTIVATIONS: dict[int, Callable[[Tensor], Tensor]] = {
     PLAIN: lambda x: x,

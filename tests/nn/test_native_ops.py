@@ -13,7 +13,7 @@ from nn.native_build import library as build
 from torch import Tensor
 from torch.nn import functional as F
 
-from antiphon.nn.native.steps import Step
+from antiphon.nn.native.layout import Step
 
 RUN = Callable[..., None]
 

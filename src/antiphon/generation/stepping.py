@@ -28,7 +28,7 @@ from antiphon.nn.mixers import Memory
 from antiphon.nn.native import kernels
 from antiphon.nn.native.record import Unrecordable
 
-FEW = 16  # hypotheses of a batch that leaves what it wrote down to the next one; its sizes are multiples of ROUND
+FEW = 8  # hypotheses of a batch that leaves what it wrote down to the next one; its sizes are multiples of ROUND
 ROUND = 32
 CLOSE = 1e-3  # how far, of the largest logit, a step that is run again may be from the network's own
 

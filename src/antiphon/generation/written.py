@@ -27,7 +27,7 @@ from antiphon.nn.native.record import recording
 Best = tuple[Tensor, Tensor]  # log-probabilities and ids, (R, k) each
 
 CALLS = 12  # operations without a kernel from which a program for all rows is too much for half of them
-MOST_LEFT = 8  # programs that a network keeps
+MOST_LEFT = 4  # programs that a network keeps
 
 
 class Wanted(NamedTuple):

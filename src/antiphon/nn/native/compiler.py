@@ -22,6 +22,8 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
+from antiphon.nn.native.layout import right
+
 FLAGS = (
     "-O3",
     "-march=native",
@@ -81,9 +83,12 @@ def _load() -> ctypes.CDLL:
     if not path.is_file():
         compile_to(path, compiler)
     try:
-        return ctypes.CDLL(str(path))
+        found = ctypes.CDLL(str(path))
     except OSError as error:
         raise Unusable(f"what `{compiler}` made cannot be loaded ({error})") from error
+    if not right(found):
+        raise Unusable(f"what `{compiler}` made computes other numbers than it must on this processor")
+    return found
 
 
 def c_compiler() -> str:

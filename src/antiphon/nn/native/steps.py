@@ -14,19 +14,7 @@ import torch
 from torch import Tensor
 
 from antiphon.nn.native.compiler import library
-
-TENSORS, SIZES, NUMBERS = 8, 32, 2
-
-
-class Step(ctypes.Structure):
-    """A kernel's address and what it works on; the layout of step.h."""
-
-    _fields_ = (
-        ("run", ctypes.c_void_p),
-        ("p", ctypes.c_void_p * TENSORS),
-        ("n", ctypes.c_int64 * SIZES),
-        ("f", ctypes.c_double * NUMBERS),
-    )
+from antiphon.nn.native.layout import Step
 
 
 @cache
