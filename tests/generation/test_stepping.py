@@ -163,17 +163,32 @@ def test_a_source_that_joins_is_as_if_alone(
     assert len({len(answers[0].ids) for answers in together}) > 1
 
 
-def test_a_changed_weight_is_seen_at_once() -> None:
-    """What a batch of the same shape left is not used with other weights."""
+CHANGES = {
+    "copied": lambda weight: weight.copy_(weight.flip(0)),
+    "trained": lambda weight: None,
+    "behind autograd's back": lambda weight: weight.data.copy_(weight.flip(0)),
+}
+
+
+@pytest.mark.parametrize("how", CHANGES)
+def test_a_changed_weight_is_seen_at_once(how: str) -> None:
+    """Neither packed weights nor what a batch of the same shape left are used with other weights; fused optimizers
+    change them without a word."""
     network, config = network_of("full", seed=1), GenerationConfig(beam_size=2, max_new_tokens=8)
+    network.requires_grad_(how != "copied")
     before = answer(network, [[5, 6, 7, MARKS.end]], config, MARKS)[0][0]
     with torch.no_grad():
-        network.output.weight.copy_(network.output.weight.flip(0))
+        CHANGES[how](network.output.weight)
+    if how == "trained":
+        optimizer = torch.optim.AdamW(network.parameters(), lr=0.3, fused=True)
+        ids, tokens = as_rows([[5, 6, 7, MARKS.end]], network.device)
+        hidden, _ = network.decode(ids, tokens, network.encode(ids, tokens), None)
+        network.logits(hidden).square().sum().backward()
+        optimizer.step()
     after = answer(network, [[5, 6, 7, MARKS.end]], config, MARKS)[0][0]
     assert before.score != after.score
     fresh = network_of("full", seed=1)
-    with torch.no_grad():
-        fresh.output.weight.copy_(fresh.output.weight.flip(0))
+    fresh.load_state_dict(network.state_dict())
     assert answer(fresh, [[5, 6, 7, MARKS.end]], config, MARKS)[0][0] == after
 
 

@@ -66,7 +66,7 @@ def test_a_library_that_computes_wrongly_is_not_used(monkeypatch: pytest.MonkeyP
     assert right(kernels)
     names = ("packed_float_bytes", "packed_int8_bytes", "workspace_bytes", "pack_float", "pack_int8", "linear_float")
     idle = SimpleNamespace(linear_int8=lambda step: None, **{name: getattr(kernels, name) for name in names})
-    assert not right(idle)
+    assert not right(idle)  # type: ignore[arg-type]
     monkeypatch.setattr(compiler, "right", lambda found: False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     with pytest.raises(Unusable, match="computes other numbers than it must on this processor"):

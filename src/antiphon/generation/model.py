@@ -388,6 +388,7 @@ def load(
             parts.network.to(kind)
         members.append((str(folder), parts))
     found = Model(members[0][1] if len(members) == 1 else join_parts(members))
+    found.network.requires_grad_(False)  # what is not trained is packed once for the kernels
     if quantize is not None:
         quantize_network(found.network)
     return found

@@ -103,19 +103,23 @@ _left: weakref.WeakKeyDictionary[EncoderDecoder, dict[object, Written]] = weakre
 
 def take(network: EncoderDecoder, shape: object) -> Written | None:
     """What a batch of this shape left, which is then gone; None where the weights have changed since."""
-    return _left.get(network, {}).pop((shape, _version(network)), None)
+    version = _version(network)
+    return None if version is None else _left.get(network, {}).pop((shape, version), None)
 
 
 def leave(network: EncoderDecoder, shape: object, written: Written) -> None:
     """Keep what was written down for the next batch of this shape."""
-    left = _left.setdefault(network, {})
+    version, left = _version(network), _left.setdefault(network, {})
+    if version is None:
+        return
     while len(left) >= MOST_LEFT:
         left.pop(next(iter(left)), None)
-    left[shape, _version(network)] = written
+    left[shape, version] = written
 
 
-def _version(network: EncoderDecoder) -> int:
-    """Changes whenever a weight does, or a module is exchanged."""
+def _version(network: EncoderDecoder) -> int | None:
+    """Changes whenever a weight does, or a module is exchanged; None where weights are trained, whose changes are not
+    always told."""
     found: list[int] = []
     left: list[nn.Module] = [network]
     while left:  # `network.parameters()` takes ten times as long
@@ -123,6 +127,8 @@ def _version(network: EncoderDecoder) -> int:
         found.append(id(module))
         left += [part for part in module._modules.values() if part is not None]
         for weight in module._parameters.values():
+            if weight is not None and weight.requires_grad:
+                return None
             if weight is not None:
                 found += [weight.data_ptr(), 0 if weight.is_inference() else weight._version]
     return hash(tuple(found))

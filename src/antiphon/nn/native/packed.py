@@ -49,7 +49,10 @@ _packs = WeakTensorKeyDictionary()  # weight -> (its version, Packed)
 
 
 def packed_float(weight: Tensor) -> Packed:
-    """A float32 weight, packed the first time and whenever it has changed."""
+    """A float32 weight, packed the first time and whenever it has changed; one that is trained every time, since
+    PyTorch's fused optimizers change weights without telling (`_version` stays)."""
+    if weight.requires_grad:
+        return Packed(weight, "float32")
     version = 0 if weight.is_inference() else weight._version
     found = _packs.get(weight)
     if found is None or found[0] != version:

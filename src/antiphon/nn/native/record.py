@@ -66,6 +66,11 @@ class Recorder(TorchDispatchMode):
         self.entries: list[Entry] = []
         self.kept: list[object] = []
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Else PyTorch would import its compiler, and sympy with it, for the first step that is recorded."""
+        return False
+
     def note(self, kernel: Kernel) -> None:
         self.entries.append(kernel)
 
