@@ -21,6 +21,7 @@ import multiprocessing
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -152,11 +153,11 @@ def most_held() -> int:
 class Worker:
     """An engine in a process of its own."""
 
-    def __init__(self, name: str, folders: dict[str, str], threads: int) -> None:
+    def __init__(self, name: str, weights: Any, threads: int, *, serve: Callable[..., None] = serve) -> None:
         context = multiprocessing.get_context("spawn")
         self.name = name
         self.asking, other = context.Pipe()
-        self.process = context.Process(target=serve, args=(name, folders, threads, other), daemon=True)
+        self.process = context.Process(target=serve, args=(name, weights, threads, other), daemon=True)
         self.process.start()
         other.close()
         try:
@@ -164,7 +165,8 @@ class Worker:
         except EOFError:
             raise SystemExit(f"{name} could not be loaded; what it said stands above.") from None
 
-    def ask(self, job: Job) -> tuple[float, int, int]:
+    def ask(self, job: NamedTuple) -> Any:
+        """What `serve` sends for the job."""
         self.asking.send(job)
         return self.asking.recv()
 

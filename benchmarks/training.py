@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import os
 import random
 import statistics
@@ -34,7 +33,7 @@ from typing import Any, NamedTuple, Protocol
 
 import torch
 from attention import Row, head, machine, say
-from engines import most_held
+from engines import Worker, most_held
 
 VOCABULARY = 8000
 SHAPES: dict[str, dict[str, Any]] = {  # what transformers can express, in the sizes of our presets
@@ -176,30 +175,6 @@ def serve(name: str, folder: Path, threads: int, asked: Connection) -> None:
         asked.send((took, statistics.fmean(losses), most_held()))
 
 
-class Worker:
-    """An engine in a process of its own."""
-
-    def __init__(self, name: str, folder: Path, threads: int) -> None:
-        context = multiprocessing.get_context("spawn")
-        self.name = name
-        self.asking, other = context.Pipe()
-        self.process = context.Process(target=serve, args=(name, folder, threads, other), daemon=True)
-        self.process.start()
-        other.close()
-        try:
-            self.asking.recv()  # loaded
-        except EOFError:
-            raise SystemExit(f"{name} could not be loaded; what it said stands above.") from None
-
-    def ask(self, job: Job) -> tuple[float, float, int]:
-        self.asking.send(job)
-        return self.asking.recv()
-
-    def end(self) -> None:
-        self.asking.send(None)
-        self.process.join()
-
-
 def build(shape: str, texts: list[str] | None, folder: Path, kinds: list[str]) -> tuple[Any, tuple[int, int]]:
     """The same random weights in the form that each engine reads: the tokenizer, and the weights that a source token
     passes, and a target token."""
@@ -316,7 +291,7 @@ def measure(flags: argparse.Namespace, rate: float) -> list[Row]:
             with tempfile.TemporaryDirectory() as made:
                 texts = [text for pair in pairs for text in pair] if batch == "text" else None
                 tokenizer, weights = build(shape, texts, Path(made), kinds)
-                workers = [Worker(name, Path(made), flags.threads) for name in kinds]
+                workers = [Worker(name, Path(made), flags.threads, serve=serve) for name in kinds]
                 given = (
                     random_pairs(batch, flags.steps)
                     if texts is None

@@ -170,21 +170,25 @@ CHANGES = {
 }
 
 
+@pytest.mark.parametrize("settled", [True, False])
 @pytest.mark.parametrize("how", CHANGES)
-def test_a_changed_weight_is_seen_at_once(how: str) -> None:
+def test_a_changed_weight_is_seen_at_once(how: str, settled: bool) -> None:
     """Neither packed weights nor what a batch of the same shape left are used with other weights; fused optimizers
     change them without a word."""
     network, config = network_of("full", seed=1), GenerationConfig(beam_size=2, max_new_tokens=8)
-    network.requires_grad_(how != "copied")
+    network.settled = settled  # as one that was loaded, until `train` is called
     before = answer(network, [[5, 6, 7, MARKS.end]], config, MARKS)[0][0]
     with torch.no_grad():
         CHANGES[how](network.output.weight)
     if how == "trained":
+        network.train()
+        assert not network.settled
         optimizer = torch.optim.AdamW(network.parameters(), lr=0.3, fused=True)
         ids, tokens = as_rows([[5, 6, 7, MARKS.end]], network.device)
         hidden, _ = network.decode(ids, tokens, network.encode(ids, tokens), None)
         network.logits(hidden).square().sum().backward()
         optimizer.step()
+        network.eval()
     after = answer(network, [[5, 6, 7, MARKS.end]], config, MARKS)[0][0]
     assert before.score != after.score
     fresh = network_of("full", seed=1)

@@ -244,7 +244,7 @@ class Model:
         if format not in ("antiphon", "huggingface"):
             raise ModelError(f"`format` must be antiphon or huggingface, but is {show(format)}.")
         check_one(self.parts, folder)
-        check_whole(self.network, "to save a model")
+        check_whole(self.network, "saving a model")
         if format == "antiphon":
             return save_model_folder(folder, self.parts)
         try:
@@ -388,7 +388,7 @@ def load(
             parts.network.to(kind)
         members.append((str(folder), parts))
     found = Model(members[0][1] if len(members) == 1 else join_parts(members))
-    found.network.requires_grad_(False)  # what is not trained is packed once for the kernels
+    found.network.settled = True  # so that its weights are packed once for the kernels
     if quantize is not None:
         quantize_network(found.network)
     return found

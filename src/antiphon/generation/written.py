@@ -75,7 +75,7 @@ class Written:
         self.state, self.sources, self.candidates = state, memory.hidden.shape[0], candidates
         rows = self.sources * state.width
         self.ids, self.pos = ids.reshape(rows, 1).clone(), pos.clone()
-        with recording(capacity + 1) as notes:
+        with recording(capacity + 1, settled=network.settled) as notes:
             hidden, _ = network.decode(self.ids, Tokens(self.pos), memory, state)
             self.logits = network.logits(hidden[:, -1])
             self.best = None if candidates is None else candidates.best(self.logits)
@@ -118,8 +118,8 @@ def leave(network: EncoderDecoder, shape: object, written: Written) -> None:
 
 
 def _version(network: EncoderDecoder) -> int | None:
-    """Changes whenever a weight does, or a module is exchanged; None where weights are trained, whose changes are not
-    always told."""
+    """Changes whenever a weight does, or a module is exchanged; None where weights may be trained, whose changes are
+    not always told. For those that are settled, and trained nevertheless, a number of each is looked at."""
     found: list[int] = []
     left: list[nn.Module] = [network]
     while left:  # `network.parameters()` takes ten times as long
@@ -128,7 +128,9 @@ def _version(network: EncoderDecoder) -> int | None:
         left += [part for part in module._modules.values() if part is not None]
         for weight in module._parameters.values():
             if weight is not None and weight.requires_grad:
-                return None
+                if not network.settled:
+                    return None
+                found.append(hash(weight.detach().flatten()[weight.numel() // 2].item()))
             if weight is not None:
                 found += [weight.data_ptr(), 0 if weight.is_inference() else weight._version]
     return hash(tuple(found))

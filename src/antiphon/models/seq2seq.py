@@ -11,7 +11,7 @@ features, V ids.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Self, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -90,6 +90,8 @@ class EncoderDecoder(nn.Module):
 
     output_bias: Tensor | None
 
+    settled = False  # whether the weights stay as they are: those of a loaded model do, until it is trained
+
     def __init__(
         self,
         source: Front | FeatureFront,
@@ -128,6 +130,11 @@ class EncoderDecoder(nn.Module):
     def device(self) -> torch.device:
         """Where the weights are."""
         return self.output.weight.device
+
+    def train(self, mode: bool = True) -> Self:
+        """As every module; what is trained is not settled."""
+        self.settled = self.settled and not mode
+        return super().train(mode)
 
     def checkpoint_activations(self, on: bool) -> None:
         """Whether training computes each layer again for its gradient, instead of keeping what it computed."""

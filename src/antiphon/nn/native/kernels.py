@@ -42,6 +42,7 @@ class Notes(Protocol):
 class _Here(threading.local):
     notes: Notes | None = None
     capacity = 0  # positions that may come, while a step is recorded
+    settled = False  # whether the weights of that step stay as they are
 
 
 here = _Here()

@@ -25,7 +25,7 @@ def _linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor | N
     # Only what is kept as a weight is worth packing.
     if not isinstance(weight, nn.Parameter) or not _plain(x, weight, bias) or x.numel() == 0:
         return None
-    return kernels.linear(x, packed_float(weight), bias)
+    return kernels.linear(x, packed_float(weight, settled=kernels.here.settled), bias)
 
 
 def _layer_norm(

@@ -45,19 +45,21 @@ class Packed:
 
 
 _SHORT = {"float32": "float", "int8": "int8"}
-_packs = WeakTensorKeyDictionary()  # weight -> (its version, Packed)
+_packs = WeakTensorKeyDictionary()  # weight -> (its version, some of its numbers, Packed)
 
 
-def packed_float(weight: Tensor) -> Packed:
-    """A float32 weight, packed the first time and whenever it has changed; one that is trained every time, since
-    PyTorch's fused optimizers change weights without telling (`_version` stays)."""
-    if weight.requires_grad:
+def packed_float(weight: Tensor, *, settled: bool) -> Packed:
+    """A float32 weight, packed the first time and whenever it has changed; every time where it may be trained and is
+    not `settled`, since PyTorch's fused optimizers change weights without telling (`_version` stays)."""
+    if weight.requires_grad and not settled:
         return Packed(weight, "float32")
-    version = 0 if weight.is_inference() else weight._version
+    flat = weight.detach().flatten()
+    # Some numbers are looked at besides, since not every change is told.
+    told, seen = 0 if weight.is_inference() else weight._version, flat[:: max(1, flat.numel() // 64)]
     found = _packs.get(weight)
-    if found is None or found[0] != version:
-        found = _packs[weight] = (version, Packed(weight, "float32"))
-    return found[1]
+    if found is None or found[0] != told or not torch.equal(found[1], seen):
+        found = _packs[weight] = (told, seen.clone(), Packed(weight, "float32"))
+    return found[2]
 
 
 def int8_rounded(weight: Tensor) -> Tensor:

@@ -121,10 +121,10 @@ def memory_of(tensor: Tensor) -> int:
 
 
 @contextlib.contextmanager
-def recording(capacity: int) -> Iterator[Recorder]:
-    """Note what is done within, for positions below `capacity`."""
+def recording(capacity: int, *, settled: bool = False) -> Iterator[Recorder]:
+    """Note what is done within, for positions below `capacity`; `settled`: weights stay as they are."""
     notes = Recorder()
-    here.notes, here.capacity = notes, capacity
+    here.notes, here.capacity, here.settled = notes, capacity, settled
     try:
         with notes:
             yield notes
