@@ -189,9 +189,14 @@ def preset(shape: str, folder: Path, kinds: list[str]) -> tuple[dict[str, str], 
     config, attention, size = ModelConfig(preset=shape), AttentionConfig(), tokenizer.vocab_size
     network = build_network(config, attention, source_vocab=size, target_vocab=size, shared=True)
     model = Model(Parts(network.eval(), config, attention, tokenizer, tokenizer, "text", GenerationConfig()))
-    read = [network.encoder, *(part for layer in network.decoder.layers for part in (layer.cross.k, layer.cross.v))]
-    once = sum(weight.numel() for part in read for weight in part.parameters())
+    once = once_a_source(network)
     return formats(model, folder, kinds), (once, sum(p.numel() for p in network.parameters()) - once)
+
+
+def once_a_source(network: Any) -> int:
+    """The weights that a token of the source passes: the encoder's, and those of the keys and values across."""
+    read = [network.encoder, *(part for layer in network.decoder.layers for part in (layer.cross.k, layer.cross.v))]
+    return sum(weight.numel() for part in read for weight in part.parameters())
 
 
 def formats(model: Any, folder: Path, kinds: list[str]) -> dict[str, str]:
@@ -207,16 +212,16 @@ def formats(model: Any, folder: Path, kinds: list[str]) -> dict[str, str]:
     return folders
 
 
-def product_rate(threads: int) -> float:
-    """Floating-point operations a second of float32 products on this machine."""
+def product_rate(threads: int, *, clock: Callable[[], float] = time.perf_counter) -> float:
+    """Floating-point operations a second, by this clock, of float32 products on this machine."""
     torch.set_num_threads(threads)
     left, right = torch.randn(4096, 1024), torch.randn(1024, 1024)
     left @ right
     times = []
     for _ in range(5):
-        began = time.perf_counter()
+        began = clock()
         left @ right
-        times.append(time.perf_counter() - began)
+        times.append(clock() - began)
     return 2 * 4096 * 1024 * 1024 / statistics.median(times)
 
 

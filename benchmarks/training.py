@@ -33,7 +33,7 @@ from typing import Any, NamedTuple, Protocol
 
 import torch
 from attention import Row, head, machine, say
-from engines import Worker, most_held
+from engines import Worker, most_held, once_a_source, product_rate
 
 VOCABULARY = 8000
 SHAPES: dict[str, dict[str, Any]] = {  # what transformers can express, in the sizes of our presets
@@ -194,24 +194,8 @@ def build(shape: str, texts: list[str] | None, folder: Path, kinds: list[str]) -
     Model(parts).save(folder / "antiphon")
     if any(name.startswith("transformers") for name in kinds):
         Model(parts).save(folder / "transformers", format="huggingface")
-    read = [network.encoder, *(part for layer in network.decoder.layers for part in (layer.cross.k, layer.cross.v))]
-    once = sum(weight.numel() for part in read for weight in part.parameters())
-    rest = sum(weight.numel() for part in (network.decoder, network.output) for weight in part.parameters())
-    twice = sum(weight.numel() for part in read[1:] for weight in part.parameters())
-    return tokenizer, (once, rest - twice)
-
-
-def product_rate(threads: int) -> float:
-    """Floating-point operations a second of one thread's processor time, in float32 products."""
-    torch.set_num_threads(threads)
-    left, right = torch.randn(4096, 1024), torch.randn(1024, 1024)
-    left @ right
-    times = []
-    for _ in range(5):
-        began = time.process_time()
-        left @ right
-        times.append(time.process_time() - began)
-    return 2 * 4096 * 1024 * 1024 / statistics.median(times)
+    once = once_a_source(network)
+    return tokenizer, (once, sum(part.numel() for part in network.parameters()) - once)
 
 
 def random_pairs(shape: str, count: int) -> Iterator[list[list[Pair]]]:
@@ -335,7 +319,7 @@ def main() -> None:
     if flags.profile:
         profile(flags)
         return
-    rate = product_rate(flags.threads)
+    rate = product_rate(flags.threads, clock=time.process_time)
     print(f"{flags.threads} thread(s), products in float32: {rate / 1e9:.0f} GFLOP/s of processor time")
     head(COLUMNS)
     rows = measure(flags, rate)

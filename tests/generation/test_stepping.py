@@ -19,6 +19,7 @@ from antiphon.generation.stepping import Stepper, recordable
 from antiphon.generation.written import Wanted
 from antiphon.models.build import build_network
 from antiphon.models.seq2seq import EncoderDecoder
+from antiphon.nn.cache import State
 from antiphon.nn.mixers import Mixer
 from antiphon.nn.native.compiler import library, why_not
 from antiphon.nn.native.kernels import Kernel
@@ -203,8 +204,6 @@ class Peeking(Mixer):
         self.weight = torch.nn.Parameter(torch.eye(d_model))
 
     def begin(self, rows, capacity, memory=None):
-        from antiphon.nn.cache import State
-
         return State(hypothesis={"sum": torch.zeros(rows, self.weight.shape[0])})
 
     def forward(self, x, tokens, state):
@@ -243,6 +242,36 @@ def test_what_cannot_be_written_down_is_computed_by_its_own_code(kind: type[Mixe
     assert all(len(hypotheses) == 1 for hypotheses in found)
 
 
+class HeadFirst(Mixer):
+    """Computes with heads before rows, of which there are as many as sources."""
+
+    def setup(self, *, d_model: int, **_: object) -> None:
+        self.weight = torch.nn.Parameter(torch.eye(d_model) + 0.1)
+
+    def begin(self, rows, capacity, memory=None):
+        return State(hypothesis={"none": torch.zeros(rows, 1)})
+
+    def forward(self, x, tokens, state):
+        heads = (x @ self.weight).unflatten(-1, (4, -1)).permute(2, 0, 1, 3).contiguous()  # (4, R, L, D/4)
+        heads = torch.relu(heads * 0.5 + heads)  # of kernels, in that order of memory
+        return heads.permute(1, 2, 0, 3).flatten(2), state
+
+
+def test_rows_are_those_of_the_memory_and_not_of_a_number_that_happens_to_be_equal() -> None:
+    model = ModelConfig("tiny", d_model=16, ffn_dim=24, num_heads=2, max_length=40, positions="sinusoidal")
+    attention = AttentionConfig(decoder=HeadFirst())
+    network = build_network(model, attention, source_vocab=SIZE, target_vocab=SIZE, shared=False, seed=0).eval()
+    with evaluating(network):
+        plain, again = (stepper_of(network, [[5, 6, 2]] * 4, records=records) for records in (False, True))
+        for place, left in enumerate((4, 4, 3, 1)):
+            ids = torch.arange(left * 3).add(7 * place + 3).remainder(SIZE)
+            for stepper in (plain, again):
+                if left < stepper.sources:
+                    stepper.keep(torch.arange(left))
+                stepper.step(ids, place)
+            torch.testing.assert_close(again.logits, plain.logits, rtol=1e-4, atol=1e-4)
+
+
 def written_down(network: EncoderDecoder, *, width: int, sources: int) -> written.Written:
     with evaluating(network):
         stepper = stepper_of(network, [[5, 6, 7, MARKS.end]] * sources, records=True, width=width)
@@ -268,6 +297,13 @@ def test_a_step_does_no_more_than_it_must(kind: str) -> None:
     # Sums and activations are done by the products.
     assert program.kernels.count("add") == program.kernels.count("activate") == 0
     assert program.calls == 0
+    products = [
+        kernel.step.n[0] for kernel in program._kept[1] if isinstance(kernel, Kernel) and kernel.name == product
+    ]
+    assert set(products) == {5 * 4}
+    program.run(2)  # with fewer sources, each has less to do
+    sizes = [made.n[0] for made, _ in program._scaled]
+    assert sizes.count(2 * 4) >= len(products) and 5 * 4 not in sizes
     once = [entry for entry in program._kept[1] if isinstance(entry, Kernel) and entry.step.n[6] == 1]
     assert len([entry for entry in once if entry.name == "linear_int8"]) == (2 * layers if kind == "int8" else 0)
 

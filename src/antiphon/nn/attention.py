@@ -56,8 +56,7 @@ class Attention(HeadMixer):
         if memory is not None:
             k, v = self.heads(memory.hidden, self.k, self.v)
             k = self.prepared(self.rule.prepare_k, k, memory.tokens.pos[:, None, :, None])
-            # A step reads them head by head.
-            return MemoryState(memory.tokens, k=k.contiguous(), v=v.contiguous())
+            return MemoryState(memory.tokens, k=k, v=v)
         return make_cache(
             rows, capacity, self.rule.reach, num_heads=self.groups, head_dim=self.head_dim, like=numbers_like(self.q)
         )

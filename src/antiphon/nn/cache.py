@@ -203,8 +203,7 @@ class KeyValueCache(State):
         rows = (slots[:, None] * width + torch.arange(width, device=slots.device)).flatten()
         for name, leaf in self.hypothesis.items():
             new = other.used(name, other.hypothesis[name])
-            if not kernels.usable(leaf):  # others multiply what is hidden by zero, which NaN would outlast
-                self.used(name, leaf)[rows] = 0.0
+            self.used(name, leaf)[rows] = 0.0  # what is hidden is multiplied by zero, which NaN would outlast
             if new.shape[2]:
                 leaf[rows, :, : new.shape[2]] = new
 
@@ -275,6 +274,8 @@ class DecoderState:
     def __init__(self, layers: list[tuple[State, State]], *, width: int) -> None:
         self.layers, self.width = layers, width
         self._states = [state for pair in layers for state in pair]
+        for state in self._states:  # read at each step from now on, and keys head by head
+            state.source = {name: leaf.contiguous() for name, leaf in state.source.items()}
         shared: dict[object, State] = {}
         for state in self._states:
             if state.common is not None:

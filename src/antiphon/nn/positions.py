@@ -127,6 +127,8 @@ class Rotary(nn.Module):
 
     def tables(self, pos: Tensor) -> tuple[Tensor, Tensor]:
         """Cosines and sines for `pos` (B or 1, L): each (B or 1, 1, L, D/2), float32."""
+        if not capturing():
+            return self._tables(pos)
         both = by_table(lambda pos: torch.cat(self._tables(pos), dim=-1)[:, 0], pos)[:, None]
         cos, sin = both.chunk(2, dim=-1)
         return cos, sin

@@ -16,8 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-# Rows of logits at a time, and how many logits at most. Products with 512 rows take a processor a fifth less time than
-# with 128; beyond that the time is the same and the memory grows. 512 x 8000 float32 are 16 MiB.
+# Rows of logits at a time, and how many logits at most: products with the output table run faster on 512 rows than on
+# 128 (benchmarks/NOTES.md), and 512 x 8000 float32 are 16 MiB.
 CHUNK, MOST = 512, 2**23
 
 

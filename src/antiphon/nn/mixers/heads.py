@@ -115,7 +115,7 @@ class WeightMixer(HeadMixer):
     def begin(self, rows: int, capacity: int, memory: Memory | None = None) -> State:
         if memory is not None:
             k, v = self.heads(memory.hidden, self.k, self.v)
-            return MemoryState(memory.tokens, k=k.contiguous(), v=v.contiguous())  # read head by head, at each step
+            return MemoryState(memory.tokens, k=k, v=v)
         return KeyValueCache(rows, capacity, num_heads=self.groups, head_dim=self.head_dim, like=numbers_like(self.q))
 
     def forward(self, x: Tensor, tokens: Tokens, state: State | None) -> tuple[Tensor, State | None]:

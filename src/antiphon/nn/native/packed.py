@@ -1,7 +1,6 @@
 """Weights laid out for the kernels: a copy for inference, never trained or saved.
 
-packed = pack(linear.weight, "int8")
-packed.bytes                                 # about a quarter of the weight's
+kernels.linear(x, Packed(linear.weight, "int8"), linear.bias)
 """
 
 from __future__ import annotations
@@ -37,11 +36,6 @@ class Packed:
         if self.scales is not None:
             arguments.append(c_void_p(self.scales.data_ptr()))
         getattr(found, f"pack_{_SHORT[kind]}")(*arguments)
-
-    @property
-    def bytes(self) -> int:
-        """What it takes."""
-        return self.data.numel() + (0 if self.scales is None else self.scales.numel() * 4)
 
 
 _SHORT = {"float32": "float", "int8": "int8"}

@@ -1,6 +1,6 @@
 """A recorded step, to be run again: kernels in one call, what has none through PyTorch, all in the same memory.
 
-    program = Program(notes.entries, each=[ids, pos], now_and_then=leaves, rows=(N, N * W))
+    program = Program(notes.entries, each=[ids, pos], now_and_then=leaves, rows=(N, N * W), results=[logits])
     program.run(open)            # with the first `open` of the N sources that it was recorded with
     program.refresh()            # after rows of the leaves were exchanged
 
@@ -19,6 +19,7 @@ from torch import Tensor
 from antiphon.nn.native.joining import joined
 from antiphon.nn.native.kernels import Kernel
 from antiphon.nn.native.record import Call, Entry, memory_of
+from antiphon.nn.native.rows import by_rows
 from antiphon.nn.native.steps import Step, run
 
 
@@ -42,19 +43,12 @@ class Program:
         changed = {memory_of(tensor) for entry in entries if _in_place(entry) for tensor in entry.writes}
         often, seldom = {memory_of(tensor) for tensor in each} | changed, {memory_of(tensor) for tensor in now_and_then}
         seldom -= often
-        tainted = {memory_of(tensor) for tensor in (*each, *now_and_then) if tensor.shape[0] in rows}
+        scaled = by_rows(entries, (*each, *now_and_then), rows)
         steps: list[Entry] = []
         self._refresh: list[Entry] = []
-        scaled: dict[int, int] = {}
         for entry in entries:
-            read, written = (
-                {memory_of(tensor) for tensor in entry.reads},
-                {memory_of(tensor) for tensor in entry.writes},
-            )
-            if read & tainted:
-                tainted |= written
-                if isinstance(entry, Kernel) and entry.writes[0].shape[0] in rows:
-                    scaled[id(entry)] = entry.step.n[0]
+            read = {memory_of(tensor) for tensor in entry.reads}
+            written = {memory_of(tensor) for tensor in entry.writes}
             if (read | written) & often:
                 often |= written
                 steps.append(entry)
@@ -71,8 +65,9 @@ class Program:
         self._cut(steps, scaled)
         self._rows = self.sources
 
-    def _cut(self, steps: Sequence[Entry], scaled: dict[int, int]) -> None:
-        """Runs of kernels become arrays, each to be run in one call."""
+    def _cut(self, steps: Sequence[Entry], scaled: set[int]) -> None:
+        """Runs of kernels become arrays, each to be run in one call; those in `scaled` count rows by their first
+        size."""
         together: list[Kernel] = []
         for entry in (*steps, None):
             if isinstance(entry, Kernel):
@@ -81,9 +76,7 @@ class Program:
             if together:
                 array = (Step * len(together))(*(kernel.step for kernel in together))
                 self._scaled += [
-                    (made, scaled[id(kernel)])
-                    for made, kernel in zip(array, together, strict=True)
-                    if id(kernel) in scaled
+                    (made, made.n[0]) for made, kernel in zip(array, together, strict=True) if id(kernel) in scaled
                 ]
                 self._parts.append(array)
                 together = []
