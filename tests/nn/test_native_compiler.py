@@ -58,6 +58,8 @@ def test_what_does_not_compile_says_so_and_leaves_nothing(tmp_path: Path, monkey
         pytest.skip(str(error))
     with pytest.raises(Unusable, match=r"does not compile the kernels .*no-such-flag"):
         compile_to(tmp_path / "kernels.so", there, ["-fno-such-flag"])
+    with pytest.raises(Unusable, match=r"`/bin/false` does not compile the kernels \(exit status 1\)$"):
+        compile_to(tmp_path / "kernels.so", "/bin/false")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -114,9 +114,17 @@ def compile_to(path: Path, compiler: str, flags: Sequence[str] = FLAGS) -> None:
                 timeout=LONGEST,
             )
         except (OSError, subprocess.SubprocessError) as error:
-            said = (getattr(error, "stderr", None) or str(error)).strip().splitlines() or ["nothing"]
-            raise Unusable(f"`{compiler}` does not compile the kernels ({said[0]})") from error
+            raise Unusable(f"`{compiler}` does not compile the kernels ({_said(error)})") from error
         os.replace(target, path)
+
+
+def _said(error: OSError | subprocess.SubprocessError) -> str:
+    """What went wrong with a compiler, in a line: its own first one, where it said any."""
+    if isinstance(error, subprocess.CalledProcessError):
+        return next(iter(error.stderr.strip().splitlines()), f"exit status {error.returncode}")
+    if isinstance(error, subprocess.TimeoutExpired):
+        return f"it took more than {LONGEST:.0f} seconds"
+    return str(error)
 
 
 def _folder() -> Path:
