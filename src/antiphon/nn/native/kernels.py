@@ -82,8 +82,8 @@ def do(
         here.notes.note(Kernel(name, tuple(each for each in reads if each is not None), tuple(writes), made, held))
 
 
-def linear(x: Tensor, packed: Packed, bias: Tensor | None) -> Tensor:
-    """x (…, K) by a packed weight (N, K), plus bias (N,): (…, N)."""
+def linear(x: Tensor, packed: Packed, bias: Tensor | None, *, activation: str = "plain") -> Tensor:
+    """x (…, K) by a packed weight (N, K), plus bias (N,), under an activation: (…, N)."""
     rows = x.reshape(-1, packed.inputs)
     rows = rows if rows.stride(1) == 1 else rows.contiguous()
     count = rows.shape[0]
@@ -91,7 +91,7 @@ def linear(x: Tensor, packed: Packed, bias: Tensor | None) -> Tensor:
     room = _workspace(count, packed)
     tensors = (rows, room, packed.data, packed.scales, bias, None, out)
     stride = rows.stride(0) if count > 1 else packed.inputs
-    sizes = (count, packed.inputs, packed.outputs, stride, packed.outputs, ACTIVATIONS["plain"], 0)
+    sizes = (count, packed.inputs, packed.outputs, stride, packed.outputs, ACTIVATIONS[activation], 0)
     name = "linear_int8" if packed.kind == "int8" else "linear_float"
     do(name, (rows, packed.data, packed.scales, bias), (out,), (tensors, sizes, ()))
     return out
