@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from antiphon.nn.native.kernels import blank, capturing, usable
 from antiphon.nn.noise import Dropout, Noise
-from antiphon.nn.quantized import joins
+from antiphon.nn.quantized import joins, together
 
 _GELU_TANH = partial(functional.gelu, approximate="tanh")  # Hendrycks and Gimpel 2016, section 2
 ACTIVATIONS = {
@@ -38,7 +38,8 @@ def project(x: Tensor, linears: Sequence[nn.Module]) -> list[Tensor]:
     plain: list[nn.Linear] = [linear for linear in linears if is_plain(linear)]
     kinds = {(linear.weight.dtype, linear.bias is None) for linear in plain}
     if len(linears) < 2 or len(plain) < len(linears) or len(kinds) > 1 or not torch.is_grad_enabled():
-        return [linear(x) for linear in linears]
+        found = together(x, linears) if len(linears) > 1 and not plain else None
+        return [linear(x) for linear in linears] if found is None else found
     biases = [linear.bias for linear in plain if linear.bias is not None]
     weight = torch.cat(tuple(linear.weight for linear in plain))
     bias = torch.cat(tuple(biases)) if biases else None

@@ -7,6 +7,7 @@ result does not depend on the rows beside it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TypeGuard
 
 import torch
@@ -41,6 +42,16 @@ class Int8Linear(nn.Module):
             assert self.rounded is not None
             return functional.linear(x, self.rounded, self.bias)
         return kernels.linear(x, self.packed, self.bias, activation=activation)
+
+
+def together(x: Tensor, linears: Sequence[nn.Module]) -> list[Tensor] | None:
+    """x (…, K) under each of `linears`, for which it is quantized once; None where that is not all they do."""
+    parts = []
+    for linear in linears:
+        if not isinstance(linear, Int8Linear) or linear.packed is None or linear._forward_hooks or x.requires_grad:
+            return None
+        parts.append((linear.packed, linear.bias))
+    return kernels.linears(x, parts) if {packed.inputs for packed, _ in parts} == {x.shape[-1]} else None
 
 
 def joins(linear: nn.Module, activation: str) -> TypeGuard[Int8Linear]:

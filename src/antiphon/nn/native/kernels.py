@@ -89,17 +89,30 @@ def do(
 
 def linear(x: Tensor, packed: Packed, bias: Tensor | None, *, activation: str = "plain") -> Tensor:
     """x (…, K) by a packed weight (N, K), plus bias (N,), under an activation: (…, N)."""
-    rows = x.reshape(-1, packed.inputs)
+    return linears(x, [(packed, bias)], activation=activation)[0]
+
+
+def linears(x: Tensor, parts: Sequence[tuple[Packed, Tensor | None]], *, activation: str = "plain") -> list[Tensor]:
+    """The same for several weights of one kind, with as many inputs: in int8 x is quantized once."""
+    inputs = parts[0][0].inputs
+    rows = x.reshape(-1, inputs)
     rows = rows if rows.stride(1) == 1 else rows.contiguous()
     count = rows.shape[0]
-    out = torch.empty((*x.shape[:-1], packed.outputs))
-    room = _workspace(count, packed)
-    tensors = (rows, room, packed.data, packed.scales, bias, None, out)
-    stride = rows.stride(0) if count > 1 else packed.inputs
-    sizes = (count, packed.inputs, packed.outputs, stride, packed.outputs, ACTIVATIONS[activation], 0)
-    name = "linear_int8" if packed.kind == "int8" else "linear_float"
-    do(name, (rows, packed.data, packed.scales, bias), (out,), (tensors, sizes, ()))
-    return out
+    stride = rows.stride(0) if count > 1 else inputs
+    room: Tensor | None = None
+    found = []
+    for packed, bias in parts:
+        out = torch.empty((*x.shape[:-1], packed.outputs))
+        quantized = room is not None and not capturing()  # a recorded step finds out by itself (joining.py)
+        room = room if quantized else _workspace(count, packed)
+        tensors = (rows, room, packed.data, packed.scales, bias, None, out)
+        sizes = (count, inputs, packed.outputs, stride, packed.outputs, ACTIVATIONS[activation], int(quantized))
+        do(f"linear_{_NAMES[packed.kind]}", (rows, packed.data, packed.scales, bias), (out,), (tensors, sizes, ()))
+        found.append(out)
+    return found
+
+
+_NAMES = {"int8": "int8", "float32": "float"}
 
 
 def _workspace(rows: int, packed: Packed) -> Tensor | None:
