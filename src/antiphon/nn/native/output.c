@@ -6,7 +6,7 @@
 
 /* Rows that pass a strip of LOGITS columns while its weights are in the second cache, and those of them whose logits
  * stay in the first. */
-enum { ROWS = 192, FEW = 24 };
+enum { ROWS = 256, FEW = 24 };
 
 /* Columns [first, first + LOGITS) of rows [row, row + count) into `logits` (count, LOGITS). */
 static void strip(Linear *linear, int64_t row, int64_t count, int64_t first, float *logits) {
@@ -24,8 +24,10 @@ static void output_rows(const Step *s, int64_t from, int64_t to) {
     Total total[ROWS];
     float logits[FEW * LOGITS];
     linear.out_stride = LOGITS, linear.residual = NULL, linear.activation = PLAIN;
-    for (int64_t row = from; row < to; row += ROWS) {
-        const int64_t count = smaller(ROWS, to - row), parts = up(count, FEW);
+    const int64_t groups = up(to - from, ROWS);
+    for (int64_t group = 0; group < groups; group++) {
+        const int64_t row = from + (to - from) * group / groups, end = from + (to - from) * (group + 1) / groups;
+        const int64_t count = end - row, parts = up(count, FEW);
         for (int64_t r = 0; r < count; r++) {
             int64_t at = (row + r) * k;
             best[r] = (Best){k, 0, (float *)s->p[6] + at, (int64_t *)s->p[7] + at, s->p[5], s->n[6]};
