@@ -23,6 +23,7 @@ from torch import Tensor
 from antiphon.batch import Tokens
 from antiphon.generation.written import Best, Candidates, Wanted, Written, leave, take
 from antiphon.models.seq2seq import EncoderDecoder
+from antiphon.nn.ancestry import settle
 from antiphon.nn.cache import DecoderState
 from antiphon.nn.mixers import Memory
 from antiphon.nn.native import kernels
@@ -159,6 +160,7 @@ class Stepper:
     def _shrink(self) -> None:
         """Leave the rows out that are not in use any more."""
         rows = torch.arange(self.sources)
+        settle(self.state)
         self.state.drop(rows)
         self.memory = self.memory.select(rows)
         self._written = self._shape = None

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from antiphon.batch import Tokens
 from antiphon.models.seq2seq import EncoderDecoder
+from antiphon.nn.ancestry import trace
 from antiphon.nn.cache import DecoderState
 from antiphon.nn.mixers import Memory
 from antiphon.nn.native import kernels
@@ -79,6 +80,7 @@ class Written:
             hidden, _ = network.decode(self.ids, Tokens(self.pos), memory, state)
             self.logits = network.logits(hidden[:, -1])
             self.best = None if candidates is None else candidates.best(self.logits)
+        trace(state, notes.entries)
         self.program = Program(
             notes.entries,
             each=[self.ids, self.pos, *([] if candidates is None else [candidates.ban])],

@@ -118,12 +118,27 @@ class Ledger(State):
         rows = 1 if aligned else rows
         pos = torch.full((rows, capacity + 1), -1, dtype=torch.long, device=device)
         super().__init__(hypothesis={"k_pos": pos, "count": torch.zeros(rows, dtype=torch.long, device=device)})
-        self.aligned, self.capacity = aligned, capacity
+        self.aligned, self.capacity, self._width = aligned, capacity, 1
         self.kind = (Ledger, capacity, aligned)
 
     def spread(self, rows: int) -> None:
         spread_rows(self, rows)
         self.aligned, self.kind = False, (Ledger, self.capacity, False)
+
+    @property
+    def lanes(self) -> Tensor | None:
+        """(R, C + 1): which hypothesis of its source holds each place of a row's past (ancestry.py); None: itself."""
+        return self.hypothesis.get("lanes")
+
+    def trace(self, rows: int, width: int) -> Tensor:
+        """From now on there are lanes, and a reordering exchanges them instead of keys and values."""
+        self._width = width
+        lanes = self.hypothesis["lanes"] = _own_lanes(rows, width).expand(-1, self.capacity + 1).contiguous()
+        return lanes
+
+    def forget_lanes(self) -> Tensor | None:
+        """There are none from now on; those that there were."""
+        return self.hypothesis.pop("lanes", None)
 
     def write(self, slots: Tensor, other: State, width: int) -> None:
         rows = (slots[:, None] * width + torch.arange(width, device=slots.device)).flatten()
@@ -132,6 +147,14 @@ class Ledger(State):
         pos[rows] = -1
         pos[rows, : other.capacity] = new[:, : other.capacity]
         self.hypothesis["count"][rows] = other.hypothesis["count"]
+        if self.lanes is not None:
+            self.lanes[rows] = _own_lanes(rows.numel(), width)
+
+    def become(self, other: State) -> None:
+        lanes = self.forget_lanes()
+        super().become(other)
+        if lanes is not None:  # a state that was just begun has none
+            self.hypothesis["lanes"] = lanes.copy_(_own_lanes(lanes.shape[0], self._width))
 
     def place(self, tokens: Tokens) -> tuple[Tensor, Tokens, int]:
         """Slots (R or 1, L) for new tokens, the keys' tokens after them, and how many slots a reader must look at.
@@ -167,6 +190,11 @@ class Ledger(State):
         return slots, Tokens(pos[:, :reach].clone()), reach
 
 
+def _own_lanes(rows: int, width: int) -> Tensor:
+    """(R, 1): each row's own place among the hypotheses of its source."""
+    return torch.arange(rows, dtype=torch.int32).remainder(width)[:, None]
+
+
 def spread_rows(state: State, rows: int) -> None:
     """Leaves of one row become leaves of `rows` equal ones."""
     for name, leaf in state.hypothesis.items():
@@ -196,6 +224,10 @@ class KeyValueCache(State):
 
     def used(self, name: str, leaf: Tensor) -> Tensor:
         return leaf[:, :, : self._reach]
+
+    def reorder(self, index: Tensor, width: int | None = None) -> None:
+        if not (isinstance(self.common, Ledger) and self.common.lanes is not None):
+            super().reorder(index, width)
 
     def write(self, slots: Tensor, other: State, width: int) -> None:
         assert isinstance(other, KeyValueCache)

@@ -10,16 +10,24 @@
 
 enum { TILE = 256, QUERIES = 8 }; /* keys and queries at a time */
 
-/* A tile of visible places: which, how many, and where the search goes on. */
+/* Where a row of the batch finds its keys and values, from its own row on. `lane[c]` is which of the `W` hypotheses of
+ * a source holds place c of this one's history, this one being `own`; NULL: each holds its own. */
+typedef struct {
+    const int32_t *lane;
+    int64_t own, k_row, v_row, k_place, v_place;
+} History;
+
+/* A tile of visible places: which, how many, where their keys and values are, and where the search goes on. */
 typedef struct {
     int64_t count, next;
     int32_t place[TILE + LANES];
+    int64_t k_at[TILE + LANES], v_at[TILE + LANES];
 } Tile;
 
 /* The queries that share keys and a row of the mask, and what is known of their softmax so far. */
 typedef struct {
     const float *k, *v;
-    int64_t k_stride, v_stride, D, bias_stride;
+    int64_t D, bias_stride;
     int64_t count;
     const float *q[QUERIES], *bias[QUERIES];
     float *out[QUERIES];
@@ -28,7 +36,15 @@ typedef struct {
     float weight[QUERIES][TILE + LANES];
 } Block;
 
-static void next_tile(Tile *tile, const uint8_t *visible, int64_t stride, int64_t C) {
+static void find_places(Tile *tile, const History *history) {
+    for (int64_t i = 0; i < tile->count; i++) {
+        int64_t c = tile->place[i], away = history->lane ? history->lane[c] - history->own : 0;
+        tile->k_at[i] = away * history->k_row + c * history->k_place;
+        tile->v_at[i] = away * history->v_row + c * history->v_place;
+    }
+}
+
+static void next_tile(Tile *tile, const History *history, const uint8_t *visible, int64_t stride, int64_t C) {
     int64_t n = 0, c = tile->next;
     while (c < C && n < TILE) {
         if (visible && stride == 1 && c + 8 <= C) {
@@ -48,6 +64,7 @@ static void next_tile(Tile *tile, const uint8_t *visible, int64_t stride, int64_
     }
     tile->count = n;
     tile->next = c;
+    find_places(tile, history);
 }
 
 /* q . k of `queries` queries from `first` on with all keys of the tile, 8 products at a time. Every product is summed
@@ -58,7 +75,7 @@ INLINE void scores(Block *b, const Tile *tile, int64_t first, const int queries)
     for (int64_t i = 0; i <= last; i += keys) {
         const float *k[LANES];
         Floats sums[LANES];
-        for (int j = 0; j < keys; j++) k[j] = b->k + tile->place[i + j < last ? i + j : last] * b->k_stride;
+        for (int j = 0; j < keys; j++) k[j] = b->k + tile->k_at[i + j < last ? i + j : last];
         for (int j = 0; j < LANES; j++) sums[j] = all8(0);
         int64_t d = 0;
         for (; d + LANES <= D; d += LANES) {
@@ -110,12 +127,11 @@ static void weigh(Block *b, const Tile *tile, int64_t m, float factor) {
 INLINE void values(Block *b, const Tile *tile, int64_t first, const int queries, int64_t d, const int wide) {
     Floats sums[LANES];
     const float *v = b->v + d, *weight = b->weight[first];
-    const int32_t *place = tile->place;
-    const int64_t stride = b->v_stride, count = tile->count;
+    const int64_t *at = tile->v_at, count = tile->count;
     for (int m = 0; m < queries; m++)
         for (int j = 0; j < wide; j++) sums[m * wide + j] = load8(b->out[first + m] + d + j * LANES) * b->kept[first + m];
     for (int64_t i = 0; i < count; i++) {
-        const float *row = v + place[i] * stride;
+        const float *row = v + at[i];
         Floats value[LANES];
         for (int j = 0; j < wide; j++) value[j] = load8(row + j * LANES);
         for (int m = 0; m < queries; m++) {
@@ -131,7 +147,7 @@ INLINE void values(Block *b, const Tile *tile, int64_t first, const int queries,
 static void values_rest(Block *b, const Tile *tile, int64_t m, int64_t d) {
     Floats sum = load_some(b->out[m] + d, b->D - d) * b->kept[m];
     for (int64_t i = 0; i < tile->count; i++)
-        sum += load_some(b->v + tile->place[i] * b->v_stride + d, b->D - d) * b->weight[m][i];
+        sum += load_some(b->v + tile->v_at[i] + d, b->D - d) * b->weight[m][i];
     store_some(b->out[m] + d, sum, b->D - d);
 }
 
@@ -147,7 +163,8 @@ INLINE void add_tile(Block *b, const Tile *tile, int64_t first, const int querie
 }
 
 /* All of a block's visible places; `tile` holds the first of them. */
-static void attend_block(Block *b, Tile *tile, const uint8_t *visible, int64_t stride, int64_t C, float factor) {
+static void attend_block(Block *b, Tile *tile, const History *history, const uint8_t *visible, int64_t stride,
+                         int64_t C, float factor) {
     for (int64_t m = 0; m < b->count; m++) memset(b->out[m], 0, (size_t)b->D * sizeof(float));
     for (;;) {
         int64_t m = 0;
@@ -157,7 +174,7 @@ static void attend_block(Block *b, Tile *tile, const uint8_t *visible, int64_t s
             for (; m < b->count; m++) add_tile(b, tile, m, 1, factor);
         }
         if (tile->next >= C) break;
-        next_tile(tile, visible, stride, C);
+        next_tile(tile, history, visible, stride, C);
     }
     for (int64_t m = 0; m < b->count; m++) {
         const float part = b->sum[m] == 0 ? 0 : 1 / b->sum[m];
@@ -186,34 +203,38 @@ static void attend_heads(const Step *s, int64_t from, int64_t to) {
     const int64_t *n = s->n, G = n[2], Q = n[3], C = n[4], share = n[1] / G;
     const int one_mask = !s->p[3] || ((share == 1 || n[16] == 0) && (Q == 1 || n[17] == 0));
     const uint8_t *listed = NULL;
-    int whole = 0; /* all that is visible in `listed` is in the tile */
+    int64_t listed_for = -1; /* the row whose history they are, where each has its own */
+    int whole = 0;           /* all that is visible in `listed` is in the tile */
     Tile tile;
     Block block;
+    History history = {.k_row = n[9], .v_row = n[12], .k_place = n[11], .v_place = n[14]};
     for (int64_t part = from; part < to; part++) {
         int64_t b = part / G, g = part % G;
         block.k = (const float *)s->p[1] + b * n[9] + g * n[10];
         block.v = (const float *)s->p[2] + b * n[12] + g * n[13];
-        block.k_stride = n[11], block.v_stride = n[14], block.D = n[5], block.bias_stride = n[22];
+        block.D = n[5], block.bias_stride = n[22];
+        if (s->p[7]) history.lane = (const int32_t *)s->p[7] + b * n[27], history.own = b % n[28];
         for (int64_t i = 0; i < share * Q;) {
             int64_t h = g * share + i / Q, most = one_mask ? QUERIES : 1;
             const uint8_t *visible = s->p[3] ? (const uint8_t *)s->p[3] + b * n[15] + h * n[16] + i % Q * n[17] : NULL;
             block.count = 0;
             for (; i < share * Q && block.count < most; i++) join(s, &block, b, g * share + i / Q, i % Q);
-            if (!whole || visible != listed) {
+            if (!whole || visible != listed || (history.lane && listed_for != b)) {
                 tile.next = 0;
-                next_tile(&tile, visible, n[18], C);
-                listed = visible;
+                next_tile(&tile, &history, visible, n[18], C);
+                listed = visible, listed_for = b;
                 whole = tile.next >= C;
             }
-            attend_block(&block, &tile, visible, n[18], C, (float)s->f[0]);
+            attend_block(&block, &tile, &history, visible, n[18], C, (float)s->f[0]);
         }
     }
 }
 
 /* p: q (B, H, Q, D), k and v (B, G, C, D), where query head h reads key head h / (H / G), visible (B or 1, H or 1, Q or
  * 1, C) bytes or NULL, bias of the same form or NULL, sinks (H, E): logits that join the denominator only, or NULL, out
- * (B, Q, H, D). n: B, H, G, Q, C, D, strides of q (b, h, q), k (b, g, c), v (b, g, c), visible (b, h, q, c), bias (b,
- * h, q, c), out (b, q, h), E. f: scale. A query that sees nothing gives zeros. */
+ * (B, Q, H, D), lanes int32 (B, C) or NULL: which of the W rows of its group holds each place of a row's history. n: B,
+ * H, G, Q, C, D, strides of q (b, h, q), k (b, g, c), v (b, g, c), visible (b, h, q, c), bias (b, h, q, c), out (b, q,
+ * h), E, row stride of lanes, W. f: scale. A query that sees nothing gives zeros. */
 EXPORT void attend(const Step *s) {
     const int64_t *n = s->n;
     in_shares(s, attend_heads, n[0] * n[2], n[0] * n[1] * n[3] * n[4] * n[5]);

@@ -41,11 +41,10 @@ INLINE Floats activated(Floats x, int64_t activation) {
     }
 }
 
-/* Bias, activation and residual of eight columns from `column` on, and out they go. `bias` is these columns' own. */
-INLINE void finish8(const Linear *linear, int64_t row, int64_t column, Floats product, Floats bias) {
+/* Eight columns from `column` on, to which the residual is added, and out they go. */
+INLINE void finish8(const Linear *linear, int64_t row, int64_t column, Floats value) {
     int64_t left = linear->outer - column, at = row * linear->out_stride + column;
     if (left <= 0) return;
-    Floats value = activated(product + bias, linear->activation);
     if (linear->residual)
         value += left >= LANES ? load8(linear->residual + at) : load_some(linear->residual + at, left);
     store_some(linear->out + at, value, left);

@@ -62,7 +62,7 @@ static __attribute__((noinline)) void finish(const Linear *linear, int64_t row, 
         Floats bias = columns8(linear, linear->bias, column);
         const float *at = sums + column - panel * WIDTH;
         for (int64_t r = 0; r < rows; r++)
-            finish8(linear, row + r, column, load8(at + r * panels * WIDTH), bias);
+            finish8(linear, row + r, column, activated(load8(at + r * panels * WIDTH) + bias, linear->activation));
     }
 }
 

@@ -103,22 +103,32 @@ static void any_tile(const Level *x, int64_t stride, const int8_t *panel, int64_
     }
 }
 
-/* The sums of a block's rows in a panel: scales, bias, activation, residual. One place for all. */
+/* Eight columns from `column` on of a block's rows: scales, bias, activation, residual. */
+INLINE void finish_columns(const Linear *linear, int64_t row, int64_t rows, int64_t column, const int32_t *sums,
+                           const int64_t activation) {
+    const int32_t *totals = (const int32_t *)((const char *)linear->packed + all_panels(linear->outer, linear->inner));
+    const float *scales = (const float *)linear->workspace + row;
+    Floats scale = columns8(linear, linear->scales, column), bias = columns8(linear, linear->bias, column);
+    Bits moved;
+    memcpy(&moved, totals + column, sizeof moved);
+    moved *= MIDDLE;
+    for (int64_t r = 0; r < rows; r++) {
+        Bits sum;
+        memcpy(&sum, sums + r * WIDTH, sizeof sum);
+        Floats product = __builtin_convertvector((Words)(sum - moved), Floats) * scales[r] * scale + bias;
+        finish8(linear, row + r, column, activated(product, activation));
+    }
+}
+
+/* The sums of a block's rows in a panel. Which activation it is, is asked once: with few inputs this is half the work. */
 static __attribute__((noinline)) void finish(const Linear *linear, int64_t row, int64_t rows, int64_t panel,
                                              int32_t (*sums)[WIDTH]) {
-    const int32_t *totals = (const int32_t *)((const char *)linear->packed + all_panels(linear->outer, linear->inner));
     for (int64_t c = 0; c < WIDTH; c += LANES) {
         int64_t column = panel * WIDTH + c;
-        Floats scale = columns8(linear, linear->scales, column), bias = columns8(linear, linear->bias, column);
-        Bits moved;
-        memcpy(&moved, totals + column, sizeof moved);
-        moved *= MIDDLE;
-        for (int64_t r = 0; r < rows; r++) {
-            Bits sum;
-            memcpy(&sum, sums[r] + c, sizeof sum);
-            Floats product = __builtin_convertvector((Words)(sum - moved), Floats);
-            product = product * ((const float *)linear->workspace)[row + r] * scale;
-            finish8(linear, row + r, column, product, bias);
+        switch (linear->activation) {
+            case PLAIN: finish_columns(linear, row, rows, column, sums[0] + c, PLAIN); break;
+            case RELU: finish_columns(linear, row, rows, column, sums[0] + c, RELU); break;
+            default: finish_columns(linear, row, rows, column, sums[0] + c, linear->activation);
         }
     }
 }

@@ -3,9 +3,18 @@
 
 #include <string.h>
 
+/* Each row holds what it has in `slot` itself: it is its own lane there, of W. */
+static void own_lanes(int32_t *lanes, int64_t rows, int64_t stride, int64_t slot, int64_t width)
+{
+    for (int64_t r = 0; r < rows; r++)
+        lanes[r * stride + slot] = (int32_t)(r % width);
+}
+
 /* New tokens take the next free slots of their row; padding (-1) takes the last slot of all, which no reader sees.
- * p: 0 positions of the slots (R, C + 1), 1 slots in use (R), 2 new positions (R or 1, L), 3 slots out (R, L).
- * n: 0 R, 1 L, 2 C, 3 row stride of the new positions (0 where one row stands for all). */
+ * p: 0 positions of the slots (R, C + 1), 1 slots in use (R), 2 new positions (R or 1, L), 3 slots out (R, L),
+ * 4 lanes int32 or NULL: those of attend.c, which learn who holds the new slots.
+ * n: 0 R, 1 L, 2 C, 3 row stride of the new positions (0 where one row stands for all), 4 W, 5 rows of the lanes, which
+ * are many where R is 1, 6 their stride. */
 EXPORT void place(const Step *s)
 {
     int64_t *held = s->p[0], *count = s->p[1], *slots = s->p[3];
@@ -18,6 +27,10 @@ EXPORT void place(const Step *s)
             held[r * (capacity + 1) + slot] = slot < capacity ? new : -1;
             count[r] += slot < capacity;
             slots[r * length + l] = slot;
+            if (s->p[4] && rows == 1)
+                own_lanes(s->p[4], s->n[5], s->n[6], slot, s->n[4]);
+            else if (s->p[4])
+                ((int32_t *)s->p[4])[r * s->n[6] + slot] = (int32_t)(r % s->n[4]);
         }
 }
 
