@@ -24,10 +24,12 @@ from antiphon.nn.mixers import Memory
 from antiphon.nn.native import kernels
 from antiphon.nn.native.program import Program
 from antiphon.nn.native.record import recording
+from antiphon.nn.pages import trim
 
 Best = tuple[Tensor, Tensor]  # log-probabilities and ids, (R, k) each
 
 CALLS = 12  # operations without a kernel from which a program for all rows is too much for half of them
+LARGE = 2**25  # bytes of a batch's states from which memory that was freed is given back, which takes milliseconds
 MOST_LEFT = 4  # programs that a network keeps
 
 
@@ -76,6 +78,9 @@ class Written:
         self.state, self.sources, self.candidates = state, memory.hidden.shape[0], candidates
         rows = self.sources * state.width
         self.ids, self.pos = ids.reshape(rows, 1).clone(), pos.clone()
+        is_large = sum(leaf.nbytes for leaf in state.leaves) >= LARGE
+        if is_large:
+            trim()  # of what the encoder needed
         with recording(capacity + 1, settled=network.settled) as notes:
             hidden, _ = network.decode(self.ids, Tokens(self.pos), memory, state)
             self.logits = network.logits(hidden[:, -1])
@@ -89,6 +94,9 @@ class Written:
             results=[self.logits, *(self.best or ())],
         )
         self.heavy = self.program.calls > CALLS
+        if is_large:
+            del notes  # which holds all that was ever computed
+            trim()
 
     def run(self, ids: Tensor, place: int | Tensor, sources: int) -> None:
         """One more token of the hypotheses of the first `sources`, at one position or at that of each source (n,)."""
