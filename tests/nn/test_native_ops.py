@@ -92,7 +92,8 @@ def attend(run: RUN, q: Tensor, k: Tensor, v: Tensor, visible: Tensor | None, bi
     terms = (0, 0, 0, 0) if bias is None else bias.expand(full).stride()
     out = torch.full((B, Q, H, D), math.nan)
     sizes = [B, H, G, Q, C, D, *q.stride()[:3], *k.stride()[:3], *v.stride()[:3], *seen, *terms, *out.stride()[:3]]
-    run("attend", [q, k, v, visible, bias, extra, out], [*sizes, 0 if extra is None else extra.shape[1]], [scale])
+    sizes += [0 if extra is None else extra.shape[1], 0, 0, int(k.dtype == torch.float16)]
+    run("attend", [q, k, v, visible, bias, extra, out], sizes, [scale])
     return out.transpose(1, 2)
 
 
@@ -233,6 +234,36 @@ def test_put(run: RUN) -> None:
         strides = [*new.stride()[:3], *leaf.stride()[:3], *slots.expand(R, L).stride()]
         run("put", [new, leaf, slots], [R, G, L, D, *strides])
         assert same(leaf, expected)
+
+
+def test_put_in_half_precision(run: RUN) -> None:
+    """Every kind of number, ties and what is too small or too large included, as PyTorch rounds it."""
+    torch.manual_seed(0)
+    halves = torch.arange(2**15, dtype=torch.int32).to(torch.int16).view(torch.float16)
+    halves = halves[halves.isfinite()].float()
+    ties = (halves[1:] + halves[:-1]) / 2
+    new = torch.cat([halves, -halves, ties, -ties, ties.nextafter(halves[1:]), torch.randn(1000) * 1e-7])
+    new = torch.cat([new, torch.tensor([1e6, -1e9, 65519.0, 65520.0, math.inf, -math.inf, math.nan])])
+    leaf, slots = torch.zeros(1, 1, 2, len(new), dtype=torch.float16), torch.tensor([[1]])
+    run("put", [new, leaf, slots], [1, 1, 1, len(new), 0, 0, 0, *leaf.stride()[:3], 1, 1, 1])
+    expected = new.clamp(-65504, 65504).half()
+    assert torch.equal(leaf[0, 0, 1].nan_to_num(7.0), expected.nan_to_num(7.0))
+    assert int(leaf[0, 0, 1].isnan().sum()) == 1 and not bool(leaf[0, 0, 0].any())
+
+
+@pytest.mark.parametrize(("heads", "queries", "keys", "size"), [(4, 1, 13, 32), (4, 3, 300, 7), (2, 4, 9, 20)])
+def test_attend_over_half_precision(run: RUN, heads: int, queries: int, keys: int, size: int) -> None:
+    """As over the same keys and values in float32; what is not a number stays none."""
+    torch.manual_seed(keys)
+    q = torch.randn(3, heads, queries, size)
+    k, v = (torch.randn(3, 2, keys, size).half() for _ in range(2))
+    visible = torch.rand(3, 1, queries, keys) < 0.7
+    v[1, 0, 0, 0] = math.nan
+    found, expected = (
+        attend(run, q, each[0], each[1], visible, None, None, 0.4) for each in ((k, v), (k.float(), v.float()))
+    )
+    assert torch.allclose(found, expected, rtol=1e-6, atol=1e-6, equal_nan=True)
+    assert bool(found[1].isnan().any()) == bool(visible[1, :, :, 0].any())
 
 
 @pytest.mark.parametrize("width", [1, 2, 4, 7])

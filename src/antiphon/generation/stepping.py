@@ -43,6 +43,7 @@ class Stepper:
     """
 
     best: Best | None = None
+    _logits: Tensor | None = None  # where the network's own code made them
 
     def __init__(
         self,
@@ -85,10 +86,18 @@ class Stepper:
         """The network reads `ids` (R, L), by its own code: their hidden vectors (R, L, D)."""
         self._hold(hold)
         hidden, _ = self.network.decode(ids, tokens, self.memory, self.state)
-        self.logits = self.network.logits(hidden[:, -1])
-        fits = self.candidates is not None and kernels.usable(self.logits)
-        self.best = self.candidates.best(self.logits) if fits and self.candidates is not None else None
+        logits = self._logits = self.network.logits(hidden[:, -1])
+        fits = self.candidates is not None and kernels.usable(logits)
+        self.best = self.candidates.best(logits) if fits and self.candidates is not None else None
         return hidden
+
+    @property
+    def logits(self) -> Tensor:
+        """(R, V), of the last step; to be asked for before rows leave or join."""
+        if self._logits is not None:
+            return self._logits
+        assert self._written is not None
+        return self._written.logits(self._rows)
 
     def step(self, ids: Tensor, place: int | Tensor, *, hold: bool = False) -> None:
         """One token of each hypothesis, (R,), at position `place`, or at those of each source (N,) where sources join;
@@ -107,8 +116,8 @@ class Stepper:
             written = self._written = Written(*parts, capacity=self.capacity, candidates=self.candidates)
         else:
             written.run(ids, place, self.sources)
-        rows = ids.numel()
-        self.logits = written.logits[:rows]
+        self._logits = None
+        rows = self._rows = ids.numel()
         self.best = None if written.best is None else (written.best[0][:rows], written.best[1][:rows])
         self.state.filled(int(place if isinstance(place, int) else place.max()) + 1)
 

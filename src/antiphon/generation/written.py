@@ -2,7 +2,7 @@
 
     made = Written(network, memory, state, width=4, capacity=64, wanted=Wanted(8, (0, 1), 2))
     made.run(ids, place=3, sources=5)
-    made.logits, made.best
+    made.logits(rows), made.best
 
 Small batches leave theirs for the next batch of the same shape (`take`, `leave`), so that one sentence after the other
 is answered without writing anything down again.
@@ -22,8 +22,10 @@ from antiphon.nn.ancestry import trace
 from antiphon.nn.cache import DecoderState
 from antiphon.nn.mixers import Memory
 from antiphon.nn.native import kernels
+from antiphon.nn.native.joining import output
 from antiphon.nn.native.program import Program
 from antiphon.nn.native.record import recording
+from antiphon.nn.native.steps import run
 from antiphon.nn.pages import trim
 
 Best = tuple[Tensor, Tensor]  # log-probabilities and ids, (R, k) each
@@ -83,20 +85,29 @@ class Written:
             trim()  # of what the encoder needed
         with recording(capacity + 1, settled=network.settled) as notes:
             hidden, _ = network.decode(self.ids, Tokens(self.pos), memory, state)
-            self.logits = network.logits(hidden[:, -1])
-            self.best = None if candidates is None else candidates.best(self.logits)
+            self._logits = network.logits(hidden[:, -1])
+            self.best = None if candidates is None else candidates.best(self._logits)
         trace(state, notes.entries)
+        entries, self._product = output(notes.entries) or (notes.entries, None)
         self.program = Program(
-            notes.entries,
+            entries,
             each=[self.ids, self.pos, *([] if candidates is None else [candidates.ban])],
             now_and_then=state.leaves,
             rows=(self.sources, rows),
-            results=[self.logits, *(self.best or ())],
+            results=[self._logits if self._product is None else self._product.reads[0], *(self.best or ())],
         )
         self.heavy = self.program.calls > CALLS
         if is_large:
             del notes  # which holds all that was ever computed
             trim()
+
+    def logits(self, rows: int) -> Tensor:
+        """(rows, V), those of the last step; computed when they are asked for, where the best ids were found without
+        them."""
+        if self._product is not None:
+            self._product.step.n[0] = rows
+            run(self._product.step)
+        return self._logits[:rows]
 
     def run(self, ids: Tensor, place: int | Tensor, sources: int) -> None:
         """One more token of the hypotheses of the first `sources`, at one position or at that of each source (n,)."""

@@ -19,6 +19,7 @@ from torch.nn import functional
 
 from antiphon.batch import Batch, Tokens
 from antiphon.errors import DataError
+from antiphon.models.parts import AT_ONCE, encode_in_parts
 from antiphon.models.stack import Decoder, Encoder
 from antiphon.models.windows import encode_in_windows
 from antiphon.nn.cache import DecoderState
@@ -145,6 +146,9 @@ class EncoderDecoder(nn.Module):
         `max_length` ids are read in windows."""
         if isinstance(self.source, Front) and source.shape[1] > self.max_length:
             return encode_in_windows(self._encode, source, tokens, longest=self.max_length)
+        answering = not (torch.is_grad_enabled() or self.training) and tokens.maps is None
+        if answering and source.dim() == 2 and source.device.type == "cpu" and source.numel() > AT_ONCE:
+            return encode_in_parts(self._encode, source, tokens)
         return self._encode(source, tokens)
 
     def _encode(self, source: Tensor, tokens: Tokens) -> Memory:

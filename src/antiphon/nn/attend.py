@@ -54,6 +54,8 @@ def attend(
     name, reason = choose_or_fall_back(backend, q, k, scores, dropout=dropout)
     if reason is not None and not torch.compiler.is_compiling():
         _say(f"the back end `{backend}` cannot compute {name_of(scores.rule)}: {reason}; `eager` does.")
+    if k.dtype != q.dtype and (name != "kernel" or record is not None):
+        k, v = k.to(q.dtype), v.to(q.dtype)  # a network in int8 keeps them in 16 bits
     out, weights = BACKENDS[name](q, k, v, scores, scale=scale, dropout=dropout)
     if record is not None:
         if weights is None:

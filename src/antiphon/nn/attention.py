@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from antiphon.batch import Tokens
 from antiphon.errors import AttentionError
 from antiphon.nn.attend import Dropping, attend, choose_or_fall_back, plan
-from antiphon.nn.cache import KeyValueCache, MemoryState, State
+from antiphon.nn.cache import KeyValueCache, MemoryState, State, shortened
 from antiphon.nn.mixers import HeadMixer, Memory, join_heads
 from antiphon.nn.positions import ROTARY_BASE, Rotary
-from antiphon.nn.quantized import numbers_like
+from antiphon.nn.quantized import Int8Linear, numbers_like
 from antiphon.nn.ring import make_cache
 from antiphon.nn.rules import ScoreRule, hide, hide_shared, name_of
 from antiphon.nn.scores import Scores
@@ -56,10 +56,18 @@ class Attention(HeadMixer):
         if memory is not None:
             k, v = self.heads(memory.hidden, self.k, self.v)
             k = self.prepared(self.rule.prepare_k, k, memory.tokens.pos[:, None, :, None])
-            return MemoryState(memory.tokens, k=k, v=v)
-        return make_cache(
-            rows, capacity, self.rule.reach, num_heads=self.groups, head_dim=self.head_dim, like=numbers_like(self.q)
-        )
+            return MemoryState(
+                memory.tokens, **{name: shortened(leaf, self._kept) for name, leaf in (("k", k), ("v", v))}
+            )
+        like = numbers_like(self.q).to(self._kept)
+        return make_cache(rows, capacity, self.rule.reach, num_heads=self.groups, head_dim=self.head_dim, like=like)
+
+    @property
+    def _kept(self) -> torch.dtype:
+        """The type of keys and values in a state: 16 bits where weights have 8 and the kernel reads them."""
+        kernel = self.backend in ("auto", "kernel") and not self.rule.needs_logits
+        short = isinstance(self.q, Int8Linear) and self.q.packed is not None and kernel
+        return torch.float16 if short else numbers_like(self.q).dtype
 
     def forward(self, x: Tensor, tokens: Tokens, state: State | None) -> tuple[Tensor, State | None]:
         pos = tokens.pos[:, None, :, None]

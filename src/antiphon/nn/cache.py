@@ -101,6 +101,8 @@ class State:
 def _exchange(part: Tensor, index: Tensor, *, width: int) -> None:
     """Row r of `part` becomes what row index[r] was, one of the same `width` rows, in place; the others are not
     touched."""
+    if part.dtype == torch.float16 and part.shape[-1] % 2 == 0 and part.dim() == 4:
+        part = part.view(torch.float32)  # moved as they are, two at a time
     if kernels.usable(part) and part.dim() == 4 and part.shape[2] > 0 and part[0, 0].is_contiguous():
         kernels.reorder(part, index, width=width)
         return
@@ -256,13 +258,22 @@ class KeyValueCache(State):
         slots, keys, self._reach = ledger.place(tokens)
         for name, new in (("k", k), ("v", v)):
             leaf = self.hypothesis[name]
-            if kernels.capturing() and kernels.usable(leaf, new):
+            if kernels.capturing() and kernels.usable(new) and kernels.cacheable(leaf):
                 kernels.put(leaf, slots, new)
-            elif ledger.aligned:
+                continue
+            new = shortened(new, leaf.dtype)
+            if ledger.aligned:
                 leaf.index_copy_(2, slots[0], new)
             else:
                 leaf.scatter_(2, slots[:, None, :, None].expand_as(new), new)
         return self.used("k", self.hypothesis["k"]), self.used("v", self.hypothesis["v"]), keys
+
+
+def shortened(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """x in a type that may be shorter: in float16 what is too large for it is its largest number."""
+    if dtype == torch.float16 and x.dtype != dtype:
+        x = x.clamp(-65504.0, 65504.0)
+    return x.to(dtype)
 
 
 class MemoryTokens(State):

@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from antiphon.nn.native.kernels import blank, capturing, usable
 from antiphon.nn.noise import Dropout, Noise
+from antiphon.nn.quantized import joins
 
 _GELU_TANH = partial(functional.gelu, approximate="tanh")  # Hendrycks and Gimpel 2016, section 2
 ACTIVATIONS = {
@@ -88,7 +89,7 @@ class FeedForward(nn.Module):
         self, d_model: int, ffn_dim: int, *, activation: str, bias: bool, dropout: float, noise: Noise
     ) -> None:
         super().__init__()
-        self.activation = ACTIVATIONS[activation]
+        self.kind, self.activation = activation, ACTIVATIONS[activation]
         self.up = nn.Linear(d_model, ffn_dim, bias=bias)
         self.gate = nn.Linear(d_model, ffn_dim, bias=bias) if activation in GATED else None
         self.down = nn.Linear(ffn_dim, d_model, bias=bias)
@@ -96,7 +97,7 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.gate is None:
-            hidden = self.activation(self.up(x))
+            hidden = self.up(x, self.kind) if joins(self.up, self.kind) else self.activation(self.up(x))
         else:
             up, gate = project(x, [self.up, self.gate])
             hidden = self.activation(gate) * up

@@ -8,6 +8,7 @@ result does not depend on the rows beside it.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -33,13 +34,19 @@ class Int8Linear(nn.Module):
         self.rounded = int8_rounded(weight.detach()) if self.packed is None else None
         self.like = torch.empty(0)  # type and device of what it gives
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, activation: str = "plain") -> Tensor:
+        """(…, N); `activation`: one of `kernels.ACTIVATIONS`, which kernels do on the way (`joins`)."""
         if torch.is_grad_enabled() and x.requires_grad:
             raise ModelError("a quantized model answers and is not trained. Load it without `quantize`.")
         if self.packed is None:
             assert self.rounded is not None
             return functional.linear(x, self.rounded, self.bias)
-        return kernels.linear(x, self.packed, self.bias)
+        return kernels.linear(x, self.packed, self.bias, activation=activation)
+
+
+def joins(linear: nn.Module, activation: str) -> TypeGuard[Int8Linear]:
+    """Whether `linear` can do the activation of this name behind its product."""
+    return isinstance(linear, Int8Linear) and linear.packed is not None and activation in kernels.ACTIVATIONS
 
 
 def numbers_like(linear: nn.Module) -> Tensor:

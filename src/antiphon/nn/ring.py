@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from antiphon.batch import Tokens
-from antiphon.nn.cache import KeyValueCache, State, spread_rows
+from antiphon.nn.cache import KeyValueCache, State, shortened, spread_rows
 from antiphon.nn.native.kernels import capturing
 from antiphon.nn.rules import Reach
 
@@ -125,6 +125,7 @@ class RingCache(KeyValueCache):
 
     def _put(self, name: str, new: Tensor, placed: Placed) -> Tensor:
         leaf, slots = self.hypothesis[name], placed.slots
+        new = shortened(new, leaf.dtype)
         seen = None if placed.before is None else torch.cat([leaf[:, :, : placed.before], new], dim=2)
         if slots.shape[0] == 1:
             leaf.index_copy_(2, slots[0], new)

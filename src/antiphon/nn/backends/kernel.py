@@ -27,7 +27,7 @@ def _refuses(q: Tensor, k: Tensor, scores: Scores, *, dropout: Dropping | None) 
         return "it has no dropout"
     if scores.rule.needs_logits:
         return "the rule's score is more than a bias"
-    if not kernels.usable(q, k, scores.bias, scores.extra):
+    if not (kernels.usable(q, scores.bias, scores.extra) and kernels.cacheable(k)) or k.requires_grad:
         return "it computes float32 on a CPU, without gradients, where there is a C compiler"
     return "its features must lie side by side" if {q.stride(3), k.stride(3)} != {1} else None
 

@@ -26,7 +26,7 @@ typedef struct {
 
 /* The queries that share keys and a row of the mask, and what is known of their softmax so far. */
 typedef struct {
-    const float *k, *v;
+    const void *k, *v; /* of floats, or of half-precision numbers */
     int64_t D, bias_stride;
     int64_t count;
     const float *q[QUERIES], *bias[QUERIES];
@@ -67,20 +67,31 @@ static void next_tile(Tile *tile, const History *history, const uint8_t *visible
     find_places(tile, history);
 }
 
+/* Eight numbers, or the first `count` (below 8), of a key or value. */
+INLINE Floats kept8(const void *all, int64_t at, const int half) {
+    return half ? load8_half((const uint16_t *)all + at) : load8((const float *)all + at);
+}
+INLINE Floats kept_some(const void *all, int64_t at, int64_t count, const int half) {
+    if (!half) return load_some((const float *)all + at, count);
+    uint16_t held[LANES] = {0};
+    memcpy(held, (const uint16_t *)all + at, sizeof *held * (size_t)count);
+    return load8_half(held);
+}
+
 /* q . k of `queries` queries from `first` on with all keys of the tile, 8 products at a time. Every product is summed
  * in the same order whatever stands beside it. */
-INLINE void scores(Block *b, const Tile *tile, int64_t first, const int queries) {
+INLINE void scores(Block *b, const Tile *tile, int64_t first, const int queries, const int half) {
     const int keys = LANES / queries;
     const int64_t last = tile->count - 1, D = b->D;
     for (int64_t i = 0; i <= last; i += keys) {
-        const float *k[LANES];
+        int64_t k[LANES];
         Floats sums[LANES];
-        for (int j = 0; j < keys; j++) k[j] = b->k + tile->k_at[i + j < last ? i + j : last];
+        for (int j = 0; j < keys; j++) k[j] = tile->k_at[i + j < last ? i + j : last];
         for (int j = 0; j < LANES; j++) sums[j] = all8(0);
         int64_t d = 0;
         for (; d + LANES <= D; d += LANES) {
             Floats key[LANES]; /* loaded once, which the compiler does not see by itself */
-            for (int j = 0; j < keys; j++) key[j] = load8(k[j] + d);
+            for (int j = 0; j < keys; j++) key[j] = kept8(b->k, k[j] + d, half);
             for (int m = 0; m < queries; m++) {
                 Floats q = load8(b->q[first + m] + d);
                 for (int j = 0; j < keys; j++) sums[m * keys + j] += q * key[j];
@@ -89,7 +100,7 @@ INLINE void scores(Block *b, const Tile *tile, int64_t first, const int queries)
         if (d < D)
             for (int m = 0; m < queries; m++) {
                 Floats q = load_some(b->q[first + m] + d, D - d);
-                for (int j = 0; j < keys; j++) sums[m * keys + j] += q * load_some(k[j] + d, D - d);
+                for (int j = 0; j < keys; j++) sums[m * keys + j] += q * kept_some(b->k, k[j] + d, D - d, half);
             }
         Floats all = sums8(sums);
         for (int m = 0; m < queries; m++)
@@ -124,16 +135,16 @@ static void weigh(Block *b, const Tile *tile, int64_t m, float factor) {
 }
 
 /* out = kept * out + the weighted sum of values, of `queries` queries and 8 `wide` numbers from d on. */
-INLINE void values(Block *b, const Tile *tile, int64_t first, const int queries, int64_t d, const int wide) {
+INLINE void values(Block *b, const Tile *tile, int64_t first, const int queries, int64_t d, const int wide,
+                   const int half) {
     Floats sums[LANES];
-    const float *v = b->v + d, *weight = b->weight[first];
+    const float *weight = b->weight[first];
     const int64_t *at = tile->v_at, count = tile->count;
     for (int m = 0; m < queries; m++)
         for (int j = 0; j < wide; j++) sums[m * wide + j] = load8(b->out[first + m] + d + j * LANES) * b->kept[first + m];
     for (int64_t i = 0; i < count; i++) {
-        const float *row = v + at[i];
         Floats value[LANES];
-        for (int j = 0; j < wide; j++) value[j] = load8(row + j * LANES);
+        for (int j = 0; j < wide; j++) value[j] = kept8(b->v, at[i] + d + j * LANES, half);
         for (int m = 0; m < queries; m++) {
             Floats part = all8(weight[m * (TILE + LANES) + i]);
             for (int j = 0; j < wide; j++) sums[m * wide + j] += value[j] * part;
@@ -144,34 +155,34 @@ INLINE void values(Block *b, const Tile *tile, int64_t first, const int queries,
 }
 
 /* The numbers after the last eight. */
-static void values_rest(Block *b, const Tile *tile, int64_t m, int64_t d) {
+INLINE void values_rest(Block *b, const Tile *tile, int64_t m, int64_t d, const int half) {
     Floats sum = load_some(b->out[m] + d, b->D - d) * b->kept[m];
     for (int64_t i = 0; i < tile->count; i++)
-        sum += load_some(b->v + tile->v_at[i] + d, b->D - d) * b->weight[m][i];
+        sum += kept_some(b->v, tile->v_at[i] + d, b->D - d, half) * b->weight[m][i];
     store_some(b->out[m] + d, sum, b->D - d);
 }
 
-INLINE void add_tile(Block *b, const Tile *tile, int64_t first, const int queries, float factor) {
+INLINE void add_tile(Block *b, const Tile *tile, int64_t first, const int queries, float factor, const int half) {
     const int wide = LANES / queries;
     int64_t d = 0;
-    scores(b, tile, first, queries);
+    scores(b, tile, first, queries, half);
     for (int m = 0; m < queries; m++) weigh(b, tile, first + m, factor);
-    for (; d + LANES * wide <= b->D; d += LANES * wide) values(b, tile, first, queries, d, wide);
-    for (; d + LANES <= b->D; d += LANES) values(b, tile, first, queries, d, 1);
+    for (; d + LANES * wide <= b->D; d += LANES * wide) values(b, tile, first, queries, d, wide, half);
+    for (; d + LANES <= b->D; d += LANES) values(b, tile, first, queries, d, 1, half);
     if (d < b->D)
-        for (int m = 0; m < queries; m++) values_rest(b, tile, first + m, d);
+        for (int m = 0; m < queries; m++) values_rest(b, tile, first + m, d, half);
 }
 
 /* All of a block's visible places; `tile` holds the first of them. */
-static void attend_block(Block *b, Tile *tile, const History *history, const uint8_t *visible, int64_t stride,
-                         int64_t C, float factor) {
+INLINE void attend_block(Block *b, Tile *tile, const History *history, const uint8_t *visible, int64_t stride, int64_t C,
+                         float factor, const int half) {
     for (int64_t m = 0; m < b->count; m++) memset(b->out[m], 0, (size_t)b->D * sizeof(float));
     for (;;) {
         int64_t m = 0;
         if (tile->count) {
-            for (; m + 4 <= b->count; m += 4) add_tile(b, tile, m, 4, factor);
-            for (; m + 2 <= b->count; m += 2) add_tile(b, tile, m, 2, factor);
-            for (; m < b->count; m++) add_tile(b, tile, m, 1, factor);
+            for (; m + 4 <= b->count; m += 4) add_tile(b, tile, m, 4, factor, half);
+            for (; m + 2 <= b->count; m += 2) add_tile(b, tile, m, 2, factor, half);
+            for (; m < b->count; m++) add_tile(b, tile, m, 1, factor, half);
         }
         if (tile->next >= C) break;
         next_tile(tile, history, visible, stride, C);
@@ -199,7 +210,7 @@ static void join(const Step *s, Block *block, int64_t b, int64_t h, int64_t quer
 }
 
 /* Sources and key heads [from, to), counted b * G + g: the queries of a key head in blocks that share a mask's row. */
-static void attend_heads(const Step *s, int64_t from, int64_t to) {
+INLINE void attend_some(const Step *s, int64_t from, int64_t to, const int half) {
     const int64_t *n = s->n, G = n[2], Q = n[3], C = n[4], share = n[1] / G;
     const int one_mask = !s->p[3] || ((share == 1 || n[16] == 0) && (Q == 1 || n[17] == 0));
     const uint8_t *listed = NULL;
@@ -210,8 +221,9 @@ static void attend_heads(const Step *s, int64_t from, int64_t to) {
     History history = {.k_row = n[9], .v_row = n[12], .k_place = n[11], .v_place = n[14]};
     for (int64_t part = from; part < to; part++) {
         int64_t b = part / G, g = part % G;
-        block.k = (const float *)s->p[1] + b * n[9] + g * n[10];
-        block.v = (const float *)s->p[2] + b * n[12] + g * n[13];
+        const int64_t size = half ? sizeof(uint16_t) : sizeof(float);
+        block.k = (const char *)s->p[1] + (b * n[9] + g * n[10]) * size;
+        block.v = (const char *)s->p[2] + (b * n[12] + g * n[13]) * size;
         block.D = n[5], block.bias_stride = n[22];
         if (s->p[7]) history.lane = (const int32_t *)s->p[7] + b * n[27], history.own = b % n[28];
         for (int64_t i = 0; i < share * Q;) {
@@ -225,17 +237,21 @@ static void attend_heads(const Step *s, int64_t from, int64_t to) {
                 listed = visible, listed_for = b;
                 whole = tile.next >= C;
             }
-            attend_block(&block, &tile, &history, visible, n[18], C, (float)s->f[0]);
+            attend_block(&block, &tile, &history, visible, n[18], C, (float)s->f[0], half);
         }
     }
 }
+
+static void attend_heads(const Step *s, int64_t from, int64_t to) { attend_some(s, from, to, 0); }
+static void attend_half(const Step *s, int64_t from, int64_t to) { attend_some(s, from, to, 1); }
 
 /* p: q (B, H, Q, D), k and v (B, G, C, D), where query head h reads key head h / (H / G), visible (B or 1, H or 1, Q or
  * 1, C) bytes or NULL, bias of the same form or NULL, sinks (H, E): logits that join the denominator only, or NULL, out
  * (B, Q, H, D), lanes int32 (B, C) or NULL: which of the W rows of its group holds each place of a row's history. n: B,
  * H, G, Q, C, D, strides of q (b, h, q), k (b, g, c), v (b, g, c), visible (b, h, q, c), bias (b, h, q, c), out (b, q,
- * h), E, row stride of lanes, W. f: scale. A query that sees nothing gives zeros. */
+ * h), E, row stride of lanes, W, whether k and v are half-precision numbers. f: scale. A query that sees nothing gives
+ * zeros. */
 EXPORT void attend(const Step *s) {
     const int64_t *n = s->n;
-    in_shares(s, attend_heads, n[0] * n[2], n[0] * n[1] * n[3] * n[4] * n[5]);
+    in_shares(s, n[29] ? attend_half : attend_heads, n[0] * n[2], n[0] * n[1] * n[3] * n[4] * n[5]);
 }

@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+import torch
+
 from antiphon.nn.native.kernels import Kernel
 from antiphon.nn.native.record import Entry, memory_of
+from antiphon.nn.native.steps import step
 
 PRODUCTS = ("linear_int8", "linear_float")
 # Places among a product's tensors and sizes (step.h).
 WORKSPACE, RESIDUAL, OUT = 1, 5, 6
 ROWS, INPUTS, STRIDE, ACTIVATION, QUANTIZED = 0, 1, 3, 5, 6
+LEAST_ROWS = 8  # of a thread, where a product chooses its best at once
 
 
 def joined(steps: Sequence[Entry], *, results: set[int]) -> list[Entry]:
@@ -71,6 +75,30 @@ def _absorbing(entry: Entry, products: dict[int, Kernel], readers: Counter[int],
         product.step.p[OUT] = entry.step.p[2]
         return product
     return None
+
+
+def output(entries: Sequence[Entry]) -> tuple[list[Entry], Kernel] | None:
+    """Where the last two steps are a product and the choice of its best (`top`): the same with one step for the two,
+    which never writes the logits; and the product, for whoever wants them. None elsewhere, and where there are too few
+    rows for the threads to share."""
+    if len(entries) < 2:
+        return None
+    product, best = entries[-2:]
+    if not (isinstance(product, Kernel) and isinstance(best, Kernel) and product.name in PRODUCTS):
+        return None
+    made, logits = product.step, product.writes[0]
+    plain = not made.n[ACTIVATION] and made.p[RESIDUAL] is None and not made.n[QUANTIZED]
+    if best.name != "top" or best.step.p[0] != made.p[OUT] or best.step.n[1] != made.n[2] or not plain:
+        return None
+    readers = [entry for entry in entries if memory_of(logits) in map(memory_of, entry.reads)]
+    if readers != [best] or made.n[ROWS] < LEAST_ROWS * torch.get_num_threads():
+        return None
+    ban, (_, values, ids) = best.reads[1], best.writes
+    tensors = (*product.held[:5], ban, values, ids)  # x, workspace, packed, scales, bias
+    rows, inner, outer, stride = made.n[:4]
+    sizes = (rows, inner, outer, stride, int(product.name == "linear_int8"), values.shape[1], ban.numel())
+    reads = (*product.reads, ban)
+    return [*entries[:-2], Kernel("output", reads, (values, ids), step("output", tensors, sizes), tensors)], product
 
 
 def _quantize_once(steps: Sequence[Entry]) -> None:

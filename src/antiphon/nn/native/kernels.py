@@ -68,6 +68,11 @@ def usable(*tensors: Tensor | None) -> bool:
     return library() is not None
 
 
+def cacheable(kept: Tensor) -> bool:
+    """Whether kernels read and write a cache of this type: float32, or float16 of a network in int8."""
+    return kept.dtype in (torch.float32, torch.float16) and kept.device.type == "cpu"
+
+
 def do(
     name: str,
     reads: Sequence[Tensor | None],
@@ -82,8 +87,8 @@ def do(
         here.notes.note(Kernel(name, tuple(each for each in reads if each is not None), tuple(writes), made, held))
 
 
-def linear(x: Tensor, packed: Packed, bias: Tensor | None) -> Tensor:
-    """x (…, K) by a packed weight (N, K), plus bias (N,): (…, N)."""
+def linear(x: Tensor, packed: Packed, bias: Tensor | None, *, activation: str = "plain") -> Tensor:
+    """x (…, K) by a packed weight (N, K), plus bias (N,), under an activation: (…, N)."""
     rows = x.reshape(-1, packed.inputs)
     rows = rows if rows.stride(1) == 1 else rows.contiguous()
     count = rows.shape[0]
@@ -91,7 +96,7 @@ def linear(x: Tensor, packed: Packed, bias: Tensor | None) -> Tensor:
     room = _workspace(count, packed)
     tensors = (rows, room, packed.data, packed.scales, bias, None, out)
     stride = rows.stride(0) if count > 1 else packed.inputs
-    sizes = (count, packed.inputs, packed.outputs, stride, packed.outputs, ACTIVATIONS["plain"], 0)
+    sizes = (count, packed.inputs, packed.outputs, stride, packed.outputs, ACTIVATIONS[activation], 0)
     name = "linear_int8" if packed.kind == "int8" else "linear_float"
     do(name, (rows, packed.data, packed.scales, bias), (out,), (tensors, sizes, ()))
     return out
@@ -121,8 +126,8 @@ def attend(
 ) -> Tensor:
     """softmax(q·k·scale + bias, over the visible keys and those of `extra`)·v, (B,H,Q,D), laid out as (B,Q,H,D).
 
-    q (B,H,Q,D), k and v (B,G,C,D), visible (bool) and bias broadcast to (B,H,Q,C), extra (H,E). A query that sees
-    nothing gives zeros.
+    q (B,H,Q,D), k and v (B,G,C,D) in float32 or both in float16, visible (bool) and bias broadcast to (B,H,Q,C), extra
+    (H,E). A query that sees nothing gives zeros.
     """
     rows, heads, queries, size = q.shape
     groups, keys = k.shape[1:3]
@@ -137,7 +142,7 @@ def attend(
         *((0,) * 4 if seen is None else seen.stride()),
         *((0,) * 4 if added is None else added.stride()),
         *out.stride()[:3],
-        0 if extra is None else extra.shape[1],
+        *(0 if extra is None else extra.shape[1], 0, 0, int(k.dtype == torch.float16)),
     )
     tensors = (q, k, v, seen, added, extra, out)
     do("attend", (q, k, v, visible, bias, extra), (out,), (tensors, sizes, (scale,)))
@@ -145,10 +150,11 @@ def attend(
 
 
 def put(leaf: Tensor, slots: Tensor, new: Tensor) -> None:
-    """leaf (R,G,C,D) at slots (R or 1, L) becomes new (R,G,L,D)."""
+    """leaf (R,G,C,D), float32 or float16, at slots (R or 1, L) becomes new (R,G,L,D)."""
     rows, groups, length, size = new.shape
     across = slots.stride(0) if slots.shape[0] > 1 else 0
     sizes = (rows, groups, length, size, *new.stride()[:3], *leaf.stride()[:3], across, slots.stride(1))
+    sizes = (*sizes, int(leaf.dtype == torch.float16))
     do("put", (new, slots), (leaf,), ((new, leaf, slots), sizes, ()))
 
 

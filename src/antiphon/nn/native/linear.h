@@ -21,6 +21,7 @@ struct Linear {
     int64_t width; /* columns of a panel */
     void (*run)(const Linear *linear, int64_t row, int64_t rows, int64_t panel, int64_t panels);
     int64_t row_parts, panel_parts;
+    int64_t first_row, first_column; /* of `out` */
 };
 
 INLINE Linear named(const Step *s) {
@@ -30,6 +31,11 @@ INLINE Linear named(const Step *s) {
         .x_stride = s->n[3], .out_stride = s->n[4], .activation = s->n[5],
     };
 }
+
+/* The products of a step, to be run in parts: `run` on any rows and panels. int8: after quantize_all. */
+Linear int8_product(const Step *s);
+Linear float_product(const Step *s);
+void quantize_all(const Step *s);
 
 INLINE Floats activated(Floats x, int64_t activation) {
     switch (activation) {
@@ -43,7 +49,8 @@ INLINE Floats activated(Floats x, int64_t activation) {
 
 /* Eight columns from `column` on, to which the residual is added, and out they go. */
 INLINE void finish8(const Linear *linear, int64_t row, int64_t column, Floats value) {
-    int64_t left = linear->outer - column, at = row * linear->out_stride + column;
+    int64_t left = linear->outer - column, at;
+    at = (row - linear->first_row) * linear->out_stride + column - linear->first_column;
     if (left <= 0) return;
     if (linear->residual)
         value += left >= LANES ? load8(linear->residual + at) : load_some(linear->residual + at, left);
@@ -67,7 +74,7 @@ static void run_part(int64_t part, void *context) {
 }
 
 /* On all threads, if there is enough to do: parts of panels first, then of rows. */
-static void spread(Linear *linear) {
+static inline void spread(Linear *linear) {
     int64_t panels = up(linear->outer, linear->width), threads = thread_count();
     if (linear->rows <= 0 || panels <= 0) return;
     double work = (double)linear->rows * (double)linear->inner * (double)linear->outer;

@@ -94,11 +94,16 @@ static void run_float(const Linear *linear, int64_t row, int64_t rows, int64_t p
     }
 }
 
-/* p: 0 x, 2 packed, 4 bias or NULL, 5 residual or NULL (laid out as out, which it may be), 6 out.
- * n: 0 rows, 1 inner, 2 outer, 3 row stride of x, 4 of out and residual, 5 activation. */
-EXPORT void linear_float(const Step *s) {
+Linear float_product(const Step *s) {
     Linear linear = named(s);
     linear.width = WIDTH;
     linear.run = run_float;
+    return linear;
+}
+
+/* p: 0 x, 2 packed, 4 bias or NULL, 5 residual or NULL (laid out as out, which it may be), 6 out.
+ * n: 0 rows, 1 inner, 2 outer, 3 row stride of x, 4 of out and residual, 5 activation. */
+EXPORT void linear_float(const Step *s) {
+    Linear linear = float_product(s);
     spread(&linear);
 }

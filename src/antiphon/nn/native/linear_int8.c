@@ -152,19 +152,28 @@ static void run_int8(const Linear *linear, int64_t row, int64_t rows, int64_t pa
     }
 }
 
+Linear int8_product(const Step *s) {
+    Linear linear = named(s);
+    linear.width = WIDTH;
+    linear.run = run_int8;
+    return linear;
+}
+
+/* The rows of x into the workspace. */
+void quantize_all(const Step *s) {
+    Linear linear = named(s);
+    if (linear.rows * linear.inner < 1 << 16)
+        quantize_rows(&linear, 0, linear.rows);
+    else
+        in_parallel(quantize_part, up(linear.rows, TOGETHER), &linear);
+}
+
 /* p: 0 x, 1 workspace (workspace_bytes), 2 packed, 3 scales, 4 bias or NULL, 5 residual or NULL (laid out as out, which
  *    it may be), 6 out.
  * n: 0 rows, 1 inner, 2 outer, 3 row stride of x, 4 of out and residual, 5 activation, 6 the workspace already holds
  *    this x. */
 EXPORT void linear_int8(const Step *s) {
-    Linear linear = named(s);
-    linear.width = WIDTH;
-    linear.run = run_int8;
-    if (!s->n[6]) {
-        if (linear.rows * linear.inner < 1 << 16)
-            quantize_rows(&linear, 0, linear.rows);
-        else
-            in_parallel(quantize_part, up(linear.rows, TOGETHER), &linear);
-    }
+    Linear linear = int8_product(s);
+    if (!s->n[6]) quantize_all(s);
     spread(&linear);
 }

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "shares.h"
+#include "vectors.h"
 
 static void embed_rows(const Step *s, int64_t from, int64_t to) {
     const int64_t *ids = s->p[0], D = s->n[1], V = s->n[2];
@@ -23,19 +24,30 @@ static void embed_rows(const Step *s, int64_t from, int64_t to) {
  * row stride of added (0: one row for all). f: factor. An id that is not in [0, V) is read as 0. */
 EXPORT void embed(const Step *s) { in_shares(s, embed_rows, s->n[0], s->n[0] * s->n[1]); }
 
+static void put_half(uint16_t *leaf, const float *new, int64_t D) {
+    int64_t d = 0;
+    for (; d + LANES <= D; d += LANES) store8_half(leaf + d, load8(new + d));
+    if (d < D) {
+        uint16_t rest[LANES];
+        store8_half(rest, load_some(new + d, D - d));
+        memcpy(leaf + d, rest, sizeof *rest * (size_t)(D - d));
+    }
+}
+
 static void put_rows(const Step *s, int64_t from, int64_t to) {
     const int64_t *n = s->n, *slots = s->p[2], G = n[1], L = n[2], D = n[3];
     for (int64_t r = from; r < to; r++)
         for (int64_t g = 0; g < G; g++)
             for (int64_t l = 0; l < L; l++) {
                 const float *new = (const float *)s->p[0] + r * n[4] + g * n[5] + l * n[6];
-                float *leaf = (float *)s->p[1] + r * n[7] + g * n[8] + slots[r * n[10] + l * n[11]] * n[9];
-                memcpy(leaf, new, (size_t)D * sizeof *leaf);
+                int64_t at = r * n[7] + g * n[8] + slots[r * n[10] + l * n[11]] * n[9];
+                if (n[12]) put_half((uint16_t *)s->p[1] + at, new, D);
+                else memcpy((float *)s->p[1] + at, new, (size_t)D * sizeof *new);
             }
 }
 
 /* leaf[r, g, slots[r, l]] = new[r, g, l]. p: new (R, G, L, D), leaf (R, G, C, D), slots int64 (R or 1, L). n: R, G, L,
- * D, strides (r, g, l) of new, (r, g, c) of leaf, (r, l) of slots. */
+ * D, strides (r, g, l) of new, (r, g, c) of leaf, (r, l) of slots, whether the leaf is of half-precision numbers. */
 EXPORT void put(const Step *s) { in_shares(s, put_rows, s->n[0], s->n[0] * s->n[1] * s->n[2] * s->n[3]); }
 
 static atomic_llong moved;

@@ -74,6 +74,37 @@ INLINE Floats at_least8(Floats limit, Floats value) {
 #endif
 }
 
+/* Eight half-precision numbers (IEEE 754 binary16) as floats; what is not a number stays none. */
+INLINE Floats load8_half(const uint16_t *from) {
+#ifdef __F16C__
+    return (Floats)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)from));
+#else
+    Bits bits;
+    for (int i = 0; i < LANES; i++) bits[i] = from[i];
+    Bits endless = (Bits)((bits & 0x7c00u) == 0x7c00u) & 0x7f800000u;
+    Floats size = (Floats)((bits & 0x7fffu) << 13) * 0x1p112f; /* the exponents' biases are 112 apart */
+    return (Floats)((Bits)size | endless | (bits & 0x8000u) << 16);
+#endif
+}
+
+/* Eight floats as half-precision numbers, rounded to the nearest, what is too large to the largest (65,504). */
+INLINE void store8_half(uint16_t *to, Floats value) {
+    value = at_least8(all8(-65504.0f), at_most8(all8(65504.0f), value));
+#ifdef __F16C__
+    _mm_storeu_si128((__m128i *)to, _mm256_cvtps_ph((__m256)value, _MM_FROUND_TO_NEAREST_INT));
+#else
+    Bits bits = (Bits)value, size = bits & 0x7fffffffu, none = (Bits)(size > 0x7f800000u);
+    /* Small ones: the addition leaves whole multiples of 2^-24, the smallest half, in the last bits. Others: the bit
+     * that decides of a tie is added, and the exponent's bias changed. */
+    Bits small = (Bits)((Floats)size + 0.5f) - 0x3f000000u;
+    Bits large = (size + 0xfffu + (size >> 13 & 1u) - (112u << 23)) >> 13;
+    Bits is_small = (Bits)(size < 0x38800000u);
+    Bits half = (is_small & small) | (~is_small & large);
+    half = (none & 0x7e00u) | (~none & half) | (bits >> 16 & 0x8000u);
+    for (int i = 0; i < LANES; i++) to[i] = (uint16_t)half[i];
+#endif
+}
+
 INLINE Floats size8(Floats x) { return (Floats)((Words)x & 0x7fffffff); }
 
 /* The size of `size` (not negative) with the sign of `sign`. */
