@@ -359,3 +359,26 @@ def test_whole_prefixes_come_before_written_steps() -> None:
         log_p = network.logits(hidden)[0].log_softmax(-1)
     own = sum(float(log_p[i, id]) for i, id in enumerate(found[0][0].ids))
     assert found[0][0].score == pytest.approx(own, abs=1e-4)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_a_step_needs_no_longer_shares_memory(name: str) -> None:
+    """Whatever stands there before a run, NaN in every number say, changes nothing; and it is less than all of it."""
+    network, ids = network_of(name), torch.arange(12)
+    rows = [source_of(random.Random(place)) for place in range(4)]
+    with evaluating(network):
+        plain, again = (stepper_of(network, rows, records=True) for _ in range(2))
+        for place in range(6):
+            if place and again._written is not None:
+                arena = again._written.program._kept[0]
+                arena.fill_(255)
+            if place == 3:
+                for stepper in (plain, again):
+                    stepper.keep(torch.tensor([0, 2]))
+            for stepper in (plain, again):
+                stepper.step(ids[: 3 * stepper.sources] + place + 3, place)
+            assert torch.equal(plain.logits, again.logits)
+        assert again._written is not None
+        arena, steps = again._written.program._kept
+    products = [entry.step for entry in steps if isinstance(entry, Kernel) and entry.name == "linear_float"]
+    assert len(products) > 4 and 0 < arena.nbytes < sum(step.n[0] * step.n[2] * 4 for step in products)

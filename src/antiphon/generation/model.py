@@ -363,6 +363,7 @@ def load(
         check_quantize(quantize, device=place, dtype=kind)
     for folder in map(model_folder, paths):
         first = kind if adapter is None else torch.float32  # rounded once, behind the merge
+        int8 = quantize is not None and adapter is None  # as it is read; what is not is quantized below
         config = read_config(folder, "config.json")
         if is_pretrained(config) and is_foreign(config) and find_spec("transformers") is not None:
             if len(paths) > 1 or attention is not None or adapter is not None:
@@ -379,10 +380,10 @@ def load(
             return cast(Model, load_wrapped(folder, config, device=place, dtype=kind))
         if is_pretrained(config):
             roles = plain(attention) if isinstance(attention, AttentionConfig) else attention
-            parts = load_pretrained(folder, device=place, dtype=first, replaced=roles, seed=seed)
+            parts = load_pretrained(folder, device=place, dtype=first, int8=int8, replaced=roles, seed=seed)
         else:
             own = replaced_attention(folder, attention) if isinstance(attention, Mapping) else attention
-            parts = load_parts(folder, device=place, dtype=first, attention=own, seed=seed)
+            parts = load_parts(folder, device=place, dtype=first, int8=int8, attention=own, seed=seed)
         if adapter is not None:
             merge_adapter(parts.network, adapter)
             parts.network.to(kind)

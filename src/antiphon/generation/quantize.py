@@ -38,9 +38,10 @@ def check_quantize(kind: str, *, device: torch.device, dtype: object) -> None:
 
 
 def quantize(network: EncoderDecoder) -> None:
-    """The weights of `network`, or of the members of an ensemble, become int8 in place."""
+    """The weights of `network`, or of the members of an ensemble, become int8 in place, where they are not yet."""
     for part in network.parts if isinstance(network, Ensemble) else [network]:
-        part.head = Int8Linear(part.output.weight, part.output_bias)
+        if part.head is None:
+            part.head = Int8Linear(part.output.weight, part.output_bias)
         quantize_linears(part)
 
 

@@ -26,10 +26,12 @@ from antiphon.nn.native.joining import output
 from antiphon.nn.native.program import Program
 from antiphon.nn.native.record import recording
 from antiphon.nn.native.steps import run
+from antiphon.nn.pages import trim
 
 Best = tuple[Tensor, Tensor]  # log-probabilities and ids, (R, k) each
 
 CALLS = 12  # operations without a kernel from which a program for all rows is too much for half of them
+LARGE = 2**25  # bytes of a batch's states from which memory that was freed is given back, which takes milliseconds
 MOST_LEFT = 4  # programs that a network keeps
 
 
@@ -78,6 +80,9 @@ class Written:
         self.state, self.sources, self.candidates = state, memory.hidden.shape[0], candidates
         rows = self.sources * state.width
         self.ids, self.pos = ids.reshape(rows, 1).clone(), pos.clone()
+        is_large = sum(leaf.nbytes for leaf in state.leaves) >= LARGE
+        if is_large:
+            trim()  # of what the encoder needed
         with recording(capacity + 1, settled=network.settled) as notes:
             hidden, _ = network.decode(self.ids, Tokens(self.pos), memory, state)
             self._logits = network.logits(hidden[:, -1])
@@ -92,6 +97,9 @@ class Written:
             results=[self._logits if self._product is None else self._product.reads[0], *(self.best or ())],
         )
         self.heavy = self.program.calls > CALLS
+        if is_large:
+            del notes, entries  # which hold all that was ever computed
+            trim()
 
     def logits(self, rows: int) -> Tensor:
         """(rows, V), those of the last step; computed when they are asked for, where the best ids were found without

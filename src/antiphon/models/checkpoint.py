@@ -29,6 +29,7 @@ from antiphon.models.account import Account, compare, some
 from antiphon.models.build import build_network
 from antiphon.models.families import check_type
 from antiphon.models.files import read_config, replace_file, within, write_json
+from antiphon.models.int8 import fill_int8
 from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.models.stored import WEIGHTS, Stored, fill, is_whole, sketching
 from antiphon.nn.mixers import Mixer
@@ -176,13 +177,15 @@ def load_parts(
     *,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
+    int8: bool = False,
     attention: AttentionConfig | None = None,
     seed: int = 0,
 ) -> Parts:
     """What `folder` holds, the network in evaluation mode.
 
     `attention` replaces what the folder says; only then may names be imported. In the roles that it changes, weights of
-    equal name and shape are kept; others are new, a function of `seed`, which a warning says, or are dropped.
+    equal name and shape are kept; others are new, a function of `seed`, which a warning says, or are dropped. With
+    `int8` the weights of linear layers are read in 8 bits, but not where the attention of a role is replaced.
     """
     folder = Path(folder)
     config = read_config(folder, CONFIG)
@@ -218,7 +221,7 @@ def load_parts(
         network = make(warn=attention is not None)
         account = put_weights(network, load_weights(file), where=str(file), replaced=replaced)
     else:
-        account = fill_from(network, file, dtype=dtype, device=device)
+        account = fill_from(network, file, dtype=dtype, device=device, int8=int8)
     if account.new or account.dropped:
         warnings.warn(f"the attention of `{folder}` was replaced ({', '.join(replaced)}): {account}.", stacklevel=2)
     generation = from_json_mapping(
@@ -229,13 +232,18 @@ def load_parts(
     return Parts(network, model, chosen, source, target, task, generation, labels, account)
 
 
-def fill_from(network: EncoderDecoder, file: Path, *, dtype: torch.dtype, device: torch.device | str) -> Account:
+def fill_from(
+    network: EncoderDecoder, file: Path, *, dtype: torch.dtype, device: torch.device | str, int8: bool = False
+) -> Account:
     """Fill a sketched network with the tensors of `file`; ModelError where they do not fit."""
     stored = Stored([file])
     own = named_weights(network)
     check_fit(own, {name: stored.shape(name) for name in stored}, where=str(file))
     weights = {name: partial(_read, stored, name) for name in own}
-    fill(network, weights, dtype=dtype, device=device)
+    if int8:
+        fill_int8(network, stored, weights)
+    else:
+        fill(network, weights, dtype=dtype, device=device)
     return Account(tuple(own))
 
 

@@ -29,6 +29,7 @@ from antiphon.models.families import FAMILIES, Family, Inexpressible, Ours, Row,
 from antiphon.models.families.own import as_family
 from antiphon.models.families.search import IDS, search_settings, their_search
 from antiphon.models.files import read_config, read_json, replace_file, within, write_json
+from antiphon.models.int8 import fill_int8
 from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.models.stored import SAFE_FILES, WEIGHTS, Stored, check_shapes, check_there, fill, sketching
 from antiphon.registry import nearest
@@ -49,12 +50,14 @@ def load_pretrained(
     *,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
+    int8: bool = False,
     replaced: Mapping[str, object] | None = None,
     seed: int = 0,
 ) -> Parts:
     """What `folder` holds, the network in evaluation mode. Raises ModelError, ConfigError.
 
     `replaced` is an attention of one's own for the roles that it names; weights that the folder has not are then new.
+    With `int8` the weights of linear layers are read in 8 bits, but not where anything is replaced.
     """
     config = read_config(folder, CONFIG)
     family = find_family(config, folder)
@@ -82,6 +85,8 @@ def load_pretrained(
         there = {name: read(torch.float32) for name, read in weights.items()}
         account = put_weights(network, there, where=str(folder), replaced=list(replaced))
         network.to(device=device, dtype=dtype)
+    elif int8:
+        fill_int8(network, stored, weights)
     else:
         fill(network, weights, dtype=dtype, device=device)
     generation = search_settings(search, family=ours.family, most=ours.model.max_length, where=str(folder / SEARCH))

@@ -138,6 +138,11 @@ class Stored:
                 made[start : start + step] = self._open(file).get_slice(key)[start : start + step]
             return made
 
+    def forget(self) -> None:
+        """The files are mapped anew from now on: what was read of them, and nobody holds, takes no memory any more."""
+        self._handles.clear()
+        self._mapped = 0
+
     def equal(self, one: str, other: str) -> bool:
         """Whether two tensors are the same, bit by bit."""
         return one == other or (self.shape(one) == self.shape(other) and torch.equal(self.read(one), self.read(other)))
@@ -151,8 +156,7 @@ class Stored:
         """What was mapped and is not needed any more goes, now and then, so that it does not add to the memory."""
         self._mapped += size
         if self._mapped >= _CHUNK:
-            self._handles.clear()
-            self._mapped = 0
+            self.forget()
 
 
 def check_header(file: Path) -> None:
@@ -202,6 +206,11 @@ def is_whole(network: nn.Module) -> bool:
     return not any(buffer.is_meta for name, buffer in network.named_buffers() if name not in saved)
 
 
+def names_of(network: nn.Module) -> dict[int, str]:
+    """The first name of each parameter and buffer, by its `id`."""
+    return {id(tensor): name for name, tensor in [*network.named_parameters(), *network.named_buffers()]}
+
+
 def fill(
     network: nn.Module,
     weights: Mapping[str, Callable[[torch.dtype], Tensor]],
@@ -214,7 +223,7 @@ def fill(
     wide = torch.promote_types(dtype, torch.float32)
     in_rules = {id(part) for rule in network.modules() if isinstance(rule, ScoreRule) for part in rule.modules()}
     made: dict[int, nn.Parameter] = {}  # modules that share a table go on sharing it
-    own = {id(tensor): name for name, tensor in [*network.named_parameters(), *network.named_buffers()]}
+    own = names_of(network)
     for module in list(network.modules()):
         kind = wide if id(module) in in_rules else dtype
         for name, parameter in list(module.named_parameters(recurse=False)):

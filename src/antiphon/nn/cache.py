@@ -14,6 +14,7 @@ from torch import Tensor
 
 from antiphon.batch import Tokens
 from antiphon.nn.native import kernels
+from antiphon.nn.pages import zeros
 
 
 class State:
@@ -215,7 +216,7 @@ class KeyValueCache(State):
     ) -> None:
         shape = (rows, num_heads, capacity + 1, head_dim)
         super().__init__(
-            hypothesis={name: torch.zeros(shape, dtype=like.dtype, device=like.device) for name in ("k", "v")},
+            hypothesis={name: zeros(shape, like=like) for name in ("k", "v")},
             common=Ledger(rows, capacity, aligned=aligned, device=like.device),
         )
         self._reach = 0 if like.device.type == "cpu" else capacity

@@ -7,7 +7,7 @@ result does not depend on the rows beside it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TypeGuard
 
 import torch
@@ -64,12 +64,19 @@ def numbers_like(linear: nn.Module) -> Tensor:
     return linear.like if isinstance(linear, Int8Linear) else linear.weight  # type: ignore[return-value]
 
 
-def quantize_linears(network: nn.Module) -> int:
-    """Each plain linear layer of `network` becomes one in int8, in place; their number. One with hooks stays."""
-    count = 0
+def plain_linears(network: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Linear]]:
+    """The plain linear layers of `network`, each with the module that it is a part of and its name there; one with
+    hooks is not plain."""
     for module in list(network.modules()):
         for name, child in list(module.named_children()):
             if type(child) is nn.Linear and not child._forward_hooks and not child._forward_pre_hooks:
-                setattr(module, name, Int8Linear(child.weight, child.bias))
-                count += 1
+                yield module, name, child
+
+
+def quantize_linears(network: nn.Module) -> int:
+    """Each plain linear layer of `network` becomes one in int8, in place; their number."""
+    count = 0
+    for module, name, child in plain_linears(network):
+        setattr(module, name, Int8Linear(child.weight, child.bias))
+        count += 1
     return count

@@ -29,8 +29,10 @@ class Packed:
         count = getattr(found, f"packed_{_SHORT[kind]}_bytes")
         count.restype = c_int64
         # 64 bytes more, so that the first panel can begin where a line of the cache does.
-        whole = torch.empty(count(*sizes) + 64, dtype=torch.uint8)
-        self.data = whole[-whole.data_ptr() % 64 :]
+        size = count(*sizes)
+        whole = torch.empty(size + 64, dtype=torch.uint8)
+        begin = -whole.data_ptr() % 64
+        self.data = whole[begin : begin + size]
         self.scales = torch.empty(self.outputs) if kind == "int8" else None
         arguments = [c_void_p(weight.data_ptr()), *sizes, c_void_p(self.data.data_ptr())]
         if self.scales is not None:

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Sequence
 
 from torch import Tensor
 
+from antiphon.nn.native.arena import IN_PLACE, share_memory
 from antiphon.nn.native.joining import joined
 from antiphon.nn.native.kernels import Kernel
 from antiphon.nn.native.record import Call, Entry, memory_of
@@ -59,7 +60,8 @@ class Program:
         steps = joined(_needed(steps, wanted), results=wanted)
         self.calls = sum(isinstance(entry, Call) for entry in steps)
         self.kernels = [entry.name for entry in steps if isinstance(entry, Kernel)]
-        self._kept = (entries, steps)
+        fixed = {memory_of(tensor) for entry in self._refresh for tensor in (*entry.reads, *entry.writes)}
+        self._kept = (share_memory(steps, scaled=scaled, apart=wanted | fixed), steps)
         self._parts: list[Call | ctypes.Array[Step]] = []
         self._scaled: list[tuple[Step, int]] = []
         self._cut(steps, scaled)
@@ -105,7 +107,7 @@ class Program:
 
 
 def _in_place(entry: Entry) -> bool:
-    return entry.name in ("put", "place") if isinstance(entry, Kernel) else entry.in_place
+    return entry.name in IN_PLACE if isinstance(entry, Kernel) else entry.in_place
 
 
 def _needed(steps: Sequence[Entry], wanted: set[int]) -> list[Entry]:
