@@ -18,8 +18,6 @@ class Noted(TorchDispatchMode):
     """Operations are noted, with their memory, and done again without any Python code but PyTorch's: what was a number
     or a shape when they were noted is one for ever. While they are noted the state does not change, as on a GPU."""
 
-    made: list[Noted]  # noqa: RUF012  set by `on_a_stand_in`
-
     def __init__(self, device: torch.device) -> None:
         super().__init__()
         self.calls: list[tuple[Callable[..., Any], Any, Any, list[Tensor] | None]] = []

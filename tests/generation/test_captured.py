@@ -1,4 +1,4 @@
-"""A captured step = the network's own code. On a processor, with a stand-in for the graph; and on a GPU where one is."""
+"""A captured step = the network's own code: with a stand-in for the graph, and on a GPU where there is one."""
 
 from __future__ import annotations
 
@@ -100,9 +100,9 @@ SEARCHES: list[dict[str, object]] = [
     {"beam_size": 1},
     {"beam_size": 4, "n_best": 3},
     {"beam_size": 3, "min_new_tokens": 4},
-    {"beam_size": 4, "groups": 2, "diversity_penalty": 0.5, "n_best": 2},
+    {"beam_size": 4, "beam_groups": 2, "diversity_penalty": 0.5, "n_best": 2},
     {"beam_size": 2, "repetition_penalty": 1.3},
-    {"sampling": True, "seed": 3},
+    {"temperature": 1.0, "seed": 3},
 ]
 
 
