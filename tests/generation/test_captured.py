@@ -128,7 +128,7 @@ def test_answers_are_those_of_the_networks_own_code(
     monkeypatch.setattr(captured, "MANY", 8)
     dice = random.Random(name)
     both_ways(toy(name), [Source(source_of(dice), row) for row in range(14)], config_of(settings))
-    assert sum(graph.replayed for graph in graphs) > 6 and all(graph.calls for graph in graphs[:2])
+    assert sum(graph.replayed for graph in graphs[1:]) > 6  # the first one is that of the trial
 
 
 def config_of(settings: dict[str, object]) -> GenerationConfig:
@@ -158,7 +158,7 @@ def test_what_cannot_be_captured_is_computed_by_its_own_code(
     graphs: list[Noted],  # noqa: F811
 ) -> None:
     """It is tried once; what looks at a value is not even tried to be captured, since a failed capture leaves marks."""
-    model = ModelConfig("tiny", d_model=16, ffn_dim=24, num_heads=2, max_length=40)
+    model = ModelConfig("tiny", d_model=16, ffn_dim=24, num_heads=2, max_length=40, positions="sinusoidal")
     network = build_network(
         model, AttentionConfig(decoder=kind()), source_vocab=SIZE, target_vocab=SIZE, shared=False, seed=0
     ).eval()
