@@ -11,6 +11,10 @@ Figures are medians of the rounds by the clock, with the fastest and the slowest
 hypothesis, its end included; `of limit` is the share of the product rate that this machine reaches on 4096 x 1024 x
 1024, of the products that decoding needs (2 for each weight that a token passes, the encoder once a source, the decoder
 and the output once a hypothesis).
+
+Where there is a GPU, presets have a second table, of `--gpu-kinds` and `--gpu-batches` on it (engine:type:cuda). Its
+clock is read when the GPU has done all, its peak is what PyTorch's allocator gave out at most, which does not know of
+CTranslate2's memory, and its limit the rate of bfloat16 products of 8192 x 8192 x 8192. That section was not run yet.
 """
 
 from __future__ import annotations
@@ -31,6 +35,7 @@ from attention import Row, head, machine, say
 
 VOCABULARY, SOURCE = 16_000, 24  # ids; tokens of a source of a preset
 KINDS = "antiphon:int8,antiphon:float32,ctranslate2:int8,ctranslate2:float32,transformers:float32"
+GPU_KINDS = "antiphon:bfloat16:cuda,ctranslate2:float16:cuda,transformers:bfloat16:cuda,transformers:float16:cuda"
 COLUMNS = ("shape", "engine", "batch", "beam", "tokens_s", "slowest", "fastest", "x_first", "of_limit", "peak_MB")
 
 
@@ -42,6 +47,18 @@ class Job(NamedTuple):
     tokens: int | None  # of each answer; None: as the model ends it
 
 
+class Name(NamedTuple):
+    """What an engine is called, between colons: antiphon:bfloat16:cuda."""
+
+    library: str
+    kind: str
+    device: str = "cpu"
+
+
+def read_name(text: str) -> Name:
+    return Name(*text.split(":"))
+
+
 class Engine(Protocol):
     """`answer` gives the number of tokens of the best hypotheses, their ends included."""
 
@@ -49,11 +66,11 @@ class Engine(Protocol):
 
 
 class Ours:
-    def __init__(self, folders: dict[str, str], kind: str) -> None:
+    def __init__(self, folders: dict[str, str], kind: str, device: str) -> None:
         import antiphon
 
         quantize, dtype = (kind, None) if kind == "int8" else (None, kind)
-        self.model = antiphon.load(folders["antiphon"], device="cpu", dtype=dtype, quantize=quantize)
+        self.model = antiphon.load(folders["antiphon"], device=device, dtype=dtype, quantize=quantize)
 
     def answer(self, job: Job) -> int:
         from antiphon.generation import engine
@@ -70,14 +87,14 @@ class Ours:
 
 
 class CTranslate2:
-    def __init__(self, folders: dict[str, str], kind: str) -> None:
+    def __init__(self, folders: dict[str, str], kind: str, device: str) -> None:
         import ctranslate2
 
         from antiphon.text import Tokenizer
 
         folder = Path(folders[f"ctranslate2:{kind}"])
         threads = torch.get_num_threads()
-        self.translator = ctranslate2.Translator(str(folder), device="cpu", compute_type=kind, intra_threads=threads)
+        self.translator = ctranslate2.Translator(str(folder), device=device, compute_type=kind, intra_threads=threads)
         self.source = Tokenizer.load(folder / "source_tokenizer")
         self.target = Tokenizer.load(folder / "target_tokenizer").as_target()
         ids = json.loads((folder / "ids.json").read_text())
@@ -105,17 +122,18 @@ class CTranslate2:
 
 
 class Transformers:
-    def __init__(self, folders: dict[str, str], kind: str) -> None:
+    def __init__(self, folders: dict[str, str], kind: str, device: str) -> None:
         from transformers import AutoModelForSeq2SeqLM
         from transformers.utils import logging
 
         logging.set_verbosity_error()
         logging.disable_progress_bar()
         dtype = getattr(torch, kind)
-        self.model = AutoModelForSeq2SeqLM.from_pretrained(folders["transformers"], dtype=dtype).eval()
+        model = AutoModelForSeq2SeqLM.from_pretrained(folders["transformers"], dtype=dtype)
+        self.model = model.eval().to(device)
 
     def answer(self, job: Job) -> int:
-        ids = torch.tensor(job.rows)
+        ids = torch.tensor(job.rows, device=self.model.device)
         with torch.inference_mode():
             found = self.model.generate(
                 input_ids=ids,
@@ -134,14 +152,22 @@ ENGINES: dict[str, type] = {"antiphon": Ours, "ctranslate2": CTranslate2, "trans
 def serve(name: str, folders: dict[str, str], threads: int, asked: Connection) -> None:
     """A process: answers jobs until it is told None; (seconds, tokens, peak in bytes) of each."""
     torch.set_num_threads(threads)
-    library, kind = name.split(":")
-    engine: Engine = ENGINES[library](folders, kind)
+    library, kind, device = read_name(name)
+    engine: Engine = ENGINES[library](folders, kind, device)
     asked.send(None)
     while (job := asked.recv()) is not None:
+        wait_for(device)
         began = time.perf_counter()
         tokens = engine.answer(job)
+        wait_for(device)
         took = time.perf_counter() - began
-        asked.send((took, tokens, most_held()))
+        asked.send((took, tokens, most_held() if device == "cpu" else torch.cuda.max_memory_allocated()))
+
+
+def wait_for(device: str) -> None:
+    """Until a GPU has done all that it was given."""
+    if device != "cpu":
+        torch.cuda.synchronize()
 
 
 def most_held() -> int:
@@ -204,7 +230,7 @@ def formats(model: Any, folder: Path, kinds: list[str]) -> dict[str, str]:
     from antiphon.export import export_ctranslate2
 
     folders = {"antiphon": str(model.save(folder / "antiphon"))}
-    for kind in (name.split(":")[1] for name in kinds if name.startswith("ctranslate2")):
+    for kind in {read_name(name).kind for name in kinds if name.startswith("ctranslate2")}:
         export_ctranslate2(model, folder / kind, kind=kind)
         folders[f"ctranslate2:{kind}"] = str(folder / kind)
     if any(name.startswith("transformers") for name in kinds):
@@ -225,6 +251,20 @@ def product_rate(threads: int, *, clock: Callable[[], float] = time.perf_counter
     return 2 * 4096 * 1024 * 1024 / statistics.median(times)
 
 
+def card_rate() -> float:
+    """The same of bfloat16 products on a GPU, large enough for it."""
+    size = 8192
+    left, right = (torch.randn(size, size, device="cuda", dtype=torch.bfloat16) for _ in range(2))
+    times = []
+    for _ in range(8):
+        wait_for("cuda")
+        began = time.perf_counter()
+        left @ right
+        wait_for("cuda")
+        times.append(time.perf_counter() - began)
+    return 2 * size**3 / statistics.median(times[3:])
+
+
 def compare(workers: list[Worker], job: Job, *, rounds: int, fixed: Row, work: float, rate: float) -> list[Row]:
     """A row for each engine, which answer the job in turns."""
     for worker in workers:
@@ -243,20 +283,20 @@ def compare(workers: list[Worker], job: Job, *, rounds: int, fixed: Row, work: f
             fixed
             | {"engine": name, "tokens_s": round(middle), "slowest": round(min(speeds)), "fastest": round(max(speeds))}
             | {"x_first": round(middle / first, 2), "of_limit": f"{share:.0%}" if work else ""}
-            | {"peak_MB": round(found[-1][2] / 1e6)}
+            | {"peak_MB": round(found[-1][2] / 1e6) or ""}
         )
         say(rows[-1], keys=COLUMNS)
     return rows
 
 
-def of_presets(flags: argparse.Namespace, kinds: list[str], rate: float) -> list[Row]:
+def of_presets(flags: argparse.Namespace, kinds: list[str], batches: str, rate: float) -> list[Row]:
     """Random weights, answers of one length."""
     rows: list[Row] = []
     for shape in flags.shapes.split(","):
         with tempfile.TemporaryDirectory() as made:
             folders, (once, each) = preset(shape, Path(made), kinds)
             workers = [Worker(name, folders, flags.threads) for name in kinds]
-            for batch in map(int, flags.batches.split(",")):
+            for batch in map(int, batches.split(",")):
                 ids = sources(batch)
                 for beam in map(int, flags.beams.split(",")):
                     fixed = {"shape": shape, "batch": batch, "beam": beam}
@@ -297,7 +337,8 @@ def profile(flags: argparse.Namespace) -> None:
     batch, beam = (int(text.split(",")[0]) for text in (flags.batches, flags.beams))
     with tempfile.TemporaryDirectory() as made:
         folders, _ = preset(shape, Path(made), [kind])
-        engine: Engine = ENGINES[kind.split(":")[0]](folders, kind.split(":")[1])
+        name = read_name(kind)
+        engine: Engine = ENGINES[name.library](folders, name.kind, name.device)
         job = Job(sources(batch), beam, flags.tokens)
         engine.answer(job)
         with cProfile.Profile() as found:
@@ -319,6 +360,8 @@ def main() -> None:
     parser.add_argument("--batches", default="1,32,128")
     parser.add_argument("--beams", default="1,4")
     parser.add_argument("--kinds", default=KINDS, help="engine:type, between commas")
+    parser.add_argument("--gpu-kinds", default=GPU_KINDS, help="engine:type:cuda, between commas; where there is a GPU")
+    parser.add_argument("--gpu-batches", default="1,64")
     parser.add_argument("--tokens", type=int, default=24, help="tokens of each answer of a preset")
     parser.add_argument("--model", help="a run or model folder, to answer --input with")
     parser.add_argument("--input", help="a file of texts, also .gz")
@@ -328,8 +371,9 @@ def main() -> None:
     parser.add_argument("--profile", action="store_true", help="where our own time goes, instead of the table")
     parser.add_argument("--json", type=Path, help="where the figures go")
     flags = parser.parse_args()
-    flags.device = "cpu"
-    if unknown := [name for name in flags.kinds.split(",") if name.split(":")[0] not in ENGINES or ":" not in name]:
+    flags.device = "cuda" if torch.cuda.is_available() and flags.model is None else "cpu"
+    named = [*flags.kinds.split(","), *flags.gpu_kinds.split(",")]
+    if unknown := [name for name in named if name.split(":")[0] not in ENGINES or name.count(":") not in (1, 2)]:
         parser.error(f"--kinds must be of {', '.join(ENGINES)}, each with a type (antiphon:float32), not {unknown[0]}")
     if (flags.model is None) != (flags.input is None):
         parser.error("--model and --input go together")
@@ -339,7 +383,12 @@ def main() -> None:
     rate, kinds = product_rate(flags.threads), flags.kinds.split(",")
     print(f"{flags.threads} thread(s), products in float32: {rate / 1e9:.0f} GFLOP/s")
     head(COLUMNS)
-    rows = of_presets(flags, kinds, rate) if flags.model is None else of_file(flags, kinds)
+    rows = of_file(flags, kinds) if flags.model else of_presets(flags, kinds, flags.batches, rate)
+    if flags.device == "cuda":
+        rate_there = card_rate()
+        print(f"{torch.cuda.get_device_name()}, products in bfloat16: {rate_there / 1e12:.0f} TFLOP/s")
+        head(COLUMNS)
+        rows += of_presets(flags, flags.gpu_kinds.split(","), flags.gpu_batches, rate_there)
     if flags.json:
         flags.json.write_text(json.dumps({"machine": machine(flags), "product_rate": rate, "rows": rows}, indent=1))
 
