@@ -282,13 +282,15 @@ class Bench:
         for choice in choices:
             if choice.batch not in self.costs:
                 self.costs[choice.batch] = self.cost("transformers", choice)
-        new = [choice for choice in choices if choice not in self.trials]
-        steps = [round(self.flags.trial / self.costs[choice.batch]) for choice in new]
-        counted = zip(new, steps, strict=True)
-        begun = [self.start("transformers", choice, steps=count, points=2) for choice, count in counted]
-        for choice, future in zip(new, begun, strict=True):
-            curve = future.result()
-            self.trials[choice], self.costs[choice.batch] = curve[-1].loss, step_seconds(curve)
+        left = [choice for choice in choices if choice not in self.trials]
+        for _ in range(3):  # once more where a step took another time, so that all have had the same
+            steps = [round(self.flags.trial / self.costs[choice.batch]) for choice in left]
+            counted = zip(left, steps, strict=True)
+            begun = [self.start("transformers", choice, steps=count, points=2) for choice, count in counted]
+            curves = {choice: future.result() for choice, future in zip(left, begun, strict=True)}
+            for choice, curve in curves.items():
+                self.trials[choice], self.costs[choice.batch] = curve[-1].loss, step_seconds(curve)
+            left = [choice for choice, curve in curves.items() if not 0.9 < curve[-1].seconds / self.flags.trial < 1.1]
         return min(self.trials, key=lambda choice: self.trials[choice])
 
 
