@@ -14,6 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from training.runs import Reversals, make_loop, rows, same
 
 from antiphon.batch import Batch, collate, move
+from antiphon.nn.noise import LayerDrop
 from antiphon.nn.scores import Scores
 from antiphon.training.ahead import Ahead
 from antiphon.training.loop import Loop
@@ -78,7 +79,7 @@ def test_a_step_reads_its_device_once(
     made = make_loop(tmp_path / "run", **settings)
     # Layer drop draws its number on the host, which is no wait.
     for part in made.network.modules():
-        if type(part).__name__ == "LayerDrop":
+        if isinstance(part, LayerDrop):
             part.p = 0.0
     for found in waits_of(made, monkeypatch, steps=3):
         assert len(found) == 1, found
@@ -98,7 +99,7 @@ def test_the_count_has_teeth(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, re
     """One more wait in a module is seen."""
     made = make_loop(tmp_path / "run")
     for part in made.network.modules():
-        if type(part).__name__ == "LayerDrop":
+        if isinstance(part, LayerDrop):
             part.p = 0.0
 
     def hook(module: nn.Module, given: Any, hidden: Tensor) -> None:
