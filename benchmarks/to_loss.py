@@ -4,10 +4,12 @@
 
 Multi30k, English to German, one tokenizer and one shape of model for both, Pegasus's on the other side. Ours trains by
 the settings of `OURS`, those of `recipes/multi30k-en-fr.yaml`; theirs by `THEIRS` (batches grouped by length, fused
-AdamW, label smoothing, linear decay), at the rate of `--rates` that gives the lowest loss in `--trial` seconds. Each
-side's schedule ends where its seconds end, by the time that its first steps took. Time is that of the process, which
-takes no notice of what else runs, validation apart. The loss is nats a target token on the validation pairs, end
-included, without smoothing. All processes run at once.
+AdamW, label smoothing, linear decay). Their rate, then their batch, then their warm-up are those that give the lowest
+loss in trials of `--trial` seconds, each with a schedule of its own that ends there. A third run is ours with AdamW at
+the rate, warm-up and decay that theirs takes, so that what the optimizer does and what the engine does stand apart.
+Each schedule ends where its seconds end, by the time that a step took in a short run or a trial. Time is that of the
+process, which takes no notice of what else runs, validation apart. The loss is nats a target token on the validation
+pairs, end included, without smoothing. Processes run at once.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ import multiprocessing
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,12 +32,11 @@ from training import END, PAD, START, multi30k, padded
 MODEL = {"preset": "small", "d_model": 128, "num_heads": 4, "ffn_dim": 512, "dropout": 0.1, "max_length": 256}
 OURS: dict[str, Any] = {"optimizer": "muon", "lr": 4e-3, "schedule": "cosine", "batch_tokens": 1024}
 THEIRS: dict[str, Any] = {
-    "per_device_train_batch_size": 64,
     "train_sampling_strategy": "group_by_length",
     "lr_scheduler_type": "linear",
     "adam_beta2": 0.98,
 }
-SMOOTHING, WARMUP_SHARE, CALIBRATION = 0.1, 0.1, 12  # steps of a short run that tells what a step takes
+SMOOTHING, CALIBRATION = 0.1, 12  # steps of a short run that tells what a step takes
 
 
 class Point(NamedTuple):
@@ -46,14 +47,28 @@ class Point(NamedTuple):
     loss: float
 
 
+class Choice(NamedTuple):
+    """Settings that are chosen by trial."""
+
+    rate: float
+    batch: int  # pairs
+    warmup: float  # share of the steps
+
+
 class Asked(NamedTuple):
     """A run of one engine."""
 
+    engine: str  # antiphon, antiphon-adamw, transformers
     folder: Path  # tokenizer.json, model/, transformers/
+    layers: int
     steps: int
     every: int  # steps from validation to validation
-    layers: int
-    rate: float | None = None  # theirs; None: ours
+    choice: Choice  # `antiphon` takes the warm-up alone, `antiphon-adamw` no batch
+    short: bool = False  # to tell what a step takes
+
+    @property
+    def warmup_steps(self) -> int:
+        return round(self.choice.warmup * self.steps)
 
 
 def ours(asked: Asked, train: Sequence[Any], valid: Sequence[Any]) -> list[Point]:
@@ -67,6 +82,7 @@ def ours(asked: Asked, train: Sequence[Any], valid: Sequence[Any]) -> list[Point
 
     antiphon.register("reporter", "processor_time")(reporter)
     with tempfile.TemporaryDirectory() as made:
+        own = {"optimizer": "adamw", "lr": asked.choice.rate, "schedule": "linear"} if "adamw" in asked.engine else {}
         recipe = {
             "task": "translation",
             "data": {"train": list(train), "valid": list(valid)},
@@ -74,8 +90,9 @@ def ours(asked: Asked, train: Sequence[Any], valid: Sequence[Any]) -> list[Point
             "model": {**MODEL, "encoder_layers": asked.layers, "decoder_layers": asked.layers},
             "training": {
                 **OURS,
+                **own,
                 "max_steps": asked.steps,
-                "warmup_steps": round(WARMUP_SHARE * asked.steps),
+                "warmup_steps": asked.warmup_steps,
                 "label_smoothing": SMOOTHING,
                 "log_every_steps": 1,
                 "save_every_steps": 10 * asked.steps,
@@ -142,8 +159,9 @@ def theirs(asked: Asked, train: Sequence[Any], valid: Sequence[Any]) -> list[Poi
         settings = Seq2SeqTrainingArguments(
             output_dir=made,
             max_steps=asked.steps,
-            learning_rate=asked.rate or 1e-3,
-            warmup_steps=round(WARMUP_SHARE * asked.steps),
+            learning_rate=asked.choice.rate,
+            per_device_train_batch_size=asked.choice.batch,
+            warmup_steps=asked.warmup_steps,
             label_smoothing_factor=SMOOTHING,
             use_cpu=True,
             save_strategy="no",
@@ -209,9 +227,22 @@ def run(asked: Asked, threads: int) -> list[Point]:
     """A run in a process of its own."""
     torch.set_num_threads(threads)
     train, valid = multi30k(), multi30k("val")
-    if asked.steps == CALIBRATION:
-        train, valid = train[:2000], valid[:64]
-    return (ours if asked.rate is None else theirs)(asked, train, valid)
+    if asked.short:  # one whole epoch of theirs, since batches grouped by length begin with the longest
+        train, valid = train[: asked.steps * asked.choice.batch], valid[:64]
+    curve = (theirs if asked.engine == "transformers" else ours)(asked, train, valid)
+    print(asked.engine, *asked.choice, f"{asked.steps} steps", line(curve), flush=True)
+    return curve
+
+
+def line(curve: Sequence[Point]) -> str:
+    """A curve as text."""
+    return "  ".join(f"{point.seconds:.0f}s {point.loss:.3f}" for point in curve)
+
+
+def step_seconds(curve: Sequence[Point]) -> float:
+    """What a step took, its first interval apart."""
+    first, last = curve[0], curve[-1]
+    return (last.seconds - first.seconds) / (last.step - first.step)
 
 
 def seconds_to(curve: Sequence[Point], loss: float) -> float | None:
@@ -223,49 +254,96 @@ def seconds_to(curve: Sequence[Point], loss: float) -> float | None:
     return None
 
 
+class Bench:
+    """Runs in processes of their own, by the seconds that they may take."""
+
+    def __init__(self, folder: Path, flags: argparse.Namespace, pool: Executor) -> None:
+        self.folder, self.flags, self.pool = folder, flags, pool
+        self.trials: dict[Choice, float] = {}  # their losses
+        self.costs: dict[int, float] = {}  # seconds of a step of theirs, by pairs
+
+    def start(
+        self, engine: str, choice: Choice, *, steps: int, points: int, short: bool = False
+    ) -> Future[list[Point]]:
+        """A run of so many steps."""
+        asked = Asked(engine, self.folder, self.flags.layers, steps, max(2, steps // points), choice, short)
+        return self.pool.submit(run, asked, self.flags.threads)
+
+    def cost(self, engine: str, choice: Choice) -> float:
+        """Seconds of a step, by a short run."""
+        return step_seconds(self.start(engine, choice, steps=CALIBRATION, points=2, short=True).result())
+
+    def whole(self, engine: str, choice: Choice, cost: float) -> Future[list[Point]]:
+        """A run of `--seconds`, whose step takes `cost`."""
+        return self.start(engine, choice, steps=round(self.flags.seconds / cost), points=self.flags.points)
+
+    def better(self, choices: Sequence[Choice]) -> Choice:
+        """The best of all that were tried, after these were."""
+        for choice in choices:
+            if choice.batch not in self.costs:
+                self.costs[choice.batch] = self.cost("transformers", choice)
+        left = [choice for choice in choices if choice not in self.trials]
+        for _ in range(3):  # once more where a step took another time, so that all have had the same
+            steps = [round(self.flags.trial / self.costs[choice.batch]) for choice in left]
+            counted = zip(left, steps, strict=True)
+            begun = [self.start("transformers", choice, steps=count, points=2) for choice, count in counted]
+            curves = {choice: future.result() for choice, future in zip(left, begun, strict=True)}
+            for choice, curve in curves.items():
+                self.trials[choice], self.costs[choice.batch] = curve[-1].loss, step_seconds(curve)
+            left = [choice for choice, curve in curves.items() if not 0.9 < curve[-1].seconds / self.flags.trial < 1.1]
+        return min(self.trials, key=lambda choice: self.trials[choice])
+
+
+def measure(bench: Bench, flags: argparse.Namespace) -> dict[str, list[Point]]:
+    """The curves of all three."""
+    rates, batches, warmups = (numbers(text) for text in (flags.rates, flags.batches, flags.warmups))
+    best = Choice(rates[0], round(batches[0]), warmups[0])
+    cost = bench.cost("antiphon", best)
+    begun = {"antiphon": bench.whole("antiphon", best, cost)}
+    best = bench.better([best._replace(rate=rate) for rate in rates])
+    best = bench.better([best._replace(batch=round(batch)) for batch in batches])
+    best = bench.better([best._replace(warmup=warmup) for warmup in warmups])
+    print(f"theirs takes {best}, {bench.costs[best.batch]:.3f} s a step", flush=True)
+    begun["transformers"] = bench.whole("transformers", best, bench.costs[best.batch])
+    begun["antiphon-adamw"] = bench.whole("antiphon-adamw", best, cost)
+    return {engine: future.result() for engine, future in begun.items()}
+
+
+def numbers(text: str) -> list[float]:
+    """Those between commas."""
+    return [float(part) for part in text.split(",")]
+
+
 def main() -> None:
     """Measure, print, and write down."""
     parser = argparse.ArgumentParser(description="Processor time to a validation loss, by two engines.")
-    parser.add_argument("--seconds", type=float, default=300, help="of the processor, that each side trains for")
-    parser.add_argument("--trial", type=float, default=60, help="seconds in which a rate is tried")
-    parser.add_argument("--rates", default="1e-3,2e-3,4e-3", help="theirs, between commas")
+    parser.add_argument("--seconds", type=float, default=300, help="of the processor, that each run trains for")
+    parser.add_argument("--trial", type=float, default=60, help="seconds in which a setting of theirs is tried")
+    parser.add_argument("--rates", default="2e-3,4e-3,8e-3", help="theirs, between commas")
+    parser.add_argument("--batches", default="32,16,64", help="theirs in pairs, between commas; rates by the first")
+    parser.add_argument("--warmups", default="0.1,0.05,0.2", help="theirs as shares of the steps; ours has the first")
     parser.add_argument("--layers", type=int, default=3, help="of each stack")
     parser.add_argument("--vocabulary", type=int, default=6000)
     parser.add_argument("--points", type=int, default=12, help="validations of each run")
     parser.add_argument("--threads", type=int, default=1, help="of each process")
+    parser.add_argument("--processes", type=int, default=4, help="at once")
     parser.add_argument("--json", type=Path, help="where the figures go")
     flags = parser.parse_args()
     flags.device = "cpu"
-    rates = [float(rate) for rate in flags.rates.split(",")]
-    pool = ProcessPoolExecutor(max_workers=4, mp_context=multiprocessing.get_context("spawn"))
+    spawn = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(max_workers=flags.processes, mp_context=spawn, max_tasks_per_child=1)
     with pool, tempfile.TemporaryDirectory() as made:
-        folder = Path(made)
-        prepare(folder, multi30k(), vocab_size=flags.vocabulary, layers=flags.layers)
-
-        def start(rate: float | None, steps: int, points: int) -> Any:
-            asked = Asked(folder, steps, max(2, steps // points), flags.layers, rate)
-            return pool.submit(run, asked, flags.threads)
-
-        short = [start(rate, CALIBRATION, 2) for rate in (None, rates[0])]
-        costs = []
-        for future in short:
-            first, last = future.result()[0], future.result()[-1]
-            costs.append((last.seconds - first.seconds) / (last.step - first.step))
-        print(f"seconds a step: ours {costs[0]:.3f}, theirs {costs[1]:.3f}", flush=True)
-        whole = [start(None, round(flags.seconds / costs[0]), flags.points)]
-        trials = {rate: start(rate, round(flags.trial / costs[1]), 2) for rate in rates}
-        losses = {rate: future.result()[-1].loss for rate, future in trials.items()}
-        best = min(losses, key=lambda rate: losses[rate])
-        print(f"their loss after {flags.trial:g} s, by rate: {losses}; {best:g} is taken", flush=True)
-        whole.append(start(best, round(flags.seconds / costs[1]), flags.points))
-        curves = [future.result() for future in whole]
-    for name, curve in zip(("antiphon", "transformers"), curves, strict=True):
-        print(name, *(f"{point.seconds:.0f}s {point.loss:.3f}" for point in curve), sep="  ")
-    goal = max(curve[-1].loss for curve in curves)
-    times = [seconds_to(curve, goal + 1e-9) for curve in curves]
-    print(f"to {goal:.3f}: {times[0]} s ours, {times[1]} s theirs")
+        prepare(Path(made), multi30k(), vocab_size=flags.vocabulary, layers=flags.layers)
+        bench = Bench(Path(made), flags, pool)
+        curves = measure(bench, flags)
+    for engine, curve in curves.items():
+        print(engine, line(curve), sep="  ")
+    goal = max(curve[-1].loss for curve in curves.values())
+    times = {engine: seconds_to(curve, goal + 1e-9) for engine, curve in curves.items()}
+    print(f"seconds to {goal:.3f}: {times}")
     if flags.json:
-        found = {"machine": machine(flags), "trials": losses, "goal": goal, "seconds": times, "curves": curves}
+        trials = [{**choice._asdict(), "loss": loss} for choice, loss in bench.trials.items()]
+        found = {"machine": machine(flags), "trials": trials, "goal": goal, "seconds": times, "curves": curves}
         flags.json.write_text(json.dumps(found, indent=1))
 
 

@@ -13,7 +13,8 @@ the most memory that it held; all step in turns. Milliseconds are those of the p
 what else the machine does disturbs them less; medians of the rounds with the fastest and the slowest; tokens a second
 are real source and target tokens; `of rate` is the share of the product rate that the processor reaches in float32 on
 4096 x 1024 x 1024, of the products that the step needs (6 for each weight that a token passes); attention's own are
-left out.
+left out. `ready_s` is what the first steps took beyond later ones, compilation above all, with the compilers that were
+started: set TORCHINDUCTOR_COMPILE_THREADS=1, or those that still run are not counted.
 """
 
 from __future__ import annotations
@@ -41,7 +42,10 @@ SHAPES: dict[str, dict[str, Any]] = {  # what transformers can express, in the s
     "tiny": {"d_model": 128, "ffn_dim": 512, "encoder_layers": 2, "decoder_layers": 2},
 }
 KINDS = "antiphon:float32,transformers:float32,transformers-eager:float32,antiphon:bfloat16,transformers:bfloat16"
-COLUMNS = ("shape", "batch", "engine", "ms", "fastest", "slowest", "tokens_s", "x_first", "of_rate", "peak_MB", "loss")
+COLUMNS = (
+    "shape", "batch", "engine", "ms", "fastest", "slowest",
+    "tokens_s", "x_first", "of_rate", "peak_MB", "ready_s", "loss",
+)  # fmt: skip
 SMOOTHING, CLIP, RATE, BETAS, DECAY = 0.1, 1.0, 1e-4, (0.9, 0.98), 0.01
 PAD, START, END = 0, 1, 2
 Pair = tuple[list[int], list[int]]
@@ -87,6 +91,7 @@ class Ours:
             start_id=START,
         )
         self.loop = Loop(parts, settings, validate_every_steps=1)
+        self.forward = self.loop.forward
         self.drops = [part for part in network.modules() if hasattr(part, "p") and hasattr(part, "site")]
         self.p = [part.p for part in self.drops]
 
@@ -104,6 +109,8 @@ class Ours:
     def dropout(self, on: bool) -> None:
         for part, p in zip(self.drops, self.p, strict=True):
             part.p = p if on else 0.0
+        # Without dropout a compiled network would be compiled once more.
+        self.loop.forward = self.forward if on else self.loop.network
 
     def step(self, batch: list[Pair]) -> float:
         self.waiting.append([self.example(source, target, index) for index, (source, target) in enumerate(batch)])
@@ -162,6 +169,12 @@ def make(name: str, folder: Path) -> Engine:
     return Transformers(folder, kind, attention="eager" if library.endswith("-eager") else "sdpa")
 
 
+def spent() -> float:
+    """Seconds of the processor, by this process and those that it started and that ended."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
+
+
 def serve(name: str, folder: Path, threads: int, asked: Connection) -> None:
     """A process: trains on jobs until it is told None; milliseconds, losses and peak in bytes of each."""
     torch.set_num_threads(threads)
@@ -169,9 +182,9 @@ def serve(name: str, folder: Path, threads: int, asked: Connection) -> None:
     asked.send(None)
     while (job := asked.recv()) is not None:
         engine.dropout(job.dropout)
-        began = time.process_time()
+        began = spent()
         losses = [engine.step(batch) for batch in job.batches]
-        took = 1000 * (time.process_time() - began) / len(job.batches)
+        took = 1000 * (spent() - began) / len(job.batches)
         asked.send((took, statistics.fmean(losses), most_held()))
 
 
@@ -236,10 +249,11 @@ def text_batches(pairs: list[tuple[str, str]], tokenizer: Any, budget: int, coun
 def compare(workers: list[Worker], batches: Iterator[list[list[Pair]]], flags: Row) -> list[Row]:
     """A row for each engine, which train in turns."""
     first = next(batches)
+    early: dict[str, float] = {}
     for worker in workers:
         loss = worker.ask(Job(first[:1], dropout=False))[1]  # of the same weights, where nothing was trained yet
         print(f"    {worker.name} without dropout: loss {loss:.5f}")
-        worker.ask(Job(first))
+        early[worker.name] = worker.ask(Job(first))[0]
     taken: dict[str, list[tuple[float, float, int]]] = {worker.name: [] for worker in workers}
     counts: list[tuple[float, ...]] = []
     for job in islice(batches, flags["rounds"]):
@@ -260,7 +274,8 @@ def compare(workers: list[Worker], batches: Iterator[list[list[Pair]]], flags: R
             | {"tokens_s": round(1000 * (source + target) / middle)}
             | {"x_first": round((rows[0]["ms"] if rows else middle) / middle, 2)}
             | {"of_rate": f"{work / (middle / 1000) / flags['rate']:.0%}"}
-            | {"peak_MB": round(found[-1][2] / 1e6), "loss": round(found[-1][1], 3)}
+            | {"peak_MB": round(found[-1][2] / 1e6)}
+            | {"ready_s": round((early[name] - middle) * len(first) / 1000, 1), "loss": round(found[-1][1], 3)}
         )
         say(rows[-1], keys=COLUMNS)
     return rows

@@ -75,8 +75,9 @@ class Batch:
     """Rows that run together; padding stands on the right.
 
     `source` (B, S) ids, or (B, S, F) features; `target_ids` (B, T) the decoder's input, which begins with the start
-    token; `labels` (B, T) the token to be predicted at each place; `label_mask` (B, T) true where there is one; `index`
-    (B,) the examples' places in the corpus.
+    token; `labels` (B, T) the token to be predicted at each place; `label_mask` (B, T) true where there is one;
+    `label_places` (n,) where those are in the flattened (B·T), found before the batch is moved, since a device that
+    has to tell how many there are makes its host wait; `index` (B,) the examples' places in the corpus.
     """
 
     source: Tensor
@@ -85,6 +86,7 @@ class Batch:
     target_tokens: Tokens
     labels: Tensor
     label_mask: Tensor
+    label_places: Tensor
     index: Tensor
 
 
@@ -113,21 +115,26 @@ def collate(examples: Sequence[Example], *, pad_id: int, start_id: int) -> Batch
         [[start_id, *example.target[:-1]][: len(example.target)] for example in examples], pad_id=pad_id
     )
     index = torch.tensor([example.index for example in examples], dtype=torch.long)
-    return Batch(source, source_tokens, target_ids, target_tokens, labels, target_tokens.valid, index)
+    mask = target_tokens.valid
+    places = mask.flatten().nonzero()[:, 0]
+    return Batch(source, source_tokens, target_ids, target_tokens, labels, mask, places, index)
 
 
 def move(batch: Batch, device: torch.device) -> Batch:
     """The batch on `device`."""
 
-    def tokens(value: Tokens) -> Tokens:
-        return Tokens(value.pos.to(device, non_blocking=True))
+    def put(value: Tensor) -> Tensor:
+        # From memory that is not pinned a copy waits until the GPU has done all that it was given before.
+        pinned = value.pin_memory() if device.type == "cuda" and value.device.type == "cpu" else value
+        return pinned.to(device, non_blocking=True)
 
     return Batch(
-        batch.source.to(device, non_blocking=True),
-        tokens(batch.source_tokens),
-        batch.target_ids.to(device, non_blocking=True),
-        tokens(batch.target_tokens),
-        batch.labels.to(device, non_blocking=True),
-        batch.label_mask.to(device, non_blocking=True),
+        put(batch.source),
+        Tokens(put(batch.source_tokens.pos)),
+        put(batch.target_ids),
+        Tokens(put(batch.target_tokens.pos)),
+        put(batch.labels),
+        put(batch.label_mask),
+        put(batch.label_places),
         batch.index,
     )

@@ -190,12 +190,12 @@ class EncoderDecoder(nn.Module):
         """
         memory = self.encode(batch.source, batch.source_tokens)
         hidden, _ = self.decode(batch.target_ids, batch.target_tokens, memory, None)
-        hidden, weight = self.scaled(hidden[batch.label_mask]), self.output.weight
+        hidden, weight = self.scaled(hidden.flatten(0, 1).index_select(0, batch.label_places)), self.output.weight
         if self.output_bias is not None:
             # One more feature, which is 1 everywhere: a criterion knows of no bias.
             hidden = torch.cat([hidden, hidden.new_ones(hidden.shape[0], 1)], 1)
             weight = torch.cat([weight, self.output_bias[:, None].to(weight.dtype)], 1)
-        labels = batch.labels[batch.label_mask]
+        labels = batch.labels.flatten().index_select(0, batch.label_places)
         if self.output_cap is None:
             return criterion(hidden, weight, labels)
         return criterion(hidden, weight, labels, cap=self.output_cap)

@@ -53,7 +53,7 @@ class Distillation:
             memory = self.teacher.encode(batch.source, batch.source_tokens)
             hidden, _ = self.teacher.decode(batch.target_ids, batch.target_tokens, memory, None)
         weight, temperature = self.settings.weight, self.settings.temperature
-        theirs = hidden[batch.label_mask]
+        theirs = hidden.flatten(0, 1).index_select(0, batch.label_places)
         return DistilledCrossEntropy(theirs, self.teacher.logits, weight, temperature, self.label_smoothing)
 
     @functools.cached_property

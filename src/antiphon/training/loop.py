@@ -3,6 +3,9 @@
 Between two optimizer steps it validates, saves and stops; so a snapshot always stands between steps, and a resumed run
 repeats the uninterrupted one bit by bit: data order, dropout and foreign layers' random numbers are functions of (seed,
 step), never of a global state that went on.
+
+A GPU computes while its host goes on. Within a step the host waits for it once, to learn whether the gradient is
+finite; before that it has made the next step's batches.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import nn
@@ -24,9 +27,10 @@ from antiphon.models.checkpoint import learned_weights
 from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.nn.mixout import add_mixout
 from antiphon.nn.noise import number_sites
+from antiphon.training.ahead import Ahead, Made, Stream
 from antiphon.training.distillation import Distillation
 from antiphon.training.evaluated import Evaluated
-from antiphon.training.loss import CrossEntropy
+from antiphon.training.loss import CrossEntropy, LossSum
 from antiphon.training.progress import Progress, Window
 from antiphon.training.r_drop import PairedCrossEntropy, twice
 from antiphon.training.record import METRICS, SAMPLES, Record, Sample
@@ -35,16 +39,6 @@ from antiphon.training.signals import StopSignal
 from antiphon.training.snapshot import SnapshotStore
 
 NON_FINITE_LIMIT = 5  # steps in a row whose loss or gradient is not finite, after which a run gives up
-
-
-class Stream(Protocol):
-    """Endless batches with a position that can be saved (data/batching.py)."""
-
-    epoch: int
-
-    def __next__(self) -> list[Example]: ...
-    def state(self) -> dict[str, Any]: ...
-    def restore(self, state: dict[str, Any]) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +107,8 @@ class Loop:
         self.progress = Progress()
         self.trainable = sum(weight.numel() for weight in self.network.parameters() if weight.requires_grad)
         self.evaluated = Evaluated(self.network, parts.optimizer, decay=settings.ema)
-        state = (self.evaluated, parts.optimizer, parts.batches, self.progress)
+        self.ahead = Ahead(parts.batches, self.make)
+        state = (self.evaluated, parts.optimizer, self.ahead, self.progress)
         self.now = Moment(self.network, *state, self.record, self.distillation)
         self.best = SnapshotStore(parts.store.folder.with_name("best"), keep=None, say=self.record.say)
         self.stop = StopSignal()
@@ -157,7 +152,7 @@ class Loop:
 
     def measure(self) -> None:
         """Write the figures since the last row, and how many parameters learn."""
-        row = self.progress.row(self.settings, self.parts.batches.epoch)
+        row = self.progress.row(self.settings, self.ahead.epoch)
         self.record.measure({**row, "trainable_parameters": self.trainable})
 
     def step(self) -> None:
@@ -167,27 +162,30 @@ class Loop:
             settings.seed * 1_000_003 + progress.step
         )  # for layers of the user's own that draw by themselves
         self.network.train()
-        examples = [next(self.parts.batches) for _ in range(settings.accumulate)]
-        batches = [move(self.collate(rows), self.network.device) for rows in examples]
-        labels = sum(int(batch.label_mask.sum()) for batch in batches)
-        window = Window(labels=labels)
-        for number, batch in enumerate(batches):
+        made = self.ahead.take()
+        window = Window(labels=sum(batch.label_places.numel() for _, batch in made))
+        losses = []
+        for number, (rows, batch) in enumerate(made):
             self.network.noise.set(seed=settings.seed, step=progress.step, micro_batch=number)
             with self.precision():
                 criterion = self.criterion if self.distillation is None else self.distillation.criterion(batch)
                 loss = self.forward(twice(batch) if settings.r_drop else batch, criterion)
-            (loss.objective / labels).backward()
-            window.add_batch(batch, loss)
-        lr = self.update(window, examples)
+            (loss.objective / window.labels).backward()
+            window.count(rows, batch)
+            losses.append(loss)
+        lr = self.update(window, losses, [rows for rows, _ in made])
         progress.step += 1
         progress.add(window, lr=lr, seconds=time.perf_counter() - began)
 
-    def update(self, window: Window, examples: list[list[Example]]) -> float:
+    def update(self, window: Window, losses: list[LossSum], examples: list[list[Example]]) -> float:
         """Clip, check and apply the gradient; the rate that was used."""
         optimizer, progress = self.parts.optimizer, self.progress
         lr = self.parts.schedule(progress.step + 1)
         bound = self.settings.clip_norm or math.inf
-        window.grad_norm = float(nn.utils.clip_grad_norm_(self.network.parameters(), bound))
+        norm = nn.utils.clip_grad_norm_(self.network.parameters(), bound)
+        if self.network.device.type != "cpu" and progress.step + 1 != self.settings.max_steps:
+            self.ahead.prepare()  # a CPU has computed the gradient by now, and would gain nothing
+        window.read(losses, norm)
         if math.isfinite(window.grad_norm) and math.isfinite(window.loss):
             for group in optimizer.param_groups:
                 group["lr"] = lr * group.get("lr_scale", 1.0)
@@ -236,7 +234,7 @@ class Loop:
                 return
             progress, count = self.progress, self.settings.average_best
             progress.validated = progress.step
-            self.record.validation({**progress.place(self.parts.batches.epoch), **found.figures}, found.samples)
+            self.record.validation({**progress.place(self.ahead.epoch), **found.figures}, found.samples)
             if progress.improves(found.score):
                 self.parts.keep(self.network)
             if count > 1 and progress.among_best(found.score, count):
@@ -259,13 +257,18 @@ class Loop:
         progress, settings = self.progress, self.settings
         if settings.max_steps is not None and progress.step >= settings.max_steps:
             return f"{progress.step} steps are done"
-        if settings.max_epochs is not None and self.parts.batches.epoch >= settings.max_epochs:
+        if settings.max_epochs is not None and self.ahead.epoch >= settings.max_epochs:
             return f"{settings.max_epochs:g} epochs are done"
         if settings.max_minutes is not None and progress.seconds >= 60 * settings.max_minutes:
             return f"{settings.max_minutes:g} minutes of training are over"
         if settings.patience is not None and progress.worse >= settings.patience:
             return f"{settings.patience} validations in a row brought nothing better"
         return None
+
+    def make(self) -> list[Made]:
+        """The micro-batches of the stream's next step, on the network's device."""
+        examples = [next(self.parts.batches) for _ in range(self.settings.accumulate)]
+        return [(rows, move(self.collate(rows), self.network.device)) for rows in examples]
 
     def collate(self, rows: list[Example]) -> Batch:
         return collate(rows, pad_id=self.parts.pad_id, start_id=self.parts.start_id)

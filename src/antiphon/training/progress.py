@@ -6,12 +6,14 @@ import math
 import resource
 import statistics
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from antiphon.batch import Batch
+from antiphon.batch import Batch, Example
 from antiphon.config import TrainingConfig
 from antiphon.training.loss import LossSum
 
@@ -32,13 +34,19 @@ class Window:
     grad_norm: float = 0.0
     seconds: list[float] = field(default_factory=list)
 
-    def add_batch(self, batch: Batch, loss: LossSum) -> None:
-        """Count one micro-batch."""
-        self.loss += float(loss.objective.detach())
-        self.nll += float(loss.nll)
-        self.counted += loss.labels
-        self.tokens += int(batch.source_tokens.valid.sum()) + loss.labels
-        self.positions += batch.source.numel() + batch.labels.numel()
+    def count(self, examples: Sequence[Example], batch: Batch) -> None:
+        """Count the tokens of one micro-batch, which the host knows."""
+        self.counted += batch.label_places.numel()
+        self.tokens += sum(len(example.source) for example in examples) + batch.label_places.numel()
+        self.positions += batch.source_tokens.pos.numel() + batch.labels.numel()
+
+    def read(self, losses: Sequence[LossSum], norm: Tensor) -> None:
+        """Take the figures of a step from the device, for which the host waits until it has computed them."""
+        sums = [part.detach() for loss in losses for part in (loss.objective, loss.nll)]
+        found = torch.stack([norm.to(sums[0].dtype), *sums]).tolist()
+        self.grad_norm = found[0]
+        for objective, nll in zip(found[1::2], found[2::2], strict=True):
+            self.loss, self.nll = self.loss + objective, self.nll + nll
 
 
 @dataclass(slots=True)

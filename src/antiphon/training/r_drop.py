@@ -42,6 +42,7 @@ def twice(batch: Batch) -> Batch:
         batch,
         source_tokens=tokens(batch.source_tokens),
         target_tokens=tokens(batch.target_tokens),
+        label_places=torch.cat([batch.label_places, batch.label_places + batch.labels.numel()]),
         **{name: torch.cat([getattr(batch, name)] * 2) for name in names},
     )
 

@@ -1,0 +1,69 @@
+"""Batches that are made before their step begins, while a GPU still computes the step before.
+
+    ahead = Ahead(stream, make)         # make() takes what a step needs from the stream
+    ahead.prepare()                     # while the device is busy
+    made = ahead.take()                 # what was prepared, else what is made now
+
+To whom it shows its position, nothing was read ahead: `epoch` and `state()` are those behind the step that was taken
+last, so that a resumed run makes again what no step has seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+from antiphon.batch import Batch, Example
+
+Made = tuple[list[Example], Batch]  # a micro-batch: its examples, and what the network reads
+
+
+class Stream(Protocol):
+    """Endless batches with a position that can be saved (data/batching.py)."""
+
+    epoch: int
+
+    def __next__(self) -> list[Example]: ...
+    def state(self) -> dict[str, Any]: ...
+    def restore(self, state: dict[str, Any]) -> None: ...
+
+
+class Prepared(NamedTuple):
+    """What the next step takes, and where the stream was before."""
+
+    made: list[Made]
+    epoch: int
+    state: dict[str, Any]
+
+
+class Ahead:
+    """`stream`, of which `make` reads the micro-batches of one step."""
+
+    def __init__(self, stream: Stream, make: Callable[[], list[Made]]) -> None:
+        self.stream, self.make = stream, make
+        self.prepared: Prepared | None = None
+
+    @property
+    def epoch(self) -> int:
+        """That of the next step."""
+        return self.stream.epoch if self.prepared is None else self.prepared.epoch
+
+    def prepare(self) -> None:
+        """Make what the next step takes."""
+        if self.prepared is None:
+            epoch, state = self.stream.epoch, self.stream.state()
+            self.prepared = Prepared(self.make(), epoch, state)
+
+    def take(self) -> list[Made]:
+        """The micro-batches of the next step."""
+        prepared, self.prepared = self.prepared, None
+        return self.make() if prepared is None else prepared.made
+
+    def state(self) -> dict[str, Any]:
+        """The position of the next step, as plain values."""
+        return self.stream.state() if self.prepared is None else self.prepared.state
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Goes to a position that `state()` gave."""
+        self.prepared = None
+        self.stream.restore(state)
