@@ -31,7 +31,7 @@ from antiphon.nn.pages import trim
 Best = tuple[Tensor, Tensor]  # log-probabilities and ids, (R, k) each
 
 CALLS = 12  # operations without a kernel from which a program for all rows is too much for half of them
-LARGE = 2**25  # bytes of a batch's states from which memory that was freed is given back, which takes milliseconds
+LARGE = 2**23  # bytes of a batch's states from which memory that was freed is given back, which takes milliseconds
 MOST_LEFT = 4  # programs that a network keeps
 
 
