@@ -7,7 +7,7 @@ import random
 import pytest
 import torch
 from generation.noted import Noted, graphs  # noqa: F401  a fixture
-from generation.test_stepping import KINDS, Counting, Peeking, keep, network_of
+from generation.test_stepping import KINDS, Counting, Peeking, PeekingRule, keep, network_of
 from generation.toys import MARKS, MODELS, source_of, toy
 
 from antiphon.config import AttentionConfig, GenerationConfig, ModelConfig
@@ -141,15 +141,6 @@ def test_prefixes_and_ensembles_are_captured_too(graphs: list[Noted]) -> None:  
     network = Ensemble([toy("rotary"), toy("learned", seed=1)])
     both_ways(network, sources, config_of({"beam_size": 3}))
     assert graphs[1].replayed > 2
-
-
-class PeekingRule(ScoreRule):
-    """A rule whose code looks at a position."""
-
-    additive = True
-
-    def score(self, score, batch, head, q_pos, k_pos):
-        return score - 0.1 * (q_pos - k_pos).abs() if int(q_pos.max()) > 2 else score
 
 
 @pytest.mark.parametrize("kind", [Peeking, Counting, PeekingRule])

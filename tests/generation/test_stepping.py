@@ -23,6 +23,7 @@ from antiphon.nn.cache import State
 from antiphon.nn.mixers import Mixer
 from antiphon.nn.native.compiler import library, why_not
 from antiphon.nn.native.kernels import Kernel
+from antiphon.nn.rules import ScoreRule
 
 SIZE = 150
 KINDS: dict[str, dict[str, object]] = {
@@ -107,7 +108,8 @@ def test_a_written_step_is_the_networks_own(name: str, sources: int) -> None:
 
 def keep(stepper: Stepper, there: list[int], gone: int) -> list[int]:
     """Which source stands where after `gone` has left."""
-    staying = torch.tensor([place for place, source in enumerate(there) if source != gone])
+    places = [place for place, source in enumerate(there) if source != gone]
+    staying = torch.tensor(places, device=stepper.memory.hidden.device)
     return [there[place] for place in stepper.keep(staying).tolist()]
 
 
@@ -231,9 +233,18 @@ class Counting(Peeking):
         return total @ self.weight * state.steps, state
 
 
-@pytest.mark.parametrize("kind", [Peeking, Counting])
-def test_what_cannot_be_written_down_is_computed_by_its_own_code(kind: type[Mixer]) -> None:
-    model = ModelConfig("tiny", d_model=16, ffn_dim=24, num_heads=2, max_length=40)
+class PeekingRule(ScoreRule):
+    """A rule whose code looks at a position."""
+
+    additive = True
+
+    def score(self, score, batch, head, q_pos, k_pos):
+        return score - 0.1 * (q_pos - k_pos).abs() if int(q_pos.max()) > 2 else score
+
+
+@pytest.mark.parametrize("kind", [Peeking, Counting, PeekingRule])
+def test_what_cannot_be_written_down_is_computed_by_its_own_code(kind: type[Mixer] | type[ScoreRule]) -> None:
+    model = ModelConfig("tiny", d_model=16, ffn_dim=24, num_heads=2, max_length=40, positions="sinusoidal")
     attention = AttentionConfig(decoder=kind())
     network = build_network(model, attention, source_vocab=SIZE, target_vocab=SIZE, shared=False, seed=0).eval()
     with evaluating(network):

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from antiphon.batch import Tokens
-from antiphon.errors import AntiphonError, memory_ran_out
+from antiphon.errors import AntiphonError, AttentionError, memory_ran_out
 from antiphon.generation import captured
 from antiphon.generation.captured import Captured, Top
 from antiphon.generation.written import Best, Candidates, Wanted, Written, leave, take
@@ -239,8 +239,10 @@ def _tried(network: EncoderDecoder, memory: Memory) -> bool:
         for place in range(2):
             for stepper in (plain, again):
                 stepper.step(ids[2 * place : 2 * place + 2], place)
-    except Unrecordable:
-        return False
+    except (Unrecordable, AttentionError) as error:
+        if isinstance(error, AttentionError) and not isinstance(error.__cause__, Unrecordable):
+            raise
+        return False  # what a rule raises is told as an error of attention
     assert isinstance(again._written, Written)
     _calls[network] = again._written.program.calls
     return bool((plain.logits - again.logits).abs().max() <= CLOSE * plain.logits.abs().max())
