@@ -53,18 +53,16 @@ class State:
             if leaf.shape[0] > 1:
                 _exchange(self.used(name, leaf)[: index.numel()], index, width=width or index.numel())
 
-    def move(self, to: Tensor, of: Tensor, width: int) -> None:
-        """Sources `to` (m,), with their hypotheses, become what the sources `of` (m,) are, in place."""
-        last = int(of.max()) + 1
-        sources = torch.arange(last, device=to.device)
-        sources[to] = of
-        rows = (sources[:, None] * width + torch.arange(width, device=to.device)).flatten()
+    def move(self, sources: tuple[Tensor, Tensor], rows: tuple[Tensor, Tensor]) -> None:
+        """Sources `sources[0]` (m,), with their hypotheses `rows[0]` (m·W,), become what the others of the pairs are, in
+        place; no row is in both."""
         for leaf in self.source.values():
             if leaf.shape[0] > 1:
-                _exchange(leaf[:last], sources, width=last)
+                leaf.index_copy_(0, sources[0], leaf.index_select(0, sources[1]))
         for name, leaf in self.hypothesis.items():
             if leaf.shape[0] > 1:
-                _exchange(self.used(name, leaf)[: rows.numel()], rows, width=rows.numel())
+                used = self.used(name, leaf)
+                used.index_copy_(0, rows[0], used.index_select(0, rows[1]))
 
     def drop(self, keep: Tensor, width: int) -> None:
         """Keep the sources `keep` (n,) with their `width` hypotheses, in that order."""
@@ -355,9 +353,11 @@ class DecoderState:
             state.reorder(index, self.width)
 
     def move(self, to: Tensor, of: Tensor) -> None:
-        """Sources `to` (m,), with their hypotheses, become what the sources `of` are, in place."""
+        """Sources `to` (m,), with their hypotheses, become what the sources `of`, which are others, are, in place."""
+        lanes = torch.arange(self.width, device=to.device)
+        rows = [(part[:, None] * self.width + lanes).flatten() for part in (to, of)]
         for state in self._states:
-            state.move(to, of, self.width)
+            state.move((to, of), (rows[0], rows[1]))
 
     def drop(self, keep: Tensor) -> None:
         """Keep the sources `keep` (n,), with their hypotheses, in that order."""
