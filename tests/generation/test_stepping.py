@@ -155,7 +155,7 @@ def test_a_source_that_joins_is_as_if_alone(
     config = GenerationConfig(max_new_tokens=12, batch_size=9, **settings)
     sources = [Source(source_of(dice), row) for row in range(60)]
     join = Stepper.join
-    monkeypatch.setattr(Stepper, "join", lambda self, memory: (joined.append(len(memory.hidden)), join(self, memory)))
+    monkeypatch.setattr(Stepper, "join", lambda self, state, count: (joined.append(count), join(self, state, count)))
     together = answer(network, sources, config, MARKS)
     expected = "alibi" not in str(MODELS.get(name, {}))  # a bias of each row's own positions costs more than it gains
     assert (sum(joined) == 51) == expected

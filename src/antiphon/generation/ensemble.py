@@ -75,6 +75,9 @@ class States(DecoderState):
         for mine, theirs in zip(self.parts, other.parts, strict=True):
             mine.become(theirs)
 
+    def part(self, sources: slice) -> States:
+        return States([part.part(sources) for part in self.parts])
+
     def write(self, slots: Tensor, other: DecoderState) -> None:
         assert isinstance(other, States)
         for mine, theirs in zip(self.parts, other.parts, strict=True):

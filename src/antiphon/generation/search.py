@@ -18,7 +18,6 @@ Vijayakumar et al. 2018, "Diverse Beam Search".
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Sequence
 
 import torch
@@ -40,6 +39,7 @@ from antiphon.generation.selecting import (
     merged,
 )
 from antiphon.generation.stepping import Stepper
+from antiphon.generation.waiting import Waiting
 from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.nn.mixers import Memory
 
@@ -64,7 +64,7 @@ class Search:
     ) -> None:
         self.network, self.plan, self.device = network, plan, network.device
         self.open = list(range(len(requests)))
-        self._waiting, self._count, self._joined = deque(waiting), len(requests), False
+        self._waiting, self._count, self._joined = Waiting(waiting), len(requests), False
         count, width = len(requests), plan.width
         with evaluating(network):
             self.bounds = Bounds(requests, plan, device=self.device)
@@ -373,11 +373,11 @@ class Search:
         free, width = self.stepper.free, self.plan.width
         if free * LEAST < self.stepper.slots and self.open:
             return self.history.new_empty(0)
-        requests = [self._waiting.popleft() for _ in range(min(free, len(self._waiting)))]
+        requests: list[Request] = []
+        for some, state in self._waiting.take(free, encode=self.stepper.prepared):
+            self.stepper.join(state, len(some))
+            requests += some
         count = len(requests)
-        source, tokens = as_rows([request.source for request in requests], self.device)
-        memory = self.network.encode(source, tokens)
-        self.stepper.join(Memory(memory.hidden, Tokens(memory.tokens.pos.expand(count, -1))))
         self.bounds.join(Bounds(requests, self.plan, device=self.device))
         score, value = begun(count, self.plan, device=self.device)
         self.score, self.value = torch.cat([self.score, score]), torch.cat([self.value, value])

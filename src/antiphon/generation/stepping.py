@@ -24,6 +24,7 @@ from torch import Tensor
 from antiphon.batch import Tokens
 from antiphon.errors import AntiphonError, AttentionError, memory_ran_out
 from antiphon.generation import captured
+from antiphon.generation.asking import as_rows
 from antiphon.generation.captured import Captured, Top
 from antiphon.generation.written import Best, Candidates, Wanted, Written, leave, take
 from antiphon.models.seq2seq import EncoderDecoder
@@ -178,15 +179,20 @@ class Stepper:
         """How many sources may join."""
         return self.slots - self.sources if self.joins and self._written is not None else 0
 
-    def join(self, memory: Memory) -> None:
-        """The sources of `memory` (n, S, D), which are no longer than those from the beginning, take the place of some
-        that left; they come behind the others."""
-        count = memory.hidden.shape[0]
+    def prepared(self, sources: list[list[int] | Tensor]) -> DecoderState:
+        """The state in which these sources may join, none longer than those from the beginning; `part` gives some."""
+        source, tokens = as_rows(sources, self.memory.hidden.device)
+        memory = self.network.encode(source, tokens)
+        memory = Memory(memory.hidden, Tokens(memory.tokens.pos.expand(len(sources), -1)))
+        found = self.network.begin(memory.padded(self.memory.hidden.shape[1]), width=self.width, capacity=1)
+        found.spread(len(sources))
+        return found
+
+    def join(self, state: DecoderState, count: int) -> None:
+        """`count` sources in a state that was `prepared` take the places of some that left; they come behind the
+        others."""
         assert isinstance(self._written, Written) and count <= self.free
-        slots = torch.arange(self.sources, self.sources + count)
-        new = self.network.begin(memory.padded(self.memory.hidden.shape[1]), width=self.width, capacity=1)
-        new.spread(count)
-        self.state.write(slots, new)
+        self.state.write(torch.arange(self.sources, self.sources + count), state)
         self._written.program.refresh()
         self.sources += count
 

@@ -9,6 +9,9 @@ Shapes: N sources, R = N·W hypotheses, C capacity.
 
 from __future__ import annotations
 
+import copy
+from typing import Self
+
 import torch
 from torch import Tensor
 
@@ -54,8 +57,8 @@ class State:
                 _exchange(self.used(name, leaf)[: index.numel()], index, width=width or index.numel())
 
     def move(self, sources: tuple[Tensor, Tensor], rows: tuple[Tensor, Tensor]) -> None:
-        """Sources `sources[0]` (m,), with their hypotheses `rows[0]` (m·W,), become what the others of the pairs are, in
-        place; no row is in both."""
+        """Sources `sources[0]` (m,), with their hypotheses `rows[0]` (m·W,), become what the others of the pairs are,
+        in place; no row is in both."""
         for leaf in self.source.values():
             if leaf.shape[0] > 1:
                 leaf.index_copy_(0, sources[0], leaf.index_select(0, sources[1]))
@@ -84,6 +87,13 @@ class State:
             leaf[slots] = other.source[name]
         for name, leaf in self.hypothesis.items():
             leaf[rows] = other.hypothesis[name]
+
+    def part(self, sources: slice, rows: slice) -> Self:
+        """Some sources with their hypotheses, where each has rows of its own; in the same memory."""
+        found = copy.copy(self)
+        found.source = {name: leaf[sources] for name, leaf in self.source.items()}
+        found.hypothesis = {name: leaf[rows] for name, leaf in self.hypothesis.items()}
+        return found
 
     def spread(self, rows: int) -> None:
         """Where one row stood for all, each of `rows` hypotheses has its own from now on."""
@@ -363,6 +373,13 @@ class DecoderState:
         """Keep the sources `keep` (n,), with their hypotheses, in that order."""
         for state in self._states:
             state.drop(keep, self.width)
+
+    def part(self, sources: slice) -> Self:
+        """Some sources with their hypotheses, where each has rows of its own; in the same memory."""
+        found = copy.copy(self)
+        rows = slice(sources.start * self.width, sources.stop * self.width)
+        found._states = [state.part(sources, rows) for state in self._states]
+        return found
 
     def become(self, other: DecoderState) -> None:
         """All states become those of `other`, which has the same shapes, in place."""
