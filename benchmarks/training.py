@@ -23,6 +23,7 @@ import argparse
 import json
 import os
 import random
+import resource
 import statistics
 import tempfile
 import time
@@ -171,8 +172,8 @@ def make(name: str, folder: Path) -> Engine:
 
 def spent() -> float:
     """Seconds of the processor, by this process and those that it started and that ended."""
-    times = os.times()
-    return times.user + times.system + times.children_user + times.children_system
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(each.ru_utime + each.ru_stime for each in used)
 
 
 def serve(name: str, folder: Path, threads: int, asked: Connection) -> None:
