@@ -19,7 +19,7 @@ from antiphon.nn.cache import DecoderState
 
 Encode = Callable[[list[list[int] | Tensor]], DecoderState]
 
-AHEAD = 2048  # source tokens, padding counted, that are encoded together
+AHEAD = 512  # source tokens, padding counted, that are encoded together
 
 
 class Waiting:
