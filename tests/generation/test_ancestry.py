@@ -81,3 +81,23 @@ def test_beams_over_lanes(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     first, *others = [[[h.ids for h in hypotheses] for hypotheses in answers] for answers in found]
     for other in others:
         assert other == first
+
+
+class Own(KeyValueCache):
+    """A cache of somebody's own, which shares the others' ledger."""
+
+
+def test_a_cache_of_ones_own_is_copied() -> None:
+    """Its rows are moved, and so are those of the caches that share its ledger."""
+    network = network_of("full")
+    with evaluating(network):
+        plain, own = (stepper_of(network, [[5, 6, 2]], records=records, width=WIDTH) for records in (False, True))
+        own.state.layers[0][0].__class__ = Own
+        for place in range(4):
+            ids, index = torch.tensor([5, 9, 7 + place]), torch.tensor([2, 0, 2])
+            for stepper in (plain, own):
+                stepper.step(ids, place)
+                stepper.state.reorder(index)
+            assert torch.allclose(own.logits, plain.logits, rtol=0, atol=3e-5 * float(plain.logits.abs().max()))
+    ledger = own.state.layers[0][0].common
+    assert isinstance(ledger, Ledger) and ledger.lanes is None

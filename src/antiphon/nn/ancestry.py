@@ -18,7 +18,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from antiphon.nn.cache import DecoderState, KeyValueCache, Ledger
+from antiphon.nn.cache import DecoderState, KeyValueCache, Ledger, State
 from antiphon.nn.native.kernels import Kernel
 from antiphon.nn.native.record import Entry, memory_of
 
@@ -68,13 +68,13 @@ def settle(state: DecoderState) -> None:
 
 
 def _ledgers(state: DecoderState) -> list[tuple[Ledger, list[KeyValueCache]]]:
-    """The caches that grow, by the ledger that they share."""
-    found: dict[int, tuple[Ledger, list[KeyValueCache]]] = {}
-    for pair in state.layers:
-        for cache in pair:
-            if type(cache) is KeyValueCache and type(cache.common) is Ledger:
-                found.setdefault(id(cache.common), (cache.common, []))[1].append(cache)
-    return list(found.values())
+    """The caches that grow, by the ledger that they share; none whose ledger is shared by anything else."""
+    found: dict[int, tuple[Ledger, list[State]]] = {}
+    for each in (each for pair in state.layers for each in pair):
+        if type(each.common) is Ledger:
+            found.setdefault(id(each.common), (each.common, []))[1].append(each)
+    caches = ((ledger, [each for each in sharing if type(each) is KeyValueCache]) for ledger, sharing in found.values())
+    return [(ledger, mine) for ledger, mine in caches if len(mine) == len(found[id(ledger)][1])]
 
 
 def _name(entry: Entry) -> str:
