@@ -14,6 +14,7 @@ from generation.toys import MARKS, source_of
 from antiphon import load
 from antiphon.config import GenerationConfig
 from antiphon.errors import ConfigError, ModelError
+from antiphon.generation.asking import as_rows, evaluating
 from antiphon.generation.engine import answer, forced_scores
 from antiphon.generation.ensemble import Ensemble
 from antiphon.generation.quantize import check_quantize, is_quantized, quantize
@@ -77,3 +78,26 @@ def test_what_needs_the_weights_says_so(tmp_path: Path) -> None:
         layer(x)
     with pytest.raises(ConfigError, match=r"left out on the device cuda: int8 is computed by a CPU"):
         check_quantize("int8", device=torch.device("cuda"), dtype=None)
+
+
+@pytest.mark.parametrize("place", ["hook", "pre-hook"])
+def test_hooks_of_a_layer_are_asked_and_see_what_it_gives(place: str) -> None:
+    """Also where its products would be joined with others, or with the activation behind them."""
+    network = network_of("full", seed=1)
+    quantize(network)
+    ids, tokens = as_rows([[5, 6, 7, MARKS.end]], network.device)
+    layer, seen = network.encoder.layers[0], []
+    with evaluating(network):
+        plain = network.encode(ids, tokens).hidden
+        if place == "hook":
+            hook = layer.ffn.up.register_forward_hook(lambda _, __, out: seen.append(float(out.min())))
+        else:
+            hook = layer.mixer.q.register_forward_pre_hook(lambda _, given: (given[0] * 0,))
+        found = network.encode(ids, tokens).hidden
+        hook.remove()
+        again = network.encode(ids, tokens).hidden
+    assert torch.allclose(again, plain, rtol=0, atol=1e-6)
+    if place == "hook":
+        assert len(seen) == 1 and seen[0] < 0 and torch.allclose(found, plain, rtol=0, atol=1e-6)
+    else:
+        assert not torch.allclose(found, plain, atol=1e-3)

@@ -393,3 +393,22 @@ def test_what_a_step_needs_no_longer_shares_memory(name: str) -> None:
         arena, steps = again._written.program._kept
     products = [entry.step for entry in steps if isinstance(entry, Kernel) and entry.name == "linear_float"]
     assert len(products) > 4 and 0 < arena.nbytes < sum(step.n[0] * step.n[2] * 4 for step in products)
+
+
+@pytest.mark.parametrize("beam_size", [1, 2])
+def test_a_source_that_ends_behind_the_prefix_leaves_a_program_for_fewer(beam_size: int) -> None:
+    """It ends before a step is written down: what is left for the next batch is for the sources that remained."""
+    network, config = network_of("full", seed=2), GenerationConfig(beam_size=beam_size, max_new_tokens=8)
+    network.settled, dice = True, random.Random(0)
+    with torch.no_grad():
+        network.output.weight[MARKS.end] *= 5
+    ids = [[dice.randrange(3, SIZE) for _ in range(4)] + [MARKS.end] for _ in range(200)]
+    sources = [Source(each, row, prefix=(dice.randrange(3, SIZE), 6)) for row, each in enumerate(ids)]
+    alone = [answer(network, [source], config, MARKS)[0][0] for source in sources]
+    short = [row for row, found in enumerate(alone) if len(found.ids) == 3]
+    long = [row for row, found in enumerate(alone) if len(found.ids) > 3]
+    assert len(short) > 3 and len(long) > 3
+    written._left.clear()
+    for one, other in zip(short[:4], long[:4], strict=True):
+        found = answer(network, [sources[one], sources[other]], config, MARKS)
+        assert [hypotheses[0].ids for hypotheses in found] == [alone[one].ids, alone[other].ids]

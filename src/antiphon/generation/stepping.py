@@ -160,7 +160,7 @@ class Stepper:
         if self._written is None:
             self.memory = self.memory.select(staying)
             self.state.drop(staying)
-            self.sources = staying.numel()
+            self.sources, self._shape = staying.numel(), None  # what is written down now is for fewer
             return staying
         count, places = staying.numel(), staying.tolist()
         holes, late = sorted(set(range(count)) - set(places)), [place for place in places if place >= count]

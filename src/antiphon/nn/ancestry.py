@@ -61,10 +61,11 @@ def settle(state: DecoderState) -> None:
             continue
         own = torch.arange(lanes.shape[0])[:, None]
         rows = own - own % state.width + lanes  # (R, C + 1)
-        places = torch.arange(lanes.shape[1])[None]
         for cache in caches:
             for name, leaf in cache.hypothesis.items():
-                cache.hypothesis[name] = leaf.transpose(1, 2)[rows, places].transpose(1, 2).contiguous()
+                used = cache.used(name, leaf)
+                places = torch.arange(used.shape[2])
+                used.copy_(used.transpose(1, 2)[rows[:, places], places].transpose(1, 2))
 
 
 def _ledgers(state: DecoderState) -> list[tuple[Ledger, list[KeyValueCache]]]:

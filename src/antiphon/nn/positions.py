@@ -139,7 +139,7 @@ class Rotary(nn.Module):
 
     def forward(self, x: Tensor, tables: tuple[Tensor, Tensor]) -> Tensor:
         """x (B, H, L, D), turned."""
-        if usable(x, *tables) and x.stride(3) == 1:
+        if not torch.is_grad_enabled() and usable(x, *tables) and x.stride(3) == 1:
             return rotary(x, *tables)
         cos, sin = (table.to(x.dtype) for table in tables)
         left, right = x.chunk(2, dim=-1)

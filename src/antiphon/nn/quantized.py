@@ -48,7 +48,7 @@ def together(x: Tensor, linears: Sequence[nn.Module]) -> list[Tensor] | None:
     """x (…, K) under each of `linears`, for which it is quantized once; None where that is not all they do."""
     parts = []
     for linear in linears:
-        if not isinstance(linear, Int8Linear) or linear.packed is None or linear._forward_hooks or x.requires_grad:
+        if not isinstance(linear, Int8Linear) or linear.packed is None or _hooked(linear) or x.requires_grad:
             return None
         parts.append((linear.packed, linear.bias))
     return kernels.linears(x, parts) if {packed.inputs for packed, _ in parts} == {x.shape[-1]} else None
@@ -56,7 +56,13 @@ def together(x: Tensor, linears: Sequence[nn.Module]) -> list[Tensor] | None:
 
 def joins(linear: nn.Module, activation: str) -> TypeGuard[Int8Linear]:
     """Whether `linear` can do the activation of this name behind its product."""
-    return isinstance(linear, Int8Linear) and linear.packed is not None and activation in kernels.ACTIVATIONS
+    able = isinstance(linear, Int8Linear) and linear.packed is not None and not _hooked(linear)
+    return able and activation in kernels.ACTIVATIONS
+
+
+def _hooked(linear: nn.Module) -> bool:
+    """Whether somebody looks at what the layer reads or gives."""
+    return bool(linear._forward_hooks or linear._forward_pre_hooks)
 
 
 def numbers_like(linear: nn.Module) -> Tensor:

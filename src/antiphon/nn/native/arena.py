@@ -113,7 +113,7 @@ def _settle(lives: list[_Life]) -> int:
         there = [each for each in there if each[2] >= life.first]
         place = 0
         for begin, end, _ in there:
-            if begin - place >= life.size:
+            if begin - place >= life.begin % LINE + life.size:
                 break
             place = max(place, -(-end // LINE) * LINE)
         # What begins within a line goes on doing so.
