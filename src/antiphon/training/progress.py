@@ -43,7 +43,7 @@ class Window:
     def read(self, losses: Sequence[LossSum], norm: Tensor) -> None:
         """Take the figures of a step from the device, for which the host waits until it has computed them."""
         sums = [part.detach() for loss in losses for part in (loss.objective, loss.nll)]
-        found = torch.stack([norm.to(sums[0].dtype), *sums]).tolist()
+        found = torch.stack([norm.to(sums[0]), *sums]).tolist()
         self.grad_norm = found[0]
         for objective, nll in zip(found[1::2], found[2::2], strict=True):
             self.loss, self.nll = self.loss + objective, self.nll + nll
