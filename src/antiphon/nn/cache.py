@@ -285,7 +285,8 @@ def shortened(x: Tensor, dtype: torch.dtype) -> Tensor:
         found = torch.empty(x.shape, dtype=dtype)
         kernels.put(found, torch.arange(x.shape[2])[None], x)
         return found
-    return x.clamp(-65504.0, 65504.0).to(dtype)
+    most = torch.finfo(dtype).max
+    return x.clamp(-most, most).to(dtype)
 
 
 class MemoryTokens(State):
@@ -375,7 +376,8 @@ class DecoderState:
             state.drop(keep, self.width)
 
     def part(self, sources: slice) -> Self:
-        """Some sources with their hypotheses, where each has rows of its own; in the same memory."""
+        """Some sources with their hypotheses, where each has rows of its own, in the same memory: for another state's
+        `write`, and for nothing else (`layers` stay whole)."""
         found = copy.copy(self)
         rows = slice(sources.start * self.width, sources.stop * self.width)
         found._states = [state.part(sources, rows) for state in self._states]
