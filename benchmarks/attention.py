@@ -29,12 +29,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from antiphon.batch import Example, Tokens, collate, move
+from antiphon.batch import Example, Tokens, collate
 from antiphon.config import AttentionConfig, ModelConfig
 from antiphon.models.build import build_network, build_rule
 from antiphon.nn.attend import BACKENDS, attend, choose, plan
+from antiphon.nn.loss import CrossEntropy
 from antiphon.nn.rules import ScoreRule
-from antiphon.training.loss import CrossEntropy
 
 HEADS, DIM = 8, 64
 KINDS: dict[str, object] = {
@@ -227,7 +227,7 @@ def _training_memory(by: str, length: int, device: str) -> Row:
     """One row through two encoder layers and one decoder layer, forward and backward."""
     net = network({"window": 128}, preset="tiny", longest=length, layers=2, backend=by)
     net.decoder.layers = net.decoder.layers[:1]
-    net, batch = net.to(device).train(), move(batch_of(1, length, 16), torch.device(device))
+    net, batch = net.to(device).train(), batch_of(1, length, 16).to(device)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # across, nothing is bounded, and another back end takes its place
         net(batch, CrossEntropy()).objective.backward()  # what is made once is there
@@ -240,7 +240,7 @@ def _training_memory(by: str, length: int, device: str) -> Row:
 def _decoding_memory(by: str, length: int, device: str) -> Row:
     """One row: chunks of 256 tokens and, at the end, steps."""
     net = network({"window": 128} if by == "ring" else "full", preset="tiny", longest=length).to(device).eval()
-    source = move(batch_of(1, 16, 1), torch.device(device))
+    source = batch_of(1, 16, 1).to(device)
     ids = torch.full((1, 256), 5, device=device)
     read = net.encode(source.source, source.source_tokens)
     with peak(device) as found:

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
+from antiphon.devices import choose_device
+
 
 @dataclass(frozen=True, slots=True)
 class Example:
@@ -63,6 +65,13 @@ class Tokens:
         assert pos is not None
         return Tokens(pos, pick(self.segment), pick(self.prefix))
 
+    def to(self, device: torch.device | str) -> Tokens:
+        """The same tokens on `device`, with nothing shared yet."""
+        device = choose_device(device)
+        segment = None if self.segment is None else _copied(self.segment, device)
+        prefix = None if self.prefix is None else _copied(self.prefix, device)
+        return Tokens(_copied(self.pos, device), segment, prefix)
+
     @staticmethod
     def of_lengths(lengths: Tensor, width: int) -> Tokens:
         """Rows of `lengths` (B,) real tokens, padded on the right to `width`."""
@@ -88,6 +97,27 @@ class Batch:
     label_mask: Tensor
     label_places: Tensor
     index: Tensor
+
+    def to(self, device: torch.device | str) -> Batch:
+        """A copy of the batch on `device`; `index` stays on the CPU. ConfigError for a device that is not there."""
+        device = choose_device(device)
+        return Batch(
+            _copied(self.source, device),
+            self.source_tokens.to(device),
+            _copied(self.target_ids, device),
+            self.target_tokens.to(device),
+            _copied(self.labels, device),
+            _copied(self.label_mask, device),
+            _copied(self.label_places, device),
+            self.index,
+        )
+
+
+def _copied(value: Tensor, device: torch.device) -> Tensor:
+    """`value` on `device`. From memory that is not pinned, a copy waits until the GPU has done all that it was given
+    before."""
+    pinned = value.pin_memory() if device.type == "cuda" and value.device.type == "cpu" else value
+    return pinned.to(device, non_blocking=True)
 
 
 def pad(rows: Sequence[Sequence[int] | Tensor], *, pad_id: int) -> tuple[Tensor, Tokens]:
@@ -118,23 +148,3 @@ def collate(examples: Sequence[Example], *, pad_id: int, start_id: int) -> Batch
     mask = target_tokens.valid
     places = mask.flatten().nonzero()[:, 0]
     return Batch(source, source_tokens, target_ids, target_tokens, labels, mask, places, index)
-
-
-def move(batch: Batch, device: torch.device) -> Batch:
-    """The batch on `device`."""
-
-    def put(value: Tensor) -> Tensor:
-        # From memory that is not pinned a copy waits until the GPU has done all that it was given before.
-        pinned = value.pin_memory() if device.type == "cuda" and value.device.type == "cpu" else value
-        return pinned.to(device, non_blocking=True)
-
-    return Batch(
-        put(batch.source),
-        Tokens(put(batch.source_tokens.pos)),
-        put(batch.target_ids),
-        Tokens(put(batch.target_tokens.pos)),
-        put(batch.labels),
-        put(batch.label_mask),
-        put(batch.label_places),
-        batch.index,
-    )

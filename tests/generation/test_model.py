@@ -14,9 +14,10 @@ from counts import count
 
 import antiphon
 from antiphon.config import AttentionConfig, GenerationConfig, ModelConfig
+from antiphon.devices import choose_device
 from antiphon.errors import ConfigError, DataError, ModelError
 from antiphon.generation.engine import answer
-from antiphon.generation.loading import choose_device, choose_dtype
+from antiphon.generation.loading import choose_dtype
 from antiphon.generation.model import Generation, Model, load
 from antiphon.models.build import build_network
 from antiphon.models.checkpoint import Parts

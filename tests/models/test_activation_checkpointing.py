@@ -12,9 +12,9 @@ from antiphon.batch import Batch, Example, collate
 from antiphon.config import AttentionConfig, ModelConfig
 from antiphon.models.build import build_network
 from antiphon.models.seq2seq import EncoderDecoder
+from antiphon.nn.loss import CrossEntropy, FusedCriterion
 from antiphon.nn.mixout import add_mixout
 from antiphon.nn.noise import number_sites
-from antiphon.training.loss import CrossEntropy
 
 SHAPE: dict[str, Any] = {
     "preset": "tiny", "d_model": 16, "ffn_dim": 24, "num_heads": 2, "dropout": 0.2, "attention_dropout": 0.2,
@@ -91,9 +91,16 @@ def kept_bytes(made: EncoderDecoder, *, again: bool) -> int:
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        loss = made(batch(200, rows=2), lambda hidden, weight, labels: hidden.sum())
+        loss = made(batch(200, rows=2), Sum())
     del loss
     return sum(kept.values())
+
+
+class Sum(FusedCriterion):
+    """The sum of the hidden vectors: no logits are kept."""
+
+    def __call__(self, hidden: Tensor, weight: Tensor, labels: Tensor) -> Tensor:
+        return hidden.sum()
 
 
 def test_less_is_kept() -> None:

@@ -22,10 +22,10 @@ from antiphon.models.checkpoint import (
 )
 from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.models.stack import count_parameters
+from antiphon.nn.loss import CrossEntropy
 from antiphon.nn.mixers import Additive
 from antiphon.nn.rules import Alibi, Relative, ScoreRule, Window
 from antiphon.text import train_tokenizer
-from antiphon.training.loss import CrossEntropy
 
 MODELS: dict[str, tuple[dict[str, object], dict[str, object]]] = {
     "paper": ({"norm_placement": "post"}, {}),

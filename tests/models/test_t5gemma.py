@@ -17,11 +17,12 @@ from antiphon.config import AttentionConfig, FamilyConfig, ModelConfig
 from antiphon.errors import ConfigError, ModelError
 from antiphon.models.build import build_network
 from antiphon.models.families.gemma_keys import Layer, entry_of, layers_of
+from antiphon.models.front import Front
 from antiphon.models.hub import load_pretrained, save_pretrained
-from antiphon.models.seq2seq import EncoderDecoder, Front
+from antiphon.models.seq2seq import EncoderDecoder
+from antiphon.nn.loss import CrossEntropy
 from antiphon.nn.noise import Noise
 from antiphon.nn.positions import NoPositions
-from antiphon.training.loss import CrossEntropy
 
 SIZES: dict[str, Any] = {"d_model": 16, "ffn_dim": 20, "num_heads": 2, "encoder_layers": 1, "decoder_layers": 2}
 

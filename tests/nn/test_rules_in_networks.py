@@ -13,8 +13,8 @@ from antiphon.batch import Example, Tokens, collate
 from antiphon.config import AttentionConfig, ModelConfig
 from antiphon.models.build import build_network
 from antiphon.models.seq2seq import EncoderDecoder
+from antiphon.nn.loss import CrossEntropy
 from antiphon.nn.rules import parts_of
-from antiphon.training.loss import CrossEntropy
 
 EXAMPLES = [
     Example([5, 6, 7, 2], [8, 9, 2], 0),

@@ -13,7 +13,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from training.runs import Reversals, make_loop, rows, same
 
-from antiphon.batch import Batch, collate, move
+from antiphon.batch import Batch, collate
 from antiphon.nn.noise import LayerDrop
 from antiphon.nn.scores import Scores
 from antiphon.training.ahead import Ahead
@@ -163,6 +163,6 @@ def reversals_at(number: int) -> Reversals:
 
 
 def test_label_places_are_those_of_the_mask() -> None:
-    batch: Batch = move(collate(next(Reversals()), pad_id=0, start_id=1), torch.device("cpu"))
+    batch: Batch = collate(next(Reversals()), pad_id=0, start_id=1).to("cpu")
     assert torch.equal(batch.labels.flatten()[batch.label_places], batch.labels[batch.label_mask])
     assert not batch.label_mask.all()

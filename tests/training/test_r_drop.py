@@ -11,7 +11,7 @@ from torch.nn import functional
 from training.runs import make_loop
 
 from antiphon.batch import Example, collate
-from antiphon.training.loss import CHUNK, CrossEntropy
+from antiphon.nn.loss import CHUNK, CrossEntropy
 from antiphon.training.r_drop import PairedCrossEntropy, twice
 
 

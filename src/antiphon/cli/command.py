@@ -55,7 +55,7 @@ class Command(Settings, ABC):
             raise UsageError("`--quantize` and `--dtype` both say how weights are held. Give one of them.")
         import torch
 
-        from antiphon.generation.model import choose_device
+        from antiphon.devices import choose_device
 
         if self.threads is not None:
             torch.set_num_threads(self.threads)

@@ -11,8 +11,8 @@ from antiphon.batch import Batch, Example, collate
 from antiphon.conformance.meter import Meter
 from antiphon.conformance.subject import D_MODEL, Subject, Unit, draw, padded
 from antiphon.models.seq2seq import EncoderDecoder
+from antiphon.nn.loss import CrossEntropy
 from antiphon.nn.mixers import Memory
-from antiphon.training.loss import CrossEntropy
 
 STEP = 1e-5  # of a difference quotient: its error is near STEP ** 2, its rounding 1e-16 / STEP
 QUOTIENT = 1e-6

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from antiphon.errors import ModelError
 from antiphon.models.checkpoint import Parts
-from antiphon.models.seq2seq import EncoderDecoder, Front
+from antiphon.models.front import Front
+from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.models.stack import Decoder, DecoderLayer, Encoder, EncoderLayer, Residual
 from antiphon.nn.attention import Attention
 from antiphon.nn.layers import FeedForward

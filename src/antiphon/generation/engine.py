@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from antiphon.batch import Example, collate, move
+from antiphon.batch import Example, collate
 from antiphon.config import GenerationConfig
 from antiphon.errors import ConfigError, DataError
 from antiphon.generation.asking import evaluating, label_log_p, sum_type
@@ -138,7 +138,7 @@ def forced_scores(
     scores = [0.0] * len(pairs)
     for places in batches(requests, Plan(marks), vocab_size=1, batch_size=batch_size):
         examples = [Example(*pairs[place], place) for place in places]
-        batch = move(collate(examples, pad_id=0, start_id=marks.start), network.device)
+        batch = collate(examples, pad_id=0, start_id=marks.start).to(network.device)
         with evaluating(network):
             memory = network.encode(batch.source, batch.source_tokens)
             hidden, _ = network.decode(batch.target_ids, batch.target_tokens, memory, None)

@@ -45,22 +45,6 @@ def model_folder(path: str | Path) -> Path:
     )
 
 
-def choose_device(name: str | torch.device) -> torch.device:
-    """The device called `name`; `auto` is the first of CUDA, MPS and the processor that is there."""
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if name == "auto":
-        return torch.device(next(kind for kind, is_there in there.items() if is_there))
-    kind, _, number = str(name).partition(":")
-    if kind not in there or not (number.isdecimal() or str(name) == kind):
-        known = ["auto", *there]
-        raise ConfigError(
-            f"`device` must be one of {', '.join(known)}, but is {show(str(name))}{nearest(kind, known) or '.'}"
-        )
-    if not there[kind]:
-        raise ConfigError(f"`device` must be one that is here, but there is no {name}. Use auto or cpu.")
-    return torch.device(name)
-
-
 def choose_dtype(name: str | torch.dtype | None) -> torch.dtype:
     """The type called `name`; None is float32."""
     if name is None or isinstance(name, torch.dtype):

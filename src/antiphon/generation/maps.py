@@ -17,7 +17,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from antiphon.batch import Batch, Example, collate, move
+from antiphon.batch import Batch, Example, collate
 from antiphon.errors import AttentionError, ConfigError
 from antiphon.generation.asking import evaluating
 from antiphon.generation.hypotheses import Marks
@@ -134,7 +134,7 @@ def attention_maps(model: Model, source: list[int], target: list[int]) -> Attent
     network, marks = model.network, model.marks
     target = marks.begin(target)
     batch = collate([Example(source, target, 0)], pad_id=marks.pad, start_id=marks.start)
-    found = layer_weights(network, move(batch, network.device))
+    found = layer_weights(network, batch.to(network.device))
     sides = []
     for tokenizer, ids in ((model.source_tokenizer, source), (model.target_tokenizer, target)):
         left_out = tokenizer.vocabulary.specials.control - {tokenizer.unk_id}

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from antiphon.config import AttentionConfig, GenerationConfig
+from antiphon.devices import choose_device
 from antiphon.errors import ConfigError, DataError, ModelError
 from antiphon.generation import engine
 from antiphon.generation.answers import Generation
@@ -32,7 +33,7 @@ from antiphon.generation.ensemble import Ensemble, check_one, join_parts
 from antiphon.generation.hypotheses import Hypothesis
 from antiphon.generation.inputs import check_pairs, texts_of
 from antiphon.generation.languages import answer_ids, marks_of, speaking
-from antiphon.generation.loading import choose_device, choose_dtype, model_folder, replaced_attention
+from antiphon.generation.loading import choose_dtype, model_folder, replaced_attention
 from antiphon.generation.maps import AttentionMaps, attention_maps
 from antiphon.generation.overflow import prepare
 from antiphon.generation.quantize import check_quantize, check_whole

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from antiphon.models.build import build_network
 from antiphon.models.checkpoint import Parts, load_parts, save_model_folder
-from antiphon.models.seq2seq import EncoderDecoder, Front
+from antiphon.models.front import FeatureFront, Front
+from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.models.stack import Decoder, DecoderLayer, Encoder, EncoderLayer, Shape, count_parameters
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "Encoder",
     "EncoderDecoder",
     "EncoderLayer",
+    "FeatureFront",
     "Front",
     "Parts",
     "Shape",

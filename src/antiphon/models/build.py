@@ -20,11 +20,13 @@ from antiphon.config import AttentionConfig, FamilyConfig, ModelConfig
 from antiphon.config.speech import STRIDE, SpeechConfig
 from antiphon.errors import ConfigError
 from antiphon.models.attentions import build_rule
-from antiphon.models.seq2seq import EncoderDecoder, FeatureFront, Front
+from antiphon.models.front import FeatureFront, Front
+from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.models.stack import Decoder, Encoder, Shape
 from antiphon.nn.attention import Attention
 from antiphon.nn.convolutions import Convolutions
-from antiphon.nn.layers import initialize, norm
+from antiphon.nn.embedding import Embedding
+from antiphon.nn.layers import norm
 from antiphon.nn.mixers import Mixer
 from antiphon.nn.noise import Noise
 from antiphon.nn.positions import ROTARY_BASE, Fixed, Learned, NoPositions, Sinusoidal
@@ -62,12 +64,10 @@ def build_network(
             shape=shapes[1],
             noise=noise,
         )
-        network_parts = nn.ModuleList([encoder, decoder])
-        network_parts.apply(initialize)
         widths = [shape.d_model for shape in shapes]
-        tables = [_table(size, width) for size, width in zip((source_vocab, target_vocab), widths, strict=True)]
+        tables = [Embedding(size, width) for size, width in zip((source_vocab, target_vocab), widths, strict=True)]
         source, target = (tables[1], tables[1]) if shared else tables
-        output = target if model.tie_embeddings else _table(target_vocab, widths[1])
+        output = target if model.tie_embeddings else Embedding(target_vocab, widths[1])
         return EncoderDecoder(
             _front(model, source, noise=noise)
             if family.speech is None
@@ -225,10 +225,3 @@ def _positions(model: ModelConfig, width: int) -> nn.Module:
     if model.positions == "learned":
         return Learned(width, max_length=model.max_length, offset=family.position_offset)
     return NoPositions()
-
-
-def _table(size: int, d_model: int) -> nn.Embedding:
-    """Vectors of length about 1, so that their sqrt(d_model) multiples and the logits they give have unit variance."""
-    table = nn.Embedding(size, d_model)
-    nn.init.normal_(table.weight, std=d_model**-0.5)
-    return table

@@ -1,7 +1,7 @@
 """The encoder-decoder Transformer (Vaswani et al. 2017): `encode`, `decode`, `logits`, and `forward`, which trains.
 
     memory = network.encode(source, source_tokens)
-    hidden, _ = network.decode(target_ids, target_tokens, memory, None)     # whole rows at once
+    hidden, _ = network.decode(target_ids, target_tokens, memory)           # whole rows at once
     log_probabilities = network.logits(hidden).log_softmax(-1)
 
 Decoding state is outside (`begin`). Shapes: N sources, W hypotheses of each, S source and L target positions, D
@@ -11,82 +11,40 @@ features, V ids.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Self, TypeVar
+from typing import Any, Self, overload
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from antiphon.batch import Batch, Tokens
-from antiphon.errors import DataError
+from antiphon.errors import ConfigError, DataError
+from antiphon.models.front import FeatureFront, Front
 from antiphon.models.parts import AT_ONCE, encode_in_parts
 from antiphon.models.stack import Decoder, Encoder
 from antiphon.models.windows import encode_in_windows
 from antiphon.nn.cache import DecoderState
-from antiphon.nn.convolutions import Convolutions
-from antiphon.nn.layers import capped, zero_padding
+from antiphon.nn.embedding import scale_if_new
+from antiphon.nn.layers import capped
+from antiphon.nn.loss import CrossEntropy, FusedCriterion, LossSum
 from antiphon.nn.mixers import Memory
-from antiphon.nn.noise import Dropout, Noise, WordDropout, number_sites
+from antiphon.nn.noise import Noise, number_sites, share_noise
 
-Loss = TypeVar("Loss")
-Criterion = Callable[..., Loss]  # (hidden, weight, labels), and `cap` where the logits are capped
-
-
-class Front(nn.Module):
-    """Ids to what a stack reads: token vectors times `scale`, some of them dropped, positions added, a `norm` where
-    there is one, dropout, zero at padding. `rounds`: the scale is first rounded to the type of the vectors."""
-
-    def __init__(
-        self,
-        table: nn.Embedding,
-        positions: nn.Module,
-        *,
-        scale: float,
-        rounds: bool = False,
-        dropout: float,
-        noise: Noise,
-        word_dropout: float = 0.0,
-        norm: nn.Module | None = None,
-    ) -> None:
-        super().__init__()
-        self.table, self.positions, self.scale, self.rounds = table, positions, scale, rounds
-        self.norm = nn.Identity() if norm is None else norm
-        self.words = WordDropout(word_dropout, noise) if word_dropout else nn.Identity()
-        self.drop = Dropout(dropout, noise)
-
-    def forward(self, ids: Tensor, tokens: Tokens) -> tuple[Tensor, Tokens]:
-        """ids (B, L) -> (B, L, D), and its tokens."""
-        vectors = self.table(ids)
-        x = self.words(vectors * (vectors.new_full((), self.scale) if self.rounds else self.scale))
-        x = self.drop(self.norm(self.positions(x, tokens.pos)))
-        return zero_padding(x, tokens.valid), tokens
-
-
-class FeatureFront(nn.Module):
-    """Frames of features to what an encoder reads: convolutions, positions added, dropout, zero at padding."""
-
-    def __init__(
-        self, convolutions: Convolutions, positions: nn.Module, *, most: int, dropout: float, noise: Noise
-    ) -> None:
-        super().__init__()
-        self.convolutions, self.positions, self.most = convolutions, positions, most
-        self.drop = Dropout(dropout, noise)
-
-    def forward(self, features: Tensor, tokens: Tokens) -> tuple[Tensor, Tokens]:
-        """features (B, F, M) -> (B, S, D), and its tokens, which are fewer; DataError for more than `most` frames."""
-        if features.shape[1] > self.most:
-            raise DataError(f"a clip must have at most {self.most} frames, but has {features.shape[1]}. Cut it.")
-        x, tokens = self.convolutions(features.to(self.convolutions.dtype), tokens)
-        return zero_padding(self.drop(self.positions(x, tokens.pos)), tokens.valid), tokens
+Criterion = Callable[[Tensor, Tensor], Tensor]  # (logits, labels) to a number, as torch's losses
 
 
 class EncoderDecoder(nn.Module):
     """An encoder, a decoder, and what stands before and behind them.
 
-    `output` is (V, D), the table that scores ids; with tied embeddings it is the target's own (Press and Wolf 2017).
-    The decoder's output is multiplied with `output_scale` before, and `output_bias` adds a fixed bias (V,) to the
-    logits, as some published checkpoints have them; `output_cap` bounds the logits as `capped` says. `max_length`
-    bounds the positions of either side, of a source of features its front.
+        loss = network(batch)                   # the mean cross-entropy of a target token, in nats
+        loss.backward()
+
+    `output` is (V, D), the table that scores ids; None: the target's own, tied embeddings (Press and Wolf 2017). The
+    decoder's output is multiplied with `output_scale` before, and `output_bias` adds a fixed bias (V,) to the logits,
+    as some published checkpoints have them; `output_cap` bounds the logits as `capped` says. `max_length` bounds the
+    positions of either side, of a source of features its front. All dropout draws its bits by `noise`.
+
+    Raises ConfigError for parts of different widths.
     """
 
     output_bias: Tensor | None
@@ -99,21 +57,25 @@ class EncoderDecoder(nn.Module):
         encoder: Encoder,
         target: Front,
         decoder: Decoder,
-        output: nn.Embedding,
+        output: nn.Embedding | None = None,
         *,
-        max_length: int,
-        noise: Noise,
+        max_length: int = 1024,
+        noise: Noise | None = None,
         output_scale: float = 1.0,
         output_bias: bool = False,
         output_cap: float | None = None,
     ) -> None:
         super().__init__()
+        output = target.table if output is None else output
+        check_widths(source, encoder, target, decoder, output)
+        scale_if_new(output)
         self.source, self.encoder = source, encoder
         self.target, self.decoder = target, decoder
-        self.output, self.max_length, self.noise = output, max_length, noise
+        self.output, self.max_length, self.noise = output, max_length, noise or Noise()
         self.output_scale, self.output_cap = output_scale, output_cap
         self.head: nn.Module | None = None  # takes the place of the output table, in a quantized network
         self.register_buffer("output_bias", torch.zeros(output.num_embeddings) if output_bias else None)
+        share_noise(self, self.noise)
         number_sites(self)
 
     @property
@@ -144,6 +106,8 @@ class EncoderDecoder(nn.Module):
     def encode(self, source: Tensor, tokens: Tokens) -> Memory:
         """source ids (N, S), or features (N, F, M), to the memory that the decoder attends to; rows of more than
         `max_length` ids are read in windows."""
+        if self.training:
+            self.noise.advance()
         if isinstance(self.source, Front) and source.shape[1] > self.max_length:
             return encode_in_windows(self._encode, source, tokens, longest=self.max_length)
         answering = not (torch.is_grad_enabled() or self.training) and tokens.maps is None
@@ -159,7 +123,7 @@ class EncoderDecoder(nn.Module):
         return self.decoder.begin(memory, width=width, capacity=capacity)
 
     def decode(
-        self, target_ids: Tensor, tokens: Tokens, memory: Memory, state: DecoderState | None
+        self, target_ids: Tensor, tokens: Tokens, memory: Memory, state: DecoderState | None = None
     ) -> tuple[Tensor, DecoderState | None]:
         """target_ids (N·W, L), which follow what `state` has seen, to their hidden vectors (N·W, L, D) and the state
         after them.
@@ -169,8 +133,11 @@ class EncoderDecoder(nn.Module):
         x, tokens = self.target(target_ids, tokens)
         return self.decoder(x, tokens, memory, state)
 
-    def logits(self, hidden: Tensor) -> Tensor:
-        """(…, D) -> (…, V): what softmax turns into the probabilities of the next id."""
+    def logits(self, hidden: Tensor | Batch) -> Tensor:
+        """Hidden vectors (…, D) to (…, V), what softmax turns into the probabilities of the next id; of a batch, those
+        of all its places, (B, T, V)."""
+        if isinstance(hidden, Batch):
+            hidden = self._hidden(hidden)
         hidden = self.scaled(hidden)
         if self.head is not None:
             found = self.head(hidden)
@@ -182,20 +149,100 @@ class EncoderDecoder(nn.Module):
         """What meets the output table."""
         return hidden if self.output_scale == 1 else hidden * self.output_scale
 
-    def forward(self, batch: Batch, criterion: Criterion[Loss]) -> Loss:
-        """`criterion(hidden, weight, labels)` over the places that have a label: hidden (n, D), weight (V, D), labels
-        (n,). Where the logits are capped it is told so, by `cap`, a number.
+    @overload
+    def forward(self, batch: Batch, criterion: Criterion | None = None) -> Tensor: ...
+    @overload
+    def forward(self, batch: Batch, criterion: FusedCriterion) -> LossSum: ...
+    def forward(self, batch: Batch, criterion: Criterion | FusedCriterion | None = None) -> Tensor | LossSum:
+        """The loss of a batch over the n places that have a label: the mean cross-entropy of a token, in nats.
 
-        The logits never exist as a whole: the criterion chooses how much of them it makes at a time.
+        `criterion(logits, labels)` is computed instead, logits (n, V) and labels (n,): any loss of PyTorch that gives
+        one number. A `FusedCriterion` is given hidden (n, D), the output table (V, D) and labels, and chooses how much
+        of the logits it makes at a time, as the default does: they never exist as a whole.
+
+        Raises DataError for an id that an embedding does not have, on a CPU and without a `FusedCriterion`; a GPU
+        reports it as PyTorch does. ConfigError for a criterion that gives no single number.
         """
+        fused = isinstance(criterion, FusedCriterion)
+        if not fused and batch.labels.device.type == "cpu" and not torch.compiler.is_compiling():
+            self._check_ids(batch)  # not on a GPU, whose host would wait for it
+        hidden, labels = self._labelled(self._hidden(batch), batch)
+        if criterion is None:
+            return self._fused(CrossEntropy(), hidden, labels).objective / max(1, labels.numel())
+        if isinstance(criterion, FusedCriterion):
+            return self._fused(criterion, hidden, labels)
+        loss = criterion(self.logits(hidden), labels)
+        if loss.numel() != 1:
+            raise ConfigError(
+                f"a criterion must give one number, but gave a tensor of shape {tuple(loss.shape)}. Take its mean, for "
+                'example by reduction="mean".'
+            )
+        return loss
+
+    def _check_ids(self, batch: Batch) -> None:
+        """DataError for an id that the tables do not have."""
+        source, target = self.table_sizes
+        sides = [
+            ("the source ids", batch.source, source),
+            ("the target ids", batch.target_ids, target),
+            ("the labels", batch.labels.where(batch.label_mask, 0), self.vocab_size),
+        ]
+        for what, ids, size in sides:
+            if ids.is_floating_point() or not ids.numel():
+                continue
+            least, largest = (int(end) for end in ids.aminmax())
+            if least < 0 or largest >= size:
+                raise DataError(
+                    f"{what} of a batch must be from 0 to {size - 1}, as the table has {size} rows, but one is "
+                    f"{least if least < 0 else largest}. Encode with the tokenizer that the network was made for."
+                )
+
+    def _hidden(self, batch: Batch) -> Tensor:
+        """The decoder's output for whole rows, (B, T, D)."""
         memory = self.encode(batch.source, batch.source_tokens)
-        hidden, _ = self.decode(batch.target_ids, batch.target_tokens, memory, None)
-        hidden, weight = self.scaled(hidden.flatten(0, 1).index_select(0, batch.label_places)), self.output.weight
+        return self.decode(batch.target_ids, batch.target_tokens, memory, None)[0]
+
+    def _labelled(self, hidden: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The hidden vectors (n, D) and the labels (n,) of the places that have one."""
+        places = batch.label_places
+        return hidden.flatten(0, 1).index_select(0, places), batch.labels.flatten().index_select(0, places)
+
+    def _fused(self, criterion: Any, hidden: Tensor, labels: Tensor) -> LossSum:
+        """What a `FusedCriterion` gives for hidden vectors (n, D)."""
+        hidden, weight = self.scaled(hidden), self.output.weight
         if self.output_bias is not None:
             # One more feature, which is 1 everywhere: a criterion knows of no bias.
             hidden = torch.cat([hidden, hidden.new_ones(hidden.shape[0], 1)], 1)
             weight = torch.cat([weight, self.output_bias[:, None].to(weight.dtype)], 1)
-        labels = batch.labels.flatten().index_select(0, batch.label_places)
         if self.output_cap is None:
             return criterion(hidden, weight, labels)
         return criterion(hidden, weight, labels, cap=self.output_cap)
+
+
+def check_widths(
+    source: Front | FeatureFront, encoder: Encoder, target: Front, decoder: Decoder, output: nn.Embedding
+) -> None:
+    """ConfigError for parts that do not fit together, with both widths."""
+    pairs = [
+        ("source", source.d_model, "the encoder", encoder.shape.d_model),
+        ("target", target.d_model, "the decoder", decoder.shape.d_model),
+        ("output", output.embedding_dim, "the decoder", decoder.shape.d_model),
+        ("decoder's cross-attention", decoder.memory_width, "the encoder", encoder.shape.d_model),
+    ]
+    for what, width, other, wanted in pairs:
+        if width != wanted:
+            raise ConfigError(
+                f"the {what} must have the width of {other} ({wanted}), but has {width}. Make both parts with one "
+                "`d_model`."
+            )
+    for what, front in (("source", source), ("target", target)):
+        width = getattr(front.positions, "dim", front.d_model)
+        if width != front.d_model:
+            raise ConfigError(
+                f"the positions of the {what} must have the width of its embeddings, {front.d_model}, but have {width}."
+            )
+    if output.num_embeddings != target.table.num_embeddings:
+        raise ConfigError(
+            f"the output must score the ids of the target's table, {target.table.num_embeddings}, but has "
+            f"{output.num_embeddings} rows."
+        )

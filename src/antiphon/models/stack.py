@@ -7,7 +7,7 @@ features.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import cast
@@ -17,9 +17,10 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from antiphon.batch import Tokens
+from antiphon.errors import ConfigError
 from antiphon.nn.attention import Attention
 from antiphon.nn.cache import DecoderState, State
-from antiphon.nn.layers import FeedForward, norm, zero_padding
+from antiphon.nn.layers import FeedForward, initialize, norm, zero_padding
 from antiphon.nn.mixers import Memory, Mixer
 from antiphon.nn.noise import Dropout, LayerDrop, Noise
 from antiphon.nn.rules import ScoreRule, parts_of, shared_parts
@@ -27,12 +28,15 @@ from antiphon.nn.rules import ScoreRule, parts_of, shared_parts
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What the layers of a stack have in common; probabilities in [0, 1)."""
+    """What the layers of a stack have in common; probabilities in [0, 1).
+
+    `head_dim` 0 is d_model / num_heads, `ffn_dim` 0 is 4 · d_model (Vaswani et al. 2017, section 3.3).
+    """
 
     d_model: int
     num_heads: int
-    head_dim: int
-    ffn_dim: int
+    head_dim: int = 0
+    ffn_dim: int = 0
     activation: str = "relu"
     norm: str = "layer"
     norm_eps: float | None = None
@@ -42,6 +46,15 @@ class Shape:
     attention_dropout: float = 0.0
     activation_dropout: float = 0.0
     layer_drop: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not self.head_dim and self.d_model % self.num_heads:
+            raise ConfigError(
+                f"`d_model` must be a multiple of `num_heads` ({self.num_heads}), but is {self.d_model}. Change it, or "
+                "give `head_dim`."
+            )
+        object.__setattr__(self, "head_dim", self.head_dim or self.d_model // self.num_heads)
+        object.__setattr__(self, "ffn_dim", self.ffn_dim or 4 * self.d_model)
 
 
 class Residual(nn.Module):
@@ -131,16 +144,22 @@ def again(layer: Callable[..., Tensor], noise: Noise, *inputs: Tensor) -> Tensor
 
 
 class Encoder(nn.Module):
-    """Encoder layers, one for each of `mixers`. `checkpoint`: compute them again for the gradient in training."""
+    """Encoder layers, one for each of `mixers`, with fresh weights. `checkpoint`: compute them again for the gradient
+    in training.
+
+    `noise` None: that of the network it becomes part of.
+    """
 
     checkpoint = False
 
-    def __init__(self, mixers: Sequence[Mixer], *, shape: Shape, noise: Noise) -> None:
+    def __init__(self, mixers: Sequence[Mixer], *, shape: Shape, noise: Noise | None = None) -> None:
         super().__init__()
-        self.noise = noise
+        noise, given = noise or Noise(), modules_of(mixers)
+        self.noise, self.shape = noise, shape
         self.rules = equip(mixers, role="encoder", shape=shape, noise=noise)
         self.layers = nn.ModuleList(EncoderLayer(mixer, shape, noise) for mixer in mixers)
         self.final = _final_norm(shape)
+        initialize_new(self, given)
 
     def forward(self, x: Tensor, tokens: Tokens) -> Memory:
         """x (N, S, D), zero at padding, to the memory, zero at padding too."""
@@ -155,18 +174,29 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Decoder layers, one for each of `mixers` and `crosses`. `checkpoint` as in `Encoder`."""
+    """Decoder layers, one for each of `mixers` and `crosses`, with fresh weights. `checkpoint`, `noise` as in
+    `Encoder`."""
 
     checkpoint = False
 
-    def __init__(self, mixers: Sequence[Mixer], crosses: Sequence[Mixer], *, shape: Shape, noise: Noise) -> None:
+    def __init__(
+        self, mixers: Sequence[Mixer], crosses: Sequence[Mixer], *, shape: Shape, noise: Noise | None = None
+    ) -> None:
         super().__init__()
-        self.noise = noise
+        if len(mixers) != len(crosses):
+            raise ConfigError(
+                f"a decoder must have one cross-attention a layer, as many as self-attentions ({len(mixers)}), but has "
+                f"{len(crosses)}."
+            )
+        noise, given = noise or Noise(), modules_of([*mixers, *crosses])
+        self.noise, self.shape = noise, shape
+        self.memory_width = next((mixer.memory_width for mixer in crosses if mixer.memory_width), shape.d_model)
         self.rules = equip(mixers, role="decoder", shape=shape, noise=noise)
         self.cross_rules = equip(crosses, role="cross", shape=shape, noise=noise)
         pairs = zip(mixers, crosses, strict=True)
         self.layers = nn.ModuleList(DecoderLayer(mixer, cross, shape, noise) for mixer, cross in pairs)
         self.final = _final_norm(shape)
+        initialize_new(self, given)
 
     def begin(self, memory: Memory, *, width: int, capacity: int) -> DecoderState:
         """The state of `width` hypotheses for each row of the memory, with room for `capacity` tokens."""
@@ -251,6 +281,18 @@ def equip(mixers: Sequence[Mixer], *, role: str, shape: Shape, noise: Noise) -> 
             (whole if rule is mixer.rule else within).setdefault(id(rule), rule)
         mixer.borrow()
     return nn.ModuleList([*whole.values(), *within.values()])
+
+
+def modules_of(mixers: Sequence[Mixer]) -> set[int]:
+    """The `id` of each module that `mixers` have before a stack makes their parameters."""
+    return {id(module) for mixer in mixers for module in mixer.modules()}
+
+
+def initialize_new(stack: nn.Module, given: Collection[int]) -> None:
+    """First values for what the stack made; the modules `given` keep their weights, which may be trained."""
+    for module in stack.modules():
+        if id(module) not in given:
+            initialize(module)
 
 
 def _feed_forward(shape: Shape, noise: Noise) -> FeedForward:

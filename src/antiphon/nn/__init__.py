@@ -9,6 +9,8 @@ from antiphon.nn.attend import attend, logits, plan, weigh
 from antiphon.nn.attention import Attention
 from antiphon.nn.cache import DecoderState, KeyValueCache, MemoryState, State
 from antiphon.nn.convolutions import Convolutions
+from antiphon.nn.embedding import Embedding
+from antiphon.nn.loss import CrossEntropy
 from antiphon.nn.mixers import (
     Additive,
     Delta,
@@ -51,10 +53,12 @@ __all__ = [
     "BlockLocal",
     "Convolutions",
     "Cosine",
+    "CrossEntropy",
     "DecoderState",
     "Delta",
     "Differential",
     "Dropout",
+    "Embedding",
     "Fixed",
     "Full",
     "FunctionAttention",

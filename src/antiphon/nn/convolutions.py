@@ -27,7 +27,7 @@ class Convolutions(nn.Module):
 
     def __init__(self, features: int, d_model: int, *, strides: Sequence[int]) -> None:
         super().__init__()
-        self.strides = tuple(strides)
+        self.d_model, self.strides = d_model, tuple(strides)
         widths = [features, *[d_model] * len(self.strides)]
         self.layers = nn.ModuleList(
             nn.Conv1d(width, d_model, kernel_size=3, stride=stride, padding=1)

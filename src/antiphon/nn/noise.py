@@ -17,19 +17,33 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from antiphon.errors import ConfigError
+
 _MIX = 0xBF58476D1CE4E5B9
 _GOLDEN = 0x9E3779B97F4A7C15
 
 
 class Noise:
-    """The key of all random bits of a model: the loop sets `seed`, `step` and `micro_batch` before each forward."""
+    """The key of all random bits of a model.
+
+    The training loop sets `seed`, `step` and `micro_batch` before each forward. A training forward for which nobody did
+    draws a seed from PyTorch's global generator (`advance`), so that in a loop of one's own dropout differs from step
+    to step and `torch.manual_seed` repeats it, as with `torch.nn.Dropout`.
+    """
 
     def __init__(self) -> None:
         self.seed = self.step = self.micro_batch = 0
+        self.is_set = False  # for the next forward
 
     def set(self, *, seed: int, step: int, micro_batch: int) -> None:
         """Choose the bits of the next forward."""
-        self.seed, self.step, self.micro_batch = seed, step, micro_batch
+        self.seed, self.step, self.micro_batch, self.is_set = seed, step, micro_batch, True
+
+    def advance(self) -> None:
+        """Begin a training forward: with the key that was set for it, else with one that is drawn."""
+        if not self.is_set:
+            self.seed, self.step, self.micro_batch = int(torch.randint(2**62, ())), 0, 0
+        self.is_set = False
 
     @property
     def key(self) -> tuple[int, int, int]:
@@ -71,7 +85,11 @@ class Dropout(nn.Module):
 
     def keep(self, x: Tensor, threshold: int) -> Tensor:
         """A factor for each element of `x`: 0, or the scale of what is kept."""
-        assert self.site >= 0, "number_sites() has not seen this dropout"
+        if self.site < 0:
+            raise ConfigError(
+                "dropout must be part of an EncoderDecoder before it is trained, which numbers the places where bits "
+                "are drawn, but this one is not. Build the network first, or call `antiphon.nn.noise.number_sites`."
+            )
         generator = self.noise.generator(self.site, x.device)
         words = torch.empty((x.numel() + 7) // 8, dtype=torch.int64, device=x.device)
         octets = words.random_(-(2**63), None, generator=generator).view(torch.uint8)[: x.numel()].view(x.shape)
@@ -117,3 +135,10 @@ def number_sites(model: nn.Module) -> None:
     """Give each dropout of `model` its number, by its place in the model."""
     for site, module in enumerate(m for m in model.modules() if isinstance(m, (Dropout, LayerDrop))):
         module.site = site
+
+
+def share_noise(model: nn.Module, noise: Noise) -> None:
+    """Let all dropout of `model` draw its bits by the key of `noise`."""
+    for module in model.modules():
+        if isinstance(getattr(module, "noise", None), Noise):
+            module.noise = noise

@@ -83,7 +83,7 @@ class Learned(nn.Module):
 
     def __init__(self, dim: int, *, max_length: int, offset: int = 0) -> None:
         super().__init__()
-        self.offset = offset
+        self.dim, self.offset = dim, offset
         self.table = nn.Embedding(max_length + offset, dim)
         nn.init.normal_(self.table.weight, std=dim**-0.5)
 
@@ -100,6 +100,7 @@ class Fixed(nn.Module):
 
     def __init__(self, dim: int, *, max_length: int, layout: str) -> None:
         super().__init__()
+        self.dim = dim
         self.register_buffer("table", SINUSOIDS[layout](torch.arange(max_length)[None], dim)[0].float())
 
     def forward(self, x: Tensor, pos: Tensor) -> Tensor:

@@ -34,7 +34,7 @@ from antiphon.config import TrainingConfig
 from antiphon.errors import ModelError
 from antiphon.models.checkpoint import named_weights
 from antiphon.models.seq2seq import EncoderDecoder
-from antiphon.training.loss import LossSum, Prepared, cast_for_products, chunk_rows, room
+from antiphon.nn.loss import FusedCriterion, LossSum, Prepared, cast_for_products, chunk_rows, room
 
 LogitsOf = Callable[[Tensor], Tensor]
 
@@ -75,7 +75,7 @@ class Distillation:
 
 
 @dataclass(frozen=True, slots=True)
-class DistilledCrossEntropy:
+class DistilledCrossEntropy(FusedCriterion):
     """The criterion of a batch whose places the teacher has the vectors `hidden` for, and `logits` of them."""
 
     hidden: Tensor

@@ -20,17 +20,17 @@ from typing import Any
 import torch
 from torch import nn
 
-from antiphon.batch import Batch, Example, collate, move
+from antiphon.batch import Batch, Example, collate
 from antiphon.config import TrainingConfig
 from antiphon.errors import ConfigError, NonFiniteError
 from antiphon.models.checkpoint import learned_weights
 from antiphon.models.seq2seq import EncoderDecoder
+from antiphon.nn.loss import CrossEntropy, LossSum
 from antiphon.nn.mixout import add_mixout
 from antiphon.nn.noise import number_sites
 from antiphon.training.ahead import Ahead, Made, Stream
 from antiphon.training.distillation import Distillation
 from antiphon.training.evaluated import Evaluated
-from antiphon.training.loss import CrossEntropy, LossSum
 from antiphon.training.progress import Progress, Window
 from antiphon.training.r_drop import PairedCrossEntropy, twice
 from antiphon.training.record import METRICS, SAMPLES, Record, Sample
@@ -268,7 +268,7 @@ class Loop:
     def make(self) -> list[Made]:
         """The micro-batches of the stream's next step, on the network's device."""
         examples = [next(self.parts.batches) for _ in range(self.settings.accumulate)]
-        return [(rows, move(self.collate(rows), self.network.device)) for rows in examples]
+        return [(rows, self.collate(rows).to(self.network.device)) for rows in examples]
 
     def collate(self, rows: list[Example]) -> Batch:
         return collate(rows, pad_id=self.parts.pad_id, start_id=self.parts.start_id)

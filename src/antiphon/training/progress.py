@@ -15,7 +15,7 @@ from torch import Tensor
 
 from antiphon.batch import Batch, Example
 from antiphon.config import TrainingConfig
-from antiphon.training.loss import LossSum
+from antiphon.nn.loss import LossSum
 
 
 @dataclass(slots=True)

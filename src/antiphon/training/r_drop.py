@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from antiphon.batch import Batch, Tokens
-from antiphon.training.loss import LossSum, Prepared, cast_for_products, chunk_rows, room
+from antiphon.nn.loss import FusedCriterion, LossSum, Prepared, cast_for_products, chunk_rows, room
 
 
 def twice(batch: Batch) -> Batch:
@@ -47,7 +47,7 @@ def twice(batch: Batch) -> Batch:
     )
 
 
-class PairedCrossEntropy:
+class PairedCrossEntropy(FusedCriterion):
     """The criterion of a batch from `twice`."""
 
     def __init__(self, label_smoothing: float, alpha: float) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from antiphon.batch import Example, collate, move
+from antiphon.batch import Example, collate
 from antiphon.config import ValidationConfig
 from antiphon.data.batching import length_batches
 from antiphon.evaluation.metrics import Metric, measure
@@ -15,8 +15,8 @@ from antiphon.generation.maps import entropies
 from antiphon.generation.model import Model
 from antiphon.models.checkpoint import Parts
 from antiphon.models.seq2seq import EncoderDecoder
+from antiphon.nn.loss import CrossEntropy
 from antiphon.training.loop import Validation
-from antiphon.training.loss import CrossEntropy
 from antiphon.training.record import Sample
 
 CHUNK = 256  # sources that are answered between two looks at the stop signal
@@ -77,7 +77,7 @@ class Validate:
         for rows in length_batches(self.examples, batch_tokens=self.batch_tokens):
             if asked_to_stop():
                 return None
-            found = network(move(collate(rows, pad_id=marks.pad, start_id=marks.start), network.device), criterion)
+            found = network(collate(rows, pad_id=marks.pad, start_id=marks.start).to(network.device), criterion)
             nll, labels = nll + float(found.nll), labels + found.labels
         return nll / labels
 
@@ -86,7 +86,7 @@ class Validate:
         marks = Model(self.parts).marks
         rows = length_batches(self.examples[:LOOKED_AT], batch_tokens=self.batch_tokens)
         network = self.parts.network
-        batches = (move(collate(each, pad_id=marks.pad, start_id=marks.start), network.device) for each in rows)
+        batches = (collate(each, pad_id=marks.pad, start_id=marks.start).to(network.device) for each in rows)
         return entropies(network, batches)
 
     def answers(self, asked_to_stop: Callable[[], bool]) -> list[str] | None:

@@ -18,7 +18,7 @@ from antiphon.config import FamilyConfig
 from antiphon.models.build import build_network
 from antiphon.models.checkpoint import Parts, named_weights
 from antiphon.models.families.family import Inexpressible
-from antiphon.models.seq2seq import Front
+from antiphon.models.front import Front
 
 # Weights whose columns, and those whose rows (or only dimension), are channels between the layers.
 _COLUMNS = re.compile(r"(^|\.)(table|output|q|k|v|up)\.weight$")

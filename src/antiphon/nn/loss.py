@@ -30,8 +30,15 @@ class LossSum:
     labels: int
 
 
-class CrossEntropy:
-    """The criterion of `EncoderDecoder.forward`."""
+class FusedCriterion:
+    """Base of the criteria that are given hidden vectors and the output table, and make the logits themselves, some at
+    a time: `criterion(hidden, weight, labels)`, with `cap` where the logits are capped."""
+
+    __slots__ = ()
+
+
+class CrossEntropy(FusedCriterion):
+    """Cross-entropy of the next token: what `EncoderDecoder.forward` computes unless it is given another criterion."""
 
     def __init__(self, label_smoothing: float = 0.0) -> None:
         self.label_smoothing = label_smoothing

@@ -1,0 +1,57 @@
+"""Tables of token vectors, whose first values suit a table that scores ids as well as one that is looked up."""
+
+from __future__ import annotations
+
+import math
+import warnings
+
+import torch
+from torch import nn
+
+
+class Embedding(nn.Embedding):
+    """As `torch.nn.Embedding`, but its vectors begin with length about 1 (each number N(0, 1 / d_model)).
+
+    Times sqrt(d_model), as a `Front` gives them to a stack, they have unit variance; and so have the logits that they
+    give as an output table, so that the first loss is near ln(num_embeddings).
+    """
+
+    def reset_parameters(self) -> None:
+        nn.init.normal_(self.weight, std=self.embedding_dim**-0.5)
+        if self.padding_idx is not None:
+            with torch.no_grad():
+                self.weight[self.padding_idx].zero_()
+
+
+def scale_if_new(table: nn.Embedding) -> None:
+    """Scale a new `torch.nn.Embedding`, as its constructor leaves it, to the first values of `Embedding`, and warn.
+
+    Its N(0, 1) vectors have length sqrt(d_model), and a network with such an output table begins at a loss far above
+    ln V. A table that was loaded, trained or initialized otherwise stays as it is.
+    """
+    if not _is_new(table):
+        return
+    with torch.no_grad():
+        table.weight.mul_(table.embedding_dim**-0.5)
+    warnings.warn(
+        f"the new torch.nn.Embedding({table.num_embeddings}, {table.embedding_dim}) was scaled by "
+        "embedding_dim ** -0.5, since its N(0, 1) vectors are too long for an output table. Make it with "
+        "antiphon.nn.Embedding, or initialize it yourself.",
+        stacklevel=4,
+    )
+
+
+def _is_new(table: nn.Embedding) -> bool:
+    """Whether nothing has written to the table since its constructor drew N(0, 1)."""
+    weight = table.weight
+    writes = 1 + (table.padding_idx is not None)  # normal_(), and zeros in the row of padding
+    if type(table) is not nn.Embedding or weight.is_meta or weight.is_inference() or weight.grad is not None:
+        return False
+    if weight._version != writes or weight.numel() < 2:  # loading and most optimizers write in place
+        return False
+    rows = weight.detach()
+    if table.padding_idx is not None:
+        rows = torch.cat([rows[: table.padding_idx], rows[table.padding_idx + 1 :]])
+    error = 1 / math.sqrt(rows.numel())  # the standard error of the mean; that of the variance is sqrt(2) as large
+    variance, mean = torch.var_mean(rows.double())
+    return abs(float(mean)) < 5 * error and abs(float(variance) - 1) < 8 * error
