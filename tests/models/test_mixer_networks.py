@@ -13,8 +13,8 @@ from generation.toys import MARKS, VOCABULARY, assert_same, plain_search, source
 from antiphon.batch import Example, collate
 from antiphon.config import AttentionConfig, GenerationConfig, ModelConfig
 from antiphon.generation.engine import Source, answer, forced_scores
-from antiphon.models.build import build_network, build_rule
-from antiphon.models.checkpoint import saved_spec
+from antiphon.models.attentions import build_rule, saved_spec
+from antiphon.models.build import build_network
 from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.nn.loss import CrossEntropy
 from antiphon.nn.mixers import Mixer

@@ -26,14 +26,13 @@ from antiphon.config import AttentionConfig, GenerationConfig, ModelConfig
 from antiphon.config.family import MOST_IDS
 from antiphon.errors import DiskError, ModelError
 from antiphon.models.account import Account, compare, some
+from antiphon.models.attentions import saved_spec
 from antiphon.models.build import build_network
 from antiphon.models.families import check_type
 from antiphon.models.files import read_config, replace_file, within, write_json
 from antiphon.models.int8 import fill_int8
 from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.models.stored import WEIGHTS, Stored, fill, is_whole, sketching
-from antiphon.nn.mixers import Mixer
-from antiphon.nn.rules import ScoreRule
 from antiphon.settings import from_json_mapping, plain
 from antiphon.text import Tokenizer
 
@@ -257,22 +256,6 @@ def fill_from(
 
 def _read(stored: Stored, name: str, dtype: torch.dtype) -> Tensor:
     return stored.read(name, dtype=dtype)
-
-
-def saved_spec(entry: object) -> object:
-    """How an attention is written in a model folder; ModelError for one that has only a Python object behind it."""
-    if isinstance(entry, (list, tuple)):
-        return [saved_spec(part) for part in entry]
-    if isinstance(entry, type) and issubclass(entry, (ScoreRule, Mixer)):
-        return saved_spec(entry())
-    if isinstance(entry, (ScoreRule, Mixer)):
-        if entry.spec is None:
-            raise ModelError(
-                f"a saved model needs a name for its attention, but {type(entry).__name__} was given as an object. "
-                f"Give it as 'module:{type(entry).__name__}', or register it."
-            )
-        return entry.spec
-    return entry
 
 
 def _section(config: Mapping[str, Any], name: str, where: str) -> Mapping[str, Any]:

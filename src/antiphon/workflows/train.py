@@ -23,6 +23,7 @@ from antiphon.errors import ConfigError, DiskError, ModelError
 from antiphon.evaluation.metrics import know_labels, parse_metrics
 from antiphon.generation.languages import as_answer, speaking
 from antiphon.generation.model import Model
+from antiphon.models.attentions import saved_spec
 from antiphon.models.build import build_network
 from antiphon.models.checkpoint import (
     WEIGHTS,
@@ -31,7 +32,6 @@ from antiphon.models.checkpoint import (
     put_weights,
     replace_file,
     save_model_folder,
-    saved_spec,
 )
 from antiphon.models.stack import count_parameters
 from antiphon.nn.attention import describe_backends
