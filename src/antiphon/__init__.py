@@ -24,6 +24,7 @@ _HOME = {  # public name -> the module that defines it
     "TrainConfig": "antiphon.config",
     "evaluate": "antiphon.evaluation.evaluate",
     "register": "antiphon.registry",
+    "from_torch": "antiphon.models.from_torch",
     "check_attention": "antiphon.conformance",
     "AntiphonError": "antiphon.errors",
     "UsageError": "antiphon.errors",
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     )
     from antiphon.evaluation.evaluate import evaluate
     from antiphon.generation.model import Generation, Model, load
+    from antiphon.models.from_torch import from_torch
     from antiphon.registry import register
     from antiphon.workflows import train
 
@@ -64,6 +66,7 @@ __all__ = [
     "TrainConfig",
     "evaluate",
     "register",
+    "from_torch",
     "check_attention",
     "AntiphonError",
     "UsageError",
