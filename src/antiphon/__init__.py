@@ -21,6 +21,7 @@ _HOME = {  # public name -> the module that defines it
     "Model": "antiphon.generation.model",
     "Generation": "antiphon.generation.model",
     "train": "antiphon.workflows",
+    "batches": "antiphon.workflows.batches",
     "TrainConfig": "antiphon.config",
     "evaluate": "antiphon.evaluation.evaluate",
     "register": "antiphon.registry",
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     from antiphon.models.from_torch import from_torch
     from antiphon.registry import register
     from antiphon.workflows import train
+    from antiphon.workflows.batches import batches
 
 __all__ = [
     "__version__",
@@ -63,6 +65,7 @@ __all__ = [
     "Model",
     "Generation",
     "train",
+    "batches",
     "TrainConfig",
     "evaluate",
     "register",

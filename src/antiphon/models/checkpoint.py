@@ -54,6 +54,7 @@ class Parts:
     generation: GenerationConfig
     labels: Mapping[str, str] = field(default_factory=dict)  # of a classification: label in the data -> in answers
     account: Account | None = None  # what became of the file's weights; None where there was no file
+    problem: str = ""  # why a network that was made by hand cannot be saved; "" where it can
 
     @property
     def shared(self) -> bool:
@@ -128,6 +129,7 @@ def save_model_folder(folder: str | Path, parts: Parts, *, weights: Mapping[str,
     `weights` are written instead of the network's, where it has an adapter.
     """
     folder = Path(folder)
+    check_describable(parts)
     config = {
         "format": "antiphon",
         "format_version": FORMAT_VERSION,
@@ -155,6 +157,12 @@ def save_model_folder(folder: str | Path, parts: Parts, *, weights: Mapping[str,
             f"the model cannot be written to `{folder}` ({error.strerror}). Free space, or choose another folder."
         ) from error
     return folder
+
+
+def check_describable(parts: Parts) -> None:
+    """ModelError where the network was made by hand and has what no setting says."""
+    if parts.problem:
+        raise ModelError(parts.problem)
 
 
 def save_weights(file: Path, weights: Mapping[str, Tensor]) -> None:
