@@ -27,8 +27,22 @@ from antiphon.generation.engine import Source, answer, forced_scores, stream
 from antiphon.models.attentions import build_rule, find_imported, saved_spec
 from antiphon.models.build import build_network
 from antiphon.models.checkpoint import Parts, load_parts, save_model_folder
+from antiphon.models.front import Front
 from antiphon.models.seq2seq import EncoderDecoder
-from antiphon.nn import Additive, Alibi, Attention, Full, FunctionAttention, ScorerAttention, TorchAttention, Window
+from antiphon.models.stack import Decoder, Encoder, Shape
+from antiphon.nn import (
+    Additive,
+    Alibi,
+    Attention,
+    Full,
+    FunctionAttention,
+    Mixer,
+    ScorerAttention,
+    Sinusoidal,
+    TorchAttention,
+    Window,
+)
+from antiphon.nn.embedding import Embedding
 from antiphon.nn.loss import CrossEntropy
 from antiphon.nn.quantized import quantize_linears
 from antiphon.recipe import dump_yaml, from_mapping, read_yaml, to_mapping
@@ -127,6 +141,28 @@ def test_saved_and_loaded_it_computes_the_same(name: str, tmp_path: Path) -> Non
     sources = [[70, 71, 2], [80, 2]]
     found, wanted = (answer(each, sources, config, MARKS) for each in (loaded.network, made))
     assert [[each.ids for each in row] for row in found] == [[each.ids for each in row] for row in wanted]
+
+
+@every
+def test_a_network_made_by_hand_is_described_and_saved(name: str, tmp_path: Path) -> None:
+    tokenizer = train_tokenizer(["a"], kind="bytes", vocab_size=260)
+    shape = Shape(D_MODEL, HEADS)
+    encoder = Encoder([mixer(name) for _ in range(2)], shape=shape)
+    decoder = Decoder([mixer(name)], [mixer(name)], shape=shape)
+    front = Front(Embedding(260, D_MODEL), Sinusoidal(D_MODEL))
+    network = EncoderDecoder(front, encoder, front, decoder).eval()
+    made = antiphon.Model(network, tokenizer)
+    made.save(tmp_path / "model")
+    loaded = antiphon.load(tmp_path / "model").network
+    batch = collate(EXAMPLES, pad_id=0, start_id=1)
+    with torch.no_grad():
+        assert torch.equal(loaded.logits(batch), network.logits(batch))
+
+
+def mixer(name: str) -> Mixer:
+    made = build_rule(KINDS[name])
+    assert isinstance(made, Mixer)
+    return made
 
 
 def written(kind: Any) -> Any:

@@ -15,12 +15,10 @@ from torch import Tensor, nn
 
 import antiphon
 from antiphon.batch import Batch, Example, Tokens, collate
-from antiphon.config import AttentionConfig, GenerationConfig, ModelConfig
+from antiphon.config import GenerationConfig
 from antiphon.errors import ConfigError
 from antiphon.generation.engine import Source, answer
 from antiphon.models import Decoder, Encoder, EncoderDecoder
-from antiphon.models.build import build_network
-from antiphon.models.checkpoint import Parts, load_parts, save_model_folder
 from antiphon.models.families.family import Inexpressible
 from antiphon.models.hub import save_pretrained
 from antiphon.nn import Memory
@@ -182,9 +180,10 @@ class Seq2Seq(nn.Module):
 
     def __init__(self, module: nn.Transformer, **parts: Any) -> None:
         super().__init__()
-        self.module, self.source = module, embedding()
-        self.target = self.source if parts.get("shared", False) else embedding(seed=2)
-        self.generator = nn.Linear(D_MODEL, VOCABULARY, bias=parts.get("bias", True)).double()
+        rows = parts.get("rows", (VOCABULARY, VOCABULARY))
+        self.module, self.source = module, embedding(rows[0])
+        self.target = self.source if parts.get("shared", False) else embedding(rows[1], seed=2)
+        self.generator = nn.Linear(D_MODEL, rows[1], bias=parts.get("bias", True)).double()
         if parts.get("tied", False):
             self.generator.weight = self.target.weight
         self.positions: nn.Embedding | None = embedding(20, seed=3) if parts.get("learned", False) else None
@@ -253,50 +252,31 @@ def test_a_whole_network_has_equal_logits_loss_and_gradients(kind: str, parts: s
         same(both[0] + both[1], model.positions.weight.grad)
 
 
-def config_of(network: EncoderDecoder, **settings: Any) -> ModelConfig:
-    """The settings of a network that was read from `transformer(kind)`."""
-    return ModelConfig(
-        preset="base", d_model=D_MODEL, num_heads=HEADS, ffn_dim=FFN, encoder_layers=2, decoder_layers=3, dropout=0.0,
-        max_length=network.max_length, output_bias=network.output_bias is not None,
-        tie_embeddings=network.output.weight is network.target.table.weight, **settings,
-    )  # fmt: skip
-
-
-SAVED: dict[str, dict[str, Any]] = {
-    "post": {"final_norm": True, "norm_eps": 1e-5},
-    "pre": {"norm_placement": "pre", "norm_eps": 1e-5},
-    "gelu without biases": {"final_norm": True, "activation": "gelu", "bias": False, "norm_eps": 1e-5},
-    "silu, another eps": {"final_norm": True, "activation": "silu", "norm_eps": 1e-3},
-}
-
-
-@pytest.mark.parametrize("parts", ["two tables", "without a scale"])
-@pytest.mark.parametrize("kind", SAVED)
+@pytest.mark.parametrize("parts", WHOLE)
+@every
 def test_it_is_saved_and_loaded_as_any_network(kind: str, parts: str, tmp_path: Path) -> None:
-    tokenizers = [train_tokenizer(texts, kind="bpe", vocab_size=264) for texts in (["ababab"], ["cdcdcd"])]
-    module = transformer(kind).float()
-    sizes = [tokenizer.vocab_size for tokenizer in tokenizers]
-    tables = [embedding(size, seed=size).float() for size in sizes]
-    generator = nn.Linear(D_MODEL, sizes[1])
-    scale = WHOLE[parts].get("scale")
-    network = antiphon.from_torch(
-        module, source=tables[0], target=tables[1], output=generator, embedding_scale=scale
-    ).eval()
-    config = config_of(network, **SAVED[kind], embedding_scale=scale)
-    made = build_network(config, AttentionConfig(), source_vocab=sizes[0], target_vocab=sizes[1], shared=False)
-    assert {name: value.shape for name, value in made.state_dict().items()} == {
-        name: value.shape for name, value in network.state_dict().items()
-    }
-    kept = Parts(network, config, AttentionConfig(), *tokenizers, "text", GenerationConfig())
-    assert not kept.shared, "with one tokenizer a saved model has one table"
-    save_model_folder(tmp_path / "model", kept)
-    loaded = load_parts(tmp_path / "model").network
-    data = batch()
+    texts = (["ababab"], ["cdcdcd"])
+    tokenizers = [train_tokenizer(each, kind="bpe", vocab_size=264) for each in texts]
+    shared = bool(WHOLE[parts].get("shared"))
+    tokenizers = tokenizers[:1] if shared else tokenizers
+    rows = [tokenizer.vocab_size for tokenizer in tokenizers]
+    model = Seq2Seq(transformer(kind), **{**WHOLE[parts], "rows": (rows[0], rows[-1])}).float()
+    network = model.read().eval()
+    made = antiphon.Model(network, *tokenizers)
+    settings = made.parts.model
+    assert settings.family is None, "no record of a family is needed"
+    assert settings.final_norm is (None if "pre" in kind else True)
+    assert settings.output_bias == (model.generator.bias is not None)
+    assert settings.embedding_scale == (None if model.scale == 4 else model.scale)
+    made.save(tmp_path / "model")
+    loaded, data = antiphon.load(tmp_path / "model").network, batch()
     with torch.no_grad():
         assert torch.equal(loaded.logits(data), network.logits(data))
-    assert isinstance(loaded.output_bias, nn.Parameter)
-    with pytest.raises(Inexpressible, match="a model of your own to be written for transformers must have"):
-        save_pretrained(tmp_path / "theirs", kept)
+    assert isinstance(loaded.output_bias, nn.Parameter) == settings.output_bias
+    trained = {name for name, _ in network.named_parameters()}
+    assert {name for name, _ in loaded.named_parameters()} == trained
+    with pytest.raises(Inexpressible, match="must have"):
+        save_pretrained(tmp_path / "theirs", made.parts)
 
 
 @pytest.mark.parametrize("beam_size", [1, 3])
