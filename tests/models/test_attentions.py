@@ -141,6 +141,8 @@ def test_saved_and_loaded_it_computes_the_same(name: str, tmp_path: Path) -> Non
     sources = [[70, 71, 2], [80, 2]]
     found, wanted = (answer(each, sources, config, MARKS) for each in (loaded.network, made))
     assert [[each.ids for each in row] for row in found] == [[each.ids for each in row] for row in wanted]
+    short = antiphon.load(tmp_path / "model", quantize="int8")
+    assert len(short.generate(["ab", "a"], max_new_tokens=4)) == 2
 
 
 @every
@@ -362,6 +364,18 @@ def test_a_folder_is_loaded_after_the_import_and_not_before(users: types.ModuleT
         assert "users_own" not in sys.modules
     finally:
         sys.modules["users_own"] = kept
+
+
+def test_an_object_may_take_the_place_of_a_folders_attention(tmp_path: Path) -> None:
+    folder = folder_with("full", tmp_path / "model")
+    plain = antiphon.load(folder).network
+    batch = collate(EXAMPLES, pad_id=0, start_id=1)
+    replaced = antiphon.load(folder, attention=dict.fromkeys(("encoder", "decoder", "cross"), own.softmax))
+    with torch.no_grad():  # the same equation with the same weights
+        torch.testing.assert_close(replaced.network.logits(batch), plain.logits(batch), rtol=1e-4, atol=1e-4)
+    with pytest.warns(UserWarning, match="scorer"):
+        scored = antiphon.load(folder, attention={"cross": own.CustomAttention})
+    assert scored.generate("ab", max_new_tokens=3)
 
 
 def test_a_hostile_folder_is_refused_also_where_another_role_is_replaced(

@@ -275,6 +275,8 @@ def test_it_is_saved_and_loaded_as_any_network(kind: str, parts: str, tmp_path: 
     assert isinstance(loaded.output_bias, nn.Parameter) == settings.output_bias
     trained = {name for name, _ in network.named_parameters()}
     assert {name for name, _ in loaded.named_parameters()} == trained
+    short = antiphon.load(tmp_path / "model", quantize="int8")
+    assert short.generate("ab", max_new_tokens=4)
     with pytest.raises(Inexpressible, match="must have"):
         save_pretrained(tmp_path / "theirs", made.parts)
 
