@@ -19,7 +19,7 @@ NAMES = [
     "load", "Model", "Generation",
     "train", "batches", "TrainConfig",
     "evaluate",
-    "register",
+    "register", "from_torch",
     "check_attention",
     "AntiphonError", "UsageError", "ConfigError", "DataError", "ModelError",
     "WorkError", "NonFiniteError", "DiskError", "AttentionError",

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import own_attentions
 import pytest
 
-from antiphon.registry import names
+from antiphon.registry import _parts, names, register
 
 PEEK = """
 import torch
@@ -29,6 +30,18 @@ def test_list_names_each_kind_with_what_it_is(run) -> None:
     assert rows["additive"].split()[1] == "mixer"
     assert rows["window"].split()[2].rstrip(",") == "window"
     assert "buckets=32, max_distance=128" in rows["relative"]
+
+
+def test_what_is_registered_as_a_function_or_a_scorer_is_listed_so(run) -> None:
+    register("attention", "zz function")(own_attentions.softmax)
+    register("attention", "zz scorer")(own_attentions.CustomAttention)
+    try:
+        kinds = {kind["name"]: kind for kind in map(json.loads, run("attention", "list", "--json").lines)}
+    finally:
+        del _parts["attention"]["zz function"], _parts["attention"]["zz scorer"]
+    assert (kinds["zz function"]["kind"], kinds["zz function"]["settings"]) == ("function", "")
+    assert (kinds["zz scorer"]["kind"], kinds["zz scorer"]["settings"]) == ("scorer", "hidden")
+    assert kinds["torch_multihead"]["settings"].startswith("bias=True, dropout=0")
 
 
 def test_list_as_json_is_a_line_each(run) -> None:

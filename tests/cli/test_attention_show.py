@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -99,3 +100,60 @@ def test_a_mixer_without_weights_is_told(run, model_folder: Path, tmp_path: Path
     assert ended.err.count("\n") == 1
     for which in ("encoder", "decoder"):
         assert run("attention", "show", folder, "one", "two", "--which", which).code == 0
+
+
+FADE = """
+import torch
+from antiphon.nn import ScoreRule
+
+class Fade(ScoreRule):
+    additive = True
+
+    def setup(self, *, num_heads, head_dim, role):
+        self.rate = torch.nn.Parameter(torch.full((num_heads,), 0.05))
+
+    def score(self, score, batch, head, q_pos, k_pos):
+        return score - self.rate[head] * (q_pos - k_pos).abs()
+"""
+
+
+def test_import_is_enough_for_a_module_that_registers_nothing(
+    run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command of docs/attention.md, section 4; the class is given to `train` as it is."""
+    (tmp_path / "fade_of_test.py").write_text(FADE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    from fade_of_test import Fade  # pyright: ignore[reportMissingImports]
+
+    try:
+        pairs = [("one two", "three"), ("two", "four five")]
+        recipe = {
+            "data": {"train": pairs, "valid": pairs},
+            "tokenizer": {"kind": "bytes"},
+            "model": {"preset": "tiny", "d_model": 16, "num_heads": 2, "ffn_dim": 24},
+            "attention": {"encoder": Fade, "decoder": {"all": [Fade, {"window": 32}]}},
+            "training": {"max_steps": 1},
+            "output": "runs/fade",
+        }
+        antiphon.train(recipe, quiet=True)
+        assert "encoder: fade_of_test:Fade" in Path("runs/fade/config.yaml").read_text()
+        del sys.modules["fade_of_test"]
+        show = ("attention", "show", "runs/fade", "one", "three", "--output", "maps.html", "--quiet")
+        refused = run(*show)
+        assert refused.code == 2 and "--import fade_of_test on the command line" in refused.err
+        assert run(*show, "--import", "fade_of_test").code == 0 and Path("maps.html").exists()
+    finally:
+        sys.modules.pop("fade_of_test", None)
+
+
+def test_the_rule_of_the_docs_keeps_every_law(run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "attention.md").read_text()
+    code = page.split("Path(\"fade.py\").write_text('''")[1].split("''')")[0]
+    (tmp_path / "fade_of_docs.py").write_text(code)
+    monkeypatch.chdir(tmp_path)
+    try:
+        ended = run("attention", "check", "fade_of_docs:Fade")
+    finally:
+        sys.modules.pop("fade_of_docs", None)
+    assert ended.code == 0 and " 0 fail" in ended.lines[0], ended.out

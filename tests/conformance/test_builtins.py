@@ -18,6 +18,7 @@ SAMPLES: dict[str, list[object]] = {
     "shaw": [{"shaw": 3}],
     "sinks": [{"sinks": 2}],
     "delta": ["delta", {"delta": {"gated": False}}],
+    "torch_multihead": ["torch_multihead", {"torch_multihead": {"add_bias_kv": True, "add_zero_attn": True}}],
     "additive": ["additive", {"additive": {"scorer": "mlp"}}],
 }
 COMPOSED: list[object] = [

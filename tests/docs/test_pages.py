@@ -50,12 +50,14 @@ def test_write_your_own_attention(folder: Path, capsys: pytest.CaptureFixture[st
         for block in blocks("docs/attention.md"):
             exec(compile(block, "docs/attention.md", "exec"), names)
     finally:
+        sys.modules.pop("own", None)
         for module, kind in (("fade", "Fade"), ("distance", "Distance")):
             _parts["attention"].pop(f"{module}:{kind}", None)
             sys.modules.pop(module, None)
     said = capsys.readouterr().out
     assert "the rule `Fade`" in said and "the mixer `Distance`" in said
-    assert "\nTrue\n" in said, "streamed = generated"
+    assert "the attention function `cosine`" in said and "the scorer `CustomAttention`" in said
+    assert said.count("\nTrue\n") == 2, "streamed = generated, and PyTorch's Transformer = what was read from it"
 
 
 def test_readme(folder: Path) -> None:

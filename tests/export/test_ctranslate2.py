@@ -95,6 +95,8 @@ def test_families_that_it_cannot_hold_are_refused(name: str, tmp_path: Path) -> 
         {"positions": "relative"},
         {"positions": "learned", "norm": "layer", "bias": True},
         {"positions": "none"},
+        {"norm_eps": 1e-3, "embedding_scale": 3.0},
+        {"output_bias": True},
         {"positions": "sinusoidal", "norm_placement": "post", "norm": "layer", "activation": "gelu", "bias": True},
         {"encoder_layers": 3, "decoder_layers": 1, "tie_embeddings": False, "activation": "geglu"},
         {"attention_scale": 0.3, "activation": "silu"},
@@ -154,6 +156,12 @@ def test_what_has_no_word_there_is_refused(
     with pytest.raises(ModelError) as caught:
         export_ctranslate2(model(attention, **shape), tmp_path / "out")
     assert said in str(caught.value) and "CTranslate2 has full and relative" in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_norm_behind_post_norm_layers_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="no word for this model's `final_norm`"):
+        export_ctranslate2(model(norm_placement="post", final_norm=True), tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
 
 

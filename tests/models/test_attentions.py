@@ -27,13 +27,27 @@ from antiphon.generation.engine import Source, answer, forced_scores, stream
 from antiphon.models.attentions import build_rule, find_imported, saved_spec
 from antiphon.models.build import build_network
 from antiphon.models.checkpoint import Parts, load_parts, save_model_folder
+from antiphon.models.front import Front
 from antiphon.models.seq2seq import EncoderDecoder
-from antiphon.nn import Additive, Alibi, Attention, Full, FunctionAttention, ScorerAttention, TorchAttention, Window
+from antiphon.models.stack import Decoder, Encoder, Shape
+from antiphon.nn import (
+    Additive,
+    Alibi,
+    Attention,
+    Full,
+    FunctionAttention,
+    Mixer,
+    ScorerAttention,
+    Sinusoidal,
+    TorchAttention,
+    Window,
+)
+from antiphon.nn.embedding import Embedding
+from antiphon.nn.loss import CrossEntropy
 from antiphon.nn.quantized import quantize_linears
 from antiphon.recipe import dump_yaml, from_mapping, read_yaml, to_mapping
 from antiphon.registry import _parts, register
 from antiphon.text import train_tokenizer
-from antiphon.training.loss import CrossEntropy
 
 D_MODEL, HEADS = 16, 4
 EXAMPLES = [Example([5, 6, 7, 2], [8, 9, 2], 0), Example([5, 2], [8, 9, 3, 4, 5, 2], 1), Example([9, 4, 9, 2], [2], 2)]
@@ -78,6 +92,7 @@ def test_it_trains_and_layers_computed_again_have_the_same_gradients(name: str) 
     made, batch, found = network(KINDS[name], dropout=0.2).train(), collate(EXAMPLES, pad_id=0, start_id=1), []
     for twice in (False, True):
         made.checkpoint_activations(twice)
+        made.noise.set(seed=1, step=2, micro_batch=0)
         loss = made(batch, CrossEntropy()).objective
         found.append([loss, *torch.autograd.grad(loss, list(made.parameters()))])
     for one, other in zip(*found, strict=True):
@@ -126,6 +141,30 @@ def test_saved_and_loaded_it_computes_the_same(name: str, tmp_path: Path) -> Non
     sources = [[70, 71, 2], [80, 2]]
     found, wanted = (answer(each, sources, config, MARKS) for each in (loaded.network, made))
     assert [[each.ids for each in row] for row in found] == [[each.ids for each in row] for row in wanted]
+    short = antiphon.load(tmp_path / "model", quantize="int8")
+    assert len(short.generate(["ab", "a"], max_new_tokens=4)) == 2
+
+
+@every
+def test_a_network_made_by_hand_is_described_and_saved(name: str, tmp_path: Path) -> None:
+    tokenizer = train_tokenizer(["a"], kind="bytes", vocab_size=260)
+    shape = Shape(D_MODEL, HEADS)
+    encoder = Encoder([mixer(name) for _ in range(2)], shape=shape)
+    decoder = Decoder([mixer(name)], [mixer(name)], shape=shape)
+    front = Front(Embedding(260, D_MODEL), Sinusoidal(D_MODEL))
+    network = EncoderDecoder(front, encoder, front, decoder).eval()
+    made = antiphon.Model(network, tokenizer)
+    made.save(tmp_path / "model")
+    loaded = antiphon.load(tmp_path / "model").network
+    batch = collate(EXAMPLES, pad_id=0, start_id=1)
+    with torch.no_grad():
+        assert torch.equal(loaded.logits(batch), network.logits(batch))
+
+
+def mixer(name: str) -> Mixer:
+    made = build_rule(KINDS[name])
+    assert isinstance(made, Mixer)
+    return made
 
 
 def written(kind: Any) -> Any:
@@ -325,6 +364,18 @@ def test_a_folder_is_loaded_after_the_import_and_not_before(users: types.ModuleT
         assert "users_own" not in sys.modules
     finally:
         sys.modules["users_own"] = kept
+
+
+def test_an_object_may_take_the_place_of_a_folders_attention(tmp_path: Path) -> None:
+    folder = folder_with("full", tmp_path / "model")
+    plain = antiphon.load(folder).network
+    batch = collate(EXAMPLES, pad_id=0, start_id=1)
+    replaced = antiphon.load(folder, attention=dict.fromkeys(("encoder", "decoder", "cross"), own.softmax))
+    with torch.no_grad():  # the same equation with the same weights
+        torch.testing.assert_close(replaced.network.logits(batch), plain.logits(batch), rtol=1e-4, atol=1e-4)
+    with pytest.warns(UserWarning, match="scorer"):
+        scored = antiphon.load(folder, attention={"cross": own.CustomAttention})
+    assert scored.generate("ab", max_new_tokens=3)
 
 
 def test_a_hostile_folder_is_refused_also_where_another_role_is_replaced(

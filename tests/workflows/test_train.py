@@ -324,5 +324,7 @@ def test_files_task_and_attention_of_ones_own(tmp_path: Path, monkeypatch: pytes
     config: TrainConfig = from_mapping(made, folder=tmp_path)
     run = train(config, quiet=True)
     assert run.model.generate("one two")[0].text is not None
+    assert antiphon.load(run.folder).generate("one two")[0].text == run.model.generate("one two")[0].text
+    sys.modules.pop("mine_for_test")
     with pytest.raises(ConfigError, match="not imported unasked"):
         antiphon.load(run.folder)

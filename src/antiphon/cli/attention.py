@@ -15,7 +15,7 @@ from antiphon.cli.flags import Flag, Positional
 
 @dataclass(frozen=True, kw_only=True)
 class AttentionList(Command):
-    """The kinds of attention that a recipe can name: rule or mixer, settings, and what each one is."""
+    """The kinds of attention that a recipe can name: rule, mixer, function or scorer, settings, and what each is."""
 
     imports: Annotated[tuple[str, ...], Flag("PKG.MOD", name="import")] = ()
     """Import a module that registers kinds of its own."""
@@ -48,7 +48,7 @@ class AttentionCheck(Command):
     """
 
     attention: Annotated[str, Positional("PKG.MOD:NAME")]
-    """A class in a module (the current folder is looked in first), or a registered name."""
+    """A rule, mixer, function or scorer in a module (the current folder is looked in first), or a registered name."""
     role: Annotated[Literal["encoder", "decoder", "cross"] | None, Flag(default="each that it takes")] = None
     """Where it stands."""
     settings: Annotated[str, Flag("YAML")] = ""
@@ -80,13 +80,19 @@ class AttentionCheck(Command):
 
 def _described(name: str, part: Any) -> dict[str, str]:
     """What the list says of a registered class, instance or function."""
+    from torch import nn
+
     from antiphon.nn import Mixer, ScoreRule
+    from antiphon.nn.mixers.function import is_attention_function
 
     own = part if isinstance(part, type) else type(part)
-    kind = "rule" if issubclass(own, ScoreRule) else "mixer" if issubclass(own, Mixer) else "function"
-    found = () if isinstance(part, (ScoreRule, Mixer)) else inspect.signature(part).parameters.values()
-    # A class without settings shows the *arguments of its base.
+    names = {ScoreRule: "rule", Mixer: "mixer", nn.Module: "scorer"}
+    kind = next((name for base, name in names.items() if issubclass(own, base)), "function")
+    has_settings = not isinstance(part, nn.Module) and not is_attention_function(part)
+    found = inspect.signature(part).parameters.values() if has_settings else ()
+    # A class without settings shows the *arguments of its base; no recipe can give a module.
     taken = [each for each in found if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)]
+    taken = [each for each in taken if "nn." not in str(each.annotation)]
     settings = [each.name if each.default is each.empty else f"{each.name}={_short(each.default)}" for each in taken]
     return {"name": name, "kind": kind, "settings": ", ".join(settings), "what": _sentence(inspect.getdoc(part) or "")}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from antiphon.config.family import FamilyConfig
 from antiphon.registry import nearest
@@ -12,6 +12,7 @@ from antiphon.settings import (
     Count,
     CountOrZero,
     Positive,
+    Range,
     Rate,
     SettingError,
     Settings,
@@ -76,6 +77,10 @@ class ModelConfig(Settings):
     """LayerNorm or RMSNorm."""
     norm_placement: Literal["pre", "post", "sandwich"] = _FROM_PRESET
     """Before each block, with a final norm; after the residual sum, as in the paper; or before and after each block."""
+    final_norm: bool | None = None
+    """A norm behind the last layer of each side; none: unless `norm_placement` is post."""
+    norm_eps: Annotated[float, Range(low=0, high=1, open_low=True)] | None = None
+    """What the norms add to the variance; none: 1e-5 (layer), 1e-6 (rms)."""
     positions: Literal["sinusoidal", "learned", "rotary", "relative", "alibi", "none"] = _FROM_PRESET
     """How tokens know their place; relative (T5) and alibi add that rule to self-attention."""
     rotary_base: Positive | None = None
@@ -84,6 +89,8 @@ class ModelConfig(Settings):
     """Biases in linear layers and norms."""
     tie_embeddings: bool = _FROM_PRESET
     """One table for target embedding and output, and for the source too where the tokenizer is shared."""
+    embedding_scale: Positive | None = None
+    """Factor of the token vectors; none: sqrt(d_model), as in the paper."""
     dropout: Rate = _FROM_PRESET
     """Of embeddings and of each block's output."""
     attention_dropout: Rate = 0.0
@@ -100,6 +107,8 @@ class ModelConfig(Settings):
     """Factor of the attention scores; none: 1 / sqrt(head_dim)."""
     output_cap: Positive | None = None
     """Bound of the logits of ids, which become cap * tanh(logits / cap); none: no bound."""
+    output_bias: bool = False
+    """A learned bias of the logits of ids."""
     family: FamilyConfig | None = None
     """What a published checkpoint needs besides: only model folders have it, no recipe sets it."""
 

@@ -35,6 +35,7 @@ def specification(network: EncoderDecoder, parts: Parts) -> Any:
         raise ModelError("CTranslate2 has models of texts in Antiphon's export, but this one reads features of sound.")
     unknown = {
         "norm_placement": model.norm_placement not in ("pre", "post"),
+        "final_norm": model.final_norm not in (None, model.norm_placement == "pre"),
         "output_cap": network.output_cap is not None,
         "family.decoder_d_model": bool(model.family and model.family.decoder_d_model not in (None, model.d_model)),
     }

@@ -80,6 +80,7 @@ def build_network(
             noise=noise,
             output_scale=widths[1] ** -0.5 if family.output_scale else 1.0,
             output_bias=family.output_bias,
+            learned_output_bias=model.output_bias,
             output_cap=model.output_cap,
         )
 
@@ -186,8 +187,9 @@ def _shapes(model: ModelConfig) -> tuple[Shape, Shape]:
         ffn_dim=model.ffn_dim,
         activation=family.activation or model.activation,
         norm=model.norm,
-        norm_eps=family.norm_eps,
+        norm_eps=family.norm_eps or model.norm_eps,
         norm_placement=model.norm_placement,
+        final_norm=model.final_norm,
         bias=model.bias,
         dropout=model.dropout,
         attention_dropout=model.attention_dropout,
@@ -209,12 +211,12 @@ def _front(model: ModelConfig, table: nn.Embedding, *, noise: Noise) -> Front:
     return Front(
         table,
         _positions(model, width),
-        scale=width**0.5 if family.embedding_scale else 1.0,
+        scale=(model.embedding_scale or width**0.5) if family.embedding_scale else 1.0,
         rounds=family.rounds_scale,
         dropout=model.dropout,
         noise=noise,
         word_dropout=model.word_dropout,
-        norm=norm(model.norm, width, eps=family.norm_eps) if family.embedding_norm else None,
+        norm=norm(model.norm, width, eps=family.norm_eps or model.norm_eps) if family.embedding_norm else None,
     )
 
 

@@ -91,9 +91,12 @@ def _model(network: EncoderDecoder, source: Front, *, family: FamilyConfig | Non
         activation=_plain_activation(shape.activation),
         norm=shape.norm,  # type: ignore[arg-type]
         norm_placement=shape.norm_placement,  # type: ignore[arg-type]
+        final_norm=None if shape.final_norm == (shape.norm_placement != "post") else shape.final_norm,
+        norm_eps=shape.norm_eps if family is None else None,
         positions="rotary" if rotary or turned else _positions(source.positions),
         rotary_base=base if base != ROTARY_BASE else None,
         bias=shape.bias,
+        embedding_scale=None if source.scale == shape.d_model**0.5 else source.scale,
         tie_embeddings=network.output is network.target.table,
         dropout=shape.dropout,
         attention_dropout=shape.attention_dropout,
@@ -103,6 +106,7 @@ def _model(network: EncoderDecoder, source: Front, *, family: FamilyConfig | Non
         max_length=network.max_length,
         attention_scale=scale,
         output_cap=network.output_cap,
+        output_bias=isinstance(network.output_bias, nn.Parameter),
         family=family,
     )
 
@@ -121,7 +125,6 @@ def _family(network: EncoderDecoder, source: Front, ids: Ids) -> FamilyConfig:
         shared_tables=source.table is network.target.table,
         position_offset=getattr(positions, "offset", 0),
         sinusoids=getattr(positions, "layout", known.sinusoids),
-        embedding_scale=source.scale != 1.0,
         rounds_scale=source.rounds,
         embedding_norm=not isinstance(source.norm, nn.Identity),
         norm_eps=encoder.norm_eps,

@@ -41,8 +41,9 @@ class EncoderDecoder(nn.Module):
 
     `output` is (V, D), the table that scores ids; None: the target's own, tied embeddings (Press and Wolf 2017). The
     decoder's output is multiplied with `output_scale` before, and `output_bias` adds a fixed bias (V,) to the logits,
-    as some published checkpoints have them; `output_cap` bounds the logits as `capped` says. `max_length` bounds the
-    positions of either side, of a source of features its front. All dropout draws its bits by `noise`.
+    as some published checkpoints have them, `learned_output_bias` one that is trained; `output_cap` bounds the logits
+    as `capped` says. `max_length` bounds the positions of either side, of a source of features its front. All dropout
+    draws its bits by `noise`.
 
     Raises ConfigError for parts of different widths.
     """
@@ -63,6 +64,7 @@ class EncoderDecoder(nn.Module):
         noise: Noise | None = None,
         output_scale: float = 1.0,
         output_bias: bool = False,
+        learned_output_bias: bool = False,
         output_cap: float | None = None,
     ) -> None:
         super().__init__()
@@ -74,7 +76,10 @@ class EncoderDecoder(nn.Module):
         self.output, self.max_length, self.noise = output, max_length, noise or Noise()
         self.output_scale, self.output_cap = output_scale, output_cap
         self.head: nn.Module | None = None  # takes the place of the output table, in a quantized network
-        self.register_buffer("output_bias", torch.zeros(output.num_embeddings) if output_bias else None)
+        if learned_output_bias:
+            self.output_bias = nn.Parameter(torch.zeros(output.num_embeddings))
+        else:
+            self.register_buffer("output_bias", torch.zeros(output.num_embeddings) if output_bias else None)
         share_noise(self, self.noise)
         number_sites(self)
 

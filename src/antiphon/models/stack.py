@@ -33,6 +33,7 @@ from antiphon.settings import show
 class Shape:
     """What the layers of a stack have in common; probabilities in [0, 1).
 
+    `final_norm`: whether a norm stands behind the last layer; None: unless `norm_placement` is post.
     `head_dim` 0 is d_model / num_heads, `ffn_dim` 0 is 4 · d_model (Vaswani et al. 2017, section 3.3).
     """
 
@@ -44,6 +45,7 @@ class Shape:
     norm: str = "layer"
     norm_eps: float | None = None
     norm_placement: str = "pre"
+    final_norm: bool | None = None
     bias: bool = True
     dropout: float = 0.0
     attention_dropout: float = 0.0
@@ -324,8 +326,10 @@ def _feed_forward(shape: Shape, noise: Noise) -> FeedForward:
 
 
 def _final_norm(shape: Shape) -> nn.Module:
-    """A stack whose layers add to what was not normed ends in a norm; post-norm layers have theirs."""
-    return nn.Identity() if shape.norm_placement == "post" else norm(shape.norm, shape.d_model, eps=shape.norm_eps)
+    """A stack whose layers add to what was not normed ends in a norm; post-norm layers have theirs, and another one
+    behind them where the shape says so, as `torch.nn.Transformer` has it."""
+    wanted = shape.norm_placement != "post" if shape.final_norm is None else shape.final_norm
+    return norm(shape.norm, shape.d_model, eps=shape.norm_eps) if wanted else nn.Identity()
 
 
 def count_parameters(module: nn.Module) -> int:

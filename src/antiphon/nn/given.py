@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from torch import nn
 
-_MARK = "given_by_user"
+_MARK = "_given_by_user"
 
 
 def mark_given(module: nn.Module) -> None:

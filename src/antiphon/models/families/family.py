@@ -30,6 +30,9 @@ UNKNOWN_TO_MOST: dict[str, Any] = {
     "decoder_kv_heads": None, "decoder_d_model": None, "output_cap": None, "rounds_scale": False,
 }  # fmt: skip
 
+# Settings of models of our own, in which a family's record says what its checkpoints have instead: their defaults.
+OURS_ALONE: dict[str, Any] = {"final_norm": None, "norm_eps": None, "embedding_scale": None, "output_bias": False}
+
 
 class Inexpressible(ModelError):
     """A family cannot say this of a model. `what`: the message alone, to which each surface adds its own `remedy`."""
@@ -247,6 +250,10 @@ def refuse_unless(holds: bool, family: str, what: str) -> None:
 def check_plain(ours: Ours, family: str, defaults: Mapping[str, Any]) -> None:
     """Inexpressible where a setting has another value than the only one that the family knows."""
     for name, value in defaults.items():
-        section: Any = ours.model if name in {field.name for field in fields(ModelConfig)} else ours.family
+        of_model = name not in OURS_ALONE and name in {field.name for field in fields(ModelConfig)}
+        section: Any = ours.model if of_model else ours.family
         found = getattr(section, name)
         refuse_unless(found == value, family, f"`{name}` {value!r} (it is {found!r})")
+    for name, value in OURS_ALONE.items():
+        found = getattr(ours.model, name)
+        refuse_unless(found == value, family, f"`model.{name}` {value!r} (it is {found!r})")

@@ -17,7 +17,7 @@ import torch
 from antiphon.config import FamilyConfig
 from antiphon.models.build import build_network
 from antiphon.models.checkpoint import Parts, named_weights
-from antiphon.models.families.family import Inexpressible
+from antiphon.models.families.family import OURS_ALONE, Inexpressible
 from antiphon.models.front import Front
 
 # Weights whose columns, and those whose rows (or only dimension), are channels between the layers.
@@ -26,7 +26,7 @@ _ROWS = re.compile(r"(^|\.)((o|down)\.(weight|bias)|(norm|final)\.(weight|bias))
 # transformers unties the two embeddings too where the output is untied.
 _PLAIN = {
     "norm": "layer", "bias": True, "tie_embeddings": True, "num_kv_heads": None, "attention_scale": None,
-    "head_dim": None,
+    "head_dim": None, **OURS_ALONE,
 }  # fmt: skip
 
 

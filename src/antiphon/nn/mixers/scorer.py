@@ -63,10 +63,10 @@ class ScorerAttention(WeightMixer):
                     f"{settings!r:.100}. Give its class, or leave them out."
                 )
             self.kind, self.scorer = type(scorer), copy.deepcopy(scorer)
-            self.is_made = True
+            self._is_made = True
         elif isinstance(scorer, type) and issubclass(scorer, nn.Module):
-            self.kind, self.is_made = scorer, False
-            self.widths = _widths_of(scorer, settings)
+            self.kind, self._is_made = scorer, False
+            self._widths = _widths_of(scorer, settings)
         else:
             raise ConfigError(
                 f"a scorer must be a torch.nn.Module or its class, but is {scorer!r:.100}. Give one that maps the "
@@ -80,7 +80,7 @@ class ScorerAttention(WeightMixer):
 
     def of_any_size(self) -> Mixer:
         try:
-            return ScorerAttention(self.kind) if self.is_made else self
+            return ScorerAttention(self.kind) if self._is_made else self
         except ConfigError:
             return self
 
@@ -88,15 +88,15 @@ class ScorerAttention(WeightMixer):
         name, settings = spec_name(self.kind), self.settings
         if name is None:
             return None
-        if self.is_made and (settings := _settings_of(self.scorer)) is None:
+        if self._is_made and (settings := _settings_of(self.scorer)) is None:
             return None
         return {name: settings} if settings else name
 
     def setup(
         self, *, d_model: int, num_heads: int, head_dim: int, role: str, bias: bool, dropout: float, noise: Noise
     ) -> None:
-        if not self.is_made:
-            self.scorer = _made(self.kind, dict.fromkeys(self.widths, head_dim) | self.settings)
+        if not self._is_made:
+            self.scorer = _made(self.kind, dict.fromkeys(self._widths, head_dim) | self.settings)
         mark_given(self.scorer)
         for part in list(self.scorer.modules()):
             for name, child in list(part.named_children()):
@@ -225,7 +225,7 @@ def _outline(scorer: nn.Module) -> list[object]:
         plain = {
             key: value
             for key, value in vars(part).items()
-            if isinstance(value, bool | int | float | str) and key not in ("training", "given_by_user")
+            if isinstance(value, bool | int | float | str) and key != "training" and key[0] != "_"
         }
         found.append((name, type(part), plain))
     return found

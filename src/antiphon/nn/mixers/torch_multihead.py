@@ -86,7 +86,7 @@ class TorchAttention(Mixer):
         self.settings: dict[str, Any] = {
             "bias": bias, "dropout": dropout, "add_bias_kv": add_bias_kv, "add_zero_attn": add_zero_attn,
         }  # fmt: skip
-        self.is_plain, self.is_made = True, module is not None
+        self._is_plain, self._is_made = True, module is not None
         if module is None:
             return
         if not isinstance(module, nn.MultiheadAttention):
@@ -95,7 +95,9 @@ class TorchAttention(Mixer):
                 "it out."
             )
         self.multihead = copy.deepcopy(module)
-        self.is_plain = type(module) is nn.MultiheadAttention
+        self._is_plain = type(module) is nn.MultiheadAttention
+        if self._is_plain:
+            self.multihead.batch_first = True  # how rows are laid out is no part of what it computes
         self.settings = {
             "bias": module.in_proj_bias is not None,
             "dropout": module.dropout,
@@ -104,10 +106,10 @@ class TorchAttention(Mixer):
         }
 
     def of_any_size(self) -> Mixer:
-        return TorchAttention(**self.settings) if self.is_plain else self
+        return TorchAttention(**self.settings) if self._is_plain else self
 
     def _derived(self) -> object:
-        if not self.is_plain:
+        if not self._is_plain:
             return None
         usual = {"bias": True, "dropout": 0.0, "add_bias_kv": False, "add_zero_attn": False}
         said = {name: value for name, value in self.settings.items() if value != usual[name]}
@@ -118,7 +120,7 @@ class TorchAttention(Mixer):
     ) -> None:
         self.role, self.num_heads, self.d_model = role, num_heads, d_model
         width = (self.memory_width or d_model) if role == "cross" else d_model
-        if not self.is_made:
+        if not self._is_made:
             if head_dim * num_heads != d_model:
                 raise ConfigError(
                     f"`torch_multihead` must have heads of `d_model` / `num_heads` ({d_model} / {num_heads}), but "
