@@ -214,7 +214,7 @@ def preset(shape: str, folder: Path, kinds: list[str]) -> tuple[dict[str, str], 
     tokenizer = train_tokenizer([" ".join(words)] * 2, kind="words", vocab_size=VOCABULARY)
     config, attention, size = ModelConfig(preset=shape), AttentionConfig(), tokenizer.vocab_size
     network = build_network(config, attention, source_vocab=size, target_vocab=size, shared=True)
-    model = Model(Parts(network.eval(), config, attention, tokenizer, tokenizer, "text", GenerationConfig()))
+    model = Model.from_parts(Parts(network.eval(), config, attention, tokenizer, tokenizer, "text", GenerationConfig()))
     once = once_a_source(network)
     return formats(model, folder, kinds), (once, sum(p.numel() for p in network.parameters()) - once)
 

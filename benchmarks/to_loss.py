@@ -220,7 +220,7 @@ def prepare(folder: Path, pairs: Sequence[Any], *, vocab_size: int, layers: int)
     size = tokenizer.vocab_size
     network = build_network(config, attention, source_vocab=size, target_vocab=size, shared=True)
     parts = Parts(network.eval(), config, attention, tokenizer, tokenizer, "translation", GenerationConfig())
-    Model(parts).save(folder / "transformers", format="huggingface")
+    Model.from_parts(parts).save(folder / "transformers", format="huggingface")
 
 
 def run(asked: Asked, threads: int) -> list[Point]:

@@ -204,10 +204,10 @@ def build(shape: str, texts: list[str] | None, folder: Path, kinds: list[str]) -
     config, attention, size = ModelConfig(preset="small", **SHAPES[shape]), AttentionConfig(), tokenizer.vocab_size
     network = build_network(config, attention, source_vocab=size, target_vocab=size, shared=True)
     parts = Parts(network.eval(), config, attention, tokenizer, tokenizer, "text", GenerationConfig())
-    assert (Model(parts).marks.pad, Model(parts).marks.start) == (PAD, START)
-    Model(parts).save(folder / "antiphon")
+    assert (Model.from_parts(parts).marks.pad, Model.from_parts(parts).marks.start) == (PAD, START)
+    Model.from_parts(parts).save(folder / "antiphon")
     if any(name.startswith("transformers") for name in kinds):
-        Model(parts).save(folder / "transformers", format="huggingface")
+        Model.from_parts(parts).save(folder / "transformers", format="huggingface")
     once = once_a_source(network)
     return tokenizer, (once, sum(part.numel() for part in network.parameters()) - once)
 

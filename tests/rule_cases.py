@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from antiphon.batch import Tokens
-from antiphon.models.build import build_rule
+from antiphon.models.attentions import build_rule
 from antiphon.nn import ScoreRule
 from antiphon.nn.attend import attend, plan
 

@@ -17,7 +17,7 @@ from antiphon.cli.main import COMMANDS, command_class
 NAMES = [
     "__version__",
     "load", "Model", "Generation",
-    "train", "TrainConfig",
+    "train", "batches", "TrainConfig",
     "evaluate",
     "register",
     "check_attention",

@@ -21,6 +21,7 @@ _HOME = {  # public name -> the module that defines it
     "Model": "antiphon.generation.model",
     "Generation": "antiphon.generation.model",
     "train": "antiphon.workflows",
+    "batches": "antiphon.workflows.batches",
     "TrainConfig": "antiphon.config",
     "evaluate": "antiphon.evaluation.evaluate",
     "register": "antiphon.registry",
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from antiphon.generation.model import Generation, Model, load
     from antiphon.registry import register
     from antiphon.workflows import train
+    from antiphon.workflows.batches import batches
 
 __all__ = [
     "__version__",
@@ -61,6 +63,7 @@ __all__ = [
     "Model",
     "Generation",
     "train",
+    "batches",
     "TrainConfig",
     "evaluate",
     "register",

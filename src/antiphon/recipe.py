@@ -29,7 +29,7 @@ from antiphon.config import (
 )
 from antiphon.config.paths import absolute
 from antiphon.errors import ConfigError
-from antiphon.registry import nearest
+from antiphon.registry import name_for, nearest
 from antiphon.settings import FlagText, SettingError, build, hints, plain
 
 if TYPE_CHECKING:
@@ -329,10 +329,16 @@ def _fingerprint(data: object) -> str:
 
 
 def _spec(kind: object) -> Any:
-    """An attention as plain values: itself, or the spec that an object carries."""
+    """An attention as plain values: itself, or the spec that an object carries, or the name of a class or function."""
     if isinstance(kind, list | tuple):
         return [_spec(item) for item in kind]
+    if isinstance(kind, Mapping) and set(kind) == {"all"}:
+        return {"all": _spec(kind["all"])}
     if kind is None or isinstance(kind, str | Mapping):
         return plain(kind)
-    spec = getattr(kind, "spec", None)
-    return f"<python: {type(kind).__name__}>" if spec is None else plain(spec)
+    if isinstance(getattr(kind, "__qualname__", None), str):  # a class or a function
+        spec = name_for("attention", kind)
+    else:
+        spec = getattr(kind, "spec", None)
+    name = getattr(kind, "__name__", type(kind).__name__)
+    return plain(spec) if isinstance(spec, str | Mapping) else f"<python: {name}>"

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Iterable
 from importlib.metadata import entry_points
 from pathlib import Path
+from types import ModuleType
 from typing import Any, TypeVar
 
 from antiphon.errors import ConfigError
@@ -83,6 +84,30 @@ def nearest(name: str, known: Iterable[str]) -> str:
 def registered_name(kind: str, part: Any) -> str | None:
     """The name under which `part` is registered; None where it has none."""
     return next((name for name, known in _parts.get(kind, {}).items() if known is part), None)
+
+
+def name_for(kind: str, part: Any) -> str | None:
+    """The name by which `lookup` finds a class or function: the registered one, else `module:Name`; None where no other
+    process could import it (a notebook's, a script's, one that was defined in a function)."""
+    name = registered_name(kind, part)
+    if name is not None:
+        return name
+    module, path = getattr(part, "__module__", None), getattr(part, "__qualname__", None)
+    if not isinstance(module, str) or not isinstance(path, str) or module == "__main__" or "<" in path:
+        return None
+    return f"{module}:{path}"
+
+
+def imported(name: str) -> Any:
+    """What `module:Name` stands for in a module that is imported already; None where it is not, or has no such name.
+    Nothing is imported."""
+    module, _, path = name.partition(":")
+    part: Any = sys.modules.get(module)
+    for step in path.split("."):
+        if not isinstance(part, ModuleType | type) or step not in vars(part):
+            return None
+        part = vars(part)[step]
+    return part
 
 
 def _origin(part: Any) -> str:

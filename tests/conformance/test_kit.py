@@ -54,7 +54,7 @@ def test_all_roles_unless_one_is_named() -> None:
         ("alibbi", None, "did you mean `alibi`"),
         ("alibi", "decodr", "`role` must be one of encoder, decoder, cross, but is `decodr`"),
         (Window, None, "it takes window"),
-        (dict, None, "must be a ScoreRule or a Mixer, but `dict` is neither"),
+        (dict, None, "`module:Name`, but it makes a dict"),
         ("no_such_module:Fade", None, "cannot be imported"),
     ],
 )

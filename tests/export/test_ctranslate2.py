@@ -42,7 +42,7 @@ def model(attention: dict[str, Any] | None = None, **shape: Any) -> Model:
     kinds = AttentionConfig(**(attention or {}))
     size = tokenizer.vocab_size
     network = build_network(config, kinds, source_vocab=size, target_vocab=size, shared=True, seed=3).eval()
-    return Model(Parts(network, config, kinds, tokenizer, tokenizer, "text", GenerationConfig()))
+    return Model.from_parts(Parts(network, config, kinds, tokenizer, tokenizer, "text", GenerationConfig()))
 
 
 def their_answers(mine: Model, folder: Path, rows: list[list[int]], *, beams: int, most: int) -> list[list[int]]:
@@ -113,7 +113,7 @@ def test_the_written_page_runs_and_answers_as_the_model(
 ) -> None:
     """Also of a model whose own search would not end within the trial's answers."""
     mine = model()
-    mine = Model(replace(mine.parts, generation=GenerationConfig(beam_size=2, n_best=2, min_new_tokens=56)))
+    mine = Model.from_parts(replace(mine.parts, generation=GenerationConfig(beam_size=2, n_best=2, min_new_tokens=56)))
     export_ctranslate2(mine, tmp_path / "out")
     monkeypatch.chdir(tmp_path / "out")
     (code,) = re.findall(r"^```python\n(.*?)^```", Path("README.md").read_text(), re.DOTALL | re.MULTILINE)

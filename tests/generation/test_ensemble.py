@@ -52,7 +52,7 @@ def test_the_probability_is_the_mean() -> None:
 def test_a_list_is_loaded_as_one_model(tmp_path) -> None:
     folders = [model(seed=seed).save(tmp_path / str(seed)) for seed in (1, 2)]
     held = antiphon.load([str(folder) for folder in folders], device="cpu", dtype="float64")
-    joined = Model(replace(model().parts, network=Ensemble([model(seed=seed).network for seed in (1, 2)])))
+    joined = Model.from_parts(replace(model().parts, network=Ensemble([model(seed=seed).network for seed in (1, 2)])))
     settings = {"beam_size": 4, "n_best": 2, "required": ["drei"], "coverage_penalty": 0.1, "max_new_tokens": 20}
     found = held.generate(TEXTS[:2], **settings)
     for mine, theirs in zip(found, joined.generate(TEXTS[:2], **settings), strict=True):

@@ -48,7 +48,7 @@ def hearing(speech: SpeechConfig = SPEECH) -> Model:
         parameter.data.copy_(noise if parameter.dim() > 1 else parameter.data + 0.4 * noise)
     tokenizer = train_tokenizer(["in 3 hours"], kind="bytes", vocab_size=260)
     search = GenerationConfig(beam_size=2, max_new_tokens=9)
-    return Model(Parts(network.double().eval(), config, attention, tokenizer, tokenizer, "text", search))
+    return Model.from_parts(Parts(network.double().eval(), config, attention, tokenizer, tokenizer, "text", search))
 
 
 def clips() -> list[torch.Tensor]:
@@ -188,7 +188,7 @@ def test_a_model_that_reads_refuses_sound_and_one_that_hears_has_no_maps_of_text
     family = replace(model.parts.model.family, speech=None, key_bias=True)
     config = replace(model.parts.model, family=family)
     network = build_network(config, AttentionConfig(), source_vocab=270, target_vocab=270, shared=True)
-    reader = Model(replace(model.parts, network=network, model=config))
+    reader = Model.from_parts(replace(model.parts, network=network, model=config))
     for value in (clips()[0], [clips()[0]], Path("a.wav"), numpy.zeros(3)):
         with pytest.raises(DataError, match=r"This model reads text, and does not hear\."):
             reader.generate(value)

@@ -71,7 +71,7 @@ def test_a_network_of_each_kind(name: str, tmp_path: Path) -> None:
     size = tokenizer.vocab_size
     network = build_network(settings, attention, source_vocab=size, target_vocab=size, shared=True, seed=3)
     parts = Parts(network.eval(), settings, attention, tokenizer, tokenizer, "text", model().generation)
-    check_folder(Model(parts).save(tmp_path / "model"))
+    check_folder(Model.from_parts(parts).save(tmp_path / "model"))
 
 
 @pytest.mark.parametrize("name", FAMILIES)

@@ -42,7 +42,7 @@ def test_with_every_attention(name: str) -> None:
         if name == "ensemble"
         else toy(name, vocabulary=size)
     )
-    held = Model(replace(kinds.parts, network=network))
+    held = Model.from_parts(replace(kinds.parts, network=network))
     for text, found in zip(TEXTS[:3], label_scores(held, TEXTS[:3], LABELS), strict=True):
         assert found == pytest.approx(held.score([text] * len(LABELS), LABELS), abs=1e-9)
 

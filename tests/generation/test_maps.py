@@ -74,7 +74,7 @@ def model_of(attention: dict[str, object] | None = None, *, generation: dict[str
     chosen, size = AttentionConfig(**(attention or {})), tokenizer.vocab_size
     network = build_network(config, chosen, source_vocab=size, target_vocab=size, shared=True, seed=5).eval()
     search = GenerationConfig(**{"max_new_tokens": 7, **(generation or {})})
-    return Model(Parts(network, config, chosen, tokenizer, tokenizer, "translation", search))
+    return Model.from_parts(Parts(network, config, chosen, tokenizer, tokenizer, "translation", search))
 
 
 def by_hand(network: EncoderDecoder, batch) -> dict[str, list[torch.Tensor]]:

@@ -49,7 +49,7 @@ def model(kind: str = "bpe", *, seed: int = 1, max_length: int = 40, separate: b
                 parameter.mul_(2)
         network.output.weight[target.end_id] *= 3  # so that many answers end by themselves
     generation = GenerationConfig(beam_size=2, max_new_tokens=12)
-    return Model(Parts(network, settings, AttentionConfig(), source, target, "text", generation))
+    return Model.from_parts(Parts(network, settings, AttentionConfig(), source, target, "text", generation))
 
 
 def test_answers_come_in_the_order_of_the_texts() -> None:

@@ -11,14 +11,14 @@ import torch
 from antiphon.batch import Example, Tokens, collate
 from antiphon.config import AttentionConfig, GenerationConfig, ModelConfig
 from antiphon.errors import ConfigError, ModelError
-from antiphon.models.build import build_network, build_rule
+from antiphon.models.attentions import build_rule, saved_spec
+from antiphon.models.build import build_network
 from antiphon.models.checkpoint import (
     Parts,
     load_parts,
     load_weights,
     named_weights,
     save_model_folder,
-    saved_spec,
 )
 from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.models.stack import count_parameters
@@ -215,7 +215,7 @@ def test_an_object_without_a_name_is_not_saved(tmp_path: Path) -> None:
     tokenizer = train_tokenizer(["a"], kind="bytes", vocab_size=260)
     made = build_network(model, attention, source_vocab=260, target_vocab=260, shared=True)
     parts = Parts(made, model, attention, tokenizer, tokenizer, "text", GenerationConfig())
-    with pytest.raises(ModelError, match="Local was given as an object"):
+    with pytest.raises(ModelError, match="Local has none that another process could import"):
         save_model_folder(tmp_path, parts)
     assert not list(tmp_path.iterdir())
 
@@ -228,7 +228,7 @@ def test_an_object_without_a_name_is_not_saved(tmp_path: Path) -> None:
         ({"window": {"width": 3}}, "it takes window"),
         ({"all": []}, "must be a list of rules"),
         ({"all": ["full", "additive"]}, "must hold score rules"),
-        (7, "must be a name, a mapping"),
+        (7, "must be a ScoreRule, a Mixer, a function"),
     ],
 )
 def test_wrong_attentions_are_one_line(spec: object, message: str) -> None:

@@ -149,6 +149,28 @@ def test_flex_equals_the_definition(name: str) -> None:
     close(found, wanted, what=name)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_large_bias_is_not_rounded_in_half_precision(dtype: torch.dtype) -> None:
+    """A bias of 80 in bfloat16 is off by up to a quarter, and so are the weights."""
+    tokens = Tokens(torch.arange(320)[None])
+    torch.manual_seed(0)
+    q, k, v = (torch.randn(1, HEADS, 320, DIM).to(dtype) for _ in range(3))
+
+    class Fade(ScoreRule):
+        additive = True
+
+        def score(self, score: Tensor, batch: Tensor, head: Tensor, q_pos: Tensor, k_pos: Tensor) -> Tensor:
+            return score + 0.27 * (q_pos - k_pos).abs()
+
+    def run(name: str, *inputs: Tensor) -> Tensor:
+        scores = plan(Fade(), tokens.fresh(), tokens, causal=False, num_heads=HEADS)
+        return BACKENDS[name](*inputs, scores, scale=0.4, dropout=None)[0].float()
+
+    wanted = run("eager", q.float(), k.float(), v.float())
+    found = run("sdpa", q, k, v)
+    assert (found - wanted).square().mean().sqrt() < 0.01 * wanted.square().mean().sqrt()
+
+
 def test_flex_traces_more_rules_than_the_compilers_limit() -> None:
     parts = [part.detach() for part in tensors(8)]
     tokens = Tokens(torch.arange(8)[None])

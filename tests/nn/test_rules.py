@@ -13,7 +13,7 @@ from torch import Tensor, vmap
 
 from antiphon.batch import Tokens
 from antiphon.errors import AttentionError, ConfigError
-from antiphon.models.build import build_rule
+from antiphon.models.attentions import build_rule
 from antiphon.nn import Alibi, Relative, ScoreRule, SoftCap, Window
 from antiphon.nn.attend import plan
 from antiphon.nn.rules import Table, parts_of, score_after

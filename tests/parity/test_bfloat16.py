@@ -33,8 +33,8 @@ def test_logits_are_within_a_hundredth_of_the_largest(changes: dict[str, object]
     theirs.save_pretrained(tmp_path)
     reference.write_tokenizer(tmp_path, theirs)
     sources, targets = rows(theirs, seed)
-    exact = torch.cat(our_logits(Model(load_pretrained(tmp_path)), sources, targets))
-    found = our_logits(Model(load_pretrained(tmp_path, dtype=torch.bfloat16)), sources, targets)
+    exact = torch.cat(our_logits(Model.from_parts(load_pretrained(tmp_path)), sources, targets))
+    found = our_logits(Model.from_parts(load_pretrained(tmp_path, dtype=torch.bfloat16)), sources, targets)
     short = type(theirs).from_pretrained(tmp_path, dtype=torch.bfloat16).eval()
     (norm, most), (their_norm, _) = (deviation(rows, exact) for rows in (found, their_logits(short, sources, targets)))
     assert most < 1e-2  # also that it is finite

@@ -165,7 +165,7 @@ def tied(model: Model, source: list[int], mine: list[int], other: list[int]) -> 
 def test_logits_searches_and_the_way_back(name: str, seed: int, tmp_path: Path) -> None:
     theirs = reference.make(reference.FAMILIES[name], seed, tmp_path / "theirs")
     parts = load_pretrained(tmp_path / "theirs", dtype=torch.float64)
-    model = Model(parts)
+    model = Model.from_parts(parts)
     sources, targets = rows(theirs, seed)
     narrow = their_logits(theirs, sources, targets)
     theirs = widen(theirs)
@@ -195,4 +195,4 @@ def test_logits_searches_and_the_way_back(name: str, seed: int, tmp_path: Path) 
     save_model_folder(tmp_path / "own", parts)
     again = load_parts(tmp_path / "own", dtype=torch.float64)
     assert again.model == parts.model and again.attention == parts.attention
-    assert difference(our_logits(Model(again), sources, targets), found) == 0
+    assert difference(our_logits(Model.from_parts(again), sources, targets), found) == 0

@@ -72,7 +72,10 @@ def test_logits_and_the_way_back(seed: int, tmp_path: Path) -> None:
     features = whisper.features(tmp_path / "theirs", whisper.noises(seed, tmp_path / "theirs")).double()
     parts = load_pretrained(tmp_path / "theirs", dtype=torch.float64)
     narrow = their_logits(theirs, features, TARGETS)
-    wanted, found = their_logits(theirs.double(), features, TARGETS), our_logits(Model(parts), features, TARGETS)
+    wanted, found = (
+        their_logits(theirs.double(), features, TARGETS),
+        our_logits(Model.from_parts(parts), features, TARGETS),
+    )
     assert difference(found, wanted) < 1e-10
     assert difference(found, [row.double() for row in narrow]) < 1e-3
 
@@ -89,7 +92,7 @@ def test_logits_and_the_way_back(seed: int, tmp_path: Path) -> None:
     save_model_folder(tmp_path / "own", parts)
     again = load_parts(tmp_path / "own", dtype=torch.float64)
     assert again.model == parts.model and again.generation == parts.generation
-    assert difference(our_logits(Model(again), features, TARGETS), found) == 0
+    assert difference(our_logits(Model.from_parts(again), features, TARGETS), found) == 0
 
 
 def their_answers(model: Whisper, features: Tensor, **settings: object) -> list[list[int]]:
@@ -120,7 +123,7 @@ def equally_good(model: Model, source: engine.Source, mine: list[int], other: li
 def test_greedy_and_beam_search_under_the_prompt(seed: int, tmp_path: Path) -> None:
     theirs = whisper.make(seed, tmp_path).double()
     features = whisper.features(tmp_path, whisper.noises(seed, tmp_path)).double()
-    model = Model(load_pretrained(tmp_path, dtype=torch.float64))
+    model = Model.from_parts(load_pretrained(tmp_path, dtype=torch.float64))
     assert model.hearing is not None
     sources = [engine.Source(row.T, i) for i, row in enumerate(features)]
     for beams, penalty in ((1, 1.0), (4, 1.0), (4, 0.6)):

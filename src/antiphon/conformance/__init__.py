@@ -1,6 +1,6 @@
 """The conformance kit: the laws that every attention must keep, checked by computing the same thing in two ways.
 
-    table = check_attention(Fade, role="decoder")    # a class, an instance, a name, {name: settings} or "module:Name"
+    table = check_attention(Fade, role="decoder")    # all that `build_rule` takes (models/attentions.py)
     print(table)                                     # a law a row: pass, fail or skip, the largest difference, where
 
 The laws are in `laws.LAWS`. They run on tiny units and networks in float64 with fixed seeds: a second or two a role.
@@ -9,28 +9,29 @@ The laws are in `laws.LAWS`. They run on tiny units and networks in float64 with
 from __future__ import annotations
 
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
+from torch import nn
 
 from antiphon.conformance.laws import FIRST, LAWS, Law
 from antiphon.conformance.meter import Meter, Skip
 from antiphon.conformance.report import BrokenLaw, Row, Table
 from antiphon.conformance.subject import ROLES, Subject, known
 from antiphon.errors import AntiphonError, ConfigError, one_line
-from antiphon.models.build import build_rule
-from antiphon.nn.mixers import Mixer
-from antiphon.nn.rules import ScoreRule
+from antiphon.models.attentions import build_rule
 
 __all__ = ["LAWS", "BrokenLaw", "Row", "Table", "check_attention", "examine"]
 
-Kind = type[ScoreRule] | type[Mixer] | ScoreRule | Mixer | str | Mapping[str, object]
+Kind = type[nn.Module] | nn.Module | Callable[..., Any] | str | Mapping[str, object]
 
 
 def check_attention(attention: Kind, role: str | None = None) -> Table:
     """The verdict on an attention in `role` (None: in each role that it takes).
 
-    `attention` is a class, an instance, a registered name, `module:Name`, or {name: settings}. Raises AttentionError
+    `attention` is a ScoreRule or a Mixer or a class of these, a function of (q, k, v, mask), a torch.nn.Module that
+    scores pairs, a registered name, `module:Name`, or {name: settings}. Raises AttentionError
     (a BrokenLaw, with the table) that names the law, the largest difference and where; ConfigError for a wrong name.
     """
     return examine(attention, role).require()
@@ -38,7 +39,7 @@ def check_attention(attention: Kind, role: str | None = None) -> Table:
 
 def examine(attention: Kind, role: str | None = None, *, laws: Sequence[Law] = LAWS) -> Table:
     """The verdict, as `check_attention` gives it, with the broken laws as rows."""
-    subject = Subject(_part(attention))
+    subject = Subject(build_rule(attention))
     table = Table(subject.name)
     refused = {each: why for each in ROLES if (why := _refused(subject, each)) is not None} if role is None else {}
     if len(refused) == len(ROLES):
@@ -53,12 +54,6 @@ def examine(attention: Kind, role: str | None = None, *, laws: Sequence[Law] = L
                 if law is FIRST and table.rows[-1].verdict == "fail":
                     break
     return table
-
-
-def _part(attention: Kind) -> ScoreRule | Mixer:
-    if isinstance(attention, type) and not issubclass(attention, (ScoreRule, Mixer)):
-        raise ConfigError(f"an attention must be a ScoreRule or a Mixer, but `{attention.__name__}` is neither.")
-    return build_rule(attention)
 
 
 def _refused(subject: Subject, role: str) -> str | None:

@@ -94,11 +94,11 @@ class Subject:
     """A rule or mixer that is checked. It is copied for each use and never run itself."""
 
     def __init__(self, part: ScoreRule | Mixer) -> None:
-        self.part = part
+        self.part = part = part if isinstance(part, ScoreRule) else _fitting(part)
         if isinstance(part, ScoreRule):
             self.name = f"the rule `{' & '.join(type(each).__name__ for each in parts_of(part))}`"
         else:
-            self.name = f"the mixer `{type(part).__name__}`"
+            self.name = part.called
 
     @property
     def is_rule(self) -> bool:
@@ -148,11 +148,23 @@ class Subject:
         return AttentionConfig(**own)
 
 
+def _fitting(mixer: Mixer) -> Mixer:
+    """The mixer, or one of its kind where it was made of a module that is too large or small for what is small here."""
+    for role in ROLES:
+        try:
+            Unit(copy.deepcopy(mixer), role=role)
+        except ConfigError:
+            return mixer.of_any_size()
+        except Exception:
+            return mixer  # a fault, which the first law will tell
+    return mixer
+
+
 def model_config(settings: Mapping[str, object]) -> ModelConfig:
     """The settings of a tiny encoder-decoder, but for those given."""
     base: dict[str, object] = {
-        "preset": "tiny", "d_model": D_MODEL, "num_heads": 2, "ffn_dim": 24, "encoder_layers": 1, "decoder_layers": 1,
-        "positions": "sinusoidal", "tie_embeddings": False, "dropout": 0.0, "max_length": 32,
+        "preset": "tiny", "d_model": D_MODEL, "num_heads": HEADS, "ffn_dim": 24, "encoder_layers": 1,
+        "decoder_layers": 1, "positions": "sinusoidal", "tie_embeddings": False, "dropout": 0.0, "max_length": 32,
     }  # fmt: skip
     return ModelConfig(**{**base, **settings})  # type: ignore[arg-type]
 

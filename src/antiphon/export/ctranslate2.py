@@ -26,6 +26,7 @@ from antiphon.generation.engine import answer, forced_scores
 from antiphon.generation.ensemble import Ensemble
 from antiphon.generation.model import Model
 from antiphon.generation.quantize import check_whole
+from antiphon.models.checkpoint import check_describable
 from antiphon.models.files import write_json
 from antiphon.text import Tokenizer
 
@@ -96,6 +97,7 @@ def export_ctranslate2(model: Model, folder: str | Path, *, kind: str = "float32
     if not isinstance(model, Model):
         raise ModelError("a model that transformers computes cannot be written for CTranslate2. Use its own converter.")
     check_whole(model.network, "an export")
+    check_describable(model.parts)
     if isinstance(model.network, Ensemble):
         raise ModelError("one model is exported at a time, but this is an ensemble. Export its members.")
     try:

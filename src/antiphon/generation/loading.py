@@ -9,9 +9,10 @@ import torch
 
 from antiphon.config import AttentionConfig
 from antiphon.errors import ConfigError, ModelError
+from antiphon.models.attentions import check_unasked
 from antiphon.models.files import read_config
 from antiphon.models.hub import fetch
-from antiphon.registry import names, nearest
+from antiphon.registry import nearest
 from antiphon.settings import build, show
 
 DTYPES = {
@@ -63,19 +64,8 @@ def replaced_attention(folder: Path, attention: Mapping[str, object]) -> Attenti
     saved = read_config(folder, "config.json").get("attention")
     kept = {role: entry for role, entry in (saved if isinstance(saved, dict) else {}).items() if role not in attention}
     for role, entry in kept.items():
-        for name in _imports(entry):
-            if name not in names("attention"):
-                raise ModelError(
-                    f"the model's {role} attention `{name}` is not imported unasked. "
-                    f"Give `attention` with `{role}` too."
-                )
+        try:
+            check_unasked(entry)
+        except ConfigError as error:
+            raise ModelError(str(error).replace("the attention", f"the model's {role} attention", 1)) from error
     return build(AttentionConfig, {**kept, **attention})
-
-
-def _imports(entry: object) -> list[str]:
-    """The `module:Name`s in an attention's spec."""
-    if isinstance(entry, str):
-        return [entry] if ":" in entry else []
-    if isinstance(entry, Mapping):
-        return [name for part in (*entry, *entry.values()) for name in _imports(part)]
-    return [name for part in entry for name in _imports(part)] if isinstance(entry, list | tuple) else []

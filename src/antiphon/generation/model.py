@@ -12,22 +12,24 @@ empty answer.
 
 from __future__ import annotations
 
+import copy
 import functools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Self, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from antiphon.config import AttentionConfig, GenerationConfig
 from antiphon.devices import choose_device
 from antiphon.errors import ConfigError, DataError, ModelError
 from antiphon.generation import engine
 from antiphon.generation.answers import Answers, Generation
+from antiphon.generation.assemble import assemble
 from antiphon.generation.classification import classify
 from antiphon.generation.ensemble import Ensemble, check_one, join_parts
 from antiphon.generation.hypotheses import Hypothesis
@@ -60,9 +62,38 @@ Part = list[int] | Tensor
 
 
 class Model(Shown):
-    """A network with its tokenizers and search settings, made from `parts`."""
+    """A network with its tokenizers and search settings.
 
-    def __init__(self, parts: Parts) -> None:
+        model = Model(network, tokenizer)                       # a network made by hand; one tokenizer for both sides
+        model = Model(network, source_tokenizer, target_tokenizer, generation={"beam_size": 4})
+
+    `labels` are the answers of a classification; `generation` are search settings, used where none are given. The
+    network is not copied: what it learns later shows in the answers. Raises ModelError where the tokenizers have ids
+    that the network's tables do not.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        tokenizer: Tokenizer | Sequence[Tokenizer],
+        target_tokenizer: Tokenizer | None = None,
+        *,
+        task: str = "text",
+        labels: Sequence[str] | Mapping[str, str] = (),
+        generation: GenerationConfig | Mapping[str, object] | None = None,
+    ) -> None:
+        task = "classification" if labels and task == "text" else task
+        made = assemble(network, tokenizer, target_tokenizer, task=task, labels=labels, generation=generation)
+        self._hold(made)
+
+    @classmethod
+    def from_parts(cls, parts: Parts) -> Self:
+        """The model of what a model folder holds."""
+        model = cls.__new__(cls)
+        model._hold(parts)
+        return model
+
+    def _hold(self, parts: Parts) -> None:
         self._silent, self.parts, self.network = parts, speaking(parts), parts.network
         self.source_tokenizer, self.target_tokenizer = self.parts.source_tokenizer, self.parts.target_tokenizer
         self.marks = marks_of(self.parts)
@@ -125,7 +156,7 @@ class Model(Shown):
         if self._other is None or languages(config) != languages(self._other.generation):
             source, target = languages(config)
             kept = replace(self.generation, source_language=source, target_language=target)
-            self._other = Model(replace(self._silent, generation=kept))
+            self._other = Model.from_parts(replace(self._silent, generation=kept))
         return self._other
 
     def generate(self, texts: Inputs, *, first_row: int = 0, **settings: object) -> Answers:
@@ -238,10 +269,22 @@ class Model(Shown):
         assert isinstance(read, list)
         return attention_maps(self, read, answer)
 
+    def quantize(self, kind: str = "int8") -> Model:
+        """The same model with a copy of the network whose weights have eight bits, for faster answers on a CPU.
+
+        The copy is not trained, saved or exported; this model stays as it is. ConfigError for another `kind` or device.
+        """
+        check_quantize(kind, device=self.network.device, dtype=self.network.output.weight.dtype)
+        network = copy.deepcopy(self.network).eval()
+        network.settled = True
+        quantize_network(network)
+        return Model.from_parts(replace(self._silent, network=network))
+
     def save(self, folder: str | Path, format: str = "antiphon") -> Path:
         """Write a model folder that `load` reads; with `format` "huggingface", one that transformers reads too.
 
-        ModelError where no family of checkpoints can express the model.
+        ModelError where no family of checkpoints can express the model, or where its network was made by hand and has
+        what no setting says.
         """
         if format not in ("antiphon", "huggingface"):
             raise ModelError(f"`format` must be antiphon or huggingface, but is {show(format)}.")
@@ -390,7 +433,7 @@ def load(
             merge_adapter(parts.network, adapter)
             parts.network.to(kind)
         members.append((str(folder), parts))
-    found = Model(members[0][1] if len(members) == 1 else join_parts(members))
+    found = Model.from_parts(members[0][1] if len(members) == 1 else join_parts(members))
     found.network.settled = True  # so that its weights are packed once for the kernels
     if quantize is not None:
         quantize_network(found.network)

@@ -2,16 +2,14 @@
 
     network = build_network(config.model, config.attention, source_vocab=8000, target_vocab=8000, shared=True)
 
-An attention is a name (`full`), a name with settings (`{window: 128}`, `{relative: {buckets: 16}}`), `module:Name`, an
-instance, a class, a list that alternates over the layers, or several rules at once (`{all: [alibi, {window: 128}]}`).
+The attention of a role is one of what `build_rule` (attentions.py) takes, or a list of these that alternates over the
+layers.
 """
 
 from __future__ import annotations
 
 import copy
-import inspect
 import warnings
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +19,7 @@ from torch import nn
 from antiphon.config import AttentionConfig, FamilyConfig, ModelConfig
 from antiphon.config.speech import STRIDE, SpeechConfig
 from antiphon.errors import ConfigError
+from antiphon.models.attentions import build_rule
 from antiphon.models.front import FeatureFront, Front
 from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.models.stack import Decoder, Encoder, Shape
@@ -32,7 +31,6 @@ from antiphon.nn.mixers import Mixer
 from antiphon.nn.noise import Noise
 from antiphon.nn.positions import ROTARY_BASE, Fixed, Learned, NoPositions, Sinusoidal
 from antiphon.nn.rules import ScoreRule, for_layer
-from antiphon.registry import lookup
 
 ADDED_RULES = ("relative", "alibi")  # values of `positions` that are score rules of self-attention
 _PLAIN = FamilyConfig(name="", pad_id=0, start_id=0, end_id=0)  # what a network without a family has
@@ -95,66 +93,6 @@ def _feature_front(speech: SpeechConfig, model: ModelConfig, noise: Noise) -> Fe
         dropout=model.dropout,
         noise=noise,
     )
-
-
-def build_rule(spec: object, *, folder: Path | None = None, allow_import: bool = True) -> ScoreRule | Mixer:
-    """The rule or mixer that one entry of a recipe's `attention` stands for; it remembers its `spec`, to be saved."""
-    if isinstance(spec, (ScoreRule, Mixer)):
-        return copy.deepcopy(spec)
-    if isinstance(spec, type) and issubclass(spec, (ScoreRule, Mixer)):
-        part = _call(spec.__name__, spec, None)
-        assert isinstance(part, (ScoreRule, Mixer))
-        return part
-    if isinstance(spec, str):
-        name, settings = spec, None
-    elif isinstance(spec, Mapping) and len(spec) == 1:
-        name, settings = next(iter(spec.items()))
-    else:
-        raise ConfigError(
-            "an attention must be a name, a mapping of one name to its settings, or `module:Name`, but is "
-            f"{spec!r:.200}."
-        )
-    if name == "all":
-        return _all(settings, folder=folder, allow_import=allow_import)
-    factory = lookup("attention", str(name), folder=folder, allow_import=allow_import)
-    part = factory if isinstance(factory, (ScoreRule, Mixer)) else _call(str(name), factory, settings)
-    if not isinstance(part, (ScoreRule, Mixer)):
-        raise ConfigError(f"the attention `{name:.80}` must be a ScoreRule or a Mixer, but is {type(part).__name__}.")
-    part.spec = spec
-    return part
-
-
-def _call(name: str, factory: type, settings: object) -> object:
-    """A mapping gives keyword arguments, another value the first argument."""
-    try:
-        if settings is None:
-            return factory()
-        return factory(**settings) if isinstance(settings, Mapping) else factory(settings)
-    except (TypeError, ValueError) as error:
-        known = inspect.signature(factory).parameters.values()
-        takes = ", ".join(p.name for p in known if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)) or "no settings"
-        raise ConfigError(
-            f"the attention `{name:.80}` cannot be made from {settings!r:.200}: {error} (it takes {takes})."
-        ) from error
-
-
-def _all(specs: object, *, folder: Path | None, allow_import: bool) -> ScoreRule:
-    if not isinstance(specs, list) or not specs:
-        raise ConfigError(
-            f"`all` in an attention must be a list of rules, but is {specs!r:.200}. "
-            "Write {all: [alibi, {window: 128}]}."
-        )
-    rules = [build_rule(spec, folder=folder, allow_import=allow_import) for spec in specs]
-    whole = rules[0]
-    for rule in rules[1:]:
-        if not isinstance(whole, ScoreRule) or not isinstance(rule, ScoreRule):
-            raise ConfigError(
-                f"`all` in an attention must hold score rules, but {specs!r:.200} has a mixer. "
-                "Give the mixer a layer of its own."
-            )
-        whole = whole & rule
-    assert isinstance(whole, ScoreRule)
-    return whole
 
 
 class _MixerBuilder:

@@ -26,14 +26,13 @@ from antiphon.config import AttentionConfig, GenerationConfig, ModelConfig
 from antiphon.config.family import MOST_IDS
 from antiphon.errors import DiskError, ModelError
 from antiphon.models.account import Account, compare, some
+from antiphon.models.attentions import saved_spec
 from antiphon.models.build import build_network
 from antiphon.models.families import check_type
 from antiphon.models.files import read_config, replace_file, within, write_json
 from antiphon.models.int8 import fill_int8
 from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.models.stored import WEIGHTS, Stored, fill, is_whole, sketching
-from antiphon.nn.mixers import Mixer
-from antiphon.nn.rules import ScoreRule
 from antiphon.settings import from_json_mapping, plain
 from antiphon.text import Tokenizer
 
@@ -55,6 +54,7 @@ class Parts:
     generation: GenerationConfig
     labels: Mapping[str, str] = field(default_factory=dict)  # of a classification: label in the data -> in answers
     account: Account | None = None  # what became of the file's weights; None where there was no file
+    problem: str = ""  # why a network that was made by hand cannot be saved; "" where it can
 
     @property
     def shared(self) -> bool:
@@ -129,6 +129,7 @@ def save_model_folder(folder: str | Path, parts: Parts, *, weights: Mapping[str,
     `weights` are written instead of the network's, where it has an adapter.
     """
     folder = Path(folder)
+    check_describable(parts)
     config = {
         "format": "antiphon",
         "format_version": FORMAT_VERSION,
@@ -156,6 +157,12 @@ def save_model_folder(folder: str | Path, parts: Parts, *, weights: Mapping[str,
             f"the model cannot be written to `{folder}` ({error.strerror}). Free space, or choose another folder."
         ) from error
     return folder
+
+
+def check_describable(parts: Parts) -> None:
+    """ModelError where the network was made by hand and has what no setting says."""
+    if parts.problem:
+        raise ModelError(parts.problem)
 
 
 def save_weights(file: Path, weights: Mapping[str, Tensor]) -> None:
@@ -249,22 +256,6 @@ def fill_from(
 
 def _read(stored: Stored, name: str, dtype: torch.dtype) -> Tensor:
     return stored.read(name, dtype=dtype)
-
-
-def saved_spec(entry: object) -> object:
-    """How an attention is written in a model folder; ModelError for one that has only a Python object behind it."""
-    if isinstance(entry, (list, tuple)):
-        return [saved_spec(part) for part in entry]
-    if isinstance(entry, type) and issubclass(entry, (ScoreRule, Mixer)):
-        return saved_spec(entry())
-    if isinstance(entry, (ScoreRule, Mixer)):
-        if entry.spec is None:
-            raise ModelError(
-                f"a saved model needs a name for its attention, but {type(entry).__name__} was given as an object. "
-                f"Give it as 'module:{type(entry).__name__}', or register it."
-            )
-        return entry.spec
-    return entry
 
 
 def _section(config: Mapping[str, Any], name: str, where: str) -> Mapping[str, Any]:

@@ -24,7 +24,7 @@ from torch import Tensor
 from antiphon.errors import ModelError, one_line
 from antiphon.models.account import Account
 from antiphon.models.build import build_network
-from antiphon.models.checkpoint import Parts, named_weights, put_weights
+from antiphon.models.checkpoint import Parts, check_describable, named_weights, put_weights
 from antiphon.models.families import FAMILIES, Family, Inexpressible, Ours, Row, check_type
 from antiphon.models.families.own import as_family
 from antiphon.models.families.search import IDS, search_settings, their_search
@@ -190,6 +190,7 @@ def _read(stored: Stored, row: Row, dtype: torch.dtype) -> Tensor:
 def save_pretrained(folder: str | Path, parts: Parts) -> Path:
     """Write `parts` as a folder of their family that transformers reads; Inexpressible where there is none."""
     folder = Path(folder)
+    check_describable(parts)
     parts = parts if parts.model.family is not None else as_family(parts)
     family, ours, keys = express(parts)
     weights = named_weights(parts.network)

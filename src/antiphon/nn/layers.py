@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from antiphon.nn.given import is_given
 from antiphon.nn.native.kernels import blank, capturing, usable
 from antiphon.nn.noise import Dropout, Noise
 from antiphon.nn.quantized import joins, together
@@ -118,8 +119,8 @@ def zero_padding(x: Tensor, valid: Tensor) -> Tensor:
 
 
 def initialize(module: nn.Module) -> None:
-    """Linear weights uniform by Glorot and Bengio 2010, biases zero."""
-    if isinstance(module, nn.Linear):
+    """Linear weights uniform by Glorot and Bengio 2010, biases zero; a module that a user brought keeps its own."""
+    if isinstance(module, nn.Linear) and not is_given(module):
         nn.init.xavier_uniform_(module.weight)
         if module.bias is not None:
             nn.init.zeros_(module.bias)

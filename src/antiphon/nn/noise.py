@@ -39,6 +39,7 @@ class Noise:
         """Choose the bits of the next forward."""
         self.seed, self.step, self.micro_batch, self.is_set = seed, step, micro_batch, True
 
+    @torch.compiler.disable
     def advance(self) -> None:
         """Begin a training forward: with the key that was set for it, else with one that is drawn."""
         if not self.is_set:
@@ -83,6 +84,7 @@ class Dropout(nn.Module):
             return x
         return x * self.keep(x, threshold)
 
+    @torch.compiler.disable  # a compiled graph holds no generator
     def keep(self, x: Tensor, threshold: int) -> Tensor:
         """A factor for each element of `x`: 0, or the scale of what is kept."""
         if self.site < 0:
@@ -123,6 +125,7 @@ class LayerDrop(nn.Module):
         super().__init__()
         self.p, self.noise, self.site = p, noise, -1
 
+    @torch.compiler.disable
     def dropped(self) -> bool:
         """True with probability `p` in training; never in evaluation."""
         if not self.training or self.p == 0:

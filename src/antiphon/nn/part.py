@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from torch import nn
 
-from antiphon.registry import registered_name
+from antiphon.registry import name_for
 
 
 class Part(nn.Module):
@@ -37,23 +37,28 @@ class Part(nn.Module):
 
     def _derived(self) -> object:
         kind, (arguments, settings) = type(self), self._made_with
-        name = registered_name("attention", kind)
+        name = spec_name(kind)
         if name is None:
-            if kind.__module__ == "__main__" or "<locals>" in kind.__qualname__:
-                return None
-            name = f"{kind.__module__}:{kind.__qualname__}"
+            return None
         if not arguments and not settings:
             return name
         if len(arguments) == 1 and not settings and not isinstance(arguments[0], dict):
-            return {name: arguments[0]} if _literal(arguments[0]) else None
+            return {name: arguments[0]} if is_literal(arguments[0]) else None
         bound = inspect.signature(kind.__init__).bind(self, *arguments, **settings).arguments
         named = dict(list(bound.items())[1:])
-        return {name: named} if _literal(named) else None
+        return {name: named} if is_literal(named) else None
 
 
-def _literal(value: object) -> bool:
+def spec_name(thing: object) -> str | None:
+    """The name by which a recipe finds a class or function: the registered one, else `module:Name`; None for one that
+    was defined in a notebook, a script or another function."""
+    return name_for("attention", thing)
+
+
+def is_literal(value: object) -> bool:
+    """Whether a recipe or a model folder can hold `value` as it is."""
     if isinstance(value, dict):
-        return all(isinstance(key, str) and _literal(item) for key, item in value.items())
+        return all(isinstance(key, str) and is_literal(item) for key, item in value.items())
     if isinstance(value, (list, tuple)):
-        return all(_literal(item) for item in value)
+        return all(is_literal(item) for item in value)
     return value is None or isinstance(value, (bool, int, float, str))

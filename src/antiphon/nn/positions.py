@@ -68,7 +68,7 @@ class Sinusoidal(nn.Module):
 
     def __init__(self, dim: int, *, layout: str = "interleaved", offset: int = 0) -> None:
         super().__init__()
-        self.dim, self.offset = dim, offset
+        self.dim, self.layout, self.offset = dim, layout, offset
         self.values = SINUSOIDS[layout]
 
     def forward(self, x: Tensor, pos: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from antiphon.errors import ModelError
+from antiphon.nn.given import is_given
 from antiphon.nn.native import kernels
 from antiphon.nn.native.compiler import library
 from antiphon.nn.native.packed import Packed, int8_rounded
@@ -72,10 +73,11 @@ def numbers_like(linear: nn.Module) -> Tensor:
 
 def plain_linears(network: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Linear]]:
     """The plain linear layers of `network`, each with the module that it is a part of and its name there; one with
-    hooks is not plain."""
+    hooks is not plain, nor is one of a module that a user brought, whose code may read its weight."""
     for module in list(network.modules()):
         for name, child in list(module.named_children()):
-            if type(child) is nn.Linear and not child._forward_hooks and not child._forward_pre_hooks:
+            hooked = child._forward_hooks or child._forward_pre_hooks
+            if type(child) is nn.Linear and not hooked and not is_given(child):
                 yield module, name, child
 
 

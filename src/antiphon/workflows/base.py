@@ -21,7 +21,7 @@ from torch import Tensor
 from antiphon.config import AttentionConfig, BaseConfig, TokenizerConfig, TrainConfig, VocabularyConfig
 from antiphon.errors import ConfigError, ModelError
 from antiphon.generation.loading import model_folder, replaced_attention
-from antiphon.models.build import build_rule
+from antiphon.models.attentions import build_rule
 from antiphon.models.checkpoint import (
     CONFIG,
     ROLES,

@@ -24,6 +24,7 @@ from antiphon.errors import ConfigError, DiskError, ModelError
 from antiphon.evaluation.metrics import know_labels, parse_metrics
 from antiphon.generation.languages import as_answer, speaking
 from antiphon.generation.model import Model
+from antiphon.models.attentions import saved_spec
 from antiphon.models.build import build_network
 from antiphon.models.checkpoint import (
     WEIGHTS,
@@ -32,7 +33,6 @@ from antiphon.models.checkpoint import (
     put_weights,
     replace_file,
     save_model_folder,
-    saved_spec,
 )
 from antiphon.models.stack import count_parameters
 from antiphon.nn.attention import describe_backends
@@ -138,7 +138,7 @@ class _Job:
         self.batches = Batches(self.corpus, batch_tokens=config.training.batch_tokens, seed=config.training.seed)
         self.parts = self._parts(device)
         self.network = self.parts.network
-        marks = Model(self.parts).marks
+        marks = Model.from_parts(self.parts).marks
         teacher = load_teacher(config, self.network, self.source_tokenizer, self.target_tokenizer, marks)
         self.adapter = self._adapter(device)
         self.validate = self._validate()
@@ -247,7 +247,7 @@ class _Job:
         with torch.no_grad():
             put_weights(self.network, load_weights(file), where=str(file))
         self.network.eval()
-        return Model(self.parts)
+        return Model.from_parts(self.parts)
 
     def _create(self) -> None:
         try:
@@ -312,7 +312,7 @@ class _Job:
         """What a base makes of an encoded target, as generation does."""
         if self.begin is None:
             return None
-        return partial(as_answer, tokenizer=self.target_tokenizer, marks=Model(self.begin).marks)
+        return partial(as_answer, tokenizer=self.target_tokenizer, marks=Model.from_parts(self.begin).marks)
 
     def _samplers(self) -> Samplers:
         if not isinstance(self.config.tokenizer, TokenizerConfig):

@@ -73,7 +73,7 @@ class Validate:
     def loss(self, network: EncoderDecoder, asked_to_stop: Callable[[], bool]) -> float | None:
         """Plain nats a target token, end included, without label smoothing or dropout."""
         criterion, nll, labels = CrossEntropy(), 0.0, 0
-        marks = Model(self.parts).marks
+        marks = Model.from_parts(self.parts).marks
         for rows in length_batches(self.examples, batch_tokens=self.batch_tokens):
             if asked_to_stop():
                 return None
@@ -83,7 +83,7 @@ class Validate:
 
     def entropies(self) -> dict[str, float]:
         """The entropy of the attention weights of each role on the first pairs, in nats."""
-        marks = Model(self.parts).marks
+        marks = Model.from_parts(self.parts).marks
         rows = length_batches(self.examples[:LOOKED_AT], batch_tokens=self.batch_tokens)
         network = self.parts.network
         batches = (collate(each, pad_id=marks.pad, start_id=marks.start).to(network.device) for each in rows)
@@ -96,7 +96,7 @@ class Validate:
             wanted = wanted[: self.settings.samples]
         # Sorted here as the engine does, so that a chunk holds sources of one length.
         order = sorted(range(len(wanted)), key=lambda i: len(wanted[i]))
-        model, answers = Model(self.parts), [""] * len(wanted)
+        model, answers = Model.from_parts(self.parts), [""] * len(wanted)
         for chunk in (order[i : i + CHUNK] for i in range(0, len(order), CHUNK)):
             if asked_to_stop():
                 return None

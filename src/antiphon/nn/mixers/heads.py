@@ -128,10 +128,14 @@ class WeightMixer(HeadMixer):
             if isinstance(state, KeyValueCache):
                 k, v, keys = state.update(k, v, tokens)
         scores = plan(FULL, tokens, keys, causal=self.role == "decoder", num_heads=self.num_heads)
+        return self.o(join_heads(self.mix(q, k, v, scores, self.recorder(tokens, state)))), state
+
+    def mix(self, q: Tensor, k: Tensor, v: Tensor, scores: Scores, record: list[Tensor] | None) -> Tensor:
+        """(B,H,Q,D) of q (B,H,Q,D), k and v (B,G,K,D); the weights are appended to `record` where there is one."""
         weights = self.drop(self.weights(q, k, scores))
-        if (record := self.recorder(tokens, state)) is not None:
+        if record is not None:
             record.append(weights)
-        return self.o(join_heads(self.gather(weights, v))), state
+        return self.gather(weights, v)
 
     def turned(self, x: Tensor, tokens: Tokens) -> Tensor:
         """Queries or keys (B, heads, L, D) under rotary positions, where they are taken."""

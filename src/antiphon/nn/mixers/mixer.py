@@ -58,6 +58,15 @@ class Mixer(Part):
     rotary_base: float = ROTARY_BASE
     memory_width: int | None = None
 
+    @property
+    def called(self) -> str:
+        """How messages and tables call it."""
+        return f"the mixer `{type(self).__name__}`"
+
+    def of_any_size(self) -> Mixer:
+        """It, or one of its kind that fits a network of any size, where it was made of a module of one size."""
+        return self
+
     def setup(
         self, *, d_model: int, num_heads: int, head_dim: int, role: str, bias: bool, dropout: float, noise: Noise
     ) -> None:
