@@ -82,9 +82,9 @@ def bar(share: float | None, *, width: str = "100%") -> Markup:
     )
 
 
-def note(text: str) -> Markup:
-    """A line that is less important than the rest."""
-    style = "opacity:.75;white-space:pre-wrap;overflow-wrap:anywhere"
+def note(text: str, *, strong: bool = False) -> Markup:
+    """A line that is less important than the rest, or a `strong` one that is more."""
+    style = f"{'font-weight:600' if strong else 'opacity:.75'};white-space:pre-wrap;overflow-wrap:anywhere"
     return Markup(f'<div style="{style}">{isolated(text)}</div>')
 
 

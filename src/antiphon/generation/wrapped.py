@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 from antiphon.config import GenerationConfig
+from antiphon.display import panel
 from antiphon.errors import ConfigError, DataError, ModelError, one_line
 from antiphon.generation.answers import Answers, Generation
 from antiphon.generation.foreign import Foreign, read_foreign
@@ -78,6 +79,14 @@ class Wrapped:
     def __init__(self, foreign: Foreign) -> None:
         self._foreign, self.network, self.generation = foreign, foreign.network, foreign.search
         self.tokenizer = self.source_tokenizer = self.target_tokenizer = WrappedTokenizer(foreign.tokenizer)
+
+    def __repr__(self) -> str:
+        numbers = sum(parameter.numel() for parameter in self.network.parameters())
+        return f"Model({type(self.network).__name__} by transformers, {numbers:,} parameters)"
+
+    def _repr_html_(self) -> str:
+        """What it is, in a line: its layers are the library's own."""
+        return panel(repr(self))
 
     def generate(self, texts: str | Sequence[str], *, first_row: int = 0, **settings: object) -> Answers:
         """One answer for each text, in their order; ConfigError for a setting that the library has no word for,

@@ -46,8 +46,10 @@ def summary(network: EncoderDecoder) -> list[Row]:
         if rest := count(stack):
             rows.append(Row(name, "shared rules, last norm", "", "", rest))
     tied = network.output in (network.target.table, getattr(network.source, "table", None))
-    head = count(network.output) if network.head is None or tied else count(network.head)
-    rows.append(Row("output", "scores of ids", "tied" if tied else "linear", _table(network.output), head))
+    scores = count(network.output)
+    if network.head is not None:
+        count(network.head)  # the same numbers in int8
+    rows.append(Row("output", "scores of ids", "tied" if tied else "linear", _table(network.output), scores))
     if rest := count(network):
         rows.append(Row("", "other", "", "", rest))
     return rows

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
 from antiphon.display import Markup, bar, clock, details, fixed, line_chart, note, panel, table
@@ -18,7 +18,8 @@ from antiphon.training.rows import PLACE, MetricRows
 
 SECONDS = 0.4  # at least, between two drawings
 LINES = 8  # messages that are shown unfolded
-KEPT = 200  # messages at most, and rows of a curve twice as many
+KEPT = 100  # messages at most
+MOST_ROWS = 400  # of a curve
 RESUME = "antiphon.train(recipe, resume=True)"  # how a run goes on, said where nobody has a command line
 
 
@@ -80,15 +81,25 @@ class NotebookDisplay:
         self.closed = False
         self._drawn = -SECONDS
 
+    def begin(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Take the rows of the run that is continued, so that its curve is whole."""
+        for row in rows:
+            self._take(row)
+
     def __call__(self, row: Mapping[str, Any]) -> None:
-        """Take a row of figures."""
+        """Take a row of figures, and show it."""
+        self._take(row)
+        self._draw()
+
+    def _take(self, row: Mapping[str, Any]) -> None:
         if self.rows and row["step"] < self.rows[-1]["step"]:
             self.rows.clear()  # the run begins anew
         self.rows.append(dict(row))
-        if len(self.rows) > 2 * KEPT:  # every other one of those with nothing but figures of training
-            self.rows[:] = [row for place, row in enumerate(self.rows) if place % 2 or "loss" not in row]
+        alike = [other for other in self.rows if ("loss" in other) == ("loss" in row)]
+        if len(alike) > MOST_ROWS:  # of training or of validations: every other one goes, never the last
+            gone = set(map(id, alike[-2::-2]))
+            self.rows[:] = [other for other in self.rows if id(other) not in gone]
         self.step = row["step"]
-        self._draw()
 
     def say(self, line: str) -> None:
         self.said = [*self.said, line][-KEPT:]
@@ -130,7 +141,8 @@ class NotebookDisplay:
                 parts.append(line_chart(losses, title="nats a token"))
         if earlier := self.said[:-LINES]:
             parts.append(details(f"{len(earlier)} earlier messages", *map(note, earlier)))
-        parts += [note(line) for line in self.said[-LINES:]]
+        parts += [note(line) for line in self.said[-LINES:-1]]
+        parts += [note(line, strong=self.closed) for line in self.said[-1:]]  # why it ended, and how it goes on
         return panel(f"step {self.step:,}{self._of()}", *parts)
 
     def _of(self) -> str:

@@ -223,6 +223,8 @@ class _Job:
             self.record.say(f"attention by {backends}")
         if not fresh:
             self.loop.resume()
+            if isinstance(self.record.display, NotebookDisplay):
+                self.record.display.begin(read_rows(self.folder))
         reason = self.loop.run()
         average_and_compare(self.loop)
         self.record.say(f"{reason}; the model is in `{self.folder / 'model'}`")

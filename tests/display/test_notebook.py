@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -115,4 +116,7 @@ def test_an_interrupted_cell_is_saved_and_goes_on(kernel: Kernel, tmp_path: Path
     messages = kernel.run(resumed)
     assert [message["content"] for message in messages if message["msg_type"] == "error"] == []
     (result,) = [message for message in messages if message["msg_type"] == "execute_result"]
+    shown = [message for message in messages if message["msg_type"] in ("display_data", "update_display_data")]
+    points = re.findall(r'<polyline points="(.*?)"', shown[-1]["content"]["data"]["text/html"])[0].split()
+    assert len(points) > 5, "the curve is that of the whole run, not of the five steps since"
     assert f"{step + 5} steps are done" in result["content"]["data"]["text/html"]

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from antiphon.training import notebook
-from antiphon.training.notebook import KEPT, Jupyter, Marimo, NotebookDisplay, how_to_resume, notebook_output
+from antiphon.training.notebook import KEPT, MOST_ROWS, Jupyter, Marimo, NotebookDisplay, how_to_resume, notebook_output
 from antiphon.training.record import Lines, Record, Silent, make_display
 
 
@@ -94,10 +94,15 @@ def test_a_long_run_is_kept_short(now: list[float]) -> None:
     display = NotebookDisplay(pages, None)
     for step in range(1, 5000):
         display(row(step) if step % 50 else {"step": step, "epoch": 1, "time_seconds": 1.0, "valid_loss": 1.0})
+        assert display.rows[-1]["step"] == step
         display.say(f"message {step}")
     display.close()
-    assert len(display.rows) <= 2 * KEPT + 1 and len(display.said) == KEPT
+    assert MOST_ROWS / 2 <= len(display.rows.curve("loss")) <= MOST_ROWS and len(display.said) == KEPT
     assert len(display.rows.curve("valid_loss")) == 99, "no validation is left out"
+    for step in range(5000, 6000):
+        display({"step": step, "epoch": 1, "time_seconds": 1.0, "valid_loss": 1.0})
+    assert len(display.rows.curve("valid_loss")) <= MOST_ROWS
+    assert len(display.rows.curve("loss")) >= MOST_ROWS / 2, "many validations take nothing of the loss"
     assert "message 4999" in pages.pages[-1] and "earlier messages" in pages.pages[-1]
     assert len(pages.pages[-1]) < 60_000
 
@@ -107,6 +112,15 @@ def test_a_run_that_begins_anew_shows_its_own_curve(now: list[float]) -> None:
     display(row(50))
     display(row(10))
     assert [found["step"] for found in display.rows] == [10]
+
+
+def test_a_run_that_goes_on_shows_its_whole_curve(now: list[float]) -> None:
+    pages = Pages()
+    display = NotebookDisplay(pages, 100)
+    display.begin([row(10), row(20)])
+    assert pages.pages == []
+    display(row(30))
+    assert [step for step, _ in display.rows.curve("loss")] == [10, 20, 30]
 
 
 def test_outside_of_a_notebook_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
