@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "src" / "antiphon"
 
 LEVELS = {  # the first name below antiphon -> its level; a folder or file imports from itself and from lower levels
-    "errors": 0, "registry": 0, "settings": 0, "config": 0, "recipe": 0, "batch": 0, "devices": 0,
+    "errors": 0, "registry": 0, "settings": 0, "config": 0, "recipe": 0, "batch": 0, "display": 0, "devices": 0,
     "distributed": 1, "text": 1, "nn": 1,
     "data": 2, "models": 2,
     "training": 3, "generation": 3,

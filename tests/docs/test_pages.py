@@ -44,6 +44,13 @@ def test_first_steps(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "nc:6" in capsys.readouterr().out  # the metric's signature
 
 
+def test_notebooks(folder: Path) -> None:
+    names: dict[str, object] = {}
+    for block in blocks("docs/notebooks.md"):
+        exec(compile(block, "docs/notebooks.md", "exec"), names)
+    assert (folder / "runs" / "notebook" / "snapshots" / "step-100").is_dir()
+
+
 def test_write_your_own_attention(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     names: dict[str, object] = {}
     try:

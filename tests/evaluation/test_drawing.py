@@ -16,9 +16,9 @@ import pytest
 import torch
 from rich.cells import cell_len
 
-from antiphon.errors import ConfigError
+from antiphon.display import shade
+from antiphon.errors import ConfigError, printable
 from antiphon.evaluation.maps import check_ending, draw, grid_of, lines
-from antiphon.evaluation.maps.grid import printable, shade
 from antiphon.evaluation.maps.page import STEPS, page
 from antiphon.generation.maps import AttentionMaps
 

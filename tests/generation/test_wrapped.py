@@ -23,6 +23,7 @@ import antiphon
 from antiphon.cli.main import main
 from antiphon.errors import ConfigError, DataError, ModelError
 from antiphon.generation import model as loading
+from antiphon.generation.answers import Answers
 from antiphon.generation.wrapped import Wrapped
 
 IDS = {"pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2, "decoder_start_token_id": 2}
@@ -114,6 +115,8 @@ def test_answers_are_those_of_transformers(name: str, tmp_path: Path) -> None:
 def test_the_interface_of_a_model(folder: Path, tmp_path: Path) -> None:
     model = load(folder)
     answers = model.generate([*TEXTS, ""], max_new_tokens=8)
+    assert isinstance(answers, Answers) and "by transformers" in repr(model)
+    assert repr(model) in model._repr_html_()
     assert answers[3].text == "" and answers[3].finished
     assert "".join(model.stream(TEXTS[0], max_new_tokens=8)) == answers[0].text
     assert model.tokenizer.tokens("w7 w8") == ["w7", "w8"] and model.tokenizer.decode([7, 8, 2]) == "w7 w8"

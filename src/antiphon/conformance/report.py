@@ -6,6 +6,8 @@ import math
 from dataclasses import asdict, dataclass, field
 from typing import Literal
 
+from antiphon.display import badge, panel, table
+from antiphon.display.colours import BAD, GOOD, NEUTRAL
 from antiphon.errors import AttentionError
 
 
@@ -72,17 +74,32 @@ class Table:
                 row["difference"] = "inf"
         return {"attention": self.name, "passed": not self.failures, "rows": rows}
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
+        return f"Table({self.name}: {self._counts()})"
+
+    def _repr_html_(self) -> str:
+        """The verdict, a law a row, as a notebook shows it."""
+        colours = {"pass": GOOD, "fail": BAD, "skip": NEUTRAL}
+        rows = [
+            [badge(row.verdict, colours[row.verdict]), row.law, row.role, _number(row.difference), row.told or row.says]
+            for row in self.rows
+        ]
+        heads = ["verdict", "law", "role", "largest difference", "where, why not, or what the law says"]
+        return panel(f"{self.name}: {self._counts()}", table(heads, rows, right={3}))
+
+    def _counts(self) -> str:
         count = {verdict: sum(row.verdict == verdict for row in self.rows) for verdict in ("pass", "fail", "skip")}
-        table = [("law", "role", "verdict", "largest difference", "where, or why not")]
-        table += [(row.law, row.role, row.verdict, _number(row.difference), row.told) for row in self.rows]
-        widths = [max(len(line[i]) for line in table) for i in range(4)]
+        return ", ".join(f"{number} {verdict}" for verdict, number in count.items())
+
+    def __str__(self) -> str:
+        cells = [("law", "role", "verdict", "largest difference", "where, or why not")]
+        cells += [(row.law, row.role, row.verdict, _number(row.difference), row.told) for row in self.rows]
+        widths = [max(len(line[i]) for line in cells) for i in range(4)]
         lines = [
             "  ".join([*(cell.ljust(w) for cell, w in zip(line, widths, strict=False)), line[4]]).rstrip()
-            for line in table
+            for line in cells
         ]
-        said = ", ".join(f"{number} {verdict}" for verdict, number in count.items())
-        return "\n".join([f"{self.name}: {said}", *lines])
+        return "\n".join([f"{self.name}: {self._counts()}", *lines])
 
 
 def _number(value: float | None) -> str:

@@ -15,6 +15,7 @@ from antiphon.errors import ConfigError, DataError
 from antiphon.evaluation.groups import Grouped, grouped
 from antiphon.evaluation.metrics import know_labels, measure, parse_metrics
 from antiphon.evaluation.result import MetricResult
+from antiphon.evaluation.shown import page
 from antiphon.generation.model import Generation, Model
 from antiphon.registry import names
 
@@ -42,6 +43,10 @@ class Report(Mapping[str, MetricResult]):
 
     def __len__(self) -> int:
         return len(self.metrics)
+
+    def _repr_html_(self) -> str:
+        """Metrics, groups and some examples, as a notebook shows them."""
+        return page(self.metrics, self.grouped, self.sources, self.references, self.answers, self.seconds)
 
 
 def evaluate(

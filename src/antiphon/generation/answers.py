@@ -1,8 +1,14 @@
-"""An answer, as a user holds it."""
+"""An answer, and a list of them, as a user holds it."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import SupportsIndex, overload
+
+from antiphon.display import Markup, bar, joined, note, panel, table, tokens
+
+MOST_SHOWN = 50  # answers, alternatives or labels in one table
 
 
 @dataclass(frozen=True)
@@ -22,3 +28,58 @@ class Generation:
     finished: bool
     alternatives: list[Generation] = field(default_factory=list)
     probabilities: dict[str, float] | None = None
+
+    def _repr_html_(self) -> str:
+        """The answer with its tokens, figures and alternatives, as a notebook shows it."""
+        parts = [note(f"score {self.score:.3f} nats · confidence {self.confidence:.1%} · {_ending(self)}")]
+        if self.tokens:
+            parts.append(tokens(self.tokens))
+        if self.probabilities is not None:
+            ranked = sorted(self.probabilities.items(), key=lambda item: -item[1])
+            rows = [[label, f"{share:.1%}", bar(share, width="10em")] for label, share in ranked[:MOST_SHOWN]]
+            parts += [table(["label", "probability", ""], rows, right={1}), *_rest(len(ranked))]
+        elif self.alternatives:
+            parts += [_table(self.alternatives, first=2, head="alternative"), *_rest(len(self.alternatives))]
+        return panel(self.text or "(an empty answer)", *parts)
+
+
+class Answers(list[Generation]):
+    """The answers of `generate`, in the order of its inputs: a list, which a notebook shows as a table."""
+
+    def __init__(self, answers: Iterable[Generation] = ()) -> None:
+        super().__init__(answers)
+
+    @overload
+    def __getitem__(self, place: SupportsIndex, /) -> Generation: ...
+    @overload
+    def __getitem__(self, place: slice, /) -> Answers: ...
+    def __getitem__(self, place: SupportsIndex | slice, /) -> Generation | Answers:
+        found = super().__getitem__(place)
+        return found if isinstance(found, Generation) else Answers(found)
+
+    def _repr_html_(self) -> str:
+        """The answers, a row each, as a notebook shows them."""
+        title = f"{len(self)} answer{'' if len(self) == 1 else 's'}"
+        return panel(title, _table(self, first=1, head="answer"), *_rest(len(self))) if self else panel(title)
+
+
+def _table(answers: list[Generation], *, first: int, head: str) -> Markup:
+    shown = answers[:MOST_SHOWN]
+    others = any(answer.alternatives for answer in shown)
+    rows = []
+    for place, answer in enumerate(shown, first):
+        text = Markup("") if answer.text else note("(empty)")
+        row = [str(place), answer.text or text, f"{answer.score:.3f}", f"{answer.confidence:.1%}", _ending(answer)]
+        if others:
+            row.append(joined(*(note(other.text) for other in answer.alternatives[:3])))
+        rows.append(row)
+    heads = ["", head, "score", "confidence", "end", *(["alternatives"] if others else [])]
+    return table(heads, rows, right={0, 2, 3})
+
+
+def _ending(answer: Generation) -> str:
+    return "finished" if answer.finished else "cut at the limit"
+
+
+def _rest(count: int) -> list[Markup]:
+    return [note(f"and {count - MOST_SHOWN} more")] if count > MOST_SHOWN else []

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from antiphon.batch import Batch, Example, collate
+from antiphon.display import heat_map, map_title, note, panel
 from antiphon.errors import AttentionError, ConfigError
 from antiphon.generation.asking import evaluating
 from antiphon.generation.hypotheses import Marks
@@ -117,6 +118,27 @@ class AttentionMaps:
     def entropy(self, role: str = "cross") -> Tensor:
         """The entropy of each query's weights (L,H,Q), as `entropy_of`."""
         return entropy_of(self.weights(role))
+
+    def __repr__(self) -> str:
+        sizes = ", ".join(f"{role} {'×'.join(map(str, found.shape))}" for role, found in self._there())
+        return f"AttentionMaps({sizes or 'no weights'}; layers × heads × queries × keys)"
+
+    def _repr_html_(self) -> str:
+        """The mean map over layers and heads, across if there is one, as a notebook shows it."""
+        role, found = next(iter(self._there()), (None, None))
+        if role is None or found is None:
+            return panel("attention", note("no layer has weights to look at"))
+        rows, columns = self.labels(role)
+        said = map_title(role, None, None, *found.shape[:2])
+        others = " and ".join(f"maps.{other}" for other, _ in self._there() if other != role)
+        hint = "Rows are queries, columns keys; the numbers are percent. Each head: maps.map(layer=0, head=0)."
+        drawn = heat_map(self.map(role).tolist(), rows=rows, columns=columns)
+        return panel(said, drawn, note(hint + (f" There are {others} too." if others else "")))
+
+    def _there(self) -> list[tuple[str, Tensor]]:
+        """The roles that have weights, with them."""
+        sides = {"cross": self.cross, "encoder": self.encoder, "decoder": self.decoder}
+        return [(role, found) for role, found in sides.items() if found is not None]
 
 
 def entropy_of(weights: Tensor) -> Tensor:

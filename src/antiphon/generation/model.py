@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from antiphon.config import GenerationConfig
 from antiphon.errors import ConfigError, DataError, ModelError
 from antiphon.generation import engine
-from antiphon.generation.answers import Generation
+from antiphon.generation.answers import Answers, Generation
 from antiphon.generation.assemble import assemble
 from antiphon.generation.classification import classify
 from antiphon.generation.ensemble import Ensemble, check_one
@@ -37,6 +37,7 @@ from antiphon.generation.overflow import prepare
 from antiphon.generation.quantize import check_quantize, check_whole
 from antiphon.generation.quantize import quantize as quantize_network
 from antiphon.generation.restricting import Restrictor, check_parts, restrict
+from antiphon.generation.shown import Shown
 from antiphon.models.account import Account
 from antiphon.models.checkpoint import Parts, save_model_folder
 from antiphon.models.families import Inexpressible
@@ -53,7 +54,7 @@ Inputs = Input | Iterable[Input]
 Part = list[int] | Tensor
 
 
-class Model:
+class Model(Shown):
     """A network with its tokenizers and search settings.
 
         model = Model(network, tokenizer)                       # a network made by hand; one tokenizer for both sides
@@ -151,14 +152,14 @@ class Model:
             self._other = Model.from_parts(replace(self._silent, generation=kept))
         return self._other
 
-    def generate(self, texts: Inputs, *, first_row: int = 0, **settings: object) -> list[Generation]:
+    def generate(self, texts: Inputs, *, first_row: int = 0, **settings: object) -> Answers:
         """One answer for each text, in their order; a model that hears takes paths of .wav files and arrays of samples.
 
         `first_row` is the place of the first text in what is read piece by piece: sampling depends on the row, and
         errors name it. Raises ConfigError for a wrong setting, DataError for a text that is too long.
         """
         config = override(self.generation, settings)
-        return self._speaking(config)._answers(texts, config, first_row)
+        return Answers(self._speaking(config)._answers(texts, config, first_row))
 
     def _answers(self, texts: Inputs, config: GenerationConfig, first_row: int) -> list[Generation]:
         """The answers of `generate`, in this model's languages."""

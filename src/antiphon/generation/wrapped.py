@@ -18,8 +18,9 @@ from typing import Any
 import torch
 
 from antiphon.config import GenerationConfig
+from antiphon.display import panel
 from antiphon.errors import ConfigError, DataError, ModelError, one_line
-from antiphon.generation.answers import Generation
+from antiphon.generation.answers import Answers, Generation
 from antiphon.generation.foreign import Foreign, read_foreign
 from antiphon.generation.inputs import check_pairs, texts_of
 from antiphon.settings import override, show
@@ -79,7 +80,15 @@ class Wrapped:
         self._foreign, self.network, self.generation = foreign, foreign.network, foreign.search
         self.tokenizer = self.source_tokenizer = self.target_tokenizer = WrappedTokenizer(foreign.tokenizer)
 
-    def generate(self, texts: str | Sequence[str], *, first_row: int = 0, **settings: object) -> list[Generation]:
+    def __repr__(self) -> str:
+        numbers = sum(parameter.numel() for parameter in self.network.parameters())
+        return f"Model({type(self.network).__name__} by transformers, {numbers:,} parameters)"
+
+    def _repr_html_(self) -> str:
+        """What it is, in a line: its layers are the library's own."""
+        return panel(repr(self))
+
+    def generate(self, texts: str | Sequence[str], *, first_row: int = 0, **settings: object) -> Answers:
         """One answer for each text, in their order; ConfigError for a setting that the library has no word for,
         DataError for a text that is too long."""
         config = override(self.generation, settings)
@@ -94,7 +103,7 @@ class Wrapped:
             for some in _batches(asked, rows, config):
                 for row, answer in zip(some, self._answers([rows[row] for row in some], config), strict=True):
                     answers[row] = answer
-        return answers
+        return Answers(answers)
 
     def stream(self, text: str, *, first_row: int = 0, **settings: object) -> Iterator[str]:
         """The whole answer, as one piece."""

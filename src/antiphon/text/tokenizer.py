@@ -23,6 +23,7 @@ from antiphon.errors import ConfigError, ModelError
 from antiphon.text.pretrained.record import KIND
 from antiphon.text.pretrained.saved import load_saved
 from antiphon.text.pretrained.vocabulary import PretrainedVocabulary
+from antiphon.text.shown import line, page
 from antiphon.text.vocabulary import JsonVocabulary, SpmVocabulary, Vocabulary
 
 # What a folder's tokenizer may be called, the usual names of Hugging Face folders included.
@@ -206,6 +207,13 @@ class Tokenizer:
         ids = self.encode(text)
         back = self.decode(ids)
         return back if self.unk_id not in ids and self.encode(back) == ids else text
+
+    def __repr__(self) -> str:
+        return line(self)
+
+    def _repr_html_(self) -> str:
+        """The kind, the size and some tokens, as a notebook shows them."""
+        return page(self)
 
     def visible(self, ids: Iterable[int]) -> list[int]:
         """`ids` without the special ones and those beyond the vocabulary."""

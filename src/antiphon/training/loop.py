@@ -31,6 +31,7 @@ from antiphon.nn.noise import number_sites
 from antiphon.training.ahead import Ahead, Made, Stream
 from antiphon.training.distillation import Distillation
 from antiphon.training.evaluated import Evaluated
+from antiphon.training.notebook import how_to_resume
 from antiphon.training.progress import Progress, Window
 from antiphon.training.r_drop import PairedCrossEntropy, twice
 from antiphon.training.record import METRICS, SAMPLES, Record, Sample
@@ -137,7 +138,7 @@ class Loop:
                 if self.stop.asked or reason or self.save_due():
                     self.save()
                 if self.stop.asked:
-                    self.record.say(f"stopped at step {progress.step}, which is saved; continue with --resume")
+                    self.record.say(f"stopped at step {progress.step}, which is saved; continue with {how_to_resume()}")
                 self.stop.obey()
                 if reason:
                     if (

@@ -15,7 +15,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from antiphon.display import clock
 from antiphon.errors import DiskError
+from antiphon.training.notebook import NotebookDisplay, notebook_output
 
 METRICS, SAMPLES = "metrics.jsonl", "samples.jsonl"
 _SHOWN = {  # key of a row -> how it reads in a line
@@ -182,17 +184,12 @@ class Live:
 
 
 def make_display(*, total_steps: int | None, quiet: bool = False) -> Display:
-    """A live line where stderr is a terminal, else plain lines; nothing where `quiet`."""
+    """A bar in a notebook, a live line where stderr is a terminal, else plain lines; nothing where `quiet`."""
     if quiet:
         return Silent()
+    if (output := notebook_output()) is not None:
+        return NotebookDisplay(output, total_steps)
     return Live(total_steps) if sys.stderr.isatty() else Lines()
-
-
-def clock(seconds: float) -> str:
-    """Seconds as h:mm:ss or m:ss."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def _figures(row: Mapping[str, Any]) -> str:

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from antiphon.config import TrainConfig
+from antiphon.display import clock
 from antiphon.evaluation.evaluate import Report, evaluate
 from antiphon.generation.model import Model
 from antiphon.recipe import from_mapping
-from antiphon.training.record import clock
 from antiphon.workflows.train import train
 
 if TYPE_CHECKING:

@@ -19,6 +19,7 @@ import torch
 from antiphon.config import BaseConfig, ModelConfig, TokenizerConfig, TrainConfig
 from antiphon.data import Batches, Filters, InMemory, Streamed, cases, load_corpus, load_filters, load_objectives
 from antiphon.data.denoising import Objective
+from antiphon.display import panel, table
 from antiphon.errors import ConfigError, DiskError, ModelError
 from antiphon.evaluation.metrics import know_labels, parse_metrics
 from antiphon.generation.languages import as_answer, speaking
@@ -43,8 +44,10 @@ from antiphon.training.adapters import Adapter
 from antiphon.training.lock import alone
 from antiphon.training.loop import Loop
 from antiphon.training.loop import Parts as LoopParts
+from antiphon.training.notebook import NotebookDisplay
 from antiphon.training.optim import build_optimizer, build_schedule, find_optimizer
 from antiphon.training.record import Record, make_display, read_rows
+from antiphon.training.rows import MetricRows, summary_of
 from antiphon.training.snapshot import SnapshotStore
 from antiphon.workflows.average import average_and_compare
 from antiphon.workflows.base import BASE, Begin, check_same_base, find_base, keep_base, settled
@@ -63,8 +66,16 @@ class Run:
 
     folder: Path
     model: Model
-    metrics: list[dict[str, Any]]
+    metrics: MetricRows
     reason: str
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.folder)!r}: {self.reason}; {summary_of(self.metrics)})"
+
+    def _repr_html_(self) -> str:
+        """The folder, why it ended, the last figures and the curves, as a notebook shows them."""
+        facts = [["folder", str(self.folder)], ["ended", self.reason], ["last", summary_of(self.metrics)]]
+        return panel("Run", table([], facts), self.metrics.curves())
 
 
 def train(
@@ -93,7 +104,7 @@ def train(
     except SettingError as error:
         raise placed(error, config) from None
     reason = job.run(fresh=fresh)
-    return Run(folder, job.best(), read_rows(folder), reason)
+    return Run(folder, job.best(), MetricRows(read_rows(folder)), reason)
 
 
 class _Job:
@@ -132,8 +143,10 @@ class _Job:
         self.adapter = self._adapter(device)
         self.validate = self._validate()
         display = make_display(total_steps=config.training.max_steps, quiet=quiet)
-        # A registered reporter is a function of the run folder that gives a function of each row of metrics.jsonl.
-        reporters = [lookup("reporter", name)(folder) for name in names("reporter")]
+        # A registered reporter is a function of the run folder that gives a function of each row of metrics.jsonl; the
+        # display of a notebook is such a function.
+        reporters = [display] if isinstance(display, NotebookDisplay) else []
+        reporters += [lookup("reporter", name)(folder) for name in names("reporter")]
         self.record = Record(folder, display, reporters=reporters)
         self.store = SnapshotStore(folder / "snapshots", keep=config.training.keep_last, say=self.record.say)
         self.loop = Loop(
@@ -210,6 +223,8 @@ class _Job:
             self.record.say(f"attention by {backends}")
         if not fresh:
             self.loop.resume()
+            if isinstance(self.record.display, NotebookDisplay):
+                self.record.display.begin(read_rows(self.folder))
         reason = self.loop.run()
         average_and_compare(self.loop)
         self.record.say(f"{reason}; the model is in `{self.folder / 'model'}`")

@@ -1,4 +1,4 @@
-"""One attention map to draw: its numbers, what stands beside them, and the colours that all drawings share."""
+"""One attention map to draw: its numbers and what stands beside them."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from antiphon.display import map_title
+from antiphon.errors import printable
 from antiphon.generation.maps import AttentionMaps
-
-LIGHT, DARK = (0xFF, 0xFF, 0xFF), (0x0B, 0x3C, 0x8C)  # no weight and the largest one
 
 
 @dataclass(frozen=True)
@@ -31,25 +31,6 @@ def grid_of(maps: AttentionMaps, role: str = "cross", *, layer: int | None = Non
     rows, columns = maps.labels(role)
     values = maps.map(role, layer=layer, head=head)
     layers, heads = maps.weights(role).shape[:2]
-    return Grid(values, [*map(printable, rows)], [*map(printable, columns)], title(role, layer, head, layers, heads))
-
-
-def title(role: str, layer: int | None, head: int | None, layers: int, heads: int) -> str:
-    """What a map is, for people, who count from 1."""
-
-    def said(what: str, place: int | None, count: int) -> str:
-        return f"mean of {count} {what}s" if place is None and count > 1 else f"{what} {(place or 0) + 1} of {count}"
-
-    return f"{role} attention, {said('layer', layer, layers)}, {said('head', head, heads)}"
-
-
-def printable(token: str) -> str:
-    """A token without what would move a cursor or turn the writing: control and format characters are spelled out."""
-    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in token)
-
-
-def shade(share: float) -> tuple[int, int, int]:
-    """The colour of a share in 0..1 of the largest weight, as red, green and blue in 0..255."""
-    share = min(max(share, 0.0), 1.0)
-    red, green, blue = (round(light + (dark - light) * share) for light, dark in zip(LIGHT, DARK, strict=True))
-    return red, green, blue
+    return Grid(
+        values, [*map(printable, rows)], [*map(printable, columns)], map_title(role, layer, head, layers, heads)
+    )

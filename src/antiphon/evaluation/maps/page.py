@@ -17,7 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from antiphon.evaluation.maps.grid import DARK, LIGHT, printable
+from antiphon.display import DARK, LIGHT
+from antiphon.errors import printable
 from antiphon.generation.maps import ROLES, AttentionMaps
 
 LONGEST_TITLE = 80  # letters

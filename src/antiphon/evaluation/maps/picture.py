@@ -5,8 +5,9 @@ from __future__ import annotations
 import io
 import warnings
 
+from antiphon.display import DARK, LIGHT
 from antiphon.errors import ConfigError
-from antiphon.evaluation.maps.grid import DARK, LIGHT, Grid
+from antiphon.evaluation.maps.grid import Grid
 
 INCHES_A_CELL, LEAST_INCHES, MOST_INCHES = 0.28, 0.84, 60.0  # a picture of 1,024 tokens stays one that programs open
 _FONTS = ["DejaVu Sans", "Noto Sans", "Noto Sans CJK JP", "Noto Sans CJK SC", "Arial Unicode MS", "sans-serif"]

@@ -11,7 +11,8 @@ from rich.cells import cell_len, set_cell_size
 from rich.style import Style
 from rich.text import Text
 
-from antiphon.evaluation.maps.grid import Grid, shade
+from antiphon.display import shade
+from antiphon.evaluation.maps.grid import Grid
 
 CELL = 3  # columns of a cell: "100"
 LONGEST_ROW, LONGEST_COLUMN = 18, 12  # of a label, in columns and in letters

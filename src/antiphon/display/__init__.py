@@ -1,0 +1,49 @@
+"""HTML for notebooks from plain data: tables, charts, heat maps. No script, no request, styles inline.
+
+    panel("answers", table(["text", "score"], [["in 3 Stunden", "-0.02"]], right={1}))     # what `_repr_html_` returns
+
+Text takes the colour of the page and grounds are transparent, so that a light and a dark theme both work. A `str` is
+escaped wherever it is put; only `Markup`, which the functions here make, is put in as it is.
+"""
+
+from __future__ import annotations
+
+from antiphon.display.chart import line_chart
+from antiphon.display.colours import DARK, LIGHT, shade
+from antiphon.display.figures import clock, fixed
+from antiphon.display.heat import heat_map, map_title
+from antiphon.display.html import (
+    Markup,
+    badge,
+    bar,
+    details,
+    joined,
+    note,
+    panel,
+    preformatted,
+    side_by_side,
+    table,
+    tokens,
+)
+
+__all__ = [
+    "DARK",
+    "LIGHT",
+    "Markup",
+    "badge",
+    "bar",
+    "clock",
+    "details",
+    "fixed",
+    "heat_map",
+    "joined",
+    "line_chart",
+    "map_title",
+    "note",
+    "panel",
+    "preformatted",
+    "shade",
+    "side_by_side",
+    "table",
+    "tokens",
+]

@@ -1,0 +1,62 @@
+"""A report as a notebook shows it: scores with intervals and signatures, groups, and examples."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from antiphon.display import Markup, badge, clock, details, fixed, note, panel, preformatted, table
+from antiphon.display.colours import GOOD, NEUTRAL
+from antiphon.evaluation.bootstrap import Interval
+from antiphon.evaluation.groups import Grouped
+from antiphon.evaluation.result import MetricResult
+from antiphon.generation.answers import Generation
+
+EXAMPLES, MOST_GROUPS = 5, 30
+
+
+def page(
+    metrics: Mapping[str, MetricResult],
+    groups: Grouped | None,
+    sources: Sequence[str],
+    references: Sequence[Sequence[str]],
+    answers: Sequence[Generation],
+    seconds: float,
+) -> str:
+    """The HTML of a report."""
+    rows = [[name, fixed(m.score, 2), _interval(m.interval), m.signature] for name, m in metrics.items()]
+    parts: list[Markup] = [
+        note(f"{len(sources):,} pairs, answered in {clock(seconds)}"),
+        table(["metric", "score", "95 % interval", "signature"], rows, right={1, 2}),
+        *(details(f"{name}: table", preformatted(m.table)) for name, m in metrics.items() if m.table),
+    ]
+    if groups is not None:
+        parts.append(_groups(groups))
+    parts.append(_examples(sources, references, answers))
+    return panel("Report", *parts)
+
+
+def _groups(groups: Grouped) -> Markup:
+    macro = groups.macro
+    rows = [
+        [name, f"{groups.sizes[name]:,}", *(fixed(found[metric].score, 2) for metric in macro)]
+        for name, found in list(groups.groups.items())[:MOST_GROUPS]
+    ]
+    rows.append(["macro mean", "", *(fixed(found.score, 2) for found in macro.values())])
+    drawn = table(["group", "pairs", *macro], rows, right=range(1, 2 + len(macro)))
+    return details(f"{len(groups.groups)} groups", drawn)
+
+
+def _examples(sources: Sequence[str], references: Sequence[Sequence[str]], answers: Sequence[Generation]) -> Markup:
+    """Some pairs at equal distances."""
+    count = min(EXAMPLES, len(sources))
+    places = [round(place * (len(sources) - 1) / max(count - 1, 1)) for place in range(count)]
+    rows: list[list[str | Markup]] = []
+    for place in places:
+        equal = answers[place].text in references[place]
+        mark = badge("equal", GOOD) if equal else badge("differs", NEUTRAL)
+        rows.append([sources[place], answers[place].text, "\n".join(references[place]), mark])
+    return table(["source", "answer", "reference", ""], rows)
+
+
+def _interval(interval: Interval | None) -> str:
+    return "" if interval is None else f"{interval.low:.2f} to {interval.high:.2f}"
