@@ -49,6 +49,7 @@ from antiphon.training.snapshot import SnapshotStore
 from antiphon.workflows.average import average_and_compare
 from antiphon.workflows.base import BASE, Begin, check_same_base, find_base, keep_base, settled
 from antiphon.workflows.labels import check_labels, with_labels
+from antiphon.workflows.searching import validation_search
 from antiphon.workflows.teacher import load_teacher
 from antiphon.workflows.tokenizers import Samplers, build_samplers, build_tokenizers
 from antiphon.workflows.validate import Validate
@@ -130,6 +131,7 @@ class _Job:
         marks = Model(self.parts).marks
         teacher = load_teacher(config, self.network, self.source_tokenizer, self.target_tokenizer, marks)
         self.adapter = self._adapter(device)
+        self.notes: tuple[str, ...] = ()  # about its validations, said once
         self.validate = self._validate()
         display = make_display(total_steps=config.training.max_steps, quiet=quiet)
         # A registered reporter is a function of the run folder that gives a function of each row of metrics.jsonl.
@@ -208,6 +210,8 @@ class _Job:
             self.record.say(f"attention was replaced: {self.begin.account}")
         if backends := describe_backends(self.network, longest=self.model.max_length):
             self.record.say(f"attention by {backends}")
+        for note in self.notes:
+            self.record.say(note)
         if not fresh:
             self.loop.resume()
         reason = self.loop.run()
@@ -314,9 +318,10 @@ class _Job:
         assert isinstance(held, InMemory)
         examples = list(islice(held, limit))
         pairs = [(source, targets) for source, targets, _ in islice(cases(data, self.task), limit)]
-        return Validate(
-            self.parts, examples, pairs, self.config.validation, self.metrics, self.config.training.batch_tokens
-        )
+        search = validation_search(self.parts, pairs, self.config)
+        self.notes = search.notes
+        settings, batch_tokens = self.config.validation, self.config.training.batch_tokens
+        return Validate(self.parts, examples, search.pairs, settings, self.metrics, batch_tokens, search.settings)
 
     def _describe(self) -> str:
         """The run in a line."""
