@@ -26,7 +26,7 @@ from torch import Tensor
 from antiphon.config import AttentionConfig, GenerationConfig
 from antiphon.errors import ConfigError, DataError, ModelError
 from antiphon.generation import engine
-from antiphon.generation.answers import Generation
+from antiphon.generation.answers import Generation, join_texts, stream_texts
 from antiphon.generation.classification import classify
 from antiphon.generation.ensemble import Ensemble, check_one, join_parts
 from antiphon.generation.hypotheses import Hypothesis
@@ -34,7 +34,7 @@ from antiphon.generation.inputs import check_pairs, texts_of
 from antiphon.generation.languages import answer_ids, marks_of, speaking
 from antiphon.generation.loading import choose_device, choose_dtype, model_folder, replaced_attention
 from antiphon.generation.maps import AttentionMaps, attention_maps
-from antiphon.generation.overflow import prepare
+from antiphon.generation.overflow import pieces_of, prepare
 from antiphon.generation.quantize import check_quantize, check_whole
 from antiphon.generation.quantize import quantize as quantize_network
 from antiphon.generation.restricting import Restrictor, check_parts, restrict
@@ -46,7 +46,7 @@ from antiphon.models.families import Inexpressible
 from antiphon.models.files import read_config
 from antiphon.models.hub import is_foreign, is_pretrained, load_pretrained, save_pretrained
 from antiphon.settings import override, plain, show
-from antiphon.text import StreamDecoder, Tokenizer, clean_text
+from antiphon.text import Tokenizer, clean_text
 
 if TYPE_CHECKING:
     from antiphon.config.speech import SpeechConfig
@@ -146,9 +146,11 @@ class Model:
         else:
             found = self.hearing.answer(self.network, sources, config, self.marks)
         parts: list[list[list[Hypothesis]]] = [[] for _ in rows]
+        gaps: list[list[str]] = [[] for _ in rows]
         for source, hypotheses in zip(sources, found, strict=True):
             parts[source.row - first_row].append(hypotheses)
-        return [self._generation(answers) for answers in parts]
+            gaps[source.row - first_row].append(source.gap)
+        return [self._generation(*answers) for answers in zip(parts, gaps, strict=True)]
 
     def stream(self, text: Input, *, first_row: int = 0, **settings: object) -> Iterator[str]:
         """The answer's text in pieces as they become certain, under beam search too; joined they are `.text`."""
@@ -163,7 +165,8 @@ class Model:
         if model.hearing is not None:
             each = model.hearing.marks(model.network, sources, model.marks)
         pairs = zip(sources, each, strict=True)
-        return model._pieces([engine.stream(model.network, source, config, marks) for source, marks in pairs])
+        runs = [(engine.stream(model.network, one, config, marks), one.gap) for one, marks in pairs]
+        return stream_texts(runs, model.target_tokenizer)
 
     def score(self, sources: Inputs, targets: str | Sequence[str], *, overflow: str | None = None) -> list[float]:
         """For each pair the sum of the log-probabilities of the target's tokens and its end, in nats.
@@ -261,27 +264,31 @@ class Model:
         prefixes = self._prefixes(config.prefix, len(rows))
         restrictions = restrict(config, self.restrictor, count=len(rows), first_row=first_row)
         sources: list[engine.Source] = []
-        for i, parts in enumerate(self._parts(rows, config.overflow, first_row)):
+        for i, (parts, gaps) in enumerate(self._parts(rows, config.overflow, first_row)):
             row = first_row + i
             if parts:
                 check_parts(restrictions[i], len(parts), row=row)
             # A prefix begins the whole answer, so that only the first part has it.
             sources += [
-                engine.Source(part, row, n, () if n else prefixes[i], restrictions[i]) for n, part in enumerate(parts)
+                engine.Source(part, row, n, () if n else prefixes[i], restrictions[i], gap)
+                for n, (part, gap) in enumerate(zip(parts, gaps, strict=True))
             ]
         return sources
 
-    def _parts(self, rows: Sequence[str | Tensor], overflow: str, first_row: int) -> Sequence[Sequence[Part]]:
-        """For each row the parts in which it is answered, none where it is empty."""
+    def _parts(
+        self, rows: Sequence[str | Tensor], overflow: str, first_row: int
+    ) -> Sequence[tuple[Sequence[Part], Sequence[str]]]:
+        """For each row the parts in which it is answered, none where it is empty, and what stood before each."""
         if self.hearing is not None:
             clips = [row for row in rows if isinstance(row, Tensor)]
-            return [self.hearing.parts(clip, overflow=overflow, row=row) for row, clip in enumerate(clips, first_row)]
-        tokenizer, limit = self.source_tokenizer, self.network.max_length
+            heard = [self.hearing.parts(clip, overflow=overflow, row=row) for row, clip in enumerate(clips, first_row)]
+            return [(parts, [" "] * len(parts)) for parts in heard]
+        tokenizer, limit, fronts = self.source_tokenizer, self.network.max_length, self.parts.fronts
         texts, around = [row for row in rows if isinstance(row, str)], sum(map(len, tokenizer.frame))
         return [
-            []
+            ([], [])
             if len(ids) <= around
-            else prepare(text, ids, tokenizer=tokenizer, limit=limit, overflow=overflow, row=row)
+            else pieces_of(text, ids, tokenizer=tokenizer, limit=limit, overflow=overflow, row=row, fronts=fronts)
             for row, (text, ids) in enumerate(zip(texts, tokenizer.encode_batch(texts), strict=True), first_row)
         ]
 
@@ -297,34 +304,23 @@ class Model:
                 known[text] = tuple(id for id in ids if id != self.marks.end)
         return [known[text] for text in rows]
 
-    def _generation(self, parts: Sequence[list[Hypothesis]]) -> Generation:
+    def _generation(self, parts: Sequence[list[Hypothesis]], gaps: Sequence[str]) -> Generation:
         """The answer of a row with these parts: their first hypotheses joined, then their second ones, and so on."""
         if not parts:
             return Generation(text="", tokens=[], score=0.0, confidence=1.0, finished=True)
-        first, *others = [self._joined(hypotheses) for hypotheses in zip(*parts, strict=False)]
+        first, *others = [self._joined(hypotheses, gaps) for hypotheses in zip(*parts, strict=False)]
         return replace(first, alternatives=others)
 
-    def _joined(self, parts: Sequence[Hypothesis]) -> Generation:
+    def _joined(self, parts: Sequence[Hypothesis], gaps: Sequence[str]) -> Generation:
         prompt = 0 if self.hearing is None else self.hearing.speech.prompt_length
         score, length = sum(part.score for part in parts), sum(len(part.ids) - prompt for part in parts)
         return Generation(
-            text=" ".join(self.target_tokenizer.decode(part.ids) for part in parts),
+            text=join_texts((self.target_tokenizer.decode(part.ids) for part in parts), gaps),
             tokens=[token for part in parts for token in self.target_tokenizer.pieces(part.ids)],
             score=score,
             confidence=math.exp(score / max(length, 1)),
             finished=all(part.finished for part in parts),
         )
-
-    def _pieces(self, parts: Sequence[Iterator[list[int]]]) -> Iterator[str]:
-        for place, runs in enumerate(parts):
-            if place:
-                yield " "
-            decoder = StreamDecoder(self.target_tokenizer)
-            for ids in runs:
-                if piece := decoder.push(ids):
-                    yield piece
-            if piece := decoder.finish():
-                yield piece
 
 
 def _ears(speech: SpeechConfig) -> Hearing:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from antiphon.generation import engine
 from antiphon.generation.classification import refuse_search
@@ -11,7 +12,7 @@ from antiphon.generation.search import Search
 from antiphon.settings import override
 
 
-def try_search(model: Model, texts: Sequence[str], **settings: object) -> None:
+def try_search(model: Model, texts: Sequence[str], **settings: Any) -> None:
     """Raises what `model.generate(texts, **settings)` would raise, ConfigError or DataError.
 
     Sources, prefixes and restrictions of all texts are checked; the network computes one step of the first answer, for

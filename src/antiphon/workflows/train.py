@@ -21,6 +21,7 @@ from antiphon.data import Batches, Filters, InMemory, Streamed, cases, load_corp
 from antiphon.data.denoising import Objective
 from antiphon.errors import ConfigError, DiskError, ModelError
 from antiphon.evaluation.metrics import know_labels, parse_metrics
+from antiphon.generation.fronts import fronts_of
 from antiphon.generation.languages import as_answer, speaking
 from antiphon.generation.model import Model
 from antiphon.models.build import build_network
@@ -159,6 +160,7 @@ class _Job:
     def _parts(self, device: torch.device) -> Parts:
         """The run's model: that of the base, or a network with fresh weights."""
         config, sides = self.config, (self.source_tokenizer, self.target_tokenizer)
+        fronts, labels = fronts_of(config.data.train), self.task.labels
         if self.begin is not None:
             network = self.begin.network.to(device)
             return replace(
@@ -166,7 +168,8 @@ class _Job:
                 network=network,
                 task=config.task,
                 generation=config.generation,
-                labels=self.task.labels,
+                labels=labels,
+                fronts=tuple(dict.fromkeys((*fronts, *self.begin.fronts))),
             )
         network = build_network(
             self.model,
@@ -177,7 +180,8 @@ class _Job:
             seed=config.training.seed,
             folder=self.place,
         ).to(device)
-        return Parts(network, self.model, config.attention, *sides, config.task, config.generation, self.task.labels)
+        known = (config.task, config.generation, labels)
+        return Parts(network, self.model, config.attention, *sides, *known, fronts=fronts)
 
     def _adapter(self, device: torch.device) -> Adapter | None:
         """The adapter that learns in place of the weights, if the recipe has one."""
