@@ -1,4 +1,4 @@
-"""Tables that are not what they seem: stray separators, other separators, lone carriage returns, values that are none."""
+"""Tables that are not what they seem: stray and other separators, lone carriage returns, values that are none."""
 
 from __future__ import annotations
 

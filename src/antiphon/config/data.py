@@ -268,16 +268,15 @@ def _sources(value: Any) -> object:
 
 
 def _are_pairs(items: Sequence[object]) -> bool:
-    """Whether mappings of nothing but `source` and `target` hold texts, since none of their values could be a file."""
-    some = items[:1000]
-    if not all(isinstance(item, Mapping) and set(item) == {"source", "target"} for item in some):
+    """Whether mappings of nothing but `source` and `target` hold texts, since one of their values could be no file."""
+    if not all(isinstance(item, Mapping) and set(item) == {"source", "target"} for item in items):
         return False
-    values = [value for item in some if isinstance(item, Mapping) for value in item.values()]
-    return not any(isinstance(value, FlagText | os.PathLike) or _could_be_file(value) for value in values)
+    values = (value for item in items if isinstance(item, Mapping) for value in item.values())
+    return not all(isinstance(value, FlagText | os.PathLike) or _could_be_file(value) for value in values)
 
 
 def _could_be_file(value: object) -> bool:
     """An ending (.en, .txt.gz), a folder in front, or a file that exists; a text may end in a dot or a number."""
     if not isinstance(value, str):
         return False
-    return bool(re.search(r"\.[A-Za-z]\w{0,7}(\.gz|\.zst)?$|^[./~]*/\S+$", value)) or os.path.exists(value)
+    return bool(re.search(r"\.[A-Za-z]\w{0,7}(\.gz|\.zst)?$|^[./~]*/\S+$", value)) or os.path.isfile(value)

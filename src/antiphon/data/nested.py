@@ -1,8 +1,8 @@
 """Records with values inside values, as JSON, parquet files and data sets of the hub have them.
 
 * `translation.en` is the key `en` in `translation`, unless there is a key of that very name.
-* Numbers, true and false become text. NaN and infinite numbers are no values of JSON (RFC 8259, section 6) and stand for
-  a missing one, as null does.
+* Numbers, true and false become text. NaN and infinite numbers are no values of JSON (RFC 8259, section 6) and stand
+  for a missing one, as null does.
 * A list of texts is joined with spaces in the source; in the target it is several targets, in this order.
 """
 

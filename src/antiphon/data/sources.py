@@ -118,6 +118,7 @@ def check_files(data: object) -> None:
                 raise _empty(source.text)
         elif source.path is None:
             left, right = source.files
+            _there(left, right)
             _same_length(left, right, count_lines(left), count_lines(right))
         elif next(iter(Lines(source.path) if reader in _OF_LINES else reader(source, Cursor())), None) is None:
             raise _empty(source.path)
@@ -174,6 +175,8 @@ def _empty(file: str) -> DataError:
 
 def _aligned(source: SourceConfig, start: Cursor) -> Iterator[Row]:
     (left_offset, right_offset), (left_file, right_file) = start.offsets or (0, 0), source.files
+    if not start.line:
+        _there(left_file, right_file)
     left = Lines(left_file, offset=left_offset, number=start.line)
     right = Lines(right_file, offset=right_offset, number=start.line)
     left_lines, right_lines = iter(left), iter(right)
@@ -185,6 +188,15 @@ def _aligned(source: SourceConfig, start: Cursor) -> Iterator[Row]:
         place = Place(left_file, left.number, right_file)
         yield Row(
             {"source": one, "target": other}, place, Cursor(start.source, left.number, (left.offset, right.offset))
+        )
+
+
+def _there(left: str, right: str) -> None:
+    """DataError where neither side is a file: they may be texts that look like names of files."""
+    if not os.path.lexists(left) and not os.path.lexists(right):
+        raise DataError(
+            f"the data files `{left}` and `{right}` cannot be read: there are none. Check the paths; if they are texts, "
+            "give pairs (source, target) in Python, not mappings."
         )
 
 

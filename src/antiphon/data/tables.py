@@ -4,7 +4,8 @@
   and `target`; else columns 0 and 1 are source and target. Where no fields are given, a first line of nothing but usual
   names of columns (`sentence`, `label`) is an error, since it would be learned as a pair.
 * CSV is quoted as in RFC 4180 and has a header unless its fields are given by number.
-* All rows have as many columns as the header, or as the first row; without a header, empty cells at the end do not count.
+* All rows have as many columns as the header, or as the first row; without a header, empty cells at the end do not
+  count.
 * JSONL has one object a line; nested.py says how it becomes a record.
 """
 
