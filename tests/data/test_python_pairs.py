@@ -47,6 +47,11 @@ def test_one_text_that_is_no_file_makes_all_of_them_pairs(
     assert [(one, other) for one, other, _ in records(data, TASK)] == [(row["source"], row["target"]) for row in rows]
 
 
+def test_single_words_are_texts_where_one_pair_has_none_that_looks_like_a_file() -> None:
+    assert not is_files(DataConfig([pair("Ph.D", "p"), pair("dog", "Hund")]).train)
+    assert not is_files(DataConfig([pair("dog", "Hund"), pair("Ph.D", "p")]).train)
+
+
 def test_a_text_beside_a_folder_is_a_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a").mkdir()
     monkeypatch.chdir(tmp_path)
@@ -68,7 +73,8 @@ def test_names_of_files_are_files(rows: list[dict[str, str]], tmp_path: Path, mo
 
 
 def test_texts_that_all_look_like_files_are_said_to_have_been_taken_for_such() -> None:
-    data = DataConfig([pair("I like Node.js", "Ich mag Node.js")]).train
-    for read in (check_files, lambda data: list(records(data, TASK))):
-        with pytest.raises(DataError, match=r"files `I like Node.js` and .* if they are texts, give pairs"):
-            read(data)
+    for odd in (pair("I like Node.js", "Ich mag Node.js"), pair("Good.Bye", "Tschüss")):
+        data = DataConfig([odd]).train
+        for read in (check_files, lambda data: list(records(data, TASK))):
+            with pytest.raises(DataError, match=r"the data files `.*` and .* if they are texts, give pairs"):
+                read(data)

@@ -6,8 +6,8 @@
     model.score(["in 3 hours"], ["in 3 Stunden"])            # [-0.02]
     model.attention("in 3 hours").cross                      # (layer, head, target position, source position)
 
-Search settings are keyword arguments; those not given come from the model's `generation.json`. An empty text has an
-empty answer.
+Search settings are keyword arguments; those not given come from the model's `generation.json`. An empty text, or one of
+nothing but white space, has an empty answer.
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ from antiphon.models.files import read_config
 from antiphon.models.hub import is_foreign, is_pretrained, load_pretrained, save_pretrained
 from antiphon.settings import override, plain, show
 from antiphon.text import Tokenizer, clean_text
+from antiphon.text.kinds import is_blank
 
 if TYPE_CHECKING:
     from antiphon.config.speech import SpeechConfig
@@ -138,8 +139,9 @@ class Model:
     def _answers(self, texts: Inputs, config: GenerationConfig, first_row: int) -> list[Generation]:
         """The answers of `generate`, in this model's languages."""
         if self.labels:
-            return classify(self, texts_of(texts, "texts"), self.labels, config, first_row=first_row)
-        rows = self._inputs(texts, "texts")
+            rows = texts_of(texts, "texts", names=first_row > 0)
+            return classify(self, rows, self.labels, config, first_row=first_row)
+        rows = self._inputs(texts, "texts", names=first_row > 0)
         sources = self._sources(rows, config, first_row)
         if self.hearing is None:
             found = engine.answer(self.network, sources, config, self.marks)
@@ -195,7 +197,7 @@ class Model:
             for row, (text, ids) in enumerate(zip(texts, tokenizer.encode_batch(texts), strict=True))
         ]
         # Nothing answered by nothing is what `generate` gives without asking the model.
-        asked = [row for row in range(len(texts)) if texts[row] or outputs[row]]
+        asked = [row for row in range(len(texts)) if not is_blank(texts[row]) or outputs[row]]
         pairs = [(read[row], spelled[row]) for row in asked]
         scores = [0.0] * len(texts)
         for row, score in zip(asked, engine.forced_scores(self.network, pairs, self.marks), strict=True):
@@ -255,9 +257,9 @@ class Model:
         except Inexpressible as error:
             raise Inexpressible(error.what, "Save it without `format`.") from error
 
-    def _inputs(self, inputs: object, what: str) -> Sequence[str | Tensor]:
+    def _inputs(self, inputs: object, what: str, *, names: bool = True) -> Sequence[str | Tensor]:
         """The inputs as a list: texts, or the samples of a model that hears."""
-        return texts_of(inputs, what) if self.hearing is None else self.hearing.clips(inputs, what)
+        return texts_of(inputs, what, names=names) if self.hearing is None else self.hearing.clips(inputs, what)
 
     def _sources(self, rows: Sequence[str | Tensor], config: GenerationConfig, first_row: int) -> list[engine.Source]:
         """What the engine is asked: nothing for an empty text or clip, several parts for one that is split."""
@@ -287,7 +289,7 @@ class Model:
         texts, around = [row for row in rows if isinstance(row, str)], sum(map(len, tokenizer.frame))
         return [
             ([], [])
-            if len(ids) <= around
+            if len(ids) <= around or is_blank(text)
             else pieces_of(text, ids, tokenizer=tokenizer, limit=limit, overflow=overflow, row=row, fronts=fronts)
             for row, (text, ids) in enumerate(zip(texts, tokenizer.encode_batch(texts), strict=True), first_row)
         ]
