@@ -268,8 +268,8 @@ def _sources(value: Any) -> object:
 
 
 def _are_pairs(items: Sequence[object]) -> bool:
-    """Whether mappings of nothing but `source` and `target` hold texts: one of the values could be no file, or in one of
-    the mappings none looks like a file."""
+    """Whether mappings of nothing but `source` and `target` hold texts: one of the values could be no file, or in one
+    of the mappings none looks like a file."""
     for item in items:
         if not (isinstance(item, Mapping) and set(item) == {"source", "target"}):
             return False
