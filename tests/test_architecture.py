@@ -27,7 +27,7 @@ LEVELS = {  # the first name below antiphon -> its level; a folder or file impor
 STRANGERS = [("text", "nn"), ("data", "models"), ("training", "generation")]  # of equal level; listed for the message
 THIRD_PARTY = {  # what the dependencies of pyproject.toml are called in an import; sacrebleu brings numpy
     "torch", "tokenizers", "sentencepiece", "safetensors", "huggingface_hub", "sacrebleu", "numpy", "babel", "yaml",
-    "pydantic", "tyro", "rich",
+    "sentencex", "pydantic", "tyro", "rich",
     "rouge_score",  # extra [metrics]
     "schedulefree",  # extra [optim]
     "datasets", "pyarrow", "zstandard",  # extra [data]
@@ -44,6 +44,7 @@ LAZY = {
     "pydantic",
     "tyro",
     "babel",
+    "sentencex",
     "sacrebleu",
     "huggingface_hub",
     "numpy",

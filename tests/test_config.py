@@ -139,7 +139,9 @@ def test_an_unknown_preset() -> None:
         (ValidationConfig, "metrics", FlagText("bleu,chrf", "bleu,chrf"), ("bleu", "chrf")),
         (AttentionConfig, "decoder", FlagText("{window: 8}", {"window": 8}), {"window": 8}),
         (TokenizerConfig, "kind", FlagText("5", 5), "5"),
-        (GenerationConfig, "prefix", FlagText("null", None), None),
+        (GenerationConfig, "prefix", FlagText("null", None), "null"),
+        (GenerationConfig, "prefix", FlagText("", None), None),
+        (GenerationConfig, "top_k", FlagText("null", None), None),
     ],
 )
 def test_values_are_brought_to_their_type(cls: type[Settings], name: str, value: object, wanted: object) -> None:

@@ -323,9 +323,11 @@ def _bounded(value: Any, bound: Any) -> Any:
 
 def _either(value: Any, options: tuple[Any, ...]) -> Any:
     """The first option that takes the value, None where it is one; else the first option's error, the clearest."""
-    meaning = value.meaning if isinstance(value, FlagText) else value
-    if isinstance(value, FlagText) and value == "none":  # as the help calls it
-        meaning = None
+    meaning = value
+    if isinstance(value, FlagText):
+        # Where a text is wanted, each word is one: none, null and ~ too. An empty one is none.
+        text = value != "" and any(map(_takes_text, options))
+        meaning = value if text else None if value == "none" else value.meaning  # none: as the help calls it
     if meaning is None and type(None) in options:
         return None
     errors: list[SettingError] = []
@@ -336,6 +338,12 @@ def _either(value: Any, options: tuple[Any, ...]) -> Any:
             except SettingError as error:
                 errors.append(error)
     raise errors[0]
+
+
+def _takes_text(option: Any) -> bool:
+    """Whether an option of a union is a text, or a list of such."""
+    bare = get_args(option)[0] if get_origin(option) is Annotated else option
+    return bare is str or (get_origin(bare) is tuple and any(map(_takes_text, get_args(bare))))
 
 
 def _tuple(value: Any, arguments: tuple[Any, ...]) -> tuple[Any, ...]:

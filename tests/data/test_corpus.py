@@ -76,10 +76,10 @@ def test_where_an_example_was_read(tmp_path: Path, tokenizer: Tokenizer) -> None
 
 
 def test_empty_sides_are_skipped_and_counted(tokenizer: Tokenizer) -> None:
-    made = load([("a", "A"), ("", "B"), ("c", ""), ("", ""), (" ", "E")], tokenizer)
-    assert [tokenizer.decode(one.source) for one in made] == ["a", " "]
-    assert (made.report.read, made.report.kept, made.report.empty) == (5, 2, 3)
-    assert str(made.report) == "5 pairs read, 2 kept, 3 skipped with an empty side"
+    made = load([("a", "A"), ("", "B"), ("c", ""), ("", ""), (" e ", "E"), (" ", "F")], tokenizer)
+    assert [tokenizer.decode(one.source) for one in made] == ["a", " e "]
+    assert (made.report.read, made.report.kept, made.report.empty) == (6, 2, 4)
+    assert str(made.report) == "6 pairs read, 2 kept, 4 skipped with an empty side"
 
 
 @pytest.mark.parametrize("streaming", ["never", "always"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import math
+import struct
 import wave
 from collections.abc import Sequence
 from pathlib import Path
@@ -51,20 +52,74 @@ def test_an_empty_file_and_one_cut_short(tmp_path: Path) -> None:
 
 def test_what_is_no_such_file_is_refused(tmp_path: Path) -> None:
     other = write_wav(tmp_path / "a.wav", [1, 2], rate=44100)
-    with pytest.raises(DataError, match="must have 16000 samples a second, as the model hears, but has 44100"):
+    with pytest.raises(
+        DataError, match="must have 16000 samples a second, as the model hears, but has 44100"
+    ) as caught:
         read_wav(other, sampling_rate=16000)
+    assert str(caught.value).endswith(f"Convert it: ffmpeg -i {other} -ar 16000 -ac 1 out.wav.")
     (tmp_path / "b.wav").write_bytes(b"RIFF, they said")
-    for name in ("b.wav", "c.wav"):
-        with pytest.raises(DataError, match=r"must be a \.wav file of whole numbers"):
-            read_wav(tmp_path / name, sampling_rate=16000)
-    wide = tmp_path / "d.wav"
-    with wave.open(str(wide), "wb") as sound:
-        sound.setnchannels(1)
+    with pytest.raises(DataError, match=r"must be a \.wav file of whole numbers .* -ar 8000 -ac 1 out\.wav"):
+        read_wav(tmp_path / "b.wav", sampling_rate=8000)
+    with pytest.raises(DataError, match=r"there is no file `.*c\.wav`\. Check the path\."):
+        read_wav(tmp_path / "c.wav", sampling_rate=16000)
+
+
+def test_samples_of_24_bits(tmp_path: Path) -> None:
+    numbers = [0, 2**22, -(2**23), 2**23 - 1, -1, 12345]
+    with wave.open(str(tmp_path / "a.wav"), "wb") as sound:
+        sound.setnchannels(2)
         sound.setsampwidth(3)
         sound.setframerate(16000)
-        sound.writeframes(bytes(6))
-    with pytest.raises(DataError, match="must have samples of 8, 16 or 32 bits, but has 24"):
-        read_wav(wide, sampling_rate=16000)
+        sound.writeframes(b"".join(number.to_bytes(3, "little", signed=True) for number in numbers))
+    found = read_wav(tmp_path / "a.wav", sampling_rate=16000)
+    scaled = torch.tensor(numbers, dtype=torch.float64) / 2**23
+    assert torch.equal(found, scaled.view(-1, 2).mean(1).float())
+
+
+PCM, FLOAT = (bytes.fromhex(f"{kind:02x}00000000001000800000aa00389b71") for kind in (1, 3))
+
+
+def write_extensible(
+    file: Path, numbers: Sequence[int], *, width: int = 2, channels: int = 1, kind: bytes = PCM, before: bytes = b""
+) -> Path:
+    """A .wav file whose head is that of WAVE_FORMAT_EXTENSIBLE, with other chunks before it."""
+    signed = width > 1
+    data = b"".join(number.to_bytes(width, "little", signed=signed) for number in numbers)
+    each, bits = width * channels, 8 * width
+    head = struct.pack("<HHIIHHHHI", 0xFFFE, channels, 16000, 16000 * each, each, bits, 22, bits, 4) + kind
+    body = b"WAVE" + before + b"fmt " + struct.pack("<I", len(head)) + head
+    body += b"data" + struct.pack("<I", len(data)) + data
+    file.write_bytes(b"RIFF" + struct.pack("<I", len(body)) + body)
+    return file
+
+
+@pytest.mark.parametrize("width", [1, 2, 3, 4])
+@pytest.mark.parametrize("before", [b"", b"LIST" + struct.pack("<I", 3) + b"abc\0"])
+def test_whole_numbers_in_the_extensible_format(width: int, before: bytes, tmp_path: Path) -> None:
+    # F16: recorders and ffmpeg write it, and Python's own library reads it from 3.12 on.
+    top = 1 << 8 * width - 1
+    numbers = [top, 0, 255, 1] if width == 1 else [0, -top, top - 1, top // 2]
+    found = read_wav(write_extensible(tmp_path / "a.wav", numbers, width=width, before=before), sampling_rate=16000)
+    wanted = [(number - (128 if width == 1 else 0)) / top for number in numbers]
+    assert found.tolist() == torch.tensor(wanted, dtype=torch.float64).float().tolist()
+    two = read_wav(write_extensible(tmp_path / "b.wav", numbers, width=width, channels=2), sampling_rate=16000)
+    assert two.shape == (2,)
+
+
+def test_other_numbers_in_that_format_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"must have samples of 8, 16, 24 or 32 bits, but has 40\. Convert it: ffmpeg"):
+        read_wav(write_extensible(tmp_path / "b.wav", [1, 2], width=5), sampling_rate=16000)
+    file = write_extensible(tmp_path / "a.wav", [1, 2], width=4, kind=FLOAT)
+    with pytest.raises(DataError, match=r"must be a \.wav file of whole numbers \(PCM\), .*Convert it: ffmpeg"):
+        read_wav(file, sampling_rate=16000)
+
+
+@pytest.mark.parametrize("size", [0, 4, 11, 12, 19, 20, 40, 60])
+def test_a_head_that_is_cut_short_is_one_line(size: int, tmp_path: Path) -> None:
+    file = write_extensible(tmp_path / "a.wav", [1, 2])
+    file.write_bytes(file.read_bytes()[:size])
+    with pytest.raises(DataError, match=r"must be a \.wav file of whole numbers"):
+        read_wav(file, sampling_rate=16000)
 
 
 def test_a_clip_is_cut_or_followed_by_silence() -> None:

@@ -50,3 +50,37 @@ def test_what_is_wrong_is_said_before_anything_is_generated() -> None:
     with pytest.raises(ConfigError, match="did you mean `chrf`"):
         antiphon.evaluate(model, [("a", "b")], metrics=["chrff"])
     assert model.asked == []
+
+
+@pytest.mark.parametrize(
+    "pair",
+    [
+        ("in 3 hours", None),
+        ("in 3 hours", float("nan")),
+        ("in 3 hours", 3),
+        ("in 3 hours", []),
+        ("in 3 hours", ["a", None]),
+        ("a",),
+        ["in 3 hours"],
+        {"a": "b"},
+        {"source": "a", "target": None},
+        {"a": "b", "c": "d"},
+        "ab",
+        (None, "a"),
+        None,
+    ],
+)
+def test_a_pair_without_a_reference_is_refused_by_name(pair: object) -> None:
+    # F19: Python's own errors, after all answers were made.
+    model = Echo()
+    with pytest.raises(
+        DataError, match=r"a pair must be a source and its reference, .* \(pairs\[1\]\)\. Add"
+    ) as caught:
+        antiphon.evaluate(model, [("a", "A"), pair], metrics=["chrf"])  # type: ignore[list-item]
+    assert model.asked == [] and "\n" not in str(caught.value)
+
+
+def test_pairs_may_be_mappings() -> None:
+    pairs = [{"source": "a", "target": "A"}, {"target": ["x", "B"], "source": "b"}]
+    report = antiphon.evaluate(Echo(), pairs, metrics=["exact_match"])
+    assert report["exact_match"].score == 100 and report.sources == ["a", "b"]

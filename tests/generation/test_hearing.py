@@ -168,9 +168,16 @@ def test_what_is_longer_than_the_model_hears() -> None:
     ("value", "said"),
     [
         ("in 3 hours", "is the text `in 3 hours`, which is no .wav file: a model that hears does not read"),
-        (Path("gone.wav"), "is `gone.wav`, which is no .wav file"),
+        (Path("gone.wav"), "is `gone.wav`, but there is no file gone.wav"),
+        ("gone.wav", "is the text `gone.wav`, but there is no file gone.wav"),
+        ("nope.MP3", "is the text `nope.MP3`, but there is no file nope.MP3"),
+        (Path("gone"), "is `gone`, but there is no file gone"),
+        ("a" * 5000, "is the text `aaa.*which is no .wav file: a model that hears does not read"),
+        ("a\0b", "is the text .*which is no .wav file: a model that hears does not read"),
         (torch.zeros(2, 9), r"has shape \(2, 9\) and type torch.float32"),
-        (numpy.zeros(9, dtype=numpy.int16), r"has shape \(9,\) and type torch.int16"),
+        (numpy.zeros((2, 9), dtype=numpy.int16), r"has shape \(2, 9\) and type torch.int16"),
+        (numpy.zeros(9, dtype=numpy.uint8), r"has shape \(9,\) and type torch.uint8"),
+        ({"array": [0.1], "rate": 1000}, "is a mapping"),
         (torch.tensor([0.0, float("nan")]), "has samples that are infinite or not a number"),
         ({"a": 1}, "is a mapping"),
         (None, "is empty"),
@@ -180,6 +187,37 @@ def test_what_is_no_sound_is_refused_in_one_line(value: object, said: str) -> No
     with pytest.raises(DataError, match=f"`texts` must be sound, but number 2 {said}") as error:
         hearing().generate([clips()[0], value])
     assert "\n" not in str(error.value) and "1000 samples a second" in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["fake.mp3", "fake.txt", "fake"])
+def test_a_file_of_another_format_is_named_with_the_command_that_converts_it(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(b"ID3")
+    for value in (str(tmp_path / name), tmp_path / name):
+        with pytest.raises(DataError, match=r"which is no \.wav file\. Convert it") as caught:
+            hearing().generate(value)
+        assert str(caught.value).endswith(f"ffmpeg -i {tmp_path / name} -ar 1000 -ac 1 out.wav.")
+
+
+def test_whole_numbers_and_mappings_are_heard_as_floats_are(tmp_path: Path) -> None:
+    model = hearing()
+    numbers = [(clip * 2**15).short() for clip in clips()]
+    wanted = model.generate([row.float() / 2**15 for row in numbers])
+    assert len({answer.text for answer in wanted}) > 1
+    assert model.generate(numbers) == model.generate([row.numpy() for row in numbers]) == wanted
+    assert model.generate([row.int() * 2**16 for row in numbers]) == wanted
+    for key in ("array", "raw"):
+        rows = [{key: row.numpy(), "sampling_rate": 1000, "path": None} for row in numbers]
+        assert model.generate(rows) == wanted
+        assert model.generate(rows[0])[0].tokens == wanted[0].tokens
+        with pytest.raises(
+            DataError, match="has a `sampling_rate` of 44100, where the model hears 1000 samples a second"
+        ):
+            model.generate({**rows[0], "sampling_rate": 44100})
+
+
+def test_a_clip_that_is_a_little_too_long_is_told_with_digits_that_say_so() -> None:
+    with pytest.raises(DataError, match=r"must have at most 1 seconds, .* but has 1\.001\. Cut it"):
+        hearing().generate(torch.zeros(1001))
 
 
 def test_a_model_that_reads_refuses_sound_and_one_that_hears_has_no_maps_of_texts() -> None:

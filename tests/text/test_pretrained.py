@@ -231,3 +231,15 @@ def test_a_tokenizer_that_does_not_fit_the_table(make: Callable[[str], Case]) ->
     made = make("t5_spm").made
     with pytest.raises(ModelError, match=r"must have at most 99 ids, the rows of the model's table \(`vocab_size`"):
         load_pretrained_tokenizers(made.path, {**made.config, "vocab_size": 99})
+
+
+@pytest.mark.parametrize("ending", [b"\r\n", b"\n", b"\r\n\r\n"])
+def test_merges_with_line_ends_of_windows(make: Callable[[str], Case], tmp_path: Path, ending: bytes) -> None:
+    # F15: a carriage return was read as a part of the second token.
+    made = make("bart_old").made
+    folder = Path(shutil.copytree(made.path, tmp_path / "folder"))
+    content = (folder / "merges.txt").read_bytes().replace(b"\n", ending)
+    (folder / "merges.txt").write_bytes(content)
+    plain, other = (load_pretrained_tokenizers(path, made.config)[0] for path in (made.path, folder))
+    for text in ("in 3 hours", "Häuser\r\nund  Straßen", "東京"):
+        assert other.encode(text) == plain.encode(text)

@@ -227,3 +227,57 @@ def test_a_row_that_is_too_long_for_nobody(tmp_path: Path) -> None:
     made.parts.batches.__class__ = type("One", (type(stream),), {"__next__": lambda self: [Example([2], [2], 0)]})
     made.step()
     assert all(torch.isfinite(parameter).all() for parameter in made.network.parameters())
+
+
+TIES = [(5.34, 0.0), (3.96, 0.0), (3.20, 0.0), (2.86, 0.0), (2.90, 0.0), (2.86, 0.0), (2.95, 0.0), (9.0, 1.0)]
+
+
+def tied(made: list[Any], kept: list[int], values: list[tuple[float, float]]) -> dict[str, Any]:
+    """The validator and the keeper of a loop whose validations find these losses and scores, by step."""
+
+    def validate(network: Any, asked: Any) -> Validation:
+        loss, score = values[made[-1].progress.step // 5 - 1]
+        return Validation({"valid_loss": loss, "exact_match": score}, [], score)
+
+    return {"validate": validate, "keep": lambda network: kept.append(made[-1].progress.step), "every": 5}
+
+
+def test_equal_scores_are_decided_by_the_loss(tmp_path: Path) -> None:
+    # U1: the first of equal ones was kept, which was the worst, and patience ended the run while it learned.
+    kept: list[int] = []
+    made: list[Any] = []
+    settings = tied(made, kept, TIES)
+    made.append(make_loop(tmp_path / "run", patience=3, average_best=3, max_steps=100, **settings))
+    assert made[0].run() == "3 validations in a row brought nothing better"
+    assert kept == [5, 10, 15, 20] and made[0].progress.step == 35
+    assert [step for _, step in made[0].progress.bests] == [20, 30, 25]  # of equal losses the first
+
+
+def test_a_better_score_wins_whatever_the_loss(tmp_path: Path) -> None:
+    kept: list[int] = []
+    made: list[Any] = []
+    made.append(make_loop(tmp_path / "run", max_steps=40, **tied(made, kept, TIES)))
+    made[0].run()
+    assert kept == [5, 10, 15, 20, 40]
+
+
+def test_ties_are_decided_alike_behind_a_resume(tmp_path: Path) -> None:
+    kept: list[int] = []
+    made: list[Any] = []
+    settings = tied(made, kept, TIES)
+    for end in (10, 25, 30):
+        made.append(make_loop(tmp_path / "run", average_best=3, max_steps=end, **settings))
+        made[-1].resume()
+        made[-1].run()
+    assert kept == [5, 10, 15, 20]
+    assert [step for _, step in made[-1].progress.bests] == [20, 30, 25]
+
+
+def test_the_state_of_an_older_version_is_read() -> None:
+    from antiphon.training.progress import Progress
+
+    progress = Progress()
+    progress.restore({"step": 9, "best": 2.0, "bests": [[2.0, 3], [1.0, 6]]})
+    assert not progress.improves((2.0, -0.1)) and progress.improves((2.1, -9.0))
+    assert progress.among_best((2.0, -1.0), 2)
+    assert progress.bests == [(2.0, 3), (2.0, 9)]

@@ -142,3 +142,18 @@ def test_the_best_need_validation_pairs() -> None:
     recipe = {"data": {"train": [("a", "b")]}, "training": {"max_steps": 1, "average_best": 2}}
     with pytest.raises(ConfigError, match=r"`training.average_best` needs validation pairs"):
         from_mapping(recipe)
+
+
+@pytest.mark.parametrize(("loss", "kept_again"), [(0.5, True), (1.0, False), (1.5, False)])
+def test_an_average_that_scores_the_same_is_decided_by_the_loss(tmp_path: Path, loss: float, kept_again: bool) -> None:
+    # U1, of averages.
+    kept: list[int] = []
+
+    def validate(network: Any, asked: Any) -> Validation:
+        return Validation({"valid_loss": loss if made.progress.validated == 18 else 1.0}, [], 3.0)
+
+    made = make_loop(tmp_path / "run", validate=validate, keep=lambda network: kept.append(0), **SETTINGS)
+    made.run()
+    assert len(kept) == 1
+    average_and_compare(made)
+    assert (len(kept) == 2) == kept_again

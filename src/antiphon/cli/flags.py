@@ -99,7 +99,9 @@ class _Leaf:
         bare = _bare(self.hint)
         if get_origin(bare) is Literal:
             return "{" + ",".join(map(str, get_args(bare))) + "}"
-        return {int: "N", float: "X", bool: "true|false"}.get(bare, "TEXT")
+        shown = {int: "N", float: "X", bool: "true|false"}.get(bare, "TEXT")
+        # What may be unset is unset by the word none, but of texts, of which none is one.
+        return f"{shown}|none" if shown != "TEXT" and _optional(self.hint) and len(self.home) == 2 else shown
 
     @property
     def shown(self) -> str:

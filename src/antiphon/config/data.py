@@ -268,16 +268,24 @@ def _sources(value: Any) -> object:
 
 
 def _are_pairs(items: Sequence[object]) -> bool:
-    """Whether mappings of nothing but `source` and `target` hold texts, since none of their values could be a file."""
-    some = items[:1000]
-    if not all(isinstance(item, Mapping) and set(item) == {"source", "target"} for item in some):
-        return False
-    values = [value for item in some if isinstance(item, Mapping) for value in item.values()]
-    return not any(isinstance(value, FlagText | os.PathLike) or _could_be_file(value) for value in values)
+    """Whether mappings of nothing but `source` and `target` hold texts: one of the values could be no file, or in one
+    of the mappings none looks like a file."""
+    for item in items:
+        if not (isinstance(item, Mapping) and set(item) == {"source", "target"}):
+            return False
+    sides = [list(item.values()) for item in items if isinstance(item, Mapping)]
+    return any(not any(map(_could_be_file, values)) or any(map(_is_no_file, values)) for values in sides)
+
+
+def _is_no_file(value: object) -> bool:
+    """Whether a value is several words, or none, and does not look like a file."""
+    return not _could_be_file(value) and not (isinstance(value, str) and len(value.split()) == 1)
 
 
 def _could_be_file(value: object) -> bool:
     """An ending (.en, .txt.gz), a folder in front, or a file that exists; a text may end in a dot or a number."""
+    if isinstance(value, FlagText | os.PathLike):
+        return True
     if not isinstance(value, str):
         return False
-    return bool(re.search(r"\.[A-Za-z]\w{0,7}(\.gz|\.zst)?$|^[./~]*/\S+$", value)) or os.path.exists(value)
+    return bool(re.search(r"\.[A-Za-z]\w{0,7}(\.gz|\.zst)?$|^[./~]*/\S+$", value)) or os.path.isfile(value)

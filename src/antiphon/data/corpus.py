@@ -24,7 +24,7 @@ from antiphon.data.filters import Filters
 from antiphon.data.fingerprint import Fingerprints, fingerprints
 from antiphon.data.lines import Place
 from antiphon.data.mixture import Item, Mixture, Report, Spot
-from antiphon.data.sources import check_files, text_bytes
+from antiphon.data.sources import check_files, check_readable, text_bytes
 from antiphon.errors import ConfigError, DataError
 from antiphon.text.sampling import Sampler
 from antiphon.text.task import Task
@@ -298,6 +298,8 @@ def load_corpus(
     encoder = Encoder(source_tokenizer, target_tokenizer, max_length, overflow, samplers, denoisers, as_target)
     if streaming == "always" and not is_files(data):
         raise ConfigError("`data.streaming` must be auto or never for pairs from Python, but is always.")
+    if not fixed:
+        check_readable(data, task)
     mixture = Mixture(data, task, filters, shares)
     large = streaming == "always" or (streaming == "auto" and text_bytes(data) > STREAM_BYTES)
     if large or any(samplers) or (denoisers and not fixed):

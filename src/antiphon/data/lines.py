@@ -8,6 +8,7 @@ A line ends at a line feed, and one final carriage return is dropped; nothing el
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import io
 import zlib
@@ -85,7 +86,8 @@ class Lines:
             return raw.decode("utf-8")
         except UnicodeDecodeError as error:
             found = f"byte 0x{raw[error.start]:02x} at column {error.start + 1} is not"
-            remedy = "Convert the file, for example with iconv -f latin1 -t utf-8."
+            wide = self.number == 1 and raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+            remedy = f"Convert the file, for example with iconv -f {'utf-16' if wide else 'latin1'} -t utf-8."
             raise DataError(f"a data file must be UTF-8, but {found} ({self.file}:{self.number}). {remedy}") from error
 
     def count_rest(self) -> int:

@@ -27,6 +27,7 @@ from antiphon.data.filters import Filters, Pair
 from antiphon.data.lines import Cursor, Place
 from antiphon.data.sources import pair, readers
 from antiphon.errors import DataError
+from antiphon.text.kinds import is_blank
 from antiphon.text.task import Task
 
 
@@ -35,7 +36,7 @@ class Report:
     """What became of the pairs that were read: counts. Where a corpus is streamed, of an epoch up to now."""
 
     read: int = 0
-    empty: int = 0  # skipped, since one side was empty
+    empty: int = 0  # skipped, since one side was empty or only white space
     dropped: dict[str, int] = field(default_factory=dict)  # by each filter
     too_long: int = 0  # skipped, with `overflow: skip`
     truncated: int = 0  # kept, with `overflow: truncate`
@@ -184,7 +185,7 @@ class Mixture:
 
         def drops(one: Pair) -> bool:
             report.read += 1
-            if not (one.source and one.target):
+            if is_blank(one.source) or is_blank(one.target):
                 report.empty += 1
                 return True
             name = first(one)

@@ -1,13 +1,15 @@
 """Records with values inside values, as JSON, parquet files and data sets of the hub have them.
 
 * `translation.en` is the key `en` in `translation`, unless there is a key of that very name.
-* Numbers, true and false become text.
+* Numbers, true and false become text. NaN and infinite numbers are no values of JSON (RFC 8259, section 6) and stand
+  for a missing one, as null does.
 * A list of texts is joined with spaces in the source; in the target it is several targets, in this order.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,7 +24,7 @@ _PLAIN = str | int | float
 
 def nested_row(found: Mapping[str, Any], source: SourceConfig | None, place: Place, cursor: Cursor) -> Row:
     """The row of one record: its plain values as texts, with the fields that are asked for as `source` and `target`."""
-    record = {str(key): _text(value) for key, value in found.items() if isinstance(value, _PLAIN)}
+    record = {str(key): _text(value) for key, value in found.items() if _is_plain(value)}
     targets: tuple[str, ...] = ()
     fields = (None, None) if source is None else (source.source_field, source.target_field)
     for side, field in zip(("source", "target"), fields, strict=True):
@@ -57,7 +59,11 @@ def _no_text(found: Mapping[str, Any], name: str, place: Place) -> DataError:
 def _texts(value: Any) -> list[str] | None:
     """The texts of a plain value or of a list of them; None for anything else."""
     values = value if isinstance(value, list | tuple) else [value]
-    return [_text(item) for item in values] if all(isinstance(item, _PLAIN) for item in values) else None
+    return [_text(item) for item in values] if all(map(_is_plain, values)) else None
+
+
+def _is_plain(value: Any) -> bool:
+    return isinstance(value, _PLAIN) and not (isinstance(value, float) and not math.isfinite(value))
 
 
 def _inside(found: Mapping[str, Any], name: str) -> Any:

@@ -10,9 +10,11 @@ samples, F frames, M mel bands.
 from __future__ import annotations
 
 import functools
+import io
 import math
 import wave
 from pathlib import Path
+from typing import BinaryIO
 
 import torch
 from torch import Tensor
@@ -23,34 +25,70 @@ HIGHEST = 8000.0  # Hz, the upper end of the last mel band
 _FLOOR, _RANGE = 1e-10, 8.0  # of the energies; and how many powers of ten below a clip's loudest one still count
 # The mel scale of Slaney 1998, "Auditory Toolbox": linear up to 1,000 Hz, mel 15; then 27 mels a factor of 6.4.
 _KNEE_HZ, _KNEE_MEL, _MELS_A_NEPER = 1000.0, 15.0, 27.0 / math.log(6.4)
-_WIDTHS = {1: torch.uint8, 2: torch.int16, 4: torch.int32}  # bytes of a sample
+_WIDTHS = {1: torch.uint8, 2: torch.int16, 3: torch.uint8, 4: torch.int32}  # bytes of a sample
+# The head of a file whose format is named by a GUID, and that of whole numbers (Microsoft, "Multiple Channel Audio Data
+# and WAVE Files", WAVE_FORMAT_EXTENSIBLE and KSDATAFORMAT_SUBTYPE_PCM).
+_EXTENSIBLE, _PCM = b"\xfe\xff", bytes.fromhex("0100000000001000800000aa00389b71")
 
 
 def read_wav(file: Path, *, sampling_rate: int) -> Tensor:
     """The samples (N,) of a .wav file in [-1, 1], float32, its channels averaged.
 
-    DataError where it is no file of 8, 16 or 32-bit whole numbers (PCM), or has another sampling rate.
+    DataError where it is no file of 8, 16, 24 or 32-bit whole numbers (PCM), or has another sampling rate.
     """
+    convert = f"Convert it: {conversion(file, sampling_rate)}."
     try:
-        with wave.open(str(file), "rb") as sound:
+        with _opened(file) as sound:
             channels, width, rate = sound.getnchannels(), sound.getsampwidth(), sound.getframerate()
             content = sound.readframes(sound.getnframes())
+    except FileNotFoundError as error:
+        raise DataError(f"there is no file `{file}`. Check the path.") from error
     except (OSError, EOFError, wave.Error) as error:
-        raise DataError(
-            f"`{file}` must be a .wav file of whole numbers (PCM), but cannot be read ({error})."
-        ) from error
+        problem = f"`{file}` must be a .wav file of whole numbers (PCM), but cannot be read ({error})"
+        raise DataError(f"{problem}. {convert}") from error
     if width not in _WIDTHS:
-        raise DataError(f"`{file}` must have samples of 8, 16 or 32 bits, but has {8 * width}. Convert it.")
+        raise DataError(f"`{file}` must have samples of 8, 16, 24 or 32 bits, but has {8 * width}. {convert}")
     if rate != sampling_rate:
         raise DataError(
-            f"`{file}` must have {sampling_rate} samples a second, as the model hears, but has {rate}. Resample it."
+            f"`{file}` must have {sampling_rate} samples a second, as the model hears, but has {rate}. {convert}"
         )
     whole = len(content) // (width * channels) * width * channels  # a file that was cut short ends within a sample
     if not whole:
         return torch.zeros(0)
-    numbers = torch.frombuffer(bytearray(content[:whole]), dtype=_WIDTHS[width]).view(-1, channels)
+    numbers = torch.frombuffer(bytearray(content[:whole]), dtype=_WIDTHS[width])
+    if width == 3:  # as the upper bytes of four
+        low, middle_byte, high = numbers.view(-1, 3).int().T
+        numbers, width = low << 8 | middle_byte << 16 | high << 24, 4
     middle = 128 if width == 1 else 0  # 8 bits are stored without a sign
-    return ((numbers.double() - middle) / 2.0 ** (8 * width - 1)).mean(1).float()
+    return ((numbers.view(-1, channels).double() - middle) / 2.0 ** (8 * width - 1)).mean(1).float()
+
+
+def conversion(file: str | Path, sampling_rate: int) -> str:
+    """The command that makes a file that `read_wav` reads."""
+    return f"ffmpeg -i {file} -ar {sampling_rate} -ac 1 out.wav"
+
+
+def _opened(file: Path) -> wave.Wave_read:
+    """A .wav file; of whole numbers in the extensible format too, which the library reads from Python 3.12 on."""
+    with file.open("rb") as stream:
+        place = _format_chunk(stream)
+        stream.seek(place)
+        head = stream.read(48)
+        if head[8:10] != _EXTENSIBLE or head[32:48] != _PCM:
+            return wave.open(str(file), "rb")
+        stream.seek(0)
+        content = bytearray(stream.read())
+    content[place + 8 : place + 10] = b"\x01\x00"  # PCM, whose fields stand in the same places
+    return wave.open(io.BytesIO(content), "rb")
+
+
+def _format_chunk(stream: BinaryIO) -> int:
+    """Where the chunk `fmt ` begins, or the end of the file."""
+    stream.seek(12)
+    while len(head := stream.read(8)) == 8 and head[:4] != b"fmt ":
+        size = int.from_bytes(head[4:], "little")
+        stream.seek(size + size % 2, io.SEEK_CUR)
+    return stream.tell() - len(head)
 
 
 def fit(samples: Tensor, length: int) -> Tensor:

@@ -26,6 +26,7 @@ from antiphon.data.nested import nested_row
 from antiphon.data.tables import comma_separated, json_lines, tsv
 from antiphon.data.templates import fill, templates_of, without_templates
 from antiphon.errors import ConfigError, DataError
+from antiphon.text.kinds import is_media_name
 from antiphon.text.task import Task
 
 Reader = Callable[[SourceConfig, Cursor], Iterator[Row]]
@@ -118,9 +119,26 @@ def check_files(data: object) -> None:
                 raise _empty(source.text)
         elif source.path is None:
             left, right = source.files
+            _there(left, right)
             _same_length(left, right, count_lines(left), count_lines(right))
         elif next(iter(Lines(source.path) if reader in _OF_LINES else reader(source, Cursor())), None) is None:
             raise _empty(source.path)
+
+
+def check_readable(data: object, task: Task) -> None:
+    """DataError where the sources of the first pairs are nothing but names of image and sound files: only the letters
+    of the names would be learned. One such line among texts is a text."""
+    first, where = None, None
+    for row in islice((row for row in rows(data) if not row.plain), _LOOKED_AT):
+        source, _ = pair(row, task)
+        if not is_media_name(source):
+            return
+        first, where = first or source, where or row.place
+    if first is not None:
+        raise DataError(
+            f"sources must be text, which is what a model learns from, but all of the first are names of files such as "
+            f"`{first}` ({where}). Images and sounds cannot be learned from yet; give what is in them as text."
+        )
 
 
 def text_bytes(data: object) -> float:
@@ -174,6 +192,8 @@ def _empty(file: str) -> DataError:
 
 def _aligned(source: SourceConfig, start: Cursor) -> Iterator[Row]:
     (left_offset, right_offset), (left_file, right_file) = start.offsets or (0, 0), source.files
+    if not start.line:
+        _there(left_file, right_file)
     left = Lines(left_file, offset=left_offset, number=start.line)
     right = Lines(right_file, offset=right_offset, number=start.line)
     left_lines, right_lines = iter(left), iter(right)
@@ -185,6 +205,15 @@ def _aligned(source: SourceConfig, start: Cursor) -> Iterator[Row]:
         place = Place(left_file, left.number, right_file)
         yield Row(
             {"source": one, "target": other}, place, Cursor(start.source, left.number, (left.offset, right.offset))
+        )
+
+
+def _there(left: str, right: str) -> None:
+    """DataError where neither side is a file: they may be texts that look like names of files."""
+    if not os.path.lexists(left) and not os.path.lexists(right):
+        raise DataError(
+            f"the data files `{left}` and `{right}` cannot be read: there are none. Check the paths; if they are "
+            "texts, give pairs (source, target) in Python, not mappings."
         )
 
 
@@ -228,5 +257,6 @@ def _reader(source: SourceConfig) -> Reader:
 
 
 _READERS: dict[str, Reader] = {".tsv": tsv, ".csv": comma_separated, ".jsonl": json_lines}
+_LOOKED_AT = 1000  # pairs whose sources are looked at before a run
 _NO_TEXT: dict[str, Any] = {"text_field": None, "objective": None}
 _OF_LINES = tuple(_READERS.values())

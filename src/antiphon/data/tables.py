@@ -4,6 +4,8 @@
   and `target`; else columns 0 and 1 are source and target. Where no fields are given, a first line of nothing but usual
   names of columns (`sentence`, `label`) is an error, since it would be learned as a pair.
 * CSV is quoted as in RFC 4180 and has a header unless its fields are given by number.
+* All rows have as many columns as the header, or as the first row; without a header, empty cells at the end do not
+  count.
 * JSONL has one object a line; nested.py says how it becomes a record.
 """
 
@@ -11,7 +13,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from antiphon.config import SourceConfig
@@ -21,7 +23,10 @@ from antiphon.errors import DataError
 from antiphon.registry import nearest
 
 _LONGEST_FIELD = 1 << 24  # characters; a quote that is never closed would otherwise read the whole file into one field
+_RETURNS = "but has carriage returns alone"
+_CONVERT = "Where they end the lines, convert the file, for example with tr '\\r' '\\n'."
 _FIELDS = "Set `source_field` and `target_field`."
+_SEPARATORS = {",": "commas", ";": "semicolons", "|": "bars", "\t": "tabs"}
 _USUAL_NAMES = (
     "answer category class context de dialogue document en features fr gloss grapheme graphemes hypothesis id idx "
     "index inflected inflection input instruction intent label labels lang language lemma morphology no number output "
@@ -56,28 +61,43 @@ def json_lines(source: SourceConfig, start: Cursor) -> Iterator[Row]:
 
 
 class _Columns(NamedTuple):
-    """Whether the first line is a header, the names, the numbers of source and target (None: left to the task)."""
+    """Whether the first line is a header, the names, the numbers of source and target (None: left to the task).
+
+    `filled` is the number of columns without the empty ones at the end of the first line.
+    """
 
     header: bool
     names: list[str]
     source: int | None
     target: int | None
+    filled: int
+
+    def fits(self, row: list[str]) -> bool:
+        """Whether a row has as many columns as the header or the first row; without a header, empty cells at the end
+        of either do not count."""
+        return len(row) == len(self.names) or (
+            not self.header and _filled(row) <= len(self.names) and len(row) >= self.filled
+        )
 
 
 def _table(source: SourceConfig, start: Cursor, cells: Cells, *, needs_header: bool) -> Iterator[Row]:
     assert source.path is not None
-    first = next(cells(Lines(source.path, keep_ends=True)), None)
+    lines = Lines(source.path, keep_ends=True)
+    read = cells(lines)
+    first = next((row for row in read if any(row)), None)  # a blank line is no record
     if first is None:
         return
-    columns = _columns(source, first, needs_header)
+    where = f"{source.path}:{lines.number}"
+    if "\r" in "".join(first) and not needs_header and next(read, None) is None:
+        raise DataError(f"a TSV file must have line feeds at the ends of its lines, {_RETURNS} ({where}). {_CONVERT}")
+    columns = _columns(source, first, where, needs_header)
     lines = Lines(source.path, offset=sum(start.offsets), number=start.line, keep_ends=True)
-    rows = cells(lines)
+    rows = (row for row in cells(lines) if any(row))
     if columns.header and start.line == 0:
         next(rows)
     for row in rows:
-        if any(row):  # a blank line is no record
-            place = Place(source.path, lines.number)
-            yield Row(_record(columns, row, place), place, Cursor(start.source, lines.number, (lines.offset,)))
+        place = Place(source.path, lines.number)
+        yield Row(_record(columns, row, place), place, Cursor(start.source, lines.number, (lines.offset,)))
 
 
 def _tab_cells(lines: Lines) -> Iterator[list[str]]:
@@ -93,29 +113,59 @@ def _comma_cells(lines: Lines) -> Iterator[list[str]]:
         except StopIteration:
             return
         except csv.Error as error:
+            where = f"({lines.file}:{begin})"
+            if "new-line character" in str(error):
+                problem = "a CSV record must have no carriage return outside of quotes, unless a line feed follows it"
+                raise DataError(f"{problem}, {_RETURNS} {where}. Put the field in quotes. {_CONVERT}") from error
             remedy = 'Close each quote, and write a quote inside a field as "".'
-            raise DataError(
-                f"a CSV record must be well formed, but has: {error} ({lines.file}:{begin}). {remedy}"
-            ) from error
+            if "expected after" in str(error):  # as where semicolons stand between quoted fields
+                remedy = 'Separate the columns by commas, and write a quote inside a field as "".'
+            raise DataError(f"a CSV record must be well formed, but has: {error} {where}. {remedy}") from error
         yield cells
 
 
-def _columns(source: SourceConfig, first: list[str], needs_header: bool) -> _Columns:
+def _columns(source: SourceConfig, first: list[str], where: str, needs_header: bool) -> _Columns:
     wanted = {"source": source.source_field, "target": source.target_field}
     numbered = any(isinstance(field, int) for field in wanted.values())
     named = any(isinstance(field, str) for field in wanted.values())
     if named or (not numbered and (needs_header or {"source", "target"} <= set(first))):
-        found = {side: _find(field, side, first, f"{source.path}:1") for side, field in wanted.items()}
-        return _Columns(True, first, found["source"], found["target"])
+        _refuse_separator(first, wanted, where, "," if needs_header else "\t")
+        found = {side: _find(field, side, first, where) for side, field in wanted.items()}
+        return _Columns(True, first, found["source"], found["target"], len(first))
     if not numbered and len(first) > 1 and {cell.strip().lower() for cell in first} <= set(_USUAL_NAMES.split()):
         raise DataError(
             f"the first line of a TSV file without `source_field` and `target_field` must be a pair, but looks like "
-            f"names of columns ({source.path}:1). Set both to names (`{first[0]}`, `{first[1]}`), or, if it is a pair, "
+            f"names of columns ({where}). Set both to names (`{first[0]}`, `{first[1]}`), or, if it is a pair, "
             "to 0 and 1."
         )
     names = [str(number) for number in range(len(first))]
     left, right = wanted["source"], wanted["target"]
-    return _Columns(False, names, left if isinstance(left, int) else 0, right if isinstance(right, int) else 1)
+    numbers = {"source": left if isinstance(left, int) else 0, "target": right if isinstance(right, int) else 1}
+    _refuse_separator(first, numbers, where, "," if needs_header else "\t")
+    return _Columns(False, names, numbers["source"], numbers["target"], _filled(first))
+
+
+def _refuse_separator(first: list[str], wanted: Mapping[str, str | int | None], where: str, separator: str) -> None:
+    """DataError where the first line is one cell with another separator in it, and the fields that are asked for, or
+    `source` and `target`, are none that it has."""
+    if len(first) > 1:
+        return
+    for other in (";", ",", "|", "\t"):
+        parts = [part.strip().strip('"') for part in first[0].split(other)]
+        asked = [side if field is None else field for side, field in wanted.items()]
+        inside = [0 < field < len(parts) if isinstance(field, int) else field in parts for field in asked]
+        if other != separator and len(parts) > 1 and any(inside) and not set(asked) & set(first):
+            found, must = _SEPARATORS[other], _SEPARATORS[separator]
+            ending = ".tsv" if separator == "\t" else ".csv"
+            raise DataError(
+                f"the columns of a {ending} file must be separated by {must}, but seem to be separated by {found} "
+                f"({where}). Write the file with {must}."
+            )
+
+
+def _filled(row: list[str]) -> int:
+    """How many cells a row has without the empty ones at its end."""
+    return max((number for number, cell in enumerate(row, 1) if cell), default=0)
 
 
 def _find(field: str | int | None, side: str, header: list[str], where: str) -> int | None:
@@ -133,9 +183,11 @@ def _find(field: str | int | None, side: str, header: list[str], where: str) -> 
 
 
 def _record(columns: _Columns, row: list[str], place: Place) -> dict[str, str]:
-    if columns.header and len(row) != len(columns.names):
+    missing = max(columns.source or 0, columns.target or 0) >= len(row)  # which the message below says better
+    if not columns.fits(row) and (columns.header or not missing):
+        first = "header" if columns.header else "first row"
         raise DataError(
-            f"a row must have as many columns as the header ({len(columns.names)}), but has {len(row)} ({place}). "
+            f"a row must have as many columns as the {first} ({len(columns.names)}), but has {len(row)} ({place}). "
             "Look for a missing or a stray separator."
         )
     record = dict(zip(columns.names, row, strict=False))

@@ -19,6 +19,8 @@ from antiphon.evaluation.shown import page
 from antiphon.generation.model import Generation, Model
 from antiphon.registry import names
 
+Pair = tuple[Any, str | Sequence[str]] | Mapping[str, Any]  # a source, which a model that hears takes as sound too
+
 
 @dataclass(frozen=True)
 class Report(Mapping[str, MetricResult]):
@@ -51,7 +53,7 @@ class Report(Mapping[str, MetricResult]):
 
 def evaluate(
     model: Model,
-    pairs: Iterable[tuple[str, str | Sequence[str]]],
+    pairs: Iterable[Pair],
     metrics: Sequence[object] = ("bleu", "chrf"),
     *,
     groups: Sequence[str] | None = None,
@@ -61,17 +63,19 @@ def evaluate(
 
     metrics: names, or mappings {name: settings}, e.g. {"bleu": {"tokenize": "none"}}. groups: for each pair the name of
     its group (a language, a file), to have scores of each and their macro means too. search: settings of
-    `Model.generate`; those not given come from the model's `generation.json`. Raises DataError where there is no pair,
-    ConfigError for an unknown metric or setting (before anything is generated).
+    `Model.generate`; those not given come from the model's `generation.json`. A pair may be a mapping with `source` and
+    `target`. Raises DataError where there is no pair, or one without a reference, ConfigError for an unknown metric or
+    setting (both before anything is generated).
     """
     parsed = know_labels(parse_metrics(metrics), model.labels)
     if not parsed:
         raise ConfigError(f"an evaluation needs at least one metric ({', '.join(names('metric'))}), but there is none.")
     sources: list[str] = []
     references: list[list[str]] = []
-    for source, reference in pairs:
+    for number, pair in enumerate(pairs):
+        source, texts = _sides(pair, number)
         sources.append(source)
-        references.append([reference] if isinstance(reference, str) else list(reference))
+        references.append(texts)
     if not sources:
         raise DataError("an evaluation needs at least one pair, but there is none.")
     if groups is not None and len(groups) != len(sources):
@@ -85,3 +89,19 @@ def evaluate(
     measured = measure(texts, references, parsed, sources)
     parts = None if groups is None else grouped(groups, texts, references, parsed, sources)
     return Report(measured, sources, references, answers, seconds, parts)
+
+
+def _sides(pair: object, number: int) -> tuple[Any, list[str]]:
+    """The source of a pair and its references; DataError, which names the pair, for anything else."""
+    found = pair
+    if isinstance(found, Mapping) and set(found) == {"source", "target"}:
+        found = (found["source"], found["target"])
+    if isinstance(found, list | tuple) and len(found) == 2:
+        source, reference = found
+        texts = list(reference) if isinstance(reference, list | tuple) else [reference]
+        if source is not None and texts and all(isinstance(text, str) for text in texts):
+            return source, texts
+    raise DataError(
+        f"a pair must be a source and its reference, a text or several in a list, but is {pair!r:.80} "
+        f"(pairs[{number}]). Add the reference, or drop the pair."
+    )

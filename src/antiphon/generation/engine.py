@@ -39,7 +39,7 @@ class Source:
     """Ids to be answered, or features (S, F).
 
     `row` is its place in the input, `piece` its place among the parts of a split row. `prefix` begins its answer,
-    `restriction` says what it may be.
+    `restriction` says what it may be; `gap` is the white space before it, in a row that was split.
     """
 
     ids: list[int] | Tensor
@@ -47,6 +47,7 @@ class Source:
     piece: int = 0
     prefix: tuple[int, ...] = ()
     restriction: Restriction | None = None
+    gap: str = ""
 
 
 def answer(

@@ -10,7 +10,7 @@ times in it, all as tokens; the language, where it is not said, is the most prob
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,13 +20,14 @@ from torch import Tensor
 from antiphon.batch import Tokens
 from antiphon.config import GenerationConfig
 from antiphon.config.speech import SpeechConfig
-from antiphon.data.sound import fit, log_mel, read_wav
+from antiphon.data.sound import conversion, fit, log_mel, read_wav
 from antiphon.errors import ConfigError, DataError
 from antiphon.generation import engine
 from antiphon.generation.asking import as_rows, evaluating
 from antiphon.generation.hypotheses import Hypothesis, Marks
 from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.settings import show
+from antiphon.text.kinds import is_media_name
 
 _TOGETHER = 16  # clips whose language is asked for at once
 
@@ -53,7 +54,7 @@ class Hearing:
         if len(clip) > most and overflow == "error":
             raise DataError(
                 f"input {row + 1} must have at most {speech.seconds} seconds, which the model hears at once, but has "
-                f"{len(clip) / speech.sampling_rate:.2f}. Cut it, or set `overflow` to truncate or split."
+                f"{_seconds(len(clip), speech)}. Cut it, or set `overflow` to truncate or split."
             )
         pieces = clip.split(most) if len(clip) else ()
         return [self.features(piece) for piece in (pieces if overflow == "split" else pieces[:1])]
@@ -128,21 +129,52 @@ class Hearing:
     def _clip(self, value: object, what: str) -> Tensor:
         """The samples of one clip; `what` begins the message of a DataError."""
         rate = self.speech.sampling_rate
-        remedy = f"Give the path of a .wav file, or {rate} samples a second as one row of floats from -1 to 1."
+        remedy = (
+            f"Give the path of a .wav file, or {rate} samples a second as one row of floats from -1 to 1 or of int16."
+        )
         if isinstance(value, str | Path):
-            if Path(value).suffix.lower() != ".wav" or not Path(value).is_file():
-                said = show(value) if isinstance(value, str) else f"`{value}`"
-                raise DataError(f"{what} is {said}, which is no .wav file: a model that hears does not read. {remedy}")
+            _check_file(value, what, remedy, rate)
             return read_wav(Path(value), sampling_rate=rate)
+        if isinstance(value, Mapping) and ({"array", "raw"} & set(value)) and "sampling_rate" in value:
+            if value["sampling_rate"] != rate:
+                found = show(value["sampling_rate"])
+                problem = f"{what} has a `sampling_rate` of {found}, where the model hears {rate} samples a second"
+                raise DataError(f"{problem}. Resample it, for a file with {conversion('FILE', rate)}.")
+            return self._clip(value["array"] if "array" in value else value["raw"], what)
         try:
             samples = torch.as_tensor(value)
         except (TypeError, ValueError, RuntimeError):
             raise DataError(f"{what} is {show(value)}. {remedy}") from None
+        if samples.dim() == 1 and samples.dtype in (torch.int16, torch.int32):
+            samples = samples.double() / -float(torch.iinfo(samples.dtype).min)
         if samples.dim() != 1 or not (samples.is_floating_point() or samples.numel() == 0):
             raise DataError(f"{what} has shape {tuple(samples.shape)} and type {samples.dtype}. {remedy}")
         if not bool(samples.isfinite().all()):
             raise DataError(f"{what} has samples that are infinite or not a number. {remedy}")
         return samples.detach().to("cpu", torch.float32)
+
+
+def _check_file(value: str | Path, what: str, remedy: str, rate: int) -> None:
+    """DataError where `value` is no .wav file: a text, a file that is not there, or one of another format."""
+    said = show(value) if isinstance(value, str) else f"`{value}`"
+    try:
+        there = Path(value).is_file()
+    except (OSError, ValueError):  # a text that is too long for a name, or holds a NUL
+        there = False
+    if there and Path(value).suffix.lower() == ".wav":
+        return
+    if there:
+        raise DataError(f"{what} is {said}, which is no .wav file. Convert it: {conversion(value, rate)}.")
+    if isinstance(value, Path) or is_media_name(value):
+        raise DataError(f"{what} is {said}, but there is no file {value}. Check the path. {remedy}")
+    raise DataError(f"{what} is {said}, which is no .wav file: a model that hears does not read. {remedy}")
+
+
+def _seconds(samples: int, speech: SpeechConfig) -> str:
+    """The seconds of a clip that is too long, with as many digits as show that it is."""
+    seconds = samples / speech.sampling_rate
+    digits = next((digits for digits in range(2, 8) if round(seconds, digits) > speech.seconds), 8)
+    return f"{seconds:.{digits}f}"
 
 
 def _alike(each: Sequence[Marks]) -> Iterator[tuple[Marks, list[int]]]:

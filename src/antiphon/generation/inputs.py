@@ -7,10 +7,15 @@ from collections.abc import Iterable, Sized
 from antiphon.errors import DataError
 from antiphon.settings import show
 from antiphon.text import clean_text
+from antiphon.text.kinds import first_media_name
 
 
-def texts_of(texts: object, what: str) -> list[str]:
-    """The texts as a list, each with a UTF-8 form; DataError, which names `what`, for anything else."""
+def texts_of(texts: object, what: str, *, names: bool = True) -> list[str]:
+    """The texts as a list, each with a UTF-8 form; DataError, which names `what`, for anything else.
+
+    Without `names`, texts that are all names of image or sound files are refused too, since only a file's name would be
+    read.
+    """
     deaf = "This model reads text, and does not hear."
     if not isinstance(texts, Iterable):
         raise DataError(f"`{what}` must be a text or several, but is {show(texts)}. {deaf}")
@@ -18,6 +23,9 @@ def texts_of(texts: object, what: str) -> list[str]:
     for row, text in enumerate(rows):
         if not isinstance(text, str):
             raise DataError(f"`{what}` must be texts, but number {row + 1} is {show(text)}. {deaf}")
+    if not names and (name := first_media_name(rows)) is not None:
+        kind = f"is {show(name)}" if len(rows) == 1 else f"are names of files such as {show(name)}"
+        raise DataError(f"`{what}` must be text, which this model reads, but {kind}. It reads no images or sounds.")
     return [clean_text(text) for text in rows]
 
 

@@ -6,8 +6,8 @@
     model.score(["in 3 hours"], ["in 3 Stunden"])            # [-0.02]
     model.attention("in 3 hours").cross                      # (layer, head, target position, source position)
 
-Search settings are keyword arguments; those not given come from the model's `generation.json`. An empty text has an
-empty answer.
+Search settings are keyword arguments; those not given come from the model's `generation.json`. An empty text, or one of
+nothing but white space, has an empty answer.
 """
 
 from __future__ import annotations
@@ -31,9 +31,10 @@ from antiphon.generation.classification import classify
 from antiphon.generation.ensemble import Ensemble, check_one
 from antiphon.generation.hypotheses import Hypothesis
 from antiphon.generation.inputs import check_pairs, texts_of
+from antiphon.generation.joining import join_texts, stream_texts
 from antiphon.generation.languages import answer_ids, marks_of, speaking
 from antiphon.generation.maps import AttentionMaps, attention_maps
-from antiphon.generation.overflow import prepare
+from antiphon.generation.overflow import pieces_of, prepare
 from antiphon.generation.quantize import check_quantize, check_whole
 from antiphon.generation.quantize import quantize as quantize_network
 from antiphon.generation.restricting import Restrictor, check_parts, restrict
@@ -43,7 +44,8 @@ from antiphon.models.checkpoint import Parts, save_model_folder
 from antiphon.models.families import Inexpressible
 from antiphon.models.hub import save_pretrained
 from antiphon.settings import override, show
-from antiphon.text import StreamDecoder, Tokenizer, clean_text
+from antiphon.text import Tokenizer, clean_text
+from antiphon.text.kinds import is_blank
 
 if TYPE_CHECKING:
     from antiphon.config.speech import SpeechConfig
@@ -164,17 +166,20 @@ class Model(Shown):
     def _answers(self, texts: Inputs, config: GenerationConfig, first_row: int) -> list[Generation]:
         """The answers of `generate`, in this model's languages."""
         if self.labels:
-            return classify(self, texts_of(texts, "texts"), self.labels, config, first_row=first_row)
-        rows = self._inputs(texts, "texts")
+            rows = texts_of(texts, "texts", names=first_row > 0)
+            return classify(self, rows, self.labels, config, first_row=first_row)
+        rows = self._inputs(texts, "texts", names=first_row > 0)
         sources = self._sources(rows, config, first_row)
         if self.hearing is None:
             found = engine.answer(self.network, sources, config, self.marks)
         else:
             found = self.hearing.answer(self.network, sources, config, self.marks)
         parts: list[list[list[Hypothesis]]] = [[] for _ in rows]
+        gaps: list[list[str]] = [[] for _ in rows]
         for source, hypotheses in zip(sources, found, strict=True):
             parts[source.row - first_row].append(hypotheses)
-        return [self._generation(answers) for answers in parts]
+            gaps[source.row - first_row].append(source.gap)
+        return [self._generation(*answers) for answers in zip(parts, gaps, strict=True)]
 
     def stream(self, text: Input, *, first_row: int = 0, **settings: object) -> Iterator[str]:
         """The answer's text in pieces as they become certain, under beam search too; joined they are `.text`."""
@@ -189,7 +194,8 @@ class Model(Shown):
         if model.hearing is not None:
             each = model.hearing.marks(model.network, sources, model.marks)
         pairs = zip(sources, each, strict=True)
-        return model._pieces([engine.stream(model.network, source, config, marks) for source, marks in pairs])
+        runs = [(engine.stream(model.network, one, config, marks), one.gap) for one, marks in pairs]
+        return stream_texts(runs, model.target_tokenizer)
 
     def score(self, sources: Inputs, targets: str | Sequence[str], *, overflow: str | None = None) -> list[float]:
         """For each pair the sum of the log-probabilities of the target's tokens and its end, in nats.
@@ -218,7 +224,7 @@ class Model(Shown):
             for row, (text, ids) in enumerate(zip(texts, tokenizer.encode_batch(texts), strict=True))
         ]
         # Nothing answered by nothing is what `generate` gives without asking the model.
-        asked = [row for row in range(len(texts)) if texts[row] or outputs[row]]
+        asked = [row for row in range(len(texts)) if not is_blank(texts[row]) or outputs[row]]
         pairs = [(read[row], spelled[row]) for row in asked]
         scores = [0.0] * len(texts)
         for row, score in zip(asked, engine.forced_scores(self.network, pairs, self.marks), strict=True):
@@ -290,36 +296,40 @@ class Model(Shown):
         except Inexpressible as error:
             raise Inexpressible(error.what, "Save it without `format`.") from error
 
-    def _inputs(self, inputs: object, what: str) -> Sequence[str | Tensor]:
+    def _inputs(self, inputs: object, what: str, *, names: bool = True) -> Sequence[str | Tensor]:
         """The inputs as a list: texts, or the samples of a model that hears."""
-        return texts_of(inputs, what) if self.hearing is None else self.hearing.clips(inputs, what)
+        return texts_of(inputs, what, names=names) if self.hearing is None else self.hearing.clips(inputs, what)
 
     def _sources(self, rows: Sequence[str | Tensor], config: GenerationConfig, first_row: int) -> list[engine.Source]:
         """What the engine is asked: nothing for an empty text or clip, several parts for one that is split."""
         prefixes = self._prefixes(config.prefix, len(rows))
         restrictions = restrict(config, self.restrictor, count=len(rows), first_row=first_row)
         sources: list[engine.Source] = []
-        for i, parts in enumerate(self._parts(rows, config.overflow, first_row)):
+        for i, (parts, gaps) in enumerate(self._parts(rows, config.overflow, first_row)):
             row = first_row + i
             if parts:
                 check_parts(restrictions[i], len(parts), row=row)
             # A prefix begins the whole answer, so that only the first part has it.
             sources += [
-                engine.Source(part, row, n, () if n else prefixes[i], restrictions[i]) for n, part in enumerate(parts)
+                engine.Source(part, row, n, () if n else prefixes[i], restrictions[i], gap)
+                for n, (part, gap) in enumerate(zip(parts, gaps, strict=True))
             ]
         return sources
 
-    def _parts(self, rows: Sequence[str | Tensor], overflow: str, first_row: int) -> Sequence[Sequence[Part]]:
-        """For each row the parts in which it is answered, none where it is empty."""
+    def _parts(
+        self, rows: Sequence[str | Tensor], overflow: str, first_row: int
+    ) -> Sequence[tuple[Sequence[Part], Sequence[str]]]:
+        """For each row the parts in which it is answered, none where it is empty, and what stood before each."""
         if self.hearing is not None:
             clips = [row for row in rows if isinstance(row, Tensor)]
-            return [self.hearing.parts(clip, overflow=overflow, row=row) for row, clip in enumerate(clips, first_row)]
-        tokenizer, limit = self.source_tokenizer, self.network.max_length
+            heard = [self.hearing.parts(clip, overflow=overflow, row=row) for row, clip in enumerate(clips, first_row)]
+            return [(parts, [" "] * len(parts)) for parts in heard]
+        tokenizer, limit, fronts = self.source_tokenizer, self.network.max_length, self.parts.fronts
         texts, around = [row for row in rows if isinstance(row, str)], sum(map(len, tokenizer.frame))
         return [
-            []
-            if len(ids) <= around
-            else prepare(text, ids, tokenizer=tokenizer, limit=limit, overflow=overflow, row=row)
+            ([], [])
+            if len(ids) <= around or is_blank(text)
+            else pieces_of(text, ids, tokenizer=tokenizer, limit=limit, overflow=overflow, row=row, fronts=fronts)
             for row, (text, ids) in enumerate(zip(texts, tokenizer.encode_batch(texts), strict=True), first_row)
         ]
 
@@ -335,34 +345,23 @@ class Model(Shown):
                 known[text] = tuple(id for id in ids if id != self.marks.end)
         return [known[text] for text in rows]
 
-    def _generation(self, parts: Sequence[list[Hypothesis]]) -> Generation:
+    def _generation(self, parts: Sequence[list[Hypothesis]], gaps: Sequence[str]) -> Generation:
         """The answer of a row with these parts: their first hypotheses joined, then their second ones, and so on."""
         if not parts:
             return Generation(text="", tokens=[], score=0.0, confidence=1.0, finished=True)
-        first, *others = [self._joined(hypotheses) for hypotheses in zip(*parts, strict=False)]
+        first, *others = [self._joined(hypotheses, gaps) for hypotheses in zip(*parts, strict=False)]
         return replace(first, alternatives=others)
 
-    def _joined(self, parts: Sequence[Hypothesis]) -> Generation:
+    def _joined(self, parts: Sequence[Hypothesis], gaps: Sequence[str]) -> Generation:
         prompt = 0 if self.hearing is None else self.hearing.speech.prompt_length
         score, length = sum(part.score for part in parts), sum(len(part.ids) - prompt for part in parts)
         return Generation(
-            text=" ".join(self.target_tokenizer.decode(part.ids) for part in parts),
+            text=join_texts((self.target_tokenizer.decode(part.ids) for part in parts), gaps),
             tokens=[token for part in parts for token in self.target_tokenizer.pieces(part.ids)],
             score=score,
             confidence=math.exp(score / max(length, 1)),
             finished=all(part.finished for part in parts),
         )
-
-    def _pieces(self, parts: Sequence[Iterator[list[int]]]) -> Iterator[str]:
-        for place, runs in enumerate(parts):
-            if place:
-                yield " "
-            decoder = StreamDecoder(self.target_tokenizer)
-            for ids in runs:
-                if piece := decoder.push(ids):
-                    yield piece
-            if piece := decoder.finish():
-                yield piece
 
 
 def _ears(speech: SpeechConfig) -> Hearing:

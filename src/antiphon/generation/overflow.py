@@ -3,51 +3,104 @@ the model reads in windows, as `overflow` says.
 
     prepare("a long text …", ids, tokenizer=tokenizer, limit=1024, overflow="split", row=0)     # [ids, ids, ...]
 
-A text is cut behind sentences where that suffices, else between words, else anywhere; the parts' answers are joined by
-a space.
+A text is cut behind sentences where that suffices, else between words, else anywhere; between the parts' answers stands
+the white space that stood between the parts. The tags and prefixes before a text are put before each of its parts.
 """
 
 from __future__ import annotations
 
-import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
+from antiphon.errors import DataError
 from antiphon.generation.engine import check_length
+from antiphon.generation.fronts import front_of
+from antiphon.settings import show
 from antiphon.text import Tokenizer
+from antiphon.text.sentences import cut, sentences
 
-# Where a sentence ends: behind an end mark, what closes with it and its space; behind a full-width one; behind a line.
-_SENTENCE_END = re.compile(r"[.!?…][\"'”’)\]]*\s+|[。！？][」』”’）]*|\n+")
 _WORD_END = re.compile(r"\s+")
 
 
-def prepare(text: str, ids: list[int], *, tokenizer: Tokenizer, limit: int, overflow: str, row: int) -> list[list[int]]:
-    """The parts of a source as ids, each at most `limit` long; one part where `ids` fit. `row` is for the error."""
+class Pieces(NamedTuple):
+    """The parts of a source as ids, and the white space that stood before each, which is none before the first."""
+
+    parts: list[list[int]]
+    gaps: list[str]
+
+
+def pieces_of(
+    text: str,
+    ids: list[int],
+    *,
+    tokenizer: Tokenizer,
+    limit: int,
+    overflow: str,
+    row: int,
+    fronts: Sequence[str] = (),
+) -> Pieces:
+    """The parts of a source, each at most `limit` long; one part where `ids` fit. `row` is for the error.
+
+    `fronts` are the prefixes that the model knows: each part of a text that begins with one begins with it.
+    """
     if len(ids) <= limit or overflow == "window":
-        return [ids]
+        return Pieces([ids], [""])
     if overflow == "truncate":
         ending = tokenizer.frame[1]
-        return [[*ids[: max(limit - len(ending), 0)], *ending][:limit]]
+        return Pieces([[*ids[: max(limit - len(ending), 0)], *ending][:limit]], [""])
     if overflow == "split":
-        return tokenizer.encode_batch(split(text, tokenizer=tokenizer, limit=limit))
+        front = front_of(text.lstrip(), fronts)
+        taken = len(tokenizer.encode(front))
+        if front and taken >= limit:
+            raise DataError(
+                f"what stands before each part of input {row + 1} must have fewer tokens than the model's max_length "
+                f"({limit}), but {show(front)} has {taken}. Shorten it."
+            )
+        found = split(text, tokenizer=tokenizer, limit=limit, fronts=fronts)
+        return Pieces(tokenizer.encode_batch(found), _gaps(text, [part.removeprefix(front) for part in found]))
     check_length(ids, limit, what=f"input {row + 1}")
-    return [ids]
+    return Pieces([ids], [""])
 
 
-def split(text: str, *, tokenizer: Tokenizer, limit: int) -> list[str]:
-    """`text` in parts of at most `limit` tokens each, the space between parts apart; a character is never cut."""
-    packer = _Packer(tokenizer, limit)
-    return [part for part in packer.pack(_cut(text, _SENTENCE_END), by_words=False) if part]
+def prepare(text: str, ids: list[int], *, tokenizer: Tokenizer, limit: int, overflow: str, row: int) -> list[list[int]]:
+    """The parts of `pieces_of` alone."""
+    return pieces_of(text, ids, tokenizer=tokenizer, limit=limit, overflow=overflow, row=row).parts
+
+
+def split(
+    text: str, *, tokenizer: Tokenizer, limit: int, fronts: Sequence[str] = (), language: str | None = None
+) -> list[str]:
+    """`text` in parts of at most `limit` tokens each, the white space between parts apart; a character is never cut.
+
+    Each part begins with the tags and prefixes that `text` begins with (`fronts.front_of`). `language` is a code (None:
+    the tokenizer's language, else English), by which abbreviations are known from ends of sentences.
+    """
+    text = text.strip()
+    front = front_of(text, fronts)
+    packer = _Packer(tokenizer, limit, front)
+    pieces = list(sentences(text[len(front) :], language or tokenizer.language))
+    return [front + part for part in packer.pack(pieces, by_words=False) if part]
+
+
+def _gaps(text: str, parts: Sequence[str]) -> list[str]:
+    """What stands in `text` before each of its `parts` but the first."""
+    gaps, end = [], 0
+    for part in parts:
+        start = text.index(part, end)
+        gaps.append(text[end:start] if gaps else "")
+        end = start + len(part)
+    return gaps
 
 
 class _Packer:
-    """Joins pieces of a text as long as they fit."""
+    """Joins pieces of a text as long as they fit behind `front`."""
 
-    def __init__(self, tokenizer: Tokenizer, limit: int) -> None:
-        self.tokenizer, self.limit = tokenizer, limit
+    def __init__(self, tokenizer: Tokenizer, limit: int, front: str) -> None:
+        self.tokenizer, self.limit, self.front = tokenizer, limit, front
 
     def fits(self, text: str) -> bool:
-        return len(self.tokenizer.encode(text)) <= self.limit
+        return len(self.tokenizer.encode(self.front + text)) <= self.limit
 
     def pack(self, pieces: list[str], *, by_words: bool) -> Iterator[str]:
         """Parts that fit, without the space around them, from pieces that are sentences or words."""
@@ -59,7 +112,7 @@ class _Packer:
             elif by_words:
                 yield from self._halves(pieces[first].strip())
             else:
-                yield from self.pack(_cut(pieces[first], _WORD_END), by_words=True)
+                yield from self.pack(cut(pieces[first], _WORD_END), by_words=True)
             first += max(count, 1)
 
     def _most(self, pieces: list[str], first: int) -> int:
@@ -84,9 +137,3 @@ class _Packer:
         middle = len(word) // 2
         yield from self._halves(word[:middle])
         yield from self._halves(word[middle:])
-
-
-def _cut(text: str, ends: re.Pattern[str]) -> list[str]:
-    """`text` cut behind each match of `ends`."""
-    places = [0, *(match.end() for match in ends.finditer(text)), len(text)]
-    return [text[start:end] for start, end in itertools.pairwise(places) if end > start]

@@ -25,6 +25,7 @@ from antiphon.generation.foreign import Foreign, read_foreign
 from antiphon.generation.inputs import check_pairs, texts_of
 from antiphon.settings import override, show
 from antiphon.text import clean_text
+from antiphon.text.kinds import is_blank
 
 # Ours -> theirs, where the meaning is the same; the rest is mapped below, or refused.
 _SAME = {
@@ -93,10 +94,12 @@ class Wrapped:
         DataError for a text that is too long."""
         config = override(self.generation, settings)
         _check_known(config)
-        rows = [self.tokenizer.encode(text) for text in texts_of(texts, "texts")]
+        given = texts_of(texts, "texts", names=first_row > 0)
+        rows = [self.tokenizer.encode(text) for text in given]
         for row, ids in enumerate(rows):
             self._check_length(ids, f"input {first_row + row + 1}")
-        asked = [row for row, ids in enumerate(rows) if not self.tokenizer.is_empty(ids)]
+        empty = [self.tokenizer.is_empty(ids) or is_blank(text) for text, ids in zip(given, rows, strict=True)]
+        asked = [row for row in range(len(rows)) if not empty[row]]
         answers = [Generation(text="", tokens=[], score=0.0, confidence=1.0, finished=True) for _ in rows]
         with torch.random.fork_rng():
             torch.manual_seed(config.seed + first_row)

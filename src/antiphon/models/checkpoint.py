@@ -55,6 +55,7 @@ class Parts:
     labels: Mapping[str, str] = field(default_factory=dict)  # of a classification: label in the data -> in answers
     account: Account | None = None  # what became of the file's weights; None where there was no file
     problem: str = ""  # why a network that was made by hand cannot be saved; "" where it can
+    fronts: tuple[str, ...] = ()  # tags and prefixes that stood before the sources of the training data
 
     @property
     def shared(self) -> bool:
@@ -146,9 +147,10 @@ def save_model_folder(folder: str | Path, parts: Parts, *, weights: Mapping[str,
         else:
             parts.source_tokenizer.save(folder, "source")
             parts.target_tokenizer.save(folder, "target")
-        write_json(
-            folder / "task.json", {"task": parts.task} | ({"labels": dict(parts.labels)} if parts.labels else {})
-        )
+        task: dict[str, object] = {"task": parts.task}
+        task |= {"labels": dict(parts.labels)} if parts.labels else {}
+        task |= {"fronts": list(parts.fronts)} if parts.fronts else {}
+        write_json(folder / "task.json", task)
         write_json(folder / "generation.json", plain(parts.generation))
         write_json(folder / CONFIG, config)
         save_weights(folder / WEIGHTS, named_weights(parts.network) if weights is None else weights)
@@ -234,9 +236,9 @@ def load_parts(
     generation = from_json_mapping(
         GenerationConfig, read_config(folder, "generation.json"), where=str(folder / "generation.json")
     )
-    task, labels = _task(folder)
+    task, labels, fronts = _task(folder)
     network = network.to(device=device, dtype=dtype).eval()
-    return Parts(network, model, chosen, source, target, task, generation, labels, account)
+    return Parts(network, model, chosen, source, target, task, generation, labels, account, fronts=fronts)
 
 
 def fill_from(
@@ -307,15 +309,18 @@ def _vocabulary(config: Mapping[str, Any], least: list[int], where: str) -> list
     return [int(size) for size in found if size is not None]
 
 
-def _task(folder: Path) -> tuple[str, dict[str, str]]:
-    """The task's name and its labels."""
+def _task(folder: Path) -> tuple[str, dict[str, str], tuple[str, ...]]:
+    """The task's name, its labels, and the tags and prefixes of its sources."""
     content = read_config(folder, "task.json")
     labels = content.get("labels", {})
     if not isinstance(labels, dict) or not all(isinstance(name, str) for name in labels.values()):
         raise ModelError(
             f"`{folder / 'task.json'}` must map labels to their names under `labels`, but has {labels!r:.80}."
         )
-    return str(content.get("task", "text")), labels
+    fronts = content.get("fronts", [])
+    if not isinstance(fronts, list) or not all(isinstance(front, str) for front in fronts):
+        raise ModelError(f"`{folder / 'task.json'}` must list texts under `fronts`, but has {fronts!r:.80}.")
+    return str(content.get("task", "text")), labels, tuple(fronts)
 
 
 def _tokenizer(folder: Path, name: str) -> Tokenizer:

@@ -46,12 +46,18 @@ NON_FINITE_LIMIT = 5  # steps in a row whose loss or gradient is not finite, aft
 class Validation:
     """What a validation found: figures by name, answers to show, and the score that chooses the best model.
 
-    A higher score is better.
+    A higher score is better; of equal scores, the one with the lower `valid_loss`.
     """
 
     figures: dict[str, float]
     samples: Sequence[Sample]
     score: float
+
+    @property
+    def rank(self) -> tuple[float, float]:
+        """The score, and what decides between equal ones; higher is better, and what is not a number is the worst."""
+        found = (self.score, -self.figures.get("valid_loss", 0.0))
+        return -math.inf if math.isnan(found[0]) else found[0], -math.inf if math.isnan(found[1]) else found[1]
 
 
 Validator = Callable[[EncoderDecoder, Callable[[], bool]], Validation | None]  # None: it was asked to stop
@@ -236,9 +242,9 @@ class Loop:
             progress, count = self.progress, self.settings.average_best
             progress.validated = progress.step
             self.record.validation({**progress.place(self.ahead.epoch), **found.figures}, found.samples)
-            if progress.improves(found.score):
+            if progress.improves(found.rank):
                 self.parts.keep(self.network)
-            if count > 1 and progress.among_best(found.score, count):
+            if count > 1 and progress.among_best(found.rank, count):
                 self.best.save(progress.step, {WEIGHTS: weights_file(learned_weights(self.network))})
 
     def save_due(self) -> bool:

@@ -54,7 +54,8 @@ class Progress:
     """The counters of a run.
 
     `seconds` is training time over all resumes; `worse` counts validations since the best; `validated` and `saved` are
-    steps; `bests` are the scores and steps of the best validations, best first.
+    steps; `bests` are the scores and steps of the best validations, best first. `best_tie` and `ties` are what decides
+    between scores that equal `best` and those of `bests`.
     """
 
     step: int = 0
@@ -62,10 +63,12 @@ class Progress:
     validated: int = -1
     saved: int = -1
     best: float | None = None
+    best_tie: float | None = None
     worse: int = 0
     non_finite: int = 0
     lr: float = 0.0
     bests: list[tuple[float, int]] = field(default_factory=list)
+    ties: list[float] = field(default_factory=list)
     window: Window = field(default_factory=Window)
 
     def add(self, step: Window, *, lr: float, seconds: float) -> None:
@@ -101,22 +104,23 @@ class Progress:
             "peak_memory_bytes": peak_memory(),
         }
 
-    def improves(self, score: float) -> bool:
-        """Note a validation's score; True if it is the best so far."""
-        score = -math.inf if math.isnan(score) else score
-        if self.best is not None and not score > self.best:
+    def improves(self, rank: tuple[float, float]) -> bool:
+        """Note a validation's rank (a score, and what decides between equal ones); True if it is the best so far."""
+        if not better(rank, self.best, self.best_tie):
             self.worse += 1
             return False
-        self.best, self.worse = score, 0
+        (self.best, self.best_tie), self.worse = rank, 0
         return True
 
-    def among_best(self, score: float, count: int) -> bool:
-        """Note the score of this step's validation; True if it is one of the `count` best so far, the first of equals.
+    def among_best(self, rank: tuple[float, float], count: int) -> bool:
+        """Note the rank of this step's validation; True if it is one of the `count` best so far, the first of equals.
 
-        One that is not a number is none of them.
+        A score that is not a number is none of them.
         """
-        if not math.isnan(score):
-            self.bests = sorted([*self.bests, (score, self.step)], key=lambda best: (-best[0], best[1]))[:count]
+        if rank[0] != -math.inf:
+            found = [*zip(self.bests, self.ties, strict=True), ((rank[0], self.step), rank[1])]
+            found = sorted(found, key=lambda best: (-best[0][0], -best[1], best[0][1]))[:count]
+            self.bests, self.ties = [best for best, _ in found], [tie for _, tie in found]
         return any(step == self.step for _, step in self.bests)
 
     def state(self) -> dict[str, Any]:
@@ -128,6 +132,7 @@ class Progress:
         for name, value in state.items():
             setattr(self, name, Window(**value) if name == "window" else value)
         self.bests = [(score, step) for score, step in self.bests]
+        self.ties += [0.0] * (len(self.bests) - len(self.ties))  # of an older version, which has none
 
     def _left(self, settings: TrainingConfig, step_seconds: float) -> float | None:
         """Seconds to the end, where one is known."""
@@ -137,6 +142,13 @@ class Progress:
         if settings.max_minutes is not None:
             ends.append(60 * settings.max_minutes - self.seconds)
         return round(min(ends), 1) if ends else None
+
+
+def better(rank: tuple[float, float], best: float | None, tie: float | None) -> bool:
+    """Whether a rank is above the best score, or equal to it and above in what decides then (None: nothing)."""
+    if best is None or rank[0] > best:
+        return True
+    return rank[0] == best and tie is not None and rank[1] > tie
 
 
 def peak_memory() -> int:

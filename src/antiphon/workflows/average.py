@@ -14,7 +14,8 @@ from torch import Tensor
 
 from antiphon.errors import ConfigError, DiskError, ModelError
 from antiphon.models.checkpoint import load_parts, put_learned_weights, put_weights, save_model_folder
-from antiphon.training.loop import Loop, Validator
+from antiphon.training.loop import Loop, Validation
+from antiphon.training.progress import better
 from antiphon.training.resume import EVALUATED, WEIGHTS
 from antiphon.training.snapshot import Snapshot, SnapshotStore
 
@@ -77,13 +78,18 @@ def average_and_compare(loop: Loop) -> None:
             parts.keep(network)
         return
     trained = {name: tensor.detach().clone() for name, tensor in network.named_parameters()}
-    best = loop.progress.best
+    best, tie = loop.progress.best, loop.progress.best_tie
     for name, found in averages.items():
         with torch.no_grad():
             put_learned_weights(network, average_weights(found), where=str(found[0].folder.parent))
-        score = math.inf if validate is None else _score(loop, validate, name, len(found), best)
-        if best is None or score > best:
-            best = score
+        rank = (math.inf, 0.0)
+        if validate is not None:
+            result = validate(network, lambda: False)
+            assert result is not None
+            rank = result.rank
+            _note(loop, result, name, len(found), kept=better(rank, best, tie))
+        if better(rank, best, tie):
+            best, tie = rank
             parts.keep(network)
     with torch.no_grad():
         for name, tensor in network.named_parameters():
@@ -95,15 +101,11 @@ def _several(found: list[Snapshot], asked: int) -> list[Snapshot]:
     return found if asked > 1 and len(found) > 1 else []
 
 
-def _score(loop: Loop, validate: Validator, which: str, count: int, best: float | None) -> float:
-    """What the averaged network scores; its figures are said and written."""
-    result = validate(loop.network, lambda: False)
-    assert result is not None
+def _note(loop: Loop, result: Validation, which: str, count: int, *, kept: bool) -> None:
+    """Say and write what an average of weights scores."""
     record, progress = loop.record, loop.progress
-    kept = "kept" if best is None or result.score > best else "not better than the best"
     figures = "  ".join(f"{name} {value:.3f}" for name, value in result.figures.items())
     what = f"last {count} snapshots" if which == "last" else f"{count} best validations"
-    record.say(f"average of the {what}: {figures}  ({kept})")
+    record.say(f"average of the {what}: {figures}  ({'kept' if kept else 'not better than the best'})")
     place = {"step": progress.step, "time_seconds": round(progress.seconds, 3)}
     record.note_row({**place, "averaged": count, "averaged_by": which, **result.figures})
-    return result.score

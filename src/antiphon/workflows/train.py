@@ -22,6 +22,7 @@ from antiphon.data.denoising import Objective
 from antiphon.display import panel, table
 from antiphon.errors import ConfigError, DiskError, ModelError
 from antiphon.evaluation.metrics import know_labels, parse_metrics
+from antiphon.generation.fronts import fronts_of
 from antiphon.generation.languages import as_answer, speaking
 from antiphon.generation.model import Model
 from antiphon.models.attentions import saved_spec
@@ -52,6 +53,7 @@ from antiphon.training.snapshot import SnapshotStore
 from antiphon.workflows.average import average_and_compare
 from antiphon.workflows.base import BASE, Begin, check_same_base, find_base, keep_base, settled
 from antiphon.workflows.labels import check_labels, with_labels
+from antiphon.workflows.searching import validation_search
 from antiphon.workflows.teacher import load_teacher
 from antiphon.workflows.tokenizers import Samplers, build_samplers, build_tokenizers
 from antiphon.workflows.validate import Validate
@@ -141,6 +143,7 @@ class _Job:
         marks = Model.from_parts(self.parts).marks
         teacher = load_teacher(config, self.network, self.source_tokenizer, self.target_tokenizer, marks)
         self.adapter = self._adapter(device)
+        self.notes: tuple[str, ...] = ()  # about its validations, said once
         self.validate = self._validate()
         display = make_display(total_steps=config.training.max_steps, quiet=quiet)
         # A registered reporter is a function of the run folder that gives a function of each row of metrics.jsonl; the
@@ -170,6 +173,7 @@ class _Job:
     def _parts(self, device: torch.device) -> Parts:
         """The run's model: that of the base, or a network with fresh weights."""
         config, sides = self.config, (self.source_tokenizer, self.target_tokenizer)
+        fronts, labels = fronts_of(config.data.train), self.task.labels
         if self.begin is not None:
             network = self.begin.network.to(device)
             return replace(
@@ -177,7 +181,8 @@ class _Job:
                 network=network,
                 task=config.task,
                 generation=config.generation,
-                labels=self.task.labels,
+                labels=labels,
+                fronts=tuple(dict.fromkeys((*fronts, *self.begin.fronts))),
             )
         network = build_network(
             self.model,
@@ -188,7 +193,8 @@ class _Job:
             seed=config.training.seed,
             folder=self.place,
         ).to(device)
-        return Parts(network, self.model, config.attention, *sides, config.task, config.generation, self.task.labels)
+        known = (config.task, config.generation, labels)
+        return Parts(network, self.model, config.attention, *sides, *known, fronts=fronts)
 
     def _adapter(self, device: torch.device) -> Adapter | None:
         """The adapter that learns in place of the weights, if the recipe has one."""
@@ -221,6 +227,8 @@ class _Job:
             self.record.say(f"attention was replaced: {self.begin.account}")
         if backends := describe_backends(self.network, longest=self.model.max_length):
             self.record.say(f"attention by {backends}")
+        for note in self.notes:
+            self.record.say(note)
         if not fresh:
             self.loop.resume()
             if isinstance(self.record.display, NotebookDisplay):
@@ -329,9 +337,10 @@ class _Job:
         assert isinstance(held, InMemory)
         examples = list(islice(held, limit))
         pairs = [(source, targets) for source, targets, _ in islice(cases(data, self.task), limit)]
-        return Validate(
-            self.parts, examples, pairs, self.config.validation, self.metrics, self.config.training.batch_tokens
-        )
+        search = validation_search(self.parts, pairs, self.config)
+        self.notes = search.notes
+        settings, batch_tokens = self.config.validation, self.config.training.batch_tokens
+        return Validate(self.parts, examples, search.pairs, settings, self.metrics, batch_tokens, search.settings)
 
     def _describe(self) -> str:
         """The run in a line."""

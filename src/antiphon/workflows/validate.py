@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
@@ -28,7 +29,7 @@ class Validate:
     """The validator of a run.
 
     `examples` are its pairs as ids, for the loss, one for each reference; `pairs` are sources and all their references
-    as text, for answers.
+    as text, for answers, which `search` (settings of `generate`) finds.
     """
 
     parts: Parts
@@ -37,6 +38,7 @@ class Validate:
     settings: ValidationConfig
     metrics: list[Metric]
     batch_tokens: int
+    search: Mapping[str, Any] = field(default_factory=dict)
 
     def __call__(self, network: EncoderDecoder, asked_to_stop: Callable[[], bool]) -> Validation | None:
         """Measure `network`, which is the one in `parts`; None if it was asked to stop on the way."""
@@ -100,9 +102,7 @@ class Validate:
         for chunk in (order[i : i + CHUNK] for i in range(0, len(order), CHUNK)):
             if asked_to_stop():
                 return None
-            found = model.generate(
-                [wanted[i] for i in chunk], beam_size=self.settings.beam_size, n_best=1, overflow="truncate"
-            )
+            found = model.generate([wanted[i] for i in chunk], **self.search)
             for place, answer in zip(chunk, found, strict=True):
                 answers[place] = answer.text
         return answers

@@ -82,7 +82,7 @@ def from_spm(file: SpmFile, record: Record) -> Tokenizer:
 
 def from_merges(vocab: dict[str, int], merges: bytes, record: Record, *, where: str) -> Tokenizer:
     """Byte-level BPE (Radford et al. 2019) from a vocab.json and the lines of a merges.txt."""
-    lines = merges.decode().split("\n")
+    lines = [line.removesuffix("\r") for line in merges.decode().split("\n")]  # a checkout on Windows ends them so
     pairs = [tuple(line.split(" ")) for line in lines if line.strip() and not line.startswith("#version")]
     wrong = next((pair for pair in pairs if len(pair) != 2 or "".join(pair) not in vocab), None)
     if wrong:

@@ -1,0 +1,34 @@
+"""Whether a model can be asked with some search settings, found without computing answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from antiphon.generation import engine
+from antiphon.generation.classification import refuse_search
+from antiphon.generation.model import Model
+from antiphon.generation.search import Search
+from antiphon.settings import override
+
+
+def try_search(model: Model, texts: Sequence[str], **settings: Any) -> None:
+    """Raises what `model.generate(texts, **settings)` would raise, ConfigError or DataError.
+
+    Sources, prefixes and restrictions of all texts are checked; the network computes one step of the first answer, for
+    what shows only then, such as a coverage penalty beside a mixer without weights. The texts are those of a model that
+    reads.
+    """
+    config = override(model.generation, settings)
+    model = model.speaking(config.source_language, config.target_language)
+    if model.labels:
+        refuse_search(config)
+        how = "error" if config.overflow == "split" else config.overflow  # as `label_scores` has it
+        model._parts(model._inputs(texts, "texts"), how, 0)
+        model.generate(texts[:1], **settings)  # every label is scored once, in place of a search
+        return
+    sources = model._sources(model._inputs(texts, "texts"), config, 0)
+    first, most = model.marks.first, model.network.max_length
+    requests = [engine.request_of(source, config, max_length=most, first=first) for source in sources]
+    if requests:
+        Search(model.network, requests[:1], engine.plan_of(config, model.marks))

@@ -1,0 +1,135 @@
+"""What stands before a text to say what is asked for stands before each of its parts, and what stood between parts
+stands between their answers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import antiphon
+from antiphon.config import DataConfig
+from antiphon.errors import DataError, ModelError
+from antiphon.generation.joining import join_texts, stream_texts
+from antiphon.generation.fronts import front_of, fronts_of
+from antiphon.generation.model import Model
+from antiphon.generation.overflow import pieces_of, prepare, split
+from antiphon.text import train_tokenizer
+
+BYTES = train_tokenizer(["a"], kind="bytes", vocab_size=260)
+DAYS = " ".join(f"March {day}, 2031." for day in range(1, 9))
+
+
+@pytest.mark.parametrize(
+    "front",
+    [
+        "<fra> ",
+        "<finnish> <V;IND;PST;1;SG> ",
+        "translate English to German: ",
+        "summarize: ",
+        ">>fra<< ",
+        ">>cmn_Hans<<",
+        "abridge: ",
+        "<fra> abridge: ",
+    ],
+)
+def test_each_part_has_the_front_and_fits(front: str) -> None:
+    # F2: only the first part had it.
+    limit = len(BYTES.encode(front)) + 40
+    parts = split(front + DAYS, tokenizer=BYTES, limit=limit, fronts=["abridge: ", "abridge", ""])
+    assert len(parts) == 4 and all(part.startswith(front) for part in parts)
+    assert all(len(BYTES.encode(part)) <= limit for part in parts)
+    assert " ".join(part.removeprefix(front) for part in parts) == DAYS
+
+
+@pytest.mark.parametrize("text", ["a < b and c > d", "<a>b", "Note: it rains", "1 << 2", "x >>y<<", "translate it", ""])
+def test_other_beginnings_are_text(text: str) -> None:
+    assert front_of(text) == ""
+
+
+def test_a_front_that_leaves_no_room_is_refused() -> None:
+    text = "<" + "a" * 30 + "> one two three"
+    with pytest.raises(DataError, match=r"before each part of input 3 must have fewer tokens .* \(20\), but .* has 34"):
+        prepare(text, BYTES.encode(text), tokenizer=BYTES, limit=20, overflow="split", row=2)
+
+
+def test_the_fronts_of_a_recipe() -> None:
+    sources = [{"path": "a.tsv", "tag": "deu"}, {"path": "b.tsv", "prefix": "x: "}, {"path": "c.tsv", "prefix": "x: "}]
+    assert fronts_of(DataConfig([*sources, {"path": "d.tsv"}]).train) == ("<deu> ", "x: ")  # type: ignore[arg-type]
+    assert fronts_of([("a", "b")]) == ()
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of two steps on two tasks, whose answers say which source it was asked about."""
+    folder = tmp_path_factory.mktemp("fronts")
+    for name in ("a", "b"):
+        (folder / f"{name}.tsv").write_text("".join(f"March {i}, 2031.\t{i} {name}\n" for i in range(60)))
+    sources = [
+        {"path": str(folder / "a.tsv"), "tag": "fra"},
+        {"path": str(folder / "b.tsv"), "prefix": "Make it short - "},
+    ]
+    recipe = {
+        "data": {"train": sources},
+        "tokenizer": {"kind": "characters", "vocab_size": 300},
+        "model": {"preset": "tiny", "d_model": 32, "ffn_dim": 64, "num_heads": 2, "dropout": 0.0, "max_length": 60},
+        "training": {"max_steps": 40, "batch_tokens": 1024, "warmup_steps": 5, "lr": 4e-3},
+        "output": str(folder / "run"),
+    }
+    antiphon.train(recipe, quiet=True)
+    return folder / "run"
+
+
+@pytest.mark.parametrize("front", ["<fra> ", "Make it short - "])
+def test_a_text_in_parts_is_answered_as_the_parts_by_hand(run: Path, front: str) -> None:
+    model = antiphon.load(run)
+    assert model.parts.fronts == ("<fra> ", "Make it short - ")  # kept with the model
+    asked = {"beam_size": 2, "max_new_tokens": 12}
+    text = front + DAYS
+    parts = split(DAYS, tokenizer=model.tokenizer, limit=60 - len(model.tokenizer.encode(front)) + 1)
+    assert len(parts) > 2
+    by_hand = model.generate([front + part for part in parts], **asked)
+    answer, joined = model.generate(text, overflow="split", **asked)[0], " ".join(part.text for part in by_hand)
+    assert (answer.text, answer.score) == (joined, pytest.approx(sum(part.score for part in by_hand), rel=1e-4))
+    assert "".join(model.stream(text, overflow="split", **asked)) == joined
+    bare = model.generate([front + parts[0], *parts[1:]], **asked)  # so that it tells
+    assert sum(part.score for part in bare) != pytest.approx(answer.score, rel=1e-2)
+
+
+def test_fronts_are_saved_and_checked(run: Path, tmp_path: Path) -> None:
+    model: Model = antiphon.load(run)
+    model.save(tmp_path / "copy")
+    assert antiphon.load(tmp_path / "copy").parts.fronts == model.parts.fronts
+    file = tmp_path / "copy" / "task.json"
+    file.write_text('{"task": "translation", "fronts": [3]}')
+    with pytest.raises(ModelError, match=r"task.json. must list texts under `fronts`"):
+        antiphon.load(tmp_path / "copy")
+
+
+def test_the_white_space_between_parts_is_given_back(run: Path) -> None:
+    text = "March 1, 2031. March 2, 2031.\n\nMarch 3, 2031.  March 4, 2031.  \n March 5, 2031."
+    model = antiphon.load(run)
+    gaps = pieces_of(text, [0] * 99, tokenizer=model.tokenizer, limit=20, overflow="split", row=0).gaps
+    assert gaps == ["", " ", "\n\n", "  ", "  \n "]
+    asked = {"overflow": "split", "beam_size": 1, "max_new_tokens": 5}
+    long = "<fra> " + text.replace("March", "March " * 6 + "the")
+    answer = model.generate(long, **asked)[0].text
+    assert "\n\n" in answer and "  \n " in answer
+    assert "".join(model.stream(long, **asked)) == answer
+
+
+@pytest.mark.parametrize(
+    ("texts", "gaps", "joined"),
+    [
+        (["a", "b"], ["", " "], "a b"),
+        (["a", "b", "c"], ["", "\n", ""], "a\nb c"),
+        (["我去。", "好。"], ["", ""], "我去。好。"),
+        (["I go.", "好。"], ["", ""], "I go. 好。"),
+        (["", "b"], ["", ""], " b"),
+        ([], [], ""),
+    ],
+)
+def test_answers_are_joined(texts: list[str], gaps: list[str], joined: str) -> None:
+    assert join_texts(texts, gaps) == joined
+    runs = [(iter([BYTES.encode(text)]), gap) for text, gap in zip(texts, gaps, strict=True)]
+    assert "".join(stream_texts(runs, BYTES)) == joined
