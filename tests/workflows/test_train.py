@@ -92,6 +92,20 @@ def test_resumed_is_uninterrupted(tmp_path: Path) -> None:
     assert (tmp_path / "whole" / "samples.jsonl").read_bytes() == (tmp_path / "parts" / "samples.jsonl").read_bytes()
 
 
+def test_a_resume_may_change_when_it_logs_saves_and_validates(tmp_path: Path) -> None:
+    first = recipe(tmp_path / "run", training={"max_steps": 10})
+    train(first, quiet=True)
+    more = recipe(tmp_path / "run", validation={"samples": 0})
+    del more["training"]["log_every_steps"], more["training"]["save_every_steps"], more["validation"]["every_steps"]
+    more["training"] |= {"log_every": "1 epoch", "save_every": "2 epochs"}
+    more["validation"] |= {"every": "1 epoch"}
+    run = train(more, resume=True, quiet=True)
+    passes = {row["epoch"] for row in run.metrics if row["step"] > 10}
+    assert {row["epoch"] for row in run.metrics if "chrf" in row and row["step"] > 10} == passes and len(passes) > 1
+    with pytest.raises(ConfigError, match=r"`validation.metrics` was"):
+        train({**more, "validation": {"every": "1 epoch", "metrics": ["bleu"]}}, resume=True, quiet=True)
+
+
 def test_resume_starts_where_there_is_no_run_and_ends_at_once_where_it_is_done(tmp_path: Path) -> None:
     first = train(recipe(tmp_path / "run"), resume=True, quiet=True)
     log = (first.folder / "metrics.jsonl").read_bytes()

@@ -55,6 +55,8 @@ from antiphon.workflows.validate import Validate
 
 TOKENIZERS, CONFIG = "tokenizers", "config.yaml"
 FREE_TO_CHANGE = ("max_", "save_", "log_")  # settings of `training` that a resumed run may change
+FREE_NAMES = {"output", "folder", "data.test", "model.base", "validation.every", "validation.every_steps"}
+FREE_NAMES |= {"validation.samples"}
 
 
 @dataclass(frozen=True)
@@ -151,7 +153,7 @@ class _Job:
                 teacher=teacher,
             ),
             config.training,
-            validate_every_steps=config.validation.every_steps,
+            validate_every=config.validation.interval,
         )
 
     def _parts(self, device: torch.device) -> Parts:
@@ -374,8 +376,6 @@ def _differences(was: Mapping[str, Any], now: Mapping[str, Any], path: str = "")
         if isinstance(before, Mapping) and isinstance(after, Mapping):
             yield from _differences(before, after, f"{name}.")
         elif (
-            before != after
-            and name not in ("output", "folder", "data.test", "model.base")
-            and not (path == "training." and key.startswith(FREE_TO_CHANGE))
+            before != after and name not in FREE_NAMES and not (path == "training." and key.startswith(FREE_TO_CHANGE))
         ):
             yield name, before, after
