@@ -243,8 +243,8 @@ def test_overrides_are_laid_over(recipe: Path) -> None:
 
 def test_a_wrong_override_names_the_flag(recipe: Path) -> None:
     text = problem(recipe, {"training.lr": "fast"})
-    assert text == "`training.lr` must be a number, but is the text `fast` (--training.lr)."
-    assert "(--training.lrr), did you mean `lr`?" in problem(recipe, {"training.lrr": "1"})
+    assert text == "`training.lr` must be a number, but is the text `fast` (`overrides['training.lr']`)."
+    assert "(`overrides['training.lrr']`), did you mean `lr`?" in problem(recipe, {"training.lrr": "1"})
     assert "`modle` is not a known setting" in problem(recipe, {"modle.d_model": "1"})
 
 

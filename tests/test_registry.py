@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -123,3 +124,24 @@ def test_an_entry_point_of_an_installed_package(monkeypatch: pytest.MonkeyPatch)
     assert lookup("shape", "ordered").__name__ == "OrderedDict" and names("shape") == ["ordered"]
     register("shape", "ordered")(dict)  # what the caller registers comes first
     assert lookup("shape", "ordered") is dict
+
+
+def test_a_class_of_a_module_that_the_caller_imported_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only an attention of its own: no other class, function or module that Python happens to have imported."""
+    module(
+        tmp_path,
+        "antiphon_test_imported",
+        "from subprocess import Popen\nfrom antiphon.nn import ScoreRule, Alibi\nclass Own(ScoreRule): ...\n"
+        "class Other: ...\ndef make(): ...\n",
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    name = "antiphon_test_imported"
+    with pytest.raises(ConfigError, match=r"is not imported unasked. Give `import antiphon_test_imported`"):
+        lookup("attention", f"{name}:Own", allow_import=False)
+    found = importlib.import_module(name)
+    assert lookup("attention", f"{name}:Own", allow_import=False) is found.Own
+    for other in (f"{name}:Popen", f"{name}:Other", f"{name}:make", f"{name}:Alibi", "subprocess:Popen", "os:system"):
+        with pytest.raises(ConfigError, match="is not imported unasked"):
+            lookup("attention", other, allow_import=False)
+    with pytest.raises(ConfigError, match="is not imported unasked"):
+        lookup("task", f"{name}:Own", allow_import=False)

@@ -19,6 +19,9 @@ A message is one line: what must be, what is, where (file:line), and the remedy,
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 _NO_MEMORY = ("not enough memory: you tried to allocate", "can't allocate memory", "out of memory", "ALLOC_FAILED")
 
 
@@ -40,6 +43,32 @@ def memory_ran_out(error: BaseException) -> bool:
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # by name: this imports no PyTorch
         return True
     return isinstance(error, RuntimeError) and any(words in str(error) for words in _NO_MEMORY)
+
+
+class _Caller:
+    """Who reads the messages: somebody at a command line, or a program in Python."""
+
+    command_line = False
+
+
+@contextmanager
+def on_command_line() -> Iterator[None]:
+    """While entered, messages name flags. Set by the command line, for all threads of its process."""
+    before, _Caller.command_line = _Caller.command_line, True
+    try:
+        yield
+    finally:
+        _Caller.command_line = before
+
+
+def is_command_line() -> bool:
+    """Whether a command runs in this process, which says by itself on what it computes."""
+    return _Caller.command_line
+
+
+def argument(python: str, *, flag: str) -> str:
+    """How a message calls an argument: `resume=True` in Python, --resume on the command line."""
+    return flag if _Caller.command_line else f"`{python}`"
 
 
 class AntiphonError(Exception):

@@ -28,7 +28,7 @@ from antiphon.config import (
     is_files,
 )
 from antiphon.config.paths import absolute
-from antiphon.errors import ConfigError
+from antiphon.errors import ConfigError, argument
 from antiphon.registry import nearest
 from antiphon.settings import FlagText, SettingError, build, hints, plain
 
@@ -66,7 +66,7 @@ def read_recipe(
         setting = tuple(name.replace("-", "_").split("."))
         _lay_over(mapping, setting, value)
         places = {known: place for known, place in places.items() if known[: len(setting)] != setting}
-        places[setting] = f"--{name}"
+        places[setting] = argument(f"overrides[{name!r}]", flag=f"--{name}")
     config = _configure(mapping, path.resolve().parent, str(path), places)
     if variant is None:
         return config
@@ -123,8 +123,8 @@ def _choose(
     variants = _variants(mapping, where)
     if variant is None and variants:
         raise ConfigError(
-            f"`{where}` holds {len(variants)} variants; name one of them: {', '.join(variants)} (`--variant`, or "
-            "`variant=`)."
+            f"`{where}` holds {len(variants)} variants; name one of them: {', '.join(variants)} "
+            f"({argument('variant=', flag='--variant')})."
         )
     if variant is None:
         return mapping, lines

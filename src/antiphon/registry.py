@@ -16,7 +16,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, TypeVar
 
-from antiphon.errors import ConfigError
+from antiphon.errors import ConfigError, argument
 
 T = TypeVar("T")
 
@@ -56,9 +56,9 @@ def lookup(kind: str, name: str, *, folder: Path | None = None, allow_import: bo
         return _parts[kind][name]
     if ":" in name:
         if not allow_import:
-            raise ConfigError(
-                f"the {kind} `{name}` is not imported unasked. Name its module with --import, or register it."
-            )
+            if (found := imported(kind, name)) is not None:
+                return found
+            raise ConfigError(f"the {kind} `{name}` is not imported unasked. {_remedy(kind, name)}")
         return _import(kind, name, folder)
     for point in entry_points(group=f"antiphon.{kind}", name=name):
         return point.load()
@@ -67,6 +67,27 @@ def lookup(kind: str, name: str, *, folder: Path | None = None, allow_import: bo
         f"`{name}` is not a known {kind}{nearest(name, known) or '.'} "
         f"Known: {', '.join(known) or 'none'}; or write module:Name."
     )
+
+
+def imported(kind: str, name: str) -> type | None:
+    """The attention `module:Name` of a module that the caller has imported already; None where there is none.
+
+    A name from a model folder must not reach what else Python has imported: only a class that is defined in that module
+    and derives from one of antiphon.nn is given.
+    """
+    module_name, _, attribute = name.partition(":")
+    part = vars(sys.modules.get(module_name, object)).get(attribute)
+    if kind != "attention" or not isinstance(part, type) or part.__module__ != module_name:
+        return None
+    return part if any(base.__module__.startswith("antiphon.nn.") for base in part.__mro__[1:]) else None
+
+
+def _remedy(kind: str, name: str) -> str:
+    """How a name that a model folder holds is allowed."""
+    module = name.partition(":")[0]
+    first = argument(f"import {module}", flag=f"--import {module}") if kind == "attention" else ""
+    how = f'`antiphon.register("{kind}", "{name}")`'
+    return f"Give {first}, or register it in that module: {how}." if first else f"Register it: {how}."
 
 
 def names(kind: str) -> list[str]:

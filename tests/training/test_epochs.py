@@ -19,7 +19,7 @@ from antiphon.training.loop import Loop, Validation
 from antiphon.training.progress import Progress, Window
 from antiphon.training.record import Sample
 
-EPOCHS = {"log_every": "1 epoch", "save_every": "1 epoch"}
+EPOCHS: dict[str, Any] = {"log_every": "1 epoch", "save_every": "1 epoch"}
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,13 @@ def test_an_epoch_is_due_in_the_step_in_which_a_pass_ends(
     tmp_path: Path, length: int, accumulate: int, passes: int, due: list[int]
 ) -> None:
     seen: list[int] = []
-    settings = {"accumulate": accumulate, "max_steps": None, "max_epochs": passes, **EPOCHS, "keep_last": 99}
+    settings: dict[str, Any] = {
+        "accumulate": accumulate,
+        "max_steps": None,
+        "max_epochs": passes,
+        **EPOCHS,
+        "keep_last": 99,
+    }
     made = make_loop(
         tmp_path / "run", pass_length=length, validate=noting(lambda: made, seen), every="1 epoch", **settings
     )
@@ -146,7 +152,13 @@ def test_a_run_by_epochs_has_a_row_at_the_end_of_each_besides(tmp_path: Path) ->
 
 @pytest.mark.parametrize("accumulate", [1, 3])
 def test_batches_made_ahead_change_nothing(tmp_path: Path, accumulate: int) -> None:
-    settings = {"max_steps": None, "max_epochs": 3, "accumulate": accumulate, "pass_length": 7, **EPOCHS}
+    settings: dict[str, Any] = {
+        "max_steps": None,
+        "max_epochs": 3,
+        "accumulate": accumulate,
+        "pass_length": 7,
+        **EPOCHS,
+    }
     plain = make_loop(tmp_path / "plain", validate=validated, every="1 epoch", **settings)
     ahead = prepared(make_loop(tmp_path / "ahead", validate=validated, every="1 epoch", **settings))
     assert plain.run() == ahead.run()
@@ -164,7 +176,12 @@ def test_killed_and_resumed_is_uninterrupted_byte_by_byte(
     tmp_path: Path, accumulate: int, kill: int, moment: str
 ) -> None:
     """Killed within each step before, at and behind the ends of passes (steps 4 and 7, or 2, 3, 5, 6 and 8)."""
-    settings = {"max_steps": 11, "accumulate": accumulate, "pass_length": 4 if accumulate == 1 else 5, **EPOCHS}
+    settings: dict[str, Any] = {
+        "max_steps": 11,
+        "accumulate": accumulate,
+        "pass_length": 4 if accumulate == 1 else 5,
+        **EPOCHS,
+    }
 
     def made(name: str) -> Loop:
         return make_loop(tmp_path / name, validate=validated, every="1 epoch", **settings)
@@ -191,7 +208,7 @@ def test_killed_and_resumed_is_uninterrupted_byte_by_byte(
 @pytest.mark.parametrize("step", [3, 4, 5])
 def test_stopped_by_a_signal_and_resumed_is_uninterrupted(tmp_path: Path, step: int) -> None:
     """The signal comes in the step: at the end of a pass, the validation that was due is done after the resume."""
-    settings = {"max_steps": 11, "pass_length": 4, **EPOCHS}
+    settings: dict[str, Any] = {"max_steps": 11, "pass_length": 4, **EPOCHS}
     whole = make_loop(tmp_path / "whole", validate=validated, every="1 epoch", **settings)
     whole.run()
     stopped = make_loop(tmp_path / "parts", validate=validated, every="1 epoch", **settings)

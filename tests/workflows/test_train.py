@@ -116,7 +116,7 @@ def test_resume_starts_where_there_is_no_run_and_ends_at_once_where_it_is_done(t
 def test_a_folder_that_is_taken_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "thesis.txt").write_text("mine")
-    with pytest.raises(ConfigError, match=r"must not exist yet, but does.*--resume.*--output"):
+    with pytest.raises(ConfigError, match=r"must not exist yet, but does, and is no run.*another `output`"):
         train(recipe(tmp_path / "run"), quiet=True)
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["thesis.txt"]
 
@@ -337,6 +337,9 @@ def test_files_task_and_attention_of_ones_own(tmp_path: Path, monkeypatch: pytes
     }
     config: TrainConfig = from_mapping(made, folder=tmp_path)
     run = train(config, quiet=True)
-    assert run.model.generate("one two")[0].text is not None
-    with pytest.raises(ConfigError, match="not imported unasked"):
+    answer = run.model.generate("one two")[0]
+    imported = sys.modules.pop("mine_for_test")  # as in another process
+    with pytest.raises(ConfigError, match=r"not imported unasked. Give `import mine_for_test`, or register it"):
         antiphon.load(run.folder)
+    monkeypatch.setitem(sys.modules, "mine_for_test", imported)  # as behind `import mine_for_test`
+    assert antiphon.load(run.folder).generate("one two")[0].score == answer.score

@@ -9,14 +9,16 @@ Interval(count=2, unit='epochs')
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal, NamedTuple
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
 
 from antiphon.settings import SettingError, Settings, Spelling, show
 
 _TEXT = re.compile(r"\s*([0-9]+)\s*(steps?|epochs?)\s*")
 
 
-class Interval(NamedTuple):
+@dataclass(frozen=True)
+class Interval:
     """Every `count` optimizer steps, or every `count` epochs: passes over the training data."""
 
     count: int

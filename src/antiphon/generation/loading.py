@@ -11,7 +11,7 @@ from antiphon.config import AttentionConfig
 from antiphon.errors import ConfigError, ModelError
 from antiphon.models.files import read_config
 from antiphon.models.hub import fetch
-from antiphon.registry import names, nearest
+from antiphon.registry import imported, names, nearest
 from antiphon.settings import build, show
 
 DTYPES = {
@@ -55,9 +55,17 @@ def choose_device(name: str | torch.device) -> torch.device:
         raise ConfigError(
             f"`device` must be one of {', '.join(known)}, but is {show(str(name))}{nearest(kind, known) or '.'}"
         )
-    if not there[kind]:
+    devices = torch.cuda.device_count() if kind == "cuda" else 1
+    if not there[kind] or int(number or 0) >= devices:
         raise ConfigError(f"`device` must be one that is here, but there is no {name}. Use auto or cpu.")
     return torch.device(name)
+
+
+def describe_machine(device: torch.device, dtype: str) -> str:
+    """The line that says on what is computed: the device, the type of numbers, and the processor's threads."""
+    count = torch.get_num_threads()
+    name = f" ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else ""
+    return f"antiphon: {device}{name}, {dtype}, {count} thread{'s' if count > 1 else ''}"
 
 
 def choose_dtype(name: str | torch.dtype | None) -> torch.dtype:
@@ -80,7 +88,7 @@ def replaced_attention(folder: Path, attention: Mapping[str, object]) -> Attenti
     kept = {role: entry for role, entry in (saved if isinstance(saved, dict) else {}).items() if role not in attention}
     for role, entry in kept.items():
         for name in _imports(entry):
-            if name not in names("attention"):
+            if name not in names("attention") and imported("attention", name) is None:
                 raise ModelError(
                     f"the model's {role} attention `{name}` is not imported unasked. "
                     f"Give `attention` with `{role}` too."

@@ -23,7 +23,7 @@ from torch import nn
 from antiphon.batch import Batch, Example, collate, move
 from antiphon.config import TrainingConfig
 from antiphon.config.interval import Interval
-from antiphon.errors import ConfigError, NonFiniteError
+from antiphon.errors import ConfigError, NonFiniteError, argument
 from antiphon.models.checkpoint import learned_weights
 from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.nn.mixout import add_mixout
@@ -138,7 +138,8 @@ class Loop:
                 if self.stop.asked or reason or self.save_due():
                     self.save()
                 if self.stop.asked:
-                    self.record.say(f"stopped at step {progress.step}, which is saved; continue with --resume")
+                    how = argument("resume=True", flag="--resume")
+                    self.record.say(f"stopped at step {progress.step}, which is saved; continue with {how}")
                 self.stop.obey()
                 if reason:
                     if (

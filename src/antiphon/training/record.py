@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from antiphon.errors import DiskError
+from antiphon.errors import DiskError, argument
 
 METRICS, SAMPLES = "metrics.jsonl", "samples.jsonl"
 _SHOWN = {  # key of a row -> how it reads in a line
@@ -109,7 +109,8 @@ class Record:
                 stream.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
         except OSError as error:
             raise DiskError(
-                f"`{self.folder / name}` cannot be written ({error.strerror}). Free space, then continue with --resume."
+                f"`{self.folder / name}` cannot be written ({error.strerror}). Free space, then continue with "
+                f"{argument('resume=True', flag='--resume')}."
             ) from error
 
 
