@@ -41,6 +41,7 @@ from antiphon.registry import lookup, names
 from antiphon.settings import SettingError, inside, saying
 from antiphon.text import Tokenizer, load_task
 from antiphon.training.adapters import Adapter
+from antiphon.training.advice import advice
 from antiphon.training.lock import alone
 from antiphon.training.loop import Loop
 from antiphon.training.loop import Parts as LoopParts
@@ -126,7 +127,7 @@ class _Job:
         self.metrics = know_labels(parse_metrics(config.validation.metrics), sorted(set(self.task.labels.values())))
         for role in ("encoder", "decoder", "cross"):
             saved_spec(getattr(config.attention, role))  # refuses now what could not be saved after hours of training
-        schedule = build_schedule(config.training, folder=self.place)  # first, since they may refuse the recipe
+        self.schedule = build_schedule(config.training, folder=self.place)  # first, since they may refuse the recipe
         find_optimizer(config.training, folder=self.place)
         filters = load_filters(config.data.filters, folder=self.place)
         self.objectives: dict[str, dict[int, Objective]] = {}
@@ -143,21 +144,17 @@ class _Job:
         teacher = load_teacher(config, self.network, self.source_tokenizer, self.target_tokenizer, marks)
         self.adapter = self._adapter(device)
         self.validate = self._validate()
-        display = make_display(total_steps=config.training.max_steps, quiet=quiet)
-        # A registered reporter is a function of the run folder that gives a function of each row of metrics.jsonl.
-        reporters = [lookup("reporter", name)(folder) for name in names("reporter")]
-        self.record = Record(folder, display, reporters=reporters)
-        self.store = SnapshotStore(folder / "snapshots", keep=config.training.keep_last, say=self.record.say)
+        self.record = Record(folder, make_display(total_steps=config.training.max_steps, quiet=quiet))
         self.loop = Loop(
             LoopParts(
                 network=self.network,
                 batches=self.batches,
                 optimizer=build_optimizer(self.network, config.training, folder=self.place),
-                schedule=schedule,
+                schedule=self.schedule,
                 validate=self.validate,
                 keep=self.keep,
                 record=self.record,
-                store=self.store,
+                store=SnapshotStore(folder / "snapshots", keep=config.training.keep_last, say=self.record.say),
                 pad_id=marks.pad,
                 start_id=marks.start,
                 teacher=teacher,
@@ -206,6 +203,8 @@ class _Job:
             with alone(self._made_folder()):
                 if self.fresh:
                     self._create()
+                # A registered reporter is a function of the run folder that gives a function of each row.
+                self.record.reporters = [lookup("reporter", name)(self.folder) for name in names("reporter")]
                 return self._run()
         finally:
             self.record.display.close()
@@ -233,6 +232,9 @@ class _Job:
             self.record.say(f"attention was replaced: {self.begin.account}")
         if backends := describe_backends(self.network, longest=self.model.max_length):
             self.record.say(f"attention by {backends}")
+        per_epoch, based = self.batches.batches_per_epoch, self.begin is not None
+        for line in advice(self.config.training, self.schedule, batches_per_epoch=per_epoch, based=based):
+            self.record.say(line)
         if not self.fresh:
             self.loop.resume()
         reason = self.loop.run()
