@@ -286,7 +286,7 @@ def test_a_mistake_names_the_file_and_the_line(recipe: Path, old: str, new: str,
 def test_a_file_that_is_no_recipe(tmp_path: Path) -> None:
     path = tmp_path / "x.yaml"
     assert "cannot be read (No such file or directory). Check the path." in problem(path)
-    assert "cannot be read (Is a directory)" in problem(tmp_path)
+    assert "must be a YAML file, but" in problem(tmp_path) and "is a folder" in problem(tmp_path)
     path.write_bytes(b"task: translation\noutput: caf\xe9\n")
     assert problem(path) == f"a recipe must be UTF-8, but byte 0xe9 is not ({path}:2)."
     for text in ("", "# nothing\n", "just text\n", "- a\n"):

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from typing import BinaryIO, NamedTuple
 
 from antiphon.data.zstd import ZstdFile
-from antiphon.errors import ConfigError, DataError
+from antiphon.errors import ConfigError, DataError, convert_hint
 
 PACKED = {".gz": "gzip", ".zst": "zstd"}  # the endings that are unpacked, and what they must hold
 _BLOCK = 1 << 20
@@ -85,7 +85,7 @@ class Lines:
             return raw.decode("utf-8")
         except UnicodeDecodeError as error:
             found = f"byte 0x{raw[error.start]:02x} at column {error.start + 1} is not"
-            remedy = "Convert the file, for example with iconv -f latin1 -t utf-8."
+            remedy = convert_hint(raw if self.number == 1 else b"")
             raise DataError(f"a data file must be UTF-8, but {found} ({self.file}:{self.number}). {remedy}") from error
 
     def count_rest(self) -> int:

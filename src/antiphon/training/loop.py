@@ -112,7 +112,7 @@ class Loop:
         state = (self.evaluated, parts.optimizer, self.ahead, self.progress)
         self.now = Moment(self.network, *state, self.record, self.distillation)
         self.best = SnapshotStore(parts.store.folder.with_name("best"), keep=None, say=self.record.say)
-        self.stop = StopSignal()
+        self.stop = StopSignal(self.record.say)
 
     def resume(self) -> bool:
         """Continue from the newest snapshot that verifies; False where there is none."""

@@ -16,7 +16,7 @@ from antiphon.config import TrainConfig
 from antiphon.evaluation.evaluate import Report, evaluate
 from antiphon.generation.model import Model
 from antiphon.recipe import from_mapping
-from antiphon.training.record import clock
+from antiphon.training.shown import clock
 from antiphon.workflows.train import train
 
 if TYPE_CHECKING:
