@@ -71,6 +71,7 @@ class Ours:
         import antiphon
         from antiphon.batch import Example
         from antiphon.config import TrainingConfig
+        from antiphon.config.interval import Interval
         from antiphon.training.loop import Loop, Parts
         from antiphon.training.optim import build_optimizer
         from antiphon.training.record import Record, make_display
@@ -91,7 +92,7 @@ class Ours:
             pad_id=PAD,
             start_id=START,
         )
-        self.loop = Loop(parts, settings, validate_every_steps=1)
+        self.loop = Loop(parts, settings, validate_every=Interval(1, "steps"))
         self.forward = self.loop.forward
         self.drops = [part for part in network.modules() if hasattr(part, "p") and hasattr(part, "site")]
         self.p = [part.p for part in self.drops]

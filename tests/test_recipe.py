@@ -243,8 +243,8 @@ def test_overrides_are_laid_over(recipe: Path) -> None:
 
 def test_a_wrong_override_names_the_flag(recipe: Path) -> None:
     text = problem(recipe, {"training.lr": "fast"})
-    assert text == "`training.lr` must be a number, but is the text `fast` (--training.lr)."
-    assert "(--training.lrr), did you mean `lr`?" in problem(recipe, {"training.lrr": "1"})
+    assert text == "`training.lr` must be a number, but is the text `fast` (`overrides['training.lr']`)."
+    assert "(`overrides['training.lrr']`), did you mean `lr`?" in problem(recipe, {"training.lrr": "1"})
     assert "`modle` is not a known setting" in problem(recipe, {"modle.d_model": "1"})
 
 
@@ -286,9 +286,12 @@ def test_a_mistake_names_the_file_and_the_line(recipe: Path, old: str, new: str,
 def test_a_file_that_is_no_recipe(tmp_path: Path) -> None:
     path = tmp_path / "x.yaml"
     assert "cannot be read (No such file or directory). Check the path." in problem(path)
-    assert "cannot be read (Is a directory)" in problem(tmp_path)
+    assert "must be a YAML file, but" in problem(tmp_path) and "is a folder" in problem(tmp_path)
     path.write_bytes(b"task: translation\noutput: caf\xe9\n")
-    assert problem(path) == f"a recipe must be UTF-8, but byte 0xe9 is not ({path}:2)."
+    assert problem(path) == (
+        f"a recipe must be UTF-8, but byte 0xe9 is not ({path}:2). "
+        "Convert it, for example with iconv -f latin1 -t utf-8."
+    )
     for text in ("", "# nothing\n", "just text\n", "- a\n"):
         path.write_text(text)
         assert "a recipe must be a mapping with `data`" in problem(path)

@@ -1,4 +1,4 @@
-"""Which device a name stands for."""
+"""Which device a name stands for, and what is computed on it."""
 
 from __future__ import annotations
 
@@ -20,6 +20,14 @@ def choose_device(name: str | torch.device) -> torch.device:
         raise ConfigError(
             f"`device` must be one of {', '.join(known)}, but is {show(str(name))}{nearest(kind, known) or '.'}"
         )
-    if not there[kind]:
+    devices = torch.cuda.device_count() if kind == "cuda" else 1
+    if not there[kind] or int(number or 0) >= devices:
         raise ConfigError(f"`device` must be one that is here, but there is no {name}. Use auto or cpu.")
     return torch.device(name)
+
+
+def describe_machine(device: torch.device, dtype: str) -> str:
+    """The line that says on what is computed: the device, the type of numbers, and the processor's threads."""
+    count = torch.get_num_threads()
+    name = f" ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else ""
+    return f"antiphon: {device}{name}, {dtype}, {count} thread{'s' if count > 1 else ''}"

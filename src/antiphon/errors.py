@@ -19,6 +19,9 @@ A message is one line: what must be, what is, where (file:line), and the remedy,
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 _NO_MEMORY = ("not enough memory: you tried to allocate", "can't allocate memory", "out of memory", "ALLOC_FAILED")
 
 
@@ -32,6 +35,12 @@ def one_line(error: BaseException) -> str:
     return " ".join(str(error).split())
 
 
+def convert_hint(beginning: bytes) -> str:
+    """How a file that is no UTF-8 is converted: UTF-16 begins with its byte order mark."""
+    kind = "utf-16" if beginning[:2] in (b"\xff\xfe", b"\xfe\xff") else "latin1"
+    return f"Convert it, for example with iconv -f {kind} -t utf-8."
+
+
 def memory_ran_out(error: BaseException) -> bool:
     """Whether `error` says that memory did not suffice, of the processor or of a card.
 
@@ -40,6 +49,32 @@ def memory_ran_out(error: BaseException) -> bool:
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # by name: this imports no PyTorch
         return True
     return isinstance(error, RuntimeError) and any(words in str(error) for words in _NO_MEMORY)
+
+
+class _Caller:
+    """Who reads the messages: somebody at a command line, or a program in Python."""
+
+    command_line = False
+
+
+@contextmanager
+def on_command_line() -> Iterator[None]:
+    """While entered, messages name flags. Set by the command line, for all threads of its process."""
+    before, _Caller.command_line = _Caller.command_line, True
+    try:
+        yield
+    finally:
+        _Caller.command_line = before
+
+
+def is_command_line() -> bool:
+    """Whether a command runs in this process, which says by itself on what it computes."""
+    return _Caller.command_line
+
+
+def argument(python: str, *, flag: str) -> str:
+    """How a message calls an argument: `resume=True` in Python, --resume on the command line."""
+    return flag if _Caller.command_line else f"`{python}`"
 
 
 class AntiphonError(Exception):

@@ -28,7 +28,7 @@ from antiphon.config import (
     is_files,
 )
 from antiphon.config.paths import absolute
-from antiphon.errors import ConfigError
+from antiphon.errors import ConfigError, argument, convert_hint
 from antiphon.registry import name_for, nearest
 from antiphon.settings import FlagText, SettingError, build, hints, plain
 
@@ -47,6 +47,7 @@ _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _TAGS = {str: "str", bool: "bool", int: "int", float: "float", type(None): "null"}
 _TAGS = {kind: f"tag:yaml.org,2002:{name}" for kind, name in _TAGS.items()}
 _FOLDER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
+_KEY = re.compile(r"""^\s*['"{]?\s*[\w.-]+['"]?\s*:(\s|$)|^\s*[\[{&!]""", re.MULTILINE)
 _DEEPEST, _MOST_VALUES = 30, 10_000  # levels of nesting and values in a recipe; a real one has 5 and 100
 
 
@@ -66,7 +67,7 @@ def read_recipe(
         setting = tuple(name.replace("-", "_").split("."))
         _lay_over(mapping, setting, value)
         places = {known: place for known, place in places.items() if known[: len(setting)] != setting}
-        places[setting] = f"--{name}"
+        places[setting] = argument(f"overrides[{name!r}]", flag=f"--{name}")
     config = _configure(mapping, path.resolve().parent, str(path), places)
     if variant is None:
         return config
@@ -83,6 +84,8 @@ def variant_names(path: str | Path) -> list[str]:
 
 def _read_file(path: Path) -> tuple[dict[str, Any], dict[Setting, int]]:
     """What `read_yaml` gives of a file."""
+    if path.is_dir():
+        raise ConfigError(f"a recipe must be a YAML file, but `{path}` is a folder. {_of_folder(path)}")
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -91,8 +94,24 @@ def _read_file(path: Path) -> tuple[dict[str, Any], dict[Setting, int]]:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         place = f"{path}:{content.count(10, 0, error.start) + 1}"
-        raise ConfigError(f"a recipe must be UTF-8, but byte 0x{content[error.start]:02x} is not ({place}).") from error
+        problem = f"a recipe must be UTF-8, but byte 0x{content[error.start]:02x} is not ({place})"
+        raise ConfigError(f"{problem}. {convert_hint(content)}") from error
+    if text.strip() and not _KEY.search(text):
+        raise ConfigError(
+            f"a recipe must be a YAML mapping with `data`, `training` and so on, but `{path}` has no line such as "
+            f"`data: …`. If it is a text to learn from, name it in a recipe: data: {{train: {{source: {path.name}, "
+            "target: …}}."
+        )
     return read_yaml(text, str(path))
+
+
+def _of_folder(path: Path) -> str:
+    """What to do with a folder that was given as a recipe."""
+    if (path / "config.yaml").is_file():
+        return f"The recipe of that run is `{path / 'config.yaml'}`."
+    if (path / "config.json").is_file():
+        return f"It holds a model: to train it further, write a recipe with `model: {{base: {path}}}`."
+    return "Give a file, for example one of recipes/*.yaml."
 
 
 def _variants(mapping: Mapping[str, Any], where: str) -> dict[str, Mapping[str, Any]]:
@@ -123,8 +142,8 @@ def _choose(
     variants = _variants(mapping, where)
     if variant is None and variants:
         raise ConfigError(
-            f"`{where}` holds {len(variants)} variants; name one of them: {', '.join(variants)} (`--variant`, or "
-            "`variant=`)."
+            f"`{where}` holds {len(variants)} variants; name one of them: {', '.join(variants)} "
+            f"({argument('variant=', flag='--variant')})."
         )
     if variant is None:
         return mapping, lines

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
-from antiphon.errors import ConfigError
+from antiphon.errors import ConfigError, argument
 
 T = TypeVar("T")
 
@@ -57,8 +57,11 @@ def lookup(kind: str, name: str, *, folder: Path | None = None, allow_import: bo
         return _parts[kind][name]
     if ":" in name:
         if not allow_import:
+            module = name.partition(":")[0]
+            first = argument(f"import {module}", flag=f"--import {module}")
             raise ConfigError(
-                f"the {kind} `{name}` is not imported unasked. Name its module with --import, or register it."
+                f"the {kind} `{name}` is not imported unasked. Give `{first}`, or register it in that module: "
+                f'`antiphon.register("{kind}", "{name}")`.'
             )
         return _import(kind, name, folder)
     for point in entry_points(group=f"antiphon.{kind}", name=name):

@@ -10,8 +10,8 @@ import pytest
 import antiphon
 from antiphon.config import DataConfig
 from antiphon.errors import DataError, ModelError
-from antiphon.generation.joining import join_texts, stream_texts
 from antiphon.generation.fronts import front_of, fronts_of
+from antiphon.generation.joining import join_texts, stream_texts
 from antiphon.generation.model import Model
 from antiphon.generation.overflow import pieces_of, prepare, split
 from antiphon.text import train_tokenizer

@@ -357,7 +357,7 @@ def test_a_folder_is_loaded_after_the_import_and_not_before(users: types.ModuleT
     kept = sys.modules.pop("users_own")
     try:
         for load in (load_parts, antiphon.load):
-            with pytest.raises(ConfigError, match=r"not imported unasked. .*`import users_own`.*--import users_own"):
+            with pytest.raises(ConfigError, match=r"not imported unasked. Give `import users_own` first"):
                 load(folder)
         with pytest.raises(ModelError, match="encoder attention `users_own:Fade` is not imported unasked"):
             antiphon.load(folder, attention={"cross": "additive"})

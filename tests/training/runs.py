@@ -13,6 +13,7 @@ from torch import Tensor
 
 from antiphon.batch import Example
 from antiphon.config import AttentionConfig, ModelConfig, TrainingConfig
+from antiphon.config.interval import read_interval
 from antiphon.models.build import build_network
 from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.training.loop import Loop, Parts, Validation
@@ -30,13 +31,13 @@ COLUMNS = ("step", "epoch", "loss", "nll", "lr", "grad_norm", "padding_waste", "
 class Reversals:
     """Batches of random rows and their reversal; the position is a number."""
 
-    def __init__(self, rows: int = 6) -> None:
-        self.epoch, self.number, self.rows = 0, 0, rows
+    def __init__(self, rows: int = 6, *, length: int = 20) -> None:
+        self.epoch, self.number, self.rows, self.length = 0, 0, rows, length
 
     def __next__(self) -> list[Example]:
         chance = random.Random(self.number)
         self.number += 1
-        self.epoch = self.number // 20
+        self.epoch = self.number // self.length
         out = []
         for index in range(self.rows):
             row = [chance.randrange(4, 12) for _ in range(chance.randrange(1, 6))]
@@ -48,7 +49,7 @@ class Reversals:
 
     def restore(self, state: dict[str, Any]) -> None:
         self.number = state["number"]
-        self.epoch = self.number // 20
+        self.epoch = self.number // self.length
 
 
 class Said(Silent):
@@ -66,21 +67,29 @@ def make_loop(
     *,
     validate: Callable[[EncoderDecoder, Callable[[], bool]], Validation | None] | None = None,
     keep: Callable[[EncoderDecoder], None] = lambda network: None,
-    every: int = 10,
+    every: int | str = 10,
     model: ModelConfig = MODEL,
     teacher: EncoderDecoder | None = None,
+    pass_length: int = 20,
     **settings: Any,
 ) -> Loop:
     """A loop in `folder`, which is made."""
     folder.mkdir(exist_ok=True)
     training = TrainingConfig(
-        **{"max_steps": 30, "lr": 3e-3, "warmup_steps": 5, "save_every_steps": 10, "log_every_steps": 5, **settings}
+        **{
+            "max_steps": 30,
+            "lr": 3e-3,
+            "warmup_steps": 5,
+            **({} if "save_every" in settings else {"save_every_steps": 10}),
+            **({} if "log_every" in settings else {"log_every_steps": 5}),
+            **settings,
+        }
     )
     network = build_network(model, AttentionConfig(decoder="relative"), source_vocab=12, target_vocab=12, shared=True)
     record = Record(folder, Said())
     parts = Parts(
         network=network,
-        batches=Reversals(),
+        batches=Reversals(length=pass_length),
         optimizer=build_optimizer(network, training),
         schedule=build_schedule(training),
         validate=validate,
@@ -91,7 +100,7 @@ def make_loop(
         start_id=1,
         teacher=teacher,
     )
-    return Loop(parts, training, validate_every_steps=every)
+    return Loop(parts, training, validate_every=read_interval(every))
 
 
 def rows(folder: Path) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from antiphon.training import notebook
-from antiphon.training.notebook import KEPT, MOST_ROWS, Jupyter, Marimo, NotebookDisplay, how_to_resume, notebook_output
+from antiphon.training.notebook import KEPT, MOST_ROWS, Jupyter, Marimo, NotebookDisplay, notebook_output
 from antiphon.training.record import Lines, Record, Silent, make_display
 
 
@@ -126,7 +126,7 @@ def test_a_run_that_goes_on_shows_its_whole_curve(now: list[float]) -> None:
 def test_outside_of_a_notebook_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("IPython", "marimo"):
         monkeypatch.delitem(sys.modules, name, raising=False)
-    assert notebook_output() is None and how_to_resume() == "--resume"
+    assert notebook_output() is None
     assert isinstance(make_display(total_steps=1), Lines)
     terminal = SimpleNamespace(get_ipython=SimpleNamespace)
     script = SimpleNamespace(running_in_notebook=lambda: False)
@@ -157,7 +157,6 @@ def test_jupyter_and_marimo_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
     ]
     assert isinstance(make_display(total_steps=1), NotebookDisplay)
     assert isinstance(make_display(total_steps=1, quiet=True), Silent)
-    assert how_to_resume() == "antiphon.train(recipe, resume=True)"
 
     replaced: list[str] = []
     marimo = SimpleNamespace(

@@ -55,18 +55,13 @@ class Command(Settings, ABC):
             raise UsageError("`--quantize` and `--dtype` both say how weights are held. Give one of them.")
         import torch
 
-        from antiphon.devices import choose_device
+        from antiphon.devices import choose_device, describe_machine
 
         if self.threads is not None:
             torch.set_num_threads(self.threads)
-        device = choose_device("cpu" if quantize is not None and self.device == "auto" else self.device).type
-        count = torch.get_num_threads()
-        name = f" ({torch.cuda.get_device_name()})" if device == "cuda" else ""
-        self.say(
-            f"antiphon: {device}{name}, {quantize or self.dtype or dtype or 'float32'}, "
-            f"{count} thread{'s' if count > 1 else ''}"
-        )
-        return device
+        device = choose_device("cpu" if quantize is not None and self.device == "auto" else self.device)
+        self.say(describe_machine(device, quantize or self.dtype or dtype or "float32"))
+        return device.type
 
 
 def import_modules(names: Iterable[str]) -> None:

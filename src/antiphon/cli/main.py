@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
-from antiphon.errors import AntiphonError, UsageError, memory_ran_out
+from antiphon.errors import AntiphonError, UsageError, memory_ran_out, on_command_line
 from antiphon.registry import nearest
 
 COMMANDS = {  # name -> the module and class behind it, and its line in the help
@@ -56,13 +56,14 @@ exit codes: 0 done; 1 the work failed; 2 the command or its input is wrong; 130 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; the exit code. `arguments`: without the program's name, default those of the process."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    try:
-        with guarded(), _signals():
-            return _run(words)
-    except SystemExit as exit:
-        return exit.code if isinstance(exit.code, int) else int(exit.code is not None)
-    except BaseException as error:
-        return _tell(error, words)
+    with on_command_line():  # also while an error's message is made
+        try:
+            with guarded(), _signals():
+                return _run(words)
+        except SystemExit as exit:
+            return exit.code if isinstance(exit.code, int) else int(exit.code is not None)
+        except BaseException as error:
+            return _tell(error, words)
 
 
 def _run(words: list[str]) -> int:

@@ -15,7 +15,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from antiphon.errors import DataError, DiskError, UsageError
+from antiphon.errors import DataError, DiskError, UsageError, convert_hint
 
 MOST_LINES, MOST_BYTES = 4096, 1 << 20  # of one chunk: enough to sort by length, little enough for any memory
 _BLOCK = 1 << 16
@@ -187,6 +187,5 @@ def _text(raw: bytes, name: str, number: int) -> str:
         return raw.decode("utf-8")
     except UnicodeDecodeError as error:
         found = f"byte 0x{raw[error.start]:02x} at column {error.start + 1} is not"
-        raise DataError(
-            f"text must be UTF-8, but {found} ({name}:{number}). Convert it, for example with iconv -f latin1 -t utf-8."
-        ) from error
+        hint = convert_hint(raw if number == 1 else b"")
+        raise DataError(f"text must be UTF-8, but {found} ({name}:{number}). {hint}") from error

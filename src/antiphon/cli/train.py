@@ -51,9 +51,11 @@ class Train(Command):
     recipe: Annotated[str, Positional("RECIPE.yaml")]
     """The recipe; files in it are relative to its folder."""
     output: Annotated[str | None, Flag("FOLDER", default="the recipe's")] = None
-    """The run folder, which must not be there yet, unless --resume is given."""
+    """The run folder, which must not be there yet, unless --resume or --overwrite is given."""
     resume: bool = False
     """Continue the newest whole snapshot of the run folder, or start if there is none."""
+    overwrite: bool = False
+    """Replace the run in the folder by a new one, once its data, tokenizers and network are there."""
     variant: Annotated[str | None, Flag("NAME", default="all, one after the other")] = None
     """One of the recipe's `variants`."""
     task: Annotated[str | None, Flag("NAME", default="the recipe's")] = None
@@ -98,7 +100,7 @@ class Train(Command):
         device = self.start(dtype=config.training.precision)
         from antiphon.workflows import train
 
-        train(config, resume=self.resume, device=device, quiet=self.quiet)
+        train(config, resume=self.resume, device=device, overwrite=self.overwrite, quiet=self.quiet)
         return 0
 
     def sweep(self) -> int:
@@ -108,6 +110,6 @@ class Train(Command):
         flags = [part for name, value in self.overrides.items() for part in (f"--{name.replace('_', '-')}", value)]
         flags += [part for name in self.imports for part in ("--import", name)]
         flags += ["--device", self.device, *([] if self.threads is None else ["--threads", str(self.threads)])]
-        flags += [f"--{name}" for name in ("resume", "quiet", "debug") if getattr(self, name)]
+        flags += [f"--{name}" for name in ("resume", "overwrite", "quiet", "debug") if getattr(self, name)]
         sys.stdout.write(as_table(sweep(self.recipe, flags, overrides=self.overrides, say=self.say)))
         return 0

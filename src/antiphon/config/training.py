@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from antiphon.config.distillation import DistillationConfig
+from antiphon.config.interval import Every, Interval, read_interval, settle
 from antiphon.registry import nearest
 from antiphon.settings import (
     Count,
@@ -118,18 +119,25 @@ class TrainingConfig(Settings):
     """Compile the network with torch.compile."""
     checkpoint_activations: bool = False
     """Compute each layer twice instead of keeping what it computed: less memory for long inputs, more time."""
-    save_every_steps: Count = 500
-    """Steps from snapshot to snapshot."""
+    save_every: Every | None = None
+    """From snapshot to snapshot, in steps or epochs: 500, 500 steps or 1 epoch; in place of save_every_steps."""
+    save_every_steps: Count | None = None
+    """Steps from snapshot to snapshot; 500 where save_every is not given."""
     keep_last: Count = 5
     """Snapshots that are kept."""
     patience: Count | None = None
     """Validations without a better one after which training ends; none: never."""
     seed: CountOrZero = 0
     """Of weights, data order and dropout."""
-    log_every_steps: Count = 50
-    """Steps from one line of metrics.jsonl to the next."""
+    log_every: Every | None = None
+    """From one row of metrics.jsonl to the next, in steps or epochs: 50, 50 steps or 1 epoch; in place of
+    log_every_steps. Without it, a run that ends by max_epochs has a row at the end of each epoch besides."""
+    log_every_steps: Count | None = None
+    """Steps from one row of metrics.jsonl to the next; 50 where log_every is not given."""
 
     def check(self) -> None:
+        settle(self, "save_every", "save_every_steps", 500)
+        settle(self, "log_every", "log_every_steps", 50)
         problem = f"must be at least `average_last` ({self.average_last}), but is {self.keep_last}"
         require(self.keep_last >= self.average_last, "keep_last", problem)
         one = self.distillation is None or not self.r_drop
@@ -141,6 +149,18 @@ class TrainingConfig(Settings):
         for name, settings in self.optimizer.items() if isinstance(self.optimizer, Mapping) else ():
             whole = settings is None or isinstance(settings, Mapping)
             require(whole, f"optimizer.{name}", f"must be a mapping of settings, but is {show(settings)}")
+
+    @property
+    def saves(self) -> Interval:
+        """From snapshot to snapshot."""
+        return read_interval(self.save_every or self.save_every_steps)
+
+    @property
+    def logs(self) -> tuple[Interval, ...]:
+        """When a row of figures is due: at each of these."""
+        rows = read_interval(self.log_every or self.log_every_steps)
+        by_epoch = self.log_every is None and self.max_epochs is not None
+        return (rows, Interval(1, "epochs")) if by_epoch else (rows,)
 
     @property
     def optimizer_name(self) -> str:
@@ -155,8 +175,10 @@ class TrainingConfig(Settings):
 
 @dataclass(frozen=True)
 class ValidationConfig(Settings):
-    every_steps: Count = 500
-    """Steps from validation to validation."""
+    every: Every | None = None
+    """From validation to validation, in steps or epochs: 500, 500 steps or 1 epoch; in place of every_steps."""
+    every_steps: Count | None = None
+    """Steps from validation to validation; 500 where every is not given."""
     metrics: tuple[object, ...] = ()
     """Metrics of generated text, each a name or {name: settings}: bleu, chrf, ter, rouge1, rouge2, rougeL, rougeLsum,
     exact_match, error_rate, wer, cer, per, accuracy, macro_f1, confusion, comet."""
@@ -173,12 +195,18 @@ class ValidationConfig(Settings):
     pairs, in nats, a mean over layers, heads and queries."""
 
     def check(self) -> None:
+        settle(self, "every", "every_steps", 500)
         for number, metric in enumerate(self.metrics):
             named = isinstance(metric, str) or (isinstance(metric, Mapping) and len(metric) == 1)
             require(named, f"metrics.{number}", f"must be a name or {{name: settings}}, but is {show(metric)}")
         known = [*self.metric_names, "valid_loss"]
         problem = f"must be one of {', '.join(known)}, as `metrics` says, but is {show(self.keep_best)}"
         require(self.keep_best is None or self.keep_best in known, "keep_best", problem)
+
+    @property
+    def interval(self) -> Interval:
+        """From validation to validation."""
+        return read_interval(self.every or self.every_steps)
 
     @property
     def metric_names(self) -> list[str]:

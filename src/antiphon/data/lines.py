@@ -8,7 +8,6 @@ A line ends at a line feed, and one final carriage return is dropped; nothing el
 
 from __future__ import annotations
 
-import codecs
 import gzip
 import io
 import zlib
@@ -16,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from typing import BinaryIO, NamedTuple
 
 from antiphon.data.zstd import ZstdFile
-from antiphon.errors import ConfigError, DataError
+from antiphon.errors import ConfigError, DataError, convert_hint
 
 PACKED = {".gz": "gzip", ".zst": "zstd"}  # the endings that are unpacked, and what they must hold
 _BLOCK = 1 << 20
@@ -86,8 +85,7 @@ class Lines:
             return raw.decode("utf-8")
         except UnicodeDecodeError as error:
             found = f"byte 0x{raw[error.start]:02x} at column {error.start + 1} is not"
-            wide = self.number == 1 and raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-            remedy = f"Convert the file, for example with iconv -f {'utf-16' if wide else 'latin1'} -t utf-8."
+            remedy = convert_hint(raw if self.number == 1 else b"")
             raise DataError(f"a data file must be UTF-8, but {found} ({self.file}:{self.number}). {remedy}") from error
 
     def count_rest(self) -> int:

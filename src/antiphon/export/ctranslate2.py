@@ -20,7 +20,7 @@ import torch
 from torch import nn
 
 from antiphon.config import GenerationConfig
-from antiphon.errors import ModelError, WorkError
+from antiphon.errors import ModelError, WorkError, argument
 from antiphon.export.layers import fill_decoder, fill_encoder, specification
 from antiphon.generation.engine import answer, forced_scores
 from antiphon.generation.ensemble import Ensemble
@@ -93,7 +93,7 @@ def export_ctranslate2(model: Model, folder: str | Path, *, kind: str = "float32
     if kind not in KINDS:
         raise ModelError(f"the type of an exported model must be one of {', '.join(KINDS)}, but is {kind!r}.")
     if folder.exists():
-        raise ModelError(f"`{folder}` must not be there yet. Choose another --output.")
+        raise ModelError(f"`{folder}` must not be there yet. Choose another {argument('folder', flag='--output')}.")
     if not isinstance(model, Model):
         raise ModelError("a model that transformers computes cannot be written for CTranslate2. Use its own converter.")
     check_whole(model.network, "an export")
@@ -103,8 +103,9 @@ def export_ctranslate2(model: Model, folder: str | Path, *, kind: str = "float32
     try:
         import ctranslate2  # noqa: F401
     except ImportError as error:
+        what = argument("export_ctranslate2", flag="`--to ctranslate2`")
         raise ModelError(
-            "`--to ctranslate2` needs the library ctranslate2, which is not installed. "
+            f"{what} needs the library ctranslate2, which is not installed. "
             "Install it: pip install 'antiphon[ctranslate2]'."
         ) from error
     vocabularies, trial = _vocabularies(model), _try(model)

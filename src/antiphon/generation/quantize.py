@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import torch
 
-from antiphon.errors import ConfigError, ModelError
+from antiphon.errors import ConfigError, ModelError, argument
 from antiphon.generation.ensemble import Ensemble
 from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.nn.quantized import Int8Linear, quantize_linears
@@ -26,9 +26,9 @@ def check_quantize(kind: str, *, device: torch.device, dtype: object) -> None:
             f"`quantize` must be int8, or left out, but is {show(kind)}{nearest(str(kind), QUANTIZED) or '.'}"
         )
     if device.type != "cpu":
+        cpu, half = argument('device="cpu"', flag="--device cpu"), argument('dtype="bfloat16"', flag="--dtype bfloat16")
         raise ConfigError(
-            f"`quantize` must be left out on the device {device}: int8 is computed by a CPU. "
-            'Give `device="cpu"`, or `dtype="bfloat16"`.'
+            f"`quantize` must be left out on the device {device}: int8 is computed by a CPU. Give {cpu}, or {half}."
         )
     if dtype not in (None, torch.float32):
         raise ConfigError(

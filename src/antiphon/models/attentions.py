@@ -19,7 +19,7 @@ from typing import Any
 
 from torch import nn
 
-from antiphon.errors import ConfigError, ModelError
+from antiphon.errors import ConfigError, ModelError, argument
 from antiphon.nn.mixers import FunctionAttention, Mixer, ScorerAttention, TorchAttention
 from antiphon.nn.mixers.function import is_attention_function
 from antiphon.nn.part import is_literal
@@ -91,9 +91,10 @@ def find_imported(name: str, settings: object = None) -> Any:
     """
     module = name.partition(":")[0]
     if module not in sys.modules:
+        first = argument(f"import {module:.80}", flag=f"--import {module:.80}")
         raise ConfigError(
-            f"the attention `{name:.200}` is not imported unasked. Import its module first (`import {module:.80}` in "
-            f"Python, --import {module:.80} on the command line), or give `attention` yourself."
+            f"the attention `{name:.200}` is not imported unasked. Give `{first}` first, or name the attention yourself "
+            "with `attention`."
         )
     found = imported(name)
     if not _is_ours(module):

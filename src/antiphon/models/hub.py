@@ -248,6 +248,11 @@ def fetch(name: str) -> Path:
     try:
         return Path(snapshot_download(name, allow_patterns=list(SAFE_FILES)))
     except (OSError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError) as error:
+        if isinstance(error, OSError) and not isinstance(error, HfHubHTTPError):  # no network, or it is switched off
+            raise ModelError(
+                f"there is no folder `{name}` here, and the hub could not be asked for a model of that name. "
+                "Check the path, or the network."
+            ) from error
         reason = one_line(error)
         raise ModelError(
             f"there is no folder `{name}`, and the hub's model of that name cannot be fetched ({reason:.200}). "

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from antiphon.config import AdapterConfig
-from antiphon.errors import ConfigError, DiskError
+from antiphon.errors import ConfigError, DiskError, argument
 from antiphon.models.adapters import CONFIG, DOWN, MAGNITUDE, PREFIX, UP, WEIGHTS, merged_weights, plain_weights
 from antiphon.models.checkpoint import save_weights, write_json
 from antiphon.models.seq2seq import EncoderDecoder
@@ -102,7 +102,7 @@ class Adapter:
         except OSError as error:
             raise DiskError(
                 f"the adapter cannot be written to `{folder}` ({error.strerror}). Free space, then continue with "
-                "--resume."
+                f"{argument('resume=True', flag='--resume')}."
             ) from error
 
     def remove(self) -> None:

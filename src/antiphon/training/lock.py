@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from antiphon.errors import ConfigError
+from antiphon.errors import ConfigError, argument
 
 
 @contextmanager
@@ -35,7 +35,7 @@ def alone(folder: Path) -> Iterator[None]:
         except BlockingIOError:
             raise ConfigError(
                 f"the run folder `{folder}` must be free, but another process is training in it. Wait for its end, or "
-                "stop it (it saves first), or choose another --output."
+                f"stop it (it saves first), or choose another {argument('output', flag='--output')}."
             ) from None
         except OSError:  # a file system without locks
             pass

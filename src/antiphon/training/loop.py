@@ -22,7 +22,8 @@ from torch import nn
 
 from antiphon.batch import Batch, Example, collate
 from antiphon.config import TrainingConfig
-from antiphon.errors import ConfigError, NonFiniteError
+from antiphon.config.interval import Interval
+from antiphon.errors import ConfigError, NonFiniteError, argument
 from antiphon.models.checkpoint import learned_weights
 from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.nn.loss import CrossEntropy, LossSum
@@ -31,7 +32,6 @@ from antiphon.nn.noise import number_sites
 from antiphon.training.ahead import Ahead, Made, Stream
 from antiphon.training.distillation import Distillation
 from antiphon.training.evaluated import Evaluated
-from antiphon.training.notebook import how_to_resume
 from antiphon.training.progress import Progress, Window
 from antiphon.training.r_drop import PairedCrossEntropy, twice
 from antiphon.training.record import METRICS, SAMPLES, Record, Sample
@@ -87,7 +87,7 @@ class Parts:
 class Loop:
     """Trains `parts.network` by `settings`; `run` returns why it ended."""
 
-    def __init__(self, parts: Parts, settings: TrainingConfig, *, validate_every_steps: int) -> None:
+    def __init__(self, parts: Parts, settings: TrainingConfig, *, validate_every: Interval) -> None:
         if settings.precision == "float16":
             raise ConfigError(
                 "`training.precision` must be float32 or bfloat16, but is float16. "
@@ -99,7 +99,7 @@ class Loop:
                 f"`training.{name}` must be left out for a network whose logits are capped "
                 f"(`model.output_cap` is {parts.network.output_cap:g}). Its loss knows of no cap."
             )
-        self.parts, self.settings, self.validate_every = parts, settings, validate_every_steps
+        self.parts, self.settings, self.validate_every = parts, settings, validate_every
         self.network, self.record = parts.network, parts.record
         if settings.mixout:
             add_mixout(self.network, settings.mixout, self.network.noise)
@@ -118,7 +118,7 @@ class Loop:
         state = (self.evaluated, parts.optimizer, self.ahead, self.progress)
         self.now = Moment(self.network, *state, self.record, self.distillation)
         self.best = SnapshotStore(parts.store.folder.with_name("best"), keep=None, say=self.record.say)
-        self.stop = StopSignal()
+        self.stop = StopSignal(self.record.say)
 
     def resume(self) -> bool:
         """Continue from the newest snapshot that verifies; False where there is none."""
@@ -144,7 +144,8 @@ class Loop:
                 if self.stop.asked or reason or self.save_due():
                     self.save()
                 if self.stop.asked:
-                    self.record.say(f"stopped at step {progress.step}, which is saved; continue with {how_to_resume()}")
+                    how = argument("antiphon.train(recipe, resume=True)", flag="--resume")
+                    self.record.say(f"stopped at step {progress.step}, which is saved; continue with {how}")
                 self.stop.obey()
                 if reason:
                     if (
@@ -154,12 +155,12 @@ class Loop:
                     return reason
                 self.step()
                 self.record.display.tick(progress.step)
-                if progress.step % self.settings.log_every_steps == 0:
+                if any(map(progress.due, self.settings.logs)):
                     self.measure()
 
     def measure(self) -> None:
         """Write the figures since the last row, and how many parameters learn."""
-        row = self.progress.row(self.settings, self.ahead.epoch)
+        row = self.progress.row(self.settings)
         self.record.measure({**row, "trainable_parameters": self.trainable})
 
     def step(self) -> None:
@@ -169,7 +170,9 @@ class Loop:
             settings.seed * 1_000_003 + progress.step
         )  # for layers of the user's own that draw by themselves
         self.network.train()
+        passes = self.ahead.epoch
         made = self.ahead.take()
+        progress.enter(self.ahead.pass_of_last, passes_before=passes, passes=self.ahead.epoch)
         window = Window(labels=sum(batch.label_places.numel() for _, batch in made))
         losses = []
         for number, (rows, batch) in enumerate(made):
@@ -226,9 +229,9 @@ class Loop:
         )
 
     def validation_due(self, ending: bool) -> bool:
-        """At each multiple, and at the end; not twice at one step."""
+        """At the end of each interval, and of the run; not twice at one step."""
         step = self.progress.step
-        due = step > 0 and (ending or step % self.validate_every == 0)
+        due = step > 0 and (ending or self.progress.due(self.validate_every))
         return self.parts.validate is not None and due and self.progress.validated != step
 
     def validate(self) -> None:
@@ -241,14 +244,14 @@ class Loop:
                 return
             progress, count = self.progress, self.settings.average_best
             progress.validated = progress.step
-            self.record.validation({**progress.place(self.ahead.epoch), **found.figures}, found.samples)
+            self.record.validation({**progress.place(), **found.figures}, found.samples)
             if progress.improves(found.rank):
                 self.parts.keep(self.network)
             if count > 1 and progress.among_best(found.rank, count):
                 self.best.save(progress.step, {WEIGHTS: weights_file(learned_weights(self.network))})
 
     def save_due(self) -> bool:
-        return self.progress.step > 0 and self.progress.step % self.settings.save_every_steps == 0
+        return self.progress.due(self.settings.saves)
 
     def save(self) -> None:
         """Write a snapshot of this moment, unless it is there."""
@@ -264,7 +267,7 @@ class Loop:
         progress, settings = self.progress, self.settings
         if settings.max_steps is not None and progress.step >= settings.max_steps:
             return f"{progress.step} steps are done"
-        if settings.max_epochs is not None and self.ahead.epoch >= settings.max_epochs:
+        if settings.max_epochs is not None and progress.passes >= settings.max_epochs:
             return f"{settings.max_epochs:g} epochs are done"
         if settings.max_minutes is not None and progress.seconds >= 60 * settings.max_minutes:
             return f"{settings.max_minutes:g} minutes of training are over"
@@ -274,7 +277,7 @@ class Loop:
 
     def make(self) -> list[Made]:
         """The micro-batches of the stream's next step, on the network's device."""
-        examples = [next(self.parts.batches) for _ in range(self.settings.accumulate)]
+        examples = [self.ahead.draw() for _ in range(self.settings.accumulate)]
         return [(rows, self.collate(rows).to(self.network.device)) for rows in examples]
 
     def collate(self, rows: list[Example]) -> Batch:

@@ -20,7 +20,6 @@ SECONDS = 0.4  # at least, between two drawings
 LINES = 8  # messages that are shown unfolded
 KEPT = 100  # messages at most
 MOST_ROWS = 400  # of a curve
-RESUME = "antiphon.train(recipe, resume=True)"  # how a run goes on, said where nobody has a command line
 
 
 class Output(Protocol):
@@ -172,8 +171,3 @@ class NotebookDisplay:
             said = ", ".join(f"{name} {fixed(value)}" for name, value in measured.items())
             found.append(("last validation", f"step {validation['step']:,}: {said}"))
         return [(name, value) for name, value in found if value]
-
-
-def how_to_resume() -> str:
-    """What to type to continue a run: Python in a notebook, else the flag of the command."""
-    return RESUME if notebook_output() is not None else "--resume"

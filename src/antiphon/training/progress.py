@@ -15,6 +15,7 @@ from torch import Tensor
 
 from antiphon.batch import Batch, Example
 from antiphon.config import TrainingConfig
+from antiphon.config.interval import Interval
 from antiphon.nn.loss import LossSum
 
 
@@ -53,12 +54,17 @@ class Window:
 class Progress:
     """The counters of a run.
 
-    `seconds` is training time over all resumes; `worse` counts validations since the best; `validated` and `saved` are
-    steps; `bests` are the scores and steps of the best validations, best first. `best_tie` and `ties` are what decides
-    between scores that equal `best` and those of `bests`.
+    `epoch` is the pass over the data, from 1, in which the last batch of the last step lies; `passes` are complete
+    behind that step, `passes_before` were before it. `seconds` is training time over all resumes; `worse` counts
+    validations since the best; `validated` and `saved` are steps; `bests` are the scores and steps of the best
+    validations, best first. `best_tie` and `ties` are what decides between scores that equal `best` and those of
+    `bests`.
     """
 
     step: int = 0
+    epoch: int = 0
+    passes: int = 0
+    passes_before: int = 0
     seconds: float = 0.0
     validated: int = -1
     saved: int = -1
@@ -83,16 +89,26 @@ class Progress:
         window.seconds.append(seconds)
         self.lr, self.seconds = lr, self.seconds + seconds
 
-    def place(self, epoch: int) -> dict[str, Any]:
-        """Where in the run a row of figures belongs."""
-        return {"step": self.step, "epoch": epoch, "time_seconds": round(self.seconds, 3)}
+    def enter(self, epoch: int, *, passes_before: int, passes: int) -> None:
+        """Note the pass that the last step was in, and how many were complete before and behind it."""
+        self.epoch, self.passes_before, self.passes = epoch, passes_before, passes
 
-    def row(self, settings: TrainingConfig, epoch: int) -> dict[str, Any]:
+    def due(self, interval: Interval) -> bool:
+        """Whether the last step completed an interval. One of epochs is complete where a pass over the data ends."""
+        if interval.unit == "steps":
+            return self.step > 0 and self.step % interval.count == 0
+        return self.passes // interval.count > self.passes_before // interval.count
+
+    def place(self) -> dict[str, Any]:
+        """Where in the run a row of figures belongs."""
+        return {"step": self.step, "epoch": self.epoch, "time_seconds": round(self.seconds, 3)}
+
+    def row(self, settings: TrainingConfig) -> dict[str, Any]:
         """The figures since the last row, which start anew."""
         window, self.window = self.window, Window()
         median = statistics.median(window.seconds)
         return {
-            **self.place(epoch),
+            **self.place(),
             "loss": window.loss / max(1, window.counted),
             "nll": window.nll / max(1, window.counted),
             "lr": self.lr,
@@ -141,7 +157,7 @@ class Progress:
             ends.append((settings.max_steps - self.step) * step_seconds)
         if settings.max_minutes is not None:
             ends.append(60 * settings.max_minutes - self.seconds)
-        return round(min(ends), 1) if ends else None
+        return max(0.0, round(min(ends), 1)) if ends else None  # the last step may end behind `max_minutes`
 
 
 def better(rank: tuple[float, float], best: float | None, tie: float | None) -> bool:

@@ -16,17 +16,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from antiphon.display import clock
-from antiphon.errors import DiskError
+from antiphon.errors import DiskError, argument
+from antiphon.training.live import Live
 from antiphon.training.notebook import NotebookDisplay, notebook_output
+from antiphon.training.shown import figures, sample_line, terminal_width
 
 METRICS, SAMPLES = "metrics.jsonl", "samples.jsonl"
-_SHOWN = {  # key of a row -> how it reads in a line
-    "loss": "loss {:.3f}",
-    "nll": "nll {:.3f}",
-    "lr": "lr {:.2e}",
-    "tokens_per_second": "{:,.0f} tokens/s",
-    "padding_waste": "padding {:.0%}",
-}
+SAMPLES_SHOWN = 2  # at each validation; all are in samples.jsonl
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +62,14 @@ class Record:
         """Write a row of validation figures and sample answers, and show both."""
         self._row(row)
         self._append(SAMPLES, [{"step": row["step"], **asdict(sample)} for sample in samples])
-        figures = "  ".join(
+        shown = "  ".join(
             f"{key} {value:.3f}" for key, value in row.items() if key not in ("step", "epoch", "time_seconds")
         )
-        self.note = figures
-        self.display.say(f"step {row['step']}  validation: {figures}")
-        for sample in samples:
-            mark = "=" if sample.answer == sample.reference else "≠"
-            self.display.say(f"    {sample.source}  →  {sample.answer}  {mark}  {sample.reference}")
+        self.note = shown
+        self.display.say(f"step {row['step']}  validation: {shown}")
+        width = terminal_width()
+        for sample in samples[:SAMPLES_SHOWN]:
+            self.display.say(sample_line(sample.source, sample.answer, sample.reference, width))
 
     def note_row(self, row: Mapping[str, Any]) -> None:
         """Write a row that has been said already."""
@@ -111,7 +107,8 @@ class Record:
                 stream.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
         except OSError as error:
             raise DiskError(
-                f"`{self.folder / name}` cannot be written ({error.strerror}). Free space, then continue with --resume."
+                f"`{self.folder / name}` cannot be written ({error.strerror}). Free space, then continue with "
+                f"{argument('resume=True', flag='--resume')}."
             ) from error
 
 
@@ -136,7 +133,7 @@ class Lines:
 
     def progress(self, row: Mapping[str, Any], note: str) -> None:
         left = f"  {clock(row['seconds_left'])} left" if row.get("seconds_left") is not None else ""
-        self.say(f"step {row['step']}  epoch {row['epoch']}  {_figures(row)}{left}")
+        self.say(f"step {row['step']}  epoch {row['epoch']}  {figures(row)}{left}")
 
     def tick(self, step: int) -> None: ...
     def close(self) -> None: ...
@@ -151,38 +148,6 @@ class Silent:
     def close(self) -> None: ...
 
 
-class Live:
-    """One line that moves, at the foot of a terminal; what is said scrolls above it."""
-
-    def __init__(self, total_steps: int | None) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn
-
-        self.console = Console(stderr=True, highlight=False)
-        self.bar = Progress(
-            TextColumn("step {task.completed:,.0f}"),
-            BarColumn(bar_width=20),
-            TextColumn("{task.description}"),
-            console=self.console,
-            transient=True,
-        )
-        self.task = self.bar.add_task("", total=total_steps)
-        self.bar.start()
-
-    def say(self, line: str) -> None:
-        self.console.print(line, markup=False, soft_wrap=True)
-
-    def tick(self, step: int) -> None:
-        self.bar.update(self.task, completed=step)
-
-    def progress(self, row: Mapping[str, Any], note: str) -> None:
-        left = f"  {clock(row['seconds_left'])} left" if row.get("seconds_left") is not None else ""
-        self.bar.update(self.task, description=f"{_figures(row)}{left}  {note}")
-
-    def close(self) -> None:
-        self.bar.stop()
-
-
 def make_display(*, total_steps: int | None, quiet: bool = False) -> Display:
     """A bar in a notebook, a live line where stderr is a terminal, else plain lines; nothing where `quiet`."""
     if quiet:
@@ -190,7 +155,3 @@ def make_display(*, total_steps: int | None, quiet: bool = False) -> Display:
     if (output := notebook_output()) is not None:
         return NotebookDisplay(output, total_steps)
     return Live(total_steps) if sys.stderr.isatty() else Lines()
-
-
-def _figures(row: Mapping[str, Any]) -> str:
-    return "  ".join(form.format(row[key]) for key, form in _SHOWN.items() if key in row)

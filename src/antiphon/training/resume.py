@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from antiphon.errors import DiskError, ModelError
+from antiphon.errors import DiskError, ModelError, argument
 from antiphon.models.checkpoint import learned_weights, put_learned_weights, replace_file
 from antiphon.nn.mixout import put_references, references
 from antiphon.training.distillation import Distillation
@@ -109,7 +109,8 @@ def save_start(folder: Path, network: nn.Module) -> None:
     except OSError as error:
         raise DiskError(
             f"the weights that the run begins with cannot be written to `{folder / START}` "
-            f"({error.strerror or error}). Free space, then continue with --resume."
+            f"({error.strerror or error}). Free space, then continue with "
+            f"{argument('resume=True', flag='--resume')}."
         ) from error
 
 

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from antiphon.errors import DiskError
+from antiphon.errors import DiskError, argument
 
 MANIFEST = "manifest.json"
 _NAME = re.compile(r"step-(\d+)")
@@ -71,7 +71,8 @@ class SnapshotStore:
             shutil.rmtree(draft, ignore_errors=True)
             raise DiskError(
                 f"the snapshot of step {step} cannot be written to `{self.folder}` ({error.strerror or error}). "
-                f"{self._last()} Free space, then continue with --resume."
+                f"{self._last()} Free space, then continue with "
+                f"{argument('resume=True', flag='--resume')}."
             ) from error
         fault = damage(target)
         if fault:

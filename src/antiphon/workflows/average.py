@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load as deserialize
 from torch import Tensor
 
-from antiphon.errors import ConfigError, DiskError, ModelError
+from antiphon.errors import ConfigError, DiskError, ModelError, argument
 from antiphon.models.checkpoint import load_parts, put_learned_weights, put_weights, save_model_folder
 from antiphon.training.loop import Loop, Validation
 from antiphon.training.progress import better
@@ -36,7 +36,9 @@ def average_run(run: str | Path, *, last: int, output: str | Path) -> Path:
     """Write to `output` the model whose weights are the mean of the last `last` snapshots of a run folder."""
     run, output = Path(run), Path(output)
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise ConfigError(f"the output `{output}` must not exist yet, but does. Choose another --output.")
+        raise ConfigError(
+            f"the output `{output}` must not exist yet, but does. Choose another {argument('output', flag='--output')}."
+        )
     if last < 1:
         raise ConfigError(f"`last` must be at least 1, but is {last}.")
     if (run / "adapter").exists():

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from antiphon.config import AttentionConfig, BaseConfig, TokenizerConfig, TrainConfig, VocabularyConfig
-from antiphon.errors import ConfigError, ModelError
+from antiphon.errors import ConfigError, ModelError, argument
 from antiphon.generation.loading import model_folder, replaced_attention
 from antiphon.models.attentions import build_rule
 from antiphon.models.checkpoint import (
@@ -52,15 +52,14 @@ BASE = "base"  # in a run folder
 _ORIGIN = "base.json"  # in it: where it is from
 
 
-def find_base(config: TrainConfig, run: Path) -> Begin:
-    """What the run begins with: its own copy where it has begun, else the base of the recipe.
+def find_base(config: TrainConfig, run: Path | None) -> Begin:
+    """What the run begins with: its own copy in the folder `run` where it has begun, else the base of the recipe.
 
     SettingError for a setting that the base cannot take.
     """
     asked = config.model
     assert isinstance(asked, BaseConfig)
-    begun = (run / BASE / _ORIGIN).is_file()
-    if begun:
+    if run is not None and (run / BASE / _ORIGIN).is_file():
         return Begin(_read(run / BASE, config), tuple(map(str, read_json(run / BASE / _ORIGIN).get("changes", ()))))
     with saying("model", "base"):
         try:
@@ -114,7 +113,8 @@ def check_same_base(run: Path, name: str) -> None:
     if fingerprint(model_folder(name)) != origin.get("sha256"):
         raise ConfigError(
             f"a resumed run must keep its recipe, but `model.base` was {origin.get('base')!r} and is {name!r}, another "
-            f"model (`{run / BASE}`). Put it back, or choose another --output."
+            f"model (`{run / BASE}`). Put it back, or choose another "
+            f"{argument('output', flag='--output')}."
         )
 
 

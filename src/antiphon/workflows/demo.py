@@ -99,7 +99,7 @@ def demo(
         f"{len(corpus.test)} combinations of parts are held out."
     )
     config = demo_config(corpus, steps=steps or STEPS, minutes=minutes, output=str(output), optimizer=optimizer, lr=lr)
-    run = train(config, resume=True, quiet=quiet)
+    run = train(config, resume=True, device="cpu", quiet=quiet)
     report = evaluate(run.model, corpus.test, metrics=["exact_match", "chrf", "bleu"])
     say(_account(report, run.metrics))
     full = target == "de" and steps is None and minutes is None and optimizer == "adamw" and lr is None

@@ -19,8 +19,9 @@ import torch
 from antiphon.config import BaseConfig, ModelConfig, TokenizerConfig, TrainConfig
 from antiphon.data import Batches, Filters, InMemory, Streamed, cases, load_corpus, load_filters, load_objectives
 from antiphon.data.denoising import Objective
+from antiphon.devices import choose_device, describe_machine
 from antiphon.display import panel, table
-from antiphon.errors import ConfigError, DiskError, ModelError
+from antiphon.errors import ConfigError, DiskError, ModelError, argument, is_command_line
 from antiphon.evaluation.metrics import know_labels, parse_metrics
 from antiphon.generation.fronts import fronts_of
 from antiphon.generation.languages import as_answer, speaking
@@ -37,11 +38,12 @@ from antiphon.models.checkpoint import (
 )
 from antiphon.models.stack import count_parameters
 from antiphon.nn.attention import describe_backends
-from antiphon.recipe import dump_yaml, from_mapping, placed, read_recipe, read_yaml, to_mapping
+from antiphon.recipe import dump_yaml, from_mapping, placed, read_recipe, to_mapping
 from antiphon.registry import lookup, names
 from antiphon.settings import SettingError, inside, saying
 from antiphon.text import Tokenizer, load_task
 from antiphon.training.adapters import Adapter
+from antiphon.training.advice import advice
 from antiphon.training.lock import alone
 from antiphon.training.loop import Loop
 from antiphon.training.loop import Parts as LoopParts
@@ -51,15 +53,13 @@ from antiphon.training.record import Record, make_display, read_rows
 from antiphon.training.rows import MetricRows, summary_of
 from antiphon.training.snapshot import SnapshotStore
 from antiphon.workflows.average import average_and_compare
-from antiphon.workflows.base import BASE, Begin, check_same_base, find_base, keep_base, settled
+from antiphon.workflows.base import BASE, Begin, find_base, keep_base, settled
+from antiphon.workflows.folder import CONFIG, TOKENIZERS, check_folder, clear
 from antiphon.workflows.labels import check_labels, with_labels
 from antiphon.workflows.searching import validation_search
 from antiphon.workflows.teacher import load_teacher
 from antiphon.workflows.tokenizers import Samplers, build_samplers, build_tokenizers
 from antiphon.workflows.validate import Validate
-
-TOKENIZERS, CONFIG = "tokenizers", "config.yaml"
-FREE_TO_CHANGE = ("max_", "save_", "log_")  # settings of `training` that a resumed run may change
 
 
 @dataclass(frozen=True)
@@ -84,14 +84,18 @@ def train(
     config: TrainConfig | Mapping[str, Any] | str | Path,
     resume: bool = False,
     *,
-    device: str | torch.device = "cpu",
+    device: str | torch.device = "auto",
+    overwrite: bool = False,
     quiet: bool = False,
 ) -> Run:
     """Train as `config` says (a TrainConfig, a mapping, or the path of a recipe) and return the run.
 
-    `resume` continues the newest snapshot that verifies, or starts where there is no run. Raises ConfigError or
+    `resume` continues the newest snapshot that verifies, or starts where there is no run. `overwrite` replaces the run
+    in the folder, once the data, the tokenizers and the network of the new one are there; a folder that holds other
+    things is refused. `device`: auto is the first of CUDA, MPS and the processor that is there. Raises ConfigError or
     DataError before anything is written; NonFiniteError or DiskError with the last snapshot untouched.
     """
+    place = choose_device(device)
     if isinstance(config, (str, Path)):
         config = read_recipe(config)
     elif isinstance(config, Mapping):
@@ -99,13 +103,13 @@ def train(
     elif not isinstance(config, TrainConfig):
         raise ConfigError(f"`config` must be a TrainConfig, a mapping or the path of a recipe, but is {config!r}.")
     folder = Path(config.output)
-    fresh = _check_folder(folder, config, resume=resume)
+    fresh = check_folder(folder, config, resume=resume, overwrite=overwrite)
     try:
-        base = find_base(config, folder) if isinstance(config.model, BaseConfig) else None
-        job = _Job(config, folder, torch.device(device), base=base, quiet=quiet)
+        base = find_base(config, None if overwrite else folder) if isinstance(config.model, BaseConfig) else None
+        job = _Job(config, folder, place, base=base, fresh=fresh, overwrite=overwrite, quiet=quiet)
     except SettingError as error:
         raise placed(error, config) from None
-    reason = job.run(fresh=fresh)
+    reason = job.run()
     return Run(folder, job.best(), MetricRows(read_rows(folder)), reason)
 
 
@@ -113,8 +117,17 @@ class _Job:
     """The parts of one run; `base` is what it begins with."""
 
     def __init__(
-        self, asked: TrainConfig, folder: Path, device: torch.device, *, base: Begin | None, quiet: bool
+        self,
+        asked: TrainConfig,
+        folder: Path,
+        device: torch.device,
+        *,
+        base: Begin | None,
+        fresh: bool = True,
+        overwrite: bool = False,
+        quiet: bool,
     ) -> None:
+        self.fresh, self.overwrite = fresh, overwrite
         # What the languages of `generation` are is known from here on, also where targets are encoded.
         self.base, self.begin = base, None if base is None else replace(base.parts, generation=asked.generation)
         config = asked if self.begin is None else settled(asked, self.begin)
@@ -127,7 +140,7 @@ class _Job:
         self.metrics = know_labels(parse_metrics(config.validation.metrics), sorted(set(self.task.labels.values())))
         for role in ("encoder", "decoder", "cross"):
             saved_spec(getattr(config.attention, role))  # refuses now what could not be saved after hours of training
-        schedule = build_schedule(config.training, folder=self.place)  # first, since they may refuse the recipe
+        self.schedule = build_schedule(config.training, folder=self.place)  # first, since they may refuse the recipe
         find_optimizer(config.training, folder=self.place)
         filters = load_filters(config.data.filters, folder=self.place)
         self.objectives: dict[str, dict[int, Objective]] = {}
@@ -145,29 +158,23 @@ class _Job:
         self.adapter = self._adapter(device)
         self.notes: tuple[str, ...] = ()  # about its validations, said once
         self.validate = self._validate()
-        display = make_display(total_steps=config.training.max_steps, quiet=quiet)
-        # A registered reporter is a function of the run folder that gives a function of each row of metrics.jsonl; the
-        # display of a notebook is such a function.
-        reporters = [display] if isinstance(display, NotebookDisplay) else []
-        reporters += [lookup("reporter", name)(folder) for name in names("reporter")]
-        self.record = Record(folder, display, reporters=reporters)
-        self.store = SnapshotStore(folder / "snapshots", keep=config.training.keep_last, say=self.record.say)
+        self.record = Record(folder, make_display(total_steps=config.training.max_steps, quiet=quiet))
         self.loop = Loop(
             LoopParts(
                 network=self.network,
                 batches=self.batches,
                 optimizer=build_optimizer(self.network, config.training, folder=self.place),
-                schedule=schedule,
+                schedule=self.schedule,
                 validate=self.validate,
                 keep=self.keep,
                 record=self.record,
-                store=self.store,
+                store=SnapshotStore(folder / "snapshots", keep=config.training.keep_last, say=self.record.say),
                 pad_id=marks.pad,
                 start_id=marks.start,
                 teacher=teacher,
             ),
             config.training,
-            validate_every_steps=config.validation.every_steps,
+            validate_every=config.validation.interval,
         )
 
     def _parts(self, device: torch.device) -> Parts:
@@ -207,17 +214,36 @@ class _Job:
         self.network.to(device)
         return adapter
 
-    def run(self, *, fresh: bool) -> str:
+    def run(self) -> str:
         """Train to the end; why it ended."""
         try:
-            if fresh:
-                self._create()
-            with alone(self.folder):
-                return self._run(fresh=fresh)
+            with alone(self._made_folder()):
+                if self.fresh:
+                    self._create()
+                # A registered reporter is a function of the run folder that gives a function of each row.
+                display = self.record.display  # that of a notebook is such a function
+                self.record.reporters = [
+                    *([display] if isinstance(display, NotebookDisplay) else []),
+                    *(lookup("reporter", name)(self.folder) for name in names("reporter")),
+                ]
+                return self._run()
         finally:
             self.record.display.close()
 
-    def _run(self, *, fresh: bool) -> str:
+    def _made_folder(self) -> Path:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise self._not_made(error) from error
+        return self.folder
+
+    def _not_made(self, error: OSError) -> DiskError:
+        where = argument("output", flag="--output")
+        return DiskError(f"the run folder `{self.folder}` cannot be made ({error.strerror}). Choose another {where}.")
+
+    def _run(self) -> str:
+        if not is_command_line():  # which has said it
+            self.record.say(describe_machine(self.network.device, self.config.training.precision))
         self.record.say(self._describe())
         if self.adapter is not None:
             self.record.say(self.adapter.describe())
@@ -229,7 +255,10 @@ class _Job:
             self.record.say(f"attention by {backends}")
         for note in self.notes:
             self.record.say(note)
-        if not fresh:
+        per_epoch, based = self.batches.batches_per_epoch, self.begin is not None
+        for line in advice(self.config.training, self.schedule, batches_per_epoch=per_epoch, based=based):
+            self.record.say(line)
+        if not self.fresh:
             self.loop.resume()
             if isinstance(self.record.display, NotebookDisplay):
                 self.record.display.begin(read_rows(self.folder))
@@ -261,7 +290,11 @@ class _Job:
 
     def _create(self) -> None:
         try:
-            (self.folder / TOKENIZERS).mkdir(parents=True, exist_ok=True)
+            if self.overwrite:
+                clear(self.folder)
+            elif (self.folder / CONFIG).exists():
+                raise ConfigError(f"the run folder `{self.folder}` was free, but another process has made a run there.")
+            (self.folder / TOKENIZERS).mkdir(exist_ok=True)
             if self.base is not None:
                 weights = None if self.adapter is None else self.adapter.base()
                 keep_base(self.folder, self.base, self.asked, weights=weights)
@@ -270,9 +303,7 @@ class _Job:
             # Last: a folder with a config.yaml is a run.
             replace_file(self.folder / CONFIG, dump_yaml(to_mapping(self.asked)).encode())
         except OSError as error:
-            raise DiskError(
-                f"the run folder `{self.folder}` cannot be made ({error.strerror}). Choose another `output`."
-            ) from error
+            raise self._not_made(error) from error
 
     def _named_tokenizers(self) -> Iterator[tuple[str, Tokenizer]]:
         yield "source", self.source_tokenizer
@@ -286,7 +317,7 @@ class _Job:
                 spoken = speaking(self.begin)
             return spoken.source_tokenizer, spoken.target_tokenizer
         kept = self.folder / TOKENIZERS
-        if (self.folder / CONFIG).exists():
+        if not self.fresh:
             found = {file.stem: Tokenizer.load(file) for file in sorted(kept.iterdir())}
             if "source" not in found:
                 raise ModelError(
@@ -352,54 +383,3 @@ class _Job:
             f"({origin}: {model.encoder_layers}+{model.decoder_layers} layers, "
             f"d_model {model.d_model}), vocabulary {' and '.join(map(str, sorted(tokenizers)))}; {self.corpus.report}"
         )
-
-
-def _check_folder(folder: Path, config: TrainConfig, *, resume: bool) -> bool:
-    """Whether the run is new. ConfigError for a folder that is taken, or a run whose recipe differs."""
-    file = folder / CONFIG
-    if not resume:
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise ConfigError(
-                f"the run folder `{folder}` must not exist yet, but does. "
-                "Continue it with --resume, or choose another --output."
-            )
-        return True
-    if not file.exists():
-        # A run that was killed while it was made holds its tokenizers and its base at most.
-        if folder.exists() and (not folder.is_dir() or {path.name for path in folder.iterdir()} - {TOKENIZERS, BASE}):
-            raise ConfigError(
-                f"the folder `{folder}` must be a run or not exist, but holds other things and no {CONFIG}. "
-                "Choose another --output."
-            )
-        return True
-    if isinstance(config.model, BaseConfig) and (folder / BASE).is_dir():
-        check_same_base(folder, config.model.base)
-    was = _completed(read_yaml(file.read_text(encoding="utf-8"), str(file))[0], where=str(file))
-    for key, before, now in _differences(was, to_mapping(config)):
-        raise ConfigError(
-            f"a resumed run must keep its recipe, but `{key}` was {before!r} and is {now!r} (`{file}`). "
-            "Put it back, or choose another --output."
-        )
-    return False
-
-
-def _completed(was: Mapping[str, Any], *, where: str) -> dict[str, Any]:
-    """A run's recipe with the settings that the version which wrote it had not yet, at their defaults."""
-    # Pairs from Python are only a text with their number and hash.
-    pairs = {side: was["data"][side] for side in ("train", "valid", "test") if isinstance(was["data"].get(side), str)}
-    whole = to_mapping(from_mapping({**was, "data": {**was["data"], **{side: [] for side in pairs}}}, where=where))
-    return {**whole, "data": {**whole["data"], **pairs}}
-
-
-def _differences(was: Mapping[str, Any], now: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """The settings that differ and may not."""
-    for key in {**was, **now}:
-        name, before, after = f"{path}{key}", was.get(key), now.get(key)
-        if isinstance(before, Mapping) and isinstance(after, Mapping):
-            yield from _differences(before, after, f"{name}.")
-        elif (
-            before != after
-            and name not in ("output", "folder", "data.test", "model.base")
-            and not (path == "training." and key.startswith(FREE_TO_CHANGE))
-        ):
-            yield name, before, after

@@ -1,0 +1,155 @@
+"""The folder of a run: whether it may be begun, continued or replaced, and its clearing.
+
+fresh = check_folder(folder, config, resume=False, overwrite=True)
+clear(folder)        # under its lock, when all parts of the new run are there
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from antiphon.config import BaseConfig, SourceConfig, TokenizerConfig, TrainConfig, source_list
+from antiphon.errors import ConfigError, argument
+from antiphon.recipe import from_mapping, read_yaml, to_mapping
+from antiphon.training.lock import alone
+from antiphon.training.record import METRICS, SAMPLES
+from antiphon.training.resume import START
+from antiphon.workflows.base import BASE, check_same_base
+
+TOKENIZERS, CONFIG = "tokenizers", "config.yaml"
+FREE_TO_CHANGE = ("max_", "save_", "log_")  # settings of `training` that a resumed run may change
+FREE_NAMES = {"output", "folder", "data.test", "model.base", "validation.every", "validation.every_steps"}
+FREE_NAMES |= {"validation.samples"}
+# What a run makes in its folder; a name with .tmp behind it is a file that was not finished.
+OWN = {TOKENIZERS, CONFIG, BASE, METRICS, SAMPLES, START, "snapshots", "best", "model", "adapter"}
+
+
+def check_folder(folder: Path, config: TrainConfig, *, resume: bool, overwrite: bool) -> bool:
+    """Whether the run is new. ConfigError for a folder that is taken, or a run whose recipe differs."""
+    file, output = folder / CONFIG, argument("output", flag="--output")
+    if overwrite and resume:
+        both = f"{argument('resume=True', flag='--resume')} and {argument('overwrite=True', flag='--overwrite')}"
+        raise ConfigError(f"{both} must not both be given: one continues the run, the other replaces it. Drop one.")
+    if overwrite:
+        _check_replaceable(folder, config)
+        return True
+    if not resume:
+        if _is_free(folder):
+            return True
+        if _strangers(folder):
+            raise ConfigError(
+                f"the run folder `{folder}` must not exist yet, but does, and is no run. Choose another {output}."
+            )
+        raise ConfigError(
+            f"the run folder `{folder}` must not exist yet, but does. Continue it with "
+            f"{argument('resume=True', flag='--resume')}, replace it with "
+            f"{argument('overwrite=True', flag='--overwrite')}, or choose another {output}."
+        )
+    if not file.exists():
+        # A run that was killed while it was made holds its tokenizers and its base at most.
+        if folder.exists() and (not folder.is_dir() or {path.name for path in folder.iterdir()} - {TOKENIZERS, BASE}):
+            raise ConfigError(
+                f"the folder `{folder}` must be a run or not exist, but holds other things and no {CONFIG}. "
+                f"Choose another {output}."
+            )
+        return True
+    if isinstance(config.model, BaseConfig) and (folder / BASE).is_dir():
+        check_same_base(folder, config.model.base)
+    was = _completed(read_yaml(file.read_text(encoding="utf-8"), str(file))[0], where=str(file))
+    for key, before, now in _differences(was, to_mapping(config)):
+        raise ConfigError(
+            f"a resumed run must keep its recipe, but `{key}` was {before!r} and is {now!r} (`{file}`). "
+            f"Put it back, or choose another {output}."
+        )
+    return False
+
+
+def _completed(was: Mapping[str, Any], *, where: str) -> dict[str, Any]:
+    """A run's recipe with the settings that the version which wrote it had not yet, at their defaults."""
+    # Pairs from Python are only a text with their number and hash.
+    pairs = {side: was["data"][side] for side in ("train", "valid", "test") if isinstance(was["data"].get(side), str)}
+    whole = to_mapping(from_mapping({**was, "data": {**was["data"], **{side: [] for side in pairs}}}, where=where))
+    return {**whole, "data": {**whole["data"], **pairs}}
+
+
+def _differences(was: Mapping[str, Any], now: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """The settings that differ and may not."""
+    for key in {**was, **now}:
+        name, before, after = f"{path}{key}", was.get(key), now.get(key)
+        if isinstance(before, Mapping) and isinstance(after, Mapping):
+            yield from _differences(before, after, f"{name}.")
+        elif (
+            before != after and name not in FREE_NAMES and not (path == "training." and key.startswith(FREE_TO_CHANGE))
+        ):
+            yield name, before, after
+
+
+def _is_free(folder: Path) -> bool:
+    """Whether a new run may be made here: nothing is there, or an empty folder."""
+    return not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
+
+
+def _strangers(folder: Path) -> list[str]:
+    """What makes a folder more than a run, or than one whose making was cut short; ["."] for what is no folder."""
+    if not folder.is_dir():
+        return ["."]
+    names = {path.name for path in folder.iterdir()}
+    if CONFIG not in names or TOKENIZERS not in names:
+        return sorted(names - {TOKENIZERS, BASE, f"{CONFIG}.tmp"})
+    return sorted(name for name in names if name.removesuffix(".tmp") not in OWN)
+
+
+def _check_replaceable(folder: Path, config: TrainConfig) -> None:
+    """ConfigError for a folder that holds other things than a run, or what the new run is made from."""
+    output, doing = argument("output", flag="--output"), argument("overwrite=True", flag="--overwrite")
+    if _is_free(folder):
+        return
+    if found := _strangers(folder):
+        what = "is none" if found == ["."] else f"holds `{found[0]}`" + (" and more" if len(found) > 1 else "")
+        raise ConfigError(
+            f"{doing} replaces only the folder of a run, but `{folder}` {what}. Move that, or choose another {output}."
+        )
+    home = folder.resolve()
+    for name, path in _read_by(config):
+        if Path(path).resolve().is_relative_to(home):
+            raise ConfigError(
+                f"`{name}` must lie outside the folder that {doing} replaces (`{folder}`), but is `{path}`. Copy it, "
+                f"or choose another {output}."
+            )
+    with alone(folder):  # refused now, not after the data is read; held again while the folder is cleared
+        pass
+
+
+def _read_by(config: TrainConfig) -> Iterator[tuple[str, str]]:
+    """The settings that name files or folders which a run is made from, and these."""
+    for side in ("train", "valid", "test"):
+        for source in source_list(getattr(config.data, side)):
+            names = ("path", "source", "target", "text") if isinstance(source, SourceConfig) else ()
+            for name in names if source.hub is None else ():
+                if isinstance(file := getattr(source, name), str):
+                    yield f"data.{side}", file
+    if isinstance(config.model, BaseConfig):
+        yield "model.base", config.model.base
+    if isinstance(config.tokenizer, TokenizerConfig):
+        sides = (config.tokenizer.of("source"), config.tokenizer.of("target"))
+        yield from (("tokenizer", side.kind) for side in sides if os.sep in side.kind)
+    if config.training.distillation is not None:
+        yield from (("training.distillation.teacher", teacher) for teacher in config.training.distillation.teachers)
+
+
+def clear(folder: Path) -> None:
+    """Delete what a run made in `folder`, which the caller has locked.
+
+    The recipe and the tokenizers go last, in this order, so that a clearing which is cut short leaves a run, or one
+    whose making was cut short, and can be repeated.
+    """
+    last = {CONFIG: 1, BASE: 2, TOKENIZERS: 3}
+    for path in sorted(folder.iterdir(), key=lambda path: last.get(path.name, 0)):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
