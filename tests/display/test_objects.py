@@ -18,9 +18,10 @@ from antiphon.conformance import examine
 from antiphon.evaluation.groups import grouped
 from antiphon.generation.answers import MOST_SHOWN, Answers, Generation
 from antiphon.generation.maps import AttentionMaps
+from antiphon.models import Decoder, Encoder, EncoderDecoder, Front, Shape
 from antiphon.models.stack import count_parameters
 from antiphon.models.summary import summary
-from antiphon.nn import ScoreRule
+from antiphon.nn import Embedding, ScoreRule, Sinusoidal
 from antiphon.text import Tokenizer, train_tokenizer
 from antiphon.training.rows import MOST_ROWS, MetricRows
 from antiphon.workflows.train import Run
@@ -102,6 +103,23 @@ def test_the_rows_of_a_model_add_up(settings: dict[str, object], tmp_path: Path)
     rows = summary(made.model.network)
     assert sum(row.parameters * row.times for row in rows) == count_parameters(made.model.network)
     assert [row.times for row in rows if row.layers.startswith("encoder layers")] == [3, 3, 3]
+
+
+def plain(q, k, v, mask):
+    scores = q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5
+    return scores.masked_fill(~mask, -torch.inf).softmax(-1) @ v
+
+
+def test_a_model_made_by_hand_shows_its_layers() -> None:
+    tokenizer = train_tokenizer(["one two"], kind="bytes", vocab_size=260)
+    shape = Shape(d_model=16, num_heads=2, head_dim=8, ffn_dim=24)
+    decoder = Decoder(["alibi"], [torch.nn.MultiheadAttention(16, 2, batch_first=True)], shape=shape)
+    fronts = [Front(Embedding(tokenizer.vocab_size, 16), Sinusoidal(16)) for _ in range(2)]
+    network = EncoderDecoder(fronts[0], Encoder([plain], shape=shape), fronts[1], decoder, max_length=32)
+    model = Model(network, tokenizer)
+    said = shown(model)
+    assert "encoder plain; decoder alibi; cross torch_multihead" in said
+    assert sum(row.parameters * row.times for row in summary(network)) == count_parameters(network)
 
 
 def test_a_quantized_model_counts_what_its_weights_were(run: Run) -> None:

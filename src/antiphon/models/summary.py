@@ -19,6 +19,7 @@ from antiphon.models.stack import DecoderLayer, EncoderLayer
 from antiphon.nn.attention import Attention
 from antiphon.nn.layers import FeedForward
 from antiphon.nn.mixers import HeadMixer, Mixer
+from antiphon.nn.mixers.function import FunctionAttention, function_name
 from antiphon.nn.positions import NoPositions
 from antiphon.nn.quantized import Int8Linear
 
@@ -68,7 +69,9 @@ def attention_kinds(network: EncoderDecoder) -> dict[str, str]:
 
 
 def kind_of(mixer: Mixer) -> str:
-    """What a recipe calls an attention, in one line: `window(128)`; the class where it has no name."""
+    """What a recipe calls an attention, in one line: `window(128)`; its class or function where it has no name."""
+    if isinstance(mixer, FunctionAttention):
+        return function_name(mixer.function)
     part = mixer.rule if isinstance(mixer, Attention) else mixer
     return type(part).__name__ if part.spec is None else _said(part.spec)
 
