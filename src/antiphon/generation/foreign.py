@@ -20,6 +20,7 @@ from antiphon.generation.hypotheses import Marks
 from antiphon.models.families.search import search_settings
 from antiphon.models.files import read_config, read_json, within
 from antiphon.models.stored import Stored
+from antiphon.text.vocabulary import forget_training
 
 MOST, MOST_LAYERS = 2**24, 256  # a number in config.json, and one whose name speaks of layers
 # What makes the library fetch, import or run something beside its own classes.
@@ -66,6 +67,8 @@ def read_foreign(folder: Path, config: Mapping[str, Any], *, device: torch.devic
         )
         _check_account(folder, account)
         tokenizer = AutoTokenizer.from_pretrained(folder, **safe)
+        if tokenizer.is_fast:
+            forget_training(tokenizer.backend_tokenizer)
         ids = network.generation_config
         marks = _marks(folder, ids, tokenizer)
         most = next((int(n) for name in _LENGTHS if (n := getattr(settings, name, None))), None)
