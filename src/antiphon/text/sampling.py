@@ -116,8 +116,8 @@ def dropout_of(tokenizer: Tokenizer) -> float:
     plain = isinstance(own, JsonVocabulary) and not any(model.get(name) for name in _PARTS)
     if dropout and not plain:
         raise ConfigError(
-            f"the file of `tokenizer.kind` must have no `dropout`, or be a plain BPE without {' and '.join(_PARTS)} and "
-            f"stand alone, but has {dropout} and is none. Set `dropout` in its `model` to null."
+            f"the file of `tokenizer.kind` must have no `dropout`, or be a BPE of its own without {_PARTS[0]} and "
+            f"{_PARTS[1]}, but has {dropout} and is none. Set `dropout` in its `model` to null."
         )
     return dropout
 
