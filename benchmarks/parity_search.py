@@ -13,6 +13,7 @@ other is a tie, which the rounding of float32 decides.
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import random
 import sys
@@ -98,8 +99,7 @@ class Count:
 def beside_transformers(families: Sequence[str], *, rows: int) -> Iterator[tuple[str, Count]]:
     """Each setting over all families, with the folder's own settings read from its files."""
     sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-    from parity import reference
-
+    reference = importlib.import_module("parity.reference")
     found = {str(ours): Count() for ours, _ in TRANSFORMERS}
     for name in families:
         for seed in range(max(1, rows // 12)):

@@ -39,8 +39,8 @@ class Bounds:
         self._penalties = torch.tensor(penalties, dtype=sum_type(device), device=device)
 
     def penalty(self, lengths: Tensor) -> Tensor:
-        """What the sums of answers of `lengths` (N,) tokens are divided by, (N, 1); a prefix that a user forced does not
-        count."""
+        """What the sums of answers of `lengths` (N,) tokens are divided by, (N, 1); a prefix that a user forced does
+        not count."""
         return self._penalties[(lengths - self._forced).clamp(min=0)][:, None]
 
     def select(self, kept: Tensor) -> None:

@@ -47,7 +47,8 @@ def read_foreign(folder: Path, config: Mapping[str, Any], *, device: torch.devic
     """What `folder` holds, in evaluation mode; ModelError where it holds more than data, or cannot be read."""
     _check_folder(folder, config)
     stored = Stored.in_folder(folder)
-    search = read_config(folder, _SEARCH) if (folder / _SEARCH).exists() else dict(config)
+    apart = (folder / _SEARCH).exists()
+    search = read_config(folder, _SEARCH) if apart else dict(config)
     with _reading(folder):
         from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoTokenizer
 
@@ -75,7 +76,9 @@ def read_foreign(folder: Path, config: Mapping[str, Any], *, device: torch.devic
     record = FamilyConfig(
         name="", pad_id=marks.pad, start_id=marks.start, end_id=marks.end, first_id=next(iter(marks.first), None)
     )
-    generation = search_settings(search, family=record, most=most or MOST, where=str(folder / _SEARCH))
+    generation = search_settings(
+        search, family=record, most=most or MOST, where=str(folder / (_SEARCH if apart else "config.json"))
+    )
     return Foreign(network.to(device).eval(), tokenizer, marks, generation, most)
 
 

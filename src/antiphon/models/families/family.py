@@ -185,7 +185,7 @@ class Keys(Settings):
         if longer := [word for word in words if len(word) != 1]:
             raise ModelError(
                 f"`bad_words_ids` must be single ids, but one has {len(longer[0])}. Take it out of "
-                "generation_config.json, and set `forbidden` to its text."
+                "generation_config.json (without that file, of config.json), and set `forbidden` to its text."
             )
         return tuple(sorted({id for word in words for id in word} | {*(self.suppress_tokens or ())}))
 
