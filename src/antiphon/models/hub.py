@@ -150,7 +150,8 @@ def _translate(
     files |= dict.fromkeys(searched, CONFIG if search is config else SEARCH) | dict.fromkeys(features, source)
     known = {name: value for name, value in (known | searched | features).items() if value is not None}
     try:
-        return family.ours(build(family.keys, known), stored, family.tables.find(stored))
+        keys = build(family.keys, known)
+        return family.ours(keys, stored, family.tables.find(stored, one_table=keys.one_table))
     except SettingError as error:
         raise error.at(str(folder / files.get(error.path[0] if error.path else "", CONFIG))) from None
 

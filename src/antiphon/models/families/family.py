@@ -99,13 +99,16 @@ class TableKeys:
     unties: bool = False
     ties: bool = False
 
-    def find(self, stored: Stored) -> Tables:
+    def find(self, stored: Stored, *, one_table: bool = True) -> Tables:
         """Which of them a checkpoint has; names for one table are one where they hold the same bits.
 
-        What config.json says of ties is not asked: old and new libraries wrote different things under one word.
+        With `one_table` both sides have one table, which then has any of the names. What config.json says of ties is
+        not asked: old and new libraries wrote different things under one word.
         """
-        source = self.source if self.source in stored else self.shared
-        target = self.target if self.target in stored else self.shared
+        aliases = [key for key in (self.shared, self.source, self.target, self.output) if key in stored]
+        usual = aliases[0] if one_table and aliases else self.shared
+        source = self.source if self.source in stored else usual
+        target = self.target if self.target in stored else usual
         output = self.output if self.output in stored else target
         there = all(key in stored for key in (source, target, output))
         shared = stored.equal(source, target) if there else source == target
@@ -161,6 +164,11 @@ class Keys(Settings):
     forced_eos_token_id: Id | tuple[Id, ...] | None = None
     bad_words_ids: tuple[tuple[Id, ...], ...] | None = None
     suppress_tokens: tuple[Id, ...] | None = None
+
+    @property
+    def one_table(self) -> bool:
+        """Whether source and target have one table of vectors, so that each of its names means the same."""
+        return True
 
     def marks(self) -> dict[str, Any]:
         """The ids of `FamilyConfig`; ModelError where there is more than one end."""
