@@ -111,22 +111,71 @@ def test_our_shapes_answer_alike(shape: dict[str, Any], tmp_path: Path) -> None:
     assert their_answers(mine, tmp_path / "out", rows, beams=1, most=12) == our_answers(mine, rows, beams=1, most=12)
 
 
-def test_the_written_page_runs_and_answers_as_the_model(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Also of a model whose own search would not end within the trial's answers."""
-    mine = model()
-    mine = Model.from_parts(replace(mine.parts, generation=GenerationConfig(beam_size=2, n_best=2, min_new_tokens=56)))
-    export_ctranslate2(mine, tmp_path / "out")
-    monkeypatch.chdir(tmp_path / "out")
+SEARCHES: list[dict[str, Any]] = [
+    {"beam_size": 1},
+    {"beam_size": 1, "no_repeat_ngram": 2, "length_penalty": 0.6},
+    {"beam_size": 4, "patience": 1.0, "length_penalty": 0.6, "n_best": 3},
+    {"beam_size": 3, "patience": 1.0, "repetition_penalty": 1.4, "length_penalty": 2.0},
+    {"beam_size": 1, "max_new_tokens": 7, "min_new_tokens": 7},
+    {"beam_size": 1, "prefix": "4 days"},
+    {"beam_size": 1, "prefix": "4 days", "max_new_tokens": 9},
+    {"temperature": 1e-4, "top_k": 3},
+]
+
+
+def page_of(folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What the code of the page defines, run as printed in its folder."""
+    monkeypatch.chdir(folder)
     (code,) = re.findall(r"^```python\n(.*?)^```", Path("README.md").read_text(), re.DOTALL | re.MULTILINE)
-    # Fresh weights never end an answer, and decode to whatever: both searches get the same short limit.
-    exec(
-        compile(code.replace("rows, target", "rows, max_decoding_length=9, beam_size=1, target"), "README.md", "exec"),
-        {},
-    )
-    wanted = mine.generate("in 3 hours", beam_size=1, n_best=1, min_new_tokens=0, max_new_tokens=9)[0].text
-    assert capsys.readouterr().out == f"{wanted}\n"
+    names: dict[str, Any] = {}
+    exec(compile(code, "README.md", "exec"), names)
+    return names
+
+
+@pytest.mark.parametrize("settings", SEARCHES, ids=str)
+def test_the_written_page_runs_and_answers_as_the_model(
+    settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """F9: by the settings of the model, and beyond 256 tokens of an answer, or 1,024 of a source."""
+    made = model(max_length=1400)
+    mine = Model.from_parts(replace(made.parts, generation=override(made.generation, settings)))
+    export_ctranslate2(mine, tmp_path / "out")
+    page = page_of(tmp_path / "out", monkeypatch)
+    assert capsys.readouterr().out == f"{mine.generate('in 3 hours')[0].text}\n"
+    long = "4 days ago " * 60 if settings in SEARCHES[:2] else "4 days ago"
+    answer = mine.generate(long)[0]
+    wanted = [answer.text, *(other.text for other in answer.alternatives)]
+    assert page["answer"](long) == wanted
+    if settings == SEARCHES[0]:
+        assert len(answer.tokens) > 256, "the test needs a long answer"
+
+
+def test_a_long_source_is_read_to_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = model(max_length=1400)
+    mine = Model.from_parts(replace(made.parts, generation=GenerationConfig(beam_size=1, max_new_tokens=3)))
+    export_ctranslate2(mine, tmp_path / "out")
+    text, page = "in 3 hours " * 300, page_of(tmp_path / "out", monkeypatch)
+    assert 1024 < len(mine.source_tokenizer.encode(text)) <= 1400
+    assert page["answer"](text) == [mine.generate(text)[0].text]
+    assert "max_input_length=0," in Path("README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("settings", "names"),
+    [
+        ({"beam_size": 2}, {"patience"}),
+        ({"beam_size": 2, "patience": 1.0}, set()),
+        ({"beam_size": 2, "patience": 1.0, "length_penalty_kind": "gnmt"}, {"length_penalty_kind"}),
+        ({"beam_size": 1, "required": ("a",), "overflow": "split"}, {"required", "overflow"}),
+        ({"temperature": 1.0, "min_p": 0.1}, {"min_p"}),
+    ],
+)
+def test_the_page_names_what_has_no_equal(settings: dict[str, Any], names: set[str], tmp_path: Path) -> None:
+    made = model()
+    mine = Model.from_parts(replace(made.parts, generation=override(made.generation, settings)))
+    export_ctranslate2(mine, tmp_path / "out")
+    text = (tmp_path / "out" / "README.md").read_text()
+    assert set(re.findall(r"^- `(\w+)`", text, re.MULTILINE)) == names
 
 
 def test_a_short_model_is_exported(tmp_path: Path) -> None:

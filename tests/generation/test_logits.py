@@ -28,7 +28,7 @@ def case(seed: int) -> tuple[Tensor, Said, list[list[float]]]:
     """Random scores, histories over few ids so that much is repeated, and the scores as lists."""
     torch.manual_seed(seed)
     rows, size, length = 7, 6, seed % 9
-    scores = torch.randn(rows, size, dtype=torch.float64).log_softmax(-1)
+    scores = torch.randn(rows, size, dtype=torch.float64)
     prefixes = [random.Random(row + seed).randint(0, length) for row in range(rows)]
     return scores, said(torch.randint(0, size, (rows, length)), prefixes), scores.tolist()
 
@@ -56,7 +56,14 @@ def test_no_repeat_ngram(size: int) -> None:
 
 @pytest.mark.parametrize("factor", [0.5, 2.0])
 def test_repetition_penalty(factor: float) -> None:
-    check(RepetitionPenalty(factor), lambda score, id, history, prefix: score * factor if id in history else score)
+    def definition(score: float, id: int, history: list[int], prefix: int) -> float:
+        return score if id not in history else score * factor if score < 0 else score / factor
+
+    check(RepetitionPenalty(factor), definition)
+    check(
+        RepetitionPenalty(factor, start=3), lambda score, id, history, prefix: definition(score, id, [3, *history], 0)
+    )
+    assert RepetitionPenalty(factor).takes_logits and not RepetitionPenalty(factor, logits=False).takes_logits
 
 
 @pytest.mark.parametrize("least", [1, 3])

@@ -19,8 +19,10 @@ SIZES = [(3, 6), (4, 5), (5, 4), (6, 3), (3, 4), (4, 3), (3, 1), (6, 2)]  # voca
 PENALTIES = [(1.0, "average"), (0.0, "average"), (0.4, "gnmt"), (2.0, "gnmt"), (-0.7, "average"), (1.3, "average")]
 
 
-def search(network: EncoderDecoder, source: list[int], limit: int, plan: Plan) -> list[Hypothesis]:
-    running = Search(network, [Request(source, limit)], plan)
+def search(
+    network: EncoderDecoder, source: list[int], limit: int, plan: Plan, prefix: tuple[int, ...] = ()
+) -> list[Hypothesis]:
+    running = Search(network, [Request(source, len(prefix) + limit, list(prefix))], plan)
     while running.open:
         for _, hypotheses in running.step():
             return hypotheses
@@ -61,6 +63,27 @@ def test_full_width_beam_is_exhaustive_search() -> None:
             assert math.isclose(hypothesis.score, score, abs_tol=1e-6)
             assert math.isclose(hypothesis.rank, rank, abs_tol=1e-6)
             assert hypothesis.finished == (ids[-1] == MARKS.end)
+
+
+def test_full_width_beam_behind_a_prefix_is_exhaustive_search() -> None:
+    """The bound at which a search stops is exact where a prefix is forced: nothing that could win is given up."""
+    for number in range(count("beam_oracle")):
+        network, source, limit, plan = model(number)
+        prefix = tuple(random.Random(number).choices([id for id in range(network.vocab_size) if id != MARKS.end], k=2))
+        going = [id for id in range(network.vocab_size) if id != MARKS.end]
+        answers = [[*ids, MARKS.end] for n in range(limit) for ids in itertools.product(going, repeat=n)]
+        answers += [list(ids) for ids in itertools.product(going, repeat=limit)]
+        pairs = [(source, [*prefix, *ids]) for ids in answers]
+        price = forced_scores(network, [(source, list(prefix))], MARKS)[0]
+        scores = forced_scores(network, pairs, MARKS)
+        ranked = sorted(
+            ((score - price) / plan.penalty(len(ids)), [*prefix, *ids])
+            for score, ids in zip(scores, answers, strict=True)
+        )[::-1]
+        found = search(network, source, limit, plan, prefix)
+        assert [hypothesis.ids for hypothesis in found] == [ids for _, ids in ranked[: plan.n_best]], number
+        for hypothesis, (rank, _) in zip(found, ranked, strict=False):
+            assert math.isclose(hypothesis.rank, rank, abs_tol=1e-6)
 
 
 def test_n_best_is_sorted_unique_and_rescored_alike() -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 import torch
 from counts import count
-from generation.toys import MARKS, NAMES, VOCABULARY, assert_same, next_log_p, plain_search, source_of, toy
+from generation.toys import MARKS, NAMES, VOCABULARY, assert_same, next_log_p, penalty, plain_search, source_of, toy
 from torch import Tensor
 
 from antiphon.batch import Example, Tokens, collate
@@ -73,6 +74,39 @@ def test_settings_are_what_plain_python_says(settings: dict[str, object]) -> Non
         assert_same(found, plain_search(network, source.ids, config, prefix=source.prefix))
 
 
+@pytest.mark.parametrize("beam_size", [1, 4])
+@pytest.mark.parametrize("factor", [0.5, 3.0])
+def test_the_penalty_of_a_published_checkpoint_is_that_of_its_library(beam_size: int, factor: float) -> None:
+    """Where the decoder starts from the end (BART), the end counts as said; a beam scales log-probabilities."""
+    network, dice = toy("rotary", seed=3), random.Random(beam_size)
+    config = GenerationConfig(beam_size=beam_size, max_new_tokens=12, repetition_penalty=factor)
+    sources = [Source(source_of(dice), row) for row in range(8)]
+    answers: list[list[float]] = []
+    for published in (False, True):
+        marks = replace(MARKS, start=MARKS.end, published=published)
+        found = answer(network, sources, config, marks)
+        for source, hypotheses in zip(sources, found, strict=True):
+            assert_same(hypotheses, plain_search(network, source.ids, config, marks=marks, forbidden=(MARKS.pad,)))
+        answers.append([hypotheses[0].rank for hypotheses in found])
+    assert answers[0] != answers[1], "the test needs searches that differ"
+
+
+@pytest.mark.parametrize("settings", [{}, {"length_penalty": 0.4}, {"length_penalty_kind": "gnmt"}, {"beam_groups": 2}])
+def test_a_prefix_is_in_the_score_and_not_in_the_rank(settings: dict[str, object]) -> None:
+    """What is forced is not chosen: its price would be spread over longer answers, and let these win."""
+    network, dice = toy("alibi", seed=1), random.Random(7)
+    config = GenerationConfig(**{"beam_size": 4, "n_best": 4, "max_new_tokens": 10, **settings})
+    prefix = (5, 9, 11)
+    for row in range(5):
+        source = Source(source_of(dice), row, prefix=prefix)
+        price = forced_scores(network, [(source.ids, list(prefix))], MARKS)[0]
+        for found in answer(network, [source], config, MARKS)[0]:
+            assert tuple(found.ids[:3]) == prefix
+            assert found.score == pytest.approx(forced_scores(network, [(source.ids, found.ids)], MARKS)[0], abs=1e-9)
+            chosen = (found.score - price) / penalty(config, len(found.ids) - 3)
+            assert found.rank == pytest.approx(chosen, abs=1e-9)
+
+
 @pytest.mark.parametrize("patience", [0.25, 1.0, 2.0])
 def test_patience_ends_a_beam_when_so_many_have_ended(patience: float) -> None:
     """The answer is the best of the hypotheses that had ended by then; with much patience it is the exact one."""
@@ -91,8 +125,9 @@ def test_patience_ends_a_beam_when_so_many_have_ended(patience: float) -> None:
     assert sooner > 0 or patience > 1
 
 
+@pytest.mark.parametrize("prefix", [(), (5, 9)])
 @pytest.mark.parametrize("power", [-0.5, 0.7])
-def test_no_search_stops_too_early(power: float) -> None:
+def test_no_search_stops_too_early(power: float, prefix: tuple[int, ...]) -> None:
     """The best answer is that of a search up to the limit, whether the penalty favours short answers or long ones."""
     early, config = 0, GenerationConfig(beam_size=8, length_penalty=power, max_new_tokens=12)
     for seed in range(40):
@@ -102,8 +137,8 @@ def test_no_search_stops_too_early(power: float) -> None:
         with pytest.MonkeyPatch.context() as patch:
             decode = network.decode
             patch.setattr(network, "decode", lambda *rest, ask=decode, runs=runs: runs.append(1) or ask(*rest))
-            found = answer(network, [source], config, MARKS)[0]
-        assert_same(found, plain_search(network, source, config))
+            found = answer(network, [Source(source, 0, prefix=prefix)], config, MARKS)[0]
+        assert_same(found, plain_search(network, source, config, prefix=prefix))
         early += len(runs) < 12
     assert early, "the test needs searches that stop before the limit"
 
@@ -165,7 +200,8 @@ def test_greedy_search_never_reorders(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_streamed_ids_are_never_taken_back(beam_size: int) -> None:
     dice, early = random.Random(beam_size), 0
     for name in NAMES:
-        config = GenerationConfig(beam_size=beam_size, max_new_tokens=12, no_repeat_ngram=3)
+        power = dice.choice([1.0, 0.5, -0.5])
+        config = GenerationConfig(beam_size=beam_size, max_new_tokens=12, no_repeat_ngram=3, length_penalty=power)
         source = Source(source_of(dice), 0, prefix=_prefix(dice))
         runs = list(stream(toy(name), source, config, MARKS))
         assert [id for run in runs for id in run] == answer(toy(name), [source], config, MARKS)[0][0].ids

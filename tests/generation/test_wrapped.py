@@ -196,7 +196,7 @@ def drop(folder: Path) -> None:
         (lambda f: (f / "vocab.txt").symlink_to("/etc/passwd"), "is a link to"),
         (lambda f: (f / "model.safetensors").rename(f / "pytorch_model.bin"), "--allow-pickle"),
         (lambda f: (f / "tokenizer.json").write_text("{}"), "must be a folder that transformers can read"),
-        (lambda f: change(f / "generation_config.json", num_beams=10**9), "`beam_size` must be at least 1 and at most"),
+        (lambda f: change(f / "generation_config.json", num_beams=10**9), "`num_beams` must be at least 1 and at most"),
         (lambda f: change(f / "config.json", model_type="nothing"), "must be a folder that transformers can read"),
         (drop, "it lacks `model.encoder.layers.0.fc1.weight`"),
     ],

@@ -70,21 +70,48 @@ def source_of(dice: random.Random, *, longest: int = 9) -> list[int]:
 
 
 @torch.no_grad()
-def next_log_p(network: EncoderDecoder, source: list[int], rows: list[list[int]]) -> list[list[float]]:
+def next_logits(
+    network: EncoderDecoder, source: list[int], rows: list[list[int]], *, start: int = MARKS.start
+) -> list[list[float]]:
     """What the model says of the next token behind each of `rows`, all of one length; everything is computed anew."""
     ids, tokens = pad([source], pad_id=MARKS.pad)
     memory = network.encode(ids, tokens).select(torch.zeros(len(rows), dtype=torch.long))
-    targets = torch.tensor([[MARKS.start, *row] for row in rows])
+    targets = torch.tensor([[start, *row] for row in rows])
     hidden, _ = network.decode(targets, Tokens(torch.arange(targets.shape[1])[None]), memory, None)
-    return network.logits(hidden[:, -1]).log_softmax(-1).tolist()
+    return network.logits(hidden[:, -1]).tolist()
+
+
+def log_softmax(logits: list[float]) -> list[float]:
+    largest = max(logits)
+    total = largest + math.log(sum(math.exp(logit - largest) for logit in logits))
+    return [logit - total for logit in logits]
+
+
+def next_log_p(network: EncoderDecoder, source: list[int], rows: list[list[int]]) -> list[list[float]]:
+    """What the model says of the next token behind each of `rows`, as log-probabilities."""
+    return [log_softmax(row) for row in next_logits(network, source, rows)]
 
 
 def allowed(
-    log_p: list[float], ids: list[int], config: GenerationConfig, *, prefix: tuple[int, ...], forbidden: tuple[int, ...]
+    logits: list[float],
+    ids: list[int],
+    config: GenerationConfig,
+    *,
+    prefix: tuple[int, ...],
+    forbidden: tuple[int, ...],
+    marks: Marks,
 ) -> dict[int, float]:
     """The scores of the tokens that may follow `ids`, by the definitions of the settings."""
     if len(ids) < len(prefix):
-        return {prefix[len(ids)]: log_p[prefix[len(ids)]]}
+        return {prefix[len(ids)]: 0.0}
+    factor, said = config.repetition_penalty, {*ids, *([marks.start] if marks.published else [])}
+
+    def scaled(values: list[float]) -> list[float]:
+        times = [factor if value < 0 else 1 / factor for value in values]
+        return [value * (times[id] if id in said else 1.0) for id, value in enumerate(values)]
+
+    on_logits = not marks.published or config.beam_size == 1
+    log_p = log_softmax(scaled(logits)) if on_logits else scaled(log_softmax(logits))
     found = {}
     size = config.no_repeat_ngram
     for token, value in enumerate(log_p):
@@ -93,7 +120,7 @@ def allowed(
         ngrams = [tuple(ids[i : i + size]) for i in range(len(ids) - size + 1)] if size else []
         if size and tuple([*ids, token][-size:]) in ngrams:
             continue
-        found[token] = value * (config.repetition_penalty if token in ids else 1.0)
+        found[token] = value
     return found
 
 
@@ -109,30 +136,41 @@ def plain_search(
     prefix: tuple[int, ...] = (),
     forbidden: tuple[int, ...] = (MARKS.pad, MARKS.start),
     all_ended: bool = False,
+    marks: Marks = MARKS,
 ) -> list[Hypothesis]:
-    """Beam search by lists that never stops before the limit; without a cache, from whole rows at every step."""
+    """Beam search by lists that never stops before the limit; without a cache, from whole rows at every step.
+
+    The prefix is in the score, and in no value, length or rank.
+    """
     width = config.beam_size
     new = config.max_new_tokens or max(2 * len(source) + 32, config.min_new_tokens + 1)
     limit = len(prefix) + min(new, network.max_length - len(prefix))
     open_: list[tuple[float, float, list[int]]] = [(0.0, 0.0, [])]  # value, score, ids
     ended: list[Hypothesis] = []
     while open_ and len(open_[0][2]) < limit:
-        log_p = next_log_p(network, source, [ids for _, _, ids in open_])
+        logits = next_logits(network, source, [ids for _, _, ids in open_], start=marks.start)
         candidates = []
         for lane, (value, score, ids) in enumerate(open_):
-            for token, gain in allowed(log_p[lane], ids, config, prefix=prefix, forbidden=forbidden).items():
-                candidates.append((-(value + gain), lane, token, score + log_p[lane][token], [*ids, token]))
+            log_p = log_softmax(logits[lane])
+            may_follow = allowed(logits[lane], ids, config, prefix=prefix, forbidden=forbidden, marks=marks)
+            for token, gain in may_follow.items():
+                candidates.append((-(value + gain), lane, token, score + log_p[token], [*ids, token]))
         candidates.sort(key=lambda candidate: candidate[:3])
         if not candidates and not ended:
-            ended = [Hypothesis(ids, score, value / penalty(config, len(ids)), False) for value, score, ids in open_]
+            ended = [
+                Hypothesis(ids, score, value / penalty(config, len(ids) - len(prefix)), False)
+                for value, score, ids in open_
+            ]
         open_ = []
         for rank, (value, _, token, score, ids) in enumerate(candidates[: 2 * width if width > 1 else 1]):
             if token == MARKS.end:
                 if rank < width:
-                    ended.append(Hypothesis(ids, score, -value / penalty(config, len(ids)), True))
+                    ended.append(Hypothesis(ids, score, -value / penalty(config, len(ids) - len(prefix)), True))
             elif len(open_) < width:
                 open_.append((-value, score, ids))
-    ended += [Hypothesis(ids, score, value / penalty(config, len(ids)), False) for value, score, ids in open_]
+    ended += [
+        Hypothesis(ids, score, value / penalty(config, len(ids) - len(prefix)), False) for value, score, ids in open_
+    ]
     ended.sort(key=lambda hypothesis: -hypothesis.rank)
     return ended if all_ended else ended[: config.n_best]
 

@@ -273,7 +273,7 @@ def test_activations_beyond_float16_are_finite_in_bfloat16(folder: Path) -> None
         (lambda f: change(f / "generation_config.json", eos_token_id=[2, 3]), "`eos_token_id` must be one id"),
         (
             lambda f: change(f / "generation_config.json", num_beams=0),
-            r"`beam_size` must be at least 1 and at most 4096, but is 0 \(.*generation_config.json\)",
+            r"`num_beams` must be at least 1 and at most 4096, but is 0 \(.*generation_config.json\)",
         ),
         (
             lambda f: (f / "model.safetensors").write_bytes((f / "model.safetensors").read_bytes()[:-7]),

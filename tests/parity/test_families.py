@@ -176,16 +176,29 @@ def test_logits_searches_and_the_way_back(name: str, seed: int, tmp_path: Path) 
 
     # searches: what it says of the first and last token is in its generation_config.json
     first = len(model.marks.first)
-    for beams, penalty, ngram in ((1, 1.0, 0), (4, 1.0, 0), (4, 0.6, 2), (4, 2.0, 0)):
+    for beams, penalty, ngram, repeated in (
+        (1, 1.0, 0, 1.0), (4, 1.0, 0, 1.0), (4, 0.6, 2, 1.0), (4, 2.0, 0, 1.0), (1, 1.0, 0, 1.5), (4, 1.0, 0, 1.5),
+        (4, 1.0, 0, 0.7),
+    ):  # fmt: skip
         config = GenerationConfig(
-            beam_size=beams, length_penalty=penalty, no_repeat_ngram=ngram, max_new_tokens=12 - first
+            beam_size=beams,
+            length_penalty=penalty,
+            no_repeat_ngram=ngram,
+            repetition_penalty=repeated,
+            max_new_tokens=12 - first,
         )
         ours = [answers[0].ids for answers in engine.answer(model.network, sources, config, model.marks)]
         reference_answers = their_answers(
-            theirs, sources, num_beams=beams, length_penalty=penalty, no_repeat_ngram_size=ngram, max_length=13
+            theirs,
+            sources,
+            num_beams=beams,
+            length_penalty=penalty,
+            no_repeat_ngram_size=ngram,
+            repetition_penalty=repeated,
+            max_length=13,
         )
         for source, mine, other in zip(sources, ours, reference_answers, strict=True):
-            assert mine == other or tied(model, source, mine, other), (beams, penalty, ngram)
+            assert mine == other or tied(model, source, mine, other), (beams, penalty, ngram, repeated)
 
     # ours -> theirs, and ours -> ours
     save_pretrained(tmp_path / "back", parts)

@@ -22,9 +22,10 @@ class GenerationConfig(Settings):
     min_new_tokens: CountOrZero = 0
     """Tokens before the end is allowed."""
     max_new_tokens: Count | None = None
-    """Tokens of an answer at most, end included; none: 2 x source tokens + 32, within the model's `max_length`."""
+    """Tokens of an answer at most, end included, counted behind a `prefix`; none: 2 x source tokens + 32, within the
+    model's `max_length`."""
     length_penalty: Annotated[float, Range(low=-10, high=10)] = 1.0
-    """The ranking is score / n**p; n counts the end."""
+    """The ranking is score / n**p; n counts the end, and neither has a `prefix`."""
     length_penalty_kind: Literal["average", "gnmt"] = "average"
     """n**p, or ((5 + n) / 6)**p (Wu et al. 2016, equation 14)."""
     patience: Positive | None = None
@@ -40,7 +41,7 @@ class GenerationConfig(Settings):
     no_repeat_ngram: CountOrZero = 0
     """No sequence of N tokens twice in an answer; 0: off."""
     repetition_penalty: Positive = 1.0
-    """Above 1 lowers tokens that are already there (Keskar et al. 2019); 1: off."""
+    """Above 1 lowers the logits of tokens that are already there (Keskar et al. 2019); 1: off."""
     temperature: Positive | None = None
     """Sample, from logits divided by this; none: search, no sampling."""
     top_k: Count | None = None

@@ -22,6 +22,7 @@ from torch import nn
 from antiphon.config import GenerationConfig
 from antiphon.errors import ModelError, WorkError, argument
 from antiphon.export.layers import fill_decoder, fill_encoder, specification
+from antiphon.export.page import page
 from antiphon.generation.engine import answer, forced_scores
 from antiphon.generation.ensemble import Ensemble
 from antiphon.generation.model import Model
@@ -34,29 +35,6 @@ KINDS = ("float32", "float16", "bfloat16", "int8")
 # Nats a token. The float32 of two engines differs in the last digits only; a wrong table or a missing term is far off.
 MOST_DIFFERENCE = 2e-3
 CHECKED, LONGEST = 8, 12  # sources that the check makes up, and their tokens
-
-_PAGE = """# {name}, for CTranslate2
-
-Written by Antiphon ({kind}). A token's log-probability differs by {difference:.1e} nats from the model's own (the
-mean of the worst of {answers} answers that were compared).
-
-```python
-import json, ctranslate2
-from antiphon.text import Tokenizer
-
-translator = ctranslate2.Translator(".")
-source, target = Tokenizer.load("source_tokenizer"), Tokenizer.load("target_tokenizer").as_target()
-ids = json.load(open("ids.json"))
-words = {{side: json.load(open(name)) for side, name in ids["vocabularies"].items()}}
-rows = [[words["source"][i] for i in source.encode(text)] for text in ["{example}"]]
-found = translator.translate_batch(
-    rows, target_prefix=[ids["first"]] * len(rows), suppress_sequences=[[token] for token in ids["never"]])
-numbers = {{token: id for id, token in enumerate(words["target"])}}
-for row in found:
-    print(target.decode([numbers[token] for token in row.hypotheses[0]]))
-```
-"""
-
 
 Vocabularies = tuple[list[str], list[str]]  # a name for each id, of the source's and of the target's
 
@@ -229,7 +207,13 @@ def _accompany(model: Model, place: Path, vocabularies: Vocabularies, *, kind: s
         "never": [target[id] for id in model.marks.unsaid if id < len(target)],
     }
     write_json(place / "ids.json", ids)
-    page = _PAGE.format(
-        name=name, kind=kind, difference=report.difference, answers=report.answers, example="in 3 hours"
+    text = page(
+        model,
+        target,
+        name=name,
+        kind=kind,
+        difference=report.difference,
+        answers=report.answers,
+        example="in 3 hours",
     )
-    (place / "README.md").write_text(page, encoding="utf-8")
+    (place / "README.md").write_text(text, encoding="utf-8")

@@ -34,17 +34,19 @@ class Bounds:
         self.prefix_length = torch.tensor(lengths, device=device)
         rows = [[*r.prefix, *[-1] * (self.longest_prefix - len(r.prefix))] for r in requests]
         self.prefix = torch.tensor(rows, dtype=torch.long, device=device).view(len(requests), self.longest_prefix)
+        self._forced = (self.prefix_length - len(plan.marks.first)).clamp(min=0)
         penalties = [plan.penalty(length) for length in range(self.capacity + 2)]
         self._penalties = torch.tensor(penalties, dtype=sum_type(device), device=device)
 
     def penalty(self, lengths: Tensor) -> Tensor:
-        """What the sums of answers of `lengths` (N,) tokens are divided by, (N, 1)."""
-        return self._penalties[lengths][:, None]
+        """What the sums of answers of `lengths` (N,) tokens are divided by, (N, 1); a prefix that a user forced does
+        not count."""
+        return self._penalties[(lengths - self._forced).clamp(min=0)][:, None]
 
     def select(self, kept: Tensor) -> None:
         """Only the sources `kept` (n,) remain, in that order."""
-        leaves = (self.limit, self.prefix_length, self.prefix)
-        self.limit, self.prefix_length, self.prefix = (leaf.index_select(0, kept) for leaf in leaves)
+        leaves = (self.limit, self.prefix_length, self.prefix, self._forced)
+        self.limit, self.prefix_length, self.prefix, self._forced = (leaf.index_select(0, kept) for leaf in leaves)
         self.least_limit = int(self.limit.min()) if kept.numel() else self.capacity
 
     def join(self, other: Bounds) -> None:
@@ -53,6 +55,7 @@ class Bounds:
         self.limit = torch.cat([self.limit, other.limit])
         self.prefix_length = torch.cat([self.prefix_length, other.prefix_length])
         self.prefix = torch.cat([self.prefix, other.prefix])
+        self._forced = torch.cat([self._forced, other._forced])
         self.least_limit = min(self.least_limit, other.least_limit)
 
 

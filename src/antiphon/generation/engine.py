@@ -154,7 +154,12 @@ def plan_of(config: GenerationConfig, marks: Marks) -> Plan:
     """How to search by these settings. What is forbidden comes last, so that no scaling of scores brings it back."""
     processors: list[Processor] = []
     if config.repetition_penalty != 1:
-        processors.append(RepetitionPenalty(config.repetition_penalty))
+        # A published checkpoint is searched as its library does it: in a beam that scales log-probabilities.
+        beam = config.temperature is None and config.beam_size > 1
+        start = marks.start if marks.published else None
+        processors.append(
+            RepetitionPenalty(config.repetition_penalty, start=start, logits=not (beam and marks.published))
+        )
     if config.no_repeat_ngram:
         processors.append(NoRepeatNgram(config.no_repeat_ngram))
     if config.min_new_tokens:

@@ -20,6 +20,7 @@ from antiphon.generation.hypotheses import Marks
 from antiphon.models.families.search import search_settings
 from antiphon.models.files import read_config, read_json, within
 from antiphon.models.stored import Stored
+from antiphon.text.vocabulary import forget_training
 
 MOST, MOST_LAYERS = 2**24, 256  # a number in config.json, and one whose name speaks of layers
 # What makes the library fetch, import or run something beside its own classes.
@@ -46,7 +47,8 @@ def read_foreign(folder: Path, config: Mapping[str, Any], *, device: torch.devic
     """What `folder` holds, in evaluation mode; ModelError where it holds more than data, or cannot be read."""
     _check_folder(folder, config)
     stored = Stored.in_folder(folder)
-    search = read_config(folder, _SEARCH) if (folder / _SEARCH).exists() else dict(config)
+    apart = (folder / _SEARCH).exists()
+    search = read_config(folder, _SEARCH) if apart else dict(config)
     with _reading(folder):
         from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoTokenizer
 
@@ -66,13 +68,17 @@ def read_foreign(folder: Path, config: Mapping[str, Any], *, device: torch.devic
         )
         _check_account(folder, account)
         tokenizer = AutoTokenizer.from_pretrained(folder, **safe)
+        if tokenizer.is_fast:
+            forget_training(tokenizer.backend_tokenizer)
         ids = network.generation_config
         marks = _marks(folder, ids, tokenizer)
         most = next((int(n) for name in _LENGTHS if (n := getattr(settings, name, None))), None)
     record = FamilyConfig(
         name="", pad_id=marks.pad, start_id=marks.start, end_id=marks.end, first_id=next(iter(marks.first), None)
     )
-    generation = search_settings(search, family=record, most=most or MOST, where=str(folder / _SEARCH))
+    generation = search_settings(
+        search, family=record, most=most or MOST, where=str(folder / (_SEARCH if apart else "config.json"))
+    )
     return Foreign(network.to(device).eval(), tokenizer, marks, generation, most)
 
 

@@ -21,7 +21,8 @@ class Marks:
     `first`, where there are any, begin every answer, and its score leaves them out (a language, say). `closes`: an
     answer that reaches its limit is ended with `end`, whatever that is worth. `never` are said as little as `pad`,
     `never_first` not right behind `first`. `prompt`: `first` says what is asked, so that it is left out of the length
-    that a length penalty divides by, too.
+    that a length penalty divides by, too. `published`: of a published checkpoint, to which a repetition penalty is
+    applied as its library does it.
     """
 
     pad: int
@@ -32,6 +33,7 @@ class Marks:
     never: tuple[int, ...] = ()
     never_first: tuple[int, ...] = ()
     prompt: bool = False
+    published: bool = False
 
     @property
     def unsaid(self) -> list[int]:
@@ -72,7 +74,7 @@ class Hypothesis:
     """An answer as ids, its end included where it has one.
 
     `score` is the model's own sum of log-probabilities; `rank` is what the search compares, after the processors and
-    the length penalty.
+    the length penalty, over what was chosen: a prefix that was forced is in the score, and not in the rank.
     """
 
     ids: list[int]

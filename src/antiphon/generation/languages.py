@@ -43,7 +43,13 @@ def marks_of(parts: Parts) -> Marks:
         forced = None if parts.generation.target_language is None else target.forced_first()
         return Marks(pad=target.pad_id, start=target.start_id, end=target.end_id, first=_alone(forced))
     marks = Marks(
-        family.pad_id, family.start_id, family.end_id, _alone(family.first_id), family.closes, family.never_ids
+        family.pad_id,
+        family.start_id,
+        family.end_id,
+        _alone(family.first_id),
+        family.closes,
+        family.never_ids,
+        published=True,
     )
     if (speech := family.speech) is not None:
         marks = replace(marks, first=speech.prompt(None), never_first=speech.never_first_ids, prompt=True)

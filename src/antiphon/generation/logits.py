@@ -32,9 +32,11 @@ class Said:
 
 
 class Processor:
-    """Base class. `rescales` is true where the scores of tokens that remain possible change."""
+    """Base class. `rescales` is true where the scores of tokens that remain possible change, `takes_logits` where it is
+    given logits in place of log-probabilities, which are then made from what it gives back."""
 
     rescales = False
+    takes_logits = False
 
     def __call__(self, scores: Tensor, said: Said) -> Tensor:
         """Scores (R, V) of the tokens that may follow."""
@@ -94,18 +96,23 @@ class NoRepeatNgram(Processor):
 
 
 class RepetitionPenalty(Processor):
-    """Multiplies the log-probability of each token that was said already (after Keskar et al. 2019, section 4.1).
+    """Divides the logit of each token that was said already where it is above 0, and multiplies it where it is below
+    (Keskar et al. 2019, section 4.1, whose formula has no second case, and so would raise logits below 0).
 
-    The paper scales logits, whose zero is arbitrary; a log-probability has a meaning, so that beams can be compared.
+    `start`: the start token counts as said too. `logits` false: the log-probabilities are scaled in their place.
     """
 
     rescales = True
 
-    def __init__(self, factor: float) -> None:
-        self.factor = factor
+    def __init__(self, factor: float, *, start: int | None = None, logits: bool = True) -> None:
+        self.factor, self.start, self.takes_logits = factor, start, logits
 
     def __call__(self, scores: Tensor, said: Said) -> Tensor:
-        return scores.scatter_(1, said.history, scores.gather(1, said.history) * self.factor)
+        ids = said.history
+        if self.start is not None:
+            ids = torch.cat([ids.new_full((ids.shape[0], 1), self.start), ids], 1)
+        there = scores.gather(1, ids)
+        return scores.scatter_(1, ids, torch.where(there < 0, there * self.factor, there / self.factor))
 
 
 def closed(scores: Tensor, last: Tensor, *, end: int) -> Tensor:

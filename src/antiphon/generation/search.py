@@ -24,12 +24,13 @@ import torch
 from torch import Tensor
 
 from antiphon.batch import Tokens
-from antiphon.generation.asking import as_rows, evaluating, label_log_p, log_softmax
+from antiphon.generation.asking import as_rows, evaluating, label_log_p
 from antiphon.generation.bounds import Bounds, begun, least_tokens, wanted_of
 from antiphon.generation.coverage import Coverage
 from antiphon.generation.guard import Guard
 from antiphon.generation.hypotheses import Hypothesis, Plan, Pool, Request, common_prefix
-from antiphon.generation.logits import NEVER, Said, closed
+from antiphon.generation.logits import NEVER
+from antiphon.generation.processing import processed
 from antiphon.generation.sampling import Dice
 from antiphon.generation.selecting import (
     Candidates,
@@ -52,7 +53,7 @@ class Search:
 
     `open` holds the places in `requests` of those that are not finished, one for each source that still runs. What the
     hypotheses hold: `history` (R, T), `lengths` (N,) tokens of it; `score` (N, W), the model's own sums; `value`
-    (N, W), the sums that the search compares, -inf where there is no hypothesis.
+    (N, W), the sums that the search compares, without what was forced, -inf where there is no hypothesis.
 
     `waiting` are requests that take the places of finished ones, where the search can do that (`joins`); they are
     counted behind `requests`, and none has a longer source, limit or prefix than the longest of those. Until one has
@@ -134,7 +135,6 @@ class Search:
         # The first tokens that every answer has tell nothing of this one.
         counted = own.view(count, -1)[:, len(self.plan.marks.first) :]
         self.score += counted.to(self.score).sum(1, keepdim=True)
-        self.value += self.score
 
     def _advance(self, ids: Tensor) -> None:
         """The network reads one token of each hypothesis, (R,)."""
@@ -177,38 +177,17 @@ class Search:
 
     def _any(self) -> tuple[Tensor, ...]:
         """The candidates (N, G, C) under whatever acts on the scores, and what the model says of them, (N, G·C)."""
-        own, scores = self._process(log_softmax(self.stepper.logits))
+        own, scores = processed(
+            self.stepper.logits,
+            self.history[:, : self.length],
+            plan=self.plan,
+            bounds=self.bounds,
+            guard=self.guard,
+            alive=self.value > NEVER,
+        )
         lanes, tokens, values = self._choose(own, scores)
         at = lanes.flatten(1) * own.shape[1] + tokens.flatten(1)
         return lanes, tokens, values, own.view(lanes.shape[0], -1).gather(1, at)
-
-    def _process(self, log_p: Tensor) -> tuple[Tensor, Tensor]:
-        """The model's log-probabilities and the search's scores, (R, V) each; they differ where a processor acts."""
-        processors, width = self.plan.processors, self.value.shape[1]
-        forced = forced_log_p = None
-        if self.length < self.bounds.longest_prefix:
-            forced = self.bounds.prefix[:, self.length].repeat_interleave(width)[:, None]  # (R, 1)
-            forced_log_p = log_p.gather(1, forced.clamp(min=0))
-        # Scores of -inf may stand in the model's place, since such a token is never taken.
-        rescales = self.guard is not None or any(processor.rescales for processor in processors)
-        scores = log_p.clone() if rescales else log_p
-        longest, each = self.bounds.longest_prefix, self.bounds.prefix_length
-        said = Said(self.history[:, : self.length], each.repeat_interleave(width) if longest else each[:1], longest)
-        for processor in processors:
-            scores = processor(scores, said)
-        if self.guard is not None:
-            scores = self.guard.mask(scores, log_p, self.bounds.limit - self.length, self.value > NEVER)
-        if self.plan.marks.closes and self.length + 1 >= self.bounds.least_limit:
-            last = (self.bounds.limit - self.length == 1).repeat_interleave(width)[:, None]
-            scores = closed(scores, last, end=self.plan.marks.end)
-        if forced is None or forced_log_p is None:
-            return log_p, scores
-        # Where a token is forced, no other one may follow, and no processor may forbid it or change what it is worth.
-        is_forced, ids = forced >= 0, forced.clamp(min=0)
-        only = scores.masked_fill(is_forced, NEVER)
-        for leaf in (only, log_p):
-            leaf.scatter_(1, ids, torch.where(is_forced, forced_log_p, leaf.gather(1, ids)))
-        return log_p, only
 
     def _choose(self, own: Tensor, scores: Tensor) -> Candidates:
         """The candidates of each source, (N, G, C), best first: which hypothesis goes on, its next token, the sums."""

@@ -35,7 +35,18 @@ _SAME = {
     "no_repeat_ngram": "no_repeat_ngram_size",
     "repetition_penalty": "repetition_penalty",
 }
-_KNOWN = {*_SAME, "min_new_tokens", "max_new_tokens", "temperature", "top_k", "top_p", "min_p", "seed", "batch_size"}
+_KNOWN = {
+    *_SAME,
+    "min_new_tokens",
+    "max_new_tokens",
+    "patience",
+    "temperature",
+    "top_k",
+    "top_p",
+    "min_p",
+    "seed",
+    "batch_size",
+}
 _ROWS = 16  # sources that run together where nothing says how many
 
 
@@ -170,7 +181,8 @@ class Wrapped:
             limit = min(limit, self._foreign.most - 1 - first)
         found = {theirs: getattr(config, ours) for ours, theirs in _SAME.items()}
         found |= {"max_new_tokens": limit + first, "min_new_tokens": config.min_new_tokens + first}
-        found |= {"early_stopping": "never" if config.beam_size > 1 else False, "max_length": None, "min_length": None}
+        stops = True if config.patience == 1 else "never"
+        found |= {"early_stopping": stops if config.beam_size > 1 else False, "max_length": None, "min_length": None}
         if config.temperature is None:
             return found | {"do_sample": False, "temperature": None, "top_k": None, "top_p": None, "min_p": None}
         sampled = {"temperature": config.temperature, "top_k": config.top_k or 0, "top_p": config.top_p or 1.0}
@@ -229,6 +241,10 @@ def _check_known(config: GenerationConfig) -> None:
                 f"`{field.name}` must be left out for a model that transformers computes, but is "
                 f"{show(getattr(config, field.name))}. It takes {', '.join(sorted(_KNOWN))}."
             )
+    if config.patience not in (None, 1):
+        raise ConfigError(
+            f"`patience` must be 1 or left out for a model that transformers computes, but is {show(config.patience)}."
+        )
 
 
 def _batches(asked: Sequence[int], rows: Sequence[Sequence[int]], config: GenerationConfig) -> Iterator[list[int]]:

@@ -27,7 +27,7 @@ from antiphon.models.build import build_network
 from antiphon.models.checkpoint import Parts, check_describable, named_weights, put_weights
 from antiphon.models.families import FAMILIES, Family, Inexpressible, Ours, Row, check_type
 from antiphon.models.families.own import as_family
-from antiphon.models.families.search import IDS, search_settings, their_search
+from antiphon.models.families.search import FORCED, IDS, search_settings, their_search, warn_passed_over, warn_unsaid
 from antiphon.models.files import read_config, read_json, replace_file, within, write_json
 from antiphon.models.int8 import fill_int8
 from antiphon.models.seq2seq import EncoderDecoder
@@ -62,7 +62,8 @@ def load_pretrained(
     config = read_config(folder, CONFIG)
     family = find_family(config, folder)
     check_type(family.name, dtype)
-    search = read_config(folder, SEARCH) if (folder / SEARCH).exists() else config
+    apart = (folder / SEARCH).exists()
+    search = read_config(folder, SEARCH) if apart else config
     stored = Stored.in_folder(folder)
     if family.prefix and not any(key.startswith(family.prefix) for key in stored):
         stored.under(family.prefix)
@@ -89,7 +90,9 @@ def load_pretrained(
         fill_int8(network, stored, weights)
     else:
         fill(network, weights, dtype=dtype, device=device)
-    generation = search_settings(search, family=ours.family, most=ours.model.max_length, where=str(folder / SEARCH))
+    where = str(folder / (SEARCH if apart else CONFIG))
+    generation = search_settings(search, family=ours.family, most=ours.model.max_length, where=where)
+    warn_passed_over(search, read=family.searched, where=where)
     return Parts(network.eval(), ours.model, ours.attention, source, target, "text", generation, account=account)
 
 
@@ -137,27 +140,31 @@ def _translate(
     family: Family, config: Mapping[str, Any], search: Mapping[str, Any], stored: Stored, folder: Path
 ) -> Ours:
     """config.json in our words, with what the family takes from the other files."""
-    apart = {*family.searched, *family.preprocessed}
+    # A search reads generation_config.json alone, where it exists: what is not there is turned off.
+    apart = {*family.searched, *family.preprocessed, *(FORCED if search is not config else ())}
     known = {name: value for name, value in _known(family.keys, config).items() if name not in apart}
-    known |= {name: search[name] for name in (*IDS, *family.searched) if search.get(name) is not None}
-    features = _preprocessor(folder) if family.preprocessed else {}
-    known |= {name: features[name] for name in family.preprocessed if name in features}
-    known = {name: value for name, value in known.items() if value is not None}
+    files = dict.fromkeys(known, CONFIG)
+    searched = {name: search[name] for name in (*IDS, *family.searched) if search.get(name) is not None}
+    features, source = _preprocessor(folder) if family.preprocessed else ({}, PREPROCESSOR)
+    features = {name: features[name] for name in family.preprocessed if name in features}
+    files |= dict.fromkeys(searched, CONFIG if search is config else SEARCH) | dict.fromkeys(features, source)
+    known = {name: value for name, value in (known | searched | features).items() if value is not None}
     try:
-        return family.ours(build(family.keys, known), stored, family.tables.find(stored))
+        keys = build(family.keys, known)
+        return family.ours(keys, stored, family.tables.find(stored, one_table=keys.one_table))
     except SettingError as error:
-        raise error.at(str(folder / CONFIG)) from None
+        raise error.at(str(folder / files.get(error.path[0] if error.path else "", CONFIG))) from None
 
 
-def _preprocessor(folder: Path) -> Mapping[str, Any]:
-    """How sources are made ready, as one of two files says; empty where there is none."""
+def _preprocessor(folder: Path) -> tuple[Mapping[str, Any], str]:
+    """How sources are made ready, as one of two files says, and which; empty where there is none."""
     for name, section in ((PREPROCESSOR, ""), ("processor_config.json", "feature_extractor")):
         if (folder / name).exists():
             content = read_json(within(folder, name))
             found = content.get(section) if section else content
             if isinstance(found, dict):
-                return found
-    return {}
+                return found, name
+    return {}, PREPROCESSOR
 
 
 def _known(keys: type[Settings], config: Mapping[str, Any]) -> dict[str, Any]:
@@ -191,8 +198,10 @@ def save_pretrained(folder: str | Path, parts: Parts) -> Path:
     """Write `parts` as a folder of their family that transformers reads; Inexpressible where there is none."""
     folder = Path(folder)
     check_describable(parts)
-    parts = parts if parts.model.family is not None else as_family(parts)
+    published = parts.model.family is not None
+    parts = parts if published else as_family(parts)
     family, ours, keys = express(parts)
+    warn_unsaid(parts.generation, published=published)
     weights = named_weights(parts.network)
     made = {row.theirs: row.op.theirs(weights[row.ours]).contiguous().cpu() for row in family.rows(ours)}
     copies = family.tables.copies(ours.tables)
@@ -206,7 +215,7 @@ def save_pretrained(folder: str | Path, parts: Parts) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     save_tokenizers(folder, parts)
     searched = {name: said[name] for name in family.searched if name in said}
-    write_json(folder / SEARCH, their_search(parts.generation, ours.family) | searched)
+    write_json(folder / SEARCH, their_search(parts.generation, ours.family, most=ours.model.max_length) | searched)
     if family.preprocessed:
         features = {name: said[name] for name in family.preprocessed if name in said}
         write_json(folder / PREPROCESSOR, features | dict(family.preprocessor))

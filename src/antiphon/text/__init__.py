@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from antiphon.text.loading import load_pretrained_tokenizers, pretrained_config, pretrained_files
 from antiphon.text.marks import MARKS, Marks
-from antiphon.text.sampling import Sampler, make_sampler
+from antiphon.text.sampling import Sampler, dropout_of, make_sampler
 from antiphon.text.stream import StreamDecoder
 from antiphon.text.task import CLASSIFICATION, Task, load_task
 from antiphon.text.tokenizer import Tokenizer, clean_text
@@ -22,6 +22,7 @@ __all__ = [
     "Task",
     "Tokenizer",
     "clean_text",
+    "dropout_of",
     "load_pretrained_tokenizers",
     "load_task",
     "make_sampler",

@@ -26,10 +26,12 @@ import tokenizers
 
 from antiphon.errors import ConfigError
 from antiphon.text.tokenizer import Tokenizer, clean_text
-from antiphon.text.vocabulary import JsonVocabulary
+from antiphon.text.vocabulary import JsonVocabulary, forget_training
 
 BANK = 16  # four random bits choose among them
 _MIX, _GOLDEN, _BITS = 0xBF58476D1CE4E5B9, 0x9E3779B97F4A7C15, 2**64 - 1
+
+_PARTS = ("continuing_subword_prefix", "end_of_word_suffix")  # of a vocabulary whose words have marked parts
 
 Split = Callable[[str, random.Random], list[int]]
 
@@ -70,7 +72,8 @@ class Sampler:
         if not text:
             return []
         normalized = self._rust.normalizer.normalize_str(text) if self._rust.normalizer else text
-        return [word for word, _ in self._rust.pre_tokenizer.pre_tokenize_str(normalized)]
+        cut = self._rust.pre_tokenizer
+        return [normalized] if cut is None else [word for word, _ in cut.pre_tokenize_str(normalized)]
 
     def _drawn(self, word: str, number: int) -> list[int]:
         found = self._bank.get((word, number))
@@ -91,20 +94,42 @@ def make_sampler(tokenizer: Tokenizer, *, dropout: float = 0.0, sampling: float 
     own = tokenizer.vocabulary
     content = own.content if isinstance(own, JsonVocabulary) else b"{}"
     model: dict[str, Any] = json.loads(content).get("model", {})
-    if model.get("type") != kind or model.get("continuing_subword_prefix") or model.get("end_of_word_suffix"):
+    if model.get("type") != kind or any(model.get(name) for name in _PARTS):
         raise ConfigError(
             f"`tokenizer.{setting}` needs a tokenizer.json of the kind {kind}, but the tokenizer is "
             f"{model.get('type') or 'of another format'}. Drop it, or train a tokenizer of that kind."
         )
     rust = tokenizers.Tokenizer.from_buffer(content)
-    split = _bpe(model, dropout) if sampling is None else _unigram(model, sampling)
+    forget_training(rust)
+    split = _bpe(model, dropout, rust) if sampling is None else _unigram(model, sampling)
     return Sampler(tokenizer, rust, split)
 
 
-def _bpe(model: dict[str, Any], dropout: float) -> Split:
+def dropout_of(tokenizer: Tokenizer) -> float:
+    """The dropout in the file of a tokenizer that was made elsewhere, which belongs to training; 0: none.
+
+    ConfigError where a sampler cannot take its place: it splits by a tokenizer.json of the kind BPE alone.
+    """
+    own = tokenizer.vocabulary
+    model: dict[str, Any] = json.loads(own.files.get(JsonVocabulary.suffix, b"{}")).get("model", {})
+    dropout = model.get("dropout") or 0.0
+    plain = isinstance(own, JsonVocabulary) and not any(model.get(name) for name in _PARTS)
+    if dropout and not plain:
+        raise ConfigError(
+            f"the file of `tokenizer.kind` must have no `dropout`, or be a BPE of its own without {_PARTS[0]} and "
+            f"{_PARTS[1]}, but has {dropout} and is none. Set `dropout` in its `model` to null."
+        )
+    return dropout
+
+
+def _bpe(model: dict[str, Any], dropout: float, rust: tokenizers.Tokenizer) -> Split:
     pairs = (tuple(merge.split(" ")) if isinstance(merge, str) else tuple(merge) for merge in model["merges"])
     ranks = {pair: rank for rank, pair in enumerate(pairs)}
-    ids: dict[str, int] = model["vocab"]
+    known: dict[str, int] = model["vocab"]
+
+    def ids_of(part: str) -> list[int]:
+        """A letter that the vocabulary lacks is unknown, or its bytes, as the file says."""
+        return [known[part]] if part in known else [token.id for token in rust.model.tokenize(part)]
 
     def split(word: str, chance: random.Random) -> list[int]:
         parts = list(word)
@@ -115,7 +140,7 @@ def _bpe(model: dict[str, Any], dropout: float) -> Split:
                 if (rank := ranks.get(pair)) is not None and chance.random() >= dropout
             ]
             if not possible:
-                return [ids[part] for part in parts]
+                return [id for part in parts for id in ids_of(part)]
             _, place = min(possible)
             parts[place : place + 2] = [parts[place] + parts[place + 1]]
 

@@ -16,6 +16,7 @@ from typing import Protocol
 
 import sentencepiece
 import tokenizers
+from tokenizers import models
 
 from antiphon.errors import ModelError, one_line
 from antiphon.text.bytes import ByteTable, byte_table
@@ -89,9 +90,7 @@ class JsonVocabulary:
         self._where = where
         with working(where, "tokenizer.json"):
             self._rust = rust = tokenizers.Tokenizer.from_buffer(content)
-            # Neither belongs to text: a file may carry the settings of its last training run.
-            rust.no_truncation()
-            rust.no_padding()
+            forget_training(rust)
             rust.encode_special_tokens = True
             added = {id for id, token in rust.get_added_tokens_decoder().items() if token.special}
             found = {key: _first(rust.token_to_id(name) for name in names) for key, names in _NAMES.items()}
@@ -180,6 +179,15 @@ class SpmVocabulary:
     def special_id(self, name: str) -> int | None:
         id: int = self._processor.piece_to_id(name)  # an unknown name gives the unknown id
         return id if id in self.specials.control and self._processor.id_to_piece(id) == name else None
+
+
+def forget_training(rust: tokenizers.Tokenizer) -> None:
+    """Turn off what a file may carry of its last training run, and what does not belong to a text: padding, truncation,
+    and BPE-dropout (Provilkov et al. 2020, section 3: inference splits without it)."""
+    rust.no_truncation()
+    rust.no_padding()
+    if isinstance(rust.model, models.BPE):
+        rust.model.dropout = None
 
 
 def enclose(rows: Sequence[list[int]], frame: tuple[list[int], list[int]]) -> list[list[int]]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from antiphon.config import TOKENIZER_KINDS, SideConfig, TokenizerConfig, TrainConfig, source_list
 from antiphon.data import Mixture, Report, load_filters
 from antiphon.errors import ConfigError
-from antiphon.text import MARKS, Sampler, Task, Tokenizer, make_sampler, train_tokenizer
+from antiphon.text import MARKS, Sampler, Task, Tokenizer, dropout_of, make_sampler, train_tokenizer
 
 PAIRS = 2_000_000  # that a tokenizer is trained on at most
 MOST_SYMBOLS = 10_000  # a pattern that matches more than this was not meant so
@@ -44,11 +44,14 @@ def build_tokenizers(config: TrainConfig, task: Task) -> tuple[Tokenizer, Tokeni
 
 
 def build_samplers(settings: TokenizerConfig, source: Tokenizer, target: Tokenizer) -> Samplers:
-    """What splits the training texts of each side; None where the tokenizer itself does."""
-    made = [
-        make_sampler(tokenizer, dropout=side.dropout, sampling=side.sampling)
-        for tokenizer, side in ((source, settings.of("source")), (target, settings.of("target")))
-    ]
+    """What splits the training texts of each side; None where the tokenizer itself does.
+
+    A file that `kind` names may have a dropout of its own, which is off everywhere else.
+    """
+    made: list[Sampler | None] = []
+    for tokenizer, side in ((source, settings.of("source")), (target, settings.of("target"))):
+        dropout = side.dropout if side.kind in TOKENIZER_KINDS else dropout_of(tokenizer)
+        made.append(make_sampler(tokenizer, dropout=dropout, sampling=side.sampling))
     return made[0], made[1]
 
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any, Self
 
+import torch
+
 from antiphon.config import AttentionConfig, FamilyConfig, ModelConfig
 from antiphon.errors import ModelError
 from antiphon.models.families.family import (
@@ -30,9 +32,11 @@ from antiphon.models.families.family import (
     their_marks,
 )
 from antiphon.models.stored import Stored
+from antiphon.nn.positions import SINUSOIDS
 from antiphon.settings import Range, Rate, require
 
 BIAS = "final_logits_bias"
+_ROUNDED = 1e-3  # how far a table of sinusoids may be off that was computed in float32 over a thousand positions
 # Written by some libraries, and never read: versions, tables of sinusoids, a bias of zeros.
 IGNORED = frozenset(
     {f"model.{side}.{what}" for side in ("encoder", "decoder") for what in ("version", "embed_positions.weights")}
@@ -176,6 +180,31 @@ def common_keys(name: str, ours: Ours, fixed: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def check_sinusoids(stored: Stored, model: ModelConfig) -> None:
+    """ModelError where a file's table of positions holds other numbers than the sinusoids that are computed here.
+
+    Files hold the constant in several types, and fairseq's has zeros in the row of padding.
+    """
+    record = model.family
+    assert record is not None
+    for key in (f"model.{side}.embed_positions.weight{s}" for side in ("encoder", "decoder") for s in ("", "s")):
+        if key not in stored or len(stored.shape(key)) != 2:
+            continue
+        found = stored.read(key)
+        rows, width = found.shape
+        there = torch.arange(rows) != (record.pad_id if record.sinusoids == "closed_halves" else -1)
+        away = float("inf")
+        if width == model.d_model and bool(there.any()):
+            wanted = SINUSOIDS[record.sinusoids](torch.arange(rows)[None], width)[0]
+            away = float((found[there].double() - wanted[there].double()).abs().max())
+        limit = max(_ROUNDED, 2 * torch.finfo(found.dtype).eps)
+        if not away <= limit:
+            raise ModelError(
+                f"`{key}` in `{stored.file(key)}` must be the sinusoids of {record.name}, which are computed, to "
+                f"{limit:.0e}, but differs by {away:.2g}. Use a file with the usual table."
+            )
+
+
 def common_rows(ours: Ours) -> list[Row]:
     """The weights of the fairseq line, by what the model has of them."""
     model = ours.model
@@ -221,6 +250,8 @@ def line(
     def ours(keys: BartKeys, stored: Stored, tables: Tables) -> Ours:
         whole = {"max_length": keys.max_position_embeddings, **model}
         made = common_model(keys, stored, tables, family={"name": name, **family}, model=whole)
+        if made.positions == "sinusoidal":
+            check_sinusoids(stored, made)
         return Ours(made, AttentionConfig(), tables, keys.vocab_size, keys.target_vocab)
 
     def theirs(ours: Ours) -> BartKeys:

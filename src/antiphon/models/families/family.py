@@ -102,13 +102,16 @@ class TableKeys:
     unties: bool = False
     ties: bool = False
 
-    def find(self, stored: Stored) -> Tables:
+    def find(self, stored: Stored, *, one_table: bool = True) -> Tables:
         """Which of them a checkpoint has; names for one table are one where they hold the same bits.
 
-        What config.json says of ties is not asked: old and new libraries wrote different things under one word.
+        With `one_table` both sides have one table, which then has any of the names. What config.json says of ties is
+        not asked: old and new libraries wrote different things under one word.
         """
-        source = self.source if self.source in stored else self.shared
-        target = self.target if self.target in stored else self.shared
+        aliases = [key for key in (self.shared, self.source, self.target, self.output) if key in stored]
+        usual = aliases[0] if one_table and aliases else self.shared
+        source = self.source if self.source in stored else usual
+        target = self.target if self.target in stored else usual
         output = self.output if self.output in stored else target
         there = all(key in stored for key in (source, target, output))
         shared = stored.equal(source, target) if there else source == target
@@ -165,6 +168,11 @@ class Keys(Settings):
     bad_words_ids: tuple[tuple[Id, ...], ...] | None = None
     suppress_tokens: tuple[Id, ...] | None = None
 
+    @property
+    def one_table(self) -> bool:
+        """Whether source and target have one table of vectors, so that each of its names means the same."""
+        return True
+
     def marks(self) -> dict[str, Any]:
         """The ids of `FamilyConfig`; ModelError where there is more than one end."""
         ends = [_single("eos_token_id", self.eos_token_id), _single("forced_eos_token_id", self.forced_eos_token_id)]
@@ -188,7 +196,7 @@ class Keys(Settings):
         if longer := [word for word in words if len(word) != 1]:
             raise ModelError(
                 f"`bad_words_ids` must be single ids, but one has {len(longer[0])}. Take it out of "
-                "generation_config.json, and set `forbidden` to its text."
+                "generation_config.json (without that file, of config.json), and set `forbidden` to its text."
             )
         return tuple(sorted({id for word in words for id in word} | {*(self.suppress_tokens or ())}))
 

@@ -141,6 +141,10 @@ class T5GemmaKeys(Keys):
     tie_word_embeddings: bool = True
     vocab_size: Vocabulary | None = None
 
+    @property
+    def one_table(self) -> bool:
+        return False  # each side has its own
+
     def check(self) -> None:
         for name in AGREED:
             one, other = getattr(self.encoder, name), getattr(self.decoder, name)

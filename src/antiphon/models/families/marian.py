@@ -22,6 +22,10 @@ class MarianKeys(BartKeys):
     share_encoder_decoder_embeddings: bool = True
 
     @property
+    def one_table(self) -> bool:
+        return self.share_encoder_decoder_embeddings
+
+    @property
     def target_vocab(self) -> int:
         own = None if self.share_encoder_decoder_embeddings else self.decoder_vocab_size
         return own or self.vocab_size

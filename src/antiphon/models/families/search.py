@@ -1,22 +1,22 @@
 """What a checkpoint says of its search, in config.json or generation_config.json, and what we say to it.
 
 `max_length` and `min_length` count the start token, ours do not; a forced first token is a token of the answer to them,
-and stands before it here. `early_stopping` has no meaning here, where the search stops when nothing can win any more.
+and stands before it here. `early_stopping: true` is `patience` 1; any other value stops when nothing can win any more.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
 from antiphon.config import FamilyConfig, GenerationConfig
-from antiphon.settings import SettingError, build
+from antiphon.settings import SettingError, build, show
 
+# Ids that a search forces or forbids: where there is a generation_config.json, it alone is asked.
+FORCED = ("forced_bos_token_id", "forced_eos_token_id", "bad_words_ids", "suppress_tokens")
 # Ids that both files may hold: generation_config.json is asked first.
-IDS = (
-    "pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id", "forced_bos_token_id",
-    "forced_eos_token_id", "bad_words_ids", "suppress_tokens",
-)  # fmt: skip
+IDS = ("pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id", *FORCED)
 # Theirs -> ours, where the meaning is the same.
 _SAME = {
     "num_beams": "beam_size",
@@ -28,6 +28,31 @@ _SAME = {
     "num_return_sequences": "n_best",
 }
 _SAMPLING = ("temperature", "top_k", "top_p", "min_p")
+_USUAL_TOP_K = 50  # what transformers samples among where a file is silent
+# What changes answers there and is not read here, with the values that change nothing.
+_PASSED_OVER: dict[str, tuple[object, ...]] = {
+    "encoder_no_repeat_ngram_size": (0,),
+    "encoder_repetition_penalty": (1,),
+    "exponential_decay_length_penalty": (),
+    "sequence_bias": ({},),
+    "typical_p": (1,),
+    "epsilon_cutoff": (0,),
+    "eta_cutoff": (0,),
+    "top_h": (),
+    "penalty_alpha": (0,),
+    "guidance_scale": (1,),
+    "renormalize_logits": (False,),
+    "constraints": ([],),
+    "force_words_ids": ([],),
+    "stop_strings": ([],),
+    "max_time": (),
+    "dola_layers": (),
+    "token_healing": (False,),
+    "watermarking_config": (),
+    "begin_suppress_tokens": ([],),
+    "forced_decoder_ids": ([],),
+}
+_LONGEST_WRITTEN = 1024  # tokens of an answer for transformers, where no setting says it; without a word it takes 20
 
 
 def search_settings(theirs: Mapping[str, Any], *, family: FamilyConfig, most: int, where: str) -> GenerationConfig:
@@ -38,10 +63,15 @@ def search_settings(theirs: Mapping[str, Any], *, family: FamilyConfig, most: in
     """
     found: dict[str, Any] = {"beam_size": 1}
     found |= {ours: theirs[name] for name, ours in _SAME.items() if theirs.get(name) is not None}
+    if theirs.get("early_stopping") is True:
+        found["patience"] = 1.0
     if theirs.get("do_sample") is True:
-        found["temperature"] = theirs.get("temperature", 1.0)
-        found |= {name: theirs[name] for name in _SAMPLING[1:] if theirs.get(name)}
-        del found["beam_size"]
+        given = {name: theirs[name] for name in _SAMPLING if theirs.get(name) is not None}
+        found |= {"temperature": 1.0, "top_k": _USUAL_TOP_K} | given
+        if found["top_k"] == 0:
+            found["top_k"] = None
+        for name in ("beam_size", "beam_groups", "diversity_penalty"):  # of beams, which do not sample here
+            found.pop(name, None)
     before, first, room = _counted(family, most)
     for name, ours in (("max_length", "max_new_tokens"), ("min_length", "min_new_tokens")):
         if _whole(theirs.get(name)):
@@ -57,33 +87,93 @@ def search_settings(theirs: Mapping[str, Any], *, family: FamilyConfig, most: in
     try:
         return build(GenerationConfig, found)
     except SettingError as error:
+        names = {ours: name for name, ours in _SAME.items()}
+        error.path = tuple(names.get(name, name) for name in error.path)
         raise error.at(where) from None
 
 
-def their_search(config: GenerationConfig, family: FamilyConfig) -> dict[str, Any]:
-    """The inverse, as generation_config.json has it. What they have no word for is left out."""
-    before, _, _ = _counted(family, 0)
+def warn_passed_over(theirs: Mapping[str, Any], *, read: tuple[str, ...], where: str) -> None:
+    """One warning that names the settings which change transformers' answers and are not read here; `read` are those
+    that a family reads."""
+    found = [
+        name
+        for name, neutral in _PASSED_OVER.items()
+        if name not in read and theirs.get(name) is not None and theirs[name] not in neutral
+    ]
+    beams = theirs.get("num_beams")
+    if theirs.get("do_sample") is True and isinstance(beams, int) and beams > 1:
+        found.append("num_beams (beside do_sample)")
+    if found:
+        warnings.warn(
+            f"`{where}` has settings that are not read here, so that transformers may answer otherwise: "
+            f"{', '.join(found)}. Delete them there, or search by settings of docs/search.md.",
+            stacklevel=3,
+        )
+
+
+def their_search(config: GenerationConfig, family: FamilyConfig, *, most: int) -> dict[str, Any]:
+    """The inverse of `search_settings`."""
+    before, _, room = _counted(family, most)
+    sampled, beams = config.temperature is not None, config.beam_size > 1
     found: dict[str, Any] = {
         "decoder_start_token_id": family.start_id,
         "eos_token_id": family.end_id,
         "pad_token_id": family.pad_id,
         "forced_bos_token_id": family.first_id,
         "forced_eos_token_id": family.end_id if family.closes else None,
-        "num_beams": config.beam_size if config.temperature is None else 1,
+        "num_beams": 1 if sampled else config.beam_size,
         "length_penalty": config.length_penalty,
         "no_repeat_ngram_size": config.no_repeat_ngram or None,
         "repetition_penalty": config.repetition_penalty if config.repetition_penalty != 1 else None,
         "suppress_tokens": list(family.never_ids) or None,
+        "max_length": before + (config.max_new_tokens or max(1, min(room, _LONGEST_WRITTEN))),
     }
     if config.n_best > 1:
         found["num_return_sequences"] = config.n_best
-    if config.temperature is not None:
+    if sampled:
         found |= {"do_sample": True} | {name: getattr(config, name) for name in _SAMPLING}
-    if config.max_new_tokens is not None:
-        found["max_length"] = config.max_new_tokens + before
+        found["top_k"] = config.top_k or 0  # without a word it is 50 there
+    if config.patience == 1 or beams:
+        found["early_stopping"] = True if config.patience == 1 else "never"
+    if not sampled and config.beam_groups > 1:
+        found |= {"num_beam_groups": config.beam_groups, "diversity_penalty": config.diversity_penalty}
     if config.min_new_tokens:
         found["min_length"] = config.min_new_tokens + before
     return {name: value for name, value in found.items() if value is not None}
+
+
+def warn_unsaid(config: GenerationConfig, *, published: bool) -> None:
+    """One warning that names the settings which a folder for transformers cannot say; `published`: the model came from
+    such a folder."""
+    beams = config.temperature is None and config.beam_size > 1
+    unsaid = {
+        "length_penalty_kind": (beams or config.n_best > 1) and config.length_penalty_kind != "average",
+        "patience": beams and config.patience not in (None, 1),
+        "coverage_penalty": beams and config.coverage_penalty != 0,
+        "repetition_penalty": beams and config.repetition_penalty != 1 and not published,
+        "beam_groups": config.beam_groups > 1,
+        "prefix": config.prefix is not None,
+        "allowed": config.allowed is not None,
+        "required": bool(config.required),
+        "forbidden": bool(config.forbidden),
+        "overflow": config.overflow != "error",
+    }
+    reasons = {
+        "length_penalty_kind": "the average is meant there",
+        "repetition_penalty": "a beam scales log-probabilities there",
+        "beam_groups": "written, but transformers 5 asks for `trust_remote_code`",
+    }
+    named = [
+        f"`{name}` {show(getattr(config, name))}" + (f" ({reasons[name]})" if name in reasons else "")
+        for name, said in unsaid.items()
+        if said
+    ]
+    if named:
+        warnings.warn(
+            f"a folder for transformers cannot say all search settings of the model, so that answers there may be "
+            f"others: {', '.join(named)}. Give them where it is used.",
+            stacklevel=4,
+        )
 
 
 def _counted(family: FamilyConfig, most: int) -> tuple[int, int, int]:

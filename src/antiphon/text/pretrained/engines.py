@@ -22,7 +22,7 @@ from antiphon.text.pretrained.files import vocabulary_of
 from antiphon.text.pretrained.layouts import from_merges, from_spm
 from antiphon.text.pretrained.pieces import read_spm
 from antiphon.text.pretrained.record import Record, Role, Side
-from antiphon.text.vocabulary import spell_out, working
+from antiphon.text.vocabulary import forget_training, spell_out, working
 
 _BYTES_FROM = 3  # the id of the byte 0: padding, end and unknown come first
 _LANGUAGE_FIRST = re.compile(r">>.*?<<", re.DOTALL)  # Marian: the target's language, written before the source
@@ -95,8 +95,7 @@ def _from_json(content: bytes, record: Record) -> tokenizers.Tokenizer:
 class _Rust:
     def __init__(self, rust: tokenizers.Tokenizer, record: Record, where: str) -> None:
         self._rust, self._where = rust, where
-        rust.no_truncation()  # neither belongs to text: a file may carry the settings of its last training run
-        rust.no_padding()
+        forget_training(rust)
         rust.encode_special_tokens = True
         marked = rust.get_added_tokens_decoder()
         for token in sorted(record.added, key=lambda each: each.id):

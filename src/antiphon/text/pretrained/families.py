@@ -23,7 +23,7 @@ from antiphon.text.pretrained.layouts import FAIRSEQ, first_pieces
 from antiphon.text.pretrained.pieces import read_spm
 from antiphon.text.pretrained.record import LANGUAGE, Added, Frame, Layout, Record, Role, check_record
 from antiphon.text.pretrained.source import MARKS, USUAL, Source
-from antiphon.text.vocabulary import template, working
+from antiphon.text.vocabulary import forget_training, template, working
 
 _SENTINEL = re.compile(r"<extra_id_\d+>")
 _KNOWN = ("tokenizer.json", "spiece.model", "sentencepiece.bpe.model", "source.spm", "vocab.json", "merges.txt")
@@ -65,8 +65,7 @@ def _json(source: Source, content: bytes) -> tuple[Record, Files]:
     where = str(source.folder.path / "tokenizer.json")
     with working(where, "tokenizer.json"):
         rust = tokenizers.Tokenizer.from_buffer(content)
-        rust.no_truncation()
-        rust.no_padding()
+        forget_training(rust)
         ids, tokens = rust.get_vocab(), rust.get_added_tokens_decoder()
         before, after = template(rust)
     base = source.base("json", ids)

@@ -13,14 +13,14 @@ from __future__ import annotations
 import json
 
 import tokenizers
-from tokenizers import processors
+from tokenizers import models, processors
 
 from antiphon.text.pretrained.files import json_mapping
 from antiphon.text.pretrained.layouts import FAIRSEQ
 from antiphon.text.pretrained.record import Record
 from antiphon.text.pretrained.source import SMALL
 from antiphon.text.pretrained.vocabulary import PretrainedVocabulary
-from antiphon.text.vocabulary import Vocabulary, template
+from antiphon.text.vocabulary import Vocabulary, forget_training, template
 
 CONFIG = SMALL[0]
 _NAMES = {
@@ -55,8 +55,10 @@ def published(source: PretrainedVocabulary, target: PretrainedVocabulary) -> dic
 def enclosed(content: bytes, vocabulary: Vocabulary) -> bytes:
     """A tokenizer.json that says itself, as its template, what stands before and behind a text."""
     rust = tokenizers.Tokenizer.from_buffer(content)
+    random = isinstance(rust.model, models.BPE) and rust.model.dropout
+    forget_training(rust)
     if template(rust) == vocabulary.frame:
-        return content
+        return rust.to_str().encode() if random else content
     before, after = ([(vocabulary.piece(id), id) for id in ids] for ids in vocabulary.frame)
     whole = " ".join([*(name for name, _ in before), "$A", *(name for name, _ in after)])
     framed = processors.TemplateProcessing(single=whole, pair=f"{whole} $B", special_tokens=[*before, *after])
