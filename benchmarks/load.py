@@ -34,7 +34,7 @@ ids = torch.tensor([[5]])
 if library == "antiphon":
     import antiphon
     from antiphon.batch import Tokens
-    from antiphon.generation.model import load
+    from antiphon.generation.load import load
     before, start = held("VmRSS:"), time.perf_counter()
     network = load(folder, device="cpu", dtype=dtype).network
     loaded = time.perf_counter()

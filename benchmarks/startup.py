@@ -20,7 +20,7 @@ import tempfile
 import time
 from pathlib import Path
 
-IMPORT = "from antiphon.generation.model import load"
+IMPORT = "from antiphon.generation.load import load"
 COLUMNS = ("what", "clock", "fastest", "slowest", "cpu", "beyond")
 
 

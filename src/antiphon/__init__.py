@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOME = {  # public name -> the module that defines it
-    "load": "antiphon.generation.model",
+    "load": "antiphon.generation.load",
     "Model": "antiphon.generation.model",
     "Generation": "antiphon.generation.model",
     "train": "antiphon.workflows",
@@ -53,7 +53,8 @@ if TYPE_CHECKING:
         WorkError,
     )
     from antiphon.evaluation.evaluate import evaluate
-    from antiphon.generation.model import Generation, Model, load
+    from antiphon.generation.load import load
+    from antiphon.generation.model import Generation, Model
     from antiphon.models.from_torch import from_torch
     from antiphon.registry import register
     from antiphon.workflows import train

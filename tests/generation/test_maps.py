@@ -15,8 +15,9 @@ from generation.toys import toy
 from antiphon.batch import Example, collate
 from antiphon.config import AttentionConfig, GenerationConfig, ModelConfig
 from antiphon.errors import AttentionError, ConfigError, DataError, ModelError
+from antiphon.generation.load import load
 from antiphon.generation.maps import AttentionMaps, entropies, entropy_of, layer_weights, mixers_of
-from antiphon.generation.model import Model, load
+from antiphon.generation.model import Model
 from antiphon.models.build import build_network
 from antiphon.models.checkpoint import Parts, save_model_folder
 from antiphon.models.seq2seq import EncoderDecoder

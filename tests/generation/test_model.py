@@ -17,8 +17,9 @@ from antiphon.config import AttentionConfig, GenerationConfig, ModelConfig
 from antiphon.devices import choose_device
 from antiphon.errors import ConfigError, DataError, ModelError
 from antiphon.generation.engine import answer
+from antiphon.generation.load import load
 from antiphon.generation.loading import choose_dtype
-from antiphon.generation.model import Generation, Model, load
+from antiphon.generation.model import Generation, Model
 from antiphon.models.build import build_network
 from antiphon.models.checkpoint import Parts
 from antiphon.text import train_tokenizer
@@ -294,7 +295,9 @@ def test_a_source_beyond_the_limit_is_read_in_windows_alone_as_in_a_batch() -> N
         alone = model().generate(text, overflow="window")[0]
         assert alone.text == found.text and alone.score == pytest.approx(found.score, abs=1e-10)
         assert "".join(model().stream(text, overflow="window")) == found.text
-        if found.finished:
+        # A random model may spell a text as its tokenizer would not; then its score is of other ids.
+        if found.finished and model().target_tokenizer.tokens(found.text) == found.tokens:
             assert model().score(text, found.text, overflow="window")[0] == pytest.approx(found.score, abs=1e-10)
     assert together[0].score != model().generate(long, overflow="truncate")[0].score
-    assert together[1] == model().generate("hello")[0]
+    alone = model().generate("hello")[0]
+    assert together[1].tokens == alone.tokens and together[1].score == pytest.approx(alone.score, abs=1e-10)

@@ -62,7 +62,7 @@ class AttentionShow(Command):
             check_ending(self.output)
         import_modules(self.imports)
         device = self.start()
-        from antiphon.generation.model import load
+        from antiphon.generation.load import load
 
         model = load(self.model, device=device, dtype=self.dtype)
         maps = model.attention(self.source, self.target)

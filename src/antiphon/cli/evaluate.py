@@ -86,7 +86,7 @@ class Evaluate(Command):
         device = self.start(quantize=self.quantize)
         from antiphon.evaluation.evaluate import evaluate
         from antiphon.evaluation.metrics import parse_metrics
-        from antiphon.generation.model import load
+        from antiphon.generation.load import load
 
         metrics = parse_metrics(metrics)
         model = load(self.model, device=device, dtype=self.dtype, quantize=self.quantize)

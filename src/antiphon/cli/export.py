@@ -37,7 +37,7 @@ class Export(Command):
     def run(self) -> int:
         import_modules(self.imports)
         self.start()
-        from antiphon.generation.model import load
+        from antiphon.generation.load import load
         from antiphon.models.families import Inexpressible
 
         if Path(self.output).exists():

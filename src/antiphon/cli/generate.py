@@ -63,7 +63,7 @@ class Generate(Command):
     def run(self) -> int:
         import_modules(self.imports)
         device = self.start(quantize=self.quantize)
-        from antiphon.generation.model import load
+        from antiphon.generation.load import load
 
         model = load([self.model, *self.ensemble], device=device, dtype=self.dtype, quantize=self.quantize)
         search = with_seed(self.search, self.seed)

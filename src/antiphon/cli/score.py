@@ -43,7 +43,7 @@ class Score(Command):
             check_files(SourceConfig(source=self.source, target=self.target))  # before anything is written
         import_modules(self.imports)
         device = self.start()
-        from antiphon.generation.model import load
+        from antiphon.generation.load import load
 
         model = load(self.model, device=device, dtype=self.dtype)
         pairs = self._pairs()

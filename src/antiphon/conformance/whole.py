@@ -149,7 +149,7 @@ class Uncached(EncoderDecoder):
         return Rows(torch.zeros(rows, 0, dtype=torch.long), width=width)
 
     def decode(
-        self, target_ids: Tensor, tokens: Tokens, memory: Memory, state: DecoderState | None
+        self, target_ids: Tensor, tokens: Tokens, memory: Memory, state: DecoderState | None = None
     ) -> tuple[Tensor, DecoderState | None]:
         if not isinstance(state, Rows):
             return self.network.decode(target_ids, tokens, memory, state)

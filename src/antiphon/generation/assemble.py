@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from torch import nn
 
@@ -68,13 +69,12 @@ def unwrapped(network: nn.Module) -> EncoderDecoder:
 
 def tokenizer_pair(tokenizer: Tokenizers, target_tokenizer: Tokenizer | None = None) -> tuple[Tokenizer, Tokenizer]:
     """The tokenizer of the source and that of the target, from one for both sides, a pair, or two arguments."""
-    pair = [tokenizer] if isinstance(tokenizer, Tokenizer) else tokenizer
-    found = [*pair] if isinstance(pair, Sequence) and not isinstance(pair, str) else [pair]
+    given: Any = tokenizer
+    found: list[Any] = list(given) if isinstance(given, list | tuple) else [given]
     found += [] if target_tokenizer is None else [target_tokenizer]
     for each in found:
         if not isinstance(each, Tokenizer):
             raise ModelError(f"`tokenizer` must be a Tokenizer, or a source's and a target's, but is {show(each)}.")
     if len(found) not in (1, 2):
         raise ModelError(f"a model must have one tokenizer or two, but was given {len(found)}.")
-    source, target = found[0], found[-1]
-    return (source, target.as_target()) if len(found) == 2 else (source, source.as_target())
+    return found[0], found[-1].as_target()

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from antiphon.batch import Tokens
+from antiphon.batch import Batch, Tokens
 from antiphon.errors import ModelError
 from antiphon.models.checkpoint import Parts
 from antiphon.models.seq2seq import EncoderDecoder
@@ -116,15 +116,16 @@ class Ensemble(EncoderDecoder):
         return States([part.begin(own, width=width, capacity=capacity) for part, own in pairs])
 
     def decode(
-        self, target_ids: Tensor, tokens: Tokens, memory: Memory, state: DecoderState | None
+        self, target_ids: Tensor, tokens: Tokens, memory: Memory, state: DecoderState | None = None
     ) -> tuple[Tensor, DecoderState | None]:
         assert isinstance(memory, Memories) and (state is None or isinstance(state, States))
         states = [None] * len(self.parts) if state is None else state.parts
         members = zip(self.parts, memory.parts, states, strict=True)
         return torch.cat([part.decode(target_ids, tokens, own, kept)[0] for part, own, kept in members], -1), state
 
-    def logits(self, hidden: Tensor) -> Tensor:
+    def logits(self, hidden: Tensor | Batch) -> Tensor:
         """The logarithms of the mean probabilities."""
+        hidden = self._hidden(hidden) if isinstance(hidden, Batch) else hidden
         each = []
         for part, own in zip(self.parts, hidden.split(self.widths, -1), strict=True):
             logits = part.logits(own.to(part.output.weight.dtype))

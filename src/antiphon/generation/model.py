@@ -17,38 +17,31 @@ import functools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Self, cast
+from typing import TYPE_CHECKING, Self
 
-import torch
 from torch import Tensor, nn
 
-from antiphon.config import AttentionConfig, GenerationConfig
-from antiphon.devices import choose_device
+from antiphon.config import GenerationConfig
 from antiphon.errors import ConfigError, DataError, ModelError
 from antiphon.generation import engine
 from antiphon.generation.answers import Generation
 from antiphon.generation.assemble import assemble
 from antiphon.generation.classification import classify
-from antiphon.generation.ensemble import Ensemble, check_one, join_parts
+from antiphon.generation.ensemble import Ensemble, check_one
 from antiphon.generation.hypotheses import Hypothesis
 from antiphon.generation.inputs import check_pairs, texts_of
 from antiphon.generation.languages import answer_ids, marks_of, speaking
-from antiphon.generation.loading import choose_dtype, model_folder, replaced_attention
 from antiphon.generation.maps import AttentionMaps, attention_maps
 from antiphon.generation.overflow import prepare
 from antiphon.generation.quantize import check_quantize, check_whole
 from antiphon.generation.quantize import quantize as quantize_network
 from antiphon.generation.restricting import Restrictor, check_parts, restrict
-from antiphon.generation.wrapped import load_wrapped
 from antiphon.models.account import Account
-from antiphon.models.adapters import merge_adapter
-from antiphon.models.checkpoint import Parts, load_parts, save_model_folder
+from antiphon.models.checkpoint import Parts, save_model_folder
 from antiphon.models.families import Inexpressible
-from antiphon.models.files import read_config
-from antiphon.models.hub import is_foreign, is_pretrained, load_pretrained, save_pretrained
-from antiphon.settings import override, plain, show
+from antiphon.models.hub import save_pretrained
+from antiphon.settings import override, show
 from antiphon.text import StreamDecoder, Tokenizer, clean_text
 
 if TYPE_CHECKING:
@@ -375,65 +368,3 @@ def _ears(speech: SpeechConfig) -> Hearing:
     from antiphon.generation.hearing import Hearing  # not above: it brings the data's part, which most do not need
 
     return Hearing(speech)
-
-
-def load(
-    path: str | Path | Sequence[str | Path],
-    *,
-    device: str | torch.device = "auto",
-    dtype: str | torch.dtype | None = None,
-    quantize: str | None = None,
-    attention: AttentionConfig | Mapping[str, object] | None = None,
-    seed: int = 0,
-    adapter: str | Path | None = None,
-) -> Model:
-    """The model in a run folder, a model folder, a folder of the Hugging Face hub or the hub itself, by its name
-    ("google-t5/t5-small"), in evaluation mode; a list of them is an ensemble.
-
-    An ensemble's probability of a token is the mean of its members', its search settings are the first one's.
-    `dtype` None is float32. `attention` replaces what the folder says of the roles that it names, each with a name, a
-    mapping, `module:Name`, a rule or mixer, its class, or a list that alternates over layers; only what it names is
-    imported. Weights that it needs and the folder has not are new, a function of `seed`: `model.account` says which
-    were kept, which are new and which dropped, and a warning says it where any is. `adapter` is a folder in peft's
-    format, a LoRA or DoRA of this model, which is merged into its weights. `quantize` "int8" keeps the weights in eight
-    bits for answers on a CPU, which is then the device that `auto` means; such a model is not saved or exported.
-    """
-    paths = [path] if isinstance(path, str | Path) else list(path)
-    if not paths or not all(isinstance(each, str | Path) for each in paths):
-        raise ModelError(f"`path` must be a folder or a list of folders, but is {show(path)}.")
-    members: list[tuple[str, Parts]] = []
-    place, kind = choose_device(device if quantize is None or device != "auto" else "cpu"), choose_dtype(dtype)
-    if quantize is not None:
-        check_quantize(quantize, device=place, dtype=kind)
-    for folder in map(model_folder, paths):
-        first = kind if adapter is None else torch.float32  # rounded once, behind the merge
-        int8 = quantize is not None and adapter is None  # as it is read; what is not is quantized below
-        config = read_config(folder, "config.json")
-        if is_pretrained(config) and is_foreign(config) and find_spec("transformers") is not None:
-            if len(paths) > 1 or attention is not None or adapter is not None:
-                raise ModelError(
-                    f"`{folder}` is of the family {config['model_type']}, which transformers computes: it must be "
-                    "loaded alone, without `attention` and `adapter`."
-                )
-            if quantize is not None:
-                raise ModelError(
-                    f"`quantize` must be left out for `{folder}`: its family, {config['model_type']}, is computed by "
-                    "transformers, whose layers are not quantized here."
-                )
-            # What a Model does with texts, it does; what it lacks (`parts`) only our own networks have.
-            return cast(Model, load_wrapped(folder, config, device=place, dtype=kind))
-        if is_pretrained(config):
-            roles = plain(attention) if isinstance(attention, AttentionConfig) else attention
-            parts = load_pretrained(folder, device=place, dtype=first, int8=int8, replaced=roles, seed=seed)
-        else:
-            own = replaced_attention(folder, attention) if isinstance(attention, Mapping) else attention
-            parts = load_parts(folder, device=place, dtype=first, int8=int8, attention=own, seed=seed)
-        if adapter is not None:
-            merge_adapter(parts.network, adapter)
-            parts.network.to(kind)
-        members.append((str(folder), parts))
-    found = Model.from_parts(members[0][1] if len(members) == 1 else join_parts(members))
-    found.network.settled = True  # so that its weights are packed once for the kernels
-    if quantize is not None:
-        quantize_network(found.network)
-    return found

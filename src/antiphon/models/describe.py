@@ -17,8 +17,9 @@ from torch import nn
 
 from antiphon.config import AttentionConfig, FamilyConfig, ModelConfig
 from antiphon.errors import ConfigError, ModelError
+from antiphon.models.attentions import saved_spec
 from antiphon.models.build import build_network
-from antiphon.models.checkpoint import named_weights, saved_spec
+from antiphon.models.checkpoint import named_weights
 from antiphon.models.front import Front
 from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.models.stack import DecoderLayer, EncoderLayer
@@ -88,8 +89,8 @@ def _model(network: EncoderDecoder, source: Front, *, family: FamilyConfig | Non
         head_dim=None if shape.head_dim * shape.num_heads == shape.d_model else shape.head_dim,
         ffn_dim=shape.ffn_dim,
         activation=_plain_activation(shape.activation),
-        norm=shape.norm,
-        norm_placement=shape.norm_placement,
+        norm=shape.norm,  # type: ignore[arg-type]
+        norm_placement=shape.norm_placement,  # type: ignore[arg-type]
         final_norm=None if shape.final_norm == (shape.norm_placement != "post") else shape.final_norm,
         norm_eps=shape.norm_eps if family is None else None,
         positions="rotary" if rotary or turned else _positions(source.positions),

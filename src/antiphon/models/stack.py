@@ -7,7 +7,8 @@ features.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+import copy
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import cast
@@ -18,12 +19,14 @@ from torch.utils.checkpoint import checkpoint
 
 from antiphon.batch import Tokens
 from antiphon.errors import ConfigError
+from antiphon.models.attentions import build_rule
 from antiphon.nn.attention import Attention
 from antiphon.nn.cache import DecoderState, State
 from antiphon.nn.layers import FeedForward, initialize, norm, zero_padding
 from antiphon.nn.mixers import Memory, Mixer
 from antiphon.nn.noise import Dropout, LayerDrop, Noise
-from antiphon.nn.rules import ScoreRule, parts_of, shared_parts
+from antiphon.nn.rules import ScoreRule, for_layer, parts_of, shared_parts
+from antiphon.settings import show
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,22 +149,26 @@ def again(layer: Callable[..., Tensor], noise: Noise, *inputs: Tensor) -> Tensor
 
 
 class Encoder(nn.Module):
-    """Encoder layers, one for each of `mixers`, with fresh weights. `checkpoint`: compute them again for the gradient
-    in training.
+    """Encoder layers, one for each of `attentions`, with fresh weights.
 
-    `noise` None: that of the network it becomes part of.
+        Encoder(["full"] * 6, shape=shape), Encoder([Fade(), {"window": 64}], shape=shape)
+
+    An attention is a mixer or what `build_rule` takes: a rule, a class, a function, a name. Layers with the same entry
+    share their rule's weights. `checkpoint`: compute the layers again for the gradient in training. `noise` None: that
+    of the network it becomes part of.
     """
 
     checkpoint = False
 
-    def __init__(self, mixers: Sequence[Mixer], *, shape: Shape, noise: Noise | None = None) -> None:
+    def __init__(self, attentions: Sequence[object], *, shape: Shape, noise: Noise | None = None) -> None:
         super().__init__()
-        noise, given = noise or Noise(), modules_of(mixers)
+        mixers = as_mixers(attentions)
+        noise = noise or Noise()
         self.noise, self.shape = noise, shape
         self.rules = equip(mixers, role="encoder", shape=shape, noise=noise)
         self.layers = nn.ModuleList(EncoderLayer(mixer, shape, noise) for mixer in mixers)
         self.final = _final_norm(shape)
-        initialize_new(self, given)
+        self.apply(initialize)
 
     def forward(self, x: Tensor, tokens: Tokens) -> Memory:
         """x (N, S, D), zero at padding, to the memory, zero at padding too."""
@@ -176,21 +183,22 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Decoder layers, one for each of `mixers` and `crosses`, with fresh weights. `checkpoint`, `noise` as in
-    `Encoder`."""
+    """Decoder layers, one for each pair of `attentions` (causal) and `crosses` (over the memory), with fresh weights;
+    all else as in `Encoder`."""
 
     checkpoint = False
 
     def __init__(
-        self, mixers: Sequence[Mixer], crosses: Sequence[Mixer], *, shape: Shape, noise: Noise | None = None
+        self, attentions: Sequence[object], crosses: Sequence[object], *, shape: Shape, noise: Noise | None = None
     ) -> None:
         super().__init__()
+        mixers, crosses = as_mixers(attentions), as_mixers(crosses)
         if len(mixers) != len(crosses):
             raise ConfigError(
                 f"a decoder must have one cross-attention a layer, as many as self-attentions ({len(mixers)}), but has "
                 f"{len(crosses)}."
             )
-        noise, given = noise or Noise(), modules_of([*mixers, *crosses])
+        noise = noise or Noise()
         self.noise, self.shape = noise, shape
         self.memory_width = next((mixer.memory_width for mixer in crosses if mixer.memory_width), shape.d_model)
         self.rules = equip(mixers, role="decoder", shape=shape, noise=noise)
@@ -198,7 +206,7 @@ class Decoder(nn.Module):
         pairs = zip(mixers, crosses, strict=True)
         self.layers = nn.ModuleList(DecoderLayer(mixer, cross, shape, noise) for mixer, cross in pairs)
         self.final = _final_norm(shape)
-        initialize_new(self, given)
+        self.apply(initialize)
 
     def begin(self, memory: Memory, *, width: int, capacity: int) -> DecoderState:
         """The state of `width` hypotheses for each row of the memory, with room for `capacity` tokens."""
@@ -285,16 +293,25 @@ def equip(mixers: Sequence[Mixer], *, role: str, shape: Shape, noise: Noise) -> 
     return nn.ModuleList([*whole.values(), *within.values()])
 
 
-def modules_of(mixers: Sequence[Mixer]) -> set[int]:
-    """The `id` of each module that `mixers` have before a stack makes their parameters."""
-    return {id(module) for mixer in mixers for module in mixer.modules()}
-
-
-def initialize_new(stack: nn.Module, given: Collection[int]) -> None:
-    """First values for what the stack made; the modules `given` keep their weights, which may be trained."""
-    for module in stack.modules():
-        if id(module) not in given:
-            initialize(module)
+def as_mixers(attentions: Sequence[object]) -> list[Mixer]:
+    """A mixer for each layer. ConfigError for what is no attention, or a mixer that stands in a layer already."""
+    if isinstance(attentions, str | Mixer | ScoreRule) or not isinstance(attentions, Sequence):
+        raise ConfigError(f"a stack must be given a list of attentions, one a layer, but is given {show(attentions)}.")
+    mixers: list[Mixer] = []
+    built: dict[object, ScoreRule | Mixer] = {}
+    for entry in attentions:
+        if isinstance(entry, Mixer) and "role" in vars(entry):
+            raise ConfigError(
+                f"a mixer must stand in one layer, but this {type(entry).__name__} is part of the "
+                f"{vars(entry)['role']} of another stack. Make a new one."
+            )
+        if isinstance(entry, Mixer):
+            mixers.append(copy.deepcopy(entry) if any(entry is other for other in mixers) else entry)
+            continue
+        key = repr(entry) if isinstance(entry, str | Mapping) else id(entry)
+        part = built[key] = built.get(key) or build_rule(entry)
+        mixers.append(Attention(for_layer(part)) if isinstance(part, ScoreRule) else copy.deepcopy(part))
+    return mixers
 
 
 def _feed_forward(shape: Shape, noise: Noise) -> FeedForward:

@@ -11,16 +11,35 @@ Reference: Srivastava et al. 2014, Dropout: A Simple Way to Prevent Neural Netwo
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 
 from antiphon.errors import ConfigError
 
+F = TypeVar("F", bound=Callable[..., Any])
+
 _MIX = 0xBF58476D1CE4E5B9
 _GOLDEN = 0x9E3779B97F4A7C15
+
+
+def outside_graphs(function: F) -> F:
+    """`function`, which is run between two graphs where `torch.compile` traces it: no graph holds a generator.
+
+    As `torch.compiler.disable`, which imports the compiler as soon as it decorates.
+    """
+
+    @functools.wraps(function)
+    def run(*arguments: Any) -> Any:
+        if torch.compiler.is_compiling():
+            return torch.compiler.disable(function)(*arguments)
+        return function(*arguments)
+
+    return cast(F, run)
 
 
 class Noise:
@@ -39,7 +58,7 @@ class Noise:
         """Choose the bits of the next forward."""
         self.seed, self.step, self.micro_batch, self.is_set = seed, step, micro_batch, True
 
-    @torch.compiler.disable
+    @outside_graphs
     def advance(self) -> None:
         """Begin a training forward: with the key that was set for it, else with one that is drawn."""
         if not self.is_set:
@@ -84,7 +103,7 @@ class Dropout(nn.Module):
             return x
         return x * self.keep(x, threshold)
 
-    @torch.compiler.disable  # a compiled graph holds no generator
+    @outside_graphs
     def keep(self, x: Tensor, threshold: int) -> Tensor:
         """A factor for each element of `x`: 0, or the scale of what is kept."""
         if self.site < 0:
@@ -125,7 +144,7 @@ class LayerDrop(nn.Module):
         super().__init__()
         self.p, self.noise, self.site = p, noise, -1
 
-    @torch.compiler.disable
+    @outside_graphs
     def dropped(self) -> bool:
         """True with probability `p` in training; never in evaluation."""
         if not self.training or self.p == 0:
@@ -143,5 +162,5 @@ def number_sites(model: nn.Module) -> None:
 def share_noise(model: nn.Module, noise: Noise) -> None:
     """Let all dropout of `model` draw its bits by the key of `noise`."""
     for module in model.modules():
-        if isinstance(getattr(module, "noise", None), Noise):
-            module.noise = noise
+        if isinstance(vars(module).get("noise"), Noise):
+            vars(module)["noise"] = noise

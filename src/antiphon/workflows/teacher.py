@@ -10,7 +10,7 @@ from antiphon.config import TrainConfig
 from antiphon.errors import ModelError
 from antiphon.generation.ensemble import same_tokenizer
 from antiphon.generation.hypotheses import Marks
-from antiphon.generation.model import load
+from antiphon.generation.load import load
 from antiphon.models.checkpoint import named_weights
 from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.settings import SettingError
