@@ -56,6 +56,7 @@ def their_answers(mine: Model, folder: Path, rows: list[list[int]], *, beams: in
         target_prefix=[ids["first"]] * len(rows),
         suppress_sequences=[[token] for token in ids["never"]],
         beam_size=beams,
+        min_decoding_length=mine.generation.min_new_tokens,  # the library's own is 1
         max_decoding_length=most,
         length_penalty=1.0,
     )
