@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from antiphon.config import AttentionConfig, DataConfig, ModelConfig, SourceConfig, TrainConfig, TrainingConfig
-from antiphon.errors import ConfigError
+from antiphon.errors import ConfigError, convert_hint
 from antiphon.recipe import dump_yaml, from_mapping, meaning, read_recipe, read_yaml, to_mapping
 
 RECIPE = """\
@@ -288,10 +288,7 @@ def test_a_file_that_is_no_recipe(tmp_path: Path) -> None:
     assert "cannot be read (No such file or directory). Check the path." in problem(path)
     assert "must be a YAML file, but" in problem(tmp_path) and "is a folder" in problem(tmp_path)
     path.write_bytes(b"task: translation\noutput: caf\xe9\n")
-    assert problem(path) == (
-        f"a recipe must be UTF-8, but byte 0xe9 is not ({path}:2). "
-        "Convert it, for example with iconv -f latin1 -t utf-8."
-    )
+    assert problem(path) == f"a recipe must be UTF-8, but byte 0xe9 is not ({path}:2). {convert_hint(b'')}"
     for text in ("", "# nothing\n", "just text\n", "- a\n"):
         path.write_text(text)
         assert "a recipe must be a mapping with `data`" in problem(path)

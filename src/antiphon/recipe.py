@@ -98,7 +98,7 @@ def _read_file(path: Path) -> tuple[dict[str, Any], dict[Setting, int]]:
         raise ConfigError(f"{problem}. {convert_hint(content)}") from error
     if text.strip() and not _KEY.search(text):
         raise ConfigError(
-            f"a recipe must be a YAML mapping with `data`, `training` and so on, but `{path}` has no line such as "
+            f"a recipe must be a mapping with `data`, `training` and so on, but `{path}` has no line such as "
             f"`data: …`. If it is a text to learn from, name it in a recipe: data: {{train: {{source: {path.name}, "
             "target: …}}."
         )

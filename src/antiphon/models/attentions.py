@@ -93,8 +93,7 @@ def find_imported(name: str, settings: object = None) -> Any:
     if module not in sys.modules:
         first = argument(f"import {module:.80}", flag=f"--import {module:.80}")
         raise ConfigError(
-            f"the attention `{name:.200}` is not imported unasked. Give `{first}` first, or give `attention` "
-            "yourself."
+            f"the attention `{name:.200}` is not imported unasked. Give `{first}` first, or give `attention` yourself."
         )
     found = imported(name)
     if not _is_ours(module):
