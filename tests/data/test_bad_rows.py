@@ -41,7 +41,8 @@ def data_of(folder: Path, kind: str) -> tuple[object, list[int]]:
         return SourceConfig(path=write(folder, "x.csv", text)), [3, 5, 6]
     if kind == "jsonl":
         text = (
-            row("a", "A") + "{nothing\n[1]\n" + row("b", "B") + row("x", None) + row(float("nan"), "y") + row("c", "C")
+            row("a", "A") + "{nothing\n[1]\n" + row("b", "B") + row("x", None)
+        text += row(float("nan"), "y") + row("c", "C")
         )
         return SourceConfig(path=write(folder, "x.jsonl", text.encode() + b'{"\xff": 1}\n')), [2, 3, 5, 6, 8]
     if kind == "aligned":
@@ -151,7 +152,7 @@ def test_reading_goes_on_from_every_cursor(kind: str, tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("ignore:a bad row")
 def test_an_epoch_holds_the_same_pairs_behind_every_spot(tmp_path: Path) -> None:
     """Streamed, with and without a survey, the bad rows are where they were."""
-    data, bad = data_of(tmp_path, "tsv")
+    data, _ = data_of(tmp_path, "tsv")
     for filters in (None, load_filters(["duplicates"])):
         mixture, report = Mixture(data, TASK, filters, bad_rows="skip"), Report()
         if mixture.needs_survey:
