@@ -134,6 +134,9 @@ class DataConfig(Settings):
     """Longest side of a training pair in tokens, end included; none: the model's `max_length`."""
     overflow: Literal["error", "truncate", "skip", "window"] = "error"
     """What happens to a longer one; window: a longer source is read in windows of the model's `max_length`."""
+    bad_rows: Literal["error", "skip"] = "error"
+    """What happens to rows that cannot be read (too many columns, no JSON, no UTF-8); skip: they are left out, counted,
+    and the first ten are shown."""
     streaming: Literal["auto", "always", "never"] = "auto"
     """Read the training files piece by piece; auto: where they are larger than 256 MiB of text."""
     temperature: Positive | None = None

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 from antiphon.config import SourceConfig
+from antiphon.data.bad_rows import row_of
 from antiphon.data.lines import Cursor, Place, Row, unreadable
 from antiphon.data.nested import nested_row
 from antiphon.data.zstd import needs
@@ -96,8 +98,8 @@ def _rows(source: SourceConfig, tables: Iterator[Any], number: int, start: Curso
         number += passed
         for found in table.slice(passed).to_pylist() if passed < table.num_rows else ():
             number += 1
-            place = Place(source.path, number)
-            yield nested_row(found, source, place, Cursor(start.source, number))
+            place, cursor = Place(source.path, number), Cursor(start.source, number)
+            yield row_of(partial(nested_row, found, source, place, cursor), place, cursor)
 
 
 def _no_hub(source: SourceConfig, error: Exception) -> DataError:

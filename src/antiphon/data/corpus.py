@@ -19,6 +19,7 @@ from typing import NamedTuple, Protocol
 
 from antiphon.batch import Example
 from antiphon.config import Shares, is_files
+from antiphon.data.bad_rows import How
 from antiphon.data.denoising import Denoiser, Objective, make_denoisers
 from antiphon.data.filters import Filters
 from antiphon.data.fingerprint import Fingerprints, fingerprints
@@ -283,6 +284,7 @@ def load_corpus(
     objectives: Mapping[int, Objective] | None = None,
     fixed: bool = False,
     as_target: Callable[[list[int]], list[int]] | None = None,
+    bad_rows: How = "error",
 ) -> InMemory | Streamed:
     """The corpus of `data` (DataConfig.train or .valid).
 
@@ -299,8 +301,8 @@ def load_corpus(
     if streaming == "always" and not is_files(data):
         raise ConfigError("`data.streaming` must be auto or never for pairs from Python, but is always.")
     if not fixed:
-        check_readable(data, task)
-    mixture = Mixture(data, task, filters, shares)
+        check_readable(data, task, bad_rows=bad_rows)
+    mixture = Mixture(data, task, filters, shares, bad_rows=bad_rows)
     large = streaming == "always" or (streaming == "auto" and text_bytes(data) > STREAM_BYTES)
     if large or any(samplers) or (denoisers and not fixed):
         if not mixture.needs_survey:  # else everything is read once anyway

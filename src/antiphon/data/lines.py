@@ -52,7 +52,8 @@ class Row(NamedTuple):
     """A record, where it stands, and the cursor behind it.
 
     `targets` are all its targets where its field holds a list of them; `front` is what its source puts before a text.
-    Of `plain` text, source and target of the record are both the text.
+    Of `plain` text, source and target of the record are both the text. `fault` says why a row cannot be read, which
+    then has no record.
     """
 
     record: Mapping[str, str]
@@ -61,13 +62,21 @@ class Row(NamedTuple):
     targets: tuple[str, ...] = ()
     front: str = ""
     plain: bool = False
+    fault: DataError | None = None
 
 
 class Lines:
-    """Iterates over the lines of `file`. `number` is the last one's, from 1; `offset` the unpacked byte after it."""
+    """Iterates over the lines of `file`. `number` is the last one's, from 1; `offset` the unpacked byte after it.
 
-    def __init__(self, file: str, *, offset: int = 0, number: int = 0, keep_ends: bool = False) -> None:
+    A line that is no UTF-8 raises DataError, or, with `go_on`, is given with U+FFFD in it, and `check` raises.
+    """
+
+    def __init__(
+        self, file: str, *, offset: int = 0, number: int = 0, keep_ends: bool = False, go_on: bool = False
+    ) -> None:
         self.file, self.offset, self.number = file, offset, number
+        self.fault: DataError | None = None
+        self._go_on = go_on
         self._end = "\n" if keep_ends else ""  # a table needs them: a quoted field may hold several lines
 
     def __iter__(self) -> Iterator[str]:
@@ -86,7 +95,17 @@ class Lines:
         except UnicodeDecodeError as error:
             found = f"byte 0x{raw[error.start]:02x} at column {error.start + 1} is not"
             remedy = convert_hint(raw if self.number == 1 else b"")
-            raise DataError(f"a data file must be UTF-8, but {found} ({self.file}:{self.number}). {remedy}") from error
+            fault = DataError(f"a data file must be UTF-8, but {found} ({self.file}:{self.number}). {remedy}")
+            if not self._go_on:
+                raise fault from error
+            self.fault = self.fault or fault
+            return raw.decode("utf-8", "replace")
+
+    def check(self) -> None:
+        """DataError where a line since the last call is no UTF-8."""
+        fault, self.fault = self.fault, None
+        if fault is not None:
+            raise fault
 
     def count_rest(self) -> int:
         """How many lines follow `offset`."""

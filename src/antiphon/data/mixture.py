@@ -23,8 +23,9 @@ from itertools import islice
 from typing import NamedTuple
 
 from antiphon.config import Shares, source_list
+from antiphon.data.bad_rows import BadRows, How, sound
 from antiphon.data.filters import Filters, Pair
-from antiphon.data.lines import Cursor, Place
+from antiphon.data.lines import Cursor, Place, Row
 from antiphon.data.sources import pair, readers
 from antiphon.errors import DataError
 from antiphon.text.kinds import is_blank
@@ -40,19 +41,20 @@ class Report:
     dropped: dict[str, int] = field(default_factory=dict)  # by each filter
     too_long: int = 0  # skipped, with `overflow: skip`
     truncated: int = 0  # kept, with `overflow: truncate`
+    bad: int = 0  # rows that cannot be read, with `bad_rows: skip`
     so_far: bool = False  # whether more is read later
 
     def begin_epoch(self, *, counted: bool) -> None:
         """Counts anew; where all pairs were `counted` before, only what depends on their tokens."""
         self.too_long = self.truncated = 0
         if not counted:
-            self.read = self.empty = 0
+            self.read = self.empty = self.bad = 0
             self.dropped = {}
 
     @property
     def kept(self) -> int:
         """Those that are learned from."""
-        return self.read - self.empty - sum(self.dropped.values()) - self.too_long
+        return self.read - self.bad - self.empty - sum(self.dropped.values()) - self.too_long
 
     def nothing_left(self) -> DataError:
         """The error where no pair is learned from."""
@@ -65,6 +67,7 @@ class Report:
 
     def __str__(self) -> str:
         parts = [f"{self.read:,} pairs read{' so far' if self.so_far else ''}", f"{self.kept:,} kept"]
+        parts += [f"{self.bad:,} bad rows left out"] * (self.bad > 0)
         parts += [f"{self.empty:,} skipped with an empty side"] * (self.empty > 0)
         parts += [f"{count:,} dropped by {name}" for name, count in self.dropped.items()]
         parts += [f"{self.too_long:,} skipped as too long"] * (self.too_long > 0)
@@ -99,7 +102,16 @@ class Item(NamedTuple):
 class Mixture:
     """The pairs of `data` (DataConfig.train or .valid), made by `task`, filtered, in the shares of an epoch."""
 
-    def __init__(self, data: object, task: Task, filters: Filters | None = None, shares: Shares | None = None) -> None:
+    def __init__(
+        self,
+        data: object,
+        task: Task,
+        filters: Filters | None = None,
+        shares: Shares | None = None,
+        *,
+        bad_rows: How = "error",
+    ) -> None:
+        self.bad_rows: How = bad_rows
         self.counts: list[int] | None = None  # the pairs kept of each source, once they were counted
         self.data = data
         self._readers = readers(data)
@@ -123,7 +135,7 @@ class Mixture:
         self.counts = []
         for number in range(len(self._readers)):
             spot = Spot(Cursor(number))
-            for item in self._kept(spot, drops, before):
+            for item in self._kept(spot, drops, before, report):
                 yield item
                 spot = item.spot
             self.counts.append(spot.number)
@@ -136,8 +148,8 @@ class Mixture:
         drops, self.counts, self._dropped = self._sieve(report), [], []
         for number, reader in enumerate(self._readers):
             marks = bytearray()
-            for row in reader(Cursor(number)):
-                marks.append(drops(Pair(*pair(row, self._task), row)))
+            for row, sides in self._sound(reader(Cursor(number)), report):
+                marks.append(drops(Pair(*sides, row)))
             self.counts.append(marks.count(0))
             self._dropped.append(marks)
         self._refuse_empty()
@@ -151,7 +163,8 @@ class Mixture:
         sizes: Sequence[float] = [math.inf] if self.counts is None else self.sizes()
         drops = self._sieve(report) if self.counts is None else None
         both = list(zip(spots, sizes, strict=True))
-        streams = [self._draw(spot, size, f"{seed} {epoch} {spot.cursor.source}", drops) for spot, size in both]
+        noted = None if drops is None else report
+        streams = [self._draw(spot, size, f"{seed} {epoch} {spot.cursor.source}", drops, noted) for spot, size in both]
         waiting = [(_when(spot.taken, size), number) for number, (spot, size) in enumerate(both) if spot.taken < size]
         heapq.heapify(waiting)
         while waiting:
@@ -195,18 +208,31 @@ class Mixture:
 
         return drops
 
-    def _kept(self, spot: Spot, drops: Callable[[Pair], bool] | None, before: int) -> Iterator[Item]:
+    def _sound(self, rows: Iterator[Row], report: Report | None) -> Iterator[tuple[Row, tuple[str, str]]]:
+        """The rows that can be read, with their source and target; `report` counts bad ones that are left out."""
+
+        def found(_: str) -> None:
+            if report is not None:
+                report.read, report.bad = report.read + 1, report.bad + 1
+
+        return sound(rows, lambda row: pair(row, self._task), BadRows(self.bad_rows, found))
+
+    def _kept(
+        self, spot: Spot, drops: Callable[[Pair], bool] | None, before: int, report: Report | None
+    ) -> Iterator[Item]:
         """The pairs of a source behind `spot` that are not dropped, `before` being the pairs of the sources before."""
         source = spot.cursor.source
-        for row in self._readers[source](spot.cursor):
-            one = Pair(*pair(row, self._task), row)
+        for row, sides in self._sound(self._readers[source](spot.cursor), report):
+            one = Pair(*sides, row)
             dropped = self._dropped_before(source, spot.read) if drops is None else drops(one)
             spot = spot._replace(cursor=row.cursor, read=spot.read + 1, number=spot.number + (not dropped))
             if not dropped:
                 source_text = row.front if row.plain else row.front + one.source
                 yield Item(source_text, one.target, row.place, before + spot.number - 1, spot, row.plain)
 
-    def _draw(self, spot: Spot, size: float, key: str, drops: Callable[[Pair], bool] | None) -> Iterator[Item]:
+    def _draw(
+        self, spot: Spot, size: float, key: str, drops: Callable[[Pair], bool] | None, report: Report | None
+    ) -> Iterator[Item]:
         """The pairs that a source gives to an epoch behind `spot`: `size` of them, in as many readings as it takes."""
         source, taken = spot.cursor.source, spot.taken
         count = None if self.counts is None else self.counts[source]
@@ -214,7 +240,7 @@ class Mixture:
         while taken < size:
             picks = None if count is None else draw(count, size - spot.lap * count, f"{key} {spot.lap}")
             picks = islice(picks, spot.number, None) if picks else None
-            for item in self._kept(spot, drops, before):
+            for item in self._kept(spot, drops, before, report):
                 if picks is None or next(picks):
                     taken += 1
                     yield item._replace(spot=item.spot._replace(taken=taken))

@@ -15,11 +15,13 @@ import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from pathlib import PurePath
 from typing import Any
 
 from antiphon.config import SourceConfig, is_files, source_list
+from antiphon.data.bad_rows import BadRows, How, row_of, sound
 from antiphon.data.columns import hub, hub_files, parquet
 from antiphon.data.lines import PACKED, Cursor, Lines, Place, Row, count_lines, unpacked_name, unreadable
 from antiphon.data.nested import nested_row
@@ -32,26 +34,28 @@ from antiphon.text.task import Task
 Reader = Callable[[SourceConfig, Cursor], Iterator[Row]]
 
 
-def records(data: object, task: Task) -> Iterator[tuple[str, str, Place]]:
+def records(data: object, task: Task, *, bad_rows: How = "error") -> Iterator[tuple[str, str, Place]]:
     """Every (source, target, place) of `data`: a SourceConfig, a tuple of them, or an iterable of pairs of texts.
 
     A record with several targets comes once for each; plain text, which has no target, is passed over. Raises DataError
-    that names the file and the line.
+    that names the file and the line of rows that cannot be read, unless `bad_rows` says skip.
     """
-    for row in rows(data):
-        if row.plain:
-            continue
-        source, target = pair(row, task)
-        yield row.front + source, target, row.place
+    bad = BadRows(bad_rows)
+    for read in readers(data):
+        for row, (source, target) in sound(read(Cursor()), lambda row: pair(row, task), bad):
+            if not row.plain:
+                yield row.front + source, target, row.place
 
 
-def cases(data: object, task: Task) -> Iterator[tuple[str, list[str], Place]]:
+def cases(data: object, task: Task, *, bad_rows: How = "error") -> Iterator[tuple[str, list[str], Place]]:
     """Every (source, targets, place) of `data`: as `records`, but with all the targets of a record together."""
-    for row in _records(data):
-        if row.plain:
-            continue
-        made = [pair(one, task) for one in _one_each(row, Cursor())]
-        yield row.front + made[0][0], [target for _, target in made], row.place
+
+    def pairs(row: Row) -> list[tuple[str, str]]:
+        return [pair(one, task) for one in _one_each(row, Cursor())]
+
+    for row, made in sound(_records(data), pairs, BadRows(bad_rows)):
+        if not row.plain:
+            yield row.front + made[0][0], [target for _, target in made], row.place
 
 
 def pair(row: Row, task: Task) -> tuple[str, str]:
@@ -69,14 +73,18 @@ def pair(row: Row, task: Task) -> tuple[str, str]:
 
 
 def rows(data: object, start: Cursor | None = None) -> Iterator[Row]:
-    """Every row of `data`, one for each target, or those behind `start`."""
-    start = start or Cursor()
+    """Every row of `data`, one for each target, or those behind `start`; DataError for one that cannot be read."""
+    start, bad = start or Cursor(), BadRows()
     for number, read in list(enumerate(readers(data)))[start.source :]:
-        yield from read(start if number == start.source else Cursor(number))
+        found = read(start if number == start.source else Cursor(number))
+        yield from (row for row, _ in sound(found, lambda row: None, bad))
 
 
 def readers(data: object) -> list[Callable[[Cursor], Iterator[Row]]]:
-    """A function for each source of `data`, or one for pairs from Python: the rows behind a cursor, one a target."""
+    """A function for each source of `data`, or one for pairs from Python: the rows behind a cursor, one a target.
+
+    A row that cannot be read has a `fault`.
+    """
     if is_files(data):
         return [lambda start, source=source: _singles(_file_rows(source, start), start) for source in source_list(data)]
     return [lambda start: _singles(islice(_python_rows(data), start.line, None), start)]
@@ -125,12 +133,12 @@ def check_files(data: object) -> None:
             raise _empty(source.path)
 
 
-def check_readable(data: object, task: Task) -> None:
+def check_readable(data: object, task: Task, *, bad_rows: How = "error") -> None:
     """DataError where the sources of the first pairs are nothing but names of image and sound files: only the letters
     of the names would be learned. One such line among texts is a text."""
-    first, where = None, None
-    for row in islice((row for row in rows(data) if not row.plain), _LOOKED_AT):
-        source, _ = pair(row, task)
+    first, where, bad = None, None, BadRows(bad_rows)
+    found = (item for read in readers(data) for item in sound(read(Cursor()), lambda row: pair(row, task), bad))
+    for row, (source, _) in islice((item for item in found if not item[0].plain), _LOOKED_AT):
         if not is_media_name(source):
             return
         first, where = first or source, where or row.place
@@ -161,12 +169,15 @@ def _python_rows(data: object) -> Iterator[Row]:
         raise DataError(f"data must be files or an iterable of (source, target), but is a {type(data).__name__}.")
     for number, item in enumerate(data):
         place, cursor = Place("", number), Cursor(0, number + 1)
-        if isinstance(item, Mapping):
-            yield nested_row(item, None, place, cursor)
-        elif isinstance(item, list | tuple) and len(item) == 2 and all(isinstance(side, str) for side in item):
-            yield Row({"source": item[0], "target": item[1]}, place, cursor)
-        else:
-            raise DataError(f"a pair must be two texts (source, target), but is {item!r:.80} ({place}).")
+        yield row_of(partial(_python_row, item, place, cursor), place, cursor)
+
+
+def _python_row(item: object, place: Place, cursor: Cursor) -> Row:
+    if isinstance(item, Mapping):
+        return nested_row(item, None, place, cursor)
+    if isinstance(item, list | tuple) and len(item) == 2 and all(isinstance(side, str) for side in item):
+        return Row({"source": item[0], "target": item[1]}, place, cursor)
+    raise DataError(f"a pair must be two texts (source, target), but is {item!r:.80} ({place}).")
 
 
 def _file_rows(source: SourceConfig, start: Cursor) -> Iterator[Row]:
@@ -176,8 +187,12 @@ def _file_rows(source: SourceConfig, start: Cursor) -> Iterator[Row]:
     templates = templates_of(source)
     for row in _reader(source)(without_templates(source) if templates else source, start):
         found = True
-        filled = fill(row, templates) if templates else row
-        if plain:
+        filled = row
+        if templates and row.fault is None:
+            filled = row_of(partial(fill, row, templates), row.place, row.cursor)
+        if filled.fault:
+            yield filled
+        elif plain:
             text = filled.record["source"]
             yield filled._replace(record={"source": text, "target": text}, targets=(), front=front, plain=True)
         else:
@@ -194,8 +209,8 @@ def _aligned(source: SourceConfig, start: Cursor) -> Iterator[Row]:
     (left_offset, right_offset), (left_file, right_file) = start.offsets or (0, 0), source.files
     if not start.line:
         _there(left_file, right_file)
-    left = Lines(left_file, offset=left_offset, number=start.line)
-    right = Lines(right_file, offset=right_offset, number=start.line)
+    left = Lines(left_file, offset=left_offset, number=start.line, go_on=True)
+    right = Lines(right_file, offset=right_offset, number=start.line, go_on=True)
     left_lines, right_lines = iter(left), iter(right)
     while True:
         one, other = next(left_lines, None), next(right_lines, None)
@@ -203,9 +218,13 @@ def _aligned(source: SourceConfig, start: Cursor) -> Iterator[Row]:
             _same_length(left_file, right_file, left.number + left.count_rest(), right.number + right.count_rest())
             return
         place = Place(left_file, left.number, right_file)
-        yield Row(
-            {"source": one, "target": other}, place, Cursor(start.source, left.number, (left.offset, right.offset))
-        )
+        cursor = Cursor(start.source, left.number, (left.offset, right.offset))
+        faults = [lines.fault for lines in (left, right) if lines.fault is not None]
+        left.fault = right.fault = None
+        if faults:
+            yield Row({}, place, cursor, fault=faults[0])
+        else:
+            yield Row({"source": one, "target": other}, place, cursor)
 
 
 def _there(left: str, right: str) -> None:

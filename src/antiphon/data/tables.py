@@ -14,9 +14,11 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 from antiphon.config import SourceConfig
+from antiphon.data.bad_rows import row_of
 from antiphon.data.lines import Cursor, Lines, Place, Row
 from antiphon.data.nested import nested_row
 from antiphon.errors import DataError
@@ -35,7 +37,7 @@ _USUAL_NAMES = (
     "text1 text2 tgt title topic transcript transcription translation url utterance word"
 )
 
-Cells = Callable[[Lines], Iterator[list[str]]]
+Cells = Callable[[Lines], Iterator[list[str] | DataError]]  # the error is of one row; reading goes on behind it
 
 
 def tsv(source: SourceConfig, start: Cursor) -> Iterator[Row]:
@@ -52,12 +54,12 @@ def comma_separated(source: SourceConfig, start: Cursor) -> Iterator[Row]:
 def json_lines(source: SourceConfig, start: Cursor) -> Iterator[Row]:
     """The rows of a JSONL file behind `start`; blank lines are passed over."""
     assert source.path is not None
-    lines = Lines(source.path, offset=sum(start.offsets), number=start.line)
+    lines = Lines(source.path, offset=sum(start.offsets), number=start.line, go_on=True)
     for line in lines:
         if line.strip():
             place = Place(source.path, lines.number)
-            found = _json_object(line, place)
-            yield nested_row(found, source, place, Cursor(start.source, lines.number, (lines.offset,)))
+            cursor = Cursor(start.source, lines.number, (lines.offset,))
+            yield row_of(partial(_json_row, lines, line, source, place, cursor), place, cursor)
 
 
 class _Columns(NamedTuple):
@@ -84,27 +86,38 @@ def _table(source: SourceConfig, start: Cursor, cells: Cells, *, needs_header: b
     assert source.path is not None
     lines = Lines(source.path, keep_ends=True)
     read = cells(lines)
-    first = next((row for row in read if any(row)), None)  # a blank line is no record
+    # A blank line is no record.
+    first = next((row for row in read if isinstance(row, DataError) or any(row)), None)
     if first is None:
         return
+    if isinstance(first, DataError):  # even where bad rows are left out, since it says what the columns are
+        raise first
     where = f"{source.path}:{lines.number}"
     if "\r" in "".join(first) and not needs_header and next(read, None) is None:
         raise DataError(f"a TSV file must have line feeds at the ends of its lines, {_RETURNS} ({where}). {_CONVERT}")
     columns = _columns(source, first, where, needs_header)
-    lines = Lines(source.path, offset=sum(start.offsets), number=start.line, keep_ends=True)
-    rows = (row for row in cells(lines) if any(row))
+    lines = Lines(source.path, offset=sum(start.offsets), number=start.line, keep_ends=True, go_on=True)
+    rows = (row for row in cells(lines) if isinstance(row, DataError) or any(row))
     if columns.header and start.line == 0:
         next(rows)
     for row in rows:
-        place = Place(source.path, lines.number)
-        yield Row(_record(columns, row, place), place, Cursor(start.source, lines.number, (lines.offset,)))
+        place, cursor = Place(source.path, lines.number), Cursor(start.source, lines.number, (lines.offset,))
+        yield row_of(partial(_row, lines, columns, row, place, cursor), place, cursor)
+
+
+def _row(lines: Lines, columns: _Columns, row: list[str] | DataError, place: Place, cursor: Cursor) -> Row:
+    """The row of some cells; DataError where they cannot be read."""
+    if isinstance(row, DataError):
+        raise row
+    lines.check()
+    return Row(_record(columns, row, place), place, cursor)
 
 
 def _tab_cells(lines: Lines) -> Iterator[list[str]]:
     return (line.removesuffix("\n").split("\t") for line in lines)
 
 
-def _comma_cells(lines: Lines) -> Iterator[list[str]]:
+def _comma_cells(lines: Lines) -> Iterator[list[str] | DataError]:
     reader = csv.reader(lines, strict=True)
     while True:
         begin = lines.number + 1
@@ -116,11 +129,16 @@ def _comma_cells(lines: Lines) -> Iterator[list[str]]:
             where = f"({lines.file}:{begin})"
             if "new-line character" in str(error):
                 problem = "a CSV record must have no carriage return outside of quotes, unless a line feed follows it"
-                raise DataError(f"{problem}, {_RETURNS} {where}. Put the field in quotes. {_CONVERT}") from error
+                yield DataError(f"{problem}, {_RETURNS} {where}. Put the field in quotes. {_CONVERT}")
+                continue
             remedy = 'Close each quote, and write a quote inside a field as "".'
             if "expected after" in str(error):  # as where semicolons stand between quoted fields
                 remedy = 'Separate the columns by commas, and write a quote inside a field as "".'
-            raise DataError(f"a CSV record must be well formed, but has: {error} {where}. {remedy}") from error
+            fault = DataError(f"a CSV record must be well formed, but has: {error} {where}. {remedy}")
+            if "expected after" not in str(error):  # a quote that is not closed has taken all that follows
+                raise fault from error
+            yield fault
+            continue
         yield cells
 
 
@@ -198,6 +216,11 @@ def _record(columns: _Columns, row: list[str], place: Place) -> dict[str, str]:
                 raise DataError(f"{problem} ({place}). Add it, or set `source_field` and `target_field`.")
             record[side] = row[number]
     return record
+
+
+def _json_row(lines: Lines, line: str, source: SourceConfig, place: Place, cursor: Cursor) -> Row:
+    lines.check()
+    return nested_row(_json_object(line, place), source, place, cursor)
 
 
 def _json_object(line: str, place: Place) -> dict[str, Any]:

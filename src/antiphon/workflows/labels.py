@@ -33,7 +33,9 @@ def with_labels(task: Task, config: TrainConfig) -> Task:
     with inside("generation"):
         refuse_search(config.generation)
     found: Counter[str] = Counter()
-    for _, target, place in records(config.data.train, Task(task.name, task.split, given)):
+    for _, target, place in records(
+        config.data.train, Task(task.name, task.split, given), bad_rows=config.data.bad_rows
+    ):
         if target is None or not target.strip():
             raise DataError(f"a row must have a label, but has none ({place}). Fill it in, or drop the row.")
         found[target] += 1
@@ -60,7 +62,7 @@ def _refuse_unlearned(task: Task, config: TrainConfig) -> None:
     """Raises DataError for a label of which filters, or empty texts, leave no example."""
     filters = load_filters(config.data.filters, folder=Path(config.folder) if config.folder else None)
     report = Report()
-    items = Mixture(config.data.train, task, filters).once(report)
+    items = Mixture(config.data.train, task, filters, bad_rows=config.data.bad_rows).once(report)
     left = {item.target for item in items if not item.plain}
     if not left:
         raise report.nothing_left()

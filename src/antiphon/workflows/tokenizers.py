@@ -30,7 +30,8 @@ def build_tokenizers(config: TrainConfig, task: Task) -> tuple[Tokenizer, Tokeni
 
     def texts(*sides: int) -> Iterator[str]:
         report, item = Report(), None
-        for item in islice(Mixture(config.data.train, task, filters).once(report), PAIRS):
+        mixture = Mixture(config.data.train, task, filters, bad_rows=config.data.bad_rows)
+        for item in islice(mixture.once(report), PAIRS):
             yield from ((item.source, item.target)[side] for side in sides)
         if item is None:
             raise report.nothing_left()

@@ -347,6 +347,7 @@ class _Job:
             objectives=self.objectives["train" if trained else "valid"],
             fixed=not trained,
             as_target=self._as_target(),
+            bad_rows=config.data.bad_rows,
         )
 
     def _as_target(self) -> Callable[[list[int]], list[int]] | None:
@@ -361,13 +362,13 @@ class _Job:
         return build_samplers(self.config.tokenizer, self.source_tokenizer, self.target_tokenizer)
 
     def _validate(self) -> Validate | None:
-        data, limit = self.config.data.valid, self.config.validation.max_examples
+        data, limit, bad = self.config.data.valid, self.config.validation.max_examples, self.config.data.bad_rows
         if data is None:
             return None
         held = self._corpus(data)
         assert isinstance(held, InMemory)
         examples = list(islice(held, limit))
-        pairs = [(source, targets) for source, targets, _ in islice(cases(data, self.task), limit)]
+        pairs = [(source, targets) for source, targets, _ in islice(cases(data, self.task, bad_rows=bad), limit)]
         search = validation_search(self.parts, pairs, self.config)
         self.notes = search.notes
         settings, batch_tokens = self.config.validation, self.config.training.batch_tokens

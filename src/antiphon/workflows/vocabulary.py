@@ -148,8 +148,9 @@ def _trim(
 def _texts(config: TrainConfig, task: Task, side: int) -> Iterator[str]:
     """The texts on a side (0: sources, 1: targets) of all training and validation pairs."""
     filters = load_filters(config.data.filters, folder=Path(config.folder) if config.folder else None)
-    mixtures = [Mixture(config.data.train, task, filters)]
-    mixtures += [] if config.data.valid is None else [Mixture(config.data.valid, task)]
+    bad_rows, valid = config.data.bad_rows, config.data.valid
+    mixtures = [Mixture(config.data.train, task, filters, bad_rows=bad_rows)]
+    mixtures += [] if valid is None else [Mixture(valid, task, bad_rows=bad_rows)]
     for mixture in mixtures:
         for item in mixture.once(Report()):
             yield (item.source, item.target)[side]
