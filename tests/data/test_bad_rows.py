@@ -40,10 +40,8 @@ def data_of(folder: Path, kind: str) -> tuple[object, list[int]]:
         text = 'source,target\na,A\nx,"y"y\nb,B\nx\ry,z\nx,y,z\nc,C\n'
         return SourceConfig(path=write(folder, "x.csv", text)), [3, 5, 6]
     if kind == "jsonl":
-        text = (
-            row("a", "A") + "{nothing\n[1]\n" + row("b", "B") + row("x", None)
+        text = row("a", "A") + "{nothing\n[1]\n" + row("b", "B") + row("x", None)
         text += row(float("nan"), "y") + row("c", "C")
-        )
         return SourceConfig(path=write(folder, "x.jsonl", text.encode() + b'{"\xff": 1}\n')), [2, 3, 5, 6, 8]
     if kind == "aligned":
         left, right = write(folder, "x.en", b"a\n\xff\nb\nx\nc\n"), write(folder, "x.de", b"A\nX\nB\n\xfe\nC\n")
