@@ -323,6 +323,7 @@ def test_files_task_and_attention_of_ones_own(tmp_path: Path, monkeypatch: pytes
     }
     config: TrainConfig = from_mapping(made, folder=tmp_path)
     run = train(config, quiet=True)
-    assert run.model.generate("one two")[0].text is not None
+    assert "Near" in {type(part).__name__ for part in run.model.network.encoder.modules()}
+    assert run.model.generate("one two")[0].score < 0
     with pytest.raises(ConfigError, match="not imported unasked"):
         antiphon.load(run.folder)
