@@ -111,6 +111,24 @@ def test_answers_are_those_of_transformers(name: str, tmp_path: Path) -> None:
             assert answer.finished == (2 in ended)
 
 
+def test_early_stopping_and_sampling_of_the_folder_are_kept(folder: Path) -> None:
+    """U3 and F6 where transformers computes: `early_stopping: true` is patience 1, a silent file samples among 50."""
+    change(folder / "generation_config.json", num_beams=3, early_stopping=True, length_penalty=2.0, max_length=12)
+    model, asked = load(folder), []
+    generate = model.network.generate
+    model.network.generate = lambda **given: asked.append(given) or generate(**given)
+    assert model.generation.patience == 1
+    theirs = transformers.AutoModelForSeq2SeqLM.from_pretrained(folder, attn_implementation="eager").eval()
+    reader = transformers.AutoTokenizer.from_pretrained(folder)
+    found = [theirs.generate(**reader(text, return_tensors="pt"), early_stopping=True)[0] for text in TEXTS]
+    assert [answer.text for answer in model.generate(TEXTS)] == reader.batch_decode(found, skip_special_tokens=True)
+    assert all(given["early_stopping"] is True for given in asked)
+    with pytest.raises(ConfigError, match=r"`patience` must be 1 or left out .* but is 2.0"):
+        model.generate(TEXTS, patience=2.0)
+    change(folder / "generation_config.json", do_sample=True, num_beams=1, early_stopping=False)
+    assert load(folder).generation.top_k == 50
+
+
 def test_the_interface_of_a_model(folder: Path, tmp_path: Path) -> None:
     model = load(folder)
     answers = model.generate([*TEXTS, ""], max_new_tokens=8)
