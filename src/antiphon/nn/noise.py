@@ -90,11 +90,18 @@ class Noise:
         return torch.Generator(device).manual_seed((mixed ^ mixed >> 32) & (2**32 - 1))
 
 
+def check_probability(p: float, what: str) -> None:
+    """ConfigError unless `p` is a probability below 1: of nothing that is kept, nothing is learned."""
+    if isinstance(p, bool) or not isinstance(p, int | float) or not 0 <= p < 1:
+        raise ConfigError(f"{what} must be a probability of at least 0 and below 1, but is {p!r:.80}.")
+
+
 class Dropout(nn.Module):
     """Sets elements to zero with probability `p` in training, and scales the others by 1 / (1 - p)."""
 
     def __init__(self, p: float, noise: Noise) -> None:
         super().__init__()
+        check_probability(p, "dropout")
         self.p, self.noise, self.site = p, noise, -1
 
     def forward(self, x: Tensor) -> Tensor:
@@ -142,6 +149,7 @@ class LayerDrop(nn.Module):
 
     def __init__(self, p: float, noise: Noise) -> None:
         super().__init__()
+        check_probability(p, "the probability that a layer is skipped")
         self.p, self.noise, self.site = p, noise, -1
 
     @outside_graphs
