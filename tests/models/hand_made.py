@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from antiphon.batch import Batch, collate
+from antiphon.batch import Batch
 from antiphon.models.front import Front
 from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.models.stack import Decoder, Encoder, Shape

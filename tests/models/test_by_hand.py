@@ -34,6 +34,9 @@ def front(size: int, width: int = 16, **settings: Any) -> Front:
     return Front(Embedding(size, width), Sinusoidal(width), **settings)
 
 
+GATED = {"activation": "geglu", "norm": "rms", "bias": False}
+
+
 @pytest.mark.parametrize("placement", ["pre", "post", "sandwich"])
 @pytest.mark.parametrize("shared", [True, False])
 @pytest.mark.parametrize(
@@ -42,9 +45,9 @@ def front(size: int, width: int = 16, **settings: Any) -> Front:
         ("full", {}, {}),
         ("relative", {}, {}),
         ("delta", {}, {}),
-        ("full", {"activation": "geglu", "norm": "rms", "bias": False}, {"activation": "geglu", "norm": "rms", "bias": False}),
+        ("full", GATED, GATED),
     ],
-)  # fmt: skip
+)
 def test_a_seed_gives_the_weights_that_build_network_gives(
     kind: str, settings: dict[str, Any], shape: dict[str, Any], placement: Any, shared: bool
 ) -> None:
@@ -250,46 +253,46 @@ def test_parts_of_different_widths_are_named(settings: dict[str, Any], words: li
 def test_positions_of_another_width_are_named(kind: Any) -> None:
     given = list(parts())
     given[2] = Front(Embedding(30, 16), kind(24))
-    with pytest.raises(ConfigError, match="positions of the target.*16.*24"):
+    with pytest.raises(ConfigError, match=r"positions of the target.*16.*24"):
         EncoderDecoder(*given)
 
 
 def test_parts_in_a_wrong_order_are_named() -> None:
     source, encoder, target, decoder, _ = parts()
     for wrong in ([encoder, source, target, decoder], [source, decoder, target, encoder], [source, encoder, decoder, target]):  # fmt: skip  # noqa: E501
-        with pytest.raises(ConfigError, match="must be an? "):
+        with pytest.raises(ConfigError, match=r"must be an? "):
             EncoderDecoder(*wrong)
-    with pytest.raises(ConfigError, match="`output` must be.*Embedding.*Linear"):
+    with pytest.raises(ConfigError, match=r"`output` must be.*Embedding.*Linear"):
         EncoderDecoder(source, encoder, target, decoder, nn.Linear(16, 30))  # type: ignore[arg-type]
 
 
 def test_stacks_refuse_what_does_not_fit() -> None:
     with pytest.raises(ConfigError, match=r"as self-attentions \(2\), but has 1\b"):
         Decoder(["full"] * 2, ["full"], shape=SHAPE)
-    with pytest.raises(ConfigError, match="list of attentions"):
+    with pytest.raises(ConfigError, match=r"list of attentions"):
         Encoder("full", shape=SHAPE)
-    with pytest.raises(ConfigError, match="multiple of `num_heads`.*3.*16"):
+    with pytest.raises(ConfigError, match=r"multiple of `num_heads`.*3.*16"):
         Shape(d_model=16, num_heads=3)
-    with pytest.raises(ConfigError, match="nothing_like_it"):
+    with pytest.raises(ConfigError, match=r"nothing_like_it"):
         Encoder(["nothing_like_it"], shape=SHAPE)
 
 
 @pytest.mark.parametrize(("name", "value"), [("norm_placement", "middle"), ("activation", "tanhh"), ("norm", "batch")])
 def test_words_that_a_shape_does_not_know_are_named(name: str, value: str) -> None:
-    with pytest.raises(ConfigError, match=f"{name}.*{value}"):
+    with pytest.raises(ConfigError, match=rf"{name}.*{value}"):
         Encoder(["full"], shape=Shape(d_model=16, num_heads=2, **{name: value}))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("name", "value"), [("dropout", 1.0), ("dropout", -0.1), ("layer_drop", 2.0), ("d_model", 0), ("num_heads", 0)])  # fmt: skip  # noqa: E501
 def test_numbers_that_a_shape_cannot_have_are_named(name: str, value: Any) -> None:
-    with pytest.raises(ConfigError, match=f"`{name}`.*{value}"):
+    with pytest.raises(ConfigError, match=rf"`{name}`.*{value}"):
         Shape(**{"d_model": 16, "num_heads": 2, name: value})
 
 
 def test_a_mixer_stands_in_one_stack_alone() -> None:
     mixer = Attention(Full())
     Encoder([mixer, mixer], shape=SHAPE)  # in one stack each layer has one of its own
-    with pytest.raises(ConfigError, match="Attention.*encoder of another stack"):
+    with pytest.raises(ConfigError, match=r"Attention.*encoder of another stack"):
         Decoder([mixer], ["full"], shape=SHAPE)
 
 
@@ -304,12 +307,12 @@ def test_a_rule_object_stands_in_one_stack_alone() -> None:
     rule = Relative()
     stack = Encoder([Attention(rule), Attention(rule)], shape=SHAPE)
     assert len(stack.rules) == 1
-    with pytest.raises(ConfigError, match="rule.*Relative.*encoder of another stack"):
+    with pytest.raises(ConfigError, match=r"rule.*Relative.*encoder of another stack"):
         Decoder([Attention(rule)], ["full"], shape=SHAPE)
     decoder = Decoder([rule], ["full"], shape=SHAPE)  # an entry that is a rule is copied
     assert not {id(p) for p in stack.parameters()} & {id(p) for p in decoder.parameters()}
     both = Relative()
-    with pytest.raises(ConfigError, match="rule.*Relative.*decoder of another stack"):
+    with pytest.raises(ConfigError, match=r"rule.*Relative.*decoder of another stack"):
         Decoder([Attention(both)], [Attention(both)], shape=SHAPE)
 
 

@@ -96,6 +96,11 @@ def check_probability(p: float, what: str) -> None:
         raise ConfigError(f"{what} must be a probability of at least 0 and below 1, but is {p!r:.80}.")
 
 
+def as_byte(p: float) -> int:
+    """The number of 256 bytes that are dropped; never all of them."""
+    return min(255, round(p * 256))
+
+
 class Dropout(nn.Module):
     """Sets elements to zero with probability `p` in training, and scales the others by 1 / (1 - p)."""
 
@@ -105,7 +110,7 @@ class Dropout(nn.Module):
         self.p, self.noise, self.site = p, noise, -1
 
     def forward(self, x: Tensor) -> Tensor:
-        threshold = round(self.p * 256)
+        threshold = as_byte(self.p)
         if not self.training or threshold == 0:
             return x
         return x * self.keep(x, threshold)
@@ -138,7 +143,7 @@ class WordDropout(Dropout):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        threshold = round(self.p * 256)
+        threshold = as_byte(self.p)
         if not self.training or threshold == 0:
             return x
         return x * self.keep(x[..., :1], threshold)
