@@ -98,7 +98,7 @@ def test_after_antiphon_train_an_own_loop_draws_new_bits(tmp_path: Path) -> None
 
 @pytest.mark.parametrize(
     "kind", [torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW, torch.optim.RMSprop, torch.optim.NAdam]
-)  # fmt: skip  # noqa: E501
+)  # fmt: skip
 def test_torchs_optimizers_and_schedulers_make_it_learn(kind: Any) -> None:
     network, batch = by_hand(dropout=0.1), one_batch()
     lr = 0.5 if kind is torch.optim.SGD else 1e-2

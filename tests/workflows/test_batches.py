@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -43,7 +42,10 @@ def test_a_batch_holds_the_ids_of_its_pairs() -> None:
             source, target = (tokenizer().encode(text) for text in MANY[index])
             assert batch.source[row][batch.source_tokens.valid[row]].tolist() == source
             assert batch.labels[row][batch.label_mask[row]].tolist() == target
-            assert batch.target_ids[row][batch.target_tokens.valid[row]].tolist() == [tokenizer().start_id, *target[:-1]]
+            assert batch.target_ids[row][batch.target_tokens.valid[row]].tolist() == [
+                tokenizer().start_id,
+                *target[:-1],
+            ]
             assert batch.source[row][len(source) :].eq(tokenizer().pad_id).all()
         assert torch.equal(batch.labels.flatten()[batch.label_places], batch.labels[batch.label_mask])
 
@@ -135,7 +137,7 @@ def test_the_start_of_a_pretrained_model(tmp_path: Path) -> None:
     folder = published(tmp_path / "published", "bart", {**BART, "decoder_start_token_id": 2})
     model = antiphon.load(folder, device="cpu")
     batch = next(iter(batches([("in 3 hours", "hours"), ("in", "3 in 3")], model, shuffle=False)))
-    assert model.marks.start == 2 != model.tokenizer.start_id
+    assert model.marks.start == 2 != tokenizer().start_id
     assert batch.target_ids[:, 0].tolist() == [2, 2]
     assert batch.source[1, -1] == model.marks.pad
     for row, text in enumerate(("hours", "3 in 3")):
@@ -154,16 +156,23 @@ def test_the_model_of_hand_made_parts_gives_its_tokenizers() -> None:
 LONG = [*PAIRS, ("in 3 hours " * 20, "in 3 Stunden"), ("in 3 hours", "in 3 Stunden " * 20)]
 
 
+def test_a_longer_source_may_be_read_in_windows() -> None:
+    (batch,) = batches(LONG[:-1], tokenizer(), max_length=20, overflow="window")
+    assert batch.source.shape[1] > 20
+    assert by_hand(["full"], max_length=20)(batch).isfinite()
+
+
 def test_a_side_that_is_too_long() -> None:
     with pytest.raises(DataError) as error:
         batches(LONG, tokenizer(), max_length=20)
     assert "20" in str(error.value) and "\n" not in str(error.value)
+    assert "`max_length`" in str(error.value) and "data." not in str(error.value)
     (kept,) = order(batches(LONG, tokenizer(), max_length=20, overflow="skip"))
     assert sorted(kept) == list(range(6))
     (cut,) = batches(LONG, tokenizer(), max_length=20, overflow="truncate", shuffle=False)
     assert len(cut.index) == 8 and cut.source.shape[1] == cut.labels.shape[1] == 20
     assert cut.source[6, -1] == tokenizer().end_id == cut.labels[7, -1]
-    with pytest.raises(AntiphonError, match="20"):
+    with pytest.raises(AntiphonError, match="2 skipped as too long. Raise `max_length`, or set `overflow` to truncate"):
         batches(LONG[-2:], tokenizer(), max_length=20, overflow="skip")
 
 
@@ -201,7 +210,7 @@ def test_pairs_of_a_file(tmp_path: Path, suffix: str) -> None:
     lines = ["\t".join(pair) if suffix == "tsv" else json.dumps(dict(zip(("source", "target"), pair, strict=True))) for pair in PAIRS]  # fmt: skip  # noqa: E501
     path.write_text("\n".join(lines) + "\n")
     expected = next(iter(batches(PAIRS, tokenizer(), shuffle=False)))
-    for named in ({"path": str(path)}, {"path": path}, str(path)):
+    for named in ({"path": str(path)}, {"path": path}):
         found = next(iter(batches(named, tokenizer(), shuffle=False)))
         assert torch.equal(found.source, expected.source) and torch.equal(found.labels, expected.labels)
 
@@ -218,8 +227,11 @@ def test_pairs_of_a_file(tmp_path: Path, suffix: str) -> None:
         ([("a", None)], "target|None|null"),
         ([("a", "")], "empty|no pair|left"),
         ({"path": "nowhere.tsv"}, "nowhere.tsv"),
-        (7, "7"),
-        (None, "pairs|null|None"),
+        ("pairs.tsv", "`pairs`.*path.*pairs.tsv"),
+        ({}, "`pairs`.*empty"),
+        ({"pth": "pairs.tsv"}, "`pairs.pth`.*`path`"),
+        (7, "`pairs`.*7"),
+        (None, "`pairs`.*is empty"),
     ],
 )
 def test_pairs_that_are_none_are_named_in_one_line(pairs: Any, words: str) -> None:
