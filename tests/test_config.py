@@ -268,9 +268,11 @@ def test_sections_that_do_not_go_together() -> None:
 
 def test_unknown_names_have_the_nearest_one() -> None:
     text = problem(override, GenerationConfig(), {"beam_sizes": 3})
-    assert text.startswith("`beam_sizes` is not a known setting, did you mean `beam_size`? Known: beam_size, n_best, ")
+    assert text == "`beam_sizes` is not a known setting, did you mean `beam_size`?"
+    text = problem(override, GenerationConfig(), {"zzz": 3})
+    assert text.startswith("`zzz` is not a known setting. Known: beam_size, n_best, ")
     text = problem(from_json_mapping, TrainConfig, {"lr": 1}, "x.json")
-    assert "`lr` is not a known setting (x.json), did you mean `training.lr`? Known: data, task" in text
+    assert text.endswith("`lr` is not a known setting (x.json), did you mean `training.lr`?")
     assert "(config.json)" in problem(from_json_mapping, ModelConfig, {"d_model": -1}, "config.json")
     assert "must be a mapping of settings, but is a list" in problem(from_json_mapping, ModelConfig, [1], "config.json")
     assert "`data` must be given" in problem(from_json_mapping, TrainConfig, {}, "x")

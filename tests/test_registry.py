@@ -73,6 +73,7 @@ def test_an_unknown_name_has_the_nearest_and_all() -> None:
 
 def test_nearest() -> None:
     assert nearest("bean_size", ["beam_size", "seed"]) == ", did you mean `beam_size`?"
+    assert nearest("--bea", ["--stream", "--beam-groups", "--beam-size"]) == ", did you mean `--beam-size`?"
     assert nearest("zzz", ["beam_size", "seed"]) == "" and nearest("a", []) == ""
 
 

@@ -86,7 +86,10 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
-        raise AttributeError(f"module 'antiphon' has no attribute {name!r}")
+        from antiphon.synonyms import PUBLIC
+
+        hint = f", a name of another library: {PUBLIC[name]}." if name in PUBLIC else ""
+        raise AttributeError(f"module 'antiphon' has no attribute {name!r}{hint}")
     value = getattr(importlib.import_module(_HOME[name]), name)
     globals()[name] = value  # the next look-up does not come here
     return value

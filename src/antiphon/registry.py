@@ -79,8 +79,13 @@ def names(kind: str) -> list[str]:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """A hint to put behind an unknown name, with its comma: ", did you mean `x`?" or ""."""
-    close = difflib.get_close_matches(str(name), list(known), n=1, cutoff=0.6)
+    """A hint to put behind an unknown name, with its comma: ", did you mean `x`?" or "".
+
+    A name that begins as `name` does goes before others of similar letters: --bea is --beam-size, not --stream.
+    """
+    known = list(known)
+    begun = [each for each in known if each.startswith(str(name))] if len(str(name).strip("-")) > 2 else []
+    close = difflib.get_close_matches(str(name), begun or known, n=1, cutoff=0.0 if begun else 0.6)
     return f", did you mean `{close[0]}`?" if close else ""
 
 

@@ -27,6 +27,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from antiphon.errors import ConfigError, printable
 from antiphon.registry import nearest
+from antiphon.synonyms import explain, find
 
 S = TypeVar("S", bound="Settings")
 
@@ -67,14 +68,17 @@ Share = Annotated[float, Range(low=0, high=1)]
 Rate = Annotated[float, Range(low=0, high=1, open_high=True)]
 
 
+Hint = str | Callable[[tuple[str, ...]], str]
+
+
 class SettingError(ConfigError):
     """A ConfigError that knows which setting is wrong, so that a reader can add the section and the line.
 
-    It prints as: `path` problem (where), hint? remedy.
+    It prints as: `path` problem (where), hint? remedy. A hint that depends on the path is a function of it.
     """
 
     def __init__(
-        self, path: tuple[str, ...], problem: str, *, hint: str = "", remedy: str = "", where: str = ""
+        self, path: tuple[str, ...], problem: str, *, hint: Hint = "", remedy: str = "", where: str = ""
     ) -> None:
         self.path, self.problem, self.hint, self.remedy, self.where = path, problem, hint, remedy, where
         super().__init__(path, problem)
@@ -83,7 +87,8 @@ class SettingError(ConfigError):
         subject = f"`{'.'.join(self.path)}` " if self.path else ""
         place = f" ({self.where})" if self.where else ""
         remedy = f" {self.remedy}" if self.remedy else ""
-        return printable(f"{subject}{self.problem}{place}{self.hint or '.'}{remedy}")
+        hint = self.hint if isinstance(self.hint, str) else self.hint(self.path)
+        return printable(f"{subject}{self.problem}{place}{hint or '.'}{remedy}")
 
     def under(self, section: str) -> SettingError:
         """The same error, of a setting that stands in `section`."""
@@ -183,8 +188,27 @@ def _know(cls: type[Settings], names: Iterable[str]) -> None:
                 for kind in (get_args(hint) or (hint,))
                 if isinstance(kind, type) and issubclass(kind, Settings) and name in hints(kind)
             ]
-            hint = f", did you mean `{inside[0]}`?" if inside else nearest(name, known)
-            raise SettingError((str(name),), "is not a known setting", hint=hint, remedy=f"Known: {', '.join(known)}.")
+            hint: Hint = f", did you mean `{inside[0]}`?" if inside else nearest(name, known)
+            if find(name) is not None:
+                hint = functools.partial(_of_others, cls)
+            remedy = "" if hint else f"Known: {', '.join(known)}."
+            raise SettingError((str(name),), "is not a known setting", hint=hint, remedy=remedy)
+
+
+def _of_others(cls: type[Settings], path: tuple[str, ...]) -> str:
+    """What is said behind the name at the end of `path`, which is one of another library, in settings of `cls`."""
+    section = ".".join(part for part in path[:-1] if not part.isdigit())
+    alone = cls.__name__.removesuffix("Config").lower()  # of settings that stand in no recipe, as those of `generate`
+
+    def here(setting: str) -> str | None:
+        home, _, last = setting.rpartition(".")
+        own = home == section if section else home.rpartition(".")[2] in ("", alone)
+        if own and last in hints(cls):
+            return f"`{last}`"
+        recipe = section or home.partition(".")[0] in hints(cls)
+        return f"`{setting}`" if recipe and home != "load" else None
+
+    return explain(path[-1], here, section=section or alone)
 
 
 def from_json_mapping(cls: type[S], mapping: Mapping[str, Any], where: str) -> S:

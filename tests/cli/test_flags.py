@@ -80,7 +80,7 @@ def test_underscores_are_hyphens() -> None:
         (["x", "--times", "two"], "`--times` must be a whole number, but is the text `two`"),
         (["x", "--voice", "hihg"], "`--voice` must be one of high, low, but is the text `hihg`"),
         (["x", "--tims", "2"], "did you mean `--times`?"),
-        (["x", "--over.beam", "2"], "did you mean `--over.beam-size`?"),
+        (["x", "--over.bea", "2"], "did you mean `--over.beam-size`?"),
         (["x", "--times"], "`--times` needs a value"),
         (["x", "y"], "was given `y`, which it has no place for"),
         (["x", "--beam-size", "0"], "`--beam-size` must be at least 1"),

@@ -22,6 +22,7 @@ from antiphon.errors import UsageError
 from antiphon.recipe import meaning
 from antiphon.registry import nearest
 from antiphon.settings import FlagText, SettingError, Settings, build, convert, field_docs, hints
+from antiphon.synonyms import explain
 
 C = TypeVar("C", bound=Settings)
 _ABSENT = "\0"  # of a flag that was not given; no argument can hold it
@@ -298,7 +299,14 @@ def _unknown(word: str, leaves: dict[str, _Leaf], prog: str) -> str:
     flags = [leaf.typed for leaf in leaves.values()]
     name = word.partition("=")[0]
     if word.startswith("-") and name not in flags:
-        return f"`{name}` is not a flag of `{prog}`{nearest(name, flags) or '.'} See `{prog} --help`."
+
+        def here(setting: str) -> str | None:
+            section, _, last = setting.rpartition(".")
+            alone = "" if section.startswith(("data", "model")) else last  # --beam-size, not --generation.beam-size
+            return next((f"`{_flag(each)}`" for each in (setting, alone) if _flag(each) in flags), None)
+
+        hint = explain(name, here, section=name.lstrip("-").rpartition(".")[0].replace("-", "_"))
+        return f"`{name}` is not a flag of `{prog}`{hint or nearest(name, flags) or '.'} See `{prog} --help`."
     return f"`{prog}` was given `{word}`, which it has no place for. See `{prog} --help`."
 
 

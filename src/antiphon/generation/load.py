@@ -18,6 +18,7 @@ from antiphon.generation.model import Model
 from antiphon.generation.quantize import check_quantize
 from antiphon.generation.quantize import quantize as quantize_network
 from antiphon.generation.wrapped import load_wrapped
+from antiphon.keywords import known_keywords
 from antiphon.models.adapters import merge_adapter
 from antiphon.models.checkpoint import Parts, load_parts
 from antiphon.models.files import read_config
@@ -25,6 +26,7 @@ from antiphon.models.hub import is_foreign, is_pretrained, load_pretrained
 from antiphon.settings import plain, show
 
 
+@known_keywords("load")
 def load(
     path: str | Path | Sequence[str | Path],
     *,

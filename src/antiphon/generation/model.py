@@ -28,6 +28,7 @@ from antiphon.generation import engine
 from antiphon.generation.answers import Answers, Generation
 from antiphon.generation.assemble import assemble
 from antiphon.generation.classification import classify
+from antiphon.generation.elsewhere import AnswersOtherNames
 from antiphon.generation.ensemble import Ensemble, check_one
 from antiphon.generation.hypotheses import Hypothesis
 from antiphon.generation.inputs import check_pairs, texts_of
@@ -56,7 +57,7 @@ Inputs = Input | Iterable[Input]
 Part = list[int] | Tensor
 
 
-class Model(Shown):
+class Model(Shown, AnswersOtherNames):
     """A network with its tokenizers and search settings.
 
         model = Model(network, tokenizer)                       # a network made by hand; one tokenizer for both sides

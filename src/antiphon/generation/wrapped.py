@@ -21,6 +21,7 @@ from antiphon.config import GenerationConfig
 from antiphon.display import panel
 from antiphon.errors import ConfigError, DataError, ModelError, one_line
 from antiphon.generation.answers import Answers, Generation
+from antiphon.generation.elsewhere import AnswersOtherNames
 from antiphon.generation.foreign import Foreign, read_foreign
 from antiphon.generation.inputs import check_pairs, texts_of
 from antiphon.settings import override, show
@@ -81,7 +82,7 @@ class WrappedTokenizer:
         return {*ids} <= {*self._theirs.all_special_ids} - {self._theirs.unk_token_id}
 
 
-class Wrapped:
+class Wrapped(AnswersOtherNames):
     """`generate`, `stream`, `score` and `save` of a Model, by the library's network."""
 
     labels: Sequence[str] = ()

@@ -26,6 +26,7 @@ from antiphon.evaluation.metrics import know_labels, parse_metrics
 from antiphon.generation.fronts import fronts_of
 from antiphon.generation.languages import as_answer, speaking
 from antiphon.generation.model import Model
+from antiphon.keywords import known_keywords
 from antiphon.models.attentions import saved_spec
 from antiphon.models.build import build_network
 from antiphon.models.checkpoint import (
@@ -80,6 +81,7 @@ class Run:
         return panel("Run", table([], facts), self.metrics.curves())
 
 
+@known_keywords("train")
 def train(
     config: TrainConfig | Mapping[str, Any] | str | Path,
     resume: bool = False,
