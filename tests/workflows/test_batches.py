@@ -172,12 +172,14 @@ def test_a_side_that_is_too_long() -> None:
     (cut,) = batches(LONG, tokenizer(), max_length=20, overflow="truncate", shuffle=False)
     assert len(cut.index) == 8 and cut.source.shape[1] == cut.labels.shape[1] == 20
     assert cut.source[6, -1] == tokenizer().end_id == cut.labels[7, -1]
-    with pytest.raises(AntiphonError, match="2 skipped as too long. Raise `max_length`, or set `overflow` to truncate"):
+    with pytest.raises(
+        AntiphonError, match=r"2 skipped as too long. Raise `max_length`, or set `overflow` to truncate"
+    ):
         batches(LONG[-2:], tokenizer(), max_length=20, overflow="skip")
 
 
 def test_a_pair_that_no_batch_can_hold_is_named_with_both_numbers() -> None:
-    with pytest.raises(DataError, match="batch_tokens.*but is 20"):
+    with pytest.raises(DataError, match=r"batch_tokens.*but is 20"):
         batches(LONG, tokenizer(), batch_tokens=20)
 
 
