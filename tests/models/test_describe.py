@@ -77,6 +77,19 @@ def grouped(**settings: Any) -> Attention:
     return Attention(Full(), **settings)
 
 
+def everywhere(cross: dict[str, Any] | None = None, **settings: Any) -> dict[str, Any]:
+    """Mixers with these settings; `cross`: those of the decoder's attention over the memory, where they differ."""
+    return {
+        "encoder": [grouped(**settings)],
+        "decoder": [grouped(**settings)],
+        "cross": [grouped(**(settings if cross is None else cross))],
+    }
+
+
+def without_positions(**given: Any) -> dict[str, Any]:
+    return {"positions": lambda width: NoPositions(), **given}
+
+
 def narrow() -> Attention:
     mixer = Attention(Full())
     mixer.memory_width = 24
@@ -129,14 +142,18 @@ SAVED: dict[str, Any] = {
     "relative, not shared": lambda: attentions(Relative(), Relative()),
     "relative and full": lambda: attentions(RELATIVE, "full", RELATIVE),
     "relative of two sizes": lambda: attentions(Relative(buckets=8), Relative(buckets=16)),
-    "num_kv_heads": lambda: {"encoder": [grouped(num_kv_heads=1)], "decoder": [grouped(num_kv_heads=1)], "cross": [grouped(num_kv_heads=1)]},
-    "rotary": lambda: {"encoder": [grouped(rotary=True)], "decoder": [grouped(rotary=True)], "cross": [grouped()], "positions": lambda width: NoPositions()},
-    "rotary_base": lambda: {"encoder": [grouped(rotary=True, rotary_base=500.0)], "decoder": [grouped(rotary=True, rotary_base=500.0)], "positions": lambda width: NoPositions()},
-    "attention_scale": lambda: {"encoder": [grouped(scale=0.2)], "decoder": [grouped(scale=0.2)], "cross": [grouped(scale=0.2)]},
+    "num_kv_heads": lambda: everywhere(num_kv_heads=1),
+    "rotary": lambda: without_positions(**everywhere({}, rotary=True)),
+    "rotary_base": lambda: without_positions(**everywhere({}, rotary=True, rotary_base=500.0)),
+    "attention_scale": lambda: everywhere(scale=0.2),
     "own function": lambda: attentions(own.softmax),
     "own scorer": lambda: attentions(own.CustomAttention),
-    "dropout": lambda: {"shapes": (shape(dropout=0.1, attention_dropout=0.2, activation_dropout=0.3, layer_drop=0.1),) * 2},
-    "dropout of one side": lambda: {"shapes": (shape(dropout=0.4), BASE), "front": {"dropout": 0.1, "word_dropout": 0.2}},
+    "dropout": lambda: {
+        "shapes": (shape(dropout=0.1, attention_dropout=0.2, activation_dropout=0.3, layer_drop=0.1),) * 2
+    },
+    "dropout of one side": lambda: {
+        "shapes": (shape(dropout=0.4), BASE), "front": {"dropout": 0.1, "word_dropout": 0.2},
+    },
 }  # fmt: skip
 
 
@@ -159,12 +176,6 @@ def test_what_settings_can_say_is_saved_and_loaded(name: str, tmp_path: Path) ->
         torch.testing.assert_close(found[1][1][key], gradient, rtol=1e-4, atol=1e-6, msg=key)
     texts = [[each.text for each in one.generate([s for s, _ in PAIRS], max_new_tokens=5)] for one in (model, loaded)]
     assert texts[0] == texts[1]
-
-
-def only_decoder() -> EncoderDecoder:
-    network = parts()
-    network.encoder.layers = nn.ModuleList()
-    return network
 
 
 class OwnPositions(nn.Module):
@@ -201,6 +212,7 @@ def other_eps() -> EncoderDecoder:
 
 
 def one_of_two_sides(**front: Any) -> EncoderDecoder:
+    """A network whose source has another front than its target."""
     torch.manual_seed(1)
     table = Embedding(tokenizer().vocab_size, 16)
     source = Front(table, front.pop("positions", Sinusoidal)(16), **front)
@@ -209,6 +221,8 @@ def one_of_two_sides(**front: Any) -> EncoderDecoder:
 
 
 def nameless() -> Any:
+    """A function that no other process can import."""
+
     def fade(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         return own.softmax(q, k, v, mask)
 
@@ -217,7 +231,7 @@ def nameless() -> Any:
 
 REFUSED: dict[str, tuple[Any, str]] = {
     "own positions": (lambda: parts(positions=lambda width: OwnPositions()), "positions.*OwnPositions"),
-    "unequal layers": (unequal_layers, r"layers\.1\.ffn.*\(20, 16\).*\(32, 16\)|layers\.1\.ffn.*\(20,\).*\(32,\)"),
+    "unequal layers": (unequal_layers, r"layers\.1\.ffn.*\(20, 16\).*\(32, 16\)"),
     "other activation": (other_activation, "kind.*layers.1.ffn.*gelu.*relu"),
     "own block": (own_block, "layers.0.ffn"),
     "other eps": (other_eps, "eps.*0.1.*1e-05"),

@@ -89,7 +89,7 @@ def test_a_schedule_of_torch_over_all_passes() -> None:
             network(batch).backward()
             optimizer.step()
             schedule.step()
-    with pytest.raises(ValueError, match="Tried to step"):
+    with pytest.raises(ValueError, match=r"Tried to step"):
         schedule.step()
         schedule.step()
 
@@ -172,12 +172,14 @@ def test_a_side_that_is_too_long() -> None:
     (cut,) = batches(LONG, tokenizer(), max_length=20, overflow="truncate", shuffle=False)
     assert len(cut.index) == 8 and cut.source.shape[1] == cut.labels.shape[1] == 20
     assert cut.source[6, -1] == tokenizer().end_id == cut.labels[7, -1]
-    with pytest.raises(AntiphonError, match="2 skipped as too long. Raise `max_length`, or set `overflow` to truncate"):
+    with pytest.raises(
+        AntiphonError, match=r"2 skipped as too long. Raise `max_length`, or set `overflow` to truncate"
+    ):
         batches(LONG[-2:], tokenizer(), max_length=20, overflow="skip")
 
 
 def test_a_pair_that_no_batch_can_hold_is_named_with_both_numbers() -> None:
-    with pytest.raises(DataError, match="batch_tokens.*but is 20"):
+    with pytest.raises(DataError, match=r"batch_tokens.*but is 20"):
         batches(LONG, tokenizer(), batch_tokens=20)
 
 
@@ -261,12 +263,12 @@ def test_settings_that_make_no_sense_are_named(settings: dict[str, Any], words: 
 
 @pytest.mark.parametrize("given", ["bert", None, [], [None], [1, 2, 3], by_hand])
 def test_what_is_no_tokenizer_is_named(given: Any) -> None:
-    with pytest.raises(AntiphonError, match="tokenizer"):
+    with pytest.raises(AntiphonError, match=r"tokenizer"):
         batches(PAIRS, given)
 
 
 def test_a_model_beside_a_second_tokenizer_is_refused() -> None:
-    with pytest.raises(AntiphonError, match="`target_tokenizer`"):
+    with pytest.raises(AntiphonError, match=r"`target_tokenizer`"):
         batches(PAIRS, antiphon.Model(by_hand(), tokenizer()), tokenizer())
 
 
@@ -274,7 +276,7 @@ def test_a_pass_number_that_is_none_is_refused() -> None:
     loader = batches(PAIRS, tokenizer())
     for wrong in (-1, "2", 1.5):
         loader.epoch = wrong  # type: ignore[assignment]
-        with pytest.raises(ConfigError, match="`epoch`"):
+        with pytest.raises(ConfigError, match=r"`epoch`"):
             next(iter(loader))
 
 

@@ -190,7 +190,8 @@ def _wrapped(found: object, settings: object, shown: str) -> ScoreRule | Mixer:
 def unplaced(part: ScoreRule | Mixer) -> ScoreRule | Mixer:
     """`part`; a copy of a rule that is part of a stack is part of none."""
     for rule in parts_of(part) if isinstance(part, ScoreRule) else ():
-        vars(rule).pop("role", None)
+        if "role" in vars(rule):
+            del rule.role
     return part
 
 
