@@ -8,6 +8,6 @@ TORCH_INDEX ?=
 ARGS ?=
 export VENV TORCH_INDEX
 
-.PHONY: demo test torture check format bench install
-demo test torture check format bench install:
+.PHONY: demo test torture mutants check format bench install
+demo test torture mutants check format bench install:
 	@$(PY) run.py $@ $(ARGS)

@@ -19,6 +19,7 @@ COMMANDS = {  # command -> (extras that it needs, programs to run in the environ
     "demo": ("", [["-m", "antiphon", "demo"]]),
     "test": ("dev", [["-m", "pytest", "-n", "2"]]),
     "torture": ("dev", [["-m", "pytest", "-n", "2"]]),  # the property tests at their full counts; hours
+    "mutants": ("dev", [["tests/mutants/run.py"]]),  # does a named test see each fault of a table; minutes
     "check": (
         "dev",
         [

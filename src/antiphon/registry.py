@@ -60,7 +60,7 @@ def lookup(kind: str, name: str, *, folder: Path | None = None, allow_import: bo
             module = name.partition(":")[0]
             first = argument(f"import {module}", flag=f"--import {module}")
             raise ConfigError(
-                f"the {kind} `{name}` is not imported unasked. Give `{first}`, or register it in that module: "
+                f"the {kind} `{name}` is not imported unasked. Give {first}, or register it in that module: "
                 f'`antiphon.register("{kind}", "{name}")`.'
             )
         return _import(kind, name, folder)

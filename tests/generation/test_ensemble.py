@@ -71,6 +71,6 @@ def test_members_must_share_their_tokenizers(tmp_path) -> None:
     third = model(separate=True).save(tmp_path / "third")
     with pytest.raises(ModelError, match=r"one target tokenizer, but those of `.*one` and `.*third` differ"):
         antiphon.load([one, third])
-    for wrong in ([], [3], 3.5):
-        with pytest.raises((ModelError, TypeError)):
+    for wrong, error in (([], ModelError), ([3], ModelError), (3.5, TypeError)):
+        with pytest.raises(error):
             antiphon.load(wrong)  # type: ignore[arg-type]

@@ -405,7 +405,11 @@ def test_a_learned_rule_adds_its_table_and_says_so(folder: Path) -> None:
         made = load(folder, device="cpu", attention={"decoder": "relative"})
     assert made.account is not None and len(made.account.new) == 1 and not made.account.dropped
     assert made.account.new[0].startswith("decoder.rules.0.")
-    assert made.generate("one two")[0].text is not None
+    before, table = made.score("one two", "two one")[0], made.network.decoder.rules[0].table
+    with torch.no_grad():
+        table.add_(torch.linspace(-3, 3, table.numel()).view_as(table))
+    assert made.score("one two", "two one")[0] != pytest.approx(before, abs=1e-4), "the new table must be asked"
+    assert made.generate("one two")[0].score < 0
 
 
 def test_a_mixer_keeps_the_projections_and_adds_its_own(folder: Path) -> None:
@@ -460,7 +464,9 @@ def test_a_class_is_saved_by_its_name(folder: Path, tmp_path: Path) -> None:
 
     swapped(folder, {"encoder": Alibi}).save(tmp_path / "model")
     assert json.loads((tmp_path / "model" / "config.json").read_text())["attention"]["encoder"] == "alibi"
-    assert load(tmp_path / "model", device="cpu").generate("one")[0].text is not None
+    again, held = load(tmp_path / "model", device="cpu"), swapped(folder, {"encoder": Alibi})
+    assert again.score("one two", "two one") == held.score("one two", "two one")
+    assert again.score("one two", "two one") != load(folder, device="cpu").score("one two", "two one")
 
 
 def test_only_the_roles_that_change_may_lack_weights(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from antiphon.models.build import build_network
 from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.nn.cache import State
 from antiphon.nn.mixers import Mixer
+from antiphon.nn.native import kernels
 from antiphon.nn.native.compiler import library, why_not
 from antiphon.nn.native.kernels import Kernel
 from antiphon.nn.rules import ScoreRule
@@ -134,8 +135,13 @@ def test_answers_are_those_of_the_slow_way(settings: dict[str, object], monkeypa
     again = answer(network, sources, config, MARKS)
     alone = [answer(network, [source], config, MARKS)[0] for source in sources]
     monkeypatch.setattr(stepping, "recordable", lambda network, memory: False)
-    monkeypatch.setattr("antiphon.nn.native.kernels.usable", lambda *tensors: False)
+    for module in ("native.kernels", "layers", "scores", "positions"):  # each has the name of its own
+        monkeypatch.setattr(f"antiphon.nn.{module}.usable", lambda *tensors: False)
+    calls: list[object] = []
+    do = kernels.do
+    monkeypatch.setattr(kernels, "do", lambda *given, **named: calls.append(given[0]) or do(*given, **named))
     slow = answer(network, sources, config, MARKS)
+    assert calls == [], "the slow way must run no kernel"
     for each, other in ((fast, slow), (again, slow), (alone, slow)):
         for mine, theirs in zip(each, other, strict=True):
             assert [answer.ids for answer in mine] == [answer.ids for answer in theirs]

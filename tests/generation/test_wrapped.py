@@ -112,6 +112,24 @@ def test_answers_are_those_of_transformers(name: str, tmp_path: Path) -> None:
             assert answer.finished == (2 in ended)
 
 
+def test_early_stopping_and_sampling_of_the_folder_are_kept(folder: Path) -> None:
+    """U3 and F6 where transformers computes: `early_stopping: true` is patience 1, a silent file samples among 50."""
+    change(folder / "generation_config.json", num_beams=3, early_stopping=True, length_penalty=2.0, max_length=12)
+    model, asked = load(folder), []
+    generate = model.network.generate
+    model.network.generate = lambda **given: asked.append(given) or generate(**given)
+    assert model.generation.patience == 1
+    theirs = transformers.AutoModelForSeq2SeqLM.from_pretrained(folder, attn_implementation="eager").eval()
+    reader = transformers.AutoTokenizer.from_pretrained(folder)
+    found = [theirs.generate(**reader(text, return_tensors="pt"), early_stopping=True)[0] for text in TEXTS]
+    assert [answer.text for answer in model.generate(TEXTS)] == reader.batch_decode(found, skip_special_tokens=True)
+    assert all(given["early_stopping"] is True for given in asked)
+    with pytest.raises(ConfigError, match=r"`patience` must be 1 or left out .* but is 2.0"):
+        model.generate(TEXTS, patience=2.0)
+    change(folder / "generation_config.json", do_sample=True, num_beams=1, early_stopping=False)
+    assert load(folder).generation.top_k == 50
+
+
 def test_the_interface_of_a_model(folder: Path, tmp_path: Path) -> None:
     model = load(folder)
     answers = model.generate([*TEXTS, ""], max_new_tokens=8)
@@ -179,31 +197,62 @@ def drop(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("break_it", "said"),
+    ("break_it", "said", "kind"),
     [
-        (lambda f: change(f / "config.json", encoder_layers=10**12), "`encoder_layers` .* must be at most 256"),
-        (lambda f: change(f / "config.json", vocab_size=10**12), "`vocab_size` .* must be at most 16777216"),
-        (lambda f: change(f / "config.json", d_model=2**23), "must hold what its config.json describes"),
-        (lambda f: change(f / "config.json", quantization_config={"quant_method": "x"}), "has `quantization_config`"),
-        (lambda f: change(f / "config.json", _attn_implementation="someone/kernel"), "has `_attn_implementation`"),
-        (lambda f: change(f / "config.json", auto_map={"AutoModel": "x.Y"}), "code of its own"),
-        (lambda f: change(f / "tokenizer_config.json", auto_map={"AutoTokenizer": ["x.Y", None]}), "`auto_map` in"),
+        (
+            lambda f: change(f / "config.json", encoder_layers=10**12),
+            "`encoder_layers` .* must be at most 256",
+            ModelError,
+        ),
+        (
+            lambda f: change(f / "config.json", vocab_size=10**12),
+            "`vocab_size` .* must be at most 16777216",
+            ModelError,
+        ),
+        (lambda f: change(f / "config.json", d_model=2**23), "must hold what its config.json describes", ModelError),
+        (
+            lambda f: change(f / "config.json", quantization_config={"quant_method": "x"}),
+            "has `quantization_config`",
+            ModelError,
+        ),
+        (
+            lambda f: change(f / "config.json", _attn_implementation="someone/kernel"),
+            "has `_attn_implementation`",
+            ModelError,
+        ),
+        (lambda f: change(f / "config.json", auto_map={"AutoModel": "x.Y"}), "code of its own", ModelError),
+        (
+            lambda f: change(f / "tokenizer_config.json", auto_map={"AutoTokenizer": ["x.Y", None]}),
+            "`auto_map` in",
+            ModelError,
+        ),
         (
             lambda f: change(f / "tokenizer_config.json", vocab_file="/etc/passwd"),
             "`vocab_file` in .* nothing outside",
+            ModelError,
         ),
-        (lambda f: (f / "adapter_config.json").write_text("{}"), "holds an adapter"),
-        (lambda f: (f / "vocab.txt").symlink_to("/etc/passwd"), "is a link to"),
-        (lambda f: (f / "model.safetensors").rename(f / "pytorch_model.bin"), "--allow-pickle"),
-        (lambda f: (f / "tokenizer.json").write_text("{}"), "must be a folder that transformers can read"),
-        (lambda f: change(f / "generation_config.json", num_beams=10**9), "`num_beams` must be at least 1 and at most"),
-        (lambda f: change(f / "config.json", model_type="nothing"), "must be a folder that transformers can read"),
-        (drop, "it lacks `model.encoder.layers.0.fc1.weight`"),
+        (lambda f: (f / "adapter_config.json").write_text("{}"), "holds an adapter", ModelError),
+        (lambda f: (f / "vocab.txt").symlink_to("/etc/passwd"), "is a link to", ModelError),
+        (lambda f: (f / "model.safetensors").rename(f / "pytorch_model.bin"), "--allow-pickle", ModelError),
+        (lambda f: (f / "tokenizer.json").write_text("{}"), "must be a folder that transformers can read", ModelError),
+        (
+            lambda f: change(f / "generation_config.json", num_beams=10**9),
+            "`num_beams` must be at least 1 and at most",
+            ConfigError,
+        ),
+        (
+            lambda f: change(f / "config.json", model_type="nothing"),
+            "must be a folder that transformers can read",
+            ModelError,
+        ),
+        (drop, "it lacks `model.encoder.layers.0.fc1.weight`", ModelError),
     ],
 )
-def test_a_broken_folder_is_one_line(folder: Path, break_it: Callable[[Path], object], said: str) -> None:
+def test_a_broken_folder_is_one_line(
+    folder: Path, break_it: Callable[[Path], object], said: str, kind: type[Exception]
+) -> None:
     break_it(folder)
-    with warnings.catch_warnings(), pytest.raises((ModelError, ConfigError), match=said) as caught:
+    with warnings.catch_warnings(), pytest.raises(kind, match=said) as caught:
         warnings.simplefilter("ignore")
         antiphon.load(folder, device="cpu")
     assert "\n" not in str(caught.value)

@@ -161,8 +161,28 @@ def test_nothing_of_a_hostile_folder_runs(
     assert not list(tmp_path.rglob("ran"))
 
 
-def test_there_are_60_hostile_artifacts() -> None:
-    assert len(REFUSED) + len(LOADED) >= 60
+def test_each_artifact_leaves_another_folder(wholes: dict[str, Path], tmp_path: Path) -> None:
+    """60 and more, none of which is another one again, or leaves the folder as it was."""
+    found = {state_of(wholes["t5"])}
+    for number, artifact in enumerate([*REFUSED, *LOADED]):
+        folder = tmp_path / str(number) / "t5"
+        shutil.copytree(wholes["t5"], folder)
+        artifact(folder)
+        found.add(state_of(folder))
+    assert len(found) == 1 + len(REFUSED) + len(LOADED) >= 61
+
+
+def state_of(folder: Path) -> frozenset[tuple[str, object]]:
+    """Names, kinds, targets of links, sizes and contents."""
+
+    def content(path: Path) -> object:
+        if path.is_symlink():
+            return str(path.readlink())
+        if not path.is_file():
+            return oct(path.lstat().st_mode)
+        return path.stat().st_size, path.read_bytes()[:100_000]
+
+    return frozenset((str(path.relative_to(folder)), content(path)) for path in folder.rglob("*"))
 
 
 OWN = ("config.json", "generation.json", "task.json", "tokenizer.json", "model.safetensors")

@@ -20,7 +20,7 @@ from antiphon.nn.attention import describe_backends
 from antiphon.nn.backends.blocks import block_length, whole
 from antiphon.nn.backends.varlen import Ragged, plain_refuses, ragged, varlen
 from antiphon.nn.rules import Alibi, Cosine, Full, PrefixLM, Relative, ScoreRule, Shaw, Sinks, SoftCap, Window
-from antiphon.nn.scores import Scores
+from antiphon.nn.scores import Once, Scores
 
 HEADS, DIM = 4, 8
 
@@ -221,7 +221,9 @@ def test_blocks_make_nothing_quadratic() -> None:
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         attend(q, q, q, scores, scale=1.0, backend="blocks")
-    assert "_sight" not in scores.__dict__ and "bias" not in scores.__dict__
+    quadratic = {name for name, kept in vars(Scores).items() if isinstance(kept, Once)} - {"places", "extra"}
+    assert quadratic == {"visible", "seeing", "_met", "bias"}, "a new one must be named here"
+    assert not quadratic & scores.__dict__.keys()
     assert 0 < max(sizes) <= HEADS * (length + 64) * (block_length(69, 0) + 2 * 64 + 3) < HEADS * length**2 / 5
 
 

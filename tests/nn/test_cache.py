@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from antiphon.batch import Tokens
-from antiphon.nn.cache import DecoderState, KeyValueCache, MemoryState, State
+from antiphon.nn.cache import DecoderState, KeyValueCache, MemoryState, State, shortened
 
 LIKE = torch.zeros(1, dtype=torch.float64)
 
@@ -125,3 +126,18 @@ def test_dropped_rows_of_a_packed_memory_are_read_as_alone() -> None:
     found, _ = mixer(asked[keep], queries.select(keep), state.layers[0][1])
     whole, _ = mixer(asked, queries, mixer.begin(3, 0, Memory(hidden, tokens)))
     torch.testing.assert_close(found, whole[keep])
+
+
+@pytest.mark.parametrize("kernel", [True, False])
+def test_what_is_too_large_for_float16_is_its_largest_number(kernel: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the kernel and without it: an infinite key would give NaN."""
+    if not kernel:
+        monkeypatch.setattr("antiphon.nn.cache.kernels.usable", lambda *tensors: False)
+    x = torch.tensor([1e6, -1e6, 65504.0, -65504.0, 65519.0, 1.5, 0.0, -3.25])[None, None, None].contiguous()
+    found = shortened(x, torch.float16)
+    assert found.dtype == torch.float16
+    wanted = [65504.0, -65504.0, 65504.0, -65504.0, 65504.0, 1.5, 0.0, -3.25]
+    assert found.flatten().tolist() == wanted
+    odd = x[0]  # three dimensions, which no kernel takes
+    assert shortened(odd, torch.float16).flatten().tolist() == wanted
+    assert shortened(x, torch.float32) is x or torch.equal(shortened(x, torch.float32), x)

@@ -8,6 +8,7 @@ from torch import nn
 
 from antiphon.batch import Tokens
 from antiphon.config import AttentionConfig, ModelConfig
+from antiphon.errors import ConfigError
 from antiphon.models.build import build_network
 from antiphon.nn.noise import Dropout, LayerDrop, Noise, WordDropout, number_sites
 
@@ -108,3 +109,54 @@ def test_bits_of_an_earlier_forward_are_held() -> None:
     with noise.held(key):
         assert torch.equal(layers[0](x), first)
     assert noise.key == (1, 2, 4) and not torch.equal(layers[0](x), first)
+
+
+@pytest.mark.parametrize("p", [0.995, 0.999, 0.9999])
+def test_a_probability_that_is_nearly_one_keeps_the_mean(p: float) -> None:
+    layers, _ = pair(p)
+    y = layers[0](torch.ones(2000, 256))
+    assert y.isfinite().all() and float(y.mean()) == pytest.approx(1, abs=0.1)
+
+
+@pytest.mark.parametrize("p", [1.0, -0.1, 2, float("nan"), "0.1", True, None])
+@pytest.mark.parametrize("kind", [Dropout, WordDropout, LayerDrop])
+def test_what_is_no_probability_below_one_is_refused(kind: type, p: object) -> None:
+    with pytest.raises(ConfigError, match="at least 0 and below 1, but is"):
+        kind(p, Noise())
+
+
+def forwards(noise: Noise, layer: nn.Module, count: int) -> list[torch.Tensor]:
+    found = []
+    for _ in range(count):
+        noise.advance()
+        found.append(layer(torch.ones(32, 32)))
+    return found
+
+
+def test_a_forward_for_which_nobody_chose_bits_draws_new_ones() -> None:
+    layers, noise = pair()
+    torch.manual_seed(5)
+    first = forwards(noise, layers[0], 3)
+    assert not any(torch.equal(first[i], first[j]) for i, j in [(0, 1), (0, 2), (1, 2)])
+    torch.manual_seed(5)
+    assert all(torch.equal(one, other) for one, other in zip(first, forwards(noise, layers[0], 3), strict=True))
+
+
+def test_chosen_bits_hold_for_one_forward_and_draw_nothing() -> None:
+    layers, noise = pair()
+    torch.manual_seed(5)
+    after = torch.rand(())
+    torch.manual_seed(5)
+    noise.set(seed=1, step=2, micro_batch=0)
+    (chosen,) = forwards(noise, layers[0], 1)
+    assert torch.equal(torch.rand(()), after), "a chosen forward leaves the global generator alone"
+    assert noise.key == (1, 2, 0)
+    (drawn,) = forwards(noise, layers[0], 1)
+    assert noise.key != (1, 2, 0) and not torch.equal(drawn, chosen)
+    noise.set(seed=1, step=2, micro_batch=0)
+    assert torch.equal(forwards(noise, layers[0], 1)[0], chosen)
+
+
+def test_dropout_outside_of_a_network_says_what_is_missing() -> None:
+    with pytest.raises(ConfigError, match="part of an EncoderDecoder"):
+        Dropout(0.1, Noise())(torch.ones(3))

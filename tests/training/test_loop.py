@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
-from training.runs import Said, make_loop, rows, same, weights
+from training.runs import MODEL, Reversals, Said, make_loop, rows, same, weights
 
 from antiphon.batch import Example
 from antiphon.config import ModelConfig
@@ -281,3 +282,24 @@ def test_the_state_of_an_older_version_is_read() -> None:
     assert not progress.improves((2.0, -0.1)) and progress.improves((2.1, -9.0))
     assert progress.among_best((2.0, -1.0), 2)
     assert progress.bests == [(2.0, 3), (2.0, 9)]
+
+
+@pytest.mark.parametrize("dropout", [0.3, 0.0])
+def test_micro_batches_of_a_step_do_not_share_their_dropout(
+    dropout: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Equal examples twice in one step: the losses differ by the dropout's bits, and only by them."""
+    examples = next(Reversals())
+    monkeypatch.setattr(Reversals, "__next__", lambda self: list(examples))
+    model = replace(MODEL, dropout=dropout, attention_dropout=dropout, layer_drop=0.0)
+    loop, losses = make_loop(tmp_path / "run", model=model, accumulate=3, max_steps=1), []
+    forward = loop.forward
+
+    def noting(*given: Any) -> Any:
+        found = forward(*given)
+        losses.append(float(found.objective.detach()))
+        return found
+
+    monkeypatch.setattr(loop, "forward", noting)
+    loop.run()
+    assert len(losses) == 3 and len(set(losses)) == (3 if dropout else 1)

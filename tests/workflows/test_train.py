@@ -337,6 +337,7 @@ def test_files_task_and_attention_of_ones_own(tmp_path: Path, monkeypatch: pytes
     }
     config: TrainConfig = from_mapping(made, folder=tmp_path)
     run = train(config, quiet=True)
+    assert "Near" in {type(part).__name__ for part in run.model.network.encoder.modules()}
     answer = run.model.generate("one two")[0]
     imported = sys.modules.pop("mine_for_test")  # as in another process
     with pytest.raises(ConfigError, match=r"not imported unasked. Give `import mine_for_test` first"):

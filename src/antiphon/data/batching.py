@@ -30,8 +30,8 @@ class Batches:
     `epoch` and `position` are those of the next batch: the passes completed, and the batches given of this one.
     """
 
-    def __init__(self, corpus: Corpus, *, batch_tokens: int, seed: int, shuffle: bool = True) -> None:
-        self.epoch = 0
+    def __init__(self, corpus: Corpus, *, batch_tokens: int, seed: int, shuffle: bool = True, epoch: int = 0) -> None:
+        self.epoch = epoch
         self.position = 0
         self._corpus, self._batch_tokens, self._seed, self._shuffle = corpus, batch_tokens, seed, shuffle
         self._next = 0  # the next batch of the pool

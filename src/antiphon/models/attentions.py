@@ -23,7 +23,7 @@ from antiphon.errors import ConfigError, ModelError, argument
 from antiphon.nn.mixers import FunctionAttention, Mixer, ScorerAttention, TorchAttention
 from antiphon.nn.mixers.function import is_attention_function
 from antiphon.nn.part import is_literal
-from antiphon.nn.rules import ScoreRule
+from antiphon.nn.rules import ScoreRule, parts_of
 from antiphon.registry import imported, lookup, names
 
 KINDS = (
@@ -93,7 +93,7 @@ def find_imported(name: str, settings: object = None) -> Any:
     if module not in sys.modules:
         first = argument(f"import {module:.80}", flag=f"--import {module:.80}")
         raise ConfigError(
-            f"the attention `{name:.200}` is not imported unasked. Give `{first}` first, or give `attention` yourself."
+            f"the attention `{name:.200}` is not imported unasked. Give {first} first, or give `attention` yourself."
         )
     found = imported(name)
     if not _is_ours(module):
@@ -165,7 +165,7 @@ def _wrapped(found: object, settings: object, shown: str) -> ScoreRule | Mixer:
             raise ConfigError(
                 f"the attention {shown} is an object and takes no settings, but is given {settings!r:.200}."
             )
-        return copy.deepcopy(found)
+        return unplaced(copy.deepcopy(found))
     kind = found if isinstance(found, type) else None
     if isinstance(found, _TRANSFORMERS) or (kind is not None and issubclass(kind, _TRANSFORMERS)):
         raise ConfigError(
@@ -185,6 +185,13 @@ def _wrapped(found: object, settings: object, shown: str) -> ScoreRule | Mixer:
     if not callable(found):
         raise ConfigError(f"an attention must be {KINDS}, but is {shown}.")
     return _made(_name_of(found), found, settings)
+
+
+def unplaced(part: ScoreRule | Mixer) -> ScoreRule | Mixer:
+    """`part`; a copy of a rule that is part of a stack is part of none."""
+    for rule in parts_of(part) if isinstance(part, ScoreRule) else ():
+        vars(rule).pop("role", None)
+    return part
 
 
 def _made(name: str, factory: Any, settings: object, *first: object) -> ScoreRule | Mixer:

@@ -29,6 +29,7 @@ from antiphon.nn.layers import capped
 from antiphon.nn.loss import CrossEntropy, FusedCriterion, LossSum
 from antiphon.nn.mixers import Memory
 from antiphon.nn.noise import Noise, number_sites, share_noise
+from antiphon.settings import show
 
 Criterion = Callable[[Tensor, Tensor], Tensor]  # (logits, labels) to a number, as torch's losses
 
@@ -68,6 +69,7 @@ class EncoderDecoder(nn.Module):
         output_cap: float | None = None,
     ) -> None:
         super().__init__()
+        check_kinds(source, encoder, target, decoder, output)
         output = target.table if output is None else output
         check_widths(source, encoder, target, decoder, output)
         scale_if_new(output)
@@ -168,6 +170,7 @@ class EncoderDecoder(nn.Module):
         Raises DataError for an id that an embedding does not have, on a CPU and without a `FusedCriterion`; a GPU
         reports it as PyTorch does. ConfigError for a criterion that gives no single number.
         """
+        check_criterion(criterion)
         fused = isinstance(criterion, FusedCriterion)
         if not fused and batch.labels.device.type == "cpu" and not torch.compiler.is_compiling():
             self._check_ids(batch)  # not on a GPU, whose host would wait for it
@@ -176,13 +179,7 @@ class EncoderDecoder(nn.Module):
             return self._fused(CrossEntropy(), hidden, labels).objective / max(1, labels.numel())
         if isinstance(criterion, FusedCriterion):
             return self._fused(criterion, hidden, labels)
-        loss = criterion(self.logits(hidden), labels)
-        if loss.numel() != 1:
-            raise ConfigError(
-                f"a criterion must give one number, but gave a tensor of shape {tuple(loss.shape)}. Take its mean, for "
-                'example by reduction="mean".'
-            )
-        return loss
+        return _one_number(criterion(self.logits(hidden), labels))
 
     def _check_ids(self, batch: Batch) -> None:
         """DataError for an id that the tables do not have."""
@@ -222,6 +219,45 @@ class EncoderDecoder(nn.Module):
         if self.output_cap is None:
             return criterion(hidden, weight, labels)
         return criterion(hidden, weight, labels, cap=self.output_cap)
+
+
+def check_criterion(criterion: object) -> None:
+    """ConfigError for what cannot be called with logits and labels."""
+    if isinstance(criterion, type):
+        name = criterion.__name__
+        raise ConfigError(f"`criterion` must be an object, but is the class {name}. Give {name}().")
+    if criterion is not None and not callable(criterion):
+        raise ConfigError(
+            f"`criterion` must be a function of logits and labels, but is {show(criterion)}. Give a loss of PyTorch, "
+            "for example torch.nn.CrossEntropyLoss()."
+        )
+
+
+def _one_number(loss: object) -> Tensor:
+    """`loss`; ConfigError unless it is a tensor of one number."""
+    if isinstance(loss, Tensor) and loss.numel() == 1:
+        return loss
+    gave = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else f"a {type(loss).__name__}"
+    remedy = 'Take its mean, for example by reduction="mean".' if isinstance(loss, Tensor) else "Return the tensor."
+    raise ConfigError(f"a criterion must give one number as a tensor, but gave {gave}. {remedy}")
+
+
+def check_kinds(source: object, encoder: object, target: object, decoder: object, output: object) -> None:
+    """ConfigError for parts in a wrong order, or of another library."""
+    kinds: list[tuple[str, object, tuple[type, ...]]] = [
+        ("source", source, (Front, FeatureFront)),
+        ("encoder", encoder, (Encoder,)),
+        ("target", target, (Front,)),
+        ("decoder", decoder, (Decoder,)),
+        ("output", output, (nn.Embedding, type(None))),
+    ]
+    for what, part, wanted in kinds:
+        if not isinstance(part, wanted):
+            name = wanted[0].__name__
+            raise ConfigError(
+                f"`{what}` must be {'an' if name[0] in 'AEIOU' else 'a'} {name}, but is a {type(part).__name__}. Give "
+                "source, encoder, target, decoder and output in this order."
+            )
 
 
 def check_widths(

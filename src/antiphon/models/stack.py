@@ -22,10 +22,11 @@ from antiphon.errors import ConfigError
 from antiphon.models.attentions import build_rule
 from antiphon.nn.attention import Attention
 from antiphon.nn.cache import DecoderState, State
-from antiphon.nn.layers import FeedForward, initialize, norm, zero_padding
+from antiphon.nn.layers import ACTIVATIONS, FeedForward, initialize, norm, zero_padding
 from antiphon.nn.mixers import Memory, Mixer
-from antiphon.nn.noise import Dropout, LayerDrop, Noise
+from antiphon.nn.noise import Dropout, LayerDrop, Noise, check_probability
 from antiphon.nn.rules import ScoreRule, for_layer, parts_of, shared_parts
+from antiphon.registry import nearest
 from antiphon.settings import show
 
 
@@ -53,6 +54,19 @@ class Shape:
     layer_drop: float = 0.0
 
     def __post_init__(self) -> None:
+        known = {"activation": ACTIVATIONS, "norm": ("layer", "rms"), "norm_placement": ("pre", "post", "sandwich")}
+        for name, values in known.items():
+            if getattr(self, name) not in values:
+                hint = nearest(str(getattr(self, name)), values) or "."
+                raise ConfigError(
+                    f"`{name}` must be one of {', '.join(values)}, but is {show(getattr(self, name))}{hint}"
+                )
+        for name, least in (("d_model", 1), ("num_heads", 1), ("head_dim", 0), ("ffn_dim", 0)):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < least:
+                raise ConfigError(f"`{name}` must be a whole number of at least {least}, but is {show(value)}.")
+        for name in ("dropout", "attention_dropout", "activation_dropout", "layer_drop"):
+            check_probability(getattr(self, name), f"`{name}`")
         if not self.head_dim and self.d_model % self.num_heads:
             raise ConfigError(
                 f"`d_model` must be a multiple of `num_heads` ({self.num_heads}), but is {self.d_model}. Change it, or "
@@ -192,7 +206,8 @@ class Decoder(nn.Module):
         self, attentions: Sequence[object], crosses: Sequence[object], *, shape: Shape, noise: Noise | None = None
     ) -> None:
         super().__init__()
-        mixers, crosses = as_mixers(attentions), as_mixers(crosses)
+        mixers = as_mixers(attentions)
+        crosses = as_mixers(crosses, beside=mixers)
         if len(mixers) != len(crosses):
             raise ConfigError(
                 f"a decoder must have one cross-attention a layer, as many as self-attentions ({len(mixers)}), but has "
@@ -284,6 +299,11 @@ def equip(mixers: Sequence[Mixer], *, role: str, shape: Shape, noise: Noise) -> 
             continue
         for part in parts_of(mixer.rule):
             if id(part) not in seen:
+                if "role" in vars(part):
+                    raise ConfigError(
+                        f"a rule must be part of one stack, but this {type(part).__name__} is part of the {part.role} "
+                        "of another stack. Make a new one."
+                    )
                 seen.add(id(part))
                 part.role = role
                 part.setup(num_heads=shape.num_heads, head_dim=shape.head_dim, role=role)
@@ -293,8 +313,9 @@ def equip(mixers: Sequence[Mixer], *, role: str, shape: Shape, noise: Noise) -> 
     return nn.ModuleList([*whole.values(), *within.values()])
 
 
-def as_mixers(attentions: Sequence[object]) -> list[Mixer]:
-    """A mixer for each layer. ConfigError for what is no attention, or a mixer that stands in a layer already."""
+def as_mixers(attentions: Sequence[object], *, beside: Sequence[Mixer] = ()) -> list[Mixer]:
+    """A mixer for each layer; one that is given twice, or is one of `beside`, is copied. ConfigError for what is no
+    attention, or a mixer that is part of another stack."""
     if isinstance(attentions, str | Mixer | ScoreRule) or not isinstance(attentions, Sequence):
         raise ConfigError(f"a stack must be given a list of attentions, one a layer, but is given {show(attentions)}.")
     mixers: list[Mixer] = []
@@ -306,7 +327,7 @@ def as_mixers(attentions: Sequence[object]) -> list[Mixer]:
                 f"{vars(entry)['role']} of another stack. Make a new one."
             )
         if isinstance(entry, Mixer):
-            mixers.append(copy.deepcopy(entry) if any(entry is other for other in mixers) else entry)
+            mixers.append(copy.deepcopy(entry) if any(entry is other for other in (*beside, *mixers)) else entry)
             continue
         key = repr(entry) if isinstance(entry, str | Mapping) else id(entry)
         part = built[key] = built.get(key) or build_rule(entry)

@@ -90,15 +90,27 @@ class Noise:
         return torch.Generator(device).manual_seed((mixed ^ mixed >> 32) & (2**32 - 1))
 
 
+def check_probability(p: float, what: str) -> None:
+    """ConfigError unless `p` is a probability below 1: of nothing that is kept, nothing is learned."""
+    if isinstance(p, bool) or not isinstance(p, int | float) or not 0 <= p < 1:
+        raise ConfigError(f"{what} must be a probability of at least 0 and below 1, but is {p!r:.80}.")
+
+
+def as_byte(p: float) -> int:
+    """The number of 256 bytes that are dropped; never all of them."""
+    return min(255, round(p * 256))
+
+
 class Dropout(nn.Module):
     """Sets elements to zero with probability `p` in training, and scales the others by 1 / (1 - p)."""
 
     def __init__(self, p: float, noise: Noise) -> None:
         super().__init__()
+        check_probability(p, "dropout")
         self.p, self.noise, self.site = p, noise, -1
 
     def forward(self, x: Tensor) -> Tensor:
-        threshold = round(self.p * 256)
+        threshold = as_byte(self.p)
         if not self.training or threshold == 0:
             return x
         return x * self.keep(x, threshold)
@@ -131,7 +143,7 @@ class WordDropout(Dropout):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        threshold = round(self.p * 256)
+        threshold = as_byte(self.p)
         if not self.training or threshold == 0:
             return x
         return x * self.keep(x[..., :1], threshold)
@@ -142,6 +154,7 @@ class LayerDrop(nn.Module):
 
     def __init__(self, p: float, noise: Noise) -> None:
         super().__init__()
+        check_probability(p, "the probability that a layer is skipped")
         self.p, self.noise, self.site = p, noise, -1
 
     @outside_graphs

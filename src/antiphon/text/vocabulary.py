@@ -20,6 +20,7 @@ from tokenizers import models
 
 from antiphon.errors import ModelError, one_line
 from antiphon.text.bytes import ByteTable, byte_table
+from antiphon.text.decoding import complete_decoder
 
 PAD, START, END, UNK = "<pad>", "<s>", "</s>", "<unk>"
 
@@ -91,6 +92,7 @@ class JsonVocabulary:
         with working(where, "tokenizer.json"):
             self._rust = rust = tokenizers.Tokenizer.from_buffer(content)
             forget_training(rust)
+            complete_decoder(rust)
             rust.encode_special_tokens = True
             added = {id for id, token in rust.get_added_tokens_decoder().items() if token.special}
             found = {key: _first(rust.token_to_id(name) for name in names) for key, names in _NAMES.items()}

@@ -18,6 +18,7 @@ import tokenizers
 
 from antiphon.errors import ModelError
 from antiphon.text.bytes import ByteTable, byte_table
+from antiphon.text.decoding import complete_decoder
 from antiphon.text.pretrained.files import vocabulary_of
 from antiphon.text.pretrained.layouts import from_merges, from_spm
 from antiphon.text.pretrained.pieces import read_spm
@@ -96,6 +97,7 @@ class _Rust:
     def __init__(self, rust: tokenizers.Tokenizer, record: Record, where: str) -> None:
         self._rust, self._where = rust, where
         forget_training(rust)
+        complete_decoder(rust)
         rust.encode_special_tokens = True
         marked = rust.get_added_tokens_decoder()
         for token in sorted(record.added, key=lambda each: each.id):

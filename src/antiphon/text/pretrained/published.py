@@ -15,6 +15,7 @@ import json
 import tokenizers
 from tokenizers import models, processors
 
+from antiphon.text.decoding import complete_decoder
 from antiphon.text.pretrained.files import json_mapping
 from antiphon.text.pretrained.layouts import FAIRSEQ
 from antiphon.text.pretrained.record import Record
@@ -55,10 +56,11 @@ def published(source: PretrainedVocabulary, target: PretrainedVocabulary) -> dic
 def enclosed(content: bytes, vocabulary: Vocabulary) -> bytes:
     """A tokenizer.json that says itself, as its template, what stands before and behind a text."""
     rust = tokenizers.Tokenizer.from_buffer(content)
-    random = isinstance(rust.model, models.BPE) and rust.model.dropout
+    changed = rust.decoder is None or (isinstance(rust.model, models.BPE) and rust.model.dropout is not None)
     forget_training(rust)
+    complete_decoder(rust)
     if template(rust) == vocabulary.frame:
-        return rust.to_str().encode() if random else content
+        return rust.to_str().encode() if changed else content
     before, after = ([(vocabulary.piece(id), id) for id in ids] for ids in vocabulary.frame)
     whole = " ".join([*(name for name, _ in before), "$A", *(name for name, _ in after)])
     framed = processors.TemplateProcessing(single=whole, pair=f"{whole} $B", special_tokens=[*before, *after])
