@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
 
 import antiphon
 from antiphon.batch import Example, collate
@@ -51,23 +50,50 @@ def tuned(output: Path, base: Path, adapter: dict[str, Any] | None = None, **tra
     }
 
 
-def hidden(network: nn.Module) -> torch.Tensor:
-    """The vectors (n, D) at every label of two rows."""
+def logits(network: Any) -> torch.Tensor:
+    """The logits (B, T, V) of two rows."""
     network.eval()
     with torch.no_grad():
-        return network(collate(ROWS, pad_id=0, start_id=1), lambda hidden, weight, labels: hidden @ weight.T)
+        return network.logits(collate(ROWS, pad_id=0, start_id=1))
 
 
 def weights(run: Path) -> dict[str, torch.Tensor]:
     return load_weights(run / "model" / "model.safetensors")
 
 
+@pytest.mark.parametrize(
+    ("targets", "patterns"),
+    [
+        (("q", "v"), ("*.q", "*.v")),
+        (("q_proj", "v_proj"), ("*.q", "*.v")),
+        (("k_proj", "out_proj"), ("*.k", "*.o")),
+        (("o_proj", "o"), ("*.o",)),
+        (("fc1", "fc2"), ("*.up", "*.down")),
+        (("wi_0", "wi_1", "wo"), ("*.gate", "*.up", "*.down")),
+        (("wi",), ("*.up",)),
+        (("gate_proj", "up_proj", "down_proj"), ("*.gate", "*.up", "*.down")),
+        (("SelfAttention.q", "EncDecAttention.v"), ("*.mixer.q", "*.cross.v")),
+        (("self_attn.q_proj", "encoder_attn.out_proj"), ("*.mixer.q", "*.cross.o")),
+        (("DenseReluDense.wo",), ("*.ffn.down",)),
+        (("encoder.layers.0.mixer.q",), ("encoder.layers.0.mixer.q",)),
+        (("layers.1.cross.q",), ("decoder.layers.1.cross.q",)),
+        (("all-linear",), ("*",)),
+    ],
+)
+def test_targets_may_be_named_as_in_peft(base: Path, targets: tuple[str, ...], patterns: tuple[str, ...]) -> None:
+    named, wanted = (
+        Adapter(load_parts(base / "model").network, AdapterConfig(targets=names), seed=1).targets
+        for names in (targets, patterns)
+    )
+    assert named == wanted and named
+
+
 @pytest.mark.parametrize("kind", ["lora", "dora"])
 def test_an_adapter_begins_as_nothing_and_merges_into_what_it_computes(base: Path, kind: Any) -> None:
     network = load_parts(base / "model").network
-    before = hidden(network)
+    before = logits(network)
     adapter = Adapter(network, AdapterConfig(kind=kind, rank=3, trained=("*norm*",)), seed=1)
-    torch.testing.assert_close(hidden(network), before, rtol=0, atol=0 if kind == "lora" else 1e-6)
+    torch.testing.assert_close(logits(network), before, rtol=0, atol=0 if kind == "lora" else 1e-6)
     learning = [name for name, parameter in network.named_parameters() if parameter.requires_grad]
     assert any(".lora_A." in name for name in learning) and any("norm" in name for name in learning)
     assert all(".lora_" in name or "norm" in name for name in learning)
@@ -75,14 +101,14 @@ def test_an_adapter_begins_as_nothing_and_merges_into_what_it_computes(base: Pat
         for parameter in network.parameters():
             if parameter.requires_grad:
                 parameter.add_(torch.randn_like(parameter) * 0.1)
-    apart, merged = hidden(network), adapter.merged()
+    apart, merged = logits(network), adapter.merged()
     assert (apart - before).abs().max() > 1e-2  # no projection leaves the adapter out
     adapter.remove()
     assert isinstance(network, EncoderDecoder) and named_weights(network).keys() == merged.keys()
     with torch.no_grad():
         for name, tensor in named_weights(network).items():
             tensor.copy_(merged[name])
-    torch.testing.assert_close(hidden(network), apart, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(logits(network), apart, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -126,7 +152,7 @@ def test_the_adapter_folder_is_pefts_and_loads_onto_the_base(base: Path, tmp_pat
     )
     plain = load_parts(base / "model").network
     theirs = PeftModel.from_pretrained(plain, str(run.folder / "adapter"))
-    torch.testing.assert_close(hidden(theirs.base_model.model), hidden(ours.network), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(logits(theirs.base_model.model), logits(ours.network), rtol=1e-5, atol=1e-5)
     texts = ["7 hours ago", "in 7 hours", ""]
     assert [a.tokens for a in loaded.generate(texts)] == [a.tokens for a in ours.generate(texts)]
 
@@ -146,7 +172,7 @@ def test_an_adapter_that_does_not_fit_is_one_line(base: Path, tmp_path: Path) ->
     made = tuned(tmp_path / "other", base)
     del made["training"]["adapter"]
     other = {**made, "model": {"preset": "tiny", "d_model": 16, "num_heads": 2}, "tokenizer": {"kind": "bytes"}}
-    with pytest.raises(ModelError, match=r"does not fit the base: .* has lora_A of"):
+    with pytest.raises(ModelError, match=r"does not fit the base: .* has lora_A of .* a model of your own, whose la"):
         antiphon.load(train(other, quiet=True).folder, adapter=folder)
     with pytest.raises(ModelError, match=r"must hold the file adapter_config.json, but does not"):
         antiphon.load(base, adapter=base)
@@ -160,8 +186,10 @@ def test_an_adapter_that_does_not_fit_is_one_line(base: Path, tmp_path: Path) ->
         (
             {"targets": ["*.query"]},
             {},
-            r"`training.adapter.targets` must match the name of a linear layer",
+            r"`training.adapter.targets` must match the name of a linear layer, but `\*.query` matches none. "
+            r"For example \*.q, \*.k, \*.v, \*.o, \*.up, \*.gate, \*.down.",
         ),
+        ({"targets": ["query"]}, {}, "must match the name of a linear layer, but `query` matches none. For example"),
         ({"trained": ["*.q.weight"]}, {}, "`training.adapter.trained` must match the name of a weight without an adap"),
         ({"kind": "loar"}, {}, "`training.adapter.kind` must be one of lora, dora, .*did you mean `lora`"),
         ({}, {"mixout": 0.1}, "`training.mixout` must be left out beside `adapter`"),

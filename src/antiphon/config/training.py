@@ -60,7 +60,7 @@ class AdapterConfig(Settings):
     dropout: Rate = 0.0
     """Of what the matrices read."""
     targets: tuple[str, ...] = ("encoder.*", "decoder.*")
-    """The linear layers that get one, as patterns of their names, such as *.q and *.v."""
+    """The linear layers that get one: patterns of their names, such as *.q, or what peft calls them, such as q_proj."""
     trained: tuple[str, ...] = ()
     """Other weights that are trained whole, as patterns of their names, such as *norm*."""
 

@@ -45,8 +45,9 @@ def load(
     mapping, `module:Name`, a rule or mixer, its class, or a list that alternates over layers; only what it names is
     imported. Weights that it needs and the folder has not are new, a function of `seed`: `model.account` says which
     were kept, which are new and which dropped, and a warning says it where any is. `adapter` is a folder in peft's
-    format, a LoRA or DoRA of this model, which is merged into its weights. `quantize` "int8" keeps the weights in eight
-    bits for answers on a CPU, which is then the device that `auto` means; such a model is not saved or exported.
+    format, a LoRA or DoRA of this model, made here or by peft on transformers' own, which is merged into its weights.
+    `quantize` "int8" keeps the weights in eight bits for answers on a CPU, which is then the device that `auto` means;
+    such a model is not saved or exported. ConfigError for an argument that is not there.
     """
     paths = [path] if isinstance(path, str | Path) else list(path)
     if not paths or not all(isinstance(each, str | Path) for each in paths):
@@ -79,7 +80,7 @@ def load(
             own = replaced_attention(folder, attention) if isinstance(attention, Mapping) else attention
             parts = load_parts(folder, device=place, dtype=first, int8=int8, attention=own, seed=seed)
         if adapter is not None:
-            merge_adapter(parts.network, adapter)
+            merge_adapter(parts, adapter)
             parts.network.to(kind)
         members.append((str(folder), parts))
     found = Model.from_parts(members[0][1] if len(members) == 1 else join_parts(members))

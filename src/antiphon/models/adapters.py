@@ -1,6 +1,9 @@
 """Low-rank adapters in the folder format of peft, merged into a network's own weights.
 
-    merge_adapter(network, "runs/tuned/adapter")
+    merge_adapter(parts, "runs/tuned/adapter")
+
+Its layers have our names, or those of transformers where the model is of a family of checkpoints: then the family's
+table of weights translates them.
 
 LoRA (Hu et al. 2022, section 4.1): W' = W + s·B·A with s = alpha / rank. DoRA (Liu et al. 2024, eq. 5): each row of
 that, which belongs to one output, is brought to the length that the magnitude vector gives. Both are plain arithmetic,
@@ -17,7 +20,8 @@ from torch import Tensor, nn
 
 from antiphon.errors import ModelError
 from antiphon.models.account import some
-from antiphon.models.checkpoint import load_weights, named_weights
+from antiphon.models.checkpoint import Parts, load_weights, named_weights
+from antiphon.models.families import FAMILIES, Ours, Row
 from antiphon.models.files import read_config, within
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
@@ -42,16 +46,17 @@ def merge(weight: Tensor, down: Tensor, up: Tensor, *, scale: float, magnitude: 
 
 
 @torch.no_grad()
-def merge_adapter(network: nn.Module, folder: str | Path) -> None:
-    """Merge the adapter in `folder` into the weights of `network`.
+def merge_adapter(parts: Parts, folder: str | Path) -> None:
+    """Merge the adapter in `folder` into the weights of the network of `parts`.
 
     ModelError for a folder that is none, an adapter of another kind than LoRA and DoRA, and weights that the network
     has no place for.
     """
-    folder = Path(folder)
+    folder, network = Path(folder), parts.network
     config, own = read_config(folder, CONFIG), named_weights(network)
     scale = _scale(config, folder / CONFIG)
     found = {name.removeprefix(PREFIX): tensor for name, tensor in load_weights(within(folder, WEIGHTS)).items()}
+    found = _in_our_names(found, parts, own, folder / WEIGHTS)
     aliases = _aliases(network)
     layers = {name.removesuffix(DOWN) for name in found if name.endswith(DOWN)}
     taken: set[str] = set()
@@ -63,7 +68,7 @@ def merge_adapter(network: nn.Module, folder: str | Path) -> None:
             has = "no such layer" if weight is None else f"weights of {tuple(weight.shape)}"
             raise ModelError(
                 f"`{folder / WEIGHTS}` does not fit the base: `{layer}` has lora_A of {tuple(down.shape)}, but the "
-                f"base has {has} there. Give the base that the adapter was trained on."
+                f"base has {has} there. {_remedy(parts, own)}"
             )
         weight.copy_(merge(weight, down, up, scale=scale, magnitude=magnitude))
         taken |= {layer + DOWN, layer + UP} | ({layer + MAGNITUDE} if magnitude is not None else set())
@@ -74,9 +79,63 @@ def merge_adapter(network: nn.Module, folder: str | Path) -> None:
             taken.add(name)
     if left := sorted(found.keys() - taken):
         raise ModelError(
-            f"`{folder / WEIGHTS}` does not fit the base, which has no place for {some(left)}. "
-            "Give the base that the adapter was trained on."
+            f"`{folder / WEIGHTS}` does not fit the base, which has no place for {some(left)}. {_remedy(parts, own)}"
         )
+
+
+def _in_our_names(
+    found: Mapping[str, Tensor], parts: Parts, own: Mapping[str, Tensor], file: Path
+) -> dict[str, Tensor]:
+    """The tensors by our names of layers and weights; those that have none keep theirs."""
+    rows, apart = _rows(parts)
+    made: dict[str, Tensor] = {}
+    for name, tensor in found.items():
+        end = next((end for end in (DOWN, UP, MAGNITUDE) if name.endswith(end)), "")
+        whole = f"{name.removesuffix(end)}.weight" if end else name
+        if whole not in own and whole in apart:
+            raise ModelError(
+                f"`{file}` trains `{whole.removesuffix('.weight')}` apart, but in the base it is one table with other "
+                "embeddings or the output. Train the adapter without it."
+            )
+        row = None if whole in own else rows.get(whole)
+        if row is None:
+            made[name] = tensor
+        elif end:  # a linear layer, whose weight is the same here
+            made[row.ours.removesuffix(".weight") + end] = tensor
+        else:
+            made[row.ours] = row.op.ours(tensor)
+    return made
+
+
+def _rows(parts: Parts) -> tuple[dict[str, Row], set[str]]:
+    """The weights of a model of a published family by their names in transformers, and the names of tables that stand
+    for several; both empty for a model of one's own."""
+    record = parts.model.family
+    family = FAMILIES.get(record.name) if record is not None else None
+    if record is None or family is None:
+        return {}, set()
+    tables = family.tables.place(shared=record.shared_tables, tied=parts.model.tie_embeddings)
+    ours = Ours(parts.model, parts.attention, tables, *parts.network.table_sizes)
+    rows = {row.theirs: row for row in family.rows(ours)}
+    alone = {
+        *(() if tables.shared else (tables.source,)),
+        *(() if tables.shared or tables.tied else (tables.target,)),
+        *(() if tables.tied else (tables.output,)),
+    }
+    # A checkpoint may lack the prefix, as may an adapter of the network without its output.
+    bare = {name.removeprefix(family.prefix): row for name, row in rows.items()} if family.prefix else {}
+    return bare | rows, family.tables.all() - alone
+
+
+def _remedy(parts: Parts, own: Mapping[str, Tensor]) -> str:
+    """What to give instead, with an example of the names that the base has."""
+    rows, _ = _rows(parts)
+    called = [row.theirs for row in rows.values() if row.ours.endswith(".q.weight")] or [
+        name for name in own if name.endswith(".q.weight")
+    ]
+    kind = f"of the family {parts.model.family.name}" if parts.model.family is not None else "a model of your own"
+    example = f", whose layers are called as `{called[0].removesuffix('.weight')}`" if called else ""
+    return f"It is {kind}{example}. Give the base that the adapter was trained on."
 
 
 def merged_weights(network: nn.Module, *, scale: float, name: str) -> dict[str, Tensor]:

@@ -11,6 +11,7 @@ are a function of the step, so that a resumed run repeats. References: models/ad
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,14 @@ from antiphon.nn.noise import Dropout, number_sites
 from antiphon.settings import SettingError
 
 _NAME = "default"  # of the adapter within peft's layers
+# What target_modules calls layers of transformers' models -> what our networks call them.
+_THEIRS = {
+    "q_proj": "q", "k_proj": "k", "v_proj": "v", "out_proj": "o", "o_proj": "o",
+    "fc1": "up", "fc2": "down", "wi": "up", "wi_0": "gate", "wi_1": "up", "wo": "down",
+    "gate_proj": "gate", "up_proj": "up", "down_proj": "down",
+    "SelfAttention": "mixer", "LocalSelfAttention": "mixer", "self_attn": "mixer",
+    "EncDecAttention": "cross", "encoder_attn": "cross", "cross_attn": "cross", "DenseReluDense": "ffn", "mlp": "ffn",
+}  # fmt: skip
 
 
 class Adapter:
@@ -37,9 +46,11 @@ class Adapter:
         self.network, self.settings = network, settings
         self.scale = settings.alpha / settings.rank
         linears = [name for name, module in network.named_modules() if isinstance(module, nn.Linear)]
-        self.targets = _matching(linears, settings.targets, "targets", "linear layer")
+        targets = {target: _pattern(linears, target) for target in settings.targets}
+        self.targets = _matching(linears, targets, "targets", "linear layer")
         others = [name for name, _ in network.named_parameters() if name.rpartition(".")[0] not in self.targets]
-        self.trained = _matching(others, settings.trained, "trained", "weight without an adapter")
+        trained = {name: name for name in settings.trained}
+        self.trained = _matching(others, trained, "trained", "weight without an adapter")
         self._inject(seed)
 
     def _inject(self, seed: int) -> None:
@@ -135,13 +146,27 @@ class Adapter:
         }
 
 
-def _matching(names: list[str], patterns: tuple[str, ...], setting: str, what: str) -> list[str]:
-    """Those of `names` that a pattern matches; SettingError for a pattern that matches none."""
-    for pattern in patterns:
+def _pattern(linears: list[str], target: str) -> str:
+    """A target as a pattern of our names. One without a wildcard that is no whole name is read as in peft: the last
+    parts of a name (`q`, `mixer.q`), by transformers' words too (`q_proj`, `SelfAttention.q`, `all-linear`)."""
+    if target in linears or any(sign in target for sign in "*?["):
+        return target
+    return "*" if target == "all-linear" else "*." + ".".join(_THEIRS.get(part, part) for part in target.split("."))
+
+
+def _matching(names: list[str], patterns: Mapping[str, str], setting: str, what: str) -> list[str]:
+    """Those of `names` that a pattern matches; SettingError for one that matches none, which is called by its key."""
+    for given, pattern in patterns.items():
         if not any(fnmatchcase(name, pattern) for name in names):
             raise SettingError(
                 ("training", "adapter", setting),
-                f"must match the name of a {what}, but `{pattern}` matches none",
-                remedy=f"For example {names[0]}.",
+                f"must match the name of a {what}, but `{given}` matches none",
+                remedy=f"For example {_example(names)}.",
             )
-    return [name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)]
+    return [name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns.values())]
+
+
+def _example(names: list[str]) -> str:
+    """Short patterns of `names`: their last parts."""
+    ends = dict.fromkeys(name.rpartition(".")[2] for name in names)
+    return ", ".join(f"*.{end}" for end in list(ends)[:8])
