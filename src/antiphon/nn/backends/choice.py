@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache
-
 import torch
 from torch import Tensor
 
@@ -31,6 +29,7 @@ SDPA_FROM = {
     ("AVX2", torch.bfloat16): 1,
 }
 ELSEWHERE = 256 * 256
+INSTRUCTIONS = torch.backends.cpu.get_cpu_capability()
 # Blocks take less time than the fused attention where a row has at least this many times the keys of a block; the same
 # machine, 512 tokens in all, eager/sdpa/blocks in ms, keys of a block/of a row: 128/256 45/23/20, 128/384 41/23/16,
 # 192/384 49/23/24, 384/512 84/39/41, 384/768 155/108/86, 192/1024 395/202/79. The length is at least BLOCKS_FROM.
@@ -50,12 +49,7 @@ def choose(q: Tensor, k: Tensor, scores: Scores, *, dropout: Dropping | None) ->
     if width is not None and TIMES * width <= k.shape[2] and BLOCKS.refuses(q, k, scores, dropout=dropout) is None:
         return "blocks"
     if q.device.type == "cpu":
-        least = SDPA_FROM.get((_instructions(), q.dtype), ELSEWHERE)
+        least = SDPA_FROM.get((INSTRUCTIONS, q.dtype), ELSEWHERE)
         if q.shape[2] * k.shape[2] < least or learned(scores):
             return "eager"
     return "eager" if SDPA.refuses(q, k, scores, dropout=dropout) is not None else "sdpa"
-
-
-@cache
-def _instructions() -> str:
-    return torch.backends.cpu.get_cpu_capability()
