@@ -6,6 +6,7 @@ import json
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from parity.test_languages import checkpoint
@@ -47,6 +48,15 @@ def test_first_steps(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     said = capsys.readouterr().out
     assert "nc:6" in said  # the metric's signature
     assert "'positive': 0.9" in said and "Oslo says no to a tram" in said
+
+
+def test_a_loop_of_ones_own(folder: Path) -> None:
+    (code,) = blocks("docs/training.md")
+    names: dict[str, Any] = {}
+    exec(compile(code, "docs/training.md", "exec"), names)
+    answers = names["model"].generate([source for source, _ in names["pairs"]])
+    assert [answer.text for answer in answers] == [target for _, target in names["pairs"]]
+    assert (folder / "by-hand" / "model.safetensors").exists()
 
 
 def test_notebooks(folder: Path) -> None:
