@@ -201,7 +201,7 @@ generation_max_length; generation.max_new_tokens;;
 generation_num_beams; validation.beam_size;;
 group_by_length;;; rows of similar length are always together.
 gradient_checkpointing; training.checkpoint_activations; true;
-dataloader_num_workers;;; batches are made ahead in a thread.
+dataloader_num_workers;;; batches are made ahead where a GPU computes meanwhile.
 report_to;;; metrics.jsonl has all figures; register a reporter for others.
 output_dir; output;;
 overwrite_output_dir;;; it is `antiphon.train(..., overwrite=True)`, and the flag `--overwrite`.
@@ -253,7 +253,7 @@ FAIRSEQ = _table(
 beam; generation.beam_size|validation.beam_size;;
 nbest; generation.n_best;;
 lenpen; generation.length_penalty;;
-unkpen;;; tokenizers trained here have no unknown texts. `forbidden` excludes a text.
+unkpen;;; the unknown token has no penalty of its own. `forbidden` excludes a text.
 max_len_a; generation.max_new_tokens;; Without it the limit is 2 x source tokens + 32.
 max_len_b; generation.max_new_tokens;; Without it the limit is 2 x source tokens + 32.
 min_len; generation.min_new_tokens;;
