@@ -325,6 +325,7 @@ def test_tests_mirror_the_package() -> None:
         "docs",
         "examples",
         "recipes",
+        "mutants",
     }
     folders = {
         path.name for path in (ROOT / "tests").iterdir() if path.is_dir() and not path.name.startswith((".", "_"))

@@ -185,8 +185,6 @@ def test_torch_compile(dropout: float) -> None:
             optimizer.zero_grad()
             compiled(batch).backward()
             optimizer.step()
-    network.eval()
-    assert float(compiled(batch).detach()) == pytest.approx(float(network(batch).detach()), abs=1e-5)
     assert Model(compiled, tokenizer()).network is network
 
 

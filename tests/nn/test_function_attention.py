@@ -99,3 +99,13 @@ def test_its_spec_is_its_name() -> None:
         assert FunctionAttention(local).spec == "by hand"
     finally:
         del _parts["attention"]["by hand"]
+
+
+def test_what_a_function_raises_is_one_line_with_the_shapes() -> None:
+    def added(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        return (q @ k.mT + mask[..., :2]).softmax(-1) @ v
+
+    made = FunctionAttention(added)
+    made.setup(d_model=8, num_heads=2, head_dim=4, role="encoder", bias=True, dropout=0.0, noise=Noise())
+    with pytest.raises(AttentionError, match=r"`added` in the role encoder raised RuntimeError: .*mask \(1, 1, 5, 5\)"):
+        made(torch.zeros(1, 5, 8), Tokens(torch.arange(5)[None]), None)

@@ -89,7 +89,7 @@ def test_a_schedule_of_torch_over_all_passes() -> None:
             network(batch).backward()
             optimizer.step()
             schedule.step()
-    with pytest.raises(ValueError, match="Tried to step"):
+    with pytest.raises(ValueError, match=r"Tried to step"):
         schedule.step()
         schedule.step()
 
@@ -263,12 +263,12 @@ def test_settings_that_make_no_sense_are_named(settings: dict[str, Any], words: 
 
 @pytest.mark.parametrize("given", ["bert", None, [], [None], [1, 2, 3], by_hand])
 def test_what_is_no_tokenizer_is_named(given: Any) -> None:
-    with pytest.raises(AntiphonError, match="tokenizer"):
+    with pytest.raises(AntiphonError, match=r"tokenizer"):
         batches(PAIRS, given)
 
 
 def test_a_model_beside_a_second_tokenizer_is_refused() -> None:
-    with pytest.raises(AntiphonError, match="`target_tokenizer`"):
+    with pytest.raises(AntiphonError, match=r"`target_tokenizer`"):
         batches(PAIRS, antiphon.Model(by_hand(), tokenizer()), tokenizer())
 
 
@@ -276,7 +276,7 @@ def test_a_pass_number_that_is_none_is_refused() -> None:
     loader = batches(PAIRS, tokenizer())
     for wrong in (-1, "2", 1.5):
         loader.epoch = wrong  # type: ignore[assignment]
-        with pytest.raises(ConfigError, match="`epoch`"):
+        with pytest.raises(ConfigError, match=r"`epoch`"):
             next(iter(loader))
 
 

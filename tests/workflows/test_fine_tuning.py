@@ -264,3 +264,38 @@ def test_bad_input_is_one_line(base: Path, tmp_path: Path, sections: dict[str, A
         train(tuned(tmp_path / "run", base, **sections), quiet=True)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "run").exists()
+
+
+def test_answers_keep_the_length_of_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    # S2: trained on 24 tokens, answered on 16,384.
+    folder = published(tmp_path / "published", "t5", T5)
+    long = [("a b c d e f g h " * 4, "in 1 hour"), *NEW]
+    for how, reads in (("truncate", "truncate"), ("window", "window"), ("skip", "error")):
+        data = {"train": long, "max_length": 24, "overflow": how}
+        run = train(tuned(tmp_path / how, folder, data=data, training=STILL))
+        kept = antiphon.load(run.folder)
+        limit = None if how == "skip" else 24
+        assert (kept.generation.overflow, kept.generation.max_source_tokens) == (reads, limit)
+        assert ("`generation.max_source_tokens: 24` from `data.max_length`" in capsys.readouterr().err) == (limit == 24)
+        if limit:
+            text, cut = "abcdefgh " * 20, "abcdefgh " * 2
+            assert [a.tokens for a in run.model.generate([text])] == [a.tokens for a in kept.generate([text])]
+            first = kept.tokenizer.decode(kept.tokenizer.encode(text)[:23])
+            assert cut in first
+            same_answer = kept.score([text], ["in"]) == pytest.approx(kept.score([first], ["in"]))
+            assert same_answer == (how == "truncate")
+    asked = {"beam_size": 1, "overflow": "split", "max_source_tokens": 40}
+    data = {"train": long, "max_length": 24, "overflow": "truncate"}
+    own = train(tuned(tmp_path / "own", folder, data=data, training=STILL, generation=asked), quiet=True)
+    assert (own.model.generation.overflow, own.model.generation.max_source_tokens) == ("split", 40)
+
+
+def test_the_limit_of_a_base_grows_with_its_sources(tmp_path: Path) -> None:
+    folder = published(tmp_path / "published", "t5", T5)
+    (folder / "tokenizer_config.json").write_text('{"model_max_length": 20}')
+    assert antiphon.load(folder).generation.max_source_tokens == 20
+    short = train(tuned(tmp_path / "short", folder, data={"train": NEW}, training=STILL), quiet=True)
+    assert antiphon.load(short.folder).generation.max_source_tokens == 20
+    data = {"train": [*NEW, ("hour " * 8, "x")]}
+    longer = train(tuned(tmp_path / "longer", folder, data=data, training=STILL), quiet=True)
+    assert antiphon.load(longer.folder).generation.max_source_tokens == len(longer.model.tokenizer.encode("hour " * 8))

@@ -133,7 +133,7 @@ class DataConfig(Settings):
     max_length: Count | None = None
     """Longest side of a training pair in tokens, end included; none: the model's `max_length`."""
     overflow: Literal["error", "truncate", "skip", "window"] = "error"
-    """What happens to a longer one; window: a longer source is read in windows of the model's `max_length`."""
+    """What happens to a longer one; window: a longer source is read in windows of `max_length`. Answers do likewise."""
     bad_rows: Literal["error", "skip"] = "error"
     """What happens to rows that cannot be read (too many columns, no JSON, no UTF-8); skip: they are left out, counted,
     and the first ten are shown."""

@@ -22,8 +22,8 @@ class GenerationConfig(Settings):
     min_new_tokens: CountOrZero = 0
     """Tokens before the end is allowed."""
     max_new_tokens: Count | None = None
-    """Tokens of an answer at most, end included, counted behind a `prefix`; none: 2 x source tokens + 32, within the
-    model's `max_length`."""
+    """Tokens of an answer at most, end included, counted behind a `prefix`; none: 2 x source tokens + 32, for
+    a source in windows at most a window or 512, within the model's `max_length`."""
     length_penalty: Annotated[float, Range(low=-10, high=10)] = 1.0
     """The ranking is score / n**p; n counts the end, and neither has a `prefix`."""
     length_penalty_kind: Literal["average", "gnmt"] = "average"
@@ -65,7 +65,10 @@ class GenerationConfig(Settings):
     forbidden: Texts | None = None
     """Phrases that no answer holds as whole words (within words: not matched, but in scripts without spaces)."""
     overflow: Literal["error", "truncate", "split", "window"] = "error"
-    """What happens to a source longer than the model's limit; window: it is read in windows that overlap."""
+    """What happens to a source of more than `max_source_tokens`; window: it is read in windows that overlap."""
+    max_source_tokens: Count | None = None
+    """Tokens of a source at most, end included, and of a window or a part of a longer one; none: the model's
+    `max_length`. A published folder's own limit and a recipe's `data.max_length` are defaults that a model keeps."""
     batch_size: Count | None = None
     """Rows of sources that run together; none: chosen by size."""
 

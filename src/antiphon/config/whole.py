@@ -69,7 +69,11 @@ class TrainConfig(Settings):
         fits = isinstance(self.tokenizer, VocabularyConfig) == isinstance(self.model, BaseConfig)
         require(fits, "tokenizer", "must be `add` and `trim` beside `model.base`, and only there")
         most = self.model.max_length or math.inf
-        asked = {"data.max_length": self.data.max_length, "generation.max_new_tokens": self.generation.max_new_tokens}
+        asked = {
+            "data.max_length": self.data.max_length,
+            "generation.max_new_tokens": self.generation.max_new_tokens,
+            "generation.max_source_tokens": self.generation.max_source_tokens,
+        }
         for name, value in asked.items():
             require((value or 0) <= most, name, f"must be at most `model.max_length` ({most}), but is {value}")
         ends = ("max_steps", "max_epochs", "max_minutes", "patience")

@@ -141,8 +141,8 @@ class Uncached(EncoderDecoder):
         self.output_cap, self.head = network.output_cap, network.head
         self.eval()
 
-    def encode(self, source: Tensor, tokens: Tokens) -> Memory:
-        return self.network.encode(source, tokens)
+    def encode(self, source: Tensor, tokens: Tokens, *, window: int | None = None) -> Memory:
+        return self.network.encode(source, tokens, window=window)
 
     def begin(self, memory: Memory, *, width: int, capacity: int) -> DecoderState:
         rows = memory.hidden.shape[0] * width

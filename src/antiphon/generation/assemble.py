@@ -13,8 +13,8 @@ from antiphon.models.checkpoint import Parts
 from antiphon.models.describe import Ids, describe
 from antiphon.models.front import Front
 from antiphon.models.seq2seq import EncoderDecoder
-from antiphon.settings import build, show
-from antiphon.text import Tokenizer
+from antiphon.settings import build, inside, show
+from antiphon.text import CLASSIFICATION, Tokenizer, load_task
 
 Tokenizers = Tokenizer | Sequence[Tokenizer]
 Labels = Sequence[str] | Mapping[str, str]
@@ -41,9 +41,15 @@ def assemble(
                 f"the {what} embeddings must have a row for each of the tokenizer's {side.vocab_size} ids, but have "
                 f"{size}. Make the table with `tokenizer.vocab_size` rows."
             )
-    config = generation if isinstance(generation, GenerationConfig) else build(GenerationConfig, generation or {})
+    with inside("generation"):
+        config = (
+            generation
+            if isinstance(generation, GenerationConfig)
+            else build(GenerationConfig, {} if generation is None else generation)
+        )
     ids = Ids(target.pad_id, target.start_id, target.end_id)
-    named = dict(labels) if isinstance(labels, Mapping) else {label: label for label in labels}
+    named = named_labels(labels)
+    check_task(task, named)
     try:
         sizes = (source.vocab_size, target.vocab_size)
         model, attention = describe(network, ids=ids, sizes=sizes, one_tokenizer=source.shares(target))
@@ -51,6 +57,29 @@ def assemble(
     except ModelError as error:
         model, attention, problem = ModelConfig(max_length=network.max_length), AttentionConfig(), str(error)
     return Parts(network, model, attention, source, target, task, config, named, problem=problem)
+
+
+def named_labels(labels: Labels) -> dict[str, str]:
+    """What each label of the data is called in answers; ModelError for anything but texts that are not empty."""
+    given: Any = labels
+    if not isinstance(given, str | bytes) and isinstance(given, Mapping | Sequence):
+        named = dict(given) if isinstance(given, Mapping) else {label: label for label in given}
+        if all(isinstance(text, str) and text.strip() for pair in named.items() for text in pair):
+            return named
+    raise ModelError(f"`labels` must be a list of texts, or a mapping of labels to their names, but is {show(given)}.")
+
+
+def check_task(task: str, labels: Mapping[str, str]) -> None:
+    """ConfigError for a task that is not known, ModelError for a classification without labels. A `module:name` is not
+    imported."""
+    if not isinstance(task, str):
+        raise ModelError(f"`task` must be a text, but is {show(task)}.")
+    if task == CLASSIFICATION and not labels:
+        raise ModelError("`labels` must hold the answers of a classification, but is empty. Name them.")
+    if task != CLASSIFICATION and labels:
+        raise ModelError(f"`labels` must be left out, but is given: the task is `{task}`, no classification.")
+    if ":" not in task:
+        load_task(task)
 
 
 def unwrapped(network: nn.Module) -> EncoderDecoder:

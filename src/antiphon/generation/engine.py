@@ -22,6 +22,7 @@ from antiphon.config import GenerationConfig
 from antiphon.errors import ConfigError, DataError
 from antiphon.generation.asking import evaluating, label_log_p, sum_type
 from antiphon.generation.hypotheses import Hypothesis, Marks, Plan, Request
+from antiphon.generation.limits import check_source, source_limit
 from antiphon.generation.logits import Forbid, ForbidAt, MinNewTokens, NoRepeatNgram, Processor, RepetitionPenalty
 from antiphon.generation.memory import Room
 from antiphon.generation.restriction import CLOSED, DEAD, Restriction, Trie
@@ -29,9 +30,9 @@ from antiphon.generation.sampling import Sampler
 from antiphon.generation.search import Search
 from antiphon.models.seq2seq import EncoderDecoder
 
+USUAL_OF_WINDOWS = 512  # tokens of an answer to a source in windows, which is rarely as long as the source
 # Bounds of a batch: hypotheses, numbers in their logits, places in their caches, and source tokens with padding.
 MOST_HYPOTHESES, MOST_LOGITS, MOST_PLACES, MOST_SOURCE_TOKENS = 256, 2**24, 2**16, 2**14
-SHORTER = "Shorten it, or set `overflow` to truncate, split or window."
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,18 +56,18 @@ def answer(
 ) -> list[list[Hypothesis]]:
     """For each source its hypotheses, best first, at most `config.n_best`.
 
-    DataError where a source has more ids than the model's `max_length`.
+    DataError where a source has more ids than the model takes (`source_limit`).
     """
     requests = [
         request_of(
             source if isinstance(source, Source) else Source(source, row),
             config,
-            max_length=network.max_length,
+            network=network,
             first=marks.first,
         )
         for row, source in enumerate(sources)
     ]
-    plan = plan_of(config, marks)
+    plan = plan_of(config, marks, window=source_limit(network, config))
     answers: list[list[Hypothesis]] = [[] for _ in requests]
     left = longest_first(requests)
 
@@ -102,8 +103,8 @@ def stream(network: EncoderDecoder, source: Source, config: GenerationConfig, ma
     An id is certain when every hypothesis that can still be the best has it in its place. Wrong settings raise at once.
     """
     request, plan = (
-        request_of(source, config, max_length=network.max_length, first=marks.first),
-        plan_of(config, marks),
+        request_of(source, config, network=network, first=marks.first),
+        plan_of(config, marks, window=source_limit(network, config)),
     )
 
     def run() -> Iterator[list[int]]:
@@ -125,23 +126,24 @@ def forced_scores(
     marks: Marks,
     *,
     batch_size: int | None = None,
+    window: int | None = None,
 ) -> list[float]:
     """For each (source, target) the sum of the target's log-probabilities, whole rows at once (teacher forcing).
 
     A target is begun with the first tokens of `marks`, if they are not there yet, which are not scored.
 
-    A source beyond the network's `max_length` is read in windows.
+    A source beyond `window` tokens (None: the network's `max_length`) is read in windows.
     """
     pairs = [(source, marks.begin(target)) for source, target in pairs]
     for _, target in pairs:
-        check_length(target, network.max_length, what="a target", remedy="Shorten it.")
+        check_length(target, network.max_length, what="a target")
     requests = [Request(source, limit=max(len(source), len(target))) for source, target in pairs]
     scores = [0.0] * len(pairs)
     for places in batches(requests, Plan(marks), vocab_size=1, batch_size=batch_size):
         examples = [Example(*pairs[place], place) for place in places]
         batch = collate(examples, pad_id=0, start_id=marks.start).to(network.device)
         with evaluating(network):
-            memory = network.encode(batch.source, batch.source_tokens)
+            memory = network.encode(batch.source, batch.source_tokens, window=window)
             hidden, _ = network.decode(batch.target_ids, batch.target_tokens, memory, None)
             log_p = label_log_p(network, hidden[batch.label_mask], batch.labels[batch.label_mask])
         parts = log_p.to(sum_type(network.device)).split([len(example.target) for example in examples])
@@ -150,8 +152,8 @@ def forced_scores(
     return scores
 
 
-def plan_of(config: GenerationConfig, marks: Marks) -> Plan:
-    """How to search by these settings. What is forbidden comes last, so that no scaling of scores brings it back."""
+def plan_of(config: GenerationConfig, marks: Marks, *, window: int | None = None) -> Plan:
+    """How to search by these settings; `window`: as in `Plan`. What is forbidden comes last, so that no scaling of scores brings it back."""
     processors: list[Processor] = []
     if config.repetition_penalty != 1:
         # A published checkpoint is searched as its library does it: in a beam that scales log-probabilities.
@@ -184,15 +186,19 @@ def plan_of(config: GenerationConfig, marks: Marks) -> Plan:
         processors=tuple(processors),
         sampler=sampler,
         seed=config.seed,
+        window=window,
     )
 
 
-def request_of(source: Source, config: GenerationConfig, *, max_length: int, first: Sequence[int] = ()) -> Request:
+def request_of(
+    source: Source, config: GenerationConfig, *, network: EncoderDecoder, first: Sequence[int] = ()
+) -> Request:
     """The search's request for a source, whose answer begins with the ids `first`; an error where source, prefix or
-    settings go beyond `max_length`. An answer to features has all the room there is, unless settings say less."""
-    heard = isinstance(source.ids, Tensor)
+    settings go beyond what `network` takes. An answer to features has all the room there is, unless settings say less;
+    to a source in windows, what is usual for one window."""
+    heard, max_length, limit = isinstance(source.ids, Tensor), network.max_length, source_limit(network, config)
     if config.overflow != "window" and not heard:
-        check_length(source.ids, max_length, what=f"input {source.row + 1}")
+        check_source(source.ids, limit, most=max_length, row=source.row)
     room = max_length - len(source.prefix) - len(first)
     if room < 1:
         raise DataError(
@@ -210,7 +216,10 @@ def request_of(source: Source, config: GenerationConfig, *, max_length: int, fir
             f"but is {config.min_new_tokens}. Lower it."
         )
     needed, longest = restricted_room(source)
-    usual = room if heard else 2 * len(source.ids) + 32 + needed
+    usual = room if heard else 2 * len(source.ids) + 32
+    if len(source.ids) > limit and not heard:
+        usual = min(usual, max(limit, USUAL_OF_WINDOWS))
+    usual += needed
     wanted = config.max_new_tokens or max(usual, config.min_new_tokens + 1, longest)
     granted = min(wanted, room)
     if max(needed, longest) > granted:
@@ -253,7 +262,7 @@ def restricted_room(source: Source) -> tuple[int, int]:
     return needed, restriction.longest - len(source.prefix) if isinstance(restriction, Trie) else 0
 
 
-def check_length(ids: Sequence[int] | Tensor, limit: int, *, what: str, remedy: str = SHORTER) -> None:
+def check_length(ids: Sequence[int] | Tensor, limit: int, *, what: str, remedy: str = "Shorten it.") -> None:
     """DataError if `ids` are more than `limit`."""
     if len(ids) > limit:
         raise DataError(

@@ -107,8 +107,9 @@ class Ensemble(EncoderDecoder):
     def device(self) -> torch.device:
         return self.parts[0].device
 
-    def encode(self, source: Tensor, tokens: Tokens) -> Memory:
-        return Memories([part.encode(source, tokens) for part in self.parts])
+    def encode(self, source: Tensor, tokens: Tokens, *, window: int | None = None) -> Memory:
+        window = min(window or self.max_length, self.max_length)  # one for all, so that their places agree
+        return Memories([part.encode(source, tokens, window=window) for part in self.parts])
 
     def begin(self, memory: Memory, *, width: int, capacity: int) -> DecoderState:
         assert isinstance(memory, Memories)
@@ -147,7 +148,10 @@ def join_parts(members: Sequence[tuple[str, Parts]]) -> Parts:
                     f"an ensemble needs one {side} tokenizer, but those of `{name}` and `{other}` differ. "
                     "Train its members with `tokenizer` set to the same file."
                 )
-    return replace(first, network=Ensemble([part.network for _, part in members]))
+    network, limit = Ensemble([part.network for _, part in members]), first.generation.max_source_tokens
+    if limit is not None and limit > network.max_length:
+        first = replace(first, generation=replace(first.generation, max_source_tokens=None))
+    return replace(first, network=network)
 
 
 def check_one(parts: Parts, folder: str | Path) -> None:

@@ -89,7 +89,7 @@ class Plan:
 
     With `patience` a source is finished when that times `width` of its hypotheses have ended, if not before.
     `groups` of hypotheses choose one after the other, and `diversity_penalty` keeps them apart; `coverage_penalty` is
-    the weight of `Coverage` in the rank of an answer.
+    the weight of `Coverage` in the rank of an answer. `window`: sources beyond it are read in windows of it.
     """
 
     marks: Marks
@@ -104,6 +104,7 @@ class Plan:
     processors: tuple[Processor, ...] = ()
     sampler: Sampler | None = None
     seed: int = 0
+    window: int | None = None
 
     def penalty(self, length: int) -> float:
         """What the sum of log-probabilities of an answer of `length` tokens is divided by."""

@@ -19,6 +19,7 @@ from antiphon.generation.asking import as_rows, evaluating, label_log_p, sum_typ
 from antiphon.generation.engine import MOST_HYPOTHESES, check_length
 from antiphon.generation.hypotheses import Marks
 from antiphon.generation.languages import answer_ids
+from antiphon.generation.limits import source_limit
 from antiphon.generation.overflow import prepare
 from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.text import Tokenizer
@@ -45,32 +46,34 @@ def label_scores(
 ) -> list[list[float]]:
     """For each of `texts` the log-probability of each of `labels` with its end, in nats: what `Model.score` gives.
 
-    Of `config` only `batch_size` (texts that run together) and `overflow` are used; a text is never split. Errors count
-    texts from `first_row`. Raises DataError where there is no label, or a text or a label is too long
+    Of `config` only `batch_size` (texts that run together), `overflow` and `max_source_tokens` are used; a text is
+    never split. Errors count texts from `first_row`. Raises DataError where there is no label, or a text or a label is too long
     for the model.
     """
     if not labels:
         raise DataError("there must be at least one label, but there is none.")
-    limit, tokenizer = model.network.max_length, model.source_tokenizer
+    most, tokenizer = model.network.max_length, model.source_tokenizer
+    limit = most if config is None else source_limit(model.network, config)
     overflow = "error" if config is None or config.overflow == "split" else config.overflow
     sources = [
-        prepare(text, ids, tokenizer=tokenizer, limit=limit, overflow=overflow, row=first_row + row)[0]
+        prepare(text, ids, tokenizer=tokenizer, limit=limit, overflow=overflow, row=first_row + row, most=most)[0]
         for row, (text, ids) in enumerate(zip(texts, tokenizer.encode_batch(texts), strict=True))
     ]
     targets = answer_ids(labels, model.target_tokenizer, model.marks)
     for row, ids in enumerate(targets):
-        check_length(ids, limit, what=f"label {row + 1}", remedy="Shorten it.")
+        check_length(ids, most, what=f"label {row + 1}")
     scores: list[list[float]] = [[] for _ in texts]
     order = sorted(range(len(texts)), key=lambda row: -len(sources[row]))
     size = (config.batch_size if config is not None else None) or max(1, MOST_HYPOTHESES // len(labels))
     for first in range(0, len(order), size):
         rows = order[first : first + size]
-        for row, own in zip(rows, _scores(model, [sources[row] for row in rows], targets), strict=True):
+        found = _scores(model, [sources[row] for row in rows], targets, window=limit)
+        for row, own in zip(rows, found, strict=True):
             scores[row] = own
     return scores
 
 
-def _scores(model: Model, sources: Ids, targets: Ids) -> list[list[float]]:
+def _scores(model: Model, sources: Ids, targets: Ids, *, window: int) -> list[list[float]]:
     """The scores (N, W) of sources that run together, the labels as hypotheses of each."""
     network, start = model.network, model.marks.start
     count, width, length = len(sources), len(targets), max(map(len, targets))
@@ -81,7 +84,7 @@ def _scores(model: Model, sources: Ids, targets: Ids) -> list[list[float]]:
     begun = torch.cat([labels.new_full((width, 1), start), labels[:, :-1]], 1)
     with evaluating(network):
         source, source_tokens = as_rows(sources, network.device)
-        memory = network.encode(source, source_tokens)
+        memory = network.encode(source, source_tokens, window=window)
         state = network.begin(memory, width=width, capacity=length)
         hidden, _ = network.decode(begun.repeat(count, 1), Tokens(places), memory, state)  # (N·W, L, D)
         log_p = label_log_p(network, hidden.flatten(0, 1), labels.repeat(count, 1).flatten())

@@ -151,12 +151,13 @@ def entropy_of(weights: Tensor) -> Tensor:
     return torch.special.entr(p).sum(-1)
 
 
-def attention_maps(model: Model, source: list[int], target: list[int]) -> AttentionMaps:
-    """The maps of one pair of ids, each with its end; `model.attention` turns text into these."""
+def attention_maps(model: Model, source: list[int], target: list[int], *, window: int | None = None) -> AttentionMaps:
+    """The maps of one pair of ids, each with its end, the source read in windows beyond `window` tokens (None: the
+    network's `max_length`); `model.attention` turns text into these."""
     network, marks = model.network, model.marks
     target = marks.begin(target)
     batch = collate([Example(source, target, 0)], pad_id=marks.pad, start_id=marks.start)
-    found = layer_weights(network, batch.to(network.device))
+    found = layer_weights(network, batch.to(network.device), window=window)
     sides = []
     for tokenizer, ids in ((model.source_tokenizer, source), (model.target_tokenizer, target)):
         left_out = tokenizer.vocabulary.specials.control - {tokenizer.unk_id}
@@ -172,12 +173,14 @@ def attention_maps(model: Model, source: list[int], target: list[int]) -> Attent
     )
 
 
-def layer_weights(network: EncoderDecoder, batch: Batch) -> dict[str, list[Tensor | None]]:
+def layer_weights(
+    network: EncoderDecoder, batch: Batch, *, window: int | None = None
+) -> dict[str, list[Tensor | None]]:
     """For each role the weights (B,H,Q,K) of each layer, from one forward without dropout; None for a layer whose mixer
     has none. The back ends are those of any forward: what is computed does not depend on being looked at."""
     maps: dict[object, list[Tensor]] = {}
     with evaluating(network):
-        memory = network.encode(batch.source, replace(batch.source_tokens, maps=maps))
+        memory = network.encode(batch.source, replace(batch.source_tokens, maps=maps), window=window)
         network.decode(batch.target_ids, replace(batch.target_tokens, maps=maps), memory, None)
     rows, sources, targets = batch.source.shape[0], batch.source.shape[1], batch.target_ids.shape[1]
     sides = {"cross": (targets, sources), "encoder": (sources, sources), "decoder": (targets, targets)}

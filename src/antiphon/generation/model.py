@@ -34,6 +34,7 @@ from antiphon.generation.hypotheses import Hypothesis
 from antiphon.generation.inputs import check_pairs, texts_of
 from antiphon.generation.joining import join_texts, stream_texts
 from antiphon.generation.languages import answer_ids, marks_of, speaking
+from antiphon.generation.limits import check_source, source_limit
 from antiphon.generation.maps import AttentionMaps, attention_maps
 from antiphon.generation.overflow import pieces_of, prepare
 from antiphon.generation.quantize import check_quantize, check_whole
@@ -198,45 +199,66 @@ class Model(Shown, AnswersOtherNames):
         runs = [(engine.stream(model.network, one, config, marks), one.gap) for one, marks in pairs]
         return stream_texts(runs, model.target_tokenizer)
 
-    def score(self, sources: Inputs, targets: str | Sequence[str], *, overflow: str | None = None) -> list[float]:
+    def score(
+        self,
+        sources: Inputs,
+        targets: str | Sequence[str],
+        *,
+        overflow: str | None = None,
+        max_source_tokens: int | None = None,
+    ) -> list[float]:
         """For each pair the sum of the log-probabilities of the target's tokens and its end, in nats.
 
-        `overflow` is that of `generate` (None: the model's own), but that a source is never split.
+        `overflow` and `max_source_tokens` are those of `generate` (None: the model's own), but that a source is never
+        split.
         """
         inputs, outputs = self._inputs(sources, "sources"), texts_of(targets, "targets")
         check_pairs(inputs, outputs)
-        tokenizer, limit = self.source_tokenizer, self.network.max_length
-        config = self.generation if overflow is None else override(self.generation, {"overflow": overflow})
-        how = "error" if config.overflow == "split" else config.overflow
+        tokenizer, most = self.source_tokenizer, self.network.max_length
+        config = self._reading(overflow, max_source_tokens)
+        how, limit = "error" if config.overflow == "split" else config.overflow, source_limit(self.network, config)
         spelled = (
             answer_ids(outputs, self.target_tokenizer, self.marks)
             if self.hearing is None
             else self.target_tokenizer.encode_batch(outputs)
         )
         for row, ids in enumerate(spelled):
-            engine.check_length(ids, limit, what=f"target {row + 1}", remedy="Shorten it.")
+            engine.check_length(ids, most, what=f"target {row + 1}")
         if self.hearing is not None:
             clips = [clip for clip in inputs if isinstance(clip, Tensor)]
             ended = [[*self.target_tokenizer.visible(ids), self.marks.end] for ids in spelled]
             return self.hearing.scores(self.network, clips, ended, self.marks, overflow=how)
         texts = [text for text in inputs if isinstance(text, str)]
         read = [
-            prepare(text, ids, tokenizer=tokenizer, limit=limit, overflow=how, row=row)[0]
+            prepare(text, ids, tokenizer=tokenizer, limit=limit, overflow=how, row=row, most=most)[0]
             for row, (text, ids) in enumerate(zip(texts, tokenizer.encode_batch(texts), strict=True))
         ]
         # Nothing answered by nothing is what `generate` gives without asking the model.
         asked = [row for row in range(len(texts)) if not is_blank(texts[row]) or outputs[row]]
         pairs = [(read[row], spelled[row]) for row in asked]
         scores = [0.0] * len(texts)
-        for row, score in zip(asked, engine.forced_scores(self.network, pairs, self.marks), strict=True):
+        found = engine.forced_scores(self.network, pairs, self.marks, window=limit)
+        for row, score in zip(asked, found, strict=True):
             scores[row] = score
         return scores
 
-    def attention(self, source: str, target: str | None = None, *, overflow: str | None = None) -> AttentionMaps:
+    def _reading(self, overflow: str | None, max_source_tokens: int | None) -> GenerationConfig:
+        """The search settings with another way to read long sources."""
+        asked = {"overflow": overflow, "max_source_tokens": max_source_tokens}
+        return override(self.generation, {name: value for name, value in asked.items() if value is not None})
+
+    def attention(
+        self,
+        source: str,
+        target: str | None = None,
+        *,
+        overflow: str | None = None,
+        max_source_tokens: int | None = None,
+    ) -> AttentionMaps:
         """The attention weights of every layer and head for one pair; without a target, for the model's own answer.
 
-        They are there whatever back end computes the answers. `overflow` is that of `generate` (None: the model's own),
-        but that a source is never split: `truncate` cuts one that is too long, under `window` its maps are whole, and a
+        They are there whatever back end computes the answers. `overflow` and `max_source_tokens` are those of
+        `generate` (None: the model's own), but that a source is never split: `truncate` cuts one that is too long, under `window` its maps are whole, and a
         token's row in the encoder's is zero outside of the window that it was read in. Raises DataError for an empty
         source, or a text that is too long, ModelError for an ensemble.
         """
@@ -247,27 +269,28 @@ class Model(Shown, AnswersOtherNames):
                 raise DataError(f"`{name}` must be one text, but is {show(text)}.")
         if isinstance(self.network, Ensemble):
             raise ModelError("attention is looked at in one model, but this is an ensemble. Load one of its members.")
-        limit, config = self.network.max_length, self.generation
-        config = config if overflow is None else override(config, {"overflow": overflow})
+        most, config = self.network.max_length, self._reading(overflow, max_source_tokens)
         if config.overflow not in ("truncate", "window"):
             config = override(config, {"overflow": "error"})
-            remedy = "Shorten it, or ask for `overflow` truncate or window."
-            engine.check_length(self.source_tokenizer.encode(source), limit, what="the source", remedy=remedy)
+            remedy, ids = "Shorten it, or ask for `overflow` truncate or window", self.source_tokenizer.encode(source)
+            limit = source_limit(self.network, config)
+            check_source(ids, limit, most=most, row=0, what="the source", remedy=remedy)
         asked = self._sources(texts_of(source, "source"), config, 0)
         if not asked:
             raise DataError(f"`source` must hold a token to look at, but {show(source)} has none.")
         if target is None and self.labels:
-            target = self.generate(source, overflow=config.overflow)[0].text
+            long = {"overflow": config.overflow, "max_source_tokens": config.max_source_tokens}
+            target = self.generate(source, **long)[0].text
         if target is None:
             answer = engine.answer(self.network, asked, config, self.marks)[0][0].ids
         else:
             answer = answer_ids([clean_text(target)], self.target_tokenizer, self.marks)[0]
-            engine.check_length(answer, limit, what="the target", remedy="Shorten it.")
+            engine.check_length(answer, most, what="the target")
         if not answer:
             raise DataError(f"`target` must hold a token to look at, but {show(target)} has none.")
         read = asked[0].ids
         assert isinstance(read, list)
-        return attention_maps(self, read, answer)
+        return attention_maps(self, read, answer, window=source_limit(self.network, config))
 
     def quantize(self, kind: str = "int8") -> Model:
         """The same model with a copy of the network whose weights have eight bits, for faster answers on a CPU.
@@ -306,7 +329,7 @@ class Model(Shown, AnswersOtherNames):
         prefixes = self._prefixes(config.prefix, len(rows))
         restrictions = restrict(config, self.restrictor, count=len(rows), first_row=first_row)
         sources: list[engine.Source] = []
-        for i, (parts, gaps) in enumerate(self._parts(rows, config.overflow, first_row)):
+        for i, (parts, gaps) in enumerate(self._parts(rows, config, first_row)):
             row = first_row + i
             if parts:
                 check_parts(restrictions[i], len(parts), row=row)
@@ -318,19 +341,25 @@ class Model(Shown, AnswersOtherNames):
         return sources
 
     def _parts(
-        self, rows: Sequence[str | Tensor], overflow: str, first_row: int
+        self, rows: Sequence[str | Tensor], config: GenerationConfig, first_row: int
     ) -> Sequence[tuple[Sequence[Part], Sequence[str]]]:
         """For each row the parts in which it is answered, none where it is empty, and what stood before each."""
+        overflow = config.overflow
         if self.hearing is not None:
+            if config.max_source_tokens is not None:
+                raise ConfigError("`max_source_tokens` must be left out for a model that hears, but is given.")
             clips = [row for row in rows if isinstance(row, Tensor)]
             heard = [self.hearing.parts(clip, overflow=overflow, row=row) for row, clip in enumerate(clips, first_row)]
             return [(parts, [" "] * len(parts)) for parts in heard]
-        tokenizer, limit, fronts = self.source_tokenizer, self.network.max_length, self.parts.fronts
+        limit, most = source_limit(self.network, config), self.network.max_length
+        tokenizer, fronts = self.source_tokenizer, self.parts.fronts
         texts, around = [row for row in rows if isinstance(row, str)], sum(map(len, tokenizer.frame))
         return [
             ([], [])
             if len(ids) <= around or is_blank(text)
-            else pieces_of(text, ids, tokenizer=tokenizer, limit=limit, overflow=overflow, row=row, fronts=fronts)
+            else pieces_of(
+                text, ids, tokenizer=tokenizer, limit=limit, overflow=overflow, row=row, fronts=fronts, most=most
+            )
             for row, (text, ids) in enumerate(zip(texts, tokenizer.encode_batch(texts), strict=True), first_row)
         ]
 

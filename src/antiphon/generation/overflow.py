@@ -14,8 +14,8 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from antiphon.errors import DataError
-from antiphon.generation.engine import check_length
 from antiphon.generation.fronts import front_of
+from antiphon.generation.limits import check_source
 from antiphon.settings import show
 from antiphon.text import Tokenizer
 from antiphon.text.sentences import cut, sentences
@@ -39,8 +39,10 @@ def pieces_of(
     overflow: str,
     row: int,
     fronts: Sequence[str] = (),
+    most: int | None = None,
 ) -> Pieces:
-    """The parts of a source, each at most `limit` long; one part where `ids` fit. `row` is for the error.
+    """The parts of a source, each at most `limit` long; one part where `ids` fit. `row` and `most`, the network's
+    `max_length` (None: it is the limit), are for the error.
 
     `fronts` are the prefixes that the model knows: each part of a text that begins with one begins with it.
     """
@@ -54,18 +56,20 @@ def pieces_of(
         taken = len(tokenizer.encode(front))
         if front and taken >= limit:
             raise DataError(
-                f"what stands before each part of input {row + 1} must have fewer tokens than the model's max_length "
-                f"({limit}), but {show(front)} has {taken}. Shorten it."
+                f"what stands before each part of input {row + 1} must have fewer tokens than a part ({limit}), but "
+                f"{show(front)} has {taken}. Shorten it, or raise `max_source_tokens`."
             )
         found = split(text, tokenizer=tokenizer, limit=limit, fronts=fronts)
         return Pieces(tokenizer.encode_batch(found), _gaps(text, [part.removeprefix(front) for part in found]))
-    check_length(ids, limit, what=f"input {row + 1}")
+    check_source(ids, limit, most=most or limit, row=row)
     return Pieces([ids], [""])
 
 
-def prepare(text: str, ids: list[int], *, tokenizer: Tokenizer, limit: int, overflow: str, row: int) -> list[list[int]]:
+def prepare(
+    text: str, ids: list[int], *, tokenizer: Tokenizer, limit: int, overflow: str, row: int, most: int | None = None
+) -> list[list[int]]:
     """The parts of `pieces_of` alone."""
-    return pieces_of(text, ids, tokenizer=tokenizer, limit=limit, overflow=overflow, row=row).parts
+    return pieces_of(text, ids, tokenizer=tokenizer, limit=limit, overflow=overflow, row=row, most=most).parts
 
 
 def split(

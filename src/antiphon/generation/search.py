@@ -71,7 +71,7 @@ class Search:
             self.bounds = Bounds(requests, plan, device=self.device)
             self.capacity = self.bounds.capacity
             source, tokens = as_rows([request.source for request in requests], self.device)
-            memory = network.encode(source, tokens)
+            memory = network.encode(source, tokens, window=plan.window)
             self.guard, self.coverage = self._guard(requests), None
             self.stepper = self._stepper(memory)
             self.score, self.value = begun(count, plan, device=self.device)
@@ -98,6 +98,7 @@ class Search:
             capacity=self.capacity,
             wanted=wanted,
             records=False if plan.coverage_penalty else None,  # the weights of each step are looked at
+            window=plan.window,
             joins=wanted is not None and alike and bool(self._waiting),
         )
 

@@ -44,7 +44,7 @@ class Stepper:
 
     `wanted`: which ids `best` holds, None: nobody asks for them. `records`: whether steps are written down; None: where
     it was tried and found right. `joins`: sources may come when others have left, each at its own position; the
-    attribute then says whether that is so (not on a GPU).
+    attribute then says whether that is so (not on a GPU). `window`: as in `EncoderDecoder.encode`, of those.
     """
 
     best: Best | None = None
@@ -61,7 +61,9 @@ class Stepper:
         wanted: Wanted | None = None,
         records: bool | None = None,
         joins: bool = False,
+        window: int | None = None,
     ) -> None:
+        self.window = window
         self.network, self.sources = network, memory.hidden.shape[0]
         kind = None if records is False else _kind_for(memory)
         self._kind = kind if records is True or (kind is not None and recordable(network, memory)) else None
@@ -182,7 +184,7 @@ class Stepper:
     def prepared(self, sources: list[list[int] | Tensor]) -> DecoderState:
         """The state in which these sources may join, none longer than those from the beginning; `part` gives some."""
         source, tokens = as_rows(sources, self.memory.hidden.device)
-        memory = self.network.encode(source, tokens)
+        memory = self.network.encode(source, tokens, window=self.window)
         memory = Memory(memory.hidden, Tokens(memory.tokens.pos.expand(len(sources), -1)))
         found = self.network.begin(memory.padded(self.memory.hidden.shape[1]), width=self.width, capacity=1)
         found.spread(len(sources))

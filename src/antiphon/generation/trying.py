@@ -7,6 +7,7 @@ from typing import Any
 
 from antiphon.generation import engine
 from antiphon.generation.classification import refuse_search
+from antiphon.generation.limits import source_limit
 from antiphon.generation.model import Model
 from antiphon.generation.search import Search
 from antiphon.settings import override
@@ -24,11 +25,12 @@ def try_search(model: Model, texts: Sequence[str], **settings: Any) -> None:
     if model.labels:
         refuse_search(config)
         how = "error" if config.overflow == "split" else config.overflow  # as `label_scores` has it
-        model._parts(model._inputs(texts, "texts"), how, 0)
+        model._parts(model._inputs(texts, "texts"), override(config, {"overflow": how}), 0)
         model.generate(texts[:1], **settings)  # every label is scored once, in place of a search
         return
     sources = model._sources(model._inputs(texts, "texts"), config, 0)
-    first, most = model.marks.first, model.network.max_length
-    requests = [engine.request_of(source, config, max_length=most, first=first) for source in sources]
+    network, first = model.network, model.marks.first
+    requests = [engine.request_of(source, config, network=network, first=first) for source in sources]
     if requests:
-        Search(model.network, requests[:1], engine.plan_of(config, model.marks))
+        plan = engine.plan_of(config, model.marks, window=source_limit(network, config))
+        Search(network, requests[:1], plan)

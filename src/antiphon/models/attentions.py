@@ -74,7 +74,7 @@ def saved_spec(entry: object) -> object:
         return entry
     part = build_rule(entry)
     if part.spec is None:
-        kind = _name_of(entry)
+        kind = _name_of(_behind(entry))
         raise ModelError(
             f"a saved model needs a name for its attention, but {kind} has none that another process could import. Put "
             f"it in a module and import it from there, or register it: "
@@ -190,7 +190,8 @@ def _wrapped(found: object, settings: object, shown: str) -> ScoreRule | Mixer:
 def unplaced(part: ScoreRule | Mixer) -> ScoreRule | Mixer:
     """`part`; a copy of a rule that is part of a stack is part of none."""
     for rule in parts_of(part) if isinstance(part, ScoreRule) else ():
-        vars(rule).pop("role", None)
+        if "role" in vars(rule):
+            del rule.role
     return part
 
 
@@ -212,6 +213,13 @@ def _made(name: str, factory: Any, settings: object, *first: object) -> ScoreRul
     if not isinstance(part, ScoreRule | Mixer):
         raise ConfigError(f"the attention `{name:.80}` must be {KINDS}, but it makes a {type(part).__name__}.")
     return part
+
+
+def _behind(entry: object) -> object:
+    """The function or the module that a mixer was made of; other attentions are what they are."""
+    if isinstance(entry, FunctionAttention):
+        return entry.function
+    return entry.scorer if isinstance(entry, ScorerAttention) else entry
 
 
 def _name_of(thing: object) -> str:

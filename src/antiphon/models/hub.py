@@ -30,6 +30,7 @@ from antiphon.models.families.own import as_family
 from antiphon.models.families.search import FORCED, IDS, search_settings, their_search, warn_passed_over, warn_unsaid
 from antiphon.models.files import read_config, read_json, replace_file, within, write_json
 from antiphon.models.int8 import fill_int8
+from antiphon.models.lengths import keep_usual_length, usual_length
 from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.models.stored import SAFE_FILES, WEIGHTS, Stored, check_shapes, check_there, fill, sketching
 from antiphon.registry import nearest
@@ -93,6 +94,9 @@ def load_pretrained(
     where = str(folder / (SEARCH if apart else CONFIG))
     generation = search_settings(search, family=ours.family, most=ours.model.max_length, where=where)
     warn_passed_over(search, read=family.searched, where=where)
+    if ours.family.speech is None:
+        usual = usual_length(folder, config, source, most=ours.model.max_length)
+        generation = replace(generation, max_source_tokens=usual)
     return Parts(network.eval(), ours.model, ours.attention, source, target, "text", generation, account=account)
 
 
@@ -220,6 +224,9 @@ def save_pretrained(folder: str | Path, parts: Parts) -> Path:
         features = {name: said[name] for name in family.preprocessed if name in said}
         write_json(folder / PREPROCESSOR, features | dict(family.preprocessor))
     write_json(folder / CONFIG, config)
+    if ours.family.speech is None:
+        most, limit = ours.model.max_length, parts.generation.max_source_tokens
+        keep_usual_length(folder, config, parts.source_tokenizer, limit, most=most)
     replace_file(folder / WEIGHTS, serialize(made, metadata={"format": "pt"}))
     return folder
 

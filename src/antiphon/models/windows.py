@@ -48,10 +48,17 @@ def windows_of(lengths: Sequence[int], longest: int) -> list[Window]:
 
 
 def encode_in_windows(
-    encode: Callable[[Tensor, Tokens], Memory], source: Tensor, tokens: Tokens, *, longest: int
+    encode: Callable[[Tensor, Tokens], Memory],
+    source: Tensor,
+    tokens: Tokens,
+    *,
+    longest: int,
+    at_once: int | None = None,
 ) -> Memory:
     """source ids (N, S), padded on the right, to the memory (N, S, D) of their windows.
 
+    `at_once`: how many tokens of windows are encoded together, padding counted, where that is bounded; for answers,
+    since what a gradient needs is kept anyway.
     Where `tokens.maps` takes attention weights, they are (N, H, S, S): those of each token in the window that answers
     for it, zero outside of that window.
     """
@@ -63,7 +70,13 @@ def encode_in_windows(
     places = torch.arange(int(sizes.max()), device=source.device)  # (W,)
     ids = source[rows, (starts + places).clamp(max=source.shape[1] - 1)]
     inner = replace(Tokens.of_lengths(sizes, places.shape[0]), maps=None if tokens.maps is None else {})
-    hidden = encode(ids, inner).hidden
+    step = len(windows) if at_once is None else max(1, at_once // places.shape[0])
+    hidden = torch.cat(
+        [
+            encode(ids[rows], inner if step >= len(windows) else inner.select(rows)).hidden
+            for rows in torch.arange(len(windows), device=source.device).split(step)
+        ]
+    )
     for mixer, found in (inner.maps or {}).items():
         assert tokens.maps is not None
         whole_maps = [_whole_map(weights, windows, source.shape) for weights in found]

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 from antiphon.config import TrainConfig
 from antiphon.errors import ConfigError, DataError
+from antiphon.generation.limits import source_limit
 from antiphon.generation.model import Model
 from antiphon.generation.trying import try_search
 from antiphon.models.checkpoint import Parts
@@ -58,7 +59,7 @@ def _fit_to_data(
     parts: Parts, pairs: Pairs, config: TrainConfig, settings: dict[str, object], notes: list[str]
 ) -> Pairs:
     """The pairs that are answered where long sources are treated as in training; notes it where there are any."""
-    how, limit = config.data.overflow, parts.network.max_length
+    how, limit = config.data.overflow, source_limit(parts.network, parts.generation)
     encoded = Model.from_parts(parts).source_tokenizer.encode_batch([source for source, _ in pairs])
     kept = [pair for pair, ids in zip(pairs, encoded, strict=True) if len(ids) <= limit]
     long = len(pairs) - len(kept)

@@ -53,6 +53,7 @@ from antiphon.training.optim import build_optimizer, build_schedule, find_optimi
 from antiphon.training.record import Record, make_display, read_rows
 from antiphon.training.rows import MetricRows, summary_of
 from antiphon.training.snapshot import SnapshotStore
+from antiphon.workflows.answering import answering
 from antiphon.workflows.average import average_and_compare
 from antiphon.workflows.base import BASE, Begin, find_base, keep_base, settled
 from antiphon.workflows.folder import CONFIG, TOKENIZERS, check_folder, clear
@@ -153,12 +154,15 @@ class _Job:
         check_labels(self.task.labels.values(), self.target_tokenizer, self.model.max_length)
         self.corpus = self._corpus(config.data.train, training=filters)
         self.batches = Batches(self.corpus, batch_tokens=config.training.batch_tokens, seed=config.training.seed)
+        kept = None if base is None else base.parts
+        self.generation, long = answering(config, base=kept, corpus=self.corpus, most=self.model.max_length)
         self.parts = self._parts(device)
         self.network = self.parts.network
+        self.network.window = self.generation.max_source_tokens
         marks = Model.from_parts(self.parts).marks
         teacher = load_teacher(config, self.network, self.source_tokenizer, self.target_tokenizer, marks)
         self.adapter = self._adapter(device)
-        self.notes: tuple[str, ...] = ()  # about its validations, said once
+        self.notes: tuple[str, ...] = (long,) if long else ()  # about long sources and validations, said once
         self.validate = self._validate()
         self.record = Record(folder, make_display(total_steps=config.training.max_steps, quiet=quiet))
         self.loop = Loop(
@@ -189,7 +193,7 @@ class _Job:
                 self.begin,
                 network=network,
                 task=config.task,
-                generation=config.generation,
+                generation=self.generation,
                 labels=labels,
                 fronts=tuple(dict.fromkeys((*fronts, *self.begin.fronts))),
             )
@@ -202,7 +206,7 @@ class _Job:
             seed=config.training.seed,
             folder=self.place,
         ).to(device)
-        known = (config.task, config.generation, labels)
+        known = (config.task, self.generation, labels)
         return Parts(network, self.model, config.attention, *sides, *known, fronts=fronts)
 
     def _adapter(self, device: torch.device) -> Adapter | None:
@@ -372,7 +376,7 @@ class _Job:
         examples = list(islice(held, limit))
         pairs = [(source, targets) for source, targets, _ in islice(cases(data, self.task, bad_rows=bad), limit)]
         search = validation_search(self.parts, pairs, self.config)
-        self.notes = search.notes
+        self.notes += search.notes
         settings, batch_tokens = self.config.validation, self.config.training.batch_tokens
         return Validate(self.parts, examples, search.pairs, settings, self.metrics, batch_tokens, search.settings)
 

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from antiphon.errors import AttentionError, ConfigError
+from antiphon.errors import AntiphonError, AttentionError, ConfigError, memory_ran_out, one_line
 from antiphon.nn.mixers.heads import WeightMixer, spread
 from antiphon.nn.part import spec_name
 from antiphon.nn.scores import Scores
@@ -65,7 +65,15 @@ class FunctionAttention(WeightMixer):
         if seeing is not None:
             visible = visible | ~seeing
         k, v = (spread(part, self.num_heads) for part in (k, v))
-        found = self.function(q, k, v, visible)
+        try:
+            found = self.function(q, k, v, visible)
+        except (RuntimeError, TypeError, ValueError, IndexError) as error:
+            if memory_ran_out(error) or isinstance(error, AntiphonError):
+                raise
+            raise AttentionError(
+                f"{self.called} in the role {self.role} raised {type(error).__name__}: {one_line(error)} (q "
+                f"{tuple(q.shape)}, k and v {tuple(k.shape)}, mask {tuple(visible.shape)}, true where a query may see)."
+            ) from error
         if not isinstance(found, Tensor) or found.shape != q.shape or not found.is_floating_point():
             gave = f"{tuple(found.shape)} of {found.dtype}" if isinstance(found, Tensor) else type(found).__name__
             raise AttentionError(

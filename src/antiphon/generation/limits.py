@@ -1,0 +1,42 @@
+"""How many tokens of a source a model takes: `max_source_tokens`, within the network's `max_length`.
+
+limit = source_limit(network, config)           # 512
+check_source(ids, limit, most=network.max_length, row=0)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from antiphon.config import GenerationConfig
+from antiphon.errors import ConfigError, DataError
+from antiphon.models.seq2seq import EncoderDecoder
+
+SHORTER = "Shorten it, or set `overflow` to truncate, split or window"
+
+
+def source_limit(network: EncoderDecoder, config: GenerationConfig) -> int:
+    """The most tokens of a source, end included, that are read at once; ConfigError for more than the network takes."""
+    asked = config.max_source_tokens
+    if asked is not None and asked > network.max_length:
+        raise ConfigError(
+            f"`max_source_tokens` must be at most the model's max_length ({network.max_length}), but is {asked}. "
+            "Lower it."
+        )
+    return asked or network.max_length
+
+
+def check_source(
+    ids: Sequence[int] | Tensor, limit: int, *, most: int, row: int, what: str | None = None, remedy: str = SHORTER
+) -> None:
+    """DataError if a source has more than `limit` ids; `most` is the network's `max_length`, `row` the input's."""
+    if len(ids) <= limit:
+        return
+    name = "the model's max_length" if limit == most else "`max_source_tokens`"
+    further = "" if limit == most else f", or raise `max_source_tokens`, up to the model's max_length ({most})"
+    raise DataError(
+        f"{what or f'input {row + 1}'} must have at most {limit} tokens ({name}, end included), but has {len(ids)}. "
+        f"{remedy}{further}."
+    )
