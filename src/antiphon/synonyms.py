@@ -122,7 +122,8 @@ attention_mask;;; `generate` takes texts, and masks padding by itself.
 generation_config;;; give its values as keywords. Those of the folder are `model.generation`.
 skip_special_tokens;;; `.text` never has special tokens.
 clean_up_tokenization_spaces;;; decoded text is not changed.
-truncation; generation.overflow|data.overflow; truncate;
+truncation; generation.overflow|data.overflow; truncate; The limit is `max_source_tokens` or `data.max_length`.
+model_max_length; generation.max_source_tokens;; A folder's own is the default.
 padding;;; rows are padded as far as their batch needs it.
 src_lang; generation.source_language;;
 tgt_lang; generation.target_language;;
@@ -219,7 +220,7 @@ validation_file; data.valid;;
 text_column; data.train.source_field;; Of a table; `data.valid` has its own.
 summary_column; data.train.target_field;; Of a table; `data.valid` has its own.
 source_prefix; data.train.prefix;; Each source of data has its own.
-max_source_length; data.max_length;; One limit is for both sides.
+max_source_length; data.max_length|generation.max_source_tokens;; `data.max_length` is for both sides.
 max_target_length; data.max_length;; One limit is for both sides. Of answers it is `generation.max_new_tokens`.
 disable_tqdm;;; it is `antiphon.train(..., quiet=True)`, and the flag `--quiet`.
 """,
