@@ -122,7 +122,8 @@ attention_mask;;; `generate` takes texts, and masks padding by itself.
 generation_config;;; give its values as keywords. Those of the folder are `model.generation`.
 skip_special_tokens;;; `.text` never has special tokens.
 clean_up_tokenization_spaces;;; decoded text is not changed.
-truncation; generation.overflow|data.overflow; truncate;
+truncation; generation.overflow|data.overflow; truncate; The limit is `max_source_tokens` or `data.max_length`.
+model_max_length; generation.max_source_tokens;; A folder's own is the default.
 padding;;; rows are padded as far as their batch needs it.
 src_lang; generation.source_language;;
 tgt_lang; generation.target_language;;
@@ -201,7 +202,7 @@ generation_max_length; generation.max_new_tokens;;
 generation_num_beams; validation.beam_size;;
 group_by_length;;; rows of similar length are always together.
 gradient_checkpointing; training.checkpoint_activations; true;
-dataloader_num_workers;;; batches are made ahead in a thread.
+dataloader_num_workers;;; batches are made ahead where a GPU computes meanwhile.
 report_to;;; metrics.jsonl has all figures; register a reporter for others.
 output_dir; output;;
 overwrite_output_dir;;; it is `antiphon.train(..., overwrite=True)`, and the flag `--overwrite`.
@@ -219,7 +220,7 @@ validation_file; data.valid;;
 text_column; data.train.source_field;; Of a table; `data.valid` has its own.
 summary_column; data.train.target_field;; Of a table; `data.valid` has its own.
 source_prefix; data.train.prefix;; Each source of data has its own.
-max_source_length; data.max_length;; One limit is for both sides.
+max_source_length; data.max_length|generation.max_source_tokens;; `data.max_length` is for both sides.
 max_target_length; data.max_length;; One limit is for both sides. Of answers it is `generation.max_new_tokens`.
 disable_tqdm;;; it is `antiphon.train(..., quiet=True)`, and the flag `--quiet`.
 """,
@@ -253,7 +254,7 @@ FAIRSEQ = _table(
 beam; generation.beam_size|validation.beam_size;;
 nbest; generation.n_best;;
 lenpen; generation.length_penalty;;
-unkpen;;; tokenizers trained here have no unknown texts. `forbidden` excludes a text.
+unkpen;;; the unknown token has no penalty of its own. `forbidden` excludes a text.
 max_len_a; generation.max_new_tokens;; Without it the limit is 2 x source tokens + 32.
 max_len_b; generation.max_new_tokens;; Without it the limit is 2 x source tokens + 32.
 min_len; generation.min_new_tokens;;

@@ -22,7 +22,7 @@ from tokenizers.processors import TemplateProcessing
 import antiphon
 from antiphon.cli.main import main
 from antiphon.errors import ConfigError, DataError, ModelError
-from antiphon.generation import model as loading
+from antiphon.generation import load as loading
 from antiphon.generation.answers import Answers
 from antiphon.generation.wrapped import Wrapped
 

@@ -56,6 +56,8 @@ def test_probabilities_are_those_of_forced_scores(run):
         assert sum(answer.probabilities.values()) == pytest.approx(1)
         assert answer.text == max(scores, key=scores.__getitem__)
         assert answer.score == pytest.approx(scores[answer.text], rel=1e-4)
+        length = len(model.target_tokenizer.encode(answer.text))  # the end included
+        assert answer.confidence == pytest.approx(math.exp(answer.score / length), rel=1e-4)
         assert [other.text for other in answer.alternatives] == [min(scores, key=scores.__getitem__)]
 
 

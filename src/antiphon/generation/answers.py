@@ -18,7 +18,11 @@ class Generation:
     `tokens` are without special ones. `score` is the model's own sum of log-probabilities in nats, before any processor
     or temperature, a forced prefix and the end included; `confidence` is exp(score / tokens), the geometric mean of
     their probabilities. `finished` tells whether it ended by itself. `alternatives` are the other hypotheses, best
-    first by the search's ranking. `probabilities` of a classification are those of its labels, which add up to 1.
+    first by the search's ranking.
+
+    `probabilities` of a classification are those of its labels, which add up to 1: how sure the model is of a label is
+    `probabilities[text]`. Its `score` is that of the label as a text, among all texts, so that exp(score) is the
+    smaller the more the model gives to texts that are no label; and its `confidence` is the mean of a token of it.
     """
 
     text: str

@@ -3,7 +3,9 @@
     answer = classify(model, ["a fine film"], ["negative", "positive"], GenerationConfig())[0]
     answer.text, answer.probabilities       # 'positive', {'negative': 0.02, 'positive': 0.98}
 
-A label's probability is its score, the model's log-probability of its text and the end, among those of all labels.
+A label's probability is its score, the model's log-probability of its text and the end, among those of all labels:
+exp(score) of one by the sum of those of all. It is what a classifier calls its confidence; `Generation.confidence` is
+here, as everywhere, the geometric mean of the label's tokens' probabilities, the end included.
 """
 
 from __future__ import annotations

@@ -61,16 +61,8 @@ def load(
         int8 = quantize is not None and adapter is None  # as it is read; what is not is quantized below
         config = read_config(folder, "config.json")
         if is_pretrained(config) and is_foreign(config) and find_spec("transformers") is not None:
-            if len(paths) > 1 or attention is not None or adapter is not None:
-                raise ModelError(
-                    f"`{folder}` is of the family {config['model_type']}, which transformers computes: it must be "
-                    "loaded alone, without `attention` and `adapter`."
-                )
-            if quantize is not None:
-                raise ModelError(
-                    f"`quantize` must be left out for `{folder}`: its family, {config['model_type']}, is computed by "
-                    "transformers, whose layers are not quantized here."
-                )
+            alone = len(paths) == 1 and attention is None and adapter is None
+            _check_wrapped(folder, config["model_type"], alone=alone, quantized=quantize is not None)
             # What a Model does with texts, it does; what it lacks (`parts`) only our own networks have.
             return cast(Model, load_wrapped(folder, config, device=place, dtype=kind))
         if is_pretrained(config):
@@ -88,3 +80,17 @@ def load(
     if quantize is not None:
         quantize_network(found.network)
     return found
+
+
+def _check_wrapped(folder: Path, family: str, *, alone: bool, quantized: bool) -> None:
+    """ModelError for what a model that transformers computes has not."""
+    if not alone:
+        raise ModelError(
+            f"`{folder}` is of the family {family}, which transformers computes: it must be loaded alone, without "
+            "`attention` and `adapter`."
+        )
+    if quantized:
+        raise ModelError(
+            f"`quantize` must be left out for `{folder}`: its family, {family}, is computed by transformers, whose "
+            "layers are not quantized here."
+        )
