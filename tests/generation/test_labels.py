@@ -23,7 +23,9 @@ def test_label_scores_are_forced_scores(kind: str, monkeypatch: pytest.MonkeyPat
     held, asked = model(kind), []
     expected = [held.score([text] * len(LABELS), LABELS) for text in TEXTS]
     encode = held.network.encode
-    monkeypatch.setattr(held.network, "encode", lambda ids, *rest, **how: asked.append(len(ids)) or encode(ids, *rest, **how))
+    monkeypatch.setattr(
+        held.network, "encode", lambda ids, *rest, **how: asked.append(len(ids)) or encode(ids, *rest, **how)
+    )
     for found, own in zip(label_scores(held, TEXTS, LABELS), expected, strict=True):
         assert found == pytest.approx(own, abs=1e-9)
     assert asked == [len(TEXTS)]

@@ -1,7 +1,7 @@
 """How many tokens of a source a model takes: `max_source_tokens`, within the network's `max_length`.
 
-    limit = source_limit(network, config)           # 512
-    check_source(ids, limit, most=network.max_length, row=0)
+limit = source_limit(network, config)           # 512
+check_source(ids, limit, most=network.max_length, row=0)
 """
 
 from __future__ import annotations

@@ -151,9 +151,7 @@ def entropy_of(weights: Tensor) -> Tensor:
     return torch.special.entr(p).sum(-1)
 
 
-def attention_maps(
-    model: Model, source: list[int], target: list[int], *, window: int | None = None
-) -> AttentionMaps:
+def attention_maps(model: Model, source: list[int], target: list[int], *, window: int | None = None) -> AttentionMaps:
     """The maps of one pair of ids, each with its end, the source read in windows beyond `window` tokens (None: the
     network's `max_length`); `model.attention` turns text into these."""
     network, marks = model.network, model.marks

@@ -19,6 +19,7 @@ from torch.nn import functional
 
 from antiphon.batch import Batch, Tokens
 from antiphon.errors import ConfigError, DataError
+from antiphon.models.footprint import check_fits
 from antiphon.models.front import FeatureFront, Front
 from antiphon.models.parts import AT_ONCE, AT_ONCE_ON_A_GPU, encode_in_parts
 from antiphon.models.stack import Decoder, Encoder
@@ -124,6 +125,8 @@ class EncoderDecoder(nn.Module):
         return self._encode(source, tokens)
 
     def _encode(self, source: Tensor, tokens: Tokens) -> Memory:
+        if source.dim() == 2 and not torch.compiler.is_compiling():
+            check_fits(self.encoder, length=source.shape[1], device=source.device)
         return self.encoder(*self.source(source, tokens))
 
     def begin(self, memory: Memory, *, width: int, capacity: int) -> DecoderState:
