@@ -32,7 +32,8 @@ with torch.inference_mode():
     network.encode(*row(64))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     network.encode(*row(3000))
-    print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024, needed_bytes(network.encoder, length=3000))
+    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print((after - before) * 1024, needed_bytes(network.encoder, length=3000))
 """
 LONG_TEXTS = """
 import resource, sys, time
@@ -51,13 +52,14 @@ for overflow in ("error", "truncate", "window", "split"):
         said = "answer"
     except DataError as error:
         said = "refused" if "\\n" not in str(error) else "lines"
-    print(overflow, said, time.process_time() - began, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
+    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print(overflow, said, time.process_time() - began, (after - before) * 1024)
 """
 
 
 def run(code: str, folder: Path) -> list[list[str]]:
-    made = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True, timeout=120)
-    assert made.returncode == 0, made.stderr
+    command = [sys.executable, "-c", code, str(folder)]
+    made = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     return [line.split() for line in made.stdout.splitlines()]
 
 

@@ -32,9 +32,9 @@ def check_fits(encoder: nn.Module, *, length: int, device: torch.device) -> None
     needed, there = needed_bytes(encoder, length=length), available_bytes(device)
     if there is not None and needed > there:
         raise DataError(
-            f"a source of {length:,} tokens must fit memory, but its attention needs {needed / GB:.1f} GB at least, and "
-            f"{there / GB:.1f} GB are available. Lower `max_source_tokens` and set `overflow` to window, truncate or "
-            "split, or shorten it."
+            f"a source of {length:,} tokens must fit memory, but its attention needs {needed / GB:.1f} GB at least, "
+            f"and {there / GB:.1f} GB are available. Lower `max_source_tokens` and set `overflow` to window, truncate "
+            "or split, or shorten it."
         )
 
 
