@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import platform
+
 import torch
 
 from antiphon.errors import ConfigError
@@ -26,8 +29,34 @@ def choose_device(name: str | torch.device) -> torch.device:
     return torch.device(name)
 
 
+def emulates_bfloat16(device: torch.device) -> bool:
+    """Whether bfloat16 is computed without instructions for it, and so slower than float32: on a processor without
+    AVX-512 BF16 or AMX, as far as that is known (x86; of others nothing is said)."""
+    if device.type != "cpu" or platform.machine().lower() not in ("x86_64", "amd64"):
+        return False
+    return not _has_bfloat16()
+
+
+def _has_bfloat16() -> bool:
+    known = [getattr(torch.cpu, f"_is_{name}_supported", None) for name in ("avx512_bf16", "amx_tile")]
+    # A PyTorch that cannot tell is given the benefit of the doubt.
+    return not any(known) or any(ask() for ask in known if ask is not None)
+
+
+def bfloat16_note(device: torch.device) -> str:
+    """The line to say where `emulates_bfloat16`; "" elsewhere."""
+    if not emulates_bfloat16(device):
+        return ""
+    return (
+        "this processor has no instructions for bfloat16, which is emulated and may take several times as long as "
+        "float32; use float32."
+    )
+
+
 def describe_machine(device: torch.device, dtype: str) -> str:
     """The line that says on what is computed: the device, the type of numbers, and the processor's threads."""
     count = torch.get_num_threads()
     name = f" ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else ""
-    return f"antiphon: {device}{name}, {dtype}, {count} thread{'s' if count > 1 else ''}"
+    brief = os.environ.get("GOMP_SPINCOUNT") == "1000" or os.environ.get("OMP_WAIT_POLICY", "").lower() == "passive"
+    waiting = " that sleep while they wait" if count > 1 and brief else ""
+    return f"antiphon: {device}{name}, {dtype}, {count} thread{'s' if count > 1 else ''}{waiting}"

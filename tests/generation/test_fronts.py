@@ -3,14 +3,15 @@ stands between their answers."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 import antiphon
-from antiphon.config import DataConfig
+from antiphon.config import DataConfig, SourceConfig
 from antiphon.errors import DataError, ModelError
-from antiphon.generation.fronts import front_of, fronts_of
+from antiphon.generation.fronts import framed, front_of, fronts_of, template_of
 from antiphon.generation.joining import join_texts, stream_texts
 from antiphon.generation.model import Model
 from antiphon.generation.overflow import pieces_of, prepare, split
@@ -133,3 +134,66 @@ def test_answers_are_joined(texts: list[str], gaps: list[str], joined: str) -> N
     assert join_texts(texts, gaps) == joined
     runs = [(iter([BYTES.encode(text)]), gap) for text, gap in zip(texts, gaps, strict=True)]
     assert "".join(stream_texts(runs, BYTES)) == joined
+
+
+@pytest.mark.parametrize(
+    ("data", "template"),
+    [
+        ({"source_field": "sst2 sentence: {sentence}"}, "sst2 sentence: {}"),
+        ({"source_field": "{a} tl;dr:", "prefix": "x: "}, "x: {} tl;dr:"),
+        ({"source_field": "a", "prefix": "summarize: ", "tag": "fre"}, "<fre> summarize: {}"),
+        ({"source_field": "{a} and {b}"}, ""),
+        ({"source_field": "{a}"}, ""),
+        ({"source_field": "a"}, ""),
+        ({}, ""),
+    ],
+)
+def test_the_template_of_the_data(data: dict[str, str], template: str) -> None:
+    source = SourceConfig(path="a.tsv", target_field="b" if "source_field" in data else None, **data)
+    assert template_of(source) == template
+    assert template_of((source, source)) == template
+    other = SourceConfig(path="b.tsv", prefix="other: ")
+    assert template_of((source, other)) == ""
+    assert template_of([("a", "b")]) == ""
+
+
+def test_texts_are_framed_once() -> None:
+    assert framed(["a", "q: a", "q: a!", "", " \t"], "q: {}!") == ["q: a!", "q: q: a!", "q: a!", "", " \t"]
+    assert framed(["a"], "") == ["a"]
+
+
+def test_answers_have_the_template_of_training(tmp_path: Path) -> None:
+    # S8: a model that was trained on "sst2 sentence: {sentence}" answered the bare sentence, as another task.
+    rows = "".join(f"{n} a fine film\tgood\n{n} a bad one\tpoor\n" for n in range(30))
+    (tmp_path / "a.tsv").write_text(f"sentence\tlabel\n{rows}")
+    source = {"path": str(tmp_path / "a.tsv"), "source_field": "sst2 sentence: {sentence}", "target_field": "label"}
+    run = antiphon.train(
+        {
+            "data": {"train": source, "valid": source},
+            "tokenizer": {"kind": "bytes"},
+            "model": {"preset": "tiny", "d_model": 32, "ffn_dim": 32, "num_heads": 2, "max_length": 64},
+            "training": {"max_steps": 3, "batch_tokens": 400, "warmup_steps": 0},
+            "output": str(tmp_path / "run"),
+        },
+        quiet=True,
+    )
+    model = antiphon.load(run.folder)
+    assert model.parts.template == run.model.parts.template == "sst2 sentence: {}"
+    full, bare = "sst2 sentence: a fine film", "a fine film"
+    answer = model.generate(full, template=False, max_new_tokens=5)[0]
+    for text, how in ((full, {}), (bare, {})):
+        assert model.generate(text, max_new_tokens=5, **how)[0].score == pytest.approx(answer.score)
+    assert "".join(model.stream(bare, max_new_tokens=5)) == answer.text
+    assert model.generate(bare, template=False, max_new_tokens=5)[0].score != pytest.approx(answer.score)
+    assert model.score([bare], ["good"]) == pytest.approx(model.score([full], ["good"]))
+    assert model.attention(bare, "good").source_tokens == model.attention(full, "good").source_tokens
+    report = antiphon.evaluate(model, [(bare, "good")], ["chrf"], max_new_tokens=5)
+    assert report.answers[0].score == pytest.approx(answer.score)
+    parts = model.generate(bare + " and" * 12, overflow="split", max_source_tokens=40, max_new_tokens=2)
+    assert parts[0].text is not None
+    model.save(tmp_path / "again")
+    assert antiphon.load(tmp_path / "again").parts.template == "sst2 sentence: {}"
+    task = json.loads((tmp_path / "again" / "task.json").read_text())
+    (tmp_path / "again" / "task.json").write_text(json.dumps({**task, "template": "{} {}"}))
+    with pytest.raises(ModelError, match=r"must have one {} in its `template`"):
+        antiphon.load(tmp_path / "again")

@@ -18,6 +18,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
+from antiphon.cli.threads import wait_briefly
 from antiphon.errors import AntiphonError, UsageError, memory_ran_out, on_command_line
 from antiphon.registry import nearest
 
@@ -56,6 +57,7 @@ exit codes: 0 done; 1 the work failed; 2 the command or its input is wrong; 130 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; the exit code. `arguments`: without the program's name, default those of the process."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    wait_briefly()
     with on_command_line():  # also while an error's message is made
         try:
             with guarded(), _signals():

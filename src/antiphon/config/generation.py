@@ -69,6 +69,8 @@ class GenerationConfig(Settings):
     max_source_tokens: Count | None = None
     """Tokens of a source at most, end included, and of a window or a part of a longer one; none: the model's
     `max_length`. A published folder's own limit and a recipe's `data.max_length` are defaults that a model keeps."""
+    template: bool = True
+    """Put the text that stood around the sources of the training data around each source that has it not."""
     batch_size: Count | None = None
     """Rows of sources that run together; none: chosen by size."""
 

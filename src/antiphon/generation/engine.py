@@ -153,7 +153,8 @@ def forced_scores(
 
 
 def plan_of(config: GenerationConfig, marks: Marks, *, window: int | None = None) -> Plan:
-    """How to search by these settings; `window`: as in `Plan`. What is forbidden comes last, so that no scaling of scores brings it back."""
+    """How to search by these settings; `window`: as in `Plan`. What is forbidden comes last, so that no scaling of
+    scores brings it back."""
     processors: list[Processor] = []
     if config.repetition_penalty != 1:
         # A published checkpoint is searched as its library does it: in a beam that scales log-probabilities.

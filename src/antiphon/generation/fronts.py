@@ -11,11 +11,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from antiphon.config import source_list
+from antiphon.config import SourceConfig, source_list
+from antiphon.text.kinds import is_blank
 
 # A tag as `data.train.tag` makes it (Johnson et al. 2017), one of Marian's models for several languages, and the
 # prefixes of T5 (Raffel et al. 2020, appendix D) whose texts may be long.
 _KNOWN = re.compile(r"<[^\s<>]+> |>>[\w@-]+<< ?|translate \w[^:\n]{0,40} to \w[^:\n]{0,40}: |summarize: ")
+_FIELD = re.compile(r"\{[^{}]+\}")  # of a template of the data
 _MOST = 16  # tags and prefixes in a row
 
 
@@ -35,4 +37,34 @@ def front_of(text: str, fronts: Iterable[str] = ()) -> str:
 
 def fronts_of(data: object) -> tuple[str, ...]:
     """What the sources of DataConfig.train put before their texts, each once."""
-    return tuple(dict.fromkeys(source.front for source in source_list(data) if source.front.strip()))
+    found = [source.front for source in source_list(data)]
+    found.append(template_of(data).partition("{}")[0])  # with the words of a template of one field
+    return tuple(dict.fromkeys(front for front in found if front.strip()))
+
+
+def template_of(data: object) -> str:
+    """What the sources of DataConfig.train put around every text, `{}` in the text's place: tag, prefix and a
+    `source_field` with one field; "" where they differ, a source is made of several fields, or nothing is put."""
+    found = {_template(source) for source in source_list(data)}
+    template = found.pop() if len(found) == 1 else ""
+    return template if template.count("{}") == 1 and template.replace("{}", "").strip() else ""
+
+
+def _template(source: SourceConfig) -> str:
+    field = source.source_field
+    places = _FIELD.findall(field) if isinstance(field, str) else []
+    if len(places) > 1 or source.is_text:
+        return ""
+    around = _FIELD.sub("{}", field) if places and isinstance(field, str) else "{}"
+    return source.front + around
+
+
+def framed(texts: list[str], template: str) -> list[str]:
+    """Each text in the template, but those that have its words already, and blank ones."""
+    if not template:
+        return texts
+    before, _, after = template.partition("{}")
+    return [
+        text if is_blank(text) or (text.startswith(before) and text.endswith(after)) else f"{before}{text}{after}"
+        for text in texts
+    ]

@@ -47,8 +47,8 @@ def label_scores(
     """For each of `texts` the log-probability of each of `labels` with its end, in nats: what `Model.score` gives.
 
     Of `config` only `batch_size` (texts that run together), `overflow` and `max_source_tokens` are used; a text is
-    never split. Errors count texts from `first_row`. Raises DataError where there is no label, or a text or a label is too long
-    for the model.
+    never split. Errors count texts from `first_row`. Raises DataError where there is no label, or a text or a label is
+    too long for the model.
     """
     if not labels:
         raise DataError("there must be at least one label, but there is none.")

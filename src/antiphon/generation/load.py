@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import cast
 import torch
 
 from antiphon.config import AttentionConfig
-from antiphon.devices import choose_device
+from antiphon.devices import bfloat16_note, choose_device
 from antiphon.errors import ModelError
 from antiphon.generation.ensemble import join_parts
 from antiphon.generation.loading import choose_dtype, model_folder, replaced_attention
@@ -53,9 +54,7 @@ def load(
     if not paths or not all(isinstance(each, str | Path) for each in paths):
         raise ModelError(f"`path` must be a folder or a list of folders, but is {show(path)}.")
     members: list[tuple[str, Parts]] = []
-    place, kind = choose_device(device if quantize is None or device != "auto" else "cpu"), choose_dtype(dtype)
-    if quantize is not None:
-        check_quantize(quantize, device=place, dtype=kind)
+    place, kind = _place_and_type(device, dtype, quantize)
     for folder in map(model_folder, paths):
         first = kind if adapter is None else torch.float32  # rounded once, behind the merge
         int8 = quantize is not None and adapter is None  # as it is read; what is not is quantized below
@@ -94,3 +93,15 @@ def _check_wrapped(folder: Path, family: str, *, alone: bool, quantized: bool) -
             f"`quantize` must be left out for `{folder}`: its family, {family}, is computed by transformers, whose "
             "layers are not quantized here."
         )
+
+
+def _place_and_type(
+    device: str | torch.device, dtype: str | torch.dtype | None, quantize: str | None
+) -> tuple[torch.device, torch.dtype]:
+    """Where and in which type a model is held; a warning where numbers of the type are emulated."""
+    place, kind = choose_device(device if quantize is None or device != "auto" else "cpu"), choose_dtype(dtype)
+    if quantize is not None:
+        check_quantize(quantize, device=place, dtype=kind)
+    if kind == torch.bfloat16 and (note := bfloat16_note(place)):
+        warnings.warn(f"`dtype` is bfloat16, but {note}", stacklevel=3)
+    return place, kind

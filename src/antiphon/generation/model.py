@@ -30,6 +30,7 @@ from antiphon.generation.assemble import assemble
 from antiphon.generation.classification import classify
 from antiphon.generation.elsewhere import AnswersOtherNames
 from antiphon.generation.ensemble import Ensemble, check_one
+from antiphon.generation.fronts import framed
 from antiphon.generation.hypotheses import Hypothesis
 from antiphon.generation.inputs import check_pairs, texts_of
 from antiphon.generation.joining import join_texts, stream_texts
@@ -50,7 +51,6 @@ from antiphon.text import Tokenizer, clean_text
 from antiphon.text.kinds import is_blank
 
 if TYPE_CHECKING:
-    from antiphon.config.speech import SpeechConfig
     from antiphon.generation.hearing import Hearing
 
 Input = str | Path | Iterable[object]  # a text; to a model that hears the path of a .wav file, or samples
@@ -95,7 +95,11 @@ class Model(Shown, AnswersOtherNames):
         self.source_tokenizer, self.target_tokenizer = self.parts.source_tokenizer, self.parts.target_tokenizer
         self.marks = marks_of(self.parts)
         family = self.parts.model.family
-        self.hearing = None if family is None or family.speech is None else _ears(family.speech)
+        self.hearing: Hearing | None = None
+        if family is not None and family.speech is not None:
+            from antiphon.generation.hearing import Hearing  # not above: it brings the data's part, which few need
+
+            self.hearing = Hearing(family.speech)
         self._other: Model | None = None
 
     @property
@@ -167,10 +171,9 @@ class Model(Shown, AnswersOtherNames):
 
     def _answers(self, texts: Inputs, config: GenerationConfig, first_row: int) -> list[Generation]:
         """The answers of `generate`, in this model's languages."""
+        rows = self._inputs(texts, "texts", config, names=first_row > 0)
         if self.labels:
-            rows = texts_of(texts, "texts", names=first_row > 0)
-            return classify(self, rows, self.labels, config, first_row=first_row)
-        rows = self._inputs(texts, "texts", names=first_row > 0)
+            return classify(self, [str(row) for row in rows], self.labels, config, first_row=first_row)
         sources = self._sources(rows, config, first_row)
         if self.hearing is None:
             found = engine.answer(self.network, sources, config, self.marks)
@@ -191,7 +194,7 @@ class Model(Shown, AnswersOtherNames):
         if self.labels:
             return iter([answer.text for answer in self.generate(text, first_row=first_row, **settings)])
         model = self._speaking(config)
-        sources = model._sources(model._inputs([text], "text"), config, first_row)
+        sources = model._sources(model._inputs([text], "text", config), config, first_row)
         each = [model.marks] * len(sources)
         if model.hearing is not None:
             each = model.hearing.marks(model.network, sources, model.marks)
@@ -212,10 +215,10 @@ class Model(Shown, AnswersOtherNames):
         `overflow` and `max_source_tokens` are those of `generate` (None: the model's own), but that a source is never
         split.
         """
-        inputs, outputs = self._inputs(sources, "sources"), texts_of(targets, "targets")
+        config = self._reading(overflow, max_source_tokens)
+        inputs, outputs = self._inputs(sources, "sources", config), texts_of(targets, "targets")
         check_pairs(inputs, outputs)
         tokenizer, most = self.source_tokenizer, self.network.max_length
-        config = self._reading(overflow, max_source_tokens)
         how, limit = "error" if config.overflow == "split" else config.overflow, source_limit(self.network, config)
         spelled = (
             answer_ids(outputs, self.target_tokenizer, self.marks)
@@ -258,9 +261,9 @@ class Model(Shown, AnswersOtherNames):
         """The attention weights of every layer and head for one pair; without a target, for the model's own answer.
 
         They are there whatever back end computes the answers. `overflow` and `max_source_tokens` are those of
-        `generate` (None: the model's own), but that a source is never split: `truncate` cuts one that is too long, under `window` its maps are whole, and a
-        token's row in the encoder's is zero outside of the window that it was read in. Raises DataError for an empty
-        source, or a text that is too long, ModelError for an ensemble.
+        `generate` (None: the model's own), but that a source is never split: `truncate` cuts one that is too long,
+        under `window` its maps are whole, and a token's row in the encoder's is zero outside of the window that it was
+        read in. DataError for an empty source, or a text that is too long, ModelError for an ensemble.
         """
         if self.hearing is not None:
             raise ModelError("attention is looked at in a model that reads text, but this one hears. Load another.")
@@ -270,12 +273,13 @@ class Model(Shown, AnswersOtherNames):
         if isinstance(self.network, Ensemble):
             raise ModelError("attention is looked at in one model, but this is an ensemble. Load one of its members.")
         most, config = self.network.max_length, self._reading(overflow, max_source_tokens)
+        source = str(self._inputs(source, "source", config)[0])
         if config.overflow not in ("truncate", "window"):
             config = override(config, {"overflow": "error"})
             remedy, ids = "Shorten it, or ask for `overflow` truncate or window", self.source_tokenizer.encode(source)
             limit = source_limit(self.network, config)
             check_source(ids, limit, most=most, row=0, what="the source", remedy=remedy)
-        asked = self._sources(texts_of(source, "source"), config, 0)
+        asked = self._sources([source], config, 0)
         if not asked:
             raise DataError(f"`source` must hold a token to look at, but {show(source)} has none.")
         if target is None and self.labels:
@@ -306,8 +310,7 @@ class Model(Shown, AnswersOtherNames):
     def save(self, folder: str | Path, format: str = "antiphon") -> Path:
         """Write a model folder that `load` reads; with `format` "huggingface", one that transformers reads too.
 
-        ModelError where no family of checkpoints can express the model, or where its network was made by hand and has
-        what no setting says.
+        ModelError where no family of checkpoints can express it, or a network made by hand has what no setting says.
         """
         if format not in ("antiphon", "huggingface"):
             raise ModelError(f"`format` must be antiphon or huggingface, but is {show(format)}.")
@@ -320,9 +323,13 @@ class Model(Shown, AnswersOtherNames):
         except Inexpressible as error:
             raise Inexpressible(error.what, "Save it without `format`.") from error
 
-    def _inputs(self, inputs: object, what: str, *, names: bool = True) -> Sequence[str | Tensor]:
-        """The inputs as a list: texts, or the samples of a model that hears."""
-        return texts_of(inputs, what, names=names) if self.hearing is None else self.hearing.clips(inputs, what)
+    def _inputs(
+        self, inputs: object, what: str, config: GenerationConfig, *, names: bool = True
+    ) -> Sequence[str | Tensor]:
+        """The inputs as a list: texts, in the template of training, or the samples of a model that hears."""
+        if self.hearing is not None:
+            return self.hearing.clips(inputs, what)
+        return framed(texts_of(inputs, what, names=names), self.parts.template if config.template else "")
 
     def _sources(self, rows: Sequence[str | Tensor], config: GenerationConfig, first_row: int) -> list[engine.Source]:
         """What the engine is asked: nothing for an empty text or clip, several parts for one that is split."""
@@ -392,9 +399,3 @@ class Model(Shown, AnswersOtherNames):
             confidence=math.exp(score / max(length, 1)),
             finished=all(part.finished for part in parts),
         )
-
-
-def _ears(speech: SpeechConfig) -> Hearing:
-    from antiphon.generation.hearing import Hearing  # not above: it brings the data's part, which most do not need
-
-    return Hearing(speech)

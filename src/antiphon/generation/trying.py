@@ -25,10 +25,10 @@ def try_search(model: Model, texts: Sequence[str], **settings: Any) -> None:
     if model.labels:
         refuse_search(config)
         how = "error" if config.overflow == "split" else config.overflow  # as `label_scores` has it
-        model._parts(model._inputs(texts, "texts"), override(config, {"overflow": how}), 0)
+        model._parts(model._inputs(texts, "texts", config), override(config, {"overflow": how}), 0)
         model.generate(texts[:1], **settings)  # every label is scored once, in place of a search
         return
-    sources = model._sources(model._inputs(texts, "texts"), config, 0)
+    sources = model._sources(model._inputs(texts, "texts", config), config, 0)
     network, first = model.network, model.marks.first
     requests = [engine.request_of(source, config, network=network, first=first) for source in sources]
     if requests:

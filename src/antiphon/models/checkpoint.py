@@ -56,6 +56,7 @@ class Parts:
     account: Account | None = None  # what became of the file's weights; None where there was no file
     problem: str = ""  # why a network that was made by hand cannot be saved; "" where it can
     fronts: tuple[str, ...] = ()  # tags and prefixes that stood before the sources of the training data
+    template: str = ""  # what stood around each of them, `{}` in the text's place; "" where they differ or have none
 
     @property
     def shared(self) -> bool:
@@ -150,6 +151,7 @@ def save_model_folder(folder: str | Path, parts: Parts, *, weights: Mapping[str,
         task: dict[str, object] = {"task": parts.task}
         task |= {"labels": dict(parts.labels)} if parts.labels else {}
         task |= {"fronts": list(parts.fronts)} if parts.fronts else {}
+        task |= {"template": parts.template} if parts.template else {}
         write_json(folder / "task.json", task)
         write_json(folder / "generation.json", plain(parts.generation))
         write_json(folder / CONFIG, config)
@@ -236,9 +238,11 @@ def load_parts(
     generation = from_json_mapping(
         GenerationConfig, read_config(folder, "generation.json"), where=str(folder / "generation.json")
     )
-    task, labels, fronts = _task(folder)
+    task, labels, fronts, template = _task(folder)
     network = network.to(device=device, dtype=dtype).eval()
-    return Parts(network, model, chosen, source, target, task, generation, labels, account, fronts=fronts)
+    return Parts(
+        network, model, chosen, source, target, task, generation, labels, account, fronts=fronts, template=template
+    )
 
 
 def fill_from(
@@ -309,8 +313,8 @@ def _vocabulary(config: Mapping[str, Any], least: list[int], where: str) -> list
     return [int(size) for size in found if size is not None]
 
 
-def _task(folder: Path) -> tuple[str, dict[str, str], tuple[str, ...]]:
-    """The task's name, its labels, and the tags and prefixes of its sources."""
+def _task(folder: Path) -> tuple[str, dict[str, str], tuple[str, ...], str]:
+    """The task's name, its labels, and the tags and prefixes and the template of its sources."""
     content = read_config(folder, "task.json")
     labels = content.get("labels", {})
     if not isinstance(labels, dict) or not all(isinstance(name, str) for name in labels.values()):
@@ -320,7 +324,10 @@ def _task(folder: Path) -> tuple[str, dict[str, str], tuple[str, ...]]:
     fronts = content.get("fronts", [])
     if not isinstance(fronts, list) or not all(isinstance(front, str) for front in fronts):
         raise ModelError(f"`{folder / 'task.json'}` must list texts under `fronts`, but has {fronts!r:.80}.")
-    return str(content.get("task", "text")), labels, tuple(fronts)
+    template = content.get("template", "")
+    if not isinstance(template, str) or template.count("{}") != bool(template):
+        raise ModelError(f"`{folder / 'task.json'}` must have one {{}} in its `template`, but has {template!r:.80}.")
+    return str(content.get("task", "text")), labels, tuple(fronts), template
 
 
 def _tokenizer(folder: Path, name: str) -> Tokenizer:

@@ -30,7 +30,16 @@ from antiphon.nn.noise import Dropout, LayerDrop
 from antiphon.nn.positions import ROTARY_BASE, Learned, NoPositions, Sinusoidal
 
 # States, numbers that follow from the place, and wishes whose effect (a module `rotary`) is compared.
-_NOT_COMPARED = {"training", "site", "settled", "checkpoint", "wants_rotary", "rotary_positions", "rotary_base"}
+_NOT_COMPARED = {
+    "training",
+    "site",
+    "settled",
+    "source_window",
+    "checkpoint",
+    "wants_rotary",
+    "rotary_positions",
+    "rotary_base",
+}
 
 
 @dataclass(frozen=True)

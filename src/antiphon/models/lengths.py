@@ -44,10 +44,11 @@ def usual_length(folder: Path, config: Mapping[str, Any], tokenizer: Tokenizer, 
 def keep_usual_length(
     folder: Path, config: Mapping[str, Any], tokenizer: Tokenizer, limit: int | None, *, most: int
 ) -> None:
-    """See to it that `usual_length` of the folder that was written is `limit`, by its tokenizer_config.json."""
-    if usual_length(folder, config, tokenizer, most=most) != limit:
+    """See to it that `usual_length` of the folder that was written is `limit`, by its tokenizer_config.json; without a
+    limit the folder says nothing of it."""
+    if limit is not None and usual_length(folder, config, tokenizer, most=most) != limit:
         file = folder / TOKENIZER_CONFIG
-        write_json(file, (read_json(file) if file.exists() else {}) | {"model_max_length": limit or most})
+        write_json(file, (read_json(file) if file.exists() else {}) | {"model_max_length": limit})
 
 
 def _count(value: object) -> int | None:

@@ -19,6 +19,7 @@ from torch.nn import functional
 
 from antiphon.batch import Batch, Tokens
 from antiphon.errors import ConfigError, DataError
+from antiphon.models.footprint import check_fits
 from antiphon.models.front import FeatureFront, Front
 from antiphon.models.parts import AT_ONCE, AT_ONCE_ON_A_GPU, encode_in_parts
 from antiphon.models.stack import Decoder, Encoder
@@ -43,15 +44,16 @@ class EncoderDecoder(nn.Module):
     `output` is (V, D), the table that scores ids; None: the target's own, tied embeddings (Press and Wolf 2017). The
     decoder's output is multiplied with `output_scale` before, and `output_bias` adds a fixed bias (V,) to the logits,
     as some published checkpoints have them, `learned_output_bias` one that is trained; `output_cap` bounds the logits
-    as `capped` says. `max_length` bounds the positions of either side, of a source of features its front. `window` is
-    the length from which on sources are read in windows (None: `max_length`). All dropout draws its bits by `noise`.
+    as `capped` says. `max_length` bounds the positions of either side, of a source of features its front.
+    `source_window` is the length from which on sources are read in windows (None: `max_length`). All dropout draws its
+    bits by `noise`.
 
     Raises ConfigError for parts of different widths.
     """
 
     output_bias: Tensor | None
 
-    window: int | None = None
+    source_window: int | None = None
     settled = False  # whether the weights stay as they are: those of a loaded model do, until it is trained
 
     def __init__(
@@ -113,10 +115,10 @@ class EncoderDecoder(nn.Module):
 
     def encode(self, source: Tensor, tokens: Tokens, *, window: int | None = None) -> Memory:
         """source ids (N, S), or features (N, F, M), to the memory that the decoder attends to; rows of more than
-        `window` ids (None: the network's own `window`, else `max_length`) are read in windows."""
+        `window` ids (None: the network's own `source_window`, else `max_length`) are read in windows."""
         if self.training:
             self.noise.advance()
-        longest = min(window or self.window or self.max_length, self.max_length)
+        longest = min(window or self.source_window or self.max_length, self.max_length)
         answering = not (torch.is_grad_enabled() or self.training) and tokens.maps is None
         if isinstance(self.source, Front) and source.shape[1] > longest:
             most = None if not answering else AT_ONCE if source.device.type == "cpu" else AT_ONCE_ON_A_GPU
@@ -126,6 +128,8 @@ class EncoderDecoder(nn.Module):
         return self._encode(source, tokens)
 
     def _encode(self, source: Tensor, tokens: Tokens) -> Memory:
+        if source.dim() == 2 and not torch.compiler.is_compiling():
+            check_fits(self.encoder, length=source.shape[1], device=source.device)
         return self.encoder(*self.source(source, tokens))
 
     def begin(self, memory: Memory, *, width: int, capacity: int) -> DecoderState:

@@ -113,18 +113,18 @@ class Attention(HeadMixer):
         """The attention dropout, where it does anything."""
         return self.drop if self.training and self.drop.p > 0 else None
 
-    def backend_for(self, length: int) -> str:
-        """The back end that computes whole rows of `length` tokens in training."""
+    def backend_for(self, length: int, *, learns: bool = True) -> str:
+        """The back end that computes whole rows of `length` tokens in training, or without gradients."""
         keys = length + (self.role == "cross")  # else they would pass for the same tokens
         weight = numbers_like(self.q)
         q, k = (
-            torch.empty((), dtype=weight.dtype, device=weight.device, requires_grad=True).expand(1, heads, size, 1)
+            torch.empty((), dtype=weight.dtype, device=weight.device, requires_grad=learns).expand(1, heads, size, 1)
             for heads, size in ((self.num_heads, length), (self.groups, keys))
         )
         places = [Tokens(torch.arange(size, device=weight.device)[None]) for size in (length, keys)]
         own = places[0] if self.role != "cross" else places[1]
         scores = Scores(self.rule, places[0], own, causal=self.role == "decoder", num_heads=self.num_heads)
-        dropout = self.drop if self.drop.p > 0 else None
+        dropout = self.drop if learns and self.drop.p > 0 else None
         return choose_or_fall_back(self.backend, q, k, scores, dropout=dropout)[0]
 
 

@@ -12,7 +12,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+import torch
+
 from antiphon.config import TrainingConfig
+from antiphon.devices import bfloat16_note
 
 SCHEDULES = ("constant", "inverse_sqrt", "linear", "cosine", "wsd")  # which have a warm-up; others may have none
 
@@ -29,16 +32,21 @@ LEAST_SHARE, LEAST_SHARE_OF_BASE = 1 / 50, 1 / 5000
 
 
 def advice(
-    settings: TrainingConfig, schedule: Callable[[int], float], *, batches_per_epoch: int | None, based: bool
+    settings: TrainingConfig,
+    schedule: Callable[[int], float],
+    *,
+    batches_per_epoch: int | None,
+    based: bool,
+    device: torch.device | None = None,
 ) -> list[str]:
     """The lines to say before a run with these settings.
 
     `schedule` gives the rate of a step, from 1. `batches_per_epoch` is None where it is not known; `based`: the run
-    begins with a model that has learned already.
+    begins with a model that has learned already; `device`: where it runs, if that is known.
     """
     steps = run_steps(settings, batches_per_epoch)
     found = [] if steps is None else [_warmup(settings, schedule, steps) or _rate(settings, schedule, steps, based)]
-    return [line for line in (*found, _batch(settings, batches_per_epoch)) if line]
+    return [line for line in (*found, _batch(settings, batches_per_epoch), _precision(settings, device)) if line]
 
 
 def run_steps(settings: TrainingConfig, batches_per_epoch: int | None) -> int | None:
@@ -97,6 +105,12 @@ def _batch(settings: TrainingConfig, batches_per_epoch: int | None) -> str | Non
     if settings.accumulate > 1:
         names += f" or `training.accumulate` ({settings.accumulate})"
     return f"the data is {batches}, so each step {each}; lower {names} for more steps an epoch."
+
+
+def _precision(settings: TrainingConfig, device: torch.device | None) -> str | None:
+    if settings.precision != "bfloat16" or device is None or not (note := bfloat16_note(device)):
+        return None
+    return f"`training.precision` is bfloat16, but {note}"
 
 
 def _count(steps: int) -> str:

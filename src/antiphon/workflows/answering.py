@@ -1,6 +1,6 @@
 """The search settings that a run keeps with its model: those of the recipe, and of long sources what training did.
 
-    settings, note = answering(config, base=parts, corpus=corpus)
+    settings, notes = answering(config, base=parts, corpus=corpus)
 
 A model answers under the limit that it was trained with: `generation.max_source_tokens` is `data.max_length` unless the
 recipe says it, and `generation.overflow` is `data.overflow` where that is truncate or window and the recipe's own is
@@ -19,8 +19,8 @@ from antiphon.models.checkpoint import Parts
 
 def answering(
     config: TrainConfig, *, base: Parts | None, corpus: InMemory | Streamed, most: int
-) -> tuple[GenerationConfig, str]:
-    """The settings to keep, and the line to say of what they take from `data`, "" where that is nothing.
+) -> tuple[GenerationConfig, tuple[str, ...]]:
+    """The settings to keep, and the line to say of what they take from `data`, none where that is nothing.
 
     `base` is what the run begins with, `most` the network's `max_length`.
     """
@@ -35,7 +35,8 @@ def answering(
     taken = [] if overflow is None else [f"`generation.overflow: {overflow}` from `data.overflow`"]
     if limit is not None and limit == data.max_length and asked.max_source_tokens is None:
         taken.append(f"`generation.max_source_tokens: {limit}` from `data.max_length`")
-    return settings, f"answers read long sources as training does: {' and '.join(taken)}" if taken else ""
+    said = f"answers read long sources as training does: {' and '.join(taken)}"
+    return settings, (said,) if taken else ()
 
 
 def _of_base(base: Parts, corpus: InMemory | Streamed) -> int | None:

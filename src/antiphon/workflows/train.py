@@ -23,7 +23,7 @@ from antiphon.devices import choose_device, describe_machine
 from antiphon.display import panel, table
 from antiphon.errors import ConfigError, DiskError, ModelError, argument, is_command_line
 from antiphon.evaluation.metrics import know_labels, parse_metrics
-from antiphon.generation.fronts import fronts_of
+from antiphon.generation.fronts import fronts_of, template_of
 from antiphon.generation.languages import as_answer, speaking
 from antiphon.generation.model import Model
 from antiphon.keywords import known_keywords
@@ -154,15 +154,11 @@ class _Job:
         check_labels(self.task.labels.values(), self.target_tokenizer, self.model.max_length)
         self.corpus = self._corpus(config.data.train, training=filters)
         self.batches = Batches(self.corpus, batch_tokens=config.training.batch_tokens, seed=config.training.seed)
-        kept = None if base is None else base.parts
-        self.generation, long = answering(config, base=kept, corpus=self.corpus, most=self.model.max_length)
         self.parts = self._parts(device)
         self.network = self.parts.network
-        self.network.window = self.generation.max_source_tokens
         marks = Model.from_parts(self.parts).marks
         teacher = load_teacher(config, self.network, self.source_tokenizer, self.target_tokenizer, marks)
         self.adapter = self._adapter(device)
-        self.notes: tuple[str, ...] = (long,) if long else ()  # about long sources and validations, said once
         self.validate = self._validate()
         self.record = Record(folder, make_display(total_steps=config.training.max_steps, quiet=quiet))
         self.loop = Loop(
@@ -184,30 +180,30 @@ class _Job:
         )
 
     def _parts(self, device: torch.device) -> Parts:
-        """The run's model: that of the base, or a network with fresh weights."""
+        """The run's model: that of the base, or a network with fresh weights; it reads sources as it will answer."""
         config, sides = self.config, (self.source_tokenizer, self.target_tokenizer)
-        fronts, labels = fronts_of(config.data.train), self.task.labels
+        base, template = None if self.base is None else self.base.parts, template_of(config.data.train)
+        generation, self.notes = answering(config, base=base, corpus=self.corpus, most=self.model.max_length)
+        if template:
+            self.notes += (f"answers put each text into the template of the data, {template!r}",)
+        fronts = (*fronts_of(config.data.train), *(() if self.begin is None else self.begin.fronts))
+        known: dict[str, Any] = {"task": config.task, "generation": generation, "labels": self.task.labels}
+        known |= {"fronts": tuple(dict.fromkeys(fronts)), "template": template}
         if self.begin is not None:
-            network = self.begin.network.to(device)
-            return replace(
-                self.begin,
-                network=network,
-                task=config.task,
-                generation=self.generation,
-                labels=labels,
-                fronts=tuple(dict.fromkeys((*fronts, *self.begin.fronts))),
-            )
-        network = build_network(
-            self.model,
-            config.attention,
-            source_vocab=sides[0].vocab_size,
-            target_vocab=sides[1].vocab_size,
-            shared=sides[0] is sides[1],
-            seed=config.training.seed,
-            folder=self.place,
-        ).to(device)
-        known = (config.task, self.generation, labels)
-        return Parts(network, self.model, config.attention, *sides, *known, fronts=fronts)
+            parts = replace(self.begin, network=self.begin.network.to(device), **known)
+        else:
+            network = build_network(
+                self.model,
+                config.attention,
+                source_vocab=sides[0].vocab_size,
+                target_vocab=sides[1].vocab_size,
+                shared=sides[0] is sides[1],
+                seed=config.training.seed,
+                folder=self.place,
+            ).to(device)
+            parts = Parts(network, self.model, config.attention, *sides, **known)
+        parts.network.source_window = generation.max_source_tokens
+        return parts
 
     def _adapter(self, device: torch.device) -> Adapter | None:
         """The adapter that learns in place of the weights, if the recipe has one."""
@@ -262,7 +258,8 @@ class _Job:
         for note in self.notes:
             self.record.say(note)
         per_epoch, based = self.batches.batches_per_epoch, self.begin is not None
-        for line in advice(self.config.training, self.schedule, batches_per_epoch=per_epoch, based=based):
+        known = {"batches_per_epoch": per_epoch, "based": based, "device": self.network.device}
+        for line in advice(self.config.training, self.schedule, **known):
             self.record.say(line)
         if not self.fresh:
             self.loop.resume()

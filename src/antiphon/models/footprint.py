@@ -1,0 +1,97 @@
+"""The memory that an encoder needs for one long row, found before it is asked for.
+
+    check_fits(network.encoder, length=16384, device=device)      # DataError where it is not there
+
+Dense attention makes numbers for each pair of tokens; blocks, fused attention without a rule's logits and recurrences
+do not. What is counted is a lower bound, so that only what cannot run is refused.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from antiphon.errors import DataError
+from antiphon.nn.attention import Attention
+
+LONG = 2048  # tokens of a row from which on it is looked at
+# Bytes for each pair of tokens at the peak of an encoder of T5's kind on a processor, 4 heads, 2 layers, float32, rows
+# of 4,096 and 8,192 tokens: 53 and 55, of which 32 are two tables of 4 heads; the rest is what a rule makes of the
+# distances (int64 and float32). What is counted is less than the peak.
+OF_A_RULE, TABLES = 16, 2
+GB = 1e9
+
+
+def check_fits(encoder: nn.Module, *, length: int, device: torch.device) -> None:
+    """DataError where a row of `length` tokens needs more memory than is available on `device`."""
+    if length < LONG:
+        return
+    needed, there = needed_bytes(encoder, length=length), available_bytes(device)
+    if there is not None and needed > there:
+        raise DataError(
+            f"a source of {length:,} tokens must fit memory, but its attention needs {needed / GB:.1f} GB at least, "
+            f"and {there / GB:.1f} GB are available. Lower `max_source_tokens` and set `overflow` to window, truncate "
+            "or split, or shorten it."
+        )
+
+
+def needed_bytes(encoder: nn.Module, *, length: int) -> int:
+    """The least that the widest layer of `encoder` takes for the pairs of one row of `length` tokens."""
+    return max(
+        (_pair_bytes(part, length) * length**2 for part in encoder.modules() if isinstance(part, Attention)), default=0
+    )
+
+
+def _pair_bytes(attention: Attention, length: int) -> int:
+    """Bytes for each pair of a query and a key."""
+    backend, scores = attention.backend_for(length, learns=False), attention.rule.scores
+    tables = 4 * attention.num_heads * TABLES
+    if backend == "eager":
+        return tables + (OF_A_RULE if scores else 0)
+    return tables + OF_A_RULE if backend == "sdpa" and scores else 0
+
+
+def available_bytes(device: torch.device) -> int | None:
+    """The memory that can still be had on `device`; None where nothing says it."""
+    if device.type == "cuda":
+        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + cached
+    if device.type != "cpu":
+        return None
+    found = [amount for amount in (_of_system(), _of_group()) if amount is not None]
+    return min(found, default=None)
+
+
+def _of_system() -> int | None:
+    """What the system counts as available: free, or to be had from caches."""
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    except (OSError, ValueError, IndexError):
+        pass
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return None
+
+
+def _of_group(root: Path = Path("/sys/fs/cgroup")) -> int | None:
+    """What the limit of a container leaves, by the second version of cgroups or the first; None without a limit."""
+    for most, used, stat, cache in (
+        ("memory.max", "memory.current", "memory.stat", "inactive_file"),
+        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat", "total_inactive_file"),
+    ):
+        try:
+            limit = (root / most).read_text().strip()
+            if limit == "max" or int(limit) >= 2**60:
+                continue
+            rows = (line.split() for line in (root / stat).read_text().splitlines())
+            freed = next((int(row[1]) for row in rows if row[0] == cache), 0)
+            return max(0, int(limit) - int((root / used).read_text()) + freed)
+        except (OSError, ValueError, IndexError):
+            continue
+    return None
