@@ -3,10 +3,37 @@
 from __future__ import annotations
 
 import itertools
+import math
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
+from antiphon.generation.answers import Generation
+from antiphon.generation.hypotheses import Hypothesis
 from antiphon.text import StreamDecoder, Tokenizer
+
+
+def join_answers(
+    parts: Sequence[list[Hypothesis]], gaps: Sequence[str], *, tokenizer: Tokenizer, prompt_length: int
+) -> Generation:
+    """The answer of a source with these parts and the white space before each: their first hypotheses joined, then
+    their second ones as an alternative, and so on. `prompt_length` first ids of a part are no answer."""
+    if not parts:
+        return Generation(text="", tokens=[], score=0.0, confidence=1.0, finished=True)
+
+    def joined(hypotheses: Sequence[Hypothesis]) -> Generation:
+        score = sum(part.score for part in hypotheses)
+        length = sum(len(part.ids) - prompt_length for part in hypotheses)
+        return Generation(
+            text=join_texts((tokenizer.decode(part.ids) for part in hypotheses), gaps),
+            tokens=[token for part in hypotheses for token in tokenizer.pieces(part.ids)],
+            score=score,
+            confidence=math.exp(score / max(length, 1)),
+            finished=all(part.finished for part in hypotheses),
+        )
+
+    first, *others = map(joined, zip(*parts, strict=False))
+    return replace(first, alternatives=others)
 
 
 def join_texts(texts: Iterable[str], gaps: Iterable[str]) -> str:

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import copy
 import functools
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -33,7 +32,7 @@ from antiphon.generation.ensemble import Ensemble, check_one
 from antiphon.generation.fronts import framed
 from antiphon.generation.hypotheses import Hypothesis
 from antiphon.generation.inputs import check_pairs, texts_of
-from antiphon.generation.joining import join_texts, stream_texts
+from antiphon.generation.joining import join_answers, stream_texts
 from antiphon.generation.languages import answer_ids, marks_of, speaking
 from antiphon.generation.limits import check_source, source_limit
 from antiphon.generation.maps import AttentionMaps, attention_maps
@@ -184,7 +183,9 @@ class Model(Shown, AnswersOtherNames):
         for source, hypotheses in zip(sources, found, strict=True):
             parts[source.row - first_row].append(hypotheses)
             gaps[source.row - first_row].append(source.gap)
-        return [self._generation(*answers) for answers in zip(parts, gaps, strict=True)]
+        prompt = 0 if self.hearing is None else self.hearing.speech.prompt_length
+        pairs = zip(parts, gaps, strict=True)
+        return [join_answers(*pair, tokenizer=self.target_tokenizer, prompt_length=prompt) for pair in pairs]
 
     def stream(self, text: Input, *, first_row: int = 0, **settings: object) -> Iterator[str]:
         """The answer's text in pieces as they become certain, under beam search too; joined they are `.text`."""
@@ -381,21 +382,3 @@ class Model(Shown, AnswersOtherNames):
                 ids = self.marks.bare(answer_ids([text], self.target_tokenizer, self.marks)[0])
                 known[text] = tuple(id for id in ids if id != self.marks.end)
         return [known[text] for text in rows]
-
-    def _generation(self, parts: Sequence[list[Hypothesis]], gaps: Sequence[str]) -> Generation:
-        """The answer of a row with these parts: their first hypotheses joined, then their second ones, and so on."""
-        if not parts:
-            return Generation(text="", tokens=[], score=0.0, confidence=1.0, finished=True)
-        first, *others = [self._joined(hypotheses, gaps) for hypotheses in zip(*parts, strict=False)]
-        return replace(first, alternatives=others)
-
-    def _joined(self, parts: Sequence[Hypothesis], gaps: Sequence[str]) -> Generation:
-        prompt = 0 if self.hearing is None else self.hearing.speech.prompt_length
-        score, length = sum(part.score for part in parts), sum(len(part.ids) - prompt for part in parts)
-        return Generation(
-            text=join_texts((self.target_tokenizer.decode(part.ids) for part in parts), gaps),
-            tokens=[token for part in parts for token in self.target_tokenizer.pieces(part.ids)],
-            score=score,
-            confidence=math.exp(score / max(length, 1)),
-            finished=all(part.finished for part in parts),
-        )
