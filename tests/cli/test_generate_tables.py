@@ -199,6 +199,21 @@ def test_bad_rows_are_an_error_behind_what_is_answered(run, model_folder: Path, 
     assert [row[0] for row in read_csv(file.read_bytes())] == ["id", "1", "4"]
 
 
+def test_a_text_that_is_too_long_is_placed(
+    run, model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tables, "MOST_LINES", 2)
+    source, file = tmp_path / "in.csv", tmp_path / "out.csv"
+    source.write_bytes(as_csv([["text", "id"], ["one\ntwo", "1"], ["two", "2"], ["", "3"], ["seven " * 90, "4"]]))
+    words = ["generate", model_folder, "--quiet", "--input", source, "--source-field", "text", "--output", file]
+    ended = run(*words)
+    assert ended.code == 2 and ended.err.count("\n") == 1
+    assert "input 4 must have at most" in ended.err and f"Input 4 is the row at {source}:6." in ended.err
+    assert [row[1] for row in read_csv(file.read_bytes())] == ["id", "1", "2"]
+    assert run(*words, "--resume", "--overflow", "truncate").code == 0
+    assert [row[1] for row in read_csv(file.read_bytes())] == ["id", "1", "2", "3", "4"]
+
+
 def test_without_a_column_the_lines_are_asked(run, model_folder: Path, tmp_path: Path, answers) -> None:
     for name, content in [("in.csv", "id,text\n1,one\n"), ("in.jsonl", "no json\n"), ("in.tsv", "one\ttwo\n")]:
         source = tmp_path / name

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from antiphon.cli.command import Command, import_modules, with_seed
 from antiphon.cli.flags import Flag, Group, Positional
 from antiphon.cli.streams import Writer, answered, chunks, output, without
-from antiphon.cli.tables import KINDS, AnsweredTable, is_table, kept_rows, output_kind, row_chunks
+from antiphon.cli.tables import KINDS, AnsweredTable, is_table, kept_rows, output_kind, placed, row_chunks
 from antiphon.config import GenerationConfig
 from antiphon.errors import UsageError
 from antiphon.settings import CountOrZero
@@ -143,12 +143,13 @@ class Generate(Command):
         with output(self.output, reads=self.input, adds=self.resume) as writer:
             done, begun = kept_rows(self.output, table) if self.resume else (0, False)
             for chunk in without(done, row_chunks(table, bad), self.output, unit="rows"):
-                answers = model.generate([whole.text for whole in chunk], first_row=done, **search)
+                with placed(chunk, done):
+                    answers = model.generate([row.whole.text for row in chunk], first_row=done, **search)
                 if not begun:
                     writer.write(table.first_line())
                     begun = True
-                for whole, answer in zip(chunk, answers, strict=True):
-                    writer.write(table.line(whole, with_alternatives(answer)))
+                for row, answer in zip(chunk, answers, strict=True):
+                    writer.write(table.line(row.whole, with_alternatives(answer)))
                 writer.flush()
                 done += len(chunk)
             if not begun:

@@ -10,6 +10,7 @@ import io
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ from antiphon.errors import DataError, UsageError
 if TYPE_CHECKING:
     from antiphon.data.bad_rows import BadRows
     from antiphon.data.lines import Place
-    from antiphon.data.whole_rows import Table, Whole
+    from antiphon.data.whole_rows import Table, Whole, WholeRow
 
 KINDS = (".csv", ".tsv", ".jsonl")
 DETAILS = ("tokens", "score", "confidence", "finished", "probabilities", "alternatives")  # what --json adds
@@ -129,7 +130,7 @@ class AnsweredTable:
         return text.getvalue().removesuffix("\r\n") + "\n"
 
 
-def row_chunks(answered: AnsweredTable, bad: BadRows) -> Iterator[list[Whole]]:
+def row_chunks(answered: AnsweredTable, bad: BadRows) -> Iterator[list[WholeRow]]:
     """The rows in lists of no more than MOST_LINES or about MOST_BYTES.
 
     Those before a bad row come before its error.
@@ -140,7 +141,7 @@ def row_chunks(answered: AnsweredTable, bad: BadRows) -> Iterator[list[Whole]]:
     try:
         for row, whole in sound(answered.table.rows(), lambda row: row.whole, bad):
             answered.check(whole, row.place)
-            batch.append(whole)
+            batch.append(row)
             held += len(whole.line) or sum(map(len, whole.values))
             if len(batch) >= MOST_LINES or held >= MOST_BYTES:
                 yield batch
@@ -151,6 +152,19 @@ def row_chunks(answered: AnsweredTable, bad: BadRows) -> Iterator[list[Whole]]:
         raise
     if batch:
         yield batch
+
+
+@contextmanager
+def placed(rows: Sequence[WholeRow], first_row: int) -> Iterator[None]:
+    """A DataError about an input, which is counted from 1, says at the end where the row of that input stands."""
+    try:
+        yield
+    except DataError as error:
+        found = re.search(r"\binput (\d+)\b", str(error))
+        number = int(found[1]) - 1 - first_row if found else -1
+        if not 0 <= number < len(rows):
+            raise
+        raise DataError(f"{error} Input {number + 1 + first_row} is the row at {rows[number].place}.") from error
 
 
 def kept_rows(path: str, answered: AnsweredTable) -> tuple[int, bool]:
