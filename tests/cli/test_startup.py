@@ -55,6 +55,15 @@ def test_an_answer_imports_only_what_it_needs(model_folder: Path, flags: list[st
     assert sorted(found & NOT_FOR_ANSWERS) == []
 
 
+def test_rows_of_a_table_are_read_without_the_parts_for_training(model_folder: Path, tmp_path: Path) -> None:
+    file = tmp_path / "in.csv"
+    file.write_text("id,text\n1,one two\n")
+    found = imported("generate", str(model_folder), "--quiet", "--input", str(file), "--source-field", "text")
+    assert "antiphon.data.whole_rows" in found
+    assert sorted(found & NOT_FOR_ANSWERS) == ["antiphon.data.corpus"]  # as with any file: the package brings it
+    assert "antiphon.data.whole_rows" not in imported("generate", str(model_folder), "--quiet", input="one two\n")
+
+
 @pytest.mark.parametrize(
     "words", [["--help"], ["generate", "--help"], ["evaluate", "--help"], ["--print-completion", "bash"]], ids=" ".join
 )

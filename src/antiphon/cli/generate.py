@@ -1,4 +1,4 @@
-"""`antiphon generate`: lines in, answers out, in their order."""
+"""`antiphon generate`: lines or rows of a table in, answers out, in their order."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from antiphon.cli.command import Command, import_modules, with_seed
 from antiphon.cli.flags import Flag, Group, Positional
 from antiphon.cli.streams import Writer, answered, chunks, output, without
+from antiphon.cli.tables import KINDS, AnsweredTable, is_table, kept_rows, output_kind, placed, row_chunks
 from antiphon.config import GenerationConfig
 from antiphon.errors import UsageError
+from antiphon.settings import CountOrZero
 
 if TYPE_CHECKING:
     from antiphon.generation.model import Generation, Model
@@ -32,14 +34,23 @@ class Generate(Command):
 
     With --n-best N, each input gives N lines, best first (where there are fewer answers, empty lines fill up); --json
     keeps an input's answers together, one object a line: text, tokens, score, confidence, finished, alternatives.
+
+    Of a table (.csv, .tsv, .jsonl) each row is asked with the text of --source-field, and saved with all its columns
+    and one more.
     """
 
     model: Annotated[str, Positional("MODEL")]
     """A run folder or a model folder."""
     input: Annotated[str, Flag("FILE")] = "-"
-    """Lines of text, also .gz; - is standard input."""
+    """Lines of text, or a table: .csv, .tsv or .jsonl; each also .gz or .zst; - is standard input."""
     output: Annotated[str, Flag("FILE")] = "-"
-    """Where the answers go; a file is replaced; - is standard output."""
+    """Where the answers go; a file is replaced; - is standard output. Its ending is the format of a table's rows."""
+    source_field: Annotated[CountOrZero | str | None, Flag("NAME", default="source")] = None
+    """The column or key of a table to ask: a name, a number from 0 without a header, or a template of several."""
+    target_field: Annotated[str | None, Flag("NAME", default="answer")] = None
+    """The column or key for the answers, which the table must not have yet."""
+    bad_rows: Annotated[Literal["error", "skip"] | None, Flag(default="error")] = None
+    """Rows of a table that cannot be read: an error, or left out and counted."""
     resume: bool = False
     """Keep the answers that --output holds, of a run that was stopped, and go on behind them."""
     json: bool = False
@@ -59,9 +70,20 @@ class Generate(Command):
             raise UsageError("`--stream` shows one plain answer, so it cannot be given with --json or --n-best.")
         if self.resume and self.output == "-":
             raise UsageError("`--resume` needs the file that the answers go to. Give --output.")
+        if not is_table(self.input):
+            flags = {"source": self.source_field, "target": self.target_field}
+            given = [f"--{side}-field" for side, field in flags.items() if field is not None]
+            given += ["--bad-rows"] if self.bad_rows is not None else []
+            if given:
+                name = "standard input" if self.input == "-" else f"`{self.input}`"
+                raise UsageError(
+                    f"`{given[0]}` needs a table: an --input that ends in {', '.join(KINDS)}, or these and .gz or "
+                    f".zst, but it is {name}. Drop the flag, or rename the file."
+                )
 
     def run(self) -> int:
         import_modules(self.imports)
+        table = self._table() if is_table(self.input) else None
         device = self.start(quantize=self.quantize)
         from antiphon.generation.load import load
 
@@ -70,6 +92,9 @@ class Generate(Command):
         if self.input == "-" and sys.stdin is not None and sys.stdin.isatty():
             self.say("antiphon: type lines; the end of input (Ctrl-D) ends")
         count = search.get("n_best", model.generation.n_best)
+        if table is not None:
+            self._answer_table(model, table, search, count=count)
+            return 0
         with output(self.output, reads=self.input, adds=self.resume) as writer:
             done = answered(self.output, 1 if self.json or self.stream else count) if self.resume else 0
             for chunk in without(done, chunks(self.input), self.output):
@@ -81,6 +106,56 @@ class Generate(Command):
                     writer.flush()
                 done += len(chunk)
         return 0
+
+    def _table(self) -> AnsweredTable | None:
+        """The table that --input is; None for lines of text."""
+        from antiphon.data.whole_rows import Table, has_source
+
+        if self.source_field is None and not has_source(self.input):
+            if self.target_field is not None or self.bad_rows is not None:
+                flag = "--target-field" if self.target_field is not None else "--bad-rows"
+                raise UsageError(f"`{flag}` needs --source-field, since `{self.input}` has no column `source`.")
+            self.say(f"antiphon: {self.input} is read line by line; --source-field NAME asks a column of a table")
+            return None
+        self._one_answer_a_row(self.search.get("n_best", 1))
+        table = Table(self.input, "source" if self.source_field is None else self.source_field)
+        kind = output_kind(self.output, table.kind, json=self.json)
+        names = table.names()
+        if names is None and self.target_field is not None and kind != ".jsonl":
+            raise UsageError(
+                f"`--target-field` names a column of a header, but `{self.input}` is read without one, since "
+                f"--source-field is {self.source_field}. Give a name, or drop --target-field."
+            )
+        target = self.target_field or "answer"
+        return AnsweredTable(table=table, kind=kind, target=target, names=names, details=self.json)
+
+    def _one_answer_a_row(self, count: int) -> None:
+        if self.stream:
+            raise UsageError("`--stream` shows lines, so it cannot be given with a table. Drop it.")
+        if count > 1 and not self.json:
+            raise UsageError(f"a row of a table has one answer, but n_best is {count}. Give `--n-best 1` or --json.")
+
+    def _answer_table(self, model: Model, table: AnsweredTable, search: dict[str, Any], *, count: int) -> None:
+        from antiphon.data.bad_rows import BadRows
+
+        self._one_answer_a_row(count)
+        bad = BadRows(self.bad_rows or "error", setting="--bad-rows skip")
+        with output(self.output, reads=self.input, adds=self.resume) as writer:
+            done, begun = kept_rows(self.output, table) if self.resume else (0, False)
+            for chunk in without(done, row_chunks(table, bad), self.output, unit="rows"):
+                with placed(chunk, done):
+                    answers = model.generate([row.whole.text for row in chunk], first_row=done, **search)
+                if not begun:
+                    writer.write(table.first_line())
+                    begun = True
+                for row, answer in zip(chunk, answers, strict=True):
+                    writer.write(table.line(row.whole, with_alternatives(answer)))
+                writer.flush()
+                done += len(chunk)
+            if not begun:
+                writer.write(table.first_line())
+        if bad.count:
+            self.say(f"antiphon: {bad.count} bad {'row is' if bad.count == 1 else 'rows are'} left out")
 
     def _stream(
         self, model: Model, texts: list[str], search: dict[str, Any], writer: Writer, *, first_row: int
@@ -94,8 +169,7 @@ class Generate(Command):
 
     def _write(self, answer: Generation, writer: Writer, *, count: int) -> None:
         if self.json:
-            content = {**as_mapping(answer), "alternatives": [as_mapping(other) for other in answer.alternatives]}
-            writer.write(json.dumps(content, ensure_ascii=False) + "\n")
+            writer.write(json.dumps(with_alternatives(answer), ensure_ascii=False) + "\n")
             return
         texts = [answer.text, *(other.text for other in answer.alternatives)]
         for text in padded(texts, count):
@@ -106,6 +180,11 @@ def padded(texts: list[str], count: int) -> Iterator[str]:
     """`count` texts: those there are, then empty ones, so that the lines of an input can be told by counting."""
     for place in range(count):
         yield texts[place] if place < len(texts) else ""
+
+
+def with_alternatives(answer: Generation) -> dict[str, Any]:
+    """An answer as it stands in JSON."""
+    return {**as_mapping(answer), "alternatives": [as_mapping(other) for other in answer.alternatives]}
 
 
 def as_mapping(answer: Generation) -> dict[str, Any]:

@@ -13,12 +13,13 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 from antiphon.errors import DataError, DiskError, UsageError, convert_hint
 
 MOST_LINES, MOST_BYTES = 4096, 1 << 20  # of one chunk: enough to sort by length, little enough for any memory
 _BLOCK = 1 << 16
+T = TypeVar("T")
 
 
 def chunks(path: str) -> Iterator[list[str]]:
@@ -57,10 +58,10 @@ def lines(path: str) -> Iterator[str]:
         yield from chunk
 
 
-def without(count: int, chunks: Iterable[list[str]], name: str) -> Iterator[list[str]]:
-    """The chunks behind their first `count` lines, which the file `name` has answers to.
+def without(count: int, chunks: Iterable[list[T]], name: str, *, unit: str = "lines") -> Iterator[list[T]]:
+    """The chunks behind their first `count` lines (or rows: `unit`), which the file `name` has answers to.
 
-    UsageError where there are fewer lines.
+    UsageError where there are fewer.
     """
     left = count
     for chunk in chunks:
@@ -69,7 +70,7 @@ def without(count: int, chunks: Iterable[list[str]], name: str) -> Iterator[list
         left = max(0, left - len(chunk))
     if left:
         raise UsageError(
-            f"`{name}` must hold answers to no more than the {count - left} lines of the input, but holds {count}. "
+            f"`{name}` must hold answers to no more than the {count - left} {unit} of the input, but holds {count}. "
             "Give the same --input, or another --output."
         )
 
@@ -77,7 +78,7 @@ def without(count: int, chunks: Iterable[list[str]], name: str) -> Iterator[list
 def answered(path: str, each: int) -> int:
     """How many inputs have their `each` whole lines in the file `path`. What is behind them, cut off, is dropped."""
     ends: list[int] = [0]  # of inputs
-    with _named(path), Path(path).open("rb+") as stream:
+    with named(path), Path(path).open("rb+") as stream:
         for number, line in enumerate(iter(stream.readline, b""), 1):
             if line.endswith(b"\n") and number % each == 0:
                 ends.append(stream.tell())
@@ -125,18 +126,19 @@ class Writer:
 
     def write(self, text: str) -> None:
         """Text as it is."""
-        with _named(self._name):
+        with named(self._name):
             self.begin()
             self._stream.write(text.encode("utf-8", "replace"))
 
     def flush(self) -> None:
         """Hand on what was written."""
-        with _named(self._name):
+        with named(self._name):
             self._stream.flush()
 
 
 @contextmanager
-def _named(name: str) -> Iterator[None]:
+def named(name: str) -> Iterator[None]:
+    """Errors of the system while the file `name` is written, as DiskError."""
     try:
         yield
     except BrokenPipeError:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from typing import Literal, TypeVar
+from typing import Literal, Protocol, TypeVar
 
 from antiphon.data.lines import Cursor, Place, Row
 from antiphon.errors import DataError
@@ -15,15 +15,36 @@ from antiphon.errors import DataError
 How = Literal["error", "skip"]
 T = TypeVar("T")
 
+
+class Read(Protocol):
+    """What a reader gives: where it stands, and why it cannot be read (None: it can)."""
+
+    @property
+    def place(self) -> Place: ...
+    @property
+    def fault(self) -> DataError | None: ...
+
+
+R = TypeVar("R", bound=Read)
+
 MOST_SHOWN = 10
 _LOOKED_AT = 100_000  # rows behind the first bad one in which others are looked for, so that an error comes soon
 
 
 class BadRows:
-    """The bad rows of one reading: their number, and the messages of the first ten. `found` is told of each."""
+    """The bad rows of one reading: their number, and the messages of the first ten. `found` is told of each.
 
-    def __init__(self, how: How = "error", found: Callable[[str], None] | None = None) -> None:
-        self.how, self.count, self._found = how, 0, found
+    `setting`: what the error names as the way to leave them out.
+    """
+
+    def __init__(
+        self,
+        how: How = "error",
+        found: Callable[[str], None] | None = None,
+        *,
+        setting: str = "data.bad_rows: skip",
+    ) -> None:
+        self.how, self.count, self.setting, self._found = how, 0, setting, found
 
     def skip(self, error: DataError) -> None:
         """Count a bad row; the first ten are warned of."""
@@ -34,7 +55,7 @@ class BadRows:
             warnings.warn(f"a bad row is left out: {error}", stacklevel=2)
 
 
-def sound(rows: Iterable[Row], make: Callable[[Row], T], bad: BadRows) -> Iterator[tuple[Row, T]]:
+def sound(rows: Iterable[R], make: Callable[[R], T], bad: BadRows) -> Iterator[tuple[R, T]]:
     """Each row that can be read, with what `make` makes of it; the others as `bad` says."""
     rows = iter(rows)
     for row in rows:
@@ -42,7 +63,7 @@ def sound(rows: Iterable[Row], make: Callable[[Row], T], bad: BadRows) -> Iterat
             made = _make(row, make)
         except DataError as error:
             if bad.how == "error":
-                raise _together(error, row, rows, make) from error
+                raise _together(error, row, rows, make, bad.setting) from error
             bad.skip(error)
             continue
         yield row, made
@@ -56,13 +77,13 @@ def row_of(make: Callable[[], Row], place: Place, cursor: Cursor) -> Row:
         return Row({}, place, cursor, fault=error)
 
 
-def _make(row: Row, make: Callable[[Row], T]) -> T:
+def _make(row: R, make: Callable[[R], T]) -> T:
     if row.fault is not None:
         raise row.fault
     return make(row)
 
 
-def _together(first: DataError, row: Row, rest: Iterator[Row], make: Callable[[Row], object]) -> DataError:
+def _together(first: DataError, row: R, rest: Iterator[R], make: Callable[[R], object], setting: str) -> DataError:
     """The error about a bad row and those behind it, in one line; rows with the same problem by their places alone."""
     places: list[str] = []
     others: list[str] = []
@@ -84,4 +105,4 @@ def _together(first: DataError, row: Row, rest: Iterator[Row], make: Callable[[R
         return first
     kind = f"{least}{count} other {'row is' if count == 1 else 'rows are'} bad too"
     listed = f"{kind}: {', '.join(places)}." if places else f"{kind}."
-    return DataError(" ".join([str(first), listed, *others, "`data.bad_rows: skip` leaves such rows out."]))
+    return DataError(" ".join([str(first), listed, *others, f"`{setting}` leaves such rows out."]))

@@ -69,22 +69,32 @@ class Lines:
     """Iterates over the lines of `file`. `number` is the last one's, from 1; `offset` the unpacked byte after it.
 
     A line that is no UTF-8 raises DataError, or, with `go_on`, is given with U+FFFD in it, and `check` raises.
+    `keep_ends`: each line has a line feed at its end; with `exact_ends` too, the end that the file has.
     """
 
     def __init__(
-        self, file: str, *, offset: int = 0, number: int = 0, keep_ends: bool = False, go_on: bool = False
+        self,
+        file: str,
+        *,
+        offset: int = 0,
+        number: int = 0,
+        keep_ends: bool = False,
+        exact_ends: bool = False,
+        go_on: bool = False,
     ) -> None:
         self.file, self.offset, self.number = file, offset, number
         self.fault: DataError | None = None
         self._go_on = go_on
         self._end = "\n" if keep_ends else ""  # a table needs them: a quoted field may hold several lines
+        self._exact = exact_ends
 
     def __iter__(self) -> Iterator[str]:
         with opened(self.file) as stream:
             for raw in _raw_lines(self.file, stream, self.offset):
                 self.number += 1
                 self.offset += len(raw)
-                yield self._text(raw) + self._end
+                end = "\r\n" if self._exact and raw.endswith(b"\r\n") else self._end
+                yield self._text(raw) + end
 
     def _text(self, raw: bytes) -> str:
         raw = raw.removesuffix(b"\n").removesuffix(b"\r")

@@ -24,16 +24,15 @@ _PLAIN = str | int | float
 
 def nested_row(found: Mapping[str, Any], source: SourceConfig | None, place: Place, cursor: Cursor) -> Row:
     """The row of one record: its plain values as texts, with the fields that are asked for as `source` and `target`."""
-    record = {str(key): _text(value) for key, value in found.items() if _is_plain(value)}
+    record = plain_values(found)
     targets: tuple[str, ...] = ()
     fields = (None, None) if source is None else (source.source_field, source.target_field)
     for side, field in zip(("source", "target"), fields, strict=True):
         name = side if field is None else str(field)
-        texts = _texts(_inside(found, name))
-        if texts is None:
-            if field is not None or name in found:
-                raise _no_text(found, name, place)
-        elif side == "source":
+        if field is None and name not in found:
+            continue
+        texts = texts_of(found, name, f"{side}_field", place)
+        if side == "source":
             record[side] = " ".join(texts)
         elif not texts:
             raise DataError(
@@ -45,15 +44,25 @@ def nested_row(found: Mapping[str, Any], source: SourceConfig | None, place: Pla
     return Row(record, place, cursor, targets)
 
 
-def _no_text(found: Mapping[str, Any], name: str, place: Place) -> DataError:
+def plain_values(found: Mapping[str, Any]) -> dict[str, str]:
+    """The values of a record that are texts, numbers or truth values, as texts."""
+    return {str(key): _text(value) for key, value in found.items() if _is_plain(value)}
+
+
+def texts_of(found: Mapping[str, Any], name: str, setting: str, place: Place) -> list[str]:
+    """The texts of the field `name`: one, or those of a list. DataError that names `setting` where it has none."""
+    texts = _texts(_inside(found, name))
+    if texts is None:
+        raise _no_text(found, name, setting, place)
+    return texts
+
+
+def _no_text(found: Mapping[str, Any], name: str, setting: str, place: Place) -> DataError:
     value, have = _inside(found, name), ", ".join(f"`{key}`" for key in found) or "none"
     missing = name not in found and value is None
     other = "null" if value is None else show(value)
     problem = f"is not among {have}{nearest(name, map(str, found))}" if missing else f"is {other}"
-    return DataError(
-        f"the field `{name}` must be a text or a list of texts, but {problem} ({place}). "
-        "Set `source_field` and `target_field`."
-    )
+    return DataError(f"the field `{name}` must be a text or a list of texts, but {problem} ({place}). Set `{setting}`.")
 
 
 def _texts(value: Any) -> list[str] | None:

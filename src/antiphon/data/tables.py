@@ -27,7 +27,6 @@ from antiphon.registry import nearest
 _LONGEST_FIELD = 1 << 24  # characters; a quote that is never closed would otherwise read the whole file into one field
 _RETURNS = "but has carriage returns alone"
 _CONVERT = "Where they end the lines, convert the file, for example with tr '\\r' '\\n'."
-_FIELDS = "Set `source_field` and `target_field`."
 _SEPARATORS = {",": "commas", ";": "semicolons", "|": "bars", "\t": "tabs"}
 _USUAL_NAMES = (
     "answer category class context de dialogue document en features fr gloss grapheme graphemes hypothesis id idx "
@@ -42,13 +41,12 @@ Cells = Callable[[Lines], Iterator[list[str] | DataError]]  # the error is of on
 
 def tsv(source: SourceConfig, start: Cursor) -> Iterator[Row]:
     """The rows of a TSV file behind `start`."""
-    yield from _table(source, start, _tab_cells, needs_header=False)
+    yield from _table(source, start, tab_cells, needs_header=False)
 
 
 def comma_separated(source: SourceConfig, start: Cursor) -> Iterator[Row]:
     """The rows of a CSV file behind `start`."""
-    csv.field_size_limit(max(csv.field_size_limit(), _LONGEST_FIELD))  # one limit for the process; only ever raised
-    yield from _table(source, start, _comma_cells, needs_header=True)
+    yield from _table(source, start, comma_cells, needs_header=True)
 
 
 def json_lines(source: SourceConfig, start: Cursor) -> Iterator[Row]:
@@ -62,7 +60,7 @@ def json_lines(source: SourceConfig, start: Cursor) -> Iterator[Row]:
             yield row_of(partial(_json_row, lines, line, source, place, cursor), place, cursor)
 
 
-class _Columns(NamedTuple):
+class Columns(NamedTuple):
     """Whether the first line is a header, the names, the numbers of source and target (None: left to the task).
 
     `filled` is the number of columns without the empty ones at the end of the first line.
@@ -81,21 +79,21 @@ class _Columns(NamedTuple):
             not self.header and _filled(row) <= len(self.names) and len(row) >= self.filled
         )
 
+    def check(self, row: list[str], place: Place) -> None:
+        """DataError where a row has another number of columns."""
+        if not self.fits(row):
+            first = "header" if self.header else "first row"
+            raise DataError(
+                f"a row must have as many columns as the {first} ({len(self.names)}), but has {len(row)} ({place}). "
+                "Look for a missing or a stray separator."
+            )
+
 
 def _table(source: SourceConfig, start: Cursor, cells: Cells, *, needs_header: bool) -> Iterator[Row]:
     assert source.path is not None
-    lines = Lines(source.path, keep_ends=True)
-    read = cells(lines)
-    # A blank line is no record.
-    first = next((row for row in read if isinstance(row, DataError) or any(row)), None)
-    if first is None:
+    columns = columns_of(source, cells, needs_header=needs_header)
+    if columns is None:
         return
-    if isinstance(first, DataError):  # even where bad rows are left out, since it says what the columns are
-        raise first
-    where = f"{source.path}:{lines.number}"
-    if "\r" in "".join(first) and not needs_header and next(read, None) is None:
-        raise DataError(f"a TSV file must have line feeds at the ends of its lines, {_RETURNS} ({where}). {_CONVERT}")
-    columns = _columns(source, first, where, needs_header)
     lines = Lines(source.path, offset=sum(start.offsets), number=start.line, keep_ends=True, go_on=True)
     rows = (row for row in cells(lines) if isinstance(row, DataError) or any(row))
     if columns.header and start.line == 0:
@@ -105,7 +103,24 @@ def _table(source: SourceConfig, start: Cursor, cells: Cells, *, needs_header: b
         yield row_of(partial(_row, lines, columns, row, place, cursor), place, cursor)
 
 
-def _row(lines: Lines, columns: _Columns, row: list[str] | DataError, place: Place, cursor: Cursor) -> Row:
+def columns_of(source: SourceConfig, cells: Cells, *, needs_header: bool) -> Columns | None:
+    """The columns of a table by its first record; None where it is empty."""
+    assert source.path is not None
+    lines = Lines(source.path, keep_ends=True)
+    read = cells(lines)
+    # A blank line is no record.
+    first = next((row for row in read if isinstance(row, DataError) or any(row)), None)
+    if first is None:
+        return None
+    if isinstance(first, DataError):  # even where bad rows are left out, since it says what the columns are
+        raise first
+    where = f"{source.path}:{lines.number}"
+    if "\r" in "".join(first) and not needs_header and next(read, None) is None:
+        raise DataError(f"a TSV file must have line feeds at the ends of its lines, {_RETURNS} ({where}). {_CONVERT}")
+    return _columns(source, first, where, needs_header)
+
+
+def _row(lines: Lines, columns: Columns, row: list[str] | DataError, place: Place, cursor: Cursor) -> Row:
     """The row of some cells; DataError where they cannot be read."""
     if isinstance(row, DataError):
         raise row
@@ -113,11 +128,14 @@ def _row(lines: Lines, columns: _Columns, row: list[str] | DataError, place: Pla
     return Row(_record(columns, row, place), place, cursor)
 
 
-def _tab_cells(lines: Lines) -> Iterator[list[str]]:
+def tab_cells(lines: Lines) -> Iterator[list[str]]:
+    """The cells of each line of a TSV file."""
     return (line.removesuffix("\n").split("\t") for line in lines)
 
 
-def _comma_cells(lines: Lines) -> Iterator[list[str] | DataError]:
+def comma_cells(lines: Lines) -> Iterator[list[str] | DataError]:
+    """The cells of each record of a CSV file, or the error of one."""
+    csv.field_size_limit(max(csv.field_size_limit(), _LONGEST_FIELD))  # one limit for the process; only ever raised
     reader = csv.reader(lines, strict=True)
     while True:
         begin = lines.number + 1
@@ -142,14 +160,14 @@ def _comma_cells(lines: Lines) -> Iterator[list[str] | DataError]:
         yield cells
 
 
-def _columns(source: SourceConfig, first: list[str], where: str, needs_header: bool) -> _Columns:
+def _columns(source: SourceConfig, first: list[str], where: str, needs_header: bool) -> Columns:
     wanted = {"source": source.source_field, "target": source.target_field}
     numbered = any(isinstance(field, int) for field in wanted.values())
     named = any(isinstance(field, str) for field in wanted.values())
     if named or (not numbered and (needs_header or {"source", "target"} <= set(first))):
         _refuse_separator(first, wanted, where, "," if needs_header else "\t")
         found = {side: _find(field, side, first, where) for side, field in wanted.items()}
-        return _Columns(True, first, found["source"], found["target"], len(first))
+        return Columns(True, first, found["source"], found["target"], len(first))
     if not numbered and len(first) > 1 and {cell.strip().lower() for cell in first} <= set(_USUAL_NAMES.split()):
         raise DataError(
             f"the first line of a TSV file without `source_field` and `target_field` must be a pair, but looks like "
@@ -160,7 +178,7 @@ def _columns(source: SourceConfig, first: list[str], where: str, needs_header: b
     left, right = wanted["source"], wanted["target"]
     numbers = {"source": left if isinstance(left, int) else 0, "target": right if isinstance(right, int) else 1}
     _refuse_separator(first, numbers, where, "," if needs_header else "\t")
-    return _Columns(False, names, numbers["source"], numbers["target"], _filled(first))
+    return Columns(False, names, numbers["source"], numbers["target"], _filled(first))
 
 
 def _refuse_separator(first: list[str], wanted: Mapping[str, str | int | None], where: str, separator: str) -> None:
@@ -195,19 +213,16 @@ def _find(field: str | int | None, side: str, header: list[str], where: str) -> 
     if field not in header:
         have = ", ".join(f"`{name}`" for name in header)
         raise DataError(
-            f"the header must have the column `{field}`, but has {have}{nearest(field, header)} ({where}). {_FIELDS}"
+            f"the header must have the column `{field}`, but has {have}{nearest(field, header)} ({where}). "
+            f"Set `{side}_field`."
         )
     return header.index(field)
 
 
-def _record(columns: _Columns, row: list[str], place: Place) -> dict[str, str]:
+def _record(columns: Columns, row: list[str], place: Place) -> dict[str, str]:
     missing = max(columns.source or 0, columns.target or 0) >= len(row)  # which the message below says better
-    if not columns.fits(row) and (columns.header or not missing):
-        first = "header" if columns.header else "first row"
-        raise DataError(
-            f"a row must have as many columns as the {first} ({len(columns.names)}), but has {len(row)} ({place}). "
-            "Look for a missing or a stray separator."
-        )
+    if columns.header or not missing:
+        columns.check(row, place)
     record = dict(zip(columns.names, row, strict=False))
     for side, number in (("source", columns.source), ("target", columns.target)):
         if number is not None:
@@ -220,10 +235,11 @@ def _record(columns: _Columns, row: list[str], place: Place) -> dict[str, str]:
 
 def _json_row(lines: Lines, line: str, source: SourceConfig, place: Place, cursor: Cursor) -> Row:
     lines.check()
-    return nested_row(_json_object(line, place), source, place, cursor)
+    return nested_row(json_object(line, place), source, place, cursor)
 
 
-def _json_object(line: str, place: Place) -> dict[str, Any]:
+def json_object(line: str, place: Place) -> dict[str, Any]:
+    """The object of a line of JSON; DataError that names `place`."""
     try:
         found = json.loads(line)
     except (ValueError, RecursionError) as error:

@@ -20,6 +20,11 @@ def templates_of(source: SourceConfig) -> dict[str, str]:
     return {side: field for side, field in fields.items() if isinstance(field, str) and _PLACE.search(field)}
 
 
+def places(field: object) -> list[str]:
+    """The fields that a template names, in order; none of what is no template."""
+    return _PLACE.findall(field) if isinstance(field, str) else []
+
+
 def without_templates(source: SourceConfig) -> SourceConfig:
     """The same source for a reader, which is to find only fields that there are."""
     return replace(source, **{f"{side}_field": None for side in templates_of(source)})

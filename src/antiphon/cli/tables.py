@@ -1,0 +1,196 @@
+"""Rows of a table to ask, and the same rows with their answers: what `antiphon generate` does with .csv, .tsv, .jsonl.
+
+Nothing of antiphon.data is imported before there is a table, since lines of text need none of it.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, Any
+
+from antiphon.cli.streams import MOST_BYTES, MOST_LINES, named
+from antiphon.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from antiphon.data.bad_rows import BadRows
+    from antiphon.data.lines import Place
+    from antiphon.data.whole_rows import Table, Whole, WholeRow
+
+KINDS = (".csv", ".tsv", ".jsonl")
+DETAILS = ("tokens", "score", "confidence", "finished", "probabilities", "alternatives")  # what --json adds
+
+
+def is_table(path: str) -> bool:
+    """Whether the name of a file says that it is a table: .csv, .tsv or .jsonl, each also .gz or .zst."""
+    return PurePath(path.removesuffix(".gz").removesuffix(".zst")).suffix.lower() in KINDS
+
+
+def output_kind(path: str, input_kind: str, *, json: bool) -> str:
+    """The format of the rows that go to `path`: as its name says, else JSONL with `json`, else that of the input."""
+    ending = PurePath(path).suffix.lower()
+    if ending in (".gz", ".zst", ".parquet"):
+        raise UsageError(f"`--output` of a table must end in {', '.join(KINDS)}, but is `{path}`. Choose another name.")
+    kind = ending if ending in KINDS else ".jsonl" if json else input_kind
+    if json and kind != ".jsonl":
+        raise UsageError(f"`--json` needs an `--output` that ends in .jsonl, but it is `{path}`. Drop one of them.")
+    return kind
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnsweredTable:
+    """The rows of `table` as they are saved: in the format `kind`, with the answer in the column `target`.
+
+    `names`: the columns of the input, None without a header. `details`: with all that --json says of an answer.
+    """
+
+    table: Table
+    kind: str
+    target: str
+    names: list[str] | None
+    details: bool = False
+
+    def __post_init__(self) -> None:
+        if self.details and self.target in DETAILS:
+            raise UsageError(f"`--target-field` must be no key that --json adds, but is `{self.target}`. Rename it.")
+        names = self.names or []
+        first = "first row" if self.table.kind == ".jsonl" else "header"
+        self._refuse_names(names, f"the {first} of `{self.table.path}`", UsageError)
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if self.kind == ".jsonl" and twice is not None:
+            raise UsageError(
+                f"the columns must have different names in .jsonl, but two of `{self.table.path}` are `{twice}`. "
+                "Give an --output that ends in .csv or .tsv."
+            )
+
+    def first_line(self) -> str:
+        """The header that is written before the rows; empty where there is none."""
+        if self.kind == ".jsonl" or not self.names:
+            return ""
+        return self._cells_line([*self.names, self.target])
+
+    def line(self, whole: Whole, answer: Mapping[str, Any]) -> str:
+        """A row with its answer, as text with its line feed; `answer` is what --json says of it."""
+        if self.kind != ".jsonl":
+            text = re.sub(r"[\t\n\r]", " ", answer["text"]) if self.kind == ".tsv" else answer["text"]
+            return self._cells_line([*self._cells(whole), text])
+        added = {self.target: answer["text"]}
+        if self.details:
+            added |= {key: answer[key] for key in DETAILS if key in answer}
+        if not whole.line:
+            return json.dumps({**dict(zip(whole.names, whole.values, strict=True)), **added}, ensure_ascii=False) + "\n"
+        # The line of the input is kept as it is: numbers of many digits would not come back from Python the same.
+        front = whole.line.rstrip()[:-1].rstrip()
+        comma = ", " if whole.names else ""
+        return f"{front}{comma}{json.dumps(added, ensure_ascii=False)[1:]}\n"
+
+    def check(self, whole: Whole, place: Place) -> None:
+        """DataError where the format cannot hold a row, or where the row has a key that is to be added."""
+        if self.kind == ".jsonl":
+            self._refuse_names(whole.names, f"a row ({place})", DataError)
+        elif self.table.kind == ".jsonl":
+            strange = [name for name in whole.names if self.names is not None and name not in self.names]
+            if strange:
+                have = ", ".join(f"`{name}`" for name in self.names or [])
+                raise DataError(
+                    f"the rows of a {self.kind} file must have the keys of the first one ({have}), but one has "
+                    f"`{strange[0]}` ({place}). Give an --output that ends in .jsonl."
+                )
+        if self.kind == ".tsv":
+            for name, cell in zip(self.names or whole.names, self._cells(whole), strict=True):
+                if "\t" in cell or "\n" in cell:
+                    raise DataError(
+                        f"a cell of a .tsv file must hold no tab and no newline, but that of `{name}` does ({place}). "
+                        "Give an --output that ends in .csv or .jsonl."
+                    )
+
+    def _refuse_names(self, names: Sequence[str], where: str, error: type[Exception]) -> None:
+        for name in (self.target, *(DETAILS if self.details else ())):
+            if name in names:
+                remedy = "Choose another --target-field." if name == self.target else "Rename it, or drop --json."
+                raise error(f"{where} must not have the column `{name}` yet, which the answer adds. {remedy}")
+
+    def _cells(self, whole: Whole) -> list[str]:
+        if self.table.kind != ".jsonl":
+            return list(whole.values)
+        found = dict(zip(whole.names, whole.values, strict=True))
+        return [_cell(found.get(name)) for name in self.names or []]
+
+    def _cells_line(self, cells: list[str]) -> str:
+        if self.kind == ".tsv":
+            return "\t".join(cells) + "\n"
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\r\n").writerow(cells)  # both characters, so that it puts both in quotes
+        return text.getvalue().removesuffix("\r\n") + "\n"
+
+
+def row_chunks(answered: AnsweredTable, bad: BadRows) -> Iterator[list[WholeRow]]:
+    """The rows in lists of no more than MOST_LINES or about MOST_BYTES.
+
+    Those before a bad row come before its error.
+    """
+    from antiphon.data.bad_rows import sound
+
+    held, batch = 0, []
+    try:
+        for row, whole in sound(answered.table.rows(), lambda row: row.whole, bad):
+            answered.check(whole, row.place)
+            batch.append(row)
+            held += len(whole.line) or sum(map(len, whole.values))
+            if len(batch) >= MOST_LINES or held >= MOST_BYTES:
+                yield batch
+                held, batch = 0, []
+    except DataError:
+        if batch:
+            yield batch
+        raise
+    if batch:
+        yield batch
+
+
+@contextmanager
+def placed(rows: Sequence[WholeRow], first_row: int) -> Iterator[None]:
+    """A DataError about an input, which is counted from 1, says at the end where the row of that input stands."""
+    try:
+        yield
+    except DataError as error:
+        found = re.search(r"\binput (\d+)\b", str(error))
+        number = int(found[1]) - 1 - first_row if found else -1
+        if not 0 <= number < len(rows):
+            raise
+        raise DataError(f"{error} Input {number + 1 + first_row} is the row at {rows[number].place}.") from error
+
+
+def kept_rows(path: str, answered: AnsweredTable) -> tuple[int, bool]:
+    """How many whole rows the file `path` holds, and whether it has its header. A row that is cut off is dropped.
+
+    UsageError where it begins with another header.
+    """
+    header = answered.first_line().encode("utf-8", "replace")
+    with named(path), Path(path).open("rb+") as stream:
+        begin = stream.read(len(header))
+        if not header.startswith(begin):
+            raise UsageError(
+                f"`{path}` must begin with the header `{header.decode().strip()}` to be resumed, but does not. "
+                "Give the same --input and --target-field, or another --output."
+            )
+        end, count, quotes = (len(header) if begin == header else 0), 0, 0
+        for line in iter(stream.readline, b"") if begin == header else ():
+            quotes += line.count(b'"') if answered.kind == ".csv" else 0  # odd inside a field that goes on
+            if line.endswith(b"\n") and quotes % 2 == 0:
+                end, count = stream.tell(), count + 1
+        stream.truncate(end)
+    return count, begin == header and bool(header)
+
+
+def _cell(value: Any) -> str:
+    """A value of JSON in a cell: a text as it is, null as nothing, all else as JSON."""
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

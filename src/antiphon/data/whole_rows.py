@@ -1,0 +1,162 @@
+"""Rows of CSV, TSV and JSONL files with all their columns, and the text of one: to be asked, and saved with an answer.
+
+    table = Table("rows.csv", "text")
+    for row, whole in sound(table.rows(), lambda row: row.whole, BadRows()):
+        print(whole.text, dict(zip(whole.names, whole.values)))
+
+Columns are found as tables.py, nested.py and templates.py say. Unlike records to learn from, rows keep values inside
+values and the line ends inside of quotes, and a row of empty cells is a row. A blank line is none, unless it is the
+empty cell of a TSV file with one column.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import Any, NamedTuple
+
+from antiphon.config import SourceConfig
+from antiphon.data.lines import Cursor, Lines, Place, Row, opened, unpacked_name
+from antiphon.data.nested import plain_values, texts_of
+from antiphon.data.tables import Columns, columns_of, comma_cells, json_object, tab_cells
+from antiphon.data.templates import fill, places
+from antiphon.errors import DataError
+
+_CELLS = {".csv": comma_cells, ".tsv": tab_cells}
+
+
+class Whole(NamedTuple):
+    """A row: the text to ask, and its columns. `line` is that of a JSON object, as the file has it."""
+
+    text: str
+    names: Sequence[str]
+    values: Sequence[Any]
+    line: str = ""
+
+
+class WholeRow(NamedTuple):
+    """A row and where it stands; `fault` says why it cannot be read."""
+
+    whole: Whole
+    place: Place
+    fault: DataError | None = None
+
+
+_NONE = Whole("", (), ())
+
+
+@dataclass(frozen=True)
+class Table:
+    """The rows of the file `path` (.csv, .tsv or .jsonl, each also .gz or .zst), with the texts of `field`.
+
+    `field`: the name of a column or key, `a.b` for a key inside a key, the number from 0 of a column in a table without
+    a header, or a template of several, `"{title}: {body}"`.
+    """
+
+    path: str
+    field: str | int
+
+    @property
+    def kind(self) -> str:
+        """`.csv`, `.tsv` or `.jsonl`."""
+        return kind_of(self.path)
+
+    def names(self) -> list[str] | None:
+        """The names of the columns: of the header, or the keys of the first JSON object that can be read; none where
+        there is no row. None for a table without a header. DataError where `field` is not in the header."""
+        if self.kind == ".jsonl":
+            whole = (list(row.whole.names) for row in self.rows() if row.fault is None)
+            return next(whole, [])
+        columns = self._columns()
+        return [] if columns is None else list(columns.names) if columns.header else None
+
+    def rows(self) -> Iterator[WholeRow]:
+        """Each row; reading goes on behind one that cannot be read, which has a `fault`."""
+        return self._objects() if self.kind == ".jsonl" else self._records()
+
+    def _objects(self) -> Iterator[WholeRow]:
+        lines = Lines(self.path, go_on=True)
+        for line in lines:
+            if line.strip():
+                place = Place(self.path, lines.number)
+                try:
+                    lines.check()
+                    found = json_object(line, place)
+                    text = self._template(plain_values(found), place)
+                    if text is None:
+                        text = " ".join(texts_of(found, str(self.field), "source_field", place))
+                except DataError as error:
+                    yield WholeRow(_NONE, place, error)
+                    continue
+                yield WholeRow(Whole(text, list(found), list(found.values()), line), place)
+
+    def _records(self) -> Iterator[WholeRow]:
+        columns = self._columns()
+        if columns is None:
+            return
+        lines = Lines(self.path, keep_ends=True, exact_ends=self.kind == ".csv", go_on=True)
+        rows = iter(_CELLS[self.kind](lines))
+        if columns.header:
+            next(row for row in rows if isinstance(row, DataError) or any(row))
+        for row in rows:
+            if row == [] or (row == [""] and self.kind == ".tsv" and len(columns.names) > 1):
+                continue
+            place = Place(self.path, lines.number)
+            try:
+                if isinstance(row, DataError):
+                    raise row
+                lines.check()
+                yield WholeRow(self._whole(columns, row, place), place)
+            except DataError as error:
+                yield WholeRow(_NONE, place, error)
+
+    def _whole(self, columns: Columns, row: list[str], place: Place) -> Whole:
+        columns.check(row, place)
+        count = len(columns.names)
+        cells = [*row, *[""] * (count - len(row))][:count]  # without a header, empty cells at the end do not count
+        text = self._template(dict(zip(columns.names, cells, strict=True)), place)
+        if text is None:
+            number = columns.source or 0
+            if number >= count:
+                problem = f"a row must have the column {number} (counted from 0), but has {count} columns"
+                raise DataError(f"{problem} ({place}). Set `source_field`.")
+            text = cells[number]
+        return Whole(text.replace("\r\n", "\n"), columns.names, cells)
+
+    def _template(self, record: dict[str, str], place: Place) -> str | None:
+        """The text that a template makes of a record; None where `field` is no template."""
+        if not places(self.field):
+            return None
+        return fill(Row(record, place, Cursor()), {"source": str(self.field)}).record["source"]
+
+    def _columns(self) -> Columns | None:
+        parts = places(self.field)  # one by name says that there is a header; the template finds all of them
+        named = [part for part in parts if not part.isdecimal()]
+        field = named[0] if named else int(parts[0]) if parts else self.field
+        source = SourceConfig(path=self.path, source_field=field)
+        return columns_of(source, _CELLS[self.kind], needs_header=self.kind == ".csv")
+
+
+def kind_of(path: str) -> str:
+    """The ending that says how a file is read, without .gz or .zst and in small letters."""
+    return PurePath(unpacked_name(path)).suffix.lower()
+
+
+def has_source(path: str) -> bool:
+    """Whether the header of a .csv or .tsv file has a column `source`, or the first object of a .jsonl file that key.
+
+    False where the first record cannot be read: the file may be lines of text. DataError where there is no file.
+    """
+    opened(path).close()
+    try:
+        if kind_of(path) == ".jsonl":
+            lines = Lines(path)
+            first = next((line for line in lines if line.strip()), None)
+            return first is not None and "source" in json_object(first, Place(path, lines.number))
+        lines = Lines(path, keep_ends=True)
+        cells: Iterable[list[str] | DataError] = _CELLS[kind_of(path)](lines)
+        row = next((row for row in cells if isinstance(row, DataError) or any(row)), [])
+    except DataError:
+        return False
+    return not isinstance(row, DataError) and "source" in row
