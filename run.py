@@ -99,6 +99,7 @@ def main(arguments: list[str]) -> int:
         return 1
     if arguments[0] == "torture":
         os.environ["ANTIPHON_TORTURE"] = "1"
+        os.environ.setdefault("ANTIPHON_OUTCOMES", str(ROOT / "docs" / "torture.jsonl"))  # see tests/outcome.py
     for number, program in enumerate(programs):
         command = [str(python), *program, *(arguments[1:] if number == len(programs) - 1 else [])]
         try:

@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 # Before torch is imported anywhere; child processes of the tests inherit it.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import counts
+import outcome
 import pytest
 
+BEGAN = time.monotonic()
+OUTCOMES = os.environ.pop("ANTIPHON_OUTCOMES", None)  # xdist's workers, and tests that run pytest, record nothing
 DATA_FOLDER = Path(os.environ.get("ANTIPHON_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data")
 
 
 def pytest_report_header() -> str:
     return counts.describe()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, exitstatus: int, config: pytest.Config) -> None:
+    """Records the run in the file of ANTIPHON_OUTCOMES, as `make torture` asks."""
+    if OUTCOMES is not None:
+        arguments = [str(argument) for argument in config.invocation_params.args]
+        line = outcome.record(terminalreporter.stats, arguments=arguments, exit_status=exitstatus, began=BEGAN)
+        outcome.append(Path(OUTCOMES), line)
+        terminalreporter.write_line(f"recorded in {OUTCOMES}")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -21,6 +21,11 @@ def count(name: str) -> int:
     return _TABLE[name][MODE]
 
 
+def names() -> list[str]:
+    """The names of all counts."""
+    return [*_TABLE]
+
+
 def describe() -> str:
     """One line for the head of a test run."""
     return f"counts ({MODE}): " + ", ".join(f"{name}={row[MODE]}" for name, row in _TABLE.items())

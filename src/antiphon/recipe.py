@@ -143,7 +143,7 @@ def _choose(
     if variant is None and variants:
         raise ConfigError(
             f"`{where}` holds {len(variants)} variants; name one of them: {', '.join(variants)} "
-            f"({argument('variant=', flag='--variant')})."
+            f"({argument('read_recipe(path, variant=NAME)', flag='--variant')})."
         )
     if variant is None:
         return mapping, lines

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 
 import pytest
 
+from antiphon.cli.main import main
 from antiphon.errors import ConfigError
 from antiphon.recipe import read_recipe, variant_names
+from antiphon.workflows import sweep as sweep_module
 from antiphon.workflows.sweep import as_table, figures
 
 RECIPE = """
@@ -105,6 +109,51 @@ def test_all_are_trained_and_one_that_fails_leaves_the_others(recipe: Path) -> N
         "plain",
         "as-it-is",
     ]
+
+
+ROWS = [
+    {
+        "variant": name, "parameters": 1_575_552, "trainable_parameters": 81_920, "steps": 1_200, "valid_loss": 5.3412,
+        "rouge1": 12.3, "rougeL": 45.6, "accuracy": 78.9, "tokens_per_second": 98_765.4, "peak_memory_bytes": 7 << 28,
+        "minutes": 123.4,
+    }
+    for name in ("full", "dilated-window", "relative+window")
+]  # fmt: skip
+
+
+def cells(table: str) -> list[list[str]]:
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines() if line]
+
+
+def test_the_table_fits_its_terminal_and_loses_nothing() -> None:
+    whole = as_table(ROWS)
+    assert max(map(len, whole.splitlines())) > 80 and whole == as_table(ROWS, width=200)
+    for width in (80, 60, 40):
+        parts = [cells(part) for part in as_table(ROWS, width=width).split("\n\n")]
+        assert max(len(line) for line in as_table(ROWS, width=width).splitlines()) <= width
+        assert len(parts) > 1 and all([row[0] for row in part] == [row[0] for row in parts[0]] for part in parts)
+        for number in (0, 2, 3, 4):  # titles and rows, but for the rule below the titles
+            joined = [parts[0][number][0], *(cell for part in parts for cell in part[number][1:])]
+            assert joined == cells(whole)[number]
+
+
+def test_a_long_name_is_cut_to_the_terminal() -> None:
+    rows = [{"variant": "v" * 100, "bleu:" + "x" * 100: 1.0, "steps": 3}]
+    lines = as_table(rows, width=80).splitlines()
+    assert max(map(len, lines)) <= 80 and "vvv…" in lines[2] and "xxx…" in lines[0] and "3" in lines[-1]
+
+
+def test_the_command_fits_its_table_to_a_terminal(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweep_module, "sweep", lambda *_, **__: ROWS)
+    host, terminal = pty.openpty()
+    termios.tcsetwinsize(terminal, (24, 80))
+    with open(terminal, "w", encoding="utf-8") as stdout, open(host, "rb", buffering=0) as screen:
+        monkeypatch.setattr(sys, "stdout", stdout)
+        assert main(["train", str(recipe)]) == 0
+        stdout.flush()
+        said = screen.read(100_000).decode().replace("\r\n", "\n")
+        monkeypatch.undo()
+    assert said == as_table(ROWS, width=80) and max(map(len, said.splitlines())) <= 80
 
 
 @pytest.mark.timeout(1200)  # seven processes are started, one after the other

@@ -54,7 +54,8 @@ def _figures(result: MetricResult | Macro) -> dict[str, Any]:
 
 def _mapping(result: MetricResult) -> dict[str, Any]:
     details: Mapping[str, Any] = {"details": dict(result.details)} if result.details else {}
-    return {**_figures(result), "signature": result.signature, **details}
+    note = {"note": result.note} if result.note else {}
+    return {**_figures(result), "signature": result.signature, **note, **details}
 
 
 def _groups(grouped: Grouped, by: str) -> list[str]:

@@ -105,11 +105,13 @@ class Train(Command):
 
     def sweep(self) -> int:
         """Train all variants, each in a process of its own, and print what they gave."""
+        from antiphon.training.shown import terminal_width
         from antiphon.workflows.sweep import as_table, sweep
 
         flags = [part for name, value in self.overrides.items() for part in (f"--{name.replace('_', '-')}", value)]
         flags += [part for name in self.imports for part in ("--import", name)]
         flags += ["--device", self.device, *([] if self.threads is None else ["--threads", str(self.threads)])]
         flags += [f"--{name}" for name in ("resume", "overwrite", "quiet", "debug") if getattr(self, name)]
-        sys.stdout.write(as_table(sweep(self.recipe, flags, overrides=self.overrides, say=self.say)))
+        rows = sweep(self.recipe, flags, overrides=self.overrides, say=self.say)
+        sys.stdout.write(as_table(rows, width=terminal_width(sys.stdout) if sys.stdout.isatty() else None))
         return 0

@@ -7,10 +7,12 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from antiphon.display import clock
 from antiphon.errors import ConfigError, DataError
 from antiphon.evaluation.groups import Grouped, grouped
 from antiphon.evaluation.metrics import know_labels, measure, parse_metrics
@@ -46,6 +48,18 @@ class Report(Mapping[str, MetricResult]):
     def __len__(self) -> int:
         return len(self.metrics)
 
+    def __repr__(self) -> str:
+        scores = ", ".join(f"{name} {result.score:.2f}" for name, result in self.metrics.items())
+        groups = "" if self.grouped is None else f", {len(self.grouped.groups)} groups"
+        return f"Report({scores}; {len(self.sources):,} pairs{groups}, answered in {clock(self.seconds)})"
+
+    @property
+    def notes(self) -> list[str]:
+        """One line for each metric whose score, of all pairs or of a group, does not measure what it seems to."""
+        parts = [self.metrics, *([] if self.grouped is None else self.grouped.groups.values())]
+        found = [f"{name}: {result.note}" for part in parts for name, result in part.items() if result.note]
+        return list(dict.fromkeys(found))
+
     def _repr_html_(self) -> str:
         """Metrics, groups and some examples, as a notebook shows them."""
         return page(self.metrics, self.grouped, self.sources, self.references, self.answers, self.seconds)
@@ -65,7 +79,7 @@ def evaluate(
     its group (a language, a file), to have scores of each and their macro means too. search: settings of
     `Model.generate`; those not given come from the model's `generation.json`. A pair may be a mapping with `source` and
     `target`. Raises DataError where there is no pair, or one without a reference, ConfigError for an unknown metric or
-    setting (both before anything is generated).
+    setting (both before anything is generated). Warns where a score does not measure what it seems to (`Report.notes`).
     """
     parsed = know_labels(parse_metrics(metrics), model.labels)
     if not parsed:
@@ -88,7 +102,10 @@ def evaluate(
     texts = [answer.text for answer in answers]
     measured = measure(texts, references, parsed, sources)
     parts = None if groups is None else grouped(groups, texts, references, parsed, sources)
-    return Report(measured, sources, references, answers, seconds, parts)
+    report = Report(measured, sources, references, answers, seconds, parts)
+    for line in report.notes:
+        warnings.warn(line, stacklevel=2)
+    return report
 
 
 def _sides(pair: object, number: int) -> tuple[Any, list[str]]:

@@ -21,7 +21,8 @@ class MetricResult:
     `score` is on the metric's own scale; `signature` names every choice behind it, so that two scores can be compared.
     `statistics` (one row a segment) and `score_of` (the score of their sum) are what the interval is drawn from; a
     metric may leave them out. `lower_is_better` turns the search for the best model around. `details` are more figures
-    for a program, and `table` is what a person reads below the score.
+    for a program, and `table` is what a person reads below the score. `note` is one line where the score does not
+    measure what it seems to, with the remedy.
     """
 
     score: float
@@ -31,6 +32,7 @@ class MetricResult:
     lower_is_better: bool = False
     details: Mapping[str, Any] = field(default_factory=dict, repr=False)
     table: str = field(default="", repr=False)
+    note: str = field(default="", repr=False)
 
     @cached_property
     def interval(self) -> Interval | None:

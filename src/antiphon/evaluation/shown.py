@@ -27,6 +27,7 @@ def page(
     parts: list[Markup] = [
         note(f"{len(sources):,} pairs, answered in {clock(seconds)}"),
         table(["metric", "score", "95 % interval", "signature"], rows, right={1, 2}),
+        *(note(f"{name}: {m.note}", strong=True) for name, m in metrics.items() if m.note),
         *(details(f"{name}: table", preformatted(m.table)) for name, m in metrics.items() if m.table),
     ]
     if groups is not None:

@@ -6,8 +6,10 @@ A score here equals the one that its command prints, and so does the signature. 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
+from antiphon.evaluation.bleu_notes import bleu_note
 from antiphon.evaluation.result import MetricResult, References, choice
 from antiphon.registry import register
 
@@ -17,28 +19,41 @@ def bleu(
     hypotheses: Sequence[str],
     references: References,
     *,
-    tokenize: str = "13a",
+    tokenize: str | None = None,
     lowercase: bool = False,
     smooth_method: str = "exp",
     smooth_value: float | None = None,
     max_ngram_order: int = 4,
     effective_order: bool = False,
 ) -> MetricResult:
-    """BLEU (Papineni et al. 2002). `tokenize`: "none" for texts that are tokenized already; papers report 13a."""
+    """BLEU (Papineni et al. 2002).
+
+    `tokenize`: sacreBLEU's name of a tokenizer; None is 13a, which papers report, "none" is for texts that are
+    tokenized already. The result has a `note` where references without spaces meet the default tokenizer, and where no
+    answer has `max_ngram_order` tokens, which makes the score 0.
+    """
     from sacrebleu.metrics.bleu import BLEU
 
-    choice("bleu", "tokenize", tokenize, sorted(name for name in BLEU.TOKENIZERS if name))
+    tokenizer = "13a" if tokenize is None else tokenize
+    choice("bleu", "tokenize", tokenizer, sorted(name for name in BLEU.TOKENIZERS if name))
     choice("bleu", "smooth_method", smooth_method, sorted(BLEU.SMOOTH_DEFAULTS))
     metric = BLEU(
         lowercase=lowercase,
         force=True,  # or it warns on stderr about tokenized text, which is what `tokenize="none"` is for
-        tokenize=tokenize,
+        tokenize=tokenizer,
         smooth_method=smooth_method,
         smooth_value=smooth_value,
         max_ngram_order=max_ngram_order,
         effective_order=effective_order,
     )
-    return _result(metric, hypotheses, references)
+    result = _result(metric, hypotheses, references)
+    note = bleu_note(
+        result.statistics,
+        references,
+        order=None if effective_order else max_ngram_order,
+        default_tokenizer=tokenize is None,
+    )
+    return replace(result, note=note)
 
 
 @register("metric", "chrf")

@@ -33,6 +33,12 @@ class Generation:
     alternatives: list[Generation] = field(default_factory=list)
     probabilities: dict[str, float] | None = None
 
+    def __repr__(self) -> str:
+        facts = [f"score {self.score:.3f}", f"confidence {self.confidence:.1%}", _ending(self)]
+        if self.alternatives:
+            facts.append(f"{len(self.alternatives)} alternative{'' if len(self.alternatives) == 1 else 's'}")
+        return f"Generation({self.text!r}, {', '.join(facts)})"
+
     def _repr_html_(self) -> str:
         """The answer with its tokens, figures and alternatives, as a notebook shows it."""
         parts = [note(f"score {self.score:.3f} nats · confidence {self.confidence:.1%} · {_ending(self)}")]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TextIO
 
 from antiphon.display import clock
 from antiphon.errors import printable
@@ -22,10 +22,11 @@ RANKS = ("loss", "tokens_per_second", "lr", "nll", "padding_waste")  # which goe
 BAR = 20  # columns
 
 
-def terminal_width() -> int:
-    """The columns of the terminal behind standard error; 80 where there is none, or it does not say."""
+def terminal_width(stream: TextIO | None = None) -> int:
+    """The columns of the terminal behind `stream`, by default standard error; 80 where there is none, or it does not
+    say."""
     try:
-        return os.get_terminal_size(sys.stderr.fileno()).columns or UNKNOWN_WIDTH
+        return os.get_terminal_size((stream or sys.stderr).fileno()).columns or UNKNOWN_WIDTH
     except (OSError, ValueError, AttributeError):
         return UNKNOWN_WIDTH
 

@@ -26,6 +26,7 @@ from antiphon.errors import WorkError
 from antiphon.models.checkpoint import WEIGHTS, replace_file
 from antiphon.recipe import read_recipe, variant_names
 from antiphon.training.record import read_rows
+from antiphon.training.shown import fit
 from antiphon.training.signals import EXIT_TERMINATED
 
 TABLE = "sweep.json"
@@ -109,16 +110,41 @@ def figures(name: str, config: TrainConfig) -> dict[str, Any]:
     }
 
 
-def as_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The rows as a Markdown table, each figure as people read it."""
+def as_table(rows: Sequence[Mapping[str, Any]], *, width: int | None = None) -> str:
+    """The rows as a Markdown table, each figure as people read it.
+
+    Of a terminal with `width` columns, what does not fit stands in further tables below, each with the variants' names;
+    only a name or a title that would not fit beside any figure is cut, with `…`.
+    """
     names = list(dict.fromkeys(name for row in rows for name in row))
-    cells = [[_TITLES.get(name, name) for name in names]]
-    cells += [[_shown(name, row.get(name)) for name in names] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    columns = [[_TITLES.get(name, name), *(_shown(name, row.get(name)) for row in rows)] for name in names]
+    if width is None or not columns:
+        return _markdown(columns)
+    first = _cut(columns[0], width // 2)
+    free = width - _line_length([first])
+    tables: list[list[list[str]]] = [[first]]
+    for column in (_cut(column, free - 3) for column in columns[1:]):
+        if len(tables[-1]) > 1 and _line_length([*tables[-1], column]) > width:
+            tables.append([first])
+        tables[-1].append(column)
+    return "\n".join(map(_markdown, tables))
+
+
+def _markdown(columns: Sequence[Sequence[str]]) -> str:
+    widths = [max(map(len, column)) for column in columns]
     lines = [
-        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in cells
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
+        for row in zip(*columns, strict=True)
     ]
-    return "\n".join([lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]]) + "\n"
+    return "\n".join([*lines[:1], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]]) + "\n"
+
+
+def _line_length(columns: Sequence[Sequence[str]]) -> int:
+    return 1 + sum(3 + max(map(len, column)) for column in columns)
+
+
+def _cut(column: Sequence[str], width: int) -> list[str]:
+    return [fit(cell, width) for cell in column]
 
 
 _TITLES = {

@@ -375,7 +375,9 @@ class _Job:
         search = validation_search(self.parts, pairs, self.config)
         self.notes += search.notes
         settings, batch_tokens = self.config.validation, self.config.training.batch_tokens
-        return Validate(self.parts, examples, search.pairs, settings, self.metrics, batch_tokens, search.settings)
+        made = Validate(self.parts, examples, search.pairs, settings, self.metrics, batch_tokens, search.settings)
+        self.notes += made.notes
+        return made
 
     def _describe(self) -> str:
         """The run in a line."""

@@ -12,6 +12,7 @@ from antiphon.batch import Example, collate
 from antiphon.config import ValidationConfig
 from antiphon.data.batching import length_batches
 from antiphon.evaluation.metrics import Metric, measure
+from antiphon.evaluation.translation import bleu
 from antiphon.generation.maps import entropies
 from antiphon.generation.model import Model
 from antiphon.models.checkpoint import Parts
@@ -70,6 +71,14 @@ class Validate:
             return asked
         # Settings are part of a metric's name only where the metric is asked for twice; a recipe may write them or not.
         return next(name for name in names if name.split(":")[0] == asked.split(":")[0])
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """One line for each BLEU that would say nothing, whatever the answers: the references are measured as such."""
+        first = [row[0] for _, row in self.pairs]
+        bleus = [metric for metric in self.metrics if metric.function is bleu] if first else []
+        results = [(metric.name, metric(first, [[text] for text in first])) for metric in bleus]
+        return tuple(f"validation.metrics, {name}: {result.note}" for name, result in results if result.note)
 
     @torch.no_grad()
     def loss(self, network: EncoderDecoder, asked_to_stop: Callable[[], bool]) -> float | None:

@@ -1,0 +1,56 @@
+"""The variants of docs/training.md: its recipe, its commands and its Python run as printed, but for 2 steps."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import antiphon
+from antiphon.errors import ConfigError
+
+PAGE = (Path(__file__).resolve().parents[2] / "docs/training.md").read_text(encoding="utf-8")
+SECTION = PAGE.split("## Variants: several runs of one recipe\n")[1].split("\n## ")[0]
+
+
+def block(kind: str) -> str:
+    [found] = re.findall(rf"^```{kind}\n(.*?)^```", SECTION, re.DOTALL | re.MULTILINE)
+    return found
+
+
+@pytest.mark.timeout(1200)  # nine processes, one after the other
+def test_variants_as_printed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for side in ("train", "valid"):
+        Path(f"{side}.tsv").write_text("".join(f"in {n} hours\tin {n} Stunden\n" for n in range(12)))
+    Path("source.txt").write_text("in 3 hours\n")
+    short = block("yaml").replace("max_steps: 2000", "max_steps: 2")
+    Path("wide.yaml").write_text(short)
+    said = []
+    for line in block("bash").splitlines():
+        program, *words = shlex.split(line, comments=True)
+        assert program == "antiphon"
+        ended = subprocess.run(
+            [sys.executable, "-m", "antiphon", *words, "--threads", "1"], capture_output=True, text=True, check=False
+        )
+        assert ended.returncode == 0, ended.stderr
+        said.append(ended.stdout)
+    rows = json.loads(Path("runs/wide/sweep.json").read_text())
+    assert [row["variant"] for row in rows] == ["window", "full", "wide"]
+    assert said[0].splitlines()[0] == said[1].splitlines()[0] and said[1].count("\n") == 2 + 3
+    assert rows[0]["parameters"] == rows[1]["parameters"] < rows[2]["parameters"]
+    assert Path("runs/again/full/model").is_dir() and not Path("runs/again/wide").exists()
+    assert said[3].count("\n") == 1
+    names: dict[str, object] = {}
+    exec(compile(block("python"), "docs/training.md", "exec"), names)
+    assert "['window', 'full', 'wide']" in capsys.readouterr().out
+    assert Path("runs/python/wide/model").is_dir()
+    with pytest.raises(ConfigError, match=r"name one of them: window, full, wide \(`read_recipe\(path, variant=NAME"):
+        antiphon.train("wide.yaml")
