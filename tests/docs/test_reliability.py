@@ -58,16 +58,18 @@ def test_a_run_of_the_tests_is_recorded(tmp_path: Path) -> None:
     file = tmp_path / "torture.jsonl"
     environment = {**os.environ, "ANTIPHON_OUTCOMES": str(file), "ANTIPHON_TORTURE": "1"}
     words = ["-n", "2", "-p", "no:cacheprovider", "tests/test_registry.py"]
+    said = ""
     for _ in range(2):
         done = subprocess.run(
             [sys.executable, "-m", "pytest", *words], cwd=ROOT, env=environment, capture_output=True, text=True,
             check=False,
         )  # fmt: skip
-        assert done.returncode == 0, done.stdout + done.stderr
+        said = done.stdout
+        assert done.returncode == 0, said + done.stderr
     first, second = outcome.read(file)  # a line a run, not one for each worker
     assert first["arguments"] == words and not first["whole"] and first["exit_status"] == 0
     assert first["passed"] == second["passed"] > 0 and first["failed"] == 0 and first["seconds"] >= 0
-    assert f"{first['passed']} passed" in done.stdout
+    assert f"{first['passed']} passed" in said
     assert first["counts"] == {name: row["torture"] for name, row in tomllib.loads(COUNTS).items()}
     assert first["machine"] == outcome.machine() and first["machine"]["processor"]
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", first["date"])
