@@ -94,5 +94,5 @@ def test_an_override_is_named_as_it_was_given(tmp_path: Path, capsys: pytest.Cap
     with pytest.raises(ConfigError, match=r"\(`overrides\['training.lr'\]`\)"):
         read_recipe(recipe, {"training.lr": "x"})
     recipe.write_text("data: {train: {path: a.tsv}}\ntraining: {max_steps: 1}\nvariants: {a: {}, b: {}}\n")
-    with pytest.raises(ConfigError, match=r"a, b \(`variant=`\)\."):
+    with pytest.raises(ConfigError, match=r"a, b \(`read_recipe\(path, variant=NAME\)`\)\."):
         read_recipe(recipe)

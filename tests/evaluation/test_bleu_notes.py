@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,9 @@ import pytest
 import sacrebleu
 
 import antiphon
+from antiphon.errors import ConfigError
 from antiphon.evaluation.bleu_notes import unspaced
+from antiphon.evaluation.metrics import parse_metrics
 from antiphon.evaluation.translation import bleu
 from antiphon.generation.model import Generation
 
@@ -68,6 +71,14 @@ def test_the_remedies_work() -> None:
         assert wanted in bleu([text], [[text]]).note
         found = bleu([text], [[text]], tokenize=tokenize)
         assert found.score == pytest.approx(100) and not found.note
+
+
+def test_the_library_that_a_remedy_needs_is_named_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "MeCab", None)  # as where it is not installed
+    monkeypatch.delitem(sys.modules, "sacrebleu.tokenizers.tokenizer_ja_mecab", raising=False)
+    with pytest.raises(ConfigError, match=r"dependencies.* pip install sacrebleu\[ja\]\)\.$") as caught:
+        parse_metrics(["bleu:tokenize=ja-mecab"])
+    assert "\\n" not in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_answers_of_three_tokens() -> None:

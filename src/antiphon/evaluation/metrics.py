@@ -93,7 +93,8 @@ def _parse(name: str, settings: dict[str, Any], names: Sequence[str]) -> Metric:
     except TypeError as error:
         raise ConfigError(f"the metric `{name}` does not take these settings ({error}).") from error
     except Exception as error:  # a metric of a user's own may raise anything
-        raise ConfigError(f"the metric `{name}` cannot be computed ({type(error).__name__}: {error}).") from error
+        said = " ".join(str(error).split())  # sacreBLEU's are paragraphs
+        raise ConfigError(f"the metric `{name}` cannot be computed ({type(error).__name__}: {said}).") from error
     return metric
 
 
