@@ -141,7 +141,7 @@ def test_import_is_enough_for_a_module_that_registers_nothing(
         del sys.modules["fade_of_test"]
         show = ("attention", "show", "runs/fade", "one", "three", "--output", "maps.html", "--quiet")
         refused = run(*show)
-        assert refused.code == 2 and "--import fade_of_test on the command line" in refused.err
+        assert refused.code == 2 and "Give --import fade_of_test first" in refused.err
         assert run(*show, "--import", "fade_of_test").code == 0 and Path("maps.html").exists()
     finally:
         sys.modules.pop("fade_of_test", None)

@@ -106,7 +106,7 @@ def test_an_interrupted_cell_is_saved_and_goes_on(kernel: Kernel, tmp_path: Path
     shown = [message for message in messages if message["msg_type"] in ("display_data", "update_display_data")]
     assert [message["msg_type"] for message in shown].count("display_data") == 1
     last = shown[-1]["content"]["data"]["text/html"]
-    assert "which is saved; continue with antiphon.train(recipe, resume=True)" in last and "--resume" not in last
+    assert "which is saved; continue with `antiphon.train(recipe, resume=True)`" in last and "--resume" not in last
     assert "</tbody>" in last and ">left<" not in last, "the display was closed: no time is left"
     (snapshot,) = (tmp_path / "run" / "snapshots").glob("step-*")
     step = int(snapshot.name.removeprefix("step-"))

@@ -56,9 +56,8 @@ def test_a_folder_is_loaded_so_and_the_model_answers_scores_and_is_looked_at(tmp
     assert "".join(found.stream(texts[0])) == found.generate(texts[0])[0].text
     pairs = texts[:2], ["in 3 Stunden", "x"]
     assert found.score(*pairs) == pytest.approx(whole.score(*pairs), rel=0.02)
-    assert (
-        found.attention(texts[0]).cross.shape == whole.attention(texts[0], found.generate(texts[0])[0].text).cross.shape
-    )
+    said = found.generate(texts[0])[0].text
+    assert found.attention(texts[0], said).cross.shape == whole.attention(texts[0], said).cross.shape
     both = load([folder, folder], quantize="int8")
     assert isinstance(both.network, Ensemble) and all(is_quantized(part) for part in both.network.parts)
     assert both.generate(texts[0])[0].text == found.generate(texts[0])[0].text

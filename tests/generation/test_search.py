@@ -130,7 +130,7 @@ def test_patience_ends_a_beam_when_so_many_have_ended(patience: float) -> None:
 def test_no_search_stops_too_early(power: float, prefix: tuple[int, ...]) -> None:
     """The best answer is that of a search up to the limit, whether the penalty favours short answers or long ones."""
     early, config = 0, GenerationConfig(beam_size=8, length_penalty=power, max_new_tokens=12)
-    for seed in range(40):
+    for seed in range(80):
         network, dice = toy("window", seed=seed), random.Random(seed)
         source = source_of(dice)
         runs: list[object] = []

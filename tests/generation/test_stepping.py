@@ -326,7 +326,7 @@ def test_a_step_does_no_more_than_it_must(kind: str) -> None:
 
 
 def test_no_step_is_taken_when_all_have_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    network, taken = network_of("full", seed=5), []
+    network, taken = network_of("full", seed=6), []
     with evaluating(network):
         recordable(network, network.encode(*as_rows([[5, MARKS.end]], network.device)))  # tried once, with steps
         network.output.weight[MARKS.end] *= 3

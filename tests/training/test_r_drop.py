@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from torch.nn import functional
 from training.runs import make_loop
 
 from antiphon.batch import Example, collate
-from antiphon.nn.loss import CHUNK, CrossEntropy
+from antiphon.nn.loss import CHUNK, CrossEntropy, FusedCriterion
 from antiphon.training.r_drop import PairedCrossEntropy, twice
 
 
@@ -72,13 +73,19 @@ def test_no_row_and_large_logits_and_bfloat16() -> None:
     assert near.dtype == torch.float32 and abs(float(near / exact) - 1) < 1e-2
 
 
+class Given(FusedCriterion):
+    """What a criterion is given: the hidden vectors and the labels."""
+
+    def __call__(self, hidden: torch.Tensor, weight: torch.Tensor, labels: torch.Tensor) -> Any:
+        return hidden, labels
+
+
 def test_rows_of_the_second_pass_draw_other_bits_and_nothing_else_differs(tmp_path: Path) -> None:
     made = make_loop(tmp_path / "run", r_drop=5.0)
     batch = collate([Example([4, 5, 6, 2], [6, 5, 2], 0), Example([7, 2], [7, 8, 9, 2], 1)], pad_id=0, start_id=1)
     for training in (True, False):
         made.network.train(training)
-        hidden = made.network(twice(batch), lambda hidden, weight, labels: hidden)
-        labels = made.network(twice(batch), lambda hidden, weight, labels: labels)
+        hidden, labels = made.network(twice(batch), Given())
         one, two = hidden.chunk(2)
         assert torch.equal(labels[: len(one)], labels[len(one) :])
         assert torch.allclose(one, two, atol=1e-6) != training

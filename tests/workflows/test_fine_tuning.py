@@ -143,7 +143,7 @@ def test_attention_beside_a_base_replaces_roles(base: Path, tmp_path: Path) -> N
 
 def test_a_pretrained_text_model_becomes_a_classifier(base: Path, tmp_path: Path) -> None:
     rows = [(source, "past" if "ago" in source else "future") for source, _ in PAIRS + NEW]
-    training = {"max_steps": 40, "batch_tokens": 256, "warmup_steps": 2, "lr": 5e-3}
+    training = {"max_steps": 80, "batch_tokens": 256, "warmup_steps": 2, "lr": 5e-3}
     made = tuned(tmp_path / "run", base, task="classification", data={"train": rows}, training=training)
     model = antiphon.load(train(made, quiet=True).folder)
     assert [answer.text for answer in model.generate(["in 99 hours", "99 hours ago"])] == ["future", "past"]

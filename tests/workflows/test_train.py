@@ -289,7 +289,7 @@ def test_attention_given_as_objects(tmp_path: Path) -> None:
     class Local(Full):
         """Nobody can import it."""
 
-    with pytest.raises(ModelError, match="Local was given as an object"):
+    with pytest.raises(ModelError, match="Local has none that another process could import"):
         train(recipe(tmp_path / "other", attention={"encoder": Local()}), quiet=True)
     assert not (tmp_path / "other").exists()
 

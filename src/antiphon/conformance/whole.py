@@ -165,7 +165,7 @@ def search(subject: Subject, role: str, meter: Meter) -> None:
     with torch.no_grad():
         for parameter in network.parameters():
             if parameter.ndim > 1:
-                parameter.mul_(1.5)  # so that different sources have different answers
+                parameter.mul_(2.0)  # so that different sources have different answers, and hypotheses change places
     for what, settings in SEARCHES.items():
         config = GenerationConfig(max_new_tokens=5, **settings)  # type: ignore[arg-type]
         found = answer(network, SOURCES, config, MARKS)
