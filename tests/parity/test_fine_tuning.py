@@ -144,9 +144,9 @@ def test_after_some_steps_transformers_reads_it_back(name: str, tmp_path: Path) 
     assert difference(their_logits(widen(before), sources, targets), wanted) > 1e-4  # it has learned
     again = antiphon.load(tmp_path / "back")
     assert again.marks == tuned.marks == run.model.marks
-    assert [a.tokens for a in again.generate("w8 w9")] == [
-        a.tokens for a in antiphon.load(run.folder).generate("w8 w9")
-    ]
+    # The folder has a limit where ours has none (F8), which matters to an answer that never ends.
+    answers = [model.generate("w8 w9", max_new_tokens=9) for model in (again, antiphon.load(run.folder))]
+    assert answers[0][0].tokens == answers[1][0].tokens
 
 
 @pytest.mark.parametrize("name", ["t5", "marian", "mbart"])
