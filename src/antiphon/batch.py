@@ -66,8 +66,10 @@ class Tokens:
         return Tokens(pos, pick(self.segment), pick(self.prefix))
 
     def to(self, device: torch.device | str) -> Tokens:
-        """The same tokens on `device`, with nothing shared yet."""
-        device = choose_device(device)
+        """The same tokens on `device`, with nothing shared yet. ConfigError for a device that is not there."""
+        return self._on(choose_device(device))
+
+    def _on(self, device: torch.device) -> Tokens:
         segment = None if self.segment is None else _copied(self.segment, device)
         prefix = None if self.prefix is None else _copied(self.prefix, device)
         return Tokens(_copied(self.pos, device), segment, prefix)
@@ -103,9 +105,9 @@ class Batch:
         device = choose_device(device)
         return Batch(
             _copied(self.source, device),
-            self.source_tokens.to(device),
+            self.source_tokens._on(device),
             _copied(self.target_ids, device),
-            self.target_tokens.to(device),
+            self.target_tokens._on(device),
             _copied(self.labels, device),
             _copied(self.label_mask, device),
             _copied(self.label_places, device),

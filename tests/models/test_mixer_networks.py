@@ -62,7 +62,7 @@ def network(spec: object, *, dropout: float = 0.0, positions: str = "sinusoidal"
 @each
 def test_it_trains_and_every_parameter_takes_part(spec: object) -> None:
     made, batch, losses = network(spec), collate(EXAMPLES, pad_id=0, start_id=1), []
-    optimizer = torch.optim.Adam(made.parameters(), lr=3e-4)
+    optimizer = torch.optim.Adam(made.parameters(), lr=1e-4)
     for _ in range(4):
         optimizer.zero_grad()
         made.noise.set(seed=0, step=0, micro_batch=0)  # one dropout mask: only the weights change
@@ -72,7 +72,7 @@ def test_it_trains_and_every_parameter_takes_part(spec: object) -> None:
             assert parameter.grad is not None and parameter.grad.isfinite().all() and parameter.grad.any(), name
         optimizer.step()
         losses.append(float(loss.detach()))
-    assert losses[-1] < losses[0]
+    assert losses == sorted(losses, reverse=True)
 
 
 @pytest.mark.parametrize("beam_size", [1, 3])

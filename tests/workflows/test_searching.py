@@ -131,4 +131,5 @@ def test_without_answers_nothing_is_tried(tmp_path: Path) -> None:
     settings = {"metrics": [], "samples": 0, "every_steps": 2}
     steps = {"max_steps": 2, "batch_tokens": 512}
     config = recipe(tmp_path / "run", data=SHORT, model={"max_length": 64}, validation=settings, training=steps)
-    antiphon.train({**config, "generation": {"min_new_tokens": 64}}, quiet=True)
+    run = antiphon.train({**config, "generation": {"min_new_tokens": 64}}, quiet=True)
+    assert run.metrics[-1]["step"] == 2 and any("valid_loss" in row for row in run.metrics)
