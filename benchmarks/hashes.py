@@ -24,7 +24,7 @@ import torch
 import antiphon
 
 STEPS = 200
-WORDS = "one two three four five six seven eight nine ten eleven twelve".split()
+WORDS = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
 TRAININGS: dict[str, dict[str, Any]] = {
     "full": {"model": {"dropout": 0.1}},
     "rotary_window": {
