@@ -25,11 +25,11 @@ from typing import Any
 import torch
 
 from antiphon.config import GenerationConfig
-from antiphon.generation import engine
-from antiphon.generation.hypotheses import Hypothesis
 from antiphon.generation.load import load
 from antiphon.generation.model import Model
-from antiphon.models.hub import load_pretrained
+from antiphon.models.folders.hub import load_pretrained
+from antiphon.search import engine
+from antiphon.search.hypotheses import Hypothesis
 from antiphon.settings import override
 
 TIE = 1e-5

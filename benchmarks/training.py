@@ -74,7 +74,7 @@ class Ours:
         from antiphon.config.interval import Interval
         from antiphon.training.loop import Loop, Parts
         from antiphon.training.optim import build_optimizer
-        from antiphon.training.record import Record, make_display
+        from antiphon.training.reporting.record import Record, make_display
         from antiphon.training.snapshot import SnapshotStore
 
         self.example, self.waiting = Example, []
@@ -196,7 +196,7 @@ def build(shape: str, texts: list[str] | None, folder: Path, kinds: list[str]) -
     from antiphon.config import AttentionConfig, GenerationConfig, ModelConfig
     from antiphon.generation.model import Model
     from antiphon.models.build import build_network
-    from antiphon.models.checkpoint import Parts
+    from antiphon.models.folders.checkpoint import Parts
     from antiphon.text import train_tokenizer
 
     kind = "words" if texts is None else "bpe"

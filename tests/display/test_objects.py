@@ -23,7 +23,7 @@ from antiphon.models.stack import count_parameters
 from antiphon.models.summary import summary
 from antiphon.nn import Embedding, ScoreRule, Sinusoidal
 from antiphon.text import Tokenizer, train_tokenizer
-from antiphon.training.rows import MOST_ROWS, MetricRows
+from antiphon.training.reporting.rows import MOST_ROWS, MetricRows
 from antiphon.workflows.train import Run
 
 PAIRS = [("<b>one</b> two", "two <b>one</b>"), ("three four", "four three"), ("five six", "six five")] * 8

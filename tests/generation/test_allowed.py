@@ -7,8 +7,8 @@ import random
 import pytest
 from generation.test_model import KINDS, model
 
+from antiphon.constraints.restriction import CLOSED, DEAD, Trie
 from antiphon.errors import ConfigError, DataError
-from antiphon.generation.restriction import CLOSED, DEAD, Trie
 
 LABELS = ["hello", "hello world", "hell", "in 3 hours", "in 3", "ein Haus", "zwei Häuser", "日本", "x"]
 

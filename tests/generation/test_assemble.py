@@ -23,7 +23,7 @@ from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.models.stack import Decoder, Encoder, Shape
 from antiphon.nn import Sinusoidal
 from antiphon.nn.embedding import Embedding
-from antiphon.nn.quantized import Int8Linear
+from antiphon.runtime.quantized import Int8Linear
 from antiphon.text import train_tokenizer
 from antiphon.workflows.batches import batches
 

@@ -9,14 +9,14 @@ from dataclasses import replace
 import pytest
 import torch
 from generation.test_model import TEXTS, model
-from generation.toys import MARKS, NAMES, assert_same, plain_search, source_of, toy
+from search.toys import MARKS, NAMES, assert_same, plain_search, source_of, toy
 
 import antiphon
 from antiphon.config import GenerationConfig
 from antiphon.errors import ModelError
-from antiphon.generation.engine import Source, answer, forced_scores, stream
 from antiphon.generation.ensemble import Ensemble
 from antiphon.generation.model import Model
+from antiphon.search.engine import Source, answer, forced_scores, stream
 
 SEARCHES = (
     {"beam_size": 1},

@@ -17,11 +17,11 @@ import antiphon
 from antiphon.config import AttentionConfig, FamilyConfig, GenerationConfig, ModelConfig
 from antiphon.config.speech import SpeechConfig
 from antiphon.errors import ConfigError, DataError, ModelError
-from antiphon.generation.engine import forced_scores
-from antiphon.generation.hypotheses import Marks, Plan
 from antiphon.generation.model import Model
 from antiphon.models.build import build_network
-from antiphon.models.checkpoint import Parts
+from antiphon.models.folders.checkpoint import Parts
+from antiphon.search.engine import forced_scores
+from antiphon.search.hypotheses import Marks, Plan
 from antiphon.text import train_tokenizer
 
 LENGTHS = (700, 1000, 1, 333, 999)

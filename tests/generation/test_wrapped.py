@@ -24,7 +24,7 @@ from antiphon.cli.main import main
 from antiphon.errors import ConfigError, DataError, ModelError
 from antiphon.generation import load as loading
 from antiphon.generation.answers import Answers
-from antiphon.generation.wrapped import Wrapped
+from antiphon.generation.hf.model import Wrapped
 
 IDS = {"pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2, "decoder_start_token_id": 2}
 SIZES = {

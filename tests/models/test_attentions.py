@@ -16,17 +16,16 @@ from typing import Any
 import own_attentions as own
 import pytest
 import torch
-from generation.toys import MARKS, VOCABULARY, assert_same, plain_search, source_of
+from search.toys import MARKS, VOCABULARY, assert_same, plain_search, source_of
 from torch import nn
 
 import antiphon
 from antiphon.batch import Example, collate
 from antiphon.config import AttentionConfig, GenerationConfig, ModelConfig
 from antiphon.errors import ConfigError, ModelError
-from antiphon.generation.engine import Source, answer, forced_scores, stream
 from antiphon.models.attentions import build_rule, find_imported, saved_spec
 from antiphon.models.build import build_network
-from antiphon.models.checkpoint import Parts, load_parts, save_model_folder
+from antiphon.models.folders.checkpoint import Parts, load_parts, save_model_folder
 from antiphon.models.front import Front
 from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.models.stack import Decoder, Encoder, Shape
@@ -43,9 +42,10 @@ from antiphon.nn import (
 )
 from antiphon.nn.embedding import Embedding
 from antiphon.nn.loss import CrossEntropy
-from antiphon.nn.quantized import quantize_linears
 from antiphon.recipe import dump_yaml, from_mapping, read_yaml, to_mapping
 from antiphon.registry import _parts, register
+from antiphon.runtime.quantized import quantize_linears
+from antiphon.search.engine import Source, answer, forced_scores, stream
 from antiphon.text import train_tokenizer
 
 D_MODEL, HEADS = 16, 4
@@ -312,7 +312,7 @@ def test_what_is_imported_already_is_used(users: types.ModuleType) -> None:
         {"own_attentions:CustomAttention": {"hidden": 10**12}},
         {"own_attentions:softmax": {"scale": 1}}, "own_attentions:makes_a_rule",
         "torch:load", "torch.nn:Linear", {"torch.hub:load": {"repo_or_dir": "x/y", "model": "z"}},
-        "torch.nn:Transformer", "antiphon.models.hub:fetch", "antiphon.nn:Attention",
+        "torch.nn:Transformer", "antiphon.models.folders.hub:fetch", "antiphon.nn:Attention",
         {"antiphon.nn:FunctionAttention": {"function": "os:system"}},
         "__main__:anything", "users_own:__builtins__.exec", "users_own:__loader__.exec_module", "users_own:",
         "users_own:nothing",

@@ -18,21 +18,11 @@ from antiphon.config import AttentionConfig, ModelConfig
 from antiphon.errors import ModelError
 from antiphon.generation.model import Model
 from antiphon.models.build import build_network
-from antiphon.models.describe import Ids, describe
+from antiphon.models.by_hand.describe import Ids, describe
 from antiphon.models.front import Front
 from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.models.stack import Decoder, Encoder, Shape
-from antiphon.nn import (
-    Additive,
-    Alibi,
-    Attention,
-    Full,
-    Learned,
-    NoPositions,
-    Relative,
-    Sinusoidal,
-    Window,
-)
+from antiphon.nn import Additive, Alibi, Attention, Full, Learned, NoPositions, Relative, Sinusoidal, Window
 from antiphon.nn.embedding import Embedding
 from antiphon.nn.layers import norm
 

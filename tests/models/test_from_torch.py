@@ -10,19 +10,19 @@ from typing import Any
 
 import pytest
 import torch
-from generation.toys import MARKS, assert_same, plain_search
+from search.toys import MARKS, assert_same, plain_search
 from torch import Tensor, nn
 
 import antiphon
 from antiphon.batch import Batch, Example, Tokens, collate
 from antiphon.config import GenerationConfig
 from antiphon.errors import ConfigError
-from antiphon.generation.engine import Source, answer
 from antiphon.models import Decoder, Encoder, EncoderDecoder
 from antiphon.models.families.family import Inexpressible
-from antiphon.models.hub import save_pretrained
+from antiphon.models.folders.hub import save_pretrained
 from antiphon.nn import Memory
 from antiphon.nn.positions import sinusoids
+from antiphon.search.engine import Source, answer
 from antiphon.text import train_tokenizer
 
 D_MODEL, HEADS, FFN, VOCABULARY = 16, 4, 24, 13

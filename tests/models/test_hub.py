@@ -22,12 +22,12 @@ from antiphon.batch import Tokens
 from antiphon.config import AttentionConfig, FamilyConfig, GenerationConfig, ModelConfig
 from antiphon.errors import ConfigError, ModelError
 from antiphon.models.build import build_network
-from antiphon.models.checkpoint import Parts, load_parts, save_model_folder
 from antiphon.models.families import FAMILIES
+from antiphon.models.folders.checkpoint import Parts, load_parts, save_model_folder
+from antiphon.models.folders.hub import fetch, load_pretrained, save_pretrained
+from antiphon.models.folders.lengths import PRETRAINED
+from antiphon.models.folders.stored import Stored, is_whole, sketching
 from antiphon.models.front import FeatureFront
-from antiphon.models.hub import fetch, load_pretrained, save_pretrained
-from antiphon.models.lengths import PRETRAINED
-from antiphon.models.stored import Stored, is_whole, sketching
 from antiphon.nn.positions import SINUSOIDS
 from antiphon.settings import build
 from antiphon.text import train_tokenizer

@@ -8,16 +8,16 @@ from typing import Any
 
 import pytest
 import torch
-from generation.toys import MARKS, VOCABULARY, assert_same, plain_search, source_of
+from search.toys import MARKS, VOCABULARY, assert_same, plain_search, source_of
 
 from antiphon.batch import Example, collate
 from antiphon.config import AttentionConfig, GenerationConfig, ModelConfig
-from antiphon.generation.engine import Source, answer, forced_scores
 from antiphon.models.attentions import build_rule, saved_spec
 from antiphon.models.build import build_network
 from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.nn.loss import CrossEntropy
 from antiphon.nn.mixers import Mixer
+from antiphon.search.engine import Source, answer, forced_scores
 
 SPECS: list[object] = [
     "additive",

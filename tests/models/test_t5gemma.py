@@ -17,8 +17,8 @@ from antiphon.config import AttentionConfig, FamilyConfig, ModelConfig
 from antiphon.errors import ConfigError, ModelError
 from antiphon.models.build import build_network
 from antiphon.models.families.gemma_keys import Layer, entry_of, layers_of
+from antiphon.models.folders.hub import load_pretrained, save_pretrained
 from antiphon.models.front import Front
-from antiphon.models.hub import load_pretrained, save_pretrained
 from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.nn.loss import CrossEntropy
 from antiphon.nn.noise import Noise

@@ -28,8 +28,8 @@ from transformers import PreTrainedModel
 
 import antiphon
 from antiphon.errors import ConfigError
-from antiphon.models.checkpoint import load_weights
-from antiphon.models.hub import express
+from antiphon.models.folders.checkpoint import load_weights
+from antiphon.models.folders.hub import express
 from antiphon.recipe import from_mapping
 from antiphon.workflows.base import Begin, find_base
 from antiphon.workflows.train import _Job, train

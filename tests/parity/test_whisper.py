@@ -21,11 +21,11 @@ import antiphon
 from antiphon.batch import Example, collate
 from antiphon.config import GenerationConfig
 from antiphon.data.sound import fit, log_mel
-from antiphon.generation import engine
 from antiphon.generation.model import Model
-from antiphon.models.checkpoint import load_parts, save_model_folder
 from antiphon.models.families.spoken import CODES
-from antiphon.models.hub import load_pretrained, save_pretrained
+from antiphon.models.folders.checkpoint import load_parts, save_model_folder
+from antiphon.models.folders.hub import load_pretrained, save_pretrained
+from antiphon.search import engine
 
 Whisper = transformers.WhisperForConditionalGeneration
 TARGETS = [[70, 80, 90], [5], [100, 7, 30, 44, 9], [1, 2], [3, 4, 5], [6]]

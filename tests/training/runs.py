@@ -18,7 +18,7 @@ from antiphon.models.build import build_network
 from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.training.loop import Loop, Parts, Validation
 from antiphon.training.optim import build_optimizer, build_schedule
-from antiphon.training.record import Record, Silent
+from antiphon.training.reporting.record import Record, Silent
 from antiphon.training.snapshot import SnapshotStore
 
 MODEL = ModelConfig(

@@ -17,8 +17,8 @@ from training.runs import Said
 
 from antiphon.config import TrainingConfig
 from antiphon.training.progress import Progress
-from antiphon.training.record import Record, Sample
-from antiphon.training.shown import clock, fit, live_line, sample_line
+from antiphon.training.reporting.formats import clock, fit, live_line, sample_line
+from antiphon.training.reporting.record import Record, Sample
 
 ROW = {
     "step": 123_456, "epoch": 3, "loss": 3.2101, "nll": 2.9, "lr": 1.2e-3, "tokens_per_second": 12_345.0,

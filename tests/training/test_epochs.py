@@ -17,7 +17,7 @@ from antiphon.recipe import from_mapping, read_recipe, to_mapping
 from antiphon.settings import SettingError
 from antiphon.training.loop import Loop, Validation
 from antiphon.training.progress import Progress, Window
-from antiphon.training.record import Sample
+from antiphon.training.reporting.record import Sample
 
 EPOCHS: dict[str, Any] = {"log_every": "1 epoch", "save_every": "1 epoch"}
 

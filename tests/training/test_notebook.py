@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from antiphon.training import notebook
-from antiphon.training.notebook import KEPT, MOST_ROWS, Jupyter, Marimo, NotebookDisplay, notebook_output
-from antiphon.training.record import Lines, Record, Silent, make_display
+from antiphon.training.reporting import notebook
+from antiphon.training.reporting.notebook import KEPT, MOST_ROWS, Jupyter, Marimo, NotebookDisplay, notebook_output
+from antiphon.training.reporting.record import Lines, Record, Silent, make_display
 
 
 class Pages:
@@ -171,7 +171,7 @@ def test_jupyter_and_marimo_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_training_imports_no_notebook_library() -> None:
     code = (
-        "import sys, antiphon.workflows.train as t; from antiphon.training.record import make_display; "
+        "import sys, antiphon.workflows.train as t; from antiphon.training.reporting.record import make_display; "
         "make_display(total_steps=1); print(sorted({'IPython', 'marimo', 'ipykernel'} & {*sys.modules}))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -16,10 +16,10 @@ import antiphon
 from antiphon.config import GenerationConfig
 from antiphon.errors import AntiphonError, ConfigError
 from antiphon.models.build import build_network
-from antiphon.models.checkpoint import Parts, load_weights, named_weights
 from antiphon.models.families import FAMILIES
-from antiphon.models.hub import save_pretrained
-from antiphon.models.stored import Stored
+from antiphon.models.folders.checkpoint import Parts, load_weights, named_weights
+from antiphon.models.folders.hub import save_pretrained
+from antiphon.models.folders.stored import Stored
 from antiphon.recipe import read_recipe
 from antiphon.settings import build
 from antiphon.text import Tokenizer, train_tokenizer

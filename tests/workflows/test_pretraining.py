@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from antiphon.errors import ConfigError
-from antiphon.models.checkpoint import load_weights
+from antiphon.models.folders.checkpoint import load_weights
 from antiphon.recipe import read_recipe
 from antiphon.text import MARKS, Marks, Tokenizer
 from antiphon.workflows import train

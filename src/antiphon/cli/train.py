@@ -105,7 +105,7 @@ class Train(Command):
 
     def sweep(self) -> int:
         """Train all variants, each in a process of its own, and print what they gave."""
-        from antiphon.training.shown import terminal_width
+        from antiphon.training.reporting.formats import terminal_width
         from antiphon.workflows.sweep import as_table, sweep
 
         flags = [part for name, value in self.overrides.items() for part in (f"--{name.replace('_', '-')}", value)]

@@ -17,15 +17,15 @@ from antiphon.config import AttentionConfig, GenerationConfig
 from antiphon.conformance.meter import OUTPUT, Meter, Skip
 from antiphon.conformance.scoring import places
 from antiphon.conformance.subject import D_MODEL, HEAD_DIM, HEADS, Subject, Unit, draw, model_config, ordered, padded
-from antiphon.generation.engine import Source, answer, forced_scores, stream
-from antiphon.generation.hypotheses import Hypothesis, Marks
-from antiphon.models.checkpoint import CONFIG, Parts, load_parts, save_model_folder
-from antiphon.models.files import read_config
+from antiphon.models.folders.checkpoint import CONFIG, Parts, load_parts, save_model_folder
+from antiphon.models.folders.files import read_config
 from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.nn.attention import Attention
 from antiphon.nn.cache import DecoderState
 from antiphon.nn.mixers import Memory
 from antiphon.nn.rules import ScoreRule, Table, parts_of, score_after
+from antiphon.search.engine import Source, answer, forced_scores, stream
+from antiphon.search.hypotheses import Hypothesis, Marks
 from antiphon.text import Tokenizer, train_tokenizer
 
 MARKS = Marks(pad=0, start=1, end=2)

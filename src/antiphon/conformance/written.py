@@ -1,4 +1,4 @@
-"""The law of steps that are written down once and run again (antiphon.generation.written)."""
+"""The law of steps that are written down once and run again (antiphon.runtime.recorded)."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import torch
 
 from antiphon.conformance.meter import Meter, Skip
 from antiphon.conformance.subject import Subject, padded
-from antiphon.generation.stepping import Stepper
-from antiphon.nn.native.compiler import why_not
-from antiphon.nn.native.record import Unrecordable
+from antiphon.runtime.kernels.compiler import why_not
+from antiphon.runtime.recorder.record import Unrecordable
+from antiphon.runtime.stepper import Stepper
 
 NEAR = 1e-4  # of the largest logit: two ways of computing in float32
 STEPS, WIDTH = 5, 2

@@ -23,12 +23,12 @@ from antiphon.config import GenerationConfig
 from antiphon.errors import ModelError, WorkError, argument
 from antiphon.export.layers import fill_decoder, fill_encoder, specification
 from antiphon.export.page import page
-from antiphon.generation.engine import answer, forced_scores
 from antiphon.generation.ensemble import Ensemble
 from antiphon.generation.model import Model
 from antiphon.generation.quantize import check_whole
-from antiphon.models.checkpoint import check_describable
-from antiphon.models.files import write_json
+from antiphon.models.folders.checkpoint import check_describable
+from antiphon.models.folders.files import write_json
+from antiphon.search.engine import answer, forced_scores
 from antiphon.text import Tokenizer
 
 KINDS = ("float32", "float16", "bfloat16", "int8")

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from antiphon.errors import ModelError
-from antiphon.models.checkpoint import Parts
+from antiphon.models.folders.checkpoint import Parts
 from antiphon.models.front import Front
 from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.models.stack import Decoder, DecoderLayer, Encoder, EncoderLayer, Residual

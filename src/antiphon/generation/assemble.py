@@ -9,8 +9,8 @@ from torch import nn
 
 from antiphon.config import AttentionConfig, GenerationConfig, ModelConfig
 from antiphon.errors import ModelError
-from antiphon.models.checkpoint import Parts
-from antiphon.models.describe import Ids, describe
+from antiphon.models.by_hand.describe import Ids, describe
+from antiphon.models.folders.checkpoint import Parts
 from antiphon.models.front import Front
 from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.settings import build, inside, show

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from antiphon.batch import Batch, Tokens
 from antiphon.errors import ModelError
-from antiphon.models.checkpoint import Parts
+from antiphon.models.folders.checkpoint import Parts
 from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.nn.cache import DecoderState
 from antiphon.nn.mixers import Memory

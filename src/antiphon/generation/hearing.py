@@ -22,10 +22,10 @@ from antiphon.config import GenerationConfig
 from antiphon.config.speech import SpeechConfig
 from antiphon.data.sound import conversion, fit, log_mel, read_wav
 from antiphon.errors import ConfigError, DataError
-from antiphon.generation import engine
-from antiphon.generation.asking import as_rows, evaluating
-from antiphon.generation.hypotheses import Hypothesis, Marks
 from antiphon.models.seq2seq import EncoderDecoder
+from antiphon.runtime.inference import as_rows, evaluating
+from antiphon.search import engine
+from antiphon.search.hypotheses import Hypothesis, Marks
 from antiphon.settings import show
 from antiphon.text.kinds import is_media_name
 

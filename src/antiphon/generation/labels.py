@@ -15,13 +15,13 @@ import torch
 from antiphon.batch import Tokens
 from antiphon.config import GenerationConfig
 from antiphon.errors import DataError
-from antiphon.generation.asking import as_rows, evaluating, label_log_p, sum_type
-from antiphon.generation.engine import MOST_HYPOTHESES, check_length
-from antiphon.generation.hypotheses import Marks
 from antiphon.generation.languages import answer_ids
-from antiphon.generation.limits import source_limit
-from antiphon.generation.overflow import prepare
+from antiphon.generation.long_inputs.overflow import prepare
 from antiphon.models.seq2seq import EncoderDecoder
+from antiphon.runtime.inference import as_rows, evaluating, label_log_p, sum_type
+from antiphon.search.engine import MOST_HYPOTHESES, check_length
+from antiphon.search.hypotheses import Marks
+from antiphon.search.limits import source_limit
 from antiphon.text import Tokenizer
 
 Ids = Sequence[list[int]]

@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from antiphon.generation.hypotheses import Marks
-from antiphon.models.checkpoint import Parts
+from antiphon.models.folders.checkpoint import Parts
+from antiphon.search.hypotheses import Marks
 from antiphon.text import Tokenizer
 
 

@@ -20,11 +20,11 @@ from torch import Tensor
 from antiphon.batch import Batch, Example, collate
 from antiphon.display import heat_map, map_title, note, panel
 from antiphon.errors import AttentionError, ConfigError
-from antiphon.generation.asking import evaluating
-from antiphon.generation.hypotheses import Marks
 from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.models.stack import DecoderLayer, EncoderLayer
 from antiphon.nn.mixers import Mixer
+from antiphon.runtime.inference import evaluating
+from antiphon.search.hypotheses import Marks
 from antiphon.text import Tokenizer
 
 ROLES = ("cross", "encoder", "decoder")

@@ -23,28 +23,28 @@ from torch import Tensor, nn
 
 from antiphon.config import GenerationConfig
 from antiphon.errors import ConfigError, DataError, ModelError
-from antiphon.generation import engine
 from antiphon.generation.answers import Answers, Generation
 from antiphon.generation.assemble import assemble
 from antiphon.generation.classification import classify
-from antiphon.generation.elsewhere import AnswersOtherNames
 from antiphon.generation.ensemble import Ensemble, check_one
-from antiphon.generation.fronts import framed
-from antiphon.generation.hypotheses import Hypothesis
 from antiphon.generation.inputs import check_pairs, texts_of
-from antiphon.generation.joining import join_answers, stream_texts
 from antiphon.generation.languages import answer_ids, marks_of, speaking
-from antiphon.generation.limits import check_source, source_limit
+from antiphon.generation.long_inputs.joining import join_answers, stream_texts
+from antiphon.generation.long_inputs.leading_text import framed
+from antiphon.generation.long_inputs.overflow import pieces_of, prepare
 from antiphon.generation.maps import AttentionMaps, attention_maps
-from antiphon.generation.overflow import pieces_of, prepare
+from antiphon.generation.model_repr import Shown
+from antiphon.generation.other_names import AnswersOtherNames
 from antiphon.generation.quantize import check_quantize, check_whole
 from antiphon.generation.quantize import quantize as quantize_network
 from antiphon.generation.restricting import Restrictor, check_parts, restrict
-from antiphon.generation.shown import Shown
-from antiphon.models.account import Account
-from antiphon.models.checkpoint import Parts, save_model_folder
 from antiphon.models.families import Inexpressible
-from antiphon.models.hub import save_pretrained
+from antiphon.models.folders.account import Account
+from antiphon.models.folders.checkpoint import Parts, save_model_folder
+from antiphon.models.folders.hub import save_pretrained
+from antiphon.search import engine
+from antiphon.search.hypotheses import Hypothesis
+from antiphon.search.limits import check_source, source_limit
 from antiphon.settings import override, show
 from antiphon.text import Tokenizer, clean_text
 from antiphon.text.kinds import is_blank

@@ -11,12 +11,12 @@ import functools
 from collections.abc import Sequence
 
 from antiphon.config import GenerationConfig
+from antiphon.constraints.automaton import MOST_REQUIRED, Automaton
+from antiphon.constraints.phrases import Phrases
+from antiphon.constraints.restriction import Restriction, Trie
+from antiphon.constraints.spelling import Spelling
 from antiphon.errors import ConfigError, DataError
-from antiphon.generation.automaton import MOST_REQUIRED, Automaton
-from antiphon.generation.hypotheses import Marks
-from antiphon.generation.phrases import Phrases
-from antiphon.generation.restriction import Restriction, Trie
-from antiphon.generation.spelling import Spelling
+from antiphon.search.hypotheses import Marks
 from antiphon.settings import show
 from antiphon.text import Tokenizer, clean_text
 

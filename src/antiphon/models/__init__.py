@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from antiphon.models.build import build_network
-from antiphon.models.checkpoint import Parts, load_parts, save_model_folder
+from antiphon.models.folders.checkpoint import Parts, load_parts, save_model_folder
 from antiphon.models.front import FeatureFront, Front
 from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.models.stack import Decoder, DecoderLayer, Encoder, EncoderLayer, Shape, count_parameters

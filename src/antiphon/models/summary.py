@@ -21,7 +21,7 @@ from antiphon.nn.layers import FeedForward
 from antiphon.nn.mixers import HeadMixer, Mixer
 from antiphon.nn.mixers.function import FunctionAttention, function_name
 from antiphon.nn.positions import NoPositions
-from antiphon.nn.quantized import Int8Linear
+from antiphon.runtime.quantized import Int8Linear
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from antiphon.batch import Tokens
-from antiphon.nn.native import kernels
-from antiphon.nn.pages import zeros
+from antiphon.runtime.kernels import functions as kernels
+from antiphon.runtime.pages import zeros
 
 
 class State:

@@ -20,8 +20,8 @@ from torch import Tensor
 
 from antiphon.batch import Tokens
 from antiphon.nn.cache import KeyValueCache, State, shortened, spread_rows
-from antiphon.nn.native.kernels import capturing
 from antiphon.nn.rules import Reach
+from antiphon.runtime.kernels.functions import capturing
 
 
 class Placed(NamedTuple):

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from antiphon.batch import Tokens
 from antiphon.errors import AntiphonError, AttentionError
-from antiphon.nn.native.kernels import capturing, sight, usable
 from antiphon.nn.rules import ScoreRule, Table, name_of, parts_of, score_after
+from antiphon.runtime.kernels.functions import capturing, sight, usable
 
 T = TypeVar("T")
 

@@ -20,7 +20,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from antiphon.models.checkpoint import learned_weights
+from antiphon.models.folders.checkpoint import learned_weights
 
 
 @runtime_checkable

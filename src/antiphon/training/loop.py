@@ -24,17 +24,17 @@ from antiphon.batch import Batch, Example, collate
 from antiphon.config import TrainingConfig
 from antiphon.config.interval import Interval
 from antiphon.errors import ConfigError, NonFiniteError, argument
-from antiphon.models.checkpoint import learned_weights
+from antiphon.models.folders.checkpoint import learned_weights
 from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.nn.loss import CrossEntropy, LossSum
 from antiphon.nn.mixout import add_mixout
 from antiphon.nn.noise import number_sites
 from antiphon.training.ahead import Ahead, Made, Stream
-from antiphon.training.distillation import Distillation
 from antiphon.training.evaluated import Evaluated
+from antiphon.training.objectives.distillation import Distillation
+from antiphon.training.objectives.r_drop import PairedCrossEntropy, twice
 from antiphon.training.progress import Progress, Window
-from antiphon.training.r_drop import PairedCrossEntropy, twice
-from antiphon.training.record import METRICS, SAMPLES, Record, Sample
+from antiphon.training.reporting.record import METRICS, SAMPLES, Record, Sample
 from antiphon.training.resume import WEIGHTS, Moment, load_snapshot, save_snapshot, save_start, weights_file
 from antiphon.training.signals import StopSignal
 from antiphon.training.snapshot import SnapshotStore

@@ -21,12 +21,12 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from antiphon.errors import DiskError, ModelError, argument
-from antiphon.models.checkpoint import learned_weights, put_learned_weights, replace_file
+from antiphon.models.folders.checkpoint import learned_weights, put_learned_weights, replace_file
 from antiphon.nn.mixout import put_references, references
-from antiphon.training.distillation import Distillation
 from antiphon.training.evaluated import Evaluated
+from antiphon.training.objectives.distillation import Distillation
 from antiphon.training.progress import Progress
-from antiphon.training.record import Record
+from antiphon.training.reporting.record import Record
 from antiphon.training.snapshot import Snapshot, SnapshotStore
 
 WEIGHTS, EVALUATED, OPTIMIZER, STATE = (

@@ -22,7 +22,7 @@ from antiphon.config import AttentionConfig, BaseConfig, TokenizerConfig, TrainC
 from antiphon.errors import ConfigError, ModelError, argument
 from antiphon.generation.loading import model_folder, replaced_attention
 from antiphon.models.attentions import build_rule
-from antiphon.models.checkpoint import (
+from antiphon.models.folders.checkpoint import (
     CONFIG,
     ROLES,
     Parts,
@@ -32,8 +32,8 @@ from antiphon.models.checkpoint import (
     save_model_folder,
     write_json,
 )
-from antiphon.models.files import read_json
-from antiphon.models.hub import is_pretrained, load_pretrained
+from antiphon.models.folders.files import read_json
+from antiphon.models.folders.hub import is_pretrained, load_pretrained
 from antiphon.settings import SettingError, inside, saying
 from antiphon.text import load_task
 from antiphon.workflows.labels import with_labels

@@ -9,10 +9,10 @@ import torch
 from antiphon.config import TrainConfig
 from antiphon.errors import ModelError
 from antiphon.generation.ensemble import same_tokenizer
-from antiphon.generation.hypotheses import Marks
 from antiphon.generation.load import load
-from antiphon.models.checkpoint import named_weights
+from antiphon.models.folders.checkpoint import named_weights
 from antiphon.models.seq2seq import EncoderDecoder
+from antiphon.search.hypotheses import Marks
 from antiphon.settings import SettingError
 from antiphon.text import Tokenizer
 

@@ -23,13 +23,13 @@ from antiphon.devices import choose_device, describe_machine
 from antiphon.display import panel, table
 from antiphon.errors import ConfigError, DiskError, ModelError, argument, is_command_line
 from antiphon.evaluation.metrics import know_labels, parse_metrics
-from antiphon.generation.fronts import fronts_of, template_of
 from antiphon.generation.languages import as_answer, speaking
+from antiphon.generation.long_inputs.leading_text import fronts_of, template_of
 from antiphon.generation.model import Model
 from antiphon.keywords import known_keywords
 from antiphon.models.attentions import saved_spec
 from antiphon.models.build import build_network
-from antiphon.models.checkpoint import (
+from antiphon.models.folders.checkpoint import (
     WEIGHTS,
     Parts,
     load_weights,
@@ -44,14 +44,14 @@ from antiphon.registry import lookup, names
 from antiphon.settings import SettingError, inside, saying
 from antiphon.text import Tokenizer, load_task
 from antiphon.training.adapters import Adapter
-from antiphon.training.advice import advice
 from antiphon.training.lock import alone
 from antiphon.training.loop import Loop
 from antiphon.training.loop import Parts as LoopParts
-from antiphon.training.notebook import NotebookDisplay
 from antiphon.training.optim import build_optimizer, build_schedule, find_optimizer
-from antiphon.training.record import Record, make_display, read_rows
-from antiphon.training.rows import MetricRows, summary_of
+from antiphon.training.reporting.advice import advice
+from antiphon.training.reporting.notebook import NotebookDisplay
+from antiphon.training.reporting.record import Record, make_display, read_rows
+from antiphon.training.reporting.rows import MetricRows, summary_of
 from antiphon.training.snapshot import SnapshotStore
 from antiphon.workflows.answering import answering
 from antiphon.workflows.average import average_and_compare

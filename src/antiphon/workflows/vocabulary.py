@@ -22,7 +22,7 @@ from antiphon.config import FamilyConfig, TrainConfig
 from antiphon.data import Mixture, Report, load_filters
 from antiphon.errors import ConfigError
 from antiphon.models.build import build_network
-from antiphon.models.checkpoint import Parts, named_weights, put_weights
+from antiphon.models.folders.checkpoint import Parts, named_weights, put_weights
 from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.text import Task, Tokenizer
 from antiphon.text.extending import extend, spelling

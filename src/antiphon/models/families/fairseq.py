@@ -31,7 +31,7 @@ from antiphon.models.families.family import (
     refuse_unless,
     their_marks,
 )
-from antiphon.models.stored import Stored
+from antiphon.models.folders.stored import Stored
 from antiphon.nn.positions import SINUSOIDS
 from antiphon.settings import Range, Rate, require
 

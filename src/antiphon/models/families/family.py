@@ -18,7 +18,7 @@ from torch import Tensor
 from antiphon.config import AttentionConfig, FamilyConfig, ModelConfig
 from antiphon.config.family import MOST_IDS, Id
 from antiphon.errors import ModelError
-from antiphon.models.stored import Stored
+from antiphon.models.folders.stored import Stored
 from antiphon.settings import Range, Settings
 
 Size = Annotated[int, Range(low=1, high=2**18)]

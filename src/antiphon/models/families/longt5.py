@@ -12,7 +12,7 @@ from typing import Annotated
 
 from antiphon.models.families.family import Family, Ours, Row, Tables, refuse_unless
 from antiphon.models.families.t5 import IGNORED, TABLES, T5Keys, t5_ours, t5_rows, t5_theirs
-from antiphon.models.stored import Stored
+from antiphon.models.folders.stored import Stored
 from antiphon.settings import Range, require
 
 NAME = "longt5"

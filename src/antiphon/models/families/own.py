@@ -16,8 +16,8 @@ import torch
 
 from antiphon.config import FamilyConfig
 from antiphon.models.build import build_network
-from antiphon.models.checkpoint import Parts, named_weights
 from antiphon.models.families.family import OURS_ALONE, Inexpressible
+from antiphon.models.folders.checkpoint import Parts, named_weights
 from antiphon.models.front import Front
 
 # Weights whose columns, and those whose rows (or only dimension), are channels between the layers.

@@ -33,7 +33,7 @@ from antiphon.models.families.gemma_keys import (
     T5GemmaKeys,
     layers_of,
 )
-from antiphon.models.stored import Stored
+from antiphon.models.folders.stored import Stored
 
 NAME = "t5gemma"
 # No file has one table for both sides.

@@ -19,7 +19,7 @@ from antiphon.errors import ModelError
 from antiphon.models.families.fairseq import LineKeys, common_keys, common_model, common_rows
 from antiphon.models.families.family import Family, Ours, Row, TableKeys, Tables, refuse_unless
 from antiphon.models.families.spoken import CODES
-from antiphon.models.stored import Stored
+from antiphon.models.folders.stored import Stored
 from antiphon.settings import Range
 
 _PLACES = Annotated[int, Range(low=1, high=2**16)]

@@ -24,7 +24,7 @@ from antiphon.nn.cache import MemoryState, State
 from antiphon.nn.layers import zero_padding
 from antiphon.nn.mixers.heads import HeadMixer, wide
 from antiphon.nn.mixers.mixer import Memory, join_heads
-from antiphon.nn.quantized import numbers_like
+from antiphon.runtime.quantized import numbers_like
 
 
 class Writes(NamedTuple):

@@ -24,9 +24,9 @@ from antiphon.nn.given import mark_given
 from antiphon.nn.mixers.heads import FULL
 from antiphon.nn.mixers.mixer import Memory, Mixer
 from antiphon.nn.noise import Dropout, Noise
-from antiphon.nn.pages import zeros
 from antiphon.nn.scores import Scores, plan
 from antiphon.registry import register
+from antiphon.runtime.pages import zeros
 
 SLOW = (
     "`torch.nn.MultiheadAttention` has no cache: each step of decoding computes all keys and values again. "
