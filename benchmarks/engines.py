@@ -311,9 +311,9 @@ def of_presets(flags: argparse.Namespace, kinds: list[str], batches: str, rate: 
 def of_file(flags: argparse.Namespace, kinds: list[str]) -> list[Row]:
     """A trained model and a file of texts."""
     import antiphon
-    from antiphon.data.lines import Lines
+    from antiphon.data.lines import LineReader
 
-    texts = [line for _, line in zip(range(flags.lines), Lines(flags.input), strict=False)]
+    texts = [line for _, line in zip(range(flags.lines), LineReader(flags.input), strict=False)]
     kinds = [name for name in kinds if not name.startswith("transformers")]
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as made:

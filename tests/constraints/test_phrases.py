@@ -15,12 +15,12 @@ from search.toys import MARKS, NAMES, toy
 
 from antiphon.config import GenerationConfig
 from antiphon.constraints.automaton import Automaton, is_bad
-from antiphon.constraints.phrases import Phrases
+from antiphon.constraints.phrases import PhraseConstraint
 from antiphon.constraints.restriction import CLOSED, DEAD
-from antiphon.constraints.spelling import Spelling
+from antiphon.constraints.spelling import TokenTexts
 from antiphon.errors import ConfigError, DataError, ModelError
-from antiphon.generation.restricting import Restrictor, restrict
-from antiphon.search.engine import Source, answer, forced_scores, stream
+from antiphon.generation.restricting import ConstraintBuilder, restrict
+from antiphon.search.engine import SourceInput, answer, forced_scores, stream
 from antiphon.text import Tokenizer, train_tokenizer
 from antiphon.text.bytes import ByteTable
 from antiphon.text.vocabulary import Specials
@@ -47,8 +47,8 @@ class Letters:
         return self.table.show(id)
 
 
-def letters(*written: bytes) -> Spelling:
-    return Spelling(Tokenizer(Letters(*written)))
+def letters(*written: bytes) -> TokenTexts:
+    return TokenTexts(Tokenizer(Letters(*written)))
 
 
 def holds(text: str, phrase: str) -> bool:
@@ -93,7 +93,9 @@ def test_costs_are_what_following_says(kind: str) -> None:
     spelling, dice = model(kind).restrictor.spelling, random.Random(kind)
     size = model(kind).network.vocab_size
     for required, forbidden in [(["Häuser", "we go"], ["go in"]), (["in"], ["hello world", "we"]), ([], ["é", "e"])]:
-        restriction = Phrases(spelling, required=required, forbidden=forbidden, end=2, size=size, closed=[0, 1])
+        restriction = PhraseConstraint(
+            spelling, required=required, forbidden=forbidden, end=2, size=size, closed=[0, 1]
+        )
         state = restriction.start
         for _ in range(40):
             costs = restriction.costs(state).tolist()
@@ -141,9 +143,9 @@ def test_a_beam_as_wide_as_the_tree_finds_the_best_answer_of_all_that_are_right(
                 right.append(ids)
         scores = forced_scores(network, [(source, ids) for ids in right], MARKS)
         ranked = sorted(zip(scores, right, strict=True), key=lambda entry: -entry[0] / len(entry[1]))
-        restriction = Phrases(spelling, required=required, forbidden=forbidden, end=2, size=6, closed=[0, 1])
+        restriction = PhraseConstraint(spelling, required=required, forbidden=forbidden, end=2, size=6, closed=[0, 1])
         config = GenerationConfig(beam_size=4 * 3 ** (limit - 1), n_best=4, max_new_tokens=limit)
-        found = answer(network, [Source(source, 0, restriction=restriction)], config, MARKS)[0]
+        found = answer(network, [SourceInput(source, 0, restriction=restriction)], config, MARKS)[0]
         assert [hypothesis.ids for hypothesis in found] == [ids for _, ids in ranked[:4]]
         assert [hypothesis.score for hypothesis in found] == pytest.approx([score for score, _ in ranked[:4]], abs=1e-9)
 
@@ -226,10 +228,12 @@ def test_a_phrase_that_is_not_in_sight_changes_nothing() -> None:
 def test_a_score_is_the_models_own(settings: dict[str, object]) -> None:
     held = model("bytes", max_length=90)
     required = [] if "temperature" in settings else ["drei"]
-    restriction = Phrases(held.restrictor.spelling, required=required, forbidden=["a"], end=2, size=260, closed=[0, 1])
+    restriction = PhraseConstraint(
+        held.restrictor.spelling, required=required, forbidden=["a"], end=2, size=260, closed=[0, 1]
+    )
     source = held.source_tokenizer.encode("we go")
     config = GenerationConfig(max_new_tokens=20, no_repeat_ngram=2, **settings)
-    for found in answer(held.network, [Source(source, 0, restriction=restriction)], config, held.marks)[0]:
+    for found in answer(held.network, [SourceInput(source, 0, restriction=restriction)], config, held.marks)[0]:
         assert found.score == pytest.approx(forced_scores(held.network, [(source, found.ids)], held.marks)[0], abs=1e-8)
 
 
@@ -273,7 +277,7 @@ def test_forbidden_separators_between_required_phrases_are_avoided() -> None:
     text = held.generate("x", required=["a", "b"], forbidden=["a b", "b a"], beam_size=1, max_new_tokens=6)[0].text
     assert holds(text, "a") and holds(text, "b") and not holds(text, "a b") and not holds(text, "b a")
     spelling = letters(b"a", b"b", b" ")
-    stuck = Phrases(spelling, required=["a", "b"], forbidden=["a b", "b a", "a a", "b b", "  "], end=2, size=6)
+    stuck = PhraseConstraint(spelling, required=["a", "b"], forbidden=["a b", "b a", "a a", "b b", "  "], end=2, size=6)
     assert stuck.need(stuck.start) > 3
 
 
@@ -283,7 +287,7 @@ def test_a_tokenizer_without_fixed_strings_is_refused() -> None:
             return super().decode(ids).upper()
 
     with pytest.raises(ModelError, match="need a tokenizer whose tokens are fixed strings"):
-        Spelling(Tokenizer(Odd(b"a", b"b")))
+        TokenTexts(Tokenizer(Odd(b"a", b"b")))
 
 
 def test_the_fewest_tokens_are_found() -> None:
@@ -297,7 +301,7 @@ def test_the_fewest_tokens_are_found() -> None:
 def test_streams_are_certain_before_the_end() -> None:
     held = model("bytes", max_length=90)
     restriction = held.restrictor.make(None, ("drei",), ("a",), row=0)
-    source = Source(held.source_tokenizer.encode("we go"), 0, restriction=restriction)
+    source = SourceInput(held.source_tokenizer.encode("we go"), 0, restriction=restriction)
     assert len(list(stream(held.network, source, GenerationConfig(beam_size=3, max_new_tokens=30), held.marks))) > 1
 
 
@@ -310,7 +314,7 @@ def test_what_is_forbidden_may_go_on_to_another_word(kind: str) -> None:
 
 def test_phrases_are_taken_in_the_case_and_form_of_the_tokenizer() -> None:
     tokenizer = train_tokenizer([*TEXTS, "e\u0301"], kind="bpe", vocab_size=300, lowercase=True, normalize="nfd")
-    made = Restrictor(tokenizer, MARKS, tokenizer.vocab_size)
+    made = ConstraintBuilder(tokenizer, MARKS, tokenizer.vocab_size)
 
     def one(**texts: object) -> object:
         return restrict(GenerationConfig(beam_size=2, **texts), made, count=1, first_row=0)[0]

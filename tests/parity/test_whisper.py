@@ -111,7 +111,7 @@ def their_answers(model: Whisper, features: Tensor, **settings: object) -> list[
     return answers
 
 
-def equally_good(model: Model, source: engine.Source, mine: list[int], other: list[int]) -> bool:
+def equally_good(model: Model, source: engine.SourceInput, mine: list[int], other: list[int]) -> bool:
     """The reference sums in float32, which cannot tell some answers apart; both must have one prompt."""
     assert model.hearing is not None
     own = model.hearing.marks(model.network, [source], model.marks)[0]
@@ -125,7 +125,7 @@ def test_greedy_and_beam_search_under_the_prompt(seed: int, tmp_path: Path) -> N
     features = whisper.features(tmp_path, whisper.noises(seed, tmp_path)).double()
     model = Model.from_parts(load_pretrained(tmp_path, dtype=torch.float64))
     assert model.hearing is not None
-    sources = [engine.Source(row.T, i) for i, row in enumerate(features)]
+    sources = [engine.SourceInput(row.T, i) for i, row in enumerate(features)]
     for beams, penalty in ((1, 1.0), (4, 1.0), (4, 0.6)):
         config = GenerationConfig(beam_size=beams, length_penalty=penalty, max_new_tokens=9)
         found = model.hearing.answer(model.network, sources, config, model.marks)

@@ -85,7 +85,7 @@ def graphs(monkeypatch: pytest.MonkeyPatch) -> list[Noted]:
     monkeypatch.setattr(captured, "graph_on", graph)
     monkeypatch.setattr(captured, "usable", lambda hidden: True)
     monkeypatch.setattr(stepping, "_verdicts", type(stepping._verdicts)())
-    for module in ("scores", "positions", "layers", "native.kernels"):
+    for module in ("scores", "positions", "layers"):
         monkeypatch.setattr(f"antiphon.nn.{module}.usable", lambda *tensors: False)
     for module in ("scores", "ring", "native.kernels"):  # nobody looks at a counter
         monkeypatch.setattr(f"antiphon.nn.{module}.capturing", lambda: True)

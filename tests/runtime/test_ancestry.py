@@ -10,11 +10,11 @@ from runtime.test_stepper import KINDS, network_of, stepper_of
 from search.toys import MARKS, source_of
 
 from antiphon.config import GenerationConfig
-from antiphon.nn.cache import KeyValueCache, Ledger
+from antiphon.nn.cache import KeyValueCache, SlotTable
 from antiphon.runtime.ancestry import settle
 from antiphon.runtime.inference import evaluating
 from antiphon.runtime.kernels.compiler import why_not
-from antiphon.runtime.stepper import Stepper
+from antiphon.runtime.stepper import DecodeStepper
 from antiphon.search.engine import answer
 
 pytestmark = pytest.mark.skipif(why_not() is not None, reason=f"no kernels: {why_not()}")
@@ -23,10 +23,10 @@ WIDTH, STEPS = 3, 12
 TRACED = ("full", "alibi", "sinks", "temperature", "cosine", "alternating", "grouped", "rotary")
 
 
-def ledger_of(stepper: Stepper) -> Ledger | None:
+def ledger_of(stepper: DecodeStepper) -> SlotTable | None:
     for cache, _ in stepper.state.layers:
         if type(cache) is KeyValueCache:
-            assert isinstance(cache.common, Ledger)
+            assert isinstance(cache.common, SlotTable)
             return cache.common
     return None
 
@@ -100,4 +100,4 @@ def test_a_cache_of_ones_own_is_copied() -> None:
                 stepper.state.reorder(index)
             assert torch.allclose(own.logits, plain.logits, rtol=0, atol=3e-5 * float(plain.logits.abs().max()))
     ledger = own.state.layers[0][0].common
-    assert isinstance(ledger, Ledger) and ledger.lanes is None
+    assert isinstance(ledger, SlotTable) and ledger.lanes is None

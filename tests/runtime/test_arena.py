@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from antiphon.runtime.recorder.arena import LINE, _Life, _settle
+from antiphon.runtime.recorder.arena import LINE, _Lifetime, _settle
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -17,7 +17,7 @@ def test_no_two_lives_overlap(seed: int) -> None:
         first = dice.randrange(20)
         begin = 4096 * i + 4 * dice.randrange(LINE // 4) * dice.randrange(2)
         size = dice.randrange(1, 300)
-        lives.append(_Life(begin=begin, size=size, first=first, moves=True, last=first + dice.randrange(8)))
+        lives.append(_Lifetime(begin=begin, size=size, first=first, moves=True, last=first + dice.randrange(8)))
     most = _settle(lives)
     for i, one in enumerate(lives):
         assert one.place % LINE == one.begin % LINE and one.place + one.size <= most

@@ -13,8 +13,8 @@ from search.toys import MARKS, source_of, toy
 
 from antiphon.config import GenerationConfig
 from antiphon.errors import WorkError, memory_ran_out
-from antiphon.runtime.batch_splitter import Room
-from antiphon.runtime.stepper import Stepper
+from antiphon.runtime.batch_splitter import BatchSplitter
+from antiphon.runtime.stepper import DecodeStepper
 from antiphon.search.engine import answer
 
 ON_PROCESSOR = "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: not enough memory: you tried to "
@@ -52,11 +52,11 @@ def test_the_answers_are_those_of_the_whole_batch(fits: int, error: BaseExceptio
     rows = ["word" + "s" * (n % 3) for n in range(13)]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        assert Room().run(Machine(fits, error), rows, cost=cells) == [row.upper() for row in rows]
+        assert BatchSplitter().run(Machine(fits, error), rows, cost=cells) == [row.upper() for row in rows]
 
 
 def test_what_did_not_fit_is_not_tried_again_and_said_once() -> None:
-    machine, room = Machine(20, ERRORS[0]), Room()
+    machine, room = Machine(20, ERRORS[0]), BatchSplitter()
     with pytest.warns(UserWarning) as said:
         for _ in range(4):
             assert room.run(machine, ["four"] * 16, cost=cells) == ["FOUR"] * 16
@@ -71,14 +71,14 @@ def test_what_fits_runs_whole_and_silently() -> None:
     machine = Machine(64, ERRORS[0])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert Room().run(machine, ["four"] * 16, cost=cells) == ["FOUR"] * 16
-        assert Room().run(machine, [], cost=cells) == []
+        assert BatchSplitter().run(machine, ["four"] * 16, cost=cells) == ["FOUR"] * 16
+        assert BatchSplitter().run(machine, [], cost=cells) == []
     assert machine.tried == [64]
 
 
 def test_a_single_row_that_does_not_fit_is_an_error_and_stays_one() -> None:
     with pytest.warns(UserWarning), pytest.raises(WorkError, match=r"one alone does not .*out of memory") as raised:
-        Room().run(Machine(3, ERRORS[0]), ["four", "two"], cost=cells)
+        BatchSplitter().run(Machine(3, ERRORS[0]), ["four", "two"], cost=cells)
     assert "\n" not in str(raised.value)
 
 
@@ -86,7 +86,7 @@ def test_a_single_row_that_does_not_fit_is_an_error_and_stays_one() -> None:
 def test_other_errors_pass(error: BaseException) -> None:
     assert not memory_ran_out(error)
     with pytest.raises(type(error)):
-        Room().run(Machine(3, error), ["four", "two"], cost=cells)
+        BatchSplitter().run(Machine(3, error), ["four", "two"], cost=cells)
 
 
 def test_the_failed_batch_is_let_go_before_the_next_try() -> None:
@@ -101,7 +101,7 @@ def test_the_failed_batch_is_let_go_before_the_next_try() -> None:
         return [int(big.sum()) + row for row in rows]
 
     with pytest.warns(UserWarning):
-        assert Room().run(work, [1, 2, 3, 4], cost=len) == [1, 2, 3, 4]
+        assert BatchSplitter().run(work, [1, 2, 3, 4], cost=len) == [1, 2, 3, 4]
     assert len(held) == 6  # 4, then 2, then one by one
     del held[:]
 
@@ -112,15 +112,15 @@ def test_a_search_that_runs_out_of_memory_answers_in_smaller_batches(monkeypatch
     network, config = toy("paper", seed=3), GenerationConfig(beam_size=3, n_best=2, max_new_tokens=9, batch_size=8)
     sources = [source_of(dice) for _ in range(30)]
     whole = answer(network, sources, config, MARKS)
-    step, tried = Stepper.step, []
+    step, tried = DecodeStepper.step, []
 
-    def small(self: Stepper, ids: torch.Tensor, place: int | torch.Tensor, *, hold: bool = False) -> None:
+    def small(self: DecodeStepper, ids: torch.Tensor, place: int | torch.Tensor, *, hold: bool = False) -> None:
         tried.append(ids.numel())
         if ids.numel() > 4 * 3:
             raise ERRORS[1]
         step(self, ids, place, hold=hold)
 
-    monkeypatch.setattr(Stepper, "step", small)
+    monkeypatch.setattr(DecodeStepper, "step", small)
     with pytest.warns(UserWarning, match="memory ran out at 8 inputs at once"):
         again = answer(network, sources, config, MARKS)
     for mine, theirs in zip(again, whole, strict=True):

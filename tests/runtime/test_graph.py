@@ -18,11 +18,11 @@ from antiphon.nn.mixers import Mixer
 from antiphon.nn.rules import ScoreRule
 from antiphon.runtime import graph as captured
 from antiphon.runtime import stepper as stepping
-from antiphon.runtime.graph import Captured, Top
+from antiphon.runtime.graph import GraphStep, GraphTopK
 from antiphon.runtime.inference import as_rows, evaluating
-from antiphon.runtime.recorded import Wanted
-from antiphon.runtime.stepper import Stepper, recordable
-from antiphon.search.engine import Source, answer
+from antiphon.runtime.recorded import TopKRequest
+from antiphon.runtime.stepper import DecodeStepper, recordable
+from antiphon.search.engine import SourceInput, answer
 from antiphon.search.processors import NEVER
 
 NAMES = [*KINDS, *(name for name in MODELS if name not in KINDS)]
@@ -33,10 +33,12 @@ def wide(name: str) -> EncoderDecoder:
     return network_of(name).double()
 
 
-def stepper_of(network: EncoderDecoder, rows: list[list[int]], *, records: bool | None, width: int = 3) -> Stepper:
+def stepper_of(
+    network: EncoderDecoder, rows: list[list[int]], *, records: bool | None, width: int = 3
+) -> DecodeStepper:
     ids, tokens = as_rows(rows, network.device)
-    wanted = Wanted(2 * width, (0, 1), MARKS.end)
-    return Stepper(network, network.encode(ids, tokens), width=width, capacity=12, wanted=wanted, records=records)
+    wanted = TopKRequest(2 * width, (0, 1), MARKS.end)
+    return DecodeStepper(network, network.encode(ids, tokens), width=width, capacity=12, wanted=wanted, records=records)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -107,7 +109,7 @@ SEARCHES: list[dict[str, object]] = [
 ]
 
 
-def both_ways(network: EncoderDecoder, sources: list[Source], config: GenerationConfig) -> None:
+def both_ways(network: EncoderDecoder, sources: list[SourceInput], config: GenerationConfig) -> None:
     """Answers of captured steps and of plain ones, token by token."""
     fast = answer(network, sources, config, MARKS)
     with pytest.MonkeyPatch.context() as patch:
@@ -128,7 +130,7 @@ def test_answers_are_those_of_the_networks_own_code(
 ) -> None:
     monkeypatch.setattr(captured, "MANY", 8)
     dice = random.Random(name)
-    both_ways(toy(name), [Source(source_of(dice), row) for row in range(14)], config_of(settings))
+    both_ways(toy(name), [SourceInput(source_of(dice), row) for row in range(14)], config_of(settings))
     assert sum(graph.replayed for graph in graphs[1:]) > 6  # the first one is that of the trial
 
 
@@ -138,7 +140,7 @@ def config_of(settings: dict[str, object]) -> GenerationConfig:
 
 def test_prefixes_and_ensembles_are_captured_too(graphs: list[Noted]) -> None:  # noqa: F811
     dice = random.Random(1)
-    sources = [Source(source_of(dice), row, prefix=(4, 5, 6)[: 1 + row % 3]) for row in range(6)]
+    sources = [SourceInput(source_of(dice), row, prefix=(4, 5, 6)[: 1 + row % 3]) for row in range(6)]
     network = Ensemble([toy("rotary"), toy("learned", seed=1)])
     both_ways(network, sources, config_of({"beam_size": 3}))
     assert graphs[1].replayed > 2
@@ -154,7 +156,7 @@ def test_what_cannot_be_captured_is_computed_by_its_own_code(
     network = build_network(
         model, AttentionConfig(decoder=kind()), source_vocab=SIZE, target_vocab=SIZE, shared=False, seed=0
     ).eval()
-    both_ways(network, [Source([5, 6, 2], 0), Source([7, 8, 9, 2], 1)], config_of({"beam_size": 2}))
+    both_ways(network, [SourceInput([5, 6, 2], 0), SourceInput([7, 8, 9, 2], 1)], config_of({"beam_size": 2}))
     assert len(graphs) == 1 and bool(graphs[0].calls) == (kind is Counting)
     with evaluating(network):
         assert not recordable(network, network.encode(*as_rows([[5, 6, 2]], network.device)))
@@ -200,7 +202,7 @@ def test_the_best_ids_are_those_of_a_stable_sort(dtype: torch.dtype) -> None:
     logits = (torch.randn(40, 30, generator=dice) * 4).round().to(dtype)
     logits[0] = 0.0
     logits[1, 3:] = NEVER
-    top = Top(Wanted(6, (0, 1), 2), 30, torch.device("cpu"))
+    top = GraphTopK(TopKRequest(6, (0, 1), 2), 30, torch.device("cpu"))
     for end in (False, True):
         top.hold(end)
         values, ids = top.best(logits)
@@ -221,8 +223,8 @@ def test_on_a_gpu(name: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
     with evaluating(network):
         stepper = stepper_of(network, [[5, 6, MARKS.end], [7, MARKS.end]], records=None)
         stepper.step(torch.arange(6, device="cuda") + 5, 0)
-        assert isinstance(stepper._written, Captured)
+        assert isinstance(stepper._written, GraphStep)
     check_steps(network, name, tolerance=1e-4 if dtype == torch.float32 else 5e-2)
-    sources = [Source(source_of(random.Random(row)), row) for row in range(12)]
+    sources = [SourceInput(source_of(random.Random(row)), row) for row in range(12)]
     found = answer(network, sources, config_of({"beam_size": 4}), MARKS)
     assert all(hypotheses[0].ids for hypotheses in found)

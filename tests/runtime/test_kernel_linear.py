@@ -14,7 +14,7 @@ from runtime.native_build import GELU, GELU_TANH, PLAIN, RELU, SILU, library
 from torch import Tensor
 from torch.nn import functional
 
-from antiphon.runtime.kernels.layout import Step
+from antiphon.runtime.kernels.layout import KernelArguments
 
 ACTIVATIONS: dict[int, Callable[[Tensor], Tensor]] = {
     PLAIN: lambda x: x,
@@ -54,7 +54,7 @@ class Layer:
     ) -> Tensor:
         out = torch.full((len(x), self.outer), 7.0) if out is None else out
         work = self.workspace(len(x)) if workspace is None else workspace
-        step = Step()
+        step = KernelArguments()
         for i, tensor in enumerate((x, work, self.packed, self.scales, bias, residual, out)):
             step.p[i] = None if tensor is None else tensor.data_ptr()
         sizes = (len(x), self.inner, self.outer, x.stride(0), out.stride(0), activation, int(reuse))

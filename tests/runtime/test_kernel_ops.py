@@ -13,14 +13,14 @@ from runtime.native_build import library as build
 from torch import Tensor
 from torch.nn import functional as F
 
-from antiphon.runtime.kernels.layout import Step
+from antiphon.runtime.kernels.layout import KernelArguments
 
 RUN = Callable[..., None]
 
 
-def step(p: Sequence[Tensor | None], n: Sequence[int], f: Sequence[float] = ()) -> Step:
+def step(p: Sequence[Tensor | None], n: Sequence[int], f: Sequence[float] = ()) -> KernelArguments:
     pointers = [None if tensor is None else tensor.data_ptr() for tensor in p]
-    return Step(None, (ctypes.c_void_p * 8)(*pointers), (ctypes.c_int64 * 32)(*n), (ctypes.c_double * 2)(*f))
+    return KernelArguments(None, (ctypes.c_void_p * 8)(*pointers), (ctypes.c_int64 * 32)(*n), (ctypes.c_double * 2)(*f))
 
 
 @pytest.fixture(params=["-march=native", "-DPORTABLE"], ids=["native", "portable"])

@@ -10,7 +10,7 @@ from runtime.native_build import library
 from runtime.test_kernel_linear import VARIANTS, Layer
 from torch import Tensor
 
-from antiphon.runtime.kernels.layout import Step
+from antiphon.runtime.kernels.layout import KernelArguments
 
 
 @pytest.fixture(params=VARIANTS, scope="module")
@@ -19,7 +19,7 @@ def kernels(request: pytest.FixtureRequest) -> ctypes.CDLL:
 
 
 def called(kernels: ctypes.CDLL, name: str, tensors: list[Tensor | None], sizes: list[int]) -> None:
-    step = Step()
+    step = KernelArguments()
     for i, tensor in enumerate(tensors):
         step.p[i] = None if tensor is None else tensor.data_ptr()
     step.n[: len(sizes)] = sizes

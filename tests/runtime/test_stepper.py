@@ -22,10 +22,10 @@ from antiphon.runtime import stepper as stepping
 from antiphon.runtime.inference import as_rows, evaluating
 from antiphon.runtime.kernels import functions as kernels
 from antiphon.runtime.kernels.compiler import library, why_not
-from antiphon.runtime.kernels.functions import Kernel
-from antiphon.runtime.recorded import Wanted
-from antiphon.runtime.stepper import Stepper, recordable
-from antiphon.search.engine import Source, answer
+from antiphon.runtime.kernels.functions import KernelCall
+from antiphon.runtime.recorded import TopKRequest
+from antiphon.runtime.stepper import DecodeStepper, recordable
+from antiphon.search.engine import SourceInput, answer
 
 SIZE = 150
 KINDS: dict[str, dict[str, object]] = {
@@ -67,10 +67,10 @@ def network_of(name: str, *, seed: int = 0) -> EncoderDecoder:
 NAMES = [*KINDS, *(name for name in MODELS if name not in KINDS)]
 
 
-def stepper_of(network: EncoderDecoder, sources: list[list[int]], *, records: bool, width: int = 3) -> Stepper:
+def stepper_of(network: EncoderDecoder, sources: list[list[int]], *, records: bool, width: int = 3) -> DecodeStepper:
     ids, tokens = as_rows(sources, network.device)
-    wanted = Wanted(2 * width, (0, 1), MARKS.end)
-    return Stepper(network, network.encode(ids, tokens), width=width, capacity=12, wanted=wanted, records=records)
+    wanted = TopKRequest(2 * width, (0, 1), MARKS.end)
+    return DecodeStepper(network, network.encode(ids, tokens), width=width, capacity=12, wanted=wanted, records=records)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -108,7 +108,7 @@ def test_a_written_step_is_the_networks_own(name: str, sources: int) -> None:
                 assert sorted(left) == sorted(order)
 
 
-def keep(stepper: Stepper, there: list[int], gone: int) -> list[int]:
+def keep(stepper: DecodeStepper, there: list[int], gone: int) -> list[int]:
     """Which source stands where after `gone` has left."""
     places = [place for place, source in enumerate(there) if source != gone]
     staying = torch.tensor(places, device=stepper.memory.hidden.device)
@@ -131,7 +131,7 @@ SEARCHES = [{"beam_size": 1}, {"beam_size": 4, "n_best": 3}, {"beam_size": 3, "m
 def test_answers_are_those_of_the_slow_way(settings: dict[str, object], monkeypatch: pytest.MonkeyPatch) -> None:
     dice = random.Random(str(settings))
     network, config = network_of("rotary", seed=3), GenerationConfig(max_new_tokens=12, **settings)
-    sources = [Source(source_of(dice), row) for row in range(40)]
+    sources = [SourceInput(source_of(dice), row) for row in range(40)]
     fast = answer(network, sources, config, MARKS)
     again = answer(network, sources, config, MARKS)
     alone = [answer(network, [source], config, MARKS)[0] for source in sources]
@@ -160,9 +160,11 @@ def test_a_source_that_joins_is_as_if_alone(
     with torch.no_grad():
         network.output.weight[MARKS.end] *= 5
     config = GenerationConfig(max_new_tokens=12, batch_size=9, **settings)
-    sources = [Source(source_of(dice), row) for row in range(60)]
-    join = Stepper.join
-    monkeypatch.setattr(Stepper, "join", lambda self, state, count: (joined.append(count), join(self, state, count)))
+    sources = [SourceInput(source_of(dice), row) for row in range(60)]
+    join = DecodeStepper.join
+    monkeypatch.setattr(
+        DecodeStepper, "join", lambda self, state, count: (joined.append(count), join(self, state, count))
+    )
     together = answer(network, sources, config, MARKS)
     expected = "alibi" not in str(MODELS.get(name, {}))  # a bias of each row's own positions costs more than it gains
     assert (sum(joined) == 51) == expected
@@ -316,13 +318,13 @@ def test_a_step_does_no_more_than_it_must(kind: str) -> None:
     assert program.kernels.count("add") == program.kernels.count("activate") == 0
     assert program.calls == 0
     products = [
-        kernel.step.n[0] for kernel in program._kept[1] if isinstance(kernel, Kernel) and kernel.name == product
+        kernel.step.n[0] for kernel in program._kept[1] if isinstance(kernel, KernelCall) and kernel.name == product
     ]
     assert set(products) == {5 * 4}
     program.run(2)  # with fewer sources, each has less to do
     sizes = [made.n[0] for made, _ in program._scaled]
     assert sizes.count(2 * 4) >= len(products) and 5 * 4 not in sizes
-    once = [entry for entry in program._kept[1] if isinstance(entry, Kernel) and entry.step.n[6] == 1]
+    once = [entry for entry in program._kept[1] if isinstance(entry, KernelCall) and entry.step.n[6] == 1]
     assert len([entry for entry in once if entry.name == "linear_int8"]) == (2 * layers if kind == "int8" else 0)
 
 
@@ -331,13 +333,13 @@ def test_no_step_is_taken_when_all_have_ended(monkeypatch: pytest.MonkeyPatch) -
     with evaluating(network):
         recordable(network, network.encode(*as_rows([[5, MARKS.end]], network.device)))  # tried once, with steps
         network.output.weight[MARKS.end] *= 3
-    step = Stepper.step
+    step = DecodeStepper.step
 
-    def counted(self: Stepper, ids: torch.Tensor, place: int, *, hold: bool = False) -> None:
+    def counted(self: DecodeStepper, ids: torch.Tensor, place: int, *, hold: bool = False) -> None:
         taken.append(ids.numel())
         step(self, ids, place, hold=hold)
 
-    monkeypatch.setattr(Stepper, "step", counted)
+    monkeypatch.setattr(DecodeStepper, "step", counted)
     dice = random.Random(1)
     sources = [source_of(dice) for _ in range(12)]
     found = answer(network, sources, GenerationConfig(beam_size=1, max_new_tokens=15), MARKS)
@@ -367,7 +369,7 @@ def test_a_beam_copies_no_more_than_it_must(records: bool) -> None:
 def test_whole_prefixes_come_before_written_steps() -> None:
     """A forced prefix is read at once by the network's code, and what follows is run as written."""
     network, config = network_of("alibi", seed=2), GenerationConfig(beam_size=2, max_new_tokens=8)
-    sources = [Source([5, 6, 7, MARKS.end], 0, prefix=(8, 9)), Source([5, 9, MARKS.end], 1, prefix=(4, 3))]
+    sources = [SourceInput([5, 6, 7, MARKS.end], 0, prefix=(8, 9)), SourceInput([5, 9, MARKS.end], 1, prefix=(4, 3))]
     found = answer(network, sources, config, MARKS)
     assert [hypotheses[0].ids[:2] for hypotheses in found] == [[8, 9], [4, 3]]
     with evaluating(network):
@@ -398,7 +400,7 @@ def test_what_a_step_needs_no_longer_shares_memory(name: str) -> None:
             assert torch.equal(plain.logits, again.logits)
         assert again._written is not None
         arena, steps = again._written.program._kept
-    products = [entry.step for entry in steps if isinstance(entry, Kernel) and entry.name == "linear_float"]
+    products = [entry.step for entry in steps if isinstance(entry, KernelCall) and entry.name == "linear_float"]
     assert len(products) > 4 and 0 < arena.nbytes < sum(step.n[0] * step.n[2] * 4 for step in products)
 
 
@@ -410,7 +412,7 @@ def test_a_source_that_ends_behind_the_prefix_leaves_a_program_for_fewer(beam_si
     with torch.no_grad():
         network.output.weight[MARKS.end] *= 5
     ids = [[dice.randrange(3, SIZE) for _ in range(4)] + [MARKS.end] for _ in range(200)]
-    sources = [Source(each, row, prefix=(dice.randrange(3, SIZE), 6)) for row, each in enumerate(ids)]
+    sources = [SourceInput(each, row, prefix=(dice.randrange(3, SIZE), 6)) for row, each in enumerate(ids)]
     alone = [answer(network, [source], config, MARKS)[0][0] for source in sources]
     short = [row for row, found in enumerate(alone) if len(found.ids) == 3]
     long = [row for row, found in enumerate(alone) if len(found.ids) > 3]

@@ -14,7 +14,7 @@ from antiphon.config import GenerationConfig
 from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.nn.cache import DecoderState
 from antiphon.nn.mixers import Memory
-from antiphon.search.engine import Source, answer, batches, plan_of
+from antiphon.search.engine import SourceInput, answer, batches, plan_of
 from antiphon.search.hypotheses import Request
 
 SEARCHES = (
@@ -31,9 +31,9 @@ def test_alone_is_in_a_batch(name: str) -> None:
     dice, network = random.Random(name), toy(name, max_length=80)
     tried = 0
     while tried < -(-count("padding_and_batch") // len(NAMES)):
-        sources = [Source(source_of(dice), row) for row in range(dice.randint(1, 63))]
+        sources = [SourceInput(source_of(dice), row) for row in range(dice.randint(1, 63))]
         longer = max(len(source.ids) for source in sources) + dice.randint(0, 64)
-        company = [*sources, Source([*(3 for _ in range(longer - 1)), 2], len(sources))]
+        company = [*sources, SourceInput([*(3 for _ in range(longer - 1)), 2], len(sources))]
         dice.shuffle(company)
         config = GenerationConfig(max_new_tokens=9, batch_size=len(company), **dice.choice(SEARCHES))
         together = dict(zip((source.row for source in company), answer(network, company, config, MARKS), strict=True))
@@ -44,9 +44,9 @@ def test_alone_is_in_a_batch(name: str) -> None:
 
 def test_float32_differs_by_ties_alone() -> None:
     network, dice = copy.deepcopy(toy("rotary", max_length=80)).float(), random.Random(0)
-    sources = [Source(source_of(dice), row) for row in range(count("padding_and_batch"))]
+    sources = [SourceInput(source_of(dice), row) for row in range(count("padding_and_batch"))]
     config = GenerationConfig(beam_size=4, max_new_tokens=9)
-    together = answer(network, [*sources, Source([3] * 70, len(sources))], config, MARKS)
+    together = answer(network, [*sources, SourceInput([3] * 70, len(sources))], config, MARKS)
     misses = 0
     for source, found in zip(sources, together, strict=False):
         alone = answer(network, [source], config, MARKS)[0][0]

@@ -12,7 +12,7 @@ from search.toys import MARKS, NAMES, next_log_p, toy
 
 from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.search.engine import forced_scores
-from antiphon.search.hypotheses import Hypothesis, Plan, Request
+from antiphon.search.hypotheses import Hypothesis, Request, SearchConfig
 from antiphon.search.search import Search
 
 SIZES = [(3, 6), (4, 5), (5, 4), (6, 3), (3, 4), (4, 3), (3, 1), (6, 2)]  # vocabulary, longest answer
@@ -20,7 +20,7 @@ PENALTIES = [(1.0, "average"), (0.0, "average"), (0.4, "gnmt"), (2.0, "gnmt"), (
 
 
 def search(
-    network: EncoderDecoder, source: list[int], limit: int, plan: Plan, prefix: tuple[int, ...] = ()
+    network: EncoderDecoder, source: list[int], limit: int, plan: SearchConfig, prefix: tuple[int, ...] = ()
 ) -> list[Hypothesis]:
     running = Search(network, [Request(source, len(prefix) + limit, list(prefix))], plan)
     while running.open:
@@ -30,7 +30,7 @@ def search(
 
 
 def every_answer(
-    network: EncoderDecoder, source: list[int], limit: int, plan: Plan
+    network: EncoderDecoder, source: list[int], limit: int, plan: SearchConfig
 ) -> list[tuple[float, float, list[int]]]:
     """All answers with their rank and score, best first: those that end, and those cut at the limit."""
     going = [id for id in range(network.vocab_size) if id != MARKS.end]
@@ -41,14 +41,14 @@ def every_answer(
     return sorted(ranked, key=lambda entry: -entry[0])
 
 
-def model(number: int) -> tuple[EncoderDecoder, list[int], int, Plan]:
+def model(number: int) -> tuple[EncoderDecoder, list[int], int, SearchConfig]:
     """A random model, a source, a limit, and a plan whose beam can hold every hypothesis."""
     dice = random.Random(number)
     vocabulary, limit = dice.choice(SIZES)
     power, kind = dice.choice(PENALTIES)
     network = toy(dice.choice(NAMES), seed=number, vocabulary=vocabulary, d_model=8)
     width = vocabulary * (vocabulary - 1) ** (limit - 1)
-    plan = Plan(
+    plan = SearchConfig(
         MARKS, width=width, n_best=min(dice.choice([1, 2, 20]), width), length_penalty=power, length_penalty_kind=kind
     )
     return network, [dice.randrange(vocabulary) for _ in range(dice.randint(1, 4))], limit, plan
@@ -90,7 +90,7 @@ def test_n_best_is_sorted_unique_and_rescored_alike() -> None:
     for number in range(count("beam_oracle")):
         network, source, limit, _ = model(number)
         width = (1, 2, 3, 5)[number % 4]
-        found = search(network, source, limit, Plan(MARKS, width=width, n_best=width))
+        found = search(network, source, limit, SearchConfig(MARKS, width=width, n_best=width))
         ranks = [hypothesis.rank for hypothesis in found]
         assert ranks == sorted(ranks, reverse=True)
         assert len({tuple(hypothesis.ids) for hypothesis in found}) == len(found) <= width
@@ -105,4 +105,4 @@ def test_beam_of_one_is_greedy() -> None:
         while len(ids) < limit and ids[-1:] != [MARKS.end]:
             log_p = next_log_p(network, source, [ids])[0]
             ids = [*ids, log_p.index(max(log_p))]
-        assert [hypothesis.ids for hypothesis in search(network, source, limit, Plan(MARKS))] == [ids]
+        assert [hypothesis.ids for hypothesis in search(network, source, limit, SearchConfig(MARKS))] == [ids]

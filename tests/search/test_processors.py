@@ -10,21 +10,21 @@ from torch import Tensor
 
 from antiphon.search.processors import (
     NEVER,
+    DecodedTokens,
     Forbid,
     MinNewTokens,
     NoRepeatNgram,
     Processor,
     RepetitionPenalty,
-    Said,
     best,
 )
 
 
-def said(history: Tensor, prefixes: list[int]) -> Said:
-    return Said(history, torch.tensor(prefixes), max(prefixes))
+def said(history: Tensor, prefixes: list[int]) -> DecodedTokens:
+    return DecodedTokens(history, torch.tensor(prefixes), max(prefixes))
 
 
-def case(seed: int) -> tuple[Tensor, Said, list[list[float]]]:
+def case(seed: int) -> tuple[Tensor, DecodedTokens, list[list[float]]]:
     """Random scores, histories over few ids so that much is repeated, and the scores as lists."""
     torch.manual_seed(seed)
     rows, size, length = 7, 6, seed % 9

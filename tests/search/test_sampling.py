@@ -10,9 +10,9 @@ import torch
 from search.toys import MARKS, assert_same, next_log_p, toy
 
 from antiphon.config import GenerationConfig
-from antiphon.search.engine import Source, answer
+from antiphon.search.engine import SourceInput, answer
 from antiphon.search.processors import NEVER
-from antiphon.search.sampling import Dice, Sampler
+from antiphon.search.sampling import HypothesisRandom, TokenSampler
 
 SETTINGS = [
     (1.0, None, None, None),
@@ -52,7 +52,7 @@ def test_weights_are_the_definition(settings: tuple) -> None:
     torch.manual_seed(0)
     scores = (3 * torch.randn(40, 9, dtype=torch.float64)).log_softmax(-1)
     scores[::3, 4] = NEVER
-    weights, ids = Sampler(*settings).weights(scores)
+    weights, ids = TokenSampler(*settings).weights(scores)
     for row, plain in enumerate(scores.tolist()):
         total = float(weights[row].sum())
         order = range(9) if ids is None else ids[row].tolist()
@@ -65,8 +65,8 @@ def test_draws_come_as_often_as_they_should(settings: tuple) -> None:
     """Pearson's chi-square over 20,000 draws stays below its 99.99 % point (32 with 8 degrees of freedom)."""
     draws = 20000
     scores = torch.tensor([0.5, -1.0, 2.0, 1.2, NEVER, 0.0, 1.9, -3.0, 0.7]).double().log_softmax(-1)
-    uniform = Dice(7, torch.arange(draws), width=1).roll(3).flatten()
-    drawn = Sampler(*settings).draw(scores.expand(draws, -1), uniform).bincount(minlength=9).tolist()
+    uniform = HypothesisRandom(7, torch.arange(draws), width=1).roll(3).flatten()
+    drawn = TokenSampler(*settings).draw(scores.expand(draws, -1), uniform).bincount(minlength=9).tolist()
     wanted = plain_probabilities(scores.tolist(), *settings)
     assert all(drawn[id] == 0 for id in range(9) if id not in wanted)
     assert sum((drawn[id] - draws * p) ** 2 / (draws * p) for id, p in wanted.items()) < 35
@@ -74,7 +74,7 @@ def test_draws_come_as_often_as_they_should(settings: tuple) -> None:
 
 def test_the_ends_of_the_scale_draw_what_can_be_drawn() -> None:
     scores = torch.tensor([[NEVER, 0.0, 1.0, NEVER], [NEVER, NEVER, 0.0, NEVER], [NEVER] * 4]).double()
-    for sampler in (Sampler(1.0), Sampler(1.0, top_k=3, top_p=1.0, min_p=0.0)):
+    for sampler in (TokenSampler(1.0), TokenSampler(1.0, top_k=3, top_p=1.0, min_p=0.0)):
         for uniform in (0.0, 1 - 2**-53):
             first, second, third = sampler.draw(scores, torch.full((3,), uniform, dtype=torch.float64)).tolist()
             # In the order of the ids 1 comes before 2; sorted, 2 is the more probable one.
@@ -86,15 +86,15 @@ def test_the_ends_of_the_scale_draw_what_can_be_drawn() -> None:
 def test_numbers_are_uniform_and_independent() -> None:
     """Bins are even, and neighbouring rows, hypotheses, steps and seeds do not go together."""
     rows = torch.arange(4000)
-    numbers = Dice(0, rows, width=3).roll(5)
+    numbers = HypothesisRandom(0, rows, width=3).roll(5)
     assert numbers.min() >= 0 and numbers.max() < 1
     bins = (numbers.flatten() * 20).long().bincount(minlength=20).double()
     assert float(((bins - 600) ** 2 / 600).sum()) < 50  # 19 degrees of freedom, 99.99 %
     others = {
         "row": numbers[1:, 0],
         "hypothesis": numbers[:-1, 1],
-        "step": Dice(0, rows, width=3).roll(6)[:-1, 0],
-        "seed": Dice(1, rows, width=3).roll(5)[:-1, 0],
+        "step": HypothesisRandom(0, rows, width=3).roll(6)[:-1, 0],
+        "seed": HypothesisRandom(1, rows, width=3).roll(5)[:-1, 0],
     }
     for other in others.values():
         together = torch.stack([numbers[:-1, 0], other])
@@ -103,12 +103,12 @@ def test_numbers_are_uniform_and_independent() -> None:
 
 def test_a_sample_depends_on_seed_and_row_alone() -> None:
     network, dice = toy("rotary"), random.Random(0)
-    sources = [Source([dice.randrange(3, 13), 7, 2], row) for row in range(20)]
+    sources = [SourceInput([dice.randrange(3, 13), 7, 2], row) for row in range(20)]
     config = GenerationConfig(temperature=1.0, n_best=2, max_new_tokens=8, seed=4)
     together = answer(network, sources, config, MARKS)
     for alone, found in zip(answer(network, sources[::-1], config, MARKS)[::-1], together, strict=True):
         assert_same(alone, found)
-    same = [Source([5, 2], row) for row in range(20)]
+    same = [SourceInput([5, 2], row) for row in range(20)]
     drawn = [tuple(found[0].ids) for found in answer(network, same, config, MARKS)]
     assert len(set(drawn)) > 10, "rows with the same text have samples of their own"
     other_seed = answer(network, same, GenerationConfig(temperature=1.0, max_new_tokens=8, seed=5), MARKS)
@@ -119,7 +119,7 @@ def test_sampled_answers_follow_the_model() -> None:
     """First tokens of many samples, against the model's own probabilities."""
     network, source, draws = toy("grouped"), [4, 9, 2], 3000
     config = GenerationConfig(temperature=1.0, max_new_tokens=1, batch_size=draws)
-    found = answer(network, [Source(source, row) for row in range(draws)], config, MARKS)
+    found = answer(network, [SourceInput(source, row) for row in range(draws)], config, MARKS)
     log_p = next_log_p(network, source, [[]])[0]
     possible = sum(math.exp(value) for value in log_p[2:])  # padding and the start token are never said
     statistic = 0.0

@@ -16,7 +16,7 @@ from antiphon.config import GenerationConfig
 from antiphon.errors import NonFiniteError
 from antiphon.nn.cache import DecoderState
 from antiphon.nn.mixers import Memory
-from antiphon.search.engine import Source, answer, forced_scores, stream
+from antiphon.search.engine import SourceInput, answer, forced_scores, stream
 
 KINDS = {
     "greedy": {"beam_size": 1},
@@ -34,7 +34,7 @@ def test_cached_is_full(kind: str) -> None:
         network = toy(name)
         config = GenerationConfig(max_new_tokens=10, **KINDS.get(kind, {"beam_size": 3, "n_best": 3}))
         sources = [
-            Source(source_of(dice), row, prefix=_prefix(dice) if kind == "forced prefix" else ())
+            SourceInput(source_of(dice), row, prefix=_prefix(dice) if kind == "forced prefix" else ())
             for row in range(-(-count("cached_is_full") // len(NAMES)))
         ]
         for source, found in zip(sources, answer(network, sources, config, MARKS), strict=True):
@@ -68,7 +68,7 @@ def test_settings_are_what_plain_python_says(settings: dict[str, object]) -> Non
     """The processors, the penalties and the early stop, against a search by lists that never stops early."""
     dice = random.Random(str(settings))
     config = GenerationConfig(**{"max_new_tokens": 12, **settings})
-    sources = [Source(source_of(dice), row, prefix=_prefix(dice) if row % 2 else ()) for row in range(6)]
+    sources = [SourceInput(source_of(dice), row, prefix=_prefix(dice) if row % 2 else ()) for row in range(6)]
     network = toy("rotary", seed=dice.randrange(4))
     for source, found in zip(sources, answer(network, sources, config, MARKS), strict=True):
         assert_same(found, plain_search(network, source.ids, config, prefix=source.prefix))
@@ -80,7 +80,7 @@ def test_the_penalty_of_a_published_checkpoint_is_that_of_its_library(beam_size:
     """Where the decoder starts from the end (BART), the end counts as said; a beam scales log-probabilities."""
     network, dice = toy("rotary", seed=3), random.Random(beam_size)
     config = GenerationConfig(beam_size=beam_size, max_new_tokens=12, repetition_penalty=factor)
-    sources = [Source(source_of(dice), row) for row in range(8)]
+    sources = [SourceInput(source_of(dice), row) for row in range(8)]
     answers: list[list[float]] = []
     for published in (False, True):
         marks = replace(MARKS, start=MARKS.end, published=published)
@@ -98,7 +98,7 @@ def test_a_prefix_is_in_the_score_and_not_in_the_rank(settings: dict[str, object
     config = GenerationConfig(**{"beam_size": 4, "n_best": 4, "max_new_tokens": 10, **settings})
     prefix = (5, 9, 11)
     for row in range(5):
-        source = Source(source_of(dice), row, prefix=prefix)
+        source = SourceInput(source_of(dice), row, prefix=prefix)
         price = forced_scores(network, [(source.ids, list(prefix))], MARKS)[0]
         for found in answer(network, [source], config, MARKS)[0]:
             assert tuple(found.ids[:3]) == prefix
@@ -137,7 +137,7 @@ def test_no_search_stops_too_early(power: float, prefix: tuple[int, ...]) -> Non
         with pytest.MonkeyPatch.context() as patch:
             decode = network.decode
             patch.setattr(network, "decode", lambda *rest, ask=decode, runs=runs: runs.append(1) or ask(*rest))
-            found = answer(network, [Source(source, 0, prefix=prefix)], config, MARKS)[0]
+            found = answer(network, [SourceInput(source, 0, prefix=prefix)], config, MARKS)[0]
         assert_same(found, plain_search(network, source, config, prefix=prefix))
         early += len(runs) < 12
     assert early, "the test needs searches that stop before the limit"
@@ -202,7 +202,7 @@ def test_streamed_ids_are_never_taken_back(beam_size: int) -> None:
     for name in NAMES:
         power = dice.choice([1.0, 0.5, -0.5])
         config = GenerationConfig(beam_size=beam_size, max_new_tokens=12, no_repeat_ngram=3, length_penalty=power)
-        source = Source(source_of(dice), 0, prefix=_prefix(dice))
+        source = SourceInput(source_of(dice), 0, prefix=_prefix(dice))
         runs = list(stream(toy(name), source, config, MARKS))
         assert [id for run in runs for id in run] == answer(toy(name), [source], config, MARKS)[0][0].ids
         early += len(runs) > 1

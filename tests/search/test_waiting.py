@@ -12,7 +12,7 @@ from antiphon.batch import Tokens
 from antiphon.nn.cache import DecoderState, MemoryState
 from antiphon.search import waiting
 from antiphon.search.hypotheses import Request
-from antiphon.search.waiting import Waiting
+from antiphon.search.waiting import RequestQueue
 
 
 def encode(sources: list[list[int] | Tensor]) -> DecoderState:
@@ -31,7 +31,7 @@ def test_each_comes_once_with_its_own_state(ahead: int, monkeypatch: pytest.Monk
         calls.append(sources)
         return encode(sources)
 
-    left, found = Waiting(requests), []
+    left, found = RequestQueue(requests), []
     while left:
         most = dice.randint(1, 9)
         taken = list(left.take(most, encode=counted))

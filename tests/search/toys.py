@@ -12,9 +12,9 @@ from antiphon.batch import Tokens, pad
 from antiphon.config import AttentionConfig, GenerationConfig, ModelConfig
 from antiphon.models.build import build_network
 from antiphon.models.seq2seq import EncoderDecoder
-from antiphon.search.hypotheses import Hypothesis, Marks
+from antiphon.search.hypotheses import Hypothesis, SpecialTokens
 
-MARKS = Marks(pad=0, start=1, end=2)
+MARKS = SpecialTokens(pad=0, start=1, end=2)
 VOCABULARY = 13
 MODELS = {
     "paper": {"norm_placement": "post"},
@@ -99,7 +99,7 @@ def allowed(
     *,
     prefix: tuple[int, ...],
     forbidden: tuple[int, ...],
-    marks: Marks,
+    marks: SpecialTokens,
 ) -> dict[int, float]:
     """The scores of the tokens that may follow `ids`, by the definitions of the settings."""
     if len(ids) < len(prefix):
@@ -136,7 +136,7 @@ def plain_search(
     prefix: tuple[int, ...] = (),
     forbidden: tuple[int, ...] = (MARKS.pad, MARKS.start),
     all_ended: bool = False,
-    marks: Marks = MARKS,
+    marks: SpecialTokens = MARKS,
 ) -> list[Hypothesis]:
     """Beam search by lists that never stops before the limit; without a cache, from whole rows at every step.
 

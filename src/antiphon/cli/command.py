@@ -13,9 +13,9 @@ from typing import Annotated, Any, Literal
 from antiphon.cli.flags import Flag, Group
 from antiphon.config import precision_name
 from antiphon.errors import ConfigError, UsageError
-from antiphon.settings import Count, CountOrZero, Settings, Spelling
+from antiphon.settings import Count, CountOrZero, NamedChoice, Settings
 
-DType = Annotated[str, Spelling(precision_name)]
+DType = Annotated[str, NamedChoice(precision_name)]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,6 @@
 """Answers whose text holds all required phrases and no forbidden one, whatever tokens write it.
 
-    found = Phrases(spelling, required=["in 3"], forbidden=["cat"], end=2, size=8000, closed=[0, 1])
+    found = PhraseConstraint(spelling, required=["in 3"], forbidden=["cat"], end=2, size=8000, closed=[0, 1])
     found.follow(found.start, id), found.costs(found.start)
 
 A state is (state of the automaton over characters, bytes of a character that is not whole yet, required phrases that
@@ -20,20 +20,20 @@ import torch
 from torch import Tensor
 
 from antiphon.constraints.automaton import FREE, Automaton, is_bad
-from antiphon.constraints.restriction import CLOSED, DEAD, Restriction
-from antiphon.constraints.spelling import Spelling, joins, letter_behind
+from antiphon.constraints.restriction import CLOSED, DEAD, Constraint
+from antiphon.constraints.spelling import TokenTexts, joins, letter_behind
 
 State = tuple[int, bytes, int]
 MOST_STATES = 4096  # that are looked at for a rest, before phrases are said to exclude each other
 BETWEEN = ("", " ", ", ", ". ", "; ", " - ", "\n")  # what may stand between two required phrases, tried in this order
 
 
-class Phrases(Restriction):
+class PhraseConstraint(Constraint):
     """`closed` are the ids that never follow. Where a phrase is required an answer ends by itself, within its limit."""
 
     def __init__(
         self,
-        spelling: Spelling,
+        spelling: TokenTexts,
         *,
         required: Sequence[str] = (),
         forbidden: Sequence[str] = (),
@@ -266,7 +266,7 @@ class Phrases(Restriction):
 class _Pass:
     """Where each token of whole characters leads from a state: (n,) states, (n,) what is found, (n,) bool forbidden."""
 
-    def __init__(self, spelling: Spelling, automaton: Automaton, rows: Tensor, now: Tensor, later: Tensor) -> None:
+    def __init__(self, spelling: TokenTexts, automaton: Automaton, rows: Tensor, now: Tensor, later: Tensor) -> None:
         self.automaton, self.rows, self.now, self.later = automaton, rows, now, later
         self.joined = torch.tensor(automaton.joined_symbols)
         symbols = torch.tensor([*map(automaton.symbol, spelling.alphabet), 0])
@@ -316,7 +316,7 @@ class _Pass:
         return places, found
 
 
-def _own_tokens(spelling: Spelling, phrase: str) -> list[tuple[int, ...]]:
+def _own_tokens(spelling: TokenTexts, phrase: str) -> list[tuple[int, ...]]:
     """The ways in which a phrase may follow others: in the tokenizer's own tokens, then in the fewest."""
     ids = spelling.tokenizer.visible(spelling.tokenizer.encode(phrase))
     written = b"".join(spelling.bytes[id] for id in ids)

@@ -1,6 +1,6 @@
 """What an answer must be, as states that tokens lead through: the face of every restriction, and `allowed` texts.
 
-    trie = Trie([[7, 8, 2], [7, 9, 2]], end=2, size=11)
+    trie = TrieConstraint([[7, 8, 2], [7, 9, 2]], end=2, size=11)
     trie.costs(trie.start)      # (11,): 2 at id 7, since two more tokens make a whole answer; CLOSED everywhere else
 
 A search takes a token only if its cost fits into what is left of the answer's length, so that every answer is whole in
@@ -18,7 +18,7 @@ CLOSED = 2**15 - 1  # the cost of a token that must not follow
 DEAD = -1  # the state behind such a token
 
 
-class Restriction:
+class Constraint:
     """Base class. A state is a number from 0 on; `start` is the first one.
 
     `banked` is true where hypotheses that have come nearer to a whole answer are to be kept beside better ones
@@ -45,7 +45,7 @@ class Restriction:
         raise NotImplementedError
 
 
-class Trie(Restriction):
+class TrieConstraint(Constraint):
     """Answers are one of `texts`, ids with their end."""
 
     def __init__(self, texts: Iterable[Sequence[int]], *, end: int, size: int) -> None:

@@ -1,6 +1,6 @@
 """What a token writes, and which tokens write a text: the bytes and characters of each target id.
 
-    spelling = Spelling(tokenizer)
+    spelling = TokenTexts(tokenizer)
     spelling.bytes[76], spelling.spell(b" Haus")        # b'H', the fewest ids whose bytes are these
 
 Also what a word is here: two characters belong to one word where both `joins`.
@@ -51,7 +51,7 @@ def letter_behind(begun: bytes) -> bytes | None:
     return None
 
 
-class Spelling:
+class TokenTexts:
     """The ids of a tokenizer as text. ModelError for one whose tokens are no fixed strings (WordPiece, say).
 
     `bytes` holds what each id writes, b"" for special ones; `chars` (n, L) the characters of those ids (`whole`, n)

@@ -10,7 +10,7 @@ from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.models.summary import attention_kinds, summary
 
 
-class _Model(Protocol):
+class _ModelView(Protocol):
     """What is shown of a model."""
 
     network: Any
@@ -23,15 +23,15 @@ class _Model(Protocol):
     def labels(self) -> list[str]: ...
 
 
-class Shown:
+class ModelRepr:
     """A base of models, which gives them `repr` and HTML."""
 
     def __repr__(self) -> str:
-        return f"Model({', '.join(_facts(cast(_Model, self)))})"
+        return f"Model({', '.join(_facts(cast(_ModelView, self)))})"
 
     def _repr_html_(self) -> str:
         """The layers with their kinds, shapes and parameters, as a notebook shows them."""
-        model = cast(_Model, self)
+        model = cast(_ModelView, self)
         title = f"Model: {model.task}"
         if model.labels:
             some = ", ".join(model.labels[:10]) + (", …" if len(model.labels) > 10 else "")
@@ -45,7 +45,7 @@ class Shown:
         return panel(title, facts, _kinds(network), _layers(network))
 
 
-def _facts(model: _Model) -> list[str]:
+def _facts(model: _ModelView) -> list[str]:
     """The task, the layers, the parameters and the vocabularies, each in a few words."""
     network: EncoderDecoder = model.network
     facts = [model.task]

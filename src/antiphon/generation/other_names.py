@@ -21,7 +21,7 @@ class _Absent:
         raise AttributeError(f"a Model has no `{self.name}`, a name of transformers: {METHODS[self.name]}.")
 
 
-class AnswersOtherNames:
+class OtherToolkitNames:
     """A base of models, in which the names of METHODS are answered. They are not shown by `dir` of a model."""
 
     def __dir__(self) -> Iterable[str]:
@@ -29,4 +29,4 @@ class AnswersOtherNames:
 
 
 for _name in METHODS:
-    setattr(AnswersOtherNames, _name, _Absent(_name))
+    setattr(OtherToolkitNames, _name, _Absent(_name))

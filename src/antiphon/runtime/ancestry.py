@@ -18,8 +18,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from antiphon.nn.cache import DecoderState, KeyValueCache, Ledger, State
-from antiphon.runtime.kernels.functions import Kernel
+from antiphon.nn.cache import DecoderState, KeyValueCache, SlotTable, State
+from antiphon.runtime.kernels.functions import KernelCall
 from antiphon.runtime.recorder.record import Entry, memory_of
 
 # Places among the tensors and sizes of a step (attend.c, places.c).
@@ -38,7 +38,7 @@ def trace(state: DecoderState, entries: Sequence[Entry]) -> None:
         writers = [entry for entry in entries if leaves & set(map(memory_of, entry.writes))]
         pos = memory_of(ledger.hypothesis["k_pos"])
         placing = [entry for entry in entries if pos in map(memory_of, entry.writes)]
-        attending = [entry for entry in readers if isinstance(entry, Kernel) and _attends(entry, leaves, rows)]
+        attending = [entry for entry in readers if isinstance(entry, KernelCall) and _attends(entry, leaves, rows)]
         if len(attending) < len(readers) or {_name(entry) for entry in writers + placing} != {"put", "place"}:
             continue
         lanes = ledger.trace(rows, state.width)
@@ -47,7 +47,7 @@ def trace(state: DecoderState, entries: Sequence[Entry]) -> None:
             entry.step.n[ATTEND_STRIDE], entry.step.n[ATTEND_WIDTH] = lanes.stride(0), state.width
             entry.reads, entry.held = (*entry.reads, lanes), (*entry.held, lanes)
         for entry in placing:
-            assert isinstance(entry, Kernel)
+            assert isinstance(entry, KernelCall)
             entry.step.p[PLACE_LANES] = lanes.data_ptr()
             entry.step.n[PLACE_WIDTH : PLACE_STRIDE + 1] = state.width, rows, lanes.stride(0)
             entry.writes, entry.held = (*entry.writes, lanes), (*entry.held, lanes)
@@ -68,21 +68,21 @@ def settle(state: DecoderState) -> None:
                 used.copy_(used.transpose(1, 2)[rows[:, places], places].transpose(1, 2))
 
 
-def _ledgers(state: DecoderState) -> list[tuple[Ledger, list[KeyValueCache]]]:
+def _ledgers(state: DecoderState) -> list[tuple[SlotTable, list[KeyValueCache]]]:
     """The caches that grow, by the ledger that they share; none whose ledger is shared by anything else."""
-    found: dict[int, tuple[Ledger, list[State]]] = {}
+    found: dict[int, tuple[SlotTable, list[State]]] = {}
     for each in (each for pair in state.layers for each in pair):
-        if type(each.common) is Ledger:
+        if type(each.common) is SlotTable:
             found.setdefault(id(each.common), (each.common, []))[1].append(each)
     caches = ((ledger, [each for each in sharing if type(each) is KeyValueCache]) for ledger, sharing in found.values())
     return [(ledger, mine) for ledger, mine in caches if len(mine) == len(found[id(ledger)][1])]
 
 
 def _name(entry: Entry) -> str:
-    return entry.name if isinstance(entry, Kernel) else ""
+    return entry.name if isinstance(entry, KernelCall) else ""
 
 
-def _attends(entry: Kernel, leaves: set[int], rows: int) -> bool:
+def _attends(entry: KernelCall, leaves: set[int], rows: int) -> bool:
     """Whether it reads the caches as keys and values alone, for queries of the same rows."""
     if entry.name != "attend":
         return False

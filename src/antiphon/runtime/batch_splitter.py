@@ -1,6 +1,6 @@
 """Batches that do not fit memory: cut in halves until they do, and no larger one is tried again in the same run.
 
-    room = Room()
+    room = BatchSplitter()
     answers = room.run(decode, rows, cost=len)            # one for each row, in their order
 
 An answer does not depend on what runs beside it, so that the answers are those of the whole batch.
@@ -21,7 +21,7 @@ R = TypeVar("R")
 A = TypeVar("A")
 
 
-class Room:
+class BatchSplitter:
     """What a batch may cost, learnt from those that did not fit; one for a run, or for a model that serves."""
 
     def __init__(self) -> None:

@@ -1,6 +1,6 @@
 """A step of decoding on a GPU that is captured once as a CUDA graph and launched again as a whole.
 
-    made = Captured(network, memory, state, ids, pos, candidates=None)    # takes the first step
+    made = GraphStep(network, memory, state, ids, pos, candidates=None)    # takes the first step
     made.run(ids, place=1, sources=5)                        # captures the step, and takes the second one
     made.logits(rows), made.best
 
@@ -29,7 +29,7 @@ from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.nn.cache import DecoderState
 from antiphon.nn.mixers import Memory
 from antiphon.runtime.inference import log_softmax
-from antiphon.runtime.recorded import Best, Wanted
+from antiphon.runtime.recorded import Best, TopKRequest
 from antiphon.runtime.recorder.record import LOOKS, Unrecordable
 from antiphon.search.processors import NEVER
 
@@ -92,10 +92,10 @@ def usable(hidden: Tensor) -> bool:
     return hidden.is_cuda
 
 
-class Top:
+class GraphTopK:
     """Finds what is wanted in logits, as part of the step; what is not to be found is told by a tensor."""
 
-    def __init__(self, wanted: Wanted, size: int, device: torch.device) -> None:
+    def __init__(self, wanted: TopKRequest, size: int, device: torch.device) -> None:
         self.wanted, self.size, self.held = wanted, size, False
         self.added = torch.zeros(size, device=device)  # to each id's log-probability
         self.added[list(wanted.never)] = NEVER
@@ -120,7 +120,7 @@ class Top:
         return log_p.gather(1, ids), ids
 
 
-class Captured:
+class GraphStep:
     """The step of `network` from `state`, of which the first is taken at once.
 
     `heavy` says that a graph of fewer rows pays for itself where half of the sources have left.
@@ -134,7 +134,7 @@ class Captured:
         ids: Tensor,
         pos: Tensor,
         *,
-        candidates: Top | None,
+        candidates: GraphTopK | None,
     ) -> None:
         self.state, self.sources, self.candidates = state, memory.hidden.shape[0], candidates
         rows = self.sources * state.width

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from antiphon.models.folders.stored import Stored, fill, names_of
+from antiphon.models.folders.stored import WeightFiles, fill, names_of
 from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.runtime.quantized import Int8Linear, plain_linears
 
@@ -20,7 +20,9 @@ _HELD = 2**23  # bytes of a file that are in memory at a time, or one weight: to
 _LEAST = 2**18  # bytes that any tensor counts, since the system brings more than it is asked for
 
 
-def fill_int8(network: EncoderDecoder, stored: Stored, weights: Mapping[str, Callable[[torch.dtype], Tensor]]) -> None:
+def fill_int8(
+    network: EncoderDecoder, stored: WeightFiles, weights: Mapping[str, Callable[[torch.dtype], Tensor]]
+) -> None:
     """Give a sketched network its values (see `fill`), those of its linear layers and of its output in 8 bits.
 
     `weights` read from `stored`, whose files are mapped anew now and then: what was read of a map stays in memory as

@@ -1,6 +1,6 @@
 """A step of decoding that was written down once and is run again: for the first few sources of a batch, or for all.
 
-    made = Written(network, memory, state, width=4, capacity=64, wanted=Wanted(8, (0, 1), 2))
+    made = RecordedStep(network, memory, state, width=4, capacity=64, wanted=TopKRequest(8, (0, 1), 2))
     made.run(ids, place=3, sources=5)
     made.logits(rows), made.best
 
@@ -35,7 +35,7 @@ LARGE = 2**23  # bytes of a batch's states from which memory that was freed is g
 MOST_LEFT = 4  # programs that a network keeps
 
 
-class Wanted(NamedTuple):
+class TopKRequest(NamedTuple):
     """The `most` most probable ids but for `never`, and for `end` while that is held back."""
 
     most: int
@@ -43,10 +43,10 @@ class Wanted(NamedTuple):
     end: int
 
 
-class Candidates:
+class KernelTopK:
     """Finds what is wanted in logits; `ban` is told what is not to be found."""
 
-    def __init__(self, wanted: Wanted, size: int) -> None:
+    def __init__(self, wanted: TopKRequest, size: int) -> None:
         self.wanted, self.size = wanted, size
         self.ban = torch.empty(len(wanted.never) + 1, dtype=torch.long)
         self.hold(False)
@@ -63,7 +63,7 @@ class Candidates:
         return kernels.top(logits, min(self.wanted.most, self.size), self.ban)
 
 
-class Written:
+class RecordedStep:
     """The step of `network` from `state`, written down while it takes its first token."""
 
     def __init__(
@@ -75,7 +75,7 @@ class Written:
         pos: Tensor,
         *,
         capacity: int,
-        candidates: Candidates | None,
+        candidates: KernelTopK | None,
     ) -> None:
         self.state, self.sources, self.candidates = state, memory.hidden.shape[0], candidates
         rows = self.sources * state.width
@@ -119,16 +119,16 @@ class Written:
         self.program.run(sources)
 
 
-_left: weakref.WeakKeyDictionary[EncoderDecoder, dict[object, Written]] = weakref.WeakKeyDictionary()
+_left: weakref.WeakKeyDictionary[EncoderDecoder, dict[object, RecordedStep]] = weakref.WeakKeyDictionary()
 
 
-def take(network: EncoderDecoder, shape: object) -> Written | None:
+def take(network: EncoderDecoder, shape: object) -> RecordedStep | None:
     """What a batch of this shape left, which is then gone; None where the weights have changed since."""
     version = _version(network)
     return None if version is None else _left.get(network, {}).pop((shape, version), None)
 
 
-def leave(network: EncoderDecoder, shape: object, written: Written) -> None:
+def leave(network: EncoderDecoder, shape: object, written: RecordedStep) -> None:
     """Keep what was written down for the next batch of this shape."""
     version, left = _version(network), _left.setdefault(network, {})
     if version is None:

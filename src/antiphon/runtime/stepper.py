@@ -5,7 +5,7 @@ is run as it was written, without that code. Sources that have ended leave by an
 program serves fewer of them. On a GPU a step is captured instead (`captured.py`). Where a step cannot be written down,
 or there are no kernels, the network's code is called each time: the answers are the same.
 
-    stepper = Stepper(network, memory, width=4, capacity=40, wanted=Wanted(8, (0, 1), 2))
+    stepper = DecodeStepper(network, memory, width=4, capacity=40, wanted=TopKRequest(8, (0, 1), 2))
     stepper.read(start, tokens)                    # a whole prefix
     stepper.step(ids, 3)                           # one token a hypothesis, at position 3
     stepper.logits, stepper.best                   # (R, V); what may follow: (R, 8) twice
@@ -28,10 +28,10 @@ from antiphon.nn.cache import DecoderState
 from antiphon.nn.mixers import Memory
 from antiphon.runtime import graph as captured
 from antiphon.runtime.ancestry import settle
-from antiphon.runtime.graph import Captured, Top
+from antiphon.runtime.graph import GraphStep, GraphTopK
 from antiphon.runtime.inference import as_rows
 from antiphon.runtime.kernels import functions as kernels
-from antiphon.runtime.recorded import Best, Candidates, Wanted, Written, leave, take
+from antiphon.runtime.recorded import Best, KernelTopK, RecordedStep, TopKRequest, leave, take
 from antiphon.runtime.recorder.record import Unrecordable
 
 FEW = 8  # hypotheses of a batch that leaves what it wrote down to the next one; its sizes are multiples of ROUND
@@ -39,7 +39,7 @@ ROUND = 32
 CLOSE = 1e-3  # how far, of the largest logit, a step that is run again may be from the network's own
 
 
-class Stepper:
+class DecodeStepper:
     """The hypotheses of a batch on their way through the network.
 
     `wanted`: which ids `best` holds, None: nobody asks for them. `records`: whether steps are written down; None: where
@@ -49,7 +49,7 @@ class Stepper:
 
     best: Best | None = None
     _logits: Tensor | None = None  # where the network's own code made them
-    _written: Written | Captured | None = None
+    _written: RecordedStep | GraphStep | None = None
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class Stepper:
         *,
         width: int,
         capacity: int,
-        wanted: Wanted | None = None,
+        wanted: TopKRequest | None = None,
         records: bool | None = None,
         joins: bool = False,
         window: int | None = None,
@@ -69,7 +69,7 @@ class Stepper:
         self._kind = kind if records is True or (kind is not None and recordable(network, memory)) else None
         self.candidates = None if wanted is None else self._finder(wanted)
         self._shape: object = None
-        whole = self._kind is Written
+        whole = self._kind is RecordedStep
         self.joins = joins and self.sources > 1 and whole and _calls.get(network) == 0
         if whole and not self.joins and self.sources * width <= FEW and memory.tokens.segment is None:
             memory, capacity = memory.padded(_up(memory.hidden.shape[1])), _up(capacity)
@@ -84,9 +84,9 @@ class Stepper:
             self._written, self.state, self.candidates = found, found.state, found.candidates
             found.program.refresh()
 
-    def _finder(self, wanted: Wanted) -> Candidates | Top:
+    def _finder(self, wanted: TopKRequest) -> KernelTopK | GraphTopK:
         size = self.network.vocab_size
-        return Top(wanted, size, self.network.device) if self._kind is Captured else Candidates(wanted, size)
+        return GraphTopK(wanted, size, self.network.device) if self._kind is GraphStep else KernelTopK(wanted, size)
 
     def _begin(self, memory: Memory) -> DecoderState:
         state = self.network.begin(memory, width=self.width, capacity=self.capacity)
@@ -99,7 +99,7 @@ class Stepper:
         self._hold(hold)
         hidden, _ = self.network.decode(ids, tokens, self.memory, self.state)
         logits = self._logits = self.network.logits(hidden[:, -1])
-        fits = self.candidates is not None and (isinstance(self.candidates, Top) or kernels.usable(logits))
+        fits = self.candidates is not None and (isinstance(self.candidates, GraphTopK) or kernels.usable(logits))
         self.best = self.candidates.best(logits) if fits and self.candidates is not None else None
         return hidden
 
@@ -124,7 +124,7 @@ class Stepper:
             written = self._shrink()
         if written is None:
             written = self._written = self._first(ids, place)
-        elif isinstance(written, Written):
+        elif isinstance(written, RecordedStep):
             written.run(ids, place, self.sources)
         else:
             try:
@@ -132,7 +132,7 @@ class Stepper:
             except Unrecordable:  # nothing was done yet
                 self._shrink()
                 self._kind = None
-                _verdicts.setdefault(self.network, {})[Captured] = False
+                _verdicts.setdefault(self.network, {})[GraphStep] = False
                 self.step(ids, place, hold=hold)
                 return
         self._logits = None
@@ -140,18 +140,18 @@ class Stepper:
         self.best = None if written.best is None else (written.best[0][:rows], written.best[1][:rows])
         self.state.filled(int(place if isinstance(place, int) else place.max()) + 1)
 
-    def _first(self, ids: Tensor, place: int | Tensor) -> Written | Captured:
+    def _first(self, ids: Tensor, place: int | Tensor) -> RecordedStep | GraphStep:
         """The step, written down while it is taken."""
         if isinstance(place, int):
             pos = torch.full((1, 1), place, device=ids.device)
         else:
             pos = place.repeat_interleave(self.width)[:, None]
         parts = (self.network, self.memory, self.state, ids, pos)
-        if self._kind is Captured:
-            assert not isinstance(self.candidates, Candidates)
-            return Captured(*parts, candidates=self.candidates)
-        assert not isinstance(self.candidates, Top)
-        return Written(*parts, capacity=self.capacity, candidates=self.candidates)
+        if self._kind is GraphStep:
+            assert not isinstance(self.candidates, KernelTopK)
+            return GraphStep(*parts, candidates=self.candidates)
+        assert not isinstance(self.candidates, GraphTopK)
+        return RecordedStep(*parts, capacity=self.capacity, candidates=self.candidates)
 
     def _hold(self, end: bool) -> None:
         if self.candidates is not None and self.candidates.held != end:
@@ -171,7 +171,7 @@ class Stepper:
             order[hole] = place
         if holes:
             self.state.move(*(torch.tensor(part, device=staying.device) for part in (holes, late)))
-            if isinstance(self._written, Written):
+            if isinstance(self._written, RecordedStep):
                 self._written.program.refresh()
         self.sources = count
         return torch.tensor(order, dtype=torch.long, device=staying.device)
@@ -193,14 +193,14 @@ class Stepper:
     def join(self, state: DecoderState, count: int) -> None:
         """`count` sources in a state that was `prepared` take the places of some that left; they come behind the
         others."""
-        assert isinstance(self._written, Written) and count <= self.free
+        assert isinstance(self._written, RecordedStep) and count <= self.free
         self.state.write(torch.arange(self.sources, self.sources + count), state)
         self._written.program.refresh()
         self.sources += count
 
     def end(self) -> None:
         """Every source has ended: what was written down is for others."""
-        if isinstance(self._written, Written) and self._shape is not None:
+        if isinstance(self._written, RecordedStep) and self._shape is not None:
             leave(self.network, self._shape, self._written)
         self._written = None
 
@@ -221,11 +221,11 @@ _calls: weakref.WeakKeyDictionary[EncoderDecoder, int] = weakref.WeakKeyDictiona
 _verdicts: weakref.WeakKeyDictionary[EncoderDecoder, dict[object, bool]] = weakref.WeakKeyDictionary()  # by kind
 
 
-def _kind_for(memory: Memory) -> type[Written] | type[Captured] | None:
+def _kind_for(memory: Memory) -> type[RecordedStep] | type[GraphStep] | None:
     """How a step over `memory` is written down; None: it is not."""
     if kernels.usable(memory.hidden):
-        return Written
-    return Captured if captured.usable(memory.hidden) else None
+        return RecordedStep
+    return GraphStep if captured.usable(memory.hidden) else None
 
 
 def recordable(network: EncoderDecoder, memory: Memory) -> bool:
@@ -236,13 +236,13 @@ def recordable(network: EncoderDecoder, memory: Memory) -> bool:
     verdicts, kind = _verdicts.setdefault(network, {}), _kind_for(memory)
     if kind not in verdicts:
         first = memory.select(torch.zeros(1, dtype=torch.long, device=memory.hidden.device))
-        verdicts[kind] = _captured(network, first) if kind is Captured else _tried(network, first)
+        verdicts[kind] = _captured(network, first) if kind is GraphStep else _tried(network, first)
     return verdicts[kind]
 
 
 def _tried(network: EncoderDecoder, memory: Memory) -> bool:
     ids = torch.arange(4).remainder(network.vocab_size)
-    plain, again = (Stepper(network, memory, width=2, capacity=3, records=records) for records in (False, True))
+    plain, again = (DecodeStepper(network, memory, width=2, capacity=3, records=records) for records in (False, True))
     try:
         for place in range(2):
             for stepper in (plain, again):
@@ -251,7 +251,7 @@ def _tried(network: EncoderDecoder, memory: Memory) -> bool:
         if isinstance(error, AttentionError) and not isinstance(error.__cause__, Unrecordable):
             raise
         return False  # what a rule raises is told as an error of attention
-    assert isinstance(again._written, Written)
+    assert isinstance(again._written, RecordedStep)
     _calls[network] = again._written.program.calls
     return bool((plain.logits - again.logits).abs().max() <= CLOSE * plain.logits.abs().max())
 
@@ -260,7 +260,7 @@ def _captured(network: EncoderDecoder, memory: Memory) -> bool:
     """The same for a graph: four steps, of which the first is the network's own, and the last two see nothing of the
     Python code."""
     ids = torch.arange(8, device=memory.hidden.device).remainder(network.vocab_size).view(4, 2)
-    plain, again = (Stepper(network, memory, width=2, capacity=5, records=records) for records in (False, True))
+    plain, again = (DecodeStepper(network, memory, width=2, capacity=5, records=records) for records in (False, True))
     for place in range(4):
         plain.step(ids[place], place)
         try:
@@ -273,4 +273,4 @@ def _captured(network: EncoderDecoder, memory: Memory) -> bool:
         close = max(CLOSE, 4 * torch.finfo(plain.logits.dtype).eps)
         if not bool((plain.logits - again.logits).abs().max() <= close * plain.logits.abs().max()):
             return False
-    return again._kind is Captured
+    return again._kind is GraphStep

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from antiphon.runtime.inference import sum_type
-from antiphon.runtime.recorded import Wanted
-from antiphon.search.hypotheses import Plan, Request
+from antiphon.runtime.recorded import TopKRequest
+from antiphon.search.hypotheses import Request, SearchConfig
 from antiphon.search.processors import NEVER, Forbid, MinNewTokens
 from antiphon.search.selecting import most_of
 
@@ -25,7 +25,7 @@ class Bounds:
     `common_prefix` are the tokens of the longest prefix and of the shortest one.
     """
 
-    def __init__(self, requests: Sequence[Request], plan: Plan, *, device: torch.device) -> None:
+    def __init__(self, requests: Sequence[Request], plan: SearchConfig, *, device: torch.device) -> None:
         limits, lengths = [r.limit for r in requests], [len(r.prefix) for r in requests]
         assert all(map(int.__lt__, lengths, limits)), "an answer needs room behind its prefix"
         self.capacity, self.least_limit = max(limits), min(limits)
@@ -59,7 +59,7 @@ class Bounds:
         self.least_limit = min(self.least_limit, other.least_limit)
 
 
-def wanted_of(plan: Plan, bounds: Bounds) -> Wanted | None:
+def wanted_of(plan: SearchConfig, bounds: Bounds) -> TopKRequest | None:
     """The ids that a search asks for where it looks at the most probable ones alone; None where something else acts on
     what may follow."""
     forbids = [processor for processor in plan.processors if isinstance(processor, Forbid)]
@@ -68,15 +68,15 @@ def wanted_of(plan: Plan, bounds: Bounds) -> Wanted | None:
     if plan.sampler is not None or plan.groups > 1 or not known or not even:
         return None
     never = {id for processor in forbids for id in processor.ids.tolist()}
-    return Wanted(most_of(plan.width), tuple(sorted(never)), plan.marks.end)
+    return TopKRequest(most_of(plan.width), tuple(sorted(never)), plan.marks.end)
 
 
-def least_tokens(plan: Plan) -> int:
+def least_tokens(plan: SearchConfig) -> int:
     """How many tokens stand between a prefix and the end, at least."""
     return max((each.count for each in plan.processors if isinstance(each, MinNewTokens)), default=0)
 
 
-def begun(count: int, plan: Plan, *, device: torch.device) -> tuple[Tensor, Tensor]:
+def begun(count: int, plan: SearchConfig, *, device: torch.device) -> tuple[Tensor, Tensor]:
     """The sums (N, W) of `count` sources before their first token: the model's own, and those that are compared."""
     score = torch.zeros((count, plan.width), dtype=sum_type(device), device=device)
     value = score.clone()

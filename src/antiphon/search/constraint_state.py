@@ -1,6 +1,6 @@
 """The restrictions of a batch: where each hypothesis stands in its source's, and what may follow.
 
-    guard = Guard([trie, None], width=4, device=device)
+    guard = ConstraintState([trie, None], width=4, device=device)
     scores = guard.mask(scores, log_p, room, alive)      # before each choice
     guard.follow(lanes, tokens, alive)                   # after it
 
@@ -14,15 +14,15 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from antiphon.constraints.restriction import CLOSED, DEAD, Restriction
+from antiphon.constraints.restriction import CLOSED, DEAD, Constraint
 from antiphon.search.processors import NEVER
 
 
-class Guard:
+class ConstraintState:
     """`restrictions`: one for each source; None: any answer. `banked` (N, 1) tells whose hypotheses go into banks."""
 
     def __init__(
-        self, restrictions: Sequence[Restriction | None], *, width: int, size: int, device: torch.device
+        self, restrictions: Sequence[Constraint | None], *, width: int, size: int, device: torch.device
     ) -> None:
         self.restrictions, self.size, self.device = list(restrictions), size, device
         self.states = [[0 if r is None else r.start] * width for r in restrictions]

@@ -4,7 +4,7 @@ Sources run together in batches of similar length, as many as fit the bounds bel
 is finished. What an answer is does not depend on what runs beside it. `answer` serves files, evaluation and the
 training loop's validation:
 
-    hypotheses = answer(network, [[5, 6, 2]], GenerationConfig(beam_size=4), Marks(pad=0, start=1, end=2))
+    hypotheses = answer(network, [[5, 6, 2]], GenerationConfig(beam_size=4), SpecialTokens(pad=0, start=1, end=2))
     hypotheses[0][0].ids, hypotheses[0][0].score
 """
 
@@ -19,15 +19,15 @@ from torch import Tensor
 
 from antiphon.batch import Example, collate
 from antiphon.config import GenerationConfig
-from antiphon.constraints.restriction import CLOSED, DEAD, Restriction, Trie
+from antiphon.constraints.restriction import CLOSED, DEAD, Constraint, TrieConstraint
 from antiphon.errors import ConfigError, DataError
 from antiphon.models.seq2seq import EncoderDecoder
-from antiphon.runtime.batch_splitter import Room
+from antiphon.runtime.batch_splitter import BatchSplitter
 from antiphon.runtime.inference import evaluating, label_log_p, sum_type
-from antiphon.search.hypotheses import Hypothesis, Marks, Plan, Request
+from antiphon.search.hypotheses import Hypothesis, Request, SearchConfig, SpecialTokens
 from antiphon.search.limits import check_source, source_limit
 from antiphon.search.processors import Forbid, ForbidAt, MinNewTokens, NoRepeatNgram, Processor, RepetitionPenalty
-from antiphon.search.sampling import Sampler
+from antiphon.search.sampling import TokenSampler
 from antiphon.search.search import Search
 
 USUAL_OF_WINDOWS = 512  # tokens of an answer to a source in windows, which is rarely as long as the source
@@ -36,7 +36,7 @@ MOST_HYPOTHESES, MOST_LOGITS, MOST_PLACES, MOST_SOURCE_TOKENS = 256, 2**24, 2**1
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class SourceInput:
     """Ids to be answered, or features (S, F).
 
     `row` is its place in the input, `piece` its place among the parts of a split row. `prefix` begins its answer,
@@ -47,12 +47,15 @@ class Source:
     row: int
     piece: int = 0
     prefix: tuple[int, ...] = ()
-    restriction: Restriction | None = None
+    restriction: Constraint | None = None
     gap: str = ""
 
 
 def answer(
-    network: EncoderDecoder, sources: Sequence[Source | list[int] | Tensor], config: GenerationConfig, marks: Marks
+    network: EncoderDecoder,
+    sources: Sequence[SourceInput | list[int] | Tensor],
+    config: GenerationConfig,
+    marks: SpecialTokens,
 ) -> list[list[Hypothesis]]:
     """For each source its hypotheses, best first, at most `config.n_best`.
 
@@ -60,7 +63,7 @@ def answer(
     """
     requests = [
         request_of(
-            source if isinstance(source, Source) else Source(source, row),
+            source if isinstance(source, SourceInput) else SourceInput(source, row),
             config,
             network=network,
             first=marks.first,
@@ -87,17 +90,19 @@ def answer(
         longest = max(len(request.source) for request in each) + max(request.limit for request in each)
         return len(each) * plan.width * longest
 
-    room = _rooms.setdefault(network, Room())
+    room = _rooms.setdefault(network, BatchSplitter())
     while left:
         batch = first_batch(left, requests, plan, vocab_size=network.vocab_size, batch_size=config.batch_size)
         room.run(run, batch, cost=cost)
     return answers
 
 
-_rooms: weakref.WeakKeyDictionary[EncoderDecoder, Room] = weakref.WeakKeyDictionary()  # what each has learnt
+_rooms: weakref.WeakKeyDictionary[EncoderDecoder, BatchSplitter] = weakref.WeakKeyDictionary()  # what each has learnt
 
 
-def stream(network: EncoderDecoder, source: Source, config: GenerationConfig, marks: Marks) -> Iterator[list[int]]:
+def stream(
+    network: EncoderDecoder, source: SourceInput, config: GenerationConfig, marks: SpecialTokens
+) -> Iterator[list[int]]:
     """The best hypothesis of one source in runs of ids, each given as soon as it is certain.
 
     An id is certain when every hypothesis that can still be the best has it in its place. Wrong settings raise at once.
@@ -123,7 +128,7 @@ def stream(network: EncoderDecoder, source: Source, config: GenerationConfig, ma
 def forced_scores(
     network: EncoderDecoder,
     pairs: Sequence[tuple[list[int] | Tensor, list[int]]],
-    marks: Marks,
+    marks: SpecialTokens,
     *,
     batch_size: int | None = None,
     window: int | None = None,
@@ -139,7 +144,7 @@ def forced_scores(
         check_length(target, network.max_length, what="a target")
     requests = [Request(source, limit=max(len(source), len(target))) for source, target in pairs]
     scores = [0.0] * len(pairs)
-    for places in batches(requests, Plan(marks), vocab_size=1, batch_size=batch_size):
+    for places in batches(requests, SearchConfig(marks), vocab_size=1, batch_size=batch_size):
         examples = [Example(*pairs[place], place) for place in places]
         batch = collate(examples, pad_id=0, start_id=marks.start).to(network.device)
         with evaluating(network):
@@ -152,9 +157,11 @@ def forced_scores(
     return scores
 
 
-def plan_of(config: GenerationConfig, marks: Marks, *, window: int | None = None) -> Plan:
-    """How to search by these settings; `window`: as in `Plan`. What is forbidden comes last, so that no scaling of
-    scores brings it back."""
+def plan_of(config: GenerationConfig, marks: SpecialTokens, *, window: int | None = None) -> SearchConfig:
+    """The search that these settings ask for; `window` is that of `SearchConfig`.
+
+    Processors that forbid tokens come last, so that no scaling of scores brings a forbidden token back.
+    """
     processors: list[Processor] = []
     if config.repetition_penalty != 1:
         # A published checkpoint is searched as its library does it: in a beam that scales log-probabilities.
@@ -173,8 +180,8 @@ def plan_of(config: GenerationConfig, marks: Marks, *, window: int | None = None
         processors.append(ForbidAt(marks.never_first, place=len(marks.first)))
     sampler = None
     if config.temperature is not None:
-        sampler = Sampler(config.temperature, config.top_k, config.top_p, config.min_p)
-    return Plan(
+        sampler = TokenSampler(config.temperature, config.top_k, config.top_p, config.min_p)
+    return SearchConfig(
         marks,
         width=config.beam_size if sampler is None else config.n_best,
         n_best=config.n_best,
@@ -192,7 +199,7 @@ def plan_of(config: GenerationConfig, marks: Marks, *, window: int | None = None
 
 
 def request_of(
-    source: Source, config: GenerationConfig, *, network: EncoderDecoder, first: Sequence[int] = ()
+    source: SourceInput, config: GenerationConfig, *, network: EncoderDecoder, first: Sequence[int] = ()
 ) -> Request:
     """The search's request for a source, whose answer begins with the ids `first`; an error where source, prefix or
     settings go beyond what `network` takes. An answer to features has all the room there is, unless settings say less;
@@ -240,7 +247,7 @@ def request_of(
     )
 
 
-def restricted_room(source: Source) -> tuple[int, int]:
+def restricted_room(source: SourceInput) -> tuple[int, int]:
     """The tokens that a restricted answer needs behind its prefix, and those of the longest allowed one, or 0.
 
     DataError where the prefix lies outside the restriction, or nothing right can follow it.
@@ -252,7 +259,11 @@ def restricted_room(source: Source) -> tuple[int, int]:
     for id in source.prefix:
         state = restriction.follow(state, id)
     if state == DEAD:
-        must = "begin an allowed text, token by token" if isinstance(restriction, Trie) else "hold no forbidden phrase"
+        must = (
+            "begin an allowed text, token by token"
+            if isinstance(restriction, TrieConstraint)
+            else "hold no forbidden phrase"
+        )
         raise DataError(f"the prefix of input {source.row + 1} must {must}, but does not. Change one of the two.")
     needed = restriction.need(state)
     if needed == CLOSED:
@@ -260,7 +271,7 @@ def restricted_room(source: Source) -> tuple[int, int]:
             f"the required phrases of input {source.row + 1} must be able to stand together without a forbidden one, "
             "but no such answer was found. Take one of them out."
         )
-    return needed, restriction.longest - len(source.prefix) if isinstance(restriction, Trie) else 0
+    return needed, restriction.longest - len(source.prefix) if isinstance(restriction, TrieConstraint) else 0
 
 
 def check_length(ids: Sequence[int] | Tensor, limit: int, *, what: str, remedy: str = "Shorten it.") -> None:
@@ -272,7 +283,9 @@ def check_length(ids: Sequence[int] | Tensor, limit: int, *, what: str, remedy: 
         )
 
 
-def batches(requests: Sequence[Request], plan: Plan, *, vocab_size: int, batch_size: int | None) -> Iterator[list[int]]:
+def batches(
+    requests: Sequence[Request], plan: SearchConfig, *, vocab_size: int, batch_size: int | None
+) -> Iterator[list[int]]:
     """The places of `requests`, longest source first, in groups of `batch_size`, or of as many as the bounds allow."""
     left = longest_first(requests)
     while left:
@@ -285,7 +298,7 @@ def longest_first(requests: Sequence[Request]) -> deque[int]:
 
 
 def first_batch(
-    left: deque[int], requests: Sequence[Request], plan: Plan, *, vocab_size: int, batch_size: int | None
+    left: deque[int], requests: Sequence[Request], plan: SearchConfig, *, vocab_size: int, batch_size: int | None
 ) -> list[int]:
     """The first of the places that are left, `batch_size` of them, or as many as the bounds allow; they are taken."""
     most = max(1, min(MOST_HYPOTHESES, MOST_LOGITS // vocab_size) // plan.width)

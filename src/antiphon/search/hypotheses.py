@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from antiphon.constraints.restriction import Restriction
+from antiphon.constraints.restriction import Constraint
 from antiphon.errors import NonFiniteError
 from antiphon.search.processors import NEVER, Processor
-from antiphon.search.sampling import NOT_NUMBERS, Sampler
+from antiphon.search.sampling import NOT_NUMBERS, TokenSampler
 
 
 @dataclass(frozen=True, slots=True)
-class Marks:
+class SpecialTokens:
     """The target ids with a meaning: `pad` is never said, `start` stands before every answer, `end` ends it.
 
     `first`, where there are any, begin every answer, and its score leaves them out (a language, say). `closes`: an
@@ -56,9 +56,9 @@ class Marks:
 class Request:
     """A source to be answered, as ids or features (S, F).
 
-    `prefix` begins the answer, the forced first tokens of `Marks` included. `limit` bounds the answer's tokens, prefix
-    and end included; `row` and `piece` choose the random numbers. Where
-    there is a `restriction`, the prefix is one of its ways, and what it then needs fits into `limit`.
+    `prefix` begins the answer; it includes the forced first tokens of `SpecialTokens`. `limit` is the largest number of
+    tokens of the answer, prefix and end included. `row` and `piece` select the random numbers. Where there is a
+    `restriction`, the prefix is compatible with it, and the tokens that it needs after the prefix fit into `limit`.
     """
 
     source: list[int] | Tensor
@@ -66,7 +66,7 @@ class Request:
     prefix: list[int] = field(default_factory=list)
     row: int = 0
     piece: int = 0
-    restriction: Restriction | None = None
+    restriction: Constraint | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ class Hypothesis:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class SearchConfig:
     """How to search: with `width` hypotheses of each source, drawn by `sampler` if there is one; `n_best` are given.
 
     With `patience` a source is finished when that times `width` of its hypotheses have ended, if not before.
@@ -92,7 +92,7 @@ class Plan:
     the weight of `Coverage` in the rank of an answer. `window`: sources beyond it are read in windows of it.
     """
 
-    marks: Marks
+    marks: SpecialTokens
     width: int = 1
     n_best: int = 1
     length_penalty: float = 1.0
@@ -102,7 +102,7 @@ class Plan:
     diversity_penalty: float = 0.0
     coverage_penalty: float = 0.0
     processors: tuple[Processor, ...] = ()
-    sampler: Sampler | None = None
+    sampler: TokenSampler | None = None
     seed: int = 0
     window: int | None = None
 
@@ -112,7 +112,7 @@ class Plan:
         return (length if self.length_penalty_kind == "average" else (5 + length) / 6) ** self.length_penalty
 
 
-class Pool:
+class FinishedHypotheses:
     """The ended hypotheses of each source, best first.
 
     `rank`, `score` and `length` are (N, W), `ids` is (N, W, T); a free place has rank -inf.
@@ -149,7 +149,7 @@ class Pool:
 
     def join(self, count: int) -> None:
         """`count` more sources, of which nothing has ended, behind the others."""
-        new = Pool(count, self.rank.shape[1], self.ids.shape[2], self.rank)
+        new = FinishedHypotheses(count, self.rank.shape[1], self.ids.shape[2], self.rank)
         for name in ("rank", "score", "length", "ids"):
             setattr(self, name, torch.cat([getattr(self, name), getattr(new, name)]))
 

@@ -10,13 +10,13 @@ from torch import Tensor
 
 from antiphon.runtime.inference import log_softmax
 from antiphon.search.bounds import Bounds
-from antiphon.search.constraint_state import Guard
-from antiphon.search.hypotheses import Plan
-from antiphon.search.processors import NEVER, Said, closed
+from antiphon.search.constraint_state import ConstraintState
+from antiphon.search.hypotheses import SearchConfig
+from antiphon.search.processors import NEVER, DecodedTokens, closed
 
 
 def processed(
-    logits: Tensor, history: Tensor, *, plan: Plan, bounds: Bounds, guard: Guard | None, alive: Tensor
+    logits: Tensor, history: Tensor, *, plan: SearchConfig, bounds: Bounds, guard: ConstraintState | None, alive: Tensor
 ) -> tuple[Tensor, Tensor]:
     """The model's log-probabilities and the search's scores, (R, V) each; they differ where a processor acts.
 
@@ -30,7 +30,7 @@ def processed(
     if length < longest:
         forced = bounds.prefix[:, length].repeat_interleave(width)[:, None]  # (R, 1)
         forced_log_p = log_p.gather(1, forced.clamp(min=0))
-    said = Said(history, each.repeat_interleave(width) if longest else each[:1], longest)
+    said = DecodedTokens(history, each.repeat_interleave(width) if longest else each[:1], longest)
     scores = _after_processors(logits, log_p, said, plan=plan, guarded=guard is not None)
     if guard is not None:
         scores = guard.mask(scores, log_p, bounds.limit - length, alive)
@@ -47,7 +47,9 @@ def processed(
     return log_p, only
 
 
-def _after_processors(logits: Tensor, log_p: Tensor, said: Said, *, plan: Plan, guarded: bool) -> Tensor:
+def _after_processors(
+    logits: Tensor, log_p: Tensor, said: DecodedTokens, *, plan: SearchConfig, guarded: bool
+) -> Tensor:
     """What the processors leave; it may share the memory of `log_p` where none changes what remains possible."""
     processors = plan.processors
     scores = log_p  # scores of -inf may stand in the model's place, since such a token is never taken

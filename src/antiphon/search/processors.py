@@ -3,7 +3,7 @@
 A processor takes log-probabilities (R, V) and what has been said so far, and gives scores (R, V): -inf where a token
 must not follow. It may write into its argument. Shapes: R hypotheses, V ids, t tokens said so far.
 
-    scores = NoRepeatNgram(3)(log_p, Said(history, prefix_lengths, 0))
+    scores = NoRepeatNgram(3)(log_p, DecodedTokens(history, prefix_lengths, 0))
     values, ids = best(scores, 8)
 """
 
@@ -20,7 +20,7 @@ BLOCK = 64  # ids whose maximum is looked at first by `best`: a quarter of the t
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class DecodedTokens:
     """What the hypotheses hold: `history` (R, t), without the start token.
 
     `prefix_lengths` (R or 1,) says how much of it was forced, `longest_prefix` how much at most.
@@ -38,7 +38,7 @@ class Processor:
     rescales = False
     takes_logits = False
 
-    def __call__(self, scores: Tensor, said: Said) -> Tensor:
+    def __call__(self, scores: Tensor, said: DecodedTokens) -> Tensor:
         """Scores (R, V) of the tokens that may follow."""
         raise NotImplementedError
 
@@ -49,7 +49,7 @@ class Forbid(Processor):
     def __init__(self, ids: Sequence[int]) -> None:
         self.ids = torch.tensor(sorted(ids))
 
-    def __call__(self, scores: Tensor, said: Said) -> Tensor:
+    def __call__(self, scores: Tensor, said: DecodedTokens) -> Tensor:
         self.ids = self.ids.to(scores.device)  # copied once
         return scores.index_fill_(1, self.ids, NEVER)
 
@@ -60,7 +60,7 @@ class ForbidAt(Processor):
     def __init__(self, ids: Sequence[int], *, place: int) -> None:
         self.forbid, self.place = Forbid(ids), place
 
-    def __call__(self, scores: Tensor, said: Said) -> Tensor:
+    def __call__(self, scores: Tensor, said: DecodedTokens) -> Tensor:
         return self.forbid(scores, said) if said.history.shape[1] == self.place else scores
 
 
@@ -70,7 +70,7 @@ class MinNewTokens(Processor):
     def __init__(self, count: int, *, end: int) -> None:
         self.count, self.end = count, end
 
-    def __call__(self, scores: Tensor, said: Said) -> Tensor:
+    def __call__(self, scores: Tensor, said: DecodedTokens) -> Tensor:
         length = said.history.shape[1]
         if length < said.longest_prefix + self.count:
             scores[:, self.end].masked_fill_(length - said.prefix_lengths < self.count, NEVER)
@@ -83,7 +83,7 @@ class NoRepeatNgram(Processor):
     def __init__(self, size: int) -> None:
         self.size = size
 
-    def __call__(self, scores: Tensor, said: Said) -> Tensor:
+    def __call__(self, scores: Tensor, said: DecodedTokens) -> Tensor:
         history, size = said.history, self.size
         if history.shape[1] < size:
             return scores
@@ -107,7 +107,7 @@ class RepetitionPenalty(Processor):
     def __init__(self, factor: float, *, start: int | None = None, logits: bool = True) -> None:
         self.factor, self.start, self.takes_logits = factor, start, logits
 
-    def __call__(self, scores: Tensor, said: Said) -> Tensor:
+    def __call__(self, scores: Tensor, said: DecodedTokens) -> Tensor:
         ids = said.history
         if self.start is not None:
             ids = torch.cat([ids.new_full((ids.shape[0], 1), self.start), ids], 1)

@@ -1,6 +1,7 @@
 """Sampling: which tokens can be drawn and how likely, and the random numbers that draw them.
 
-    ids = Sampler(temperature=0.8, top_p=0.9).draw(scores, Dice(seed, rows, width=1).roll(step).flatten())
+    random = HypothesisRandom(seed, rows, width=1)
+    ids = TokenSampler(temperature=0.8, top_p=0.9).draw(scores, random.roll(step).flatten())
 
 Shapes: N sources, W hypotheses of each, R = N·W, V ids.
 """
@@ -20,7 +21,7 @@ NOT_NUMBERS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Sampler:
+class TokenSampler:
     """Draws one token a row, by the probabilities of scores / temperature.
 
     Only the `top_k` best can be drawn; of these the smallest set of best ones that holds `top_p` of what is left
@@ -62,7 +63,7 @@ class Sampler:
         return weights, ids
 
 
-class Dice:
+class HypothesisRandom:
     """Uniform numbers, a function of (seed, row, hypothesis, step) alone: what runs beside a row changes nothing."""
 
     def __init__(self, seed: int, rows: Tensor, width: int) -> None:

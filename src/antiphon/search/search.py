@@ -27,14 +27,14 @@ from antiphon.batch import Tokens
 from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.nn.mixers import Memory
 from antiphon.runtime.inference import as_rows, evaluating, label_log_p
-from antiphon.runtime.stepper import Stepper
+from antiphon.runtime.stepper import DecodeStepper
 from antiphon.search.bounds import Bounds, begun, least_tokens, wanted_of
-from antiphon.search.constraint_state import Guard
+from antiphon.search.constraint_state import ConstraintState
 from antiphon.search.coverage import Coverage
-from antiphon.search.hypotheses import Hypothesis, Plan, Pool, Request, common_prefix
+from antiphon.search.hypotheses import FinishedHypotheses, Hypothesis, Request, SearchConfig, common_prefix
 from antiphon.search.processing import processed
 from antiphon.search.processors import NEVER
-from antiphon.search.sampling import Dice
+from antiphon.search.sampling import HypothesisRandom
 from antiphon.search.selecting import (
     Candidates,
     banked_candidates,
@@ -42,7 +42,7 @@ from antiphon.search.selecting import (
     in_their_places,
     merged,
 )
-from antiphon.search.waiting import Waiting
+from antiphon.search.waiting import RequestQueue
 
 LEAST = 8  # sources join where one in so many places is free
 Finished = list[tuple[int, list[Hypothesis]]]
@@ -61,11 +61,11 @@ class Search:
     """
 
     def __init__(
-        self, network: EncoderDecoder, requests: Sequence[Request], plan: Plan, waiting: Iterable[Request] = ()
+        self, network: EncoderDecoder, requests: Sequence[Request], plan: SearchConfig, waiting: Iterable[Request] = ()
     ) -> None:
         self.network, self.plan, self.device = network, plan, network.device
         self.open = list(range(len(requests)))
-        self._waiting, self._count, self._joined = Waiting(waiting), len(requests), False
+        self._waiting, self._count, self._joined = RequestQueue(waiting), len(requests), False
         count, width = len(requests), plan.width
         with evaluating(network):
             self.bounds = Bounds(requests, plan, device=self.device)
@@ -75,23 +75,23 @@ class Search:
             self.guard, self.coverage = self._guard(requests), None
             self.stepper = self._stepper(memory)
             self.score, self.value = begun(count, plan, device=self.device)
-            self.pool, self.pooled = Pool(count, width, self.capacity, self.score), False
+            self.pool, self.pooled = FinishedHypotheses(count, width, self.capacity, self.score), False
             self.ended = torch.zeros(count, dtype=torch.long, device=self.device)  # hypotheses of each source
             self.history = torch.zeros((count * width, self.capacity), dtype=torch.long, device=self.device)
             keys = torch.tensor([request.row + (request.piece << 32) for request in requests], device=self.device)
-            self.dice = None if plan.sampler is None else Dice(plan.seed, keys, width)
+            self.dice = None if plan.sampler is None else HypothesisRandom(plan.seed, keys, width)
             if plan.coverage_penalty:
                 crosses, valid = [cross for _, cross in self.stepper.state.layers], memory.tokens.valid
                 self.coverage = Coverage(crosses, valid, width=width, weight=plan.coverage_penalty)
             self._begin()
 
-    def _stepper(self, memory: Memory) -> Stepper:
+    def _stepper(self, memory: Memory) -> DecodeStepper:
         """What asks the network; for the best ids alone, where nothing else acts on what may follow."""
         plan = self.plan
         wanted = None if self.guard is not None else wanted_of(plan, self.bounds)
         self.least_length = self.bounds.longest_prefix + least_tokens(plan)
         alike = self.least_length == 0 and not plan.marks.closes and plan.coverage_penalty == 0
-        return Stepper(
+        return DecodeStepper(
             self.network,
             memory,
             width=plan.width,
@@ -102,13 +102,13 @@ class Search:
             joins=wanted is not None and alike and bool(self._waiting),
         )
 
-    def _guard(self, requests: Sequence[Request]) -> Guard | None:
+    def _guard(self, requests: Sequence[Request]) -> ConstraintState | None:
         """The restrictions, behind as much of the prefixes as is read at once; None where there are none."""
         restrictions = [request.restriction for request in requests]
         if not any(restrictions):
             return None
         width = self.plan.width
-        guard = Guard(restrictions, width=width, size=self.network.vocab_size, device=self.device)
+        guard = ConstraintState(restrictions, width=width, size=self.network.vocab_size, device=self.device)
         lanes = torch.arange(width).expand(len(requests), -1)
         before = len(self.plan.marks.first)  # the first tokens stand before what is restricted
         for ids in self.bounds.prefix[:, before : self.bounds.common_prefix].T:

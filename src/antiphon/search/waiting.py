@@ -1,7 +1,7 @@
 """Requests that wait for a place in a batch under way: encoded some at a time, as a processor likes it, however few of
 them can join at once.
 
-    waiting = Waiting(requests)
+    waiting = RequestQueue(requests)
     while waiting:
         for some, state in waiting.take(free, encode=stepper.prepared):
             stepper.join(state, len(some))
@@ -22,7 +22,7 @@ Encode = Callable[[list[list[int] | Tensor]], DecoderState]
 AHEAD = 512  # source tokens, padding counted, that are encoded together
 
 
-class Waiting:
+class RequestQueue:
     """`requests` in the order in which they come in."""
 
     def __init__(self, requests: Iterable[Request]) -> None:

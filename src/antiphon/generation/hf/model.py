@@ -21,9 +21,9 @@ from antiphon.config import GenerationConfig
 from antiphon.display import panel
 from antiphon.errors import ConfigError, DataError, ModelError, one_line
 from antiphon.generation.answers import Answers, Generation
-from antiphon.generation.hf.network import Foreign, read_foreign
+from antiphon.generation.hf.network import HFNetwork, read_foreign
 from antiphon.generation.inputs import check_pairs, texts_of
-from antiphon.generation.other_names import AnswersOtherNames
+from antiphon.generation.other_names import OtherToolkitNames
 from antiphon.settings import override, show
 from antiphon.text import clean_text
 from antiphon.text.kinds import is_blank
@@ -51,7 +51,7 @@ _KNOWN = {
 _ROWS = 16  # sources that run together where nothing says how many
 
 
-class WrappedTokenizer:
+class HFTokenizer:
     """The tokenizer of the library, by our names."""
 
     def __init__(self, theirs: Any) -> None:
@@ -82,16 +82,16 @@ class WrappedTokenizer:
         return {*ids} <= {*self._theirs.all_special_ids} - {self._theirs.unk_token_id}
 
 
-class Wrapped(AnswersOtherNames):
+class HFModel(OtherToolkitNames):
     """`generate`, `stream`, `score` and `save` of a Model, by the library's network."""
 
     labels: Sequence[str] = ()
     task = "text"
     label_texts: Mapping[str, str] = {}
 
-    def __init__(self, foreign: Foreign) -> None:
+    def __init__(self, foreign: HFNetwork) -> None:
         self._foreign, self.network, self.generation = foreign, foreign.network, foreign.search
-        self.tokenizer = self.source_tokenizer = self.target_tokenizer = WrappedTokenizer(foreign.tokenizer)
+        self.tokenizer = self.source_tokenizer = self.target_tokenizer = HFTokenizer(foreign.tokenizer)
 
     def __repr__(self) -> str:
         numbers = sum(parameter.numel() for parameter in self.network.parameters())
@@ -223,7 +223,7 @@ class Wrapped(AnswersOtherNames):
         return float(log_p[len(target) - len(marks.bare(target)) :].sum())
 
 
-def load_wrapped(folder: Path, config: Mapping[str, Any], *, device: torch.device, dtype: torch.dtype) -> Wrapped:
+def load_wrapped(folder: Path, config: Mapping[str, Any], *, device: torch.device, dtype: torch.dtype) -> HFModel:
     """The model in `folder`, whose config.json is `config`, and a warning that says who computes it; ModelError where
     the folder holds more than data, or the library cannot read it."""
     foreign = read_foreign(folder, config, device=device, dtype=dtype)
@@ -231,7 +231,7 @@ def load_wrapped(folder: Path, config: Mapping[str, Any], *, device: torch.devic
         f"`{folder}` is of the family {config['model_type']}, which is not one of ours: transformers computes it.",
         stacklevel=3,
     )
-    return Wrapped(foreign)
+    return HFModel(foreign)
 
 
 def _check_known(config: GenerationConfig) -> None:

@@ -18,8 +18,8 @@ from antiphon.config import FamilyConfig, GenerationConfig
 from antiphon.errors import AntiphonError, ModelError, one_line
 from antiphon.models.families.search import search_settings
 from antiphon.models.folders.files import read_config, read_json, within
-from antiphon.models.folders.stored import Stored
-from antiphon.search.hypotheses import Marks
+from antiphon.models.folders.stored import WeightFiles
+from antiphon.search.hypotheses import SpecialTokens
 from antiphon.text.vocabulary import forget_training
 
 MOST, MOST_LAYERS = 2**24, 256  # a number in config.json, and one whose name speaks of layers
@@ -30,7 +30,7 @@ _SEARCH = "generation_config.json"
 
 
 @dataclass(frozen=True)
-class Foreign:
+class HFNetwork:
     """The library's network and tokenizer, both of its own types, and what a search needs to know of them.
 
     `most` are the tokens of a source or a target at most; None: no bound is known.
@@ -38,15 +38,15 @@ class Foreign:
 
     network: Any
     tokenizer: Any
-    marks: Marks
+    marks: SpecialTokens
     search: GenerationConfig
     most: int | None
 
 
-def read_foreign(folder: Path, config: Mapping[str, Any], *, device: torch.device, dtype: torch.dtype) -> Foreign:
+def read_foreign(folder: Path, config: Mapping[str, Any], *, device: torch.device, dtype: torch.dtype) -> HFNetwork:
     """What `folder` holds, in evaluation mode; ModelError where it holds more than data, or cannot be read."""
     _check_folder(folder, config)
-    stored = Stored.in_folder(folder)
+    stored = WeightFiles.in_folder(folder)
     apart = (folder / _SEARCH).exists()
     search = read_config(folder, _SEARCH) if apart else dict(config)
     with _reading(folder):
@@ -79,7 +79,7 @@ def read_foreign(folder: Path, config: Mapping[str, Any], *, device: torch.devic
     generation = search_settings(
         search, family=record, most=most or MOST, where=str(folder / (_SEARCH if apart else "config.json"))
     )
-    return Foreign(network.to(device).eval(), tokenizer, marks, generation, most)
+    return HFNetwork(network.to(device).eval(), tokenizer, marks, generation, most)
 
 
 @contextmanager
@@ -160,7 +160,7 @@ def _check_account(folder: Path, account: Mapping[str, Any]) -> None:
             )
 
 
-def _marks(folder: Path, ids: Any, tokenizer: Any) -> Marks:
+def _marks(folder: Path, ids: Any, tokenizer: Any) -> SpecialTokens:
     """The ids that a search needs, from generation_config.json and the tokenizer."""
     end = ids.eos_token_id if ids.eos_token_id is not None else tokenizer.eos_token_id
     pad = ids.pad_token_id if ids.pad_token_id is not None else tokenizer.pad_token_id
@@ -173,4 +173,4 @@ def _marks(folder: Path, ids: Any, tokenizer: Any) -> Marks:
             f"but has {end}, {pad} and {start}."
         )
     first = () if ids.forced_bos_token_id is None else (ids.forced_bos_token_id,)
-    return Marks(pad=pad, start=start, end=end, first=first)
+    return SpecialTokens(pad=pad, start=start, end=end, first=first)

@@ -23,7 +23,7 @@ from antiphon.text.sentences import cut, sentences
 _WORD_END = re.compile(r"\s+")
 
 
-class Pieces(NamedTuple):
+class SourceParts(NamedTuple):
     """The parts of a source as ids, and the white space that stood before each, which is none before the first."""
 
     parts: list[list[int]]
@@ -40,17 +40,17 @@ def pieces_of(
     row: int,
     fronts: Sequence[str] = (),
     most: int | None = None,
-) -> Pieces:
+) -> SourceParts:
     """The parts of a source, each at most `limit` long; one part where `ids` fit. `row` and `most`, the network's
     `max_length` (None: it is the limit), are for the error.
 
     `fronts` are the prefixes that the model knows: each part of a text that begins with one begins with it.
     """
     if len(ids) <= limit or overflow == "window":
-        return Pieces([ids], [""])
+        return SourceParts([ids], [""])
     if overflow == "truncate":
         ending = tokenizer.frame[1]
-        return Pieces([[*ids[: max(limit - len(ending), 0)], *ending][:limit]], [""])
+        return SourceParts([[*ids[: max(limit - len(ending), 0)], *ending][:limit]], [""])
     if overflow == "split":
         front = front_of(text.lstrip(), fronts)
         taken = len(tokenizer.encode(front))
@@ -60,9 +60,9 @@ def pieces_of(
                 f"{show(front)} has {taken}. Shorten it, or raise `max_source_tokens`."
             )
         found = split(text, tokenizer=tokenizer, limit=limit, fronts=fronts)
-        return Pieces(tokenizer.encode_batch(found), _gaps(text, [part.removeprefix(front) for part in found]))
+        return SourceParts(tokenizer.encode_batch(found), _gaps(text, [part.removeprefix(front) for part in found]))
     check_source(ids, limit, most=most or limit, row=row)
-    return Pieces([ids], [""])
+    return SourceParts([ids], [""])
 
 
 def prepare(

@@ -1,6 +1,6 @@
 """From a network that was made by hand to the settings that make one like it, so that it can be saved.
 
-    model, attention = describe(network, ids=Ids(pad=0, start=1, end=2), sizes=(8000, 8000), one_tokenizer=True)
+    model, attention = describe(network, ids=SpecialIds(pad=0, start=1, end=2), sizes=(8000, 8000), one_tokenizer=True)
 
 The settings are read off the parts, a network is built from them without weights, and both are compared module by
 module: what the settings cannot say is an error, never a silent change. Only what is dropped in training is not
@@ -21,7 +21,7 @@ from antiphon.models.attentions import saved_spec
 from antiphon.models.build import build_network
 from antiphon.models.folders.checkpoint import named_weights
 from antiphon.models.folders.stored import sketching
-from antiphon.models.front import Front
+from antiphon.models.front import InputEmbedding
 from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.models.stack import DecoderLayer, EncoderLayer
 from antiphon.nn.attention import Attention
@@ -43,7 +43,7 @@ _NOT_COMPARED = {
 
 
 @dataclass(frozen=True)
-class Ids:
+class SpecialIds:
     """The special ids of the target's tokenizer."""
 
     pad: int
@@ -52,7 +52,7 @@ class Ids:
 
 
 def describe(
-    network: EncoderDecoder, *, ids: Ids, sizes: tuple[int, int], one_tokenizer: bool
+    network: EncoderDecoder, *, ids: SpecialIds, sizes: tuple[int, int], one_tokenizer: bool
 ) -> tuple[ModelConfig, AttentionConfig]:
     """The settings from which `build_network` makes a network like this one.
 
@@ -60,7 +60,7 @@ def describe(
     that names what of the network has no setting.
     """
     source = network.source
-    if not isinstance(source, Front):
+    if not isinstance(source, InputEmbedding):
         raise ModelError("a network made by hand must read ids to be saved, but its source is features.")
     try:
         attention = _attention(network)
@@ -78,7 +78,7 @@ def describe(
     return model, attention
 
 
-def _model(network: EncoderDecoder, source: Front, *, family: FamilyConfig | None) -> ModelConfig:
+def _model(network: EncoderDecoder, source: InputEmbedding, *, family: FamilyConfig | None) -> ModelConfig:
     shape, mixers = network.encoder.shape, _mixers(network)
     heads = [mixer for mixer in mixers if isinstance(mixer, Attention)]
     rotary = next((mixer for mixer in heads if mixer.wants_rotary), None)
@@ -120,7 +120,7 @@ def _model(network: EncoderDecoder, source: Front, *, family: FamilyConfig | Non
     )
 
 
-def _family(network: EncoderDecoder, source: Front, ids: Ids) -> FamilyConfig:
+def _family(network: EncoderDecoder, source: InputEmbedding, ids: SpecialIds) -> FamilyConfig:
     """The record of what recipes do not set, as families of published checkpoints have it."""
     encoder, decoder, positions = network.encoder.shape, network.decoder.shape, source.positions
     known = FamilyConfig(name="", pad_id=0, start_id=0, end_id=0)
@@ -207,7 +207,7 @@ def _difference(network: EncoderDecoder, model: ModelConfig, attention: Attentio
     sizes = network.table_sizes
     family = model.family
     source = network.source
-    assert isinstance(source, Front)
+    assert isinstance(source, InputEmbedding)
     shared = source.table is network.target.table if family is None else family.shared_tables
     with sketching():
         made = build_network(model, attention, source_vocab=sizes[0], target_vocab=sizes[1], shared=shared, warn=False)

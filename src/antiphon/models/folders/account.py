@@ -20,7 +20,7 @@ _SHOWN = 3  # names in a message
 
 
 @dataclass(frozen=True)
-class Account:
+class LoadReport:
     """The names of weights: `kept` come from the file, `new` start untrained, `dropped` are only in the file.
 
     A weight of another shape is dropped, and the one in its place is new.
@@ -46,7 +46,7 @@ def role_of(name: str) -> str | None:
     return "cross" if found[2].startswith("cross") else found[1]
 
 
-def compare(own: Mapping[str, Tensor], weights: Mapping[str, Tensor], *, roles: Collection[str]) -> Account:
+def compare(own: Mapping[str, Tensor], weights: Mapping[str, Tensor], *, roles: Collection[str]) -> LoadReport:
     """What becomes of `weights` in a network that has its `own`, where the attention of `roles` was replaced."""
     kept = tuple(
         name
@@ -57,7 +57,7 @@ def compare(own: Mapping[str, Tensor], weights: Mapping[str, Tensor], *, roles: 
     new, dropped = (
         tuple(name for name in names if name not in known and role_of(name) in roles) for names in (own, weights)
     )
-    return Account(kept, new, dropped)
+    return LoadReport(kept, new, dropped)
 
 
 def some(names: Sequence[str]) -> str:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from antiphon.errors import ModelError
-from antiphon.models.families import FAMILIES, Ours, Row
+from antiphon.models.families import FAMILIES, TranslatedCheckpoint, WeightName
 from antiphon.models.folders.account import some
 from antiphon.models.folders.checkpoint import Parts, load_weights, named_weights
 from antiphon.models.folders.files import read_config, within
@@ -107,7 +107,7 @@ def _in_our_names(
     return made
 
 
-def _rows(parts: Parts) -> tuple[dict[str, Row], set[str]]:
+def _rows(parts: Parts) -> tuple[dict[str, WeightName], set[str]]:
     """The weights of a model of a published family by their names in transformers, and the names of tables that stand
     for several; both empty for a model of one's own."""
     record = parts.model.family
@@ -115,7 +115,7 @@ def _rows(parts: Parts) -> tuple[dict[str, Row], set[str]]:
     if record is None or family is None:
         return {}, set()
     tables = family.tables.place(shared=record.shared_tables, tied=parts.model.tie_embeddings)
-    ours = Ours(parts.model, parts.attention, tables, *parts.network.table_sizes)
+    ours = TranslatedCheckpoint(parts.model, parts.attention, tables, *parts.network.table_sizes)
     rows = {row.theirs: row for row in family.rows(ours)}
     alone = {
         *(() if tables.shared else (tables.source,)),

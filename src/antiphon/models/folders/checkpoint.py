@@ -28,9 +28,9 @@ from antiphon.errors import DiskError, ModelError
 from antiphon.models.attentions import saved_spec
 from antiphon.models.build import build_network
 from antiphon.models.families import check_type
-from antiphon.models.folders.account import Account, compare, some
+from antiphon.models.folders.account import LoadReport, compare, some
 from antiphon.models.folders.files import read_config, replace_file, within, write_json
-from antiphon.models.folders.stored import WEIGHTS, Stored, fill, is_whole, sketching
+from antiphon.models.folders.stored import WEIGHTS, WeightFiles, fill, is_whole, sketching
 from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.runtime.int8_loading import fill_int8
 from antiphon.settings import from_json_mapping, plain
@@ -53,7 +53,7 @@ class Parts:
     task: str
     generation: GenerationConfig
     labels: Mapping[str, str] = field(default_factory=dict)  # of a classification: label in the data -> in answers
-    account: Account | None = None  # what became of the file's weights; None where there was no file
+    account: LoadReport | None = None  # what became of the file's weights; None where there was no file
     problem: str = ""  # why a network that was made by hand cannot be saved; "" where it can
     fronts: tuple[str, ...] = ()  # tags and prefixes that stood before the sources of the training data
     template: str = ""  # what stood around each of them, `{}` in the text's place; "" where they differ or have none
@@ -76,7 +76,7 @@ def named_weights(network: nn.Module) -> dict[str, Tensor]:
 
 def put_weights(
     network: nn.Module, weights: Mapping[str, Tensor], *, where: str, replaced: Collection[str] = ()
-) -> Account:
+) -> LoadReport:
     """Copy `weights` into `network`, and say what became of them. `where` names the file.
 
     ModelError that names what is missing, not needed or of another shape, but for the attention of the roles that were
@@ -247,9 +247,9 @@ def load_parts(
 
 def fill_from(
     network: EncoderDecoder, file: Path, *, dtype: torch.dtype, device: torch.device | str, int8: bool = False
-) -> Account:
+) -> LoadReport:
     """Fill a sketched network with the tensors of `file`; ModelError where they do not fit."""
-    stored = Stored([file])
+    stored = WeightFiles([file])
     own = named_weights(network)
     check_fit(own, {name: stored.shape(name) for name in stored}, where=str(file))
     weights = {name: partial(_read, stored, name) for name in own}
@@ -257,10 +257,10 @@ def fill_from(
         fill_int8(network, stored, weights)
     else:
         fill(network, weights, dtype=dtype, device=device)
-    return Account(tuple(own))
+    return LoadReport(tuple(own))
 
 
-def _read(stored: Stored, name: str, dtype: torch.dtype) -> Tensor:
+def _read(stored: WeightFiles, name: str, dtype: torch.dtype) -> Tensor:
     return stored.read(name, dtype=dtype)
 
 

@@ -23,14 +23,14 @@ from torch import Tensor
 
 from antiphon.errors import ModelError, one_line
 from antiphon.models.build import build_network
-from antiphon.models.families import FAMILIES, Family, Inexpressible, Ours, Row, check_type
+from antiphon.models.families import FAMILIES, Family, Inexpressible, TranslatedCheckpoint, WeightName, check_type
 from antiphon.models.families.own import as_family
 from antiphon.models.families.search import FORCED, IDS, search_settings, their_search, warn_passed_over, warn_unsaid
-from antiphon.models.folders.account import Account
+from antiphon.models.folders.account import LoadReport
 from antiphon.models.folders.checkpoint import Parts, check_describable, named_weights, put_weights
 from antiphon.models.folders.files import read_config, read_json, replace_file, within, write_json
 from antiphon.models.folders.lengths import keep_usual_length, usual_length
-from antiphon.models.folders.stored import SAFE_FILES, WEIGHTS, Stored, check_shapes, check_there, fill, sketching
+from antiphon.models.folders.stored import SAFE_FILES, WEIGHTS, WeightFiles, check_shapes, check_there, fill, sketching
 from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.registry import nearest
 from antiphon.runtime.int8_loading import fill_int8
@@ -65,7 +65,7 @@ def load_pretrained(
     check_type(family.name, dtype)
     apart = (folder / SEARCH).exists()
     search = read_config(folder, SEARCH) if apart else config
-    stored = Stored.in_folder(folder)
+    stored = WeightFiles.in_folder(folder)
     if family.prefix and not any(key.startswith(family.prefix) for key in stored):
         stored.under(family.prefix)
     ours = _translate(family, config, search, stored, folder)
@@ -80,7 +80,7 @@ def load_pretrained(
     shapes = {row.theirs: row.op.shape(own[row.ours]) for row in rows}
     check_shapes(shapes, stored, explained=family.tables.all() | family.ignored)
     weights = {row.ours: partial(_read, stored, row) for row in rows}
-    account = Account(tuple(own))
+    account = LoadReport(tuple(own))
     if replaced:
         ours = replace(ours, attention=override(ours.attention, replaced))
         network = _network(ours, seed=seed, allow_import=True)
@@ -141,8 +141,8 @@ def load_tokenizers(folder: Path, config: Mapping[str, Any]) -> tuple[Tokenizer,
 
 
 def _translate(
-    family: Family, config: Mapping[str, Any], search: Mapping[str, Any], stored: Stored, folder: Path
-) -> Ours:
+    family: Family, config: Mapping[str, Any], search: Mapping[str, Any], stored: WeightFiles, folder: Path
+) -> TranslatedCheckpoint:
     """config.json in our words, with what the family takes from the other files."""
     # A search reads generation_config.json alone, where it exists: what is not there is turned off.
     apart = {*family.searched, *family.preprocessed, *(FORCED if search is not config else ())}
@@ -182,7 +182,7 @@ def _known(keys: type[Settings], config: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _network(ours: Ours, *, seed: int, allow_import: bool = False) -> EncoderDecoder:
+def _network(ours: TranslatedCheckpoint, *, seed: int, allow_import: bool = False) -> EncoderDecoder:
     return build_network(
         ours.model,
         ours.attention,
@@ -194,7 +194,7 @@ def _network(ours: Ours, *, seed: int, allow_import: bool = False) -> EncoderDec
     )
 
 
-def _read(stored: Stored, row: Row, dtype: torch.dtype) -> Tensor:
+def _read(stored: WeightFiles, row: WeightName, dtype: torch.dtype) -> Tensor:
     return row.op.ours(stored.read(row.theirs, dtype=dtype))
 
 
@@ -231,7 +231,7 @@ def save_pretrained(folder: str | Path, parts: Parts) -> Path:
     return folder
 
 
-def express(parts: Parts) -> tuple[Family, Ours, Any]:
+def express(parts: Parts) -> tuple[Family, TranslatedCheckpoint, Any]:
     """The family that can say what `parts` are, with their words for it; ModelError with what none of them can."""
     record = parts.model.family
     if record is None or record.name not in FAMILIES:
@@ -240,7 +240,7 @@ def express(parts: Parts) -> tuple[Family, Ours, Any]:
         )
     family = FAMILIES[record.name]
     tables = family.tables.place(shared=record.shared_tables, tied=parts.model.tie_embeddings)
-    ours = Ours(parts.model, parts.attention, tables, *parts.network.table_sizes)
+    ours = TranslatedCheckpoint(parts.model, parts.attention, tables, *parts.network.table_sizes)
     return family, ours, family.theirs(ours)
 
 

@@ -1,6 +1,6 @@
 """Tensors in safetensors files, read one at a time, and a network that is filled with them.
 
-    stored = Stored.in_folder(Path("t5-small"))
+    stored = WeightFiles.in_folder(Path("t5-small"))
     stored.shape("shared.weight"), stored.read("shared.weight", dtype=torch.bfloat16)
 
 A tensor that needs no conversion is not copied: it stays a private map of its file, which must not be written in place
@@ -35,7 +35,7 @@ MOST_HEADER_BYTES = 2**23  # names, types and shapes of 80,000 tensors; a longer
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*\.safetensors")
 
 
-class Stored:
+class WeightFiles:
     """The tensors of `files`, each of which says at once what it holds."""
 
     def __init__(self, files: Iterable[Path]) -> None:
@@ -63,7 +63,7 @@ class Stored:
                     self._file[key], self._shape[key] = file, tuple(entry.get_shape())
 
     @classmethod
-    def in_folder(cls, folder: Path) -> Stored:
+    def in_folder(cls, folder: Path) -> WeightFiles:
         """Those of model.safetensors, or of the files that model.safetensors.index.json names."""
         if (folder / WEIGHTS).exists():
             return cls([within(folder, WEIGHTS)])
@@ -237,7 +237,7 @@ def fill(
     network.to(device=device, dtype=dtype)
 
 
-def check_there(keys: Iterable[str], stored: Stored, folder: Path) -> None:
+def check_there(keys: Iterable[str], stored: WeightFiles, folder: Path) -> None:
     """ModelError, with the first of `keys` that are missing; asked before what config.json describes is built."""
     missing = [key for key in keys if key not in stored]
     if missing:
@@ -247,7 +247,7 @@ def check_there(keys: Iterable[str], stored: Stored, folder: Path) -> None:
         )
 
 
-def check_shapes(shapes: Mapping[str, tuple[int, ...]], stored: Stored, *, explained: Collection[str]) -> None:
+def check_shapes(shapes: Mapping[str, tuple[int, ...]], stored: WeightFiles, *, explained: Collection[str]) -> None:
     """ModelError for the first tensor of another shape than `shapes` says, or that is neither there nor `explained`."""
     extra = [key for key in stored if key not in shapes and key not in explained]
     if extra:

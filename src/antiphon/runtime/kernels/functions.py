@@ -15,37 +15,38 @@ import torch
 from torch import Tensor
 
 from antiphon.runtime.kernels.compiler import library
+from antiphon.runtime.kernels.layout import KernelArguments
 from antiphon.runtime.kernels.packed import Packed
-from antiphon.runtime.kernels.steps import Step, run, step
+from antiphon.runtime.kernels.steps import run, step
 
 ACTIVATIONS = {"plain": 0, "relu": 1, "gelu": 2, "gelu_tanh": 3, "silu": 4}
 
 
 @dataclass(slots=True)
-class Kernel:
+class KernelCall:
     """One call of a kernel: what it reads and writes, and its `step`, whose first size counts rows. `held` is all that
     the step points to."""
 
     name: str
     reads: tuple[Tensor, ...]
     writes: tuple[Tensor, ...]
-    step: Step
+    step: KernelArguments
     held: tuple[Tensor | None, ...]
 
 
-class Notes(Protocol):
+class CallSink(Protocol):
     """Who writes down what is done."""
 
-    def note(self, kernel: Kernel) -> None: ...
+    def note(self, kernel: KernelCall) -> None: ...
 
 
-class _Here(threading.local):
-    notes: Notes | None = None
+class _RecordingState(threading.local):
+    notes: CallSink | None = None
     capacity = 0  # positions that may come, while a step is recorded
     settled = False  # whether the weights of that step stay as they are
 
 
-here = _Here()
+here = _RecordingState()
 
 
 def capturing() -> bool:
@@ -84,7 +85,7 @@ def do(
     run(made)
     if here.notes is not None:
         held = tuple(arguments[0])
-        here.notes.note(Kernel(name, tuple(each for each in reads if each is not None), tuple(writes), made, held))
+        here.notes.note(KernelCall(name, tuple(each for each in reads if each is not None), tuple(writes), made, held))
 
 
 def linear(x: Tensor, packed: Packed, bias: Tensor | None, *, activation: str = "plain") -> Tensor:

@@ -8,7 +8,7 @@ import random
 TENSORS, SIZES, NUMBERS = 8, 32, 2
 
 
-class Step(ctypes.Structure):
+class KernelArguments(ctypes.Structure):
     """A kernel's address and what it works on; the layout of step.h."""
 
     _fields_ = (
@@ -36,7 +36,7 @@ def _near(kernels: ctypes.CDLL, kind: str, bound: float) -> bool:
     room = (ctypes.c_char * kernels.workspace_bytes(ctypes.c_int64(rows), sizes[1]))()
     scales, out = (ctypes.c_float * outer)(), (ctypes.c_float * (rows * outer))()
     getattr(kernels, f"pack_{kind}")(given[1], *sizes, packed, *([scales] if kind == "int8" else []))
-    step = Step()
+    step = KernelArguments()
     for place, held in ((0, given[0]), (1, room), (2, packed), (3, scales), (6, out)):
         step.p[place] = ctypes.addressof(held)
     step.n[:5] = [rows, inner, outer, inner, outer]

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from antiphon.runtime.kernels.compiler import library
-from antiphon.runtime.kernels.layout import Step
+from antiphon.runtime.kernels.layout import KernelArguments
 
 
 @cache
@@ -27,9 +27,11 @@ def address(kernel: str) -> int:
     return value
 
 
-def step(kernel: str, tensors: Sequence[Tensor | None], sizes: Sequence[int], numbers: Sequence[float] = ()) -> Step:
+def step(
+    kernel: str, tensors: Sequence[Tensor | None], sizes: Sequence[int], numbers: Sequence[float] = ()
+) -> KernelArguments:
     """One call of a kernel. The caller keeps the tensors."""
-    made = Step()
+    made = KernelArguments()
     made.run = address(kernel)
     made.p[: len(tensors)] = [None if tensor is None else tensor.data_ptr() for tensor in tensors]
     made.n[: len(sizes)] = sizes
@@ -48,7 +50,7 @@ def _runner() -> ctypes._NamedFuncPointer:  # type: ignore[name-defined]
     return runner
 
 
-def run(steps: ctypes.Array[Step] | Step, count: int = 1) -> None:
+def run(steps: ctypes.Array[KernelArguments] | KernelArguments, count: int = 1) -> None:
     """Run `count` steps in order, on as many threads as torch uses."""
     _match_threads()
     _runner()(ctypes.addressof(steps), count)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from antiphon.runtime.kernels.functions import Kernel
+from antiphon.runtime.kernels.functions import KernelCall
 from antiphon.runtime.recorder.fusion import PRODUCTS, QUANTIZED, WORKSPACE
 from antiphon.runtime.recorder.record import Entry, memory_of
 
@@ -25,7 +25,7 @@ IN_PLACE = frozenset({"put", "place"})  # kernels that change what was there
 
 
 @dataclass(slots=True)
-class _Life:
+class _Lifetime:
     """From which step to which a piece of memory is in use, and where it is to be; `moves`: whether it may."""
 
     begin: int
@@ -52,7 +52,7 @@ def share_memory(steps: Sequence[Entry], *, scaled: Collection[int], apart: Coll
     arena = torch.empty(_settle(moving) + LINE, dtype=torch.uint8)
     begin = arena.data_ptr() + -arena.data_ptr() % LINE
     for entry in steps:
-        if not isinstance(entry, Kernel):
+        if not isinstance(entry, KernelCall):
             continue
         pointers = entry.step.p
         for place in range(len(pointers)):
@@ -64,7 +64,7 @@ def share_memory(steps: Sequence[Entry], *, scaled: Collection[int], apart: Coll
     return arena
 
 
-def _points_to(entry: Kernel, tensor: Tensor | None) -> bool:
+def _points_to(entry: KernelCall, tensor: Tensor | None) -> bool:
     """Whether the step of `entry` works in the memory of a tensor."""
     if tensor is None:
         return False
@@ -72,16 +72,16 @@ def _points_to(entry: Kernel, tensor: Tensor | None) -> bool:
     return any(pointer is not None and begin <= pointer < begin + size for pointer in entry.step.p)
 
 
-def _lives(steps: Sequence[Entry], scaled: Collection[int]) -> dict[int, _Life]:
+def _lives(steps: Sequence[Entry], scaled: Collection[int]) -> dict[int, _Lifetime]:
     """The life of each piece of memory that the steps work in, by where it begins."""
-    lives: dict[int, _Life] = {}
+    lives: dict[int, _Lifetime] = {}
     for i, entry in enumerate(steps):
         for memory, (tensor, made) in _touched(entry).items():
             life = lives.get(memory)
             if life is None:
-                life = lives[memory] = _Life(memory, _bytes(tensor), i, moves=made)
+                life = lives[memory] = _Lifetime(memory, _bytes(tensor), i, moves=made)
             life.last = i
-            life.moves &= isinstance(entry, Kernel) and tensor.dtype in (torch.float32, torch.uint8)
+            life.moves &= isinstance(entry, KernelCall) and tensor.dtype in (torch.float32, torch.uint8)
             life.scaled |= made and id(entry) in scaled
             life.whole |= id(entry) not in scaled
     return lives
@@ -89,7 +89,7 @@ def _lives(steps: Sequence[Entry], scaled: Collection[int]) -> dict[int, _Life]:
 
 def _touched(entry: Entry) -> dict[int, tuple[Tensor, bool]]:
     """What an entry works in, by where the memory begins: a tensor there, and whether all of it is made anew."""
-    if not isinstance(entry, Kernel):
+    if not isinstance(entry, KernelCall):
         return {memory_of(each): (each, False) for each in (*entry.reads, *entry.writes)}
     there = {memory_of(each): each for each in (*entry.reads, *entry.writes, *entry.held) if each is not None}
     old = {memory_of(each) for each in entry.reads}
@@ -104,7 +104,7 @@ def _bytes(tensor: Tensor) -> int:
     return tensor.untyped_storage().nbytes()
 
 
-def _settle(lives: list[_Life]) -> int:
+def _settle(lives: list[_Lifetime]) -> int:
     """Give each life a place, the lowest that is free for as long; the bytes that all take. `lives` are then in order
     of where they were."""
     there: list[tuple[int, int, int]] = []  # place, end, last step of those that are in use
@@ -124,7 +124,7 @@ def _settle(lives: list[_Life]) -> int:
     return most
 
 
-def _of(pointer: int | None, lives: Sequence[_Life]) -> _Life | None:
+def _of(pointer: int | None, lives: Sequence[_Lifetime]) -> _Lifetime | None:
     """The one of `lives`, in order of where they begin, that a pointer points into."""
     if pointer is None:
         return None

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import torch
 
-from antiphon.runtime.kernels.functions import Kernel
+from antiphon.runtime.kernels.functions import KernelCall
 from antiphon.runtime.kernels.steps import step
 from antiphon.runtime.recorder.record import Entry, memory_of
 
@@ -26,12 +26,12 @@ def joined(steps: Sequence[Entry], *, results: set[int]) -> list[Entry]:
     readers = Counter(memory for entry in steps for memory in {memory_of(tensor) for tensor in entry.reads})
     readers.update(results)
     found: list[Entry] = []
-    products: dict[int, Kernel] = {}  # by the memory of what they make, until it is read
+    products: dict[int, KernelCall] = {}  # by the memory of what they make, until it is read
     born: dict[int, int] = {}  # the place in `found` of what made a piece of memory
     for entry in steps:
         product = _absorbing(entry, products, readers, born)
         if product is not None:
-            assert isinstance(entry, Kernel)
+            assert isinstance(entry, KernelCall)
             products[memory_of(entry.writes[0])] = product
             born[memory_of(entry.writes[0])] = born.pop(memory_of(product.writes[0]))
             product.writes, product.held = entry.writes, (*product.held, *entry.held)
@@ -40,16 +40,18 @@ def joined(steps: Sequence[Entry], *, results: set[int]) -> list[Entry]:
             products.pop(memory_of(tensor), None)
         for tensor in entry.writes:
             born[memory_of(tensor)] = len(found)
-        if isinstance(entry, Kernel) and entry.name in PRODUCTS:
+        if isinstance(entry, KernelCall) and entry.name in PRODUCTS:
             products[memory_of(entry.writes[0])] = entry
         found.append(entry)
     _quantize_once(found)
     return found
 
 
-def _absorbing(entry: Entry, products: dict[int, Kernel], readers: Counter[int], born: dict[int, int]) -> Kernel | None:
+def _absorbing(
+    entry: Entry, products: dict[int, KernelCall], readers: Counter[int], born: dict[int, int]
+) -> KernelCall | None:
     """The product that can do what `entry` does, told so; None: there is none."""
-    if not isinstance(entry, Kernel) or entry.name not in ("activate", "add"):
+    if not isinstance(entry, KernelCall) or entry.name not in ("activate", "add"):
         return None
     candidates = []
     for place, tensor in enumerate(entry.reads):
@@ -77,14 +79,14 @@ def _absorbing(entry: Entry, products: dict[int, Kernel], readers: Counter[int],
     return None
 
 
-def output(entries: Sequence[Entry]) -> tuple[list[Entry], Kernel] | None:
+def output(entries: Sequence[Entry]) -> tuple[list[Entry], KernelCall] | None:
     """Where the last two steps are a product and the choice of its best (`top`): the same with one step for the two,
     which never writes the logits; and the product, for whoever wants them. None elsewhere, and where there are too few
     rows for the threads to share."""
     if len(entries) < 2:
         return None
     product, best = entries[-2:]
-    if not (isinstance(product, Kernel) and isinstance(best, Kernel) and product.name in PRODUCTS):
+    if not (isinstance(product, KernelCall) and isinstance(best, KernelCall) and product.name in PRODUCTS):
         return None
     made, logits = product.step, product.writes[0]
     plain = not made.n[ACTIVATION] and made.p[RESIDUAL] is None and not made.n[QUANTIZED]
@@ -98,14 +100,14 @@ def output(entries: Sequence[Entry]) -> tuple[list[Entry], Kernel] | None:
     rows, inner, outer, stride = made.n[:4]
     sizes = (rows, inner, outer, stride, int(product.name == "linear_int8"), values.shape[1], ban.numel())
     reads = (*product.reads, ban)
-    return [*entries[:-2], Kernel("output", reads, (values, ids), step("output", tensors, sizes), tensors)], product
+    return [*entries[:-2], KernelCall("output", reads, (values, ids), step("output", tensors, sizes), tensors)], product
 
 
 def _quantize_once(steps: Sequence[Entry]) -> None:
     """A product of the rows that the one before it read finds them quantized."""
-    last: Kernel | None = None
+    last: KernelCall | None = None
     for entry in steps:
-        if isinstance(entry, Kernel) and entry.name == "linear_int8":
+        if isinstance(entry, KernelCall) and entry.name == "linear_int8":
             if last is not None and _rows(entry) == _rows(last):
                 entry.step.p[WORKSPACE], entry.step.n[QUANTIZED] = last.step.p[WORKSPACE], 1
                 entry.held = (*entry.held, *last.held)
@@ -114,6 +116,6 @@ def _quantize_once(steps: Sequence[Entry]) -> None:
             last = None
 
 
-def _rows(product: Kernel) -> tuple[int | None, ...]:
+def _rows(product: KernelCall) -> tuple[int | None, ...]:
     made = product.step
     return made.p[0], made.n[ROWS], made.n[INPUTS], made.n[STRIDE]

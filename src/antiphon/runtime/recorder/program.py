@@ -16,11 +16,12 @@ from collections.abc import Iterable, Sequence
 
 from torch import Tensor
 
-from antiphon.runtime.kernels.functions import Kernel
-from antiphon.runtime.kernels.steps import Step, run
+from antiphon.runtime.kernels.functions import KernelCall
+from antiphon.runtime.kernels.layout import KernelArguments
+from antiphon.runtime.kernels.steps import run
 from antiphon.runtime.recorder.arena import IN_PLACE, share_memory
 from antiphon.runtime.recorder.fusion import joined
-from antiphon.runtime.recorder.record import Call, Entry, memory_of
+from antiphon.runtime.recorder.record import Entry, TorchCall, memory_of
 from antiphon.runtime.recorder.rows import by_rows
 
 
@@ -58,25 +59,25 @@ class Program:
                 self._refresh.append(entry)
         wanted = {memory_of(tensor) for tensor in results}
         steps = joined(_needed(steps, wanted), results=wanted)
-        self.calls = sum(isinstance(entry, Call) for entry in steps)
-        self.kernels = [entry.name for entry in steps if isinstance(entry, Kernel)]
+        self.calls = sum(isinstance(entry, TorchCall) for entry in steps)
+        self.kernels = [entry.name for entry in steps if isinstance(entry, KernelCall)]
         fixed = {memory_of(tensor) for entry in self._refresh for tensor in (*entry.reads, *entry.writes)}
         self._kept = (share_memory(steps, scaled=scaled, apart=wanted | fixed), steps)
-        self._parts: list[Call | ctypes.Array[Step]] = []
-        self._scaled: list[tuple[Step, int]] = []
+        self._parts: list[TorchCall | ctypes.Array[KernelArguments]] = []
+        self._scaled: list[tuple[KernelArguments, int]] = []
         self._cut(steps, scaled)
         self._rows = self.sources
 
     def _cut(self, steps: Sequence[Entry], scaled: set[int]) -> None:
         """Runs of kernels become arrays, each to be run in one call; those in `scaled` count rows by their first
         size."""
-        together: list[Kernel] = []
+        together: list[KernelCall] = []
         for entry in (*steps, None):
-            if isinstance(entry, Kernel):
+            if isinstance(entry, KernelCall):
                 together.append(entry)
                 continue
             if together:
-                array = (Step * len(together))(*(kernel.step for kernel in together))
+                array = (KernelArguments * len(together))(*(kernel.step for kernel in together))
                 self._scaled += [
                     (made, made.n[0]) for made, kernel in zip(array, together, strict=True) if id(kernel) in scaled
                 ]
@@ -92,7 +93,7 @@ class Program:
             for made, rows in self._scaled:
                 made.n[0] = rows // self.sources * sources
         for part in self._parts:
-            if isinstance(part, Call):
+            if isinstance(part, TorchCall):
                 part()
             else:
                 run(part, len(part))
@@ -100,14 +101,14 @@ class Program:
     def refresh(self) -> None:
         """Do again what depends on what changes now and then."""
         for entry in self._refresh:
-            if isinstance(entry, Call):
+            if isinstance(entry, TorchCall):
                 entry()
             else:
                 run(entry.step)
 
 
 def _in_place(entry: Entry) -> bool:
-    return entry.name in IN_PLACE if isinstance(entry, Kernel) else entry.in_place
+    return entry.name in IN_PLACE if isinstance(entry, KernelCall) else entry.in_place
 
 
 def _needed(steps: Sequence[Entry], wanted: set[int]) -> list[Entry]:

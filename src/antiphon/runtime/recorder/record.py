@@ -6,7 +6,7 @@ same operations again, in the same memory.
 
     with recording(capacity) as notes:
         logits = network.logits(network.decode(ids, tokens, memory, state)[0])
-    notes.entries                        # [Kernel(...), Call(...), ...]
+    notes.entries                        # [KernelCall(...), TorchCall(...), ...]
 
 A step whose code looks at the value of a tensor cannot be written down: `Unrecordable`.
 """
@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from antiphon.runtime.kernels.functions import Kernel, here
+from antiphon.runtime.kernels.functions import KernelCall, here
 from antiphon.runtime.recorder.lowering import LOWERED
 
 # What gives Python a value, or a shape that depends on one.
@@ -37,7 +37,7 @@ class Unrecordable(Exception):
 
 
 @dataclass(slots=True)
-class Call:
+class TorchCall:
     """One operation of PyTorch's that has no kernel. `writes` are its results, or what it changes in place."""
 
     function: Callable[..., Any]
@@ -55,7 +55,7 @@ class Call:
                 mine.copy_(new)
 
 
-Entry = Kernel | Call
+Entry = KernelCall | TorchCall
 
 
 class Recorder(TorchDispatchMode):
@@ -71,7 +71,7 @@ class Recorder(TorchDispatchMode):
         """Else PyTorch would import its compiler, and sympy with it, for the first step that is recorded."""
         return False
 
-    def note(self, kernel: Kernel) -> None:
+    def note(self, kernel: KernelCall) -> None:
         self.entries.append(kernel)
 
     def __torch_dispatch__(
@@ -97,11 +97,11 @@ class Recorder(TorchDispatchMode):
         if function._schema.is_mutable:
             # What changes in place is among the arguments, and all of them are read.
             changed = tuple(_changed(function, args, settings))
-            self.entries.append(Call(function, args, settings, reads, changed, in_place=True))
+            self.entries.append(TorchCall(function, args, settings, reads, changed, in_place=True))
             return
         there = {memory_of(tensor) for tensor in reads}
         if results and not all(memory_of(result) in there for result in results):  # else it is a view: nothing is done
-            self.entries.append(Call(function, args, settings, reads, results, in_place=False))
+            self.entries.append(TorchCall(function, args, settings, reads, results, in_place=False))
 
 
 def _changed(function: Any, args: Sequence[Any], settings: Mapping[str, Any]) -> Iterator[Tensor]:

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Sequence
 
 from torch import Tensor
 
-from antiphon.runtime.kernels.functions import Kernel
+from antiphon.runtime.kernels.functions import KernelCall
 from antiphon.runtime.recorder.record import Entry, memory_of
 
 
@@ -24,13 +24,13 @@ def by_rows(entries: Sequence[Entry], inputs: Iterable[Tensor], rows: Collection
         of_rows = [tensor for tensor in entry.reads if memory_of(tensor) in ordered]
         written = {memory_of(tensor) for tensor in entry.writes}
         whole = any(memory_of(tensor) in mixed for tensor in entry.reads) or not all(map(_in_order, of_rows))
-        if whole or not (isinstance(entry, Kernel) or _keeps(entry.writes, of_rows)):
+        if whole or not (isinstance(entry, KernelCall) or _keeps(entry.writes, of_rows)):
             if whole or of_rows:
                 mixed |= written - ordered
             continue
         if of_rows:
             ordered |= written
-            found |= {id(entry)} if isinstance(entry, Kernel) else set()
+            found |= {id(entry)} if isinstance(entry, KernelCall) else set()
     return found
 
 

@@ -34,7 +34,7 @@ from antiphon.config import TrainingConfig
 from antiphon.errors import ModelError
 from antiphon.models.folders.checkpoint import named_weights
 from antiphon.models.seq2seq import EncoderDecoder
-from antiphon.nn.loss import FusedCriterion, LossSum, Prepared, cast_for_products, chunk_rows, room
+from antiphon.nn.loss import FusedCriterion, LossSum, SavedGradientLoss, cast_for_products, chunk_rows, room
 
 LogitsOf = Callable[[Tensor], Tensor]
 
@@ -92,7 +92,7 @@ class DistilledCrossEntropy(FusedCriterion):
         return LossSum(objective, nll, labels.numel())
 
 
-class _Distilled(Prepared):
+class _Distilled(SavedGradientLoss):
     @staticmethod
     def forward(
         ctx: Any,

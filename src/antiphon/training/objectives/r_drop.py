@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from antiphon.batch import Batch, Tokens
-from antiphon.nn.loss import FusedCriterion, LossSum, Prepared, cast_for_products, chunk_rows, room
+from antiphon.nn.loss import FusedCriterion, LossSum, SavedGradientLoss, cast_for_products, chunk_rows, room
 
 
 def twice(batch: Batch) -> Batch:
@@ -61,7 +61,7 @@ class PairedCrossEntropy(FusedCriterion):
         return LossSum(objective, nll, labels.numel())
 
 
-class _Pair(Prepared):
+class _Pair(SavedGradientLoss):
     @staticmethod
     def forward(
         ctx: Any, hidden: Tensor, weight: Tensor, labels: Tensor, smoothing: float, alpha: float, train: bool

@@ -8,7 +8,7 @@ from typing import Any
 from antiphon.training.reporting.formats import live_line
 
 
-class Live:
+class TerminalDisplay:
     """The display of a run in a terminal. Nothing wraps: a line is as wide as the terminal at most."""
 
     def __init__(self, total_steps: int | None) -> None:

@@ -1,7 +1,7 @@
 """What a run writes down and shows: `metrics.jsonl`, `samples.jsonl`, and a live line in the terminal (plain lines
 where there is none).
 
-record = Record(folder, display=make_display(total_steps=8000)) record.measure({"step": 50, "loss": 3.2})
+record = RunLog(folder, display=make_display(total_steps=8000)) record.measure({"step": 50, "loss": 3.2})
 record.validation({"step": 500, "valid_loss": 2.1}, [Sample("in 3 hours", "in 3 Stunden", "in 3 Stunden")])
 """
 
@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from antiphon.display import clock
 from antiphon.errors import DiskError, argument
 from antiphon.training.reporting.formats import figures, sample_line, terminal_width
-from antiphon.training.reporting.live import Live
+from antiphon.training.reporting.live import TerminalDisplay
 from antiphon.training.reporting.notebook import NotebookDisplay, notebook_output
 
 METRICS, SAMPLES = "metrics.jsonl", "samples.jsonl"
@@ -46,7 +46,7 @@ class Display(Protocol):
 Reporter = Callable[[Mapping[str, Any]], None]  # is given each row of metrics.jsonl as it is written
 
 
-class Record:
+class RunLog:
     """The two files of a run, each cut back to where its snapshot was when the run is resumed, and its display."""
 
     def __init__(self, folder: Path, display: Display, *, reporters: Sequence[Reporter] = ()) -> None:
@@ -125,7 +125,7 @@ def read_rows(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line]
 
 
-class Lines:
+class LineDisplay:
     """Plain lines on a stream, for logs."""
 
     def say(self, line: str) -> None:
@@ -139,7 +139,7 @@ class Lines:
     def close(self) -> None: ...
 
 
-class Silent:
+class SilentDisplay:
     """Shows nothing."""
 
     def say(self, line: str) -> None: ...
@@ -151,7 +151,7 @@ class Silent:
 def make_display(*, total_steps: int | None, quiet: bool = False) -> Display:
     """A bar in a notebook, a live line where stderr is a terminal, else plain lines; nothing where `quiet`."""
     if quiet:
-        return Silent()
+        return SilentDisplay()
     if (output := notebook_output()) is not None:
         return NotebookDisplay(output, total_steps)
-    return Live(total_steps) if sys.stderr.isatty() else Lines()
+    return TerminalDisplay(total_steps) if sys.stderr.isatty() else LineDisplay()
