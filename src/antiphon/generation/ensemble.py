@@ -20,8 +20,8 @@ from antiphon.batch import Batch, Tokens
 from antiphon.errors import ModelError
 from antiphon.models.folders.checkpoint import Parts
 from antiphon.models.seq2seq import EncoderDecoder
-from antiphon.nn.cache import DecoderState
 from antiphon.nn.mixers import Memory
+from antiphon.nn.state import DecoderState
 from antiphon.text import Tokenizer
 
 

@@ -27,13 +27,20 @@ from antiphon.models.families import FAMILIES, Family, Inexpressible, Translated
 from antiphon.models.families.own import as_family
 from antiphon.models.families.search import FORCED, IDS, search_settings, their_search, warn_passed_over, warn_unsaid
 from antiphon.models.folders.account import LoadReport
-from antiphon.models.folders.checkpoint import Parts, check_describable, named_weights, put_weights
+from antiphon.models.folders.checkpoint import Filler, Parts, check_describable, named_weights, put_weights
 from antiphon.models.folders.files import read_config, read_json, replace_file, within, write_json
 from antiphon.models.folders.lengths import keep_usual_length, usual_length
-from antiphon.models.folders.stored import SAFE_FILES, WEIGHTS, WeightFiles, check_shapes, check_there, fill, sketching
+from antiphon.models.folders.stored import (
+    SAFE_FILES,
+    WEIGHTS,
+    WeightFiles,
+    check_shapes,
+    check_there,
+    fill,
+    sketching,
+)
 from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.registry import nearest
-from antiphon.runtime.int8_loading import fill_int8
 from antiphon.settings import SettingError, Settings, build, hints, override, plain
 from antiphon.text import Tokenizer, load_pretrained_tokenizers, pretrained_files
 
@@ -51,14 +58,14 @@ def load_pretrained(
     *,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
-    int8: bool = False,
+    filler: Filler | None = None,
     replaced: Mapping[str, object] | None = None,
     seed: int = 0,
 ) -> Parts:
     """What `folder` holds, the network in evaluation mode. Raises ModelError, ConfigError.
 
     `replaced` is an attention of one's own for the roles that it names; weights that the folder has not are then new.
-    With `int8` the weights of linear layers are read in 8 bits, but not where anything is replaced.
+    `filler` (`runtime.int8_loading.fill_int8`) reads the weights in place of `fill`, unless `replaced` names a role.
     """
     config = read_config(folder, CONFIG)
     family = find_family(config, folder)
@@ -87,8 +94,8 @@ def load_pretrained(
         there = {name: read(torch.float32) for name, read in weights.items()}
         account = put_weights(network, there, where=str(folder), replaced=list(replaced))
         network.to(device=device, dtype=dtype)
-    elif int8:
-        fill_int8(network, stored, weights)
+    elif filler is not None:
+        filler(network, stored, weights)
     else:
         fill(network, weights, dtype=dtype, device=device)
     where = str(folder / (SEARCH if apart else CONFIG))
