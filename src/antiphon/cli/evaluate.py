@@ -87,6 +87,7 @@ class Evaluate(Command):
         from antiphon.evaluation.evaluate import evaluate
         from antiphon.evaluation.metrics import parse_metrics
         from antiphon.generation.load import load
+        from antiphon.training.shown import terminal_width
 
         metrics = parse_metrics(metrics)
         model = load(self.model, device=device, dtype=self.dtype, quantize=self.quantize)
@@ -102,7 +103,8 @@ class Evaluate(Command):
             with output(self.output, reads=self._read(data)) as writer:
                 for answer in report.answers:
                     writer.line(answer.text)
-        sys.stdout.write(as_json(report) if self.json else as_table(report, by=self.by or ""))
+        width = terminal_width(sys.stdout) if sys.stdout.isatty() else None
+        sys.stdout.write(as_json(report) if self.json else as_table(report, by=self.by or "", width=width))
         return 0
 
     def _asked(self) -> tuple[tuple[SourceConfig, ...], list[Any]]:
