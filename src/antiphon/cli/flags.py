@@ -219,7 +219,7 @@ class _Shown(io.StringIO):
         return self._stream.isatty()
 
     @property
-    def encoding(self) -> str:
+    def encoding(self) -> str:  # type: ignore[override]
         return self._stream.encoding
 
 
