@@ -51,7 +51,10 @@ class Wrong(AssertionError):
 
 @dataclass(frozen=True)
 class Passage:
-    """Commands of a page. `kind` and `mark`: of its mark; `said`: what a session (`$ …`) shows as their output."""
+    """Commands of a page, or a block of Python (`python`), which tests/docs/test_pages.py runs.
+
+    `kind` and `mark`: of its mark; `said`: what a session (`$ …`) shows as their output.
+    """
 
     page: str
     line: int
@@ -60,6 +63,7 @@ class Passage:
     kind: str = ""
     mark: str = ""
     said: str | None = None
+    python: bool = False
 
     def __str__(self) -> str:
         return f"{self.page}:{self.line}: {self.text.splitlines()[0]}"
@@ -68,7 +72,7 @@ class Passage:
     def commands(self) -> list[tuple[list[str], list[str]]]:
         """The words of each command, without redirections, and the flags that its comment names."""
         found = []
-        for line in self.text.replace("\\\n", " ").splitlines():
+        for line in [] if self.python else self.text.replace("\\\n", " ").splitlines():
             words = shlex.split(re.sub(r"\[(--[^\]]*)\]", r"\1", os.path.expandvars(line)), comments=True)
             comment = line.partition(" #")[2]
             if words:
@@ -78,8 +82,8 @@ class Passage:
     @property
     def typed(self) -> bool:
         """Whether the test types it."""
-        if self.kind or not self.inline:
-            return not self.kind
+        if self.kind or self.python or not self.inline:
+            return not self.kind and not self.python
         if FORM.search(self.text):
             return False
         [(words, _)] = self.commands
@@ -104,6 +108,9 @@ def passages(page: str, text: str | None = None) -> list[Passage]:
             number = next(end for end in range(number, len(lines)) if lines[end].startswith("```")) + 1
             if line[3:] in ("", "bash", "sh", "console"):
                 found += _block(page, start + 2, lines[start + 1 : number - 1], mark)
+            elif line[3:] == "python":
+                code = "".join(f"{text}\n" for text in lines[start + 1 : number - 1])
+                found.append(Passage(page, start + 2, code, False, *mark, python=True))
         elif line.startswith("    ") and (not start or not lines[start - 1] or MARK.fullmatch(lines[start - 1])):
             while number < len(lines) and lines[number].startswith("    "):
                 number += 1
