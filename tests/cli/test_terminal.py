@@ -99,6 +99,31 @@ def test_evaluate(model_folder: Path, tmp_path: Path) -> None:
         assert rows_of_it == ["one", "two", "three", "macro", "95", "to"]
 
 
+ATTENTION = """
+from antiphon.cli.main import main
+assert main(["attention", "list"]) == 0
+print("\\0", flush=True)
+assert main(["attention", "check", "window", "--role", "encoder", "--settings", "3"]) == 0
+"""
+
+
+def test_attention_list_and_check() -> None:
+    import antiphon.nn  # noqa: F401  (registers the kinds)
+    from antiphon.registry import lookup, names
+
+    listed, checked = in_terminal("-c", ATTENTION).split("\0\n")
+    assert too_wide(listed) == too_wide(checked) == []
+    heads = [line.split()[0] for line in listed.split("\n") if line and not line.startswith(" ")]
+    assert heads == names("attention")
+    told = (inspect.getdoc(lookup("attention", "alibi")) or "").split("\n\n")[0]
+    assert " ".join(told.split()) in " ".join(listed.split())
+    assert "add_bias_kv=False, add_zero_attn=False" in " ".join(listed.split())
+    place = checked.split("\n")[1].index("where, or why not")
+    below = [line for line in checked.split("\n") if line.startswith(" ")]
+    assert below and all(line.startswith(" " * place) and line[place] != " " for line in below)
+    assert "varlen encoder skip it needs a GPU and half precision" in " ".join(checked.split())
+
+
 @pytest.mark.parametrize("width", [40, 60, 80])
 def test_tables_of_scores_fit_and_lose_nothing(width: int) -> None:
     metrics = ["bleu", "ter", "rouge1", "confusion", "wer", "cer", "per", "accuracy", "macro_f1", "exact_match"]

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
-from antiphon.cli.command import Command, import_modules, with_seed
+from antiphon.cli.command import Command, columns, import_modules, with_seed
 from antiphon.cli.flags import Flag, Positional
 from antiphon.cli.generate import SEARCH
 from antiphon.cli.scores import as_json, as_table
@@ -87,7 +87,6 @@ class Evaluate(Command):
         from antiphon.evaluation.evaluate import evaluate
         from antiphon.evaluation.metrics import parse_metrics
         from antiphon.generation.load import load
-        from antiphon.training.shown import terminal_width
 
         metrics = parse_metrics(metrics)
         model = load(self.model, device=device, dtype=self.dtype, quantize=self.quantize)
@@ -103,8 +102,7 @@ class Evaluate(Command):
             with output(self.output, reads=self._read(data)) as writer:
                 for answer in report.answers:
                     writer.line(answer.text)
-        width = terminal_width(sys.stdout) if sys.stdout.isatty() else None
-        sys.stdout.write(as_json(report) if self.json else as_table(report, by=self.by or "", width=width))
+        sys.stdout.write(as_json(report) if self.json else as_table(report, by=self.by or "", width=columns()))
         return 0
 
     def _asked(self) -> tuple[tuple[SourceConfig, ...], list[Any]]:
