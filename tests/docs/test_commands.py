@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import yaml
 from conftest import DATA_FOLDER
-from docs.commands import PAGES, ROOT, Wrong, check, passages, stray_flags
-from docs.shell import Shell
+from forked_shell import Shell
+from page_commands import PAGES, ROOT, Wrong, check, passages, stray_flags
 
 from antiphon.recipe import read_yaml
 
@@ -165,12 +165,12 @@ def test_what_commands_name_exists(page: str, monkeypatch: pytest.MonkeyPatch) -
         ("```\npython run.py dmo\n```", "`python run.py` knows no command `dmo`"),
         ("```\nmake tset\n```", "`tset` is not in Makefile"),
         ("`make demo PYTHON=python3.12`", "`PYTHON=python3.12` is not in Makefile"),
-        ("```sh\ngit clone antiphon\n```", "`git` is a program that tests/docs/commands.py does not know"),
+        ("```sh\ngit clone antiphon\n```", "`git` is a program that tests/page_commands.py does not know"),
         ("`pip install 'antiphon[dta]'`", "pyproject.toml has no extra [dta]"),
         ("<!-- needs: network, luck -->\n```\nantiphon demo\n```", "`luck` is no need"),
         ("<!-- needs: [dta] -->\n```\nantiphon demo\n```", "`[dta]` is no need"),
         ("<!-- typed in: tests/none.py -->\n```\nantiphon demo\n```", "`tests/none.py` is no test of page.md"),
-        ("<!-- typed in: tests/docs/shell.py -->\n```\nantiphon demo\n```", "`tests/docs/shell.py` is no test of"),
+        ("<!-- typed in: tests/forked_shell.py -->\n```\nantiphon demo\n```", "`tests/forked_shell.py` is no test of"),
         ("<!-- needs: data -->\nNo command.\n\n```\nantiphon demo\n```", "stands above no command"),
         ("<!-- needs: data -->\n\n```\nantiphon demo\n```", "stands above no command"),
         ("```\nantiphon evaluate m --source $ANTIPHON_DATA/none.gz --target x\n```", "there is no data set"),

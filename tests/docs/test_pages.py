@@ -1,4 +1,4 @@
-"""The pages' Python runs as it stands, each block but those whose mark says what they need (see commands.py)."""
+"""The Python of the pages runs as it stands, but for blocks whose mark says what they need (tests/page_commands.py)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from docs.commands import PAGES, passages
+from page_commands import PAGES, passages
 from parity.test_languages import checkpoint
 from workflows.test_fine_tuning import T5, published
 

@@ -30,7 +30,7 @@ from antiphon.cli.flags import flag_names, parse
 from antiphon.cli.main import COMMANDS, SHELLS, command_class
 from antiphon.errors import ConfigError, UsageError
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 PAGES = ["README.md", "CONTRIBUTING.md", *sorted(f"docs/{file.name}" for file in (ROOT / "docs").glob("*.md"))]
 NEEDS = {  # what a mark may name
     r"data": "the data sets of ANTIPHON_DATA",
@@ -192,7 +192,7 @@ def _check(words: list[str], flags: list[str], *, inline: bool) -> None:
             if extra not in project()["optional-dependencies"]:
                 raise Wrong(f"pyproject.toml has no extra [{extra}]")
     elif program != "export":
-        raise Wrong(f"`{program}` is a program that tests/docs/commands.py does not know")
+        raise Wrong(f"`{program}` is a program that tests/page_commands.py does not know")
 
 
 def _check_antiphon(words: list[str], flags: list[str], *, inline: bool) -> None:

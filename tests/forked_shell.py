@@ -4,7 +4,7 @@
         ended = shell.type("antiphon generate runs/mine < questions.txt", folder)
 
 bash reads what is typed, so that quotes, variables, redirections and comments mean what they mean to a reader. As a
-program (`python shell.py SOCKET`) this file is the process that is forked.
+program (`python forked_shell.py SOCKET`) this file is the process that is forked.
 """
 
 from __future__ import annotations
