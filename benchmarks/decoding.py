@@ -22,7 +22,7 @@ from typing import Any
 import torch
 
 import antiphon
-from antiphon.data.lines import Lines
+from antiphon.data.lines import LineReader
 
 Row = dict[str, Any]
 
@@ -71,7 +71,7 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     torch.set_num_threads(given.threads)
     models = {folder: antiphon.load(folder, device="cpu") for folder in given.models}
-    texts = [line for line, _ in zip(Lines(given.input), range(given.lines), strict=False)]
+    texts = [line for line, _ in zip(LineReader(given.input), range(given.lines), strict=False)]
     beams = given.beam_size or [1, 4]
     rows = measure(models, texts, beams=beams, batch_size=given.batch_size, rounds=given.rounds)
     print(

@@ -73,7 +73,7 @@ class Ours:
         self.model = antiphon.load(folders["antiphon"], device=device, dtype=dtype, quantize=quantize)
 
     def answer(self, job: Job) -> int:
-        from antiphon.generation import engine
+        from antiphon.search import engine
         from antiphon.settings import override
 
         if isinstance(job.rows[0], str):
@@ -207,7 +207,7 @@ def preset(shape: str, folder: Path, kinds: list[str]) -> tuple[dict[str, str], 
     from antiphon.config import AttentionConfig, GenerationConfig, ModelConfig
     from antiphon.generation.model import Model
     from antiphon.models.build import build_network
-    from antiphon.models.checkpoint import Parts
+    from antiphon.models.folders.checkpoint import Parts
     from antiphon.text import train_tokenizer
 
     words = [f"w{i}" for i in range(VOCABULARY)]
@@ -311,9 +311,9 @@ def of_presets(flags: argparse.Namespace, kinds: list[str], batches: str, rate: 
 def of_file(flags: argparse.Namespace, kinds: list[str]) -> list[Row]:
     """A trained model and a file of texts."""
     import antiphon
-    from antiphon.data.lines import Lines
+    from antiphon.data.lines import LineReader
 
-    texts = [line for _, line in zip(range(flags.lines), Lines(flags.input), strict=False)]
+    texts = [line for _, line in zip(range(flags.lines), LineReader(flags.input), strict=False)]
     kinds = [name for name in kinds if not name.startswith("transformers")]
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as made:

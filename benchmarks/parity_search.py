@@ -25,11 +25,11 @@ from typing import Any
 import torch
 
 from antiphon.config import GenerationConfig
-from antiphon.generation import engine
-from antiphon.generation.hypotheses import Hypothesis
 from antiphon.generation.load import load
 from antiphon.generation.model import Model
-from antiphon.models.hub import load_pretrained
+from antiphon.models.folders.hub import load_pretrained
+from antiphon.search import engine
+from antiphon.search.hypotheses import Hypothesis
 from antiphon.settings import override
 
 TIE = 1e-5
@@ -165,7 +165,7 @@ def beside_ctranslate2(folder: str, *, sentences: int) -> Iterator[tuple[str, Co
         prefix = model._prefixes(config.prefix, 1)[0]
         for text in texts:
             ids = model.source_tokenizer.encode(text)
-            asked = engine.Source(ids, 0, prefix=prefix)
+            asked = engine.SourceInput(ids, 0, prefix=prefix)
             hypotheses = engine.answer(model.network, [asked], config, model.marks)[0]
             found = translator.translate_batch(
                 [[source_words[id] for id in ids]],

@@ -23,10 +23,10 @@ from attention import Row, head, say
 from torch import Tensor
 from torch.nn.functional import linear
 
-from antiphon.nn.native import kernels
-from antiphon.nn.native.packed import Kind, Packed
-from antiphon.nn.native.record import recording
-from antiphon.nn.native.steps import run
+from antiphon.runtime.kernels import functions as kernels
+from antiphon.runtime.kernels.packed import Kind, Packed
+from antiphon.runtime.kernels.steps import run
+from antiphon.runtime.recorder.record import recording
 
 SHAPES = (
     "1x512x512,1x512x2048,1x512x16000,4x512x512,4x512x2048,32x512x512,32x512x2048,32x2048x512,32x512x16000,"

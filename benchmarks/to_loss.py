@@ -211,7 +211,7 @@ def prepare(folder: Path, pairs: Sequence[Any], *, vocab_size: int, layers: int)
     from antiphon.config import AttentionConfig, GenerationConfig, ModelConfig
     from antiphon.generation.model import Model
     from antiphon.models.build import build_network
-    from antiphon.models.checkpoint import Parts
+    from antiphon.models.folders.checkpoint import Parts
     from antiphon.text import train_tokenizer
 
     tokenizer = train_tokenizer([text for pair in pairs for text in pair], kind="bpe", vocab_size=vocab_size)

@@ -72,22 +72,22 @@ class Ours:
         from antiphon.batch import Example
         from antiphon.config import TrainingConfig
         from antiphon.config.interval import Interval
-        from antiphon.training.loop import Loop, Parts
+        from antiphon.training.loop import Loop, LoopParts
         from antiphon.training.optim import build_optimizer
-        from antiphon.training.record import Record, make_display
+        from antiphon.training.reporting.record import RunLog, make_display
         from antiphon.training.snapshot import SnapshotStore
 
         self.example, self.waiting = Example, []
         network = antiphon.load(folder / "antiphon", device="cpu").network
         settings = TrainingConfig(lr=RATE, weight_decay=DECAY, precision=kind, compile=compile)
-        parts = Parts(
+        parts = LoopParts(
             network=network,
             batches=self,
             optimizer=build_optimizer(network, settings),
             schedule=lambda step: RATE,
             validate=None,
             keep=lambda network: None,
-            record=Record(folder, make_display(total_steps=None, quiet=True)),
+            record=RunLog(folder, make_display(total_steps=None, quiet=True)),
             store=SnapshotStore(folder / "snapshots", keep=None),
             pad_id=PAD,
             start_id=START,
@@ -196,7 +196,7 @@ def build(shape: str, texts: list[str] | None, folder: Path, kinds: list[str]) -
     from antiphon.config import AttentionConfig, GenerationConfig, ModelConfig
     from antiphon.generation.model import Model
     from antiphon.models.build import build_network
-    from antiphon.models.checkpoint import Parts
+    from antiphon.models.folders.checkpoint import LoopParts
     from antiphon.text import train_tokenizer
 
     kind = "words" if texts is None else "bpe"
@@ -204,7 +204,7 @@ def build(shape: str, texts: list[str] | None, folder: Path, kinds: list[str]) -
     tokenizer = train_tokenizer(texts or words, kind=kind, vocab_size=VOCABULARY)
     config, attention, size = ModelConfig(preset="small", **SHAPES[shape]), AttentionConfig(), tokenizer.vocab_size
     network = build_network(config, attention, source_vocab=size, target_vocab=size, shared=True)
-    parts = Parts(network.eval(), config, attention, tokenizer, tokenizer, "text", GenerationConfig())
+    parts = LoopParts(network.eval(), config, attention, tokenizer, tokenizer, "text", GenerationConfig())
     assert (Model.from_parts(parts).marks.pad, Model.from_parts(parts).marks.start) == (PAD, START)
     Model.from_parts(parts).save(folder / "antiphon")
     if any(name.startswith("transformers") for name in kinds):
@@ -224,7 +224,7 @@ def random_pairs(shape: str, count: int) -> Iterator[list[list[Pair]]]:
 
 def multi30k(part: str = "train") -> list[tuple[str, str]]:
     """The pairs of a part, English and German."""
-    from antiphon.data.lines import Lines
+    from antiphon.data.lines import LineReader
 
     folder = Path(os.environ.get("ANTIPHON_DATA", "../shared/data")) / "multi30k" / "tok"
     names = [folder / f"{part}.lc.norm.tok.{side}.gz" for side in ("en", "de")]
@@ -232,7 +232,7 @@ def multi30k(part: str = "train") -> list[tuple[str, str]]:
         raise SystemExit(
             f"Multi30k must be there, but `{names[0]}` is not. Set ANTIPHON_DATA to the folder that holds it."
         )
-    return list(zip(*(Lines(str(name)) for name in names), strict=True))
+    return list(zip(*(LineReader(str(name)) for name in names), strict=True))
 
 
 def text_batches(pairs: list[tuple[str, str]], tokenizer: Any, budget: int, count: int) -> Iterator[list[list[Pair]]]:

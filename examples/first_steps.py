@@ -8,7 +8,7 @@ import sys
 import torch
 
 import antiphon
-from antiphon.models import Decoder, Encoder, EncoderDecoder, Front, Shape
+from antiphon.models import Decoder, Encoder, EncoderDecoder, InputEmbedding, Shape
 from antiphon.nn import Embedding, ScoreRule, Sinusoidal
 from antiphon.text import train_tokenizer
 from antiphon.text.phrases import phrases
@@ -34,7 +34,7 @@ shape = Shape(d_model=64, num_heads=4, ffn_dim=256, activation="swiglu", norm="r
 encoder = Encoder([Fade()] * 2, shape=shape)
 decoder = Decoder(["full"] * 2, ["full"] * 2, shape=shape)
 table = Embedding(tokenizer.vocab_size, 64)
-source, target = Front(table, Sinusoidal(64)), Front(table, Sinusoidal(64))
+source, target = InputEmbedding(table, Sinusoidal(64)), InputEmbedding(table, Sinusoidal(64))
 network = EncoderDecoder(source, encoder, target, decoder, max_length=256).to(device)
 
 epochs = int(sys.argv[1]) if len(sys.argv) > 1 else 10

@@ -12,11 +12,11 @@ from pathlib import Path
 
 from antiphon.config import SourceConfig
 from antiphon.data import Mixture, Streamed
-from antiphon.data.corpus import Encoder, Start
+from antiphon.data.corpus import ExampleEncoder, PoolStart
 from antiphon.text import Tokenizer, load_task, train_tokenizer
 
 TASK = load_task("translation")
-TOP = Start()  # where an epoch begins
+TOP = PoolStart()  # where an epoch begins
 
 
 def bytes_tokenizer() -> Tokenizer:
@@ -40,5 +40,5 @@ def streamed(folder: Path, pool_tokens: int = 1000) -> Streamed:
     pairs = [*random_pairs(200), ("", "x"), ("x", ""), *random_pairs(70)]
     data = (files(folder, pairs), SourceConfig(path=str(folder / "y.tsv")))
     (folder / "y.tsv").write_text("".join(f"{source}\t{target}\n" for source, target in random_pairs(60)))
-    encoder = Encoder(bytes_tokenizer(), bytes_tokenizer(), 100)
+    encoder = ExampleEncoder(bytes_tokenizer(), bytes_tokenizer(), 100)
     return Streamed(Mixture(data, TASK), encoder, pool_tokens=pool_tokens)

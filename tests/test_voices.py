@@ -13,7 +13,7 @@ from antiphon.errors import argument, is_command_line, on_command_line
 
 PACKAGE = Path(__file__).resolve().parents[1] / "src" / "antiphon"
 # Commands that are typed in a shell, whoever reads the message; and flags of other programs.
-TYPED = {"--allow-pickle": "models/stored.py"}
+TYPED = {"--allow-pickle": "models/folders/stored.py"}
 BOTH = {"synonyms.py"}  # a table that gives the Python and the flag side by side, for a page and for messages
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import antiphon
-from antiphon.data.lines import Lines
+from antiphon.data.lines import LineReader
 from antiphon.errors import ConfigError, DataError, ModelError
 from antiphon.recipe import read_recipe
 
@@ -62,6 +62,6 @@ def test_utf_16_is_named(tmp_path: Path, kind: str, name: str) -> None:
     text = ("\ufeff" if kind == "utf-16-be" else "") + "für dich\n"
     file.write_bytes(text.encode(kind))
     with pytest.raises(DataError, match=f"iconv -f {name} -t utf-8"):
-        list(Lines(str(file)))
+        list(LineReader(str(file)))
     with pytest.raises(ConfigError, match=f"iconv -f {name} -t utf-8"):
         read_recipe(file)

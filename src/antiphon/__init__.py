@@ -25,7 +25,7 @@ _HOME = {  # public name -> the module that defines it
     "TrainConfig": "antiphon.config",
     "evaluate": "antiphon.evaluation.evaluate",
     "register": "antiphon.registry",
-    "from_torch": "antiphon.models.from_torch",
+    "from_torch": "antiphon.models.by_hand.from_torch",
     "check_attention": "antiphon.conformance",
     "AntiphonError": "antiphon.errors",
     "UsageError": "antiphon.errors",
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from antiphon.evaluation.evaluate import evaluate
     from antiphon.generation.load import load
     from antiphon.generation.model import Generation, Model
-    from antiphon.models.from_torch import from_torch
+    from antiphon.models.by_hand.from_torch import from_torch
     from antiphon.registry import register
     from antiphon.workflows import train
     from antiphon.workflows.batches import batches

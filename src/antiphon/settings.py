@@ -54,7 +54,7 @@ class Range:
 
 
 @dataclass(frozen=True)
-class Spelling:
+class NamedChoice:
     """Text that is brought to one spelling first: {"bf16": "bfloat16", ...}; anything else is an error."""
 
     table: Callable[[str], str]
@@ -340,7 +340,7 @@ _READERS: dict[Any, Callable[[Any], Any]] = {int: _whole, float: _number, str: _
 def _bounded(value: Any, bound: Any) -> Any:
     if isinstance(bound, Range) and not bound.holds(value):
         raise _wrong(bound.describe(), value)
-    if isinstance(bound, Spelling):
+    if isinstance(bound, NamedChoice):
         return bound.table(value)
     return value
 

@@ -53,7 +53,7 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model folder with random weights: its answers mean nothing, but are always the same."""
     from antiphon.config import AttentionConfig, GenerationConfig, ModelConfig
     from antiphon.models.build import build_network
-    from antiphon.models.checkpoint import Parts, save_model_folder
+    from antiphon.models.folders.checkpoint import Parts, save_model_folder
     from antiphon.text import train_tokenizer
 
     tokenizer = train_tokenizer(["one two three four five six seven eight"] * 4, kind="bpe", vocab_size=300)

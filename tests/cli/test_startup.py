@@ -51,7 +51,7 @@ def imported(*words: str, input: str = "") -> set[str]:
 @pytest.mark.parametrize("flags", [["--beam-size", "1"], ["--json"], ["--stream"]], ids=lambda flags: flags[0])
 def test_an_answer_imports_only_what_it_needs(model_folder: Path, flags: list[str]) -> None:
     found = imported("generate", str(model_folder), "--quiet", *flags, input="one two\n")
-    assert "antiphon.generation.engine" in found
+    assert "antiphon.search.engine" in found
     assert sorted(found & NOT_FOR_ANSWERS) == []
 
 

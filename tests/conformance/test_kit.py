@@ -10,8 +10,8 @@ import torch
 from conformance.saboteurs import Doubles, RowNumber
 
 import antiphon
-from antiphon.conformance import LAWS, Table, check_attention, examine
-from antiphon.conformance.meter import Meter
+from antiphon.conformance import LAWS, LawTable, check_attention, examine
+from antiphon.conformance.meter import DifferenceMeter
 from antiphon.errors import ConfigError
 from antiphon.nn import Alibi, Window
 
@@ -104,11 +104,11 @@ def test_the_table_is_read_by_people_and_programs() -> None:
 
 def test_an_infinite_difference_has_a_form_in_json() -> None:
     table = examine(Doubles, "decoder", laws=[law for law in LAWS if law.name == "element-wise"])
-    assert json.loads(json.dumps(Table(table.name, table.rows).as_json(), allow_nan=False))["passed"]
+    assert json.loads(json.dumps(LawTable(table.name, table.rows).as_json(), allow_nan=False))["passed"]
 
 
 def test_the_worst_of_several_comparisons_is_kept() -> None:
-    meter = Meter()
+    meter = DifferenceMeter()
     zeros = torch.zeros(2, 3)
     meter.equal(zeros + 1e-12, zeros, axes=("row", "place"), what="near")
     assert not meter.broken and meter.where.startswith("near")
@@ -122,15 +122,15 @@ def test_the_worst_of_several_comparisons_is_kept() -> None:
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_what_is_no_number_is_the_largest_difference(bad: float) -> None:
-    meter = Meter()
+    meter = DifferenceMeter()
     meter.equal(torch.tensor([0.0, bad]), torch.zeros(2), axes=("place",), what="x")
     assert meter.broken and meter.difference == float("inf") and meter.where == "x, place 1"
-    equal = Meter()
+    equal = DifferenceMeter()
     equal.equal(torch.tensor([bad]), torch.tensor([bad]), axes=("place",), what="x")
     assert equal.broken == (bad != bad)
 
 
 def test_other_shapes_differ() -> None:
-    meter = Meter()
+    meter = DifferenceMeter()
     meter.equal(torch.zeros(2, 1), torch.zeros(2, 3), axes=("row", "place"), what="x")
     assert meter.broken and "(2, 1) instead of (2, 3)" in meter.where

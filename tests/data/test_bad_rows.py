@@ -11,7 +11,7 @@ import pytest
 
 import antiphon
 from antiphon.config import SourceConfig
-from antiphon.data import Mixture, Report, cases, load_filters, records
+from antiphon.data import DataReport, Mixture, cases, load_filters, records
 from antiphon.data.lines import Cursor
 from antiphon.data.sources import readers
 from antiphon.errors import DataError
@@ -79,7 +79,7 @@ def test_they_are_left_out_and_counted(kind: str, tmp_path: Path) -> None:
         assert [(one, targets) for one, targets, _ in cases(data, TASK, bad_rows="skip")] == [
             (source, [target]) for source, target in GOOD
         ]
-        report = Report()
+        report = DataReport()
         items = list(Mixture(data, TASK, bad_rows="skip").once(report))
     assert [(item.source, item.target) for item in items] == GOOD
     assert (report.read, report.bad, report.kept) == (3 + len(bad), len(bad), 3)
@@ -89,7 +89,7 @@ def test_they_are_left_out_and_counted(kind: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_error_names_all_of_them_in_one_line(kind: str, tmp_path: Path) -> None:
     data, bad = data_of(tmp_path, kind)
-    for use in (read, lambda data: list(cases(data, TASK)), lambda data: list(Mixture(data, TASK).once(Report()))):
+    for use in (read, lambda data: list(cases(data, TASK)), lambda data: list(Mixture(data, TASK).once(DataReport()))):
         with pytest.raises(DataError) as caught:
             use(data)
         said = str(caught.value)
@@ -152,14 +152,14 @@ def test_an_epoch_holds_the_same_pairs_behind_every_spot(tmp_path: Path) -> None
     """Streamed, with and without a survey, the bad rows are where they were."""
     data, _ = data_of(tmp_path, "tsv")
     for filters in (None, load_filters(["duplicates"])):
-        mixture, report = Mixture(data, TASK, filters, bad_rows="skip"), Report()
+        mixture, report = Mixture(data, TASK, filters, bad_rows="skip"), DataReport()
         if mixture.needs_survey:
             mixture.survey(report)
             assert (report.read, report.bad) == (6, 3)
-        whole = list(mixture.epoch(mixture.tops(), seed=1, epoch=0, report=Report()))
+        whole = list(mixture.epoch(mixture.tops(), seed=1, epoch=0, report=DataReport()))
         assert [(item.source, item.target) for item in whole] == GOOD
         for number, item in enumerate(whole):
-            rest = list(mixture.epoch([item.spot], seed=1, epoch=0, report=Report()))
+            rest = list(mixture.epoch([item.spot], seed=1, epoch=0, report=DataReport()))
             assert [other.source for other in rest] == [other.source for other in whole[number + 1 :]]
 
 

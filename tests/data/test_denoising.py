@@ -20,7 +20,7 @@ from antiphon.data import Batches, InMemory, Streamed, cases, load_corpus, load_
 from antiphon.data.denoising import Objective
 from antiphon.errors import ConfigError, DataError
 from antiphon.registry import register
-from antiphon.text import MARKS, Marks, Tokenizer, train_tokenizer
+from antiphon.text import MARKS, Tokenizer, TokenizerMarks, train_tokenizer
 
 TEXTS = [f"The {a} saw {b}. Did {b} run? It ran {n} miles!" for n in range(9) for a in ("cat", "dog") for b in "xyz"]
 
@@ -30,7 +30,7 @@ def make(kind: str = "bpe", marks: list[str] = MARKS) -> Tokenizer:
 
 
 TOKENIZER = make()
-MARKS_OF = Marks(TOKENIZER)
+MARKS_OF = TokenizerMarks(TOKENIZER)
 SENTINELS, MASK = MARKS_OF.sentinels, MARKS_OF.mask
 ids_lists = st.lists(st.integers(4, MASK - 1), min_size=1, max_size=300)
 densities = st.floats(0.01, 1.0)
@@ -124,10 +124,10 @@ def test_sentences_end_at_a_stop_before_a_space() -> None:
     for kind in ("bpe", "unigram", "characters", "bytes", "words"):
         tokenizer = make(kind)
         text = "It is 3.5 now. Is it? Yes!"
-        parts = Marks(tokenizer).sentences(tokenizer.bare(tokenizer.encode(text)))
+        parts = TokenizerMarks(tokenizer).sentences(tokenizer.bare(tokenizer.encode(text)))
         assert [tokenizer.decode(part).strip() for part in parts] == ["It is 3.5 now.", "Is it?", "Yes!"], kind
     characters = train_tokenizer(["犬。猫！"], kind="characters", marks=MARKS)
-    parts = Marks(characters).sentences(characters.bare(characters.encode("犬。猫！")))
+    parts = TokenizerMarks(characters).sentences(characters.bare(characters.encode("犬。猫！")))
     assert [characters.decode(part) for part in parts] == ["犬。", "猫！"]
 
 
@@ -169,7 +169,7 @@ def test_marks_never_come_from_text_and_are_never_read(kind: str, tmp_path: Path
     made.save(tmp_path)
     again = Tokenizer.load(tmp_path)
     assert again.vocab_size == made.vocab_size == plain.vocab_size + len(MARKS)
-    marks = Marks(again)
+    marks = TokenizerMarks(again)
     assert len({*marks.sentinels, marks.mask}) == 101
     for text in (*TEXTS[:3], "<mask> and <extra_id_0><extra_id_99> </s>", " <mask> ", "<extra_id_7>"):
         ids = again.encode(text)
@@ -299,11 +299,13 @@ def test_plain_text_is_no_pair(tmp_path: Path) -> None:
 
 def test_an_objective_of_ones_own(tmp_path: Path) -> None:
     @register("objective", "backwards")
-    def backwards(ids: list[int], chance: random.Random, marks: Marks, every: int = 1) -> tuple[list[int], list[int]]:
+    def backwards(
+        ids: list[int], chance: random.Random, marks: TokenizerMarks, every: int = 1
+    ) -> tuple[list[int], list[int]]:
         return ids[::-every], ids
 
     @register("objective", "broken")
-    def broken(ids: list[int], chance: random.Random, marks: Marks) -> Any:
+    def broken(ids: list[int], chance: random.Random, marks: TokenizerMarks) -> Any:
         return ids
 
     first = examples(load(tmp_path, [{"backwards": {"every": 2}}]), 0)

@@ -10,12 +10,12 @@ import pytest
 from antiphon import register
 from antiphon.config import DataConfig
 from antiphon.data.filters import Duplicates, Filters, Pair, load_filters
-from antiphon.data.lines import Cursor, Place, Row
+from antiphon.data.lines import Cursor, DataPlace, DataRow
 from antiphon.errors import ConfigError, DataError
 
 
 def pair(source: str, target: str = "", front: str = "") -> Pair:
-    return Pair(source, target, Row({}, Place("x", 1), Cursor(), (), front))
+    return Pair(source, target, DataRow({}, DataPlace("x", 1), Cursor(), (), front))
 
 
 def kept(settings: object, pairs: list[Pair]) -> list[Pair]:

@@ -9,7 +9,7 @@ import pytest
 
 from antiphon.config import SourceConfig
 from antiphon.data import cases, records
-from antiphon.data.lines import Cursor, Place
+from antiphon.data.lines import Cursor, DataPlace
 from antiphon.data.nested import nested_row
 from antiphon.errors import DataError
 from antiphon.text import Task, load_task
@@ -48,7 +48,7 @@ def test_lists_are_joined_in_the_source_and_several_targets(tmp_path: Path) -> N
     ],
 )
 def test_where_a_value_is_found(found: dict, field: str, wanted: str) -> None:
-    row = nested_row(found, SourceConfig(path="x.jsonl", source_field=field), Place("x", 1), Cursor())
+    row = nested_row(found, SourceConfig(path="x.jsonl", source_field=field), DataPlace("x", 1), Cursor())
     assert row.record["source"] == wanted
 
 
@@ -56,4 +56,4 @@ def test_where_a_value_is_found(found: dict, field: str, wanted: str) -> None:
 def test_what_is_no_text(found: dict) -> None:
     kinds = r"is (null|a mapping|a list|not among none)"
     with pytest.raises(DataError, match=rf"the field `a` must be a text or a list of texts, but {kinds} \(x:1\)\. Set"):
-        nested_row(found, SourceConfig(path="x.jsonl", source_field="a"), Place("x", 1), Cursor())
+        nested_row(found, SourceConfig(path="x.jsonl", source_field="a"), DataPlace("x", 1), Cursor())

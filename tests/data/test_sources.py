@@ -17,7 +17,7 @@ import zstandard
 from counts import count
 
 from antiphon.config import SourceConfig
-from antiphon.data.lines import Lines, count_lines, opened
+from antiphon.data.lines import LineReader, count_lines, opened
 from antiphon.data.sources import cases, check_files, records, rows, text_bytes
 from antiphon.errors import ConfigError, DataError
 from antiphon.text import Task, load_task
@@ -331,14 +331,14 @@ def test_what_is_no_pair() -> None:
 @pytest.mark.parametrize("name", ["x", "x.gz", "x.zst"])
 def test_lines_are_counted_as_they_are_read(tmp_path: Path, text: bytes, name: str) -> None:
     file = write(tmp_path / name, text)
-    lines = Lines(file)
+    lines = LineReader(file)
     assert list(lines) == text.decode().split("\n")[: count_lines(file)]
     assert lines.number == count_lines(file) and lines.offset == len(text) and lines.count_rest() == 0
 
 
 def test_a_gzip_file_of_several_members_is_one_text(tmp_path: Path) -> None:
     (tmp_path / "x.gz").write_bytes(gzip.compress(b"a\nb") + gzip.compress(b"c\nd\n"))
-    assert list(Lines(str(tmp_path / "x.gz"))) == ["a", "bc", "d"]
+    assert list(LineReader(str(tmp_path / "x.gz"))) == ["a", "bc", "d"]
     with opened(str(tmp_path / "x.gz")) as stream:
         assert zlib.crc32(stream.read()) == zlib.crc32(b"a\nbc\nd\n")
 

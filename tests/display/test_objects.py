@@ -18,12 +18,12 @@ from antiphon.conformance import examine
 from antiphon.evaluation.groups import grouped
 from antiphon.generation.answers import MOST_SHOWN, Answers, Generation
 from antiphon.generation.maps import AttentionMaps
-from antiphon.models import Decoder, Encoder, EncoderDecoder, Front, Shape
+from antiphon.models import Decoder, Encoder, EncoderDecoder, InputEmbedding, Shape
 from antiphon.models.stack import count_parameters
 from antiphon.models.summary import summary
 from antiphon.nn import Embedding, ScoreRule, Sinusoidal
 from antiphon.text import Tokenizer, train_tokenizer
-from antiphon.training.rows import MOST_ROWS, MetricRows
+from antiphon.training.reporting.rows import MOST_ROWS, MetricRows
 from antiphon.workflows.train import Run
 
 PAIRS = [("<b>one</b> two", "two <b>one</b>"), ("three four", "four three"), ("five six", "six five")] * 8
@@ -114,7 +114,7 @@ def test_a_model_made_by_hand_shows_its_layers() -> None:
     tokenizer = train_tokenizer(["one two"], kind="bytes", vocab_size=260)
     shape = Shape(d_model=16, num_heads=2, head_dim=8, ffn_dim=24)
     decoder = Decoder(["alibi"], [torch.nn.MultiheadAttention(16, 2, batch_first=True)], shape=shape)
-    fronts = [Front(Embedding(tokenizer.vocab_size, 16), Sinusoidal(16)) for _ in range(2)]
+    fronts = [InputEmbedding(Embedding(tokenizer.vocab_size, 16), Sinusoidal(16)) for _ in range(2)]
     network = EncoderDecoder(fronts[0], Encoder([plain], shape=shape), fronts[1], decoder, max_length=32)
     model = Model(network, tokenizer)
     said = shown(model)

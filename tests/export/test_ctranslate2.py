@@ -18,11 +18,11 @@ from antiphon.errors import ModelError, WorkError
 from antiphon.export import export_ctranslate2
 from antiphon.export import layers as layers_of_export
 from antiphon.export.ctranslate2 import words
-from antiphon.generation import engine
 from antiphon.generation.load import load
 from antiphon.generation.model import Model
 from antiphon.models.build import build_network
-from antiphon.models.checkpoint import Parts
+from antiphon.models.folders.checkpoint import Parts
+from antiphon.search import engine
 from antiphon.settings import override
 from antiphon.text import train_tokenizer
 

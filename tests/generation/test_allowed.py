@@ -7,8 +7,8 @@ import random
 import pytest
 from generation.test_model import KINDS, model
 
+from antiphon.constraints.restriction import CLOSED, DEAD, TrieConstraint
 from antiphon.errors import ConfigError, DataError
-from antiphon.generation.restriction import CLOSED, DEAD, Trie
 
 LABELS = ["hello", "hello world", "hell", "in 3 hours", "in 3", "ein Haus", "zwei Häuser", "日本", "x"]
 
@@ -83,10 +83,10 @@ def test_what_cannot_be_is_one_line_with_the_row() -> None:
 
 
 def test_a_trie_needs_what_is_left() -> None:
-    trie = Trie([[5, 6, 2], [5, 2], [7, 8, 8, 2]], end=2, size=9)
+    trie = TrieConstraint([[5, 6, 2], [5, 2], [7, 8, 8, 2]], end=2, size=9)
     assert trie.longest == 4 and trie.need(0) == 2
     assert trie.costs(0).tolist() == [CLOSED] * 5 + [1, CLOSED, 3, CLOSED]
     assert trie.costs(trie.follow(0, 5)).tolist() == [CLOSED, CLOSED, 0, CLOSED, CLOSED, CLOSED, 1, CLOSED, CLOSED]
     assert trie.follow(0, 6) == DEAD and trie.need(DEAD) == CLOSED
     with pytest.raises(AssertionError, match="needs one end"):
-        Trie([[5, 6]], end=2, size=9)
+        TrieConstraint([[5, 6]], end=2, size=9)

@@ -18,12 +18,12 @@ from antiphon.config import GenerationConfig
 from antiphon.errors import AntiphonError, ConfigError, ModelError
 from antiphon.generation.assemble import tokenizer_pair, unwrapped
 from antiphon.generation.model import Model
-from antiphon.models.front import Front
+from antiphon.models.front import InputEmbedding
 from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.models.stack import Decoder, Encoder, Shape
 from antiphon.nn import Sinusoidal
 from antiphon.nn.embedding import Embedding
-from antiphon.nn.quantized import Int8Linear
+from antiphon.runtime.quantized import Int8Linear
 from antiphon.text import train_tokenizer
 from antiphon.workflows.batches import batches
 
@@ -141,9 +141,9 @@ def two_tokenizers() -> tuple[Model, Any, Any]:
     target = train_tokenizer(TARGETS, kind="bpe", vocab_size=280)
     shape = Shape(d_model=16, num_heads=2, ffn_dim=32)
     network = EncoderDecoder(
-        Front(Embedding(source.vocab_size, 16), Sinusoidal(16)),
+        InputEmbedding(Embedding(source.vocab_size, 16), Sinusoidal(16)),
         Encoder(["full"], shape=shape),
-        Front(Embedding(target.vocab_size, 16), Sinusoidal(16)),
+        InputEmbedding(Embedding(target.vocab_size, 16), Sinusoidal(16)),
         Decoder(["full"], ["full"], shape=shape),
         max_length=64,
     )

@@ -9,14 +9,14 @@ from dataclasses import replace
 import pytest
 import torch
 from generation.test_model import TEXTS, model
-from generation.toys import MARKS, NAMES, assert_same, plain_search, source_of, toy
+from search.toys import MARKS, NAMES, assert_same, plain_search, source_of, toy
 
 import antiphon
 from antiphon.config import GenerationConfig
 from antiphon.errors import ModelError
-from antiphon.generation.engine import Source, answer, forced_scores, stream
 from antiphon.generation.ensemble import Ensemble
 from antiphon.generation.model import Model
+from antiphon.search.engine import SourceInput, answer, forced_scores, stream
 
 SEARCHES = (
     {"beam_size": 1},
@@ -32,7 +32,7 @@ def test_cached_is_the_mean_of_whole_rows(settings: dict[str, object]) -> None:
     for first, second in itertools.pairwise(NAMES):
         network = Ensemble([toy(first), toy(second, seed=1, d_model=8)])
         config = GenerationConfig(max_new_tokens=9, **settings)
-        sources = [Source(source_of(dice), row, prefix=(4, 5)[: row % 3]) for row in range(4)]
+        sources = [SourceInput(source_of(dice), row, prefix=(4, 5)[: row % 3]) for row in range(4)]
         for source, found in zip(sources, answer(network, sources, config, MARKS), strict=True):
             assert_same(found, plain_search(network, source.ids, config, prefix=source.prefix))
             assert [id for run in stream(network, source, config, MARKS) for id in run] == found[0].ids

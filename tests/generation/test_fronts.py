@@ -11,10 +11,10 @@ import pytest
 import antiphon
 from antiphon.config import DataConfig, SourceConfig
 from antiphon.errors import DataError, ModelError
-from antiphon.generation.fronts import framed, front_of, fronts_of, template_of
-from antiphon.generation.joining import join_texts, stream_texts
+from antiphon.generation.long_inputs.joining import join_texts, stream_texts
+from antiphon.generation.long_inputs.leading_text import framed, front_of, fronts_of, template_of
+from antiphon.generation.long_inputs.overflow import pieces_of, prepare, split
 from antiphon.generation.model import Model
-from antiphon.generation.overflow import pieces_of, prepare, split
 from antiphon.text import train_tokenizer
 
 BYTES = train_tokenizer(["a"], kind="bytes", vocab_size=260)

@@ -17,11 +17,11 @@ import antiphon
 from antiphon.config import AttentionConfig, FamilyConfig, GenerationConfig, ModelConfig
 from antiphon.config.speech import SpeechConfig
 from antiphon.errors import ConfigError, DataError, ModelError
-from antiphon.generation.engine import forced_scores
-from antiphon.generation.hypotheses import Marks, Plan
 from antiphon.generation.model import Model
 from antiphon.models.build import build_network
-from antiphon.models.checkpoint import Parts
+from antiphon.models.folders.checkpoint import Parts
+from antiphon.search.engine import forced_scores
+from antiphon.search.hypotheses import SearchConfig, SpecialTokens
 from antiphon.text import train_tokenizer
 
 LENGTHS = (700, 1000, 1, 333, 999)
@@ -133,7 +133,10 @@ def test_languages_and_translation_are_chosen() -> None:
 def test_a_length_penalty_leaves_the_prompt_out() -> None:
     answer = hearing().generate(clips()[0], beam_size=1, max_new_tokens=5)[0]
     assert answer.confidence == pytest.approx(math.exp(answer.score / (len(answer.tokens) + answer.finished)))
-    counted, prompt = Plan(Marks(0, 1, 2, (3, 4))), Plan(Marks(0, 1, 2, (3, 4), prompt=True))
+    counted, prompt = (
+        SearchConfig(SpecialTokens(0, 1, 2, (3, 4))),
+        SearchConfig(SpecialTokens(0, 1, 2, (3, 4), prompt=True)),
+    )
     assert (counted.penalty(7), prompt.penalty(7), prompt.penalty(1)) == (7, 5, 1)
 
 

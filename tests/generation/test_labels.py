@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 from generation.test_model import KINDS, model
-from generation.toys import NAMES, toy
+from search.toys import NAMES, toy
 
 from antiphon.config import GenerationConfig
 from antiphon.errors import DataError

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from generation.toys import toy
+from search.toys import toy
 
 from antiphon.batch import Example, collate
 from antiphon.config import AttentionConfig, GenerationConfig, ModelConfig
@@ -19,7 +19,7 @@ from antiphon.generation.load import load
 from antiphon.generation.maps import AttentionMaps, entropies, entropy_of, layer_weights, mixers_of
 from antiphon.generation.model import Model
 from antiphon.models.build import build_network
-from antiphon.models.checkpoint import Parts, save_model_folder
+from antiphon.models.folders.checkpoint import Parts, save_model_folder
 from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.nn.attention import Attention
 from antiphon.nn.mixers import Mixer

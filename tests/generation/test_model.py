@@ -16,12 +16,12 @@ import antiphon
 from antiphon.config import AttentionConfig, GenerationConfig, ModelConfig
 from antiphon.devices import choose_device
 from antiphon.errors import ConfigError, DataError, ModelError
-from antiphon.generation.engine import answer
 from antiphon.generation.load import load
 from antiphon.generation.loading import choose_dtype
 from antiphon.generation.model import Generation, Model
 from antiphon.models.build import build_network
-from antiphon.models.checkpoint import Parts
+from antiphon.models.folders.checkpoint import Parts
+from antiphon.search.engine import answer
 from antiphon.text import train_tokenizer
 
 TEXTS = ["in 3 hours we go", "hello, world. This is it!", "in drei Stunden\nund mehr", "ein Haus, zwei Häuser"] * 4

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from antiphon.generation.overflow import prepare, split
+from antiphon.generation.long_inputs.overflow import prepare, split
 from antiphon.text import Tokenizer, train_tokenizer
 
 TEXTS = ["It rains. It shines! Does it?", "Häuser und Straßen, 12 Stück", "東京です。今日は。"] * 3

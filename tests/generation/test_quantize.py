@@ -8,17 +8,17 @@ from pathlib import Path
 import pytest
 import torch
 from generation.test_model import model
-from generation.test_stepping import network_of
-from generation.toys import MARKS, source_of
+from runtime.test_stepper import network_of
+from search.toys import MARKS, source_of
 
 from antiphon import load
 from antiphon.config import GenerationConfig
 from antiphon.errors import ConfigError, ModelError
-from antiphon.generation.asking import as_rows, evaluating
-from antiphon.generation.engine import answer, forced_scores
 from antiphon.generation.ensemble import Ensemble
 from antiphon.generation.quantize import check_quantize, is_quantized, quantize
-from antiphon.nn.quantized import Int8Linear
+from antiphon.runtime.inference import as_rows, evaluating
+from antiphon.runtime.quantized import Int8Linear
+from antiphon.search.engine import answer, forced_scores
 
 PAIRS = [(source_of(random.Random(i)), [5 + i, 9, 7, MARKS.end]) for i in range(12)]
 

@@ -24,7 +24,7 @@ from antiphon.cli.main import main
 from antiphon.errors import ConfigError, DataError, ModelError
 from antiphon.generation import load as loading
 from antiphon.generation.answers import Answers
-from antiphon.generation.wrapped import Wrapped
+from antiphon.generation.hf.model import HFModel
 
 IDS = {"pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2, "decoder_start_token_id": 2}
 SIZES = {
@@ -71,10 +71,10 @@ def folder(tmp_path: Path) -> Path:
     return make("mvp", tmp_path / "mvp")
 
 
-def load(folder: Path) -> Wrapped:
+def load(folder: Path) -> HFModel:
     with pytest.warns(UserWarning, match=r"is of the family .*, which is not one of ours: transformers computes it"):
         model = antiphon.load(folder, device="cpu")
-    assert isinstance(model, Wrapped)
+    assert isinstance(model, HFModel)
     return model
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from antiphon.batch import Batch
-from antiphon.models.front import Front
+from antiphon.models.front import InputEmbedding
 from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.models.stack import Decoder, Encoder, Shape
 from antiphon.nn import Sinusoidal
@@ -58,8 +58,8 @@ def by_hand(
     decoder = Decoder(list(attentions), ["full"] * len(attentions), shape=shape)
     table = Embedding(vocab, shape.d_model)
     output = None if tied else Embedding(vocab, shape.d_model)
-    source = Front(table, positions(shape.d_model), dropout=shape.dropout, scale=scale)
-    target = Front(table, positions(shape.d_model), dropout=shape.dropout, scale=scale)
+    source = InputEmbedding(table, positions(shape.d_model), dropout=shape.dropout, scale=scale)
+    target = InputEmbedding(table, positions(shape.d_model), dropout=shape.dropout, scale=scale)
     return EncoderDecoder(source, encoder, target, decoder, output, max_length=max_length, **network)
 
 

@@ -16,18 +16,17 @@ from typing import Any
 import own_attentions as own
 import pytest
 import torch
-from generation.toys import MARKS, VOCABULARY, assert_same, plain_search, source_of
+from search.toys import MARKS, VOCABULARY, assert_same, plain_search, source_of
 from torch import nn
 
 import antiphon
 from antiphon.batch import Example, collate
 from antiphon.config import AttentionConfig, GenerationConfig, ModelConfig
 from antiphon.errors import ConfigError, ModelError
-from antiphon.generation.engine import Source, answer, forced_scores, stream
 from antiphon.models.attentions import build_rule, find_imported, saved_spec
 from antiphon.models.build import build_network
-from antiphon.models.checkpoint import Parts, load_parts, save_model_folder
-from antiphon.models.front import Front
+from antiphon.models.folders.checkpoint import Parts, load_parts, save_model_folder
+from antiphon.models.front import InputEmbedding
 from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.models.stack import Decoder, Encoder, Shape
 from antiphon.nn import (
@@ -43,9 +42,10 @@ from antiphon.nn import (
 )
 from antiphon.nn.embedding import Embedding
 from antiphon.nn.loss import CrossEntropy
-from antiphon.nn.quantized import quantize_linears
 from antiphon.recipe import dump_yaml, from_mapping, read_yaml, to_mapping
 from antiphon.registry import _parts, register
+from antiphon.runtime.quantized import quantize_linears
+from antiphon.search.engine import SourceInput, answer, forced_scores, stream
 from antiphon.text import train_tokenizer
 
 D_MODEL, HEADS = 16, 4
@@ -104,7 +104,7 @@ def test_it_trains_and_layers_computed_again_have_the_same_gradients(name: str) 
 def test_cached_search_is_search_from_whole_rows(name: str, beam_size: int) -> None:
     made, dice = network(KINDS[name]).eval(), random.Random(name)
     config = GenerationConfig(beam_size=beam_size, n_best=beam_size, max_new_tokens=6)
-    sources = [Source(source_of(dice), row) for row in range(3)]
+    sources = [SourceInput(source_of(dice), row) for row in range(3)]
     answers = answer(made, sources, config, MARKS)
     for source, found in zip(sources, answers, strict=True):
         assert_same(found, plain_search(made, source.ids, config))
@@ -120,7 +120,7 @@ def test_int8_answers(name: str) -> None:
     made = network(KINDS[name]).float().eval()
     assert quantize_linears(made) > 0
     config = GenerationConfig(beam_size=2, max_new_tokens=4)
-    assert answer(made, [Source([5, 6, 2], 0)], config, MARKS)[0][0].ids
+    assert answer(made, [SourceInput([5, 6, 2], 0)], config, MARKS)[0][0].ids
 
 
 @every
@@ -151,7 +151,7 @@ def test_a_network_made_by_hand_is_described_and_saved(name: str, tmp_path: Path
     kind = KINDS[name]
     encoder = Encoder([kind, kind], shape=shape)
     decoder = Decoder([kind], [kind], shape=shape)
-    front = Front(Embedding(260, D_MODEL), Sinusoidal(D_MODEL))
+    front = InputEmbedding(Embedding(260, D_MODEL), Sinusoidal(D_MODEL))
     network = EncoderDecoder(front, encoder, front, decoder).eval()
     made = antiphon.Model(network, tokenizer)
     made.save(tmp_path / "model")
@@ -312,7 +312,7 @@ def test_what_is_imported_already_is_used(users: types.ModuleType) -> None:
         {"own_attentions:CustomAttention": {"hidden": 10**12}},
         {"own_attentions:softmax": {"scale": 1}}, "own_attentions:makes_a_rule",
         "torch:load", "torch.nn:Linear", {"torch.hub:load": {"repo_or_dir": "x/y", "model": "z"}},
-        "torch.nn:Transformer", "antiphon.models.hub:fetch", "antiphon.nn:Attention",
+        "torch.nn:Transformer", "antiphon.models.folders.hub:fetch", "antiphon.nn:Attention",
         {"antiphon.nn:FunctionAttention": {"function": "os:system"}},
         "__main__:anything", "users_own:__builtins__.exec", "users_own:__loader__.exec_module", "users_own:",
         "users_own:nothing",

@@ -17,7 +17,7 @@ from antiphon.batch import Batch
 from antiphon.config import AttentionConfig, ModelConfig
 from antiphon.errors import AttentionError, ConfigError, DataError
 from antiphon.models.build import build_network
-from antiphon.models.front import Front
+from antiphon.models.front import InputEmbedding
 from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.models.stack import Decoder, Encoder, Shape
 from antiphon.nn import Alibi, Attention, Full, Learned, NoPositions, Relative, ScoreRule, Sinusoidal
@@ -30,8 +30,8 @@ from antiphon.workflows.batches import batches
 SHAPE = Shape(d_model=16, num_heads=2, ffn_dim=32)
 
 
-def front(size: int, width: int = 16, **settings: Any) -> Front:
-    return Front(Embedding(size, width), Sinusoidal(width), **settings)
+def front(size: int, width: int = 16, **settings: Any) -> InputEmbedding:
+    return InputEmbedding(Embedding(size, width), Sinusoidal(width), **settings)
 
 
 GATED = {"activation": "geglu", "norm": "rms", "bias": False}
@@ -62,9 +62,9 @@ def test_a_seed_gives_the_weights_that_build_network_gives(
     encoder = Encoder([kind, kind], shape=layers)
     decoder = Decoder([kind], ["full"], shape=layers)
     tables = Embedding(30, 16), Embedding(30, 16)
-    source = Front(tables[1] if shared else tables[0], Sinusoidal(16))
+    source = InputEmbedding(tables[1] if shared else tables[0], Sinusoidal(16))
     output = None if shared else Embedding(30, 16)
-    own = EncoderDecoder(source, encoder, Front(tables[1], Sinusoidal(16)), decoder, output)
+    own = EncoderDecoder(source, encoder, InputEmbedding(tables[1], Sinusoidal(16)), decoder, output)
     assert own.state_dict().keys() == made.state_dict().keys()
     for name, weight in made.state_dict().items():
         assert torch.equal(own.state_dict()[name], weight), name
@@ -81,9 +81,9 @@ def test_the_first_loss_is_near_that_of_a_guess(placement: str, table: type[nn.E
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         network = EncoderDecoder(
-            Front(both, Sinusoidal(64)),
+            InputEmbedding(both, Sinusoidal(64)),
             Encoder(["full"] * 3, shape=shape),
-            Front(both, Sinusoidal(64)),
+            InputEmbedding(both, Sinusoidal(64)),
             Decoder(["full"] * 3, ["full"] * 3, shape=shape),
         )
     batch = next(iter(batches(pairs, bpe, batch_tokens=4096)))
@@ -252,7 +252,7 @@ def test_parts_of_different_widths_are_named(settings: dict[str, Any], words: li
 @pytest.mark.parametrize("kind", [Sinusoidal, lambda width: Learned(width, max_length=64)])
 def test_positions_of_another_width_are_named(kind: Any) -> None:
     given = list(parts())
-    given[2] = Front(Embedding(30, 16), kind(24))
+    given[2] = InputEmbedding(Embedding(30, 16), kind(24))
     with pytest.raises(ConfigError, match=r"positions of the target.*16.*24"):
         EncoderDecoder(*given)
 

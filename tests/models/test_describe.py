@@ -18,21 +18,11 @@ from antiphon.config import AttentionConfig, ModelConfig
 from antiphon.errors import ModelError
 from antiphon.generation.model import Model
 from antiphon.models.build import build_network
-from antiphon.models.describe import Ids, describe
-from antiphon.models.front import Front
+from antiphon.models.by_hand.describe import SpecialIds, describe
+from antiphon.models.front import InputEmbedding
 from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.models.stack import Decoder, Encoder, Shape
-from antiphon.nn import (
-    Additive,
-    Alibi,
-    Attention,
-    Full,
-    Learned,
-    NoPositions,
-    Relative,
-    Sinusoidal,
-    Window,
-)
+from antiphon.nn import Additive, Alibi, Attention, Full, Learned, NoPositions, Relative, Sinusoidal, Window
 from antiphon.nn.embedding import Embedding
 from antiphon.nn.layers import norm
 
@@ -62,7 +52,7 @@ def parts(
     tables = [Embedding(size, width) for width in widths]
     source = tables[1] if shared else tables[0]
     fronts = [
-        Front(table, positions(width), norm=norm("layer", width) if embedding_norm else None, **(front or {}))
+        InputEmbedding(table, positions(width), norm=norm("layer", width) if embedding_norm else None, **(front or {}))
         for table, width in zip((source, tables[1]), widths, strict=True)
     ]
     output = None if tied else Embedding(size, widths[1])
@@ -215,9 +205,9 @@ def one_of_two_sides(**front: Any) -> EncoderDecoder:
     """A network whose source has another front than its target."""
     torch.manual_seed(1)
     table = Embedding(tokenizer().vocab_size, 16)
-    source = Front(table, front.pop("positions", Sinusoidal)(16), **front)
+    source = InputEmbedding(table, front.pop("positions", Sinusoidal)(16), **front)
     encoder, decoder = Encoder(["full"], shape=BASE), Decoder(["full"], ["full"], shape=BASE)
-    return EncoderDecoder(source, encoder, Front(table, Sinusoidal(16)), decoder, max_length=64)
+    return EncoderDecoder(source, encoder, InputEmbedding(table, Sinusoidal(16)), decoder, max_length=64)
 
 
 def nameless() -> Any:
@@ -284,7 +274,7 @@ def test_the_settings_of_what_settings_made_make_it_again(settings: dict[str, An
     attention = AttentionConfig() if model.positions == "relative" else AttentionConfig(decoder=[{"window": 4}, "full"])
     sizes = (300, 300)
     made = build_network(model, attention, source_vocab=300, target_vocab=300, shared=True, warn=False)
-    found = describe(made, ids=Ids(0, 1, 2), sizes=sizes, one_tokenizer=True)
+    found = describe(made, ids=SpecialIds(0, 1, 2), sizes=sizes, one_tokenizer=True)
     again = build_network(*found, source_vocab=300, target_vocab=300, shared=True, warn=False)
     assert again.state_dict().keys() == made.state_dict().keys()
     assert found[0].family is None

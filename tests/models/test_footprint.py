@@ -14,8 +14,8 @@ from workflows.test_fine_tuning import published
 import antiphon
 from antiphon.errors import ConfigError, DataError
 from antiphon.models import footprint
+from antiphon.models.folders.lengths import usual_length
 from antiphon.models.footprint import available_bytes, needed_bytes
-from antiphon.models.lengths import usual_length
 
 SMALL = {**T5, "d_model": 64, "d_kv": 16, "d_ff": 128, "num_decoder_layers": 2, "num_heads": 4}
 # VmHWM is of this program alone: `ru_maxrss` of a child begins at what its parent held.

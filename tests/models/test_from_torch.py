@@ -10,19 +10,19 @@ from typing import Any
 
 import pytest
 import torch
-from generation.toys import MARKS, assert_same, plain_search
+from search.toys import MARKS, assert_same, plain_search
 from torch import Tensor, nn
 
 import antiphon
 from antiphon.batch import Batch, Example, Tokens, collate
 from antiphon.config import GenerationConfig
 from antiphon.errors import ConfigError
-from antiphon.generation.engine import Source, answer
 from antiphon.models import Decoder, Encoder, EncoderDecoder
 from antiphon.models.families.family import Inexpressible
-from antiphon.models.hub import save_pretrained
+from antiphon.models.folders.hub import save_pretrained
 from antiphon.nn import Memory
 from antiphon.nn.positions import sinusoids
+from antiphon.search.engine import SourceInput, answer
 from antiphon.text import train_tokenizer
 
 D_MODEL, HEADS, FFN, VOCABULARY = 16, 4, 24, 13
@@ -285,7 +285,7 @@ def test_it_is_saved_and_loaded_as_any_network(kind: str, parts: str, tmp_path: 
 def test_it_is_searched_with_a_cache(beam_size: int) -> None:
     network = Seq2Seq(transformer("post")).read().eval()
     config = GenerationConfig(beam_size=beam_size, n_best=beam_size, max_new_tokens=6)
-    found = answer(network, [Source([5, 6, 7, 2], 0)], config, MARKS)[0]
+    found = answer(network, [SourceInput([5, 6, 7, 2], 0)], config, MARKS)[0]
     assert_same(found, plain_search(network, [5, 6, 7, 2], config))
 
 

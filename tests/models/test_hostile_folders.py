@@ -18,8 +18,8 @@ from counts import count
 from models import hostile
 from models.test_hub import change, parts_of
 
-from antiphon.models.checkpoint import save_model_folder
-from antiphon.models.hub import save_pretrained
+from antiphon.models.folders.checkpoint import save_model_folder
+from antiphon.models.folders.hub import save_pretrained
 
 THEIRS = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors")
 OURS = ("config.json", "generation.json", "task.json", "tokenizer.json", "model.safetensors")

@@ -22,12 +22,12 @@ from antiphon.batch import Tokens
 from antiphon.config import AttentionConfig, FamilyConfig, GenerationConfig, ModelConfig
 from antiphon.errors import ConfigError, ModelError
 from antiphon.models.build import build_network
-from antiphon.models.checkpoint import Parts, load_parts, save_model_folder
 from antiphon.models.families import FAMILIES
-from antiphon.models.front import FeatureFront
-from antiphon.models.hub import fetch, load_pretrained, save_pretrained
-from antiphon.models.lengths import PRETRAINED
-from antiphon.models.stored import Stored, is_whole, sketching
+from antiphon.models.folders.checkpoint import Parts, load_parts, save_model_folder
+from antiphon.models.folders.hub import fetch, load_pretrained, save_pretrained
+from antiphon.models.folders.lengths import PRETRAINED
+from antiphon.models.folders.stored import WeightFiles, is_whole, sketching
+from antiphon.models.front import FeatureEmbedding
 from antiphon.nn.positions import SINUSOIDS
 from antiphon.settings import build
 from antiphon.text import train_tokenizer
@@ -64,7 +64,7 @@ def parts_of(name: str, *, shared: bool = True, tied: bool = True) -> Parts:
     """A random model of a family, with a tokenizer of bytes."""
     family = FAMILIES[name]
     tables = family.tables.place(shared=shared, tied=tied)
-    ours = family.ours(build(family.keys, SETTINGS[name]), Stored([]), tables)
+    ours = family.ours(build(family.keys, SETTINGS[name]), WeightFiles([]), tables)
     network = build_network(
         ours.model,
         ours.attention,
@@ -98,7 +98,7 @@ def edit(folder: Path, edit: Callable[[dict[str, Tensor]], object]) -> None:
 def logits(parts: Parts) -> Tensor:
     """Of a padded batch."""
     source, target = torch.tensor([[5, 6, 7, 2], [8, 2, 0, 0]]), torch.tensor([[0, 9, 10], [0, 11, 12]])
-    if isinstance(parts.network.source, FeatureFront):
+    if isinstance(parts.network.source, FeatureEmbedding):
         source = source[:, :, None] * torch.linspace(0.1, 1, 5)
     with torch.no_grad():
         memory = parts.network.encode(source, Tokens.of_lengths(torch.tensor([4, 2]), 4))

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from antiphon.errors import ModelError
 from antiphon.models.families import FAMILIES
-from antiphon.models.hub import load_pretrained, save_pretrained
+from antiphon.models.folders.hub import load_pretrained, save_pretrained
 from antiphon.nn.positions import SINUSOIDS
 
 ALIASED = [name for name in FAMILIES if name not in ("whisper", "t5gemma")]

@@ -8,16 +8,16 @@ from typing import Any
 
 import pytest
 import torch
-from generation.toys import MARKS, VOCABULARY, assert_same, plain_search, source_of
+from search.toys import MARKS, VOCABULARY, assert_same, plain_search, source_of
 
 from antiphon.batch import Example, collate
 from antiphon.config import AttentionConfig, GenerationConfig, ModelConfig
-from antiphon.generation.engine import Source, answer, forced_scores
 from antiphon.models.attentions import build_rule, saved_spec
 from antiphon.models.build import build_network
 from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.nn.loss import CrossEntropy
 from antiphon.nn.mixers import Mixer
+from antiphon.search.engine import SourceInput, answer, forced_scores
 
 SPECS: list[object] = [
     "additive",
@@ -80,7 +80,7 @@ def test_it_trains_and_every_parameter_takes_part(spec: object) -> None:
 def test_cached_search_is_search_from_whole_rows(spec: object, beam_size: int) -> None:
     made, dice = network(spec).eval(), random.Random(str(spec))
     config = GenerationConfig(beam_size=beam_size, n_best=beam_size, max_new_tokens=6)
-    sources = [Source(source_of(dice), row, prefix=(4, 7) if row else ()) for row in range(3)]
+    sources = [SourceInput(source_of(dice), row, prefix=(4, 7) if row else ()) for row in range(3)]
     answers = answer(made, sources, config, MARKS)
     for source, found in zip(sources, answers, strict=True):
         assert_same(found, plain_search(made, source.ids, config, prefix=source.prefix))

@@ -7,12 +7,12 @@ import random
 
 import pytest
 import torch
-from generation.toys import NAMES, source_of, toy
+from search.toys import NAMES, source_of, toy
 
 from antiphon.batch import Tokens
-from antiphon.generation.asking import as_rows, evaluating
 from antiphon.models import parts, seq2seq
 from antiphon.nn.mixers import Memory
+from antiphon.runtime.inference import as_rows, evaluating
 
 
 @pytest.mark.parametrize("name", NAMES)

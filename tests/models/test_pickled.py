@@ -15,8 +15,8 @@ from safetensors.torch import load_file
 import antiphon
 from antiphon.cli.main import main
 from antiphon.errors import ModelError
-from antiphon.models.hub import load_pretrained, save_pretrained
-from antiphon.models.pickled import convert_pickled
+from antiphon.models.folders.hub import load_pretrained, save_pretrained
+from antiphon.models.folders.pickled import convert_pickled
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from antiphon.config import AttentionConfig, GenerationConfig, ModelConfig
 from antiphon.errors import ConfigError, ModelError
 from antiphon.models.attentions import build_rule, saved_spec
 from antiphon.models.build import build_network
-from antiphon.models.checkpoint import (
+from antiphon.models.folders.checkpoint import (
     Parts,
     load_parts,
     load_weights,

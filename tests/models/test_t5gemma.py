@@ -17,8 +17,8 @@ from antiphon.config import AttentionConfig, FamilyConfig, ModelConfig
 from antiphon.errors import ConfigError, ModelError
 from antiphon.models.build import build_network
 from antiphon.models.families.gemma_keys import Layer, entry_of, layers_of
-from antiphon.models.front import Front
-from antiphon.models.hub import load_pretrained, save_pretrained
+from antiphon.models.folders.hub import load_pretrained, save_pretrained
+from antiphon.models.front import InputEmbedding
 from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.nn.loss import CrossEntropy
 from antiphon.nn.noise import Noise
@@ -71,7 +71,11 @@ def test_a_scale_that_is_rounded_to_the_type_of_the_vectors() -> None:
     table = torch.nn.Embedding(3, 3584)
     ids, tokens = torch.tensor([[1]]), Tokens(torch.tensor([[0]]))
     for dtype, scale in ((torch.bfloat16, 59.75), (torch.float64, 3584**0.5)):
-        front = Front(table, NoPositions(), scale=3584**0.5, rounds=True, dropout=0.0, noise=Noise()).to(dtype).eval()
+        front = (
+            InputEmbedding(table, NoPositions(), scale=3584**0.5, rounds=True, dropout=0.0, noise=Noise())
+            .to(dtype)
+            .eval()
+        )
         torch.testing.assert_close(front(ids, tokens)[0], table(ids) * scale, rtol=0, atol=0)
 
 

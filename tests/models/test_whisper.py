@@ -10,8 +10,8 @@ import pytest
 from models.test_hub import change, parts_of
 
 from antiphon.errors import ConfigError, ModelError
-from antiphon.models.checkpoint import Parts
-from antiphon.models.hub import load_pretrained, save_pretrained
+from antiphon.models.folders.checkpoint import Parts
+from antiphon.models.folders.hub import load_pretrained, save_pretrained
 
 CONFIG, SEARCH, PREPROCESSOR = "config.json", "generation_config.json", "preprocessor_config.json"
 

@@ -18,9 +18,9 @@ from antiphon.models.build import build_network
 from antiphon.nn.attend import BACKENDS, attend, choose, plan
 from antiphon.nn.attention import describe_backends
 from antiphon.nn.backends.blocks import block_length, whole
-from antiphon.nn.backends.varlen import Ragged, plain_refuses, ragged, varlen
+from antiphon.nn.backends.varlen import PackedRows, plain_refuses, ragged, varlen
 from antiphon.nn.rules import Alibi, Cosine, Full, PrefixLM, Relative, ScoreRule, Shaw, Sinks, SoftCap, Window
-from antiphon.nn.scores import Once, Scores
+from antiphon.nn.scores import CachedProperty, Scores
 
 HEADS, DIM = 4, 8
 
@@ -221,7 +221,7 @@ def test_blocks_make_nothing_quadratic() -> None:
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         attend(q, q, q, scores, scale=1.0, backend="blocks")
-    quadratic = {name for name, kept in vars(Scores).items() if isinstance(kept, Once)} - {"places", "extra"}
+    quadratic = {name for name, kept in vars(Scores).items() if isinstance(kept, CachedProperty)} - {"places", "extra"}
     assert quadratic == {"visible", "seeing", "_met", "bias"}, "a new one must be named here"
     assert not quadratic & scores.__dict__.keys()
     assert 0 < max(sizes) <= HEADS * (length + 64) * (block_length(69, 0) + 2 * 64 + 3) < HEADS * length**2 / 5
@@ -310,7 +310,7 @@ def test_a_network_says_what_computes_it() -> None:
     assert said(encoder="additive", decoder="additive", cross="additive") == ""
 
 
-def one_by_one(q: Tensor, k: Tensor, v: Tensor, found: Ragged, *, scale: float, causal: bool) -> Tensor:
+def one_by_one(q: Tensor, k: Tensor, v: Tensor, found: PackedRows, *, scale: float, causal: bool) -> Tensor:
     """What the kernel of the GPU computes, a sequence at a time."""
     outs = []
     for first, last in zip(found.starts[:-1].tolist(), found.starts[1:].tolist(), strict=True):

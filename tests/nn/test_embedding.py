@@ -10,13 +10,13 @@ import pytest
 import torch
 from torch import nn
 
-from antiphon.models.front import Front
+from antiphon.models.front import InputEmbedding
 from antiphon.nn import Sinusoidal
 from antiphon.nn.embedding import Embedding, scale_if_new
 
 
-def front(table: nn.Embedding) -> Front:
-    return Front(table, Sinusoidal(table.embedding_dim))
+def front(table: nn.Embedding) -> InputEmbedding:
+    return InputEmbedding(table, Sinusoidal(table.embedding_dim))
 
 
 @pytest.mark.parametrize("padding_idx", [None, 0, -1, 7])

@@ -10,7 +10,7 @@ from torch import nn
 from training.runs import make_loop, same
 
 from antiphon.errors import ModelError
-from antiphon.models.checkpoint import named_weights
+from antiphon.models.folders.checkpoint import named_weights
 from antiphon.nn.mixout import MixoutLinear, add_mixout, references
 from antiphon.nn.noise import Noise, number_sites
 

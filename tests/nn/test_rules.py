@@ -16,7 +16,7 @@ from antiphon.errors import AttentionError, ConfigError
 from antiphon.models.attentions import build_rule
 from antiphon.nn import Alibi, Relative, ScoreRule, SoftCap, Window
 from antiphon.nn.attend import plan
-from antiphon.nn.rules import Table, parts_of, score_after
+from antiphon.nn.rules import TermTable, parts_of, score_after
 
 
 @pytest.mark.parametrize("groups", [1, 4])
@@ -285,7 +285,7 @@ def test_the_score_of_a_composition_is_that_of_its_parts_one_after_the_other() -
     scores = plan(rule, queries, keys, causal=True, num_heads=HEADS)
     logits = 2 * torch.randn(2, HEADS, 6, 6, dtype=torch.float64)
     shaw, cap, relative = parts_of(rule)
-    table = Table(shaw.terms(q))
+    table = TermTable(shaw.terms(q))
     expected = relative.score(cap.score(shaw.score(logits, *scores.places, table), *scores.places), *scores.places)
     assert torch.equal(rule.score(logits, *scores.places, [table, None, None]), expected)
     with pytest.raises(AttentionError, match=r"`score` of the rule `Shaw & .* needs the terms of `Shaw`, but was"):

@@ -15,7 +15,7 @@ from antiphon.errors import AttentionError, ConfigError
 from antiphon.nn import Additive, Dropout, ScorerAttention
 from antiphon.nn.layers import initialize
 from antiphon.nn.noise import Noise
-from antiphon.nn.quantized import Int8Linear, quantize_linears
+from antiphon.runtime.quantized import Int8Linear, quantize_linears
 
 DIM = 5  # of a head; 4 heads, so that no two widths of features are equal
 SETTINGS: dict[str, Any] = {"d_model": WIDTH, "num_heads": HEADS, "head_dim": DIM, "bias": True, "dropout": 0.0}

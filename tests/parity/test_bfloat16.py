@@ -17,7 +17,7 @@ from parity.test_families import our_logits, rows, their_logits
 from torch import Tensor
 
 from antiphon.generation.model import Model
-from antiphon.models.hub import load_pretrained
+from antiphon.models.folders.hub import load_pretrained
 
 GATED = {"feed_forward_proj": "gated-gelu", "tie_word_embeddings": False, "d_ff": 512}  # 1.1 and Flan
 

@@ -28,10 +28,10 @@ from transformers.models.umt5.modeling_umt5 import UMT5LayerNorm
 
 from antiphon.batch import Example, collate
 from antiphon.config import GenerationConfig
-from antiphon.generation import engine
 from antiphon.generation.model import Model
-from antiphon.models.checkpoint import load_parts, save_model_folder
-from antiphon.models.hub import load_pretrained, save_pretrained
+from antiphon.models.folders.checkpoint import load_parts, save_model_folder
+from antiphon.models.folders.hub import load_pretrained, save_pretrained
+from antiphon.search import engine
 
 CASES = [(name, seed) for name in reference.FAMILIES for seed in range(count("families"))]
 

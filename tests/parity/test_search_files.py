@@ -19,7 +19,7 @@ from workflows.test_train import recipe
 import antiphon
 from antiphon.config import GenerationConfig
 from antiphon.errors import ConfigError, ModelError
-from antiphon.models.hub import load_pretrained, save_pretrained
+from antiphon.models.folders.hub import load_pretrained, save_pretrained
 from antiphon.settings import override
 from antiphon.workflows import train
 

@@ -21,11 +21,11 @@ import antiphon
 from antiphon.batch import Example, collate
 from antiphon.config import GenerationConfig
 from antiphon.data.sound import fit, log_mel
-from antiphon.generation import engine
 from antiphon.generation.model import Model
-from antiphon.models.checkpoint import load_parts, save_model_folder
 from antiphon.models.families.spoken import CODES
-from antiphon.models.hub import load_pretrained, save_pretrained
+from antiphon.models.folders.checkpoint import load_parts, save_model_folder
+from antiphon.models.folders.hub import load_pretrained, save_pretrained
+from antiphon.search import engine
 
 Whisper = transformers.WhisperForConditionalGeneration
 TARGETS = [[70, 80, 90], [5], [100, 7, 30, 44, 9], [1, 2], [3, 4, 5], [6]]
@@ -111,7 +111,7 @@ def their_answers(model: Whisper, features: Tensor, **settings: object) -> list[
     return answers
 
 
-def equally_good(model: Model, source: engine.Source, mine: list[int], other: list[int]) -> bool:
+def equally_good(model: Model, source: engine.SourceInput, mine: list[int], other: list[int]) -> bool:
     """The reference sums in float32, which cannot tell some answers apart; both must have one prompt."""
     assert model.hearing is not None
     own = model.hearing.marks(model.network, [source], model.marks)[0]
@@ -125,7 +125,7 @@ def test_greedy_and_beam_search_under_the_prompt(seed: int, tmp_path: Path) -> N
     features = whisper.features(tmp_path, whisper.noises(seed, tmp_path)).double()
     model = Model.from_parts(load_pretrained(tmp_path, dtype=torch.float64))
     assert model.hearing is not None
-    sources = [engine.Source(row.T, i) for i, row in enumerate(features)]
+    sources = [engine.SourceInput(row.T, i) for i, row in enumerate(features)]
     for beams, penalty in ((1, 1.0), (4, 1.0), (4, 0.6)):
         config = GenerationConfig(beam_size=beams, length_penalty=penalty, max_new_tokens=9)
         found = model.hearing.answer(model.network, sources, config, model.marks)

@@ -16,7 +16,7 @@ from workflows.test_train import PAIRS, recipe
 
 import antiphon
 from antiphon.errors import ConfigError
-from antiphon.models.hub import save_pretrained
+from antiphon.models.folders.hub import save_pretrained
 from antiphon.text import Tokenizer, dropout_of, make_sampler
 from antiphon.workflows import train
 

@@ -9,7 +9,7 @@ import pytest
 
 import antiphon
 from antiphon.config import SourceConfig
-from antiphon.data import Mixture, Report
+from antiphon.data import DataReport, Mixture
 from antiphon.data.sources import check_readable
 from antiphon.errors import DataError
 from antiphon.generation.model import Model
@@ -46,7 +46,7 @@ def test_what_is_not(text: str) -> None:
 @pytest.mark.parametrize("text", BLANK)
 def test_pairs_with_a_blank_side_are_not_learned(text: str) -> None:
     # U2: only "" counted as empty.
-    report = Report()
+    report = DataReport()
     kept = list(Mixture([("a", "b"), (text, "b"), ("a", text), (text, text)], TASK).once(report))
     assert [(item.source, item.target) for item in kept] == [("a", "b")]
     assert (report.read, report.empty) == (4, 3)
@@ -54,7 +54,7 @@ def test_pairs_with_a_blank_side_are_not_learned(text: str) -> None:
 
 def test_nor_ones_with_a_tag_before_it(tmp_path: Path) -> None:
     (tmp_path / "x.tsv").write_text("\u3000\tb\na\tb\n")
-    kept = Mixture(SourceConfig(path=str(tmp_path / "x.tsv"), tag="fra"), TASK).once(Report())
+    kept = Mixture(SourceConfig(path=str(tmp_path / "x.tsv"), tag="fra"), TASK).once(DataReport())
     assert [item.source for item in kept] == ["<fra> a"]
 
 

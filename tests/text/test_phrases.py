@@ -12,7 +12,7 @@ import pytest
 from babel import Locale, dates
 
 from antiphon.errors import ConfigError
-from antiphon.text.patterns import Date, DateAndTime, Money, Relative, Time, Unit, _names_weekday
+from antiphon.text.patterns import Date, DateAndTime, Measurement, Money, RelativeDate, Time, _names_weekday
 from antiphon.text.phrases import Phrase, PhraseCorpus, _Found, phrases, plain
 
 PAIRS = [("en", "de"), ("de", "es"), ("en", "ja"), ("ar", "en"), ("pt-BR", "pl")]
@@ -97,10 +97,10 @@ def test_quick_enough():
         (Date("medium", 3), (5, 2024), "Mar 5, 2024", "05.03.2024"),
         (Time("short"), (14, 7), "2:07 PM", "14:07"),
         (DateAndTime("long", 12), (31, 1999, 0, 30), "December 31, 1999, 12:30 AM", "31. Dezember 1999, 00:30"),
-        (Relative("hour", 1), (3,), "in 3 hours", "in 3 Stunden"),
-        (Relative("day", -1), (1,), "1 day ago", "vor 1 Tag"),
-        (Relative("day", 1), (14,), "in 14 days", "in 14 Tagen"),
-        (Unit("length-kilometer", "long"), (Decimal("12.5"),), "12.5 kilometers", "12,5 Kilometer"),
+        (RelativeDate("hour", 1), (3,), "in 3 hours", "in 3 Stunden"),
+        (RelativeDate("day", -1), (1,), "1 day ago", "vor 1 Tag"),
+        (RelativeDate("day", 1), (14,), "in 14 days", "in 14 Tagen"),
+        (Measurement("length-kilometer", "long"), (Decimal("12.5"),), "12.5 kilometers", "12,5 Kilometer"),
         (Money("standard", "EUR"), (Decimal("1234.5"),), "€1,234.50", "1.234,50 €"),
         (Money("name", "USD"), (Decimal(1),), "1 US dollar", "1 US-Dollar"),
         (Money("name", "CHF"), (Decimal("2.50"),), "2.50 Swiss francs", "2,50 Schweizer Franken"),

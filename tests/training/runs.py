@@ -16,9 +16,9 @@ from antiphon.config import AttentionConfig, ModelConfig, TrainingConfig
 from antiphon.config.interval import read_interval
 from antiphon.models.build import build_network
 from antiphon.models.seq2seq import EncoderDecoder
-from antiphon.training.loop import Loop, Parts, Validation
+from antiphon.training.loop import Loop, LoopParts, Validation
 from antiphon.training.optim import build_optimizer, build_schedule
-from antiphon.training.record import Record, Silent
+from antiphon.training.reporting.record import RunLog, SilentDisplay
 from antiphon.training.snapshot import SnapshotStore
 
 MODEL = ModelConfig(
@@ -52,7 +52,7 @@ class Reversals:
         self.epoch = self.number // self.length
 
 
-class Said(Silent):
+class Said(SilentDisplay):
     """A display that remembers."""
 
     def __init__(self) -> None:
@@ -86,8 +86,8 @@ def make_loop(
         }
     )
     network = build_network(model, AttentionConfig(decoder="relative"), source_vocab=12, target_vocab=12, shared=True)
-    record = Record(folder, Said())
-    parts = Parts(
+    record = RunLog(folder, Said())
+    parts = LoopParts(
         network=network,
         batches=Reversals(length=pass_length),
         optimizer=build_optimizer(network, training),

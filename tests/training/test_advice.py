@@ -10,8 +10,8 @@ from training.runs import make_loop, rows
 
 from antiphon.config import BaseConfig, TrainConfig, TrainingConfig
 from antiphon.recipe import read_recipe, variant_names
-from antiphon.training.advice import advice, run_steps
 from antiphon.training.optim import build_schedule
+from antiphon.training.reporting.advice import advice, run_steps
 from antiphon.workflows import train
 
 RECIPES = sorted((Path(__file__).resolve().parents[2] / "recipes").glob("*.yaml"))

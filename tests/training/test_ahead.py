@@ -16,7 +16,7 @@ from training.runs import Reversals, make_loop, rows, same
 from antiphon.batch import Batch, collate
 from antiphon.nn.noise import LayerDrop
 from antiphon.nn.scores import Scores
-from antiphon.training.ahead import Ahead
+from antiphon.training.ahead import BatchPrefetcher
 from antiphon.training.loop import Loop
 
 aten = torch.ops.aten
@@ -142,7 +142,7 @@ def test_ahead_is_as_without(tmp_path: Path, settings: dict[str, Any]) -> None:
 
 def test_a_position_is_that_of_the_next_step() -> None:
     stream = Reversals()
-    ahead = Ahead(stream, lambda: [(made := next(stream), collate(made, pad_id=0, start_id=1))])
+    ahead = BatchPrefetcher(stream, lambda: [(made := next(stream), collate(made, pad_id=0, start_id=1))])
     for number in range(25):
         before = (ahead.epoch, ahead.state())
         ahead.prepare()

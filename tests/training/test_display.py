@@ -17,8 +17,8 @@ from training.runs import Said
 
 from antiphon.config import TrainingConfig
 from antiphon.training.progress import Progress
-from antiphon.training.record import Record, Sample
-from antiphon.training.shown import clock, fit, live_line, sample_line
+from antiphon.training.reporting.formats import clock, fit, live_line, sample_line
+from antiphon.training.reporting.record import RunLog, Sample
 
 ROW = {
     "step": 123_456, "epoch": 3, "loss": 3.2101, "nll": 2.9, "lr": 1.2e-3, "tokens_per_second": 12_345.0,
@@ -59,7 +59,7 @@ def test_no_time_is_negative() -> None:
 
 def test_samples_are_two_lines_and_all_are_kept(tmp_path: Path) -> None:
     long = "Dear all,\n\n\tplease " + "find attached " * 40 + "\x1b[31m"
-    record = Record(tmp_path, display := Said())
+    record = RunLog(tmp_path, display := Said())
     record.validation({"step": 1, "valid_loss": 1.0}, [Sample(long, long, "a\nb"), *[Sample("a", "b", "b")] * 4])
     assert len(display.lines) == 3 and all(cell_len(line) <= 80 for line in display.lines)
     assert display.lines[1].startswith("    Dear all, please find") and "…" in display.lines[1]

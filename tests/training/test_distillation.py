@@ -17,8 +17,8 @@ from antiphon.generation.ensemble import Ensemble
 from antiphon.models.build import build_network
 from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.nn.loss import CHUNK, CrossEntropy
-from antiphon.training.distillation import DistilledCrossEntropy
 from antiphon.training.loop import Loop
+from antiphon.training.objectives.distillation import DistilledCrossEntropy
 
 IDS = 11
 TEACHER = ModelConfig(preset="tiny", d_model=24, ffn_dim=20, num_heads=2, encoder_layers=1, positions="sinusoidal")

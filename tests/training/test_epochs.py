@@ -16,8 +16,8 @@ from antiphon.config.interval import Interval, read_interval
 from antiphon.recipe import from_mapping, read_recipe, to_mapping
 from antiphon.settings import SettingError
 from antiphon.training.loop import Loop, Validation
-from antiphon.training.progress import Progress, Window
-from antiphon.training.record import Sample
+from antiphon.training.progress import LogWindow, Progress
+from antiphon.training.reporting.record import Sample
 
 EPOCHS: dict[str, Any] = {"log_every": "1 epoch", "save_every": "1 epoch"}
 
@@ -125,7 +125,7 @@ def test_one_row_an_epoch_is_the_mean_over_its_labels(tmp_path: Path, monkeypatc
     sums: dict[int, list[float]] = {}
     add = Progress.add
 
-    def noted(progress: Progress, step: Window, **given: Any) -> None:
+    def noted(progress: Progress, step: LogWindow, **given: Any) -> None:
         sums.setdefault(progress.epoch, []).extend((step.loss, step.counted))
         add(progress, step, **given)
 

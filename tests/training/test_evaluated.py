@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from training.runs import make_loop, same
 
-from antiphon.training.evaluated import Evaluated
+from antiphon.training.evaluated import EvaluationWeights
 from antiphon.training.loop import Loop, Validation
 
 
@@ -25,7 +25,7 @@ def shown(loop: Loop) -> list[Tensor]:
 
 def test_the_average_is_the_sum_that_it_stands_for() -> None:
     network = nn.Linear(4, 3).double()
-    evaluated = Evaluated(network, torch.optim.SGD(network.parameters(), lr=1.0), decay=0.9)
+    evaluated = EvaluationWeights(network, torch.optim.SGD(network.parameters(), lr=1.0), decay=0.9)
     generator, seen = torch.Generator().manual_seed(0), []
     for step in range(1, 31):
         with torch.no_grad():
@@ -108,7 +108,7 @@ def test_the_resume_test_has_teeth(tmp_path: Path, item: str, monkeypatch: pytes
     make_loop(tmp_path / "parts", **{**settings, "max_steps": 5}).run()
     resumed = make_loop(tmp_path / "parts", **settings)
     if item == "evaluated":
-        monkeypatch.setattr(Evaluated, "restore", lambda *a: None)
+        monkeypatch.setattr(EvaluationWeights, "restore", lambda *a: None)
     else:  # a network that began elsewhere
         for module in resumed.network.modules():
             if hasattr(module, "reference"):

@@ -18,7 +18,7 @@ from antiphon.config import ModelConfig
 from antiphon.errors import ConfigError, NonFiniteError
 from antiphon.training import loop as module
 from antiphon.training.loop import Loop, Validation
-from antiphon.training.record import Sample
+from antiphon.training.reporting.record import Sample
 
 
 def validator(loop_box: list[Loop]) -> Any:

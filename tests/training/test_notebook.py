@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from antiphon.training import notebook
-from antiphon.training.notebook import KEPT, MOST_ROWS, Jupyter, Marimo, NotebookDisplay, notebook_output
-from antiphon.training.record import Lines, Record, Silent, make_display
+from antiphon.training.reporting import notebook
+from antiphon.training.reporting.notebook import KEPT, MOST_ROWS, Jupyter, Marimo, NotebookDisplay, notebook_output
+from antiphon.training.reporting.record import LineDisplay, RunLog, SilentDisplay, make_display
 
 
 class Pages:
@@ -59,7 +59,7 @@ def test_it_is_drawn_seldom_and_once_more_at_the_end(now: list[float]) -> None:
 def test_what_it_shows(tmp_path: Path, now: list[float]) -> None:
     pages = Pages()
     display = NotebookDisplay(pages, 100)
-    record = Record(tmp_path, display, reporters=[display])
+    record = RunLog(tmp_path, display, reporters=[display])
     record.say("a <b> of messages")
     record.measure(row(10))
     record.validation({"step": 20, "epoch": 1, "time_seconds": 2.0, "valid_loss": 0.75, "chrf": 33.3}, [])
@@ -127,7 +127,7 @@ def test_outside_of_a_notebook_there_is_none(monkeypatch: pytest.MonkeyPatch) ->
     for name in ("IPython", "marimo"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     assert notebook_output() is None
-    assert isinstance(make_display(total_steps=1), Lines)
+    assert isinstance(make_display(total_steps=1), LineDisplay)
     terminal = SimpleNamespace(get_ipython=SimpleNamespace)
     script = SimpleNamespace(running_in_notebook=lambda: False)
     for name, module in (("IPython", terminal), ("marimo", script)):
@@ -156,7 +156,7 @@ def test_jupyter_and_marimo_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
         ("update", {"text/html": "<p>2</p>", "text/plain": "2"}),
     ]
     assert isinstance(make_display(total_steps=1), NotebookDisplay)
-    assert isinstance(make_display(total_steps=1, quiet=True), Silent)
+    assert isinstance(make_display(total_steps=1, quiet=True), SilentDisplay)
 
     replaced: list[str] = []
     marimo = SimpleNamespace(
@@ -171,7 +171,7 @@ def test_jupyter_and_marimo_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_training_imports_no_notebook_library() -> None:
     code = (
-        "import sys, antiphon.workflows.train as t; from antiphon.training.record import make_display; "
+        "import sys, antiphon.workflows.train as t; from antiphon.training.reporting.record import make_display; "
         "make_display(total_steps=1); print(sorted({'IPython', 'marimo', 'ipykernel'} & {*sys.modules}))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

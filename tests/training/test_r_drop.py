@@ -13,7 +13,7 @@ from training.runs import make_loop
 
 from antiphon.batch import Example, collate
 from antiphon.nn.loss import CHUNK, CrossEntropy, FusedCriterion
-from antiphon.training.r_drop import PairedCrossEntropy, twice
+from antiphon.training.objectives.r_drop import PairedCrossEntropy, twice
 
 
 def case(rows: int, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor, Tensor]:

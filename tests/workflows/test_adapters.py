@@ -15,7 +15,7 @@ import antiphon
 from antiphon.batch import Example, collate
 from antiphon.config import AdapterConfig
 from antiphon.errors import AntiphonError, ConfigError, ModelError
-from antiphon.models.checkpoint import load_parts, load_weights, named_weights
+from antiphon.models.folders.checkpoint import load_parts, load_weights, named_weights
 from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.training.adapters import Adapter
 from antiphon.workflows import average_run, train

@@ -16,10 +16,10 @@ import antiphon
 from antiphon.config import GenerationConfig
 from antiphon.errors import AntiphonError, ConfigError
 from antiphon.models.build import build_network
-from antiphon.models.checkpoint import Parts, load_weights, named_weights
 from antiphon.models.families import FAMILIES
-from antiphon.models.hub import save_pretrained
-from antiphon.models.stored import Stored
+from antiphon.models.folders.checkpoint import Parts, load_weights, named_weights
+from antiphon.models.folders.hub import save_pretrained
+from antiphon.models.folders.stored import WeightFiles
 from antiphon.recipe import read_recipe
 from antiphon.settings import build
 from antiphon.text import Tokenizer, train_tokenizer
@@ -194,7 +194,7 @@ def published(folder: Path, name: str, keys: dict[str, Any], tokenizer: Tokenize
     """A random model of a family as the hub has it, its table longer than its tokenizer."""
     family = FAMILIES[name]
     tables = family.tables.place(shared=True, tied=True)
-    ours = family.ours(build(family.keys, keys), Stored([]), tables)
+    ours = family.ours(build(family.keys, keys), WeightFiles([]), tables)
     network = build_network(
         ours.model, ours.attention, source_vocab=ours.source_vocab, target_vocab=ours.target_vocab, shared=True
     )

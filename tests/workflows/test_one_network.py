@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import antiphon
 from antiphon.batch import Batch
-from antiphon.models import Decoder, Encoder, EncoderDecoder, Front, Shape
+from antiphon.models import Decoder, Encoder, EncoderDecoder, InputEmbedding, Shape
 from antiphon.nn import Embedding, Sinusoidal
 from antiphon.nn.positions import sinusoids
 from antiphon.text import Tokenizer, train_tokenizer
@@ -25,7 +25,9 @@ def by_hand(tokenizer: Tokenizer) -> EncoderDecoder:
     encoder = Encoder(["full"] * 2, shape=shape)
     decoder = Decoder(["full"] * 2, ["full"] * 2, shape=shape)
     table = Embedding(tokenizer.vocab_size, WIDTH)
-    return EncoderDecoder(Front(table, Sinusoidal(WIDTH)), encoder, Front(table, Sinusoidal(WIDTH)), decoder)
+    return EncoderDecoder(
+        InputEmbedding(table, Sinusoidal(WIDTH)), encoder, InputEmbedding(table, Sinusoidal(WIDTH)), decoder
+    )
 
 
 def gradients(network: EncoderDecoder, batch: Batch) -> dict[str, Tensor]:

@@ -15,7 +15,7 @@ import torch
 import antiphon
 from antiphon.config import TrainConfig
 from antiphon.errors import ConfigError, DataError, ModelError
-from antiphon.models.checkpoint import load_weights
+from antiphon.models.folders.checkpoint import load_weights
 from antiphon.nn import Alibi, Full, Window
 from antiphon.recipe import dump_yaml, from_mapping, read_yaml
 from antiphon.registry import _parts

@@ -15,7 +15,7 @@ import antiphon
 from antiphon.batch import Example, collate
 from antiphon.errors import ConfigError
 from antiphon.generation.model import Model
-from antiphon.models.files import read_json
+from antiphon.models.folders.files import read_json
 from antiphon.text import train_tokenizer
 from antiphon.workflows import train
 

@@ -70,8 +70,8 @@ class AttentionCheck(Command):
         if self.settings:
             spec = {spec: read_yaml(f"settings: {self.settings}", "--settings")[0]["settings"]}
         table = examine(spec, self.role)
-        shown = json.dumps(table.as_json(), indent=2, ensure_ascii=False) if self.json else _fitted(table, columns())
-        sys.stdout.write(f"{shown}\n")
+        as_json = json.dumps(table.as_json(), indent=2, ensure_ascii=False) if self.json else ""
+        sys.stdout.write(f"{as_json or _wrapped_table(table, columns())}\n")
         sys.stdout.flush()
         table.require()
         return 0
@@ -93,7 +93,7 @@ def _listed(kinds: list[dict[str, str]], width: int | None) -> list[str]:
     return shown
 
 
-def _fitted(table: Table, width: int | None) -> str:
+def _wrapped_table(table: Table, width: int | None) -> str:
     """The table, its last column in several lines where it is wider than `width`."""
     lines = str(table).split("\n")
     hanging = " " * lines[1].index("where, or why not")

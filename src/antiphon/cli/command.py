@@ -13,9 +13,9 @@ from typing import Annotated, Any, Literal
 from antiphon.cli.flags import Flag, Group
 from antiphon.config import precision_name
 from antiphon.errors import ConfigError, UsageError
-from antiphon.settings import Count, CountOrZero, Settings, Spelling
+from antiphon.settings import Count, CountOrZero, NamedChoice, Settings
 
-DType = Annotated[str, Spelling(precision_name)]
+DType = Annotated[str, NamedChoice(precision_name)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +66,7 @@ class Command(Settings, ABC):
 
 def columns() -> int | None:
     """The columns of the terminal that standard output is; None for a pipe or a file, whose lines stay whole."""
-    from antiphon.training.shown import terminal_width
+    from antiphon.training.reporting.formats import terminal_width
 
     return terminal_width(sys.stdout) if sys.stdout.isatty() else None
 

@@ -27,7 +27,7 @@ class Convert(Command):
                 f"`--allow-pickle` must be given to convert `{self.folder}`: its weights are a pickle, a format that "
                 "can run code. Give it where you trust who made the file."
             )
-        from antiphon.models.pickled import convert_pickled
+        from antiphon.models.folders.pickled import convert_pickled
 
         convert_pickled(self.folder, self.output)
         self.say(f"antiphon: the checkpoint is in {self.output}")

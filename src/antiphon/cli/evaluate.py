@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _TAG = re.compile(r"<([^\s<>]+)>")
 
 
-class Case(NamedTuple):
+class TestExample(NamedTuple):
     """A source with all its references; the file it is from, and where it stands there."""
 
     source: str
@@ -132,13 +132,13 @@ class Evaluate(Command):
             replace(one, **{key: value for key, value in fields.items() if getattr(one, key) is None}) for one in made
         )
 
-    def _cases(self, data: tuple[SourceConfig, ...], model: Model) -> list[Case]:
+    def _cases(self, data: tuple[SourceConfig, ...], model: Model) -> list[TestExample]:
         from antiphon.data.sources import cases
         from antiphon.text import load_task
 
         if self.source is not None:
             pairs = aligned(self.source, self.target)
-            found = [Case(*pair, self.source, f"{self.source}:{number}") for number, pair in enumerate(pairs, 1)]
+            found = [TestExample(*pair, self.source, f"{self.source}:{number}") for number, pair in enumerate(pairs, 1)]
             # References are lines as they are, but for tasks that write them in their own way.
             if not model.labels and model.task != "right_to_left":
                 return found
@@ -146,7 +146,7 @@ class Evaluate(Command):
             return [case._replace(references=_written(case, task)) for case in found]
         task = load_task(model.task, allow_import=False, labels=model.label_texts)
         return [
-            Case(source, references, one.title, str(place))
+            TestExample(source, references, one.title, str(place))
             for one in data
             for source, references, place in cases(one, task)
         ]
@@ -192,7 +192,7 @@ def aligned(source: str, targets: Sequence[str]) -> list[tuple[str, Sequence[str
     return list(zip(sources, zip(*sides, strict=True), strict=True))
 
 
-def _written(case: Case, task: Task) -> list[str]:
+def _written(case: TestExample, task: Task) -> list[str]:
     """The references as the task writes them: a label by its name; DataError for one that is not known."""
     pairs = [task.pair({"source": case.source, "target": text}, where=case.place) for text in case.references]
     return [target for _, target in pairs if target is not None]
@@ -209,7 +209,7 @@ def _sources(value: Any, where: str) -> tuple[SourceConfig, ...]:
         raise SettingError(error.path[1:], error.problem, hint=error.hint, remedy=error.remedy, where=where) from None
 
 
-def _groups(cases: Sequence[Case], by: str) -> list[str]:
+def _groups(cases: Sequence[TestExample], by: str) -> list[str]:
     """The name of each case's group; DataError for a source without a tag."""
     if by == "file":
         files = dict.fromkeys(case.file for case in cases)

@@ -129,7 +129,7 @@ def parse(command: type[C], arguments: Sequence[str], *, prog: str) -> C:
     import tyro
 
     leaves = {leaf.name: leaf for _, group in sections(command) for leaf in group}
-    words, shown = io.StringIO(), _Shown()
+    words, shown = io.StringIO(), _CapturedHelp()
     try:
         with contextlib.redirect_stderr(words), contextlib.redirect_stdout(shown):
             texts, unknown = tyro.cli(
@@ -208,7 +208,7 @@ def _description(command: type[Settings]) -> str:
     return "\n\n".join(" ".join(part.split()) for part in inspect.cleandoc(command.__doc__ or "").split("\n\n"))
 
 
-class _Shown(io.StringIO):
+class _CapturedHelp(io.StringIO):
     """What tyro prints. It asks standard output whether it may use colours, and which characters."""
 
     def __init__(self) -> None:

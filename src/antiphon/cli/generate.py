@@ -109,7 +109,7 @@ class Generate(Command):
 
     def _table(self) -> AnsweredTable | None:
         """The table that --input is; None for lines of text."""
-        from antiphon.data.whole_rows import Table, has_source
+        from antiphon.data.whole_rows import InputTable, has_source
 
         if self.source_field is None and not has_source(self.input):
             if self.target_field is not None or self.bad_rows is not None:
@@ -118,7 +118,7 @@ class Generate(Command):
             self.say(f"antiphon: {self.input} is read line by line; --source-field NAME asks a column of a table")
             return None
         self._one_answer_a_row(self.search.get("n_best", 1))
-        table = Table(self.input, "source" if self.source_field is None else self.source_field)
+        table = InputTable(self.input, "source" if self.source_field is None else self.source_field)
         kind = output_kind(self.output, table.kind, json=self.json)
         names = table.names()
         if names is None and self.target_field is not None and kind != ".jsonl":

@@ -28,12 +28,12 @@ def as_table(report: Report, by: str = "", *, width: int | None = None) -> str:
         rows.append((f"{name:<{longest}}  {result.score:6.2f}  {interval:<16}", result.signature))
     lines = [f"{row}  {signature}".rstrip() for row, signature in rows]
     if width is not None and max(map(len, lines)) > width:
-        lines = [line for row, signature in rows for line in (row.rstrip(), *_folded(signature, width))]
+        lines = [line for row, signature in rows for line in (row.rstrip(), *_wrapped_signature(signature, width))]
     tables = [result.table for result in report.values() if result.table]
     if report.grouped is not None:
         tables.append("\n".join(_groups(report.grouped, by)))
     for table in tables:
-        lines += ["", table if width is None else _fitted(table, width)]
+        lines += ["", table if width is None else _split_table(table, width)]
     return "\n".join(lines) + "\n"
 
 
@@ -87,7 +87,7 @@ def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     return lines
 
 
-def _folded(signature: str, width: int) -> list[str]:
+def _wrapped_signature(signature: str, width: int) -> list[str]:
     """A signature in indented lines of at most `width` columns, cut behind a `|` where it has one."""
     free = max(1, width - 2)
     lines = [""]
@@ -98,7 +98,7 @@ def _folded(signature: str, width: int) -> list[str]:
     return [f"  {line}" for line in lines if line]
 
 
-def _fitted(table: str, width: int) -> str:
+def _split_table(table: str, width: int) -> str:
     """A table of at most `width` columns: those that do not fit stand in further tables, each with the first column.
 
     Columns end where all rows have two spaces or more; a line without two spaces in it is text, and is wrapped.

@@ -20,8 +20,8 @@ from antiphon.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from antiphon.data.bad_rows import BadRows
-    from antiphon.data.lines import Place
-    from antiphon.data.whole_rows import Table, Whole, WholeRow
+    from antiphon.data.lines import DataPlace
+    from antiphon.data.whole_rows import CheckedTableRow, InputTable, TableRow
 
 KINDS = (".csv", ".tsv", ".jsonl")
 DETAILS = ("tokens", "score", "confidence", "finished", "probabilities", "alternatives")  # what --json adds
@@ -50,7 +50,7 @@ class AnsweredTable:
     `names`: the columns of the input, None without a header. `details`: with all that --json says of an answer.
     """
 
-    table: Table
+    table: InputTable
     kind: str
     target: str
     names: list[str] | None
@@ -75,7 +75,7 @@ class AnsweredTable:
             return ""
         return self._cells_line([*self.names, self.target])
 
-    def line(self, whole: Whole, answer: Mapping[str, Any]) -> str:
+    def line(self, whole: TableRow, answer: Mapping[str, Any]) -> str:
         """A row with its answer, as text with its line feed; `answer` is what --json says of it."""
         if self.kind != ".jsonl":
             text = re.sub(r"[\t\n\r]", " ", answer["text"]) if self.kind == ".tsv" else answer["text"]
@@ -90,7 +90,7 @@ class AnsweredTable:
         comma = ", " if whole.names else ""
         return f"{front}{comma}{json.dumps(added, ensure_ascii=False)[1:]}\n"
 
-    def check(self, whole: Whole, place: Place) -> None:
+    def check(self, whole: TableRow, place: DataPlace) -> None:
         """DataError where the format cannot hold a row, or where the row has a key that is to be added."""
         if self.kind == ".jsonl":
             self._refuse_names(whole.names, f"a row ({place})", DataError)
@@ -116,7 +116,7 @@ class AnsweredTable:
                 remedy = "Choose another --target-field." if name == self.target else "Rename it, or drop --json."
                 raise error(f"{where} must not have the column `{name}` yet, which the answer adds. {remedy}")
 
-    def _cells(self, whole: Whole) -> list[str]:
+    def _cells(self, whole: TableRow) -> list[str]:
         if self.table.kind != ".jsonl":
             return list(whole.values)
         found = dict(zip(whole.names, whole.values, strict=True))
@@ -130,7 +130,7 @@ class AnsweredTable:
         return text.getvalue().removesuffix("\r\n") + "\n"
 
 
-def row_chunks(answered: AnsweredTable, bad: BadRows) -> Iterator[list[WholeRow]]:
+def row_chunks(answered: AnsweredTable, bad: BadRows) -> Iterator[list[CheckedTableRow]]:
     """The rows in lists of no more than MOST_LINES or about MOST_BYTES.
 
     Those before a bad row come before its error.
@@ -155,7 +155,7 @@ def row_chunks(answered: AnsweredTable, bad: BadRows) -> Iterator[list[WholeRow]
 
 
 @contextmanager
-def placed(rows: Sequence[WholeRow], first_row: int) -> Iterator[None]:
+def placed(rows: Sequence[CheckedTableRow], first_row: int) -> Iterator[None]:
     """A DataError about an input, which is counted from 1, says at the end where the row of that input stands."""
     try:
         yield

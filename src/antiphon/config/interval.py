@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from antiphon.settings import SettingError, Settings, Spelling, show
+from antiphon.settings import NamedChoice, SettingError, Settings, show
 
 _TEXT = re.compile(r"\s*([0-9]+)\s*(steps?|epochs?)\s*")
 
@@ -46,7 +46,7 @@ def interval_text(value: object) -> str:
     return str(read_interval(value))
 
 
-Every = Annotated[Any, Spelling(interval_text)]
+Every = Annotated[Any, NamedChoice(interval_text)]
 
 
 def settle(settings: Settings, name: str, steps_name: str, default: int) -> None:

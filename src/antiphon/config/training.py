@@ -12,13 +12,13 @@ from antiphon.registry import nearest
 from antiphon.settings import (
     Count,
     CountOrZero,
+    NamedChoice,
     NotNegative,
     Positive,
     Range,
     Rate,
     SettingError,
     Settings,
-    Spelling,
     require,
     show,
 )
@@ -113,7 +113,7 @@ class TrainingConfig(Settings):
     """Average the weights of the last N snapshots where that scores better; 1: off."""
     average_best: Count = 1
     """Average the weights of the N best validations where that scores better; 1: off."""
-    precision: Annotated[str, Spelling(precision_name)] = "float32"
+    precision: Annotated[str, NamedChoice(precision_name)] = "float32"
     """float32 (fp32), bfloat16 (bf16) or float16 (fp16)."""
     compile: bool = False
     """Compile the network with torch.compile."""

@@ -16,18 +16,18 @@ import torch
 from torch import nn
 
 from antiphon.conformance.laws import FIRST, LAWS, Law
-from antiphon.conformance.meter import Meter, Skip
-from antiphon.conformance.report import BrokenLaw, Row, Table
+from antiphon.conformance.meter import DifferenceMeter, Skip
+from antiphon.conformance.report import BrokenLaw, LawResult, LawTable
 from antiphon.conformance.subject import ROLES, Subject, known
 from antiphon.errors import AntiphonError, ConfigError, one_line
 from antiphon.models.attentions import build_rule
 
-__all__ = ["LAWS", "BrokenLaw", "Row", "Table", "check_attention", "examine"]
+__all__ = ["LAWS", "BrokenLaw", "LawResult", "LawTable", "check_attention", "examine"]
 
 Kind = type[nn.Module] | nn.Module | Callable[..., Any] | str | Mapping[str, object]
 
 
-def check_attention(attention: Kind, role: str | None = None) -> Table:
+def check_attention(attention: Kind, role: str | None = None) -> LawTable:
     """The verdict on an attention in `role` (None: in each role that it takes).
 
     `attention` is a ScoreRule or a Mixer or a class of these, a function of (q, k, v, mask), a torch.nn.Module that
@@ -37,16 +37,18 @@ def check_attention(attention: Kind, role: str | None = None) -> Table:
     return examine(attention, role).require()
 
 
-def examine(attention: Kind, role: str | None = None, *, laws: Sequence[Law] = LAWS) -> Table:
+def examine(attention: Kind, role: str | None = None, *, laws: Sequence[Law] = LAWS) -> LawTable:
     """The verdict, as `check_attention` gives it, with the broken laws as rows."""
     subject = Subject(build_rule(attention))
-    table = Table(subject.name)
+    table = LawTable(subject.name)
     refused = {each: why for each in ROLES if (why := _refused(subject, each)) is not None} if role is None else {}
     if len(refused) == len(ROLES):
         raise ConfigError(f"{subject.name} takes no role: {refused[ROLES[0]]}")
     for each in ROLES if role is None else (known(role),):
         if each in refused:
-            table.rows.append(Row(FIRST.name, each, "skip", FIRST.says, reason=f"not for this role: {refused[each]}"))
+            table.rows.append(
+                LawResult(FIRST.name, each, "skip", FIRST.says, reason=f"not for this role: {refused[each]}")
+            )
             continue
         for law in laws:
             if each in law.roles:
@@ -67,20 +69,20 @@ def _refused(subject: Subject, role: str) -> str | None:
     return None
 
 
-def _verdict(law: Law, subject: Subject, role: str) -> Row:
-    meter = Meter()
+def _verdict(law: Law, subject: Subject, role: str) -> LawResult:
+    meter = DifferenceMeter()
     try:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             law.check(subject, role, meter)
     except Skip as skip:
-        return Row(law.name, role, "skip", law.says, reason=str(skip))
+        return LawResult(law.name, role, "skip", law.says, reason=str(skip))
     except AntiphonError as error:
-        return Row(law.name, role, "fail", law.says, reason=one_line(error).rstrip("."))
+        return LawResult(law.name, role, "fail", law.says, reason=one_line(error).rstrip("."))
     except Exception as error:  # a user's code may raise anything
-        return Row(law.name, role, "fail", law.says, reason=_raised(error))
+        return LawResult(law.name, role, "fail", law.says, reason=_raised(error))
     verdict = "fail" if meter.broken else "pass"
-    return Row(law.name, role, verdict, law.says, meter.difference, meter.where)
+    return LawResult(law.name, role, verdict, law.says, meter.difference, meter.where)
 
 
 def _raised(error: Exception) -> str:

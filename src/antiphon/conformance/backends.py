@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, cuda
 
 from antiphon.batch import Tokens
-from antiphon.conformance.meter import TOLERANCE, Meter, Skip
+from antiphon.conformance.meter import TOLERANCE, DifferenceMeter, Skip
 from antiphon.conformance.scoring import HALF, NO_RULE
 from antiphon.conformance.subject import GROUPS, HEAD_DIM, HEADS, Subject, draw, padded
 from antiphon.nn.attend import BACKENDS, plan
@@ -16,7 +16,7 @@ from antiphon.nn.rules import ScoreRule
 from antiphon.nn.scores import Scores
 
 
-def backend(subject: Subject, role: str, meter: Meter, *, name: str) -> None:
+def backend(subject: Subject, role: str, meter: DifferenceMeter, *, name: str) -> None:
     """it computes what `eager` computes, gradients included where it has them"""
     if not subject.is_rule:
         raise Skip(NO_RULE)
@@ -76,7 +76,7 @@ class _Sides:
             return out.masked_fill(~self.queries.valid[:, None, :, None], 0.0)
 
 
-def _compare(sides: _Sides, meter: Meter, *, name: str, tolerance: float) -> None:
+def _compare(sides: _Sides, meter: DifferenceMeter, *, name: str, tolerance: float) -> None:
     """The outputs of a back end and of eager, and their gradients by all inputs and parameters."""
     found, expected = sides.run(name), sides.run("eager")
     axes = ("row", "head", "query position", "feature")

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from antiphon.batch import Tokens
-from antiphon.conformance.meter import OUTPUT, Meter, Skip
-from antiphon.conformance.subject import D_MODEL, Subject, Unit, draw, loosen, ordered, placed
+from antiphon.conformance.meter import OUTPUT, DifferenceMeter, Skip
+from antiphon.conformance.subject import D_MODEL, AttentionUnit, Subject, draw, loosen, ordered, placed
 from antiphon.nn.cache import DecoderState, State
 from antiphon.nn.mixers import Memory
 from antiphon.nn.ring import RingCache
@@ -17,7 +17,7 @@ from antiphon.nn.ring import RingCache
 LONGEST = 256  # tokens of a ring that is filled three times
 
 
-def steps(subject: Subject, role: str, meter: Meter) -> None:
+def steps(subject: Subject, role: str, meter: DifferenceMeter) -> None:
     """a whole row = a first part and steps = chunks"""
     for unit in subject.units(role):
         meter.context = unit.label
@@ -28,7 +28,7 @@ def steps(subject: Subject, role: str, meter: Meter) -> None:
             meter.equal(found, whole, axes=OUTPUT, what=f"a row cut into {', '.join(map(str, cuts))}")
 
 
-def run(unit: Unit, x: Tensor, state: DecoderState, cuts: tuple[int, ...]) -> Tensor:
+def run(unit: AttentionUnit, x: Tensor, state: DecoderState, cuts: tuple[int, ...]) -> Tensor:
     """x (R, L, D) given to `state` in parts of these lengths."""
     parts, start = [], 0
     for length in cuts:
@@ -37,7 +37,7 @@ def run(unit: Unit, x: Tensor, state: DecoderState, cuts: tuple[int, ...]) -> Te
     return torch.cat(parts, 1)
 
 
-def caches(subject: Subject, role: str, meter: Meter) -> None:
+def caches(subject: Subject, role: str, meter: DifferenceMeter) -> None:
     """a cache with just enough room = one with room to spare"""
     for unit in subject.units(role):
         meter.context = unit.label
@@ -48,7 +48,7 @@ def caches(subject: Subject, role: str, meter: Meter) -> None:
             meter.equal(found, whole, axes=OUTPUT, what=f"a cache of {capacity} places and the whole row")
 
 
-def ring(subject: Subject, role: str, meter: Meter) -> None:
+def ring(subject: Subject, role: str, meter: DifferenceMeter) -> None:
     """where the reach to the left is bounded, a cache of that length = the whole row, and does not grow with it"""
     reach = subject.rule(role).reach if subject.is_rule else None
     if reach is None or reach[0] is None:
@@ -72,7 +72,7 @@ def ring(subject: Subject, role: str, meter: Meter) -> None:
             meter.fail(f"the state of {32 * length} tokens takes {sizes[1]} bytes, that of {8 * length} {sizes[0]}")
 
 
-def run_state(unit: Unit, capacity: int) -> DecoderState:
+def run_state(unit: AttentionUnit, capacity: int) -> DecoderState:
     """A state with room for `capacity` tokens, after the first."""
     state = unit.begin(1, capacity)
     unit.step(draw(1, 1, D_MODEL), ordered(1), state)
@@ -84,7 +84,7 @@ def _bytes(state: DecoderState) -> int:
     return sum(leaf.numel() * leaf.element_size() for each in own for leaf in each.hypothesis.values())
 
 
-def joining(subject: Subject, role: str, meter: Meter) -> None:
+def joining(subject: Subject, role: str, meter: DifferenceMeter) -> None:
     """a row that joins, waits in and leaves a batch of rows of other lengths is what it is alone"""
     lengths, sources = (4, 5, 4), (3, 5, 2)  # of A, B and C
     for unit in subject.units(role):
@@ -94,7 +94,7 @@ def joining(subject: Subject, role: str, meter: Meter) -> None:
             memory = Memory(memory.hidden, Tokens(memory.tokens.pos.contiguous()))
         alone = [unit(x[i : i + 1, :n], ordered(n), _row(memory, i)) for i, n in enumerate(lengths)]
         state = loosen(unit.begin(2, 6, memory and memory.select(torch.tensor([0, 1]))), 2)
-        guests = _Guests(unit, x, alone, meter)
+        guests = _JoiningRows(unit, x, alone, meter)
         guests.ask([0, 1], [[0, 1, 2], [0, 1, -1]], state)  # A and B begin together, B with padding
         guests.ask([0, 1], [[3], [-1]], state)  # B waits
         guests.ask([0, 1], [[-1], [2]], state)  # A waits
@@ -108,13 +108,13 @@ def joining(subject: Subject, role: str, meter: Meter) -> None:
 
 
 @dataclass(frozen=True)
-class _Guests:
+class _JoiningRows:
     """Three rows x (3, L, D) that come and go, A, B and C, and what each of them is `alone`."""
 
-    unit: Unit
+    unit: AttentionUnit
     x: Tensor
     alone: list[Tensor]
-    meter: Meter
+    meter: DifferenceMeter
 
     def ask(self, rows: list[int], pos: list[list[int]], state: DecoderState) -> None:
         """The rows of `state` are `rows`, by number; each is given its tokens at `pos`, and waits where that is -1."""
@@ -133,7 +133,7 @@ def _row(memory: Memory | None, row: int) -> Memory | None:
     return None if memory is None else memory.select(torch.tensor([row]))
 
 
-def beams(subject: Subject, role: str, meter: Meter) -> None:
+def beams(subject: Subject, role: str, meter: DifferenceMeter) -> None:
     """the hypotheses of a source, folded into one row of queries, are what they are apart"""
     width = 3
     for unit in subject.units(role):
@@ -146,7 +146,7 @@ def beams(subject: Subject, role: str, meter: Meter) -> None:
             meter.equal(found, apart, axes=OUTPUT, what=f"{width} hypotheses folded and apart")
 
 
-def reorder(subject: Subject, role: str, meter: Meter) -> None:
+def reorder(subject: Subject, role: str, meter: DifferenceMeter) -> None:
     """to reorder the hypotheses and step = to step and reorder them"""
     index = torch.tensor([1, 0, 2, 2])  # within each of two sources
     for unit in subject.units(role):

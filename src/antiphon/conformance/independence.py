@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from antiphon.batch import Tokens
-from antiphon.conformance.meter import OUTPUT, Meter, Skip
-from antiphon.conformance.subject import D_MODEL, Subject, Unit, draw, ordered, padded, placed
+from antiphon.conformance.meter import OUTPUT, DifferenceMeter, Skip
+from antiphon.conformance.subject import D_MODEL, AttentionUnit, Subject, draw, ordered, padded, placed
 from antiphon.nn.cache import DecoderState
 from antiphon.nn.layers import zero_padding
 from antiphon.nn.mixers import Memory, Mixer
@@ -15,7 +15,7 @@ from antiphon.nn.mixers import Memory, Mixer
 LENGTHS, SOURCES = (5, 2, 4), (3, 6, 4)  # of target rows, and of the memory rows under them
 
 
-def shape(subject: Subject, role: str, meter: Meter) -> None:
+def shape(subject: Subject, role: str, meter: DifferenceMeter) -> None:
     """the output has the shape and the type of the input, and is finite at padding too"""
     for unit in subject.units(role):
         meter.context = unit.label
@@ -29,7 +29,7 @@ def shape(subject: Subject, role: str, meter: Meter) -> None:
         meter.finite(found, axes=OUTPUT, what="the output")
 
 
-def causality(subject: Subject, role: str, meter: Meter) -> None:
+def causality(subject: Subject, role: str, meter: DifferenceMeter) -> None:
     """no output depends on a later token"""
     for unit in subject.units(role):
         meter.context = unit.label
@@ -43,7 +43,7 @@ def causality(subject: Subject, role: str, meter: Meter) -> None:
         meter.equal(derivative.where(later, 0.0), torch.zeros_like(derivative), axes=axes, what=what, tolerance=0)
 
 
-def padding(subject: Subject, role: str, meter: Meter) -> None:
+def padding(subject: Subject, role: str, meter: DifferenceMeter) -> None:
     """padding on the left or on the right changes nothing"""
     for unit in subject.units(role):
         x, tokens, memory = draw(2, 4, D_MODEL), ordered(4), unit.memory(3, 3)
@@ -66,7 +66,7 @@ def _pad(memory: Memory, left: int, right: int) -> Memory:
     return Memory(hidden, Tokens(torch.nn.functional.pad(memory.tokens.pos, (left, right), value=-1)))
 
 
-def batch(subject: Subject, role: str, meter: Meter) -> None:
+def batch(subject: Subject, role: str, meter: DifferenceMeter) -> None:
     """a row alone is what it is in a batch of other rows, in any order"""
     for unit in subject.units(role):
         meter.context = unit.label
@@ -82,7 +82,7 @@ def batch(subject: Subject, role: str, meter: Meter) -> None:
                 meter.equal(gap, torch.zeros_like(gap), axes=OUTPUT, what=f"a row {what} and alone")
 
 
-def packing(subject: Subject, role: str, meter: Meter) -> None:
+def packing(subject: Subject, role: str, meter: DifferenceMeter) -> None:
     """examples packed into one row as segments are what they are alone"""
     if isinstance(subject.part, Mixer) and not subject.part.packs:
         raise Skip("it says packs = False: its rows are never packed")
@@ -110,14 +110,14 @@ def _packed(lengths: tuple[int, ...], width: int) -> Tokens:
     return Tokens(torch.tensor([pos + [-1] * rest]), torch.tensor([segment + [0] * rest]))
 
 
-def _packed_memory(unit: Unit, lengths: tuple[int, ...]) -> Memory | None:
+def _packed_memory(unit: AttentionUnit, lengths: tuple[int, ...]) -> Memory | None:
     if unit.role != "cross":
         return None
     tokens = _packed(lengths, 7)
     return Memory(zero_padding(draw(1, 7, D_MODEL, seed=5), tokens.valid), tokens)
 
 
-def unused(subject: Subject, role: str, meter: Meter) -> None:
+def unused(subject: Subject, role: str, meter: DifferenceMeter) -> None:
     """1e30 at padding and NaN in unused places of a state change no bit"""
     for unit in subject.units(role):
         meter.context = unit.label
@@ -132,13 +132,13 @@ def unused(subject: Subject, role: str, meter: Meter) -> None:
             _poisoned(unit, meter)
 
 
-def _same_bits(found: Tensor, expected: Tensor, tokens: Tokens, meter: Meter, what: str) -> None:
+def _same_bits(found: Tensor, expected: Tensor, tokens: Tokens, meter: DifferenceMeter, what: str) -> None:
     valid = tokens.valid[..., None]
     found, expected = (each.masked_fill(~valid, 0.0) for each in (found, expected))
     meter.equal(found, expected, axes=OUTPUT, what=what, tolerance=0)
 
 
-def _poisoned(unit: Unit, meter: Meter) -> None:
+def _poisoned(unit: AttentionUnit, meter: DifferenceMeter) -> None:
     x, outs = draw(2, 4, D_MODEL), []
     for poison in (False, True):
         state, parts = unit.begin(2, 9), []

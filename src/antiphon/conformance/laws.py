@@ -7,16 +7,17 @@ from dataclasses import dataclass
 from functools import partial
 
 from antiphon.conformance import backends, decoding, independence, learning, scoring, whole, written
-from antiphon.conformance.meter import Meter
+from antiphon.conformance.meter import DifferenceMeter
 from antiphon.conformance.subject import ROLES, Subject
 from antiphon.nn.attend import BACKENDS
 
-Check = Callable[[Subject, str, Meter], None]
+Check = Callable[[Subject, str, DifferenceMeter], None]
 
 
 @dataclass(frozen=True)
 class Law:
-    """A law: `check` compares two computations in one of `roles`, and tells a `Meter`; Skip where it says nothing."""
+    """A law: `check` compares two computations in one of `roles`, and reports to a `DifferenceMeter`; it raises Skip
+    where the law does not apply."""
 
     name: str
     check: Check

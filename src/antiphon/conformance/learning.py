@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from antiphon.batch import Batch, Example, collate
-from antiphon.conformance.meter import Meter
-from antiphon.conformance.subject import D_MODEL, Subject, Unit, draw, padded
+from antiphon.conformance.meter import DifferenceMeter
+from antiphon.conformance.subject import D_MODEL, AttentionUnit, Subject, draw, padded
 from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.nn.loss import CrossEntropy
 from antiphon.nn.mixers import Memory
@@ -19,10 +19,10 @@ QUOTIENT = 1e-6
 LENGTHS, SOURCES = (5, 3), (2, 4)
 
 
-class Case:
+class LearningCase:
     """A unit on rows with padding, whose loss is a fixed sum of its outputs at real tokens."""
 
-    def __init__(self, unit: Unit, dtype: torch.dtype = torch.float64) -> None:
+    def __init__(self, unit: AttentionUnit, dtype: torch.dtype = torch.float64) -> None:
         self.unit, self.tokens = unit, padded(*LENGTHS)
         self.x = draw(2, 5, D_MODEL).to(dtype).requires_grad_()
         self.memory, self.weights = unit.memory(*SOURCES), draw(2, 5, D_MODEL, seed=1).to(dtype)
@@ -53,13 +53,13 @@ class Case:
         return (ends[0] - ends[1]) / (2 * STEP)
 
 
-def gradients(subject: Subject, role: str, meter: Meter) -> None:
+def gradients(subject: Subject, role: str, meter: DifferenceMeter) -> None:
     """the gradient by the inputs is finite, also beside hidden pairs, and that of a difference quotient"""
     for unit in subject.units(role):
-        case = Case(unit)
+        case = LearningCase(unit)
         for dtype in (torch.float64, torch.float32):
             meter.context = unit.label
-            each = case if dtype == torch.float64 else Case(unit.to(dtype), dtype)
+            each = case if dtype == torch.float64 else LearningCase(unit.to(dtype), dtype)
             for name, gradient in each.gradients({**each.named, **each.parameters}).items():
                 if gradient is not None:
                     axes = [f"index {i}" for i in range(gradient.dim())]
@@ -68,7 +68,7 @@ def gradients(subject: Subject, role: str, meter: Meter) -> None:
                         _quotients(each, name, gradient, meter)
 
 
-def _quotients(case: Case, name: str, gradient: Tensor, meter: Meter) -> None:
+def _quotients(case: LearningCase, name: str, gradient: Tensor, meter: DifferenceMeter) -> None:
     tensor = case.named[name] if name in case.named else case.parameters[name]
     for seed in range(2):
         direction = draw(*tensor.shape, seed=11 + seed)
@@ -78,11 +78,11 @@ def _quotients(case: Case, name: str, gradient: Tensor, meter: Meter) -> None:
         meter.equal(found[None], expected[None], axes=("direction",), what=what, tolerance=QUOTIENT)
 
 
-def parameters(subject: Subject, role: str, meter: Meter) -> None:
+def parameters(subject: Subject, role: str, meter: DifferenceMeter) -> None:
     """every parameter gets a gradient, and the next forward sees its update"""
     for unit in subject.units(role):
         meter.context = unit.label
-        case = Case(unit)
+        case = LearningCase(unit)
         for name, gradient in case.gradients(case.parameters).items():
             if gradient is None:
                 meter.fail(f"`{name}` gets no gradient")
@@ -101,7 +101,7 @@ def parameters(subject: Subject, role: str, meter: Meter) -> None:
                             what=f"the loss after an update of `{name}` and what its gradient says")  # fmt: skip
 
 
-def checkpointed(subject: Subject, role: str, meter: Meter) -> None:
+def checkpointed(subject: Subject, role: str, meter: DifferenceMeter) -> None:
     """with dropout, layers that are computed again for the gradient have the loss and the gradients of those kept"""
     settings: dict[str, object] = {f"{name}dropout": 0.2 for name in ("", "attention_", "activation_")}
     settings |= {"encoder_layers": 2, "decoder_layers": 2}

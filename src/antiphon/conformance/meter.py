@@ -20,7 +20,7 @@ class Skip(Exception):
     """A law says nothing about this attention; the text tells why."""
 
 
-class Meter:
+class DifferenceMeter:
     """Keeps the worst of the comparisons of one law: of all their differences, the largest beside its tolerance.
 
     `context` stands before the place in messages, where a law is checked in several settings.

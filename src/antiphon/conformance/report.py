@@ -12,7 +12,7 @@ from antiphon.errors import AttentionError
 
 
 @dataclass(frozen=True)
-class Row:
+class LawResult:
     """What came of one law in one role.
 
     `difference` is the largest one found between what must be equal, `where` its place; `reason` tells why a law was
@@ -36,24 +36,24 @@ class Row:
 class BrokenLaw(AttentionError):
     """An attention breaks a law; `table` holds the verdict on all of them."""
 
-    def __init__(self, message: str, table: Table) -> None:
+    def __init__(self, message: str, table: LawTable) -> None:
         super().__init__(message)
         self.table = table
 
 
 @dataclass(frozen=True)
-class Table:
+class LawTable:
     """The verdict on `name`, a law a row."""
 
     name: str
-    rows: list[Row] = field(default_factory=list)
+    rows: list[LawResult] = field(default_factory=list)
 
     @property
-    def failures(self) -> list[Row]:
+    def failures(self) -> list[LawResult]:
         """The laws that are broken."""
         return [row for row in self.rows if row.verdict == "fail"]
 
-    def require(self) -> Table:
+    def require(self) -> LawTable:
         """This table, if no law is broken; BrokenLaw that names the first one, its largest difference and where."""
         broken = self.failures
         if not broken:

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from antiphon.conformance.meter import OUTPUT, Meter, Skip
+from antiphon.conformance.meter import OUTPUT, DifferenceMeter, Skip
 from antiphon.conformance.subject import D_MODEL, HEAD_DIM, HEADS, Subject, draw, ordered
-from antiphon.nn.rules import ScoreRule, Table, parts_of, score_after
+from antiphon.nn.rules import ScoreRule, TermTable, parts_of, score_after
 from antiphon.nn.scores import hidden_by_tokens
 
 PAIRS = ("row", "head", "query position", "key position")
@@ -20,7 +20,7 @@ NO_RULE = "a mixer computes its own weights"
 Places = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
-def visible(subject: Subject, role: str, meter: Meter) -> None:
+def visible(subject: Subject, role: str, meter: DifferenceMeter) -> None:
     """every real query sees at least one key"""
     length = 40
     if subject.is_rule:  # across, no query further than the source is long
@@ -58,7 +58,7 @@ class _One:
         return self.values[index]
 
 
-def elementwise(subject: Subject, role: str, meter: Meter) -> None:
+def elementwise(subject: Subject, role: str, meter: DifferenceMeter) -> None:
     """mask and score of single numbers = those of whole tables, as FlexAttention needs"""
     if not subject.is_rule:
         raise Skip(NO_RULE)
@@ -66,7 +66,7 @@ def elementwise(subject: Subject, role: str, meter: Meter) -> None:
     where, scores, q = places(2, 3, 4), draw(2, HEADS, 3, 4), draw(2, HEADS, 3, HEAD_DIM, seed=1)
     terms = [part.terms(q) for part in parts_of(rule)]
     allowed = rule.mask(*where)
-    whole = score_after(rule, scores, where, [None if each is None else Table(each) for each in terms])
+    whole = score_after(rule, scores, where, [None if each is None else TermTable(each) for each in terms])
     for place, each in _pairs(where):
         row, head, query, _ = place
         if allowed is not None:
@@ -98,7 +98,7 @@ def _pairs(where: Places) -> Iterator[tuple[tuple[int, int, int, int], Places]]:
                 yield place, (batch, own, q_pos, k_pos)
 
 
-def additive(subject: Subject, role: str, meter: Meter) -> None:
+def additive(subject: Subject, role: str, meter: DifferenceMeter) -> None:
     """a rule that says `additive` adds: score(s) = s + score(0)"""
     if not subject.is_rule:
         raise Skip(NO_RULE)
@@ -113,7 +113,7 @@ def additive(subject: Subject, role: str, meter: Meter) -> None:
     meter.equal(found - scores * 3, bias.expand_as(scores), axes=PAIRS, what="score(s) - s and score(0)")
 
 
-def reach(subject: Subject, role: str, meter: Meter) -> None:
+def reach(subject: Subject, role: str, meter: DifferenceMeter) -> None:
     """what lies beyond the reach that a rule states is hidden"""
     rule = subject.rule(role) if subject.is_rule else ScoreRule()
     if rule.reach is None:
@@ -136,7 +136,7 @@ def reach(subject: Subject, role: str, meter: Meter) -> None:
     meter.holds(~(visible & beyond), axes=("row", "head", "query position", "key position"), what=what)
 
 
-def half(subject: Subject, role: str, meter: Meter) -> None:
+def half(subject: Subject, role: str, meter: DifferenceMeter) -> None:
     """in bfloat16 it is finite and near float32, over hundreds of tokens too"""
     length = 320  # beyond the 256 whole numbers that bfloat16 knows one by one
     for unit in subject.units(role):

@@ -35,7 +35,7 @@ GROUPS = 2  # key heads where keys are shared
 CPU = torch.device("cpu")
 
 
-class Unit(nn.Module):
+class AttentionUnit(nn.Module):
     """One attention in one role, with the parameters that a stack makes for it, moved away from their first values;
     in evaluation mode."""
 
@@ -107,16 +107,16 @@ class Subject:
 
     def unit(
         self, role: str, *, grouped: bool = False, dropout: float = 0.0, dtype: torch.dtype = torch.float64
-    ) -> Unit:
+    ) -> AttentionUnit:
         """It in one role; `grouped`: with shared keys, and with rotary positions where it takes them."""
         part, label = copy.deepcopy(self.part), "grouped keys and rotary positions" if grouped else ""
         if isinstance(part, ScoreRule):
             part = Attention(part, num_kv_heads=GROUPS if grouped else None, rotary=grouped)
         elif grouped:
             part.num_kv_heads, part.rotary_positions = GROUPS, True
-        return Unit(part, role=role, label=label, dropout=dropout, dtype=dtype)
+        return AttentionUnit(part, role=role, label=label, dropout=dropout, dtype=dtype)
 
-    def units(self, role: str) -> Iterator[Unit]:
+    def units(self, role: str) -> Iterator[AttentionUnit]:
         """It in one role, in each of the forms that it has."""
         yield self.unit(role)
         if isinstance(self.part, ScoreRule) or "num_kv_heads" in self.part.takes:
@@ -152,7 +152,7 @@ def _fitting(mixer: Mixer) -> Mixer:
     """The mixer, or one of its kind where it was made of a module that is too large or small for what is small here."""
     for role in ROLES:
         try:
-            Unit(copy.deepcopy(mixer), role=role)
+            AttentionUnit(copy.deepcopy(mixer), role=role)
         except ConfigError:
             return mixer.of_any_size()
         except Exception:

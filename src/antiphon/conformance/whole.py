@@ -14,21 +14,31 @@ from torch import Tensor, nn
 
 from antiphon.batch import Tokens
 from antiphon.config import AttentionConfig, GenerationConfig
-from antiphon.conformance.meter import OUTPUT, Meter, Skip
+from antiphon.conformance.meter import OUTPUT, DifferenceMeter, Skip
 from antiphon.conformance.scoring import places
-from antiphon.conformance.subject import D_MODEL, HEAD_DIM, HEADS, Subject, Unit, draw, model_config, ordered, padded
-from antiphon.generation.engine import Source, answer, forced_scores, stream
-from antiphon.generation.hypotheses import Hypothesis, Marks
-from antiphon.models.checkpoint import CONFIG, Parts, load_parts, save_model_folder
-from antiphon.models.files import read_config
+from antiphon.conformance.subject import (
+    D_MODEL,
+    HEAD_DIM,
+    HEADS,
+    AttentionUnit,
+    Subject,
+    draw,
+    model_config,
+    ordered,
+    padded,
+)
+from antiphon.models.folders.checkpoint import CONFIG, Parts, load_parts, save_model_folder
+from antiphon.models.folders.files import read_config
 from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.nn.attention import Attention
 from antiphon.nn.cache import DecoderState
 from antiphon.nn.mixers import Memory
-from antiphon.nn.rules import ScoreRule, Table, parts_of, score_after
+from antiphon.nn.rules import ScoreRule, TermTable, parts_of, score_after
+from antiphon.search.engine import SourceInput, answer, forced_scores, stream
+from antiphon.search.hypotheses import Hypothesis, SpecialTokens
 from antiphon.text import Tokenizer, train_tokenizer
 
-MARKS = Marks(pad=0, start=1, end=2)
+MARKS = SpecialTokens(pad=0, start=1, end=2)
 SOURCES = [[5, 6, 7, 4, 2], [9, 8, 2]]
 SEARCHES: dict[str, dict[str, object]] = {
     "greedy search": {"beam_size": 1},
@@ -37,7 +47,7 @@ SEARCHES: dict[str, dict[str, object]] = {
 }
 
 
-def saved(subject: Subject, role: str, meter: Meter) -> None:
+def saved(subject: Subject, role: str, meter: DifferenceMeter) -> None:
     """a model that is saved and loaded has its settings and answers as before"""
     if subject.part.spec is None:
         raise Skip("it has no name that a model folder could hold: register it, or define it in a module")
@@ -68,7 +78,7 @@ def _tokenizer() -> Tokenizer:
     return train_tokenizer(["in 3 hours"], kind="bytes", vocab_size=260)
 
 
-def trace(subject: Subject, role: str, meter: Meter) -> None:
+def trace(subject: Subject, role: str, meter: DifferenceMeter) -> None:
     """it is traced for compilation without a graph break"""
     # Without numbers first, as on a GPU: on a processor a mask is looked at, and left out where it hides nothing.
     fault = _untraced(subject, role, "meta")
@@ -104,21 +114,21 @@ def _hooks(rule: ScoreRule) -> Callable[..., list[Tensor | None]]:
         q = rule.prepare_q(q, q_pos)
         k = rule.prepare_k(q, q_pos)
         terms = [part.terms(q) for part in parts_of(rule)]
-        tables = [None if each is None else Table(each) for each in terms]
+        tables = [None if each is None else TermTable(each) for each in terms]
         where = (batch, head, q_pos, k_pos)
         return [q, k, rule.mask(*where), score_after(rule, score, where, tables), rule.extra()]
 
     return run
 
 
-def _forward(unit: Unit) -> Callable[..., Tensor]:
+def _forward(unit: AttentionUnit) -> Callable[..., Tensor]:
     def run(x: Tensor, pos: Tensor, *memory: Tensor) -> Tensor:
         return unit(x, Tokens(pos), Memory(memory[0], Tokens(memory[1])) if memory else None)
 
     return run
 
 
-class Rows(DecoderState):
+class UncachedState(DecoderState):
     """All ids so far of each hypothesis (R, T): a state that keeps nothing computed."""
 
     def __init__(self, ids: Tensor, *, width: int) -> None:
@@ -131,7 +141,7 @@ class Rows(DecoderState):
         self.ids = self.ids.view(-1, self.width, self.ids.shape[1])[keep].flatten(0, 1)
 
 
-class Uncached(EncoderDecoder):
+class UncachedNetwork(EncoderDecoder):
     """A network that computes whole rows anew at every step of a search."""
 
     def __init__(self, network: EncoderDecoder) -> None:
@@ -146,12 +156,12 @@ class Uncached(EncoderDecoder):
 
     def begin(self, memory: Memory, *, width: int, capacity: int) -> DecoderState:
         rows = memory.hidden.shape[0] * width
-        return Rows(torch.zeros(rows, 0, dtype=torch.long), width=width)
+        return UncachedState(torch.zeros(rows, 0, dtype=torch.long), width=width)
 
     def decode(
         self, target_ids: Tensor, tokens: Tokens, memory: Memory, state: DecoderState | None = None
     ) -> tuple[Tensor, DecoderState | None]:
-        if not isinstance(state, Rows):
+        if not isinstance(state, UncachedState):
             return self.network.decode(target_ids, tokens, memory, state)
         state.ids = torch.cat([state.ids, target_ids], 1)
         each = memory.select(torch.arange(memory.hidden.shape[0]).repeat_interleave(state.width))
@@ -159,7 +169,7 @@ class Uncached(EncoderDecoder):
         return hidden[:, -target_ids.shape[1] :], state
 
 
-def search(subject: Subject, role: str, meter: Meter) -> None:
+def search(subject: Subject, role: str, meter: DifferenceMeter) -> None:
     """every search answers as it would without a cache, a source as alone; streams and scores say the same"""
     network = subject.network(role)
     with torch.no_grad():
@@ -169,10 +179,10 @@ def search(subject: Subject, role: str, meter: Meter) -> None:
     for what, settings in SEARCHES.items():
         config = GenerationConfig(max_new_tokens=5, **settings)  # type: ignore[arg-type]
         found = answer(network, SOURCES, config, MARKS)
-        _same(found, answer(Uncached(network), SOURCES, config, MARKS), meter, f"{what} cached and uncached")
+        _same(found, answer(UncachedNetwork(network), SOURCES, config, MARKS), meter, f"{what} cached and uncached")
         if what != "beam search":
             continue
-        sources = [Source(ids, row) for row, ids in enumerate(SOURCES)]
+        sources = [SourceInput(ids, row) for row, ids in enumerate(SOURCES)]
         alone = [answer(network, [source], config, MARKS)[0] for source in sources]
         _same(found, alone, meter, f"{what} in a batch and alone")
         streamed = [list(itertools.chain(*stream(network, source, config, MARKS))) for source in sources]
@@ -184,7 +194,7 @@ def search(subject: Subject, role: str, meter: Meter) -> None:
         meter.equal(scores, forced, axes=("source",), what=f"the score of {what} and of forced decoding")
 
 
-def _same(found: list[list[Hypothesis]], expected: list[list[Hypothesis]], meter: Meter, what: str) -> None:
+def _same(found: list[list[Hypothesis]], expected: list[list[Hypothesis]], meter: DifferenceMeter, what: str) -> None:
     """Hypotheses of equal ids and scores."""
     for source, (mine, theirs) in enumerate(zip(found, expected, strict=True)):
         scores = [torch.tensor([each.score for each in row], dtype=torch.float64) for row in (mine, theirs)]

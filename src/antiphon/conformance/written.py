@@ -1,20 +1,20 @@
-"""The law of steps that are written down once and run again (antiphon.generation.written)."""
+"""The law of steps that are written down once and run again (antiphon.runtime.recorded)."""
 
 from __future__ import annotations
 
 import torch
 
-from antiphon.conformance.meter import Meter, Skip
+from antiphon.conformance.meter import DifferenceMeter, Skip
 from antiphon.conformance.subject import Subject, padded
-from antiphon.generation.stepping import Stepper
-from antiphon.nn.native.compiler import why_not
-from antiphon.nn.native.record import Unrecordable
+from antiphon.runtime.kernels.compiler import why_not
+from antiphon.runtime.recorder.record import Unrecordable
+from antiphon.runtime.stepper import DecodeStepper
 
 NEAR = 1e-4  # of the largest logit: two ways of computing in float32
 STEPS, WIDTH = 5, 2
 
 
-def written(subject: Subject, role: str, meter: Meter) -> None:
+def written(subject: Subject, role: str, meter: DifferenceMeter) -> None:
     """a step of decoding that is written down and run again computes what its code computes"""
     if (reason := why_not()) is not None:
         raise Skip(f"there are no kernels that would run it again: {reason}")
@@ -23,7 +23,7 @@ def written(subject: Subject, role: str, meter: Meter) -> None:
     with torch.inference_mode():
         memory = network.encode(source, tokens)
         own, again = (
-            Stepper(network, memory, width=WIDTH, capacity=STEPS, records=records) for records in (False, True)
+            DecodeStepper(network, memory, width=WIDTH, capacity=STEPS, records=records) for records in (False, True)
         )
         staying = torch.arange(3)
         for place in range(STEPS):

@@ -6,8 +6,8 @@ from antiphon.data.batching import Batches, length_batches, padding_waste
 from antiphon.data.corpus import Corpus, InMemory, Streamed, load_corpus
 from antiphon.data.denoising import load_objectives
 from antiphon.data.filters import Filters, Pair, load_filters
-from antiphon.data.mixture import Mixture, Report
-from antiphon.data.sources import Place, cases, records
+from antiphon.data.mixture import DataReport, Mixture
+from antiphon.data.sources import DataPlace, cases, records
 
 __all__ = [
     "Batches",
@@ -16,8 +16,8 @@ __all__ = [
     "InMemory",
     "Mixture",
     "Pair",
-    "Place",
-    "Report",
+    "DataPlace",
+    "DataReport",
     "Streamed",
     "cases",
     "length_batches",

@@ -9,23 +9,23 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from typing import Literal, Protocol, TypeVar
 
-from antiphon.data.lines import Cursor, Place, Row
+from antiphon.data.lines import Cursor, DataPlace, DataRow
 from antiphon.errors import DataError
 
 How = Literal["error", "skip"]
 T = TypeVar("T")
 
 
-class Read(Protocol):
+class ReadRow(Protocol):
     """What a reader gives: where it stands, and why it cannot be read (None: it can)."""
 
     @property
-    def place(self) -> Place: ...
+    def place(self) -> DataPlace: ...
     @property
     def fault(self) -> DataError | None: ...
 
 
-R = TypeVar("R", bound=Read)
+R = TypeVar("R", bound=ReadRow)
 
 MOST_SHOWN = 10
 _LOOKED_AT = 100_000  # rows behind the first bad one in which others are looked for, so that an error comes soon
@@ -69,12 +69,12 @@ def sound(rows: Iterable[R], make: Callable[[R], T], bad: BadRows) -> Iterator[t
         yield row, made
 
 
-def row_of(make: Callable[[], Row], place: Place, cursor: Cursor) -> Row:
+def row_of(make: Callable[[], DataRow], place: DataPlace, cursor: Cursor) -> DataRow:
     """What `make` gives, or a row with its fault where that raises DataError."""
     try:
         return make()
     except DataError as error:
-        return Row({}, place, cursor, fault=error)
+        return DataRow({}, place, cursor, fault=error)
 
 
 def _make(row: R, make: Callable[[R], T]) -> T:

@@ -15,10 +15,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from antiphon.batch import Example
-from antiphon.data.corpus import Corpus, InMemory, Pool, Start
+from antiphon.data.corpus import Corpus, ExamplePool, InMemory, PoolStart
 from antiphon.data.fingerprint import refuse_changes
 from antiphon.data.lines import Cursor
-from antiphon.data.mixture import Spot
+from antiphon.data.mixture import MixturePosition
 from antiphon.errors import ConfigError, DataError
 
 Lengths = Callable[[int], tuple[int, int]]
@@ -35,7 +35,7 @@ class Batches:
         self.position = 0
         self._corpus, self._batch_tokens, self._seed, self._shuffle = corpus, batch_tokens, seed, shuffle
         self._next = 0  # the next batch of the pool
-        self._open(Start())
+        self._open(PoolStart())
 
     def __iter__(self) -> Batches:
         return self
@@ -70,7 +70,7 @@ class Batches:
         if "files" in state:  # older positions have none
             refuse_changes({file: (print[0], print[1]) for file, print in state["files"].items()}, self._corpus.files)
         spots = state.get("pool_spots")
-        start = Start(state["pool"], None if spots is None else tuple(_spot(values) for values in spots))
+        start = PoolStart(state["pool"], None if spots is None else tuple(_spot(values) for values in spots))
         self.epoch, self.position = state["epoch"], state["position"]
         self._open(start)
         self._next = state["next"]
@@ -89,11 +89,11 @@ class Batches:
         pool = next(self._pools, None)
         if pool is None:
             self.epoch, self.position = self.epoch + 1, 0
-            self._open(Start())
+            self._open(PoolStart())
         else:
             self._enter(pool)
 
-    def _open(self, start: Start) -> None:
+    def _open(self, start: PoolStart) -> None:
         """Reads on from `start` in this epoch."""
         # Pools of an epoch begin elsewhere than those of the last one, so that other examples meet.
         first = 0.5 + 0.5 * self._random("pools").random() if self._shuffle else 1.0
@@ -103,11 +103,11 @@ class Batches:
             raise self._corpus.report.nothing_left()
         self._enter(pool)
 
-    def _enter(self, pool: Pool) -> None:
+    def _enter(self, pool: ExamplePool) -> None:
         self._pool, self._next = pool, 0
         self._order = self._arrange(pool)
 
-    def _arrange(self, pool: Pool) -> list[list[int]]:
+    def _arrange(self, pool: ExamplePool) -> list[list[int]]:
         examples = pool.examples
         indices = pool.chosen
         chance = self._random(str(pool.start.number))
@@ -128,16 +128,16 @@ class Batches:
         return random.Random(f"{self._seed}/{self.epoch}/{purpose}")
 
 
-def _plain(spot: Spot) -> list[int]:
+def _plain(spot: MixturePosition) -> list[int]:
     """A spot as plain numbers."""
     cursor = spot.cursor
     return [*spot[1:], cursor.source, cursor.line, cursor.part, *cursor.offsets]
 
 
-def _spot(values: list[int]) -> Spot:
+def _spot(values: list[int]) -> MixturePosition:
     """The inverse of `_plain`."""
     lap, read, number, taken, source, line, part, *offsets = values
-    return Spot(Cursor(source, line, tuple(offsets), part), lap, read, number, taken)
+    return MixturePosition(Cursor(source, line, tuple(offsets), part), lap, read, number, taken)
 
 
 def length_batches(examples: Iterable[Example], *, batch_tokens: int) -> Iterator[list[Example]]:

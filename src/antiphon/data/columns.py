@@ -14,7 +14,7 @@ from typing import Any
 
 from antiphon.config import SourceConfig
 from antiphon.data.bad_rows import row_of
-from antiphon.data.lines import Cursor, Place, Row, unreadable
+from antiphon.data.lines import Cursor, DataPlace, DataRow, unreadable
 from antiphon.data.nested import nested_row
 from antiphon.data.zstd import needs
 from antiphon.errors import DataError, one_line
@@ -22,7 +22,7 @@ from antiphon.errors import DataError, one_line
 _STRETCH = 1000  # rows that are made together
 
 
-def parquet(source: SourceConfig, start: Cursor) -> Iterator[Row]:
+def parquet(source: SourceConfig, start: Cursor) -> Iterator[DataRow]:
     """The rows of a parquet file behind `start`."""
     assert source.path is not None
     try:
@@ -45,7 +45,7 @@ def parquet(source: SourceConfig, start: Cursor) -> Iterator[Row]:
         ) from error
 
 
-def hub(source: SourceConfig, start: Cursor) -> Iterator[Row]:
+def hub(source: SourceConfig, start: Cursor) -> Iterator[DataRow]:
     """The rows of a data set of the hub behind `start`, streamed."""
     assert source.hub is not None
     datasets = _datasets(source)
@@ -90,7 +90,7 @@ def _groups_behind(file: Any, row: int) -> tuple[list[int], int]:
     return list(range(group, count)), before
 
 
-def _rows(source: SourceConfig, tables: Iterator[Any], number: int, start: Cursor) -> Iterator[Row]:
+def _rows(source: SourceConfig, tables: Iterator[Any], number: int, start: Cursor) -> Iterator[DataRow]:
     """The rows of `tables`, of which the first stands behind `number` others, from `start` on."""
     assert source.path is not None
     for table in tables:
@@ -98,7 +98,7 @@ def _rows(source: SourceConfig, tables: Iterator[Any], number: int, start: Curso
         number += passed
         for found in table.slice(passed).to_pylist() if passed < table.num_rows else ():
             number += 1
-            place, cursor = Place(source.path, number), Cursor(start.source, number)
+            place, cursor = DataPlace(source.path, number), Cursor(start.source, number)
             yield row_of(partial(nested_row, found, source, place, cursor), place, cursor)
 
 

@@ -4,8 +4,8 @@
     len(corpus), corpus[0], corpus.report
 
 Both are read as pools: stretches of examples that fit in memory and are put in order together (batching.py). A corpus
-in memory is one pool. A streamed one has many, each found again by the `Spot`s in front of it, so that a position can
-be saved and restored. mixture.py says which pairs an epoch holds.
+in memory is one pool. A streamed one has many. Each is found again by the `MixturePosition`s before it, so that a
+position can be saved and restored. mixture.py says which pairs an epoch holds.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from antiphon.data.bad_rows import How
 from antiphon.data.denoising import Denoiser, Objective, make_denoisers
 from antiphon.data.filters import Filters
 from antiphon.data.fingerprint import Fingerprints, fingerprints
-from antiphon.data.lines import Place
-from antiphon.data.mixture import Item, Mixture, Report, Spot
+from antiphon.data.lines import DataPlace
+from antiphon.data.mixture import DataReport, Mixture, MixtureItem, MixturePosition
 from antiphon.data.sources import check_files, check_readable, text_bytes
 from antiphon.errors import ConfigError, DataError
-from antiphon.text.sampling import Sampler
+from antiphon.text.sampling import SegmentationSampler
 from antiphon.text.task import Task
 from antiphon.text.tokenizer import Tokenizer
 
@@ -36,17 +36,17 @@ POOL_TOKENS = 4_000_000  # of both sides in one pool of a streamed corpus: about
 _CHUNK_PAIRS, _CHUNK_CHARACTERS = 1000, 500_000  # that are encoded together
 
 
-class Start(NamedTuple):
+class PoolStart(NamedTuple):
     """Where a pool begins: its number in the epoch, and how far each source was read (None: the top)."""
 
     number: int = 0
-    spots: tuple[Spot, ...] | None = None
+    spots: tuple[MixturePosition, ...] | None = None
 
 
-class Pool(NamedTuple):
+class ExamplePool(NamedTuple):
     """A stretch of a corpus: where it begins, its examples, and which of them are given, each as often as it stands."""
 
-    start: Start
+    start: PoolStart
     examples: InMemory
     chosen: Sequence[int]
 
@@ -56,17 +56,17 @@ class Encoded(NamedTuple):
 
     source: list[int]
     target: list[int]
-    item: Item
+    item: MixtureItem
     last: bool
 
 
 class Corpus(Protocol):
     """What batching needs of a corpus."""
 
-    report: Report
+    report: DataReport
     files: Fingerprints
 
-    def pools(self, start: Start, *, seed: int, epoch: int, first: float) -> Iterator[Pool]:
+    def pools(self, start: PoolStart, *, seed: int, epoch: int, first: float) -> Iterator[ExamplePool]:
         """The pools from `start` to the end of `epoch`; of many, pool 0 has the share `first` of the size."""
         ...
 
@@ -75,7 +75,7 @@ class InMemory:
     """Examples in two flat arrays, four bytes a token. `corpus[i]` is an Example, whose index is its pair's number."""
 
     def __init__(self, examples: Iterable[Example] = (), *, mixture: Mixture | None = None) -> None:
-        self.report, self.files = Report(), Fingerprints()
+        self.report, self.files = DataReport(), Fingerprints()
         self._source, self._target = _Rows(), _Rows()
         self._lines, self._numbers = array("Q"), array("Q")
         self._places: list[tuple[int, str]] = []  # from which example on which file
@@ -86,10 +86,10 @@ class InMemory:
             self.report.read += 1
 
     def append(
-        self, source: list[int], target: list[int], place: Place | None = None, number: int | None = None
+        self, source: list[int], target: list[int], place: DataPlace | None = None, number: int | None = None
     ) -> None:
         """Adds a pair behind the others; its number among all that are kept is its place unless given."""
-        place = place or Place("", len(self))
+        place = place or DataPlace("", len(self))
         self._numbers.append(len(self) if number is None else number)
         if not self._places or self._places[-1][1] != place.file:
             self._places.append((len(self), place.file))
@@ -112,18 +112,18 @@ class InMemory:
         """Tokens of the source and of the target of example `index`."""
         return self._source.length(index), self._target.length(index)
 
-    def place(self, index: int) -> Place:
+    def place(self, index: int) -> DataPlace:
         """Where example `index` was read."""
         file = self._places[bisect_right(self._places, index, key=lambda item: item[0]) - 1][1]
-        return Place(file, self._lines[index])
+        return DataPlace(file, self._lines[index])
 
     @property
     def tokens(self) -> int:
         """Tokens of both sides together."""
         return self._source.total + self._target.total
 
-    def pools(self, start: Start, *, seed: int, epoch: int, first: float) -> Iterator[Pool]:
-        yield Pool(Start(), self, self._chosen(seed, epoch))
+    def pools(self, start: PoolStart, *, seed: int, epoch: int, first: float) -> Iterator[ExamplePool]:
+        yield ExamplePool(PoolStart(), self, self._chosen(seed, epoch))
 
     def _chosen(self, seed: int, epoch: int) -> Sequence[int]:
         """Which examples the epoch holds."""
@@ -159,7 +159,7 @@ class _Rows:
 
 
 @dataclass(frozen=True)
-class Encoder:
+class ExampleEncoder:
     """From texts to ids: a tokenizer for each side, and what happens to a side longer than `max_length` tokens.
 
     `samplers` (source, target) split texts anew in each epoch; None: as the tokenizer does. `denoisers` make pairs of
@@ -170,11 +170,13 @@ class Encoder:
     target_tokenizer: Tokenizer
     max_length: int
     overflow: str = "error"
-    samplers: tuple[Sampler | None, Sampler | None] = (None, None)
+    samplers: tuple[SegmentationSampler | None, SegmentationSampler | None] = (None, None)
     denoisers: Mapping[int, Denoiser] = field(default_factory=dict)
     as_target: Callable[[list[int]], list[int]] | None = None
 
-    def encode(self, stream: Iterator[Item], report: Report, *, seed: int = 0, epoch: int = 0) -> Iterator[Encoded]:
+    def encode(
+        self, stream: Iterator[MixtureItem], report: DataReport, *, seed: int = 0, epoch: int = 0
+    ) -> Iterator[Encoded]:
         """The examples of the items, without those that are skipped; counts into `report`."""
         for chunk in _chunks(stream):
             keys = [item.spot.lap << 40 | item.number for item in chunk]  # a pair that comes again is split anew
@@ -196,7 +198,7 @@ class Encoder:
         return (self.source_tokenizer, self.target_tokenizer)[side].encode_batch(texts)
 
     def _fit(
-        self, source: list[int], target: list[int], place: Place, report: Report
+        self, source: list[int], target: list[int], place: DataPlace, report: DataReport
     ) -> tuple[list[int], list[int]] | None:
         target = target if self.as_target is None else self.as_target(target)
         windows = self.overflow == "window"  # the model reads a longer source in parts
@@ -224,9 +226,9 @@ class Encoder:
         return [*ids[: max(self.max_length - len(ending), 0)], *ending][: self.max_length]
 
 
-def _chunks(stream: Iterator[Item]) -> Iterator[list[Item]]:
+def _chunks(stream: Iterator[MixtureItem]) -> Iterator[list[MixtureItem]]:
     """The pairs in lists that are encoded together."""
-    chunk: list[Item] = []
+    chunk: list[MixtureItem] = []
     characters = 0
     for item in stream:
         chunk.append(item)
@@ -243,16 +245,16 @@ class Streamed:
     """A corpus that is read anew in each epoch, a pool at a time."""
 
     mixture: Mixture
-    encoder: Encoder
+    encoder: ExampleEncoder
     pool_tokens: float = POOL_TOKENS
-    report: Report = field(default_factory=lambda: Report(so_far=True))
+    report: DataReport = field(default_factory=lambda: DataReport(so_far=True))
     files: Fingerprints = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.mixture.needs_survey:
             self.mixture.survey(self.report)
 
-    def pools(self, start: Start, *, seed: int, epoch: int, first: float) -> Iterator[Pool]:
+    def pools(self, start: PoolStart, *, seed: int, epoch: int, first: float) -> Iterator[ExamplePool]:
         if start.number == 0:
             self.report.begin_epoch(counted=self.mixture.needs_survey)
         spots = list(start.spots or self.mixture.tops())
@@ -263,10 +265,10 @@ class Streamed:
             spots[item.spot.cursor.source] = item.spot
             # Only a whole item can be gone on from.
             if last and pool.tokens >= self.pool_tokens * (first if start.number == 0 else 1.0):
-                yield Pool(start, pool, range(len(pool)))
-                start, pool = Start(start.number + 1, tuple(spots)), InMemory()
+                yield ExamplePool(start, pool, range(len(pool)))
+                start, pool = PoolStart(start.number + 1, tuple(spots)), InMemory()
         if len(pool):
-            yield Pool(start, pool, range(len(pool)))
+            yield ExamplePool(start, pool, range(len(pool)))
 
 
 def load_corpus(
@@ -278,7 +280,7 @@ def load_corpus(
     max_length: int,
     overflow: str = "error",
     streaming: str = "auto",
-    samplers: tuple[Sampler | None, Sampler | None] = (None, None),
+    samplers: tuple[SegmentationSampler | None, SegmentationSampler | None] = (None, None),
     filters: Filters | None = None,
     shares: Shares | None = None,
     objectives: Mapping[int, Objective] | None = None,
@@ -297,7 +299,7 @@ def load_corpus(
         max_length if as_target is None else max_length - max(0, len(as_target([])) - len(target_tokenizer.enclose([])))
     )
     denoisers = make_denoisers(objectives or {}, source_tokenizer, target_tokenizer, room)
-    encoder = Encoder(source_tokenizer, target_tokenizer, max_length, overflow, samplers, denoisers, as_target)
+    encoder = ExampleEncoder(source_tokenizer, target_tokenizer, max_length, overflow, samplers, denoisers, as_target)
     if streaming == "always" and not is_files(data):
         raise ConfigError("`data.streaming` must be auto or never for pairs from Python, but is always.")
     if not fixed:

@@ -10,10 +10,11 @@
 | `sentence_permutation` | the text's sentences in another order | the text  | Lewis et al. 2020, 2.2           |
 | `prefix_lm`            | its beginning                         | the rest  | Raffel et al. 2020, 3.2.1        |
 
-An objective is a function of (ids of a text, random.Random, Marks) that gives the ids of a source and of a target, all
-without what encloses a text; a pair with an empty side is left out. Of a list, each is applied to the source that the
-one before it gave, and the target is the first one's: `[sentence_permutation, text_infilling]` is BART's. One of your
-own is `module:Name`, or registered as `@register("objective", "name")`; its settings are keywords.
+An objective is a function of (ids of a text, random.Random, TokenizerMarks). It returns the ids of a source and of a
+target, all without the tokens that enclose a text. A pair with an empty side is left out. Objectives in a list are
+applied one after the other, each to the source that the one before it returned; the target is that of the first:
+`[sentence_permutation, text_infilling]` is BART's. An objective of your own is `module:Name`, or registered as
+`@register("objective", "name")`; its settings are keywords.
 
 Noise is a pure function of (seed, epoch, source, text, piece): resumed as uninterrupted, streamed as in memory. Only
 `chance.random()` is drawn from, since it alone gives the same in every version of Python.
@@ -31,14 +32,14 @@ from typing import Annotated, Any
 
 from antiphon.config import SourceConfig, source_list
 from antiphon.data.filters import maker
-from antiphon.data.lines import Place
+from antiphon.data.lines import DataPlace
 from antiphon.errors import AntiphonError, ConfigError, DataError
 from antiphon.registry import register
 from antiphon.settings import Range, Settings, inside, saying
-from antiphon.text import Marks, Tokenizer
+from antiphon.text import Tokenizer, TokenizerMarks
 
 Sides = tuple[list[int], list[int]]
-Objective = Callable[[list[int], random.Random, Marks], Sides]
+Objective = Callable[[list[int], random.Random, TokenizerMarks], Sides]
 Density = Annotated[float, Range(low=0, high=1, open_low=True)]
 
 _TRIAL = "One line. And another one, in 3 words."
@@ -57,7 +58,7 @@ class SpanCorruption(Settings):
     density: Density = 0.15
     mean_span: Annotated[float, Range(low=1)] = 3.0
 
-    def __call__(self, ids: list[int], chance: random.Random, marks: Marks) -> Sides:
+    def __call__(self, ids: list[int], chance: random.Random, marks: TokenizerMarks) -> Sides:
         sentinels, length = marks.sentinels, len(ids)
         # Two tokens and more stay in sight, so that no side is longer than a text of three tokens or more.
         hidden = min(max(1, round(length * self.density)), max(1, length - 2))
@@ -86,7 +87,7 @@ class TextInfilling(Settings):
     density: Density = 0.3
     mean_span: Annotated[float, Range(low=0, high=100, open_low=True)] = 3.0
 
-    def __call__(self, ids: list[int], chance: random.Random, marks: Marks) -> Sides:
+    def __call__(self, ids: list[int], chance: random.Random, marks: TokenizerMarks) -> Sides:
         hidden = max(1, round(len(ids) * self.density))
         lengths, left = [], hidden
         while left:
@@ -104,13 +105,13 @@ class TextInfilling(Settings):
 
 
 @register("objective", "sentence_permutation")
-def sentence_permutation(ids: list[int], chance: random.Random, marks: Marks) -> Sides:
+def sentence_permutation(ids: list[int], chance: random.Random, marks: TokenizerMarks) -> Sides:
     """The sentences in a random order, all orders being equally likely."""
     return [id for sentence in _shuffled(marks.sentences(ids), chance) for id in sentence], list(ids)
 
 
 @register("objective", "prefix_lm")
-def prefix_lm(ids: list[int], chance: random.Random, marks: Marks) -> Sides:
+def prefix_lm(ids: list[int], chance: random.Random, marks: TokenizerMarks) -> Sides:
     """The text cut in two at a random place; one token cannot be cut, and gives an empty source."""
     place = 1 + int(chance.random() * (len(ids) - 1)) if len(ids) > 1 else 0
     return ids[:place], ids[place:]
@@ -166,7 +167,7 @@ def load_objectives(data: object, folder: Path | None = None) -> dict[int, Objec
 def _checked(name: str, part: Any) -> Objective:
     """The part as it is, but what it raises, and what it gives that is no pair of ids, are errors with its name."""
 
-    def objective(ids: list[int], chance: random.Random, marks: Marks) -> Sides:
+    def objective(ids: list[int], chance: random.Random, marks: TokenizerMarks) -> Sides:
         try:
             found = part(ids, chance, marks)
         except AntiphonError:
@@ -183,7 +184,7 @@ def _checked(name: str, part: Any) -> Objective:
 def _together(parts: Sequence[Objective]) -> Objective:
     """Each applied to the source of the one before; the target is the first one's."""
 
-    def objective(ids: list[int], chance: random.Random, marks: Marks) -> Sides:
+    def objective(ids: list[int], chance: random.Random, marks: TokenizerMarks) -> Sides:
         source, target = parts[0](ids, chance, marks)
         for part in parts[1:]:
             if source:
@@ -198,10 +199,10 @@ class Denoiser:
 
     def __init__(self, objective: Objective, tokenizer: Tokenizer, max_length: int) -> None:
         self._objective, self._tokenizer, self._max_length = objective, tokenizer, max_length
-        self._marks = Marks(tokenizer)
+        self._marks = TokenizerMarks(tokenizer)
         objective(tokenizer.bare(tokenizer.encode(_TRIAL)), random.Random(0), self._marks)  # refuses now, not later
 
-    def pairs(self, front: list[int], text: list[int], key: str, place: Place) -> Iterator[Sides]:
+    def pairs(self, front: list[int], text: list[int], key: str, place: DataPlace) -> Iterator[Sides]:
         """The source and the target of each piece of `text`; `front` stands before each source. DataError at `place`.
 
         All ids are as the tokenizer encodes a text, with what encloses it; the noise is a function of `key`.

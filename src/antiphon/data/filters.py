@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
-from antiphon.data.lines import Row
+from antiphon.data.lines import DataRow
 from antiphon.errors import DataError
 from antiphon.registry import lookup, nearest, register
 from antiphon.settings import Count, Range, SettingError, Settings, Share, build, hints, inside, require, show
@@ -35,7 +35,7 @@ class Pair(NamedTuple):
 
     source: str
     target: str
-    row: Row
+    row: DataRow
 
 
 Filter = Callable[[Pair], bool]
@@ -202,7 +202,7 @@ def _start(script: str) -> str:
     return "CJK " if script.lower() == "han" else f"{script.upper()} "
 
 
-class _Marks(dict[int, str | None]):
+class _ScriptTable(dict[int, str | None]):
     """What str.translate puts for a character: 1 for a letter of the scripts, 0 for another letter, nothing else."""
 
     def __init__(self, scripts: tuple[str, ...]) -> None:
@@ -214,7 +214,7 @@ class _Marks(dict[int, str | None]):
         return self.setdefault(code, str(int(name.startswith(self._starts))) if letter else None)
 
 
-_marks = functools.cache(_Marks)  # worked out once for each character
+_marks = functools.cache(_ScriptTable)  # worked out once for each character
 
 
 @functools.cache

@@ -1,6 +1,6 @@
 """Lines of a text file, plain, gzipped or zstd, with the exact place of each, so that reading can go on from there.
 
->>> for line in Lines("train.en.zst"):
+>>> for line in LineReader("train.en.zst"):
 ...     print(line)
 
 A line ends at a line feed, and one final carriage return is dropped; nothing else splits: U+2028 stays inside.
@@ -21,16 +21,16 @@ PACKED = {".gz": "gzip", ".zst": "zstd"}  # the endings that are unpacked, and w
 _BLOCK = 1 << 20
 
 
-class Place(NamedTuple):
+class DataPlace(NamedTuple):
     """Where a record stands; prints as file:line, or as pairs[7] for data from Python, which has no file."""
 
     file: str
     line: int
     target_file: str = ""  # of aligned text files, the other one
 
-    def of(self, side: str) -> Place:
+    def of(self, side: str) -> DataPlace:
         """Where the record's `source` or `target` stands."""
-        return Place(self.target_file, self.line) if side == "target" and self.target_file else self
+        return DataPlace(self.target_file, self.line) if side == "target" and self.target_file else self
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line}" if self.file else f"pairs[{self.line}]"
@@ -48,7 +48,7 @@ class Cursor(NamedTuple):
     part: int = 0
 
 
-class Row(NamedTuple):
+class DataRow(NamedTuple):
     """A record, where it stands, and the cursor behind it.
 
     `targets` are all its targets where its field holds a list of them; `front` is what its source puts before a text.
@@ -57,7 +57,7 @@ class Row(NamedTuple):
     """
 
     record: Mapping[str, str]
-    place: Place
+    place: DataPlace
     cursor: Cursor
     targets: tuple[str, ...] = ()
     front: str = ""
@@ -65,7 +65,7 @@ class Row(NamedTuple):
     fault: DataError | None = None
 
 
-class Lines:
+class LineReader:
     """Iterates over the lines of `file`. `number` is the last one's, from 1; `offset` the unpacked byte after it.
 
     A line that is no UTF-8 raises DataError, or, with `go_on`, is given with U+FFFD in it, and `check` raises.

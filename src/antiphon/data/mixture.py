@@ -25,7 +25,7 @@ from typing import NamedTuple
 from antiphon.config import Shares, source_list
 from antiphon.data.bad_rows import BadRows, How, sound
 from antiphon.data.filters import Filters, Pair
-from antiphon.data.lines import Cursor, Place, Row
+from antiphon.data.lines import Cursor, DataPlace, DataRow
 from antiphon.data.sources import pair, readers
 from antiphon.errors import DataError
 from antiphon.text.kinds import is_blank
@@ -33,7 +33,7 @@ from antiphon.text.task import Task
 
 
 @dataclass
-class Report:
+class DataReport:
     """What became of the pairs that were read: counts. Where a corpus is streamed, of an epoch up to now."""
 
     read: int = 0
@@ -75,7 +75,7 @@ class Report:
         return ", ".join(parts)
 
 
-class Spot(NamedTuple):
+class MixturePosition(NamedTuple):
     """How far an epoch has come in one source: behind which row, in which reading of it, and the counts so far."""
 
     cursor: Cursor
@@ -85,7 +85,7 @@ class Spot(NamedTuple):
     taken: int = 0  # those given in this epoch
 
 
-class Item(NamedTuple):
+class MixtureItem(NamedTuple):
     """A pair to learn from: its texts, where it stands, its number among all pairs kept, and the spot behind it.
 
     Of `plain` text, the target is the text, and the source only what stands before it: an objective makes a pair of it.
@@ -93,9 +93,9 @@ class Item(NamedTuple):
 
     source: str
     target: str
-    place: Place
+    place: DataPlace
     number: int
-    spot: Spot
+    spot: MixturePosition
     plain: bool = False
 
 
@@ -129,12 +129,12 @@ class Mixture:
         """Whether the pairs must be counted before they can be streamed."""
         return len(self._readers) > 1 or self._filters.remember
 
-    def once(self, report: Report) -> Iterator[Item]:
+    def once(self, report: DataReport) -> Iterator[MixtureItem]:
         """Each pair that is kept, source by source; counts the sources as it goes."""
         drops, before = self._sieve(report), 0
         self.counts = []
         for number in range(len(self._readers)):
-            spot = Spot(Cursor(number))
+            spot = MixturePosition(Cursor(number))
             for item in self._kept(spot, drops, before, report):
                 yield item
                 spot = item.spot
@@ -142,7 +142,7 @@ class Mixture:
             before += spot.number
         self._refuse_empty()
 
-    def survey(self, report: Report) -> None:
+    def survey(self, report: DataReport) -> None:
         """Reads everything once, to know how much each source has and what the filters drop."""
         report.so_far = False
         drops, self.counts, self._dropped = self._sieve(report), [], []
@@ -154,11 +154,13 @@ class Mixture:
             self._dropped.append(marks)
         self._refuse_empty()
 
-    def tops(self) -> tuple[Spot, ...]:
+    def tops(self) -> tuple[MixturePosition, ...]:
         """Where an epoch begins."""
-        return tuple(Spot(Cursor(number)) for number in range(len(self._readers)))
+        return tuple(MixturePosition(Cursor(number)) for number in range(len(self._readers)))
 
-    def epoch(self, spots: Sequence[Spot], *, seed: int, epoch: int, report: Report) -> Iterator[Item]:
+    def epoch(
+        self, spots: Sequence[MixturePosition], *, seed: int, epoch: int, report: DataReport
+    ) -> Iterator[MixtureItem]:
         """The pairs of an epoch behind `spots`, sources interleaved: item t of k stands at (t + 1/2) / k."""
         sizes: Sequence[float] = [math.inf] if self.counts is None else self.sizes()
         drops = self._sieve(report) if self.counts is None else None
@@ -191,7 +193,7 @@ class Mixture:
                 yield from (before + number for number, take in enumerate(taken) if take)
             before += count
 
-    def _sieve(self, report: Report) -> Callable[[Pair], bool]:
+    def _sieve(self, report: DataReport) -> Callable[[Pair], bool]:
         """Whether a pair is dropped; counts into `report`."""
         first = self._filters.begin()
         report.dropped = dict.fromkeys(self._filters.names, 0)
@@ -208,7 +210,7 @@ class Mixture:
 
         return drops
 
-    def _sound(self, rows: Iterator[Row], report: Report | None) -> Iterator[tuple[Row, tuple[str, str]]]:
+    def _sound(self, rows: Iterator[DataRow], report: DataReport | None) -> Iterator[tuple[DataRow, tuple[str, str]]]:
         """The rows that can be read, with their source and target; `report` counts bad ones that are left out."""
 
         def found(_: str) -> None:
@@ -218,8 +220,8 @@ class Mixture:
         return sound(rows, lambda row: pair(row, self._task), BadRows(self.bad_rows, found))
 
     def _kept(
-        self, spot: Spot, drops: Callable[[Pair], bool] | None, before: int, report: Report | None
-    ) -> Iterator[Item]:
+        self, spot: MixturePosition, drops: Callable[[Pair], bool] | None, before: int, report: DataReport | None
+    ) -> Iterator[MixtureItem]:
         """The pairs of a source behind `spot` that are not dropped, `before` being the pairs of the sources before."""
         source = spot.cursor.source
         for row, sides in self._sound(self._readers[source](spot.cursor), report):
@@ -228,11 +230,16 @@ class Mixture:
             spot = spot._replace(cursor=row.cursor, read=spot.read + 1, number=spot.number + (not dropped))
             if not dropped:
                 source_text = row.front if row.plain else row.front + one.source
-                yield Item(source_text, one.target, row.place, before + spot.number - 1, spot, row.plain)
+                yield MixtureItem(source_text, one.target, row.place, before + spot.number - 1, spot, row.plain)
 
     def _draw(
-        self, spot: Spot, size: float, key: str, drops: Callable[[Pair], bool] | None, report: Report | None
-    ) -> Iterator[Item]:
+        self,
+        spot: MixturePosition,
+        size: float,
+        key: str,
+        drops: Callable[[Pair], bool] | None,
+        report: DataReport | None,
+    ) -> Iterator[MixtureItem]:
         """The pairs that a source gives to an epoch behind `spot`: `size` of them, in as many readings as it takes."""
         source, taken = spot.cursor.source, spot.taken
         count = None if self.counts is None else self.counts[source]
@@ -248,7 +255,7 @@ class Mixture:
                 return
             if next(picks, None) is not None:
                 raise self._changed(source)
-            spot = Spot(Cursor(source), lap=spot.lap + 1, taken=taken)
+            spot = MixturePosition(Cursor(source), lap=spot.lap + 1, taken=taken)
 
     def _dropped_before(self, source: int, read: int) -> bool:
         """Whether the survey dropped the pair behind `read` others."""

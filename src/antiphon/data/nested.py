@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from antiphon.config import SourceConfig
-from antiphon.data.lines import Cursor, Place, Row
+from antiphon.data.lines import Cursor, DataPlace, DataRow
 from antiphon.errors import DataError
 from antiphon.registry import nearest
 from antiphon.settings import show
@@ -22,7 +22,7 @@ from antiphon.settings import show
 _PLAIN = str | int | float
 
 
-def nested_row(found: Mapping[str, Any], source: SourceConfig | None, place: Place, cursor: Cursor) -> Row:
+def nested_row(found: Mapping[str, Any], source: SourceConfig | None, place: DataPlace, cursor: Cursor) -> DataRow:
     """The row of one record: its plain values as texts, with the fields that are asked for as `source` and `target`."""
     record = plain_values(found)
     targets: tuple[str, ...] = ()
@@ -41,7 +41,7 @@ def nested_row(found: Mapping[str, Any], source: SourceConfig | None, place: Pla
         else:
             record[side] = texts[0]
             targets = tuple(texts) if len(texts) > 1 else ()
-    return Row(record, place, cursor, targets)
+    return DataRow(record, place, cursor, targets)
 
 
 def plain_values(found: Mapping[str, Any]) -> dict[str, str]:
@@ -49,7 +49,7 @@ def plain_values(found: Mapping[str, Any]) -> dict[str, str]:
     return {str(key): _text(value) for key, value in found.items() if _is_plain(value)}
 
 
-def texts_of(found: Mapping[str, Any], name: str, setting: str, place: Place) -> list[str]:
+def texts_of(found: Mapping[str, Any], name: str, setting: str, place: DataPlace) -> list[str]:
     """The texts of the field `name`: one, or those of a list. DataError that names `setting` where it has none."""
     texts = _texts(_inside(found, name))
     if texts is None:
@@ -57,7 +57,7 @@ def texts_of(found: Mapping[str, Any], name: str, setting: str, place: Place) ->
     return texts
 
 
-def _no_text(found: Mapping[str, Any], name: str, setting: str, place: Place) -> DataError:
+def _no_text(found: Mapping[str, Any], name: str, setting: str, place: DataPlace) -> DataError:
     value, have = _inside(found, name), ", ".join(f"`{key}`" for key in found) or "none"
     missing = name not in found and value is None
     other = "null" if value is None else show(value)

@@ -23,7 +23,7 @@ from typing import Any
 from antiphon.config import SourceConfig, is_files, source_list
 from antiphon.data.bad_rows import BadRows, How, row_of, sound
 from antiphon.data.columns import hub, hub_files, parquet
-from antiphon.data.lines import PACKED, Cursor, Lines, Place, Row, count_lines, unpacked_name, unreadable
+from antiphon.data.lines import PACKED, Cursor, DataPlace, DataRow, LineReader, count_lines, unpacked_name, unreadable
 from antiphon.data.nested import nested_row
 from antiphon.data.tables import comma_separated, json_lines, tsv
 from antiphon.data.templates import fill, templates_of, without_templates
@@ -31,10 +31,10 @@ from antiphon.errors import ConfigError, DataError
 from antiphon.text.kinds import is_media_name
 from antiphon.text.task import Task
 
-Reader = Callable[[SourceConfig, Cursor], Iterator[Row]]
+Reader = Callable[[SourceConfig, Cursor], Iterator[DataRow]]
 
 
-def records(data: object, task: Task, *, bad_rows: How = "error") -> Iterator[tuple[str, str, Place]]:
+def records(data: object, task: Task, *, bad_rows: How = "error") -> Iterator[tuple[str, str, DataPlace]]:
     """Every (source, target, place) of `data`: a SourceConfig, a tuple of them, or an iterable of pairs of texts.
 
     A record with several targets comes once for each; plain text, which has no target, is passed over. Raises DataError
@@ -47,10 +47,10 @@ def records(data: object, task: Task, *, bad_rows: How = "error") -> Iterator[tu
                 yield row.front + source, target, row.place
 
 
-def cases(data: object, task: Task, *, bad_rows: How = "error") -> Iterator[tuple[str, list[str], Place]]:
+def cases(data: object, task: Task, *, bad_rows: How = "error") -> Iterator[tuple[str, list[str], DataPlace]]:
     """Every (source, targets, place) of `data`: as `records`, but with all the targets of a record together."""
 
-    def pairs(row: Row) -> list[tuple[str, str]]:
+    def pairs(row: DataRow) -> list[tuple[str, str]]:
         return [pair(one, task) for one in _one_each(row, Cursor())]
 
     for row, made in sound(_records(data), pairs, BadRows(bad_rows)):
@@ -58,7 +58,7 @@ def cases(data: object, task: Task, *, bad_rows: How = "error") -> Iterator[tupl
             yield row.front + made[0][0], [target for _, target in made], row.place
 
 
-def pair(row: Row, task: Task) -> tuple[str, str]:
+def pair(row: DataRow, task: Task) -> tuple[str, str]:
     """The source and the target that the task makes of a row, without its front; DataError where it lacks one."""
     if row.plain:  # no task is asked, since the objective makes both sides of it
         return row.record["source"], row.record["source"]
@@ -72,7 +72,7 @@ def pair(row: Row, task: Task) -> tuple[str, str]:
     return source, target
 
 
-def rows(data: object, start: Cursor | None = None) -> Iterator[Row]:
+def rows(data: object, start: Cursor | None = None) -> Iterator[DataRow]:
     """Every row of `data`, one for each target, or those behind `start`; DataError for one that cannot be read."""
     start, bad = start or Cursor(), BadRows()
     for number, read in list(enumerate(readers(data)))[start.source :]:
@@ -80,7 +80,7 @@ def rows(data: object, start: Cursor | None = None) -> Iterator[Row]:
         yield from (row for row, _ in sound(found, lambda row: None, bad))
 
 
-def readers(data: object) -> list[Callable[[Cursor], Iterator[Row]]]:
+def readers(data: object) -> list[Callable[[Cursor], Iterator[DataRow]]]:
     """A function for each source of `data`, or one for pairs from Python: the rows behind a cursor, one a target.
 
     A row that cannot be read has a `fault`.
@@ -90,7 +90,7 @@ def readers(data: object) -> list[Callable[[Cursor], Iterator[Row]]]:
     return [lambda start: _singles(islice(_python_rows(data), start.line, None), start)]
 
 
-def _records(data: object) -> Iterator[Row]:
+def _records(data: object) -> Iterator[DataRow]:
     """Every row of `data`, once for each record."""
     if not is_files(data):
         yield from _python_rows(data)
@@ -98,7 +98,7 @@ def _records(data: object) -> Iterator[Row]:
         yield from _file_rows(source, Cursor(number))
 
 
-def _singles(found: Iterator[Row], start: Cursor) -> Iterator[Row]:
+def _singles(found: Iterator[DataRow], start: Cursor) -> Iterator[DataRow]:
     """The rows with one target each, without the first `start.part` of the first."""
     before, passed = start._replace(part=0), start.part
     for row in found:
@@ -106,7 +106,7 @@ def _singles(found: Iterator[Row], start: Cursor) -> Iterator[Row]:
         before, passed = row.cursor, 0
 
 
-def _one_each(row: Row, before: Cursor) -> Iterator[Row]:
+def _one_each(row: DataRow, before: Cursor) -> Iterator[DataRow]:
     """A row for each target; behind all but the last one, reading goes on from `before` with some parts done."""
     if not row.targets:
         yield row
@@ -129,7 +129,7 @@ def check_files(data: object) -> None:
             left, right = source.files
             _there(left, right)
             _same_length(left, right, count_lines(left), count_lines(right))
-        elif next(iter(Lines(source.path) if reader in _OF_LINES else reader(source, Cursor())), None) is None:
+        elif next(iter(LineReader(source.path) if reader in _OF_LINES else reader(source, Cursor())), None) is None:
             raise _empty(source.path)
 
 
@@ -164,23 +164,23 @@ def text_bytes(data: object) -> float:
     return total
 
 
-def _python_rows(data: object) -> Iterator[Row]:
+def _python_rows(data: object) -> Iterator[DataRow]:
     if not isinstance(data, Iterable) or isinstance(data, str):
         raise DataError(f"data must be files or an iterable of (source, target), but is a {type(data).__name__}.")
     for number, item in enumerate(data):
-        place, cursor = Place("", number), Cursor(0, number + 1)
+        place, cursor = DataPlace("", number), Cursor(0, number + 1)
         yield row_of(partial(_python_row, item, place, cursor), place, cursor)
 
 
-def _python_row(item: object, place: Place, cursor: Cursor) -> Row:
+def _python_row(item: object, place: DataPlace, cursor: Cursor) -> DataRow:
     if isinstance(item, Mapping):
         return nested_row(item, None, place, cursor)
     if isinstance(item, list | tuple) and len(item) == 2 and all(isinstance(side, str) for side in item):
-        return Row({"source": item[0], "target": item[1]}, place, cursor)
+        return DataRow({"source": item[0], "target": item[1]}, place, cursor)
     raise DataError(f"a pair must be two texts (source, target), but is {item!r:.80} ({place}).")
 
 
-def _file_rows(source: SourceConfig, start: Cursor) -> Iterator[Row]:
+def _file_rows(source: SourceConfig, start: Cursor) -> Iterator[DataRow]:
     found, front, plain = start.line > 0, source.front, source.is_text
     if source.text_field is not None:  # readers know sources and targets
         source = replace(source, source_field=source.text_field, target_field=source.text_field, **_NO_TEXT)
@@ -205,26 +205,26 @@ def _empty(file: str) -> DataError:
     return DataError(f"a data file must hold at least one record, but `{file}` is empty. Check how it was made.")
 
 
-def _aligned(source: SourceConfig, start: Cursor) -> Iterator[Row]:
+def _aligned(source: SourceConfig, start: Cursor) -> Iterator[DataRow]:
     (left_offset, right_offset), (left_file, right_file) = start.offsets or (0, 0), source.files
     if not start.line:
         _there(left_file, right_file)
-    left = Lines(left_file, offset=left_offset, number=start.line, go_on=True)
-    right = Lines(right_file, offset=right_offset, number=start.line, go_on=True)
+    left = LineReader(left_file, offset=left_offset, number=start.line, go_on=True)
+    right = LineReader(right_file, offset=right_offset, number=start.line, go_on=True)
     left_lines, right_lines = iter(left), iter(right)
     while True:
         one, other = next(left_lines, None), next(right_lines, None)
         if one is None or other is None:
             _same_length(left_file, right_file, left.number + left.count_rest(), right.number + right.count_rest())
             return
-        place = Place(left_file, left.number, right_file)
+        place = DataPlace(left_file, left.number, right_file)
         cursor = Cursor(start.source, left.number, (left.offset, right.offset))
         faults = [lines.fault for lines in (left, right) if lines.fault is not None]
         left.fault = right.fault = None
         if faults:
-            yield Row({}, place, cursor, fault=faults[0])
+            yield DataRow({}, place, cursor, fault=faults[0])
         else:
-            yield Row({"source": one, "target": other}, place, cursor)
+            yield DataRow({"source": one, "target": other}, place, cursor)
 
 
 def _there(left: str, right: str) -> None:
@@ -236,14 +236,14 @@ def _there(left: str, right: str) -> None:
         )
 
 
-def _plain_lines(source: SourceConfig, start: Cursor) -> Iterator[Row]:
+def _plain_lines(source: SourceConfig, start: Cursor) -> Iterator[DataRow]:
     """The lines of a file of plain text; blank ones, which part documents in some, are passed over."""
     assert source.text is not None
-    lines = Lines(source.text, offset=sum(start.offsets), number=start.line)
+    lines = LineReader(source.text, offset=sum(start.offsets), number=start.line)
     for line in lines:
         if line.strip():
             cursor = Cursor(start.source, lines.number, (lines.offset,))
-            yield Row({"source": line, "target": line}, Place(source.text, lines.number), cursor)
+            yield DataRow({"source": line, "target": line}, DataPlace(source.text, lines.number), cursor)
 
 
 def _same_length(left: str, right: str, left_count: int, right_count: int) -> None:

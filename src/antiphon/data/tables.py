@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from antiphon.config import SourceConfig
 from antiphon.data.bad_rows import row_of
-from antiphon.data.lines import Cursor, Lines, Place, Row
+from antiphon.data.lines import Cursor, DataPlace, DataRow, LineReader
 from antiphon.data.nested import nested_row
 from antiphon.errors import DataError
 from antiphon.registry import nearest
@@ -36,26 +36,26 @@ _USUAL_NAMES = (
     "text1 text2 tgt title topic transcript transcription translation url utterance word"
 )
 
-Cells = Callable[[Lines], Iterator[list[str] | DataError]]  # the error is of one row; reading goes on behind it
+Cells = Callable[[LineReader], Iterator[list[str] | DataError]]  # the error is of one row; reading goes on behind it
 
 
-def tsv(source: SourceConfig, start: Cursor) -> Iterator[Row]:
+def tsv(source: SourceConfig, start: Cursor) -> Iterator[DataRow]:
     """The rows of a TSV file behind `start`."""
     yield from _table(source, start, tab_cells, needs_header=False)
 
 
-def comma_separated(source: SourceConfig, start: Cursor) -> Iterator[Row]:
+def comma_separated(source: SourceConfig, start: Cursor) -> Iterator[DataRow]:
     """The rows of a CSV file behind `start`."""
     yield from _table(source, start, comma_cells, needs_header=True)
 
 
-def json_lines(source: SourceConfig, start: Cursor) -> Iterator[Row]:
+def json_lines(source: SourceConfig, start: Cursor) -> Iterator[DataRow]:
     """The rows of a JSONL file behind `start`; blank lines are passed over."""
     assert source.path is not None
-    lines = Lines(source.path, offset=sum(start.offsets), number=start.line, go_on=True)
+    lines = LineReader(source.path, offset=sum(start.offsets), number=start.line, go_on=True)
     for line in lines:
         if line.strip():
-            place = Place(source.path, lines.number)
+            place = DataPlace(source.path, lines.number)
             cursor = Cursor(start.source, lines.number, (lines.offset,))
             yield row_of(partial(_json_row, lines, line, source, place, cursor), place, cursor)
 
@@ -79,7 +79,7 @@ class Columns(NamedTuple):
             not self.header and _filled(row) <= len(self.names) and len(row) >= self.filled
         )
 
-    def check(self, row: list[str], place: Place) -> None:
+    def check(self, row: list[str], place: DataPlace) -> None:
         """DataError where a row has another number of columns."""
         if not self.fits(row):
             first = "header" if self.header else "first row"
@@ -89,24 +89,24 @@ class Columns(NamedTuple):
             )
 
 
-def _table(source: SourceConfig, start: Cursor, cells: Cells, *, needs_header: bool) -> Iterator[Row]:
+def _table(source: SourceConfig, start: Cursor, cells: Cells, *, needs_header: bool) -> Iterator[DataRow]:
     assert source.path is not None
     columns = columns_of(source, cells, needs_header=needs_header)
     if columns is None:
         return
-    lines = Lines(source.path, offset=sum(start.offsets), number=start.line, keep_ends=True, go_on=True)
+    lines = LineReader(source.path, offset=sum(start.offsets), number=start.line, keep_ends=True, go_on=True)
     rows = (row for row in cells(lines) if isinstance(row, DataError) or any(row))
     if columns.header and start.line == 0:
         next(rows)
     for row in rows:
-        place, cursor = Place(source.path, lines.number), Cursor(start.source, lines.number, (lines.offset,))
+        place, cursor = DataPlace(source.path, lines.number), Cursor(start.source, lines.number, (lines.offset,))
         yield row_of(partial(_row, lines, columns, row, place, cursor), place, cursor)
 
 
 def columns_of(source: SourceConfig, cells: Cells, *, needs_header: bool) -> Columns | None:
     """The columns of a table by its first record; None where it is empty."""
     assert source.path is not None
-    lines = Lines(source.path, keep_ends=True)
+    lines = LineReader(source.path, keep_ends=True)
     read = cells(lines)
     # A blank line is no record.
     first = next((row for row in read if isinstance(row, DataError) or any(row)), None)
@@ -120,20 +120,20 @@ def columns_of(source: SourceConfig, cells: Cells, *, needs_header: bool) -> Col
     return _columns(source, first, where, needs_header)
 
 
-def _row(lines: Lines, columns: Columns, row: list[str] | DataError, place: Place, cursor: Cursor) -> Row:
+def _row(lines: LineReader, columns: Columns, row: list[str] | DataError, place: DataPlace, cursor: Cursor) -> DataRow:
     """The row of some cells; DataError where they cannot be read."""
     if isinstance(row, DataError):
         raise row
     lines.check()
-    return Row(_record(columns, row, place), place, cursor)
+    return DataRow(_record(columns, row, place), place, cursor)
 
 
-def tab_cells(lines: Lines) -> Iterator[list[str]]:
+def tab_cells(lines: LineReader) -> Iterator[list[str]]:
     """The cells of each line of a TSV file."""
     return (line.removesuffix("\n").split("\t") for line in lines)
 
 
-def comma_cells(lines: Lines) -> Iterator[list[str] | DataError]:
+def comma_cells(lines: LineReader) -> Iterator[list[str] | DataError]:
     """The cells of each record of a CSV file, or the error of one."""
     csv.field_size_limit(max(csv.field_size_limit(), _LONGEST_FIELD))  # one limit for the process; only ever raised
     reader = csv.reader(lines, strict=True)
@@ -219,7 +219,7 @@ def _find(field: str | int | None, side: str, header: list[str], where: str) -> 
     return header.index(field)
 
 
-def _record(columns: Columns, row: list[str], place: Place) -> dict[str, str]:
+def _record(columns: Columns, row: list[str], place: DataPlace) -> dict[str, str]:
     missing = max(columns.source or 0, columns.target or 0) >= len(row)  # which the message below says better
     if columns.header or not missing:
         columns.check(row, place)
@@ -233,12 +233,12 @@ def _record(columns: Columns, row: list[str], place: Place) -> dict[str, str]:
     return record
 
 
-def _json_row(lines: Lines, line: str, source: SourceConfig, place: Place, cursor: Cursor) -> Row:
+def _json_row(lines: LineReader, line: str, source: SourceConfig, place: DataPlace, cursor: Cursor) -> DataRow:
     lines.check()
     return nested_row(json_object(line, place), source, place, cursor)
 
 
-def json_object(line: str, place: Place) -> dict[str, Any]:
+def json_object(line: str, place: DataPlace) -> dict[str, Any]:
     """The object of a line of JSON; DataError that names `place`."""
     try:
         found = json.loads(line)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from antiphon.config import SourceConfig
-from antiphon.data.lines import Row
+from antiphon.data.lines import DataRow
 from antiphon.errors import DataError
 from antiphon.registry import nearest
 
@@ -30,13 +30,13 @@ def without_templates(source: SourceConfig) -> SourceConfig:
     return replace(source, **{f"{side}_field": None for side in templates_of(source)})
 
 
-def fill(row: Row, templates: Mapping[str, str]) -> Row:
+def fill(row: DataRow, templates: Mapping[str, str]) -> DataRow:
     """`row` with the sides that templates make of its other fields; DataError that names a field that is not there."""
     made = {side: _PLACE.sub(lambda match: _value(row, match[1]), template) for side, template in templates.items()}
     return row._replace(record={**row.record, **made}, targets=() if "target" in made else row.targets)
 
 
-def _value(row: Row, name: str) -> str:
+def _value(row: DataRow, name: str) -> str:
     if name not in row.record:
         have = ", ".join(f"`{field}`" for field in row.record) or "none"
         raise DataError(

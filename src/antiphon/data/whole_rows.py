@@ -1,6 +1,6 @@
 """Rows of CSV, TSV and JSONL files with all their columns, and the text of one: to be asked, and saved with an answer.
 
-    table = Table("rows.csv", "text")
+    table = InputTable("rows.csv", "text")
     for row, whole in sound(table.rows(), lambda row: row.whole, BadRows()):
         print(whole.text, dict(zip(whole.names, whole.values)))
 
@@ -17,7 +17,7 @@ from pathlib import PurePath
 from typing import Any, NamedTuple
 
 from antiphon.config import SourceConfig
-from antiphon.data.lines import Cursor, Lines, Place, Row, opened, unpacked_name
+from antiphon.data.lines import Cursor, DataPlace, DataRow, LineReader, opened, unpacked_name
 from antiphon.data.nested import plain_values, texts_of
 from antiphon.data.tables import Columns, columns_of, comma_cells, json_object, tab_cells
 from antiphon.data.templates import fill, places
@@ -26,7 +26,7 @@ from antiphon.errors import DataError
 _CELLS = {".csv": comma_cells, ".tsv": tab_cells}
 
 
-class Whole(NamedTuple):
+class TableRow(NamedTuple):
     """A row: the text to ask, and its columns. `line` is that of a JSON object, as the file has it."""
 
     text: str
@@ -35,19 +35,19 @@ class Whole(NamedTuple):
     line: str = ""
 
 
-class WholeRow(NamedTuple):
+class CheckedTableRow(NamedTuple):
     """A row and where it stands; `fault` says why it cannot be read."""
 
-    whole: Whole
-    place: Place
+    whole: TableRow
+    place: DataPlace
     fault: DataError | None = None
 
 
-_NONE = Whole("", (), ())
+_NONE = TableRow("", (), ())
 
 
 @dataclass(frozen=True)
-class Table:
+class InputTable:
     """The rows of the file `path` (.csv, .tsv or .jsonl, each also .gz or .zst), with the texts of `field`.
 
     `field`: the name of a column or key, `a.b` for a key inside a key, the number from 0 of a column in a table without
@@ -71,15 +71,15 @@ class Table:
         columns = self._columns()
         return [] if columns is None else list(columns.names) if columns.header else None
 
-    def rows(self) -> Iterator[WholeRow]:
+    def rows(self) -> Iterator[CheckedTableRow]:
         """Each row; reading goes on behind one that cannot be read, which has a `fault`."""
         return self._objects() if self.kind == ".jsonl" else self._records()
 
-    def _objects(self) -> Iterator[WholeRow]:
-        lines = Lines(self.path, go_on=True)
+    def _objects(self) -> Iterator[CheckedTableRow]:
+        lines = LineReader(self.path, go_on=True)
         for line in lines:
             if line.strip():
-                place = Place(self.path, lines.number)
+                place = DataPlace(self.path, lines.number)
                 try:
                     lines.check()
                     found = json_object(line, place)
@@ -87,31 +87,31 @@ class Table:
                     if text is None:
                         text = " ".join(texts_of(found, str(self.field), "source_field", place))
                 except DataError as error:
-                    yield WholeRow(_NONE, place, error)
+                    yield CheckedTableRow(_NONE, place, error)
                     continue
-                yield WholeRow(Whole(text, list(found), list(found.values()), line), place)
+                yield CheckedTableRow(TableRow(text, list(found), list(found.values()), line), place)
 
-    def _records(self) -> Iterator[WholeRow]:
+    def _records(self) -> Iterator[CheckedTableRow]:
         columns = self._columns()
         if columns is None:
             return
-        lines = Lines(self.path, keep_ends=True, exact_ends=self.kind == ".csv", go_on=True)
+        lines = LineReader(self.path, keep_ends=True, exact_ends=self.kind == ".csv", go_on=True)
         rows = iter(_CELLS[self.kind](lines))
         if columns.header:
             next(row for row in rows if isinstance(row, DataError) or any(row))
         for row in rows:
             if row == [] or (row == [""] and self.kind == ".tsv" and len(columns.names) > 1):
                 continue
-            place = Place(self.path, lines.number)
+            place = DataPlace(self.path, lines.number)
             try:
                 if isinstance(row, DataError):
                     raise row
                 lines.check()
-                yield WholeRow(self._whole(columns, row, place), place)
+                yield CheckedTableRow(self._whole(columns, row, place), place)
             except DataError as error:
-                yield WholeRow(_NONE, place, error)
+                yield CheckedTableRow(_NONE, place, error)
 
-    def _whole(self, columns: Columns, row: list[str], place: Place) -> Whole:
+    def _whole(self, columns: Columns, row: list[str], place: DataPlace) -> TableRow:
         columns.check(row, place)
         count = len(columns.names)
         cells = [*row, *[""] * (count - len(row))][:count]  # without a header, empty cells at the end do not count
@@ -122,13 +122,13 @@ class Table:
                 problem = f"a row must have the column {number} (counted from 0), but has {count} columns"
                 raise DataError(f"{problem} ({place}). Set `source_field`.")
             text = cells[number]
-        return Whole(text.replace("\r\n", "\n"), columns.names, cells)
+        return TableRow(text.replace("\r\n", "\n"), columns.names, cells)
 
-    def _template(self, record: dict[str, str], place: Place) -> str | None:
+    def _template(self, record: dict[str, str], place: DataPlace) -> str | None:
         """The text that a template makes of a record; None where `field` is no template."""
         if not places(self.field):
             return None
-        return fill(Row(record, place, Cursor()), {"source": str(self.field)}).record["source"]
+        return fill(DataRow(record, place, Cursor()), {"source": str(self.field)}).record["source"]
 
     def _columns(self) -> Columns | None:
         parts = places(self.field)  # one by name says that there is a header; the template finds all of them
@@ -151,10 +151,10 @@ def has_source(path: str) -> bool:
     opened(path).close()
     try:
         if kind_of(path) == ".jsonl":
-            lines = Lines(path)
+            lines = LineReader(path)
             first = next((line for line in lines if line.strip()), None)
-            return first is not None and "source" in json_object(first, Place(path, lines.number))
-        lines = Lines(path, keep_ends=True)
+            return first is not None and "source" in json_object(first, DataPlace(path, lines.number))
+        lines = LineReader(path, keep_ends=True)
         cells: Iterable[list[str] | DataError] = _CELLS[kind_of(path)](lines)
         row = next((row for row in cells if isinstance(row, DataError) or any(row)), [])
     except DataError:

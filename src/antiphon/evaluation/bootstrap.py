@@ -17,7 +17,7 @@ SAMPLES = 1000
 SEED = 12345
 
 
-class Interval(NamedTuple):
+class ConfidenceInterval(NamedTuple):
     """The bounds between which 95 % of the scores of drawn sets lie."""
 
     low: float
@@ -35,14 +35,14 @@ def draws(segments: int, *, samples: int = SAMPLES, seed: int = SEED) -> Iterato
 
 def interval_of(
     statistics: Sequence[Sequence[float]], score_of: Callable[[np.ndarray], float], *, samples: int = SAMPLES
-) -> Interval:
+) -> ConfidenceInterval:
     """The 95 % interval of the score whose statistics, one row a segment, add up to what `score_of` takes."""
     return _middle(_drawn(statistics, score_of, samples=samples, seed=SEED))
 
 
 def macro_interval(
     groups: Sequence[tuple[Sequence[Sequence[float]], Callable[[np.ndarray], float]]], *, samples: int = SAMPLES
-) -> Interval:
+) -> ConfidenceInterval:
     """The 95 % interval of the mean of the groups' scores, each of its own (statistics, score_of).
 
     Every group is drawn from itself, by a seed of its own, so that no two groups draw the same places.
@@ -64,8 +64,8 @@ def _drawn(
     return (float(score_of(count @ table)) for count in draws(len(table), samples=samples, seed=seed))
 
 
-def _middle(scores: Iterable[float]) -> Interval:
+def _middle(scores: Iterable[float]) -> ConfidenceInterval:
     """What is left when 2.5 % are cut off at each end."""
     ordered = sorted(scores)
     cut = len(ordered) // 40
-    return Interval(ordered[cut], ordered[-1 - cut])
+    return ConfidenceInterval(ordered[cut], ordered[-1 - cut])

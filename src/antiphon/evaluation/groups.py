@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from antiphon.errors import DataError
-from antiphon.evaluation.bootstrap import Interval, macro_interval
+from antiphon.evaluation.bootstrap import ConfidenceInterval, macro_interval
 from antiphon.evaluation.metrics import measure, parse_metrics
 from antiphon.evaluation.result import MetricResult, References
 
@@ -30,7 +30,7 @@ class Macro:
         return sum(result.score for result in self.results) / len(self.results)
 
     @cached_property
-    def interval(self) -> Interval | None:
+    def interval(self) -> ConfidenceInterval | None:
         """The 95 % interval where every group is drawn again from itself; None if a group gives no statistics."""
         parts = [(result.statistics, result.score_of) for result in self.results if result.score_of is not None]
         if len(parts) < len(self.results) or all(len(statistics) < 2 for statistics, _ in parts):

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from antiphon.errors import ConfigError
-from antiphon.evaluation.bootstrap import Interval, interval_of
+from antiphon.evaluation.bootstrap import ConfidenceInterval, interval_of
 from antiphon.registry import nearest
 
 References = Sequence[Sequence[str]]  # for each answer one or more
@@ -35,7 +35,7 @@ class MetricResult:
     note: str = field(default="", repr=False)
 
     @cached_property
-    def interval(self) -> Interval | None:
+    def interval(self) -> ConfidenceInterval | None:
         """The 95 % interval of a bootstrap over segments (Koehn 2004), drawn when it is first asked for; the same at
         every call.
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from antiphon.display import Markup, badge, clock, details, fixed, note, panel, preformatted, table
 from antiphon.display.colours import GOOD, NEUTRAL
-from antiphon.evaluation.bootstrap import Interval
+from antiphon.evaluation.bootstrap import ConfidenceInterval
 from antiphon.evaluation.groups import Grouped
 from antiphon.evaluation.result import MetricResult
 from antiphon.generation.answers import Generation
@@ -59,5 +59,5 @@ def _examples(sources: Sequence[str], references: Sequence[Sequence[str]], answe
     return table(["source", "answer", "reference", ""], rows)
 
 
-def _interval(interval: Interval | None) -> str:
+def _interval(interval: ConfidenceInterval | None) -> str:
     return "" if interval is None else f"{interval.low:.2f} to {interval.high:.2f}"

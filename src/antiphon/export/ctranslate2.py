@@ -23,12 +23,12 @@ from antiphon.config import GenerationConfig
 from antiphon.errors import ModelError, WorkError, argument
 from antiphon.export.layers import fill_decoder, fill_encoder, specification
 from antiphon.export.page import page
-from antiphon.generation.engine import answer, forced_scores
 from antiphon.generation.ensemble import Ensemble
 from antiphon.generation.model import Model
 from antiphon.generation.quantize import check_whole
-from antiphon.models.checkpoint import check_describable
-from antiphon.models.files import write_json
+from antiphon.models.folders.checkpoint import check_describable
+from antiphon.models.folders.files import write_json
+from antiphon.search.engine import answer, forced_scores
 from antiphon.text import Tokenizer
 
 KINDS = ("float32", "float16", "bfloat16", "int8")
@@ -40,7 +40,7 @@ Vocabularies = tuple[list[str], list[str]]  # a name for each id, of the source'
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
+class ExportTrial:
     """Sources, the model's answers to them, and its scores of these, which leave the first `forced` ids out."""
 
     rows: list[list[int]]
@@ -50,7 +50,7 @@ class Trial:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class ExportReport:
     """What the check found over `answers` of the model, `tokens` in all.
 
     `difference`: of an answer's score between the two, in nats a token, the largest of the answers.
@@ -61,7 +61,7 @@ class Report:
     answers: int
 
 
-def export_ctranslate2(model: Model, folder: str | Path, *, kind: str = "float32") -> Report:
+def export_ctranslate2(model: Model, folder: str | Path, *, kind: str = "float32") -> ExportReport:
     """Write `model` into `folder`, which must not be there yet. `kind` is a name in `KINDS`.
 
     ModelError for what CTranslate2 cannot express, and where the library is not there; WorkError where what was written
@@ -154,17 +154,17 @@ def _epsilon(network: nn.Module) -> float:
     return found.pop()
 
 
-def _try(model: Model) -> Trial:
+def _try(model: Model) -> ExportTrial:
     """The model's own greedy answers to sources that are made up from a fixed seed, each ended, and their scores."""
     rows, end = _sources(model), model.marks.end
     config = GenerationConfig(beam_size=1, max_new_tokens=max(1, min(LONGEST, model.network.max_length - 2)))
     answers = [found[0].ids for found in answer(model.network, rows, config, model.marks)]
     ended = [[*(id for id in ids if id != end), end] for ids in answers]
     scores = forced_scores(model.network, list(zip(rows, ended, strict=True)), model.marks)
-    return Trial(rows, [model.marks.begin(ids) for ids in ended], scores, len(model.marks.first))
+    return ExportTrial(rows, [model.marks.begin(ids) for ids in ended], scores, len(model.marks.first))
 
 
-def _compare(place: Path, vocabularies: Vocabularies, trial: Trial) -> Report:
+def _compare(place: Path, vocabularies: Vocabularies, trial: ExportTrial) -> ExportReport:
     """How far the scores that the library gives to the trial's answers are from the model's."""
     import ctranslate2
 
@@ -179,7 +179,7 @@ def _compare(place: Path, vocabularies: Vocabularies, trial: Trial) -> Report:
         abs(own - sum(other.log_probs[trial.forced :])) / count
         for own, other, count in zip(trial.scores, theirs, counts, strict=True)
     )
-    return Report(float(difference), sum(counts), len(counts))
+    return ExportReport(float(difference), sum(counts), len(counts))
 
 
 def _sources(model: Model) -> list[list[int]]:
@@ -194,7 +194,9 @@ def _sources(model: Model) -> list[list[int]]:
     ]
 
 
-def _accompany(model: Model, place: Path, vocabularies: Vocabularies, *, kind: str, report: Report, name: str) -> None:
+def _accompany(
+    model: Model, place: Path, vocabularies: Vocabularies, *, kind: str, report: ExportReport, name: str
+) -> None:
     """What a program needs beside the library's files."""
     for side, tokenizer in (("source", model.source_tokenizer), ("target", model.target_tokenizer)):
         tokenizer.save(place / f"{side}_tokenizer")

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from antiphon.errors import ModelError
-from antiphon.models.checkpoint import Parts
-from antiphon.models.front import Front
+from antiphon.models.folders.checkpoint import Parts
+from antiphon.models.front import InputEmbedding
 from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.models.stack import Decoder, DecoderLayer, Encoder, EncoderLayer, Residual
 from antiphon.nn.attention import Attention
@@ -31,7 +31,7 @@ def specification(network: EncoderDecoder, parts: Parts) -> Any:
     model = parts.model
     activation = (model.family.activation if model.family else None) or model.activation
     encoders, decoders = _layers(network.encoder), _layers(network.decoder)
-    if not isinstance(network.source, Front):
+    if not isinstance(network.source, InputEmbedding):
         raise ModelError("CTranslate2 has models of texts in Antiphon's export, but this one reads features of sound.")
     unknown = {
         "norm_placement": model.norm_placement not in ("pre", "post"),
@@ -76,7 +76,7 @@ def specification(network: EncoderDecoder, parts: Parts) -> Any:
 
 def fill_encoder(spec: Any, network: EncoderDecoder) -> None:
     """The encoder's tables."""
-    assert isinstance(network.source, Front)  # `specification` refuses others
+    assert isinstance(network.source, InputEmbedding)  # `specification` refuses others
     _front(spec, spec.embeddings[0], network.source, network.max_length)
     if isinstance(network.encoder.final, nn.LayerNorm | nn.RMSNorm):
         _norm(spec.layer_norm, network.encoder.final)
@@ -141,7 +141,7 @@ def _refuse(mixer: Mixer, role: str) -> None:
     raise ModelError(f"CTranslate2 has {EXPRESSIBLE}, but this model's {role} attention is `{'` and `'.join(names)}`.")
 
 
-def _front(spec: Any, embeddings: Any, front: Front, max_length: int) -> None:
+def _front(spec: Any, embeddings: Any, front: InputEmbedding, max_length: int) -> None:
     """Token vectors, their factor, and what is added for each position."""
     embeddings.weight = _copy(front.table.weight)
     spec.scale_embeddings = float(front.scale)

@@ -9,9 +9,9 @@ from torch import nn
 
 from antiphon.config import AttentionConfig, GenerationConfig, ModelConfig
 from antiphon.errors import ModelError
-from antiphon.models.checkpoint import Parts
-from antiphon.models.describe import Ids, describe
-from antiphon.models.front import Front
+from antiphon.models.by_hand.describe import SpecialIds, describe
+from antiphon.models.folders.checkpoint import Parts
+from antiphon.models.front import InputEmbedding
 from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.settings import build, inside, show
 from antiphon.text import CLASSIFICATION, Tokenizer, load_task
@@ -36,7 +36,7 @@ def assemble(
     network = unwrapped(network)
     source, target = tokenizer_pair(tokenizer, target_tokenizer)
     for what, side, size in zip(("source", "target"), (source, target), network.table_sizes, strict=True):
-        if side.vocab_size > size and (what == "target" or isinstance(network.source, Front)):
+        if side.vocab_size > size and (what == "target" or isinstance(network.source, InputEmbedding)):
             raise ModelError(
                 f"the {what} embeddings must have a row for each of the tokenizer's {side.vocab_size} ids, but have "
                 f"{size}. Make the table with `tokenizer.vocab_size` rows."
@@ -47,7 +47,7 @@ def assemble(
             if isinstance(generation, GenerationConfig)
             else build(GenerationConfig, {} if generation is None else generation)
         )
-    ids = Ids(target.pad_id, target.start_id, target.end_id)
+    ids = SpecialIds(target.pad_id, target.start_id, target.end_id)
     named = named_labels(labels)
     check_task(task, named)
     try:

@@ -17,7 +17,7 @@ from dataclasses import replace
 from antiphon.config import GenerationConfig
 from antiphon.errors import DataError
 from antiphon.generation.answers import Generation
-from antiphon.generation.labels import Model, label_scores
+from antiphon.generation.labels import LabelledModel, label_scores
 from antiphon.generation.restricting import texts_of_rows
 from antiphon.settings import require, show
 
@@ -26,7 +26,7 @@ MOST_SHOWN = 10  # labels in a message
 
 
 def classify(
-    model: Model, texts: Sequence[str], labels: Sequence[str], config: GenerationConfig, *, first_row: int = 0
+    model: LabelledModel, texts: Sequence[str], labels: Sequence[str], config: GenerationConfig, *, first_row: int = 0
 ) -> list[Generation]:
     """For each text its most probable label, with the next ones as alternatives up to `config.n_best`.
 

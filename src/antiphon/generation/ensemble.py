@@ -18,28 +18,28 @@ from torch import Tensor, nn
 
 from antiphon.batch import Batch, Tokens
 from antiphon.errors import ModelError
-from antiphon.models.checkpoint import Parts
+from antiphon.models.folders.checkpoint import Parts
 from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.nn.cache import DecoderState
 from antiphon.nn.mixers import Memory
 from antiphon.text import Tokenizer
 
 
-class Memories(Memory):
+class EnsembleMemory(Memory):
     """The members' memories; their rows are the same sources."""
 
     def __init__(self, parts: Sequence[Memory]) -> None:
         super().__init__(parts[0].hidden, parts[0].tokens)
         self.parts = list(parts)
 
-    def select(self, rows: Tensor) -> Memories:
-        return Memories([part.select(rows) for part in self.parts])
+    def select(self, rows: Tensor) -> EnsembleMemory:
+        return EnsembleMemory([part.select(rows) for part in self.parts])
 
-    def padded(self, length: int) -> Memories:
-        return Memories([part.padded(length) for part in self.parts])
+    def padded(self, length: int) -> EnsembleMemory:
+        return EnsembleMemory([part.padded(length) for part in self.parts])
 
 
-class States(DecoderState):
+class EnsembleState(DecoderState):
     """The members' states, moved together; `layers` are all of theirs."""
 
     def __init__(self, parts: Sequence[DecoderState]) -> None:
@@ -71,15 +71,15 @@ class States(DecoderState):
             part.drop(keep)
 
     def become(self, other: DecoderState) -> None:
-        assert isinstance(other, States)
+        assert isinstance(other, EnsembleState)
         for mine, theirs in zip(self.parts, other.parts, strict=True):
             mine.become(theirs)
 
-    def part(self, sources: slice) -> States:
-        return States([part.part(sources) for part in self.parts])
+    def part(self, sources: slice) -> EnsembleState:
+        return EnsembleState([part.part(sources) for part in self.parts])
 
     def write(self, slots: Tensor, other: DecoderState) -> None:
-        assert isinstance(other, States)
+        assert isinstance(other, EnsembleState)
         for mine, theirs in zip(self.parts, other.parts, strict=True):
             mine.write(slots, theirs)
 
@@ -109,17 +109,17 @@ class Ensemble(EncoderDecoder):
 
     def encode(self, source: Tensor, tokens: Tokens, *, window: int | None = None) -> Memory:
         window = min(window or self.max_length, self.max_length)  # one for all, so that their places agree
-        return Memories([part.encode(source, tokens, window=window) for part in self.parts])
+        return EnsembleMemory([part.encode(source, tokens, window=window) for part in self.parts])
 
     def begin(self, memory: Memory, *, width: int, capacity: int) -> DecoderState:
-        assert isinstance(memory, Memories)
+        assert isinstance(memory, EnsembleMemory)
         pairs = zip(self.parts, memory.parts, strict=True)
-        return States([part.begin(own, width=width, capacity=capacity) for part, own in pairs])
+        return EnsembleState([part.begin(own, width=width, capacity=capacity) for part, own in pairs])
 
     def decode(
         self, target_ids: Tensor, tokens: Tokens, memory: Memory, state: DecoderState | None = None
     ) -> tuple[Tensor, DecoderState | None]:
-        assert isinstance(memory, Memories) and (state is None or isinstance(state, States))
+        assert isinstance(memory, EnsembleMemory) and (state is None or isinstance(state, EnsembleState))
         states = [None] * len(self.parts) if state is None else state.parts
         members = zip(self.parts, memory.parts, states, strict=True)
         return torch.cat([part.decode(target_ids, tokens, own, kept)[0] for part, own, kept in members], -1), state

@@ -1,6 +1,6 @@
 """How a model is asked about sound: clips to features, and what its answers begin with.
 
-    hearing = Hearing(family.speech)
+    hearing = SpeechFeatures(family.speech)
     clips = hearing.clips(["hello.wav", samples], "texts")              # samples of each, (N,), float32
     parts = hearing.parts(clips[0], overflow="split", row=0)            # features (F, M) of each 30 seconds
 
@@ -22,17 +22,17 @@ from antiphon.config import GenerationConfig
 from antiphon.config.speech import SpeechConfig
 from antiphon.data.sound import conversion, fit, log_mel, read_wav
 from antiphon.errors import ConfigError, DataError
-from antiphon.generation import engine
-from antiphon.generation.asking import as_rows, evaluating
-from antiphon.generation.hypotheses import Hypothesis, Marks
 from antiphon.models.seq2seq import EncoderDecoder
+from antiphon.runtime.inference import as_rows, evaluating
+from antiphon.search import engine
+from antiphon.search.hypotheses import Hypothesis, SpecialTokens
 from antiphon.settings import show
 from antiphon.text.kinds import is_media_name
 
 _TOGETHER = 16  # clips whose language is asked for at once
 
 
-class Hearing:
+class SpeechFeatures:
     """The ears of a model, as its folder describes them."""
 
     def __init__(self, speech: SpeechConfig) -> None:
@@ -71,7 +71,11 @@ class Hearing:
         )
 
     def answer(
-        self, network: EncoderDecoder, sources: Sequence[engine.Source], config: GenerationConfig, marks: Marks
+        self,
+        network: EncoderDecoder,
+        sources: Sequence[engine.SourceInput],
+        config: GenerationConfig,
+        marks: SpecialTokens,
     ) -> list[list[Hypothesis]]:
         """What `engine.answer` gives, each source under its own marks."""
         found: list[list[Hypothesis]] = [[] for _ in sources]
@@ -86,14 +90,14 @@ class Hearing:
         network: EncoderDecoder,
         clips: Sequence[Tensor],
         targets: Sequence[list[int]],
-        marks: Marks,
+        marks: SpecialTokens,
         *,
         overflow: str,
     ) -> list[float]:
         """What `engine.forced_scores` gives of targets that end, for samples (N,); 0 for nothing said of nothing."""
         whole = [self.parts(clip, overflow=overflow, row=row) for row, clip in enumerate(clips)]
         sources = [
-            engine.Source((parts or [self.features(clip)])[0], row)
+            engine.SourceInput((parts or [self.features(clip)])[0], row)
             for row, (clip, parts) in enumerate(zip(clips, whole, strict=True))
         ]
         found = [0.0] * len(clips)
@@ -104,7 +108,9 @@ class Hearing:
                 found[place] = score
         return found
 
-    def marks(self, network: EncoderDecoder, sources: Sequence[engine.Source], marks: Marks) -> list[Marks]:
+    def marks(
+        self, network: EncoderDecoder, sources: Sequence[engine.SourceInput], marks: SpecialTokens
+    ) -> list[SpecialTokens]:
         """The marks of each source: answers begin with its language, which the parts of a row have in common."""
         speech = self.speech
         if speech.language is not None or not self.languages:
@@ -177,7 +183,7 @@ def _seconds(samples: int, speech: SpeechConfig) -> str:
     return f"{seconds:.{digits}f}"
 
 
-def _alike(each: Sequence[Marks]) -> Iterator[tuple[Marks, list[int]]]:
+def _alike(each: Sequence[SpecialTokens]) -> Iterator[tuple[SpecialTokens, list[int]]]:
     """The different ones of `each`, with their places."""
     for own in dict.fromkeys(each):
         yield own, [place for place, other in enumerate(each) if other == own]

@@ -15,29 +15,29 @@ import torch
 from antiphon.batch import Tokens
 from antiphon.config import GenerationConfig
 from antiphon.errors import DataError
-from antiphon.generation.asking import as_rows, evaluating, label_log_p, sum_type
-from antiphon.generation.engine import MOST_HYPOTHESES, check_length
-from antiphon.generation.hypotheses import Marks
 from antiphon.generation.languages import answer_ids
-from antiphon.generation.limits import source_limit
-from antiphon.generation.overflow import prepare
+from antiphon.generation.long_inputs.overflow import prepare
 from antiphon.models.seq2seq import EncoderDecoder
+from antiphon.runtime.inference import as_rows, evaluating, label_log_p, sum_type
+from antiphon.search.engine import MOST_HYPOTHESES, check_length
+from antiphon.search.hypotheses import SpecialTokens
+from antiphon.search.limits import source_limit
 from antiphon.text import Tokenizer
 
 Ids = Sequence[list[int]]
 
 
-class Model(Protocol):
+class LabelledModel(Protocol):
     """What is needed of a model, which itself may need this module."""
 
     network: EncoderDecoder
     source_tokenizer: Tokenizer
     target_tokenizer: Tokenizer
-    marks: Marks
+    marks: SpecialTokens
 
 
 def label_scores(
-    model: Model,
+    model: LabelledModel,
     texts: Sequence[str],
     labels: Sequence[str],
     *,
@@ -73,7 +73,7 @@ def label_scores(
     return scores
 
 
-def _scores(model: Model, sources: Ids, targets: Ids, *, window: int) -> list[list[float]]:
+def _scores(model: LabelledModel, sources: Ids, targets: Ids, *, window: int) -> list[list[float]]:
     """The scores (N, W) of sources that run together, the labels as hypotheses of each."""
     network, start = model.network, model.marks.start
     count, width, length = len(sources), len(targets), max(map(len, targets))

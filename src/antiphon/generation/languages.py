@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from antiphon.generation.hypotheses import Marks
-from antiphon.models.checkpoint import Parts
+from antiphon.models.folders.checkpoint import Parts
+from antiphon.search.hypotheses import SpecialTokens
 from antiphon.text import Tokenizer
 
 
@@ -36,13 +36,13 @@ def speaking(parts: Parts) -> Parts:
     return replace(parts, model=model, source_tokenizer=source, target_tokenizer=target)
 
 
-def marks_of(parts: Parts) -> Marks:
+def marks_of(parts: Parts) -> SpecialTokens:
     """The target ids with a meaning: a family's own, else the tokenizer's."""
     target, family = parts.target_tokenizer, parts.model.family
     if family is None:
         forced = None if parts.generation.target_language is None else target.forced_first()
-        return Marks(pad=target.pad_id, start=target.start_id, end=target.end_id, first=_alone(forced))
-    marks = Marks(
+        return SpecialTokens(pad=target.pad_id, start=target.start_id, end=target.end_id, first=_alone(forced))
+    marks = SpecialTokens(
         family.pad_id,
         family.start_id,
         family.end_id,
@@ -60,12 +60,12 @@ def _alone(id: int | None) -> tuple[int, ...]:
     return () if id is None else (id,)
 
 
-def answer_ids(texts: Iterable[str], tokenizer: Tokenizer, marks: Marks) -> list[list[int]]:
+def answer_ids(texts: Iterable[str], tokenizer: Tokenizer, marks: SpecialTokens) -> list[list[int]]:
     """Texts as answers, as `as_answer` says."""
     return [as_answer(ids, tokenizer, marks) for ids in tokenizer.encode_batch(texts)]
 
 
-def as_answer(ids: Sequence[int], tokenizer: Tokenizer, marks: Marks) -> list[int]:
+def as_answer(ids: Sequence[int], tokenizer: Tokenizer, marks: SpecialTokens) -> list[int]:
     """An encoded text as an answer: the forced first token, the text's own ids, the end, and nothing behind it.
 
     What a tokenizer puts before a text stands there only where no token is forced, and not in a language that nobody

@@ -14,16 +14,16 @@ from antiphon.config import AttentionConfig
 from antiphon.devices import bfloat16_note, choose_device
 from antiphon.errors import ModelError
 from antiphon.generation.ensemble import join_parts
+from antiphon.generation.hf.model import load_wrapped
 from antiphon.generation.loading import choose_dtype, model_folder, replaced_attention
 from antiphon.generation.model import Model
 from antiphon.generation.quantize import check_quantize
 from antiphon.generation.quantize import quantize as quantize_network
-from antiphon.generation.wrapped import load_wrapped
 from antiphon.keywords import known_keywords
-from antiphon.models.adapters import merge_adapter
-from antiphon.models.checkpoint import Parts, load_parts
-from antiphon.models.files import read_config
-from antiphon.models.hub import is_foreign, is_pretrained, load_pretrained
+from antiphon.models.folders.adapters import merge_adapter
+from antiphon.models.folders.checkpoint import Parts, load_parts
+from antiphon.models.folders.files import read_config
+from antiphon.models.folders.hub import is_foreign, is_pretrained, load_pretrained
 from antiphon.settings import plain, show
 
 

@@ -10,8 +10,8 @@ import torch
 from antiphon.config import AttentionConfig
 from antiphon.errors import ConfigError, ModelError
 from antiphon.models.attentions import check_unasked
-from antiphon.models.files import read_config
-from antiphon.models.hub import fetch
+from antiphon.models.folders.files import read_config
+from antiphon.models.folders.hub import fetch
 from antiphon.registry import nearest
 from antiphon.settings import build, show
 

@@ -20,23 +20,23 @@ from torch import Tensor
 from antiphon.batch import Batch, Example, collate
 from antiphon.display import heat_map, map_title, note, panel
 from antiphon.errors import AttentionError, ConfigError
-from antiphon.generation.asking import evaluating
-from antiphon.generation.hypotheses import Marks
 from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.models.stack import DecoderLayer, EncoderLayer
 from antiphon.nn.mixers import Mixer
+from antiphon.runtime.inference import evaluating
+from antiphon.search.hypotheses import SpecialTokens
 from antiphon.text import Tokenizer
 
 ROLES = ("cross", "encoder", "decoder")
 
 
-class Model(Protocol):
+class MappedModel(Protocol):
     """What is needed of a model, which itself needs this module."""
 
     network: EncoderDecoder
     source_tokenizer: Tokenizer
     target_tokenizer: Tokenizer
-    marks: Marks
+    marks: SpecialTokens
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,7 +151,9 @@ def entropy_of(weights: Tensor) -> Tensor:
     return torch.special.entr(p).sum(-1)
 
 
-def attention_maps(model: Model, source: list[int], target: list[int], *, window: int | None = None) -> AttentionMaps:
+def attention_maps(
+    model: MappedModel, source: list[int], target: list[int], *, window: int | None = None
+) -> AttentionMaps:
     """The maps of one pair of ids, each with its end, the source read in windows beyond `window` tokens (None: the
     network's `max_length`); `model.attention` turns text into these."""
     network, marks = model.network, model.marks

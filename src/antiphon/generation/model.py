@@ -23,41 +23,41 @@ from torch import Tensor, nn
 
 from antiphon.config import GenerationConfig
 from antiphon.errors import ConfigError, DataError, ModelError
-from antiphon.generation import engine
 from antiphon.generation.answers import Answers, Generation
 from antiphon.generation.assemble import assemble
 from antiphon.generation.classification import classify
-from antiphon.generation.elsewhere import AnswersOtherNames
 from antiphon.generation.ensemble import Ensemble, check_one
-from antiphon.generation.fronts import framed
-from antiphon.generation.hypotheses import Hypothesis
 from antiphon.generation.inputs import check_pairs, texts_of
-from antiphon.generation.joining import join_answers, stream_texts
 from antiphon.generation.languages import answer_ids, marks_of, speaking
-from antiphon.generation.limits import check_source, source_limit
+from antiphon.generation.long_inputs.joining import join_answers, stream_texts
+from antiphon.generation.long_inputs.leading_text import framed
+from antiphon.generation.long_inputs.overflow import pieces_of, prepare
 from antiphon.generation.maps import AttentionMaps, attention_maps
-from antiphon.generation.overflow import pieces_of, prepare
+from antiphon.generation.model_repr import ModelRepr
+from antiphon.generation.other_names import OtherToolkitNames
 from antiphon.generation.quantize import check_quantize, check_whole
 from antiphon.generation.quantize import quantize as quantize_network
-from antiphon.generation.restricting import Restrictor, check_parts, restrict
-from antiphon.generation.shown import Shown
-from antiphon.models.account import Account
-from antiphon.models.checkpoint import Parts, save_model_folder
+from antiphon.generation.restricting import ConstraintBuilder, check_parts, restrict
 from antiphon.models.families import Inexpressible
-from antiphon.models.hub import save_pretrained
+from antiphon.models.folders.account import LoadReport
+from antiphon.models.folders.checkpoint import Parts, save_model_folder
+from antiphon.models.folders.hub import save_pretrained
+from antiphon.search import engine
+from antiphon.search.hypotheses import Hypothesis
+from antiphon.search.limits import check_source, source_limit
 from antiphon.settings import override, show
 from antiphon.text import Tokenizer, clean_text
 from antiphon.text.kinds import is_blank
 
 if TYPE_CHECKING:
-    from antiphon.generation.hearing import Hearing
+    from antiphon.generation.hearing import SpeechFeatures
 
 Input = str | Path | Iterable[object]  # a text; to a model that hears the path of a .wav file, or samples
 Inputs = Input | Iterable[Input]
 Part = list[int] | Tensor
 
 
-class Model(Shown, AnswersOtherNames):
+class Model(ModelRepr, OtherToolkitNames):
     """A network with its tokenizers and search settings.
 
         model = Model(network, tokenizer)                       # a network made by hand; one tokenizer for both sides
@@ -94,11 +94,13 @@ class Model(Shown, AnswersOtherNames):
         self.source_tokenizer, self.target_tokenizer = self.parts.source_tokenizer, self.parts.target_tokenizer
         self.marks = marks_of(self.parts)
         family = self.parts.model.family
-        self.hearing: Hearing | None = None
+        self.hearing: SpeechFeatures | None = None
         if family is not None and family.speech is not None:
-            from antiphon.generation.hearing import Hearing  # not above: it brings the data's part, which few need
+            from antiphon.generation.hearing import (
+                SpeechFeatures,  # not above: it brings the data's part, which few need
+            )
 
-            self.hearing = Hearing(family.speech)
+            self.hearing = SpeechFeatures(family.speech)
         self._other: Model | None = None
 
     @property
@@ -122,14 +124,14 @@ class Model(Shown, AnswersOtherNames):
         return self.parts.labels
 
     @property
-    def account(self) -> Account | None:
+    def account(self) -> LoadReport | None:
         """Which weights of the folder were kept, which are new, which dropped; None where none was loaded."""
         return self.parts.account
 
     @functools.cached_property
-    def restrictor(self) -> Restrictor:
+    def restrictor(self) -> ConstraintBuilder:
         """Makes what `allowed`, `required` and `forbidden` say of an answer."""
-        return Restrictor(self.target_tokenizer, self.marks, self.network.vocab_size)
+        return ConstraintBuilder(self.target_tokenizer, self.marks, self.network.vocab_size)
 
     @property
     def generation(self) -> GenerationConfig:
@@ -332,18 +334,20 @@ class Model(Shown, AnswersOtherNames):
             return self.hearing.clips(inputs, what)
         return framed(texts_of(inputs, what, names=names), self.parts.template if config.template else "")
 
-    def _sources(self, rows: Sequence[str | Tensor], config: GenerationConfig, first_row: int) -> list[engine.Source]:
+    def _sources(
+        self, rows: Sequence[str | Tensor], config: GenerationConfig, first_row: int
+    ) -> list[engine.SourceInput]:
         """What the engine is asked: nothing for an empty text or clip, several parts for one that is split."""
         prefixes = self._prefixes(config.prefix, len(rows))
         restrictions = restrict(config, self.restrictor, count=len(rows), first_row=first_row)
-        sources: list[engine.Source] = []
+        sources: list[engine.SourceInput] = []
         for i, (parts, gaps) in enumerate(self._parts(rows, config, first_row)):
             row = first_row + i
             if parts:
                 check_parts(restrictions[i], len(parts), row=row)
             # A prefix begins the whole answer, so that only the first part has it.
             sources += [
-                engine.Source(part, row, n, () if n else prefixes[i], restrictions[i], gap)
+                engine.SourceInput(part, row, n, () if n else prefixes[i], restrictions[i], gap)
                 for n, (part, gap) in enumerate(zip(parts, gaps, strict=True))
             ]
         return sources

@@ -12,8 +12,8 @@ import torch
 from antiphon.errors import ConfigError, ModelError, argument
 from antiphon.generation.ensemble import Ensemble
 from antiphon.models.seq2seq import EncoderDecoder
-from antiphon.nn.quantized import Int8Linear, quantize_linears
 from antiphon.registry import nearest
+from antiphon.runtime.quantized import Int8Linear, quantize_linears
 from antiphon.settings import show
 
 QUANTIZED = ("int8",)

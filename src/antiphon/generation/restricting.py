@@ -1,6 +1,6 @@
 """From the settings `allowed`, `required` and `forbidden` to what the answer of each row must be.
 
-    restrictions = restrict(config, Restrictor(tokenizer, marks, size), count=3, first_row=0)
+    restrictions = restrict(config, ConstraintBuilder(tokenizer, marks, size), count=3, first_row=0)
 
 `allowed` goes with the others: its texts are those that hold the required phrases and no forbidden one.
 """
@@ -11,30 +11,30 @@ import functools
 from collections.abc import Sequence
 
 from antiphon.config import GenerationConfig
+from antiphon.constraints.automaton import MOST_REQUIRED, Automaton
+from antiphon.constraints.phrases import PhraseConstraint
+from antiphon.constraints.restriction import Constraint, TrieConstraint
+from antiphon.constraints.spelling import TokenTexts
 from antiphon.errors import ConfigError, DataError
-from antiphon.generation.automaton import MOST_REQUIRED, Automaton
-from antiphon.generation.hypotheses import Marks
-from antiphon.generation.phrases import Phrases
-from antiphon.generation.restriction import Restriction, Trie
-from antiphon.generation.spelling import Spelling
+from antiphon.search.hypotheses import SpecialTokens
 from antiphon.settings import show
 from antiphon.text import Tokenizer, clean_text
 
 
-class Restrictor:
+class ConstraintBuilder:
     """Makes the restrictions of one target vocabulary, whose network scores `size` ids."""
 
-    def __init__(self, tokenizer: Tokenizer, marks: Marks, size: int) -> None:
+    def __init__(self, tokenizer: Tokenizer, marks: SpecialTokens, size: int) -> None:
         self.tokenizer, self.marks, self.size = tokenizer, marks, size
 
     @functools.cached_property
-    def spelling(self) -> Spelling:
+    def spelling(self) -> TokenTexts:
         """What each id writes; made when a phrase is first asked for."""
-        return Spelling(self.tokenizer)
+        return TokenTexts(self.tokenizer)
 
     def make(
         self, allowed: Sequence[str] | None, required: Sequence[str], forbidden: Sequence[str], *, row: int
-    ) -> Restriction:
+    ) -> Constraint:
         """The restriction of a row; DataError, which names the row, where no answer can be like that."""
         if len(required) > MOST_REQUIRED:
             raise _fault("required", row, f"must be at most {MOST_REQUIRED} phrases, but are {len(required)}")
@@ -42,7 +42,7 @@ class Restrictor:
         if allowed is not None:
             return self._trie(allowed, required, forbidden, row)
         closed = self.marks.unsaid
-        return Phrases(
+        return PhraseConstraint(
             self.spelling,
             required=required,
             forbidden=forbidden,
@@ -51,7 +51,9 @@ class Restrictor:
             closed=closed,
         )
 
-    def _trie(self, allowed: Sequence[str], required: Sequence[str], forbidden: Sequence[str], row: int) -> Trie:
+    def _trie(
+        self, allowed: Sequence[str], required: Sequence[str], forbidden: Sequence[str], row: int
+    ) -> TrieConstraint:
         texts = list(allowed)
         if required or forbidden:
             automaton = Automaton(required, forbidden)
@@ -66,7 +68,7 @@ class Restrictor:
                 problem = f"must be texts that the vocabulary can spell, but {show(text)} is none"
                 raise _fault("allowed", row, problem)
             rows.append([*ids, self.marks.end])
-        return Trie(rows, end=self.marks.end, size=self.size)
+        return TrieConstraint(rows, end=self.marks.end, size=self.size)
 
     def _check(self, required: Sequence[str], forbidden: Sequence[str], row: int) -> None:
         automaton = Automaton([], forbidden)
@@ -80,7 +82,9 @@ class Restrictor:
                 raise _fault("required", row, problem)
 
 
-def restrict(config: GenerationConfig, made: Restrictor, *, count: int, first_row: int) -> list[Restriction | None]:
+def restrict(
+    config: GenerationConfig, made: ConstraintBuilder, *, count: int, first_row: int
+) -> list[Constraint | None]:
     """The restriction of each of `count` rows, None where there is none; equal ones are one object.
 
     Texts are taken in the tokenizer's own case and form, as prefixes and scored targets are.
@@ -98,8 +102,8 @@ def restrict(config: GenerationConfig, made: Restrictor, *, count: int, first_ro
             ("forbidden", config.forbidden),
         )
     )
-    known: dict[object, Restriction | None] = {(None, (), ()): None}
-    found: list[Restriction | None] = []
+    known: dict[object, Constraint | None] = {(None, (), ()): None}
+    found: list[Constraint | None] = []
     for i in range(count):
         key = (allowed[i], required[i] or (), forbidden[i] or ())
         if key not in known:
@@ -108,7 +112,7 @@ def restrict(config: GenerationConfig, made: Restrictor, *, count: int, first_ro
     return found
 
 
-def check_parts(restriction: Restriction | None, parts: int, *, row: int) -> None:
+def check_parts(restriction: Constraint | None, parts: int, *, row: int) -> None:
     """DataError where a source is split, but its restriction is about the whole answer."""
     if parts > 1 and restriction is not None and not restriction.splits:
         raise DataError(

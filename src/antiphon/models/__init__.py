@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from antiphon.models.build import build_network
-from antiphon.models.checkpoint import Parts, load_parts, save_model_folder
-from antiphon.models.front import FeatureFront, Front
+from antiphon.models.folders.checkpoint import Parts, load_parts, save_model_folder
+from antiphon.models.front import FeatureEmbedding, InputEmbedding
 from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.models.stack import Decoder, DecoderLayer, Encoder, EncoderLayer, Shape, count_parameters
 
@@ -14,8 +14,8 @@ __all__ = [
     "Encoder",
     "EncoderDecoder",
     "EncoderLayer",
-    "FeatureFront",
-    "Front",
+    "FeatureEmbedding",
+    "InputEmbedding",
     "Parts",
     "Shape",
     "build_network",

@@ -20,7 +20,7 @@ from antiphon.config import AttentionConfig, FamilyConfig, ModelConfig
 from antiphon.config.speech import STRIDE, SpeechConfig
 from antiphon.errors import ConfigError
 from antiphon.models.attentions import build_rule
-from antiphon.models.front import FeatureFront, Front
+from antiphon.models.front import FeatureEmbedding, InputEmbedding
 from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.models.stack import Decoder, Encoder, Shape
 from antiphon.nn.attention import Attention
@@ -85,9 +85,9 @@ def build_network(
         )
 
 
-def _feature_front(speech: SpeechConfig, model: ModelConfig, noise: Noise) -> FeatureFront:
+def _feature_front(speech: SpeechConfig, model: ModelConfig, noise: Noise) -> FeatureEmbedding:
     """What reads frames of sound."""
-    return FeatureFront(
+    return FeatureEmbedding(
         Convolutions(speech.mel_bins, model.d_model, strides=(1, STRIDE)),
         Fixed(model.d_model, max_length=speech.positions, layout="closed_halves"),
         most=STRIDE * speech.positions,
@@ -206,9 +206,9 @@ def _shapes(model: ModelConfig) -> tuple[Shape, Shape]:
     )
 
 
-def _front(model: ModelConfig, table: nn.Embedding, *, noise: Noise) -> Front:
+def _front(model: ModelConfig, table: nn.Embedding, *, noise: Noise) -> InputEmbedding:
     family, width = model.family or _PLAIN, table.embedding_dim
-    return Front(
+    return InputEmbedding(
         table,
         _positions(model, width),
         scale=(model.embedding_scale or width**0.5) if family.embedding_scale else 1.0,

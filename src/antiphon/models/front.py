@@ -1,6 +1,6 @@
 """What stands before a stack: ids or features to vectors, positions added.
 
-    front = Front(Embedding(8000, 256), Sinusoidal(256), dropout=0.1)
+    front = InputEmbedding(Embedding(8000, 256), Sinusoidal(256), dropout=0.1)
     x, tokens = front(ids, tokens)              # (B, L) -> (B, L, 256)
 
 Shapes: B rows, L tokens, D features of a vector, F frames, M features of a frame.
@@ -18,7 +18,7 @@ from antiphon.nn.layers import zero_padding
 from antiphon.nn.noise import Dropout, Noise, WordDropout
 
 
-class Front(nn.Module):
+class InputEmbedding(nn.Module):
     """Ids to what a stack reads: token vectors times `scale` (None: sqrt(D), Vaswani et al. 2017, section 3.4), some of
     them dropped, positions added, a `norm` where there is one, dropout, zero at padding.
 
@@ -60,7 +60,7 @@ class Front(nn.Module):
         return zero_padding(x, tokens.valid), tokens
 
 
-class FeatureFront(nn.Module):
+class FeatureEmbedding(nn.Module):
     """Frames of features to what an encoder reads: convolutions, positions added, dropout, zero at padding."""
 
     def __init__(

@@ -20,7 +20,7 @@ from torch.nn import functional
 from antiphon.batch import Batch, Tokens
 from antiphon.errors import ConfigError, DataError
 from antiphon.models.footprint import check_fits
-from antiphon.models.front import FeatureFront, Front
+from antiphon.models.front import FeatureEmbedding, InputEmbedding
 from antiphon.models.parts import AT_ONCE, AT_ONCE_ON_A_GPU, encode_in_parts
 from antiphon.models.stack import Decoder, Encoder
 from antiphon.models.windows import encode_in_windows
@@ -58,9 +58,9 @@ class EncoderDecoder(nn.Module):
 
     def __init__(
         self,
-        source: Front | FeatureFront,
+        source: InputEmbedding | FeatureEmbedding,
         encoder: Encoder,
-        target: Front,
+        target: InputEmbedding,
         decoder: Decoder,
         output: nn.Embedding | None = None,
         *,
@@ -97,7 +97,7 @@ class EncoderDecoder(nn.Module):
     def table_sizes(self) -> tuple[int, int]:
         """The ids of the source's table and of the target's; the target's alone where sources are features."""
         target = self.target.table.num_embeddings
-        return self.source.table.num_embeddings if isinstance(self.source, Front) else target, target
+        return self.source.table.num_embeddings if isinstance(self.source, InputEmbedding) else target, target
 
     @property
     def device(self) -> torch.device:
@@ -120,7 +120,7 @@ class EncoderDecoder(nn.Module):
             self.noise.advance()
         longest = min(window or self.source_window or self.max_length, self.max_length)
         answering = not (torch.is_grad_enabled() or self.training) and tokens.maps is None
-        if isinstance(self.source, Front) and source.shape[1] > longest:
+        if isinstance(self.source, InputEmbedding) and source.shape[1] > longest:
             most = None if not answering else AT_ONCE if source.device.type == "cpu" else AT_ONCE_ON_A_GPU
             return encode_in_windows(self._encode, source, tokens, longest=longest, at_once=most)
         if answering and source.dim() == 2 and source.device.type == "cpu" and source.numel() > AT_ONCE:
@@ -252,9 +252,9 @@ def _one_number(loss: object) -> Tensor:
 def check_kinds(source: object, encoder: object, target: object, decoder: object, output: object) -> None:
     """ConfigError for parts in a wrong order, or of another library."""
     kinds: list[tuple[str, object, tuple[type, ...]]] = [
-        ("source", source, (Front, FeatureFront)),
+        ("source", source, (InputEmbedding, FeatureEmbedding)),
         ("encoder", encoder, (Encoder,)),
-        ("target", target, (Front,)),
+        ("target", target, (InputEmbedding,)),
         ("decoder", decoder, (Decoder,)),
         ("output", output, (nn.Embedding, type(None))),
     ]
@@ -268,7 +268,11 @@ def check_kinds(source: object, encoder: object, target: object, decoder: object
 
 
 def check_widths(
-    source: Front | FeatureFront, encoder: Encoder, target: Front, decoder: Decoder, output: nn.Embedding
+    source: InputEmbedding | FeatureEmbedding,
+    encoder: Encoder,
+    target: InputEmbedding,
+    decoder: Decoder,
+    output: nn.Embedding,
 ) -> None:
     """ConfigError for parts that do not fit together, with both widths."""
     pairs = [

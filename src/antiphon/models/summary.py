@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from torch import nn
 
-from antiphon.models.front import Front
+from antiphon.models.front import InputEmbedding
 from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.models.stack import DecoderLayer, EncoderLayer
 from antiphon.nn.attention import Attention
@@ -21,11 +21,11 @@ from antiphon.nn.layers import FeedForward
 from antiphon.nn.mixers import HeadMixer, Mixer
 from antiphon.nn.mixers.function import FunctionAttention, function_name
 from antiphon.nn.positions import NoPositions
-from antiphon.nn.quantized import Int8Linear
+from antiphon.runtime.quantized import Int8Linear
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class SummaryRow:
     """One part of `times` layers; `parameters` are those of one of them, and `layers` says which they are."""
 
     layers: str
@@ -36,7 +36,7 @@ class Row:
     times: int = 1
 
 
-def summary(network: EncoderDecoder) -> list[Row]:
+def summary(network: EncoderDecoder) -> list[SummaryRow]:
     """The rows of a network, from the source's ids to the output."""
     count = _Counter()
     rows = list(_front("source", network.source, count))
@@ -45,14 +45,14 @@ def summary(network: EncoderDecoder) -> list[Row]:
             rows += _front("target", network.target, count)
         rows += _grouped(name, [list(_layer(layer, count)) for layer in stack.layers])
         if rest := count(stack):
-            rows.append(Row(name, "shared rules, last norm", "", "", rest))
+            rows.append(SummaryRow(name, "shared rules, last norm", "", "", rest))
     tied = network.output in (network.target.table, getattr(network.source, "table", None))
     scores = count(network.output)
     if network.head is not None:
         count(network.head)  # the same numbers in int8
-    rows.append(Row("output", "scores of ids", "tied" if tied else "linear", _table(network.output), scores))
+    rows.append(SummaryRow("output", "scores of ids", "tied" if tied else "linear", _table(network.output), scores))
     if rest := count(network):
-        rows.append(Row("", "other", "", "", rest))
+        rows.append(SummaryRow("", "other", "", "", rest))
     return rows
 
 
@@ -112,30 +112,30 @@ class _Counter:
         return size
 
 
-def _front(side: str, front: nn.Module, count: _Counter) -> Iterator[Row]:
-    if isinstance(front, Front):
+def _front(side: str, front: nn.Module, count: _Counter) -> Iterator[SummaryRow]:
+    if isinstance(front, InputEmbedding):
         already = id(front.table.weight) in count.seen
         kind = "shared with the source" if already else type(front.table).__name__
-        yield Row(side, "token vectors", kind, _table(front.table), count(front.table))
+        yield SummaryRow(side, "token vectors", kind, _table(front.table), count(front.table))
         rest = count(front)
         if rest or not isinstance(front.positions, NoPositions):
-            yield Row(side, "positions", type(front.positions).__name__, "", rest)
+            yield SummaryRow(side, "positions", type(front.positions).__name__, "", rest)
     else:
-        yield Row(side, "features", type(front).__name__, "", count(front))
+        yield SummaryRow(side, "features", type(front).__name__, "", count(front))
 
 
-def _layer(layer: nn.Module, count: _Counter) -> Iterator[Row]:
+def _layer(layer: nn.Module, count: _Counter) -> Iterator[SummaryRow]:
     if isinstance(layer, EncoderLayer | DecoderLayer):
         yield _mixer("self-attention", layer.mixer, count)
         if isinstance(layer, DecoderLayer):
             yield _mixer("cross-attention", layer.cross, count)
         yield _feed_forward(layer.ffn, count)
-        yield Row("", "norms", type(layer.mixer_residual.norm).__name__, "", count(layer))
+        yield SummaryRow("", "norms", type(layer.mixer_residual.norm).__name__, "", count(layer))
     else:
-        yield Row("", "layer", type(layer).__name__, "", count(layer))
+        yield SummaryRow("", "layer", type(layer).__name__, "", count(layer))
 
 
-def _mixer(part: str, mixer: Mixer, count: _Counter) -> Row:
+def _mixer(part: str, mixer: Mixer, count: _Counter) -> SummaryRow:
     shape = ""
     if isinstance(mixer, HeadMixer):
         shape = f"{mixer.num_heads} heads × {mixer.head_dim}"
@@ -143,24 +143,24 @@ def _mixer(part: str, mixer: Mixer, count: _Counter) -> Row:
             shape += f", {mixer.groups} of keys"
         if isinstance(mixer, Attention) and mixer.rotary is not None:
             shape += ", rotary"
-    return Row("", part, kind_of(mixer), shape, count(mixer))
+    return SummaryRow("", part, kind_of(mixer), shape, count(mixer))
 
 
-def _feed_forward(ffn: nn.Module, count: _Counter) -> Row:
+def _feed_forward(ffn: nn.Module, count: _Counter) -> SummaryRow:
     if not isinstance(ffn, FeedForward):
-        return Row("", "feed-forward", type(ffn).__name__, "", count(ffn))
+        return SummaryRow("", "feed-forward", type(ffn).__name__, "", count(ffn))
     up, down = ffn.up, ffn.down
     shape = f"{up.in_features} → {up.out_features} → {down.out_features}"
-    return Row("", "feed-forward", ffn.kind, shape, count(ffn))
+    return SummaryRow("", "feed-forward", ffn.kind, shape, count(ffn))
 
 
 def _table(table: nn.Embedding) -> str:
     return f"{table.num_embeddings:,} × {table.embedding_dim:,}"
 
 
-def _grouped(name: str, layers: Iterable[list[Row]]) -> Iterator[Row]:
+def _grouped(name: str, layers: Iterable[list[SummaryRow]]) -> Iterator[SummaryRow]:
     """The rows of layers, those that follow each other and are equal as one."""
-    groups: list[tuple[int, list[Row], int]] = []
+    groups: list[tuple[int, list[SummaryRow], int]] = []
     for place, rows in enumerate(layers, 1):
         if groups and groups[-1][1] == rows:
             groups[-1] = (groups[-1][0], rows, groups[-1][2] + 1)

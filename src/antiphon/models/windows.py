@@ -23,7 +23,7 @@ from antiphon.nn.mixers import Memory
 CONTEXT = 8  # an eighth of a window on each side is context: read, but answered for by the neighbour
 
 
-class Window(NamedTuple):
+class SourceWindow(NamedTuple):
     """Tokens `start` to `stop` of `row` are read, of which `first` to `last` are kept."""
 
     row: int
@@ -33,17 +33,17 @@ class Window(NamedTuple):
     last: int
 
 
-def windows_of(lengths: Sequence[int], longest: int) -> list[Window]:
+def windows_of(lengths: Sequence[int], longest: int) -> list[SourceWindow]:
     """The windows of rows of these lengths, each at most `longest` tokens, which together keep every token once."""
     context = longest // CONTEXT
-    found: list[Window] = []
+    found: list[SourceWindow] = []
     for row, length in enumerate(lengths):
         start = first = 0
         while length - start > longest:
             last = start + longest - context
-            found.append(Window(row, start, start + longest, first, last))
+            found.append(SourceWindow(row, start, start + longest, first, last))
             start, first = last - context, last
-        found.append(Window(row, start, length, first, length))
+        found.append(SourceWindow(row, start, length, first, length))
     return found
 
 
@@ -90,7 +90,7 @@ def encode_in_windows(
     return Memory(whole.index_put((where_row, where), kept), tokens.fresh())
 
 
-def _whole_map(weights: Tensor, windows: Sequence[Window], shape: Sequence[int]) -> Tensor:
+def _whole_map(weights: Tensor, windows: Sequence[SourceWindow], shape: Sequence[int]) -> Tensor:
     """The weights of windows (windows, H, W, W) as those of their rows, (N, H, S, S); of another shape, unchanged."""
     if weights.dim() != 4 or weights.shape[0] != len(windows):
         return weights  # whoever looks at them says what is wrong

@@ -21,11 +21,11 @@ from antiphon.nn.mixers import (
     Memory,
     Mixer,
     Recurrence,
+    RecurrenceInputs,
     ScorerAttention,
     Sigmoid,
     TorchAttention,
     WeightMixer,
-    Writes,
 )
 from antiphon.nn.noise import Dropout, Noise
 from antiphon.nn.positions import Fixed, Learned, NoPositions, Rotary, Sinusoidal
@@ -89,7 +89,7 @@ __all__ = [
     "TorchAttention",
     "WeightMixer",
     "Window",
-    "Writes",
+    "RecurrenceInputs",
     "attend",
     "logits",
     "plan",

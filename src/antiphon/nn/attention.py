@@ -13,10 +13,10 @@ from antiphon.nn.attend import Dropping, attend, choose_or_fall_back, plan
 from antiphon.nn.cache import KeyValueCache, MemoryState, State, shortened
 from antiphon.nn.mixers import HeadMixer, Memory, join_heads
 from antiphon.nn.positions import ROTARY_BASE, Rotary
-from antiphon.nn.quantized import Int8Linear, numbers_like
 from antiphon.nn.ring import make_cache
 from antiphon.nn.rules import ScoreRule, hide, hide_shared, name_of
 from antiphon.nn.scores import Scores
+from antiphon.runtime.quantized import Int8Linear, numbers_like
 
 
 class Attention(HeadMixer):

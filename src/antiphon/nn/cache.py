@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from antiphon.batch import Tokens
-from antiphon.nn.native import kernels
-from antiphon.nn.pages import zeros
+from antiphon.runtime.kernels import functions as kernels
+from antiphon.runtime.pages import zeros
 
 
 class State:
@@ -118,7 +118,7 @@ def _exchange(part: Tensor, index: Tensor, *, width: int) -> None:
     part[moved] = part[index[moved]]
 
 
-class Ledger(State):
+class SlotTable(State):
     """Which position stands in which slot of a cache: `k_pos` (R or 1, C), -1 where free; `count` (R or 1,) slots in
     use.
 
@@ -130,11 +130,11 @@ class Ledger(State):
         pos = torch.full((rows, capacity + 1), -1, dtype=torch.long, device=device)
         super().__init__(hypothesis={"k_pos": pos, "count": torch.zeros(rows, dtype=torch.long, device=device)})
         self.aligned, self.capacity, self._width = aligned, capacity, 1
-        self.kind = (Ledger, capacity, aligned)
+        self.kind = (SlotTable, capacity, aligned)
 
     def spread(self, rows: int) -> None:
         spread_rows(self, rows)
-        self.aligned, self.kind = False, (Ledger, self.capacity, False)
+        self.aligned, self.kind = False, (SlotTable, self.capacity, False)
 
     @property
     def lanes(self) -> Tensor | None:
@@ -153,7 +153,7 @@ class Ledger(State):
 
     def write(self, slots: Tensor, other: State, width: int) -> None:
         rows = (slots[:, None] * width + torch.arange(width, device=slots.device)).flatten()
-        assert isinstance(other, Ledger) and other.capacity <= self.capacity
+        assert isinstance(other, SlotTable) and other.capacity <= self.capacity
         pos, new = self.hypothesis["k_pos"], other.hypothesis["k_pos"]
         pos[rows] = -1
         pos[rows, : other.capacity] = new[:, : other.capacity]
@@ -225,7 +225,7 @@ class KeyValueCache(State):
         shape = (rows, num_heads, capacity + 1, head_dim)
         super().__init__(
             hypothesis={name: zeros(shape, like=like) for name in ("k", "v")},
-            common=Ledger(rows, capacity, aligned=aligned, device=like.device),
+            common=SlotTable(rows, capacity, aligned=aligned, device=like.device),
         )
         self._reach = 0 if like.device.type == "cpu" else capacity
 
@@ -237,7 +237,7 @@ class KeyValueCache(State):
         return leaf[:, :, : self._reach]
 
     def reorder(self, index: Tensor, width: int | None = None) -> None:
-        if not (isinstance(self.common, Ledger) and self.common.lanes is not None):
+        if not (isinstance(self.common, SlotTable) and self.common.lanes is not None):
             super().reorder(index, width)
 
     def write(self, slots: Tensor, other: State, width: int) -> None:
@@ -262,7 +262,7 @@ class KeyValueCache(State):
         Returns the keys, the values and their tokens so far, new ones included.
         """
         ledger = self.common
-        assert isinstance(ledger, Ledger)
+        assert isinstance(ledger, SlotTable)
         slots, keys, self._reach = ledger.place(tokens)
         for name, new in (("k", k), ("v", v)):
             leaf = self.hypothesis[name]

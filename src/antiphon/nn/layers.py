@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from antiphon.nn.given import is_given
-from antiphon.nn.native.kernels import blank, capturing, usable
 from antiphon.nn.noise import Dropout, Noise
-from antiphon.nn.quantized import joins, together
+from antiphon.runtime.kernels.functions import blank, capturing, usable
+from antiphon.runtime.quantized import joins, together
 
 _GELU_TANH = partial(functional.gelu, approximate="tanh")  # Hendrycks and Gimpel 2016, section 2
 ACTIVATIONS = {

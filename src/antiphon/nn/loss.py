@@ -59,7 +59,7 @@ def cast_for_products(hidden: Tensor) -> Tensor:
     return hidden.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else hidden
 
 
-class Prepared(torch.autograd.Function):
+class SavedGradientLoss(torch.autograd.Function):
     """A loss of (hidden, weight, …) whose forward saves both gradients, as of a loss that is not scaled."""
 
     @staticmethod
@@ -84,7 +84,7 @@ def room(hidden: Tensor, weight: Tensor, *, train: bool) -> tuple[Tensor, torch.
     return weight.to(hidden.dtype), wide, d_hidden, d_table
 
 
-class _Chunked(Prepared):
+class _Chunked(SavedGradientLoss):
     @staticmethod
     def forward(
         ctx: Any, hidden: Tensor, weight: Tensor, labels: Tensor, smoothing: float, train: bool
@@ -126,7 +126,7 @@ class _Chunked(Prepared):
         return objective, nll
 
 
-class _Capped(Prepared):
+class _Capped(SavedGradientLoss):
     """As `_Chunked`, of logits cap · tanh(z / cap): their slope 1 − tanh² is another for every id, so that nothing of
     the gradient can be taken out of the products."""
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from antiphon.nn.native.kernels import capacity, capturing, rotary, usable
+from antiphon.runtime.kernels.functions import capacity, capturing, rotary, usable
 
 ROTARY_BASE = 10000.0  # Su et al. 2021, section 3.2.2
 

@@ -20,11 +20,11 @@ from torch import Tensor
 
 from antiphon.batch import Tokens
 from antiphon.nn.cache import KeyValueCache, State, shortened, spread_rows
-from antiphon.nn.native.kernels import capturing
 from antiphon.nn.rules import Reach
+from antiphon.runtime.kernels.functions import capturing
 
 
-class Placed(NamedTuple):
+class RingSlots(NamedTuple):
     """Where new tokens go, `slots` (R or 1, L), and the tokens of the keys that a reader gets. It gets the first
     `before` slots as they were, with the new keys behind them; or, where `before` is None, the first `after` slots as
     they are."""
@@ -35,7 +35,7 @@ class Placed(NamedTuple):
     after: int
 
 
-class RingLedger(State):
+class RingSlotTable(State):
     """Which position stands in which slot: `k_pos` (R or 1, M + 1), -1 where free; `count` (R or 1,), the tokens seen.
 
     The first `sinks` slots belong to the first tokens, the others are taken in turn; the last of all is for what is not
@@ -47,7 +47,7 @@ class RingLedger(State):
         pos = torch.full((rows, size + 1), -1, dtype=torch.long, device=device)
         super().__init__(hypothesis={"k_pos": pos, "count": torch.zeros(rows, dtype=torch.long, device=device)})
         self.aligned, self.sinks, self.turns, self.size = aligned, sinks, left + 1, size
-        self.kind = (RingLedger, left, sinks, aligned)
+        self.kind = (RingSlotTable, left, sinks, aligned)
 
     @property
     def reach(self) -> int:
@@ -59,17 +59,17 @@ class RingLedger(State):
     def spread(self, rows: int) -> None:
         spread_rows(self, rows)
         self.aligned = False
-        self.kind = (RingLedger, self.turns - 1, self.sinks, False)
+        self.kind = (RingSlotTable, self.turns - 1, self.sinks, False)
 
-    def place(self, tokens: Tokens) -> Placed:
+    def place(self, tokens: Tokens) -> RingSlots:
         """What a forward over `tokens` does to all caches of this ledger; computed once a forward."""
         found = tokens.memo.get(id(self))
         if found is None:
             found = tokens.memo[id(self)] = self._place(tokens)
-        assert isinstance(found, Placed)
+        assert isinstance(found, RingSlots)
         return found
 
-    def _place(self, tokens: Tokens) -> Placed:
+    def _place(self, tokens: Tokens) -> RingSlots:
         pos, count = self.hypothesis["k_pos"], self.hypothesis["count"]
         assert not self.aligned or tokens.pos.shape[0] == 1, (
             "an aligned cache takes tokens with one shared row of positions"
@@ -87,7 +87,7 @@ class RingLedger(State):
         slots = torch.where(kept, torch.where(number < self.sinks, number, turn), self.size)
         pos.scatter_(1, slots, torch.where(kept, new, -1))
         after = self.reach
-        return Placed(slots, keys or Tokens(pos[:, :after].clone()), None if single else before, after)
+        return RingSlots(slots, keys or Tokens(pos[:, :after].clone()), None if single else before, after)
 
 
 class RingCache(KeyValueCache):
@@ -108,7 +108,7 @@ class RingCache(KeyValueCache):
         State.__init__(
             self,
             hypothesis={name: torch.zeros(shape, dtype=like.dtype, device=like.device) for name in ("k", "v")},
-            common=RingLedger(rows, left=left, sinks=sinks, aligned=aligned, device=like.device),
+            common=RingSlotTable(rows, left=left, sinks=sinks, aligned=aligned, device=like.device),
         )
         self._reach = 0 if like.device.type == "cpu" else left + 1 + sinks
 
@@ -118,12 +118,12 @@ class RingCache(KeyValueCache):
         Returns the keys, the values and their tokens that these queries may see, new ones included.
         """
         ledger = self.common
-        assert isinstance(ledger, RingLedger)
+        assert isinstance(ledger, RingSlotTable)
         placed = ledger.place(tokens)
         self._reach = placed.after
         return self._put("k", k, placed), self._put("v", v, placed), placed.keys
 
-    def _put(self, name: str, new: Tensor, placed: Placed) -> Tensor:
+    def _put(self, name: str, new: Tensor, placed: RingSlots) -> Tensor:
         leaf, slots = self.hypothesis[name], placed.slots
         new = shortened(new, leaf.dtype)
         seen = None if placed.before is None else torch.cat([leaf[:, :, : placed.before], new], dim=2)

@@ -16,13 +16,13 @@ from torch import Tensor
 
 from antiphon.batch import Tokens
 from antiphon.errors import AntiphonError, AttentionError
-from antiphon.nn.native.kernels import capturing, sight, usable
-from antiphon.nn.rules import ScoreRule, Table, name_of, parts_of, score_after
+from antiphon.nn.rules import ScoreRule, TermTable, name_of, parts_of, score_after
+from antiphon.runtime.kernels.functions import capturing, sight, usable
 
 T = TypeVar("T")
 
 
-class Once(Generic[T]):
+class CachedProperty(Generic[T]):
     """`functools.cached_property` without the lock that it has up to Python 3.11, at which a compiled graph breaks."""
 
     def __init__(self, compute: Callable[[Any], T]) -> None:
@@ -46,7 +46,7 @@ class Scores:
         rows = max(self.queries.pos.shape[0], self.keys.pos.shape[0])
         return rows, self.num_heads, self.queries.pos.shape[1], self.keys.pos.shape[1]
 
-    @Once
+    @CachedProperty
     def places(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """What a rule is told: batch (B,1,1,1), head (1,H,1,1), q_pos (B or 1,1,Q,1), k_pos (B or 1,1,1,K)."""
         q_pos, k_pos = self.queries.pos[:, None, :, None], self.keys.pos[:, None, None, :]
@@ -54,13 +54,13 @@ class Scores:
         head = torch.arange(self.num_heads, device=q_pos.device).view(1, -1, 1, 1)
         return batch, head, q_pos, k_pos
 
-    @Once
+    @CachedProperty
     def visible(self) -> Tensor | None:
         """(B or 1, 1 or H, Q, K) bool, the pairs that may meet; None: all."""
         met = self._met
         return None if self._looks and bool(met.all()) else met
 
-    @Once
+    @CachedProperty
     def seeing(self) -> Tensor | None:
         """(B or 1, 1 or H, Q, 1) bool, the queries that see any key; None: all."""
         if self.visible is None:
@@ -74,7 +74,7 @@ class Scores:
         recorded."""
         return self.queries.pos.device.type == "cpu" and not capturing()
 
-    @Once
+    @CachedProperty
     def _met(self) -> Tensor:
         visible = hidden_by_tokens(self.queries, self.keys, causal=self.causal)
         allowed = _asked(self.rule, "mask", lambda: self.rule.mask(*self.places), self.places)
@@ -83,7 +83,7 @@ class Scores:
             visible = visible & allowed
         return visible
 
-    @Once
+    @CachedProperty
     def bias(self) -> Tensor | None:
         """(B or 1, 1 or H, Q, K) of an additive rule; None where nothing is added."""
         if not self.rule.scores or self.rule.needs_logits:
@@ -91,7 +91,7 @@ class Scores:
         zero = torch.zeros((), device=self.queries.pos.device)
         return self._scored(zero, [None] * len(parts_of(self.rule)))
 
-    @Once
+    @CachedProperty
     def extra(self) -> Tensor | None:
         """(H,E), logits of the keys that only take weight away; None: there are none."""
         extra = _asked(self.rule, "extra", self.rule.extra, ())
@@ -109,7 +109,7 @@ class Scores:
         tables = [_table(part, q.to(wide.dtype)) for part in parts_of(self.rule)]
         return self._scored(wide, tables)
 
-    def _scored(self, logits: Tensor, tables: list[Table | None]) -> Tensor:
+    def _scored(self, logits: Tensor, tables: list[TermTable | None]) -> Tensor:
         def run() -> Tensor:
             return score_after(self.rule, logits, self.places, tables)
 
@@ -145,12 +145,12 @@ def hidden_by_tokens(queries: Tokens, keys: Tokens, *, causal: bool) -> Tensor:
     return visible
 
 
-def _table(part: ScoreRule, q: Tensor) -> Table | None:
+def _table(part: ScoreRule, q: Tensor) -> TermTable | None:
     values = _asked(part, "terms", lambda: part.terms(q), ())
     if values is None:
         return None
     _check(part, "terms", values, (*q.shape[:3], values.shape[-1]), None)
-    return Table(values.expand(*q.shape[:3], -1))
+    return TermTable(values.expand(*q.shape[:3], -1))
 
 
 def _asked(rule: ScoreRule, hook: str, run: Callable[[], Any], places: tuple[Tensor, ...]) -> Any:

@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 from antiphon.text.loading import load_pretrained_tokenizers, pretrained_config, pretrained_files
-from antiphon.text.marks import MARKS, Marks
-from antiphon.text.sampling import Sampler, dropout_of, make_sampler
+from antiphon.text.marks import MARKS, TokenizerMarks
+from antiphon.text.sampling import SegmentationSampler, dropout_of, make_sampler
 from antiphon.text.stream import StreamDecoder
 from antiphon.text.task import CLASSIFICATION, Task, load_task
 from antiphon.text.tokenizer import Tokenizer, clean_text
@@ -15,9 +15,9 @@ from antiphon.text.training import train_tokenizer
 
 __all__ = [
     "MARKS",
-    "Marks",
+    "TokenizerMarks",
     "CLASSIFICATION",
-    "Sampler",
+    "SegmentationSampler",
     "StreamDecoder",
     "Task",
     "Tokenizer",

@@ -16,7 +16,7 @@ from dataclasses import replace
 
 from antiphon.errors import ConfigError
 from antiphon.text.pretrained.files import json_mapping, vocabulary_of
-from antiphon.text.pretrained.record import Added, Record
+from antiphon.text.pretrained.record import AddedToken, TokenizerRecord
 from antiphon.text.pretrained.vocabulary import PretrainedVocabulary
 from antiphon.text.single import ids_of, moved
 from antiphon.text.tokenizer import Tokenizer
@@ -73,12 +73,12 @@ def more_counted(tokenizer: Tokenizer, words: Sequence[str]) -> Tokenizer:
     twice = next((word for word in words if word in there), None)
     if twice is not None:
         raise ConfigError(f"a word that is added must be new, but `{twice:.60}` is a token already. Drop it.")
-    added = [Added(known.size + i, word, "text") for i, word in enumerate(words)]
+    added = [AddedToken(known.size + i, word, "text") for i, word in enumerate(words)]
     size = max(record.size, known.size + len(words))
     return _made(tokenizer, replace(record, size=size, added=(*record.added, *added)), {})
 
 
-def _made(tokenizer: Tokenizer, record: Record, files: Mapping[str, bytes]) -> Tokenizer:
+def _made(tokenizer: Tokenizer, record: TokenizerRecord, files: Mapping[str, bytes]) -> Tokenizer:
     """The tokenizer of a changed record; of the small files only what names no ids stays, and its words are told."""
     known = counted(tokenizer)
     assert known is not None
@@ -92,7 +92,7 @@ def _made(tokenizer: Tokenizer, record: Record, files: Mapping[str, bytes]) -> T
     return Tokenizer(vocabulary.of_side(known.side), ends=tokenizer.ends)
 
 
-def _told(token: Added) -> dict[str, object]:
+def _told(token: AddedToken) -> dict[str, object]:
     """An added token as tokenizer_config.json has it."""
     flags = {"lstrip": token.strips, "rstrip": False, "normalized": False, "single_word": False}
     return {"content": token.text, **flags, "special": token.role != "text"}

@@ -17,7 +17,7 @@ from typing import Any
 
 from antiphon.errors import ModelError
 from antiphon.text.pretrained.families import read_pretrained
-from antiphon.text.pretrained.files import Folder
+from antiphon.text.pretrained.files import TokenizerFolder
 from antiphon.text.pretrained.published import CONFIG, enclosed, published
 from antiphon.text.pretrained.vocabulary import PretrainedVocabulary
 from antiphon.text.tokenizer import Tokenizer
@@ -38,7 +38,7 @@ def load_pretrained_tokenizers(folder: Path, config: Mapping[str, Any]) -> tuple
 
 def pretrained_config(folder: Path) -> dict[str, Any] | None:
     """The parsed config.json of a Hugging Face folder; None where the folder is none, or Antiphon's own."""
-    config = Folder(folder).mapping("config.json") if folder.is_dir() else None
+    config = TokenizerFolder(folder).mapping("config.json") if folder.is_dir() else None
     return None if config is None or "format" in config or "model_type" not in config else config
 
 

@@ -1,6 +1,6 @@
 """The special tokens that stand for hidden text: sentinels (Raffel et al. 2020) and a mask (Lewis et al. 2020).
 
-    marks = Marks(tokenizer)
+    marks = TokenizerMarks(tokenizer)
     marks.sentinels[0], marks.mask          # the ids of <extra_id_0> and <mask>; ConfigError where there are none
 
 A tokenizer that a recipe with an objective trains has MARKS; files of T5 have the sentinels, files of BART the mask.
@@ -22,7 +22,7 @@ _STOPS, _WIDE_STOPS = (".", "!", "?", "…"), ("。", "！", "？")  # behind a 
 _SPACE = "▁"  # how a piece shows one
 
 
-class Marks:
+class TokenizerMarks:
     """The marks of `tokenizer`, and where its sentences end."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:

@@ -53,7 +53,7 @@ _CURRENCIES = (
 _NUMBERS = tuple((Decimal(text),) for text in ("1", "2", "3", "5", "11", "21", "100", "3.5", "1234.56"))
 
 
-class Unwritten(Exception):
+class MissingPattern(Exception):
     """A locale has no words for a pattern."""
 
 
@@ -71,7 +71,7 @@ class Pattern(ABC):
 
     @abstractmethod
     def render(self, locale: Locale, value: Value) -> str:
-        """The text; raises Unwritten where the locale has none."""
+        """The text; raises MissingPattern where the locale has none."""
 
     def tells(self, source: Locale, target: Locale) -> bool:
         """Whether the source's text holds all that the target's needs, as far as probes do not show it."""
@@ -117,7 +117,7 @@ class DayOfMonth(Pattern):
         try:
             return dates.format_skeleton("MMMMd", date(2024, self.month, value[0]), fuzzy=False, locale=locale)
         except KeyError as error:
-            raise Unwritten from error
+            raise MissingPattern from error
 
 
 @dataclass(frozen=True)
@@ -166,7 +166,7 @@ class DateAndTime(Pattern):
 
 
 @dataclass(frozen=True)
-class Relative(Pattern):
+class RelativeDate(Pattern):
     """Value: how many."""
 
     unit: str
@@ -186,7 +186,7 @@ class Relative(Pattern):
 
 
 @dataclass(frozen=True)
-class Unit(Pattern):
+class Measurement(Pattern):
     """Value: the amount."""
 
     unit: str
@@ -231,8 +231,8 @@ def all_patterns() -> Iterator[tuple[str, Pattern]]:
     yield from (("date", DayOfMonth(month)) for month in months)
     yield from (("time", Time(style)) for style in _TIME_STYLES)
     yield from (("date and time", DateAndTime(style, month)) for style in _DATE_STYLES for month in months)
-    yield from (("relative", Relative(unit, sign)) for unit in _SECONDS for sign in (1, -1))
-    yield from (("unit", Unit(unit, length)) for length in _LENGTHS for unit in _UNITS.split())
+    yield from (("relative", RelativeDate(unit, sign)) for unit in _SECONDS for sign in (1, -1))
+    yield from (("unit", Measurement(unit, length)) for length in _LENGTHS for unit in _UNITS.split())
     yield from (("money", Money(style, code)) for style in _MONEY_STYLES for code in _CURRENCIES.split())
 
 
@@ -242,7 +242,7 @@ def _names_weekday(pattern: str) -> bool:
 
 def _written(text: str) -> str:
     if not text:
-        raise Unwritten
+        raise MissingPattern
     return text
 
 

@@ -27,7 +27,7 @@ from babel.localedata import locale_identifiers
 
 from antiphon.errors import ConfigError
 from antiphon.registry import nearest
-from antiphon.text.patterns import Pattern, Unwritten, Value, all_patterns
+from antiphon.text.patterns import MissingPattern, Pattern, Value, all_patterns
 
 Pair = tuple[str, str]
 
@@ -163,7 +163,7 @@ class _Found:
         """
         try:
             pairs = [self._render(pattern, value) for value in pattern.probes()]
-        except Unwritten:
+        except MissingPattern:
             return False
         if not pattern.tells(*self._locales):
             return False

@@ -36,7 +36,7 @@ _PARTS = ("continuing_subword_prefix", "end_of_word_suffix")  # of a vocabulary 
 Split = Callable[[str, random.Random], list[int]]
 
 
-class Sampler:
+class SegmentationSampler:
     """Encodes with splits drawn anew for each key, seed and epoch; `split` gives the ids of a word as it is written."""
 
     def __init__(self, tokenizer: Tokenizer, rust: tokenizers.Tokenizer, split: Split) -> None:
@@ -83,7 +83,9 @@ class Sampler:
         return found
 
 
-def make_sampler(tokenizer: Tokenizer, *, dropout: float = 0.0, sampling: float | None = None) -> Sampler | None:
+def make_sampler(
+    tokenizer: Tokenizer, *, dropout: float = 0.0, sampling: float | None = None
+) -> SegmentationSampler | None:
     """A sampler for `tokenizer`, or None where neither `dropout` nor `sampling` asks for one.
 
     ConfigError for a tokenizer whose file is not of the kind that they are for.
@@ -102,7 +104,7 @@ def make_sampler(tokenizer: Tokenizer, *, dropout: float = 0.0, sampling: float 
     rust = tokenizers.Tokenizer.from_buffer(content)
     forget_training(rust)
     split = _bpe(model, dropout, rust) if sampling is None else _unigram(model, sampling)
-    return Sampler(tokenizer, rust, split)
+    return SegmentationSampler(tokenizer, rust, split)
 
 
 def dropout_of(tokenizer: Tokenizer) -> float:

@@ -17,7 +17,7 @@ from tokenizers import AddedToken
 from tokenizers import Tokenizer as Rust
 
 from antiphon.errors import ConfigError
-from antiphon.text.pretrained.record import Frame, Record
+from antiphon.text.pretrained.record import Frame, TokenizerRecord
 from antiphon.text.pretrained.vocabulary import PretrainedVocabulary
 from antiphon.text.tokenizer import Tokenizer
 from antiphon.text.vocabulary import JsonVocabulary
@@ -25,7 +25,7 @@ from antiphon.text.vocabulary import JsonVocabulary
 _CONFIG = ".tokenizer_config.json"
 
 
-def single(tokenizer: Tokenizer) -> tuple[dict[str, Any], Record | None]:
+def single(tokenizer: Tokenizer) -> tuple[dict[str, Any], TokenizerRecord | None]:
     """`tokenizer` as the content of a tokenizer.json, and its record; ConfigError where no such file can say it."""
     known = tokenizer.vocabulary
     if isinstance(known, JsonVocabulary):
@@ -41,7 +41,7 @@ def single(tokenizer: Tokenizer) -> tuple[dict[str, Any], Record | None]:
     raise ConfigError("only a tokenizer.json can change, but the base has a sentencepiece file.")
 
 
-def _add(rust: Rust, record: Record) -> None:
+def _add(rust: Rust, record: TokenizerRecord) -> None:
     """What the record adds to a tokenizer.json of its own becomes a part of it."""
     for token in sorted(record.added, key=lambda each: each.id):
         if rust.token_to_id(token.text) is None:
@@ -49,7 +49,7 @@ def _add(rust: Rust, record: Record) -> None:
             rust.add_tokens([AddedToken(token.text, lstrip=token.strips, normalized=False, special=special)])
 
 
-def made_of(content: dict[str, Any], record: Record | None, *, like: Tokenizer) -> Tokenizer:
+def made_of(content: dict[str, Any], record: TokenizerRecord | None, *, like: Tokenizer) -> Tokenizer:
     """The tokenizer of a changed `content` and `record`; what of the small files names ids is left out."""
     written = json.dumps(content, ensure_ascii=False).encode()
     if record is None:
@@ -62,14 +62,14 @@ def made_of(content: dict[str, Any], record: Record | None, *, like: Tokenizer) 
     return Tokenizer(PretrainedVocabulary(record, files, where="the changed tokenizer"), ends=like.ends)
 
 
-def ids_of(record: Record) -> set[int]:
+def ids_of(record: TokenizerRecord) -> set[int]:
     """All ids that a record names."""
     found = {record.pad, record.start, record.end, *record.languages.values(), *(each.id for each in record.added)}
     found |= {id for id in (*record.before, *record.after) if isinstance(id, int)}
     return found if record.unk is None else found | {record.unk}
 
 
-def moved(record: Record, new: Callable[[int], int], *, size: int) -> Record:
+def moved(record: TokenizerRecord, new: Callable[[int], int], *, size: int) -> TokenizerRecord:
     """The record with `new` ids for its old ones."""
 
     def frame(ids: Iterable[int | str]) -> Frame:

@@ -23,7 +23,7 @@ from antiphon.errors import ConfigError, ModelError
 from antiphon.text.pretrained.record import KIND
 from antiphon.text.pretrained.saved import load_saved
 from antiphon.text.pretrained.vocabulary import PretrainedVocabulary
-from antiphon.text.shown import line, page
+from antiphon.text.tokenizer_repr import line, page
 from antiphon.text.vocabulary import JsonVocabulary, SpmVocabulary, Vocabulary
 
 # What a folder's tokenizer may be called, the usual names of Hugging Face folders included.

@@ -6,7 +6,7 @@
     adapter.remove()                                  # the plain network again
 
 peft's layers are put into our own network (`inject_adapter_in_model`). Their dropout is replaced by ours, whose bits
-are a function of the step, so that a resumed run repeats. References: models/adapters.py.
+are a function of the step, so that a resumed run repeats. References: models/folders/adapters.py.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from torch import Tensor, nn
 
 from antiphon.config import AdapterConfig
 from antiphon.errors import ConfigError, DiskError, argument
-from antiphon.models.adapters import CONFIG, DOWN, MAGNITUDE, PREFIX, UP, WEIGHTS, merged_weights, plain_weights
-from antiphon.models.checkpoint import save_weights, write_json
+from antiphon.models.folders.adapters import CONFIG, DOWN, MAGNITUDE, PREFIX, UP, WEIGHTS, merged_weights, plain_weights
+from antiphon.models.folders.checkpoint import save_weights, write_json
 from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.models.stack import count_parameters
 from antiphon.nn.noise import Dropout, number_sites

@@ -1,6 +1,6 @@
 """Batches that are made before their step begins, while a GPU still computes the step before.
 
-    ahead = Ahead(stream, make)         # make() takes what a step needs from the stream, by ahead.draw()
+    ahead = BatchPrefetcher(stream, make)         # make() takes what a step needs from the stream, by ahead.draw()
     ahead.prepare()                     # while the device is busy
     made = ahead.take()                 # what was prepared, else what is made now
 
@@ -18,7 +18,7 @@ from antiphon.batch import Batch, Example
 Made = tuple[list[Example], Batch]  # a micro-batch: its examples, and what the network reads
 
 
-class Stream(Protocol):
+class BatchStream(Protocol):
     """Endless batches with a position that can be saved (data/batching.py)."""
 
     epoch: int
@@ -28,7 +28,7 @@ class Stream(Protocol):
     def restore(self, state: dict[str, Any]) -> None: ...
 
 
-class Prepared(NamedTuple):
+class PreparedStep(NamedTuple):
     """What the next step takes, the pass that its last batch lies in, and where the stream was before."""
 
     made: list[Made]
@@ -37,12 +37,12 @@ class Prepared(NamedTuple):
     state: dict[str, Any]
 
 
-class Ahead:
+class BatchPrefetcher:
     """`stream`, of which `make` reads the micro-batches of one step."""
 
-    def __init__(self, stream: Stream, make: Callable[[], list[Made]]) -> None:
+    def __init__(self, stream: BatchStream, make: Callable[[], list[Made]]) -> None:
         self.stream, self.make = stream, make
-        self.prepared: Prepared | None = None
+        self.prepared: PreparedStep | None = None
         self.pass_of_last = 0  # the pass over the data, from 1, in which the last batch of the last step lies
         self._drawn = 0  # the same of the batch that was drawn last
 
@@ -56,7 +56,7 @@ class Ahead:
         if self.prepared is None:
             epoch, state = self.stream.epoch, self.stream.state()
             made = self.make()
-            self.prepared = Prepared(made, self._drawn, epoch, state)
+            self.prepared = PreparedStep(made, self._drawn, epoch, state)
 
     def draw(self) -> list[Example]:
         """The next micro-batch of the stream, for `make`."""

@@ -1,7 +1,7 @@
 """The weights that are validated and kept, where they are not those that are trained: their moving average, or what an
 optimizer such as schedule-free keeps beside them.
 
-    evaluated = Evaluated(network, optimizer, decay=0.999)
+    evaluated = EvaluationWeights(network, optimizer, decay=0.999)
     evaluated.update(step)              # after each step, counted from 1
     with evaluated.shown():             # the network holds them; afterwards the trained ones, bit by bit
         validate(network)
@@ -20,23 +20,23 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from antiphon.models.checkpoint import learned_weights
+from antiphon.models.folders.checkpoint import learned_weights
 
 
 @runtime_checkable
-class Switching(Protocol):
+class SwitchingOptimizer(Protocol):
     """An optimizer with other weights for evaluation than for training."""
 
     def train(self) -> None: ...
     def eval(self) -> None: ...
 
 
-class Evaluated:
+class EvaluationWeights:
     """The weights of `network` that are validated; `decay` 0: no moving average."""
 
     def __init__(self, network: nn.Module, optimizer: torch.optim.Optimizer, *, decay: float) -> None:
         self.network, self.decay = network, decay
-        self.switching = optimizer if isinstance(optimizer, Switching) else None
+        self.switching = optimizer if isinstance(optimizer, SwitchingOptimizer) else None
         if self.switching is not None:
             self.switching.train()
         self.average: dict[str, Tensor] = {}

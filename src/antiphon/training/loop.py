@@ -24,18 +24,18 @@ from antiphon.batch import Batch, Example, collate
 from antiphon.config import TrainingConfig
 from antiphon.config.interval import Interval
 from antiphon.errors import ConfigError, NonFiniteError, argument
-from antiphon.models.checkpoint import learned_weights
+from antiphon.models.folders.checkpoint import learned_weights
 from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.nn.loss import CrossEntropy, LossSum
 from antiphon.nn.mixout import add_mixout
 from antiphon.nn.noise import number_sites
-from antiphon.training.ahead import Ahead, Made, Stream
-from antiphon.training.distillation import Distillation
-from antiphon.training.evaluated import Evaluated
-from antiphon.training.progress import Progress, Window
-from antiphon.training.r_drop import PairedCrossEntropy, twice
-from antiphon.training.record import METRICS, SAMPLES, Record, Sample
-from antiphon.training.resume import WEIGHTS, Moment, load_snapshot, save_snapshot, save_start, weights_file
+from antiphon.training.ahead import BatchPrefetcher, BatchStream, Made
+from antiphon.training.evaluated import EvaluationWeights
+from antiphon.training.objectives.distillation import Distillation
+from antiphon.training.objectives.r_drop import PairedCrossEntropy, twice
+from antiphon.training.progress import LogWindow, Progress
+from antiphon.training.reporting.record import METRICS, SAMPLES, RunLog, Sample
+from antiphon.training.resume import WEIGHTS, TrainState, load_snapshot, save_snapshot, save_start, weights_file
 from antiphon.training.signals import StopSignal
 from antiphon.training.snapshot import SnapshotStore
 
@@ -64,7 +64,7 @@ Validator = Callable[[EncoderDecoder, Callable[[], bool]], Validation | None]  #
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
+class LoopParts:
     """What the loop works with.
 
     `schedule` gives the rate of a step, `validate` may be None, `keep` saves the weights as the best so far. `teacher`
@@ -72,12 +72,12 @@ class Parts:
     """
 
     network: EncoderDecoder
-    batches: Stream
+    batches: BatchStream
     optimizer: torch.optim.Optimizer
     schedule: Callable[[int], float]
     validate: Validator | None
     keep: Callable[[EncoderDecoder], None]
-    record: Record
+    record: RunLog
     store: SnapshotStore
     pad_id: int
     start_id: int
@@ -87,7 +87,7 @@ class Parts:
 class Loop:
     """Trains `parts.network` by `settings`; `run` returns why it ended."""
 
-    def __init__(self, parts: Parts, settings: TrainingConfig, *, validate_every: Interval) -> None:
+    def __init__(self, parts: LoopParts, settings: TrainingConfig, *, validate_every: Interval) -> None:
         if settings.precision == "float16":
             raise ConfigError(
                 "`training.precision` must be float32 or bfloat16, but is float16. "
@@ -113,10 +113,10 @@ class Loop:
         self.distillation = None if parts.teacher is None else Distillation(parts.teacher, settings)
         self.progress = Progress()
         self.trainable = sum(weight.numel() for weight in self.network.parameters() if weight.requires_grad)
-        self.evaluated = Evaluated(self.network, parts.optimizer, decay=settings.ema)
-        self.ahead = Ahead(parts.batches, self.make)
+        self.evaluated = EvaluationWeights(self.network, parts.optimizer, decay=settings.ema)
+        self.ahead = BatchPrefetcher(parts.batches, self.make)
         state = (self.evaluated, parts.optimizer, self.ahead, self.progress)
-        self.now = Moment(self.network, *state, self.record, self.distillation)
+        self.now = TrainState(self.network, *state, self.record, self.distillation)
         self.best = SnapshotStore(parts.store.folder.with_name("best"), keep=None, say=self.record.say)
         self.stop = StopSignal(self.record.say)
 
@@ -173,7 +173,7 @@ class Loop:
         passes = self.ahead.epoch
         made = self.ahead.take()
         progress.enter(self.ahead.pass_of_last, passes_before=passes, passes=self.ahead.epoch)
-        window = Window(labels=sum(batch.label_places.numel() for _, batch in made))
+        window = LogWindow(labels=sum(batch.label_places.numel() for _, batch in made))
         losses = []
         for number, (rows, batch) in enumerate(made):
             self.network.noise.set(seed=settings.seed, step=progress.step, micro_batch=number)
@@ -187,7 +187,7 @@ class Loop:
         progress.step += 1
         progress.add(window, lr=lr, seconds=time.perf_counter() - began)
 
-    def update(self, window: Window, losses: list[LossSum], examples: list[list[Example]]) -> float:
+    def update(self, window: LogWindow, losses: list[LossSum], examples: list[list[Example]]) -> float:
         """Clip, check and apply the gradient; the rate that was used."""
         optimizer, progress = self.parts.optimizer, self.progress
         lr = self.parts.schedule(progress.step + 1)
@@ -207,7 +207,7 @@ class Loop:
         self.evaluated.update(progress.step + 1)
         return lr
 
-    def refuse(self, window: Window, examples: list[list[Example]]) -> None:
+    def refuse(self, window: LogWindow, examples: list[list[Example]]) -> None:
         """Leave the weights as they are; give up after too many in a row."""
         self.progress.non_finite += 1
         seen = (window.loss / max(1, window.labels), window.grad_norm)

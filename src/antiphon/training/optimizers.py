@@ -72,7 +72,7 @@ def schedule_free(
     )
 
 
-class Own(torch.optim.Optimizer):
+class UpdateOptimizer(torch.optim.Optimizer):
     """Base of the optimizers made here: `update` changes the weights by their gradients."""
 
     def update(self) -> None:
@@ -88,7 +88,7 @@ class Own(torch.optim.Optimizer):
         return loss
 
 
-class Lion(Own):
+class Lion(UpdateOptimizer):
     """The sign of an interpolated momentum (Chen et al. 2023, Symbolic Discovery of Optimization Algorithms,
     algorithm 2). Its rate is 3 to 10 times smaller, and its decay larger, than AdamW's (section 5)."""
 
@@ -119,7 +119,7 @@ def lion(groups: Groups, *, lr: float, betas: Betas, weight_decay: float) -> tor
     return Lion(groups, lr=lr, betas=betas, weight_decay=weight_decay)
 
 
-class Muon(Own):
+class Muon(UpdateOptimizer):
     """A momentum whose matrices are made orthogonal (Jordan et al. 2024, Muon), for 2-D weights.
 
     As torch.optim.Muon, but matrices of one shape run together, and on a processor in float32: bfloat16 products are
@@ -180,7 +180,7 @@ def orthogonal(matrices: Tensor, *, steps: int) -> Tensor:
     return x.transpose(1, 2) if tall else x
 
 
-class Several(Own):
+class OptimizerGroup(UpdateOptimizer):
     """Optimizers of different groups as one: the same groups, state, `step` and snapshots as a single one has."""
 
     def __init__(self, optimizers: list[torch.optim.Optimizer]) -> None:
@@ -233,4 +233,4 @@ def muon(
         parts.append(Muon(hidden, lr=lr, weight_decay=weight_decay, **own))
     if rest:
         parts.append(adamw(rest, lr=lr, betas=betas, weight_decay=weight_decay))
-    return Several(parts)
+    return OptimizerGroup(parts)

@@ -20,7 +20,7 @@ from antiphon.nn.loss import LossSum
 
 
 @dataclass(slots=True)
-class Window:
+class LogWindow:
     """Sums over some steps.
 
     Nats of `loss` (the objective) and `nll` over `labels`; `tokens` real ones of `positions`, both sides.
@@ -75,9 +75,9 @@ class Progress:
     lr: float = 0.0
     bests: list[tuple[float, int]] = field(default_factory=list)
     ties: list[float] = field(default_factory=list)
-    window: Window = field(default_factory=Window)
+    window: LogWindow = field(default_factory=LogWindow)
 
-    def add(self, step: Window, *, lr: float, seconds: float) -> None:
+    def add(self, step: LogWindow, *, lr: float, seconds: float) -> None:
         """Count one optimizer step."""
         window = self.window
         window.loss += step.loss
@@ -105,7 +105,7 @@ class Progress:
 
     def row(self, settings: TrainingConfig) -> dict[str, Any]:
         """The figures since the last row, which start anew."""
-        window, self.window = self.window, Window()
+        window, self.window = self.window, LogWindow()
         median = statistics.median(window.seconds)
         return {
             **self.place(),
@@ -146,7 +146,7 @@ class Progress:
     def restore(self, state: dict[str, Any]) -> None:
         """The inverse of `state`."""
         for name, value in state.items():
-            setattr(self, name, Window(**value) if name == "window" else value)
+            setattr(self, name, LogWindow(**value) if name == "window" else value)
         self.bests = [(score, step) for score, step in self.bests]
         self.ties += [0.0] * (len(self.bests) - len(self.ties))  # of an older version, which has none
 

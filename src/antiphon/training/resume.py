@@ -21,12 +21,12 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from antiphon.errors import DiskError, ModelError, argument
-from antiphon.models.checkpoint import learned_weights, put_learned_weights, replace_file
+from antiphon.models.folders.checkpoint import learned_weights, put_learned_weights, replace_file
 from antiphon.nn.mixout import put_references, references
-from antiphon.training.distillation import Distillation
-from antiphon.training.evaluated import Evaluated
+from antiphon.training.evaluated import EvaluationWeights
+from antiphon.training.objectives.distillation import Distillation
 from antiphon.training.progress import Progress
-from antiphon.training.record import Record
+from antiphon.training.reporting.record import RunLog
 from antiphon.training.snapshot import Snapshot, SnapshotStore
 
 WEIGHTS, EVALUATED, OPTIMIZER, STATE = (
@@ -35,7 +35,7 @@ WEIGHTS, EVALUATED, OPTIMIZER, STATE = (
 START = "start.safetensors"
 
 
-class Position(Protocol):
+class StreamPosition(Protocol):
     """A data stream's place."""
 
     def state(self) -> dict[str, Any]: ...
@@ -43,19 +43,19 @@ class Position(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
+class TrainState:
     """All that the next step depends on, and the two logs."""
 
     network: nn.Module
-    evaluated: Evaluated
+    evaluated: EvaluationWeights
     optimizer: torch.optim.Optimizer
-    batches: Position
+    batches: StreamPosition
     progress: Progress
-    record: Record
+    record: RunLog
     distillation: Distillation | None = None
 
 
-def save_snapshot(store: SnapshotStore, now: Moment) -> Snapshot:
+def save_snapshot(store: SnapshotStore, now: TrainState) -> Snapshot:
     """Write all that the next step depends on."""
     tensors, plain = split_optimizer(now.optimizer)
     state = {
@@ -73,7 +73,7 @@ def save_snapshot(store: SnapshotStore, now: Moment) -> Snapshot:
     return store.save(now.progress.step, {**files, STATE: json.dumps(state, indent=1).encode()})
 
 
-def load_snapshot(snapshot: Snapshot, now: Moment) -> None:
+def load_snapshot(snapshot: Snapshot, now: TrainState) -> None:
     """Put a run back to where `snapshot` was taken.
 
     A line is said where the machine is another, since sums may then differ in the last bits.

@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from antiphon.config import GenerationConfig, TrainConfig
 from antiphon.data import InMemory, Streamed
-from antiphon.models.checkpoint import Parts
+from antiphon.models.folders.checkpoint import Parts
 
 
 def answering(

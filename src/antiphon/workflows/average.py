@@ -13,7 +13,7 @@ from safetensors.torch import load as deserialize
 from torch import Tensor
 
 from antiphon.errors import ConfigError, DiskError, ModelError, argument
-from antiphon.models.checkpoint import load_parts, put_learned_weights, put_weights, save_model_folder
+from antiphon.models.folders.checkpoint import load_parts, put_learned_weights, put_weights, save_model_folder
 from antiphon.training.loop import Loop, Validation
 from antiphon.training.progress import better
 from antiphon.training.resume import EVALUATED, WEIGHTS

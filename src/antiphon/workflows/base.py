@@ -22,7 +22,7 @@ from antiphon.config import AttentionConfig, BaseConfig, TokenizerConfig, TrainC
 from antiphon.errors import ConfigError, ModelError, argument
 from antiphon.generation.loading import model_folder, replaced_attention
 from antiphon.models.attentions import build_rule
-from antiphon.models.checkpoint import (
+from antiphon.models.folders.checkpoint import (
     CONFIG,
     ROLES,
     Parts,
@@ -32,8 +32,8 @@ from antiphon.models.checkpoint import (
     save_model_folder,
     write_json,
 )
-from antiphon.models.files import read_json
-from antiphon.models.hub import is_pretrained, load_pretrained
+from antiphon.models.folders.files import read_json
+from antiphon.models.folders.hub import is_pretrained, load_pretrained
 from antiphon.settings import SettingError, inside, saying
 from antiphon.text import load_task
 from antiphon.workflows.labels import with_labels
@@ -41,7 +41,7 @@ from antiphon.workflows.vocabulary import like, trimmed, with_words
 
 
 @dataclass(frozen=True)
-class Begin:
+class InitialModel:
     """What a run begins with, and what became of the base's vocabulary, in sentences."""
 
     parts: Parts
@@ -52,7 +52,7 @@ BASE = "base"  # in a run folder
 _ORIGIN = "base.json"  # in it: where it is from
 
 
-def find_base(config: TrainConfig, run: Path | None) -> Begin:
+def find_base(config: TrainConfig, run: Path | None) -> InitialModel:
     """What the run begins with: its own copy in the folder `run` where it has begun, else the base of the recipe.
 
     SettingError for a setting that the base cannot take.
@@ -60,7 +60,9 @@ def find_base(config: TrainConfig, run: Path | None) -> Begin:
     asked = config.model
     assert isinstance(asked, BaseConfig)
     if run is not None and (run / BASE / _ORIGIN).is_file():
-        return Begin(_read(run / BASE, config), tuple(map(str, read_json(run / BASE / _ORIGIN).get("changes", ()))))
+        return InitialModel(
+            _read(run / BASE, config), tuple(map(str, read_json(run / BASE / _ORIGIN).get("changes", ())))
+        )
     with saying("model", "base"):
         try:
             parts = _read(model_folder(asked.base), config)
@@ -70,7 +72,7 @@ def find_base(config: TrainConfig, run: Path | None) -> Begin:
     return _with_vocabulary(_changed(parts, asked), config)
 
 
-def _with_vocabulary(parts: Parts, config: TrainConfig) -> Begin:
+def _with_vocabulary(parts: Parts, config: TrainConfig) -> InitialModel:
     """The base with the vocabulary that `tokenizer` asks for."""
     asked, changes = config.tokenizer, []
     assert isinstance(asked, VocabularyConfig)
@@ -85,7 +87,7 @@ def _with_vocabulary(parts: Parts, config: TrainConfig) -> Begin:
         with saying("tokenizer", "add"):
             parts = with_words(parts, asked.add)
         changes.append(f"vocabulary extended: {len({*asked.add}):,} words are one token each")
-    return Begin(parts, tuple(changes))
+    return InitialModel(parts, tuple(changes))
 
 
 def settled(config: TrainConfig, begin: Parts) -> TrainConfig:
@@ -93,7 +95,7 @@ def settled(config: TrainConfig, begin: Parts) -> TrainConfig:
     return replace(config, model=begin.model, attention=begin.attention, tokenizer=TokenizerConfig())
 
 
-def keep_base(run: Path, begin: Begin, config: TrainConfig, *, weights: Mapping[str, Tensor] | None) -> None:
+def keep_base(run: Path, begin: InitialModel, config: TrainConfig, *, weights: Mapping[str, Tensor] | None) -> None:
     """Write the run's copy of what it begins with, and where it is from. `weights`: as in `save_model_folder`."""
     assert isinstance(config.model, BaseConfig)
     save_model_folder(run / BASE, begin.parts, weights=weights)

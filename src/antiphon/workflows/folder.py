@@ -16,7 +16,7 @@ from antiphon.config import BaseConfig, SourceConfig, TokenizerConfig, TrainConf
 from antiphon.errors import ConfigError, argument
 from antiphon.recipe import from_mapping, read_yaml, to_mapping
 from antiphon.training.lock import alone
-from antiphon.training.record import METRICS, SAMPLES
+from antiphon.training.reporting.record import METRICS, SAMPLES
 from antiphon.training.resume import START
 from antiphon.workflows.base import BASE, check_same_base
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import cast
 
 from antiphon.config import TrainConfig
-from antiphon.data import Mixture, Report, load_filters, records
+from antiphon.data import DataReport, Mixture, load_filters, records
 from antiphon.errors import ConfigError, DataError
 from antiphon.generation.classification import refuse_search
 from antiphon.settings import inside
@@ -61,7 +61,7 @@ def with_labels(task: Task, config: TrainConfig) -> Task:
 def _refuse_unlearned(task: Task, config: TrainConfig) -> None:
     """Raises DataError for a label of which filters, or empty texts, leave no example."""
     filters = load_filters(config.data.filters, folder=Path(config.folder) if config.folder else None)
-    report = Report()
+    report = DataReport()
     items = Mixture(config.data.train, task, filters, bad_rows=config.data.bad_rows).once(report)
     left = {item.target for item in items if not item.plain}
     if not left:

@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 
 from antiphon.config import TrainConfig
 from antiphon.errors import ConfigError, DataError
-from antiphon.generation.limits import source_limit
+from antiphon.generation.dry_run import try_search
 from antiphon.generation.model import Model
-from antiphon.generation.trying import try_search
-from antiphon.models.checkpoint import Parts
+from antiphon.models.folders.checkpoint import Parts
+from antiphon.search.limits import source_limit
 from antiphon.settings import SettingError
 
 Pairs = Sequence[tuple[str, Sequence[str]]]  # sources, each with its references

@@ -23,10 +23,10 @@ from typing import Any
 
 from antiphon.config import TrainConfig
 from antiphon.errors import WorkError
-from antiphon.models.checkpoint import WEIGHTS, replace_file
+from antiphon.models.folders.checkpoint import WEIGHTS, replace_file
 from antiphon.recipe import read_recipe, variant_names
-from antiphon.training.record import read_rows
-from antiphon.training.shown import fit
+from antiphon.training.reporting.formats import fit
+from antiphon.training.reporting.record import read_rows
 from antiphon.training.signals import EXIT_TERMINATED
 
 TABLE = "sweep.json"

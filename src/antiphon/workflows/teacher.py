@@ -9,10 +9,10 @@ import torch
 from antiphon.config import TrainConfig
 from antiphon.errors import ModelError
 from antiphon.generation.ensemble import same_tokenizer
-from antiphon.generation.hypotheses import Marks
 from antiphon.generation.load import load
-from antiphon.models.checkpoint import named_weights
+from antiphon.models.folders.checkpoint import named_weights
 from antiphon.models.seq2seq import EncoderDecoder
+from antiphon.search.hypotheses import SpecialTokens
 from antiphon.settings import SettingError
 from antiphon.text import Tokenizer
 
@@ -22,7 +22,7 @@ _LAYER = re.compile(r"(encoder|decoder)\.layers\.(\d+)\.")
 
 
 def load_teacher(
-    config: TrainConfig, student: EncoderDecoder, source: Tokenizer, target: Tokenizer, marks: Marks
+    config: TrainConfig, student: EncoderDecoder, source: Tokenizer, target: Tokenizer, marks: SpecialTokens
 ) -> EncoderDecoder | None:
     """The network that `config` distils from, on the student's device; several are an ensemble. None: from none.
 

@@ -8,15 +8,15 @@ from itertools import islice
 from pathlib import Path
 
 from antiphon.config import TOKENIZER_KINDS, SideConfig, TokenizerConfig, TrainConfig, source_list
-from antiphon.data import Mixture, Report, load_filters
+from antiphon.data import DataReport, Mixture, load_filters
 from antiphon.errors import ConfigError
-from antiphon.text import MARKS, Sampler, Task, Tokenizer, dropout_of, make_sampler, train_tokenizer
+from antiphon.text import MARKS, SegmentationSampler, Task, Tokenizer, dropout_of, make_sampler, train_tokenizer
 
 PAIRS = 2_000_000  # that a tokenizer is trained on at most
 MOST_SYMBOLS = 10_000  # a pattern that matches more than this was not meant so
 
 TextsOf = Callable[[], Iterable[str]]
-Samplers = tuple[Sampler | None, Sampler | None]
+Samplers = tuple[SegmentationSampler | None, SegmentationSampler | None]
 
 
 def build_tokenizers(config: TrainConfig, task: Task) -> tuple[Tokenizer, Tokenizer]:
@@ -29,7 +29,7 @@ def build_tokenizers(config: TrainConfig, task: Task) -> tuple[Tokenizer, Tokeni
     filters = load_filters(config.data.filters, folder=Path(config.folder or "."))
 
     def texts(*sides: int) -> Iterator[str]:
-        report, item = Report(), None
+        report, item = DataReport(), None
         mixture = Mixture(config.data.train, task, filters, bad_rows=config.data.bad_rows)
         for item in islice(mixture.once(report), PAIRS):
             yield from ((item.source, item.target)[side] for side in sides)
@@ -49,7 +49,7 @@ def build_samplers(settings: TokenizerConfig, source: Tokenizer, target: Tokeniz
 
     A file that `kind` names may have a dropout of its own, which is off everywhere else.
     """
-    made: list[Sampler | None] = []
+    made: list[SegmentationSampler | None] = []
     for tokenizer, side in ((source, settings.of("source")), (target, settings.of("target"))):
         dropout = side.dropout if side.kind in TOKENIZER_KINDS else dropout_of(tokenizer)
         made.append(make_sampler(tokenizer, dropout=dropout, sampling=side.sampling))

@@ -23,13 +23,13 @@ from antiphon.devices import choose_device, describe_machine
 from antiphon.display import panel, table
 from antiphon.errors import ConfigError, DiskError, ModelError, argument, is_command_line
 from antiphon.evaluation.metrics import know_labels, parse_metrics
-from antiphon.generation.fronts import fronts_of, template_of
 from antiphon.generation.languages import as_answer, speaking
+from antiphon.generation.long_inputs.leading_text import fronts_of, template_of
 from antiphon.generation.model import Model
 from antiphon.keywords import known_keywords
 from antiphon.models.attentions import saved_spec
 from antiphon.models.build import build_network
-from antiphon.models.checkpoint import (
+from antiphon.models.folders.checkpoint import (
     WEIGHTS,
     Parts,
     load_weights,
@@ -44,18 +44,17 @@ from antiphon.registry import lookup, names
 from antiphon.settings import SettingError, inside, saying
 from antiphon.text import Tokenizer, load_task
 from antiphon.training.adapters import Adapter
-from antiphon.training.advice import advice
 from antiphon.training.lock import alone
-from antiphon.training.loop import Loop
-from antiphon.training.loop import Parts as LoopParts
-from antiphon.training.notebook import NotebookDisplay
+from antiphon.training.loop import Loop, LoopParts
 from antiphon.training.optim import build_optimizer, build_schedule, find_optimizer
-from antiphon.training.record import Record, make_display, read_rows
-from antiphon.training.rows import MetricRows, summary_of
+from antiphon.training.reporting.advice import advice
+from antiphon.training.reporting.notebook import NotebookDisplay
+from antiphon.training.reporting.record import RunLog, make_display, read_rows
+from antiphon.training.reporting.rows import MetricRows, summary_of
 from antiphon.training.snapshot import SnapshotStore
 from antiphon.workflows.answering import answering
 from antiphon.workflows.average import average_and_compare
-from antiphon.workflows.base import BASE, Begin, find_base, keep_base, settled
+from antiphon.workflows.base import BASE, InitialModel, find_base, keep_base, settled
 from antiphon.workflows.folder import CONFIG, TOKENIZERS, check_folder, clear
 from antiphon.workflows.labels import check_labels, with_labels
 from antiphon.workflows.searching import validation_search
@@ -109,14 +108,14 @@ def train(
     fresh = check_folder(folder, config, resume=resume, overwrite=overwrite)
     try:
         base = find_base(config, None if overwrite else folder) if isinstance(config.model, BaseConfig) else None
-        job = _Job(config, folder, place, base=base, fresh=fresh, overwrite=overwrite, quiet=quiet)
+        job = _TrainingJob(config, folder, place, base=base, fresh=fresh, overwrite=overwrite, quiet=quiet)
     except SettingError as error:
         raise placed(error, config) from None
     reason = job.run()
     return Run(folder, job.best(), MetricRows(read_rows(folder)), reason)
 
 
-class _Job:
+class _TrainingJob:
     """The parts of one run; `base` is what it begins with."""
 
     def __init__(
@@ -125,7 +124,7 @@ class _Job:
         folder: Path,
         device: torch.device,
         *,
-        base: Begin | None,
+        base: InitialModel | None,
         fresh: bool = True,
         overwrite: bool = False,
         quiet: bool,
@@ -160,7 +159,7 @@ class _Job:
         teacher = load_teacher(config, self.network, self.source_tokenizer, self.target_tokenizer, marks)
         self.adapter = self._adapter(device)
         self.validate = self._validate()
-        self.record = Record(folder, make_display(total_steps=config.training.max_steps, quiet=quiet))
+        self.record = RunLog(folder, make_display(total_steps=config.training.max_steps, quiet=quiet))
         self.loop = Loop(
             LoopParts(
                 network=self.network,

@@ -15,11 +15,11 @@ from antiphon.evaluation.metrics import Metric, measure
 from antiphon.evaluation.translation import bleu
 from antiphon.generation.maps import entropies
 from antiphon.generation.model import Model
-from antiphon.models.checkpoint import Parts
+from antiphon.models.folders.checkpoint import Parts
 from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.nn.loss import CrossEntropy
 from antiphon.training.loop import Validation
-from antiphon.training.record import Sample
+from antiphon.training.reporting.record import Sample
 
 CHUNK = 256  # sources that are answered between two looks at the stop signal
 LOOKED_AT = 64  # pairs whose attention is measured: its mean needs no more

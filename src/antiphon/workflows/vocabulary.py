@@ -19,10 +19,10 @@ import torch
 from torch import Tensor
 
 from antiphon.config import FamilyConfig, TrainConfig
-from antiphon.data import Mixture, Report, load_filters
+from antiphon.data import DataReport, Mixture, load_filters
 from antiphon.errors import ConfigError
 from antiphon.models.build import build_network
-from antiphon.models.checkpoint import Parts, named_weights, put_weights
+from antiphon.models.folders.checkpoint import Parts, named_weights, put_weights
 from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.text import Task, Tokenizer
 from antiphon.text.extending import extend, spelling
@@ -152,7 +152,7 @@ def _texts(config: TrainConfig, task: Task, side: int) -> Iterator[str]:
     mixtures = [Mixture(config.data.train, task, filters, bad_rows=bad_rows)]
     mixtures += [] if valid is None else [Mixture(valid, task, bad_rows=bad_rows)]
     for mixture in mixtures:
-        for item in mixture.once(Report()):
+        for item in mixture.once(DataReport()):
             yield (item.source, item.target)[side]
 
 

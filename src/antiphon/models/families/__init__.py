@@ -9,7 +9,7 @@ import torch
 
 from antiphon.errors import ModelError
 from antiphon.models.families.bart import BART, BLENDERBOT, MBART
-from antiphon.models.families.family import Family, Inexpressible, Ours, Row
+from antiphon.models.families.family import Family, Inexpressible, TranslatedCheckpoint, WeightName
 from antiphon.models.families.longt5 import LONGT5
 from antiphon.models.families.marian import M2M_100, MARIAN, PEGASUS
 from antiphon.models.families.t5 import MT5, T5, UMT5
@@ -29,4 +29,4 @@ def check_type(family: str, dtype: torch.dtype) -> None:
         )
 
 
-__all__ = ["FAMILIES", "Family", "Inexpressible", "Ours", "Row", "check_type"]
+__all__ = ["FAMILIES", "Family", "Inexpressible", "TranslatedCheckpoint", "WeightName", "check_type"]

@@ -20,18 +20,18 @@ from antiphon.models.families.family import (
     Family,
     Keys,
     Layers,
-    Ours,
-    Row,
     Size,
     TableKeys,
     Tables,
+    TranslatedCheckpoint,
     Vocabulary,
+    WeightName,
     check_plain,
     per_layer,
     refuse_unless,
     their_marks,
 )
-from antiphon.models.stored import Stored
+from antiphon.models.folders.stored import WeightFiles
 from antiphon.nn.positions import SINUSOIDS
 from antiphon.settings import Range, Rate, require
 
@@ -98,14 +98,14 @@ class BartKeys(LineKeys):
         return self.vocab_size
 
     @classmethod
-    def of(cls, ours: Ours, values: dict[str, Any]) -> Self:
+    def of(cls, ours: TranslatedCheckpoint, values: dict[str, Any]) -> Self:
         """The keys of a model, from the `values` that all members have."""
         refuse_unless(ours.source_vocab == ours.target_vocab, ours.family.name, "as many source ids as target ids")
         return cls(**values)
 
 
 def common_model(
-    keys: LineKeys, stored: Stored, tables: Tables, *, family: dict[str, Any], model: dict[str, Any]
+    keys: LineKeys, stored: WeightFiles, tables: Tables, *, family: dict[str, Any], model: dict[str, Any]
 ) -> ModelConfig:
     """The model of a checkpoint of the fairseq line; `family` and `model` are what its members differ in."""
     activation, exact = ACTIVATIONS[keys.activation_function]
@@ -146,7 +146,7 @@ def common_model(
     return ModelConfig(**made)
 
 
-def common_keys(name: str, ours: Ours, fixed: dict[str, Any]) -> dict[str, Any]:
+def common_keys(name: str, ours: TranslatedCheckpoint, fixed: dict[str, Any]) -> dict[str, Any]:
     """The inverse of `common_model`; `fixed` are the values of settings that the family cannot change."""
     model, family = ours.model, ours.family
     same = {"norm": "layer", "bias": True, "num_kv_heads": None, "attention_scale": None, "norm_eps": None}
@@ -180,7 +180,7 @@ def common_keys(name: str, ours: Ours, fixed: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def check_sinusoids(stored: Stored, model: ModelConfig) -> None:
+def check_sinusoids(stored: WeightFiles, model: ModelConfig) -> None:
     """ModelError where a file's table of positions holds other numbers than the sinusoids that are computed here.
 
     Files hold the constant in several types, and fairseq's has zeros in the row of padding.
@@ -205,7 +205,7 @@ def check_sinusoids(stored: Stored, model: ModelConfig) -> None:
             )
 
 
-def common_rows(ours: Ours) -> list[Row]:
+def common_rows(ours: TranslatedCheckpoint) -> list[WeightName]:
     """The weights of the fairseq line, by what the model has of them."""
     model = ours.model
     rows = ours.tables.rows()
@@ -225,12 +225,12 @@ def common_rows(ours: Ours) -> list[Row]:
         pairs = [(f"{a}.{end}", f"{b}.{end}") for a, b in parts for end in both if end == "weight" or a not in keyless]
         rows += per_layer(f"model.{side}.layers.{{}}.", f"{side}.layers.{{}}.", layers, pairs)
         if model.positions == "learned":
-            rows.append(Row(f"model.{side}.embed_positions.weight", f"{front}.positions.table.weight"))
+            rows.append(WeightName(f"model.{side}.embed_positions.weight", f"{front}.positions.table.weight"))
         if ours.family.embedding_norm:
-            rows += [Row(f"model.{side}.layernorm_embedding.{end}", f"{front}.norm.{end}") for end in both]
+            rows += [WeightName(f"model.{side}.layernorm_embedding.{end}", f"{front}.norm.{end}") for end in both]
         if model.norm_placement == "pre":
-            rows += [Row(f"model.{side}.layer_norm.{end}", f"{side}.final.{end}") for end in both]
-    return [*rows, Row(BIAS, "output_bias", ONE_ROW)] if ours.family.output_bias else rows
+            rows += [WeightName(f"model.{side}.layer_norm.{end}", f"{side}.final.{end}") for end in both]
+    return [*rows, WeightName(BIAS, "output_bias", ONE_ROW)] if ours.family.output_bias else rows
 
 
 def line(
@@ -247,14 +247,14 @@ def line(
     }  # fmt: skip
     fixed = {**plain, **model, **family}
 
-    def ours(keys: BartKeys, stored: Stored, tables: Tables) -> Ours:
+    def ours(keys: BartKeys, stored: WeightFiles, tables: Tables) -> TranslatedCheckpoint:
         whole = {"max_length": keys.max_position_embeddings, **model}
         made = common_model(keys, stored, tables, family={"name": name, **family}, model=whole)
         if made.positions == "sinusoidal":
             check_sinusoids(stored, made)
-        return Ours(made, AttentionConfig(), tables, keys.vocab_size, keys.target_vocab)
+        return TranslatedCheckpoint(made, AttentionConfig(), tables, keys.vocab_size, keys.target_vocab)
 
-    def theirs(ours: Ours) -> BartKeys:
+    def theirs(ours: TranslatedCheckpoint) -> BartKeys:
         return keys.of(ours, common_keys(name, ours, fixed) | {"max_position_embeddings": ours.model.max_length})
 
     # A table of sinusoids is a constant, which some files hold all the same.

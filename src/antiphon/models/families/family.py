@@ -18,7 +18,7 @@ from torch import Tensor
 from antiphon.config import AttentionConfig, FamilyConfig, ModelConfig
 from antiphon.config.family import MOST_IDS, Id
 from antiphon.errors import ModelError
-from antiphon.models.stored import Stored
+from antiphon.models.folders.stored import WeightFiles
 from antiphon.settings import Range, Settings
 
 Size = Annotated[int, Range(low=1, high=2**18)]
@@ -61,7 +61,7 @@ ONE_ROW = Op(lambda x: x[0], lambda x: x[None], lambda shape: (1, *shape))
 
 
 @dataclass(frozen=True)
-class Row:
+class WeightName:
     """One weight: their key, our name."""
 
     theirs: str
@@ -80,11 +80,11 @@ class Tables:
     shared: bool
     tied: bool
 
-    def rows(self) -> list[Row]:
+    def rows(self) -> list[WeightName]:
         """The tables, each once."""
-        rows = [Row(self.source, "source.table.weight")]
-        rows += [] if self.shared else [Row(self.target, "target.table.weight")]
-        return rows if self.tied else [*rows, Row(self.output, "output.weight")]
+        rows = [WeightName(self.source, "source.table.weight")]
+        rows += [] if self.shared else [WeightName(self.target, "target.table.weight")]
+        return rows if self.tied else [*rows, WeightName(self.output, "output.weight")]
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class TableKeys:
     unties: bool = False
     ties: bool = False
 
-    def find(self, stored: Stored, *, one_table: bool = True) -> Tables:
+    def find(self, stored: WeightFiles, *, one_table: bool = True) -> Tables:
         """Which of them a checkpoint has; names for one table are one where they hold the same bits.
 
         With `one_table` both sides have one table, which then has any of the names. What config.json says of ties is
@@ -136,7 +136,7 @@ class TableKeys:
 
 
 @dataclass(frozen=True)
-class Ours:
+class TranslatedCheckpoint:
     """A checkpoint in our words."""
 
     model: ModelConfig
@@ -232,9 +232,9 @@ class Family:
     name: str
     architecture: str
     keys: type[Any]
-    ours: Callable[[Any, Stored, Tables], Ours]
-    theirs: Callable[[Ours], Settings]
-    rows: Callable[[Ours], list[Row]]
+    ours: Callable[[Any, WeightFiles, Tables], TranslatedCheckpoint]
+    theirs: Callable[[TranslatedCheckpoint], Settings]
+    rows: Callable[[TranslatedCheckpoint], list[WeightName]]
     tables: TableKeys
     ignored: frozenset[str] = frozenset()
     prefix: str = ""
@@ -244,9 +244,9 @@ class Family:
     preprocessor: Mapping[str, Any] = field(default_factory=dict)
 
 
-def per_layer(theirs: str, ours: str, count: int, pairs: Iterable[tuple[str, str]]) -> list[Row]:
+def per_layer(theirs: str, ours: str, count: int, pairs: Iterable[tuple[str, str]]) -> list[WeightName]:
     """Rows of `count` layers: "{}" in both prefixes is the layer's number."""
-    return [Row(theirs.format(i) + a, ours.format(i) + b) for i in range(count) for a, b in pairs]
+    return [WeightName(theirs.format(i) + a, ours.format(i) + b) for i in range(count) for a, b in pairs]
 
 
 def refuse_unless(holds: bool, family: str, what: str) -> None:
@@ -255,7 +255,7 @@ def refuse_unless(holds: bool, family: str, what: str) -> None:
         raise Inexpressible(f"a model to be written as {family} must have {what}, but has not.")
 
 
-def check_plain(ours: Ours, family: str, defaults: Mapping[str, Any]) -> None:
+def check_plain(ours: TranslatedCheckpoint, family: str, defaults: Mapping[str, Any]) -> None:
     """Inexpressible where a setting has another value than the only one that the family knows."""
     for name, value in defaults.items():
         of_model = name not in OURS_ALONE and name in {field.name for field in fields(ModelConfig)}

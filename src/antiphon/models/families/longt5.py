@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Annotated
 
-from antiphon.models.families.family import Family, Ours, Row, Tables, refuse_unless
+from antiphon.models.families.family import Family, Tables, TranslatedCheckpoint, WeightName, refuse_unless
 from antiphon.models.families.t5 import IGNORED, TABLES, T5Keys, t5_ours, t5_rows, t5_theirs
-from antiphon.models.stored import Stored
+from antiphon.models.folders.stored import WeightFiles
 from antiphon.settings import Range, require
 
 NAME = "longt5"
@@ -31,13 +31,13 @@ class LongT5Keys(T5Keys):
         require(self.encoder_attention_type == "local", "encoder_attention_type", problem, "Use a `local` checkpoint.")
 
 
-def _ours(keys: LongT5Keys, stored: Stored, tables: Tables) -> Ours:
+def _ours(keys: LongT5Keys, stored: WeightFiles, tables: Tables) -> TranslatedCheckpoint:
     ours = t5_ours(NAME, keys, tables)
     local = {"all": [ours.attention.encoder, {"window": keys.local_radius + 1}]}
     return replace(ours, attention=replace(ours.attention, encoder=local))
 
 
-def _theirs(ours: Ours) -> LongT5Keys:
+def _theirs(ours: TranslatedCheckpoint) -> LongT5Keys:
     entry, window = ours.attention.encoder, None
     rules = entry.get("all") if isinstance(entry, dict) and len(entry) == 1 else None
     if isinstance(rules, list) and len(rules) == 2 and isinstance(rules[1], dict):
@@ -48,8 +48,8 @@ def _theirs(ours: Ours) -> LongT5Keys:
     return LongT5Keys(**vars(t5_theirs(NAME, plain)), local_radius=window - 1)
 
 
-def _rows(ours: Ours) -> list[Row]:
-    def named(row: Row) -> Row:
+def _rows(ours: TranslatedCheckpoint) -> list[WeightName]:
+    def named(row: WeightName) -> WeightName:
         theirs = row.theirs.replace(".SelfAttention.", ".LocalSelfAttention.")
         return replace(row, theirs=theirs, ours=row.ours.replace("rules.0.table", "rules.0.left.table"))
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from antiphon.models.families.fairseq import BartKeys, line
-from antiphon.models.families.family import Ours, Vocabulary
+from antiphon.models.families.family import TranslatedCheckpoint, Vocabulary
 from antiphon.settings import require
 
 
@@ -31,7 +31,7 @@ class MarianKeys(BartKeys):
         return own or self.vocab_size
 
     @classmethod
-    def of(cls, ours: Ours, values: dict[str, Any]) -> Self:
+    def of(cls, ours: TranslatedCheckpoint, values: dict[str, Any]) -> Self:
         return cls(**values, decoder_vocab_size=ours.target_vocab, share_encoder_decoder_embeddings=ours.tables.shared)
 
 

@@ -16,9 +16,9 @@ import torch
 
 from antiphon.config import FamilyConfig
 from antiphon.models.build import build_network
-from antiphon.models.checkpoint import Parts, named_weights
 from antiphon.models.families.family import OURS_ALONE, Inexpressible
-from antiphon.models.front import Front
+from antiphon.models.folders.checkpoint import Parts, named_weights
+from antiphon.models.front import InputEmbedding
 
 # Weights whose columns, and those whose rows (or only dimension), are channels between the layers.
 _COLUMNS = re.compile(r"(^|\.)(table|output|q|k|v|up)\.weight$")
@@ -38,7 +38,7 @@ def as_family(parts: Parts) -> Parts:
     model, network = parts.model, parts.network
     _check(parts)
     tokenizer, sizes = parts.target_tokenizer, network.table_sizes
-    shared = isinstance(network.source, Front) and network.source.table is network.target.table
+    shared = isinstance(network.source, InputEmbedding) and network.source.table is network.target.table
     record = FamilyConfig(
         name="marian" if model.norm_placement == "post" else "pegasus",
         pad_id=tokenizer.pad_id,

@@ -17,12 +17,12 @@ from antiphon.models.families.family import (
     Family,
     Keys,
     Layers,
-    Ours,
-    Row,
     Size,
     TableKeys,
     Tables,
+    TranslatedCheckpoint,
     Vocabulary,
+    WeightName,
     check_plain,
     per_layer,
     refuse_unless,
@@ -74,7 +74,9 @@ class T5Keys(Keys):
         require(self.feed_forward_proj in ACTIVATIONS, "feed_forward_proj", problem)
 
 
-def t5_ours(name: str, keys: T5Keys, tables: Tables, *, each: bool = False, scales: bool = True) -> Ours:
+def t5_ours(
+    name: str, keys: T5Keys, tables: Tables, *, each: bool = False, scales: bool = True
+) -> TranslatedCheckpoint:
     """A checkpoint of the T5 line; `each`: a table of biases in every layer; `scales`: whether any output is."""
     scaled = keys.scale_decoder_outputs
     if scaled is None:
@@ -116,10 +118,10 @@ def t5_ours(name: str, keys: T5Keys, tables: Tables, *, each: bool = False, scal
         "family": FamilyConfig(**family),
     }
     attention = AttentionConfig(encoder={"relative": relative}, decoder={"relative": dict(relative)})
-    return Ours(ModelConfig(**model), attention, tables, keys.vocab_size, keys.vocab_size)
+    return TranslatedCheckpoint(ModelConfig(**model), attention, tables, keys.vocab_size, keys.vocab_size)
 
 
-def t5_theirs(name: str, ours: Ours, *, each: bool = False, scales: bool = True) -> T5Keys:
+def t5_theirs(name: str, ours: TranslatedCheckpoint, *, each: bool = False, scales: bool = True) -> T5Keys:
     """The inverse of `t5_ours`."""
     model, family = ours.model, ours.family
     refuse_unless(scales or not family.output_scale, name, "no `output_scale`")
@@ -163,7 +165,7 @@ def t5_theirs(name: str, ours: Ours, *, each: bool = False, scales: bool = True)
     )
 
 
-def t5_rows(ours: Ours, *, each: bool = False) -> list[Row]:
+def t5_rows(ours: TranslatedCheckpoint, *, each: bool = False) -> list[WeightName]:
     """The weights of the T5 line."""
     gated = (ours.family.activation or ours.model.activation) in ("geglu_tanh", "reglu", "swiglu")
     ffn = [("wi_0", "gate"), ("wi_1", "up"), ("wo", "down")] if gated else [("wi", "up"), ("wo", "down")]
@@ -181,10 +183,12 @@ def t5_rows(ours: Ours, *, each: bool = False) -> list[Row]:
         rows += per_layer(f"{side}.block.{{}}.", f"{side}.layers.{{}}.", layers, pairs)
         bias = f"{side}.block.{{}}.layer.0.SelfAttention.relative_attention_bias.weight"
         if each:
-            rows += [Row(bias.format(i), f"{side}.layers.{i}.mixer.rule.table", TRANSPOSED) for i in range(layers)]
+            rows += [
+                WeightName(bias.format(i), f"{side}.layers.{i}.mixer.rule.table", TRANSPOSED) for i in range(layers)
+            ]
         elif layers:
-            rows.append(Row(bias.format(0), f"{side}.rules.0.table", TRANSPOSED))
-        rows.append(Row(f"{side}.final_layer_norm.weight", f"{side}.final.weight"))
+            rows.append(WeightName(bias.format(0), f"{side}.rules.0.table", TRANSPOSED))
+        rows.append(WeightName(f"{side}.final_layer_norm.weight", f"{side}.final.weight"))
     return rows
 
 

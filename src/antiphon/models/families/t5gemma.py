@@ -14,10 +14,10 @@ from antiphon.config import AttentionConfig, FamilyConfig, ModelConfig
 from antiphon.models.families.family import (
     Family,
     Op,
-    Ours,
-    Row,
     TableKeys,
     Tables,
+    TranslatedCheckpoint,
+    WeightName,
     check_plain,
     per_layer,
     refuse_unless,
@@ -33,7 +33,7 @@ from antiphon.models.families.gemma_keys import (
     T5GemmaKeys,
     layers_of,
 )
-from antiphon.models.stored import Stored
+from antiphon.models.folders.stored import WeightFiles
 
 NAME = "t5gemma"
 # No file has one table for both sides.
@@ -42,7 +42,7 @@ TABLES = TableKeys(_SOURCE, _SOURCE, _TARGET, "lm_head.out_proj.weight")
 FROM_ONE = Op(lambda x: x + 1, lambda x: x - 1, lambda shape: shape)
 
 
-def _ours(keys: T5GemmaKeys, stored: Stored, tables: Tables) -> Ours:
+def _ours(keys: T5GemmaKeys, stored: WeightFiles, tables: Tables) -> TranslatedCheckpoint:
     encoder, decoder = keys.encoder, keys.decoder
     activation, exact = ACTIVATIONS[encoder.hidden_activation]
 
@@ -89,10 +89,10 @@ def _ours(keys: T5GemmaKeys, stored: Stored, tables: Tables) -> Ours:
     cross = Layer(decoder.attn_logit_softcapping, None).spec()
     attention = AttentionConfig(encoder=encoder.attention(more=1), decoder=decoder.attention(more=0), cross=cross)
     apart = TABLES.place(shared=False, tied=tables.tied)
-    return Ours(ModelConfig(**model), attention, apart, encoder.vocab_size, decoder.vocab_size)
+    return TranslatedCheckpoint(ModelConfig(**model), attention, apart, encoder.vocab_size, decoder.vocab_size)
 
 
-def _theirs(ours: Ours) -> T5GemmaKeys:
+def _theirs(ours: TranslatedCheckpoint) -> T5GemmaKeys:
     model, family = ours.model, ours.family
     fixed = {
         "norm": "rms", "norm_placement": "sandwich", "positions": "rotary", "bias": False, "embedding_scale": True,
@@ -116,7 +116,7 @@ def _theirs(ours: Ours) -> T5GemmaKeys:
     )
 
 
-def _side(ours: Ours, side: str) -> StackKeys:
+def _side(ours: TranslatedCheckpoint, side: str) -> StackKeys:
     """The config of one side."""
     model, family = ours.model, ours.family
     encodes = side == "encoder"
@@ -163,7 +163,7 @@ def _side(ours: Ours, side: str) -> StackKeys:
     )
 
 
-def _rows(ours: Ours) -> list[Row]:
+def _rows(ours: TranslatedCheckpoint) -> list[WeightName]:
     projections = [(f"{p}_proj.weight", f"{p}.weight") for p in "qkvo"]
     rows = ours.tables.rows()
     for side, layers in (("encoder", ours.model.encoder_layers), ("decoder", ours.model.decoder_layers)):
@@ -178,8 +178,8 @@ def _rows(ours: Ours) -> list[Row]:
             norms += [(f"post_{theirs}_layernorm.weight", f"{own}_residual.after.weight")]
         place = (f"model.{side}.layers.{{}}.", f"{side}.layers.{{}}.", layers)
         rows += per_layer(*place, pairs)
-        rows += [Row(row.theirs, row.ours, FROM_ONE) for row in per_layer(*place, norms)]
-        rows.append(Row(f"model.{side}.norm.weight", f"{side}.final.weight", FROM_ONE))
+        rows += [WeightName(row.theirs, row.ours, FROM_ONE) for row in per_layer(*place, norms)]
+        rows.append(WeightName(f"model.{side}.norm.weight", f"{side}.final.weight", FROM_ONE))
     return rows
 
 

@@ -17,9 +17,9 @@ from antiphon.config.ids import MOST_IDS, Id
 from antiphon.config.speech import Names, SpeechConfig
 from antiphon.errors import ModelError
 from antiphon.models.families.fairseq import LineKeys, common_keys, common_model, common_rows
-from antiphon.models.families.family import Family, Ours, Row, TableKeys, Tables, refuse_unless
+from antiphon.models.families.family import Family, TableKeys, Tables, TranslatedCheckpoint, WeightName, refuse_unless
 from antiphon.models.families.spoken import CODES
-from antiphon.models.stored import Stored
+from antiphon.models.folders.stored import WeightFiles
 from antiphon.settings import Range
 
 _PLACES = Annotated[int, Range(low=1, high=2**16)]
@@ -124,15 +124,15 @@ def _names(key: str, table: object) -> Names:
     return tuple((_bare(name), id) for name, id in names)
 
 
-def _ours(keys: WhisperKeys, stored: Stored, tables: Tables) -> Ours:
+def _ours(keys: WhisperKeys, stored: WeightFiles, tables: Tables) -> TranslatedCheckpoint:
     fixed = {"shared_tables": True, "embedding_scale": False, "key_bias": False}
     family = {"name": "whisper", **fixed, "speech": keys.speech()}
     whole = {**_MODEL, "max_length": keys.max_target_positions}
     made = common_model(keys, stored, tables, family=family, model=whole)
-    return Ours(made, AttentionConfig(), tables, keys.vocab_size, keys.vocab_size)
+    return TranslatedCheckpoint(made, AttentionConfig(), tables, keys.vocab_size, keys.vocab_size)
 
 
-def _theirs(ours: Ours) -> WhisperKeys:
+def _theirs(ours: TranslatedCheckpoint) -> WhisperKeys:
     speech = ours.family.speech
     refuse_unless(speech is not None, "whisper", "sources of sound")
     assert speech is not None
@@ -158,13 +158,15 @@ def _theirs(ours: Ours) -> WhisperKeys:
     )
 
 
-def _rows(ours: Ours) -> list[Row]:
+def _rows(ours: TranslatedCheckpoint) -> list[WeightName]:
     rows = [row for row in common_rows(ours) if not row.ours.startswith("source.")]
-    rows += [Row(ours.tables.target, "target.table.weight")] if ours.tables.shared else []  # with a source that is none
-    rows.append(Row("model.encoder.embed_positions.weight", "source.positions.table"))
+    rows += (
+        [WeightName(ours.tables.target, "target.table.weight")] if ours.tables.shared else []
+    )  # with a source that is none
+    rows.append(WeightName("model.encoder.embed_positions.weight", "source.positions.table"))
     for i in range(2):
         for end in ("weight", "bias"):
-            rows.append(Row(f"model.encoder.conv{i + 1}.{end}", f"source.convolutions.layers.{i}.{end}"))
+            rows.append(WeightName(f"model.encoder.conv{i + 1}.{end}", f"source.convolutions.layers.{i}.{end}"))
     return rows
 
 

@@ -18,7 +18,7 @@ from torch.nn.functional import pad
 from antiphon.batch import Tokens
 from antiphon.nn.backends.backend import Backend, Dropping, learned
 from antiphon.nn.backends.dense import EAGER, SDPA
-from antiphon.nn.scores import Once, Scores
+from antiphon.nn.scores import CachedProperty, Scores
 
 BLOCK = 64  # queries in a block, at least
 
@@ -50,7 +50,7 @@ def keys_of_a_block(scores: Scores) -> int | None:
     return (-(-left // block) + 1 + -(-right // block)) * block + sinks
 
 
-class Fold:
+class BlockFold:
     """How rows of a length are cut into blocks, and brought back; shared by the layers of a forward."""
 
     def __init__(self, scores: Scores, rows: int, reach: tuple[int, int, int]) -> None:
@@ -107,7 +107,7 @@ class Fold:
 class _Folded(Scores):
     """What a rule says of the blocks; it is told the row that a block was cut from, as everywhere."""
 
-    def __init__(self, scores: Scores, fold: Fold, sinks: int) -> None:
+    def __init__(self, scores: Scores, fold: BlockFold, sinks: int) -> None:
         queries, keys = scores.queries, scores.keys
         # The first keys stand in a place of their own, and are therefore hidden where a window holds them too.
         twice = (keys.pos >= 0) & (keys.pos < sinks)
@@ -136,7 +136,7 @@ class _Folded(Scores):
         )
         self.origin, self.fold = scores, fold
 
-    @Once
+    @CachedProperty
     def places(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         _, head, q_pos, k_pos = super().places
         rows = torch.arange(self.origin.shape[0], device=q_pos.device).expand(
@@ -199,8 +199,8 @@ def blocks(
     key = ("blocks", id(scores), q.shape[0])
     fold = scores.queries.memo.get(key)
     if fold is None:
-        fold = scores.queries.memo[key] = Fold(scores, q.shape[0], reach)
-    assert isinstance(fold, Fold)
+        fold = scores.queries.memo[key] = BlockFold(scores, q.shape[0], reach)
+    assert isinstance(fold, BlockFold)
     parts = fold.queries(q), fold.keys(k), fold.keys(v)
     inner = SDPA if not learned(scores) and SDPA.refuses(q, k, scores) is None else EAGER
     out, _ = inner(*parts, fold.scores, scale=scale, dropout=None)

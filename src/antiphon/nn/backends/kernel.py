@@ -9,8 +9,8 @@ from __future__ import annotations
 from torch import Tensor
 
 from antiphon.nn.backends.backend import Backend, Dropping
-from antiphon.nn.native import kernels
 from antiphon.nn.scores import Scores
+from antiphon.runtime.kernels import functions as kernels
 
 FEW = 16  # queries of a row from which other back ends are faster
 

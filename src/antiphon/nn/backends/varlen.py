@@ -22,7 +22,7 @@ from antiphon.nn.scores import Scores
 HALF = (torch.float16, torch.bfloat16)
 
 
-class Ragged(NamedTuple):
+class PackedRows(NamedTuple):
     """The real tokens of rows: their `places` (T,) in the flattened rows, `starts` (S+1,) of the S sequences
     among them, int32, and the longest sequence."""
 
@@ -31,7 +31,7 @@ class Ragged(NamedTuple):
     longest: int
 
 
-def ragged(tokens: Tokens, rows: int) -> Ragged:
+def ragged(tokens: Tokens, rows: int) -> PackedRows:
     """The sequences, whole rows or their segments, of tokens that `whole` approves of."""
     pos = tokens.pos.expand(rows, -1)
     segment = (pos >= 0).long() if tokens.segment is None else tokens.segment.expand(rows, -1).masked_fill(pos < 0, 0)
@@ -39,10 +39,10 @@ def ragged(tokens: Tokens, rows: int) -> Ragged:
     index = (segment > 0).flatten().nonzero()[:, 0]
     starts = pad(begins[index].nonzero()[:, 0], (0, 1), value=index.numel())
     longest = int(starts.diff().max()) if index.numel() else 0
-    return Ragged(index, starts.to(torch.int32), longest)
+    return PackedRows(index, starts.to(torch.int32), longest)
 
 
-def kernel(q: Tensor, k: Tensor, v: Tensor, found: Ragged, *, scale: float, causal: bool) -> Tensor:
+def kernel(q: Tensor, k: Tensor, v: Tensor, found: PackedRows, *, scale: float, causal: bool) -> Tensor:
     """q (T,H,D), k and v (T,G,D) -> (T,H,D)."""
     from torch.nn.attention.varlen import varlen_attn
 
@@ -64,7 +64,7 @@ def varlen(
     found = scores.queries.memo.get(key)
     if found is None:
         found = scores.queries.memo[key] = ragged(scores.queries, rows)
-    assert isinstance(found, Ragged)
+    assert isinstance(found, PackedRows)
     # (B, H, L, D) -> (B·L, H, D) -> (T, H, D)
     q, k, v = (x.transpose(1, 2).flatten(0, 1).index_select(0, found.places) for x in (q, k, v))
     out = kernel(q, k, v, found, scale=scale, causal=scores.causal)

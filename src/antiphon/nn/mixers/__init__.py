@@ -9,7 +9,7 @@ from antiphon.nn.mixers.function import FunctionAttention
 from antiphon.nn.mixers.heads import HeadMixer, WeightMixer
 from antiphon.nn.mixers.linear import LinearAttention
 from antiphon.nn.mixers.mixer import Memory, Mixer, join_heads, split_heads
-from antiphon.nn.mixers.recurrence import Recurrence, Writes
+from antiphon.nn.mixers.recurrence import Recurrence, RecurrenceInputs
 from antiphon.nn.mixers.scorer import ScorerAttention
 from antiphon.nn.mixers.sigmoid import Sigmoid
 from antiphon.nn.mixers.torch_multihead import TorchAttention
@@ -28,7 +28,7 @@ __all__ = [
     "Sigmoid",
     "TorchAttention",
     "WeightMixer",
-    "Writes",
+    "RecurrenceInputs",
     "join_heads",
     "split_heads",
 ]

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from antiphon.batch import Tokens
 from antiphon.nn.mixers.heads import normed, wide
-from antiphon.nn.mixers.recurrence import Recurrence, Writes, flipped
+from antiphon.nn.mixers.recurrence import Recurrence, RecurrenceInputs, flipped
 from antiphon.registry import register
 
 
@@ -53,15 +53,15 @@ class Delta(Recurrence):
         # zero must not be rounded across it, so q and k are not rounded to a short type at all.
         return _unit(self.wide_heads(x, self.q)[0])
 
-    def writes(self, x: Tensor) -> Writes:
+    def writes(self, x: Tensor) -> RecurrenceInputs:
         k, v = self.wide_heads(x, self.k, self.v)
         beta = wide(self.beta(x)).sigmoid().mT  # (B, L, G) -> (B, G, L)
         if not self.gated:
-            return Writes(_unit(k), v, beta, torch.zeros_like(beta[:1, :1]))
+            return RecurrenceInputs(_unit(k), v, beta, torch.zeros_like(beta[:1, :1]))
         steps = functional.softplus(wide(self.alpha(x)) + wide(self.shift))
-        return Writes(_unit(k), v, beta, (-wide(self.rate).exp() * steps).mT)
+        return RecurrenceInputs(_unit(k), v, beta, (-wide(self.rate).exp() * steps).mT)
 
-    def written(self, writes: Writes, lasting: Tensor, entering: Tensor, memory: Tensor) -> Tensor:
+    def written(self, writes: RecurrenceInputs, lasting: Tensor, entering: Tensor, memory: Tensor) -> Tensor:
         # u_i = β_i (v_i - what k_i reads), and it reads what earlier tokens of the chunk wrote: a triangular system.
         assert writes.rate is not None
         k, rate = writes.k, writes.rate[..., None]
@@ -71,13 +71,13 @@ class Delta(Recurrence):
     def mend(self, out: Tensor) -> Tensor:
         return torch.cat([normed(self.norm, part) for part in out.split(self.head_dim, -1)], -1)
 
-    def encode(self, q: Tensor, writes: Writes, tokens: Tokens) -> Tensor:
+    def encode(self, q: Tensor, writes: RecurrenceInputs, tokens: Tokens) -> Tensor:
         writes, starts, memory = writes.only(tokens.valid), tokens.pos == 0, self.empty(q.shape[0])
         right, _ = self.scan(q, writes, starts, memory)
         left, _ = self.scan(q.flip(2), writes.flip(), flipped(starts), memory)
         return torch.cat([right, left.flip(2)], dim=-1)
 
-    def summary(self, writes: Writes) -> Tensor:
+    def summary(self, writes: RecurrenceInputs) -> Tensor:
         never, nobody = torch.zeros_like(writes.k[:1, 0, :, 0], dtype=torch.bool), writes.k[:, :0]
         memory = self.empty(writes.k.shape[0])
         ways = [self.scan(nobody, part, never, memory)[1] for part in (writes, writes.flip())]

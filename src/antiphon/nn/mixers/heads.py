@@ -23,9 +23,9 @@ from antiphon.nn.layers import project, project_wide
 from antiphon.nn.mixers.mixer import Memory, Mixer, join_heads, split_heads
 from antiphon.nn.noise import Dropout, Noise
 from antiphon.nn.positions import Rotary
-from antiphon.nn.quantized import numbers_like
 from antiphon.nn.rules import Full
 from antiphon.nn.scores import Scores
+from antiphon.runtime.quantized import numbers_like
 
 FULL = Full()  # one object, so that the layers of a forward share what it hides
 

@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from antiphon.nn.mixers.heads import wide
-from antiphon.nn.mixers.recurrence import Recurrence, Writes
+from antiphon.nn.mixers.recurrence import Recurrence, RecurrenceInputs
 from antiphon.registry import register
 
 LEAST = 1e-6  # of the sum of weights: a query that sees no key reads 0 / LEAST, zero
@@ -28,10 +28,10 @@ class LinearAttention(Recurrence):
     def queries(self, x: Tensor) -> Tensor:
         return functional.elu(super().queries(x)) + 1
 
-    def writes(self, x: Tensor) -> Writes:
+    def writes(self, x: Tensor) -> RecurrenceInputs:
         k, v = (wide(part) for part in self.heads(x, self.k, self.v))
         never = v.new_zeros(1, 1, v.shape[2])
-        return Writes(functional.elu(k) + 1, functional.pad(v, (0, 1), value=1.0), None, never)
+        return RecurrenceInputs(functional.elu(k) + 1, functional.pad(v, (0, 1), value=1.0), None, never)
 
     def mend(self, out: Tensor) -> Tensor:
         return out[..., :-1] / out[..., -1:].clamp(min=LEAST)

@@ -24,10 +24,10 @@ from antiphon.nn.cache import MemoryState, State
 from antiphon.nn.layers import zero_padding
 from antiphon.nn.mixers.heads import HeadMixer, wide
 from antiphon.nn.mixers.mixer import Memory, join_heads
-from antiphon.nn.quantized import numbers_like
+from antiphon.runtime.quantized import numbers_like
 
 
-class Writes(NamedTuple):
+class RecurrenceInputs(NamedTuple):
     """What tokens write: `k` (B,G,L,D) and `v` (B,G,L,V), zero where nothing is; `rate` (B,G,L), its strength;
     `decay` (B or 1,G or 1,L), the logarithm of the factor by which the memory fades first, at most 0.
     """
@@ -37,22 +37,22 @@ class Writes(NamedTuple):
     rate: Tensor | None
     decay: Tensor
 
-    def only(self, tokens: Tensor) -> Writes:
+    def only(self, tokens: Tensor) -> RecurrenceInputs:
         """Only those of `tokens` (B or 1, L) bool; the others leave the memory as it is, bit by bit."""
         gone = ~tokens[:, None, :]
         rate = None if self.rate is None else self.rate.masked_fill(gone, 0.0)
         k, v = (part.masked_fill(gone[..., None], 0.0) for part in (self.k, self.v))
-        return Writes(k, v, rate, self.decay.masked_fill(gone, 0.0))
+        return RecurrenceInputs(k, v, rate, self.decay.masked_fill(gone, 0.0))
 
-    def part(self, where: slice) -> Writes:
+    def part(self, where: slice) -> RecurrenceInputs:
         """Those of the tokens `where`."""
         rate = None if self.rate is None else self.rate[..., where]
-        return Writes(self.k[:, :, where], self.v[:, :, where], rate, self.decay[..., where])
+        return RecurrenceInputs(self.k[:, :, where], self.v[:, :, where], rate, self.decay[..., where])
 
-    def flip(self) -> Writes:
+    def flip(self) -> RecurrenceInputs:
         """From right to left."""
         rate = None if self.rate is None else self.rate.flip(-1)
-        return Writes(self.k.flip(2), self.v.flip(2), rate, self.decay.flip(-1))
+        return RecurrenceInputs(self.k.flip(2), self.v.flip(2), rate, self.decay.flip(-1))
 
 
 class Recurrence(HeadMixer):
@@ -75,11 +75,11 @@ class Recurrence(HeadMixer):
         """What reads, (B,H,L,D), of x (B,L,d_model), in the type of the memory."""
         return wide(self.heads(x, self.q)[0])
 
-    def writes(self, x: Tensor) -> Writes:
+    def writes(self, x: Tensor) -> RecurrenceInputs:
         """What x (B,L,d_model) writes, in the type of the memory."""
         raise NotImplementedError
 
-    def written(self, writes: Writes, lasting: Tensor, entering: Tensor, memory: Tensor) -> Tensor:
+    def written(self, writes: RecurrenceInputs, lasting: Tensor, entering: Tensor, memory: Tensor) -> Tensor:
         """u (B,G,C,V) of a chunk: how much `lasting` (…,C,C) leaves of token j at i, and `entering` (…,C,1) of `memory`
         (B,G,D,V) at i."""
         return writes.v
@@ -88,7 +88,7 @@ class Recurrence(HeadMixer):
         """What was read, (B,H,L,ways·V), as heads (B,H,L,·) for the projection `o`."""
         return out
 
-    def scan(self, q: Tensor, writes: Writes, starts: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
+    def scan(self, q: Tensor, writes: RecurrenceInputs, starts: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
         """What queries (B,H,L,D) read after each token, (B,H,L,V), and the memory (B,G,D,V) after the last.
 
         `starts` (B or 1, L) bool: the tokens before which the memory is emptied.
@@ -105,11 +105,11 @@ class Recurrence(HeadMixer):
             memory = entering[:, :, -1:] * memory + (part.k * lasting[:, :, -1, :, None]).mT @ u
         return torch.cat(outs, dim=3).flatten(1, 2), memory
 
-    def summary(self, writes: Writes) -> Tensor:
+    def summary(self, writes: RecurrenceInputs) -> Tensor:
         """The memory (B,ways,G,D,V) after all that is written; by default a sum, for what never fades."""
         return (writes.k.mT @ writes.v)[:, None]
 
-    def encode(self, q: Tensor, writes: Writes, tokens: Tokens) -> Tensor:
+    def encode(self, q: Tensor, writes: RecurrenceInputs, tokens: Tokens) -> Tensor:
         """What an encoder's queries read, (B,H,L,ways·V); by default all reads the summary of its segment."""
         return recall(q, tokens.segment, [self.summary(writes.only(mine)) for mine in segments(tokens)])
 
@@ -141,7 +141,7 @@ class Recurrence(HeadMixer):
                 out = self.encode(q, writes, tokens) if whole else self._decode(q, writes, tokens, state)
         return self.o(join_heads(self.mend(out)).to(x.dtype)), state
 
-    def _decode(self, q: Tensor, writes: Writes, tokens: Tokens, state: State | None) -> Tensor:
+    def _decode(self, q: Tensor, writes: RecurrenceInputs, tokens: Tokens, state: State | None) -> Tensor:
         if tokens.prefix is not None:
             raise AttentionError(
                 f"a prefix that is read in both directions needs attention weights, but `{type(self).__name__}` of the "

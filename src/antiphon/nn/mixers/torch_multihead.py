@@ -19,14 +19,14 @@ from torch import Tensor, nn
 
 from antiphon.batch import Tokens
 from antiphon.errors import ConfigError
-from antiphon.nn.cache import KeyValueCache, Ledger, MemoryState, State
+from antiphon.nn.cache import KeyValueCache, MemoryState, SlotTable, State
 from antiphon.nn.given import mark_given
 from antiphon.nn.mixers.heads import FULL
 from antiphon.nn.mixers.mixer import Memory, Mixer
 from antiphon.nn.noise import Dropout, Noise
-from antiphon.nn.pages import zeros
 from antiphon.nn.scores import Scores, plan
 from antiphon.registry import register
+from antiphon.runtime.pages import zeros
 
 SLOW = (
     "`torch.nn.MultiheadAttention` has no cache: each step of decoding computes all keys and values again. "
@@ -42,14 +42,14 @@ class InputCache(KeyValueCache):
         State.__init__(
             self,
             hypothesis={"k": zeros((rows, 1, capacity + 1, d_model), like=like)},
-            common=Ledger(rows, capacity, aligned=True, device=like.device),
+            common=SlotTable(rows, capacity, aligned=True, device=like.device),
         )
         self._reach = 0 if like.device.type == "cpu" else capacity
 
     def take(self, x: Tensor, tokens: Tokens) -> tuple[Tensor, Tokens]:
         """Put x (R, L, D) of `tokens` in; all inputs so far (R, K, D), and their tokens."""
         ledger, leaf = self.common, self.hypothesis["k"]
-        assert isinstance(ledger, Ledger)
+        assert isinstance(ledger, SlotTable)
         slots, keys, self._reach = ledger.place(tokens)
         new = x[:, None].to(leaf.dtype)
         if ledger.aligned:

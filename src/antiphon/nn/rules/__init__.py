@@ -5,11 +5,11 @@ from __future__ import annotations
 from antiphon.nn.rules.biases import Alibi, Relative, Shaw
 from antiphon.nn.rules.masks import BlockLocal, PrefixLM, Window
 from antiphon.nn.rules.rule import (
-    Both,
+    ComposedRule,
     Full,
     Reach,
     ScoreRule,
-    Table,
+    TermTable,
     for_layer,
     hide,
     hide_shared,
@@ -23,7 +23,7 @@ from antiphon.nn.rules.scales import Cosine, InverseD, QKNorm, Sinks, SoftCap, T
 __all__ = [
     "Alibi",
     "BlockLocal",
-    "Both",
+    "ComposedRule",
     "Cosine",
     "Full",
     "InverseD",
@@ -35,7 +35,7 @@ __all__ = [
     "Shaw",
     "Sinks",
     "SoftCap",
-    "Table",
+    "TermTable",
     "Temperature",
     "Window",
     "for_layer",

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from antiphon.nn.rules.rule import ScoreRule, Table
+from antiphon.nn.rules.rule import ScoreRule, TermTable
 from antiphon.nn.rules.settings import truth, whole
 from antiphon.registry import register
 
@@ -101,7 +101,7 @@ class Shaw(ScoreRule):
         return q @ self.keys.transpose(-1, -2)  # (B, H, Q, D) @ (H, D, R) -> (B, H, Q, R)
 
     def score(  # type: ignore[override]
-        self, score: Tensor, batch: Tensor, head: Tensor, q_pos: Tensor, k_pos: Tensor, terms: Table
+        self, score: Tensor, batch: Tensor, head: Tensor, q_pos: Tensor, k_pos: Tensor, terms: TermTable
     ) -> Tensor:
         far = self.max_distance
         return score + terms[(k_pos - q_pos).clamp(-far, far) + far]

@@ -32,7 +32,7 @@ from antiphon.registry import register
 Reach = tuple[int | None, int | None, int]
 
 
-class Table:
+class TermTable:
     """What a rule's `terms` gave, (B,H,Q,R), as its `score` reads it: `table[index]` is (B,H,Q,K), one term a pair."""
 
     def __init__(self, values: Tensor) -> None:
@@ -62,7 +62,7 @@ class ScoreRule(Part):
     def score(self, score: Tensor, batch: Tensor, head: Tensor, q_pos: Tensor, k_pos: Tensor) -> Tensor:
         """The logit after this rule, finite and differentiable at hidden pairs too.
 
-        A rule that has `terms` takes them as a sixth argument, a `Table`.
+        A rule that has `terms` takes them as a sixth argument, a `TermTable`.
         """
         return score
 
@@ -83,7 +83,7 @@ class ScoreRule(Part):
         return None
 
     def __and__(self, other: ScoreRule) -> ScoreRule:
-        return Both(self, other)
+        return ComposedRule(self, other)
 
     @property
     def scores(self) -> bool:
@@ -118,7 +118,7 @@ class Full(ScoreRule):
     additive = True
 
 
-class Both(ScoreRule):
+class ComposedRule(ScoreRule):
     """Two rules at once: the left one's score first, then the right one's; visible where both allow it.
 
     `per_layer` says that some part has parameters of its own in each layer; `for_layer` keeps the others shared.
@@ -154,7 +154,7 @@ class Both(ScoreRule):
         head: Tensor,
         q_pos: Tensor,
         k_pos: Tensor,
-        terms: Sequence[Table | None] | None = None,
+        terms: Sequence[TermTable | None] | None = None,
     ) -> Tensor:
         """The logit after both. `terms` holds one table for each of `parts_of`, None for one without; where no part has
         any, it may be left out."""
@@ -192,21 +192,25 @@ class Both(ScoreRule):
 
 def parts_of(rule: ScoreRule) -> list[ScoreRule]:
     """The rules that a rule is composed of, in the order of their scores."""
-    return [*parts_of(rule.left), *parts_of(rule.right)] if isinstance(rule, Both) else [rule]
+    return [*parts_of(rule.left), *parts_of(rule.right)] if isinstance(rule, ComposedRule) else [rule]
 
 
 def for_layer(rule: ScoreRule) -> ScoreRule:
     """`rule` for one more layer: parts that say `per_layer` are copied, all others are the same objects."""
     if not rule.per_layer:
         return rule
-    return Both(for_layer(rule.left), for_layer(rule.right)) if isinstance(rule, Both) else copy.deepcopy(rule)
+    return (
+        ComposedRule(for_layer(rule.left), for_layer(rule.right))
+        if isinstance(rule, ComposedRule)
+        else copy.deepcopy(rule)
+    )
 
 
 def shared_parts(rule: ScoreRule) -> list[ScoreRule]:
     """What layers share of `rule`: itself, or the largest compositions within it of which no part is `per_layer`."""
     if not rule.per_layer:
         return [rule]
-    return [*shared_parts(rule.left), *shared_parts(rule.right)] if isinstance(rule, Both) else []
+    return [*shared_parts(rule.left), *shared_parts(rule.right)] if isinstance(rule, ComposedRule) else []
 
 
 def hide(module: nn.Module, name: str) -> None:
@@ -218,7 +222,7 @@ def hide(module: nn.Module, name: str) -> None:
 
 def hide_shared(rule: ScoreRule) -> None:
     """Leave what layers share within `rule`, which is one of `for_layer`, to another owner."""
-    if isinstance(rule, Both) and rule.per_layer:
+    if isinstance(rule, ComposedRule) and rule.per_layer:
         for name, part in (("left", rule.left), ("right", rule.right)):
             hide_shared(part) if part.per_layer else hide(rule, name)
 

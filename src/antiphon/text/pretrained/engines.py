@@ -22,7 +22,7 @@ from antiphon.text.decoding import complete_decoder
 from antiphon.text.pretrained.files import vocabulary_of
 from antiphon.text.pretrained.layouts import from_merges, from_spm
 from antiphon.text.pretrained.pieces import read_spm
-from antiphon.text.pretrained.record import Record, Role, Side
+from antiphon.text.pretrained.record import Role, Side, TokenizerRecord
 from antiphon.text.vocabulary import forget_training, spell_out, working
 
 _BYTES_FROM = 3  # the id of the byte 0: padding, end and unknown come first
@@ -44,7 +44,7 @@ class Engine(Protocol):
     def as_json(self) -> bytes | None: ...
 
 
-def open_engine(record: Record, files: Mapping[str, bytes], *, where: str) -> Engine:
+def open_engine(record: TokenizerRecord, files: Mapping[str, bytes], *, where: str) -> Engine:
     """The engine of a record's kind; `files` by their suffixes. ModelError, which names `where`, if they do not fit."""
     needed = {
         "json": (".json",), "spm": (".spm",), "merges": (".vocab.json", ".merges.txt"), "pieces": (".vocab.json",),
@@ -81,7 +81,7 @@ def load_spm(content: bytes, *, where: str) -> sentencepiece.SentencePieceProces
     return processor
 
 
-def _from_json(content: bytes, record: Record) -> tokenizers.Tokenizer:
+def _from_json(content: bytes, record: TokenizerRecord) -> tokenizers.Tokenizer:
     """A tokenizer.json, in which the tokens that a text may write out are plain added ones."""
     found = {each.text for each in record.added if each.role != "control"}
     if found:
@@ -94,7 +94,7 @@ def _from_json(content: bytes, record: Record) -> tokenizers.Tokenizer:
 
 
 class _Rust:
-    def __init__(self, rust: tokenizers.Tokenizer, record: Record, where: str) -> None:
+    def __init__(self, rust: tokenizers.Tokenizer, record: TokenizerRecord, where: str) -> None:
         self._rust, self._where = rust, where
         forget_training(rust)
         complete_decoder(rust)
@@ -154,7 +154,7 @@ class _Pieces:
 
     table: ByteTable | None = None
 
-    def __init__(self, record: Record, files: Mapping[str, bytes], where: str) -> None:
+    def __init__(self, record: TokenizerRecord, files: Mapping[str, bytes], where: str) -> None:
         self._where = where
         vocab = vocabulary_of(files[".vocab.json"], where=where)
         sides: tuple[Side, Side] = ("source", "target")
@@ -220,7 +220,7 @@ class _Pieces:
         return [self._ids.get(piece, self._unk) for piece in pieces]
 
 
-def _cutter(record: Record, roles: Collection[Role]) -> tuple[dict[str, int], re.Pattern[str] | None]:
+def _cutter(record: TokenizerRecord, roles: Collection[Role]) -> tuple[dict[str, int], re.Pattern[str] | None]:
     """The ids of the added tokens of these roles, and what cuts a text at them, the longest first; None for none."""
     added = {each.text: each.id for each in record.added if each.role in roles}
     names = sorted(map(re.escape, added), key=len, reverse=True)
@@ -228,7 +228,7 @@ def _cutter(record: Record, roles: Collection[Role]) -> tuple[dict[str, int], re
 
 
 class _Bytes:
-    def __init__(self, record: Record) -> None:
+    def __init__(self, record: TokenizerRecord) -> None:
         self._added, self._cut = _cutter(record, ("mark", "text"))
         added = {each.id: each.text for each in record.added}
         self._names = {

@@ -21,8 +21,8 @@ from antiphon.text.pretrained.files import vocabulary_of
 from antiphon.text.pretrained.languages import CODES, M2M100, MBART, MBART50, WMT21
 from antiphon.text.pretrained.layouts import FAIRSEQ, first_pieces
 from antiphon.text.pretrained.pieces import read_spm
-from antiphon.text.pretrained.record import LANGUAGE, Added, Frame, Layout, Record, Role, check_record
-from antiphon.text.pretrained.source import MARKS, USUAL, Source
+from antiphon.text.pretrained.record import LANGUAGE, AddedToken, Frame, Layout, Role, TokenizerRecord, check_record
+from antiphon.text.pretrained.source import MARKS, USUAL, TokenizerSource
 from antiphon.text.vocabulary import forget_training, template, working
 
 _SENTINEL = re.compile(r"<extra_id_\d+>")
@@ -32,15 +32,15 @@ _BYT5_SENTINELS, _T5_SENTINELS, _MOST_SENTINELS = 125, 100, 10_000
 Files = dict[str, bytes]
 
 
-def read_pretrained(path: Path, config: Mapping[str, Any]) -> list[tuple[Record, Files]]:
+def read_pretrained(path: Path, config: Mapping[str, Any]) -> list[tuple[TokenizerRecord, Files]]:
     """The record and the files of a folder's tokenizer; of the source's and the target's where they are apart."""
-    source = Source(path, config)
+    source = TokenizerSource(path, config)
     return [
         (check_record(record, where=source.where), {**files, **source.small()}) for record, files in _read(source, path)
     ]
 
 
-def _read(source: Source, path: Path) -> list[tuple[Record, Files]]:
+def _read(source: TokenizerSource, path: Path) -> list[tuple[TokenizerRecord, Files]]:
     if "blenderbot" in source.model_type and "small" in source.model_type:
         raise ModelError(f"`{path}` must be of a family that is built, but has the tokenizer of BlenderbotSmall.")
     has = {name: source.folder.read(name) for name in ("tokenizer.json", "vocab.json", "sentencepiece.bpe.model")}
@@ -61,7 +61,7 @@ def _read(source: Source, path: Path) -> list[tuple[Record, Files]]:
     raise ModelError(f"`{path}` must hold a tokenizer ({', '.join(_KNOWN)}), but has none that can be read.")
 
 
-def _json(source: Source, content: bytes) -> tuple[Record, Files]:
+def _json(source: TokenizerSource, content: bytes) -> tuple[TokenizerRecord, Files]:
     where = str(source.folder.path / "tokenizer.json")
     with working(where, "tokenizer.json"):
         rust = tokenizers.Tokenizer.from_buffer(content)
@@ -71,13 +71,13 @@ def _json(source: Source, content: bytes) -> tuple[Record, Files]:
     base = source.base("json", ids)
     marks = {"<mask>", *(text for role, text in source.named().items() if role in MARKS)}
     added = [
-        Added(id, token.content, "mark", token.lstrip)
+        AddedToken(id, token.content, "mark", token.lstrip)
         for id, token in sorted(tokens.items())
         if token.special and (token.content in marks or _SENTINEL.fullmatch(token.content))
     ]
     known = {each.text for each in added}
     controls = {*source.named().values(), *source.listed()} - known
-    added += [Added(ids[text], text) for text in sorted(controls) if text in ids and ids[text] not in tokens]
+    added += [AddedToken(ids[text], text) for text in sorted(controls) if text in ids and ids[text] not in tokens]
     family = _family(source, [token.content for token in tokens.values()])
     languages = _languages(family, {token.content: id for id, token in tokens.items()})
     places = dict.fromkeys(languages.values(), LANGUAGE)
@@ -88,7 +88,7 @@ def _json(source: Source, content: bytes) -> tuple[Record, Files]:
     return _speak(source, record), {".json": content}
 
 
-def _spm(source: Source, content: bytes, name: str) -> tuple[Record, Files]:
+def _spm(source: TokenizerSource, content: bytes, name: str) -> tuple[TokenizerRecord, Files]:
     where = str(source.folder.path / name)
     load_spm(content, where=where)
     with working(where, "sentencepiece model"):
@@ -112,7 +112,7 @@ def _spm(source: Source, content: bytes, name: str) -> tuple[Record, Files]:
     marks = {*(text for role, text in source.named().items() if role in MARKS), "<mask>", "<mask_1>", "<mask_2>"}
     written = source.written()
     added = [
-        Added(id, text, _role(text, marks, written), text == "<mask>")
+        AddedToken(id, text, _role(text, marks, written), text == "<mask>")
         for text, id in sorted(ids.items(), key=lambda entry: entry[1])
         if id >= len(pieces) or text in marks or _SENTINEL.fullmatch(text)
     ]
@@ -124,7 +124,7 @@ def _spm(source: Source, content: bytes, name: str) -> tuple[Record, Files]:
     return _speak(source, replace(record, languages=languages)), {".spm": content}
 
 
-def _merges(source: Source, vocab: bytes, merges: bytes) -> tuple[Record, Files]:
+def _merges(source: TokenizerSource, vocab: bytes, merges: bytes) -> tuple[TokenizerRecord, Files]:
     """BART, which encloses a text by <s> and </s>; Blenderbot, which puts a space before and the end behind it."""
     ids = vocabulary_of(vocab, where=str(source.folder.path / "vocab.json"))
     placed = source.placed()
@@ -135,26 +135,29 @@ def _merges(source: Source, vocab: bytes, merges: bytes) -> tuple[Record, Files]
     marks, written = {names["mask_token"]}, source.written()
     controls = {*names.values(), *source.listed()} & ids.keys() | placed.keys()
     strips = source.stripping() | (marks if blender else set())
-    added = tuple(Added(ids[text], text, _role(text, marks, written), text in strips) for text in sorted(controls))
+    added = tuple(AddedToken(ids[text], text, _role(text, marks, written), text in strips) for text in sorted(controls))
     spaced = source.flag("add_prefix_space", blender)
     record = replace(base, before=tuple(first), after=(base.end,), added=added, spaced=spaced)
     return record, {".vocab.json": vocab, ".merges.txt": merges}
 
 
-def _m2m(source: Source, vocab: bytes, spm: bytes) -> tuple[Record, Files]:
+def _m2m(source: TokenizerSource, vocab: bytes, spm: bytes) -> tuple[TokenizerRecord, Files]:
     ids = vocabulary_of(vocab, where=str(source.folder.path / "vocab.json"))
     codes = WMT21 if source.said("language_codes") == "wmt21" else M2M100
     languages = {code: len(ids) + i for i, code in enumerate(codes)}
     tokens = {f"__{code}__": id for code, id in languages.items()}
     base = source.base("pieces", ids | tokens)
     control = {text for text in (*USUAL.values(), *source.named().values()) if text in ids}
-    added = (*(Added(ids[text], text) for text in sorted(control)), *(Added(id, text) for text, id in tokens.items()))
+    added = (
+        *(AddedToken(ids[text], text) for text in sorted(control)),
+        *(AddedToken(id, text) for text, id in tokens.items()),
+    )
     added = (*added, *_words(source, ids | tokens))
     record = replace(base, before=(LANGUAGE,), after=(base.end,), added=added, languages=languages)
     return _speak(source, record), {".vocab.json": vocab, ".spm": spm}
 
 
-def _marian(source: Source) -> list[tuple[Record, Files]]:
+def _marian(source: TokenizerSource) -> list[tuple[TokenizerRecord, Files]]:
     """One vocabulary and two ways to it; two vocabularies where `separate_vocabs` says so."""
     names = {".source.spm": "source.spm", ".target.spm": "target.spm", ".vocab.json": "vocab.json"}
     apart = source.flag("separate_vocabs")
@@ -176,38 +179,38 @@ def _marian(source: Source) -> list[tuple[Record, Files]]:
     ]
 
 
-def _marian_record(source: Source, vocab: bytes, name: str, size_key: str) -> Record:
+def _marian_record(source: TokenizerSource, vocab: bytes, name: str, size_key: str) -> TokenizerRecord:
     ids = vocabulary_of(vocab, where=str(source.folder.path / name))
     base = source.base("pieces", ids, size_key=size_key)
     return replace(base, layout="marian", after=(base.end,), added=_words(source, ids))
 
 
-def _bytes(source: Source) -> tuple[Record, Files]:
+def _bytes(source: TokenizerSource) -> tuple[TokenizerRecord, Files]:
     """ByT5: sentinels behind the bytes, <extra_id_0> first."""
     listed = [text for text in source.listed() if _SENTINEL.fullmatch(text)]
     names = listed or [f"<extra_id_{i}>" for i in range(_BYT5_SENTINELS)]
     ids = {"<pad>": 0, "</s>": 1, "<unk>": 2} | {text: 259 + i for i, text in enumerate(names)}
     base = source.base("bytes", ids)
-    marks = tuple(Added(ids[text], text, "mark") for text in names)
+    marks = tuple(AddedToken(ids[text], text, "mark") for text in names)
     return replace(base, after=(base.end,), added=(*marks, *_words(source, ids))), {}
 
 
-def _words(source: Source, ids: Mapping[str, int]) -> tuple[Added, ...]:
+def _words(source: TokenizerSource, ids: Mapping[str, int]) -> tuple[AddedToken, ...]:
     """The words that were added to a tokenizer behind its own `ids`, in their order."""
     placed, written, last = source.placed(), source.written(), max(ids.values(), default=-1)
     found = sorted((id, text) for text, id in placed.items() if text in written and id > last and text not in ids)
-    return tuple(Added(id, text, "text") for id, text in found)
+    return tuple(AddedToken(id, text, "text") for id, text in found)
 
 
 def _role(text: str, marks: Collection[str], written: Collection[str]) -> Role:
     return "mark" if text in marks or _SENTINEL.fullmatch(text) else "text" if text in written else "control"
 
 
-def _spiece(source: Source) -> Layout:
+def _spiece(source: TokenizerSource) -> Layout:
     return "pegasus" if "pegasus" in (source.model_type + source.kind).lower() else "t5"
 
 
-def _family(source: Source, tokens: Iterable[str]) -> Layout:
+def _family(source: TokenizerSource, tokens: Iterable[str]) -> Layout:
     """Which of the fairseq families, by the class that wrote the folder, else by its languages."""
     kind = source.kind.lower()
     codes = [text for text in tokens if CODES["nllb"].fullmatch(text)]
@@ -225,13 +228,13 @@ def _languages(family: Layout, tokens: Mapping[str, int]) -> dict[str, int]:
     return dict(sorted(found.items(), key=lambda entry: entry[1]))
 
 
-def _frame(source: Source, family: Layout, end: int) -> tuple[Frame, Frame]:
+def _frame(source: TokenizerSource, family: Layout, end: int) -> tuple[Frame, Frame]:
     """Where a family writes the language: mBART behind the end, the later ones before the text."""
     behind = family == "mbart" or source.flag("legacy_behaviour")
     return ((), (end, LANGUAGE)) if behind else ((LANGUAGE,), (end,))
 
 
-def _speak(source: Source, record: Record) -> Record:
+def _speak(source: TokenizerSource, record: TokenizerRecord) -> TokenizerRecord:
     """The record with the languages that the folder names; the usual one where it names none for the source."""
     if not record.languages:
         return record

@@ -1,6 +1,6 @@
 """Reading a folder from elsewhere: names that we know, nothing outside the folder, bounded sizes, plain JSON.
 
-    folder = Folder(Path("opus-mt-en-de"))
+    folder = TokenizerFolder(Path("opus-mt-en-de"))
     folder.read("source.spm"), folder.mapping("vocab.json")       # bytes and a dict; None where the file is absent
 
 No path that a file names is ever opened, and nothing in a file is imported.
@@ -20,7 +20,7 @@ from antiphon.text.vocabulary import MOST_IDS
 MOST_BYTES = 2**26  # of one file; the largest known tokenizer.json has half of it
 
 
-class Folder:
+class TokenizerFolder:
     """A folder of files whose names we choose. A link out of it is refused, but for one into the hub's own store."""
 
     def __init__(self, path: Path) -> None:

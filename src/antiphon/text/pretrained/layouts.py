@@ -20,7 +20,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalize
 
 from antiphon.errors import ModelError
 from antiphon.text.pretrained.pieces import CONTROL, NORMAL, UNKNOWN, USER_DEFINED, SpmFile
-from antiphon.text.pretrained.record import Layout, Record
+from antiphon.text.pretrained.record import Layout, TokenizerRecord
 
 PEGASUS_SKIPPED = 103
 FAIRSEQ = ("mbart", "mbart50", "nllb")
@@ -40,7 +40,7 @@ def first_pieces(file: SpmFile, layout: Layout) -> tuple[list[tuple[str, float]]
     return pieces, unk
 
 
-def from_spm(file: SpmFile, record: Record) -> Tokenizer:
+def from_spm(file: SpmFile, record: TokenizerRecord) -> Tokenizer:
     """The tokenizer of a sentencepiece model in a layout; the record's added tokens are not yet in it."""
     pieces, unk = first_pieces(file, record.layout)
     if len({text for text, _ in pieces}) < len(pieces):
@@ -80,7 +80,7 @@ def from_spm(file: SpmFile, record: Record) -> Tokenizer:
     return rust
 
 
-def from_merges(vocab: dict[str, int], merges: bytes, record: Record, *, where: str) -> Tokenizer:
+def from_merges(vocab: dict[str, int], merges: bytes, record: TokenizerRecord, *, where: str) -> Tokenizer:
     """Byte-level BPE (Radford et al. 2019) from a vocab.json and the lines of a merges.txt."""
     lines = [line.removesuffix("\r") for line in merges.decode().split("\n")]  # a checkout on Windows ends them so
     pairs = [tuple(line.split(" ")) for line in lines if line.strip() and not line.startswith("#version")]

@@ -16,7 +16,7 @@ UNIGRAM, BPE = 1, 2  # kinds of models
 
 
 @dataclass(frozen=True)
-class Piece:
+class SentencePiece:
     text: str
     score: float
     type: int
@@ -26,7 +26,7 @@ class Piece:
 class SpmFile:
     """unigram: otherwise BPE. charsmap: the compiled table of the normalizer; empty for none."""
 
-    pieces: list[Piece]
+    pieces: list[SentencePiece]
     unigram: bool
     byte_fallback: bool
     charsmap: bytes
@@ -34,7 +34,7 @@ class SpmFile:
 
 def read_spm(content: bytes) -> SpmFile:
     """The model in `content`; ValueError where it ends too early, or has words or characters for pieces."""
-    pieces: list[Piece] = []
+    pieces: list[SentencePiece] = []
     kind, fallback, charsmap = UNIGRAM, False, b""
     for number, value in _fields(content):
         if number == 1 and isinstance(value, bytes):
@@ -50,11 +50,11 @@ def read_spm(content: bytes) -> SpmFile:
     return SpmFile(pieces, kind == UNIGRAM, fallback, charsmap)
 
 
-def _piece(content: bytes) -> Piece:
+def _piece(content: bytes) -> SentencePiece:
     values = dict(_fields(content))
     text, score, type = values.get(1, b""), values.get(2, b"\0" * 4), values.get(3, NORMAL)
     assert isinstance(text, bytes) and isinstance(score, bytes) and isinstance(type, int), "another kind of file"
-    return Piece(text.decode(), struct.unpack("<f", score)[0], type)
+    return SentencePiece(text.decode(), struct.unpack("<f", score)[0], type)
 
 
 def _fields(content: bytes) -> Iterator[tuple[int, int | bytes]]:

@@ -18,7 +18,7 @@ from tokenizers import models, processors
 from antiphon.text.decoding import complete_decoder
 from antiphon.text.pretrained.files import json_mapping
 from antiphon.text.pretrained.layouts import FAIRSEQ
-from antiphon.text.pretrained.record import Record
+from antiphon.text.pretrained.record import TokenizerRecord
 from antiphon.text.pretrained.source import SMALL
 from antiphon.text.pretrained.vocabulary import PretrainedVocabulary
 from antiphon.text.vocabulary import Vocabulary, forget_training, template
@@ -69,7 +69,7 @@ def enclosed(content: bytes, vocabulary: Vocabulary) -> bytes:
     return rust.to_str().encode()
 
 
-def _name(suffix: str, record: Record) -> str:
+def _name(suffix: str, record: TokenizerRecord) -> str:
     if suffix == ".spm":
         fairseq = record.layout in FAIRSEQ or (record.kind == "pieces" and record.layout != "marian")
         return "sentencepiece.bpe.model" if fairseq else "spiece.model"

@@ -30,7 +30,7 @@ Frame = tuple[int | str, ...]
 
 
 @dataclass(frozen=True)
-class Added:
+class AddedToken:
     """A token that a tokenizer adds to what its file has, or marks in it.
 
     role: `control` is what steers the model (the end, a language), which no text gives; `mark` is a mask or a sentinel,
@@ -44,7 +44,7 @@ class Added:
 
 
 @dataclass(frozen=True)
-class Record:
+class TokenizerRecord:
     """kind: how text becomes ids (engines.py). layout: where the ids of a sentencepiece model stand (layouts.py).
 
     size: rows of the embedding. before, after: what encloses a text. A language in the frame is the source's or the
@@ -61,7 +61,7 @@ class Record:
     after: Frame = ()
     layout: Layout = "plain"
     spaced: bool = False  # a space is put before the text (Blenderbot)
-    added: tuple[Added, ...] = ()
+    added: tuple[AddedToken, ...] = ()
     languages: Mapping[str, int] = field(default_factory=dict)
     source_language: str | None = None
     target_language: str | None = None
@@ -71,7 +71,7 @@ class Record:
         """The language of the source's or the target's texts."""
         return self.source_language if side == "source" else self.target_language
 
-    def speaking(self, side: Side, code: str) -> Record:
+    def speaking(self, side: Side, code: str) -> TokenizerRecord:
         """The record with another language for the texts of a side; ConfigError for one that it lacks."""
         name = f"{side}_language"
         if not self.languages:
@@ -95,7 +95,7 @@ class Record:
         """The record as it stands in a model folder; what has its default is left out."""
         plain = asdict(self)
         plain["added"] = [[each.id, each.text, each.role, each.strips] for each in self.added]
-        defaults = asdict(Record(kind=self.kind, size=0, pad=0, start=0, end=0))
+        defaults = asdict(TokenizerRecord(kind=self.kind, size=0, pad=0, start=0, end=0))
         kept = {key: value for key, value in plain.items() if key in _NEEDED or value != defaults[key]}
         return (json.dumps(kept, ensure_ascii=False, indent=1) + "\n").encode()
 
@@ -103,21 +103,21 @@ class Record:
 _NEEDED = ("kind", "size", "pad", "start", "end")
 
 
-def read_kind(content: bytes, *, where: str) -> Record:
+def read_kind(content: bytes, *, where: str) -> TokenizerRecord:
     """The record in a `tokenizer.kind.json`; ModelError, which names `where`, for one that is broken."""
     found = json_mapping(content, where=where)
-    unknown = [key for key in found if key not in {each.name for each in fields(Record)}]
+    unknown = [key for key in found if key not in {each.name for each in fields(TokenizerRecord)}]
     if unknown:
         raise ModelError(f"`{where}` must have known keys, but has `{unknown[0]:.40}`. Use the Antiphon that wrote it.")
     _check(found, where)
     values = {**found}
     for name in ("before", "after"):
         values[name] = tuple(found.get(name, ()))
-    values["added"] = tuple(Added(*entry) for entry in found.get("added", ()))
-    return check_record(Record(**values), where=where)
+    values["added"] = tuple(AddedToken(*entry) for entry in found.get("added", ()))
+    return check_record(TokenizerRecord(**values), where=where)
 
 
-def check_record(record: Record, *, where: str) -> Record:
+def check_record(record: TokenizerRecord, *, where: str) -> TokenizerRecord:
     """`record`; ModelError where an id lies outside its vocabulary, or a frame needs a language that is not there."""
     frame = [*record.before, *record.after]
     ids = [record.pad, record.start, record.end, *record.languages.values(), *(each.id for each in record.added)]

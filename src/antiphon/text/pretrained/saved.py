@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from antiphon.errors import ModelError
-from antiphon.text.pretrained.files import Folder
+from antiphon.text.pretrained.files import TokenizerFolder
 from antiphon.text.pretrained.record import KIND, read_kind
 from antiphon.text.pretrained.vocabulary import PretrainedVocabulary
 
@@ -17,7 +17,7 @@ SUFFIXES = (
 
 def load_saved(path: Path, name: str) -> PretrainedVocabulary:
     """The vocabulary in the folder `path` under `name`; ModelError where a file is missing or broken."""
-    folder = Folder(path)
+    folder = TokenizerFolder(path)
     content = folder.read(f"{name}{KIND}")
     if content is None:
         raise ModelError(f"`{path}` must hold {name}{KIND}, but does not.")

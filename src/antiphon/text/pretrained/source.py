@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from antiphon.errors import ModelError
-from antiphon.text.pretrained.files import Folder, token_text
-from antiphon.text.pretrained.record import Kind, Record
+from antiphon.text.pretrained.files import TokenizerFolder, token_text
+from antiphon.text.pretrained.record import Kind, TokenizerRecord
 from antiphon.text.vocabulary import MOST_IDS
 
 SMALL = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
@@ -21,11 +21,11 @@ ROLES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_t
 USUAL = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>"}
 
 
-class Source:
+class TokenizerSource:
     """A folder with what its small files say: `config`, its tokens by their roles, and the added ones."""
 
     def __init__(self, path: Path, config: Mapping[str, Any]) -> None:
-        self.folder, self.config, self.where = Folder(path), config, str(path)
+        self.folder, self.config, self.where = TokenizerFolder(path), config, str(path)
         own = self.folder.mapping("tokenizer_config.json") or {}
         self.own = {**(self.folder.mapping("special_tokens_map.json") or {}), **own}
         self.model_type = str(config.get("model_type", ""))
@@ -97,7 +97,7 @@ class Source:
         value = self.own.get(key, otherwise)
         return value is True
 
-    def base(self, kind: Kind, ids: Mapping[str, int], *, size_key: str = "vocab_size") -> Record:
+    def base(self, kind: Kind, ids: Mapping[str, int], *, size_key: str = "vocab_size") -> TokenizerRecord:
         """A record without a frame; its special ids are config.json's, else those of the tokens' roles among `ids`.
 
         ModelError where the model has fewer embeddings than there are tokens.
@@ -115,4 +115,4 @@ class Source:
             raise ModelError(f"`{self.where}` must have an end, but neither config.json nor its tokens have one.")
         pad = self.number("pad_token_id", ids.get(names["pad_token"], end))
         start = self.number("decoder_start_token_id", self.number("bos_token_id", pad))
-        return Record(kind=kind, size=size, pad=pad, start=start, end=end, unk=ids.get(names["unk_token"]))
+        return TokenizerRecord(kind=kind, size=size, pad=pad, start=start, end=end, unk=ids.get(names["unk_token"]))

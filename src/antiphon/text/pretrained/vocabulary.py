@@ -7,14 +7,14 @@ from dataclasses import replace
 
 from antiphon.errors import ModelError
 from antiphon.text.pretrained.engines import open_engine
-from antiphon.text.pretrained.record import KIND, Record, Side
+from antiphon.text.pretrained.record import KIND, Side, TokenizerRecord
 from antiphon.text.vocabulary import TRIAL, Specials, enclose
 
 
 class PretrainedVocabulary:
     """`files`: suffix to content. One for the source's texts; `speaking` and `of_side` give its siblings."""
 
-    def __init__(self, record: Record, files: Mapping[str, bytes], *, where: str) -> None:
+    def __init__(self, record: TokenizerRecord, files: Mapping[str, bytes], *, where: str) -> None:
         self._engine = open_engine(record, files, where=where)
         if self._engine.size > record.size:
             raise ModelError(
@@ -29,7 +29,7 @@ class PretrainedVocabulary:
             sibling = self.of_side(side)
             sibling.decode(sibling.encode([TRIAL], ends=False)[0])
 
-    def _set(self, record: Record) -> None:
+    def _set(self, record: TokenizerRecord) -> None:
         self.record = record
         self.size = max(self._engine.size, 1 + max(record.pad, record.start, record.end))
         self.frame = record.frame(self.side)
@@ -78,7 +78,7 @@ class PretrainedVocabulary:
         """Whether both give equal ids to equal pieces, whatever stands around a text."""
         return isinstance(other, PretrainedVocabulary) and other._engine is self._engine
 
-    def _sibling(self, record: Record, side: Side) -> PretrainedVocabulary:
+    def _sibling(self, record: TokenizerRecord, side: Side) -> PretrainedVocabulary:
         made = object.__new__(PretrainedVocabulary)
         made._engine, made.kept, made.side, made.table = self._engine, self.kept, side, self.table
         made._set(record)

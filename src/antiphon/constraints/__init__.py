@@ -1,0 +1,1 @@
+"""What an answer must or must not contain, as automata over tokens."""

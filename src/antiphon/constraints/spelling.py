@@ -1,0 +1,137 @@
+"""What a token writes, and which tokens write a text: the bytes and characters of each target id.
+
+    spelling = TokenTexts(tokenizer)
+    spelling.bytes[76], spelling.spell(b" Haus")        # b'H', the fewest ids whose bytes are these
+
+Also what a word is here: two characters belong to one word where both `joins`.
+"""
+
+from __future__ import annotations
+
+import functools
+import random
+import unicodedata
+
+import torch
+
+from antiphon.errors import ModelError
+from antiphon.text import Tokenizer
+
+_MOST_KEPT = 2**16  # spellings that are remembered
+_SPACE = "▁"  # how sentencepiece writes a space
+# Scripts without spaces between words: no place between two of their characters is less a border than another.
+_UNSPACED = (
+    (0x0E00, 0x0EFF), (0x0F00, 0x109F), (0x1780, 0x17FF), (0x2E80, 0x2FDF), (0x3005, 0x3007), (0x3021, 0x30FF),
+    (0x31F0, 0x31FF), (0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xA000, 0xA4CF), (0xF900, 0xFAFF), (0xFF66, 0xFF9F),
+    (0x20000, 0x3FFFF),
+)  # fmt: skip
+_FIRST_CODE = {2: 0x80, 3: 0x800, 4: 0x10000}  # that has so many bytes
+_LAST_CODE = 0x20000  # no script with spaces stands behind it
+
+
+@functools.lru_cache(maxsize=2**16)
+def joins(char: str) -> bool:
+    """Whether `char` holds words together: letters, digits, marks and "_", but for scripts without spaces."""
+    if not (char.isalnum() or char == "_" or unicodedata.category(char)[0] == "M"):
+        return False
+    return not any(low <= ord(char) <= high for low, high in _UNSPACED)
+
+
+@functools.lru_cache(maxsize=2**12)
+def letter_behind(begun: bytes) -> bytes | None:
+    """The bytes that make a character which joins of its first bytes; None where there is none."""
+    length = 2 if begun[0] < 0xE0 else 3 if begun[0] < 0xF0 else 4
+    high = begun[0] & (0xFF >> (length + 1))
+    for byte in begun[1:]:
+        high = high << 6 | byte & 0x3F
+    left = 6 * (length - len(begun))
+    for code in range(max(high << left, _FIRST_CODE[length]), min((high + 1) << left, _LAST_CODE)):
+        if not 0xD800 <= code < 0xE000 and joins(chr(code)):
+            return chr(code).encode()[len(begun) :]
+    return None
+
+
+class TokenTexts:
+    """The ids of a tokenizer as text. ModelError for one whose tokens are no fixed strings (WordPiece, say).
+
+    `bytes` holds what each id writes, b"" for special ones; `chars` (n, L) the characters of those ids (`whole`, n)
+    that write whole characters, as places in `alphabet`, `pad` behind their ends; `fragments` the other ids.
+    """
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self.tokenizer = tokenizer
+        self.bytes = [_bytes(tokenizer, id) for id in range(tokenizer.vocab_size)]
+        self._verify()
+        self.ids: dict[bytes, int] = {}
+        self.fragments: list[int] = []
+        texts: list[tuple[int, str]] = []
+        for id, content in enumerate(self.bytes):
+            if not content:
+                continue
+            self.ids.setdefault(content, id)
+            try:
+                texts.append((id, content.decode()))
+            except UnicodeDecodeError:
+                self.fragments.append(id)
+        texts.sort(key=lambda entry: -len(entry[1]))  # so that the ids with a j-th character come first
+        self.longest = max(map(len, self.ids), default=0)
+        self.alphabet = sorted({char for _, text in texts for char in text})
+        self.joining = torch.tensor([joins(char) for char in self.alphabet], dtype=torch.bool)
+        place = {char: i for i, char in enumerate(self.alphabet)}
+        self.pad = len(self.alphabet)
+        width = len(texts[0][1]) if texts else 0
+        rows = [[place[char] for char in text] + [self.pad] * (width - len(text)) for _, text in texts]
+        self.whole = torch.tensor([id for id, _ in texts], dtype=torch.long)
+        self.chars = torch.tensor(rows, dtype=torch.long).view(len(texts), width)
+        self.counts = (self.chars != self.pad).sum(0).tolist()  # how many of them have a j-th character
+        self._spelled: dict[bytes, tuple[int, ...] | None] = {}
+
+    def spell(self, content: bytes) -> tuple[int, ...] | None:
+        """The fewest ids that write `content`, longer ones first; None where the vocabulary cannot."""
+        if content not in self._spelled:
+            if len(self._spelled) >= _MOST_KEPT:
+                self._spelled.clear()
+            self._spelled[content] = self._fewest(content)
+        return self._spelled[content]
+
+    def _fewest(self, content: bytes) -> tuple[int, ...] | None:
+        best: list[tuple[int, int] | None] = [None] * len(content) + [(0, 0)]  # for each place: how many, how long
+        for start in range(len(content) - 1, -1, -1):
+            for end in range(min(len(content), start + self.longest), start, -1):
+                after = best[end]
+                if after is not None and content[start:end] in self.ids:
+                    found = best[start]
+                    if found is None or after[0] + 1 < found[0]:
+                        best[start] = (after[0] + 1, end - start)
+        ids, place = [], 0
+        while place < len(content):
+            step = best[place]
+            if step is None:
+                return None
+            ids.append(self.ids[content[place : place + step[1]]])
+            place += step[1]
+        return tuple(ids)
+
+    def _verify(self) -> None:
+        """The bytes of tokens in a row must be the text: said of a sample, since a file may have any decoder."""
+        dice, written = random.Random(0), [id for id, content in enumerate(self.bytes) if content]
+        for _ in range(64):
+            ids = dice.choices(written, k=4) if written else []
+            text = b"".join(self.bytes[id] for id in ids).decode(errors="replace")
+            if self.tokenizer.decode(ids) not in (text, text.removeprefix(" ")):
+                raise ModelError(
+                    "`required` and `forbidden` need a tokenizer whose tokens are fixed strings, but the target's "
+                    f"writes {ids} as `{self.tokenizer.decode(ids)}`. Use `allowed`, or a model with another tokenizer."
+                )
+
+
+def _bytes(tokenizer: Tokenizer, id: int) -> bytes:
+    vocabulary = tokenizer.vocabulary
+    if id in vocabulary.specials.control:
+        return b""
+    if vocabulary.table is not None:
+        return vocabulary.table.bytes([id])
+    piece = vocabulary.piece(id)
+    if len(piece) == 6 and piece.startswith("<0x") and piece.endswith(">"):
+        return bytes.fromhex(piece[3:5])
+    return piece.replace(_SPACE, " ").encode()

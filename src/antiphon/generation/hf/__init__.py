@@ -1,0 +1,1 @@
+"""Models of families that transformers computes (extra `hf`)."""

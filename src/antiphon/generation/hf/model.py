@@ -1,0 +1,257 @@
+"""A checkpoint of a family that is not ours, computed by transformers (extra `[hf]`): text in, text out, as a Model.
+
+    model = load_wrapped(Path("led-base"), device=torch.device("cpu"), dtype=torch.float32)
+    model.generate(["in 3 hours"], beam_size=4)[0].text
+
+Only data of the folder is read, by the library's own classes: safetensors, JSON, vocabularies; never code, another
+folder or the network. What the library has no word for (restrictions, streams of pieces, maps) is refused by name.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from antiphon.config import GenerationConfig
+from antiphon.display import panel
+from antiphon.errors import ConfigError, DataError, ModelError, one_line
+from antiphon.generation.answers import Answers, Generation
+from antiphon.generation.hf.network import HFNetwork, read_foreign
+from antiphon.generation.inputs import check_pairs, texts_of
+from antiphon.generation.other_names import OtherToolkitNames
+from antiphon.settings import override, show
+from antiphon.text import clean_text
+from antiphon.text.kinds import is_blank
+
+# Ours -> theirs, where the meaning is the same; the rest is mapped below, or refused.
+_SAME = {
+    "beam_size": "num_beams",
+    "n_best": "num_return_sequences",
+    "length_penalty": "length_penalty",
+    "no_repeat_ngram": "no_repeat_ngram_size",
+    "repetition_penalty": "repetition_penalty",
+}
+_KNOWN = {
+    *_SAME,
+    "min_new_tokens",
+    "max_new_tokens",
+    "patience",
+    "temperature",
+    "top_k",
+    "top_p",
+    "min_p",
+    "seed",
+    "batch_size",
+}
+_ROWS = 16  # sources that run together where nothing says how many
+
+
+class HFTokenizer:
+    """The tokenizer of the library, by our names."""
+
+    def __init__(self, theirs: Any) -> None:
+        self._theirs = theirs
+
+    def encode(self, text: str) -> list[int]:
+        """The ids of a source, those that its tokenizer adds included."""
+        return list(self._theirs(clean_text(text))["input_ids"])
+
+    def target(self, text: str) -> list[int]:
+        """The ids of a target, likewise."""
+        return list(self._theirs(text_target=clean_text(text))["input_ids"])
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of `ids`, without special ones."""
+        return self._theirs.decode(list(ids), skip_special_tokens=True)
+
+    def pieces(self, ids: Sequence[int]) -> list[str]:
+        """The tokens of `ids`, without special ones."""
+        return self._theirs.convert_ids_to_tokens(list(ids), skip_special_tokens=True)
+
+    def tokens(self, text: str) -> list[str]:
+        """The tokens of a text, without special ones."""
+        return self.pieces(self.encode(text))
+
+    def is_empty(self, ids: Sequence[int]) -> bool:
+        """Whether there is nothing but special ids; what the vocabulary lacks is something."""
+        return {*ids} <= {*self._theirs.all_special_ids} - {self._theirs.unk_token_id}
+
+
+class HFModel(OtherToolkitNames):
+    """`generate`, `stream`, `score` and `save` of a Model, by the library's network."""
+
+    labels: Sequence[str] = ()
+    task = "text"
+    label_texts: Mapping[str, str] = {}
+
+    def __init__(self, foreign: HFNetwork) -> None:
+        self._foreign, self.network, self.generation = foreign, foreign.network, foreign.search
+        self.tokenizer = self.source_tokenizer = self.target_tokenizer = HFTokenizer(foreign.tokenizer)
+
+    def __repr__(self) -> str:
+        numbers = sum(parameter.numel() for parameter in self.network.parameters())
+        return f"Model({type(self.network).__name__} by transformers, {numbers:,} parameters)"
+
+    def _repr_html_(self) -> str:
+        """What it is, in a line: its layers are the library's own."""
+        return panel(repr(self))
+
+    def generate(self, texts: str | Sequence[str], *, first_row: int = 0, **settings: object) -> Answers:
+        """One answer for each text, in their order; ConfigError for a setting that the library has no word for,
+        DataError for a text that is too long."""
+        config = override(self.generation, settings)
+        _check_known(config)
+        given = texts_of(texts, "texts", names=first_row > 0)
+        rows = [self.tokenizer.encode(text) for text in given]
+        for row, ids in enumerate(rows):
+            self._check_length(ids, f"input {first_row + row + 1}")
+        empty = [self.tokenizer.is_empty(ids) or is_blank(text) for text, ids in zip(given, rows, strict=True)]
+        asked = [row for row in range(len(rows)) if not empty[row]]
+        answers = [Generation(text="", tokens=[], score=0.0, confidence=1.0, finished=True) for _ in rows]
+        with torch.random.fork_rng():
+            torch.manual_seed(config.seed + first_row)
+            for some in _batches(asked, rows, config):
+                for row, answer in zip(some, self._answers([rows[row] for row in some], config), strict=True):
+                    answers[row] = answer
+        return Answers(answers)
+
+    def stream(self, text: str, *, first_row: int = 0, **settings: object) -> Iterator[str]:
+        """The whole answer, as one piece."""
+        return iter([self.generate(text, first_row=first_row, **settings)[0].text])
+
+    def score(
+        self, sources: str | Sequence[str], targets: str | Sequence[str], *, overflow: str | None = None
+    ) -> list[float]:
+        """For each pair the sum of the log-probabilities of the target's tokens and its end, in nats."""
+        if overflow not in (None, "error"):
+            raise ConfigError(f"`overflow` must be error for a model that transformers computes, but is {overflow}.")
+        inputs, outputs = texts_of(sources, "sources"), texts_of(targets, "targets")
+        check_pairs(inputs, outputs)
+        pairs = [(self.tokenizer.encode(a), self.tokenizer.target(b)) for a, b in zip(inputs, outputs, strict=True)]
+        for row, (source, target) in enumerate(pairs):
+            self._check_length(source, f"source {row + 1}")
+            self._check_length(target, f"target {row + 1}")
+        return [self._score(source, target) if source and target else 0.0 for source, target in pairs]
+
+    def attention(self, source: str, target: str | None = None, *, overflow: str | None = None) -> None:
+        """Refused: the maps are those of our own networks."""
+        raise ModelError("attention is looked at in models of our own families, but transformers computes this one.")
+
+    def save(self, folder: str | Path, format: str = "antiphon") -> Path:
+        """Write the folder that transformers and `load` read; `format` must be "huggingface"."""
+        if format != "huggingface":
+            raise ModelError(
+                f"`format` must be huggingface for a model that transformers computes, but is {show(format)}."
+            )
+        self.network.save_pretrained(folder)
+        self._foreign.tokenizer.save_pretrained(folder)
+        return Path(folder)
+
+    def _check_length(self, ids: Sequence[int], what: str) -> None:
+        most = self._foreign.most
+        if most is not None and len(ids) > most:
+            raise DataError(f"{what} must have at most {most} tokens, but has {len(ids)}. Shorten it.")
+
+    def _answers(self, rows: Sequence[Sequence[int]], config: GenerationConfig) -> list[Generation]:
+        """The answers of rows that run together, each with its alternatives."""
+        marks, found = self._foreign.marks, self._settings(config, max(map(len, rows)))
+        width = max(map(len, rows))
+        ids = torch.tensor([[*row, *[marks.pad] * (width - len(row))] for row in rows], device=self.network.device)
+        mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows], device=self.network.device)
+        try:
+            with torch.no_grad():
+                made = self.network.generate(input_ids=ids, attention_mask=mask, **found).tolist()
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            reason = one_line(error)
+            raise ModelError(
+                f"transformers cannot answer with this model ({type(error).__name__}: {reason:.200}). Try other "
+                "settings of the search, or another version of it."
+            ) from error
+        each = len(made) // len(rows)
+        return [self._answer(row, made[each * i : each * (i + 1)]) for i, row in enumerate(rows)]
+
+    def _settings(self, config: GenerationConfig, longest: int) -> dict[str, Any]:
+        first = len(self._foreign.marks.first)
+        limit = config.max_new_tokens or 2 * longest + 32
+        if self._foreign.most is not None:
+            limit = min(limit, self._foreign.most - 1 - first)
+        found = {theirs: getattr(config, ours) for ours, theirs in _SAME.items()}
+        found |= {"max_new_tokens": limit + first, "min_new_tokens": config.min_new_tokens + first}
+        stops = True if config.patience == 1 else "never"
+        found |= {"early_stopping": stops if config.beam_size > 1 else False, "max_length": None, "min_length": None}
+        if config.temperature is None:
+            return found | {"do_sample": False, "temperature": None, "top_k": None, "top_p": None, "min_p": None}
+        sampled = {"temperature": config.temperature, "top_k": config.top_k or 0, "top_p": config.top_p or 1.0}
+        return found | sampled | {"do_sample": True, "num_beams": 1, "early_stopping": False, "min_p": config.min_p}
+
+    def _answer(self, source: Sequence[int], rows: Sequence[Sequence[int]]) -> Generation:
+        """The first of the hypotheses `rows`, which begin with the start token, with the others behind it."""
+        end, found = self._foreign.marks.end, []
+        for row in rows:
+            ids = list(row[1:])
+            finished = end in ids
+            ids = ids[: ids.index(end) + 1] if finished else ids
+            score, count = self._score(source, ids), len(self._foreign.marks.bare(ids))
+            confidence = float(torch.tensor(score / max(count, 1)).exp())
+            found.append(
+                Generation(self.tokenizer.decode(ids), self.tokenizer.pieces(ids), score, confidence, finished)
+            )
+        first, *others = found
+        return Generation(first.text, first.tokens, first.score, first.confidence, first.finished, others)
+
+    def _score(self, source: Sequence[int], target: Sequence[int]) -> float:
+        """The log-probability of `target`, without a start or a forced first token before it."""
+        marks = self._foreign.marks
+        if len(target) > 1 and target[0] == marks.start and marks.first != (marks.start,):  # some tokenizers write it
+            target = target[1:]
+        device = self.network.device
+        ids = torch.tensor([list(target)], device=device)
+        begun = torch.tensor([[marks.start, *target[:-1]]], device=device)
+        with torch.no_grad():
+            logits = self.network(
+                input_ids=torch.tensor([list(source)], device=device),
+                attention_mask=torch.ones(1, len(source), dtype=torch.long, device=device),
+                decoder_input_ids=begun,
+                use_cache=False,
+            ).logits
+        log_p = logits.float().log_softmax(-1).gather(-1, ids[..., None])[0, :, 0]
+        return float(log_p[len(target) - len(marks.bare(target)) :].sum())
+
+
+def load_wrapped(folder: Path, config: Mapping[str, Any], *, device: torch.device, dtype: torch.dtype) -> HFModel:
+    """The model in `folder`, whose config.json is `config`, and a warning that says who computes it; ModelError where
+    the folder holds more than data, or the library cannot read it."""
+    foreign = read_foreign(folder, config, device=device, dtype=dtype)
+    warnings.warn(
+        f"`{folder}` is of the family {config['model_type']}, which is not one of ours: transformers computes it.",
+        stacklevel=3,
+    )
+    return HFModel(foreign)
+
+
+def _check_known(config: GenerationConfig) -> None:
+    default = GenerationConfig()
+    for field in fields(GenerationConfig):
+        if field.name not in _KNOWN and getattr(config, field.name) != getattr(default, field.name):
+            raise ConfigError(
+                f"`{field.name}` must be left out for a model that transformers computes, but is "
+                f"{show(getattr(config, field.name))}. It takes {', '.join(sorted(_KNOWN))}."
+            )
+    if config.patience not in (None, 1):
+        raise ConfigError(
+            f"`patience` must be 1 or left out for a model that transformers computes, but is {show(config.patience)}."
+        )
+
+
+def _batches(asked: Sequence[int], rows: Sequence[Sequence[int]], config: GenerationConfig) -> Iterator[list[int]]:
+    """Rows that run together: of one length where the limit of an answer follows from it."""
+    lengths = {len(rows[row]) for row in asked} if config.max_new_tokens is None else {0}
+    count = config.batch_size or _ROWS
+    for length in sorted(lengths):
+        some = [row for row in asked if length in (0, len(rows[row]))]
+        yield from (some[place : place + count] for place in range(0, len(some), count))

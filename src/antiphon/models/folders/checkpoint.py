@@ -1,0 +1,337 @@
+"""Model folders: `config.json`, `model.safetensors`, tokenizers, `task.json`, `generation.json`.
+
+    save_model_folder("runs/demo/model", parts)
+    parts = load_parts("runs/demo/model")
+
+Weights that several modules share are written once, under their first name. Nothing in a folder is code, and no name in
+it is imported unless the caller allows it.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as serialize
+from torch import Tensor, nn
+
+from antiphon.config import AttentionConfig, GenerationConfig, ModelConfig
+from antiphon.config.family import MOST_IDS
+from antiphon.errors import DiskError, ModelError
+from antiphon.models.attentions import saved_spec
+from antiphon.models.build import build_network
+from antiphon.models.families import check_type
+from antiphon.models.folders.account import LoadReport, compare, some
+from antiphon.models.folders.files import read_config, replace_file, within, write_json
+from antiphon.models.folders.stored import WEIGHTS, WeightFiles, fill, is_whole, sketching
+from antiphon.models.seq2seq import EncoderDecoder
+from antiphon.runtime.int8_loading import fill_int8
+from antiphon.settings import from_json_mapping, plain
+from antiphon.text import Tokenizer
+
+FORMAT_VERSION = 1
+ROLES = ("encoder", "decoder", "cross")
+CONFIG = "config.json"
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a model folder holds."""
+
+    network: EncoderDecoder
+    model: ModelConfig
+    attention: AttentionConfig
+    source_tokenizer: Tokenizer
+    target_tokenizer: Tokenizer
+    task: str
+    generation: GenerationConfig
+    labels: Mapping[str, str] = field(default_factory=dict)  # of a classification: label in the data -> in answers
+    account: LoadReport | None = None  # what became of the file's weights; None where there was no file
+    problem: str = ""  # why a network that was made by hand cannot be saved; "" where it can
+    fronts: tuple[str, ...] = ()  # tags and prefixes that stood before the sources of the training data
+    template: str = ""  # what stood around each of them, `{}` in the text's place; "" where they differ or have none
+
+    @property
+    def shared(self) -> bool:
+        """Whether both sides have one tokenizer, the languages of their texts aside."""
+        return self.source_tokenizer.shares(self.target_tokenizer)
+
+
+def named_weights(network: nn.Module) -> dict[str, Tensor]:
+    """All that is saved, each tensor once, under its first name."""
+    weights: dict[str, Tensor] = {name: parameter.detach() for name, parameter in network.named_parameters()}
+    kept = network.state_dict()
+    for name, buffer in network.named_buffers():
+        if name in kept:
+            weights[name] = buffer
+    return weights
+
+
+def put_weights(
+    network: nn.Module, weights: Mapping[str, Tensor], *, where: str, replaced: Collection[str] = ()
+) -> LoadReport:
+    """Copy `weights` into `network`, and say what became of them. `where` names the file.
+
+    ModelError that names what is missing, not needed or of another shape, but for the attention of the roles that were
+    `replaced`, whose weights stay as they are where the file has none that fit.
+    """
+    own = named_weights(network)
+    account = compare(own, weights, roles=replaced)
+    aside = {*account.new, *account.dropped}
+    shapes = {name: tuple(weight.shape) for name, weight in weights.items() if name not in aside}
+    check_fit({name: tensor for name, tensor in own.items() if name not in aside}, shapes, where=where)
+    for name in account.kept:
+        own[name].copy_(weights[name])
+    return account
+
+
+def check_fit(own: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]], *, where: str) -> None:
+    """ModelError where the tensors of a file, by their `shapes`, are not exactly those that a network has."""
+    missing = [name for name in own if name not in shapes]
+    extra = [name for name in shapes if name not in own]
+    if missing or extra:
+        said = [
+            f"lacks {some(missing)}" if missing else "",
+            f"has {some(extra)}, which the model has not" if extra else "",
+        ]
+        raise ModelError(f"`{where}` does not fit its {CONFIG}: it {' and '.join(filter(None, said))}.{_hint(missing)}")
+    for name, tensor in own.items():
+        if tuple(tensor.shape) != shapes[name]:
+            raise ModelError(
+                f"`{where}` does not fit its {CONFIG}: `{name}` must be {tuple(tensor.shape)}, but is "
+                f"{shapes[name]!s:.60}."
+            )
+
+
+def learned_weights(network: nn.Module) -> dict[str, Tensor]:
+    """What a snapshot holds: all weights, but in a network with an adapter only those that learn."""
+    weights = named_weights(network)
+    if not any(".lora_" in name for name in weights):
+        return weights
+    still = {name for name, parameter in network.named_parameters() if not parameter.requires_grad}
+    return {name: tensor for name, tensor in weights.items() if name not in still}
+
+
+def put_learned_weights(network: nn.Module, weights: Mapping[str, Tensor], *, where: str) -> None:
+    """The inverse of `learned_weights`; errors as in `put_weights`."""
+    own, learned = named_weights(network), learned_weights(network)
+    put_weights(network, {**{name: own[name] for name in own if name not in learned}, **weights}, where=where)
+
+
+def save_model_folder(folder: str | Path, parts: Parts, *, weights: Mapping[str, Tensor] | None = None) -> Path:
+    """Write `parts` into `folder`, made if absent. The weights come last, each file is replaced whole.
+
+    `weights` are written instead of the network's, where it has an adapter.
+    """
+    folder = Path(folder)
+    check_describable(parts)
+    config = {
+        "format": "antiphon",
+        "format_version": FORMAT_VERSION,
+        "model": plain(parts.model),
+        "attention": {role: saved_spec(getattr(parts.attention, role)) for role in ROLES}
+        | {"backend": parts.attention.backend},
+        "vocabulary": dict(zip(("source", "target"), parts.network.table_sizes, strict=True)),
+        "shared_tokenizer": parts.shared,
+    }
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if parts.shared:
+            parts.source_tokenizer.paired(parts.target_tokenizer).save(folder, "tokenizer")
+        else:
+            parts.source_tokenizer.save(folder, "source")
+            parts.target_tokenizer.save(folder, "target")
+        task: dict[str, object] = {"task": parts.task}
+        task |= {"labels": dict(parts.labels)} if parts.labels else {}
+        task |= {"fronts": list(parts.fronts)} if parts.fronts else {}
+        task |= {"template": parts.template} if parts.template else {}
+        write_json(folder / "task.json", task)
+        write_json(folder / "generation.json", plain(parts.generation))
+        write_json(folder / CONFIG, config)
+        save_weights(folder / WEIGHTS, named_weights(parts.network) if weights is None else weights)
+    except OSError as error:
+        raise DiskError(
+            f"the model cannot be written to `{folder}` ({error.strerror}). Free space, or choose another folder."
+        ) from error
+    return folder
+
+
+def check_describable(parts: Parts) -> None:
+    """ModelError where the network was made by hand and has what no setting says."""
+    if parts.problem:
+        raise ModelError(parts.problem)
+
+
+def save_weights(file: Path, weights: Mapping[str, Tensor]) -> None:
+    """Write a safetensors file, replaced whole: a reader sees the old or the new one."""
+    replace_file(file, serialize({name: tensor.contiguous().cpu() for name, tensor in weights.items()}))
+
+
+def load_weights(file: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file; ModelError where it cannot be read."""
+    try:
+        with safe_open(file, framework="pt") as tensors:
+            return {name: tensors.get_tensor(name) for name in tensors.keys()}  # noqa: SIM118  (not a mapping)
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"`{file}` must be a safetensors file, but cannot be read ({error}).") from error
+
+
+def load_parts(
+    folder: str | Path,
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    int8: bool = False,
+    attention: AttentionConfig | None = None,
+    seed: int = 0,
+) -> Parts:
+    """What `folder` holds, the network in evaluation mode.
+
+    `attention` replaces what the folder says; only then may names be imported. In the roles that it changes, weights of
+    equal name and shape are kept; others are new, a function of `seed`, which a warning says, or are dropped. With
+    `int8` the weights of linear layers are read in 8 bits, but not where the attention of a role is replaced.
+    """
+    folder = Path(folder)
+    config = read_config(folder, CONFIG)
+    _check_version(config, folder)
+    where = str(folder / CONFIG)
+    model = from_json_mapping(ModelConfig, _section(config, "model", where), where=where)
+    saved = from_json_mapping(AttentionConfig, _section(config, "attention", where), where=where)
+    chosen = attention or saved
+    if model.family is not None:
+        check_type(model.family.name, dtype)
+    replaced = [role for role in ROLES if getattr(chosen, role) != getattr(saved, role)]
+    source, target = _tokenizers(folder, config)
+    sizes = [source.vocab_size, target.vocab_size]
+    if model.family is not None:  # whose tables may have more rows than the tokenizers have ids
+        sizes = _vocabulary(config, sizes, where)
+    file = within(folder, WEIGHTS)
+
+    def make(*, warn: bool = False) -> EncoderDecoder:
+        return build_network(
+            model,
+            chosen,
+            source_vocab=sizes[0],
+            target_vocab=sizes[1],
+            shared=source.shares(target) if model.family is None else model.family.shared_tables,
+            seed=seed,
+            allow_import=attention is not None,
+            warn=warn,
+        )
+
+    with sketching():
+        network = make()
+    if replaced or not is_whole(network):
+        network = make(warn=attention is not None)
+        account = put_weights(network, load_weights(file), where=str(file), replaced=replaced)
+    else:
+        account = fill_from(network, file, dtype=dtype, device=device, int8=int8)
+    if account.new or account.dropped:
+        warnings.warn(f"the attention of `{folder}` was replaced ({', '.join(replaced)}): {account}.", stacklevel=2)
+    generation = from_json_mapping(
+        GenerationConfig, read_config(folder, "generation.json"), where=str(folder / "generation.json")
+    )
+    task, labels, fronts, template = _task(folder)
+    network = network.to(device=device, dtype=dtype).eval()
+    return Parts(
+        network, model, chosen, source, target, task, generation, labels, account, fronts=fronts, template=template
+    )
+
+
+def fill_from(
+    network: EncoderDecoder, file: Path, *, dtype: torch.dtype, device: torch.device | str, int8: bool = False
+) -> LoadReport:
+    """Fill a sketched network with the tensors of `file`; ModelError where they do not fit."""
+    stored = WeightFiles([file])
+    own = named_weights(network)
+    check_fit(own, {name: stored.shape(name) for name in stored}, where=str(file))
+    weights = {name: partial(_read, stored, name) for name in own}
+    if int8:
+        fill_int8(network, stored, weights)
+    else:
+        fill(network, weights, dtype=dtype, device=device)
+    return LoadReport(tuple(own))
+
+
+def _read(stored: WeightFiles, name: str, dtype: torch.dtype) -> Tensor:
+    return stored.read(name, dtype=dtype)
+
+
+def _section(config: Mapping[str, Any], name: str, where: str) -> Mapping[str, Any]:
+    section = config.get(name)
+    if not isinstance(section, dict):
+        raise ModelError(f"`{where}` must have an object `{name}`, but has {section!r:.60}. Restore the file.")
+    return section
+
+
+def _hint(missing: Sequence[str]) -> str:
+    """What to do about a file of before rules beside one of each layer's own were shared by the layers."""
+    if not any(re.search(r"\brules\.\d", name) for name in missing):
+        return ""
+    return f" If each layer has the rule for itself in the file, give the rule `per_layer: true` in {CONFIG}."
+
+
+def _check_version(config: Mapping[str, Any], folder: Path) -> None:
+    version = config.get("format_version")
+    if version is None and "format" not in config:
+        raise ModelError(
+            f"`{folder / CONFIG}` must have `format` (a model folder of ours) or `model_type` (a checkpoint of the "
+            "Hugging Face hub), but has neither. Restore the file."
+        )
+    if version != FORMAT_VERSION:
+        raise ModelError(
+            f"`{folder / CONFIG}` must have `format_version` {FORMAT_VERSION}, but has {version!r:.40}. "
+            "Use the Antiphon that wrote it."
+        )
+
+
+def _tokenizers(folder: Path, config: Mapping[str, Any]) -> tuple[Tokenizer, Tokenizer]:
+    """The source's and the target's; one object where they do not differ."""
+    if config.get("shared_tokenizer"):
+        whole = _tokenizer(folder, "tokenizer")
+        return whole, whole.as_target()
+    return _tokenizer(folder, "source"), _tokenizer(folder, "target").as_target()
+
+
+def _vocabulary(config: Mapping[str, Any], least: list[int], where: str) -> list[int]:
+    """The ids of the source and of the target, at least as many as their tokenizers have."""
+    section = _section(config, "vocabulary", where)
+    found = [section.get("source"), section.get("target")]
+    for size, own in zip(found, least, strict=True):
+        if not isinstance(size, int) or not own <= size <= MOST_IDS:
+            raise ModelError(
+                f"`{where}` must have sizes of at least the tokenizer's ({own}) and at most {MOST_IDS} under "
+                f"`vocabulary`, but has {size!r:.40}. Restore the folder."
+            )
+    return [int(size) for size in found if size is not None]
+
+
+def _task(folder: Path) -> tuple[str, dict[str, str], tuple[str, ...], str]:
+    """The task's name, its labels, and the tags and prefixes and the template of its sources."""
+    content = read_config(folder, "task.json")
+    labels = content.get("labels", {})
+    if not isinstance(labels, dict) or not all(isinstance(name, str) for name in labels.values()):
+        raise ModelError(
+            f"`{folder / 'task.json'}` must map labels to their names under `labels`, but has {labels!r:.80}."
+        )
+    fronts = content.get("fronts", [])
+    if not isinstance(fronts, list) or not all(isinstance(front, str) for front in fronts):
+        raise ModelError(f"`{folder / 'task.json'}` must list texts under `fronts`, but has {fronts!r:.80}.")
+    template = content.get("template", "")
+    if not isinstance(template, str) or template.count("{}") != bool(template):
+        raise ModelError(f"`{folder / 'task.json'}` must have one {{}} in its `template`, but has {template!r:.80}.")
+    return str(content.get("task", "text")), labels, tuple(fronts), template
+
+
+def _tokenizer(folder: Path, name: str) -> Tokenizer:
+    for suffix in (".kind.json", ".json", ".spm"):
+        if (folder / f"{name}{suffix}").is_file():
+            return Tokenizer.load(within(folder, f"{name}{suffix}"))
+    raise ModelError(f"`{folder}` must hold {name}.json or {name}.spm, but has neither.")

@@ -1,0 +1,276 @@
+"""Folders as the Hugging Face hub has them, read and written without the transformers library.
+
+    parts = load_pretrained(Path("t5-small"))
+    save_pretrained(Path("out"), parts)
+    folder = fetch("google-t5/t5-small")
+
+A folder holds config.json, whose `model_type` names the family (families/), generation_config.json, tensors in
+safetensors files and a tokenizer. Of config.json only known keys are read, each within bounds; no file is code.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any, get_args
+
+import torch
+from safetensors.torch import save as serialize
+from torch import Tensor
+
+from antiphon.errors import ModelError, one_line
+from antiphon.models.build import build_network
+from antiphon.models.families import FAMILIES, Family, Inexpressible, TranslatedCheckpoint, WeightName, check_type
+from antiphon.models.families.own import as_family
+from antiphon.models.families.search import FORCED, IDS, search_settings, their_search, warn_passed_over, warn_unsaid
+from antiphon.models.folders.account import LoadReport
+from antiphon.models.folders.checkpoint import Parts, check_describable, named_weights, put_weights
+from antiphon.models.folders.files import read_config, read_json, replace_file, within, write_json
+from antiphon.models.folders.lengths import keep_usual_length, usual_length
+from antiphon.models.folders.stored import SAFE_FILES, WEIGHTS, WeightFiles, check_shapes, check_there, fill, sketching
+from antiphon.models.seq2seq import EncoderDecoder
+from antiphon.registry import nearest
+from antiphon.runtime.int8_loading import fill_int8
+from antiphon.settings import SettingError, Settings, build, hints, override, plain
+from antiphon.text import Tokenizer, load_pretrained_tokenizers, pretrained_files
+
+CONFIG, SEARCH, PREPROCESSOR = "config.json", "generation_config.json", "preprocessor_config.json"
+_HUB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?")
+
+
+def is_pretrained(config: Mapping[str, Any]) -> bool:
+    """Whether a config.json is that of a published checkpoint, not of a model folder of ours."""
+    return "model_type" in config and "format" not in config
+
+
+def load_pretrained(
+    folder: Path,
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    int8: bool = False,
+    replaced: Mapping[str, object] | None = None,
+    seed: int = 0,
+) -> Parts:
+    """What `folder` holds, the network in evaluation mode. Raises ModelError, ConfigError.
+
+    `replaced` is an attention of one's own for the roles that it names; weights that the folder has not are then new.
+    With `int8` the weights of linear layers are read in 8 bits, but not where anything is replaced.
+    """
+    config = read_config(folder, CONFIG)
+    family = find_family(config, folder)
+    check_type(family.name, dtype)
+    apart = (folder / SEARCH).exists()
+    search = read_config(folder, SEARCH) if apart else config
+    stored = WeightFiles.in_folder(folder)
+    if family.prefix and not any(key.startswith(family.prefix) for key in stored):
+        stored.under(family.prefix)
+    ours = _translate(family, config, search, stored, folder)
+    source, target = load_tokenizers(folder, config)
+    for tokenizer, size in ((source, ours.source_vocab), (target, ours.target_vocab)):
+        check_vocabulary(tokenizer, size, folder)
+    rows = family.rows(ours)
+    check_there((row.theirs for row in rows), stored, folder)
+    with sketching():
+        network = _network(ours, seed=seed)
+    own = {name: tuple(tensor.shape) for name, tensor in named_weights(network).items()}
+    shapes = {row.theirs: row.op.shape(own[row.ours]) for row in rows}
+    check_shapes(shapes, stored, explained=family.tables.all() | family.ignored)
+    weights = {row.ours: partial(_read, stored, row) for row in rows}
+    account = LoadReport(tuple(own))
+    if replaced:
+        ours = replace(ours, attention=override(ours.attention, replaced))
+        network = _network(ours, seed=seed, allow_import=True)
+        there = {name: read(torch.float32) for name, read in weights.items()}
+        account = put_weights(network, there, where=str(folder), replaced=list(replaced))
+        network.to(device=device, dtype=dtype)
+    elif int8:
+        fill_int8(network, stored, weights)
+    else:
+        fill(network, weights, dtype=dtype, device=device)
+    where = str(folder / (SEARCH if apart else CONFIG))
+    generation = search_settings(search, family=ours.family, most=ours.model.max_length, where=where)
+    warn_passed_over(search, read=family.searched, where=where)
+    if ours.family.speech is None:
+        usual = usual_length(folder, config, source, most=ours.model.max_length)
+        generation = replace(generation, max_source_tokens=usual)
+    return Parts(network.eval(), ours.model, ours.attention, source, target, "text", generation, account=account)
+
+
+def is_foreign(config: Mapping[str, Any]) -> bool:
+    """Whether a checkpoint has an encoder and a decoder, of a family that is not ours, and no code of its own."""
+    name = config.get("model_type")
+    known = not isinstance(name, str) or name in FAMILIES
+    return not known and config.get("is_encoder_decoder") is True and "auto_map" not in config
+
+
+def find_family(config: Mapping[str, Any], folder: Path) -> Family:
+    """The family of a config.json; ModelError, with the nearest known names, for one that is not known."""
+    name = config.get("model_type")
+    if "auto_map" in config:
+        raise ModelError(
+            f"`{folder / CONFIG}` must describe one of the families {', '.join(FAMILIES)}, but has `auto_map`: code of "
+            "its own, which is not run."
+        )
+    if not isinstance(name, str) or name not in FAMILIES:
+        other = " With the extra [hf] (pip install 'antiphon[hf]') transformers computes it."
+        seq2seq = other if config.get("is_encoder_decoder") is True else ""
+        hint = nearest(str(name), FAMILIES) or "."
+        raise ModelError(
+            f"`model_type` in `{folder / CONFIG}` must be one of {', '.join(FAMILIES)}, but is "
+            f"{name!r:.60}{hint}{seq2seq}"
+        )
+    return FAMILIES[name]
+
+
+def check_vocabulary(tokenizer: Tokenizer, size: int, folder: Path) -> None:
+    """ModelError where a tokenizer has ids that the table of `size` vectors has not."""
+    if tokenizer.vocab_size > size:
+        raise ModelError(
+            f"the tokenizer of `{folder}` must have at most {size} ids, the rows of the model's table, but has "
+            f"{tokenizer.vocab_size}. Use the tokenizer that belongs to the model."
+        )
+
+
+def load_tokenizers(folder: Path, config: Mapping[str, Any]) -> tuple[Tokenizer, Tokenizer]:
+    """The source's tokenizer and the target's, one object where they are one."""
+    return load_pretrained_tokenizers(folder, config)
+
+
+def _translate(
+    family: Family, config: Mapping[str, Any], search: Mapping[str, Any], stored: WeightFiles, folder: Path
+) -> TranslatedCheckpoint:
+    """config.json in our words, with what the family takes from the other files."""
+    # A search reads generation_config.json alone, where it exists: what is not there is turned off.
+    apart = {*family.searched, *family.preprocessed, *(FORCED if search is not config else ())}
+    known = {name: value for name, value in _known(family.keys, config).items() if name not in apart}
+    files = dict.fromkeys(known, CONFIG)
+    searched = {name: search[name] for name in (*IDS, *family.searched) if search.get(name) is not None}
+    features, source = _preprocessor(folder) if family.preprocessed else ({}, PREPROCESSOR)
+    features = {name: features[name] for name in family.preprocessed if name in features}
+    files |= dict.fromkeys(searched, CONFIG if search is config else SEARCH) | dict.fromkeys(features, source)
+    known = {name: value for name, value in (known | searched | features).items() if value is not None}
+    try:
+        keys = build(family.keys, known)
+        return family.ours(keys, stored, family.tables.find(stored, one_table=keys.one_table))
+    except SettingError as error:
+        raise error.at(str(folder / files.get(error.path[0] if error.path else "", CONFIG))) from None
+
+
+def _preprocessor(folder: Path) -> tuple[Mapping[str, Any], str]:
+    """How sources are made ready, as one of two files says, and which; empty where there is none."""
+    for name, section in ((PREPROCESSOR, ""), ("processor_config.json", "feature_extractor")):
+        if (folder / name).exists():
+            content = read_json(within(folder, name))
+            found = content.get(section) if section else content
+            if isinstance(found, dict):
+                return found, name
+    return {}, PREPROCESSOR
+
+
+def _known(keys: type[Settings], config: Mapping[str, Any]) -> dict[str, Any]:
+    """What `keys` read of `config`, also within its sections."""
+    found = {}
+    for name, hint in hints(keys).items():
+        kinds = [kind for kind in (get_args(hint) or (hint,)) if isinstance(kind, type) and issubclass(kind, Settings)]
+        if name in config:
+            value = config[name]
+            found[name] = _known(kinds[0], value) if kinds and isinstance(value, Mapping) else value
+    return found
+
+
+def _network(ours: TranslatedCheckpoint, *, seed: int, allow_import: bool = False) -> EncoderDecoder:
+    return build_network(
+        ours.model,
+        ours.attention,
+        source_vocab=ours.source_vocab,
+        target_vocab=ours.target_vocab,
+        shared=ours.tables.shared,
+        seed=seed,
+        allow_import=allow_import,
+    )
+
+
+def _read(stored: WeightFiles, row: WeightName, dtype: torch.dtype) -> Tensor:
+    return row.op.ours(stored.read(row.theirs, dtype=dtype))
+
+
+def save_pretrained(folder: str | Path, parts: Parts) -> Path:
+    """Write `parts` as a folder of their family that transformers reads; Inexpressible where there is none."""
+    folder = Path(folder)
+    check_describable(parts)
+    published = parts.model.family is not None
+    parts = parts if published else as_family(parts)
+    family, ours, keys = express(parts)
+    warn_unsaid(parts.generation, published=published)
+    weights = named_weights(parts.network)
+    made = {row.theirs: row.op.theirs(weights[row.ours]).contiguous().cpu() for row in family.rows(ours)}
+    copies = family.tables.copies(ours.tables)
+    made |= {key: made[other].clone() for key, other in copies.items()}
+    said = {name: value for name, value in plain(keys).items() if value is not None}
+    apart = {*family.searched, *family.preprocessed}
+    config = {name: value for name, value in said.items() if name not in apart}
+    config |= {"model_type": family.name, "architectures": [family.architecture], "is_encoder_decoder": True}
+    if family.tables.output in copies:
+        config["tie_word_embeddings"] = False
+    folder.mkdir(parents=True, exist_ok=True)
+    save_tokenizers(folder, parts)
+    searched = {name: said[name] for name in family.searched if name in said}
+    write_json(folder / SEARCH, their_search(parts.generation, ours.family, most=ours.model.max_length) | searched)
+    if family.preprocessed:
+        features = {name: said[name] for name in family.preprocessed if name in said}
+        write_json(folder / PREPROCESSOR, features | dict(family.preprocessor))
+    write_json(folder / CONFIG, config)
+    if ours.family.speech is None:
+        most, limit = ours.model.max_length, parts.generation.max_source_tokens
+        keep_usual_length(folder, config, parts.source_tokenizer, limit, most=most)
+    replace_file(folder / WEIGHTS, serialize(made, metadata={"format": "pt"}))
+    return folder
+
+
+def express(parts: Parts) -> tuple[Family, TranslatedCheckpoint, Any]:
+    """The family that can say what `parts` are, with their words for it; ModelError with what none of them can."""
+    record = parts.model.family
+    if record is None or record.name not in FAMILIES:
+        raise Inexpressible(
+            f"a model's family must be one of {', '.join(FAMILIES)}, but is {record and record.name!r:.60}."
+        )
+    family = FAMILIES[record.name]
+    tables = family.tables.place(shared=record.shared_tables, tied=parts.model.tie_embeddings)
+    ours = TranslatedCheckpoint(parts.model, parts.attention, tables, *parts.network.table_sizes)
+    return family, ours, family.theirs(ours)
+
+
+def save_tokenizers(folder: Path, parts: Parts) -> None:
+    """Write the tokenizers' own files, as transformers reads them; Inexpressible where it could not."""
+    try:
+        files = pretrained_files(parts.source_tokenizer, parts.target_tokenizer)
+    except ModelError as error:
+        raise Inexpressible(str(error)) from error
+    for name, content in files.items():
+        replace_file(folder / name, content)
+
+
+def fetch(name: str) -> Path:
+    """The folder of a model on the hub, from the cache or the network; only files that are not code are fetched."""
+    if not _HUB_ID.fullmatch(name):
+        raise ModelError(f"`{name:.80}` must be a folder, or the name of a model on the hub (owner/name).")
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=list(SAFE_FILES)))
+    except (OSError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError) as error:
+        if isinstance(error, OSError) and not isinstance(error, HfHubHTTPError):  # no network, or it is switched off
+            raise ModelError(
+                f"there is no folder `{name}` here, and the hub could not be asked for a model of that name. "
+                "Check the path, or the network."
+            ) from error
+        reason = one_line(error)
+        raise ModelError(
+            f"there is no folder `{name}`, and the hub's model of that name cannot be fetched ({reason:.200}). "
+            "Check the name and the network, or give a folder."
+        ) from error

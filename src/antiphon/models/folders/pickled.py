@@ -1,0 +1,147 @@
+"""Old checkpoints that are only there as pickles, converted once into a folder that can be read.
+
+    convert_pickled("old/checkpoint", "checkpoint")
+
+A pickle is a program. Nothing but `pickled_process.py`, in a process of its own, ever reads one, and only after someone
+asked for it by name (`antiphon convert --allow-pickle`); all else reads the safetensors files that it wrote.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+
+from antiphon.errors import ModelError
+from antiphon.models.folders.files import read_json, within, write_json
+from antiphon.models.folders.stored import (
+    INDEX,
+    MOST_FILES,
+    MOST_HEADER_BYTES,
+    PICKLED,
+    PICKLED_INDEX,
+    SAFE_FILES,
+    WEIGHTS,
+    check_header,
+)
+
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*\.bin")
+_PROCESS = Path(__file__).with_name("pickled_process.py")
+_LONGEST_SECONDS = 6 * 3600  # the processor's time is limited by the process itself
+
+
+def convert_pickled(folder: str | Path, output: str | Path) -> Path:
+    """Write the checkpoint in `folder`, whose weights are pytorch_model.bin or its shards, into the new folder
+    `output` with safetensors files. Tensors that share memory become tensors of their own, with equal bits.
+
+    ModelError for a folder that has no such weights or has safetensors already, an `output` that is there, and a file
+    that holds anything but tensors by name.
+    """
+    folder, output = Path(folder), Path(output)
+    if (folder / WEIGHTS).exists() or (folder / INDEX).exists():
+        raise ModelError(f"`{folder}` must hold only pickled weights, but has safetensors files. Load it as it is.")
+    if output.exists():
+        raise ModelError(f"`{output}` must be a new folder, but is there already. Choose another.")
+    files = _files(folder)
+    with _draft(output) as draft:
+        for name in sorted({*os.listdir(folder)} - {PICKLED_INDEX}):
+            if any(fnmatch.fnmatch(name, pattern) for pattern in SAFE_FILES):
+                shutil.copyfile(within(folder, name), draft / name)
+        places: dict[str, str] = {}
+        for file in files:
+            name = WEIGHTS if file.name == PICKLED else f"{file.stem}.safetensors"
+            _convert(file, draft / name)
+            places |= dict.fromkeys(_names(draft / name), name)
+        if [*{*places.values()}] != [WEIGHTS]:
+            size = sum((draft / name).stat().st_size for name in {*places.values()})
+            write_json(draft / INDEX, {"metadata": {"total_size": size}, "weight_map": places})
+    return output
+
+
+def _files(folder: Path) -> list[Path]:
+    """The pickles of a checkpoint, by their names alone."""
+    if not folder.is_dir():
+        raise ModelError(f"there is no folder `{folder}`. Give the folder of a checkpoint.")
+    if (folder / PICKLED).exists():
+        return [within(folder, PICKLED)]
+    if not (folder / PICKLED_INDEX).exists():
+        raise ModelError(f"`{folder}` must hold {PICKLED} or {PICKLED_INDEX}, but has neither. Restore the folder.")
+    index = within(folder, PICKLED_INDEX)
+    places = read_json(index, most=MOST_HEADER_BYTES).get("weight_map")
+    names = {*places.values()} if isinstance(places, dict) and all(map(_is_plain, places.values())) else {}
+    if not 0 < len(names) <= MOST_FILES or PICKLED in names:
+        raise ModelError(
+            f"`{index}` must map tensors to at most {MOST_FILES} files of its own folder (name.bin) under "
+            "`weight_map`. Restore the file."
+        )
+    return [within(folder, name) for name in sorted(names)]
+
+
+def _is_plain(name: object) -> bool:
+    return isinstance(name, str) and _PLAIN_NAME.fullmatch(name) is not None
+
+
+@contextmanager
+def _draft(output: Path) -> Iterator[Path]:
+    """A folder that becomes `output` if all goes well, and else leaves nothing."""
+    output.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=f"{output.name}.", suffix=".tmp", dir=output.parent))
+    try:
+        yield draft
+        draft.chmod(0o777 & ~_umask())
+        draft.rename(output)
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _convert(file: Path, target: Path) -> None:
+    """One pickle, in a process of its own that knows nothing of this one: no variables, no modules of the folder."""
+    command = [sys.executable, "-I", str(_PROCESS), str(file.resolve()), str(target.resolve())]
+    environment = {name: os.environ[name] for name in ("PATH", "SYSTEMROOT", "LD_LIBRARY_PATH") if name in os.environ}
+    environment |= {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
+    try:
+        ended = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            cwd=target.parent,
+            env=environment,
+            timeout=_LONGEST_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ModelError(f"`{file}` cannot be converted: its process did not end. Restore the file.") from error
+    if ended.returncode or not target.is_file():
+        said = ended.stderr.decode("utf-8", "replace").split("\n")
+        reason = next((line for line in reversed(said) if line.strip()), f"its process ended with {ended.returncode}")
+        raise ModelError(
+            f"`{file}` must hold tensors and nothing else, but cannot be converted ({reason:.300}). Take a checkpoint "
+            "that has safetensors files."
+        )
+
+
+def _names(file: Path) -> list[str]:
+    """The tensors of a file that the process wrote."""
+    try:
+        check_header(file)
+        with safe_open(file, framework="pt") as tensors:
+            return list(tensors.keys())
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"`{file.name}` was not written whole ({error!s:.200}). Free space, and try again.") from error

@@ -1,0 +1,57 @@
+"""A sketched network filled in int8: each weight is rounded as it is read, so that the network is never there whole.
+
+    fill_int8(network, stored, weights)          # instead of fill(network, weights, …), and of quantizing what it made
+
+The tables of embeddings stay a map of their file, of which those rows are in memory that were looked up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+
+from antiphon.models.folders.stored import WeightFiles, fill, names_of
+from antiphon.models.seq2seq import EncoderDecoder
+from antiphon.runtime.quantized import Int8Linear, plain_linears
+
+_HELD = 2**23  # bytes of a file that are in memory at a time, or one weight: to map a file anew takes a millisecond
+_LEAST = 2**18  # bytes that any tensor counts, since the system brings more than it is asked for
+
+
+def fill_int8(
+    network: EncoderDecoder, stored: WeightFiles, weights: Mapping[str, Callable[[torch.dtype], Tensor]]
+) -> None:
+    """Give a sketched network its values (see `fill`), those of its linear layers and of its output in 8 bits.
+
+    `weights` read from `stored`, whose files are mapped anew now and then: what was read of a map stays in memory as
+    long as the map does.
+    """
+    names, held = names_of(network), 0
+    linears = {id(linear): (module, name, linear) for module, name, linear in plain_linears(network)}
+    made: dict[str, Tensor] = {}
+
+    def read(tensor: Tensor) -> Tensor:
+        nonlocal held
+        if held > _HELD:
+            stored.forget()
+            held = 0
+        held += max(tensor.numel() * 4, _LEAST)
+        return weights[names[id(tensor)]](torch.float32)
+
+    def rounded(weight: Tensor, bias: Tensor | None) -> Int8Linear:
+        return Int8Linear(read(weight), None if bias is None else read(bias).clone())
+
+    network.head = rounded(network.output.weight, network.output_bias)
+    for part in list(network.modules()):  # about in the order of the file
+        if id(part) in linears:
+            module, name, linear = linears[id(part)]
+            setattr(module, name, rounded(linear.weight, linear.bias))
+            continue
+        for tensor in (*part.parameters(recurse=False), *part.buffers(recurse=False)):
+            if tensor.dim() < 2 and names[id(tensor)] in weights:
+                made[names[id(tensor)]] = read(tensor).clone()
+    stored.forget()
+    ready = {name: value.to for name, value in made.items()}
+    fill(network, {**weights, **ready}, dtype=torch.float32, device="cpu")

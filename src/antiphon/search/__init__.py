@@ -1,0 +1,1 @@
+"""Greedy, beam and sampling search over the next-token probabilities of a network."""

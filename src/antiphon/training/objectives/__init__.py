@@ -1,0 +1,1 @@
+"""Losses beside cross-entropy: distillation and R-Drop."""

@@ -1,0 +1,157 @@
+"""What a run writes down and shows: `metrics.jsonl`, `samples.jsonl`, and a live line in the terminal (plain lines
+where there is none).
+
+record = RunLog(folder, display=make_display(total_steps=8000)) record.measure({"step": 50, "loss": 3.2})
+record.validation({"step": 500, "valid_loss": 2.1}, [Sample("in 3 hours", "in 3 Stunden", "in 3 Stunden")])
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from antiphon.display import clock
+from antiphon.errors import DiskError, argument
+from antiphon.training.reporting.formats import figures, sample_line, terminal_width
+from antiphon.training.reporting.live import TerminalDisplay
+from antiphon.training.reporting.notebook import NotebookDisplay, notebook_output
+
+METRICS, SAMPLES = "metrics.jsonl", "samples.jsonl"
+SAMPLES_SHOWN = 2  # at each validation; all are in samples.jsonl
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One answer at a validation, beside its source and reference."""
+
+    source: str
+    reference: str
+    answer: str
+
+
+class Display(Protocol):
+    """Where a run is shown."""
+
+    def say(self, line: str) -> None: ...
+    def tick(self, step: int) -> None: ...
+    def progress(self, row: Mapping[str, Any], note: str) -> None: ...
+    def close(self) -> None: ...
+
+
+Reporter = Callable[[Mapping[str, Any]], None]  # is given each row of metrics.jsonl as it is written
+
+
+class RunLog:
+    """The two files of a run, each cut back to where its snapshot was when the run is resumed, and its display."""
+
+    def __init__(self, folder: Path, display: Display, *, reporters: Sequence[Reporter] = ()) -> None:
+        self.folder, self.display, self.reporters = folder, display, reporters
+        self.note = ""
+
+    def measure(self, row: Mapping[str, Any]) -> None:
+        """Write a row of training figures, and show it."""
+        self._row(row)
+        self.display.progress(row, self.note)
+
+    def validation(self, row: Mapping[str, Any], samples: Sequence[Sample]) -> None:
+        """Write a row of validation figures and sample answers, and show both."""
+        self._row(row)
+        self._append(SAMPLES, [{"step": row["step"], **asdict(sample)} for sample in samples])
+        shown = "  ".join(
+            f"{key} {value:.3f}" for key, value in row.items() if key not in ("step", "epoch", "time_seconds")
+        )
+        self.note = shown
+        self.display.say(f"step {row['step']}  validation: {shown}")
+        width = terminal_width()
+        for sample in samples[:SAMPLES_SHOWN]:
+            self.display.say(sample_line(sample.source, sample.answer, sample.reference, width))
+
+    def note_row(self, row: Mapping[str, Any]) -> None:
+        """Write a row that has been said already."""
+        self._row(row)
+
+    def say(self, line: str) -> None:
+        """Show a line that no file needs."""
+        self.display.say(line)
+
+    def offsets(self) -> dict[str, int]:
+        """The sizes of the files, for a snapshot."""
+        return {name: self._size(name) for name in (METRICS, SAMPLES)}
+
+    def cut(self, offsets: Mapping[str, int]) -> None:
+        """Drop what was written after the snapshot that holds `offsets`: it will be written again."""
+        for name, size in offsets.items():
+            if self._size(name) > size:
+                os.truncate(self.folder / name, size)
+            elif self._size(name) < size:
+                self.say(f"`{self.folder / name}` is shorter than it was at the snapshot: rows are missing from it.")
+                _cut_to_whole_lines(self.folder / name)
+
+    def _row(self, row: Mapping[str, Any]) -> None:
+        self._append(METRICS, [row])
+        for report in self.reporters:
+            report(row)
+
+    def _size(self, name: str) -> int:
+        file = self.folder / name
+        return file.stat().st_size if file.exists() else 0
+
+    def _append(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        try:
+            with (self.folder / name).open("a", encoding="utf-8") as stream:
+                stream.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        except OSError as error:
+            raise DiskError(
+                f"`{self.folder / name}` cannot be written ({error.strerror}). Free space, then continue with "
+                f"{argument('resume=True', flag='--resume')}."
+            ) from error
+
+
+def _cut_to_whole_lines(file: Path) -> None:
+    if file.exists():
+        os.truncate(file, file.read_bytes().rfind(b"\n") + 1)
+
+
+def read_rows(folder: Path) -> list[dict[str, Any]]:
+    """The rows of a run's `metrics.jsonl`; none where there is no such file."""
+    file = folder / METRICS
+    if not file.exists():
+        return []
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line]
+
+
+class LineDisplay:
+    """Plain lines on a stream, for logs."""
+
+    def say(self, line: str) -> None:
+        print(line, file=sys.stderr, flush=True)  # noqa: T201
+
+    def progress(self, row: Mapping[str, Any], note: str) -> None:
+        left = f"  {clock(row['seconds_left'])} left" if row.get("seconds_left") is not None else ""
+        self.say(f"step {row['step']}  epoch {row['epoch']}  {figures(row)}{left}")
+
+    def tick(self, step: int) -> None: ...
+    def close(self) -> None: ...
+
+
+class SilentDisplay:
+    """Shows nothing."""
+
+    def say(self, line: str) -> None: ...
+    def tick(self, step: int) -> None: ...
+    def progress(self, row: Mapping[str, Any], note: str) -> None: ...
+    def close(self) -> None: ...
+
+
+def make_display(*, total_steps: int | None, quiet: bool = False) -> Display:
+    """A bar in a notebook, a live line where stderr is a terminal, else plain lines; nothing where `quiet`."""
+    if quiet:
+        return SilentDisplay()
+    if (output := notebook_output()) is not None:
+        return NotebookDisplay(output, total_steps)
+    return TerminalDisplay(total_steps) if sys.stderr.isatty() else LineDisplay()

@@ -1,0 +1,136 @@
+"""Diverse beam search and the coverage penalty against definitions in plain Python."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+
+import pytest
+import torch
+from search.toys import MARKS, NAMES, assert_same, next_log_p, penalty, plain_search, source_of, toy
+
+from antiphon.batch import Tokens, pad
+from antiphon.config import GenerationConfig
+from antiphon.errors import ConfigError
+from antiphon.models.seq2seq import EncoderDecoder
+from antiphon.search.engine import SourceInput, answer, stream
+from antiphon.search.hypotheses import Hypothesis
+
+
+def plain_diverse(network: EncoderDecoder, source: list[int], config: GenerationConfig) -> list[Hypothesis]:
+    """Groups of lists, one after the other at each step; never stops before the limit."""
+    size, limit = config.beam_size // config.beam_groups, config.max_new_tokens or 1
+    groups: list[list[tuple[float, list[int]]]] = [[(0.0, [])] for _ in range(config.beam_groups)]
+    ended: dict[tuple[int, ...], float] = {}
+    for length in range(limit):
+        said: Counter[int] = Counter()
+        for number, group in enumerate(groups):
+            if not group:
+                continue
+            candidates = []
+            for lane, log_p in enumerate(next_log_p(network, source, [ids for _, ids in group])):
+                value, ids = group[lane]
+                for token, gain in enumerate(log_p):
+                    if token not in (MARKS.pad, MARKS.start):
+                        steered = value + gain - config.diversity_penalty * said[token]
+                        candidates.append((-steered, lane, token, value + gain, [*ids, token]))
+            candidates.sort(key=lambda candidate: candidate[:3])
+            going = []
+            for rank, (_, _, token, value, ids) in enumerate(candidates[: 2 * size if size > 1 else 1]):
+                if token == MARKS.end:
+                    if rank < size:
+                        ended[tuple(ids)] = value
+                elif len(going) < size:
+                    going.append((value, ids))
+            said.update(ids[length] for _, ids in going)
+            groups[number] = going
+    for group in groups:
+        ended |= {tuple(ids): value for value, ids in group}
+    found = [
+        Hypothesis(list(ids), value, value / penalty(config, len(ids)), ids[-1] == MARKS.end)
+        for ids, value in ended.items()
+    ]
+    return sorted(found, key=lambda hypothesis: -hypothesis.rank)[: config.n_best]
+
+
+@pytest.mark.parametrize(("beam_size", "groups"), [(4, 2), (3, 3), (6, 2), (6, 3)])
+def test_groups_are_what_plain_python_says(beam_size: int, groups: int) -> None:
+    for number, name in enumerate(NAMES):
+        dice = random.Random(name)
+        config = GenerationConfig(
+            beam_size=beam_size, beam_groups=groups, diversity_penalty=dice.choice([0.0, 0.4, 2.0]),
+            n_best=beam_size // groups, max_new_tokens=8, length_penalty=dice.choice([0.0, 1.0]),
+        )  # fmt: skip
+        sources = [SourceInput(source_of(dice), row) for row in range(3)]
+        for source, found in zip(sources, answer(toy(name, seed=number), sources, config, MARKS), strict=True):
+            assert_same(found, plain_diverse(toy(name, seed=number), source.ids, config))
+
+
+def test_one_group_is_the_beam_and_a_penalty_makes_answers_differ() -> None:
+    dice, network = random.Random(0), toy("rotary")
+    sources = [source_of(dice) for _ in range(6)]
+    plain = {"beam_size": 6, "n_best": 6, "max_new_tokens": 9}
+    assert answer(network, sources, GenerationConfig(**plain, beam_groups=1), MARKS) == answer(
+        network, sources, GenerationConfig(**plain), MARKS
+    )
+    first = [
+        len({row.ids[0] for rows in answer(network, sources, GenerationConfig(**plain, **more), MARKS) for row in rows})
+        for more in ({}, {"beam_groups": 6, "diversity_penalty": 20.0})
+    ]
+    assert first[1] > first[0]
+    for settings in ({"beam_groups": 4}, {"diversity_penalty": 1.0}, {"beam_groups": 2, "temperature": 1.0}):
+        with pytest.raises(ConfigError, match=r"beam_groups|diversity_penalty"):
+            GenerationConfig(beam_size=6, **settings)
+
+
+@torch.no_grad()
+def covered(network: EncoderDecoder, source: list[int], ids: list[int]) -> float:
+    """The sum over source positions of log(min(attention, 1)), from whole rows, the weights by hooks."""
+    weights: list[torch.Tensor] = []
+    crosses = [layer.cross for layer in network.decoder.layers]
+    for cross in crosses:
+        begin = cross.begin
+
+        def recorded(*rest, begin=begin, **named):
+            state = begin(*rest, **named)
+            state.record = weights
+            return state
+
+        cross.begin = recorded
+    given, tokens = pad([source], pad_id=MARKS.pad)
+    network.decode(
+        torch.tensor([[MARKS.start, *ids[:-1]]]),
+        Tokens(torch.arange(len(ids))[None]),
+        network.encode(given, tokens),
+        None,
+    )
+    for cross in crosses:
+        del cross.begin
+    assert len(weights) == len(crosses)
+    return float(torch.stack(weights).mean(0).mean(1).sum(1).clamp(1e-6, 1).log().sum())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_coverage_is_in_the_rank_and_the_search_waits_for_it(name: str) -> None:
+    """The pool of a search that never stops, ranked with the penalty from whole rows."""
+    dice, network = random.Random(name), toy(name)
+    sources = [SourceInput(source_of(dice), row) for row in range(4)]
+    for beta, beam_size in ((0.2, 3), (2.0, 1), (2.0, 4)):
+        config = GenerationConfig(beam_size=beam_size, max_new_tokens=9, coverage_penalty=beta)
+        free = GenerationConfig(beam_size=beam_size, n_best=beam_size, max_new_tokens=9)
+        for source, found in zip(sources, answer(network, sources, config, MARKS), strict=True):
+            every = plain_search(network, source.ids, free, all_ended=True)
+            ranks = [h.rank + beta * covered(network, source.ids, h.ids) for h in every]
+            best = max(range(len(every)), key=ranks.__getitem__)
+            assert found[0].ids == every[best].ids
+            assert found[0].rank == pytest.approx(ranks[best], abs=1e-8)
+            assert found[0].score == pytest.approx(every[best].score, abs=1e-8)
+            assert answer(network, [source], config, MARKS)[0][0].ids == found[0].ids
+            assert [id for run in stream(network, source, config, MARKS) for id in run] == found[0].ids
+
+
+def test_a_mixer_without_weights_is_refused_by_its_role(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = toy("paper")
+    monkeypatch.setattr("antiphon.nn.attention.attend", lambda q, k, v, scores, **_: torch.zeros_like(q))
+    with pytest.raises(ConfigError, match="`coverage_penalty` needs attention weights of the role cross"):
+        answer(network, [[5, 2]], GenerationConfig(coverage_penalty=0.2), MARKS)

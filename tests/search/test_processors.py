@@ -1,0 +1,98 @@
+"""Each processor, and the k best, against a definition in plain Python."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+import torch
+from torch import Tensor
+
+from antiphon.search.processors import (
+    NEVER,
+    DecodedTokens,
+    Forbid,
+    MinNewTokens,
+    NoRepeatNgram,
+    Processor,
+    RepetitionPenalty,
+    best,
+)
+
+
+def said(history: Tensor, prefixes: list[int]) -> DecodedTokens:
+    return DecodedTokens(history, torch.tensor(prefixes), max(prefixes))
+
+
+def case(seed: int) -> tuple[Tensor, DecodedTokens, list[list[float]]]:
+    """Random scores, histories over few ids so that much is repeated, and the scores as lists."""
+    torch.manual_seed(seed)
+    rows, size, length = 7, 6, seed % 9
+    scores = torch.randn(rows, size, dtype=torch.float64)
+    prefixes = [random.Random(row + seed).randint(0, length) for row in range(rows)]
+    return scores, said(torch.randint(0, size, (rows, length)), prefixes), scores.tolist()
+
+
+def check(processor: Processor, definition) -> None:
+    for seed in range(60):
+        scores, told, plain = case(seed)
+        found = processor(scores, told).tolist()
+        for row, history in enumerate(told.history.tolist()):
+            expected = [
+                definition(plain[row][id], id, history, int(told.prefix_lengths[row])) for id in range(len(plain[row]))
+            ]
+            assert found[row] == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4])
+def test_no_repeat_ngram(size: int) -> None:
+    def definition(score: float, id: int, history: list[int], prefix: int) -> float:
+        after = [*history, id]
+        before = [history[i : i + size] for i in range(len(history) - size + 1)]
+        return NEVER if len(after) >= size and after[-size:] in before else score
+
+    check(NoRepeatNgram(size), definition)
+
+
+@pytest.mark.parametrize("factor", [0.5, 2.0])
+def test_repetition_penalty(factor: float) -> None:
+    def definition(score: float, id: int, history: list[int], prefix: int) -> float:
+        return score if id not in history else score * factor if score < 0 else score / factor
+
+    check(RepetitionPenalty(factor), definition)
+    check(
+        RepetitionPenalty(factor, start=3), lambda score, id, history, prefix: definition(score, id, [3, *history], 0)
+    )
+    assert RepetitionPenalty(factor).takes_logits and not RepetitionPenalty(factor, logits=False).takes_logits
+
+
+@pytest.mark.parametrize("least", [1, 3])
+def test_min_new_tokens(least: int) -> None:
+    def definition(score: float, id: int, history: list[int], prefix: int) -> float:
+        return NEVER if id == 2 and len(history) - prefix < least else score
+
+    check(MinNewTokens(least, end=2), definition)
+
+
+def test_forbid() -> None:
+    check(Forbid([4, 0]), lambda score, id, history, prefix: NEVER if id in (0, 4) else score)
+
+
+@pytest.mark.parametrize("size", [1, 5, 64, 300, 1000, 4097])
+@pytest.mark.parametrize("values", ["distinct", "few", "equal", "forbidden"])
+def test_best_is_a_stable_sort(size: int, values: str) -> None:
+    """Also where scores are equal, within a block and across them: the lower id comes first."""
+    torch.manual_seed(size)
+    scores = {
+        "distinct": torch.randn(9, size),
+        "few": torch.randint(-3, 3, (9, size)).float(),
+        "equal": torch.zeros(9, size),
+        "forbidden": torch.randn(9, size).masked_fill(torch.rand(9, size) < 0.98, NEVER),
+    }[values]
+    for k in (1, 2, 4, 8, 16):
+        found, ids = best(scores, k)
+        for row, plain in enumerate(scores.tolist()):
+            order = sorted(range(size), key=lambda id: (-plain[id], id))[:k]
+            there = [id for id in order if plain[id] > NEVER]  # which of the impossible ones come is of no matter
+            assert ids[row].tolist()[: len(there)] == there
+            assert found[row].tolist() == [plain[id] for id in order]
