@@ -16,7 +16,9 @@ from antiphon.text.kinds import is_blank
 
 # A tag as `data.train.tag` makes it (Johnson et al. 2017), one of Marian's models for several languages, and the
 # prefixes of T5 (Raffel et al. 2020, appendix D) whose texts may be long.
-_KNOWN = re.compile(r"<[^\s<>]+> |>>[\w@-]+<< ?|translate \w[^:\n]{0,40} to \w[^:\n]{0,40}: |summarize: ")
+_KNOWN = re.compile(
+    r"<[^\s<>]+>\s+|>>[\w@-]+<<\s*|(?i:translate) \w[^:\n]{0,40} to \w[^:\n]{0,40}:\s+|(?i:summarize):\s+"
+)
 _FIELD = re.compile(r"\{[^{}]+\}")  # of a template of the data
 _MOST = 16  # tags and prefixes in a row
 

@@ -361,13 +361,13 @@ class Model(Shown, AnswersOtherNames):
             return [(parts, [" "] * len(parts)) for parts in heard]
         limit, most = source_limit(self.network, config), self.network.max_length
         tokenizer, fronts = self.source_tokenizer, self.parts.fronts
+        back = self.parts.template.partition("{}")[2]
         texts, around = [row for row in rows if isinstance(row, str)], sum(map(len, tokenizer.frame))
+        read = functools.partial(
+            pieces_of, tokenizer=tokenizer, limit=limit, overflow=overflow, fronts=fronts, back=back, most=most
+        )
         return [
-            ([], [])
-            if len(ids) <= around or is_blank(text)
-            else pieces_of(
-                text, ids, tokenizer=tokenizer, limit=limit, overflow=overflow, row=row, fronts=fronts, most=most
-            )
+            ([], []) if len(ids) <= around or is_blank(text) else read(text, ids, row=row)
             for row, (text, ids) in enumerate(zip(texts, tokenizer.encode_batch(texts), strict=True), first_row)
         ]
 
