@@ -222,3 +222,11 @@ def test_what_stands_behind_a_text_stands_behind_each_part(tmp_path: Path) -> No
     assert model.generate(DAYS, overflow="split", **asked)[0].score == pytest.approx(by_hand, rel=1e-5)
     framed_already = model.generate(f"Day: {DAYS} Answer:", overflow="split", **asked)[0]
     assert framed_already.score == pytest.approx(by_hand, rel=1e-5)
+
+
+@pytest.mark.parametrize("text", ["<fra> ", "<fra>", "<fra> \u3000", "Make it short - \u200b", "Make it short -"])
+def test_nothing_behind_a_front_of_the_data_is_empty(run: Path, text: str) -> None:
+    # U2: training drops such pairs, and a model invented an answer.
+    model = antiphon.load(run)
+    assert [model.generate(text)[0].text, "".join(model.stream(text)), *model.score([text], [""])] == ["", "", 0.0]
+    assert model.generate("<fra> 1", min_new_tokens=1)[0].text

@@ -61,6 +61,12 @@ def _template(source: SourceConfig) -> str:
     return source.front + around
 
 
+def asks_nothing(text: str, fronts: Iterable[str]) -> bool:
+    """Whether a text is blank, alone or behind one of the `fronts` of the data that a model was trained on."""
+    ended = f"{text} "  # a front ends with a space, which may be cut off
+    return is_blank(text) or any(ended.startswith(front) and is_blank(ended[len(front) :]) for front in fronts if front)
+
+
 def framed(texts: list[str], template: str) -> list[str]:
     """Each text in the template, but those that have its words already, and blank ones."""
     if not template:

@@ -29,7 +29,7 @@ from antiphon.generation.assemble import assemble
 from antiphon.generation.classification import classify
 from antiphon.generation.elsewhere import AnswersOtherNames
 from antiphon.generation.ensemble import Ensemble, check_one
-from antiphon.generation.fronts import framed
+from antiphon.generation.fronts import asks_nothing, framed
 from antiphon.generation.hypotheses import Hypothesis
 from antiphon.generation.inputs import check_pairs, texts_of
 from antiphon.generation.joining import join_answers, stream_texts
@@ -47,7 +47,6 @@ from antiphon.models.families import Inexpressible
 from antiphon.models.hub import save_pretrained
 from antiphon.settings import override, show
 from antiphon.text import Tokenizer, clean_text
-from antiphon.text.kinds import is_blank
 
 if TYPE_CHECKING:
     from antiphon.generation.hearing import Hearing
@@ -238,7 +237,7 @@ class Model(Shown, AnswersOtherNames):
             for row, (text, ids) in enumerate(zip(texts, tokenizer.encode_batch(texts), strict=True))
         ]
         # Nothing answered by nothing is what `generate` gives without asking the model.
-        asked = [row for row in range(len(texts)) if not is_blank(texts[row]) or outputs[row]]
+        asked = [row for row in range(len(texts)) if not asks_nothing(texts[row], self.parts.fronts) or outputs[row]]
         pairs = [(read[row], spelled[row]) for row in asked]
         scores = [0.0] * len(texts)
         found = engine.forced_scores(self.network, pairs, self.marks, window=limit)
@@ -367,7 +366,7 @@ class Model(Shown, AnswersOtherNames):
             pieces_of, tokenizer=tokenizer, limit=limit, overflow=overflow, fronts=fronts, back=back, most=most
         )
         return [
-            ([], []) if len(ids) <= around or is_blank(text) else read(text, ids, row=row)
+            ([], []) if len(ids) <= around or asks_nothing(text, fronts) else read(text, ids, row=row)
             for row, (text, ids) in enumerate(zip(texts, tokenizer.encode_batch(texts), strict=True), first_row)
         ]
 
