@@ -233,7 +233,6 @@ num_hidden_layers; model.encoder_layers|model.decoder_layers;;
 num_encoder_layers; model.encoder_layers;;
 num_decoder_layers; model.decoder_layers;;
 num_attention_heads; model.num_heads;;
-encoder_attention_heads; model.num_heads;; Both stacks have as many.
 decoder_attention_heads; model.num_heads;; Both stacks have as many.
 num_key_value_heads; model.num_kv_heads;;
 intermediate_size; model.ffn_dim;;
