@@ -14,7 +14,7 @@ from antiphon.cli.command import Command, columns, import_modules
 from antiphon.cli.flags import Flag, Positional
 
 if TYPE_CHECKING:
-    from antiphon.conformance import Table
+    from antiphon.conformance import LawTable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +93,7 @@ def _listed(kinds: list[dict[str, str]], width: int | None) -> list[str]:
     return shown
 
 
-def _wrapped_table(table: Table, width: int | None) -> str:
+def _wrapped_table(table: LawTable, width: int | None) -> str:
     """The table, its last column in several lines where it is wider than `width`."""
     lines = str(table).split("\n")
     hanging = " " * lines[1].index("where, or why not")

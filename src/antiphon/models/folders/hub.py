@@ -21,6 +21,7 @@ import torch
 from safetensors.torch import save as serialize
 from torch import Tensor
 
+from antiphon.config import FamilyConfig
 from antiphon.errors import ModelError, one_line
 from antiphon.models.build import build_network
 from antiphon.models.families import FAMILIES, Family, Inexpressible, TranslatedCheckpoint, WeightName, check_type
@@ -79,6 +80,7 @@ def load_pretrained(
     source, target = load_tokenizers(folder, config)
     for tokenizer, size in ((source, ours.source_vocab), (target, ours.target_vocab)):
         check_vocabulary(tokenizer, size, folder)
+    check_ids(ours.family, ours.target_vocab, folder)
     rows = family.rows(ours)
     check_there((row.theirs for row in rows), stored, folder)
     with sketching():
@@ -140,6 +142,22 @@ def check_vocabulary(tokenizer: Tokenizer, size: int, folder: Path) -> None:
             f"the tokenizer of `{folder}` must have at most {size} ids, the rows of the model's table, but has "
             f"{tokenizer.vocab_size}. Use the tokenizer that belongs to the model."
         )
+
+
+def check_ids(family: FamilyConfig, size: int, folder: Path) -> None:
+    """ModelError where an id that starts, begins, ends or fills an answer is none of the `size` ids of answers."""
+    named = {
+        "decoder_start_token_id": family.start_id,
+        "forced_bos_token_id": family.first_id,
+        "eos_token_id": family.end_id,
+        "pad_token_id": family.pad_id,
+    }
+    for name, id in named.items():
+        if id is not None and id >= size:
+            raise ModelError(
+                f"`{name}` of `{folder}` must be below {size}, the rows of the model's table, but is {id}. Correct it "
+                f"in {SEARCH} and {CONFIG}."
+            )
 
 
 def load_tokenizers(folder: Path, config: Mapping[str, Any]) -> tuple[Tokenizer, Tokenizer]:
@@ -212,7 +230,7 @@ def save_pretrained(folder: str | Path, parts: Parts) -> Path:
     published = parts.model.family is not None
     parts = parts if published else as_family(parts)
     family, ours, keys = express(parts)
-    warn_unsaid(parts.generation, published=published)
+    warn_unsaid(parts.generation, published=published, template=parts.template)
     weights = named_weights(parts.network)
     made = {row.theirs: row.op.theirs(weights[row.ours]).contiguous().cpu() for row in family.rows(ours)}
     copies = family.tables.copies(ours.tables)
