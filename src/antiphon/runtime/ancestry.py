@@ -22,10 +22,6 @@ from antiphon.nn.cache import DecoderState, KeyValueCache, SlotTable, State
 from antiphon.runtime.kernels.functions import KernelCall
 from antiphon.runtime.recorder.record import Entry, memory_of
 
-# Places among the tensors and sizes of a step (attend.c, places.c).
-ATTEND_LANES, ATTEND_STRIDE, ATTEND_WIDTH = 7, 27, 28
-PLACE_LANES, PLACE_WIDTH, PLACE_ROWS, PLACE_STRIDE = 4, 4, 5, 6
-
 
 def trace(state: DecoderState, entries: Sequence[Entry]) -> None:
     """From the next step of `entries` on, hypotheses are reordered by their lanes, wherever that can be."""
@@ -43,14 +39,20 @@ def trace(state: DecoderState, entries: Sequence[Entry]) -> None:
             continue
         lanes = ledger.trace(rows, state.width)
         for entry in attending:
-            entry.step.p[ATTEND_LANES] = lanes.data_ptr()
-            entry.step.n[ATTEND_STRIDE], entry.step.n[ATTEND_WIDTH] = lanes.stride(0), state.width
+            _set_ancestry(entry, lanes, state.width)
             entry.reads, entry.held = (*entry.reads, lanes), (*entry.held, lanes)
         for entry in placing:
             assert isinstance(entry, KernelCall)
-            entry.step.p[PLACE_LANES] = lanes.data_ptr()
-            entry.step.n[PLACE_WIDTH : PLACE_STRIDE + 1] = state.width, rows, lanes.stride(0)
+            _set_ancestry(entry, lanes, state.width)
+            entry.set_size("ancestry_rows", rows)
             entry.writes, entry.held = (*entry.writes, lanes), (*entry.held, lanes)
+
+
+def _set_ancestry(entry: KernelCall, ancestry: Tensor, width: int) -> None:
+    """Let a call of `attend` or `place` use the table `ancestry` (R, C + 1) of hypotheses of the same source."""
+    entry.set_pointer("ancestry", ancestry.data_ptr())
+    entry.set_size("ancestry_stride", ancestry.stride(0))
+    entry.set_size("beam_width", width)
 
 
 def settle(state: DecoderState) -> None:

@@ -1,8 +1,10 @@
-/* A kernel's rows, shared among the threads. */
+/* Division of a kernel's rows among the threads. */
 #ifndef ANTIPHON_SHARES_H
 #define ANTIPHON_SHARES_H
 
 #include "step.h"
+
+enum { MIN_PARALLEL_WORK = 1 << 16 };
 
 typedef void (*Range)(const Step *s, int64_t from, int64_t to);
 
@@ -17,10 +19,10 @@ static inline void one_share(int64_t part, void *context) {
     all->range(all->step, all->count * part / all->parts, all->count * (part + 1) / all->parts);
 }
 
-/* range(s, from, to) over all of [0, count): in equal shares, one a thread, where `work` (floats read, about) is worth
- * more than waking the threads. */
+/* Runs range(s, from, to) over all of [0, count): in one equal share for each thread if `work` (about the number of
+ * floats that are read) is large enough to wake the threads. */
 static inline void in_shares(const Step *s, Range range, int64_t count, int64_t work) {
-    int64_t parts = work < 1 << 16 ? 1 : thread_count();
+    int64_t parts = work < MIN_PARALLEL_WORK ? 1 : thread_count();
     Shares all = {s, range, count, parts < count ? parts : count};
     if (all.parts <= 1) range(s, 0, count);
     else in_parallel(one_share, all.parts, &all);
