@@ -134,7 +134,7 @@ def _reason(error: OSError | subprocess.SubprocessError) -> str:
 
 
 def _cache_folder() -> Path:
-    """The folder of compiled kernels: in the user's cache, or a new temporary one where that is not writable or others may
+    """The folder of compiled kernels: in the user's cache, or a new temporary one if that is not writable or others can
     write to it."""
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     folder = base / "antiphon"

@@ -14,7 +14,7 @@ from torch import Tensor
 from antiphon.runtime.kernels.calls import KernelCall, cacheable, capacity, capturing, do, here, usable
 from antiphon.runtime.kernels.compiler import library
 from antiphon.runtime.kernels.packed import SHORT_NAMES, Packed
-from antiphon.runtime.kernels.table import ACTIVATIONS, CACHE_LINE_BYTES, NORM_KINDS, stride_names
+from antiphon.runtime.kernels.table import ACTIVATIONS, CACHE_LINE_BYTES, NORM_KINDS
 
 __all__ = [
     "ACTIVATIONS",
@@ -134,6 +134,7 @@ def attend(
     v_row, v_head, v_key, _ = v.stride()
     mask_row, mask_head, mask_query, mask_key = _NO_STRIDES if mask is None else mask.stride()
     bias_row, bias_head, bias_query, bias_key = _NO_STRIDES if terms is None else terms.stride()
+    out_row, out_query, out_head, _ = out.stride()
     sizes = {
         "rows": rows, "heads": heads, "kv_heads": kv_heads, "queries": queries, "keys": keys, "dim": dim,
         "q_stride_row": q_row, "q_stride_head": q_head, "q_stride_query": q_query,
@@ -143,7 +144,7 @@ def attend(
         "visible_stride_query": mask_query, "visible_stride_key": mask_key,
         "bias_stride_row": bias_row, "bias_stride_head": bias_head,
         "bias_stride_query": bias_query, "bias_stride_key": bias_key,
-        "out_stride_row": queries * heads * dim, "out_stride_query": heads * dim, "out_stride_head": dim,
+        "out_stride_row": out_row, "out_stride_query": out_query, "out_stride_head": out_head,
         "sink_count": 0 if extra is None else extra.shape[1], "ancestry_stride": 0, "beam_width": 0,
         "kv_half": int(k.dtype == torch.float16),
     }  # fmt: skip
@@ -164,10 +165,15 @@ _NO_STRIDES = (0, 0, 0, 0)  # of a mask or bias that is not given
 def put(cache: Tensor, slots: Tensor, new: Tensor) -> None:
     """cache (R,G,C,D), float32 or float16, at slots (R or 1, L) becomes new (R,G,L,D)."""
     rows, heads, length, dim = new.shape
-    sizes = {"rows": rows, "heads": heads, "length": length, "dim": dim}
-    sizes |= {"slots_stride_row": _row_stride(slots), "slots_stride_position": slots.stride(1)}
-    sizes |= {"cache_half": int(cache.dtype == torch.float16)}
-    sizes.update(zip(_PUT_STRIDES, (*new.stride()[:3], *cache.stride()[:3]), strict=True))
+    new_row, new_head, new_position, _ = new.stride()
+    cache_row, cache_head, cache_slot, _ = cache.stride()
+    sizes = {
+        "rows": rows, "heads": heads, "length": length, "dim": dim,
+        "new_stride_row": new_row, "new_stride_head": new_head, "new_stride_position": new_position,
+        "cache_stride_row": cache_row, "cache_stride_head": cache_head, "cache_stride_slot": cache_slot,
+        "slots_stride_row": _row_stride(slots), "slots_stride_position": slots.stride(1),
+        "cache_half": int(cache.dtype == torch.float16),
+    }  # fmt: skip
     do(
         "put",
         reads=(new, slots),
@@ -175,9 +181,6 @@ def put(cache: Tensor, slots: Tensor, new: Tensor) -> None:
         tensors={"new": new, "cache": cache, "slots": slots},
         sizes=sizes,
     )
-
-
-_PUT_STRIDES = stride_names("put", "new", "cache")
 
 
 def _row_stride(tensor: Tensor) -> int:
@@ -228,8 +231,8 @@ def add_shared(x: Tensor, shared: Tensor) -> Tensor:
 
 
 def top(logits: Tensor, k: int, forbidden: Tensor | None) -> tuple[Tensor, Tensor]:
-    """The k largest of each row of logits (R, V) that are not `forbidden` (sorted ids): log-probabilities and ids, (R, k)
-    each, in descending order; of equals the lower id first. With fewer than k candidates the rest is -inf."""
+    """The k largest of each row of logits (R, V) that are not `forbidden` (sorted ids): log-probabilities and ids, each
+    (R, k), in descending order; of equals the lower id first. With fewer than k candidates the rest is -inf."""
     rows, vocab_size = logits.shape
     logsumexp, values = torch.empty(rows), torch.empty((rows, k))
     ids = torch.empty((rows, k), dtype=torch.long)
@@ -250,8 +253,8 @@ def top(logits: Tensor, k: int, forbidden: Tensor | None) -> tuple[Tensor, Tenso
 
 
 def reorder(cache: Tensor, index: Tensor, *, width: int) -> None:
-    """Row r of cache (R,G,C,D), whose last two dimensions are contiguous, gets the content that row index[r] had, one of
-    the same `width` rows."""
+    """Row r of cache (R,G,C,D), whose last two dimensions are contiguous, gets the content that row index[r] had, which
+    is one of the same `width` rows."""
     rows, heads, length, dim = cache.shape
     scratch = torch.empty(heads * (length * dim + 2 * width))  # as `reorder_scratch_floats` in moves.c
     do(
@@ -345,9 +348,14 @@ def rotary(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """x (B,H,L,D), whose pairs (i, i + D/2) are rotated by tables (B or 1, 1, L, D/2)."""
     rows, heads, length, dim = x.shape
     out = torch.empty((rows, length, heads, dim)).transpose(1, 2)
-    sizes = {"rows": rows, "heads": heads, "length": length, "dim": dim}
-    sizes |= {"angle_stride_row": _row_stride(cos), "angle_stride_position": cos.stride(2)}
-    sizes.update(zip(_ROTARY_STRIDES, (*x.stride()[:3], *out.stride()[:3]), strict=True))
+    x_row, x_head, x_position, _ = x.stride()
+    out_row, out_head, out_position, _ = out.stride()
+    sizes = {
+        "rows": rows, "heads": heads, "length": length, "dim": dim,
+        "x_stride_row": x_row, "x_stride_head": x_head, "x_stride_position": x_position,
+        "angle_stride_row": _row_stride(cos), "angle_stride_position": cos.stride(2),
+        "out_stride_row": out_row, "out_stride_head": out_head, "out_stride_position": out_position,
+    }  # fmt: skip
     do(
         "rotary",
         reads=(x, cos, sin),
@@ -357,5 +365,3 @@ def rotary(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     )
     return out
 
-
-_ROTARY_STRIDES = stride_names("rotary", "x", "out")

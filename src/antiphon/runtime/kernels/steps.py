@@ -103,7 +103,7 @@ def pack(
     sizes: Mapping[str, int],
     numbers: Mapping[str, float] = NO_NUMBERS,
 ) -> bytes:
-    """One call of a kernel, as the bytes of KernelArguments. They contain addresses: the caller keeps the tensors alive.
+    """One call of a kernel: the bytes of KernelArguments. They contain addresses; the caller keeps the tensors alive.
 
     Each mapping has the names that table.py lists for the kernel, all of them and no other, else AssertionError.
     """

@@ -175,12 +175,6 @@ def by_kernel(table: Mapping[str, Signature]) -> dict[str, Signature]:
 SIGNATURES = by_kernel(TABLE)
 
 
-def stride_names(kernel: str, *tensors: str) -> tuple[str, ...]:
-    """The names of the strides of these tensors, one tensor after the other, each from its first dimension on."""
-    names = SIGNATURES[kernel].sizes
-    return tuple(name for tensor in tensors for name in names if name.startswith(f"{tensor}_stride_"))
-
-
 def header(table: Mapping[str, Signature] = TABLE) -> str:
     """The text of arguments.h, which step.h includes: sizes of the three arrays, indices and enumerations."""
     lines = [

@@ -52,10 +52,8 @@ def _add(left: Tensor, right: Any, *, alpha: float = 1) -> Tensor | None:
     if left.shape == right.shape:
         return kernels.elementwise("add", left, right)
     # One row for all rows of `left`, as positions are.
-    shared = (
-        left.dim() == right.dim() and right.shape[0] == 1 and left.shape[1:] == right.shape[1:] and right.numel() > 0
-    )
-    return kernels.add_shared(left, right) if shared else None
+    is_shared = left.dim() == right.dim() and right.shape[0] == 1 and left.shape[1:] == right.shape[1:]
+    return kernels.add_shared(left, right) if is_shared and right.numel() > 0 else None
 
 
 def _multiply(left: Tensor, right: Any) -> Tensor | None:

@@ -29,8 +29,8 @@ from antiphon.runtime.recorder.rows import by_rows
 class Program:
     """`each` are the tensors that change before each run, `now_and_then` those that change before a `refresh`.
 
-    `rows` are the sizes of a first dimension that counts rows: N sources, N·W hypotheses. `results` are the tensors that
-    the caller reads after a run.
+    `rows` are the sizes of a first dimension that counts rows: N sources, N·W hypotheses. `results` are the tensors
+    that the caller reads after a run.
     """
 
     def __init__(
@@ -79,11 +79,8 @@ class Program:
                 continue
             if together:
                 array = (KernelArguments * len(together))(*(kernel.step for kernel in together))
-                self._scaled += [
-                    (made, made.n[SCALED_SIZE])
-                    for made, kernel in zip(array, together, strict=True)
-                    if id(kernel) in scaled
-                ]
+                pairs = zip(array, together, strict=True)
+                self._scaled += [(made, made.n[SCALED_SIZE]) for made, kernel in pairs if id(kernel) in scaled]
                 self._parts.append(array)
                 together = []
             if entry is not None:

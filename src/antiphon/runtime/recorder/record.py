@@ -1,8 +1,8 @@
 """Records the operations of a decoding step, so that they can be repeated without Python code.
 
 The code of the step, with the user's own rules and mixers, runs once and computes its results. Every operation is
-recorded with the memory that it reads and writes; an operation that has a kernel is computed by it. `program.py` repeats
-the operations in the same memory.
+recorded with the memory that it reads and writes; an operation that has a kernel is computed by it. `program.py`
+repeats the operations in the same memory.
 
     with recording(capacity) as recorder:
         logits = network.logits(network.decode(ids, tokens, memory, state)[0])
