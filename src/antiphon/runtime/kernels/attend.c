@@ -5,7 +5,7 @@
  * content nor on their number. */
 #include <stddef.h>
 
-#include "shares.h"
+#include "parallel.h"
 #include "softmax.h"
 
 enum { TILE_KEYS = 256, BLOCK_QUERIES = 8 }; /* keys and queries that are computed together */
@@ -272,5 +272,5 @@ static void attend_half(const Step *s, int64_t from, int64_t to) { attend_some(s
 EXPORT void attend(const Step *s) {
     const int64_t *n = s->n;
     const int64_t products = n[ATTEND_ROWS] * n[ATTEND_HEADS] * n[ATTEND_QUERIES] * n[ATTEND_KEYS] * n[ATTEND_DIM];
-    in_shares(s, n[ATTEND_KV_HALF] ? attend_half : attend_heads, n[ATTEND_ROWS] * n[ATTEND_KV_HEADS], products);
+    in_ranges(s, n[ATTEND_KV_HALF] ? attend_half : attend_heads, n[ATTEND_ROWS] * n[ATTEND_KV_HEADS], products);
 }

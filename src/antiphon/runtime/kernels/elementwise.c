@@ -1,5 +1,5 @@
 /* Elementwise sums, products and activations, and rotary positions. */
-#include "shares.h"
+#include "parallel.h"
 #include "vectors.h"
 
 static void add_range(const Step *s, int64_t from, int64_t to) {
@@ -49,17 +49,17 @@ static void activate_range(const Step *s, int64_t from, int64_t to) {
 }
 
 /* out = left + right; any may be the same tensor. */
-EXPORT void add(const Step *s) { in_shares(s, add_range, s->n[ELEMENTWISE_COUNT], s->n[ELEMENTWISE_COUNT]); }
+EXPORT void add(const Step *s) { in_ranges(s, add_range, s->n[ELEMENTWISE_COUNT], s->n[ELEMENTWISE_COUNT]); }
 
 /* out = left * right. */
-EXPORT void multiply(const Step *s) { in_shares(s, multiply_range, s->n[ELEMENTWISE_COUNT], s->n[ELEMENTWISE_COUNT]); }
+EXPORT void multiply(const Step *s) { in_ranges(s, multiply_range, s->n[ELEMENTWISE_COUNT], s->n[ELEMENTWISE_COUNT]); }
 
 /* out = left * factor. */
-EXPORT void scale(const Step *s) { in_shares(s, scale_range, s->n[ELEMENTWISE_COUNT], s->n[ELEMENTWISE_COUNT]); }
+EXPORT void scale(const Step *s) { in_ranges(s, scale_range, s->n[ELEMENTWISE_COUNT], s->n[ELEMENTWISE_COUNT]); }
 
 /* out = activation(left). */
 EXPORT void activate(const Step *s) {
-    in_shares(s, activate_range, s->n[ELEMENTWISE_COUNT], 4 * s->n[ELEMENTWISE_COUNT]);
+    in_ranges(s, activate_range, s->n[ELEMENTWISE_COUNT], 4 * s->n[ELEMENTWISE_COUNT]);
 }
 
 /* Rotates the pairs (i, i + half) of a vector by their angles; out may be x. */
@@ -94,5 +94,5 @@ static void rotary_rows(const Step *s, int64_t from, int64_t to) {
 /* Rotary positions (Su et al. 2021, eq. 34) with the pairs (i, i + D/2); out may be x. */
 EXPORT void rotary(const Step *s) {
     int64_t vectors = s->n[ROTARY_ROWS] * s->n[ROTARY_HEADS] * s->n[ROTARY_LENGTH];
-    in_shares(s, rotary_rows, vectors, vectors * s->n[ROTARY_DIM]);
+    in_ranges(s, rotary_rows, vectors, vectors * s->n[ROTARY_DIM]);
 }

@@ -256,7 +256,7 @@ def reorder(cache: Tensor, index: Tensor, *, width: int) -> None:
     """Row r of cache (R,G,C,D), whose last two dimensions are contiguous, gets the content that row index[r] had, which
     is one of the same `width` rows."""
     rows, heads, length, dim = cache.shape
-    scratch = torch.empty(heads * (length * dim + 2 * width))  # as `reorder_scratch_floats` in moves.c
+    scratch = torch.empty(heads * (length * dim + 2 * width))  # as `reorder_scratch_floats` in copies.c
     do(
         "reorder",
         reads=(cache, index),

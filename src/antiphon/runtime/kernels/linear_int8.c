@@ -10,9 +10,9 @@
 
 #include "linear.h"
 #if defined(ANTIPHON_EMULATE_VNNI) || (defined(__AVX512VNNI__) && defined(__AVX512F__)) || defined(__AVXVNNI__)
-#include "int8_dots.h"
+#include "int8_vnni.h"
 #else
-#include "int8_words.h"
+#include "int8_madd.h"
 #endif
 
 static const float MIN_MAGNITUDE = 1e-30f; /* a row or channel below is 0: its scale would leave the range of float32 */

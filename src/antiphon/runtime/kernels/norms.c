@@ -1,5 +1,5 @@
 /* LayerNorm (Ba et al. 2016) and RMSNorm (Zhang & Sennrich 2019) of rows, with the residual sum before them. */
-#include "shares.h"
+#include "parallel.h"
 #include "softmax.h"
 
 /* The sum over D of x - mean, or of its square; four accumulators hide the latency of an addition. */
@@ -63,4 +63,4 @@ static void norm_rows(const Step *s, int64_t from, int64_t to) {
 
 /* out = norm(x + residual) * weight + bias, and sum = x + residual. Weight, bias, residual and sum may be NULL; sum may
  * be x or the residual. */
-EXPORT void norm(const Step *s) { in_shares(s, norm_rows, s->n[NORM_ROWS], s->n[NORM_ROWS] * s->n[NORM_DIM]); }
+EXPORT void norm(const Step *s) { in_ranges(s, norm_rows, s->n[NORM_ROWS], s->n[NORM_ROWS] * s->n[NORM_DIM]); }

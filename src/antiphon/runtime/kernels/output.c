@@ -1,8 +1,8 @@
 /* A product and the selection of its largest columns in one: the output layer of a decoding step, whose logits are not
  * written to memory. The results have the same bits as those of the product and `top`. */
-#include "best.h"
+#include "top_k.h"
 #include "linear.h"
-#include "shares.h"
+#include "parallel.h"
 
 /* Rows that pass a strip of BLOCK_LOGITS columns while its weights are in the L2 cache, and those of them whose logits
  * stay in the L1 cache. */
@@ -67,5 +67,5 @@ static void output_rows(const Step *s, int64_t from, int64_t to) {
 EXPORT void output(const Step *s) {
     Linear linear = output_arguments(s);
     if (s->n[OUTPUT_IS_INT8]) quantize_all(&linear);
-    in_shares(s, output_rows, linear.rows, linear.rows * linear.inner * linear.outer);
+    in_ranges(s, output_rows, linear.rows, linear.rows * linear.inner * linear.outer);
 }

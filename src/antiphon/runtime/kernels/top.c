@@ -1,6 +1,6 @@
 /* The largest k logits of each row as log-probabilities, in one pass over memory. */
-#include "best.h"
-#include "shares.h"
+#include "top_k.h"
+#include "parallel.h"
 
 static void top_rows(const Step *s, int64_t from, int64_t to) {
     const int64_t V = s->n[TOP_VOCAB_SIZE], k = s->n[TOP_K];
@@ -24,4 +24,4 @@ static void top_rows(const Step *s, int64_t from, int64_t to) {
 
 /* The largest first, of equal ones the lower id first. Forbidden ids (ascending; or NULL) count in the logsumexp and
  * are never selected; a logit of -inf is as if forbidden. */
-EXPORT void top(const Step *s) { in_shares(s, top_rows, s->n[TOP_ROWS], 4 * s->n[TOP_ROWS] * s->n[TOP_VOCAB_SIZE]); }
+EXPORT void top(const Step *s) { in_ranges(s, top_rows, s->n[TOP_ROWS], 4 * s->n[TOP_ROWS] * s->n[TOP_VOCAB_SIZE]); }

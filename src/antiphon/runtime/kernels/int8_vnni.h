@@ -2,9 +2,9 @@
  * activations of 8 bits, moved by 128 because `vpdpbusd` wants them without a sign; what that adds to a sum, 128 times
  * the column's weights, is subtracted again.
  *
- * The interface is that of int8_words.h. -DANTIPHON_EMULATE_VNNI replaces the one instruction, for tests elsewhere. */
-#ifndef ANTIPHON_INT8_DOTS_H
-#define ANTIPHON_INT8_DOTS_H
+ * The interface is that of int8_madd.h. -DANTIPHON_EMULATE_VNNI replaces the one instruction, for tests elsewhere. */
+#ifndef ANTIPHON_INT8_VNNI_H
+#define ANTIPHON_INT8_VNNI_H
 
 #include "linear.h"
 

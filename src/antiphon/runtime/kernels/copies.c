@@ -2,7 +2,7 @@
 #include <stdatomic.h>
 #include <string.h>
 
-#include "shares.h"
+#include "parallel.h"
 #include "vectors.h"
 
 static void embed_rows(const Step *s, int64_t from, int64_t to) {
@@ -22,7 +22,7 @@ static void embed_rows(const Step *s, int64_t from, int64_t to) {
 }
 
 /* out = table[id] * factor + added, where added may be NULL. An id outside [0, V) is read as 0. */
-EXPORT void embed(const Step *s) { in_shares(s, embed_rows, s->n[EMBED_ROWS], s->n[EMBED_ROWS] * s->n[EMBED_DIM]); }
+EXPORT void embed(const Step *s) { in_ranges(s, embed_rows, s->n[EMBED_ROWS], s->n[EMBED_ROWS] * s->n[EMBED_DIM]); }
 
 static void put_half(uint16_t *cache, const float *new, int64_t D) {
     int64_t d = 0;
@@ -52,7 +52,7 @@ static void put_rows(const Step *s, int64_t from, int64_t to) {
 
 /* cache[b, g, slots[b, l]] = new[b, g, l]. */
 EXPORT void put(const Step *s) {
-    in_shares(s, put_rows, s->n[PUT_ROWS], s->n[PUT_ROWS] * s->n[PUT_HEADS] * s->n[PUT_LENGTH] * s->n[PUT_DIM]);
+    in_ranges(s, put_rows, s->n[PUT_ROWS], s->n[PUT_ROWS] * s->n[PUT_HEADS] * s->n[PUT_LENGTH] * s->n[PUT_DIM]);
 }
 
 static atomic_llong moved;
@@ -122,5 +122,5 @@ EXPORT int64_t reorder_scratch_floats(const Step *s) {
 /* In place, row r gets the content that row index[r] had, one of the same group of rows. Only the first `used` floats
  * of a head are copied. Rows with index[r] = r are not touched; the others are copied once. */
 EXPORT void reorder(const Step *s) {
-    in_shares(s, reorder_heads, s->n[REORDER_HEADS], s->n[REORDER_ROWS] * s->n[REORDER_HEADS] * s->n[REORDER_USED]);
+    in_ranges(s, reorder_heads, s->n[REORDER_HEADS], s->n[REORDER_ROWS] * s->n[REORDER_HEADS] * s->n[REORDER_USED]);
 }

@@ -6,8 +6,8 @@
  *
  * A variant defines: PANEL_COLUMNS of a panel, GROUP_K successive k of a column, Level (the type of a quantized
  * activation), ZERO_LEVEL (that of 0), and the functions levels(inner), quantize_row and tile. */
-#ifndef ANTIPHON_INT8_WORDS_H
-#define ANTIPHON_INT8_WORDS_H
+#ifndef ANTIPHON_INT8_MADD_H
+#define ANTIPHON_INT8_MADD_H
 
 #include "linear.h"
 

@@ -3,8 +3,8 @@
  * A block fits the L1 cache and is read three times: for its maximum, for its sum of exponentials with the running
  * maximum of Milakov and Gimelshein (2018), and, if its maximum exceeds the smallest of the k so far, for those logits
  * that do. */
-#ifndef ANTIPHON_BEST_H
-#define ANTIPHON_BEST_H
+#ifndef ANTIPHON_TOP_K_H
+#define ANTIPHON_TOP_K_H
 
 #include "softmax.h"
 #include "step.h"
