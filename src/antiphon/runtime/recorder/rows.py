@@ -1,8 +1,8 @@
 """Finds the operations of a recorded step that work row by row, so that they can be run for fewer rows.
 
 A piece of memory is ordered by rows if it is an input whose first dimension counts rows, or computed from such memory
-in that order and with as many rows. Memory in another order, for example heads before rows, is always computed whole, even
-if its first dimension has the same size by chance.
+in that order and with as many rows. Memory in another order, for example heads before rows, is always computed whole,
+even if its first dimension has the same size by chance.
 """
 
 from __future__ import annotations
