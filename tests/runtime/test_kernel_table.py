@@ -189,10 +189,14 @@ def test_place(kernels: Kernels, rows: int) -> None:
 
 
 STEP = """
-import torch
-from antiphon.runtime.kernels import table
-if SHUFFLE:  # before any other module reads the table
-    from dataclasses import replace
+import importlib.util, sys
+from dataclasses import replace
+# The table alone, before the runtime is imported, which reads it.
+NAME = "antiphon.runtime.kernels.table"
+spec = importlib.util.spec_from_file_location(NAME, PATH)
+table = sys.modules[NAME] = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(table)
+if SHUFFLE:
     for name, signature in list(table.TABLE.items()):
         sizes = (signature.sizes[0], *reversed(signature.sizes[1:]))  # the first size counts rows
         table.TABLE[name] = replace(signature, tensors=signature.tensors[::-1], sizes=sizes)
@@ -208,6 +212,8 @@ for kind in ("float32", "int8"):
     config = GenerationConfig(beam_size=3, n_best=3, max_new_tokens=9)
     for each in answer(network, [[5, 6, 7, 2], [9, 4, 2]] * 5, config, MARKS):
         print([(hypothesis.ids, hypothesis.score) for hypothesis in each])
+from antiphon.runtime.kernels.steps import SIGNATURES
+assert SIGNATURES is table.SIGNATURES
 """
 
 
@@ -217,13 +223,13 @@ def test_recorded_steps_follow_the_table(tmp_path: Path) -> None:
     take each index from the table too."""
     path = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
     environment = {**os.environ, "PYTHONPATH": path, "XDG_CACHE_HOME": str(tmp_path)}
-    found = [
-        subprocess.run(
-            [sys.executable, "-c", STEP.replace("SHUFFLE", str(shuffle))],
-            capture_output=True, text=True, env=environment, check=True,
-        ).stdout
-        for shuffle in (0, 1)
-    ]  # fmt: skip
+    code = STEP.replace("PATH", repr(table.__file__))
+    found = []
+    for shuffle in ("0", "1"):
+        command = [sys.executable, "-c", code.replace("SHUFFLE", shuffle)]
+        ended = subprocess.run(command, check=False, capture_output=True, text=True, env=environment)
+        assert ended.returncode == 0, ended.stderr
+        found.append(ended.stdout)
     assert found[0] == found[1] and found[0].count("\n") == 20
     assert len(list((tmp_path / "antiphon").glob("kernels-*.so"))) == 2
     assert SIGNATURES["norm"].size_index["dim"] == 1  # of this process, unchanged

@@ -364,4 +364,3 @@ def rotary(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         sizes=sizes,
     )
     return out
-
