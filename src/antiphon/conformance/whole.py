@@ -35,7 +35,8 @@ from antiphon.nn.cache import DecoderState
 from antiphon.nn.mixers import Memory
 from antiphon.nn.rules import ScoreRule, TermTable, parts_of, score_after
 from antiphon.search.engine import SourceInput, answer, forced_scores, stream
-from antiphon.search.hypotheses import Hypothesis, SpecialTokens
+from antiphon.search.hypotheses import Hypothesis
+from antiphon.search.special_tokens import SpecialTokens
 from antiphon.text import Tokenizer, train_tokenizer
 
 MARKS = SpecialTokens(pad=0, start=1, end=2)

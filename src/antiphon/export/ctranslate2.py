@@ -161,7 +161,7 @@ def _try(model: Model) -> ExportTrial:
     answers = [found[0].ids for found in answer(model.network, rows, config, model.marks)]
     ended = [[*(id for id in ids if id != end), end] for ids in answers]
     scores = forced_scores(model.network, list(zip(rows, ended, strict=True)), model.marks)
-    return ExportTrial(rows, [model.marks.begin(ids) for ids in ended], scores, len(model.marks.first))
+    return ExportTrial(rows, [model.marks.with_first(ids) for ids in ended], scores, len(model.marks.first))
 
 
 def _compare(place: Path, vocabularies: Vocabularies, trial: ExportTrial) -> ExportReport:
@@ -206,7 +206,7 @@ def _accompany(
     ids: dict[str, Any] = {
         "vocabularies": files,
         "first": [target[id] for id in model.marks.first],
-        "never": [target[id] for id in model.marks.unsaid if id < len(target)],
+        "never": [target[id] for id in model.marks.suppressed if id < len(target)],
     }
     write_json(place / "ids.json", ids)
     text = page(

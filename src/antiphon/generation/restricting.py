@@ -16,7 +16,7 @@ from antiphon.constraints.phrases import PhraseConstraint
 from antiphon.constraints.restriction import Constraint, TrieConstraint
 from antiphon.constraints.spelling import TokenTexts
 from antiphon.errors import ConfigError, DataError
-from antiphon.search.hypotheses import SpecialTokens
+from antiphon.search.special_tokens import SpecialTokens
 from antiphon.settings import show
 from antiphon.text import Tokenizer, clean_text
 
@@ -41,7 +41,7 @@ class ConstraintBuilder:
         self._check(required, forbidden, row)
         if allowed is not None:
             return self._trie(allowed, required, forbidden, row)
-        closed = self.marks.unsaid
+        closed = self.marks.suppressed
         return PhraseConstraint(
             self.spelling,
             required=required,

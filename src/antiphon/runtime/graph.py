@@ -31,8 +31,8 @@ from antiphon.nn.mixers import Memory
 from antiphon.runtime.inference import log_softmax
 from antiphon.runtime.recorded import Best, TopKRequest
 from antiphon.runtime.recorder.record import LOOKS, Unrecordable
-from antiphon.search.processors import NEVER
 
+NEVER = float("-inf")
 # Hypotheses up to which a step is not captured again for half of them: the weights are read all the same, and a new
 # capture costs two steps of the network's own code. An estimate, from the bytes that a step reads; not measured.
 MANY = 64

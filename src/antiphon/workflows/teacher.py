@@ -12,7 +12,7 @@ from antiphon.generation.ensemble import same_tokenizer
 from antiphon.generation.load import load
 from antiphon.models.folders.checkpoint import named_weights
 from antiphon.models.seq2seq import EncoderDecoder
-from antiphon.search.hypotheses import SpecialTokens
+from antiphon.search.special_tokens import SpecialTokens
 from antiphon.settings import SettingError
 from antiphon.text import Tokenizer
 

@@ -196,7 +196,7 @@ class HFModel(OtherToolkitNames):
             ids = list(row[1:])
             finished = end in ids
             ids = ids[: ids.index(end) + 1] if finished else ids
-            score, count = self._score(source, ids), len(self._foreign.marks.bare(ids))
+            score, count = self._score(source, ids), len(self._foreign.marks.without_first(ids))
             confidence = float(torch.tensor(score / max(count, 1)).exp())
             found.append(
                 Generation(self.tokenizer.decode(ids), self.tokenizer.pieces(ids), score, confidence, finished)
@@ -220,7 +220,7 @@ class HFModel(OtherToolkitNames):
                 use_cache=False,
             ).logits
         log_p = logits.float().log_softmax(-1).gather(-1, ids[..., None])[0, :, 0]
-        return float(log_p[len(target) - len(marks.bare(target)) :].sum())
+        return float(log_p[len(target) - len(marks.without_first(target)) :].sum())
 
 
 def load_wrapped(folder: Path, config: Mapping[str, Any], *, device: torch.device, dtype: torch.dtype) -> HFModel:
