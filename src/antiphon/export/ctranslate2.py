@@ -26,6 +26,7 @@ from antiphon.export.page import page
 from antiphon.generation.ensemble import Ensemble
 from antiphon.generation.model import Model
 from antiphon.generation.quantize import check_whole
+from antiphon.generation.translator import Translator
 from antiphon.models.folders.checkpoint import check_describable
 from antiphon.models.folders.files import write_json
 from antiphon.search.engine import answer, forced_scores
@@ -61,7 +62,7 @@ class ExportReport:
     answers: int
 
 
-def export_ctranslate2(model: Model, folder: str | Path, *, kind: str = "float32") -> ExportReport:
+def export_ctranslate2(model: Translator, folder: str | Path, *, kind: str = "float32") -> ExportReport:
     """Write `model` into `folder`, which must not be there yet. `kind` is a name in `KINDS`.
 
     ModelError for what CTranslate2 cannot express, and where the library is not there; WorkError where what was written

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -41,8 +41,8 @@ class BatchState:
             elif kind in ("source", "hypothesis"):
                 setattr(self, name, _select(value, rows))
 
-    def append(self, other: Self) -> None:
-        """Put the sources of `other` behind these."""
+    def append(self, other: BatchState) -> None:
+        """Put the sources of `other`, which is of the same class, behind these."""
         for name, kind, value in self._fields():
             more = getattr(other, name)
             if kind == "part":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Self
 
 import torch
 from torch import Tensor
@@ -56,7 +55,11 @@ class LengthLimits(BatchState):
         super().select(rows)
         self.min_limit = int(self.limit.min()) if rows.numel() else self.capacity
 
-    def append(self, other: Self) -> None:
-        assert other.capacity <= self.capacity and other.longest_prefix == self.longest_prefix
+    def append(self, other: BatchState) -> None:
+        assert (
+            isinstance(other, LengthLimits)
+            and other.capacity <= self.capacity
+            and other.longest_prefix == self.longest_prefix
+        )
         super().append(other)
         self.min_limit = min(self.min_limit, other.min_limit)

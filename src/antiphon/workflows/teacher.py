@@ -10,6 +10,7 @@ from antiphon.config import TrainConfig
 from antiphon.errors import ModelError
 from antiphon.generation.ensemble import same_tokenizer
 from antiphon.generation.load import load
+from antiphon.generation.model import Model
 from antiphon.models.folders.checkpoint import named_weights
 from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.search.special_tokens import SpecialTokens
@@ -39,6 +40,12 @@ def load_teacher(
         model = load(settings.teachers, device=student.device)
     except ModelError as error:
         raise SettingError((*SECTION, "teacher"), f"cannot be used: {str(error).rstrip('.')}") from None
+    if not isinstance(model, Model):
+        raise SettingError(
+            (*SECTION, "teacher"),
+            f"must be a model of a family of ours, but `{title}` is one that transformers computes",
+            remedy="Name another model.",
+        )
     for side, own, theirs in (
         ("target", target, model.target_tokenizer),
         ("source", source, model.source_tokenizer),

@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 
@@ -138,7 +138,7 @@ class HFModel(OtherToolkitNames):
             self._check_length(target, f"target {row + 1}")
         return [self._score(source, target) if source and target else 0.0 for source, target in pairs]
 
-    def attention(self, source: str, target: str | None = None, *, overflow: str | None = None) -> None:
+    def attention(self, source: str, target: str | None = None, *, overflow: str | None = None) -> NoReturn:
         """Refused: the maps are those of our own networks."""
         raise ModelError("attention is looked at in models of our own families, but transformers computes this one.")
 
