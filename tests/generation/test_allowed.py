@@ -7,7 +7,8 @@ import random
 import pytest
 from generation.test_model import KINDS, model
 
-from antiphon.constraints.restriction import CLOSED, DEAD, TrieConstraint
+from antiphon.constraints.constraint import CLOSED, DEAD
+from antiphon.constraints.trie import TrieConstraint
 from antiphon.errors import ConfigError, DataError
 
 LABELS = ["hello", "hello world", "hell", "in 3 hours", "in 3", "ein Haus", "zwei Häuser", "日本", "x"]

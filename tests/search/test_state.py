@@ -12,7 +12,7 @@ import torch
 from search.toys import MARKS
 from torch import Tensor
 
-from antiphon.constraints.restriction import TrieConstraint
+from antiphon.constraints.trie import TrieConstraint
 from antiphon.nn.cache import State
 from antiphon.search.batch_state import PART, PER_HYPOTHESIS, PER_SOURCE, SHARED, BatchState
 from antiphon.search.config import SearchConfig

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from antiphon.constraints.restriction import CLOSED, DEAD, Constraint
+from antiphon.constraints.constraint import CLOSED, DEAD, Constraint
 from antiphon.search.batch_state import PER_HYPOTHESIS, PER_SOURCE, SHARED, BatchState
 from antiphon.search.constants import NEG_INF
 

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from antiphon.config import GenerationConfig
-from antiphon.constraints.restriction import CLOSED, DEAD, Constraint, TrieConstraint
+from antiphon.constraints.constraint import CLOSED, DEAD, Constraint
+from antiphon.constraints.trie import TrieConstraint
 from antiphon.errors import ConfigError, DataError
 from antiphon.models.protocol import Seq2Seq
 from antiphon.search.length_checks import check_source, source_limit
