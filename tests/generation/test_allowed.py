@@ -89,5 +89,5 @@ def test_a_trie_needs_what_is_left() -> None:
     assert trie.costs(0).tolist() == [CLOSED] * 5 + [1, CLOSED, 3, CLOSED]
     assert trie.costs(trie.follow(0, 5)).tolist() == [CLOSED, CLOSED, 0, CLOSED, CLOSED, CLOSED, 1, CLOSED, CLOSED]
     assert trie.follow(0, 6) == DEAD and trie.need(DEAD) == CLOSED
-    with pytest.raises(AssertionError, match="needs one end"):
+    with pytest.raises(AssertionError, match="must hold one end token"):
         TrieConstraint([[5, 6]], end=2, size=9)
