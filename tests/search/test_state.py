@@ -13,7 +13,7 @@ from search.toys import MARKS
 from torch import Tensor
 
 from antiphon.constraints.trie import TrieConstraint
-from antiphon.nn.cache import State
+from antiphon.nn.state import State
 from antiphon.search.batch_state import PART, PER_HYPOTHESIS, PER_SOURCE, SHARED, BatchState
 from antiphon.search.config import SearchConfig
 from antiphon.search.constraint_state import ConstraintState

@@ -33,5 +33,5 @@ def try_search(model: Model, texts: Sequence[str], **settings: Any) -> None:
     network, first = model.network, model.marks.first
     requests = [make_request(source, config, network=network, first=first) for source in sources]
     if requests:
-        plan = search_config(config, model.marks, window=source_limit(network, config))
-        Search(network, requests[:1], plan)
+        search_settings = search_config(config, model.marks, window=source_limit(network, config))
+        Search(network, requests[:1], search_settings)

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from antiphon.batch import Tokens
-from antiphon.nn.cache import DecoderState
 from antiphon.nn.mixers import Memory
+from antiphon.nn.state import DecoderState
 
 
 class Seq2Seq(Protocol):

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from antiphon.errors import ConfigError
-from antiphon.nn.cache import State
+from antiphon.nn.state import State
 from antiphon.runtime.inference import sum_type
 from antiphon.search.batch_state import PER_HYPOTHESIS, PER_SOURCE, SHARED, BatchState
 

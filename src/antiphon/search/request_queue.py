@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from torch import Tensor
 
-from antiphon.nn.cache import DecoderState
+from antiphon.nn.state import DecoderState
 from antiphon.search.requests import Request
 
 Encode = Callable[[list[list[int] | Tensor]], DecoderState]
