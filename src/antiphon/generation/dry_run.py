@@ -7,9 +7,10 @@ from typing import Any
 
 from antiphon.generation.classification import refuse_search
 from antiphon.generation.model import Model
-from antiphon.search import engine
-from antiphon.search.limits import source_limit
-from antiphon.search.search import Search
+from antiphon.search.beam_search import Search
+from antiphon.search.config import search_config
+from antiphon.search.length_checks import source_limit
+from antiphon.search.requests import make_request
 from antiphon.settings import override
 
 
@@ -30,7 +31,7 @@ def try_search(model: Model, texts: Sequence[str], **settings: Any) -> None:
         return
     sources = model._sources(model._inputs(texts, "texts", config), config, 0)
     network, first = model.network, model.marks.first
-    requests = [engine.request_of(source, config, network=network, first=first) for source in sources]
+    requests = [make_request(source, config, network=network, first=first) for source in sources]
     if requests:
-        plan = engine.plan_of(config, model.marks, window=source_limit(network, config))
-        Search(model.runtime, requests[:1], plan)
+        search_settings = search_config(config, model.marks, window=source_limit(network, config))
+        Search(model.runtime, requests[:1], search_settings)

@@ -25,7 +25,8 @@ from antiphon.errors import ConfigError, DataError
 from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.runtime.inference import as_rows, evaluating
 from antiphon.search import engine
-from antiphon.search.hypotheses import Hypothesis, SpecialTokens
+from antiphon.search.hypotheses import Hypothesis
+from antiphon.search.special_tokens import SpecialTokens
 from antiphon.settings import show
 from antiphon.text.kinds import is_media_name
 

@@ -19,9 +19,9 @@ from antiphon.generation.languages import answer_ids
 from antiphon.generation.long_inputs.overflow import prepare
 from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.runtime.inference import as_rows, evaluating, label_log_p, sum_type
-from antiphon.search.engine import MOST_HYPOTHESES, check_length
-from antiphon.search.hypotheses import SpecialTokens
-from antiphon.search.limits import source_limit
+from antiphon.search.batching import MAX_HYPOTHESES
+from antiphon.search.length_checks import check_length, source_limit
+from antiphon.search.special_tokens import SpecialTokens
 from antiphon.text import Tokenizer
 
 Ids = Sequence[list[int]]
@@ -64,7 +64,7 @@ def label_scores(
         check_length(ids, most, what=f"label {row + 1}")
     scores: list[list[float]] = [[] for _ in texts]
     order = sorted(range(len(texts)), key=lambda row: -len(sources[row]))
-    size = (config.batch_size if config is not None else None) or max(1, MOST_HYPOTHESES // len(labels))
+    size = (config.batch_size if config is not None else None) or max(1, MAX_HYPOTHESES // len(labels))
     for first in range(0, len(order), size):
         rows = order[first : first + size]
         found = _scores(model, [sources[row] for row in rows], targets, window=limit)

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from antiphon.models.folders.checkpoint import Parts
-from antiphon.search.hypotheses import SpecialTokens
+from antiphon.search.special_tokens import SpecialTokens
 from antiphon.text import Tokenizer
 
 
@@ -52,7 +52,7 @@ def marks_of(parts: Parts) -> SpecialTokens:
         published=True,
     )
     if (speech := family.speech) is not None:
-        marks = replace(marks, first=speech.prompt(None), never_first=speech.never_first_ids, prompt=True)
+        marks = replace(marks, first=speech.prompt(None), suppress_first=speech.never_first_ids, prompt=True)
     return marks
 
 
@@ -75,4 +75,4 @@ def as_answer(ids: Sequence[int], tokenizer: Tokenizer, marks: SpecialTokens) ->
     unnamed = bool(tokenizer.languages) and tokenizer.language is None
     begun = [] if marks.first or unnamed else before
     ending = after[: after.index(marks.end) + 1] if marks.end in after else after
-    return marks.begin([*begun, *tokenizer.bare(ids), *ending])
+    return marks.with_first([*begun, *tokenizer.bare(ids), *ending])

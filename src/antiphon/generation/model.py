@@ -45,7 +45,7 @@ from antiphon.models.folders.hub import save_pretrained
 from antiphon.runtime.runtime import Runtime
 from antiphon.search import engine
 from antiphon.search.hypotheses import Hypothesis
-from antiphon.search.limits import check_source, source_limit
+from antiphon.search.length_checks import check_source, source_limit
 from antiphon.settings import override, show
 from antiphon.text import Tokenizer, clean_text
 
@@ -385,6 +385,6 @@ class Model(ModelRepr, OtherToolkitNames):
         known: dict[str | None, tuple[int, ...]] = {None: (), "": ()}
         for text in rows:
             if text is not None and text not in known:
-                ids = self.marks.bare(answer_ids([text], self.target_tokenizer, self.marks)[0])
+                ids = self.marks.without_first(answer_ids([text], self.target_tokenizer, self.marks)[0])
                 known[text] = tuple(id for id in ids if id != self.marks.end)
         return [known[text] for text in rows]

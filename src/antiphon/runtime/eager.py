@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from antiphon.batch import Tokens
-from antiphon.models.seq2seq import EncoderDecoder
+from antiphon.models.protocol import Seq2Seq
 from antiphon.nn.mixers import Memory
 from antiphon.nn.state import DecoderState
 from antiphon.runtime.graph import GraphTopK
@@ -17,7 +17,7 @@ from antiphon.runtime.step import TopIds, TopK
 class EagerStep:
     """The step of `network` over `memory` from `state`; it also reads whole prefixes."""
 
-    def __init__(self, network: EncoderDecoder, memory: Memory, state: DecoderState, top: TopK | None) -> None:
+    def __init__(self, network: Seq2Seq, memory: Memory, state: DecoderState, top: TopK | None) -> None:
         self.network, self.memory, self.state, self.top = network, memory, state, top
         self.best: TopIds | None = None
         self._logits: Tensor | None = None

@@ -25,7 +25,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from antiphon.batch import Tokens
 from antiphon.errors import AntiphonError, memory_ran_out, one_line
-from antiphon.models.seq2seq import EncoderDecoder
+from antiphon.models.protocol import Seq2Seq
 from antiphon.nn.mixers import Memory
 from antiphon.nn.state import DecoderState
 from antiphon.runtime.inference import log_softmax
@@ -128,7 +128,7 @@ class GraphStep:
 
     def __init__(
         self,
-        network: EncoderDecoder,
+        network: Seq2Seq,
         memory: Memory,
         state: DecoderState,
         ids: Tensor,

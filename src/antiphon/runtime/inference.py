@@ -6,14 +6,14 @@ import contextlib
 from collections.abc import Iterator, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from antiphon.batch import Tokens, pad
-from antiphon.models.seq2seq import EncoderDecoder
+from antiphon.models.protocol import Seq2Seq
 
 
 @contextlib.contextmanager
-def evaluating(network: nn.Module) -> Iterator[None]:
+def evaluating(network: Seq2Seq) -> Iterator[None]:
     """The network without dropout and without gradients; its mode is put back."""
     training = network.training
     if training:
@@ -36,7 +36,7 @@ def as_rows(rows: Sequence[list[int] | Tensor], device: torch.device) -> tuple[T
     return ids.to(device), Tokens((tokens.pos[:1] if even else tokens.pos).to(device))
 
 
-def log_probabilities(network: EncoderDecoder, hidden: Tensor) -> Tensor:
+def log_probabilities(network: Seq2Seq, hidden: Tensor) -> Tensor:
     """(…, D) -> (…, V), float32 or finer whatever the network's type."""
     return log_softmax(network.logits(hidden))
 
@@ -46,7 +46,7 @@ def log_softmax(logits: Tensor) -> Tensor:
     return (logits if logits.dtype == torch.float64 else logits.float()).log_softmax(-1)
 
 
-def label_log_p(network: EncoderDecoder, hidden: Tensor, labels: Tensor, *, chunk: int = 1024) -> Tensor:
+def label_log_p(network: Seq2Seq, hidden: Tensor, labels: Tensor, *, chunk: int = 1024) -> Tensor:
     """The log-probability of labels (n,) after hidden (n, D); the logits exist for `chunk` of them at a time."""
     parts = [hidden.new_zeros(0, dtype=torch.float32)]
     for start in range(0, labels.shape[0], chunk):

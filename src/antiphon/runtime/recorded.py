@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from antiphon.batch import Tokens
-from antiphon.models.seq2seq import EncoderDecoder
+from antiphon.models.protocol import Seq2Seq
 from antiphon.nn.mixers import Memory
 from antiphon.nn.state import DecoderState
 from antiphon.runtime.ancestry import trace
@@ -57,7 +57,7 @@ class RecordedStep:
 
     def __init__(
         self,
-        network: EncoderDecoder,
+        network: Seq2Seq,
         memory: Memory,
         state: DecoderState,
         ids: Tensor,
@@ -72,7 +72,7 @@ class RecordedStep:
         is_large = sum(leaf.nbytes for leaf in state.leaves) >= TRIM_FROM_BYTES
         if is_large:
             trim()  # of what the encoder needed
-        with recording(capacity + 1, settled=network.frozen) as notes:
+        with recording(capacity + 1, frozen=network.frozen) as notes:
             hidden, _ = network.decode(self.ids, Tokens(self.pos), memory, state)
             self._logits = network.logits(hidden[:, -1])
             self.best = None if candidates is None else candidates.best(self._logits)
@@ -94,7 +94,7 @@ class RecordedStep:
         """(rows, V), those of the last step; computed when they are asked for, where the best ids were found without
         them."""
         if self._product is not None:
-            self._product.step.n[0] = rows
+            self._product.set_size("rows", rows)
             run(self._product.step)
         return self._logits[:rows]
 

@@ -13,7 +13,7 @@ import threading
 
 from torch import nn
 
-from antiphon.models.seq2seq import EncoderDecoder
+from antiphon.models.protocol import Seq2Seq
 from antiphon.runtime.batch_splitter import BatchSplitter
 from antiphon.runtime.recorded import RecordedStep
 
@@ -28,7 +28,7 @@ class Runtime:
     knows which batches have not fitted into memory.
     """
 
-    def __init__(self, network: EncoderDecoder) -> None:
+    def __init__(self, network: Seq2Seq) -> None:
         self.network = network
         self.lock = threading.RLock()
         self.verdicts: dict[type, bool] = {}
@@ -37,7 +37,7 @@ class Runtime:
         self._steps: dict[object, RecordedStep] = {}
 
     @classmethod
-    def of(cls, network: EncoderDecoder | Runtime) -> Runtime:
+    def of(cls, network: Seq2Seq | Runtime) -> Runtime:
         """A runtime itself; of a network, a new one."""
         return network if isinstance(network, Runtime) else cls(network)
 
@@ -60,6 +60,8 @@ class Runtime:
         of theirs is not always visible in `_version`; of weights that are frozen, and trained nevertheless, one number
         each is compared."""
         values: list[int] = []
+        if not isinstance(self.network, nn.Module):
+            return None
         modules: list[nn.Module] = [self.network]
         while modules:  # `network.parameters()` takes ten times as long
             module = modules.pop()

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from antiphon.errors import DataError
 from antiphon.generation.long_inputs.leading_text import front_of
-from antiphon.search.limits import check_source
+from antiphon.search.length_checks import check_source
 from antiphon.settings import show
 from antiphon.text import Tokenizer
 from antiphon.text.sentences import cut, sentences

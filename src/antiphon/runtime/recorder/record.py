@@ -121,11 +121,11 @@ def memory_of(tensor: Tensor) -> int:
 
 
 @contextlib.contextmanager
-def recording(capacity: int, *, settled: bool = False) -> Iterator[Recorder]:
-    """Record the operations within the context, for positions below `capacity`. `settled`: the weights are frozen, so
+def recording(capacity: int, *, frozen: bool = False) -> Iterator[Recorder]:
+    """Record the operations within the context, for positions below `capacity`. `frozen`: the weights are frozen, so
     that each is packed once."""
     state, recorder = recording_state, Recorder()
-    state.recorder, state.capacity, state.frozen = recorder, capacity, settled
+    state.recorder, state.capacity, state.frozen = recorder, capacity, frozen
     try:
         with recorder:
             yield recorder

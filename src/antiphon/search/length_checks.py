@@ -1,4 +1,4 @@
-"""How many tokens of a source a model takes: `max_source_tokens`, within the network's `max_length`.
+"""Checks that sources and targets are not longer than the network takes.
 
 limit = source_limit(network, config)           # 512
 check_source(ids, limit, most=network.max_length, row=0)
@@ -12,13 +12,16 @@ from torch import Tensor
 
 from antiphon.config import GenerationConfig
 from antiphon.errors import ConfigError, DataError
-from antiphon.models.seq2seq import EncoderDecoder
+from antiphon.models.protocol import Seq2Seq
 
-SHORTER = "Shorten it, or set `overflow` to truncate, split or window"
+SHORTER = "Shorten it, or set `overflow` to truncate, split or window"  # the remedy for a source that is too long
 
 
-def source_limit(network: EncoderDecoder, config: GenerationConfig) -> int:
-    """The most tokens of a source, end included, that are read at once; ConfigError for more than the network takes."""
+def source_limit(network: Seq2Seq, config: GenerationConfig) -> int:
+    """The largest number of tokens of a source that are read at once, its end included.
+
+    `max_source_tokens`, or the network's `max_length`; ConfigError if the first is larger.
+    """
     asked = config.max_source_tokens
     if asked is not None and asked > network.max_length:
         raise ConfigError(
@@ -31,7 +34,10 @@ def source_limit(network: EncoderDecoder, config: GenerationConfig) -> int:
 def check_source(
     ids: Sequence[int] | Tensor, limit: int, *, most: int, row: int, what: str | None = None, remedy: str = SHORTER
 ) -> None:
-    """DataError if a source has more than `limit` ids; `most` is the network's `max_length`, `row` the input's."""
+    """DataError if a source has more than `limit` ids.
+
+    `most` is the network's `max_length`, `row` the index of the input.
+    """
     if len(ids) <= limit:
         return
     name = "the model's max_length" if limit == most else "`max_source_tokens`"
@@ -40,3 +46,12 @@ def check_source(
         f"{what or f'input {row + 1}'} must have at most {limit} tokens ({name}, end included), but has {len(ids)}. "
         f"{remedy}{further}."
     )
+
+
+def check_length(ids: Sequence[int] | Tensor, limit: int, *, what: str, remedy: str = "Shorten it.") -> None:
+    """DataError if `ids` has more than `limit` ids, which is the network's `max_length`."""
+    if len(ids) > limit:
+        raise DataError(
+            f"{what} must have at most {limit} tokens (the model's max_length, end included), "
+            f"but has {len(ids)}. {remedy}"
+        )
