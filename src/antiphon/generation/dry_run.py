@@ -34,4 +34,4 @@ def try_search(model: Model, texts: Sequence[str], **settings: Any) -> None:
     requests = [make_request(source, config, network=network, first=first) for source in sources]
     if requests:
         search_settings = search_config(config, model.marks, window=source_limit(network, config))
-        Search(network, requests[:1], search_settings)
+        Search(model.runtime, requests[:1], search_settings)

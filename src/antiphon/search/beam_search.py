@@ -25,6 +25,8 @@ from antiphon.batch import Tokens
 from antiphon.models.protocol import Seq2Seq
 from antiphon.nn.mixers import Memory
 from antiphon.runtime.inference import as_rows, evaluating, label_log_p
+from antiphon.runtime.policy import make_stepper
+from antiphon.runtime.runtime import Runtime
 from antiphon.runtime.stepper import DecodeStepper
 from antiphon.search.candidates import Candidates, order_by_parent, top_k_request
 from antiphon.search.config import SearchConfig
@@ -51,9 +53,15 @@ class Search:
     """
 
     def __init__(
-        self, network: Seq2Seq, requests: Sequence[Request], config: SearchConfig, waiting: Iterable[Request] = ()
+        self,
+        network: Seq2Seq | Runtime,
+        requests: Sequence[Request],
+        config: SearchConfig,
+        waiting: Iterable[Request] = (),
     ) -> None:
-        self.network, self.config, self.device = network, config, network.device
+        self.runtime = Runtime.of(network)
+        self.network = network = self.runtime.network
+        self.config, self.device = config, network.device
         self.num_started, self._queue = len(requests), RequestQueue(waiting)
         self._any_joined = self._any_ended = False
         with evaluating(network):
@@ -112,8 +120,8 @@ class Search:
         wanted = None if self.state.constraints is not None else top_k_request(config, limits)
         self._min_length = limits.longest_prefix + config.min_new_tokens  # the end token must not follow before
         is_free = self._min_length == 0 and not config.special_tokens.force_end and config.coverage_penalty == 0
-        return DecodeStepper(
-            self.network,
+        return make_stepper(
+            self.runtime,
             memory,
             width=config.width,
             capacity=limits.capacity,

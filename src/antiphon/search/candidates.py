@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from antiphon.runtime.recorded import TopKRequest
+from antiphon.runtime.step import TopKRequest
 from antiphon.search.config import SearchConfig
 from antiphon.search.length_limits import LengthLimits
 from antiphon.search.logits_processors import MinNewTokens, SuppressTokens

@@ -9,7 +9,6 @@ answer does not depend on the other sources of its batch.
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Iterator, Sequence
 
 from torch import Tensor
@@ -17,8 +16,8 @@ from torch import Tensor
 from antiphon.batch import Example, collate
 from antiphon.config import GenerationConfig
 from antiphon.models.protocol import Seq2Seq
-from antiphon.runtime.batch_splitter import BatchSplitter
 from antiphon.runtime.inference import evaluating, label_log_p, sum_type
+from antiphon.runtime.runtime import Runtime
 from antiphon.search.batching import batches, joinable, longest_first, take_batch
 from antiphon.search.beam_search import Search
 from antiphon.search.config import SearchConfig, search_config
@@ -27,12 +26,9 @@ from antiphon.search.length_checks import check_length, source_limit
 from antiphon.search.requests import Request, SourceInput, make_request
 from antiphon.search.special_tokens import SpecialTokens
 
-# What each network has learnt about the batches that fit into memory.
-_batch_splitters: weakref.WeakKeyDictionary[Seq2Seq, BatchSplitter] = weakref.WeakKeyDictionary()
-
 
 def answer(
-    network: Seq2Seq,
+    network: Seq2Seq | Runtime,
     sources: Sequence[SourceInput | list[int] | Tensor],
     config: GenerationConfig,
     special_tokens: SpecialTokens,
@@ -41,6 +37,8 @@ def answer(
 
     DataError if a source has more ids than the model takes (`source_limit`).
     """
+    runtime = Runtime.of(network)
+    network = runtime.network
     inputs = [
         source if isinstance(source, SourceInput) else SourceInput(source, row) for row, source in enumerate(sources)
     ]
@@ -52,7 +50,7 @@ def answer(
     def run(batch: Sequence[int]) -> list[list[Hypothesis]]:
         indices = [*batch, *joinable(waiting, requests, batch)]
         first, joining = ([requests[i] for i in part] for part in (batch, indices[len(batch) :]))
-        search = Search(network, first, search_settings, joining)
+        search = Search(runtime, first, search_settings, joining)
         while search.open:
             for i, hypotheses in search.step():
                 answers[indices[i]] = hypotheses
@@ -66,28 +64,29 @@ def answer(
         longest = max(len(request.source) for request in parts) + max(request.limit for request in parts)
         return len(parts) * search_settings.width * longest
 
-    splitter = _batch_splitters.setdefault(network, BatchSplitter())
     while waiting:
         batch = take_batch(
             waiting, requests, search_settings, vocab_size=network.vocab_size, batch_size=config.batch_size
         )
-        splitter.run(run, batch, cost=cost)
+        runtime.splitter.run(run, batch, cost=cost)
     return answers
 
 
 def stream(
-    network: Seq2Seq, source: SourceInput, config: GenerationConfig, special_tokens: SpecialTokens
+    network: Seq2Seq | Runtime, source: SourceInput, config: GenerationConfig, special_tokens: SpecialTokens
 ) -> Iterator[list[int]]:
     """The ids of the best hypothesis of one source, in runs, each as soon as it is certain.
 
     An id is certain when every hypothesis that can still be the best has it at its position. The errors of `answer` are
     raised before the first run.
     """
+    runtime = Runtime.of(network)
+    network = runtime.network
     request = make_request(source, config, network=network, first=special_tokens.first)
     search_settings = search_config(config, special_tokens, window=source_limit(network, config))
 
     def run() -> Iterator[list[int]]:
-        search, count = Search(network, [request], search_settings), 0
+        search, count = Search(runtime, [request], search_settings), 0
         while search.open:
             finished = search.step()
             certain = finished[0][1][0].ids if finished else search.certain_ids(0)
