@@ -21,11 +21,11 @@ from antiphon.batch import Example, collate
 from antiphon.config import GenerationConfig
 from antiphon.constraints.restriction import CLOSED, DEAD, Constraint, TrieConstraint
 from antiphon.errors import ConfigError, DataError
+from antiphon.inputs.limits import check_source, source_limit
 from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.runtime.batch_splitter import BatchSplitter
 from antiphon.runtime.inference import evaluating, label_log_p, sum_type
 from antiphon.search.hypotheses import Hypothesis, Request, SearchConfig, SpecialTokens
-from antiphon.search.limits import check_source, source_limit
 from antiphon.search.processors import Forbid, ForbidAt, MinNewTokens, NoRepeatNgram, Processor, RepetitionPenalty
 from antiphon.search.sampling import TokenSampler
 from antiphon.search.search import Search

@@ -24,8 +24,8 @@ from antiphon.display import panel, table
 from antiphon.errors import ConfigError, DiskError, ModelError, argument, is_command_line
 from antiphon.evaluation.metrics import know_labels, parse_metrics
 from antiphon.generation.languages import as_answer, speaking
-from antiphon.generation.long_inputs.leading_text import fronts_of, template_of
 from antiphon.generation.model import Model
+from antiphon.inputs.leading_text import fronts_of, template_of
 from antiphon.keywords import known_keywords
 from antiphon.models.attentions import saved_spec
 from antiphon.models.build import build_network

@@ -7,17 +7,23 @@ check_source(ids, limit, most=network.max_length, row=0)
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 from torch import Tensor
 
 from antiphon.config import GenerationConfig
 from antiphon.errors import ConfigError, DataError
-from antiphon.models.seq2seq import EncoderDecoder
 
 SHORTER = "Shorten it, or set `overflow` to truncate, split or window"
 
 
-def source_limit(network: EncoderDecoder, config: GenerationConfig) -> int:
+class BoundedNetwork(Protocol):
+    """What is needed of a network."""
+
+    max_length: int
+
+
+def source_limit(network: BoundedNetwork, config: GenerationConfig) -> int:
     """The most tokens of a source, end included, that are read at once; ConfigError for more than the network takes."""
     asked = config.max_source_tokens
     if asked is not None and asked > network.max_length:

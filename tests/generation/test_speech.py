@@ -1,4 +1,4 @@
-"""A model that hears, from .wav files and arrays to text; that its numbers are transformers' is tests/parity/."""
+"""A model of speech, from .wav files and arrays to text; that its numbers are transformers' is tests/parity/."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ from typing import Any
 import numpy
 import pytest
 import torch
-from data.test_sound import write_wav
+from inputs.test_sound import write_wav
 
 import antiphon
 from antiphon.config import AttentionConfig, FamilyConfig, GenerationConfig, ModelConfig
 from antiphon.config.speech import SpeechConfig
 from antiphon.errors import ConfigError, DataError, ModelError
 from antiphon.generation.model import Model
+from antiphon.generation.prompting import special_tokens_of
+from antiphon.generation.requests import source_inputs
 from antiphon.models.build import build_network
 from antiphon.models.folders.checkpoint import Parts
 from antiphon.search.engine import forced_scores
@@ -92,15 +94,16 @@ def test_a_score_is_that_of_the_answer(language: str | None) -> None:
 
 def test_the_language_is_the_most_probable_one_unless_it_is_said() -> None:
     model, said = hearing(), hearing(replace(SPEECH, language="de"))
-    assert model.hearing is not None and said.hearing is not None
-    sources = model._sources(clips(), model.generation, 0)
+    sources = source_inputs(model, clips(), model.generation)
     free, heard = replace(model.marks, first=()), set()
-    for source, marks in zip(sources, model.hearing.marks(model.network, sources, model.marks), strict=True):
+    each = special_tokens_of(model.input_kind, model.network, sources, model.marks)
+    for source, marks in zip(sources, each, strict=True):
         log_p = {id: forced_scores(model.network, [(source.ids, [id])], free)[0] for id in (266, 267)}
         assert marks.first == (max(log_p, key=log_p.__getitem__), 268, 269)
         heard.add(marks.first)
     assert len(heard) == 2
-    assert {marks.first for marks in said.hearing.marks(said.network, sources, said.marks)} == {(267, 268, 269)}
+    given = special_tokens_of(said.input_kind, said.network, sources, said.marks)
+    assert {marks.first for marks in given} == {(267, 268, 269)}
 
 
 def test_languages_and_translation_are_chosen() -> None:
@@ -108,10 +111,11 @@ def test_languages_and_translation_are_chosen() -> None:
     model = hearing(speech)
 
     def prompt(**languages: str) -> set[tuple[int, ...]]:
-        told = model.speaking(**languages)
-        assert told.hearing is not None and told.network is model.network
-        sources = told._sources(clips(), told.generation, 0)
-        return {marks.first for marks in told.hearing.marks(told.network, sources, told.marks)}
+        other = model.speaking(**languages)
+        assert other.network is model.network
+        sources = source_inputs(other, clips(), other.generation)
+        each = special_tokens_of(other.input_kind, other.network, sources, other.marks)
+        return {marks.first for marks in each}
 
     assert prompt(source_language="de") == {(267, 268, 269)} == prompt(source_language="de", target_language="de")
     assert prompt(source_language="de", target_language="en") == {(267, 264, 269)}
@@ -264,4 +268,4 @@ def test_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names: dict[str, Any] = {}
     exec(compile(code, "docs/pretrained.md", "exec"), names)
     assert names["samples"].shape == (16000,) and len(names["model"].generate(["hello.wav", names["samples"]])) == 2
-    assert names["model"].speaking("de", "en").hearing.speech.task == "translate"
+    assert names["model"].speaking("de", "en").input_kind.speech.task == "translate"

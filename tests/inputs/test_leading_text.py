@@ -11,10 +11,10 @@ import pytest
 import antiphon
 from antiphon.config import DataConfig, SourceConfig
 from antiphon.errors import DataError, ModelError
-from antiphon.generation.long_inputs.joining import join_texts, stream_texts
-from antiphon.generation.long_inputs.leading_text import framed, front_of, fronts_of, template_of
-from antiphon.generation.long_inputs.overflow import pieces_of, prepare, split
+from antiphon.generation.joining import join_texts, stream_texts
 from antiphon.generation.model import Model
+from antiphon.inputs.leading_text import framed, front_of, fronts_of, template_of
+from antiphon.inputs.long_texts import pieces_of, split
 from antiphon.text import train_tokenizer
 
 BYTES = train_tokenizer(["a"], kind="bytes", vocab_size=260)
@@ -51,7 +51,7 @@ def test_other_beginnings_are_text(text: str) -> None:
 def test_a_front_that_leaves_no_room_is_refused() -> None:
     text = "<" + "a" * 30 + "> one two three"
     with pytest.raises(DataError, match=r"before each part of input 3 must have fewer tokens .* \(20\), but .* has 34"):
-        prepare(text, BYTES.encode(text), tokenizer=BYTES, limit=20, overflow="split", row=2)
+        pieces_of(text, BYTES.encode(text), tokenizer=BYTES, limit=20, overflow="split", row=2)
 
 
 def test_the_fronts_of_a_recipe() -> None:

@@ -1,7 +1,7 @@
-"""Sources that are longer than the model takes: an error, the first tokens, parts that each fit, or the whole, which
-the model reads in windows, as `overflow` says.
+"""Texts that are longer than a model takes: an error, the first tokens, parts that each fit, or the whole, which the
+model reads in windows, as `overflow` says.
 
-    prepare("a long text …", ids, tokenizer=tokenizer, limit=1024, overflow="split", row=0)     # [ids, ids, ...]
+    pieces_of("a long text …", ids, tokenizer=tokenizer, limit=1024, overflow="split", row=0).parts   # [ids, …]
 
 A text is cut behind sentences where that suffices, else between words, else anywhere; between the parts' answers stands
 the white space that stood between the parts. The tags and prefixes before a text are put before each of its parts.
@@ -11,23 +11,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
 
 from antiphon.errors import DataError
-from antiphon.generation.long_inputs.leading_text import front_of
-from antiphon.search.limits import check_source
+from antiphon.inputs.kind import SourceParts
+from antiphon.inputs.leading_text import front_of
+from antiphon.inputs.limits import check_source
 from antiphon.settings import show
 from antiphon.text import Tokenizer
 from antiphon.text.sentences import cut, sentences
 
 _WORD_END = re.compile(r"\s+")
-
-
-class SourceParts(NamedTuple):
-    """The parts of a source as ids, and the white space that stood before each, which is none before the first."""
-
-    parts: list[list[int]]
-    gaps: list[str]
 
 
 def pieces_of(
@@ -63,13 +56,6 @@ def pieces_of(
         return SourceParts(tokenizer.encode_batch(found), _gaps(text, [part.removeprefix(front) for part in found]))
     check_source(ids, limit, most=most or limit, row=row)
     return SourceParts([ids], [""])
-
-
-def prepare(
-    text: str, ids: list[int], *, tokenizer: Tokenizer, limit: int, overflow: str, row: int, most: int | None = None
-) -> list[list[int]]:
-    """The parts of `pieces_of` alone."""
-    return pieces_of(text, ids, tokenizer=tokenizer, limit=limit, overflow=overflow, row=row, most=most).parts
 
 
 def split(
