@@ -92,7 +92,7 @@ class Model(ModelRepr, OtherToolkitNames):
         self.restrictor = ConstraintBuilder(self.target_tokenizer, self.marks, self.network.vocab_size)
         kind = input_kind(self.parts.model.family)
         self.input_kind: InputKind[Any] = kind.with_tokenizer(
-            self.source_tokenizer, template=parts.template, fronts=parts.fronts
+            self.source_tokenizer, template=parts.template, prefixes=parts.fronts
         )
         self._other: Model | None = None
 

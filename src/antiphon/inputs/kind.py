@@ -54,10 +54,12 @@ class InputKind(ABC, Generic[Row]):
 
     # What a user's inputs are.
 
-    def with_tokenizer(self, tokenizer: Tokenizer, *, template: str = "", fronts: Sequence[str] = ()) -> InputKind[Row]:
+    def with_tokenizer(
+        self, tokenizer: Tokenizer, *, template: str = "", prefixes: Sequence[str] = ()
+    ) -> InputKind[Row]:
         """The kind, its texts encoded by `tokenizer`; itself for a kind without texts.
 
-        `template` is what stood around the texts of the training data, `fronts` are the tags and prefixes before them.
+        `template` is what stood around the texts of the training data, `prefixes` are what stood before them.
         """
         return self
 

@@ -1,8 +1,8 @@
-"""What stands before a source to say what is asked for: a language's tag, a task's prefix.
+"""Tags and prefixes of sources, which name a language or a task, and the template of the training data.
 
-A source that is answered in parts needs it before each of them.
+A source that is split has them before each of its parts.
 
->>> front_of("<fre> summarize: a text", ["summarize: "])
+>>> leading_text("<fre> summarize: a text", ["summarize: "])
 '<fre> summarize: '
 """
 
@@ -18,33 +18,33 @@ from antiphon.text.kinds import is_blank
 # prefixes of T5 (Raffel et al. 2020, appendix D) whose texts may be long.
 _KNOWN = re.compile(r"<[^\s<>]+> |>>[\w@-]+<< ?|translate \w[^:\n]{0,40} to \w[^:\n]{0,40}: |summarize: ")
 _FIELD = re.compile(r"\{[^{}]+\}")  # of a template of the data
-_MOST = 16  # tags and prefixes in a row
+_MAX_PREFIXES = 16  # tags and prefixes in a row
 
 
-def front_of(text: str, fronts: Iterable[str] = ()) -> str:
-    """The tags and prefixes with which `text` begins; `fronts` are those of the data that a model was trained on."""
-    end, known = 0, sorted(filter(None, fronts), key=len, reverse=True)
-    for _ in range(_MOST):
+def leading_text(text: str, prefixes: Iterable[str] = ()) -> str:
+    """The tags and prefixes with which `text` begins; `prefixes` are those of the data that a model was trained on."""
+    end, known = 0, sorted(filter(None, prefixes), key=len, reverse=True)
+    for _ in range(_MAX_PREFIXES):
         rest = text[end:]
-        front = next((front for front in known if rest.startswith(front)), "")
-        if not front and (match := _KNOWN.match(rest)):
-            front = match[0]
-        if not front:
+        found = next((prefix for prefix in known if rest.startswith(prefix)), "")
+        if not found and (match := _KNOWN.match(rest)):
+            found = match[0]
+        if not found:
             break
-        end += len(front)
+        end += len(found)
     return text[:end]
 
 
-def fronts_of(data: object) -> tuple[str, ...]:
-    """What the sources of DataConfig.train put before their texts, each once."""
+def prefixes_of(data: object) -> tuple[str, ...]:
+    """The tags and prefixes that the sources of DataConfig.train put before their texts, each once."""
     found = [source.front for source in source_list(data)]
     found.append(template_of(data).partition("{}")[0])  # with the words of a template of one field
-    return tuple(dict.fromkeys(front for front in found if front.strip()))
+    return tuple(dict.fromkeys(prefix for prefix in found if prefix.strip()))
 
 
 def template_of(data: object) -> str:
-    """What the sources of DataConfig.train put around every text, `{}` in the text's place: tag, prefix and a
-    `source_field` with one field; "" where they differ, a source is made of several fields, or nothing is put."""
+    """What the sources of DataConfig.train put around every text, with `{}` for the text: tag, prefix and a
+    `source_field` with one field; "" where they differ, a source has several fields, or nothing is put."""
     found = {_template(source) for source in source_list(data)}
     template = found.pop() if len(found) == 1 else ""
     return template if template.count("{}") == 1 and template.replace("{}", "").strip() else ""
@@ -59,8 +59,8 @@ def _template(source: SourceConfig) -> str:
     return source.front + around
 
 
-def framed(texts: list[str], template: str) -> list[str]:
-    """Each text in the template, but those that have its words already, and blank ones."""
+def in_template(texts: list[str], template: str) -> list[str]:
+    """Each text in the template; blank ones, and those that are in it already, are unchanged."""
     if not template:
         return texts
     before, _, after = template.partition("{}")

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 
 from antiphon.errors import DataError
 from antiphon.inputs.kind import SourceParts
-from antiphon.inputs.leading_text import front_of
+from antiphon.inputs.leading_text import leading_text
 from antiphon.inputs.limits import check_source
 from antiphon.settings import show
 from antiphon.text import Tokenizer
@@ -31,13 +31,13 @@ def pieces_of(
     limit: int,
     overflow: str,
     row: int,
-    fronts: Sequence[str] = (),
+    prefixes: Sequence[str] = (),
     most: int | None = None,
 ) -> SourceParts:
     """The parts of a source, each at most `limit` long; one part where `ids` fit. `row` and `most`, the network's
     `max_length` (None: it is the limit), are for the error.
 
-    `fronts` are the prefixes that the model knows: each part of a text that begins with one begins with it.
+    `prefixes` are those that the model knows: each part of a text that begins with one begins with it.
     """
     if len(ids) <= limit or overflow == "window":
         return SourceParts([ids], [""])
@@ -45,32 +45,32 @@ def pieces_of(
         ending = tokenizer.frame[1]
         return SourceParts([[*ids[: max(limit - len(ending), 0)], *ending][:limit]], [""])
     if overflow == "split":
-        front = front_of(text.lstrip(), fronts)
-        taken = len(tokenizer.encode(front))
-        if front and taken >= limit:
+        prefix = leading_text(text.lstrip(), prefixes)
+        taken = len(tokenizer.encode(prefix))
+        if prefix and taken >= limit:
             raise DataError(
                 f"what stands before each part of input {row + 1} must have fewer tokens than a part ({limit}), but "
-                f"{show(front)} has {taken}. Shorten it, or raise `max_source_tokens`."
+                f"{show(prefix)} has {taken}. Shorten it, or raise `max_source_tokens`."
             )
-        found = split(text, tokenizer=tokenizer, limit=limit, fronts=fronts)
-        return SourceParts(tokenizer.encode_batch(found), _gaps(text, [part.removeprefix(front) for part in found]))
+        found = split(text, tokenizer=tokenizer, limit=limit, prefixes=prefixes)
+        return SourceParts(tokenizer.encode_batch(found), _gaps(text, [part.removeprefix(prefix) for part in found]))
     check_source(ids, limit, most=most or limit, row=row)
     return SourceParts([ids], [""])
 
 
 def split(
-    text: str, *, tokenizer: Tokenizer, limit: int, fronts: Sequence[str] = (), language: str | None = None
+    text: str, *, tokenizer: Tokenizer, limit: int, prefixes: Sequence[str] = (), language: str | None = None
 ) -> list[str]:
     """`text` in parts of at most `limit` tokens each, the white space between parts apart; a character is never cut.
 
-    Each part begins with the tags and prefixes that `text` begins with (`fronts.front_of`). `language` is a code (None:
+    Each part begins with the tags and prefixes that `text` begins with (`leading_text`). `language` is a code (None:
     the tokenizer's language, else English), by which abbreviations are known from ends of sentences.
     """
     text = text.strip()
-    front = front_of(text, fronts)
-    packer = _Packer(tokenizer, limit, front)
-    pieces = list(sentences(text[len(front) :], language or tokenizer.language))
-    return [front + part for part in packer.pack(pieces, by_words=False) if part]
+    prefix = leading_text(text, prefixes)
+    packer = _Packer(tokenizer, limit, prefix)
+    pieces = list(sentences(text[len(prefix) :], language or tokenizer.language))
+    return [prefix + part for part in packer.pack(pieces, by_words=False) if part]
 
 
 def _gaps(text: str, parts: Sequence[str]) -> list[str]:
@@ -84,13 +84,13 @@ def _gaps(text: str, parts: Sequence[str]) -> list[str]:
 
 
 class _Packer:
-    """Joins pieces of a text as long as they fit behind `front`."""
+    """Joins pieces of a text as long as they fit behind `prefix`."""
 
-    def __init__(self, tokenizer: Tokenizer, limit: int, front: str) -> None:
-        self.tokenizer, self.limit, self.front = tokenizer, limit, front
+    def __init__(self, tokenizer: Tokenizer, limit: int, prefix: str) -> None:
+        self.tokenizer, self.limit, self.prefix = tokenizer, limit, prefix
 
     def fits(self, text: str) -> bool:
-        return len(self.tokenizer.encode(self.front + text)) <= self.limit
+        return len(self.tokenizer.encode(self.prefix + text)) <= self.limit
 
     def pack(self, pieces: list[str], *, by_words: bool) -> Iterator[str]:
         """Parts that fit, without the space around them, from pieces that are sentences or words."""

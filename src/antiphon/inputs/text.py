@@ -10,7 +10,7 @@ from antiphon.config import FamilyConfig, GenerationConfig, ModelConfig
 from antiphon.errors import DataError
 from antiphon.inputs.embeddings import SourceEmbedding
 from antiphon.inputs.kind import InputKind, Source, SourceParts
-from antiphon.inputs.leading_text import framed
+from antiphon.inputs.leading_text import in_template
 from antiphon.inputs.limits import BoundedNetwork, source_limit
 from antiphon.inputs.long_texts import pieces_of
 from antiphon.nn.noise import Noise
@@ -25,7 +25,7 @@ class TextInput(InputKind[str]):
 
     tokenizer: Tokenizer | None = None
     template: str = ""
-    fronts: tuple[str, ...] = ()
+    prefixes: tuple[str, ...] = ()
 
     has_tokens: ClassVar[bool] = True
 
@@ -33,14 +33,14 @@ class TextInput(InputKind[str]):
     def of(cls, family: FamilyConfig | None) -> Self:
         return cls()
 
-    def with_tokenizer(self, tokenizer: Tokenizer, *, template: str = "", fronts: Sequence[str] = ()) -> TextInput:
-        return replace(self, tokenizer=tokenizer, template=template, fronts=tuple(fronts))
+    def with_tokenizer(self, tokenizer: Tokenizer, *, template: str = "", prefixes: Sequence[str] = ()) -> TextInput:
+        return replace(self, tokenizer=tokenizer, template=template, prefixes=tuple(prefixes))
 
     def embedding(self, model: ModelConfig, ids: Callable[[], SourceEmbedding], noise: Noise) -> SourceEmbedding:
         return ids()
 
     def read(self, inputs: object, what: str, *, names: bool = True, template: bool = True) -> list[str]:
-        return framed(texts_of(inputs, what, names=names), self.template if template else "")
+        return in_template(texts_of(inputs, what, names=names), self.template if template else "")
 
     def check_single(self, source: object) -> None:
         if not isinstance(source, str):
@@ -78,7 +78,7 @@ class TextInput(InputKind[str]):
             limit=limit,
             overflow=overflow,
             row=row,
-            fronts=self.fronts,
+            prefixes=self.prefixes,
             most=most,
         )
 
