@@ -21,7 +21,7 @@ def source_inputs(
 
     `rows` are rows of the model's input kind; errors count them from `first_row`.
     """
-    prefixes = _prefixes(model, config.prefix, len(rows))
+    prefixes = prefix_ids(model, config.prefix, len(rows))
     restrictions = restrict(config, model.restrictor, count=len(rows), first_row=first_row)
     found: list[SourceInput] = []
     parts_of_rows = model.input_kind.parts(rows, network=model.network, config=config, first_row=first_row)
@@ -43,7 +43,7 @@ def with_limits(config: GenerationConfig, overflow: str | None, max_source_token
     return override(config, {name: value for name, value in asked.items() if value is not None})
 
 
-def _prefixes(model: AnsweringModel, prefix: str | tuple[str | None, ...] | None, count: int) -> list[tuple[int, ...]]:
+def prefix_ids(model: AnsweringModel, prefix: str | tuple[str | None, ...] | None, count: int) -> list[tuple[int, ...]]:
     """The ids with which the answer of each of `count` rows begins."""
     rows = prefix if isinstance(prefix, tuple) else (prefix,) * count
     if len(rows) != count:
