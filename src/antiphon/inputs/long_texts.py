@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from antiphon.errors import DataError
 from antiphon.inputs.kind import SourceParts
@@ -32,12 +33,14 @@ def pieces_of(
     overflow: str,
     row: int,
     prefixes: Sequence[str] = (),
+    suffix: str = "",
     most: int | None = None,
 ) -> SourceParts:
     """The parts of a source, each at most `limit` long; one part where `ids` fit. `row` and `most`, the network's
     `max_length` (None: it is the limit), are for the error.
 
-    `prefixes` are those that the model knows: each part of a text that begins with one begins with it.
+    `prefixes` are those that the model knows: each part of a text that begins with one begins with it. Likewise each
+    part of a text that ends with `suffix`, the end of the model's template, ends with it.
     """
     if len(ids) <= limit or overflow == "window":
         return SourceParts([ids], [""])
@@ -45,15 +48,17 @@ def pieces_of(
         ending = tokenizer.frame[1]
         return SourceParts([[*ids[: max(limit - len(ending), 0)], *ending][:limit]], [""])
     if overflow == "split":
-        prefix = leading_text(text.lstrip(), prefixes)
-        taken = len(tokenizer.encode(prefix))
-        if prefix and taken >= limit:
+        frame = _Frame.of(text, prefixes, suffix)
+        around = frame.prefix + frame.suffix
+        taken = len(tokenizer.encode(around))
+        if around and taken >= limit:
+            where = "around" if frame.suffix else "before"
             raise DataError(
-                f"what stands before each part of input {row + 1} must have fewer tokens than a part ({limit}), but "
-                f"{show(prefix)} has {taken}. Shorten it, or raise `max_source_tokens`."
+                f"what stands {where} each part of input {row + 1} must have fewer tokens than a part ({limit}), but "
+                f"{show(around)} has {taken}. Shorten it, or raise `max_source_tokens`."
             )
-        found = split(text, tokenizer=tokenizer, limit=limit, prefixes=prefixes)
-        return SourceParts(tokenizer.encode_batch(found), _gaps(text, [part.removeprefix(prefix) for part in found]))
+        bodies = frame.parts(tokenizer, limit, tokenizer.language)
+        return SourceParts(tokenizer.encode_batch([frame.around(body) for body in bodies]), _gaps(text, bodies))
     check_source(ids, limit, most=most or limit, row=row)
     return SourceParts([ids], [""])
 
@@ -66,11 +71,33 @@ def split(
     Each part begins with the tags and prefixes that `text` begins with (`leading_text`). `language` is a code (None:
     the tokenizer's language, else English), by which abbreviations are known from ends of sentences.
     """
-    text = text.strip()
-    prefix = leading_text(text, prefixes)
-    packer = _Packer(tokenizer, limit, prefix)
-    pieces = list(sentences(text[len(prefix) :], language or tokenizer.language))
-    return [prefix + part for part in packer.pack(pieces, by_words=False) if part]
+    frame = _Frame.of(text, prefixes, "")
+    return [frame.around(body) for body in frame.parts(tokenizer, limit, language or tokenizer.language)]
+
+
+class _Frame(NamedTuple):
+    """A text, and what stands before and behind each of its parts."""
+
+    prefix: str
+    body: str
+    suffix: str
+
+    @classmethod
+    def of(cls, text: str, prefixes: Sequence[str], suffix: str) -> _Frame:
+        text, suffix = text.strip(), suffix.rstrip()
+        prefix = leading_text(text, prefixes)
+        body = text[len(prefix) :]
+        if not suffix or not body.endswith(suffix):
+            return cls(prefix, body, "")
+        return cls(prefix, body.removesuffix(suffix), suffix)
+
+    def around(self, body: str) -> str:
+        return f"{self.prefix}{body}{self.suffix}"
+
+    def parts(self, tokenizer: Tokenizer, limit: int, language: str | None) -> list[str]:
+        """The parts of the body that fit with what stands around them."""
+        packer = _Packer(tokenizer, limit, self)
+        return [part for part in packer.pack(list(sentences(self.body, language)), by_words=False) if part]
 
 
 def _gaps(text: str, parts: Sequence[str]) -> list[str]:
@@ -84,13 +111,13 @@ def _gaps(text: str, parts: Sequence[str]) -> list[str]:
 
 
 class _Packer:
-    """Joins pieces of a text as long as they fit behind `prefix`."""
+    """Joins pieces of a text as long as they fit in `frame`."""
 
-    def __init__(self, tokenizer: Tokenizer, limit: int, prefix: str) -> None:
-        self.tokenizer, self.limit, self.prefix = tokenizer, limit, prefix
+    def __init__(self, tokenizer: Tokenizer, limit: int, frame: _Frame) -> None:
+        self.tokenizer, self.limit, self.frame = tokenizer, limit, frame
 
     def fits(self, text: str) -> bool:
-        return len(self.tokenizer.encode(self.prefix + text)) <= self.limit
+        return len(self.tokenizer.encode(self.frame.around(text))) <= self.limit
 
     def pack(self, pieces: list[str], *, by_words: bool) -> Iterator[str]:
         """Parts that fit, without the space around them, from pieces that are sentences or words."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
@@ -10,13 +10,13 @@ from antiphon.config import FamilyConfig, GenerationConfig, ModelConfig
 from antiphon.errors import DataError
 from antiphon.inputs.embeddings import SourceEmbedding
 from antiphon.inputs.kind import InputKind, Source, SourceParts
-from antiphon.inputs.leading_text import in_template
+from antiphon.inputs.leading_text import in_template, is_empty_text
 from antiphon.inputs.limits import BoundedNetwork, source_limit
 from antiphon.inputs.long_texts import pieces_of
 from antiphon.nn.noise import Noise
 from antiphon.settings import show
 from antiphon.text import Tokenizer, clean_text
-from antiphon.text.kinds import first_media_name, is_blank
+from antiphon.text.kinds import first_media_name
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class TextInput(InputKind[str]):
             raise DataError(f"`text` must be one text, but is {show(source)}. Call `generate` for several.")
 
     def is_empty(self, row: str) -> bool:
-        return is_blank(row)
+        return is_empty_text(row, self.prefixes)
 
     def parts(
         self, rows: Sequence[str], *, network: BoundedNetwork, config: GenerationConfig, first_row: int = 0
@@ -79,6 +79,7 @@ class TextInput(InputKind[str]):
             overflow=overflow,
             row=row,
             prefixes=self.prefixes,
+            suffix=self.template.partition("{}")[2],
             most=most,
         )
 
@@ -95,7 +96,7 @@ def texts_of(texts: object, what: str, *, names: bool = True) -> list[str]:
     read.
     """
     refused = "This model reads text, and does not hear."
-    if not isinstance(texts, Iterable):
+    if not isinstance(texts, Iterable) or isinstance(texts, Mapping):  # of a mapping only the keys would be read
         raise DataError(f"`{what}` must be a text or several, but is {show(texts)}. {refused}")
     rows = [texts] if isinstance(texts, str) else list(texts)
     for row, text in enumerate(rows):
