@@ -159,7 +159,7 @@ def beside_ctranslate2(folder: str, *, sentences: int) -> Iterator[tuple[str, Co
         translator = ctranslate2.Translator(str(Path(made) / "c2"), compute_type="float32", inter_threads=1)
     sizes = model.network.table_sizes
     source_words, target_words = words(model.source_tokenizer, sizes[0]), words(model.target_tokenizer, sizes[1])
-    never = [[target_words[id]] for id in model.marks.unsaid if id < len(target_words)]
+    never = [[target_words[id]] for id in model.marks.suppressed if id < len(target_words)]
     for ours, theirs in CTRANSLATE2:
         settings = {"patience": 1.0, "length_penalty": 1.0, "n_best": 1, **ours, "max_new_tokens": 40}
         config, count = override(GenerationConfig(), settings), Count()

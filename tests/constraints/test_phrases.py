@@ -14,9 +14,9 @@ from generation.test_model import KINDS, TEXTS, model
 from search.toys import MARKS, NAMES, toy
 
 from antiphon.config import GenerationConfig
-from antiphon.constraints.automaton import Automaton, is_bad
+from antiphon.constraints.automaton import Automaton, is_forbidden
+from antiphon.constraints.constraint import CLOSED, DEAD
 from antiphon.constraints.phrases import PhraseConstraint
-from antiphon.constraints.restriction import CLOSED, DEAD
 from antiphon.constraints.spelling import TokenTexts
 from antiphon.errors import ConfigError, DataError, ModelError
 from antiphon.generation.restricting import ConstraintBuilder, restrict
@@ -68,9 +68,9 @@ def test_the_automaton_finds_what_looking_finds() -> None:
         text = "".join(dice.choices("aéB .-ö", k=dice.randint(0, 12)))
         automaton = Automaton(required, forbidden)
         place, found = automaton.read(0, text)
-        found |= automaton.later[place]
+        found |= automaton.found_at_border[place]
         assert [bool(found >> i & 1) for i in range(len(required))] == [holds(text, phrase) for phrase in required]
-        assert is_bad(found) == any(holds(text, phrase) for phrase in forbidden)
+        assert is_forbidden(found) == any(holds(text, phrase) for phrase in forbidden)
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_the_automaton_finds_what_looking_finds() -> None:
 def test_a_phrase_is_whole_words_but_in_scripts_without_spaces(text: str, phrase: str, there: bool) -> None:
     automaton = Automaton([phrase], [])
     place, found = automaton.read(0, text)
-    assert bool(found | automaton.later[place]) == there
+    assert bool(found | automaton.found_at_border[place]) == there
 
 
 @pytest.mark.parametrize("kind", KINDS)

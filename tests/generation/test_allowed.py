@@ -7,7 +7,8 @@ import random
 import pytest
 from generation.test_model import KINDS, model
 
-from antiphon.constraints.restriction import CLOSED, DEAD, TrieConstraint
+from antiphon.constraints.constraint import CLOSED, DEAD
+from antiphon.constraints.trie import TrieConstraint
 from antiphon.errors import ConfigError, DataError
 
 LABELS = ["hello", "hello world", "hell", "in 3 hours", "in 3", "ein Haus", "zwei Häuser", "日本", "x"]
@@ -88,5 +89,5 @@ def test_a_trie_needs_what_is_left() -> None:
     assert trie.costs(0).tolist() == [CLOSED] * 5 + [1, CLOSED, 3, CLOSED]
     assert trie.costs(trie.follow(0, 5)).tolist() == [CLOSED, CLOSED, 0, CLOSED, CLOSED, CLOSED, 1, CLOSED, CLOSED]
     assert trie.follow(0, 6) == DEAD and trie.need(DEAD) == CLOSED
-    with pytest.raises(AssertionError, match="needs one end"):
+    with pytest.raises(AssertionError, match="must hold one end token"):
         TrieConstraint([[5, 6]], end=2, size=9)

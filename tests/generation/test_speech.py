@@ -22,8 +22,9 @@ from antiphon.generation.prompting import special_tokens_of
 from antiphon.generation.requests import source_inputs
 from antiphon.models.build import build_network
 from antiphon.models.folders.checkpoint import Parts
+from antiphon.search.config import SearchConfig
 from antiphon.search.engine import forced_scores
-from antiphon.search.hypotheses import SearchConfig, SpecialTokens
+from antiphon.search.special_tokens import SpecialTokens
 from antiphon.text import train_tokenizer
 
 LENGTHS = (700, 1000, 1, 333, 999)
@@ -141,7 +142,7 @@ def test_a_length_penalty_leaves_the_prompt_out() -> None:
         SearchConfig(SpecialTokens(0, 1, 2, (3, 4))),
         SearchConfig(SpecialTokens(0, 1, 2, (3, 4), prompt=True)),
     )
-    assert (counted.penalty(7), prompt.penalty(7), prompt.penalty(1)) == (7, 5, 1)
+    assert (counted.length_divisor(7), prompt.length_divisor(7), prompt.length_divisor(1)) == (7, 5, 1)
 
 
 def test_an_empty_clip_has_an_empty_answer() -> None:

@@ -22,8 +22,8 @@ from antiphon.runtime.graph import GraphStep, GraphTopK
 from antiphon.runtime.inference import as_rows, evaluating
 from antiphon.runtime.recorded import TopKRequest
 from antiphon.runtime.stepper import DecodeStepper, recordable
+from antiphon.search.constants import NEG_INF
 from antiphon.search.engine import SourceInput, answer
-from antiphon.search.processors import NEVER
 
 NAMES = [*KINDS, *(name for name in MODELS if name not in KINDS)]
 SIZE = 150
@@ -76,7 +76,7 @@ def check_steps(network: EncoderDecoder, name: str, *, tolerance: float) -> None
             assert again.best is not None
             values, found = (part.view(len(order), width, -1)[at] for part in again.best)
             allowed = own.log_softmax(-1).clone()
-            allowed[:, :, [0, 1, *([MARKS.end] if hold else [])]] = NEVER
+            allowed[:, :, [0, 1, *([MARKS.end] if hold else [])]] = NEG_INF
             torch.testing.assert_close(values, allowed.topk(2 * width).values, rtol=tolerance, atol=tolerance)
             torch.testing.assert_close(values, allowed.gather(2, found), rtol=tolerance, atol=tolerance)
             if place % 3 == 1:
@@ -201,13 +201,13 @@ def test_the_best_ids_are_those_of_a_stable_sort(dtype: torch.dtype) -> None:
     dice = torch.Generator().manual_seed(0)
     logits = (torch.randn(40, 30, generator=dice) * 4).round().to(dtype)
     logits[0] = 0.0
-    logits[1, 3:] = NEVER
+    logits[1, 3:] = NEG_INF
     top = GraphTopK(TopKRequest(6, (0, 1), 2), 30, torch.device("cpu"))
     for end in (False, True):
         top.hold(end)
         values, ids = top.best(logits)
         allowed = (logits if dtype == torch.float64 else logits.float()).log_softmax(-1)
-        allowed[:, [0, 1, *([2] if end else [])]] = NEVER
+        allowed[:, [0, 1, *([2] if end else [])]] = NEG_INF
         expected = allowed.sort(dim=1, descending=True, stable=True)
         assert torch.equal(ids, expected.indices[:, :6]) and torch.equal(values, expected.values[:, :6])
 

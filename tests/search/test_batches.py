@@ -14,8 +14,10 @@ from antiphon.config import GenerationConfig
 from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.nn.mixers import Memory
 from antiphon.nn.state import DecoderState
-from antiphon.search.engine import SourceInput, answer, batches, plan_of
-from antiphon.search.hypotheses import Request
+from antiphon.search.batching import batches
+from antiphon.search.config import search_config
+from antiphon.search.engine import answer
+from antiphon.search.requests import Request, SourceInput
 
 SEARCHES = (
     {"beam_size": 1},
@@ -77,9 +79,9 @@ def test_what_stands_in_padding_and_unused_slots_changes_no_bit(name: str, monke
 
 
 def test_every_request_is_in_one_batch_within_the_bounds() -> None:
-    dice, plan = random.Random(0), plan_of(GenerationConfig(beam_size=4), MARKS)
+    dice, config = random.Random(0), search_config(GenerationConfig(beam_size=4), MARKS)
     requests = [Request([3] * dice.randint(1, 900), limit=dice.randint(1, 1000)) for _ in range(400)]
-    groups = list(batches(requests, plan, vocab_size=8000, batch_size=None))
+    groups = list(batches(requests, config, vocab_size=8000, batch_size=None))
     assert sorted(place for group in groups for place in group) == list(range(400))
     for group in groups:
         lengths, limits = [len(requests[i].source) for i in group], [requests[i].limit for i in group]
@@ -87,6 +89,6 @@ def test_every_request_is_in_one_batch_within_the_bounds() -> None:
         assert len(group) == 1 or len(group) * max(lengths) <= 2**14
         assert len(group) == 1 or len(group) * 4 * max(limits) <= 2**16
         assert len(group) * 4 <= 256
-    assert [len(group) for group in batches(requests, plan, vocab_size=8000, batch_size=150)] == [150, 150, 100]
-    assert all(len(group) == 1 for group in batches(requests, plan, vocab_size=2**24, batch_size=None))
-    assert list(batches([], plan, vocab_size=9, batch_size=None)) == []
+    assert [len(group) for group in batches(requests, config, vocab_size=8000, batch_size=150)] == [150, 150, 100]
+    assert all(len(group) == 1 for group in batches(requests, config, vocab_size=2**24, batch_size=None))
+    assert list(batches([], config, vocab_size=9, batch_size=None)) == []

@@ -11,18 +11,20 @@ from counts import count
 from search.toys import MARKS, NAMES, next_log_p, toy
 
 from antiphon.models.seq2seq import EncoderDecoder
+from antiphon.search.beam_search import Search
+from antiphon.search.config import SearchConfig
 from antiphon.search.engine import forced_scores
-from antiphon.search.hypotheses import Hypothesis, Request, SearchConfig
-from antiphon.search.search import Search
+from antiphon.search.hypotheses import Hypothesis
+from antiphon.search.requests import Request
 
 SIZES = [(3, 6), (4, 5), (5, 4), (6, 3), (3, 4), (4, 3), (3, 1), (6, 2)]  # vocabulary, longest answer
 PENALTIES = [(1.0, "average"), (0.0, "average"), (0.4, "gnmt"), (2.0, "gnmt"), (-0.7, "average"), (1.3, "average")]
 
 
 def search(
-    network: EncoderDecoder, source: list[int], limit: int, plan: SearchConfig, prefix: tuple[int, ...] = ()
+    network: EncoderDecoder, source: list[int], limit: int, config: SearchConfig, prefix: tuple[int, ...] = ()
 ) -> list[Hypothesis]:
-    running = Search(network, [Request(source, len(prefix) + limit, list(prefix))], plan)
+    running = Search(network, [Request(source, len(prefix) + limit, list(prefix))], config)
     while running.open:
         for _, hypotheses in running.step():
             return hypotheses
@@ -30,35 +32,35 @@ def search(
 
 
 def every_answer(
-    network: EncoderDecoder, source: list[int], limit: int, plan: SearchConfig
+    network: EncoderDecoder, source: list[int], limit: int, config: SearchConfig
 ) -> list[tuple[float, float, list[int]]]:
     """All answers with their rank and score, best first: those that end, and those cut at the limit."""
     going = [id for id in range(network.vocab_size) if id != MARKS.end]
     answers = [[*ids, MARKS.end] for n in range(limit) for ids in itertools.product(going, repeat=n)]
     answers += [list(ids) for ids in itertools.product(going, repeat=limit)]
     scores = forced_scores(network, [(source, ids) for ids in answers], MARKS)
-    ranked = [(score / plan.penalty(len(ids)), score, ids) for score, ids in zip(scores, answers, strict=True)]
+    ranked = [(score / config.length_divisor(len(ids)), score, ids) for score, ids in zip(scores, answers, strict=True)]
     return sorted(ranked, key=lambda entry: -entry[0])
 
 
 def model(number: int) -> tuple[EncoderDecoder, list[int], int, SearchConfig]:
-    """A random model, a source, a limit, and a plan whose beam can hold every hypothesis."""
+    """A random model, a source, a limit, and a config whose beam can hold every hypothesis."""
     dice = random.Random(number)
     vocabulary, limit = dice.choice(SIZES)
     power, kind = dice.choice(PENALTIES)
     network = toy(dice.choice(NAMES), seed=number, vocabulary=vocabulary, d_model=8)
     width = vocabulary * (vocabulary - 1) ** (limit - 1)
-    plan = SearchConfig(
+    config = SearchConfig(
         MARKS, width=width, n_best=min(dice.choice([1, 2, 20]), width), length_penalty=power, length_penalty_kind=kind
     )
-    return network, [dice.randrange(vocabulary) for _ in range(dice.randint(1, 4))], limit, plan
+    return network, [dice.randrange(vocabulary) for _ in range(dice.randint(1, 4))], limit, config
 
 
 def test_full_width_beam_is_exhaustive_search() -> None:
     for number in range(count("beam_oracle")):
-        network, source, limit, plan = model(number)
-        found, expected = search(network, source, limit, plan), every_answer(network, source, limit, plan)
-        assert [hypothesis.ids for hypothesis in found] == [ids for _, _, ids in expected[: plan.n_best]], number
+        network, source, limit, config = model(number)
+        found, expected = search(network, source, limit, config), every_answer(network, source, limit, config)
+        assert [hypothesis.ids for hypothesis in found] == [ids for _, _, ids in expected[: config.n_best]], number
         for hypothesis, (rank, score, ids) in zip(found, expected, strict=False):
             assert math.isclose(hypothesis.score, score, abs_tol=1e-6)
             assert math.isclose(hypothesis.rank, rank, abs_tol=1e-6)
@@ -68,7 +70,7 @@ def test_full_width_beam_is_exhaustive_search() -> None:
 def test_full_width_beam_behind_a_prefix_is_exhaustive_search() -> None:
     """The bound at which a search stops is exact where a prefix is forced: nothing that could win is given up."""
     for number in range(count("beam_oracle")):
-        network, source, limit, plan = model(number)
+        network, source, limit, config = model(number)
         prefix = tuple(random.Random(number).choices([id for id in range(network.vocab_size) if id != MARKS.end], k=2))
         going = [id for id in range(network.vocab_size) if id != MARKS.end]
         answers = [[*ids, MARKS.end] for n in range(limit) for ids in itertools.product(going, repeat=n)]
@@ -77,11 +79,11 @@ def test_full_width_beam_behind_a_prefix_is_exhaustive_search() -> None:
         price = forced_scores(network, [(source, list(prefix))], MARKS)[0]
         scores = forced_scores(network, pairs, MARKS)
         ranked = sorted(
-            ((score - price) / plan.penalty(len(ids)), [*prefix, *ids])
+            ((score - price) / config.length_divisor(len(ids)), [*prefix, *ids])
             for score, ids in zip(scores, answers, strict=True)
         )[::-1]
-        found = search(network, source, limit, plan, prefix)
-        assert [hypothesis.ids for hypothesis in found] == [ids for _, ids in ranked[: plan.n_best]], number
+        found = search(network, source, limit, config, prefix)
+        assert [hypothesis.ids for hypothesis in found] == [ids for _, ids in ranked[: config.n_best]], number
         for hypothesis, (rank, _) in zip(found, ranked, strict=False):
             assert math.isclose(hypothesis.rank, rank, abs_tol=1e-6)
 

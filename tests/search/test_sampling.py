@@ -10,8 +10,8 @@ import torch
 from search.toys import MARKS, assert_same, next_log_p, toy
 
 from antiphon.config import GenerationConfig
+from antiphon.search.constants import NEG_INF
 from antiphon.search.engine import SourceInput, answer
-from antiphon.search.processors import NEVER
 from antiphon.search.sampling import HypothesisRandom, TokenSampler
 
 SETTINGS = [
@@ -31,7 +31,7 @@ def plain_probabilities(
     def normal(weights: dict[int, float]) -> dict[int, float]:
         return {id: weight / sum(weights.values()) for id, weight in weights.items()}
 
-    left = normal({id: math.exp(score / temperature) for id, score in enumerate(scores) if score > NEVER})
+    left = normal({id: math.exp(score / temperature) for id, score in enumerate(scores) if score > NEG_INF})
     order = sorted(left, key=lambda id: (-left[id], id))
     if top_k is not None:
         order = order[:top_k]
@@ -51,7 +51,7 @@ def plain_probabilities(
 def test_weights_are_the_definition(settings: tuple) -> None:
     torch.manual_seed(0)
     scores = (3 * torch.randn(40, 9, dtype=torch.float64)).log_softmax(-1)
-    scores[::3, 4] = NEVER
+    scores[::3, 4] = NEG_INF
     weights, ids = TokenSampler(*settings).weights(scores)
     for row, plain in enumerate(scores.tolist()):
         total = float(weights[row].sum())
@@ -64,8 +64,8 @@ def test_weights_are_the_definition(settings: tuple) -> None:
 def test_draws_come_as_often_as_they_should(settings: tuple) -> None:
     """Pearson's chi-square over 20,000 draws stays below its 99.99 % point (32 with 8 degrees of freedom)."""
     draws = 20000
-    scores = torch.tensor([0.5, -1.0, 2.0, 1.2, NEVER, 0.0, 1.9, -3.0, 0.7]).double().log_softmax(-1)
-    uniform = HypothesisRandom(7, torch.arange(draws), width=1).roll(3).flatten()
+    scores = torch.tensor([0.5, -1.0, 2.0, 1.2, NEG_INF, 0.0, 1.9, -3.0, 0.7]).double().log_softmax(-1)
+    uniform = HypothesisRandom(7, torch.arange(draws), width=1).uniform(3).flatten()
     drawn = TokenSampler(*settings).draw(scores.expand(draws, -1), uniform).bincount(minlength=9).tolist()
     wanted = plain_probabilities(scores.tolist(), *settings)
     assert all(drawn[id] == 0 for id in range(9) if id not in wanted)
@@ -73,7 +73,7 @@ def test_draws_come_as_often_as_they_should(settings: tuple) -> None:
 
 
 def test_the_ends_of_the_scale_draw_what_can_be_drawn() -> None:
-    scores = torch.tensor([[NEVER, 0.0, 1.0, NEVER], [NEVER, NEVER, 0.0, NEVER], [NEVER] * 4]).double()
+    scores = torch.tensor([[NEG_INF, 0.0, 1.0, NEG_INF], [NEG_INF, NEG_INF, 0.0, NEG_INF], [NEG_INF] * 4]).double()
     for sampler in (TokenSampler(1.0), TokenSampler(1.0, top_k=3, top_p=1.0, min_p=0.0)):
         for uniform in (0.0, 1 - 2**-53):
             first, second, third = sampler.draw(scores, torch.full((3,), uniform, dtype=torch.float64)).tolist()
@@ -86,15 +86,15 @@ def test_the_ends_of_the_scale_draw_what_can_be_drawn() -> None:
 def test_numbers_are_uniform_and_independent() -> None:
     """Bins are even, and neighbouring rows, hypotheses, steps and seeds do not go together."""
     rows = torch.arange(4000)
-    numbers = HypothesisRandom(0, rows, width=3).roll(5)
+    numbers = HypothesisRandom(0, rows, width=3).uniform(5)
     assert numbers.min() >= 0 and numbers.max() < 1
     bins = (numbers.flatten() * 20).long().bincount(minlength=20).double()
     assert float(((bins - 600) ** 2 / 600).sum()) < 50  # 19 degrees of freedom, 99.99 %
     others = {
         "row": numbers[1:, 0],
         "hypothesis": numbers[:-1, 1],
-        "step": HypothesisRandom(0, rows, width=3).roll(6)[:-1, 0],
-        "seed": HypothesisRandom(1, rows, width=3).roll(5)[:-1, 0],
+        "step": HypothesisRandom(0, rows, width=3).uniform(6)[:-1, 0],
+        "seed": HypothesisRandom(1, rows, width=3).uniform(5)[:-1, 0],
     }
     for other in others.values():
         together = torch.stack([numbers[:-1, 0], other])

@@ -12,7 +12,8 @@ from antiphon.batch import Tokens, pad
 from antiphon.config import AttentionConfig, GenerationConfig, ModelConfig
 from antiphon.models.build import build_network
 from antiphon.models.seq2seq import EncoderDecoder
-from antiphon.search.hypotheses import Hypothesis, SpecialTokens
+from antiphon.search.hypotheses import Hypothesis
+from antiphon.search.special_tokens import SpecialTokens
 
 MARKS = SpecialTokens(pad=0, start=1, end=2)
 VOCABULARY = 13

@@ -108,6 +108,17 @@ def refused(config: dict[str, Any]) -> str:
     return str(caught.value)
 
 
+def test_a_teacher_that_transformers_computes_is_refused_in_one_line(tmp_path: Path) -> None:
+    pytest.importorskip("transformers")
+    from generation.test_wrapped import make
+
+    teacher = make("mvp", tmp_path / "mvp")
+    config = recipe(tmp_path / "run", training={"distillation": {"teacher": str(teacher)}})
+    with pytest.warns(UserWarning, match="transformers computes it"):
+        message = refused(config)
+    assert "`training.distillation.teacher` must be a model of a family of ours" in message
+
+
 def test_wrong_teachers_are_one_line(teacher: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     other = student(out, teacher)

@@ -114,7 +114,7 @@ def test_a_family_keeps_its_marks(tmp_path: Path, name: str, keys: dict[str, Any
     kept = places(new, old)
     assert kept[-1] == 305
     assert new.marks.first == (() if language is None else (kept.index(language),))
-    assert [kept[id] for id in new.marks.never] == [5, 77]
+    assert [kept[id] for id in new.marks.suppress] == [5, 77]
     torch.testing.assert_close(logits(new, "abc", "cba"), logits(old, "abc", "cba")[:, kept])
     assert new.score("ab", "ba")[0] > old.score("ab", "ba")[0]  # over fewer tokens
     new.save(tmp_path / "back", format="huggingface")

@@ -19,7 +19,7 @@ from antiphon.errors import DataError, UsageError
 from antiphon.settings import CountOrZero
 
 if TYPE_CHECKING:
-    from antiphon.generation.model import Model
+    from antiphon.generation.translator import Translator
     from antiphon.text.task import Task
 
 _TAG = re.compile(r"<([^\s<>]+)>")
@@ -132,7 +132,7 @@ class Evaluate(Command):
             replace(one, **{key: value for key, value in fields.items() if getattr(one, key) is None}) for one in made
         )
 
-    def _cases(self, data: tuple[SourceConfig, ...], model: Model) -> list[TestExample]:
+    def _cases(self, data: tuple[SourceConfig, ...], model: Translator) -> list[TestExample]:
         from antiphon.data.sources import cases
         from antiphon.text import load_task
 

@@ -17,7 +17,8 @@ from antiphon.errors import UsageError
 from antiphon.settings import CountOrZero
 
 if TYPE_CHECKING:
-    from antiphon.generation.model import Generation, Model
+    from antiphon.generation.answers import Generation
+    from antiphon.generation.translator import Translator
 
 SEARCH = Group(
     GenerationConfig,
@@ -135,7 +136,7 @@ class Generate(Command):
         if count > 1 and not self.json:
             raise UsageError(f"a row of a table has one answer, but n_best is {count}. Give `--n-best 1` or --json.")
 
-    def _answer_table(self, model: Model, table: AnsweredTable, search: dict[str, Any], *, count: int) -> None:
+    def _answer_table(self, model: Translator, table: AnsweredTable, search: dict[str, Any], *, count: int) -> None:
         from antiphon.data.bad_rows import BadRows
 
         self._one_answer_a_row(count)
@@ -158,7 +159,7 @@ class Generate(Command):
             self.say(f"antiphon: {bad.count} bad {'row is' if bad.count == 1 else 'rows are'} left out")
 
     def _stream(
-        self, model: Model, texts: list[str], search: dict[str, Any], writer: Writer, *, first_row: int
+        self, model: Translator, texts: list[str], search: dict[str, Any], writer: Writer, *, first_row: int
     ) -> None:
         for row, text in enumerate(texts, first_row):
             for piece in model.stream(text, first_row=row, **search):

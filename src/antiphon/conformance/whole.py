@@ -35,7 +35,8 @@ from antiphon.nn.mixers import Memory
 from antiphon.nn.rules import ScoreRule, TermTable, parts_of, score_after
 from antiphon.nn.state import DecoderState
 from antiphon.search.engine import SourceInput, answer, forced_scores, stream
-from antiphon.search.hypotheses import Hypothesis, SpecialTokens
+from antiphon.search.hypotheses import Hypothesis
+from antiphon.search.special_tokens import SpecialTokens
 from antiphon.text import Tokenizer, train_tokenizer
 
 MARKS = SpecialTokens(pad=0, start=1, end=2)
@@ -141,15 +142,21 @@ class UncachedState(DecoderState):
         self.ids = self.ids.view(-1, self.width, self.ids.shape[1])[keep].flatten(0, 1)
 
 
-class UncachedNetwork(EncoderDecoder):
-    """A network that computes whole rows anew at every step of a search."""
+class UncachedNetwork(nn.Module):
+    """A network that computes whole rows anew at every step of a search, as `Seq2Seq`."""
 
     def __init__(self, network: EncoderDecoder) -> None:
-        nn.Module.__init__(self)
-        self.network, self.max_length = network, network.max_length
-        self.output, self.output_scale, self.output_bias = network.output, network.output_scale, network.output_bias
-        self.output_cap, self.head = network.output_cap, network.head
+        super().__init__()
+        self.network, self.max_length, self.settled = network, network.max_length, False
         self.eval()
+
+    @property
+    def vocab_size(self) -> int:
+        return self.network.vocab_size
+
+    @property
+    def device(self) -> torch.device:
+        return self.network.device
 
     def encode(self, source: Tensor, tokens: Tokens, *, window: int | None = None) -> Memory:
         return self.network.encode(source, tokens, window=window)
@@ -167,6 +174,9 @@ class UncachedNetwork(EncoderDecoder):
         each = memory.select(torch.arange(memory.hidden.shape[0]).repeat_interleave(state.width))
         hidden, _ = self.network.decode(state.ids, ordered(state.ids.shape[1]), each, None)
         return hidden[:, -target_ids.shape[1] :], state
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        return self.network.logits(hidden)
 
 
 def search(subject: Subject, role: str, meter: DifferenceMeter) -> None:

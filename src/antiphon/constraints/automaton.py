@@ -1,11 +1,14 @@
-"""Where phrases stand in a text: one automaton over characters for all of them (Aho and Corasick 1975).
+"""Phrases in a text, found by one automaton over characters for all of them (Aho and Corasick 1975).
 
     automaton = Automaton(required=["in 3"], forbidden=["cat"])
+    state, found = automaton.read(OUTSIDE_WORD, "the cat.")       # is_forbidden(found)
 
-A phrase is found as whole words: no match begins or ends inside a word, that is between two characters that `joins`.
-So an end that holds words together is told by what follows: by `now` or by `later`. A state is the longest beginning of
-a phrase with which the text ends, or one of two roots, which differ in whether the text's last character joins.
-Shapes: S states, A symbols (characters of the phrases, and two for all others).
+A phrase is found as whole words only: a match neither begins nor ends between two characters that both belong to words
+(`joins`). If the last character of a phrase belongs to a word, the next character of the text decides whether the match
+counts. A state stands for the longest beginning of a phrase with which the text ends. Two states stand for no
+beginning: one after a character of a word, one after any other.
+
+Shapes: S states, A symbols (the characters of the phrases, and two for all other characters).
 """
 
 from __future__ import annotations
@@ -16,99 +19,106 @@ import torch
 
 from antiphon.constraints.spelling import joins
 
-FREE, JOINED = 0, 1  # the two roots, and the two symbols of characters that stand in no phrase
-_BAD = 1 << 62  # marks what is forbidden among the bits of what is required
-MOST_REQUIRED = 62
+OUTSIDE_WORD, INSIDE_WORD = 0, 1  # the two root states, and the symbols of characters that are in no phrase
+MAX_REQUIRED_PHRASES = 62  # bits 0 to 61 of what was found are required phrases
+FORBIDDEN_BIT = 1 << 62  # set if a forbidden phrase was found
 
 
 class Automaton:
-    """`rows[state][symbol]` is the next state; `now[state]` what is found when it is entered, `later[state]` what was
-    found if a word does not go on: bit i for the i-th required phrase, one more bit for anything forbidden.
+    """The automaton of `required` and `forbidden` phrases; the required ones are all different.
 
-    `required` have distinct phrases. `back[state]` is the next shorter beginning; `passing[state]` the required phrases
-    that begin with what the state has read, `depth[state]` characters.
+    What was found is a number: bit i for the i-th required phrase, FORBIDDEN_BIT for any forbidden one. For each state:
+    `transitions` (S, A) are the next states, `found_now` is what is found when it is entered, `found_at_border` what is
+    found if the next character does not belong to a word, or the text ends. `fallback` is the state of the next shorter
+    beginning, `depth` the length of the beginning in characters, `phrases_through` the required phrases that start with
+    it, `joined` whether its last character belongs to a word.
     """
 
     def __init__(self, required: Sequence[str], forbidden: Sequence[str]) -> None:
         self.required = list(required)
-        self.everything = (1 << len(required)) - 1
+        self.all_required = (1 << len(required)) - 1
         chars = sorted({char for phrase in (*required, *forbidden) for char in phrase})
         self.symbols = {char: 2 + i for i, char in enumerate(chars)}
         self.joined_symbols = [False, True, *map(joins, chars)]
-        self.now, self.later, self.back, self.depth = [0, 0], [0, 0], [FREE, FREE], [0, 0]
-        self.passing: list[list[int]] = [[], []]
-        self.joined = [False, True]  # whether the last character of each state joins
+        self.found_now, self.found_at_border, self.fallback, self.depth = (
+            [0, 0],
+            [0, 0],
+            [OUTSIDE_WORD, OUTSIDE_WORD],
+            [0, 0],
+        )
+        self.phrases_through: list[list[int]] = [[], []]
+        self.joined = [False, True]
         children: list[dict[int, int]] = [{}, {}]
         for i, phrase in enumerate(required):
             for state in self._insert(children, phrase, 1 << i):
-                self.passing[state].append(i)
+                self.phrases_through[state].append(i)
         for phrase in forbidden:
-            self._insert(children, phrase, _BAD)
+            self._insert(children, phrase, FORBIDDEN_BIT)
         self._link(children)
 
     def symbol(self, char: str) -> int:
-        """The symbol of any character."""
+        """The symbol of a character."""
         found = self.symbols.get(char)
-        return (JOINED if joins(char) else FREE) if found is None else found
+        return (INSIDE_WORD if joins(char) else OUTSIDE_WORD) if found is None else found
 
     def read(self, state: int, text: str) -> tuple[int, int]:
-        """The state behind `text`, and what was found on the way."""
+        """The state after `text`, and what was found in it."""
         found = 0
         for char in text:
             symbol = self.symbols.get(char)
             if symbol is None:
-                symbol = JOINED if joins(char) else FREE
+                symbol = INSIDE_WORD if joins(char) else OUTSIDE_WORD
             if not self.joined_symbols[symbol]:
-                found |= self.later[state]
-            state = self.rows[state][symbol]
-            found |= self.now[state]
+                found |= self.found_at_border[state]
+            state = self.transitions[state][symbol]
+            found |= self.found_now[state]
         return state, found
 
     def tables(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """`rows` (S, A), `now` (S,) and `later` (S,) as tensors."""
-        return torch.tensor(self.rows), torch.tensor(self.now), torch.tensor(self.later)
+        """`transitions` (S, A), `found_now` (S,) and `found_at_border` (S,) as tensors."""
+        return torch.tensor(self.transitions), torch.tensor(self.found_now), torch.tensor(self.found_at_border)
 
     def _insert(self, children: list[dict[int, int]], phrase: str, bit: int) -> list[int]:
-        """Put `phrase` into the tree; the states it passes."""
-        state, passed = FREE, []
+        """Add `phrase` to the prefix tree; returns the states on its path."""
+        state, passed = OUTSIDE_WORD, []
         for char in phrase:
             symbol = self.symbols[char]
             if symbol not in children[state]:
                 children[state][symbol] = len(children)
                 children.append({})
-                self.now.append(0)
-                self.later.append(0)
-                self.back.append(FREE)
+                self.found_now.append(0)
+                self.found_at_border.append(0)
+                self.fallback.append(OUTSIDE_WORD)
                 self.depth.append(self.depth[state] + 1)
-                self.passing.append([])
+                self.phrases_through.append([])
                 self.joined.append(self.joined_symbols[symbol])
             state = children[state][symbol]
             passed.append(state)
-        (self.later if joins(phrase[-1]) else self.now)[state] |= bit
+        (self.found_at_border if joins(phrase[-1]) else self.found_now)[state] |= bit
         return passed
 
     def _link(self, children: list[dict[int, int]]) -> None:
-        """Fill `rows` and `back`, shorter beginnings first, and add what the ends of a beginning find."""
-        plain = [int(joined) for joined in self.joined_symbols]  # the root behind each symbol
-        self.rows = [plain[:], plain[:]] + [[] for _ in children[2:]]
-        for symbol, child in children[FREE].items():
-            self.rows[FREE][symbol] = child
-            if not self.joined_symbols[symbol]:  # within a word none begins
-                self.rows[JOINED][symbol] = child
-            self.back[child] = plain[symbol]
-        level = list(children[FREE].values())
+        """Fill `transitions` and `fallback`, shorter beginnings first, and add what is found at shorter beginnings."""
+        plain = [int(joined) for joined in self.joined_symbols]  # the root state after each symbol
+        self.transitions = [plain[:], plain[:]] + [[] for _ in children[2:]]
+        for symbol, child in children[OUTSIDE_WORD].items():
+            self.transitions[OUTSIDE_WORD][symbol] = child
+            if not self.joined_symbols[symbol]:  # no phrase begins inside a word
+                self.transitions[INSIDE_WORD][symbol] = child
+            self.fallback[child] = plain[symbol]
+        level = list(children[OUTSIDE_WORD].values())
         while level:
             for state in level:
-                shorter = self.back[state]
-                self.now[state] |= self.now[shorter]
-                self.later[state] |= self.later[shorter]
-                row = self.rows[state] = self.rows[shorter][:]
+                shorter = self.fallback[state]
+                self.found_now[state] |= self.found_now[shorter]
+                self.found_at_border[state] |= self.found_at_border[shorter]
+                row = self.transitions[state] = self.transitions[shorter][:]
                 for symbol, child in children[state].items():
-                    self.back[child] = row[symbol]
+                    self.fallback[child] = row[symbol]
                     row[symbol] = child
             level = [child for state in level for child in children[state].values()]
 
 
-def is_bad(found: int) -> bool:
-    """Whether something forbidden is among what was found."""
-    return found >= _BAD
+def is_forbidden(found: int) -> bool:
+    """Whether a forbidden phrase is among what was found."""
+    return found >= FORBIDDEN_BIT

@@ -1,9 +1,9 @@
-"""What a token writes, and which tokens write a text: the bytes and characters of each target id.
+"""The bytes and characters that each target id writes, and the fewest ids that write a text.
 
     spelling = TokenTexts(tokenizer)
-    spelling.bytes[76], spelling.spell(b" Haus")        # b'H', the fewest ids whose bytes are these
+    spelling.bytes[76], spelling.spell(b" Haus")        # b'H', the ids
 
-Also what a word is here: two characters belong to one word where both `joins`.
+Also the definition of a word: two neighbouring characters belong to the same word if `joins` is true for both.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ import torch
 from antiphon.errors import ModelError
 from antiphon.text import Tokenizer
 
-_MOST_KEPT = 2**16  # spellings that are remembered
+_MAX_CACHED_SPELLINGS = 2**16
 _SPACE = "▁"  # how sentencepiece writes a space
-# Scripts without spaces between words: no place between two of their characters is less a border than another.
+# Scripts without spaces between words: a word may begin or end between any two of their characters.
 _UNSPACED = (
     (0x0E00, 0x0EFF), (0x0F00, 0x109F), (0x1780, 0x17FF), (0x2E80, 0x2FDF), (0x3005, 0x3007), (0x3021, 0x30FF),
     (0x31F0, 0x31FF), (0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xA000, 0xA4CF), (0xF900, 0xFAFF), (0xFF66, 0xFF9F),
     (0x20000, 0x3FFFF),
 )  # fmt: skip
-_FIRST_CODE = {2: 0x80, 3: 0x800, 4: 0x10000}  # that has so many bytes
-_LAST_CODE = 0x20000  # no script with spaces stands behind it
+_FIRST_CODE = {2: 0x80, 3: 0x800, 4: 0x10000}  # the first code point with so many bytes in UTF-8
+_LAST_CODE = 0x20000  # code points from here on are of scripts without spaces
 
 
 @functools.lru_cache(maxsize=2**16)
 def joins(char: str) -> bool:
-    """Whether `char` holds words together: letters, digits, marks and "_", but for scripts without spaces."""
+    """Whether `char` is part of a word: a letter, digit, mark or "_" of a script with spaces between words."""
     if not (char.isalnum() or char == "_" or unicodedata.category(char)[0] == "M"):
         return False
     return not any(low <= ord(char) <= high for low, high in _UNSPACED)
@@ -39,7 +39,7 @@ def joins(char: str) -> bool:
 
 @functools.lru_cache(maxsize=2**12)
 def letter_behind(begun: bytes) -> bytes | None:
-    """The bytes that make a character which joins of its first bytes; None where there is none."""
+    """Bytes that complete the first bytes `begun` of a character to one that `joins`; None if there are none."""
     length = 2 if begun[0] < 0xE0 else 3 if begun[0] < 0xF0 else 4
     high = begun[0] & (0xFF >> (length + 1))
     for byte in begun[1:]:
@@ -52,10 +52,11 @@ def letter_behind(begun: bytes) -> bytes | None:
 
 
 class TokenTexts:
-    """The ids of a tokenizer as text. ModelError for one whose tokens are no fixed strings (WordPiece, say).
+    """The text of each id of a tokenizer. ModelError if its tokens are not fixed strings, as WordPiece's.
 
-    `bytes` holds what each id writes, b"" for special ones; `chars` (n, L) the characters of those ids (`whole`, n)
-    that write whole characters, as places in `alphabet`, `pad` behind their ends; `fragments` the other ids.
+    `bytes` is what each id writes, b"" for special ids. `whole` (n,) are the ids that write complete characters,
+    longest first, and `chars` (n, L) these characters as indices of `alphabet`, padded with `pad`. `fragments` are the
+    ids that write parts of characters.
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
@@ -73,7 +74,7 @@ class TokenTexts:
                 texts.append((id, content.decode()))
             except UnicodeDecodeError:
                 self.fragments.append(id)
-        texts.sort(key=lambda entry: -len(entry[1]))  # so that the ids with a j-th character come first
+        texts.sort(key=lambda entry: -len(entry[1]))  # longest first: the ids with a j-th character come first
         self.longest = max(map(len, self.ids), default=0)
         self.alphabet = sorted({char for _, text in texts for char in text})
         self.joining = torch.tensor([joins(char) for char in self.alphabet], dtype=torch.bool)
@@ -83,19 +84,20 @@ class TokenTexts:
         rows = [[place[char] for char in text] + [self.pad] * (width - len(text)) for _, text in texts]
         self.whole = torch.tensor([id for id, _ in texts], dtype=torch.long)
         self.chars = torch.tensor(rows, dtype=torch.long).view(len(texts), width)
-        self.counts = (self.chars != self.pad).sum(0).tolist()  # how many of them have a j-th character
+        self.counts = (self.chars != self.pad).sum(0).tolist()  # the number of ids with a j-th character
         self._spelled: dict[bytes, tuple[int, ...] | None] = {}
 
     def spell(self, content: bytes) -> tuple[int, ...] | None:
-        """The fewest ids that write `content`, longer ones first; None where the vocabulary cannot."""
+        """The fewest ids that write `content`; None if the vocabulary cannot."""
         if content not in self._spelled:
-            if len(self._spelled) >= _MOST_KEPT:
+            if len(self._spelled) >= _MAX_CACHED_SPELLINGS:
                 self._spelled.clear()
             self._spelled[content] = self._fewest(content)
         return self._spelled[content]
 
     def _fewest(self, content: bytes) -> tuple[int, ...] | None:
-        best: list[tuple[int, int] | None] = [None] * len(content) + [(0, 0)]  # for each place: how many, how long
+        """By dynamic programming from the end: for each start the number of ids, and the length of the first one."""
+        best: list[tuple[int, int] | None] = [None] * len(content) + [(0, 0)]
         for start in range(len(content) - 1, -1, -1):
             for end in range(min(len(content), start + self.longest), start, -1):
                 after = best[end]
@@ -113,10 +115,10 @@ class TokenTexts:
         return tuple(ids)
 
     def _verify(self) -> None:
-        """The bytes of tokens in a row must be the text: said of a sample, since a file may have any decoder."""
-        dice, written = random.Random(0), [id for id, content in enumerate(self.bytes) if content]
+        """ModelError unless the bytes of several ids are the text that the tokenizer decodes, for a sample of ids."""
+        sample, visible = random.Random(0), [id for id, content in enumerate(self.bytes) if content]
         for _ in range(64):
-            ids = dice.choices(written, k=4) if written else []
+            ids = sample.choices(visible, k=4) if visible else []
             text = b"".join(self.bytes[id] for id in ids).decode(errors="replace")
             if self.tokenizer.decode(ids) not in (text, text.removeprefix(" ")):
                 raise ModelError(

@@ -19,7 +19,8 @@ from antiphon.evaluation.groups import Grouped, grouped
 from antiphon.evaluation.metrics import know_labels, measure, parse_metrics
 from antiphon.evaluation.result import MetricResult
 from antiphon.evaluation.shown import page
-from antiphon.generation.model import Generation, Model
+from antiphon.generation.answers import Generation
+from antiphon.generation.translator import Translator
 from antiphon.registry import names
 from antiphon.settings import show
 
@@ -68,7 +69,7 @@ class Report(Mapping[str, MetricResult]):
 
 
 def evaluate(
-    model: Model,
+    model: Translator,
     pairs: Iterable[Pair],
     metrics: Sequence[object] | str = ("bleu", "chrf"),
     *,

@@ -26,6 +26,7 @@ from antiphon.export.page import page
 from antiphon.generation.ensemble import Ensemble
 from antiphon.generation.model import Model
 from antiphon.generation.quantize import check_whole
+from antiphon.generation.translator import Translator
 from antiphon.models.folders.checkpoint import check_describable
 from antiphon.models.folders.files import write_json
 from antiphon.search.engine import answer, forced_scores
@@ -61,7 +62,7 @@ class ExportReport:
     answers: int
 
 
-def export_ctranslate2(model: Model, folder: str | Path, *, kind: str = "float32") -> ExportReport:
+def export_ctranslate2(model: Translator, folder: str | Path, *, kind: str = "float32") -> ExportReport:
     """Write `model` into `folder`, which must not be there yet. `kind` is a name in `KINDS`.
 
     ModelError for what CTranslate2 cannot express, and where the library is not there; WorkError where what was written
@@ -161,7 +162,7 @@ def _try(model: Model) -> ExportTrial:
     answers = [found[0].ids for found in answer(model.network, rows, config, model.marks)]
     ended = [[*(id for id in ids if id != end), end] for ids in answers]
     scores = forced_scores(model.network, list(zip(rows, ended, strict=True)), model.marks)
-    return ExportTrial(rows, [model.marks.begin(ids) for ids in ended], scores, len(model.marks.first))
+    return ExportTrial(rows, [model.marks.with_first(ids) for ids in ended], scores, len(model.marks.first))
 
 
 def _compare(place: Path, vocabularies: Vocabularies, trial: ExportTrial) -> ExportReport:
@@ -206,7 +207,7 @@ def _accompany(
     ids: dict[str, Any] = {
         "vocabularies": files,
         "first": [target[id] for id in model.marks.first],
-        "never": [target[id] for id in model.marks.unsaid if id < len(target)],
+        "never": [target[id] for id in model.marks.suppressed if id < len(target)],
     }
     write_json(place / "ids.json", ids)
     text = page(

@@ -14,6 +14,7 @@ from antiphon.generation.protocols import AnsweringModel
 from antiphon.generation.requests import source_inputs, with_limits
 from antiphon.inputs.limits import check_source, source_limit
 from antiphon.search import engine
+from antiphon.search.length_checks import check_length
 from antiphon.settings import override, show
 from antiphon.text import clean_text
 
@@ -55,7 +56,7 @@ def maps_of_pair(
         answer = engine.answer(model.network, asked, config, model.marks)[0][0].ids
     else:
         answer = answer_ids([clean_text(str(target))], model.target_tokenizer, model.marks)[0]
-        engine.check_length(answer, most, what="the target")
+        check_length(answer, most, what="the target")
     if not answer:
         raise DataError(f"`target` must hold a token to look at, but {show(target)} has none.")
     return attention_maps(model, [int(id) for id in asked[0].ids], answer, window=source_limit(model.network, config))

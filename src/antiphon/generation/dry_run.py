@@ -9,8 +9,9 @@ from antiphon.generation.classification import refuse_search
 from antiphon.generation.model import Model
 from antiphon.generation.requests import source_inputs
 from antiphon.inputs.limits import source_limit
-from antiphon.search import engine
-from antiphon.search.search import Search
+from antiphon.search.beam_search import Search
+from antiphon.search.config import search_config
+from antiphon.search.requests import make_request
 from antiphon.settings import override
 
 
@@ -30,7 +31,7 @@ def try_search(model: Model, texts: Sequence[str], **settings: Any) -> None:
         return
     sources = source_inputs(model, rows, config)
     network, first = model.network, model.marks.first
-    requests = [engine.request_of(source, config, network=network, first=first) for source in sources]
+    requests = [make_request(source, config, network=network, first=first) for source in sources]
     if requests:
-        plan = engine.plan_of(config, model.marks, window=source_limit(network, config))
-        Search(network, requests[:1], plan)
+        search_settings = search_config(config, model.marks, window=source_limit(network, config))
+        Search(network, requests[:1], search_settings)

@@ -1,9 +1,9 @@
-"""Several networks as one: the next token's probability is the mean of the members' (not of their logarithms).
+"""An ensemble: the probability of the next token is the mean of the members' probabilities, not of their logarithms.
 
-    network = Ensemble([first, second])         # for every search, for streams, scores and labels
+    network = Ensemble([first, second])         # a `Seq2Seq`: for every search, for streams, scores and labels
 
-Hidden vectors stand side by side, (…, D1 + D2), and `logits` takes them apart, so that nothing else learns of it. The
-members see equal source ids and score equal target ids. Mean of probabilities: Sutskever et al. 2014, section 3.6.
+The members' hidden vectors are concatenated, (..., D1 + D2), and `logits` splits them. The members read the same source
+ids and score the same target ids. Mean of probabilities: Sutskever et al. 2014, section 3.6.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -85,11 +86,13 @@ class EnsembleState(DecoderState):
             mine.write(slots, theirs)
 
 
-class Ensemble(EncoderDecoder):
-    """Networks that answer together; it cannot be trained."""
+class Ensemble(nn.Module):
+    """Networks that answer together, as `Seq2Seq`; it cannot be trained."""
+
+    settled = False  # as in `EncoderDecoder`
 
     def __init__(self, members: Sequence[EncoderDecoder]) -> None:
-        nn.Module.__init__(self)
+        super().__init__()
         self.members = nn.ModuleList(members)
         self.max_length = min(member.max_length for member in members)
         self.eval()  # with its members
@@ -97,7 +100,7 @@ class Ensemble(EncoderDecoder):
 
     @property
     def parts(self) -> list[EncoderDecoder]:
-        """The members, with the type that a ModuleList does not tell."""
+        """The members, with their type, which a ModuleList does not have."""
         return list(self.members)  # type: ignore[arg-type]
 
     @property
@@ -108,8 +111,12 @@ class Ensemble(EncoderDecoder):
     def device(self) -> torch.device:
         return self.parts[0].device
 
+    def train(self, mode: bool = True) -> Self:
+        self.settled = self.settled and not mode
+        return super().train(mode)
+
     def encode(self, source: Tensor, tokens: Tokens, *, window: int | None = None) -> Memory:
-        window = min(window or self.max_length, self.max_length)  # one for all, so that their places agree
+        window = min(window or self.max_length, self.max_length)  # one for all, so that their positions agree
         return EnsembleMemory([part.encode(source, tokens, window=window) for part in self.parts])
 
     def begin(self, memory: Memory, *, width: int, capacity: int) -> DecoderState:
@@ -126,8 +133,10 @@ class Ensemble(EncoderDecoder):
         return torch.cat([part.decode(target_ids, tokens, own, kept)[0] for part, own, kept in members], -1), state
 
     def logits(self, hidden: Tensor | Batch) -> Tensor:
-        """The logarithms of the mean probabilities."""
-        hidden = self._hidden(hidden) if isinstance(hidden, Batch) else hidden
+        """The logarithms of the mean probabilities (..., V), of hidden vectors (..., D1 + D2) or of a whole batch."""
+        if isinstance(hidden, Batch):
+            memory = self.encode(hidden.source, hidden.source_tokens)
+            hidden = self.decode(hidden.target_ids, hidden.target_tokens, memory, None)[0]
         each = []
         for part, own in zip(self.parts, hidden.split(self.widths, -1), strict=True):
             logits = part.logits(own.to(part.output.weight.dtype))
@@ -136,9 +145,9 @@ class Ensemble(EncoderDecoder):
 
 
 def join_parts(members: Sequence[tuple[str, Parts]]) -> Parts:
-    """The parts of an ensemble, from its members with their folders; search settings and the rest are the first one's.
+    """The parts of an ensemble, from its members with their folders; all but the network is the first member's.
 
-    ModelError where a tokenizer or the template of the training data differs, naming both folders.
+    ModelError if a tokenizer or the template of the training data differs, naming both folders.
     """
     (name, first), *others = members
     for other, found in others:
@@ -161,11 +170,11 @@ def join_parts(members: Sequence[tuple[str, Parts]]) -> Parts:
 
 
 def check_one(parts: Parts, folder: str | Path) -> None:
-    """ModelError where an ensemble would be saved."""
+    """ModelError if the network is an ensemble, which cannot be saved."""
     if isinstance(parts.network, Ensemble):
         raise ModelError(f"`{folder}` must be for one model, but this is an ensemble. Save its members.")
 
 
 def same_tokenizer(mine: Tokenizer, theirs: Tokenizer) -> bool:
-    """Whether both give the same ids of every text."""
+    """Whether both map every text to the same ids."""
     return mine.ends == theirs.ends and mine.vocabulary.files == theirs.vocabulary.files

@@ -20,7 +20,8 @@ from antiphon.generation.protocols import AnsweringModel
 from antiphon.inputs.kind import Source
 from antiphon.inputs.limits import source_limit
 from antiphon.runtime.inference import as_rows, evaluating, label_log_p, sum_type
-from antiphon.search.engine import MOST_HYPOTHESES, check_length
+from antiphon.search.batching import MAX_HYPOTHESES
+from antiphon.search.length_checks import check_length
 
 
 def label_scores(
@@ -47,7 +48,7 @@ def label_scores(
         check_length(ids, most, what=f"label {row + 1}")
     scores: list[list[float]] = [[] for _ in sources]
     order = sorted(range(len(sources)), key=lambda row: -len(sources[row]))
-    size = config.batch_size or max(1, MOST_HYPOTHESES // len(labels))
+    size = config.batch_size or max(1, MAX_HYPOTHESES // len(labels))
     for first in range(0, len(order), size):
         batch = order[first : first + size]
         found = _scores(model, [sources[row] for row in batch], targets, window=limit)

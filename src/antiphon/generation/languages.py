@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from antiphon.inputs import input_kind
 from antiphon.models.folders.checkpoint import Parts
-from antiphon.search.hypotheses import SpecialTokens
+from antiphon.search.special_tokens import SpecialTokens
 from antiphon.text import Tokenizer
 
 
@@ -56,7 +56,7 @@ def marks_of(parts: Parts) -> SpecialTokens:
     )
     kind = input_kind(family)
     prompt = kind.prompt()
-    return marks if prompt is None else replace(marks, first=prompt, never_first=kind.never_first, prompt=True)
+    return marks if prompt is None else replace(marks, first=prompt, suppress_first=kind.never_first, prompt=True)
 
 
 def _alone(id: int | None) -> tuple[int, ...]:
@@ -78,4 +78,4 @@ def as_answer(ids: Sequence[int], tokenizer: Tokenizer, marks: SpecialTokens) ->
     unnamed = bool(tokenizer.languages) and tokenizer.language is None
     begun = [] if marks.first or unnamed else before
     ending = after[: after.index(marks.end) + 1] if marks.end in after else after
-    return marks.begin([*begun, *tokenizer.bare(ids), *ending])
+    return marks.with_first([*begun, *tokenizer.bare(ids), *ending])

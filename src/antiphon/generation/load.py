@@ -6,7 +6,6 @@ import warnings
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import cast
 
 import torch
 
@@ -19,6 +18,7 @@ from antiphon.generation.loading import choose_dtype, model_folder, replaced_att
 from antiphon.generation.model import Model
 from antiphon.generation.quantize import check_quantize
 from antiphon.generation.quantize import quantize as quantize_network
+from antiphon.generation.translator import Translator
 from antiphon.keywords import known_keywords
 from antiphon.models.folders.adapters import merge_adapter
 from antiphon.models.folders.checkpoint import Parts, load_parts
@@ -38,7 +38,7 @@ def load(
     attention: AttentionConfig | Mapping[str, object] | None = None,
     seed: int = 0,
     adapter: str | Path | None = None,
-) -> Model:
+) -> Translator:
     """The model in a run folder, a model folder, a folder of the Hugging Face hub or the hub itself, by its name
     ("google-t5/t5-small"), in evaluation mode; a list of them is an ensemble.
 
@@ -64,8 +64,7 @@ def load(
         if is_pretrained(config) and is_foreign(config) and find_spec("transformers") is not None:
             alone = len(paths) == 1 and attention is None and adapter is None
             _check_wrapped(folder, config["model_type"], alone=alone, quantized=quantize is not None)
-            # What a Model does with texts, it does; what it lacks (`parts`) only our own networks have.
-            return cast(Model, load_wrapped(folder, config, device=place, dtype=kind))
+            return load_wrapped(folder, config, device=place, dtype=kind)
         if is_pretrained(config):
             roles = plain(attention) if isinstance(attention, AttentionConfig) else attention
             parts = load_pretrained(folder, device=place, dtype=first, filler=filler, replaced=roles, seed=seed)

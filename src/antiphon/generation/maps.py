@@ -24,7 +24,7 @@ from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.models.stack import DecoderLayer, EncoderLayer
 from antiphon.nn.mixers import Mixer
 from antiphon.runtime.inference import evaluating
-from antiphon.search.hypotheses import SpecialTokens
+from antiphon.search.special_tokens import SpecialTokens
 from antiphon.text import Tokenizer
 
 ROLES = ("cross", "encoder", "decoder")
@@ -157,7 +157,7 @@ def attention_maps(
     """The maps of one pair of ids, each with its end, the source read in windows beyond `window` tokens (None: the
     network's `max_length`); `model.attention` turns text into these."""
     network, marks = model.network, model.marks
-    target = marks.begin(target)
+    target = marks.with_first(target)
     batch = collate([Example(source, target, 0)], pad_id=marks.pad, start_id=marks.start)
     found = layer_weights(network, batch.to(network.device), window=window)
     sides = []

@@ -22,13 +22,15 @@ from antiphon.inputs.kind import Source
 from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.runtime.inference import as_rows, evaluating
 from antiphon.search import engine
-from antiphon.search.hypotheses import Hypothesis, SpecialTokens
+from antiphon.search.hypotheses import Hypothesis
+from antiphon.search.requests import SourceInput
+from antiphon.search.special_tokens import SpecialTokens
 
 _BATCH_SIZE = 16  # sources whose prompts are chosen together
 
 
 def special_tokens_of(
-    kind: InputKind[Any], network: EncoderDecoder, sources: Sequence[engine.SourceInput], tokens: SpecialTokens
+    kind: InputKind[Any], network: EncoderDecoder, sources: Sequence[SourceInput], tokens: SpecialTokens
 ) -> list[SpecialTokens]:
     """The special tokens of each source: `tokens`, with what the model chooses of the prompt. The parts of a row have
     one prompt, that of the first."""
@@ -42,7 +44,7 @@ def special_tokens_of(
 
 def answer_each(
     network: EncoderDecoder,
-    sources: Sequence[engine.SourceInput],
+    sources: Sequence[SourceInput],
     config: GenerationConfig,
     each: Sequence[SpecialTokens],
 ) -> list[list[Hypothesis]]:

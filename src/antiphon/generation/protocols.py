@@ -7,7 +7,7 @@ from typing import Any, Protocol
 from antiphon.generation.restricting import ConstraintBuilder
 from antiphon.inputs import InputKind
 from antiphon.models.seq2seq import EncoderDecoder
-from antiphon.search.hypotheses import SpecialTokens
+from antiphon.search.special_tokens import SpecialTokens
 from antiphon.text import Tokenizer
 
 

@@ -10,7 +10,7 @@ from antiphon.errors import ConfigError
 from antiphon.generation.languages import answer_ids
 from antiphon.generation.protocols import AnsweringModel
 from antiphon.generation.restricting import check_parts, restrict
-from antiphon.search.engine import SourceInput
+from antiphon.search.requests import SourceInput
 from antiphon.settings import override
 
 
@@ -51,6 +51,6 @@ def prefix_ids(model: AnsweringModel, prefix: str | tuple[str | None, ...] | Non
     known: dict[str | None, tuple[int, ...]] = {None: (), "": ()}
     for text in rows:
         if text is not None and text not in known:
-            ids = model.marks.bare(answer_ids([text], model.target_tokenizer, model.marks)[0])
+            ids = model.marks.without_first(answer_ids([text], model.target_tokenizer, model.marks)[0])
             known[text] = tuple(id for id in ids if id != model.marks.end)
     return [known[text] for text in rows]

@@ -1,8 +1,9 @@
-"""From the settings `allowed`, `required` and `forbidden` to what the answer of each row must be.
+"""From the settings `allowed`, `required` and `forbidden` to the constraint of each row's answer.
 
-    restrictions = restrict(config, ConstraintBuilder(tokenizer, marks, size), count=3, first_row=0)
+    constraints = restrict(config, ConstraintBuilder(tokenizer, special_tokens, vocab_size), count=3, first_row=0)
 
-`allowed` goes with the others: its texts are those that hold the required phrases and no forbidden one.
+`allowed` may be combined with the others: of its texts those remain that contain all required phrases and no forbidden
+one.
 """
 
 from __future__ import annotations
@@ -11,43 +12,44 @@ import functools
 from collections.abc import Sequence
 
 from antiphon.config import GenerationConfig
-from antiphon.constraints.automaton import MOST_REQUIRED, Automaton
+from antiphon.constraints.automaton import MAX_REQUIRED_PHRASES, Automaton
+from antiphon.constraints.constraint import Constraint
 from antiphon.constraints.phrases import PhraseConstraint
-from antiphon.constraints.restriction import Constraint, TrieConstraint
 from antiphon.constraints.spelling import TokenTexts
+from antiphon.constraints.trie import TrieConstraint
 from antiphon.errors import ConfigError, DataError
-from antiphon.search.hypotheses import SpecialTokens
+from antiphon.search.special_tokens import SpecialTokens
 from antiphon.settings import show
 from antiphon.text import Tokenizer, clean_text
 
 
 class ConstraintBuilder:
-    """Makes the restrictions of one target vocabulary, whose network scores `size` ids."""
+    """Builds the constraints for one target vocabulary, whose network scores `vocab_size` ids."""
 
-    def __init__(self, tokenizer: Tokenizer, marks: SpecialTokens, size: int) -> None:
-        self.tokenizer, self.marks, self.size = tokenizer, marks, size
+    def __init__(self, tokenizer: Tokenizer, special_tokens: SpecialTokens, vocab_size: int) -> None:
+        self.tokenizer, self.special_tokens, self.vocab_size = tokenizer, special_tokens, vocab_size
 
     @functools.cached_property
     def spelling(self) -> TokenTexts:
-        """What each id writes; made when a phrase is first asked for."""
+        """The text of each id, computed when the first phrase is used."""
         return TokenTexts(self.tokenizer)
 
     def make(
         self, allowed: Sequence[str] | None, required: Sequence[str], forbidden: Sequence[str], *, row: int
     ) -> Constraint:
-        """The restriction of a row; DataError, which names the row, where no answer can be like that."""
-        if len(required) > MOST_REQUIRED:
-            raise _fault("required", row, f"must be at most {MOST_REQUIRED} phrases, but are {len(required)}")
+        """The constraint of a row; DataError, which names the row, if no answer can satisfy it."""
+        if len(required) > MAX_REQUIRED_PHRASES:
+            raise _fault("required", row, f"must be at most {MAX_REQUIRED_PHRASES} phrases, but are {len(required)}")
         self._check(required, forbidden, row)
         if allowed is not None:
             return self._trie(allowed, required, forbidden, row)
-        closed = self.marks.unsaid
+        closed = self.special_tokens.suppressed
         return PhraseConstraint(
             self.spelling,
             required=required,
             forbidden=forbidden,
-            end=self.marks.end,
-            size=self.size,
+            end=self.special_tokens.end,
+            size=self.vocab_size,
             closed=closed,
         )
 
@@ -67,8 +69,8 @@ class ConstraintBuilder:
             if self.tokenizer.decode(ids) != text:
                 problem = f"must be texts that the vocabulary can spell, but {show(text)} is none"
                 raise _fault("allowed", row, problem)
-            rows.append([*ids, self.marks.end])
-        return TrieConstraint(rows, end=self.marks.end, size=self.size)
+            rows.append([*ids, self.special_tokens.end])
+        return TrieConstraint(rows, end=self.special_tokens.end, size=self.vocab_size)
 
     def _check(self, required: Sequence[str], forbidden: Sequence[str], row: int) -> None:
         automaton = Automaton([], forbidden)
@@ -85,9 +87,9 @@ class ConstraintBuilder:
 def restrict(
     config: GenerationConfig, made: ConstraintBuilder, *, count: int, first_row: int
 ) -> list[Constraint | None]:
-    """The restriction of each of `count` rows, None where there is none; equal ones are one object.
+    """The constraint of each of `count` rows, None if its answer is free; rows with equal settings share one object.
 
-    Texts are taken in the tokenizer's own case and form, as prefixes and scored targets are.
+    Texts are normalized as the tokenizer does it (case, Unicode form), as prefixes and scored targets are.
     """
 
     @functools.cache  # rows often share one list
@@ -113,7 +115,7 @@ def restrict(
 
 
 def check_parts(restriction: Constraint | None, parts: int, *, row: int) -> None:
-    """DataError where a source is split, but its restriction is about the whole answer."""
+    """DataError if a source is split, but its constraint applies to the whole answer."""
     if parts > 1 and restriction is not None and not restriction.splits:
         raise DataError(
             f"the source of input {row + 1} must not be split where its answer is restricted as a whole, "
@@ -126,7 +128,7 @@ def _fault(name: str, row: int, problem: str) -> DataError:
 
 
 def texts_of_rows(name: str, texts: Sequence[object] | None, count: int) -> list[tuple[str, ...] | None]:
-    """The texts of each row, each once; ConfigError where they are for another number of rows."""
+    """The texts of each row, without repetitions; ConfigError if they are for another number of rows."""
     if texts is None or all(isinstance(text, str) for text in texts):
         return [_unique(texts)] * count
     if len(texts) != count:
@@ -142,4 +144,4 @@ def _unique(texts: Sequence[object] | None) -> tuple[str, ...] | None:
 
 def _fits(automaton: Automaton, text: str) -> bool:
     place, found = automaton.read(0, text)
-    return found | automaton.later[place] == automaton.everything
+    return found | automaton.found_at_border[place] == automaton.all_required

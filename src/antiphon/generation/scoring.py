@@ -12,7 +12,9 @@ from antiphon.generation.prompting import grouped, special_tokens_of
 from antiphon.generation.protocols import AnsweringModel
 from antiphon.inputs.limits import source_limit
 from antiphon.search import engine
-from antiphon.search.hypotheses import SpecialTokens
+from antiphon.search.length_checks import check_length
+from antiphon.search.requests import SourceInput
+from antiphon.search.special_tokens import SpecialTokens
 from antiphon.text import Tokenizer
 
 
@@ -28,7 +30,7 @@ def scores_of(
     limit = source_limit(network, config)
     ids = _target_ids(targets, model.target_tokenizer, tokens, most=network.max_length)
     read = kind.whole(sources, network=network, config=config)
-    asked = [engine.SourceInput(source, row) for row, source in enumerate(read)]
+    asked = [SourceInput(source, row) for row, source in enumerate(read)]
     each = special_tokens_of(kind, network, asked, tokens)
     # An empty answer to an empty source is what `generate` gives without asking the model.
     has_text = [len(own) > 1 if tokens.prompt else bool(text) for own, text in zip(ids, targets, strict=True)]
@@ -47,7 +49,7 @@ def _target_ids(texts: Sequence[str], tokenizer: Tokenizer, tokens: SpecialToken
     encoded = tokenizer.encode_batch(texts)
     found = encoded if tokens.prompt else [as_answer(ids, tokenizer, tokens) for ids in encoded]
     for row, ids in enumerate(found):
-        engine.check_length(ids, most, what=f"target {row + 1}")
+        check_length(ids, most, what=f"target {row + 1}")
     return [[*tokenizer.visible(ids), tokens.end] for ids in encoded] if tokens.prompt else found
 
 

@@ -1,4 +1,4 @@
-"""How many tokens of a source a model takes: `max_source_tokens`, within the network's `max_length`.
+"""Checks that sources are not longer than the network takes.
 
 limit = source_limit(network, config)           # 512
 check_source(ids, limit, most=network.max_length, row=0)
@@ -14,17 +14,21 @@ from torch import Tensor
 from antiphon.config import GenerationConfig
 from antiphon.errors import ConfigError, DataError
 
-SHORTER = "Shorten it, or set `overflow` to truncate, split or window"
+SHORTER = "Shorten it, or set `overflow` to truncate, split or window"  # the remedy for a source that is too long
 
 
 class BoundedNetwork(Protocol):
     """What is needed of a network."""
 
-    max_length: int
+    @property
+    def max_length(self) -> int: ...
 
 
 def source_limit(network: BoundedNetwork, config: GenerationConfig) -> int:
-    """The most tokens of a source, end included, that are read at once; ConfigError for more than the network takes."""
+    """The largest number of tokens of a source that are read at once, its end included.
+
+    `max_source_tokens`, or the network's `max_length`; ConfigError if the first is larger.
+    """
     asked = config.max_source_tokens
     if asked is not None and asked > network.max_length:
         raise ConfigError(
@@ -37,7 +41,10 @@ def source_limit(network: BoundedNetwork, config: GenerationConfig) -> int:
 def check_source(
     ids: Sequence[int] | Tensor, limit: int, *, most: int, row: int, what: str | None = None, remedy: str = SHORTER
 ) -> None:
-    """DataError if a source has more than `limit` ids; `most` is the network's `max_length`, `row` the input's."""
+    """DataError if a source has more than `limit` ids.
+
+    `most` is the network's `max_length`, `row` the index of the input.
+    """
     if len(ids) <= limit:
         return
     name = "the model's max_length" if limit == most else "`max_source_tokens`"

@@ -1,8 +1,9 @@
-"""The restrictions of a batch: where each hypothesis stands in its source's, and what may follow.
+"""The constraints of a batch: the state of each hypothesis in the constraint of its source, and what may follow.
 
-    guard = ConstraintState([trie, None], width=4, device=device)
-    scores = guard.mask(scores, log_p, room, alive)      # before each choice
-    guard.follow(lanes, tokens, alive)                   # after it
+    constraints = ConstraintState([trie, None], width=4, vocab_size=8000, device=device)
+    scores = constraints.mask(scores, log_p, tokens_left, alive)      # before each choice
+    constraints.reorder(parents)                                      # after it
+    constraints.advance(tokens, alive)
 
 Shapes: N sources, W hypotheses of each, R = N·W, V ids.
 """
@@ -10,71 +11,78 @@ Shapes: N sources, W hypotheses of each, R = N·W, V ids.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from antiphon.constraints.restriction import CLOSED, DEAD, Constraint
-from antiphon.search.processors import NEVER
+from antiphon.constraints.constraint import CLOSED, DEAD, Constraint
+from antiphon.search.batch_state import PER_HYPOTHESIS, PER_SOURCE, SHARED, BatchState
+from antiphon.search.constants import NEG_INF
 
 
-class ConstraintState:
-    """`restrictions`: one for each source; None: any answer. `banked` (N, 1) tells whose hypotheses go into banks."""
+@dataclass(init=False, eq=False)
+class ConstraintState(BatchState):
+    """`constraints`: one for each source, or None where its answer is free."""
+
+    constraints: list[Constraint | None] = field(metadata=PER_SOURCE)
+    banked: Tensor = field(metadata=PER_SOURCE)  # (N, 1), bool: whether the hypotheses are chosen by banks
+    states: list[list[int]] = field(metadata=PER_HYPOTHESIS)  # of the automaton
+    costs: Tensor = field(metadata=SHARED)  # (R, V), int16, made by `mask`: the tokens needed after each token
+    vocab_size: int = field(metadata=SHARED)
+    device: torch.device = field(metadata=SHARED)
 
     def __init__(
-        self, restrictions: Sequence[Constraint | None], *, width: int, size: int, device: torch.device
+        self, constraints: Sequence[Constraint | None], *, width: int, vocab_size: int, device: torch.device
     ) -> None:
-        self.restrictions, self.size, self.device = list(restrictions), size, device
-        self.states = [[0 if r is None else r.start] * width for r in restrictions]
-        self.banked = torch.tensor([[r is not None and r.banked] for r in restrictions], device=device)
-        self.banks = bool(self.banked.any())
+        self.constraints, self.vocab_size, self.device = list(constraints), vocab_size, device
+        self.states = [[0 if each is None else each.start] * width for each in constraints]
+        self.banked = torch.tensor([[each is not None and each.banked] for each in constraints], device=device)
         self.costs = torch.zeros(0)
 
-    def mask(self, scores: Tensor, log_p: Tensor, room: Tensor, alive: Tensor) -> Tensor:
-        """`scores` (R, V), -inf where a token must not follow or leaves too little of `room` (N,), the tokens left.
+    @property
+    def uses_banks(self) -> bool:
+        """Whether the hypotheses of any source are chosen by banks."""
+        return any(each is not None and each.banked for each in self.constraints)
 
-        Where the processors have closed every way that is left to a hypothesis which is `alive` (N, W), the
-        restriction wins: those ways have the model's own `log_p` again.
+    def mask(self, scores: Tensor, log_p: Tensor, tokens_left: Tensor, alive: Tensor) -> Tensor:
+        """`scores` (R, V), changed in place: -inf at tokens that must not follow.
+
+        A token must not follow if the constraint forbids it, or if the tokens that are needed after it do not fit into
+        `tokens_left` (N,). If the logits processors have excluded every token that the constraint allows for a
+        hypothesis that is `alive` (N, W), the constraint wins: these tokens get the model's own `log_p` (R, V).
         """
-        open_ = torch.zeros(self.size, dtype=torch.int16)
+        free = torch.zeros(self.vocab_size, dtype=torch.int16)
         rows = [
-            open_ if restriction is None else restriction.costs(state)
-            for restriction, states in zip(self.restrictions, self.states, strict=True)
+            free if constraint is None else constraint.costs(state)
+            for constraint, states in zip(self.constraints, self.states, strict=True)
             for state in states
         ]
-        self.costs = torch.stack(rows).to(self.device)  # (R, V)
-        room = room.clamp(max=CLOSED).repeat_interleave(alive.shape[1])[:, None]
-        closed = self.costs >= room
-        scores = scores.masked_fill_(closed, NEVER)
-        stuck = (scores.amax(1) == NEVER) & alive.flatten()
+        self.costs = torch.stack(rows).to(self.device)
+        tokens_left = tokens_left.clamp(max=CLOSED).repeat_interleave(alive.shape[1])[:, None]
+        excluded = self.costs >= tokens_left
+        scores = scores.masked_fill_(excluded, NEG_INF)
+        stuck = (scores.amax(1) == NEG_INF) & alive.flatten()
         if bool(stuck.any()):
-            scores[stuck] = log_p[stuck].masked_fill(closed[stuck], NEVER)
+            scores[stuck] = log_p[stuck].masked_fill(excluded[stuck], NEG_INF)
         return scores
 
     def progress(self) -> Tensor:
-        """(R, V), bool: the tokens that bring a hypothesis nearer to holding all that is required."""
+        """(R, V), bool: the tokens after which fewer tokens are needed than before, in sources with banks."""
         needs = [
-            0 if restriction is None or not restriction.banked else restriction.need(state)
-            for restriction, states in zip(self.restrictions, self.states, strict=True)
+            0 if constraint is None or not constraint.banked else constraint.need(state)
+            for constraint, states in zip(self.constraints, self.states, strict=True)
             for state in states
         ]
         return self.costs < torch.tensor(needs, device=self.device)[:, None]
 
-    def follow(self, lanes: Tensor, tokens: Tensor, alive: Tensor) -> None:
-        """The hypotheses become these, (N, W): hypothesis `lanes` of the same source and one more token."""
-        steps = zip(self.restrictions, self.states, lanes.tolist(), tokens.tolist(), alive.tolist(), strict=True)
+    def advance(self, tokens: Tensor, alive: Tensor) -> None:
+        """Each hypothesis gets one more token, (N, W); those that are not `alive` (N, W) have no state any more."""
+        rows = zip(self.constraints, self.states, tokens.tolist(), alive.tolist(), strict=True)
         self.states = [
             [
-                DEAD if not lives else 0 if restriction is None else restriction.follow(states[lane], id)
-                for lane, id, lives in zip(*row, strict=True)
+                DEAD if not lives else 0 if constraint is None else constraint.follow(state, id)
+                for state, id, lives in zip(*row, strict=True)
             ]
-            for restriction, states, *row in steps
+            for constraint, *row in rows
         ]
-
-    def select(self, rows: Tensor) -> None:
-        """Keep the sources `rows` (n,), in that order."""
-        kept = rows.tolist()
-        self.restrictions = [self.restrictions[row] for row in kept]
-        self.states = [self.states[row] for row in kept]
-        self.banked = self.banked.index_select(0, rows)
-        self.banks = bool(self.banked.any())

@@ -1,19 +1,20 @@
-"""Sampling: which tokens can be drawn and how likely, and the random numbers that draw them.
+"""Sampling: temperature, top-k, top-p and min-p, and the counter-based random numbers that draw the tokens.
 
     random = HypothesisRandom(seed, rows, width=1)
-    ids = TokenSampler(temperature=0.8, top_p=0.9).draw(scores, random.roll(step).flatten())
+    ids = TokenSampler(temperature=0.8, top_p=0.9).draw(scores, random.uniform(step).flatten())
 
 Shapes: N sources, W hypotheses of each, R = N·W, V ids.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from antiphon.errors import NonFiniteError
+from antiphon.search.batch_state import PER_SOURCE, BatchState
 
 NOT_NUMBERS = (
     "the model's probabilities must be numbers, but are NaN. Check its weights, or load it with dtype float32."
@@ -22,10 +23,11 @@ NOT_NUMBERS = (
 
 @dataclass(frozen=True, slots=True)
 class TokenSampler:
-    """Draws one token a row, by the probabilities of scores / temperature.
+    """Draws one token for each row, with the probabilities softmax(scores / temperature).
 
-    Only the `top_k` best can be drawn; of these the smallest set of best ones that holds `top_p` of what is left
-    (Holtzman et al. 2020); of these those with at least `min_p` times the best one's probability (Nguyen et al. 2024).
+    Three filters, in this order: the `top_k` most probable tokens; of these the fewest whose renormalized probabilities
+    add up to `top_p` (Holtzman et al. 2020); of these the tokens with at least `min_p` times the largest probability
+    (Nguyen et al. 2024).
     """
 
     temperature: float
@@ -34,24 +36,30 @@ class TokenSampler:
     min_p: float | None = None
 
     def draw(self, scores: Tensor, uniform: Tensor) -> Tensor:
-        """Ids (R,) for `uniform` (R,) in [0, 1): the place where the summed probabilities of row i pass uniform[i]."""
+        """Ids (R,), by inverse transform sampling: where the cumulative probabilities of row i pass `uniform[i]`.
+
+        `scores` are (R, V), `uniform` (R,) in [0, 1). NonFiniteError where scores are NaN.
+        """
         weights, ids = self.weights(scores)
         summed = weights.cumsum(1)
         total = summed[:, -1:]
         if bool(total.isnan().any()):
             raise NonFiniteError(NOT_NUMBERS)
         place = (summed <= uniform[:, None] * total).sum(1, keepdim=True)
-        place = place.clamp(max=scores.shape[1] - 1)  # where nothing can follow, any token does: its score is -inf
+        place = place.clamp(max=scores.shape[1] - 1)  # if no token may follow, any one will do: its score is -inf
         return (place if ids is None else ids.gather(1, place))[:, 0]
 
     def weights(self, scores: Tensor) -> tuple[Tensor, Tensor | None]:
-        """What each token weighs, (R, V), 0 if it cannot be drawn, in the order of ids (R, V); none: in their own."""
+        """Unnormalized probabilities (R, V), 0 for filtered tokens, and the ids (R, V) that they are of.
+
+        No ids: column i is id i.
+        """
         ids = None
         if self.top_k is not None or self.top_p is not None:
             scores, ids = scores.sort(dim=1, descending=True, stable=True)
         exact = scores if scores.device.type == "mps" else scores.double()  # sums over a whole vocabulary
         lowest = torch.finfo(exact.dtype).min
-        largest = exact.amax(1, keepdim=True).clamp(min=lowest)  # a row of -inf must not become NaN
+        largest = exact.amax(1, keepdim=True).clamp(min=lowest)  # finite, so that a row of -inf does not become NaN
         weights = ((exact - largest) / self.temperature).exp()
         if self.top_k is not None:
             weights[:, self.top_k :] = 0
@@ -63,30 +71,34 @@ class TokenSampler:
         return weights, ids
 
 
-class HypothesisRandom:
-    """Uniform numbers, a function of (seed, row, hypothesis, step) alone: what runs beside a row changes nothing."""
+@dataclass(init=False, eq=False)
+class HypothesisRandom(BatchState):
+    """Uniform random numbers that are a function of (seed, row, hypothesis, step) alone.
+
+    So a sample does not depend on which other rows are in the batch. A counter-based generator keeps no state: it
+    hashes the key and the step (Salmon et al. 2011, "Parallel Random Numbers: As Easy as 1, 2, 3").
+    """
+
+    keys: Tensor = field(metadata=PER_SOURCE)  # (N, W), int64
 
     def __init__(self, seed: int, rows: Tensor, width: int) -> None:
-        lanes = torch.arange(width, device=rows.device)
-        self.keys = _mix(_mix(rows ^ _signed(seed * _GOLDEN))[:, None] + lanes)  # (N, W)
+        """`rows` (N,), int64, number the sources."""
+        hypotheses = torch.arange(width, device=rows.device)
+        self.keys = _mix(_mix(rows ^ _signed(seed * _GOLDEN))[:, None] + hypotheses)
 
-    def select(self, rows: Tensor) -> None:
-        """Keep the sources `rows` (n,), in that order."""
-        self.keys = self.keys.index_select(0, rows)
-
-    def roll(self, step: int) -> Tensor:
-        """(N, W) in [0, 1)"""
+    def uniform(self, step: int) -> Tensor:
+        """(N, W), in [0, 1)"""
         bits = (_mix(self.keys ^ _signed((step + 1) * _GOLDEN)) >> 11) & (2**53 - 1)
         if bits.device.type == "mps":
             return (bits.float() * 2.0**-53).clamp(max=1 - 2**-24)
         return bits.double() * 2.0**-53
 
 
-_GOLDEN = 0x9E3779B97F4A7C15
+_GOLDEN = 0x9E3779B97F4A7C15  # 2**64 divided by the golden ratio, SplitMix64's increment
 
 
 def _signed(number: int) -> int:
-    """The 64 lowest bits of `number` as a tensor's int64 holds them."""
+    """The 64 lowest bits of `number`, as a signed number of 64 bits."""
     return (number + 2**63) % 2**64 - 2**63
 
 

@@ -10,9 +10,10 @@ from antiphon.config import TrainConfig
 from antiphon.errors import ModelError
 from antiphon.generation.ensemble import same_tokenizer
 from antiphon.generation.load import load
+from antiphon.generation.model import Model
 from antiphon.models.folders.checkpoint import named_weights
 from antiphon.models.seq2seq import EncoderDecoder
-from antiphon.search.hypotheses import SpecialTokens
+from antiphon.search.special_tokens import SpecialTokens
 from antiphon.settings import SettingError
 from antiphon.text import Tokenizer
 
@@ -39,6 +40,12 @@ def load_teacher(
         model = load(settings.teachers, device=student.device)
     except ModelError as error:
         raise SettingError((*SECTION, "teacher"), f"cannot be used: {str(error).rstrip('.')}") from None
+    if not isinstance(model, Model):
+        raise SettingError(
+            (*SECTION, "teacher"),
+            f"must be a model of a family of ours, but `{title}` is one that transformers computes",
+            remedy="Name another model.",
+        )
     for side, own, theirs in (
         ("target", target, model.target_tokenizer),
         ("source", source, model.source_tokenizer),

@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 
@@ -139,7 +139,7 @@ class HFModel(OtherToolkitNames):
             self._check_length(target, f"target {row + 1}")
         return [self._score(source, target) if source and target else 0.0 for source, target in pairs]
 
-    def attention(self, source: str, target: str | None = None, *, overflow: str | None = None) -> None:
+    def attention(self, source: str, target: str | None = None, *, overflow: str | None = None) -> NoReturn:
         """Refused: the maps are those of our own networks."""
         raise ModelError("attention is looked at in models of our own families, but transformers computes this one.")
 
@@ -197,7 +197,7 @@ class HFModel(OtherToolkitNames):
             ids = list(row[1:])
             finished = end in ids
             ids = ids[: ids.index(end) + 1] if finished else ids
-            score, count = self._score(source, ids), len(self._foreign.marks.bare(ids))
+            score, count = self._score(source, ids), len(self._foreign.marks.without_first(ids))
             confidence = float(torch.tensor(score / max(count, 1)).exp())
             found.append(
                 Generation(self.tokenizer.decode(ids), self.tokenizer.pieces(ids), score, confidence, finished)
@@ -221,7 +221,7 @@ class HFModel(OtherToolkitNames):
                 use_cache=False,
             ).logits
         log_p = logits.float().log_softmax(-1).gather(-1, ids[..., None])[0, :, 0]
-        return float(log_p[len(target) - len(marks.bare(target)) :].sum())
+        return float(log_p[len(target) - len(marks.without_first(target)) :].sum())
 
 
 def load_wrapped(folder: Path, config: Mapping[str, Any], *, device: torch.device, dtype: torch.dtype) -> HFModel:

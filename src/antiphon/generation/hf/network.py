@@ -19,7 +19,7 @@ from antiphon.errors import AntiphonError, ModelError, one_line
 from antiphon.models.families.search import search_settings
 from antiphon.models.folders.files import read_config, read_json, within
 from antiphon.models.folders.stored import WeightFiles
-from antiphon.search.hypotheses import SpecialTokens
+from antiphon.search.special_tokens import SpecialTokens
 from antiphon.text.vocabulary import forget_training
 
 MOST, MOST_LAYERS = 2**24, 256  # a number in config.json, and one whose name speaks of layers

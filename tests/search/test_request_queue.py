@@ -1,4 +1,4 @@
-"""Requests that wait: all come once, in order, with the state that is theirs."""
+"""Waiting requests: each is returned once, in order, with its own decoder state."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from torch import Tensor
 
 from antiphon.batch import Tokens
 from antiphon.nn.state import DecoderState, MemoryState
-from antiphon.search import waiting
-from antiphon.search.hypotheses import Request
-from antiphon.search.waiting import RequestQueue
+from antiphon.search import request_queue
+from antiphon.search.request_queue import RequestQueue
+from antiphon.search.requests import Request
 
 
 def encode(sources: list[list[int] | Tensor]) -> DecoderState:
@@ -23,7 +23,7 @@ def encode(sources: list[list[int] | Tensor]) -> DecoderState:
 
 @pytest.mark.parametrize("ahead", [1, 7, 40, 2048])
 def test_each_comes_once_with_its_own_state(ahead: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(waiting, "AHEAD", ahead)
+    monkeypatch.setattr(request_queue, "ENCODE_AHEAD_TOKENS", ahead)
     dice, calls = random.Random(ahead), []
     requests = [Request([row] * dice.randint(1, 5), limit=9) for row in range(53)]
 

@@ -1,0 +1,70 @@
+"""Which sources are searched together: those of similar length, as many as the bounds of a batch allow.
+
+`indices` below are places in a list of requests. W is the number of hypotheses of a source.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+
+from antiphon.search.config import SearchConfig
+from antiphon.search.requests import Request
+
+MAX_HYPOTHESES = 256  # of all sources
+MAX_LOGITS = 2**24  # numbers: hypotheses times ids
+MAX_CACHE_TOKENS = 2**16  # hypotheses times the longest limit of an answer
+MAX_SOURCE_TOKENS = 2**14  # sources times the longest source
+
+
+def batches(
+    requests: Sequence[Request], config: SearchConfig, *, vocab_size: int, batch_size: int | None
+) -> Iterator[list[int]]:
+    """The indices of `requests` in batches, longest source first; `batch_size` None: as many as the bounds allow."""
+    waiting = longest_first(requests)
+    while waiting:
+        yield take_batch(waiting, requests, config, vocab_size=vocab_size, batch_size=batch_size)
+
+
+def longest_first(requests: Sequence[Request]) -> deque[int]:
+    """The indices of `requests`, longest source first."""
+    return deque(sorted(range(len(requests)), key=lambda index: -len(requests[index].source)))
+
+
+def take_batch(
+    waiting: deque[int], requests: Sequence[Request], config: SearchConfig, *, vocab_size: int, batch_size: int | None
+) -> list[int]:
+    """Remove the first indices from `waiting`: `batch_size` of them (None: as many as the bounds allow)."""
+    max_sources = max(1, min(MAX_HYPOTHESES, MAX_LOGITS // vocab_size) // config.width)
+    batch: list[int] = []
+    source_tokens = limit = 0  # the longest so far
+    while waiting:
+        request, count = requests[waiting[0]], len(batch) + 1
+        limit, source_tokens = max(limit, request.limit), max(source_tokens, len(request.source))
+        is_full = (
+            count > max_sources
+            or count * source_tokens > MAX_SOURCE_TOKENS
+            or count * config.width * limit > MAX_CACHE_TOKENS
+        )
+        if batch and (count > batch_size if batch_size is not None else is_full):
+            break
+        batch.append(waiting.popleft())
+    return batch
+
+
+def joinable(waiting: deque[int], requests: Sequence[Request], batch: Sequence[int]) -> list[int]:
+    """The first indices of `waiting` that may join while `batch` runs.
+
+    These are requests without prefix and constraint, whose source and limit are not longer than the batch's.
+    """
+    if any(requests[index].prefix or requests[index].restriction is not None for index in batch):
+        return []
+    source_tokens, limit = len(requests[batch[0]].source), max(requests[index].limit for index in batch)
+    found: list[int] = []
+    for index in waiting:
+        request = requests[index]
+        is_constrained = bool(request.prefix) or request.restriction is not None
+        if is_constrained or len(request.source) > source_tokens or request.limit > limit:
+            break
+        found.append(index)
+    return found

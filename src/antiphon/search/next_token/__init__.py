@@ -1,0 +1,1 @@
+"""From the logits of a step to the candidates among which the hypotheses of the next step are."""
