@@ -27,6 +27,7 @@ import torch
 from antiphon.config import GenerationConfig
 from antiphon.generation.load import load
 from antiphon.generation.model import Model
+from antiphon.generation.requests import prefix_ids
 from antiphon.models.folders.hub import load_pretrained
 from antiphon.search import engine
 from antiphon.search.hypotheses import Hypothesis
@@ -162,7 +163,7 @@ def beside_ctranslate2(folder: str, *, sentences: int) -> Iterator[tuple[str, Co
     for ours, theirs in CTRANSLATE2:
         settings = {"patience": 1.0, "length_penalty": 1.0, "n_best": 1, **ours, "max_new_tokens": 40}
         config, count = override(GenerationConfig(), settings), Count()
-        prefix = model._prefixes(config.prefix, 1)[0]
+        prefix = prefix_ids(model, config.prefix, 1)[0]
         for text in texts:
             ids = model.source_tokenizer.encode(text)
             asked = engine.SourceInput(ids, 0, prefix=prefix)

@@ -18,14 +18,15 @@ LEVELS = {  # the first name below antiphon -> its level; a folder or file impor
     "errors": 0, "registry": 0, "settings": 0, "config": 0, "recipe": 0, "batch": 0, "display": 0, "devices": 0,
     "synonyms": 0, "keywords": 0,
     "distributed": 1, "text": 1, "nn": 1,
-    "data": 2, "models": 2, "constraints": 2,
-    "runtime": 3,
-    "training": 4, "search": 4,
-    "generation": 5,
-    "evaluation": 6, "serving": 6, "export": 6, "conformance": 6,
-    "workflows": 7,
-    "cli": 8,
-    "": 9, "__main__": 9,
+    "inputs": 2,
+    "data": 3, "models": 3, "constraints": 3,
+    "runtime": 4,
+    "training": 5, "search": 5,
+    "generation": 6,
+    "evaluation": 7, "serving": 7, "export": 7, "conformance": 7,
+    "workflows": 8,
+    "cli": 9,
+    "": 10, "__main__": 10,
 }  # fmt: skip
 STRANGERS = [("text", "nn"), ("data", "models"), ("training", "search")]  # of equal level; listed for the message
 THIRD_PARTY = {  # what the dependencies of pyproject.toml are called in an import; sacrebleu brings numpy

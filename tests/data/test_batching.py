@@ -9,6 +9,7 @@ from itertools import islice
 from pathlib import Path
 
 import pytest
+import torch
 from corpora import TASK, TOP, bytes_tokenizer, streamed
 from counts import count
 
@@ -200,3 +201,22 @@ def test_length_batches_is_one_pass_in_the_order_of_lengths() -> None:
     assert all(len(batch) * max(len(x.source) for x in batch) <= BUDGET for batch in found)
     assert all(len(batch) * max(len(x.target) for x in batch) <= BUDGET for batch in found)
     assert list(length_batches([], batch_tokens=5)) == []
+
+
+def test_sources_that_are_features_are_batched_as_ids_are() -> None:
+    chance = random.Random(4)
+    sizes = [(chance.randint(1, 30), chance.randint(1, 30)) for _ in range(50)]
+    features = [torch.rand(frames, 3) for frames, _ in sizes]
+    rows = InMemory(Example(row, [1] * size, i) for i, (row, (_, size)) in enumerate(zip(features, sizes, strict=True)))
+    ids = InMemory(Example([1] * frames, [1] * size, i) for i, (frames, size) in enumerate(sizes))
+    assert (len(rows), rows.tokens, rows.lengths(7)) == (50, ids.tokens, sizes[7])
+    found, wanted = (epoch_of(Batches(held, batch_tokens=BUDGET, seed=1)) for held in (rows, ids))
+    assert [[example.index for example in batch] for batch in found] == [[e.index for e in batch] for batch in wanted]
+    for batch in found:
+        whole = collate(batch, pad_id=0, start_id=1)
+        for place, example in enumerate(batch):
+            assert torch.equal(whole.source[place, whole.source_tokens.valid[place]], features[example.index])
+    with pytest.raises(TypeError, match="must all be features"):
+        rows.append([1, 2], [3])
+    with pytest.raises(TypeError, match="must all be ids"):
+        ids.append(features[0], [3])

@@ -21,13 +21,13 @@ import antiphon
 from antiphon.batch import Tokens
 from antiphon.config import AttentionConfig, FamilyConfig, GenerationConfig, ModelConfig
 from antiphon.errors import ConfigError, ModelError
+from antiphon.inputs.embeddings import FeatureEmbedding
 from antiphon.models.build import build_network
 from antiphon.models.families import FAMILIES
 from antiphon.models.folders.checkpoint import Parts, load_parts, save_model_folder
 from antiphon.models.folders.hub import fetch, load_pretrained, save_pretrained
 from antiphon.models.folders.lengths import PRETRAINED
 from antiphon.models.folders.stored import WeightFiles, is_whole, sketching
-from antiphon.models.front import FeatureEmbedding
 from antiphon.nn.positions import SINUSOIDS
 from antiphon.settings import build
 from antiphon.text import train_tokenizer

@@ -11,7 +11,7 @@ import pytest
 import torch
 import transformers
 from counts import count
-from data.test_sound import write_wav
+from inputs.test_sound import write_wav
 from parity import whisper
 from parity.test_families import difference
 from torch import Tensor
@@ -20,8 +20,9 @@ from transformers.models.whisper.tokenization_whisper import TO_LANGUAGE_CODE
 import antiphon
 from antiphon.batch import Example, collate
 from antiphon.config import GenerationConfig
-from antiphon.data.sound import fit, log_mel
 from antiphon.generation.model import Model
+from antiphon.generation.prompting import answer_each, special_tokens_of
+from antiphon.inputs.sound import fit, log_mel
 from antiphon.models.families.spoken import CODES
 from antiphon.models.folders.checkpoint import load_parts, save_model_folder
 from antiphon.models.folders.hub import load_pretrained, save_pretrained
@@ -113,8 +114,7 @@ def their_answers(model: Whisper, features: Tensor, **settings: object) -> list[
 
 def equally_good(model: Model, source: engine.SourceInput, mine: list[int], other: list[int]) -> bool:
     """The reference sums in float32, which cannot tell some answers apart; both must have one prompt."""
-    assert model.hearing is not None
-    own = model.hearing.marks(model.network, [source], model.marks)[0]
+    own = special_tokens_of(model.input_kind, model.network, [source], model.marks)[0]
     scores = engine.forced_scores(model.network, [(source.ids, mine), (source.ids, other)], own)
     return mine[: len(own.first)] == other[: len(own.first)] and abs(scores[0] - scores[1]) < 1e-6
 
@@ -124,11 +124,11 @@ def test_greedy_and_beam_search_under_the_prompt(seed: int, tmp_path: Path) -> N
     theirs = whisper.make(seed, tmp_path).double()
     features = whisper.features(tmp_path, whisper.noises(seed, tmp_path)).double()
     model = Model.from_parts(load_pretrained(tmp_path, dtype=torch.float64))
-    assert model.hearing is not None
     sources = [engine.SourceInput(row.T, i) for i, row in enumerate(features)]
     for beams, penalty in ((1, 1.0), (4, 1.0), (4, 0.6)):
         config = GenerationConfig(beam_size=beams, length_penalty=penalty, max_new_tokens=9)
-        found = model.hearing.answer(model.network, sources, config, model.marks)
+        each = special_tokens_of(model.input_kind, model.network, sources, model.marks)
+        found = answer_each(model.network, sources, config, each)
         wanted = their_answers(theirs, features, num_beams=beams, length_penalty=penalty, max_new_tokens=9)
         for source, mine, other in zip(sources, found, wanted, strict=True):
             assert mine[0].ids == other or equally_good(model, source, mine[0].ids, other), (beams, penalty)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from antiphon.generation.long_inputs.overflow import split
+from antiphon.inputs.long_texts import split
 from antiphon.text import train_tokenizer
 from antiphon.text.sentences import sentences
 

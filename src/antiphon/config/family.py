@@ -65,7 +65,7 @@ class FamilyConfig(Settings):
     key_bias: bool = True
     """Whether the keys of attention have a bias where the model's linear layers do."""
     speech: SpeechConfig | None = None
-    """How the model hears, where its sources are sound; none: it reads ids."""
+    """Settings of speech input, where sources are recordings; none: sources are ids."""
 
     def check_decoder(self, *, d_model: int, heads: int, groups: int | None) -> None:
         """SettingError where the decoder's own sizes do not go together; the rest are those of the encoder."""

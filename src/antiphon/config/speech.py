@@ -1,4 +1,4 @@
-"""What only a model that hears needs: written in the `config.json` of a model folder, never in a recipe.
+"""The settings of speech input: stored in the `config.json` of a model folder, never in a recipe.
 
     SpeechConfig(mel_bins=80, positions=1500)       # Whisper: 30 s at 16,000 samples a second
 
@@ -31,19 +31,19 @@ class SpeechConfig(Settings):
     hop: Annotated[int, Range(low=1, high=2**16)] = 160
     """Samples from one frame to the next."""
     seconds: Annotated[int, Range(low=1, high=3600)] = 30
-    """Length of a clip: shorter ones are filled with silence."""
+    """Length of what the model reads at once: shorter recordings are followed by silence."""
     languages: Names = ()
-    """What may be spoken, each with the id that says so behind the start token."""
+    """The languages of recordings, each with its id in the decoder's prompt."""
     tasks: Names = ()
-    """What may be asked for, each with its id."""
+    """What may be asked for, each with its id in the prompt."""
     language: str | None = None
-    """What is spoken, one of `languages`; none: the model is asked for each clip."""
+    """The language of all recordings, one of `languages`; none: the model chooses it for each recording."""
     task: str | None = None
     """What is asked for, one of `tasks`."""
     untimed_id: Id | None = None
-    """The id that says that answers have no times in them."""
+    """The id in the prompt for answers without timestamps."""
     prompt_ids: tuple[Id, ...] = ()
-    """What stands behind the start token where there are no `languages` and `tasks` to choose from."""
+    """The prompt where there are no `languages` and `tasks` to choose from."""
     never_first_ids: tuple[Id, ...] = ()
     """Ids that no answer begins with."""
 
@@ -64,20 +64,15 @@ class SpeechConfig(Settings):
         """Samples of a clip."""
         return self.seconds * self.sampling_rate
 
-    @property
-    def prompt_length(self) -> int:
-        """How many ids stand behind the start token."""
-        return len(self.prompt(self.languages[0][1] if self.languages else None))
-
     def prompt(self, language: int | None) -> tuple[int, ...]:
-        """The ids behind the start token where `language` is the id of what is spoken."""
+        """The ids behind the decoder's start token; `language` is the id of the language, None to leave it out."""
         task = dict(self.tasks).get(self.task or "")
         chosen = (language, task, self.untimed_id) if self.languages or self.tasks else (*self.prompt_ids, None)
         return tuple(id for id in chosen if id is not None)
 
-    def told(self, *, source_language: str | None = None, target_language: str | None = None) -> SpeechConfig:
-        """The same for speech in `source_language`, to be written in `target_language`: the spoken one, or English,
-        the only one that is translated into. None: as it is. SettingError for what the model cannot do."""
+    def in_languages(self, *, source_language: str | None = None, target_language: str | None = None) -> SpeechConfig:
+        """The settings for recordings in `source_language` with answers in `target_language`: the same language, or
+        English, the only one that is translated into. None: unchanged. SettingError for what the model cannot do."""
         names, spoken = [name for name, _ in self.languages], source_language or self.language
         for setting, code in (("source_language", source_language), ("target_language", target_language)):
             if code is not None and code not in names:

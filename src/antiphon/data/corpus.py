@@ -17,10 +17,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
+from torch import Tensor
+
 from antiphon.batch import Example
 from antiphon.config import Shares, is_files
 from antiphon.data.bad_rows import How
 from antiphon.data.denoising import Denoiser, Objective, make_denoisers
+from antiphon.data.example_rows import FeatureRows, IdRows
 from antiphon.data.filters import Filters
 from antiphon.data.fingerprint import Fingerprints, fingerprints
 from antiphon.data.lines import DataPlace
@@ -72,23 +75,31 @@ class Corpus(Protocol):
 
 
 class InMemory:
-    """Examples in two flat arrays, four bytes a token. `corpus[i]` is an Example, whose index is its pair's number."""
+    """Examples in memory: ids in flat arrays, four bytes a token, sources that are features as tensors.
+
+    `corpus[i]` is an Example, whose index is its pair's number.
+    """
 
     def __init__(self, examples: Iterable[Example] = (), *, mixture: Mixture | None = None) -> None:
         self.report, self.files = DataReport(), Fingerprints()
-        self._source, self._target = _Rows(), _Rows()
+        self._source: IdRows | FeatureRows = IdRows()
+        self._target = IdRows()
         self._lines, self._numbers = array("Q"), array("Q")
         self._places: list[tuple[int, str]] = []  # from which example on which file
         self._mixture = mixture
         for example in examples:
-            assert isinstance(example.source, list), "files hold texts"
             self.append(example.source, example.target)
             self.report.read += 1
 
     def append(
-        self, source: list[int], target: list[int], place: DataPlace | None = None, number: int | None = None
+        self, source: list[int] | Tensor, target: list[int], place: DataPlace | None = None, number: int | None = None
     ) -> None:
-        """Adds a pair behind the others; its number among all that are kept is its place unless given."""
+        """Adds a pair behind the others; its number among all that are kept is its place unless given.
+
+        TypeError where the sources before are ids and this one is features, or the other way round.
+        """
+        if isinstance(source, Tensor) and not len(self):
+            self._source = FeatureRows()
         place = place or DataPlace("", len(self))
         self._numbers.append(len(self) if number is None else number)
         if not self._places or self._places[-1][1] != place.file:
@@ -135,27 +146,6 @@ class InMemory:
         # Some pairs were too long: those numbers have no example.
         places = ((bisect_left(self._numbers, number), number) for number in numbers)
         return [place for place, number in places if place < len(self) and self._numbers[place] == number]
-
-
-class _Rows:
-    """Lists of ids, one behind the other in an array."""
-
-    def __init__(self) -> None:
-        self._ids, self._ends = array("I"), array("Q", [0])
-
-    def append(self, ids: list[int]) -> None:
-        self._ids.extend(ids)
-        self._ends.append(len(self._ids))
-
-    def __getitem__(self, index: int) -> list[int]:
-        return self._ids[self._ends[index] : self._ends[index + 1]].tolist()
-
-    def length(self, index: int) -> int:
-        return self._ends[index + 1] - self._ends[index]
-
-    @property
-    def total(self) -> int:
-        return len(self._ids)
 
 
 @dataclass(frozen=True)

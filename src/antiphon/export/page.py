@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from antiphon.generation.model import Model
+from antiphon.generation.requests import prefix_ids
 from antiphon.settings import show
 
 _PAGE = """# {name}, for CTranslate2
@@ -138,4 +139,4 @@ def _frame(model: Model) -> str:
 def _prefix(model: Model) -> tuple[int, ...]:
     """The ids with which every answer begins behind the first ones; several prefixes belong to one call."""
     prefix = model.generation.prefix
-    return model._prefixes(prefix, 1)[0] if isinstance(prefix, str) else ()
+    return prefix_ids(model, prefix, 1)[0] if isinstance(prefix, str) else ()

@@ -11,7 +11,6 @@ from antiphon.config import AttentionConfig, GenerationConfig, ModelConfig
 from antiphon.errors import ModelError
 from antiphon.models.by_hand.describe import SpecialIds, describe
 from antiphon.models.folders.checkpoint import Parts
-from antiphon.models.front import InputEmbedding
 from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.settings import build, inside, show
 from antiphon.text import CLASSIFICATION, Tokenizer, load_task
@@ -36,7 +35,7 @@ def assemble(
     network = unwrapped(network)
     source, target = tokenizer_pair(tokenizer, target_tokenizer)
     for what, side, size in zip(("source", "target"), (source, target), network.table_sizes, strict=True):
-        if side.vocab_size > size and (what == "target" or isinstance(network.source, InputEmbedding)):
+        if side.vocab_size > size and (what == "target" or network.source.vocab_size is not None):
             raise ModelError(
                 f"the {what} embeddings must have a row for each of the tokenizer's {side.vocab_size} ids, but have "
                 f"{size}. Make the table with `tokenizer.vocab_size` rows."

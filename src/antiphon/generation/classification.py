@@ -1,4 +1,4 @@
-"""Answers of a classification: every label is scored for every text, so that nothing else can be said.
+"""Answers of a classification: every label is scored for every source, so that an answer is always a label.
 
     answer = classify(model, ["a fine film"], ["negative", "positive"], GenerationConfig())[0]
     answer.text, answer.probabilities       # 'positive', {'negative': 0.02, 'positive': 0.98}
@@ -13,11 +13,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from antiphon.config import GenerationConfig
 from antiphon.errors import DataError
 from antiphon.generation.answers import Generation
-from antiphon.generation.labels import LabelledModel, label_scores
+from antiphon.generation.labels import label_scores
+from antiphon.generation.protocols import AnsweringModel
 from antiphon.generation.restricting import texts_of_rows
 from antiphon.settings import require, show
 
@@ -26,19 +28,20 @@ MOST_SHOWN = 10  # labels in a message
 
 
 def classify(
-    model: LabelledModel, texts: Sequence[str], labels: Sequence[str], config: GenerationConfig, *, first_row: int = 0
+    model: AnsweringModel, rows: Sequence[Any], labels: Sequence[str], config: GenerationConfig, *, first_row: int = 0
 ) -> list[Generation]:
-    """For each text its most probable label, with the next ones as alternatives up to `config.n_best`.
+    """For each of `rows` (of the model's input kind) its most probable label, with the next ones as alternatives up to
+    `config.n_best`.
 
     `config.allowed` narrows the labels, whose probabilities are then those among it. Raises ConfigError for a setting
-    that asks for another answer, DataError for a text that is too long and for an allowed text that is no label.
+    that asks for another answer, DataError for a source that is too long and for an allowed text that is no label.
     """
     refuse_search(config)
-    choices = _choices(labels, config, len(texts), first_row)
+    choices = _choices(labels, config, len(rows), first_row)
     spelled = [model.target_tokenizer.encode(label) for label in labels]
     tokens = [model.target_tokenizer.pieces(ids) for ids in spelled]
     answers: list[Generation] = []
-    found = label_scores(model, texts, labels, config=config, first_row=first_row)
+    found = label_scores(model, rows, labels, config=config, first_row=first_row)
     for scores, choice in zip(found, choices, strict=True):
         order = sorted(choice, key=lambda i: (-scores[i], i))
         weights = {i: math.exp(scores[i] - scores[order[0]]) for i in choice}
@@ -59,7 +62,7 @@ def classify(
 
 
 def _choices(labels: Sequence[str], config: GenerationConfig, count: int, first_row: int) -> list[list[int]]:
-    """The places of the labels that each of `count` texts may have."""
+    """The places of the labels that each of `count` sources may have."""
     choices = []
     for row, allowed in enumerate(texts_of_rows("allowed", config.allowed, count), first_row + 1):
         unknown = next((text for text in allowed or () if text not in labels), None)

@@ -7,9 +7,10 @@ from typing import Any
 
 from antiphon.generation.classification import refuse_search
 from antiphon.generation.model import Model
+from antiphon.generation.requests import source_inputs
+from antiphon.inputs.limits import source_limit
 from antiphon.search.beam_search import Search
 from antiphon.search.config import search_config
-from antiphon.search.length_checks import source_limit
 from antiphon.search.requests import make_request
 from antiphon.settings import override
 
@@ -18,18 +19,17 @@ def try_search(model: Model, texts: Sequence[str], **settings: Any) -> None:
     """Raises what `model.generate(texts, **settings)` would raise, ConfigError or DataError.
 
     Sources, prefixes and restrictions of all texts are checked; the network computes one step of the first answer, for
-    what shows only then, such as a coverage penalty beside a mixer without weights. The texts are those of a model that
-    reads.
+    what shows only then, such as a coverage penalty beside a mixer without weights.
     """
     config = override(model.generation, settings)
     model = model.speaking(config.source_language, config.target_language)
+    rows = model.input_kind.read(texts, "texts", template=config.template)
     if model.labels:
         refuse_search(config)
-        how = "error" if config.overflow == "split" else config.overflow  # as `label_scores` has it
-        model._parts(model._inputs(texts, "texts", config), override(config, {"overflow": how}), 0)
+        model.input_kind.whole(rows, network=model.network, config=config)
         model.generate(texts[:1], **settings)  # every label is scored once, in place of a search
         return
-    sources = model._sources(model._inputs(texts, "texts", config), config, 0)
+    sources = source_inputs(model, rows, config)
     network, first = model.network, model.marks.first
     requests = [make_request(source, config, network=network, first=first) for source in sources]
     if requests:

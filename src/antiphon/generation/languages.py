@@ -3,7 +3,7 @@
     parts = speaking(parts)         # by parts.generation.source_language and target_language
 
 A source is framed with its language's token. An answer is made to begin with that of its language, which its score
-leaves out; mBART of 2020 instead starts its decoder from it. A model that hears (Whisper) is told what is spoken, and
+leaves out; mBART of 2020 instead starts its decoder from it. Whisper's prompt holds the language that is spoken, and
 whether to translate it. Without a name all stays as the folder says.
 """
 
@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+from antiphon.inputs import input_kind
 from antiphon.models.folders.checkpoint import Parts
 from antiphon.search.special_tokens import SpecialTokens
 from antiphon.text import Tokenizer
@@ -23,9 +24,11 @@ def speaking(parts: Parts) -> Parts:
     ConfigError, with the nearest codes, for a language that the model lacks, or where it knows none.
     """
     config, family = parts.generation, parts.model.family
-    if family is not None and family.speech is not None:
-        speech = family.speech.told(source_language=config.source_language, target_language=config.target_language)
-        return replace(parts, model=replace(parts.model, family=replace(family, speech=speech)))
+    prompted = input_kind(family).in_languages(
+        family, source_language=config.source_language, target_language=config.target_language
+    )
+    if prompted is not None:
+        return replace(parts, model=replace(parts.model, family=prompted))
     source = parts.source_tokenizer.in_language(config.source_language)
     target = parts.target_tokenizer.in_language(config.target_language)
     model = parts.model
@@ -51,9 +54,9 @@ def marks_of(parts: Parts) -> SpecialTokens:
         family.never_ids,
         published=True,
     )
-    if (speech := family.speech) is not None:
-        marks = replace(marks, first=speech.prompt(None), suppress_first=speech.never_first_ids, prompt=True)
-    return marks
+    kind = input_kind(family)
+    prompt = kind.prompt()
+    return marks if prompt is None else replace(marks, first=prompt, suppress_first=kind.never_first, prompt=True)
 
 
 def _alone(id: int | None) -> tuple[int, ...]:

@@ -13,31 +13,33 @@ nothing but white space, has an empty answer.
 from __future__ import annotations
 
 import copy
-import functools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import Any, Self
 
-from torch import Tensor, nn
+from torch import nn
 
 from antiphon.config import GenerationConfig
-from antiphon.errors import ConfigError, DataError, ModelError
+from antiphon.errors import ModelError
 from antiphon.generation.answers import Answers, Generation
 from antiphon.generation.assemble import assemble
+from antiphon.generation.attention import maps_of_pair
 from antiphon.generation.classification import classify
-from antiphon.generation.ensemble import Ensemble, check_one
-from antiphon.generation.inputs import check_pairs, texts_of
-from antiphon.generation.languages import answer_ids, marks_of, speaking
-from antiphon.generation.long_inputs.joining import join_answers, stream_texts
-from antiphon.generation.long_inputs.leading_text import asks_nothing, framed
-from antiphon.generation.long_inputs.overflow import pieces_of, prepare
-from antiphon.generation.maps import AttentionMaps, attention_maps
+from antiphon.generation.ensemble import check_one
+from antiphon.generation.joining import join_answers, stream_texts
+from antiphon.generation.languages import marks_of, speaking
+from antiphon.generation.maps import AttentionMaps
 from antiphon.generation.model_repr import ModelRepr
 from antiphon.generation.other_names import OtherToolkitNames
+from antiphon.generation.prompting import answer_each, special_tokens_of
 from antiphon.generation.quantize import check_quantize, check_whole
 from antiphon.generation.quantize import quantize as quantize_network
-from antiphon.generation.restricting import ConstraintBuilder, check_parts, restrict
+from antiphon.generation.requests import source_inputs, with_limits
+from antiphon.generation.restricting import ConstraintBuilder
+from antiphon.generation.scoring import scores_of
+from antiphon.inputs import InputKind, input_kind
+from antiphon.inputs.text import texts_of
 from antiphon.models.families import Inexpressible
 from antiphon.models.folders.account import LoadReport
 from antiphon.models.folders.checkpoint import Parts, save_model_folder
@@ -45,16 +47,11 @@ from antiphon.models.folders.hub import save_pretrained
 from antiphon.runtime.runtime import Runtime
 from antiphon.search import engine
 from antiphon.search.hypotheses import Hypothesis
-from antiphon.search.length_checks import check_source, source_limit
 from antiphon.settings import override, show
-from antiphon.text import Tokenizer, clean_text
+from antiphon.text import Tokenizer
 
-if TYPE_CHECKING:
-    from antiphon.generation.hearing import SpeechFeatures
-
-Input = str | Path | Iterable[object]  # a text; to a model that hears the path of a .wav file, or samples
+Input = str | Path | Iterable[object]  # a text; of speech the path of a .wav file, or samples
 Inputs = Input | Iterable[Input]
-Part = list[int] | Tensor
 
 
 class Model(ModelRepr, OtherToolkitNames):
@@ -94,14 +91,11 @@ class Model(ModelRepr, OtherToolkitNames):
         self.runtime = Runtime(parts.network)
         self.source_tokenizer, self.target_tokenizer = self.parts.source_tokenizer, self.parts.target_tokenizer
         self.marks = marks_of(self.parts)
-        family = self.parts.model.family
-        self.hearing: SpeechFeatures | None = None
-        if family is not None and family.speech is not None:
-            from antiphon.generation.hearing import (
-                SpeechFeatures,  # not above: it brings the data's part, which few need
-            )
-
-            self.hearing = SpeechFeatures(family.speech)
+        self.restrictor = ConstraintBuilder(self.target_tokenizer, self.marks, self.network.vocab_size)
+        kind = input_kind(self.parts.model.family)
+        self.input_kind: InputKind[Any] = kind.with_tokenizer(
+            self.source_tokenizer, template=parts.template, prefixes=parts.fronts
+        )
         self._other: Model | None = None
 
     @property
@@ -129,18 +123,13 @@ class Model(ModelRepr, OtherToolkitNames):
         """Which weights of the folder were kept, which are new, which dropped; None where none was loaded."""
         return self.parts.account
 
-    @functools.cached_property
-    def restrictor(self) -> ConstraintBuilder:
-        """Makes what `allowed`, `required` and `forbidden` say of an answer."""
-        return ConstraintBuilder(self.target_tokenizer, self.marks, self.network.vocab_size)
-
     @property
     def generation(self) -> GenerationConfig:
         """The search settings that are used where none are given."""
         return self.parts.generation
 
     def speaking(self, source_language: str | None = None, target_language: str | None = None) -> Model:
-        """The same model for texts or speech in these languages, to score or save; None: as its folder says.
+        """The same model for sources and answers in these languages, to score or save; None: as its folder says.
 
         ConfigError, with the nearest codes, for a language that the model lacks.
         """
@@ -164,7 +153,7 @@ class Model(ModelRepr, OtherToolkitNames):
         return self._other
 
     def generate(self, texts: Inputs, *, first_row: int = 0, **settings: object) -> Answers:
-        """One answer for each text, in their order; a model that hears takes paths of .wav files and arrays of samples.
+        """One answer for each input, in their order; a model of speech takes paths of .wav files and arrays of samples.
 
         `first_row` is the place of the first text in what is read piece by piece: sampling depends on the row, and
         errors name it. Raises ConfigError for a wrong setting, DataError for a text that is too long.
@@ -174,37 +163,32 @@ class Model(ModelRepr, OtherToolkitNames):
 
     def _answers(self, texts: Inputs, config: GenerationConfig, first_row: int) -> list[Generation]:
         """The answers of `generate`, in this model's languages."""
-        rows = self._inputs(texts, "texts", config, names=first_row > 0)
+        rows = self.input_kind.read(texts, "texts", names=first_row > 0, template=config.template)
         if self.labels:
-            return classify(self, [str(row) for row in rows], self.labels, config, first_row=first_row)
-        sources = self._sources(rows, config, first_row)
-        if self.hearing is None:
-            found = engine.answer(self.runtime, sources, config, self.marks)
-        else:
-            found = self.hearing.answer(self.network, sources, config, self.marks)
+            return classify(self, rows, self.labels, config, first_row=first_row)
+        sources = source_inputs(self, rows, config, first_row=first_row)
+        each = special_tokens_of(self.input_kind, self.network, sources, self.marks)
         parts: list[list[list[Hypothesis]]] = [[] for _ in rows]
         gaps: list[list[str]] = [[] for _ in rows]
-        for source, hypotheses in zip(sources, found, strict=True):
+        for source, hypotheses in zip(sources, answer_each(self.runtime, sources, config, each), strict=True):
             parts[source.row - first_row].append(hypotheses)
             gaps[source.row - first_row].append(source.gap)
-        prompt = 0 if self.hearing is None else self.hearing.speech.prompt_length
+        prompt, tokenizer = self.input_kind.prompt_length, self.target_tokenizer
         pairs = zip(parts, gaps, strict=True)
-        return [join_answers(*pair, tokenizer=self.target_tokenizer, prompt_length=prompt) for pair in pairs]
+        return [join_answers(*pair, tokenizer=tokenizer, prompt_length=prompt) for pair in pairs]
 
     def stream(self, text: Input, *, first_row: int = 0, **settings: object) -> Iterator[str]:
         """The answer's text in pieces as they become certain, under beam search too; joined they are `.text`."""
-        if not isinstance(text, str) and self.hearing is None:
-            raise DataError(f"`text` must be one text, but is {show(text)}. Call `generate` for several.")
+        self.input_kind.check_single(text)
         config = override(self.generation, settings)
         if self.labels:
             return iter([answer.text for answer in self.generate(text, first_row=first_row, **settings)])
         model = self._speaking(config)
-        sources = model._sources(model._inputs([text], "text", config), config, first_row)
-        each = [model.marks] * len(sources)
-        if model.hearing is not None:
-            each = model.hearing.marks(model.network, sources, model.marks)
+        rows = model.input_kind.read([text], "text", template=config.template)
+        sources = source_inputs(model, rows, config, first_row=first_row)
+        each = special_tokens_of(model.input_kind, model.network, sources, model.marks)
         pairs = zip(sources, each, strict=True)
-        runs = [(engine.stream(model.runtime, one, config, marks), one.gap) for one, marks in pairs]
+        runs = [(engine.stream(model.runtime, one, config, tokens), one.gap) for one, tokens in pairs]
         return stream_texts(runs, model.target_tokenizer)
 
     def score(
@@ -220,40 +204,9 @@ class Model(ModelRepr, OtherToolkitNames):
         `overflow` and `max_source_tokens` are those of `generate` (None: the model's own), but that a source is never
         split.
         """
-        config = self._reading(overflow, max_source_tokens)
-        inputs, outputs = self._inputs(sources, "sources", config), texts_of(targets, "targets")
-        check_pairs(inputs, outputs)
-        tokenizer, most = self.source_tokenizer, self.network.max_length
-        how, limit = "error" if config.overflow == "split" else config.overflow, source_limit(self.network, config)
-        spelled = (
-            answer_ids(outputs, self.target_tokenizer, self.marks)
-            if self.hearing is None
-            else self.target_tokenizer.encode_batch(outputs)
-        )
-        for row, ids in enumerate(spelled):
-            engine.check_length(ids, most, what=f"target {row + 1}")
-        if self.hearing is not None:
-            clips = [clip for clip in inputs if isinstance(clip, Tensor)]
-            ended = [[*self.target_tokenizer.visible(ids), self.marks.end] for ids in spelled]
-            return self.hearing.scores(self.network, clips, ended, self.marks, overflow=how)
-        texts = [text for text in inputs if isinstance(text, str)]
-        read = [
-            prepare(text, ids, tokenizer=tokenizer, limit=limit, overflow=how, row=row, most=most)[0]
-            for row, (text, ids) in enumerate(zip(texts, tokenizer.encode_batch(texts), strict=True))
-        ]
-        # Nothing answered by nothing is what `generate` gives without asking the model.
-        asked = [row for row in range(len(texts)) if not asks_nothing(texts[row], self.parts.fronts) or outputs[row]]
-        pairs = [(read[row], spelled[row]) for row in asked]
-        scores = [0.0] * len(texts)
-        found = engine.forced_scores(self.network, pairs, self.marks, window=limit)
-        for row, score in zip(asked, found, strict=True):
-            scores[row] = score
-        return scores
-
-    def _reading(self, overflow: str | None, max_source_tokens: int | None) -> GenerationConfig:
-        """The search settings with another way to read long sources."""
-        asked = {"overflow": overflow, "max_source_tokens": max_source_tokens}
-        return override(self.generation, {name: value for name, value in asked.items() if value is not None})
+        config = with_limits(self.generation, overflow, max_source_tokens)
+        rows = self.input_kind.read(sources, "sources", template=config.template)
+        return scores_of(self, rows, texts_of(targets, "targets"), config=config)
 
     def attention(
         self,
@@ -270,36 +223,7 @@ class Model(ModelRepr, OtherToolkitNames):
         under `window` its maps are whole, and a token's row in the encoder's is zero outside of the window that it was
         read in. DataError for an empty source, or a text that is too long, ModelError for an ensemble.
         """
-        if self.hearing is not None:
-            raise ModelError("attention is looked at in a model that reads text, but this one hears. Load another.")
-        for name, text in (("source", source), ("target", "" if target is None else target)):
-            if not isinstance(text, str):
-                raise DataError(f"`{name}` must be one text, but is {show(text)}.")
-        if isinstance(self.network, Ensemble):
-            raise ModelError("attention is looked at in one model, but this is an ensemble. Load one of its members.")
-        most, config = self.network.max_length, self._reading(overflow, max_source_tokens)
-        source = str(self._inputs(source, "source", config)[0])
-        if config.overflow not in ("truncate", "window"):
-            config = override(config, {"overflow": "error"})
-            remedy, ids = "Shorten it, or ask for `overflow` truncate or window", self.source_tokenizer.encode(source)
-            limit = source_limit(self.network, config)
-            check_source(ids, limit, most=most, row=0, what="the source", remedy=remedy)
-        asked = self._sources([source], config, 0)
-        if not asked:
-            raise DataError(f"`source` must hold a token to look at, but {show(source)} has none.")
-        if target is None and self.labels:
-            long = {"overflow": config.overflow, "max_source_tokens": config.max_source_tokens}
-            target = self.generate(source, **long)[0].text
-        if target is None:
-            answer = engine.answer(self.runtime, asked, config, self.marks)[0][0].ids
-        else:
-            answer = answer_ids([clean_text(target)], self.target_tokenizer, self.marks)[0]
-            engine.check_length(answer, most, what="the target")
-        if not answer:
-            raise DataError(f"`target` must hold a token to look at, but {show(target)} has none.")
-        read = asked[0].ids
-        assert isinstance(read, list)
-        return attention_maps(self, read, answer, window=source_limit(self.network, config))
+        return maps_of_pair(self, source, target, overflow=overflow, max_source_tokens=max_source_tokens)
 
     def quantize(self, kind: str = "int8") -> Model:
         """The same model with a copy of the network whose weights have eight bits, for faster answers on a CPU.
@@ -327,64 +251,3 @@ class Model(ModelRepr, OtherToolkitNames):
             return save_pretrained(folder, self.parts)
         except Inexpressible as error:
             raise Inexpressible(error.what, "Save it without `format`.") from error
-
-    def _inputs(
-        self, inputs: object, what: str, config: GenerationConfig, *, names: bool = True
-    ) -> Sequence[str | Tensor]:
-        """The inputs as a list: texts, in the template of training, or the samples of a model that hears."""
-        if self.hearing is not None:
-            return self.hearing.clips(inputs, what)
-        return framed(texts_of(inputs, what, names=names), self.parts.template if config.template else "")
-
-    def _sources(
-        self, rows: Sequence[str | Tensor], config: GenerationConfig, first_row: int
-    ) -> list[engine.SourceInput]:
-        """What the engine is asked: nothing for an empty text or clip, several parts for one that is split."""
-        prefixes = self._prefixes(config.prefix, len(rows))
-        restrictions = restrict(config, self.restrictor, count=len(rows), first_row=first_row)
-        sources: list[engine.SourceInput] = []
-        for i, (parts, gaps) in enumerate(self._parts(rows, config, first_row)):
-            row = first_row + i
-            if parts:
-                check_parts(restrictions[i], len(parts), row=row)
-            # A prefix begins the whole answer, so that only the first part has it.
-            sources += [
-                engine.SourceInput(part, row, n, () if n else prefixes[i], restrictions[i], gap)
-                for n, (part, gap) in enumerate(zip(parts, gaps, strict=True))
-            ]
-        return sources
-
-    def _parts(
-        self, rows: Sequence[str | Tensor], config: GenerationConfig, first_row: int
-    ) -> Sequence[tuple[Sequence[Part], Sequence[str]]]:
-        """For each row the parts in which it is answered, none where it is empty, and what stood before each."""
-        overflow = config.overflow
-        if self.hearing is not None:
-            if config.max_source_tokens is not None:
-                raise ConfigError("`max_source_tokens` must be left out for a model that hears, but is given.")
-            clips = [row for row in rows if isinstance(row, Tensor)]
-            heard = [self.hearing.parts(clip, overflow=overflow, row=row) for row, clip in enumerate(clips, first_row)]
-            return [(parts, [" "] * len(parts)) for parts in heard]
-        limit, most = source_limit(self.network, config), self.network.max_length
-        tokenizer, fronts = self.source_tokenizer, self.parts.fronts
-        back = self.parts.template.partition("{}")[2]
-        texts, around = [row for row in rows if isinstance(row, str)], sum(map(len, tokenizer.frame))
-        read = functools.partial(
-            pieces_of, tokenizer=tokenizer, limit=limit, overflow=overflow, fronts=fronts, back=back, most=most
-        )
-        return [
-            ([], []) if len(ids) <= around or asks_nothing(text, fronts) else read(text, ids, row=row)
-            for row, (text, ids) in enumerate(zip(texts, tokenizer.encode_batch(texts), strict=True), first_row)
-        ]
-
-    def _prefixes(self, prefix: str | tuple[str | None, ...] | None, count: int) -> list[tuple[int, ...]]:
-        """The ids with which the answer of each of `count` rows begins."""
-        rows = prefix if isinstance(prefix, tuple) else (prefix,) * count
-        if len(rows) != count:
-            raise ConfigError(f"`prefix` must be one text, or one for each of the {count} inputs, but has {len(rows)}.")
-        known: dict[str | None, tuple[int, ...]] = {None: (), "": ()}
-        for text in rows:
-            if text is not None and text not in known:
-                ids = self.marks.without_first(answer_ids([text], self.target_tokenizer, self.marks)[0])
-                known[text] = tuple(id for id in ids if id != self.marks.end)
-        return [known[text] for text in rows]

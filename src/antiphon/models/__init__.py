@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from antiphon.inputs.embeddings import FeatureEmbedding
 from antiphon.models.build import build_network
 from antiphon.models.folders.checkpoint import Parts, load_parts, save_model_folder
-from antiphon.models.front import FeatureEmbedding, InputEmbedding
+from antiphon.models.front import InputEmbedding
 from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.models.stack import Decoder, DecoderLayer, Encoder, EncoderLayer, Shape, count_parameters
 

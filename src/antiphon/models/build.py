@@ -17,19 +17,18 @@ import torch
 from torch import nn
 
 from antiphon.config import AttentionConfig, FamilyConfig, ModelConfig
-from antiphon.config.speech import STRIDE, SpeechConfig
 from antiphon.errors import ConfigError
+from antiphon.inputs import input_kind
 from antiphon.models.attentions import build_rule
-from antiphon.models.front import FeatureEmbedding, InputEmbedding
+from antiphon.models.front import InputEmbedding
 from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.models.stack import Decoder, Encoder, Shape
 from antiphon.nn.attention import Attention
-from antiphon.nn.convolutions import Convolutions
 from antiphon.nn.embedding import Embedding
 from antiphon.nn.layers import norm
 from antiphon.nn.mixers import Mixer
 from antiphon.nn.noise import Noise
-from antiphon.nn.positions import ROTARY_BASE, Fixed, Learned, NoPositions, Sinusoidal
+from antiphon.nn.positions import ROTARY_BASE, Learned, NoPositions, Sinusoidal
 from antiphon.nn.rules import ScoreRule, for_layer
 
 ADDED_RULES = ("relative", "alibi")  # values of `positions` that are score rules of self-attention
@@ -69,9 +68,7 @@ def build_network(
         source, target = (tables[1], tables[1]) if shared else tables
         output = target if model.tie_embeddings else Embedding(target_vocab, widths[1])
         return EncoderDecoder(
-            _front(model, source, noise=noise)
-            if family.speech is None
-            else _feature_front(family.speech, model, noise),
+            input_kind(model.family).embedding(model, lambda: _front(model, source, noise=noise), noise),
             encoder,
             _front(model, target, noise=noise),
             decoder,
@@ -83,17 +80,6 @@ def build_network(
             learned_output_bias=model.output_bias,
             output_cap=model.output_cap,
         )
-
-
-def _feature_front(speech: SpeechConfig, model: ModelConfig, noise: Noise) -> FeatureEmbedding:
-    """What reads frames of sound."""
-    return FeatureEmbedding(
-        Convolutions(speech.mel_bins, model.d_model, strides=(1, STRIDE)),
-        Fixed(model.d_model, max_length=speech.positions, layout="closed_halves"),
-        most=STRIDE * speech.positions,
-        dropout=model.dropout,
-        noise=noise,
-    )
 
 
 class _MixerBuilder:

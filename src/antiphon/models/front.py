@@ -1,9 +1,9 @@
-"""What stands before a stack: ids or features to vectors, positions added.
+"""The embedding of token ids: token vectors with positions added, which a stack reads.
 
-    front = InputEmbedding(Embedding(8000, 256), Sinusoidal(256), dropout=0.1)
-    x, tokens = front(ids, tokens)              # (B, L) -> (B, L, 256)
+    embedding = InputEmbedding(Embedding(8000, 256), Sinusoidal(256), dropout=0.1)
+    x, tokens = embedding(ids, tokens)          # (B, L) -> (B, L, 256)
 
-Shapes: B rows, L tokens, D features of a vector, F frames, M features of a frame.
+Shapes: B rows, L tokens, D features of a vector. Embeddings of other sources are in `antiphon.inputs`.
 """
 
 from __future__ import annotations
@@ -11,14 +11,13 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from antiphon.batch import Tokens
-from antiphon.errors import DataError
-from antiphon.nn.convolutions import Convolutions
+from antiphon.inputs.embeddings import SourceEmbedding
 from antiphon.nn.embedding import scale_if_new
 from antiphon.nn.layers import zero_padding
 from antiphon.nn.noise import Dropout, Noise, WordDropout
 
 
-class InputEmbedding(nn.Module):
+class InputEmbedding(SourceEmbedding):
     """Ids to what a stack reads: token vectors times `scale` (None: sqrt(D), Vaswani et al. 2017, section 3.4), some of
     them dropped, positions added, a `norm` where there is one, dropout, zero at padding.
 
@@ -49,8 +48,12 @@ class InputEmbedding(nn.Module):
 
     @property
     def d_model(self) -> int:
-        """D, the width of what it gives."""
+        """D, the width of the vectors."""
         return self.table.embedding_dim
+
+    @property
+    def vocab_size(self) -> int:
+        return self.table.num_embeddings
 
     def forward(self, ids: Tensor, tokens: Tokens) -> tuple[Tensor, Tokens]:
         """ids (B, L) -> (B, L, D), and its tokens."""
@@ -58,32 +61,3 @@ class InputEmbedding(nn.Module):
         x = self.words(vectors * (vectors.new_full((), self.scale) if self.rounds else self.scale))
         x = self.drop(self.norm(self.positions(x, tokens.pos)))
         return zero_padding(x, tokens.valid), tokens
-
-
-class FeatureEmbedding(nn.Module):
-    """Frames of features to what an encoder reads: convolutions, positions added, dropout, zero at padding."""
-
-    def __init__(
-        self,
-        convolutions: Convolutions,
-        positions: nn.Module,
-        *,
-        most: int,
-        dropout: float = 0.0,
-        noise: Noise | None = None,
-    ) -> None:
-        super().__init__()
-        self.convolutions, self.positions, self.most = convolutions, positions, most
-        self.drop = Dropout(dropout, noise or Noise())
-
-    @property
-    def d_model(self) -> int:
-        """D, the width of what it gives."""
-        return self.convolutions.d_model
-
-    def forward(self, features: Tensor, tokens: Tokens) -> tuple[Tensor, Tokens]:
-        """features (B, F, M) -> (B, S, D), and its tokens, which are fewer; DataError for more than `most` frames."""
-        if features.shape[1] > self.most:
-            raise DataError(f"a clip must have at most {self.most} frames, but has {features.shape[1]}. Cut it.")
-        x, tokens = self.convolutions(features.to(self.convolutions.dtype), tokens)
-        return zero_padding(self.drop(self.positions(x, tokens.pos)), tokens.valid), tokens

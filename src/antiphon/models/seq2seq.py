@@ -19,8 +19,9 @@ from torch.nn import functional
 
 from antiphon.batch import Batch, Tokens
 from antiphon.errors import ConfigError, DataError
+from antiphon.inputs.embeddings import SourceEmbedding
 from antiphon.models.footprint import check_fits
-from antiphon.models.front import FeatureEmbedding, InputEmbedding
+from antiphon.models.front import InputEmbedding
 from antiphon.models.parts import AT_ONCE, AT_ONCE_ON_A_GPU, encode_in_parts
 from antiphon.models.stack import Decoder, Encoder
 from antiphon.models.windows import encode_in_windows
@@ -44,7 +45,7 @@ class EncoderDecoder(nn.Module):
     `output` is (V, D), the table that scores ids; None: the target's own, tied embeddings (Press and Wolf 2017). The
     decoder's output is multiplied with `output_scale` before, and `output_bias` adds a fixed bias (V,) to the logits,
     as some published checkpoints have them, `learned_output_bias` one that is trained; `output_cap` bounds the logits
-    as `capped` says. `max_length` bounds the positions of either side, of a source of features its front.
+    as `capped` says. `max_length` bounds the positions of either side; its embedding bounds a source of features.
     `source_window` is the length from which on sources are read in windows (None: `max_length`). All dropout draws its
     bits by `noise`.
 
@@ -58,7 +59,7 @@ class EncoderDecoder(nn.Module):
 
     def __init__(
         self,
-        source: InputEmbedding | FeatureEmbedding,
+        source: SourceEmbedding,
         encoder: Encoder,
         target: InputEmbedding,
         decoder: Decoder,
@@ -95,9 +96,9 @@ class EncoderDecoder(nn.Module):
 
     @property
     def table_sizes(self) -> tuple[int, int]:
-        """The ids of the source's table and of the target's; the target's alone where sources are features."""
-        target = self.target.table.num_embeddings
-        return self.source.table.num_embeddings if isinstance(self.source, InputEmbedding) else target, target
+        """The ids of the source's table and of the target's; those of the target twice where sources are features."""
+        source, target = self.source.vocab_size, self.target.vocab_size
+        return target if source is None else source, target
 
     @property
     def device(self) -> torch.device:
@@ -120,7 +121,7 @@ class EncoderDecoder(nn.Module):
             self.noise.advance()
         longest = min(window or self.source_window or self.max_length, self.max_length)
         answering = not (torch.is_grad_enabled() or self.training) and tokens.maps is None
-        if isinstance(self.source, InputEmbedding) and source.shape[1] > longest:
+        if source.dim() == 2 and source.shape[1] > longest:
             most = None if not answering else AT_ONCE if source.device.type == "cpu" else AT_ONCE_ON_A_GPU
             return encode_in_windows(self._encode, source, tokens, longest=longest, at_once=most)
         if answering and source.dim() == 2 and source.device.type == "cpu" and source.numel() > AT_ONCE:
@@ -252,7 +253,7 @@ def _one_number(loss: object) -> Tensor:
 def check_kinds(source: object, encoder: object, target: object, decoder: object, output: object) -> None:
     """ConfigError for parts in a wrong order, or of another library."""
     kinds: list[tuple[str, object, tuple[type, ...]]] = [
-        ("source", source, (InputEmbedding, FeatureEmbedding)),
+        ("source", source, (InputEmbedding, SourceEmbedding)),
         ("encoder", encoder, (Encoder,)),
         ("target", target, (InputEmbedding,)),
         ("decoder", decoder, (Decoder,)),
@@ -268,7 +269,7 @@ def check_kinds(source: object, encoder: object, target: object, decoder: object
 
 
 def check_widths(
-    source: InputEmbedding | FeatureEmbedding,
+    source: SourceEmbedding,
     encoder: Encoder,
     target: InputEmbedding,
     decoder: Decoder,

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from antiphon.batch import Example, collate
 from antiphon.config import GenerationConfig
+from antiphon.inputs.limits import source_limit
 from antiphon.models.protocol import Seq2Seq
 from antiphon.runtime.inference import evaluating, label_log_p, sum_type
 from antiphon.runtime.runtime import Runtime
@@ -22,7 +23,7 @@ from antiphon.search.batching import batches, joinable, longest_first, take_batc
 from antiphon.search.beam_search import Search
 from antiphon.search.config import SearchConfig, search_config
 from antiphon.search.hypotheses import Hypothesis
-from antiphon.search.length_checks import check_length, source_limit
+from antiphon.search.length_checks import check_length
 from antiphon.search.requests import Request, SourceInput, make_request
 from antiphon.search.special_tokens import SpecialTokens
 

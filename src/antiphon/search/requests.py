@@ -16,8 +16,8 @@ from antiphon.config import GenerationConfig
 from antiphon.constraints.constraint import CLOSED, DEAD, Constraint
 from antiphon.constraints.trie import TrieConstraint
 from antiphon.errors import ConfigError, DataError
+from antiphon.inputs.limits import check_source, source_limit
 from antiphon.models.protocol import Seq2Seq
-from antiphon.search.length_checks import check_source, source_limit
 
 WINDOWED_ANSWER_TOKENS = 512  # the usual longest answer to a source that is read in windows
 

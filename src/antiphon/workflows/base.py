@@ -21,6 +21,7 @@ from torch import Tensor
 from antiphon.config import AttentionConfig, BaseConfig, TokenizerConfig, TrainConfig, VocabularyConfig
 from antiphon.errors import ConfigError, ModelError, argument
 from antiphon.generation.loading import model_folder, replaced_attention
+from antiphon.inputs import input_kind
 from antiphon.models.attentions import build_rule
 from antiphon.models.folders.checkpoint import (
     CONFIG,
@@ -68,7 +69,7 @@ def find_base(config: TrainConfig, run: Path | None) -> InitialModel:
             parts = _read(model_folder(asked.base), config)
         except ModelError as error:
             raise ConfigError(str(error)) from error
-        _refuse_hearing(parts)
+        input_kind(parts.model.family).check_trainable()
     return _with_vocabulary(_changed(parts, asked), config)
 
 
@@ -147,13 +148,6 @@ def _read(folder: Path, config: TrainConfig) -> Parts:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="the attention of")  # the run says it in its first lines
         return load_parts(folder, attention=attention if chosen else None, seed=seed)
-
-
-def _refuse_hearing(parts: Parts) -> None:
-    """ConfigError for a base whose sources are no text."""
-    family = parts.model.family
-    if family is not None and family.speech is not None:
-        raise ConfigError("it must read text, but hears, and what hears cannot be trained yet. Choose another base")
 
 
 def _changed(parts: Parts, asked: BaseConfig) -> Parts:

@@ -17,8 +17,8 @@ from antiphon.config import TrainConfig
 from antiphon.errors import ConfigError, DataError
 from antiphon.generation.dry_run import try_search
 from antiphon.generation.model import Model
+from antiphon.inputs.limits import source_limit
 from antiphon.models.folders.checkpoint import Parts
-from antiphon.search.length_checks import source_limit
 from antiphon.settings import SettingError
 
 Pairs = Sequence[tuple[str, Sequence[str]]]  # sources, each with its references

@@ -24,8 +24,8 @@ from antiphon.display import panel, table
 from antiphon.errors import ConfigError, DiskError, ModelError, argument, is_command_line
 from antiphon.evaluation.metrics import know_labels, parse_metrics
 from antiphon.generation.languages import as_answer, speaking
-from antiphon.generation.long_inputs.leading_text import fronts_of, template_of
 from antiphon.generation.model import Model
+from antiphon.inputs.leading_text import prefixes_of, template_of
 from antiphon.keywords import known_keywords
 from antiphon.models.attentions import saved_spec
 from antiphon.models.build import build_network
@@ -185,7 +185,7 @@ class _TrainingJob:
         generation, self.notes = answering(config, base=base, corpus=self.corpus, most=self.model.max_length)
         if template:
             self.notes += (f"answers put each text into the template of the data, {template!r}",)
-        fronts = (*fronts_of(config.data.train), *(() if self.begin is None else self.begin.fronts))
+        fronts = (*prefixes_of(config.data.train), *(() if self.begin is None else self.begin.fronts))
         known: dict[str, Any] = {"task": config.task, "generation": generation, "labels": self.task.labels}
         known |= {"fronts": tuple(dict.fromkeys(fronts)), "template": template}
         if self.begin is not None:

@@ -22,8 +22,9 @@ from antiphon.display import panel
 from antiphon.errors import ConfigError, DataError, ModelError, one_line
 from antiphon.generation.answers import Answers, Generation
 from antiphon.generation.hf.network import HFNetwork, read_foreign
-from antiphon.generation.inputs import check_pairs, texts_of
 from antiphon.generation.other_names import OtherToolkitNames
+from antiphon.generation.scoring import check_pairs
+from antiphon.inputs.text import texts_of
 from antiphon.settings import override, show
 from antiphon.text import clean_text
 from antiphon.text.kinds import is_blank

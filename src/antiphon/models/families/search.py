@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from antiphon.config import FamilyConfig, GenerationConfig
+from antiphon.inputs import input_kind
 from antiphon.settings import SettingError, build, show
 
 # Ids that a search forces or forbids: where there is a generation_config.json, it alone is asked.
@@ -180,8 +181,9 @@ def warn_unsaid(config: GenerationConfig, *, published: bool, template: str) -> 
 def _counted(family: FamilyConfig, most: int) -> tuple[int, int, int]:
     """The tokens besides ours that their `max_length` counts and that their `max_new_tokens` counts, and the largest
     number of ours where a model has `most` places."""
-    if family.speech is not None:  # a prompt of several tokens is counted in neither
-        return 0, 0, most - 1 - family.speech.prompt_length
+    kind = input_kind(family)
+    if kind.prompt() is not None:  # its tokens are counted in neither
+        return 0, 0, most - 1 - kind.prompt_length
     first = family.first_id is not None
     return 1 + first, int(first), most - first  # the start token, and the first one
 

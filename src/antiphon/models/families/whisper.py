@@ -1,4 +1,4 @@
-"""Whisper (Radford et al. 2022): sound in, text out.
+"""Whisper (Radford et al. 2022): from speech to text.
 
 Log-mel features pass two convolutions and get sinusoids (a table of the file's own); the decoder is of the fairseq
 line, with learned positions, norms before the blocks and keys without a bias. What an answer begins with (language,
@@ -55,7 +55,7 @@ class WhisperKeys(LineKeys):
     dither: Annotated[float, Range(low=0, high=0)] = 0.0
 
     def speech(self) -> SpeechConfig:
-        """How the model hears; ModelError where the files do not go together."""
+        """The settings of speech input; ModelError where the files do not go together."""
         if self.feature_size not in (None, self.num_mel_bins):
             raise ModelError(
                 f"`feature_size` in preprocessor_config.json must be `num_mel_bins` ({self.num_mel_bins}), but is "

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from antiphon.config import FamilyConfig
 from antiphon.errors import ModelError, one_line
+from antiphon.inputs import input_kind
 from antiphon.models.build import build_network
 from antiphon.models.families import FAMILIES, Family, Inexpressible, TranslatedCheckpoint, WeightName, check_type
 from antiphon.models.families.own import as_family
@@ -103,7 +104,7 @@ def load_pretrained(
     where = str(folder / (SEARCH if apart else CONFIG))
     generation = search_settings(search, family=ours.family, most=ours.model.max_length, where=where)
     warn_passed_over(search, read=family.searched, where=where)
-    if ours.family.speech is None:
+    if input_kind(ours.family).has_tokens:
         usual = usual_length(folder, config, source, most=ours.model.max_length)
         generation = replace(generation, max_source_tokens=usual)
     return Parts(network.eval(), ours.model, ours.attention, source, target, "text", generation, account=account)
@@ -249,7 +250,7 @@ def save_pretrained(folder: str | Path, parts: Parts) -> Path:
         features = {name: said[name] for name in family.preprocessed if name in said}
         write_json(folder / PREPROCESSOR, features | dict(family.preprocessor))
     write_json(folder / CONFIG, config)
-    if ours.family.speech is None:
+    if input_kind(ours.family).has_tokens:
         most, limit = ours.model.max_length, parts.generation.max_source_tokens
         keep_usual_length(folder, config, parts.source_tokenizer, limit, most=most)
     replace_file(folder / WEIGHTS, serialize(made, metadata={"format": "pt"}))

@@ -11,10 +11,10 @@ import pytest
 import antiphon
 from antiphon.config import DataConfig, SourceConfig
 from antiphon.errors import DataError, ModelError
-from antiphon.generation.long_inputs.joining import join_texts, stream_texts
-from antiphon.generation.long_inputs.leading_text import framed, front_of, fronts_of, template_of
-from antiphon.generation.long_inputs.overflow import pieces_of, prepare, split
+from antiphon.generation.joining import join_texts, stream_texts
 from antiphon.generation.model import Model
+from antiphon.inputs.leading_text import in_template, leading_text, prefixes_of, template_of
+from antiphon.inputs.long_texts import pieces_of, split
 from antiphon.text import train_tokenizer
 
 BYTES = train_tokenizer(["a"], kind="bytes", vocab_size=260)
@@ -41,7 +41,7 @@ DAYS = " ".join(f"March {day}, 2031." for day in range(1, 9))
 def test_each_part_has_the_front_and_fits(front: str) -> None:
     # F2: only the first part had it.
     limit = len(BYTES.encode(front)) + 40
-    parts = split(front + DAYS, tokenizer=BYTES, limit=limit, fronts=["abridge: ", "abridge", ""])
+    parts = split(front + DAYS, tokenizer=BYTES, limit=limit, prefixes=["abridge: ", "abridge", ""])
     assert len(parts) == 4 and all(part.startswith(front) for part in parts)
     assert all(len(BYTES.encode(part)) <= limit for part in parts)
     assert " ".join(part.removeprefix(front) for part in parts) == DAYS
@@ -49,19 +49,19 @@ def test_each_part_has_the_front_and_fits(front: str) -> None:
 
 @pytest.mark.parametrize("text", ["a < b and c > d", "<a>b", "Note: it rains", "1 << 2", "x >>y<<", "translate it", ""])
 def test_other_beginnings_are_text(text: str) -> None:
-    assert front_of(text) == ""
+    assert leading_text(text) == ""
 
 
 def test_a_front_that_leaves_no_room_is_refused() -> None:
     text = "<" + "a" * 30 + "> one two three"
     with pytest.raises(DataError, match=r"before each part of input 3 must have fewer tokens .* \(20\), but .* has 34"):
-        prepare(text, BYTES.encode(text), tokenizer=BYTES, limit=20, overflow="split", row=2)
+        pieces_of(text, BYTES.encode(text), tokenizer=BYTES, limit=20, overflow="split", row=2)
 
 
 def test_the_fronts_of_a_recipe() -> None:
     sources = [{"path": "a.tsv", "tag": "deu"}, {"path": "b.tsv", "prefix": "x: "}, {"path": "c.tsv", "prefix": "x: "}]
-    assert fronts_of(DataConfig([*sources, {"path": "d.tsv"}]).train) == ("<deu> ", "x: ")  # type: ignore[arg-type]
-    assert fronts_of([("a", "b")]) == ()
+    assert prefixes_of(DataConfig([*sources, {"path": "d.tsv"}]).train) == ("<deu> ", "x: ")  # type: ignore[arg-type]
+    assert prefixes_of([("a", "b")]) == ()
 
 
 @pytest.fixture(scope="module")
@@ -162,8 +162,8 @@ def test_the_template_of_the_data(data: dict[str, str], template: str) -> None:
 
 
 def test_texts_are_framed_once() -> None:
-    assert framed(["a", "q: a", "q: a!", "", " \t"], "q: {}!") == ["q: a!", "q: q: a!", "q: a!", "", " \t"]
-    assert framed(["a"], "") == ["a"]
+    assert in_template(["a", "q: a", "q: a!", "", " \t"], "q: {}!") == ["q: a!", "q: q: a!", "q: a!", "", " \t"]
+    assert in_template(["a"], "") == ["a"]
 
 
 def test_answers_have_the_template_of_training(tmp_path: Path) -> None:
@@ -225,7 +225,7 @@ def test_what_stands_behind_a_text_stands_behind_each_part(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("text", ["<fra> ", "<fra>", "<fra> \u3000", "Make it short - \u200b", "Make it short -"])
-def test_nothing_behind_a_front_of_the_data_is_empty(run: Path, text: str) -> None:
+def test_nothing_behind_a_prefix_of_the_data_is_empty(run: Path, text: str) -> None:
     # U2: training drops such pairs, and a model invented an answer.
     model = antiphon.load(run)
     assert [model.generate(text)[0].text, "".join(model.stream(text)), *model.score([text], [""])] == ["", "", 0.0]

@@ -1,7 +1,7 @@
-"""Sources that are longer than the model takes: an error, the first tokens, parts that each fit, or the whole, which
-the model reads in windows, as `overflow` says.
+"""Texts that are longer than a model takes: an error, the first tokens, parts that each fit, or the whole, which the
+model reads in windows, as `overflow` says.
 
-    prepare("a long text …", ids, tokenizer=tokenizer, limit=1024, overflow="split", row=0)     # [ids, ids, ...]
+    pieces_of("a long text …", ids, tokenizer=tokenizer, limit=1024, overflow="split", row=0).parts   # [ids, …]
 
 A text is cut behind sentences where that suffices, else between words, else anywhere; between the parts' answers stands
 the white space that stood between the parts. The tags and prefixes before a text are put before each of its parts.
@@ -14,20 +14,14 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from antiphon.errors import DataError
-from antiphon.generation.long_inputs.leading_text import front_of
-from antiphon.search.length_checks import check_source
+from antiphon.inputs.kind import SourceParts
+from antiphon.inputs.leading_text import leading_text
+from antiphon.inputs.limits import check_source
 from antiphon.settings import show
 from antiphon.text import Tokenizer
 from antiphon.text.sentences import cut, sentences
 
 _WORD_END = re.compile(r"\s+")
-
-
-class SourceParts(NamedTuple):
-    """The parts of a source as ids, and the white space that stood before each, which is none before the first."""
-
-    parts: list[list[int]]
-    gaps: list[str]
 
 
 def pieces_of(
@@ -38,15 +32,15 @@ def pieces_of(
     limit: int,
     overflow: str,
     row: int,
-    fronts: Sequence[str] = (),
-    back: str = "",
+    prefixes: Sequence[str] = (),
+    suffix: str = "",
     most: int | None = None,
 ) -> SourceParts:
     """The parts of a source, each at most `limit` long; one part where `ids` fit. `row` and `most`, the network's
     `max_length` (None: it is the limit), are for the error.
 
-    `fronts` are the prefixes that the model knows: each part of a text that begins with one begins with it. Likewise
-    each part of a text that ends with `back`, the end of the model's template, ends with it.
+    `prefixes` are those that the model knows: each part of a text that begins with one begins with it. Likewise each
+    part of a text that ends with `suffix`, the end of the model's template, ends with it.
     """
     if len(ids) <= limit or overflow == "window":
         return SourceParts([ids], [""])
@@ -54,11 +48,11 @@ def pieces_of(
         ending = tokenizer.frame[1]
         return SourceParts([[*ids[: max(limit - len(ending), 0)], *ending][:limit]], [""])
     if overflow == "split":
-        frame = _Frame.of(text, fronts, back)
-        around = frame.front + frame.back
+        frame = _Frame.of(text, prefixes, suffix)
+        around = frame.prefix + frame.suffix
         taken = len(tokenizer.encode(around))
         if around and taken >= limit:
-            where = "around" if frame.back else "before"
+            where = "around" if frame.suffix else "before"
             raise DataError(
                 f"what stands {where} each part of input {row + 1} must have fewer tokens than a part ({limit}), but "
                 f"{show(around)} has {taken}. Shorten it, or raise `max_source_tokens`."
@@ -69,43 +63,36 @@ def pieces_of(
     return SourceParts([ids], [""])
 
 
-def prepare(
-    text: str, ids: list[int], *, tokenizer: Tokenizer, limit: int, overflow: str, row: int, most: int | None = None
-) -> list[list[int]]:
-    """The parts of `pieces_of` alone."""
-    return pieces_of(text, ids, tokenizer=tokenizer, limit=limit, overflow=overflow, row=row, most=most).parts
-
-
 def split(
-    text: str, *, tokenizer: Tokenizer, limit: int, fronts: Sequence[str] = (), language: str | None = None
+    text: str, *, tokenizer: Tokenizer, limit: int, prefixes: Sequence[str] = (), language: str | None = None
 ) -> list[str]:
     """`text` in parts of at most `limit` tokens each, the white space between parts apart; a character is never cut.
 
-    Each part begins with the tags and prefixes that `text` begins with (`fronts.front_of`). `language` is a code (None:
+    Each part begins with the tags and prefixes that `text` begins with (`leading_text`). `language` is a code (None:
     the tokenizer's language, else English), by which abbreviations are known from ends of sentences.
     """
-    frame = _Frame.of(text, fronts, "")
+    frame = _Frame.of(text, prefixes, "")
     return [frame.around(body) for body in frame.parts(tokenizer, limit, language or tokenizer.language)]
 
 
 class _Frame(NamedTuple):
     """A text, and what stands before and behind each of its parts."""
 
-    front: str
+    prefix: str
     body: str
-    back: str
+    suffix: str
 
     @classmethod
-    def of(cls, text: str, fronts: Sequence[str], back: str) -> _Frame:
-        text, back = text.strip(), back.rstrip()
-        front = front_of(text, fronts)
-        body = text[len(front) :]
-        if not back or not body.endswith(back):
-            return cls(front, body, "")
-        return cls(front, body.removesuffix(back), back)
+    def of(cls, text: str, prefixes: Sequence[str], suffix: str) -> _Frame:
+        text, suffix = text.strip(), suffix.rstrip()
+        prefix = leading_text(text, prefixes)
+        body = text[len(prefix) :]
+        if not suffix or not body.endswith(suffix):
+            return cls(prefix, body, "")
+        return cls(prefix, body.removesuffix(suffix), suffix)
 
     def around(self, body: str) -> str:
-        return f"{self.front}{body}{self.back}"
+        return f"{self.prefix}{body}{self.suffix}"
 
     def parts(self, tokenizer: Tokenizer, limit: int, language: str | None) -> list[str]:
         """The parts of the body that fit with what stands around them."""

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from antiphon.data.sound import fit, log_mel, mel_bands, read_wav
 from antiphon.errors import DataError
+from antiphon.inputs.sound import fit, log_mel, mel_bands, read_wav
 
 CODES = {1: "B", 2: "h", 4: "i"}  # of the samples, by their bytes
 

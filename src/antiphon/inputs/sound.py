@@ -1,4 +1,4 @@
-"""Sound as a model hears it: samples from a file or an array, and the log-mel features that are made of them.
+"""Sound: the samples of a .wav file, and the log-mel features that a model reads of them.
 
     samples = read_wav(Path("hello.wav"), sampling_rate=16000)                                  # (16000,), in [-1, 1]
     log_mel(fit(samples, 480_000), bins=80, window=400, hop=160, sampling_rate=16000)           # (3000, 80)

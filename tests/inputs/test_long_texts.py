@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from antiphon.generation.long_inputs.overflow import prepare, split
+from antiphon.inputs.long_texts import pieces_of, split
 from antiphon.text import Tokenizer, train_tokenizer
 
 TEXTS = ["It rains. It shines! Does it?", "Häuser und Straßen, 12 Stück", "東京です。今日は。"] * 3
@@ -51,14 +51,14 @@ def test_parts_are_as_few_as_they_can_be_in_order(tokenizer: Tokenizer) -> None:
         assert len(tokenizer.encode(f"{left} {first}")) > 40 or len(tokenizer.encode(f"{left} {first}?")) > 40
 
 
-def test_prepare_by_setting(tokenizer: Tokenizer) -> None:
+def test_parts_by_setting(tokenizer: Tokenizer) -> None:
     text = "It rains. Does it? " * 4
     ids = tokenizer.encode(text)
     for overflow in ("error", "truncate", "split"):
-        assert prepare(text, ids, tokenizer=tokenizer, limit=len(ids), overflow=overflow, row=0) == [ids]
-    assert prepare(text, ids, tokenizer=tokenizer, limit=9, overflow="truncate", row=0) == [
-        [*ids[:8], tokenizer.end_id]
-    ]
+        found = pieces_of(text, ids, tokenizer=tokenizer, limit=len(ids), overflow=overflow, row=0)
+        assert found.parts == [ids]
+    cut = pieces_of(text, ids, tokenizer=tokenizer, limit=9, overflow="truncate", row=0)
+    assert cut.parts == [[*ids[:8], tokenizer.end_id]]
 
 
 @pytest.mark.parametrize("unit", ["a", "!", ". ", " ", "\n", '."', "。", "\u200d"])

@@ -1,4 +1,4 @@
-"""A model that hears, from .wav files and arrays to text; that its numbers are transformers' is tests/parity/."""
+"""A model of speech, from .wav files and arrays to text; that its numbers are transformers' is tests/parity/."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ from typing import Any
 import numpy
 import pytest
 import torch
-from data.test_sound import write_wav
+from inputs.test_sound import write_wav
 
 import antiphon
 from antiphon.config import AttentionConfig, FamilyConfig, GenerationConfig, ModelConfig
 from antiphon.config.speech import SpeechConfig
 from antiphon.errors import ConfigError, DataError, ModelError
 from antiphon.generation.model import Model
+from antiphon.generation.prompting import special_tokens_of
+from antiphon.generation.requests import source_inputs
 from antiphon.models.build import build_network
 from antiphon.models.folders.checkpoint import Parts
 from antiphon.search.config import SearchConfig
@@ -32,7 +34,7 @@ SPEECH = SpeechConfig(
 )  # fmt: skip
 
 
-def hearing(speech: SpeechConfig = SPEECH) -> Model:
+def speech_model(speech: SpeechConfig = SPEECH) -> Model:
     """A random model that hears one second at a time, 1,000 samples a second, with a tokenizer of bytes."""
     family = FamilyConfig(
         name="whisper", pad_id=2, start_id=265, end_id=2, key_bias=False, embedding_scale=False, speech=speech
@@ -58,7 +60,7 @@ def clips() -> list[torch.Tensor]:
 
 
 def test_files_and_arrays_are_heard_alike(tmp_path: Path) -> None:
-    model = hearing()
+    model = speech_model()
     numbers = [(clip * 2**15).int() for clip in clips()]
     files = [write_wav(tmp_path / f"{i}.wav", row.tolist(), rate=1000) for i, row in enumerate(numbers)]
     samples = [row.float() / 2**15 for row in numbers]
@@ -72,7 +74,7 @@ def test_files_and_arrays_are_heard_alike(tmp_path: Path) -> None:
 
 
 def test_a_batch_answers_as_each_clip_alone_and_streams_as_it_answers() -> None:
-    model = hearing()
+    model = speech_model()
     for settings in ({"beam_size": 1}, {"beam_size": 4}, {"temperature": 1.0, "n_best": 2}):
         batch = model.generate(clips(), **settings)
         for row, (clip, answer) in enumerate(zip(clips(), batch, strict=True)):
@@ -84,7 +86,7 @@ def test_a_batch_answers_as_each_clip_alone_and_streams_as_it_answers() -> None:
 
 @pytest.mark.parametrize("language", ["de", None])
 def test_a_score_is_that_of_the_answer(language: str | None) -> None:
-    model = hearing(replace(SPEECH, language=language))
+    model = speech_model(replace(SPEECH, language=language))
     answers = model.generate(clips(), allowed=("in 3", "hours"))
     scores = model.score(clips(), [answer.text for answer in answers])
     assert scores == pytest.approx([answer.score for answer in answers], abs=1e-9)
@@ -92,33 +94,35 @@ def test_a_score_is_that_of_the_answer(language: str | None) -> None:
 
 
 def test_the_language_is_the_most_probable_one_unless_it_is_said() -> None:
-    model, said = hearing(), hearing(replace(SPEECH, language="de"))
-    assert model.hearing is not None and said.hearing is not None
-    sources = model._sources(clips(), model.generation, 0)
+    model, said = speech_model(), speech_model(replace(SPEECH, language="de"))
+    sources = source_inputs(model, clips(), model.generation)
     free, heard = replace(model.marks, first=()), set()
-    for source, marks in zip(sources, model.hearing.marks(model.network, sources, model.marks), strict=True):
+    each = special_tokens_of(model.input_kind, model.network, sources, model.marks)
+    for source, marks in zip(sources, each, strict=True):
         log_p = {id: forced_scores(model.network, [(source.ids, [id])], free)[0] for id in (266, 267)}
         assert marks.first == (max(log_p, key=log_p.__getitem__), 268, 269)
         heard.add(marks.first)
     assert len(heard) == 2
-    assert {marks.first for marks in said.hearing.marks(said.network, sources, said.marks)} == {(267, 268, 269)}
+    given = special_tokens_of(said.input_kind, said.network, sources, said.marks)
+    assert {marks.first for marks in given} == {(267, 268, 269)}
 
 
 def test_languages_and_translation_are_chosen() -> None:
     speech = replace(SPEECH, tasks=(("transcribe", 268), ("translate", 264)))
-    model = hearing(speech)
+    model = speech_model(speech)
 
     def prompt(**languages: str) -> set[tuple[int, ...]]:
-        told = model.speaking(**languages)
-        assert told.hearing is not None and told.network is model.network
-        sources = told._sources(clips(), told.generation, 0)
-        return {marks.first for marks in told.hearing.marks(told.network, sources, told.marks)}
+        other = model.speaking(**languages)
+        assert other.network is model.network
+        sources = source_inputs(other, clips(), other.generation)
+        each = special_tokens_of(other.input_kind, other.network, sources, other.marks)
+        return {marks.first for marks in each}
 
     assert prompt(source_language="de") == {(267, 268, 269)} == prompt(source_language="de", target_language="de")
     assert prompt(source_language="de", target_language="en") == {(267, 264, 269)}
     assert prompt(source_language="en", target_language="en") == {(266, 268, 269)}
     assert prompt(target_language="en") == {(266, 264, 269), (267, 264, 269)}
-    assert model.speaking("de").generate(clips()) == hearing(replace(speech, language="de")).generate(clips())
+    assert model.speaking("de").generate(clips()) == speech_model(replace(speech, language="de")).generate(clips())
     with pytest.raises(
         ConfigError, match=r"`source_language` must be a language .* \(2 of them\), but is the text `dee`"
     ):
@@ -128,11 +132,11 @@ def test_languages_and_translation_are_chosen() -> None:
     ):
         model.speaking("en", "de")
     with pytest.raises(ConfigError, match="needs a model that can translate"):
-        hearing().speaking("de", "en")
+        speech_model().speaking("de", "en")
 
 
 def test_a_length_penalty_leaves_the_prompt_out() -> None:
-    answer = hearing().generate(clips()[0], beam_size=1, max_new_tokens=5)[0]
+    answer = speech_model().generate(clips()[0], beam_size=1, max_new_tokens=5)[0]
     assert answer.confidence == pytest.approx(math.exp(answer.score / (len(answer.tokens) + answer.finished)))
     counted, prompt = (
         SearchConfig(SpecialTokens(0, 1, 2, (3, 4))),
@@ -142,22 +146,22 @@ def test_a_length_penalty_leaves_the_prompt_out() -> None:
 
 
 def test_an_empty_clip_has_an_empty_answer() -> None:
-    empty, other = hearing().generate([torch.zeros(0), clips()[0]])
+    empty, other = speech_model().generate([torch.zeros(0), clips()[0]])
     assert (empty.text, empty.score) == ("", 0.0) and other.text
 
 
 def test_what_must_not_begin_an_answer_may_stand_in_it() -> None:
-    model = hearing()
-    usual = hearing(replace(SPEECH, never_first_ids=())).generate(clips(), beam_size=1)
+    model = speech_model()
+    usual = speech_model(replace(SPEECH, never_first_ids=())).generate(clips(), beam_size=1)
     begin = usual[0].tokens[:1]
     banned = next(id for id in range(260) if model.tokenizer.pieces([id]) == begin)
-    found = hearing(replace(SPEECH, never_first_ids=(banned,))).generate(clips(), beam_size=1)
+    found = speech_model(replace(SPEECH, never_first_ids=(banned,))).generate(clips(), beam_size=1)
     assert all(answer.tokens[:1] != begin for answer in found)
     assert any(begin[0] in answer.tokens for answer in found)
 
 
 def test_what_is_longer_than_the_model_hears() -> None:
-    model, long = hearing(), torch.cat(clips())
+    model, long = speech_model(), torch.cat(clips())
     with pytest.raises(DataError, match=r"input 4 must have at most 1 seconds, .* but has 3\.03\. Cut it, or set"):
         model.generate([long], first_row=3)
     assert model.generate(long, overflow="truncate") == model.generate(long[:1000])
@@ -189,7 +193,7 @@ def test_what_is_longer_than_the_model_hears() -> None:
 )
 def test_what_is_no_sound_is_refused_in_one_line(value: object, said: str) -> None:
     with pytest.raises(DataError, match=f"`texts` must be sound, but number 2 {said}") as error:
-        hearing().generate([clips()[0], value])
+        speech_model().generate([clips()[0], value])
     assert "\n" not in str(error.value) and "1000 samples a second" in str(error.value)
 
 
@@ -198,12 +202,12 @@ def test_a_file_of_another_format_is_named_with_the_command_that_converts_it(nam
     (tmp_path / name).write_bytes(b"ID3")
     for value in (str(tmp_path / name), tmp_path / name):
         with pytest.raises(DataError, match=r"which is no \.wav file\. Convert it") as caught:
-            hearing().generate(value)
+            speech_model().generate(value)
         assert str(caught.value).endswith(f"ffmpeg -i {tmp_path / name} -ar 1000 -ac 1 out.wav.")
 
 
 def test_whole_numbers_and_mappings_are_heard_as_floats_are(tmp_path: Path) -> None:
-    model = hearing()
+    model = speech_model()
     numbers = [(clip * 2**15).short() for clip in clips()]
     wanted = model.generate([row.float() / 2**15 for row in numbers])
     assert len({answer.text for answer in wanted}) > 1
@@ -221,11 +225,11 @@ def test_whole_numbers_and_mappings_are_heard_as_floats_are(tmp_path: Path) -> N
 
 def test_a_clip_that_is_a_little_too_long_is_told_with_digits_that_say_so() -> None:
     with pytest.raises(DataError, match=r"must have at most 1 seconds, .* but has 1\.001\. Cut it"):
-        hearing().generate(torch.zeros(1001))
+        speech_model().generate(torch.zeros(1001))
 
 
 def test_a_model_that_reads_refuses_sound_and_one_that_hears_has_no_maps_of_texts() -> None:
-    model = hearing()
+    model = speech_model()
     assert model.parts.model.family is not None
     family = replace(model.parts.model.family, speech=None, key_bias=True)
     config = replace(model.parts.model, family=family)
@@ -241,7 +245,7 @@ def test_a_model_that_reads_refuses_sound_and_one_that_hears_has_no_maps_of_text
 
 
 def test_saved_and_loaded_it_answers_the_same(tmp_path: Path) -> None:
-    model = hearing()
+    model = speech_model()
     model.network.float()
     wanted = model.generate(clips())
     model.save(tmp_path / "own")
@@ -257,7 +261,7 @@ def test_saved_and_loaded_it_answers_the_same(tmp_path: Path) -> None:
 
 def test_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     speech = replace(SPEECH, sampling_rate=16000, hop=2000, window=400, tasks=(("transcribe", 268), ("translate", 264)))
-    hearing(speech).save(tmp_path / "whisper-tiny", format="huggingface")
+    speech_model(speech).save(tmp_path / "whisper-tiny", format="huggingface")
     write_wav(tmp_path / "hello.wav", [0, 99, -99] * 3000)
     page = (Path(__file__).resolve().parents[2] / "docs" / "pretrained.md").read_text(encoding="utf-8")
     (code,) = re.findall(r"^```python\n(.*?)^```", page.partition("## Audio")[2], re.DOTALL | re.MULTILINE)
@@ -265,4 +269,4 @@ def test_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names: dict[str, Any] = {}
     exec(compile(code, "docs/pretrained.md", "exec"), names)
     assert names["samples"].shape == (16000,) and len(names["model"].generate(["hello.wav", names["samples"]])) == 2
-    assert names["model"].speaking("de", "en").hearing.speech.task == "translate"
+    assert names["model"].speaking("de", "en").input_kind.speech.task == "translate"

@@ -1,0 +1,62 @@
+"""`Model.attention`: the attention maps of one pair of texts."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from antiphon.config import GenerationConfig
+from antiphon.errors import DataError, ModelError
+from antiphon.generation.answers import Answers
+from antiphon.generation.ensemble import Ensemble
+from antiphon.generation.languages import answer_ids
+from antiphon.generation.maps import AttentionMaps, attention_maps
+from antiphon.generation.protocols import AnsweringModel
+from antiphon.generation.requests import source_inputs, with_limits
+from antiphon.inputs.limits import check_source, source_limit
+from antiphon.search import engine
+from antiphon.search.length_checks import check_length
+from antiphon.settings import override, show
+from antiphon.text import clean_text
+
+
+class MappedModel(AnsweringModel, Protocol):
+    """What is needed of a model besides."""
+
+    @property
+    def labels(self) -> list[str]: ...
+    @property
+    def generation(self) -> GenerationConfig: ...
+    def generate(self, texts: Any, **settings: Any) -> Answers: ...
+
+
+def maps_of_pair(
+    model: MappedModel, source: object, target: object, *, overflow: str | None, max_source_tokens: int | None
+) -> AttentionMaps:
+    """The maps of a source and a target, as `Model.attention` says; the target None is the model's own answer."""
+    model.input_kind.check_attention()
+    for name, text in (("source", source), ("target", "" if target is None else target)):
+        if not isinstance(text, str):
+            raise DataError(f"`{name}` must be one text, but is {show(text)}.")
+    if isinstance(model.network, Ensemble):
+        raise ModelError("attention is looked at in one model, but this is an ensemble. Load one of its members.")
+    most, config = model.network.max_length, with_limits(model.generation, overflow, max_source_tokens)
+    text = model.input_kind.read(source, "source", template=config.template)[0]
+    if config.overflow not in ("truncate", "window"):
+        config = override(config, {"overflow": "error"})
+        remedy, ids = "Shorten it, or ask for `overflow` truncate or window", model.source_tokenizer.encode(text)
+        limit = source_limit(model.network, config)
+        check_source(ids, limit, most=most, row=0, what="the source", remedy=remedy)
+    asked = source_inputs(model, [text], config)
+    if not asked:
+        raise DataError(f"`source` must hold a token to look at, but {show(text)} has none.")
+    if target is None and model.labels:
+        limits = {"overflow": config.overflow, "max_source_tokens": config.max_source_tokens}
+        target = model.generate(text, **limits)[0].text
+    if target is None:
+        answer = engine.answer(model.runtime, asked, config, model.marks)[0][0].ids
+    else:
+        answer = answer_ids([clean_text(str(target))], model.target_tokenizer, model.marks)[0]
+        check_length(answer, most, what="the target")
+    if not answer:
+        raise DataError(f"`target` must hold a token to look at, but {show(target)} has none.")
+    return attention_maps(model, [int(id) for id in asked[0].ids], answer, window=source_limit(model.network, config))

@@ -1,1 +1,0 @@
-"""Sources longer than the model reads: cut into parts, each with its task prefix, and the answers joined."""

@@ -1,0 +1,78 @@
+"""Searches whose answers begin with a prompt: each source under its own special tokens.
+
+    each = special_tokens_of(kind, network, sources, tokens)
+    answer_each(network, sources, config, each)         # what `engine.answer` gives, for each source
+
+Whisper's prompt holds the language of a recording (Radford et al. 2022, section 2.3). Where it is not given, it is the
+language whose token is the most probable one behind the start token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from antiphon.batch import Tokens
+from antiphon.config import GenerationConfig
+from antiphon.inputs import InputKind
+from antiphon.inputs.kind import Source
+from antiphon.models.seq2seq import EncoderDecoder
+from antiphon.runtime.inference import as_rows, evaluating
+from antiphon.runtime.runtime import Runtime
+from antiphon.search import engine
+from antiphon.search.hypotheses import Hypothesis
+from antiphon.search.requests import SourceInput
+from antiphon.search.special_tokens import SpecialTokens
+
+_BATCH_SIZE = 16  # sources whose prompts are chosen together
+
+
+def special_tokens_of(
+    kind: InputKind[Any], network: EncoderDecoder, sources: Sequence[SourceInput], tokens: SpecialTokens
+) -> list[SpecialTokens]:
+    """The special tokens of each source: `tokens`, with what the model chooses of the prompt. The parts of a row have
+    one prompt, that of the first."""
+    choices = kind.prompt_choices
+    if not choices:
+        return [tokens] * len(sources)
+    firsts = {source.row: source.ids for source in reversed(sources)}  # the first part of each row
+    chosen = dict(zip(firsts, _choose(network, list(firsts.values()), choices, tokens.start), strict=True))
+    return [replace(tokens, first=kind.prompt(chosen[source.row]) or ()) for source in sources]
+
+
+def answer_each(
+    network: EncoderDecoder | Runtime,
+    sources: Sequence[SourceInput],
+    config: GenerationConfig,
+    each: Sequence[SpecialTokens],
+) -> list[list[Hypothesis]]:
+    """What `engine.answer` gives, each source under its own special tokens."""
+    found: list[list[Hypothesis]] = [[] for _ in sources]
+    for tokens, places in grouped(each):
+        answers = engine.answer(network, [sources[place] for place in places], config, tokens)
+        for place, hypotheses in zip(places, answers, strict=True):
+            found[place] = hypotheses
+    return found
+
+
+def grouped(each: Sequence[SpecialTokens]) -> Iterator[tuple[SpecialTokens, list[int]]]:
+    """The different ones of `each`, with their places."""
+    for tokens in dict.fromkeys(each):
+        yield tokens, [place for place, other in enumerate(each) if other == tokens]
+
+
+def _choose(network: EncoderDecoder, rows: Sequence[Source], choices: Sequence[int], start: int) -> list[int]:
+    """The id of `choices` that is the most probable one behind `start`, for each of `rows`; of equally probable ones
+    the lowest."""
+    ids = torch.tensor(sorted(choices), device=network.device)
+    found: list[int] = []
+    with evaluating(network):
+        for first in range(0, len(rows), _BATCH_SIZE):
+            memory = network.encode(*as_rows(rows[first : first + _BATCH_SIZE], network.device))
+            begun = ids.new_full((memory.hidden.shape[0], 1), start)
+            hidden, _ = network.decode(begun, Tokens(torch.zeros_like(begun[:1])), memory, None)
+            found += ids[network.logits(hidden[:, -1])[:, ids].argmax(1)].tolist()
+    return found

@@ -1,0 +1,22 @@
+"""What the parts of this package need of a model, which itself needs them."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from antiphon.generation.restricting import ConstraintBuilder
+from antiphon.inputs import InputKind
+from antiphon.models.seq2seq import EncoderDecoder
+from antiphon.search.special_tokens import SpecialTokens
+from antiphon.text import Tokenizer
+
+
+class AnsweringModel(Protocol):
+    """A network, the kind of its sources, its tokenizers and the special tokens and constraints of its answers."""
+
+    network: EncoderDecoder
+    input_kind: InputKind[Any]
+    source_tokenizer: Tokenizer
+    target_tokenizer: Tokenizer
+    marks: SpecialTokens
+    restrictor: ConstraintBuilder

@@ -1,0 +1,191 @@
+"""Speech as input: recordings as samples, and the log-mel features that a model reads of them.
+
+    kind = SpeechInput(family.speech)
+    clips = kind.read(["hello.wav", samples], "texts")                          # samples of each, (N,), float32
+    kind.parts(clips, network=network, config=config)[0].parts                  # features (F, M) of each 30 seconds
+
+Radford et al. 2022 (Whisper), section 2.3 and figure 1: an answer begins with the language, the task and whether it has
+times in it, all as tokens; the language, where none is given, is the most probable one behind the start token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import ClassVar, Self
+
+import torch
+from torch import Tensor
+
+from antiphon.config import FamilyConfig, GenerationConfig, ModelConfig
+from antiphon.config.speech import STRIDE, SpeechConfig
+from antiphon.errors import ConfigError, DataError, ModelError
+from antiphon.inputs.embeddings import FeatureEmbedding, SourceEmbedding
+from antiphon.inputs.kind import InputKind, Source, SourceParts
+from antiphon.inputs.limits import BoundedNetwork
+from antiphon.inputs.sound import conversion, fit, log_mel, read_wav
+from antiphon.nn.convolutions import Convolutions
+from antiphon.nn.noise import Noise
+from antiphon.nn.positions import Fixed
+from antiphon.settings import show
+from antiphon.text.kinds import is_media_name
+
+
+@dataclass(frozen=True)
+class SpeechInput(InputKind[Tensor]):
+    """Recordings of speech. Rows are samples (N,), the network reads log-mel features (F, M)."""
+
+    speech: SpeechConfig
+
+    has_tokens: ClassVar[bool] = False
+
+    def __repr__(self) -> str:
+        speech = self.speech
+        return f"SpeechInput({speech.sampling_rate} Hz, {speech.seconds} s at once, {speech.mel_bins} mel bands)"
+
+    @classmethod
+    def of(cls, family: FamilyConfig | None) -> Self | None:
+        return None if family is None or family.speech is None else cls(family.speech)
+
+    def embedding(self, model: ModelConfig, ids: Callable[[], SourceEmbedding], noise: Noise) -> SourceEmbedding:
+        speech = self.speech
+        return FeatureEmbedding(
+            Convolutions(speech.mel_bins, model.d_model, strides=(1, STRIDE)),
+            Fixed(model.d_model, max_length=speech.positions, layout="closed_halves"),
+            most=STRIDE * speech.positions,
+            dropout=model.dropout,
+            noise=noise,
+        )
+
+    def check_trainable(self) -> None:
+        raise ConfigError("it must read text, but hears, and what hears cannot be trained yet. Choose another base")
+
+    def read(self, inputs: object, what: str, *, names: bool = True, template: bool = True) -> list[Tensor]:
+        """The samples (N,) of one recording or several, each the path of a .wav file or numbers."""
+        one = isinstance(inputs, str | Path | Tensor) or not isinstance(inputs, Sequence | Iterator)
+        rows: Iterable[object] = [inputs] if one else inputs  # type: ignore[assignment]
+        return [self._samples(value, f"`{what}` must be sound, but number {row + 1}") for row, value in enumerate(rows)]
+
+    def is_empty(self, row: Tensor) -> bool:
+        return len(row) == 0
+
+    def parts(
+        self, rows: Sequence[Tensor], *, network: BoundedNetwork, config: GenerationConfig, first_row: int = 0
+    ) -> list[SourceParts]:
+        """Features (F, M) of what is answered of each recording: where it is longer than the model reads at once, its
+        beginning or all of it, cut at fixed times, as `config.overflow` says."""
+        if config.max_source_tokens is not None:
+            raise ConfigError("`max_source_tokens` must be left out for a model that hears, but is given.")
+        found = []
+        for row, samples in enumerate(rows, first_row):
+            self._check_length(samples, config.overflow, row)
+            pieces = samples.split(self.speech.samples) if len(samples) else ()
+            parts = [self.features(piece) for piece in (pieces if config.overflow == "split" else pieces[:1])]
+            found.append(SourceParts(parts, [" "] * len(parts)))
+        return found
+
+    def whole(
+        self, rows: Sequence[Tensor], *, network: BoundedNetwork, config: GenerationConfig, first_row: int = 0
+    ) -> list[Source]:
+        found: list[Source] = []
+        for row, samples in enumerate(rows, first_row):
+            self._check_length(samples, "error" if config.overflow == "split" else config.overflow, row)
+            found.append(self.features(samples))
+        return found
+
+    def check_attention(self) -> None:
+        raise ModelError("attention is looked at in a model that reads text, but this one hears. Load another.")
+
+    def in_languages(
+        self, family: FamilyConfig | None, *, source_language: str | None, target_language: str | None
+    ) -> FamilyConfig | None:
+        if family is None:
+            return None
+        speech = self.speech.in_languages(source_language=source_language, target_language=target_language)
+        return replace(family, speech=speech)
+
+    def prompt(self, choice: int | None = None) -> tuple[int, ...]:
+        given = dict(self.speech.languages).get(self.speech.language or "")
+        return self.speech.prompt(given if choice is None else choice)
+
+    @property
+    def prompt_choices(self) -> tuple[int, ...]:
+        """The ids of the languages that may be spoken, unless one is given."""
+        return () if self.speech.language is not None else tuple(dict(self.speech.languages).values())
+
+    @property
+    def never_first(self) -> tuple[int, ...]:
+        return self.speech.never_first_ids
+
+    def features(self, samples: Tensor) -> Tensor:
+        """Samples (N,) to features (F, M), float32; cut, or followed by silence, to the length that the model reads."""
+        speech = self.speech
+        return log_mel(
+            fit(samples, speech.samples),
+            bins=speech.mel_bins,
+            window=speech.window,
+            hop=speech.hop,
+            sampling_rate=speech.sampling_rate,
+        )
+
+    def _check_length(self, samples: Tensor, overflow: str, row: int) -> None:
+        """DataError where a recording is too long and `overflow` is error, ConfigError where it is window."""
+        speech = self.speech
+        if overflow == "window":
+            raise ConfigError("`overflow` must be error, truncate or split for a model that hears, but is window.")
+        if len(samples) > speech.samples and overflow == "error":
+            raise DataError(
+                f"input {row + 1} must have at most {speech.seconds} seconds, which the model hears at once, but has "
+                f"{_seconds(len(samples), speech)}. Cut it, or set `overflow` to truncate or split."
+            )
+
+    def _samples(self, value: object, what: str) -> Tensor:
+        """The samples (N,) of one recording; `what` begins the message of a DataError."""
+        rate = self.speech.sampling_rate
+        remedy = (
+            f"Give the path of a .wav file, or {rate} samples a second as one row of floats from -1 to 1 or of int16."
+        )
+        if isinstance(value, str | Path):
+            _check_file(value, what, remedy, rate)
+            return read_wav(Path(value), sampling_rate=rate)
+        if isinstance(value, Mapping) and ({"array", "raw"} & set(value)) and "sampling_rate" in value:
+            if value["sampling_rate"] != rate:
+                found = show(value["sampling_rate"])
+                problem = f"{what} has a `sampling_rate` of {found}, where the model hears {rate} samples a second"
+                raise DataError(f"{problem}. Resample it, for a file with {conversion('FILE', rate)}.")
+            return self._samples(value["array"] if "array" in value else value["raw"], what)
+        try:
+            samples = torch.as_tensor(value)
+        except (TypeError, ValueError, RuntimeError):
+            raise DataError(f"{what} is {show(value)}. {remedy}") from None
+        if samples.dim() == 1 and samples.dtype in (torch.int16, torch.int32):
+            samples = samples.double() / -float(torch.iinfo(samples.dtype).min)
+        if samples.dim() != 1 or not (samples.is_floating_point() or samples.numel() == 0):
+            raise DataError(f"{what} has shape {tuple(samples.shape)} and type {samples.dtype}. {remedy}")
+        if not bool(samples.isfinite().all()):
+            raise DataError(f"{what} has samples that are infinite or not a number. {remedy}")
+        return samples.detach().to("cpu", torch.float32)
+
+
+def _check_file(value: str | Path, what: str, remedy: str, rate: int) -> None:
+    """DataError where `value` is no .wav file: a text, a file that is not there, or one of another format."""
+    named = show(value) if isinstance(value, str) else f"`{value}`"
+    try:
+        there = Path(value).is_file()
+    except (OSError, ValueError):  # a text that is too long for a name, or holds a NUL
+        there = False
+    if there and Path(value).suffix.lower() == ".wav":
+        return
+    if there:
+        raise DataError(f"{what} is {named}, which is no .wav file. Convert it: {conversion(value, rate)}.")
+    if isinstance(value, Path) or is_media_name(value):
+        raise DataError(f"{what} is {named}, but there is no file {value}. Check the path. {remedy}")
+    raise DataError(f"{what} is {named}, which is no .wav file: a model that hears does not read. {remedy}")
+
+
+def _seconds(samples: int, speech: SpeechConfig) -> str:
+    """The seconds of a recording that is too long, with as many digits as show that it is."""
+    seconds = samples / speech.sampling_rate
+    digits = next((digits for digits in range(2, 8) if round(seconds, digits) > speech.seconds), 8)
+    return f"{seconds:.{digits}f}"
