@@ -67,7 +67,7 @@ def our_own(kind: Kind, x: Tensor, weight: Tensor) -> tuple[Callable[[], object]
     """A call of our kernel, and where its answer goes."""
     with torch.inference_mode(), recording(1) as notes:
         out = kernels.linear(x, Packed(weight, kind), None)
-    (call,) = (entry for entry in notes.entries if isinstance(entry, kernels.Kernel))
+    (call,) = (entry for entry in notes.entries if isinstance(entry, kernels.KernelCall))
     return lambda: run(call.step), out
 
 

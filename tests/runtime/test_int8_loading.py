@@ -22,6 +22,7 @@ from antiphon.models.build import build_network
 from antiphon.models.folders.checkpoint import Parts, load_parts, save_model_folder
 from antiphon.models.folders.hub import load_pretrained, save_pretrained
 from antiphon.models.seq2seq import EncoderDecoder
+from antiphon.runtime.int8_loading import fill_int8
 from antiphon.runtime.quantized import Int8Linear
 from antiphon.text import train_tokenizer
 
@@ -80,7 +81,7 @@ def test_a_family_in_their_folder_and_in_ours(name: str, shared: bool, tied: boo
     theirs = save_pretrained(tmp_path / "theirs", parts_of(name, shared=shared, tied=tied))
     ours = save_model_folder(tmp_path / "ours", load_pretrained(theirs))
     for read, folder in ((load_pretrained, theirs), (load_parts, ours)):
-        found, expected = read(folder, int8=True).network, read(folder).network
+        found, expected = read(folder, filler=fill_int8).network, read(folder).network
         assert is_quantized(found)
         quantize(expected)
         quantize(found)  # nothing is left to do

@@ -14,7 +14,7 @@ from runtime.native_build import library as build
 
 from antiphon.runtime.kernels import compiler
 from antiphon.runtime.kernels.compiler import Unusable, c_compiler, compile_to, library, why_not
-from antiphon.runtime.kernels.layout import right
+from antiphon.runtime.kernels.layout import computes_correctly
 
 ANSWER = """
 import warnings
@@ -65,11 +65,11 @@ def test_what_does_not_compile_says_so_and_leaves_nothing(tmp_path: Path, monkey
 
 def test_a_library_that_computes_wrongly_is_not_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     kernels = build("-march=native")
-    assert right(kernels)
+    assert computes_correctly(kernels)
     names = ("packed_float_bytes", "packed_int8_bytes", "workspace_bytes", "pack_float", "pack_int8", "linear_float")
     idle = SimpleNamespace(linear_int8=lambda step: None, **{name: getattr(kernels, name) for name in names})
-    assert not right(idle)  # type: ignore[arg-type]
-    monkeypatch.setattr(compiler, "right", lambda found: False)
+    assert not computes_correctly(idle)  # type: ignore[arg-type]
+    monkeypatch.setattr(compiler, "computes_correctly", lambda found: False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     with pytest.raises(Unusable, match="computes other numbers than it must on this processor"):
         compiler._load()
@@ -78,9 +78,9 @@ def test_a_library_that_computes_wrongly_is_not_used(monkeypatch: pytest.MonkeyP
 def test_a_cache_that_others_may_write_to_is_not_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """What is loaded from there runs."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert compiler._folder() == tmp_path / "antiphon"
+    assert compiler._cache_folder() == tmp_path / "antiphon"
     (tmp_path / "antiphon").chmod(0o777)
-    elsewhere = compiler._folder()
+    elsewhere = compiler._cache_folder()
     assert elsewhere != tmp_path / "antiphon" and elsewhere.stat().st_mode & 0o077 == 0
     elsewhere.rmdir()
 

@@ -10,26 +10,31 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from runtime.native_build import GELU, GELU_TANH, PLAIN, RELU, SILU, library
+from runtime.native_build import Kernels, library
 from torch import Tensor
 from torch.nn import functional
 
-from antiphon.runtime.kernels.layout import KernelArguments
+from antiphon.runtime.kernels.table import ACTIVATIONS as CODES
 
-ACTIVATIONS: dict[int, Callable[[Tensor], Tensor]] = {
-    PLAIN: lambda x: x,
-    RELU: functional.relu,
-    GELU: functional.gelu,
-    GELU_TANH: lambda x: functional.gelu(x, approximate="tanh"),
-    SILU: functional.silu,
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "plain": lambda x: x,
+    "relu": functional.relu,
+    "gelu": functional.gelu,
+    "gelu_tanh": lambda x: functional.gelu(x, approximate="tanh"),
+    "silu": functional.silu,
 }
-VARIANTS = {"native": ("-march=native",), "plain": (), "dots": ("-march=native", "-DANTIPHON_EMULATE_VNNI")}
+VARIANTS = {
+    "native": ("-march=native",),
+    "plain": (),
+    "dots": ("-march=native", "-DANTIPHON_EMULATE_VNNI"),
+    "shuffled": ("-march=native",),
+}
 
 
 class Layer:
     """A packed layer: `layer(x, ...)` is one call of its kernel."""
 
-    def __init__(self, kernels: ctypes.CDLL, kind: str, weight: Tensor) -> None:
+    def __init__(self, kernels: Kernels, kind: str, weight: Tensor) -> None:
         self.kernels, self.kind, self.outer, self.inner = kernels, kind, *weight.shape
         sizes = ctypes.c_int64(self.outer), ctypes.c_int64(self.inner)
         self.packed = torch.empty(getattr(kernels, f"packed_{kind}_bytes")(*sizes), dtype=torch.int8)
@@ -47,19 +52,17 @@ class Layer:
         *,
         bias: Tensor | None = None,
         residual: Tensor | None = None,
-        activation: int = PLAIN,
+        activation: str = "plain",
         out: Tensor | None = None,
         workspace: Tensor | None = None,
         reuse: bool = False,
     ) -> Tensor:
         out = torch.full((len(x), self.outer), 7.0) if out is None else out
         work = self.workspace(len(x)) if workspace is None else workspace
-        step = KernelArguments()
-        for i, tensor in enumerate((x, work, self.packed, self.scales, bias, residual, out)):
-            step.p[i] = None if tensor is None else tensor.data_ptr()
-        sizes = (len(x), self.inner, self.outer, x.stride(0), out.stride(0), activation, int(reuse))
-        step.n[: len(sizes)] = sizes
-        getattr(self.kernels, f"linear_{self.kind}")(ctypes.byref(step))
+        tensors = {"x": x, "workspace": work, "packed": self.packed, "scales": self.scales, "bias": bias}
+        sizes = {"rows": len(x), "inputs": self.inner, "outputs": self.outer, "reuse_workspace": int(reuse)}
+        sizes |= {"x_stride": x.stride(0), "out_stride": out.stride(0), "activation": CODES[activation]}
+        self.kernels.call(f"linear_{self.kind}", {**tensors, "residual": residual, "out": out}, sizes)
         return out
 
 
@@ -67,9 +70,13 @@ def pointer(tensor: Tensor) -> ctypes.c_void_p:
     return ctypes.c_void_p(tensor.data_ptr())
 
 
+def variant(name: str) -> Kernels:
+    return library(*VARIANTS[name], shuffled=name == "shuffled")
+
+
 @pytest.fixture(params=VARIANTS, scope="module")
-def kernels(request: pytest.FixtureRequest) -> ctypes.CDLL:
-    return library(*VARIANTS[request.param])
+def kernels(request: pytest.FixtureRequest) -> Kernels:
+    return variant(request.param)
 
 
 kinds = pytest.mark.parametrize("kind", ["float", "int8"])
@@ -86,7 +93,7 @@ def bound(x: Tensor, weight: Tensor, kind: str) -> Tensor:
 
 
 @kinds
-def test_against_float64(kernels: ctypes.CDLL, kind: str) -> None:
+def test_against_float64(kernels: Kernels, kind: str) -> None:
     chance = random.Random(1)
     for trial in range(40):
         torch.manual_seed(trial)
@@ -96,7 +103,7 @@ def test_against_float64(kernels: ctypes.CDLL, kind: str) -> None:
         layer = Layer(kernels, kind, weight)
         bias = torch.randn(outer) if trial % 2 else None
         wide = torch.full((rows, outer + 3), 7.0)
-        activation = trial % 5
+        activation = list(ACTIVATIONS)[trial % 5]
         before = x.double() @ weight.double().T + (0 if bias is None else bias)
         wanted, out, residual = ACTIVATIONS[activation](before), wide[:, :outer], None
         if trial % 3:
@@ -107,7 +114,7 @@ def test_against_float64(kernels: ctypes.CDLL, kind: str) -> None:
         assert (wide[:, outer:] == 7).all()
 
 
-def test_int8_is_close(kernels: ctypes.CDLL) -> None:
+def test_int8_is_close(kernels: Kernels) -> None:
     torch.manual_seed(0)
     x, weight = torch.randn(40, 512), torch.randn(300, 512)
     wanted = x.double() @ weight.double().T
@@ -117,7 +124,7 @@ def test_int8_is_close(kernels: ctypes.CDLL) -> None:
 
 @kinds
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_a_row_has_the_same_bits_everywhere(kernels: ctypes.CDLL, kind: str, activation: int) -> None:
+def test_a_row_has_the_same_bits_everywhere(kernels: Kernels, kind: str, activation: str) -> None:
     torch.manual_seed(2)
     for rows, inner, outer in ((37, 300, 77), (130, 600, 200)):
         x, bias, residual = torch.randn(rows, inner), torch.randn(outer), torch.randn(rows, outer)
@@ -138,7 +145,7 @@ def test_a_row_has_the_same_bits_everywhere(kernels: ctypes.CDLL, kind: str, act
 
 @kinds
 @pytest.mark.parametrize("odd", [float("nan"), float("inf"), -float("inf")])
-def test_a_row_with_nan_is_nan_and_no_other(kernels: ctypes.CDLL, kind: str, odd: float) -> None:
+def test_a_row_with_nan_is_nan_and_no_other(kernels: Kernels, kind: str, odd: float) -> None:
     torch.manual_seed(3)
     x, layer = torch.randn(9, 50), Layer(kernels, kind, torch.randn(30, 50))
     for activation in ACTIVATIONS:
@@ -152,7 +159,7 @@ def test_a_row_with_nan_is_nan_and_no_other(kernels: ctypes.CDLL, kind: str, odd
             assert out[4].isnan().all()
 
 
-def test_a_weight_that_is_nan_is_its_channel_only(kernels: ctypes.CDLL) -> None:
+def test_a_weight_that_is_nan_is_its_channel_only(kernels: Kernels) -> None:
     torch.manual_seed(3)
     x, weight = torch.randn(5, 50), torch.randn(30, 50)
     clean = Layer(kernels, "int8", weight)(x)
@@ -164,24 +171,24 @@ def test_a_weight_that_is_nan_is_its_channel_only(kernels: ctypes.CDLL) -> None:
 
 
 @kinds
-def test_a_row_of_zeros_is_the_bias(kernels: ctypes.CDLL, kind: str) -> None:
+def test_a_row_of_zeros_is_the_bias(kernels: Kernels, kind: str) -> None:
     torch.manual_seed(4)
     x, bias, layer = torch.randn(8, 50), torch.randn(30), Layer(kernels, kind, torch.randn(30, 50))
     x[3], x[5] = 0, 1e-38
-    out = layer(x, bias=bias, activation=RELU)
+    out = layer(x, bias=bias, activation="relu")
     assert torch.equal(out[3], bias.relu())
     assert torch.allclose(out[5], bias.relu(), atol=1e-30)
 
 
 @kinds
-def test_extremes(kernels: ctypes.CDLL, kind: str) -> None:
+def test_extremes(kernels: Kernels, kind: str) -> None:
     """All at their largest: no sum overflows."""
     layer = Layer(kernels, kind, torch.full((20, 3001), -2.0))
     for sign in (1.0, -1.0):
         assert torch.allclose(layer(torch.full((3, 3001), 3.0 * sign)), torch.full((3, 20), -18006.0 * sign))
 
 
-def test_the_workspace_is_used_again(kernels: ctypes.CDLL) -> None:
+def test_the_workspace_is_used_again(kernels: Kernels) -> None:
     torch.manual_seed(5)
     x, layer, other = torch.randn(9, 50), *(Layer(kernels, "int8", torch.randn(n, 50)) for n in (30, 41))
     workspace = layer.workspace(9)
@@ -190,7 +197,7 @@ def test_the_workspace_is_used_again(kernels: ctypes.CDLL) -> None:
 
 
 @kinds
-def test_nothing_to_do(kernels: ctypes.CDLL, kind: str) -> None:
+def test_nothing_to_do(kernels: Kernels, kind: str) -> None:
     layer = Layer(kernels, kind, torch.randn(30, 50))
     assert layer(torch.randn(0, 50)).shape == (0, 30)
 

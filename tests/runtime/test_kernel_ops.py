@@ -9,37 +9,39 @@ from functools import partial
 
 import pytest
 import torch
+from runtime.native_build import Kernels
 from runtime.native_build import library as build
 from torch import Tensor
 from torch.nn import functional as F
 
-from antiphon.runtime.kernels.layout import KernelArguments
+from antiphon.runtime.kernels.table import ACTIVATIONS, NORM_KINDS
 
 RUN = Callable[..., None]
 
 
-def step(p: Sequence[Tensor | None], n: Sequence[int], f: Sequence[float] = ()) -> KernelArguments:
-    pointers = [None if tensor is None else tensor.data_ptr() for tensor in p]
-    return KernelArguments(None, (ctypes.c_void_p * 8)(*pointers), (ctypes.c_int64 * 32)(*n), (ctypes.c_double * 2)(*f))
+VARIANTS = {"native": ("-march=native", False), "portable": ("-DPORTABLE", False), "shuffled": ("-march=native", True)}
 
 
-@pytest.fixture(params=["-march=native", "-DPORTABLE"], ids=["native", "portable"])
-def library(request: pytest.FixtureRequest) -> Iterator[ctypes.CDLL]:
-    """The kernels, compiled for this processor and for any of its family, on three threads."""
-    found = build(request.param)
+@pytest.fixture(params=VARIANTS)
+def library(request: pytest.FixtureRequest) -> Iterator[Kernels]:
+    """The kernels, compiled for this processor and for any of its family, and with every argument at another index; on
+    three threads."""
+    flag, shuffled = VARIANTS[request.param]
+    found = build(flag, shuffled=shuffled)
     found.set_threads(ctypes.c_int64(3))
     yield found
     found.set_threads(ctypes.c_int64(1))
 
 
 @pytest.fixture
-def run(library: ctypes.CDLL) -> RUN:
-    """run(name, p, n, f): one step."""
+def run(library: Kernels) -> RUN:
+    """run(name, tensors, sizes, numbers): one call of a kernel."""
+    return library.call
 
-    def run(name: str, p: Sequence[Tensor | None], n: Sequence[int], f: Sequence[float] = ()) -> None:
-        getattr(library, name)(ctypes.byref(step(p, n, f)))
 
-    return run
+def strides(name: str, tensor: Tensor, dims: str) -> dict[str, int]:
+    """The strides of the first dimensions of a tensor, under the names of the table."""
+    return {f"{name}_stride_{dim}": stride for dim, stride in zip(dims.split(), tensor.stride(), strict=False)}
 
 
 def same(one: Tensor, other: Tensor) -> bool:
@@ -48,9 +50,9 @@ def same(one: Tensor, other: Tensor) -> bool:
 
 
 @pytest.mark.parametrize("dim", [1, 7, 8, 33, 512, 1021])
-@pytest.mark.parametrize("kind", [0, 1])
+@pytest.mark.parametrize("kind", NORM_KINDS)
 @pytest.mark.parametrize("affine", [True, False])
-def test_norm(run: RUN, dim: int, kind: int, affine: bool) -> None:
+def test_norm(run: RUN, dim: int, kind: str, affine: bool) -> None:
     torch.manual_seed(dim)
     rows, eps = 5, 1e-5
     x = (torch.randn(rows, dim + 3) * 3 + 1)[:, :dim]  # rows with a stride of their own
@@ -59,12 +61,14 @@ def test_norm(run: RUN, dim: int, kind: int, affine: bool) -> None:
     out = torch.empty(rows, dim + 1)[:, :dim]
     for added, in_place in ((False, False), (True, False), (True, True)):
         other = torch.cat([residual, residual.new_zeros(rows, 3)], 1)[:, :dim]  # strides of x
-        p = [x, weight, bias, out, other if added else None, other if in_place else None]
-        run("norm", p, [rows, dim, kind, dim + 3, dim + 1], [eps])
+        tensors = {"x": x, "weight": weight, "bias": bias, "out": out}
+        tensors |= {"residual": other if added else None, "sum": other if in_place else None}
+        sizes = {"rows": rows, "dim": dim, "kind": NORM_KINDS[kind], "x_stride": dim + 3, "out_stride": dim + 1}
+        run("norm", tensors, sizes, {"eps": eps})
         single = x + residual if added else x
         assert same(other, single if in_place else residual)
         w, b = (None if tensor is None else tensor.double() for tensor in (weight, bias))
-        if kind == 0:
+        if kind == "layer":
             expected = F.layer_norm(single.double(), (dim,), w, b, eps)
         else:
             expected = F.rms_norm(single.double(), (dim,), w, eps) + (0 if b is None else b)
@@ -75,9 +79,11 @@ def test_norm_rows_stand_alone(run: RUN) -> None:
     x = torch.randn(300, 513)
     x[7, 3], x[9, 1] = math.nan, math.inf
     out, alone = torch.empty_like(x), torch.empty_like(x)
-    run("norm", [x, None, None, out, None, None], [300, 513, 0, 513, 513], [1e-5])
+    absent = dict.fromkeys(("weight", "bias", "residual", "sum"))
+    sizes = {"dim": 513, "kind": NORM_KINDS["layer"], "x_stride": 513, "out_stride": 513}
+    run("norm", {"x": x, "out": out, **absent}, {"rows": 300, **sizes}, {"eps": 1e-5})
     for row in range(0, 300, 7):
-        run("norm", [x[row], None, None, alone[row], None, None], [1, 513, 0, 513, 513], [1e-5])
+        run("norm", {"x": x[row], "out": alone[row], **absent}, {"rows": 1, **sizes}, {"eps": 1e-5})
         assert same(alone[row], out[row])
     assert torch.isnan(out).all(1).nonzero().flatten().tolist() == [7, 9]
 
@@ -88,12 +94,16 @@ def attend(run: RUN, q: Tensor, k: Tensor, v: Tensor, visible: Tensor | None, bi
     B, H, Q, D = q.shape
     G, C = k.shape[1:3]
     full = (B, H, Q, C)
-    seen = (0, 0, 0, 0) if visible is None else visible.expand(full).stride()
-    terms = (0, 0, 0, 0) if bias is None else bias.expand(full).stride()
-    out = torch.full((B, Q, H, D), math.nan)
-    sizes = [B, H, G, Q, C, D, *q.stride()[:3], *k.stride()[:3], *v.stride()[:3], *seen, *terms, *out.stride()[:3]]
-    sizes += [0 if extra is None else extra.shape[1], 0, 0, int(k.dtype == torch.float16)]
-    run("attend", [q, k, v, visible, bias, extra, out], sizes, [scale])
+    out, none = torch.full((B, Q, H, D), math.nan), torch.zeros(1).expand(full)
+    sizes = {"rows": B, "heads": H, "kv_heads": G, "queries": Q, "keys": C, "dim": D, "ancestry_stride": 0}
+    sizes |= strides("q", q, "row head query") | strides("out", out, "row query head")
+    sizes |= strides("k", k, "row head key") | strides("v", v, "row head key")
+    for name, part in (("visible", visible), ("bias", bias)):
+        sizes |= strides(name, none if part is None else part.expand(full), "row head query key")
+    sizes |= {"sink_count": 0 if extra is None else extra.shape[1], "beam_width": 0}
+    sizes |= {"kv_half": int(k.dtype == torch.float16)}
+    tensors = {"q": q, "k": k, "v": v, "visible": visible, "bias": bias, "sinks": extra, "out": out, "ancestry": None}
+    run("attend", tensors, sizes, {"scale": scale})
     return out.transpose(1, 2)
 
 
@@ -171,7 +181,9 @@ def top(run: RUN, logits: Tensor, k: int, forbidden: Sequence[int] = ()) -> tupl
     R, V = logits.shape
     lse, values, ids = torch.empty(R), torch.empty(R, k), torch.empty(R, k, dtype=torch.long)
     banned = torch.tensor(forbidden, dtype=torch.long) if forbidden else None
-    run("top", [logits, banned, lse, values, ids], [R, V, logits.stride(0), k, len(forbidden)])
+    tensors = {"logits": logits, "forbidden": banned, "logsumexp": lse, "values": values, "ids": ids}
+    sizes = {"rows": R, "vocab_size": V, "logits_stride": logits.stride(0), "k": k}
+    run("top", tensors, {**sizes, "forbidden_count": len(forbidden)})
     return lse, values, ids
 
 
@@ -222,6 +234,13 @@ def test_top_rows_stand_alone(run: RUN) -> None:
         assert all(torch.equal(one[row : row + 1], other) for one, other in zip(whole, alone, strict=True))
 
 
+def put(run: RUN, cache: Tensor, slots: Tensor, new: Tensor) -> None:
+    sizes = dict(zip(("rows", "heads", "length", "dim"), new.shape, strict=True))
+    sizes |= strides("new", new, "row head position") | strides("cache", cache, "row head slot")
+    sizes |= strides("slots", slots, "row position") | {"cache_half": int(cache.dtype == torch.float16)}
+    run("put", {"new": new, "cache": cache, "slots": slots}, sizes)
+
+
 def test_put(run: RUN) -> None:
     torch.manual_seed(0)
     R, G, L, D, C = 5, 3, 2, 7, 9
@@ -231,8 +250,7 @@ def test_put(run: RUN) -> None:
         expected = leaf.clone()
         for row in range(R):
             expected[row, :, slots.expand(R, L)[row]] = new[row]
-        strides = [*new.stride()[:3], *leaf.stride()[:3], *slots.expand(R, L).stride()]
-        run("put", [new, leaf, slots], [R, G, L, D, *strides])
+        put(run, leaf, slots.expand(R, L), new)
         assert same(leaf, expected)
 
 
@@ -245,7 +263,7 @@ def test_put_in_half_precision(run: RUN) -> None:
     new = torch.cat([halves, -halves, ties, -ties, ties.nextafter(halves[1:]), torch.randn(1000) * 1e-7])
     new = torch.cat([new, torch.tensor([1e6, -1e9, 65519.0, 65520.0, math.inf, -math.inf, math.nan])])
     leaf, slots = torch.zeros(1, 1, 2, len(new), dtype=torch.float16), torch.tensor([[1]])
-    run("put", [new, leaf, slots], [1, 1, 1, len(new), 0, 0, 0, *leaf.stride()[:3], 1, 1, 1])
+    put(run, leaf, slots, new[None, None, None])
     expected = new.clamp(-65504, 65504).half()
     assert torch.equal(leaf[0, 0, 1].nan_to_num(7.0), expected.nan_to_num(7.0))
     assert int(leaf[0, 0, 1].isnan().sum()) == 1 and not bool(leaf[0, 0, 0].any())
@@ -267,11 +285,10 @@ def test_attend_over_half_precision(run: RUN, heads: int, queries: int, keys: in
 
 
 @pytest.mark.parametrize("width", [1, 2, 4, 7])
-def test_reorder(run: RUN, library: ctypes.CDLL, width: int) -> None:
+def test_reorder(run: RUN, library: Kernels, width: int) -> None:
     """Any map within groups; a moved row is copied once, and a cycle of rows costs one copy more."""
     torch.manual_seed(width)
     R, G, C, D, used = 3 * width, 2, 5, 3, 4
-    library.reorder_scratch_floats.restype = library.bytes_moved.restype = ctypes.c_int64
     for _ in range(60):
         within = torch.randint(0, width, (R,))
         if torch.rand(()) < 0.5:
@@ -280,10 +297,11 @@ def test_reorder(run: RUN, library: ctypes.CDLL, width: int) -> None:
         leaf = torch.randn(R, G, C, D)
         expected = leaf.clone()
         expected[:, :, :used] = leaf[index, :, :used]
-        n = [R, G, used * D, *leaf.stride()[:2], width]
-        scratch = torch.empty(library.reorder_scratch_floats(ctypes.byref(step([], n))))
+        sizes = {"rows": R, "heads": G, "used": used * D, "group_rows": width, **strides("cache", leaf, "row head")}
+        tensors = {"cache": leaf, "index": index, "scratch": None}
+        scratch = torch.empty(library.reorder_scratch_floats(library.packers["reorder"](0, tensors, sizes, {})))
         before = library.bytes_moved()
-        run("reorder", [leaf, index, scratch], n)
+        run("reorder", {**tensors, "scratch": scratch}, sizes)
         assert same(leaf, expected)
         copies = int((index != torch.arange(R)).sum()) + cycles(index.tolist())
         assert library.bytes_moved() - before == copies * G * used * D * 4
@@ -306,7 +324,9 @@ def cycles(index: list[int]) -> int:
 def test_embed(run: RUN, positions: int | None) -> None:
     ids, table, out = torch.tensor([0, 3, 6, -2, 99]), torch.randn(7, 19), torch.empty(5, 19)
     added = None if positions is None else torch.randn(positions, 19)
-    run("embed", [ids, table, added, out], [5, 19, 7, 0 if positions == 1 else 19], [1.5])
+    tensors = {"ids": ids, "table": table, "added": added, "out": out}
+    sizes = {"rows": 5, "dim": 19, "vocab_size": 7, "added_stride": 0 if positions == 1 else 19}
+    run("embed", tensors, sizes, {"factor": 1.5})
     expected = table[[0, 3, 6, 0, 0]].double() * 1.5 + (0 if added is None else added.double())
     torch.testing.assert_close(out.double(), expected, rtol=1e-6, atol=1e-6)
 
@@ -314,18 +334,21 @@ def test_embed(run: RUN, positions: int | None) -> None:
 @pytest.mark.parametrize("count", [1, 8, 13, 70001])
 def test_elementwise(run: RUN, count: int) -> None:
     a, b, out = torch.randn(count) * 3, torch.randn(count), torch.empty(count)
-    run("add", [a, b, out], [count])
+    tensors, sizes = {"left": a, "right": b, "out": out}, {"count": count, "activation": 0}
+    run("add", tensors, sizes, {"factor": 0.0})
     assert same(out, a + b)
-    run("multiply", [a, b, out], [count])
+    run("multiply", tensors, sizes, {"factor": 0.0})
     assert same(out, a * b)
-    run("scale", [a, None, out], [count], [0.3])
+    run("scale", tensors, sizes, {"factor": 0.3})
     torch.testing.assert_close(out, a * 0.3)
-    forms = [torch.nn.Identity(), F.relu, F.gelu, partial(F.gelu, approximate="tanh"), F.silu]
-    for kind, form in enumerate(forms):
-        run("activate", [a, None, out], [count, kind])
+    forms = {"plain": torch.nn.Identity(), "relu": F.relu, "gelu": F.gelu, "silu": F.silu}
+    forms["gelu_tanh"] = partial(F.gelu, approximate="tanh")
+    for kind, form in forms.items():
+        sizes = {"count": count, "activation": ACTIVATIONS[kind]}
+        run("activate", {"left": a, "right": None, "out": out}, sizes, {"factor": 0.0})
         torch.testing.assert_close(out.double(), form(a.double()), rtol=1e-6, atol=1e-6)
         a[0] = math.nan
-        run("activate", [a, None, a], [count, kind])
+        run("activate", {"left": a, "right": None, "out": a}, sizes, {"factor": 0.0})
         assert math.isnan(a[0])
         a = torch.randn(count) * 3
 
@@ -338,8 +361,10 @@ def test_rotary(run: RUN, half: int, tables: int) -> None:
     angle = torch.randn(tables, 1, L, half)
     cos, sin = angle.cos(), angle.sin()
     out = torch.empty(B, H, L, 2 * half)
-    at = cos.expand(B, 1, L, half).stride()
-    run("rotary", [x, cos, sin, out], [B, H, L, 2 * half, *x.stride()[:3], at[0], at[2], *out.stride()[:3]])
+    angle_strides = strides("angle", cos.expand(B, 1, L, half)[:, 0], "row position")
+    sizes = {"rows": B, "heads": H, "length": L, "dim": 2 * half, **angle_strides}
+    sizes |= strides("x", x, "row head position") | strides("out", out, "row head position")
+    run("rotary", {"x": x, "cos": cos, "sin": sin, "out": out}, sizes)
     left, right = x.double().chunk(2, -1)
     c, s = cos.double(), sin.double()
     torch.testing.assert_close(

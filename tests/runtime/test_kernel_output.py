@@ -6,24 +6,13 @@ import ctypes
 
 import pytest
 import torch
-from runtime.native_build import library
-from runtime.test_kernel_linear import VARIANTS, Layer
-from torch import Tensor
-
-from antiphon.runtime.kernels.layout import KernelArguments
+from runtime.native_build import Kernels
+from runtime.test_kernel_linear import VARIANTS, Layer, variant
 
 
 @pytest.fixture(params=VARIANTS, scope="module")
-def kernels(request: pytest.FixtureRequest) -> ctypes.CDLL:
-    return library(*VARIANTS[request.param])
-
-
-def called(kernels: ctypes.CDLL, name: str, tensors: list[Tensor | None], sizes: list[int]) -> None:
-    step = KernelArguments()
-    for i, tensor in enumerate(tensors):
-        step.p[i] = None if tensor is None else tensor.data_ptr()
-    step.n[: len(sizes)] = sizes
-    getattr(kernels, name)(ctypes.byref(step))
+def kernels(request: pytest.FixtureRequest) -> Kernels:
+    return variant(request.param)
 
 
 @pytest.mark.parametrize("kind", ["float", "int8"])
@@ -33,7 +22,7 @@ def called(kernels: ctypes.CDLL, name: str, tensors: list[Tensor | None], sizes:
 )
 @pytest.mark.parametrize("threads", [1, 3])
 def test_output_is_product_and_top(
-    kernels: ctypes.CDLL, kind: str, rows: int, inner: int, V: int, k: int, threads: int
+    kernels: Kernels, kind: str, rows: int, inner: int, V: int, k: int, threads: int
 ) -> None:
     torch.manual_seed(rows)
     kernels.set_threads(ctypes.c_int64(threads))
@@ -42,11 +31,20 @@ def test_output_is_product_and_top(
     layer = Layer(kernels, kind, torch.randn(V, inner))
     logits = layer(x, bias=bias)
     ban = torch.tensor([0, 3, V])  # V is no id
-    wanted = torch.empty(rows, k), torch.empty(rows, k, dtype=torch.long)
-    called(kernels, "top", [logits, ban, torch.empty(rows), *wanted], [rows, V, V, k, 3])
-    found = torch.empty(rows, k), torch.empty(rows, k, dtype=torch.long)
-    tensors = [x, layer.workspace(rows), layer.packed, layer.scales, bias, ban, *found]
-    called(kernels, "output", tensors, [rows, inner, V, inner, int(kind == "int8"), k, 3])
+    wanted, found = ((torch.empty(rows, k), torch.empty(rows, k, dtype=torch.long)) for _ in range(2))
+    tensors = {"forbidden": ban, "values": wanted[0], "ids": wanted[1]}
+    sizes = {"rows": rows, "k": k, "forbidden_count": 3}
+    kernels.call(
+        "top",
+        {**tensors, "logits": logits, "logsumexp": torch.empty(rows)},
+        {**sizes, "vocab_size": V, "logits_stride": V},
+    )
+    tensors = {"forbidden": ban, "values": found[0], "ids": found[1], "x": x, "workspace": layer.workspace(rows)}
+    kernels.call(
+        "output",
+        {**tensors, "packed": layer.packed, "scales": layer.scales, "bias": bias},
+        {**sizes, "inputs": inner, "outputs": V, "x_stride": inner, "is_int8": int(kind == "int8")},
+    )
     kernels.set_threads(ctypes.c_int64(1))
     assert torch.equal(found[1], wanted[1]) and torch.equal(found[0].nan_to_num(7.0), wanted[0].nan_to_num(7.0))
     assert bool(found[0][rows // 2].isnan().all())

@@ -52,7 +52,7 @@ def maps_of_pair(
         limits = {"overflow": config.overflow, "max_source_tokens": config.max_source_tokens}
         target = model.generate(text, **limits)[0].text
     if target is None:
-        answer = engine.answer(model.network, asked, config, model.marks)[0][0].ids
+        answer = engine.answer(model.runtime, asked, config, model.marks)[0][0].ids
     else:
         answer = answer_ids([clean_text(str(target))], model.target_tokenizer, model.marks)[0]
         engine.check_length(answer, most, what="the target")

@@ -44,6 +44,7 @@ from antiphon.models.families import Inexpressible
 from antiphon.models.folders.account import LoadReport
 from antiphon.models.folders.checkpoint import Parts, save_model_folder
 from antiphon.models.folders.hub import save_pretrained
+from antiphon.runtime.runtime import Runtime
 from antiphon.search import engine
 from antiphon.search.hypotheses import Hypothesis
 from antiphon.settings import override, show
@@ -87,6 +88,7 @@ class Model(ModelRepr, OtherToolkitNames):
 
     def _hold(self, parts: Parts) -> None:
         self._silent, self.parts, self.network = parts, speaking(parts), parts.network
+        self.runtime = Runtime(parts.network)
         self.source_tokenizer, self.target_tokenizer = self.parts.source_tokenizer, self.parts.target_tokenizer
         self.marks = marks_of(self.parts)
         self.restrictor = ConstraintBuilder(self.target_tokenizer, self.marks, self.network.vocab_size)
@@ -147,6 +149,7 @@ class Model(ModelRepr, OtherToolkitNames):
             source, target = languages(config)
             kept = replace(self.generation, source_language=source, target_language=target)
             self._other = Model.from_parts(replace(self._silent, generation=kept))
+            self._other.runtime = self.runtime
         return self._other
 
     def generate(self, texts: Inputs, *, first_row: int = 0, **settings: object) -> Answers:
@@ -167,7 +170,7 @@ class Model(ModelRepr, OtherToolkitNames):
         each = special_tokens_of(self.input_kind, self.network, sources, self.marks)
         parts: list[list[list[Hypothesis]]] = [[] for _ in rows]
         gaps: list[list[str]] = [[] for _ in rows]
-        for source, hypotheses in zip(sources, answer_each(self.network, sources, config, each), strict=True):
+        for source, hypotheses in zip(sources, answer_each(self.runtime, sources, config, each), strict=True):
             parts[source.row - first_row].append(hypotheses)
             gaps[source.row - first_row].append(source.gap)
         prompt, tokenizer = self.input_kind.prompt_length, self.target_tokenizer
@@ -185,7 +188,7 @@ class Model(ModelRepr, OtherToolkitNames):
         sources = source_inputs(model, rows, config, first_row=first_row)
         each = special_tokens_of(model.input_kind, model.network, sources, model.marks)
         pairs = zip(sources, each, strict=True)
-        runs = [(engine.stream(model.network, one, config, tokens), one.gap) for one, tokens in pairs]
+        runs = [(engine.stream(model.runtime, one, config, tokens), one.gap) for one, tokens in pairs]
         return stream_texts(runs, model.target_tokenizer)
 
     def score(
@@ -229,7 +232,7 @@ class Model(ModelRepr, OtherToolkitNames):
         """
         check_quantize(kind, device=self.network.device, dtype=self.network.output.weight.dtype)
         network = copy.deepcopy(self.network).eval()
-        network.settled = True
+        network.frozen = True
         quantize_network(network)
         return Model.from_parts(replace(self._silent, network=network))
 

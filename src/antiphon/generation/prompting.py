@@ -21,6 +21,7 @@ from antiphon.inputs import InputKind
 from antiphon.inputs.kind import Source
 from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.runtime.inference import as_rows, evaluating
+from antiphon.runtime.runtime import Runtime
 from antiphon.search import engine
 from antiphon.search.hypotheses import Hypothesis, SpecialTokens
 
@@ -41,7 +42,7 @@ def special_tokens_of(
 
 
 def answer_each(
-    network: EncoderDecoder,
+    network: EncoderDecoder | Runtime,
     sources: Sequence[engine.SourceInput],
     config: GenerationConfig,
     each: Sequence[SpecialTokens],

@@ -1,14 +1,14 @@
-"""The histories of a beam without copies: each hypothesis knows which one of its source holds each place of its past.
+"""Beam ancestry: hypotheses share the keys and values of their common past, without copies.
 
-A hypothesis that goes on from another one shares its past. Instead of copying that past's keys and values, a beam under
-a written step exchanges small tables, `lanes` (R, C + 1), that `attend` reads through (compare Pope et al. 2022,
-"Efficiently Scaling Transformer Inference", which has caches of one lane only). What hypotheses share is then read from
-memory once as well.
+A hypothesis that continues another one shares its past. A beam under a recorded step does not copy keys and values: it
+has a small table, the ancestry (R, C + 1), which gives for each slot of a row's past the hypothesis of the same source
+whose cache contains it. `attend` reads through this table (compare Pope et al. 2022, "Efficiently Scaling Transformer
+Inference", whose caches have one hypothesis only). What hypotheses share is also read from memory once.
 
-    trace(state, notes.entries)     # where nothing but `attend` reads the caches; the steps are told
-    settle(state)                   # each hypothesis holds its own past again
+    trace(state, recorder.entries)  # where only `attend` reads the caches; changes the recorded calls
+    settle(state)                   # copies the past of each hypothesis into its own cache; no ancestry any more
 
-No slot is written twice in a cache that grows, so that what a lane holds stays as long as anyone may ask for it.
+In a cache that grows no slot is written twice, so that the slots of an ancestor stay valid.
 """
 
 from __future__ import annotations
@@ -23,45 +23,47 @@ from antiphon.nn.state import DecoderState, State
 from antiphon.runtime.kernels.functions import KernelCall
 from antiphon.runtime.recorder.record import Entry, memory_of
 
-# Places among the tensors and sizes of a step (attend.c, places.c).
-ATTEND_LANES, ATTEND_STRIDE, ATTEND_WIDTH = 7, 27, 28
-PLACE_LANES, PLACE_WIDTH, PLACE_ROWS, PLACE_STRIDE = 4, 4, 5, 6
-
 
 def trace(state: DecoderState, entries: Sequence[Entry]) -> None:
-    """From the next step of `entries` on, hypotheses are reordered by their lanes, wherever that can be."""
+    """From the next run of `entries` on, hypotheses are reordered by their ancestry, for all caches that allow it."""
     if state.width == 1:
         return
-    for ledger, caches in _ledgers(state):
+    for slot_table, caches in _caches_by_slot_table(state):
         leaves = {memory_of(leaf) for cache in caches for leaf in cache.hypothesis.values()}
         rows = caches[0].hypothesis["k"].shape[0]
         readers = [entry for entry in entries if leaves & set(map(memory_of, entry.reads))]
         writers = [entry for entry in entries if leaves & set(map(memory_of, entry.writes))]
-        pos = memory_of(ledger.hypothesis["k_pos"])
+        pos = memory_of(slot_table.hypothesis["k_pos"])
         placing = [entry for entry in entries if pos in map(memory_of, entry.writes)]
         attending = [entry for entry in readers if isinstance(entry, KernelCall) and _attends(entry, leaves, rows)]
         if len(attending) < len(readers) or {_name(entry) for entry in writers + placing} != {"put", "place"}:
             continue
-        lanes = ledger.trace(rows, state.width)
+        ancestry = slot_table.trace(rows, state.width)
         for entry in attending:
-            entry.step.p[ATTEND_LANES] = lanes.data_ptr()
-            entry.step.n[ATTEND_STRIDE], entry.step.n[ATTEND_WIDTH] = lanes.stride(0), state.width
-            entry.reads, entry.held = (*entry.reads, lanes), (*entry.held, lanes)
+            _set_ancestry(entry, ancestry, state.width)
+            entry.reads, entry.held = (*entry.reads, ancestry), (*entry.held, ancestry)
         for entry in placing:
             assert isinstance(entry, KernelCall)
-            entry.step.p[PLACE_LANES] = lanes.data_ptr()
-            entry.step.n[PLACE_WIDTH : PLACE_STRIDE + 1] = state.width, rows, lanes.stride(0)
-            entry.writes, entry.held = (*entry.writes, lanes), (*entry.held, lanes)
+            _set_ancestry(entry, ancestry, state.width)
+            entry.set_size("ancestry_rows", rows)
+            entry.writes, entry.held = (*entry.writes, ancestry), (*entry.held, ancestry)
+
+
+def _set_ancestry(entry: KernelCall, ancestry: Tensor, width: int) -> None:
+    """Let a call of `attend` or `place` use the table `ancestry` (R, C + 1) of hypotheses of the same source."""
+    entry.set_pointer("ancestry", ancestry.data_ptr())
+    entry.set_size("ancestry_stride", ancestry.stride(0))
+    entry.set_size("beam_width", width)
 
 
 def settle(state: DecoderState) -> None:
-    """Each hypothesis gets the keys and values of its past into rows of its own, and there are no lanes."""
-    for ledger, caches in _ledgers(state):
-        lanes = ledger.forget_lanes()
-        if lanes is None:
+    """Copy the keys and values of the past of each hypothesis into its own cache, and remove the ancestry."""
+    for slot_table, caches in _caches_by_slot_table(state):
+        ancestry = slot_table.forget_lanes()
+        if ancestry is None:
             continue
-        own = torch.arange(lanes.shape[0])[:, None]
-        rows = own - own % state.width + lanes  # (R, C + 1)
+        own = torch.arange(ancestry.shape[0])[:, None]
+        rows = own - own % state.width + ancestry  # (R, C + 1)
         for cache in caches:
             for name, leaf in cache.hypothesis.items():
                 used = cache.used(name, leaf)
@@ -69,14 +71,17 @@ def settle(state: DecoderState) -> None:
                 used.copy_(used.transpose(1, 2)[rows[:, places], places].transpose(1, 2))
 
 
-def _ledgers(state: DecoderState) -> list[tuple[SlotTable, list[KeyValueCache]]]:
-    """The caches that grow, by the ledger that they share; none whose ledger is shared by anything else."""
+def _caches_by_slot_table(state: DecoderState) -> list[tuple[SlotTable, list[KeyValueCache]]]:
+    """The caches that grow, by their slot table; without those whose slot table is shared with other states."""
     found: dict[int, tuple[SlotTable, list[State]]] = {}
     for each in (each for pair in state.layers for each in pair):
         if type(each.common) is SlotTable:
             found.setdefault(id(each.common), (each.common, []))[1].append(each)
-    caches = ((ledger, [each for each in sharing if type(each) is KeyValueCache]) for ledger, sharing in found.values())
-    return [(ledger, mine) for ledger, mine in caches if len(mine) == len(found[id(ledger)][1])]
+    caches = (
+        (slot_table, [each for each in sharing if type(each) is KeyValueCache])
+        for slot_table, sharing in found.values()
+    )
+    return [(slot_table, mine) for slot_table, mine in caches if len(mine) == len(found[id(slot_table)][1])]
 
 
 def _name(entry: Entry) -> str:
@@ -84,7 +89,7 @@ def _name(entry: Entry) -> str:
 
 
 def _attends(entry: KernelCall, leaves: set[int], rows: int) -> bool:
-    """Whether it reads the caches as keys and values alone, for queries of the same rows."""
+    """Whether the call reads the caches as its keys and values only, for queries of the same rows."""
     if entry.name != "attend":
         return False
     q, k, v, *others = entry.reads

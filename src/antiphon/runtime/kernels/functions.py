@@ -1,91 +1,46 @@
-"""The kernels as functions of tensors. While a step is recorded (`record.py`), each call is noted as well as done.
+"""The kernels as functions of tensors. While a step is recorded (`record.py`), each call is computed and recorded.
 
-All tensors are float32 on the CPU, and nothing here has a gradient: see `usable`.
+Tensors of floats are float32 on the CPU, without gradients: see `usable`.
 """
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from ctypes import c_int64
-from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from antiphon.runtime.kernels.calls import KernelCall, cacheable, capacity, capturing, do, here, usable
 from antiphon.runtime.kernels.compiler import library
-from antiphon.runtime.kernels.layout import KernelArguments
-from antiphon.runtime.kernels.packed import Packed
-from antiphon.runtime.kernels.steps import run, step
+from antiphon.runtime.kernels.packed import SHORT_NAMES, Packed
+from antiphon.runtime.kernels.table import ACTIVATIONS, CACHE_LINE_BYTES, NORM_KINDS
 
-ACTIVATIONS = {"plain": 0, "relu": 1, "gelu": 2, "gelu_tanh": 3, "silu": 4}
-
-
-@dataclass(slots=True)
-class KernelCall:
-    """One call of a kernel: what it reads and writes, and its `step`, whose first size counts rows. `held` is all that
-    the step points to."""
-
-    name: str
-    reads: tuple[Tensor, ...]
-    writes: tuple[Tensor, ...]
-    step: KernelArguments
-    held: tuple[Tensor | None, ...]
-
-
-class CallSink(Protocol):
-    """Who writes down what is done."""
-
-    def note(self, kernel: KernelCall) -> None: ...
-
-
-class _RecordingState(threading.local):
-    notes: CallSink | None = None
-    capacity = 0  # positions that may come, while a step is recorded
-    settled = False  # whether the weights of that step stay as they are
-
-
-here = _RecordingState()
-
-
-def capturing() -> bool:
-    """Whether a step is being recorded on this thread: then nothing may depend on the value of a tensor."""
-    return here.notes is not None
-
-
-def capacity() -> int:
-    """How many positions there may be in the step that is being recorded."""
-    return here.capacity
-
-
-def usable(*tensors: Tensor | None) -> bool:
-    """Whether kernels can compute with these: float32 on the CPU, no gradient asked for, and kernels there."""
-    if torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors):
-        return False
-    there = [tensor for tensor in tensors if tensor is not None]
-    if any(tensor.dtype != torch.float32 or tensor.device.type != "cpu" for tensor in there):
-        return False
-    return library() is not None
-
-
-def cacheable(kept: Tensor) -> bool:
-    """Whether kernels read and write a cache of this type: float32, or float16 of a network in int8."""
-    return kept.dtype in (torch.float32, torch.float16) and kept.device.type == "cpu"
-
-
-def do(
-    name: str,
-    reads: Sequence[Tensor | None],
-    writes: Sequence[Tensor],
-    arguments: tuple[Sequence[Tensor | None], Sequence[int], Sequence[float]],
-) -> None:
-    """Run a kernel now, and note it where a step is recorded."""
-    made = step(name, *arguments)
-    run(made)
-    if here.notes is not None:
-        held = tuple(arguments[0])
-        here.notes.note(KernelCall(name, tuple(each for each in reads if each is not None), tuple(writes), made, held))
+__all__ = [
+    "ACTIVATIONS",
+    "KernelCall",
+    "add_shared",
+    "attend",
+    "blank",
+    "cacheable",
+    "capacity",
+    "capturing",
+    "do",
+    "elementwise",
+    "embed",
+    "here",
+    "linear",
+    "linears",
+    "norm",
+    "place",
+    "put",
+    "reorder",
+    "rotary",
+    "sight",
+    "top",
+    "usable",
+    "whole_numbers",
+]
 
 
 def linear(x: Tensor, packed: Packed, bias: Tensor | None, *, activation: str = "plain") -> Tensor:
@@ -94,44 +49,70 @@ def linear(x: Tensor, packed: Packed, bias: Tensor | None, *, activation: str = 
 
 
 def linears(x: Tensor, parts: Sequence[tuple[Packed, Tensor | None]], *, activation: str = "plain") -> list[Tensor]:
-    """The same for several weights of one kind, with as many inputs: in int8 x is quantized once."""
+    """The same for several weights of one kind and one number of inputs: for int8, x is quantized once."""
     inputs = parts[0][0].inputs
     rows = x.reshape(-1, inputs)
     rows = rows if rows.stride(1) == 1 else rows.contiguous()
     count = rows.shape[0]
-    stride = rows.stride(0) if count > 1 else inputs
-    room: Tensor | None = None
-    found = []
+    x_stride = rows.stride(0) if count > 1 else inputs
+    workspace: Tensor | None = None
+    results = []
     for packed, bias in parts:
         out = torch.empty((*x.shape[:-1], packed.outputs))
-        quantized = room is not None and not capturing()  # a recorded step finds out by itself (joining.py)
-        room = room if quantized else _workspace(count, packed)
-        tensors = (rows, room, packed.data, packed.scales, bias, None, out)
-        sizes = (count, inputs, packed.outputs, stride, packed.outputs, ACTIVATIONS[activation], int(quantized))
-        do(f"linear_{_NAMES[packed.kind]}", (rows, packed.data, packed.scales, bias), (out,), (tensors, sizes, ()))
-        found.append(out)
-    return found
-
-
-_NAMES = {"int8": "int8", "float32": "float"}
+        # In a recorded step, fusion.py decides which products share a workspace.
+        reuse = workspace is not None and not capturing()
+        workspace = workspace if reuse else _workspace(count, packed)
+        do(
+            f"linear_{SHORT_NAMES[packed.kind]}",
+            reads=(rows, packed.data, packed.scales, bias),
+            writes=(out,),
+            tensors={
+                "x": rows,
+                "workspace": workspace,
+                "packed": packed.data,
+                "scales": packed.scales,
+                "bias": bias,
+                "residual": None,
+                "out": out,
+            },
+            sizes={
+                "rows": count,
+                "inputs": inputs,
+                "outputs": packed.outputs,
+                "x_stride": x_stride,
+                "out_stride": packed.outputs,
+                "activation": ACTIVATIONS[activation],
+                "reuse_workspace": int(reuse),
+            },
+        )
+        results.append(out)
+    return results
 
 
 def _workspace(rows: int, packed: Packed) -> Tensor | None:
-    """Where quantized activations go."""
+    """Memory for the quantized rows of x."""
     if packed.kind != "int8":
         return None
-    found = library()
-    assert found is not None
-    found.workspace_bytes.restype = c_int64
-    whole = torch.empty(found.workspace_bytes(c_int64(rows), c_int64(packed.inputs)) + 64, dtype=torch.uint8)
-    return whole[-whole.data_ptr() % 64 :]
+    kernels = library()
+    assert kernels is not None
+    kernels.workspace_bytes.restype = c_int64
+    size = kernels.workspace_bytes(c_int64(rows), c_int64(packed.inputs))
+    memory = torch.empty(size + CACHE_LINE_BYTES, dtype=torch.uint8)
+    return memory[-memory.data_ptr() % CACHE_LINE_BYTES :]
 
 
 def norm(x: Tensor, weight: Tensor | None, bias: Tensor | None, *, kind: str, eps: float) -> Tensor:
     """LayerNorm (`kind` layer) or RMSNorm (`rms`) over the last dimension of x, which is contiguous."""
-    size, out = x.shape[-1], torch.empty_like(x, memory_format=torch.contiguous_format)
-    sizes = (x.numel() // max(size, 1), size, int(kind == "rms"), size, size)
-    do("norm", (x, weight, bias), (out,), ((x, weight, bias, out, None, None), sizes, (eps,)))
+    dim, out = x.shape[-1], torch.empty_like(x, memory_format=torch.contiguous_format)
+    rows = x.numel() // max(dim, 1)
+    do(
+        "norm",
+        reads=(x, weight, bias),
+        writes=(out,),
+        tensors={"x": x, "weight": weight, "bias": bias, "out": out, "residual": None, "sum": None},
+        sizes={"rows": rows, "dim": dim, "kind": NORM_KINDS[kind], "x_stride": dim, "out_stride": dim},
+        numbers={"eps": eps},
+    )
     return out
 
 
@@ -141,113 +122,245 @@ def attend(
     """softmax(q·k·scale + bias, over the visible keys and those of `extra`)·v, (B,H,Q,D), laid out as (B,Q,H,D).
 
     q (B,H,Q,D), k and v (B,G,C,D) in float32 or both in float16, visible (bool) and bias broadcast to (B,H,Q,C), extra
-    (H,E). A query that sees nothing gives zeros.
+    (H,E). A query that sees no key gives zeros.
     """
-    rows, heads, queries, size = q.shape
-    groups, keys = k.shape[1:3]
-    out = torch.empty((rows, queries, heads, size))
-    whole = (rows, heads, queries, keys)
-    seen, added = (None if part is None else part.expand(whole) for part in (visible, bias))
-    sizes = (
-        *(rows, heads, groups, queries, keys, size),
-        *q.stride()[:3],
-        *k.stride()[:3],
-        *v.stride()[:3],
-        *((0,) * 4 if seen is None else seen.stride()),
-        *((0,) * 4 if added is None else added.stride()),
-        *out.stride()[:3],
-        *(0 if extra is None else extra.shape[1], 0, 0, int(k.dtype == torch.float16)),
+    rows, heads, queries, dim = q.shape
+    kv_heads, keys = k.shape[1:3]
+    out = torch.empty((rows, queries, heads, dim))
+    shape = (rows, heads, queries, keys)
+    mask, terms = (None if part is None else part.expand(shape) for part in (visible, bias))
+    q_row, q_head, q_query, _ = q.stride()
+    k_row, k_head, k_key, _ = k.stride()
+    v_row, v_head, v_key, _ = v.stride()
+    mask_row, mask_head, mask_query, mask_key = _NO_STRIDES if mask is None else mask.stride()
+    bias_row, bias_head, bias_query, bias_key = _NO_STRIDES if terms is None else terms.stride()
+    out_row, out_query, out_head, _ = out.stride()
+    sizes = {
+        "rows": rows, "heads": heads, "kv_heads": kv_heads, "queries": queries, "keys": keys, "dim": dim,
+        "q_stride_row": q_row, "q_stride_head": q_head, "q_stride_query": q_query,
+        "k_stride_row": k_row, "k_stride_head": k_head, "k_stride_key": k_key,
+        "v_stride_row": v_row, "v_stride_head": v_head, "v_stride_key": v_key,
+        "visible_stride_row": mask_row, "visible_stride_head": mask_head,
+        "visible_stride_query": mask_query, "visible_stride_key": mask_key,
+        "bias_stride_row": bias_row, "bias_stride_head": bias_head,
+        "bias_stride_query": bias_query, "bias_stride_key": bias_key,
+        "out_stride_row": out_row, "out_stride_query": out_query, "out_stride_head": out_head,
+        "sink_count": 0 if extra is None else extra.shape[1], "ancestry_stride": 0, "beam_width": 0,
+        "kv_half": int(k.dtype == torch.float16),
+    }  # fmt: skip
+    do(
+        "attend",
+        reads=(q, k, v, visible, bias, extra),
+        writes=(out,),
+        tensors={"q": q, "k": k, "v": v, "visible": mask, "bias": terms, "sinks": extra, "out": out, "ancestry": None},
+        sizes=sizes,
+        numbers={"scale": scale},
     )
-    tensors = (q, k, v, seen, added, extra, out)
-    do("attend", (q, k, v, visible, bias, extra), (out,), (tensors, sizes, (scale,)))
     return out.transpose(1, 2)
 
 
-def put(leaf: Tensor, slots: Tensor, new: Tensor) -> None:
-    """leaf (R,G,C,D), float32 or float16, at slots (R or 1, L) becomes new (R,G,L,D)."""
-    rows, groups, length, size = new.shape
-    across = slots.stride(0) if slots.shape[0] > 1 else 0
-    sizes = (rows, groups, length, size, *new.stride()[:3], *leaf.stride()[:3], across, slots.stride(1))
-    sizes = (*sizes, int(leaf.dtype == torch.float16))
-    do("put", (new, slots), (leaf,), ((new, leaf, slots), sizes, ()))
+_NO_STRIDES = (0, 0, 0, 0)  # of a mask or bias that is not given
+
+
+def put(cache: Tensor, slots: Tensor, new: Tensor) -> None:
+    """cache (R,G,C,D), float32 or float16, at slots (R or 1, L) becomes new (R,G,L,D)."""
+    rows, heads, length, dim = new.shape
+    new_row, new_head, new_position, _ = new.stride()
+    cache_row, cache_head, cache_slot, _ = cache.stride()
+    sizes = {
+        "rows": rows, "heads": heads, "length": length, "dim": dim,
+        "new_stride_row": new_row, "new_stride_head": new_head, "new_stride_position": new_position,
+        "cache_stride_row": cache_row, "cache_stride_head": cache_head, "cache_stride_slot": cache_slot,
+        "slots_stride_row": _row_stride(slots), "slots_stride_position": slots.stride(1),
+        "cache_half": int(cache.dtype == torch.float16),
+    }  # fmt: skip
+    do(
+        "put",
+        reads=(new, slots),
+        writes=(cache,),
+        tensors={"new": new, "cache": cache, "slots": slots},
+        sizes=sizes,
+    )
+
+
+def _row_stride(tensor: Tensor) -> int:
+    """The stride between rows; 0 where one row serves all."""
+    return tensor.stride(0) if tensor.shape[0] > 1 else 0
 
 
 def embed(ids: Tensor, table: Tensor) -> Tensor:
-    """The rows of table (V, D) that ids name, (…, D)."""
+    """The rows of table (V, D) with these ids, (…, D)."""
     out = torch.empty((*ids.shape, table.shape[1]))
-    sizes = (ids.numel(), table.shape[1], table.shape[0], 0)
-    do("embed", (ids, table), (out,), ((ids, table, None, out), sizes, (1.0,)))
+    do(
+        "embed",
+        reads=(ids, table),
+        writes=(out,),
+        tensors={"ids": ids, "table": table, "added": None, "out": out},
+        sizes={"rows": ids.numel(), "dim": table.shape[1], "vocab_size": table.shape[0], "added_stride": 0},
+        numbers={"factor": 1.0},
+    )
     return out
 
 
 def elementwise(name: str, left: Tensor, right: Tensor | None = None, *, kind: int = 0, factor: float = 0.0) -> Tensor:
-    """`add`, `multiply`, `scale` or `activate` on contiguous tensors of one shape."""
+    """`add`, `multiply`, `scale` (by `factor`) or `activate` (`kind`: of ACTIVATIONS) on contiguous tensors of one
+    shape."""
     out = torch.empty_like(left)
-    do(name, (left, right), (out,), ((left, right, out), (left.numel(), kind), (factor,)))
+    do(
+        name,
+        reads=(left, right),
+        writes=(out,),
+        tensors={"left": left, "right": right, "out": out},
+        sizes={"count": left.numel(), "activation": kind},
+        numbers={"factor": factor},
+    )
+    return out
+
+
+def add_shared(x: Tensor, shared: Tensor) -> Tensor:
+    """x (R, …) plus shared (1, …), both contiguous."""
+    out = torch.empty_like(x)
+    do(
+        "add_shared",
+        reads=(x, shared),
+        writes=(out,),
+        tensors={"x": x, "shared": shared, "out": out},
+        sizes={"count": x.numel(), "shared_count": shared.numel()},
+    )
     return out
 
 
 def top(logits: Tensor, k: int, forbidden: Tensor | None) -> tuple[Tensor, Tensor]:
-    """The k best of each row of logits (R, V) that are not `forbidden` (sorted ids): log-probabilities and ids, (R, k)
-    each, best first; of equals the lower id first. Where fewer are left, -inf fills up."""
-    rows, size = logits.shape
-    lse, values = torch.empty(rows), torch.empty((rows, k))
+    """The k largest of each row of logits (R, V) that are not `forbidden` (sorted ids): log-probabilities and ids, each
+    (R, k), in descending order; of equals the lower id first. With fewer than k candidates the rest is -inf."""
+    rows, vocab_size = logits.shape
+    logsumexp, values = torch.empty(rows), torch.empty((rows, k))
     ids = torch.empty((rows, k), dtype=torch.long)
-    count = 0 if forbidden is None else forbidden.numel()
-    sizes = (rows, size, logits.stride(0), k, count, 0)
-    do("top", (logits, forbidden), (lse, values, ids), ((logits, forbidden, lse, values, ids), sizes, ()))
+    do(
+        "top",
+        reads=(logits, forbidden),
+        writes=(logsumexp, values, ids),
+        tensors={"logits": logits, "forbidden": forbidden, "logsumexp": logsumexp, "values": values, "ids": ids},
+        sizes={
+            "rows": rows,
+            "vocab_size": vocab_size,
+            "logits_stride": logits.stride(0),
+            "k": k,
+            "forbidden_count": 0 if forbidden is None else forbidden.numel(),
+        },
+    )
     return values, ids
 
 
-def reorder(leaf: Tensor, index: Tensor, *, width: int) -> None:
-    """Row r of leaf (R,G,U,D), whose last two dimensions are contiguous, becomes what row index[r] was, one of the same
-    `width` rows."""
-    rows, groups, used, size = leaf.shape
-    scratch = torch.empty(groups * (used * size + 2 * width))  # what `reorder_scratch_floats` says
-    sizes = (rows, groups, used * size, *leaf.stride()[:2], width)
-    do("reorder", (leaf, index), (leaf,), ((leaf, index, scratch), sizes, ()))
+def reorder(cache: Tensor, index: Tensor, *, width: int) -> None:
+    """Row r of cache (R,G,C,D), whose last two dimensions are contiguous, gets the content that row index[r] had, which
+    is one of the same `width` rows."""
+    rows, heads, length, dim = cache.shape
+    scratch = torch.empty(heads * (length * dim + 2 * width))  # as `reorder_scratch_floats` in copies.c
+    do(
+        "reorder",
+        reads=(cache, index),
+        writes=(cache,),
+        tensors={"cache": cache, "index": index, "scratch": scratch},
+        sizes={
+            "rows": rows,
+            "heads": heads,
+            "used": length * dim,
+            "cache_stride_row": cache.stride(0),
+            "cache_stride_head": cache.stride(1),
+            "group_rows": width,
+        },
+    )
 
 
-def place(held: Tensor, count: Tensor, pos: Tensor) -> Tensor:
-    """The slots (R, L) that new positions (R or 1, L) take in `held` (R, C + 1), of which `count` (R,) are in use; both
-    are told."""
-    rows, capacity = held.shape[0], held.shape[1] - 1
+def place(key_pos: Tensor, count: Tensor, pos: Tensor) -> Tensor:
+    """The slots (R, L) for new positions (R or 1, L). In place, `key_pos` (R, C + 1) gets the positions at these slots
+    and `count` (R,), the slots in use, grows."""
+    rows, capacity = key_pos.shape[0], key_pos.shape[1] - 1
     slots = torch.empty((rows, pos.shape[1]), dtype=torch.long)
-    sizes = (rows, pos.shape[1], capacity, pos.stride(0) if pos.shape[0] > 1 else 0)
-    do("place", (held, count, pos), (held, count, slots), ((held, count, pos, slots), sizes, ()))
+    do(
+        "place",
+        reads=(key_pos, count, pos),
+        writes=(key_pos, count, slots),
+        tensors={"key_pos": key_pos, "slots_used": count, "new_pos": pos, "slots": slots, "ancestry": None},
+        sizes={
+            "rows": rows,
+            "length": pos.shape[1],
+            "capacity": capacity,
+            "new_pos_stride": _row_stride(pos),
+            "beam_width": 0,
+            "ancestry_rows": 0,
+            "ancestry_stride": 0,
+        },
+    )
     return slots
 
 
 def sight(q_pos: Tensor, k_pos: Tensor, *, causal: bool) -> Tensor:
-    """(B or 1, 1, Q, K) bool: the keys (B or 1, K) that are there and, where `causal`, no later than the query."""
+    """(B or 1, 1, Q, K) bool: keys (B or 1, K) that are not padding and, if `causal`, not later than the query."""
     rows = max(q_pos.shape[0], k_pos.shape[0])
     out = torch.empty((rows, 1, q_pos.shape[1], k_pos.shape[1]), dtype=torch.bool)
-    strides = (each.stride(0) if each.shape[0] > 1 else 0 for each in (q_pos, k_pos))
-    sizes = (rows, q_pos.shape[1], k_pos.shape[1], int(causal), *strides)
-    do("sight", (q_pos, k_pos) if causal else (k_pos,), (out,), ((q_pos, k_pos, out), sizes, ()))
+    do(
+        "sight",
+        reads=(q_pos, k_pos) if causal else (k_pos,),
+        writes=(out,),
+        tensors={"q_pos": q_pos, "k_pos": k_pos, "out": out},
+        sizes={
+            "rows": rows,
+            "queries": q_pos.shape[1],
+            "keys": k_pos.shape[1],
+            "causal": int(causal),
+            "q_pos_stride": _row_stride(q_pos),
+            "k_pos_stride": _row_stride(k_pos),
+        },
+    )
     return out
 
 
 def blank(x: Tensor, valid: Tensor) -> Tensor:
-    """x (B,L,D), contiguous, zero where `valid` (B or 1, L) is false."""
+    """x (B,L,D), contiguous, with zeros where `valid` (B or 1, L) is false."""
+    rows, length, dim = x.shape
     out = torch.empty_like(x)
-    sizes = (*x.shape, valid.stride(0) if valid.shape[0] > 1 else 0)
-    do("blank", (x, valid), (out,), ((x, valid, out), sizes, ()))
+    do(
+        "blank",
+        reads=(x, valid),
+        writes=(out,),
+        tensors={"x": x, "valid": valid, "out": out},
+        sizes={"rows": rows, "length": length, "dim": dim, "valid_stride": _row_stride(valid)},
+    )
     return out
 
 
 def whole_numbers(name: str, numbers: Tensor, least: int) -> Tensor:
-    """`at_least` (bool) or `raise_to` of contiguous whole numbers and one of them."""
+    """`at_least` (bool) or `raise_to` of contiguous int64 numbers and an integer: numbers >= least, or the maximum."""
     out = torch.empty(numbers.shape, dtype=torch.bool if name == "at_least" else torch.long)
-    do(name, (numbers,), (out,), ((numbers, None, out), (numbers.numel(), least), ()))
+    do(
+        name,
+        reads=(numbers,),
+        writes=(out,),
+        tensors={"x": numbers, "out": out},
+        sizes={"count": numbers.numel(), "bound": least},
+    )
     return out
 
 
 def rotary(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """x (B,H,L,D), of which pairs (i, i + D/2) are turned by tables (B or 1, 1, L, D/2)."""
-    rows, heads, length, size = x.shape
-    out = torch.empty((rows, length, heads, size)).transpose(1, 2)
-    across = cos.stride(0) if cos.shape[0] > 1 else 0
-    sizes = (rows, heads, length, size, *x.stride()[:3], across, cos.stride(2), *out.stride()[:3])
-    do("rotary", (x, cos, sin), (out,), ((x, cos, sin, out), sizes, ()))
+    """x (B,H,L,D), whose pairs (i, i + D/2) are rotated by tables (B or 1, 1, L, D/2)."""
+    rows, heads, length, dim = x.shape
+    out = torch.empty((rows, length, heads, dim)).transpose(1, 2)
+    x_row, x_head, x_position, _ = x.stride()
+    out_row, out_head, out_position, _ = out.stride()
+    sizes = {
+        "rows": rows, "heads": heads, "length": length, "dim": dim,
+        "x_stride_row": x_row, "x_stride_head": x_head, "x_stride_position": x_position,
+        "angle_stride_row": _row_stride(cos), "angle_stride_position": cos.stride(2),
+        "out_stride_row": out_row, "out_stride_head": out_head, "out_stride_position": out_position,
+    }  # fmt: skip
+    do(
+        "rotary",
+        reads=(x, cos, sin),
+        writes=(out,),
+        tensors={"x": x, "cos": cos, "sin": sin, "out": out},
+        sizes=sizes,
+    )
     return out

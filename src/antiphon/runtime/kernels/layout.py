@@ -1,50 +1,53 @@
-"""What a kernel is given, as step.h lays it out; and whether a compiled library computes right on this processor."""
+"""The memory layout of a kernel's arguments (step.h), and a test of a compiled library on this processor."""
 
 from __future__ import annotations
 
 import ctypes
 import random
 
-TENSORS, SIZES, NUMBERS = 8, 32, 2
+from antiphon.runtime.kernels.table import ACTIVATIONS, MAX_NUMBERS, MAX_SIZES, MAX_TENSORS, SIGNATURES
 
 
 class KernelArguments(ctypes.Structure):
-    """A kernel's address and what it works on; the layout of step.h."""
+    """The address of a kernel and its arguments; the layout of `Step` in step.h."""
 
     _fields_ = (
         ("run", ctypes.c_void_p),
-        ("p", ctypes.c_void_p * TENSORS),
-        ("n", ctypes.c_int64 * SIZES),
-        ("f", ctypes.c_double * NUMBERS),
+        ("p", ctypes.c_void_p * MAX_TENSORS),
+        ("n", ctypes.c_int64 * MAX_SIZES),
+        ("f", ctypes.c_double * MAX_NUMBERS),
     )
 
 
-def right(kernels: ctypes.CDLL) -> bool:
-    """Whether its products are what they must be: a processor may have instructions that ours have not run on yet."""
-    return all(_near(kernels, kind, bound) for kind, bound in (("float", 1e-4), ("int8", 0.1)))
+def computes_correctly(kernels: ctypes.CDLL) -> bool:
+    """Whether the products of a library are correct: the processor may execute instructions that no test has run on."""
+    return all(_product_is_close(kernels, kind, bound) for kind, bound in (("float", 1e-4), ("int8", 0.1)))
 
 
-def _near(kernels: ctypes.CDLL, kind: str, bound: float) -> bool:
-    """Seven rows of 70 numbers by 40 weights of each, beside plain Python."""
-    dice, (rows, inner, outer) = random.Random(kind), (7, 70, 40)
-    x, weight = ([dice.gauss(0, 1) for _ in range(count * inner)] for count in (rows, outer))
-    given = [(ctypes.c_float * len(numbers))(*numbers) for numbers in (x, weight)]
-    sizes = ctypes.c_int64(outer), ctypes.c_int64(inner)
+def _product_is_close(kernels: ctypes.CDLL, kind: str, bound: float) -> bool:
+    """A product of 7 rows of 70 numbers by 40 weights of each, compared with plain Python."""
+    generator, (rows, inputs, outputs) = random.Random(kind), (7, 70, 40)
+    x, weight = ([generator.gauss(0, 1) for _ in range(count * inputs)] for count in (rows, outputs))
+    c_x, c_weight = ((ctypes.c_float * len(values))(*values) for values in (x, weight))
+    shape = ctypes.c_int64(outputs), ctypes.c_int64(inputs)
     for name in (f"packed_{kind}_bytes", "workspace_bytes"):
         getattr(kernels, name).restype = ctypes.c_int64
-    packed = (ctypes.c_char * getattr(kernels, f"packed_{kind}_bytes")(*sizes))()
-    room = (ctypes.c_char * kernels.workspace_bytes(ctypes.c_int64(rows), sizes[1]))()
-    scales, out = (ctypes.c_float * outer)(), (ctypes.c_float * (rows * outer))()
-    getattr(kernels, f"pack_{kind}")(given[1], *sizes, packed, *([scales] if kind == "int8" else []))
-    step = KernelArguments()
-    for place, held in ((0, given[0]), (1, room), (2, packed), (3, scales), (6, out)):
-        step.p[place] = ctypes.addressof(held)
-    step.n[:5] = [rows, inner, outer, inner, outer]
+    packed = (ctypes.c_char * getattr(kernels, f"packed_{kind}_bytes")(*shape))()
+    workspace = (ctypes.c_char * kernels.workspace_bytes(ctypes.c_int64(rows), shape[1]))()
+    scales, out = (ctypes.c_float * outputs)(), (ctypes.c_float * (rows * outputs))()
+    getattr(kernels, f"pack_{kind}")(c_weight, *shape, packed, *([scales] if kind == "int8" else []))
+    signature, step = SIGNATURES[f"linear_{kind}"], KernelArguments()
+    tensors = {"x": c_x, "workspace": workspace, "packed": packed, "scales": scales, "out": out}
+    sizes = {"rows": rows, "inputs": inputs, "outputs": outputs, "x_stride": inputs, "out_stride": outputs}
+    for name, array in tensors.items():
+        step.p[signature.tensor_index[name]] = ctypes.addressof(array)
+    for name, size in {**sizes, "activation": ACTIVATIONS["plain"], "reuse_workspace": 0}.items():
+        step.n[signature.size_index[name]] = size
     getattr(kernels, f"linear_{kind}")(ctypes.byref(step))
-    wanted = [
-        sum(x[row * inner + k] * weight[column * inner + k] for k in range(inner))
+    expected = [
+        sum(x[row * inputs + k] * weight[column * inputs + k] for k in range(inputs))
         for row in range(rows)
-        for column in range(outer)
+        for column in range(outputs)
     ]
-    size = max(map(abs, wanted))
-    return all(abs(mine - theirs) <= bound * size for mine, theirs in zip(out, wanted, strict=True))
+    largest = max(map(abs, expected))
+    return all(abs(mine - theirs) <= bound * largest for mine, theirs in zip(out, expected, strict=True))

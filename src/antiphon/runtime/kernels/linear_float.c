@@ -1,21 +1,22 @@
 /* A linear layer in float32: out = activation(x W^T + bias) + residual.
  *
- * W is packed in panels of 16 columns, for each the 16 weights of k = 0, then of k = 1, ... Every output is one sum over
- * ascending k, so that a row has the same bits in whatever batch, position and number of threads. */
+ * W is packed in panels of 16 columns, for each the 16 weights of k = 0, then of k = 1, ... Every output is one sum
+ * over ascending k, so that the bits of a row do not depend on batch, position and number of threads. */
 #include "linear.h"
 
-enum { WIDTH = 16, DEPTH = 256 }; /* DEPTH k of a panel are 16 KiB: they stay in the first cache over all blocks */
+/* DEPTH_K of a panel are 16 KiB, which stay in the L1 cache for all blocks of rows. */
+enum { PANEL_COLUMNS = 16, DEPTH_K = 256 };
 
 EXPORT int64_t packed_float_bytes(int64_t outer, int64_t inner) {
-    return up(outer, WIDTH) * WIDTH * inner * (int64_t)sizeof(float);
+    return ceil_div(outer, PANEL_COLUMNS) * PANEL_COLUMNS * inner * (int64_t)sizeof(float);
 }
 
-/* w (outer, inner), as nn.Linear keeps it, into panels; zeros where the last one has no column. */
+/* Packs w (outer, inner), the layout of nn.Linear, into panels; missing columns of the last panel are zero. */
 EXPORT void pack_float(const float *w, int64_t outer, int64_t inner, float *packed) {
-    for (int64_t panel = 0; panel < up(outer, WIDTH); panel++)
+    for (int64_t panel = 0; panel < ceil_div(outer, PANEL_COLUMNS); panel++)
         for (int64_t k = 0; k < inner; k++)
-            for (int64_t c = 0; c < WIDTH; c++) {
-                int64_t column = panel * WIDTH + c;
+            for (int64_t c = 0; c < PANEL_COLUMNS; c++) {
+                int64_t column = panel * PANEL_COLUMNS + c;
                 *packed++ = column < outer ? w[column * inner + k] : 0.0f;
             }
 }
@@ -23,12 +24,12 @@ EXPORT void pack_float(const float *w, int64_t outer, int64_t inner, float *pack
 /* sums (rows, panels, 16) += x (rows, depth) times `panels` panels that lie `apart` floats from each other. */
 INLINE void tile(const float *x, int64_t stride, const float *packed, int64_t apart, int64_t depth, const int rows,
                  const int panels, float *sums) {
-    Floats sum[BLOCK * 4][2];
+    Floats sum[BLOCK_ROWS * 4][2];
     for (int i = 0; i < rows * panels; i++)
-        for (int half = 0; half < 2; half++) sum[i][half] = load8(sums + i * WIDTH + half * LANES);
+        for (int half = 0; half < 2; half++) sum[i][half] = load8(sums + i * PANEL_COLUMNS + half * LANES);
     for (int64_t k = 0; k < depth; k++)
         for (int panel = 0; panel < panels; panel++) {
-            const float *weights = packed + panel * apart + k * WIDTH;
+            const float *weights = packed + panel * apart + k * PANEL_COLUMNS;
             Floats low = load8(weights), high = load8(weights + LANES);
             for (int row = 0; row < rows; row++) {
                 Floats value = all8(x[row * stride + k]);
@@ -37,7 +38,7 @@ INLINE void tile(const float *x, int64_t stride, const float *packed, int64_t ap
             }
         }
     for (int i = 0; i < rows * panels; i++)
-        for (int half = 0; half < 2; half++) store8(sums + i * WIDTH + half * LANES, sum[i][half]);
+        for (int half = 0; half < 2; half++) store8(sums + i * PANEL_COLUMNS + half * LANES, sum[i][half]);
 }
 
 static void any_tile(const float *x, int64_t stride, const float *packed, int64_t apart, int64_t depth, int64_t rows,
@@ -55,31 +56,34 @@ static void any_tile(const float *x, int64_t stride, const float *packed, int64_
     }
 }
 
-/* The sums (rows, panels, 16) of `panels` panels from `panel` on: bias, activation, residual. One place for all. */
+/* Bias, activation and residual of the sums (rows, panels, 16) of `panels` panels from `panel` on. Not inlined, to keep
+ * the code small. */
 static __attribute__((noinline)) void finish(const Linear *linear, int64_t row, int64_t rows, int64_t panel,
                                              int64_t panels, const float *sums) {
-    for (int64_t column = panel * WIDTH; column < (panel + panels) * WIDTH; column += LANES) {
+    for (int64_t column = panel * PANEL_COLUMNS; column < (panel + panels) * PANEL_COLUMNS; column += LANES) {
         Floats bias = columns8(linear, linear->bias, column);
-        const float *at = sums + column - panel * WIDTH;
+        const float *at = sums + column - panel * PANEL_COLUMNS;
         for (int64_t r = 0; r < rows; r++)
-            finish8(linear, row + r, column, activated(load8(at + r * panels * WIDTH) + bias, linear->activation));
+            finish8(linear, row + r, column,
+                    activated(load8(at + r * panels * PANEL_COLUMNS) + bias, linear->activation));
     }
 }
 
-enum { ROWS = 48 }; /* whose sums are kept while a panel is gone through in pieces */
+enum { CHUNK_ROWS = 48 }; /* whose sums are stored while a panel is read in parts of DEPTH_K */
 
 static void run_rows(const Linear *linear, int64_t row, int64_t rows, int64_t panel, int64_t panels) {
-    int64_t blocks = up(rows, BLOCK), apart = linear->inner * WIDTH;
+    int64_t blocks = ceil_div(rows, BLOCK_ROWS), apart = linear->inner * PANEL_COLUMNS;
     for (int64_t end = panel + panels; panel < end;) {
         int64_t together = rows == 1 && end - panel >= 4 ? 4 : (rows == 2 || rows == 3) && end - panel >= 2 ? 2 : 1;
         const float *packed = (const float *)linear->packed + panel * apart;
-        float sums[ROWS * WIDTH];
-        memset(sums, 0, sizeof(float) * (size_t)(rows * together * WIDTH));
-        for (int64_t k = 0; k < linear->inner; k += DEPTH)
+        float sums[CHUNK_ROWS * PANEL_COLUMNS];
+        memset(sums, 0, sizeof(float) * (size_t)(rows * together * PANEL_COLUMNS));
+        for (int64_t k = 0; k < linear->inner; k += DEPTH_K)
             for (int64_t block = 0; block < blocks; block++) {
                 int64_t first = rows * block / blocks, count = rows * (block + 1) / blocks - first;
-                any_tile(linear->x + (row + first) * linear->x_stride + k, linear->x_stride, packed + k * WIDTH, apart,
-                         smaller(DEPTH, linear->inner - k), count, together, sums + first * WIDTH);
+                any_tile(linear->x + (row + first) * linear->x_stride + k, linear->x_stride,
+                         packed + k * PANEL_COLUMNS, apart, smaller(DEPTH_K, linear->inner - k), count, together,
+                         sums + first * PANEL_COLUMNS);
             }
         finish(linear, row, rows, panel, together, sums);
         panel += together;
@@ -87,23 +91,21 @@ static void run_rows(const Linear *linear, int64_t row, int64_t rows, int64_t pa
 }
 
 static void run_float(const Linear *linear, int64_t row, int64_t rows, int64_t panel, int64_t panels) {
-    int64_t chunks = up(rows, ROWS);
+    int64_t chunks = ceil_div(rows, CHUNK_ROWS);
     for (int64_t chunk = 0; chunk < chunks; chunk++) {
         int64_t first = rows * chunk / chunks, end = rows * (chunk + 1) / chunks;
         run_rows(linear, row + first, end - first, panel, panels);
     }
 }
 
-Linear float_product(const Step *s) {
-    Linear linear = named(s);
-    linear.width = WIDTH;
-    linear.run = run_float;
-    return linear;
+Linear float_product(Linear arguments) {
+    arguments.width = PANEL_COLUMNS;
+    arguments.run = run_float;
+    return arguments;
 }
 
-/* p: 0 x, 2 packed, 4 bias or NULL, 5 residual or NULL (laid out as out, which it may be), 6 out.
- * n: 0 rows, 1 inner, 2 outer, 3 row stride of x, 4 of out and residual, 5 activation. */
+/* out = activation(x W^T + bias) + residual. Bias and residual may be NULL; the residual may be out. */
 EXPORT void linear_float(const Step *s) {
-    Linear linear = float_product(s);
-    spread(&linear);
+    Linear linear = float_product(linear_arguments(s));
+    run_product(&linear);
 }

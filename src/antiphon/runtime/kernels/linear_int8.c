@@ -1,28 +1,27 @@
-/* A linear layer with int8 weights: out = activation(x W^T + bias) + residual, x quantized a row at a time as it comes.
+/* A linear layer with int8 weights: out = activation(x W^T + bias) + residual, where each row of x is quantized.
  *
  * A weight is a whole number of [-127, 127] times its output channel's scale, max |w| / 127; an activation one of
  * [-A, A] times its row's scale, max |x| / A. Sums are 32-bit and exact, so that a row has the same bits in whatever
  * batch, position and number of threads. A row (or a channel) with NaN or infinity is NaN throughout.
  *
- * W is packed in panels of WIDTH columns: for each group of GROUP k, the weights of the first column, of the second, ...
- * Behind the panels stands for each column the sum of its weights. */
+ * W is packed in panels of PANEL_COLUMNS columns: for each group of GROUP_K k, the weights of the first column, of the
+ * second, ... The sum of the weights of each column is stored behind the panels. */
 #include <math.h>
 
 #include "linear.h"
 #if defined(ANTIPHON_EMULATE_VNNI) || (defined(__AVX512VNNI__) && defined(__AVX512F__)) || defined(__AVXVNNI__)
-#include "int8_dots.h"
+#include "int8_vnni.h"
 #else
-#include "int8_words.h"
+#include "int8_madd.h"
 #endif
 
-enum { LINE = 64 };                   /* bytes of a line of the cache */
-static const float SMALLEST = 1e-30f; /* a row or channel below is 0: its scale would leave the range of float32 */
+static const float MIN_MAGNITUDE = 1e-30f; /* a row or channel below is 0: its scale would leave the range of float32 */
 
-INLINE int64_t panel_bytes(int64_t inner) { return up(inner, GROUP) * GROUP * WIDTH; }
-INLINE int64_t all_panels(int64_t outer, int64_t inner) { return up(outer, WIDTH) * panel_bytes(inner); }
+INLINE int64_t panel_bytes(int64_t inner) { return ceil_div(inner, GROUP_K) * GROUP_K * PANEL_COLUMNS; }
+INLINE int64_t all_panels(int64_t outer, int64_t inner) { return ceil_div(outer, PANEL_COLUMNS) * panel_bytes(inner); }
 
 EXPORT int64_t packed_int8_bytes(int64_t outer, int64_t inner) {
-    return all_panels(outer, inner) + up(outer, WIDTH) * WIDTH * (int64_t)sizeof(int32_t);
+    return all_panels(outer, inner) + ceil_div(outer, PANEL_COLUMNS) * PANEL_COLUMNS * (int64_t)sizeof(int32_t);
 }
 
 /* max |x|; NaN if there is NaN or infinity. (As bits, floats without their sign are in order and NaN comes last.) */
@@ -39,29 +38,30 @@ static float largest(const float *x, int64_t count) {
     return most < 0x7f800000u ? size : NAN;
 }
 
-/* w (outer, inner), as nn.Linear keeps it, into panels (packed_int8_bytes) and scales (outer). */
+/* Packs w (outer, inner), the layout of nn.Linear, into panels (packed_int8_bytes) and scales (outer). */
 EXPORT void pack_int8(const float *w, int64_t outer, int64_t inner, int8_t *packed, float *scales) {
     int32_t *totals = (int32_t *)(packed + all_panels(outer, inner));
     memset(packed, 0, (size_t)packed_int8_bytes(outer, inner));
     for (int64_t column = 0; column < outer; column++) {
         const float *from = w + column * inner;
-        float most = largest(from, inner), factor = most >= SMALLEST ? 127.0f / most : 0.0f;
-        int8_t *to = packed + column / WIDTH * panel_bytes(inner) + column % WIDTH * GROUP;
-        scales[column] = most < SMALLEST ? 0.0f : most / 127.0f;
+        float most = largest(from, inner), factor = most >= MIN_MAGNITUDE ? 127.0f / most : 0.0f;
+        int8_t *to = packed + column / PANEL_COLUMNS * panel_bytes(inner) + column % PANEL_COLUMNS * GROUP_K;
+        scales[column] = most < MIN_MAGNITUDE ? 0.0f : most / 127.0f;
         for (int64_t k = 0; k < inner && factor > 0.0f; k++) {
             int8_t whole = (int8_t)lrintf(from[k] * factor);
-            to[k / GROUP * WIDTH * GROUP + k % GROUP] = whole;
+            to[k / GROUP_K * PANEL_COLUMNS * GROUP_K + k % GROUP_K] = whole;
             totals[column] += whole;
         }
     }
 }
 
-/* A workspace is the scale of each row, then the rows' levels. A line between rows keeps them off the same sets of the
- * cache. */
+/* A workspace contains the scale of each row, then the rows' levels. One cache line between rows keeps them out of the
+ * same cache sets. */
+INLINE int64_t full_lines(int64_t bytes) { return ceil_div(bytes, CACHE_LINE_BYTES) * CACHE_LINE_BYTES; }
 INLINE int64_t row_levels(int64_t inner) {
-    return up(inner * (int64_t)sizeof(Level), LINE) * LINE / (int64_t)sizeof(Level) + LINE / (int64_t)sizeof(Level);
+    return (full_lines(inner * (int64_t)sizeof(Level)) + CACHE_LINE_BYTES) / (int64_t)sizeof(Level);
 }
-INLINE int64_t scale_bytes(int64_t rows) { return up(rows * (int64_t)sizeof(float), LINE) * LINE; }
+INLINE int64_t scale_bytes(int64_t rows) { return full_lines(rows * (int64_t)sizeof(float)); }
 
 EXPORT int64_t workspace_bytes(int64_t rows, int64_t inner) {
     return scale_bytes(rows) + rows * row_levels(inner) * (int64_t)sizeof(Level);
@@ -76,23 +76,23 @@ static void quantize_rows(const Linear *linear, int64_t row, int64_t count) {
     for (int64_t end = row + count; row < end; row++) {
         const float *x = linear->x + row * linear->x_stride;
         float most = largest(x, linear->inner);
-        ((float *)linear->workspace)[row] = most < SMALLEST ? 0.0f : most / (float)top;
-        if (most >= SMALLEST)
+        ((float *)linear->workspace)[row] = most < MIN_MAGNITUDE ? 0.0f : most / (float)top;
+        if (most >= MIN_MAGNITUDE)
             quantize_row(x, linear->inner, (float)top / most, levels_of(linear, row));
-        else /* 0 or NaN: the scale says it */
-            for (int64_t k = 0; k < linear->inner; k++) levels_of(linear, row)[k] = MIDDLE;
+        else /* 0 or NaN, as is the scale */
+            for (int64_t k = 0; k < linear->inner; k++) levels_of(linear, row)[k] = ZERO_LEVEL;
     }
 }
 
-enum { TOGETHER = 16 }; /* rows that one part quantizes */
+enum { PART_ROWS = 16 }; /* that one part of the work quantizes */
 
 static void quantize_part(int64_t part, void *context) {
     const Linear *linear = context;
-    quantize_rows(linear, part * TOGETHER, smaller(TOGETHER, linear->rows - part * TOGETHER));
+    quantize_rows(linear, part * PART_ROWS, smaller(PART_ROWS, linear->rows - part * PART_ROWS));
 }
 
 static void any_tile(const Level *x, int64_t stride, const int8_t *panel, int64_t groups, int64_t rows,
-                     int64_t ahead, int32_t (*sums)[WIDTH]) {
+                     int64_t ahead, int32_t (*sums)[PANEL_COLUMNS]) {
     switch (rows) {
         case 1: tile(x, stride, panel, groups, 1, ahead, sums); break;
         case 2: tile(x, stride, panel, groups, 2, ahead, sums); break;
@@ -111,40 +111,45 @@ INLINE void finish_columns(const Linear *linear, int64_t row, int64_t rows, int6
     Floats scale = columns8(linear, linear->scales, column), bias = columns8(linear, linear->bias, column);
     Bits moved;
     memcpy(&moved, totals + column, sizeof moved);
-    moved *= MIDDLE;
+    moved *= ZERO_LEVEL;
     for (int64_t r = 0; r < rows; r++) {
         Bits sum;
-        memcpy(&sum, sums + r * WIDTH, sizeof sum);
+        memcpy(&sum, sums + r * PANEL_COLUMNS, sizeof sum);
         Floats product = __builtin_convertvector((Words)(sum - moved), Floats) * scales[r] * scale + bias;
         finish8(linear, row + r, column, activated(product, activation));
     }
 }
 
-/* The sums of a block's rows in a panel. Which activation it is, is asked once: with few inputs this is half the work. */
+/* The end of a block's rows in a panel. The activation is selected outside the loop: with few inputs this is half of
+ * the work. */
 static __attribute__((noinline)) void finish(const Linear *linear, int64_t row, int64_t rows, int64_t panel,
-                                             int32_t (*sums)[WIDTH]) {
-    for (int64_t c = 0; c < WIDTH; c += LANES) {
-        int64_t column = panel * WIDTH + c;
+                                             int32_t (*sums)[PANEL_COLUMNS]) {
+    for (int64_t c = 0; c < PANEL_COLUMNS; c += LANES) {
+        int64_t column = panel * PANEL_COLUMNS + c;
         switch (linear->activation) {
-            case PLAIN: finish_columns(linear, row, rows, column, sums[0] + c, PLAIN); break;
-            case RELU: finish_columns(linear, row, rows, column, sums[0] + c, RELU); break;
+            case ACTIVATION_PLAIN: finish_columns(linear, row, rows, column, sums[0] + c, ACTIVATION_PLAIN); break;
+            case ACTIVATION_RELU: finish_columns(linear, row, rows, column, sums[0] + c, ACTIVATION_RELU); break;
             default: finish_columns(linear, row, rows, column, sums[0] + c, linear->activation);
         }
     }
 }
 
-/* Rows whose levels take half of a small second cache pass each panel while it is in the first. */
+enum { CHUNK_BYTES = 196608 }; /* of levels: half of a small L2 cache */
+
+/* Each panel is read once for a chunk of rows, whose levels stay in the L2 cache. */
 static void run_int8(const Linear *linear, int64_t row, int64_t rows, int64_t panel, int64_t panels) {
-    int64_t stride = row_levels(linear->inner), groups = up(linear->inner, GROUP), bytes = panel_bytes(linear->inner);
-    int64_t held = 196608 / (stride * (int64_t)sizeof(Level)), chunks = up(rows, held < 4 * BLOCK ? 4 * BLOCK : held);
+    int64_t stride = row_levels(linear->inner), groups = ceil_div(linear->inner, GROUP_K);
+    int64_t bytes = panel_bytes(linear->inner), cached = CHUNK_BYTES / (stride * (int64_t)sizeof(Level));
+    int64_t chunks = ceil_div(rows, cached < 4 * BLOCK_ROWS ? 4 * BLOCK_ROWS : cached);
     for (int64_t chunk = 0; chunk < chunks; chunk++) {
-        int64_t from = rows * chunk / chunks, count = rows * (chunk + 1) / chunks - from, blocks = up(count, BLOCK);
+        int64_t from = rows * chunk / chunks, count = rows * (chunk + 1) / chunks - from;
+        int64_t blocks = ceil_div(count, BLOCK_ROWS);
         for (int64_t i = panel; i < panel + panels; i++)
             for (int64_t block = 0; block < blocks; block++) {
                 int64_t first = row + from + count * block / blocks;
                 int64_t taken = row + from + count * (block + 1) / blocks - first;
-                int32_t sums[BLOCK][WIDTH];
-                /* The next panel comes from far away, while the first rows of this one are computed. */
+                int32_t sums[BLOCK_ROWS][PANEL_COLUMNS];
+                /* The next panel is prefetched while the first block of this one is computed. */
                 any_tile(levels_of(linear, first), stride, (const int8_t *)linear->packed + i * bytes, groups, taken,
                          block ? 0 : bytes, sums);
                 finish(linear, first, taken, i, sums);
@@ -152,28 +157,23 @@ static void run_int8(const Linear *linear, int64_t row, int64_t rows, int64_t pa
     }
 }
 
-Linear int8_product(const Step *s) {
-    Linear linear = named(s);
-    linear.width = WIDTH;
-    linear.run = run_int8;
-    return linear;
+Linear int8_product(Linear arguments) {
+    arguments.width = PANEL_COLUMNS;
+    arguments.run = run_int8;
+    return arguments;
 }
 
-/* The rows of x into the workspace. */
-void quantize_all(const Step *s) {
-    Linear linear = named(s);
-    if (linear.rows * linear.inner < 1 << 16)
-        quantize_rows(&linear, 0, linear.rows);
+void quantize_all(Linear *linear) {
+    if (linear->rows * linear->inner < 1 << 16)
+        quantize_rows(linear, 0, linear->rows);
     else
-        in_parallel(quantize_part, up(linear.rows, TOGETHER), &linear);
+        in_parallel(quantize_part, ceil_div(linear->rows, PART_ROWS), linear);
 }
 
-/* p: 0 x, 1 workspace (workspace_bytes), 2 packed, 3 scales, 4 bias or NULL, 5 residual or NULL (laid out as out, which
- *    it may be), 6 out.
- * n: 0 rows, 1 inner, 2 outer, 3 row stride of x, 4 of out and residual, 5 activation, 6 the workspace already holds
- *    this x. */
+/* out = activation(x W^T + bias) + residual. Bias and residual may be NULL; the residual may be out. The workspace has
+ * workspace_bytes; with reuse_workspace it already contains this x. */
 EXPORT void linear_int8(const Step *s) {
-    Linear linear = int8_product(s);
-    if (!s->n[6]) quantize_all(s);
-    spread(&linear);
+    Linear linear = int8_product(linear_arguments(s));
+    if (!s->n[LINEAR_REUSE_WORKSPACE]) quantize_all(&linear);
+    run_product(&linear);
 }

@@ -1,8 +1,6 @@
 /* LayerNorm (Ba et al. 2016) and RMSNorm (Zhang & Sennrich 2019) of rows, with the residual sum before them. */
-#include "shares.h"
+#include "parallel.h"
 #include "softmax.h"
-
-enum { LAYER_NORM, RMS_NORM };
 
 /* The sum over D of x - mean, or of its square; four accumulators hide the latency of an addition. */
 INLINE float summed(const float *x, int64_t D, float mean, int squared) {
@@ -47,21 +45,22 @@ static void scale_row(const float *x, const float *weight, const float *bias, fl
 }
 
 static void norm_rows(const Step *s, int64_t from, int64_t to) {
-    const int64_t D = s->n[1], x_stride = s->n[3], out_stride = s->n[4];
+    const int64_t D = s->n[NORM_DIM], x_stride = s->n[NORM_X_STRIDE], out_stride = s->n[NORM_OUT_STRIDE];
+    const float *residual = s->p[NORM_RESIDUAL], eps = (float)s->f[NORM_EPS];
     for (int64_t r = from; r < to; r++) {
-        const float *x = (const float *)s->p[0] + r * x_stride;
-        float *out = (float *)s->p[3] + r * out_stride;
-        if (s->p[4]) {
-            float *sum = s->p[5] ? (float *)s->p[5] + r * x_stride : out;
-            add_rows(x, (const float *)s->p[4] + r * x_stride, sum, D);
+        const float *x = (const float *)s->p[NORM_X] + r * x_stride;
+        float *out = (float *)s->p[NORM_OUT] + r * out_stride;
+        if (residual) {
+            float *sum = s->p[NORM_SUM] ? (float *)s->p[NORM_SUM] + r * x_stride : out;
+            add_rows(x, residual + r * x_stride, sum, D);
             x = sum;
         }
-        float mean = s->n[2] == LAYER_NORM ? summed(x, D, 0, 0) / (float)D : 0;
+        float mean = s->n[NORM_KIND] == NORM_KIND_LAYER ? summed(x, D, 0, 0) / (float)D : 0;
         float square = summed(x, D, mean, 1) / (float)D;
-        scale_row(x, s->p[1], s->p[2], out, D, mean, 1.0f / sqrtf(square + (float)s->f[0]));
+        scale_row(x, s->p[NORM_WEIGHT], s->p[NORM_BIAS], out, D, mean, 1.0f / sqrtf(square + eps));
     }
 }
 
-/* p: x, weight or NULL, bias or NULL, out, residual or NULL, where x + residual goes or NULL (x or residual itself may
- * be it). n: rows, D, kind (0 LayerNorm, 1 RMSNorm), row stride of x, residual and sum, row stride of out. f: eps. */
-EXPORT void norm(const Step *s) { in_shares(s, norm_rows, s->n[0], s->n[0] * s->n[1]); }
+/* out = norm(x + residual) * weight + bias, and sum = x + residual. Weight, bias, residual and sum may be NULL; sum may
+ * be x or the residual. */
+EXPORT void norm(const Step *s) { in_ranges(s, norm_rows, s->n[NORM_ROWS], s->n[NORM_ROWS] * s->n[NORM_DIM]); }

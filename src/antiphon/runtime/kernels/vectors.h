@@ -120,7 +120,7 @@ INLINE Floats exp8(Floats x) {
     Floats rest = (x - power * 0.693359375f) + power * 2.12194440e-4f; /* x - power ln 2, in two pieces */
     Floats high = rest * (rest * (rest * (rest * 0.00139504f + 0.00836881f) + 0.04166621f) + 0.16666519f) + 0.5f;
     Floats value = rest * rest * high + rest + 1.0f;
-    Words whole = (Words)((Bits)moved - (Bits)magic), half = whole >> 1; /* in two halves: 2^128 and 2^-149 are in reach */
+    Words whole = (Words)((Bits)moved - (Bits)magic), half = whole >> 1; /* two factors reach 2^128 and 2^-149 */
     Floats first = (Floats)(((Bits)half + 127u) << 23), second = (Floats)(((Bits)whole - (Bits)half + 127u) << 23);
     return value * first * second;
 }

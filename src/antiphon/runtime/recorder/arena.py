@@ -1,8 +1,8 @@
-"""One piece of memory for what a step makes and needs no longer before its end.
+"""One arena for the temporary tensors of a recorded step.
 
-While a step is recorded every tensor has memory of its own, by which it is told from the others. Afterwards those that
-are never there at the same time are given the same places, so that a program holds the widest moment of its step
-instead of the whole of it, and what one kernel leaves in the processor's cache the next one finds there.
+While a step is recorded every tensor has its own memory, which identifies it. Afterwards tensors that are never in use
+at the same time share memory. A program then needs the memory of its largest moment instead of the sum over the step,
+and a kernel finds the output of the one before it in the processor's cache.
 
     arena = share_memory(steps, scaled=scaled, apart={memory_of(logits)})     # the kernels work there from now on
 """
@@ -17,116 +17,117 @@ import torch
 from torch import Tensor
 
 from antiphon.runtime.kernels.functions import KernelCall
-from antiphon.runtime.recorder.fusion import PRODUCTS, QUANTIZED, WORKSPACE
+from antiphon.runtime.kernels.table import CACHE_LINE_BYTES
+from antiphon.runtime.recorder.fusion import PRODUCTS
 from antiphon.runtime.recorder.record import Entry, memory_of
 
-LINE = 64  # bytes of a line of the cache
-IN_PLACE = frozenset({"put", "place"})  # kernels that change what was there
+IN_PLACE = frozenset({"put", "place"})  # kernels that change a tensor of earlier steps
 
 
 @dataclass(slots=True)
 class _Lifetime:
-    """From which step to which a piece of memory is in use, and where it is to be; `moves`: whether it may."""
+    """The steps from `first` to `last` that use a piece of memory, and its offset in the arena."""
 
-    begin: int
+    begin: int  # its own address
     size: int
     first: int
-    moves: bool
+    movable: bool  # whether it may be in the arena
     last: int = 0
-    scaled: bool = False  # whether it is written for some rows alone, where not all are asked for
+    scaled: bool = False  # whether a kernel writes it for the first rows alone when a program is run for fewer rows
     whole: bool = False  # whether it is read for all rows nevertheless
-    place: int = 0
+    offset: int = 0
 
 
 def share_memory(steps: Sequence[Entry], *, scaled: Collection[int], apart: Collection[int]) -> Tensor:
-    """Let the kernels of `steps` work in one piece of memory, which is given back; what they point to changes, and
-    they hold no more of what they do not point to.
+    """Move the temporary tensors of `steps` into one arena, which is returned: the pointers of the kernels change, and
+    `reads`, `writes` and `held` no longer contain tensors that a kernel does not point to.
 
-    What stays where it is: `apart` (by `memory_of`), what PyTorch's own operations see, what is there before the step
-    or changes in place, whole numbers, and what is written by kernels of `scaled` (by `id`) and read by others, which
-    would find in the rows that are left out what was never theirs.
+    Not moved: `apart` (by `memory_of`), the tensors of PyTorch's own operations, tensors that exist before the step or
+    change in place, integers, and tensors that kernels of `scaled` (by `id`) write and others read, because the rows
+    that are left out would contain the data of other tensors.
     """
-    lives = _lives(steps, scaled)
-    moving = [life for memory, life in lives.items() if life.moves and memory not in apart]
+    lifetimes = _lifetimes(steps, scaled)
+    moving = [life for memory, life in lifetimes.items() if life.movable and memory not in apart]
     moving = [life for life in moving if not (life.scaled and life.whole)]
-    arena = torch.empty(_settle(moving) + LINE, dtype=torch.uint8)
-    begin = arena.data_ptr() + -arena.data_ptr() % LINE
+    arena = torch.empty(_assign_offsets(moving) + CACHE_LINE_BYTES, dtype=torch.uint8)
+    begin = arena.data_ptr() + -arena.data_ptr() % CACHE_LINE_BYTES
     for entry in steps:
         if not isinstance(entry, KernelCall):
             continue
         pointers = entry.step.p
-        for place in range(len(pointers)):
-            life = _of(pointers[place], moving)
+        for i in range(len(pointers)):
+            life = _find(pointers[i], moving)
             if life is not None:
-                pointers[place] = begin + life.place + pointers[place] - life.begin
+                pointers[i] = begin + life.offset + pointers[i] - life.begin
         for name in ("reads", "writes", "held"):
             setattr(entry, name, tuple(each for each in getattr(entry, name) if _points_to(entry, each)))
     return arena
 
 
 def _points_to(entry: KernelCall, tensor: Tensor | None) -> bool:
-    """Whether the step of `entry` works in the memory of a tensor."""
+    """Whether a kernel has a pointer into the memory of a tensor."""
     if tensor is None:
         return False
     begin, size = memory_of(tensor), _bytes(tensor)
     return any(pointer is not None and begin <= pointer < begin + size for pointer in entry.step.p)
 
 
-def _lives(steps: Sequence[Entry], scaled: Collection[int]) -> dict[int, _Lifetime]:
-    """The life of each piece of memory that the steps work in, by where it begins."""
-    lives: dict[int, _Lifetime] = {}
+def _lifetimes(steps: Sequence[Entry], scaled: Collection[int]) -> dict[int, _Lifetime]:
+    """The lifetime of each piece of memory that the steps use, by its address."""
+    lifetimes: dict[int, _Lifetime] = {}
     for i, entry in enumerate(steps):
         for memory, (tensor, made) in _touched(entry).items():
-            life = lives.get(memory)
+            life = lifetimes.get(memory)
             if life is None:
-                life = lives[memory] = _Lifetime(memory, _bytes(tensor), i, moves=made)
+                life = lifetimes[memory] = _Lifetime(memory, _bytes(tensor), i, movable=made)
             life.last = i
-            life.moves &= isinstance(entry, KernelCall) and tensor.dtype in (torch.float32, torch.uint8)
+            life.movable &= isinstance(entry, KernelCall) and tensor.dtype in (torch.float32, torch.uint8)
             life.scaled |= made and id(entry) in scaled
             life.whole |= id(entry) not in scaled
-    return lives
+    return lifetimes
 
 
 def _touched(entry: Entry) -> dict[int, tuple[Tensor, bool]]:
-    """What an entry works in, by where the memory begins: a tensor there, and whether all of it is made anew."""
+    """The memory that an entry uses, by its address: a tensor in it, and whether the entry overwrites all of it."""
     if not isinstance(entry, KernelCall):
         return {memory_of(each): (each, False) for each in (*entry.reads, *entry.writes)}
-    there = {memory_of(each): each for each in (*entry.reads, *entry.writes, *entry.held) if each is not None}
+    used = {memory_of(each): each for each in (*entry.reads, *entry.writes, *entry.held) if each is not None}
     old = {memory_of(each) for each in entry.reads}
     made = set() if entry.name in IN_PLACE else {memory_of(each) for each in entry.writes} - old
-    if entry.name in PRODUCTS and not entry.step.n[QUANTIZED]:
-        room = entry.step.p[WORKSPACE]
-        made |= {begin for begin, each in there.items() if room and begin <= room < begin + _bytes(each)}
-    return {begin: (each, begin in made) for begin, each in there.items() if _points_to(entry, each)}
+    if entry.name in PRODUCTS and not entry.size("reuse_workspace"):
+        workspace = entry.pointer("workspace")
+        made |= {begin for begin, each in used.items() if workspace and begin <= workspace < begin + _bytes(each)}
+    return {begin: (each, begin in made) for begin, each in used.items() if _points_to(entry, each)}
 
 
 def _bytes(tensor: Tensor) -> int:
     return tensor.untyped_storage().nbytes()
 
 
-def _settle(lives: list[_Lifetime]) -> int:
-    """Give each life a place, the lowest that is free for as long; the bytes that all take. `lives` are then in order
-    of where they were."""
-    there: list[tuple[int, int, int]] = []  # place, end, last step of those that are in use
-    most = 0
-    for life in sorted(lives, key=lambda life: (life.first, -life.size)):
-        there = [each for each in there if each[2] >= life.first]
-        place = 0
-        for begin, end, _ in there:
-            if begin - place >= life.begin % LINE + life.size:
+def _assign_offsets(lifetimes: list[_Lifetime]) -> int:
+    """Give each lifetime the lowest offset that is free from its first to its last step. Sorts `lifetimes` by address
+    and returns the bytes of the arena."""
+    in_use: list[tuple[int, int, int]] = []  # begin and end in the arena, last step
+    arena_bytes = 0
+    for life in sorted(lifetimes, key=lambda life: (life.first, -life.size)):
+        in_use = [each for each in in_use if each[2] >= life.first]
+        # The alignment within a cache line stays as it was.
+        size = life.begin % CACHE_LINE_BYTES + life.size
+        line = 0
+        for begin, end, _ in in_use:
+            if begin - line >= size:
                 break
-            place = max(place, -(-end // LINE) * LINE)
-        # What begins within a line goes on doing so.
-        life.place = place + life.begin % LINE
-        insort(there, (place, place + life.begin % LINE + life.size, life.last))
-        most = max(most, place + life.begin % LINE + life.size)
-    lives.sort(key=lambda life: life.begin)
-    return most
+            line = max(line, -(-end // CACHE_LINE_BYTES) * CACHE_LINE_BYTES)
+        life.offset = line + life.begin % CACHE_LINE_BYTES
+        insort(in_use, (line, line + size, life.last))
+        arena_bytes = max(arena_bytes, line + size)
+    lifetimes.sort(key=lambda life: life.begin)
+    return arena_bytes
 
 
-def _of(pointer: int | None, lives: Sequence[_Lifetime]) -> _Lifetime | None:
-    """The one of `lives`, in order of where they begin, that a pointer points into."""
+def _find(pointer: int | None, lifetimes: Sequence[_Lifetime]) -> _Lifetime | None:
+    """The lifetime, of those sorted by address, whose memory contains the pointer."""
     if pointer is None:
         return None
-    place = bisect_right(lives, pointer, key=lambda life: life.begin) - 1
-    return lives[place] if place >= 0 and pointer < lives[place].begin + lives[place].size else None
+    i = bisect_right(lifetimes, pointer, key=lambda life: life.begin) - 1
+    return lifetimes[i] if i >= 0 and pointer < lifetimes[i].begin + lifetimes[i].size else None

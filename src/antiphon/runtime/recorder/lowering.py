@@ -1,6 +1,6 @@
-"""Which of PyTorch's operations have a kernel that computes the same: used while a step is recorded.
+"""The operations of PyTorch that a kernel computes instead while a step is recorded.
 
-A function here takes the operation's arguments and gives its result, or None where the kernel does not fit.
+Each function takes the arguments of the operation and returns its result, or None where no kernel can compute it.
 """
 
 from __future__ import annotations
@@ -12,20 +12,21 @@ import torch
 from torch import Tensor, nn
 
 from antiphon.runtime.kernels import functions as kernels
+from antiphon.runtime.kernels.calls import recording_state
 from antiphon.runtime.kernels.packed import packed_float
 
 
 def _plain(*tensors: Tensor | None) -> bool:
     """Whether all are contiguous float32 tensors on the CPU."""
-    there = [tensor for tensor in tensors if tensor is not None]
-    return all(each.dtype == torch.float32 and each.device.type == "cpu" and each.is_contiguous() for each in there)
+    given = [tensor for tensor in tensors if tensor is not None]
+    return all(each.dtype == torch.float32 and each.device.type == "cpu" and each.is_contiguous() for each in given)
 
 
 def _linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor | None:
-    # Only what is kept as a weight is worth packing.
+    # Packing costs more than a product saves; a parameter is packed once for many products.
     if not isinstance(weight, nn.Parameter) or not _plain(x, weight, bias) or x.numel() == 0:
         return None
-    return kernels.linear(x, packed_float(weight, settled=kernels.here.settled), bias)
+    return kernels.linear(x, packed_float(weight, frozen=recording_state.frozen), bias)
 
 
 def _layer_norm(
@@ -50,9 +51,9 @@ def _add(left: Tensor, right: Any, *, alpha: float = 1) -> Tensor | None:
         return None
     if left.shape == right.shape:
         return kernels.elementwise("add", left, right)
-    # One row for all: positions, that is.
-    one = left.dim() == right.dim() and right.shape[0] == 1 and left.shape[1:] == right.shape[1:] and right.numel() > 0
-    return kernels.elementwise("add_shared", left, right, kind=right.numel()) if one else None
+    # One row for all rows of `left`, as positions are.
+    is_shared = left.dim() == right.dim() and right.shape[0] == 1 and left.shape[1:] == right.shape[1:]
+    return kernels.add_shared(left, right) if is_shared and right.numel() > 0 else None
 
 
 def _multiply(left: Tensor, right: Any) -> Tensor | None:

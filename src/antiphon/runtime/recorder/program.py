@@ -1,12 +1,12 @@
-"""A recorded step, to be run again: kernels in one call, what has none through PyTorch, all in the same memory.
+"""A recorded step that can be repeated: consecutive kernels in one call, other operations through PyTorch, all in the
+same memory.
 
-    program = Program(notes.entries, each=[ids, pos], now_and_then=leaves, rows=(N, N * W), results=[logits])
-    program.run(open)            # with the first `open` of the N sources that it was recorded with
+    program = Program(recorder.entries, each=[ids, pos], now_and_then=leaves, rows=(N, N * W), results=[logits])
+    program.run(open)            # for the first `open` of the N sources that it was recorded with
     program.refresh()            # after rows of the leaves were exchanged
 
-What depends on neither of the inputs was done when the step was recorded, and is not done again. Neighbours that one
-kernel can do together are joined: a product with the activation or the sum that follows it, and products of the same
-rows, which are quantized once.
+Operations that depend on no input were computed when the step was recorded and are not repeated. Neighbouring kernels
+are merged (fusion.py).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from torch import Tensor
 from antiphon.runtime.kernels.functions import KernelCall
 from antiphon.runtime.kernels.layout import KernelArguments
 from antiphon.runtime.kernels.steps import run
+from antiphon.runtime.kernels.table import SCALED_SIZE
 from antiphon.runtime.recorder.arena import IN_PLACE, share_memory
 from antiphon.runtime.recorder.fusion import joined
 from antiphon.runtime.recorder.record import Entry, TorchCall, memory_of
@@ -28,8 +29,8 @@ from antiphon.runtime.recorder.rows import by_rows
 class Program:
     """`each` are the tensors that change before each run, `now_and_then` those that change before a `refresh`.
 
-    `rows` are what a first dimension is that counts rows: N sources, N·W hypotheses; `results` are what is wanted of a
-    run.
+    `rows` are the sizes of a first dimension that counts rows: N sources, N·W hypotheses. `results` are the tensors
+    that the caller reads after a run.
     """
 
     def __init__(
@@ -69,8 +70,8 @@ class Program:
         self._rows = self.sources
 
     def _cut(self, steps: Sequence[Entry], scaled: set[int]) -> None:
-        """Runs of kernels become arrays, each to be run in one call; those in `scaled` count rows by their first
-        size."""
+        """Make an array of each sequence of kernels, which is run in one call. The first size of kernels in `scaled`
+        counts rows."""
         together: list[KernelCall] = []
         for entry in (*steps, None):
             if isinstance(entry, KernelCall):
@@ -78,20 +79,19 @@ class Program:
                 continue
             if together:
                 array = (KernelArguments * len(together))(*(kernel.step for kernel in together))
-                self._scaled += [
-                    (made, made.n[0]) for made, kernel in zip(array, together, strict=True) if id(kernel) in scaled
-                ]
+                pairs = zip(array, together, strict=True)
+                self._scaled += [(made, made.n[SCALED_SIZE]) for made, kernel in pairs if id(kernel) in scaled]
                 self._parts.append(array)
                 together = []
             if entry is not None:
                 self._parts.append(entry)
 
     def run(self, sources: int) -> None:
-        """Once more, for the first `sources` of the rows."""
+        """Repeat the step for the first `sources` sources."""
         if sources != self._rows:
             self._rows = sources
             for made, rows in self._scaled:
-                made.n[0] = rows // self.sources * sources
+                made.n[SCALED_SIZE] = rows // self.sources * sources
         for part in self._parts:
             if isinstance(part, TorchCall):
                 part()
@@ -99,7 +99,7 @@ class Program:
                 run(part, len(part))
 
     def refresh(self) -> None:
-        """Do again what depends on what changes now and then."""
+        """Repeat the operations that depend on `now_and_then` and on nothing that changes before each run."""
         for entry in self._refresh:
             if isinstance(entry, TorchCall):
                 entry()
@@ -112,7 +112,7 @@ def _in_place(entry: Entry) -> bool:
 
 
 def _needed(steps: Sequence[Entry], wanted: set[int]) -> list[Entry]:
-    """Those of which a result is read, or changes what was there."""
+    """The steps with a result that is read, or that change a tensor in place."""
     read, found = set(wanted), []
     for entry in reversed(steps):
         if _in_place(entry) or any(memory_of(tensor) in read for tensor in entry.writes):

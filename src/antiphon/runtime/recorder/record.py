@@ -1,14 +1,14 @@
-"""Writes down what a step of decoding does, so that it can be done again without Python.
+"""Records the operations of a decoding step, so that they can be repeated without Python code.
 
-Whatever the step's code is, a user's rule or mixer included, it runs once, for real, while every operation is noted
-with the memory that it reads and writes. The ones that have a kernel are computed by it at once. `program.py` does the
-same operations again, in the same memory.
+The code of the step, with the user's own rules and mixers, runs once and computes its results. Every operation is
+recorded with the memory that it reads and writes; an operation that has a kernel is computed by it. `program.py`
+repeats the operations in the same memory.
 
-    with recording(capacity) as notes:
+    with recording(capacity) as recorder:
         logits = network.logits(network.decode(ids, tokens, memory, state)[0])
-    notes.entries                        # [KernelCall(...), TorchCall(...), ...]
+    recorder.entries                     # [KernelCall(...), TorchCall(...), ...]
 
-A step whose code looks at the value of a tensor cannot be written down: `Unrecordable`.
+A step whose code depends on the value of a tensor cannot be recorded: `Unrecordable`.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from antiphon.runtime.kernels.functions import KernelCall, here
+from antiphon.runtime.kernels.calls import KernelCall, recording_state
 from antiphon.runtime.recorder.lowering import LOWERED
 
-# What gives Python a value, or a shape that depends on one.
+# Operations that return the value of a tensor to Python, or a shape that depends on one.
 LOOKS = frozenset(
     {"_local_scalar_dense", "item", "is_nonzero", "equal", "allclose", "nonzero", "masked_select", "unique"}
 )
@@ -33,12 +33,12 @@ EMPTY = frozenset({"empty", "empty_like", "new_empty", "empty_strided", "new_emp
 
 
 class Unrecordable(Exception):
-    """Why a step cannot be written down, in a few words."""
+    """A step cannot be recorded; the message says why."""
 
 
 @dataclass(slots=True)
 class TorchCall:
-    """One operation of PyTorch's that has no kernel. `writes` are its results, or what it changes in place."""
+    """A PyTorch operation without a kernel. `writes` are its results, or the tensors that it changes in place."""
 
     function: Callable[..., Any]
     arguments: tuple[Any, ...]
@@ -48,7 +48,7 @@ class TorchCall:
     in_place: bool
 
     def __call__(self) -> None:
-        """Do it again, in the same memory."""
+        """Repeat the operation in the same memory."""
         found = self.function(*self.arguments, **self.settings)
         if not self.in_place:
             for mine, new in zip(self.writes, _tensors(found), strict=True):
@@ -59,19 +59,19 @@ Entry = KernelCall | TorchCall
 
 
 class Recorder(TorchDispatchMode):
-    """Notes each operation under it. Every tensor is kept, so that no memory is used for two of them."""
+    """Records each operation within its context. It keeps every tensor alive, so that no memory is used twice."""
 
     def __init__(self) -> None:
         super().__init__()
         self.entries: list[Entry] = []
-        self.kept: list[object] = []
+        self.alive: list[object] = []
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        """Else PyTorch would import its compiler, and sympy with it, for the first step that is recorded."""
+        """Without it, PyTorch would import its compiler, and sympy with it, when the first step is recorded."""
         return False
 
-    def note(self, kernel: KernelCall) -> None:
+    def record(self, kernel: KernelCall) -> None:
         self.entries.append(kernel)
 
     def __torch_dispatch__(
@@ -84,10 +84,10 @@ class Recorder(TorchDispatchMode):
         lower = LOWERED.get(name)
         found = lower(*args, **settings) if lower is not None else None
         if found is not None:
-            self.kept.append((args, found))
+            self.alive.append((args, found))
             return found
         found = function(*args, **settings)
-        self.kept.append((args, found))
+        self.alive.append((args, found))
         if name not in EMPTY:
             self._call(function, args, settings, found)
         return found
@@ -95,12 +95,12 @@ class Recorder(TorchDispatchMode):
     def _call(self, function: Any, args: tuple[Any, ...], settings: Mapping[str, Any], found: Any) -> None:
         reads, results = _tensors((args, settings)), _tensors(found)
         if function._schema.is_mutable:
-            # What changes in place is among the arguments, and all of them are read.
+            # The tensors that change in place are among the arguments, and all arguments are read.
             changed = tuple(_changed(function, args, settings))
             self.entries.append(TorchCall(function, args, settings, reads, changed, in_place=True))
             return
-        there = {memory_of(tensor) for tensor in reads}
-        if results and not all(memory_of(result) in there for result in results):  # else it is a view: nothing is done
+        read = {memory_of(tensor) for tensor in reads}
+        if results and not all(memory_of(result) in read for result in results):  # else it is a view
             self.entries.append(TorchCall(function, args, settings, reads, results, in_place=False))
 
 
@@ -116,17 +116,18 @@ def _tensors(tree: Any) -> tuple[Tensor, ...]:
 
 
 def memory_of(tensor: Tensor) -> int:
-    """What tells one piece of memory from another."""
+    """The address of a tensor's storage, which identifies its memory."""
     return tensor.untyped_storage().data_ptr()
 
 
 @contextlib.contextmanager
 def recording(capacity: int, *, settled: bool = False) -> Iterator[Recorder]:
-    """Note what is done within, for positions below `capacity`; `settled`: weights stay as they are."""
-    notes = Recorder()
-    here.notes, here.capacity, here.settled = notes, capacity, settled
+    """Record the operations within the context, for positions below `capacity`. `settled`: the weights are frozen, so
+    that each is packed once."""
+    state, recorder = recording_state, Recorder()
+    state.recorder, state.capacity, state.frozen = recorder, capacity, settled
     try:
-        with notes:
-            yield notes
+        with recorder:
+            yield recorder
     finally:
-        here.notes = None
+        state.recorder = None

@@ -1,8 +1,8 @@
-"""Which operations of a recorded step work row by row, so that for fewer rows they have less to do.
+"""Finds the operations of a recorded step that work row by row, so that they can be run for fewer rows.
 
-A piece of memory is of rows if it is known to hold one row after the other: inputs whose first dimension counts rows,
-and what is computed of such memory, read in that order, with as many rows. What was put into another order once, heads
-before rows say, stays whole, whatever number its first dimension happens to have.
+A piece of memory is ordered by rows if it is an input whose first dimension counts rows, or computed from such memory
+in that order and with as many rows. Memory in another order, for example heads before rows, is always computed whole,
+even if its first dimension has the same size by chance.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from antiphon.runtime.recorder.record import Entry, memory_of
 
 
 def by_rows(entries: Sequence[Entry], inputs: Iterable[Tensor], rows: Collection[int]) -> set[int]:
-    """The `id`s of the kernels that may be run for the first rows alone; `rows` are what counts rows."""
+    """The `id`s of the kernels that may be run for the first rows alone. `rows`: the sizes of a first dimension that
+    counts rows."""
     ordered = {memory_of(tensor) for tensor in inputs if tensor.shape[0] in rows}
     mixed: set[int] = set()
     found: set[int] = set()
@@ -24,7 +25,7 @@ def by_rows(entries: Sequence[Entry], inputs: Iterable[Tensor], rows: Collection
         of_rows = [tensor for tensor in entry.reads if memory_of(tensor) in ordered]
         written = {memory_of(tensor) for tensor in entry.writes}
         whole = any(memory_of(tensor) in mixed for tensor in entry.reads) or not all(map(_in_order, of_rows))
-        if whole or not (isinstance(entry, KernelCall) or _keeps(entry.writes, of_rows)):
+        if whole or not (isinstance(entry, KernelCall) or _preserves_rows(entry.writes, of_rows)):
             if whole or of_rows:
                 mixed |= written - ordered
             continue
@@ -35,11 +36,11 @@ def by_rows(entries: Sequence[Entry], inputs: Iterable[Tensor], rows: Collection
 
 
 def _in_order(tensor: Tensor) -> bool:
-    """Whether one index of the first dimension lies behind the other, as rows do."""
+    """Whether the first dimension has the largest stride."""
     return all(tensor.stride(0) >= step for size, step in zip(tensor.shape, tensor.stride(), strict=True) if size > 1)
 
 
-def _keeps(writes: Sequence[Tensor], reads: Sequence[Tensor]) -> bool:
-    """Whether what an operation of PyTorch's makes has as many rows as what it reads, in order."""
+def _preserves_rows(writes: Sequence[Tensor], reads: Sequence[Tensor]) -> bool:
+    """Whether the results of a PyTorch operation have as many rows as its inputs, in order."""
     sizes = {tensor.shape[0] for tensor in reads}
     return all(tensor.dim() > 0 and {tensor.shape[0]} == sizes and _in_order(tensor) for tensor in writes)

@@ -4,17 +4,17 @@
  * additions, is exact, and lets activations have as many levels as 32-bit sums hold. Elsewhere: C that compilers turn
  * into vectors.
  *
- * Also what a variant is: WIDTH columns a panel, GROUP k in a row of a column, Level (of an activation), MIDDLE (what
- * stands for 0), levels(inner), the functions quantize_row and tile. */
-#ifndef ANTIPHON_INT8_WORDS_H
-#define ANTIPHON_INT8_WORDS_H
+ * A variant defines: PANEL_COLUMNS of a panel, GROUP_K successive k of a column, Level (the type of a quantized
+ * activation), ZERO_LEVEL (that of 0), and the functions levels(inner), quantize_row and tile. */
+#ifndef ANTIPHON_INT8_MADD_H
+#define ANTIPHON_INT8_MADD_H
 
 #include "linear.h"
 
 #ifdef __AVX2__
-enum { WIDTH = 16, GROUP = 2, MIDDLE = 0 };
+enum { PANEL_COLUMNS = 16, GROUP_K = 2, ZERO_LEVEL = 0 };
 #else
-enum { WIDTH = 16, GROUP = 1, MIDDLE = 0 };
+enum { PANEL_COLUMNS = 16, GROUP_K = 1, ZERO_LEVEL = 0 };
 #endif
 typedef int16_t Level;
 
@@ -43,18 +43,18 @@ INLINE __m256i pair_of(const Level *x) {
 }
 
 /* sums (rows, 16) of x (rows, groups, 2) times a panel of weights, int8 in memory; what lies `ahead` of it, in bytes,
- * is asked for meanwhile. */
+ * is prefetched. */
 INLINE void tile(const Level *x, int64_t stride, const int8_t *panel, int64_t groups, const int rows, int64_t ahead,
-                 int32_t (*sums)[WIDTH]) {
-    __m256i sum[BLOCK][2];
+                 int32_t (*sums)[PANEL_COLUMNS]) {
+    __m256i sum[BLOCK_ROWS][2];
     for (int row = 0; row < rows; row++) sum[row][0] = sum[row][1] = _mm256_setzero_si256();
     for (int64_t group = 0; group < groups; group++) {
-        const __m128i *weights = (const __m128i *)(panel + group * WIDTH * GROUP);
+        const __m128i *weights = (const __m128i *)(panel + group * PANEL_COLUMNS * GROUP_K);
         __builtin_prefetch((const char *)weights + ahead);
         __m256i low = _mm256_cvtepi8_epi16(_mm_loadu_si128(weights));
         __m256i high = _mm256_cvtepi8_epi16(_mm_loadu_si128(weights + 1));
         for (int row = 0; row < rows; row++) {
-            __m256i pair = pair_of(x + row * stride + group * GROUP);
+            __m256i pair = pair_of(x + row * stride + group * GROUP_K);
             sum[row][0] = _mm256_add_epi32(sum[row][0], _mm256_madd_epi16(pair, low));
             sum[row][1] = _mm256_add_epi32(sum[row][1], _mm256_madd_epi16(pair, high));
         }
@@ -66,13 +66,13 @@ INLINE void tile(const Level *x, int64_t stride, const int8_t *panel, int64_t gr
 }
 #else
 INLINE void tile(const Level *x, int64_t stride, const int8_t *panel, int64_t groups, const int rows, int64_t ahead,
-                 int32_t (*sums)[WIDTH]) {
+                 int32_t (*sums)[PANEL_COLUMNS]) {
     (void)ahead;
-    int32_t sum[BLOCK][WIDTH] = {{0}};
+    int32_t sum[BLOCK_ROWS][PANEL_COLUMNS] = {{0}};
     for (int64_t group = 0; group < groups; group++)
         for (int row = 0; row < rows; row++) {
             int32_t value = x[row * stride + group];
-            for (int c = 0; c < WIDTH; c++) sum[row][c] += value * (int32_t)panel[group * WIDTH + c];
+            for (int c = 0; c < PANEL_COLUMNS; c++) sum[row][c] += value * (int32_t)panel[group * PANEL_COLUMNS + c];
         }
     memcpy(sums, sum, sizeof sum[0] * (size_t)rows);
 }

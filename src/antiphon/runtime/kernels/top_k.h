@@ -1,17 +1,17 @@
-/* The best entries of a row of logits, which comes block by block, and the row's log-sum-exp.
+/* The largest k of a row of logits, which is read block by block, and the row's log-sum-exp.
  *
- * Blocks that fit the first cache are read three times: for their maximum, for their sum of exponentials with the
- * running maximum of Milakov and Gimelshein (2018), and, where they hold anything better than the worst of the best so
- * far, for that. */
-#ifndef ANTIPHON_BEST_H
-#define ANTIPHON_BEST_H
+ * A block fits the L1 cache and is read three times: for its maximum, for its sum of exponentials with the running
+ * maximum of Milakov and Gimelshein (2018), and, if its maximum exceeds the smallest of the k so far, for those logits
+ * that do. */
+#ifndef ANTIPHON_TOP_K_H
+#define ANTIPHON_TOP_K_H
 
 #include "softmax.h"
 #include "step.h"
 
-enum { LOGITS = 256 }; /* at a time */
+enum { BLOCK_LOGITS = 256 }; /* logits of a block */
 
-/* The best so far, best first, in the memory of the results. */
+/* The largest logits so far, in descending order, in the memory of the results. */
 typedef struct {
     int64_t k, count;
     float *value;
@@ -35,7 +35,7 @@ static inline int is_forbidden(const Best *best, int64_t id) {
     return low < best->forbidden_count && best->forbidden[low] == id;
 }
 
-/* What a logit must exceed to be among the best: ids come in ascending order, so an equal one is too late. */
+/* The value that a logit must exceed to be selected. Ids come in ascending order, and of equals the lower id wins. */
 static inline float threshold(const Best *best) { return best->count < best->k ? -INFINITY : best->value[best->k - 1]; }
 
 static inline void offer(Best *best, float value, int64_t id) {
@@ -61,40 +61,40 @@ INLINE int lanes_set(Words mask) {
 }
 
 static inline void take_best(Best *best, const float *x, int64_t first) {
-    for (int64_t i = 0; i < LOGITS; i += LANES) {
+    for (int64_t i = 0; i < BLOCK_LOGITS; i += LANES) {
         int better = lanes_set(load8(x + i) > threshold(best));
         for (int j = 0; better; j++, better >>= 1)
             if (better & 1) offer(best, x[i + j], first + i + j);
     }
 }
 
-/* A block of LOGITS logits, of which the first has the id `first`; those behind the last id are -inf. */
+/* A block of BLOCK_LOGITS logits, of which the first has the id `first`; those after the last id are -inf. */
 static inline void take_block(Total *total, Best *best, const float *x, int64_t first) {
     Floats most[4], sums[4];
     for (int j = 0; j < 4; j++) most[j] = all8(-INFINITY), sums[j] = all8(0);
-    for (int64_t i = 0; i < LOGITS; i += 4 * LANES)
+    for (int64_t i = 0; i < BLOCK_LOGITS; i += 4 * LANES)
         for (int j = 0; j < 4; j++) most[j] = at_least8(load8(x + i + j * LANES), most[j]);
-    float here = max_of(at_least8(at_least8(most[0], most[1]), at_least8(most[2], most[3])));
-    if (here > total->most) {
-        total->sum *= exp((double)total->most - (double)here);
-        total->most = here;
+    float largest = max_of(at_least8(at_least8(most[0], most[1]), at_least8(most[2], most[3])));
+    if (largest > total->most) {
+        total->sum *= exp((double)total->most - (double)largest);
+        total->most = largest;
     }
     const float shift = total->most == -INFINITY ? 0 : total->most;
-    for (int64_t i = 0; i < LOGITS; i += 4 * LANES)
+    for (int64_t i = 0; i < BLOCK_LOGITS; i += 4 * LANES)
         for (int j = 0; j < 4; j++) sums[j] += exp_below8(load8(x + i + j * LANES) - shift);
     total->sum += sum_of((sums[0] + sums[1]) + (sums[2] + sums[3]));
-    if (here > threshold(best)) take_best(best, x, first);
+    if (largest > threshold(best)) take_best(best, x, first);
 }
 
-/* The results of a row: the best logits become log-probabilities. Where fewer than k are left, -inf and id 0 follow; a
- * row with NaN or +inf gives NaN and the ids from 0 on. The log-sum-exp. */
+/* Turns the selected logits of a row into log-probabilities and returns the log-sum-exp. With fewer than k candidates
+ * the rest is -inf with id 0; a row with NaN or +inf gives NaN and the ids from 0 on. */
 static inline double conclude(const Best *best, Total total, int64_t V) {
     const double lse = total.sum == 0 ? -INFINITY : (double)total.most + log(total.sum);
     const int64_t broken = lse != lse;
     for (int64_t i = 0; i < best->k; i++) {
-        const int there = i < best->count;
-        best->value[i] = broken ? NAN : there ? (float)((double)best->value[i] - lse) : -INFINITY;
-        best->id[i] = broken ? (i < V ? i : 0) : there ? best->id[i] : 0;
+        const int found = i < best->count;
+        best->value[i] = broken ? NAN : found ? (float)((double)best->value[i] - lse) : -INFINITY;
+        best->id[i] = broken ? (i < V ? i : 0) : found ? best->id[i] : 0;
     }
     return lse;
 }
