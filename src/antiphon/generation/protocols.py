@@ -7,14 +7,16 @@ from typing import Any, Protocol
 from antiphon.generation.restricting import ConstraintBuilder
 from antiphon.inputs import InputKind
 from antiphon.models.seq2seq import EncoderDecoder
+from antiphon.runtime.runtime import Runtime
 from antiphon.search.special_tokens import SpecialTokens
 from antiphon.text import Tokenizer
 
 
 class AnsweringModel(Protocol):
-    """A network, the kind of its sources, its tokenizers and the special tokens and constraints of its answers."""
+    """A network and its runtime, the kind of its sources, its tokenizers, special tokens and constraints."""
 
     network: EncoderDecoder
+    runtime: Runtime
     input_kind: InputKind[Any]
     source_tokenizer: Tokenizer
     target_tokenizer: Tokenizer
