@@ -35,12 +35,6 @@ def one_line(error: BaseException) -> str:
     return " ".join(str(error).split())
 
 
-def convert_hint(beginning: bytes) -> str:
-    """How a file that is no UTF-8 is converted: UTF-16 begins with its byte order mark."""
-    kind = "utf-16" if beginning[:2] in (b"\xff\xfe", b"\xfe\xff") else "latin1"
-    return f"Convert it, for example with iconv -f {kind} -t utf-8."
-
-
 def memory_ran_out(error: BaseException) -> bool:
     """Whether `error` says that memory did not suffice, of the processor or of a card.
 

@@ -18,7 +18,7 @@ from antiphon.errors import ConfigError, DataError, ModelError
 from antiphon.models.folders.checkpoint import load_weights
 from antiphon.nn import Alibi, Full, Window
 from antiphon.recipe import dump_yaml, from_mapping, read_yaml
-from antiphon.registry import _parts
+from antiphon.registry import unregister
 from antiphon.workflows import average_run, train
 
 WORDS = ["one", "two", "three", "four", "five", "six"]
@@ -302,11 +302,13 @@ def test_a_foreign_folder_is_not_resumed(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["thesis.txt"]
 
 
-def test_a_reporter_is_given_each_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_reporter_is_given_each_row(tmp_path: Path) -> None:
     seen: list[Any] = []
-    monkeypatch.setitem(_parts, "reporter", {})
     antiphon.register("reporter", "test-list")(lambda folder: seen.append)
-    run = train(recipe(tmp_path / "run"), quiet=True)
+    try:
+        run = train(recipe(tmp_path / "run"), quiet=True)
+    finally:
+        unregister("reporter", "test-list")
     assert seen == run.metrics
 
 

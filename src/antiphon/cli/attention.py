@@ -7,10 +7,11 @@ import json
 import re
 import sys
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from antiphon.cli.command import Command, import_modules
 from antiphon.cli.flags import Flag, Positional
+from antiphon.config import Role
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +50,7 @@ class AttentionCheck(Command):
 
     attention: Annotated[str, Positional("PKG.MOD:NAME")]
     """A rule, mixer, function or scorer in a module (the current folder is looked in first), or a registered name."""
-    role: Annotated[Literal["encoder", "decoder", "cross"] | None, Flag(default="each that it takes")] = None
+    role: Annotated[Role | None, Flag(default="each that it takes")] = None
     """Where it stands."""
     settings: Annotated[str, Flag("YAML")] = ""
     """Its settings, as a recipe would say them: '{window: 8}', or a single value."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from antiphon.cli.command import Command, import_modules
 from antiphon.cli.flags import Flag, Positional
+from antiphon.config import Role
 from antiphon.errors import UsageError
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ class AttentionShow(Command):
     """The source text."""
     target: Annotated[str | None, Positional("TARGET")] = None
     """Its target; without it, the model's own answer."""
-    which: Literal["cross", "encoder", "decoder"] = "cross"
+    which: Role = "cross"
     """Attention to the source, of the source to itself, or of the target to itself."""
     layer: Annotated[str, Flag("N|mean")] = MEAN
     """The layer, counted from 1, or the mean of all."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from antiphon.config.family import FamilyConfig
 from antiphon.registry import nearest
@@ -21,6 +21,9 @@ from antiphon.settings import (
     require,
     show,
 )
+
+Role = Literal["encoder", "decoder", "cross"]  # where an attention stands: the fields of AttentionConfig
+ROLES: tuple[Role, ...] = get_args(Role)
 
 _PAPER = {
     "activation": "relu", "norm": "layer", "norm_placement": "post", "positions": "sinusoidal", "bias": True,

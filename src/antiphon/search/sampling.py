@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from antiphon.errors import NonFiniteError
+from antiphon.splitmix import GOLDEN, finalize, signed
 
 NOT_NUMBERS = (
     "the model's probabilities must be numbers, but are NaN. Check its weights, or load it with dtype float32."
@@ -68,7 +69,7 @@ class HypothesisRandom:
 
     def __init__(self, seed: int, rows: Tensor, width: int) -> None:
         lanes = torch.arange(width, device=rows.device)
-        self.keys = _mix(_mix(rows ^ _signed(seed * _GOLDEN))[:, None] + lanes)  # (N, W)
+        self.keys = finalize(finalize(rows ^ signed(seed * GOLDEN))[:, None] + lanes)  # (N, W)
 
     def select(self, rows: Tensor) -> None:
         """Keep the sources `rows` (n,), in that order."""
@@ -76,22 +77,7 @@ class HypothesisRandom:
 
     def roll(self, step: int) -> Tensor:
         """(N, W) in [0, 1)"""
-        bits = (_mix(self.keys ^ _signed((step + 1) * _GOLDEN)) >> 11) & (2**53 - 1)
+        bits = (finalize(self.keys ^ signed((step + 1) * GOLDEN)) >> 11) & (2**53 - 1)
         if bits.device.type == "mps":
             return (bits.float() * 2.0**-53).clamp(max=1 - 2**-24)
         return bits.double() * 2.0**-53
-
-
-_GOLDEN = 0x9E3779B97F4A7C15
-
-
-def _signed(number: int) -> int:
-    """The 64 lowest bits of `number` as a tensor's int64 holds them."""
-    return (number + 2**63) % 2**64 - 2**63
-
-
-def _mix(x: Tensor) -> Tensor:
-    """int64 -> int64, each bit of the result depending on all of x (SplitMix64's finalizer, Steele et al. 2014)."""
-    x = (x ^ ((x >> 30) & (2**34 - 1))) * _signed(0xBF58476D1CE4E5B9)
-    x = (x ^ ((x >> 27) & (2**37 - 1))) * _signed(0x94D049BB133111EB)
-    return x ^ ((x >> 31) & (2**33 - 1))

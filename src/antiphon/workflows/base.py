@@ -18,13 +18,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from antiphon.config import AttentionConfig, BaseConfig, TokenizerConfig, TrainConfig, VocabularyConfig
+from antiphon.config import ROLES, AttentionConfig, BaseConfig, TokenizerConfig, TrainConfig, VocabularyConfig
 from antiphon.errors import ConfigError, ModelError, argument
 from antiphon.generation.loading import model_folder, replaced_attention
 from antiphon.models.attentions import build_rule
 from antiphon.models.folders.checkpoint import (
     CONFIG,
-    ROLES,
     Parts,
     load_parts,
     named_weights,

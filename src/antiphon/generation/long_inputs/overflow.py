@@ -49,8 +49,7 @@ def pieces_of(
     if len(ids) <= limit or overflow == "window":
         return SourceParts([ids], [""])
     if overflow == "truncate":
-        ending = tokenizer.frame[1]
-        return SourceParts([[*ids[: max(limit - len(ending), 0)], *ending][:limit]], [""])
+        return SourceParts([tokenizer.truncate(ids, limit)], [""])
     if overflow == "split":
         front = front_of(text.lstrip(), fronts)
         taken = len(tokenizer.encode(front))
