@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from antiphon.cli.command import Command, import_modules
 from antiphon.cli.flags import Flag, Positional
-from antiphon.config import Role
 from antiphon.errors import UsageError
 
 if TYPE_CHECKING:
@@ -30,7 +29,7 @@ class AttentionShow(Command):
     """The source text."""
     target: Annotated[str | None, Positional("TARGET")] = None
     """Its target; without it, the model's own answer."""
-    which: Role = "cross"
+    which: Literal["cross", "encoder", "decoder"] = "cross"
     """Attention to the source, of the source to itself, or of the target to itself."""
     layer: Annotated[str, Flag("N|mean")] = MEAN
     """The layer, counted from 1, or the mean of all."""

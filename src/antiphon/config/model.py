@@ -187,5 +187,5 @@ class AttentionConfig(Settings):
     """The decoder's self-attention, written alike."""
     cross: object = "full"
     """The decoder's attention to the source, written alike."""
-    backend: Literal["auto", "eager", "sdpa", "blocks", "flex"] = "auto"
+    backend: Literal["auto", "eager", "sdpa", "blocks", "flex", "varlen"] = "auto"
     """What computes dot-product attention: the fastest where it was measured, or one by name (eager if it cannot)."""
