@@ -17,7 +17,7 @@ from antiphon.utf8 import convert_hint, decode_line, line_content
 )  # fmt: skip
 def test_a_line_without_its_end_and_its_files_mark(raw: bytes, number: int, text: str) -> None:
     assert decode_line(raw, what="text", file="f", number=number) == text
-    assert line_content(raw, number=number) == text.encode()
+    assert line_content(raw, what="text", file="f", number=number) == text.encode()
 
 
 def test_other_bytes_are_an_error_with_their_place() -> None:
@@ -25,5 +25,7 @@ def test_other_bytes_are_an_error_with_their_place() -> None:
         decode_line(b"caf\xe9\n", what="a data file", file="x.en", number=3)
     hint = convert_hint(b"")
     assert str(caught.value) == f"a data file must be UTF-8, but byte 0xe9 at column 4 is not (x.en:3). {hint}"
-    with pytest.raises(DataError, match="-f utf-16"):
+    with pytest.raises(DataError, match="-f utf-16 "):
         decode_line("a".encode("utf-16"), what="text", file="x.en", number=1)
+    with pytest.raises(DataError, match=r"^text must be UTF-8, but has NUL bytes \(x.en:1\). .*-f utf-16le "):
+        line_content("some text".encode("utf-16-le"), what="text", file="x.en", number=1)

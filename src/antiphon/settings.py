@@ -234,9 +234,7 @@ def convert(value: Any, hint: Any) -> Any:
     """`value` as the type `hint` wants it; SettingError if it is none."""
     origin, arguments = get_origin(hint), get_args(hint)
     if isinstance(value, FlagText) and hint is not str and origin not in (Annotated, Union, types.UnionType):
-        # A flag may spell a list as bleu,chrf or as 0.9,0.95.
-        spelled = origin is tuple and isinstance(value.meaning, str)
-        value = [_number_or_text(part) for part in str(value).split(",")] if spelled else value.meaning
+        value = _listed(value, hint) if origin is tuple else value.meaning
     if origin is Annotated:
         return _bounded(convert(value, arguments[0]), arguments[1])
     if origin in (Union, types.UnionType):
@@ -252,6 +250,15 @@ def convert(value: Any, hint: Any) -> Any:
         return settings if isinstance(settings, hint) else build(hint, settings)
     reader = _READERS.get(hint)
     return value if reader is None else reader(value)
+
+
+def _listed(value: FlagText, hint: Any) -> Any:
+    """The list that a flag spells as bleu,chrf or as 0.9,0.95. Where a list of texts is wanted, each part is one."""
+    if _takes_text(hint) and not isinstance(value.meaning, list | tuple | Mapping):
+        return [part.strip() for part in str(value).split(",")]
+    return (
+        [_number_or_text(part) for part in str(value).split(",")] if isinstance(value.meaning, str) else value.meaning
+    )
 
 
 def _number_or_text(text: str) -> float | str:
@@ -365,9 +372,11 @@ def _either(value: Any, options: tuple[Any, ...]) -> Any:
 
 
 def _takes_text(option: Any) -> bool:
-    """Whether an option of a union is a text, or a list of such."""
+    """Whether a type is a text, a list of such, or may be one of them."""
     bare = get_args(option)[0] if get_origin(option) is Annotated else option
-    return bare is str or (get_origin(bare) is tuple and any(map(_takes_text, get_args(bare))))
+    return bare is str or (
+        get_origin(bare) in (tuple, Union, types.UnionType) and any(map(_takes_text, get_args(bare)))
+    )
 
 
 def _tuple(value: Any, arguments: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -19,7 +19,7 @@ from antiphon.nn.loss import CrossEntropy
 from antiphon.text import load_task
 from antiphon.text.training import train_tokenizer
 
-ON_THE_PATH, ENTERED = 22, 34  # what a reader opens between a text and its loss; fewer is better (14 are aimed at)
+ON_THE_PATH, ENTERED = 23, 36  # what a reader opens between a text and its loss; fewer is better (14 are aimed at)
 ELSEWHERE = ("tests/", "docs/", "benchmarks/", "recipes/", "CHANGELOG.md", "CONTRIBUTING.md", "src/")
 
 

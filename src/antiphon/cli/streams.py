@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import BinaryIO, TypeVar
 
 from antiphon.errors import DataError, DiskError, UsageError
-from antiphon.utf8 import decode_line
+from antiphon.utf8 import check_returns, decode_line
 
 MOST_LINES, MOST_BYTES = 4096, 1 << 20  # of one chunk: enough to sort by length, little enough for any memory
 _BLOCK = 1 << 16
@@ -33,7 +33,7 @@ def chunks(path: str) -> Iterator[list[str]]:
     name = "standard input" if path == "-" else path
     number, held, batch = 0, 0, []
     with _input(path) as stream:
-        for block in _blocks(stream):
+        for block in _blocks(stream, name):
             for raw in block:
                 number += 1
                 try:
@@ -160,17 +160,21 @@ def _input(path: str) -> Iterator[BinaryIO]:
         yield stream
 
 
-def _blocks(stream: BinaryIO) -> Iterator[list[bytes]]:
+def _blocks(stream: BinaryIO, name: str) -> Iterator[list[bytes]]:
     """The whole lines that came with each read; the last one may lack its line feed."""
     pieces: list[bytes] = []  # of a line whose end has not come yet
+    alone = True  # whether there is no line feed at all
     while block := stream.read1(_BLOCK):  # pyright: ignore[reportAttributeAccessIssue]  (buffered streams have it)
         first, *others = block.split(b"\n")
         pieces.append(first)
         if others:
+            alone = False
             *whole, last = others
             yield [b"".join(pieces), *whole]
             pieces = [last]
     if rest := b"".join(pieces):
+        if alone:
+            check_returns(rest, name)
         yield [rest]
 
 

@@ -12,11 +12,11 @@ import gzip
 import io
 import zlib
 from collections.abc import Iterator, Mapping
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from antiphon.data.zstd import ZstdFile
 from antiphon.errors import ConfigError, DataError
-from antiphon.utf8 import decode_line, line_content
+from antiphon.utf8 import check_returns, decode, line_content
 
 PACKED = {".gz": "gzip", ".zst": "zstd"}  # the endings that are unpacked, and what they must hold
 _BLOCK = 1 << 20
@@ -94,17 +94,21 @@ class LineReader:
             for raw in _raw_lines(self.file, stream, self.offset):
                 self.number += 1
                 self.offset += len(raw)
+                if self.number == 1 and not self._end:
+                    check_returns(raw, self.file)
                 end = "\r\n" if self._exact and raw.endswith(b"\r\n") else self._end
                 yield self._text(raw) + end
 
     def _text(self, raw: bytes) -> str:
+        place: dict[str, Any] = {"what": "a data file", "file": self.file, "number": self.number}
+        content = line_content(raw, **place)
         try:
-            return decode_line(raw, what="a data file", file=self.file, number=self.number)
+            return decode(content, **place)
         except DataError as fault:
             if not self._go_on:
                 raise
             self.fault = self.fault or fault
-            return line_content(raw, number=self.number).decode("utf-8", "replace")
+            return content.decode("utf-8", "replace")
 
     def check(self) -> None:
         """DataError where a line since the last call is no UTF-8."""

@@ -11,8 +11,13 @@ import re
 from collections.abc import Iterator
 
 # Behind a line, and behind marks that end a sentence (Sentence_Terminal of Unicode's UAX 29, and the like) that
-# sentencex 1.0 does not cut at: of Arabic, Sinhala, Tibetan and Khmer, and an ellipsis.
-_OTHER_ENDS = re.compile(r"[؛ॽ෴།༎༏༐༑༒។៕]+\s*|…[\"'”’»)\]]*\s+|\n\s*")
+# sentencex 1.0 does not cut at: of Arabic, Sinhala, Tibetan and Khmer, an ellipsis, the question mark of Greek, and a
+# mark within brackets where another sentence follows.
+_OTHER_ENDS = re.compile(
+    r"[؛ॽ෴།༎༏༐༑༒។៕]+\s*|…[\"'”’»)\]]*\s+|\n\s*"
+    r"|(?<=[\u0370-\u03ff\u1f00-\u1fff])[;\u037e][\"'”’»)\]]*\s+"
+    r"|[.!?][\"'”’»)\]]*[)\]][\"'”’»)\]]*\s+(?=[\"'“‘«(\[¿¡]*[^\W\d_a-z])"
+)
 _STRETCH = 8192  # characters that are looked at together, since sentencex takes the square of many open quotes
 _DEFAULT = "en"  # its rules of abbreviations and numbers are used where the language is not known
 
