@@ -72,6 +72,7 @@ FLOORS: dict[str, list[str]] = {
         "folders/checkpoint",
         "/ by_hand/describe families/own folders/adapters",
         "folders/hub",
+        "folders/reading",
     ],
     "runtime": [
         "batch_splitter inference kernels/ kernels/layout pages recorder/",
@@ -104,8 +105,8 @@ FLOORS: dict[str, list[str]] = {
         "engine",
     ],
     "generation": [
-        "/ answers assemble ensemble hearing hf/ hf/network inputs languages loading long_inputs/ "
-        "long_inputs/leading_text maps other_names restricting",
+        "/ answers assemble ensemble hearing hf/ hf/network inputs languages long_inputs/ long_inputs/leading_text "
+        "maps other_names restricting",
         "hf/model long_inputs/joining long_inputs/overflow model_repr quantize",
         "labels",
         "classification",

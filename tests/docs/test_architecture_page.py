@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
+import subprocess
 import sys
 from pathlib import Path
-from types import FrameType
 
 import pytest
-import torch
 from structure import PACKAGE, PAGE, ROOT
-
-from antiphon.batch import collate
-from antiphon.config import AttentionConfig, ModelConfig, SourceConfig
-from antiphon.data import Batches, load_corpus
-from antiphon.models.build import build_network
-from antiphon.nn.loss import CrossEntropy
-from antiphon.text import load_task
-from antiphon.text.training import train_tokenizer
 
 ON_THE_PATH, ENTERED = 23, 36  # what a reader opens between a text and its loss; fewer is better (14 are aimed at)
 ELSEWHERE = ("tests/", "docs/", "benchmarks/", "recipes/", "CHANGELOG.md", "CONTRIBUTING.md", "src/")
@@ -45,42 +38,12 @@ def listed() -> list[list[str]]:
 
 
 def entered(folder: Path) -> list[str]:
-    """The files of the package in which a function is called between two files of text and the loss of a batch."""
-    lines = ["in 3 hours", "in 4 hours and 5 minutes"], ["in 3 Stunden", "in 4 Stunden und 5 Minuten"]
-    for name, side in zip(("source", "target"), lines, strict=True):
-        (folder / name).write_text("".join(f"{line}\n" for line in side))
-    tokenizer = train_tokenizer([*lines[0], *lines[1]], kind="bpe", vocab_size=270)
-    model = ModelConfig(preset="tiny", d_model=32, num_heads=2, ffn_dim=32, max_length=64, dropout=0.1)
-    size = tokenizer.vocab_size
-    network = build_network(model, AttentionConfig(), source_vocab=size, target_vocab=size, shared=True, seed=0).train()
-    loss, found = CrossEntropy(0.1), dict[str, None]()
-
-    def enter(frame: FrameType, event: str, argument: object) -> None:
-        file = Path(frame.f_code.co_filename)
-        if event == "call" and file.is_relative_to(PACKAGE):
-            found.setdefault(file.relative_to(PACKAGE).as_posix())
-
-    def step(*, traced: bool) -> torch.Tensor:
-        corpus = load_corpus(
-            SourceConfig(source=str(folder / "source"), target=str(folder / "target")),
-            task=load_task("translation"),
-            source_tokenizer=tokenizer,
-            target_tokenizer=tokenizer,
-            max_length=64,
-            streaming="always",  # so that reading and encoding are a part of the step
-        )
-        batches = Batches(corpus, batch_tokens=100, seed=0)
-        sys.setprofile(enter if traced else None)
-        try:
-            rows = next(iter(batches))
-            batch = collate(rows, pad_id=tokenizer.pad_id, start_id=tokenizer.pad_id)
-            return network(batch, loss).objective
-        finally:
-            sys.setprofile(None)
-
-    step(traced=False)  # what is imported and made once is no part of a step
-    assert step(traced=True).isfinite()
-    return list(found)
+    """The files that a step enters, in their order."""
+    places = os.pathsep.join([str(PACKAGE.parent), os.environ.get("PYTHONPATH", "")])
+    words = [sys.executable, str(Path(__file__).with_name("path_to_loss.py")), str(folder)]
+    ended = subprocess.run(words, env={**os.environ, "PYTHONPATH": places}, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    return json.loads(ended.stdout)
 
 
 def test_the_path_from_a_text_to_the_loss_is_the_pages(tmp_path: Path) -> None:
