@@ -14,7 +14,6 @@ from torch.utils._pytree import tree_leaves
 from antiphon.nn.backends import choice
 from antiphon.nn.operations import OPERATIONS
 from antiphon.runtime import graph as captured
-from antiphon.runtime import stepper as stepping
 
 
 class Noted(TorchDispatchMode):
@@ -94,7 +93,6 @@ def graphs(monkeypatch: pytest.MonkeyPatch) -> list[Noted]:
 
     monkeypatch.setattr(captured, "graph_on", graph)
     monkeypatch.setattr(captured, "usable", lambda hidden: True)
-    monkeypatch.setattr(stepping, "_verdicts", type(stepping._verdicts)())
     pytorch_only(monkeypatch)
     # No code reads the value of a tensor.
     monkeypatch.setattr(OPERATIONS["slots_in_use"], "lowering", lambda count, capacity: capacity)

@@ -17,11 +17,12 @@ from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.nn.mixers import Mixer
 from antiphon.nn.rules import ScoreRule
 from antiphon.runtime import graph as captured
-from antiphon.runtime import stepper as stepping
 from antiphon.runtime.graph import GraphStep, GraphTopK
 from antiphon.runtime.inference import as_rows, evaluating
-from antiphon.runtime.recorded import TopKRequest
-from antiphon.runtime.stepper import DecodeStepper, recordable
+from antiphon.runtime.policy import make_stepper, step_kind
+from antiphon.runtime.runtime import Runtime
+from antiphon.runtime.step import TopKRequest
+from antiphon.runtime.stepper import DecodeStepper
 from antiphon.search.engine import SourceInput, answer
 from antiphon.search.processors import NEVER
 
@@ -34,11 +35,12 @@ def wide(name: str) -> EncoderDecoder:
 
 
 def stepper_of(
-    network: EncoderDecoder, rows: list[list[int]], *, records: bool | None, width: int = 3
+    network: EncoderDecoder | Runtime, rows: list[list[int]], *, records: bool | None, width: int = 3
 ) -> DecodeStepper:
-    ids, tokens = as_rows(rows, network.device)
-    wanted = TopKRequest(2 * width, (0, 1), MARKS.end)
-    return DecodeStepper(network, network.encode(ids, tokens), width=width, capacity=12, wanted=wanted, records=records)
+    runtime = Runtime.of(network)
+    ids, tokens = as_rows(rows, runtime.network.device)
+    wanted, memory = TopKRequest(2 * width, (0, 1), MARKS.end), runtime.network.encode(ids, tokens)
+    return make_stepper(runtime, memory, width=width, capacity=12, wanted=wanted, records=records)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -51,7 +53,7 @@ def test_a_captured_step_is_the_networks_own(
 ) -> None:
     """Also where hypotheses change places, where sources leave, where fewer rows are captured again, and where the end
     is held back."""
-    monkeypatch.setattr(captured, "MANY", many)
+    monkeypatch.setattr(captured, "SHRINK_FROM_ROWS", many)
     check_steps(wide(name), name, tolerance=1e-10)
     first = graphs[0]
     assert first.warmed == 1 and len(first.calls) > 20
@@ -95,7 +97,7 @@ def test_each_kind_is_captured(name: str, graphs: list[Noted]) -> None:  # noqa:
     """No built-in attention falls back to the network's own code."""
     network = wide(name)
     with evaluating(network):
-        assert recordable(network, network.encode(*as_rows([[5, 6, MARKS.end]], network.device)))
+        assert step_kind(Runtime(network), network.encode(*as_rows([[5, 6, MARKS.end]], network.device)))
     assert [graph.replayed for graph in graphs] == [3]
 
 
@@ -109,7 +111,7 @@ SEARCHES: list[dict[str, object]] = [
 ]
 
 
-def both_ways(network: EncoderDecoder, sources: list[SourceInput], config: GenerationConfig) -> None:
+def both_ways(network: EncoderDecoder | Runtime, sources: list[SourceInput], config: GenerationConfig) -> None:
     """Answers of captured steps and of plain ones, token by token."""
     fast = answer(network, sources, config, MARKS)
     with pytest.MonkeyPatch.context() as patch:
@@ -128,7 +130,7 @@ def test_answers_are_those_of_the_networks_own_code(
     graphs: list[Noted],  # noqa: F811
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(captured, "MANY", 8)
+    monkeypatch.setattr(captured, "SHRINK_FROM_ROWS", 8)
     dice = random.Random(name)
     both_ways(toy(name), [SourceInput(source_of(dice), row) for row in range(14)], config_of(settings))
     assert sum(graph.replayed for graph in graphs[1:]) > 6  # the first one is that of the trial
@@ -156,10 +158,11 @@ def test_what_cannot_be_captured_is_computed_by_its_own_code(
     network = build_network(
         model, AttentionConfig(decoder=kind()), source_vocab=SIZE, target_vocab=SIZE, shared=False, seed=0
     ).eval()
-    both_ways(network, [SourceInput([5, 6, 2], 0), SourceInput([7, 8, 9, 2], 1)], config_of({"beam_size": 2}))
+    runtime = Runtime(network)
+    both_ways(runtime, [SourceInput([5, 6, 2], 0), SourceInput([7, 8, 9, 2], 1)], config_of({"beam_size": 2}))
     assert len(graphs) == 1 and bool(graphs[0].calls) == (kind is Counting)
     with evaluating(network):
-        assert not recordable(network, network.encode(*as_rows([[5, 6, 2]], network.device)))
+        assert not step_kind(runtime, network.encode(*as_rows([[5, 6, 2]], network.device)))
     assert len(graphs) == 1
 
 
@@ -173,8 +176,9 @@ def test_a_capture_that_fails_later_changes_no_answer(
     is for those who cut the batch."""
     network, rows = wide("rotary"), [[5, 6, 2], [7, 8, 2], [9, 2]]
     with evaluating(network):
-        assert recordable(network, network.encode(*as_rows(rows, network.device)))
-        plain, again = (stepper_of(network, rows, records=records) for records in (False, None))
+        runtime = Runtime(network)
+        assert step_kind(runtime, network.encode(*as_rows(rows, network.device)))
+        plain, again = (stepper_of(runtime, rows, records=records) for records in (False, None))
 
         def fail(graph: Noted, work: object) -> None:
             raise RuntimeError(words)
@@ -192,7 +196,7 @@ def test_a_capture_that_fails_later_changes_no_answer(
             return
         again.step(ids[order], 1)
         torch.testing.assert_close(again.logits, plain.logits, rtol=1e-10, atol=1e-10)
-        assert not recordable(network, network.encode(*as_rows(rows, network.device)))
+        assert not step_kind(runtime, network.encode(*as_rows(rows, network.device)))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
@@ -217,13 +221,12 @@ def test_the_best_ids_are_those_of_a_stable_sort(dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_on_a_gpu(name: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
     """The real graph: each kind is captured, and gives what the network's own code gives."""
-    monkeypatch.setattr(captured, "MANY", 0)
-    monkeypatch.setattr(stepping, "_verdicts", type(stepping._verdicts)())
+    monkeypatch.setattr(captured, "SHRINK_FROM_ROWS", 0)
     network = network_of(name).to("cuda", dtype)
     with evaluating(network):
         stepper = stepper_of(network, [[5, 6, MARKS.end], [7, MARKS.end]], records=None)
         stepper.step(torch.arange(6, device="cuda") + 5, 0)
-        assert isinstance(stepper._written, GraphStep)
+        assert isinstance(stepper.current, GraphStep)
     check_steps(network, name, tolerance=1e-4 if dtype == torch.float32 else 5e-2)
     sources = [SourceInput(source_of(random.Random(row)), row) for row in range(12)]
     found = answer(network, sources, config_of({"beam_size": 4}), MARKS)

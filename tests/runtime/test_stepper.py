@@ -18,14 +18,16 @@ from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.nn.mixers import Mixer
 from antiphon.nn.rules import ScoreRule
 from antiphon.nn.state import State
-from antiphon.runtime import recorded as written
-from antiphon.runtime import stepper as stepping
+from antiphon.runtime import policy
 from antiphon.runtime.inference import as_rows, evaluating
 from antiphon.runtime.kernels import functions as kernels
 from antiphon.runtime.kernels.compiler import library, why_not
 from antiphon.runtime.kernels.functions import KernelCall
-from antiphon.runtime.recorded import TopKRequest
-from antiphon.runtime.stepper import DecodeStepper, recordable
+from antiphon.runtime.policy import make_stepper, step_kind
+from antiphon.runtime.recorded import RecordedStep
+from antiphon.runtime.runtime import Runtime
+from antiphon.runtime.step import TopKRequest
+from antiphon.runtime.stepper import DecodeStepper
 from antiphon.search.engine import SourceInput, answer
 
 SIZE = 150
@@ -71,7 +73,9 @@ NAMES = [*KINDS, *(name for name in MODELS if name not in KINDS)]
 def stepper_of(network: EncoderDecoder, sources: list[list[int]], *, records: bool, width: int = 3) -> DecodeStepper:
     ids, tokens = as_rows(sources, network.device)
     wanted = TopKRequest(2 * width, (0, 1), MARKS.end)
-    return DecodeStepper(network, network.encode(ids, tokens), width=width, capacity=12, wanted=wanted, records=records)
+    return make_stepper(
+        Runtime.of(network), network.encode(ids, tokens), width=width, capacity=12, wanted=wanted, records=records
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -122,7 +126,7 @@ def test_each_kind_is_written_down(name: str) -> None:
     network = network_of(name)
     with evaluating(network):
         memory = network.encode(*as_rows([[5, 6, MARKS.end]], network.device))
-        assert recordable(network, memory)
+        assert step_kind(Runtime(network), memory)
 
 
 SEARCHES = [{"beam_size": 1}, {"beam_size": 4, "n_best": 3}, {"beam_size": 3, "min_new_tokens": 4}]
@@ -136,7 +140,7 @@ def test_answers_are_those_of_the_slow_way(settings: dict[str, object], monkeypa
     fast = answer(network, sources, config, MARKS)
     again = answer(network, sources, config, MARKS)
     alone = [answer(network, [source], config, MARKS)[0] for source in sources]
-    monkeypatch.setattr(stepping, "recordable", lambda network, memory: False)
+    monkeypatch.setattr(policy, "step_kind", lambda runtime, memory: None)
     pytorch_only(monkeypatch)
     calls: list[object] = []
     do = kernels.do
@@ -188,13 +192,13 @@ def test_a_changed_weight_is_seen_at_once(how: str, settled: bool) -> None:
     """Neither packed weights nor what a batch of the same shape left are used with other weights; fused optimizers
     change them without a word."""
     network, config = network_of("full", seed=1), GenerationConfig(beam_size=2, max_new_tokens=8)
-    network.settled = settled  # as one that was loaded, until `train` is called
+    network.frozen = settled  # as one that was loaded, until `train` is called
     before = answer(network, [[5, 6, 7, MARKS.end]], config, MARKS)[0][0]
     with torch.no_grad():
         CHANGES[how](network.output.weight)
     if how == "trained":
         network.train()
-        assert not network.settled
+        assert not network.frozen
         optimizer = torch.optim.AdamW(network.parameters(), lr=0.3, fused=True)
         ids, tokens = as_rows([[5, 6, 7, MARKS.end]], network.device)
         hidden, _ = network.decode(ids, tokens, network.encode(ids, tokens), None)
@@ -257,7 +261,7 @@ def test_what_cannot_be_written_down_is_computed_by_its_own_code(kind: type[Mixe
     attention = AttentionConfig(decoder=kind())
     network = build_network(model, attention, source_vocab=SIZE, target_vocab=SIZE, shared=False, seed=0).eval()
     with evaluating(network):
-        assert not recordable(network, network.encode(*as_rows([[5, 6, 2]], network.device)))
+        assert not step_kind(Runtime(network), network.encode(*as_rows([[5, 6, 2]], network.device)))
     found = answer(network, [[5, 6, 2], [7, 8, 9, 2]], GenerationConfig(beam_size=2, max_new_tokens=6), MARKS)
     assert all(len(hypotheses) == 1 for hypotheses in found)
 
@@ -292,12 +296,12 @@ def test_rows_are_those_of_the_memory_and_not_of_a_number_that_happens_to_be_equ
             torch.testing.assert_close(again.logits, plain.logits, rtol=1e-4, atol=1e-4)
 
 
-def written_down(network: EncoderDecoder, *, width: int, sources: int) -> written.Written:
+def written_down(network: EncoderDecoder, *, width: int, sources: int) -> RecordedStep:
     with evaluating(network):
         stepper = stepper_of(network, [[5, 6, 7, MARKS.end]] * sources, records=True, width=width)
         stepper.step(torch.full((sources * width,), 5), 0)
-        assert stepper._written is not None
-        return stepper._written
+        assert isinstance(stepper.current, RecordedStep)
+        return stepper.current
 
 
 @pytest.mark.parametrize("kind", ["float32", "int8"])
@@ -331,7 +335,8 @@ def test_a_step_does_no_more_than_it_must(kind: str) -> None:
 def test_no_step_is_taken_when_all_have_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     network, taken = network_of("full", seed=6), []
     with evaluating(network):
-        recordable(network, network.encode(*as_rows([[5, MARKS.end]], network.device)))  # tried once, with steps
+        runtime = Runtime(network)
+        step_kind(runtime, network.encode(*as_rows([[5, MARKS.end]], network.device)))  # tried once, with steps
         network.output.weight[MARKS.end] *= 3
     step = DecodeStepper.step
 
@@ -342,7 +347,7 @@ def test_no_step_is_taken_when_all_have_ended(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(DecodeStepper, "step", counted)
     dice = random.Random(1)
     sources = [source_of(dice) for _ in range(12)]
-    found = answer(network, sources, GenerationConfig(beam_size=1, max_new_tokens=15), MARKS)
+    found = answer(runtime, sources, GenerationConfig(beam_size=1, max_new_tokens=15), MARKS)
     lengths = [len(hypotheses[0].ids) for hypotheses in found]
     # A row is computed once for each token of its answer: the first one follows the start, the last one is not read.
     assert sum(taken) == sum(lengths) and len(taken) == max(lengths) and len(set(lengths)) > 1
@@ -389,8 +394,8 @@ def test_what_a_step_needs_no_longer_shares_memory(name: str) -> None:
     with evaluating(network):
         plain, again = (stepper_of(network, rows, records=True) for _ in range(2))
         for place in range(6):
-            if place and again._written is not None:
-                arena = again._written.program._kept[0]
+            if place and isinstance(again.current, RecordedStep):
+                arena = again.current.program._kept[0]
                 arena.fill_(255)
             if place == 3:
                 for stepper in (plain, again):
@@ -398,8 +403,8 @@ def test_what_a_step_needs_no_longer_shares_memory(name: str) -> None:
             for stepper in (plain, again):
                 stepper.step(ids[: 3 * stepper.sources] + place + 3, place)
             assert torch.equal(plain.logits, again.logits)
-        assert again._written is not None
-        arena, steps = again._written.program._kept
+        assert isinstance(again.current, RecordedStep)
+        arena, steps = again.current.program._kept
     products = [entry.step for entry in steps if isinstance(entry, KernelCall) and entry.name == "linear_float"]
     assert len(products) > 4 and 0 < arena.nbytes < sum(step.n[0] * step.n[2] * 4 for step in products)
 
@@ -408,7 +413,7 @@ def test_what_a_step_needs_no_longer_shares_memory(name: str) -> None:
 def test_a_source_that_ends_behind_the_prefix_leaves_a_program_for_fewer(beam_size: int) -> None:
     """It ends before a step is written down: what is left for the next batch is for the sources that remained."""
     network, config = network_of("full", seed=2), GenerationConfig(beam_size=beam_size, max_new_tokens=8)
-    network.settled, dice = True, random.Random(0)
+    network.frozen, dice = True, random.Random(0)
     with torch.no_grad():
         network.output.weight[MARKS.end] *= 5
     ids = [[dice.randrange(3, SIZE) for _ in range(4)] + [MARKS.end] for _ in range(200)]
@@ -417,7 +422,7 @@ def test_a_source_that_ends_behind_the_prefix_leaves_a_program_for_fewer(beam_si
     short = [row for row, found in enumerate(alone) if len(found.ids) == 3]
     long = [row for row, found in enumerate(alone) if len(found.ids) > 3]
     assert len(short) > 3 and len(long) > 3
-    written._left.clear()
+    runtime = Runtime(network)
     for one, other in zip(short[:4], long[:4], strict=True):
-        found = answer(network, [sources[one], sources[other]], config, MARKS)
+        found = answer(runtime, [sources[one], sources[other]], config, MARKS)
         assert [hypotheses[0].ids for hypotheses in found] == [alone[one].ids, alone[other].ids]

@@ -7,8 +7,9 @@ import torch
 from antiphon.conformance.meter import DifferenceMeter, Skip
 from antiphon.conformance.subject import Subject, padded
 from antiphon.runtime.kernels.compiler import why_not
+from antiphon.runtime.policy import make_stepper
 from antiphon.runtime.recorder.record import Unrecordable
-from antiphon.runtime.stepper import DecodeStepper
+from antiphon.runtime.runtime import Runtime
 
 NEAR = 1e-4  # of the largest logit: two ways of computing in float32
 STEPS, WIDTH = 5, 2
@@ -23,7 +24,8 @@ def written(subject: Subject, role: str, meter: DifferenceMeter) -> None:
     with torch.inference_mode():
         memory = network.encode(source, tokens)
         own, again = (
-            DecodeStepper(network, memory, width=WIDTH, capacity=STEPS, records=records) for records in (False, True)
+            make_stepper(Runtime(network), memory, width=WIDTH, capacity=STEPS, records=records)
+            for records in (False, True)
         )
         staying = torch.arange(3)
         for place in range(STEPS):

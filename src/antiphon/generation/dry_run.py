@@ -33,4 +33,4 @@ def try_search(model: Model, texts: Sequence[str], **settings: Any) -> None:
     requests = [engine.request_of(source, config, network=network, first=first) for source in sources]
     if requests:
         plan = engine.plan_of(config, model.marks, window=source_limit(network, config))
-        Search(network, requests[:1], plan)
+        Search(model.runtime, requests[:1], plan)

@@ -84,7 +84,7 @@ def load(
             parts.network.to(kind)
         members.append((str(folder), parts))
     found = Model.from_parts(members[0][1] if len(members) == 1 else join_parts(members))
-    found.network.settled = True  # so that its weights are packed once for the kernels
+    found.network.frozen = True  # so that its weights are packed once for the kernels
     if quantize is not None:
         quantize_network(found.network)
     return found

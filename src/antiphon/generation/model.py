@@ -42,6 +42,7 @@ from antiphon.models.families import Inexpressible
 from antiphon.models.folders.account import LoadReport
 from antiphon.models.folders.checkpoint import Parts, save_model_folder
 from antiphon.models.folders.hub import save_pretrained
+from antiphon.runtime.runtime import Runtime
 from antiphon.search import engine
 from antiphon.search.hypotheses import Hypothesis
 from antiphon.search.limits import check_source, source_limit
@@ -90,6 +91,7 @@ class Model(ModelRepr, OtherToolkitNames):
 
     def _hold(self, parts: Parts) -> None:
         self._silent, self.parts, self.network = parts, speaking(parts), parts.network
+        self.runtime = Runtime(parts.network)
         self.source_tokenizer, self.target_tokenizer = self.parts.source_tokenizer, self.parts.target_tokenizer
         self.marks = marks_of(self.parts)
         family = self.parts.model.family
@@ -158,6 +160,7 @@ class Model(ModelRepr, OtherToolkitNames):
             source, target = languages(config)
             kept = replace(self.generation, source_language=source, target_language=target)
             self._other = Model.from_parts(replace(self._silent, generation=kept))
+            self._other.runtime = self.runtime
         return self._other
 
     def generate(self, texts: Inputs, *, first_row: int = 0, **settings: object) -> Answers:
@@ -176,7 +179,7 @@ class Model(ModelRepr, OtherToolkitNames):
             return classify(self, [str(row) for row in rows], self.labels, config, first_row=first_row)
         sources = self._sources(rows, config, first_row)
         if self.hearing is None:
-            found = engine.answer(self.network, sources, config, self.marks)
+            found = engine.answer(self.runtime, sources, config, self.marks)
         else:
             found = self.hearing.answer(self.network, sources, config, self.marks)
         parts: list[list[list[Hypothesis]]] = [[] for _ in rows]
@@ -201,7 +204,7 @@ class Model(ModelRepr, OtherToolkitNames):
         if model.hearing is not None:
             each = model.hearing.marks(model.network, sources, model.marks)
         pairs = zip(sources, each, strict=True)
-        runs = [(engine.stream(model.network, one, config, marks), one.gap) for one, marks in pairs]
+        runs = [(engine.stream(model.runtime, one, config, marks), one.gap) for one, marks in pairs]
         return stream_texts(runs, model.target_tokenizer)
 
     def score(
@@ -288,7 +291,7 @@ class Model(ModelRepr, OtherToolkitNames):
             long = {"overflow": config.overflow, "max_source_tokens": config.max_source_tokens}
             target = self.generate(source, **long)[0].text
         if target is None:
-            answer = engine.answer(self.network, asked, config, self.marks)[0][0].ids
+            answer = engine.answer(self.runtime, asked, config, self.marks)[0][0].ids
         else:
             answer = answer_ids([clean_text(target)], self.target_tokenizer, self.marks)[0]
             engine.check_length(answer, most, what="the target")
@@ -305,7 +308,7 @@ class Model(ModelRepr, OtherToolkitNames):
         """
         check_quantize(kind, device=self.network.device, dtype=self.network.output.weight.dtype)
         network = copy.deepcopy(self.network).eval()
-        network.settled = True
+        network.frozen = True
         quantize_network(network)
         return Model.from_parts(replace(self._silent, network=network))
 

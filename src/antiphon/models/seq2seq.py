@@ -54,7 +54,7 @@ class EncoderDecoder(nn.Module):
     output_bias: Tensor | None
 
     source_window: int | None = None
-    settled = False  # whether the weights stay as they are: those of a loaded model do, until it is trained
+    frozen = False  # whether the weights stay as they are: those of a loaded model do, until it is trained
 
     def __init__(
         self,
@@ -105,8 +105,8 @@ class EncoderDecoder(nn.Module):
         return self.output.weight.device
 
     def train(self, mode: bool = True) -> Self:
-        """As every module; what is trained is not settled."""
-        self.settled = self.settled and not mode
+        """As every module; weights that are trained are not frozen."""
+        self.frozen = self.frozen and not mode
         return super().train(mode)
 
     def checkpoint_activations(self, on: bool) -> None:

@@ -29,13 +29,13 @@ from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.nn.mixers import Memory
 from antiphon.nn.state import DecoderState
 from antiphon.runtime.inference import log_softmax
-from antiphon.runtime.recorded import Best, TopKRequest
 from antiphon.runtime.recorder.record import LOOKS, Unrecordable
+from antiphon.runtime.step import TopIds, TopKRequest, fill_gaps
 
 NEG_INF = float("-inf")
 # Hypotheses up to which a step is not captured again for half of them: the weights are read all the same, and a new
 # capture costs two steps of the network's own code. An estimate, from the bytes that a step reads; not measured.
-MANY = 64
+SHRINK_FROM_ROWS = 64
 
 
 class Graph(Protocol):
@@ -106,7 +106,7 @@ class GraphTopK:
         self.added[self.wanted.end] = NEG_INF if end or self.wanted.end in self.wanted.never else 0.0
         self.held = end
 
-    def best(self, logits: Tensor) -> Best:
+    def best(self, logits: Tensor) -> TopIds:
         """Of logits (R, V), best first; of equals the lower id first."""
         log_p, count = log_softmax(logits) + self.added, min(self.wanted.most, self.size)
         if log_p.dtype != torch.float32:
@@ -139,7 +139,7 @@ class GraphStep:
         self.state, self.sources, self.candidates = state, memory.hidden.shape[0], candidates
         rows = self.sources * state.width
         self.ids, self.pos = ids.reshape(rows, 1).clone(), pos.clone()
-        self.heavy = rows > MANY
+        self.heavy = rows > SHRINK_FROM_ROWS
         self._network, self._memory = network, memory
         self._graph, self._noted = graph_on(ids.device), False
         self._graph.warm(self._step)
@@ -153,17 +153,29 @@ class GraphStep:
         """(rows, V), those of the last step."""
         return self._logits[:rows]
 
-    def run(self, ids: Tensor, place: int, sources: int) -> None:
+    def run(self, ids: Tensor, position: int | Tensor, sources: int) -> None:
         """One more token of the hypotheses of the first `sources`, at one position.
 
         The others are computed too, from what they held, and nobody looks at them. Unrecordable, with the state as it
         was, where the step cannot be captured.
         """
         self.ids[: ids.numel(), 0] = ids
-        self.pos.fill_(place)
+        self.pos.fill_(int(position))
         if not self._noted:
             self._note()
         self._graph.replay()
+
+    def keep(self, staying: Tensor) -> Tensor:
+        """Only the sources `staying` (n,) remain, moved to the first places; returns their order."""
+        return fill_gaps(self.state, staying)
+
+    def join(self, first: int, state: DecoderState, count: int) -> None:
+        """No source joins: all rows are at one position."""
+        raise AssertionError("sources join a recorded step only")
+
+    def is_oversized(self, sources: int) -> bool:
+        """Whether half of the sources have left a graph of many rows."""
+        return self.heavy and 2 * sources <= self.sources
 
     def _note(self) -> None:
         try:

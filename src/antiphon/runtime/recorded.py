@@ -1,20 +1,17 @@
-"""A step of decoding that was written down once and is run again: for the first few sources of a batch, or for all.
+"""A decoding step that is recorded once and replayed by kernels: for the first sources of a batch, or for all.
 
-    made = RecordedStep(network, memory, state, width=4, capacity=64, wanted=TopKRequest(8, (0, 1), 2))
-    made.run(ids, place=3, sources=5)
-    made.logits(rows), made.best
+    step = RecordedStep(network, memory, state, ids, pos, capacity=64, candidates=KernelTopK(request, vocab_size))
+    step.run(ids, position=3, sources=5)
+    step.logits(rows), step.best
 
-Small batches leave theirs for the next batch of the same shape (`take`, `leave`), so that one sentence after the other
-is answered without writing anything down again.
+The step of a small batch is stored for the next batch of the same shape (`Runtime.take`, `Runtime.store`), so that
+sentence after sentence is decoded without recording anything again.
 """
 
 from __future__ import annotations
 
-import weakref
-from typing import NamedTuple
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from antiphon.batch import Tokens
 from antiphon.models.seq2seq import EncoderDecoder
@@ -27,20 +24,12 @@ from antiphon.runtime.pages import trim
 from antiphon.runtime.recorder.fusion import output
 from antiphon.runtime.recorder.program import Program
 from antiphon.runtime.recorder.record import recording
+from antiphon.runtime.step import TopIds, TopKRequest, fill_gaps
 
-Best = tuple[Tensor, Tensor]  # log-probabilities and ids, (R, k) each
-
-CALLS = 12  # operations without a kernel from which a program for all rows is too much for half of them
-LARGE = 2**23  # bytes of a batch's states from which memory that was freed is given back, which takes milliseconds
-MOST_LEFT = 4  # programs that a network keeps
-
-
-class TopKRequest(NamedTuple):
-    """The `most` most probable ids but for `never`, and for `end` while that is held back."""
-
-    most: int
-    never: tuple[int, ...]
-    end: int
+MAX_TORCH_CALLS = 12  # operations without a kernel from which a program for all rows is too much for half of them
+TRIM_FROM_BYTES = (
+    2**23
+)  # bytes of a batch's states from which memory that was freed is given back, which takes milliseconds
 
 
 class KernelTopK:
@@ -58,13 +47,13 @@ class KernelTopK:
         self.ban.copy_(torch.tensor(never))
         self.held = end
 
-    def best(self, logits: Tensor) -> Best:
+    def best(self, logits: Tensor) -> TopIds:
         """Of logits (R, V), by the kernel."""
         return kernels.top(logits, min(self.wanted.most, self.size), self.ban)
 
 
 class RecordedStep:
-    """The step of `network` from `state`, written down while it takes its first token."""
+    """The step of `network` from `state`, recorded while it takes its first token."""
 
     def __init__(
         self,
@@ -80,10 +69,10 @@ class RecordedStep:
         self.state, self.sources, self.candidates = state, memory.hidden.shape[0], candidates
         rows = self.sources * state.width
         self.ids, self.pos = ids.reshape(rows, 1).clone(), pos.clone()
-        is_large = sum(leaf.nbytes for leaf in state.leaves) >= LARGE
+        is_large = sum(leaf.nbytes for leaf in state.leaves) >= TRIM_FROM_BYTES
         if is_large:
             trim()  # of what the encoder needed
-        with recording(capacity + 1, settled=network.settled) as notes:
+        with recording(capacity + 1, settled=network.frozen) as notes:
             hidden, _ = network.decode(self.ids, Tokens(self.pos), memory, state)
             self._logits = network.logits(hidden[:, -1])
             self.best = None if candidates is None else candidates.best(self._logits)
@@ -96,7 +85,7 @@ class RecordedStep:
             rows=(self.sources, rows),
             results=[self._logits if self._product is None else self._product.reads[0], *(self.best or ())],
         )
-        self.heavy = self.program.calls > CALLS
+        self.heavy = self.program.calls > MAX_TORCH_CALLS
         if is_large:
             del notes, entries  # which hold all that was ever computed
             trim()
@@ -109,49 +98,27 @@ class RecordedStep:
             run(self._product.step)
         return self._logits[:rows]
 
-    def run(self, ids: Tensor, place: int | Tensor, sources: int) -> None:
+    def run(self, ids: Tensor, position: int | Tensor, sources: int) -> None:
         """One more token of the hypotheses of the first `sources`, at one position or at that of each source (n,)."""
         self.ids[: ids.numel(), 0] = ids
-        if isinstance(place, int):
-            self.pos.fill_(place)
+        if isinstance(position, int):
+            self.pos.fill_(position)
         else:
-            self.pos.view(self.sources, -1)[:sources] = place[:, None]
+            self.pos.view(self.sources, -1)[:sources] = position[:, None]
         self.program.run(sources)
 
+    def keep(self, staying: Tensor) -> Tensor:
+        """Only the sources `staying` (n,) remain, moved to the first places; returns their order."""
+        order = fill_gaps(self.state, staying)
+        if not torch.equal(order, torch.arange(order.numel())):
+            self.program.refresh()
+        return order
 
-_left: weakref.WeakKeyDictionary[EncoderDecoder, dict[object, RecordedStep]] = weakref.WeakKeyDictionary()
+    def join(self, first: int, state: DecoderState, count: int) -> None:
+        """`count` sources take the places from `first` on, in the states that they begin with."""
+        self.state.write(torch.arange(first, first + count), state)
+        self.program.refresh()
 
-
-def take(network: EncoderDecoder, shape: object) -> RecordedStep | None:
-    """What a batch of this shape left, which is then gone; None where the weights have changed since."""
-    version = _version(network)
-    return None if version is None else _left.get(network, {}).pop((shape, version), None)
-
-
-def leave(network: EncoderDecoder, shape: object, written: RecordedStep) -> None:
-    """Keep what was written down for the next batch of this shape."""
-    version, left = _version(network), _left.setdefault(network, {})
-    if version is None:
-        return
-    while len(left) >= MOST_LEFT:
-        left.pop(next(iter(left)), None)
-    left[shape, version] = written
-
-
-def _version(network: EncoderDecoder) -> int | None:
-    """Changes whenever a weight does, or a module is exchanged; None where weights may be trained, whose changes are
-    not always told. For those that are settled, and trained nevertheless, a number of each is looked at."""
-    found: list[int] = []
-    left: list[nn.Module] = [network]
-    while left:  # `network.parameters()` takes ten times as long
-        module = left.pop()
-        found.append(id(module))
-        left += [part for part in module._modules.values() if part is not None]
-        for weight in module._parameters.values():
-            if weight is not None and weight.requires_grad:
-                if not network.settled:
-                    return None
-                found.append(hash(weight.detach().flatten()[weight.numel() // 2].item()))
-            if weight is not None:
-                found += [weight.data_ptr(), 0 if weight.is_inference() else weight._version]
-    return hash(tuple(found))
+    def is_oversized(self, sources: int) -> bool:
+        """Whether half of the sources have left a program in which much is computed for all of them."""
+        return self.heavy and 2 * sources <= self.sources

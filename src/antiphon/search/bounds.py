@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from antiphon.runtime.inference import sum_type
-from antiphon.runtime.recorded import TopKRequest
+from antiphon.runtime.step import TopKRequest
 from antiphon.search.hypotheses import Request, SearchConfig
 from antiphon.search.processors import NEVER, Forbid, MinNewTokens
 from antiphon.search.selecting import most_of

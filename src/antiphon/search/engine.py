@@ -10,7 +10,6 @@ training loop's validation:
 
 from __future__ import annotations
 
-import weakref
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -22,8 +21,8 @@ from antiphon.config import GenerationConfig
 from antiphon.constraints.restriction import CLOSED, DEAD, Constraint, TrieConstraint
 from antiphon.errors import ConfigError, DataError
 from antiphon.models.seq2seq import EncoderDecoder
-from antiphon.runtime.batch_splitter import BatchSplitter
 from antiphon.runtime.inference import evaluating, label_log_p, sum_type
+from antiphon.runtime.runtime import Runtime
 from antiphon.search.hypotheses import Hypothesis, Request, SearchConfig, SpecialTokens
 from antiphon.search.limits import check_source, source_limit
 from antiphon.search.processors import Forbid, ForbidAt, MinNewTokens, NoRepeatNgram, Processor, RepetitionPenalty
@@ -52,7 +51,7 @@ class SourceInput:
 
 
 def answer(
-    network: EncoderDecoder,
+    network: EncoderDecoder | Runtime,
     sources: Sequence[SourceInput | list[int] | Tensor],
     config: GenerationConfig,
     marks: SpecialTokens,
@@ -61,6 +60,8 @@ def answer(
 
     DataError where a source has more ids than the model takes (`source_limit`).
     """
+    runtime = Runtime.of(network)
+    network = runtime.network
     requests = [
         request_of(
             source if isinstance(source, SourceInput) else SourceInput(source, row),
@@ -77,7 +78,7 @@ def answer(
     def run(batch: Sequence[int]) -> list[list[Hypothesis]]:
         places = [*batch, *those_that_fit(left, requests, batch)]
         begun, waiting = ([requests[place] for place in part] for part in (batch, places[len(batch) :]))
-        search = Search(network, begun, plan, waiting)
+        search = Search(runtime, begun, plan, waiting)
         while search.open:
             for i, hypotheses in search.step():
                 answers[places[i]] = hypotheses
@@ -90,30 +91,28 @@ def answer(
         longest = max(len(request.source) for request in each) + max(request.limit for request in each)
         return len(each) * plan.width * longest
 
-    room = _rooms.setdefault(network, BatchSplitter())
     while left:
         batch = first_batch(left, requests, plan, vocab_size=network.vocab_size, batch_size=config.batch_size)
-        room.run(run, batch, cost=cost)
+        runtime.splitter.run(run, batch, cost=cost)
     return answers
 
 
-_rooms: weakref.WeakKeyDictionary[EncoderDecoder, BatchSplitter] = weakref.WeakKeyDictionary()  # what each has learnt
-
-
 def stream(
-    network: EncoderDecoder, source: SourceInput, config: GenerationConfig, marks: SpecialTokens
+    network: EncoderDecoder | Runtime, source: SourceInput, config: GenerationConfig, marks: SpecialTokens
 ) -> Iterator[list[int]]:
     """The best hypothesis of one source in runs of ids, each given as soon as it is certain.
 
     An id is certain when every hypothesis that can still be the best has it in its place. Wrong settings raise at once.
     """
+    runtime = Runtime.of(network)
+    network = runtime.network
     request, plan = (
         request_of(source, config, network=network, first=marks.first),
         plan_of(config, marks, window=source_limit(network, config)),
     )
 
     def run() -> Iterator[list[int]]:
-        search = Search(network, [request], plan)
+        search = Search(runtime, [request], plan)
         given = 0
         while search.open:
             finished = search.step()

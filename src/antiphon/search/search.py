@@ -27,6 +27,8 @@ from antiphon.batch import Tokens
 from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.nn.mixers import Memory
 from antiphon.runtime.inference import as_rows, evaluating, label_log_p
+from antiphon.runtime.policy import make_stepper
+from antiphon.runtime.runtime import Runtime
 from antiphon.runtime.stepper import DecodeStepper
 from antiphon.search.bounds import Bounds, begun, least_tokens, wanted_of
 from antiphon.search.constraint_state import ConstraintState
@@ -61,9 +63,15 @@ class Search:
     """
 
     def __init__(
-        self, network: EncoderDecoder, requests: Sequence[Request], plan: SearchConfig, waiting: Iterable[Request] = ()
+        self,
+        network: EncoderDecoder | Runtime,
+        requests: Sequence[Request],
+        plan: SearchConfig,
+        waiting: Iterable[Request] = (),
     ) -> None:
-        self.network, self.plan, self.device = network, plan, network.device
+        self.runtime = Runtime.of(network)
+        self.network = network = self.runtime.network
+        self.plan, self.device = plan, network.device
         self.open = list(range(len(requests)))
         self._waiting, self._count, self._joined = RequestQueue(waiting), len(requests), False
         count, width = len(requests), plan.width
@@ -91,8 +99,8 @@ class Search:
         wanted = None if self.guard is not None else wanted_of(plan, self.bounds)
         self.least_length = self.bounds.longest_prefix + least_tokens(plan)
         alike = self.least_length == 0 and not plan.marks.closes and plan.coverage_penalty == 0
-        return DecodeStepper(
-            self.network,
+        return make_stepper(
+            self.runtime,
             memory,
             width=plan.width,
             capacity=self.capacity,

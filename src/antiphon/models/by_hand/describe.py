@@ -33,7 +33,7 @@ from antiphon.nn.positions import ROTARY_BASE, Learned, NoPositions, Sinusoidal
 _NOT_COMPARED = {
     "training",
     "site",
-    "settled",
+    "frozen",
     "source_window",
     "checkpoint",
     "wants_rotary",

@@ -1,0 +1,54 @@
+"""A decoding step by the network's own code: the definition, on every device and for every attention."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from antiphon.batch import Tokens
+from antiphon.models.seq2seq import EncoderDecoder
+from antiphon.nn.mixers import Memory
+from antiphon.nn.state import DecoderState
+from antiphon.runtime.graph import GraphTopK
+from antiphon.runtime.kernels import functions as kernels
+from antiphon.runtime.step import TopIds, TopK
+
+
+class EagerStep:
+    """The step of `network` over `memory` from `state`; it also reads whole prefixes."""
+
+    def __init__(self, network: EncoderDecoder, memory: Memory, state: DecoderState, top: TopK | None) -> None:
+        self.network, self.memory, self.state, self.top = network, memory, state, top
+        self.best: TopIds | None = None
+        self._logits: Tensor | None = None
+
+    def read(self, ids: Tensor, tokens: Tokens) -> Tensor:
+        """The network reads `ids` (R, L): their hidden vectors (R, L, D)."""
+        hidden, _ = self.network.decode(ids, tokens, self.memory, self.state)
+        logits = self._logits = self.network.logits(hidden[:, -1])
+        fits = isinstance(self.top, GraphTopK) or kernels.usable(logits)
+        self.best = self.top.best(logits) if self.top is not None and fits else None
+        return hidden
+
+    def run(self, ids: Tensor, position: int | Tensor, sources: int) -> None:
+        """One more token of each hypothesis, all at one position."""
+        self.read(ids[:, None], Tokens(torch.full((1, 1), int(position), device=ids.device)))
+
+    def logits(self, rows: int) -> Tensor:
+        """(rows, V) of the last run."""
+        assert self._logits is not None, "a step was run"
+        return self._logits
+
+    def keep(self, staying: Tensor) -> Tensor:
+        """Only the sources `staying` (n,) remain, in that order."""
+        self.memory = self.memory.select(staying)
+        self.state.drop(staying)
+        return staying
+
+    def join(self, first: int, state: DecoderState, count: int) -> None:
+        """No source joins: all rows are at one position."""
+        raise AssertionError("sources join a recorded step only")
+
+    def is_oversized(self, sources: int) -> bool:
+        """Never: `keep` leaves no row that is not in use."""
+        return False
