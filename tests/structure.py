@@ -75,18 +75,19 @@ FLOORS: dict[str, list[str]] = {
         "folders/reading",
     ],
     "runtime": [
-        "batch_splitter inference kernels/ kernels/layout pages recorder/",
+        "batch_splitter inference kernels/ kernels/layout pages recorder/ step",
         "kernels/compiler",
         "kernels/packed kernels/steps",
         "kernels/functions",
         "attend_kernel quantized recorder/lowering",
         "int8_loading lowerings recorder/record",
-        "/ ancestry recorder/fusion recorder/rows",
-        "recorder/arena",
+        "/ ancestry graph recorder/fusion recorder/rows",
+        "eager recorder/arena",
         "recorder/program",
         "recorded",
-        "graph",
+        "runtime",
         "stepper",
+        "policy",
     ],
     "training": [
         "/ adapters ahead evaluated groups lock objectives/ objectives/distillation objectives/r_drop optimizers "
