@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from antiphon.config import AttentionConfig, DataConfig, ModelConfig, SourceConfig, TrainConfig, TrainingConfig
-from antiphon.errors import ConfigError, convert_hint
+from antiphon.errors import ConfigError
 from antiphon.recipe import dump_yaml, from_mapping, meaning, read_recipe, read_yaml, to_mapping
+from antiphon.utf8 import convert_hint
 
 RECIPE = """\
 task: translation

@@ -10,17 +10,20 @@ import pytest
 
 from antiphon import registry
 from antiphon.errors import ConfigError
-from antiphon.registry import lookup, names, nearest, register
+from antiphon.registry import lookup, names, nearest, register, unregister
 
 
 @pytest.fixture(autouse=True)
 def untouched(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a test registers or imports does not outlive it."""
-    monkeypatch.setattr(registry, "_parts", {kind: dict(parts) for kind, parts in registry._parts.items()})
-    monkeypatch.setattr(registry, "KINDS", [*registry.KINDS, "shape", "colour"])
+    kinds = [*registry.KINDS, "shape", "colour"]
+    monkeypatch.setattr(registry, "KINDS", kinds)
     monkeypatch.setattr(sys, "path", list(sys.path))
-    known = set(sys.modules)
+    known, before = set(sys.modules), {kind: set(names(kind)) for kind in kinds}
     yield  # pyright: ignore[reportReturnType]
+    for kind in kinds:
+        for name in set(names(kind)) - before[kind]:
+            unregister(kind, name)
     for name in set(sys.modules) - known:
         if name.startswith("antiphon_test_"):
             del sys.modules[name]
@@ -58,6 +61,18 @@ def test_the_same_definition_again_replaces_and_another_is_refused() -> None:
     with pytest.raises(ConfigError, match="the shape `part` is already registered as"):
         register("shape", "part")(lambda: 3)
     assert lookup("shape", "part")() == 2
+
+
+def test_what_is_unregistered_is_unknown_and_its_name_is_free() -> None:
+    register("shape", "round")(len)
+    unregister("shape", "round")
+    assert names("shape") == []
+    with pytest.raises(ConfigError, match="`round` is not a known shape"):
+        lookup("shape", "round")
+    register("shape", "round")(max)
+    assert lookup("shape", "round") is max
+    with pytest.raises(ConfigError, match="`rund` is not a registered shape, did you mean `round`"):
+        unregister("shape", "rund")
 
 
 def test_an_unknown_name_has_the_nearest_and_all() -> None:

@@ -27,10 +27,11 @@ from antiphon.config import (
     TrainConfig,
     is_files,
 )
-from antiphon.config.paths import absolute
-from antiphon.errors import ConfigError, argument, convert_hint
+from antiphon.config.whole import absolute
+from antiphon.errors import ConfigError, argument
 from antiphon.registry import name_for, nearest
 from antiphon.settings import FlagText, SettingError, build, hints, plain
+from antiphon.utf8 import convert_hint
 
 if TYPE_CHECKING:
     import yaml

@@ -46,6 +46,16 @@ def register(kind: str, name: str) -> Callable[[T], T]:
     return keep
 
 
+def unregister(kind: str, name: str) -> None:
+    """Forget what is registered as `name` among the parts of `kind`; ConfigError where nothing is.
+
+    For tests, and for a notebook that wants the name for another part. Entry points of packages stay.
+    """
+    if name not in _parts.get(kind, {}):
+        raise ConfigError(f"`{name}` is not a registered {kind}{nearest(name, _parts.get(kind, {})) or '.'}")
+    del _parts[kind][name]
+
+
 def lookup(kind: str, name: str, *, folder: Path | None = None, allow_import: bool = True) -> Any:
     """The part of `kind` that `name` stands for: registered, else `module:Name`, else an entry point.
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import own_attentions
 import pytest
 
-from antiphon.registry import _parts, names, register
+from antiphon.registry import names, register, unregister
 
 PEEK = """
 import torch
@@ -38,7 +38,8 @@ def test_what_is_registered_as_a_function_or_a_scorer_is_listed_so(run) -> None:
     try:
         kinds = {kind["name"]: kind for kind in map(json.loads, run("attention", "list", "--json").lines)}
     finally:
-        del _parts["attention"]["zz function"], _parts["attention"]["zz scorer"]
+        unregister("attention", "zz function")
+        unregister("attention", "zz scorer")
     assert (kinds["zz function"]["kind"], kinds["zz function"]["settings"]) == ("function", "")
     assert (kinds["zz scorer"]["kind"], kinds["zz scorer"]["settings"]) == ("scorer", "hidden")
     assert kinds["torch_multihead"]["settings"].startswith("bias=True, dropout=0")

@@ -16,7 +16,8 @@ from parity.test_languages import checkpoint
 from workflows.test_fine_tuning import T5, published
 
 from antiphon import load, train
-from antiphon.registry import _parts
+from antiphon.registry import names as registered
+from antiphon.registry import unregister
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -82,7 +83,8 @@ def test_first_steps(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
                 shorter = shorter.replace("corpus.train", "corpus.train[:2000]")
             exec(compile(shorter, "docs/first-steps.md", "exec"), names)
     finally:
-        _parts["attention"].pop("fade", None)
+        if "fade" in registered("attention"):
+            unregister("attention", "fade")
     assert (folder / "first-model" / "model.safetensors").exists() and (folder / "weights.pt").exists()
     said = capsys.readouterr().out
     assert "nc:6" in said  # the metric's signature
@@ -113,7 +115,8 @@ def test_write_your_own_attention(folder: Path, capsys: pytest.CaptureFixture[st
     finally:
         sys.modules.pop("own", None)
         for module, kind in (("fade", "Fade"), ("distance", "Distance")):
-            _parts["attention"].pop(f"{module}:{kind}", None)
+            if f"{module}:{kind}" in registered("attention"):
+                unregister("attention", f"{module}:{kind}")
             sys.modules.pop(module, None)
     said = capsys.readouterr().out
     assert "the rule `Fade`" in said and "the mixer `Distance`" in said
@@ -163,7 +166,7 @@ def test_pretraining(folder: Path) -> None:
         }
         assert train(recipe, quiet=True).metrics[-1]["step"] == 1
     finally:
-        _parts["objective"].pop("second_half")
+        unregister("objective", "second_half")
     marks = SimpleNamespace(mask=99)
     assert names["second_half"]([1, 2, 3, 4], None, marks) == ([1, 2, 99], [3, 4])
 

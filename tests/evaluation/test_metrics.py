@@ -13,7 +13,7 @@ from antiphon.evaluation.edits import exact_match
 from antiphon.evaluation.metrics import measure, parse_metrics
 from antiphon.evaluation.result import MetricResult
 from antiphon.evaluation.translation import bleu, chrf
-from antiphon.registry import _parts, names
+from antiphon.registry import names, unregister
 
 ANSWERS = ["The dog bit the man.", "It wasn't surprising.", "The man had just bitten him."]
 STREAMS = [
@@ -101,7 +101,7 @@ def test_a_metric_of_ones_own() -> None:
         assert metric(["ab"], [["abcd"]]) == MetricResult(50.0)
         assert metric(["ab"], [["abcd"]]).interval is None
     finally:
-        del _parts["metric"]["test_length_ratio"]
+        unregister("metric", "test_length_ratio")
 
 
 @pytest.mark.parametrize("home", [classification, edits, groups, metrics, rouge], ids=lambda home: home.__name__)
@@ -120,7 +120,7 @@ def test_a_metric_that_needs_sources_says_so() -> None:
         with pytest.raises(DataError, match="there are 1 answers and 0 sources"):
             metric(["a"], [["a"]])
     finally:
-        del _parts["metric"]["test_needs_sources"]
+        unregister("metric", "test_needs_sources")
 
 
 def test_all_that_are_built_in() -> None:

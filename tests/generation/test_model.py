@@ -16,8 +16,7 @@ import antiphon
 from antiphon.config import AttentionConfig, GenerationConfig, ModelConfig
 from antiphon.devices import choose_device
 from antiphon.errors import ConfigError, DataError, ModelError
-from antiphon.generation.load import load
-from antiphon.generation.loading import choose_dtype
+from antiphon.generation.load import choose_dtype, load
 from antiphon.generation.model import Generation, Model
 from antiphon.models.build import build_network
 from antiphon.models.folders.checkpoint import Parts

@@ -43,7 +43,7 @@ from antiphon.nn import (
 from antiphon.nn.embedding import Embedding
 from antiphon.nn.loss import CrossEntropy
 from antiphon.recipe import dump_yaml, from_mapping, read_yaml, to_mapping
-from antiphon.registry import _parts, register
+from antiphon.registry import register, unregister
 from antiphon.runtime.quantized import quantize_linears
 from antiphon.search.engine import SourceInput, answer, forced_scores, stream
 from antiphon.text import train_tokenizer
@@ -233,7 +233,8 @@ def test_a_registered_function_or_scorer_is_known_by_its_name() -> None:
         assert isinstance(build_rule("mine", allow_import=False), FunctionAttention)
         assert isinstance(build_rule({"scored": {"hidden": 8}}, allow_import=False), ScorerAttention)
     finally:
-        del _parts["attention"]["mine"], _parts["attention"]["scored"]
+        unregister("attention", "mine")
+        unregister("attention", "scored")
 
 
 @pytest.mark.parametrize(

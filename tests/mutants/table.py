@@ -120,7 +120,7 @@ MUTANTS = [
            "weights < self.min_p * weights.sum(1, keepdim=True)",
            "tests/search/test_sampling.py::test_weights_are_the_definition"),
     Mutant("samples of all rows are the same", "search/sampling.py",
-           "_mix(rows ^ _signed(seed * _GOLDEN))", "_mix(rows * 0 ^ _signed(seed * _GOLDEN))",
+           "finalize(rows ^ signed(seed * GOLDEN))", "finalize(rows * 0 ^ signed(seed * GOLDEN))",
            "tests/search/test_sampling.py::test_a_sample_depends_on_seed_and_row_alone"),
     # what folders say of their search
     Mutant("sampling without top_k takes the whole vocabulary", "models/families/search.py",
@@ -223,7 +223,6 @@ MUTANTS = [
            "self.values(pos.clamp(min=0) + self.offset, self.dim)", "self.values(pos.clamp(min=0), self.dim)",
            "tests/parity/test_families.py::test_logits_searches_and_the_way_back[m2m_100-0]"),
     Mutant("dropout's bits do not depend on the step", "nn/noise.py",
-           "for part in (self.seed, self.step, self.micro_batch, site):",
-           "for part in (self.seed, self.micro_batch, site):",
+           "mix(self.seed, self.step, self.micro_batch, site)", "mix(self.seed, self.micro_batch, site)",
            "tests/nn/test_noise.py::test_bits_are_a_function_of_the_key_alone"),
 ]  # fmt: skip

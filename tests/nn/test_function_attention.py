@@ -14,7 +14,7 @@ from antiphon.batch import Tokens
 from antiphon.errors import AttentionError, ConfigError
 from antiphon.nn import Attention, Full, FunctionAttention, Memory
 from antiphon.nn.noise import Noise
-from antiphon.registry import _parts, register
+from antiphon.registry import register, unregister
 
 SETTINGS: dict[str, Any] = {"d_model": WIDTH, "num_heads": HEADS, "head_dim": 4, "bias": True, "dropout": 0.0}
 
@@ -98,7 +98,7 @@ def test_its_spec_is_its_name() -> None:
     try:
         assert FunctionAttention(local).spec == "by hand"
     finally:
-        del _parts["attention"]["by hand"]
+        unregister("attention", "by hand")
 
 
 def test_what_a_function_raises_is_one_line_with_the_shapes() -> None:

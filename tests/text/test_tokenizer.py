@@ -205,3 +205,16 @@ def test_lower_case_and_a_normal_form_together(kind, training_texts):
 def assert_decodes_to(tokenizer, text, expected):
     assert tokenizer.decode(tokenizer.encode(text)) == expected
     assert "".join(tokenizer.tokens(text)) == "".join(tokenizer.tokens(expected))
+
+
+@pytest.mark.parametrize("length", [0, 1, 4, 100])
+def test_what_is_truncated_keeps_what_stands_behind_a_text(tokenizer, length):
+    ids = tokenizer.encode("in three hours and twenty minutes")
+    after = tokenizer.frame[1]
+    assert after, "an end, at least"
+    found = tokenizer.truncate(ids, length)
+    assert len(found) == min(length, len(ids))
+    if length >= len(after):
+        assert found[-len(after) :] == after
+        assert found[: -len(after)] == ids[: len(found) - len(after)]
+    assert tokenizer.truncate(ids, len(ids)) == ids

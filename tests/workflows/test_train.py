@@ -18,7 +18,7 @@ from antiphon.errors import ConfigError, DataError, ModelError
 from antiphon.models.folders.checkpoint import load_weights
 from antiphon.nn import Alibi, Full, Window
 from antiphon.recipe import dump_yaml, from_mapping, read_yaml
-from antiphon.registry import _parts
+from antiphon.registry import unregister
 from antiphon.workflows import average_run, train
 
 WORDS = ["one", "two", "three", "four", "five", "six"]
@@ -302,12 +302,43 @@ def test_a_foreign_folder_is_not_resumed(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["thesis.txt"]
 
 
-def test_a_reporter_is_given_each_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_reporter_is_given_each_row(tmp_path: Path) -> None:
     seen: list[Any] = []
-    monkeypatch.setitem(_parts, "reporter", {})
     antiphon.register("reporter", "test-list")(lambda folder: seen.append)
-    run = train(recipe(tmp_path / "run"), quiet=True)
+    try:
+        run = train(recipe(tmp_path / "run"), quiet=True)
+    finally:
+        unregister("reporter", "test-list")
     assert seen == run.metrics
+
+
+def test_a_compiled_network_learns_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`training.compile`, with PyTorch's tracing alone: its code generator needs minutes and a C++ compiler."""
+    graphs: list[torch.fx.GraphModule] = []
+    compiled = torch.compile
+
+    def traced(network: torch.nn.Module, **settings: Any) -> Any:
+        assert settings == {"dynamic": True}
+
+        def run(graph: torch.fx.GraphModule, inputs: list[torch.Tensor]) -> Any:
+            graphs.append(graph)
+            return graph.forward
+
+        return compiled(network, backend=run, **settings)
+
+    monkeypatch.setattr(torch, "compile", traced)
+
+    def losses(name: str, **training: Any) -> list[Any]:
+        once = {"max_steps": 2, "log_every_steps": 1, "batch_tokens": 60, **training}
+        one = {"encoder_layers": 1, "decoder_layers": 1, "dropout": 0.1}
+        data = {"train": [("one two", "two one")] * 30, "valid": [("one two", "two one")]}
+        run = train(
+            recipe(tmp_path / name, data=data, model=one, training=once, validation={"metrics": []}), quiet=True
+        )
+        return [row[key] for row in run.metrics for key in ("loss", "grad_norm", "valid_loss") if key in row]
+
+    assert losses("compiled", compile=True) == pytest.approx(losses("plain"), rel=1e-5)
+    assert len(graphs) > 1
 
 
 def test_two_tokenizers(tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ def test_keep_best_finds_a_metric_with_settings(metrics: list[object], keep_best
 
 def test_metrics_get_the_sources() -> None:
     import antiphon
-    from antiphon.registry import _parts
+    from antiphon.registry import unregister
 
     @antiphon.register("metric", "test_copied")
     def copied(answers: list[str], references: list[list[str]], *, sources: list[str]) -> float:
@@ -84,4 +84,4 @@ def test_metrics_get_the_sources() -> None:
     try:
         assert validation(["one", "zwei"], "test_copied").figures["test_copied"] == 50
     finally:
-        del _parts["metric"]["test_copied"]
+        unregister("metric", "test_copied")

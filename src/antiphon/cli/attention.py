@@ -8,10 +8,11 @@ import re
 import sys
 import textwrap
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 from antiphon.cli.command import Command, columns, import_modules
 from antiphon.cli.flags import Flag, Positional
+from antiphon.config import Role
 
 if TYPE_CHECKING:
     from antiphon.conformance import LawTable
@@ -48,7 +49,7 @@ class AttentionCheck(Command):
 
     attention: Annotated[str, Positional("PKG.MOD:NAME")]
     """A rule, mixer, function or scorer in a module (the current folder is looked in first), or a registered name."""
-    role: Annotated[Literal["encoder", "decoder", "cross"] | None, Flag(default="each that it takes")] = None
+    role: Annotated[Role | None, Flag(default="each that it takes")] = None
     """Where it stands."""
     settings: Annotated[str, Flag("YAML")] = ""
     """Its settings, as a recipe would say them: '{window: 8}', or a single value."""

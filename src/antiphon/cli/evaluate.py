@@ -180,13 +180,11 @@ def recipe_of(model: str) -> tuple[tuple[SourceConfig, ...], list[Any]]:
 
 def aligned(source: str, targets: Sequence[str]) -> list[tuple[str, Sequence[str]]]:
     """Each line of `source` with the same line of every target; DataError with both counts where one is longer."""
+    from antiphon.data.lines import check_same_length
+
     sources, sides = list(lines(source)), [list(lines(target)) for target in targets]
     for target, side in zip(targets, sides, strict=True):
-        if len(side) != len(sources):
-            raise DataError(
-                f"source and target must have the same number of lines, but `{source}` has {len(sources)} "
-                f"and `{target}` has {len(side)}. Align them line by line."
-            )
+        check_same_length(source, target, len(sources), len(side))
     if not sources:
         raise DataError(f"a test set must hold at least one line, but `{source}` is empty.")
     return list(zip(sources, zip(*sides, strict=True), strict=True))

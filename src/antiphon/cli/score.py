@@ -55,6 +55,7 @@ class Score(Command):
         return 0
 
     def _pairs(self) -> Iterator[tuple[str, str]]:
+        # Not check_same_length, as for files: one side is standard input, whose end nobody may wait for.
         for number, (source, target) in enumerate(zip_longest(lines(self.source), lines(self.target)), 1):
             if source is None or target is None:
                 ended, other = (self.source, self.target) if source is None else (self.target, self.source)

@@ -15,7 +15,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
-from antiphon.errors import DataError, DiskError, UsageError, check_returns, convert_hint, without_mark
+from antiphon.errors import DataError, DiskError, UsageError
+from antiphon.utf8 import check_returns, decode_line
 
 MOST_LINES, MOST_BYTES = 4096, 1 << 20  # of one chunk: enough to sort by length, little enough for any memory
 _BLOCK = 1 << 16
@@ -36,7 +37,7 @@ def chunks(path: str) -> Iterator[list[str]]:
             for raw in block:
                 number += 1
                 try:
-                    batch.append(_text(raw, name, number))
+                    batch.append(decode_line(raw, what="text", file=name, number=number))
                 except DataError:
                     if batch:  # what stands before the fault is answered
                         yield batch
@@ -183,17 +184,3 @@ def _waiting(stream: BinaryIO) -> bool:
         return bool(select.select([stream], [], [], 0)[0])
     except (OSError, ValueError):  # no descriptor (a test, a gzip stream of one), or no select for it (Windows)
         return False
-
-
-def _text(raw: bytes, name: str, number: int) -> str:
-    raw = raw.removesuffix(b"\r")
-    if number == 1:
-        raw = raw.removeprefix(b"\xef\xbb\xbf")  # the byte order mark that some editors write
-        if without_mark(raw):  # which would be read as UTF-8 with NULs in it
-            raise DataError(f"text must be UTF-8, but has NUL bytes ({name}:1). {convert_hint(raw)}")
-    try:
-        return raw.decode("utf-8")
-    except UnicodeDecodeError as error:
-        found = f"byte 0x{raw[error.start]:02x} at column {error.start + 1} is not"
-        hint = convert_hint(raw if number == 1 else b"")
-        raise DataError(f"text must be UTF-8, but {found} ({name}:{number}). {hint}") from error

@@ -18,9 +18,11 @@ from antiphon.config.distillation import DistillationConfig as DistillationConfi
 from antiphon.config.family import FamilyConfig as FamilyConfig
 from antiphon.config.generation import GenerationConfig as GenerationConfig
 from antiphon.config.model import PRESETS as PRESETS
+from antiphon.config.model import ROLES as ROLES
 from antiphon.config.model import AttentionConfig as AttentionConfig
 from antiphon.config.model import BaseConfig as BaseConfig
 from antiphon.config.model import ModelConfig as ModelConfig
+from antiphon.config.model import Role as Role
 from antiphon.config.tokenizer import TOKENIZER_KINDS as TOKENIZER_KINDS
 from antiphon.config.tokenizer import SideConfig as SideConfig
 from antiphon.config.tokenizer import TokenizerConfig as TokenizerConfig

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from antiphon.config.family import FamilyConfig
 from antiphon.registry import nearest
@@ -21,6 +21,9 @@ from antiphon.settings import (
     require,
     show,
 )
+
+Role = Literal["encoder", "decoder", "cross"]  # where an attention stands: the fields of AttentionConfig
+ROLES: tuple[Role, ...] = get_args(Role)
 
 _PAPER = {
     "activation": "relu", "norm": "layer", "norm_placement": "post", "positions": "sinusoidal", "bias": True,
@@ -184,5 +187,5 @@ class AttentionConfig(Settings):
     """The decoder's self-attention, written alike."""
     cross: object = "full"
     """The decoder's attention to the source, written alike."""
-    backend: Literal["auto", "eager", "sdpa", "blocks", "flex"] = "auto"
+    backend: Literal["auto", "eager", "sdpa", "blocks", "flex", "varlen"] = "auto"
     """What computes dot-product attention: the fastest where it was measured, or one by name (eager if it cannot)."""

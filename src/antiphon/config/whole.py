@@ -1,20 +1,24 @@
-"""A recipe as a whole: its sections, and what must hold between them."""
+"""A recipe as a whole: its sections, what must hold between them, and its paths: relative to the recipe's folder as
+written, absolute as used."""
 
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
-from antiphon.config.data import DataConfig, source_list
+from antiphon.config.data import DataConfig, SourceConfig, is_files, source_list
 from antiphon.config.generation import GenerationConfig
-from antiphon.config.model import AttentionConfig, BaseConfig, ModelConfig, beside_base
-from antiphon.config.tokenizer import TokenizerConfig, VocabularyConfig, changed_vocabulary
+from antiphon.config.model import ROLES, AttentionConfig, BaseConfig, ModelConfig, beside_base
+from antiphon.config.tokenizer import TOKENIZER_KINDS, TokenizerConfig, VocabularyConfig, changed_vocabulary
 from antiphon.config.training import TrainingConfig, ValidationConfig
-from antiphon.settings import Settings, inside, require
+from antiphon.registry import nearest
+from antiphon.settings import SettingError, Settings, inside, require
 
-_AS_BASE: dict[str, Any] = {"encoder": None, "decoder": None, "cross": None}  # attention of each role
+_AS_BASE: dict[str, Any] = dict.fromkeys(ROLES)  # attention
 
 
 @dataclass(frozen=True)
@@ -107,3 +111,67 @@ def _mentions(spec: object, name: str) -> bool:
     if isinstance(spec, Mapping):
         return any(key == name or _mentions(value, name) for key, value in spec.items())
     return spec == name or (isinstance(spec, list | tuple) and any(_mentions(item, name) for item in spec))
+
+
+def absolute(config: TrainConfig, folder: Path) -> TrainConfig:
+    """The same, its paths absolute; SettingError for a tokenizer that is neither known nor a file."""
+
+    def sources(data: object) -> object:
+        if isinstance(data, SourceConfig):
+            files = {name: getattr(data, name) for name in ("path", "source", "target", "text") if data.hub is None}
+            return replace(data, **{name: join(folder, file) for name, file in files.items() if file is not None})
+        return tuple(sources(item) for item in data) if is_files(data) and isinstance(data, tuple) else data
+
+    sides = {name: sources(getattr(config.data, name)) for name in ("train", "valid", "test")}
+    data = replace(config.data, **sides)
+    return replace(
+        config,
+        data=data,
+        tokenizer=_with_tokenizers(config.tokenizer, folder)
+        if isinstance(config.tokenizer, TokenizerConfig)
+        else config.tokenizer,
+        model=replace(config.model, base=_base_folder(config.model.base, folder))
+        if isinstance(config.model, BaseConfig)
+        else config.model,
+        training=_with_teachers(config.training, folder),
+        folder=join(folder, config.folder or "."),
+    )
+
+
+def _with_teachers(training: TrainingConfig, folder: Path) -> TrainingConfig:
+    """The same with the absolute paths of what it distils from."""
+    distillation = training.distillation
+    if distillation is None:
+        return training
+    found = tuple(join(folder, teacher) for teacher in distillation.teachers)
+    teacher = found[0] if isinstance(distillation.teacher, str) else found
+    return replace(training, distillation=replace(distillation, teacher=teacher))
+
+
+def _base_folder(name: str, folder: Path) -> str:
+    """The base's folder, in the recipe's folder or else in the current one; its name where it is in neither."""
+    there = [path for path in (join(folder, name), join(Path.cwd(), name)) if Path(path).is_dir()]
+    return there[0] if there else name
+
+
+def _with_tokenizers(tokenizer: TokenizerConfig, folder: Path) -> TokenizerConfig:
+    """The same with absolute paths; SettingError for a kind that is neither known nor a file."""
+
+    def kind(name: str, *path: str) -> str:
+        if name in TOKENIZER_KINDS:
+            return name
+        file = join(folder, name)
+        if not Path(file).exists():
+            problem = f"must be {', '.join(TOKENIZER_KINDS)} or the path of a tokenizer, but there is no `{file}`"
+            raise SettingError(("tokenizer", *path, "kind"), problem, hint=nearest(name, TOKENIZER_KINDS))
+        return file
+
+    if tokenizer.source is None:
+        return replace(tokenizer, kind=kind(tokenizer.kind))
+    sides = {side: tokenizer.of(side) for side in ("source", "target")}
+    return replace(tokenizer, **{side: replace(own, kind=kind(own.kind, side)) for side, own in sides.items()})
+
+
+def join(folder: Path, file: str) -> str:
+    """`file`, which may be relative to `folder`, as an absolute path."""
+    return os.path.normpath(os.path.join(folder, os.path.expanduser(file)))

@@ -15,10 +15,11 @@ from typing import Any
 import torch
 from torch import nn
 
+from antiphon.config import ROLES
 from antiphon.conformance.laws import FIRST, LAWS, Law
 from antiphon.conformance.meter import DifferenceMeter, Skip
 from antiphon.conformance.report import BrokenLaw, LawResult, LawTable
-from antiphon.conformance.subject import ROLES, Subject, known
+from antiphon.conformance.subject import Subject, known
 from antiphon.errors import AntiphonError, ConfigError, one_line
 from antiphon.models.attentions import build_rule
 

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+from antiphon.config import ROLES
 from antiphon.conformance import backends, decoding, independence, learning, scoring, whole, written
 from antiphon.conformance.meter import DifferenceMeter
-from antiphon.conformance.subject import ROLES, Subject
+from antiphon.conformance.subject import Subject
 from antiphon.nn.attend import BACKENDS
 
 Check = Callable[[Subject, str, DifferenceMeter], None]

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from antiphon.batch import Tokens
-from antiphon.config import AttentionConfig, ModelConfig
+from antiphon.config import ROLES, AttentionConfig, ModelConfig
 from antiphon.errors import ConfigError
 from antiphon.models.build import build_network
 from antiphon.models.seq2seq import EncoderDecoder
@@ -29,7 +29,6 @@ from antiphon.nn.noise import Noise, number_sites
 from antiphon.nn.rules import ScoreRule, parts_of
 from antiphon.nn.state import DecoderState, State
 
-ROLES = ("encoder", "decoder", "cross")
 D_MODEL, HEADS, HEAD_DIM = 16, 4, 4
 GROUPS = 2  # key heads where keys are shared
 CPU = torch.device("cpu")

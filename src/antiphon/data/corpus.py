@@ -206,14 +206,8 @@ class ExampleEncoder:
                 f"Raise `data.max_length` (and `model.max_length`), or set `data.overflow` to {ways}."
             )
         report.truncated += 1
-        return self._cut(source, self.source_tokenizer), self._cut(target, self.target_tokenizer)
-
-    def _cut(self, ids: list[int], tokenizer: Tokenizer) -> list[int]:
-        """The first tokens; what the tokenizer puts behind a text (the end, a language) stays behind it."""
-        if len(ids) <= self.max_length:
-            return ids
-        ending = tokenizer.frame[1]
-        return [*ids[: max(self.max_length - len(ending), 0)], *ending][: self.max_length]
+        most = self.max_length
+        return self.source_tokenizer.truncate(source, most), self.target_tokenizer.truncate(target, most)
 
 
 def _chunks(stream: Iterator[MixtureItem]) -> Iterator[list[MixtureItem]]:

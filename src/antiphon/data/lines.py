@@ -12,10 +12,11 @@ import gzip
 import io
 import zlib
 from collections.abc import Iterator, Mapping
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from antiphon.data.zstd import ZstdFile
-from antiphon.errors import ConfigError, DataError, check_returns, convert_hint, without_mark
+from antiphon.errors import ConfigError, DataError
+from antiphon.utf8 import check_returns, decode, line_content
 
 PACKED = {".gz": "gzip", ".zst": "zstd"}  # the endings that are unpacked, and what they must hold
 _BLOCK = 1 << 20
@@ -99,21 +100,15 @@ class LineReader:
                 yield self._text(raw) + end
 
     def _text(self, raw: bytes) -> str:
-        raw = raw.removesuffix(b"\n").removesuffix(b"\r")
-        if self.number == 1:
-            raw = raw.removeprefix(b"\xef\xbb\xbf")  # the byte order mark that some editors write
-        if self.number == 1 and without_mark(raw):  # which would be read as UTF-8 with NULs in it
-            raise DataError(f"a data file must be UTF-8, but has NUL bytes ({self.file}:1). {convert_hint(raw)}")
+        place: dict[str, Any] = {"what": "a data file", "file": self.file, "number": self.number}
+        content = line_content(raw, **place)
         try:
-            return raw.decode("utf-8")
-        except UnicodeDecodeError as error:
-            found = f"byte 0x{raw[error.start]:02x} at column {error.start + 1} is not"
-            remedy = convert_hint(raw if self.number == 1 else b"")
-            fault = DataError(f"a data file must be UTF-8, but {found} ({self.file}:{self.number}). {remedy}")
+            return decode(content, **place)
+        except DataError as fault:
             if not self._go_on:
-                raise fault from error
+                raise
             self.fault = self.fault or fault
-            return raw.decode("utf-8", "replace")
+            return content.decode("utf-8", "replace")
 
     def check(self) -> None:
         """DataError where a line since the last call is no UTF-8."""
@@ -152,6 +147,17 @@ def count_lines(file: str, offset: int = 0) -> int:
         except (OSError, EOFError, zlib.error) as error:
             raise unreadable(file, error) from error
     return total + (last != b"\n")
+
+
+def check_same_length(source: str, target: str, source_count: int, target_count: int) -> None:
+    """DataError unless both files, whose lines were counted, have the same number of lines."""
+    if source_count != target_count:
+        shorter = source if source_count < target_count else target
+        raise DataError(
+            f"source and target must have the same number of lines, but `{source}` has {source_count} and `{target}` "
+            f"has {target_count} ({shorter}:{min(source_count, target_count)} is the last pair). Align them line by "
+            "line."
+        )
 
 
 def _raw_lines(file: str, stream: BinaryIO, offset: int) -> Iterator[bytes]:

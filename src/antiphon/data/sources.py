@@ -23,7 +23,17 @@ from typing import Any
 from antiphon.config import SourceConfig, is_files, source_list
 from antiphon.data.bad_rows import BadRows, How, row_of, sound
 from antiphon.data.columns import hub, hub_files, parquet
-from antiphon.data.lines import PACKED, Cursor, DataPlace, DataRow, LineReader, count_lines, unpacked_name, unreadable
+from antiphon.data.lines import (
+    PACKED,
+    Cursor,
+    DataPlace,
+    DataRow,
+    LineReader,
+    check_same_length,
+    count_lines,
+    unpacked_name,
+    unreadable,
+)
 from antiphon.data.nested import nested_row
 from antiphon.data.tables import comma_separated, json_lines, tsv
 from antiphon.data.templates import fill, templates_of, without_templates
@@ -250,12 +260,7 @@ def _same_length(left: str, right: str, left_count: int, right_count: int) -> No
     for file, count in ((left, left_count), (right, right_count)):
         if count == 0:
             raise _empty(file)
-    if left_count != right_count:
-        shorter = left if left_count < right_count else right
-        raise DataError(
-            f"source and target must have the same number of lines, but `{left}` has {left_count} and `{right}` has "
-            f"{right_count} ({shorter}:{min(left_count, right_count)} is the last pair). Align them line by line."
-        )
+    check_same_length(left, right, left_count, right_count)
 
 
 def _reader(source: SourceConfig) -> Reader:

@@ -11,21 +11,33 @@ import torch
 
 from antiphon.config import AttentionConfig
 from antiphon.devices import bfloat16_note, choose_device
-from antiphon.errors import ModelError
+from antiphon.errors import ConfigError, ModelError
 from antiphon.generation.ensemble import join_parts
 from antiphon.generation.hf.model import load_wrapped
-from antiphon.generation.loading import choose_dtype, model_folder, replaced_attention
 from antiphon.generation.model import Model
 from antiphon.generation.quantize import check_quantize
 from antiphon.generation.quantize import quantize as quantize_network
 from antiphon.generation.translator import Translator
 from antiphon.keywords import known_keywords
 from antiphon.models.folders.adapters import merge_adapter
-from antiphon.models.folders.checkpoint import Parts, load_parts
+from antiphon.models.folders.checkpoint import Parts
 from antiphon.models.folders.files import read_config
-from antiphon.models.folders.hub import is_foreign, is_pretrained, load_pretrained
+from antiphon.models.folders.hub import is_foreign, is_pretrained
+from antiphon.models.folders.reading import model_folder, read_model
+from antiphon.registry import nearest
 from antiphon.runtime.int8_loading import fill_int8
-from antiphon.settings import plain, show
+from antiphon.settings import show
+
+DTYPES = {
+    "float32": torch.float32,
+    "fp32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "bf16": torch.bfloat16,
+    "float16": torch.float16,
+    "fp16": torch.float16,
+    "float64": torch.float64,
+    "fp64": torch.float64,
+}
 
 
 @known_keywords("load")
@@ -65,12 +77,7 @@ def load(
             alone = len(paths) == 1 and attention is None and adapter is None
             _check_wrapped(folder, config["model_type"], alone=alone, quantized=quantize is not None)
             return load_wrapped(folder, config, device=place, dtype=kind)
-        if is_pretrained(config):
-            roles = plain(attention) if isinstance(attention, AttentionConfig) else attention
-            parts = load_pretrained(folder, device=place, dtype=first, filler=filler, replaced=roles, seed=seed)
-        else:
-            own = replaced_attention(folder, attention) if isinstance(attention, Mapping) else attention
-            parts = load_parts(folder, device=place, dtype=first, filler=filler, attention=own, seed=seed)
+        parts = read_model(folder, device=place, dtype=first, filler=filler, attention=attention, seed=seed)
         if adapter is not None:
             merge_adapter(parts, adapter)
             parts.network.to(kind)
@@ -106,3 +113,14 @@ def _place_and_type(
     if kind == torch.bfloat16 and (note := bfloat16_note(place)):
         warnings.warn(f"`dtype` is bfloat16, but {note}", stacklevel=3)
     return place, kind
+
+
+def choose_dtype(name: str | torch.dtype | None) -> torch.dtype:
+    """The type called `name`; None is float32."""
+    if name is None or isinstance(name, torch.dtype):
+        return name or torch.float32
+    if name not in DTYPES:
+        raise ConfigError(
+            f"`dtype` must be one of {', '.join(DTYPES)}, but is {show(name)}{nearest(str(name), DTYPES) or '.'}"
+        )
+    return DTYPES[name]

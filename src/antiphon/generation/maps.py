@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from antiphon.batch import Batch, Example, collate
+from antiphon.config import ROLES
 from antiphon.display import heat_map, map_title, note, panel
 from antiphon.errors import AttentionError, ConfigError
 from antiphon.models.seq2seq import EncoderDecoder
@@ -27,7 +28,7 @@ from antiphon.runtime.inference import evaluating
 from antiphon.search.special_tokens import SpecialTokens
 from antiphon.text import Tokenizer
 
-ROLES = ("cross", "encoder", "decoder")
+MAPS = ("cross", "encoder", "decoder")  # the ROLES, in the order in which maps are shown
 
 
 class MappedModel(Protocol):
@@ -58,8 +59,8 @@ class AttentionMaps:
 
     def weights(self, role: str = "cross") -> Tensor:
         """The maps of `role`, (L,H,Q,K); ConfigError where there is no such role or no layer of it has weights."""
-        if role not in ROLES:
-            raise ConfigError(f"the role of a map must be one of {', '.join(ROLES)}, but is `{role}`.")
+        if role not in MAPS:
+            raise ConfigError(f"the role of a map must be one of {', '.join(MAPS)}, but is `{role}`.")
         found = {"cross": self.cross, "encoder": self.encoder, "decoder": self.decoder}[role]
         if found is None:
             raise ConfigError(
@@ -166,7 +167,7 @@ def attention_maps(
         sides.append((tokenizer.pieces(ids, specials=True), [id in left_out for id in ids]))
     (source_tokens, source_special), (target_tokens, target_special) = sides
     return AttentionMaps(
-        **{role: _stacked(found[role]) for role in ROLES},
+        **{role: _stacked(found[role]) for role in MAPS},
         source_tokens=source_tokens,
         target_tokens=target_tokens,
         source_special=source_special,
@@ -194,7 +195,7 @@ def layer_weights(
 
 def mixers_of(network: EncoderDecoder) -> dict[str, list[Mixer]]:
     """The mixers of each role, one a layer."""
-    found: dict[str, list[Mixer]] = {role: [] for role in ROLES}
+    found: dict[str, list[Mixer]] = {role: [] for role in MAPS}
     for layer in [*network.encoder.layers, *network.decoder.layers]:
         assert isinstance(layer, EncoderLayer | DecoderLayer)
         found["encoder" if isinstance(layer, EncoderLayer) else "decoder"].append(layer.mixer)
@@ -208,8 +209,8 @@ def entropies(network: EncoderDecoder, batches: Iterable[Batch]) -> dict[str, fl
 
     A role without weights has no figure.
     """
-    sums: dict[str, float] = dict.fromkeys(ROLES, 0.0)
-    counts: dict[str, int] = dict.fromkeys(ROLES, 0)
+    sums: dict[str, float] = dict.fromkeys(MAPS, 0.0)
+    counts: dict[str, int] = dict.fromkeys(MAPS, 0)
     for batch in batches:
         for role, layers in layer_weights(network, batch).items():
             tokens = batch.source_tokens if role == "encoder" else batch.target_tokens
@@ -220,7 +221,7 @@ def entropies(network: EncoderDecoder, batches: Iterable[Batch]) -> dict[str, fl
                 counted = tokens.valid[:, None] & ~each.isnan()
                 sums[role] += float(each.masked_fill(~counted, 0).sum())
                 counts[role] += int(counted.sum())
-    return {f"entropy_{role}": sums[role] / counts[role] for role in ("encoder", "decoder", "cross") if counts[role]}
+    return {f"entropy_{role}": sums[role] / counts[role] for role in ROLES if counts[role]}
 
 
 def _given(mixer: Mixer, found: Sequence[Tensor], role: str, shape: tuple[int, int, int]) -> Tensor | None:

@@ -45,8 +45,7 @@ def pieces_of(
     if len(ids) <= limit or overflow == "window":
         return SourceParts([ids], [""])
     if overflow == "truncate":
-        ending = tokenizer.frame[1]
-        return SourceParts([[*ids[: max(limit - len(ending), 0)], *ending][:limit]], [""])
+        return SourceParts([tokenizer.truncate(ids, limit)], [""])
     if overflow == "split":
         frame = _Frame.of(text, prefixes, suffix)
         around = frame.prefix + frame.suffix

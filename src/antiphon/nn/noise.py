@@ -20,11 +20,9 @@ import torch
 from torch import Tensor, nn
 
 from antiphon.errors import ConfigError
+from antiphon.splitmix import mix
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-_MIX = 0xBF58476D1CE4E5B9
-_GOLDEN = 0x9E3779B97F4A7C15
 
 
 def outside_graphs(function: F) -> F:
@@ -82,10 +80,7 @@ class Noise:
 
     def generator(self, site: int, device: torch.device) -> torch.Generator:
         """A generator that no other (seed, step, micro-batch, site) shares, up to chance."""
-        mixed = 0
-        for part in (self.seed, self.step, self.micro_batch, site):
-            mixed = ((mixed ^ part) + _GOLDEN) * _MIX & (2**64 - 1)
-            mixed ^= mixed >> 29
+        mixed = mix(self.seed, self.step, self.micro_batch, site)
         # The CPU's Mersenne Twister reads only 32 bits of a seed.
         return torch.Generator(device).manual_seed((mixed ^ mixed >> 32) & (2**32 - 1))
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from antiphon.errors import NonFiniteError
 from antiphon.search.batch_state import PER_SOURCE, BatchState
+from antiphon.splitmix import GOLDEN, finalize, signed
 
 NOT_NUMBERS = (
     "the model's probabilities must be numbers, but are NaN. Check its weights, or load it with dtype float32."
@@ -84,26 +85,11 @@ class HypothesisRandom(BatchState):
     def __init__(self, seed: int, rows: Tensor, width: int) -> None:
         """`rows` (N,), int64, number the sources."""
         hypotheses = torch.arange(width, device=rows.device)
-        self.keys = _mix(_mix(rows ^ _signed(seed * _GOLDEN))[:, None] + hypotheses)
+        self.keys = finalize(finalize(rows ^ signed(seed * GOLDEN))[:, None] + hypotheses)
 
     def uniform(self, step: int) -> Tensor:
         """(N, W), in [0, 1)"""
-        bits = (_mix(self.keys ^ _signed((step + 1) * _GOLDEN)) >> 11) & (2**53 - 1)
+        bits = (finalize(self.keys ^ signed((step + 1) * GOLDEN)) >> 11) & (2**53 - 1)
         if bits.device.type == "mps":
             return (bits.float() * 2.0**-53).clamp(max=1 - 2**-24)
         return bits.double() * 2.0**-53
-
-
-_GOLDEN = 0x9E3779B97F4A7C15  # 2**64 divided by the golden ratio, SplitMix64's increment
-
-
-def _signed(number: int) -> int:
-    """The 64 lowest bits of `number`, as a signed number of 64 bits."""
-    return (number + 2**63) % 2**64 - 2**63
-
-
-def _mix(x: Tensor) -> Tensor:
-    """int64 -> int64, each bit of the result depending on all of x (SplitMix64's finalizer, Steele et al. 2014)."""
-    x = (x ^ ((x >> 30) & (2**34 - 1))) * _signed(0xBF58476D1CE4E5B9)
-    x = (x ^ ((x >> 27) & (2**37 - 1))) * _signed(0x94D049BB133111EB)
-    return x ^ ((x >> 31) & (2**33 - 1))

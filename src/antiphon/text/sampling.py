@@ -25,12 +25,11 @@ from typing import Any
 import tokenizers
 
 from antiphon.errors import ConfigError
+from antiphon.splitmix import mix
 from antiphon.text.tokenizer import Tokenizer, clean_text
 from antiphon.text.vocabulary import JsonVocabulary, forget_training
 
 BANK = 16  # four random bits choose among them
-_MIX, _GOLDEN, _BITS = 0xBF58476D1CE4E5B9, 0x9E3779B97F4A7C15, 2**64 - 1
-
 _PARTS = ("continuing_subword_prefix", "end_of_word_suffix")  # of a vocabulary whose words have marked parts
 
 Split = Callable[[str, random.Random], list[int]]
@@ -56,7 +55,7 @@ class SegmentationSampler:
         return [self._encode(clean_text(text), key) for text, key in zip(texts, keys, strict=True)]
 
     def _encode(self, text: str, key: int) -> list[int]:
-        chance = random.Random(_mixed(key, *self._pass))
+        chance = random.Random(mix(key, *self._pass))
         ids: list[int] = []
         before = ""
         for part in self._cut.split(text) if self._cut else [text]:
@@ -78,7 +77,7 @@ class SegmentationSampler:
     def _drawn(self, word: str, number: int) -> list[int]:
         found = self._bank.get((word, number))
         if found is None:
-            chance = random.Random(_mixed(zlib.crc32(word.encode()), *self._pass, number))
+            chance = random.Random(mix(zlib.crc32(word.encode()), *self._pass, number))
             found = self._bank[word, number] = self._split(word, chance)
         return found
 
@@ -172,12 +171,3 @@ def _unigram(model: dict[str, Any], power: float) -> Split:
         return ids[::-1]
 
     return split
-
-
-def _mixed(*parts: int) -> int:
-    """One number of 64 bits from several, each bit depending on all of them."""
-    mixed = 0
-    for part in parts:
-        mixed = ((mixed ^ part) + _GOLDEN) * _MIX & _BITS
-        mixed ^= mixed >> 29
-    return mixed

@@ -185,6 +185,14 @@ class Tokenizer:
         before, after = self.frame
         return [*before, *ids, *after]
 
+    def truncate(self, ids: list[int], length: int) -> list[int]:
+        """The first `length` of `ids` of an encoded text; what `encode` puts behind a text (the end, a language) stays
+        behind it."""
+        if len(ids) <= length:
+            return ids
+        after = self.frame[1]
+        return [*ids[: max(length - len(after), 0)], *after][:length]
+
     def alone(self, text: str) -> list[int]:
         """The ids of `text` alone: no end, no language, nothing else around it."""
         return self.vocabulary.encode([clean_text(text)], ends=False)[0]

@@ -18,23 +18,19 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from antiphon.config import AttentionConfig, BaseConfig, TokenizerConfig, TrainConfig, VocabularyConfig
+from antiphon.config import ROLES, BaseConfig, TokenizerConfig, TrainConfig, VocabularyConfig
 from antiphon.errors import ConfigError, ModelError, argument
-from antiphon.generation.loading import model_folder, replaced_attention
 from antiphon.inputs import input_kind
 from antiphon.models.attentions import build_rule
 from antiphon.models.folders.checkpoint import (
-    CONFIG,
-    ROLES,
     Parts,
-    load_parts,
     named_weights,
     put_weights,
     save_model_folder,
     write_json,
 )
 from antiphon.models.folders.files import read_json
-from antiphon.models.folders.hub import is_pretrained, load_pretrained
+from antiphon.models.folders.reading import model_folder, read_model
 from antiphon.settings import SettingError, inside, saying
 from antiphon.text import load_task
 from antiphon.workflows.labels import with_labels
@@ -139,15 +135,12 @@ def _read(folder: Path, config: TrainConfig) -> Parts:
             with saying("attention", role):
                 built = [build_rule(spec, folder=place) for spec in (entry if isinstance(entry, list) else [entry])]
             own[role] = built if isinstance(entry, list) else built[0]
-    seed, backend = config.training.seed, config.attention.backend
-    if is_pretrained(read_json(folder / CONFIG)):
-        own |= {} if backend == "auto" else {"backend": backend}
-        return load_pretrained(folder, replaced=own or None, seed=seed)
-    chosen = own or backend != "auto"
-    attention: AttentionConfig = replaced_attention(folder, {**own, "backend": backend})
+    backend = config.attention.backend
+    if own or backend != "auto":
+        own["backend"] = backend
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="the attention of")  # the run says it in its first lines
-        return load_parts(folder, attention=attention if chosen else None, seed=seed)
+        return read_model(folder, attention=own, seed=config.training.seed)
 
 
 def _changed(parts: Parts, asked: BaseConfig) -> Parts:

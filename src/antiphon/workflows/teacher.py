@@ -18,7 +18,7 @@ from antiphon.settings import SettingError
 from antiphon.text import Tokenizer
 
 SECTION = ("training", "distillation")
-ROLES = ("encoder", "decoder")
+STACKS = ("encoder", "decoder")
 _LAYER = re.compile(r"(encoder|decoder)\.layers\.(\d+)\.")
 
 
@@ -90,7 +90,7 @@ def copy_spread(student: EncoderDecoder, teacher: EncoderDecoder, *, title: str)
     Pre-trained Summarization Distillation, section 3, who copy to fewer layers. SettingError where shapes differ.
     """
     theirs = named_weights(teacher)
-    sizes = {role: (len(getattr(student, role).layers), len(getattr(teacher, role).layers)) for role in ROLES}
+    sizes = {role: (len(getattr(student, role).layers), len(getattr(teacher, role).layers)) for role in STACKS}
 
     def spread(match: re.Match[str]) -> str:
         mine, whole = sizes[match[1]]

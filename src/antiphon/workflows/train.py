@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from antiphon.config import BaseConfig, ModelConfig, TokenizerConfig, TrainConfig
+from antiphon.config import ROLES, BaseConfig, ModelConfig, TokenizerConfig, TrainConfig
 from antiphon.data import Batches, Filters, InMemory, Streamed, cases, load_corpus, load_filters, load_objectives
 from antiphon.data.denoising import Objective
 from antiphon.devices import choose_device, describe_machine
@@ -140,7 +140,7 @@ class _TrainingJob:
         with saying("task"):
             self.task = with_labels(load_task(config.task, folder=self.place), config)
         self.metrics = know_labels(parse_metrics(config.validation.metrics), sorted(set(self.task.labels.values())))
-        for role in ("encoder", "decoder", "cross"):
+        for role in ROLES:
             saved_spec(getattr(config.attention, role))  # refuses now what could not be saved after hours of training
         self.schedule = build_schedule(config.training, folder=self.place)  # first, since they may refuse the recipe
         find_optimizer(config.training, folder=self.place)

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from antiphon.display import DARK, LIGHT
 from antiphon.errors import printable
-from antiphon.generation.maps import ROLES, AttentionMaps
+from antiphon.generation.maps import MAPS, AttentionMaps
 
 LONGEST_TITLE = 80  # letters
 _BYTES = re.compile("(?:<0x[0-9A-F]{2}>)+")  # how tokens show parts of a letter
@@ -30,7 +30,7 @@ def page(maps: AttentionMaps, *, role: str = "cross", layer: int | None = None, 
     """The page, which begins with the map of `role`, `layer` and `head` (from 0; None: the mean)."""
     sides = {"cross": maps.cross, "encoder": maps.encoder, "decoder": maps.decoder}
     data: dict[str, Any] = {
-        "maps": {name: _role(maps, name, found) for name in ROLES if (found := sides[name]) is not None},
+        "maps": {name: _role(maps, name, found) for name in MAPS if (found := sides[name]) is not None},
         "first": {"role": role, "layer": "mean" if layer is None else layer, "head": "mean" if head is None else head},
         "steps": STEPS,
         "colours": [LIGHT, DARK],

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Self
 
 import torch
 
-from antiphon.config import AttentionConfig, FamilyConfig, ModelConfig
+from antiphon.config import ROLES, AttentionConfig, FamilyConfig, ModelConfig
 from antiphon.errors import ModelError
 from antiphon.models.families.family import (
     ONE_ROW,
@@ -154,7 +154,7 @@ def common_keys(name: str, ours: TranslatedCheckpoint, fixed: dict[str, Any]) ->
     kinds = {both: theirs for theirs, both in reversed(ACTIVATIONS.items())}
     activation = kinds.get((model.activation, family.activation))
     refuse_unless(activation is not None, name, f"an activation of {', '.join(ACTIVATIONS)}")
-    roles = {role: getattr(ours.attention, role) for role in ("encoder", "decoder", "cross")}
+    roles = {role: getattr(ours.attention, role) for role in ROLES}
     refuse_unless(all(entry == "full" for entry in roles.values()), name, "`full` attention in every role")
     heads = family.decoder_heads or model.num_heads
     square = (model.head_dim or model.d_model // heads) * heads == model.d_model

@@ -14,7 +14,7 @@ from dataclasses import replace
 
 import torch
 
-from antiphon.config import FamilyConfig
+from antiphon.config import ROLES, FamilyConfig
 from antiphon.models.build import build_network
 from antiphon.models.families.family import OURS_ALONE, Inexpressible
 from antiphon.models.folders.checkpoint import Parts, named_weights
@@ -70,7 +70,7 @@ def _check(parts: Parts) -> None:
     model, attention = parts.model, parts.attention
     found = {name: (getattr(model, name), value) for name, value in _PLAIN.items()}
     found["positions"] = (model.positions, "sinusoidal")
-    found |= {f"attention.{role}": (getattr(attention, role), "full") for role in ("encoder", "decoder", "cross")}
+    found |= {f"attention.{role}": (getattr(attention, role), "full") for role in ROLES}
     for name, (value, wanted) in found.items():
         if value != wanted:
             raise _refused(f"`{name}` {wanted!r}", f"it is {value!r:.60}")

@@ -22,7 +22,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialize
 from torch import Tensor, nn
 
-from antiphon.config import AttentionConfig, GenerationConfig, ModelConfig
+from antiphon.config import ROLES, AttentionConfig, GenerationConfig, ModelConfig
 from antiphon.config.family import MOST_IDS
 from antiphon.errors import DiskError, ModelError
 from antiphon.models.attentions import saved_spec
@@ -36,7 +36,6 @@ from antiphon.settings import from_json_mapping, plain
 from antiphon.text import Tokenizer
 
 FORMAT_VERSION = 1
-ROLES = ("encoder", "decoder", "cross")
 CONFIG = "config.json"
 
 

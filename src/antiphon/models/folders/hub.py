@@ -78,7 +78,7 @@ def load_pretrained(
     if family.prefix and not any(key.startswith(family.prefix) for key in stored):
         stored.under(family.prefix)
     ours = _translate(family, config, search, stored, folder)
-    source, target = load_tokenizers(folder, config)
+    source, target = load_pretrained_tokenizers(folder, config)
     for tokenizer, size in ((source, ours.source_vocab), (target, ours.target_vocab)):
         check_vocabulary(tokenizer, size, folder)
     check_ids(ours.family, ours.target_vocab, folder)
@@ -159,11 +159,6 @@ def check_ids(family: FamilyConfig, size: int, folder: Path) -> None:
                 f"`{name}` of `{folder}` must be below {size}, the rows of the model's table, but is {id}. Correct it "
                 f"in {SEARCH} and {CONFIG}."
             )
-
-
-def load_tokenizers(folder: Path, config: Mapping[str, Any]) -> tuple[Tokenizer, Tokenizer]:
-    """The source's tokenizer and the target's, one object where they are one."""
-    return load_pretrained_tokenizers(folder, config)
 
 
 def _translate(

@@ -17,7 +17,7 @@ from antiphon.text.vocabulary import MOST_IDS
 
 SMALL = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
 MARKS = ("mask_token", "mask_token_sent")  # of content: a text may write them out
-ROLES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", *MARKS)
+TOKEN_ROLES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", *MARKS)
 USUAL = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>"}
 
 
@@ -41,7 +41,7 @@ class TokenizerSource:
 
     def named(self) -> dict[str, str]:
         """The token of each role that the folder gives one."""
-        return {role: text for role in ROLES if (text := token_text(self.own.get(role)))}
+        return {role: text for role in TOKEN_ROLES if (text := token_text(self.own.get(role)))}
 
     def listed(self) -> list[str]:
         """The further special tokens, in their order."""
@@ -73,7 +73,7 @@ class TokenizerSource:
     def stripping(self) -> set[str]:
         """The tokens that take the space before them along, as the folder says."""
         decoder = self.own.get("added_tokens_decoder")
-        entries = [*(decoder.values() if isinstance(decoder, dict) else ()), *map(self.own.get, ROLES)]
+        entries = [*(decoder.values() if isinstance(decoder, dict) else ()), *map(self.own.get, TOKEN_ROLES)]
         found = (token_text(each) for each in entries if isinstance(each, Mapping) and each.get("lstrip") is True)
         return {text for text in found if text}
 

@@ -1,4 +1,10 @@
-"""Where a model is and how it is read: its folder, the device, the type of its numbers, an attention of one's own."""
+"""From the path of a model, or its name on the hub, to its parts: which folder it is, and who reads it.
+
+    folder = model_folder("runs/demo")                       # runs/demo/model
+    parts = read_model(folder, attention={"decoder": {"window": 64}})
+
+Folders of ours are read by checkpoint.py, those of published families by hub.py.
+"""
 
 from __future__ import annotations
 
@@ -10,21 +16,10 @@ import torch
 from antiphon.config import AttentionConfig
 from antiphon.errors import ConfigError, ModelError
 from antiphon.models.attentions import check_unasked
+from antiphon.models.folders.checkpoint import Filler, Parts, load_parts
 from antiphon.models.folders.files import read_config
-from antiphon.models.folders.hub import fetch
-from antiphon.registry import nearest
-from antiphon.settings import build, show
-
-DTYPES = {
-    "float32": torch.float32,
-    "fp32": torch.float32,
-    "bfloat16": torch.bfloat16,
-    "bf16": torch.bfloat16,
-    "float16": torch.float16,
-    "fp16": torch.float16,
-    "float64": torch.float64,
-    "fp64": torch.float64,
-}
+from antiphon.models.folders.hub import fetch, is_pretrained, load_pretrained
+from antiphon.settings import build, plain
 
 
 def model_folder(path: str | Path) -> Path:
@@ -45,18 +40,29 @@ def model_folder(path: str | Path) -> Path:
     )
 
 
-def choose_dtype(name: str | torch.dtype | None) -> torch.dtype:
-    """The type called `name`; None is float32."""
-    if name is None or isinstance(name, torch.dtype):
-        return name or torch.float32
-    if name not in DTYPES:
-        raise ConfigError(
-            f"`dtype` must be one of {', '.join(DTYPES)}, but is {show(name)}{nearest(str(name), DTYPES) or '.'}"
-        )
-    return DTYPES[name]
+def read_model(
+    folder: Path,
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    filler: Filler | None = None,
+    attention: AttentionConfig | Mapping[str, object] | None = None,
+    seed: int = 0,
+) -> Parts:
+    """What a model folder holds, the network in evaluation mode. Raises ModelError, ConfigError.
+
+    `attention` replaces what the folder says: all of it (AttentionConfig), or that of the roles that a mapping names.
+    Weights that it needs and the folder has not are new, a function of `seed`. `filler` as in `load_parts`.
+    """
+    if is_pretrained(read_config(folder, "config.json")):
+        roles = plain(attention) if isinstance(attention, AttentionConfig) else attention
+        return load_pretrained(folder, device=device, dtype=dtype, filler=filler, replaced=roles, seed=seed)
+    own = _replaced(folder, attention) if isinstance(attention, Mapping) else attention
+    chosen = own if attention else None
+    return load_parts(folder, device=device, dtype=dtype, filler=filler, attention=chosen, seed=seed)
 
 
-def replaced_attention(folder: Path, attention: Mapping[str, object]) -> AttentionConfig:
+def _replaced(folder: Path, attention: Mapping[str, object]) -> AttentionConfig:
     """What the folder says of the attention of each role, but for the roles in `attention`.
 
     An attention of one's own allows names to be imported; none of the folder's own may come in by that.
