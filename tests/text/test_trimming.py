@@ -10,7 +10,7 @@ from tokenizers import AddedToken, models, normalizers, pre_tokenizers, processo
 from tokenizers import Tokenizer as Rust
 
 from antiphon.errors import ConfigError
-from antiphon.text import MARKS, Tokenizer, train_tokenizer
+from antiphon.text import DENOISING_TOKENS, Tokenizer, train_tokenizer
 from antiphon.text.trimming import trim
 from antiphon.text.vocabulary import JsonVocabulary
 
@@ -72,7 +72,7 @@ MADE = {
     **{kind: lambda kind=kind: train_tokenizer(CORPUS, kind=kind, vocab_size=420) for kind in ("bpe", "unigram")},
     **{kind: lambda kind=kind: train_tokenizer(CORPUS, kind=kind, vocab_size=420) for kind in ("bytes", "characters")},
     "words": lambda: train_tokenizer(CORPUS, kind="words", vocab_size=420, symbols=["<de>"]),
-    "marked": lambda: train_tokenizer(CORPUS, kind="bpe", vocab_size=420, marks=MARKS),
+    "marked": lambda: train_tokenizer(CORPUS, kind="bpe", vocab_size=420, special_tokens=DENOISING_TOKENS),
     "foreign bpe": foreign_bpe,
     "bpe with inside": lambda: foreign_bpe(continuing_subword_prefix="##"),
     "bpe with ends": lambda: foreign_bpe(end_of_word_suffix="</w>"),

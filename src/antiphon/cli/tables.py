@@ -135,11 +135,11 @@ def row_chunks(answered: AnsweredTable, bad: BadRows) -> Iterator[list[CheckedTa
 
     Those before a bad row come before its error.
     """
-    from antiphon.data.bad_rows import sound
+    from antiphon.data.bad_rows import readable_rows
 
     held, batch = 0, []
     try:
-        for row, whole in sound(answered.table.rows(), lambda row: row.whole, bad):
+        for row, whole in readable_rows(answered.table.rows(), lambda row: row.whole, bad):
             answered.check(whole, row.place)
             batch.append(row)
             held += len(whole.line) or sum(map(len, whole.values))

@@ -115,8 +115,8 @@ class SourceConfig(Settings):
         return str(self.path or self.source or self.text)
 
     @property
-    def front(self) -> str:
-        """What stands before each source text: the tag, then the prefix."""
+    def source_prefix(self) -> str:
+        """The text put before each source text: the language tag, then the task prefix."""
         return (f"<{self.tag}> " if self.tag else "") + (self.prefix or "")
 
 

@@ -51,7 +51,7 @@ def train_tokenizer(
     normalize: str | None = None,
     lowercase: bool = False,
     symbols: Iterable[str] = (),
-    marks: Sequence[str] = (),
+    special_tokens: Sequence[str] = (),
 ) -> Tokenizer:
     """A tokenizer of `kind` (the table above) with at most `vocab_size` ids, one for each of `symbols` and of `marks`.
 
@@ -78,7 +78,7 @@ def train_tokenizer(
         rust.normalizer = normalizers.Sequence([form, rust.normalizer] if rust.normalizer else [form])
     leads = kind in ("bpe", "unigram", "words")
     rust.add_tokens([AddedToken(symbol, rstrip=leads, normalized=False) for symbol in sorted(set(symbols))])
-    rust.add_special_tokens(list(marks))
+    rust.add_special_tokens(list(special_tokens))
     return Tokenizer(JsonVocabulary(rust.to_str().encode(), where=f"the trained {kind} tokenizer"))
 
 

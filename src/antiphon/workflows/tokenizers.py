@@ -10,7 +10,15 @@ from pathlib import Path
 from antiphon.config import TOKENIZER_KINDS, SideConfig, TokenizerConfig, TrainConfig, source_list
 from antiphon.data import DataReport, Mixture, load_filters
 from antiphon.errors import ConfigError
-from antiphon.text import MARKS, SegmentationSampler, Task, Tokenizer, dropout_of, make_sampler, train_tokenizer
+from antiphon.text import (
+    DENOISING_TOKENS,
+    SegmentationSampler,
+    Task,
+    Tokenizer,
+    dropout_of,
+    make_sampler,
+    train_tokenizer,
+)
 
 PAIRS = 2_000_000  # that a tokenizer is trained on at most
 MOST_SYMBOLS = 10_000  # a pattern that matches more than this was not meant so
@@ -37,8 +45,8 @@ def build_tokenizers(config: TrainConfig, task: Task) -> tuple[Tokenizer, Tokeni
             raise report.nothing_left()
 
     if settings.shared:
-        marks = MARKS if any(source.is_text for source in source_list(config.data.train)) else []
-        shared = _make(settings, lambda: texts(0, 1), tags(config.data.train), marks)
+        special_tokens = DENOISING_TOKENS if any(source.is_text for source in source_list(config.data.train)) else []
+        shared = _make(settings, lambda: texts(0, 1), tags(config.data.train), special_tokens)
         return shared, shared
     source = _make(settings.of("source"), lambda: texts(0), tags(config.data.train))
     return source, _make(settings.of("target"), lambda: texts(1), [])
@@ -62,7 +70,7 @@ def tags(data: object) -> list[str]:
     return sorted({f"<{tag}>" for source in sources if (tag := getattr(source, "tag", None))})
 
 
-def _make(settings: SideConfig, texts: TextsOf, symbols: list[str], marks: Sequence[str] = ()) -> Tokenizer:
+def _make(settings: SideConfig, texts: TextsOf, symbols: list[str], special_tokens: Sequence[str] = ()) -> Tokenizer:
     if settings.kind not in TOKENIZER_KINDS:
         return Tokenizer.load(settings.kind)
     return train_tokenizer(
@@ -72,7 +80,7 @@ def _make(settings: SideConfig, texts: TextsOf, symbols: list[str], marks: Seque
         normalize=settings.normalize,
         lowercase=settings.lowercase,
         symbols=[*symbols, *_matches(settings.symbols, texts())],
-        marks=marks,
+        special_tokens=special_tokens,
     )
 
 

@@ -37,7 +37,7 @@ def front_of(text: str, fronts: Iterable[str] = ()) -> str:
 
 def fronts_of(data: object) -> tuple[str, ...]:
     """What the sources of DataConfig.train put before their texts, each once."""
-    found = [source.front for source in source_list(data)]
+    found = [source.source_prefix for source in source_list(data)]
     found.append(template_of(data).partition("{}")[0])  # with the words of a template of one field
     return tuple(dict.fromkeys(front for front in found if front.strip()))
 
@@ -56,7 +56,7 @@ def _template(source: SourceConfig) -> str:
     if len(places) > 1 or source.is_text:
         return ""
     around = _FIELD.sub("{}", field) if places and isinstance(field, str) else "{}"
-    return source.front + around
+    return source.source_prefix + around
 
 
 def framed(texts: list[str], template: str) -> list[str]:
