@@ -71,13 +71,13 @@ def average_and_compare(loop: Loop) -> None:
     network, validate = parts.network, parts.validate
     averages = {
         "last": _several(list(parts.store.last(settings.average_last)), settings.average_last),
-        "best": _several(list(loop.best.whole(step for _, step in loop.progress.bests)), settings.average_best),
+        "best": _several(list(loop.best.valid(step for _, step in loop.progress.bests)), settings.average_best),
     }
     averages = {name: found for name, found in averages.items() if found}
     network.eval()
     if validate is None and not averages:
-        with loop.evaluated.shown():
-            parts.keep(network)
+        with loop.evaluated.applied():
+            parts.save_best(network)
         return
     trained = {name: tensor.detach().clone() for name, tensor in network.named_parameters()}
     best, tie = loop.progress.best, loop.progress.best_tie
@@ -92,7 +92,7 @@ def average_and_compare(loop: Loop) -> None:
             _note(loop, result, name, len(found), kept=better(rank, best, tie))
         if better(rank, best, tie):
             best, tie = rank
-            parts.keep(network)
+            parts.save_best(network)
     with torch.no_grad():
         for name, tensor in network.named_parameters():
             tensor.copy_(trained[name])

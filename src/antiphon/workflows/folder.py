@@ -15,7 +15,7 @@ from typing import Any
 from antiphon.config import BaseConfig, SourceConfig, TokenizerConfig, TrainConfig, source_list
 from antiphon.errors import ConfigError, argument
 from antiphon.recipe import from_mapping, read_yaml, to_mapping
-from antiphon.training.lock import alone
+from antiphon.training.lock import exclusive_lock
 from antiphon.training.reporting.record import METRICS, SAMPLES
 from antiphon.training.resume import START
 from antiphon.workflows.base import BASE, check_same_base
@@ -120,7 +120,7 @@ def _check_replaceable(folder: Path, config: TrainConfig) -> None:
                 f"`{name}` must lie outside the folder that {doing} replaces (`{folder}`), but is `{path}`. Copy it, "
                 f"or choose another {output}."
             )
-    with alone(folder):  # refused now, not after the data is read; held again while the folder is cleared
+    with exclusive_lock(folder):  # refused now, not after the data is read; held again while the folder is cleared
         pass
 
 

@@ -44,7 +44,7 @@ from antiphon.registry import lookup, names
 from antiphon.settings import SettingError, inside, saying
 from antiphon.text import Tokenizer, load_task
 from antiphon.training.adapters import Adapter
-from antiphon.training.lock import alone
+from antiphon.training.lock import exclusive_lock
 from antiphon.training.loop import Loop, LoopParts
 from antiphon.training.optim import build_optimizer, build_schedule, find_optimizer
 from antiphon.training.reporting.advice import advice
@@ -167,7 +167,7 @@ class _TrainingJob:
                 optimizer=build_optimizer(self.network, config.training, folder=self.place),
                 schedule=self.schedule,
                 validate=self.validate,
-                keep=self.keep,
+                save_best=self.save_best,
                 record=self.record,
                 store=SnapshotStore(folder / "snapshots", keep=config.training.keep_last, say=self.record.say),
                 pad_id=marks.pad,
@@ -218,7 +218,7 @@ class _TrainingJob:
     def run(self) -> str:
         """Train to the end; why it ended."""
         try:
-            with alone(self._made_folder()):
+            with exclusive_lock(self._made_folder()):
                 if self.fresh:
                     self._create()
                 # A registered reporter is a function of the run folder that gives a function of each row.
@@ -269,7 +269,7 @@ class _TrainingJob:
         self.record.say(f"{reason}; the model is in `{self.folder / 'model'}`")
         return reason
 
-    def keep(self, network: torch.nn.Module) -> None:
+    def save_best(self, network: torch.nn.Module) -> None:
         """Make the weights of `network`, which is the run's own, the run's model."""
         if self.adapter is None:
             save_model_folder(self.folder / "model", self.parts)

@@ -41,14 +41,14 @@ class Validate:
     batch_tokens: int
     search: Mapping[str, Any] = field(default_factory=dict)
 
-    def __call__(self, network: EncoderDecoder, asked_to_stop: Callable[[], bool]) -> Validation | None:
+    def __call__(self, network: EncoderDecoder, stop_requested: Callable[[], bool]) -> Validation | None:
         """Measure `network`, which is the one in `parts`; None if it was asked to stop on the way."""
-        loss = self.loss(network, asked_to_stop)
+        loss = self.loss(network, stop_requested)
         if loss is None:
             return None
         figures, samples, lower = {"valid_loss": loss}, [], {"valid_loss"}
         if self.metrics or self.settings.samples:
-            answers = self.answers(asked_to_stop)
+            answers = self.answers(stop_requested)
             if answers is None:
                 return None
             asked = self.pairs[: len(answers)]
@@ -81,12 +81,12 @@ class Validate:
         return tuple(f"validation.metrics, {name}: {result.note}" for name, result in results if result.note)
 
     @torch.no_grad()
-    def loss(self, network: EncoderDecoder, asked_to_stop: Callable[[], bool]) -> float | None:
+    def loss(self, network: EncoderDecoder, stop_requested: Callable[[], bool]) -> float | None:
         """Plain nats a target token, end included, without label smoothing or dropout."""
         criterion, nll, labels = CrossEntropy(), 0.0, 0
         marks = Model.from_parts(self.parts).marks
         for rows in length_batches(self.examples, batch_tokens=self.batch_tokens):
-            if asked_to_stop():
+            if stop_requested():
                 return None
             found = network(collate(rows, pad_id=marks.pad, start_id=marks.start).to(network.device), criterion)
             nll, labels = nll + float(found.nll), labels + found.labels
@@ -100,7 +100,7 @@ class Validate:
         batches = (collate(each, pad_id=marks.pad, start_id=marks.start).to(network.device) for each in rows)
         return entropies(network, batches)
 
-    def answers(self, asked_to_stop: Callable[[], bool]) -> list[str] | None:
+    def answers(self, stop_requested: Callable[[], bool]) -> list[str] | None:
         """The answers to all sources, or to those that are shown where no metric is asked for."""
         wanted = [source for source, _ in self.pairs]
         if not self.metrics:
@@ -109,7 +109,7 @@ class Validate:
         order = sorted(range(len(wanted)), key=lambda i: len(wanted[i]))
         model, answers = Model.from_parts(self.parts), [""] * len(wanted)
         for chunk in (order[i : i + CHUNK] for i in range(0, len(order), CHUNK)):
-            if asked_to_stop():
+            if stop_requested():
                 return None
             found = model.generate([wanted[i] for i in chunk], **self.search)
             for place, answer in zip(chunk, found, strict=True):

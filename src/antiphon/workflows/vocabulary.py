@@ -101,9 +101,9 @@ def trimmed(parts: Parts, config: TrainConfig, task: Task) -> tuple[Parts, str]:
     else:
         source, target = _trim(sides[0][0], sides[:1]), _trim(sides[1][0], sides[1:], needed=marks)
     # Ids of the model's own may have a row behind those of the tokenizer.
-    extra = marks - {*target.kept}
-    rows = {"target": [*target.kept, *sorted(extra)]}
-    rows["source"] = rows["target"] if parts.shared else source.kept
+    extra = marks - {*target.old_ids}
+    rows = {"target": [*target.old_ids, *sorted(extra)]}
+    rows["source"] = rows["target"] if parts.shared else source.old_ids
     model = replace(parts.model, family=None if family is None else _moved(family, rows["target"]))
     made = replace(parts, model=model, source_tokenizer=source.tokenizer, target_tokenizer=target.tokenizer.as_target())
     network = like(made, source=len(rows["source"]), target=len(rows["target"]))
@@ -140,7 +140,7 @@ def _trim(
     for reader, is_target, begun in first:
         fewer = made.tokenizer.as_target() if is_target else made.tokenizer
         for text, mine, theirs in zip(begun, fewer.encode_batch(begun), reader.encode_batch(begun), strict=True):
-            if [made.kept[id] for id in mine] != theirs:
+            if [made.old_ids[id] for id in mine] != theirs:
                 raise ConfigError(f"its tokenizer splits {text!r:.60} otherwise with fewer tokens. Leave it out.")
     return made
 
