@@ -200,9 +200,8 @@ class Denoiser:
     def __init__(self, objective: Objective, tokenizer: Tokenizer, max_length: int) -> None:
         self._objective, self._tokenizer, self._max_length = objective, tokenizer, max_length
         self._tokens = DenoisingTokens(tokenizer)
-        objective(
-            tokenizer.bare(tokenizer.encode(_TRIAL)), random.Random(0), self._tokens
-        )  # fails now rather than during training
+        # Run once on a trial text: a missing special token is an error now rather than during training.
+        objective(tokenizer.bare(tokenizer.encode(_TRIAL)), random.Random(0), self._tokens)
 
     def pairs(self, prefix: list[int], text: list[int], key: str, place: DataPlace) -> Iterator[Sides]:
         """The source and the target of each piece of `text`; `prefix` begins each source. DataError names `place`.
