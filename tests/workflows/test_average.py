@@ -41,7 +41,7 @@ def run(folder: Path, scored: Scored, **settings: Any) -> tuple[Loop, list[Any]]
     made = make_loop(
         folder,
         validate=scored,
-        keep=lambda network: kept.append([part.detach().clone() for part in network.parameters()]),
+        save_best=lambda network: kept.append([part.detach().clone() for part in network.parameters()]),
         **{**SETTINGS, **settings},
     )
     scored.loop = made
@@ -129,7 +129,7 @@ def test_without_validation_the_evaluated_weights_are_the_model(tmp_path: Path) 
         tmp_path / "run",
         ema=0.9,
         max_steps=6,
-        keep=lambda network: kept.extend(p.clone() for p in network.parameters()),
+        save_best=lambda network: kept.extend(p.clone() for p in network.parameters()),
     )
     made.run()
     average_and_compare(made)

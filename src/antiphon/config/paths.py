@@ -1,4 +1,4 @@
-"""The paths in a recipe: relative to its folder as written, absolute as used."""
+"""Resolves the paths in a recipe, which are relative to its folder, to absolute ones."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from antiphon.settings import SettingError
 
 
 def absolute(config: TrainConfig, folder: Path) -> TrainConfig:
-    """The same, its paths absolute; SettingError for a tokenizer that is neither known nor a file."""
+    """`config` with absolute paths; SettingError for a tokenizer that is neither a known kind nor a file."""
 
     def sources(data: object) -> object:
         if isinstance(data, SourceConfig):
@@ -41,7 +41,7 @@ def absolute(config: TrainConfig, folder: Path) -> TrainConfig:
 
 
 def _with_teachers(training: TrainingConfig, folder: Path) -> TrainingConfig:
-    """The same with the absolute paths of what it distils from."""
+    """`training` with absolute paths of the teachers."""
     distillation = training.distillation
     if distillation is None:
         return training
@@ -51,13 +51,13 @@ def _with_teachers(training: TrainingConfig, folder: Path) -> TrainingConfig:
 
 
 def _where(name: str, folder: Path) -> str:
-    """The base's folder, in the recipe's folder or else in the current one; its name where it is in neither."""
+    """The base's folder, in the recipe's folder or else in the current one; its name if it is in neither."""
     there = [path for path in (join(folder, name), join(Path.cwd(), name)) if Path(path).is_dir()]
     return there[0] if there else name
 
 
 def _with_tokenizers(tokenizer: TokenizerConfig, folder: Path) -> TokenizerConfig:
-    """The same with absolute paths; SettingError for a kind that is neither known nor a file."""
+    """`tokenizer` with absolute paths; SettingError for a kind that is neither known nor a file."""
 
     def kind(name: str, *path: str) -> str:
         if name in TOKENIZER_KINDS:

@@ -1,4 +1,4 @@
-"""What only a model that hears needs: written in the `config.json` of a model folder, never in a recipe.
+"""Settings of a speech model (Whisper): in the `config.json` of a model folder, never in a recipe.
 
     SpeechConfig(mel_bins=80, positions=1500)       # Whisper: 30 s at 16,000 samples a second
 
@@ -15,13 +15,13 @@ from antiphon.registry import nearest
 from antiphon.settings import Range, SettingError, Settings, require, show
 
 Names = tuple[tuple[str, Id], ...]
-STRIDE = 2  # frames that become one position of the encoder
+STRIDE = 2  # frames for each position of the encoder
 
 
 @dataclass(frozen=True, kw_only=True)
 class SpeechConfig(Settings):
     mel_bins: Annotated[int, Range(low=1, high=1024)]
-    """Features of a frame: the energies of so many mel bands."""
+    """Mel bands, the features of a frame."""
     positions: Annotated[int, Range(low=1, high=2**16)]
     """Positions of the encoder, a half of the frames of a clip."""
     sampling_rate: Annotated[int, Range(low=1000, high=2**20)] = 16000
@@ -33,17 +33,17 @@ class SpeechConfig(Settings):
     seconds: Annotated[int, Range(low=1, high=3600)] = 30
     """Length of a clip: shorter ones are filled with silence."""
     languages: Names = ()
-    """What may be spoken, each with the id that says so behind the start token."""
+    """The languages of speech, each with its id, which follows the start token."""
     tasks: Names = ()
-    """What may be asked for, each with its id."""
+    """The tasks (transcribe, translate), each with its id."""
     language: str | None = None
-    """What is spoken, one of `languages`; none: the model is asked for each clip."""
+    """The spoken language, one of `languages`; none: the model detects it for each clip."""
     task: str | None = None
-    """What is asked for, one of `tasks`."""
+    """The task, one of `tasks`."""
     untimed_id: Id | None = None
-    """The id that says that answers have no times in them."""
+    """The id for answers without timestamps."""
     prompt_ids: tuple[Id, ...] = ()
-    """What stands behind the start token where there are no `languages` and `tasks` to choose from."""
+    """The ids after the start token for models without `languages` and `tasks`."""
     never_first_ids: tuple[Id, ...] = ()
     """Ids that no answer begins with."""
 
@@ -66,16 +66,16 @@ class SpeechConfig(Settings):
 
     @property
     def prompt_length(self) -> int:
-        """How many ids stand behind the start token."""
+        """The number of ids after the start token."""
         return len(self.prompt(self.languages[0][1] if self.languages else None))
 
     def prompt(self, language: int | None) -> tuple[int, ...]:
-        """The ids behind the start token where `language` is the id of what is spoken."""
+        """The ids after the start token; `language` is the id of the spoken language."""
         task = dict(self.tasks).get(self.task or "")
         chosen = (language, task, self.untimed_id) if self.languages or self.tasks else (*self.prompt_ids, None)
         return tuple(id for id in chosen if id is not None)
 
-    def told(self, *, source_language: str | None = None, target_language: str | None = None) -> SpeechConfig:
+    def for_languages(self, *, source_language: str | None = None, target_language: str | None = None) -> SpeechConfig:
         """The same for speech in `source_language`, to be written in `target_language`: the spoken one, or English,
         the only one that is translated into. None: as it is. SettingError for what the model cannot do."""
         names, spoken = [name for name, _ in self.languages], source_language or self.language

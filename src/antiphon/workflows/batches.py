@@ -152,7 +152,7 @@ def _pairs(pairs: object) -> object:
 def check_integer(name: str, value: object, *, minimum: int | None) -> None:
     """Raise ConfigError unless the argument `name` is an integer of at least `minimum`."""
     if not isinstance(value, int) or isinstance(value, bool) or (minimum is not None and value < minimum):
-        bound = "" if minimum is None else f" of at minimum {minimum}"
+        bound = "" if minimum is None else f" of at least {minimum}"
         raise ConfigError(f"`{name}` must be a whole number{bound}, but is {show(value)}.")
 
 

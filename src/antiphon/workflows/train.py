@@ -141,12 +141,10 @@ class _TrainingJob:
             self.task = with_labels(load_task(config.task, folder=self.recipe_folder), config)
         self.metrics = know_labels(parse_metrics(config.validation.metrics), sorted(set(self.task.labels.values())))
         for role in ("encoder", "decoder", "cross"):
-            saved_spec(
-                getattr(config.attention, role)
-            )  # an attention that cannot be saved is an error now, not after training
-        self.schedule = build_schedule(
-            config.training, folder=self.recipe_folder
-        )  # early: it may raise an error about the recipe
+            # An attention that cannot be saved is an error now, not after training.
+            saved_spec(getattr(config.attention, role))
+        # Early, since it may raise an error about the recipe.
+        self.schedule = build_schedule(config.training, folder=self.recipe_folder)
         find_optimizer(config.training, folder=self.recipe_folder)
         filters = load_filters(config.data.filters, folder=self.recipe_folder)
         self.objectives: dict[str, dict[int, Objective]] = {}
