@@ -24,9 +24,9 @@ def speaking(parts: Parts) -> Parts:
     """
     config, family = parts.generation, parts.model.family
     if family is not None and family.speech is not None:
-        speech = family.speech.for_languages(source_language=config.source_language,
-        target_language=config.target_language) return replace(parts, model=replace(parts.model, family=replace(family,
-        speech=speech)))
+        languages = {"source_language": config.source_language, "target_language": config.target_language}
+        speech = family.speech.for_languages(**languages)
+        return replace(parts, model=replace(parts.model, family=replace(family, speech=speech)))
     source = parts.source_tokenizer.in_language(config.source_language)
     target = parts.target_tokenizer.in_language(config.target_language)
     model = parts.model
