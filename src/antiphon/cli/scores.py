@@ -1,4 +1,4 @@
-"""Scores for people (a table) and for programs (JSON)."""
+"""Formats the scores of a report as a table or as JSON."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ if TYPE_CHECKING:
 
 
 def as_table(report: Report, by: str = "") -> str:
-    """Name, score, interval and signature of each metric, one a line; then the tables of those that have one, and the
-    scores of each group.
+    """Name, score, interval and signature of each metric, one a line; then tables of metrics, and the scores of groups.
 
-    `by` says what the groups are: a tag or a file.
+    `by` is the kind of groups: tag or file.
     """
     width = max(map(len, report))
     lines = []
@@ -59,7 +58,7 @@ def _mapping(result: MetricResult) -> dict[str, Any]:
 
 
 def _groups(grouped: Grouped, by: str) -> list[str]:
-    """A row for each group, then the mean over them and its interval."""
+    """A row for each group, then the macro mean and its interval."""
     macro = grouped.macro
     rows = [[by, "pairs", *macro]]
     for name, found in grouped.groups.items():
@@ -72,7 +71,7 @@ def _groups(grouped: Grouped, by: str) -> list[str]:
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Cells under each other: the first column to the left, the others to the right."""
+    """Align cells in columns: the first to the left, the others to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []
     for first, *others in rows:
