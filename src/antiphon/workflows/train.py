@@ -143,7 +143,6 @@ class _TrainingJob:
         for role in ("encoder", "decoder", "cross"):
             # An attention that cannot be saved is an error now, not after training.
             saved_spec(getattr(config.attention, role))
-        # Early, since it may raise an error about the recipe.
         self.schedule = build_schedule(config.training, folder=self.recipe_folder)
         find_optimizer(config.training, folder=self.recipe_folder)
         filters = load_filters(config.data.filters, folder=self.recipe_folder)
