@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from antiphon.synonyms import ADAPTERS, FAIRSEQ, LOAD, METHODS, PUBLIC, SEARCH, TRAINING, Synonym
+from antiphon.synonyms import ADAPTERS, FAIRSEQ, LOAD, METHODS, NETWORK, PUBLIC, SEARCH, TRAINING, Synonym
 
 PAGE = Path(__file__).with_name("coming-from-transformers.md")
 _SECTIONS = {"generation": "generate", "load": "load"}
@@ -59,6 +59,7 @@ TABLES = {
     "search": lambda: settings_table(SEARCH),
     "load": lambda: settings_table(LOAD),
     "training": lambda: settings_table(TRAINING),
+    "network": lambda: settings_table(NETWORK),
     "adapters": lambda: settings_table(ADAPTERS),
     "fairseq": lambda: settings_table(FAIRSEQ),
     "public": lambda: names_table(PUBLIC, "name"),

@@ -141,6 +141,12 @@ def test_an_unknown_preset() -> None:
         (TokenizerConfig, "kind", FlagText("5", 5), "5"),
         (GenerationConfig, "prefix", FlagText("null", None), "null"),
         (GenerationConfig, "prefix", FlagText("", None), None),
+        (GenerationConfig, "forbidden", FlagText("none", "none"), ("none",)),
+        (GenerationConfig, "required", FlagText("~", None), ("~",)),
+        (GenerationConfig, "allowed", FlagText("2026, null", "2026, null"), ("2026", "null")),
+        (GenerationConfig, "allowed", FlagText("true", True), ("true",)),
+        (GenerationConfig, "forbidden", FlagText("[a, b]", ["a", "b"]), ("a", "b")),
+        (GenerationConfig, "forbidden", FlagText("", None), None),
         (GenerationConfig, "top_k", FlagText("null", None), None),
     ],
 )

@@ -130,6 +130,8 @@ def test_the_answer_is_what_is_typed_there(call: Callable[[], object], words: st
         ("training", "fp16", "give `precision` float16."),
         ("model", "lora_dropout", "give `training.adapter.dropout`."),
         ("model", "torch_dtype", "give `training.precision`."),
+        ("model", "num_attention_heads", "give `num_heads`."),
+        ("model", "vocab_size", "give `tokenizer.vocab_size`"),
     ],
 )
 def test_a_recipe_names_the_setting_by_its_section(section: str, name: str, words: str) -> None:

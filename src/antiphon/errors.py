@@ -36,9 +36,19 @@ def one_line(error: BaseException) -> str:
 
 
 def convert_hint(beginning: bytes) -> str:
-    """A remedy for a file that is not UTF-8, by its first bytes: UTF-16 begins with a byte order mark."""
-    kind = "utf-16" if beginning[:2] in (b"\xff\xfe", b"\xfe\xff") else "latin1"
+    """A remedy for a file that is not UTF-8, by its first bytes: UTF-16 and UTF-32 begin with byte order marks."""
+    kind = "utf-16" if beginning[:2] in (b"\xff\xfe", b"\xfe\xff") else without_mark(beginning) or "latin1"
+    if beginning[:4] in (b"\xff\xfe\0\0", b"\0\0\xfe\xff"):
+        kind = "utf-32"
     return f"Convert it, for example with iconv -f {kind} -t utf-8."
+
+
+def without_mark(line: bytes) -> str:
+    """`utf-16le` or `utf-16be` where a first line is UTF-16 without its byte order mark, which two fifths of NUL bytes
+    show (of ASCII it is half of them, and such a line is UTF-8 too); "" for any other."""
+    if len(line) < 4 or line.count(0) * 5 < len(line) * 2:
+        return ""
+    return "utf-16be" if line[0] == 0 else "utf-16le"
 
 
 def memory_ran_out(error: BaseException) -> bool:
@@ -121,3 +131,13 @@ class DiskError(WorkError):
 
 class AttentionError(AntiphonError):
     """An attention breaks a law; the message names it, the largest difference and where."""
+
+
+def check_returns(first: bytes, name: str) -> None:
+    """DataError where a first line of text is the whole file `name`, and carriage returns alone seem to end its
+    lines, so that all of them would be one."""
+    if not first.endswith(b"\n") and b"\r" in first.rstrip(b"\r"):
+        raise DataError(
+            f"text must have line feeds at the ends of its lines, but has carriage returns alone ({name}:1). "
+            "Where they end the lines, convert it, for example with tr '\\r' '\\n'."
+        )

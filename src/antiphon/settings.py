@@ -235,9 +235,7 @@ def convert(value: Any, hint: Any) -> Any:
     """Convert `value` to the type `hint`; SettingError if it does not fit."""
     origin, arguments = get_origin(hint), get_args(hint)
     if isinstance(value, FlagText) and hint is not str and origin not in (Annotated, Union, types.UnionType):
-        # A flag may write a list as bleu,chrf or 0.9,0.95.
-        spelled = origin is tuple and isinstance(value.meaning, str)
-        value = [_number_or_text(part) for part in str(value).split(",")] if spelled else value.meaning
+        value = _listed(value, hint) if origin is tuple else value.meaning
     if origin is Annotated:
         return _bounded(convert(value, arguments[0]), arguments[1])
     if origin in (Union, types.UnionType):
@@ -253,6 +251,15 @@ def convert(value: Any, hint: Any) -> Any:
         return settings if isinstance(settings, hint) else build(hint, settings)
     reader = _READERS.get(hint)
     return value if reader is None else reader(value)
+
+
+def _listed(value: FlagText, hint: Any) -> Any:
+    """The list that a flag spells as bleu,chrf or as 0.9,0.95. Where a list of texts is wanted, each part is one."""
+    if _takes_text(hint) and not isinstance(value.meaning, list | tuple | Mapping):
+        return [part.strip() for part in str(value).split(",")]
+    return (
+        [_number_or_text(part) for part in str(value).split(",")] if isinstance(value.meaning, str) else value.meaning
+    )
 
 
 def _number_or_text(text: str) -> float | str:
@@ -366,9 +373,11 @@ def _either(value: Any, options: tuple[Any, ...]) -> Any:
 
 
 def _takes_text(option: Any) -> bool:
-    """Whether an option of a union is a text or a list of texts."""
+    """Whether a type is a text, a list of texts, or a union with one of them."""
     bare = get_args(option)[0] if get_origin(option) is Annotated else option
-    return bare is str or (get_origin(bare) is tuple and any(map(_takes_text, get_args(bare))))
+    return bare is str or (
+        get_origin(bare) in (tuple, Union, types.UnionType) and any(map(_takes_text, get_args(bare)))
+    )
 
 
 def _tuple(value: Any, arguments: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -228,6 +228,32 @@ max_target_length; data.max_length;; One limit is for both sides. Of answers it 
 disable_tqdm;;; it is `antiphon.train(..., quiet=True)`, and the flag `--quiet`.
 """,
 )
+NETWORK = _table(
+    "transformers",
+    """
+hidden_size; model.d_model;;
+num_hidden_layers; model.encoder_layers|model.decoder_layers;;
+num_encoder_layers; model.encoder_layers;;
+num_decoder_layers; model.decoder_layers;;
+num_attention_heads; model.num_heads;;
+decoder_attention_heads; model.num_heads;; Both stacks have as many.
+num_key_value_heads; model.num_kv_heads;;
+intermediate_size; model.ffn_dim;;
+encoder_ffn_dim; model.ffn_dim;; Both stacks have the same.
+decoder_ffn_dim; model.ffn_dim;; Both stacks have the same.
+d_ff; model.ffn_dim;;
+d_kv; model.head_dim;;
+hidden_act; model.activation;;
+activation_function; model.activation;;
+dropout_rate; model.dropout;;
+max_position_embeddings; model.max_length;;
+n_positions; model.max_length;;
+tie_word_embeddings; model.tie_embeddings;;
+layer_norm_eps; model.norm_eps;;
+rope_theta; model.rotary_base;; It needs `positions: rotary`.
+vocab_size; tokenizer.vocab_size;;
+""",
+)
 ADAPTERS = _table(
     "peft",
     """
@@ -299,7 +325,7 @@ best_checkpoint_metric; validation.keep_best;;
 log_interval; training.log_every_steps;;
 """,
 )
-SYNONYMS = {entry.name: entry for part in (SEARCH, LOAD, TRAINING, ADAPTERS, FAIRSEQ) for entry in part}
+SYNONYMS = {entry.name: entry for part in (SEARCH, LOAD, TRAINING, NETWORK, ADAPTERS, FAIRSEQ) for entry in part}
 
 _LOAD = "`antiphon.load(path)` reads the model with its tokenizers"
 _TRAIN = "`antiphon.train(recipe)` trains as a recipe says"

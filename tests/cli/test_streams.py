@@ -123,3 +123,18 @@ def test_a_full_disk_is_the_work_failing() -> None:
             writer.flush()
         with pytest.raises(OSError):
             full.close()
+
+
+@pytest.mark.parametrize("content", [b"in 3 hours\rin 5 days\r", b"a\rb", b"a\r\rb\r"])
+def test_lines_that_end_with_carriage_returns_alone_are_refused(tmp_path: Path, content: bytes) -> None:
+    # F18: all lines of such a file were one, with one answer.
+    with pytest.raises(DataError, match=r"but has carriage returns alone \(.*lines:1\)\. .*tr '"):
+        list(lines(write(tmp_path, content)))
+    assert list(lines(write(tmp_path, content + b"\n"))) == naive(content + b"\n")
+
+
+@pytest.mark.parametrize("kind", ["utf-16-le", "utf-16-be"])
+def test_utf_16_without_its_mark_is_refused(tmp_path: Path, kind: str) -> None:
+    # Of ASCII it is UTF-8 too, with a NUL between all letters.
+    with pytest.raises(DataError, match=rf"has NUL bytes \(.*lines:1\)\. .* iconv -f {kind.replace('16-', '16')} -t"):
+        list(lines(write(tmp_path, "in 3 hours\nthe 5th\n".encode(kind))))

@@ -180,3 +180,19 @@ def test_a_parquet_file_neither(tmp_path: Path) -> None:
     parquet.write_table(pa.table({"source": ["a"], "target": [float("nan")]}), tmp_path / "x.parquet")
     with pytest.raises(DataError, match="the field `target` must be a text"):
         list(records(SourceConfig(path=str(tmp_path / "x.parquet")), TASK))
+
+
+@pytest.mark.parametrize("name", ["x.csv", "x.tsv", "x.jsonl"])
+def test_utf_16_without_its_mark_is_named(tmp_path: Path, name: str) -> None:
+    for kind in ("utf-16-le", "utf-16-be"):
+        said = message(tmp_path, name, "source,target\na,b\n".encode(kind))
+        assert "has NUL bytes" in said and f"iconv -f {kind.replace('16-', '16')} -t utf-8" in said
+
+
+def test_aligned_files_with_carriage_returns_alone_are_refused(tmp_path: Path) -> None:
+    # F18: each side was one line, so that a whole file was one pair.
+    for side in ("source", "target"):
+        (tmp_path / side).write_bytes(b"one\rtwo\r")
+    source = SourceConfig(source=str(tmp_path / "source"), target=str(tmp_path / "target"))
+    with pytest.raises(DataError, match=r"but has carriage returns alone \(.*source:1\)"):
+        list(records(source, load_task("translation")))

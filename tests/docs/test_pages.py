@@ -1,26 +1,65 @@
-"""The pages' code runs as it stands: README's ten lines of Python, docs/first-steps.md and docs/attention.md."""
+"""The Python of the pages runs as it stands, but for blocks whose mark says what they need (tests/page_commands.py)."""
 
 from __future__ import annotations
 
 import json
 import re
+import shutil
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from page_commands import PAGES, passages
 from parity.test_languages import checkpoint
 from workflows.test_fine_tuning import T5, published
 
-from antiphon import train
+from antiphon import load, train
 from antiphon.registry import _parts
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
+RUN = {  # page -> how many blocks the tests run; where no other test is named, one in this file
+    "README.md": 2,
+    "docs/attention.md": 9,
+    "docs/coming-from-transformers.md": 4,  # test_coming_from.py
+    "docs/fine-tuning.md": 3,
+    "docs/first-steps.md": 9,
+    "docs/notebooks.md": 2,
+    "docs/pretrained.md": 3,  # the last one in tests/generation/test_hearing.py
+    "docs/pretraining.md": 1,
+    "docs/search.md": 1,
+    "docs/speed.md": 1,
+    "docs/training.md": 2,  # the first one in test_variants.py
+}
+
+
 def blocks(page: str) -> list[str]:
-    """The Python of a page, in its order."""
-    return re.findall(r"^```python\n(.*?)^```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    """The Python of a page, in its order, but for what a mark excepts."""
+    return [passage.text for passage in passages(page) if passage.python and not passage.kind]
+
+
+def test_every_block_is_run_by_a_test() -> None:
+    """A block that is new needs a place in a test, and a line here."""
+    assert {page: len(found) for page in PAGES if (found := blocks(page))} == RUN
+
+
+def tiny(folder: Path, **search: Any) -> None:
+    """A run in `folder` that has learned next to nothing."""
+    pairs = [("in 3 hours", "in 3 Stunden"), ("in 4 hours", "in 4 Stunden")]
+    train(
+        {
+            "data": {"train": pairs, "valid": pairs},
+            "tokenizer": {"kind": "bytes"},
+            "model": {"preset": "tiny", "d_model": 32, "ffn_dim": 32},
+            "training": {"max_steps": 2},
+            "generation": search,
+            "output": str(folder),
+        },
+        quiet=True,
+    )
 
 
 @pytest.fixture
@@ -83,17 +122,7 @@ def test_write_your_own_attention(folder: Path, capsys: pytest.CaptureFixture[st
 
 
 def test_readme(folder: Path) -> None:
-    pairs = [("in 3 hours", "in 3 Stunden"), ("in 4 hours", "in 4 Stunden")]
-    train(
-        {
-            "data": {"train": pairs, "valid": pairs},
-            "tokenizer": {"kind": "bytes"},
-            "model": {"preset": "tiny", "d_model": 32, "ffn_dim": 32},
-            "training": {"max_steps": 2},
-            "output": "runs/demo",
-        },
-        quiet=True,
-    )
+    tiny(folder / "runs" / "demo")
     code, pretrained = blocks("README.md")
     names: dict[str, object] = {}
     exec(compile(code, "README.md", "exec"), names)
@@ -104,6 +133,66 @@ def test_readme(folder: Path) -> None:
     local = pretrained.replace(published_name[1], "published")
     exec(compile(local, "README.md", "exec"), names)
     assert (folder / "nllb" / "model.safetensors").exists()
+
+
+def test_pretrained(folder: Path) -> None:
+    """Folders stand in for what the hub has: a name that is a folder is read there."""
+    published(folder / "google-t5" / "t5-small", "t5", T5)
+    shutil.copytree(folder / "google-t5" / "t5-small", folder / "flan-t5-base")
+    checkpoint("nllb", folder / "facebook" / "nllb-200-distilled-600M", seed=0)
+    names: dict[str, Any] = {}
+    loading, languages, _ = blocks("docs/pretrained.md")
+    exec(compile(loading, "docs/pretrained.md", "exec"), names)
+    assert (folder / "mine" / "model.safetensors").exists() and (folder / "theirs" / "config.json").exists()
+    exec(compile(languages, "docs/pretrained.md", "exec"), names)
+    assert "deu_Latn" in names["model"].target_tokenizer.languages and names["german"] is not names["model"]
+
+
+def test_pretraining(folder: Path) -> None:
+    (code,) = blocks("docs/pretraining.md")
+    exec(compile(code, "docs/pretraining.md", "exec"), names := {})
+    try:
+        texts = [f"in {n} hours" for n in range(9)]
+        (folder / "news.txt").write_text("\n".join(texts))
+        recipe = {
+            "data": {"train": {"text": "news.txt", "objective": {"second_half": {"share": 0.7}}}},
+            "tokenizer": {"kind": "bytes"},
+            "model": {"preset": "tiny", "d_model": 32, "ffn_dim": 32},
+            "training": {"max_steps": 1},
+            "output": "runs/pretrained",
+        }
+        assert train(recipe, quiet=True).metrics[-1]["step"] == 1
+    finally:
+        _parts["objective"].pop("second_half")
+    marks = SimpleNamespace(mask=99)
+    assert names["second_half"]([1, 2, 3, 4], None, marks) == ([1, 2, 99], [3, 4])
+
+
+def test_search(folder: Path) -> None:
+    tiny(folder / "model", beam_size=2)
+    model, texts = load(folder / "model"), ["in 3 hours", "in 4 hours", "today"]
+    given: list[dict[str, Any]] = []
+
+    def generate(texts: list[str], **search: Any) -> list[Any]:
+        given.append(search)
+        answers.append(model.generate(texts, **search))
+        return answers[-1]
+
+    answers: list[list[Any]] = []
+    (code,) = blocks("docs/search.md")
+    exec(compile(code, "docs/search.md", "exec"), {"model": SimpleNamespace(generate=generate), "texts": texts})
+    assert [list(search) for search in given] == [["required", "forbidden"], ["required"], ["allowed"]]
+    assert all("Haus" in answer.text and "Hund" not in answer.text for answer in answers[0])
+    first, _, last = (answer.text for answer in answers[1])
+    assert "Haus" in first and "am See" in last and "2026" in last
+    assert {answer.text for answer in answers[2]} <= {"positive", "negative"}
+
+
+def test_speed(folder: Path) -> None:
+    tiny(folder / "runs" / "mine")
+    (code,) = blocks("docs/speed.md")
+    exec(compile(code, "docs/speed.md", "exec"), names := {})
+    assert names["model"].generate("in 3 hours")
 
 
 def test_fine_tuning(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

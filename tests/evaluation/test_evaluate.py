@@ -49,7 +49,16 @@ def test_what_is_wrong_is_said_before_anything_is_generated() -> None:
         antiphon.evaluate(model, [])
     with pytest.raises(ConfigError, match="did you mean `chrf`"):
         antiphon.evaluate(model, [("a", "b")], metrics=["chrff"])
+    for pairs in (None, {"in 3 hours": "in 3 Stunden"}, "pairs.tsv"):
+        with pytest.raises(DataError, match="`pairs` must be pairs"):
+            antiphon.evaluate(model, pairs)
+    with pytest.raises(ConfigError, match="`model` must be a model"):
+        antiphon.evaluate("runs/demo", [("a", "b")])
     assert model.asked == []
+
+
+def test_one_metric_may_be_given_alone() -> None:
+    assert list(antiphon.evaluate(Echo(), [("a", "A")], metrics="exact_match")) == ["exact_match"]
 
 
 @pytest.mark.parametrize(

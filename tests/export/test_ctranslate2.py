@@ -151,6 +151,19 @@ def test_the_written_page_runs_and_answers_as_the_model(
         assert len(answer.tokens) > 256, "the test needs a long answer"
 
 
+def test_the_page_puts_texts_into_the_template(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # F9: the page had asked bare texts of a model that was trained on a template.
+    made = model()
+    search = GenerationConfig(beam_size=1, max_new_tokens=5)
+    mine = Model.from_parts(replace(made.parts, generation=search, template="4 days {} 'May':"))
+    export_ctranslate2(mine, tmp_path / "out")
+    answer = page_of(tmp_path / "out", monkeypatch)["answer"]
+    texts = ["in 3 hours", "4 days ago 'May':", "a"]
+    assert [answer(text)[0] for text in texts] == [found.text for found in mine.generate(texts)]
+    bare = [found.text for found in mine.generate(texts, template=False)]
+    assert bare != [found.text for found in mine.generate(texts)], "the test needs a template that tells"
+
+
 def test_a_long_source_is_read_to_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = model(max_length=1400)
     mine = Model.from_parts(replace(made.parts, generation=GenerationConfig(beam_size=1, max_new_tokens=3)))

@@ -74,3 +74,11 @@ def test_members_must_share_their_tokenizers(tmp_path) -> None:
     for wrong, error in (([], ModelError), ([3], ModelError), (3.5, TypeError)):
         with pytest.raises(error):
             antiphon.load(wrong)  # type: ignore[arg-type]
+
+
+def test_members_of_different_templates_are_refused(tmp_path) -> None:
+    # S8: the members were all asked in the template of the first.
+    for name, template in (("one", "a: {}"), ("other", "")):
+        Model.from_parts(replace(model().parts, template=template)).save(tmp_path / name)
+    with pytest.raises(ModelError, match=r"one template .* `.*one` is the text `a: \{\}` and that of `.*other` "):
+        antiphon.load([str(tmp_path / "one"), str(tmp_path / "other")])

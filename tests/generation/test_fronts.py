@@ -26,6 +26,10 @@ DAYS = " ".join(f"March {day}, 2031." for day in range(1, 9))
     [
         "<fra> ",
         "<finnish> <V;IND;PST;1;SG> ",
+        "<fra>\n",
+        ">>fra<<\n",
+        "Translate English to German: ",
+        "Summarize:\n",
         "translate English to German: ",
         "summarize: ",
         ">>fra<< ",
@@ -197,3 +201,32 @@ def test_answers_have_the_template_of_training(tmp_path: Path) -> None:
     (tmp_path / "again" / "task.json").write_text(json.dumps({**task, "template": "{} {}"}))
     with pytest.raises(ModelError, match=r"must have one {} in its `template`"):
         antiphon.load(tmp_path / "again")
+
+
+def test_what_stands_behind_a_text_stands_behind_each_part(tmp_path: Path) -> None:
+    # F2: a template may have words behind the text, which only the last part had.
+    file = tmp_path / "x.jsonl"
+    file.write_text("".join(json.dumps({"sentence": f"March {day}", "target": f"{day}."}) + "\n" for day in range(20)))
+    recipe = {
+        "data": {"train": {"path": str(file), "source_field": "Day: {sentence} Answer:"}},
+        "tokenizer": {"kind": "characters", "vocab_size": 300},
+        "model": {"preset": "tiny", "d_model": 16, "ffn_dim": 16, "num_heads": 2, "max_length": 50},
+        "training": {"max_steps": 2},
+        "output": str(tmp_path / "run"),
+    }
+    model = antiphon.train(recipe, quiet=True).model
+    asked = {"beam_size": 1, "max_new_tokens": 6}
+    parts = split(DAYS, tokenizer=model.tokenizer, limit=50 - len("Day:  Answer:"))
+    assert len(parts) > 2
+    by_hand = sum(answer.score for answer in model.generate(parts, **asked))  # each is put into the template
+    assert model.generate(DAYS, overflow="split", **asked)[0].score == pytest.approx(by_hand, rel=1e-5)
+    framed_already = model.generate(f"Day: {DAYS} Answer:", overflow="split", **asked)[0]
+    assert framed_already.score == pytest.approx(by_hand, rel=1e-5)
+
+
+@pytest.mark.parametrize("text", ["<fra> ", "<fra>", "<fra> \u3000", "Make it short - \u200b", "Make it short -"])
+def test_nothing_behind_a_front_of_the_data_is_empty(run: Path, text: str) -> None:
+    # U2: training drops such pairs, and a model invented an answer.
+    model = antiphon.load(run)
+    assert [model.generate(text)[0].text, "".join(model.stream(text)), *model.score([text], [""])] == ["", "", 0.0]
+    assert model.generate("<fra> 1", min_new_tokens=1)[0].text

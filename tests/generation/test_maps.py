@@ -49,7 +49,7 @@ class Silent(Mixer):
     def setup(self, **settings: object) -> None: ...
 
     def begin(self, rows, capacity, memory=None):
-        from antiphon.nn.cache import MemoryState, State
+        from antiphon.nn.state import MemoryState, State
 
         return State() if memory is None else MemoryState(memory.tokens)
 

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from antiphon.batch import Tokens
-from antiphon.nn.cache import DecoderState, KeyValueCache, MemoryState, State, shortened
+from antiphon.nn.cache import KeyValueCache, to_cache_type
+from antiphon.nn.state import DecoderState, MemoryState, State
 
 LIKE = torch.zeros(1, dtype=torch.float64)
 
@@ -132,12 +133,12 @@ def test_dropped_rows_of_a_packed_memory_are_read_as_alone() -> None:
 def test_what_is_too_large_for_float16_is_its_largest_number(kernel: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """By the kernel and without it: an infinite key would give NaN."""
     if not kernel:
-        monkeypatch.setattr("antiphon.nn.cache.kernels.usable", lambda *tensors: False)
+        monkeypatch.setattr(to_cache_type, "lowering", None)
     x = torch.tensor([1e6, -1e6, 65504.0, -65504.0, 65519.0, 1.5, 0.0, -3.25])[None, None, None].contiguous()
-    found = shortened(x, torch.float16)
+    found = to_cache_type(x, torch.float16)
     assert found.dtype == torch.float16
     wanted = [65504.0, -65504.0, 65504.0, -65504.0, 65504.0, 1.5, 0.0, -3.25]
     assert found.flatten().tolist() == wanted
     odd = x[0]  # three dimensions, which no kernel takes
-    assert shortened(odd, torch.float16).flatten().tolist() == wanted
-    assert shortened(x, torch.float32) is x or torch.equal(shortened(x, torch.float32), x)
+    assert to_cache_type(odd, torch.float16).flatten().tolist() == wanted
+    assert to_cache_type(x, torch.float32) is x or torch.equal(to_cache_type(x, torch.float32), x)

@@ -8,8 +8,9 @@ from nn.toy_mixers import RECURRENT, ROLES, WIDTH, draw, each, each_recurrent, l
 from torch import Tensor
 
 from antiphon.batch import Tokens
-from antiphon.nn.cache import KeyValueCache, MemoryState
+from antiphon.nn.cache import KeyValueCache
 from antiphon.nn.mixers import Memory, Recurrence
+from antiphon.nn.state import MemoryState
 
 
 @pytest.mark.parametrize("role", ROLES)

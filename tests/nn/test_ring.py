@@ -9,11 +9,12 @@ from torch import Tensor
 
 from antiphon.batch import Tokens
 from antiphon.nn.attention import Attention
-from antiphon.nn.cache import DecoderState, KeyValueCache, MemoryState
+from antiphon.nn.cache import KeyValueCache
 from antiphon.nn.mixers import Memory
 from antiphon.nn.noise import Noise
 from antiphon.nn.ring import RingCache, make_cache
 from antiphon.nn.rules import Alibi, Full, PrefixLM, ScoreRule, Shaw, Sinks, SoftCap, Window
+from antiphon.nn.state import DecoderState, MemoryState
 
 HEADS, DIM, WIDTH = 4, 6, 24
 LIKE = torch.zeros(1, dtype=torch.float64)

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from antiphon.batch import Tokens
-from antiphon.nn.cache import State
 from antiphon.nn.mixers import (
     Additive,
     Delta,
@@ -20,6 +19,7 @@ from antiphon.nn.mixers import (
     WeightMixer,
 )
 from antiphon.nn.noise import Noise
+from antiphon.nn.state import State
 
 WIDTH, HEADS, DIM = 12, 4, 4
 

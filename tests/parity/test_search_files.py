@@ -225,6 +225,22 @@ def test_what_has_no_word_there_is_named_once_in_one_line(tmp_path: Path) -> Non
     assert warnings_of(replace(parts, generation=GenerationConfig(beam_size=4, repetition_penalty=2.0)), tmp_path) == []
 
 
+def test_the_template_of_training_is_named_too(tmp_path: Path) -> None:
+    parts = replace(load_pretrained(make(tmp_path / "folder", {}, {})), template="a {}")
+    assert warnings_of(parts, tmp_path) == [said for said in warnings_of(parts, tmp_path) if "the template" in said]
+    assert len(warnings_of(parts, tmp_path)) == 1
+    parts = replace(parts, generation=override(parts.generation, {"template": False}))
+    assert warnings_of(parts, tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ["decoder_start_token_id", "forced_bos_token_id", "eos_token_id", "pad_token_id"])
+def test_ids_beyond_the_table_are_refused(name: str, tmp_path: Path) -> None:
+    # The start had been read from beyond the table, with any answer.
+    folder = make(tmp_path / "folder", {}, {**IDS, name: 12})
+    with pytest.raises(ModelError, match=rf"`{name}` of .* must be below 12, .* but is 12\."):
+        load_pretrained(folder)
+
+
 def test_the_penalty_of_an_own_model_is_named_too(tmp_path: Path) -> None:
     made = recipe(tmp_path / "run", training={"max_steps": 1}, model={"preset": "base", "encoder_layers": 1})
     parts = train(made, quiet=True).model.parts

@@ -11,6 +11,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from antiphon.nn.backends import choice
+from antiphon.nn.operations import OPERATIONS
 from antiphon.runtime import graph as captured
 from antiphon.runtime import stepper as stepping
 
@@ -69,6 +71,14 @@ class Noted(TorchDispatchMode):
                 mine.copy_(new)
 
 
+def pytorch_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every operation is computed by its PyTorch body, and attention by the back ends of `nn`."""
+    for each in OPERATIONS.values():
+        monkeypatch.setattr(each, "lowering", None)
+    monkeypatch.delitem(choice._for_few_queries, "kernel", raising=False)
+    monkeypatch.setattr("antiphon.runtime.kernels.functions.usable", lambda *tensors: False)
+
+
 def tensors(tree: Any) -> list[Tensor]:
     return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
 
@@ -85,8 +95,8 @@ def graphs(monkeypatch: pytest.MonkeyPatch) -> list[Noted]:
     monkeypatch.setattr(captured, "graph_on", graph)
     monkeypatch.setattr(captured, "usable", lambda hidden: True)
     monkeypatch.setattr(stepping, "_verdicts", type(stepping._verdicts)())
-    for module in ("scores", "positions", "layers"):
-        monkeypatch.setattr(f"antiphon.nn.{module}.usable", lambda *tensors: False)
-    for module in ("scores", "ring", "native.kernels"):  # nobody looks at a counter
-        monkeypatch.setattr(f"antiphon.nn.{module}.capturing", lambda: True)
+    pytorch_only(monkeypatch)
+    # No code reads the value of a tensor.
+    monkeypatch.setattr(OPERATIONS["slots_in_use"], "lowering", lambda count, capacity: capacity)
+    monkeypatch.setattr(OPERATIONS["all_true"], "lowering", lambda mask: False)
     return made

@@ -7,6 +7,7 @@ import random
 
 import pytest
 import torch
+from runtime.noted import pytorch_only
 from search.toys import MARKS, MODELS, source_of
 
 from antiphon.batch import Tokens
@@ -14,9 +15,9 @@ from antiphon.config import AttentionConfig, GenerationConfig, ModelConfig
 from antiphon.generation.quantize import quantize
 from antiphon.models.build import build_network
 from antiphon.models.seq2seq import EncoderDecoder
-from antiphon.nn.cache import State
 from antiphon.nn.mixers import Mixer
 from antiphon.nn.rules import ScoreRule
+from antiphon.nn.state import State
 from antiphon.runtime import recorded as written
 from antiphon.runtime import stepper as stepping
 from antiphon.runtime.inference import as_rows, evaluating
@@ -136,8 +137,7 @@ def test_answers_are_those_of_the_slow_way(settings: dict[str, object], monkeypa
     again = answer(network, sources, config, MARKS)
     alone = [answer(network, [source], config, MARKS)[0] for source in sources]
     monkeypatch.setattr(stepping, "recordable", lambda network, memory: False)
-    for module in ("native.kernels", "layers", "scores", "positions"):  # each has the name of its own
-        monkeypatch.setattr(f"antiphon.nn.{module}.usable", lambda *tensors: False)
+    pytorch_only(monkeypatch)
     calls: list[object] = []
     do = kernels.do
     monkeypatch.setattr(kernels, "do", lambda *given, **named: calls.append(given[0]) or do(*given, **named))

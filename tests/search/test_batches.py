@@ -12,8 +12,8 @@ from search.toys import MARKS, NAMES, assert_same, source_of, toy
 
 from antiphon.config import GenerationConfig
 from antiphon.models.seq2seq import EncoderDecoder
-from antiphon.nn.cache import DecoderState
 from antiphon.nn.mixers import Memory
+from antiphon.nn.state import DecoderState
 from antiphon.search.engine import SourceInput, answer, batches, plan_of
 from antiphon.search.hypotheses import Request
 

@@ -14,8 +14,8 @@ from torch import Tensor
 from antiphon.batch import Example, Tokens, collate
 from antiphon.config import GenerationConfig
 from antiphon.errors import NonFiniteError
-from antiphon.nn.cache import DecoderState
 from antiphon.nn.mixers import Memory
+from antiphon.nn.state import DecoderState
 from antiphon.search.engine import SourceInput, answer, forced_scores, stream
 
 KINDS = {
@@ -191,7 +191,7 @@ def test_sources_leave_the_batch_as_soon_as_they_are_finished(beam_size: int, mo
 
 
 def test_greedy_search_never_reorders(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("antiphon.nn.cache.DecoderState.reorder", lambda *_: pytest.fail("a cache was copied"))
+    monkeypatch.setattr("antiphon.nn.state.DecoderState.reorder", lambda *_: pytest.fail("a cache was copied"))
     answer(toy("rotary"), [[5, 6, 2], [7, 2]], GenerationConfig(beam_size=1, max_new_tokens=8), MARKS)
     answer(toy("rotary"), [[5, 2]], GenerationConfig(temperature=1.0, n_best=4, max_new_tokens=8), MARKS)
 

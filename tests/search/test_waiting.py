@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from antiphon.batch import Tokens
-from antiphon.nn.cache import DecoderState, MemoryState
+from antiphon.nn.state import DecoderState, MemoryState
 from antiphon.search import waiting
 from antiphon.search.hypotheses import Request
 from antiphon.search.waiting import RequestQueue

@@ -63,3 +63,19 @@ def test_parts_of_words_are_joined_and_whole_words_stand_apart(tmp_path: Path) -
     whole.save(str(tmp_path / "whole.json"))
     words_ = Tokenizer.load(tmp_path / "whole.json")
     assert words_.decode(words_.encode("play now")) == "play now"
+
+
+@pytest.mark.parametrize(
+    ("marks", "words"),
+    [
+        ({"end_of_word_suffix": "</w>"}, ["p", "l", "p</w>", "l</w>"]),
+        ({"continuing_subword_prefix": "##"}, ["p", "l", "##p", "##l"]),
+    ],
+)
+def test_marks_of_words_in_bpe_are_no_text(marks: dict[str, str], words: list[str], tmp_path: Path) -> None:
+    vocab = {word: id for id, word in enumerate(["<unk>", *words])}
+    rust = Rust(models.BPE(vocab, [], unk_token="<unk>", **marks))
+    rust.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    rust.save(str(tmp_path / "bpe.json"))
+    tokenizer = Tokenizer.load(tmp_path / "bpe.json")
+    assert tokenizer.decode(tokenizer.encode("pl lpp p")) == "pl lpp p"

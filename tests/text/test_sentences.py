@@ -32,6 +32,9 @@ ONE = {
     "Thai": "นี่คือประโยค ",
     "ellipsis": "And so on… ",
     "a line": "A heading\n",
+    "Greek": "Είναι αυτό πρόταση; ",
+    "brackets": "(This is one.) ",
+    "a quotation in brackets": "[He said “no!”] ",
 }
 
 
@@ -55,6 +58,8 @@ def test_parts_end_where_sentences_end(name: str) -> None:
         ("de_DE", "Am 3. März kam er. Gut.", ["Am 3. März kam er. ", "Gut."]),
         ("no_such", "One. Two.", ["One. ", "Two."]),
         ("", "One. Two.", ["One. ", "Two."]),
+        (None, "He (Dr. Bos et al.) left. It (see p.) is.", ["He (Dr. Bos et al.) left. ", "It (see p.) is."]),
+        (None, "a; b; C", ["a; b; C"]),
     ],
 )
 def test_abbreviations_and_numbers_by_language(language: str | None, text: str, cut: list[str]) -> None:

@@ -6,11 +6,15 @@ import inspect
 import json
 import re
 import sys
+import textwrap
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from antiphon.cli.command import Command, import_modules
+from antiphon.cli.command import Command, columns, import_modules
 from antiphon.cli.flags import Flag, Positional
+
+if TYPE_CHECKING:
+    from antiphon.conformance import LawTable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,12 +36,7 @@ class AttentionList(Command):
         if self.json:
             lines = [json.dumps(kind, ensure_ascii=False) for kind in kinds]
         else:
-            columns = ("name", "kind", "settings")
-            widths = [max(len(kind[column]) for kind in kinds) for column in columns]
-            lines = [
-                "  ".join([*(kind[c].ljust(w) for c, w in zip(columns, widths, strict=True)), kind["what"]])
-                for kind in kinds
-            ]
+            lines = _listed(kinds, columns())
         sys.stdout.write("".join(f"{line}\n" for line in lines))
         return 0
 
@@ -72,11 +71,36 @@ class AttentionCheck(Command):
         if self.settings:
             spec = {spec: read_yaml(f"settings: {self.settings}", "--settings")[0]["settings"]}
         table = examine(spec, self.role)
-        shown = json.dumps(table.as_json(), indent=2, ensure_ascii=False) if self.json else str(table)
-        sys.stdout.write(f"{shown}\n")
+        as_json = json.dumps(table.as_json(), indent=2, ensure_ascii=False) if self.json else ""
+        sys.stdout.write(f"{as_json or _wrapped_table(table, columns())}\n")
         sys.stdout.flush()
         table.require()
         return 0
+
+
+def _listed(kinds: list[dict[str, str]], width: int | None) -> list[str]:
+    """A line for each kind; where one is longer than `width`, what each kind is stands below its settings."""
+    names = ("name", "kind", "settings")
+    widths = [max(len(kind[name]) for kind in kinds) for name in names]
+    cells = [[kind[name].ljust(size) for name, size in zip(names, widths, strict=True)] for kind in kinds]
+    lines = ["  ".join([*row, kind["what"]]) for row, kind in zip(cells, kinds, strict=True)]
+    if width is None or max(map(len, lines)) <= width:
+        return lines
+    hanging, below = " " * (widths[0] + widths[1] + 4), " " * 4
+    shown = []
+    for row, kind in zip(cells, kinds, strict=True):
+        shown += textwrap.wrap("  ".join(row), width, subsequent_indent=hanging)
+        shown += textwrap.wrap(kind["what"], width, initial_indent=below, subsequent_indent=below)
+    return shown
+
+
+def _wrapped_table(table: LawTable, width: int | None) -> str:
+    """The table, its last column in several lines where it is wider than `width`."""
+    lines = str(table).split("\n")
+    hanging = " " * lines[1].index("where, or why not")
+    if width is None or width < len(hanging) + 20:
+        return "\n".join(lines)
+    return "\n".join(textwrap.fill(line, width, subsequent_indent=hanging) for line in lines)
 
 
 def _described(name: str, part: Any) -> dict[str, str]:

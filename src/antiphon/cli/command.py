@@ -64,6 +64,13 @@ class Command(Settings, ABC):
         return device.type
 
 
+def columns() -> int | None:
+    """The columns of the terminal that standard output is; None for a pipe or a file, whose lines stay whole."""
+    from antiphon.training.reporting.formats import terminal_width
+
+    return terminal_width(sys.stdout) if sys.stdout.isatty() else None
+
+
 def import_modules(names: Iterable[str]) -> None:
     """Import the modules of `--import`, which register their parts; the current folder is searched first."""
     for name in names:

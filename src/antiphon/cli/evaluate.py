@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
-from antiphon.cli.command import Command, import_modules, with_seed
+from antiphon.cli.command import Command, columns, import_modules, with_seed
 from antiphon.cli.flags import Flag, Positional
 from antiphon.cli.generate import SEARCH
 from antiphon.cli.scores import as_json, as_table
@@ -102,7 +102,7 @@ class Evaluate(Command):
             with output(self.output, reads=self._read(data)) as writer:
                 for answer in report.answers:
                     writer.line(answer.text)
-        sys.stdout.write(as_json(report) if self.json else as_table(report, by=self.by or ""))
+        sys.stdout.write(as_json(report) if self.json else as_table(report, by=self.by or "", width=columns()))
         return 0
 
     def _asked(self) -> tuple[tuple[SourceConfig, ...], list[Any]]:

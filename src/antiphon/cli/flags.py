@@ -13,6 +13,9 @@ import functools
 import inspect
 import io
 import re
+import shutil
+import sys
+import textwrap
 import types
 from collections.abc import Iterator, Sequence
 from dataclasses import MISSING, dataclass, field, fields, make_dataclass
@@ -126,9 +129,9 @@ def parse(command: type[C], arguments: Sequence[str], *, prog: str) -> C:
     import tyro
 
     leaves = {leaf.name: leaf for _, group in sections(command) for leaf in group}
-    words = io.StringIO()
+    words, shown = io.StringIO(), _CapturedHelp()
     try:
-        with contextlib.redirect_stderr(words):
+        with contextlib.redirect_stderr(words), contextlib.redirect_stdout(shown):
             texts, unknown = tyro.cli(
                 shape(command),
                 prog=prog,
@@ -139,6 +142,7 @@ def parse(command: type[C], arguments: Sequence[str], *, prog: str) -> C:
             )
     except SystemExit as exit:
         if exit.code != 2:  # after --help, or by a signal
+            sys.stdout.write(_wrapped(shown.getvalue(), shutil.get_terminal_size().columns))
             raise
         raise UsageError(f"{_one_line(words.getvalue(), prog)} See `{prog} --help`.") from None
     if unknown:
@@ -200,7 +204,34 @@ def _mark(hint: Any, kind: Any) -> Any:
 
 
 def _description(command: type[Settings]) -> str:
-    return inspect.cleandoc(command.__doc__ or "")
+    """The command's docstring, each paragraph on a line."""
+    return "\n\n".join(" ".join(part.split()) for part in inspect.cleandoc(command.__doc__ or "").split("\n\n"))
+
+
+class _CapturedHelp(io.StringIO):
+    """What tyro prints. It asks standard output whether it may use colours, and which characters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._stream = sys.stdout
+
+    def isatty(self) -> bool:
+        return self._stream.isatty()
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        return self._stream.encoding
+
+
+def _wrapped(text: str, width: int) -> str:
+    """`text` with its long lines in several of at most `width` columns: tyro fits its boxes, not the description."""
+
+    def fit(line: str) -> str:
+        if len(line) <= width or "\x1b" in line or line[0] in "╭│╰":  # of a box, where colours have no width
+            return line
+        return textwrap.fill(line, width, break_long_words=False, break_on_hyphens=False)
+
+    return "\n".join(map(fit, text.split("\n")))
 
 
 @functools.cache
@@ -243,8 +274,10 @@ def _typed(leaf: _Leaf, *, complete: bool) -> tuple[Any, Any]:
 
     told = tyro.conf.arg(name=leaf.name, metavar=leaf.metavar, help=leaf.help, help_behavior_hint=leaf.shown)
     if isinstance(leaf.mark, Positional):
-        place = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar=leaf.metavar, help=leaf.help)]
-        return place, field(default=_ABSENT) if _optional(leaf.hint) else field()
+        if not _optional(leaf.hint):  # tyro says that it is required
+            return Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar=leaf.metavar, help=leaf.help)], field()
+        place = tyro.conf.arg(metavar=leaf.metavar, help=leaf.help, help_behavior_hint="")
+        return Annotated[str, tyro.conf.Positional, place], field(default=_ABSENT)
     if leaf.kind == "switch":
         switch = tyro.conf.arg(name=leaf.name, help=leaf.help, help_behavior_hint="")
         return Annotated[bool, switch], field(default=False)

@@ -23,7 +23,7 @@ from antiphon.errors import AntiphonError, UsageError, memory_ran_out, on_comman
 from antiphon.registry import nearest
 
 COMMANDS = {  # name -> the module and class behind it, and its line in the help
-    "demo": ("demo:Demo", "train on the built-in phrases, evaluate, and answer the lines you type"),
+    "demo": ("demo:Demo", "train on built-in phrases, evaluate, answer what you type"),
     "train": ("train:Train", "train a model as a recipe says"),
     "generate": ("generate:Generate", "answer lines of text"),
     "evaluate": ("evaluate:Evaluate", "measure a model's answers: BLEU, chrF, TER, exact match"),
@@ -33,8 +33,8 @@ COMMANDS = {  # name -> the module and class behind it, and its line in the help
     "attention list": ("attention:AttentionList", "the kinds of attention that a recipe can name"),
     "attention check": ("attention:AttentionCheck", "check an attention of your own against the laws"),
     "attention show": ("attention_show:AttentionShow", "draw what a model attends to, in the terminal or a file"),
-    "export": ("export:Export", "write a model for transformers or for the engine CTranslate2"),
-    "convert": ("convert:Convert", "read an old checkpoint's pickle once, and write it as safetensors"),
+    "export": ("export:Export", "write a model for transformers or CTranslate2"),
+    "convert": ("convert:Convert", "read a checkpoint's pickle once, write it as safetensors"),
     "average": ("average:Average", "average a run's last snapshots into a model"),
 }
 SHELLS = ("bash", "zsh", "fish")
@@ -46,11 +46,12 @@ commands:
 {commands}
 
   antiphon COMMAND --help             the flags of a command
-  antiphon --version                  this Antiphon, PyTorch, Python and what the processor can do
-  antiphon --print-completion SHELL   completion for {shells}, e.g. in ~/.bashrc:
+  antiphon --version                  versions, and what the processor can do
+  antiphon --print-completion SHELL   for {shells}; in ~/.bashrc:
                                       source <(antiphon --print-completion bash)
 
-exit codes: 0 done; 1 the work failed; 2 the command or its input is wrong; 130 after Ctrl-C, 143 after SIGTERM
+exit codes: 0 done; 1 the work failed; 2 the command or its input is wrong;
+            130 after Ctrl-C, 143 after SIGTERM
 """
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,21 +14,25 @@ if TYPE_CHECKING:
     from antiphon.evaluation.result import MetricResult
 
 
-def as_table(report: Report, by: str = "") -> str:
+def as_table(report: Report, by: str = "", *, width: int | None = None) -> str:
     """Name, score, interval and signature of each metric, one a line; then tables of metrics, and the scores of groups.
 
-    `by` is the kind of groups: tag or file.
+    `by` is the kind of groups: tag or file. With `width` (the columns of a terminal), signatures that do not fit are
+    put below their scores, and columns that do not fit in further tables, each with the first column.
     """
-    width = max(map(len, report))
-    lines = []
+    longest = max(map(len, report))
+    rows = []
     for name, result in report.items():
         interval = f"[{result.interval.low:.2f}, {result.interval.high:.2f}]" if result.interval else ""
-        lines.append(f"{name:<{width}}  {result.score:6.2f}  {interval:<16}  {result.signature}".rstrip())
-    for result in report.values():
-        if result.table:
-            lines += ["", result.table]
+        rows.append((f"{name:<{longest}}  {result.score:6.2f}  {interval:<16}", result.signature))
+    lines = [f"{row}  {signature}".rstrip() for row, signature in rows]
+    if width is not None and max(map(len, lines)) > width:
+        lines = [line for row, signature in rows for line in (row.rstrip(), *_wrapped_signature(signature, width))]
+    tables = [result.table for result in report.values() if result.table]
     if report.grouped is not None:
-        lines += ["", *_groups(report.grouped, by)]
+        tables.append("\n".join(_groups(report.grouped, by)))
+    for table in tables:
+        lines += ["", table if width is None else _split_table(table, width)]
     return "\n".join(lines) + "\n"
 
 
@@ -78,3 +84,42 @@ def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
         cells = [cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True)]
         lines.append("  ".join([first.ljust(widths[0]), *cells]).rstrip())
     return lines
+
+
+def _wrapped_signature(signature: str, width: int) -> list[str]:
+    """A signature in indented lines of at most `width` columns, cut behind a `|` where it has one."""
+    free = max(1, width - 2)
+    lines = [""]
+    for part in re.findall(rf"[^|]{{1,{free - 1}}}\|?|\|", signature):
+        if len(lines[-1]) + len(part) > free:
+            lines.append("")
+        lines[-1] += part
+    return [f"  {line}" for line in lines if line]
+
+
+def _split_table(table: str, width: int) -> str:
+    """A table of at most `width` columns: those that do not fit stand in further tables, each with the first column.
+
+    Columns end where all rows have two spaces or more; a line without two spaces in it is text, and is wrapped.
+    """
+    lines = table.split("\n")
+    rows = [line for line in lines if "  " in line.strip()]
+    longest = max(map(len, lines))
+    if longest <= width or not rows:
+        return "\n".join(textwrap.fill(line, width) if len(line) > width else line for line in lines)
+    blank = [all(not row[place : place + 2].strip() for row in rows) for place in range(longest)]
+    cuts = [place for place in range(1, longest) if blank[place] and not blank[place - 1]]
+    first, *others = zip([0, *cuts], [*cuts, longest], strict=True)
+    tables = [[first]]
+    for column in others:
+        used = sum(end - start for start, end in tables[-1])
+        if len(tables[-1]) > 1 and used + column[1] - column[0] > width:
+            tables.append([first])
+        tables[-1].append(column)
+    parts = ["\n".join("".join(_slice(row, *place) for place in part).rstrip() for row in rows) for part in tables]
+    texts = [textwrap.fill(line, width) for line in lines if line not in rows]
+    return "\n\n".join([*parts, *texts])
+
+
+def _slice(row: str, start: int, end: int) -> str:
+    return row[start:end].ljust(end - start)

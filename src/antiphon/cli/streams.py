@@ -15,7 +15,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
-from antiphon.errors import DataError, DiskError, UsageError, convert_hint
+from antiphon.errors import DataError, DiskError, UsageError, check_returns, convert_hint, without_mark
 
 MOST_LINES, MOST_BYTES = 4096, 1 << 20  # of one chunk: enough to sort by length, little enough for any memory
 _BLOCK = 1 << 16
@@ -30,7 +30,7 @@ def chunks(path: str) -> Iterator[list[str]]:
     name = "standard input" if path == "-" else path
     number, held, batch = 0, 0, []
     with _input(path) as stream:
-        for block in _blocks(stream):
+        for block in _blocks(stream, name):
             for raw in block:
                 number += 1
                 try:
@@ -158,17 +158,21 @@ def _input(path: str) -> Iterator[BinaryIO]:
         yield stream
 
 
-def _blocks(stream: BinaryIO) -> Iterator[list[bytes]]:
+def _blocks(stream: BinaryIO, name: str) -> Iterator[list[bytes]]:
     """The complete lines of each read; the last line may have no line feed."""
     pieces: list[bytes] = []  # of an incomplete line
+    alone = True  # whether there is no line feed at all
     while block := stream.read1(_BLOCK):  # pyright: ignore[reportAttributeAccessIssue]  (buffered streams have it)
         first, *others = block.split(b"\n")
         pieces.append(first)
         if others:
+            alone = False
             *whole, last = others
             yield [b"".join(pieces), *whole]
             pieces = [last]
     if rest := b"".join(pieces):
+        if alone:
+            check_returns(rest, name)
         yield [rest]
 
 
@@ -184,6 +188,8 @@ def _text(raw: bytes, name: str, number: int) -> str:
     raw = raw.removesuffix(b"\r")
     if number == 1:
         raw = raw.removeprefix(b"\xef\xbb\xbf")  # the byte order mark that some editors write
+        if without_mark(raw):  # which would be read as UTF-8 with NULs in it
+            raise DataError(f"text must be UTF-8, but has NUL bytes ({name}:1). {convert_hint(raw)}")
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError as error:

@@ -6,7 +6,7 @@ import sys
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
-from antiphon.cli.command import Command, import_modules, over
+from antiphon.cli.command import Command, columns, import_modules, over
 from antiphon.cli.flags import Flag, Group, Positional
 from antiphon.config import (
     AttentionConfig,
@@ -105,7 +105,6 @@ class Train(Command):
 
     def sweep(self) -> int:
         """Train all variants, each in a separate process, and print their results."""
-        from antiphon.training.reporting.formats import terminal_width
         from antiphon.workflows.sweep import as_table, sweep
 
         flags = [part for name, value in self.overrides.items() for part in (f"--{name.replace('_', '-')}", value)]
@@ -113,5 +112,5 @@ class Train(Command):
         flags += ["--device", self.device, *([] if self.threads is None else ["--threads", str(self.threads)])]
         flags += [f"--{name}" for name in ("resume", "overwrite", "quiet", "debug") if getattr(self, name)]
         rows = sweep(self.recipe, flags, overrides=self.overrides, say=self.say)
-        sys.stdout.write(as_table(rows, width=terminal_width(sys.stdout) if sys.stdout.isatty() else None))
+        sys.stdout.write(as_table(rows, width=columns()))
         return 0

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import platform
+import textwrap
 from importlib import metadata
 
+WIDTH = 80  # of a line: what is pasted into a report is the same from every terminal
 FEATURES = (
     "avx2",
     "avx512_f",
@@ -36,7 +38,7 @@ def version() -> str:
     for number in range(torch.cuda.device_count()):
         major, minor = torch.cuda.get_device_capability(number)
         lines.append(f"GPU {number} {torch.cuda.get_device_name(number)}, capability {major}.{minor}")
-    return "\n".join(lines) + "\n"
+    return "".join(f"{textwrap.fill(line, WIDTH, subsequent_indent='  ')}\n" for line in lines)
 
 
 def _own() -> str:

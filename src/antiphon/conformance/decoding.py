@@ -11,9 +11,9 @@ from torch import Tensor
 from antiphon.batch import Tokens
 from antiphon.conformance.meter import OUTPUT, DifferenceMeter, Skip
 from antiphon.conformance.subject import D_MODEL, AttentionUnit, Subject, draw, loosen, ordered, placed
-from antiphon.nn.cache import DecoderState, State
 from antiphon.nn.mixers import Memory
 from antiphon.nn.ring import RingCache
+from antiphon.nn.state import DecoderState, State
 
 MAX_RING_TOKENS = 256  # tokens of a ring that is filled three times
 

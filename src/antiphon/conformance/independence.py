@@ -9,9 +9,9 @@ from torch import Tensor
 from antiphon.batch import Tokens
 from antiphon.conformance.meter import OUTPUT, DifferenceMeter, Skip
 from antiphon.conformance.subject import D_MODEL, AttentionUnit, Subject, draw, ordered, padded, placed
-from antiphon.nn.cache import DecoderState
 from antiphon.nn.layers import zero_padding
 from antiphon.nn.mixers import Memory, Mixer
+from antiphon.nn.state import DecoderState
 
 LENGTHS, SOURCES = (5, 2, 4), (3, 6, 4)  # lengths of target rows, and of the memory rows for them
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from antiphon.conformance.meter import OUTPUT, DifferenceMeter, Skip
 from antiphon.conformance.subject import D_MODEL, HEAD_DIM, HEADS, Subject, draw, ordered
 from antiphon.nn.rules import ScoreRule, TermTable, parts_of, score_after
-from antiphon.nn.scores import hidden_by_tokens
+from antiphon.nn.scores import visible_by_tokens
 
 PAIRS = ("row", "head", "query position", "key position")
 HALF = 0.05  # relative tolerance of outputs in bfloat16, which has 8 significant bits
@@ -26,7 +26,7 @@ def visible(subject: Subject, role: str, meter: DifferenceMeter) -> None:
     if subject.is_rule:  # in cross-attention, no query beyond the length of the source
         rule, (batch, head, q_pos, k_pos) = subject.rule(role), places(1, length, length)
         allowed = rule.mask(batch, head, q_pos, k_pos)
-        causal = hidden_by_tokens(ordered(length), ordered(length), causal=role == "decoder")
+        causal = visible_by_tokens(ordered(length), ordered(length), causal=role == "decoder")
         seen = (causal if allowed is None else causal & allowed).any(-1)
         meter.holds(seen, axes=PAIRS[:3], what="the mask hides every key")
         return

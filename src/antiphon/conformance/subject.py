@@ -23,11 +23,11 @@ from antiphon.models.build import build_network
 from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.models.stack import Shape, equip, fold
 from antiphon.nn.attention import Attention
-from antiphon.nn.cache import DecoderState, State
 from antiphon.nn.layers import initialize, zero_padding
 from antiphon.nn.mixers import Memory, Mixer
 from antiphon.nn.noise import Noise, number_sites
 from antiphon.nn.rules import ScoreRule, parts_of
+from antiphon.nn.state import DecoderState, State
 
 ROLES = ("encoder", "decoder", "cross")
 D_MODEL, HEADS, HEAD_DIM = 16, 4, 4

@@ -31,9 +31,9 @@ from antiphon.models.folders.checkpoint import CONFIG, Parts, load_parts, save_m
 from antiphon.models.folders.files import read_config
 from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.nn.attention import Attention
-from antiphon.nn.cache import DecoderState
 from antiphon.nn.mixers import Memory
 from antiphon.nn.rules import ScoreRule, TermTable, parts_of, score_after
+from antiphon.nn.state import DecoderState
 from antiphon.search.engine import SourceInput, answer, forced_scores, stream
 from antiphon.search.hypotheses import Hypothesis, SpecialTokens
 from antiphon.text import Tokenizer, train_tokenizer

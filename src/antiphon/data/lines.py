@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from typing import BinaryIO, NamedTuple
 
 from antiphon.data.zstd import ZstdFile
-from antiphon.errors import ConfigError, DataError, convert_hint
+from antiphon.errors import ConfigError, DataError, check_returns, convert_hint, without_mark
 
 PACKED = {".gz": "gzip", ".zst": "zstd"}  # suffix of a compressed file -> its format
 _BLOCK = 1 << 20
@@ -95,6 +95,8 @@ class LineReader:
             for raw in _raw_lines(self.file, stream, self.offset):
                 self.number += 1
                 self.offset += len(raw)
+                if self.number == 1 and not self._end:
+                    check_returns(raw, self.file)
                 end = "\r\n" if self._exact and raw.endswith(b"\r\n") else self._end
                 yield self._text(raw) + end
 
@@ -102,6 +104,8 @@ class LineReader:
         raw = raw.removesuffix(b"\n").removesuffix(b"\r")
         if self.number == 1:
             raw = raw.removeprefix(b"\xef\xbb\xbf")  # the byte order mark that some editors write
+        if self.number == 1 and without_mark(raw):  # which would be read as UTF-8 with NULs in it
+            raise DataError(f"a data file must be UTF-8, but has NUL bytes ({self.file}:1). {convert_hint(raw)}")
         try:
             return raw.decode("utf-8")
         except UnicodeDecodeError as error:

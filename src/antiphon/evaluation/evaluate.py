@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -20,6 +21,7 @@ from antiphon.evaluation.result import MetricResult
 from antiphon.evaluation.shown import page
 from antiphon.generation.model import Generation, Model
 from antiphon.registry import names
+from antiphon.settings import show
 
 Pair = tuple[Any, str | Sequence[str]] | Mapping[str, Any]  # the source may be sound for a speech model
 
@@ -68,20 +70,25 @@ class Report(Mapping[str, MetricResult]):
 def evaluate(
     model: Model,
     pairs: Iterable[Pair],
-    metrics: Sequence[object] = ("bleu", "chrf"),
+    metrics: Sequence[object] | str = ("bleu", "chrf"),
     *,
     groups: Sequence[str] | None = None,
     **search: Any,
 ) -> Report:
     """Generate `model`'s answers to `pairs` (source, reference or list of references) and compute metrics.
 
-    metrics: names, or mappings {name: settings}, for example {"bleu": {"tokenize": "none"}}. groups: the name of the
-    group of each pair (a language, a file), for scores of each group and their macro means. search: settings of
-    `Model.generate`; the others come from the model's `generation.json`. A pair may be a mapping with `source` and
-    `target`. Raises DataError if there is no pair, or one without a reference, and ConfigError for an unknown metric or
-    setting (both before anything is generated). Warns if a score is not meaningful (`Report.notes`).
+    metrics: names, or mappings {name: settings}, for example {"bleu": {"tokenize": "none"}}; or a single one. groups:
+    the name of the group of each pair (a language, a file), for scores of each group and their macro means. search:
+    settings of `Model.generate`; the others come from the model's `generation.json`. A pair may be a mapping with
+    `source` and `target`. Raises DataError if there is no pair, or one without a reference, and ConfigError for an
+    unknown metric or setting (both before anything is generated). Warns if a score is not meaningful (`Report.notes`).
     """
-    parsed = know_labels(parse_metrics(metrics), model.labels)
+    if isinstance(model, str | os.PathLike):
+        raise ConfigError(f"`model` must be a model, but is {show(model)}. Load it: antiphon.load(folder).")
+    if not isinstance(pairs, Iterable) or isinstance(pairs, str | Mapping):
+        raise DataError(f"`pairs` must be pairs (source, reference), but is {show(pairs)}.")
+    named = [metrics] if isinstance(metrics, str | Mapping) else metrics
+    parsed = know_labels(parse_metrics(named), model.labels)
     if not parsed:
         raise ConfigError(f"an evaluation needs at least one metric ({', '.join(names('metric'))}), but there is none.")
     sources: list[str] = []

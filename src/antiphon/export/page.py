@@ -28,7 +28,7 @@ words = {{side: json.load(open(name)) for side, name in ids["vocabularies"].item
 numbers = {{token: id for id, token in enumerate(words["target"])}}
 
 def answer(text):
-    row = [words["source"][i] for i in source.encode(text)]
+{frame}    row = [words["source"][i] for i in source.encode(text)]
     begin = {begin}
     (found,) = translator.translate_batch(
         [row],
@@ -70,6 +70,7 @@ def page(
         kind=kind,
         difference=difference,
         answers=answers,
+        frame=_frame(model),
         begin=begin,
         limit=limit,
         settings="\n".join(f"        {key}={value!r}," for key, value in _settings(model).items()),
@@ -123,6 +124,15 @@ def _unsaid(model: Model) -> str:
     ]
     said = "\nThese of the model's settings have no equal in CTranslate2, so that answers may be others:\n\n"
     return said + "\n".join(lines) + "\n" if lines else ""
+
+
+def _frame(model: Model) -> str:
+    """The line that puts a text into the template of the training data; empty where there is none."""
+    before, _, after = model.parts.template.partition("{}") if model.generation.template else ("", "", "")
+    if not before and not after:
+        return ""
+    has = f"text.startswith({before!r}) and text.endswith({after!r})"
+    return f"    text = text if {has} else {before!r} + text + {after!r}\n"
 
 
 def _prefix(model: Model) -> tuple[int, ...]:

@@ -20,8 +20,9 @@ from antiphon.batch import Batch, Tokens
 from antiphon.errors import ModelError
 from antiphon.models.folders.checkpoint import Parts
 from antiphon.models.seq2seq import EncoderDecoder
-from antiphon.nn.cache import DecoderState
 from antiphon.nn.mixers import Memory
+from antiphon.nn.state import DecoderState
+from antiphon.settings import show
 from antiphon.text import Tokenizer
 
 
@@ -137,7 +138,7 @@ class Ensemble(EncoderDecoder):
 def join_parts(members: Sequence[tuple[str, Parts]]) -> Parts:
     """The parts of an ensemble, from its members with their folders; search settings and the rest are the first one's.
 
-    ModelError where a tokenizer differs, naming both folders.
+    ModelError where a tokenizer or the template of the training data differs, naming both folders.
     """
     (name, first), *others = members
     for other, found in others:
@@ -148,6 +149,11 @@ def join_parts(members: Sequence[tuple[str, Parts]]) -> Parts:
                     f"an ensemble needs one {side} tokenizer, but those of `{name}` and `{other}` differ. "
                     "Train its members with `tokenizer` set to the same file."
                 )
+        if first.template != found.template:
+            raise ModelError(
+                f"an ensemble needs one template of the training data, but that of `{name}` is {show(first.template)} "
+                f"and that of `{other}` {show(found.template)}. Train its members on the same template."
+            )
     network, limit = Ensemble([part.network for _, part in members]), first.generation.max_source_tokens
     if limit is not None and limit > network.max_length:
         first = replace(first, generation=replace(first.generation, max_source_tokens=None))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sized
+from collections.abc import Iterable, Mapping, Sized
 
 from antiphon.errors import DataError
 from antiphon.settings import show
@@ -17,7 +17,7 @@ def texts_of(texts: object, what: str, *, names: bool = True) -> list[str]:
     read.
     """
     deaf = "This model reads text, and does not hear."
-    if not isinstance(texts, Iterable):
+    if not isinstance(texts, Iterable) or isinstance(texts, Mapping):  # of a mapping only the keys would be read
         raise DataError(f"`{what}` must be a text or several, but is {show(texts)}. {deaf}")
     rows = [texts] if isinstance(texts, str) else list(texts)
     for row, text in enumerate(rows):

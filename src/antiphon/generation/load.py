@@ -24,6 +24,7 @@ from antiphon.models.folders.adapters import merge_adapter
 from antiphon.models.folders.checkpoint import Parts, load_parts
 from antiphon.models.folders.files import read_config
 from antiphon.models.folders.hub import is_foreign, is_pretrained, load_pretrained
+from antiphon.runtime.int8_loading import fill_int8
 from antiphon.settings import plain, show
 
 
@@ -57,7 +58,8 @@ def load(
     place, kind = _place_and_type(device, dtype, quantize)
     for folder in map(model_folder, paths):
         first = kind if adapter is None else torch.float32  # rounded once, behind the merge
-        int8 = quantize is not None and adapter is None  # as it is read; what is not is quantized below
+        # Weights are quantized as they are read; what is not is quantized below.
+        filler = fill_int8 if quantize is not None and adapter is None else None
         config = read_config(folder, "config.json")
         if is_pretrained(config) and is_foreign(config) and find_spec("transformers") is not None:
             alone = len(paths) == 1 and attention is None and adapter is None
@@ -66,10 +68,10 @@ def load(
             return cast(Model, load_wrapped(folder, config, device=place, dtype=kind))
         if is_pretrained(config):
             roles = plain(attention) if isinstance(attention, AttentionConfig) else attention
-            parts = load_pretrained(folder, device=place, dtype=first, int8=int8, replaced=roles, seed=seed)
+            parts = load_pretrained(folder, device=place, dtype=first, filler=filler, replaced=roles, seed=seed)
         else:
             own = replaced_attention(folder, attention) if isinstance(attention, Mapping) else attention
-            parts = load_parts(folder, device=place, dtype=first, int8=int8, attention=own, seed=seed)
+            parts = load_parts(folder, device=place, dtype=first, filler=filler, attention=own, seed=seed)
         if adapter is not None:
             merge_adapter(parts, adapter)
             parts.network.to(kind)

@@ -30,7 +30,7 @@ from antiphon.generation.ensemble import Ensemble, check_one
 from antiphon.generation.inputs import check_pairs, texts_of
 from antiphon.generation.languages import answer_ids, marks_of, speaking
 from antiphon.generation.long_inputs.joining import join_answers, stream_texts
-from antiphon.generation.long_inputs.leading_text import framed
+from antiphon.generation.long_inputs.leading_text import asks_nothing, framed
 from antiphon.generation.long_inputs.overflow import pieces_of, prepare
 from antiphon.generation.maps import AttentionMaps, attention_maps
 from antiphon.generation.model_repr import ModelRepr
@@ -47,7 +47,6 @@ from antiphon.search.hypotheses import Hypothesis
 from antiphon.search.limits import check_source, source_limit
 from antiphon.settings import override, show
 from antiphon.text import Tokenizer, clean_text
-from antiphon.text.kinds import is_blank
 
 if TYPE_CHECKING:
     from antiphon.generation.hearing import SpeechFeatures
@@ -240,7 +239,7 @@ class Model(ModelRepr, OtherToolkitNames):
             for row, (text, ids) in enumerate(zip(texts, tokenizer.encode_batch(texts), strict=True))
         ]
         # Nothing answered by nothing is what `generate` gives without asking the model.
-        asked = [row for row in range(len(texts)) if not is_blank(texts[row]) or outputs[row]]
+        asked = [row for row in range(len(texts)) if not asks_nothing(texts[row], self.parts.fronts) or outputs[row]]
         pairs = [(read[row], spelled[row]) for row in asked]
         scores = [0.0] * len(texts)
         found = engine.forced_scores(self.network, pairs, self.marks, window=limit)
@@ -365,13 +364,13 @@ class Model(ModelRepr, OtherToolkitNames):
             return [(parts, [" "] * len(parts)) for parts in heard]
         limit, most = source_limit(self.network, config), self.network.max_length
         tokenizer, fronts = self.source_tokenizer, self.parts.fronts
+        back = self.parts.template.partition("{}")[2]
         texts, around = [row for row in rows if isinstance(row, str)], sum(map(len, tokenizer.frame))
+        read = functools.partial(
+            pieces_of, tokenizer=tokenizer, limit=limit, overflow=overflow, fronts=fronts, back=back, most=most
+        )
         return [
-            ([], [])
-            if len(ids) <= around or is_blank(text)
-            else pieces_of(
-                text, ids, tokenizer=tokenizer, limit=limit, overflow=overflow, row=row, fronts=fronts, most=most
-            )
+            ([], []) if len(ids) <= around or asks_nothing(text, fronts) else read(text, ids, row=row)
             for row, (text, ids) in enumerate(zip(texts, tokenizer.encode_batch(texts), strict=True), first_row)
         ]
 

@@ -24,12 +24,12 @@ from antiphon.models.front import FeatureEmbedding, InputEmbedding
 from antiphon.models.parts import AT_ONCE, AT_ONCE_ON_A_GPU, encode_in_parts
 from antiphon.models.stack import Decoder, Encoder
 from antiphon.models.windows import encode_in_windows
-from antiphon.nn.cache import DecoderState
 from antiphon.nn.embedding import scale_if_new
 from antiphon.nn.layers import capped
 from antiphon.nn.loss import CrossEntropy, FusedCriterion, LossSum
 from antiphon.nn.mixers import Memory
 from antiphon.nn.noise import Noise, number_sites, share_noise
+from antiphon.nn.state import DecoderState
 from antiphon.settings import show
 
 Criterion = Callable[[Tensor, Tensor], Tensor]  # (logits, labels) to a number, as torch's losses

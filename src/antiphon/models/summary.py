@@ -17,11 +17,10 @@ from antiphon.models.front import InputEmbedding
 from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.models.stack import DecoderLayer, EncoderLayer
 from antiphon.nn.attention import Attention
-from antiphon.nn.layers import FeedForward
+from antiphon.nn.layers import FeedForward, PackedLinear
 from antiphon.nn.mixers import HeadMixer, Mixer
 from antiphon.nn.mixers.function import FunctionAttention, function_name
 from antiphon.nn.positions import NoPositions
-from antiphon.runtime.quantized import Int8Linear
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +99,7 @@ class _Counter:
             for parameter in module.parameters():
                 total += self._once(parameter, parameter.numel())
             for part in module.modules():
-                if isinstance(part, Int8Linear):
+                if isinstance(part, PackedLinear):
                     bias = 0 if part.bias is None else part.out_features
                     total += self._once(part, part.in_features * part.out_features + bias)
         return total

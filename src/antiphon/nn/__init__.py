@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from antiphon.nn.attend import attend, logits, plan, weigh
 from antiphon.nn.attention import Attention
-from antiphon.nn.cache import DecoderState, KeyValueCache, MemoryState, State
+from antiphon.nn.cache import KeyValueCache
 from antiphon.nn.convolutions import Convolutions
 from antiphon.nn.embedding import Embedding
 from antiphon.nn.loss import CrossEntropy
@@ -45,6 +45,7 @@ from antiphon.nn.rules import (
     Temperature,
     Window,
 )
+from antiphon.nn.state import DecoderState, MemoryState, State
 
 __all__ = [
     "Additive",

@@ -14,13 +14,12 @@ import warnings
 import torch
 from torch import Tensor
 
-from antiphon.nn.backends import BACKENDS, CHOICES, Dropping, choose, eager, logits, sdpa, weigh
+from antiphon.nn.backends import BACKENDS, Dropping, choose, eager, logits, sdpa, weigh
 from antiphon.nn.rules import name_of
 from antiphon.nn.scores import Scores, plan
 
 __all__ = [
     "BACKENDS",
-    "CHOICES",
     "Dropping",
     "attend",
     "choose",

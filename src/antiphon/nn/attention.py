@@ -10,13 +10,14 @@ from torch import Tensor, nn
 from antiphon.batch import Tokens
 from antiphon.errors import AttentionError
 from antiphon.nn.attend import Dropping, attend, choose_or_fall_back, plan
-from antiphon.nn.cache import KeyValueCache, MemoryState, State, shortened
+from antiphon.nn.cache import KeyValueCache, to_cache_type
+from antiphon.nn.layers import type_of
 from antiphon.nn.mixers import HeadMixer, Memory, join_heads
 from antiphon.nn.positions import ROTARY_BASE, Rotary
 from antiphon.nn.ring import make_cache
 from antiphon.nn.rules import ScoreRule, hide, hide_shared, name_of
 from antiphon.nn.scores import Scores
-from antiphon.runtime.quantized import Int8Linear, numbers_like
+from antiphon.nn.state import MemoryState, State
 
 
 class Attention(HeadMixer):
@@ -29,6 +30,7 @@ class Attention(HeadMixer):
     """
 
     takes = ("num_kv_heads", "attention_scale", "attention_dropout", "rotary", "memory_width")
+    cache_dtype: torch.dtype | None = None  # of keys and values in a state; None: that of the projections
 
     def __init__(
         self,
@@ -57,17 +59,15 @@ class Attention(HeadMixer):
             k, v = self.heads(memory.hidden, self.k, self.v)
             k = self.prepared(self.rule.prepare_k, k, memory.tokens.pos[:, None, :, None])
             return MemoryState(
-                memory.tokens, **{name: shortened(leaf, self._kept) for name, leaf in (("k", k), ("v", v))}
+                memory.tokens, **{name: to_cache_type(leaf, self._stored) for name, leaf in (("k", k), ("v", v))}
             )
-        like = numbers_like(self.q).to(self._kept)
+        like = type_of(self.q).to(self._stored)
         return make_cache(rows, capacity, self.rule.reach, num_heads=self.groups, head_dim=self.head_dim, like=like)
 
     @property
-    def _kept(self) -> torch.dtype:
-        """The type of keys and values in a state: 16 bits where weights have 8 and the kernel reads them."""
-        kernel = self.backend in ("auto", "kernel") and not self.rule.needs_logits
-        short = isinstance(self.q, Int8Linear) and self.q.packed is not None and kernel
-        return torch.float16 if short else numbers_like(self.q).dtype
+    def _stored(self) -> torch.dtype:
+        """The type of keys and values in a state."""
+        return self.cache_dtype or type_of(self.q).dtype
 
     def forward(self, x: Tensor, tokens: Tokens, state: State | None) -> tuple[Tensor, State | None]:
         pos = tokens.pos[:, None, :, None]
@@ -116,7 +116,7 @@ class Attention(HeadMixer):
     def backend_for(self, length: int, *, learns: bool = True) -> str:
         """The back end that computes whole rows of `length` tokens in training, or without gradients."""
         keys = length + (self.role == "cross")  # else they would pass for the same tokens
-        weight = numbers_like(self.q)
+        weight = type_of(self.q)
         q, k = (
             torch.empty((), dtype=weight.dtype, device=weight.device, requires_grad=learns).expand(1, heads, size, 1)
             for heads, size in ((self.num_heads, length), (self.groups, keys))

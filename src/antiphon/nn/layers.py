@@ -12,8 +12,7 @@ from torch.nn import functional
 
 from antiphon.nn.given import is_given
 from antiphon.nn.noise import Dropout, Noise
-from antiphon.runtime.kernels.functions import blank, capturing, usable
-from antiphon.runtime.quantized import joins, together
+from antiphon.nn.operations import operation
 
 _GELU_TANH = partial(functional.gelu, approximate="tanh")  # Hendrycks and Gimpel 2016, section 2
 ACTIVATIONS = {
@@ -29,6 +28,22 @@ ACTIVATIONS = {
 GATED = ("geglu", "geglu_tanh", "swiglu", "reglu")
 
 
+class PackedLinear(nn.Module):
+    """Base of linear layers that have no float weight. `like` is an empty tensor of the type and on the device in
+    which the layer computes."""
+
+    like: Tensor
+    bias: Tensor | None
+    in_features: int
+    out_features: int
+
+
+def type_of(linear: nn.Module) -> Tensor:
+    """A tensor of the type and on the device in which a linear layer computes."""
+    return linear.like if isinstance(linear, PackedLinear) else linear.weight  # type: ignore[return-value]
+
+
+@operation
 def project(x: Tensor, linears: Sequence[nn.Module]) -> list[Tensor]:
     """Each linear layer applied to x: the one place that may fuse them.
 
@@ -39,8 +54,7 @@ def project(x: Tensor, linears: Sequence[nn.Module]) -> list[Tensor]:
     plain: list[nn.Linear] = [linear for linear in linears if is_plain(linear)]
     kinds = {(linear.weight.dtype, linear.bias is None) for linear in plain}
     if len(linears) < 2 or len(plain) < len(linears) or len(kinds) > 1 or not torch.is_grad_enabled():
-        found = together(x, linears) if len(linears) > 1 and not plain else None
-        return [linear(x) for linear in linears] if found is None else found
+        return [linear(x) for linear in linears]
     biases = [linear.bias for linear in plain if linear.bias is not None]
     weight = torch.cat(tuple(linear.weight for linear in plain))
     bias = torch.cat(tuple(biases)) if biases else None
@@ -99,11 +113,17 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.gate is None:
-            hidden = self.up(x, self.kind) if joins(self.up, self.kind) else self.activation(self.up(x))
+            hidden = project_activated(x, self.up, self.kind)
         else:
             up, gate = project(x, [self.up, self.gate])
             hidden = self.activation(gate) * up
         return self.down(self.drop(hidden))
+
+
+@operation
+def project_activated(x: Tensor, linear: nn.Module, activation: str) -> Tensor:
+    """x (…, K) under a linear layer and an activation, a name in ACTIVATIONS that is not gated: (…, N)."""
+    return ACTIVATIONS[activation](linear(x))
 
 
 def capped(logits: Tensor, cap: float) -> Tensor:
@@ -111,10 +131,9 @@ def capped(logits: Tensor, cap: float) -> Tensor:
     return torch.tanh(logits / cap) * cap
 
 
+@operation
 def zero_padding(x: Tensor, valid: Tensor) -> Tensor:
     """x (B, L, D), zero where `valid` (B or 1, L) is false: what pads a batch must not reach any sum."""
-    if capturing() and x.is_contiguous() and usable(x):
-        return blank(x, valid)
     return x.masked_fill(~valid[..., None], 0.0)
 
 

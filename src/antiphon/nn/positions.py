@@ -11,9 +11,8 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from antiphon.runtime.kernels.functions import capacity, capturing, rotary, usable
+from antiphon.nn.operations import operation
 
 ROTARY_BASE = 10000.0  # Su et al. 2021, section 3.2.2
 
@@ -52,12 +51,10 @@ SINUSOIDS = {
 }
 
 
-def by_table(compute: Callable[[Tensor], Tensor], pos: Tensor) -> Tensor:
-    """What is computed of positions (B or 1, L), a row (B or 1, L, n) each; looked up where a step is recorded."""
-    if not capturing():
-        return compute(pos)
-    table = compute(torch.arange(capacity(), device=pos.device)[None])[0]
-    return functional.embedding(pos.clamp(min=0), table)
+@operation
+def by_position(compute: Callable[[Tensor], Tensor], pos: Tensor) -> Tensor:
+    """`compute` of positions (B or 1, L): a vector for each, (B or 1, L, n), that depends on that position alone."""
+    return compute(pos)
 
 
 class Sinusoidal(nn.Module):
@@ -72,7 +69,7 @@ class Sinusoidal(nn.Module):
         self.values = SINUSOIDS[layout]
 
     def forward(self, x: Tensor, pos: Tensor) -> Tensor:
-        return x + by_table(lambda pos: self.values(pos.clamp(min=0) + self.offset, self.dim).to(x.dtype), pos)
+        return x + by_position(lambda pos: self.values(pos.clamp(min=0) + self.offset, self.dim).to(x.dtype), pos)
 
 
 class Learned(nn.Module):
@@ -128,20 +125,22 @@ class Rotary(nn.Module):
 
     def tables(self, pos: Tensor) -> tuple[Tensor, Tensor]:
         """Cosines and sines for `pos` (B or 1, L): each (B or 1, 1, L, D/2), float32."""
-        if not capturing():
-            return self._tables(pos)
-        both = by_table(lambda pos: torch.cat(self._tables(pos), dim=-1)[:, 0], pos)[:, None]
-        cos, sin = both.chunk(2, dim=-1)
+        cos, sin = by_position(self._cosines_and_sines, pos)[:, None].chunk(2, dim=-1)
         return cos, sin
 
-    def _tables(self, pos: Tensor) -> tuple[Tensor, Tensor]:
-        angle = pos.clamp(min=0).float()[:, None, :, None] * inverse_frequencies(self.head_dim, self.base, pos.device)
-        return angle.cos(), angle.sin()
+    def _cosines_and_sines(self, pos: Tensor) -> Tensor:
+        """(B or 1, L, D)"""
+        angle = pos.clamp(min=0).float()[..., None] * inverse_frequencies(self.head_dim, self.base, pos.device)
+        return torch.cat([angle.cos(), angle.sin()], dim=-1)
 
     def forward(self, x: Tensor, tables: tuple[Tensor, Tensor]) -> Tensor:
         """x (B, H, L, D), turned."""
-        if not torch.is_grad_enabled() and usable(x, *tables) and x.stride(3) == 1:
-            return rotary(x, *tables)
-        cos, sin = (table.to(x.dtype) for table in tables)
-        left, right = x.chunk(2, dim=-1)
-        return torch.cat([left * cos - right * sin, right * cos + left * sin], dim=-1)
+        return rotate(x, *tables)
+
+
+@operation
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """x (B, H, L, D), of which each pair of features (i, i + D/2) is rotated; cos and sin (B or 1, 1, L, D/2)."""
+    cos, sin = cos.to(x.dtype), sin.to(x.dtype)
+    left, right = x.chunk(2, dim=-1)
+    return torch.cat([left * cos - right * sin, right * cos + left * sin], dim=-1)

@@ -19,9 +19,9 @@ import torch
 from torch import Tensor
 
 from antiphon.batch import Tokens
-from antiphon.nn.cache import KeyValueCache, State, shortened, spread_rows
+from antiphon.nn.cache import KeyValueCache, slots_in_use, to_cache_type, write_slots
 from antiphon.nn.rules import Reach
-from antiphon.runtime.kernels.functions import capturing
+from antiphon.nn.state import State, spread_rows
 
 
 class RingSlots(NamedTuple):
@@ -52,9 +52,7 @@ class RingSlotTable(State):
     @property
     def reach(self) -> int:
         """How many slots hold anything, at most; looked up only where that does not stall a queue."""
-        count = self.hypothesis["count"]
-        looks = count.device.type == "cpu" and not capturing()
-        return min(self.size, int(count.max())) if looks else self.size
+        return min(self.size, slots_in_use(self.hypothesis["count"], self.size))
 
     def spread(self, rows: int) -> None:
         spread_rows(self, rows)
@@ -125,12 +123,9 @@ class RingCache(KeyValueCache):
 
     def _put(self, name: str, new: Tensor, placed: RingSlots) -> Tensor:
         leaf, slots = self.hypothesis[name], placed.slots
-        new = shortened(new, leaf.dtype)
+        new = to_cache_type(new, leaf.dtype)
         seen = None if placed.before is None else torch.cat([leaf[:, :, : placed.before], new], dim=2)
-        if slots.shape[0] == 1:
-            leaf.index_copy_(2, slots[0], new)
-        else:
-            leaf.scatter_(2, slots[:, None, :, None].expand_as(new), new)
+        write_slots(leaf, slots, new)
         return leaf[:, :, : placed.after] if seen is None else seen
 
 

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from antiphon.batch import Tokens
 from antiphon.errors import AntiphonError, AttentionError
+from antiphon.nn.operations import operation
 from antiphon.nn.rules import ScoreRule, TermTable, name_of, parts_of, score_after
-from antiphon.runtime.kernels.functions import capturing, sight, usable
 
 T = TypeVar("T")
 
@@ -58,7 +58,7 @@ class Scores:
     def visible(self) -> Tensor | None:
         """(B or 1, 1 or H, Q, K) bool, the pairs that may meet; None: all."""
         met = self._met
-        return None if self._looks and bool(met.all()) else met
+        return None if all_true(met) else met
 
     @CachedProperty
     def seeing(self) -> Tensor | None:
@@ -66,17 +66,11 @@ class Scores:
         if self.visible is None:
             return None
         seeing = self.visible.any(-1, keepdim=True)
-        return None if self._looks and bool(seeing.all()) else seeing
-
-    @property
-    def _looks(self) -> bool:
-        """Whether to look at a tensor is free: it stalls a GPU's queue, where a fill costs little, and cannot be
-        recorded."""
-        return self.queries.pos.device.type == "cpu" and not capturing()
+        return None if all_true(seeing) else seeing
 
     @CachedProperty
     def _met(self) -> Tensor:
-        visible = hidden_by_tokens(self.queries, self.keys, causal=self.causal)
+        visible = visible_by_tokens(self.queries, self.keys, causal=self.causal)
         allowed = _asked(self.rule, "mask", lambda: self.rule.mask(*self.places), self.places)
         if allowed is not None:
             _check(self.rule, "mask", allowed, self.shape, torch.bool)
@@ -129,10 +123,16 @@ def plan(rule: ScoreRule, queries: Tokens, keys: Tokens, *, causal: bool, num_he
     return found
 
 
-def hidden_by_tokens(queries: Tokens, keys: Tokens, *, causal: bool) -> Tensor:
-    """(B or 1, 1, Q, K) bool: what padding, segments and causality leave visible."""
-    if capturing() and usable() and (queries.segment is None or keys.segment is None) and queries.prefix is None:
-        return sight(queries.pos, keys.pos, causal=causal)
+@operation
+def all_true(mask: Tensor) -> bool:
+    """Whether a bool tensor is true everywhere, so that no fill is needed. False on a GPU, where the answer costs a
+    synchronization and a fill costs little."""
+    return mask.device.type == "cpu" and bool(mask.all())
+
+
+@operation
+def visible_by_tokens(queries: Tokens, keys: Tokens, *, causal: bool) -> Tensor:
+    """(B or 1, 1, Q, K) bool: the pairs that padding, segments and causality leave visible."""
     q_pos, k_pos = queries.pos[:, None, :, None], keys.pos[:, None, None, :]
     visible = (k_pos >= 0).expand(-1, -1, queries.pos.shape[1], -1)
     if queries.segment is not None and keys.segment is not None:

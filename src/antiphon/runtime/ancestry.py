@@ -18,7 +18,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from antiphon.nn.cache import DecoderState, KeyValueCache, SlotTable, State
+from antiphon.nn.cache import KeyValueCache, SlotTable
+from antiphon.nn.state import DecoderState, State
 from antiphon.runtime.kernels.functions import KernelCall
 from antiphon.runtime.recorder.record import Entry, memory_of
 

@@ -26,13 +26,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from antiphon.batch import Tokens
 from antiphon.errors import AntiphonError, memory_ran_out, one_line
 from antiphon.models.seq2seq import EncoderDecoder
-from antiphon.nn.cache import DecoderState
 from antiphon.nn.mixers import Memory
+from antiphon.nn.state import DecoderState
 from antiphon.runtime.inference import log_softmax
 from antiphon.runtime.recorded import Best, TopKRequest
 from antiphon.runtime.recorder.record import LOOKS, Unrecordable
-from antiphon.search.processors import NEVER
 
+NEG_INF = float("-inf")
 # Hypotheses up to which a step is not captured again for half of them: the weights are read all the same, and a new
 # capture costs two steps of the network's own code. An estimate, from the bytes that a step reads; not measured.
 MANY = 64
@@ -98,12 +98,12 @@ class GraphTopK:
     def __init__(self, wanted: TopKRequest, size: int, device: torch.device) -> None:
         self.wanted, self.size, self.held = wanted, size, False
         self.added = torch.zeros(size, device=device)  # to each id's log-probability
-        self.added[list(wanted.never)] = NEVER
+        self.added[list(wanted.never)] = NEG_INF
         self.behind = torch.arange(size - 1, -1, -1, device=device)
 
     def hold(self, end: bool) -> None:
         """Whether the end is held back."""
-        self.added[self.wanted.end] = NEVER if end or self.wanted.end in self.wanted.never else 0.0
+        self.added[self.wanted.end] = NEG_INF if end or self.wanted.end in self.wanted.never else 0.0
         self.held = end
 
     def best(self, logits: Tensor) -> Best:

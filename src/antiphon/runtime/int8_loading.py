@@ -14,7 +14,7 @@ from torch import Tensor
 
 from antiphon.models.folders.stored import WeightFiles, fill, names_of
 from antiphon.models.seq2seq import EncoderDecoder
-from antiphon.runtime.quantized import Int8Linear, plain_linears
+from antiphon.runtime.quantized import Int8Linear, plain_linears, use_short_caches
 
 _HELD = 2**23  # bytes of a file that are in memory at a time, or one weight: to map a file anew takes a millisecond
 _LEAST = 2**18  # bytes that any tensor counts, since the system brings more than it is asked for
@@ -53,5 +53,6 @@ def fill_int8(
             if tensor.dim() < 2 and names[id(tensor)] in weights:
                 made[names[id(tensor)]] = read(tensor).clone()
     stored.forget()
+    use_short_caches(network)
     ready = {name: value.to for name, value in made.items()}
     fill(network, {**weights, **ready}, dtype=torch.float32, device="cpu")

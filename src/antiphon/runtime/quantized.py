@@ -8,20 +8,22 @@ result does not depend on the rows beside it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TypeGuard
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from antiphon.errors import ModelError
+from antiphon.nn.attention import Attention
 from antiphon.nn.given import is_given
+from antiphon.nn.layers import PackedLinear
 from antiphon.runtime.kernels import functions as kernels
 from antiphon.runtime.kernels.compiler import library
 from antiphon.runtime.kernels.packed import Packed, int8_rounded
 
 
-class Int8Linear(nn.Module):
+class Int8Linear(PackedLinear):
     """x (…, K) by a weight (N, K) of 8 bits, plus a bias (N,). The layer that it was made of may be forgotten.
 
     Where there are no kernels the same weights are held and multiplied in float32, and inputs are not rounded.
@@ -45,20 +47,26 @@ class Int8Linear(nn.Module):
         return kernels.linear(x, self.packed, self.bias, activation=activation)
 
 
-def together(x: Tensor, linears: Sequence[nn.Module]) -> list[Tensor] | None:
-    """x (…, K) under each of `linears`, for which it is quantized once; None where that is not all they do."""
+def project(x: Tensor, linears: Sequence[nn.Module]) -> Any:
+    """The lowering of `nn.layers.project`: several int8 layers of one input x (…, K), which is quantized once."""
+    if len(linears) < 2 or x.requires_grad:
+        return NotImplemented
     parts = []
     for linear in linears:
-        if not isinstance(linear, Int8Linear) or linear.packed is None or _hooked(linear) or x.requires_grad:
-            return None
+        if not isinstance(linear, Int8Linear) or linear.packed is None or _hooked(linear):
+            return NotImplemented
         parts.append((linear.packed, linear.bias))
-    return kernels.linears(x, parts) if {packed.inputs for packed, _ in parts} == {x.shape[-1]} else None
+    if {packed.inputs for packed, _ in parts} != {x.shape[-1]}:
+        return NotImplemented
+    return kernels.linears(x, parts)
 
 
-def joins(linear: nn.Module, activation: str) -> TypeGuard[Int8Linear]:
-    """Whether `linear` can do the activation of this name behind its product."""
+def project_activated(x: Tensor, linear: nn.Module, activation: str) -> Any:
+    """The lowering of `nn.layers.project_activated`: the kernel of an int8 layer applies the activation too."""
     able = isinstance(linear, Int8Linear) and linear.packed is not None and not _hooked(linear)
-    return able and activation in kernels.ACTIVATIONS
+    if not able or activation not in kernels.ACTIVATIONS:
+        return NotImplemented
+    return linear(x, activation)
 
 
 def _hooked(linear: nn.Module) -> bool:
@@ -66,9 +74,12 @@ def _hooked(linear: nn.Module) -> bool:
     return bool(linear._forward_hooks or linear._forward_pre_hooks)
 
 
-def numbers_like(linear: nn.Module) -> Tensor:
-    """A tensor of the type and on the device in which a linear layer computes."""
-    return linear.like if isinstance(linear, Int8Linear) else linear.weight  # type: ignore[return-value]
+def use_short_caches(network: nn.Module) -> None:
+    """Keys and values of attention whose projections are int8 are stored in 16 bits, where the kernel reads them."""
+    for module in network.modules():
+        if isinstance(module, Attention) and isinstance(module.q, Int8Linear) and module.q.packed is not None:
+            read = module.backend in ("auto", "kernel") and not module.rule.needs_logits
+            module.cache_dtype = torch.float16 if read else None
 
 
 def plain_linears(network: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Linear]]:
@@ -87,4 +98,5 @@ def quantize_linears(network: nn.Module) -> int:
     for module, name, child in plain_linears(network):
         setattr(module, name, Int8Linear(child.weight, child.bias))
         count += 1
+    use_short_caches(network)
     return count

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from antiphon.batch import Tokens
 from antiphon.models.seq2seq import EncoderDecoder
-from antiphon.nn.cache import DecoderState
 from antiphon.nn.mixers import Memory
+from antiphon.nn.state import DecoderState
 from antiphon.runtime.ancestry import trace
 from antiphon.runtime.kernels import functions as kernels
 from antiphon.runtime.kernels.steps import run

@@ -24,8 +24,8 @@ from torch import Tensor
 from antiphon.batch import Tokens
 from antiphon.errors import AntiphonError, AttentionError, memory_ran_out
 from antiphon.models.seq2seq import EncoderDecoder
-from antiphon.nn.cache import DecoderState
 from antiphon.nn.mixers import Memory
+from antiphon.nn.state import DecoderState
 from antiphon.runtime import graph as captured
 from antiphon.runtime.ancestry import settle
 from antiphon.runtime.graph import GraphStep, GraphTopK

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from antiphon.errors import ConfigError
-from antiphon.nn.cache import State
+from antiphon.nn.state import State
 
 LEAST = 1e-6  # what counts as no attention: a rule may hide a position, whose logarithm would forbid every answer
 

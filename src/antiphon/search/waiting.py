@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from torch import Tensor
 
-from antiphon.nn.cache import DecoderState
+from antiphon.nn.state import DecoderState
 from antiphon.search.hypotheses import Request
 
 Encode = Callable[[list[list[int] | Tensor]], DecoderState]

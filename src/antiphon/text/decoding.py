@@ -7,7 +7,8 @@ Without a decoder the tokenizers library joins tokens with spaces, which is corr
 | bytes as printable characters (GPT-2, BART)        | the bytes of the characters                    |
 | "▁" for spaces, by Metaspace (T5, Pegasus, mBART)  | spaces for "▁", but for the first              |
 | "▁" for spaces, by a normalizer (SentencePiece BPE) | the same, and bytes for <0x..>                 |
-| WordPiece (BERT)                                   | parts with the mark of a continuation joined   |
+| WordPiece (BERT), or BPE with its mark             | parts with the mark of a continuation joined   |
+| BPE with a mark behind words (GPT, FSMT)           | spaces for the mark, but for the last          |
 """
 
 from __future__ import annotations
@@ -41,8 +42,12 @@ def complete_decoder(rust: tokenizers.Tokenizer) -> None:
         led = any(part["type"] == "Prepend" for part in forms)
         strip = [decoders.Strip(content=" ", left=1, right=0)] if led else []
         rust.decoder = decoders.Sequence([decoders.Replace(_SPACE, " "), *(fallback or [decoders.Fuse()]), *strip])
+    elif suffix := content["model"].get("end_of_word_suffix"):
+        rust.decoder = decoders.BPEDecoder(suffix=suffix)
     elif content["model"].get("type") == "WordPiece":
         rust.decoder = decoders.WordPiece(prefix=content["model"]["continuing_subword_prefix"], cleanup=False)
+    elif prefix := content["model"].get("continuing_subword_prefix"):
+        rust.decoder = decoders.WordPiece(prefix=prefix, cleanup=False)
 
 
 def _parts(part: dict[str, Any] | None) -> Iterator[dict[str, Any]]:

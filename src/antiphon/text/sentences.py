@@ -11,8 +11,13 @@ import re
 from collections.abc import Iterator
 
 # Sentence ends that sentencex 1.0 does not know: line feeds, terminators of Arabic, Sinhala, Tibetan and Khmer
-# (Sentence_Terminal of Unicode's UAX 29, and similar ones), and the ellipsis.
-_OTHER_ENDS = re.compile(r"[؛ॽ෴།༎༏༐༑༒។៕]+\s*|…[\"'”’»)\]]*\s+|\n\s*")
+# (Sentence_Terminal of Unicode's UAX 29, and similar ones), the ellipsis, the question mark of Greek, and a terminator
+# within brackets if another sentence follows.
+_OTHER_ENDS = re.compile(
+    r"[؛ॽ෴།༎༏༐༑༒។៕]+\s*|…[\"'”’»)\]]*\s+|\n\s*"
+    r"|(?<=[\u0370-\u03ff\u1f00-\u1fff])[;\u037e][\"'”’»)\]]*\s+"
+    r"|[.!?][\"'”’»)\]]*[)\]][\"'”’»)\]]*\s+(?=[\"'“‘«(\[¿¡]*[^\W\d_a-z])"
+)
 _CHUNK_CHARACTERS = 8192  # split at a time, since sentencex is quadratic in the number of open quotes
 _DEFAULT = "en"  # the rules for abbreviations and numbers if the language is unknown
 

@@ -16,7 +16,9 @@ from antiphon.text.kinds import is_blank
 
 # A tag as `data.train.tag` makes it (Johnson et al. 2017), one of Marian's models for several languages, and the
 # prefixes of T5 (Raffel et al. 2020, appendix D) whose texts may be long.
-_KNOWN = re.compile(r"<[^\s<>]+> |>>[\w@-]+<< ?|translate \w[^:\n]{0,40} to \w[^:\n]{0,40}: |summarize: ")
+_KNOWN = re.compile(
+    r"<[^\s<>]+>\s+|>>[\w@-]+<<\s*|(?i:translate) \w[^:\n]{0,40} to \w[^:\n]{0,40}:\s+|(?i:summarize):\s+"
+)
 _FIELD = re.compile(r"\{[^{}]+\}")  # of a template of the data
 _MOST = 16  # tags and prefixes in a row
 
@@ -57,6 +59,12 @@ def _template(source: SourceConfig) -> str:
         return ""
     around = _FIELD.sub("{}", field) if places and isinstance(field, str) else "{}"
     return source.source_prefix + around
+
+
+def asks_nothing(text: str, fronts: Iterable[str]) -> bool:
+    """Whether a text is blank, alone or behind one of the `fronts` of the data that a model was trained on."""
+    ended = f"{text} "  # a front ends with a space, which may be cut off
+    return is_blank(text) or any(ended.startswith(front) and is_blank(ended[len(front) :]) for front in fronts if front)
 
 
 def framed(texts: list[str], template: str) -> list[str]:

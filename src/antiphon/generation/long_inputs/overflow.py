@@ -39,12 +39,14 @@ def pieces_of(
     overflow: str,
     row: int,
     fronts: Sequence[str] = (),
+    back: str = "",
     most: int | None = None,
 ) -> SourceParts:
     """The parts of a source, each at most `limit` long; one part where `ids` fit. `row` and `most`, the network's
     `max_length` (None: it is the limit), are for the error.
 
-    `fronts` are the prefixes that the model knows: each part of a text that begins with one begins with it.
+    `fronts` are the prefixes that the model knows: each part of a text that begins with one begins with it. Likewise
+    each part of a text that ends with `back`, the end of the model's template, ends with it.
     """
     if len(ids) <= limit or overflow == "window":
         return SourceParts([ids], [""])
@@ -52,15 +54,17 @@ def pieces_of(
         ending = tokenizer.frame[1]
         return SourceParts([[*ids[: max(limit - len(ending), 0)], *ending][:limit]], [""])
     if overflow == "split":
-        front = front_of(text.lstrip(), fronts)
-        taken = len(tokenizer.encode(front))
-        if front and taken >= limit:
+        frame = _Frame.of(text, fronts, back)
+        around = frame.front + frame.back
+        taken = len(tokenizer.encode(around))
+        if around and taken >= limit:
+            where = "around" if frame.back else "before"
             raise DataError(
-                f"what stands before each part of input {row + 1} must have fewer tokens than a part ({limit}), but "
-                f"{show(front)} has {taken}. Shorten it, or raise `max_source_tokens`."
+                f"what stands {where} each part of input {row + 1} must have fewer tokens than a part ({limit}), but "
+                f"{show(around)} has {taken}. Shorten it, or raise `max_source_tokens`."
             )
-        found = split(text, tokenizer=tokenizer, limit=limit, fronts=fronts)
-        return SourceParts(tokenizer.encode_batch(found), _gaps(text, [part.removeprefix(front) for part in found]))
+        bodies = frame.parts(tokenizer, limit, tokenizer.language)
+        return SourceParts(tokenizer.encode_batch([frame.around(body) for body in bodies]), _gaps(text, bodies))
     check_source(ids, limit, most=most or limit, row=row)
     return SourceParts([ids], [""])
 
@@ -80,11 +84,33 @@ def split(
     Each part begins with the tags and prefixes that `text` begins with (`fronts.front_of`). `language` is a code (None:
     the tokenizer's language, else English), by which abbreviations are known from ends of sentences.
     """
-    text = text.strip()
-    front = front_of(text, fronts)
-    packer = _Packer(tokenizer, limit, front)
-    pieces = list(sentences(text[len(front) :], language or tokenizer.language))
-    return [front + part for part in packer.pack(pieces, by_words=False) if part]
+    frame = _Frame.of(text, fronts, "")
+    return [frame.around(body) for body in frame.parts(tokenizer, limit, language or tokenizer.language)]
+
+
+class _Frame(NamedTuple):
+    """A text, and what stands before and behind each of its parts."""
+
+    front: str
+    body: str
+    back: str
+
+    @classmethod
+    def of(cls, text: str, fronts: Sequence[str], back: str) -> _Frame:
+        text, back = text.strip(), back.rstrip()
+        front = front_of(text, fronts)
+        body = text[len(front) :]
+        if not back or not body.endswith(back):
+            return cls(front, body, "")
+        return cls(front, body.removesuffix(back), back)
+
+    def around(self, body: str) -> str:
+        return f"{self.front}{body}{self.back}"
+
+    def parts(self, tokenizer: Tokenizer, limit: int, language: str | None) -> list[str]:
+        """The parts of the body that fit with what stands around them."""
+        packer = _Packer(tokenizer, limit, self)
+        return [part for part in packer.pack(list(sentences(self.body, language)), by_words=False) if part]
 
 
 def _gaps(text: str, parts: Sequence[str]) -> list[str]:
@@ -98,13 +124,13 @@ def _gaps(text: str, parts: Sequence[str]) -> list[str]:
 
 
 class _Packer:
-    """Joins pieces of a text as long as they fit behind `front`."""
+    """Joins pieces of a text as long as they fit in `frame`."""
 
-    def __init__(self, tokenizer: Tokenizer, limit: int, front: str) -> None:
-        self.tokenizer, self.limit, self.front = tokenizer, limit, front
+    def __init__(self, tokenizer: Tokenizer, limit: int, frame: _Frame) -> None:
+        self.tokenizer, self.limit, self.frame = tokenizer, limit, frame
 
     def fits(self, text: str) -> bool:
-        return len(self.tokenizer.encode(self.front + text)) <= self.limit
+        return len(self.tokenizer.encode(self.frame.around(text))) <= self.limit
 
     def pack(self, pieces: list[str], *, by_words: bool) -> Iterator[str]:
         """Parts that fit, without the space around them, from pieces that are sentences or words."""

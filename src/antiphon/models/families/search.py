@@ -142,9 +142,9 @@ def their_search(config: GenerationConfig, family: FamilyConfig, *, most: int) -
     return {name: value for name, value in found.items() if value is not None}
 
 
-def warn_unsaid(config: GenerationConfig, *, published: bool) -> None:
+def warn_unsaid(config: GenerationConfig, *, published: bool, template: str) -> None:
     """One warning that names the settings which a folder for transformers cannot say; `published`: the model came from
-    such a folder."""
+    such a folder; `template`: what the model puts around its sources."""
     beams = config.temperature is None and config.beam_size > 1
     unsaid = {
         "length_penalty_kind": (beams or config.n_best > 1) and config.length_penalty_kind != "average",
@@ -158,12 +158,13 @@ def warn_unsaid(config: GenerationConfig, *, published: bool) -> None:
         "forbidden": bool(config.forbidden),
         "overflow": config.overflow != "error",
     }
+    around = [f"the template {show(template)}"] if template and config.template else []
     reasons = {
         "length_penalty_kind": "the average is meant there",
         "repetition_penalty": "a beam scales log-probabilities there",
         "beam_groups": "written, but transformers 5 asks for `trust_remote_code`",
     }
-    named = [
+    named = around + [
         f"`{name}` {show(getattr(config, name))}" + (f" ({reasons[name]})" if name in reasons else "")
         for name, said in unsaid.items()
         if said

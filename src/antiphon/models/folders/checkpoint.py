@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -32,7 +32,6 @@ from antiphon.models.folders.account import LoadReport, compare, some
 from antiphon.models.folders.files import read_config, replace_file, within, write_json
 from antiphon.models.folders.stored import WEIGHTS, WeightFiles, fill, is_whole, sketching
 from antiphon.models.seq2seq import EncoderDecoder
-from antiphon.runtime.int8_loading import fill_int8
 from antiphon.settings import from_json_mapping, plain
 from antiphon.text import Tokenizer
 
@@ -183,20 +182,28 @@ def load_weights(file: Path) -> dict[str, Tensor]:
         raise ModelError(f"`{file}` must be a safetensors file, but cannot be read ({error}).") from error
 
 
+class Filler(Protocol):
+    """Gives a sketched network the values of `weights`, which are read from `stored`."""
+
+    def __call__(
+        self, network: EncoderDecoder, stored: WeightFiles, weights: Mapping[str, Callable[[torch.dtype], Tensor]]
+    ) -> None: ...
+
+
 def load_parts(
     folder: str | Path,
     *,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
-    int8: bool = False,
+    filler: Filler | None = None,
     attention: AttentionConfig | None = None,
     seed: int = 0,
 ) -> Parts:
     """What `folder` holds, the network in evaluation mode.
 
     `attention` replaces what the folder says; only then may names be imported. In the roles that it changes, weights of
-    equal name and shape are kept; others are new, a function of `seed`, which a warning says, or are dropped. With
-    `int8` the weights of linear layers are read in 8 bits, but not where the attention of a role is replaced.
+    equal name and shape are kept; others are new, a function of `seed`, which a warning says, or are dropped.
+    `filler` (`runtime.int8_loading.fill_int8`) reads the weights in place of `fill`, unless `attention` is given.
     """
     folder = Path(folder)
     config = read_config(folder, CONFIG)
@@ -232,7 +239,7 @@ def load_parts(
         network = make(warn=attention is not None)
         account = put_weights(network, load_weights(file), where=str(file), replaced=replaced)
     else:
-        account = fill_from(network, file, dtype=dtype, device=device, int8=int8)
+        account = fill_from(network, file, dtype=dtype, device=device, filler=filler)
     if account.new or account.dropped:
         warnings.warn(f"the attention of `{folder}` was replaced ({', '.join(replaced)}): {account}.", stacklevel=2)
     generation = from_json_mapping(
@@ -246,15 +253,15 @@ def load_parts(
 
 
 def fill_from(
-    network: EncoderDecoder, file: Path, *, dtype: torch.dtype, device: torch.device | str, int8: bool = False
+    network: EncoderDecoder, file: Path, *, dtype: torch.dtype, device: torch.device | str, filler: Filler | None = None
 ) -> LoadReport:
     """Fill a sketched network with the tensors of `file`; ModelError where they do not fit."""
     stored = WeightFiles([file])
     own = named_weights(network)
     check_fit(own, {name: stored.shape(name) for name in stored}, where=str(file))
     weights = {name: partial(_read, stored, name) for name in own}
-    if int8:
-        fill_int8(network, stored, weights)
+    if filler is not None:
+        filler(network, stored, weights)
     else:
         fill(network, weights, dtype=dtype, device=device)
     return LoadReport(tuple(own))

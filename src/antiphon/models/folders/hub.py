@@ -21,19 +21,27 @@ import torch
 from safetensors.torch import save as serialize
 from torch import Tensor
 
+from antiphon.config import FamilyConfig
 from antiphon.errors import ModelError, one_line
 from antiphon.models.build import build_network
 from antiphon.models.families import FAMILIES, Family, Inexpressible, TranslatedCheckpoint, WeightName, check_type
 from antiphon.models.families.own import as_family
 from antiphon.models.families.search import FORCED, IDS, search_settings, their_search, warn_passed_over, warn_unsaid
 from antiphon.models.folders.account import LoadReport
-from antiphon.models.folders.checkpoint import Parts, check_describable, named_weights, put_weights
+from antiphon.models.folders.checkpoint import Filler, Parts, check_describable, named_weights, put_weights
 from antiphon.models.folders.files import read_config, read_json, replace_file, within, write_json
 from antiphon.models.folders.lengths import keep_usual_length, usual_length
-from antiphon.models.folders.stored import SAFE_FILES, WEIGHTS, WeightFiles, check_shapes, check_there, fill, sketching
+from antiphon.models.folders.stored import (
+    SAFE_FILES,
+    WEIGHTS,
+    WeightFiles,
+    check_shapes,
+    check_there,
+    fill,
+    sketching,
+)
 from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.registry import nearest
-from antiphon.runtime.int8_loading import fill_int8
 from antiphon.settings import SettingError, Settings, build, hints, override, plain
 from antiphon.text import Tokenizer, load_pretrained_tokenizers, pretrained_files
 
@@ -51,14 +59,14 @@ def load_pretrained(
     *,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
-    int8: bool = False,
+    filler: Filler | None = None,
     replaced: Mapping[str, object] | None = None,
     seed: int = 0,
 ) -> Parts:
     """What `folder` holds, the network in evaluation mode. Raises ModelError, ConfigError.
 
     `replaced` is an attention of one's own for the roles that it names; weights that the folder has not are then new.
-    With `int8` the weights of linear layers are read in 8 bits, but not where anything is replaced.
+    `filler` (`runtime.int8_loading.fill_int8`) reads the weights in place of `fill`, unless `replaced` names a role.
     """
     config = read_config(folder, CONFIG)
     family = find_family(config, folder)
@@ -72,6 +80,7 @@ def load_pretrained(
     source, target = load_tokenizers(folder, config)
     for tokenizer, size in ((source, ours.source_vocab), (target, ours.target_vocab)):
         check_vocabulary(tokenizer, size, folder)
+    check_ids(ours.family, ours.target_vocab, folder)
     rows = family.rows(ours)
     check_there((row.theirs for row in rows), stored, folder)
     with sketching():
@@ -87,8 +96,8 @@ def load_pretrained(
         there = {name: read(torch.float32) for name, read in weights.items()}
         account = put_weights(network, there, where=str(folder), replaced=list(replaced))
         network.to(device=device, dtype=dtype)
-    elif int8:
-        fill_int8(network, stored, weights)
+    elif filler is not None:
+        filler(network, stored, weights)
     else:
         fill(network, weights, dtype=dtype, device=device)
     where = str(folder / (SEARCH if apart else CONFIG))
@@ -133,6 +142,22 @@ def check_vocabulary(tokenizer: Tokenizer, size: int, folder: Path) -> None:
             f"the tokenizer of `{folder}` must have at most {size} ids, the rows of the model's table, but has "
             f"{tokenizer.vocab_size}. Use the tokenizer that belongs to the model."
         )
+
+
+def check_ids(family: FamilyConfig, size: int, folder: Path) -> None:
+    """ModelError where an id that starts, begins, ends or fills an answer is none of the `size` ids of answers."""
+    named = {
+        "decoder_start_token_id": family.start_id,
+        "forced_bos_token_id": family.first_id,
+        "eos_token_id": family.end_id,
+        "pad_token_id": family.pad_id,
+    }
+    for name, id in named.items():
+        if id is not None and id >= size:
+            raise ModelError(
+                f"`{name}` of `{folder}` must be below {size}, the rows of the model's table, but is {id}. Correct it "
+                f"in {SEARCH} and {CONFIG}."
+            )
 
 
 def load_tokenizers(folder: Path, config: Mapping[str, Any]) -> tuple[Tokenizer, Tokenizer]:
@@ -205,7 +230,7 @@ def save_pretrained(folder: str | Path, parts: Parts) -> Path:
     published = parts.model.family is not None
     parts = parts if published else as_family(parts)
     family, ours, keys = express(parts)
-    warn_unsaid(parts.generation, published=published)
+    warn_unsaid(parts.generation, published=published, template=parts.template)
     weights = named_weights(parts.network)
     made = {row.theirs: row.op.theirs(weights[row.ours]).contiguous().cpu() for row in family.rows(ours)}
     copies = family.tables.copies(ours.tables)

@@ -9,12 +9,19 @@ from antiphon.nn.backends.backend import Backend, Dropping, learned
 from antiphon.nn.backends.blocks import BLOCKS, keys_of_a_block
 from antiphon.nn.backends.dense import EAGER, SDPA
 from antiphon.nn.backends.flex import FLEX
-from antiphon.nn.backends.kernel import FEW, KERNEL
 from antiphon.nn.backends.varlen import VARLEN
 from antiphon.nn.scores import Scores
 
-BACKENDS: dict[str, Backend] = {found.name: found for found in (EAGER, SDPA, BLOCKS, FLEX, VARLEN, KERNEL)}
-CHOICES = ("auto", *BACKENDS)
+# A runtime adds its own (`antiphon.runtime` adds `kernel`), by `add_backend`.
+BACKENDS: dict[str, Backend] = {found.name: found for found in (EAGER, SDPA, BLOCKS, FLEX, VARLEN)}
+_for_few_queries: dict[str, int] = {}  # name -> queries of a row up to which it is faster than any other
+
+
+def add_backend(backend: Backend, *, max_queries: int) -> None:
+    """Add a back end, chosen before any other for rows of at most `max_queries` queries without a gradient."""
+    BACKENDS[backend.name] = backend
+    _for_few_queries[backend.name] = max_queries
+
 
 # Pairs of a query and a key in a row from which PyTorch's fused attention takes less time than batched products, on a
 # CPU by its instructions. AVX512: one thread of a Zen 4, from shared/design/performance.md. AVX2: an EPYC without
@@ -43,8 +50,10 @@ def choose(q: Tensor, k: Tensor, scores: Scores, *, dropout: Dropping | None) ->
     Nothing was measured on a GPU: there it is the fused attention and blocks as on a CPU, and `flex` and `varlen` by
     name alone.
     """
-    if q.shape[2] <= FEW and not torch.is_grad_enabled() and KERNEL.refuses(q, k, scores, dropout=dropout) is None:
-        return "kernel"
+    if not torch.is_grad_enabled():
+        for name, max_queries in _for_few_queries.items():
+            if q.shape[2] <= max_queries and BACKENDS[name].refuses(q, k, scores, dropout=dropout) is None:
+                return name
     width = keys_of_a_block(scores) if k.shape[2] >= BLOCKS_FROM else None
     if width is not None and TIMES * width <= k.shape[2] and BLOCKS.refuses(q, k, scores, dropout=dropout) is None:
         return "blocks"

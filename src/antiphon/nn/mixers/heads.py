@@ -18,14 +18,14 @@ from torch.nn import functional
 from antiphon.batch import Tokens
 from antiphon.errors import AttentionError, ConfigError
 from antiphon.nn.attend import plan, weigh
-from antiphon.nn.cache import KeyValueCache, MemoryState, State
-from antiphon.nn.layers import project, project_wide
+from antiphon.nn.cache import KeyValueCache
+from antiphon.nn.layers import project, project_wide, type_of
 from antiphon.nn.mixers.mixer import Memory, Mixer, join_heads, split_heads
 from antiphon.nn.noise import Dropout, Noise
 from antiphon.nn.positions import Rotary
 from antiphon.nn.rules import Full
 from antiphon.nn.scores import Scores
-from antiphon.runtime.quantized import numbers_like
+from antiphon.nn.state import MemoryState, State
 
 FULL = Full()  # one object, so that the layers of a forward share what it hides
 
@@ -116,7 +116,7 @@ class WeightMixer(HeadMixer):
         if memory is not None:
             k, v = self.heads(memory.hidden, self.k, self.v)
             return MemoryState(memory.tokens, k=k, v=v)
-        return KeyValueCache(rows, capacity, num_heads=self.groups, head_dim=self.head_dim, like=numbers_like(self.q))
+        return KeyValueCache(rows, capacity, num_heads=self.groups, head_dim=self.head_dim, like=type_of(self.q))
 
     def forward(self, x: Tensor, tokens: Tokens, state: State | None) -> tuple[Tensor, State | None]:
         if isinstance(state, MemoryState):

@@ -14,10 +14,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from antiphon.batch import Tokens
-from antiphon.nn.cache import State
 from antiphon.nn.noise import Noise
 from antiphon.nn.part import Part
 from antiphon.nn.positions import ROTARY_BASE
+from antiphon.nn.state import State
 
 
 class Memory:

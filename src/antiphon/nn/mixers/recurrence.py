@@ -20,11 +20,10 @@ from torch.nn import functional
 
 from antiphon.batch import Tokens
 from antiphon.errors import AttentionError
-from antiphon.nn.cache import MemoryState, State
-from antiphon.nn.layers import zero_padding
+from antiphon.nn.layers import type_of, zero_padding
 from antiphon.nn.mixers.heads import HeadMixer, wide
 from antiphon.nn.mixers.mixer import Memory, join_heads
-from antiphon.runtime.quantized import numbers_like
+from antiphon.nn.state import MemoryState, State
 
 
 class RecurrenceInputs(NamedTuple):
@@ -123,7 +122,7 @@ class Recurrence(HeadMixer):
 
     def empty(self, rows: int) -> Tensor:
         """The memory (rows,G,D,V) before the first token."""
-        weight = numbers_like(self.q)
+        weight = type_of(self.q)
         shape = (rows, self.groups, self.head_dim, self.value_dim)
         return torch.zeros(shape, dtype=wide(weight).dtype, device=weight.device)
 

@@ -12,7 +12,7 @@ from antiphon.nn.backends.backend import Backend, Dropping
 from antiphon.nn.scores import Scores
 from antiphon.runtime.kernels import functions as kernels
 
-FEW = 16  # queries of a row from which other back ends are faster
+MAX_QUERIES = 16  # of a row; for more, other back ends are faster
 
 
 def kernel(
