@@ -87,7 +87,7 @@ def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _wrapped_signature(signature: str, width: int) -> list[str]:
-    """A signature in indented lines of at most `width` columns, cut behind a `|` where it has one."""
+    """A signature in indented lines of at most `width` columns, split after a `|` if it has one."""
     free = max(1, width - 2)
     lines = [""]
     for part in re.findall(rf"[^|]{{1,{free - 1}}}\|?|\|", signature):

@@ -8,7 +8,7 @@ Without a decoder the tokenizers library joins tokens with spaces, which is corr
 | "▁" for spaces, by Metaspace (T5, Pegasus, mBART)  | spaces for "▁", but for the first              |
 | "▁" for spaces, by a normalizer (SentencePiece BPE) | the same, and bytes for <0x..>                 |
 | WordPiece (BERT), or BPE with its mark             | parts with the mark of a continuation joined   |
-| BPE with a mark behind words (GPT, FSMT)           | spaces for the mark, but for the last          |
+| BPE with a mark after words (GPT, FSMT)            | spaces for the mark, but for the last          |
 """
 
 from __future__ import annotations

@@ -72,7 +72,7 @@ def _fields(content: bytes) -> Iterator[tuple[int, int | bytes]]:
         else:
             length = {1: 8, 5: 4}.get(wire, -1)
         if length < 0 or place + length > len(content):
-            raise ValueError("a field ends behind the file")
+            raise ValueError("a field ends after the end of the file")
         yield key >> 3, content[place : place + length]
         place += length
 
@@ -81,7 +81,7 @@ def _varint(content: bytes, place: int) -> tuple[int, int]:
     value = 0
     for shift in range(0, 70, 7):
         if place >= len(content):
-            raise ValueError("a number ends behind the file")
+            raise ValueError("a number ends after the end of the file")
         byte = content[place]
         place += 1
         value |= (byte & 127) << shift
