@@ -198,7 +198,7 @@ def test_a_verdict_is_a_row_a_law() -> None:
     page = table._repr_html_()
     assert page.count("<tr") == 1 + len(table.rows) and "0 fail" in shown(table)
     broken = examine(Bad, "decoder")
-    assert f"{len(broken.failures)} fail" in shown(broken) and broken.failures[0].told in shown(broken)
+    assert f"{len(broken.failures)} fail" in shown(broken) and broken.failures[0].explanation in shown(broken)
     assert len(set(re.findall(r"border-left:4px solid (#\w+)", broken._repr_html_()))) == 3
     assert repr(broken).startswith("Table(") and str(broken).splitlines()[0] in repr(broken)
 
