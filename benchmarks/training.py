@@ -86,7 +86,7 @@ class Ours:
             optimizer=build_optimizer(network, settings),
             schedule=lambda step: RATE,
             validate=None,
-            keep=lambda network: None,
+            save_best=lambda network: None,
             record=RunLog(folder, make_display(total_steps=None, quiet=True)),
             store=SnapshotStore(folder / "snapshots", keep=None),
             pad_id=PAD,

@@ -1,4 +1,4 @@
-"""What crosses the stages: examples of ids, the tokens that travel beside a sequence, and batches made of them.
+"""The data types passed between stages: examples of ids, positions of tokens, and batches.
 
 Shapes: B rows, S source positions, T target positions. One example::
 
@@ -19,9 +19,9 @@ from antiphon.devices import choose_device
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One pair as ids. `source` and `target` end with the end token where the task has one.
+    """One pair as ids. `source` and `target` end with the end token if the task has one.
 
-    A source that is no text is features (S, F) instead. `index` is its place in the corpus.
+    A source that is not text is features (S, F) instead. `index` is its index in the corpus.
     """
 
     source: list[int] | Tensor
@@ -31,12 +31,12 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """What travels beside a sequence of length L: where each token stands, and which tokens are there at all.
+    """The positions of the tokens of a batch of sequences of length L, and which of them are padding.
 
-    `pos` is (B or 1, L), int64, counted over the real tokens of a segment, -1 at padding; one row where all rows agree.
-    `segment` is (B or 1, L), 0 at padding, where rows are packed. `prefix` is (B or 1, L), bool: a bidirectional
-    prefix. `memo` holds what the layers of one forward share (masks, biases, cache slots); a stack starts each forward
-    with `fresh()`. `maps`, where it is given, takes the attention weights (B, H, Q, K) of the layers that read these
+    `pos` is (B or 1, L), int64, counted over the real tokens of a segment, -1 at padding; one row if all rows agree.
+    `segment` is (B or 1, L), 0 at padding, for packed rows. `prefix` is (B or 1, L), bool: a bidirectional prefix.
+    `memo` caches values that the layers share within one forward (masks, biases, cache slots); a stack starts each
+    forward with `fresh()`. `maps`, if given, collects the attention weights (B, H, Q, K) of the layers that read these
     tokens, by mixer.
     """
 
@@ -52,11 +52,11 @@ class Tokens:
         return self.pos >= 0
 
     def fresh(self) -> Tokens:
-        """The same tokens with nothing shared yet."""
+        """The same tokens with an empty `memo`."""
         return replace(self, memo={})
 
     def select(self, rows: Tensor) -> Tokens:
-        """The tokens of `rows` (n,), in that order; tensors with a single shared row stay as they are."""
+        """The tokens of `rows` (n,), in that order; tensors with a single shared row are unchanged."""
 
         def pick(value: Tensor | None) -> Tensor | None:
             return value if value is None or value.shape[0] == 1 else value.index_select(0, rows)
@@ -66,7 +66,7 @@ class Tokens:
         return Tokens(pos, pick(self.segment), pick(self.prefix))
 
     def to(self, device: torch.device | str) -> Tokens:
-        """The same tokens on `device`, with nothing shared yet. ConfigError for a device that is not there."""
+        """The same tokens on `device`, with an empty `memo`. ConfigError for a device that does not exist."""
         return self._on(choose_device(device))
 
     def _on(self, device: torch.device) -> Tokens:
@@ -83,12 +83,12 @@ class Tokens:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Rows that run together; padding stands on the right.
+    """A batch of rows, padded on the right.
 
-    `source` (B, S) ids, or (B, S, F) features; `target_ids` (B, T) the decoder's input, which begins with the start
-    token; `labels` (B, T) the token to be predicted at each place; `label_mask` (B, T) true where there is one;
-    `label_places` (n,) where those are in the flattened (B·T), found before the batch is moved, since a device that
-    has to tell how many there are makes its host wait; `index` (B,) the examples' places in the corpus.
+    `source`: ids (B, S), or features (B, S, F). `target_ids` (B, T): the decoder's input, which begins with the start
+    token. `labels` (B, T): the token to predict at each position. `label_mask` (B, T): true where there is a label.
+    `label_places` (n,): the indices of labels in the flattened (B·T), computed on the host, since computing their
+    number on a device would make the host wait. `index` (B,): the indices of the examples in the corpus.
     """
 
     source: Tensor
@@ -101,7 +101,7 @@ class Batch:
     index: Tensor
 
     def to(self, device: torch.device | str) -> Batch:
-        """A copy of the batch on `device`; `index` stays on the CPU. ConfigError for a device that is not there."""
+        """A copy of the batch on `device`; `index` stays on the CPU. ConfigError for a device that does not exist."""
         device = choose_device(device)
         return Batch(
             _copied(self.source, device),
@@ -116,15 +116,15 @@ class Batch:
 
 
 def _copied(value: Tensor, device: torch.device) -> Tensor:
-    """`value` on `device`. From memory that is not pinned, a copy waits until the GPU has done all that it was given
-    before."""
+    """A copy of `value` on `device`, through pinned memory: otherwise the copy waits for all earlier work of the
+    GPU."""
     pinned = value.pin_memory() if device.type == "cuda" and value.device.type == "cpu" else value
     return pinned.to(device, non_blocking=True)
 
 
 def pad(rows: Sequence[Sequence[int] | Tensor], *, pad_id: int) -> tuple[Tensor, Tokens]:
-    """Rows of ids as one (B, L) tensor, padded on the right, with their tokens; features (L, F) as (B, L, F), padded
-    with zeros."""
+    """Pad rows of ids on the right to a tensor (B, L), and return it with its tokens. Features (L, F) are padded with
+    zeros to (B, L, F)."""
     features = [row for row in rows if isinstance(row, Tensor)]
     if features:
         assert len(features) == len(rows), "the rows of a batch are of one kind"
@@ -140,7 +140,7 @@ def pad(rows: Sequence[Sequence[int] | Tensor], *, pad_id: int) -> tuple[Tensor,
 
 
 def collate(examples: Sequence[Example], *, pad_id: int, start_id: int) -> Batch:
-    """A batch of examples; the decoder's input is the target moved right by one, after `start_id`."""
+    """Make a batch of examples. The decoder's input is the target shifted right by one, after `start_id`."""
     source, source_tokens = pad([example.source for example in examples], pad_id=pad_id)
     labels, target_tokens = pad([example.target for example in examples], pad_id=pad_id)
     target_ids, _ = pad(

@@ -1,4 +1,4 @@
-"""Which device a name stands for, and what is computed on it."""
+"""Selection and description of the compute device."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from antiphon.settings import show
 
 
 def choose_device(name: str | torch.device) -> torch.device:
-    """The device called `name`; `auto` is the first of CUDA, MPS and the processor that is there."""
+    """The device called `name`; `auto` is the first available one of CUDA, MPS and CPU."""
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
         return torch.device(next(kind for kind, is_there in there.items() if is_there))
@@ -30,8 +30,8 @@ def choose_device(name: str | torch.device) -> torch.device:
 
 
 def emulates_bfloat16(device: torch.device) -> bool:
-    """Whether bfloat16 is computed without instructions for it, and so slower than float32: on a processor without
-    AVX-512 BF16 or AMX, as far as that is known (x86; of others nothing is said)."""
+    """Whether bfloat16 is emulated, and so slower than float32: on an x86 CPU without AVX-512 BF16 or AMX. False if
+    unknown (other CPUs)."""
     if device.type != "cpu" or platform.machine().lower() not in ("x86_64", "amd64"):
         return False
     return not _has_bfloat16()
@@ -39,12 +39,12 @@ def emulates_bfloat16(device: torch.device) -> bool:
 
 def _has_bfloat16() -> bool:
     known = [getattr(torch.cpu, f"_is_{name}_supported", None) for name in ("avx512_bf16", "amx_tile")]
-    # A PyTorch that cannot tell is given the benefit of the doubt.
+    # Assume support if PyTorch cannot tell.
     return not any(known) or any(ask() for ask in known if ask is not None)
 
 
 def bfloat16_note(device: torch.device) -> str:
-    """The line to say where `emulates_bfloat16`; "" elsewhere."""
+    """A warning if `emulates_bfloat16`; else ""."""
     if not emulates_bfloat16(device):
         return ""
     return (
@@ -54,7 +54,7 @@ def bfloat16_note(device: torch.device) -> str:
 
 
 def describe_machine(device: torch.device, dtype: str) -> str:
-    """The line that says on what is computed: the device, the type of numbers, and the processor's threads."""
+    """A line that describes the computation: device, data type, and CPU threads."""
     count = torch.get_num_threads()
     name = f" ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else ""
     brief = os.environ.get("GOMP_SPINCOUNT") == "1000" or os.environ.get("OMP_WAIT_POLICY", "").lower() == "passive"

@@ -31,14 +31,14 @@ def printable(text: str) -> str:
 
 
 def one_line(error: BaseException) -> str:
-    """What another library's error says, its line ends and runs of spaces as one space each."""
+    """The message of another library's error on one line, with single spaces."""
     return " ".join(str(error).split())
 
 
 def memory_ran_out(error: BaseException) -> bool:
-    """Whether `error` says that memory did not suffice, of the processor or of a card.
+    """Whether `error` means that CPU or GPU memory was exhausted.
 
-    PyTorch has a class for a card's; its allocators on a processor and on Apple's cards raise a plain RuntimeError.
+    PyTorch has an exception class for CUDA; its allocators for CPU and MPS raise a plain RuntimeError.
     """
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # by name: this imports no PyTorch
         return True
@@ -46,14 +46,14 @@ def memory_ran_out(error: BaseException) -> bool:
 
 
 class _Caller:
-    """Who reads the messages: somebody at a command line, or a program in Python."""
+    """Whether messages are for the command line or for Python."""
 
     command_line = False
 
 
 @contextmanager
 def on_command_line() -> Iterator[None]:
-    """While entered, messages name flags. Set by the command line, for all threads of its process."""
+    """A context in which messages name flags. Entered by the command line; applies to all threads of the process."""
     before, _Caller.command_line = _Caller.command_line, True
     try:
         yield
@@ -62,17 +62,17 @@ def on_command_line() -> Iterator[None]:
 
 
 def is_command_line() -> bool:
-    """Whether a command runs in this process, which says by itself on what it computes."""
+    """Whether a command of the command line runs in this process."""
     return _Caller.command_line
 
 
 def argument(python: str, *, flag: str) -> str:
-    """How a message calls an argument: `resume=True` in Python, --resume on the command line."""
+    """The name of an argument in a message: `resume=True` in Python, --resume on the command line."""
     return flag if _Caller.command_line else f"`{python}`"
 
 
 class AntiphonError(Exception):
-    """The root: catch it to catch everything that Antiphon raises on purpose."""
+    """The base class of all exceptions that Antiphon raises on purpose."""
 
     exit_code: int = 1
 
@@ -80,7 +80,7 @@ class AntiphonError(Exception):
 class UsageError(AntiphonError, ValueError):
     """The command or the input is wrong; nothing was written.
 
-    What it quotes of a file or a command may hold anything: line ends, escapes of a terminal, lone surrogates.
+    Its text may quote files or commands, so line ends, terminal escapes and lone surrogates are escaped.
     """
 
     exit_code = 2

@@ -1,4 +1,4 @@
-"""Functions whose unknown keywords are answered in one line, as unknown settings are.
+"""Helpful errors for unknown keyword arguments, as for unknown settings.
 
 @known_keywords("load")
 def load(path, *, device="auto"): ...
@@ -22,8 +22,10 @@ R = TypeVar("R")
 
 
 def known_keywords(section: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """A decorator under which a keyword that the function has not is a ConfigError that names the nearest one, where
-    Python has a TypeError. `section` is what the function's keywords are called in synonyms.py."""
+    """A decorator that turns the TypeError about an unknown keyword into a ConfigError that names the nearest one.
+
+    `section` is the section of the function's keywords in synonyms.py.
+    """
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         known = list(inspect.signature(function).parameters)

@@ -2,11 +2,11 @@
 
     config = read_recipe("recipes/demo.yaml", {"training.lr": "3e-4"})
 
-A recipe with `variants`, sections of settings by name, stands for several runs that differ in these.
+A recipe with `variants` (settings by name) describes several runs that differ in these settings.
 
-The YAML is that of the 1.2 core schema (yaml.org/spec/1.2.2, section 10.3): `no` and `1:30` are texts, `2e-4` is a
-number and `010` is ten. PyYAML only parses; what a plain scalar means is decided here. A key that stands twice, a tag
-and a cycle are errors that name their line.
+The YAML schema is the 1.2 core schema (yaml.org/spec/1.2.2, section 10.3): `no` and `1:30` are texts, `2e-4` is a
+number and `010` is ten. PyYAML only parses; plain scalars are resolved here. Duplicate keys, tags and cycles are errors
+that name their line.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from antiphon.utf8 import convert_hint
 if TYPE_CHECKING:
     import yaml
 
-Setting = tuple[str, ...]  # where a value stands in a recipe, for example ("training", "lr")
+Setting = tuple[str, ...]  # the path of a value in a recipe, for example ("training", "lr")
 
 _MEANINGS: dict[str, Any] = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
 _MEANINGS |= dict.fromkeys(("", "~", "null", "Null", "NULL"), None)
@@ -49,17 +49,16 @@ _TAGS = {str: "str", bool: "bool", int: "int", float: "float", type(None): "null
 _TAGS = {kind: f"tag:yaml.org,2002:{name}" for kind, name in _TAGS.items()}
 _FOLDER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 _KEY = re.compile(r"""^\s*['"{]?\s*[\w.-]+['"]?\s*:(\s|$)|^\s*[\[{&!]""", re.MULTILINE)
-_DEEPEST, _MOST_VALUES = 30, 10_000  # levels of nesting and values in a recipe; a real one has 5 and 100
+_MAX_DEPTH, _MAX_VALUES = 30, 10_000  # levels of nesting and values in a recipe; a real one has 5 and 100
 
 
 def read_recipe(
     path: str | Path, overrides: Mapping[str, str] | None = None, *, variant: str | None = None
 ) -> TrainConfig:
-    """The recipe in the YAML file `path`, with `overrides` such as {"training.lr": "3e-4"} laid over it.
+    """Read the recipe in the YAML file `path`, and apply `overrides` such as {"training.lr": "3e-4"}.
 
-    `variant` is one of its `variants`, whose settings are laid over the rest first, and whose run is a folder in the
-    recipe's `output`. Files in it are relative to the recipe's folder. Raises ConfigError that names the file, the line
-    and the remedy.
+    `variant` selects one of its `variants`, whose settings are applied before the overrides, and whose run is a folder
+    in the recipe's `output`. Paths are relative to the recipe's folder. Raises ConfigError with file, line and remedy.
     """
     path = Path(path)
     mapping, lines = _choose(*_read_file(path), variant, str(path))
@@ -78,13 +77,13 @@ def read_recipe(
 
 
 def variant_names(path: str | Path) -> list[str]:
-    """The names of a recipe's `variants`, in their order; none where it is a recipe of one run."""
+    """The names of a recipe's `variants`, in order; empty if it has none."""
     mapping, _ = _read_file(Path(path))
     return list(_variants(mapping, str(path)))
 
 
 def _read_file(path: Path) -> tuple[dict[str, Any], dict[Setting, int]]:
-    """What `read_yaml` gives of a file."""
+    """`read_yaml` of a file."""
     if path.is_dir():
         raise ConfigError(f"a recipe must be a YAML file, but `{path}` is a folder. {_of_folder(path)}")
     try:
@@ -107,7 +106,7 @@ def _read_file(path: Path) -> tuple[dict[str, Any], dict[Setting, int]]:
 
 
 def _of_folder(path: Path) -> str:
-    """What to do with a folder that was given as a recipe."""
+    """The remedy for a folder that was given as a recipe."""
     if (path / "config.yaml").is_file():
         return f"The recipe of that run is `{path / 'config.yaml'}`."
     if (path / "config.json").is_file():
@@ -116,7 +115,7 @@ def _of_folder(path: Path) -> str:
 
 
 def _variants(mapping: Mapping[str, Any], where: str) -> dict[str, Mapping[str, Any]]:
-    """The variants of a recipe: sections of settings by name. ConfigError for what is none."""
+    """The variants of a recipe: sections of settings by name. ConfigError if they are invalid."""
     found = mapping.get("variants", {})
     if not isinstance(found, Mapping) or ("variants" in mapping and not found):
         raise ConfigError(f"`variants` must map names to settings, but is {found!r} ({where}).")
@@ -139,7 +138,8 @@ def _variants(mapping: Mapping[str, Any], where: str) -> dict[str, Mapping[str, 
 def _choose(
     mapping: dict[str, Any], lines: dict[Setting, int], variant: str | None, where: str
 ) -> tuple[dict[str, Any], dict[Setting, int]]:
-    """The recipe of one variant; the recipe itself where it has none. A setting of a section replaces the whole one."""
+    """The recipe of one variant, or the recipe itself if it has none. Each setting of a section is replaced as a
+    whole."""
     variants = _variants(mapping, where)
     if variant is None and variants:
         raise ConfigError(
@@ -190,12 +190,12 @@ def to_mapping(config: TrainConfig) -> dict[str, Any]:
 
 
 def dump_yaml(mapping: Mapping[str, Any]) -> str:
-    """Plain dicts, lists and scalars as YAML that `read_yaml` reads back to the same values."""
+    """Write dicts, lists and scalars as YAML; the inverse of `read_yaml`."""
     import yaml
 
     class Dumper(yaml.SafeDumper):
         def resolve(self, kind: Any, value: Any, implicit: Any) -> str:
-            # Quoted is what a reader would not take for a text; PyYAML by itself leaves the text 2e-4 bare.
+            # Quote texts that would be read as other types; PyYAML would not quote the text 2e-4.
             found = meaning(value) if kind is yaml.ScalarNode and implicit[0] else value
             return _TAGS.get(type(found)) or super().resolve(kind, value, implicit)
 
@@ -207,7 +207,7 @@ def dump_yaml(mapping: Mapping[str, Any]) -> str:
         return dumper.represent_scalar(_TAGS[float], shown)
 
     def text(dumper: yaml.SafeDumper, value: str) -> yaml.Node:
-        # A line break of Unicode's, such as U+0085, is read back as a space unless it is escaped.
+        # Unicode line breaks, such as U+0085, are read back as spaces unless escaped.
         return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=None if value.isprintable() else '"')
 
     Dumper.add_representer(float, number)
@@ -216,7 +216,7 @@ def dump_yaml(mapping: Mapping[str, Any]) -> str:
 
 
 def meaning(text: str) -> Any:
-    """What a plain (unquoted) scalar means in YAML 1.2: None, a bool, an int, a float, or the text itself."""
+    """The value of a plain (unquoted) scalar in YAML 1.2: None, a bool, an int, a float, or the text itself."""
     if text in _MEANINGS:
         return _MEANINGS[text]
     if _DECIMAL.fullmatch(text):
@@ -231,7 +231,7 @@ def meaning(text: str) -> Any:
 
 
 def read_yaml(text: str, where: str) -> tuple[dict[str, Any], dict[Setting, int]]:
-    """The mapping that `text` holds, and the line of each of its values. `where` names the text in errors."""
+    """The mapping in `text`, and the line of each of its values. `where` names the text in errors."""
     import yaml
 
     try:
@@ -242,7 +242,7 @@ def read_yaml(text: str, where: str) -> tuple[dict[str, Any], dict[Setting, int]
     except yaml.YAMLError as error:
         raise ConfigError(f"a recipe must be YAML, but {' '.join(str(error).split())} ({where}).") from error
     except RecursionError as error:
-        raise ConfigError(f"a recipe must be nested at most {_DEEPEST} deep ({where}).") from error
+        raise ConfigError(f"a recipe must be nested at most {_MAX_DEPTH} deep ({where}).") from error
     lines: dict[Setting, int] = {}
     value = None if node is None else _value(node, (), where, lines)
     if not isinstance(value, dict):
@@ -251,15 +251,15 @@ def read_yaml(text: str, where: str) -> tuple[dict[str, Any], dict[Setting, int]
 
 
 def _value(node: yaml.Node, path: Setting, where: str, lines: dict[Setting, int]) -> Any:
-    """The plain value of a YAML node; notes its line."""
+    """The plain value of a YAML node; adds its line to `lines`."""
     import yaml
 
     line = node.start_mark.line + 1
     lines[path] = line
-    if len(path) > _DEEPEST:  # also what an anchor that contains itself comes to
-        raise ConfigError(f"a recipe must be nested at most {_DEEPEST} deep ({where}:{line}).")
-    if len(lines) > _MOST_VALUES:  # anchors within anchors
-        raise ConfigError(f"a recipe must have at most {_MOST_VALUES} values ({where}:{line}).")
+    if len(path) > _MAX_DEPTH:  # also reached by an anchor that contains itself
+        raise ConfigError(f"a recipe must be nested at most {_MAX_DEPTH} deep ({where}:{line}).")
+    if len(lines) > _MAX_VALUES:  # reached by nested anchors
+        raise ConfigError(f"a recipe must have at most {_MAX_VALUES} values ({where}:{line}).")
     if node.tag not in ("tag:yaml.org,2002:str", "tag:yaml.org,2002:seq", "tag:yaml.org,2002:map"):
         raise ConfigError(f"a recipe must have no tags, but has `{node.tag}` ({where}:{line}). Write the plain value.")
     if isinstance(node, yaml.ScalarNode):
@@ -280,7 +280,7 @@ def _value(node: yaml.Node, path: Setting, where: str, lines: dict[Setting, int]
             )
             raise ConfigError(f"{twice} ({where}:{key_line}). Drop one.")
         made[key] = _value(value_node, (*path, key), where, lines)
-        lines[(*path, key)] = key_line  # an empty value's own mark may stand on a later line
+        lines[(*path, key)] = key_line  # the mark of an empty value may be on a later line
     return made
 
 
@@ -292,7 +292,7 @@ def _variable(name: str, where: str) -> str:
 
 
 def _lay_over(mapping: dict[str, Any], setting: Setting, text: str) -> None:
-    """Sets `setting` in nested mappings to a flag's text and its meaning."""
+    """Set `setting` in nested mappings to the text of a flag and its YAML value."""
     *sections, last = setting
     for section in sections:
         inner = mapping.get(section)
@@ -301,24 +301,24 @@ def _lay_over(mapping: dict[str, Any], setting: Setting, text: str) -> None:
     try:
         found = text if "\n" in text else read_yaml(f"value: {text}", "")[0]["value"]
     except ConfigError:
-        found = text  # no YAML, so a plain text
+        found = text  # not YAML, so plain text
     mapping[last] = FlagText(text, found)
 
 
 def _configure(mapping: Mapping[str, Any], folder: Path, where: str, places: Mapping[Setting, str]) -> TrainConfig:
-    """The config, its files made absolute; an error gets the place of the nearest value that has one."""
+    """The config with absolute paths. An error gets the location of the nearest value that has one."""
     try:
         config = absolute(build(TrainConfig, mapping), folder)
     except SettingError as error:
         raise _located(error, where, places) from None
-    object.__setattr__(config, "_places", (where, places))  # no setting, but what `placed` reads
+    object.__setattr__(config, "_places", (where, places))  # not a setting; read by `placed`
     return config
 
 
 def placed(error: SettingError, config: TrainConfig) -> SettingError:
-    """The error with the file and line of its setting, where `config` was read from a file and is as it was read.
+    """The error with the file and line of its setting, if `config` was read from a file.
 
-    For what is found wrong later, when the parts of a run are made.
+    For errors found later, when the parts of a run are built.
     """
     return _located(error, *vars(config).get("_places", ("", {})))
 
@@ -332,14 +332,14 @@ def _located(error: SettingError, where: str, places: Mapping[Setting, str]) -> 
 
 
 def _short(data: object) -> Any:
-    """Sources with only the keys that are set, as people write them."""
+    """Sources with only the keys that are set, as in a hand-written recipe."""
     if isinstance(data, SourceConfig):
         return {key: value for key, value in plain(data).items() if value is not None}
     return [_short(item) for item in data] if isinstance(data, tuple) else data
 
 
 def _fingerprint(data: object) -> str:
-    """What a file says about pairs that came from Python: enough to see that they changed."""
+    """A text for pairs from Python with their number and hash, from which a change can be detected."""
     if not isinstance(data, Sized) or not isinstance(data, Iterable):
         return f"<python: {type(data).__name__}>"
     digest = hashlib.sha256()
@@ -349,7 +349,7 @@ def _fingerprint(data: object) -> str:
 
 
 def _spec(kind: object) -> Any:
-    """An attention as plain values: itself, or the spec that an object carries, or the name of a class or function."""
+    """An attention as plain values: unchanged, or the spec of an object, or the name of a class or function."""
     if isinstance(kind, list | tuple):
         return [_spec(item) for item in kind]
     if isinstance(kind, Mapping) and set(kind) == {"all"}:

@@ -1,4 +1,4 @@
-"""Names for parts: a registered name, `module:Name`, or an entry point of an installed package.
+"""The registry of parts by name: registered names, `module:Name`, and entry points of installed packages.
 
 >>> register("task", "shout")(str.upper)("a")
 'A'
@@ -21,17 +21,17 @@ from antiphon.errors import ConfigError, argument
 
 T = TypeVar("T")
 
-# What there are parts of.
+# The kinds of parts.
 KINDS = ["attention", "filter", "metric", "objective", "optimizer", "reporter", "schedule", "task"]
 
 _parts: dict[str, dict[str, Any]] = {}
 
 
 def register(kind: str, name: str) -> Callable[[T], T]:
-    """A decorator that makes `name` stand for the decorated object among the parts of `kind`.
+    """A decorator that registers an object as the part `name` of `kind`.
 
-    Registering the same definition again (a notebook cell that is run twice) replaces it;
-    another object under a taken name, or a kind that is not in KINDS, is a ConfigError.
+    Registering the same definition again (a notebook cell that is run twice) replaces it. ConfigError for another
+    object under a registered name, or a kind that is not in KINDS.
     """
     if kind not in KINDS:
         raise ConfigError(f"a part must be one of {', '.join(KINDS)}, but is `{kind}`{nearest(kind, KINDS) or '.'}")
@@ -57,7 +57,7 @@ def unregister(kind: str, name: str) -> None:
 
 
 def lookup(kind: str, name: str, *, folder: Path | None = None, allow_import: bool = True) -> Any:
-    """The part of `kind` that `name` stands for: registered, else `module:Name`, else an entry point.
+    """Look up the part `name` of `kind`: registered, else `module:Name`, else an entry point.
 
     A `module:Name` is looked up in `folder`, then in the current folder, then among the installed
     packages. With `allow_import=False` it is never imported (names that come from a model folder).
@@ -89,9 +89,9 @@ def names(kind: str) -> list[str]:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """A hint to put behind an unknown name, with its comma: ", did you mean `x`?" or "".
+    """A hint to append to a message about an unknown name, with its comma: ", did you mean `x`?" or "".
 
-    A name that begins as `name` does goes before others of similar letters: --bea is --beam-size, not --stream.
+    Names that start with `name` are preferred to others with similar letters: --bea is --beam-size, not --stream.
     """
     known = list(known)
     begun = [each for each in known if each.startswith(str(name))] if len(str(name).strip("-")) > 2 else []
@@ -100,13 +100,13 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 def registered_name(kind: str, part: Any) -> str | None:
-    """The name under which `part` is registered; None where it has none."""
+    """The name under which `part` is registered, or None."""
     return next((name for name, known in _parts.get(kind, {}).items() if known is part), None)
 
 
 def name_for(kind: str, part: Any) -> str | None:
-    """The name by which `lookup` finds a class or function: the registered one, else `module:Name`; None where no other
-    process could import it (a notebook's, a script's, one that was defined in a function)."""
+    """The name by which `lookup` finds a class or function: the registered one, else `module:Name`; None if another
+    process could not import it (defined in a notebook, a script, or a function)."""
     name = registered_name(kind, part)
     if name is not None:
         return name
@@ -117,8 +117,8 @@ def name_for(kind: str, part: Any) -> str | None:
 
 
 def imported(name: str) -> Any:
-    """What `module:Name` stands for in a module that is imported already; None where it is not, or has no such name.
-    Nothing is imported."""
+    """The object `module:Name` of a module that is imported already; None if it is not imported, or has no such
+    name."""
     module, _, path = name.partition(":")
     part: Any = sys.modules.get(module)
     for step in path.split("."):
@@ -129,7 +129,7 @@ def imported(name: str) -> Any:
 
 
 def _origin(part: Any) -> str:
-    """Where a part was defined; equal for two runs of one definition."""
+    """The location of a part's definition; equal for two executions of the same definition."""
     return f"{getattr(part, '__module__', '?')}.{getattr(part, '__qualname__', repr(part))}"
 
 

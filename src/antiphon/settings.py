@@ -1,4 +1,4 @@
-"""What a settings class is: a frozen dataclass whose fields are typed, bounded and checked when it is made.
+"""Settings classes: frozen dataclasses whose fields are typed, bounded and checked on construction.
 
 >>> @dataclass(frozen=True)
 ... class Colour(Settings):
@@ -6,8 +6,8 @@
 >>> Colour(red=1).red, override(Colour(), {"red": 0.5}).red
 (1.0, 0.5)
 
-A wrong value is a ConfigError that says what must be, what is, and where. One reader serves YAML recipes, the JSON of a
-model folder, flags and Python, so that a value means the same in each. Standard library only: loading a model needs it.
+A wrong value is a ConfigError with the requirement, the value and its location. YAML recipes, the JSON of model
+folders, flags and Python all use the same conversion. Standard library only.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ S = TypeVar("S", bound="Settings")
 
 @dataclass(frozen=True)
 class Range:
-    """The bounds of a number; None: none. `open_low`: the lower bound itself is too small; `open_high`: likewise."""
+    """The bounds of a number; None: none. `open_low`, `open_high`: the bound itself is excluded."""
 
     low: float | None = None
     high: float | None = None
@@ -55,7 +55,7 @@ class Range:
 
 @dataclass(frozen=True)
 class NamedChoice:
-    """Text that is brought to one spelling first: {"bf16": "bfloat16", ...}; anything else is an error."""
+    """A text that `table` normalizes, for example "bf16" to "bfloat16"; it raises SettingError for others."""
 
     table: Callable[[str], str]
 
@@ -91,11 +91,11 @@ class SettingError(ConfigError):
         return printable(f"{subject}{self.problem}{place}{hint or '.'}{remedy}")
 
     def under(self, section: str) -> SettingError:
-        """The same error, of a setting that stands in `section`."""
+        """The same error for the setting inside `section`."""
         return self._with((section, *self.path), self.where)
 
     def at(self, where: str) -> SettingError:
-        """The same error, found at `where` (a file and a line)."""
+        """The same error with the location `where` (file and line)."""
         return self._with(self.path, self.where or where)
 
     def _with(self, path: tuple[str, ...], where: str) -> SettingError:
@@ -104,7 +104,7 @@ class SettingError(ConfigError):
 
 @contextmanager
 def inside(section: str) -> Iterator[None]:
-    """Puts `section` before the path of a SettingError that is raised within."""
+    """A context that prepends `section` to the path of a SettingError."""
     try:
         yield
     except SettingError as error:
@@ -113,7 +113,8 @@ def inside(section: str) -> Iterator[None]:
 
 @contextmanager
 def saying(*path: str) -> Iterator[None]:
-    """Says of a ConfigError within that knows no setting, such as a name that is not found, which setting holds it."""
+    """A context that converts a plain ConfigError, such as an unknown name, to a SettingError for the setting
+    `path`."""
     try:
         yield
     except SettingError:
@@ -123,13 +124,13 @@ def saying(*path: str) -> Iterator[None]:
 
 
 def require(holds: bool, setting: str, problem: str, remedy: str = "") -> None:
-    """Raises SettingError about `setting` (dotted; "" for the whole section) unless `holds`."""
+    """Raise SettingError about `setting` (dotted; "" for the whole section) unless `holds`."""
     if not holds:
         raise SettingError(tuple(part for part in setting.split(".") if part), problem, remedy=remedy)
 
 
 class FlagText(str):
-    """Text from a flag: itself where a text is wanted, else `meaning`, what YAML reads in it."""
+    """The text of a flag: used as text where a text is expected, else `meaning`, its YAML value, is used."""
 
     meaning: Any
 
@@ -141,7 +142,7 @@ class FlagText(str):
 
 @dataclass(frozen=True)
 class Settings:
-    """The base: checks each field when the object is made, then what `check` says about them together."""
+    """The base class: on construction, converts and checks each field, then calls `check`."""
 
     def __post_init__(self) -> None:
         for name, hint in hints(type(self)).items():
@@ -150,7 +151,7 @@ class Settings:
         self.check()
 
     def check(self) -> None:
-        """Raises SettingError where fields do not go together."""
+        """Raise SettingError if fields are inconsistent. Override in subclasses."""
 
 
 @functools.cache
@@ -161,7 +162,7 @@ def hints(cls: type[Settings]) -> dict[str, Any]:
 
 
 def build(cls: type[S], mapping: Mapping[str, Any]) -> S:
-    """A `cls` with the values of `mapping`; a key that it does not know is an error that names the nearest one."""
+    """Make a `cls` from `mapping`; an unknown key is an error that names the nearest one."""
     if not isinstance(mapping, Mapping):
         raise SettingError((), f"must be a mapping of settings, but is {show(mapping)}")
     _know(cls, mapping)
@@ -172,13 +173,13 @@ def build(cls: type[S], mapping: Mapping[str, Any]) -> S:
 
 
 def override(config: S, changes: Mapping[str, Any]) -> S:
-    """`config` with `changes`, by name: names and values are checked as in a file."""
+    """`config` with `changes` by name; names and values are checked as in a file."""
     _know(type(config), changes)
     return replace(config, **changes)
 
 
 def _know(cls: type[Settings], names: Iterable[str]) -> None:
-    """Raises SettingError for the first name that is no field of `cls`; a section's fields are among the hints."""
+    """Raise SettingError for the first name that is not a field of `cls`; hints include the fields of its sections."""
     known = hints(cls)
     for name in names:
         if name not in known:
@@ -196,9 +197,9 @@ def _know(cls: type[Settings], names: Iterable[str]) -> None:
 
 
 def _of_others(cls: type[Settings], path: tuple[str, ...]) -> str:
-    """What is said behind the name at the end of `path`, which is one of another library, in settings of `cls`."""
+    """The hint for an unknown name at the end of `path` that is a name of another library; "" if it is not."""
     section = ".".join(part for part in path[:-1] if not part.isdigit())
-    alone = cls.__name__.removesuffix("Config").lower()  # of settings that stand in no recipe, as those of `generate`
+    alone = cls.__name__.removesuffix("Config").lower()  # for settings outside a recipe, such as those of `generate`
 
     def here(setting: str) -> str | None:
         home, _, last = setting.rpartition(".")
@@ -212,7 +213,7 @@ def _of_others(cls: type[Settings], path: tuple[str, ...]) -> str:
 
 
 def from_json_mapping(cls: type[S], mapping: Mapping[str, Any], where: str) -> S:
-    """A `cls` from plain JSON values read at `where` (a file's name); ConfigError for a wrong key or value."""
+    """Make a `cls` from JSON values of the file `where`; ConfigError for a wrong key or value."""
     try:
         return build(cls, mapping)
     except SettingError as error:
@@ -231,7 +232,7 @@ def plain(value: Any) -> Any:
 
 
 def convert(value: Any, hint: Any) -> Any:
-    """`value` as the type `hint` wants it; SettingError if it is none."""
+    """Convert `value` to the type `hint`; SettingError if it does not fit."""
     origin, arguments = get_origin(hint), get_args(hint)
     if isinstance(value, FlagText) and hint is not str and origin not in (Annotated, Union, types.UnionType):
         value = _listed(value, hint) if origin is tuple else value.meaning
@@ -269,7 +270,7 @@ def _number_or_text(text: str) -> float | str:
 
 
 def show(value: Any) -> str:
-    """A value in a message: numbers as they are, text in backticks, other things by their kind, and never long."""
+    """A value for a message, shortened: numbers unchanged, texts in backticks, other values by type."""
     if value is None:
         return "empty"
     if isinstance(value, bool):
@@ -284,7 +285,7 @@ def show(value: Any) -> str:
 
 @functools.cache
 def field_docs(cls: type[Settings]) -> dict[str, str]:
-    """The docstring under each field of a settings class, on one line: a flag's help."""
+    """The docstring under each field of a settings class, on one line: the help of its flag."""
     docs = {
         name: text for base in cls.__bases__ if issubclass(base, Settings) for name, text in field_docs(base).items()
     }
@@ -299,7 +300,7 @@ def field_docs(cls: type[Settings]) -> dict[str, str]:
 
 @functools.cache
 def _class_bodies(module: str) -> dict[str, list[ast.stmt]]:
-    """The bodies of the classes at a module's top, by name; parsed once, since a command's help asks for many."""
+    """The bodies of the top-level classes of a module, by name; cached, since the help of a command needs many."""
     tree = ast.parse(inspect.getsource(sys.modules[module]))
     return {statement.name: statement.body for statement in tree.body if isinstance(statement, ast.ClassDef)}
 
@@ -309,7 +310,7 @@ def _wrong(wanted: str, value: Any, hint: str = "") -> SettingError:
 
 
 def _whole(value: Any) -> int:
-    # 8e3 is a float in YAML, and a whole number to whoever wrote it.
+    # Accept 8e3, which is a float in YAML.
     if isinstance(value, int) and not isinstance(value, bool):
         return value
     if not isinstance(value, float) or not value.is_integer():
@@ -322,7 +323,7 @@ def _number(value: Any) -> float:
         raise _wrong("a number", value)
     try:
         number = float(value)
-    except OverflowError:  # a whole number of hundreds of digits
+    except OverflowError:  # an integer with hundreds of digits
         number = math.inf
     if not math.isfinite(number):
         raise _wrong("a finite number", value)
@@ -353,10 +354,10 @@ def _bounded(value: Any, bound: Any) -> Any:
 
 
 def _either(value: Any, options: tuple[Any, ...]) -> Any:
-    """The first option that takes the value, None where it is one; else the first option's error, the clearest."""
+    """Convert to the first option of a union that fits (None included); else raise the error of the first option."""
     meaning = value
     if isinstance(value, FlagText):
-        # Where a text is wanted, each word is one: none, null and ~ too. An empty one is none.
+        # For texts every word is a text, including none, null and ~; an empty one is None.
         text = value != "" and any(map(_takes_text, options))
         meaning = value if text else None if value == "none" else value.meaning  # none: as the help calls it
     if meaning is None and type(None) in options:
@@ -372,7 +373,7 @@ def _either(value: Any, options: tuple[Any, ...]) -> Any:
 
 
 def _takes_text(option: Any) -> bool:
-    """Whether a type is a text, a list of such, or may be one of them."""
+    """Whether a type is a text, a list of texts, or a union with one of them."""
     bare = get_args(option)[0] if get_origin(option) is Annotated else option
     return bare is str or (
         get_origin(bare) in (tuple, Union, types.UnionType) and any(map(_takes_text, get_args(bare)))
@@ -388,7 +389,7 @@ def _tuple(value: Any, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
         raise SettingError((), f"must be a list of {len(wanted)} values, but has {len(value)}")
     made: list[Any] = []
     for number, (item, wish) in enumerate(zip(value, wanted, strict=True)):
-        # One of several settings is named by its number; of plain values the message shows the value.
+        # Nested settings are named by their index; for plain values the message shows the value.
         numbered = isinstance(wish, type) and issubclass(wish, Settings)
         with inside(str(number)) if numbered else nullcontext():
             made.append(convert(item, wish))

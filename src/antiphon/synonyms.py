@@ -1,10 +1,10 @@
-"""What transformers, peft and fairseq call the settings that a recipe, `generate` and `load` have here.
+"""Names of settings in transformers, peft and fairseq, with the corresponding settings of recipes, `generate`, `load`.
 
 >>> explain("num_beams", lambda setting: f"`{setting}`")
 ', but a name of transformers: give `generation.beam_size` or `validation.beam_size`.'
 
 Messages about unknown settings, flags, keywords and attributes use the tables below, and so does
-docs/coming-from-transformers.md. Data and a look-up; standard library only, since settings.py stands on it.
+docs/coming-from-transformers.md. Standard library only, since settings.py imports it.
 """
 
 from __future__ import annotations
@@ -15,9 +15,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Synonym:
-    """A name of another library. `ours`: our settings, dotted as in a recipe, `generation.` and `load.` being the
-    keywords of `generate` and `antiphon.load`; none where there is no such setting. `value`: what to give, where it is
-    always the same. `note`: what differs, or what is there instead."""
+    """A name of another library.
+
+    `ours`: our settings, dotted as in a recipe; `generation.` and `load.` are also keywords of `generate` and
+    `antiphon.load`; empty if there is no equivalent. `value`: the value to give, if it is fixed. `note`: differences,
+    or the alternative.
+    """
 
     name: str
     library: str
@@ -27,15 +30,15 @@ class Synonym:
 
 
 def find(name: str) -> Synonym | None:
-    """The entry of a setting's name, also as a flag (`--num-beams`, `--training.learning-rate`)."""
+    """The entry for a name, also in the form of a flag (`--num-beams`, `--training.learning-rate`)."""
     return SYNONYMS.get(str(name).lstrip("-").rpartition(".")[2].replace("-", "_"))
 
 
 def explain(name: str, here: Callable[[str], str | None], *, section: str = "") -> str:
-    """What a message says behind an unknown `name`; "" where the name is of no library that is known.
+    """The hint to append to a message about an unknown `name`; "" if it is not a name of a known library.
 
-    `here` shows one of our settings as it is typed at this place, or is None for one that belongs to another. Of
-    several settings, those of `section` are meant.
+    `here` returns how one of our settings is typed in this context, or None if it does not belong there. Settings of
+    `section` are preferred.
     """
     found = find(name)
     if found is None:
@@ -45,7 +48,7 @@ def explain(name: str, here: Callable[[str], str | None], *, section: str = "") 
 
 
 def answer(found: Synonym, here: Callable[[str], str | None], settings: Sequence[str]) -> str:
-    """Our `settings` with the value to give, or what is there instead, as a sentence or two."""
+    """A sentence or two with our `settings` and the value to give, or with the alternative."""
     near = list(dict.fromkeys(shown for shown in map(here, settings) if shown is not None))
     shown = [f"{one}{found.value and ' ' + found.value}" for one in near]
     shown = shown or [_elsewhere(setting, found.value) for setting in settings]

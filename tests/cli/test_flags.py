@@ -115,7 +115,7 @@ def test_help_shows_what_stands_under_the_fields(capsys: pytest.CaptureFixture[s
     assert "Sing a song. Several lines of it." in shown
     assert "What is sung, [with] `marks` and 100 %." in shown
     assert "--voice {high,low} Which voice. (default: high)" in shown
-    assert "--beam-size N Open hypotheses of the search; 1 is greedy. (default: 4)" in shown
+    assert "--beam-size N Open hypotheses of the beam search; 1 is greedy. (default: 4)" in shown
     assert "As a search does." in shown
 
 

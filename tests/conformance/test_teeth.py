@@ -72,7 +72,7 @@ BREAKERS = [  # the law, the role, what breaks it, and words of the message
     ("joining", "decoder", Counts, "row"),
     ("beams", "cross", Together, "3 hypotheses folded and apart"),
     ("reorder", "decoder", Aside, "after a reordering"),
-    ("written down", "decoder", Counts, "the logits of step"),
+    ("recorded step", "decoder", Counts, "the logits of step"),
     ("gradients", "decoder", HalfGradient, "and a difference quotient"),
     ("gradients", "decoder", Roots, "the gradient by `rate` in torch.float64 is not finite"),
     ("parameters", "encoder", Idle, "`spare` gets no gradient"),

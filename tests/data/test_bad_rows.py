@@ -156,10 +156,10 @@ def test_an_epoch_holds_the_same_pairs_behind_every_spot(tmp_path: Path) -> None
         if mixture.needs_survey:
             mixture.survey(report)
             assert (report.read, report.bad) == (6, 3)
-        whole = list(mixture.epoch(mixture.tops(), seed=1, epoch=0, report=DataReport()))
+        whole = list(mixture.epoch(mixture.start_positions(), seed=1, epoch=0, report=DataReport()))
         assert [(item.source, item.target) for item in whole] == GOOD
         for number, item in enumerate(whole):
-            rest = list(mixture.epoch([item.spot], seed=1, epoch=0, report=DataReport()))
+            rest = list(mixture.epoch([item.position], seed=1, epoch=0, report=DataReport()))
             assert [other.source for other in rest] == [other.source for other in whole[number + 1 :]]
 
 

@@ -20,18 +20,18 @@ from antiphon.data import Batches, InMemory, Streamed, cases, load_corpus, load_
 from antiphon.data.denoising import Objective
 from antiphon.errors import ConfigError, DataError
 from antiphon.registry import register
-from antiphon.text import MARKS, Tokenizer, TokenizerMarks, train_tokenizer
+from antiphon.text import DENOISING_TOKENS, DenoisingTokens, Tokenizer, train_tokenizer
 
 TEXTS = [f"The {a} saw {b}. Did {b} run? It ran {n} miles!" for n in range(9) for a in ("cat", "dog") for b in "xyz"]
 
 
-def make(kind: str = "bpe", marks: list[str] = MARKS) -> Tokenizer:
-    return train_tokenizer(TEXTS, kind=kind, vocab_size=320, marks=marks)
+def make(kind: str = "bpe", special_tokens: list[str] = DENOISING_TOKENS) -> Tokenizer:
+    return train_tokenizer(TEXTS, kind=kind, vocab_size=320, special_tokens=special_tokens)
 
 
 TOKENIZER = make()
-MARKS_OF = TokenizerMarks(TOKENIZER)
-SENTINELS, MASK = MARKS_OF.sentinels, MARKS_OF.mask
+SPECIAL = DenoisingTokens(TOKENIZER)
+SENTINELS, MASK = SPECIAL.sentinels, SPECIAL.mask
 ids_lists = st.lists(st.integers(4, MASK - 1), min_size=1, max_size=300)
 densities = st.floats(0.01, 1.0)
 
@@ -58,7 +58,7 @@ def spans_of(target: list[int]) -> dict[int, list[int]]:
 @given(ids=ids_lists, density=densities, mean=st.floats(1, 12), seed=st.integers())
 def test_span_corruption_loses_nothing(ids: list[int], density: float, mean: float, seed: int) -> None:
     corrupt = objective({"span_corruption": {"density": density, "mean_span": mean}})
-    source, target = corrupt(ids, random.Random(seed), MARKS_OF)
+    source, target = corrupt(ids, random.Random(seed), SPECIAL)
     spans = spans_of(target)
     used = [id for id in source if id in SENTINELS]
     assert [*used, SENTINELS[len(used)]] == list(spans) == list(SENTINELS[: len(used) + 1])
@@ -79,7 +79,7 @@ def test_span_corruption_loses_nothing(ids: list[int], density: float, mean: flo
 @given(ids=ids_lists, density=densities, mean=st.floats(0.1, 12), seed=st.integers())
 def test_infilling_writes_the_whole_text(ids: list[int], density: float, mean: float, seed: int) -> None:
     corrupt = objective({"text_infilling": {"density": density, "mean_span": mean}})
-    source, target = corrupt(ids, random.Random(seed), MARKS_OF)
+    source, target = corrupt(ids, random.Random(seed), SPECIAL)
     assert target == ids
     assert 0 < len(source) <= len(ids)
     kept = [id for id in source if id != MASK]
@@ -92,9 +92,9 @@ def test_infilling_writes_the_whole_text(ids: list[int], density: float, mean: f
 @given(st.lists(st.sampled_from([*TEXTS, "no stop", "3.5 of it."]), min_size=1, max_size=8), st.integers())
 def test_permutation_is_one_of_sentences(texts: list[str], seed: int) -> None:
     ids = TOKENIZER.bare(TOKENIZER.encode(" ".join(texts)))
-    source, target = objective("sentence_permutation")(ids, random.Random(seed), MARKS_OF)
+    source, target = objective("sentence_permutation")(ids, random.Random(seed), SPECIAL)
     assert target == ids
-    sentences = [tuple(sentence) for sentence in MARKS_OF.sentences(ids)]
+    sentences = [tuple(sentence) for sentence in SPECIAL.sentences(ids)]
     assert [id for sentence in sentences for id in sentence] == ids
     left = Counter(sentences)
     while source:
@@ -106,7 +106,7 @@ def test_permutation_is_one_of_sentences(texts: list[str], seed: int) -> None:
 
 @given(ids_lists, st.integers())
 def test_prefix_and_rest_are_the_text(ids: list[int], seed: int) -> None:
-    source, target = objective("prefix_lm")(ids, random.Random(seed), MARKS_OF)
+    source, target = objective("prefix_lm")(ids, random.Random(seed), SPECIAL)
     assert source + target == ids
     assert target
     assert bool(source) == (len(ids) > 1)
@@ -115,19 +115,19 @@ def test_prefix_and_rest_are_the_text(ids: list[int], seed: int) -> None:
 @given(ids_lists, st.integers())
 def test_objectives_together(ids: list[int], seed: int) -> None:
     both, chance = objective("sentence_permutation", "text_infilling"), random.Random(seed)
-    source, target = both(ids, random.Random(seed), MARKS_OF)
-    moved, _ = objective("sentence_permutation")(ids, chance, MARKS_OF)
-    assert (source, target) == (objective("text_infilling")(moved, chance, MARKS_OF)[0], ids)
+    source, target = both(ids, random.Random(seed), SPECIAL)
+    moved, _ = objective("sentence_permutation")(ids, chance, SPECIAL)
+    assert (source, target) == (objective("text_infilling")(moved, chance, SPECIAL)[0], ids)
 
 
 def test_sentences_end_at_a_stop_before_a_space() -> None:
     for kind in ("bpe", "unigram", "characters", "bytes", "words"):
         tokenizer = make(kind)
         text = "It is 3.5 now. Is it? Yes!"
-        parts = TokenizerMarks(tokenizer).sentences(tokenizer.bare(tokenizer.encode(text)))
+        parts = DenoisingTokens(tokenizer).sentences(tokenizer.bare(tokenizer.encode(text)))
         assert [tokenizer.decode(part).strip() for part in parts] == ["It is 3.5 now.", "Is it?", "Yes!"], kind
-    characters = train_tokenizer(["犬。猫！"], kind="characters", marks=MARKS)
-    parts = TokenizerMarks(characters).sentences(characters.bare(characters.encode("犬。猫！")))
+    characters = train_tokenizer(["犬。猫！"], kind="characters", special_tokens=DENOISING_TOKENS)
+    parts = DenoisingTokens(characters).sentences(characters.bare(characters.encode("犬。猫！")))
     assert [characters.decode(part) for part in parts] == ["犬。", "猫！"]
 
 
@@ -136,7 +136,7 @@ def test_places_and_lengths_are_spread_as_set() -> None:
     chance, ids = random.Random(0), list(range(4, 44))
     corrupt, hidden, runs = objective({"span_corruption": {"density": 0.3, "mean_span": 3}}), Counter[int](), 4000
     for _ in range(runs):
-        _, target = corrupt(ids, chance, MARKS_OF)
+        _, target = corrupt(ids, chance, SPECIAL)
         hidden.update(id for id in target if id not in SENTINELS)
     shares = [hidden[id] / runs for id in ids]
     assert sum(shares) / len(shares) == pytest.approx(0.3)
@@ -149,7 +149,7 @@ def test_places_and_lengths_are_spread_as_set() -> None:
         list(range(4, 204)),
     )
     for _ in range(300):
-        source, _ = fill(ids, chance, MARKS_OF)
+        source, _ = fill(ids, chance, SPECIAL)
         known = [*source, 204]
         for place, id in enumerate(known[:-1]):
             before = known[place - 1] if place else 3
@@ -168,22 +168,22 @@ def test_marks_never_come_from_text_and_are_never_read(kind: str, tmp_path: Path
     plain, made = make(kind, []), make(kind)
     made.save(tmp_path)
     again = Tokenizer.load(tmp_path)
-    assert again.vocab_size == made.vocab_size == plain.vocab_size + len(MARKS)
-    marks = TokenizerMarks(again)
-    assert len({*marks.sentinels, marks.mask}) == 101
+    assert again.vocab_size == made.vocab_size == plain.vocab_size + len(DENOISING_TOKENS)
+    special = DenoisingTokens(again)
+    assert len({*special.sentinels, special.mask}) == 101
     for text in (*TEXTS[:3], "<mask> and <extra_id_0><extra_id_99> </s>", " <mask> ", "<extra_id_7>"):
         ids = again.encode(text)
         assert ids == plain.encode(text)
-        assert again.decode([marks.mask, *ids, marks.sentinels[3]]) == text
+        assert again.decode([special.mask, *ids, special.sentinels[3]]) == text
         assert again.enclose(again.bare(ids)) == ids
 
 
 def test_a_tokenizer_without_marks_is_one_clear_line(tmp_path: Path) -> None:
     for name, token in (("span_corruption", "<extra_id_0>"), ("text_infilling", "<mask>")):
         with pytest.raises(ConfigError, match=f"must have the special tokens `{token}`.*train") as caught:
-            load(tmp_path, [name], tokenizer=make(marks=[]))
+            load(tmp_path, [name], tokenizer=make(special_tokens=[]))
         assert "\n" not in str(caught.value)
-    load(tmp_path, ["prefix_lm"], tokenizer=make(marks=[]))  # needs none
+    load(tmp_path, ["prefix_lm"], tokenizer=make(special_tokens=[]))  # needs none
 
 
 # corpora
@@ -300,12 +300,12 @@ def test_plain_text_is_no_pair(tmp_path: Path) -> None:
 def test_an_objective_of_ones_own(tmp_path: Path) -> None:
     @register("objective", "backwards")
     def backwards(
-        ids: list[int], chance: random.Random, marks: TokenizerMarks, every: int = 1
+        ids: list[int], chance: random.Random, special: DenoisingTokens, every: int = 1
     ) -> tuple[list[int], list[int]]:
         return ids[::-every], ids
 
     @register("objective", "broken")
-    def broken(ids: list[int], chance: random.Random, marks: TokenizerMarks) -> Any:
+    def broken(ids: list[int], chance: random.Random, special: DenoisingTokens) -> Any:
         return ids
 
     first = examples(load(tmp_path, [{"backwards": {"every": 2}}]), 0)

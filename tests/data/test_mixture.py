@@ -222,10 +222,10 @@ def test_resumed_anywhere_is_uninterrupted(tmp_path: Path, mix: str, streaming: 
 def test_every_pool_holds_the_mix(tmp_path: Path, mix: str) -> None:
     made = load(tmp_path, mix, "always")
     assert isinstance(made, Streamed)
-    sizes, spots = made.mixture.sizes(), made.mixture.tops()
+    sizes, positions = made.mixture.sizes(), made.mixture.start_positions()
     total, seen = sum(sizes), Counter()
-    for place, item in enumerate(made.mixture.epoch(spots, seed=0, epoch=0, report=made.report), 1):
-        seen[item.spot.cursor.source] += 1
+    for place, item in enumerate(made.mixture.epoch(positions, seed=0, epoch=0, report=made.report), 1):
+        seen[item.position.cursor.source] += 1
         for source, size in enumerate(sizes):
             assert abs(seen[source] - size * place / total) <= 1.5
     assert [seen[source] for source in range(3)] == sizes
@@ -297,7 +297,7 @@ def test_data_that_changes_while_it_is_learned_from(tmp_path: Path) -> None:
     text = file.read_text()
     for changed in (text + text, text[: text.index("\n") + 1]):
         file.write_text(changed)
-        with pytest.raises(DataError, match=r"1\.jsonl` must hold the same pairs while it is learned from"):
+        with pytest.raises(DataError, match=r"1\.jsonl` must not change during training"):
             epoch_of(made, 0)
     file.write_text(text)
     assert epoch_of(made, 0) == before

@@ -23,9 +23,9 @@ from antiphon.display import (
     table,
     tokens,
 )
-from antiphon.display.chart import MOST_POINTS
+from antiphon.display.chart import MAX_CURVE_POINTS
 from antiphon.display.colours import CURVES
-from antiphon.display.heat import LONGEST, MOST
+from antiphon.display.heat import MAX_CELLS, MAX_LABEL_COLUMNS
 
 HOSTILE = "<script>alert('1')</script>\" onload=x &amp; \x1b[31m \x00 \ud800 \u202eevil"
 
@@ -121,7 +121,7 @@ def test_a_long_curve_is_thinned_and_keeps_its_ends() -> None:
     points = [(step, float(step)) for step in range(100_001)]
     (line,) = re.findall(r'points="(.*?)"', line_chart({"loss": points}, title="loss").html)
     places = line.split()
-    assert len(places) == MOST_POINTS
+    assert len(places) == MAX_CURVE_POINTS
     whole = line_chart({"loss": [points[0], points[-1]]}, title="loss").html
     (ends,) = re.findall(r'points="(.*?)"', whole)
     assert ends.split() == [places[0], places[-1]]
@@ -139,19 +139,19 @@ def test_a_map_has_a_cell_a_weight_with_its_percent() -> None:
 def test_labels_stay_inside_of_the_picture() -> None:
     long = "averyveryverylongtokenindeed"
     found = heat_map([[0.5, 0.5]], rows=[long], columns=["a", long]).html
-    assert long not in re.sub("<title>.*?</title>", "", found) and long[: LONGEST - 1] + "…" in found
+    assert long not in re.sub("<title>.*?</title>", "", found) and long[: MAX_LABEL_COLUMNS - 1] + "…" in found
     width = float(re.findall(r'width="(\d+)"', found)[0])
     places = re.findall(r"translate\(([\d.]+)", found)
-    assert max(map(float, places)) + LONGEST * 6.9 / 2 < width
+    assert max(map(float, places)) + MAX_LABEL_COLUMNS * 6.9 / 2 < width
 
 
 def test_a_large_map_is_cut_and_says_so() -> None:
-    count = MOST + 10
+    count = MAX_CELLS + 10
     values = [[1 / count] * count for _ in range(count)]
     labels = [f"t{place}" for place in range(count)]
     found = heat_map(values, rows=labels, columns=labels).html
-    assert found.count("<rect") == MOST * MOST
-    assert f"the first {MOST} of {count} rows and {MOST} of {count} columns" in found
+    assert found.count("<rect") == MAX_CELLS * MAX_CELLS
+    assert f"the first {MAX_CELLS} of {count} rows and {MAX_CELLS} of {count} columns" in found
 
 
 @pytest.mark.parametrize(

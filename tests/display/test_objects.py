@@ -23,7 +23,7 @@ from antiphon.models.stack import count_parameters
 from antiphon.models.summary import summary
 from antiphon.nn import Embedding, ScoreRule, Sinusoidal
 from antiphon.text import Tokenizer, train_tokenizer
-from antiphon.training.reporting.rows import MOST_ROWS, MetricRows
+from antiphon.training.reporting.rows import MAX_TABLE_ROWS, MetricRows
 from antiphon.workflows.train import Run
 
 PAIRS = [("<b>one</b> two", "two <b>one</b>"), ("three four", "four three"), ("five six", "six five")] * 8
@@ -73,7 +73,7 @@ def test_metrics_are_a_list_and_show_curves_and_a_table(run: Run) -> None:
 def test_many_rows_are_cut() -> None:
     rows = MetricRows({"step": step, "loss": 1.0 / step} for step in range(1, 200))
     page = rows._repr_html_()
-    assert page.count("<tr") == 1 + MOST_ROWS and f"the last {MOST_ROWS} of 199 steps" in page
+    assert page.count("<tr") == 1 + MAX_TABLE_ROWS and f"the last {MAX_TABLE_ROWS} of 199 steps" in page
     assert "no figures" in shown(MetricRows())
 
 
@@ -198,7 +198,7 @@ def test_a_verdict_is_a_row_a_law() -> None:
     page = table._repr_html_()
     assert page.count("<tr") == 1 + len(table.rows) and "0 fail" in shown(table)
     broken = examine(Bad, "decoder")
-    assert f"{len(broken.failures)} fail" in shown(broken) and broken.failures[0].told in shown(broken)
+    assert f"{len(broken.failures)} fail" in shown(broken) and broken.failures[0].explanation in shown(broken)
     assert len(set(re.findall(r"border-left:4px solid (#\w+)", broken._repr_html_()))) == 3
     assert repr(broken).startswith("Table(") and str(broken).splitlines()[0] in repr(broken)
 

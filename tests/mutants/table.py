@@ -172,7 +172,7 @@ MUTANTS = [
     Mutant("a file's dropout is on when it is loaded", "text/vocabulary.py",
            "rust.model.dropout = None", "pass", f"{_DROPOUT}::test_a_loaded_file_splits_as_without_dropout"),
     Mutant("it is on in published folders", "text/pretrained/engines.py",
-           "        forget_training(rust)\n", "        rust.no_padding()\n",
+           "        reset_training_settings(rust)\n", "        rust.no_padding()\n",
            f"{_DROPOUT}::test_a_published_folder_splits_as_without_dropout"),
     Mutant("it is off in training", "workflows/tokenizers.py",
            "side.dropout if side.kind in TOKENIZER_KINDS else dropout_of(tokenizer)", "side.dropout",

@@ -33,13 +33,13 @@ def test_trimmed_texts_are_split_as_before(name: str, tmp_path: Path) -> None:
     assert made.tokenizer.languages == whole.languages
     for mine, old in ((made.tokenizer, source), (made.tokenizer.as_target(), target)):
         for text in FEW:
-            assert [made.kept[id] for id in mine.encode(text)] == old.encode(text), text
+            assert [made.old_ids[id] for id in mine.encode(text)] == old.encode(text), text
             assert mine.decode(mine.encode(text)) == old.decode(old.encode(text))
         for kind in ("pad_id", "start_id", "end_id", "unk_id"):
             id = getattr(mine, kind)
-            assert (None if id is None else made.kept[id]) == getattr(old, kind), kind
+            assert (None if id is None else made.old_ids[id]) == getattr(old, kind), kind
     if (first := target.forced_first()) is not None:
-        assert made.kept[made.tokenizer.as_target().forced_first() or 0] == first
+        assert made.old_ids[made.tokenizer.as_target().forced_first() or 0] == first
     made.tokenizer.save(tmp_path, "tokenizer")
     again = Tokenizer.load(tmp_path)
     assert again.encode_batch(FEW) == made.tokenizer.encode_batch(FEW)

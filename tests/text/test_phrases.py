@@ -13,7 +13,7 @@ from babel import Locale, dates
 
 from antiphon.errors import ConfigError
 from antiphon.text.patterns import Date, DateAndTime, Measurement, Money, RelativeDate, Time, _names_weekday
-from antiphon.text.phrases import Phrase, PhraseCorpus, _Found, phrases, plain
+from antiphon.text.phrases import Phrase, PhraseCorpus, _PatternSet, phrases, plain
 
 PAIRS = [("en", "de"), ("de", "es"), ("en", "ja"), ("ar", "en"), ("pt-BR", "pl")]
 made = functools.cache(phrases)
@@ -114,10 +114,10 @@ def test_patterns_in_two_languages(pattern, value, english, german):
 def test_a_source_that_says_too_little_is_left_out():
     english, french, german = (Locale(name) for name in ("en", "fr", "de"))
     # "3/5/24" is written "05/03/2024" in French (which century?), but "05.03.24" in German.
-    assert not _Found(english, french)._is_sound(Date("short", 3), {})
-    assert _Found(english, german)._is_sound(Date("short", 3), {})
+    assert not _PatternSet(english, french)._is_unambiguous(Date("short", 3), {})
+    assert _PatternSet(english, german)._is_unambiguous(Date("short", 3), {})
     # A full date names the weekday, which a long date does not tell.
-    assert Date("full", 3).tells(english, german)
+    assert Date("full", 3).determines(english, german)
     assert not any(
         _names_weekday(dates.get_date_format("long", locale).pattern) for locale in ("es", "pt_BR", "eu", "de")
     )

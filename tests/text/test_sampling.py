@@ -68,7 +68,7 @@ def test_almost_all_dropout_leaves_bytes():
 
 def test_unigram_draws_splits_by_their_probability(monkeypatch):
     """Against all splits of a word, enumerated."""
-    monkeypatch.setattr(module, "BANK", 1)
+    monkeypatch.setattr(module, "MAX_SPLITS", 1)
     tokenizer = train_tokenizer(corpus(), kind="unigram", vocab_size=400)
     power, word, draws = 0.5, "hours", 4000
     scores = dict(json.loads(tokenizer.vocabulary.content)["model"]["vocab"])

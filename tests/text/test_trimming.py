@@ -10,7 +10,7 @@ from tokenizers import AddedToken, models, normalizers, pre_tokenizers, processo
 from tokenizers import Tokenizer as Rust
 
 from antiphon.errors import ConfigError
-from antiphon.text import MARKS, Tokenizer, train_tokenizer
+from antiphon.text import DENOISING_TOKENS, Tokenizer, train_tokenizer
 from antiphon.text.trimming import trim
 from antiphon.text.vocabulary import JsonVocabulary
 
@@ -72,7 +72,7 @@ MADE = {
     **{kind: lambda kind=kind: train_tokenizer(CORPUS, kind=kind, vocab_size=420) for kind in ("bpe", "unigram")},
     **{kind: lambda kind=kind: train_tokenizer(CORPUS, kind=kind, vocab_size=420) for kind in ("bytes", "characters")},
     "words": lambda: train_tokenizer(CORPUS, kind="words", vocab_size=420, symbols=["<de>"]),
-    "marked": lambda: train_tokenizer(CORPUS, kind="bpe", vocab_size=420, marks=MARKS),
+    "marked": lambda: train_tokenizer(CORPUS, kind="bpe", vocab_size=420, special_tokens=DENOISING_TOKENS),
     "foreign bpe": foreign_bpe,
     "bpe with inside": lambda: foreign_bpe(continuing_subword_prefix="##"),
     "bpe with ends": lambda: foreign_bpe(end_of_word_suffix="</w>"),
@@ -87,22 +87,22 @@ def test_texts_of_kept_tokens_are_split_as_before(name: str) -> None:
     used = {id for text in KEPT for id in old.encode(text)}
     made = trim(old, used)
     new = made.tokenizer
-    assert used <= {*made.kept} and len(made.kept) == new.vocab_size
+    assert used <= {*made.old_ids} and len(made.old_ids) == new.vocab_size
     smaller = new.vocab_size < old.vocab_size
     assert smaller or name in ("bytes", "characters")  # the letters of these texts are all that they have
     for text in KEPT:
-        assert [made.kept[id] for id in new.encode(text)] == old.encode(text), text
+        assert [made.old_ids[id] for id in new.encode(text)] == old.encode(text), text
         assert new.decode(new.encode(text)) == old.decode(old.encode(text))
     assert [new.pieces([id], specials=True) for id in range(new.vocab_size)] == [
-        old.pieces([id], specials=True) for id in made.kept
+        old.pieces([id], specials=True) for id in made.old_ids
     ]
     for kind in ("pad_id", "start_id", "end_id", "unk_id"):
         id = getattr(new, kind)
-        assert (None if id is None else made.kept[id]) == getattr(old, kind), kind
-    assert {made.kept[id] for id in new.vocabulary.specials.control} == {*old.vocabulary.specials.control}
+        assert (None if id is None else made.old_ids[id]) == getattr(old, kind), kind
+    assert {made.old_ids[id] for id in new.vocabulary.specials.control} == {*old.vocabulary.specials.control}
     if name in BYTES:
         assert [new.decode(new.encode(text)) for text in OTHERS] == [old.decode(old.encode(text)) for text in OTHERS]
-    assert new.encode(KEPT[0] + " answers") and trim(new, {*range(new.vocab_size)}).kept == [*range(new.vocab_size)]
+    assert new.encode(KEPT[0] + " answers") and trim(new, {*range(new.vocab_size)}).old_ids == [*range(new.vocab_size)]
 
 
 @pytest.mark.parametrize("name", MADE)
@@ -113,14 +113,14 @@ def test_every_text_of_the_corpus_alone(name: str) -> None:
     for text in list(rows)[::4]:
         made = trim(old, rows[text])
         for other, ids in rows.items():
-            if {*ids} <= {*made.kept}:
-                assert [made.kept[id] for id in made.tokenizer.encode(other)] == ids, (text, other)
+            if {*ids} <= {*made.old_ids}:
+                assert [made.old_ids[id] for id in made.tokenizer.encode(other)] == ids, (text, other)
 
 
 def test_a_word_level_tokenizer_keeps_its_words() -> None:
     old = words()
     made = trim(old, {*old.encode("a c c")})
-    assert [made.kept[id] for id in made.tokenizer.encode("c a c")] == old.encode("c a c")
+    assert [made.old_ids[id] for id in made.tokenizer.encode("c a c")] == old.encode("c a c")
     assert made.tokenizer.tokens("a b c") == ["a", "c"]  # unknown ones are special
 
 

@@ -84,7 +84,7 @@ def test_a_batch_that_holds_all_the_data() -> None:
 )
 def test_rates_that_move_nothing(settings: dict[str, Any]) -> None:
     [line] = lines(**settings)
-    assert line.startswith(f"`training.lr` ({settings['lr']:g}) moves next to nothing: all ")
+    assert line.startswith(f"`training.lr` ({settings['lr']:g}) has almost no effect: all ")
 
 
 @pytest.mark.parametrize(

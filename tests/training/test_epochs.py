@@ -228,15 +228,15 @@ def test_stopped_by_a_signal_and_resumed_is_uninterrupted(tmp_path: Path, step: 
     assert same(whole, resumed) and rows(tmp_path / "whole") == rows(tmp_path / "parts")
 
 
-def validated(network: Any, asked_to_stop: Any) -> Validation:
+def validated(network: Any, stop_requested: Any) -> Validation:
     total = sum(float(weight.detach().sum()) for weight in network.parameters())
     return Validation({"valid_loss": total}, [Sample("a", "b", f"{total:.6f}")], -total)
 
 
 def noting(loop: Any, seen: list[int]) -> Any:
-    def validate(network: Any, asked_to_stop: Any) -> Validation:
+    def validate(network: Any, stop_requested: Any) -> Validation:
         seen.append(loop().progress.step)
-        return validated(network, asked_to_stop)
+        return validated(network, stop_requested)
 
     return validate
 

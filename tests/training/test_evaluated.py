@@ -19,7 +19,7 @@ def trained(loop: Loop) -> list[Tensor]:
 
 
 def shown(loop: Loop) -> list[Tensor]:
-    with loop.evaluated.shown():
+    with loop.evaluated.applied():
         return trained(loop)
 
 
@@ -35,7 +35,7 @@ def test_the_average_is_the_sum_that_it_stands_for() -> None:
         share = [0.1 * 0.9 ** (step - i) / (1 - 0.9**step) for i in range(1, step + 1)]
         assert sum(share) == pytest.approx(1)
         wanted = sum((part * weight for part, weight in zip(share, seen, strict=True)), torch.zeros(3, 4))
-        with evaluated.shown():
+        with evaluated.applied():
             torch.testing.assert_close(network.weight.detach(), wanted, rtol=0, atol=1e-13)
         assert torch.equal(network.weight.detach(), seen[-1])
 

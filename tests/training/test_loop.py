@@ -82,7 +82,7 @@ def test_accumulated_micro_batches_are_one_batch(tmp_path: Path, settings: dict[
             "Fixed", (type(stream),), {"__next__": lambda self, queue=queue: queue.pop(0)}
         )
         made.step()
-        with made.evaluated.shown():
+        with made.evaluated.applied():
             results.append([parameter.detach().clone() for parameter in made.network.parameters()])
     for one, other in zip(*results, strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-10)
@@ -169,12 +169,12 @@ def test_the_best_is_kept_and_patience_ends_the_run(tmp_path: Path) -> None:
     made = make_loop(
         tmp_path / "run",
         validate=validate,
-        keep=lambda network: kept.append(made.progress.step),
+        save_best=lambda network: kept.append(made.progress.step),
         every=5,
         patience=3,
         max_steps=100,
     )
-    assert made.run() == "3 validations in a row brought nothing better"
+    assert made.run() == "3 validations in a row without improvement"
     assert kept == [5, 10] and made.progress.step == 25
 
 
@@ -240,7 +240,7 @@ def tied(made: list[Any], kept: list[int], values: list[tuple[float, float]]) ->
         loss, score = values[made[-1].progress.step // 5 - 1]
         return Validation({"valid_loss": loss, "exact_match": score}, [], score)
 
-    return {"validate": validate, "keep": lambda network: kept.append(made[-1].progress.step), "every": 5}
+    return {"validate": validate, "save_best": lambda network: kept.append(made[-1].progress.step), "every": 5}
 
 
 def test_equal_scores_are_decided_by_the_loss(tmp_path: Path) -> None:
@@ -249,7 +249,7 @@ def test_equal_scores_are_decided_by_the_loss(tmp_path: Path) -> None:
     made: list[Any] = []
     settings = tied(made, kept, TIES)
     made.append(make_loop(tmp_path / "run", patience=3, average_best=3, max_steps=100, **settings))
-    assert made[0].run() == "3 validations in a row brought nothing better"
+    assert made[0].run() == "3 validations in a row without improvement"
     assert kept == [5, 10, 15, 20] and made[0].progress.step == 35
     assert [step for _, step in made[0].progress.bests] == [20, 30, 25]  # of equal losses the first
 

@@ -11,7 +11,14 @@ from typing import Any
 import pytest
 
 from antiphon.training.reporting import notebook
-from antiphon.training.reporting.notebook import KEPT, MOST_ROWS, Jupyter, Marimo, NotebookDisplay, notebook_output
+from antiphon.training.reporting.notebook import (
+    MAX_CURVE_ROWS,
+    MAX_MESSAGES,
+    Jupyter,
+    Marimo,
+    NotebookDisplay,
+    notebook_output,
+)
 from antiphon.training.reporting.record import LineDisplay, RunLog, SilentDisplay, make_display
 
 
@@ -66,7 +73,7 @@ def test_what_it_shows(tmp_path: Path, now: list[float]) -> None:
     now[0] += 1
     record.measure(row(25))
     page = pages.pages[-1]
-    for said in (
+    for messages in (
         "step 25 of 100",
         "width:25.0%",
         "1,23",
@@ -74,7 +81,7 @@ def test_what_it_shows(tmp_path: Path, now: list[float]) -> None:
         "step 20: valid_loss 0.750, chrf 33.300",
         "&lt;b&gt;",
     ):
-        assert said in page, said
+        assert messages in page, messages
     assert page.count("<polyline") == 1 and "valid_loss" in page and "<b>" not in page
     assert "epoch 1  loss 0.200  tokens/s 1,23" in pages.lines[-1]
     display.close()
@@ -97,12 +104,15 @@ def test_a_long_run_is_kept_short(now: list[float]) -> None:
         assert display.rows[-1]["step"] == step
         display.say(f"message {step}")
     display.close()
-    assert MOST_ROWS / 2 <= len(display.rows.curve("loss")) <= MOST_ROWS and len(display.said) == KEPT
+    assert (
+        MAX_CURVE_ROWS / 2 <= len(display.rows.curve("loss")) <= MAX_CURVE_ROWS
+        and len(display.messages) == MAX_MESSAGES
+    )
     assert len(display.rows.curve("valid_loss")) == 99, "no validation is left out"
     for step in range(5000, 6000):
         display({"step": step, "epoch": 1, "time_seconds": 1.0, "valid_loss": 1.0})
-    assert len(display.rows.curve("valid_loss")) <= MOST_ROWS
-    assert len(display.rows.curve("loss")) >= MOST_ROWS / 2, "many validations take nothing of the loss"
+    assert len(display.rows.curve("valid_loss")) <= MAX_CURVE_ROWS
+    assert len(display.rows.curve("loss")) >= MAX_CURVE_ROWS / 2, "many validations take nothing of the loss"
     assert "message 4999" in pages.pages[-1] and "earlier messages" in pages.pages[-1]
     assert len(pages.pages[-1]) < 60_000
 

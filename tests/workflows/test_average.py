@@ -41,7 +41,7 @@ def run(folder: Path, scored: Scored, **settings: Any) -> tuple[Loop, list[Any]]
     made = make_loop(
         folder,
         validate=scored,
-        keep=lambda network: kept.append([part.detach().clone() for part in network.parameters()]),
+        save_best=lambda network: kept.append([part.detach().clone() for part in network.parameters()]),
         **{**SETTINGS, **settings},
     )
     scored.loop = made
@@ -129,11 +129,11 @@ def test_without_validation_the_evaluated_weights_are_the_model(tmp_path: Path) 
         tmp_path / "run",
         ema=0.9,
         max_steps=6,
-        keep=lambda network: kept.extend(p.clone() for p in network.parameters()),
+        save_best=lambda network: kept.extend(p.clone() for p in network.parameters()),
     )
     made.run()
     average_and_compare(made)
-    with made.evaluated.shown():
+    with made.evaluated.applied():
         assert equal(kept, list(made.network.parameters()))
     assert not equal(kept, list(made.network.parameters()))
 
@@ -152,7 +152,7 @@ def test_an_average_that_scores_the_same_is_decided_by_the_loss(tmp_path: Path, 
     def validate(network: Any, asked: Any) -> Validation:
         return Validation({"valid_loss": loss if made.progress.validated == 18 else 1.0}, [], 3.0)
 
-    made = make_loop(tmp_path / "run", validate=validate, keep=lambda network: kept.append(0), **SETTINGS)
+    made = make_loop(tmp_path / "run", validate=validate, save_best=lambda network: kept.append(0), **SETTINGS)
     made.run()
     assert len(kept) == 1
     average_and_compare(made)

@@ -136,8 +136,8 @@ def test_what_the_run_is_made_from_must_lie_outside(old: Path, tmp_path: Path) -
 def test_a_run_that_another_process_trains_is_left_alone(old: Path) -> None:
     before = content(old)
     code = (
-        f"import sys\nfrom pathlib import Path\nfrom antiphon.training.lock import alone\n"
-        f"with alone(Path({str(old)!r})):\n    print('held', flush=True)\n    sys.stdin.read()\n"
+        f"import sys\nfrom pathlib import Path\nfrom antiphon.training.lock import exclusive_lock\n"
+        f"with exclusive_lock(Path({str(old)!r})):\n    print('held', flush=True)\n    sys.stdin.read()\n"
     )
     other = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert other.stdin is not None and other.stdout is not None

@@ -12,7 +12,7 @@ import torch
 from antiphon.errors import ConfigError
 from antiphon.models.folders.checkpoint import load_weights
 from antiphon.recipe import read_recipe
-from antiphon.text import MARKS, Tokenizer, TokenizerMarks
+from antiphon.text import DENOISING_TOKENS, DenoisingTokens, Tokenizer
 from antiphon.workflows import train
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -52,8 +52,8 @@ def test_resumed_is_uninterrupted(tmp_path: Path, streaming: str) -> None:
 def test_its_tokenizer_serves_a_classification(tmp_path: Path) -> None:
     run = train(recipe(tmp_path, "pretrained"), quiet=True)
     file = run.folder / "tokenizers" / "source.json"
-    marks = TokenizerMarks(Tokenizer.load(file))
-    assert len({marks.mask, *marks.sentinels}) == len(MARKS)
+    marks = DenoisingTokens(Tokenizer.load(file))
+    assert len({marks.mask, *marks.sentinels}) == len(DENOISING_TOKENS)
     (tmp_path / "labels.tsv").write_text("".join(f"{text}\t{number % 2}\n" for number, text in enumerate(TEXTS)))
     fine = recipe(tmp_path, "fine", valid=None, train={"path": str(tmp_path / "labels.tsv")})
     made = train({**fine, "task": "classification", "tokenizer": {"kind": str(file)}}, quiet=True)

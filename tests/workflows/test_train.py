@@ -127,8 +127,8 @@ def test_a_run_that_another_process_trains_is_left_alone(tmp_path: Path) -> None
     train(half, quiet=True)
     log = (tmp_path / "run" / "metrics.jsonl").read_bytes()
     code = (
-        f"import sys\nfrom pathlib import Path\nfrom antiphon.training.lock import alone\n"
-        f"with alone(Path({str(tmp_path / 'run')!r})):\n    print('held', flush=True)\n    sys.stdin.read()\n"
+        f"import sys\nfrom pathlib import Path\nfrom antiphon.training.lock import exclusive_lock\n"
+        f"with exclusive_lock(Path({str(tmp_path / 'run')!r})):\n    print('held', flush=True)\n    sys.stdin.read()\n"
     )
     other = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert other.stdin is not None and other.stdout is not None

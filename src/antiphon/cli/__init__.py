@@ -1,1 +1,1 @@
-"""The command line: one file a command, its fields the flags (`command.py`); `main.py` chooses, `flags.py` reads."""
+"""The command line: one file a command, whose fields are its flags. `main.py` dispatches, `flags.py` parses."""

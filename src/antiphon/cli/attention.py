@@ -1,4 +1,4 @@
-"""`antiphon attention`: which kinds there are, and whether one keeps the laws."""
+"""`antiphon attention list` and `check`: the registered kinds, and the conformance check of one."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class AttentionList(Command):
-    """The kinds of attention that a recipe can name: rule, mixer, function or scorer, settings, and what each is."""
+    """List the kinds of attention that a recipe can name: rule, mixer, function or scorer, settings, and a
+    description."""
 
     imports: Annotated[tuple[str, ...], Flag("PKG.MOD", name="import")] = ()
-    """Import a module that registers kinds of its own."""
+    """Import a module that registers further kinds."""
     json: bool = False
     """One JSON object a line."""
 
@@ -50,9 +51,9 @@ class AttentionCheck(Command):
     attention: Annotated[str, Positional("PKG.MOD:NAME")]
     """A rule, mixer, function or scorer in a module (the current folder is looked in first), or a registered name."""
     role: Annotated[Role | None, Flag(default="each that it takes")] = None
-    """Where it stands."""
+    """The role to check."""
     settings: Annotated[str, Flag("YAML")] = ""
-    """Its settings, as a recipe would say them: '{window: 8}', or a single value."""
+    """Its settings, as in a recipe: '{window: 8}', or a single value."""
     imports: Annotated[tuple[str, ...], Flag("PKG.MOD", name="import")] = ()
     """Import a module that registers it."""
     json: bool = False
@@ -104,7 +105,7 @@ def _wrapped_table(table: LawTable, width: int | None) -> str:
 
 
 def _described(name: str, part: Any) -> dict[str, str]:
-    """What the list says of a registered class, instance or function."""
+    """The row of the list for a registered class, instance or function."""
     from torch import nn
 
     from antiphon.nn import Mixer, ScoreRule
@@ -115,7 +116,7 @@ def _described(name: str, part: Any) -> dict[str, str]:
     kind = next((name for base, name in names.items() if issubclass(own, base)), "function")
     has_settings = not isinstance(part, nn.Module) and not is_attention_function(part)
     found = inspect.signature(part).parameters.values() if has_settings else ()
-    # A class without settings shows the *arguments of its base; no recipe can give a module.
+    # Skip the *arguments of base classes, and modules, which a recipe cannot give.
     taken = [each for each in found if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)]
     taken = [each for each in taken if "nn." not in str(each.annotation)]
     settings = [each.name if each.default is each.empty else f"{each.name}={_short(each.default)}" for each in taken]

@@ -18,9 +18,9 @@ MEAN = "mean"
 
 @dataclass(frozen=True, kw_only=True)
 class AttentionShow(Command):
-    """What a model attends to: target tokens down, source tokens across, weights in percent.
+    """Show the attention weights of a model in percent: target tokens are rows, source tokens columns.
 
-    A row of the target is what the model read when it chose the token that labels the row.
+    A row has the weights with which the token that labels it was predicted.
     """
 
     model: Annotated[str, Positional("MODEL")]
@@ -28,7 +28,7 @@ class AttentionShow(Command):
     source: Annotated[str, Positional("SOURCE")]
     """The source text."""
     target: Annotated[str | None, Positional("TARGET")] = None
-    """Its target; without it, the model's own answer."""
+    """Its target; default: the model's answer."""
     which: Literal["cross", "encoder", "decoder"] = "cross"
     """Attention to the source, of the source to itself, or of the target to itself."""
     layer: Annotated[str, Flag("N|mean")] = MEAN
@@ -77,7 +77,7 @@ class AttentionShow(Command):
         return 0
 
     def _place(self, maps: AttentionMaps, name: Literal["layer", "head"]) -> int | None:
-        """A flag's number from 0; UsageError where the model has fewer."""
+        """The number of a flag, from 0; UsageError if the model has fewer."""
         value = getattr(self, name)
         if value == MEAN:
             return None

@@ -17,9 +17,9 @@ class Average(Command):
     run_folder: Annotated[str, Positional("RUN")]
     """The run folder."""
     last: Count
-    """How many snapshots, counted from the newest."""
+    """The number of snapshots, from the newest."""
     output: Annotated[str, Flag("DIR")]
-    """The model folder that is made; it must not be there yet."""
+    """The model folder to create; it must not exist."""
 
     def run(self) -> int:
         self.start()

@@ -1,4 +1,4 @@
-"""What every command is: a class whose fields are its flags, with the flags that all of them have."""
+"""The base class of commands, with the flags that all of them have."""
 
 from __future__ import annotations
 
@@ -23,33 +23,33 @@ class Command(Settings, ABC):
     """A command: `run` does the work and returns the exit code."""
 
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    """Where to compute; auto takes a GPU where there is one."""
+    """Device of the computation; auto takes a GPU if there is one."""
     dtype: Annotated[DType | None, Flag("TYPE", default="float32, or the recipe's")] = None
     """Type of the numbers: float32 (fp32), bfloat16 (bf16) or float16 (fp16)."""
     threads: Annotated[Count | None, Flag(default="the cores")] = None
-    """Threads of the processor."""
+    """Number of CPU threads."""
     seed: Annotated[CountOrZero | None, Flag(default="the model's, or the recipe's")] = None
-    """Of everything random."""
+    """Random seed."""
     quiet: bool = False
-    """Write nothing to standard error but errors."""
+    """Write only errors to standard error."""
     debug: bool = False
-    """Show where an error comes from."""
+    """Show the traceback of an error."""
 
     @abstractmethod
     def run(self) -> int:
-        """Do the work; the exit code."""
+        """Run the command and return the exit code."""
 
     def say(self, text: str) -> None:
-        """A line for people, on standard error."""
+        """Print a message to standard error."""
         if not self.quiet:
             sys.stderr.write(f"{text}\n")
             sys.stderr.flush()
 
     def start(self, *, dtype: str | None = None, quantize: str | None = None) -> str:
-        """Settle device and threads, say what was chosen, and return the device.
+        """Set device and threads, print them, and return the device.
 
-        `dtype` is what is said where `--dtype` is not given (default: float32). A model that is quantized runs on the
-        processor, unless another device is asked for.
+        `dtype` is printed if `--dtype` is not given (default: float32). A quantized model runs on the CPU, unless
+        another device is given.
         """
         if quantize is not None and self.dtype is not None:
             raise UsageError("`--quantize` and `--dtype` both say how weights are held. Give one of them.")
@@ -72,7 +72,7 @@ def columns() -> int | None:
 
 
 def import_modules(names: Iterable[str]) -> None:
-    """Import the modules of `--import`, which register their parts; the current folder is looked in first."""
+    """Import the modules of `--import`, which register their parts; the current folder is searched first."""
     for name in names:
         folder = str(Path.cwd())
         sys.path.insert(0, folder)
@@ -93,7 +93,7 @@ def with_seed(search: dict[str, Any], seed: int | None) -> dict[str, Any]:
 
 
 def over(settings: type[Settings], name: str, *, without: tuple[str, ...] = ()) -> Group:
-    """The flags of a recipe's section, `without` those that no recipe sets."""
+    """The flags of a section of a recipe, `without` some of its settings."""
     return Group(
         settings,
         name,

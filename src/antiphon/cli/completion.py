@@ -1,4 +1,4 @@
-"""Completion of commands, flags and their choices in a shell, drawn from the commands' fields."""
+"""Shell completion of commands, flags and their choices, from the commands' fields."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`antiphon convert`: an old checkpoint whose weights are a pickle, as a folder that can be read."""
+"""`antiphon convert`: converts an old checkpoint with pickled weights to safetensors."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from antiphon.errors import UsageError
 
 @dataclass(frozen=True, kw_only=True)
 class Convert(Command):
-    """Convert a checkpoint whose weights are only there as pytorch_model.bin into a folder with safetensors files."""
+    """Convert a checkpoint that only has pytorch_model.bin to a folder with safetensors files."""
 
     folder: Annotated[str, Positional("FOLDER")]
     """The folder of the checkpoint."""
     output: Annotated[str, Positional("DIR")]
-    """The folder that is made; it must not be there yet."""
+    """The folder to create; it must not exist."""
     allow_pickle: bool = False
-    """Read the pickle, in a process of its own that is limited to tensors; without it nothing is done."""
+    """Read the pickle, in a separate process that is restricted to tensors; required."""
 
     def run(self) -> int:
         if not self.allow_pickle:

@@ -1,4 +1,4 @@
-"""`antiphon demo`: the whole way in two minutes."""
+"""`antiphon demo`: training, evaluation and generation in two minutes."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class Demo(Command):
     minutes: Annotated[Positive | None, Flag("CAP", default="none")] = None
     """Stop after this many minutes, whatever the steps."""
     optimizer: Annotated[str, Flag("NAME")] = "adamw"
-    """How it is learned: adamw, adafactor, muon, lion, schedule_free, sgd, or module:Class."""
+    """The optimizer: adamw, adafactor, muon, lion, schedule_free, sgd, or module:Class."""
     lr: Annotated[Positive | None, Flag("X", default="the one found for the optimizer")] = None
-    """Learning rate at its peak."""
+    """Peak learning rate."""
     output: Annotated[str, Flag("FOLDER")] = "runs/demo"
-    """The run folder; a demo that is there already is continued, or only answers."""
+    """The run folder; an existing demo is continued, or used to answer."""
 
     def check(self) -> None:
         if self.device not in ("auto", "cpu") or self.dtype is not None or self.seed is not None:

@@ -1,4 +1,4 @@
-"""`antiphon evaluate`: a model's answers measured against references."""
+"""`antiphon evaluate`: measures a model's answers against references."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _TAG = re.compile(r"<([^\s<>]+)>")
 
 
 class TestExample(NamedTuple):
-    """A source with all its references; the file it is from, and where it stands there."""
+    """A source with all its references, its file, and its location there."""
 
     source: str
     references: Sequence[str]
@@ -40,8 +40,8 @@ class Evaluate(Command):
 
     Given only a run folder, the test set and the metrics are those of its recipe (data.test, validation.metrics). A
     metric may have settings: --metrics bleu:tokenize=none,chrf:word_order=2 (tokenize=none is for texts that are
-    tokenized already). Each score comes with its 95 % interval (a bootstrap over the pairs) and a signature of all that
-    was chosen. --by tag or --by file adds the scores of each language or file, and their macro means.
+    tokenized already). Each score has a 95 % confidence interval (a bootstrap over the pairs) and a signature of all
+    its settings. --by tag or --by file adds the scores of each language or file, and their macro means.
     """
 
     model: Annotated[str, Positional("MODEL")]
@@ -51,7 +51,7 @@ class Evaluate(Command):
     target: Annotated[tuple[str, ...], Flag("FILE", default="repeatable: several references")] = ()
     """Their references, line by line, also .gz."""
     data: Annotated[tuple[str, ...], Flag("FILE", default="repeatable")] = ()
-    """In place of the two: a table of pairs, such as a .tsv; or as in a recipe, "{path: fre.tsv, tag: fre}"."""
+    """Instead of the two: a table of pairs, such as a .tsv; or as in a recipe, "{path: fre.tsv, tag: fre}"."""
     source_field: Annotated[CountOrZero | str | None, Flag("NAME", default="source")] = None
     """The column or key of --data with the source."""
     target_field: Annotated[CountOrZero | str | None, Flag("NAME", default="target")] = None
@@ -62,13 +62,13 @@ class Evaluate(Command):
     """Separated by commas: bleu, chrf, ter, rouge1, rouge2, rougeL, rougeLsum, exact_match, error_rate, wer, cer, per,
     accuracy, macro_f1, confusion, comet; or a list as in a recipe."""
     output: Annotated[str | None, Flag("FILE", default="not kept")] = None
-    """Where the answers go, line by line."""
+    """The file for the answers, line by line."""
     json: bool = False
     """One JSON object instead of a table."""
     quantize: Literal["int8"] | None = None
-    """Weights as whole numbers of eight bits, as `antiphon generate` takes them."""
+    """Quantize the weights to eight bits, as in `antiphon generate`."""
     imports: Annotated[tuple[str, ...], Flag("PKG.MOD", name="import")] = ()
-    """Import a module with parts or metrics of your own."""
+    """Import a module with custom parts or metrics."""
     search: Annotated[dict[str, Any], SEARCH] = field(default_factory=dict)
 
     def check(self) -> None:
@@ -106,7 +106,7 @@ class Evaluate(Command):
         return 0
 
     def _asked(self) -> tuple[tuple[SourceConfig, ...], list[Any]]:
-        """The tables to measure (none: --source and --target), and the metrics as they are written."""
+        """The tables to evaluate (empty: --source and --target), and the metrics as given."""
         from antiphon.recipe import read_yaml
 
         metrics: list[Any] | None = None
@@ -121,7 +121,7 @@ class Evaluate(Command):
         return tuple(given), ["bleu", "chrf"] if metrics is None else metrics
 
     def _table(self, text: str) -> tuple[SourceConfig, ...]:
-        """What a --data names."""
+        """The sources of a --data flag."""
         from antiphon.recipe import read_yaml
 
         fields: dict[str, Any] = {"source_field": self.source_field, "target_field": self.target_field}
@@ -139,7 +139,7 @@ class Evaluate(Command):
         if self.source is not None:
             pairs = aligned(self.source, self.target)
             found = [TestExample(*pair, self.source, f"{self.source}:{number}") for number, pair in enumerate(pairs, 1)]
-            # References are lines as they are, but for tasks that write them in their own way.
+            # References are used as they are, except in tasks that change the target.
             if not model.labels and model.task != "right_to_left":
                 return found
             task = load_task(model.task, allow_import=False, labels=model.label_texts)
@@ -152,7 +152,7 @@ class Evaluate(Command):
         ]
 
     def _read(self, data: tuple[SourceConfig, ...]) -> str | None:
-        """The file that is read and that the answers would replace, if there is one."""
+        """An input file that the answers would overwrite, if any."""
         files = [file for one in data for file in one.files] or [str(self.source)]
         there = [Path(file) for file in files if Path(file).exists()]
         mine = Path(str(self.output))
@@ -160,7 +160,7 @@ class Evaluate(Command):
 
 
 def recipe_of(model: str) -> tuple[tuple[SourceConfig, ...], list[Any]]:
-    """The test set and the metrics of the recipe of a run; UsageError where it names no test set."""
+    """The test set and the metrics in the recipe of a run; UsageError if it has no test set."""
     from antiphon.recipe import read_yaml
 
     options = "Give --source and --target, or --data."
@@ -168,7 +168,7 @@ def recipe_of(model: str) -> tuple[tuple[SourceConfig, ...], list[Any]]:
     file = next((file for file in files if file.is_file()), None)
     if file is None:
         raise UsageError(f"evaluate needs a test set, but `{model}` is no run folder with a recipe. {options}")
-    # Not the whole recipe is read: it may name training data that is no longer there, or that was never a file.
+    # Only parts of the recipe are read: its training data may no longer exist, or never have been a file.
     recipe, _ = read_yaml(file.read_text(encoding="utf-8"), str(file))
     data, validation = recipe.get("data"), recipe.get("validation")
     test = data.get("test") if isinstance(data, dict) else None
@@ -179,7 +179,7 @@ def recipe_of(model: str) -> tuple[tuple[SourceConfig, ...], list[Any]]:
 
 
 def aligned(source: str, targets: Sequence[str]) -> list[tuple[str, Sequence[str]]]:
-    """Each line of `source` with the same line of every target; DataError with both counts where one is longer."""
+    """Each line of `source` with the same line of every target; DataError, with both counts, if lengths differ."""
     from antiphon.data.lines import check_same_length
 
     sources, sides = list(lines(source)), [list(lines(target)) for target in targets]
@@ -191,24 +191,24 @@ def aligned(source: str, targets: Sequence[str]) -> list[tuple[str, Sequence[str
 
 
 def _written(case: TestExample, task: Task) -> list[str]:
-    """The references as the task writes them: a label by its name; DataError for one that is not known."""
+    """The references as the task makes them (a label by its name); DataError for an unknown label."""
     pairs = [task.pair({"source": case.source, "target": text}, where=case.place) for text in case.references]
     return [target for _, target in pairs if target is not None]
 
 
 def _sources(value: Any, where: str) -> tuple[SourceConfig, ...]:
-    """Files as a recipe writes them: one, or a list."""
+    """Parse files as in a recipe: one, or a list."""
     from antiphon.config import DataConfig, source_list
     from antiphon.settings import SettingError
 
     try:
         return source_list(DataConfig(train=value).train)
-    except SettingError as error:  # of `train`, which nobody wrote
+    except SettingError as error:  # remove `train`, which the user did not write, from the message
         raise SettingError(error.path[1:], error.problem, hint=error.hint, remedy=error.remedy, where=where) from None
 
 
 def _groups(cases: Sequence[TestExample], by: str) -> list[str]:
-    """The name of each case's group; DataError for a source without a tag."""
+    """The name of the group of each case; DataError for a source without a tag."""
     if by == "file":
         files = dict.fromkeys(case.file for case in cases)
         short = {file: Path(file).name for file in files}

@@ -1,4 +1,4 @@
-"""`antiphon export`: a model written for other programs."""
+"""`antiphon export`: writes a model for other programs."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class Export(Command):
     to: Literal["huggingface", "ctranslate2"]
     """Whose format."""
     output: Annotated[str, Flag("DIR")]
-    """The folder that is made; it must not be there yet."""
+    """The folder to create; it must not exist."""
     quantize: Literal["int8"] | None = None
-    """Weights as whole numbers of eight bits, for ctranslate2; else they have the type of `--dtype`."""
+    """Quantize the weights to eight bits, for ctranslate2; default: the type of `--dtype`."""
     imports: Annotated[tuple[str, ...], Flag("PKG.MOD", name="import")] = ()
-    """Import a module with parts of your own that the model needs."""
+    """Import a module with custom parts that the model needs."""
 
     def check(self) -> None:
         if self.quantize is not None and self.to != "ctranslate2":

@@ -1,9 +1,9 @@
-"""From a command's fields to its flags, and from an argument list to the command.
+"""Parsing of command-line flags: from the fields of a command to its flags, and from arguments to a command.
 
-A command is a `Settings` class: each field is a flag, the text under it the flag's help. Three marks change how a field
-is shown: `Positional`, `Flag` and `Group` (in the field's Annotated). tyro draws the help, splits the arguments and
-completes them in a shell; every value goes through as text and is then read by the same reader as a recipe, so that a
-wrong one is told in the same voice.
+A command is a `Settings` class: each field is a flag, the docstring under it is the flag's help. `Positional`, `Flag`
+and `Group`, in the field's Annotated, change how it is shown. tyro formats the help, splits the arguments and completes
+them in a shell. Values are passed through as text and read by the reader of recipes, so that the messages about wrong
+values are the same.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ from antiphon.settings import FlagText, SettingError, Settings, build, convert, 
 from antiphon.synonyms import explain
 
 C = TypeVar("C", bound=Settings)
-_ABSENT = "\0"  # of a flag that was not given; no argument can hold it
+_ABSENT = "\0"  # the value of a flag that was not given; no argument can contain it
 
 
 @dataclass(frozen=True)
 class Positional:
-    """The field is given by place; `metavar` stands for it in the help."""
+    """The field is a positional argument, shown as `metavar` in the help."""
 
     metavar: str
 
 
 @dataclass(frozen=True)
 class Flag:
-    """What a flag shows: `metavar` for its value, `default` in the help, `name` where it is not the field's."""
+    """The display of a flag: `metavar` for its value, `default` in the help, `name` if it differs from the field's."""
 
     metavar: str = ""
     default: str = ""
@@ -49,11 +49,11 @@ class Flag:
 
 @dataclass(frozen=True)
 class Group:
-    """The field is a dict of those settings of `settings` that were given; each is a flag.
+    """The field is a dict of the given settings of the class `settings`; each setting is a flag.
 
-    `title` and `about` head its box in the help. `prefix` stands before its names ("training" makes `--training.lr`).
-    `without`: settings that have no flag here. `raw`: keep the texts, for a reader that lays them over a recipe.
-    `defaults`: show those of `settings`.
+    `title` and `about` are the heading of its box in the help. `prefix` is prepended to the names ("training" makes
+    `--training.lr`). `without`: settings without a flag. `raw`: keep the texts, to be applied to a recipe later.
+    `defaults`: show the defaults of `settings`.
     """
 
     settings: type[Settings]
@@ -75,7 +75,7 @@ class _Section:
 
 @dataclass(frozen=True)
 class _Leaf:
-    """One flag: where its value goes (the field of the command, and the key in its group) and what tyro is told."""
+    """One flag: its field (and key in the group), and its description for tyro."""
 
     name: str
     home: tuple[str, ...]
@@ -87,13 +87,13 @@ class _Leaf:
     @property
     def kind(self) -> str:
         bare = _bare(self.hint)
-        if bare is bool and len(self.home) == 1:  # a group's is "true" or "false": its default lies elsewhere
+        if bare is bool and len(self.home) == 1:  # flags of groups are "true" or "false": their default is elsewhere
             return "switch"
         return "many" if get_origin(bare) is tuple and get_args(bare)[1:] == (Ellipsis,) else "one"
 
     @property
     def typed(self) -> str:
-        """The flag as it is typed, or what stands for the argument."""
+        """The flag as it is typed, or the name of the positional argument."""
         return self.mark.metavar if isinstance(self.mark, Positional) else _flag(self.name)
 
     @property
@@ -104,12 +104,12 @@ class _Leaf:
         if get_origin(bare) is Literal:
             return "{" + ",".join(map(str, get_args(bare))) + "}"
         shown = {int: "N", float: "X", bool: "true|false"}.get(bare, "TEXT")
-        # What may be unset is unset by the word none, but of texts, of which none is one.
+        # The word none unsets an optional flag, except for texts, where it is a text.
         return f"{shown}|none" if shown != "TEXT" and _optional(self.hint) and len(self.home) == 2 else shown
 
     @property
     def shown(self) -> str:
-        """What the help says about the default."""
+        """The default in the help."""
         if isinstance(self.mark, Positional):
             return ""
         if self.mark is not None and self.mark.default:
@@ -141,7 +141,7 @@ def parse(command: type[C], arguments: Sequence[str], *, prog: str) -> C:
                 config=(tyro.conf.FlagCreatePairsOff, tyro.conf.HelptextFromCommentsOff),
             )
     except SystemExit as exit:
-        if exit.code != 2:  # after --help, or of a signal
+        if exit.code != 2:  # after --help, or by a signal
             sys.stdout.write(_wrapped(shown.getvalue(), shutil.get_terminal_size().columns))
             raise
         raise UsageError(f"{_one_line(words.getvalue(), prog)} See `{prog} --help`.") from None
@@ -151,7 +151,7 @@ def parse(command: type[C], arguments: Sequence[str], *, prog: str) -> C:
 
 
 def shape(command: type[Settings], *, complete: bool = False) -> type:
-    """The class that tyro sees: the command's flags as texts, grouped; `complete` keeps choices, for a shell."""
+    """The class for tyro: the command's flags as texts, grouped; `complete` keeps the choices, for completion."""
     import tyro
 
     made = []
@@ -185,7 +185,7 @@ def _identifier(name: str) -> str:
 
 
 def _bare(hint: Any) -> Any:
-    """A field's type without its bounds and without None."""
+    """The type of a field without its bounds and without None."""
     while get_origin(hint) in (Annotated, Union, types.UnionType):
         options = [part for part in get_args(hint) if part is not type(None)]
         hint = options[0]
@@ -236,7 +236,7 @@ def _wrapped(text: str, width: int) -> str:
 
 @functools.cache
 def sections(command: type[Settings]) -> list[tuple[_Section, list[_Leaf]]]:
-    """The flags by the box that the help shows them in: the command's own, its groups, then those of every command."""
+    """The flags by box of the help: the command's own ones, its groups, then those of every command."""
     docs: dict[str, str] = {}
     for cls in reversed(command.__mro__):
         docs |= field_docs(cls) if cls is not Settings and issubclass(cls, Settings) else {}
@@ -269,7 +269,7 @@ def _group_leaves(home: str, group: Group) -> Iterator[_Leaf]:
 
 
 def _typed(leaf: _Leaf, *, complete: bool) -> tuple[Any, Any]:
-    """The type and the default of a flag as tyro is told."""
+    """The type and the default of a flag for tyro."""
     import tyro
 
     told = tyro.conf.arg(name=leaf.name, metavar=leaf.metavar, help=leaf.help, help_behavior_hint=leaf.shown)
@@ -282,7 +282,7 @@ def _typed(leaf: _Leaf, *, complete: bool) -> tuple[Any, Any]:
         switch = tyro.conf.arg(name=leaf.name, help=leaf.help, help_behavior_hint="")
         return Annotated[bool, switch], field(default=False)
     if leaf.kind == "many":
-        # Not tuple[str, ...]: to check that default, tyro would import a library that takes longer than the whole help.
+        # Not tuple[str, ...]: tyro would import a slow library to check its default.
         return Annotated[tuple, tyro.conf.UseAppendAction, told], field(default=())
     bare = _bare(leaf.hint)
     if complete and get_origin(bare) is Literal:
@@ -291,7 +291,7 @@ def _typed(leaf: _Leaf, *, complete: bool) -> tuple[Any, Any]:
 
 
 def _given(texts: Any) -> Iterator[tuple[str, Any]]:
-    """The flags that were given, by the names in tyro's class, groups flattened."""
+    """The given flags, by their names in tyro's class, with groups flattened."""
     for entry in fields(texts):
         value = getattr(texts, entry.name)
         if isinstance(value, str | bool | tuple):
@@ -317,7 +317,7 @@ def _build(command: type[C], leaves: dict[str, _Leaf], given: dict[str, Any]) ->
             values[leaf.home[0]] = _read(value, leaf)
     try:
         return build(command, values)
-    except SettingError as error:  # a flag that must be given is not
+    except SettingError as error:  # for example a missing required flag
         raise SettingError(tuple(map(_flag, error.path)), error.problem, hint=error.hint, remedy=error.remedy) from None
 
 
@@ -344,7 +344,8 @@ def _unknown(word: str, leaves: dict[str, _Leaf], prog: str) -> str:
 
 
 def _one_line(box: str, prog: str) -> str:
-    """What tyro says in a box of several lines, as one: the text before its first rule, without the box's title."""
+    """A message of tyro, which is a box of several lines, as one line: the text before its first rule, without
+    title."""
     lines = [line.strip("│ ").strip() for line in box.splitlines() if not line.startswith(("╭", "╰"))]
     rule = next((place for place, line in enumerate(lines) if line.startswith("──")), len(lines))
     text = " ".join(" ".join(lines[:rule]).split())

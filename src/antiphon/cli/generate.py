@@ -1,4 +1,4 @@
-"""`antiphon generate`: lines or rows of a table in, answers out, in their order."""
+"""`antiphon generate`: answers lines of text, or rows of a table, in order."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 SEARCH = Group(
     GenerationConfig,
     "search",
-    "Those not given are as the model's generation.json says.",
+    "Defaults are those of the model's generation.json.",
     without=("seed",),  # --seed is every command's
     defaults=False,
 )
@@ -31,13 +31,13 @@ SEARCH = Group(
 
 @dataclass(frozen=True, kw_only=True)
 class Generate(Command):
-    """Answer each line of the input with a line, in its order; an empty line with an empty one.
+    """Write an answer for each line of the input, in order; for an empty line an empty one.
 
-    With --n-best N, each input gives N lines, best first (where there are fewer answers, empty lines fill up); --json
-    keeps an input's answers together, one object a line: text, tokens, score, confidence, finished, alternatives.
+    With --n-best N there are N lines for each input, best first (padded with empty lines if there are fewer answers).
+    --json writes one object for each input: text, tokens, score, confidence, finished, alternatives.
 
-    Of a table (.csv, .tsv, .jsonl) each row is asked with the text of --source-field, and saved with all its columns
-    and one more.
+    For a table (.csv, .tsv, .jsonl) the text in --source-field of each row is answered, and the row is written with all
+    its columns and one for the answer.
     """
 
     model: Annotated[str, Positional("MODEL")]
@@ -45,25 +45,25 @@ class Generate(Command):
     input: Annotated[str, Flag("FILE")] = "-"
     """Lines of text, or a table: .csv, .tsv or .jsonl; each also .gz or .zst; - is standard input."""
     output: Annotated[str, Flag("FILE")] = "-"
-    """Where the answers go; a file is replaced; - is standard output. Its ending is the format of a table's rows."""
+    """The file for the answers, which is overwritten; - is standard output. For a table its suffix is the format."""
     source_field: Annotated[CountOrZero | str | None, Flag("NAME", default="source")] = None
-    """The column or key of a table to ask: a name, a number from 0 without a header, or a template of several."""
+    """The column or key of a table to answer: a name, a number from 0 without a header, or a template of several."""
     target_field: Annotated[str | None, Flag("NAME", default="answer")] = None
     """The column or key for the answers, which the table must not have yet."""
     bad_rows: Annotated[Literal["error", "skip"] | None, Flag(default="error")] = None
     """Rows of a table that cannot be read: an error, or left out and counted."""
     resume: bool = False
-    """Keep the answers that --output holds, of a run that was stopped, and go on behind them."""
+    """Keep the answers in --output from an interrupted run, and continue after them."""
     json: bool = False
     """One JSON object a line, with scores and alternatives."""
     stream: bool = False
-    """Show each answer while it comes; a piece that is shown is never taken back."""
+    """Print each answer while it is generated."""
     quantize: Literal["int8"] | None = None
-    """Weights as whole numbers of eight bits: faster on a processor, and nearly the same answers."""
+    """Quantize the weights to eight bits: faster on a CPU, with nearly the same answers."""
     ensemble: Annotated[tuple[str, ...], Flag("FOLDER")] = ()
-    """One more model whose probabilities are averaged with MODEL's."""
+    """Another model, whose probabilities are averaged with MODEL's."""
     imports: Annotated[tuple[str, ...], Flag("PKG.MOD", name="import")] = ()
-    """Import a module with parts of your own that the model needs."""
+    """Import a module with custom parts that the model needs."""
     search: Annotated[dict[str, Any], SEARCH] = field(default_factory=dict)
 
     def check(self) -> None:
@@ -109,7 +109,7 @@ class Generate(Command):
         return 0
 
     def _table(self) -> AnsweredTable | None:
-        """The table that --input is; None for lines of text."""
+        """The table of --input; None for lines of text."""
         from antiphon.data.whole_rows import InputTable, has_source
 
         if self.source_field is None and not has_source(self.input):
@@ -178,18 +178,18 @@ class Generate(Command):
 
 
 def padded(texts: list[str], count: int) -> Iterator[str]:
-    """`count` texts: those there are, then empty ones, so that the lines of an input can be told by counting."""
+    """`texts` padded to `count` with empty texts, so that every input has the same number of lines."""
     for place in range(count):
         yield texts[place] if place < len(texts) else ""
 
 
 def with_alternatives(answer: Generation) -> dict[str, Any]:
-    """An answer as it stands in JSON."""
+    """An answer as a JSON object."""
     return {**as_mapping(answer), "alternatives": [as_mapping(other) for other in answer.alternatives]}
 
 
 def as_mapping(answer: Generation) -> dict[str, Any]:
-    """An answer as it stands in JSON, without its alternatives."""
+    """An answer as a JSON object, without its alternatives."""
     probabilities = {} if answer.probabilities is None else {"probabilities": answer.probabilities}
     return {
         "text": answer.text,

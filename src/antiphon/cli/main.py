@@ -1,7 +1,7 @@
-"""`antiphon COMMAND …`: chooses the command, runs it, and turns what goes wrong into one line and an exit code.
+"""The entry point `antiphon COMMAND …`: runs the command, and converts errors to one line and an exit code.
 
-0 done; 1 the work failed; 2 the command or its input is wrong; 130 and 143 after Ctrl-C and SIGTERM.
-Nothing heavy is imported before a command needs it: `--help` answers without PyTorch.
+Exit codes: 0 done; 1 the work failed; 2 the command or its input is wrong; 130 and 143 after Ctrl-C and SIGTERM. Heavy
+libraries are imported only when a command needs them: `--help` works without PyTorch.
 """
 
 from __future__ import annotations
@@ -56,10 +56,10 @@ exit codes: 0 done; 1 the work failed; 2 the command or its input is wrong;
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; the exit code. `arguments`: without the program's name, default those of the process."""
+    """Run the command line and return the exit code. `arguments`: without the program's name; default: sys.argv."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     wait_briefly()
-    with on_command_line():  # also while an error's message is made
+    with on_command_line():  # also while the message of an error is formatted
         try:
             with guarded(), _signals():
                 return _run(words)
@@ -82,7 +82,7 @@ def _run(words: list[str]) -> int:
     if words[0] == "--print-completion":
         return _print_completion(words[1:])
     name, rest = _choose(words)
-    if name not in COMMANDS:  # the first word of several, such as `tokenizer --help`
+    if name not in COMMANDS:  # a group of commands, as in `tokenizer --help`
         of_it = {key: value for key, value in COMMANDS.items() if key.startswith(f"{name} ")}
         sys.stdout.write(f"usage: antiphon {name} COMMAND [arguments] [flags]\n\ncommands:\n{_list(of_it)}\n")
         return 0
@@ -99,7 +99,7 @@ def command_class(name: str) -> type:
 
 
 def _choose(words: list[str]) -> tuple[str, list[str]]:
-    """The command's name, of one word or two, and what follows it."""
+    """The name of the command, one or two words, and its arguments."""
     if words[0] in COMMANDS:
         return words[0], words[1:]
     pair = " ".join(words[:2])
@@ -140,7 +140,7 @@ def _print_completion(words: list[str]) -> int:
 
 @contextmanager
 def guarded() -> Iterator[None]:
-    """Warnings of libraries on one line each, as they would otherwise show a line of someone's source."""
+    """Print warnings of libraries on one line each, without the line of source that Python adds."""
     with warnings.catch_warnings():
         warnings.showwarning = lambda message, *_: sys.stderr.write(f"antiphon: warning: {_one_line(str(message))}\n")
         yield
@@ -148,7 +148,7 @@ def guarded() -> Iterator[None]:
 
 @contextmanager
 def _signals() -> Iterator[None]:
-    """SIGTERM ends the command as Ctrl-C does, so that files are closed; training sets its own handler meanwhile."""
+    """Make SIGTERM end the command like Ctrl-C, so that files are closed. Training sets its own handler."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         raise SystemExit(128 + number)
@@ -164,9 +164,9 @@ def _signals() -> Iterator[None]:
 
 
 def _tell(error: BaseException, words: list[str]) -> int:
-    """Says what went wrong on one line of standard error; the exit code."""
+    """Print an error as one line on standard error and return the exit code."""
     if isinstance(error, BrokenPipeError):
-        # The reader of our output has enough. Python would complain when it flushes at its end: give it another place.
+        # The reader of our output has closed it. Redirect it, since Python would fail when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     if "--debug" in words:
@@ -191,7 +191,7 @@ def _explain(error: BaseException) -> tuple[str, int]:
         return f"`{error.filename}`: {error.strerror}.", 2 if wrong else 1
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"the disk is full ({error.strerror}). Free some space.", 1
-    return f"{type(error).__name__}: {error} (nobody foresaw this; --debug shows where it comes from)", 1
+    return f"{type(error).__name__}: {error} (an unexpected error; --debug shows the traceback)", 1
 
 
 def _one_line(text: str) -> str:

@@ -1,4 +1,4 @@
-"""`antiphon score`: how probable a model finds given answers."""
+"""`antiphon score`: the log-probabilities of given targets."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from antiphon.errors import DataError, UsageError
 
 @dataclass(frozen=True, kw_only=True)
 class Score(Command):
-    """The log-probability that a model gives to each pair, one a line: nats, over the target's tokens and end."""
+    """Print the log-probability of each target given its source, one a line: in nats, summed over tokens and end."""
 
     model: Annotated[str, Positional("MODEL")]
     """A run folder or a model folder."""
@@ -25,11 +25,11 @@ class Score(Command):
     target: Annotated[str, Flag("FILE")]
     """Their targets, line by line."""
     output: Annotated[str, Flag("FILE")] = "-"
-    """Where the scores go; - is standard output."""
+    """The file for the scores; - is standard output."""
     json: bool = False
     """One JSON object a line."""
     imports: Annotated[tuple[str, ...], Flag("PKG.MOD", name="import")] = ()
-    """Import a module with parts of your own that the model needs."""
+    """Import a module with custom parts that the model needs."""
 
     def check(self) -> None:
         if self.source == self.target == "-":

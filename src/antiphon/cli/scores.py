@@ -1,4 +1,4 @@
-"""Scores for people (a table) and for programs (JSON)."""
+"""Formats the scores of a report as a table or as JSON."""
 
 from __future__ import annotations
 
@@ -15,11 +15,10 @@ if TYPE_CHECKING:
 
 
 def as_table(report: Report, by: str = "", *, width: int | None = None) -> str:
-    """Name, score, interval and signature of each metric, one a line; then the tables of those that have one, and the
-    scores of each group.
+    """Name, score, interval and signature of each metric, one a line; then tables of metrics, and the scores of groups.
 
-    `by` says what the groups are: a tag or a file. In a terminal with `width` columns, signatures that do not fit stand
-    below their scores, and columns that do not fit in further tables, each with the first column.
+    `by` is the kind of groups: tag or file. With `width` (the columns of a terminal), signatures that do not fit are
+    put below their scores, and columns that do not fit in further tables, each with the first column.
     """
     longest = max(map(len, report))
     rows = []
@@ -65,7 +64,7 @@ def _mapping(result: MetricResult) -> dict[str, Any]:
 
 
 def _groups(grouped: Grouped, by: str) -> list[str]:
-    """A row for each group, then the mean over them and its interval."""
+    """A row for each group, then the macro mean and its interval."""
     macro = grouped.macro
     rows = [[by, "pairs", *macro]]
     for name, found in grouped.groups.items():
@@ -78,7 +77,7 @@ def _groups(grouped: Grouped, by: str) -> list[str]:
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Cells under each other: the first column to the left, the others to the right."""
+    """Align cells in columns: the first to the left, the others to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []
     for first, *others in rows:
@@ -88,7 +87,7 @@ def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _wrapped_signature(signature: str, width: int) -> list[str]:
-    """A signature in indented lines of at most `width` columns, cut behind a `|` where it has one."""
+    """A signature in indented lines of at most `width` columns, split after a `|` if it has one."""
     free = max(1, width - 2)
     lines = [""]
     for part in re.findall(rf"[^|]{{1,{free - 1}}}\|?|\|", signature):

@@ -1,7 +1,7 @@
-"""Lines in and lines out, binary-safe: `-` is standard input or output.
+"""Reading and writing of lines; `-` is standard input or output.
 
-A line ends at a line feed; one final carriage return is dropped. Nothing else splits, and what is not UTF-8 is an error
-with its line.
+A line ends at a line feed; one final carriage return is dropped. No other character ends a line. Invalid UTF-8 is an
+error with the line number.
 """
 
 from __future__ import annotations
@@ -24,11 +24,9 @@ T = TypeVar("T")
 
 
 def chunks(path: str) -> Iterator[list[str]]:
-    """The lines of `path` in lists: as many as are there without waiting, but no more than MOST_LINES or about
-    MOST_BYTES.
+    """The lines of `path` in lists: as many as are available without waiting, at most MOST_LINES or about MOST_BYTES.
 
-    So a person, or a program that waits for its answer, gets it line by line, and a big file goes through in good
-    batches.
+    So an interactive user or program is answered line by line, and a large file is processed in large batches.
     """
     name = "standard input" if path == "-" else path
     number, held, batch = 0, 0, []
@@ -39,7 +37,7 @@ def chunks(path: str) -> Iterator[list[str]]:
                 try:
                     batch.append(decode_line(raw, what="text", file=name, number=number))
                 except DataError:
-                    if batch:  # what stands before the fault is answered
+                    if batch:  # lines before the fault are answered
                         yield batch
                     raise
                 held += len(raw)
@@ -60,9 +58,9 @@ def lines(path: str) -> Iterator[str]:
 
 
 def without(count: int, chunks: Iterable[list[T]], name: str, *, unit: str = "lines") -> Iterator[list[T]]:
-    """The chunks behind their first `count` lines (or rows: `unit`), which the file `name` has answers to.
+    """The chunks without their first `count` lines (or rows: `unit`), whose answers are in the file `name` already.
 
-    UsageError where there are fewer.
+    UsageError if there are fewer.
     """
     left = count
     for chunk in chunks:
@@ -77,8 +75,8 @@ def without(count: int, chunks: Iterable[list[T]], name: str, *, unit: str = "li
 
 
 def answered(path: str, each: int) -> int:
-    """How many inputs have their `each` whole lines in the file `path`. What is behind them, cut off, is dropped."""
-    ends: list[int] = [0]  # of inputs
+    """The number of inputs with all their `each` lines in the file `path`. Anything after them is truncated."""
+    ends: list[int] = [0]  # offsets of the ends of inputs
     with named(path), Path(path).open("rb+") as stream:
         for number, line in enumerate(iter(stream.readline, b""), 1):
             if line.endswith(b"\n") and number % each == 0:
@@ -89,9 +87,10 @@ def answered(path: str, each: int) -> int:
 
 @contextmanager
 def output(path: str, *, reads: str | None = None, adds: bool = False) -> Iterator[Writer]:
-    """Where lines are written: a file, replaced, or standard output; it must not be `reads`, the file that is read.
+    """Open `path` for writing lines: a file, which is overwritten, or standard output. It must not be `reads`, the
+    input.
 
-    `adds`: behind what the file holds.
+    `adds`: append to the file.
     """
     if path == "-":
         yield Writer(sys.stdout.buffer, "standard output")
@@ -100,7 +99,7 @@ def output(path: str, *, reads: str | None = None, adds: bool = False) -> Iterat
         raise UsageError(f"`--output` must be another file than `--input`, but both are `{path}`.")
     with ExitStack() as stack:
         try:
-            # Kept as it is until there is something to write: wrong input must not empty a file that is there.
+            # Not truncated before the first write: an error in the input must not empty an existing file.
             stream = stack.enter_context(Path(path).open("ab"))
         except OSError as error:
             raise UsageError(f"`{path}` cannot be written ({error.strerror}). Choose another `--output`.") from error
@@ -110,40 +109,40 @@ def output(path: str, *, reads: str | None = None, adds: bool = False) -> Iterat
 
 
 class Writer:
-    """Text to a binary stream; `flush` after each chunk, so that answers are seen when they are there."""
+    """Writes text to a binary stream. Call `flush` after each chunk, so that answers appear immediately."""
 
     def __init__(self, stream: BinaryIO, name: str, *, replaces: bool = False) -> None:
         self._stream, self._name, self._replaces = stream, name, replaces
 
     def begin(self) -> None:
-        """Drop what the file held, once."""
+        """Truncate the file, once."""
         if self._replaces:
             self._replaces = False
             self._stream.truncate(0)
 
     def line(self, text: str) -> None:
-        """One line; a newline inside becomes a space."""
+        """Write a line; a newline inside becomes a space."""
         self.write(text.replace("\n", " ") + "\n")
 
     def write(self, text: str) -> None:
-        """Text as it is."""
+        """Write text unchanged."""
         with named(self._name):
             self.begin()
             self._stream.write(text.encode("utf-8", "replace"))
 
     def flush(self) -> None:
-        """Hand on what was written."""
+        """Flush the stream."""
         with named(self._name):
             self._stream.flush()
 
 
 @contextmanager
 def named(name: str) -> Iterator[None]:
-    """Errors of the system while the file `name` is written, as DiskError."""
+    """Convert system errors while the file `name` is written to DiskError."""
     try:
         yield
     except BrokenPipeError:
-        raise  # whoever read has enough; main() ends quietly
+        raise  # the reader closed the pipe; main() ends quietly
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         raise DiskError(f"{name} cannot be written ({error.strerror}).{' Free some space.' if full else ''}") from error
@@ -161,8 +160,8 @@ def _input(path: str) -> Iterator[BinaryIO]:
 
 
 def _blocks(stream: BinaryIO, name: str) -> Iterator[list[bytes]]:
-    """The whole lines that came with each read; the last one may lack its line feed."""
-    pieces: list[bytes] = []  # of a line whose end has not come yet
+    """The complete lines of each read; the last line may have no line feed."""
+    pieces: list[bytes] = []  # of an incomplete line
     alone = True  # whether there is no line feed at all
     while block := stream.read1(_BLOCK):  # pyright: ignore[reportAttributeAccessIssue]  (buffered streams have it)
         first, *others = block.split(b"\n")
@@ -179,7 +178,7 @@ def _blocks(stream: BinaryIO, name: str) -> Iterator[list[bytes]]:
 
 
 def _waiting(stream: BinaryIO) -> bool:
-    """Whether more can be read without waiting for it."""
+    """Whether more can be read without blocking."""
     try:
         return bool(select.select([stream], [], [], 0)[0])
     except (OSError, ValueError):  # no descriptor (a test, a gzip stream of one), or no select for it (Windows)

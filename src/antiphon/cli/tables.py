@@ -1,6 +1,6 @@
-"""Rows of a table to ask, and the same rows with their answers: what `antiphon generate` does with .csv, .tsv, .jsonl.
+"""Tables in `antiphon generate`: reads the rows of .csv, .tsv or .jsonl files and writes them with their answers.
 
-Nothing of antiphon.data is imported before there is a table, since lines of text need none of it.
+antiphon.data is imported only when there is a table, since lines of text do not need it.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ if TYPE_CHECKING:
     from antiphon.data.whole_rows import CheckedTableRow, InputTable, TableRow
 
 KINDS = (".csv", ".tsv", ".jsonl")
-DETAILS = ("tokens", "score", "confidence", "finished", "probabilities", "alternatives")  # what --json adds
+DETAILS = ("tokens", "score", "confidence", "finished", "probabilities", "alternatives")  # keys that --json adds
 
 
 def is_table(path: str) -> bool:
-    """Whether the name of a file says that it is a table: .csv, .tsv or .jsonl, each also .gz or .zst."""
+    """Whether a file is a table by its name: .csv, .tsv or .jsonl, each also .gz or .zst."""
     return PurePath(path.removesuffix(".gz").removesuffix(".zst")).suffix.lower() in KINDS
 
 
 def output_kind(path: str, input_kind: str, *, json: bool) -> str:
-    """The format of the rows that go to `path`: as its name says, else JSONL with `json`, else that of the input."""
+    """The format of the output: by the suffix of `path`, else JSONL with `json`, else that of the input."""
     ending = PurePath(path).suffix.lower()
     if ending in (".gz", ".zst", ".parquet"):
         raise UsageError(f"`--output` of a table must end in {', '.join(KINDS)}, but is `{path}`. Choose another name.")
@@ -45,9 +45,9 @@ def output_kind(path: str, input_kind: str, *, json: bool) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class AnsweredTable:
-    """The rows of `table` as they are saved: in the format `kind`, with the answer in the column `target`.
+    """Formats the rows of `table` with their answers: in the format `kind`, with the answer in the column `target`.
 
-    `names`: the columns of the input, None without a header. `details`: with all that --json says of an answer.
+    `names`: the columns of the input, None without a header. `details`: add all keys of --json.
     """
 
     table: InputTable
@@ -70,13 +70,13 @@ class AnsweredTable:
             )
 
     def first_line(self) -> str:
-        """The header that is written before the rows; empty where there is none."""
+        """The header line; empty if there is none."""
         if self.kind == ".jsonl" or not self.names:
             return ""
         return self._cells_line([*self.names, self.target])
 
     def line(self, whole: TableRow, answer: Mapping[str, Any]) -> str:
-        """A row with its answer, as text with its line feed; `answer` is what --json says of it."""
+        """A row with its answer as a line of text, with line feed; `answer` has the keys of --json."""
         if self.kind != ".jsonl":
             text = re.sub(r"[\t\n\r]", " ", answer["text"]) if self.kind == ".tsv" else answer["text"]
             return self._cells_line([*self._cells(whole), text])
@@ -85,13 +85,13 @@ class AnsweredTable:
             added |= {key: answer[key] for key in DETAILS if key in answer}
         if not whole.line:
             return json.dumps({**dict(zip(whole.names, whole.values, strict=True)), **added}, ensure_ascii=False) + "\n"
-        # The line of the input is kept as it is: numbers of many digits would not come back from Python the same.
+        # The original line is kept, since numbers with many digits would change in a round trip through Python.
         front = whole.line.rstrip()[:-1].rstrip()
         comma = ", " if whole.names else ""
         return f"{front}{comma}{json.dumps(added, ensure_ascii=False)[1:]}\n"
 
     def check(self, whole: TableRow, place: DataPlace) -> None:
-        """DataError where the format cannot hold a row, or where the row has a key that is to be added."""
+        """Raise DataError if the format cannot represent a row, or if the row has a key that would be added."""
         if self.kind == ".jsonl":
             self._refuse_names(whole.names, f"a row ({place})", DataError)
         elif self.table.kind == ".jsonl":
@@ -126,20 +126,20 @@ class AnsweredTable:
         if self.kind == ".tsv":
             return "\t".join(cells) + "\n"
         text = io.StringIO()
-        csv.writer(text, lineterminator="\r\n").writerow(cells)  # both characters, so that it puts both in quotes
+        csv.writer(text, lineterminator="\r\n").writerow(cells)  # quotes cells with either character
         return text.getvalue().removesuffix("\r\n") + "\n"
 
 
 def row_chunks(answered: AnsweredTable, bad: BadRows) -> Iterator[list[CheckedTableRow]]:
-    """The rows in lists of no more than MOST_LINES or about MOST_BYTES.
+    """The rows in lists of at most MOST_LINES or about MOST_BYTES.
 
-    Those before a bad row come before its error.
+    Rows before a bad one are yielded before its error is raised.
     """
-    from antiphon.data.bad_rows import sound
+    from antiphon.data.bad_rows import readable_rows
 
     held, batch = 0, []
     try:
-        for row, whole in sound(answered.table.rows(), lambda row: row.whole, bad):
+        for row, whole in readable_rows(answered.table.rows(), lambda row: row.whole, bad):
             answered.check(whole, row.place)
             batch.append(row)
             held += len(whole.line) or sum(map(len, whole.values))
@@ -156,7 +156,7 @@ def row_chunks(answered: AnsweredTable, bad: BadRows) -> Iterator[list[CheckedTa
 
 @contextmanager
 def placed(rows: Sequence[CheckedTableRow], first_row: int) -> Iterator[None]:
-    """A DataError about an input, which is counted from 1, says at the end where the row of that input stands."""
+    """Add the location of the row to a DataError about an input, which has only its number, from 1."""
     try:
         yield
     except DataError as error:
@@ -168,9 +168,9 @@ def placed(rows: Sequence[CheckedTableRow], first_row: int) -> Iterator[None]:
 
 
 def kept_rows(path: str, answered: AnsweredTable) -> tuple[int, bool]:
-    """How many whole rows the file `path` holds, and whether it has its header. A row that is cut off is dropped.
+    """The number of complete rows in the file `path`, and whether it has a header. An incomplete last row is truncated.
 
-    UsageError where it begins with another header.
+    UsageError if it has another header.
     """
     header = answered.first_line().encode("utf-8", "replace")
     with named(path), Path(path).open("rb+") as stream:
@@ -182,7 +182,7 @@ def kept_rows(path: str, answered: AnsweredTable) -> tuple[int, bool]:
             )
         end, count, quotes = (len(header) if begin == header else 0), 0, 0
         for line in iter(stream.readline, b"") if begin == header else ():
-            quotes += line.count(b'"') if answered.kind == ".csv" else 0  # odd inside a field that goes on
+            quotes += line.count(b'"') if answered.kind == ".csv" else 0  # odd inside a field that spans lines
             if line.endswith(b"\n") and quotes % 2 == 0:
                 end, count = stream.tell(), count + 1
         stream.truncate(end)
@@ -190,7 +190,7 @@ def kept_rows(path: str, answered: AnsweredTable) -> tuple[int, bool]:
 
 
 def _cell(value: Any) -> str:
-    """A value of JSON in a cell: a text as it is, null as nothing, all else as JSON."""
+    """A JSON value as a cell: texts unchanged, null as an empty cell, other values as JSON."""
     if value is None:
         return ""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

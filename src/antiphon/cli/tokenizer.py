@@ -1,4 +1,4 @@
-"""`antiphon tokenizer`: train one, or look at how one cuts text."""
+"""`antiphon tokenizer`: trains a tokenizer, or encodes text with one."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class TokenizerEncode(Command):
-    """The ids of each line of the input, separated by spaces, or with --tokens its tokens."""
+    """Print the ids of each line of the input, separated by spaces, or with --tokens its tokens."""
 
     model: Annotated[str, Positional("MODEL")]
     """A run folder, a model folder (Hugging Face's too), or a tokenizer file."""
     input: Annotated[str, Flag("FILE")] = "-"
     """Lines of text, also .gz; - is standard input."""
     output: Annotated[str, Flag("FILE")] = "-"
-    """Where the ids go; - is standard output."""
+    """The file for the ids; - is standard output."""
     side: Literal["source", "target"] = "source"
-    """Whose tokenizer, where the two differ."""
+    """The side whose tokenizer to use, if they differ."""
     language: Annotated[str | None, Flag("CODE")] = None
-    """The language of the texts, for a tokenizer that knows several; without it as the folder says."""
+    """The language of the texts, for a multilingual tokenizer; default: that of the folder."""
     tokens: bool = False
-    """Tokens to be read by people (a space is shown as ▁), without the end, in place of ids."""
+    """Print tokens instead of ids (a space is shown as ▁), without the end."""
 
     def run(self) -> int:
         tokenizer = _load(self.model, self.side).in_language(self.language)
@@ -49,12 +49,12 @@ class TokenizerEncode(Command):
 
 @dataclass(frozen=True, kw_only=True)
 class TokenizerTrain(Command):
-    """Train the tokenizer that a recipe asks for, on its training data, and stop there."""
+    """Train only the tokenizer of a recipe, on its training data."""
 
     recipe: Annotated[str, Positional("RECIPE.yaml")]
     """The recipe; its `tokenizer` may name the result in later runs: {kind: FOLDER/tokenizer.json}."""
     output: Annotated[str, Flag("DIR")]
-    """The folder for tokenizer.json, or source.json and target.json where they are not shared."""
+    """The folder for tokenizer.json, or for source.json and target.json if they are not shared."""
     imports: Annotated[tuple[str, ...], Flag("PKG.MOD", name="import")] = ()
     """Import a module that registers the recipe's task."""
 
@@ -82,7 +82,7 @@ class TokenizerTrain(Command):
 
 
 def _load(model: str, side: str) -> Tokenizer:
-    """The tokenizer of a side: a file as it is; of a run folder, its model's."""
+    """The tokenizer of a side, from a file, a model folder, or the model of a run folder."""
     from antiphon.text import Tokenizer, load_pretrained_tokenizers, pretrained_config
 
     folder = Path(model)

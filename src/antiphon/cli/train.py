@@ -1,4 +1,4 @@
-"""`antiphon train`: a recipe becomes a model."""
+"""`antiphon train`: trains a model by a recipe."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class ModelFlags(ModelConfig):
     """The flags of `model`."""
 
     base: str | None = None
-    """The run, model or Hugging Face folder, or model of the hub, that training begins with; beside it only dropouts
-    and max_length may be given."""
+    """The run, model or Hugging Face folder, or hub model, to start from; with it, only dropouts and max_length may be
+    set."""
 
 
 @dataclass(frozen=True)
@@ -35,33 +35,33 @@ class TokenizerFlags(TokenizerConfig):
     """The flags of `tokenizer`."""
 
     trim: bool = False
-    """Beside model.base: keep only the tokens that occur in the data."""
+    """With model.base: keep only the tokens that occur in the data."""
     add: tuple[str, ...] = ()
-    """Beside model.base: words that become one token each."""
+    """With model.base: words that become one token each."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Train(Command):
-    """Train a model as a recipe says.
+    """Train a model by a recipe.
 
-    Everything in the recipe has a flag that is laid over it, such as --training.lr 3e-4. The run folder gets the
+    Every setting of the recipe has a flag that overrides it, such as --training.lr 3e-4. The run folder gets the
     resolved recipe (config.yaml), the log (metrics.jsonl), snapshots, and model/, ready for `antiphon generate`.
     """
 
     recipe: Annotated[str, Positional("RECIPE.yaml")]
     """The recipe; files in it are relative to its folder."""
     output: Annotated[str | None, Flag("FOLDER", default="the recipe's")] = None
-    """The run folder, which must not be there yet, unless --resume or --overwrite is given."""
+    """The run folder; it must not exist, unless --resume or --overwrite is given."""
     resume: bool = False
-    """Continue the newest whole snapshot of the run folder, or start if there is none."""
+    """Continue from the newest valid snapshot in the run folder, or start if there is none."""
     overwrite: bool = False
-    """Replace the run in the folder by a new one, once its data, tokenizers and network are there."""
+    """Replace the run in the folder by a new one, after its data, tokenizers and network have been built."""
     variant: Annotated[str | None, Flag("NAME", default="all, one after the other")] = None
     """One of the recipe's `variants`."""
     task: Annotated[str | None, Flag("NAME", default="the recipe's")] = None
     """How a record becomes source and target: translation, text, or module:Name."""
     imports: Annotated[tuple[str, ...], Flag("PKG.MOD", name="import")] = ()
-    """Import a module that registers parts of your own."""
+    """Import a module that registers custom parts."""
     data: Annotated[
         Overrides,
         Group(DataConfig, "data", "Laid over `data`; a mapping is written as in the recipe.", "data", raw=True),
@@ -75,7 +75,7 @@ class Train(Command):
 
     @property
     def overrides(self) -> dict[str, str]:
-        """The dotted settings that are laid over the recipe. A section's own flag goes before --seed and --dtype."""
+        """The overrides by dotted setting. A flag of a section takes precedence over --seed and --dtype."""
         short = {"training.seed": self.seed, "training.precision": self.dtype, "task": self.task, "output": self.output}
         made = {name: str(value) for name, value in short.items() if value is not None}
         for section in (
@@ -104,7 +104,7 @@ class Train(Command):
         return 0
 
     def sweep(self) -> int:
-        """Train all variants, each in a process of its own, and print what they gave."""
+        """Train all variants, each in a separate process, and print their results."""
         from antiphon.workflows.sweep import as_table, sweep
 
         flags = [part for name, value in self.overrides.items() for part in (f"--{name.replace('_', '-')}", value)]

@@ -1,4 +1,4 @@
-"""What `antiphon --version` prints: what a report of a fault, or of a speed, should say."""
+"""The output of `antiphon --version`: the information needed in a bug report or a benchmark."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ FEATURES = (
 
 
 def version() -> str:
-    """Antiphon, PyTorch, Python, the processor with what matters for speed, and the GPUs."""
+    """The versions of Antiphon, PyTorch and Python, the CPU with its relevant features, and the GPUs."""
     import torch
 
-    able = getattr(torch.cpu, "get_capabilities", dict)()  # newer than the oldest PyTorch that we run on
+    able = getattr(torch.cpu, "get_capabilities", dict)()  # missing in the oldest supported PyTorch
     features = " ".join(name for name in FEATURES if able.get(name)) or "none of " + " ".join(FEATURES)
     cores = able.get("num_physical_cores", "?")
     lines = [

@@ -1,10 +1,10 @@
-"""What a recipe says, as frozen dataclasses: data, tokenizer, model, attention, training, validation, generation.
+"""The settings of a recipe as frozen dataclasses: data, tokenizer, model, attention, training, validation, generation.
 
 >>> from antiphon.recipe import from_mapping
 >>> from_mapping({"data": {"train": [("in 3 hours", "in 3 Stunden")]}, "training": {"max_steps": 9}}).model.d_model
 256
 
-The text under a field is its documentation: the command line shows it as the flag's help. Standard library only.
+The docstring under a field is the help of its flag on the command line. Standard library only.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What is learned from."""
+"""Settings of the training and validation data."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from antiphon.settings import (
     show,
 )
 
-HUB = "hub:"  # a path that begins so is a data set that the library datasets loads
+HUB = "hub:"  # the prefix of paths that are loaded by the library `datasets`
 
 
 @dataclass(frozen=True)
@@ -31,28 +31,28 @@ class SourceConfig(Settings):
     source: str | None = None
     """A text file with one source a line, also .gz or .zst; `target` is the other side."""
     target: str | None = None
-    """A text file with one target a line, likewise."""
+    """A text file with one target a line, also .gz or .zst."""
     text: str | None = None
-    """A file of plain text, a document or a sentence a line, likewise; an `objective` makes pairs of it."""
+    """A file of plain text, a document or a sentence a line, also .gz or .zst; an `objective` makes pairs of it."""
     source_field: CountOrZero | str | None = None
     """The column or key with the source: a name, or a number from 0 in a table without a header; a.b is b inside a."""
     target_field: CountOrZero | str | None = None
-    """The column or key with the target, likewise."""
+    """The column or key with the target, as for `source_field`."""
     text_field: CountOrZero | str | None = None
-    """Of a table of plain text: the column or key with the text, likewise."""
+    """For a table of plain text: the column or key with the text, as for `source_field`."""
     objective: object = None
-    """What is learned from plain text: span_corruption, text_infilling, sentence_permutation, prefix_lm or one of your
-    own, a name or {name: {setting: value}}; a list is applied together."""
+    """The denoising objective for plain text: span_corruption, text_infilling, sentence_permutation, prefix_lm or a
+    custom one, as a name or {name: {setting: value}}; several in a list are applied one after the other."""
     split: str | None = None
-    """Of a data set of the hub: which part of it, for example train."""
+    """For a data set of the hub: its split, for example train."""
     name: str | None = None
-    """Of a data set of the hub: which of its configurations, for example de-en."""
+    """For a data set of the hub: its configuration, for example de-en."""
     tag: str | None = None
-    """A language or a task: with `fre`, "<fre> " stands before each source (Johnson et al. 2017)."""
+    """A language or task tag: with `fre`, each source begins with "<fre> " (Johnson et al. 2017)."""
     prefix: str | None = None
-    """Text before each source, behind the tag, for example "summarize: "."""
+    """A task prefix before each source, after the tag, for example "summarize: "."""
     weight: Positive | None = None
-    """This source's share of the examples of an epoch, relative to the others'; all sources have one, or none."""
+    """The relative share of this source in the examples of an epoch; set for all sources or for none."""
 
     def __post_init__(self) -> None:
         with inside("objective"):
@@ -95,7 +95,7 @@ class SourceConfig(Settings):
 
     @property
     def hub(self) -> str | None:
-        """The name or the folder behind hub:, if this is a data set of the hub."""
+        """The name or the folder after `hub:`, if this is a data set of the hub."""
         return self.path.removeprefix(HUB) if self.path is not None and self.path.startswith(HUB) else None
 
     @property
@@ -106,17 +106,17 @@ class SourceConfig(Settings):
 
     @property
     def is_text(self) -> bool:
-        """Whether it is plain text, of which an objective makes pairs."""
+        """Whether it is plain text, from which an objective makes pairs."""
         return self.text is not None or self.text_field is not None or self.objective is not None
 
     @property
     def title(self) -> str:
-        """What it is called in a message."""
+        """The name of the source in messages."""
         return str(self.path or self.source or self.text)
 
     @property
-    def front(self) -> str:
-        """What stands before each source text: the tag, then the prefix."""
+    def source_prefix(self) -> str:
+        """The text put before each source text: the language tag, then the task prefix."""
         return (f"<{self.tag}> " if self.tag else "") + (self.prefix or "")
 
 
@@ -125,24 +125,25 @@ class DataConfig(Settings):
     train: object
     """{source: FILE, target: FILE} or {path: FILE}, or a list of these; in Python also (source, target) pairs."""
     valid: object = None
-    """The validation pairs, written alike; without them there is no validation."""
+    """The validation pairs, in the same form; without them there is no validation."""
     test: object = None
-    """What `antiphon evaluate` measures where it is given nothing but the run, written alike."""
+    """The test set of `antiphon evaluate RUN`, in the same form."""
     labels: object = ()
-    """Of a classification: its labels as a list, or {label in the data: name in answers}; none: those of `train`."""
+    """For classification: the labels as a list, or {label in the data: name in answers}; none: those of `train`."""
     max_length: Count | None = None
     """Longest side of a training pair in tokens, end included; none: the model's `max_length`."""
     overflow: Literal["error", "truncate", "skip", "window"] = "error"
-    """What happens to a longer one; window: a longer source is read in windows of `max_length`. Answers do likewise."""
+    """How longer ones are treated; window: a longer source is read in windows of `max_length`. Also the default of
+    generation."""
     bad_rows: Literal["error", "skip"] = "error"
-    """What happens to rows that cannot be read (too many columns, no JSON, no UTF-8); skip: they are left out, counted,
-    and the first ten are shown."""
+    """How rows that cannot be read (too many columns, not JSON, not UTF-8) are treated; skip: they are left out and
+    counted, with warnings for the first ten."""
     streaming: Literal["auto", "always", "never"] = "auto"
-    """Read the training files piece by piece; auto: where they are larger than 256 MiB of text."""
+    """Stream the training files instead of loading them; auto: if they have more than 256 MiB of text."""
     temperature: Positive | None = None
-    """Mixes several sources: a share of an epoch in proportion to pairs**(1/T) (Arivazhagan et al. 2019)."""
+    """Mix several sources in proportion to pairs**(1/T) (Arivazhagan et al. 2019)."""
     filters: object = None
-    """What keeps a training pair: a list, in order, for example [{length: {max: 100}}, {ratio: 3}, duplicates]."""
+    """Filters of training pairs, in order, for example [{length: {max: 100}}, {ratio: 3}, duplicates]."""
 
     def __post_init__(self) -> None:
         for name in ("train", "valid", "test"):
@@ -176,14 +177,14 @@ class DataConfig(Settings):
 
     @property
     def shares(self) -> Shares:
-        """How large a part of an epoch each source of `train` is."""
+        """The shares of the sources of `train` in an epoch."""
         weights = [source.weight for source in source_list(self.train) if source.weight is not None]
         return Shares(tuple(weights) or None, self.temperature)
 
 
 @dataclass(frozen=True)
 class Shares:
-    """How an epoch is shared out among sources: by weights, by pairs**(1/temperature), or as many as each has."""
+    """The shares of sources in an epoch: by weights, by pairs**(1/temperature), or each pair once."""
 
     weights: tuple[float, ...] | None = None
     temperature: float | None = None
@@ -207,7 +208,7 @@ def _count(weights: list[bool]) -> str:
 
 
 def _filters(value: Any) -> tuple[object, ...] | None:
-    """The filters: each a name, or a mapping of one name to its settings."""
+    """Parse filters: each a name, or a mapping from one name to its settings."""
     value = value.meaning if isinstance(value, FlagText) else value
     example = "For example [{length: {max: 100}}, duplicates]."
     if value is None:
@@ -218,7 +219,7 @@ def _filters(value: Any) -> tuple[object, ...] | None:
 
 
 def _objective(value: Any) -> tuple[object, ...] | None:
-    """The objectives of plain text, one or several that are applied together."""
+    """Parse the objectives of plain text, one or a list."""
     value = value.meaning if isinstance(value, FlagText) else value
     example = "For example span_corruption, or [sentence_permutation, {text_infilling: {density: 0.3}}]."
     if value is None:
@@ -229,7 +230,7 @@ def _objective(value: Any) -> tuple[object, ...] | None:
 
 
 def _named(value: Sequence[object], example: str) -> tuple[object, ...]:
-    """Parts, each a name or a mapping of one name to its settings."""
+    """Parse parts: each a name, or a mapping from one name to its settings."""
     for number, item in enumerate(value):
         if not (isinstance(item, str) or (isinstance(item, Mapping) and len(item) == 1)):
             problem = f"must be a name, or one name with its settings, but is {show(item)}"
@@ -238,7 +239,7 @@ def _named(value: Sequence[object], example: str) -> tuple[object, ...]:
 
 
 def _labels(value: Any) -> Mapping[str, str]:
-    """From what the data calls a label to its name in answers."""
+    """Parse labels to a mapping from label in the data to name in answers."""
     value = value.meaning if isinstance(value, FlagText) else value
     example = "For example [negative, positive], or {0: negative, 1: positive}."
     if not (value is None or isinstance(value, list | tuple | Mapping)):
@@ -271,8 +272,8 @@ def _sources(value: Any) -> object:
 
 
 def _are_pairs(items: Sequence[object]) -> bool:
-    """Whether mappings of nothing but `source` and `target` hold texts: one of the values could be no file, or in one
-    of the mappings none looks like a file."""
+    """Whether mappings with only `source` and `target` hold texts rather than file names: one of the values cannot be a
+    file name, or in one of the mappings neither looks like one."""
     for item in items:
         if not (isinstance(item, Mapping) and set(item) == {"source", "target"}):
             return False
@@ -281,12 +282,13 @@ def _are_pairs(items: Sequence[object]) -> bool:
 
 
 def _is_no_file(value: object) -> bool:
-    """Whether a value is several words, or none, and does not look like a file."""
+    """Whether a value has several words, or none, and does not look like a file name."""
     return not _could_be_file(value) and not (isinstance(value, str) and len(value.split()) == 1)
 
 
 def _could_be_file(value: object) -> bool:
-    """An ending (.en, .txt.gz), a folder in front, or a file that exists; a text may end in a dot or a number."""
+    """Whether a value has a suffix (.en, .txt.gz) or a folder, or is an existing file. A dot or number at the end is
+    not a suffix: a text may end so."""
     if isinstance(value, FlagText | os.PathLike):
         return True
     if not isinstance(value, str):

@@ -1,4 +1,4 @@
-"""How a student learns from a teacher's probabilities."""
+"""Settings of knowledge distillation."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ class DistillationConfig(Settings):
     teacher: str | tuple[str, ...]
     """The teacher's run folder or model folder; a list of them is an ensemble, whose probabilities are averaged."""
     weight: Share = 0.5
-    """Of the divergence from the teacher's distribution; the cross-entropy of the data has the rest."""
+    """Weight of the divergence from the teacher's distribution; the cross-entropy has 1 minus this."""
     temperature: Positive = 1.0
-    """What both distributions' logits are divided by; above 1, unlikely words weigh more."""
+    """The logits of both are divided by this; above 1, unlikely tokens weigh more."""
     copy_layers: bool = False
-    """Begin with the teacher's tables and norms, and with its layers, spread evenly over the student's."""
+    """Initialize the student with the teacher's embeddings, norms and evenly spaced layers."""
 
     def check(self) -> None:
         require(len(self.teachers) > 0 and all(self.teachers), "teacher", "must name a folder, but is empty")

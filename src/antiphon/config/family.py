@@ -1,4 +1,5 @@
-"""What only a family of checkpoints needs: written in the `config.json` of a model folder, never in a recipe.
+"""Settings that only a family of published checkpoints needs: in the `config.json` of a model folder, never in a
+recipe.
 
     FamilyConfig(name="t5", pad_id=0, start_id=0, end_id=1, embedding_scale=False, output_scale=True)
 
@@ -23,23 +24,23 @@ class FamilyConfig(Settings):
     name: str
     """The family, as a published `config.json` calls it under `model_type`."""
     pad_id: Id
-    """The id that fills rows, which no answer holds."""
+    """The padding id, which is never generated."""
     start_id: Id
     """The decoder's first input."""
     end_id: Id
     """The id that ends an answer."""
     first_id: Id | None = None
-    """The id that every answer is made to begin with, which its score leaves out; none: the model chooses."""
+    """The forced first id of every answer, which its score excludes; none: not forced."""
     closes: bool = False
     """Whether an answer that reaches its limit is ended with `end_id`."""
     never_ids: tuple[Id, ...] = ()
-    """Ids that no answer holds, besides `pad_id` and `start_id`."""
+    """Ids that are never generated, besides `pad_id` and `start_id`."""
     shared_tables: bool = True
-    """Whether source and target ids have one table of vectors."""
+    """Whether source and target share an embedding table."""
     position_offset: Annotated[int, Range(low=0, high=64)] = 0
     """The number of the first token's position."""
     sinusoids: Literal["interleaved", "halves", "closed_halves"] = "interleaved"
-    """Sines and cosines in turn, or all sines before all cosines; closed: the lowest frequency is 1/10000 itself."""
+    """Sines and cosines alternate, or all sines come before all cosines; closed: the lowest frequency is 1/10000."""
     embedding_scale: bool = True
     """Whether token vectors are multiplied with the root of `d_model`."""
     rounds_scale: bool = False
@@ -49,26 +50,26 @@ class FamilyConfig(Settings):
     norm_eps: Annotated[float, Range(low=0, high=1, open_low=True)] | None = None
     """What the norms add to the variance; none: 1e-5 (layer), 1e-6 (rms)."""
     activation: Literal["gelu_tanh", "geglu_tanh", "reglu"] | None = None
-    """In place of the model's: GELU by its tanh formula, plain and gated, or a gated ReLU."""
+    """Overrides the model's activation: GELU in its tanh form, plain or gated, or a gated ReLU."""
     decoder_heads: Annotated[int, Range(low=1, high=1024)] | None = None
     """Heads of the decoder's attention; none: those of the encoder."""
     decoder_kv_heads: Annotated[int, Range(low=1, high=1024)] | None = None
     """Key and value heads of the decoder's attention; none: `num_kv_heads`, as the encoder."""
     decoder_d_model: Annotated[int, Range(low=1, high=2**16)] | None = None
-    """Width of the decoder, whose tables then are its own; none: that of the encoder."""
+    """Width of the decoder, which then has its own embedding tables; none: that of the encoder."""
     decoder_ffn_dim: Annotated[int, Range(low=1, high=2**18)] | None = None
     """Inner width of the decoder's feed-forward layers; none: that of the encoder's."""
     output_scale: bool = False
-    """Whether the decoder's output is divided by the root of `d_model` before it meets the output table."""
+    """Whether the decoder's output is divided by the root of `d_model` before the output projection."""
     output_bias: bool = False
     """Whether a fixed bias is added to the logits."""
     key_bias: bool = True
     """Whether the keys of attention have a bias where the model's linear layers do."""
     speech: SpeechConfig | None = None
-    """Settings of speech input, where sources are recordings; none: sources are ids."""
+    """Settings of the speech input if sources are sound; none: sources are text."""
 
     def check_decoder(self, *, d_model: int, heads: int, groups: int | None) -> None:
-        """SettingError where the decoder's own sizes do not go together; the rest are those of the encoder."""
+        """Raise SettingError if the decoder's sizes do not fit together; unset ones are those of the encoder."""
         own = self.decoder_heads or heads
         shared = self.decoder_kv_heads or groups or own
         require(own % shared == 0, "family.decoder_kv_heads", f"must divide the decoder's {own} heads, but is {shared}")

@@ -1,4 +1,4 @@
-"""How answers are searched for."""
+"""Settings of the search (beam search, sampling, constraints)."""
 
 from __future__ import annotations
 
@@ -9,70 +9,71 @@ from antiphon.settings import Count, CountOrZero, NotNegative, Positive, Range, 
 
 Texts = tuple[str | tuple[str, ...] | None, ...]  # one list of texts for all rows, or one for each (None: no list)
 
-# Far above any search, and low enough that a hostile file asks for no memory of its size.
+# Far above any real search, and low enough that a hostile file cannot exhaust memory.
 Beam = Annotated[int, Range(low=1, high=2**12)]
 
 
 @dataclass(frozen=True)
 class GenerationConfig(Settings):
     beam_size: Beam = 4
-    """Open hypotheses of the search; 1 is greedy."""
+    """Open hypotheses of the beam search; 1 is greedy."""
     n_best: Beam = 1
     """Hypotheses in each answer."""
     min_new_tokens: CountOrZero = 0
-    """Tokens before the end is allowed."""
+    """Minimum number of tokens before the end."""
     max_new_tokens: Count | None = None
-    """Tokens of an answer at most, end included, counted behind a `prefix`; none: 2 x source tokens + 32, for
+    """Maximum number of tokens of an answer, end included, counted after a `prefix`; none: 2 x source tokens + 32, for
     a source in windows at most a window or 512, within the model's `max_length`."""
     length_penalty: Annotated[float, Range(low=-10, high=10)] = 1.0
-    """The ranking is score / n**p; n counts the end, and neither has a `prefix`."""
+    """Hypotheses are ranked by score / n**p; n counts the end; a `prefix` counts in neither."""
     length_penalty_kind: Literal["average", "gnmt"] = "average"
     """n**p, or ((5 + n) / 6)**p (Wu et al. 2016, equation 14)."""
     patience: Positive | None = None
-    """A beam ends when this times `beam_size` of its hypotheses have ended (Kasai et al. 2022; 1 is what fairseq and
-    CTranslate2 do); none: when no open one can win any more, which is later."""
+    """The search ends when this times `beam_size` hypotheses are finished (Kasai et al. 2022; 1 is what fairseq and
+    CTranslate2 do); none: when no open hypothesis can still win, which is later."""
     coverage_penalty: NotNegative = 0.0
     """Added to the ranking: this times the source tokens' sum of log(min(attention, 1)) (Wu et al. 2016); 0: off.
-    0.01 is much at `length_penalty` 1, 0.2 at 0."""
+    Large values: 0.01 with `length_penalty` 1, 0.2 with 0."""
     beam_groups: Count = 1
-    """Groups that the beam is divided into, each avoiding what those before it say (Vijayakumar et al. 2018)."""
+    """Groups of diverse beam search: each avoids the tokens of the groups before it (Vijayakumar et al. 2018)."""
     diversity_penalty: NotNegative = 0.0
-    """What a token loses, in nats, for each hypothesis of an earlier group that takes it at the same place."""
+    """Penalty of a token, in nats, for each hypothesis of an earlier group that has it at the same position."""
     no_repeat_ngram: CountOrZero = 0
-    """No sequence of N tokens twice in an answer; 0: off."""
+    """No n-gram of this length occurs twice in an answer; 0: off."""
     repetition_penalty: Positive = 1.0
-    """Above 1 lowers the logits of tokens that are already there (Keskar et al. 2019); 1: off."""
+    """Above 1: lowers the logits of tokens generated before (Keskar et al. 2019); 1: off."""
     temperature: Positive | None = None
-    """Sample, from logits divided by this; none: search, no sampling."""
+    """Sample from the logits divided by this; none: no sampling."""
     top_k: Count | None = None
     """Sample among the K most probable tokens."""
     top_p: Annotated[float, Range(low=0, high=1, open_low=True)] | None = None
-    """Sample among the most probable tokens that together have this probability."""
+    """Sample among the most probable tokens whose probabilities add up to this (nucleus sampling)."""
     min_p: Share | None = None
-    """Sample among tokens with at least this share of the most probable one's probability."""
+    """Sample among tokens with at least this fraction of the probability of the most probable one."""
     seed: CountOrZero = 0
     """Of sampling."""
     source_language: str | None = None
-    """Code of the sources' language, for a model that knows several (mBART, M2M-100, NLLB); none: as its folder has."""
+    """Code of the source language, for a multilingual model (mBART, M2M-100, NLLB); none: that of its folder."""
     target_language: str | None = None
-    """Code of the answers' language, with which they are made to begin; likewise."""
+    """Code of the target language, which answers are forced to begin with; none: that of the folder."""
     prefix: str | tuple[str | None, ...] | None = None
-    """Text with which answers must begin; in Python also one for each row."""
+    """Text that answers must begin with; in Python also one for each row."""
     allowed: Texts | None = None
     """Texts that answers are restricted to; in Python also a list for each row."""
     required: Texts | None = None
-    """Phrases that each answer holds, as whole words; given twice is given once. In Python also a list for each row."""
+    """Phrases that each answer must contain, as whole words; repeats are ignored. In Python also a list for each
+    row."""
     forbidden: Texts | None = None
-    """Phrases that no answer holds as whole words (within words: not matched, but in scripts without spaces)."""
+    """Phrases that answers must not contain, as whole words (in scripts without spaces, anywhere)."""
     overflow: Literal["error", "truncate", "split", "window"] = "error"
-    """What happens to a source of more than `max_source_tokens`; window: it is read in windows that overlap."""
+    """How a source of more than `max_source_tokens` is treated; window: it is read in overlapping windows."""
     max_source_tokens: Count | None = None
-    """Tokens of a source at most, end included, and of a window or a part of a longer one; none: the model's
-    `max_length`. A published folder's own limit and a recipe's `data.max_length` are defaults that a model keeps."""
+    """Maximum tokens of a source, end included, and of a window or part of a longer one; none: the model's
+    `max_length`. The limit of a published folder, or a recipe's `data.max_length`, is saved as the model's default."""
     template: bool = True
-    """Put the text that stood around the sources of the training data around each source that has it not."""
+    """Apply the template of the training data to each source that does not have its words yet."""
     batch_size: Count | None = None
-    """Rows of sources that run together; none: chosen by size."""
+    """Sources processed together; none: chosen by size."""
 
     def check(self) -> None:
         shortest, longest = self.min_new_tokens, self.max_new_tokens
@@ -106,7 +107,7 @@ class GenerationConfig(Settings):
 
 
 def _check_texts(name: str, texts: Texts | None) -> None:
-    """One list or lists, not both; a phrase is a text that can stand between others."""
+    """Check that there is one list, or a list for each row, and that phrases have no space around them."""
     kinds = {isinstance(entry, str) for entry in texts or ()}
     require(len(kinds) < 2, name, "must be a list of texts, or a list for each row, but is a mixture of both")
     for row, entry in enumerate(texts or (), 1):

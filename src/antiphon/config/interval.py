@@ -1,4 +1,4 @@
-"""How often something happens in a run: every n steps, or every n passes over the data.
+"""Intervals of a run: every n steps, or every n epochs.
 
 >>> read_interval("2 epochs")
 Interval(count=2, unit='epochs')
@@ -42,15 +42,15 @@ def read_interval(value: object) -> Interval:
 
 
 def interval_text(value: object) -> str:
-    """The one spelling of an interval: `50 steps`, `1 epoch`."""
+    """The normalized text of an interval: `50 steps`, `1 epoch`."""
     return str(read_interval(value))
 
 
 Every = Annotated[Any, NamedChoice(interval_text)]
 
 
-def settle(settings: Settings, name: str, steps_name: str, default: int) -> None:
-    """Give `steps_name` its default where neither field is set; SettingError where both are."""
+def set_default_steps(settings: Settings, name: str, steps_name: str, default: int) -> None:
+    """Set `steps_name` to its default if neither field is set; SettingError if both are."""
     every, steps = getattr(settings, name), getattr(settings, steps_name)
     if every is not None and steps is not None:
         problem = f"and `{steps_name}` must not both be given, but are `{every}` and {steps}"

@@ -1,4 +1,4 @@
-"""The network: its presets, its shape, its kinds of attention; or the model that it begins as."""
+"""Settings of the network: presets, shape and kinds of attention; or the pretrained model to start from."""
 
 from __future__ import annotations
 
@@ -47,21 +47,21 @@ PRESETS: dict[str, dict[str, Any]] = {
         "activation": "swiglu", "norm": "rms", "norm_placement": "pre", "positions": "rotary", "bias": False,
     },
 }  # fmt: skip
-# Far above any model, and low enough that a hostile file is refused before anything of its size is made.
-_MOST = {
+# Far above any real model, and low enough that a hostile file is an error before memory is allocated for it.
+_MAX_SIZES = {
     "d_model": 2**16, "encoder_layers": 256, "decoder_layers": 256, "num_heads": 1024, "num_kv_heads": 1024,
     "head_dim": 2**13, "ffn_dim": 2**18, "max_length": 2**20,
 }  # fmt: skip
-_FROM_PRESET: Any = None  # a field that the preset gives unless it is set; never seen on a finished ModelConfig
+_FROM_PRESET: Any = None  # default of fields that the preset fills in; never the value in a finished ModelConfig
 
 
 @dataclass(frozen=True)
 class ModelConfig(Settings):
     preset: str | None = "small"
-    """Where the fields that are not set come from: tiny, small, student (6+2 layers of small), base or
-    big (the paper's two)."""
+    """The defaults of the other fields: tiny, small, student (6+2 layers of small), base or big (as in the Transformer
+    paper)."""
     d_model: Count = _FROM_PRESET
-    """Width of embeddings and of what passes between the layers."""
+    """Width of embeddings and hidden states."""
     encoder_layers: CountOrZero = _FROM_PRESET
     """Layers of the encoder."""
     decoder_layers: Count = _FROM_PRESET
@@ -75,31 +75,33 @@ class ModelConfig(Settings):
     ffn_dim: Count = _FROM_PRESET
     """Inner width of the feed-forward layers."""
     activation: Literal["relu", "gelu", "silu", "geglu", "swiglu"] = _FROM_PRESET
-    """Of the feed-forward layers; geglu and swiglu are gated."""
+    """Activation of the feed-forward layers; geglu and swiglu are gated."""
     norm: Literal["layer", "rms"] = _FROM_PRESET
     """LayerNorm or RMSNorm."""
     norm_placement: Literal["pre", "post", "sandwich"] = _FROM_PRESET
-    """Before each block, with a final norm; after the residual sum, as in the paper; or before and after each block."""
+    """pre: before each block, with a final norm; post: after the residual sum; sandwich: before and after each
+    block."""
     final_norm: bool | None = None
-    """A norm behind the last layer of each side; none: unless `norm_placement` is post."""
+    """A norm after the last layer of encoder and decoder; none: unless `norm_placement` is post."""
     norm_eps: Annotated[float, Range(low=0, high=1, open_low=True)] | None = None
     """What the norms add to the variance; none: 1e-5 (layer), 1e-6 (rms)."""
     positions: Literal["sinusoidal", "learned", "rotary", "relative", "alibi", "none"] = _FROM_PRESET
-    """How tokens know their place; relative (T5) and alibi add that rule to self-attention."""
+    """Position encoding; relative (T5) and alibi add that rule to self-attention."""
     rotary_base: Positive | None = None
     """Base of the frequencies of rotary positions; none: 10000."""
     bias: bool = _FROM_PRESET
     """Biases in linear layers and norms."""
     tie_embeddings: bool = _FROM_PRESET
-    """One table for target embedding and output, and for the source too where the tokenizer is shared."""
+    """Share the weights of target embedding and output projection, and of the source embedding if the tokenizer is
+    shared."""
     embedding_scale: Positive | None = None
-    """Factor of the token vectors; none: sqrt(d_model), as in the paper."""
+    """Factor of the token embeddings; none: sqrt(d_model)."""
     dropout: Rate = _FROM_PRESET
-    """Of embeddings and of each block's output."""
+    """Dropout of embeddings and of each block's output."""
     attention_dropout: Rate = 0.0
-    """Of attention weights."""
+    """Dropout of attention weights."""
     activation_dropout: Rate = 0.0
-    """Inside the feed-forward layers, after the activation."""
+    """Dropout in the feed-forward layers, after the activation."""
     layer_drop: Rate = 0.0
     """Probability that a layer is skipped in training."""
     word_dropout: Rate = 0.0
@@ -109,11 +111,11 @@ class ModelConfig(Settings):
     attention_scale: Positive | None = None
     """Factor of the attention scores; none: 1 / sqrt(head_dim)."""
     output_cap: Positive | None = None
-    """Bound of the logits of ids, which become cap * tanh(logits / cap); none: no bound."""
+    """Bound of the output logits, which become cap * tanh(logits / cap); none: no bound."""
     output_bias: bool = False
-    """A learned bias of the logits of ids."""
+    """A learned bias of the output logits."""
     family: FamilyConfig | None = None
-    """What a published checkpoint needs besides: only model folders have it, no recipe sets it."""
+    """Further settings of a published checkpoint: only in model folders, never in a recipe."""
 
     def __post_init__(self) -> None:
         preset = str(self.preset or "small")
@@ -127,7 +129,7 @@ class ModelConfig(Settings):
         super().__post_init__()
 
     def check(self) -> None:
-        for name, most in _MOST.items():
+        for name, most in _MAX_SIZES.items():
             value = getattr(self, name)
             require(value is None or value <= most, name, f"must be at most {most}, but is {show(value)}")
         heads, groups = self.num_heads, self.num_kv_heads or self.num_heads
@@ -150,28 +152,28 @@ class BaseConfig(Settings):
     """`model: {base: FOLDER}`: the network, its tokenizers and its weights are those of a saved model."""
 
     base: str
-    """The run or model folder that training begins with: its shape, attention, tokenizers and weights."""
+    """The run or model folder to start from: its shape, attention, tokenizers and weights."""
     dropout: Rate | None = None
-    """Of embeddings and of each block's output; none: the base's, here and below."""
+    """Dropout of embeddings and of each block's output; none: the base's, here and below."""
     attention_dropout: Rate | None = None
-    """Of attention weights."""
+    """Dropout of attention weights."""
     activation_dropout: Rate | None = None
-    """Inside the feed-forward layers, after the activation."""
+    """Dropout in the feed-forward layers, after the activation."""
     layer_drop: Rate | None = None
     """Probability that a layer is skipped in training."""
     word_dropout: Rate | None = None
     """Probability that a token's whole embedding is zero in training, on either side."""
     max_length: Count | None = None
-    """Longest sequence on either side; learned positions keep the base's, as their table has no more rows."""
+    """Longest sequence on either side; cannot be changed for learned positions."""
 
     @property
     def changes(self) -> dict[str, float | int]:
-        """The settings of a ModelConfig that are not as in the base."""
+        """The settings of a ModelConfig that differ from the base."""
         return {name: value for name, value in vars(self).items() if name != "base" and value is not None}
 
 
 def beside_base(mapping: Mapping[str, object]) -> BaseConfig:
-    """`model` with a `base`; SettingError that names a setting which only a new network can have."""
+    """Read `model` with a `base`; SettingError for a setting that only a new network can have."""
     for name in mapping:
         new = name in hints(ModelConfig) and name not in hints(BaseConfig)
         problem = f"must be left out beside `model.base`, whose network has its own, but is {show(mapping[name])}"
@@ -184,8 +186,8 @@ class AttentionConfig(Settings):
     encoder: object = "full"
     """The encoder's self-attention: a name, {name: settings}, {all: [...]}, or a list that alternates over layers."""
     decoder: object = "full"
-    """The decoder's self-attention, written alike."""
+    """The decoder's self-attention, in the same form."""
     cross: object = "full"
-    """The decoder's attention to the source, written alike."""
+    """The decoder's cross-attention, in the same form."""
     backend: Literal["auto", "eager", "sdpa", "blocks", "flex", "varlen"] = "auto"
-    """What computes dot-product attention: the fastest where it was measured, or one by name (eager if it cannot)."""
+    """The implementation of attention; auto: the fastest by measurement; falls back to eager if not applicable."""

@@ -15,13 +15,13 @@ from antiphon.registry import nearest
 from antiphon.settings import Range, SettingError, Settings, require, show
 
 Names = tuple[tuple[str, Id], ...]
-STRIDE = 2  # frames that become one position of the encoder
+STRIDE = 2  # frames for each position of the encoder
 
 
 @dataclass(frozen=True, kw_only=True)
 class SpeechConfig(Settings):
     mel_bins: Annotated[int, Range(low=1, high=1024)]
-    """Features of a frame: the energies of so many mel bands."""
+    """Mel bands, the features of a frame."""
     positions: Annotated[int, Range(low=1, high=2**16)]
     """Positions of the encoder, a half of the frames of a clip."""
     sampling_rate: Annotated[int, Range(low=1000, high=2**20)] = 16000
@@ -33,17 +33,17 @@ class SpeechConfig(Settings):
     seconds: Annotated[int, Range(low=1, high=3600)] = 30
     """Length of what the model reads at once: shorter recordings are followed by silence."""
     languages: Names = ()
-    """The languages of recordings, each with its id in the decoder's prompt."""
+    """The languages of speech, each with its id, which follows the start token."""
     tasks: Names = ()
-    """What may be asked for, each with its id in the prompt."""
+    """The tasks (transcribe, translate), each with its id."""
     language: str | None = None
-    """The language of all recordings, one of `languages`; none: the model chooses it for each recording."""
+    """The spoken language, one of `languages`; none: the model detects it for each clip."""
     task: str | None = None
-    """What is asked for, one of `tasks`."""
+    """The task, one of `tasks`."""
     untimed_id: Id | None = None
-    """The id in the prompt for answers without timestamps."""
+    """The id for answers without timestamps."""
     prompt_ids: tuple[Id, ...] = ()
-    """The prompt where there are no `languages` and `tasks` to choose from."""
+    """The ids after the start token for models without `languages` and `tasks`."""
     never_first_ids: tuple[Id, ...] = ()
     """Ids that no answer begins with."""
 
@@ -65,7 +65,7 @@ class SpeechConfig(Settings):
         return self.seconds * self.sampling_rate
 
     def prompt(self, language: int | None) -> tuple[int, ...]:
-        """The ids behind the decoder's start token; `language` is the id of the language, None to leave it out."""
+        """The ids after the decoder's start token; `language` is the id of the language, None to leave it out."""
         task = dict(self.tasks).get(self.task or "")
         chosen = (language, task, self.untimed_id) if self.languages or self.tasks else (*self.prompt_ids, None)
         return tuple(id for id in chosen if id is not None)

@@ -1,4 +1,4 @@
-"""How text becomes ids: one tokenizer for both sides, or one for each."""
+"""Settings of the tokenizers: one for both sides, or one for each."""
 
 from __future__ import annotations
 
@@ -28,22 +28,21 @@ class SideConfig(Settings):
     """One tokenizer."""
 
     kind: str = "bpe"
-    """How text becomes ids: bpe, unigram, bytes, characters or words (between spaces), trained on the data; or a
-    tokenizer's path."""
+    """bpe, unigram, bytes, characters or words (between spaces), trained on the data; or the path of a tokenizer."""
     vocab_size: Count = 8000
-    """Ids in the vocabulary, special ones included; bytes and characters have a size of their own."""
+    """Ids in the vocabulary, special ones included; for bytes and characters the size follows from the data."""
     normalize: Literal["nfc", "nfd", "nfkc", "nfkd"] | None = None
-    """A normal form of Unicode that texts are brought to; nfd takes accents off letters, and Hangul apart."""
+    """Unicode normal form of all texts; nfd separates accents from letters, and splits Hangul."""
     lowercase: bool = False
-    """Bring all texts to lower case, answers too: fewer words to learn, where capitals do not count."""
+    """Convert all texts to lower case, answers too."""
     symbols: str | None = None
-    """A regular expression: what it matches in the training texts is one token each, such as features of a word form;
-    the `tag` of a source is one without it."""
+    """A regular expression: each of its matches in the training texts becomes one token, for example morphological
+    features; the `tag` of a source always is one."""
     dropout: Rate = 0.0
-    """BPE-dropout: the share of merges left out when a training text is split, anew in each epoch."""
+    """BPE-dropout: the probability that a merge is skipped when a training text is encoded; redrawn in each epoch."""
     sampling: Positive | None = None
-    """unigram: draw the splits of training texts by their probability to this power, anew in each epoch; 0.1 to 0.5
-    is usual."""
+    """For unigram: sample the segmentation of training texts by its probability to this power; redrawn in each epoch;
+    0.1 to 0.5 is usual."""
 
     def check(self) -> None:
         require(not self.dropout or self.kind == "bpe", "dropout", "needs `kind: bpe`", "For unigram set `sampling`.")
@@ -56,9 +55,9 @@ class TokenizerConfig(SideConfig):
     shared: bool = True
     """One tokenizer for source and target; false trains one for each."""
     source: object = None
-    """Settings of the source's own tokenizer; what they leave out is as above."""
+    """Settings of a separate source tokenizer; the others are as above."""
     target: object = None
-    """Settings of the target's own tokenizer, likewise."""
+    """Settings of a separate target tokenizer; the others are as above."""
 
     def __post_init__(self) -> None:
         common = {field.name: getattr(self, field.name) for field in fields(SideConfig)}
@@ -82,17 +81,17 @@ class TokenizerConfig(SideConfig):
 
 @dataclass(frozen=True)
 class VocabularyConfig(Settings):
-    """`tokenizer` beside `model.base`: the base's tokenizers, changed. What is trimmed is trimmed first."""
+    """`tokenizer` together with `model.base`: changes to the base's tokenizers. Trimming comes before adding."""
 
     trim: bool = False
-    """Keep only the tokens that occur in the recipe's data, what they are made of, and the special ones."""
+    """Keep only the tokens that occur in the recipe's data, the tokens that these are made of, and special ones."""
     add: tuple[str, ...] = ()
-    """Words that become one token each in the base's tokenizers, such as <de>; their vectors begin as the mean of those
-    of the tokens that spell them."""
+    """Words that become one token each in the base's tokenizers, such as <de>; their embeddings are initialized with
+    the mean of those of their former tokens."""
 
 
 def changed_vocabulary(mapping: Mapping[str, object]) -> VocabularyConfig:
-    """`tokenizer` beside a base; SettingError that names a setting which only a new tokenizer can have."""
+    """Read `tokenizer` together with a base; SettingError for a setting that only a new tokenizer can have."""
     for name in mapping:
         problem = f"must be left out beside `model.base`, which has tokenizers, but is {show(mapping[name])}"
         require(name not in hints(TokenizerConfig), name, problem, "Beside a base there are `trim` and `add`.")
@@ -107,7 +106,7 @@ def _side(value: object, common: Mapping[str, object]) -> SideConfig:
         raise SettingError(
             (), f"must be a mapping of settings, but is {show(value)}", remedy="For example {kind: characters}."
         )
-    # Dropout and sampling belong to a kind: a side of another kind does not inherit them.
+    # Dropout and sampling apply to one kind each: a side with another kind does not inherit them.
     own = dict(value or {})
     inherited = (
         common if own.get("kind", common["kind"]) == common["kind"] else {**common, "dropout": 0.0, "sampling": None}

@@ -1,4 +1,4 @@
-"""How it is learned, and what is measured on the way."""
+"""Settings of training and validation."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from antiphon.config.distillation import DistillationConfig
-from antiphon.config.interval import Every, Interval, read_interval, settle
+from antiphon.config.interval import Every, Interval, read_interval, set_default_steps
 from antiphon.registry import nearest
 from antiphon.settings import (
     Count,
@@ -28,7 +28,7 @@ _PRECISIONS |= {name: name for name in ("float32", "bfloat16", "float16")}
 
 
 def precision_name(text: str) -> str:
-    """float32, bfloat16 or float16, from any of their spellings (fp32, bf16, fp16); SettingError for another."""
+    """float32, bfloat16 or float16, also from fp32, bf16, fp16; SettingError for others."""
     if text not in _PRECISIONS:
         problem = f"must be one of {', '.join(_PRECISIONS)}, but is {show(text)}"
         raise SettingError((), problem, hint=nearest(text, _PRECISIONS))
@@ -38,51 +38,52 @@ def precision_name(text: str) -> str:
 @dataclass(frozen=True)
 class GroupConfig(Settings):
     match: str
-    """The parameters' names, as a pattern: `encoder.*`, `*.norm.weight`, `source.table.weight`."""
+    """A pattern of parameter names: `encoder.*`, `*.norm.weight`, `source.table.weight`."""
     lr_scale: Positive = 1.0
-    """Factor of the learning rate, and of what `layer_decay` makes of it."""
+    """Factor of the learning rate, in addition to `layer_decay`."""
     weight_decay: NotNegative | None = None
-    """Instead of `training.weight_decay`; none: that, or 0 where it would not decay."""
+    """Overrides `training.weight_decay`; none: that, or 0 for biases, norms and embeddings."""
     freeze: bool = False
-    """Keep these parameters as they are."""
+    """Do not train these parameters."""
 
 
 @dataclass(frozen=True)
 class AdapterConfig(Settings):
-    """Small matrices beside linear layers, which learn in their place (package peft)."""
+    """Small matrices next to linear layers, which are trained instead of them (package peft)."""
 
     kind: Literal["lora", "dora"] = "lora"
-    """lora: a low-rank sum (Hu et al. 2022); dora: with lengths of their own too (Liu et al. 2024)."""
+    """lora: a low-rank update (Hu et al. 2022); dora: with trained magnitudes too (Liu et al. 2024)."""
     rank: Count = 8
     """Rank of the matrices."""
     alpha: Positive = 16.0
-    """The sum counts alpha / rank."""
+    """The update is scaled by alpha / rank."""
     dropout: Rate = 0.0
-    """Of what the matrices read."""
+    """Dropout of the input of the matrices."""
     targets: tuple[str, ...] = ("encoder.*", "decoder.*")
     """The linear layers that get one: patterns of their names, such as *.q, or what peft calls them, such as q_proj."""
     trained: tuple[str, ...] = ()
-    """Other weights that are trained whole, as patterns of their names, such as *norm*."""
+    """Other weights that are fully trained: patterns of their names, such as *norm*."""
 
 
 @dataclass(frozen=True)
 class TrainingConfig(Settings):
     optimizer: object = "adamw"
-    """adamw, adafactor, muon, lion, schedule_free, sgd or module:Class; with settings of its own: {name: settings}."""
+    """adamw, adafactor, muon, lion, schedule_free, sgd or module:Class; with further settings: {name: settings}."""
     lr: Positive = 1e-3
-    """Learning rate at its peak."""
+    """Peak learning rate."""
     betas: tuple[Rate, Rate] = (0.9, 0.98)
-    """The two decay rates of the optimizers that have them."""
+    """The decay rates of the optimizer's moments, if it has them."""
     weight_decay: NotNegative = 0.01
     """Weight decay (decoupled, if the optimizer can); not on biases, norms and embeddings."""
     groups: tuple[GroupConfig, ...] = ()
-    """Parameters by pattern, each {match, lr_scale, weight_decay, freeze}; the first that matches holds."""
+    """Parameter groups, each {match, lr_scale, weight_decay, freeze}; the first match applies."""
     adapter: AdapterConfig | None = None
-    """Train an adapter in place of the base's weights: {kind, rank, alpha, dropout, targets, trained}; none: all."""
+    """Train an adapter instead of the base's weights: {kind, rank, alpha, dropout, targets, trained}; none: no
+    adapter."""
     layer_decay: Annotated[float, Range(low=0, high=1, open_low=True)] = 1.0
-    """Factor of the rate from each layer to the one below it, embeddings lowest; 1: one rate."""
+    """Factor of the learning rate from each layer to the one below it; embeddings are lowest; 1: off."""
     schedule: str = "inverse_sqrt"
-    """Of the learning rate after warm-up: inverse_sqrt, cosine, linear, wsd or constant; or module:Name."""
+    """Learning rate schedule after warm-up: inverse_sqrt, cosine, linear, wsd or constant; or module:Name."""
     warmup_steps: CountOrZero = 400
     """Steps in which the learning rate rises from 0."""
     max_steps: Count | None = None
@@ -90,54 +91,54 @@ class TrainingConfig(Settings):
     max_epochs: Count | None = None
     """Passes over the data after which training ends."""
     max_minutes: Positive | None = None
-    """Minutes of training after which it ends, validation apart, summed over resumes."""
+    """Minutes after which training ends, without validation, summed over resumes."""
     batch_tokens: Count = 4096
-    """Bound of rows x longest row of one micro-batch, on each side, padding counted."""
+    """Maximum of rows x longest row of a micro-batch, on each side, padding included."""
     accumulate: Count = 1
     """Micro-batches in one optimizer step."""
     clip_norm: NotNegative = 1.0
-    """Largest norm of the gradient; 0: no clipping."""
+    """Gradients are clipped to this norm; 0: no clipping."""
     label_smoothing: Rate = 0.1
-    """Share of the probability that is spread over the whole vocabulary."""
+    """Probability mass that is spread uniformly over the vocabulary."""
     r_drop: NotNegative = 0.0
-    """Weight of the divergence between two passes with other dropout (R-Drop); 0: off, 5 is usual. Takes twice the
+    """Weight of the divergence between two passes with different dropout (R-Drop); 0: off, 5 is usual. Doubles the
     time."""
     distillation: DistillationConfig | None = None
-    """Learn from a teacher's probabilities too: {teacher, weight, temperature, copy_layers}; none: off."""
+    """Knowledge distillation from a teacher: {teacher, weight, temperature, copy_layers}; none: off."""
     mixout: Rate = 0.0
-    """Probability that, in training, an element of a linear weight is that of the weights the run began with. Meant
-    for fine-tuning."""
+    """Probability that, in training, an element of a linear weight is replaced by its initial value. For
+    fine-tuning."""
     ema: Rate = 0.0
-    """Decay of the moving average of the weights that is validated and kept instead of them; 0: off."""
+    """Decay of the exponential moving average of the weights, which is validated and saved; 0: off."""
     average_last: Count = 1
-    """Average the weights of the last N snapshots where that scores better; 1: off."""
+    """Average the weights of the last N snapshots if that scores better; 1: off."""
     average_best: Count = 1
-    """Average the weights of the N best validations where that scores better; 1: off."""
+    """Average the weights of the N best validations if that scores better; 1: off."""
     precision: Annotated[str, NamedChoice(precision_name)] = "float32"
     """float32 (fp32), bfloat16 (bf16) or float16 (fp16)."""
     compile: bool = False
     """Compile the network with torch.compile."""
     checkpoint_activations: bool = False
-    """Compute each layer twice instead of keeping what it computed: less memory for long inputs, more time."""
+    """Recompute activations in the backward pass: less memory for long inputs, more time."""
     save_every: Every | None = None
-    """From snapshot to snapshot, in steps or epochs: 500, 500 steps or 1 epoch; in place of save_every_steps."""
+    """Interval of snapshots, in steps or epochs: 500, 500 steps or 1 epoch; replaces save_every_steps."""
     save_every_steps: Count | None = None
-    """Steps from snapshot to snapshot; 500 where save_every is not given."""
+    """Steps between snapshots; 500 if save_every is not given."""
     keep_last: Count = 5
-    """Snapshots that are kept."""
+    """Number of newest snapshots to retain."""
     patience: Count | None = None
-    """Validations without a better one after which training ends; none: never."""
+    """Validations without improvement after which training ends; none: never."""
     seed: CountOrZero = 0
-    """Of weights, data order and dropout."""
+    """Seed of initial weights, data order and dropout."""
     log_every: Every | None = None
-    """From one row of metrics.jsonl to the next, in steps or epochs: 50, 50 steps or 1 epoch; in place of
-    log_every_steps. Without it, a run that ends by max_epochs has a row at the end of each epoch besides."""
+    """Interval of rows in metrics.jsonl, in steps or epochs: 50, 50 steps or 1 epoch; replaces log_every_steps.
+    Without it, a run that ends by max_epochs also has a row at the end of each epoch."""
     log_every_steps: Count | None = None
-    """Steps from one row of metrics.jsonl to the next; 50 where log_every is not given."""
+    """Steps between rows in metrics.jsonl; 50 if log_every is not given."""
 
     def check(self) -> None:
-        settle(self, "save_every", "save_every_steps", 500)
-        settle(self, "log_every", "log_every_steps", 50)
+        set_default_steps(self, "save_every", "save_every_steps", 500)
+        set_default_steps(self, "log_every", "log_every_steps", 50)
         problem = f"must be at least `average_last` ({self.average_last}), but is {self.keep_last}"
         require(self.keep_last >= self.average_last, "keep_last", problem)
         one = self.distillation is None or not self.r_drop
@@ -152,40 +153,40 @@ class TrainingConfig(Settings):
 
     @property
     def saves(self) -> Interval:
-        """From snapshot to snapshot."""
+        """The interval of snapshots."""
         return read_interval(self.save_every or self.save_every_steps)
 
     @property
     def logs(self) -> tuple[Interval, ...]:
-        """When a row of figures is due: at each of these."""
+        """The intervals of rows of figures; a row is due at each of them."""
         rows = read_interval(self.log_every or self.log_every_steps)
         by_epoch = self.log_every is None and self.max_epochs is not None
         return (rows, Interval(1, "epochs")) if by_epoch else (rows,)
 
     @property
     def optimizer_name(self) -> str:
-        """The optimizer without its settings."""
+        """The name of the optimizer."""
         return str(next(iter(self.optimizer)) if isinstance(self.optimizer, Mapping) else self.optimizer)
 
     @property
     def optimizer_settings(self) -> dict[str, Any]:
-        """The settings of the optimizer's own."""
+        """The further settings of the optimizer."""
         return dict(self.optimizer[self.optimizer_name] or {}) if isinstance(self.optimizer, Mapping) else {}
 
 
 @dataclass(frozen=True)
 class ValidationConfig(Settings):
     every: Every | None = None
-    """From validation to validation, in steps or epochs: 500, 500 steps or 1 epoch; in place of every_steps."""
+    """Interval of validations, in steps or epochs: 500, 500 steps or 1 epoch; replaces every_steps."""
     every_steps: Count | None = None
-    """Steps from validation to validation; 500 where every is not given."""
+    """Steps between validations; 500 if every is not given."""
     metrics: tuple[object, ...] = ()
     """Metrics of generated text, each a name or {name: settings}: bleu, chrf, ter, rouge1, rouge2, rougeL, rougeLsum,
     exact_match, error_rate, wer, cer, per, accuracy, macro_f1, confusion, comet."""
     beam_size: Count = 1
-    """Of the search at a validation; 1 is greedy."""
+    """Beam size at validations; 1 is greedy."""
     keep_best: str | None = None
-    """The metric that chooses the model; none: the first of `metrics`, else valid_loss."""
+    """The metric that selects the best model; none: the first of `metrics`, else valid_loss."""
     max_examples: Count | None = None
     """Validate on the first N pairs; none: on all."""
     samples: CountOrZero = 3
@@ -195,7 +196,7 @@ class ValidationConfig(Settings):
     pairs, in nats, a mean over layers, heads and queries."""
 
     def check(self) -> None:
-        settle(self, "every", "every_steps", 500)
+        set_default_steps(self, "every", "every_steps", 500)
         for number, metric in enumerate(self.metrics):
             named = isinstance(metric, str) or (isinstance(metric, Mapping) and len(metric) == 1)
             require(named, f"metrics.{number}", f"must be a name or {{name: settings}}, but is {show(metric)}")
@@ -205,10 +206,10 @@ class ValidationConfig(Settings):
 
     @property
     def interval(self) -> Interval:
-        """From validation to validation."""
+        """The interval of validations."""
         return read_interval(self.every or self.every_steps)
 
     @property
     def metric_names(self) -> list[str]:
-        """The metrics without their settings."""
+        """The names of the metrics."""
         return [str(next(iter(metric))) if isinstance(metric, Mapping) else str(metric) for metric in self.metrics]

@@ -1,5 +1,4 @@
-"""A recipe as a whole: its sections, what must hold between them, and its paths: relative to the recipe's folder as
-written, absolute as used."""
+"""The complete recipe: its sections, and checks between them."""
 
 from __future__ import annotations
 
@@ -24,25 +23,25 @@ _AS_BASE: dict[str, Any] = dict.fromkeys(ROLES)  # attention
 @dataclass(frozen=True)
 class TrainConfig(Settings):
     data: DataConfig
-    """What is learned from."""
+    """The training and validation data."""
     task: str = "translation"
     """How a record becomes source and target: translation, text, or module:Name."""
     tokenizer: TokenizerConfig | VocabularyConfig = field(default_factory=TokenizerConfig)
-    """How text becomes ids."""
+    """The tokenizers."""
     model: ModelConfig | BaseConfig = field(default_factory=ModelConfig)
-    """The network's shape; or its base, the model that it begins as."""
+    """The shape of the network, or a pretrained base to start from."""
     attention: AttentionConfig = field(default_factory=AttentionConfig)
     """The kinds of attention."""
     training: TrainingConfig = field(default_factory=TrainingConfig)
-    """How it is learned."""
+    """Optimizer, schedule, batches and limits of training."""
     validation: ValidationConfig = field(default_factory=ValidationConfig)
-    """What is measured on the way."""
+    """Validation during training."""
     generation: GenerationConfig = field(default_factory=GenerationConfig)
-    """The search settings that the model is saved with."""
+    """The search settings saved with the model."""
     output: str = "runs/model"
-    """The run folder, made by training."""
+    """The run folder, created by training."""
     folder: str | None = None
-    """Where module:Name is looked for first: the recipe's folder."""
+    """The recipe's folder, where module:Name is looked up first."""
 
     def __post_init__(self) -> None:
         if isinstance(self.model, Mapping) and "base" in self.model:
@@ -57,7 +56,7 @@ class TrainConfig(Settings):
         super().__post_init__()
 
     def _keep_of_base(self) -> None:
-        """What the recipe does not say of tokenizers and attention is the base's: None in AttentionConfig."""
+        """With a base, unset attention is None in AttentionConfig: that of the base."""
         tokenizer, attention = self.tokenizer, self.attention
         if isinstance(tokenizer, Mapping):
             with inside("tokenizer"):
@@ -107,7 +106,7 @@ class TrainConfig(Settings):
 
 
 def _mentions(spec: object, name: str) -> bool:
-    """Whether an attention's spec names the rule `name` anywhere."""
+    """Whether the spec of an attention contains the rule `name`."""
     if isinstance(spec, Mapping):
         return any(key == name or _mentions(value, name) for key, value in spec.items())
     return spec == name or (isinstance(spec, list | tuple) and any(_mentions(item, name) for item in spec))

@@ -1,4 +1,4 @@
-"""The conformance kit: the laws that every attention must keep, checked by computing the same thing in two ways.
+"""The conformance kit: laws that every attention must satisfy, checked by computing the same result in two ways.
 
     table = check_attention(Fade, role="decoder")    # all that `build_rule` takes (models/attentions.py)
     print(table)                                     # a law a row: pass, fail or skip, the largest difference, where
@@ -29,7 +29,7 @@ Kind = type[nn.Module] | nn.Module | Callable[..., Any] | str | Mapping[str, obj
 
 
 def check_attention(attention: Kind, role: str | None = None) -> LawTable:
-    """The verdict on an attention in `role` (None: in each role that it takes).
+    """Check an attention in `role` (None: in each role that it supports) and return the table of results.
 
     `attention` is a ScoreRule or a Mixer or a class of these, a function of (q, k, v, mask), a torch.nn.Module that
     scores pairs, a registered name, `module:Name`, or {name: settings}. Raises AttentionError
@@ -39,7 +39,7 @@ def check_attention(attention: Kind, role: str | None = None) -> LawTable:
 
 
 def examine(attention: Kind, role: str | None = None, *, laws: Sequence[Law] = LAWS) -> LawTable:
-    """The verdict, as `check_attention` gives it, with the broken laws as rows."""
+    """Like `check_attention`, but broken laws are rows of the table instead of an error."""
     subject = Subject(build_rule(attention))
     table = LawTable(subject.name)
     refused = {each: why for each in ROLES if (why := _refused(subject, each)) is not None} if role is None else {}
@@ -60,13 +60,13 @@ def examine(attention: Kind, role: str | None = None, *, laws: Sequence[Law] = L
 
 
 def _refused(subject: Subject, role: str) -> str | None:
-    """Why it does not take a role, where its `setup` says so by an error of ours."""
+    """The reason why an attention does not support a role, if its `setup` raises an error of antiphon; else None."""
     try:
         subject.unit(role)
     except AntiphonError as error:
         return str(error)
     except Exception:
-        return None  # a fault, which the first law will tell
+        return None  # another fault, which the first law reports
     return None
 
 
@@ -87,7 +87,7 @@ def _verdict(law: Law, subject: Subject, role: str) -> LawResult:
 
 
 def _raised(error: Exception) -> str:
-    """What was raised and in which line, without a line break."""
+    """The exception and its line, as text without line breaks."""
     frames = traceback.extract_tb(error.__traceback__)
     last = next((each for each in reversed(frames) if "site-packages" not in each.filename), frames[-1])
     text = " ".join(f"{type(error).__name__}: {error}".split())

@@ -1,4 +1,4 @@
-"""The law of back ends: each computes what `eager` computes, or says why it cannot."""
+"""The law of back ends: each computes the same as `eager`, or reports why it cannot."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from antiphon.nn.scores import Scores
 
 
 def backend(subject: Subject, role: str, meter: DifferenceMeter, *, name: str) -> None:
-    """it computes what `eager` computes, gradients included where it has them"""
+    """it computes the same as `eager`, including gradients if it supports them"""
     if not subject.is_rule:
         raise Skip(NO_RULE)
     reason = None
@@ -35,15 +35,15 @@ def backend(subject: Subject, role: str, meter: DifferenceMeter, *, name: str) -
 
 
 def forms() -> list[tuple[str, torch.dtype, float]]:
-    """Where and in which type back ends are compared, and how near they must be: here, then on a GPU. The first one is
-    enough that a back end can compute."""
+    """(device, type, tolerance) in which back ends are compared: on this machine, then on a GPU. A back end must
+    support only the first one."""
     exact = [("cpu", torch.float64, TOLERANCE), ("cpu", torch.float32, 1e-4)]
     return [*exact, ("cuda", torch.float32, 1e-4), ("cuda", torch.bfloat16, HALF)] if cuda.is_available() else exact
 
 
 class _Sides:
-    """Queries, keys and values with padding, which one back end after the other computes; rows are so long that banded
-    ones cut them into blocks."""
+    """Queries, keys and values with padding for all back ends; rows are long enough that banded back ends split them
+    into blocks."""
 
     def __init__(
         self, rule: ScoreRule, role: str, groups: int, device: torch.device, dtype: torch.dtype, learns: bool
@@ -57,13 +57,13 @@ class _Sides:
         self.inputs = [each.to(device=device, dtype=dtype).requires_grad_(learns) for each in drawn]
 
     def scores(self) -> Scores:
-        """What the rule says of them, with nothing computed yet."""
+        """The masks and biases of the rule, not computed yet."""
         queries = self.queries.fresh()
         keys = queries if self.keys is self.queries else self.keys
         return plan(self.rule, queries, keys, causal=self.role == "decoder", num_heads=HEADS)
 
     def refuses(self, name: str) -> str | None:
-        """Why a back end cannot compute this; None: it can."""
+        """The reason why a back end cannot compute this; None if it can."""
         with torch.set_grad_enabled(self.learns):
             return BACKENDS[name].refuses(self.inputs[0], self.inputs[1], self.scores(), dropout=None)
 
@@ -77,7 +77,7 @@ class _Sides:
 
 
 def _compare(sides: _Sides, meter: DifferenceMeter, *, name: str, tolerance: float) -> None:
-    """The outputs of a back end and of eager, and their gradients by all inputs and parameters."""
+    """Compare the outputs of a back end and of eager, and their gradients by all inputs and parameters."""
     found, expected = sides.run(name), sides.run("eager")
     axes = ("row", "head", "query position", "feature")
     meter.equal(found, expected, axes=axes, what=f"the output of {name} and of eager", tolerance=tolerance)

@@ -1,4 +1,5 @@
-"""Laws of decoding: a row is what it is as a whole, however it is cut, kept, moved, or run beside others."""
+"""Laws of decoding: the output of a row does not depend on how it is split into steps, cached, reordered, or
+batched."""
 
 from __future__ import annotations
 
@@ -14,11 +15,11 @@ from antiphon.nn.mixers import Memory
 from antiphon.nn.ring import RingCache
 from antiphon.nn.state import DecoderState, State
 
-LONGEST = 256  # tokens of a ring that is filled three times
+MAX_RING_TOKENS = 256  # tokens of a ring that is filled three times
 
 
 def steps(subject: Subject, role: str, meter: DifferenceMeter) -> None:
-    """a whole row = a first part and steps = chunks"""
+    """a whole row = a prefix and single steps = chunks"""
     for unit in subject.units(role):
         meter.context = unit.label
         x, memory = draw(2, 6, D_MODEL), unit.memory(5, 3)
@@ -29,7 +30,7 @@ def steps(subject: Subject, role: str, meter: DifferenceMeter) -> None:
 
 
 def run(unit: AttentionUnit, x: Tensor, state: DecoderState, cuts: tuple[int, ...]) -> Tensor:
-    """x (R, L, D) given to `state` in parts of these lengths."""
+    """Run x (R, L, D) in parts of these lengths, with `state`."""
     parts, start = [], 0
     for length in cuts:
         parts.append(unit.step(x[:, start : start + length], ordered(length, start), state))
@@ -38,7 +39,7 @@ def run(unit: AttentionUnit, x: Tensor, state: DecoderState, cuts: tuple[int, ..
 
 
 def caches(subject: Subject, role: str, meter: DifferenceMeter) -> None:
-    """a cache with just enough room = one with room to spare"""
+    """a cache with exactly enough capacity = one with more capacity"""
     for unit in subject.units(role):
         meter.context = unit.label
         x = draw(2, 11, D_MODEL)
@@ -49,13 +50,15 @@ def caches(subject: Subject, role: str, meter: DifferenceMeter) -> None:
 
 
 def ring(subject: Subject, role: str, meter: DifferenceMeter) -> None:
-    """where the reach to the left is bounded, a cache of that length = the whole row, and does not grow with it"""
+    """with a bounded reach to the left, a ring cache of that length = the whole row, and its size is constant"""
     reach = subject.rule(role).reach if subject.is_rule else None
     if reach is None or reach[0] is None:
         raise Skip("its reach to the left is not bounded: a ring cache could not hold it")
     left, sinks = reach[0], reach[2]
-    if left + sinks > LONGEST:
-        raise Skip(f"its reach is over {LONGEST} tokens, too long to be decoded here: check it with a smaller one")
+    if left + sinks > MAX_RING_TOKENS:
+        raise Skip(
+            f"its reach is over {MAX_RING_TOKENS} tokens, too long to be decoded here: check it with a smaller one"
+        )
     length = 3 * (left + sinks) + 12
     for unit in subject.units(role):
         meter.context = unit.label
@@ -73,7 +76,7 @@ def ring(subject: Subject, role: str, meter: DifferenceMeter) -> None:
 
 
 def run_state(unit: AttentionUnit, capacity: int) -> DecoderState:
-    """A state with room for `capacity` tokens, after the first."""
+    """A state with a capacity of `capacity` tokens, after the first one."""
     state = unit.begin(1, capacity)
     unit.step(draw(1, 1, D_MODEL), ordered(1), state)
     return state
@@ -85,7 +88,7 @@ def _bytes(state: DecoderState) -> int:
 
 
 def joining(subject: Subject, role: str, meter: DifferenceMeter) -> None:
-    """a row that joins, waits in and leaves a batch of rows of other lengths is what it is alone"""
+    """a row that joins, waits in and leaves a batch of rows of other lengths = the row alone"""
     lengths, sources = (4, 5, 4), (3, 5, 2)  # of A, B and C
     for unit in subject.units(role):
         meter.context = unit.label
@@ -109,7 +112,7 @@ def joining(subject: Subject, role: str, meter: DifferenceMeter) -> None:
 
 @dataclass(frozen=True)
 class _JoiningRows:
-    """Three rows x (3, L, D) that come and go, A, B and C, and what each of them is `alone`."""
+    """Three rows x (3, L, D), A, B and C, that join and leave a batch, and the output of each `alone`."""
 
     unit: AttentionUnit
     x: Tensor
@@ -117,7 +120,7 @@ class _JoiningRows:
     meter: DifferenceMeter
 
     def ask(self, rows: list[int], pos: list[list[int]], state: DecoderState) -> None:
-        """The rows of `state` are `rows`, by number; each is given its tokens at `pos`, and waits where that is -1."""
+        """Run a step of the batch whose rows are `rows`, with the tokens at `pos`; -1 is padding, where a row waits."""
         given = [self.x[row, [max(place, 0) for place in places]] for row, places in zip(rows, pos, strict=True)]
         found = self.unit.step(torch.stack(given), placed(pos), state)
         self.meter.finite(found, axes=OUTPUT, what="the output in a batch of rows that wait")
@@ -134,7 +137,7 @@ def _row(memory: Memory | None, row: int) -> Memory | None:
 
 
 def beams(subject: Subject, role: str, meter: DifferenceMeter) -> None:
-    """the hypotheses of a source, folded into one row of queries, are what they are apart"""
+    """the hypotheses of a source folded into one row of queries = separate rows"""
     width = 3
     for unit in subject.units(role):
         meter.context = unit.label
@@ -147,7 +150,7 @@ def beams(subject: Subject, role: str, meter: DifferenceMeter) -> None:
 
 
 def reorder(subject: Subject, role: str, meter: DifferenceMeter) -> None:
-    """to reorder the hypotheses and step = to step and reorder them"""
+    """reordering the hypotheses and a step = a step and reordering"""
     index = torch.tensor([1, 0, 2, 2])  # within each of two sources
     for unit in subject.units(role):
         meter.context = unit.label

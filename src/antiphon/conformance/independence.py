@@ -1,4 +1,5 @@
-"""Laws of what an output may depend on: not on later tokens, padding, other rows, other segments, or unused places."""
+"""Laws of independence: an output must not depend on later tokens, padding, other rows, other segments, or unused
+slots."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ from antiphon.nn.layers import zero_padding
 from antiphon.nn.mixers import Memory, Mixer
 from antiphon.nn.state import DecoderState
 
-LENGTHS, SOURCES = (5, 2, 4), (3, 6, 4)  # of target rows, and of the memory rows under them
+LENGTHS, SOURCES = (5, 2, 4), (3, 6, 4)  # lengths of target rows, and of the memory rows for them
 
 
 def shape(subject: Subject, role: str, meter: DifferenceMeter) -> None:
@@ -61,13 +62,13 @@ def padding(subject: Subject, role: str, meter: DifferenceMeter) -> None:
 
 
 def _pad(memory: Memory, left: int, right: int) -> Memory:
-    """The memory with padding, which is zero there."""
+    """The memory with zero padding."""
     hidden = torch.nn.functional.pad(memory.hidden, (0, 0, left, right))
     return Memory(hidden, Tokens(torch.nn.functional.pad(memory.tokens.pos, (left, right), value=-1)))
 
 
 def batch(subject: Subject, role: str, meter: DifferenceMeter) -> None:
-    """a row alone is what it is in a batch of other rows, in any order"""
+    """a row alone = the row in a batch of other rows, in any order"""
     for unit in subject.units(role):
         meter.context = unit.label
         x, tokens, memory = draw(3, 5, D_MODEL), padded(*LENGTHS), unit.memory(*SOURCES)
@@ -83,7 +84,7 @@ def batch(subject: Subject, role: str, meter: DifferenceMeter) -> None:
 
 
 def packing(subject: Subject, role: str, meter: DifferenceMeter) -> None:
-    """examples packed into one row as segments are what they are alone"""
+    """examples packed into one row as segments = separate rows"""
     if isinstance(subject.part, Mixer) and not subject.part.packs:
         raise Skip("it says packs = False: its rows are never packed")
     segments, memory_segments = (3, 1, 2), (2, 3, 1)
@@ -118,7 +119,7 @@ def _packed_memory(unit: AttentionUnit, lengths: tuple[int, ...]) -> Memory | No
 
 
 def unused(subject: Subject, role: str, meter: DifferenceMeter) -> None:
-    """1e30 at padding and NaN in unused places of a state change no bit"""
+    """1e30 at padding and NaN in unused slots of a state change no bit"""
     for unit in subject.units(role):
         meter.context = unit.label
         x, tokens, memory = draw(3, 5, D_MODEL), padded(*LENGTHS), unit.memory(*SOURCES)
@@ -151,7 +152,7 @@ def _poisoned(unit: AttentionUnit, meter: DifferenceMeter) -> None:
 
 
 def _poison(state: DecoderState) -> None:
-    """NaN wherever a state says that nothing is used."""
+    """Write NaN to all unused slots of a state."""
     for pair in state.layers:
         for own in pair:
             for name, leaf in own.hypothesis.items():

@@ -1,4 +1,4 @@
-"""The laws by name, in the order in which they are checked; what each one says stands in its function's docstring."""
+"""The laws by name, in the order in which they are checked. The text of a law is the docstring of its function."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from antiphon.config import ROLES
-from antiphon.conformance import backends, decoding, independence, learning, scoring, whole, written
+from antiphon.conformance import backends, decoding, independence, learning, recorded, scoring, whole
 from antiphon.conformance.meter import DifferenceMeter
 from antiphon.conformance.subject import Subject
 from antiphon.nn.attend import BACKENDS
@@ -17,8 +17,8 @@ Check = Callable[[Subject, str, DifferenceMeter], None]
 
 @dataclass(frozen=True)
 class Law:
-    """A law: `check` compares two computations in one of `roles`, and reports to a `DifferenceMeter`; it raises Skip
-    where the law does not apply."""
+    """A law: `check` compares two computations in one of `roles` and reports to a `DifferenceMeter`. It raises Skip if
+    the law does not apply."""
 
     name: str
     check: Check
@@ -30,7 +30,7 @@ def _law(name: str, check: Check, *roles: str) -> Law:
     return Law(name, check, (check.__doc__ or "").strip(), roles or ROLES)
 
 
-FIRST = _law("shape", independence.shape)  # what breaks it is not asked further
+FIRST = _law("shape", independence.shape)  # if it fails, the other laws are not checked
 LAWS = (
     FIRST,
     _law("causality", independence.causality, "decoder"),
@@ -53,7 +53,7 @@ LAWS = (
     _law("joining", decoding.joining, "decoder", "cross"),
     _law("beams", decoding.beams, "cross"),
     _law("reorder", decoding.reorder, "decoder", "cross"),
-    _law("written down", written.written, "decoder", "cross"),
+    _law("recorded step", recorded.recorded, "decoder", "cross"),
     _law("gradients", learning.gradients),
     _law("parameters", learning.parameters),
     _law("checkpointing", learning.checkpointed),

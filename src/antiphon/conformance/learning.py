@@ -1,4 +1,4 @@
-"""Laws of training: gradients that are finite and right, parameters that learn, and layers that are computed twice."""
+"""Laws of training: finite and correct gradients, trained parameters, and recomputed (checkpointed) layers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.nn.loss import CrossEntropy
 from antiphon.nn.mixers import Memory
 
-STEP = 1e-5  # of a difference quotient: its error is near STEP ** 2, its rounding 1e-16 / STEP
+STEP = 1e-5  # step of a difference quotient; its truncation error is near STEP ** 2, its rounding error 1e-16 / STEP
 QUOTIENT = 1e-6
 LENGTHS, SOURCES = (5, 3), (2, 4)
 
@@ -44,7 +44,7 @@ class LearningCase:
 
     @torch.no_grad()
     def quotient(self, tensor: Tensor, direction: Tensor) -> Tensor:
-        """How fast the loss changes along a direction, from two forwards."""
+        """The directional derivative of the loss, by a difference quotient of two forwards."""
         ends = []
         for sign in (1, -1):
             tensor.add_(direction, alpha=sign * STEP)
@@ -54,7 +54,7 @@ class LearningCase:
 
 
 def gradients(subject: Subject, role: str, meter: DifferenceMeter) -> None:
-    """the gradient by the inputs is finite, also beside hidden pairs, and that of a difference quotient"""
+    """the gradient by the inputs is finite, also next to masked pairs, and equals a difference quotient"""
     for unit in subject.units(role):
         case = LearningCase(unit)
         for dtype in (torch.float64, torch.float32):
@@ -94,7 +94,7 @@ def parameters(subject: Subject, role: str, meter: DifferenceMeter) -> None:
                 parameter.add_(direction, alpha=1e-3)
                 after = case.loss()
                 parameter.add_(direction, alpha=-1e-3)
-            # To first order; a stale value would show no change at all.
+            # To first order. With a stale cached value the loss would not change at all.
             expected, change = (gradient * direction).sum() * 1e-3, after - before
             if bool(expected.abs() > 1e-6) and bool((change - expected).abs() > 0.5 * expected.abs()):
                 meter.equal(change[None], expected[None], axes=("direction",), tolerance=0,
@@ -102,7 +102,7 @@ def parameters(subject: Subject, role: str, meter: DifferenceMeter) -> None:
 
 
 def checkpointed(subject: Subject, role: str, meter: DifferenceMeter) -> None:
-    """with dropout, layers that are computed again for the gradient have the loss and the gradients of those kept"""
+    """with dropout, recomputed (checkpointed) layers have the same loss and gradients as stored ones"""
     settings: dict[str, object] = {f"{name}dropout": 0.2 for name in ("", "attention_", "activation_")}
     settings |= {"encoder_layers": 2, "decoder_layers": 2}
     network = subject.network(role, settings).train()
@@ -116,7 +116,7 @@ def checkpointed(subject: Subject, role: str, meter: DifferenceMeter) -> None:
 
 
 def _trained(network: EncoderDecoder, *, again: bool) -> list[Tensor]:
-    """The loss and gradients of two forwards with other dropout bits, whose backward runs when both are done."""
+    """The losses and gradients of two forwards with different dropout bits; backward runs after both forwards."""
     network.checkpoint_activations(again)
     loss = torch.zeros((), dtype=torch.float64)
     for micro_batch in range(2):

@@ -1,4 +1,4 @@
-"""How two computations of one thing are compared: the largest difference between them, and where it is.
+"""Comparison of two computations of the same result: the largest difference and its location.
 
 meter.equal(left_padded, plain, axes=("row", "query position", "feature"), what="padding on the left")
 meter.difference, meter.where        # 3.1e-16, "padding on the left, row 0, query position 2, feature 5"
@@ -12,18 +12,18 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-TOLERANCE = 1e-9  # of the largest number compared, in float64: rounding stays below, any fault of logic above
+TOLERANCE = 1e-9  # relative to the largest number, in float64: above rounding errors, below errors of logic
 OUTPUT = ("row", "query position", "feature")
 
 
 class Skip(Exception):
-    """A law says nothing about this attention; the text tells why."""
+    """Raised if a law does not apply to an attention; the message is the reason."""
 
 
 class DifferenceMeter:
-    """Keeps the worst of the comparisons of one law: of all their differences, the largest beside its tolerance.
+    """Records the worst comparison of a law: the largest difference relative to its tolerance.
 
-    `context` stands before the place in messages, where a law is checked in several settings.
+    `context` is put before the location in messages, for laws that are checked in several settings.
     """
 
     def __init__(self) -> None:
@@ -32,13 +32,13 @@ class DifferenceMeter:
 
     @property
     def broken(self) -> bool:
-        """Whether some difference was above its tolerance."""
+        """Whether any difference was above its tolerance."""
         return self._excess > 1
 
     def equal(
         self, found: Tensor, expected: Tensor, *, axes: Sequence[str], what: str, tolerance: float = TOLERANCE
     ) -> None:
-        """Both tensors must be equal up to `tolerance` (0: bit by bit); `axes` names their dimensions in messages."""
+        """Require that both tensors are equal up to `tolerance` (0: bit by bit); `axes` names their dimensions."""
         if found.shape != expected.shape:
             self.fail(f"{what} (the shape is {tuple(found.shape)} instead of {tuple(expected.shape)})")
             return
@@ -52,22 +52,22 @@ class DifferenceMeter:
         self.within(float(gap.flatten()[place]), bound, where=f"{what}{_place(place, gap, axes)}")
 
     def finite(self, found: Tensor, *, axes: Sequence[str], what: str) -> None:
-        """Every number must be finite."""
+        """Require that every number is finite."""
         bad = ~found.detach().isfinite()
         if bool(bad.any()):
             self.fail(f"{what} is not finite{_place(int(bad.int().argmax()), bad, axes)}")
 
     def holds(self, found: Tensor, *, axes: Sequence[str], what: str) -> None:
-        """Every entry of a bool tensor must be true."""
+        """Require that every entry of a bool tensor is true."""
         if not bool(found.all()):
             self.fail(f"{what}{_place(int((~found).int().argmax()), found, axes)}")
 
     def fail(self, what: str) -> None:
-        """The law is broken, by more than a number can say."""
+        """Mark the law as broken, without a difference."""
         self.within(math.inf, 0.0, where=what)
 
     def within(self, difference: float, bound: float, *, where: str) -> None:
-        """A difference that was measured must not be above `bound`."""
+        """Require that a measured difference is at most `bound`."""
         excess = difference / bound if bound else (math.inf if difference else 0.0)
         if excess > self._excess:
             self._excess, self.difference = excess, difference
@@ -75,6 +75,6 @@ class DifferenceMeter:
 
 
 def _place(place: int, table: Tensor, axes: Sequence[str]) -> str:
-    """Where entry number `place` of a table stands, by the names of its dimensions."""
+    """The location of the flat index `place` in a table, with the names of its dimensions."""
     index = torch.unravel_index(torch.tensor(place), table.shape)
     return "".join(f", {axis} {int(i)}" for axis, i in zip(axes, index, strict=True))

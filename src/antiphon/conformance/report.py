@@ -1,4 +1,4 @@
-"""The verdict: a table of laws, and the error that names the first one that is broken."""
+"""The result of a check: a table of laws, and the error for the first broken one."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from antiphon.errors import AttentionError
 
 @dataclass(frozen=True)
 class LawResult:
-    """What came of one law in one role.
+    """The result of one law in one role.
 
-    `difference` is the largest one found between what must be equal, `where` its place; `reason` tells why a law was
-    skipped, or what is wrong where no number says it.
+    `difference` is the largest difference between values that must be equal, `where` its location. `reason` is why the
+    law was skipped, or what is wrong if there is no difference.
     """
 
     law: str
@@ -28,13 +28,13 @@ class LawResult:
     reason: str = ""
 
     @property
-    def told(self) -> str:
-        """Where the difference was found, or why there is none."""
+    def explanation(self) -> str:
+        """The location of the difference, or the reason why there is none."""
         return self.reason or (self.where if self.verdict == "fail" else "")
 
 
 class BrokenLaw(AttentionError):
-    """An attention breaks a law; `table` holds the verdict on all of them."""
+    """Raised if an attention breaks a law; `table` has the results of all laws."""
 
     def __init__(self, message: str, table: LawTable) -> None:
         super().__init__(message)
@@ -43,7 +43,7 @@ class BrokenLaw(AttentionError):
 
 @dataclass(frozen=True)
 class LawTable:
-    """The verdict on `name`, a law a row."""
+    """The results for `name`, one law a row."""
 
     name: str
     rows: list[LawResult] = field(default_factory=list)
@@ -54,7 +54,8 @@ class LawTable:
         return [row for row in self.rows if row.verdict == "fail"]
 
     def require(self) -> LawTable:
-        """This table, if no law is broken; BrokenLaw that names the first one, its largest difference and where."""
+        """Return this table; raise BrokenLaw, with the first broken law, its difference and location, if there is
+        one."""
         broken = self.failures
         if not broken:
             return self
@@ -67,7 +68,7 @@ class LawTable:
         )
 
     def as_json(self) -> dict[str, object]:
-        """Plain values; a difference that is infinite is the text `inf`."""
+        """The table as JSON values; an infinite difference is the text `inf`."""
         rows = [asdict(row) for row in self.rows]
         for row in rows:
             if row["difference"] is not None and math.isinf(row["difference"]):
@@ -78,10 +79,16 @@ class LawTable:
         return f"Table({self.name}: {self._counts()})"
 
     def _repr_html_(self) -> str:
-        """The verdict, a law a row, as a notebook shows it."""
+        """The table as HTML for notebooks."""
         colours = {"pass": GOOD, "fail": BAD, "skip": NEUTRAL}
         rows = [
-            [badge(row.verdict, colours[row.verdict]), row.law, row.role, _number(row.difference), row.told or row.says]
+            [
+                badge(row.verdict, colours[row.verdict]),
+                row.law,
+                row.role,
+                _number(row.difference),
+                row.explanation or row.says,
+            ]
             for row in self.rows
         ]
         heads = ["verdict", "law", "role", "largest difference", "where, why not, or what the law says"]
@@ -93,7 +100,7 @@ class LawTable:
 
     def __str__(self) -> str:
         cells = [("law", "role", "verdict", "largest difference", "where, or why not")]
-        cells += [(row.law, row.role, row.verdict, _number(row.difference), row.told) for row in self.rows]
+        cells += [(row.law, row.role, row.verdict, _number(row.difference), row.explanation) for row in self.rows]
         widths = [max(len(line[i]) for line in cells) for i in range(4)]
         lines = [
             "  ".join([*(cell.ljust(w) for cell, w in zip(line, widths, strict=False)), line[4]]).rstrip()

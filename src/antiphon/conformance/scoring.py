@@ -1,4 +1,4 @@
-"""Laws of rules: what they show, add and compute, in every back end and in half precision."""
+"""Laws of score rules: their masks, biases and scores, in single and half precision."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from antiphon.nn.rules import ScoreRule, TermTable, parts_of, score_after
 from antiphon.nn.scores import visible_by_tokens
 
 PAIRS = ("row", "head", "query position", "key position")
-HALF = 0.05  # of the outputs in bfloat16, which keeps 8 bits
-LONGEST = 2048  # positions of a mask that is looked at as a whole
+HALF = 0.05  # relative tolerance of outputs in bfloat16, which has 8 significant bits
+MAX_POSITIONS = 2048  # of a mask that is checked as a whole
 NO_RULE = "a mixer computes its own weights"
 Places = tuple[Tensor, Tensor, Tensor, Tensor]
 
@@ -23,7 +23,7 @@ Places = tuple[Tensor, Tensor, Tensor, Tensor]
 def visible(subject: Subject, role: str, meter: DifferenceMeter) -> None:
     """every real query sees at least one key"""
     length = 40
-    if subject.is_rule:  # across, no query further than the source is long
+    if subject.is_rule:  # in cross-attention, no query beyond the length of the source
         rule, (batch, head, q_pos, k_pos) = subject.rule(role), places(1, length, length)
         allowed = rule.mask(batch, head, q_pos, k_pos)
         causal = visible_by_tokens(ordered(length), ordered(length), causal=role == "decoder")
@@ -40,7 +40,7 @@ def visible(subject: Subject, role: str, meter: DifferenceMeter) -> None:
 
 
 def places(rows: int, queries: int, keys: int) -> Places:
-    """Batch (B,1,1,1), head (1,H,1,1), q_pos (1,1,Q,1), k_pos (1,1,1,K), as a rule is told."""
+    """The arguments of a rule: batch (B,1,1,1), head (1,H,1,1), q_pos (1,1,Q,1), k_pos (1,1,1,K)."""
     sizes = ((rows, 0), (HEADS, 1), (queries, 2), (keys, 3))
     batch, head, q_pos, k_pos = (
         torch.arange(size).view([size if i == dim else 1 for i in range(4)]) for size, dim in sizes
@@ -49,7 +49,7 @@ def places(rows: int, queries: int, keys: int) -> Places:
 
 
 class _One:
-    """The terms (R,) of one query, as a score that is called with scalars reads them."""
+    """The terms (R,) of one query, for a score that is called with scalars."""
 
     def __init__(self, values: Tensor) -> None:
         self.values = values
@@ -59,7 +59,7 @@ class _One:
 
 
 def elementwise(subject: Subject, role: str, meter: DifferenceMeter) -> None:
-    """mask and score of single numbers = those of whole tables, as FlexAttention needs"""
+    """mask and score of scalars = those of whole tensors, as FlexAttention needs"""
     if not subject.is_rule:
         raise Skip(NO_RULE)
     rule, sizes = subject.rule(role), (2, HEADS, 3, 4)
@@ -88,7 +88,7 @@ def elementwise(subject: Subject, role: str, meter: DifferenceMeter) -> None:
 
 
 def _pairs(where: Places) -> Iterator[tuple[tuple[int, int, int, int], Places]]:
-    """Some pairs of a query and a key, with what a rule is told of each as single numbers."""
+    """Some pairs of query and key, each with the scalar arguments of a rule."""
     sizes = [part.numel() for part in where]
     for row, head in ((0, 0), (1, 1), (1, sizes[1] - 1)):
         for query in range(sizes[2]):
@@ -114,12 +114,12 @@ def additive(subject: Subject, role: str, meter: DifferenceMeter) -> None:
 
 
 def reach(subject: Subject, role: str, meter: DifferenceMeter) -> None:
-    """what lies beyond the reach that a rule states is hidden"""
+    """keys beyond the reach that a rule states are masked"""
     rule = subject.rule(role) if subject.is_rule else ScoreRule()
     if rule.reach is None:
         raise Skip("it states no reach")
     left, right, sinks = rule.reach
-    far = min(max(left or 0, right or 0) + sinks + 6, LONGEST)
+    far = min(max(left or 0, right or 0) + sinks + 6, MAX_POSITIONS)
     batch, head = torch.zeros(1, 1, 1, 1, dtype=torch.long), torch.arange(HEADS).view(1, HEADS, 1, 1)
     q_pos, k_pos = torch.arange(far).view(1, 1, far, 1), torch.arange(far).view(1, 1, 1, far)
     allowed = rule.mask(batch, head, q_pos, k_pos)
@@ -138,7 +138,7 @@ def reach(subject: Subject, role: str, meter: DifferenceMeter) -> None:
 
 def half(subject: Subject, role: str, meter: DifferenceMeter) -> None:
     """in bfloat16 it is finite and near float32, over hundreds of tokens too"""
-    length = 320  # beyond the 256 whole numbers that bfloat16 knows one by one
+    length = 320  # bfloat16 represents integers exactly only up to 256
     for unit in subject.units(role):
         meter.context = unit.label
         narrow = copy.deepcopy(unit).to(torch.bfloat16)
@@ -154,7 +154,7 @@ def half(subject: Subject, role: str, meter: DifferenceMeter) -> None:
         if outs[0].dtype != torch.bfloat16:
             meter.fail(f"the output is {outs[0].dtype} instead of {torch.bfloat16}")
         meter.finite(outs[0], axes=OUTPUT, what="the output in bfloat16")
-        # Of all outputs together: where one is small beside what it is a sum of, rounding is large beside it.
+        # Over all outputs together: single outputs with cancellation have a large relative error.
         gap, size = (outs[0].double() - outs[1].double()).square(), outs[1].double().square().mean()
         at = int(gap.sum(-1).argmax())
         where = f"bfloat16 and float32, the root mean square over that of the outputs, most at query position {at}"

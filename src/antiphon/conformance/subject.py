@@ -1,7 +1,7 @@
-"""What is checked: a rule or a mixer, with what a law needs to run it, all small and in float64.
+"""The subject of a check: a rule or a mixer, in small units and networks in float64 in which laws run it.
 
     subject = Subject(Alibi())
-    for unit in subject.units("decoder"):             # as it stands in a layer; again with grouped keys and rotary
+    for unit in subject.units("decoder"):             # as in a layer; again with grouped keys and rotary positions
         y = unit(draw(2, 5, D_MODEL), ordered(5))     # (2, 5, D_MODEL)
 
 Shapes: R rows, N sources with W rows each, L target positions, S positions of the memory.
@@ -30,13 +30,13 @@ from antiphon.nn.rules import ScoreRule, parts_of
 from antiphon.nn.state import DecoderState, State
 
 D_MODEL, HEADS, HEAD_DIM = 16, 4, 4
-GROUPS = 2  # key heads where keys are shared
+GROUPS = 2  # key heads with grouped keys
 CPU = torch.device("cpu")
 
 
 class AttentionUnit(nn.Module):
-    """One attention in one role, with the parameters that a stack makes for it, moved away from their first values;
-    in evaluation mode."""
+    """One attention in one role, with the parameters that a stack would make, in evaluation mode. Parameters are
+    perturbed, since initial zeros would hide errors."""
 
     def __init__(
         self, mixer: Mixer, *, role: str, label: str = "", dropout: float = 0.0, dtype: torch.dtype = torch.float64
@@ -49,14 +49,14 @@ class AttentionUnit(nn.Module):
             self.rules = equip([mixer], role=role, shape=shape, noise=self.noise)
             self.mixer = mixer
             self.apply(initialize)
-            with torch.no_grad():  # a parameter that begins as zero would hide what it does
+            with torch.no_grad():  # a parameter that is zero would hide its effect
                 for parameter in self.parameters():
                     parameter.add_(0.2 * torch.randn_like(parameter))
         number_sites(self)
         self.to(dtype).eval()
 
     def forward(self, x: Tensor, tokens: Tokens, memory: Memory | None = None) -> Tensor:
-        """x (R, L, D) as whole rows; in a cross role over `memory`, one row each."""
+        """Run whole rows x (R, L, D); in a cross role over `memory`, with a row for each."""
         state = None if memory is None else self.mixer.begin(x.shape[0], 0, memory)
         return self.mixer(x, tokens.fresh(), state)[0]
 
@@ -67,7 +67,8 @@ class AttentionUnit(nn.Module):
         return DecoderState([(State(), self.mixer.begin(rows // width, capacity, memory))], width=width)
 
     def step(self, x: Tensor, tokens: Tokens, state: DecoderState) -> Tensor:
-        """x (N·W, L, D), which follows what `state` has seen; a cross role gets the W rows of a source as one."""
+        """Run the next tokens x (N·W, L, D) with `state`; in a cross role the W rows of a source are folded into
+        one."""
         (own, cross), tokens = state.layers[0], tokens.fresh()
         if self.role != "cross":
             return self.mixer(x, tokens, own)[0]
@@ -75,7 +76,7 @@ class AttentionUnit(nn.Module):
         return self.mixer(folded, fold(tokens, state.width), cross)[0].reshape(x.shape)
 
     def memory(self, *lengths: int, width: int | None = None) -> Memory | None:
-        """A memory of rows of `lengths`, each a function of its place alone, in a cross role."""
+        """A memory with rows of `lengths` for a cross role, else None; each row is a function of its index only."""
         if self.role != "cross":
             return None
         tokens = padded(*lengths, width=width)
@@ -85,12 +86,12 @@ class AttentionUnit(nn.Module):
         return Memory(zero_padding(hidden, tokens.valid), tokens)
 
     def parameters_by_name(self) -> dict[str, nn.Parameter]:
-        """Its parameters, a rule's first, called as its author calls them."""
+        """The parameters by the names in the user's class, those of a rule first."""
         return {name.removeprefix("mixer.").removeprefix("rules.0."): p for name, p in self.named_parameters()}
 
 
 class Subject:
-    """A rule or mixer that is checked. It is copied for each use and never run itself."""
+    """A rule or mixer to check. Every use runs a copy."""
 
     def __init__(self, part: ScoreRule | Mixer) -> None:
         self.part = part = part if isinstance(part, ScoreRule) else _fitting(part)
@@ -101,13 +102,13 @@ class Subject:
 
     @property
     def is_rule(self) -> bool:
-        """Whether it is a rule of dot-product attention."""
+        """Whether it is a score rule."""
         return isinstance(self.part, ScoreRule)
 
     def unit(
         self, role: str, *, grouped: bool = False, dropout: float = 0.0, dtype: torch.dtype = torch.float64
     ) -> AttentionUnit:
-        """It in one role; `grouped`: with shared keys, and with rotary positions where it takes them."""
+        """A unit in one role; `grouped`: with grouped keys, and with rotary positions if supported."""
         part, label = copy.deepcopy(self.part), "grouped keys and rotary positions" if grouped else ""
         if isinstance(part, ScoreRule):
             part = Attention(part, num_kv_heads=GROUPS if grouped else None, rotary=grouped)
@@ -116,7 +117,7 @@ class Subject:
         return AttentionUnit(part, role=role, label=label, dropout=dropout, dtype=dtype)
 
     def units(self, role: str) -> Iterator[AttentionUnit]:
-        """It in one role, in each of the forms that it has."""
+        """The units of one role, in all supported variants."""
         yield self.unit(role)
         if isinstance(self.part, ScoreRule) or "num_kv_heads" in self.part.takes:
             yield self.unit(role, grouped=True)
@@ -136,7 +137,7 @@ class Subject:
         vocabulary: int = 13,
         shared: bool = False,
     ) -> EncoderDecoder:
-        """A tiny encoder-decoder with it in one role and plain attention in the others, in evaluation mode."""
+        """A tiny encoder-decoder with the subject in one role and full attention in the others, in evaluation mode."""
         model, attention, size = model_config(settings or {}), self.config(role), vocabulary
         network = build_network(model, attention, source_vocab=size, target_vocab=size, shared=shared, seed=seed)
         return network.double().eval()
@@ -148,19 +149,19 @@ class Subject:
 
 
 def _fitting(mixer: Mixer) -> Mixer:
-    """The mixer, or one of its kind where it was made of a module that is too large or small for what is small here."""
+    """The mixer, or one of the same class with a module of the sizes used here."""
     for role in ROLES:
         try:
             AttentionUnit(copy.deepcopy(mixer), role=role)
         except ConfigError:
             return mixer.of_any_size()
         except Exception:
-            return mixer  # a fault, which the first law will tell
+            return mixer  # another fault, which the first law reports
     return mixer
 
 
 def model_config(settings: Mapping[str, object]) -> ModelConfig:
-    """The settings of a tiny encoder-decoder, but for those given."""
+    """The settings of a tiny encoder-decoder, updated with those given."""
     base: dict[str, object] = {
         "preset": "tiny", "d_model": D_MODEL, "num_heads": HEADS, "ffn_dim": 24, "encoder_layers": 1,
         "decoder_layers": 1, "positions": "sinusoidal", "tie_embeddings": False, "dropout": 0.0, "max_length": 32,
@@ -169,7 +170,7 @@ def model_config(settings: Mapping[str, object]) -> ModelConfig:
 
 
 def draw(*shape: int, seed: int = 0) -> Tensor:
-    """Normal numbers of a shape, the same ones at each call."""
+    """Normally distributed numbers, the same at each call."""
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
@@ -184,18 +185,18 @@ def padded(*lengths: int, width: int | None = None) -> Tokens:
 
 
 def placed(rows: Sequence[Sequence[int]]) -> Tokens:
-    """Rows of positions as they stand, -1 at padding."""
+    """Tokens with given positions, -1 at padding."""
     return Tokens(torch.tensor(rows))
 
 
 def loosen(state: DecoderState, rows: int) -> DecoderState:
-    """A fresh state whose rows may stand at different positions, as those of a batch do that rows join and leave."""
+    """A fresh state whose rows may be at different positions, as in a batch that rows join and leave."""
     state.spread(rows // state.width)
     return state
 
 
 def known(role: str) -> str:
-    """The role, if there is one of that name."""
+    """Return `role` if it is valid; else raise ConfigError."""
     if role not in ROLES:
         raise ConfigError(f"`role` must be one of {', '.join(ROLES)}, but is `{role}`.")
     return role

@@ -1,4 +1,4 @@
-"""Laws of whole models: saved and loaded, traced, and searched."""
+"""Laws of whole models: saving and loading, tracing, and search."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from antiphon.search.hypotheses import Hypothesis
 from antiphon.search.special_tokens import SpecialTokens
 from antiphon.text import Tokenizer, train_tokenizer
 
-MARKS = SpecialTokens(pad=0, start=1, end=2)
+SPECIAL_TOKENS = SpecialTokens(pad=0, start=1, end=2)
 SOURCES = [[5, 6, 7, 4, 2], [9, 8, 2]]
 SEARCHES: dict[str, dict[str, object]] = {
     "greedy search": {"beam_size": 1},
@@ -49,7 +49,7 @@ SEARCHES: dict[str, dict[str, object]] = {
 
 
 def saved(subject: Subject, role: str, meter: DifferenceMeter) -> None:
-    """a model that is saved and loaded has its settings and answers as before"""
+    """a saved and loaded model has the same settings and answers"""
     if subject.part.spec is None:
         raise Skip("it has no name that a model folder could hold: register it, or define it in a module")
     tokenizer = _tokenizer()
@@ -81,14 +81,14 @@ def _tokenizer() -> Tokenizer:
 
 def trace(subject: Subject, role: str, meter: DifferenceMeter) -> None:
     """it is traced for compilation without a graph break"""
-    # Without numbers first, as on a GPU: on a processor a mask is looked at, and left out where it hides nothing.
+    # First on the meta device, which behaves like a GPU: on a CPU a mask that hides nothing is left out.
     fault = _untraced(subject, role, "meta")
     if fault is not None and (subject.is_rule or _untraced(subject, role, "cpu") is not None):
         meter.fail(fault)
 
 
 def _untraced(subject: Subject, role: str, device: str) -> str | None:
-    """What kept it from being traced on a device."""
+    """The reason why it cannot be traced on a device; None if it can."""
     unit = subject.unit(role).to(device)
     if subject.is_rule:
         assert isinstance(unit.mixer, Attention)
@@ -109,7 +109,7 @@ def _untraced(subject: Subject, role: str, device: str) -> str | None:
 
 
 def _hooks(rule: ScoreRule) -> Callable[..., list[Tensor | None]]:
-    """All that a rule computes, as one function."""
+    """A function that calls all methods of a rule."""
 
     def run(score: Tensor, q: Tensor, batch: Tensor, head: Tensor, q_pos: Tensor, k_pos: Tensor) -> list[Tensor | None]:
         q = rule.prepare_q(q, q_pos)
@@ -130,7 +130,7 @@ def _forward(unit: AttentionUnit) -> Callable[..., Tensor]:
 
 
 class UncachedState(DecoderState):
-    """All ids so far of each hypothesis (R, T): a state that keeps nothing computed."""
+    """A decoder state that holds only the ids of each hypothesis so far, (R, T)."""
 
     def __init__(self, ids: Tensor, *, width: int) -> None:
         self.ids, self.layers, self.width = ids, [], width
@@ -143,7 +143,7 @@ class UncachedState(DecoderState):
 
 
 class UncachedNetwork(nn.Module):
-    """A network that computes whole rows anew at every step of a search, as `Seq2Seq`."""
+    """A network that recomputes whole rows in every step of a search."""
 
     def __init__(self, network: EncoderDecoder) -> None:
         super().__init__()
@@ -180,32 +180,37 @@ class UncachedNetwork(nn.Module):
 
 
 def search(subject: Subject, role: str, meter: DifferenceMeter) -> None:
-    """every search answers as it would without a cache, a source as alone; streams and scores say the same"""
+    """every search gives the same answers without a cache, for a source alone, and streamed; scores are exact"""
     network = subject.network(role)
     with torch.no_grad():
         for parameter in network.parameters():
             if parameter.ndim > 1:
-                parameter.mul_(2.0)  # so that different sources have different answers, and hypotheses change places
+                parameter.mul_(2.0)  # so that sources have different answers, and hypotheses are reordered
     for what, settings in SEARCHES.items():
         config = GenerationConfig(max_new_tokens=5, **settings)  # type: ignore[arg-type]
-        found = answer(network, SOURCES, config, MARKS)
-        _same(found, answer(UncachedNetwork(network), SOURCES, config, MARKS), meter, f"{what} cached and uncached")
+        found = answer(network, SOURCES, config, SPECIAL_TOKENS)
+        _same(
+            found,
+            answer(UncachedNetwork(network), SOURCES, config, SPECIAL_TOKENS),
+            meter,
+            f"{what} cached and uncached",
+        )
         if what != "beam search":
             continue
         sources = [SourceInput(ids, row) for row, ids in enumerate(SOURCES)]
-        alone = [answer(network, [source], config, MARKS)[0] for source in sources]
+        alone = [answer(network, [source], config, SPECIAL_TOKENS)[0] for source in sources]
         _same(found, alone, meter, f"{what} in a batch and alone")
-        streamed = [list(itertools.chain(*stream(network, source, config, MARKS))) for source in sources]
+        streamed = [list(itertools.chain(*stream(network, source, config, SPECIAL_TOKENS))) for source in sources]
         if streamed != [row[0].ids for row in found]:
             meter.fail(f"{what} streamed and whole")
         pairs = [(source, row[0].ids) for source, row in zip(SOURCES, found, strict=True)]
         scores = torch.tensor([row[0].score for row in found], dtype=torch.float64)
-        forced = torch.tensor(forced_scores(network, pairs, MARKS), dtype=torch.float64)
+        forced = torch.tensor(forced_scores(network, pairs, SPECIAL_TOKENS), dtype=torch.float64)
         meter.equal(scores, forced, axes=("source",), what=f"the score of {what} and of forced decoding")
 
 
 def _same(found: list[list[Hypothesis]], expected: list[list[Hypothesis]], meter: DifferenceMeter, what: str) -> None:
-    """Hypotheses of equal ids and scores."""
+    """Require that hypotheses have equal ids and scores."""
     for source, (mine, theirs) in enumerate(zip(found, expected, strict=True)):
         scores = [torch.tensor([each.score for each in row], dtype=torch.float64) for row in (mine, theirs)]
         meter.equal(*scores, axes=("hypothesis",), what=f"the scores of {what}, source {source}")

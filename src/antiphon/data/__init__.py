@@ -1,4 +1,4 @@
-"""From files of pairs to batches of ids: sources.py reads records, corpus.py encodes them, batching.py groups them."""
+"""Data loading: sources.py reads records, corpus.py encodes them to ids, batching.py groups them into batches."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Rows that cannot be read: an error that names up to ten of them at once, or left out and counted (`data.bad_rows`).
+"""Handling of rows that cannot be read (`data.bad_rows`): one error that names up to ten of them, or skip and count.
 
-A reader gives such a row with its `fault`, so that reading can go on behind it.
+A reader yields a bad row with its `fault` set instead of raising, so that reading can continue with the next row.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from typing import Literal, Protocol, TypeVar
 from antiphon.data.lines import Cursor, DataPlace, DataRow
 from antiphon.errors import DataError
 
-How = Literal["error", "skip"]
+OnBadRow = Literal["error", "skip"]
 T = TypeVar("T")
 
 
 class ReadRow(Protocol):
-    """What a reader gives: where it stands, and why it cannot be read (None: it can)."""
+    """A row as a reader yields it: its location, and its `fault` if it cannot be read, else None."""
 
     @property
     def place(self) -> DataPlace: ...
@@ -27,50 +27,50 @@ class ReadRow(Protocol):
 
 R = TypeVar("R", bound=ReadRow)
 
-MOST_SHOWN = 10
-_LOOKED_AT = 100_000  # rows behind the first bad one in which others are looked for, so that an error comes soon
+MAX_ERRORS_SHOWN = 10
+_MAX_ROWS_SEARCHED = 100_000  # rows searched for further bad ones after the first; bounds the time until the error
 
 
 class BadRows:
-    """The bad rows of one reading: their number, and the messages of the first ten. `found` is told of each.
+    """Counts the bad rows of one pass over the data and warns about the first ten.
 
-    `setting`: what the error names as the way to leave them out.
+    `on_skip` is called with the message of each skipped row. `setting` is the setting that the error names as remedy.
     """
 
     def __init__(
         self,
-        how: How = "error",
-        found: Callable[[str], None] | None = None,
+        how: OnBadRow = "error",
+        on_skip: Callable[[str], None] | None = None,
         *,
         setting: str = "data.bad_rows: skip",
     ) -> None:
-        self.how, self.count, self.setting, self._found = how, 0, setting, found
+        self.how, self.count, self.setting, self._on_skip = how, 0, setting, on_skip
 
     def skip(self, error: DataError) -> None:
-        """Count a bad row; the first ten are warned of."""
+        """Count a bad row; warn for the first ten."""
         self.count += 1
-        if self._found is not None:
-            self._found(str(error))
-        if self.count <= MOST_SHOWN:
+        if self._on_skip is not None:
+            self._on_skip(str(error))
+        if self.count <= MAX_ERRORS_SHOWN:
             warnings.warn(f"a bad row is left out: {error}", stacklevel=2)
 
 
-def sound(rows: Iterable[R], make: Callable[[R], T], bad: BadRows) -> Iterator[tuple[R, T]]:
-    """Each row that can be read, with what `make` makes of it; the others as `bad` says."""
+def readable_rows(rows: Iterable[R], make: Callable[[R], T], bad: BadRows) -> Iterator[tuple[R, T]]:
+    """Each readable row with the result of `make(row)`. Bad rows raise DataError or are skipped, as `bad.how` says."""
     rows = iter(rows)
     for row in rows:
         try:
-            made = _make(row, make)
+            result = _make(row, make)
         except DataError as error:
             if bad.how == "error":
                 raise _together(error, row, rows, make, bad.setting) from error
             bad.skip(error)
             continue
-        yield row, made
+        yield row, result
 
 
-def row_of(make: Callable[[], DataRow], place: DataPlace, cursor: Cursor) -> DataRow:
-    """What `make` gives, or a row with its fault where that raises DataError."""
+def row_or_fault(make: Callable[[], DataRow], place: DataPlace, cursor: Cursor) -> DataRow:
+    """The row that `make()` returns; an empty row with `fault` set if it raises DataError."""
     try:
         return make()
     except DataError as error:
@@ -84,10 +84,10 @@ def _make(row: R, make: Callable[[R], T]) -> T:
 
 
 def _together(first: DataError, row: R, rest: Iterator[R], make: Callable[[R], object], setting: str) -> DataError:
-    """The error about a bad row and those behind it, in one line; rows with the same problem by their places alone."""
+    """One error in one line for a bad row and those after it; rows with the same problem are listed by location."""
     places: list[str] = []
     others: list[str] = []
-    least = ""
+    bound = ""
     try:
         for number, other in enumerate(rest, 1):
             try:
@@ -95,14 +95,14 @@ def _together(first: DataError, row: R, rest: Iterator[R], make: Callable[[R], o
             except DataError as error:
                 same = str(error).replace(str(other.place), str(row.place)) == str(first)
                 (places if same else others).append(str(other.place) if same else str(error))
-            if len(places) + len(others) == MOST_SHOWN - 1 or number == _LOOKED_AT:
-                least = "at least "
+            if len(places) + len(others) == MAX_ERRORS_SHOWN - 1 or number == _MAX_ROWS_SEARCHED:
+                bound = "at least "
                 break
-    except DataError:  # of the file as a whole, which the message about a row comes before
+    except DataError:  # a fault of the whole file: the message about a row takes precedence
         pass
     count = len(places) + len(others)
     if not count:
         return first
-    kind = f"{least}{count} other {'row is' if count == 1 else 'rows are'} bad too"
+    kind = f"{bound}{count} other {'row is' if count == 1 else 'rows are'} bad too"
     listed = f"{kind}: {', '.join(places)}." if places else f"{kind}."
     return DataError(" ".join([str(first), listed, *others, f"`{setting}` leaves such rows out."]))

@@ -1,11 +1,12 @@
-"""Batches of similar lengths under a budget of tokens, in an order that is a pure function of (seed, epoch, position).
+"""Length-bucketed batches under a token budget. Their order is a pure function of (seed, epoch, position).
 
     batches = Batches(corpus, batch_tokens=4096, seed=0)
     examples = next(batches)            # list[Example], for collate(); endless, epoch after epoch
-    state = batches.state()             # plain JSON; restore(state) goes on with exactly the batch that was next
+    state = batches.state()             # plain JSON; after restore(state) the next batch is the same
 
-A batch is bounded by rows x longest row on each side, padding counted. Within a pool (corpus.py) examples are sorted by
-length, ties at random, cut into batches, and the batches are shuffled: little padding, and a new order in each epoch.
+The size of a batch is rows x longest row on each side, padding included. The examples of a pool (corpus.py) are sorted
+by length with random ties and cut into batches, and the batches are shuffled. This keeps padding low and gives another
+order in each epoch.
 """
 
 from __future__ import annotations
@@ -25,9 +26,9 @@ Lengths = Callable[[int], tuple[int, int]]
 
 
 class Batches:
-    """An endless iterator of batches.
+    """An endless iterator over batches.
 
-    `epoch` and `position` are those of the next batch: the passes completed, and the batches given of this one.
+    `epoch` is the number of completed passes, `position` the number of batches already returned in the current pass.
     """
 
     def __init__(self, corpus: Corpus, *, batch_tokens: int, seed: int, shuffle: bool = True, epoch: int = 0) -> None:
@@ -49,7 +50,7 @@ class Batches:
         return batch
 
     def state(self) -> dict[str, Any]:
-        """The position as plain values."""
+        """The position in the data as plain JSON values."""
         start = self._pool.start
         return {
             "seed": self._seed,
@@ -57,20 +58,20 @@ class Batches:
             "epoch": self.epoch,
             "position": self.position,
             "pool": start.number,
-            "pool_spots": None if start.spots is None else [_plain(spot) for spot in start.spots],
+            "pool_spots": None if start.positions is None else [_to_list(position) for position in start.positions],
             "next": self._next,
             "files": {file: list(print) for file, print in self._corpus.files.items()},
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Goes to a position that `state()` gave; ConfigError for another order, DataError for other data."""
+        """Restore a position returned by `state()`. ConfigError if the settings differ, DataError if the data does."""
         for name, value in (("seed", self._seed), ("batch_tokens", self._batch_tokens)):
             if state[name] != value:
                 raise ConfigError(f"`training.{name}` must be {state[name]}, as in the saved position, but is {value}.")
-        if "files" in state:  # older positions have none
+        if "files" in state:  # older versions did not save them
             refuse_changes({file: (print[0], print[1]) for file, print in state["files"].items()}, self._corpus.files)
-        spots = state.get("pool_spots")
-        start = PoolStart(state["pool"], None if spots is None else tuple(_spot(values) for values in spots))
+        saved = state.get("pool_spots")
+        start = PoolStart(state["pool"], None if saved is None else tuple(_from_list(values) for values in saved))
         self.epoch, self.position = state["epoch"], state["position"]
         self._open(start)
         self._next = state["next"]
@@ -82,7 +83,7 @@ class Batches:
 
     @property
     def batches_per_epoch(self) -> int | None:
-        """Batches of this epoch; None where the corpus is streamed, since only reading tells."""
+        """The number of batches in this epoch; None for a streamed corpus, where it is not known in advance."""
         return len(self._order) if isinstance(self._corpus, InMemory) else None
 
     def _advance(self) -> None:
@@ -94,8 +95,8 @@ class Batches:
             self._enter(pool)
 
     def _open(self, start: PoolStart) -> None:
-        """Reads on from `start` in this epoch."""
-        # Pools of an epoch begin elsewhere than those of the last one, so that other examples meet.
+        """Continue reading at `start` in this epoch."""
+        # The first pool has another size in each epoch, so that other examples share a pool.
         first = 0.5 + 0.5 * self._random("pools").random() if self._shuffle else 1.0
         self._pools = self._corpus.pools(start, seed=self._seed, epoch=self.epoch, first=first)
         pool = next(self._pools, None)
@@ -114,9 +115,9 @@ class Batches:
         if self._shuffle:
             ties = [chance.random() for _ in indices]
             order = sorted(
-                range(len(indices)), key=lambda place: (*_length_key(examples.lengths(indices[place])), ties[place])
+                range(len(indices)), key=lambda rank: (*_length_key(examples.lengths(indices[rank])), ties[rank])
             )
-            indices = [indices[place] for place in order]
+            indices = [indices[rank] for rank in order]
         order = list(_cut(indices, examples.lengths, self._batch_tokens, lambda index: str(examples.place(index))))
         if self._shuffle:
             keys = [chance.random() for _ in order]
@@ -124,24 +125,24 @@ class Batches:
         return order
 
     def _random(self, purpose: str) -> random.Random:
-        """Of a text seed, random() gives the same in every version and process; of shuffle() this is not promised."""
+        """A generator for one purpose. Python promises stable random() for a text seed, but not stable shuffle()."""
         return random.Random(f"{self._seed}/{self.epoch}/{purpose}")
 
 
-def _plain(spot: MixturePosition) -> list[int]:
-    """A spot as plain numbers."""
-    cursor = spot.cursor
-    return [*spot[1:], cursor.source, cursor.line, cursor.part, *cursor.offsets]
+def _to_list(position: MixturePosition) -> list[int]:
+    """A position as a flat list of numbers, for JSON."""
+    cursor = position.cursor
+    return [*position[1:], cursor.source, cursor.line, cursor.part, *cursor.offsets]
 
 
-def _spot(values: list[int]) -> MixturePosition:
-    """The inverse of `_plain`."""
-    lap, read, number, taken, source, line, part, *offsets = values
-    return MixturePosition(Cursor(source, line, tuple(offsets), part), lap, read, number, taken)
+def _from_list(values: list[int]) -> MixturePosition:
+    """The inverse of `_to_list`."""
+    repeat, read, number, taken, source, line, part, *offsets = values
+    return MixturePosition(Cursor(source, line, tuple(offsets), part), repeat, read, number, taken)
 
 
 def length_batches(examples: Iterable[Example], *, batch_tokens: int) -> Iterator[list[Example]]:
-    """One pass over `examples` in the order of their lengths, in batches under the budget; for validation."""
+    """One pass over `examples`, sorted by length and batched under the token budget; for validation."""
     known = list(examples)
 
     def lengths(index: int) -> tuple[int, int]:
@@ -153,7 +154,7 @@ def length_batches(examples: Iterable[Example], *, batch_tokens: int) -> Iterato
 
 
 def padding_waste(batches: Iterable[Sequence[Example]]) -> float:
-    """The share of positions that are padding, both sides together."""
+    """The fraction of positions that are padding, over source and target together."""
     real = total = 0
     for batch in batches:
         for side in ([len(example.source) for example in batch], [len(example.target) for example in batch]):
@@ -163,10 +164,11 @@ def padding_waste(batches: Iterable[Sequence[Example]]) -> float:
 
 
 def _length_key(lengths: tuple[int, int]) -> tuple[int, int]:
-    """The longer side, then the source in steps of four.
+    """The sort key: the length of the longer side, then the source length in steps of four.
 
-    On Multi30k, in batches of 4,096 tokens, 5.8 % of the positions are padding, and two examples of a batch meet again
-    in the next epoch in 27 of 100 cases. Exact lengths of both: 4.8 % and 41; the longer side alone: 6.9 % and 19.
+    A compromise between padding and shuffling. On Multi30k, in batches of 4,096 tokens, 5.8 % of the positions are
+    padding, and 27 % of the pairs of examples in a batch are in one batch again in the next epoch. Sorting by both
+    exact lengths: 4.8 % and 41 %; by the longer side alone: 6.9 % and 19 %.
     """
     return max(lengths), lengths[0] // 4
 
@@ -174,7 +176,7 @@ def _length_key(lengths: tuple[int, int]) -> tuple[int, int]:
 def _cut(
     indices: Iterable[int], lengths: Lengths, batch_tokens: int, where: Callable[[int], str]
 ) -> Iterator[list[int]]:
-    """Neighbours in batches, each as large as the budget allows on both sides."""
+    """Cut consecutive examples into batches, each as large as the token budget allows on both sides."""
     batch: list[int] = []
     widths = (0, 0)
     for index in indices:

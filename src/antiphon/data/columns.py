@@ -1,8 +1,8 @@
-"""Rows of parquet files, and of data sets that the library datasets loads: `hub:wmt/wmt19`, or `hub:` and a folder.
+"""Readers for parquet files and for data sets of the library `datasets`: `hub:wmt/wmt19`, or `hub:` and a folder.
 
-Both give Arrow tables, a stretch of rows at a time and in order; nested.py says how a row becomes a record. A row is
-named by its number from 1. Reading goes on behind any row: row groups (parquet) or whole stretches (hub) are passed
-over without making records of them. A data set's own code is never run: datasets (from 4) refuses it.
+Both yield Arrow tables, a chunk of rows at a time, in order. nested.py turns a row into a record. Rows are numbered
+from 1. Reading can resume after any row: row groups (parquet) or whole chunks (hub) before it are skipped without being
+decoded. The code of a data set is never run: datasets 4 and later refuses it.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from functools import partial
 from typing import Any
 
 from antiphon.config import SourceConfig
-from antiphon.data.bad_rows import row_of
+from antiphon.data.bad_rows import row_or_fault
 from antiphon.data.lines import Cursor, DataPlace, DataRow, unreadable
 from antiphon.data.nested import nested_row
 from antiphon.data.zstd import needs
 from antiphon.errors import DataError, one_line
 
-_STRETCH = 1000  # rows that are made together
+_CHUNK_ROWS = 1000  # rows decoded together
 
 
 def parquet(source: SourceConfig, start: Cursor) -> Iterator[DataRow]:
-    """The rows of a parquet file behind `start`."""
+    """The rows of a parquet file after `start`."""
     assert source.path is not None
     try:
         import pyarrow as pa
@@ -33,7 +33,7 @@ def parquet(source: SourceConfig, start: Cursor) -> Iterator[DataRow]:
     try:
         with ParquetFile(source.path) as file:
             groups, first = _groups_behind(file, start.line)
-            tables = file.iter_batches(batch_size=_STRETCH, row_groups=groups)
+            tables = file.iter_batches(batch_size=_CHUNK_ROWS, row_groups=groups)
             yield from _rows(source, tables, first, start)
     except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
         raise unreadable(source.path, error) from error
@@ -46,12 +46,12 @@ def parquet(source: SourceConfig, start: Cursor) -> Iterator[DataRow]:
 
 
 def hub(source: SourceConfig, start: Cursor) -> Iterator[DataRow]:
-    """The rows of a data set of the hub behind `start`, streamed."""
+    """The rows of a hub data set after `start`, streamed."""
     assert source.hub is not None
     datasets = _datasets(source)
     try:
         found = datasets.load_dataset(source.hub, source.name, split=source.split, streaming=True)
-        yield from _rows(source, found.with_format("arrow").iter(_STRETCH), 0, start)
+        yield from _rows(source, found.with_format("arrow").iter(_CHUNK_ROWS), 0, start)
     except DataError:
         raise
     except Exception as error:  # a library over a network may raise anything
@@ -59,7 +59,7 @@ def hub(source: SourceConfig, start: Cursor) -> Iterator[DataRow]:
 
 
 def hub_files(source: SourceConfig) -> tuple[list[str], int | None]:
-    """The files of a hub source, local or with the commit that they are of, and the bytes of all (None: unknown)."""
+    """The files of a hub source (local paths, or names with their commit) and their total bytes (None if unknown)."""
     assert source.hub is not None
     datasets = _datasets(source)
     try:
@@ -81,7 +81,7 @@ def _datasets(source: SourceConfig) -> Any:
 
 
 def _groups_behind(file: Any, row: int) -> tuple[list[int], int]:
-    """The row groups that hold what follows the first `row` rows, and how many rows stand before them."""
+    """The row groups that contain the rows after the first `row` ones, and the number of rows before these groups."""
     before = group = 0
     count = file.metadata.num_row_groups
     while group < count and before + file.metadata.row_group(group).num_rows <= row:
@@ -91,7 +91,7 @@ def _groups_behind(file: Any, row: int) -> tuple[list[int], int]:
 
 
 def _rows(source: SourceConfig, tables: Iterator[Any], number: int, start: Cursor) -> Iterator[DataRow]:
-    """The rows of `tables`, of which the first stands behind `number` others, from `start` on."""
+    """The rows of `tables` after `start`; `number` rows precede the first table."""
     assert source.path is not None
     for table in tables:
         passed = min(table.num_rows, max(0, start.line - number))
@@ -99,7 +99,7 @@ def _rows(source: SourceConfig, tables: Iterator[Any], number: int, start: Curso
         for found in table.slice(passed).to_pylist() if passed < table.num_rows else ():
             number += 1
             place, cursor = DataPlace(source.path, number), Cursor(start.source, number)
-            yield row_of(partial(nested_row, found, source, place, cursor), place, cursor)
+            yield row_or_fault(partial(nested_row, found, source, place, cursor), place, cursor)
 
 
 def _no_hub(source: SourceConfig, error: Exception) -> DataError:

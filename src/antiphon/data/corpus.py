@@ -1,11 +1,11 @@
-"""Encoded pairs: a corpus in memory, or one that is streamed from files larger than memory.
+"""Corpora of encoded pairs: held in memory, or streamed from files larger than memory.
 
     corpus = load_corpus(config.data.train, task=task, source_tokenizer=t, target_tokenizer=t, max_length=256)
     len(corpus), corpus[0], corpus.report
 
-Both are read as pools: stretches of examples that fit in memory and are put in order together (batching.py). A corpus
-in memory is one pool. A streamed one has many. Each is found again by the `MixturePosition`s before it, so that a
-position can be saved and restored. mixture.py says which pairs an epoch holds.
+Both are read in pools: consecutive examples that fit in memory and are sorted and shuffled together (batching.py). An
+in-memory corpus is one pool, a streamed one has many. The start of a pool is a `MixturePosition` for each source, so
+that a position can be saved and restored. mixture.py chooses the pairs of an epoch.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from torch import Tensor
 
 from antiphon.batch import Example
 from antiphon.config import Shares, is_files
-from antiphon.data.bad_rows import How
+from antiphon.data.bad_rows import OnBadRow
 from antiphon.data.denoising import Denoiser, Objective, make_denoisers
 from antiphon.data.example_rows import FeatureRows, IdRows
 from antiphon.data.filters import Filters
@@ -34,20 +34,20 @@ from antiphon.text.sampling import SegmentationSampler
 from antiphon.text.task import Task
 from antiphon.text.tokenizer import Tokenizer
 
-STREAM_BYTES = 256 << 20  # of text; above it `streaming: auto` streams
-POOL_TOKENS = 4_000_000  # of both sides in one pool of a streamed corpus: about 60,000 sentence pairs, 16 MB
-_CHUNK_PAIRS, _CHUNK_CHARACTERS = 1000, 500_000  # that are encoded together
+STREAM_BYTES = 256 << 20  # bytes of text above which `streaming: auto` streams
+POOL_TOKENS = 4_000_000  # tokens of both sides in a pool of a streamed corpus: about 60,000 sentence pairs, 16 MB
+_CHUNK_PAIRS, _CHUNK_CHARACTERS = 1000, 500_000  # encoded in one call of the tokenizer
 
 
 class PoolStart(NamedTuple):
-    """Where a pool begins: its number in the epoch, and how far each source was read (None: the top)."""
+    """The start of a pool: its number in the epoch, and the position in each source (None: the start of the epoch)."""
 
     number: int = 0
-    spots: tuple[MixturePosition, ...] | None = None
+    positions: tuple[MixturePosition, ...] | None = None
 
 
 class ExamplePool(NamedTuple):
-    """A stretch of a corpus: where it begins, its examples, and which of them are given, each as often as it stands."""
+    """Consecutive examples of a corpus: where they begin, the examples, and the indices to use, repeats included."""
 
     start: PoolStart
     examples: InMemory
@@ -55,7 +55,7 @@ class ExamplePool(NamedTuple):
 
 
 class Encoded(NamedTuple):
-    """An example's ids, end included, the item that it was made of, and whether it is the last of that item."""
+    """The ids of an example, end included, the item it was made from, and whether it is the last of that item."""
 
     source: list[int]
     target: list[int]
@@ -64,28 +64,25 @@ class Encoded(NamedTuple):
 
 
 class Corpus(Protocol):
-    """What batching needs of a corpus."""
+    """The interface of a corpus that batching.py uses."""
 
     report: DataReport
     files: Fingerprints
 
     def pools(self, start: PoolStart, *, seed: int, epoch: int, first: float) -> Iterator[ExamplePool]:
-        """The pools from `start` to the end of `epoch`; of many, pool 0 has the share `first` of the size."""
+        """The pools from `start` to the end of `epoch`. In a streamed corpus pool 0 has `first` times the full size."""
         ...
 
 
 class InMemory:
-    """Examples in memory: ids in flat arrays, four bytes a token, sources that are features as tensors.
-
-    `corpus[i]` is an Example, whose index is its pair's number.
-    """
+    """Examples in two flat arrays, four bytes a token. `corpus[i]` is an Example; its `index` is the pair's number."""
 
     def __init__(self, examples: Iterable[Example] = (), *, mixture: Mixture | None = None) -> None:
         self.report, self.files = DataReport(), Fingerprints()
         self._source: IdRows | FeatureRows = IdRows()
         self._target = IdRows()
         self._lines, self._numbers = array("Q"), array("Q")
-        self._places: list[tuple[int, str]] = []  # from which example on which file
+        self._places: list[tuple[int, str]] = []  # (first example, file), in order
         self._mixture = mixture
         for example in examples:
             self.append(example.source, example.target)
@@ -94,9 +91,9 @@ class InMemory:
     def append(
         self, source: list[int] | Tensor, target: list[int], place: DataPlace | None = None, number: int | None = None
     ) -> None:
-        """Adds a pair behind the others; its number among all that are kept is its place unless given.
+        """Append a pair. `number` is its number among all pairs that were kept; by default its index here.
 
-        TypeError where the sources before are ids and this one is features, or the other way round.
+        TypeError if the sources before are ids and this one is features, or the other way round.
         """
         if isinstance(source, Tensor) and not len(self):
             self._source = FeatureRows()
@@ -124,36 +121,36 @@ class InMemory:
         return self._source.length(index), self._target.length(index)
 
     def place(self, index: int) -> DataPlace:
-        """Where example `index` was read."""
+        """The file and line of example `index`."""
         file = self._places[bisect_right(self._places, index, key=lambda item: item[0]) - 1][1]
         return DataPlace(file, self._lines[index])
 
     @property
     def tokens(self) -> int:
-        """Tokens of both sides together."""
+        """The number of tokens, source and target together."""
         return self._source.total + self._target.total
 
     def pools(self, start: PoolStart, *, seed: int, epoch: int, first: float) -> Iterator[ExamplePool]:
         yield ExamplePool(PoolStart(), self, self._chosen(seed, epoch))
 
     def _chosen(self, seed: int, epoch: int) -> Sequence[int]:
-        """Which examples the epoch holds."""
+        """The indices of the examples of the epoch."""
         if self._mixture is None or not self._mixture.mixed:
             return range(len(self))
         numbers = self._mixture.chosen(seed=seed, epoch=epoch)
         if len(self) == sum(self._mixture.counts or ()):
             return list(numbers)
-        # Some pairs were too long: those numbers have no example.
+        # Pairs that were too long have a number but no example.
         places = ((bisect_left(self._numbers, number), number) for number in numbers)
         return [place for place, number in places if place < len(self) and self._numbers[place] == number]
 
 
 @dataclass(frozen=True)
 class ExampleEncoder:
-    """From texts to ids: a tokenizer for each side, and what happens to a side longer than `max_length` tokens.
+    """Encodes texts with a tokenizer for each side; `overflow` is applied to sides longer than `max_length` tokens.
 
-    `samplers` (source, target) split texts anew in each epoch; None: as the tokenizer does. `denoisers` make pairs of
-    the plain text of the sources with these numbers. `as_target` makes of an encoded text what an answer is.
+    `samplers` (source, target) draw a new segmentation in each epoch; None: the tokenizer's own. `denoisers` make pairs
+    from plain text, keyed by the number of the source. `as_target` turns encoded target ids into the ids of an answer.
     """
 
     source_tokenizer: Tokenizer
@@ -167,15 +164,15 @@ class ExampleEncoder:
     def encode(
         self, stream: Iterator[MixtureItem], report: DataReport, *, seed: int = 0, epoch: int = 0
     ) -> Iterator[Encoded]:
-        """The examples of the items, without those that are skipped; counts into `report`."""
+        """The examples of the items, without skipped ones; updates the counts in `report`."""
         for chunk in _chunks(stream):
-            keys = [item.spot.lap << 40 | item.number for item in chunk]  # a pair that comes again is split anew
+            keys = [item.position.repeat << 40 | item.number for item in chunk]  # a repeated pair is segmented anew
             sources = self._ids(0, [item.source for item in chunk], keys, seed, epoch)
             targets = self._ids(1, [item.target for item in chunk], keys, seed, epoch)
             for source, target, item, key in zip(sources, targets, chunk, keys, strict=True):
                 made = [(source, target)]
                 if item.plain:
-                    number = item.spot.cursor.source
+                    number = item.position.cursor.source
                     made = self.denoisers[number].pairs(source, target, f"{seed} {epoch} {number} {key}", item.place)
                 fitting = [fit for sides in made if (fit := self._fit(*sides, item.place, report)) is not None]
                 for left, (one, other) in enumerate(fitting, 1 - len(fitting)):
@@ -211,7 +208,7 @@ class ExampleEncoder:
 
 
 def _chunks(stream: Iterator[MixtureItem]) -> Iterator[list[MixtureItem]]:
-    """The pairs in lists that are encoded together."""
+    """The items in chunks that are encoded together."""
     chunk: list[MixtureItem] = []
     characters = 0
     for item in stream:
@@ -226,7 +223,7 @@ def _chunks(stream: Iterator[MixtureItem]) -> Iterator[list[MixtureItem]]:
 
 @dataclass
 class Streamed:
-    """A corpus that is read anew in each epoch, a pool at a time."""
+    """A corpus that is read again from its files in each epoch, one pool at a time."""
 
     mixture: Mixture
     encoder: ExampleEncoder
@@ -241,16 +238,16 @@ class Streamed:
     def pools(self, start: PoolStart, *, seed: int, epoch: int, first: float) -> Iterator[ExamplePool]:
         if start.number == 0:
             self.report.begin_epoch(counted=self.mixture.needs_survey)
-        spots = list(start.spots or self.mixture.tops())
+        positions = list(start.positions or self.mixture.start_positions())
         pool = InMemory()
-        stream = self.mixture.epoch(spots, seed=seed, epoch=epoch, report=self.report)
+        stream = self.mixture.epoch(positions, seed=seed, epoch=epoch, report=self.report)
         for source, target, item, last in self.encoder.encode(stream, self.report, seed=seed, epoch=epoch):
             pool.append(source, target, item.place, item.number)
-            spots[item.spot.cursor.source] = item.spot
-            # Only a whole item can be gone on from.
+            positions[item.position.cursor.source] = item.position
+            # Reading can resume only between items, so a pool ends with a whole item.
             if last and pool.tokens >= self.pool_tokens * (first if start.number == 0 else 1.0):
                 yield ExamplePool(start, pool, range(len(pool)))
-                start, pool = PoolStart(start.number + 1, tuple(spots)), InMemory()
+                start, pool = PoolStart(start.number + 1, tuple(positions)), InMemory()
         if len(pool):
             yield ExamplePool(start, pool, range(len(pool)))
 
@@ -270,14 +267,15 @@ def load_corpus(
     objectives: Mapping[int, Objective] | None = None,
     fixed: bool = False,
     as_target: Callable[[list[int]], list[int]] | None = None,
-    bad_rows: How = "error",
+    bad_rows: OnBadRow = "error",
 ) -> InMemory | Streamed:
-    """The corpus of `data` (DataConfig.train or .valid).
+    """Load the corpus of `data` (DataConfig.train or .valid).
 
-    In memory, or streamed if `streaming` is always, or auto and there is more text than STREAM_BYTES. `max_length`,
-    `overflow` and `shares` as in DataConfig; `filters` from `load_filters`, `objectives` from `load_objectives`: plain
-    text is corrupted anew in each epoch, or once where it is `fixed`. `as_target` makes an answer of a target's ids
-    as encoded, where the two differ (a language before them). Raises DataError that names file, line and remedy.
+    It is streamed if `streaming` is `always`, or `auto` and there is more text than STREAM_BYTES; else it is in memory.
+    `max_length`, `overflow` and `shares` are as in DataConfig. `filters` come from `load_filters`, `objectives` from
+    `load_objectives`. Plain text is corrupted differently in each epoch, or identically if `fixed`. `as_target` turns
+    encoded target ids into the ids of an answer where the two differ (a leading language token). Raises DataError with
+    file, line and remedy.
     """
     room = (
         max_length if as_target is None else max_length - max(0, len(as_target([])) - len(target_tokenizer.enclose([])))
@@ -291,11 +289,11 @@ def load_corpus(
     mixture = Mixture(data, task, filters, shares, bad_rows=bad_rows)
     large = streaming == "always" or (streaming == "auto" and text_bytes(data) > STREAM_BYTES)
     if large or any(samplers) or (denoisers and not fixed):
-        if not mixture.needs_survey:  # else everything is read once anyway
+        if not mixture.needs_survey:  # else all data is read once in any case
             check_files(data)
         pool_tokens = (
             POOL_TOKENS if large else math.inf
-        )  # a small one is read and split anew in each epoch, as one pool
+        )  # with samplers, small data is one pool that is read and segmented again in each epoch
         return Streamed(mixture, encoder, pool_tokens, files=fingerprints(data))
     corpus = InMemory(mixture=mixture)
     for source, target, item, _ in encoder.encode(mixture.once(corpus.report), corpus.report):

@@ -1,13 +1,13 @@
-"""What keeps a training pair, and what each filter removed.
+"""Filters of training pairs.
 
     data:
       filters: [{length: {max: 100}}, {ratio: 3}, duplicates, {script: {target: Cyrillic}}, mymodule:clean]
 
-A filter is a function from a `Pair` to true (keep) or false (drop); the first that says false drops the pair. One of
-your own is a function, or a class whose objects are called, with its settings as keywords: `mymodule:Name`, or
-registered as `@register("filter", "name")`. It must be a function of the pair alone, unless its class says `remembers =
-True`: such filters see each pair once, in the order of the files. The texts are those of the task; what a source's
-`tag` and `prefix` put before them is not among them (`pair.row.front`).
+A filter is a function from a `Pair` to true (keep) or false (drop). The first filter that returns false drops the pair.
+A custom filter is a function, or a class with `__call__`, with its settings as keyword arguments: `mymodule:Name`, or
+registered as `@register("filter", "name")`. Its result must depend on the pair alone, unless its class sets `remembers
+= True`: such filters see each pair once, in the order of the files. The texts are those that the task returns, without
+the `tag` and `prefix` of the source (`pair.row.source_prefix`).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Unit = Literal["words", "characters"]
 
 
 class Pair(NamedTuple):
-    """The texts that the task makes of a row, without the row's front."""
+    """The texts that the task makes of a row, without the source prefix."""
 
     source: str
     target: str
@@ -42,7 +42,7 @@ Filter = Callable[[Pair], bool]
 
 
 class Filters:
-    """The filters of a recipe; `begin()` makes them anew for one reading of the data."""
+    """The filters of a recipe; `begin()` makes new ones for a pass over the data."""
 
     def __init__(self, makers: Mapping[str, Callable[[], Filter]]) -> None:
         self._makers = dict(makers)
@@ -50,7 +50,7 @@ class Filters:
         self.remember = any(getattr(make(), "remembers", False) for make in makers.values())
 
     def begin(self) -> Callable[[Pair], str | None]:
-        """A function that gives the name of the filter that drops a pair; None: it is kept."""
+        """A function that returns the name of the filter that drops a pair, or None if the pair is kept."""
         made = [(name, make()) for name, make in self._makers.items()]
 
         def drops(pair: Pair) -> str | None:
@@ -67,24 +67,27 @@ class Filters:
 
 
 def load_filters(settings: object, folder: Path | None = None) -> Filters:
-    """The filters that DataConfig.filters names; a `module:Name` is looked up in `folder` first. Raises ConfigError."""
+    """The filters of DataConfig.filters; a `module:Name` is looked up in `folder` first. Raises ConfigError."""
     makers: dict[str, Callable[[], Filter]] = {}
     items = settings if isinstance(settings, list | tuple) else ()
     for number, item in enumerate(items):
         [(name, values)] = item.items() if isinstance(item, Mapping) else [(str(item), None)]
         with inside("data"), inside("filters"), inside(str(number)):
             make = maker("filter", str(name), values, folder)
-            make()  # its settings are checked here
+            make()  # checks its settings
         same = sum(other.split(" (")[0] == name for other in makers)
         makers[f"{name} ({same + 1})" if same else str(name)] = make
     return Filters(makers)
 
 
 def maker(kind: str, name: str, values: Any, folder: Path | None, *, arguments: int = 1) -> Callable[[], Any]:
-    """What makes the part `name` of `kind` with its settings `values`; a function is called with `arguments` first."""
+    """A factory of the registered part `name` of `kind` with the settings `values`.
+
+    A class is instantiated with the settings; a function is later called with `arguments` positional ones and these.
+    """
     part = lookup(kind, name, folder=folder)
     if isinstance(part, type) and issubclass(part, Settings):
-        alone = next(iter(hints(part)), "")  # {ratio: 3} sets the first setting
+        alone = next(iter(hints(part)), "")  # a single value, as in {ratio: 3}, sets the first setting
         given = values if isinstance(values, Mapping) else {} if values is None else {alone: values}
         made: Any = part
         return lambda: build(made, given)
@@ -110,7 +113,7 @@ def _size(text: str, unit: Unit) -> int:
 class Length(Settings):
     """Keeps pairs of which both sides have `min` to `max` units."""
 
-    max: Count | None = None  # the first, so that {length: 100} sets it
+    max: Count | None = None  # the first field, so that {length: 100} sets it
     min: Count = 1
     unit: Unit = "words"
 
@@ -138,9 +141,9 @@ class Ratio(Settings):
 
 @register("filter", "duplicates")
 class Duplicates:
-    """Keeps the first of equal pairs, over all sources; equal means tag, prefix, source and target.
+    """Keeps the first of equal pairs, over all sources. Pairs are equal if tag, prefix, source and target are.
 
-    It remembers 16 bytes of BLAKE2 a pair, which take about 100 bytes of memory: 1 GB for ten million pairs.
+    It stores a BLAKE2 digest of 16 bytes for each pair, about 100 bytes of memory: 1 GB for ten million pairs.
     """
 
     remembers = True
@@ -149,7 +152,7 @@ class Duplicates:
         self._seen: set[bytes] = set()
 
     def __call__(self, pair: Pair) -> bool:
-        source = f"{pair.row.front}{pair.source}"
+        source = f"{pair.row.source_prefix}{pair.source}"
         text = f"{len(source)} {source}{pair.target}".encode("utf-8", "surrogatepass")
         key = hashlib.blake2b(text, digest_size=16).digest()
         before = len(self._seen)
@@ -160,7 +163,7 @@ class Duplicates:
 @register("filter", "script")
 @dataclass(frozen=True)
 class Script(Settings):
-    """Keeps pairs of which at least `share` of a side's letters are of its scripts, by their Unicode names.
+    """Keeps pairs in which at least `share` of the letters of each side belong to its scripts, by their Unicode names.
 
     A text without letters is kept. Modifier letters (category Lm) belong to no script and are not counted.
     """
@@ -183,8 +186,8 @@ class Script(Settings):
     def _fits(self, text: str, scripts: tuple[str, ...] | str) -> bool:
         if not scripts:
             return True
-        marks = text.translate(_marks(_scripts(scripts)))
-        return marks.count("1") >= self.share * len(marks)
+        letters = text.translate(_script_table(_scripts(scripts)))
+        return letters.count("1") >= self.share * len(letters)
 
 
 _COMMON_SCRIPTS = (
@@ -198,12 +201,12 @@ def _scripts(names: tuple[str, ...] | str) -> tuple[str, ...]:
 
 
 def _start(script: str) -> str:
-    """How the Unicode names of a script's letters begin."""
+    """The beginning of the Unicode names of a script's letters."""
     return "CJK " if script.lower() == "han" else f"{script.upper()} "
 
 
 class _ScriptTable(dict[int, str | None]):
-    """What str.translate puts for a character: 1 for a letter of the scripts, 0 for another letter, nothing else."""
+    """A table for str.translate: "1" for a letter of the scripts, "0" for another letter, other characters deleted."""
 
     def __init__(self, scripts: tuple[str, ...]) -> None:
         self._starts = tuple(_start(name) for name in scripts)
@@ -214,7 +217,7 @@ class _ScriptTable(dict[int, str | None]):
         return self.setdefault(code, str(int(name.startswith(self._starts))) if letter else None)
 
 
-_marks = functools.cache(_ScriptTable)  # worked out once for each character
+_script_table = functools.cache(_ScriptTable)  # one table for each set of scripts
 
 
 @functools.cache

@@ -1,7 +1,7 @@
-"""What tells that a data file is still the one that a run began with: its size, and a digest of its bytes.
+"""Fingerprints of data files (size and digest), by which a resumed run checks that its data is unchanged.
 
-Files up to 64 MiB are read whole; of larger ones the first, the middle and the last 16 MiB. Times of change play no
-part, so that a copy of the data serves as well.
+Files up to 64 MiB are read whole; of larger ones the first, the middle and the last 16 MiB. Modification times are
+ignored, so that a copy of the data has the same fingerprint.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ def fingerprints(data: object) -> Fingerprints:
     found: Fingerprints = {}
     for source in source_list(data):
         if source.hub is not None:
-            files = hub_files(source)[0]  # a file on the hub is named with its commit, so its name will do
+            files = hub_files(source)[0]  # the name of a file on the hub includes its commit, so the name suffices
             found |= {file: _of_file(file) if os.path.exists(file) else (0, "") for file in files}
         found |= {file: _of_file(file) for file in source.files}
     return found
 
 
 def refuse_changes(was: Fingerprints, now: Fingerprints) -> None:
-    """Raises DataError for the first file that is not what it was."""
+    """Raise DataError for the first file whose fingerprint has changed."""
     for file in {**was, **now}:
         before, after = was.get(file), now.get(file)
         if before is None or after is None:

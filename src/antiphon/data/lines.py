@@ -1,4 +1,4 @@
-"""Lines of a text file, plain, gzipped or zstd, with the exact place of each, so that reading can go on from there.
+"""Lines of a text file (plain, gzip or zstd) with the byte offset of each, so that reading can resume there.
 
 >>> for line in LineReader("train.en.zst"):
 ...     print(line)
@@ -18,19 +18,19 @@ from antiphon.data.zstd import ZstdFile
 from antiphon.errors import ConfigError, DataError
 from antiphon.utf8 import check_returns, decode, line_content
 
-PACKED = {".gz": "gzip", ".zst": "zstd"}  # the endings that are unpacked, and what they must hold
+PACKED = {".gz": "gzip", ".zst": "zstd"}  # suffix of a compressed file -> its format
 _BLOCK = 1 << 20
 
 
 class DataPlace(NamedTuple):
-    """Where a record stands; prints as file:line, or as pairs[7] for data from Python, which has no file."""
+    """The location of a record. Prints as file:line, or as pairs[7] for data from Python."""
 
     file: str
     line: int
-    target_file: str = ""  # of aligned text files, the other one
+    target_file: str = ""  # the other file of a pair of aligned text files
 
     def of(self, side: str) -> DataPlace:
-        """Where the record's `source` or `target` stands."""
+        """The location of the record's `source` or `target`."""
         return DataPlace(self.target_file, self.line) if side == "target" and self.target_file else self
 
     def __str__(self) -> str:
@@ -38,9 +38,10 @@ class DataPlace(NamedTuple):
 
 
 class Cursor(NamedTuple):
-    """Behind which record to go on: the source's number, the lines read of it, the byte offset in each of its files.
+    """A position between records from which reading resumes.
 
-    `part` of the next record's targets are already behind it, where a record has several.
+    `source` is the number of the source, `line` the lines read of it, `offsets` the byte offset in each of its files.
+    If the next record has several targets, the first `part` of them have been read already.
     """
 
     source: int = 0
@@ -50,27 +51,28 @@ class Cursor(NamedTuple):
 
 
 class DataRow(NamedTuple):
-    """A record, where it stands, and the cursor behind it.
+    """A record, its location, and the cursor after it.
 
-    `targets` are all its targets where its field holds a list of them; `front` is what its source puts before a text.
-    Of `plain` text, source and target of the record are both the text. `fault` says why a row cannot be read, which
-    then has no record.
+    `targets` are all its targets if the field holds a list of them. `source_prefix` is the text (`tag` and `prefix`)
+    that its source puts before each source text. For `plain` text, source and target of the record are both the text.
+    If a row cannot be read, `fault` is the error and the record is empty.
     """
 
     record: Mapping[str, str]
     place: DataPlace
     cursor: Cursor
     targets: tuple[str, ...] = ()
-    front: str = ""
+    source_prefix: str = ""
     plain: bool = False
     fault: DataError | None = None
 
 
 class LineReader:
-    """Iterates over the lines of `file`. `number` is the last one's, from 1; `offset` the unpacked byte after it.
+    """Iterates over the lines of `file`.
 
-    A line that is no UTF-8 raises DataError, or, with `go_on`, is given with U+FFFD in it, and `check` raises.
-    `keep_ends`: each line has a line feed at its end; with `exact_ends` too, the end that the file has.
+    `number` is the number of the last line, from 1; `offset` the byte after it, in the decompressed file. A line that
+    is not UTF-8 raises DataError; with `go_on` it is returned with U+FFFD for invalid bytes, and `check` raises. With
+    `keep_ends` each line ends in a line feed; with `exact_ends` too, in the line end of the file.
     """
 
     def __init__(
@@ -86,7 +88,7 @@ class LineReader:
         self.file, self.offset, self.number = file, offset, number
         self.fault: DataError | None = None
         self._go_on = go_on
-        self._end = "\n" if keep_ends else ""  # a table needs them: a quoted field may hold several lines
+        self._end = "\n" if keep_ends else ""  # tables need them: a quoted field may span several lines
         self._exact = exact_ends
 
     def __iter__(self) -> Iterator[str]:
@@ -111,18 +113,18 @@ class LineReader:
             return content.decode("utf-8", "replace")
 
     def check(self) -> None:
-        """DataError where a line since the last call is no UTF-8."""
+        """Raise DataError if a line since the last call was not UTF-8."""
         fault, self.fault = self.fault, None
         if fault is not None:
             raise fault
 
     def count_rest(self) -> int:
-        """How many lines follow `offset`."""
+        """The number of lines after `offset`."""
         return count_lines(self.file, self.offset)
 
 
 def opened(file: str) -> BinaryIO:
-    """The bytes of `file`, unpacked if its name ends in .gz or .zst; DataError if there is no such file."""
+    """Open `file` for reading bytes, decompressed if its name ends in .gz or .zst. DataError if it cannot be opened."""
     try:
         if file.endswith(".zst"):
             return io.BufferedReader(ZstdFile(file), 1 << 16)
@@ -136,7 +138,7 @@ def opened(file: str) -> BinaryIO:
 
 
 def count_lines(file: str, offset: int = 0) -> int:
-    """How many lines there are behind byte `offset`, in constant memory."""
+    """The number of lines after byte `offset`, counted in constant memory."""
     total, last = 0, b"\n"
     with opened(file) as stream:
         try:
@@ -169,7 +171,7 @@ def _raw_lines(file: str, stream: BinaryIO, offset: int) -> Iterator[bytes]:
 
 
 def _go_to(stream: BinaryIO, offset: int) -> None:
-    """Reads on from the unpacked byte `offset`; packed data is unpacked up to there."""
+    """Seek to the unpacked byte `offset`; packed data is decompressed up to there."""
     if stream.seekable():
         stream.seek(offset)
         return
@@ -183,7 +185,7 @@ def unpacked_name(file: str) -> str:
 
 
 def unreadable(file: str, error: Exception) -> DataError:
-    """The error about a data file that cannot be opened, or whose packed data is broken."""
+    """The error for a data file that cannot be opened, or whose compressed data is damaged."""
     packed = next((ending for ending in PACKED if file.endswith(ending)), None)
     if packed and not isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError):
         problem = f"the data file `{file}` must be whole {PACKED[packed]} data, but is not ({error})"

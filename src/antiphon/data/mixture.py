@@ -1,15 +1,16 @@
-"""The training pairs of one or several sources: filtered, counted, and in the order of an epoch.
+"""Mixes the training pairs of one or several sources: filtering, counting, sampling shares, and interleaving.
 
-Shares. A source of n pairs (those that no filter drops and that have two sides) gives k examples to an epoch. With
-neither weights nor a temperature, k = n. Else k = p * N, rounded so that all k add up to N, the pairs of all sources:
-p is its weight over the sum of weights, or n**(1/T) over the sum of these (Arivazhagan et al. 2019). A
-source with k > n is read k // n times whole; of the rest, k % n pairs are drawn without replacement, in file order
+Shares. A source with n pairs (not dropped by a filter, neither side empty) contributes k examples to an epoch. Without
+weights or a temperature, k = n. Else k = p * N, rounded so that the k of all sources add up to N, the total number of
+pairs. p is the normalized weight of the source, or n**(1/T) normalized over the sources (Arivazhagan et al. 2019). A
+source with k > n is repeated k // n times, and the remaining k % n pairs are drawn without replacement, in file order
 (Knuth, The Art of Computer Programming, volume 2, section 3.4.2, algorithm S). The draw is a pure function of (seed,
-epoch, source): in memory and streamed, fresh and resumed, an epoch holds the same examples.
+epoch, source), so an epoch holds the same examples in memory and streamed, uninterrupted and resumed.
 
-Order. Sources are interleaved evenly, so that every stretch of an epoch holds the mix; that needs their sizes, and
-`duplicates` needs all that came before. So several sources, or this filter, cost one reading of the files at the start
-(`survey`), after which a byte a pair says what is dropped. One source without it is filtered on the way.
+Order. Sources are interleaved evenly, so that every part of an epoch has the same mix. This needs their sizes, and the
+filter `duplicates` needs all earlier pairs. So several sources, or this filter, cost one pass over the files at the
+start (`survey`), which stores one byte a pair: whether it is dropped. A single source without it is filtered while
+training reads it.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from itertools import islice
 from typing import NamedTuple
 
 from antiphon.config import Shares, source_list
-from antiphon.data.bad_rows import BadRows, How, sound
+from antiphon.data.bad_rows import BadRows, OnBadRow, readable_rows
 from antiphon.data.filters import Filters, Pair
 from antiphon.data.lines import Cursor, DataPlace, DataRow
 from antiphon.data.sources import pair, readers
@@ -34,18 +35,18 @@ from antiphon.text.task import Task
 
 @dataclass
 class DataReport:
-    """What became of the pairs that were read: counts. Where a corpus is streamed, of an epoch up to now."""
+    """Counts of the pairs that were read, kept and dropped. For a streamed corpus: in the current epoch so far."""
 
     read: int = 0
-    empty: int = 0  # skipped, since one side was empty or only white space
-    dropped: dict[str, int] = field(default_factory=dict)  # by each filter
-    too_long: int = 0  # skipped, with `overflow: skip`
-    truncated: int = 0  # kept, with `overflow: truncate`
-    bad: int = 0  # rows that cannot be read, with `bad_rows: skip`
-    so_far: bool = False  # whether more is read later
+    empty: int = 0  # skipped: a side was empty or only white space
+    dropped: dict[str, int] = field(default_factory=dict)  # name of a filter -> pairs that it dropped
+    too_long: int = 0  # skipped by `overflow: skip`
+    truncated: int = 0  # kept, truncated by `overflow: truncate`
+    bad: int = 0  # unreadable rows skipped by `bad_rows: skip`
+    so_far: bool = False  # whether more pairs will be read
 
     def begin_epoch(self, *, counted: bool) -> None:
-        """Counts anew; where all pairs were `counted` before, only what depends on their tokens."""
+        """Reset the counts for an epoch. If all pairs are `counted` already, only those that depend on tokens."""
         self.too_long = self.truncated = 0
         if not counted:
             self.read = self.empty = self.bad = 0
@@ -53,11 +54,11 @@ class DataReport:
 
     @property
     def kept(self) -> int:
-        """Those that are learned from."""
+        """The number of pairs used for training."""
         return self.read - self.bad - self.empty - sum(self.dropped.values()) - self.too_long
 
     def nothing_left(self) -> DataError:
-        """The error where no pair is learned from."""
+        """The error for data without a single usable pair."""
         remedy = "Give it pairs with two sides."
         if self.dropped:
             remedy = "Loosen `data.filters`."
@@ -76,31 +77,31 @@ class DataReport:
 
 
 class MixturePosition(NamedTuple):
-    """How far an epoch has come in one source: behind which row, in which reading of it, and the counts so far."""
+    """The position of an epoch in one source: the cursor, and the counts so far."""
 
     cursor: Cursor
-    lap: int = 0  # how often it was read to the end in this epoch
-    read: int = 0  # pairs read in this lap
-    number: int = 0  # those of them that were not dropped
-    taken: int = 0  # those given in this epoch
+    repeat: int = 0  # how often the source was read to its end in this epoch
+    read: int = 0  # pairs read in this repeat
+    number: int = 0  # pairs read in this repeat that were not dropped
+    taken: int = 0  # pairs returned in this epoch
 
 
 class MixtureItem(NamedTuple):
-    """A pair to learn from: its texts, where it stands, its number among all pairs kept, and the spot behind it.
+    """A training pair: its texts, location, number among all kept pairs, and the position after it.
 
-    Of `plain` text, the target is the text, and the source only what stands before it: an objective makes a pair of it.
+    For `plain` text the target is the text and the source is only its prefix; a denoising objective makes the pair.
     """
 
     source: str
     target: str
     place: DataPlace
     number: int
-    spot: MixturePosition
+    position: MixturePosition
     plain: bool = False
 
 
 class Mixture:
-    """The pairs of `data` (DataConfig.train or .valid), made by `task`, filtered, in the shares of an epoch."""
+    """The pairs of `data` (DataConfig.train or .valid), made by `task`, filtered, and sampled in their shares."""
 
     def __init__(
         self,
@@ -109,19 +110,19 @@ class Mixture:
         filters: Filters | None = None,
         shares: Shares | None = None,
         *,
-        bad_rows: How = "error",
+        bad_rows: OnBadRow = "error",
     ) -> None:
-        self.bad_rows: How = bad_rows
-        self.counts: list[int] | None = None  # the pairs kept of each source, once they were counted
+        self.bad_rows: OnBadRow = bad_rows
+        self.counts: list[int] | None = None  # the number of kept pairs of each source, once counted
         self.data = data
         self._readers = readers(data)
         self._names = [source.title for source in source_list(data)] or ["pairs"]
         self._task, self._filters, self._shares = task, filters or Filters({}), shares or Shares()
-        self._dropped: list[bytearray] = []  # of each source, a byte for each pair read
+        self._dropped: list[bytearray] = []  # for each source, a byte for each pair: 1 if dropped
 
     @property
     def mixed(self) -> bool:
-        """Whether an epoch is anything but each pair once."""
+        """Whether shares are set, so that an epoch may repeat or omit pairs."""
         return self._shares != Shares()
 
     @property
@@ -130,44 +131,44 @@ class Mixture:
         return len(self._readers) > 1 or self._filters.remember
 
     def once(self, report: DataReport) -> Iterator[MixtureItem]:
-        """Each pair that is kept, source by source; counts the sources as it goes."""
-        drops, before = self._sieve(report), 0
+        """Each kept pair once, source by source. Sets `counts`."""
+        drops, before = self._drop_function(report), 0
         self.counts = []
         for number in range(len(self._readers)):
-            spot = MixturePosition(Cursor(number))
-            for item in self._kept(spot, drops, before, report):
+            position = MixturePosition(Cursor(number))
+            for item in self._kept_pairs(position, drops, before, report):
                 yield item
-                spot = item.spot
-            self.counts.append(spot.number)
-            before += spot.number
+                position = item.position
+            self.counts.append(position.number)
+            before += position.number
         self._refuse_empty()
 
     def survey(self, report: DataReport) -> None:
-        """Reads everything once, to know how much each source has and what the filters drop."""
+        """Read all data once, to count the pairs of each source and to note which ones the filters drop."""
         report.so_far = False
-        drops, self.counts, self._dropped = self._sieve(report), [], []
+        drops, self.counts, self._dropped = self._drop_function(report), [], []
         for number, reader in enumerate(self._readers):
-            marks = bytearray()
-            for row, sides in self._sound(reader(Cursor(number)), report):
-                marks.append(drops(Pair(*sides, row)))
-            self.counts.append(marks.count(0))
-            self._dropped.append(marks)
+            dropped = bytearray()
+            for row, sides in self._readable(reader(Cursor(number)), report):
+                dropped.append(drops(Pair(*sides, row)))
+            self.counts.append(dropped.count(0))
+            self._dropped.append(dropped)
         self._refuse_empty()
 
-    def tops(self) -> tuple[MixturePosition, ...]:
-        """Where an epoch begins."""
+    def start_positions(self) -> tuple[MixturePosition, ...]:
+        """The position in each source at the start of an epoch."""
         return tuple(MixturePosition(Cursor(number)) for number in range(len(self._readers)))
 
     def epoch(
-        self, spots: Sequence[MixturePosition], *, seed: int, epoch: int, report: DataReport
+        self, positions: Sequence[MixturePosition], *, seed: int, epoch: int, report: DataReport
     ) -> Iterator[MixtureItem]:
-        """The pairs of an epoch behind `spots`, sources interleaved: item t of k stands at (t + 1/2) / k."""
+        """The pairs of an epoch after `positions`. Sources are interleaved: item t of k is due at (t + 1/2) / k."""
         sizes: Sequence[float] = [math.inf] if self.counts is None else self.sizes()
-        drops = self._sieve(report) if self.counts is None else None
-        both = list(zip(spots, sizes, strict=True))
-        noted = None if drops is None else report
-        streams = [self._draw(spot, size, f"{seed} {epoch} {spot.cursor.source}", drops, noted) for spot, size in both]
-        waiting = [(_when(spot.taken, size), number) for number, (spot, size) in enumerate(both) if spot.taken < size]
+        drops = self._drop_function(report) if self.counts is None else None
+        both = list(zip(positions, sizes, strict=True))
+        counted = None if drops is None else report
+        streams = [self._draw(at, size, f"{seed} {epoch} {at.cursor.source}", drops, counted) for at, size in both]
+        waiting = [(_due(at.taken, size), number) for number, (at, size) in enumerate(both) if at.taken < size]
         heapq.heapify(waiting)
         while waiting:
             _, number = heapq.heappop(waiting)
@@ -175,26 +176,26 @@ class Mixture:
             if item is None:
                 continue
             yield item
-            if item.spot.taken < sizes[number]:
-                heapq.heappush(waiting, (_when(item.spot.taken, sizes[number]), number))
+            if item.position.taken < sizes[number]:
+                heapq.heappush(waiting, (_due(item.position.taken, sizes[number]), number))
 
     def sizes(self) -> list[int]:
-        """How many examples each source gives to an epoch; they add up to all the pairs there are."""
+        """The number of examples of each source in an epoch; they add up to the total number of pairs."""
         assert self.counts is not None
         return share_out(self.counts, self._shares)
 
     def chosen(self, *, seed: int, epoch: int) -> Iterator[int]:
-        """The numbers of the pairs of an epoch, source by source, as often as they occur."""
+        """The numbers of the pairs of an epoch, source by source; repeated pairs occur several times."""
         assert self.counts is not None
         before = 0
         for source, (count, size) in enumerate(zip(self.counts, self.sizes(), strict=True)):
-            for lap in range(-(-size // count) if count else 0):
-                taken = draw(count, size - lap * count, f"{seed} {epoch} {source} {lap}")
+            for repeat in range(-(-size // count) if count else 0):
+                taken = draw(count, size - repeat * count, f"{seed} {epoch} {source} {repeat}")
                 yield from (before + number for number, take in enumerate(taken) if take)
             before += count
 
-    def _sieve(self, report: DataReport) -> Callable[[Pair], bool]:
-        """Whether a pair is dropped; counts into `report`."""
+    def _drop_function(self, report: DataReport) -> Callable[[Pair], bool]:
+        """A function that says whether a pair is dropped, and counts it in `report`."""
         first = self._filters.begin()
         report.dropped = dict.fromkeys(self._filters.names, 0)
 
@@ -210,61 +211,64 @@ class Mixture:
 
         return drops
 
-    def _sound(self, rows: Iterator[DataRow], report: DataReport | None) -> Iterator[tuple[DataRow, tuple[str, str]]]:
-        """The rows that can be read, with their source and target; `report` counts bad ones that are left out."""
+    def _readable(
+        self, rows: Iterator[DataRow], report: DataReport | None
+    ) -> Iterator[tuple[DataRow, tuple[str, str]]]:
+        """The readable rows with their source and target; skipped bad rows are counted in `report`."""
 
-        def found(_: str) -> None:
+        def count_bad(_: str) -> None:
             if report is not None:
                 report.read, report.bad = report.read + 1, report.bad + 1
 
-        return sound(rows, lambda row: pair(row, self._task), BadRows(self.bad_rows, found))
+        return readable_rows(rows, lambda row: pair(row, self._task), BadRows(self.bad_rows, count_bad))
 
-    def _kept(
-        self, spot: MixturePosition, drops: Callable[[Pair], bool] | None, before: int, report: DataReport | None
+    def _kept_pairs(
+        self, position: MixturePosition, drops: Callable[[Pair], bool] | None, before: int, report: DataReport | None
     ) -> Iterator[MixtureItem]:
-        """The pairs of a source behind `spot` that are not dropped, `before` being the pairs of the sources before."""
-        source = spot.cursor.source
-        for row, sides in self._sound(self._readers[source](spot.cursor), report):
+        """The kept pairs of a source after `position`; `before` is the number of pairs of the sources before it."""
+        source = position.cursor.source
+        for row, sides in self._readable(self._readers[source](position.cursor), report):
             one = Pair(*sides, row)
-            dropped = self._dropped_before(source, spot.read) if drops is None else drops(one)
-            spot = spot._replace(cursor=row.cursor, read=spot.read + 1, number=spot.number + (not dropped))
+            dropped = self._dropped_by_survey(source, position.read) if drops is None else drops(one)
+            read, number = position.read + 1, position.number + (not dropped)
+            position = position._replace(cursor=row.cursor, read=read, number=number)
             if not dropped:
-                source_text = row.front if row.plain else row.front + one.source
-                yield MixtureItem(source_text, one.target, row.place, before + spot.number - 1, spot, row.plain)
+                text = row.source_prefix if row.plain else row.source_prefix + one.source
+                yield MixtureItem(text, one.target, row.place, before + number - 1, position, row.plain)
 
     def _draw(
         self,
-        spot: MixturePosition,
+        position: MixturePosition,
         size: float,
         key: str,
         drops: Callable[[Pair], bool] | None,
         report: DataReport | None,
     ) -> Iterator[MixtureItem]:
-        """The pairs that a source gives to an epoch behind `spot`: `size` of them, in as many readings as it takes."""
-        source, taken = spot.cursor.source, spot.taken
+        """The pairs of a source in an epoch after `position`, `size` in all; the source is repeated as needed."""
+        source, taken = position.cursor.source, position.taken
         count = None if self.counts is None else self.counts[source]
         before = sum(self.counts[:source]) if self.counts else 0
         while taken < size:
-            picks = None if count is None else draw(count, size - spot.lap * count, f"{key} {spot.lap}")
-            picks = islice(picks, spot.number, None) if picks else None
-            for item in self._kept(spot, drops, before, report):
+            picks = None if count is None else draw(count, size - position.repeat * count, f"{key} {position.repeat}")
+            picks = islice(picks, position.number, None) if picks else None
+            for item in self._kept_pairs(position, drops, before, report):
                 if picks is None or next(picks):
                     taken += 1
-                    yield item._replace(spot=item.spot._replace(taken=taken))
+                    yield item._replace(position=item.position._replace(taken=taken))
             if picks is None:
                 return
             if next(picks, None) is not None:
                 raise self._changed(source)
-            spot = MixturePosition(Cursor(source), lap=spot.lap + 1, taken=taken)
+            position = MixturePosition(Cursor(source), repeat=position.repeat + 1, taken=taken)
 
-    def _dropped_before(self, source: int, read: int) -> bool:
-        """Whether the survey dropped the pair behind `read` others."""
+    def _dropped_by_survey(self, source: int, read: int) -> bool:
+        """Whether the survey dropped pair number `read` of a source, from 0."""
         if read >= len(self._dropped[source]):
             raise self._changed(source)
         return bool(self._dropped[source][read])
 
     def _changed(self, source: int) -> DataError:
-        problem = "must hold the same pairs while it is learned from, but changed since it was counted"
+        problem = "must not change during training, but changed since its pairs were counted"
         return DataError(f"the data `{self._names[source]}` {problem}. Start a new run.")
 
     def _refuse_empty(self) -> None:
@@ -277,7 +281,7 @@ class Mixture:
 
 
 def share_out(counts: Sequence[int], shares: Shares) -> list[int]:
-    """How many examples each source gives to an epoch, rounded by the largest remainder; the sum is that of counts."""
+    """The number of examples of each source in an epoch, rounded by largest remainder to the sum of `counts`."""
     if shares == Shares():
         return list(counts)
     parts = shares.weights
@@ -295,7 +299,7 @@ def share_out(counts: Sequence[int], shares: Shares) -> list[int]:
 
 
 def draw(count: int, size: float, key: str) -> Iterator[bool]:
-    """For each of `count` things whether it is among the `size` drawn; all sets are equally likely (algorithm S)."""
+    """For each of `count` items whether it is in a uniform random sample of `size` (algorithm S)."""
     chance, left = random.Random(key), size
     for rest in range(count, 0, -1):
         take = rest * chance.random() < left
@@ -303,6 +307,6 @@ def draw(count: int, size: float, key: str) -> Iterator[bool]:
         yield take
 
 
-def _when(taken: int, size: float) -> float:
-    """Where in an epoch, from 0 to 1, a source of `size` examples gives the next one."""
+def _due(taken: int, size: float) -> float:
+    """The point of the epoch, from 0 to 1, at which the next example of a source of `size` examples is due."""
     return (taken + 0.5) / size if size else 1.0

@@ -1,9 +1,9 @@
-"""Records with values inside values, as JSON, parquet files and data sets of the hub have them.
+"""Records with nested values, as in JSON, parquet files and data sets of the hub.
 
-* `translation.en` is the key `en` in `translation`, unless there is a key of that very name.
-* Numbers, true and false become text. NaN and infinite numbers are no values of JSON (RFC 8259, section 6) and stand
-  for a missing one, as null does.
-* A list of texts is joined with spaces in the source; in the target it is several targets, in this order.
+* `translation.en` is the key `en` inside `translation`, unless the record has a key of exactly this name.
+* Numbers, true and false become text. NaN and infinity are not JSON values (RFC 8259, section 6) and count as missing,
+  as null does.
+* A list of texts is joined with spaces in the source; in the target it is a list of several targets.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _PLAIN = str | int | float
 
 
 def nested_row(found: Mapping[str, Any], source: SourceConfig | None, place: DataPlace, cursor: Cursor) -> DataRow:
-    """The row of one record: its plain values as texts, with the fields that are asked for as `source` and `target`."""
+    """The row of one record: its plain values as texts, and the fields of `source` as keys `source` and `target`."""
     record = plain_values(found)
     targets: tuple[str, ...] = ()
     fields = (None, None) if source is None else (source.source_field, source.target_field)
@@ -45,12 +45,12 @@ def nested_row(found: Mapping[str, Any], source: SourceConfig | None, place: Dat
 
 
 def plain_values(found: Mapping[str, Any]) -> dict[str, str]:
-    """The values of a record that are texts, numbers or truth values, as texts."""
+    """The values of a record that are strings, numbers or booleans, as texts."""
     return {str(key): _text(value) for key, value in found.items() if _is_plain(value)}
 
 
 def texts_of(found: Mapping[str, Any], name: str, setting: str, place: DataPlace) -> list[str]:
-    """The texts of the field `name`: one, or those of a list. DataError that names `setting` where it has none."""
+    """The texts of the field `name`: one, or those of a list. DataError, which names `setting`, if there are none."""
     texts = _texts(_inside(found, name))
     if texts is None:
         raise _no_text(found, name, setting, place)

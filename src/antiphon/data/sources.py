@@ -3,10 +3,10 @@
     for source, target, place in records(SourceConfig(path="pairs.tsv"), load_task("translation")):
         print(source, target, place)        # place prints as file:line
 
-A record is a mapping of texts; a task makes a source and a target of it. Aligned files give the keys `source` and
-`target`; tables.py, nested.py and columns.py say what the others give. A record may hold several targets: to learn
-from, it is one record for each; to be judged by, `cases` keeps them together. Reading goes on from any `Cursor`, and
-nothing has to be in memory at once.
+A record maps field names to texts; a task turns it into a source and a target. Aligned files have the fields `source`
+and `target`; for other formats see tables.py, nested.py and columns.py. A record may have several targets: for training
+it is one record for each, for evaluation `cases` keeps them together. Reading can resume at any `Cursor`. Files are
+streamed, never held in memory as a whole.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pathlib import PurePath
 from typing import Any
 
 from antiphon.config import SourceConfig, is_files, source_list
-from antiphon.data.bad_rows import BadRows, How, row_of, sound
+from antiphon.data.bad_rows import BadRows, OnBadRow, readable_rows, row_or_fault
 from antiphon.data.columns import hub, hub_files, parquet
 from antiphon.data.lines import (
     PACKED,
@@ -44,33 +44,33 @@ from antiphon.text.task import Task
 Reader = Callable[[SourceConfig, Cursor], Iterator[DataRow]]
 
 
-def records(data: object, task: Task, *, bad_rows: How = "error") -> Iterator[tuple[str, str, DataPlace]]:
+def records(data: object, task: Task, *, bad_rows: OnBadRow = "error") -> Iterator[tuple[str, str, DataPlace]]:
     """Every (source, target, place) of `data`: a SourceConfig, a tuple of them, or an iterable of pairs of texts.
 
-    A record with several targets comes once for each; plain text, which has no target, is passed over. Raises DataError
-    that names the file and the line of rows that cannot be read, unless `bad_rows` says skip.
+    A record with several targets is yielded once for each; plain text, which has no target, is skipped. Raises
+    DataError with file and line for rows that cannot be read, unless `bad_rows` is skip.
     """
     bad = BadRows(bad_rows)
     for read in readers(data):
-        for row, (source, target) in sound(read(Cursor()), lambda row: pair(row, task), bad):
+        for row, (source, target) in readable_rows(read(Cursor()), lambda row: pair(row, task), bad):
             if not row.plain:
-                yield row.front + source, target, row.place
+                yield row.source_prefix + source, target, row.place
 
 
-def cases(data: object, task: Task, *, bad_rows: How = "error") -> Iterator[tuple[str, list[str], DataPlace]]:
+def cases(data: object, task: Task, *, bad_rows: OnBadRow = "error") -> Iterator[tuple[str, list[str], DataPlace]]:
     """Every (source, targets, place) of `data`: as `records`, but with all the targets of a record together."""
 
     def pairs(row: DataRow) -> list[tuple[str, str]]:
         return [pair(one, task) for one in _one_each(row, Cursor())]
 
-    for row, made in sound(_records(data), pairs, BadRows(bad_rows)):
+    for row, made in readable_rows(_records(data), pairs, BadRows(bad_rows)):
         if not row.plain:
-            yield row.front + made[0][0], [target for _, target in made], row.place
+            yield row.source_prefix + made[0][0], [target for _, target in made], row.place
 
 
 def pair(row: DataRow, task: Task) -> tuple[str, str]:
-    """The source and the target that the task makes of a row, without its front; DataError where it lacks one."""
-    if row.plain:  # no task is asked, since the objective makes both sides of it
+    """The source and target that the task makes of a row, without the source prefix. DataError if one is missing."""
+    if row.plain:  # no task applies: the denoising objective makes both sides
         return row.record["source"], row.record["source"]
     source, target = task.pair(row.record, where=str(row.place))
     if target is None:
@@ -83,17 +83,17 @@ def pair(row: DataRow, task: Task) -> tuple[str, str]:
 
 
 def rows(data: object, start: Cursor | None = None) -> Iterator[DataRow]:
-    """Every row of `data`, one for each target, or those behind `start`; DataError for one that cannot be read."""
+    """Every row of `data`, one for each target; with `start`, the rows after it. DataError for unreadable rows."""
     start, bad = start or Cursor(), BadRows()
     for number, read in list(enumerate(readers(data)))[start.source :]:
         found = read(start if number == start.source else Cursor(number))
-        yield from (row for row, _ in sound(found, lambda row: None, bad))
+        yield from (row for row, _ in readable_rows(found, lambda row: None, bad))
 
 
 def readers(data: object) -> list[Callable[[Cursor], Iterator[DataRow]]]:
-    """A function for each source of `data`, or one for pairs from Python: the rows behind a cursor, one a target.
+    """A function for each source of `data` (or one for pairs from Python) that reads the rows after a cursor.
 
-    A row that cannot be read has a `fault`.
+    There is one row for each target. A row that cannot be read has its `fault` set.
     """
     if is_files(data):
         return [lambda start, source=source: _singles(_file_rows(source, start), start) for source in source_list(data)]
@@ -101,7 +101,7 @@ def readers(data: object) -> list[Callable[[Cursor], Iterator[DataRow]]]:
 
 
 def _records(data: object) -> Iterator[DataRow]:
-    """Every row of `data`, once for each record."""
+    """Every row of `data`, one for each record."""
     if not is_files(data):
         yield from _python_rows(data)
     for number, source in enumerate(source_list(data)):
@@ -109,7 +109,7 @@ def _records(data: object) -> Iterator[DataRow]:
 
 
 def _singles(found: Iterator[DataRow], start: Cursor) -> Iterator[DataRow]:
-    """The rows with one target each, without the first `start.part` of the first."""
+    """Rows with one target each; of the first record the first `start.part` targets are skipped."""
     before, passed = start._replace(part=0), start.part
     for row in found:
         yield from islice(_one_each(row, before), passed, None)
@@ -117,7 +117,7 @@ def _singles(found: Iterator[DataRow], start: Cursor) -> Iterator[DataRow]:
 
 
 def _one_each(row: DataRow, before: Cursor) -> Iterator[DataRow]:
-    """A row for each target; behind all but the last one, reading goes on from `before` with some parts done."""
+    """A row for each target of `row`. The cursor of all but the last is `before` with the number of targets done."""
     if not row.targets:
         yield row
     for part, target in enumerate(row.targets, 1):
@@ -126,9 +126,9 @@ def _one_each(row: DataRow, before: Cursor) -> Iterator[DataRow]:
 
 
 def check_files(data: object) -> None:
-    """Raises DataError for what shows without making records: a missing or empty file, sides of different length.
+    """Raise DataError for faults that show without parsing: a missing or empty file, sides of different length.
 
-    Lines are counted, in constant memory, so that a mismatch is known before training and not after its first epoch.
+    Lines are counted in constant memory, so that a mismatch is reported before training, not after its first epoch.
     """
     for source in source_list(data):
         reader = _reader(source)
@@ -143,12 +143,14 @@ def check_files(data: object) -> None:
             raise _empty(source.path)
 
 
-def check_readable(data: object, task: Task, *, bad_rows: How = "error") -> None:
-    """DataError where the sources of the first pairs are nothing but names of image and sound files: only the letters
-    of the names would be learned. One such line among texts is a text."""
+def check_readable(data: object, task: Task, *, bad_rows: OnBadRow = "error") -> None:
+    """Raise DataError if all sources of the first pairs are names of image or sound files.
+
+    A model would learn from the letters of the names. A single such line among other texts is valid text.
+    """
     first, where, bad = None, None, BadRows(bad_rows)
-    found = (item for read in readers(data) for item in sound(read(Cursor()), lambda row: pair(row, task), bad))
-    for row, (source, _) in islice((item for item in found if not item[0].plain), _LOOKED_AT):
+    found = (item for read in readers(data) for item in readable_rows(read(Cursor()), lambda row: pair(row, task), bad))
+    for row, (source, _) in islice((item for item in found if not item[0].plain), _PAIRS_CHECKED):
         if not is_media_name(source):
             return
         first, where = first or source, where or row.place
@@ -160,7 +162,7 @@ def check_readable(data: object, task: Task, *, bad_rows: How = "error") -> None
 
 
 def text_bytes(data: object) -> float:
-    """About how much text the files hold, four times their size where they are packed; infinite where nobody knows."""
+    """An estimate of the bytes of text in the files: four times the size of compressed ones; inf if not known."""
     total = 0.0
     for source in source_list(data):
         if source.hub is not None:
@@ -179,7 +181,7 @@ def _python_rows(data: object) -> Iterator[DataRow]:
         raise DataError(f"data must be files or an iterable of (source, target), but is a {type(data).__name__}.")
     for number, item in enumerate(data):
         place, cursor = DataPlace("", number), Cursor(0, number + 1)
-        yield row_of(partial(_python_row, item, place, cursor), place, cursor)
+        yield row_or_fault(partial(_python_row, item, place, cursor), place, cursor)
 
 
 def _python_row(item: object, place: DataPlace, cursor: Cursor) -> DataRow:
@@ -191,22 +193,22 @@ def _python_row(item: object, place: DataPlace, cursor: Cursor) -> DataRow:
 
 
 def _file_rows(source: SourceConfig, start: Cursor) -> Iterator[DataRow]:
-    found, front, plain = start.line > 0, source.front, source.is_text
-    if source.text_field is not None:  # readers know sources and targets
+    found, prefix, plain = start.line > 0, source.source_prefix, source.is_text
+    if source.text_field is not None:  # readers only know source and target fields
         source = replace(source, source_field=source.text_field, target_field=source.text_field, **_NO_TEXT)
     templates = templates_of(source)
     for row in _reader(source)(without_templates(source) if templates else source, start):
         found = True
         filled = row
         if templates and row.fault is None:
-            filled = row_of(partial(fill, row, templates), row.place, row.cursor)
+            filled = row_or_fault(partial(fill, row, templates), row.place, row.cursor)
         if filled.fault:
             yield filled
         elif plain:
             text = filled.record["source"]
-            yield filled._replace(record={"source": text, "target": text}, targets=(), front=front, plain=True)
+            yield filled._replace(record={"source": text, "target": text}, targets=(), source_prefix=prefix, plain=True)
         else:
-            yield filled._replace(front=front) if front else filled
+            yield filled._replace(source_prefix=prefix) if prefix else filled
     if not found:
         raise _empty(source.title)
 
@@ -238,7 +240,7 @@ def _aligned(source: SourceConfig, start: Cursor) -> Iterator[DataRow]:
 
 
 def _there(left: str, right: str) -> None:
-    """DataError where neither side is a file: they may be texts that look like names of files."""
+    """Raise DataError if neither file exists: they may be texts that look like file names."""
     if not os.path.lexists(left) and not os.path.lexists(right):
         raise DataError(
             f"the data files `{left}` and `{right}` cannot be read: there are none. Check the paths; if they are "
@@ -247,7 +249,7 @@ def _there(left: str, right: str) -> None:
 
 
 def _plain_lines(source: SourceConfig, start: Cursor) -> Iterator[DataRow]:
-    """The lines of a file of plain text; blank ones, which part documents in some, are passed over."""
+    """The lines of a file of plain text. Blank lines, which separate documents in some corpora, are skipped."""
     assert source.text is not None
     lines = LineReader(source.text, offset=sum(start.offsets), number=start.line)
     for line in lines:
@@ -281,6 +283,6 @@ def _reader(source: SourceConfig) -> Reader:
 
 
 _READERS: dict[str, Reader] = {".tsv": tsv, ".csv": comma_separated, ".jsonl": json_lines}
-_LOOKED_AT = 1000  # pairs whose sources are looked at before a run
+_PAIRS_CHECKED = 1000  # pairs whose sources are checked before a run
 _NO_TEXT: dict[str, Any] = {"text_field": None, "objective": None}
 _OF_LINES = tuple(_READERS.values())

@@ -1,12 +1,12 @@
-"""Rows of TSV, CSV and JSONL files as records: column to text, with the chosen columns as `source` and `target`.
+"""Readers for TSV, CSV and JSONL files. A record maps columns to texts; the chosen columns are `source` and `target`.
 
-* TSV is split at tabs, without quoting. Its first line is a header if fields are given by name, or if it holds `source`
-  and `target`; else columns 0 and 1 are source and target. Where no fields are given, a first line of nothing but usual
-  names of columns (`sentence`, `label`) is an error, since it would be learned as a pair.
+* TSV is split at tabs, without quoting. The first line is a header if fields are given by name, or if it contains
+  `source` and `target`; else columns 0 and 1 are source and target. If no fields are given, a first line made up of
+  common column names (`sentence`, `label`) is an error, since it would be used as a training pair.
 * CSV is quoted as in RFC 4180 and has a header unless its fields are given by number.
-* All rows have as many columns as the header, or as the first row; without a header, empty cells at the end do not
+* All rows must have as many columns as the header, or as the first row; without a header, empty cells at the end do not
   count.
-* JSONL has one object a line; nested.py says how it becomes a record.
+* JSONL has one object a line; nested.py turns it into a record.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from antiphon.config import SourceConfig
-from antiphon.data.bad_rows import row_of
+from antiphon.data.bad_rows import row_or_fault
 from antiphon.data.lines import Cursor, DataPlace, DataRow, LineReader
 from antiphon.data.nested import nested_row
 from antiphon.errors import DataError
 from antiphon.registry import nearest
 
-_LONGEST_FIELD = 1 << 24  # characters; a quote that is never closed would otherwise read the whole file into one field
+_MAX_FIELD_CHARACTERS = 1 << 24  # an unclosed quote would read the rest of the file into one field
 _RETURNS = "but has carriage returns alone"
 _CONVERT = "Where they end the lines, convert the file, for example with tr '\\r' '\\n'."
 _SEPARATORS = {",": "commas", ";": "semicolons", "|": "bars", "\t": "tabs"}
@@ -36,34 +36,35 @@ _USUAL_NAMES = (
     "text1 text2 tgt title topic transcript transcription translation url utterance word"
 )
 
-Cells = Callable[[LineReader], Iterator[list[str] | DataError]]  # the error is of one row; reading goes on behind it
+Cells = Callable[[LineReader], Iterator[list[str] | DataError]]  # an error concerns one row; reading continues after it
 
 
 def tsv(source: SourceConfig, start: Cursor) -> Iterator[DataRow]:
-    """The rows of a TSV file behind `start`."""
+    """The rows of a TSV file after `start`."""
     yield from _table(source, start, tab_cells, needs_header=False)
 
 
 def comma_separated(source: SourceConfig, start: Cursor) -> Iterator[DataRow]:
-    """The rows of a CSV file behind `start`."""
+    """The rows of a CSV file after `start`."""
     yield from _table(source, start, comma_cells, needs_header=True)
 
 
 def json_lines(source: SourceConfig, start: Cursor) -> Iterator[DataRow]:
-    """The rows of a JSONL file behind `start`; blank lines are passed over."""
+    """The rows of a JSONL file after `start`; blank lines are skipped."""
     assert source.path is not None
     lines = LineReader(source.path, offset=sum(start.offsets), number=start.line, go_on=True)
     for line in lines:
         if line.strip():
             place = DataPlace(source.path, lines.number)
             cursor = Cursor(start.source, lines.number, (lines.offset,))
-            yield row_of(partial(_json_row, lines, line, source, place, cursor), place, cursor)
+            yield row_or_fault(partial(_json_row, lines, line, source, place, cursor), place, cursor)
 
 
 class Columns(NamedTuple):
-    """Whether the first line is a header, the names, the numbers of source and target (None: left to the task).
+    """The columns of a table: whether its first line is a header, and their names.
 
-    `filled` is the number of columns without the empty ones at the end of the first line.
+    `source` and `target` are column numbers (None: the task chooses the field by name). `filled` is the number of
+    columns of the first line without empty ones at its end.
     """
 
     header: bool
@@ -73,14 +74,14 @@ class Columns(NamedTuple):
     filled: int
 
     def fits(self, row: list[str]) -> bool:
-        """Whether a row has as many columns as the header or the first row; without a header, empty cells at the end
-        of either do not count."""
+        """Whether a row has as many columns as the header or the first row. Without a header, empty cells at the end of
+        either do not count."""
         return len(row) == len(self.names) or (
             not self.header and _filled(row) <= len(self.names) and len(row) >= self.filled
         )
 
     def check(self, row: list[str], place: DataPlace) -> None:
-        """DataError where a row has another number of columns."""
+        """Raise DataError if the number of columns of a row differs."""
         if not self.fits(row):
             first = "header" if self.header else "first row"
             raise DataError(
@@ -100,19 +101,19 @@ def _table(source: SourceConfig, start: Cursor, cells: Cells, *, needs_header: b
         next(rows)
     for row in rows:
         place, cursor = DataPlace(source.path, lines.number), Cursor(start.source, lines.number, (lines.offset,))
-        yield row_of(partial(_row, lines, columns, row, place, cursor), place, cursor)
+        yield row_or_fault(partial(_row, lines, columns, row, place, cursor), place, cursor)
 
 
 def columns_of(source: SourceConfig, cells: Cells, *, needs_header: bool) -> Columns | None:
-    """The columns of a table by its first record; None where it is empty."""
+    """The columns of a table, from its first record; None if it is empty."""
     assert source.path is not None
     lines = LineReader(source.path, keep_ends=True)
     read = cells(lines)
-    # A blank line is no record.
+    # Blank lines are skipped.
     first = next((row for row in read if isinstance(row, DataError) or any(row)), None)
     if first is None:
         return None
-    if isinstance(first, DataError):  # even where bad rows are left out, since it says what the columns are
+    if isinstance(first, DataError):  # raised even if bad rows are skipped: the first row defines the columns
         raise first
     where = f"{source.path}:{lines.number}"
     if "\r" in "".join(first) and not needs_header and next(read, None) is None:
@@ -121,7 +122,7 @@ def columns_of(source: SourceConfig, cells: Cells, *, needs_header: bool) -> Col
 
 
 def _row(lines: LineReader, columns: Columns, row: list[str] | DataError, place: DataPlace, cursor: Cursor) -> DataRow:
-    """The row of some cells; DataError where they cannot be read."""
+    """The row of a list of cells; DataError if it cannot be read."""
     if isinstance(row, DataError):
         raise row
     lines.check()
@@ -134,8 +135,8 @@ def tab_cells(lines: LineReader) -> Iterator[list[str]]:
 
 
 def comma_cells(lines: LineReader) -> Iterator[list[str] | DataError]:
-    """The cells of each record of a CSV file, or the error of one."""
-    csv.field_size_limit(max(csv.field_size_limit(), _LONGEST_FIELD))  # one limit for the process; only ever raised
+    """The cells of each record of a CSV file, or its error."""
+    csv.field_size_limit(max(csv.field_size_limit(), _MAX_FIELD_CHARACTERS))  # global to the process, so never lowered
     reader = csv.reader(lines, strict=True)
     while True:
         begin = lines.number + 1
@@ -150,10 +151,10 @@ def comma_cells(lines: LineReader) -> Iterator[list[str] | DataError]:
                 yield DataError(f"{problem}, {_RETURNS} {where}. Put the field in quotes. {_CONVERT}")
                 continue
             remedy = 'Close each quote, and write a quote inside a field as "".'
-            if "expected after" in str(error):  # as where semicolons stand between quoted fields
+            if "expected after" in str(error):  # for example semicolons between quoted fields
                 remedy = 'Separate the columns by commas, and write a quote inside a field as "".'
             fault = DataError(f"a CSV record must be well formed, but has: {error} {where}. {remedy}")
-            if "expected after" not in str(error):  # a quote that is not closed has taken all that follows
+            if "expected after" not in str(error):  # an unclosed quote has consumed the rest of the file
                 raise fault from error
             yield fault
             continue
@@ -182,8 +183,8 @@ def _columns(source: SourceConfig, first: list[str], where: str, needs_header: b
 
 
 def _refuse_separator(first: list[str], wanted: Mapping[str, str | int | None], where: str, separator: str) -> None:
-    """DataError where the first line is one cell with another separator in it, and the fields that are asked for, or
-    `source` and `target`, are none that it has."""
+    """Raise DataError if the first line is a single cell that contains another separator, and splitting at that one
+    would give the requested fields (or `source` and `target`)."""
     if len(first) > 1:
         return
     for other in (";", ",", "|", "\t"):
@@ -200,12 +201,12 @@ def _refuse_separator(first: list[str], wanted: Mapping[str, str | int | None], 
 
 
 def _filled(row: list[str]) -> int:
-    """How many cells a row has without the empty ones at its end."""
+    """The number of cells of a row without empty ones at its end."""
     return max((number for number, cell in enumerate(row, 1) if cell), default=0)
 
 
 def _find(field: str | int | None, side: str, header: list[str], where: str) -> int | None:
-    """The number of a column of a header; None where nothing was asked for and there is no column of the usual name."""
+    """The number of a column in a header; None if no field was requested and no column has the default name."""
     if isinstance(field, int):
         return field
     if field is None:
@@ -220,7 +221,7 @@ def _find(field: str | int | None, side: str, header: list[str], where: str) -> 
 
 
 def _record(columns: Columns, row: list[str], place: DataPlace) -> dict[str, str]:
-    missing = max(columns.source or 0, columns.target or 0) >= len(row)  # which the message below says better
+    missing = max(columns.source or 0, columns.target or 0) >= len(row)  # the message below is more specific
     if columns.header or not missing:
         columns.check(row, place)
     record = dict(zip(columns.names, row, strict=False))
@@ -239,7 +240,7 @@ def _json_row(lines: LineReader, line: str, source: SourceConfig, place: DataPla
 
 
 def json_object(line: str, place: DataPlace) -> dict[str, Any]:
-    """The object of a line of JSON; DataError that names `place`."""
+    """The object in a line of JSON; DataError, which names `place`, if it cannot be parsed."""
     try:
         found = json.loads(line)
     except (ValueError, RecursionError) as error:

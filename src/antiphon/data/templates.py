@@ -1,4 +1,4 @@
-"""A field made of several: `source_field: "premise: {premise} hypothesis: {hypothesis}"`, or "<{2}> {0}" by number."""
+"""Templates that combine fields: `source_field: "premise: {premise} hypothesis: {hypothesis}"`, or "<{2}> {0}"."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ _PLACE = re.compile(r"\{([^{}]+)\}")
 
 
 def templates_of(source: SourceConfig) -> dict[str, str]:
-    """The sides of `source` whose field is a template, with it."""
+    """The templates of `source` by side, for the sides whose field is a template."""
     fields = {"source": source.source_field, "target": source.target_field}
     return {side: field for side, field in fields.items() if isinstance(field, str) and _PLACE.search(field)}
 
 
 def places(field: object) -> list[str]:
-    """The fields that a template names, in order; none of what is no template."""
+    """The fields that a template names, in order; an empty list if `field` is not a template."""
     return _PLACE.findall(field) if isinstance(field, str) else []
 
 
 def without_templates(source: SourceConfig) -> SourceConfig:
-    """The same source for a reader, which is to find only fields that there are."""
+    """`source` without its templates, as a reader needs it: a reader looks up only fields that exist."""
     return replace(source, **{f"{side}_field": None for side in templates_of(source)})
 
 
 def fill(row: DataRow, templates: Mapping[str, str]) -> DataRow:
-    """`row` with the sides that templates make of its other fields; DataError that names a field that is not there."""
+    """`row` with source and target filled in from templates over its fields. DataError names a missing field."""
     made = {side: _PLACE.sub(lambda match: _value(row, match[1]), template) for side, template in templates.items()}
     return row._replace(record={**row.record, **made}, targets=() if "target" in made else row.targets)
 

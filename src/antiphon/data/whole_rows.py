@@ -1,12 +1,12 @@
-"""Rows of CSV, TSV and JSONL files with all their columns, and the text of one: to be asked, and saved with an answer.
+"""Tables as input of `generate`: rows of CSV, TSV and JSONL files with all their columns and the text to answer.
 
     table = InputTable("rows.csv", "text")
-    for row, whole in sound(table.rows(), lambda row: row.whole, BadRows()):
+    for row, whole in readable_rows(table.rows(), lambda row: row.whole, BadRows()):
         print(whole.text, dict(zip(whole.names, whole.values)))
 
-Columns are found as tables.py, nested.py and templates.py say. Unlike records to learn from, rows keep values inside
-values and the line ends inside of quotes, and a row of empty cells is a row. A blank line is none, unless it is the
-empty cell of a TSV file with one column.
+Columns are found as in tables.py, nested.py and templates.py. Unlike training records, rows keep nested values and the
+line ends inside quotes, and a row of empty cells counts. A blank line is skipped, unless it is the empty cell of a TSV
+file with one column.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _CELLS = {".csv": comma_cells, ".tsv": tab_cells}
 
 
 class TableRow(NamedTuple):
-    """A row: the text to ask, and its columns. `line` is that of a JSON object, as the file has it."""
+    """A row: the text to answer, and its columns. `line` is the original line of a JSON object."""
 
     text: str
     names: Sequence[str]
@@ -36,7 +36,7 @@ class TableRow(NamedTuple):
 
 
 class CheckedTableRow(NamedTuple):
-    """A row and where it stands; `fault` says why it cannot be read."""
+    """A row and its location; `fault` is the error if it cannot be read."""
 
     whole: TableRow
     place: DataPlace
@@ -63,8 +63,8 @@ class InputTable:
         return kind_of(self.path)
 
     def names(self) -> list[str] | None:
-        """The names of the columns: of the header, or the keys of the first JSON object that can be read; none where
-        there is no row. None for a table without a header. DataError where `field` is not in the header."""
+        """The column names: those of the header, or the keys of the first readable JSON object; empty if there are no
+        rows, None for a table without a header. DataError if `field` is not in the header."""
         if self.kind == ".jsonl":
             whole = (list(row.whole.names) for row in self.rows() if row.fault is None)
             return next(whole, [])
@@ -72,7 +72,7 @@ class InputTable:
         return [] if columns is None else list(columns.names) if columns.header else None
 
     def rows(self) -> Iterator[CheckedTableRow]:
-        """Each row; reading goes on behind one that cannot be read, which has a `fault`."""
+        """Each row. A row that cannot be read has its `fault` set, and reading continues after it."""
         return self._objects() if self.kind == ".jsonl" else self._records()
 
     def _objects(self) -> Iterator[CheckedTableRow]:
@@ -125,13 +125,13 @@ class InputTable:
         return TableRow(text.replace("\r\n", "\n"), columns.names, cells)
 
     def _template(self, record: dict[str, str], place: DataPlace) -> str | None:
-        """The text that a template makes of a record; None where `field` is no template."""
+        """The text of the template `field` for a record; None if `field` is not a template."""
         if not places(self.field):
             return None
         return fill(DataRow(record, place, Cursor()), {"source": str(self.field)}).record["source"]
 
     def _columns(self) -> Columns | None:
-        parts = places(self.field)  # one by name says that there is a header; the template finds all of them
+        parts = places(self.field)  # a field given by name implies a header
         named = [part for part in parts if not part.isdecimal()]
         field = named[0] if named else int(parts[0]) if parts else self.field
         source = SourceConfig(path=self.path, source_field=field)
@@ -139,14 +139,14 @@ class InputTable:
 
 
 def kind_of(path: str) -> str:
-    """The ending that says how a file is read, without .gz or .zst and in small letters."""
+    """The suffix that decides how a file is read, in lower case, without .gz or .zst."""
     return PurePath(unpacked_name(path)).suffix.lower()
 
 
 def has_source(path: str) -> bool:
-    """Whether the header of a .csv or .tsv file has a column `source`, or the first object of a .jsonl file that key.
+    """Whether a .csv or .tsv file has a column `source`, or the first object of a .jsonl file a key `source`.
 
-    False where the first record cannot be read: the file may be lines of text. DataError where there is no file.
+    False if the first record cannot be read: the file may be lines of text. DataError if the file does not exist.
     """
     opened(path).close()
     try:

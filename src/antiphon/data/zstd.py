@@ -1,7 +1,7 @@
-"""Files packed with zstd (RFC 8878), through the library zstandard, which is imported only here.
+"""Reading of zstd files (RFC 8878) with the library zstandard, which is imported only here.
 
-A file may hold several frames, one behind the other, as `cat a.zst b.zst` and parallel packers make them. A file that
-ends inside a frame is an error: the library's own stream reader takes it for whole.
+A file may consist of several frames, as written by `cat a.zst b.zst` and parallel compressors. A file that ends inside
+a frame is an error; the library's own stream reader does not notice it.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ from typing import Any, BinaryIO
 
 from antiphon.errors import ConfigError
 
-_BLOCK = 1 << 16  # packed bytes that are unpacked together
+_BLOCK = 1 << 16  # compressed bytes read at a time
 
 
 def needs(library: str, what: str) -> ConfigError:
-    """The error where `library` of the extra `data` is not installed."""
+    """The error for a missing `library` of the extra `data`."""
     return ConfigError(f"{what} needs the library {library}, which is not installed. Run pip install 'antiphon[data]'.")
 
 
 class ZstdFile(io.RawIOBase):
-    """The unpacked bytes of a .zst file, read from its beginning; EOFError or OSError where it is broken."""
+    """The decompressed bytes of a .zst file, read from its beginning. EOFError or OSError if it is damaged."""
 
     _packed: BinaryIO | None = None
 
@@ -31,8 +31,8 @@ class ZstdFile(io.RawIOBase):
             raise needs("zstandard", f"reading `{file}`") from error
         self._zstandard = zstandard
         self._packed = open(file, "rb")  # noqa: SIM115  (closed with this object)
-        self._frame: Any = None  # what unpacks the frame that is read
-        self._rest = memoryview(b"")  # unpacked, and not yet given
+        self._frame: Any = None  # the decompressor of the current frame
+        self._rest = memoryview(b"")  # decompressed bytes that were not returned yet
 
     def readable(self) -> bool:
         return True

@@ -2,8 +2,8 @@
 
     panel("answers", table(["text", "score"], [["in 3 Stunden", "-0.02"]], right={1}))     # what `_repr_html_` returns
 
-Text takes the colour of the page and grounds are transparent, so that a light and a dark theme both work. A `str` is
-escaped wherever it is put; only `Markup`, which the functions here make, is put in as it is.
+Text has the colour of the page and backgrounds are transparent, so that light and dark themes work. Every `str` is
+escaped; only `Markup`, which the functions here return, is inserted unchanged.
 """
 
 from __future__ import annotations

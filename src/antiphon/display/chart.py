@@ -10,7 +10,7 @@ from antiphon.display.html import Markup, escaped
 
 WIDTH, HEIGHT = 400, 200
 LEFT, RIGHT, TOP, BOTTOM = 52, 14, 26, 34  # margins
-MOST_POINTS = 400  # of a curve, which is drawn 334 units wide
+MAX_CURVE_POINTS = 400  # a curve is 334 units wide
 _FONT = 'font-family="system-ui,sans-serif" font-size="11" fill="currentColor"'
 
 Points = Sequence[tuple[float, float]]
@@ -31,15 +31,15 @@ def line_chart(curves: Mapping[str, Points], *, title: str, across: str = "step"
         inside += _legend(list(curves), title)
     else:
         inside.append(_text(LEFT, HEIGHT / 2, "no finite value yet"))
-    said = f"{title}, by {across}: {', '.join(curves)}"
+    caption = f"{title}, by {across}: {', '.join(curves)}"
     return Markup(
-        f'<svg xmlns="http://www.w3.org/2000/svg" role="img" aria-label="{escaped(said)}" width="{WIDTH}" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" role="img" aria-label="{escaped(caption)}" width="{WIDTH}" '
         f'height="{HEIGHT}" viewBox="0 0 {WIDTH} {HEIGHT}" style="max-width:100%;height:auto">{"".join(inside)}</svg>'
     )
 
 
 class _Line:
-    """The line that leads a value in `low`..`high` to a place in `start`..`stop`."""
+    """A linear map from `low`..`high` to `start`..`stop`."""
 
     def __init__(self, low: float, high: float, start: float, stop: float) -> None:
         self.low, self.slope, self.start = low, (stop - start) / (high - low), start
@@ -51,8 +51,8 @@ class _Line:
 def _scale(
     low: float, high: float, start: float, stop: float, *, air: float = 0.0
 ) -> tuple[_Line, tuple[float, float]]:
-    """The line for these values, and its ends; `air` is the share of their range that is left free on either side, but
-    not below zero where no value is."""
+    """The linear map for these values, and its bounds. `air` is the fraction of the range left free on either side, but
+    not below zero if no value is negative."""
     positive = low >= 0
     around = (high - low) * air
     if not high > low:
@@ -62,7 +62,7 @@ def _scale(
 
 
 def _ticks(low: float, high: float, *, most: int, whole: bool = False) -> list[float]:
-    """Round numbers between `low` and `high`, at most `most`; `whole` ones where they are counts."""
+    """At most `most` round numbers between `low` and `high`; `whole`: only integers."""
     step = 10.0 ** math.floor(math.log10((high - low) / most))
     step = next(step * factor for factor in (1, 2, 5, 10, 20) if (high - low) / (step * factor) <= most - 1)
     step = max(1.0, step) if whole else step
@@ -107,19 +107,19 @@ def _curve(points: Points, x_of: _Line, y_of: _Line, colour: str) -> Iterator[st
 
 
 def _drawable(point: tuple[float, float]) -> bool:
-    """Whether both numbers are finite, and so small that their differences are."""
+    """Whether both numbers are finite and small enough that differences do not overflow."""
     return all(abs(number) < 1e300 for number in point)
 
 
 def _thinned(points: Points) -> Points:
-    """The points, or MOST_POINTS of them at equal distances, the last one always among them."""
-    if len(points) <= MOST_POINTS:
+    """The points, or MAX_CURVE_POINTS of them at equal distances, always with the last one."""
+    if len(points) <= MAX_CURVE_POINTS:
         return points
-    return [points[round(place * (len(points) - 1) / (MOST_POINTS - 1))] for place in range(MOST_POINTS)]
+    return [points[round(place * (len(points) - 1) / (MAX_CURVE_POINTS - 1))] for place in range(MAX_CURVE_POINTS)]
 
 
 def _runs(points: Points) -> Iterator[Points]:
-    """The stretches of points between those that are not finite."""
+    """The runs of consecutive finite points."""
     run: list[tuple[float, float]] = []
     for point in points:
         if _drawable(point):

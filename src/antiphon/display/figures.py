@@ -1,4 +1,4 @@
-"""Figures as people read them."""
+"""Formatting of figures for display."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import math
 
 
 def clock(seconds: float) -> str:
-    """Seconds as h:mm:ss or m:ss; less than none is none."""
+    """Seconds as h:mm:ss or m:ss; negative values are shown as 0."""
     minutes, rest = divmod(max(0, round(seconds)), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def fixed(value: object, places: int = 3) -> str:
-    """A number for a cell: integers with thousands separators, others with `places` decimals, or in powers of ten
-    where these would show nothing of them; empty for None, text as it is."""
+    """Format a cell: integers with thousands separators, other numbers with `places` decimals or in scientific notation
+    if they are too small for that; None is empty, texts are unchanged."""
     if value is None:
         return ""
     if isinstance(value, bool) or not isinstance(value, int | float):

@@ -1,4 +1,5 @@
-"""A map of weights as inline SVG: queries down, keys across, a cell as dark as its share of the largest weight."""
+"""A heat map of attention weights as inline SVG: rows are queries, columns keys; darkness is relative to the
+largest."""
 
 from __future__ import annotations
 
@@ -12,18 +13,18 @@ from antiphon.display.html import Markup, joined, note
 from antiphon.errors import printable
 
 CELL, ROW = 26, 21  # width and height of a cell
-MOST = 48  # rows and columns that are drawn
-LONGEST = 18  # columns of a label
+MAX_CELLS = 48  # rows and columns that are drawn
+MAX_LABEL_COLUMNS = 18
 _LETTER = 6.9  # width of a column of a label, in the font below
 _FONT = 'font-family="system-ui,sans-serif" font-size="12" fill="currentColor"'
 _TURN = math.radians(60)
 
 
 def heat_map(values: Sequence[Sequence[float]], *, rows: Sequence[str], columns: Sequence[str]) -> Markup:
-    """`values`, a row for each of `rows`, with its labels; percent stand in the cells. Of a large map the first MOST
-    rows and columns are drawn, which a line below says. NaN is an empty cell."""
-    down, across = [_label(text) for text in rows[:MOST]], [_label(text) for text in columns[:MOST]]
-    shown = [list(row[:MOST]) for row in values[:MOST]]
+    """Draw `values` with labels `rows` and `columns`; cells show percentages. Of a large map only the first MAX_CELLS
+    rows and columns are drawn, with a note below. NaN is an empty cell."""
+    down, across = [_label(text) for text in rows[:MAX_CELLS]], [_label(text) for text in columns[:MAX_CELLS]]
+    shown = [list(row[:MAX_CELLS]) for row in values[:MAX_CELLS]]
     largest = max((value for row in values for value in row if value == value), default=0.0)
     widths = [_width(label) for label in across]
     flat = max(widths, default=0) <= CELL - 4
@@ -41,19 +42,19 @@ def heat_map(values: Sequence[Sequence[float]], *, rows: Sequence[str], columns:
         f'<svg xmlns="http://www.w3.org/2000/svg" role="img" aria-label="{len(rows)} queries by {len(columns)} keys" '
         f'width="{width:.0f}" height="{height:.0f}" viewBox="0 0 {width:.0f} {height:.0f}">{"".join(inside)}</svg>'
     )
-    if len(rows) <= MOST and len(columns) <= MOST:
+    if len(rows) <= MAX_CELLS and len(columns) <= MAX_CELLS:
         return drawn
-    said = f"the first {len(down)} of {len(rows)} rows and {len(across)} of {len(columns)} columns"
-    return joined(drawn, note(said))
+    caption = f"the first {len(down)} of {len(rows)} rows and {len(across)} of {len(columns)} columns"
+    return joined(drawn, note(caption))
 
 
 def map_title(role: str, layer: int | None, head: int | None, layers: int, heads: int) -> str:
-    """What a map of attention is, for people, who count from 1; None: the mean."""
+    """The title of an attention map, with numbers from 1; None: the mean."""
 
-    def said(what: str, place: int | None, count: int) -> str:
+    def caption(what: str, place: int | None, count: int) -> str:
         return f"mean of {count} {what}s" if place is None and count > 1 else f"{what} {(place or 0) + 1} of {count}"
 
-    return f"{role} attention, {said('layer', layer, layers)}, {said('head', head, heads)}"
+    return f"{role} attention, {caption('layer', layer, layers)}, {caption('head', head, heads)}"
 
 
 def _rows(labels: Sequence[str], left: float, top: float) -> Iterator[str]:
@@ -101,20 +102,20 @@ def _cells(
 
 
 def _label(text: str) -> str:
-    """A label of at most LONGEST columns, in which nothing turns the writing."""
+    """A label of at most MAX_LABEL_COLUMNS, without control characters of the writing direction."""
     text = printable(text)
-    if _columns_of(text) <= LONGEST:
+    if _columns_of(text) <= MAX_LABEL_COLUMNS:
         return text
     kept = ""
     for letter in text:
-        if _columns_of(kept + letter) > LONGEST - 1:
+        if _columns_of(kept + letter) > MAX_LABEL_COLUMNS - 1:
             break
         kept += letter
     return kept + "…"
 
 
 def _columns_of(text: str) -> int:
-    """The columns of a text: wide letters take two, marks that stand on others none."""
+    """The width of a text in columns: wide letters count two, combining marks none."""
     return sum(
         0
         if unicodedata.combining(letter)

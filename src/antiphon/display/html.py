@@ -1,4 +1,4 @@
-"""The pieces of a panel: tables, badges, tokens, bars, and the frame around them."""
+"""HTML elements: tables, badges, tokens, bars, and the panel around them."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ _TOKEN = (
 
 @dataclass(frozen=True, slots=True)
 class Markup:
-    """HTML whose texts are escaped already."""
+    """HTML with escaped texts."""
 
     html: str
 
 
 def escaped(text: str) -> str:
-    """`text` for HTML, in an element or an attribute. Control characters and lone surrogates are spelled out; line
-    ends, tabs, and the joiners and marks that some scripts need stay."""
+    """Escape `text` for an HTML element or attribute. Control characters and lone surrogates are shown as escapes; line
+    ends, tabs, and the joiners and direction marks that some scripts need are kept."""
     return html.escape("".join(printable(letter) if _hidden(letter) else letter for letter in text))
 
 
 def isolated(text: str) -> str:
-    """`text`, escaped, in an element of its own direction: right-to-left text moves nothing around it."""
+    """`text`, escaped, in an element that isolates its direction from the text around it."""
     return f"<bdi>{escaped(text)}</bdi>"
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str | Markup]], *, right: Collection[int] = ()) -> Markup:
-    """A table; columns in `right` hold figures. Without a `head` it has none."""
+    """A table; columns in `right` are right-aligned. An empty `head` is left out."""
     lines = []
     if head:
         cells = (
@@ -60,18 +60,18 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str | Markup]], *, right:
 
 
 def badge(text: str, colour: str) -> Markup:
-    """A short text marked by a colour; the text says it alone, for those who see no colours."""
+    """A short text with a colour; the text has the meaning without the colour."""
     style = f"border-left:4px solid {colour};padding-left:6px;font-weight:600;white-space:nowrap"
     return Markup(f'<span style="{style}">{escaped(text)}</span>')
 
 
 def tokens(each: Iterable[str]) -> Markup:
-    """Tokens in boxes, in their order from the left."""
+    """Tokens in boxes, from left to right."""
     return Markup("".join(f'<bdi style="{_TOKEN}">{html.escape(printable(token))}</bdi>' for token in each))
 
 
 def bar(share: float | None, *, width: str = "100%") -> Markup:
-    """A bar filled to `share` in 0..1; None: it is not known, and the bar is hatched."""
+    """A bar filled to `share` in 0..1; None (unknown): a hatched bar."""
     filled = 100.0 if share is None else 100 * min(max(share, 0.0), 1.0)
     ground = CURVES[0]
     if share is None:
@@ -83,19 +83,19 @@ def bar(share: float | None, *, width: str = "100%") -> Markup:
 
 
 def note(text: str, *, strong: bool = False) -> Markup:
-    """A line that is less important than the rest, or a `strong` one that is more."""
+    """A line in a weaker style, or with `strong` in a stronger one."""
     style = f"{'font-weight:600' if strong else 'opacity:.75'};white-space:pre-wrap;overflow-wrap:anywhere"
     return Markup(f'<div style="{style}">{isolated(text)}</div>')
 
 
 def details(summary: str, *parts: Markup) -> Markup:
-    """Parts that are folded until somebody opens them."""
+    """Parts that are folded under `summary`."""
     inside, style = "".join(part.html for part in parts), "cursor:pointer;opacity:.75"
     return Markup(f'<details><summary style="{style}">{isolated(summary)}</summary>{inside}</details>')
 
 
 def preformatted(text: str) -> Markup:
-    """Lines whose columns stand one below the other."""
+    """Text in a monospaced font."""
     style = (
         "font-family:ui-monospace,monospace;font-size:12px;white-space:pre;margin:4px 0;background:none;color:inherit"
     )
@@ -103,18 +103,18 @@ def preformatted(text: str) -> Markup:
 
 
 def joined(*parts: Markup) -> Markup:
-    """Parts one behind the other."""
+    """Parts one after the other."""
     return Markup("".join(part.html for part in parts))
 
 
 def side_by_side(parts: Iterable[Markup]) -> Markup:
-    """Parts beside each other, as many as the width takes."""
+    """Parts next to each other, wrapped at the width of the page."""
     inside = "".join(f'<div style="flex:0 1 auto;min-width:0">{part.html}</div>' for part in parts)
     return Markup(f'<div style="display:flex;flex-wrap:wrap;gap:8px 20px;align-items:flex-start">{inside}</div>')
 
 
 def panel(title: str, *parts: Markup) -> str:
-    """The whole that a notebook shows: a title and its parts."""
+    """The complete HTML for a notebook: a title and parts."""
     inside = "".join(part.html for part in parts)
     return f'<div style="{_FRAME}"><div style="font-weight:600">{isolated(title)}</div>{inside}</div>'
 
@@ -124,7 +124,7 @@ def _inside(cell: str | Markup) -> str:
 
 
 def _hidden(letter: str) -> bool:
-    """Whether a letter is a control character, a lone surrogate, or an override of the direction of writing."""
+    """Whether a character is a control character, a lone surrogate, or a direction override."""
     if letter in "\n\t" or letter.isprintable():
         return False
     return unicodedata.category(letter) != "Zs" and letter not in _MARKS

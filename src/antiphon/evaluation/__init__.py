@@ -1,6 +1,6 @@
-"""How good answers are.
+"""Evaluation: metrics of answers against references.
 
-`metrics.py` finds metrics by name and calls them; they are defined in `translation.py`, `rouge.py`,
-`classification.py`, `edits.py` and `comet.py`, give what `result.py` says, and have intervals by `bootstrap.py`.
-`evaluate.py` measures a model on pairs, `groups.py` each part of a test set.
+`metrics.py` looks up metrics by name and calls them. They are defined in `translation.py`, `rouge.py`,
+`classification.py`, `edits.py` and `comet.py`, return the `MetricResult` of `result.py`, and get confidence intervals
+from `bootstrap.py`. `evaluate.py` evaluates a model on pairs, `groups.py` parts of a test set.
 """

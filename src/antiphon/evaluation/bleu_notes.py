@@ -1,4 +1,4 @@
-"""Why a BLEU of 0 may say nothing about the answers.
+"""Notes about BLEU scores that do not measure the quality of the answers.
 
 >>> unspaced(["今日は良い天気です。"])
 'Japanese'
@@ -10,8 +10,8 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-# The scripts that write no spaces between words, by the first word of a letter's Unicode name (Unicode Standard
-# Annex 14, classes ID and SA; Tibetan separates syllables by a mark).
+# Scripts without spaces between words, by the first word of a letter's Unicode name (Unicode Standard Annex 14,
+# classes ID and SA; Tibetan separates syllables by a mark).
 _SCRIPTS = {
     "HIRAGANA": "Japanese", "KATAKANA": "Japanese", "KATAKANA-HIRAGANA": "Japanese", "HALFWIDTH": "Japanese",
     "CJK": "Chinese", "THAI": "Thai", "LAO": "Lao", "KHMER": "Khmer", "MYANMAR": "Burmese", "TIBETAN": "Tibetan",
@@ -20,15 +20,15 @@ _REMEDIES = {
     "Japanese": "`tokenize: ja-mecab` (pip install 'sacrebleu[ja]') or `char`",
     "Chinese": "`tokenize: zh`",
 }
-# Letters and vowel signs a space: words have 2 to 6, Thai or Burmese sentences between spaces 15 and more.
+# Letters and vowel signs for each space: words have 2 to 6; Thai or Burmese has 15 and more between two spaces.
 _LETTERS_A_SPACE = 8
-_KANA_SHARE = 0.05  # of Japanese text about half, of Chinese text next to none
+_KANA_SHARE = 0.05  # kana are about half of a Japanese text, and almost absent from a Chinese one
 
 
 def unspaced(texts: Iterable[str]) -> str | None:
-    """The script of `texts` if most of their letters are of one that is written without spaces, and there are few.
+    """The language or script of `texts` if most letters are of a script without word spaces and there are few spaces.
 
-    None for other scripts, and for texts that are split into words already.
+    None for other scripts, and for texts that are tokenized already.
     """
     scripts: Counter[str] = Counter()
     letters = spaces = 0
@@ -52,11 +52,11 @@ def bleu_note(
     order: int | None,
     default_tokenizer: bool,
 ) -> str:
-    """One line where the score is no measure of the answers, "" elsewhere.
+    """A note of one line if the score is not meaningful, else "".
 
-    `statistics` are sacreBLEU's, a row an answer: two lengths, then the n-grams of each order that match and that there
-    are. `order` is the longest that counts, None for the effective order. `default_tokenizer` tells whether the
-    tokenizer was left to the default.
+    `statistics` are sacreBLEU's, one row an answer: two lengths, then for each order the number of matching n-grams and
+    of all n-grams. `order` is the maximum n-gram order, None for the effective order. `default_tokenizer`: whether the
+    tokenizer was not set.
     """
     script = unspaced(text for row in references for text in row) if default_tokenizer else None
     if script is not None:

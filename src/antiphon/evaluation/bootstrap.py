@@ -1,8 +1,8 @@
-"""The bootstrap over segments (Koehn 2004, "Statistical Significance Tests for Machine Translation Evaluation").
+"""Bootstrap resampling over segments (Koehn 2004, "Statistical Significance Tests for Machine Translation Evaluation").
 
-A test set is drawn again from itself, with replacement, SAMPLES times; the scores of these sets show how far the score
-depends on which sentences happened to be in it. The draws are those of sacreBLEU's `--confidence` (numpy's default
-generator, seed 12345), so the interval is the same at every call and can be compared with other tools.
+The test set is resampled with replacement SAMPLES times; the spread of the scores gives a confidence interval. The
+samples are those of sacreBLEU's `--confidence` (numpy's default generator, seed 12345), so intervals are reproducible
+and comparable with other tools.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ SEED = 12345
 
 
 class ConfidenceInterval(NamedTuple):
-    """The bounds between which 95 % of the scores of drawn sets lie."""
+    """The bounds of a 95 % confidence interval."""
 
     low: float
     high: float
 
 
 def draws(segments: int, *, samples: int = SAMPLES, seed: int = SEED) -> Iterator[np.ndarray]:
-    """For each drawn set, how often it holds each segment: (segments,) counts that add up to `segments`."""
+    """For each sample, how often it contains each segment: (segments,) counts that add up to `segments`."""
     import numpy as np  # sacrebleu brings it
 
     generator = np.random.default_rng(seed)
@@ -36,16 +36,16 @@ def draws(segments: int, *, samples: int = SAMPLES, seed: int = SEED) -> Iterato
 def interval_of(
     statistics: Sequence[Sequence[float]], score_of: Callable[[np.ndarray], float], *, samples: int = SAMPLES
 ) -> ConfidenceInterval:
-    """The 95 % interval of the score whose statistics, one row a segment, add up to what `score_of` takes."""
+    """The 95 % interval of a score: `statistics` has one row a segment, and `score_of` maps the sum of rows to it."""
     return _middle(_drawn(statistics, score_of, samples=samples, seed=SEED))
 
 
 def macro_interval(
     groups: Sequence[tuple[Sequence[Sequence[float]], Callable[[np.ndarray], float]]], *, samples: int = SAMPLES
 ) -> ConfidenceInterval:
-    """The 95 % interval of the mean of the groups' scores, each of its own (statistics, score_of).
+    """The 95 % interval of the macro mean over groups, each with its (statistics, score_of).
 
-    Every group is drawn from itself, by a seed of its own, so that no two groups draw the same places.
+    Each group is resampled separately with a different seed, so that the samples of groups are independent.
     """
     means = [0.0] * samples
     for number, (statistics, score_of) in enumerate(groups):
@@ -57,7 +57,7 @@ def macro_interval(
 def _drawn(
     statistics: Sequence[Sequence[float]], score_of: Callable[[np.ndarray], float], *, samples: int, seed: int
 ) -> Iterator[float]:
-    """The scores of the drawn sets."""
+    """The scores of the samples."""
     import numpy as np
 
     table = np.asarray(statistics, dtype=np.float64)
@@ -65,7 +65,7 @@ def _drawn(
 
 
 def _middle(scores: Iterable[float]) -> ConfidenceInterval:
-    """What is left when 2.5 % are cut off at each end."""
+    """The range of the scores without the lowest and the highest 2.5 %."""
     ordered = sorted(scores)
     cut = len(ordered) // 40
     return ConfidenceInterval(ordered[cut], ordered[-1 - cut])

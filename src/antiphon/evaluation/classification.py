@@ -1,8 +1,8 @@
-r"""Answers as labels: accuracy, macro F1, and the table of what was taken for what.
+r"""Metrics of classification: accuracy, macro F1, and the confusion matrix.
 
-The known labels are those of the setting `labels`, else those of the references. An answer that is none of them is
-wrong, counts for no label, and is shown by itself. Of several references the label is the one that was answered, else
-the first. Example:
+The known labels are the setting `labels`, else those of the references. An answer that is not a known label is wrong,
+counts for no label, and is listed separately. If an answer has several references, its label is the one that equals the
+answer, else the first. Example:
 
 >>> round(macro_f1(["good", "good", "bad"], [["good"], ["bad"], ["bad"]]).score, 2)
 66.67
@@ -28,23 +28,23 @@ from antiphon.registry import register
 if TYPE_CHECKING:
     import numpy as np
 
-MOST_SHOWN, LONGEST_SHOWN = 20, 24  # labels in a table that people read, and characters of each
+MAX_TABLE_LABELS, MAX_LABEL_CHARACTERS = 20, 24  # in the printed confusion matrix
 
 
 @register("metric", "accuracy")
 def accuracy(hypotheses: Sequence[str], references: References) -> MetricResult:
-    """The share of answers, in percent, that are their label."""
+    """The percentage of answers that equal their label."""
     hits = [(float(answer in row), 1.0) for answer, row in zip(hypotheses, references, strict=True)]
     return ratio(hits, count_of(references))
 
 
 @register("metric", "macro_f1")
 def macro_f1(hypotheses: Sequence[str], references: References, *, labels: Sequence[str] = ()) -> MetricResult:
-    """The mean of the labels' F1, in percent: each label counts the same, however rare it is.
+    """The unweighted mean of the labels' F1, in percent.
 
-    F1 of a label is 2 tp / (its references + its answers); the mean runs over the known labels that are a reference or
-    an answer. (It is the mean of the F1s, not the F1 of mean precision and recall: Opitz and Burst 2019, "Macro F1 and
-    Macro F1", equation 1.) `details` hold precision, recall and F1 of each label.
+    The F1 of a label is 2 tp / (its references + its answers); the mean is over the known labels that occur as a
+    reference or an answer. (It is the mean of F1 scores, not the F1 of mean precision and recall: Opitz and Burst 2019,
+    "Macro F1 and Macro F1", equation 1.) `details` has precision, recall and F1 of each label.
     """
     found = _Sorted.of(hypotheses, references, labels)
     signature = f"{count_of(references)}|labels:{len(found.labels)}|average:macro"
@@ -53,7 +53,7 @@ def macro_f1(hypotheses: Sequence[str], references: References, *, labels: Seque
 
 @register("metric", "confusion")
 def confusion(hypotheses: Sequence[str], references: References, *, labels: Sequence[str] = ()) -> MetricResult:
-    """How often each label was taken for each other, as a table; the score is the accuracy."""
+    """The confusion matrix, as a table; the score is the accuracy."""
     found = _Sorted.of(hypotheses, references, labels)
     signature = f"{count_of(references)}|labels:{len(found.labels)}|score:accuracy"
     hits = [(float(gold == answer), 1.0) for gold, answer in zip(found.gold, found.answers, strict=True)]
@@ -61,7 +61,7 @@ def confusion(hypotheses: Sequence[str], references: References, *, labels: Sequ
 
 
 def _mean_f1(total: np.ndarray) -> float:
-    """100 times the mean F1 of labels from their (hits, references, answers), one after another."""
+    """100 times the mean F1 of labels, from a concatenation of their hits, references and answers."""
     hits, gold, answered = total.reshape(3, -1)
     seen = gold + answered > 0
     return 100.0 * float((2 * hits[seen] / (gold + answered)[seen]).mean()) if seen.any() else 0.0
@@ -77,7 +77,7 @@ class _Sorted:
 
     @classmethod
     def of(cls, hypotheses: Sequence[str], references: References, labels: Sequence[str]) -> _Sorted:
-        """Raises DataError for a reference that `labels` lacks."""
+        """Raise DataError for a reference that is not in `labels`."""
         if isinstance(labels, str):
             raise ConfigError(f"`labels` must be a list of labels, but is the text `{labels}`. Write [{labels}].")
         gold = [answer if answer in row else row[0] for answer, row in zip(hypotheses, references, strict=True)]
@@ -92,18 +92,21 @@ class _Sorted:
 
     @cached_property
     def counts(self) -> Counter[tuple[str, str]]:
-        """How often (label, answer) occurs."""
+        """The number of occurrences of each (label, answer)."""
         return Counter(zip(self.gold, self.answers, strict=True))
 
     @cached_property
     def unknown(self) -> Counter[str]:
-        """The answers that are no known label."""
+        """The answers that are not known labels, with counts."""
         known = set(self.labels)
         return Counter(answer for answer in self.answers if answer not in known)
 
     @cached_property
     def statistics(self) -> list[list[float]]:
-        """For each segment whether each label was hit, then wanted, then answered: (segments, 3 x labels)."""
+        """For each segment, 0 or 1 for each label: was it hit, was it the reference, was it the answer.
+
+        (segments, 3 x labels)
+        """
         places, size = {label: place for place, label in enumerate(self.labels)}, len(self.labels)
         rows = []
         for gold, answer in zip(self.gold, self.answers, strict=True):
@@ -124,7 +127,7 @@ class _Sorted:
 
     @property
     def details(self) -> dict[str, Any]:
-        """The figures of each label, the confusions as rows of references, and what was no label."""
+        """The figures of each label, the confusion matrix with references as rows, and unknown answers."""
         hits, gold, answered = self.total.reshape(3, -1).tolist()
         figures = {
             label: {
@@ -144,11 +147,12 @@ class _Sorted:
         }
 
     def table(self) -> str:
-        """Rows of references, columns of answers, for people; of many labels, those with the most references."""
+        """The confusion matrix as text: references are rows, answers columns. If there are many labels, only those with
+        the most references."""
         golds = Counter(self.gold)
-        shown, others = self.labels, f"({len(self.labels) - MOST_SHOWN} others)"
-        if len(shown) > MOST_SHOWN:
-            most = {label for label, _ in golds.most_common(MOST_SHOWN)}
+        shown, others = self.labels, f"({len(self.labels) - MAX_TABLE_LABELS} others)"
+        if len(shown) > MAX_TABLE_LABELS:
+            most = {label for label, _ in golds.most_common(MAX_TABLE_LABELS)}
             shown = [label for label in self.labels if label in most]
         kept, known = set(shown), set(self.labels)
 
@@ -175,18 +179,18 @@ class _Sorted:
 
 
 def _share(part: float, whole: float) -> float:
-    """In percent; 0 where the whole is."""
+    """A percentage; 0 if `whole` is 0."""
     return 100.0 * part / whole if whole else 0.0
 
 
 def _cut(label: str) -> str:
     flat = " ".join(label.split()) or "(empty)"
-    return flat if len(flat) <= LONGEST_SHOWN else flat[: LONGEST_SHOWN - 1] + "…"
+    return flat if len(flat) <= MAX_LABEL_CHARACTERS else flat[: MAX_LABEL_CHARACTERS - 1] + "…"
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> str:
-    """Cells under each other: the first column to the left, the others to the right."""
-    full = [row for row in rows if len(row) > 1]  # a row of one cell may be as long as it likes
+    """Align cells in columns: the first to the left, the others to the right."""
+    full = [row for row in rows if len(row) > 1]  # rows of one cell are not aligned
     widths = [max(len(row[place]) for row in full if place < len(row)) for place in range(max(map(len, full)))]
     lines = []
     for row in rows:

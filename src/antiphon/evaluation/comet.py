@@ -1,11 +1,11 @@
-"""COMET (Rei et al. 2020), a metric that is a neural network, computed in an environment of its own.
+"""COMET (Rei et al. 2020), a neural metric, computed in a separate Python environment.
 
     metrics: [{comet: {python: /path/to/comet-env/bin/python}}]      # or ANTIPHON_COMET_PYTHON in the environment
 
-The package `unbabel-comet` cannot share an environment with this toolkit (it wants numpy < 2), so another Python runs
-comet_process.py, which reads the texts from its standard input and writes the scores to its standard output, both as
-JSON. docs/comet.md says how that environment is made. Scores are 100 times COMET's own; several references of an answer
-give the mean of their scores.
+The package `unbabel-comet` cannot be installed in the environment of this toolkit (it needs numpy < 2). So another
+Python interpreter runs comet_process.py, which reads the texts from standard input and writes the scores to standard
+output, both as JSON. docs/comet.md explains how to create that environment. Scores are 100 times COMET's; for several
+references of an answer, the mean of their scores.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ MODEL = "Unbabel/wmt22-comet-da"
 SCRIPT = Path(__file__).with_name("comet_process.py")
 
 Item = tuple[str, str, str]  # source, answer, reference
-_scores: dict[tuple[str, str], dict[Item, float]] = {}  # (python, model) -> what was scored: a group is not scored anew
+_scores: dict[tuple[str, str], dict[Item, float]] = {}  # (python, model) -> scores, so that groups reuse them
 _versions: dict[tuple[str, str], str] = {}
-_checked: set[str] = set()  # interpreters that were found to have COMET
+_checked: set[str] = set()  # interpreters that are known to have COMET
 
 
 @register("metric", "comet")
@@ -44,7 +44,7 @@ def comet(
 ) -> MetricResult:
     """COMET of `model`, a name on the Hugging Face hub or a checkpoint's path, run by the interpreter `python`.
 
-    Raises ConfigError where there is no such environment, WorkError where the computation fails there.
+    Raises ConfigError if there is no such environment, WorkError if the computation fails in it.
     """
     interpreter = check(python=python, model=model, batch_size=batch_size)
     place = (interpreter, model)
@@ -67,7 +67,7 @@ def comet(
 
 
 def check(*, python: str | None = None, model: str = MODEL, batch_size: int = 16) -> str:
-    """The interpreter that has COMET; ConfigError where there is none. No model is loaded."""
+    """The interpreter with COMET; ConfigError if there is none. Does not load a model."""
     if not isinstance(model, str) or not model:
         raise ConfigError(f"`model` of comet must be a name or a path, but is {show(model)}.")
     if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
@@ -89,7 +89,7 @@ def check(*, python: str | None = None, model: str = MODEL, batch_size: int = 16
 
 
 def _run(interpreter: str, request: dict[str, Any]) -> dict[str, Any]:
-    """What comet_process.py answers in that interpreter."""
+    """Run comet_process.py in that interpreter and return its answer."""
     try:
         ended = subprocess.run(
             [os.path.expanduser(interpreter), str(SCRIPT)],
@@ -107,8 +107,8 @@ def _run(interpreter: str, request: dict[str, Any]) -> dict[str, Any]:
     except ValueError:
         answer = None
     if ended.returncode or not isinstance(answer, dict):
-        said = ended.stderr.decode(errors="replace").strip().splitlines() or ["nothing"]
+        output = ended.stderr.decode(errors="replace").strip().splitlines() or ["nothing"]
         raise WorkError(
-            f"COMET failed in `{interpreter}` with exit code {ended.returncode}; its last line was: {said[-1]:.300}"
+            f"COMET failed in `{interpreter}` with exit code {ended.returncode}; its last line was: {output[-1]:.300}"
         )
     return answer

@@ -1,8 +1,9 @@
-"""Runs inside COMET's own environment: a request as JSON on standard input, the answer as JSON on standard output.
+"""The process in COMET's environment: reads a request as JSON from standard input, writes the answer to standard
+output.
 
-{"check": true} asks whether the package is there; else {"model", "batch_size", "items": [[source, answer, reference]]}
-asks for a score of each item. Only the standard library and `comet` may be imported, and the syntax is Python 3.8's:
-that environment knows nothing of this package.
+{"check": true} checks that the package is installed; {"model", "batch_size", "items": [[source, answer, reference]]}
+requests a score for each item. Only the standard library and `comet` may be imported, and the syntax must be Python
+3.8's: this package is not installed in that environment.
 """
 
 from __future__ import annotations
@@ -36,10 +37,10 @@ def scored(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Answer the one request that standard input holds."""
-    # Python puts this file's folder first, where `comet` is another module.
+    """Answer the request on standard input."""
+    # Python puts the folder of this file first in sys.path, where `comet` is another module.
     del sys.path[0]
-    # What the libraries print must not mix with the answer: standard output becomes standard error for them.
+    # Output of libraries must not mix with the answer, so their standard output is redirected to standard error.
     channel = os.dup(1)
     os.dup2(2, 1)
     result = answer(json.loads(sys.stdin.buffer.read()))

@@ -1,6 +1,6 @@
-"""Edit distance: how many insertions, deletions and substitutions lie between an answer and its reference.
+"""Metrics of edit distance: the insertions, deletions and substitutions between an answer and its reference.
 
-| metric        | what is counted                                                    | what papers call it        |
+| metric        | counts                                                             | name in papers             |
 |---------------|--------------------------------------------------------------------|----------------------------|
 | `wer`         | edits of words (split at white space), over the reference's words  | WER, in speech recognition |
 | `cer`         | edits of characters (code points, spaces too), over its characters | CER                        |
@@ -8,9 +8,9 @@
 | `exact_match` | answers that equal a reference                                     | exact match, accuracy      |
 | `error_rate`  | answers that do not: 100 - exact_match                             | SER; **WER in g2p tasks**  |
 
-(In SIGMORPHON's pronunciation tasks an answer is the phones of one word, so that a wrong word is a wrong answer.)
-All are percentages over the whole corpus (edits and lengths are added up before the division), so that wer, cer and per
-may exceed 100. Of several references the one with the lowest rate counts. Example:
+(In SIGMORPHON's pronunciation tasks an answer is the phones of one word, so a wrong word is a wrong answer.) All are
+percentages over the whole corpus (edits and lengths are summed before the division); wer, cer and per may exceed 100.
+If an answer has several references, the one with the lowest rate counts. Example:
 
 >>> round(per(["a b s ã"], [["a p s ã"]]).score, 1), error_rate(["a b s ã"], [["a p s ã"]]).score
 (25.0, 100.0)
@@ -25,14 +25,14 @@ from antiphon.registry import register
 
 
 def edit_distance(one: Sequence[str], other: Sequence[str]) -> int:
-    """The least number of insertions, deletions and substitutions of units that make `other` of `one`.
+    """The minimum number of insertions, deletions and substitutions of units that turn `one` into `other`.
 
-    Levenshtein's distance (1966) by bit vectors (Myers 1999, in the form of Hyyrö 2003): a column of the table is two
-    whole numbers, one bit a row, that say where it rises and where it falls.
+    Levenshtein's distance (1966) by bit vectors (Myers 1999, in the form of Hyyrö 2003): a column of the dynamic
+    programming table is two integers, with one bit a row, for +1 and -1 differences.
     """
     if not one or not other:
         return len(one) + len(other)
-    places: dict[str, int] = {}  # unit -> the rows of `one` where it stands
+    places: dict[str, int] = {}  # unit -> bit vector of its positions in `one`
     for row, unit in enumerate(one):
         places[unit] = places.get(unit, 0) | 1 << row
     every, last = (1 << len(one)) - 1, 1 << len(one) - 1
@@ -69,14 +69,14 @@ def per(hypotheses: Sequence[str], references: References) -> MetricResult:
 
 @register("metric", "exact_match")
 def exact_match(hypotheses: Sequence[str], references: References, *, lowercase: bool = False) -> MetricResult:
-    """The share of answers, in percent, that equal one of their references character by character."""
+    """The percentage of answers that equal one of their references exactly."""
     hits = [(float(hit), 1.0) for hit in _hits(hypotheses, references, lowercase=lowercase)]
     return ratio(hits, _signature(references, lowercase=lowercase))
 
 
 @register("metric", "error_rate")
 def error_rate(hypotheses: Sequence[str], references: References, *, lowercase: bool = False) -> MetricResult:
-    """The share of answers with any error, in percent: 100 - exact_match. Papers on pronunciation call it WER."""
+    """The percentage of answers with any error: 100 - exact_match. Called WER in papers on pronunciation."""
     misses = [(float(not hit), 1.0) for hit in _hits(hypotheses, references, lowercase=lowercase)]
     return ratio(misses, _signature(references, lowercase=lowercase), lower_is_better=True)
 
@@ -102,7 +102,7 @@ def _rate(
         wanted = [units(_form(reference, lowercase)) for reference in row]
         counts = [(float(edit_distance(said, reference)), float(len(reference))) for reference in wanted]
         parts.append(min(counts, key=lambda count: count[0] / max(count[1], 1.0)))
-    # A corpus of empty references has no rate; each edit against it counts as if there were one unit.
+    # For empty references, the length is taken as one unit, to avoid a division by zero.
     if not any(length for _, length in parts):
         parts[0] = (parts[0][0], 1.0)
     return ratio(parts, f"{_signature(references, lowercase=lowercase)}|{unit}", lower_is_better=True)

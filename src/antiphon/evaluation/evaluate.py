@@ -1,4 +1,4 @@
-"""How well a model answers: its answers to the sources of pairs, measured against their references.
+"""Evaluates a model: generates answers to the sources of pairs and measures them against the references.
 
 >>> report = evaluate(model, [("in 3 hours", "in 3 Stunden")], metrics=["bleu", "chrf"])    # doctest: +SKIP
 >>> report["bleu"].score, report["bleu"].signature, report["bleu"].interval                # doctest: +SKIP
@@ -24,15 +24,15 @@ from antiphon.generation.translator import Translator
 from antiphon.registry import names
 from antiphon.settings import show
 
-Pair = tuple[Any, str | Sequence[str]] | Mapping[str, Any]  # a source, which a model that hears takes as sound too
+Pair = tuple[Any, str | Sequence[str]] | Mapping[str, Any]  # the source may be sound for a speech model
 
 
 @dataclass(frozen=True)
 class Report(Mapping[str, MetricResult]):
-    """The metrics by name, and what they were computed from, in the order of the pairs.
+    """The metrics by name, with the sources, references and answers in the order of the pairs.
 
-    `seconds` is the time spent on the answers; `answers` are the model's `Generation`s. `grouped` has the metrics of
-    each group and their means, where groups were asked for.
+    `seconds` is the time of generation; `answers` are the model's `Generation`s. `grouped` has the metrics of each
+    group and their means, if `groups` were given.
     """
 
     metrics: dict[str, MetricResult]
@@ -58,13 +58,13 @@ class Report(Mapping[str, MetricResult]):
 
     @property
     def notes(self) -> list[str]:
-        """One line for each metric whose score, of all pairs or of a group, does not measure what it seems to."""
+        """A note for each metric whose score, of all pairs or of a group, is not meaningful."""
         parts = [self.metrics, *([] if self.grouped is None else self.grouped.groups.values())]
         found = [f"{name}: {result.note}" for part in parts for name, result in part.items() if result.note]
         return list(dict.fromkeys(found))
 
     def _repr_html_(self) -> str:
-        """Metrics, groups and some examples, as a notebook shows them."""
+        """Metrics, groups and some examples, as HTML for notebooks."""
         return page(self.metrics, self.grouped, self.sources, self.references, self.answers, self.seconds)
 
 
@@ -76,14 +76,13 @@ def evaluate(
     groups: Sequence[str] | None = None,
     **search: Any,
 ) -> Report:
-    """The metrics of `model`'s answers to `pairs` of a source and its reference, or its list of references.
+    """Generate `model`'s answers to `pairs` (source, reference or list of references) and compute metrics.
 
-    metrics: names, or mappings {name: settings}, e.g. {"bleu": {"tokenize": "none"}}; one may stand alone. groups: for
-    each pair the name of its group (a language, a file), to have scores of each and their macro means too. search:
-    settings of `Model.generate`; those not given come from the model's `generation.json`. A pair may be a mapping with
-    `source` and `target`. Raises DataError where there is no pair, or one without a reference, ConfigError for an
-    unknown metric or setting (both before anything is generated). Warns where a score does not measure what it seems to
-    (`Report.notes`).
+    metrics: names, or mappings {name: settings}, for example {"bleu": {"tokenize": "none"}}; or a single one. groups:
+    the name of the group of each pair (a language, a file), for scores of each group and their macro means. search:
+    settings of `Model.generate`; the others come from the model's `generation.json`. A pair may be a mapping with
+    `source` and `target`. Raises DataError if there is no pair, or one without a reference, and ConfigError for an
+    unknown metric or setting (both before anything is generated). Warns if a score is not meaningful (`Report.notes`).
     """
     if isinstance(model, str | os.PathLike):
         raise ConfigError(f"`model` must be a model, but is {show(model)}. Load it: antiphon.load(folder).")
@@ -118,7 +117,7 @@ def evaluate(
 
 
 def _sides(pair: object, number: int) -> tuple[Any, list[str]]:
-    """The source of a pair and its references; DataError, which names the pair, for anything else."""
+    """The source of a pair and its references; DataError, which names the pair, if it is not a pair."""
     found = pair
     if isinstance(found, Mapping) and set(found) == {"source", "target"}:
         found = (found["source"], found["target"])

@@ -1,4 +1,4 @@
-"""Scores of parts of a test set (languages, files), and their macro mean: each part counts the same.
+"""Scores of groups of a test set (languages, files), and their macro mean: the unweighted mean over groups.
 
 >>> names = ["<fre>", "<fre>", "<vie>"]
 >>> scores = grouped(names, ["a", "b", "c"], [["a"], ["x"], ["c"]], ["exact_match"])
@@ -20,7 +20,7 @@ from antiphon.evaluation.result import MetricResult, References
 
 @dataclass(frozen=True)
 class Macro:
-    """The mean of one metric over groups, with all their results."""
+    """The macro mean of one metric over groups, with their results."""
 
     results: list[MetricResult] = field(repr=False)
 
@@ -31,7 +31,7 @@ class Macro:
 
     @cached_property
     def interval(self) -> ConfidenceInterval | None:
-        """The 95 % interval where every group is drawn again from itself; None if a group gives no statistics."""
+        """The 95 % interval by resampling each group separately; None if a group has no statistics."""
         parts = [(result.statistics, result.score_of) for result in self.results if result.score_of is not None]
         if len(parts) < len(self.results) or all(len(statistics) < 2 for statistics, _ in parts):
             return None
@@ -40,7 +40,7 @@ class Macro:
 
 @dataclass(frozen=True)
 class Grouped:
-    """The metrics of each group, by its name, in the order of first appearance, and the means over the groups."""
+    """The metrics of each group, by name, in the order of first appearance, and the means over the groups."""
 
     groups: dict[str, dict[str, MetricResult]]
     sizes: dict[str, int]
@@ -59,9 +59,9 @@ def grouped(
     metrics: Sequence[object],
     sources: Sequence[str] | None = None,
 ) -> Grouped:
-    """`metrics` on the answers of each group alone; `names` says of each answer which group is its own.
+    """Compute `metrics` on the answers of each group; `names` has the name of the group of each answer.
 
-    Raises DataError where there are more or fewer names than answers.
+    Raises DataError if the numbers of names and answers differ.
     """
     if len(names) != len(hypotheses):
         raise DataError(f"`names` must have one for each answer, but has {len(names)} for {len(hypotheses)} answers.")

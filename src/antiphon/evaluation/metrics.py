@@ -1,13 +1,13 @@
-"""Metrics by name: how they are written, tried and called. All that the toolkit has are on a scale of 0 to 100.
+"""Metrics by name: parsing, checking and calling. All built-in metrics are on a scale of 0 to 100.
 
-A metric is a function of answers and, for each, one or more references (and of the sources, where it has a parameter
-`sources`); it gives a number or a `MetricResult`. Example:
+A metric is a function of answers and, for each, a list of references (and of the sources, if it has a parameter
+`sources`). It returns a number or a `MetricResult`. Example:
 
 >>> bleu, = parse_metrics([{"bleu": {"tokenize": "none"}}])
 >>> round(bleu(["a b c d"], [["a b c d", "d c b a"]]).score, 2)
 100.0
 
-A metric of one's own is such a function under `@antiphon.register("metric", "name")`.
+A custom metric is such a function, registered with `@antiphon.register("metric", "name")`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from antiphon.registry import lookup
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric with its settings, ready to be called; `name` is its key in reports and in `metrics.jsonl`."""
+    """A metric with its settings. `name` is its key in reports and in `metrics.jsonl`."""
 
     name: str
     function: Callable[..., MetricResult | float]
@@ -36,7 +36,7 @@ class Metric:
     ) -> MetricResult:
         """The score of `hypotheses`, each against all of its `references`.
 
-        Raises DataError where their numbers differ, or where the metric needs `sources` and there are none.
+        Raises DataError if their numbers differ, or if the metric needs `sources` and they are not given.
         """
         _check(hypotheses, references)
         given: dict[str, Any] = dict(self.settings)
@@ -52,7 +52,7 @@ class Metric:
 
 
 def know_labels(metrics: Sequence[Metric], labels: Sequence[str]) -> list[Metric]:
-    """The metrics, with a classification's `labels` where they take them and none are set."""
+    """The metrics, with `labels` of a classification set for those that take labels and have none."""
     return [
         replace(metric, settings={**metric.settings, "labels": list(labels)})
         if labels and "labels" not in metric.settings and _takes(metric.function, "labels")
@@ -62,10 +62,9 @@ def know_labels(metrics: Sequence[Metric], labels: Sequence[str]) -> list[Metric
 
 
 def parse_metrics(items: Sequence[object]) -> list[Metric]:
-    """Metrics from their descriptions: a name, a mapping {name: settings}, or `name:setting=value:…` as on the command
-    line.
+    """Parse metrics: a name, a mapping {name: settings}, or `name:setting=value:…` as on the command line.
 
-    One that is parsed already stays as it is. Each other is tried on one pair, so that a wrong setting shows here and
+    Parsed metrics are returned unchanged. The others are called on one pair, so that a wrong setting is an error now,
     not after hours of training. Raises ConfigError.
     """
     names = [item.name if isinstance(item, Metric) else _describe(item)[0] for item in items]
@@ -78,23 +77,23 @@ def parse_metrics(items: Sequence[object]) -> list[Metric]:
 
 
 def _parse(name: str, settings: dict[str, Any], names: Sequence[str]) -> Metric:
-    """The metric, tried once; its settings are part of its name where `names` has it more than once."""
+    """The metric, after a test call. Its name includes its settings if `names` contains it more than once."""
     told = "".join(f":{key}={value}" for key, value in settings.items()) if names.count(name) > 1 else ""
     metric = Metric(name + told, lookup("metric", name), settings)
     try:
         if metric.function is comet.comet:
-            comet.check(**settings)  # a try would load a model of gigabytes
+            comet.check(**settings)  # a test call would load gigabytes
         else:
             metric(["a"], [["a"]], ["a"])
     except DataError:
-        pass  # the pair is ours, not the user's: for example, it is none of the labels that the settings name
+        pass  # the test pair may be invalid, for example not one of the `labels`
     except AntiphonError:
         raise
     except TypeError as error:
         raise ConfigError(f"the metric `{name}` does not take these settings ({error}).") from error
     except Exception as error:  # a metric of a user's own may raise anything
-        said = " ".join(str(error).split())  # sacreBLEU's are paragraphs
-        raise ConfigError(f"the metric `{name}` cannot be computed ({type(error).__name__}: {said}).") from error
+        reason = " ".join(str(error).split())  # messages of sacreBLEU are paragraphs
+        raise ConfigError(f"the metric `{name}` cannot be computed ({type(error).__name__}: {reason}).") from error
     return metric
 
 
@@ -111,7 +110,7 @@ def measure(
 def _takes(function: Callable[..., object], name: str) -> bool:
     try:
         return name in inspect.signature(function).parameters
-    except ValueError:  # it has no signature, as some functions that are not written in Python
+    except ValueError:  # some functions that are not written in Python have no signature
         return False
 
 
@@ -130,7 +129,7 @@ def _describe(item: object) -> tuple[str, dict[str, Any]]:
 
 
 def _value(text: str) -> bool | int | float | str:
-    """A setting's value as it is typed on a command line."""
+    """Parse the value of a setting from the command line."""
     if text.lower() in ("true", "false"):
         return text.lower() == "true"
     for kind in (int, float):

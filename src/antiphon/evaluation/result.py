@@ -1,4 +1,4 @@
-"""What a metric gives: a score with what was computed, and what its interval is drawn from."""
+"""The result of a metric: score, signature, and the statistics for its confidence interval."""
 
 from __future__ import annotations
 
@@ -16,13 +16,12 @@ References = Sequence[Sequence[str]]  # for each answer one or more
 
 @dataclass(frozen=True)
 class MetricResult:
-    """A score with what was computed.
+    """The result of a metric.
 
-    `score` is on the metric's own scale; `signature` names every choice behind it, so that two scores can be compared.
-    `statistics` (one row a segment) and `score_of` (the score of their sum) are what the interval is drawn from; a
-    metric may leave them out. `lower_is_better` turns the search for the best model around. `details` are more figures
-    for a program, and `table` is what a person reads below the score. `note` is one line where the score does not
-    measure what it seems to, with the remedy.
+    `score` is on the metric's scale. `signature` lists all its settings, so that scores can be compared. `statistics`
+    (one row a segment) and `score_of` (from the sum of rows to the score) are used for the interval; they are optional.
+    `lower_is_better` inverts the selection of the best model. `details` are further figures for programs, `table` is
+    printed below the score. `note` is a warning of one line, with a remedy, if the score is not meaningful.
     """
 
     score: float
@@ -36,10 +35,9 @@ class MetricResult:
 
     @cached_property
     def interval(self) -> ConfidenceInterval | None:
-        """The 95 % interval of a bootstrap over segments (Koehn 2004), drawn when it is first asked for; the same at
-        every call.
+        """The 95 % interval by bootstrap over segments (Koehn 2004), computed on first access and reproducible.
 
-        None where the metric gives no statistics or there is only one segment.
+        None if the metric has no statistics or there is only one segment.
         """
         if self.score_of is None or len(self.statistics) < 2:
             return None
@@ -47,26 +45,26 @@ class MetricResult:
 
 
 def percent(total: Any) -> float:
-    """The score of statistics (a part, its whole) that are added up, in percent; 0 where the whole is."""
+    """The score of summed statistics (part, whole) as a percentage; 0 if the whole is 0."""
     return 100.0 * float(total[0]) / float(total[1]) if total[1] else 0.0
 
 
 def ratio(
     parts: Sequence[tuple[float, float]], signature: str, *, lower_is_better: bool = False, **more: Any
 ) -> MetricResult:
-    """The result whose score is the sum of the parts in the sum of their wholes, in percent."""
+    """The result whose score is sum of parts / sum of wholes, as a percentage."""
     score = percent([sum(column) for column in zip(*parts, strict=True)])
     return MetricResult(score, signature, parts, percent, lower_is_better, **more)
 
 
 def count_of(references: References) -> str:
-    """The number of references an answer, as a signature has it: nrefs:2, or nrefs:var."""
+    """The number of references per answer, as in a signature: nrefs:2, or nrefs:var."""
     counts = {len(row) for row in references}
     return f"nrefs:{counts.pop() if len(counts) == 1 else 'var'}"
 
 
 def choice(metric: str, setting: str, value: object, known: Sequence[str]) -> None:
-    """Raises ConfigError unless `value` is among `known`."""
+    """Raise ConfigError unless `value` is one of `known`."""
     if value not in known:
         hint = nearest(str(value), known) or "."
         raise ConfigError(f"`{setting}` of {metric} must be one of {', '.join(known)}, but is `{value}`{hint}")

@@ -3,14 +3,13 @@
 `rouge1`, `rouge2` count n-grams (section 2), `rougeL` the longest common subsequence of the whole texts (section 3.1),
 `rougeLsum` the union of those of the sentences (section 3.2). Each is the mean F1 of the answers, in percent.
 
-Words are lower-cased runs of [a-z0-9], so that the figures are those of English papers and mean nothing for a script
-without these letters. `stemmer: true` is Porter's, as most published tables have it (ROUGE-1.5.5 with -m, PEGASUS,
-BART). Several references, for each answer: `best` is the highest score, as `rouge-score` has it; `mean` is their mean;
-`rouge1` is the score against the reference that has the highest ROUGE-1, as the authors of SciTLDR count (Cachola et
-al. 2020).
+Words are lower-cased runs of [a-z0-9]: scores equal those of English papers, and are meaningless for other scripts.
+`stemmer: true` uses Porter's stemmer, as most published tables do (ROUGE-1.5.5 with -m, PEGASUS, BART). With several
+references for an answer, `best` takes the highest score, as `rouge-score` does; `mean` their mean; `rouge1` the score
+against the reference with the highest ROUGE-1, as the authors of SciTLDR do (Cachola et al. 2020).
 
-Sentences of `rougeLsum` end at line feeds. Answers of this toolkit are one line, so that it equals `rougeL` unless
-`sentences: true` also ends them behind `.`, `!` and `?`; papers split both sides with a sentence splitter first.
+Sentences of `rougeLsum` end at line feeds. Answers of this toolkit are one line, so it equals `rougeL`, unless
+`sentences: true` also splits after `.`, `!` and `?`; papers apply a sentence splitter to both sides first.
 """
 
 from __future__ import annotations
@@ -60,19 +59,19 @@ def rouge_lsum(
     references_by: str = "best",
     sentences: bool = False,
 ) -> MetricResult:
-    """ROUGE-Lsum: ROUGE-L between sets of sentences, which end at line feeds and, with `sentences`, behind . ! ?"""
+    """ROUGE-Lsum: ROUGE-L between sets of sentences, which end at line feeds and, with `sentences`, after . ! ?"""
 
     def split(text: str) -> str:
         return _SENTENCE_END.sub("\n", text) if sentences else text
 
     rows = [[split(text) for text in row] for row in references]
     answers = [split(text) for text in hypotheses]
-    told = f"|sentences:{'ends' if sentences else 'lines'}"
-    return _rouge("rougeLsum", answers, rows, stemmer=stemmer, by=references_by, told=told)
+    modifiers = f"|sentences:{'ends' if sentences else 'lines'}"
+    return _rouge("rougeLsum", answers, rows, stemmer=stemmer, by=references_by, modifiers=modifiers)
 
 
 def _rouge(
-    kind: str, hypotheses: Sequence[str], references: References, *, stemmer: bool, by: str, told: str = ""
+    kind: str, hypotheses: Sequence[str], references: References, *, stemmer: bool, by: str, modifiers: str = ""
 ) -> MetricResult:
     choice(kind, "references_by", by, _WAYS)
     scorer = _scorer(sorted({kind, "rouge1"}) if by == "rouge1" else [kind], stemmer=stemmer)
@@ -81,18 +80,18 @@ def _rouge(
         found = [scorer(reference, answer) for reference in row]
         parts.append((_of_references([(one["rouge1" if by == "rouge1" else kind], one[kind]) for one in found], by), 1))
     stem = "porter" if stemmer else "none"
-    return ratio(parts, f"{count_of(references)}|refs:{by}|stem:{stem}{told}|rouge-score:{_version()}")
+    return ratio(parts, f"{count_of(references)}|refs:{by}|stem:{stem}{modifiers}|rouge-score:{_version()}")
 
 
 def _of_references(scores: Sequence[tuple[float, float]], by: str) -> float:
-    """The score of an answer whose references have these (what chooses one, score)."""
+    """The score of an answer from one (selection key, score) for each reference."""
     if by == "mean":
         return sum(score for _, score in scores) / len(scores)
     return max(scores, key=lambda pair: pair[0])[1]
 
 
 def _scorer(kinds: list[str], *, stemmer: bool) -> Callable[[str, str], dict[str, float]]:
-    """A function of a reference and an answer that gives the F1 of each of `kinds`."""
+    """A function of a reference and an answer that returns the F1 of each of `kinds`."""
     try:
         from rouge_score.rouge_scorer import RougeScorer
     except ImportError as error:

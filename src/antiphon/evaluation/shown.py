@@ -1,4 +1,4 @@
-"""A report as a notebook shows it: scores with intervals and signatures, groups, and examples."""
+"""The HTML of a report for notebooks: scores with intervals and signatures, groups, and examples."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from antiphon.evaluation.groups import Grouped
 from antiphon.evaluation.result import MetricResult
 from antiphon.generation.answers import Generation
 
-EXAMPLES, MOST_GROUPS = 5, 30
+EXAMPLES, MAX_GROUPS = 5, 30
 
 
 def page(
@@ -40,7 +40,7 @@ def _groups(groups: Grouped) -> Markup:
     macro = groups.macro
     rows = [
         [name, f"{groups.sizes[name]:,}", *(fixed(found[metric].score, 2) for metric in macro)]
-        for name, found in list(groups.groups.items())[:MOST_GROUPS]
+        for name, found in list(groups.groups.items())[:MAX_GROUPS]
     ]
     rows.append(["macro mean", "", *(fixed(found.score, 2) for found in macro.values())])
     drawn = table(["group", "pairs", *macro], rows, right=range(1, 2 + len(macro)))

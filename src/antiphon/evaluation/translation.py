@@ -1,6 +1,6 @@
 """BLEU, chrF and TER as sacreBLEU computes them (Post 2018, "A Call for Clarity in Reporting BLEU Scores").
 
-A score here equals the one that its command prints, and so does the signature. Scale: 0 to 100.
+Scores and signatures equal those of the command `sacrebleu`. Scale: 0 to 100.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ def bleu(
 ) -> MetricResult:
     """BLEU (Papineni et al. 2002).
 
-    `tokenize`: sacreBLEU's name of a tokenizer; None is 13a, which papers report, "none" is for texts that are
-    tokenized already. The result has a `note` where references without spaces meet the default tokenizer, and where no
+    `tokenize`: a tokenizer of sacreBLEU; None is 13a, the usual one in papers, "none" is for texts that are tokenized
+    already. The result has a `note` if references without word spaces are used with the default tokenizer, or if no
     answer has `max_ngram_order` tokens, which makes the score 0.
     """
     from sacrebleu.metrics.bleu import BLEU
@@ -102,7 +102,7 @@ def ter(
 def _result(
     metric: Any, hypotheses: Sequence[str], references: References, *, lower_is_better: bool = False
 ) -> MetricResult:
-    # The two steps inside sacreBLEU's corpus_score(), apart, so that the interval reuses the statistics of the first.
+    # The two steps of sacreBLEU's corpus_score(), separately, so that the interval reuses the statistics of the first.
     statistics = metric._extract_corpus_statistics(hypotheses, _streams(references))
     return MetricResult(
         metric._aggregate_and_compute(statistics).score,
@@ -114,6 +114,6 @@ def _result(
 
 
 def _streams(references: References) -> list[list[str | None]]:
-    """One row of references an answer -> sacreBLEU's streams, one a reference number; None where a row has fewer."""
+    """References by answer -> sacreBLEU's streams, by reference number; None where an answer has fewer."""
     width = max(len(row) for row in references)
     return [[row[place] if place < len(row) else None for row in references] for place in range(width)]

@@ -1,4 +1,4 @@
-"""Models written for other engines."""
+"""Export of models for other inference engines."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
-"""A model as a folder of CTranslate2 (Klein et al. 2020, OpenNMT's inference engine), checked against the model itself.
+"""Export to CTranslate2 (Klein et al. 2020, OpenNMT's inference engine), checked against the model itself.
 
     report = export_ctranslate2(load("runs/multi30k"), "out", kind="int8")
     report.difference        # between the two, in nats a token
 
-The folder holds `model.bin`, the vocabularies, our tokenizers, `ids.json` (what starts and ends an answer) and a page
-that says how to use it. CTranslate2 has plain dot-product attention, sinusoidal, learned and rotary positions, and the
-relative biases of T5; everything else is refused by name.
+The folder holds `model.bin`, the vocabularies, our tokenizers, `ids.json` (special tokens) and a README with code that
+uses it. CTranslate2 supports plain dot-product attention, sinusoidal, learned and rotary positions, and the relative
+biases of T5; anything else is an error that names it.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ from antiphon.search.engine import answer, forced_scores
 from antiphon.text import Tokenizer
 
 KINDS = ("float32", "float16", "bfloat16", "int8")
-# Nats a token. The float32 of two engines differs in the last digits only; a wrong table or a missing term is far off.
-MOST_DIFFERENCE = 2e-3
-CHECKED, LONGEST = 8, 12  # sources that the check makes up, and their tokens
+# Nats a token. In float32 two engines differ only in the last digits; a wrong weight or a missing term is far above.
+MAX_DIFFERENCE = 2e-3
+TRIAL_SOURCES, MAX_TRIAL_TOKENS = 8, 12  # random sources of the check, and their tokens
 
-Vocabularies = tuple[list[str], list[str]]  # a name for each id, of the source's and of the target's
+Vocabularies = tuple[list[str], list[str]]  # a name for each id, for source and target
 
 
 @dataclass(frozen=True, slots=True)
 class ExportTrial:
-    """Sources, the model's answers to them, and its scores of these, which leave the first `forced` ids out."""
+    """Sources, the model's answers to them, and the scores of these, without the first `forced` ids."""
 
     rows: list[list[int]]
     answers: list[list[int]]
@@ -52,9 +52,9 @@ class ExportTrial:
 
 @dataclass(frozen=True, slots=True)
 class ExportReport:
-    """What the check found over `answers` of the model, `tokens` in all.
+    """The result of the check on `answers` answers with `tokens` tokens in all.
 
-    `difference`: of an answer's score between the two, in nats a token, the largest of the answers.
+    `difference`: the largest difference of an answer's score between engine and model, in nats a token.
     """
 
     difference: float
@@ -63,10 +63,10 @@ class ExportReport:
 
 
 def export_ctranslate2(model: Translator, folder: str | Path, *, kind: str = "float32") -> ExportReport:
-    """Write `model` into `folder`, which must not be there yet. `kind` is a name in `KINDS`.
+    """Write `model` to `folder`, which must not exist. `kind` is one of `KINDS`.
 
-    ModelError for what CTranslate2 cannot express, and where the library is not there; WorkError where what was written
-    does not compute what the model does, and then nothing is left behind.
+    ModelError for what CTranslate2 does not support, or if the library is not installed. WorkError if the exported
+    model does not compute the same as the model; the folder is then removed.
     """
     folder = Path(folder)
     if kind not in KINDS:
@@ -93,14 +93,14 @@ def export_ctranslate2(model: Translator, folder: str | Path, *, kind: str = "fl
         place = Path(made) / "model"
         _write(model, place, vocabularies, kind="float32")
         report = _compare(place, vocabularies, trial)
-        if not report.difference <= MOST_DIFFERENCE:
+        if not report.difference <= MAX_DIFFERENCE:
             raise WorkError(
-                f"the exported model must give each token the model's log-probability to {MOST_DIFFERENCE} nats, "
+                f"the exported model must give each token the model's log-probability to {MAX_DIFFERENCE} nats, "
                 f"but one differs by {report.difference:.3g}. Nothing was written: please report it with the model's "
                 "config.json."
             )
         if kind != "float32":
-            # The tables are right: what differs now is rounding, which is reported and not judged.
+            # The weights are right. The remaining difference is rounding, which is only reported.
             shutil.rmtree(place)
             _write(model, place, vocabularies, kind=kind)
             report = _compare(place, vocabularies, trial)
@@ -110,7 +110,7 @@ def export_ctranslate2(model: Translator, folder: str | Path, *, kind: str = "fl
 
 
 def _write(model: Model, place: Path, vocabularies: Vocabularies, *, kind: str) -> None:
-    """The tables and vocabularies, as the library's own files."""
+    """Write weights and vocabularies in the format of the library."""
     spec = specification(model.network, model.parts)
     with torch.no_grad():
         fill_encoder(spec.encoder, model.network)
@@ -135,7 +135,7 @@ def _vocabularies(model: Model) -> Vocabularies:
 
 
 def words(tokenizer: Tokenizer, size: int) -> list[str]:
-    """A name for each of `size` ids, no two of them alike; a token that looks like another carries its id too."""
+    """Unique names for `size` ids; a token whose text occurs twice has its id appended."""
     names: list[str] = []
     taken: set[str] = set()
     for id in range(size):
@@ -147,7 +147,7 @@ def words(tokenizer: Tokenizer, size: int) -> list[str]:
 
 
 def _epsilon(network: nn.Module) -> float:
-    """What the norms add to the variance: the library has one value for all of them."""
+    """The epsilon of the norms: the library has one value for all of them."""
     norms = [part for part in network.modules() if isinstance(part, nn.LayerNorm | nn.RMSNorm)]
     found = {norm.eps for norm in norms if norm.eps is not None}
     if len(found) != 1:
@@ -156,9 +156,9 @@ def _epsilon(network: nn.Module) -> float:
 
 
 def _try(model: Model) -> ExportTrial:
-    """The model's own greedy answers to sources that are made up from a fixed seed, each ended, and their scores."""
+    """The model's greedy answers, with end, to random sources from a fixed seed, and their scores."""
     rows, end = _sources(model), model.marks.end
-    config = GenerationConfig(beam_size=1, max_new_tokens=max(1, min(LONGEST, model.network.max_length - 2)))
+    config = GenerationConfig(beam_size=1, max_new_tokens=max(1, min(MAX_TRIAL_TOKENS, model.network.max_length - 2)))
     answers = [found[0].ids for found in answer(model.network, rows, config, model.marks)]
     ended = [[*(id for id in ids if id != end), end] for ids in answers]
     scores = forced_scores(model.network, list(zip(rows, ended, strict=True)), model.marks)
@@ -166,7 +166,7 @@ def _try(model: Model) -> ExportTrial:
 
 
 def _compare(place: Path, vocabularies: Vocabularies, trial: ExportTrial) -> ExportReport:
-    """How far the scores that the library gives to the trial's answers are from the model's."""
+    """Compare the library's scores of the trial's answers with the model's."""
     import ctranslate2
 
     translator = ctranslate2.Translator(str(place), device="cpu", compute_type="default", inter_threads=1)
@@ -184,21 +184,21 @@ def _compare(place: Path, vocabularies: Vocabularies, trial: ExportTrial) -> Exp
 
 
 def _sources(model: Model) -> list[list[int]]:
-    """Rows of ids of several lengths, framed as the tokenizer frames a text."""
+    """Random rows of ids of several lengths, with the tokenizer's special tokens around them."""
     tokenizer = model.source_tokenizer
     usual = tokenizer.visible(range(tokenizer.vocab_size))
     chosen = torch.Generator().manual_seed(0)
-    most = max(1, min(LONGEST, model.network.max_length - 4))
+    most = max(1, min(MAX_TRIAL_TOKENS, model.network.max_length - 4))
     return [
         tokenizer.enclose([usual[int(torch.randint(len(usual), (), generator=chosen))] for _ in range(length)])
-        for length in (1 + (most - 1) * i // (CHECKED - 1) for i in range(CHECKED))
+        for length in (1 + (most - 1) * i // (TRIAL_SOURCES - 1) for i in range(TRIAL_SOURCES))
     ]
 
 
 def _accompany(
     model: Model, place: Path, vocabularies: Vocabularies, *, kind: str, report: ExportReport, name: str
 ) -> None:
-    """What a program needs beside the library's files."""
+    """Write the other files that a program needs: tokenizers, ids.json, README."""
     for side, tokenizer in (("source", model.source_tokenizer), ("target", model.target_tokenizer)):
         tokenizer.save(place / f"{side}_tokenizer")
     shared = (place / "shared_vocabulary.json").exists()

@@ -1,4 +1,4 @@
-"""The layers of a network in the words of CTranslate2's specification."""
+"""Maps the layers of a network to CTranslate2's specification."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _ACTIVATIONS = {
 
 
 def specification(network: EncoderDecoder, parts: Parts) -> Any:
-    """An empty TransformerSpec of the network's shape; ModelError for what the library has no word for."""
+    """An empty TransformerSpec of the network's shape; ModelError for what the library does not support."""
     from ctranslate2.specs import common_spec, transformer_spec
 
     model = parts.model
@@ -40,7 +40,7 @@ def specification(network: EncoderDecoder, parts: Parts) -> Any:
         "family.decoder_d_model": bool(model.family and model.family.decoder_d_model not in (None, model.d_model)),
     }
     for name in (name for name, found in unknown.items() if found):
-        raise ModelError(f"CTranslate2 has no word for this model's `{name}` in Antiphon's export.")
+        raise ModelError(f"CTranslate2 does not support this model's `{name}` in Antiphon's export.")
     if not encoders:
         raise ModelError("CTranslate2 needs at least one encoder layer, but `model.encoder_layers` is 0.")
     own, others = _attention(encoders[0].mixer, "encoder"), _attention(decoders[0].mixer, "decoder")
@@ -75,7 +75,7 @@ def specification(network: EncoderDecoder, parts: Parts) -> Any:
 
 
 def fill_encoder(spec: Any, network: EncoderDecoder) -> None:
-    """The encoder's tables."""
+    """Fill in the weights of the encoder."""
     assert isinstance(network.source, InputEmbedding)  # `specification` refuses others
     _front(spec, spec.embeddings[0], network.source, network.max_length)
     if isinstance(network.encoder.final, nn.LayerNorm | nn.RMSNorm):
@@ -86,7 +86,7 @@ def fill_encoder(spec: Any, network: EncoderDecoder) -> None:
 
 
 def fill_decoder(spec: Any, network: EncoderDecoder) -> None:
-    """The decoder's tables, and the output's."""
+    """Fill in the weights of the decoder and the output projection."""
     _front(spec, spec.embeddings, network.target, network.max_length)
     if isinstance(network.decoder.final, nn.LayerNorm | nn.RMSNorm):
         _norm(spec.layer_norm, network.decoder.final)
@@ -110,7 +110,7 @@ def _layers(stack: Encoder | Decoder) -> list[Any]:
 
 
 def _attention(mixer: Mixer, role: str) -> Attention:
-    """`mixer`, if it is dot-product attention under a rule that the library knows."""
+    """`mixer`, if it is dot-product attention under a rule that the library supports."""
     if (
         type(mixer) is not Attention
         or len(_rules(mixer)) > 1
@@ -121,12 +121,12 @@ def _attention(mixer: Mixer, role: str) -> Attention:
 
 
 def _rules(attention: Attention) -> list[ScoreRule]:
-    """The rules that do anything."""
+    """The score rules other than full attention."""
     return [part for part in parts_of(attention.rule) if not isinstance(part, Full)]
 
 
 def _bias(attention: Attention) -> Relative | None:
-    """The relative bias, where there is one."""
+    """The relative bias, if there is one."""
     rules = _rules(attention)
     return cast(Relative, rules[0]) if rules else None
 
@@ -142,7 +142,7 @@ def _refuse(mixer: Mixer, role: str) -> None:
 
 
 def _front(spec: Any, embeddings: Any, front: InputEmbedding, max_length: int) -> None:
-    """Token vectors, their factor, and what is added for each position."""
+    """Fill in embeddings, their scale, and position encodings."""
     embeddings.weight = _copy(front.table.weight)
     spec.scale_embeddings = float(front.scale)
     if "position_encodings" in vars(spec):  # neither rotary nor relative
@@ -175,7 +175,7 @@ def _ffn(spec: Any, ffn: FeedForward, residual: Residual) -> None:
     _norm(spec.layer_norm, residual.norm)
     if ffn.gate is None:
         _linear(spec.linear_0, ffn.up)
-    else:  # the library's first layer is the one behind the activation
+    else:  # the library's first layer is the one before the activation
         _linear(spec.linear_0, ffn.gate)
         _linear(spec.linear_0_noact, ffn.up)
     _linear(spec.linear_1, ffn.down)
@@ -188,14 +188,14 @@ def _norm(spec: Any, norm: nn.Module) -> None:
 
 
 def _linear(spec: Any, *layers: nn.Module) -> None:
-    """One table for several layers over the same input, one under the other."""
+    """Concatenate the weights of several layers with the same input."""
     spec.weight = torch.cat([_copy(cast(Tensor, layer.weight)) for layer in layers])
     if any(layer.bias is not None for layer in layers):
         spec.bias = torch.cat([_bias_of(layer) for layer in layers])
 
 
 def _bias_of(layer: nn.Module) -> Tensor:
-    """The bias of a linear layer; zeros where it has none, as the keys of some families."""
+    """The bias of a linear layer; zeros if it has none, as for the keys of some families."""
     weight, bias = cast(Tensor, layer.weight), cast("Tensor | None", layer.bias)
     return torch.zeros(weight.shape[0]) if bias is None else _copy(bias)
 

@@ -1,7 +1,7 @@
-"""The page beside a model for CTranslate2: code that searches as the model does, by its own search settings.
+"""The README of a model exported for CTranslate2: code that generates with the search settings of the model.
 
-`translate_batch` has defaults of its own (a beam of 2, at most 256 tokens, sources cut at 1,024), so that each setting
-is written out. What CTranslate2 has no word for is named.
+`translate_batch` has other defaults (beam size 2, at most 256 tokens, sources cut at 1,024), so every setting is
+written out. Settings without an equivalent in CTranslate2 are listed.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ for text in ["{example}"]:
 ```
 {unsaid}"""
 
-# What differs where a setting is written: docs/search.md.
+# Settings with differences between the two; see docs/search.md.
 _UNLIKE = {
     "length_penalty_kind": "the average is meant there",
     "patience": "a beam ends there when `beam_size` of its hypotheses have ended, here when none can win any more",
@@ -63,7 +63,7 @@ def page(
     """The text of README.md for a model that was written as `kind`; `words` are the names of its target ids."""
     config, marks, tokens = model.generation, model.marks, _prefix(model)
     room = max(1, model.network.max_length - len(tokens) - len(marks.first))
-    # Limits count the end, and those of CTranslate2 what the answer begins with.
+    # Our limits include the end; those of CTranslate2 include the forced prefix.
     limit = str(min(config.max_new_tokens, room)) if config.max_new_tokens else f"min(2 * len(row) + 32, {room})"
     begin = f'ids["first"] + {[words[id] for id in tokens]!r}' if tokens else 'ids["first"]'
     return _PAGE.format(
@@ -81,7 +81,7 @@ def page(
 
 
 def _settings(model: Model) -> dict[str, Any]:
-    """The search settings in CTranslate2's words; its defaults too, as they are not ours."""
+    """The search settings as arguments of CTranslate2, including those that equal its defaults."""
     config = model.generation
     found: dict[str, Any] = {
         "num_hypotheses": config.n_best,
@@ -101,7 +101,7 @@ def _settings(model: Model) -> dict[str, Any]:
 
 
 def _unsaid(model: Model) -> str:
-    """A paragraph that names the settings by which answers there may be others; empty where there are none."""
+    """A paragraph about the settings with which answers may differ; empty if there are none."""
     config, beam = model.generation, model.generation.temperature is None and model.generation.beam_size > 1
     named = {
         "length_penalty_kind": beam and config.length_penalty_kind != "average",
@@ -137,6 +137,6 @@ def _frame(model: Model) -> str:
 
 
 def _prefix(model: Model) -> tuple[int, ...]:
-    """The ids with which every answer begins behind the first ones; several prefixes belong to one call."""
+    """The ids of the prefix of every answer, after the forced first ids; empty if `prefix` has one for each row."""
     prefix = model.generation.prefix
     return prefix_ids(model, prefix, 1)[0] if isinstance(prefix, str) else ()

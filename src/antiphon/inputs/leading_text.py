@@ -39,7 +39,7 @@ def leading_text(text: str, prefixes: Iterable[str] = ()) -> str:
 
 def prefixes_of(data: object) -> tuple[str, ...]:
     """The tags and prefixes that the sources of DataConfig.train put before their texts, each once."""
-    found = [source.front for source in source_list(data)]
+    found = [source.source_prefix for source in source_list(data)]
     found.append(template_of(data).partition("{}")[0])  # with the words of a template of one field
     return tuple(dict.fromkeys(prefix for prefix in found if prefix.strip()))
 
@@ -58,7 +58,7 @@ def _template(source: SourceConfig) -> str:
     if len(places) > 1 or source.is_text:
         return ""
     around = _FIELD.sub("{}", field) if places and isinstance(field, str) else "{}"
-    return source.front + around
+    return source.source_prefix + around
 
 
 def is_empty_text(text: str, prefixes: Iterable[str]) -> bool:

@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
+from antiphon.text.denoising_tokens import DENOISING_TOKENS, DenoisingTokens
 from antiphon.text.loading import load_pretrained_tokenizers, pretrained_config, pretrained_files
-from antiphon.text.marks import MARKS, TokenizerMarks
 from antiphon.text.sampling import SegmentationSampler, dropout_of, make_sampler
 from antiphon.text.stream import StreamDecoder
 from antiphon.text.task import CLASSIFICATION, Task, load_task
@@ -14,8 +14,8 @@ from antiphon.text.tokenizer import Tokenizer, clean_text
 from antiphon.text.training import train_tokenizer
 
 __all__ = [
-    "MARKS",
-    "TokenizerMarks",
+    "DENOISING_TOKENS",
+    "DenoisingTokens",
     "CLASSIFICATION",
     "SegmentationSampler",
     "StreamDecoder",

@@ -1,6 +1,6 @@
-"""The way back from tokens to text where a tokenizer.json does not say it: that of its family of tokenizers.
+"""Default decoders for tokenizer.json files that have none, by the kind of tokenizer.
 
-Without a decoder the tokenizers library joins tokens by spaces, which is right for whole words alone.
+Without a decoder the tokenizers library joins tokens with spaces, which is correct for whole-word tokenizers only.
 
 | how texts become tokens                            | how tokens become text                         |
 |----------------------------------------------------|------------------------------------------------|
@@ -8,7 +8,7 @@ Without a decoder the tokenizers library joins tokens by spaces, which is right 
 | "▁" for spaces, by Metaspace (T5, Pegasus, mBART)  | spaces for "▁", but for the first              |
 | "▁" for spaces, by a normalizer (SentencePiece BPE) | the same, and bytes for <0x..>                 |
 | WordPiece (BERT), or BPE with its mark             | parts with the mark of a continuation joined   |
-| BPE with a mark behind words (GPT, FSMT)           | spaces for the mark, but for the last          |
+| BPE with a mark after words (GPT, FSMT)            | spaces for the mark, but for the last          |
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _SPACE = "▁"
 
 
 def complete_decoder(rust: tokenizers.Tokenizer) -> None:
-    """Give a tokenizer without a decoder its family's; those of whole words stay without."""
+    """Set the decoder of a tokenizer that has none; whole-word tokenizers need none."""
     if rust.decoder is not None:
         return
     content = json.loads(rust.to_str())
@@ -51,7 +51,7 @@ def complete_decoder(rust: tokenizers.Tokenizer) -> None:
 
 
 def _parts(part: dict[str, Any] | None) -> Iterator[dict[str, Any]]:
-    """A normalizer or pre-tokenizer, or the parts that it is a sequence of."""
+    """The parts of a normalizer or pre-tokenizer sequence; or the single one itself."""
     if part is not None:
         for each in part.get("pretokenizers", part.get("normalizers", [part])):
             yield from [each] if each is part else _parts(each)

@@ -1,4 +1,4 @@
-"""Texts that hold nothing, and texts that are names of files of another kind."""
+"""Checks of texts: blank ones, and names of image or sound files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SOUNDS = ("wav", "mp3", "flac", "ogg", "m4a", "opus")
 
 
 def is_blank(text: str) -> bool:
-    """Whether there is nothing to read: only white space (U+00A0 and U+3000 too) and invisible characters (U+200B,
+    """Whether a text has only white space (including U+00A0 and U+3000) and invisible characters (such as U+200B and
     U+FEFF, control characters, variation selectors, fillers)."""
     bare = text.strip()
     return not bare or (_is_invisible(bare[0]) and all(char.isspace() or _is_invisible(char) for char in bare))
@@ -25,14 +25,14 @@ def _is_invisible(char: str) -> bool:
 
 
 def is_media_name(text: str) -> bool:
-    """Whether a text is the name of an image or a sound file: no white space, and one of their endings."""
+    """Whether a text is the name of an image or sound file: no white space, and a known suffix."""
     name, dot, ending = text.rpartition(".")
     return bool(name and dot) and ending.lower() in IMAGES + SOUNDS and not any(map(str.isspace, text))
 
 
 def first_media_name(texts: Iterable[str]) -> str | None:
-    """The first of `texts` where all of them are names of image or sound files; None where one is not, or there is
-    none. A single one among other texts is a text."""
+    """The first of `texts` if all of them are names of image or sound files; else None. A single such name among other
+    texts is valid text."""
     first = None
     for text in texts:
         if not is_media_name(text):

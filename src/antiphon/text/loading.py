@@ -2,10 +2,10 @@
 
     source, target = load_pretrained_tokenizers(Path("opus-mt-en-de"), config)     # config: its parsed config.json
 
-Both read and write ids as transformers does, with four differences: what steers the model (`</s>`, a language) is
-plain text where a text writes it out; a sentencepiece model's own normalization always holds; decoded text is never
-"cleaned up" (transformers may take spaces before punctuation away, which would change what a model wrote); and bytes
-that make no character become U+FFFD, which ByT5's tokenizer leaves out.
+Encoding and decoding equal transformers', with four differences. A control token (`</s>`, a language) that is written
+out in a text is plain text. The normalization of a sentencepiece model is always applied. Decoded text is never
+"cleaned up" (transformers may remove spaces before punctuation, which changes the output of a model). Invalid UTF-8
+becomes U+FFFD; ByT5's tokenizer drops it.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from antiphon.text.tokenizer import Tokenizer
 
 
 def load_pretrained_tokenizers(folder: Path, config: Mapping[str, Any]) -> tuple[Tokenizer, Tokenizer]:
-    """The source's and the target's tokenizer; the same object where the sides do not differ.
+    """The source and the target tokenizer; the same object if the sides do not differ.
 
-    They differ in the languages of their texts (mBART, NLLB, M2M-100), in their sentencepiece models (Marian), or
-    where only a target must have an end. ModelError, which names the file, for what cannot be read.
+    They differ in the language (mBART, NLLB, M2M-100), in the sentencepiece model (Marian), or if only targets have an
+    end token. ModelError, which names the file, for what cannot be read.
     """
     made = [
         Tokenizer(PretrainedVocabulary(record, files, where=str(folder)))
@@ -37,21 +37,21 @@ def load_pretrained_tokenizers(folder: Path, config: Mapping[str, Any]) -> tuple
 
 
 def pretrained_config(folder: Path) -> dict[str, Any] | None:
-    """The parsed config.json of a Hugging Face folder; None where the folder is none, or Antiphon's own."""
+    """The parsed config.json of a Hugging Face folder; None for other folders, including Antiphon's own."""
     config = TokenizerFolder(folder).mapping("config.json") if folder.is_dir() else None
     return None if config is None or "format" in config or "model_type" not in config else config
 
 
 def pretrained_files(source: Tokenizer, target: Tokenizer) -> dict[str, bytes]:
-    """The inverse of `load_pretrained_tokenizers`: file names and contents, which transformers reads with equal ids.
+    """The inverse of `load_pretrained_tokenizers`: file names and contents, from which transformers reads equal ids.
 
-    Of a tokenizer that was trained here it is tokenizer.json, with the names of its special tokens; ModelError for two
-    of them, and for one of sentencepiece.
+    For a tokenizer trained here: tokenizer.json and the names of its special tokens. ModelError for two different ones,
+    and for a sentencepiece model.
     """
     own, other = source.vocabulary, target.vocabulary
     if isinstance(own, PretrainedVocabulary) and isinstance(other, PretrainedVocabulary):
         files = published(own, other)
-        return files if CONFIG in files or ".json" not in own.kept else {**files, CONFIG: _named(source)}
+        return files if CONFIG in files or ".json" not in own.raw_files else {**files, CONFIG: _named(source)}
     content = own.files.get(".json")
     if content is None or not source.shares(target):
         raise ModelError(
@@ -62,7 +62,7 @@ def pretrained_files(source: Tokenizer, target: Tokenizer) -> dict[str, bytes]:
 
 
 def _named(tokenizer: Tokenizer) -> bytes:
-    """A tokenizer_config.json that says which tokens are special, for a tokenizer.json that stands alone."""
+    """A tokenizer_config.json with the special tokens, for a folder with only a tokenizer.json."""
     specials = {"pad_token": tokenizer.pad_id, "eos_token": tokenizer.end_id, "unk_token": tokenizer.unk_id}
     names = {name: tokenizer.pieces([id], specials=True)[0] for name, id in specials.items() if id is not None}
     return (json.dumps({"tokenizer_class": "PreTrainedTokenizerFast", **names}, ensure_ascii=False) + "\n").encode()

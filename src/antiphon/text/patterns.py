@@ -1,6 +1,7 @@
-"""The patterns of the built-in corpus: how Babel writes a date, an amount of money, ... in a locale.
+"""The patterns of the built-in corpus: how Babel formats a date, an amount of money, ... in a locale.
 
-A pattern fixes the words (a long date in March, a sum of euros by name); a value fills it (day and year, the amount).
+A pattern fixes the words (a long date in March, an amount in euros by name); a value fills it in (day and year, the
+amount).
 
 >>> Money("name", "EUR").render(Locale("de"), (Decimal("12.5"),))
 '12,50 Euro'
@@ -49,32 +50,32 @@ _CURRENCIES = (
     "USD EUR JPY GBP CNY CHF AUD CAD HKD SGD SEK NOK DKK INR KRW BRL MXN ZAR RUB TRY "
     "NZD PLN THB IDR HUF CZK ILS CLP PHP AED SAR MYR RON ARS EGP VND UAH COP KES ISK"
 )
-# Numbers of every plural form that CLDR knows, and a large one.
+# Numbers for every plural form in CLDR, and a large one.
 _NUMBERS = tuple((Decimal(text),) for text in ("1", "2", "3", "5", "11", "21", "100", "3.5", "1234.56"))
 
 
 class MissingPattern(Exception):
-    """A locale has no words for a pattern."""
+    """Raised if a locale has no words for a pattern."""
 
 
 @dataclass(frozen=True)
 class Pattern(ABC):
-    """One way to write; its fields are what it fixes."""
+    """A kind of phrase; its fields are the fixed part."""
 
     @abstractmethod
     def probes(self) -> tuple[Value, ...]:
-        """Values whose texts tell patterns apart."""
+        """Values by whose texts patterns can be distinguished."""
 
     @abstractmethod
     def draw(self, rng: random.Random) -> Value:
-        """A value at random."""
+        """Draw a random value."""
 
     @abstractmethod
     def render(self, locale: Locale, value: Value) -> str:
-        """The text; raises MissingPattern where the locale has none."""
+        """The text of `value`; raises MissingPattern if the locale has none."""
 
-    def tells(self, source: Locale, target: Locale) -> bool:
-        """Whether the source's text holds all that the target's needs, as far as probes do not show it."""
+    def determines(self, source: Locale, target: Locale) -> bool:
+        """Whether the source text contains everything that the target text needs. Only what probes do not show."""
         return True
 
 
@@ -96,7 +97,7 @@ class Date(Pattern):
         day, year = value
         return dates.format_date(date(year, self.month, day), self.style, locale=locale)
 
-    def tells(self, source: Locale, target: Locale) -> bool:
+    def determines(self, source: Locale, target: Locale) -> bool:
         ours, theirs = (dates.get_date_format(self.style, locale=locale).pattern for locale in (source, target))
         return _names_weekday(ours) or not _names_weekday(theirs)
 
@@ -161,8 +162,8 @@ class DateAndTime(Pattern):
     def _date(self) -> Date:
         return Date(self.style, self.month)
 
-    def tells(self, source: Locale, target: Locale) -> bool:
-        return self._date.tells(source, target)
+    def determines(self, source: Locale, target: Locale) -> bool:
+        return self._date.determines(source, target)
 
 
 @dataclass(frozen=True)
@@ -180,9 +181,9 @@ class RelativeDate(Pattern):
 
     def render(self, locale: Locale, value: Value) -> str:
         delta = timedelta(seconds=self.sign * value[0] * _SECONDS[self.unit])
-        # A threshold that nothing reaches keeps "14 days" from becoming "2 weeks".
+        # The high threshold keeps Babel from turning "14 days" into "2 weeks".
         text = dates.format_timedelta(delta, granularity=self.unit, threshold=1e9, add_direction=True, locale=locale)  # type: ignore[arg-type]
-        return _written(text)
+        return _checked(text)
 
 
 @dataclass(frozen=True)
@@ -200,7 +201,9 @@ class Measurement(Pattern):
 
     def render(self, locale: Locale, value: Value) -> str:
         text = units.format_unit(value[0], self.unit, self.length, locale=locale)
-        return _written("" if self.unit in text else text)  # Babel writes the name of the unit where it has no word
+        return _checked(
+            "" if self.unit in text else text
+        )  # Babel returns the name of the unit if it has no word for it
 
 
 @dataclass(frozen=True)
@@ -225,7 +228,7 @@ class Money(Pattern):
 
 
 def all_patterns() -> Iterator[tuple[str, Pattern]]:
-    """Every pattern with its kind; the first wins where a source could mean two ("May 5, 2024": long or medium)."""
+    """Every pattern with its kind. The first wins if a source text fits two ("May 5, 2024": long or medium)."""
     months = range(1, 13)
     yield from (("date", Date(style, month)) for style in _DATE_STYLES for month in months)
     yield from (("date", DayOfMonth(month)) for month in months)
@@ -240,20 +243,20 @@ def _names_weekday(pattern: str) -> bool:
     return any(letter in re.sub("'[^']*'", "", pattern) for letter in "Eec")
 
 
-def _written(text: str) -> str:
+def _checked(text: str) -> str:
     if not text:
         raise MissingPattern
     return text
 
 
 def _amount(rng: random.Random, amounts: list[Decimal]) -> Decimal:
-    """One of `amounts`, or a small number: those have the plural forms that must be learnt one by one."""
+    """One of `amounts`, or a small number: small numbers have the irregular plural forms."""
     return rng.choice(amounts) if rng.random() < 0.7 else Decimal(rng.randint(1, 20))
 
 
 @functools.cache
 def _prices() -> list[Decimal]:
-    """1,500 sums of up to six digits, every second one without cents."""
+    """1,500 amounts of up to six digits, every second one without cents."""
     rng = random.Random("prices")
     return [_number(rng, digits=6, places=rng.choice((0, 2))) for _ in range(1500)]
 

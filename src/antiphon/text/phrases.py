@@ -1,15 +1,15 @@
-"""The built-in corpus: short phrases in two languages, from the tables that people translated for CLDR.
+"""The built-in corpus: short phrases in two languages, from the human translations in CLDR.
 
-Dates, times, dates with times, relative times, units and money, written by Babel in any two of about 1,000 locales.
-It is a real task (words, word order, plural forms, number formats), but no open-domain translation.
+Dates, times, dates with times, relative times, units and money, formatted by Babel in any two of about 1,000 locales.
+It is a real translation task (words, word order, plural forms, number formats), but not open-domain translation.
 
 >>> corpus = phrases("en", "de")
 >>> corpus.test[0], corpus.kinds_test[0]
 (('April 24, 2072, 11:19 AM', '24. April 2072, 11:19'), 'date and time')
 
-The phrases of `valid` and `test` are held-out combinations: every part of one (its pattern, month, day, year, hour,
-amount, ... and each word of its texts) stands in `train`, but never together. No source has two targets. The corpus
-depends on the locales, the seed and the version of Babel only. CLDR: https://cldr.unicode.org.
+The phrases of `valid` and `test` are held-out combinations: each part of a phrase (its pattern, month, day, year, hour,
+amount, ... and each word of its texts) occurs in `train`, but the combination does not. No source has two targets. The
+corpus depends only on the locales, the seed and the version of Babel. CLDR: https://cldr.unicode.org.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ from antiphon.text.patterns import MissingPattern, Pattern, Value, all_patterns
 Pair = tuple[str, str]
 
 _TOTAL, _VALID, _TEST = 18_000, 400, 800
-# Parts of 100. The kinds with the most combinations of parts need the most examples.
+# Percentages. Kinds with more combinations of parts need more examples.
 _SHARES = {"date": 20, "time": 6, "date and time": 27, "relative": 8, "unit": 14, "money": 25}
 
-# What nobody types: narrow and no-break spaces, typographic dashes and quotes, marks of writing direction.
+# Characters that nobody types: narrow and no-break spaces, typographic dashes and quotes, direction marks.
 _PLAIN = str.maketrans(
     dict.fromkeys("\u00a0\u2007\u2009\u202f", " ")
     | dict.fromkeys("\u2010\u2011\u2012\u2013\u2212", "-")
@@ -47,7 +47,7 @@ _NUMBER = re.compile(r"[\d.,:']+")
 
 @dataclass(frozen=True)
 class Phrase:
-    """One pair with its kind and parts: the pattern, ("money", Money("name", "EUR")), and values, ("money", 0, 9)."""
+    """A pair with its kind and parts: its pattern, ("money", Money("name", "EUR")), and its values, ("money", 0, 9)."""
 
     source: str
     target: str
@@ -75,7 +75,7 @@ class PhraseCorpus:
 
     @property
     def kinds_test(self) -> list[str]:
-        """The kind of each test phrase, for scores by kind."""
+        """The kind of each test phrase, for scores per kind."""
         return [phrase.kind for phrase in self.phrases["test"]]
 
     def _pairs(self, split: str) -> list[Pair]:
@@ -85,13 +85,13 @@ class PhraseCorpus:
 def phrases(source: str = "en", target: str = "de", *, seed: int = 0) -> PhraseCorpus:
     """The corpus from locale `source` to locale `target` ("de", "pt-BR", "zh_Hant").
 
-    Raises ConfigError for an unknown locale, for twice the same, and for a locale that CLDR hardly covers.
+    Raises ConfigError for an unknown locale, for two equal ones, and for a locale that CLDR hardly covers.
     """
     locales = parse_locale(source), parse_locale(target)
     if locales[0] == locales[1]:
         raise ConfigError(f"the phrases must be in two different locales, but both are `{source}`.")
     rng = random.Random(f"{locales[0]} {locales[1]} {seed}")
-    found = _Found(*locales)
+    found = _PatternSet(*locales)
     splits: dict[str, list[Phrase]] = {"train": [], "valid": [], "test": []}
     for kind, share in _SHARES.items():
         made = found.draw(kind, _TOTAL * share // 100, rng)
@@ -126,8 +126,8 @@ def parse_locale(name: str) -> Locale:
         ) from error
 
 
-class _Found:
-    """The patterns that are sound for two locales, and the phrases made so far."""
+class _PatternSet:
+    """The unambiguous patterns of two locales, and the phrases made so far."""
 
     def __init__(self, source: Locale, target: Locale) -> None:
         self._locales = source, target
@@ -135,11 +135,11 @@ class _Found:
         probes: dict[str, str] = {}
         self._patterns: dict[str, list[Pattern]] = {kind: [] for kind in _SHARES}
         for kind, pattern in all_patterns():
-            if self._is_sound(pattern, probes):
+            if self._is_unambiguous(pattern, probes):
                 self._patterns[kind].append(pattern)
 
     def draw(self, kind: str, count: int, rng: random.Random) -> list[Phrase]:
-        """Up to `count` phrases of `kind` with different sources, from all its patterns alike."""
+        """Up to `count` phrases of `kind` with different sources, evenly from all its patterns."""
         made: list[Phrase] = []
         patterns = self._patterns[kind]
         for attempt in range(4 * count if patterns else 0):
@@ -155,17 +155,17 @@ class _Found:
         rng.shuffle(made)
         return made
 
-    def _is_sound(self, pattern: Pattern, probes: dict[str, str]) -> bool:
-        """Whether both locales have the pattern and the source says all that the target needs.
+    def _is_unambiguous(self, pattern: Pattern, probes: dict[str, str]) -> bool:
+        """Whether both locales have the pattern and the source determines the target.
 
-        The probes show a source that this pattern or an earlier one translates in another way: a year of two digits,
-        a time without morning or evening, "$" for two currencies.
+        The probes reveal source texts with two translations, by this pattern or an earlier one: a year of two digits, a
+        time without a.m. or p.m., "$" for two currencies.
         """
         try:
             pairs = [self._render(pattern, value) for value in pattern.probes()]
         except MissingPattern:
             return False
-        if not pattern.tells(*self._locales):
+        if not pattern.determines(*self._locales):
             return False
         new: dict[str, str] = {}
         for source, target in pairs:
@@ -181,12 +181,12 @@ class _Found:
 
 
 def plain(text: str) -> str:
-    """`text` in the characters that people type, in normal form C, with single spaces."""
+    """`text` in characters that people type, in Unicode normal form C, with single spaces."""
     return " ".join(unicodedata.normalize("NFC", text).translate(_PLAIN).split())
 
 
 def _hold_out(made: Sequence[Phrase], count: int) -> tuple[list[Phrase], list[Phrase]]:
-    """Up to `count` phrases whose parts and words all stand in the rest, and the rest."""
+    """Up to `count` phrases whose parts and words all occur in the rest, and the rest."""
     needs = [[*phrase.parts, *_words("source", phrase.source), *_words("target", phrase.target)] for phrase in made]
     left = Counter(itertools.chain.from_iterable(needs))
     held: list[Phrase] = []
@@ -201,5 +201,5 @@ def _hold_out(made: Sequence[Phrase], count: int) -> tuple[list[Phrase], list[Ph
 
 
 def _words(side: str, text: str) -> set[tuple[str, str]]:
-    """The words of `text` without its numbers: a plural form that `train` never shows cannot be known."""
+    """The words of `text` without numbers. A held-out phrase must not need a word form that is not in `train`."""
     return {(side, word) for word in _NUMBER.sub(" ", text).split()}

@@ -1,14 +1,14 @@
-"""Splits of training texts that differ from epoch to epoch, so that a model meets a word in several spellings.
+"""Subword regularization: segmentations of training texts that differ from epoch to epoch.
 
     sampler = make_sampler(tokenizer, dropout=0.1, sampling=None)
     sampler.encode_batch(["in 3 hours"], [7], seed=0, epoch=0)     # a pure function of text, key, seed and epoch
 
-* BPE-dropout (Provilkov et al. 2020, algorithm 1): at each step every merge that could be made is left out with
-  probability `dropout`, and the first of the others is made.
-* Unigram sampling (Kudo 2018, section 3.3, with all splits as candidates): a split x is drawn in proportion to
-  P(x)**`sampling`, by summing forward and drawing backward.
+* BPE-dropout (Provilkov et al. 2020, algorithm 1): in each step every possible merge is skipped with probability
+  `dropout`, and the first of the others is applied.
+* Unigram sampling (Kudo 2018, section 3.3, over all segmentations): a segmentation x is drawn with probability
+  proportional to P(x)**`sampling`, by forward filtering and backward sampling.
 
-A word has at most BANK different splits in an epoch, each made once: frequent words cost nothing the next time.
+A word has at most MAX_SPLITS different segmentations in an epoch, which are cached, so that frequent words are cheap.
 """
 
 from __future__ import annotations
@@ -27,29 +27,31 @@ import tokenizers
 from antiphon.errors import ConfigError
 from antiphon.splitmix import mix
 from antiphon.text.tokenizer import Tokenizer, clean_text
-from antiphon.text.vocabulary import JsonVocabulary, forget_training
+from antiphon.text.vocabulary import JsonVocabulary, reset_training_settings
 
-BANK = 16  # four random bits choose among them
-_PARTS = ("continuing_subword_prefix", "end_of_word_suffix")  # of a vocabulary whose words have marked parts
+MAX_SPLITS = 16  # segmentations of a word in an epoch; selected by four random bits
+_PARTS = ("continuing_subword_prefix", "end_of_word_suffix")  # settings of BPE models that mark parts of words
 
 Split = Callable[[str, random.Random], list[int]]
 
 
 class SegmentationSampler:
-    """Encodes with splits drawn anew for each key, seed and epoch; `split` gives the ids of a word as it is written."""
+    """Encodes with segmentations drawn for each key, seed and epoch. `split` draws the ids of a word."""
 
     def __init__(self, tokenizer: Tokenizer, rust: tokenizers.Tokenizer, split: Split) -> None:
         self._tokenizer, self._rust, self._split = tokenizer, rust, split
         tokens = [(id, token) for id, token in rust.get_added_tokens_decoder().items() if not token.special]
         self._symbols = {token.content: id for id, token in tokens}
-        self._leads = {token.content for _, token in tokens if token.rstrip}  # these take the space behind them along
+        self._leads = {
+            token.content for _, token in tokens if token.rstrip
+        }  # added tokens that consume the space after them
         names = sorted(self._symbols, key=lambda name: (-len(name), name))
         self._cut = re.compile("(" + "|".join(map(re.escape, names)) + ")") if names else None
         self._bank: dict[tuple[str, int], list[int]] = {}
-        self._pass = (0, 0)  # the seed and the epoch that the bank is of
+        self._pass = (0, 0)  # the seed and the epoch of the cached segmentations
 
     def encode_batch(self, texts: Iterable[str], keys: Iterable[int], *, seed: int, epoch: int) -> list[list[int]]:
-        """The ids of `texts` in this epoch; the key of a text says which example it belongs to."""
+        """The ids of `texts` in this epoch. `keys` are the numbers of their examples."""
         if (seed, epoch) != self._pass:
             self._bank, self._pass = {}, (seed, epoch)
         return [self._encode(clean_text(text), key) for text, key in zip(texts, keys, strict=True)]
@@ -85,9 +87,9 @@ class SegmentationSampler:
 def make_sampler(
     tokenizer: Tokenizer, *, dropout: float = 0.0, sampling: float | None = None
 ) -> SegmentationSampler | None:
-    """A sampler for `tokenizer`, or None where neither `dropout` nor `sampling` asks for one.
+    """A sampler for `tokenizer`; None if neither `dropout` nor `sampling` is set.
 
-    ConfigError for a tokenizer whose file is not of the kind that they are for.
+    ConfigError for a tokenizer of a kind that the setting does not apply to.
     """
     if not dropout and sampling is None:
         return None
@@ -101,15 +103,15 @@ def make_sampler(
             f"{model.get('type') or 'of another format'}. Drop it, or train a tokenizer of that kind."
         )
     rust = tokenizers.Tokenizer.from_buffer(content)
-    forget_training(rust)
+    reset_training_settings(rust)
     split = _bpe(model, dropout, rust) if sampling is None else _unigram(model, sampling)
     return SegmentationSampler(tokenizer, rust, split)
 
 
 def dropout_of(tokenizer: Tokenizer) -> float:
-    """The dropout in the file of a tokenizer that was made elsewhere, which belongs to training; 0: none.
+    """The BPE-dropout stored in the file of a tokenizer from elsewhere, to be applied in training only; 0: none.
 
-    ConfigError where a sampler cannot take its place: it splits by a tokenizer.json of the kind BPE alone.
+    ConfigError if it is not a tokenizer.json of the kind BPE, which the sampler needs.
     """
     own = tokenizer.vocabulary
     model: dict[str, Any] = json.loads(own.files.get(JsonVocabulary.suffix, b"{}")).get("model", {})
@@ -129,7 +131,7 @@ def _bpe(model: dict[str, Any], dropout: float, rust: tokenizers.Tokenizer) -> S
     known: dict[str, int] = model["vocab"]
 
     def ids_of(part: str) -> list[int]:
-        """A letter that the vocabulary lacks is unknown, or its bytes, as the file says."""
+        """The ids of a letter. One that is not in the vocabulary is its bytes, or unknown, as the file is set."""
         return [known[part]] if part in known else [token.id for token in rust.model.tokenize(part)]
 
     def split(word: str, chance: random.Random) -> list[int]:
@@ -153,7 +155,7 @@ def _unigram(model: dict[str, Any], power: float) -> Split:
     longest = max(map(len, pieces))
 
     def split(word: str, chance: random.Random) -> list[int]:
-        total = [0.0, *[-math.inf] * len(word)]  # the log of the summed weights of all splits of word[:end]
+        total = [0.0, *[-math.inf] * len(word)]  # log of the summed weights of all segmentations of word[:end]
         ways: list[list[tuple[float, int, int]]] = [[] for _ in total]  # (log weight, start, id)
         for end in range(1, len(word) + 1):
             for start in range(max(0, end - longest), end):

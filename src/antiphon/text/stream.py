@@ -1,4 +1,4 @@
-"""Ids to text while they come: pieces that are never taken back and, joined, are what `decode` gives.
+"""Incremental decoding of ids: text pieces that are final and, concatenated, equal `decode` of all ids.
 
 >>> stream = StreamDecoder(tokenizer)                     # kind="bytes"
 >>> [stream.push([199]), stream.push([173, 2]), stream.finish()]
@@ -14,7 +14,7 @@ from antiphon.text.tokenizer import Tokenizer
 
 
 class StreamDecoder:
-    """Decodes one answer piece by piece; special ids give nothing, as in `Tokenizer.decode`."""
+    """Decodes one answer incrementally; special ids are skipped, as in `Tokenizer.decode`."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
@@ -25,17 +25,17 @@ class StreamDecoder:
         self._given = ""
 
     def push(self, ids: Sequence[int]) -> str:
-        """The text that `ids` make certain; an unfinished character waits for its other bytes."""
+        """Add `ids` and return the text that is now final. An incomplete character waits for its other bytes."""
         ids = self._tokenizer.visible(ids)
         if self._table is not None:
             return self._strip(self._bytes.decode(self._table.bytes(ids)))
-        # A decoder of its own: what may still change is the end of the text, an unfinished character or a space.
+        # Other decoders: the end of the text may still change, for example an incomplete character or a space.
         self._ids += ids
         text = self._tokenizer.decode(self._ids).rstrip("\ufffd \t\n\r")
         return self._give(text) if text.startswith(self._given) else ""
 
     def finish(self) -> str:
-        """The rest of the text; bytes that make no character become U+FFFD."""
+        """The rest of the text; invalid UTF-8 becomes U+FFFD."""
         if self._table is not None:
             return self._strip(self._bytes.decode(b"", final=True))
         return self._give(self._tokenizer.decode(self._ids))
@@ -53,6 +53,6 @@ class StreamDecoder:
 
 
 def _common(first: str, second: str) -> int:
-    """The length of the common beginning."""
+    """The length of the common prefix."""
     different = (i for i, (a, b) in enumerate(zip(first, second, strict=False)) if a != b)
     return next(different, min(len(first), len(second)))

@@ -6,7 +6,7 @@
 A record maps field names to texts: the columns of a TSV or CSV file, the keys of a JSON line, or "source" and "target"
 for a pair of text files. A target of None stands for a record without an answer.
 
-The built-in ones take "source" and "target", set by `source_field` and `target_field`, or else a field of a usual name:
+The built-in tasks use "source" and "target" (set by `source_field` and `target_field`), or else fields of these names:
 
 | task           | source                                          | target                                  |
 |----------------|-------------------------------------------------|-----------------------------------------|
@@ -27,16 +27,16 @@ from typing import cast
 from antiphon.errors import ConfigError, DataError
 from antiphon.registry import lookup, nearest, register
 
-CLASSIFICATION = "classification"  # the task whose answers are labels
+CLASSIFICATION = "classification"  # the name of the task with labels as targets
 
 Split = Callable[[Mapping[str, str]], tuple[str, str | None]]
 
 
 @dataclass(frozen=True)
 class Task:
-    """name: as the recipe writes it. split: the function; `pair` calls it and checks what it gives.
+    """A named task. `split` is its function; use `pair`, which calls it and checks the result.
 
-    labels: of a classification, what each label of the data is called in answers.
+    `labels` (classification only) maps each label in the data to its name in answers.
     """
 
     name: str
@@ -44,7 +44,7 @@ class Task:
     labels: Mapping[str, str] = field(default_factory=dict)
 
     def pair(self, record: Mapping[str, str], *, where: str = "") -> tuple[str, str | None]:
-        """The source and the target of `record`; DataError, which names `where` (file:line), if it has none."""
+        """The source and the target of `record`. DataError, which names `where` (file:line), if it has none."""
         place = f" ({where})" if where else ""
         try:
             result = self.split(record)
@@ -66,7 +66,7 @@ class Task:
         return (source, target) if target is None or not self.labels else (source, self._label(target, place))
 
     def _label(self, target: str, place: str) -> str:
-        """What the label `target` of the data is called; a name itself stays."""
+        """The name of the label `target`; a name is returned unchanged."""
         if target in self.labels:
             return self.labels[target]
         if target in self.labels.values():
@@ -85,13 +85,13 @@ def _some(names: Sequence[str]) -> str:
 @register("task", "text")
 @register("task", "translation")
 def source_and_target(record: Mapping[str, str]) -> tuple[str, str | None]:
-    """The fields "source" and "target" as they are."""
+    """The fields "source" and "target", unchanged."""
     return record["source"], record.get("target")
 
 
 @register("task", "summarization")
 def document_and_summary(record: Mapping[str, str]) -> tuple[str, str | None]:
-    """A long text and its short one."""
+    """A document and its summary."""
     source = _field(record, "source", "document", "article", "dialogue", "text")
     return record[source], record.get(_field(record, "target", "summary", "highlights"))
 
@@ -104,18 +104,18 @@ def text_and_label(record: Mapping[str, str]) -> tuple[str, str | None]:
 
 @register("task", "right_to_left")
 def source_and_reversed_target(record: Mapping[str, str]) -> tuple[str, str | None]:
-    """The fields "source" and "target", the target's words from the last to the first (Liu et al. 2016)."""
+    """The fields "source" and "target", with the words of the target in reverse order (Liu et al. 2016)."""
     target = record.get("target")
     return record["source"], None if target is None else reverse_words(target)
 
 
 def reverse_words(text: str) -> str:
-    """The words of `text`, which stand between single spaces, from the last to the first; its own inverse."""
+    """The words of `text`, separated by single spaces, in reverse order; its own inverse."""
     return " ".join(reversed(text.split(" ")))
 
 
 def _field(record: Mapping[str, str], *names: str) -> str:
-    """The first of `names` that the record has; else the first, which the error then names."""
+    """The first of `names` that the record has; else names[0], which the error then mentions."""
     return next((name for name in names if name in record), names[0])
 
 
@@ -124,7 +124,7 @@ def load_task(
 ) -> Task:
     """The task called `name`: registered, or `module:Name` looked up in `folder` and the current one.
 
-    `allow_import=False` is for names that stand in a model folder; `labels` are a classification's. Raises ConfigError.
+    `allow_import=False` is for names from a model folder; `labels` are those of a classification. Raises ConfigError.
     """
     split = lookup("task", name, folder=folder, allow_import=allow_import)
     if not callable(split):

@@ -1,15 +1,15 @@
-"""Text to ids and back.
+"""Tokenizers: from text to ids and back.
 
-`Tokenizer.encode` gives a list of ids of any length, the end id last where the tokenizer `ends`;
-`decode` is its inverse. For the four kinds that Antiphon trains (training.py) `decode(encode(text))`
-is `text` for every string; a file from elsewhere keeps its own law. Example:
+`Tokenizer.encode` returns a list of ids, with the end id last if the tokenizer `ends`; `decode` is its inverse. For the
+five kinds that Antiphon trains (training.py) `decode(encode(text))` is `text` for every string; tokenizers from
+elsewhere may normalize. Example:
 
 >>> from antiphon.text import train_tokenizer
 >>> tokenizer = train_tokenizer(["in 3 hours"], kind="bytes", vocab_size=260)
 >>> tokenizer.encode("Hi"), tokenizer.decode([76, 109, 2])
 ([76, 109, 2], 'Hi')
 
-A special token written out in a text ("</s>") is plain text: its id never comes from a text.
+A special token written out in a text ("</s>") is plain text: encoding never returns its id.
 Byte-level subwords: Radford et al. 2019, "Language Models are Unsupervised Multitask Learners", 2.2.
 """
 
@@ -26,22 +26,22 @@ from antiphon.text.pretrained.vocabulary import PretrainedVocabulary
 from antiphon.text.tokenizer_repr import line, page
 from antiphon.text.vocabulary import JsonVocabulary, SpmVocabulary, Vocabulary
 
-# What a folder's tokenizer may be called, the usual names of Hugging Face folders included.
+# File names of a tokenizer in a folder, including those of Hugging Face folders.
 FILE_NAMES = ("tokenizer.json", "tokenizer.spm", "spiece.model", "sentencepiece.bpe.model")
 
-MOST_BYTES = 2**26  # twice the largest that is known; a larger file is broken or hostile
+MAX_FILE_BYTES = 2**26  # twice the largest known file; a larger one is broken or hostile
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def clean_text(text: str) -> str:
-    """`text` with each lone surrogate replaced by U+FFFD, so that it has a UTF-8 form."""
+    """`text` with each lone surrogate replaced by U+FFFD, so that it can be encoded as UTF-8."""
     return _SURROGATE.sub("\ufffd", text)
 
 
 class Tokenizer:
-    """A vocabulary with the rules that lead from text to its ids and back.
+    """Encodes text to ids and decodes ids to text.
 
-    vocabulary: what the file says (vocabulary.py). ends: put the end id behind each encoded text.
+    vocabulary: the content of a tokenizer file (vocabulary.py). ends: append the end id to each encoded text.
     """
 
     def __init__(self, vocabulary: Vocabulary, *, ends: bool = True) -> None:
@@ -50,8 +50,8 @@ class Tokenizer:
 
     @classmethod
     def load(cls, path: str | Path, *, ends: bool = True) -> Tokenizer:
-        """Reads a `tokenizer.json`, an `.spm` or `.model` file of sentencepiece, or a folder that holds one; with the
-        `.kind.json` beside it, where a pretrained tokenizer was saved.
+        """Load a `tokenizer.json`, a sentencepiece `.spm` or `.model` file, or a folder with one of these. The
+        `.kind.json` of a saved pretrained tokenizer is read too.
 
         Raises ModelError if there is none, or if it cannot be read.
         """
@@ -61,9 +61,9 @@ class Tokenizer:
             return cls(load_saved(file.parent, stem), ends=ends)
         try:
             size = file.stat().st_size
-            if size > MOST_BYTES:
+            if size > MAX_FILE_BYTES:
                 raise ModelError(
-                    f"the tokenizer `{file}` must have at most {MOST_BYTES} bytes, but has {size}. Restore the file."
+                    f"the tokenizer `{file}` must have at most {MAX_FILE_BYTES} bytes, but has {size}. Restore it."
                 )
             content = file.read_bytes()
         except OSError as error:
@@ -73,9 +73,9 @@ class Tokenizer:
         return cls(SpmVocabulary(content, where=str(file)), ends=ends)
 
     def save(self, folder: str | Path, name: str = "tokenizer") -> Path:
-        """Writes `name`.json or `name`.spm into `folder` (made if absent), byte for byte as it was loaded.
+        """Write `name`.json or `name`.spm to `folder` (created if absent), byte for byte as it was loaded.
 
-        Of a pretrained one it writes `name`.kind.json, which it returns, and the files that this is about.
+        For a pretrained tokenizer: `name`.kind.json and the files that it describes. Returns the path of the first one.
         """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
@@ -85,18 +85,18 @@ class Tokenizer:
 
     @property
     def languages(self) -> tuple[str, ...]:
-        """The codes of the languages that the tokenizer knows; none for most."""
+        """The codes of the languages of a multilingual tokenizer; empty for others."""
         known = self.vocabulary
         return tuple(known.record.languages) if isinstance(known, PretrainedVocabulary) else ()
 
     @property
     def language(self) -> str | None:
-        """The language of the texts, as their special tokens say it."""
+        """The language of the encoded texts, from the special tokens; None if there is none."""
         known = self.vocabulary
         return known.record.language(known.side) if isinstance(known, PretrainedVocabulary) else None
 
     def in_language(self, code: str | None) -> Tokenizer:
-        """The tokenizer for texts in another language; itself for None. ConfigError for one that it lacks."""
+        """The tokenizer for texts in another language; itself for None. ConfigError for an unknown one."""
         if code is None or code == self.language:
             return self
         known = self.vocabulary
@@ -104,12 +104,12 @@ class Tokenizer:
             raise ConfigError(
                 f"a language (`{code:.40}`) needs a tokenizer that knows languages, but this one has none."
             )
-        return Tokenizer(known.speaking(code), ends=self.ends)
+        return Tokenizer(known.with_language(code), ends=self.ends)
 
     def forced_first(self, language: str | None = None) -> int | None:
-        """The id with which answers in `language`, or else the tokenizer's own, must begin; None where none is.
+        """The id that answers in `language` (default: the tokenizer's own) must begin with; None if there is none.
 
-        Of mBART-50, NLLB and M2M-100. mBART's decoder instead starts from it: `in_language(language).start_id`.
+        For mBART-50, NLLB and M2M-100. The decoder of mBART instead starts from it: `in_language(language).start_id`.
         """
         known = self.in_language(language).vocabulary
         if not isinstance(known, PretrainedVocabulary) or known.record.starts_with_language:
@@ -118,18 +118,18 @@ class Tokenizer:
         return None if code is None else known.record.languages[code]
 
     def as_target(self) -> Tokenizer:
-        """The tokenizer for the target's texts where it reads both sides; itself where they do not differ."""
+        """The variant for target texts of a tokenizer of both sides; itself if the sides do not differ."""
         known = self.vocabulary
         other = known.of_side("target") if isinstance(known, PretrainedVocabulary) else known
         return self if other is known else Tokenizer(other, ends=self.ends)
 
     def shares(self, other: Tokenizer) -> bool:
-        """Whether an id stands for the same in both, so that they can have one embedding."""
+        """Whether ids mean the same in both, so that they can share an embedding table."""
         own = self.vocabulary
         return self is other or (isinstance(own, PretrainedVocabulary) and own.shares(other.vocabulary))
 
     def paired(self, target: Tokenizer) -> Tokenizer:
-        """The tokenizer that is saved for both sides of a model that shares it."""
+        """The tokenizer to save for both sides of a model that share one."""
         own, other = self.vocabulary, target.vocabulary
         if isinstance(own, PretrainedVocabulary) and isinstance(other, PretrainedVocabulary):
             return Tokenizer(own.with_target(other), ends=self.ends)
@@ -142,30 +142,30 @@ class Tokenizer:
 
     @property
     def pad_id(self) -> int:
-        """The id that fills rows; behind the last one where the file has none."""
+        """The padding id; one after the last id if the file has none."""
         return self.vocabulary.specials.pad
 
     @property
     def start_id(self) -> int:
-        """The decoder's first input; the padding id where the file has no start (T5, Marian)."""
+        """The decoder's first input; the padding id if the file has no start token (T5, Marian)."""
         return self.vocabulary.specials.start
 
     @property
     def end_id(self) -> int:
-        """The id that ends a text; behind the last one where the file has none."""
+        """The id of the end token; one after the last id if the file has none."""
         return self.vocabulary.specials.end
 
     @property
     def unk_id(self) -> int | None:
-        """The id of what the vocabulary cannot spell; the kinds trained here never give it."""
+        """The id of the unknown token; tokenizers trained here never produce it."""
         return self.vocabulary.specials.unk
 
     def encode(self, text: str) -> list[int]:
-        """The ids of one text, the end id included where the tokenizer `ends`."""
+        """The ids of a text, including the end id if the tokenizer `ends`."""
         return self.encode_batch([text])[0]
 
     def encode_batch(self, texts: Iterable[str]) -> list[list[int]]:
-        """The ids of many texts, in their order; faster than one by one."""
+        """The ids of several texts, in order; faster than one by one."""
         return self.vocabulary.encode([clean_text(text) for text in texts], ends=self.ends)
 
     @property
@@ -174,14 +174,14 @@ class Tokenizer:
         return self.vocabulary.frame if self.ends else ([], [])
 
     def bare(self, ids: Sequence[int]) -> list[int]:
-        """`ids` of an encoded text without what stands before and behind its own."""
+        """`ids` of an encoded text without the special ids that `encode` puts around it."""
         before, after = self.frame
         first = len(before) if list(ids[: len(before)]) == before else 0
         last = len(ids) - (len(after) if list(ids[len(ids) - len(after) :]) == after else 0)
         return list(ids[first:last])
 
     def enclose(self, ids: Sequence[int]) -> list[int]:
-        """`ids` of a text with what `encode` puts before and behind them; the inverse of `bare`."""
+        """`ids` of a text with the special ids that `encode` puts around it; the inverse of `bare`."""
         before, after = self.frame
         return [*before, *ids, *after]
 
@@ -194,24 +194,24 @@ class Tokenizer:
         return [*ids[: max(length - len(after), 0)], *after][:length]
 
     def alone(self, text: str) -> list[int]:
-        """The ids of `text` alone: no end, no language, nothing else around it."""
+        """The ids of `text` without special ids (end, language)."""
         return self.vocabulary.encode([clean_text(text)], ends=False)[0]
 
     def tokens(self, text: str) -> list[str]:
-        """The tokens of `text`, to be read by people: a space is shown as "▁", a part of a character as "<0xC3>"."""
+        """The tokens of `text` for display: a space is shown as "▁", a part of a character as "<0xC3>"."""
         return self.pieces(self.alone(text))
 
     def pieces(self, ids: Sequence[int], *, specials: bool = False) -> list[str]:
-        """The tokens that `ids` stand for, as in `tokens`; special ones only if asked for."""
+        """The tokens of `ids`, as in `tokens`; special ones only with `specials`."""
         return [self.vocabulary.piece(id) for id in (ids if specials else self.visible(ids))]
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of `ids`: special ids are skipped, bytes that make no character become U+FFFD."""
+        """The text of `ids`: special ids are skipped, invalid UTF-8 becomes U+FFFD."""
         return self.vocabulary.decode(self.visible(ids))
 
     def normal(self, text: str) -> str:
-        """`text` as it comes back from its ids, in the tokenizer's case and form of Unicode; unchanged where its ids
-        do not hold all of it."""
+        """`text` after encoding and decoding, in the tokenizer's case and Unicode form; unchanged if its ids do not
+        represent all of it."""
         ids = self.encode(text)
         back = self.decode(ids)
         return back if self.unk_id not in ids and self.encode(back) == ids else text
@@ -220,11 +220,11 @@ class Tokenizer:
         return line(self)
 
     def _repr_html_(self) -> str:
-        """The kind, the size and some tokens, as a notebook shows them."""
+        """The kind, the size and some tokens, for notebooks."""
         return page(self)
 
     def visible(self, ids: Iterable[int]) -> list[int]:
-        """`ids` without the special ones and those beyond the vocabulary."""
+        """`ids` without special ones and ones outside the vocabulary."""
         control, size = self.vocabulary.specials.control, self.vocab_size
         return [id for id in ids if id not in control and 0 <= id < size]
 

@@ -1,4 +1,4 @@
-"""How a tokenizer shows itself: its kind, its size, and what it makes of a text."""
+"""The representation of a tokenizer in notebooks and as text: kind, size, and an encoded sample."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from antiphon.text.pretrained.vocabulary import PretrainedVocabulary
 from antiphon.text.vocabulary import SpmVocabulary, Vocabulary
 
 SAMPLE = "Antiphon answers in 3 hours."
-PIECES = 24  # tokens of the vocabulary that are shown, at equal distances
+PIECES = 24  # tokens of the vocabulary to show, at equal distances
 
 
 class _Tokenizer(Protocol):
-    """What is shown of a tokenizer."""
+    """The attributes of a tokenizer that are shown."""
 
     vocabulary: Vocabulary
 
@@ -26,7 +26,7 @@ class _Tokenizer(Protocol):
 
 
 def kind_of(vocabulary: Vocabulary) -> str:
-    """What a recipe calls the kind of a tokenizer; of a file from elsewhere, what is known of it."""
+    """The kind of a tokenizer, as in a recipe; for a file from elsewhere, its model type."""
     if isinstance(vocabulary, PretrainedVocabulary):
         return f"pretrained ({vocabulary.record.kind})"
     if isinstance(vocabulary, SpmVocabulary):
@@ -41,12 +41,12 @@ def kind_of(vocabulary: Vocabulary) -> str:
 
 
 def line(tokenizer: _Tokenizer) -> str:
-    """The tokenizer in one line."""
+    """A description of the tokenizer in one line."""
     return f"Tokenizer({kind_of(tokenizer.vocabulary)}, {tokenizer.vocab_size:,} ids)"
 
 
 def page(tokenizer: _Tokenizer) -> str:
-    """The tokenizer as a notebook shows it."""
+    """The tokenizer as HTML for notebooks."""
     known, size = tokenizer.vocabulary, tokenizer.vocab_size
     specials = known.specials
     ids = [("padding", specials.pad), ("start", specials.start), ("end", specials.end), ("unknown", specials.unk)]

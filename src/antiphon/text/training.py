@@ -1,4 +1,4 @@
-"""Training the five kinds of tokenizer; each gives every text back exactly.
+"""Training of the five kinds of tokenizer. Each of them is lossless: decoding returns the exact text.
 
 | kind       | ids                                                    | reference                              |
 |------------|--------------------------------------------------------|----------------------------------------|
@@ -8,12 +8,11 @@
 | characters | the most frequent characters, others as their bytes    |                                        |
 | words      | the most frequent words between spaces (phones, tags), others as characters and bytes |         |
 
-In bpe and unigram each digit is a token of its own, so that a number unseen in training is made of known parts. In
-these and in words a text gets one leading space, so that its first word is spelled as inside a sentence.
+In bpe and unigram each digit is a separate token, so that numbers unseen in training consist of known tokens. In bpe,
+unigram and words a text gets a leading space, so that its first word has the same tokens as inside a sentence.
 
-Three settings leave the law behind, and say so: `normalize` and `lowercase` give the changed text back, and a symbol, a
-string that is one token wherever it stands (a language tag), takes the spaces behind it along in the kinds with a
-leading space.
+Three settings are not lossless: with `normalize` and `lowercase` the changed text is returned, and a symbol (a string
+that is always one token, such as a language tag) consumes the spaces after it in the kinds with a leading space.
 """
 
 from __future__ import annotations
@@ -37,10 +36,10 @@ from antiphon.text.tokenizer import Tokenizer, clean_text
 from antiphon.text.vocabulary import END, PAD, START, UNK, JsonVocabulary
 
 SPECIALS = [PAD, START, END, UNK]  # ids 0 to 3
-SMALLEST = len(SPECIALS) + 256  # every byte has an id, so that every text has ids
+MIN_VOCAB_SIZE = len(SPECIALS) + 256  # every byte has an id, so that every text can be encoded
 
-# Bounds of unigram training, in bytes and in strings: longer words are counted in parts.
-_LONGEST_PIECE, _LONGEST_WORD, _MOST_CANDIDATES = 24, 200, 500_000
+# Limits of unigram training. Longer words are counted in parts.
+_MAX_PIECE_BYTES, _MAX_WORD_BYTES, _MAX_CANDIDATES = 24, 200, 500_000
 
 
 def train_tokenizer(
@@ -51,21 +50,22 @@ def train_tokenizer(
     normalize: str | None = None,
     lowercase: bool = False,
     symbols: Iterable[str] = (),
-    marks: Sequence[str] = (),
+    special_tokens: Sequence[str] = (),
 ) -> Tokenizer:
-    """A tokenizer of `kind` (the table above) with at most `vocab_size` ids, one for each of `symbols` and of `marks`.
+    """Train a tokenizer of `kind` (see the table above) with at most `vocab_size` ids, and one more for each of
+    `symbols` and `special_tokens`.
 
-    `texts` is read once. `normalize` is a normal form of Unicode (nfc, nfd, nfkc, nfkd) that every text is brought to,
-    `lowercase` makes its letters small. `marks` are special tokens: no text gives their ids, and `decode` skips them.
-    Raises ConfigError for an unknown kind or a `vocab_size` below 260, DataError if `texts` holds no character.
+    `texts` is read once. `normalize` is the Unicode normal form (nfc, nfd, nfkc, nfkd) of all texts, `lowercase`
+    converts them to lower case. The ids of `special_tokens` never result from encoding, and `decode` skips them. Raises
+    ConfigError for an unknown kind or a `vocab_size` below 260, DataError if `texts` has no character.
     """
     if kind not in _KINDS:
         raise ConfigError(
             f"the tokenizer `kind` must be one of {', '.join(_KINDS)}, but is `{kind}`{nearest(kind, _KINDS) or '.'}"
         )
-    if vocab_size < SMALLEST:
+    if vocab_size < MIN_VOCAB_SIZE:
         raise ConfigError(
-            f"`vocab_size` must be at least {SMALLEST} (256 bytes and {len(SPECIALS)} special tokens), "
+            f"`vocab_size` must be at least {MIN_VOCAB_SIZE} (256 bytes and {len(SPECIALS)} special tokens), "
             f"but is {vocab_size}. Raise it."
         )
     form = _form(normalize, lowercase=lowercase)
@@ -78,12 +78,12 @@ def train_tokenizer(
         rust.normalizer = normalizers.Sequence([form, rust.normalizer] if rust.normalizer else [form])
     leads = kind in ("bpe", "unigram", "words")
     rust.add_tokens([AddedToken(symbol, rstrip=leads, normalized=False) for symbol in sorted(set(symbols))])
-    rust.add_special_tokens(list(marks))
+    rust.add_special_tokens(list(special_tokens))
     return Tokenizer(JsonVocabulary(rust.to_str().encode(), where=f"the trained {kind} tokenizer"))
 
 
 def _without(symbols: list[str]) -> Callable[[str], list[str]]:
-    """Cuts a text at the symbols, which need no place in the vocabulary that is learned."""
+    """A function that splits a text at the symbols, which are not part of the learned vocabulary."""
     if not symbols:
         return lambda text: [text]
     pattern = re.compile("|".join(re.escape(symbol) for symbol in sorted(symbols, key=len, reverse=True)))
@@ -91,7 +91,7 @@ def _without(symbols: list[str]) -> Callable[[str], list[str]]:
 
 
 def _form(normalize: str | None, *, lowercase: bool) -> Any:
-    """What a text goes through before a kind's own normalizer; None for nothing."""
+    """The normalizer applied before that of the kind; None for none."""
     steps = [getattr(normalizers, normalize.upper())()] if normalize else []
     steps += [normalizers.Lowercase()] if lowercase else []
     return normalizers.Sequence(steps) if steps else None
@@ -100,24 +100,24 @@ def _form(normalize: str | None, *, lowercase: bool) -> Any:
 def _bpe(texts: Iterable[str], vocab_size: int) -> Rust:
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
-        min_frequency=2,  # a pair seen once says nothing about other texts
+        min_frequency=2,  # a pair that occurs once is not expected in other texts
         special_tokens=SPECIALS,
         initial_alphabet=list(LETTER_OF_BYTE.values()),
         show_progress=False,
     )
-    rust, seen = _subwords(models.BPE()), _Seen(texts)
+    rust, seen = _subwords(models.BPE()), _NonEmptyCheck(texts)
     rust.train_from_iterator(seen, trainer)
     seen.check()
     return rust
 
 
 def _unigram(texts: Iterable[str], vocab_size: int) -> Rust:
-    """Trained by sentencepiece, as the trainer of the tokenizers library gives another vocabulary each time."""
-    rust, seen = _subwords(models.BPE()), _Seen(texts)
+    """Trained with sentencepiece: the trainer of the tokenizers library is not deterministic."""
+    rust, seen = _subwords(models.BPE()), _NonEmptyCheck(texts)
     counts: Counter[str] = Counter()
     for text in seen:
         for word, _ in rust.pre_tokenizer.pre_tokenize_str(f" {text}" if text else ""):
-            counts.update(word[i : i + _LONGEST_WORD] for i in range(0, len(word), _LONGEST_WORD))
+            counts.update(word[i : i + _MAX_WORD_BYTES] for i in range(0, len(word), _MAX_WORD_BYTES))
     seen.check()
     letters = {letter for word in counts for letter in word}
     unseen = sorted(set(BYTE_OF_LETTER) - letters)
@@ -131,7 +131,7 @@ def _unigram(texts: Iterable[str], vocab_size: int) -> Rust:
 
 
 def _sentencepiece(counts: Counter[str], *, vocab_size: int) -> list[tuple[str, float]]:
-    """The pieces of a unigram model of words that are counted already, with their log-probabilities."""
+    """The pieces of a unigram model with their log-probabilities, trained on counted words."""
     model = io.BytesIO()
     with tempfile.TemporaryDirectory() as folder:
         words = _table(Path(folder) / "words.tsv", sorted(counts.items()))
@@ -144,10 +144,10 @@ def _sentencepiece(counts: Counter[str], *, vocab_size: int) -> list[tuple[str, 
             model_type="unigram",
             vocab_size=vocab_size,
             hard_vocab_limit=False,  # a small corpus has fewer pieces
-            max_sentencepiece_length=_LONGEST_PIECE,
-            max_sentence_length=_LONGEST_WORD * 2,
+            max_sentencepiece_length=_MAX_PIECE_BYTES,
+            max_sentence_length=_MAX_WORD_BYTES * 2,
             character_coverage=1.0,
-            # The words are final: no rule of sentencepiece's own touches them.
+            # The words are final: disable sentencepiece's own splitting and normalization.
             normalization_rule_name="identity",
             add_dummy_prefix=False,
             remove_extra_whitespaces=False,
@@ -166,9 +166,9 @@ def _sentencepiece(counts: Counter[str], *, vocab_size: int) -> list[tuple[str, 
 
 
 def _candidates(counts: Counter[str]) -> list[tuple[str, int]]:
-    """Strings of whole characters with their counts, those that cover most text first.
+    """Candidate strings of whole characters with their counts, those that cover the most text first.
 
-    Sentencepiece's own search misses a string that is always followed by the same letter, the end of a word included.
+    Sentencepiece's own candidates omit a string that is always followed by the same letter, or always ends a word.
     """
     found: Counter[str] = Counter()
     for word, count in counts.items():
@@ -176,15 +176,15 @@ def _candidates(counts: Counter[str]) -> list[tuple[str, int]]:
         ends = [*starts[1:], len(word)]
         for i, start in enumerate(starts):
             for end in ends[i:]:
-                if end - start > _LONGEST_PIECE:
+                if end - start > _MAX_PIECE_BYTES:
                     break
                 found[word[start:end]] += count
     for letter in {letter for word in counts for letter in word}:
-        found.pop(letter, None)  # the trainer adds these itself
+        found.pop(letter, None)  # the trainer adds single letters itself
     return sorted(
         ((piece, count) for piece, count in found.items() if count > 1),
         key=lambda item: (-item[1] * len(item[0]), item[0]),
-    )[:_MOST_CANDIDATES]
+    )[:_MAX_CANDIDATES]
 
 
 def _table(file: Path, rows: Iterable[tuple[str, int]]) -> str:
@@ -195,7 +195,7 @@ def _table(file: Path, rows: Iterable[tuple[str, int]]) -> str:
 def _subwords(model: models.Model) -> Rust:
     rust = Rust(model)
     rust.normalizer = normalizers.Prepend(" ")
-    # Digits first: after ByteLevel some of its letters look like digits ("²" is a byte there).
+    # Digits first: ByteLevel uses some digits ("²") as letters for bytes.
     digits = pre_tokenizers.Digits(individual_digits=True)
     rust.pre_tokenizer = pre_tokenizers.Sequence([digits, pre_tokenizers.ByteLevel(add_prefix_space=False)])
     rust.decoder = decoders.Sequence([decoders.ByteLevel(), decoders.Strip(content=" ", left=1, right=0)])
@@ -212,11 +212,11 @@ def _bytes(texts: Iterable[str], vocab_size: int) -> Rust:
 
 def _characters(texts: Iterable[str], vocab_size: int) -> Rust:
     counts: Counter[str] = Counter()
-    seen = _Seen(texts)
+    seen = _NonEmptyCheck(texts)
     for text in seen:
         counts.update(text)
     seen.check()
-    common = _most(counts, vocab_size - SMALLEST)
+    common = _most_frequent(counts, vocab_size - MIN_VOCAB_SIZE)
     words = [*(f"<0x{byte:02X}>" for byte in range(256)), *common]
     rust = _fixed({word: id for id, word in enumerate(words, start=len(SPECIALS))}, byte_fallback=True)
     rust.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Fuse()])
@@ -224,9 +224,10 @@ def _characters(texts: Iterable[str], vocab_size: int) -> Rust:
 
 
 def _words(texts: Iterable[str], vocab_size: int) -> Rust:
-    """One id for each frequent " word", its space included; a quarter of the ids at most spells the others."""
+    """One id for each frequent " word", including its space; at most a quarter of the ids are letters for the
+    others."""
     words: Counter[str] = Counter()
-    seen = _Seen(texts)
+    seen = _NonEmptyCheck(texts)
     for text in seen:
         words.update(f" {word}" for word in text.split(" "))
     seen.check()
@@ -234,9 +235,9 @@ def _words(texts: Iterable[str], vocab_size: int) -> Rust:
     for word, count in words.items():
         for letter in word:
             letters[letter] += count
-    room = vocab_size - SMALLEST
-    spelling = _most(letters, room // 4)
-    frequent = [word for word in _most(words, room) if len(word) > 1][: room - len(spelling)]
+    room = vocab_size - MIN_VOCAB_SIZE
+    spelling = _most_frequent(letters, room // 4)
+    frequent = [word for word in _most_frequent(words, room) if len(word) > 1][: room - len(spelling)]
     entries = [*(f"<0x{byte:02X}>" for byte in range(256)), *spelling, *frequent]
     rust = _fixed({word: id for id, word in enumerate(entries, start=len(SPECIALS))}, byte_fallback=True, whole=True)
     rust.normalizer = normalizers.Prepend(" ")
@@ -246,13 +247,13 @@ def _words(texts: Iterable[str], vocab_size: int) -> Rust:
     return rust
 
 
-def _most(counts: Counter[str], number: int) -> list[str]:
-    """The most frequent strings, in an order that does not depend on which came first."""
+def _most_frequent(counts: Counter[str], number: int) -> list[str]:
+    """The most frequent strings; ties are broken independently of the order of the texts."""
     return sorted(counts, key=lambda item: (-counts[item], item))[:number]
 
 
 def _fixed(vocabulary: dict[str, int], *, byte_fallback: bool, whole: bool = False) -> Rust:
-    """BPE without merges: one id a letter, or a `whole` word where the vocabulary has it."""
+    """BPE without merges: one id a letter, or with `whole` a word if it is in the vocabulary."""
     specials = {name: id for id, name in enumerate(SPECIALS)}
     rust = Rust(
         models.BPE(
@@ -267,14 +268,14 @@ def _fixed(vocabulary: dict[str, int], *, byte_fallback: bool, whole: bool = Fal
     return rust
 
 
-class _Seen:
-    """An iterator that remembers whether any text held a character."""
+class _NonEmptyCheck:
+    """An iterator that records whether any text had a character."""
 
     def __init__(self, texts: Iterable[str]) -> None:
         self._texts = iter(texts)
         self._any = False
 
-    def __iter__(self) -> _Seen:
+    def __iter__(self) -> _NonEmptyCheck:
         return self
 
     def __next__(self) -> str:

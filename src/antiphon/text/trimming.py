@@ -1,18 +1,18 @@
-"""A tokenizer with fewer tokens: those that some texts use, what they are made of, and the special ones.
+"""Trimming a tokenizer to the tokens that some texts use, the tokens these are made of, and special tokens.
 
     trimmed = trim(tokenizer, used={5, 17, 300})
-    trimmed.tokenizer.vocab_size, trimmed.kept      # the old id of each new one
+    trimmed.tokenizer.vocab_size, trimmed.old_ids   # the old id of each new one
 
-A text whose tokens are all kept is split as before. That holds by kind:
+A text whose tokens are all kept is segmented as before. By kind:
 
-- BPE: of a kept token all merges that give it are kept, and so their two parts, down to letters. Each merge that the
-  full tokenizer applied to such a text is there, in the same order, and none is there that it had not.
-- Unigram: the likeliest split of the text is still there, and nothing became likelier. The least likely token stays,
-  since the score of an unknown letter is derived from it.
+- BPE: for each kept token all merges that produce it are kept, and so their parts, down to letters. Every merge that
+  the full tokenizer applies to such a text is still there, in the same order, and there are no new ones.
+- Unigram: the most likely segmentation of the text still exists, and no other one became more likely. The least likely
+  token stays, since the score of unknown letters is derived from it.
 - WordLevel: words are looked up.
-- Marian and M2M-100: sentencepiece splits as before, and the ids of its pieces are looked up.
+- Marian and M2M-100: sentencepiece segments as before, and the ids of its pieces are looked up.
 
-Other texts are spelled by smaller tokens: the letters of what is kept, and bytes where the tokenizer has them.
+Other texts are encoded with smaller tokens: the letters of kept tokens, and bytes if the tokenizer has them.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from typing import Any
 
 from antiphon.errors import ConfigError
 from antiphon.text.bytes import BYTE_OF_LETTER
-from antiphon.text.counted import counted, fewer_counted
-from antiphon.text.single import ids_of, made_of, moved, single
+from antiphon.text.id_tables import id_table_vocabulary, trim_id_table
+from antiphon.text.json_form import from_json_form, ids_of, remap_ids, to_json_form
 from antiphon.text.tokenizer import Tokenizer
 
 KINDS = ("BPE", "Unigram", "WordLevel")
@@ -34,20 +34,20 @@ _BYTE = re.compile(r"<0x[0-9A-F]{2}>")
 
 @dataclass(frozen=True)
 class Trimmed:
-    """The smaller tokenizer; `kept` has the old id of each of its ids."""
+    """A trimmed tokenizer; `old_ids` maps its ids to those of the original."""
 
     tokenizer: Tokenizer
-    kept: list[int]
+    old_ids: list[int]
 
 
 def trim(tokenizer: Tokenizer, used: Collection[int]) -> Trimmed:
-    """`tokenizer` with the tokens `used`, those that they need, and all special and added ones, in their old order.
+    """Trim `tokenizer` to the tokens `used`, those that they need, and all special and added ones, in their old order.
 
     ConfigError for a tokenizer of a kind that cannot be trimmed.
     """
-    if counted(tokenizer) is not None:
-        return Trimmed(*fewer_counted(tokenizer, used))
-    content, record = single(tokenizer)
+    if id_table_vocabulary(tokenizer) is not None:
+        return Trimmed(*trim_id_table(tokenizer, used))
+    content, record = to_json_form(tokenizer)
     model, was = content["model"], tokenizer.vocabulary.specials
     if model["type"] not in KINDS:
         raise ConfigError(
@@ -66,33 +66,33 @@ def trim(tokenizer: Tokenizer, used: Collection[int]) -> Trimmed:
     order += sorted(added.keys() - kept, key=added.__getitem__)
     new = {name: id for id, name in enumerate(order)}
     places = {({**ids, **added})[name]: id for name, id in new.items()}
-    for id in sorted(own - places.keys()):  # of the record's own, behind the file
+    for id in sorted(own - places.keys()):  # ids that only the record has, after those of the file
         places[id] = len(places)
     _shrink(model, new, kept)
     content["added_tokens"] = sorted(
         ({**token, "id": new[token["content"]]} for token in content["added_tokens"]), key=lambda token: token["id"]
     )
     _move_framing(content["post_processor"], places)
-    content["padding"] = content["truncation"] = None  # they may name ids, and belong to no text
-    record = None if record is None else moved(record, places.__getitem__, size=len(places))
-    made = made_of(content, record, like=tokenizer)
+    content["padding"] = content["truncation"] = None  # settings of batching, which may name ids
+    record = None if record is None else remap_ids(record, places.__getitem__, size=len(places))
+    made = from_json_form(content, record, like=tokenizer)
     now = made.vocabulary.specials
     back = {id: old for old, id in places.items()} | {
         now.pad: was.pad,
         now.end: was.end,
-    }  # which may be behind the file
+    }  # ids that may be outside the file
     return Trimmed(made, [back[id] for id in range(made.vocab_size)])
 
 
 def _ids(model: dict[str, Any]) -> dict[str, int]:
-    """The ids of a model's tokens; those of Unigram are their places."""
+    """The ids of a model's tokens; in Unigram, their indices."""
     if model["type"] == "Unigram":
         return {name: id for id, (name, _) in enumerate(model["vocab"])}
     return dict(model["vocab"])
 
 
 def _spelling(content: dict[str, Any], known: Collection[str], kept: Collection[str]) -> set[str]:
-    """What other texts are spelled with: the letters of `kept`, and bytes where the tokenizer has them."""
+    """The tokens that encode other texts: the letters of `kept`, and bytes if the tokenizer has them."""
     found = {letter for name in kept for letter in name if letter in known}
     if any(_has_byte_level(content[part]) for part in ("normalizer", "pre_tokenizer")):
         found |= BYTE_OF_LETTER.keys() & known
@@ -108,7 +108,7 @@ def _has_byte_level(part: Any) -> bool:
 
 
 def _needed(model: dict[str, Any], kept: Collection[str]) -> set[str]:
-    """What a model cannot do without, so that texts of `kept` tokens are split as before."""
+    """The further tokens that a model needs so that texts of `kept` tokens are segmented as before."""
     if model["type"] == "Unigram":
         least = min(model["vocab"], key=lambda entry: entry[1])[0]
         unknown = model["unk_id"]
@@ -127,12 +127,12 @@ def _needed(model: dict[str, Any], kept: Collection[str]) -> set[str]:
 
 
 def _merged(model: dict[str, Any], merge: list[str]) -> str:
-    """What a merge gives; the second part of a word's own may have a mark in front ("##")."""
+    """The result of a merge. The second part may have a prefix that marks a continued word ("##")."""
     return merge[0] + merge[1].removeprefix(model["continuing_subword_prefix"] or "")
 
 
 def _shrink(model: dict[str, Any], new: dict[str, int], kept: Collection[str]) -> None:
-    """Leave the `kept` tokens to the model, with their `new` ids."""
+    """Reduce the model to the `kept` tokens, with their `new` ids."""
     if model["type"] == "Unigram":
         unknown = model["unk_id"]
         model["unk_id"] = None if unknown is None else new[model["vocab"][unknown][0]]
@@ -144,13 +144,13 @@ def _shrink(model: dict[str, Any], new: dict[str, int], kept: Collection[str]) -
 
 
 def _processors(processor: dict[str, Any] | None) -> Iterator[dict[str, Any]]:
-    """A post-processor, or the parts that it is a sequence of."""
+    """The parts of a post-processor sequence; or the single one itself."""
     if processor is not None:
         yield from processor.get("processors", [processor])
 
 
 def _framing_ids(processor: dict[str, Any] | None) -> Iterator[int]:
-    """The ids that a tokenizer puts before and behind a text."""
+    """The ids that a tokenizer puts around a text."""
     for part in _processors(processor):
         for entry in part.get("special_tokens", {}).values():
             yield from entry["ids"]

@@ -1,10 +1,10 @@
-"""What a tokenizer file holds: ids, special ids, and the file's own way from text to ids and back.
+"""Tokenizer files: their vocabulary, special ids, encoding and decoding.
 
-Two formats with one face: `tokenizer.json` (the tokenizers library) and `.spm` (sentencepiece, kept as
-it is). Sentencepiece: Kudo and Richardson 2018.
+Two formats with one interface: `tokenizer.json` (the tokenizers library) and `.spm` (sentencepiece, saved unchanged).
+Sentencepiece: Kudo and Richardson 2018.
 
-Missing special ids: a file without padding or end gets an id behind its last one; one without a start
-starts from padding, as T5 and Marian do.
+Missing special ids: a file without padding or end gets a new id after its last one; a file without a start token starts
+from padding, as T5 and Marian do.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ _NAMES = {
     "unk": (UNK, "[UNK]", "<UNK>"),
 }
 
-# A file with a larger id is broken or hostile: a table of that size would be made for it.
-MOST_IDS = 2**24
-# What a file must be able to encode and decode when it is loaded.
+# A file with a larger id is broken or hostile: it would need a table of that size.
+MAX_IDS = 2**24
+# A text that a file must encode and decode without error when it is loaded.
 TRIAL = "in 3 hours: é 日 </s>"
 
 
 @dataclass(frozen=True)
 class Specials:
-    """The special ids of a vocabulary; `control` holds all that a text never gives, `unk` too."""
+    """The special ids of a vocabulary; `control` are all ids that never result from encoding a text, and `unk`."""
 
     pad: int
     start: int
@@ -49,9 +49,10 @@ class Specials:
 
 
 class Vocabulary(Protocol):
-    """One tokenizer: `files` by their suffixes; `frame`, the ids before and after a text; `table` where ids are bytes.
+    """The interface of a tokenizer's vocabulary.
 
-    `decode` is given visible ids only; `special_id` is the id of a special token.
+    `files` are its files by suffix, `frame` the ids before and after each text, `table` the bytes of each id if the
+    decoder only concatenates bytes. `decode` takes ids without special ones. `special_id` looks up a special token.
     """
 
     size: int
@@ -70,35 +71,35 @@ class Vocabulary(Protocol):
 
 
 @contextmanager
-def working(where: str, form: str) -> Iterator[None]:
-    """Turns whatever the libraries raise over a broken file into one ModelError."""
+def as_model_error(where: str, form: str) -> Iterator[None]:
+    """Convert any exception of the libraries about a broken file to a ModelError."""
     try:
         yield
     except (ModelError, KeyboardInterrupt, SystemExit):
         raise
-    except BaseException as error:  # a panic of the Rust library is no Exception
+    except BaseException as error:  # a panic of the Rust library is not an Exception
         reason = one_line(error)
         raise ModelError(f"`{where}` must be a working {form}, but fails ({reason:.200}). Restore the file.") from error
 
 
 class JsonVocabulary:
-    """A `tokenizer.json`, whoever made it. `where` names it in errors."""
+    """The vocabulary of a `tokenizer.json`. `where` names it in errors."""
 
     suffix = ".json"
 
     def __init__(self, content: bytes, *, where: str) -> None:
         self.content = content
         self._where = where
-        with working(where, "tokenizer.json"):
+        with as_model_error(where, "tokenizer.json"):
             self._rust = rust = tokenizers.Tokenizer.from_buffer(content)
-            forget_training(rust)
+            reset_training_settings(rust)
             complete_decoder(rust)
             rust.encode_special_tokens = True
             added = {id for id, token in rust.get_added_tokens_decoder().items() if token.special}
             found = {key: _first(rust.token_to_id(name) for name in names) for key, names in _NAMES.items()}
             size = 1 + max(rust.get_vocab().values(), default=-1)
-            if not 0 < size <= MOST_IDS:
-                raise ModelError(f"`{where}` must have 1 to {MOST_IDS} ids, but has {size}. Restore the file.")
+            if not 0 < size <= MAX_IDS:
+                raise ModelError(f"`{where}` must have 1 to {MAX_IDS} ids, but has {size}. Restore the file.")
             self.specials, self.size = _complete(found, size=size, control=added)
             self.table = byte_table(rust)
             before, after = template(rust)
@@ -107,7 +108,7 @@ class JsonVocabulary:
 
     def encode(self, texts: Sequence[str], *, ends: bool) -> list[list[int]]:
         control = self.specials.control - {self.specials.unk}
-        with working(self._where, "tokenizer.json"):
+        with as_model_error(self._where, "tokenizer.json"):
             rows = [encoding.ids for encoding in self._rust.encode_batch_fast(list(texts), add_special_tokens=False)]
             rows = [ids if control.isdisjoint(ids) else spell_out(self._rust, ids, control) for ids in rows]
         return enclose(rows, self.frame) if ends else rows
@@ -119,7 +120,7 @@ class JsonVocabulary:
     def decode(self, ids: Sequence[int]) -> str:
         if self.table:
             return self.table.decode(ids)
-        with working(self._where, "tokenizer.json"):
+        with as_model_error(self._where, "tokenizer.json"):
             return self._rust.decode(list(ids), skip_special_tokens=False)
 
     def piece(self, id: int) -> str:
@@ -133,7 +134,7 @@ class JsonVocabulary:
 
 
 class SpmVocabulary:
-    """A sentencepiece model, ids as in the file."""
+    """The vocabulary of a sentencepiece model, with the ids of the file."""
 
     suffix = ".spm"
     table: ByteTable | None = None
@@ -142,11 +143,11 @@ class SpmVocabulary:
         self.content = content
         self._where = where
         self._processor = processor = sentencepiece.SentencePieceProcessor()
-        with working(where, "sentencepiece model"):
+        with as_model_error(where, "sentencepiece model"):
             processor.LoadFromSerializedProto(content)
             size = processor.vocab_size()
-            if not 0 < size <= MOST_IDS:
-                raise ModelError(f"`{where}` must have 1 to {MOST_IDS} pieces, but has {size}. Restore the file.")
+            if not 0 < size <= MAX_IDS:
+                raise ModelError(f"`{where}` must have 1 to {MAX_IDS} pieces, but has {size}. Restore the file.")
             processor.id_to_piece(list(range(size)))  # raises if a piece is no UTF-8
             processor.decode(processor.encode(TRIAL))
         found = {
@@ -166,12 +167,12 @@ class SpmVocabulary:
         return {self.suffix: self.content}
 
     def encode(self, texts: Sequence[str], *, ends: bool) -> list[list[int]]:
-        with working(self._where, "sentencepiece model"):
+        with as_model_error(self._where, "sentencepiece model"):
             rows: list[list[int]] = self._processor.encode(list(texts))
         return enclose(rows, self.frame) if ends else rows
 
     def decode(self, ids: Sequence[int]) -> str:
-        with working(self._where, "sentencepiece model"):
+        with as_model_error(self._where, "sentencepiece model"):
             return self._processor.decode(list(ids)) if ids else ""
 
     def piece(self, id: int) -> str:
@@ -179,13 +180,13 @@ class SpmVocabulary:
         return self._processor.id_to_piece(id) if known else _added_name(self.specials, id)
 
     def special_id(self, name: str) -> int | None:
-        id: int = self._processor.piece_to_id(name)  # an unknown name gives the unknown id
+        id: int = self._processor.piece_to_id(name)  # returns the unknown id for unknown names
         return id if id in self.specials.control and self._processor.id_to_piece(id) == name else None
 
 
-def forget_training(rust: tokenizers.Tokenizer) -> None:
-    """Turn off what a file may carry of its last training run, and what does not belong to a text: padding, truncation,
-    and BPE-dropout (Provilkov et al. 2020, section 3: inference splits without it)."""
+def reset_training_settings(rust: tokenizers.Tokenizer) -> None:
+    """Turn off settings of training and batching that a file may contain: padding, truncation, and BPE-dropout
+    (Provilkov et al. 2020, section 3: inference is without it)."""
     rust.no_truncation()
     rust.no_padding()
     if isinstance(rust.model, models.BPE):
@@ -193,12 +194,13 @@ def forget_training(rust: tokenizers.Tokenizer) -> None:
 
 
 def enclose(rows: Sequence[list[int]], frame: tuple[list[int], list[int]]) -> list[list[int]]:
-    """Each row with what stands before and after a text."""
+    """Each row between the ids of `frame` (before, after)."""
     return [[*frame[0], *ids, *frame[1]] for ids in rows]
 
 
 def spell_out(rust: tokenizers.Tokenizer, ids: Sequence[int], control: frozenset[int]) -> list[int]:
-    """Some models list "</s>" among their words and find it in a text: write it letter by letter."""
+    """Replace control tokens by the tokens of their letters: some models have "</s>" as a word and match it in
+    texts."""
     model = rust.model
     spelled = {
         id: [part.id for letter in rust.id_to_token(id) or "" for part in model.tokenize(letter)]
@@ -208,7 +210,7 @@ def spell_out(rust: tokenizers.Tokenizer, ids: Sequence[int], control: frozenset
 
 
 def _added_name(specials: Specials, id: int) -> str:
-    """The name of a special id that the file itself does not have."""
+    """The name of a special id that is not in the file."""
     return {specials.end: END, specials.pad: PAD}.get(id, "")
 
 
@@ -217,7 +219,7 @@ def _first(ids: Iterable[int | None]) -> int | None:
 
 
 def _complete(found: dict[str, int | None], *, size: int, control: set[int]) -> tuple[Specials, int]:
-    """Gives the missing ids their place; the specials and the size that follows."""
+    """Assign ids to missing special tokens. Returns the specials and the resulting size."""
     pad, start, end, unk = found["pad"], found["start"], found["end"], found["unk"]
     if pad is None:
         pad, size = size, size + 1
@@ -228,7 +230,7 @@ def _complete(found: dict[str, int | None], *, size: int, control: set[int]) -> 
 
 
 def template(rust: tokenizers.Tokenizer) -> tuple[list[int], list[int]]:
-    """The ids that the file itself puts before and after a text."""
+    """The ids that the post-processor of the file puts before and after a text."""
     bare, whole = (rust.encode("a", add_special_tokens=flag).ids for flag in (False, True))
     starts = [i for i in range(len(whole) - len(bare) + 1) if whole[i : i + len(bare)] == bare]
     return (whole[: starts[0]], whole[starts[0] + len(bare) :]) if bare and starts else ([], [])

@@ -1,12 +1,12 @@
-"""LoRA and DoRA by peft: small matrices beside linear layers learn, the layers themselves do not.
+"""LoRA and DoRA adapters, by the library peft: the base is frozen, and small matrices beside its linear layers train.
 
     adapter = Adapter(network, settings, seed=0)      # the network now has peft's layers
     adapter.save("runs/tuned/adapter", base="runs/pretrained")
     adapter.merged()                                  # plain weights, as a model folder holds them
     adapter.remove()                                  # the plain network again
 
-peft's layers are put into our own network (`inject_adapter_in_model`). Their dropout is replaced by ours, whose bits
-are a function of the step, so that a resumed run repeats. References: models/folders/adapters.py.
+peft's layers are injected into our network (`inject_adapter_in_model`). Their dropout is replaced by ours, whose random
+bits are a function of the step, so that a resumed run repeats exactly. References: models/folders/adapters.py.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from antiphon.models.stack import count_parameters
 from antiphon.nn.noise import Dropout, number_sites
 from antiphon.settings import SettingError
 
-_NAME = "default"  # of the adapter within peft's layers
-# What target_modules calls layers of transformers' models -> what our networks call them.
+_NAME = "default"  # the name of the adapter within peft's layers
+# Names of layers in transformers' models, as used in target_modules -> names in our networks.
 _THEIRS = {
     "q_proj": "q", "k_proj": "k", "v_proj": "v", "out_proj": "o", "o_proj": "o",
     "fc1": "up", "fc2": "down", "wi": "up", "wi_0": "gate", "wi_1": "up", "wo": "down",
@@ -40,7 +40,7 @@ _THEIRS = {
 
 
 class Adapter:
-    """The adapter of `network`, which it changes in place; `seed` chooses its first weights."""
+    """An adapter for `network`, which is modified in place; `seed` initializes the adapter's weights."""
 
     def __init__(self, network: EncoderDecoder, settings: AdapterConfig, *, seed: int) -> None:
         self.network, self.settings = network, settings
@@ -80,7 +80,7 @@ class Adapter:
             parameter.requires_grad_(".lora_" in name or name in self.trained)
 
     def describe(self) -> str:
-        """What learns, in a line."""
+        """The number of trainable parameters, in one line."""
         learns = sum(parameter.numel() for parameter in self.network.parameters() if parameter.requires_grad)
         whole = count_parameters(self.network)
         kind = {"lora": "LoRA", "dora": "DoRA"}[self.settings.kind]
@@ -90,7 +90,7 @@ class Adapter:
         )
 
     def merged(self) -> dict[str, Tensor]:
-        """The weights of a plain network that computes the same."""
+        """The weights with the adapter merged in: a plain network with them computes the same."""
         return merged_weights(self.network, scale=self.scale, name=_NAME)
 
     def base(self) -> dict[str, Tensor]:
@@ -98,7 +98,7 @@ class Adapter:
         return plain_weights(self.network)
 
     def save(self, folder: Path, *, base: str) -> None:
-        """Write adapter_config.json and adapter_model.safetensors, as peft reads them."""
+        """Write adapter_config.json and adapter_model.safetensors in peft's format."""
         saved = sorted({name.rpartition(".")[0] for name in self._aliases()})
         config: dict[str, Any] = {
             **{key: sorted(value) if isinstance(value, set) else value for key, value in self.config.to_dict().items()},
@@ -117,7 +117,7 @@ class Adapter:
             ) from error
 
     def remove(self) -> None:
-        """Put the plain layers back where peft's were; the adapter's weights are gone."""
+        """Restore the plain layers. The adapter's weights are lost."""
         for name in self.targets:
             parent, _, last = name.rpartition(".")
             home = self.network.get_submodule(parent)
@@ -126,7 +126,7 @@ class Adapter:
             parameter.requires_grad_(True)
 
     def _state(self) -> dict[str, Tensor]:
-        """The tensors by the names that peft gives them."""
+        """The adapter's tensors, under peft's names."""
         state: dict[str, Tensor] = {}
         for name, tensor in self.network.named_parameters():
             for part, short in ((".lora_A.", DOWN), (".lora_B.", UP), (f"{MAGNITUDE}.", MAGNITUDE)):
@@ -135,7 +135,7 @@ class Adapter:
         return state | {PREFIX + name: tensor.clone() for name, tensor in self._aliases().items()}
 
     def _aliases(self) -> dict[str, Tensor]:
-        """All weights of the modules that hold a weight trained whole, under every name that they have."""
+        """All weights of the modules that contain a fully trained weight, under every name that they have."""
         own = dict(self.network.named_parameters())
         homes = {id(self.network.get_submodule(name.rpartition(".")[0])) for name in self.trained if name in own}
         return {
@@ -147,15 +147,15 @@ class Adapter:
 
 
 def _pattern(linears: list[str], target: str) -> str:
-    """A target as a pattern of our names. One without a wildcard that is no whole name is read as in peft: the last
-    parts of a name (`q`, `mixer.q`), by transformers' words too (`q_proj`, `SelfAttention.q`, `all-linear`)."""
+    """A target as a pattern over our names. A target without a wildcard that is not a full name is read as in peft: as
+    the end of a name (`q`, `mixer.q`). Names of transformers work too (`q_proj`, `SelfAttention.q`, `all-linear`)."""
     if target in linears or any(sign in target for sign in "*?["):
         return target
     return "*" if target == "all-linear" else "*." + ".".join(_THEIRS.get(part, part) for part in target.split("."))
 
 
 def _matching(names: list[str], patterns: Mapping[str, str], setting: str, what: str) -> list[str]:
-    """Those of `names` that a pattern matches; SettingError for one that matches none, which is called by its key."""
+    """The `names` that a pattern matches. SettingError, with the key of the pattern, for one that matches none."""
     for given, pattern in patterns.items():
         if not any(fnmatchcase(name, pattern) for name in names):
             raise SettingError(
@@ -167,6 +167,6 @@ def _matching(names: list[str], patterns: Mapping[str, str], setting: str, what:
 
 
 def _example(names: list[str]) -> str:
-    """Short patterns of `names`: their last parts."""
+    """Short example patterns: the last parts of `names`."""
     ends = dict.fromkeys(name.rpartition(".")[2] for name in names)
     return ", ".join(f"*.{end}" for end in list(ends)[:8])

@@ -1,11 +1,11 @@
-"""Batches that are made before their step begins, while a GPU still computes the step before.
+"""Prefetching: the batches of the next step are made while a GPU still computes the current one.
 
-    ahead = BatchPrefetcher(stream, make)         # make() takes what a step needs from the stream, by ahead.draw()
-    ahead.prepare()                     # while the device is busy
-    made = ahead.take()                 # what was prepared, else what is made now
+    ahead = BatchPrefetcher(stream, make)   # make() reads the micro-batches of a step from the stream with ahead.draw()
+    ahead.prepare()                         # while the device is busy
+    micro_batches = ahead.take()            # the prepared ones, or made now
 
-To whom it shows its position, nothing was read ahead: `epoch`, `pass_of_last` and `state()` are those behind the step
-that was taken last, so that a resumed run makes again what no step has seen.
+Its position never includes prefetched batches: `epoch`, `pass_of_last` and `state()` are those after the last step that
+was taken. So a resumed run makes the prefetched batches again.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from typing import Any, NamedTuple, Protocol
 
 from antiphon.batch import Batch, Example
 
-Made = tuple[list[Example], Batch]  # a micro-batch: its examples, and what the network reads
+MicroBatch = tuple[list[Example], Batch]  # the examples, and the same collated
 
 
 class BatchStream(Protocol):
-    """Endless batches with a position that can be saved (data/batching.py)."""
+    """An endless stream of batches whose position can be saved (data/batching.py)."""
 
     epoch: int
 
@@ -29,52 +29,52 @@ class BatchStream(Protocol):
 
 
 class PreparedStep(NamedTuple):
-    """What the next step takes, the pass that its last batch lies in, and where the stream was before."""
+    """The prefetched micro-batches of the next step, the pass of the last one, and the stream's position before."""
 
-    made: list[Made]
+    micro_batches: list[MicroBatch]
     pass_of_last: int
     epoch: int
     state: dict[str, Any]
 
 
 class BatchPrefetcher:
-    """`stream`, of which `make` reads the micro-batches of one step."""
+    """Prefetches from `stream`; `make` makes the micro-batches of one step."""
 
-    def __init__(self, stream: BatchStream, make: Callable[[], list[Made]]) -> None:
+    def __init__(self, stream: BatchStream, make: Callable[[], list[MicroBatch]]) -> None:
         self.stream, self.make = stream, make
         self.prepared: PreparedStep | None = None
-        self.pass_of_last = 0  # the pass over the data, from 1, in which the last batch of the last step lies
-        self._drawn = 0  # the same of the batch that was drawn last
+        self.pass_of_last = 0  # the pass over the data, from 1, of the last batch of the last step
+        self._drawn = 0  # the pass of the batch that was drawn last
 
     @property
     def epoch(self) -> int:
-        """The passes that are complete before the next step."""
+        """The number of passes completed before the next step."""
         return self.stream.epoch if self.prepared is None else self.prepared.epoch
 
     def prepare(self) -> None:
-        """Make what the next step takes."""
+        """Make the micro-batches of the next step."""
         if self.prepared is None:
             epoch, state = self.stream.epoch, self.stream.state()
-            made = self.make()
-            self.prepared = PreparedStep(made, self._drawn, epoch, state)
+            micro_batches = self.make()
+            self.prepared = PreparedStep(micro_batches, self._drawn, epoch, state)
 
     def draw(self) -> list[Example]:
-        """The next micro-batch of the stream, for `make`."""
+        """The next micro-batch of the stream; called by `make`."""
         self._drawn = self.stream.epoch + 1
         return next(self.stream)
 
-    def take(self) -> list[Made]:
+    def take(self) -> list[MicroBatch]:
         """The micro-batches of the next step."""
         prepared, self.prepared = self.prepared, None
-        made = self.make() if prepared is None else prepared.made
+        micro_batches = self.make() if prepared is None else prepared.micro_batches
         self.pass_of_last = self._drawn if prepared is None else prepared.pass_of_last
-        return made
+        return micro_batches
 
     def state(self) -> dict[str, Any]:
-        """The position of the next step, as plain values."""
+        """The position before the next step, as plain JSON values."""
         return self.stream.state() if self.prepared is None else self.prepared.state
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Goes to a position that `state()` gave."""
+        """Restore a position returned by `state()`."""
         self.prepared = None
         self.stream.restore(state)

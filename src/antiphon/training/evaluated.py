@@ -1,14 +1,14 @@
-"""The weights that are validated and kept, where they are not those that are trained: their moving average, or what an
-optimizer such as schedule-free keeps beside them.
+"""Evaluation weights that differ from the trained ones: their exponential moving average (EMA), or the averaged weights
+of an optimizer such as schedule-free.
 
     evaluated = EvaluationWeights(network, optimizer, decay=0.999)
     evaluated.update(step)              # after each step, counted from 1
-    with evaluated.shown():             # the network holds them; afterwards the trained ones, bit by bit
+    with evaluated.applied():           # the network has these weights; afterwards the trained ones, bit by bit
         validate(network)
 
-The moving average is that of Adam's moments, corrected for its start (Kingma and Ba 2015, section 3): after t steps,
-the weights of step i count (1 − d)·d^(t−i) / (1 − d^t); those before the first step count nothing. A step that was
-refused counts the same weights once more. With schedule-free, what is averaged is what it would show.
+The EMA is bias-corrected as in Adam (Kingma and Ba 2015, section 3): after t steps the weights of step i count
+(1 − d)·d^(t−i) / (1 − d^t), and the initial weights count nothing. A skipped step (non-finite gradient) counts the
+unchanged weights once more. With schedule-free, its evaluation weights are averaged.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from antiphon.models.folders.checkpoint import learned_weights
 
 @runtime_checkable
 class SwitchingOptimizer(Protocol):
-    """An optimizer with other weights for evaluation than for training."""
+    """An optimizer with different weights for evaluation and for training."""
 
     def train(self) -> None: ...
     def eval(self) -> None: ...
 
 
 class EvaluationWeights:
-    """The weights of `network` that are validated; `decay` 0: no moving average."""
+    """The evaluation weights of `network`. `decay` is that of the moving average; 0: none."""
 
     def __init__(self, network: nn.Module, optimizer: torch.optim.Optimizer, *, decay: float) -> None:
         self.network, self.decay = network, decay
@@ -43,12 +43,12 @@ class EvaluationWeights:
 
     @property
     def differ(self) -> bool:
-        """Whether they are other weights than those that are trained."""
+        """Whether the evaluation weights differ from the trained ones."""
         return self.decay > 0 or self.switching is not None
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """Count the weights after step `step`, counted from 1."""
+        """Add the weights after step `step`, from 1, to the average."""
         if not self.decay:
             return
         with self._switched():
@@ -60,8 +60,8 @@ class EvaluationWeights:
             torch._foreach_lerp_(list(self.average.values()), list(weights.values()), share)
 
     @contextmanager
-    def shown(self) -> Iterator[None]:
-        """The network holds the evaluated weights within, and the trained ones, bit by bit, afterwards."""
+    def applied(self) -> Iterator[None]:
+        """Within the context the network has the evaluation weights; afterwards the trained ones, bit by bit."""
         with self._switched():
             if not self.average:
                 yield
@@ -74,20 +74,21 @@ class EvaluationWeights:
                 _put(self.network, trained)
 
     def weights(self) -> dict[str, Tensor]:
-        """A copy of the evaluated weights, all that a model folder holds; empty where they are the trained ones."""
+        """A copy of the evaluation weights, as saved in a model folder; empty if they are the trained ones."""
         if not self.differ:
             return {}
-        with self.shown():
+        with self.applied():
             return {name: tensor.detach().clone() for name, tensor in learned_weights(self.network).items()}
 
     def restore(self, weights: Mapping[str, Tensor]) -> None:
-        """The inverse of `weights`, after a run whose last step is done."""
+        """The inverse of `weights`, for a resumed run."""
         if self.decay:
             self.average = {name: weights[name].to(tensor.device) for name, tensor in _floating(self.network).items()}
 
     @contextmanager
     def _switched(self) -> Iterator[None]:
-        """The optimizer's weights for evaluation. It comes back by arithmetic, which is not exact, so we keep ours."""
+        """Switch the optimizer to its evaluation weights. Switching back is inexact arithmetic, so we restore
+        copies."""
         if self.switching is None:
             yield
             return

@@ -1,9 +1,9 @@
-"""Which parameters learn at which rate: groups for an optimizer, from patterns and layers.
+"""Parameter groups for an optimizer: learning rate, weight decay and freezing by name pattern and by layer.
 
     groups = parameter_groups(network, settings)    # [{"params": [...], "lr_scale": 1.0, "weight_decay": 0.01, ...}]
 
-The weights of linear layers decay, others (biases, norms, embeddings) do not, unless a pattern says so. What is frozen
-stands in no group and gets no gradient. Rates by layer: Howard and Ruder 2018 (ULMFiT), section 3.1; as a power of one
+By default weight decay applies to the weights of linear layers, not to biases, norms and embeddings. Frozen parameters
+are in no group and get no gradient. Layer-wise rates: Howard and Ruder 2018 (ULMFiT), section 3.1; as powers of one
 factor, Clark et al. 2020 (ELECTRA), appendix.
 """
 
@@ -25,21 +25,21 @@ _LOWEST = re.compile(r"(source|target|encoder|decoder)\.")
 
 
 def parameter_groups(network: nn.Module, settings: TrainingConfig) -> list[dict[str, Any]]:
-    """The groups of the parameters that learn; the others of `network` are frozen.
+    """The groups of the trainable parameters; the others of `network` are frozen.
 
-    SettingError for a pattern that names no parameter, and where nothing is left to learn.
+    SettingError for a pattern that matches no parameter, and if every parameter is frozen.
     """
     named = dict(network.named_parameters())
     linear = {id(module.weight) for module in network.modules() if isinstance(module, nn.Linear)}
     _check(settings.groups, named)
     depths = _depths(named)
     made: dict[tuple[bool, float, float], dict[str, Any]] = {}
-    # Linear weights first, as one reads them: the groups that decay before those that do not.
+    # Linear weights first, so that groups with weight decay come before those without.
     for name, parameter in sorted(named.items(), key=lambda item: id(item[1]) not in linear):
         rule = next((rule for rule in settings.groups if fnmatchcase(name, rule.match)), GroupConfig("*"))
         if rule.freeze:
             parameter.requires_grad_(False)
-        if not parameter.requires_grad:  # what lies under an adapter too
+        if not parameter.requires_grad:  # also true for the base weights below an adapter
             continue
         is_linear = id(parameter) in linear
         usual = settings.weight_decay if is_linear else 0.0
@@ -55,7 +55,7 @@ def parameter_groups(network: nn.Module, settings: TrainingConfig) -> list[dict[
 
 
 def _depths(names: Iterable[str]) -> dict[str, int]:
-    """The layers of each stack."""
+    """The number of layers of each stack."""
     found = [match for match in map(_LAYER.match, names) if match]
     return {
         stack: max((int(match[2]) + 1 for match in found if match[1] == stack), default=0)
@@ -64,10 +64,10 @@ def _depths(names: Iterable[str]) -> dict[str, int]:
 
 
 def _distance(name: str, depths: dict[str, int]) -> int:
-    """How many layers lie above a parameter: 0 for a stack's top layer, what follows it, and the output.
+    """The number of layers above a parameter: 0 for a stack's top layer, its final norm, and the output projection.
 
-    Embeddings lie below the deeper of the two stacks. A rule that the layers of a stack share counts as its lowest
-    layer.
+    Embeddings lie below the deeper of the two stacks. A score rule that the layers of a stack share counts as part of
+    the lowest layer.
     """
     if layer := _LAYER.match(name):
         return depths[layer[1]] - 1 - int(layer[2])
@@ -84,7 +84,7 @@ def _check(rules: Iterable[GroupConfig], named: Iterable[str]) -> None:
     for number, rule in enumerate(rules):
         if any(fnmatchcase(name, rule.match) for name in names):
             continue
-        # Whole names, and the stacks and layers that a pattern is likely to name.
+        # Suggest full names, and prefixes of names that end at a dot.
         known = names + sorted({name[:end] for name in names for end in _dots(name)})
         bare = rule.match.strip("*").replace("*", "").rstrip(".")
         close = difflib.get_close_matches(bare, known, n=3, cutoff=0.3) or names[:3]

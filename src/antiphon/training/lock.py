@@ -1,9 +1,9 @@
-"""One process at a time writes into a run folder.
+"""The exclusive lock of a run folder: only one process at a time trains in it.
 
-    with alone(folder):
+    with exclusive_lock(folder):
         ...
 
-The lock is the folder's own (flock), so it leaves no file behind and ends with its process, however that ends.
+The lock is held on the folder itself (flock): there is no lock file, and the system releases it when the process ends.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from antiphon.errors import ConfigError, argument
 
 
 @contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Hold `folder` while entered. ConfigError where another process, or another run of this one, holds it.
+def exclusive_lock(folder: Path) -> Iterator[None]:
+    """Lock `folder` for the duration of the context. ConfigError if another process, or a run in this one, holds it.
 
-    Where a system or a file system has no such locks, nothing is held.
+    Does nothing on systems and file systems without such locks.
     """
     try:
         import fcntl

@@ -1,11 +1,11 @@
-"""The training loop, on one page.
+"""The training loop.
 
-Between two optimizer steps it validates, saves and stops; so a snapshot always stands between steps, and a resumed run
-repeats the uninterrupted one bit by bit: data order, dropout and foreign layers' random numbers are functions of (seed,
-step), never of a global state that went on.
+Validation, saving and stopping happen between optimizer steps, so a snapshot is always taken between steps. A resumed
+run repeats the uninterrupted one bit by bit: data order, dropout and the random numbers of custom layers are functions
+of (seed, step), never of a global random state.
 
-A GPU computes while its host goes on. Within a step the host waits for it once, to learn whether the gradient is
-finite; before that it has made the next step's batches.
+The host synchronizes with a GPU once a step, to check that the gradient is finite. Before that it makes the batches of
+the next step.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.nn.loss import CrossEntropy, LossSum
 from antiphon.nn.mixout import add_mixout
 from antiphon.nn.noise import number_sites
-from antiphon.training.ahead import BatchPrefetcher, BatchStream, Made
+from antiphon.training.ahead import BatchPrefetcher, BatchStream, MicroBatch
 from antiphon.training.evaluated import EvaluationWeights
 from antiphon.training.objectives.distillation import Distillation
 from antiphon.training.objectives.r_drop import PairedCrossEntropy, twice
@@ -39,14 +39,14 @@ from antiphon.training.resume import WEIGHTS, TrainState, load_snapshot, save_sn
 from antiphon.training.signals import StopSignal
 from antiphon.training.snapshot import SnapshotStore
 
-NON_FINITE_LIMIT = 5  # steps in a row whose loss or gradient is not finite, after which a run gives up
+NON_FINITE_LIMIT = 5  # consecutive steps with a non-finite loss or gradient after which a run fails
 
 
 @dataclass(frozen=True, slots=True)
 class Validation:
-    """What a validation found: figures by name, answers to show, and the score that chooses the best model.
+    """The result of a validation: figures by name, sample answers, and the score that selects the best model.
 
-    A higher score is better; of equal scores, the one with the lower `valid_loss`.
+    A higher score is better; among equal scores the lower `valid_loss` is better.
     """
 
     figures: dict[str, float]
@@ -55,20 +55,20 @@ class Validation:
 
     @property
     def rank(self) -> tuple[float, float]:
-        """The score, and what decides between equal ones; higher is better, and what is not a number is the worst."""
+        """The score and a tie-breaker (the negated `valid_loss`); higher is better, and NaN is worst."""
         found = (self.score, -self.figures.get("valid_loss", 0.0))
         return -math.inf if math.isnan(found[0]) else found[0], -math.inf if math.isnan(found[1]) else found[1]
 
 
-Validator = Callable[[EncoderDecoder, Callable[[], bool]], Validation | None]  # None: it was asked to stop
+Validator = Callable[[EncoderDecoder, Callable[[], bool]], Validation | None]  # returns None if it was interrupted
 
 
 @dataclass(frozen=True, slots=True)
 class LoopParts:
-    """What the loop works with.
+    """The parts that the loop connects.
 
-    `schedule` gives the rate of a step, `validate` may be None, `keep` saves the weights as the best so far. `teacher`
-    is the network that the settings distil from.
+    `schedule` returns the learning rate of a step, from 1. `validate` may be None. `save_best` saves the weights as the
+    best model so far. `teacher` is the teacher network of distillation.
     """
 
     network: EncoderDecoder
@@ -76,7 +76,7 @@ class LoopParts:
     optimizer: torch.optim.Optimizer
     schedule: Callable[[int], float]
     validate: Validator | None
-    keep: Callable[[EncoderDecoder], None]
+    save_best: Callable[[EncoderDecoder], None]
     record: RunLog
     store: SnapshotStore
     pad_id: int
@@ -85,7 +85,7 @@ class LoopParts:
 
 
 class Loop:
-    """Trains `parts.network` by `settings`; `run` returns why it ended."""
+    """Trains `parts.network` with `settings`; `run` returns the reason why training ended."""
 
     def __init__(self, parts: LoopParts, settings: TrainingConfig, *, validate_every: Interval) -> None:
         if settings.precision == "float16":
@@ -97,7 +97,7 @@ class Loop:
             name = "r_drop" if settings.r_drop else "distillation"
             raise ConfigError(
                 f"`training.{name}` must be left out for a network whose logits are capped "
-                f"(`model.output_cap` is {parts.network.output_cap:g}). Its loss knows of no cap."
+                f"(`model.output_cap` is {parts.network.output_cap:g}). Its loss does not support a cap."
             )
         self.parts, self.settings, self.validate_every = parts, settings, validate_every
         self.network, self.record = parts.network, parts.record
@@ -121,7 +121,7 @@ class Loop:
         self.stop = StopSignal(self.record.say)
 
     def resume(self) -> bool:
-        """Continue from the newest snapshot that verifies; False where there is none."""
+        """Continue from the newest valid snapshot; False if there is none."""
         snapshot = self.parts.store.newest()
         if snapshot is None:
             self.record.say("there is no whole snapshot to continue; starting from the beginning")
@@ -138,19 +138,18 @@ class Loop:
                 save_start(self.record.folder, self.network)
             while True:
                 reason = self.ended()
-                if not self.stop.asked and self.validation_due(reason is not None):
+                if not self.stop.requested and self.validation_due(reason is not None):
                     self.validate()
                     reason = self.ended()
-                if self.stop.asked or reason or self.save_due():
+                if self.stop.requested or reason or self.save_due():
                     self.save()
-                if self.stop.asked:
+                if self.stop.requested:
                     how = argument("antiphon.train(recipe, resume=True)", flag="--resume")
                     self.record.say(f"stopped at step {progress.step}, which is saved; continue with {how}")
-                self.stop.obey()
+                self.stop.raise_if_requested()
                 if reason:
-                    if (
-                        progress.window.seconds
-                    ):  # behind the snapshot, so that a run that goes on does not hold this row
+                    # After the snapshot, so that this partial row is dropped if the run is continued.
+                    if progress.window.seconds:
                         self.measure()
                     return reason
                 self.step()
@@ -159,23 +158,22 @@ class Loop:
                     self.measure()
 
     def measure(self) -> None:
-        """Write the figures since the last row, and how many parameters learn."""
+        """Log the figures since the last row, and the number of trainable parameters."""
         row = self.progress.row(self.settings)
         self.record.measure({**row, "trainable_parameters": self.trainable})
 
     def step(self) -> None:
-        """One optimizer step over `accumulate` micro-batches, each label weighing the same."""
+        """One optimizer step over `accumulate` micro-batches; every target token of the step has the same weight."""
         began, settings, progress = time.perf_counter(), self.settings, self.progress
-        torch.manual_seed(
-            settings.seed * 1_000_003 + progress.step
-        )  # for layers of the user's own that draw by themselves
+        # For custom layers that use PyTorch's global generator.
+        torch.manual_seed(settings.seed * 1_000_003 + progress.step)
         self.network.train()
         passes = self.ahead.epoch
-        made = self.ahead.take()
+        micro_batches = self.ahead.take()
         progress.enter(self.ahead.pass_of_last, passes_before=passes, passes=self.ahead.epoch)
-        window = LogWindow(labels=sum(batch.label_places.numel() for _, batch in made))
+        window = LogWindow(labels=sum(batch.label_places.numel() for _, batch in micro_batches))
         losses = []
-        for number, (rows, batch) in enumerate(made):
+        for number, (rows, batch) in enumerate(micro_batches):
             self.network.noise.set(seed=settings.seed, step=progress.step, micro_batch=number)
             with self.precision():
                 criterion = self.criterion if self.distillation is None else self.distillation.criterion(batch)
@@ -183,18 +181,18 @@ class Loop:
             (loss.objective / window.labels).backward()
             window.count(rows, batch)
             losses.append(loss)
-        lr = self.update(window, losses, [rows for rows, _ in made])
+        lr = self.update(window, losses, [rows for rows, _ in micro_batches])
         progress.step += 1
         progress.add(window, lr=lr, seconds=time.perf_counter() - began)
 
     def update(self, window: LogWindow, losses: list[LossSum], examples: list[list[Example]]) -> float:
-        """Clip, check and apply the gradient; the rate that was used."""
+        """Clip, check and apply the gradient. Returns the learning rate."""
         optimizer, progress = self.parts.optimizer, self.progress
         lr = self.parts.schedule(progress.step + 1)
         bound = self.settings.clip_norm or math.inf
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), bound)
         if self.network.device.type != "cpu" and progress.step + 1 != self.settings.max_steps:
-            self.ahead.prepare()  # a CPU has computed the gradient by now, and would gain nothing
+            self.ahead.prepare()  # on a CPU the gradient is complete by now: nothing to overlap
         window.read(losses, norm)
         if math.isfinite(window.grad_norm) and math.isfinite(window.loss):
             for group in optimizer.param_groups:
@@ -202,17 +200,17 @@ class Loop:
             optimizer.step()
             progress.non_finite = 0
         else:
-            self.refuse(window, examples)
+            self.skip_step(window, examples)
         optimizer.zero_grad(set_to_none=True)
         self.evaluated.update(progress.step + 1)
         return lr
 
-    def refuse(self, window: LogWindow, examples: list[list[Example]]) -> None:
-        """Leave the weights as they are; give up after too many in a row."""
+    def skip_step(self, window: LogWindow, examples: list[list[Example]]) -> None:
+        """Leave the weights unchanged after a non-finite gradient. NonFiniteError after too many steps in a row."""
         self.progress.non_finite += 1
         seen = (window.loss / max(1, window.labels), window.grad_norm)
         window.loss = window.nll = 0.0
-        window.counted = 0  # a figure that is not finite says nothing of the steps around it
+        window.counted = 0  # exclude the step from the averages of the log window
         indices = [example.index for rows in examples for example in rows]
         some = ", ".join(map(str, indices[:8])) + (", …" if len(indices) > 8 else "")
         what = (
@@ -229,24 +227,24 @@ class Loop:
         )
 
     def validation_due(self, ending: bool) -> bool:
-        """At the end of each interval, and of the run; not twice at one step."""
+        """Whether to validate now: at the end of each interval and of the run, at most once a step."""
         step = self.progress.step
         due = step > 0 and (ending or self.progress.due(self.validate_every))
         return self.parts.validate is not None and due and self.progress.validated != step
 
     def validate(self) -> None:
-        """Measure, and keep the weights if they are the best so far."""
+        """Validate, log the figures, and save the weights if they are the best so far."""
         assert self.parts.validate is not None
         self.network.eval()
-        with self.evaluated.shown():
-            found = self.parts.validate(self.network, lambda: self.stop.asked)
+        with self.evaluated.applied():
+            found = self.parts.validate(self.network, lambda: self.stop.requested)
             if found is None:
                 return
             progress, count = self.progress, self.settings.average_best
             progress.validated = progress.step
-            self.record.validation({**progress.place(), **found.figures}, found.samples)
+            self.record.validation({**progress.position(), **found.figures}, found.samples)
             if progress.improves(found.rank):
-                self.parts.keep(self.network)
+                self.parts.save_best(self.network)
             if count > 1 and progress.among_best(found.rank, count):
                 self.best.save(progress.step, {WEIGHTS: weights_file(learned_weights(self.network))})
 
@@ -254,16 +252,16 @@ class Loop:
         return self.progress.due(self.settings.saves)
 
     def save(self) -> None:
-        """Write a snapshot of this moment, unless it is there."""
+        """Write a snapshot of the current step, unless it exists already."""
         if self.progress.saved == self.progress.step:
             return
         self.progress.saved = self.progress.step
         save_snapshot(self.parts.store, self.now)
-        # Only now, since a run that is killed before goes on from a snapshot that may still count on them.
+        # Prune after saving: a run killed before this resumes from an older snapshot, which may refer to these files.
         self.best.prune([step for _, step in self.progress.bests])
 
     def ended(self) -> str | None:
-        """Why the run is over, or None."""
+        """The reason why the run is complete, or None."""
         progress, settings = self.progress, self.settings
         if settings.max_steps is not None and progress.step >= settings.max_steps:
             return f"{progress.step} steps are done"
@@ -272,11 +270,11 @@ class Loop:
         if settings.max_minutes is not None and progress.seconds >= 60 * settings.max_minutes:
             return f"{settings.max_minutes:g} minutes of training are over"
         if settings.patience is not None and progress.worse >= settings.patience:
-            return f"{settings.patience} validations in a row brought nothing better"
+            return f"{settings.patience} validations in a row without improvement"
         return None
 
-    def make(self) -> list[Made]:
-        """The micro-batches of the stream's next step, on the network's device."""
+    def make(self) -> list[MicroBatch]:
+        """Read and collate the micro-batches of the next step, on the network's device."""
         examples = [self.ahead.draw() for _ in range(self.settings.accumulate)]
         return [(rows, self.collate(rows).to(self.network.device)) for rows in examples]
 
@@ -284,7 +282,7 @@ class Loop:
         return collate(rows, pad_id=self.parts.pad_id, start_id=self.parts.start_id)
 
     def precision(self) -> AbstractContextManager[Any]:
-        """bfloat16 computes in bfloat16 with float32 weights, sums and updates."""
+        """The autocast context: with bfloat16, weights, reductions and updates stay in float32."""
         if self.settings.precision == "bfloat16":
             return torch.autocast(self.network.device.type, dtype=torch.bfloat16)
         return nullcontext()

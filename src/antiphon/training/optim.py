@@ -3,10 +3,10 @@
     optimizer = build_optimizer(network, settings)
     rate = build_schedule(settings)        # step, counted from 1 -> learning rate
 
-A schedule of one's own: `register("schedule", "name")` above a function `(step, *, lr, warmup_steps, max_steps) ->
-float`; an optimizer: `register("optimizer", "name")` above a function `(groups, *, lr, betas, weight_decay) ->
-torch.optim.Optimizer`, or any class of that kind. Of the three it is given those that it takes; the parameters that it
-has besides are settings of its own, in a recipe `optimizer: {name: {momentum: 0.9}}`.
+A custom schedule is a function `(step, *, lr, warmup_steps, max_steps) -> float`, registered with
+`@register("schedule", "name")`. A custom optimizer is a function `(groups, *, lr, betas, weight_decay) ->
+torch.optim.Optimizer` or an optimizer class, registered with `@register("optimizer", "name")`. It receives those of the
+three settings that it accepts; its other parameters are set in a recipe: `optimizer: {name: {momentum: 0.9}}`.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from antiphon.settings import SettingError, saying
 from antiphon.training import optimizers as _named  # noqa: F401 - registers them
 from antiphon.training.groups import parameter_groups
 
-WSD_DECAY_SHARE = 0.2  # the last part of a warm-up, stable, decay run
-COMMON = ("lr", "betas", "weight_decay")  # settings of `training` that an optimizer is given if it takes them
+WSD_DECAY_SHARE = 0.2  # the fraction of a warm-up, stable, decay run that decays
+COMMON = ("lr", "betas", "weight_decay")  # settings of `training` passed to optimizers that accept them
 
 
 def build_optimizer(
     network: nn.Module, settings: TrainingConfig, *, folder: Path | None = None
 ) -> torch.optim.Optimizer:
-    """The optimizer of `settings` over the groups of `parameter_groups`, which also freezes what is to be frozen.
+    """The optimizer of `settings` over `parameter_groups`, which also freezes parameters.
 
-    SettingError for a name, a setting or a value that it does not know.
+    SettingError for an unknown name, setting or value.
     """
     name, own = settings.optimizer_name, settings.optimizer_settings
     factory, takes = find_optimizer(settings, folder=folder)
@@ -59,9 +59,9 @@ def build_optimizer(
 def find_optimizer(
     settings: TrainingConfig, *, folder: Path | None = None
 ) -> tuple[Callable[..., Any], dict[str, inspect.Parameter] | None]:
-    """What makes the optimizer of `settings`, and what it takes besides groups (None: anything).
+    """The factory of the optimizer of `settings`, and its parameters besides the groups (None: anything).
 
-    SettingError for a name or a setting of its own that is not known, before there is a network.
+    Needs no network. SettingError for an unknown name, or an unknown setting of the optimizer.
     """
     with saying("training", "optimizer"):
         factory = lookup("optimizer", settings.optimizer_name, folder=folder)
@@ -71,7 +71,7 @@ def find_optimizer(
 
 
 def _parameters(factory: Callable[..., Any]) -> dict[str, inspect.Parameter] | None:
-    """What a factory takes besides the groups, by name; None where it takes anything, or does not say."""
+    """The parameters of a factory besides the groups, by name; None if it accepts any or has no signature."""
     try:
         parameters = list(inspect.signature(factory).parameters.values())
     except (TypeError, ValueError):
@@ -96,7 +96,7 @@ def _check_settings(name: str, own: dict[str, Any], takes: dict[str, inspect.Par
 
 
 def build_schedule(settings: TrainingConfig, *, folder: Path | None = None) -> Callable[[int], float]:
-    """The learning rate by step, counted from 1. SettingError for one that needs the number of steps and has none."""
+    """The learning rate as a function of the step, from 1. SettingError if it needs `max_steps` and there is none."""
     with saying("training", "schedule"):
         schedule = lookup("schedule", settings.schedule, folder=folder)
     if settings.max_steps is None and schedule in (cosine, linear, wsd):
@@ -109,13 +109,13 @@ def build_schedule(settings: TrainingConfig, *, folder: Path | None = None) -> C
 
 
 def warmup(step: int, warmup_steps: int) -> float:
-    """A factor that grows linearly to 1 in `warmup_steps`."""
+    """A factor that grows linearly to 1 over `warmup_steps`."""
     return min(1.0, step / warmup_steps) if warmup_steps else 1.0
 
 
 @register("schedule", "constant")
 def constant(step: int, *, lr: float, warmup_steps: int, max_steps: int | None) -> float:
-    """Warm-up, then `lr`."""
+    """Warm-up, then constant `lr`."""
     return lr * warmup(step, warmup_steps)
 
 
@@ -128,23 +128,23 @@ def inverse_sqrt(step: int, *, lr: float, warmup_steps: int, max_steps: int | No
 
 @register("schedule", "linear")
 def linear(step: int, *, lr: float, warmup_steps: int, max_steps: int) -> float:
-    """Warm-up, then a line to 0 behind the last step."""
+    """Warm-up, then linear decay, which reaches 0 after the last step."""
     return lr * warmup(step, warmup_steps) * (1 - _progress(step, warmup_steps, max_steps))
 
 
 @register("schedule", "cosine")
 def cosine(step: int, *, lr: float, warmup_steps: int, max_steps: int) -> float:
-    """Warm-up, then half a cosine to 0 behind the last step (Loshchilov and Hutter 2017, eq. 5, without restarts)."""
+    """Warm-up, then half a cosine to 0 after the last step (Loshchilov and Hutter 2017, eq. 5, without restarts)."""
     return lr * warmup(step, warmup_steps) * 0.5 * (1 + math.cos(math.pi * _progress(step, warmup_steps, max_steps)))
 
 
 @register("schedule", "wsd")
 def wsd(step: int, *, lr: float, warmup_steps: int, max_steps: int) -> float:
-    """Warm-up, stable, then 1 − sqrt of the way through the last fifth (Hägele et al. 2024, section 3.1)."""
+    """Warm-up, constant, then decay by 1 − sqrt(progress) over the last fifth (Hägele et al. 2024, section 3.1)."""
     begin = max(warmup_steps, round(max_steps * (1 - WSD_DECAY_SHARE)))
     return lr * warmup(step, warmup_steps) * (1 - math.sqrt(_progress(step, begin, max_steps)))
 
 
 def _progress(step: int, begin: int, max_steps: int) -> float:
-    """How far `step` is from `begin` to just behind `max_steps`, in [0, 1)."""
+    """The progress of `step` from `begin` to just after `max_steps`, in [0, 1)."""
     return min(1.0, max(0, step - begin) / max(1, max_steps + 1 - begin))

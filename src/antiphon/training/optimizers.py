@@ -1,9 +1,8 @@
-"""The optimizers that have a name. Each is a function of parameter groups and the settings that it takes.
+"""The built-in optimizers. Each is a function of parameter groups and settings.
 
-`lr`, `betas` and `weight_decay` are those of `training`, given where a function has them; what else it has are settings
-of its own, with their defaults: `training.optimizer: {muon: {momentum: 0.9}}`. A group is a dict of `params`,
-`lr_scale` (the loop sets `lr` to the schedule's rate times it), `weight_decay` and `linear` (whether it holds weights
-of linear layers).
+`lr`, `betas` and `weight_decay` come from `training`, if the function has such parameters. Its other parameters are set
+by `training.optimizer: {muon: {momentum: 0.9}}`. A group is a dict of `params`, `lr_scale` (the loop sets `lr` to the
+scheduled rate times this), `weight_decay` and `linear` (whether these are weights of linear layers).
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ Betas = tuple[float, float]
 
 @register("optimizer", "adamw")
 def adamw(groups: Groups, *, lr: float, betas: Betas, weight_decay: float, eps: float = 1e-9) -> torch.optim.Optimizer:
-    """AdamW (Loshchilov and Hutter 2019), ε = 1e-9 as Vaswani et al. 2017; one kernel a group if the device has it."""
+    """AdamW (Loshchilov and Hutter 2019), ε = 1e-9 as Vaswani et al. 2017; fused where the device supports it."""
     return torch.optim.AdamW(groups, lr=lr, betas=betas, weight_decay=weight_decay, eps=eps, fused=True)
 
 
@@ -32,8 +31,8 @@ def adamw(groups: Groups, *, lr: float, betas: Betas, weight_decay: float, eps: 
 def adafactor(
     groups: Groups, *, lr: float, weight_decay: float, beta2_decay: float = -0.8, eps: float = 1e-3, d: float = 1.0
 ) -> torch.optim.Optimizer:
-    """Adafactor (Shazeer and Stern 2018, algorithms 4 and 5): a rate relative to the weights' size, at least `eps`; at
-    most 1/sqrt(step); an update's root mean square is at most `d`."""
+    """Adafactor (Shazeer and Stern 2018, algorithms 4 and 5). The rate is relative to the size of the weights (at least
+    `eps`) and at most 1/sqrt(step); the root mean square of an update is at most `d`."""
     return torch.optim.Adafactor(
         groups, lr=lr, weight_decay=weight_decay, beta2_decay=beta2_decay, eps=(None, eps), d=d
     )
@@ -43,7 +42,7 @@ def adafactor(
 def sgd(
     groups: Groups, *, lr: float, weight_decay: float, momentum: float = 0.9, nesterov: bool = True
 ) -> torch.optim.Optimizer:
-    """Gradient descent with momentum (Sutskever et al. 2013); the decay is part of the gradient (L2)."""
+    """SGD with momentum (Sutskever et al. 2013); weight decay is added to the gradient (L2)."""
     return torch.optim.SGD(groups, lr=lr, weight_decay=weight_decay, momentum=momentum, nesterov=nesterov, fused=True)
 
 
@@ -58,8 +57,8 @@ def schedule_free(
     r: float = 0.0,
     weight_lr_power: float = 2.0,
 ) -> torch.optim.Optimizer:
-    """AdamW whose averaged weights are validated and kept, without a falling rate (Defazio et al. 2024, The Road Less
-    Scheduled); take `schedule: constant`."""
+    """Schedule-free AdamW (Defazio et al. 2024, The Road Less Scheduled): averaged weights, which are validated and
+    saved, replace the decay of the rate. Use it with `schedule: constant`."""
     try:
         from schedulefree import AdamWScheduleFree
     except ImportError as error:
@@ -73,7 +72,7 @@ def schedule_free(
 
 
 class UpdateOptimizer(torch.optim.Optimizer):
-    """Base of the optimizers made here: `update` changes the weights by their gradients."""
+    """Base class of the optimizers defined here. Subclasses implement `update`, which applies the gradients."""
 
     def update(self) -> None:
         raise NotImplementedError
@@ -90,7 +89,7 @@ class UpdateOptimizer(torch.optim.Optimizer):
 
 class Lion(UpdateOptimizer):
     """The sign of an interpolated momentum (Chen et al. 2023, Symbolic Discovery of Optimization Algorithms,
-    algorithm 2). Its rate is 3 to 10 times smaller, and its decay larger, than AdamW's (section 5)."""
+    algorithm 2). Use a rate 3 to 10 times smaller, and a larger decay, than with AdamW (section 5)."""
 
     def __init__(self, params: Iterable[Any], *, lr: float, betas: Betas, weight_decay: float = 0.0) -> None:
         super().__init__(params, {"lr": lr, "betas": betas, "weight_decay": weight_decay})
@@ -120,10 +119,10 @@ def lion(groups: Groups, *, lr: float, betas: Betas, weight_decay: float) -> tor
 
 
 class Muon(UpdateOptimizer):
-    """A momentum whose matrices are made orthogonal (Jordan et al. 2024, Muon), for 2-D weights.
+    """Muon (Jordan et al. 2024): momentum whose matrices are orthogonalized, for 2-D weights.
 
-    As torch.optim.Muon, but matrices of one shape run together, and on a processor in float32: bfloat16 products are
-    some twenty times slower there.
+    As torch.optim.Muon, but matrices of the same shape are batched, and on a CPU it computes in float32: bfloat16
+    products are about twenty times slower there.
     """
 
     def __init__(
@@ -151,7 +150,7 @@ class Muon(UpdateOptimizer):
                 directions = orthogonal(
                     torch.stack([self._momentum(p, group) for p in weights]), steps=group["ns_steps"]
                 )
-                # 0.2·sqrt(max(rows, columns)): the root mean square of the update is AdamW's.
+                # 0.2·sqrt(max(rows, columns)) gives the update the root mean square of AdamW's.
                 rate = group["lr"] * 0.2 * math.sqrt(max(shape))
                 torch._foreach_mul_(weights, 1 - group["lr"] * group["weight_decay"])
                 torch._foreach_add_(weights, list(directions.to(weights[0].dtype).unbind()), alpha=-rate)
@@ -167,8 +166,8 @@ class Muon(UpdateOptimizer):
 
 
 def orthogonal(matrices: Tensor, *, steps: int) -> Tensor:
-    """(n, rows, columns) with singular values near 1 (0.7 to 1.2), the singular vectors as they are: a Newton-Schulz
-    iteration of degree 5 with Jordan's coefficients."""
+    """Matrices (n, rows, columns) with the same singular vectors and singular values near 1 (0.7 to 1.2), by a
+    Newton-Schulz iteration of degree 5 with Jordan's coefficients."""
     a, b, c = 3.4445, -4.7750, 2.0315
     x = matrices.bfloat16() if matrices.is_cuda else matrices
     tall = x.shape[1] > x.shape[2]
@@ -181,11 +180,11 @@ def orthogonal(matrices: Tensor, *, steps: int) -> Tensor:
 
 
 class OptimizerGroup(UpdateOptimizer):
-    """Optimizers of different groups as one: the same groups, state, `step` and snapshots as a single one has."""
+    """Several optimizers with different groups behind the interface of a single one (groups, state, `step`)."""
 
     def __init__(self, optimizers: list[torch.optim.Optimizer]) -> None:
         self.optimizers = optimizers
-        # Their group dicts are taken as they are, so that a rate that is set here is set there.
+        # The group dicts are shared, not copied, so that setting a rate here sets it in the inner optimizer.
         super().__init__([group for part in optimizers for group in part.param_groups], {})
         for number, part in enumerate(optimizers):
             for group in part.param_groups:
@@ -202,7 +201,7 @@ class OptimizerGroup(UpdateOptimizer):
             part.step()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        super().load_state_dict(state_dict)  # which makes new dicts
+        super().load_state_dict(state_dict)  # replaces the group dicts
         self._link()
 
 
@@ -218,11 +217,11 @@ def muon(
     ns_steps: int = 5,
     adamw_lr: float | None = None,
 ) -> torch.optim.Optimizer:
-    """`Muon` for the weights of linear layers; AdamW, at the rate `adamw_lr` (None: the same), for embeddings, output,
-    norms, biases and attention's own parameters.
+    """`Muon` for the weights of linear layers; AdamW with rate `adamw_lr` (None: the same) for embeddings, output
+    projection, norms, biases and parameters of attention.
 
-    The scale is that of Liu et al. 2025, Muon is Scalable for LLM Training, section 2.2: an update is as large as
-    AdamW's, so that one rate and one decay suit both.
+    Updates are scaled as in Liu et al. 2025, Muon is Scalable for LLM Training, section 2.2: they are as large as
+    AdamW's, so that the same rate and decay suit both.
     """
     hidden = [group for group in groups if group["linear"]]
     factor = (adamw_lr or lr) / lr

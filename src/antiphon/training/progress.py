@@ -1,4 +1,4 @@
-"""Where a run stands: the counters that a snapshot holds, and the figures since the last line of `metrics.jsonl`."""
+"""The counters of a run, saved in its snapshots, and the sums since the last row of `metrics.jsonl`."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ from antiphon.nn.loss import LossSum
 
 @dataclass(slots=True)
 class LogWindow:
-    """Sums over some steps.
+    """Sums over the steps since the last logged row.
 
-    Nats of `loss` (the objective) and `nll` over `labels`; `tokens` real ones of `positions`, both sides.
+    `loss` (the objective) and `nll` are in nats, summed over `labels` target tokens. `tokens` is the number of real
+    tokens among `positions`, source and target together.
     """
 
     loss: float = 0.0
@@ -36,13 +37,13 @@ class LogWindow:
     seconds: list[float] = field(default_factory=list)
 
     def count(self, examples: Sequence[Example], batch: Batch) -> None:
-        """Count the tokens of one micro-batch, which the host knows."""
+        """Count the tokens of a micro-batch, without waiting for the device."""
         self.counted += batch.label_places.numel()
         self.tokens += sum(len(example.source) for example in examples) + batch.label_places.numel()
         self.positions += batch.source_tokens.pos.numel() + batch.labels.numel()
 
     def read(self, losses: Sequence[LossSum], norm: Tensor) -> None:
-        """Take the figures of a step from the device, for which the host waits until it has computed them."""
+        """Read the losses and the gradient norm of a step from the device. Waits for it."""
         sums = [part.detach() for loss in losses for part in (loss.objective, loss.nll)]
         found = torch.stack([norm.to(sums[0]), *sums]).tolist()
         self.grad_norm = found[0]
@@ -54,11 +55,11 @@ class LogWindow:
 class Progress:
     """The counters of a run.
 
-    `epoch` is the pass over the data, from 1, in which the last batch of the last step lies; `passes` are complete
-    behind that step, `passes_before` were before it. `seconds` is training time over all resumes; `worse` counts
-    validations since the best; `validated` and `saved` are steps; `bests` are the scores and steps of the best
-    validations, best first. `best_tie` and `ties` are what decides between scores that equal `best` and those of
-    `bests`.
+    `epoch` is the pass over the data, from 1, of the last batch of the last step; `passes` is the number of passes
+    complete after that step, `passes_before` before it. `seconds` is training time over all resumes. `worse` is the
+    number of validations since the best one. `validated` and `saved` are the steps of the last validation and snapshot.
+    `bests` are the scores and steps of the best validations, best first. `best_tie` and `ties` are the tie-breakers of
+    `best` and `bests`.
     """
 
     step: int = 0
@@ -78,7 +79,7 @@ class Progress:
     window: LogWindow = field(default_factory=LogWindow)
 
     def add(self, step: LogWindow, *, lr: float, seconds: float) -> None:
-        """Count one optimizer step."""
+        """Add the sums of one optimizer step."""
         window = self.window
         window.loss += step.loss
         window.nll += step.nll
@@ -90,25 +91,26 @@ class Progress:
         self.lr, self.seconds = lr, self.seconds + seconds
 
     def enter(self, epoch: int, *, passes_before: int, passes: int) -> None:
-        """Note the pass that the last step was in, and how many were complete before and behind it."""
+        """Set the pass of the last step, and the numbers of passes complete before and after it."""
         self.epoch, self.passes_before, self.passes = epoch, passes_before, passes
 
     def due(self, interval: Interval) -> bool:
-        """Whether the last step completed an interval. One of epochs is complete where a pass over the data ends."""
+        """Whether the last step completed an interval. An interval of epochs completes when a pass over the data
+        ends."""
         if interval.unit == "steps":
             return self.step > 0 and self.step % interval.count == 0
         return self.passes // interval.count > self.passes_before // interval.count
 
-    def place(self) -> dict[str, Any]:
-        """Where in the run a row of figures belongs."""
+    def position(self) -> dict[str, Any]:
+        """The step, epoch and training time, for a row of figures."""
         return {"step": self.step, "epoch": self.epoch, "time_seconds": round(self.seconds, 3)}
 
     def row(self, settings: TrainingConfig) -> dict[str, Any]:
-        """The figures since the last row, which start anew."""
+        """The figures since the last row. Resets the window."""
         window, self.window = self.window, LogWindow()
         median = statistics.median(window.seconds)
         return {
-            **self.place(),
+            **self.position(),
             "loss": window.loss / max(1, window.counted),
             "nll": window.nll / max(1, window.counted),
             "lr": self.lr,
@@ -121,7 +123,7 @@ class Progress:
         }
 
     def improves(self, rank: tuple[float, float]) -> bool:
-        """Note a validation's rank (a score, and what decides between equal ones); True if it is the best so far."""
+        """Record a validation's rank (score and tie-breaker); True if it is the best so far."""
         if not better(rank, self.best, self.best_tie):
             self.worse += 1
             return False
@@ -129,9 +131,9 @@ class Progress:
         return True
 
     def among_best(self, rank: tuple[float, float], count: int) -> bool:
-        """Note the rank of this step's validation; True if it is one of the `count` best so far, the first of equals.
+        """Record the rank of this step's validation; True if it is one of the `count` best so far.
 
-        A score that is not a number is none of them.
+        Among equal ones the first wins. NaN is never among the best.
         """
         if rank[0] != -math.inf:
             found = [*zip(self.bests, self.ties, strict=True), ((rank[0], self.step), rank[1])]
@@ -140,7 +142,7 @@ class Progress:
         return any(step == self.step for _, step in self.bests)
 
     def state(self) -> dict[str, Any]:
-        """All of it, as JSON can hold it."""
+        """All counters as plain JSON values."""
         return asdict(self)
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -148,27 +150,27 @@ class Progress:
         for name, value in state.items():
             setattr(self, name, LogWindow(**value) if name == "window" else value)
         self.bests = [(score, step) for score, step in self.bests]
-        self.ties += [0.0] * (len(self.bests) - len(self.ties))  # of an older version, which has none
+        self.ties += [0.0] * (len(self.bests) - len(self.ties))  # older snapshots have none
 
     def _left(self, settings: TrainingConfig, step_seconds: float) -> float | None:
-        """Seconds to the end, where one is known."""
+        """The estimated seconds until the end, if it is known."""
         ends = []
         if settings.max_steps is not None:
             ends.append((settings.max_steps - self.step) * step_seconds)
         if settings.max_minutes is not None:
             ends.append(60 * settings.max_minutes - self.seconds)
-        return max(0.0, round(min(ends), 1)) if ends else None  # the last step may end behind `max_minutes`
+        return max(0.0, round(min(ends), 1)) if ends else None  # the last step may end after `max_minutes`
 
 
 def better(rank: tuple[float, float], best: float | None, tie: float | None) -> bool:
-    """Whether a rank is above the best score, or equal to it and above in what decides then (None: nothing)."""
+    """Whether a rank beats the best score `best`, or equals it and beats its tie-breaker `tie` (None: never)."""
     if best is None or rank[0] > best:
         return True
     return rank[0] == best and tie is not None and rank[1] > tie
 
 
 def peak_memory() -> int:
-    """Bytes at most held so far: on the GPU where there is one, else by this process."""
+    """The peak memory in bytes so far: of the GPU if there is one, else of this process."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

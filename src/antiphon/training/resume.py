@@ -1,8 +1,8 @@
-"""What a snapshot of a run holds, written and read back.
+"""The content of a run's snapshots: saving and restoring.
 
-Weights, those that are evaluated where they are others, optimizer, data position, counters, lengths of the log files,
-and the machine. The weights that mixout draws towards are written once, into `start.safetensors` of the run folder;
-each snapshot knows their hash.
+A snapshot holds the weights, the evaluation weights if they differ, the optimizer, the position in the data, counters,
+lengths of the log files, and a description of the machine. The reference weights of mixout are written once, to
+`start.safetensors` in the run folder; each snapshot holds their hash.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ START = "start.safetensors"
 
 
 class StreamPosition(Protocol):
-    """A data stream's place."""
+    """A data stream whose position can be saved and restored."""
 
     def state(self) -> dict[str, Any]: ...
     def restore(self, state: dict[str, Any]) -> None: ...
@@ -44,7 +44,7 @@ class StreamPosition(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class TrainState:
-    """All that the next step depends on, and the two logs."""
+    """Everything that the next step depends on, and the log."""
 
     network: nn.Module
     evaluated: EvaluationWeights
@@ -56,7 +56,7 @@ class TrainState:
 
 
 def save_snapshot(store: SnapshotStore, now: TrainState) -> Snapshot:
-    """Write all that the next step depends on."""
+    """Save the state of training as a snapshot."""
     tensors, plain = split_optimizer(now.optimizer)
     state = {
         "progress": now.progress.state(),
@@ -74,9 +74,9 @@ def save_snapshot(store: SnapshotStore, now: TrainState) -> Snapshot:
 
 
 def load_snapshot(snapshot: Snapshot, now: TrainState) -> None:
-    """Put a run back to where `snapshot` was taken.
+    """Restore the state of training from `snapshot`.
 
-    A line is said where the machine is another, since sums may then differ in the last bits.
+    Reports if the machine differs: floating-point sums may then differ in the last bits.
     """
     state = json.loads(snapshot.read(STATE))
     if now.distillation is not None:
@@ -101,7 +101,7 @@ def load_snapshot(snapshot: Snapshot, now: TrainState) -> None:
 
 
 def save_start(folder: Path, network: nn.Module) -> None:
-    """Write the reference weights of mixout, if there are any, into the run folder."""
+    """Write the reference weights of mixout, if any, to the run folder."""
     if not (weights := references(network)):
         return
     try:
@@ -115,7 +115,7 @@ def save_start(folder: Path, network: nn.Module) -> None:
 
 
 def load_start(folder: Path, network: nn.Module, digest: str | None) -> None:
-    """Put the reference weights of mixout back; ModelError where they are not those that a snapshot knows."""
+    """Restore the reference weights of mixout. ModelError if their hash is not `digest`, from the snapshot."""
     if not references(network):
         return
     try:
@@ -124,7 +124,7 @@ def load_start(folder: Path, network: nn.Module, digest: str | None) -> None:
         weights = {}
     if _digest(weights) != digest:
         raise ModelError(
-            f"`{folder / START}` must hold the weights that the run began with, which mixout draws towards, but is "
+            f"`{folder / START}` must hold the initial weights of the run, the reference of mixout, but is "
             "missing or damaged. Start a new run."
         )
     put_references(network, weights)
@@ -136,12 +136,12 @@ def weights_file(weights: Mapping[str, Tensor]) -> bytes:
 
 
 def _digest(weights: dict[str, Tensor]) -> str | None:
-    """A hash of reference weights; None where there are none."""
+    """A hash of the reference weights; None if there are none."""
     return hashlib.sha256(weights_file(weights)).hexdigest() if weights else None
 
 
 def split_optimizer(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """An optimizer's state as tensors, named `number.key`, and what JSON can hold."""
+    """An optimizer's state as tensors, named `number.key`, and the rest as JSON values."""
     content = optimizer.state_dict()
     tensors: dict[str, Tensor] = {}
     values: dict[str, dict[str, Any]] = {}
@@ -164,5 +164,5 @@ def join_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor],
 
 
 def machine() -> dict[str, Any]:
-    """What the last bits of a sum depend on."""
+    """The properties of the machine on which the last bits of a sum depend."""
     return {"torch": torch.__version__, "processor": platform.machine(), "threads": torch.get_num_threads()}

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM, heard between two steps: the loop saves first and then ends as the signal asked."""
+"""Ctrl-C and SIGTERM during training: handled between two steps, so that the loop can save before it ends."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ EXIT_TERMINATED = 143
 
 
 class StopSignal:
-    """While entered, notes the first SIGINT or SIGTERM; a second one acts at once.
+    """A context that records the first SIGINT or SIGTERM; a second one has its usual effect at once.
 
-    Outside the main thread it hears nothing. `say` is given a line at once, as a step may take long.
+    Does nothing outside the main thread. `say` is called with a message immediately, since a step may take long.
     """
 
     def __init__(self, say: Callable[[str], None] = lambda line: None) -> None:
@@ -24,12 +24,12 @@ class StopSignal:
         self._before: dict[int, Any] = {}
 
     @property
-    def asked(self) -> bool:
-        """Whether a signal has come."""
+    def requested(self) -> bool:
+        """Whether a signal was received."""
         return self.received is not None
 
-    def obey(self) -> None:
-        """KeyboardInterrupt for Ctrl-C, SystemExit(143) for SIGTERM, if one came."""
+    def raise_if_requested(self) -> None:
+        """Raise KeyboardInterrupt after Ctrl-C, SystemExit(143) after SIGTERM."""
         if self._saying is not None:
             self._saying.join()
         if self.received == signal.SIGINT:
@@ -49,7 +49,7 @@ class StopSignal:
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.received = number
         self._restore()
-        # By a thread of its own, which waits where the signal came while this one was writing a line.
+        # From another thread: the signal may have interrupted this one while it holds the lock of the output stream.
         line = "saving after this step …; a second signal ends at once, without saving"
         self._saying = threading.Thread(target=self.say, args=(line,))
         self._saying.start()

@@ -1,12 +1,12 @@
-"""Snapshots of a run: written whole or not at all, verified before they are trusted.
+"""Snapshots of a run: written atomically, and verified before use.
 
     store = SnapshotStore(run_folder / "snapshots", keep=5)
     store.save(step, {"weights.safetensors": ..., "state.json": ...})
     newest = store.newest()              # the newest one whose manifest verifies, or None
 
-A save writes a temporary folder, makes each file durable, writes the manifest (size and SHA-256 of each), makes that
-durable, renames, makes the parent durable, reads the new one back, and only then deletes old ones. So a kill or a power
-loss at any moment leaves the previous snapshot.
+Saving writes a temporary folder, syncs each file to disk, writes and syncs the manifest (size and SHA-256 of each
+file), renames the folder, syncs its parent, reads the new snapshot back, and only then deletes old ones. So the
+previous snapshot survives a kill or power loss at any moment.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ class Snapshot:
 
 
 class SnapshotStore:
-    """The snapshots of one run, the newest `keep` of them; None: all, until `prune`.
+    """The snapshots of one run. Only the newest `keep` are retained; None: all, until `prune` is called.
 
-    `say` is called with a line about each snapshot that does not verify.
+    `say` is called with a message about each damaged snapshot.
     """
 
     def __init__(self, folder: Path, *, keep: int | None, say: Callable[[str], None] = lambda line: None) -> None:
@@ -51,7 +51,7 @@ class SnapshotStore:
     def save(self, step: int, files: Mapping[str, bytes]) -> Snapshot:
         """Write the snapshot of `step`, then delete all but the newest `keep`.
 
-        DiskError, with the old ones untouched, where it cannot be written.
+        DiskError if it cannot be written; the old ones are then untouched.
         """
         target = self.folder / f"step-{step}"
         draft = self.folder / f"tmp-step-{step}"
@@ -63,7 +63,7 @@ class SnapshotStore:
                 _write(draft / name, content)
             _write(draft / MANIFEST, _manifest(files))
             sync_folder(draft)
-            if target.exists():  # a damaged one of the same step
+            if target.exists():  # a damaged snapshot of the same step
                 shutil.rmtree(target)
             os.rename(draft, target)
             sync_folder(self.folder)
@@ -79,33 +79,34 @@ class SnapshotStore:
             raise DiskError(
                 f"the snapshot `{target}` does not read back as it was written ({fault}). The disk cannot be trusted."
             )
-        # A later step is damaged, or it would have been continued; it must not push out whole ones.
+        # A snapshot of a later step must be damaged, else the run would have resumed from it: it must not displace
+        # valid ones.
         if self.keep is not None:
             self.prune([known for known in self.steps() if known <= step][-self.keep :])
         return Snapshot(step, target)
 
     def prune(self, steps: Collection[int]) -> None:
-        """Delete all but those of `steps`."""
+        """Delete all snapshots but those of `steps`."""
         for old in {*self.steps()} - {*steps}:
             shutil.rmtree(self.folder / f"step-{old}")
 
     def steps(self) -> list[int]:
-        """The steps of the snapshots that are there, verified or not, oldest first."""
+        """The steps of all snapshots, valid or not, oldest first."""
         if not self.folder.is_dir():
             return []
         found = (_NAME.fullmatch(path.name) for path in self.folder.iterdir())
         return sorted(int(match[1]) for match in found if match)
 
     def newest(self) -> Snapshot | None:
-        """The newest snapshot that verifies; None where there is none."""
+        """The newest valid snapshot; None if there is none."""
         return next(iter(self.last(1)), None)
 
     def last(self, count: int) -> list[Snapshot]:
-        """The newest `count` snapshots that verify, newest first."""
-        return list(islice(self.whole(reversed(self.steps())), count))
+        """The newest `count` valid snapshots, newest first."""
+        return list(islice(self.valid(reversed(self.steps())), count))
 
-    def whole(self, steps: Iterable[int]) -> Iterator[Snapshot]:
-        """Those of `steps` that verify, in that order."""
+    def valid(self, steps: Iterable[int]) -> Iterator[Snapshot]:
+        """The valid snapshots among `steps`, in that order."""
         for step in steps:
             folder = self.folder / f"step-{step}"
             fault = damage(folder)
@@ -115,7 +116,7 @@ class SnapshotStore:
                 yield Snapshot(step, folder)
 
     def _sweep(self) -> None:
-        """Delete what a killed save left."""
+        """Delete the temporary folders of interrupted saves."""
         for path in self.folder.glob("tmp-*"):
             shutil.rmtree(path)
 
@@ -125,7 +126,7 @@ class SnapshotStore:
 
 
 def damage(folder: Path) -> str | None:
-    """What is wrong with a snapshot folder, naming the file; None where every file is as its manifest says."""
+    """The fault of a snapshot folder, with the name of the file; None if all files match the manifest."""
     try:
         manifest = json.loads((folder / MANIFEST).read_bytes())
         listed = {str(name): (int(row["size"]), str(row["sha256"])) for name, row in manifest["files"].items()}
@@ -148,7 +149,7 @@ def damage(folder: Path) -> str | None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the names in `folder` durable, where the system can."""
+    """Sync the entries of `folder` to disk, where the system supports it."""
     if os.name == "nt":
         return
     handle = os.open(folder, os.O_RDONLY)
@@ -166,7 +167,7 @@ def _manifest(files: Mapping[str, bytes]) -> bytes:
 
 
 def _seal(rows: object) -> str:
-    """A digest of the manifest itself."""
+    """The digest that protects the manifest itself."""
     return hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()
 
 

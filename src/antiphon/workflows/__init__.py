@@ -1,4 +1,4 @@
-"""Whole jobs: each builds the parts that the lower stages define, and passes search and metrics in as functions."""
+"""Complete jobs (train, sweep, average, demo): they connect the parts that the lower packages define."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Averages of a run's weights: of the last snapshots (Vaswani et al. 2017, section 6.1: the last 5 of base, 20 of big),
-or of the best validations."""
+"""Checkpoint averaging: over the last snapshots of a run (Vaswani et al. 2017, section 6.1: the last 5 of base, 20 of
+big), or over the best validations."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from antiphon.training.snapshot import Snapshot, SnapshotStore
 
 
 def average_weights(snapshots: Sequence[Snapshot]) -> dict[str, Tensor]:
-    """The mean of the snapshots' weights, of those that were evaluated where they are others, summed in float64."""
+    """The mean of the snapshots' weights (of the evaluation weights, if they differ), computed in float64."""
     total: dict[str, Tensor] = {}
     types: dict[str, torch.dtype] = {}
     for snapshot in snapshots:
@@ -33,7 +33,7 @@ def average_weights(snapshots: Sequence[Snapshot]) -> dict[str, Tensor]:
 
 
 def average_run(run: str | Path, *, last: int, output: str | Path) -> Path:
-    """Write to `output` the model whose weights are the mean of the last `last` snapshots of a run folder."""
+    """Write the model whose weights are the mean of the last `last` snapshots of a run folder to `output`."""
     run, output = Path(run), Path(output)
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise ConfigError(
@@ -58,26 +58,24 @@ def average_run(run: str | Path, *, last: int, output: str | Path) -> Path:
     try:
         return save_model_folder(output, parts)
     except DiskError:
-        shutil.rmtree(
-            output, ignore_errors=True
-        )  # half a model would be taken for one, and bar the way of a second try
+        shutil.rmtree(output, ignore_errors=True)  # a partial model folder would look valid, and block a second attempt
         raise
 
 
 def average_and_compare(loop: Loop) -> None:
-    """At the end of a run: keep the average of the last snapshots, or of the best validations, if it scores better
-    than the best so far, or if nothing is scored."""
+    """At the end of a run: save the average of the last snapshots, or of the best validations, as the run's model if it
+    scores better than the best one, or if there is no validation."""
     settings, parts = loop.settings, loop.parts
     network, validate = parts.network, parts.validate
     averages = {
         "last": _several(list(parts.store.last(settings.average_last)), settings.average_last),
-        "best": _several(list(loop.best.whole(step for _, step in loop.progress.bests)), settings.average_best),
+        "best": _several(list(loop.best.valid(step for _, step in loop.progress.bests)), settings.average_best),
     }
     averages = {name: found for name, found in averages.items() if found}
     network.eval()
     if validate is None and not averages:
-        with loop.evaluated.shown():
-            parts.keep(network)
+        with loop.evaluated.applied():
+            parts.save_best(network)
         return
     trained = {name: tensor.detach().clone() for name, tensor in network.named_parameters()}
     best, tie = loop.progress.best, loop.progress.best_tie
@@ -92,19 +90,19 @@ def average_and_compare(loop: Loop) -> None:
             _note(loop, result, name, len(found), kept=better(rank, best, tie))
         if better(rank, best, tie):
             best, tie = rank
-            parts.keep(network)
+            parts.save_best(network)
     with torch.no_grad():
         for name, tensor in network.named_parameters():
             tensor.copy_(trained[name])
 
 
 def _several(found: list[Snapshot], asked: int) -> list[Snapshot]:
-    """What there is to average: nothing, where one is asked for or found."""
+    """The snapshots to average; none if only one is requested or found."""
     return found if asked > 1 and len(found) > 1 else []
 
 
 def _note(loop: Loop, result: Validation, which: str, count: int, *, kept: bool) -> None:
-    """Say and write what an average of weights scores."""
+    """Display and log the validation figures of an average."""
     record, progress = loop.record, loop.progress
     figures = "  ".join(f"{name} {value:.3f}" for name, value in result.figures.items())
     what = f"last {count} snapshots" if which == "last" else f"{count} best validations"

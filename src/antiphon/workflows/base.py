@@ -1,10 +1,10 @@
-"""The model that a run begins as: `model: {base: FOLDER}`, of ours or as published.
+"""The pretrained model that a run starts from: `model: {base: FOLDER}`, one of ours or a published one.
 
-    begin = find_base(config, run_folder)          # .parts: network, shape, attention, tokenizers
-    config = settled(config, begin.parts)          # the recipe with what the base says filled in
+    initial = find_base(config, run_folder)        # .parts: network, shape, attention, tokenizers
+    config = apply_base(config, initial.parts)     # the recipe with the shape and attention of the base filled in
 
-A run keeps a copy of what it began with as a model folder, `base/`. So a resumed run needs the base no more, and the
-part of a network that does not learn is written once.
+A run saves a copy of its initial model as a model folder, `base/`. So a resumed run does not need the base, and frozen
+parts of the network are written only once.
 """
 
 from __future__ import annotations
@@ -34,25 +34,25 @@ from antiphon.models.folders.reading import model_folder, read_model
 from antiphon.settings import SettingError, inside, saying
 from antiphon.text import load_task
 from antiphon.workflows.labels import with_labels
-from antiphon.workflows.vocabulary import like, trimmed, with_words
+from antiphon.workflows.vocabulary import add_words, fresh_network, trim_vocabulary
 
 
 @dataclass(frozen=True)
 class InitialModel:
-    """What a run begins with, and what became of the base's vocabulary, in sentences."""
+    """The initial model of a run, and messages about changes to the vocabulary of the base."""
 
     parts: Parts
     changes: tuple[str, ...] = ()
 
 
-BASE = "base"  # in a run folder
-_ORIGIN = "base.json"  # in it: where it is from
+BASE = "base"  # the model folder of the copy, in a run folder
+_ORIGIN = "base.json"  # in the copy: the path and hash of the original
 
 
 def find_base(config: TrainConfig, run: Path | None) -> InitialModel:
-    """What the run begins with: its own copy in the folder `run` where it has begun, else the base of the recipe.
+    """The initial model: the copy in the folder `run` if the run exists, else the base of the recipe.
 
-    SettingError for a setting that the base cannot take.
+    SettingError for a setting that does not fit the base.
     """
     asked = config.model
     assert isinstance(asked, BaseConfig)
@@ -70,7 +70,7 @@ def find_base(config: TrainConfig, run: Path | None) -> InitialModel:
 
 
 def _with_vocabulary(parts: Parts, config: TrainConfig) -> InitialModel:
-    """The base with the vocabulary that `tokenizer` asks for."""
+    """The base with its vocabulary trim_vocabulary and extended as `tokenizer` says."""
     asked, changes = config.tokenizer, []
     assert isinstance(asked, VocabularyConfig)
     if asked.trim:
@@ -78,22 +78,22 @@ def _with_vocabulary(parts: Parts, config: TrainConfig) -> InitialModel:
         with saying("task"):
             task = with_labels(load_task(config.task, folder=place), config)
         with saying("tokenizer", "trim"):
-            parts, said = trimmed(parts, config, task)
-        changes.append(said)
+            parts, summary = trim_vocabulary(parts, config, task)
+        changes.append(summary)
     if asked.add:
         with saying("tokenizer", "add"):
-            parts = with_words(parts, asked.add)
+            parts = add_words(parts, asked.add)
         changes.append(f"vocabulary extended: {len({*asked.add}):,} words are one token each")
     return InitialModel(parts, tuple(changes))
 
 
-def settled(config: TrainConfig, begin: Parts) -> TrainConfig:
-    """The recipe with the base's shape and attention in their places; SettingError where they do not go together."""
+def apply_base(config: TrainConfig, begin: Parts) -> TrainConfig:
+    """The recipe with the shape and attention of the base filled in; SettingError if the two do not match."""
     return replace(config, model=begin.model, attention=begin.attention, tokenizer=TokenizerConfig())
 
 
-def keep_base(run: Path, begin: InitialModel, config: TrainConfig, *, weights: Mapping[str, Tensor] | None) -> None:
-    """Write the run's copy of what it begins with, and where it is from. `weights`: as in `save_model_folder`."""
+def save_base(run: Path, begin: InitialModel, config: TrainConfig, *, weights: Mapping[str, Tensor] | None) -> None:
+    """Write the copy of the initial model and its origin. `weights`: as in `save_model_folder`."""
     assert isinstance(config.model, BaseConfig)
     save_model_folder(run / BASE, begin.parts, weights=weights)
     origin: dict[str, object] = {"base": config.model.base, "sha256": fingerprint(model_folder(config.model.base))}
@@ -102,9 +102,9 @@ def keep_base(run: Path, begin: InitialModel, config: TrainConfig, *, weights: M
 
 
 def check_same_base(run: Path, name: str) -> None:
-    """ConfigError where a resumed run's recipe names a base with other files than those that the run began with.
+    """Raise ConfigError if the base in a resumed run's recipe has other files than the one that the run started from.
 
-    One that is no longer there, or elsewhere, is not asked for: the run has its copy.
+    A base that no longer exists is not an error: the run has its copy.
     """
     origin = read_json(run / BASE / _ORIGIN)
     if origin.get("base") == name or not Path(name).is_dir():
@@ -139,12 +139,12 @@ def _read(folder: Path, config: TrainConfig) -> Parts:
     if own or backend != "auto":
         own["backend"] = backend
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="the attention of")  # the run says it in its first lines
+        warnings.filterwarnings("ignore", message="the attention of")  # the run reports it in its first lines
         return read_model(folder, attention=own, seed=config.training.seed)
 
 
 def _changed(parts: Parts, asked: BaseConfig) -> Parts:
-    """The same weights in a network with other dropouts and another `max_length`."""
+    """The same weights in a network with different dropout and `max_length`."""
     if not asked.changes:
         return parts
     if parts.model.positions == "learned" and asked.max_length not in (None, parts.model.max_length):
@@ -155,7 +155,7 @@ def _changed(parts: Parts, asked: BaseConfig) -> Parts:
         )
     with inside("model"):
         model = replace(parts.model, **asked.changes)
-    network = like(replace(parts, model=model))
+    network = fresh_network(replace(parts, model=model))
     with torch.no_grad():
         put_weights(network, named_weights(parts.network), where=asked.base)
     return replace(parts, network=network, model=model)

@@ -1,8 +1,8 @@
-"""Batches for a training loop of one's own, made as `antiphon.train` makes them.
+"""Batches for a custom training loop, made as `antiphon.train` makes them.
 
 loader = batches(pairs, tokenizer, batch_tokens=2048)
 for epoch in range(1, 11):
-    for batch in loader:                    # one pass over the pairs, in an order that is new in each
+    for batch in loader:                # one pass over the pairs, in a new order
         loss = network(batch.to(device))
 """
 
@@ -24,7 +24,7 @@ from antiphon.settings import SettingError, show
 from antiphon.text import Tokenizer, load_task
 
 _OVERFLOW = ("error", "truncate", "skip", "window")
-# What messages of the data's part call by its place in a recipe.
+# Names of recipe settings in messages of the package data -> names of arguments of `batches`.
 _RENAMED = {
     "`data.max_length` (and `model.max_length`)": "`max_length`",
     "`data.max_length`": "`max_length`",
@@ -34,11 +34,10 @@ _RENAMED = {
 
 
 class BatchLoader:
-    """An iterable of batches: each `iter` is one pass over the pairs, `epoch` the number of passes begun.
+    """An iterable over batches: each `iter` is one pass over the pairs; `epoch` is the number of passes started.
 
-    The order is a pure function of (`seed`, `epoch`), so that a loop that is continued sets `epoch` to the passes that
-    it has made and goes on as if it had not stopped. A pass that is left early is not continued: the next `iter` begins
-    a new one.
+    The order is a pure function of (`seed`, `epoch`). To resume a loop, set `epoch` to the number of completed passes.
+    A pass that is left early is not continued: the next `iter` starts a new one.
     """
 
     def __init__(
@@ -47,11 +46,11 @@ class BatchLoader:
         self.epoch = 0
         self._corpus, self._pad_id, self._start_id = corpus, pad_id, start_id
         self._batch_tokens, self._seed, self._shuffle = batch_tokens, seed, shuffle
-        self._count: tuple[int, int] = (-1, 0)  # of a pass, and its batches
-        self._pass(0)  # so that a pair that no batch can hold is an error at once
+        self._count: tuple[int, int] = (-1, 0)  # a pass, and its number of batches
+        self._pass(0)  # a pair that is too long for any batch is an error now
 
     def __iter__(self) -> Iterator[Batch]:
-        check_whole("epoch", self.epoch, least=0)
+        check_integer("epoch", self.epoch, minimum=0)
         epoch = self.epoch
         self.epoch += 1
         return self._collated(epoch)
@@ -64,19 +63,19 @@ class BatchLoader:
             yield collate(examples, pad_id=self._pad_id, start_id=self._start_id)
 
     def __len__(self) -> int:
-        """The batches of the next pass; every pass has as many, unless its sources are mixed with a temperature.
+        """The number of batches of the next pass; equal for every pass, unless sources are mixed with a temperature.
 
-        TypeError where the pairs are streamed from files.
+        TypeError if the pairs are streamed from files.
         """
         if not isinstance(self._corpus, InMemory):
             raise TypeError("the number of batches of pairs that are streamed is known only after they were read")
-        check_whole("epoch", self.epoch, least=0)
+        check_integer("epoch", self.epoch, minimum=0)
         if self._count[0] != self.epoch:
             self._count = self.epoch, self._pass(self.epoch).batches_per_epoch or 0
         return self._count[1]
 
     def _pass(self, epoch: int) -> Batches:
-        """The batches from the beginning of a pass: each pass has its own, so that several may run at once."""
+        """The batches of a pass; a separate object for each pass, so that several passes may run at the same time."""
         with python_names():
             return Batches(
                 self._corpus, batch_tokens=self._batch_tokens, seed=self._seed, shuffle=self._shuffle, epoch=epoch
@@ -94,19 +93,23 @@ def batches(
     shuffle: bool = True,
     seed: int = 0,
 ) -> BatchLoader:
-    """Batches of `pairs` with similar lengths together, each at most `batch_tokens` positions on either side, padding
-    counted.
+    """Batches of `pairs` of similar lengths, each with at most `batch_tokens` positions on either side, padding
+    included.
 
-    `pairs` are (source, target) texts, or what `data.train` of a recipe names ({"path": "pairs.tsv"}). `tokenizer` is
-    one for both sides, or the source's before the target's, or a Model whose tokenizers and special ids are meant, such
-    as a pretrained one. A side of more than `max_length` tokens is an error, unless `overflow` is truncate or skip, or
-    window for a source, which the network then reads in windows. `shuffle`: a new order in each pass, a function of
-    (`seed`, pass). Every pass has as many batches as `len()` of the loader says.
+    `pairs` are (source, target) texts, or files as in `data.train` of a recipe ({"path": "pairs.tsv"}). `tokenizer` is
+    one tokenizer for both sides, or (source, target) tokenizers, or a Model, for example a pretrained one, whose
+    tokenizers and special ids are used. A side of more than `max_length` tokens is an error, unless `overflow` is
+    truncate or skip, or window for a source, which the network then reads in windows. `shuffle`: a new order in each
+    pass, a function of (`seed`, pass). `len()` of the loader is the number of batches of every pass.
 
     Raises ConfigError, DataError or ModelError for what cannot be read or encoded.
     """
-    for name, value, least in (("batch_tokens", batch_tokens, 1), ("max_length", max_length, 1), ("seed", seed, None)):
-        check_whole(name, value, least=least)
+    for name, value, minimum in (
+        ("batch_tokens", batch_tokens, 1),
+        ("max_length", max_length, 1),
+        ("seed", seed, None),
+    ):
+        check_integer(name, value, minimum=minimum)
     if overflow not in _OVERFLOW:
         raise ConfigError(f"`overflow` must be one of {', '.join(_OVERFLOW)}, but is {show(overflow)}.")
     if not isinstance(shuffle, bool):
@@ -134,7 +137,7 @@ def batches(
 
 
 def _pairs(pairs: object) -> object:
-    """`pairs` as a recipe's `data.train` takes them: what can be read only once is read into a list."""
+    """`pairs` in the form of `data.train`; an iterator is read into a list."""
     if pairs is None or isinstance(pairs, str | bytes) or not isinstance(pairs, Iterable):
         raise ConfigError(
             f'`pairs` must be (source, target) texts, or files such as {{"path": "pairs.tsv"}}, but is {show(pairs)}.'
@@ -146,23 +149,23 @@ def _pairs(pairs: object) -> object:
     return pairs
 
 
-def check_whole(name: str, value: object, *, least: int | None) -> None:
-    """ConfigError unless the argument `name` is a whole number of at least `least`."""
-    if not isinstance(value, int) or isinstance(value, bool) or (least is not None and value < least):
-        bound = "" if least is None else f" of at least {least}"
+def check_integer(name: str, value: object, *, minimum: int | None) -> None:
+    """Raise ConfigError unless the argument `name` is an integer of at least `minimum`."""
+    if not isinstance(value, int) or isinstance(value, bool) or (minimum is not None and value < minimum):
+        bound = "" if minimum is None else f" of at least {minimum}"
         raise ConfigError(f"`{name}` must be a whole number{bound}, but is {show(value)}.")
 
 
 @contextmanager
 def python_names() -> Iterator[None]:
-    """Errors name the arguments of `batches` instead of settings of a recipe."""
+    """A context in which errors name the arguments of `batches` instead of recipe settings."""
     try:
         yield
     except AntiphonError as error:
         text = str(error)
         for name, ours in _RENAMED.items():
             text = text.replace(name, ours)
-        if isinstance(error, SettingError):  # whose text is made of the setting's path
+        if isinstance(error, SettingError):  # its text is made from the path of the setting
             raise ConfigError(text) from error
         error.args = (text,)
         raise

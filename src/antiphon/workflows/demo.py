@@ -1,9 +1,9 @@
-"""The demo: phrases of two languages (CLDR, by Babel), a small model trained on them, its answers to held-out
-combinations, and to yours.
+"""The demo: trains a small model on phrases in two languages (CLDR, by Babel), evaluates it on held-out combinations,
+and answers lines that you type.
 
     antiphon demo --target fr
 
-Not open-domain translation: dates, times, units and money, and nothing else.
+It is not open-domain translation: only dates, times, units and money.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from antiphon.text.phrases import PhraseCorpus
 
 STEPS = 1200  # about 2 minutes on 2 cores
-RATES = {  # the peak rate of each named optimizer, chosen by the demo's own validation pairs
+RATES = {  # the peak rate for each built-in optimizer, tuned on the validation pairs of the demo
     "adamw": 3e-3,
     "adafactor": 3e-2,
     "muon": 3e-3,
@@ -31,7 +31,7 @@ RATES = {  # the peak rate of each named optimizer, chosen by the demo's own val
     "schedule_free": 5e-3,
     "sgd": 0.07,
 }
-BARS = {"exact_match": 95.0, "chrf": 97.0}  # what the full demo into German must reach
+BARS = {"exact_match": 95.0, "chrf": 97.0}  # required scores of the full demo into German
 
 
 def demo_config(
@@ -43,9 +43,9 @@ def demo_config(
     optimizer: str = "adamw",
     lr: float | None = None,
 ) -> TrainConfig:
-    """The demo's recipe: a model of a million weights and many small steps, which matter more here than many tokens.
+    """The demo's recipe: a model of a million weights and many steps with small batches.
 
-    `lr` is the peak rate; None: that of `RATES`, or AdamW's for an optimizer that has none there.
+    `lr` is the peak rate; None: from `RATES`, or AdamW's for an optimizer that is not in it.
     """
     return from_mapping(
         {
@@ -85,10 +85,10 @@ def demo(
     quiet: bool = False,
 ) -> int:
     """Train on phrases from English to `target` (a CLDR locale), evaluate on held-out combinations, then answer lines
-    of standard input. `optimizer` is a name, `lr` its peak rate (None: that of `RATES`).
+    of standard input. `optimizer` is a name, `lr` its peak rate (None: from `RATES`).
 
-    A run that is there already is continued, or used if it is finished. Returns the exit code: 1 if the full demo into
-    German misses a bar.
+    An existing run is continued, or used if it is complete. Returns the exit code: 1 if the full demo into German
+    misses a required score.
     """
     from antiphon.text.phrases import phrases  # Babel, which no other workflow needs
 
@@ -110,13 +110,13 @@ def demo(
     ]
     if missed:
         say(f"the demo missed its bar: {', '.join(missed)}.")
-    if sys.stdin is not None:  # it is None where standard input is closed
+    if sys.stdin is not None:  # None if standard input is closed
         answer_lines(run.model, sys.stdin, sys.stdout, prompt="en> " if sys.stdin.isatty() else "")
     return 1 if missed else 0
 
 
 def answer_lines(model: Model, lines: TextIO, output: TextIO, *, prompt: str) -> None:
-    """Answer each line as it comes, until the input ends."""
+    """Answer each line when it arrives, until the input ends."""
     if prompt:
         _say("Type a phrase, such as `in 3 hours` or `March 5, 2031`; an empty line or Ctrl-D ends.")
     while True:
@@ -131,7 +131,7 @@ def answer_lines(model: Model, lines: TextIO, output: TextIO, *, prompt: str) ->
 
 
 def _account(report: Report, rows: list[dict[str, object]]) -> str:
-    """The figures on the held-out combinations, some answers, and the errors that are most frequent."""
+    """The scores on the held-out combinations, some answers, and the most frequent errors."""
     seconds = max((float(str(row["time_seconds"])) for row in rows), default=0.0)
     lines = [
         f"held-out combinations: exact match {report['exact_match'].score:.1f} %, chrF {report['chrf'].score:.1f}, "

@@ -1,7 +1,7 @@
-"""The folder of a run: whether it may be begun, continued or replaced, and its clearing.
+"""The folder of a run: checks whether a run may be started, resumed or replaced in it, and clears it.
 
 fresh = check_folder(folder, config, resume=False, overwrite=True)
-clear(folder)        # under its lock, when all parts of the new run are there
+clear(folder)        # under its lock, once all parts of the new run exist
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 from antiphon.config import BaseConfig, SourceConfig, TokenizerConfig, TrainConfig, source_list
 from antiphon.errors import ConfigError, argument
 from antiphon.recipe import from_mapping, read_yaml, to_mapping
-from antiphon.training.lock import alone
+from antiphon.training.lock import exclusive_lock
 from antiphon.training.reporting.record import METRICS, SAMPLES
 from antiphon.training.resume import START
 from antiphon.workflows.base import BASE, check_same_base
@@ -24,12 +24,12 @@ TOKENIZERS, CONFIG = "tokenizers", "config.yaml"
 FREE_TO_CHANGE = ("max_", "save_", "log_")  # settings of `training` that a resumed run may change
 FREE_NAMES = {"output", "folder", "data.test", "model.base", "validation.every", "validation.every_steps"}
 FREE_NAMES |= {"validation.samples"}
-# What a run makes in its folder; a name with .tmp behind it is a file that was not finished.
-OWN = {TOKENIZERS, CONFIG, BASE, METRICS, SAMPLES, START, "snapshots", "best", "model", "adapter"}
+# The entries that a run creates in its folder; with the suffix .tmp, an unfinished file.
+RUN_ENTRIES = {TOKENIZERS, CONFIG, BASE, METRICS, SAMPLES, START, "snapshots", "best", "model", "adapter"}
 
 
 def check_folder(folder: Path, config: TrainConfig, *, resume: bool, overwrite: bool) -> bool:
-    """Whether the run is new. ConfigError for a folder that is taken, or a run whose recipe differs."""
+    """Whether the run is new. ConfigError for a folder that exists, or a run to resume with another recipe."""
     file, output = folder / CONFIG, argument("output", flag="--output")
     if overwrite and resume:
         both = f"{argument('resume=True', flag='--resume')} and {argument('overwrite=True', flag='--overwrite')}"
@@ -40,7 +40,7 @@ def check_folder(folder: Path, config: TrainConfig, *, resume: bool, overwrite: 
     if not resume:
         if _is_free(folder):
             return True
-        if _strangers(folder):
+        if _foreign_entries(folder):
             raise ConfigError(
                 f"the run folder `{folder}` must not exist yet, but does, and is no run. Choose another {output}."
             )
@@ -50,7 +50,7 @@ def check_folder(folder: Path, config: TrainConfig, *, resume: bool, overwrite: 
             f"{argument('overwrite=True', flag='--overwrite')}, or choose another {output}."
         )
     if not file.exists():
-        # A run that was killed while it was made holds its tokenizers and its base at most.
+        # A run that was killed during its creation has at most its tokenizers and its base.
         if folder.exists() and (not folder.is_dir() or {path.name for path in folder.iterdir()} - {TOKENIZERS, BASE}):
             raise ConfigError(
                 f"the folder `{folder}` must be a run or not exist, but holds other things and no {CONFIG}. "
@@ -69,15 +69,15 @@ def check_folder(folder: Path, config: TrainConfig, *, resume: bool, overwrite: 
 
 
 def _completed(was: Mapping[str, Any], *, where: str) -> dict[str, Any]:
-    """A run's recipe with the settings that the version which wrote it had not yet, at their defaults."""
-    # Pairs from Python are only a text with their number and hash.
+    """A saved recipe, completed with the defaults of settings that are newer than the version that wrote it."""
+    # Pairs from Python are saved as a text with their number and hash.
     pairs = {side: was["data"][side] for side in ("train", "valid", "test") if isinstance(was["data"].get(side), str)}
     whole = to_mapping(from_mapping({**was, "data": {**was["data"], **{side: [] for side in pairs}}}, where=where))
     return {**whole, "data": {**whole["data"], **pairs}}
 
 
 def _differences(was: Mapping[str, Any], now: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """The settings that differ and may not."""
+    """The settings that must not differ but do: name, old value, new value."""
     for key in {**was, **now}:
         name, before, after = f"{path}{key}", was.get(key), now.get(key)
         if isinstance(before, Mapping) and isinstance(after, Mapping):
@@ -89,26 +89,26 @@ def _differences(was: Mapping[str, Any], now: Mapping[str, Any], path: str = "")
 
 
 def _is_free(folder: Path) -> bool:
-    """Whether a new run may be made here: nothing is there, or an empty folder."""
+    """Whether a new run may be created: the folder does not exist or is empty."""
     return not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
 
 
-def _strangers(folder: Path) -> list[str]:
-    """What makes a folder more than a run, or than one whose making was cut short; ["."] for what is no folder."""
+def _foreign_entries(folder: Path) -> list[str]:
+    """The entries of a folder that do not belong to a run; ["."] if it is not a folder."""
     if not folder.is_dir():
         return ["."]
     names = {path.name for path in folder.iterdir()}
     if CONFIG not in names or TOKENIZERS not in names:
         return sorted(names - {TOKENIZERS, BASE, f"{CONFIG}.tmp"})
-    return sorted(name for name in names if name.removesuffix(".tmp") not in OWN)
+    return sorted(name for name in names if name.removesuffix(".tmp") not in RUN_ENTRIES)
 
 
 def _check_replaceable(folder: Path, config: TrainConfig) -> None:
-    """ConfigError for a folder that holds other things than a run, or what the new run is made from."""
+    """Raise ConfigError for a folder with other entries than a run's, or with inputs of the new run."""
     output, doing = argument("output", flag="--output"), argument("overwrite=True", flag="--overwrite")
     if _is_free(folder):
         return
-    if found := _strangers(folder):
+    if found := _foreign_entries(folder):
         what = "is none" if found == ["."] else f"holds `{found[0]}`" + (" and more" if len(found) > 1 else "")
         raise ConfigError(
             f"{doing} replaces only the folder of a run, but `{folder}` {what}. Move that, or choose another {output}."
@@ -120,12 +120,12 @@ def _check_replaceable(folder: Path, config: TrainConfig) -> None:
                 f"`{name}` must lie outside the folder that {doing} replaces (`{folder}`), but is `{path}`. Copy it, "
                 f"or choose another {output}."
             )
-    with alone(folder):  # refused now, not after the data is read; held again while the folder is cleared
+    with exclusive_lock(folder):  # fail now, not after the data is read; the lock is taken again to clear the folder
         pass
 
 
 def _read_by(config: TrainConfig) -> Iterator[tuple[str, str]]:
-    """The settings that name files or folders which a run is made from, and these."""
+    """The settings that name input files or folders of a run, with their paths."""
     for side in ("train", "valid", "test"):
         for source in source_list(getattr(config.data, side)):
             names = ("path", "source", "target", "text") if isinstance(source, SourceConfig) else ()
@@ -142,10 +142,10 @@ def _read_by(config: TrainConfig) -> Iterator[tuple[str, str]]:
 
 
 def clear(folder: Path) -> None:
-    """Delete what a run made in `folder`, which the caller has locked.
+    """Delete the files of a run in `folder`, which the caller has locked.
 
-    The recipe and the tokenizers go last, in this order, so that a clearing which is cut short leaves a run, or one
-    whose making was cut short, and can be repeated.
+    The recipe and the tokenizers are deleted last, in this order. So an interrupted `clear` leaves a run, or a partly
+    created one, and can be repeated.
     """
     last = {CONFIG: 1, BASE: 2, TOKENIZERS: 3}
     for path in sorted(folder.iterdir(), key=lambda path: last.get(path.name, 0)):

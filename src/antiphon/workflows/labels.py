@@ -1,4 +1,4 @@
-"""The labels of a classification: those that the recipe names, or those that its training data holds."""
+"""The labels of a classification: from the recipe, or from its training data."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from antiphon.generation.classification import refuse_search
 from antiphon.settings import inside
 from antiphon.text import CLASSIFICATION, Task, Tokenizer
 
-MOST = 1000  # labels; more of them is no classification, but text
+MAX_LABELS = 1000  # with more labels the task is more likely text generation
 
 
 def with_labels(task: Task, config: TrainConfig) -> Task:
-    """`task` with its labels, from what the data calls a label to its name in answers; others have none.
+    """`task` with its labels, a mapping from label in the data to name in answers; unchanged for other tasks.
 
-    Raises ConfigError for labels of another task, DataError for a label without examples, one that `data.labels` lacks,
-    or more than MOST of them.
+    Raises ConfigError for labels of another task, DataError for a label without examples, a label that is not in
+    `data.labels`, or more than MAX_LABELS of them.
     """
     given = cast("Mapping[str, str]", config.data.labels)
     if task.name != CLASSIFICATION:
@@ -47,10 +47,10 @@ def with_labels(task: Task, config: TrainConfig) -> Task:
         )
     labels = dict(given) or {label: label for label in sorted(found)}
     count = len(set(labels.values()))
-    if not 2 <= count <= MOST:
+    if not 2 <= count <= MAX_LABELS:
         whose = f"`data.labels` names {count}" if given else f"the training data has {count}"
         raise DataError(
-            f"a classification must have 2 to {MOST} labels, but {whose}. Check "
+            f"a classification must have 2 to {MAX_LABELS} labels, but {whose}. Check "
             f"{'it' if given else '`target_field`'}, or set `task: text`."
         )
     named = Task(task.name, task.split, labels)
@@ -59,7 +59,7 @@ def with_labels(task: Task, config: TrainConfig) -> Task:
 
 
 def _refuse_unlearned(task: Task, config: TrainConfig) -> None:
-    """Raises DataError for a label of which filters, or empty texts, leave no example."""
+    """Raise DataError for a label without examples after filtering and removal of empty texts."""
     filters = load_filters(config.data.filters, folder=Path(config.folder) if config.folder else None)
     report = DataReport()
     items = Mixture(config.data.train, task, filters, bad_rows=config.data.bad_rows).once(report)
@@ -75,8 +75,8 @@ def _refuse_unlearned(task: Task, config: TrainConfig) -> None:
 
 
 def check_labels(labels: Iterable[str], tokenizer: Tokenizer, longest: int) -> None:
-    """Raises DataError for a label of more than `longest` tokens, which no answer could be, and for two of equal
-    tokens, which no answer could tell apart."""
+    """Raise DataError for a label of more than `longest` tokens, which cannot be generated, and for two labels with
+    equal tokens, which cannot be distinguished."""
     seen: dict[tuple[int, ...], str] = {}
     for label in dict.fromkeys(labels):
         ids = tuple(tokenizer.encode(label))

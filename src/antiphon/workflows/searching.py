@@ -1,11 +1,11 @@
-"""How a validation searches for answers: the recipe's `generation`, with what `validation` and `data` change of it.
+"""The search settings of validations: the recipe's `generation`, modified by `validation` and `data`.
 
     search = validation_search(parts, pairs, config)
     model.generate([source for source, _ in search.pairs], **search.settings)
 
-`validation.beam_size` is the beam. Groups need a beam that they divide: they are left out where it is smaller than
-their number, so that greedy validation goes with a grouped search. Long sources are read as `generation.overflow` says;
-where that is `error`, as training reads them (`data.overflow`), so that loss and answers are of one task.
+The beam is `validation.beam_size`. `generation.beam_groups` must divide it; it is ignored if the beam is smaller, so
+that greedy validation is possible with a grouped search. Long sources are treated by `generation.overflow`; if that is
+`error`, by `data.overflow`, so that loss and answers are measured on the same inputs.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Pairs = Sequence[tuple[str, Sequence[str]]]  # sources, each with its references
 
 @dataclass(frozen=True)
 class ValidationSearch:
-    """The pairs that are answered, the settings of `generate`, and what a run says about them."""
+    """The validation pairs, the settings of `generate`, and messages for the log."""
 
     pairs: Pairs
     settings: dict[str, object] = field(default_factory=dict)
@@ -34,7 +34,7 @@ class ValidationSearch:
 
 
 def validation_search(parts: Parts, pairs: Pairs, config: TrainConfig) -> ValidationSearch:
-    """The search of a run's validations. SettingError where the first validation could not search by it."""
+    """The search of a run's validations. SettingError if the first validation would fail with it."""
     beam, groups = config.validation.beam_size, config.generation.beam_groups
     settings: dict[str, object] = {"beam_size": beam, "n_best": 1}
     notes: list[str] = []
@@ -58,7 +58,7 @@ def validation_search(parts: Parts, pairs: Pairs, config: TrainConfig) -> Valida
 def _fit_to_data(
     parts: Parts, pairs: Pairs, config: TrainConfig, settings: dict[str, object], notes: list[str]
 ) -> Pairs:
-    """The pairs that are answered where long sources are treated as in training; notes it where there are any."""
+    """The pairs to answer if long sources are treated as in training; adds a message if there are any."""
     how, limit = config.data.overflow, source_limit(parts.network, parts.generation)
     encoded = Model.from_parts(parts).source_tokenizer.encode_batch([source for source, _ in pairs])
     kept = [pair for pair, ids in zip(pairs, encoded, strict=True) if len(ids) <= limit]

@@ -1,11 +1,11 @@
-"""The runs of a recipe with `variants`, one after the other, and what they gave, side by side.
+"""Sweeps: trains the variants of a recipe one after the other and tabulates their results.
 
     rows = sweep("recipes/attention-bakeoff.yaml", ["--threads", "1"])
     rows[0]["variant"], rows[0]["bleu"], rows[0]["tokens_per_second"]
 
-Each run is a process of its own, so that peak memory is its own too, and one that fails leaves the others alone. What
-is finished already is not run again (`--resume`). Ctrl-C and SIGTERM reach the run that is under way, which saves; a
-second one ends it at once.
+Each run is a separate process, so that its peak memory can be measured and a failure does not affect the others.
+Finished runs are not repeated (`--resume`). Ctrl-C and SIGTERM are passed to the current run, which saves; a second
+signal ends it at once.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ def sweep(
 ) -> list[dict[str, Any]]:
     """Train every variant of `recipe` and return a row of figures for each; they are also written to `sweep.json`.
 
-    `flags` go to each `antiphon train`; `overrides` are those among them that are settings, to find the runs. Raises
-    ConfigError before the first run if any variant is wrong, WorkError after the last if one of them failed; after a
-    signal and the save of the run that it stopped KeyboardInterrupt, or SystemExit(143) for SIGTERM.
+    `flags` are passed to each `antiphon train`; `overrides` are the settings among them, which are needed to find the
+    run folders. Raises ConfigError before the first run if any variant is invalid, and WorkError after the last one if
+    any failed. After Ctrl-C or SIGTERM, when the current run has saved, raises KeyboardInterrupt or SystemExit(143).
     """
     configs = {name: read_recipe(recipe, overrides, variant=name) for name in variant_names(recipe)}
     rows, failed = [], []
@@ -65,7 +65,7 @@ def sweep(
 
 
 def _run(command: Sequence[str]) -> int:
-    """The exit code of a command, which gets our signals and is waited for; afterwards we end as they asked."""
+    """Run a command and return its exit code. Signals are passed on to it, and take effect here when it has ended."""
     received: list[int] = []
     child: subprocess.Popen[bytes] | None = None
 
@@ -77,9 +77,9 @@ def _run(command: Sequence[str]) -> int:
     hears = threading.current_thread() is threading.main_thread()
     before = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)} if hears else {}
     try:
-        # A group of its own: a terminal sends Ctrl-C to the whole group, and what we pass on would be the second one.
+        # In a separate process group: a terminal sends Ctrl-C to a whole group, and the child would get it twice.
         child = subprocess.Popen(command, process_group=0)
-        for number in [*received]:  # it came before there was a child
+        for number in [*received]:  # signals that arrived before the child was started
             child.send_signal(number)
         code = child.wait()
     finally:
@@ -93,7 +93,7 @@ def _run(command: Sequence[str]) -> int:
 
 
 def figures(name: str, config: TrainConfig) -> dict[str, Any]:
-    """What a finished run gave: its last validation, and the middle of what was measured on the way."""
+    """The results of a finished run: its last validation, and the medians of the figures logged during training."""
     folder = Path(config.output)
     rows = read_rows(folder)
     measured = [row for row in rows if "tokens_per_second" in row]
@@ -111,10 +111,10 @@ def figures(name: str, config: TrainConfig) -> dict[str, Any]:
 
 
 def as_table(rows: Sequence[Mapping[str, Any]], *, width: int | None = None) -> str:
-    """The rows as a Markdown table, each figure as people read it.
+    """The rows as a Markdown table with formatted figures.
 
-    Of a terminal with `width` columns, what does not fit stands in further tables below, each with the variants' names;
-    only a name or a title that would not fit beside any figure is cut, with `…`.
+    With `width` (the columns of a terminal), columns that do not fit are moved to further tables below, each with the
+    names of the variants. Only names and titles that are too long even for one column are cut, with `…`.
     """
     names = list(dict.fromkeys(name for row in rows for name in row))
     columns = [[_TITLES.get(name, name), *(_shown(name, row.get(name)) for row in rows)] for name in names]
@@ -164,7 +164,7 @@ def _shown(name: str, value: Any) -> str:
 
 
 def _count(file: Path) -> int:
-    """Numbers in a safetensors file, read off its header."""
+    """The number of values in a safetensors file, from its header."""
     from safetensors import safe_open
 
     with safe_open(file, framework="pt") as weights:

@@ -1,4 +1,4 @@
-"""The teacher that a recipe distils from: loaded, checked against the student, and where asked, copied into it."""
+"""The teacher of distillation: loading, checks against the student, and copying of its layers into the student."""
 
 from __future__ import annotations
 
@@ -25,12 +25,11 @@ _LAYER = re.compile(r"(encoder|decoder)\.layers\.(\d+)\.")
 def load_teacher(
     config: TrainConfig, student: EncoderDecoder, source: Tokenizer, target: Tokenizer, marks: SpecialTokens
 ) -> EncoderDecoder | None:
-    """The network that `config` distils from, on the student's device; several are an ensemble. None: from none.
+    """The teacher network of `config`, on the student's device; an ensemble if there are several. None without one.
 
-    `marks` are the student's: the teacher reads the same rows, so that its answers must begin and end alike.
-
-    With `copy_layers` the student begins with its weights. SettingError where there is no such model, or the two do not
-    go together.
+    `marks` are the special tokens of the student. The teacher reads the same batches, so its start, end and forced
+    first tokens must be equal. With `copy_layers` the student is initialized with layers of the teacher. SettingError
+    if the model does not exist or does not match the student.
     """
     settings = config.training.distillation
     if settings is None or not (settings.weight or settings.copy_layers):
@@ -79,15 +78,16 @@ def load_teacher(
 
 
 def _shown(ids: int | tuple[int, ...]) -> str:
-    """Ids with a meaning, in words."""
+    """Special ids as text for a message."""
     return str(ids) if isinstance(ids, int) else ", ".join(map(str, ids)) or "none"
 
 
 def copy_spread(student: EncoderDecoder, teacher: EncoderDecoder, *, title: str) -> None:
-    """Give `student` the weights of `teacher`: layer i of n is the teacher's i·(N − 1)/(n − 1), rounded.
+    """Copy the weights of `teacher` to `student`: layer i of n gets the teacher's layer i·(N − 1)/(n − 1), rounded.
 
-    So its first and last layers are the teacher's, and a deeper stack holds some twice. Shleifer and Rush 2020,
-    Pre-trained Summarization Distillation, section 3, who copy to fewer layers. SettingError where shapes differ.
+    So the first and last layers are the teacher's first and last, and a deeper student has some layers twice. Shleifer
+    and Rush 2020, Pre-trained Summarization Distillation, section 3, who copy to fewer layers. SettingError if shapes
+    differ.
     """
     theirs = named_weights(teacher)
     sizes = {role: (len(getattr(student, role).layers), len(getattr(teacher, role).layers)) for role in STACKS}

@@ -1,4 +1,4 @@
-"""The tokenizers of a run: loaded or trained, and the samplers that split training texts anew in each epoch."""
+"""The tokenizers of a run, loaded or trained, and the samplers for subword regularization."""
 
 from __future__ import annotations
 
@@ -10,19 +10,27 @@ from pathlib import Path
 from antiphon.config import TOKENIZER_KINDS, SideConfig, TokenizerConfig, TrainConfig, source_list
 from antiphon.data import DataReport, Mixture, load_filters
 from antiphon.errors import ConfigError
-from antiphon.text import MARKS, SegmentationSampler, Task, Tokenizer, dropout_of, make_sampler, train_tokenizer
+from antiphon.text import (
+    DENOISING_TOKENS,
+    SegmentationSampler,
+    Task,
+    Tokenizer,
+    dropout_of,
+    make_sampler,
+    train_tokenizer,
+)
 
-PAIRS = 2_000_000  # that a tokenizer is trained on at most
-MOST_SYMBOLS = 10_000  # a pattern that matches more than this was not meant so
+MAX_PAIRS = 2_000_000  # pairs that a tokenizer is trained on
+MAX_SYMBOLS = 10_000  # a pattern that matches more strings is most likely a mistake
 
 TextsOf = Callable[[], Iterable[str]]
 Samplers = tuple[SegmentationSampler | None, SegmentationSampler | None]
 
 
 def build_tokenizers(config: TrainConfig, task: Task) -> tuple[Tokenizer, Tokenizer]:
-    """The source and the target tokenizer of a recipe, loaded or trained on the pairs that no filter drops.
+    """The source and the target tokenizer of a recipe, loaded, or trained on the pairs that pass the filters.
 
-    One object twice where they are shared.
+    The same object twice if they are shared.
     """
     settings = config.tokenizer
     assert isinstance(settings, TokenizerConfig)
@@ -31,23 +39,23 @@ def build_tokenizers(config: TrainConfig, task: Task) -> tuple[Tokenizer, Tokeni
     def texts(*sides: int) -> Iterator[str]:
         report, item = DataReport(), None
         mixture = Mixture(config.data.train, task, filters, bad_rows=config.data.bad_rows)
-        for item in islice(mixture.once(report), PAIRS):
+        for item in islice(mixture.once(report), MAX_PAIRS):
             yield from ((item.source, item.target)[side] for side in sides)
         if item is None:
             raise report.nothing_left()
 
     if settings.shared:
-        marks = MARKS if any(source.is_text for source in source_list(config.data.train)) else []
-        shared = _make(settings, lambda: texts(0, 1), tags(config.data.train), marks)
+        special_tokens = DENOISING_TOKENS if any(source.is_text for source in source_list(config.data.train)) else []
+        shared = _make(settings, lambda: texts(0, 1), tags(config.data.train), special_tokens)
         return shared, shared
     source = _make(settings.of("source"), lambda: texts(0), tags(config.data.train))
     return source, _make(settings.of("target"), lambda: texts(1), [])
 
 
 def build_samplers(settings: TokenizerConfig, source: Tokenizer, target: Tokenizer) -> Samplers:
-    """What splits the training texts of each side; None where the tokenizer itself does.
+    """The sampler for the training texts of each side; None: the tokenizer's deterministic segmentation.
 
-    A file that `kind` names may have a dropout of its own, which is off everywhere else.
+    A tokenizer file named by `kind` may contain a BPE-dropout, which is used here and ignored everywhere else.
     """
     made: list[SegmentationSampler | None] = []
     for tokenizer, side in ((source, settings.of("source")), (target, settings.of("target"))):
@@ -57,12 +65,12 @@ def build_samplers(settings: TokenizerConfig, source: Tokenizer, target: Tokeniz
 
 
 def tags(data: object) -> list[str]:
-    """The language tags of the sources, as they stand before a text: "<fre>"."""
+    """The language tags of the sources, as in the text: "<fre>"."""
     sources = data if isinstance(data, tuple) else (data,)
     return sorted({f"<{tag}>" for source in sources if (tag := getattr(source, "tag", None))})
 
 
-def _make(settings: SideConfig, texts: TextsOf, symbols: list[str], marks: Sequence[str] = ()) -> Tokenizer:
+def _make(settings: SideConfig, texts: TextsOf, symbols: list[str], special_tokens: Sequence[str] = ()) -> Tokenizer:
     if settings.kind not in TOKENIZER_KINDS:
         return Tokenizer.load(settings.kind)
     return train_tokenizer(
@@ -72,12 +80,12 @@ def _make(settings: SideConfig, texts: TextsOf, symbols: list[str], marks: Seque
         normalize=settings.normalize,
         lowercase=settings.lowercase,
         symbols=[*symbols, *_matches(settings.symbols, texts())],
-        marks=marks,
+        special_tokens=special_tokens,
     )
 
 
 def _matches(pattern: str | None, texts: Iterable[str]) -> set[str]:
-    """All that `pattern` finds in the texts."""
+    """All different matches of `pattern` in the texts."""
     if pattern is None:
         return set()
     try:
@@ -87,9 +95,9 @@ def _matches(pattern: str | None, texts: Iterable[str]) -> set[str]:
             f"`tokenizer.symbols` must be a regular expression, but `{pattern}` is none ({error}). Correct it."
         ) from error
     found = {match[0] for text in texts for match in compiled.finditer(text) if match[0]}
-    if not 0 < len(found) <= MOST_SYMBOLS:
+    if not 0 < len(found) <= MAX_SYMBOLS:
         raise ConfigError(
-            f"`tokenizer.symbols` must match 1 to {MOST_SYMBOLS} different strings of the training texts, "
+            f"`tokenizer.symbols` must match 1 to {MAX_SYMBOLS} different strings of the training texts, "
             f"but `{pattern}` matches {len(found)}. Correct it, or drop it."
         )
     return found

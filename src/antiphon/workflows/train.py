@@ -1,8 +1,8 @@
 """From a recipe to a run folder: `train(config)`.
 
 A run folder holds `config.yaml` (resolved), `tokenizers/`, `metrics.jsonl`, `samples.jsonl`, `snapshots/step-N/` and
-`model/` (ready to load). Nothing is written before the data, the tokenizers and the network are there, so that a
-mistake leaves no folder behind.
+`model/` (ready to load). Nothing is written before the data, the tokenizers and the network have been built, so that an
+invalid recipe leaves no folder behind.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from antiphon.registry import lookup, names
 from antiphon.settings import SettingError, inside, saying
 from antiphon.text import Tokenizer, load_task
 from antiphon.training.adapters import Adapter
-from antiphon.training.lock import alone
+from antiphon.training.lock import exclusive_lock
 from antiphon.training.loop import Loop, LoopParts
 from antiphon.training.optim import build_optimizer, build_schedule, find_optimizer
 from antiphon.training.reporting.advice import advice
@@ -52,9 +52,9 @@ from antiphon.training.reporting.notebook import NotebookDisplay
 from antiphon.training.reporting.record import RunLog, make_display, read_rows
 from antiphon.training.reporting.rows import MetricRows, summary_of
 from antiphon.training.snapshot import SnapshotStore
-from antiphon.workflows.answering import answering
+from antiphon.workflows.answer_settings import saved_search_settings
 from antiphon.workflows.average import average_and_compare
-from antiphon.workflows.base import BASE, InitialModel, find_base, keep_base, settled
+from antiphon.workflows.base import BASE, InitialModel, apply_base, find_base, save_base
 from antiphon.workflows.folder import CONFIG, TOKENIZERS, check_folder, clear
 from antiphon.workflows.labels import check_labels, with_labels
 from antiphon.workflows.searching import validation_search
@@ -76,7 +76,7 @@ class Run:
         return f"Run({str(self.folder)!r}: {self.reason}; {summary_of(self.metrics)})"
 
     def _repr_html_(self) -> str:
-        """The folder, why it ended, the last figures and the curves, as a notebook shows them."""
+        """The folder, the reason of the end, the last figures and the curves, for notebooks."""
         facts = [["folder", str(self.folder)], ["ended", self.reason], ["last", summary_of(self.metrics)]]
         return panel("Run", table([], facts), self.metrics.curves())
 
@@ -90,12 +90,12 @@ def train(
     overwrite: bool = False,
     quiet: bool = False,
 ) -> Run:
-    """Train as `config` says (a TrainConfig, a mapping, or the path of a recipe) and return the run.
+    """Train a model by `config` (a TrainConfig, a mapping, or the path of a recipe) and return the run.
 
-    `resume` continues the newest snapshot that verifies, or starts where there is no run. `overwrite` replaces the run
-    in the folder, once the data, the tokenizers and the network of the new one are there; a folder that holds other
-    things is refused. `device`: auto is the first of CUDA, MPS and the processor that is there. Raises ConfigError or
-    DataError before anything is written; NonFiniteError or DiskError with the last snapshot untouched.
+    `resume` continues from the newest valid snapshot, or starts if there is no run. `overwrite` replaces the run in the
+    folder, after the data, the tokenizers and the network of the new one have been built; a folder with other entries
+    is an error. `device`: auto is the first available of CUDA, MPS and CPU. Raises ConfigError or DataError before
+    anything is written; NonFiniteError or DiskError with the last snapshot untouched.
     """
     place = choose_device(device)
     if isinstance(config, (str, Path)):
@@ -116,11 +116,11 @@ def train(
 
 
 class _TrainingJob:
-    """The parts of one run; `base` is what it begins with."""
+    """Builds and holds the parts of one run. `base` is its initial model; None: trained from scratch."""
 
     def __init__(
         self,
-        asked: TrainConfig,
+        recipe: TrainConfig,
         folder: Path,
         device: torch.device,
         *,
@@ -130,25 +130,26 @@ class _TrainingJob:
         quiet: bool,
     ) -> None:
         self.fresh, self.overwrite = fresh, overwrite
-        # What the languages of `generation` are is known from here on, also where targets are encoded.
-        self.base, self.begin = base, None if base is None else replace(base.parts, generation=asked.generation)
-        config = asked if self.begin is None else settled(asked, self.begin)
-        self.asked, self.config, self.folder = asked, config, folder
+        # The languages of `generation` are needed from here on, also to encode targets.
+        self.base, self.initial = base, None if base is None else replace(base.parts, generation=recipe.generation)
+        config = recipe if self.initial is None else apply_base(recipe, self.initial)
+        self.recipe, self.config, self.folder = recipe, config, folder
         assert isinstance(config.model, ModelConfig)
         self.model: ModelConfig = config.model
-        self.place = Path(config.folder) if config.folder else None
+        self.recipe_folder = Path(config.folder) if config.folder else None
         with saying("task"):
-            self.task = with_labels(load_task(config.task, folder=self.place), config)
+            self.task = with_labels(load_task(config.task, folder=self.recipe_folder), config)
         self.metrics = know_labels(parse_metrics(config.validation.metrics), sorted(set(self.task.labels.values())))
         for role in ROLES:
-            saved_spec(getattr(config.attention, role))  # refuses now what could not be saved after hours of training
-        self.schedule = build_schedule(config.training, folder=self.place)  # first, since they may refuse the recipe
-        find_optimizer(config.training, folder=self.place)
-        filters = load_filters(config.data.filters, folder=self.place)
+            # An attention that cannot be saved is an error now, not after training.
+            saved_spec(getattr(config.attention, role))
+        self.schedule = build_schedule(config.training, folder=self.recipe_folder)
+        find_optimizer(config.training, folder=self.recipe_folder)
+        filters = load_filters(config.data.filters, folder=self.recipe_folder)
         self.objectives: dict[str, dict[int, Objective]] = {}
         for side in ("train", "valid"):
             with inside("data"), inside(side):
-                self.objectives[side] = load_objectives(getattr(config.data, side), folder=self.place)
+                self.objectives[side] = load_objectives(getattr(config.data, side), folder=self.recipe_folder)
         self.source_tokenizer, self.target_tokenizer = self._tokenizers()
         check_labels(self.task.labels.values(), self.target_tokenizer, self.model.max_length)
         self.corpus = self._corpus(config.data.train, training=filters)
@@ -164,10 +165,10 @@ class _TrainingJob:
             LoopParts(
                 network=self.network,
                 batches=self.batches,
-                optimizer=build_optimizer(self.network, config.training, folder=self.place),
+                optimizer=build_optimizer(self.network, config.training, folder=self.recipe_folder),
                 schedule=self.schedule,
                 validate=self.validate,
-                keep=self.keep,
+                save_best=self.save_best,
                 record=self.record,
                 store=SnapshotStore(folder / "snapshots", keep=config.training.keep_last, say=self.record.say),
                 pad_id=marks.pad,
@@ -179,17 +180,19 @@ class _TrainingJob:
         )
 
     def _parts(self, device: torch.device) -> Parts:
-        """The run's model: that of the base, or a network with fresh weights; it reads sources as it will answer."""
+        """The run's model: the base, or a freshly initialized network. Sources are read as in generation."""
         config, sides = self.config, (self.source_tokenizer, self.target_tokenizer)
         base, template = None if self.base is None else self.base.parts, template_of(config.data.train)
-        generation, self.notes = answering(config, base=base, corpus=self.corpus, most=self.model.max_length)
+        generation, self.notes = saved_search_settings(
+            config, base=base, corpus=self.corpus, max_length=self.model.max_length
+        )
         if template:
             self.notes += (f"answers put each text into the template of the data, {template!r}",)
-        fronts = (*prefixes_of(config.data.train), *(() if self.begin is None else self.begin.fronts))
+        fronts = (*prefixes_of(config.data.train), *(() if self.initial is None else self.initial.fronts))
         known: dict[str, Any] = {"task": config.task, "generation": generation, "labels": self.task.labels}
         known |= {"fronts": tuple(dict.fromkeys(fronts)), "template": template}
-        if self.begin is not None:
-            parts = replace(self.begin, network=self.begin.network.to(device), **known)
+        if self.initial is not None:
+            parts = replace(self.initial, network=self.initial.network.to(device), **known)
         else:
             network = build_network(
                 self.model,
@@ -198,31 +201,31 @@ class _TrainingJob:
                 target_vocab=sides[1].vocab_size,
                 shared=sides[0] is sides[1],
                 seed=config.training.seed,
-                folder=self.place,
+                folder=self.recipe_folder,
             ).to(device)
             parts = Parts(network, self.model, config.attention, *sides, **known)
         parts.network.source_window = generation.max_source_tokens
         return parts
 
     def _adapter(self, device: torch.device) -> Adapter | None:
-        """The adapter that learns in place of the weights, if the recipe has one."""
+        """The adapter to train instead of the weights, if the recipe has one."""
         training = self.config.training
         if training.adapter is None:
             return None
-        if self.begin is None:
+        if self.initial is None:
             raise SettingError(("training", "adapter"), "needs a model to adapt, but `model.base` is not given")
         adapter = Adapter(self.network, training.adapter, seed=training.seed)
         self.network.to(device)
         return adapter
 
     def run(self) -> str:
-        """Train to the end; why it ended."""
+        """Train to the end and return the reason of the end."""
         try:
-            with alone(self._made_folder()):
+            with exclusive_lock(self._made_folder()):
                 if self.fresh:
                     self._create()
-                # A registered reporter is a function of the run folder that gives a function of each row.
-                display = self.record.display  # that of a notebook is such a function
+                # A registered reporter is a function of the run folder that returns a function of a row.
+                display = self.record.display  # the display of a notebook is itself a function of a row
                 self.record.reporters = [
                     *([display] if isinstance(display, NotebookDisplay) else []),
                     *(lookup("reporter", name)(self.folder) for name in names("reporter")),
@@ -243,20 +246,20 @@ class _TrainingJob:
         return DiskError(f"the run folder `{self.folder}` cannot be made ({error.strerror}). Choose another {where}.")
 
     def _run(self) -> str:
-        if not is_command_line():  # which has said it
+        if not is_command_line():  # the command line has printed it already
             self.record.say(describe_machine(self.network.device, self.config.training.precision))
         self.record.say(self._describe())
         if self.adapter is not None:
             self.record.say(self.adapter.describe())
         for change in () if self.base is None else self.base.changes:
             self.record.say(change)
-        if self.begin is not None and self.begin.account is not None and self.begin.account.new:
-            self.record.say(f"attention was replaced: {self.begin.account}")
+        if self.initial is not None and self.initial.account is not None and self.initial.account.new:
+            self.record.say(f"attention was replaced: {self.initial.account}")
         if backends := describe_backends(self.network, longest=self.model.max_length):
             self.record.say(f"attention by {backends}")
         for note in self.notes:
             self.record.say(note)
-        per_epoch, based = self.batches.batches_per_epoch, self.begin is not None
+        per_epoch, based = self.batches.batches_per_epoch, self.initial is not None
         known = {"batches_per_epoch": per_epoch, "based": based, "device": self.network.device}
         for line in advice(self.config.training, self.schedule, **known):
             self.record.say(line)
@@ -269,19 +272,19 @@ class _TrainingJob:
         self.record.say(f"{reason}; the model is in `{self.folder / 'model'}`")
         return reason
 
-    def keep(self, network: torch.nn.Module) -> None:
-        """Make the weights of `network`, which is the run's own, the run's model."""
+    def save_best(self, network: torch.nn.Module) -> None:
+        """Save the weights of `network`, the network of this run, as the run's model."""
         if self.adapter is None:
             save_model_folder(self.folder / "model", self.parts)
             return
-        assert isinstance(self.asked.model, BaseConfig) and self.base is not None
-        # With another vocabulary, the adapter is one of the run's own copy.
-        base = str(self.folder / BASE) if self.base.changes else self.asked.model.base
+        assert isinstance(self.recipe.model, BaseConfig) and self.base is not None
+        # If the vocabulary was changed, the base of the adapter is the run's copy.
+        base = str(self.folder / BASE) if self.base.changes else self.recipe.model.base
         self.adapter.save(self.folder / "adapter", base=base)
         save_model_folder(self.folder / "model", self.parts, weights=self.adapter.merged())
 
     def best(self) -> Model:
-        """The run's model with the weights that were kept; the recipe's own parts, so nothing is imported anew."""
+        """The run's model with the saved weights. It reuses the parts of the run, so nothing is imported again."""
         file = self.folder / "model" / WEIGHTS
         if self.adapter is not None:
             self.adapter.remove()
@@ -299,11 +302,11 @@ class _TrainingJob:
             (self.folder / TOKENIZERS).mkdir(exist_ok=True)
             if self.base is not None:
                 weights = None if self.adapter is None else self.adapter.base()
-                keep_base(self.folder, self.base, self.asked, weights=weights)
+                save_base(self.folder, self.base, self.recipe, weights=weights)
             for name, tokenizer in self._named_tokenizers():
                 tokenizer.save(self.folder / TOKENIZERS, name)
-            # Last: a folder with a config.yaml is a run.
-            replace_file(self.folder / CONFIG, dump_yaml(to_mapping(self.asked)).encode())
+            # Written last: a folder with a config.yaml counts as a run.
+            replace_file(self.folder / CONFIG, dump_yaml(to_mapping(self.recipe)).encode())
         except OSError as error:
             raise self._not_made(error) from error
 
@@ -313,10 +316,10 @@ class _TrainingJob:
             yield "target", self.target_tokenizer
 
     def _tokenizers(self) -> tuple[Tokenizer, Tokenizer]:
-        """Those of the run that is resumed, else loaded from the path in the recipe, else trained on the data."""
-        if self.begin is not None:
+        """The tokenizers of the resumed run, else loaded from the path in the recipe, else trained on the data."""
+        if self.initial is not None:
             with inside("generation"):
-                spoken = speaking(self.begin)
+                spoken = speaking(self.initial)
             return spoken.source_tokenizer, spoken.target_tokenizer
         kept = self.folder / TOKENIZERS
         if not self.fresh:
@@ -329,9 +332,9 @@ class _TrainingJob:
         return build_tokenizers(self.config, self.task)
 
     def _corpus(self, data: object, *, training: Filters | None = None) -> InMemory | Streamed:
-        """The corpus of `data`; of `training` pairs, which these filters keep, split, shared out and streamed as set.
+        """The corpus of `data`. With `training` filters: filtered, sampled, mixed and streamed as the recipe says.
 
-        Validation pairs are taken as they are, in memory, and plain text is corrupted once and for all.
+        Without: validation pairs, unchanged and in memory; plain text is corrupted identically each time.
         """
         config = self.config
         trained = training is not None
@@ -353,10 +356,10 @@ class _TrainingJob:
         )
 
     def _as_target(self) -> Callable[[list[int]], list[int]] | None:
-        """What a base makes of an encoded target, as generation does."""
-        if self.begin is None:
+        """The function that turns encoded target ids into the ids of an answer of the base."""
+        if self.initial is None:
             return None
-        return partial(as_answer, tokenizer=self.target_tokenizer, marks=Model.from_parts(self.begin).marks)
+        return partial(as_answer, tokenizer=self.target_tokenizer, marks=Model.from_parts(self.initial).marks)
 
     def _samplers(self) -> Samplers:
         if not isinstance(self.config.tokenizer, TokenizerConfig):
@@ -379,8 +382,8 @@ class _TrainingJob:
         return made
 
     def _describe(self) -> str:
-        """The run in a line."""
-        model, base = self.model, self.asked.model
+        """A description of the run in one line."""
+        model, base = self.model, self.recipe.model
         origin = f"from {base.base}" if isinstance(base, BaseConfig) else model.preset
         tokenizers = {tokenizer.vocab_size for _, tokenizer in self._named_tokenizers()}
         return (

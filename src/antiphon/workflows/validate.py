@@ -1,4 +1,4 @@
-"""What a run measures on its validation pairs: the plain loss, and metrics of generated answers."""
+"""The validation of a run: the loss without smoothing and dropout, and metrics of generated answers."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from antiphon.nn.loss import CrossEntropy
 from antiphon.training.loop import Validation
 from antiphon.training.reporting.record import Sample
 
-CHUNK = 256  # sources that are answered between two looks at the stop signal
-LOOKED_AT = 64  # pairs whose attention is measured: its mean needs no more
+CHUNK_SOURCES = 256  # sources answered between two checks of the stop signal
+ATTENTION_PAIRS = 64  # pairs for the mean attention entropy
 
 
 @dataclass
 class Validate:
     """The validator of a run.
 
-    `examples` are its pairs as ids, for the loss, one for each reference; `pairs` are sources and all their references
-    as text, for answers, which `search` (settings of `generate`) finds.
+    `examples` are the pairs as ids, for the loss, one for each reference. `pairs` are sources with all their references
+    as text, for generated answers. `search` are settings of `generate`.
     """
 
     parts: Parts
@@ -41,14 +41,14 @@ class Validate:
     batch_tokens: int
     search: Mapping[str, Any] = field(default_factory=dict)
 
-    def __call__(self, network: EncoderDecoder, asked_to_stop: Callable[[], bool]) -> Validation | None:
-        """Measure `network`, which is the one in `parts`; None if it was asked to stop on the way."""
-        loss = self.loss(network, asked_to_stop)
+    def __call__(self, network: EncoderDecoder, stop_requested: Callable[[], bool]) -> Validation | None:
+        """Validate `network`, which is the one in `parts`; None if `stop_requested` returned true on the way."""
+        loss = self.loss(network, stop_requested)
         if loss is None:
             return None
         figures, samples, lower = {"valid_loss": loss}, [], {"valid_loss"}
         if self.metrics or self.settings.samples:
-            answers = self.answers(asked_to_stop)
+            answers = self.answers(stop_requested)
             if answers is None:
                 return None
             asked = self.pairs[: len(answers)]
@@ -63,53 +63,53 @@ class Validate:
 
     @property
     def chooser(self) -> str:
-        """The figure that chooses the best model: as set, else the first metric, else the loss."""
+        """The figure that selects the best model: `keep_best`, else the first metric, else the loss."""
         names, asked = [metric.name for metric in self.metrics], self.settings.keep_best
         if not asked:
             return names[0] if names else "valid_loss"
         if asked in (*names, "valid_loss"):
             return asked
-        # Settings are part of a metric's name only where the metric is asked for twice; a recipe may write them or not.
+        # A metric's name contains its settings only if the metric is used twice; a recipe may write them or not.
         return next(name for name in names if name.split(":")[0] == asked.split(":")[0])
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """One line for each BLEU that would say nothing, whatever the answers: the references are measured as such."""
+        """A warning for each BLEU that is not meaningful for these references, whatever the answers."""
         first = [row[0] for _, row in self.pairs]
         bleus = [metric for metric in self.metrics if metric.function is bleu] if first else []
         results = [(metric.name, metric(first, [[text] for text in first])) for metric in bleus]
         return tuple(f"validation.metrics, {name}: {result.note}" for name, result in results if result.note)
 
     @torch.no_grad()
-    def loss(self, network: EncoderDecoder, asked_to_stop: Callable[[], bool]) -> float | None:
-        """Plain nats a target token, end included, without label smoothing or dropout."""
+    def loss(self, network: EncoderDecoder, stop_requested: Callable[[], bool]) -> float | None:
+        """The mean negative log-likelihood of a target token in nats, end included, without smoothing and dropout."""
         criterion, nll, labels = CrossEntropy(), 0.0, 0
         marks = Model.from_parts(self.parts).marks
         for rows in length_batches(self.examples, batch_tokens=self.batch_tokens):
-            if asked_to_stop():
+            if stop_requested():
                 return None
             found = network(collate(rows, pad_id=marks.pad, start_id=marks.start).to(network.device), criterion)
             nll, labels = nll + float(found.nll), labels + found.labels
         return nll / labels
 
     def entropies(self) -> dict[str, float]:
-        """The entropy of the attention weights of each role on the first pairs, in nats."""
+        """The mean entropy, in nats, of the attention weights of each role on the first pairs."""
         marks = Model.from_parts(self.parts).marks
-        rows = length_batches(self.examples[:LOOKED_AT], batch_tokens=self.batch_tokens)
+        rows = length_batches(self.examples[:ATTENTION_PAIRS], batch_tokens=self.batch_tokens)
         network = self.parts.network
         batches = (collate(each, pad_id=marks.pad, start_id=marks.start).to(network.device) for each in rows)
         return entropies(network, batches)
 
-    def answers(self, asked_to_stop: Callable[[], bool]) -> list[str] | None:
-        """The answers to all sources, or to those that are shown where no metric is asked for."""
+    def answers(self, stop_requested: Callable[[], bool]) -> list[str] | None:
+        """The answers to all sources, or only to the samples if there are no metrics."""
         wanted = [source for source, _ in self.pairs]
         if not self.metrics:
             wanted = wanted[: self.settings.samples]
-        # Sorted here as the engine does, so that a chunk holds sources of one length.
+        # Sorted as in the engine, so that a chunk has sources of similar lengths.
         order = sorted(range(len(wanted)), key=lambda i: len(wanted[i]))
         model, answers = Model.from_parts(self.parts), [""] * len(wanted)
-        for chunk in (order[i : i + CHUNK] for i in range(0, len(order), CHUNK)):
-            if asked_to_stop():
+        for chunk in (order[i : i + CHUNK_SOURCES] for i in range(0, len(order), CHUNK_SOURCES)):
+            if stop_requested():
                 return None
             found = model.generate([wanted[i] for i in chunk], **self.search)
             for place, answer in zip(chunk, found, strict=True):
@@ -117,7 +117,7 @@ class Validate:
         return answers
 
     def samples(self, answers: list[str]) -> list[Sample]:
-        """The same first pairs at each validation, so that one sees them change."""
+        """The first pairs with their answers; the same pairs at each validation."""
         return [
             Sample(source, references[0], answer)
             for (source, references), answer in zip(self.pairs[: self.settings.samples], answers, strict=False)

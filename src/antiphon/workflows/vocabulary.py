@@ -1,10 +1,10 @@
-"""A base with another vocabulary: `tokenizer: {trim: true, add: [...]}` beside `model.base`.
+"""Changes to the vocabulary of a base: `tokenizer: {trim: true, add: [...]}` together with `model.base`.
 
-    parts, said = trimmed(parts, config)            # only the tokens that the data uses; their logits stay as they are
-    parts = with_words(parts, ["<de>"])
+    parts, summary = trim_vocabulary(parts, config)     # only the tokens that the data uses; their logits are unchanged
+    parts = add_words(parts, ["<de>"])
 
-The vector of a new word is the mean of the vectors of the tokens that spelled it before, so that its logit is never
-above all of theirs; all other vectors stay as they are.
+The vector of a new word is the mean of the vectors of the tokens that it consisted of, so that its logit is at most the
+largest of theirs. All other vectors are unchanged.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ from antiphon.text import Task, Tokenizer
 from antiphon.text.extending import extend, spelling
 from antiphon.text.trimming import Trimmed, trim
 
-_TABLES = {  # what has a row for each id, and the side whose ids these are
+_TABLES = {  # the weights with a row for each id, and the side of the ids
     "source.table.weight": "source",
     "target.table.weight": "target",
     "output.weight": "target",
     "output_bias": "target",
 }
 TextsOf = Callable[[], Iterator[str]]
-_COMPARED = 1000  # texts whose tokens are compared, before and after
-_TOGETHER = 1000  # texts that are encoded together
+_COMPARED_TEXTS = 1000  # texts whose tokens before and after trimming are compared
+_CHUNK_TEXTS = 1000  # texts encoded in one call
 
 
-def like(parts: Parts, *, source: int | None = None, target: int | None = None) -> EncoderDecoder:
-    """A network with the shape that `parts` say and fresh weights, with tables for `source` and `target` ids.
+def fresh_network(parts: Parts, *, source: int | None = None, target: int | None = None) -> EncoderDecoder:
+    """A network of the same shape with fresh weights, and embedding tables of `source` and `target` rows.
 
-    None: as many as the network that is there has, which may be more than its tokenizer has.
+    None: as many rows as the existing network has, which may be more than the ids of its tokenizer.
     """
     old = parts.network
     sizes = old.table_sizes
@@ -56,10 +56,10 @@ def like(parts: Parts, *, source: int | None = None, target: int | None = None) 
 
 
 @torch.no_grad()
-def with_words(parts: Parts, words: Sequence[str]) -> Parts:
-    """`parts` with a token for each of `words` on both sides. ConfigError as of `extend`.
+def add_words(parts: Parts, words: Sequence[str]) -> Parts:
+    """`parts` with a token for each of `words` on both sides. ConfigError as in `extend`.
 
-    Rows that a table has beyond the tokenizer's ids are taken first.
+    Unused rows of a table, beyond the ids of the tokenizer, are used first.
     """
     words, old = list(dict.fromkeys(words)), parts.network
     whole = parts.source_tokenizer.paired(parts.target_tokenizer) if parts.shared else parts.source_tokenizer
@@ -77,14 +77,14 @@ def with_words(parts: Parts, words: Sequence[str]) -> Parts:
             made[id] = table[spelling(tokenizers[side], word)].mean(dim=0)
         return made
 
-    network = like(parts, source=sizes["source"], target=sizes["target"])
+    network = fresh_network(parts, source=sizes["source"], target=sizes["target"])
     _put(network, {n: grown(w, _TABLES[n]) if n in _TABLES else w for n, w in named_weights(old).items()})
     return replace(parts, network=network, source_tokenizer=source, target_tokenizer=target)
 
 
 @torch.no_grad()
-def trimmed(parts: Parts, config: TrainConfig, task: Task) -> tuple[Parts, str]:
-    """`parts` with the tokens that the training and validation pairs of `config` use, and what was kept, in a line.
+def trim_vocabulary(parts: Parts, config: TrainConfig, task: Task) -> tuple[Parts, str]:
+    """`parts` with only the tokens that the training and validation pairs of `config` use, and a summary in one line.
 
     ConfigError for a tokenizer that cannot be trimmed.
     """
@@ -100,13 +100,13 @@ def trimmed(parts: Parts, config: TrainConfig, task: Task) -> tuple[Parts, str]:
         source = target = _trim(whole, sides, needed=marks)
     else:
         source, target = _trim(sides[0][0], sides[:1]), _trim(sides[1][0], sides[1:], needed=marks)
-    # Ids of the model's own may have a row behind those of the tokenizer.
-    extra = marks - {*target.kept}
-    rows = {"target": [*target.kept, *sorted(extra)]}
-    rows["source"] = rows["target"] if parts.shared else source.kept
+    # Special ids of the model may have rows after those of the tokenizer.
+    extra = marks - {*target.old_ids}
+    rows = {"target": [*target.old_ids, *sorted(extra)]}
+    rows["source"] = rows["target"] if parts.shared else source.old_ids
     model = replace(parts.model, family=None if family is None else _moved(family, rows["target"]))
     made = replace(parts, model=model, source_tokenizer=source.tokenizer, target_tokenizer=target.tokenizer.as_target())
-    network = like(made, source=len(rows["source"]), target=len(rows["target"]))
+    network = fresh_network(made, source=len(rows["source"]), target=len(rows["target"]))
     weights = named_weights(old)
     _put(network, {n: w[rows[_TABLES[n]]] if n in _TABLES else w for n, w in weights.items()})
     pairs = [(parts.source_tokenizer, source), (parts.target_tokenizer, target)]
@@ -124,24 +124,24 @@ def _put(network: EncoderDecoder, weights: dict[str, Tensor]) -> None:
 def _trim(
     tokenizer: Tokenizer, sides: Sequence[tuple[Tokenizer, bool, TextsOf]], *, needed: Collection[int] = ()
 ) -> Trimmed:
-    """`tokenizer` with what the texts of `sides` (reader, whether it is the target's, texts) use, and the ids `needed`.
+    """`tokenizer` trimmed to the texts of `sides` (tokenizer, whether it is the target's, texts) and the ids `needed`.
 
-    ConfigError where a text would be split otherwise; the first ones of each side are compared.
+    ConfigError if a text would be segmented differently; the first texts of each side are compared.
     """
     used, first = {*needed}, list[tuple[Tokenizer, bool, list[str]]]()
     for reader, is_target, texts in sides:
         stream = iter(texts())
-        first.append((reader, is_target, list(islice(stream, _COMPARED))))
+        first.append((reader, is_target, list(islice(stream, _COMPARED_TEXTS))))
         chunk = first[-1][2]
         while chunk:
             used.update(id for ids in reader.encode_batch(chunk) for id in ids)
-            chunk = list(islice(stream, _TOGETHER))
+            chunk = list(islice(stream, _CHUNK_TEXTS))
     made = trim(tokenizer, used)
     for reader, is_target, begun in first:
         fewer = made.tokenizer.as_target() if is_target else made.tokenizer
         for text, mine, theirs in zip(begun, fewer.encode_batch(begun), reader.encode_batch(begun), strict=True):
-            if [made.kept[id] for id in mine] != theirs:
-                raise ConfigError(f"its tokenizer splits {text!r:.60} otherwise with fewer tokens. Leave it out.")
+            if [made.old_ids[id] for id in mine] != theirs:
+                raise ConfigError(f"its tokenizer splits {text!r:.60} differently after trimming. Leave it out.")
     return made
 
 
@@ -157,16 +157,16 @@ def _texts(config: TrainConfig, task: Task, side: int) -> Iterator[str]:
 
 
 def _marks(family: FamilyConfig | None) -> set[int]:
-    """The ids with a meaning that every answer needs."""
+    """The special ids that every answer needs."""
     if family is None:
         return set()
     first = () if family.first_id is None else (family.first_id,)
     return {family.pad_id, family.start_id, family.end_id, *first}
 
 
-def _moved(family: FamilyConfig, kept: Collection[int]) -> FamilyConfig:
-    """The record with the new ids; `kept` are the old ids in the order of the new ones."""
-    new = {old: id for id, old in enumerate(kept)}
+def _moved(family: FamilyConfig, old_ids: Collection[int]) -> FamilyConfig:
+    """The family record with new ids; `old_ids` maps new ids to old ones."""
+    new = {old: id for id, old in enumerate(old_ids)}
     return replace(
         family,
         pad_id=new[family.pad_id],

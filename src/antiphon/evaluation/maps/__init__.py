@@ -1,4 +1,4 @@
-"""Attention maps drawn: as text for a terminal, as PNG or SVG, as one HTML page.
+"""Drawings of attention maps: text for a terminal, PNG or SVG, or one HTML page.
 
 maps = model.attention("in 3 hours")
 draw(maps, "map.png"), draw(maps, "map.html"), print("".join(line.plain for line in lines(grid_of(maps))))

@@ -1,4 +1,4 @@
-"""Which drawing a file's name asks for."""
+"""Writes a drawing in the format of the file name."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ENDINGS = (".png", ".svg", ".html")
 
 
 def check_ending(file: str | Path) -> str:
-    """The ending of a drawing's file; ConfigError for one that nothing here draws."""
+    """The suffix of a drawing's file; ConfigError for an unsupported one."""
     ending = Path(file).suffix.lower()
     if ending not in ENDINGS:
         raise ConfigError(f"a drawing must be a {', '.join(ENDINGS[:-1])} or {ENDINGS[-1]} file, but is `{file}`.")
@@ -24,9 +24,9 @@ def check_ending(file: str | Path) -> str:
 def draw(
     maps: AttentionMaps, file: str | Path, *, role: str = "cross", layer: int | None = None, head: int | None = None
 ) -> Path:
-    """Write a map into `file`, as its ending says: `.png` or `.svg`, or `.html`, which holds all maps to choose from.
+    """Write a map to `file`: `.png` or `.svg`, or `.html`, a page with all maps to choose from.
 
-    `layer` and `head` are counted from 0; None: the mean. A page begins with the one that is named.
+    `layer` and `head` are counted from 0; None: the mean. A page first shows the chosen one.
     """
     ending, file = check_ending(file), Path(file)
     grid = grid_of(maps, role, layer=layer, head=head)

@@ -1,4 +1,4 @@
-"""One attention map to draw: its numbers and what stands beside them."""
+"""One attention map to draw: its weights and labels."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from antiphon.generation.maps import AttentionMaps
 
 @dataclass(frozen=True)
 class Grid:
-    """`values` (Q,K) with a label for each row (query) and column (key), and a line that says what it is."""
+    """`values` (Q,K) with a label for each row (query) and column (key), and a title."""
 
     values: Tensor
     rows: list[str]
@@ -22,7 +22,7 @@ class Grid:
 
     @property
     def largest(self) -> float:
-        """The value that is drawn darkest."""
+        """The largest value, which is drawn darkest."""
         return max(float(self.values.max()), 1e-6)
 
 

@@ -1,8 +1,8 @@
-"""All attention maps of one pair as a single HTML page: no request leaves it, and it works from a file.
+"""All attention maps of one pair as a single, self-contained HTML page that makes no requests.
 
-What it shows stands in the page as JSON, in which no `<` is left, so that no text can end its element; tokens are drawn
-on a canvas or put in as text, never as HTML. A map is a byte a weight, in base64, between the least and the largest of
-its own: with that, and as colours are shares of the largest, one of 1,000 tokens looks as it is too.
+The data is embedded as JSON without any `<`, so that no text can close its element; tokens are drawn on a canvas or
+inserted as text, never as HTML. A weight is one byte, in base64, scaled between the smallest and the largest weight of
+its map; colours are relative to the largest, so that maps of 1,000 tokens remain visible.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from antiphon.display import DARK, LIGHT
 from antiphon.errors import printable
 from antiphon.generation.maps import MAPS, AttentionMaps
 
-LONGEST_TITLE = 80  # letters
+MAX_TITLE_CHARACTERS = 80
 _BYTES = re.compile("(?:<0x[0-9A-F]{2}>)+")  # how tokens show parts of a letter
-STEPS = 255  # from the least to the largest weight of a map
+STEPS = 255  # quantization steps from the smallest to the largest weight of a map
 
 
 def page(maps: AttentionMaps, *, role: str = "cross", layer: int | None = None, head: int | None = None) -> str:
-    """The page, which begins with the map of `role`, `layer` and `head` (from 0; None: the mean)."""
+    """The page, which first shows the map of `role`, `layer` and `head` (from 0; None: the mean)."""
     sides = {"cross": maps.cross, "encoder": maps.encoder, "decoder": maps.decoder}
     data: dict[str, Any] = {
         "maps": {name: _role(maps, name, found) for name in MAPS if (found := sides[name]) is not None},
@@ -39,7 +39,7 @@ def page(maps: AttentionMaps, *, role: str = "cross", layer: int | None = None, 
     template = resources.files("antiphon.evaluation.maps").joinpath("page.html").read_text(encoding="utf-8")
     as_json = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
     as_json = as_json.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
-    # One pass each, the data last: what a text holds is never looked through for a mark.
+    # Each placeholder is replaced once, the data last, so that placeholders in a text are never replaced.
     before, _, after = template.partition("{{data}}")
     return before.replace("{{title}}", html.escape(f"Attention: {text}")) + as_json + after
 
@@ -50,7 +50,7 @@ def _role(maps: AttentionMaps, role: str, found: Tensor) -> dict[str, Any]:
     return {
         "rows": [*map(printable, rows)],
         "columns": [*map(printable, columns)],
-        # A layer, or a head, without weights is null.
+        # Layers and heads without weights are null.
         "weights": [
             [None if found[i, j].isnan().all() else _packed(found[i, j]) for j in range(heads)] for i in range(layers)
         ],
@@ -68,8 +68,8 @@ def _packed(weights: Tensor) -> dict[str, Any]:
 
 
 def _text(tokens: list[str], special: list[bool]) -> str:
-    """About what the tokens say, bytes joined to letters; the first letters of a long text."""
+    """The text of the tokens, approximately, with bytes joined to characters; truncated if long."""
     said = "".join(token for token, left_out in zip(tokens, special, strict=True) if not left_out)
     said = _BYTES.sub(lambda found: bytes.fromhex(re.sub("<0x|>", "", found[0])).decode("utf-8", "replace"), said)
     said = printable(said.replace("▁", " ").strip())
-    return said if len(said) <= LONGEST_TITLE else said[: LONGEST_TITLE - 1] + "…"
+    return said if len(said) <= MAX_TITLE_CHARACTERS else said[: MAX_TITLE_CHARACTERS - 1] + "…"

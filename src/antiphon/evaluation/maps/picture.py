@@ -9,12 +9,16 @@ from antiphon.display import DARK, LIGHT
 from antiphon.errors import ConfigError
 from antiphon.evaluation.maps.grid import Grid
 
-INCHES_A_CELL, LEAST_INCHES, MOST_INCHES = 0.28, 0.84, 60.0  # a picture of 1,024 tokens stays one that programs open
+INCHES_PER_CELL, MIN_INCHES, MAX_INCHES = (
+    0.28,
+    0.84,
+    60.0,
+)  # the maximum: programs open it
 _FONTS = ["DejaVu Sans", "Noto Sans", "Noto Sans CJK JP", "Noto Sans CJK SC", "Arial Unicode MS", "sans-serif"]
 
 
 def picture(grid: Grid, *, kind: str) -> bytes:
-    """The file of a picture; `kind` is png or svg. ConfigError where matplotlib is not installed."""
+    """The content of a picture file; `kind` is png or svg. ConfigError if matplotlib is not installed."""
     try:
         from matplotlib import rc_context
         from matplotlib.colors import LinearSegmentedColormap
@@ -26,7 +30,7 @@ def picture(grid: Grid, *, kind: str) -> bytes:
             "Run pip install 'antiphon[plots]', or take .html."
         ) from None
     here = {font.name for font in fontManager.ttflist}
-    # Text stays text in an SVG, and the picture is a function of the map alone.
+    # Keep text as text in an SVG, and make the file depend on the map alone.
     settings = {
         "font.family": [name for name in _FONTS if name in here] or ["sans-serif"],
         "svg.fonttype": "none",
@@ -34,14 +38,14 @@ def picture(grid: Grid, *, kind: str) -> bytes:
     }
     colours = LinearSegmentedColormap.from_list("weights", [[part / 255 for part in end] for end in (LIGHT, DARK)])
     queries, keys = grid.values.shape
-    inside = [min(max(count * INCHES_A_CELL, LEAST_INCHES), MOST_INCHES) for count in (keys, queries)]
+    inside = [min(max(count * INCHES_PER_CELL, MIN_INCHES), MAX_INCHES) for count in (keys, queries)]
     with rc_context(settings), warnings.catch_warnings():  # type: ignore[arg-type]
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         figure = Figure(figsize=(inside[0] + 1.2, inside[1] + 0.6), dpi=150)
         axes = figure.add_axes((0, 0, inside[0] / (inside[0] + 1.2), inside[1] / (inside[1] + 0.6)))
         image = axes.imshow(grid.values.numpy(), cmap=colours, vmin=0, vmax=grid.largest, aspect="auto")
-        size = 8.5 if max(queries, keys) * INCHES_A_CELL <= MOST_INCHES else 2.0
-        # Centred by their baselines: "▁" hangs below it, and would push a label aside.
+        size = 8.5 if max(queries, keys) * INCHES_PER_CELL <= MAX_INCHES else 2.0
+        # Align baselines: "▁" is below the baseline, and centring would shift such labels.
         upright = {"rotation": 90, "rotation_mode": "anchor", "ha": "left", "va": "center_baseline"}
         axes.set_xticks(range(keys), labels=grid.columns, fontsize=size, parse_math=False, **upright)
         axes.set_yticks(range(queries), labels=grid.rows, fontsize=size, parse_math=False, va="center_baseline")

@@ -1,6 +1,6 @@
-"""An attention map as lines of text: queries down, keys across, each cell shaded and with its weight in percent.
+"""An attention map as lines of text: rows are queries, columns keys; each cell is shaded and has its weight in percent.
 
-The numbers stay where there are no colours, and a row that is longer than the terminal goes on in a block below.
+Without colours the numbers remain. Rows longer than the terminal are continued in a block below.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from antiphon.display import shade
 from antiphon.evaluation.maps.grid import Grid
 
 CELL = 3  # columns of a cell: "100"
-LONGEST_ROW, LONGEST_COLUMN = 18, 12  # of a label, in columns and in letters
+MAX_ROW_LABEL_COLUMNS, MAX_COLUMN_LABEL_LETTERS = 18, 12
 
 
 def lines(grid: Grid, *, width: int = 80) -> Iterator[Text]:
     """The lines of a map, each at most `width` columns, which must be 60 or more."""
-    rows = [_short(label, LONGEST_ROW) for label in grid.rows]
+    rows = [_short(label, MAX_ROW_LABEL_COLUMNS) for label in grid.rows]
     margin = max(map(cell_len, rows), default=0) + 1
     yield Text(grid.title, style="bold")
     wide = max(map(cell_len, grid.columns), default=0) + 1
@@ -54,11 +54,11 @@ def _cell(value: float, largest: float, width: int) -> Text:
 
 
 def _upright(labels: Sequence[str], *, margin: int) -> Iterator[Text]:
-    """Labels written downwards, ending just above their column."""
+    """Vertical labels, ending just above their column."""
     letters = [_letters(label) for label in labels]
     height = max(map(len, letters), default=0)
     for line in range(height):
-        # A cell's number stands at its right end, so its letters do.
+        # Right-aligned, as the number in a cell is.
         yield Text(
             " " * margin
             + "".join(
@@ -69,14 +69,14 @@ def _upright(labels: Sequence[str], *, margin: int) -> Iterator[Text]:
 
 
 def _letters(label: str) -> list[str]:
-    """The letters of a label with the marks that stand on them, at most LONGEST_COLUMN."""
+    """The letters of a label with their combining marks, at most MAX_COLUMN_LABEL_LETTERS."""
     found: list[str] = []
     for letter in label:
         if found and cell_len(letter) == 0:
             found[-1] += letter
         else:
             found.append(letter)
-    return found if len(found) <= LONGEST_COLUMN else [*found[: LONGEST_COLUMN - 1], "…"]
+    return found if len(found) <= MAX_COLUMN_LABEL_LETTERS else [*found[: MAX_COLUMN_LABEL_LETTERS - 1], "…"]
 
 
 def _short(label: str, most: int) -> str:

@@ -1,1 +1,1 @@
-"""Tokenizers of pretrained folders, without transformers; `antiphon.text.load_pretrained_tokenizers` is the way in."""
+"""Tokenizers of pretrained folders, without transformers. Entry point: `antiphon.text.load_pretrained_tokenizers`."""

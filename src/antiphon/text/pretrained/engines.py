@@ -1,9 +1,9 @@
-"""The four ways from text to ids in pretrained folders, with one face.
+"""The tokenizer engines of pretrained folders, with one interface.
 
-* json, spm, merges: the tokenizers library, over a tokenizer.json, or over what a sentencepiece model or a vocab.json
-  with its merges.txt says (layouts.py)
-* pieces: sentencepiece makes pieces, vocab.json has their ids (Marian, M2M-100)
-* bytes: an id is a byte and 3 (ByT5, Xue et al. 2022, section 3.1)
+* json, spm, merges: the tokenizers library, on a tokenizer.json, or on one made from a sentencepiece model, or from
+  vocab.json and merges.txt (layouts.py)
+* pieces: sentencepiece makes pieces, vocab.json maps them to ids (Marian, M2M-100)
+* bytes: an id is a byte + 3 (ByT5, Xue et al. 2022, section 3.1)
 """
 
 from __future__ import annotations
@@ -23,14 +23,15 @@ from antiphon.text.pretrained.files import vocabulary_of
 from antiphon.text.pretrained.layouts import from_merges, from_spm
 from antiphon.text.pretrained.pieces import read_spm
 from antiphon.text.pretrained.record import Role, Side, TokenizerRecord
-from antiphon.text.vocabulary import forget_training, spell_out, working
+from antiphon.text.vocabulary import as_model_error, reset_training_settings, spell_out
 
-_BYTES_FROM = 3  # the id of the byte 0: padding, end and unknown come first
+_BYTES_FROM = 3  # the id of byte 0, after padding, end and unknown
 _LANGUAGE_FIRST = re.compile(r">>.*?<<", re.DOTALL)  # Marian: the target's language, written before the source
 
 
 class Engine(Protocol):
-    """`special`: the ids that decoding leaves out, beside the record's own. Ids given to `text` are visible ones."""
+    """The interface of an engine. `special` are ids that decoding skips, beside those of the record. `text` takes ids
+    without special ones."""
 
     size: int
     special: frozenset[int]
@@ -45,7 +46,7 @@ class Engine(Protocol):
 
 
 def open_engine(record: TokenizerRecord, files: Mapping[str, bytes], *, where: str) -> Engine:
-    """The engine of a record's kind; `files` by their suffixes. ModelError, which names `where`, if they do not fit."""
+    """The engine for a record's kind, from `files` by suffix. ModelError, which names `where`, if they do not match."""
     needed = {
         "json": (".json",), "spm": (".spm",), "merges": (".vocab.json", ".merges.txt"), "pieces": (".vocab.json",),
         "bytes": (),
@@ -57,7 +58,7 @@ def open_engine(record: TokenizerRecord, files: Mapping[str, bytes], *, where: s
         return _Bytes(record)
     if record.kind == "pieces":
         return _Pieces(record, files, where)
-    with working(where, "tokenizer"):
+    with as_model_error(where, "tokenizer"):
         if record.kind == "json":
             rust = _from_json(files[".json"], record)
         elif record.kind == "spm":
@@ -71,18 +72,18 @@ def open_engine(record: TokenizerRecord, files: Mapping[str, bytes], *, where: s
 
 
 def load_spm(content: bytes, *, where: str) -> sentencepiece.SentencePieceProcessor:
-    """A sentencepiece model that works; ModelError if it does not."""
+    """Load and check a sentencepiece model; ModelError if it is broken."""
     processor = sentencepiece.SentencePieceProcessor()
-    with working(where, "sentencepiece model"):
+    with as_model_error(where, "sentencepiece model"):
         processor.LoadFromSerializedProto(content)
         if not processor.vocab_size():
             raise ModelError(f"`{where}` must be a sentencepiece model, but has no pieces. Restore the file.")
-        processor.id_to_piece(list(range(processor.vocab_size())))  # raises if a piece is no UTF-8
+        processor.id_to_piece(list(range(processor.vocab_size())))  # raises if a piece is not UTF-8
     return processor
 
 
 def _from_json(content: bytes, record: TokenizerRecord) -> tokenizers.Tokenizer:
-    """A tokenizer.json, in which the tokens that a text may write out are plain added ones."""
+    """The tokenizer of a tokenizer.json, with the tokens that may be written out in a text as non-special ones."""
     found = {each.text for each in record.added if each.role != "control"}
     if found:
         plain = json.loads(content)
@@ -96,7 +97,7 @@ def _from_json(content: bytes, record: TokenizerRecord) -> tokenizers.Tokenizer:
 class _Rust:
     def __init__(self, rust: tokenizers.Tokenizer, record: TokenizerRecord, where: str) -> None:
         self._rust, self._where = rust, where
-        forget_training(rust)
+        reset_training_settings(rust)
         complete_decoder(rust)
         rust.encode_special_tokens = True
         marked = rust.get_added_tokens_decoder()
@@ -118,14 +119,14 @@ class _Rust:
         self._control = frozenset(steering - {record.unk})
 
     def ids(self, texts: Sequence[str], *, side: Side) -> list[list[int]]:
-        with working(self._where, "tokenizer"):
+        with as_model_error(self._where, "tokenizer"):
             rows = [each.ids for each in self._rust.encode_batch_fast(list(texts), add_special_tokens=False)]
             return [ids if self._control.isdisjoint(ids) else spell_out(self._rust, ids, self._control) for ids in rows]
 
     def text(self, ids: Sequence[int]) -> str:
         if self.table:
             return self.table.decode(ids)
-        with working(self._where, "tokenizer"):
+        with as_model_error(self._where, "tokenizer"):
             return self._rust.decode(list(ids), skip_special_tokens=False)
 
     def piece(self, id: int) -> str:
@@ -137,7 +138,8 @@ class _Rust:
         return False
 
     def as_json(self) -> bytes:
-        """As transformers writes one: added tokens stand in the model's vocabulary too, where their ids follow it."""
+        """A tokenizer.json as transformers writes it: added tokens whose ids follow the model's are in its
+        vocabulary."""
         plain = json.loads(self._rust.to_str())
         vocab = plain["model"]["vocab"]
         for token in sorted(plain["added_tokens"], key=lambda each: each["id"]):
@@ -150,7 +152,7 @@ class _Rust:
 
 
 class _Pieces:
-    """One model of sentencepiece, or one for each side; a piece that vocab.json lacks is unknown."""
+    """One sentencepiece model, or one for each side; a piece that is not in vocab.json is unknown."""
 
     table: ByteTable | None = None
 
@@ -191,9 +193,9 @@ class _Pieces:
         heads = [_LANGUAGE_FIRST.match(text) if self._marked else None for text in texts]
         tails = [text[head.end() :] if head else text for head, text in zip(heads, texts, strict=True)]
         model, table, unknown = self._models[side], self._tables[side], self._models[side].unk_id()
-        with working(self._where, "sentencepiece model"):
+        with as_model_error(self._where, "sentencepiece model"):
             rows: list[list[int]] = model.encode(tails)
-            # What the model cannot spell may still be a token of vocab.json, which holds the other side's too.
+            # A piece unknown to the model may be a token of vocab.json, which has those of both sides.
             made = [
                 self._looked_up(model.encode(tail, out_type=str)) if unknown in ids else [table[id] for id in ids]
                 for ids, tail in zip(rows, tails, strict=True)
@@ -203,7 +205,7 @@ class _Pieces:
         ]
 
     def text(self, ids: Sequence[int]) -> str:
-        with working(self._where, "sentencepiece model"):
+        with as_model_error(self._where, "sentencepiece model"):
             text: str = self._models["source"].decode_pieces([self.piece(id) for id in ids]) if ids else ""
         return (text.replace("▁", " ") if self._marked else text).strip()
 
@@ -221,7 +223,7 @@ class _Pieces:
 
 
 def _cutter(record: TokenizerRecord, roles: Collection[Role]) -> tuple[dict[str, int], re.Pattern[str] | None]:
-    """The ids of the added tokens of these roles, and what cuts a text at them, the longest first; None for none."""
+    """The ids of the added tokens with these roles, and a pattern that matches them, longest first; None for none."""
     added = {each.text: each.id for each in record.added if each.role in roles}
     names = sorted(map(re.escape, added), key=len, reverse=True)
     return added, re.compile(f"({'|'.join(names)})") if names else None

@@ -1,8 +1,8 @@
-"""From a Hugging Face folder to the record and the files of its tokenizers.
+"""Reads the record and the files of the tokenizers in a Hugging Face folder.
 
-What the folder has decides: M2M-100's and Marian's files first, then tokenizer.json, a sentencepiece model, vocab.json
-with merges.txt. `config` is its parsed config.json: the ids of padding, start and end, and the size of the vocabulary,
-are the model's to say. No class that a file names is looked up, no path that it names is opened.
+The kind follows from the files, checked in this order: those of M2M-100 and Marian, tokenizer.json, a sentencepiece
+model, vocab.json with merges.txt. The ids of padding, start and end and the size of the vocabulary come from `config`,
+the parsed config.json of the model. Classes and paths that a file names are ignored.
 """
 
 from __future__ import annotations
@@ -22,21 +22,22 @@ from antiphon.text.pretrained.languages import CODES, M2M100, MBART, MBART50, WM
 from antiphon.text.pretrained.layouts import FAIRSEQ, first_pieces
 from antiphon.text.pretrained.pieces import read_spm
 from antiphon.text.pretrained.record import LANGUAGE, AddedToken, Frame, Layout, Role, TokenizerRecord, check_record
-from antiphon.text.pretrained.source import MARKS, USUAL, TokenizerSource
-from antiphon.text.vocabulary import forget_training, template, working
+from antiphon.text.pretrained.source import DEFAULT_TOKENS, MASK_ROLES, TokenizerSource
+from antiphon.text.vocabulary import as_model_error, reset_training_settings, template
 
 _SENTINEL = re.compile(r"<extra_id_\d+>")
 _KNOWN = ("tokenizer.json", "spiece.model", "sentencepiece.bpe.model", "source.spm", "vocab.json", "merges.txt")
-_BYT5_SENTINELS, _T5_SENTINELS, _MOST_SENTINELS = 125, 100, 10_000
+_BYT5_SENTINELS, _T5_SENTINELS, _MAX_SENTINELS = 125, 100, 10_000
 
 Files = dict[str, bytes]
 
 
 def read_pretrained(path: Path, config: Mapping[str, Any]) -> list[tuple[TokenizerRecord, Files]]:
-    """The record and the files of a folder's tokenizer; of the source's and the target's where they are apart."""
+    """The record and the files of a folder's tokenizer; two of each if source and target have separate ones."""
     source = TokenizerSource(path, config)
     return [
-        (check_record(record, where=source.where), {**files, **source.small()}) for record, files in _read(source, path)
+        (check_record(record, where=source.where), {**files, **source.config_files()})
+        for record, files in _read(source, path)
     ]
 
 
@@ -63,20 +64,20 @@ def _read(source: TokenizerSource, path: Path) -> list[tuple[TokenizerRecord, Fi
 
 def _json(source: TokenizerSource, content: bytes) -> tuple[TokenizerRecord, Files]:
     where = str(source.folder.path / "tokenizer.json")
-    with working(where, "tokenizer.json"):
+    with as_model_error(where, "tokenizer.json"):
         rust = tokenizers.Tokenizer.from_buffer(content)
-        forget_training(rust)
+        reset_training_settings(rust)
         ids, tokens = rust.get_vocab(), rust.get_added_tokens_decoder()
         before, after = template(rust)
     base = source.base("json", ids)
-    marks = {"<mask>", *(text for role, text in source.named().items() if role in MARKS)}
+    masks = {"<mask>", *(text for role, text in source.role_tokens().items() if role in MASK_ROLES)}
     added = [
         AddedToken(id, token.content, "mark", token.lstrip)
         for id, token in sorted(tokens.items())
-        if token.special and (token.content in marks or _SENTINEL.fullmatch(token.content))
+        if token.special and (token.content in masks or _SENTINEL.fullmatch(token.content))
     ]
     known = {each.text for each in added}
-    controls = {*source.named().values(), *source.listed()} - known
+    controls = {*source.role_tokens().values(), *source.extra_special_tokens()} - known
     added += [AddedToken(ids[text], text) for text in sorted(controls) if text in ids and ids[text] not in tokens]
     family = _family(source, [token.content for token in tokens.values()])
     languages = _languages(family, {token.content: id for id, token in tokens.items()})
@@ -91,30 +92,35 @@ def _json(source: TokenizerSource, content: bytes) -> tuple[TokenizerRecord, Fil
 def _spm(source: TokenizerSource, content: bytes, name: str) -> tuple[TokenizerRecord, Files]:
     where = str(source.folder.path / name)
     load_spm(content, where=where)
-    with working(where, "sentencepiece model"):
+    with as_model_error(where, "sentencepiece model"):
         file = read_spm(content)
-    family = _family(source, source.listed())
+    family = _family(source, source.extra_special_tokens())
     layout: Layout = family if name == "sentencepiece.bpe.model" else _spiece(source)
     pieces, _ = first_pieces(file, layout)
     ids = {text: id for id, (text, _) in enumerate(pieces)}
-    placed, codes = source.placed(), []
+    placed, codes = source.token_ids(), []
     if layout in FAIRSEQ:
-        own = [text for text in source.listed() if CODES[layout].fullmatch(text)]
+        own = [text for text in source.extra_special_tokens() if CODES[layout].fullmatch(text)]
         codes = own or {"mbart": MBART, "mbart50": MBART50}.get(layout, [])
-        behind = [*codes, source.named().get("mask_token", "<mask>")]
+        behind = [*codes, source.role_tokens().get("mask_token", "<mask>")]
     else:
         count = source.own.get("extra_ids", _T5_SENTINELS)
-        most = count if type(count) is int and 0 <= count <= _MOST_SENTINELS and layout == "t5" else 0
+        most = count if type(count) is int and 0 <= count <= _MAX_SENTINELS and layout == "t5" else 0
         behind = [f"<extra_id_{i}>" for i in reversed(range(most))]
     for text in behind:
         ids.setdefault(text, placed.get(text, len(ids)))
     ids |= {text: id for text, id in placed.items() if text not in ids}
-    marks = {*(text for role, text in source.named().items() if role in MARKS), "<mask>", "<mask_1>", "<mask_2>"}
-    written = source.written()
+    masks = {
+        *(text for role, text in source.role_tokens().items() if role in MASK_ROLES),
+        "<mask>",
+        "<mask_1>",
+        "<mask_2>",
+    }
+    text_tokens = source.text_tokens()
     added = [
-        AddedToken(id, text, _role(text, marks, written), text == "<mask>")
+        AddedToken(id, text, _role(text, masks, text_tokens), text == "<mask>")
         for text, id in sorted(ids.items(), key=lambda entry: entry[1])
-        if id >= len(pieces) or text in marks or _SENTINEL.fullmatch(text)
+        if id >= len(pieces) or text in masks or _SENTINEL.fullmatch(text)
     ]
     base = source.base("spm", ids)
     unk = ids.get("<unk>", base.unk)
@@ -125,17 +131,19 @@ def _spm(source: TokenizerSource, content: bytes, name: str) -> tuple[TokenizerR
 
 
 def _merges(source: TokenizerSource, vocab: bytes, merges: bytes) -> tuple[TokenizerRecord, Files]:
-    """BART, which encloses a text by <s> and </s>; Blenderbot, which puts a space before and the end behind it."""
+    """BART, which puts <s> and </s> around a text, and Blenderbot, which puts a space before and the end after it."""
     ids = vocabulary_of(vocab, where=str(source.folder.path / "vocab.json"))
-    placed = source.placed()
+    placed = source.token_ids()
     ids |= {text: id for text, id in placed.items() if text not in ids}
-    base, names = source.base("merges", ids), {**USUAL, "mask_token": "<mask>", **source.named()}
+    base, names = source.base("merges", ids), {**DEFAULT_TOKENS, "mask_token": "<mask>", **source.role_tokens()}
     blender = "blenderbot" in (source.model_type + source.kind).lower()
     first = [] if blender else [ids[name] for name in (names.get("cls_token", names["bos_token"]),) if name in ids]
-    marks, written = {names["mask_token"]}, source.written()
-    controls = {*names.values(), *source.listed()} & ids.keys() | placed.keys()
-    strips = source.stripping() | (marks if blender else set())
-    added = tuple(AddedToken(ids[text], text, _role(text, marks, written), text in strips) for text in sorted(controls))
+    masks, text_tokens = {names["mask_token"]}, source.text_tokens()
+    controls = {*names.values(), *source.extra_special_tokens()} & ids.keys() | placed.keys()
+    strips = source.stripping_tokens() | (masks if blender else set())
+    added = tuple(
+        AddedToken(ids[text], text, _role(text, masks, text_tokens), text in strips) for text in sorted(controls)
+    )
     spaced = source.flag("add_prefix_space", blender)
     record = replace(base, before=tuple(first), after=(base.end,), added=added, spaced=spaced)
     return record, {".vocab.json": vocab, ".merges.txt": merges}
@@ -143,11 +151,11 @@ def _merges(source: TokenizerSource, vocab: bytes, merges: bytes) -> tuple[Token
 
 def _m2m(source: TokenizerSource, vocab: bytes, spm: bytes) -> tuple[TokenizerRecord, Files]:
     ids = vocabulary_of(vocab, where=str(source.folder.path / "vocab.json"))
-    codes = WMT21 if source.said("language_codes") == "wmt21" else M2M100
+    codes = WMT21 if source.text_setting("language_codes") == "wmt21" else M2M100
     languages = {code: len(ids) + i for i, code in enumerate(codes)}
     tokens = {f"__{code}__": id for code, id in languages.items()}
     base = source.base("pieces", ids | tokens)
-    control = {text for text in (*USUAL.values(), *source.named().values()) if text in ids}
+    control = {text for text in (*DEFAULT_TOKENS.values(), *source.role_tokens().values()) if text in ids}
     added = (
         *(AddedToken(ids[text], text) for text in sorted(control)),
         *(AddedToken(id, text) for text, id in tokens.items()),
@@ -158,7 +166,7 @@ def _m2m(source: TokenizerSource, vocab: bytes, spm: bytes) -> tuple[TokenizerRe
 
 
 def _marian(source: TokenizerSource) -> list[tuple[TokenizerRecord, Files]]:
-    """One vocabulary and two ways to it; two vocabularies where `separate_vocabs` says so."""
+    """Two sentencepiece models with one vocabulary; two vocabularies with `separate_vocabs`."""
     names = {".source.spm": "source.spm", ".target.spm": "target.spm", ".vocab.json": "vocab.json"}
     apart = source.flag("separate_vocabs")
     files = {suffix: source.folder.read(name) for suffix, name in names.items()}
@@ -186,24 +194,24 @@ def _marian_record(source: TokenizerSource, vocab: bytes, name: str, size_key: s
 
 
 def _bytes(source: TokenizerSource) -> tuple[TokenizerRecord, Files]:
-    """ByT5: sentinels behind the bytes, <extra_id_0> first."""
-    listed = [text for text in source.listed() if _SENTINEL.fullmatch(text)]
+    """ByT5: sentinels after the bytes, <extra_id_0> first."""
+    listed = [text for text in source.extra_special_tokens() if _SENTINEL.fullmatch(text)]
     names = listed or [f"<extra_id_{i}>" for i in range(_BYT5_SENTINELS)]
     ids = {"<pad>": 0, "</s>": 1, "<unk>": 2} | {text: 259 + i for i, text in enumerate(names)}
     base = source.base("bytes", ids)
-    marks = tuple(AddedToken(ids[text], text, "mark") for text in names)
-    return replace(base, after=(base.end,), added=(*marks, *_words(source, ids))), {}
+    masks = tuple(AddedToken(ids[text], text, "mark") for text in names)
+    return replace(base, after=(base.end,), added=(*masks, *_words(source, ids))), {}
 
 
 def _words(source: TokenizerSource, ids: Mapping[str, int]) -> tuple[AddedToken, ...]:
-    """The words that were added to a tokenizer behind its own `ids`, in their order."""
-    placed, written, last = source.placed(), source.written(), max(ids.values(), default=-1)
-    found = sorted((id, text) for text, id in placed.items() if text in written and id > last and text not in ids)
+    """The words that were added to a tokenizer after its own `ids`, in order."""
+    placed, text_tokens, last = source.token_ids(), source.text_tokens(), max(ids.values(), default=-1)
+    found = sorted((id, text) for text, id in placed.items() if text in text_tokens and id > last and text not in ids)
     return tuple(AddedToken(id, text, "text") for id, text in found)
 
 
-def _role(text: str, marks: Collection[str], written: Collection[str]) -> Role:
-    return "mark" if text in marks or _SENTINEL.fullmatch(text) else "text" if text in written else "control"
+def _role(text: str, masks: Collection[str], text_tokens: Collection[str]) -> Role:
+    return "mark" if text in masks or _SENTINEL.fullmatch(text) else "text" if text in text_tokens else "control"
 
 
 def _spiece(source: TokenizerSource) -> Layout:
@@ -211,7 +219,7 @@ def _spiece(source: TokenizerSource) -> Layout:
 
 
 def _family(source: TokenizerSource, tokens: Iterable[str]) -> Layout:
-    """Which of the fairseq families, by the class that wrote the folder, else by its languages."""
+    """The fairseq family of a folder, by the tokenizer class it names, else by its languages."""
     kind = source.kind.lower()
     codes = [text for text in tokens if CODES["nllb"].fullmatch(text)]
     if "nllb" in kind or (source.model_type == "m2m_100" and codes):
@@ -229,19 +237,23 @@ def _languages(family: Layout, tokens: Mapping[str, int]) -> dict[str, int]:
 
 
 def _frame(source: TokenizerSource, family: Layout, end: int) -> tuple[Frame, Frame]:
-    """Where a family writes the language: mBART behind the end, the later ones before the text."""
+    """The position of the language token: after the end in mBART, before the text in later families."""
     behind = family == "mbart" or source.flag("legacy_behaviour")
     return ((), (end, LANGUAGE)) if behind else ((LANGUAGE,), (end,))
 
 
 def _speak(source: TokenizerSource, record: TokenizerRecord) -> TokenizerRecord:
-    """The record with the languages that the folder names; the usual one where it names none for the source."""
+    """The record with the languages that the folder names; the family's default for an unnamed source language."""
     if not record.languages:
         return record
     codes = {id: code for code, id in record.languages.items()}
     usual = next((code for code in ("en_XX", "eng_Latn", "en") if code in record.languages), next(iter(codes.values())))
-    spoken = source.said("src_lang")
+    spoken = source.text_setting("src_lang")
     forced = source.config.get("forced_bos_token_id")
-    target = source.said("tgt_lang") or codes.get(forced if isinstance(forced, int) else -1) or codes.get(record.start)
+    target = (
+        source.text_setting("tgt_lang")
+        or codes.get(forced if isinstance(forced, int) else -1)
+        or codes.get(record.start)
+    )
     behind = record.after[-1:] == (LANGUAGE,) and source.model_type == "mbart"
     return replace(record, source_language=spoken or usual, target_language=target, starts_with_language=behind)

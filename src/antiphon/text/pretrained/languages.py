@@ -31,7 +31,7 @@ M2M100 = _codes(
 )
 WMT21 = _codes("en ha is ja cs ru zh de")
 
-# How each family writes a language among its tokens.
+# The pattern of each family's language tokens.
 CODES = {
     "mbart": re.compile(r"([a-z]{2}_[A-Z]{2})"),
     "mbart50": re.compile(r"([a-z]{2}_[A-Z]{2})"),

@@ -1,6 +1,6 @@
-"""A tokenizer of the tokenizers library, made from a sentencepiece model or from vocab.json and merges.txt.
+"""Builds a tokenizer of the tokenizers library from a sentencepiece model, or from vocab.json and merges.txt.
 
-Where the ids of a sentencepiece model stand differs by family; `size` is what the model has:
+The mapping from the pieces of a sentencepiece model to ids depends on the family:
 
 | layout         | ids                                                                                              |
 |----------------|--------------------------------------------------------------------------------------------------|
@@ -8,7 +8,7 @@ Where the ids of a sentencepiece model stand differs by family; `size` is what t
 | pegasus        | pad, end, <mask_1>, <mask_2>, <unk_2> to <unk_102>, then the model's from 2 on: + 103             |
 | mbart, mbart50, nllb | <s>, <pad>, </s>, <unk>, then the model's from 3 on: + 1 (fairseq), languages, <mask>      |
 
-How spaces are treated is that of the families' published tokenizer.json files, so that ids are equal to theirs.
+Spaces are handled as in the published tokenizer.json files of these families, so that ids are equal.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ FAIRSEQ_FIRST = ("<s>", "<pad>", "</s>", "<unk>")
 
 
 def first_pieces(file: SpmFile, layout: Layout) -> tuple[list[tuple[str, float]], int]:
-    """The pieces in the order of a layout's ids, languages and sentinels left out, and the unknown one's id."""
+    """The pieces in the order of a layout's ids, without languages and sentinels, and the id of the unknown piece."""
     pieces = [(piece.text, piece.score) for piece in file.pieces]
     unk = next((id for id, piece in enumerate(file.pieces) if piece.type == UNKNOWN), 0)
     if layout == "pegasus":
@@ -41,7 +41,7 @@ def first_pieces(file: SpmFile, layout: Layout) -> tuple[list[tuple[str, float]]
 
 
 def from_spm(file: SpmFile, record: TokenizerRecord) -> Tokenizer:
-    """The tokenizer of a sentencepiece model in a layout; the record's added tokens are not yet in it."""
+    """The tokenizer of a sentencepiece model in a layout, without the added tokens of the record."""
     pieces, unk = first_pieces(file, record.layout)
     if len({text for text, _ in pieces}) < len(pieces):
         raise ModelError(f"a sentencepiece model for `{record.layout}` must have each piece once, but has one twice.")
@@ -82,7 +82,7 @@ def from_spm(file: SpmFile, record: TokenizerRecord) -> Tokenizer:
 
 def from_merges(vocab: dict[str, int], merges: bytes, record: TokenizerRecord, *, where: str) -> Tokenizer:
     """Byte-level BPE (Radford et al. 2019) from a vocab.json and the lines of a merges.txt."""
-    lines = [line.removesuffix("\r") for line in merges.decode().split("\n")]  # a checkout on Windows ends them so
+    lines = [line.removesuffix("\r") for line in merges.decode().split("\n")]  # line ends of a Windows checkout
     pairs = [tuple(line.split(" ")) for line in lines if line.strip() and not line.startswith("#version")]
     wrong = next((pair for pair in pairs if len(pair) != 2 or "".join(pair) not in vocab), None)
     if wrong:
@@ -99,7 +99,7 @@ def from_merges(vocab: dict[str, int], merges: bytes, record: TokenizerRecord, *
 
 
 def _merges(pieces: Sequence[tuple[str, float]], file: SpmFile) -> list[tuple[str, str]]:
-    """The pairs that a BPE model of sentencepiece joins: each split of a piece in two others, by the piece's score."""
+    """The merges of a sentencepiece BPE model: each split of a piece into two pieces, ordered by the piece's score."""
     normal = {piece.text for piece in file.pieces if piece.type == NORMAL}
     ranked = [
         (-score, id, text[:cut], text[cut:])

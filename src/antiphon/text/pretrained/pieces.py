@@ -1,8 +1,8 @@
-"""What a sentencepiece model file says, read from its bytes: pieces, scores, and how a text is normalized.
+"""Parses a sentencepiece model file: pieces, scores, and the normalizer.
 
-The file is one protocol buffer message, `ModelProto` of sentencepiece_model.proto: field 1 holds the pieces, field 2
-the settings of its training, field 3 those of its normalizer. Only sentencepiece itself has them all; it is asked
-first, so that a broken file never comes here.
+The file is a protocol buffer message, `ModelProto` of sentencepiece_model.proto: field 1 holds the pieces, field 2 the
+settings of training, field 3 the normalizer. The library sentencepiece loads the file first, so that broken files do
+not get here; its Python interface does not expose these fields.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-NORMAL, UNKNOWN, CONTROL, USER_DEFINED = 1, 2, 3, 4  # types of pieces
-UNIGRAM, BPE = 1, 2  # kinds of models
+NORMAL, UNKNOWN, CONTROL, USER_DEFINED = 1, 2, 3, 4  # SentencePiece.Type
+UNIGRAM, BPE = 1, 2  # TrainerSpec.ModelType
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class SentencePiece:
 
 @dataclass(frozen=True)
 class SpmFile:
-    """unigram: otherwise BPE. charsmap: the compiled table of the normalizer; empty for none."""
+    """A parsed model. unigram: else BPE. charsmap: the compiled table of the normalizer; empty if there is none."""
 
     pieces: list[SentencePiece]
     unigram: bool
@@ -33,7 +33,7 @@ class SpmFile:
 
 
 def read_spm(content: bytes) -> SpmFile:
-    """The model in `content`; ValueError where it ends too early, or has words or characters for pieces."""
+    """Parse `content`. ValueError if it is truncated, or a model of words or characters."""
     pieces: list[SentencePiece] = []
     kind, fallback, charsmap = UNIGRAM, False, b""
     for number, value in _fields(content):
@@ -58,7 +58,7 @@ def _piece(content: bytes) -> SentencePiece:
 
 
 def _fields(content: bytes) -> Iterator[tuple[int, int | bytes]]:
-    """The fields of a message: number and value, a varint as int and all others as bytes."""
+    """The fields of a message: number and value, varints as int and all others as bytes."""
     place = 0
     while place < len(content):
         key, place = _varint(content, place)
@@ -72,7 +72,7 @@ def _fields(content: bytes) -> Iterator[tuple[int, int | bytes]]:
         else:
             length = {1: 8, 5: 4}.get(wire, -1)
         if length < 0 or place + length > len(content):
-            raise ValueError("a field ends behind the file")
+            raise ValueError("a field ends after the end of the file")
         yield key >> 3, content[place : place + length]
         place += length
 
@@ -81,7 +81,7 @@ def _varint(content: bytes, place: int) -> tuple[int, int]:
     value = 0
     for shift in range(0, 70, 7):
         if place >= len(content):
-            raise ValueError("a number ends behind the file")
+            raise ValueError("a number ends after the end of the file")
         byte = content[place]
         place += 1
         value |= (byte & 127) << shift

@@ -1,11 +1,11 @@
-"""A tokenizer as the files of a Hugging Face folder: those that it was read from, under their names there.
+"""Writes a tokenizer as the files of a Hugging Face folder: those that it was read from, with their original names.
 
-    published(source, target)["tokenizer.json"]         # bytes, to be written beside the model's config.json
+    published(source, target)["tokenizer.json"]         # bytes, to be written next to the model's config.json
 
-Where the folder had a sentencepiece model, or vocab.json with merges.txt, and no tokenizer.json, there is one besides:
-transformers needs other libraries to read those. The small files say what transformers must know (its class, special
-tokens, languages). They are kept as they were, but for the languages, which are those of the texts now, and `auto_map`,
-which names code.
+If the folder had a sentencepiece model, or vocab.json with merges.txt, but no tokenizer.json, one is added, since
+transformers needs other libraries to read those. The config files hold what transformers needs (class, special tokens,
+languages). They are unchanged except for the languages, which are the current ones, and `auto_map`, which names code
+and is dropped.
 """
 
 from __future__ import annotations
@@ -19,28 +19,28 @@ from antiphon.text.decoding import complete_decoder
 from antiphon.text.pretrained.files import json_mapping
 from antiphon.text.pretrained.layouts import FAIRSEQ
 from antiphon.text.pretrained.record import TokenizerRecord
-from antiphon.text.pretrained.source import SMALL
+from antiphon.text.pretrained.source import CONFIG_FILES
 from antiphon.text.pretrained.vocabulary import PretrainedVocabulary
-from antiphon.text.vocabulary import Vocabulary, forget_training, template
+from antiphon.text.vocabulary import Vocabulary, reset_training_settings, template
 
-CONFIG = SMALL[0]
+CONFIG = CONFIG_FILES[0]
 _NAMES = {
     ".json": "tokenizer.json",
     ".source.spm": "source.spm",
     ".target.spm": "target.spm",
     ".vocab.json": "vocab.json",
     ".merges.txt": "merges.txt",
-    **{f".{name}": name for name in SMALL},
+    **{f".{name}": name for name in CONFIG_FILES},
 }
 
 
 def published(source: PretrainedVocabulary, target: PretrainedVocabulary) -> dict[str, bytes]:
-    """The files of a folder by their names; Marian's two vocabularies are told apart where the two are two."""
+    """The files of a folder by name. Marian's two vocabularies get separate files if they differ."""
     record = source.record
-    found = {_name(suffix, record): content for suffix, content in source.kept.items()}
+    found = {_name(suffix, record): content for suffix, content in source.raw_files.items()}
     if not source.shares(target):
         found["source.spm"] = found.pop("spiece.model")
-        found["target.spm"], found["target_vocab.json"] = target.kept[".spm"], target.kept[".vocab.json"]
+        found["target.spm"], found["target_vocab.json"] = target.raw_files[".spm"], target.raw_files[".vocab.json"]
     if (content := source.as_json()) is not None:
         found["tokenizer.json"] = enclosed(content, source)
     small = json_mapping(found.get(CONFIG, b"{}"), where=CONFIG)
@@ -54,10 +54,10 @@ def published(source: PretrainedVocabulary, target: PretrainedVocabulary) -> dic
 
 
 def enclosed(content: bytes, vocabulary: Vocabulary) -> bytes:
-    """A tokenizer.json that says itself, as its template, what stands before and behind a text."""
+    """A tokenizer.json whose template adds the special ids around a text."""
     rust = tokenizers.Tokenizer.from_buffer(content)
     changed = rust.decoder is None or (isinstance(rust.model, models.BPE) and rust.model.dropout is not None)
-    forget_training(rust)
+    reset_training_settings(rust)
     complete_decoder(rust)
     if template(rust) == vocabulary.frame:
         return rust.to_str().encode() if changed else content

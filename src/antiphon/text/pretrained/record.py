@@ -1,7 +1,7 @@
-"""What stands beside the file of a pretrained tokenizer: its kind, special ids, languages, and what encloses a text.
+"""The record of a pretrained tokenizer: its kind, special ids, languages, and the special ids around a text.
 
-Antiphon's own model folder keeps it as `tokenizer.kind.json`, with the files that it is about, byte for byte, beside
-it under the same stem (`tokenizer.spm`, `tokenizer.vocab.json`, …). Example, of an mBART-50:
+Model folders of Antiphon store it as `tokenizer.kind.json`, next to the original files, byte for byte, under the same
+stem (`tokenizer.spm`, `tokenizer.vocab.json`, …). Example, for an mBART-50:
 
     {"kind": "spm", "layout": "fairseq", "size": 250054, "pad": 1, "start": 2, "end": 2, "unk": 3,
      "before": ["language"], "after": [2], "languages": {"ar_AR": 250001, ...}, "source_language": "en_XX", ...}
@@ -17,10 +17,10 @@ from typing import Any, Literal, get_args
 from antiphon.errors import ConfigError, ModelError
 from antiphon.registry import nearest
 from antiphon.text.pretrained.files import json_mapping
-from antiphon.text.vocabulary import MOST_IDS
+from antiphon.text.vocabulary import MAX_IDS
 
-KIND = ".kind.json"  # the record's suffix
-LANGUAGE = "language"  # in a frame: the id of the text's language stands here
+KIND = ".kind.json"  # the suffix of a record
+LANGUAGE = "language"  # placeholder in a frame for the id of the text's language
 
 Kind = Literal["json", "spm", "pieces", "merges", "bytes"]
 Layout = Literal["plain", "t5", "pegasus", "mbart", "mbart50", "nllb", "marian"]
@@ -31,24 +31,25 @@ Frame = tuple[int | str, ...]
 
 @dataclass(frozen=True)
 class AddedToken:
-    """A token that a tokenizer adds to what its file has, or marks in it.
+    """A token added to those of the tokenizer file, or a special one among them.
 
-    role: `control` is what steers the model (the end, a language), which no text gives; `mark` is a mask or a sentinel,
-    which a text may write out and decoding leaves out; `text` is both written out and decoded.
+    role: `control` (the end, a language) never results from encoding a text. `mark` (a mask, a sentinel) may be written
+    out in a text, and is skipped by decoding. `text` may be written out and is decoded.
     """
 
     id: int
     text: str
     role: Role = "control"
-    strips: bool = False  # takes the space before it along
+    strips: bool = False  # consumes the space before it
 
 
 @dataclass(frozen=True)
 class TokenizerRecord:
-    """kind: how text becomes ids (engines.py). layout: where the ids of a sentencepiece model stand (layouts.py).
+    """Everything about a pretrained tokenizer that is not in its files.
 
-    size: rows of the embedding. before, after: what encloses a text. A language in the frame is the source's or the
-    target's. starts_with_language: the decoder's first input is the target's language (mBART of 2020).
+    kind: the engine (engines.py). layout: the mapping from sentencepiece pieces to ids (layouts.py). size: rows of the
+    embedding table. before, after: the ids around a text; LANGUAGE is replaced by the language of the source or target.
+    starts_with_language: the decoder's first input is the target's language (mBART of 2020).
     """
 
     kind: Kind
@@ -68,11 +69,11 @@ class TokenizerRecord:
     starts_with_language: bool = False
 
     def language(self, side: Side) -> str | None:
-        """The language of the source's or the target's texts."""
+        """The language of the source or target texts."""
         return self.source_language if side == "source" else self.target_language
 
-    def speaking(self, side: Side, code: str) -> TokenizerRecord:
-        """The record with another language for the texts of a side; ConfigError for one that it lacks."""
+    def with_language(self, side: Side, code: str) -> TokenizerRecord:
+        """The record with another language for the texts of a side; ConfigError for an unknown one."""
         name = f"{side}_language"
         if not self.languages:
             raise ConfigError(f"`{name}` needs a model that knows languages, but this one's tokenizer has none.")
@@ -85,14 +86,14 @@ class TokenizerRecord:
         return replace(self, source_language=code) if side == "source" else replace(self, target_language=code)
 
     def frame(self, side: Side) -> tuple[list[int], list[int]]:
-        """The ids before and after each text of a side; a target always ends, or nothing could be learned from it."""
-        code = self.language(side) or self.source_language  # as transformers has it
+        """The ids before and after each text of a side. A target always has an end, so that it can be learned."""
+        code = self.language(side) or self.source_language  # as in transformers
         known = {} if code is None else {LANGUAGE: self.languages[code]}
         before, after = ([known[id] if isinstance(id, str) else id for id in ids] for ids in (self.before, self.after))
         return before, after if side == "source" or self.end in after else [*after, self.end]
 
     def write(self) -> bytes:
-        """The record as it stands in a model folder; what has its default is left out."""
+        """The content of `tokenizer.kind.json`; fields with default values are omitted."""
         plain = asdict(self)
         plain["added"] = [[each.id, each.text, each.role, each.strips] for each in self.added]
         defaults = asdict(TokenizerRecord(kind=self.kind, size=0, pad=0, start=0, end=0))
@@ -104,7 +105,7 @@ _NEEDED = ("kind", "size", "pad", "start", "end")
 
 
 def read_kind(content: bytes, *, where: str) -> TokenizerRecord:
-    """The record in a `tokenizer.kind.json`; ModelError, which names `where`, for one that is broken."""
+    """The record in a `tokenizer.kind.json`; ModelError, which names `where`, if it is broken."""
     found = json_mapping(content, where=where)
     unknown = [key for key in found if key not in {each.name for each in fields(TokenizerRecord)}]
     if unknown:
@@ -118,11 +119,11 @@ def read_kind(content: bytes, *, where: str) -> TokenizerRecord:
 
 
 def check_record(record: TokenizerRecord, *, where: str) -> TokenizerRecord:
-    """`record`; ModelError where an id lies outside its vocabulary, or a frame needs a language that is not there."""
+    """Check `record` and return it. ModelError for an id outside its vocabulary, or a language that is missing."""
     frame = [*record.before, *record.after]
     ids = [record.pad, record.start, record.end, *record.languages.values(), *(each.id for each in record.added)]
     ids += [id for id in (*frame, record.unk) if isinstance(id, int)]
-    if not 0 < record.size <= MOST_IDS or not all(0 <= id < record.size for id in ids):
+    if not 0 < record.size <= MAX_IDS or not all(0 <= id < record.size for id in ids):
         raise ModelError(f"`{where}` must have ids from 0 to its size {record.size}, but has {min(ids)} to {max(ids)}.")
     for code in (record.source_language, record.target_language):
         if code is not None and code not in record.languages:
@@ -136,7 +137,7 @@ def check_record(record: TokenizerRecord, *, where: str) -> TokenizerRecord:
 
 
 def _check(found: Mapping[str, Any], where: str) -> None:
-    """The types of what a record file says."""
+    """Check the types in a record file."""
 
     def number(value: object) -> bool:
         return type(value) is int

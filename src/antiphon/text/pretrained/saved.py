@@ -1,4 +1,4 @@
-"""Reading what `Tokenizer.save` wrote of a pretrained tokenizer: `NAME.kind.json` and its files."""
+"""Loads a pretrained tokenizer that `Tokenizer.save` wrote: `NAME.kind.json` and its files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SUFFIXES = (
 
 
 def load_saved(path: Path, name: str) -> PretrainedVocabulary:
-    """The vocabulary in the folder `path` under `name`; ModelError where a file is missing or broken."""
+    """The vocabulary saved as `name` in the folder `path`; ModelError if a file is missing or broken."""
     folder = TokenizerFolder(path)
     content = folder.read(f"{name}{KIND}")
     if content is None:

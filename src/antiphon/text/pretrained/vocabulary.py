@@ -1,4 +1,4 @@
-"""A pretrained tokenizer as the rest of Antiphon sees one: engine, record, and the side whose texts it reads."""
+"""The vocabulary of a pretrained tokenizer: engine, record, and the side (source or target) that it encodes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from antiphon.text.vocabulary import TRIAL, Specials, enclose
 
 
 class PretrainedVocabulary:
-    """`files`: suffix to content. One for the source's texts; `speaking` and `of_side` give its siblings."""
+    """The vocabulary for source texts, from `files` by suffix. `with_language` and `of_side` return its variants."""
 
     def __init__(self, record: TokenizerRecord, files: Mapping[str, bytes], *, where: str) -> None:
         self._engine = open_engine(record, files, where=where)
@@ -22,7 +22,7 @@ class PretrainedVocabulary:
                 f"but has {self._engine.size}. Use the tokenizer that belongs to the model."
             )
         self.side: Side = "source"
-        self.kept: Mapping[str, bytes] = dict(files)
+        self.raw_files: Mapping[str, bytes] = dict(files)
         self.table = self._engine.table
         self._set(record)
         for side in ("source", "target"):
@@ -41,8 +41,8 @@ class PretrainedVocabulary:
 
     @property
     def files(self) -> Mapping[str, bytes]:
-        """What a model folder keeps: the record, and the tokenizer's own files byte for byte."""
-        return {KIND: self.record.write(), **self.kept}
+        """The files for a model folder: the record, and the tokenizer's original files byte for byte."""
+        return {KIND: self.record.write(), **self.raw_files}
 
     def encode(self, texts: Sequence[str], *, ends: bool) -> list[list[int]]:
         rows = self._engine.ids(texts, side=self.side)
@@ -55,31 +55,31 @@ class PretrainedVocabulary:
         return self._engine.piece(id)
 
     def as_json(self) -> bytes | None:
-        """A tokenizer.json that says what other files said; None where there was one, or where none can say it."""
+        """A tokenizer.json equivalent to files of other formats; None if there was one, or there is no such form."""
         return None if self.record.kind == "json" else self._engine.as_json()
 
     def special_id(self, name: str) -> int | None:
         return next((id for id in self._engine.special if self._engine.piece(id) == name), None)
 
     def of_side(self, side: Side) -> PretrainedVocabulary:
-        """The same for the texts of a side; itself where the sides do not differ."""
+        """The variant for the texts of a side; itself if the sides do not differ."""
         same = self.record.frame("source") == self.record.frame("target") and not self.record.languages
         return self if same and not self._engine.sided() else self._sibling(self.record, side)
 
-    def speaking(self, code: str) -> PretrainedVocabulary:
-        """The same for texts in another language; ConfigError for one that the model lacks."""
-        return self._sibling(self.record.speaking(self.side, code), self.side)
+    def with_language(self, code: str) -> PretrainedVocabulary:
+        """The variant for texts in another language; ConfigError for one that the model does not know."""
+        return self._sibling(self.record.with_language(self.side, code), self.side)
 
     def with_target(self, other: PretrainedVocabulary) -> PretrainedVocabulary:
-        """The same, its record saying the target's language as `other` has it."""
+        """The same with the target language of `other` in its record."""
         return self._sibling(replace(self.record, target_language=other.record.target_language), self.side)
 
     def shares(self, other: object) -> bool:
-        """Whether both give equal ids to equal pieces, whatever stands around a text."""
+        """Whether both have equal ids for equal pieces, ignoring the special ids around a text."""
         return isinstance(other, PretrainedVocabulary) and other._engine is self._engine
 
     def _sibling(self, record: TokenizerRecord, side: Side) -> PretrainedVocabulary:
         made = object.__new__(PretrainedVocabulary)
-        made._engine, made.kept, made.side, made.table = self._engine, self.kept, side, self.table
+        made._engine, made.raw_files, made.side, made.table = self._engine, self.raw_files, side, self.table
         made._set(record)
         return made

@@ -1,1 +1,1 @@
-"""Losses beside cross-entropy: distillation and R-Drop."""
+"""Training objectives other than plain cross-entropy: distillation and R-Drop."""

@@ -1,17 +1,18 @@
-"""Word-level distillation: a student's distribution of each next word is drawn to its teacher's.
+"""Word-level knowledge distillation: the student is trained towards the teacher's distribution of each target token.
 
     distillation = Distillation(teacher, settings)
-    found = student(batch, distillation.criterion(batch))
+    loss = student(batch, distillation.criterion(batch))
 
 Kim and Rush 2016, Sequence-Level Knowledge Distillation, section 3.1, with the temperature of Hinton et al. 2015,
-section 2. Both read the same source and the same target prefix. With p and q the teacher's and the student's
-distributions at temperature T, w the weight, and the cross-entropy smoothed as `CrossEntropy` does, the objective is
+section 2. Both networks read the same source and the same target prefix (teacher forcing). With p and q the teacher's
+and the student's distributions at temperature T, w the weight, and label-smoothed cross-entropy as in `CrossEntropy`,
+the objective is
 
     (1 − w)·cross-entropy + w·T²·KL(p‖q)
 
-It differs from the papers' by the teacher's entropy, which has no gradient, so that it is 0 where the two agree. `nll`
-is the student's plain one. As in `CrossEntropy`, the logits of neither network exist as a whole: rows are taken in
-chunks, and the gradient is computed in the same pass. By the student's logits it is
+It differs from the papers' by the teacher's entropy, a constant, so that it is 0 where the two agree. `nll` is the
+student's plain negative log-likelihood. As in `CrossEntropy`, the full logits of neither network are materialized: rows
+are processed in chunks, and the gradient is computed in the same pass. With respect to the student's logits it is
 
     (1 − w)·(q₁ − target) + w·T·(q − p)
 
@@ -40,7 +41,7 @@ LogitsOf = Callable[[Tensor], Tensor]
 
 
 class Distillation:
-    """What `settings.distillation` says, with its teacher, which never learns: no dropout, no gradient."""
+    """Distillation by `settings.distillation` from a frozen teacher: no dropout, no gradient."""
 
     def __init__(self, teacher: EncoderDecoder, settings: TrainingConfig) -> None:
         assert settings.distillation is not None
@@ -48,7 +49,7 @@ class Distillation:
         self.settings, self.label_smoothing = settings.distillation, settings.label_smoothing
 
     def criterion(self, batch: Batch) -> DistilledCrossEntropy:
-        """The criterion of `EncoderDecoder.forward` for this batch alone: the teacher has read it."""
+        """The criterion of `EncoderDecoder.forward` for this batch only. Runs the teacher on it."""
         with torch.no_grad():
             memory = self.teacher.encode(batch.source, batch.source_tokens)
             hidden, _ = self.teacher.decode(batch.target_ids, batch.target_tokens, memory, None)
@@ -66,7 +67,7 @@ class Distillation:
         return found.hexdigest()
 
     def refuse_another(self, digest: str | None) -> None:
-        """ModelError unless `digest`, which a snapshot holds, is that of this teacher."""
+        """Raise ModelError unless `digest`, from a snapshot, is that of this teacher."""
         if digest != self.digest:
             raise ModelError(
                 f"a resumed run must find its teacher as it was, but the weights in "
@@ -76,7 +77,7 @@ class Distillation:
 
 @dataclass(frozen=True, slots=True)
 class DistilledCrossEntropy(FusedCriterion):
-    """The criterion of a batch whose places the teacher has the vectors `hidden` for, and `logits` of them."""
+    """The criterion of one batch. `hidden` are the teacher's vectors for its target positions; `logits` maps them."""
 
     hidden: Tensor
     logits: LogitsOf
@@ -106,7 +107,7 @@ class _Distilled(SavedGradientLoss):
         smoothing, share, heat = settings.label_smoothing, settings.weight, settings.temperature
         table, wide, d_hidden, d_table = room(hidden, weight, train=train)
         nll, uniform, divergence = (hidden.new_zeros((), dtype=wide) for _ in range(3))
-        mean_row = table.mean(0)  # its product with a hidden vector is the mean of that place's logits
+        mean_row = table.mean(0)  # its product with a hidden vector is the mean of the logits of that position
         step = chunk_rows(table.shape[0])
         for start in range(0, hidden.shape[0], step):
             place = slice(start, start + step)
@@ -124,7 +125,7 @@ class _Distilled(SavedGradientLoss):
             divergence += torch.linalg.vecdot(p, wanted.sub_(softer)).sum()
             if d_hidden is None or d_table is None:
                 continue
-            # What stands for the data, one-hot and uniform, is taken out of the products.
+            # The gradient of the smoothed targets: the one-hot and the uniform part are subtracted here.
             if heat == 1:
                 gradient = own.exp_().sub_(p, alpha=share)
             else:

@@ -1,18 +1,18 @@
-"""R-Drop: the same rows pass twice, with other dropout, and the two distributions are drawn together.
+"""R-Drop: each batch passes twice with different dropout, and the two output distributions are pulled together.
 
 Liang et al. 2021, R-Drop: Regularized Dropout for Neural Networks, section 2::
 
-    found = network(twice(batch), PairedCrossEntropy(label_smoothing=0.1, alpha=5.0))
+    loss = network(twice(batch), PairedCrossEntropy(label_smoothing=0.1, alpha=5.0))
 
-Both passes are rows of one forward, as in the paper, so dropout and word dropout differ between them, while layer drop
-and mixout, which choose once a forward, agree. With a and b the passes' cross-entropies (smoothed as `CrossEntropy`
-does), p and q their plain distributions, the objective is the paper's divided by 2, so that it reads as of one pass:
+As in the paper, both passes are rows of one forward. Dropout and word dropout differ between them; layer drop and
+mixout, which are drawn once a forward, agree. With a and b the label-smoothed cross-entropies of the passes, and p and
+q their distributions, the objective is half of the paper's, so that it is on the scale of a single pass:
 
     1/2 · [a + b + α · 1/2 · (KL(p‖q) + KL(q‖p))]
 
-`nll` is the mean of the two passes, `labels` those of one. As there, logits never exist as a whole, and the gradient is
-computed in the same pass: with Δ = log p − log q, the derivative of KL(p‖q) + KL(q‖p) by the logits of p is
-p·(Δ − KL(p‖q)) + p − q.
+`nll` is the mean of the two passes, `labels` the count of one. As in `CrossEntropy`, the full logits are never
+materialized, and the gradient is computed in the same pass: with Δ = log p − log q, the derivative of KL(p‖q) + KL(q‖p)
+with respect to the logits of p is p·(Δ − KL(p‖q)) + p − q.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from antiphon.nn.loss import FusedCriterion, LossSum, SavedGradientLoss, cast_fo
 
 
 def twice(batch: Batch) -> Batch:
-    """The rows of `batch`, and once more the same behind them."""
+    """The rows of `batch` twice: all rows, followed by all rows again."""
 
     def tokens(value: Tokens) -> Tokens:
         pos, segment, prefix = (
@@ -48,13 +48,13 @@ def twice(batch: Batch) -> Batch:
 
 
 class PairedCrossEntropy(FusedCriterion):
-    """The criterion of a batch from `twice`."""
+    """The criterion for a batch from `twice`."""
 
     def __init__(self, label_smoothing: float, alpha: float) -> None:
         self.label_smoothing, self.alpha = label_smoothing, alpha
 
     def __call__(self, hidden: Tensor, weight: Tensor, labels: Tensor) -> LossSum:
-        """hidden (2·n, D), weight (V, D), labels (2·n,) int64: n of the first pass, then the same of the second."""
+        """hidden (2·n, D), weight (V, D), labels (2·n,) int64: n rows of the first pass, then n of the second."""
         labels = labels[: labels.numel() // 2]
         settings = (self.label_smoothing, self.alpha, torch.is_grad_enabled())
         objective, nll = _Pair.apply(cast_for_products(hidden), weight, labels, *settings)

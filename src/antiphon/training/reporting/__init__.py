@@ -1,1 +1,1 @@
-"""What a run shows and logs: metrics, samples, live displays."""
+"""Logging and display of a run: metrics, samples, live displays."""

@@ -1,10 +1,10 @@
-"""What can be known before training to go wrong, a line each: a warm-up that never ends, a batch that holds all the
-data, rates that move nothing.
+"""Warnings about settings that will not train well: a warm-up that never ends, a batch that holds all the data,
+learning rates too small to have an effect.
 
     for line in advice(config.training, schedule, batches_per_epoch=batches.batches_per_epoch, based=False): say(line)
 
-Nothing is said of what is not known: how many steps a run has that ends by minutes or by patience, or by epochs over
-streamed data.
+There is no warning where the number of steps is unknown in advance: runs that end by minutes or patience, or by epochs
+over streamed data.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ import torch
 from antiphon.config import TrainingConfig
 from antiphon.devices import bfloat16_note
 
-SCHEDULES = ("constant", "inverse_sqrt", "linear", "cosine", "wsd")  # which have a warm-up; others may have none
+SCHEDULES = ("constant", "inverse_sqrt", "linear", "cosine", "wsd")  # known to have a warm-up
 
-# How far one step moves a weight at most, as a share of the rate. The update of Adam's kind is m / sqrt(v), about 1 at
-# most for each weight (Kingma and Ba 2015, section 2.1); Lion's is a sign; Muon's has a spectral norm of about 1.
-# Adafactor's is of the size of the weights (Shazeer and Stern 2018, section 8), here USUAL_WEIGHT. SGD's is the
-# gradient, whose norm `clip_norm` bounds. Of another optimizer nothing is known.
-USUAL_WEIGHT = 0.05  # of a linear layer of width 400 as it is initialised; those of pretrained models are alike
+# The largest change of a weight in one step, as a multiple of the rate. Adam's update is m / sqrt(v), at most about 1
+# for each weight (Kingma and Ba 2015, section 2.1); Lion's is a sign; Muon's has a spectral norm of about 1.
+# Adafactor's is relative to the size of the weights (Shazeer and Stern 2018, section 8), here USUAL_WEIGHT. SGD's is
+# the gradient, whose norm is bounded by `clip_norm`. For other optimizers no bound is known.
+USUAL_WEIGHT = 0.05  # a weight of a freshly initialized linear layer of width 400; pretrained ones are similar
 STEP_SIZES = {"adamw": 1.0, "muon": 1.0, "lion": 1.0, "schedule_free": 1.0, "adafactor": USUAL_WEIGHT}
-# A run whose rates, all steps together, cannot move a weight by more than this share of USUAL_WEIGHT learns nothing
-# that one could see. From scratch: a fiftieth (1e-3 in all: 1e-6 for 1,000 steps). From a base, where 1e-5 for 100
-# steps (1e-3) is usual: a five-thousandth (1e-5).
-LEAST_SHARE, LEAST_SHARE_OF_BASE = 1 / 50, 1 / 5000
+# A run whose steps together cannot change a weight by more than this fraction of USUAL_WEIGHT has no visible effect.
+# From scratch: 1/50 (a change of 1e-3 in total, for example 1,000 steps at 1e-6). From a base, where 100 steps at 1e-5
+# (1e-3 in total) are common: 1/5000 (1e-5 in total).
+MIN_RELATIVE_CHANGE, MIN_RELATIVE_CHANGE_OF_BASE = 1 / 50, 1 / 5000
 
 
 def advice(
@@ -39,10 +39,10 @@ def advice(
     based: bool,
     device: torch.device | None = None,
 ) -> list[str]:
-    """The lines to say before a run with these settings.
+    """The warnings for a run with these settings, one line each.
 
-    `schedule` gives the rate of a step, from 1. `batches_per_epoch` is None where it is not known; `based`: the run
-    begins with a model that has learned already; `device`: where it runs, if that is known.
+    `schedule` returns the rate of a step, from 1. `batches_per_epoch` is None if unknown. `based`: the run starts from
+    a pretrained model. `device`: where it runs, if known.
     """
     steps = run_steps(settings, batches_per_epoch)
     found = [] if steps is None else [_warmup(settings, schedule, steps) or _rate(settings, schedule, steps, based)]
@@ -50,7 +50,7 @@ def advice(
 
 
 def run_steps(settings: TrainingConfig, batches_per_epoch: int | None) -> int | None:
-    """Steps of the run at most; None where they are not known."""
+    """The maximum number of steps of the run; None if unknown."""
     ends = [] if settings.max_steps is None else [settings.max_steps]
     if settings.max_epochs is not None and batches_per_epoch is not None:
         ends.append(math.ceil(settings.max_epochs * batches_per_epoch / settings.accumulate))
@@ -78,16 +78,16 @@ def _rate(settings: TrainingConfig, schedule: Callable[[int], float], steps: int
         return None
     scale = max([1.0, *(group.lr_scale for group in settings.groups)])
     moved = size * scale * math.fsum(map(schedule, range(1, steps + 1)))
-    if moved >= USUAL_WEIGHT * (LEAST_SHARE_OF_BASE if based else LEAST_SHARE):
+    if moved >= USUAL_WEIGHT * (MIN_RELATIVE_CHANGE_OF_BASE if based else MIN_RELATIVE_CHANGE):
         return None
     return (
-        f"`training.lr` ({settings.lr:g}) moves next to nothing: all {_count(steps)} together move a weight by at most "
-        f"{moved:.1g}, where weights are of the size of {USUAL_WEIGHT}; raise it, or train for longer."
+        f"`training.lr` ({settings.lr:g}) has almost no effect: all {_count(steps)} together change a weight by at "
+        f"most {moved:.1g}, and weights are of the size of {USUAL_WEIGHT}; raise it, or train for longer."
     )
 
 
 def _step_size(settings: TrainingConfig) -> float | None:
-    """How far one step moves a weight at most, as a share of the rate; None where nothing bounds it."""
+    """The largest change of a weight in one step, as a multiple of the rate; None if it is not bounded."""
     if settings.optimizer_name != "sgd":
         return STEP_SIZES.get(settings.optimizer_name)
     momentum = settings.optimizer_settings.get("momentum", 0.9)

@@ -1,4 +1,4 @@
-"""One line that moves, at the foot of a terminal; what is said scrolls above it."""
+"""The live display in a terminal: a progress line at the bottom, with messages scrolling above it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from antiphon.training.reporting.formats import live_line
 
 
 class TerminalDisplay:
-    """The display of a run in a terminal. Nothing wraps: a line is as wide as the terminal at most."""
+    """Shows a run in a terminal. The progress line is never wider than the terminal."""
 
     def __init__(self, total_steps: int | None) -> None:
         from rich.console import Console
@@ -20,11 +20,11 @@ class TerminalDisplay:
         self.line = Redrawn(console=self.console, get_renderable=self._line, transient=True, refresh_per_second=4)
 
     def say(self, line: str) -> None:
-        self.console.print(line)  # cut into lines between words
+        self.console.print(line)  # wraps between words
 
     def tick(self, step: int) -> None:
         self.step = step
-        if not self.line.is_started:  # not before, so that a run which is refused leaves no line behind
+        if not self.line.is_started:  # only now, so that a run that fails before its first step leaves no line
             self.line.start()
 
     def progress(self, row: Mapping[str, Any], note: str) -> None:

@@ -1,9 +1,9 @@
-"""A run in a notebook: one output that is drawn anew in place, in Jupyter and in marimo.
+"""The display of a run in a notebook (Jupyter or marimo): one output that is updated in place.
 
-    output = notebook_output()                      # None where this is no notebook
+    output = notebook_output()                      # None outside of notebooks
     display = NotebookDisplay(output, total_steps=8000)
 
-Neither library is imported here: whoever runs a notebook has it in `sys.modules`.
+Neither library is imported here; inside a notebook it is in `sys.modules` already.
 """
 
 from __future__ import annotations
@@ -14,24 +14,24 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
 from antiphon.display import Markup, bar, clock, details, fixed, line_chart, note, panel, table
-from antiphon.training.reporting.rows import PLACE, MetricRows
+from antiphon.training.reporting.rows import POSITION_KEYS, MetricRows
 
-SECONDS = 0.4  # at least, between two drawings
-LINES = 8  # messages that are shown unfolded
-KEPT = 100  # messages at most
-MOST_ROWS = 400  # of a curve
+MIN_SECONDS = 0.4  # between two updates
+OPEN_MESSAGES = 8  # the latest messages, shown unfolded
+MAX_MESSAGES = 100
+MAX_CURVE_ROWS = 400
 
 
 class Output(Protocol):
-    """One place in a notebook, whose content can be replaced."""
+    """An output of a notebook cell whose content can be replaced."""
 
     def show(self, page: str, line: str) -> None:
-        """Put HTML there, or `line` where only text is shown."""
+        """Show the HTML `page`, or `line` where only plain text can be shown."""
         ...
 
 
 class Jupyter:
-    """A display of IPython's kernel: made at the first drawing, updated at the others."""
+    """An IPython display: created at the first update, then replaced."""
 
     def __init__(self, display: Any) -> None:
         self._display, self._handle = display, None
@@ -45,7 +45,7 @@ class Jupyter:
 
 
 class Marimo:
-    """The output of the cell that runs in marimo."""
+    """The output of the running cell in marimo."""
 
     def __init__(self, marimo: Any) -> None:
         self._marimo = marimo
@@ -55,7 +55,7 @@ class Marimo:
 
 
 def notebook_output() -> Output | None:
-    """Where the running notebook shows something; None outside of one, and in IPython's terminal."""
+    """The output of the running notebook; None outside of notebooks and in IPython's terminal."""
     marimo = sys.modules.get("marimo")
     if marimo is not None and marimo.running_in_notebook():
         return Marimo(marimo)
@@ -67,41 +67,41 @@ def notebook_output() -> Output | None:
 
 
 class NotebookDisplay:
-    """Shows a run in one output: a bar, the last figures, a curve of the loss, and what was said.
+    """Shows a run in one output: a progress bar, the last figures, a curve of the loss, and messages.
 
-    It is a reporter too: given each row of `metrics.jsonl`, it knows the curve and the last validation.
+    It is also a reporter: it receives each row of `metrics.jsonl`, for the curve and the last validation.
     """
 
     def __init__(self, output: Output, total_steps: int | None) -> None:
         self.output, self.total = output, total_steps
         self.step = 0
         self.rows = MetricRows()
-        self.said: list[str] = []
+        self.messages: list[str] = []
         self.closed = False
-        self._drawn = -SECONDS
+        self._drawn = -MIN_SECONDS
 
     def begin(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Take the rows of the run that is continued, so that its curve is whole."""
+        """Add the earlier rows of a resumed run, so that its curve is complete."""
         for row in rows:
             self._take(row)
 
     def __call__(self, row: Mapping[str, Any]) -> None:
-        """Take a row of figures, and show it."""
+        """Add a row of figures and update the output."""
         self._take(row)
         self._draw()
 
     def _take(self, row: Mapping[str, Any]) -> None:
         if self.rows and row["step"] < self.rows[-1]["step"]:
-            self.rows.clear()  # the run begins anew
+            self.rows.clear()  # a new run
         self.rows.append(dict(row))
         alike = [other for other in self.rows if ("loss" in other) == ("loss" in row)]
-        if len(alike) > MOST_ROWS:  # of training or of validations: every other one goes, never the last
+        if len(alike) > MAX_CURVE_ROWS:  # drop every second row of this kind (training or validation), never the last
             gone = set(map(id, alike[-2::-2]))
             self.rows[:] = [other for other in self.rows if id(other) not in gone]
         self.step = row["step"]
 
     def say(self, line: str) -> None:
-        self.said = [*self.said, line][-KEPT:]
+        self.messages = [*self.messages, line][-MAX_MESSAGES:]
         self._draw()
 
     def tick(self, step: int) -> None:
@@ -113,19 +113,19 @@ class NotebookDisplay:
         self._draw()
 
     def close(self) -> None:
-        """Draw the final state, which stays."""
+        """Show the final state."""
         if not self.closed:
             self.closed = True
             self._draw()
 
     def _draw(self) -> None:
         now = time.monotonic()
-        if self.closed or now - self._drawn >= SECONDS:
+        if self.closed or now - self._drawn >= MIN_SECONDS:
             self._drawn = now
             self.output.show(self.page(), self.line())
 
     def line(self) -> str:
-        """The state in a line of text."""
+        """The state as one line of text."""
         return "  ".join([f"step {self.step:,}{self._of()}", *(f"{name} {value}" for name, value in self._figures())])
 
     def page(self) -> str:
@@ -138,17 +138,17 @@ class NotebookDisplay:
             losses = {name: points for name in ("loss", "valid_loss") if (points := self.rows.curve(name))}
             if losses:
                 parts.append(line_chart(losses, title="nats a token"))
-        if earlier := self.said[:-LINES]:
+        if earlier := self.messages[:-OPEN_MESSAGES]:
             parts.append(details(f"{len(earlier)} earlier messages", *map(note, earlier)))
-        parts += [note(line) for line in self.said[-LINES:-1]]
-        parts += [note(line, strong=self.closed) for line in self.said[-1:]]  # why it ended, and how it goes on
+        parts += [note(line) for line in self.messages[-OPEN_MESSAGES:-1]]
+        parts += [note(line, strong=self.closed) for line in self.messages[-1:]]  # why it ended, and how to continue
         return panel(f"step {self.step:,}{self._of()}", *parts)
 
     def _of(self) -> str:
         return "" if self.total is None else f" of {self.total:,}"
 
     def _share(self) -> float | None:
-        """How much of the run is done, by steps or else by time; None where neither is known."""
+        """The fraction of the run that is done, by steps or else by time; None if neither is known."""
         if self.total:
             return self.step / self.total
         left, past = self.rows.last("seconds_left"), self.rows.last("time_seconds")
@@ -167,7 +167,7 @@ class NotebookDisplay:
             found.append(("left", clock(max(rows.last("seconds_left"), 0.0))))
         validation = next((row for row in reversed(rows) if "loss" not in row), None)
         if validation is not None:
-            measured = {name: value for name, value in validation.items() if name not in PLACE}
-            said = ", ".join(f"{name} {fixed(value)}" for name, value in measured.items())
-            found.append(("last validation", f"step {validation['step']:,}: {said}"))
+            measured = {name: value for name, value in validation.items() if name not in POSITION_KEYS}
+            messages = ", ".join(f"{name} {fixed(value)}" for name, value in measured.items())
+            found.append(("last validation", f"step {validation['step']:,}: {messages}"))
         return [(name, value) for name, value in found if value]

@@ -1,7 +1,7 @@
-"""What a run writes down and shows: `metrics.jsonl`, `samples.jsonl`, and a live line in the terminal (plain lines
-where there is none).
+"""The log of a run: `metrics.jsonl`, `samples.jsonl`, and a display (a live line in a terminal, else plain lines).
 
-record = RunLog(folder, display=make_display(total_steps=8000)) record.measure({"step": 50, "loss": 3.2})
+record = RunLog(folder, display=make_display(total_steps=8000))
+record.measure({"step": 50, "loss": 3.2})
 record.validation({"step": 500, "valid_loss": 2.1}, [Sample("in 3 hours", "in 3 Stunden", "in 3 Stunden")])
 """
 
@@ -22,12 +22,12 @@ from antiphon.training.reporting.live import TerminalDisplay
 from antiphon.training.reporting.notebook import NotebookDisplay, notebook_output
 
 METRICS, SAMPLES = "metrics.jsonl", "samples.jsonl"
-SAMPLES_SHOWN = 2  # at each validation; all are in samples.jsonl
+SAMPLES_SHOWN = 2  # samples displayed at each validation; all are in samples.jsonl
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One answer at a validation, beside its source and reference."""
+    """An answer of a validation with its source and reference."""
 
     source: str
     reference: str
@@ -35,7 +35,7 @@ class Sample:
 
 
 class Display(Protocol):
-    """Where a run is shown."""
+    """The display of a run."""
 
     def say(self, line: str) -> None: ...
     def tick(self, step: int) -> None: ...
@@ -43,23 +43,23 @@ class Display(Protocol):
     def close(self) -> None: ...
 
 
-Reporter = Callable[[Mapping[str, Any]], None]  # is given each row of metrics.jsonl as it is written
+Reporter = Callable[[Mapping[str, Any]], None]  # called with each row of metrics.jsonl when it is written
 
 
 class RunLog:
-    """The two files of a run, each cut back to where its snapshot was when the run is resumed, and its display."""
+    """The two log files of a run, and its display. Resuming truncates the files to their size at the snapshot."""
 
     def __init__(self, folder: Path, display: Display, *, reporters: Sequence[Reporter] = ()) -> None:
         self.folder, self.display, self.reporters = folder, display, reporters
         self.note = ""
 
     def measure(self, row: Mapping[str, Any]) -> None:
-        """Write a row of training figures, and show it."""
+        """Write and display a row of training figures."""
         self._row(row)
         self.display.progress(row, self.note)
 
     def validation(self, row: Mapping[str, Any], samples: Sequence[Sample]) -> None:
-        """Write a row of validation figures and sample answers, and show both."""
+        """Write and display a row of validation figures and sample answers."""
         self._row(row)
         self._append(SAMPLES, [{"step": row["step"], **asdict(sample)} for sample in samples])
         shown = "  ".join(
@@ -72,11 +72,11 @@ class RunLog:
             self.display.say(sample_line(sample.source, sample.answer, sample.reference, width))
 
     def note_row(self, row: Mapping[str, Any]) -> None:
-        """Write a row that has been said already."""
+        """Write a row that was displayed already."""
         self._row(row)
 
     def say(self, line: str) -> None:
-        """Show a line that no file needs."""
+        """Display a message that is not written to a file."""
         self.display.say(line)
 
     def offsets(self) -> dict[str, int]:
@@ -84,7 +84,7 @@ class RunLog:
         return {name: self._size(name) for name in (METRICS, SAMPLES)}
 
     def cut(self, offsets: Mapping[str, int]) -> None:
-        """Drop what was written after the snapshot that holds `offsets`: it will be written again."""
+        """Truncate the files to `offsets`, their sizes at a snapshot: later rows will be written again."""
         for name, size in offsets.items():
             if self._size(name) > size:
                 os.truncate(self.folder / name, size)
@@ -118,7 +118,7 @@ def _cut_to_whole_lines(file: Path) -> None:
 
 
 def read_rows(folder: Path) -> list[dict[str, Any]]:
-    """The rows of a run's `metrics.jsonl`; none where there is no such file."""
+    """The rows of a run's `metrics.jsonl`; an empty list if there is no such file."""
     file = folder / METRICS
     if not file.exists():
         return []
@@ -149,7 +149,8 @@ class SilentDisplay:
 
 
 def make_display(*, total_steps: int | None, quiet: bool = False) -> Display:
-    """A bar in a notebook, a live line where stderr is a terminal, else plain lines; nothing where `quiet`."""
+    """The display for this process: notebook output, live line if stderr is a terminal, else plain lines; none if
+    `quiet`."""
     if quiet:
         return SilentDisplay()
     if (output := notebook_output()) is not None:

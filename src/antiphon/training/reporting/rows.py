@@ -12,10 +12,10 @@ from typing import Any, SupportsIndex, overload
 from antiphon.display import Markup, clock, fixed, joined, line_chart, note, panel, side_by_side, table
 
 Row = dict[str, Any]
-PLACE = ("step", "epoch", "time_seconds")
+POSITION_KEYS = ("step", "epoch", "time_seconds")
 LOSSES = ("loss", "nll", "valid_loss")
-MOST_ROWS, MOST_METRICS = 20, 6
-# Figures of training that are no measure of the model; every other one of a validation is a metric.
+MAX_TABLE_ROWS, MAX_METRIC_CHARTS = 20, 6
+# Figures of training steps that do not measure the model. All other figures of a validation are metrics.
 _OF_A_STEP = {
     "lr", "grad_norm", "tokens_per_second", "padding_waste", "step_seconds", "seconds_left", "peak_memory_bytes",
     "trainable_parameters",
@@ -23,48 +23,48 @@ _OF_A_STEP = {
 
 
 class MetricRows(list[Row]):
-    """Rows of figures, each of a step: a list in every other way."""
+    """A list of rows of figures, with methods to select and display them."""
 
     def __init__(self, rows: Iterable[Row] = ()) -> None:
         super().__init__(rows)
 
     @overload
-    def __getitem__(self, place: SupportsIndex, /) -> Row: ...
+    def __getitem__(self, index: SupportsIndex, /) -> Row: ...
     @overload
-    def __getitem__(self, place: slice, /) -> MetricRows: ...
-    def __getitem__(self, place: SupportsIndex | slice, /) -> Row | MetricRows:
-        return MetricRows(super().__getitem__(place)) if isinstance(place, slice) else super().__getitem__(place)
+    def __getitem__(self, index: slice, /) -> MetricRows: ...
+    def __getitem__(self, index: SupportsIndex | slice, /) -> Row | MetricRows:
+        return MetricRows(super().__getitem__(index)) if isinstance(index, slice) else super().__getitem__(index)
 
     def curve(self, name: str) -> list[tuple[float, float]]:
-        """The steps and values of a figure, of the rows that have it."""
+        """The (step, value) points of a figure, from the rows that have it."""
         return [(row["step"], row[name]) for row in self if name in row and _is_number(row[name])]
 
     def last(self, name: str) -> Any:
-        """The last value of a figure; None where no row has it."""
+        """The last value of a figure; None if no row has it."""
         return next((row[name] for row in reversed(self) if row.get(name) is not None), None)
 
     @property
     def metrics(self) -> list[str]:
-        """The names of the metrics of its validations, in the order of the first one."""
+        """The names of the validation metrics, in order of first occurrence."""
         names = dict.fromkeys(name for row in self for name in row if _is_number(row[name]))
-        return [name for name in names if name not in {*PLACE, *LOSSES, *_OF_A_STEP}]
+        return [name for name in names if name not in {*POSITION_KEYS, *LOSSES, *_OF_A_STEP}]
 
     def curves(self) -> Markup:
-        """The losses in one chart, each metric in one of its own."""
+        """One chart with the losses, and one for each metric."""
         losses = {name: points for name in ("loss", "valid_loss") if (points := self.curve(name))}
         charts = [line_chart(losses, title="nats a token")] if losses else []
-        charts += [line_chart({name: self.curve(name)}, title=name) for name in self.metrics[:MOST_METRICS]]
+        charts += [line_chart({name: self.curve(name)}, title=name) for name in self.metrics[:MAX_METRIC_CHARTS]]
         return side_by_side(charts)
 
     def table(self) -> Markup:
-        """The figures of each step, the last MOST_ROWS of them."""
+        """The figures of the last MAX_TABLE_ROWS steps."""
         steps: dict[object, Row] = {}
         for row in self:
             steps.setdefault(row.get("step"), {}).update(row)
-        wanted = ("loss", "valid_loss", *self.metrics[:MOST_METRICS], "lr", "tokens_per_second")
+        wanted = ("loss", "valid_loss", *self.metrics[:MAX_METRIC_CHARTS], "lr", "tokens_per_second")
         shown = [name for name in wanted if any(name in row for row in steps.values())]
         rows = list(steps.values())
-        cells = [[_cell(row, name) for name in (*PLACE, *shown)] for row in rows[-MOST_ROWS:]]
+        cells = [[_cell(row, name) for name in (*POSITION_KEYS, *shown)] for row in rows[-MAX_TABLE_ROWS:]]
         heads = ["step", "epoch", "time", *(_HEADS.get(name, name) for name in shown)]
         drawn = table(heads, cells, right=range(len(heads)))
         left = len(rows) - len(cells)
@@ -96,9 +96,9 @@ def _is_number(value: object) -> bool:
 
 
 def summary_of(rows: Sequence[Row]) -> str:
-    """The last figures in a line: step, losses and metrics."""
+    """The last figures in one line: step, losses and metrics."""
     found = rows if isinstance(rows, MetricRows) else MetricRows(rows)
     said = [f"step {found.last('step')}"] if found.last("step") is not None else []
-    names = ("loss", "valid_loss", *found.metrics[:MOST_METRICS])
+    names = ("loss", "valid_loss", *found.metrics[:MAX_METRIC_CHARTS])
     said += [f"{_HEADS.get(name, name)} {fixed(found.last(name))}" for name in names if found.last(name) is not None]
     return ", ".join(said)

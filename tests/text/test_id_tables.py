@@ -51,7 +51,7 @@ def test_trimmed_and_given_back(name: str, tmp_path: Path) -> None:
     else:
         fewer = [trim(whole, used)] * 2
     new = (fewer[0].tokenizer, fewer[1].tokenizer.as_target())
-    for old, side, kept in zip(sides, new, (one.kept for one in fewer), strict=True):
+    for old, side, kept in zip(sides, new, (one.old_ids for one in fewer), strict=True):
         assert side.vocab_size == len(kept) < old.vocab_size
         for text, ids, before in zip(FEW, side.encode_batch(FEW), old.encode_batch(FEW), strict=True):
             assert [kept[id] for id in ids] == before
@@ -114,7 +114,7 @@ def test_trimmed_then_extended_and_trimmed_again(name: str, tmp_path: Path) -> N
     again = trim(wide, {id for ids in wide.encode_batch(FEW[:1]) for id in ids})
     assert again.tokenizer.vocab_size < wide.vocab_size
     for text in (FEW[0], MIXED[2], "<ago>"):
-        assert [again.kept[id] for id in again.tokenizer.encode(text)] == wide.encode(text), text
+        assert [again.old_ids[id] for id in again.tokenizer.encode(text)] == wide.encode(text), text
 
 
 def test_what_cannot_change_says_why(tmp_path: Path) -> None:

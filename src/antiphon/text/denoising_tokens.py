@@ -1,9 +1,10 @@
-"""The special tokens that stand for hidden text: sentinels (Raffel et al. 2020) and a mask (Lewis et al. 2020).
+"""The special tokens of denoising objectives: sentinels (Raffel et al. 2020) and a mask (Lewis et al. 2020).
 
-    marks = TokenizerMarks(tokenizer)
-    marks.sentinels[0], marks.mask          # the ids of <extra_id_0> and <mask>; ConfigError where there are none
+    special = DenoisingTokens(tokenizer)
+    special.sentinels[0], special.mask      # the ids of <extra_id_0> and <mask>; ConfigError if it has none
 
-A tokenizer that a recipe with an objective trains has MARKS; files of T5 have the sentinels, files of BART the mask.
+A tokenizer that is trained for a recipe with an objective has all DENOISING_TOKENS. Published tokenizers of T5 have the
+sentinels, those of BART the mask.
 """
 
 from __future__ import annotations
@@ -14,16 +15,16 @@ from functools import cached_property
 from antiphon.errors import ConfigError
 from antiphon.text.tokenizer import Tokenizer
 
-SENTINELS = 100  # as T5; with 15 % hidden in spans of 3 they last for texts of 1,980 tokens
+SENTINELS = 100  # as in T5; with 15 % hidden in spans of 3 they suffice for texts of 1,980 tokens
 MASKS = ("<mask>", "[MASK]")
-MARKS = [MASKS[0], *(f"<extra_id_{number}>" for number in range(SENTINELS))]
+DENOISING_TOKENS = [MASKS[0], *(f"<extra_id_{number}>" for number in range(SENTINELS))]
 
-_STOPS, _WIDE_STOPS = (".", "!", "?", "…"), ("。", "！", "？")  # behind a wide one no space is needed
-_SPACE = "▁"  # how a piece shows one
+_STOPS, _WIDE_STOPS = (".", "!", "?", "…"), ("。", "！", "？")  # no space follows a wide one
+_SPACE = "▁"  # a space inside a sentencepiece token
 
 
-class TokenizerMarks:
-    """The marks of `tokenizer`, and where its sentences end."""
+class DenoisingTokens:
+    """The denoising tokens of `tokenizer`, and its sentence boundaries."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._vocabulary = tokenizer.vocabulary
@@ -48,7 +49,7 @@ class TokenizerMarks:
         return found[0]
 
     def sentences(self, ids: Sequence[int]) -> list[list[int]]:
-        """`ids` cut behind each full stop, question or exclamation mark that a space or the end follows."""
+        """`ids` split after each full stop, question or exclamation mark that is followed by a space or the end."""
         found: list[list[int]] = [[]]
         for id, following in zip(ids, [*ids[1:], None], strict=True):
             found[-1].append(id)
@@ -58,7 +59,7 @@ class TokenizerMarks:
         return found
 
     def _kind(self, id: int) -> tuple[bool, bool, bool]:
-        """Whether a token begins with a space, ends with a stop, ends with a wide one."""
+        """Whether a token begins with a space, ends with a stop, and ends with a wide stop."""
         known = self._kinds.get(id)
         if known is None:
             piece = self._vocabulary.piece(id)

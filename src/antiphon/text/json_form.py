@@ -1,9 +1,9 @@
-"""A tokenizer as one tokenizer.json and the ids beside it, to be changed and made anew.
+"""Conversion of a tokenizer to one tokenizer.json and a record of ids, which can be edited, and back.
 
-    content, record = single(tokenizer)             # JSON; None where a trained tokenizer has no record
-    tokenizer = made_of(content, record, like=tokenizer)
+    content, record = to_json_form(tokenizer)       # parsed JSON; the record is None for a tokenizer trained here
+    tokenizer = from_json_form(content, record, like=tokenizer)
 
-What a published folder says by a sentencepiece model, or by vocab.json with merges.txt, is said in a tokenizer.json.
+A sentencepiece model, or vocab.json with merges.txt, of a published folder is converted to a tokenizer.json.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from antiphon.text.vocabulary import JsonVocabulary
 _CONFIG = ".tokenizer_config.json"
 
 
-def single(tokenizer: Tokenizer) -> tuple[dict[str, Any], TokenizerRecord | None]:
-    """`tokenizer` as the content of a tokenizer.json, and its record; ConfigError where no such file can say it."""
+def to_json_form(tokenizer: Tokenizer) -> tuple[dict[str, Any], TokenizerRecord | None]:
+    """`tokenizer` as the content of a tokenizer.json, and its record; ConfigError if it has no such form."""
     known = tokenizer.vocabulary
     if isinstance(known, JsonVocabulary):
         return json.loads(Rust.from_buffer(known.content).to_str()), None
     if isinstance(known, PretrainedVocabulary):
-        content = known.kept[".json"] if known.record.kind == "json" else known.as_json()
-        assert content is not None, "those of pieces and of bytes are changed in counted.py"
+        content = known.raw_files[".json"] if known.record.kind == "json" else known.as_json()
+        assert content is not None, "tokenizers of pieces and of bytes are changed in id_tables.py"
         rust = Rust.from_buffer(content)
         _add(rust, known.record)
         added = () if known.record.kind != "json" else known.record.added
@@ -42,35 +42,35 @@ def single(tokenizer: Tokenizer) -> tuple[dict[str, Any], TokenizerRecord | None
 
 
 def _add(rust: Rust, record: TokenizerRecord) -> None:
-    """What the record adds to a tokenizer.json of its own becomes a part of it."""
+    """Add the tokens that only the record has to the tokenizer.json."""
     for token in sorted(record.added, key=lambda each: each.id):
         if rust.token_to_id(token.text) is None:
             special = token.role == "control"
             rust.add_tokens([AddedToken(token.text, lstrip=token.strips, normalized=False, special=special)])
 
 
-def made_of(content: dict[str, Any], record: TokenizerRecord | None, *, like: Tokenizer) -> Tokenizer:
-    """The tokenizer of a changed `content` and `record`; what of the small files names ids is left out."""
+def from_json_form(content: dict[str, Any], record: TokenizerRecord | None, *, like: Tokenizer) -> Tokenizer:
+    """The tokenizer of a changed `content` and `record`. Entries of the config files that name ids are dropped."""
     written = json.dumps(content, ensure_ascii=False).encode()
     if record is None:
         return Tokenizer(JsonVocabulary(written, where="the changed tokenizer"), ends=like.ends)
     assert isinstance(like.vocabulary, PretrainedVocabulary)
     files = {".json": written}
-    if (small := like.vocabulary.kept.get(_CONFIG)) is not None:
+    if (small := like.vocabulary.raw_files.get(_CONFIG)) is not None:
         kept = {key: value for key, value in json.loads(small).items() if key != "added_tokens_decoder"}
         files[_CONFIG] = json.dumps(kept, ensure_ascii=False).encode()
     return Tokenizer(PretrainedVocabulary(record, files, where="the changed tokenizer"), ends=like.ends)
 
 
 def ids_of(record: TokenizerRecord) -> set[int]:
-    """All ids that a record names."""
+    """All ids in a record."""
     found = {record.pad, record.start, record.end, *record.languages.values(), *(each.id for each in record.added)}
     found |= {id for id in (*record.before, *record.after) if isinstance(id, int)}
     return found if record.unk is None else found | {record.unk}
 
 
-def moved(record: TokenizerRecord, new: Callable[[int], int], *, size: int) -> TokenizerRecord:
-    """The record with `new` ids for its old ones."""
+def remap_ids(record: TokenizerRecord, new: Callable[[int], int], *, size: int) -> TokenizerRecord:
+    """The record with its ids mapped by `new`."""
 
     def frame(ids: Iterable[int | str]) -> Frame:
         return tuple(new(id) if isinstance(id, int) else id for id in ids)
