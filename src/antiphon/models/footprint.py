@@ -18,8 +18,8 @@ from antiphon.errors import DataError
 from antiphon.nn.attention import Attention
 
 LONG = 2048  # tokens of a row from which on it is looked at
-# Tables of all heads in float32 that exist together. An encoder of T5's kind on a processor, 4 heads, 2 layers, takes 33
-# bytes for each pair of tokens of a row of 3,000, these tables 32. What is counted is less than the peak.
+# Tables of all heads in float32 that exist together. An encoder of T5's kind on a processor (4 heads, 2 layers) takes
+# 33 bytes for each pair of tokens of a row of 3,000, these tables 32. What is counted is less than the peak.
 TABLES = 2
 GB = 1e9
 
