@@ -5,23 +5,30 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from models.test_hub import BART, T5
+from torch import Tensor
 from workflows.test_fine_tuning import published
 
 import antiphon
+from antiphon.batch import Tokens
 from antiphon.errors import ConfigError, DataError
+from antiphon.generation.long_inputs.overflow import split
 from antiphon.models import footprint
 from antiphon.models.folders.lengths import usual_length
 from antiphon.models.footprint import available_bytes, needed_bytes
+from antiphon.nn.mixers import Memory
+from antiphon.nn.rules.biases import Relative
+from antiphon.runtime.stepper import DecodeStepper
 
 SMALL = {**T5, "d_model": 64, "d_kv": 16, "d_ff": 128, "num_decoder_layers": 2, "num_heads": 4}
 # VmHWM is of this program alone: `ru_maxrss` of a child begins at what its parent held.
 HIGH_WATER = """
-def peak():
-    return int(open("/proc/self/status").read().split("VmHWM:")[1].split()[0])
+def peak(name="VmHWM"):
+    return int(open("/proc/self/status").read().split(name + ":")[1].split()[0])
 """
 PEAK = """
 import sys
@@ -35,7 +42,7 @@ def row(length):
     return torch.ones(1, length, dtype=torch.long), Tokens(torch.arange(length)[None])
 with torch.inference_mode():
     network.encode(*row(64))
-    before = peak()
+    before = peak("VmRSS")  # without what only loading took
     network.encode(*row(3000))
     after = peak()
     print((after - before) * 1024, needed_bytes(network.encoder, length=3000))
@@ -77,6 +84,57 @@ def test_sixty_thousand_tokens_take_less_than_a_gigabyte(tmp_path: Path) -> None
         assert said == ("refused" if overflow == "error" else "answer")
         assert float(seconds) < 10, overflow
         assert float(memory) < 1e9, overflow
+
+
+def test_the_bias_of_distances_is_computed_once_for_each_distance(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # It was computed for each pair of tokens of each window, which took a third of the time of 60,000 tokens.
+    model, sizes, rows = antiphon.load(published(tmp_path / "t5", "t5", T5)), [], []
+    text, limit = "word " * 2000, 64
+    whole = model.score([text], ["b"], overflow="window", max_source_tokens=limit)[0]
+    bucket, encode = Relative.bucket, model.network._encode
+
+    def looked_up(rule: Relative, offset: Tensor) -> Tensor:
+        sizes.append(offset.numel())
+        return bucket(rule, offset)
+
+    def encoded(ids: Tensor, tokens: Tokens) -> Memory:
+        rows.append((ids.shape[0], tokens.pos.shape[0]))
+        return encode(ids, tokens)
+
+    monkeypatch.setattr(Relative, "bucket", looked_up)
+    monkeypatch.setattr(model.network, "_encode", encoded)
+    assert model.score([text], ["b"], overflow="window", max_source_tokens=limit)[0] == whole
+    rules = [rule for rule in model.network.modules() if isinstance(rule, Relative)]
+    assert sizes and max(sizes) <= max(2 * rule.max_distance + 1 for rule in rules)
+    assert len(rows) > 4 and all(positions == 1 for _, positions in rows[:-1])  # the last window is shorter
+    monkeypatch.setattr(Relative, "_buckets", bucket)
+    assert model.score([text], ["b"], overflow="window", max_source_tokens=limit)[0] == whole
+
+
+@pytest.mark.parametrize(("overflow", "limit"), [("truncate", 2 * 60 + 32), ("window", 512), ("split", 2 * 60 + 32)])
+def test_the_steps_of_a_long_source_are_bounded(
+    overflow: str, limit: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Steps are counted, since seconds depend on the load of the machine. Random weights end few answers, so that each
+    # may run to its limit: 2 x source + 32 of a source or a part, 512 of a source in windows. 256 parts run together.
+    model, rows = antiphon.load(published(tmp_path / "t5", "t5", T5)), []
+    step = DecodeStepper.step
+
+    def counted(stepper: DecodeStepper, *given: Any, **settings: Any) -> None:
+        rows.append(stepper.sources)
+        step(stepper, *given, **settings)
+
+    settings = {"overflow": overflow, "max_source_tokens": 60, "max_new_tokens": None, "beam_size": 1}
+    model.generate("a", **settings)  # whether steps can be recorded is found out here
+    monkeypatch.setattr(DecodeStepper, "step", counted)
+    text = "word " * 2400
+    [answer] = model.generate(text, **settings)
+    parts = len(split(text, tokenizer=model.tokenizer, limit=60)) if overflow == "split" else 1
+    assert rows[0] == parts < 256
+    assert limit / 2 < len(rows) <= limit
+    assert len(answer.tokens) <= parts * limit
 
 
 def test_what_is_counted_is_most_of_the_peak(tmp_path: Path) -> None:

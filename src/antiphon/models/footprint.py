@@ -18,10 +18,9 @@ from antiphon.errors import DataError
 from antiphon.nn.attention import Attention
 
 LONG = 2048  # tokens of a row from which on it is looked at
-# Bytes for each pair of tokens at the peak of an encoder of T5's kind on a processor, 4 heads, 2 layers, float32, rows
-# of 4,096 and 8,192 tokens: 53 and 55, of which 32 are two tables of 4 heads; the rest is what a rule makes of the
-# distances (int64 and float32). What is counted is less than the peak.
-OF_A_RULE, TABLES = 16, 2
+# Tables of all heads in float32 that exist together. An encoder of T5's kind on a processor (4 heads, 2 layers) takes
+# 33 bytes for each pair of tokens of a row of 3,000, these tables 32. What is counted is less than the peak.
+TABLES = 2
 GB = 1e9
 
 
@@ -47,11 +46,9 @@ def needed_bytes(encoder: nn.Module, *, length: int) -> int:
 
 def _pair_bytes(attention: Attention, length: int) -> int:
     """Bytes for each pair of a query and a key."""
-    backend, scores = attention.backend_for(length, learns=False), attention.rule.scores
-    tables = 4 * attention.num_heads * TABLES
-    if backend == "eager":
-        return tables + (OF_A_RULE if scores else 0)
-    return tables + OF_A_RULE if backend == "sdpa" and scores else 0
+    backend = attention.backend_for(length, learns=False)
+    dense = backend == "eager" or (backend == "sdpa" and attention.rule.scores)
+    return 4 * attention.num_heads * TABLES if dense else 0
 
 
 def available_bytes(device: torch.device) -> int | None:

@@ -10,7 +10,7 @@ longest window, D features.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -71,12 +71,10 @@ def encode_in_windows(
     ids = source[rows, (starts + places).clamp(max=source.shape[1] - 1)]
     inner = replace(Tokens.of_lengths(sizes, places.shape[0]), maps=None if tokens.maps is None else {})
     step = len(windows) if at_once is None else max(1, at_once // places.shape[0])
-    hidden = torch.cat(
-        [
-            encode(ids[rows], inner if step >= len(windows) else inner.select(rows)).hidden
-            for rows in torch.arange(len(windows), device=source.device).split(step)
-        ]
-    )
+    if step >= len(windows):
+        hidden = encode(ids, inner).hidden
+    else:
+        hidden = torch.cat([encode(*group).hidden for group in _groups(ids, inner, windows, step)])
     for mixer, found in (inner.maps or {}).items():
         assert tokens.maps is not None
         whole_maps = [_whole_map(weights, windows, source.shape) for weights in found]
@@ -88,6 +86,16 @@ def encode_in_windows(
     where_row = torch.cat([torch.full((last - first,), row) for row, first, last, _ in parts]).to(source.device)
     where = torch.cat([torch.arange(first, last) for _, first, last, _ in parts]).to(source.device)
     return Memory(whole.index_put((where_row, where), kept), tokens.fresh())
+
+
+def _groups(ids: Tensor, tokens: Tokens, windows: Sequence[SourceWindow], step: int) -> Iterator[tuple[Tensor, Tokens]]:
+    """The ids (windows, W) and tokens of `step` windows at a time. Those of full windows share one row of positions, so
+    that masks and biases are made once for all of them."""
+    full = Tokens(torch.arange(ids.shape[1], device=ids.device)[None])
+    for start in range(0, len(windows), step):
+        rows = torch.arange(start, min(start + step, len(windows)), device=ids.device)
+        alike = all(window.stop - window.start == ids.shape[1] for window in windows[start : start + step])
+        yield ids[rows], full if alike else tokens.select(rows)
 
 
 def _whole_map(weights: Tensor, windows: Sequence[SourceWindow], shape: Sequence[int]) -> Tensor:

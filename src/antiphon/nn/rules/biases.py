@@ -11,6 +11,8 @@ from antiphon.nn.rules.rule import ScoreRule, TermTable
 from antiphon.nn.rules.settings import truth, whole
 from antiphon.registry import register
 
+MANY = 4096  # distances of a rule that are looked up, even for fewer pairs
+
 
 @register("attention", "alibi")
 class Alibi(ScoreRule):
@@ -61,7 +63,15 @@ class Relative(ScoreRule):
         self.table = nn.Parameter(torch.randn(num_heads, self.buckets) * 0.02)
 
     def score(self, score: Tensor, batch: Tensor, head: Tensor, q_pos: Tensor, k_pos: Tensor) -> Tensor:
-        return score + self.table[head, self.bucket(k_pos - q_pos)]
+        return score + self.table[head, self._buckets(k_pos - q_pos)]
+
+    def _buckets(self, offset: Tensor) -> Tensor:
+        """`bucket`, computed once for each distance instead of for each pair: beyond `max_distance` all are alike."""
+        far = self.max_distance
+        # A compiler joins the operations, and may not make tensors within a kernel.
+        if torch.compiler.is_compiling() or far > max(offset.numel(), MANY):
+            return self.bucket(offset)
+        return self.bucket(torch.arange(-far, far + 1, device=offset.device))[offset.clamp(-far, far) + far]
 
     def bucket(self, offset: Tensor) -> Tensor:
         """The bucket of each offset (key position minus query position), int64."""
