@@ -17,7 +17,7 @@ from antiphon import Model, check_attention, evaluate, load, train
 from antiphon.conformance import examine
 from antiphon.evaluation.groups import grouped
 from antiphon.generation.answers import MOST_SHOWN, Answers, Generation
-from antiphon.generation.maps import AttentionMaps
+from antiphon.generation.attention.maps import AttentionMaps
 from antiphon.models import Decoder, Encoder, EncoderDecoder, InputEmbedding, Shape
 from antiphon.models.stack import count_parameters
 from antiphon.models.summary import summary

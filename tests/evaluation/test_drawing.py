@@ -20,7 +20,7 @@ from antiphon.display import shade
 from antiphon.errors import ConfigError, printable
 from antiphon.evaluation.maps import check_ending, draw, grid_of, lines
 from antiphon.evaluation.maps.page import STEPS, page
-from antiphon.generation.maps import AttentionMaps
+from antiphon.generation.attention.maps import AttentionMaps
 
 EVIL = ["</script><script>alert(1)</script>", "▁<b>&amp;", "$x^2$", "\x1b[31m", "\u202e", "日本", "é" * 30, "</s>"]
 

@@ -10,8 +10,8 @@ from search.toys import NAMES, toy
 
 from antiphon.config import GenerationConfig
 from antiphon.errors import DataError
+from antiphon.generation.classification.labels import label_scores
 from antiphon.generation.ensemble import Ensemble
-from antiphon.generation.labels import label_scores
 from antiphon.generation.model import Model
 
 TEXTS = ["hello, world", "we go", "ein Haus, zwei", "in 3 hours", ""]

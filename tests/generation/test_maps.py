@@ -15,8 +15,8 @@ from search.toys import toy
 from antiphon.batch import Example, collate
 from antiphon.config import AttentionConfig, GenerationConfig, ModelConfig
 from antiphon.errors import AttentionError, ConfigError, DataError, ModelError
+from antiphon.generation.attention.maps import AttentionMaps, entropies, entropy_of, layer_weights, mixers_of
 from antiphon.generation.load import load
-from antiphon.generation.maps import AttentionMaps, entropies, entropy_of, layer_weights, mixers_of
 from antiphon.generation.model import Model
 from antiphon.models.build import build_network
 from antiphon.models.folders.checkpoint import Parts, save_model_folder

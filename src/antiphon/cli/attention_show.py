@@ -11,7 +11,7 @@ from antiphon.cli.flags import Flag, Positional
 from antiphon.errors import UsageError
 
 if TYPE_CHECKING:
-    from antiphon.generation.maps import AttentionMaps
+    from antiphon.generation.attention.maps import AttentionMaps
 
 MEAN = "mean"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from antiphon.generation.classification import refuse_search
+from antiphon.generation.classification.classify import refuse_search
 from antiphon.generation.model import Model
 from antiphon.generation.requests import source_inputs
 from antiphon.inputs.limits import source_limit

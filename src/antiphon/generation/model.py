@@ -24,12 +24,12 @@ from antiphon.config import GenerationConfig
 from antiphon.errors import ModelError
 from antiphon.generation.answers import Answers, Generation
 from antiphon.generation.assemble import assemble
-from antiphon.generation.attention import maps_of_pair
-from antiphon.generation.classification import classify
+from antiphon.generation.attention.maps import AttentionMaps
+from antiphon.generation.attention.of_texts import maps_of_pair
+from antiphon.generation.classification.classify import classify
 from antiphon.generation.ensemble import check_one
 from antiphon.generation.joining import join_answers, stream_texts
 from antiphon.generation.languages import marks_of, speaking
-from antiphon.generation.maps import AttentionMaps
 from antiphon.generation.model_repr import ModelRepr
 from antiphon.generation.other_names import OtherToolkitNames
 from antiphon.generation.prompting import answer_each, special_tokens_of

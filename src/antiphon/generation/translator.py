@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from antiphon.config import GenerationConfig
 from antiphon.generation.answers import Answers
-from antiphon.generation.maps import AttentionMaps
+from antiphon.generation.attention.maps import AttentionMaps
 
 
 class TextTokenizer(Protocol):

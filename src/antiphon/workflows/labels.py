@@ -10,7 +10,7 @@ from typing import cast
 from antiphon.config import TrainConfig
 from antiphon.data import DataReport, Mixture, load_filters, records
 from antiphon.errors import ConfigError, DataError
-from antiphon.generation.classification import refuse_search
+from antiphon.generation.classification.classify import refuse_search
 from antiphon.settings import inside
 from antiphon.text import CLASSIFICATION, Task, Tokenizer
 

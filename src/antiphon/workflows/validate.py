@@ -13,7 +13,7 @@ from antiphon.config import ValidationConfig
 from antiphon.data.batching import length_batches
 from antiphon.evaluation.metrics import Metric, measure
 from antiphon.evaluation.translation import bleu
-from antiphon.generation.maps import entropies
+from antiphon.generation.attention.maps import entropies
 from antiphon.generation.model import Model
 from antiphon.models.folders.checkpoint import Parts
 from antiphon.models.seq2seq import EncoderDecoder

@@ -8,7 +8,7 @@ from antiphon.errors import ConfigError
 from antiphon.evaluation.maps.grid import grid_of
 from antiphon.evaluation.maps.page import page
 from antiphon.evaluation.maps.picture import picture
-from antiphon.generation.maps import AttentionMaps
+from antiphon.generation.attention.maps import AttentionMaps
 
 ENDINGS = (".png", ".svg", ".html")
 

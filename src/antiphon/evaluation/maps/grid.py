@@ -8,7 +8,7 @@ from torch import Tensor
 
 from antiphon.display import map_title
 from antiphon.errors import printable
-from antiphon.generation.maps import AttentionMaps
+from antiphon.generation.attention.maps import AttentionMaps
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from antiphon.display import DARK, LIGHT
 from antiphon.errors import printable
-from antiphon.generation.maps import MAPS, AttentionMaps
+from antiphon.generation.attention.maps import MAPS, AttentionMaps
 
 MAX_TITLE_CHARACTERS = 80
 _BYTES = re.compile("(?:<0x[0-9A-F]{2}>)+")  # how tokens show parts of a letter

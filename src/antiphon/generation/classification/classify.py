@@ -18,7 +18,7 @@ from typing import Any
 from antiphon.config import GenerationConfig
 from antiphon.errors import DataError
 from antiphon.generation.answers import Generation
-from antiphon.generation.labels import label_scores
+from antiphon.generation.classification.labels import label_scores
 from antiphon.generation.protocols import AnsweringModel
 from antiphon.generation.restricting import texts_of_rows
 from antiphon.settings import require, show

@@ -7,9 +7,9 @@ from typing import Any, Protocol
 from antiphon.config import GenerationConfig
 from antiphon.errors import DataError, ModelError
 from antiphon.generation.answers import Answers
+from antiphon.generation.attention.maps import AttentionMaps, attention_maps
 from antiphon.generation.ensemble import Ensemble
 from antiphon.generation.languages import answer_ids
-from antiphon.generation.maps import AttentionMaps, attention_maps
 from antiphon.generation.protocols import AnsweringModel
 from antiphon.generation.requests import source_inputs, with_limits
 from antiphon.inputs.limits import check_source, source_limit
@@ -19,7 +19,7 @@ from antiphon.settings import override, show
 from antiphon.text import clean_text
 
 
-class MappedModel(AnsweringModel, Protocol):
+class TextModel(AnsweringModel, Protocol):
     """What is needed of a model besides."""
 
     @property
@@ -30,7 +30,7 @@ class MappedModel(AnsweringModel, Protocol):
 
 
 def maps_of_pair(
-    model: MappedModel, source: object, target: object, *, overflow: str | None, max_source_tokens: int | None
+    model: TextModel, source: object, target: object, *, overflow: str | None, max_source_tokens: int | None
 ) -> AttentionMaps:
     """The maps of a source and a target, as `Model.attention` says; the target None is the model's own answer."""
     model.input_kind.check_attention()

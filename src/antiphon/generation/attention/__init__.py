@@ -1,0 +1,1 @@
+"""Attention maps of a model on a pair of texts."""

@@ -1,0 +1,1 @@
+"""Classification: labels as answers, with their probabilities."""
