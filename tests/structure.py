@@ -234,7 +234,7 @@ def picture() -> str:
     """The levels from top to bottom, and of each folder what it imports, as today's imports have it."""
     graph, lines = package_imports(), []
     base = sorted(name for name, level in LEVELS.items() if level == 0)
-    for level in sorted(set(LEVELS.values()) - {9}, reverse=True):
+    for level in sorted(set(LEVELS.values()) - {LEVELS[""]}, reverse=True):
         names = [name for name, at in LEVELS.items() if at == level] if level else ["base"]
         for row, name in enumerate(names):
             others = sorted((graph.get(name, set()) if level else set()) - set(base), key=lambda n: (-LEVELS[n], n))

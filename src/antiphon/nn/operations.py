@@ -6,7 +6,9 @@
     OPERATIONS["zero_padding"].lowering = blank      # from now on `blank` is asked first
 
 A lowering takes the arguments of the body and returns an equal result, or NotImplemented for a call that it does not
-compute. The package `nn` sets none; `antiphon.runtime` does, with kernels for decoding on a CPU.
+compute. The package `nn` sets none; `antiphon.runtime` does, with kernels for decoding on a CPU. Operators of
+torch.library would do the same, but a call of theirs costs 1.5 to 4 µs more than a function's, a lookup here 0.6 µs
+(`python benchmarks/operations.py`); a forward makes about ten such calls a layer.
 """
 
 from __future__ import annotations
