@@ -34,7 +34,7 @@ _TRANSFORMERS = (
     nn.Transformer, nn.TransformerEncoder, nn.TransformerDecoder, nn.TransformerEncoderLayer,
     nn.TransformerDecoderLayer,
 )  # fmt: skip
-_MOST = 2**16  # of a width that a model folder says
+_MAX_SETTING = 2**16  # of a width that a model folder says
 
 
 def build_rule(spec: object, *, folder: Path | None = None, allow_import: bool = True) -> ScoreRule | Mixer:
@@ -151,7 +151,7 @@ def _are_numbers(settings: object) -> bool:
     if settings is None:
         return True
     values = settings.values() if isinstance(settings, Mapping) else [None]
-    return all(isinstance(value, bool | int | float) and abs(value) <= _MOST for value in values)
+    return all(isinstance(value, bool | int | float) and abs(value) <= _MAX_SETTING for value in values)
 
 
 def _described(found: object) -> str:
@@ -165,7 +165,7 @@ def _wrapped(found: object, settings: object, shown: str) -> ScoreRule | Mixer:
             raise ConfigError(
                 f"the attention {shown} is an object and takes no settings, but is given {settings!r:.200}."
             )
-        return unplaced(copy.deepcopy(found))
+        return without_stack(copy.deepcopy(found))
     kind = found if isinstance(found, type) else None
     if isinstance(found, _TRANSFORMERS) or (kind is not None and issubclass(kind, _TRANSFORMERS)):
         raise ConfigError(
@@ -187,7 +187,7 @@ def _wrapped(found: object, settings: object, shown: str) -> ScoreRule | Mixer:
     return _made(_name_of(found), found, settings)
 
 
-def unplaced(part: ScoreRule | Mixer) -> ScoreRule | Mixer:
+def without_stack(part: ScoreRule | Mixer) -> ScoreRule | Mixer:
     """`part`; a copy of a rule that is part of a stack is part of none."""
     for rule in parts_of(part) if isinstance(part, ScoreRule) else ():
         if "role" in vars(rule):

@@ -17,7 +17,7 @@ from torch import nn
 from antiphon.errors import DataError
 from antiphon.nn.attention import Attention
 
-LONG = 2048  # tokens of a row from which on it is looked at
+MIN_CHECKED_LENGTH = 2048  # tokens of a row from which on it is looked at
 # Tables of all heads in float32 that exist together. An encoder of T5's kind on a processor (4 heads, 2 layers) takes
 # 33 bytes for each pair of tokens of a row of 3,000, these tables 32. What is counted is less than the peak.
 TABLES = 2
@@ -26,7 +26,7 @@ GB = 1e9
 
 def check_fits(encoder: nn.Module, *, length: int, device: torch.device) -> None:
     """DataError where a row of `length` tokens needs more memory than is available on `device`."""
-    if length < LONG:
+    if length < MIN_CHECKED_LENGTH:
         return
     needed, there = needed_bytes(encoder, length=length), available_bytes(device)
     if there is not None and needed > there:

@@ -22,7 +22,7 @@ from antiphon.errors import ConfigError, DataError
 from antiphon.inputs.embeddings import SourceEmbedding
 from antiphon.models.footprint import check_fits
 from antiphon.models.front import InputEmbedding
-from antiphon.models.parts import AT_ONCE, AT_ONCE_ON_A_GPU, encode_in_parts
+from antiphon.models.parts import MAX_PART_TOKENS, MAX_PART_TOKENS_GPU, encode_in_parts
 from antiphon.models.stack import Decoder, Encoder
 from antiphon.models.windows import encode_in_windows
 from antiphon.nn.embedding import scale_if_new
@@ -122,9 +122,9 @@ class EncoderDecoder(nn.Module):
         longest = min(window or self.source_window or self.max_length, self.max_length)
         answering = not (torch.is_grad_enabled() or self.training) and tokens.maps is None
         if source.dim() == 2 and source.shape[1] > longest:
-            most = None if not answering else AT_ONCE if source.device.type == "cpu" else AT_ONCE_ON_A_GPU
+            most = None if not answering else MAX_PART_TOKENS if source.device.type == "cpu" else MAX_PART_TOKENS_GPU
             return encode_in_windows(self._encode, source, tokens, longest=longest, at_once=most)
-        if answering and source.dim() == 2 and source.device.type == "cpu" and source.numel() > AT_ONCE:
+        if answering and source.dim() == 2 and source.device.type == "cpu" and source.numel() > MAX_PART_TOKENS:
             return encode_in_parts(self._encode, source, tokens)
         return self._encode(source, tokens)
 

@@ -72,15 +72,15 @@ def kind_of(mixer: Mixer) -> str:
     if isinstance(mixer, FunctionAttention):
         return function_name(mixer.function)
     part = mixer.rule if isinstance(mixer, Attention) else mixer
-    return type(part).__name__ if part.spec is None else _said(part.spec)
+    return type(part).__name__ if part.spec is None else _as_call(part.spec)
 
 
-def _said(spec: object) -> str:
+def _as_call(spec: object) -> str:
     """A spec as a call: alibi & window(16)."""
     if isinstance(spec, Mapping):
         (name, settings), *_ = spec.items()
         if name == "all":
-            return " & ".join(map(_said, settings))
+            return " & ".join(map(_as_call, settings))
         if isinstance(settings, Mapping):
             return f"{name}({', '.join(f'{key}={value}' for key, value in settings.items())})"
         return f"{name}({settings})"

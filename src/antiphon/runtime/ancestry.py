@@ -6,7 +6,7 @@ whose cache contains it. `attend` reads through this table (compare Pope et al. 
 Inference", whose caches have one hypothesis only). What hypotheses share is also read from memory once.
 
     trace(state, recorder.entries)  # where only `attend` reads the caches; changes the recorded calls
-    settle(state)                   # copies the past of each hypothesis into its own cache; no ancestry any more
+    materialize(state)                   # copies the past of each hypothesis into its own cache; no ancestry any more
 
 In a cache that grows no slot is written twice, so that the slots of an ancestor stay valid.
 """
@@ -38,7 +38,7 @@ def trace(state: DecoderState, entries: Sequence[Entry]) -> None:
         attending = [entry for entry in readers if isinstance(entry, KernelCall) and _attends(entry, leaves, rows)]
         if len(attending) < len(readers) or {_name(entry) for entry in writers + placing} != {"put", "place"}:
             continue
-        ancestry = slot_table.trace(rows, state.width)
+        ancestry = slot_table.add_ancestry(rows, state.width)
         for entry in attending:
             _set_ancestry(entry, ancestry, state.width)
             entry.reads, entry.held = (*entry.reads, ancestry), (*entry.held, ancestry)
@@ -56,10 +56,10 @@ def _set_ancestry(entry: KernelCall, ancestry: Tensor, width: int) -> None:
     entry.set_size("beam_width", width)
 
 
-def settle(state: DecoderState) -> None:
+def materialize(state: DecoderState) -> None:
     """Copy the keys and values of the past of each hypothesis into its own cache, and remove the ancestry."""
     for slot_table, caches in _caches_by_slot_table(state):
-        ancestry = slot_table.forget_lanes()
+        ancestry = slot_table.remove_ancestry()
         if ancestry is None:
             continue
         own = torch.arange(ancestry.shape[0])[:, None]

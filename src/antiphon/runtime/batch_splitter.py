@@ -25,8 +25,8 @@ class BatchSplitter:
     """What a batch may cost, learnt from those that did not fit; one for a run, or for a model that serves."""
 
     def __init__(self) -> None:
-        self.most: int | None = None  # the cost that is known to be too much, halved; None: none was
-        self._said = False
+        self.max_cost: int | None = None  # the cost that is known to be too much, halved; None: none was
+        self._has_warned = False
 
     def run(
         self, work: Callable[[Sequence[R]], Sequence[A]], rows: Sequence[R], *, cost: Callable[[Sequence[R]], int]
@@ -40,7 +40,7 @@ class BatchSplitter:
         waiting = [rows] if rows else []  # the next one last
         while waiting:
             part = waiting.pop()
-            too_much = self.most is not None and len(part) > 1 and cost(part) > self.most
+            too_much = self.max_cost is not None and len(part) > 1 and cost(part) > self.max_cost
             made = None if too_much else self._tried(work, part, cost(part))
             if made is None:
                 middle = (len(part) + 1) // 2
@@ -66,9 +66,9 @@ class BatchSplitter:
         if torch.cuda.is_initialized():
             torch.cuda.empty_cache()
         half = max(1, cost // 2)
-        self.most = half if self.most is None else min(self.most, half)
-        if not self._said:
-            self._said = True
+        self.max_cost = half if self.max_cost is None else min(self.max_cost, half)
+        if not self._has_warned:
+            self._has_warned = True
             warnings.warn(
                 f"memory ran out at {len(rows)} inputs at once: from here on batches have half the size.", stacklevel=3
             )

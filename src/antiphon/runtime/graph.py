@@ -29,7 +29,7 @@ from antiphon.models.protocol import Seq2Seq
 from antiphon.nn.mixers import Memory
 from antiphon.nn.state import DecoderState
 from antiphon.runtime.inference import log_softmax
-from antiphon.runtime.recorder.record import LOOKS, Unrecordable
+from antiphon.runtime.recorder.record import VALUE_READS, Unrecordable
 from antiphon.runtime.step import TopIds, TopKRequest, fill_gaps
 
 NEG_INF = float("-inf")
@@ -101,14 +101,14 @@ class GraphTopK:
         self.added[list(wanted.never)] = NEG_INF
         self.behind = torch.arange(size - 1, -1, -1, device=device)
 
-    def hold(self, end: bool) -> None:
+    def suppress_end(self, end: bool) -> None:
         """Whether the end is held back."""
         self.added[self.wanted.end] = NEG_INF if end or self.wanted.end in self.wanted.never else 0.0
         self.held = end
 
     def best(self, logits: Tensor) -> TopIds:
         """Of logits (R, V), best first; of equals the lower id first."""
-        log_p, count = log_softmax(logits) + self.added, min(self.wanted.most, self.size)
+        log_p, count = log_softmax(logits) + self.added, min(self.wanted.k, self.size)
         if log_p.dtype != torch.float32:
             ids = log_p.sort(dim=1, descending=True, stable=True).indices[:, :count]
             return log_p.gather(1, ids), ids
@@ -162,7 +162,7 @@ class GraphStep:
         self.ids[: ids.numel(), 0] = ids
         self.pos.fill_(int(position))
         if not self._noted:
-            self._note()
+            self._capture()
         self._graph.replay()
 
     def keep(self, staying: Tensor) -> Tensor:
@@ -177,7 +177,7 @@ class GraphStep:
         """Whether half of the sources have left a graph of many rows."""
         return self.heavy and 2 * sources <= self.sources
 
-    def _note(self) -> None:
+    def _capture(self) -> None:
         try:
             self._graph.capture(self._step)
         except (RuntimeError, AntiphonError) as error:
@@ -199,7 +199,7 @@ class _Watch(TorchDispatchMode):
         self, function: Any, types: object, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         name = function._schema.name.removeprefix("aten::")
-        if name in LOOKS:
+        if name in VALUE_READS:
             raise Unrecordable(f"its code looks at the value of a tensor (`{name}`)")
         found = function(*args, **(kwargs or {}))
         if name in ("_to_copy", "copy_"):

@@ -16,8 +16,10 @@ from antiphon.models.folders.stored import WeightFiles, fill, names_of
 from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.runtime.quantized import Int8Linear, plain_linears, use_short_caches
 
-_HELD = 2**23  # bytes of a file that are in memory at a time, or one weight: to map a file anew takes a millisecond
-_LEAST = 2**18  # bytes that any tensor counts, since the system brings more than it is asked for
+_MAX_MAPPED_BYTES = (
+    2**23
+)  # bytes of a file that are in memory at a time, or one weight: to map a file anew takes a millisecond
+_MIN_TENSOR_BYTES = 2**18  # bytes that any tensor counts, since the system brings more than it is asked for
 
 
 def fill_int8(
@@ -34,10 +36,10 @@ def fill_int8(
 
     def read(tensor: Tensor) -> Tensor:
         nonlocal held
-        if held > _HELD:
+        if held > _MAX_MAPPED_BYTES:
             stored.forget()
             held = 0
-        held += max(tensor.numel() * 4, _LEAST)
+        held += max(tensor.numel() * 4, _MIN_TENSOR_BYTES)
         return weights[names[id(tensor)]](torch.float32)
 
     def rounded(weight: Tensor, bias: Tensor | None) -> Int8Linear:

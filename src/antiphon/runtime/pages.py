@@ -16,7 +16,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-LEAST = 2**20  # bytes from which a piece is asked of the system
+MIN_MAPPED_BYTES = 2**20  # bytes from which a piece is asked of the system
 
 
 def zeros(shape: Sequence[int], *, like: Tensor) -> Tensor:
@@ -26,7 +26,7 @@ def zeros(shape: Sequence[int], *, like: Tensor) -> Tensor:
     not there before they are written to, and that are given back to the system when the tensor goes.
     """
     size = math.prod(shape) * like.element_size()
-    if size >= LEAST and like.device.type == "cpu" and sys.platform != "win32":
+    if size >= MIN_MAPPED_BYTES and like.device.type == "cpu" and sys.platform != "win32":
         try:
             piece = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         except OSError:

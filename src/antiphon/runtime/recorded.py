@@ -38,9 +38,9 @@ class KernelTopK:
     def __init__(self, wanted: TopKRequest, size: int) -> None:
         self.wanted, self.size = wanted, size
         self.ban = torch.empty(len(wanted.never) + 1, dtype=torch.long)
-        self.hold(False)
+        self.suppress_end(False)
 
-    def hold(self, end: bool) -> None:
+    def suppress_end(self, end: bool) -> None:
         """Whether the end is held back."""
         never = sorted({*self.wanted.never, *([self.wanted.end] if end else [])})
         never += [self.size] * (self.ban.numel() - len(never))  # which no id is
@@ -49,7 +49,7 @@ class KernelTopK:
 
     def best(self, logits: Tensor) -> TopIds:
         """Of logits (R, V), by the kernel."""
-        return kernels.top(logits, min(self.wanted.most, self.size), self.ban)
+        return kernels.top(logits, min(self.wanted.k, self.size), self.ban)
 
 
 class RecordedStep:

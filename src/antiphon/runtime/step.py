@@ -21,7 +21,7 @@ TopIds = tuple[Tensor, Tensor]  # log-probabilities and ids, (R, k) each, best f
 class TopKRequest(NamedTuple):
     """The `most` most probable ids but for `never`, and for `end` while that is held back."""
 
-    most: int
+    k: int
     never: tuple[int, ...]
     end: int
 
@@ -31,7 +31,7 @@ class TopK(Protocol):
 
     held: bool
 
-    def hold(self, end: bool) -> None: ...
+    def suppress_end(self, end: bool) -> None: ...
 
     def best(self, logits: Tensor) -> TopIds: ...
 

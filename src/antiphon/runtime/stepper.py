@@ -21,7 +21,7 @@ from torch import Tensor
 from antiphon.batch import Tokens
 from antiphon.nn.mixers import Memory
 from antiphon.nn.state import DecoderState
-from antiphon.runtime.ancestry import settle
+from antiphon.runtime.ancestry import materialize
 from antiphon.runtime.eager import EagerStep
 from antiphon.runtime.graph import GraphStep, GraphTopK
 from antiphon.runtime.inference import as_rows
@@ -74,7 +74,7 @@ class DecodeStepper:
         self._step: DecodeStep = self._eager
         self._last: DecodeStep = self._eager  # which has the results of the last step
         if self._shape is not None and (stored := runtime.take(self._shape)) is not None:
-            stored.state.become(self._eager.state)
+            stored.state.copy_from(self._eager.state)
             self._step = stored
             self._eager.state, self._eager.top = stored.state, stored.candidates
             stored.program.refresh()
@@ -103,16 +103,16 @@ class DecodeStepper:
         """(R, V), of the last step; to be read before rows leave or join."""
         return self._last.logits(self._rows)
 
-    def read(self, ids: Tensor, tokens: Tokens, *, hold: bool = False) -> Tensor:
+    def read(self, ids: Tensor, tokens: Tokens, *, suppress_end: bool = False) -> Tensor:
         """The network reads `ids` (R, L), by its own code: their hidden vectors (R, L, D)."""
-        self._hold(hold)
+        self._suppress_end(suppress_end)
         self._last, self._rows = self._eager, ids.shape[0]
         return self._eager.read(ids, tokens)
 
-    def step(self, ids: Tensor, place: int | Tensor, *, hold: bool = False) -> None:
+    def step(self, ids: Tensor, place: int | Tensor, *, suppress_end: bool = False) -> None:
         """One token of each hypothesis, (R,), at position `place`, or at those of each source (N,) where sources join.
-        `hold`: the end may not follow yet."""
-        self._hold(hold)
+        `suppress_end`: the end may not follow yet."""
+        self._suppress_end(suppress_end)
         if self._step.is_oversized(self.sources):
             self._shrink()
         if self._kind is not None and self._step is self._eager:
@@ -148,7 +148,7 @@ class DecodeStepper:
         memory = self.network.encode(source, tokens, window=self.window)
         memory = Memory(memory.hidden, Tokens(memory.tokens.pos.expand(len(sources), -1)))
         state = self.network.begin(memory.padded(self.memory.hidden.shape[1]), width=self.width, capacity=1)
-        state.spread(len(sources))
+        state.expand_rows(len(sources))
         return state
 
     def join(self, state: DecoderState, count: int) -> None:
@@ -170,7 +170,7 @@ class DecodeStepper:
     def _begin(self, memory: Memory) -> DecoderState:
         state = self.network.begin(memory, width=self.width, capacity=self.capacity)
         if self.joins:
-            state.spread(memory.hidden.shape[0])
+            state.expand_rows(memory.hidden.shape[0])
         return state
 
     def _first(self, ids: Tensor, place: int | Tensor) -> RecordedStep | GraphStep:
@@ -186,14 +186,14 @@ class DecodeStepper:
         assert top is None or isinstance(top, KernelTopK)
         return RecordedStep(*parts, capacity=self.capacity, candidates=top)
 
-    def _hold(self, end: bool) -> None:
+    def _suppress_end(self, end: bool) -> None:
         if self._eager.top is not None and self._eager.top.held != end:
-            self._eager.top.hold(end)
+            self._eager.top.suppress_end(end)
 
     def _shrink(self) -> None:
         """Back to the network's own code, without the rows that are not in use any more."""
         rows = torch.arange(self.sources, device=self.memory.hidden.device)
-        settle(self.state)
+        materialize(self.state)
         self._eager.keep(rows)
         self.memory, self._step, self._shape = self._eager.memory, self._eager, None
 

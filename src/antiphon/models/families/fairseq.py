@@ -29,14 +29,16 @@ from antiphon.models.families.family import (
     check_plain,
     per_layer,
     refuse_unless,
-    their_marks,
+    their_special_ids,
 )
 from antiphon.models.folders.stored import WeightFiles
 from antiphon.nn.positions import SINUSOIDS
 from antiphon.settings import Range, Rate, require
 
 BIAS = "final_logits_bias"
-_ROUNDED = 1e-3  # how far a table of sinusoids may be off that was computed in float32 over a thousand positions
+_SINUSOID_TOLERANCE = (
+    1e-3  # how far a table of sinusoids may be off that was computed in float32 over a thousand positions
+)
 # Written by some libraries, and never read: versions, tables of sinusoids, a bias of zeros.
 IGNORED = frozenset(
     {f"model.{side}.{what}" for side in ("encoder", "decoder") for what in ("version", "embed_positions.weights")}
@@ -113,7 +115,7 @@ def common_model(
     biased = BIAS in stored and bool(stored.read(BIAS).any())
     heads, ffn_dim = keys.decoder_attention_heads, keys.decoder_ffn_dim
     record: dict[str, Any] = {
-        **keys.marks(),
+        **keys.special_ids(),
         "shared_tables": tables.shared,
         "embedding_scale": keys.scale_embedding,
         "activation": exact,
@@ -160,7 +162,7 @@ def common_keys(name: str, ours: TranslatedCheckpoint, fixed: dict[str, Any]) ->
     square = (model.head_dim or model.d_model // heads) * heads == model.d_model
     refuse_unless(square and model.d_model % model.num_heads == 0, name, "heads that divide `d_model`")
     return {
-        **their_marks(family),
+        **their_special_ids(family),
         "vocab_size": ours.source_vocab,
         "d_model": model.d_model,
         "encoder_layers": model.encoder_layers,
@@ -197,7 +199,7 @@ def check_sinusoids(stored: WeightFiles, model: ModelConfig) -> None:
         if width == model.d_model and bool(there.any()):
             wanted = SINUSOIDS[record.sinusoids](torch.arange(rows)[None], width)[0]
             away = float((found[there].double() - wanted[there].double()).abs().max())
-        limit = max(_ROUNDED, 2 * torch.finfo(found.dtype).eps)
+        limit = max(_SINUSOID_TOLERANCE, 2 * torch.finfo(found.dtype).eps)
         if not away <= limit:
             raise ModelError(
                 f"`{key}` in `{stored.file(key)}` must be the sinusoids of {record.name}, which are computed, to "

@@ -31,7 +31,7 @@ _SAME = {
 _SAMPLING = ("temperature", "top_k", "top_p", "min_p")
 _USUAL_TOP_K = 50  # what transformers samples among where a file is silent
 # What changes answers there and is not read here, with the values that change nothing.
-_PASSED_OVER: dict[str, tuple[object, ...]] = {
+_IGNORED_DEFAULTS: dict[str, tuple[object, ...]] = {
     "encoder_no_repeat_ngram_size": (0,),
     "encoder_repetition_penalty": (1,),
     "exponential_decay_length_penalty": (),
@@ -53,7 +53,7 @@ _PASSED_OVER: dict[str, tuple[object, ...]] = {
     "begin_suppress_tokens": ([],),
     "forced_decoder_ids": ([],),
 }
-_LONGEST_WRITTEN = 1024  # tokens of an answer for transformers, where no setting says it; without a word it takes 20
+_MAX_WRITTEN_LENGTH = 1024  # tokens of an answer for transformers, where no setting says it; without a word it takes 20
 
 
 def search_settings(theirs: Mapping[str, Any], *, family: FamilyConfig, most: int, where: str) -> GenerationConfig:
@@ -93,12 +93,12 @@ def search_settings(theirs: Mapping[str, Any], *, family: FamilyConfig, most: in
         raise error.at(where) from None
 
 
-def warn_passed_over(theirs: Mapping[str, Any], *, read: tuple[str, ...], where: str) -> None:
+def warn_ignored(theirs: Mapping[str, Any], *, read: tuple[str, ...], where: str) -> None:
     """One warning that names the settings which change transformers' answers and are not read here; `read` are those
     that a family reads."""
     found = [
         name
-        for name, neutral in _PASSED_OVER.items()
+        for name, neutral in _IGNORED_DEFAULTS.items()
         if name not in read and theirs.get(name) is not None and theirs[name] not in neutral
     ]
     beams = theirs.get("num_beams")
@@ -127,7 +127,7 @@ def their_search(config: GenerationConfig, family: FamilyConfig, *, most: int) -
         "no_repeat_ngram_size": config.no_repeat_ngram or None,
         "repetition_penalty": config.repetition_penalty if config.repetition_penalty != 1 else None,
         "suppress_tokens": list(family.never_ids) or None,
-        "max_length": before + (config.max_new_tokens or max(1, min(room, _LONGEST_WRITTEN))),
+        "max_length": before + (config.max_new_tokens or max(1, min(room, _MAX_WRITTEN_LENGTH))),
     }
     if config.n_best > 1:
         found["num_return_sequences"] = config.n_best
@@ -143,7 +143,7 @@ def their_search(config: GenerationConfig, family: FamilyConfig, *, most: int) -
     return {name: value for name, value in found.items() if value is not None}
 
 
-def warn_unsaid(config: GenerationConfig, *, published: bool, template: str) -> None:
+def warn_not_exported(config: GenerationConfig, *, published: bool, template: str) -> None:
     """One warning that names the settings which a folder for transformers cannot say; `published`: the model came from
     such a folder; `template`: what the model puts around its sources."""
     beams = config.temperature is None and config.beam_size > 1

@@ -22,8 +22,8 @@ from antiphon.models.families.spoken import CODES
 from antiphon.models.folders.stored import WeightFiles
 from antiphon.settings import Range
 
-_PLACES = Annotated[int, Range(low=1, high=2**16)]
-_MOST_NAMES = 1000
+_PositionCount = Annotated[int, Range(low=1, high=2**16)]
+_MAX_NAMES = 1000
 _TABLE = "model.decoder.embed_tokens.weight"
 _MODEL = {"positions": "learned", "norm_placement": "pre"}
 _SEARCHED = (
@@ -38,8 +38,8 @@ class WhisperKeys(LineKeys):
     """What is read of a Whisper's config.json, of its generation_config.json and of its preprocessor_config.json."""
 
     num_mel_bins: Annotated[int, Range(low=1, high=1024)] = 80
-    max_source_positions: _PLACES = 1500
-    max_target_positions: _PLACES = 448
+    max_source_positions: _PositionCount = 1500
+    max_target_positions: _PositionCount = 448
     begin_suppress_tokens: tuple[Id, ...] | None = None
     forced_decoder_ids: tuple[tuple[int, Id | None], ...] | None = None
     lang_to_id: object = None
@@ -118,8 +118,8 @@ def _names(key: str, table: object) -> Names:
         return ()
     names = list(table.items()) if isinstance(table, Mapping) else []
     plain = all(isinstance(name, str) and type(id) is int and 0 <= id < MOST_IDS for name, id in names)
-    if not isinstance(table, Mapping) or len(names) > _MOST_NAMES or not plain:
-        problem = f"must map at most {_MOST_NAMES} names to ids, but does not"
+    if not isinstance(table, Mapping) or len(names) > _MAX_NAMES or not plain:
+        problem = f"must map at most {_MAX_NAMES} names to ids, but does not"
         raise ModelError(f"`{key}` in generation_config.json {problem}. Restore the file.")
     return tuple((_bare(name), id) for name, id in names)
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 _ATTENTION = re.compile(r"(encoder|decoder)\.(?:layers\.\d+\.)?(mixer|cross|rules|cross_rules)\.")
-_SHOWN = 3  # names in a message
+_MAX_SHOWN_NAMES = 3  # names in a message
 
 
 @dataclass(frozen=True)
@@ -62,5 +62,5 @@ def compare(own: Mapping[str, Tensor], weights: Mapping[str, Tensor], *, roles: 
 
 def some(names: Sequence[str]) -> str:
     """The first of `names`, and how many more there are."""
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(f"`{name:.100}`" for name in names[:_SHOWN]) + more
+    more = f" and {len(names) - _MAX_SHOWN_NAMES} more" if len(names) > _MAX_SHOWN_NAMES else ""
+    return ", ".join(f"`{name:.100}`" for name in names[:_MAX_SHOWN_NAMES]) + more

@@ -10,7 +10,7 @@ from typing import Any
 from antiphon.errors import ModelError
 
 # Larger files are broken or hostile: a config is read entry by entry, an index or a vocabulary as a whole.
-MOST_CONFIG_BYTES, MOST_JSON_BYTES = 2**18, 2**25
+MAX_CONFIG_BYTES, MAX_JSON_BYTES = 2**18, 2**25
 
 
 def within(folder: Path, name: str) -> Path:
@@ -35,10 +35,10 @@ def write_json(file: Path, content: object) -> None:
 
 def read_config(folder: Path, name: str) -> dict[str, Any]:
     """The object in the small JSON file `name` of `folder`; ModelError as in `within` and `read_json`."""
-    return read_json(within(folder, name), most=MOST_CONFIG_BYTES)
+    return read_json(within(folder, name), most=MAX_CONFIG_BYTES)
 
 
-def read_json(file: Path, *, most: int = MOST_JSON_BYTES) -> dict[str, Any]:
+def read_json(file: Path, *, most: int = MAX_JSON_BYTES) -> dict[str, Any]:
     """The object in a JSON file of at most `most` bytes; ModelError where there is none."""
     try:
         size = file.stat().st_size

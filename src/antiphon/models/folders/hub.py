@@ -27,7 +27,7 @@ from antiphon.inputs import input_kind
 from antiphon.models.build import build_network
 from antiphon.models.families import FAMILIES, Family, Inexpressible, TranslatedCheckpoint, WeightName, check_type
 from antiphon.models.families.own import as_family
-from antiphon.models.families.search import FORCED, IDS, search_settings, their_search, warn_passed_over, warn_unsaid
+from antiphon.models.families.search import FORCED, IDS, search_settings, their_search, warn_ignored, warn_not_exported
 from antiphon.models.folders.account import LoadReport
 from antiphon.models.folders.checkpoint import Filler, Parts, check_describable, named_weights, put_weights
 from antiphon.models.folders.files import read_config, read_json, replace_file, within, write_json
@@ -103,7 +103,7 @@ def load_pretrained(
         fill(network, weights, dtype=dtype, device=device)
     where = str(folder / (SEARCH if apart else CONFIG))
     generation = search_settings(search, family=ours.family, most=ours.model.max_length, where=where)
-    warn_passed_over(search, read=family.searched, where=where)
+    warn_ignored(search, read=family.searched, where=where)
     if input_kind(ours.family).has_tokens:
         usual = usual_length(folder, config, source, most=ours.model.max_length)
         generation = replace(generation, max_source_tokens=usual)
@@ -226,7 +226,7 @@ def save_pretrained(folder: str | Path, parts: Parts) -> Path:
     published = parts.model.family is not None
     parts = parts if published else as_family(parts)
     family, ours, keys = express(parts)
-    warn_unsaid(parts.generation, published=published, template=parts.template)
+    warn_not_exported(parts.generation, published=published, template=parts.template)
     weights = named_weights(parts.network)
     made = {row.theirs: row.op.theirs(weights[row.ours]).contiguous().cpu() for row in family.rows(ours)}
     copies = family.tables.copies(ours.tables)

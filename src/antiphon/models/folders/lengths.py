@@ -20,8 +20,8 @@ from antiphon.text import Tokenizer
 from antiphon.text.pretrained.vocabulary import PretrainedVocabulary
 
 TOKENIZER_CONFIG = "tokenizer_config.json"
-PRETRAINED = {"t5": 512, "mt5": 1024, "umt5": 1024, "longt5": 4096}
-OF_BYTES = 1024
+PRETRAINING_LENGTHS = {"t5": 512, "mt5": 1024, "umt5": 1024, "longt5": 4096}
+BYTE_LEVEL_LENGTH = 1024
 
 
 def usual_length(folder: Path, config: Mapping[str, Any], tokenizer: Tokenizer, *, most: int) -> int | None:
@@ -33,10 +33,10 @@ def usual_length(folder: Path, config: Mapping[str, Any], tokenizer: Tokenizer, 
         config.get("n_positions"),
     ]
     found = [value for value in map(_count, said) if value is not None]
-    if not found and (usual := PRETRAINED.get(str(config.get("model_type")))):
+    if not found and (usual := PRETRAINING_LENGTHS.get(str(config.get("model_type")))):
         vocabulary = tokenizer.vocabulary
         of_bytes = isinstance(vocabulary, PretrainedVocabulary) and vocabulary.record.kind == "bytes"
-        found = [OF_BYTES if of_bytes else usual]
+        found = [BYTE_LEVEL_LENGTH if of_bytes else usual]
     least = min(found, default=most)
     return least if least < most else None
 

@@ -25,8 +25,8 @@ from antiphon.errors import ModelError
 from antiphon.models.folders.files import read_json, within, write_json
 from antiphon.models.folders.stored import (
     INDEX,
-    MOST_FILES,
-    MOST_HEADER_BYTES,
+    MAX_HEADER_BYTES,
+    MAX_WEIGHT_FILES,
     PICKLED,
     PICKLED_INDEX,
     SAFE_FILES,
@@ -36,7 +36,7 @@ from antiphon.models.folders.stored import (
 
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*\.bin")
 _PROCESS = Path(__file__).with_name("pickled_process.py")
-_LONGEST_SECONDS = 6 * 3600  # the processor's time is limited by the process itself
+_TIMEOUT_SECONDS = 6 * 3600  # the processor's time is limited by the process itself
 
 
 def convert_pickled(folder: str | Path, output: str | Path) -> Path:
@@ -76,11 +76,11 @@ def _files(folder: Path) -> list[Path]:
     if not (folder / PICKLED_INDEX).exists():
         raise ModelError(f"`{folder}` must hold {PICKLED} or {PICKLED_INDEX}, but has neither. Restore the folder.")
     index = within(folder, PICKLED_INDEX)
-    places = read_json(index, most=MOST_HEADER_BYTES).get("weight_map")
+    places = read_json(index, most=MAX_HEADER_BYTES).get("weight_map")
     names = {*places.values()} if isinstance(places, dict) and all(map(_is_plain, places.values())) else {}
-    if not 0 < len(names) <= MOST_FILES or PICKLED in names:
+    if not 0 < len(names) <= MAX_WEIGHT_FILES or PICKLED in names:
         raise ModelError(
-            f"`{index}` must map tensors to at most {MOST_FILES} files of its own folder (name.bin) under "
+            f"`{index}` must map tensors to at most {MAX_WEIGHT_FILES} files of its own folder (name.bin) under "
             "`weight_map`. Restore the file."
         )
     return [within(folder, name) for name in sorted(names)]
@@ -123,7 +123,7 @@ def _convert(file: Path, target: Path) -> None:
             stderr=subprocess.PIPE,
             cwd=target.parent,
             env=environment,
-            timeout=_LONGEST_SECONDS,
+            timeout=_TIMEOUT_SECONDS,
             check=False,
         )
     except subprocess.TimeoutExpired as error:

@@ -30,8 +30,8 @@ PICKLED, PICKLED_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
 SAFE_FILES = ("*.json", "*.safetensors", "*.spm", "*.model", "*.txt")  # what of a checkpoint is data, not code
 _DTYPES = ("F64", "F32", "F16", "BF16")
 _CHUNK = 2**26  # bytes of a file that are mapped at a time while its tensors are converted
-MOST_FILES = 2**12
-MOST_HEADER_BYTES = 2**23  # names, types and shapes of 80,000 tensors; a longer list is broken or hostile
+MAX_WEIGHT_FILES = 2**12
+MAX_HEADER_BYTES = 2**23  # names, types and shapes of 80,000 tensors; a longer list is broken or hostile
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*\.safetensors")
 
 
@@ -75,13 +75,13 @@ class WeightFiles:
                 )
             raise ModelError(f"`{folder}` must hold {WEIGHTS} or {INDEX}, but has neither. Restore the folder.")
         index = within(folder, INDEX)
-        places = read_json(index, most=MOST_HEADER_BYTES).get("weight_map")
+        places = read_json(index, most=MAX_HEADER_BYTES).get("weight_map")
         if not isinstance(places, dict) or not all(isinstance(name, str) for name in places.values()):
             raise ModelError(f"`{index}` must map tensors to files under `weight_map`. Restore the file.")
         names = sorted(set(places.values()))
-        if len(names) > MOST_FILES:
+        if len(names) > MAX_WEIGHT_FILES:
             raise ModelError(
-                f"`{index}` must name at most {MOST_FILES} files, but names {len(names)}. Restore the file."
+                f"`{index}` must name at most {MAX_WEIGHT_FILES} files, but names {len(names)}. Restore the file."
             )
         for name in names:
             if not _PLAIN_NAME.fullmatch(name):
@@ -163,9 +163,9 @@ def check_header(file: Path) -> None:
     """ModelError where a safetensors file says that its header is longer than that of any model: it is parsed whole."""
     with file.open("rb") as stream:
         size = int.from_bytes(stream.read(8), "little")
-    if size > MOST_HEADER_BYTES:
+    if size > MAX_HEADER_BYTES:
         raise ModelError(
-            f"`{file}` must be a safetensors file with a header of at most {MOST_HEADER_BYTES} bytes, but says "
+            f"`{file}` must be a safetensors file with a header of at most {MAX_HEADER_BYTES} bytes, but says "
             f"{size}. Restore the file."
         )
 
