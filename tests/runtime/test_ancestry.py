@@ -79,7 +79,7 @@ def test_beams_over_ancestry(name: str, monkeypatch: pytest.MonkeyPatch) -> None
     sources = [source_of(dice) for _ in range(17)]
     config = GenerationConfig(beam_size=3, n_best=3, max_new_tokens=12, batch_size=5)
     found = [answer(network, sources, config, MARKS), [answer(network, [each], config, MARKS)[0] for each in sources]]
-    monkeypatch.setattr("antiphon.runtime.recorded.trace", lambda *_: None)
+    monkeypatch.setattr("antiphon.runtime.recorded.use_ancestry", lambda *_: None)
     network = network_of(name, seed=5)
     found += [answer(network, sources, config, MARKS), [answer(network, [each], config, MARKS)[0] for each in sources]]
     first, *others = [[[h.ids for h in hypotheses] for hypotheses in answers] for answers in found]

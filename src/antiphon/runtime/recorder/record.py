@@ -80,7 +80,7 @@ class Recorder(TorchDispatchMode):
         settings = kwargs or {}
         name = function._schema.name.removeprefix("aten::")
         if name in VALUE_READS:
-            raise Unrecordable(f"its code looks at the value of a tensor (`{name}`)")
+            raise Unrecordable(f"its code reads the value of a tensor (`{name}`)")
         lower = LOWERED.get(name)
         found = lower(*args, **settings) if lower is not None else None
         if found is not None:
