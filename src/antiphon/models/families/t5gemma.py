@@ -1,9 +1,9 @@
-"""T5Gemma (Zhang et al. 2025, "Encoder-Decoder Gemma"): two stacks of Gemma 2, one that encodes and one that decodes.
+"""T5Gemma (Zhang et al. 2025, "Encoder-Decoder Gemma"): an encoder and a decoder of Gemma 2 layers.
 
 Norms before and after each block, rotary positions, grouped keys, a soft cap of scores and of logits, and layers that
-alternate between a sliding window and all tokens (Gemma Team 2024, Gemma 2, section 2). The scale of a norm is kept as
-its distance from one. A window of n reaches n tokens either way in the encoder, and n - 1 back in the decoder. The two
-sides may differ in depth, width, heads, windows and caps; in what else they share must agree.
+alternate between a sliding window and all tokens (Gemma Team 2024, Gemma 2, section 2). The scale of a norm is
+stored minus one. A window of n reaches n tokens to either side in the encoder, and n - 1 to the left in the decoder.
+The two sides may differ in depth, width, heads, windows and caps; other settings must be equal.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from antiphon.models.families.gemma_keys import (
 from antiphon.models.folders.stored import WeightFiles
 
 NAME = "t5gemma"
-# No file has one table for both sides.
+# Files always have a table for each side.
 _SOURCE, _TARGET = (f"model.{side}.embed_tokens.weight" for side in ("encoder", "decoder"))
 TABLES = TableKeys(_SOURCE, _SOURCE, _TARGET, "lm_head.out_proj.weight")
 FROM_ONE = Op(lambda x: x + 1, lambda x: x - 1, lambda shape: shape)
@@ -152,7 +152,7 @@ def _side(ours: TranslatedCheckpoint, side: str) -> StackKeys:
         rope_parameters=RopeKeys(rope_theta=base),
         rope_theta=base,
         query_pre_attn_scalar=scalar,
-        # The reference wants a number also where no layer has a window.
+        # The reference requires a number even if no layer has a window.
         sliding_window=model.max_length if window is None else max(window - encodes, 1),
         layer_types=tuple(WHOLE if layer.window is None else SLIDING for layer in layers),
         attn_logit_softcapping=next(iter(caps), None),
