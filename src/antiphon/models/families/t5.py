@@ -207,5 +207,6 @@ def _family(name: str, architecture: str, *, each: bool = False, scales: bool = 
 
 
 T5 = _family("t5", "T5ForConditionalGeneration")
-MT5 = _family("mt5", "MT5ForConditionalGeneration", scales=False)  # tied or not: all published ones are as version 1.1
+# Tied or not, all published checkpoints of mT5 are as T5 1.1, which does not scale.
+MT5 = _family("mt5", "MT5ForConditionalGeneration", scales=False)
 UMT5 = _family("umt5", "UMT5ForConditionalGeneration", each=True)

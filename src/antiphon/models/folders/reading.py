@@ -51,8 +51,8 @@ def read_model(
 ) -> Parts:
     """Load a model folder, with the network in evaluation mode. Raises ModelError, ConfigError.
 
-    `attention` replaces that of the folder: all of it (AttentionConfig), or that of the roles in a mapping. Weights that
-    are not in the folder are new, initialized by `seed`. `filler` as in `load_parts`.
+    `attention` replaces that of the folder: all of it (AttentionConfig), or that of the roles in a mapping. Weights
+    that are not in the folder are new, initialized by `seed`. `filler` as in `load_parts`.
     """
     if is_pretrained(read_config(folder, "config.json")):
         roles = plain(attention) if isinstance(attention, AttentionConfig) else attention

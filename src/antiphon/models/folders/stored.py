@@ -27,13 +27,8 @@ from antiphon.nn.rules import ScoreRule
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 PICKLED, PICKLED_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
-SAFE_FILES = (
-    "*.json",
-    "*.safetensors",
-    "*.spm",
-    "*.model",
-    "*.txt",
-)  # the files of a checkpoint that are data, not code
+# The files of a checkpoint that are data, not code.
+SAFE_FILES = ("*.json", "*.safetensors", "*.spm", "*.model", "*.txt")
 _DTYPES = ("F64", "F32", "F16", "BF16")
 _CHUNK = 2**26  # maximum mapped bytes of a file while its tensors are converted
 MAX_WEIGHT_FILES = 2**12
