@@ -238,7 +238,7 @@ def test_windows_are_encoded_some_at_a_time(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(model.network, "_encode", lambda ids, tokens: sizes.append(ids.numel()) or encode(ids, tokens))
     assert model.score(["word " * 2000], ["b"], overflow="window")[0] == whole
     assert len(sizes) > 4 and max(sizes) <= 2048
-    monkeypatch.setattr("antiphon.models.seq2seq.AT_ONCE", 10**9)
+    monkeypatch.setattr("antiphon.models.seq2seq.MAX_PART_TOKENS", 10**9)
     assert model.score(["word " * 2000], ["b"], overflow="window")[0] == pytest.approx(whole, abs=1e-5)
 
 

@@ -26,7 +26,7 @@ from antiphon.models.build import build_network
 from antiphon.models.families import FAMILIES
 from antiphon.models.folders.checkpoint import Parts, load_parts, save_model_folder
 from antiphon.models.folders.hub import fetch, load_pretrained, save_pretrained
-from antiphon.models.folders.lengths import PRETRAINED
+from antiphon.models.folders.lengths import PRETRAINING_LENGTHS
 from antiphon.models.folders.stored import WeightFiles, is_whole, sketching
 from antiphon.nn.positions import SINUSOIDS
 from antiphon.settings import build
@@ -112,7 +112,7 @@ def test_written_and_read_again(name: str, shared: bool, tied: bool, tmp_path: P
     parts = parts_of(name, shared=shared, tied=tied)
     made = save_pretrained(tmp_path / "theirs", parts)
     again = load_pretrained(made)
-    usual = replace(parts.generation, max_source_tokens=PRETRAINED.get(name))  # where the folder says nothing
+    usual = replace(parts.generation, max_source_tokens=PRETRAINING_LENGTHS.get(name))  # where the folder says nothing
     assert (again.model, again.attention, again.generation) == (parts.model, parts.attention, usual)
     assert torch.equal(logits(again), logits(parts))
     own = load_parts(save_model_folder(tmp_path / "own", again))

@@ -29,7 +29,7 @@ def test_parts_are_the_whole(name: str, monkeypatch: pytest.MonkeyPatch) -> None
         whole = network.encode(source, tokens)
         monkeypatch.setattr(network, "_encode", counted)
         for module in (parts, seq2seq):
-            monkeypatch.setattr(module, "AT_ONCE", 3 * source.shape[1])
+            monkeypatch.setattr(module, "MAX_PART_TOKENS", 3 * source.shape[1])
         found = network.encode(source, tokens)
     assert max(sizes) <= 3 and sum(sizes) == 23
     assert torch.allclose(found.hidden, whole.hidden, rtol=0, atol=1e-12)

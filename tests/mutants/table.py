@@ -145,7 +145,7 @@ MUTANTS = [
            "CONFIG if search is config else SEARCH)", "CONFIG)",
            f"{_FILES}::test_the_file_that_has_the_key_is_named"),
     Mutant("no limit is written", "models/families/search.py",
-           '"max_length": before + (config.max_new_tokens or max(1, min(room, _LONGEST_WRITTEN))),',
+           '"max_length": before + (config.max_new_tokens or max(1, min(room, _MAX_WRITTEN_LENGTH))),',
            '"max_length": before + config.max_new_tokens if config.max_new_tokens else None,',
            f"{_FILES}::test_the_folder_answers_as_the_model_does"),
     Mutant("the start token is not counted in max_length", "models/families/search.py",

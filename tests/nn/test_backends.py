@@ -263,7 +263,7 @@ def test_a_back_end_that_cannot_gives_way_and_says_so_once() -> None:
     q, k, v = tensors(6)
     tokens, rule = Tokens(torch.arange(6)[None]), made("soft cap")
     scores = plan(rule, tokens, tokens, causal=True, num_heads=HEADS)
-    sys.modules[attend.__module__]._said.clear()
+    sys.modules[attend.__module__]._warned.clear()
     with pytest.warns(UserWarning, match=r"`sdpa` cannot compute the rule `SoftCap`.*more than a bias; `eager` does"):
         found = attend(q, k, v, scores, scale=0.4, backend="sdpa")
     torch.testing.assert_close(found, attend(q, k, v, scores, scale=0.4, backend="eager"), rtol=0, atol=0)
@@ -385,7 +385,7 @@ def test_blocks_by_name_are_not_missed_where_nobody_expects_them() -> None:
         made = build_network(model, config, source_vocab=9, target_vocab=9, shared=True).eval()
         with warnings.catch_warnings(record=True) as found, torch.no_grad(), pytest.MonkeyPatch.context() as patch:
             warnings.simplefilter("always")
-            patch.setattr(sys.modules["antiphon.nn.attend"], "_said", set())
+            patch.setattr(sys.modules["antiphon.nn.attend"], "_warned", set())
             memory = made.encode(ids, tokens)
             made.decode(ids, tokens, memory, None)
             state = made.begin(memory, width=1, capacity=4)

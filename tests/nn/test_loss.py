@@ -19,7 +19,7 @@ def case(rows: int, *, dtype: torch.dtype = torch.float64) -> tuple[torch.Tensor
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
-@pytest.mark.parametrize("rows", [1, 7, module.CHUNK, 2 * module.CHUNK + 5])
+@pytest.mark.parametrize("rows", [1, 7, module.MAX_CHUNK_ROWS, 2 * module.MAX_CHUNK_ROWS + 5])
 def test_equals_pytorch_with_all_logits(rows: int, smoothing: float) -> None:
     hidden, weight, labels = case(rows)
     ours = CrossEntropy(smoothing)(hidden, weight, labels)
@@ -38,7 +38,7 @@ def test_equals_pytorch_with_all_logits(rows: int, smoothing: float) -> None:
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
-@pytest.mark.parametrize("rows", [1, module.CHUNK + 5])
+@pytest.mark.parametrize("rows", [1, module.MAX_CHUNK_ROWS + 5])
 def test_capped_logits_equal_pytorch_with_all_of_them(rows: int, smoothing: float) -> None:
     hidden, weight, labels = case(rows)
     ours = CrossEntropy(smoothing)(hidden, weight, labels, cap=4.0)

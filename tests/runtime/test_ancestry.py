@@ -1,4 +1,4 @@
-"""Histories that are read through lanes = histories that are copied."""
+"""Histories that are read through ancestry = histories that are copied."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from search.toys import MARKS, source_of
 
 from antiphon.config import GenerationConfig
 from antiphon.nn.cache import KeyValueCache, SlotTable
-from antiphon.runtime.ancestry import settle
+from antiphon.runtime.ancestry import materialize
 from antiphon.runtime.inference import evaluating
 from antiphon.runtime.kernels.compiler import why_not
 from antiphon.runtime.stepper import DecodeStepper
@@ -23,7 +23,7 @@ WIDTH, STEPS = 3, 12
 TRACED = ("full", "alibi", "sinks", "temperature", "cosine", "alternating", "grouped", "rotary")
 
 
-def ledger_of(stepper: DecodeStepper) -> SlotTable | None:
+def slot_table_of(stepper: DecodeStepper) -> SlotTable | None:
     for cache, _ in stepper.state.layers:
         if type(cache) is KeyValueCache:
             assert isinstance(cache.common, SlotTable)
@@ -37,7 +37,7 @@ def swaps(dice: random.Random, sources: int) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("name", [*dict.fromkeys([*TRACED, *KINDS])])
-def test_lanes_are_copies(name: str) -> None:
+def test_histories_read_by_ancestry_are_copies(name: str) -> None:
     """Random reorderings at each step, and a source that leaves between: the same logits as the network's own code,
     whose caches are copied; settled, the same keys and values."""
     network, dice = network_of(name, seed=3), random.Random(name)
@@ -57,11 +57,15 @@ def test_lanes_are_copies(name: str) -> None:
                 staying, count = torch.tensor([0, 1, 3]), 3
                 order = traced.keep(staying)
                 plain.keep(order)
-        ledger = ledger_of(traced)
+        slot_table = slot_table_of(traced)
         if name in TRACED:
-            assert ledger is not None and ledger.lanes is not None and not bool((ledger.lanes == ledger.lanes[0]).all())
-        settle(traced.state)
-        assert ledger is None or ledger.lanes is None
+            assert (
+                slot_table is not None
+                and slot_table.ancestry is not None
+                and not bool((slot_table.ancestry == slot_table.ancestry[0]).all())
+            )
+        materialize(traced.state)
+        assert slot_table is None or slot_table.ancestry is None
         for mine, theirs in zip(traced.state.layers, plain.state.layers, strict=True):
             if type(mine[0]) is KeyValueCache:
                 for leaf, other in zip(mine[0].hypothesis.values(), theirs[0].hypothesis.values(), strict=True):
@@ -69,13 +73,13 @@ def test_lanes_are_copies(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", TRACED)
-def test_beams_over_lanes(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_beams_over_ancestry(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A whole search, sources that join and a program that the next batch takes up included, answers as without."""
     network, dice = network_of(name, seed=5), random.Random(7)
     sources = [source_of(dice) for _ in range(17)]
     config = GenerationConfig(beam_size=3, n_best=3, max_new_tokens=12, batch_size=5)
     found = [answer(network, sources, config, MARKS), [answer(network, [each], config, MARKS)[0] for each in sources]]
-    monkeypatch.setattr("antiphon.runtime.recorded.trace", lambda *_: None)
+    monkeypatch.setattr("antiphon.runtime.recorded.use_ancestry", lambda *_: None)
     network = network_of(name, seed=5)
     found += [answer(network, sources, config, MARKS), [answer(network, [each], config, MARKS)[0] for each in sources]]
     first, *others = [[[h.ids for h in hypotheses] for hypotheses in answers] for answers in found]
@@ -84,11 +88,11 @@ def test_beams_over_lanes(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Own(KeyValueCache):
-    """A cache of somebody's own, which shares the others' ledger."""
+    """A cache of somebody's own, which shares the others' slot_table."""
 
 
 def test_a_cache_of_ones_own_is_copied() -> None:
-    """Its rows are moved, and so are those of the caches that share its ledger."""
+    """Its rows are moved, and so are those of the caches that share its slot_table."""
     network = network_of("full")
     with evaluating(network):
         plain, own = (stepper_of(network, [[5, 6, 2]], records=records, width=WIDTH) for records in (False, True))
@@ -99,5 +103,5 @@ def test_a_cache_of_ones_own_is_copied() -> None:
                 stepper.step(ids, place)
                 stepper.state.reorder(index)
             assert torch.allclose(own.logits, plain.logits, rtol=0, atol=3e-5 * float(plain.logits.abs().max()))
-    ledger = own.state.layers[0][0].common
-    assert isinstance(ledger, SlotTable) and ledger.lanes is None
+    slot_table = own.state.layers[0][0].common
+    assert isinstance(slot_table, SlotTable) and slot_table.ancestry is None

@@ -64,7 +64,7 @@ def test_what_did_not_fit_is_not_tried_again_and_said_once() -> None:
         "memory ran out at 16 inputs at once: from here on batches have half the size."
     ]
     assert machine.tried == [64, 32] + [16] * 16  # the first two did not fit, and are the only ones
-    assert room.most == 16
+    assert room.max_cost == 16
 
 
 def test_what_fits_runs_whole_and_silently() -> None:
@@ -114,11 +114,11 @@ def test_a_search_that_runs_out_of_memory_answers_in_smaller_batches(monkeypatch
     whole = answer(network, sources, config, MARKS)
     step, tried = DecodeStepper.step, []
 
-    def small(self: DecodeStepper, ids: torch.Tensor, place: int | torch.Tensor, *, hold: bool = False) -> None:
+    def small(self: DecodeStepper, ids: torch.Tensor, place: int | torch.Tensor, *, suppress_end: bool = False) -> None:
         tried.append(ids.numel())
         if ids.numel() > 4 * 3:
             raise ERRORS[1]
-        step(self, ids, place, hold=hold)
+        step(self, ids, place, suppress_end=suppress_end)
 
     monkeypatch.setattr(DecodeStepper, "step", small)
     with pytest.warns(UserWarning, match="memory ran out at 8 inputs at once"):

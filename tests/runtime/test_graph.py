@@ -69,23 +69,23 @@ def check_steps(network: EncoderDecoder, name: str, *, tolerance: float) -> None
         left, order = list(range(5)), list(range(5))  # which source stands where, in each
         for place in range(10):
             ids = torch.randint(3, SIZE, (5, width), generator=torch.Generator().manual_seed(place)).to(network.device)
-            hold = place == 4
-            plain.step(ids[left].flatten(), place, hold=hold)
-            again.step(ids[order].flatten(), place, hold=hold)
+            suppress_end = place == 4
+            plain.step(ids[left].flatten(), place, suppress_end=suppress_end)
+            again.step(ids[order].flatten(), place, suppress_end=suppress_end)
             at = torch.tensor([order.index(source) for source in left], device=network.device)
             mine, own = again.logits.view(len(order), width, -1)[at], plain.logits.view(len(left), width, -1)
             torch.testing.assert_close(mine, own, rtol=tolerance, atol=tolerance)
             assert again.best is not None
             values, found = (part.view(len(order), width, -1)[at] for part in again.best)
             allowed = own.log_softmax(-1).clone()
-            allowed[:, :, [0, 1, *([MARKS.end] if hold else [])]] = NEG_INF
+            allowed[:, :, [0, 1, *([MARKS.end] if suppress_end else [])]] = NEG_INF
             torch.testing.assert_close(values, allowed.topk(2 * width).values, rtol=tolerance, atol=tolerance)
             torch.testing.assert_close(values, allowed.gather(2, found), rtol=tolerance, atol=tolerance)
             if place % 3 == 1:
-                lanes = torch.randint(0, width, (5, width), generator=torch.Generator().manual_seed(place))
+                choices = torch.randint(0, width, (5, width), generator=torch.Generator().manual_seed(place))
                 for stepper, there in ((plain, left), (again, order)):
                     base = torch.arange(len(there))[:, None] * width
-                    stepper.state.reorder((lanes[there] + base).flatten().to(network.device))
+                    stepper.state.reorder((choices[there] + base).flatten().to(network.device))
             if place in (0, 2, 5):
                 gone = dice.choice(left)
                 left, order = (keep(stepper, there, gone) for stepper, there in ((plain, left), (again, order)))
@@ -208,7 +208,7 @@ def test_the_best_ids_are_those_of_a_stable_sort(dtype: torch.dtype) -> None:
     logits[1, 3:] = NEG_INF
     top = GraphTopK(TopKRequest(6, (0, 1), 2), 30, torch.device("cpu"))
     for end in (False, True):
-        top.hold(end)
+        top.suppress_end(end)
         values, ids = top.best(logits)
         allowed = (logits if dtype == torch.float64 else logits.float()).log_softmax(-1)
         allowed[:, [0, 1, *([2] if end else [])]] = NEG_INF

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from antiphon.runtime.pages import LEAST, zeros
+from antiphon.runtime.pages import MIN_MAPPED_BYTES, zeros
 
 
 def held() -> float:
@@ -17,7 +17,7 @@ def held() -> float:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.float64])
-@pytest.mark.parametrize("rows", [3, LEAST // 16])
+@pytest.mark.parametrize("rows", [3, MIN_MAPPED_BYTES // 16])
 def test_zeros_that_can_be_written(dtype: torch.dtype, rows: int) -> None:
     found = zeros((rows, 2, 5), like=torch.empty(0, dtype=dtype))
     assert found.shape == (rows, 2, 5) and found.dtype == dtype and found.is_contiguous() and not found.any()

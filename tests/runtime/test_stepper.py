@@ -90,23 +90,23 @@ def test_a_written_step_is_the_networks_own(name: str, sources: int) -> None:
         left, order = list(range(sources)), list(range(sources))  # which source stands where, in each
         for place in range(10):
             ids = torch.randint(3, SIZE, (len(rows), width), generator=torch.Generator().manual_seed(place))
-            hold = place == 4
-            plain.step(ids[left].flatten(), place, hold=hold)
-            again.step(ids[order].flatten(), place, hold=hold)
+            suppress_end = place == 4
+            plain.step(ids[left].flatten(), place, suppress_end=suppress_end)
+            again.step(ids[order].flatten(), place, suppress_end=suppress_end)
             at = torch.tensor([order.index(source) for source in left])
             mine, own = again.logits.view(len(order), width, -1)[at], plain.logits.view(len(left), width, -1)
             torch.testing.assert_close(mine, own, rtol=1e-4, atol=1e-4)
             assert again.best is not None
             values, found = (part.view(len(order), width, -1)[at] for part in again.best)
             allowed = own.log_softmax(-1).clone()
-            allowed[:, :, [0, 1, *([MARKS.end] if hold else [])]] = float("-inf")
+            allowed[:, :, [0, 1, *([MARKS.end] if suppress_end else [])]] = float("-inf")
             torch.testing.assert_close(values, allowed.topk(2 * width).values, rtol=1e-4, atol=1e-4)
             torch.testing.assert_close(values, allowed.gather(2, found), rtol=1e-4, atol=1e-4)
             if place % 3 == 1:
-                lanes = torch.randint(0, width, (len(rows), width), generator=torch.Generator().manual_seed(place))
+                choices = torch.randint(0, width, (len(rows), width), generator=torch.Generator().manual_seed(place))
                 for stepper, there in ((plain, left), (again, order)):
                     base = torch.arange(len(there))[:, None] * width
-                    stepper.state.reorder((lanes[there] + base).flatten())
+                    stepper.state.reorder((choices[there] + base).flatten())
             if place in (2, 5, 7) and len(left) > 1:
                 gone = dice.choice(left)
                 left, order = (keep(stepper, there, gone) for stepper, there in ((plain, left), (again, order)))
@@ -340,9 +340,9 @@ def test_no_step_is_taken_when_all_have_ended(monkeypatch: pytest.MonkeyPatch) -
         network.output.weight[MARKS.end] *= 3
     step = DecodeStepper.step
 
-    def counted(self: DecodeStepper, ids: torch.Tensor, place: int, *, hold: bool = False) -> None:
+    def counted(self: DecodeStepper, ids: torch.Tensor, place: int, *, suppress_end: bool = False) -> None:
         taken.append(ids.numel())
-        step(self, ids, place, hold=hold)
+        step(self, ids, place, suppress_end=suppress_end)
 
     monkeypatch.setattr(DecodeStepper, "step", counted)
     dice = random.Random(1)

@@ -16,7 +16,7 @@ from antiphon.errors import ModelError
 from antiphon.generation.ensemble import Ensemble
 from antiphon.models.build import build_network
 from antiphon.models.seq2seq import EncoderDecoder
-from antiphon.nn.loss import CHUNK, CrossEntropy
+from antiphon.nn.loss import MAX_CHUNK_ROWS, CrossEntropy
 from antiphon.training.loop import Loop
 from antiphon.training.objectives.distillation import DistilledCrossEntropy
 
@@ -56,7 +56,7 @@ def definition(
 @pytest.mark.parametrize("temperature", [1.0, 2.5])
 @pytest.mark.parametrize("weight", [0.0, 0.3, 1.0])
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
-@pytest.mark.parametrize("count", [1, CHUNK + 5])
+@pytest.mark.parametrize("count", [1, MAX_CHUNK_ROWS + 5])
 def test_equals_the_definition(count: int, smoothing: float, weight: float, temperature: float) -> None:
     hidden, table, labels, theirs, other = case(count)
     criterion = DistilledCrossEntropy(theirs, lambda rows: rows @ other.T, weight, temperature, smoothing)
@@ -84,7 +84,7 @@ def test_equals_the_definition(count: int, smoothing: float, weight: float, temp
 
 @pytest.mark.parametrize("temperature", [1.0, 2.0])
 def test_all_of_the_gradient_is_autograds(temperature: float) -> None:
-    hidden, table, labels, theirs, other = case(CHUNK + 3)
+    hidden, table, labels, theirs, other = case(MAX_CHUNK_ROWS + 3)
     criterion = DistilledCrossEntropy(theirs, lambda rows: rows @ other.T, 0.4, temperature, 0.1)
     found = torch.autograd.grad(criterion(hidden, table, labels).objective / 3, (hidden, table))
     logits = hidden @ table.T

@@ -12,7 +12,7 @@ from torch.nn import functional
 from training.runs import make_loop
 
 from antiphon.batch import Example, collate
-from antiphon.nn.loss import CHUNK, CrossEntropy, FusedCriterion
+from antiphon.nn.loss import MAX_CHUNK_ROWS, CrossEntropy, FusedCriterion
 from antiphon.training.objectives.r_drop import PairedCrossEntropy, twice
 
 
@@ -36,7 +36,7 @@ def reference(hidden: Tensor, weight: Tensor, labels: Tensor, smoothing: float, 
 
 @pytest.mark.parametrize("alpha", [0.7, 5.0])
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
-@pytest.mark.parametrize("rows", [1, CHUNK, CHUNK + 5])
+@pytest.mark.parametrize("rows", [1, MAX_CHUNK_ROWS, MAX_CHUNK_ROWS + 5])
 def test_equals_autograd(rows: int, smoothing: float, alpha: float) -> None:
     hidden, weight, labels = case(rows)
     ours = PairedCrossEntropy(smoothing, alpha)(hidden, weight, labels)

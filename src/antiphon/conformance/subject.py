@@ -191,7 +191,7 @@ def placed(rows: Sequence[Sequence[int]]) -> Tokens:
 
 def loosen(state: DecoderState, rows: int) -> DecoderState:
     """A fresh state whose rows may be at different positions, as in a batch that rows join and leave."""
-    state.spread(rows // state.width)
+    state.expand_rows(rows // state.width)
     return state
 
 

@@ -52,9 +52,9 @@ class EnsembleState(DecoderState):
     def leaves(self) -> list[Tensor]:
         return [leaf for part in self.parts for leaf in part.leaves]
 
-    def spread(self, sources: int) -> None:
+    def expand_rows(self, sources: int) -> None:
         for part in self.parts:
-            part.spread(sources)
+            part.expand_rows(sources)
 
     def filled(self, count: int) -> None:
         for part in self.parts:
@@ -72,10 +72,10 @@ class EnsembleState(DecoderState):
         for part in self.parts:
             part.drop(keep)
 
-    def become(self, other: DecoderState) -> None:
+    def copy_from(self, other: DecoderState) -> None:
         assert isinstance(other, EnsembleState)
         for mine, theirs in zip(self.parts, other.parts, strict=True):
-            mine.become(theirs)
+            mine.copy_from(theirs)
 
     def part(self, sources: slice) -> EnsembleState:
         return EnsembleState([part.part(sources) for part in self.parts])

@@ -1,4 +1,4 @@
-"""From what a recipe, a call or a model folder says of an attention to the rule or mixer that it stands for.
+"""Builds the score rule or mixer for an entry of `attention` in a recipe, a call or a model folder.
 
     build_rule({"window": 128}), build_rule(Fade), build_rule(my_function), build_rule(CustomAttention)
 
@@ -34,14 +34,14 @@ _TRANSFORMERS = (
     nn.Transformer, nn.TransformerEncoder, nn.TransformerDecoder, nn.TransformerEncoderLayer,
     nn.TransformerDecoderLayer,
 )  # fmt: skip
-_MOST = 2**16  # of a width that a model folder says
+_MAX_SETTING = 2**16  # largest number in the settings of an attention of a model folder
 
 
 def build_rule(spec: object, *, folder: Path | None = None, allow_import: bool = True) -> ScoreRule | Mixer:
-    """The rule or mixer that one entry of a recipe's `attention` stands for; it remembers its `spec`, to be saved.
+    """Build the rule or mixer of one entry of a recipe's `attention`. It stores its `spec`, so that it can be saved.
 
-    `folder` is where `module:Name` is looked up first. With `allow_import=False` nothing is imported, and of what is
-    imported already only an attention is taken (`find_imported`): for specs that a model folder holds.
+    `folder` is searched first for `module:Name`. With `allow_import=False`, for specs of a model folder, nothing is
+    imported, and a module that is already imported may only contribute an attention (`find_imported`).
     """
     if not isinstance(spec, str | Mapping):
         return _wrapped(spec, None, f"{spec!r:.200}")
@@ -59,13 +59,13 @@ def build_rule(spec: object, *, folder: Path | None = None, allow_import: bool =
     else:
         found = find_imported(name, settings)
     part = _wrapped(found, settings, f"`{name:.80}`")
-    if is_literal(spec):  # else what it was made of says whether it has a spec
+    if is_literal(spec):  # else its spec depends on its constructor arguments
         part.spec = spec
     return part
 
 
 def saved_spec(entry: object) -> object:
-    """How an attention is written in a model folder; ModelError for one that has only a Python object behind it."""
+    """The spec of an attention in a model folder. ModelError if it is known only as a Python object."""
     if isinstance(entry, list | tuple):
         return [saved_spec(part) for part in entry]
     if isinstance(entry, Mapping) and set(entry) == {"all"}:
@@ -84,10 +84,10 @@ def saved_spec(entry: object) -> object:
 
 
 def find_imported(name: str, settings: object = None) -> Any:
-    """What `module:Name` of a model folder stands for in a module that is imported already; nothing is imported.
+    """Look up `module:Name` of a model folder in a module that is already imported; nothing is imported.
 
-    ConfigError unless it is a rule or a mixer, or a function of (q, k, v, mask) or a module's class that was defined in
-    that very module, which is neither Python's nor an installed package's; its settings must be plain numbers.
+    ConfigError unless it is a rule, a mixer, or a function of (q, k, v, mask) or a class of modules that is defined in
+    this module, and the module is neither Python's nor of an installed package. Its settings must be plain numbers.
     """
     module = name.partition(":")[0]
     if module not in sys.modules:
@@ -111,7 +111,7 @@ def find_imported(name: str, settings: object = None) -> Any:
 
 
 def check_unasked(entry: object) -> None:
-    """ConfigError where a spec of a model folder holds a `module:Name` that `find_imported` refuses."""
+    """ConfigError if a spec of a model folder contains a `module:Name` that `find_imported` refuses."""
     if isinstance(entry, str):
         if _is_path(entry):
             find_imported(entry)
@@ -131,12 +131,12 @@ def _is_path(name: str) -> bool:
 
 
 def _is_ours(module: str) -> bool:
-    """Whether it is a module of Antiphon, whose kinds have names."""
+    """Whether it is a module of Antiphon, whose attentions have registered names."""
     return module.split(".")[0] == "antiphon"
 
 
 def _is_users(module: str) -> bool:
-    """Whether an imported module is neither of Python's library nor of an installed package."""
+    """Whether an imported module belongs neither to Python's library nor to an installed package."""
     file = getattr(sys.modules.get(module), "__file__", None)
     if not isinstance(file, str) or module.split(".")[0] in {*sys.stdlib_module_names, "__main__"}:
         return False
@@ -151,7 +151,7 @@ def _are_numbers(settings: object) -> bool:
     if settings is None:
         return True
     values = settings.values() if isinstance(settings, Mapping) else [None]
-    return all(isinstance(value, bool | int | float) and abs(value) <= _MOST for value in values)
+    return all(isinstance(value, bool | int | float) and abs(value) <= _MAX_SETTING for value in values)
 
 
 def _described(found: object) -> str:
@@ -159,13 +159,13 @@ def _described(found: object) -> str:
 
 
 def _wrapped(found: object, settings: object, shown: str) -> ScoreRule | Mixer:
-    """The rule or mixer that a Python object stands for."""
+    """The rule or mixer of a Python object."""
     if isinstance(found, ScoreRule | Mixer):
         if settings is not None:
             raise ConfigError(
                 f"the attention {shown} is an object and takes no settings, but is given {settings!r:.200}."
             )
-        return unplaced(copy.deepcopy(found))
+        return without_stack(copy.deepcopy(found))
     kind = found if isinstance(found, type) else None
     if isinstance(found, _TRANSFORMERS) or (kind is not None and issubclass(kind, _TRANSFORMERS)):
         raise ConfigError(
@@ -187,8 +187,8 @@ def _wrapped(found: object, settings: object, shown: str) -> ScoreRule | Mixer:
     return _made(_name_of(found), found, settings)
 
 
-def unplaced(part: ScoreRule | Mixer) -> ScoreRule | Mixer:
-    """`part`; a copy of a rule that is part of a stack is part of none."""
+def without_stack(part: ScoreRule | Mixer) -> ScoreRule | Mixer:
+    """Make `part`, a copy of a rule that may belong to a stack, belong to none. Returns `part`."""
     for rule in parts_of(part) if isinstance(part, ScoreRule) else ():
         if "role" in vars(rule):
             del rule.role
@@ -196,7 +196,7 @@ def unplaced(part: ScoreRule | Mixer) -> ScoreRule | Mixer:
 
 
 def _made(name: str, factory: Any, settings: object, *first: object) -> ScoreRule | Mixer:
-    """What `factory` makes; a mapping of settings gives keyword arguments, another value the first argument."""
+    """Call `factory`: a mapping of settings gives keyword arguments, another value is the first argument."""
     try:
         if settings is None:
             part = factory(*first)
@@ -216,14 +216,14 @@ def _made(name: str, factory: Any, settings: object, *first: object) -> ScoreRul
 
 
 def _behind(entry: object) -> object:
-    """The function or the module that a mixer was made of; other attentions are what they are."""
+    """The function or module that a mixer wraps; other attentions are returned unchanged."""
     if isinstance(entry, FunctionAttention):
         return entry.function
     return entry.scorer if isinstance(entry, ScorerAttention) else entry
 
 
 def _name_of(thing: object) -> str:
-    """How messages call a class, a function or an object."""
+    """The name of a class, a function or an object in messages."""
     return str(getattr(thing, "__name__", type(thing).__name__))
 
 

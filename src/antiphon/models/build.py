@@ -1,8 +1,8 @@
-"""From settings to a network: the one place that turns `ModelConfig` and `AttentionConfig` into plain arguments.
+"""Builds a network from `ModelConfig` and `AttentionConfig`.
 
     network = build_network(config.model, config.attention, source_vocab=8000, target_vocab=8000, shared=True)
 
-The attention of a role is one of what `build_rule` (attentions.py) takes, or a list of these that alternates over the
+The attention of a role is an entry for `build_rule` (attentions.py), or a list of entries that alternates over the
 layers.
 """
 
@@ -32,7 +32,7 @@ from antiphon.nn.positions import ROTARY_BASE, Learned, NoPositions, Sinusoidal
 from antiphon.nn.rules import ScoreRule, for_layer
 
 ADDED_RULES = ("relative", "alibi")  # values of `positions` that are score rules of self-attention
-_PLAIN = FamilyConfig(name="", pad_id=0, start_id=0, end_id=0)  # what a network without a family has
+_PLAIN = FamilyConfig(name="", pad_id=0, start_id=0, end_id=0)  # the settings of a network without a family
 
 
 def build_network(
@@ -47,9 +47,9 @@ def build_network(
     allow_import: bool = True,
     warn: bool = True,
 ) -> EncoderDecoder:
-    """A network with fresh weights, a function of `seed`. `shared`: both sides use one table.
+    """A network with new weights, initialized by `seed`. `shared`: source and target share one embedding table.
 
-    `folder` is where `module:Name` is looked up first. `warn`: say which settings of the model a mixer does not take.
+    `folder` is searched first for `module:Name`. `warn`: warn of settings of the model that a mixer does not support.
     """
     noise, shapes = Noise(), _shapes(model)
     family = model.family or _PLAIN
@@ -83,7 +83,7 @@ def build_network(
 
 
 class _MixerBuilder:
-    """Makes the mixers of a stack, one a layer."""
+    """Builds the mixers of a stack, one for each layer."""
 
     def __init__(
         self, model: ModelConfig, *, backend: str, folder: Path | None, allow_import: bool, warn: bool
@@ -101,7 +101,7 @@ class _MixerBuilder:
                 if line:
                     warnings.warn(line, stacklevel=3)
         added = self._added(role)
-        # One rule object for all layers with the same entry: they share its parameters and its mask.
+        # Layers with the same entry share one rule object, with its parameters and its mask.
         rules = [
             (added & part if added is not None else part) if isinstance(part, ScoreRule) else part for part in parts
         ]
@@ -148,7 +148,7 @@ class _MixerBuilder:
 
 
 def ignored(mixer: Mixer, model: ModelConfig, role: str) -> str:
-    """What of the model's settings does nothing in `mixer`, in a sentence; "" where it takes all that are set."""
+    """One sentence that names the settings of the model without effect in `mixer`; "" if all have an effect."""
     found = []
     if model.attention_scale is not None and "attention_scale" not in mixer.takes:
         found.append(f"`model.attention_scale: {model.attention_scale}`")
@@ -164,7 +164,7 @@ def ignored(mixer: Mixer, model: ModelConfig, role: str) -> str:
 
 
 def _shapes(model: ModelConfig) -> tuple[Shape, Shape]:
-    """The shape of the encoder's layers, and of the decoder's."""
+    """The shapes of the layers of encoder and decoder."""
     family = model.family or _PLAIN
     encoder = Shape(
         d_model=model.d_model,

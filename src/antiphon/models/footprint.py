@@ -1,9 +1,9 @@
-"""The memory that an encoder needs for one long row, found before it is asked for.
+"""Estimates the memory that an encoder needs for one long row, before it is allocated.
 
-    check_fits(network.encoder, length=16384, device=device)      # DataError where it is not there
+    check_fits(network.encoder, length=16384, device=device)      # DataError if it does not fit
 
-Dense attention makes numbers for each pair of tokens; blocks, fused attention without a rule's logits and recurrences
-do not. What is counted is a lower bound, so that only what cannot run is refused.
+Dense attention stores numbers for each pair of tokens; blocks, fused attention without a rule's logits, and recurrences
+do not. The estimate is a lower bound, so only sources that cannot run are refused.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from torch import nn
 from antiphon.errors import DataError
 from antiphon.nn.attention import Attention
 
-LONG = 2048  # tokens of a row from which on it is looked at
-# Tables of all heads in float32 that exist together. An encoder of T5's kind on a processor (4 heads, 2 layers) takes
-# 33 bytes for each pair of tokens of a row of 3,000, these tables 32. What is counted is less than the peak.
+MIN_CHECKED_LENGTH = 2048  # tokens; shorter rows are not checked
+# Float32 tables of all heads that exist at the same time. A T5 encoder on a CPU (4 heads, 2 layers) takes 33 bytes for
+# each pair of tokens of a row of 3,000, of which these tables are 32. The estimate is less than the peak.
 TABLES = 2
 GB = 1e9
 
 
 def check_fits(encoder: nn.Module, *, length: int, device: torch.device) -> None:
-    """DataError where a row of `length` tokens needs more memory than is available on `device`."""
-    if length < LONG:
+    """DataError if a row of `length` tokens needs more memory than is available on `device`."""
+    if length < MIN_CHECKED_LENGTH:
         return
     needed, there = needed_bytes(encoder, length=length), available_bytes(device)
     if there is not None and needed > there:
@@ -38,7 +38,7 @@ def check_fits(encoder: nn.Module, *, length: int, device: torch.device) -> None
 
 
 def needed_bytes(encoder: nn.Module, *, length: int) -> int:
-    """The least that the widest layer of `encoder` takes for the pairs of one row of `length` tokens."""
+    """A lower bound of the bytes that a layer of `encoder` needs for the pairs of one row of `length` tokens."""
     return max(
         (_pair_bytes(part, length) * length**2 for part in encoder.modules() if isinstance(part, Attention)), default=0
     )
@@ -52,7 +52,7 @@ def _pair_bytes(attention: Attention, length: int) -> int:
 
 
 def available_bytes(device: torch.device) -> int | None:
-    """The memory that can still be had on `device`; None where nothing says it."""
+    """The bytes available on `device`; None if unknown."""
     if device.type == "cuda":
         cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return torch.cuda.mem_get_info(device)[0] + cached
@@ -63,7 +63,7 @@ def available_bytes(device: torch.device) -> int | None:
 
 
 def _of_system() -> int | None:
-    """What the system counts as available: free, or to be had from caches."""
+    """The available bytes by the operating system: free memory and reclaimable caches."""
     try:
         for line in Path("/proc/meminfo").read_text().splitlines():
             if line.startswith("MemAvailable:"):
@@ -77,7 +77,7 @@ def _of_system() -> int | None:
 
 
 def _of_group(root: Path = Path("/sys/fs/cgroup")) -> int | None:
-    """What the limit of a container leaves, by the second version of cgroups or the first; None without a limit."""
+    """The bytes left under the limit of a container (cgroups version 2 or 1); None without a limit."""
     for most, used, stat, cache in (
         ("memory.max", "memory.current", "memory.stat", "inactive_file"),
         ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat", "total_inactive_file"),

@@ -1,4 +1,4 @@
-"""The embedding of token ids: token vectors with positions added, which a stack reads.
+"""The embedding of token ids: token vectors with positions, the input of a stack.
 
     embedding = InputEmbedding(Embedding(8000, 256), Sinusoidal(256), dropout=0.1)
     x, tokens = embedding(ids, tokens)          # (B, L) -> (B, L, 256)
@@ -18,11 +18,11 @@ from antiphon.nn.noise import Dropout, Noise, WordDropout
 
 
 class InputEmbedding(SourceEmbedding):
-    """Ids to what a stack reads: token vectors times `scale` (None: sqrt(D), Vaswani et al. 2017, section 3.4), some of
-    them dropped, positions added, a `norm` where there is one, dropout, zero at padding.
+    """The input of a stack: token vectors times `scale` (None: sqrt(D), Vaswani et al. 2017, section 3.4), word
+    dropout, positions, an optional `norm`, and dropout; zero at padding.
 
-    `rounds`: the scale is first rounded to the type of the vectors. A new `torch.nn.Embedding` is scaled as
-    `scale_if_new` says. `noise` None: that of the network it becomes part of.
+    `rounds`: round the scale to the type of the vectors first. A new `torch.nn.Embedding` is scaled by
+    `scale_if_new`. `noise` None: that of the network.
     """
 
     def __init__(

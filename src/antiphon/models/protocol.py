@@ -1,4 +1,4 @@
-"""What search and runtime need of a network: any object with these methods can be searched.
+"""The interface of networks for search and runtime: any object with these methods can be searched.
 
 `EncoderDecoder`, an ensemble of several, and a network without a cache (`conformance`) are examples; none of them is a
 subclass of another. Shapes: N sources, W hypotheses of each, S source and L target positions, D features, V ids.

@@ -22,7 +22,7 @@ from antiphon.errors import ConfigError, DataError
 from antiphon.inputs.embeddings import SourceEmbedding
 from antiphon.models.footprint import check_fits
 from antiphon.models.front import InputEmbedding
-from antiphon.models.parts import AT_ONCE, AT_ONCE_ON_A_GPU, encode_in_parts
+from antiphon.models.parts import MAX_PART_TOKENS, MAX_PART_TOKENS_GPU, encode_in_parts
 from antiphon.models.stack import Decoder, Encoder
 from antiphon.models.windows import encode_in_windows
 from antiphon.nn.embedding import scale_if_new
@@ -37,17 +37,16 @@ Criterion = Callable[[Tensor, Tensor], Tensor]  # (logits, labels) to a number, 
 
 
 class EncoderDecoder(nn.Module):
-    """An encoder, a decoder, and what stands before and behind them.
+    """An encoder-decoder network: input embeddings, encoder, decoder and output table.
 
         loss = network(batch)                   # the mean cross-entropy of a target token, in nats
         loss.backward()
 
-    `output` is (V, D), the table that scores ids; None: the target's own, tied embeddings (Press and Wolf 2017). The
-    decoder's output is multiplied with `output_scale` before, and `output_bias` adds a fixed bias (V,) to the logits,
-    as some published checkpoints have them, `learned_output_bias` one that is trained; `output_cap` bounds the logits
-    as `capped` says. `max_length` bounds the positions of either side; its embedding bounds a source of features.
-    `source_window` is the length from which on sources are read in windows (None: `max_length`). All dropout draws its
-    bits by `noise`.
+    `output` (V, D) is the output table; None: that of the target, tied embeddings (Press and Wolf 2017). The decoder's
+    output is multiplied by `output_scale` before it. `output_bias` adds a fixed bias (V,) to the logits, as in some
+    published checkpoints, `learned_output_bias` a trained one; `output_cap` bounds the logits (see `capped`).
+    `max_length` limits the positions of either side; sources of features are limited by their embedding. Longer sources
+    than `source_window` (None: `max_length`) are encoded in windows. `noise` is the key of all dropout.
 
     Raises ConfigError for parts of different widths.
     """
@@ -55,7 +54,7 @@ class EncoderDecoder(nn.Module):
     output_bias: Tensor | None
 
     source_window: int | None = None
-    frozen = False  # whether the weights stay as they are: those of a loaded model do, until it is trained
+    frozen = False  # whether the weights are frozen: true for a loaded model until it is trained
 
     def __init__(
         self,
@@ -81,7 +80,7 @@ class EncoderDecoder(nn.Module):
         self.target, self.decoder = target, decoder
         self.output, self.max_length, self.noise = output, max_length, noise or Noise()
         self.output_scale, self.output_cap = output_scale, output_cap
-        self.head: nn.Module | None = None  # takes the place of the output table, in a quantized network
+        self.head: nn.Module | None = None  # replaces the output table in a quantized network
         if learned_output_bias:
             self.output_bias = nn.Parameter(torch.zeros(output.num_embeddings))
         else:
@@ -91,12 +90,12 @@ class EncoderDecoder(nn.Module):
 
     @property
     def vocab_size(self) -> int:
-        """V, the ids that the output scores."""
+        """V, the number of ids that the output scores."""
         return self.output.weight.shape[0]
 
     @property
     def table_sizes(self) -> tuple[int, int]:
-        """The ids of the source's table and of the target's; those of the target twice where sources are features."""
+        """The sizes of the source's and the target's table; twice that of the target if sources are features."""
         source, target = self.source.vocab_size, self.target.vocab_size
         return target if source is None else source, target
 
@@ -106,25 +105,25 @@ class EncoderDecoder(nn.Module):
         return self.output.weight.device
 
     def train(self, mode: bool = True) -> Self:
-        """As every module; weights that are trained are not frozen."""
+        """As `torch.nn.Module.train`; in training mode the weights are no longer frozen."""
         self.frozen = self.frozen and not mode
         return super().train(mode)
 
     def checkpoint_activations(self, on: bool) -> None:
-        """Whether training computes each layer again for its gradient, instead of keeping what it computed."""
+        """Switch activation checkpointing on or off: training recomputes each layer for its gradient."""
         self.encoder.checkpoint = self.decoder.checkpoint = on
 
     def encode(self, source: Tensor, tokens: Tokens, *, window: int | None = None) -> Memory:
-        """source ids (N, S), or features (N, F, M), to the memory that the decoder attends to; rows of more than
-        `window` ids (None: the network's own `source_window`, else `max_length`) are read in windows."""
+        """Encode source ids (N, S), or features (N, F, M), to the memory of the decoder. Rows of more than `window` ids
+        (None: `source_window`, else `max_length`) are encoded in windows."""
         if self.training:
             self.noise.advance()
         longest = min(window or self.source_window or self.max_length, self.max_length)
         answering = not (torch.is_grad_enabled() or self.training) and tokens.maps is None
         if source.dim() == 2 and source.shape[1] > longest:
-            most = None if not answering else AT_ONCE if source.device.type == "cpu" else AT_ONCE_ON_A_GPU
+            most = None if not answering else MAX_PART_TOKENS if source.device.type == "cpu" else MAX_PART_TOKENS_GPU
             return encode_in_windows(self._encode, source, tokens, longest=longest, at_once=most)
-        if answering and source.dim() == 2 and source.device.type == "cpu" and source.numel() > AT_ONCE:
+        if answering and source.dim() == 2 and source.device.type == "cpu" and source.numel() > MAX_PART_TOKENS:
             return encode_in_parts(self._encode, source, tokens)
         return self._encode(source, tokens)
 
@@ -134,23 +133,22 @@ class EncoderDecoder(nn.Module):
         return self.encoder(*self.source(source, tokens))
 
     def begin(self, memory: Memory, *, width: int, capacity: int) -> DecoderState:
-        """The state before the first token of `width` hypotheses a memory row, with room for `capacity` tokens."""
+        """The state before the first token of `width` hypotheses a memory row, with space for `capacity` tokens."""
         return self.decoder.begin(memory, width=width, capacity=capacity)
 
     def decode(
         self, target_ids: Tensor, tokens: Tokens, memory: Memory, state: DecoderState | None = None
     ) -> tuple[Tensor, DecoderState | None]:
-        """target_ids (N·W, L), which follow what `state` has seen, to their hidden vectors (N·W, L, D) and the state
-        after them.
+        """Decode target_ids (N·W, L), which continue those in `state`, to hidden vectors (N·W, L, D) and the new state.
 
-        Without a state the rows are whole, one for each row of the memory.
+        Without a state the rows are whole targets, one for each row of the memory.
         """
         x, tokens = self.target(target_ids, tokens)
         return self.decoder(x, tokens, memory, state)
 
     def logits(self, hidden: Tensor | Batch) -> Tensor:
-        """Hidden vectors (…, D) to (…, V), what softmax turns into the probabilities of the next id; of a batch, those
-        of all its places, (B, T, V)."""
+        """The logits (…, V) of the next id, from hidden vectors (…, D); for a batch, the logits (B, T, V) of all its
+        positions."""
         if isinstance(hidden, Batch):
             hidden = self._hidden(hidden)
         hidden = self.scaled(hidden)
@@ -161,7 +159,7 @@ class EncoderDecoder(nn.Module):
         return found if self.output_cap is None else capped(found, self.output_cap)
 
     def scaled(self, hidden: Tensor) -> Tensor:
-        """What meets the output table."""
+        """Hidden vectors multiplied by `output_scale`, the input of the output table."""
         return hidden if self.output_scale == 1 else hidden * self.output_scale
 
     @overload
@@ -169,19 +167,19 @@ class EncoderDecoder(nn.Module):
     @overload
     def forward(self, batch: Batch, criterion: FusedCriterion) -> LossSum: ...
     def forward(self, batch: Batch, criterion: Criterion | FusedCriterion | None = None) -> Tensor | LossSum:
-        """The loss of a batch over the n places that have a label: the mean cross-entropy of a token, in nats.
+        """The loss of a batch over the n positions with a label, by default the mean cross-entropy of a token, in nats.
 
-        `criterion(logits, labels)` is computed instead, logits (n, V) and labels (n,): any loss of PyTorch that gives
-        one number. A `FusedCriterion` is given hidden (n, D), the output table (V, D) and labels, and chooses how much
-        of the logits it makes at a time, as the default does: they never exist as a whole.
+        `criterion(logits, labels)`, with logits (n, V) and labels (n,), may be any loss of PyTorch that returns one
+        number. A `FusedCriterion` gets hidden (n, D), the output table (V, D) and labels, and computes the logits in
+        chunks, as the default does.
 
-        Raises DataError for an id that an embedding does not have, on a CPU and without a `FusedCriterion`; a GPU
-        reports it as PyTorch does. ConfigError for a criterion that gives no single number.
+        Raises DataError for an id that an embedding does not have (on a CPU, without a `FusedCriterion`; on a GPU
+        PyTorch reports it), ConfigError for a criterion that does not return a single number.
         """
         check_criterion(criterion)
         fused = isinstance(criterion, FusedCriterion)
         if not fused and batch.labels.device.type == "cpu" and not torch.compiler.is_compiling():
-            self._check_ids(batch)  # not on a GPU, whose host would wait for it
+            self._check_ids(batch)  # not on a GPU, where it would synchronize
         hidden, labels = self._labelled(self._hidden(batch), batch)
         if criterion is None:
             return self._fused(CrossEntropy(), hidden, labels).objective / max(1, labels.numel())
@@ -213,15 +211,15 @@ class EncoderDecoder(nn.Module):
         return self.decode(batch.target_ids, batch.target_tokens, memory, None)[0]
 
     def _labelled(self, hidden: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The hidden vectors (n, D) and the labels (n,) of the places that have one."""
+        """The hidden vectors (n, D) and the labels (n,) of the positions with a label."""
         places = batch.label_places
         return hidden.flatten(0, 1).index_select(0, places), batch.labels.flatten().index_select(0, places)
 
     def _fused(self, criterion: Any, hidden: Tensor, labels: Tensor) -> LossSum:
-        """What a `FusedCriterion` gives for hidden vectors (n, D)."""
+        """The result of a `FusedCriterion` for hidden vectors (n, D)."""
         hidden, weight = self.scaled(hidden), self.output.weight
         if self.output_bias is not None:
-            # One more feature, which is 1 everywhere: a criterion knows of no bias.
+            # A criterion has no bias: it becomes the weight of one more feature, which is always 1.
             hidden = torch.cat([hidden, hidden.new_ones(hidden.shape[0], 1)], 1)
             weight = torch.cat([weight, self.output_bias[:, None].to(weight.dtype)], 1)
         if self.output_cap is None:
@@ -230,7 +228,7 @@ class EncoderDecoder(nn.Module):
 
 
 def check_criterion(criterion: object) -> None:
-    """ConfigError for what cannot be called with logits and labels."""
+    """ConfigError unless `criterion` can be called with logits and labels."""
     if isinstance(criterion, type):
         name = criterion.__name__
         raise ConfigError(f"`criterion` must be an object, but is the class {name}. Give {name}().")
@@ -251,7 +249,7 @@ def _one_number(loss: object) -> Tensor:
 
 
 def check_kinds(source: object, encoder: object, target: object, decoder: object, output: object) -> None:
-    """ConfigError for parts in a wrong order, or of another library."""
+    """ConfigError for parts in the wrong order or of another type."""
     kinds: list[tuple[str, object, tuple[type, ...]]] = [
         ("source", source, (InputEmbedding, SourceEmbedding)),
         ("encoder", encoder, (Encoder,)),

@@ -1,7 +1,7 @@
 """The two stacks of an encoder-decoder Transformer (Vaswani et al. 2017, figure 1), from plain arguments.
 
-A stack takes one mixer a layer, so that layers and roles choose their attention. Rules that several layers share have
-their parameters here, in the stack. Shapes: N sources, W hypotheses of each, S source and L target positions, D
+A stack has one mixer in each layer, so that layers and roles may have different attention. The stack owns the
+parameters of rules that its layers share. Shapes: N sources, W hypotheses of each, S source and L target positions, D
 features.
 """
 
@@ -32,9 +32,9 @@ from antiphon.settings import show
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What the layers of a stack have in common; probabilities in [0, 1).
+    """The settings of the layers of a stack; probabilities are in [0, 1).
 
-    `final_norm`: whether a norm stands behind the last layer; None: unless `norm_placement` is post.
+    `final_norm`: whether there is a norm after the last layer; None: unless `norm_placement` is post.
     `head_dim` 0 is d_model / num_heads, `ffn_dim` 0 is 4 · d_model (Vaswani et al. 2017, section 3.3).
     """
 
@@ -92,11 +92,11 @@ class Residual(nn.Module):
         self.after = norm(shape.norm, shape.d_model, eps=shape.norm_eps) if sandwich else nn.Identity()
 
     def enter(self, x: Tensor) -> Tensor:
-        """What the block reads."""
+        """The input of the block."""
         return self.norm(x) if self.pre else x
 
     def leave(self, x: Tensor, y: Tensor) -> Tensor:
-        """What follows, from the stream x and the block's output y."""
+        """The output, from the residual stream x and the block's output y."""
         total = x + self.drop(self.after(y))
         return total if self.pre else self.norm(total)
 
@@ -147,11 +147,10 @@ class DecoderLayer(nn.Module):
 
 
 def again(layer: Callable[..., Tensor], noise: Noise, *inputs: Tensor) -> Tensor:
-    """`layer(*inputs)`, of which nothing is kept for the gradient: it is computed a second time, with the same bits
+    """Activation checkpointing: compute `layer(*inputs)`, and recompute it with the same random bits for the gradient
     (Chen et al. 2016, Training Deep Nets with Sublinear Memory Cost).
 
-    The layer must not put anything into a memo that it shares: what the first computation left there, the second one
-    would not compute.
+    The layer must not store anything in a shared memo: the second computation would find it there.
     """
     key = noise.key
 
@@ -167,9 +166,9 @@ class Encoder(nn.Module):
 
         Encoder(["full"] * 6, shape=shape), Encoder([Fade(), {"window": 64}], shape=shape)
 
-    An attention is a mixer or what `build_rule` takes: a rule, a class, a function, a name. Layers with the same entry
-    share their rule's weights. `checkpoint`: compute the layers again for the gradient in training. `noise` None: that
-    of the network it becomes part of.
+    An attention is a mixer or an argument of `build_rule`: a rule, a class, a function, a name. Layers with the same
+    entry share the weights of its rule. `checkpoint`: recompute the layers for the gradient in training. `noise` None:
+    that of the network.
     """
 
     checkpoint = False
@@ -185,7 +184,7 @@ class Encoder(nn.Module):
         self.apply(initialize)
 
     def forward(self, x: Tensor, tokens: Tokens) -> Memory:
-        """x (N, S, D), zero at padding, to the memory, zero at padding too."""
+        """x (N, S, D), zero at padding, -> the memory, also zero at padding."""
         tokens = tokens.fresh()
         twice = self.checkpoint and self.training and torch.is_grad_enabled()
         for layer in self.layers:
@@ -197,8 +196,8 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Decoder layers, one for each pair of `attentions` (causal) and `crosses` (over the memory), with fresh weights;
-    all else as in `Encoder`."""
+    """Decoder layers, one for each pair of `attentions` (causal) and `crosses` (over the memory), with new weights;
+    otherwise as `Encoder`."""
 
     checkpoint = False
 
@@ -224,7 +223,7 @@ class Decoder(nn.Module):
         self.apply(initialize)
 
     def begin(self, memory: Memory, *, width: int, capacity: int) -> DecoderState:
-        """The state of `width` hypotheses for each row of the memory, with room for `capacity` tokens."""
+        """The state of `width` hypotheses for each row of the memory, with space for `capacity` tokens."""
         rows = memory.hidden.shape[0]
         pairs = [
             (layer.mixer.begin(rows * width, capacity), layer.cross.begin(rows, capacity, memory))
@@ -235,7 +234,7 @@ class Decoder(nn.Module):
     def forward(
         self, x: Tensor, tokens: Tokens, memory: Memory, state: DecoderState | None
     ) -> tuple[Tensor, DecoderState | None]:
-        """x (N·W, L, D) decoded; without a state, x holds whole sequences, one for each row of the memory."""
+        """Decode x (N·W, L, D). Without a state, x are whole sequences, one for each row of the memory."""
         tokens = tokens.fresh()
         folded = tokens if state is None else fold(tokens, state.width)
         twice = self.checkpoint and self.training and torch.is_grad_enabled()
@@ -252,18 +251,18 @@ class Decoder(nn.Module):
 
 
 def _whole(layer: DecoderLayer, tokens: Tokens, read: Tokens, x: Tensor, hidden: Tensor) -> Tensor:
-    """A decoder layer over whole rows, which shares nothing; `read` are the tokens of the memory `hidden`."""
+    """A decoder layer on whole rows, without a shared memo. `read`: the tokens of the memory `hidden`."""
     tokens = tokens.fresh()
     return layer(x, tokens, tokens, None, layer.cross.begin(x.shape[0], 0, Memory(hidden, read)))[0]
 
 
 def _decoder_layers(layers: nn.ModuleList) -> Iterable[DecoderLayer]:
-    """The same layers, with the type that a ModuleList does not tell."""
+    """The layers, with their static type."""
     return cast("Iterable[DecoderLayer]", layers)
 
 
 def fold(tokens: Tokens, width: int) -> Tokens:
-    """Tokens (N·W or 1, L) as rows of all hypotheses of a source, (N or 1, W·L)."""
+    """Fold tokens (N·W or 1, L) to rows of all hypotheses of a source, (N or 1, W·L)."""
     if width == 1:
         return tokens
 
@@ -278,9 +277,9 @@ def fold(tokens: Tokens, width: int) -> Tokens:
 
 
 def equip(mixers: Sequence[Mixer], *, role: str, shape: Shape, noise: Noise) -> nn.ModuleList:
-    """Make the parameters of `mixers` for `role`; the rules that layers share are returned, to live in the stack.
+    """Create the parameters of `mixers` for `role`. Returns the rules that layers share, which the stack owns.
 
-    Whole rules come first, then what is shared of a rule that has parameters of its own in each layer too.
+    Whole rules come first, then the shared parts of rules that also have parameters in each layer.
     """
     whole: dict[int, ScoreRule] = {}
     within: dict[int, ScoreRule] = {}
@@ -314,8 +313,8 @@ def equip(mixers: Sequence[Mixer], *, role: str, shape: Shape, noise: Noise) -> 
 
 
 def as_mixers(attentions: Sequence[object], *, beside: Sequence[Mixer] = ()) -> list[Mixer]:
-    """A mixer for each layer; one that is given twice, or is one of `beside`, is copied. ConfigError for what is no
-    attention, or a mixer that is part of another stack."""
+    """A mixer for each layer. A mixer that is given twice, or is in `beside`, is copied. ConfigError for an entry that
+    is not an attention, or a mixer of another stack."""
     if isinstance(attentions, str | Mixer | ScoreRule) or not isinstance(attentions, Sequence):
         raise ConfigError(f"a stack must be given a list of attentions, one a layer, but is given {show(attentions)}.")
     mixers: list[Mixer] = []
@@ -347,12 +346,12 @@ def _feed_forward(shape: Shape, noise: Noise) -> FeedForward:
 
 
 def _final_norm(shape: Shape) -> nn.Module:
-    """A stack whose layers add to what was not normed ends in a norm; post-norm layers have theirs, and another one
-    behind them where the shape says so, as `torch.nn.Transformer` has it."""
+    """The norm after the last layer. Post-norm layers need none, but have one if the shape requires it, as in
+    `torch.nn.Transformer`."""
     wanted = shape.norm_placement != "post" if shape.final_norm is None else shape.final_norm
     return norm(shape.norm, shape.d_model, eps=shape.norm_eps) if wanted else nn.Identity()
 
 
 def count_parameters(module: nn.Module) -> int:
-    """Trained numbers, each shared one counted once."""
+    """The number of trained parameters; shared ones are counted once."""
     return sum(parameter.numel() for parameter in module.parameters())

@@ -1,9 +1,9 @@
-"""The layers of a network as rows: their names, kinds, shapes, and how many numbers they hold.
+"""The layers of a network as rows of a table: names, kinds, shapes and numbers of parameters.
 
     for row in summary(network): row.layers, row.part, row.kind, row.shape, row.parameters, row.times
 
-Layers that follow each other and do not differ are one row. A number that several parts share is counted in the first
-one, so that the rows add up to `count_parameters(network)`; a layer in int8 counts as its weights did.
+Consecutive equal layers are one row. Shared parameters are counted in the first part, so that the sum of the rows is
+`count_parameters(network)`; an int8 layer counts as its float weights.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from antiphon.nn.positions import NoPositions
 
 @dataclass(frozen=True, slots=True)
 class SummaryRow:
-    """One part of `times` layers; `parameters` are those of one of them, and `layers` says which they are."""
+    """One part of `times` equal layers, named in `layers`; `parameters` is the number in one of them."""
 
     layers: str
     part: str
@@ -56,7 +56,7 @@ def summary(network: EncoderDecoder) -> list[SummaryRow]:
 
 
 def attention_kinds(network: EncoderDecoder) -> dict[str, str]:
-    """For each role the kinds of its layers, in their order, each once."""
+    """The kinds of attention of each role, in the order of the layers, each once."""
     found: dict[str, list[str]] = {"encoder": [], "decoder": [], "cross": []}
     for layer in [*network.encoder.layers, *network.decoder.layers]:
         if isinstance(layer, EncoderLayer):
@@ -68,19 +68,19 @@ def attention_kinds(network: EncoderDecoder) -> dict[str, str]:
 
 
 def kind_of(mixer: Mixer) -> str:
-    """What a recipe calls an attention, in one line: `window(128)`; its class or function where it has no name."""
+    """The name of an attention in one line, as `window(128)`; its class or function if it has no name."""
     if isinstance(mixer, FunctionAttention):
         return function_name(mixer.function)
     part = mixer.rule if isinstance(mixer, Attention) else mixer
-    return type(part).__name__ if part.spec is None else _said(part.spec)
+    return type(part).__name__ if part.spec is None else _as_call(part.spec)
 
 
-def _said(spec: object) -> str:
-    """A spec as a call: alibi & window(16)."""
+def _as_call(spec: object) -> str:
+    """Format a spec as a call: alibi & window(16)."""
     if isinstance(spec, Mapping):
         (name, settings), *_ = spec.items()
         if name == "all":
-            return " & ".join(map(_said, settings))
+            return " & ".join(map(_as_call, settings))
         if isinstance(settings, Mapping):
             return f"{name}({', '.join(f'{key}={value}' for key, value in settings.items())})"
         return f"{name}({settings})"
@@ -88,7 +88,7 @@ def _said(spec: object) -> str:
 
 
 class _Counter:
-    """Counts the numbers of modules, each number once."""
+    """Counts the parameters of modules, each once."""
 
     def __init__(self) -> None:
         self.seen: set[int] = set()
@@ -158,7 +158,7 @@ def _table(table: nn.Embedding) -> str:
 
 
 def _grouped(name: str, layers: Iterable[list[SummaryRow]]) -> Iterator[SummaryRow]:
-    """The rows of layers, those that follow each other and are equal as one."""
+    """The rows of layers; consecutive equal ones are joined."""
     groups: list[tuple[int, list[SummaryRow], int]] = []
     for place, rows in enumerate(layers, 1):
         if groups and groups[-1][1] == rows:

@@ -1,8 +1,8 @@
-"""Sources longer than a model's positions, read in windows that overlap (Ivgi et al. 2023, SLED, section 3).
+"""Encodes sources longer than a model's positions in overlapping windows (Ivgi et al. 2023, SLED, section 3).
 
-Each window is encoded by itself; of what the encoder gives, every token's vector is taken from the window in which it
-stands least near an edge. The decoder then attends to all of it, positions counted over the whole source. A row that
-fits is one window, so that its memory does not depend on what runs beside it. Shapes: N sources, S positions, W the
+Each window is encoded on its own. The vector of a token is taken from the window in which it is farthest from an edge.
+The decoder then attends to all vectors, with positions counted over the whole source. A row that fits is one window, so
+that its memory does not depend on other rows. Shapes: N sources, S positions, W the
 longest window, D features.
 
     memory = encode_in_windows(network.encode, source, tokens, longest=1024)
@@ -20,11 +20,11 @@ from torch import Tensor
 from antiphon.batch import Tokens
 from antiphon.nn.mixers import Memory
 
-CONTEXT = 8  # an eighth of a window on each side is context: read, but answered for by the neighbour
+CONTEXT = 8  # 1/8 of a window on each side is context, whose vectors are taken from the neighbouring window
 
 
 class SourceWindow(NamedTuple):
-    """Tokens `start` to `stop` of `row` are read, of which `first` to `last` are kept."""
+    """A window over tokens `start` to `stop` of `row`; the vectors of tokens `first` to `last` are used."""
 
     row: int
     start: int
@@ -34,7 +34,7 @@ class SourceWindow(NamedTuple):
 
 
 def windows_of(lengths: Sequence[int], longest: int) -> list[SourceWindow]:
-    """The windows of rows of these lengths, each at most `longest` tokens, which together keep every token once."""
+    """The windows, of at most `longest` tokens, of rows of these lengths. Every token is used once."""
     context = longest // CONTEXT
     found: list[SourceWindow] = []
     for row, length in enumerate(lengths):
@@ -55,12 +55,11 @@ def encode_in_windows(
     longest: int,
     at_once: int | None = None,
 ) -> Memory:
-    """source ids (N, S), padded on the right, to the memory (N, S, D) of their windows.
+    """Encode source ids (N, S), padded on the right, in windows to their memory (N, S, D).
 
-    `at_once`: how many tokens of windows are encoded together, padding counted, where that is bounded; for answers,
-    since what a gradient needs is kept anyway.
-    Where `tokens.maps` takes attention weights, they are (N, H, S, S): those of each token in the window that answers
-    for it, zero outside of that window.
+    `at_once`: the maximum number of tokens, padding included, that are encoded together; None: no limit, as in
+    training, where activations are stored for the gradient anyway. Attention weights for `tokens.maps` are
+    (N, H, S, S): those of each token in the window from which its vector is taken, zero outside of it.
     """
     lengths = tokens.valid.sum(1).expand(source.shape[0])
     windows = windows_of(lengths.tolist(), longest)
@@ -81,7 +80,7 @@ def encode_in_windows(
         tokens.maps.setdefault(mixer, []).extend(whole_maps)
     whole = hidden.new_zeros((*source.shape, hidden.shape[-1]))
     parts = [(w.row, w.first, w.last, hidden[i, w.first - w.start : w.last - w.start]) for i, w in enumerate(windows)]
-    # One tensor of all kept vectors and one of their places: a single write, which a gradient passes.
+    # One tensor of all used vectors and one of their positions: a single differentiable write.
     kept = torch.cat([part for *_, part in parts])
     where_row = torch.cat([torch.full((last - first,), row) for row, first, last, _ in parts]).to(source.device)
     where = torch.cat([torch.arange(first, last) for _, first, last, _ in parts]).to(source.device)
@@ -89,8 +88,8 @@ def encode_in_windows(
 
 
 def _groups(ids: Tensor, tokens: Tokens, windows: Sequence[SourceWindow], step: int) -> Iterator[tuple[Tensor, Tokens]]:
-    """The ids (windows, W) and tokens of `step` windows at a time. Those of full windows share one row of positions, so
-    that masks and biases are made once for all of them."""
+    """The ids (windows, W) and tokens of `step` windows at a time. Full windows share one row of positions, so that
+    masks and biases are computed once for all of them."""
     full = Tokens(torch.arange(ids.shape[1], device=ids.device)[None])
     for start in range(0, len(windows), step):
         rows = torch.arange(start, min(start + step, len(windows)), device=ids.device)
@@ -99,9 +98,9 @@ def _groups(ids: Tensor, tokens: Tokens, windows: Sequence[SourceWindow], step: 
 
 
 def _whole_map(weights: Tensor, windows: Sequence[SourceWindow], shape: Sequence[int]) -> Tensor:
-    """The weights of windows (windows, H, W, W) as those of their rows, (N, H, S, S); of another shape, unchanged."""
+    """Convert weights of windows (windows, H, W, W) to those of rows, (N, H, S, S); other shapes are unchanged."""
     if weights.dim() != 4 or weights.shape[0] != len(windows):
-        return weights  # whoever looks at them says what is wrong
+        return weights  # the caller reports the error
     rows, length = shape
     whole = weights.new_zeros(rows, weights.shape[1], length, length)
     for window, part in zip(windows, weights, strict=True):

@@ -1,4 +1,4 @@
-"""The parts of a network that mix tokens: score rules and mixers (base classes of your own), positions, caches, layers.
+"""The layers of a network: score rules and mixers (with base classes for your own), positions, caches and loss.
 
 from antiphon.nn import Mixer, ScoreRule
 """

@@ -1,8 +1,8 @@
 """The only place where dot-product softmax attention is computed.
 
-`plan` (scores.py) says what a rule hides and adds; `attend` computes softmax(q·k·scale, after the rule and the mask)·v
-by one of the back ends (backends/), which share one signature: `eager` is the definition, the others are accelerators
-that must equal it wherever they do not refuse.
+`plan` (scores.py) computes the mask and the bias of a rule. `attend` computes softmax(rule(q·k·scale) + mask)·v by one
+of the back ends (backends/), which share one signature. `eager` is the definition. Every other back end is faster and
+gives the same result for each call that it does not refuse.
 
 Shapes: q (B,H,Q,D), k and v (B,G,K,D) with G key-value heads, G dividing H; the result is (B,H,Q,D).
 """
@@ -31,7 +31,7 @@ __all__ = [
     "weigh",
 ]
 
-_said: set[str] = set()
+_warned: set[str] = set()
 
 
 def attend(
@@ -47,14 +47,15 @@ def attend(
 ) -> Tensor:
     """Attention of q over k and v, (B,H,Q,D).
 
-    A back end named that cannot compute this falls back to `eager`, and says so once. Where `record` is given the
-    weights (B,H,Q,K) are appended to it, by the definition where the back end has none: to look changes no answer.
+    If the named back end cannot compute this call, `eager` does, with one warning. If `record` is given, the weights
+    (B,H,Q,K) are appended to it; for a back end without weights, `eager` computes them. Recording does not change the
+    output.
     """
     name, reason = choose_or_fall_back(backend, q, k, scores, dropout=dropout)
     if reason is not None and not torch.compiler.is_compiling():
-        _say(f"the back end `{backend}` cannot compute {name_of(scores.rule)}: {reason}; `eager` does.")
+        _warn_once(f"the back end `{backend}` cannot compute {name_of(scores.rule)}: {reason}; `eager` does.")
     if k.dtype != q.dtype and (name != "kernel" or record is not None):
-        k, v = k.to(q.dtype), v.to(q.dtype)  # a network in int8 keeps them in 16 bits
+        k, v = k.to(q.dtype), v.to(q.dtype)  # an int8 network has them in 16 bits
     out, weights = BACKENDS[name](q, k, v, scores, scale=scale, dropout=dropout)
     if record is not None:
         if weights is None:
@@ -67,8 +68,11 @@ def attend(
 def choose_or_fall_back(
     backend: str, q: Tensor, k: Tensor, scores: Scores, *, dropout: Dropping | None
 ) -> tuple[str, str | None]:
-    """The name of the back end that computes this: the one named, or the fastest for `auto`; and, where the one named
-    was to be expected but cannot and `eager` takes its place, why."""
+    """The name of the back end for this call, and a reason for a warning or None.
+
+    The back end is the named one, or the fastest for `auto`. The reason is given if `eager` replaces the named one,
+    unless that back end is never used for such calls (`Backend.of_itself`).
+    """
     if backend == "auto":
         return choose(q, k, scores, dropout=dropout), None
     reason = BACKENDS[backend].refuses(q, k, scores, dropout=dropout)
@@ -78,8 +82,8 @@ def choose_or_fall_back(
     return "eager", reason if expected else None
 
 
-def _say(text: str) -> None:
-    """A warning, the first time."""
-    if text not in _said:
-        _said.add(text)
+def _warn_once(text: str) -> None:
+    """Warn, the first time that this text is given."""
+    if text not in _warned:
+        _warned.add(text)
         warnings.warn(text, stacklevel=3)

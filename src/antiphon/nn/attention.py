@@ -25,12 +25,12 @@ class Attention(HeadMixer):
     positions as options.
 
     `scale` multiplies q·k; None is head_dim ** -0.5, the paper's. `rotary_base` is that of `Rotary`; `backend` is
-    `auto` or a name in `BACKENDS`. `key_bias`: whether the keys have a bias where the other
-    projections do; softmax takes it out again.
+    `auto` or a name in `BACKENDS`. `key_bias`: whether the key projection has a bias if the others do; softmax cancels
+    it.
     """
 
     takes = ("num_kv_heads", "attention_scale", "attention_dropout", "rotary", "memory_width")
-    cache_dtype: torch.dtype | None = None  # of keys and values in a state; None: that of the projections
+    cache_dtype: torch.dtype | None = None  # type of cached keys and values; None: that of the projections
 
     def __init__(
         self,
@@ -49,7 +49,7 @@ class Attention(HeadMixer):
         self.wants_rotary, self.rotary_base = rotary, rotary_base
 
     def make(self, *, d_model: int, bias: bool) -> None:
-        # Turning both sides of a cross product would compare target positions with source positions.
+        # With rotary positions in cross-attention, target positions would be compared with source positions.
         rotary = self.wants_rotary and self.role != "cross"
         self.rotary = Rotary(self.head_dim, base=self.rotary_base) if rotary else None
         self.scale = self.head_dim**-0.5 if self.scale is None else self.scale
@@ -92,7 +92,7 @@ class Attention(HeadMixer):
         return self.o(join_heads(out)), state
 
     def prepared(self, hook: Callable[[Tensor, Tensor], Tensor], x: Tensor, pos: Tensor) -> Tensor:
-        """x (B, H, L, D) after a hook of the rule, in the type of x, though the rule computes in float32."""
+        """Apply a hook of the rule to x (B, H, L, D). The rule computes in float32; the result has the type of x."""
         found = hook(x, pos)
         if not isinstance(found, Tensor) or found.shape != x.shape:
             gave = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
@@ -103,19 +103,19 @@ class Attention(HeadMixer):
         return found.to(x.dtype)
 
     def borrow(self) -> None:
-        """Leave the parameters of what layers share of the rule to the stack."""
+        """Let the stack own the parameters of the rule that its layers share."""
         if self.rule.per_layer:
             hide_shared(self.rule)
         else:
             hide(self, "rule")
 
     def dropping(self) -> Dropping | None:
-        """The attention dropout, where it does anything."""
+        """The attention dropout; None in evaluation or with probability 0."""
         return self.drop if self.training and self.drop.p > 0 else None
 
     def backend_for(self, length: int, *, learns: bool = True) -> str:
-        """The back end that computes whole rows of `length` tokens in training, or without gradients."""
-        keys = length + (self.role == "cross")  # else they would pass for the same tokens
+        """The back end for whole rows of `length` tokens, in training or (`learns` False) without gradients."""
+        keys = length + (self.role == "cross")  # else the keys would count as the same tokens as the queries
         weight = type_of(self.q)
         q, k = (
             torch.empty((), dtype=weight.dtype, device=weight.device, requires_grad=learns).expand(1, heads, size, 1)
@@ -129,8 +129,7 @@ class Attention(HeadMixer):
 
 
 def describe_backends(network: nn.Module, *, longest: int) -> str:
-    """Which back end computes the attention of each role in training, by length, in a line; "" where no layer has
-    dot-product attention.
+    """One line that names the back end of each role in training, by length; "" if no layer has dot-product attention.
 
     For example "eager, sdpa from 256 tokens (encoder, decoder, cross)".
     """

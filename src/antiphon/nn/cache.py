@@ -1,7 +1,7 @@
 """Caches of keys and values that grow, filled slot by slot.
 
-A cache returns the tokens of its keys with the keys, so no code asks whether it is decoding. state.py has the base
-class, ring.py a cache of constant size.
+A cache returns its keys together with their tokens, so that attention is the same code in training and decoding. The
+base class is in state.py, a cache of constant size in ring.py.
 
 Shapes: R hypotheses, G key-value heads, C capacity, D features, L new tokens.
 """
@@ -15,14 +15,14 @@ from torch import Tensor
 
 from antiphon.batch import Tokens
 from antiphon.nn.operations import operation
-from antiphon.nn.state import State, spread_rows
+from antiphon.nn.state import State, expand_leaves
 
 
 class SlotTable(State):
-    """Which position stands in which slot of a cache: `k_pos` (R or 1, C), -1 where free; `count` (R or 1,) slots in
-    use.
+    """The position of the token in each slot of a cache, `k_pos` (R or 1, C + 1), -1 in free slots, and the number of
+    slots in use, `count` (R or 1,).
 
-    The layers of a stack share one. With `aligned` all rows hold the same positions, and one row stands for them.
+    The layers of a stack share one table. With `aligned` all rows have the same positions and the table has one row.
     """
 
     def __init__(self, rows: int, capacity: int, *, aligned: bool, device: torch.device) -> None:
@@ -32,24 +32,25 @@ class SlotTable(State):
         self.aligned, self.capacity, self._width = aligned, capacity, 1
         self.kind = (SlotTable, capacity, aligned)
 
-    def spread(self, rows: int) -> None:
-        spread_rows(self, rows)
+    def expand_rows(self, rows: int) -> None:
+        expand_leaves(self, rows)
         self.aligned, self.kind = False, (SlotTable, self.capacity, False)
 
     @property
-    def lanes(self) -> Tensor | None:
-        """(R, C + 1): which hypothesis of its source holds each place of a row's past (ancestry.py); None: itself."""
-        return self.hypothesis.get("lanes")
+    def ancestry(self) -> Tensor | None:
+        """(R, C + 1): for each slot of a row, the hypothesis of the same source whose cache contains it (see
+        `antiphon.runtime.ancestry`). None: every row has its own keys and values."""
+        return self.hypothesis.get("ancestry")
 
-    def trace(self, rows: int, width: int) -> Tensor:
-        """From now on there are lanes, and a reordering exchanges them instead of keys and values."""
+    def add_ancestry(self, rows: int, width: int) -> Tensor:
+        """Add and return an ancestry table. From now on a reordering exchanges its rows, not keys and values."""
         self._width = width
-        lanes = self.hypothesis["lanes"] = _own_lanes(rows, width).expand(-1, self.capacity + 1).contiguous()
-        return lanes
+        ancestry = self.hypothesis["ancestry"] = _own_hypothesis(rows, width).expand(-1, self.capacity + 1).contiguous()
+        return ancestry
 
-    def forget_lanes(self) -> Tensor | None:
-        """There are none from now on; those that there were."""
-        return self.hypothesis.pop("lanes", None)
+    def remove_ancestry(self) -> Tensor | None:
+        """Remove the ancestry table and return it; None if there is none."""
+        return self.hypothesis.pop("ancestry", None)
 
     def write(self, slots: Tensor, other: State, width: int) -> None:
         rows = (slots[:, None] * width + torch.arange(width, device=slots.device)).flatten()
@@ -58,19 +59,19 @@ class SlotTable(State):
         pos[rows] = -1
         pos[rows, : other.capacity] = new[:, : other.capacity]
         self.hypothesis["count"][rows] = other.hypothesis["count"]
-        if self.lanes is not None:
-            self.lanes[rows] = _own_lanes(rows.numel(), width)
+        if self.ancestry is not None:
+            self.ancestry[rows] = _own_hypothesis(rows.numel(), width)
 
-    def become(self, other: State) -> None:
-        lanes = self.forget_lanes()
-        super().become(other)
-        if lanes is not None:  # a state that was just begun has none
-            self.hypothesis["lanes"] = lanes.copy_(_own_lanes(lanes.shape[0], self._width))
+    def copy_from(self, other: State) -> None:
+        ancestry = self.remove_ancestry()
+        super().copy_from(other)
+        if ancestry is not None:  # `other` is a new state and has none
+            self.hypothesis["ancestry"] = ancestry.copy_(_own_hypothesis(ancestry.shape[0], self._width))
 
     def place(self, tokens: Tokens) -> tuple[Tensor, Tokens, int]:
-        """Slots (R or 1, L) for new tokens, the keys' tokens after them, and how many slots a reader must look at.
+        """Assign slots to new tokens: the slots (R or 1, L), the tokens of all keys, and the number of slots to read.
 
-        Computed once a forward.
+        Computed once for all layers of a forward.
         """
         found = tokens.memo.get(id(self))
         if found is None:
@@ -90,15 +91,15 @@ class SlotTable(State):
 
 @operation
 def assign_slots(key_pos: Tensor, count: Tensor, new_pos: Tensor) -> tuple[Tensor, Tensor, int]:
-    """The next free slots for new tokens, entered into a slot table in place.
+    """Assign the next free slots to new tokens and update a slot table in place.
 
     `key_pos` (R, C + 1) is the position in each slot, `count` (R,) the slots in use, `new_pos` (R or 1, L) the new
-    positions, -1 at padding. Returns the slots (R, L), the positions of the keys that a reader must see (R, K), and K.
+    positions, -1 at padding. Returns the slots (R, L), the positions of the keys to read (R, K), and K.
     """
     capacity = key_pos.shape[1] - 1
     new = new_pos.expand(key_pos.shape[0], -1)
     valid = new >= 0
-    # Padding goes to the last slot, which no reader sees.
+    # Padding goes to the last slot, which is never read.
     slots = torch.where(valid, count[:, None] + valid.cumsum(1) - 1, capacity)
     key_pos.scatter_(1, slots, torch.where(valid, new, -1))
     count += valid.sum(1)
@@ -108,20 +109,20 @@ def assign_slots(key_pos: Tensor, count: Tensor, new_pos: Tensor) -> tuple[Tenso
 
 @operation
 def slots_in_use(count: Tensor, capacity: int) -> int:
-    """How many slots a reader must see: the largest of `count` (R,), or all `capacity` slots where the value of a
-    tensor costs a synchronization (on a GPU); the mask hides those that are free."""
+    """The number of slots to read: on a CPU the maximum of `count` (R,), elsewhere `capacity`, since reading the value
+    of a tensor synchronizes a GPU. Free slots are masked."""
     return int(count.max()) if count.device.type == "cpu" else capacity
 
 
-def _own_lanes(rows: int, width: int) -> Tensor:
-    """(R, 1): each row's own place among the hypotheses of its source."""
+def _own_hypothesis(rows: int, width: int) -> Tensor:
+    """(R, 1): the index of each row among the `width` hypotheses of its source."""
     return torch.arange(rows, dtype=torch.int32).remainder(width)[:, None]
 
 
 class KeyValueCache(State):
     """Keys and values (R, G, C, D) of one layer, filled slot by slot.
 
-    `update` returns what is visible so far with its tokens.
+    `update` returns all keys and values so far, with their tokens.
     """
 
     def __init__(
@@ -135,14 +136,14 @@ class KeyValueCache(State):
         self._reach = 0 if like.device.type == "cpu" else capacity
 
     def filled(self, count: int) -> None:
-        """Says that no row holds more than `count` tokens, where steps were run that this object saw nothing of."""
+        """Set the number of tokens, at most, of a row, after steps that were run without a call of `update`."""
         self._reach = min(count, self.hypothesis["k"].shape[2] - 1)
 
     def used(self, name: str, leaf: Tensor) -> Tensor:
         return leaf[:, :, : self._reach]
 
     def reorder(self, index: Tensor, width: int | None = None) -> None:
-        if not (isinstance(self.common, SlotTable) and self.common.lanes is not None):
+        if not (isinstance(self.common, SlotTable) and self.common.ancestry is not None):
             super().reorder(index, width)
 
     def write(self, slots: Tensor, other: State, width: int) -> None:
@@ -151,24 +152,24 @@ class KeyValueCache(State):
         rows = (slots[:, None] * width + torch.arange(width, device=slots.device)).flatten()
         for name, leaf in self.hypothesis.items():
             new = other.used(name, other.hypothesis[name])
-            self.used(name, leaf)[rows] = 0.0  # what is hidden is multiplied by zero, which NaN would outlast
+            self.used(name, leaf)[rows] = 0.0  # hidden values are multiplied by zero, which keeps NaN
             if new.shape[2]:
                 leaf[rows, :, : new.shape[2]] = new
 
-    def become(self, other: State) -> None:
+    def copy_from(self, other: State) -> None:
         assert isinstance(other, KeyValueCache)
-        self._reach = max(self._reach, other._reach)  # what neither has used is zeros in both
-        super().become(other)
+        self._reach = max(self._reach, other._reach)  # slots that neither has used are zero in both
+        super().copy_from(other)
         self._reach = other._reach
 
     def update(self, k: Tensor, v: Tensor, tokens: Tokens) -> tuple[Tensor, Tensor, Tokens]:
-        """Put k and v (R, G, L, D) of `tokens` in their slots.
+        """Write k and v (R, G, L, D) of new `tokens` into the cache.
 
-        Returns the keys, the values and their tokens so far, new ones included.
+        Returns all keys, all values and their tokens, new ones included.
         """
-        ledger = self.common
-        assert isinstance(ledger, SlotTable)
-        slots, keys, self._reach = ledger.place(tokens)
+        slot_table = self.common
+        assert isinstance(slot_table, SlotTable)
+        slots, keys, self._reach = slot_table.place(tokens)
         for name, new in (("k", k), ("v", v)):
             write_slots(self.hypothesis[name], slots, new)
         return self.used("k", self.hypothesis["k"]), self.used("v", self.hypothesis["v"]), keys
@@ -176,7 +177,7 @@ class KeyValueCache(State):
 
 @operation
 def write_slots(leaf: Tensor, slots: Tensor, new: Tensor) -> None:
-    """`new` (R,G,L,D) into the slots (R or 1, L) of `leaf` (R,G,C,D), in the type of `leaf`."""
+    """Write `new` (R,G,L,D), cast to the type of `leaf`, into the slots (R or 1, L) of `leaf` (R,G,C,D), in place."""
     new = to_cache_type(new, leaf.dtype)
     if slots.shape[0] == 1:
         leaf.index_copy_(2, slots[0], new)
@@ -192,7 +193,7 @@ def zeros(shape: Sequence[int], *, like: Tensor) -> Tensor:
 
 @operation
 def to_cache_type(x: Tensor, dtype: torch.dtype) -> Tensor:
-    """x (R,G,L,D) in the type of a cache. Numbers that are too large for float16 become its largest number."""
+    """Cast x (R,G,L,D) to the type of a cache. Numbers beyond the range of float16 become its largest number."""
     if dtype != torch.float16 or x.dtype == dtype:
         return x.to(dtype)
     most = torch.finfo(dtype).max

@@ -2,7 +2,7 @@
 
     x, tokens = Convolutions(80, 512, strides=(1, 2))(features, tokens)     # (B, 3000, 80) -> (B, 1500, 512)
 
-A stride changes how many positions there are, so that the tokens change with it. Shapes: B rows, F frames of M
+A stride changes the number of positions, so the tokens are returned too. Shapes: B rows, F frames of M
 features, S positions, D features of the model.
 """
 
@@ -21,8 +21,8 @@ from antiphon.nn.layers import zero_padding
 class Convolutions(nn.Module):
     """Convolutions of kernel 3, one for each of `strides`, each followed by GELU.
 
-    The first reads `features` a frame, all give `d_model`. What pads a row counts as the zeros behind its end: a row
-    gives the same alone and in a batch.
+    The first has `features` input channels; all have `d_model` output channels. Padding is read as zeros, so a row has
+    the same result alone and in a batch.
     """
 
     def __init__(self, features: int, d_model: int, *, strides: Sequence[int]) -> None:
@@ -36,11 +36,11 @@ class Convolutions(nn.Module):
 
     @property
     def dtype(self) -> torch.dtype:
-        """The type that it computes in."""
+        """The type of its weights, in which it computes."""
         return next(self.parameters()).dtype
 
     def forward(self, x: Tensor, tokens: Tokens) -> tuple[Tensor, Tokens]:
-        """x (B, F, M), padded on the right, to (B, S, D) and its tokens; each stride t leaves ceil(F / t) positions."""
+        """x (B, F, M), padded on the right, -> (B, S, D) and its tokens; a stride t maps F frames to ceil(F / t)."""
         for layer, stride in zip(self.layers, self.strides, strict=True):
             x = zero_padding(x, tokens.valid).transpose(1, 2)  # (B, F, M) -> (B, M, F)
             x, tokens = functional.gelu(layer(x)).transpose(1, 2), strided(tokens, stride)
@@ -48,7 +48,7 @@ class Convolutions(nn.Module):
 
 
 def strided(tokens: Tokens, stride: int) -> Tokens:
-    """The tokens of every `stride`-th position, counted anew; rows are padded on the right and not packed."""
-    assert tokens.segment is None and tokens.prefix is None, "convolutions know no segments"
+    """The tokens of every `stride`-th position, renumbered. Rows must be padded on the right and not packed."""
+    assert tokens.segment is None and tokens.prefix is None, "convolutions do not support packed rows"
     pos = tokens.pos[:, ::stride]
     return Tokens(pos.where(pos < 0, pos // stride), maps=tokens.maps)

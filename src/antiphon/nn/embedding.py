@@ -1,4 +1,4 @@
-"""Tables of token vectors, whose first values suit a table that scores ids as well as one that is looked up."""
+"""Token embeddings, initialized for use both as input and as (tied) output table."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from torch import nn
 
 
 class Embedding(nn.Embedding):
-    """As `torch.nn.Embedding`, but its vectors begin with length about 1 (each number N(0, 1 / d_model)).
+    """A `torch.nn.Embedding` whose vectors are initialized from N(0, 1 / d_model), with a length of about 1.
 
-    Times sqrt(d_model), as a `Front` gives them to a stack, they have unit variance; and so have the logits that they
-    give as an output table, so that the first loss is near ln(num_embeddings).
+    Multiplied by sqrt(d_model), as in `InputEmbedding`, they have unit variance. As an output table they give logits of
+    unit variance, so that the first loss is near ln(num_embeddings).
     """
 
     def reset_parameters(self) -> None:
@@ -24,10 +24,10 @@ class Embedding(nn.Embedding):
 
 
 def scale_if_new(table: nn.Embedding) -> None:
-    """Scale a new `torch.nn.Embedding`, as its constructor leaves it, to the first values of `Embedding`, and warn.
+    """Scale a `torch.nn.Embedding` with PyTorch's initial values to those of `Embedding`, and warn.
 
-    Its N(0, 1) vectors have length sqrt(d_model), and a network with such an output table begins at a loss far above
-    ln V. A table that was loaded, trained or initialized otherwise stays as it is.
+    Its N(0, 1) vectors have length sqrt(d_model); with such an output table the first loss is far above ln V. A table
+    that was loaded, trained or initialized in another way is not changed.
     """
     if not _is_new(table):
         return
@@ -42,7 +42,7 @@ def scale_if_new(table: nn.Embedding) -> None:
 
 
 def _is_new(table: nn.Embedding) -> bool:
-    """Whether nothing has written to the table since its constructor drew N(0, 1)."""
+    """Whether the table still has the N(0, 1) values of its constructor."""
     weight = table.weight
     writes = 1 + (table.padding_idx is not None)  # normal_(), and zeros in the row of padding
     if type(table) is not nn.Embedding or weight.is_meta or weight.is_inference() or weight.grad is not None:

@@ -1,23 +1,22 @@
-"""Modules that a user brings, inside a network of ours: their linear layers keep the weights that they came with, in
-floating-point numbers.
+"""Marks the linear layers of modules that a user passes to a network: they are neither initialized nor quantized.
 
-The mark is an attribute of each linear layer, so that it survives a deep copy and `network.apply(initialize)`.
+The mark is an attribute of the layer, so that it is kept by a deep copy and by `network.apply(initialize)`.
 """
 
 from __future__ import annotations
 
 from torch import nn
 
-_MARK = "_given_by_user"
+_ATTRIBUTE = "_given_by_user"
 
 
 def mark_given(module: nn.Module) -> None:
-    """`initialize` and int8 leave the linear layers within `module` as they are from now on."""
+    """Exclude the linear layers within `module` from `initialize` and from int8 quantization."""
     for part in module.modules():
         if isinstance(part, nn.Linear):
-            setattr(part, _MARK, True)
+            setattr(part, _ATTRIBUTE, True)
 
 
 def is_given(module: nn.Module) -> bool:
-    """Whether `module` is a layer that `mark_given` has seen."""
-    return bool(vars(module).get(_MARK, False))
+    """Whether `module` is a linear layer marked by `mark_given`."""
+    return bool(vars(module).get(_ATTRIBUTE, False))

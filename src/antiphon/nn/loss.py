@@ -1,8 +1,8 @@
-"""Cross-entropy with label smoothing over a large vocabulary, without ever holding all logits.
+"""Cross-entropy with label smoothing over a large vocabulary, computed in chunks, so that
+the logits are never stored as a whole.
 
-Rows are taken in chunks; the gradient is computed in the same pass, while the chunk's probabilities are still there, so
-backward costs two products and no second softmax. Shapes: n places that have a label, D features,
-V ids.
+The gradient is computed in the same pass as the loss, from the probabilities of a chunk, so that backward needs no
+second softmax. Shapes: n positions with a label, D features, V ids.
 
 Label smoothing (Szegedy et al. 2016, section 7): (1 − ε)·nll + ε·(mean over all V ids of −log p), as PyTorch's
 `cross_entropy`.
@@ -16,9 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-# Rows of logits at a time, and how many logits at most: products with the output table run faster on 512 rows than on
+# Limits of a chunk. Products with the output table run faster on 512 rows than on
 # 128 (benchmarks/NOTES.md), and 512 x 8000 float32 are 16 MiB.
-CHUNK, MOST = 512, 2**23
+MAX_CHUNK_ROWS, MAX_CHUNK_LOGITS = 512, 2**23
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +31,14 @@ class LossSum:
 
 
 class FusedCriterion:
-    """Base of the criteria that are given hidden vectors and the output table, and make the logits themselves, some at
-    a time: `criterion(hidden, weight, labels)`, with `cap` where the logits are capped."""
+    """Base of criteria that compute the logits themselves, in chunks, from hidden vectors and the output table:
+    `criterion(hidden, weight, labels)`, with `cap` if the logits are capped."""
 
     __slots__ = ()
 
 
 class CrossEntropy(FusedCriterion):
-    """Cross-entropy of the next token: what `EncoderDecoder.forward` computes unless it is given another criterion."""
+    """Cross-entropy of the next token, the default criterion of `EncoderDecoder.forward`."""
 
     def __init__(self, label_smoothing: float = 0.0) -> None:
         self.label_smoothing = label_smoothing
@@ -54,13 +54,13 @@ class CrossEntropy(FusedCriterion):
 
 
 def cast_for_products(hidden: Tensor) -> Tensor:
-    """`hidden` in the type that autocast, if it is on, takes for matrix products."""
+    """`hidden` in the type in which autocast, if enabled, computes matrix products."""
     kind = hidden.device.type
     return hidden.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else hidden
 
 
 class SavedGradientLoss(torch.autograd.Function):
-    """A loss of (hidden, weight, …) whose forward saves both gradients, as of a loss that is not scaled."""
+    """A loss of (hidden, weight, …) whose forward computes and saves both gradients."""
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
@@ -71,13 +71,15 @@ class SavedGradientLoss(torch.autograd.Function):
 
 
 def chunk_rows(vocab_size: int) -> int:
-    """How many rows of logits over `vocab_size` ids are taken at a time."""
-    return max(32, min(CHUNK, MOST // vocab_size))
+    """The number of rows in a chunk of logits over `vocab_size` ids."""
+    return max(32, min(MAX_CHUNK_ROWS, MAX_CHUNK_LOGITS // vocab_size))
 
 
-def room(hidden: Tensor, weight: Tensor, *, train: bool) -> tuple[Tensor, torch.dtype, Tensor | None, Tensor | None]:
-    """The table in the type of `hidden`, the type of sums (at least float32), and where both gradients go in training;
-    the first is not filled."""
+def allocate_gradients(
+    hidden: Tensor, weight: Tensor, *, train: bool
+) -> tuple[Tensor, torch.dtype, Tensor | None, Tensor | None]:
+    """The output table in the type of `hidden`, the type of sums (float32 or wider), and in training memory for the
+    gradients of `hidden` (uninitialized) and of the table (zeros)."""
     wide = torch.promote_types(hidden.dtype, torch.float32)
     d_hidden = torch.empty_like(hidden) if train else None
     d_table = torch.zeros(weight.shape, dtype=wide, device=weight.device) if train else None
@@ -89,9 +91,9 @@ class _Chunked(SavedGradientLoss):
     def forward(
         ctx: Any, hidden: Tensor, weight: Tensor, labels: Tensor, smoothing: float, train: bool
     ) -> tuple[Tensor, Tensor]:
-        table, wide, d_hidden, d_table = room(hidden, weight, train=train)
+        table, wide, d_hidden, d_table = allocate_gradients(hidden, weight, train=train)
         nll, uniform = hidden.new_zeros((), dtype=wide), hidden.new_zeros((), dtype=wide)
-        mean_row = table.mean(0)  # its product with a hidden vector is the mean of that place's logits
+        mean_row = table.mean(0)  # its product with a hidden vector is the mean of the logits of that position
         step = chunk_rows(table.shape[0])
         for start in range(0, hidden.shape[0], step):
             rows, gold = hidden[start : start + step], labels[start : start + step]
@@ -127,14 +129,14 @@ class _Chunked(SavedGradientLoss):
 
 
 class _Capped(SavedGradientLoss):
-    """As `_Chunked`, of logits cap · tanh(z / cap): their slope 1 − tanh² is another for every id, so that nothing of
-    the gradient can be taken out of the products."""
+    """As `_Chunked`, with logits cap · tanh(z / cap). Their derivative 1 − tanh² differs for every id, so no factor of
+    the gradient can be moved out of the products."""
 
     @staticmethod
     def forward(
         ctx: Any, hidden: Tensor, weight: Tensor, labels: Tensor, smoothing: float, cap: float, train: bool
     ) -> tuple[Tensor, Tensor]:
-        table, wide, d_hidden, d_table = room(hidden, weight, train=train)
+        table, wide, d_hidden, d_table = allocate_gradients(hidden, weight, train=train)
         nll, uniform = hidden.new_zeros((), dtype=wide), hidden.new_zeros((), dtype=wide)
         step = chunk_rows(table.shape[0])
         for start in range(0, hidden.shape[0], step):

@@ -1,9 +1,8 @@
-"""Mixout: in training, elements of a linear weight are those of reference weights with probability p.
+"""Mixout: in training, each element of a linear weight is replaced by its reference value with probability p.
 
 With M the elements that are mixed, u the reference and w the weight, the layer computes with
 (M·u + (1 - M)·w - p·u) / (1 - p) (Lee et al. 2020, Mixout), whose mean is w. That is u + dropout(w - u),
-and so it is computed: with our dropout's bits, which are a function of the step and the place, so that a recomputed
-layer draws the same.
+which is how it is computed, with the counter-based bits of `Dropout`, so that a recomputed layer draws the same bits.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from antiphon.nn.noise import Dropout, Noise
 
 
 class MixoutLinear(nn.Linear):
-    """A linear layer with the parameters of `linear`, mixed with what they are now. Its bias is not mixed."""
+    """A linear layer with the parameters of `linear`; its present weight is the reference. The bias is not mixed."""
 
     reference: Tensor
 
@@ -25,7 +24,7 @@ class MixoutLinear(nn.Linear):
         self.in_features, self.out_features = linear.in_features, linear.out_features
         self.weight, self.bias = linear.weight, linear.bias
         self.drop = Dropout(p, noise)
-        # Not persistent: a model folder has no use for it; the training loop keeps it.
+        # Not persistent: it is not part of a model folder. The training loop saves it in snapshots.
         self.register_buffer("reference", linear.weight.detach().clone(), persistent=False)
 
     def forward(self, input: Tensor) -> Tensor:
@@ -36,7 +35,8 @@ class MixoutLinear(nn.Linear):
 
 
 def add_mixout(network: nn.Module, p: float, noise: Noise) -> None:
-    """Mix every linear layer of `network` with the weights that it has now. Call `number_sites` behind it."""
+    """Add mixout to the linear layers of `network`, with their present weights as reference. Then call
+    `number_sites`."""
     for module in list(network.modules()):
         for name, child in module.named_children():
             if isinstance(child, nn.Linear) and not isinstance(child, MixoutLinear):
@@ -44,7 +44,7 @@ def add_mixout(network: nn.Module, p: float, noise: Noise) -> None:
 
 
 def references(network: nn.Module) -> dict[str, Tensor]:
-    """The reference weights, by the name of the weight that they belong to."""
+    """The reference weights, by the names of the weights."""
     return {
         f"{name}.weight": module.reference
         for name, module in network.named_modules()
@@ -54,6 +54,6 @@ def references(network: nn.Module) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def put_references(network: nn.Module, weights: dict[str, Tensor]) -> None:
-    """The inverse of `references`."""
+    """Load the result of `references`."""
     for name, reference in references(network).items():
         reference.copy_(weights[name])

@@ -1,10 +1,10 @@
-"""Dropout whose bits are a function of (seed, step, micro-batch, site), so that recomputation and every process draw
-the same.
+"""Dropout with counter-based random bits: a function of (seed, step, micro-batch, site), so that a recomputed layer and
+every process draw the same bits.
 
-A site is one place in the model where bits are drawn; `number_sites` gives each its number. On a CPU, PyTorch's own
-dropout costs as much as the matrix product beside it; here a byte is drawn for each element, so a probability is
-rounded to the nearest 256th (0.1 becomes 26/256 = 0.1016), and the kept values are scaled by the exact inverse of the
-rounded one, which keeps the mean.
+A site is one dropout layer of the model; `number_sites` numbers them. On a CPU, PyTorch's own dropout takes as long as
+the matrix product next to it. Here one random byte is drawn for each element, so a probability is rounded to a multiple
+of 1/256 (0.1 becomes 26/256 = 0.1016). Values that are not dropped are scaled by the exact inverse of the rounded
+probability, so the mean does not change.
 
 Reference: Srivastava et al. 2014, Dropout: A Simple Way to Prevent Neural Networks from Overfitting.
 """
@@ -26,9 +26,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def outside_graphs(function: F) -> F:
-    """`function`, which is run between two graphs where `torch.compile` traces it: no graph holds a generator.
+    """Exclude `function` from graphs of `torch.compile`, which cannot contain a random generator.
 
-    As `torch.compiler.disable`, which imports the compiler as soon as it decorates.
+    As `torch.compiler.disable`, which would import the compiler already when it decorates.
     """
 
     @functools.wraps(function)
@@ -43,9 +43,9 @@ def outside_graphs(function: F) -> F:
 class Noise:
     """The key of all random bits of a model.
 
-    The training loop sets `seed`, `step` and `micro_batch` before each forward. A training forward for which nobody did
-    draws a seed from PyTorch's global generator (`advance`), so that in a loop of one's own dropout differs from step
-    to step and `torch.manual_seed` repeats it, as with `torch.nn.Dropout`.
+    The training loop sets `seed`, `step` and `micro_batch` before each forward. If they are not set, a training forward
+    draws a seed from PyTorch's global generator (`advance`): in your own loop dropout then differs from step to step
+    and is repeatable by `torch.manual_seed`, as with `torch.nn.Dropout`.
     """
 
     def __init__(self) -> None:
@@ -53,24 +53,24 @@ class Noise:
         self.is_set = False  # for the next forward
 
     def set(self, *, seed: int, step: int, micro_batch: int) -> None:
-        """Choose the bits of the next forward."""
+        """Set the key of the next forward."""
         self.seed, self.step, self.micro_batch, self.is_set = seed, step, micro_batch, True
 
     @outside_graphs
     def advance(self) -> None:
-        """Begin a training forward: with the key that was set for it, else with one that is drawn."""
+        """Begin a training forward, with the key that was set or a new random one."""
         if not self.is_set:
             self.seed, self.step, self.micro_batch = int(torch.randint(2**62, ())), 0, 0
         self.is_set = False
 
     @property
     def key(self) -> tuple[int, int, int]:
-        """What the bits of this forward are a function of."""
+        """The key of this forward: (seed, step, micro-batch)."""
         return self.seed, self.step, self.micro_batch
 
     @contextmanager
     def held(self, key: tuple[int, int, int]) -> Iterator[None]:
-        """The bits of an earlier forward, for what computes a part of it again."""
+        """Use the key of an earlier forward within the context, to recompute a part of it."""
         now = self.key
         self.seed, self.step, self.micro_batch = key
         try:
@@ -79,20 +79,20 @@ class Noise:
             self.seed, self.step, self.micro_batch = now
 
     def generator(self, site: int, device: torch.device) -> torch.Generator:
-        """A generator that no other (seed, step, micro-batch, site) shares, up to chance."""
+        """A generator seeded by a hash of (seed, step, micro-batch, site)."""
         mixed = mix(self.seed, self.step, self.micro_batch, site)
         # The CPU's Mersenne Twister reads only 32 bits of a seed.
         return torch.Generator(device).manual_seed((mixed ^ mixed >> 32) & (2**32 - 1))
 
 
 def check_probability(p: float, what: str) -> None:
-    """ConfigError unless `p` is a probability below 1: of nothing that is kept, nothing is learned."""
+    """ConfigError unless `p` is a probability below 1. `what` names it in the message."""
     if isinstance(p, bool) or not isinstance(p, int | float) or not 0 <= p < 1:
         raise ConfigError(f"{what} must be a probability of at least 0 and below 1, but is {p!r:.80}.")
 
 
 def as_byte(p: float) -> int:
-    """The number of 256 bytes that are dropped; never all of them."""
+    """How many of the 256 values of a byte drop an element; at most 255."""
     return min(255, round(p * 256))
 
 
@@ -112,7 +112,7 @@ class Dropout(nn.Module):
 
     @outside_graphs
     def keep(self, x: Tensor, threshold: int) -> Tensor:
-        """A factor for each element of `x`: 0, or the scale of what is kept."""
+        """The factor of each element of `x`: 0 if it is dropped, else the scale."""
         if self.site < 0:
             raise ConfigError(
                 "dropout must be part of an EncoderDecoder before it is trained, which numbers the places where bits "
@@ -133,8 +133,7 @@ class WordDropout(Dropout):
     """Sets whole vectors to zero: x (…, D), one bit for all of D.
 
     Sennrich et al. 2016, Edinburgh Neural Machine Translation Systems for WMT 16; with a bit for each token, not for
-    each word of the vocabulary. What is kept is scaled by 1 / (1 - p), as in any dropout here, so that its mean is that
-    of evaluation.
+    each word of the vocabulary. Other vectors are scaled by 1 / (1 - p), as in `Dropout`.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -145,7 +144,7 @@ class WordDropout(Dropout):
 
 
 class LayerDrop(nn.Module):
-    """Says whether a layer is left out of this forward (Fan et al. 2020, LayerDrop)."""
+    """Decides whether a layer is skipped in this forward (Fan et al. 2020, LayerDrop)."""
 
     def __init__(self, p: float, noise: Noise) -> None:
         super().__init__()
@@ -162,13 +161,13 @@ class LayerDrop(nn.Module):
 
 
 def number_sites(model: nn.Module) -> None:
-    """Give each dropout of `model` its number, by its place in the model."""
+    """Number the dropout layers of `model`, in the order of its modules."""
     for site, module in enumerate(m for m in model.modules() if isinstance(m, (Dropout, LayerDrop))):
         module.site = site
 
 
 def share_noise(model: nn.Module, noise: Noise) -> None:
-    """Let all dropout of `model` draw its bits by the key of `noise`."""
+    """Let all dropout layers of `model` use the key of `noise`."""
     for module in model.modules():
         if isinstance(vars(module).get("noise"), Noise):
             vars(module)["noise"] = noise

@@ -1,13 +1,13 @@
-"""Operations that a runtime may compute in another way: each has a body in PyTorch, which is its definition.
+"""Operations with a PyTorch body, which a runtime may replace by a faster implementation.
 
     @operation
     def zero_padding(x, valid): ...                  # a call runs the body
 
-    OPERATIONS["zero_padding"].lowering = blank      # from now on `blank` is asked first
+    OPERATIONS["zero_padding"].lowering = blank      # from now on `blank` is called first
 
 A lowering takes the arguments of the body and returns an equal result, or NotImplemented for a call that it does not
-compute. The package `nn` sets none; `antiphon.runtime` does, with kernels for decoding on a CPU. Operators of
-torch.library would do the same, but a call of theirs costs 1.5 to 4 µs more than a function's, a lookup here 0.6 µs
+compute. The package `nn` sets none; `antiphon.runtime` sets kernels for decoding on a CPU. Operators of
+torch.library could be used instead, but their calls cost 1.5 to 4 µs more than a function's, a lookup here 0.6 µs
 (`python benchmarks/operations.py`); a forward makes about ten such calls a layer.
 """
 
@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 
 class Operation(Generic[P, T]):
-    """A function with a PyTorch `body`; `lowering` is asked before it, except in code that torch.compile traces."""
+    """A function with a PyTorch `body`. `lowering`, if set, is tried first, but not under torch.compile."""
 
     def __init__(self, body: Callable[P, T]) -> None:
         self.body = body

@@ -1,4 +1,4 @@
-"""What a recipe can name: a part that remembers how it was made, so that a saved model can write it down.
+"""Base of parts that recipes can name: a part stores its constructor arguments, so that it can be saved by name.
 
 >>> from antiphon.nn.rules import Alibi, Window
 >>> Window(128).spec, (Alibi() & Window(16)).spec
@@ -28,7 +28,7 @@ class Part(nn.Module):
 
     @property
     def spec(self) -> object:
-        """What a recipe would say: a name, or {name: settings}; None for what has no name or was made from objects."""
+        """The entry of a recipe: a name, or {name: settings}; None if it has no name or its arguments are objects."""
         return self._spec if self._spec is not None else self._derived()
 
     @spec.setter
@@ -50,13 +50,13 @@ class Part(nn.Module):
 
 
 def spec_name(thing: object) -> str | None:
-    """The name by which a recipe finds a class or function: the registered one, else `module:Name`; None for one that
-    was defined in a notebook, a script or another function."""
+    """The name of a class or function in a recipe: the registered one, else `module:Name`; None if it was defined in a
+    notebook, a script or another function."""
     return name_for("attention", thing)
 
 
 def is_literal(value: object) -> bool:
-    """Whether a recipe or a model folder can hold `value` as it is."""
+    """Whether `value` can be stored in a recipe or a model folder."""
     if isinstance(value, dict):
         return all(isinstance(key, str) and is_literal(item) for key, item in value.items())
     if isinstance(value, (list, tuple)):

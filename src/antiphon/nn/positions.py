@@ -27,10 +27,10 @@ def sinusoids(pos: Tensor, dim: int) -> Tensor:
 
 
 def sinusoids_in_halves(pos: Tensor, dim: int, *, closed: bool = False) -> Tensor:
-    """The same values, all sines before all cosines, as Marian (Junczys-Dowmunt et al. 2018) lays them out.
+    """The same values, all sines before all cosines, as Marian (Junczys-Dowmunt et al. 2018) orders them.
 
-    (B or 1, L, dim), computed in float64, from which published checkpoints took their tables, where the device has it.
-    `closed`: the frequencies go down to 1/10000 itself (fairseq; Ott et al. 2019), not to the step before it; dim even.
+    (B or 1, L, dim), computed in float64 if the device has it, as in published checkpoints. `closed`: the lowest
+    frequency is 1/10000 itself (fairseq; Ott et al. 2019), not the one before it; dim must be even.
     """
     wide = torch.float32 if pos.device.type == "mps" else torch.float64
     exponents = torch.arange(0, dim, 2, device=pos.device, dtype=wide) / (dim - 2 if closed and dim > 2 else dim)
@@ -40,7 +40,7 @@ def sinusoids_in_halves(pos: Tensor, dim: int, *, closed: bool = False) -> Tenso
 
 def inverse_frequencies(dim: int, base: float, device: torch.device) -> Tensor:
     """base ** (-2 i / dim) for i = 0 … ceil(dim / 2) - 1."""
-    # As a quotient, as published checkpoints were trained: the last bit of a frequency counts at far positions.
+    # A quotient, as published checkpoints were trained: the last bit of a frequency matters at large positions.
     return 1.0 / base ** (torch.arange(0, dim, 2, device=device, dtype=torch.float32) / dim)
 
 
@@ -53,7 +53,7 @@ SINUSOIDS = {
 
 @operation
 def by_position(compute: Callable[[Tensor], Tensor], pos: Tensor) -> Tensor:
-    """`compute` of positions (B or 1, L): a vector for each, (B or 1, L, n), that depends on that position alone."""
+    """`compute` of positions (B or 1, L): (B or 1, L, n), where each vector depends on its own position only."""
     return compute(pos)
 
 
@@ -90,8 +90,8 @@ class Learned(nn.Module):
 
 
 class Fixed(nn.Module):
-    """Adds the vector of each position below `max_length` in a table that is kept with the weights and never trained:
-    sinusoids in `layout`, unless a file has others."""
+    """Adds a vector for each position below `max_length`, from a table that is saved with the weights but not trained:
+    sinusoids in `layout`, unless a file has other values."""
 
     table: Tensor
 
@@ -105,14 +105,14 @@ class Fixed(nn.Module):
 
 
 class NoPositions(nn.Module):
-    """Adds nothing: positions come from a rule or from rotary attention, or not at all."""
+    """Adds nothing. Positions may come from a score rule or from rotary attention."""
 
     def forward(self, x: Tensor, pos: Tensor) -> Tensor:
         return x
 
 
 class Rotary(nn.Module):
-    """Turns pairs of features of queries and keys by an angle that grows with position (Su et al. 2021, RoFormer, eq.
+    """Rotates pairs of features of queries and keys by an angle proportional to position (Su et al. 2021, RoFormer, eq.
     34).
 
     The pairs are (i, i + D/2), "half-split", the layout of most published checkpoints, rather than the paper's (2i, 2i
@@ -134,13 +134,13 @@ class Rotary(nn.Module):
         return torch.cat([angle.cos(), angle.sin()], dim=-1)
 
     def forward(self, x: Tensor, tables: tuple[Tensor, Tensor]) -> Tensor:
-        """x (B, H, L, D), turned."""
+        """Rotate x (B, H, L, D)."""
         return rotate(x, *tables)
 
 
 @operation
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """x (B, H, L, D), of which each pair of features (i, i + D/2) is rotated; cos and sin (B or 1, 1, L, D/2)."""
+    """Rotate each pair of features (i, i + D/2) of x (B, H, L, D); cos and sin are (B or 1, 1, L, D/2)."""
     cos, sin = cos.to(x.dtype), sin.to(x.dtype)
     left, right = x.chunk(2, dim=-1)
     return torch.cat([left * cos - right * sin, right * cos + left * sin], dim=-1)

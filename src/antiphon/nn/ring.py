@@ -1,14 +1,14 @@
-"""A cache of constant size, for a decoder whose rule looks a bounded number of tokens back.
+"""A cache of constant size, for a decoder whose rule has a bounded reach to the left.
 
-It holds the last tokens that a later query may see, and the first ones where the rule always shows them. What it gives
-back is what a growing cache would give, without the keys that the rule hides from every query now and later:
+It contains the last tokens that a later query may see, and the first tokens if they are always visible. It returns what
+a growing cache would return, without the keys that the rule hides from all present and later queries:
 
     cache = RingCache(rows, left=127, sinks=0, num_heads=8, head_dim=64, like=weight)
     k, v, keys = cache.update(k, v, tokens)      # one token or a whole prefix, of any length
 
-Slots are taken by the number of a token in its row, not by its position: positions rise, so the last n tokens reach at
-least n positions back. Xiao et al. 2024, StreamingLLM, section 3.2, for the first tokens that stay; here a token keeps
-its position. Shapes: R hypotheses, G key heads, D features, M slots, L new tokens.
+Slots are assigned by the index of a token in its row, not by its position: positions increase, so the last n tokens
+reach at least n positions back. The first tokens are as in Xiao et al. 2024, StreamingLLM, section 3.2, but here tokens
+keep their positions. Shapes: R hypotheses, G key heads, D features, M slots, L new tokens.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from torch import Tensor
 from antiphon.batch import Tokens
 from antiphon.nn.cache import KeyValueCache, slots_in_use, to_cache_type, write_slots
 from antiphon.nn.rules import Reach
-from antiphon.nn.state import State, spread_rows
+from antiphon.nn.state import State, expand_leaves
 
 
 class RingSlots(NamedTuple):
-    """Where new tokens go, `slots` (R or 1, L), and the tokens of the keys that a reader gets. It gets the first
-    `before` slots as they were, with the new keys behind them; or, where `before` is None, the first `after` slots as
-    they are."""
+    """The `slots` (R or 1, L) of new tokens, and the tokens of the keys that `update` returns. These are the first
+    `before` slots before the update, followed by the new keys; or, if `before` is None, the first `after` slots after
+    the update."""
 
     slots: Tensor
     keys: Tokens
@@ -36,10 +36,10 @@ class RingSlots(NamedTuple):
 
 
 class RingSlotTable(State):
-    """Which position stands in which slot: `k_pos` (R or 1, M + 1), -1 where free; `count` (R or 1,), the tokens seen.
+    """The position in each slot, `k_pos` (R or 1, M + 1), -1 in free slots; `count` (R or 1,), the tokens so far.
 
-    The first `sinks` slots belong to the first tokens, the others are taken in turn; the last of all is for what is not
-    kept. The layers of a stack with the same reach share one. With `aligned`, one row stands for all.
+    The first `sinks` slots are for the first tokens, the others are reused in turn; the last slot is for tokens that
+    are not stored. The layers of a stack with the same reach share one table. With `aligned` it has one row for all.
     """
 
     def __init__(self, rows: int, *, left: int, sinks: int, aligned: bool, device: torch.device) -> None:
@@ -51,16 +51,16 @@ class RingSlotTable(State):
 
     @property
     def reach(self) -> int:
-        """How many slots hold anything, at most; looked up only where that does not stall a queue."""
+        """The number of slots in use; on a GPU all slots, since reading it would synchronize."""
         return min(self.size, slots_in_use(self.hypothesis["count"], self.size))
 
-    def spread(self, rows: int) -> None:
-        spread_rows(self, rows)
+    def expand_rows(self, rows: int) -> None:
+        expand_leaves(self, rows)
         self.aligned = False
         self.kind = (RingSlotTable, self.turns - 1, self.sinks, False)
 
     def place(self, tokens: Tokens) -> RingSlots:
-        """What a forward over `tokens` does to all caches of this ledger; computed once a forward."""
+        """Assign slots to new `tokens`; computed once a forward for all caches with this table."""
         found = tokens.memo.get(id(self))
         if found is None:
             found = tokens.memo[id(self)] = self._place(tokens)
@@ -75,7 +75,7 @@ class RingSlotTable(State):
         new = tokens.pos.expand(pos.shape[0], -1)
         valid = new >= 0
         before = self.reach
-        # With one token a row, the key that it replaces is one that the rule hides from it: no copy is needed.
+        # With one token a row, the rule hides the key that it replaces from it, so no copy is needed.
         single = new.shape[1] == 1
         keys = None if single else Tokens(torch.cat([pos[:, :before], new], dim=1))
         number = count[:, None] + valid.cumsum(1) - 1
@@ -111,13 +111,13 @@ class RingCache(KeyValueCache):
         self._reach = 0 if like.device.type == "cpu" else left + 1 + sinks
 
     def update(self, k: Tensor, v: Tensor, tokens: Tokens) -> tuple[Tensor, Tensor, Tokens]:
-        """Put k and v (R, G, L, D) of `tokens` in, as far as a later query may see them.
+        """Write those of k and v (R, G, L, D) of `tokens` that a later query may see.
 
-        Returns the keys, the values and their tokens that these queries may see, new ones included.
+        Returns the keys, the values and their tokens that the present queries may see, new ones included.
         """
-        ledger = self.common
-        assert isinstance(ledger, RingSlotTable)
-        placed = ledger.place(tokens)
+        slot_table = self.common
+        assert isinstance(slot_table, RingSlotTable)
+        placed = slot_table.place(tokens)
         self._reach = placed.after
         return self._put("k", k, placed), self._put("v", v, placed), placed.keys
 
@@ -132,7 +132,7 @@ class RingCache(KeyValueCache):
 def make_cache(
     rows: int, capacity: int, reach: Reach | None, *, num_heads: int, head_dim: int, like: Tensor
 ) -> KeyValueCache:
-    """A cache for `capacity` tokens of a rule with this reach: a ring, if it is smaller than one that grows."""
+    """A cache for `capacity` tokens under a rule with this reach: a ring if that is smaller, else one that grows."""
     if reach is None or reach[0] is None or reach[0] + 1 + reach[2] >= capacity:
         return KeyValueCache(rows, capacity, num_heads=num_heads, head_dim=head_dim, like=like)
     return RingCache(rows, left=reach[0], sinks=reach[2], num_heads=num_heads, head_dim=head_dim, like=like)

@@ -1,9 +1,9 @@
-"""What a rule says about one set of queries and keys: what is visible, what is added, computed once a forward.
+"""The mask and the bias of a rule for one set of queries and keys, computed once a forward.
 
     scores = plan(rule, tokens, keys, causal=True, num_heads=8)      # shared by the layers of this forward
-    scores.visible, scores.bias, scores.rule                         # computed when they are asked for
+    scores.visible, scores.bias, scores.rule                         # computed on first use
 
-What a user's rule gives is checked here, so that an error names the rule and both shapes.
+The results of a user's rule are checked here, so that an error names the rule and both shapes.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class CachedProperty(Generic[T]):
 
 
 class Scores:
-    """One rule on one set of queries and keys, (B,H,Q,K) in all; nothing quadratic is made before it is asked for."""
+    """A rule on one set of queries and keys, of shape (B,H,Q,K). Quadratic tensors are computed on first use."""
 
     def __init__(self, rule: ScoreRule, queries: Tokens, keys: Tokens, *, causal: bool, num_heads: int) -> None:
         self.rule, self.queries, self.keys = rule, queries, keys
@@ -42,13 +42,13 @@ class Scores:
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
-        """(B,H,Q,K), B being 1 where all rows agree."""
+        """(B,H,Q,K); B is 1 if all rows have the same positions."""
         rows = max(self.queries.pos.shape[0], self.keys.pos.shape[0])
         return rows, self.num_heads, self.queries.pos.shape[1], self.keys.pos.shape[1]
 
     @CachedProperty
     def places(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """What a rule is told: batch (B,1,1,1), head (1,H,1,1), q_pos (B or 1,1,Q,1), k_pos (B or 1,1,1,K)."""
+        """The arguments of a rule: batch (B,1,1,1), head (1,H,1,1), q_pos (B or 1,1,Q,1), k_pos (B or 1,1,1,K)."""
         q_pos, k_pos = self.queries.pos[:, None, :, None], self.keys.pos[:, None, None, :]
         batch = torch.arange(self.shape[0], device=q_pos.device).view(-1, 1, 1, 1)
         head = torch.arange(self.num_heads, device=q_pos.device).view(1, -1, 1, 1)
@@ -56,7 +56,7 @@ class Scores:
 
     @CachedProperty
     def visible(self) -> Tensor | None:
-        """(B or 1, 1 or H, Q, K) bool, the pairs that may meet; None: all."""
+        """(B or 1, 1 or H, Q, K) bool, the visible pairs; None: all."""
         met = self._met
         return None if all_true(met) else met
 
@@ -87,14 +87,14 @@ class Scores:
 
     @CachedProperty
     def extra(self) -> Tensor | None:
-        """(H,E), logits of the keys that only take weight away; None: there are none."""
+        """The logits (H,E) of keys without values (`ScoreRule.extra`); None if there are none."""
         extra = _asked(self.rule, "extra", self.rule.extra, ())
         if extra is not None:
             _check(self.rule, "extra", extra, (self.num_heads, extra.shape[-1]), None)
         return extra
 
     def apply(self, logits: Tensor, q: Tensor) -> Tensor:
-        """Logits (B,H,Q,K) after the rule, before the mask; q (B,H,Q,D) are the scaled queries they were made of."""
+        """Logits (B,H,Q,K) under the rule, before the mask; q (B,H,Q,D) are the scaled queries."""
         if self.bias is None and not self.rule.needs_logits:
             return logits
         wide = logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
@@ -114,10 +114,10 @@ class Scores:
 
 
 def plan(rule: ScoreRule, queries: Tokens, keys: Tokens, *, causal: bool, num_heads: int) -> Scores:
-    """What `rule` says for these positions; shared through `queries.memo` by all layers of one forward."""
+    """The scores of `rule` for these tokens, stored in `queries.memo` for all layers of a forward."""
     key = (id(rule), id(keys), causal)
     found = queries.memo.get(key)
-    if found is None:  # `found` keeps rule and keys alive, so that no other object gets their ids within this forward
+    if found is None:  # `found` keeps rule and keys alive, so that no other object gets their ids during this forward
         found = queries.memo[key] = Scores(rule, queries, keys, causal=causal, num_heads=num_heads)
     assert isinstance(found, Scores)
     return found
@@ -125,8 +125,8 @@ def plan(rule: ScoreRule, queries: Tokens, keys: Tokens, *, causal: bool, num_he
 
 @operation
 def all_true(mask: Tensor) -> bool:
-    """Whether a bool tensor is true everywhere, so that no fill is needed. False on a GPU, where the answer costs a
-    synchronization and a fill costs little."""
+    """Whether all of a bool tensor is true, so that no fill is needed. Always False on a GPU, where reading the value
+    synchronizes and a fill is cheap."""
     return mask.device.type == "cpu" and bool(mask.all())
 
 
@@ -154,7 +154,7 @@ def _table(part: ScoreRule, q: Tensor) -> TermTable | None:
 
 
 def _asked(rule: ScoreRule, hook: str, run: Callable[[], Any], places: tuple[Tensor, ...]) -> Any:
-    """What a rule's hook gives; AttentionError that names it for whatever a user's code raises."""
+    """The result of a rule's hook; an exception of the user's code becomes an AttentionError that names the hook."""
     try:
         return run()
     except AntiphonError:

@@ -1,8 +1,8 @@
-"""Decoding state, outside the model: tensors of fixed capacity that belong to source rows or to hypothesis rows.
+"""Decoding state, stored outside the model: tensors of fixed capacity with one row for each source or hypothesis.
 
-The hypotheses of a source are contiguous, and their number W is given. `reorder`, `drop` and `write` are generic: beam
-search, streaming and continuous batching need no more. A mixer of your own gets them by naming its tensors. The caches
-of keys and values are in cache.py and ring.py.
+The W hypotheses of a source are contiguous rows. `reorder`, `drop` and `write` are all that beam search, streaming and
+continuous batching need; they are generic, so a mixer of your own only names its tensors. The caches of keys and values
+are in cache.py and ring.py.
 
 Shapes: N sources, R = N·W hypotheses, C capacity.
 """
@@ -20,12 +20,11 @@ from antiphon.nn.operations import operation
 
 
 class State:
-    """Leaves by name, each with rows first: `source` leaves have N rows, `hypothesis` leaves R rows (or 1, where all
-    rows agree).
+    """Tensors by name (leaves), whose first dimension is rows: `source` leaves have N rows, `hypothesis` leaves R rows,
+    or 1 if all rows are equal.
 
-    `common` is a state that layers share, each with an equal `kind`: the places of a cache, the tokens of a memory.
-    Where `record` is a list, a mixer with attention weights appends those of each forward, (B, H, Q, K), to it
-    (`Mixer.recorder`).
+    `common` is a state that layers share if its `kind` is equal: the slot table of a cache, the tokens of a memory. If
+    `record` is a list, a mixer with attention weights appends those of each forward, (B, H, Q, K) (`Mixer.recorder`).
     """
 
     kind: object = None
@@ -43,21 +42,21 @@ class State:
         self.common = common
 
     def used(self, name: str, leaf: Tensor) -> Tensor:
-        """The part of a leaf that holds anything; what is outside it is zeros."""
+        """The part of a leaf that is in use; the rest is zeros."""
         return leaf
 
     def reorder(self, index: Tensor, width: int | None = None) -> None:
-        """Hypothesis row i becomes what row `index[i]` was, one of the same `width` rows (None: any row), in place.
+        """Copy hypothesis row `index[i]` to row i, in place. Both are among the same `width` rows (None: any rows).
 
-        `index` (r,) may be of fewer rows than there are: then the first ones are in use.
+        `index` (r,) may have fewer entries than there are rows: then only the first r rows are in use.
         """
         for name, leaf in self.hypothesis.items():
             if leaf.shape[0] > 1:
                 exchange_rows(self.used(name, leaf)[: index.numel()], index, width=width or index.numel())
 
     def move(self, sources: tuple[Tensor, Tensor], rows: tuple[Tensor, Tensor]) -> None:
-        """Sources `sources[0]` (m,), with their hypotheses `rows[0]` (m·W,), become what the others of the pairs are,
-        in place; no row is in both."""
+        """Copy sources `sources[1]` (m,) and hypotheses `rows[1]` (m·W,) to `sources[0]` and `rows[0]`, in place. No
+        row is in both."""
         for leaf in self.source.values():
             if leaf.shape[0] > 1:
                 leaf.index_copy_(0, sources[0], leaf.index_select(0, sources[1]))
@@ -77,9 +76,9 @@ class State:
         }
 
     def write(self, slots: Tensor, other: State, width: int) -> None:
-        """Sources `slots` (n,), with their hypotheses, become those of `other`, in place.
+        """Overwrite sources `slots` (n,) and their hypotheses with those of `other`, in place.
 
-        Both have own rows; a cache of `other` may be smaller.
+        Both states have one row for each hypothesis; a cache of `other` may have less capacity.
         """
         rows = (slots[:, None] * width + torch.arange(width, device=slots.device)).flatten()
         for name, leaf in self.source.items():
@@ -88,20 +87,20 @@ class State:
             leaf[rows] = other.hypothesis[name]
 
     def part(self, sources: slice, rows: slice) -> Self:
-        """Some sources with their hypotheses, where each has rows of its own; in the same memory."""
+        """A view of some sources and their hypotheses. Each must have rows of its own."""
         found = copy.copy(self)
         found.source = {name: leaf[sources] for name, leaf in self.source.items()}
         found.hypothesis = {name: leaf[rows] for name, leaf in self.hypothesis.items()}
         return found
 
-    def spread(self, rows: int) -> None:
-        """Where one row stood for all, each of `rows` hypotheses has its own from now on."""
+    def expand_rows(self, rows: int) -> None:
+        """Expand leaves with one shared row to `rows` rows, one for each hypothesis."""
 
     def filled(self, count: int) -> None:
-        """No row holds more than `count` tokens; called after steps that were run without the code of this object."""
+        """Called after steps that were run without the code of this object. No row has more than `count` tokens."""
 
-    def become(self, other: State) -> None:
-        """All leaves become those of `other`, a state of the same shape, in place."""
+    def copy_from(self, other: State) -> None:
+        """Copy all leaves of `other`, a state of the same shapes, in place."""
         for name, leaf in self.source.items():
             leaf.copy_(other.source[name])
         for name, leaf in self.hypothesis.items():
@@ -110,21 +109,21 @@ class State:
 
 @operation
 def exchange_rows(part: Tensor, index: Tensor, *, width: int) -> None:
-    """Row r of `part` becomes what row index[r] was, one of the same `width` rows, in place. Rows with index[r] = r are
+    """Copy row index[r] of `part` to row r, in place; both are among the same `width` rows. Rows with index[r] = r are
     not written."""
     moved = (index != torch.arange(index.numel(), device=index.device)).nonzero()[:, 0]
     part[moved] = part[index[moved]]
 
 
-def spread_rows(state: State, rows: int) -> None:
-    """Leaves of one row become leaves of `rows` equal ones."""
+def expand_leaves(state: State, rows: int) -> None:
+    """Expand hypothesis leaves with one row to `rows` equal rows."""
     for name, leaf in state.hypothesis.items():
         if leaf.shape[0] == 1 and rows > 1:
             state.hypothesis[name] = leaf.expand(rows, *leaf.shape[1:]).clone()
 
 
 class MemoryTokens(State):
-    """The tokens of a memory, one object until the rows change, so that the layers share masks by its identity."""
+    """The tokens of a memory. One `Tokens` object until the rows change, so that all layers share its masks."""
 
     kind = "memory"
 
@@ -138,7 +137,7 @@ class MemoryTokens(State):
         self.tokens = self._read()
 
     def write(self, slots: Tensor, other: State, width: int) -> None:
-        assert self.source.keys() == other.source.keys(), "a memory takes rows that are packed as its own are"
+        assert self.source.keys() == other.source.keys(), "rows of a memory must be packed in the same way"
         super().write(slots, other, width)
         self.tokens = self._read()
 
@@ -147,25 +146,25 @@ class MemoryTokens(State):
 
 
 class MemoryState(State):
-    """What a layer computes once a source (`leaves`, as cross keys), and the tokens of the memory."""
+    """Tensors that a layer computes once for a source, such as cross-attention keys, and the tokens of the memory."""
 
     def __init__(self, tokens: Tokens, **leaves: Tensor) -> None:
         super().__init__(source=leaves, common=MemoryTokens(tokens))
 
     @property
     def tokens(self) -> Tokens:
-        """The tokens of the memory's rows that are left."""
+        """The tokens of the present rows of the memory."""
         assert isinstance(self.common, MemoryTokens)
         return self.common.tokens
 
 
 class DecoderState:
-    """The states of a decoder's layers: for each layer one of its self-attention and one of its cross-attention."""
+    """The states of a decoder: for each layer that of its self-attention and that of its cross-attention."""
 
     def __init__(self, layers: list[tuple[State, State]], *, width: int) -> None:
         self.layers, self.width = layers, width
         self._states = [state for pair in layers for state in pair]
-        for state in self._states:  # read at each step from now on, and keys head by head
+        for state in self._states:  # read at each step, one head at a time
             state.source = {name: leaf.contiguous() for name, leaf in state.source.items()}
         shared: dict[object, State] = {}
         for state in self._states:
@@ -180,26 +179,26 @@ class DecoderState:
             leaf for state in self._states for leaf in state.hypothesis.values()
         ]
 
-    def spread(self, sources: int) -> None:
-        """From now on each row has positions of its own, so that sources may join when others are on their way."""
+    def expand_rows(self, sources: int) -> None:
+        """Give each row its own positions, so that sources can join while others are being decoded."""
         for state in self._states:
-            state.spread(sources * self.width)
+            state.expand_rows(sources * self.width)
 
     def filled(self, count: int) -> None:
-        """No row holds more than `count` tokens; called after steps that were run without the code of the caches."""
+        """Called after steps that were run without the code of the caches. No row has more than `count` tokens."""
         for state in self._states:
             state.filled(count)
 
     def reorder(self, index: Tensor) -> None:
-        """Hypothesis row i becomes what row `index[i]` was, of the same source, in place; `index` (r,) may be of the
-        first rows alone."""
+        """Copy hypothesis row `index[i]` to row i of the same source, in place; `index` (r,) may cover only the first
+        rows."""
         for state in self._states:
             state.reorder(index, self.width)
 
     def move(self, to: Tensor, of: Tensor) -> None:
-        """Sources `to` (m,), with their hypotheses, become what the sources `of`, which are others, are, in place."""
-        lanes = torch.arange(self.width, device=to.device)
-        rows = [(part[:, None] * self.width + lanes).flatten() for part in (to, of)]
+        """Copy the sources `of` (m,) and their hypotheses to the sources `to`, in place. No source is in both."""
+        hypotheses = torch.arange(self.width, device=to.device)
+        rows = [(part[:, None] * self.width + hypotheses).flatten() for part in (to, of)]
         for state in self._states:
             state.move((to, of), (rows[0], rows[1]))
 
@@ -209,19 +208,19 @@ class DecoderState:
             state.drop(keep, self.width)
 
     def part(self, sources: slice) -> Self:
-        """Some sources with their hypotheses, where each has rows of its own, in the same memory: for another state's
-        `write`, and for nothing else (`layers` stay whole)."""
+        """A view of some sources and their hypotheses, only as the argument of another state's `write`: `layers` are
+        not sliced."""
         found = copy.copy(self)
         rows = slice(sources.start * self.width, sources.stop * self.width)
         found._states = [state.part(sources, rows) for state in self._states]
         return found
 
-    def become(self, other: DecoderState) -> None:
-        """All states become those of `other`, which has the same shapes, in place."""
+    def copy_from(self, other: DecoderState) -> None:
+        """Copy all states of `other`, which has the same shapes, in place."""
         for mine, theirs in zip(self._states, other._states, strict=True):
-            mine.become(theirs)
+            mine.copy_from(theirs)
 
     def write(self, slots: Tensor, other: DecoderState) -> None:
-        """Sources `slots` (n,) become those of `other`, in place."""
+        """Overwrite sources `slots` (n,) with those of `other`, in place."""
         for mine, theirs in zip(self._states, other._states, strict=True):
             mine.write(slots, theirs, self.width)

@@ -1,4 +1,4 @@
-"""How one decoding step is run fast: the network's own code, kernels that replay a recorded step, or a CUDA graph."""
+"""Fast decoding: steps are run by the network's own code, by kernels that replay a recording, or as a CUDA graph."""
 
 from __future__ import annotations
 

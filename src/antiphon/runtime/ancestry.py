@@ -5,8 +5,8 @@ has a small table, the ancestry (R, C + 1), which gives for each slot of a row's
 whose cache contains it. `attend` reads through this table (compare Pope et al. 2022, "Efficiently Scaling Transformer
 Inference", whose caches have one hypothesis only). What hypotheses share is also read from memory once.
 
-    trace(state, recorder.entries)  # where only `attend` reads the caches; changes the recorded calls
-    settle(state)                   # copies the past of each hypothesis into its own cache; no ancestry any more
+    use_ancestry(state, recorder.entries)   # for caches that only `attend` reads; changes the recorded calls
+    materialize(state)                      # copies each hypothesis' past into its own cache; ends the ancestry
 
 In a cache that grows no slot is written twice, so that the slots of an ancestor stay valid.
 """
@@ -24,8 +24,8 @@ from antiphon.runtime.kernels.functions import KernelCall
 from antiphon.runtime.recorder.record import Entry, memory_of
 
 
-def trace(state: DecoderState, entries: Sequence[Entry]) -> None:
-    """From the next run of `entries` on, hypotheses are reordered by their ancestry, for all caches that allow it."""
+def use_ancestry(state: DecoderState, entries: Sequence[Entry]) -> None:
+    """Reorder hypotheses by their ancestry from the next run of `entries` on, for all caches that allow it."""
     if state.width == 1:
         return
     for slot_table, caches in _caches_by_slot_table(state):
@@ -38,7 +38,7 @@ def trace(state: DecoderState, entries: Sequence[Entry]) -> None:
         attending = [entry for entry in readers if isinstance(entry, KernelCall) and _attends(entry, leaves, rows)]
         if len(attending) < len(readers) or {_name(entry) for entry in writers + placing} != {"put", "place"}:
             continue
-        ancestry = slot_table.trace(rows, state.width)
+        ancestry = slot_table.add_ancestry(rows, state.width)
         for entry in attending:
             _set_ancestry(entry, ancestry, state.width)
             entry.reads, entry.held = (*entry.reads, ancestry), (*entry.held, ancestry)
@@ -50,16 +50,16 @@ def trace(state: DecoderState, entries: Sequence[Entry]) -> None:
 
 
 def _set_ancestry(entry: KernelCall, ancestry: Tensor, width: int) -> None:
-    """Let a call of `attend` or `place` use the table `ancestry` (R, C + 1) of hypotheses of the same source."""
+    """Set the ancestry table (R, C + 1) of a call of `attend` or `place`. `width`: hypotheses of a source."""
     entry.set_pointer("ancestry", ancestry.data_ptr())
     entry.set_size("ancestry_stride", ancestry.stride(0))
     entry.set_size("beam_width", width)
 
 
-def settle(state: DecoderState) -> None:
+def materialize(state: DecoderState) -> None:
     """Copy the keys and values of the past of each hypothesis into its own cache, and remove the ancestry."""
     for slot_table, caches in _caches_by_slot_table(state):
-        ancestry = slot_table.forget_lanes()
+        ancestry = slot_table.remove_ancestry()
         if ancestry is None:
             continue
         own = torch.arange(ancestry.shape[0])[:, None]
@@ -72,7 +72,7 @@ def settle(state: DecoderState) -> None:
 
 
 def _caches_by_slot_table(state: DecoderState) -> list[tuple[SlotTable, list[KeyValueCache]]]:
-    """The caches that grow, by their slot table; without those whose slot table is shared with other states."""
+    """The growing caches, by slot table; without those whose slot table other kinds of states share."""
     found: dict[int, tuple[SlotTable, list[State]]] = {}
     for each in (each for pair in state.layers for each in pair):
         if type(each.common) is SlotTable:

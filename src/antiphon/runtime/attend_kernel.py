@@ -1,7 +1,7 @@
-"""Attention of a few queries over a cache or a memory, in one kernel of our own: a step of decoding on a CPU.
+"""A back end for decoding steps on a CPU: attention of a few queries over a cache or a memory, in one C kernel.
 
-What a query does not see costs nothing, so a cache may be read whole; the keys of a source are read once for all its
-hypotheses. An answer does not depend on what else is in the batch, bit for bit.
+Masked keys are skipped, so a cache may be passed whole. The keys of a source are read once for all its hypotheses. The
+result of a row does not depend on the other rows of the batch, bit for bit.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from antiphon.nn.backends.backend import Backend, Dropping
 from antiphon.nn.scores import Scores
 from antiphon.runtime.kernels import functions as kernels
 
-MAX_QUERIES = 16  # of a row; for more, other back ends are faster
+MAX_QUERIES = 16  # queries of a row; for more, other back ends are faster
 
 
 def kernel(
     q: Tensor, k: Tensor, v: Tensor, scores: Scores, *, scale: float, dropout: Dropping | None
 ) -> tuple[Tensor, Tensor | None]:
-    """The output (B,H,Q,D), and no weights."""
+    """Returns the output (B,H,Q,D), and None for the weights."""
     return kernels.attend(q, k, v, scores.visible, scores.bias, scores.extra, scale=scale), None
 
 

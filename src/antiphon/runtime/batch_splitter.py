@@ -1,9 +1,9 @@
-"""Batches that do not fit memory: cut in halves until they do, and no larger one is tried again in the same run.
+"""Splits batches that do not fit into memory in halves, and does not try a batch of that size again.
 
-    room = BatchSplitter()
-    answers = room.run(decode, rows, cost=len)            # one for each row, in their order
+    splitter = BatchSplitter()
+    answers = splitter.run(decode, rows, cost=len)        # one for each row, in their order
 
-An answer does not depend on what runs beside it, so that the answers are those of the whole batch.
+The answer of a row does not depend on the other rows of its batch, so the answers are those of the whole batch.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ A = TypeVar("A")
 
 
 class BatchSplitter:
-    """What a batch may cost, learnt from those that did not fit; one for a run, or for a model that serves."""
+    """A bound on the cost of batches, lowered whenever one does not fit. One object for a run or a served model."""
 
     def __init__(self) -> None:
-        self.most: int | None = None  # the cost that is known to be too much, halved; None: none was
-        self._said = False
+        self.max_cost: int | None = None  # half of the smallest cost that did not fit; None: all did
+        self._has_warned = False
 
     def run(
         self, work: Callable[[Sequence[R]], Sequence[A]], rows: Sequence[R], *, cost: Callable[[Sequence[R]], int]
     ) -> list[A]:
-        """`work` of `rows`, one answer for each, in as many parts as it takes; the first that is cut is warned of.
+        """Call `work` on `rows`, in as many parts as necessary. Returns one answer for each row.
 
-        `cost` of some rows must grow with them, as the memory that they need does: tokens with padding, for example.
-        WorkError where one row alone does not fit.
+        `cost` must increase with the memory that rows need, for example their number of tokens, padding included. Warns
+        at the first split. Raises WorkError if a single row does not fit.
         """
         answers: list[A] = []
-        waiting = [rows] if rows else []  # the next one last
+        waiting = [rows] if rows else []  # a stack: the next part is last
         while waiting:
             part = waiting.pop()
-            too_much = self.most is not None and len(part) > 1 and cost(part) > self.most
+            too_much = self.max_cost is not None and len(part) > 1 and cost(part) > self.max_cost
             made = None if too_much else self._tried(work, part, cost(part))
             if made is None:
                 middle = (len(part) + 1) // 2
@@ -50,7 +50,7 @@ class BatchSplitter:
         return answers
 
     def _tried(self, work: Callable[[Sequence[R]], Sequence[A]], rows: Sequence[R], cost: int) -> Sequence[A] | None:
-        """The answers; None where memory ran out, and then with a smaller bound."""
+        """The answers; None if memory ran out, which lowers the bound."""
         try:
             return work(rows)
         except (MemoryError, RuntimeError) as error:
@@ -61,14 +61,14 @@ class BatchSplitter:
                     f"an input must fit memory, but one alone does not ({one_line(error):.200}). Shorten it, or lower "
                     "`beam_size` or `max_new_tokens`."
                 ) from error
-        # Behind the block above, where nothing holds the failed batch any more: the error held its frames.
+        # After the block above, since the error keeps the frames of the failed batch alive.
         gc.collect()
         if torch.cuda.is_initialized():
             torch.cuda.empty_cache()
         half = max(1, cost // 2)
-        self.most = half if self.most is None else min(self.most, half)
-        if not self._said:
-            self._said = True
+        self.max_cost = half if self.max_cost is None else min(self.max_cost, half)
+        if not self._has_warned:
+            self._has_warned = True
             warnings.warn(
                 f"memory ran out at {len(rows)} inputs at once: from here on batches have half the size.", stacklevel=3
             )

@@ -1,4 +1,4 @@
-"""A decoding step by the network's own code: the definition, on every device and for every attention."""
+"""A decoding step by the network's own code: the definition, for every device and every attention."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class EagerStep:
         self._logits: Tensor | None = None
 
     def read(self, ids: Tensor, tokens: Tokens) -> Tensor:
-        """The network reads `ids` (R, L): their hidden vectors (R, L, D)."""
+        """Run the network on `ids` (R, L). Returns their hidden vectors (R, L, D)."""
         hidden, _ = self.network.decode(ids, tokens, self.memory, self.state)
         logits = self._logits = self.network.logits(hidden[:, -1])
         fits = isinstance(self.top, GraphTopK) or kernels.usable(logits)
@@ -31,24 +31,24 @@ class EagerStep:
         return hidden
 
     def run(self, ids: Tensor, position: int | Tensor, sources: int) -> None:
-        """One more token of each hypothesis, all at one position."""
+        """Run the next token `ids` (R,) of each hypothesis, all at one position."""
         self.read(ids[:, None], Tokens(torch.full((1, 1), int(position), device=ids.device)))
 
     def logits(self, rows: int) -> Tensor:
-        """(rows, V) of the last run."""
+        """The logits (rows, V) of the last run."""
         assert self._logits is not None, "a step was run"
         return self._logits
 
     def keep(self, staying: Tensor) -> Tensor:
-        """Only the sources `staying` (n,) remain, in that order."""
+        """Keep only the sources `staying` (n,), in that order."""
         self.memory = self.memory.select(staying)
         self.state.drop(staying)
         return staying
 
     def join(self, first: int, state: DecoderState, count: int) -> None:
-        """No source joins: all rows are at one position."""
+        """Not supported: all rows are at one position."""
         raise AssertionError("sources join a recorded step only")
 
     def is_oversized(self, sources: int) -> bool:
-        """Never: `keep` leaves no row that is not in use."""
+        """Always False: `keep` removes the rows of other sources."""
         return False

@@ -1,13 +1,13 @@
-"""A step of decoding on a GPU that is captured once as a CUDA graph and launched again as a whole.
+"""A decoding step on a GPU that is captured once as a CUDA graph and then replayed.
 
-    made = GraphStep(network, memory, state, ids, pos, candidates=None)    # takes the first step
-    made.run(ids, place=1, sources=5)                        # captures the step, and takes the second one
+    made = GraphStep(network, memory, state, ids, pos, candidates=None)    # runs the first step
+    made.run(ids, place=1, sources=5)                        # captures the second step and runs it
     made.logits(rows), made.best
 
-The first step is the network's own code, which also warms up what is set up when it is first used. The second one is
-captured: nothing is computed meanwhile, the state least of all, so that a step that cannot be captured is simply taken
-by the network's code. From then on a step is one launch. Inputs, logits and the leaves of the state stay in the same
-memory; weights are read each time. How graphs work: PyTorch's notes on CUDA semantics, "CUDA Graphs".
+The first step runs the network's own code, which also initializes libraries on their first use. The second step is
+captured. A capture computes nothing and does not change the state, so if it fails the network's code runs that step.
+Every later step is one launch. Inputs, logits and the leaves of the state stay in the same memory; weights are read
+each time. See "CUDA Graphs" in PyTorch's notes on CUDA semantics.
 
 Written and tested with a stand-in for the graph; not yet run on a GPU. Shapes: N sources, W hypotheses of each,
 R = N·W, V ids.
@@ -29,30 +29,30 @@ from antiphon.models.protocol import Seq2Seq
 from antiphon.nn.mixers import Memory
 from antiphon.nn.state import DecoderState
 from antiphon.runtime.inference import log_softmax
-from antiphon.runtime.recorder.record import LOOKS, Unrecordable
+from antiphon.runtime.recorder.record import VALUE_READS, Unrecordable
 from antiphon.runtime.step import TopIds, TopKRequest, fill_gaps
 
 NEG_INF = float("-inf")
-# Hypotheses up to which a step is not captured again for half of them: the weights are read all the same, and a new
-# capture costs two steps of the network's own code. An estimate, from the bytes that a step reads; not measured.
+# Number of hypotheses from which a step is captured again for half of them. With fewer, reading the weights takes most
+# of the time, and a capture costs two steps of the network's own code. Estimated from the bytes read, not measured.
 SHRINK_FROM_ROWS = 64
 
 
 class Graph(Protocol):
-    """Work that is noted once and done again."""
+    """Work that is captured once and replayed."""
 
     def warm(self, work: Callable[[], None]) -> None:
-        """Do `work`, where `capture` will note it."""
+        """Run `work` on the stream on which `capture` will capture it."""
 
     def capture(self, work: Callable[[], None]) -> None:
-        """Note what `work` does, and do nothing."""
+        """Capture `work` without running it."""
 
     def replay(self) -> None:
-        """Do what was noted, in the same memory."""
+        """Run the captured work, in the same memory."""
 
 
 class CudaGraph:
-    """A graph of CUDA's. Warmed up and captured on a stream of its own, as PyTorch asks for."""
+    """A CUDA graph. Warmed up and captured on a stream of its own, as PyTorch requires."""
 
     def __init__(self, device: torch.device) -> None:
         self.device, self.stream, self.graph = device, torch.cuda.Stream(device), torch.cuda.CUDAGraph()
@@ -62,8 +62,8 @@ class CudaGraph:
             work()
 
     def capture(self, work: Callable[[], None]) -> None:
-        # Outermost, since PyTorch's own context leaves its stream in place where the capture fails. Other threads may
-        # ask for memory meanwhile.
+        # Outermost, since PyTorch's own context does not restore the stream if the capture fails. Other threads may
+        # allocate memory meanwhile.
         with self._aside(), torch.cuda.graph(self.graph, stream=self.stream, capture_error_mode="thread_local"):
             work()
 
@@ -72,7 +72,7 @@ class CudaGraph:
 
     @contextlib.contextmanager
     def _aside(self) -> Iterator[None]:
-        """On the other stream, behind what this one was given; and this one goes on behind that."""
+        """Use the other stream within the context. Each stream waits for the work of the other."""
         here = torch.cuda.current_stream(self.device)
         self.stream.wait_stream(here)
         try:
@@ -83,37 +83,37 @@ class CudaGraph:
 
 
 def graph_on(device: torch.device) -> Graph:
-    """An empty graph."""
+    """A new graph."""
     return CudaGraph(device)
 
 
 def usable(hidden: Tensor) -> bool:
-    """Whether steps that read this memory can be captured at all."""
+    """Whether steps over this memory can be captured at all."""
     return hidden.is_cuda
 
 
 class GraphTopK:
-    """Finds what is wanted in logits, as part of the step; what is not to be found is told by a tensor."""
+    """Finds the requested ids as part of the captured step. Ids are excluded by a tensor, which may change."""
 
     def __init__(self, wanted: TopKRequest, size: int, device: torch.device) -> None:
-        self.wanted, self.size, self.held = wanted, size, False
-        self.added = torch.zeros(size, device=device)  # to each id's log-probability
+        self.wanted, self.size, self.end_suppressed = wanted, size, False
+        self.added = torch.zeros(size, device=device)  # added to the log-probability of each id
         self.added[list(wanted.never)] = NEG_INF
         self.behind = torch.arange(size - 1, -1, -1, device=device)
 
-    def hold(self, end: bool) -> None:
-        """Whether the end is held back."""
-        self.added[self.wanted.end] = NEG_INF if end or self.wanted.end in self.wanted.never else 0.0
-        self.held = end
+    def suppress_end(self, suppressed: bool) -> None:
+        """Exclude the end token from the ids that are found, or (False) allow it again."""
+        self.added[self.wanted.end] = NEG_INF if suppressed or self.wanted.end in self.wanted.never else 0.0
+        self.end_suppressed = suppressed
 
     def best(self, logits: Tensor) -> TopIds:
-        """Of logits (R, V), best first; of equals the lower id first."""
-        log_p, count = log_softmax(logits) + self.added, min(self.wanted.most, self.size)
+        """The best ids of logits (R, V), best first; of equal ones the lower id first."""
+        log_p, count = log_softmax(logits) + self.added, min(self.wanted.k, self.size)
         if log_p.dtype != torch.float32:
             ids = log_p.sort(dim=1, descending=True, stable=True).indices[:, :count]
             return log_p.gather(1, ids), ids
-        # Among equals `topk` may take any, so that it is given whole numbers of which no two are equal: in the upper
-        # half the bits of the value, in an order that whole numbers have, in the lower half how many ids are behind.
+        # Among equal values `topk` may select any, so it gets integers of which no two are equal: the bits of the value
+        # in the upper half, in the order of integers, and the number of higher ids in the lower half.
         bits = log_p.view(torch.int32)
         rising = torch.where(bits < 0, bits ^ 0x7FFFFFFF, bits).long()
         ids = self.size - 1 - ((rising << 32) + self.behind).topk(count).values.bitwise_and(0xFFFFFFFF)
@@ -121,9 +121,9 @@ class GraphTopK:
 
 
 class GraphStep:
-    """The step of `network` from `state`, of which the first is taken at once.
+    """The step of `network` from `state`. The constructor runs the first step.
 
-    `heavy` says that a graph of fewer rows pays for itself where half of the sources have left.
+    `heavy`: whether a new graph of fewer rows is worthwhile once half of the sources have left.
     """
 
     def __init__(
@@ -150,34 +150,34 @@ class GraphStep:
         self.best = None if self.candidates is None else self.candidates.best(self._logits)
 
     def logits(self, rows: int) -> Tensor:
-        """(rows, V), those of the last step."""
+        """The logits (rows, V) of the last step."""
         return self._logits[:rows]
 
     def run(self, ids: Tensor, position: int | Tensor, sources: int) -> None:
-        """One more token of the hypotheses of the first `sources`, at one position.
+        """Run the next token of the hypotheses of the first `sources`, at one position.
 
-        The others are computed too, from what they held, and nobody looks at them. Unrecordable, with the state as it
-        was, where the step cannot be captured.
+        The other rows are computed too, from their last inputs, and ignored. Raises Unrecordable, with unchanged state,
+        if the step cannot be captured.
         """
         self.ids[: ids.numel(), 0] = ids
         self.pos.fill_(int(position))
         if not self._noted:
-            self._note()
+            self._capture()
         self._graph.replay()
 
     def keep(self, staying: Tensor) -> Tensor:
-        """Only the sources `staying` (n,) remain, moved to the first places; returns their order."""
+        """Keep only the sources `staying` (n,), moved to the first rows. Returns their order."""
         return fill_gaps(self.state, staying)
 
     def join(self, first: int, state: DecoderState, count: int) -> None:
-        """No source joins: all rows are at one position."""
+        """Not supported: all rows are at one position."""
         raise AssertionError("sources join a recorded step only")
 
     def is_oversized(self, sources: int) -> bool:
-        """Whether half of the sources have left a graph of many rows."""
+        """Whether half of the sources or more have left a graph of many rows."""
         return self.heavy and 2 * sources <= self.sources
 
-    def _note(self) -> None:
+    def _capture(self) -> None:
         try:
             self._graph.capture(self._step)
         except (RuntimeError, AntiphonError) as error:
@@ -188,8 +188,8 @@ class GraphStep:
 
 
 class _Watch(TorchDispatchMode):
-    """Refuses what gives Python a value, before a capture would fail at it: a failed one leaves PyTorch's allocator and
-    generators as they were in its midst."""
+    """Raises Unrecordable at operations that return a value to Python, before a capture fails at them: a failed capture
+    does not restore PyTorch's allocator and generators."""
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -199,8 +199,8 @@ class _Watch(TorchDispatchMode):
         self, function: Any, types: object, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         name = function._schema.name.removeprefix("aten::")
-        if name in LOOKS:
-            raise Unrecordable(f"its code looks at the value of a tensor (`{name}`)")
+        if name in VALUE_READS:
+            raise Unrecordable(f"its code reads the value of a tensor (`{name}`)")
         found = function(*args, **(kwargs or {}))
         if name in ("_to_copy", "copy_"):
             source = args[1] if name == "copy_" else args[0]
@@ -210,5 +210,5 @@ class _Watch(TorchDispatchMode):
 
 
 def watched() -> contextlib.AbstractContextManager[Any]:
-    """Within, Unrecordable where code looks at the value of a tensor or moves one to another device."""
+    """Raise Unrecordable within the context if code reads the value of a tensor or moves one to another device."""
     return _Watch()

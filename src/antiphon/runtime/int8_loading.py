@@ -1,8 +1,8 @@
-"""A sketched network filled in int8: each weight is rounded as it is read, so that the network is never there whole.
+"""Loads a network in int8: each weight is quantized as it is read, so that the float weights are never all in memory.
 
-    fill_int8(network, stored, weights)          # instead of fill(network, weights, …), and of quantizing what it made
+    fill_int8(network, stored, weights)          # instead of fill(network, weights, …) and quantization
 
-The tables of embeddings stay a map of their file, of which those rows are in memory that were looked up.
+Embedding tables stay memory-mapped; only rows that were looked up are in memory.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from antiphon.models.folders.stored import WeightFiles, fill, names_of
 from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.runtime.quantized import Int8Linear, plain_linears, use_short_caches
 
-_HELD = 2**23  # bytes of a file that are in memory at a time, or one weight: to map a file anew takes a millisecond
-_LEAST = 2**18  # bytes that any tensor counts, since the system brings more than it is asked for
+_MAX_MAPPED_BYTES = 2**23  # of a file, or one weight; mapping a file again takes a millisecond
+_MIN_TENSOR_BYTES = 2**18  # counted for any tensor, since the system reads more than is requested
 
 
 def fill_int8(
     network: EncoderDecoder, stored: WeightFiles, weights: Mapping[str, Callable[[torch.dtype], Tensor]]
 ) -> None:
-    """Give a sketched network its values (see `fill`), those of its linear layers and of its output in 8 bits.
+    """Fill a network without values (see `fill`); linear layers and the output become int8.
 
-    `weights` read from `stored`, whose files are mapped anew now and then: what was read of a map stays in memory as
-    long as the map does.
+    `weights` are read from `stored`, whose files are mapped again from time to time: data that was read stays in memory
+    as long as its map.
     """
     names, held = names_of(network), 0
     linears = {id(linear): (module, name, linear) for module, name, linear in plain_linears(network)}
@@ -34,17 +34,17 @@ def fill_int8(
 
     def read(tensor: Tensor) -> Tensor:
         nonlocal held
-        if held > _HELD:
+        if held > _MAX_MAPPED_BYTES:
             stored.forget()
             held = 0
-        held += max(tensor.numel() * 4, _LEAST)
+        held += max(tensor.numel() * 4, _MIN_TENSOR_BYTES)
         return weights[names[id(tensor)]](torch.float32)
 
     def rounded(weight: Tensor, bias: Tensor | None) -> Int8Linear:
         return Int8Linear(read(weight), None if bias is None else read(bias).clone())
 
     network.head = rounded(network.output.weight, network.output_bias)
-    for part in list(network.modules()):  # about in the order of the file
+    for part in list(network.modules()):  # approximately in the order of the file
         if id(part) in linears:
             module, name, linear = linears[id(part)]
             setattr(module, name, rounded(linear.weight, linear.bias))

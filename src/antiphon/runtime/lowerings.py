@@ -1,9 +1,9 @@
-"""How operations of `antiphon.nn` are computed by kernels: the lowerings that are set when a runtime is imported.
+"""The lowerings of operations of `antiphon.nn` to kernels, set when the runtime is imported.
 
-    install()            # once; `antiphon.runtime.runtime` does
+    install()            # once, on import of `antiphon.runtime`
 
-While a step is recorded (`recording()`), nothing may depend on the value of a tensor: operations whose PyTorch body
-reads a counter or a mask return what holds for any value.
+While a step is recorded, nothing may depend on the value of a tensor: for operations whose PyTorch body reads a counter
+or a mask, the lowering returns a result that is valid for any value.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def exchange_rows(part: Tensor, index: Tensor, *, width: int) -> Any:
     if part.dim() != 4:
         return NotImplemented
     if part.dtype == torch.float16 and part.shape[-1] % 2 == 0:
-        part = part.view(torch.float32)  # two numbers are moved as one
+        part = part.view(torch.float32)  # two 16-bit numbers are moved as one float32
     if not kernels.usable(part) or part.shape[2] == 0 or not part[0, 0].is_contiguous():
         return NotImplemented
     return kernels.reorder(part, index, width=width)
@@ -72,7 +72,7 @@ def visible_by_tokens(queries: Tokens, keys: Tokens, *, causal: bool) -> Any:
 
 
 def by_position(compute: Callable[[Tensor], Tensor], pos: Tensor) -> Any:
-    """Computed once for every position that may come, and looked up from then on."""
+    """Compute a table of all positions once; each step looks up its own."""
     if not kernels.capturing():
         return NotImplemented
     table = compute(torch.arange(kernels.capacity(), device=pos.device)[None])[0]
@@ -102,7 +102,7 @@ LOWERINGS: Sequence[Callable[..., Any]] = (
 
 
 def install() -> None:
-    """Set the lowering of each operation, and add the back end `kernel`. To call it again changes nothing."""
+    """Set the lowering of each operation, and add the back end `kernel`. Further calls have no effect."""
     for lowering in LOWERINGS:
         OPERATIONS[lowering.__name__].lowering = lowering
     add_backend(KERNEL, max_queries=MAX_QUERIES)

@@ -1,7 +1,7 @@
-"""Large pieces of memory from the system itself: zeros that take none until they are written to, and its return.
+"""Large tensors of zeros whose memory is allocated on the first write, and the return of freed memory to the system.
 
-leaf = zeros((256, 8, 200, 64), like=k)      # what an answer never reaches is never there
-trim()                                       # what was freed, and the allocator kept, goes back
+leaf = zeros((256, 8, 200, 64), like=k)      # pages that are never written to take no memory
+trim()                                       # returns memory that was freed to the system
 """
 
 from __future__ import annotations
@@ -16,28 +16,29 @@ from functools import cache
 import torch
 from torch import Tensor
 
-LEAST = 2**20  # bytes from which a piece is asked of the system
+MIN_MAPPED_BYTES = 2**20  # size from which a tensor is mapped
 
 
 def zeros(shape: Sequence[int], *, like: Tensor) -> Tensor:
     """Zeros of this shape, in the type and on the device of `like`.
 
-    A cache has room for the longest answer, which most do not reach: on a CPU a large one consists of pages that are
-    not there before they are written to, and that are given back to the system when the tensor goes.
+    A cache has space for the longest answer, which most answers do not reach. On a CPU, a large tensor therefore
+    consists of mapped pages: they take no memory before the first write, and are returned to the system with the
+    tensor.
     """
     size = math.prod(shape) * like.element_size()
-    if size >= LEAST and like.device.type == "cpu" and sys.platform != "win32":
+    if size >= MIN_MAPPED_BYTES and like.device.type == "cpu" and sys.platform != "win32":
         try:
             piece = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         except OSError:
-            pass  # as much is not there: PyTorch says it in its own words
+            pass  # not enough memory: PyTorch raises its own error
         else:
             return torch.frombuffer(piece, dtype=like.dtype).view(*shape)
     return torch.zeros(tuple(shape), dtype=like.dtype, device=like.device)
 
 
 def trim() -> None:
-    """Give back to the system what was freed, where the C library can be asked for that; it takes milliseconds."""
+    """Return freed memory to the system, if the C library supports it. Takes milliseconds."""
     if (ask := _trimmer()) is not None:
         ask(0)
 

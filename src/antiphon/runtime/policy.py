@@ -1,7 +1,7 @@
-"""Which way a network's decoding step is run: recorded by kernels, as a CUDA graph, or by its own code.
+"""The choice of how a decoding step is run: recorded kernels, a CUDA graph, or the network's own code.
 
-A step is recorded, or captured, only where a trial has reproduced what the network's own code computes. The trial is
-made once for a network and a kind of step, with the first source of the first batch and two hypotheses of it.
+A step is recorded or captured only if a trial reproduces the results of the network's own code. There is one trial for
+a network and a kind of step, with the first source of the first batch and two hypotheses of it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from antiphon.runtime.runtime import Runtime
 from antiphon.runtime.step import TopKRequest
 from antiphon.runtime.stepper import DecodeStepper, StepKind
 
-MAX_RELATIVE_ERROR = 1e-3  # of the largest logit, between a step that is run again and the network's own
+MAX_RELATIVE_ERROR = 1e-3  # of the largest logit, between a replayed step and the network's own code
 
 
 def make_stepper(
@@ -35,10 +35,10 @@ def make_stepper(
     joins: bool = False,
     window: int | None = None,
 ) -> DecodeStepper:
-    """The hypotheses over `memory`, with their steps run in the fastest way (see `DecodeStepper`).
+    """A `DecodeStepper` for hypotheses over `memory`, which runs steps in the fastest way that passed the trial.
 
-    `records` False: by the network's own code, as is needed where attention weights of each step are read; True:
-    recorded or captured, whatever a trial would say.
+    `records` False: by the network's own code, for example to read the attention weights of each step; True: recorded
+    or captured, without a trial.
     """
     kind = possible_kind(memory) if records is True else None if records is False else step_kind(runtime, memory)
     return DecodeStepper(
@@ -47,7 +47,7 @@ def make_stepper(
 
 
 def step_kind(runtime: Runtime, memory: Memory) -> StepKind:
-    """The fastest way to run the steps over `memory` that reproduces the network's own."""
+    """The fastest way to run steps over `memory` that reproduces the network's own results."""
     kind = possible_kind(memory)
     if kind is None:
         return None
@@ -58,14 +58,14 @@ def step_kind(runtime: Runtime, memory: Memory) -> StepKind:
 
 
 def possible_kind(memory: Memory) -> StepKind:
-    """The way that the device of `memory` allows."""
+    """The fast way to run steps on the device of `memory`; None if there is none."""
     if kernels.usable(memory.hidden):
         return RecordedStep
     return GraphStep if graph.usable(memory.hidden) else None
 
 
 def _recorded(runtime: Runtime, memory: Memory) -> bool:
-    """Whether two recorded steps equal the network's own."""
+    """Whether two recorded steps reproduce the network's own results."""
     ids = torch.arange(4).remainder(runtime.network.vocab_size)
     own, again = (DecodeStepper(runtime, memory, width=2, capacity=3, kind=kind) for kind in (None, RecordedStep))
     try:
@@ -73,7 +73,7 @@ def _recorded(runtime: Runtime, memory: Memory) -> bool:
             for stepper in (own, again):
                 stepper.step(ids[2 * place : 2 * place + 2], place)
     except (Unrecordable, AttentionError) as error:
-        # What a user's rule raises arrives as an AttentionError.
+        # An exception of a user's rule arrives as an AttentionError.
         if isinstance(error, AttentionError) and not isinstance(error.__cause__, Unrecordable):
             raise
         return False
@@ -83,7 +83,8 @@ def _recorded(runtime: Runtime, memory: Memory) -> bool:
 
 
 def _captured(runtime: Runtime, memory: Memory) -> bool:
-    """Whether four captured steps equal the network's own: the first is its own code, the last two are replayed."""
+    """Whether four steps with a CUDA graph reproduce the network's own results. The first runs its own code,
+    the last two are replayed."""
     ids = torch.arange(8, device=memory.hidden.device).remainder(runtime.network.vocab_size).view(4, 2)
     own, again = (DecodeStepper(runtime, memory, width=2, capacity=5, kind=kind) for kind in (None, GraphStep))
     for place in range(4):

@@ -1,8 +1,8 @@
-"""Linear layers in int8, for answers on a CPU: a weight of 8 bits times a scale an output, inputs rounded row by row.
+"""Linear layers in int8 for inference on a CPU: 8-bit weights with a scale for each output; inputs quantized by row.
 
-No calibration: the scales are those of the weights (the largest of an output's weights is 127) and of each row as it
-comes (Dettmers et al. 2022, LLM.int8(), section 2.1, "vector-wise"; Bhandare et al. 2019 for translation). A row's
-result does not depend on the rows beside it.
+No calibration: scales are computed from the weights (the largest weight of an output becomes 127) and from each row of
+the input (Dettmers et al. 2022, LLM.int8(), section 2.1, "vector-wise"; Bhandare et al. 2019 for translation). The
+result of a row does not depend on other rows.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from antiphon.runtime.kernels.packed import Packed, int8_rounded
 
 
 class Int8Linear(PackedLinear):
-    """x (…, K) by a weight (N, K) of 8 bits, plus a bias (N,). The layer that it was made of may be forgotten.
+    """A linear layer (…, K) -> (…, N) with an int8 weight (N, K) and an optional bias (N,).
 
-    Where there are no kernels the same weights are held and multiplied in float32, and inputs are not rounded.
+    Without kernels, the rounded weights are stored and multiplied in float32, and inputs are not rounded.
     """
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
@@ -35,10 +35,10 @@ class Int8Linear(PackedLinear):
         self.bias = None if bias is None else bias.detach()
         self.packed = Packed(weight, "int8") if library() is not None else None
         self.rounded = int8_rounded(weight.detach()) if self.packed is None else None
-        self.like = torch.empty(0)  # type and device of what it gives
+        self.like = torch.empty(0)  # type and device of the output
 
     def forward(self, x: Tensor, activation: str = "plain") -> Tensor:
-        """(…, N); `activation`: one of `kernels.ACTIVATIONS`, which kernels do on the way (`joins`)."""
+        """x (…, K) -> (…, N). `activation`: one of `kernels.ACTIVATIONS`, which the kernel applies to the output."""
         if torch.is_grad_enabled() and x.requires_grad:
             raise ModelError("a quantized model answers and is not trained. Load it without `quantize`.")
         if self.packed is None:
@@ -70,12 +70,12 @@ def project_activated(x: Tensor, linear: nn.Module, activation: str) -> Any:
 
 
 def _hooked(linear: nn.Module) -> bool:
-    """Whether somebody looks at what the layer reads or gives."""
+    """Whether the layer has forward hooks."""
     return bool(linear._forward_hooks or linear._forward_pre_hooks)
 
 
 def use_short_caches(network: nn.Module) -> None:
-    """Keys and values of attention whose projections are int8 are stored in 16 bits, where the kernel reads them."""
+    """Store keys and values in 16 bits in attention layers with int8 projections, if the kernel can read them."""
     for module in network.modules():
         if isinstance(module, Attention) and isinstance(module.q, Int8Linear) and module.q.packed is not None:
             read = module.backend in ("auto", "kernel") and not module.rule.needs_logits
@@ -83,8 +83,8 @@ def use_short_caches(network: nn.Module) -> None:
 
 
 def plain_linears(network: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Linear]]:
-    """The plain linear layers of `network`, each with the module that it is a part of and its name there; one with
-    hooks is not plain, nor is one of a module that a user brought, whose code may read its weight."""
+    """The plain linear layers of `network`, each with its parent module and its name there. Layers with hooks, and
+    those of a user's own modules, whose code may read the weight, are left out."""
     for module in list(network.modules()):
         for name, child in list(module.named_children()):
             hooked = child._forward_hooks or child._forward_pre_hooks
@@ -93,7 +93,7 @@ def plain_linears(network: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Linea
 
 
 def quantize_linears(network: nn.Module) -> int:
-    """Each plain linear layer of `network` becomes one in int8, in place; their number."""
+    """Replace each plain linear layer of `network` by an int8 one, in place. Returns their number."""
     count = 0
     for module, name, child in plain_linears(network):
         setattr(module, name, Int8Linear(child.weight, child.bias))

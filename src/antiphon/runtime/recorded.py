@@ -1,11 +1,11 @@
-"""A decoding step that is recorded once and replayed by kernels: for the first sources of a batch, or for all.
+"""A decoding step that is recorded once and replayed by kernels, for all sources of a batch or the first of them.
 
     step = RecordedStep(network, memory, state, ids, pos, capacity=64, candidates=KernelTopK(request, vocab_size))
     step.run(ids, position=3, sources=5)
     step.logits(rows), step.best
 
 The step of a small batch is stored for the next batch of the same shape (`Runtime.take`, `Runtime.store`), so that
-sentence after sentence is decoded without recording anything again.
+single sentences are decoded one after another without recording again.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from antiphon.batch import Tokens
 from antiphon.models.protocol import Seq2Seq
 from antiphon.nn.mixers import Memory
 from antiphon.nn.state import DecoderState
-from antiphon.runtime.ancestry import trace
+from antiphon.runtime.ancestry import use_ancestry
 from antiphon.runtime.kernels import functions as kernels
 from antiphon.runtime.kernels.steps import run
 from antiphon.runtime.pages import trim
@@ -26,34 +26,34 @@ from antiphon.runtime.recorder.program import Program
 from antiphon.runtime.recorder.record import recording
 from antiphon.runtime.step import TopIds, TopKRequest, fill_gaps
 
-MAX_TORCH_CALLS = 12  # operations without a kernel from which a program for all rows is too much for half of them
+MAX_TORCH_CALLS = 12  # number of operations without a kernel from which a step is recorded again for half of its rows
 TRIM_FROM_BYTES = (
     2**23
-)  # bytes of a batch's states from which memory that was freed is given back, which takes milliseconds
+)  # bytes of the state from which freed memory is returned to the system, which takes milliseconds
 
 
 class KernelTopK:
-    """Finds what is wanted in logits; `ban` is told what is not to be found."""
+    """Finds the requested ids by the kernel `top`. `ban` are the sorted ids that are excluded."""
 
     def __init__(self, wanted: TopKRequest, size: int) -> None:
         self.wanted, self.size = wanted, size
         self.ban = torch.empty(len(wanted.never) + 1, dtype=torch.long)
-        self.hold(False)
+        self.suppress_end(False)
 
-    def hold(self, end: bool) -> None:
-        """Whether the end is held back."""
-        never = sorted({*self.wanted.never, *([self.wanted.end] if end else [])})
-        never += [self.size] * (self.ban.numel() - len(never))  # which no id is
+    def suppress_end(self, suppressed: bool) -> None:
+        """Exclude the end token from the ids that are found, or (False) allow it again."""
+        never = sorted({*self.wanted.never, *([self.wanted.end] if suppressed else [])})
+        never += [self.size] * (self.ban.numel() - len(never))  # no id
         self.ban.copy_(torch.tensor(never))
-        self.held = end
+        self.end_suppressed = suppressed
 
     def best(self, logits: Tensor) -> TopIds:
-        """Of logits (R, V), by the kernel."""
-        return kernels.top(logits, min(self.wanted.most, self.size), self.ban)
+        """The best ids of logits (R, V), best first."""
+        return kernels.top(logits, min(self.wanted.k, self.size), self.ban)
 
 
 class RecordedStep:
-    """The step of `network` from `state`, recorded while it takes its first token."""
+    """The step of `network` from `state`, recorded while it runs the first token."""
 
     def __init__(
         self,
@@ -71,12 +71,12 @@ class RecordedStep:
         self.ids, self.pos = ids.reshape(rows, 1).clone(), pos.clone()
         is_large = sum(leaf.nbytes for leaf in state.leaves) >= TRIM_FROM_BYTES
         if is_large:
-            trim()  # of what the encoder needed
+            trim()  # the memory that the encoder needed
         with recording(capacity + 1, frozen=network.frozen) as notes:
             hidden, _ = network.decode(self.ids, Tokens(self.pos), memory, state)
             self._logits = network.logits(hidden[:, -1])
             self.best = None if candidates is None else candidates.best(self._logits)
-        trace(state, notes.entries)
+        use_ancestry(state, notes.entries)
         entries, self._product = output(notes.entries) or (notes.entries, None)
         self.program = Program(
             entries,
@@ -87,19 +87,18 @@ class RecordedStep:
         )
         self.heavy = self.program.calls > MAX_TORCH_CALLS
         if is_large:
-            del notes, entries  # which hold all that was ever computed
+            del notes, entries  # they keep all intermediate tensors alive
             trim()
 
     def logits(self, rows: int) -> Tensor:
-        """(rows, V), those of the last step; computed when they are asked for, where the best ids were found without
-        them."""
+        """The logits (rows, V) of the last step; computed on demand if the best ids were found without them."""
         if self._product is not None:
             self._product.set_size("rows", rows)
             run(self._product.step)
         return self._logits[:rows]
 
     def run(self, ids: Tensor, position: int | Tensor, sources: int) -> None:
-        """One more token of the hypotheses of the first `sources`, at one position or at that of each source (n,)."""
+        """Run the next token of the hypotheses of the first `sources`, at one position or one for each source (n,)."""
         self.ids[: ids.numel(), 0] = ids
         if isinstance(position, int):
             self.pos.fill_(position)
@@ -108,17 +107,17 @@ class RecordedStep:
         self.program.run(sources)
 
     def keep(self, staying: Tensor) -> Tensor:
-        """Only the sources `staying` (n,) remain, moved to the first places; returns their order."""
+        """Keep only the sources `staying` (n,), moved to the first rows. Returns their order."""
         order = fill_gaps(self.state, staying)
         if not torch.equal(order, torch.arange(order.numel())):
             self.program.refresh()
         return order
 
     def join(self, first: int, state: DecoderState, count: int) -> None:
-        """`count` sources take the places from `first` on, in the states that they begin with."""
+        """Add `count` sources with their initial `state` at the rows from source `first` on."""
         self.state.write(torch.arange(first, first + count), state)
         self.program.refresh()
 
     def is_oversized(self, sources: int) -> bool:
-        """Whether half of the sources have left a program in which much is computed for all of them."""
+        """Whether half of the sources or more have left a program that computes much for all rows."""
         return self.heavy and 2 * sources <= self.sources

@@ -1,10 +1,10 @@
-"""What is kept of a network between the batches that it decodes: one object, which a model holds.
+"""Data of a network that is shared by the batches it decodes: recorded steps, trial results, the batch splitter.
 
     runtime = Runtime(network)
     search = Search(runtime, requests, config)
 
-Whoever decodes one network from several threads takes `runtime.lock`: the recorded steps and the network's state of
-decoding belong to one batch at a time.
+To decode with one network from several threads, acquire `runtime.lock`: recorded steps and their decoding state are
+used by one batch at a time.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ MAX_STORED_STEPS = 4
 
 
 class Runtime:
-    """How the decoding steps of `network` are run.
+    """Runs the decoding steps of `network`.
 
-    `verdicts` says for each kind of step whether it reproduced the network's own results. `torch_calls` is the number
-    of operations of a recorded step that have no kernel. Both are found at the first batch, by policy.py. `splitter`
-    knows which batches have not fitted into memory.
+    `verdicts`: for each kind of step, whether it reproduced the network's own results. `torch_calls`: the number of
+    operations of a recorded step without a kernel. policy.py sets both at the first batch. `splitter` splits batches
+    that do not fit into memory.
     """
 
     def __init__(self, network: Seq2Seq) -> None:
@@ -38,16 +38,16 @@ class Runtime:
 
     @classmethod
     def of(cls, network: Seq2Seq | Runtime) -> Runtime:
-        """A runtime itself; of a network, a new one."""
+        """`network` if it is a runtime; for a network, a new runtime."""
         return network if isinstance(network, Runtime) else cls(network)
 
     def take(self, shape: object) -> RecordedStep | None:
-        """The step that a batch of this shape has stored, which is then gone; None where the weights have changed."""
+        """Remove and return the stored step for this shape; None if there is none or the weights have changed."""
         version = self._version()
         return None if version is None else self._steps.pop((shape, version), None)
 
     def store(self, shape: object, step: RecordedStep) -> None:
-        """Keep a recorded step for the next batch of this shape."""
+        """Store a recorded step for the next batch of this shape."""
         version = self._version()
         if version is None:
             return
@@ -56,9 +56,8 @@ class Runtime:
         self._steps[shape, version] = step
 
     def _version(self) -> int | None:
-        """Changes whenever a weight changes, or a module is replaced. None where weights may be trained, since a change
-        of theirs is not always visible in `_version`; of weights that are frozen, and trained nevertheless, one number
-        each is compared."""
+        """A number that changes if a weight changes or a module is replaced. None if weights may be trained, since
+        `_version` does not show every change. For frozen weights, one number of each is compared as well."""
         values: list[int] = []
         if not isinstance(self.network, nn.Module):
             return None

@@ -1,9 +1,9 @@
-"""One decoding step of a batch: what every way of running it offers, and which ids are asked of it.
+"""The interface of one decoding step of a batch, and the request for its most probable ids.
 
 Three classes run a step: `EagerStep` calls the network's code, `RecordedStep` replays it by kernels on a CPU,
 `GraphStep` as a CUDA graph. Their results are equal.
 
-Shapes: N sources, W hypotheses of each, R = N·W, V ids, k ids that are asked for.
+Shapes: N sources, W hypotheses of each, R = N·W, V ids, k requested ids.
 """
 
 from __future__ import annotations
@@ -19,52 +19,52 @@ TopIds = tuple[Tensor, Tensor]  # log-probabilities and ids, (R, k) each, best f
 
 
 class TopKRequest(NamedTuple):
-    """The `most` most probable ids but for `never`, and for `end` while that is held back."""
+    """The `k` most probable ids, without those in `never`, and without `end` while it is suppressed."""
 
-    most: int
+    k: int
     never: tuple[int, ...]
     end: int
 
 
 class TopK(Protocol):
-    """Finds the requested ids in logits. While `held` is true, the end is not among them."""
+    """Finds the requested ids in logits. While `end_suppressed` is true, the end is not among them."""
 
-    held: bool
+    end_suppressed: bool
 
-    def hold(self, end: bool) -> None: ...
+    def suppress_end(self, suppressed: bool) -> None: ...
 
     def best(self, logits: Tensor) -> TopIds: ...
 
 
 class DecodeStep(Protocol):
-    """A decoding step that can be run again and again. `state` is the network's, `best` what the last run found, None
-    where no ids were requested."""
+    """A decoding step that can be run repeatedly. `state` is the decoding state, `best` the best ids of the last run,
+    None if none were requested."""
 
     state: DecoderState
     best: TopIds | None
 
     def run(self, ids: Tensor, position: int | Tensor, sources: int) -> None:
-        """One more token (R,) of the hypotheses of the first `sources`, at one position or at that of each (n,)."""
+        """Run the next token (R,) of the hypotheses of the first `sources`, at one position or one for each (n,)."""
 
     def logits(self, rows: int) -> Tensor:
-        """(rows, V) of the last run."""
+        """The logits (rows, V) of the last run."""
         ...
 
     def keep(self, staying: Tensor) -> Tensor:
-        """Only the sources `staying` (n,) remain; returns the order in which they do."""
+        """Keep only the sources `staying` (n,). Returns their new order."""
         ...
 
     def join(self, first: int, state: DecoderState, count: int) -> None:
-        """`count` sources take the places from `first` on, in the states that they begin with."""
+        """Add `count` sources with their initial `state` at the rows from source `first` on."""
 
     def is_oversized(self, sources: int) -> bool:
-        """Whether a step made for `sources` alone would pay for itself."""
+        """Whether a new step for `sources` alone is worthwhile."""
         ...
 
 
 def fill_gaps(state: DecoderState, staying: Tensor) -> Tensor:
-    """The sources `staying` (n,) move to the first n places, in place and with as few moves as possible; returns the
-    order in which they stand there."""
+    """Move the sources `staying` (n,) to the first n rows, in place and with as few copies as possible. Returns their
+    new order."""
     count, places = staying.numel(), staying.tolist()
     gaps, late = sorted(set(range(count)) - set(places)), [place for place in places if place >= count]
     order = list(range(count))

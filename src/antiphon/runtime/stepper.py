@@ -1,9 +1,9 @@
-"""One token further: how a search asks the network, step by step.
+"""Runs the decoding steps of a batch for a search.
 
-The first step is computed by the network's own code while it is recorded (recorded.py); from then on it is replayed
-without that code. Sources that have ended leave by an exchange of rows, so that the same program serves fewer of them.
-On a GPU a step is captured instead (graph.py). Where a step can be neither recorded nor captured, the network's code is
-called each time (eager.py): the answers are the same. policy.py decides which.
+The first step runs the network's own code while it is recorded (recorded.py); later steps replay it without that code.
+Finished sources leave by an exchange of rows, so that the same program runs for fewer of them. On a GPU a step is
+captured as a graph instead (graph.py). If a step can be neither recorded nor captured, the network's code is called
+each time (eager.py), with the same answers. policy.py chooses.
 
     stepper = make_stepper(runtime, memory, width=4, capacity=40, wanted=TopKRequest(8, (0, 1), 2))     # policy.py
     stepper.read(start, tokens)                    # a whole prefix
@@ -21,7 +21,7 @@ from torch import Tensor
 from antiphon.batch import Tokens
 from antiphon.nn.mixers import Memory
 from antiphon.nn.state import DecoderState
-from antiphon.runtime.ancestry import settle
+from antiphon.runtime.ancestry import materialize
 from antiphon.runtime.eager import EagerStep
 from antiphon.runtime.graph import GraphStep, GraphTopK
 from antiphon.runtime.inference import as_rows
@@ -30,18 +30,18 @@ from antiphon.runtime.recorder.record import Unrecordable
 from antiphon.runtime.runtime import Runtime
 from antiphon.runtime.step import DecodeStep, TopIds, TopKRequest
 
-StepKind = type[RecordedStep] | type[GraphStep] | None  # None: the network's own code
+StepKind = type[RecordedStep] | type[GraphStep] | None  # how later steps are run; None: by the network's own code
 
-MAX_STORED_ROWS = 8  # hypotheses of a batch whose step is stored for the next batch of its shape
-SIZE_MULTIPLE = 32  # the sizes of such a batch are rounded up to multiples of this, so that shapes are few
+MAX_STORED_ROWS = 8  # maximum hypotheses of a batch whose step is stored
+SIZE_MULTIPLE = 32  # sizes of such a batch are rounded up, so that there are few shapes
 
 
 class DecodeStepper:
-    """The hypotheses of a batch on their way through the network.
+    """The hypotheses of a batch and their decoding steps.
 
-    `wanted` is the request that `best` answers; None: `best` is None. `kind` is how steps are run after the first.
-    `joins`: sources may come when others have left, each at its own position; the attribute then says whether that is
-    so. `window` is that of `EncoderDecoder.encode`, for those that join.
+    `wanted`: the request for `best`; None: `best` is None. `kind`: how steps are run after the first. `joins`: whether
+    sources may join when others have left, each at its own position; the attribute is False if that is not possible.
+    `window`: as in `EncoderDecoder.encode`, for sources that join.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class DecodeStepper:
         top = None if wanted is None else self._top(wanted)
         is_recorded = kind is RecordedStep
         self.joins = joins and self.sources > 1 and is_recorded and runtime.torch_calls == 0
-        self._shape: object = None  # of a batch whose step is stored
+        self._shape: object = None  # the shape under which the step is stored
         few = self.sources * width <= MAX_STORED_ROWS
         if is_recorded and not self.joins and few and memory.tokens.segment is None:
             memory, capacity = memory.padded(_rounded(memory.hidden.shape[1])), _rounded(capacity)
@@ -72,27 +72,27 @@ class DecodeStepper:
         self.memory, self.capacity = memory, capacity
         self._eager = EagerStep(self.network, memory, self._begin(memory), top)
         self._step: DecodeStep = self._eager
-        self._last: DecodeStep = self._eager  # which has the results of the last step
+        self._last: DecodeStep = self._eager  # it has the results of the last step
         if self._shape is not None and (stored := runtime.take(self._shape)) is not None:
-            stored.state.become(self._eager.state)
+            stored.state.copy_from(self._eager.state)
             self._step = stored
             self._eager.state, self._eager.top = stored.state, stored.candidates
             stored.program.refresh()
 
     @property
     def current(self) -> DecodeStep:
-        """What runs the next step."""
+        """The object that runs the next step."""
         return self._step
 
     @property
     def state(self) -> DecoderState:
-        """The network's state, whose rows are the hypotheses."""
+        """The decoding state, with a row for each hypothesis."""
         return self._step.state
 
     @property
     def best(self) -> TopIds | None:
-        """What the request asks for, (R, k) log-probabilities and ids; None where nothing is requested, or another way
-        of computing found none."""
+        """The requested ids with their log-probabilities, (R, k) each; None if there is no request, or if the step
+        cannot find them."""
         found = self._last.best
         if found is None or self._last is self._eager:
             return found
@@ -100,19 +100,19 @@ class DecodeStepper:
 
     @property
     def logits(self) -> Tensor:
-        """(R, V), of the last step; to be read before rows leave or join."""
+        """The logits (R, V) of the last step. Read them before rows leave or join."""
         return self._last.logits(self._rows)
 
-    def read(self, ids: Tensor, tokens: Tokens, *, hold: bool = False) -> Tensor:
-        """The network reads `ids` (R, L), by its own code: their hidden vectors (R, L, D)."""
-        self._hold(hold)
+    def read(self, ids: Tensor, tokens: Tokens, *, suppress_end: bool = False) -> Tensor:
+        """Run the network's own code on prefixes `ids` (R, L). Returns their hidden vectors (R, L, D)."""
+        self._suppress_end(suppress_end)
         self._last, self._rows = self._eager, ids.shape[0]
         return self._eager.read(ids, tokens)
 
-    def step(self, ids: Tensor, place: int | Tensor, *, hold: bool = False) -> None:
-        """One token of each hypothesis, (R,), at position `place`, or at those of each source (N,) where sources join.
-        `hold`: the end may not follow yet."""
-        self._hold(hold)
+    def step(self, ids: Tensor, place: int | Tensor, *, suppress_end: bool = False) -> None:
+        """Run one token `ids` (R,) of each hypothesis at position `place`, or at those of each source (N,) if sources
+        join. `suppress_end`: exclude the end token from `best`."""
+        self._suppress_end(suppress_end)
         if self._step.is_oversized(self.sources):
             self._shrink()
         if self._kind is not None and self._step is self._eager:
@@ -120,7 +120,7 @@ class DecodeStepper:
         else:
             try:
                 self._step.run(ids, place, self.sources)
-            except Unrecordable:  # nothing was computed yet
+            except Unrecordable:  # nothing was computed
                 self._shrink()
                 self.runtime.verdicts[GraphStep] = False
                 self._kind = None
@@ -130,35 +130,35 @@ class DecodeStepper:
             self.state.filled(int(place if isinstance(place, int) else place.max()) + 1)
 
     def keep(self, staying: Tensor) -> Tensor:
-        """Only the sources `staying` (n,) remain; returns the order in which they do."""
+        """Keep only the sources `staying` (n,). Returns their new order."""
         order = self._step.keep(staying)
         self.sources = staying.numel()
         if self._step is self._eager:
-            self.memory, self._shape = self._eager.memory, None  # a step that is recorded now is for fewer
+            self.memory, self._shape = self._eager.memory, None  # a step recorded from now on has fewer rows
         return order
 
     @property
     def free(self) -> int:
-        """How many sources may join."""
+        """The number of sources that may join."""
         return self.slots - self.sources if self.joins and self._step is not self._eager else 0
 
     def prepared(self, sources: list[list[int] | Tensor]) -> DecoderState:
-        """The state in which these sources may join, none longer than those from the beginning; `part` gives some."""
+        """The initial state of sources that may join, none longer than those at the start; `part` selects some."""
         source, tokens = as_rows(sources, self.memory.hidden.device)
         memory = self.network.encode(source, tokens, window=self.window)
         memory = Memory(memory.hidden, Tokens(memory.tokens.pos.expand(len(sources), -1)))
         state = self.network.begin(memory.padded(self.memory.hidden.shape[1]), width=self.width, capacity=1)
-        state.spread(len(sources))
+        state.expand_rows(len(sources))
         return state
 
     def join(self, state: DecoderState, count: int) -> None:
-        """`count` sources in a state that was `prepared` take the places of some that left, behind the others."""
+        """Add `count` sources with a `prepared` state after the present ones, in rows of sources that left."""
         assert count <= self.free
         self._step.join(self.sources, state, count)
         self.sources += count
 
     def end(self) -> None:
-        """Every source has ended: the recorded step is stored for another batch."""
+        """Called when all sources are finished: store the recorded step for another batch."""
         if isinstance(self._step, RecordedStep) and self._shape is not None:
             self.runtime.store(self._shape, self._step)
         self._step = self._eager
@@ -170,11 +170,11 @@ class DecodeStepper:
     def _begin(self, memory: Memory) -> DecoderState:
         state = self.network.begin(memory, width=self.width, capacity=self.capacity)
         if self.joins:
-            state.spread(memory.hidden.shape[0])
+            state.expand_rows(memory.hidden.shape[0])
         return state
 
     def _first(self, ids: Tensor, place: int | Tensor) -> RecordedStep | GraphStep:
-        """The step, recorded while it is taken."""
+        """Run a step and record it."""
         if isinstance(place, int):
             pos = torch.full((1, 1), place, device=ids.device)
         else:
@@ -186,14 +186,14 @@ class DecodeStepper:
         assert top is None or isinstance(top, KernelTopK)
         return RecordedStep(*parts, capacity=self.capacity, candidates=top)
 
-    def _hold(self, end: bool) -> None:
-        if self._eager.top is not None and self._eager.top.held != end:
-            self._eager.top.hold(end)
+    def _suppress_end(self, suppressed: bool) -> None:
+        if self._eager.top is not None and self._eager.top.end_suppressed != suppressed:
+            self._eager.top.suppress_end(suppressed)
 
     def _shrink(self) -> None:
-        """Back to the network's own code, without the rows that are not in use any more."""
+        """Remove unused rows, and return to the network's own code."""
         rows = torch.arange(self.sources, device=self.memory.hidden.device)
-        settle(self.state)
+        materialize(self.state)
         self._eager.keep(rows)
         self.memory, self._step, self._shape = self._eager.memory, self._eager, None
 

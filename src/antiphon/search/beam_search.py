@@ -144,7 +144,7 @@ class Search:
             return
         ids, positions = torch.cat([start, state.rows[:, : self.length]], 1), torch.arange(self.length + 1)
         tokens = Tokens(positions[None].to(self.device))
-        hidden = self.stepper.read(ids, tokens, hold=self.length < self._min_length)
+        hidden = self.stepper.read(ids, tokens, suppress_end=self.length < self._min_length)
         if state.coverage is not None:
             state.coverage.update()
         log_p = label_log_p(self.network, hidden[::width, :-1].flatten(0, 1), forced.flatten())
@@ -154,7 +154,7 @@ class Search:
     def _read(self, ids: Tensor) -> None:
         """The network reads one token of each hypothesis, (R,)."""
         positions = self.state.lengths if self.stepper.joins else self.length
-        self.stepper.step(ids, positions, hold=self.length < self._min_length)
+        self.stepper.step(ids, positions, suppress_end=self.length < self._min_length)
         if self.state.coverage is not None:
             self.state.coverage.update()
 

@@ -1,1 +1,1 @@
-"""Networks that were put together in Python, or taken from torch.nn, as configurations that can be saved."""
+"""Networks that are built in Python or from torch.nn modules, and their configurations for saving."""

@@ -1,10 +1,10 @@
-"""From a network that was made by hand to the settings that make one like it, so that it can be saved.
+"""Finds the settings that build a given network, so that a network built in Python can be saved.
 
     model, attention = describe(network, ids=SpecialIds(pad=0, start=1, end=2), sizes=(8000, 8000), one_tokenizer=True)
 
-The settings are read off the parts, a network is built from them without weights, and both are compared module by
-module: what the settings cannot say is an error, never a silent change. Only what is dropped in training is not
-compared, since one setting stands for all places.
+Settings are read from the parts. Then a network without weights is built from them, and both are compared module by
+module: a difference is an error, never a silent change. Only dropout is not compared, since one setting applies to all
+places.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from antiphon.nn.mixers import Mixer
 from antiphon.nn.noise import Dropout, LayerDrop
 from antiphon.nn.positions import ROTARY_BASE, Learned, NoPositions, Sinusoidal
 
-# States, numbers that follow from the place, and wishes whose effect (a module `rotary`) is compared.
+# States, numbers that depend on the place in the network, and settings whose effect (a module `rotary`) is compared.
 _NOT_COMPARED = {
     "training",
     "site",
@@ -56,8 +56,8 @@ def describe(
 ) -> tuple[ModelConfig, AttentionConfig]:
     """The settings from which `build_network` makes a network like this one.
 
-    `sizes` are the ids of the source's and the target's tokenizer, `one_tokenizer` whether they are one. ModelError
-    that names what of the network has no setting.
+    `sizes`: the vocabulary sizes of the source's and the target's tokenizer; `one_tokenizer`: whether they are the same
+    object. Raises ModelError, which names a part of the network that no setting describes.
     """
     source = network.source
     if not isinstance(source, InputEmbedding):
@@ -121,7 +121,7 @@ def _model(network: EncoderDecoder, source: InputEmbedding, *, family: FamilyCon
 
 
 def _family(network: EncoderDecoder, source: InputEmbedding, ids: SpecialIds) -> FamilyConfig:
-    """The record of what recipes do not set, as families of published checkpoints have it."""
+    """The settings that recipes do not have, stored as for families of published checkpoints."""
     encoder, decoder, positions = network.encoder.shape, network.decoder.shape, source.positions
     known = FamilyConfig(name="", pad_id=0, start_id=0, end_id=0)
     depth = len(network.encoder.layers)
@@ -152,7 +152,7 @@ def _groups(mixers: Sequence[Mixer]) -> int | None:
 
 
 def _plain_activation(name: str) -> Any:
-    """The nearest activation that a recipe can name; a family's record has the others."""
+    """The nearest activation of recipes; the family's settings have the others."""
     return {"gelu_tanh": "gelu", "geglu_tanh": "geglu", "reglu": "swiglu"}.get(name, name)
 
 
@@ -166,7 +166,7 @@ def _positions(positions: nn.Module) -> Any:
 
 
 def _mixers(network: EncoderDecoder) -> list[Mixer]:
-    """The mixers of the encoder, then those of the decoder, then those that read the memory."""
+    """The mixers of the encoder, of the decoder's self-attention, and of its cross-attention."""
     return [mixer for role in _by_role(network).values() for mixer in role]
 
 
@@ -181,7 +181,7 @@ def _by_role(network: EncoderDecoder) -> dict[str, list[Mixer]]:
 
 
 def _attention(network: EncoderDecoder) -> AttentionConfig:
-    """The attention of each role: one entry, or a list of as many as the layers alternate over."""
+    """The attention of each role: one entry, or the shortest list that alternates over the layers."""
     entries: dict[str, object] = {}
     backends = {mixer.backend for mixer in _mixers(network) if isinstance(mixer, Attention)} or {"auto"}
     if len(backends) > 1:
@@ -196,14 +196,14 @@ def _attention(network: EncoderDecoder) -> AttentionConfig:
 
 
 def _key(mixer: Mixer, spec: object) -> tuple[object, int]:
-    """Equal for layers that one entry of a recipe makes: those share the rule's weights unless it is `per_layer`."""
+    """A key that is equal for layers of one entry, which share the weights of the rule unless it is `per_layer`."""
     if not isinstance(mixer, Attention) or mixer.rule.per_layer or not any(True for _ in mixer.rule.parameters()):
         return repr(spec), 0
     return repr(spec), id(mixer.rule)
 
 
 def _difference(network: EncoderDecoder, model: ModelConfig, attention: AttentionConfig) -> str:
-    """Where a network of these settings differs from `network`, in words; "" where it does not."""
+    """A description of a difference between `network` and one built from these settings; "" if there is none."""
     sizes = network.table_sizes
     family = model.family
     source = network.source
@@ -220,7 +220,7 @@ def _difference(network: EncoderDecoder, model: ModelConfig, attention: Attentio
     theirs = dict(made.named_modules())
     for name, module in network.named_modules():
         if "rules." in name:
-            continue  # a rule is what its spec says; its weights were compared
+            continue  # a rule is compared by its spec; its weights were compared above
         if name not in theirs:
             return f"it has a {type(module).__name__} at `{name}`, which no setting makes"
         if found := _unlike(name, module, theirs[name]):
@@ -233,15 +233,15 @@ def _shape(shape: tuple[int, ...] | None) -> str:
 
 
 def _unlike(name: str, one: nn.Module, other: nn.Module) -> str:
-    """How two modules differ that stand at one place."""
+    """A description of the difference between two modules of one name; None if they are equal."""
     if all(isinstance(module, (Dropout, LayerDrop, nn.Identity)) for module in (one, other)):
-        return ""  # what is dropped in training changes no answer
+        return ""  # dropout does not change answers
     kinds = [nn.Embedding if isinstance(module, nn.Embedding) else type(module) for module in (one, other)]
     where = f"`{name}`" if name else "the network"
     if kinds[0] is not kinds[1]:
         return f"{where} is a {kinds[0].__name__}, where settings make a {kinds[1].__name__}"
     if not kinds[0].__module__.startswith(("antiphon.", "torch.")):
-        return ""  # a user's own part: what it holds is made by its own settings
+        return ""  # a user's own part is defined by its settings
     for key in {**_plain_values(one), **_plain_values(other)}:
         values = getattr(one, key, None), getattr(other, key, None)
         if values[0] != values[1]:
@@ -250,7 +250,7 @@ def _unlike(name: str, one: nn.Module, other: nn.Module) -> str:
 
 
 def _plain_values(module: nn.Module) -> dict[str, object]:
-    """A module's numbers, words and flags."""
+    """The attributes of a module that are numbers, strings or flags."""
 
     def is_plain(value: object) -> bool:
         if isinstance(value, Sequence) and not isinstance(value, str):

@@ -1,11 +1,11 @@
-"""The trained weights of PyTorch's own Transformer, read into a network of ours with equal outputs and gradients.
+"""Converts PyTorch's Transformer modules, with their weights, to networks with equal outputs and gradients.
 
     network = from_torch(transformer, source=embedding, output=generator)     # an EncoderDecoder
     encoder, decoder = from_torch(transformer)                                # the stacks alone
     encoder = from_torch(torch.nn.TransformerEncoder(layer, 6))
 
-What PyTorch's layers compute at real tokens, with a causal mask in the decoder and masks of padding, is what ours
-compute; ours have caches in decoding, and are searched, saved and trained on.
+The outputs are those of PyTorch's layers with a causal mask in the decoder and padding masks, except at padding. The
+converted networks have caches for decoding, and can be searched, saved and trained.
 """
 
 from __future__ import annotations
@@ -58,20 +58,20 @@ def from_torch(
     embedding_scale: float | None = None,
     max_length: int | None = None,
 ) -> Encoder | Decoder | tuple[Encoder, Decoder] | EncoderDecoder:
-    """A network of ours with a copy of the weights of a `torch.nn.Transformer`, its encoder, decoder or one layer.
+    """Convert a `torch.nn.Transformer`, its encoder or decoder, or one layer. The weights are copied.
 
     Without embeddings: an `Encoder`, a `Decoder`, or both. With `source`, the table of source ids, a whole
     `EncoderDecoder`; `target` (default: `source`, one table for both) is the table of target ids, and `output`
     (default: tied to `target`) what scores them, an `nn.Linear` (d_model, V) with or without a bias, or an
     `nn.Embedding`.
-    `positions` are those that were added to the token vectors: `sinusoidal` (as in the paper, sine and cosine in turn),
+    `positions` are those that are added to the token vectors: `sinusoidal` (as in the paper, sine and cosine in turn),
     `none`, or a learned table (a pair for source and target); `embedding_scale` is the factor of the token vectors
-    before (None: sqrt(d_model), as in the paper; 1.0 where there was none). `max_length` bounds either side (None: the
+    before that (None: sqrt(d_model), as in the paper; 1.0 if there is none). `max_length` bounds either side (None: the
     rows of a learned table, or 1024).
 
     Type, device and mode are those of the module. Dropout is that of its layers, also on the embeddings. Norms have a
-    bias, which begins as zero where PyTorch's have none. Raises ConfigError for what has no place here: an activation
-    other than relu, gelu or silu, `bias_k`, `add_zero_attn`, layers that differ, a forward of one's own.
+    bias, zero where PyTorch's have none. Raises ConfigError for what is not supported: an activation
+    other than relu, gelu or silu, `bias_k`, `add_zero_attn`, layers that differ, an overridden forward.
     """
     whole = isinstance(module, nn.Transformer)
     if not isinstance(module, nn.Transformer | _ENCODERS | _DECODERS):
@@ -97,14 +97,14 @@ def from_torch(
 
 
 def _encoder(module: nn.Module, noise: Noise) -> Encoder:
-    """An encoder of ours with these weights."""
+    """An `Encoder` with the weights of `module`."""
     shape, layers, weights = read_stack(module)
-    rule = Full()  # one object for all layers, which then share what it hides
+    rule = Full()  # one object, so that the layers share its mask
     return _filled(Encoder([Attention(rule) for _ in range(layers)], shape=shape, noise=noise), weights, module)
 
 
 def _decoder(module: nn.Module, noise: Noise) -> Decoder:
-    """A decoder of ours with these weights."""
+    """A `Decoder` with the weights of `module`."""
     shape, layers, weights = read_stack(module)
     own, across = Full(), Full()
     mixers = [[Attention(rule) for _ in range(layers)] for rule in (own, across)]
@@ -150,7 +150,7 @@ class _Tables:
         self.positions = "learned" if self.learned else str(positions)
 
     def check(self, d_model: int) -> None:
-        """ConfigError for a table that does not fit the layers, or whose look-up does more than to look up."""
+        """ConfigError for a table that does not fit the layers, or with `max_norm`."""
         named: Sequence[tuple[str, nn.Module]] = (
             ("source", self.source), ("target", self.target), ("output", self.output),
             *(("positions", table) for table in self.learned),
@@ -177,7 +177,7 @@ class _Tables:
             )
 
     def weights(self, max_length: int) -> dict[str, Tensor]:
-        """By the names of an EncoderDecoder; of learned positions those below `max_length`."""
+        """The weights by their names in an EncoderDecoder; learned positions are cut to `max_length`."""
         found = {"source.table.weight": self.source.weight, "target.table.weight": self.target.weight}
         found["output.weight"] = self.output.weight
         for side, table in zip(("source", "target"), self.learned, strict=False):
@@ -186,7 +186,7 @@ class _Tables:
 
 
 def _learned(positions: object) -> tuple[nn.Embedding, ...]:
-    """The tables of positions of source and target; none where they are not learned."""
+    """The tables of positions of source and target; empty if they are not learned."""
     if isinstance(positions, nn.Embedding):
         return positions, positions
     if isinstance(positions, tuple) and len(positions) == 2:
@@ -202,7 +202,7 @@ def _learned(positions: object) -> tuple[nn.Embedding, ...]:
 def _network(
     module: nn.Transformer, tables: _Tables, *, embedding_scale: float | None, max_length: int | None
 ) -> EncoderDecoder:
-    """An EncoderDecoder as `build_network` makes it, so that it can be saved, with these weights."""
+    """An EncoderDecoder from `build_network`, so that it can be saved, with these weights."""
     encoder, encoder_layers, weights = read_stack(module.encoder)
     decoder, decoder_layers, others = read_stack(module.decoder)
     _check_alike(encoder, decoder)
@@ -238,7 +238,7 @@ def _network(
 
 
 def _check_alike(encoder: Shape, decoder: Shape) -> None:
-    """ConfigError where the two stacks differ in what a model says once."""
+    """ConfigError if the stacks differ in a setting that a model has only once."""
     for name in Shape.__dataclass_fields__:
         one, other = getattr(encoder, name), getattr(decoder, name)
         if one != other:

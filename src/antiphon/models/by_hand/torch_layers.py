@@ -1,4 +1,4 @@
-"""The stacks of `torch.nn.Transformer` in our words: their shape, and their weights by our names.
+"""Reads the stacks of `torch.nn.Transformer`: their `Shape`, and their weights by the names used here.
 
 shape, layers, weights = read_stack(torch.nn.TransformerEncoder(layer, 6))
 """
@@ -23,7 +23,7 @@ _FUNCTIONS = {
     functional.relu: "relu", torch.relu: "relu", functional.gelu: "gelu", functional.silu: "silu",
 }  # fmt: skip
 _MODULES = {nn.ReLU: "relu", nn.GELU: "gelu", nn.SiLU: "silu"}
-# Their parts of a layer, and ours.
+# PyTorch's names of the parts of a layer -> the names used here.
 _FEED_FORWARD = {"linear1": "ffn.up", "linear2": "ffn.down"}
 _OF_ENCODER = {"attentions": {"self_attn": "mixer"}, "norms": {"norm1": "mixer_residual", "norm2": "ffn_residual"}}
 _OF_DECODER = {
@@ -33,7 +33,7 @@ _OF_DECODER = {
 
 
 def check_plain(module: nn.Module) -> None:
-    """ConfigError for a module that computes anything else than PyTorch's class of its name."""
+    """ConfigError for a module that does not compute exactly what PyTorch's class does."""
     base = next((kind for kind in _READ if isinstance(module, kind)), None)
     if base is None:
         raise ConfigError(
@@ -50,8 +50,8 @@ def check_plain(module: nn.Module) -> None:
 
 
 def read_stack(module: nn.Module) -> tuple[Shape, int, dict[str, Tensor]]:
-    """The shape of an encoder, a decoder or a single layer of PyTorch's, how many layers it has, and its weights by the
-    names of ours; ConfigError for what ours cannot be."""
+    """The shape, the number of layers and the weights, by the names used here, of an encoder, a decoder or a layer of
+    PyTorch. ConfigError for what is not supported."""
     check_plain(module)
     single = isinstance(module, nn.TransformerEncoderLayer | nn.TransformerDecoderLayer)
     layers: list[nn.Module] = [module] if single else list(module.layers)  # type: ignore[arg-type]
@@ -79,7 +79,7 @@ def read_stack(module: nn.Module) -> tuple[Shape, int, dict[str, Tensor]]:
 
 
 def _read_layer(layer: nn.Module) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """The fields of a Shape that one layer says, and its weights."""
+    """The fields of `Shape` of one layer, and its weights."""
     check_plain(layer)
     parts: Any = layer
     table = _OF_DECODER if isinstance(layer, nn.TransformerDecoderLayer) else _OF_ENCODER
@@ -115,7 +115,7 @@ def _read_layer(layer: nn.Module) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 
 def _one(name: str, values: set[Any]) -> Any:
-    """The value that all parts of a layer have."""
+    """The common value of all parts of a layer; ConfigError if they differ."""
     if len(values) > 1:
         raise ConfigError(
             f"the parts of a layer that is read must have one `{name}`, but have "
@@ -140,7 +140,7 @@ def _activation(found: Any) -> str:
 
 
 def _read_attention(module: nn.MultiheadAttention) -> dict[str, Tensor]:
-    """Its projections, apart."""
+    """The weights of its projections, separated."""
     check_plain(module)
     extra = {
         "bias_k": module.bias_k is not None, "add_zero_attn": module.add_zero_attn,
@@ -160,7 +160,7 @@ def _read_attention(module: nn.MultiheadAttention) -> dict[str, Tensor]:
 
 
 def _read_norm(module: nn.Module, name: str) -> tuple[float, dict[str, Tensor]]:
-    """Its `eps` and its weights; ones and zeros for those it lacks."""
+    """Its `eps` and its weights; ones and zeros for missing ones."""
     if not isinstance(module, nn.LayerNorm) or len(module.normalized_shape) != 1:
         raise ConfigError(
             f"the norms of a Transformer that is read must be torch.nn.LayerNorm over the features, but `{name}` is "

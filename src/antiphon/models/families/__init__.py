@@ -1,4 +1,4 @@
-"""The families of published checkpoints that are read and written, by the `model_type` of their config.json.
+"""The supported families of published checkpoints, by the `model_type` of their config.json.
 
 To add one: a module here with its `Family`, a line below, a case in tests/parity/, a row in docs/pretrained.md.
 """
@@ -21,7 +21,7 @@ FAMILIES: dict[str, Family] = {family.name: family for family in _ALL}
 
 
 def check_type(family: str, dtype: torch.dtype) -> None:
-    """ModelError for float16 where the family's activations go beyond its range."""
+    """ModelError for float16 if activations of the family exceed its range."""
     if dtype == torch.float16 and family in FAMILIES and not FAMILIES[family].float16:
         raise ModelError(
             f"`dtype` must not be float16 for {family}, whose activations go beyond its largest number (65,504). "

@@ -1,7 +1,7 @@
 """BART (Lewis et al. 2020), mBART and mBART-50 (Liu et al. 2020; Tang et al. 2020), BlenderBot (Roller et al. 2021).
 
-Learned positions, in BART and mBART the first in row 2 of their table; a norm behind the embeddings, but for
-BlenderBot; norms behind the blocks in BART, before them in the others.
+Learned positions, in BART and mBART with the first one in row 2 of the table; a norm after the embeddings, except in
+BlenderBot; post-norm in BART, pre-norm in the others.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""What BART, mBART, BlenderBot, Marian, Pegasus and M2M-100 have in common: layers with biases, in fairseq's words.
+"""Common code of BART, mBART, BlenderBot, Marian, Pegasus and M2M-100: layers with biases and fairseq's names.
 
     MBART = line("mbart", "MBartForConditionalGeneration", {"norm_placement": "pre", ...}, {"position_offset": 2, ...})
 
-A member says which settings are fixed for it; the rest stands in its config.json. Any may have a bias on the logits.
+Each member has its fixed settings; the others are in its config.json. Any member may have a bias on the logits.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ from antiphon.models.families.family import (
     check_plain,
     per_layer,
     refuse_unless,
-    their_marks,
+    their_special_ids,
 )
 from antiphon.models.folders.stored import WeightFiles
 from antiphon.nn.positions import SINUSOIDS
 from antiphon.settings import Range, Rate, require
 
 BIAS = "final_logits_bias"
-_ROUNDED = 1e-3  # how far a table of sinusoids may be off that was computed in float32 over a thousand positions
-# Written by some libraries, and never read: versions, tables of sinusoids, a bias of zeros.
+_SINUSOID_TOLERANCE = 1e-3  # tolerance for a table that was computed in float32 over a thousand positions
+# Saved by some libraries but not needed: versions, tables of sinusoids, a bias of zeros.
 IGNORED = frozenset(
     {f"model.{side}.{what}" for side in ("encoder", "decoder") for what in ("version", "embed_positions.weights")}
     | {BIAS}
 )
-# Theirs -> the model's activation, and the family's in its place.
+# Name in config.json -> activation of the model, and of the family if it has no name there.
 ACTIVATIONS: dict[str, tuple[str, str | None]] = {
     "relu": ("relu", None),
     "gelu": ("gelu", None),
@@ -62,7 +62,7 @@ TABLES = TableKeys(
 
 @dataclass(frozen=True, kw_only=True)
 class LineKeys(Keys):
-    """What is read of the config.json of every member."""
+    """The keys of config.json that every member reads."""
 
     vocab_size: Vocabulary
     d_model: Size
@@ -88,13 +88,13 @@ class LineKeys(Keys):
 
 @dataclass(frozen=True, kw_only=True)
 class BartKeys(LineKeys):
-    """What is read of a BART's config.json."""
+    """The keys that are read of a BART's config.json."""
 
     max_position_embeddings: Annotated[int, Range(low=1, high=2**20)] = 1024
 
     @property
     def target_vocab(self) -> int:
-        """Rows of the target's table."""
+        """The number of rows of the target's table."""
         return self.vocab_size
 
     @classmethod
@@ -107,13 +107,13 @@ class BartKeys(LineKeys):
 def common_model(
     keys: LineKeys, stored: WeightFiles, tables: Tables, *, family: dict[str, Any], model: dict[str, Any]
 ) -> ModelConfig:
-    """The model of a checkpoint of the fairseq line; `family` and `model` are what its members differ in."""
+    """The model of a fairseq checkpoint. `family` and `model`: the settings that differ between members."""
     activation, exact = ACTIVATIONS[keys.activation_function]
-    # Most checkpoints have a bias of zeros, which would cost a copy of the output table in training.
+    # Most checkpoints have a bias of zeros, left out since a bias requires a copy of the output table in training.
     biased = BIAS in stored and bool(stored.read(BIAS).any())
     heads, ffn_dim = keys.decoder_attention_heads, keys.decoder_ffn_dim
     record: dict[str, Any] = {
-        **keys.marks(),
+        **keys.special_ids(),
         "shared_tables": tables.shared,
         "embedding_scale": keys.scale_embedding,
         "activation": exact,
@@ -147,7 +147,7 @@ def common_model(
 
 
 def common_keys(name: str, ours: TranslatedCheckpoint, fixed: dict[str, Any]) -> dict[str, Any]:
-    """The inverse of `common_model`; `fixed` are the values of settings that the family cannot change."""
+    """The inverse of `common_model`. `fixed`: the settings that have one value in the family."""
     model, family = ours.model, ours.family
     same = {"norm": "layer", "bias": True, "num_kv_heads": None, "attention_scale": None, "norm_eps": None}
     check_plain(ours, name, {**same, **UNKNOWN_TO_MOST, "output_scale": False, **fixed})
@@ -160,7 +160,7 @@ def common_keys(name: str, ours: TranslatedCheckpoint, fixed: dict[str, Any]) ->
     square = (model.head_dim or model.d_model // heads) * heads == model.d_model
     refuse_unless(square and model.d_model % model.num_heads == 0, name, "heads that divide `d_model`")
     return {
-        **their_marks(family),
+        **their_special_ids(family),
         "vocab_size": ours.source_vocab,
         "d_model": model.d_model,
         "encoder_layers": model.encoder_layers,
@@ -181,9 +181,9 @@ def common_keys(name: str, ours: TranslatedCheckpoint, fixed: dict[str, Any]) ->
 
 
 def check_sinusoids(stored: WeightFiles, model: ModelConfig) -> None:
-    """ModelError where a file's table of positions holds other numbers than the sinusoids that are computed here.
+    """ModelError if a stored table of positions differs from the sinusoids that are computed here.
 
-    Files hold the constant in several types, and fairseq's has zeros in the row of padding.
+    Files store the table in several types, and fairseq's has zeros in the row of padding.
     """
     record = model.family
     assert record is not None
@@ -197,7 +197,7 @@ def check_sinusoids(stored: WeightFiles, model: ModelConfig) -> None:
         if width == model.d_model and bool(there.any()):
             wanted = SINUSOIDS[record.sinusoids](torch.arange(rows)[None], width)[0]
             away = float((found[there].double() - wanted[there].double()).abs().max())
-        limit = max(_ROUNDED, 2 * torch.finfo(found.dtype).eps)
+        limit = max(_SINUSOID_TOLERANCE, 2 * torch.finfo(found.dtype).eps)
         if not away <= limit:
             raise ModelError(
                 f"`{key}` in `{stored.file(key)}` must be the sinusoids of {record.name}, which are computed, to "
@@ -206,7 +206,7 @@ def check_sinusoids(stored: WeightFiles, model: ModelConfig) -> None:
 
 
 def common_rows(ours: TranslatedCheckpoint) -> list[WeightName]:
-    """The weights of the fairseq line, by what the model has of them."""
+    """The names of the weights of a fairseq model, depending on its settings."""
     model = ours.model
     rows = ours.tables.rows()
     both = ("weight", "bias")
@@ -257,7 +257,7 @@ def line(
     def theirs(ours: TranslatedCheckpoint) -> BartKeys:
         return keys.of(ours, common_keys(name, ours, fixed) | {"max_position_embeddings": ours.model.max_length})
 
-    # A table of sinusoids is a constant, which some files hold all the same.
+    # A table of sinusoids is a constant, but some files store it.
     tables = {f"model.{side}.embed_positions.weight" for side in ("encoder", "decoder")}
     ignored = IGNORED | (tables if model["positions"] == "sinusoidal" else set())
     return Family(name, architecture, keys, ours, theirs, common_rows, TABLES, frozenset(ignored), prefix="model.")

@@ -1,10 +1,10 @@
-"""What a family of checkpoints is: a translation of its config and a table of its weights, each read both ways.
+"""A family of checkpoints: translations of its config and names of its weights, in both directions.
 
     T5 = Family("t5", "T5ForConditionalGeneration", T5Keys, ours=..., theirs=..., rows=...)
 
-`ours` turns the family's own config (a `Settings` class with the keys that are read, each with its bounds) into a model
-and its attention; `theirs` turns them back, or says what the family cannot express. `rows` lists the weights: what they
-call it, what we call it, and how one becomes the other.
+`ours` converts the config of the family (a `Settings` class with the keys that are read, each with bounds) to a model
+and its attention. `theirs` is the inverse; it raises Inexpressible for what the family does not support. `rows` lists
+the weights: their names in the family and here, and the conversion of the values.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ Size = Annotated[int, Range(low=1, high=2**18)]
 Layers = Annotated[int, Range(low=0, high=256)]
 Vocabulary = Annotated[int, Range(low=1, high=MOST_IDS)]
 
-# What most families do not know: settings, and the only value that they have.
+# Settings that most families do not have, with the only value that they support.
 UNKNOWN_TO_MOST: dict[str, Any] = {
     "decoder_kv_heads": None, "decoder_d_model": None, "output_cap": None, "rounds_scale": False,
 }  # fmt: skip
 
-# Settings of models of our own, in which a family's record says what its checkpoints have instead: their defaults.
+# Defaults of settings that a family's own settings replace.
 OURS_ALONE: dict[str, Any] = {"final_norm": None, "norm_eps": None, "embedding_scale": None, "output_bias": False}
 
 
 class Inexpressible(ModelError):
-    """A family cannot say this of a model. `what`: the message alone, to which each surface adds its own `remedy`."""
+    """A family does not support a property of a model. `what`: the message without the `remedy`, which callers add."""
 
     def __init__(self, what: str, remedy: str = "") -> None:
         super().__init__(f"{what} {remedy}".rstrip())
@@ -44,7 +44,7 @@ class Inexpressible(ModelError):
 
 @dataclass(frozen=True)
 class Op:
-    """How a tensor of theirs becomes ours, and back; `shape` is the shape of theirs, from that of ours."""
+    """Conversion of a tensor from the family to our layout, and back; `shape`: the family's shape, given ours."""
 
     ours: Callable[[Tensor], Tensor]
     theirs: Callable[[Tensor], Tensor]
@@ -62,7 +62,7 @@ ONE_ROW = Op(lambda x: x[0], lambda x: x[None], lambda shape: (1, *shape))
 
 @dataclass(frozen=True)
 class WeightName:
-    """One weight: their key, our name."""
+    """The names of one weight: the family's key and ours."""
 
     theirs: str
     ours: str
@@ -71,8 +71,8 @@ class WeightName:
 
 @dataclass(frozen=True)
 class Tables:
-    """Their keys of the three tables: of source ids, of target ids, and of the output. `shared` and `tied` say which of
-    them are one table here."""
+    """The family's keys of the three tables: source embedding, target embedding, output. `shared`: source and target
+    have one table; `tied`: target and output have one."""
 
     source: str
     target: str
@@ -81,7 +81,7 @@ class Tables:
     tied: bool
 
     def rows(self) -> list[WeightName]:
-        """The tables, each once."""
+        """The weights of the tables, each once."""
         rows = [WeightName(self.source, "source.table.weight")]
         rows += [] if self.shared else [WeightName(self.target, "target.table.weight")]
         return rows if self.tied else [*rows, WeightName(self.output, "output.weight")]
@@ -89,10 +89,10 @@ class Tables:
 
 @dataclass(frozen=True)
 class TableKeys:
-    """Where a family keeps its tables: one for all, and those that stand apart where they differ.
+    """The keys of a family's tables: one for a common table, and one for each separate table.
 
-    `unties`: transformers reads the sides' tables apart too where the output has its own. `ties`: it makes all three
-    one where the output is tied.
+    `unties`: with a separate output table, transformers also reads separate tables of source and target. `ties`: with a
+    tied output, it uses one table for all three.
     """
 
     shared: str
@@ -103,10 +103,10 @@ class TableKeys:
     ties: bool = False
 
     def find(self, stored: WeightFiles, *, one_table: bool = True) -> Tables:
-        """Which of them a checkpoint has; names for one table are one where they hold the same bits.
+        """The tables of a checkpoint. Keys with bit-equal values are one table.
 
-        With `one_table` both sides have one table, which then has any of the names. What config.json says of ties is
-        not asked: old and new libraries wrote different things under one word.
+        With `one_table` source and target have one table, under any of the keys. The ties in config.json are ignored,
+        since old and new libraries wrote different values under one name.
         """
         aliases = [key for key in (self.shared, self.source, self.target, self.output) if key in stored]
         usual = aliases[0] if one_table and aliases else self.shared
@@ -119,13 +119,13 @@ class TableKeys:
         return Tables(source, target, output, shared, tied)
 
     def place(self, *, shared: bool, tied: bool) -> Tables:
-        """Where they go when a checkpoint is written."""
+        """The keys of the tables in a checkpoint to be written."""
         source, target = (self.shared, self.shared) if shared else (self.source, self.target)
         return Tables(source, target, target if tied else self.output, shared, tied)
 
     def copies(self, tables: Tables) -> dict[str, str]:
-        """What is written besides for transformers, each the copy of another key: a table that it would not find, or
-        would take for another one."""
+        """Further keys to write for transformers, each with the key that it copies: tables that it would not find, or
+        would replace by another one."""
         if self.unties and tables.shared and not tables.tied:
             return {self.source: self.shared, self.target: self.shared}
         return {self.output: tables.target} if self.ties and tables.tied and not tables.shared else {}
@@ -137,7 +137,7 @@ class TableKeys:
 
 @dataclass(frozen=True)
 class TranslatedCheckpoint:
-    """A checkpoint in our words."""
+    """A checkpoint translated to our config."""
 
     model: ModelConfig
     attention: AttentionConfig
@@ -147,16 +147,16 @@ class TranslatedCheckpoint:
 
     @property
     def family(self) -> FamilyConfig:
-        """The record of what only the family needs."""
+        """The settings that only the family has."""
         assert self.model.family is not None
         return self.model.family
 
 
 @dataclass(frozen=True)
 class Keys(Settings):
-    """The keys of a config.json that every family reads; a subclass has its own besides. What is no field is not read.
+    """The keys of config.json that every family reads; subclasses add their own. Other keys are not read.
 
-    Ids of the search stand here, though generation_config.json may say them too.
+    Includes ids of the search, which generation_config.json may have too.
     """
 
     pad_token_id: Id | None = None
@@ -170,11 +170,11 @@ class Keys(Settings):
 
     @property
     def one_table(self) -> bool:
-        """Whether source and target have one table of vectors, so that each of its names means the same."""
+        """Whether source and target have one embedding table, so that each of its keys means the same."""
         return True
 
-    def marks(self) -> dict[str, Any]:
-        """The ids of `FamilyConfig`; ModelError where there is more than one end."""
+    def special_ids(self) -> dict[str, Any]:
+        """The special ids of `FamilyConfig`; ModelError if there is more than one end."""
         ends = [_single("eos_token_id", self.eos_token_id), _single("forced_eos_token_id", self.forced_eos_token_id)]
         end = next((id for id in ends if id is not None), None)
         if end is None or self.pad_token_id is None:
@@ -202,15 +202,15 @@ class Keys(Settings):
 
 
 def _single(name: str, ids: int | tuple[int, ...] | None) -> int | None:
-    """The one id of several spellings of one; ModelError where there are more."""
+    """The single id of a key that may be an id or a list of one; ModelError for several ids."""
     found = ids if isinstance(ids, tuple) else (ids,)
     if len(set(found)) != 1:
         raise ModelError(f"`{name}` must be one id, but is {len(found)} ids, which no search here has.")
     return found[0]
 
 
-def their_marks(family: FamilyConfig) -> dict[str, Any]:
-    """The inverse of `Keys.marks`."""
+def their_special_ids(family: FamilyConfig) -> dict[str, Any]:
+    """The inverse of `Keys.special_ids`."""
     return {
         "pad_token_id": family.pad_id,
         "eos_token_id": family.end_id,
@@ -223,11 +223,11 @@ def their_marks(family: FamilyConfig) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Family:
-    """One kind of checkpoint. `ignored` are the keys that files hold without need: constants, and what is not of the
-    encoder-decoder. `prefix` may be absent from all their keys. `float16` says whether that type is safe.
+    """A family of checkpoints. `ignored`: keys of weight files that are not needed, such as constants. `prefix` may be
+    missing from all keys. `float16`: whether that type is safe.
 
-    Of the keys `searched` stand in generation_config.json, where there is one, and `preprocessed` in
-    preprocessor_config.json, which holds what `preprocessor` says too."""
+    The keys in `searched` are in generation_config.json, if it exists, those in `preprocessed` in
+    preprocessor_config.json, which has the values of `preprocessor` too."""
 
     name: str
     architecture: str
@@ -245,18 +245,18 @@ class Family:
 
 
 def per_layer(theirs: str, ours: str, count: int, pairs: Iterable[tuple[str, str]]) -> list[WeightName]:
-    """Rows of `count` layers: "{}" in both prefixes is the layer's number."""
+    """The weights of `count` layers; "{}" in both prefixes is the number of the layer."""
     return [WeightName(theirs.format(i) + a, ours.format(i) + b) for i in range(count) for a, b in pairs]
 
 
 def refuse_unless(holds: bool, family: str, what: str) -> None:
-    """Raises Inexpressible: the family cannot express `what`."""
+    """Raise Inexpressible unless `holds`: the family requires `what`."""
     if not holds:
         raise Inexpressible(f"a model to be written as {family} must have {what}, but has not.")
 
 
 def check_plain(ours: TranslatedCheckpoint, family: str, defaults: Mapping[str, Any]) -> None:
-    """Inexpressible where a setting has another value than the only one that the family knows."""
+    """Inexpressible if a setting differs from the only value that the family supports."""
     for name, value in defaults.items():
         of_model = name not in OURS_ALONE and name in {field.name for field in fields(ModelConfig)}
         section: Any = ours.model if of_model else ours.family

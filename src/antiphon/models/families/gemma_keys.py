@@ -1,4 +1,4 @@
-"""The config.json of a T5Gemma: one section for each side, with what is read of it, and the layers that it describes.
+"""The config.json of a T5Gemma: the keys of the section of each side, and the layers that they describe.
 
 entry_of([Layer(50.0, 4097), Layer(50.0, None)])    # [{all: [{soft_cap: 50.0}, {window: 4097}]}, {soft_cap: 50.0}]
 """
@@ -13,7 +13,7 @@ from antiphon.models.families.family import Id, Keys, Layers, Size, Vocabulary, 
 from antiphon.settings import Positive, Range, Rate, Settings, require
 
 SLIDING, WHOLE = "sliding_attention", "full_attention"
-# Theirs -> the model's activation, and the family's in its place.
+# Name in config.json -> activation of the model, and of the family if it has no name there.
 ACTIVATIONS: dict[str, tuple[str, str | None]] = {
     "gelu_pytorch_tanh": ("geglu", "geglu_tanh"),
     "gelu": ("geglu", None),
@@ -23,19 +23,19 @@ ACTIVATIONS: dict[str, tuple[str, str | None]] = {
 
 
 class Layer(NamedTuple):
-    """The rules of one layer's attention: the cap of its scores, and its window; None: there is none."""
+    """The rules of one layer's attention: the cap of its scores and its window, None without one."""
 
     cap: float | None
     window: int | None
 
     def spec(self) -> object:
-        """As a recipe has it."""
+        """The entry of a recipe."""
         rules = [{name: value} for name, value in (("soft_cap", self.cap), ("window", self.window)) if value]
         return {"all": rules} if len(rules) == 2 else rules[0] if rules else "full"
 
 
 def entry_of(layers: Sequence[Layer]) -> object:
-    """An entry of a recipe's `attention` for `layers`: the fewest that alternate."""
+    """An entry of a recipe's `attention` for `layers`: the shortest list that alternates."""
     specs = [layer.spec() for layer in layers]
     for period in range(1, len(specs)):
         if all(spec == specs[i % period] for i, spec in enumerate(specs)):
@@ -45,7 +45,7 @@ def entry_of(layers: Sequence[Layer]) -> object:
 
 
 def layers_of(entry: object, count: int, *, family: str) -> list[Layer]:
-    """The inverse; Inexpressible for other rules."""
+    """The inverse of `entry_of`; Inexpressible for other rules."""
     specs = entry if isinstance(entry, list) else [entry]
     return [_layer(specs[i % len(specs)], family) for i in range(count)]
 
@@ -67,7 +67,7 @@ def _layer(spec: object, family: str) -> Layer:
 
 @dataclass(frozen=True, kw_only=True)
 class RopeKeys(Settings):
-    """What is read of `rope_parameters`."""
+    """The keys that are read of `rope_parameters`."""
 
     rope_type: Literal["default"] = "default"
     rope_theta: Positive = 10000.0
@@ -75,7 +75,7 @@ class RopeKeys(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class StackKeys(Settings):
-    """What is read of the config of one side."""
+    """The keys that are read of the config of one side."""
 
     vocab_size: Vocabulary
     hidden_size: Size
@@ -111,28 +111,28 @@ class StackKeys(Settings):
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """The kind of each layer; unless said, they alternate, and the first slides."""
+        """The kind of each layer; by default they alternate, starting with a sliding window."""
         return self.layer_types or tuple((SLIDING, WHOLE)[i % 2] for i in range(self.num_hidden_layers))
 
     @property
     def base(self) -> float:
-        """Of the rotary frequencies; older files have it beside the rest."""
+        """The base of the rotary frequencies; in older files it is not in `rope_parameters`."""
         return (self.rope_parameters.rope_theta if self.rope_parameters else self.rope_theta) or 10000.0
 
     def attention(self, *, more: int) -> object:
-        """The entry of a recipe for these layers; `more` tokens than the window's number see each other."""
+        """The entry of a recipe for these layers; their window is `more` tokens larger than in config.json."""
         window = (self.sliding_window or 0) + more
         cap = self.attn_logit_softcapping
         return entry_of([Layer(cap, window if kind == SLIDING else None) for kind in self.kinds])
 
 
-# What the one stack has once.
+# Keys that must be equal in both stacks.
 AGREED = ("head_dim", "hidden_activation", "rms_norm_eps", "query_pre_attn_scalar", "base")
 
 
 @dataclass(frozen=True, kw_only=True)
 class T5GemmaKeys(Keys):
-    """What is read of a T5Gemma's config.json."""
+    """The keys that are read of a T5Gemma's config.json."""
 
     encoder: StackKeys
     decoder: StackKeys
@@ -151,11 +151,11 @@ class T5GemmaKeys(Keys):
             said = "rope_theta" if name == "base" else name
             require(one == other, f"decoder.{said}", f"must be that of the encoder ({one}), but is {other}")
 
-    def marks(self) -> dict[str, Any]:
-        """The ids, which may stand in the decoder's config; the first input is the beginning of a text."""
+    def special_ids(self) -> dict[str, Any]:
+        """The special ids, which may be in the decoder's config. Decoding starts with the begin-of-text token."""
         begin = self._id("bos_token_id") if self.decoder_start_token_id is None else self.decoder_start_token_id
         ends = {name: self._id(name) for name in ("pad_token_id", "eos_token_id")}
-        return super(T5GemmaKeys, replace(self, **ends, decoder_start_token_id=begin)).marks()
+        return super(T5GemmaKeys, replace(self, **ends, decoder_start_token_id=begin)).special_ids()
 
     def _id(self, name: str) -> Any:
         own = getattr(self, name)

@@ -1,8 +1,9 @@
-"""LongT5 with local attention (Guo et al. 2022, section 3.1.1): a T5 whose encoder sees `local_radius` tokens either
-way.
+"""LongT5 with local attention (Guo et al. 2022, section 3.1.1): a T5 whose encoder sees `local_radius` tokens on
+either side.
 
 The reference computes it in blocks of radius + 1 tokens; here it is the rules `relative` and `window` of the encoder.
-Its transient global tokens (section 3.1.2) are sums over blocks of a layer's input, which no rule sees: refused.
+Its transient global tokens (section 3.1.2) are sums over blocks of a layer's input, which a rule cannot compute; they
+are an error.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ NAME = "longt5"
 
 @dataclass(frozen=True, kw_only=True)
 class LongT5Keys(T5Keys):
-    """What is read of a LongT5's config.json."""
+    """The keys that are read of a LongT5's config.json."""
 
     local_radius: Annotated[int, Range(low=0, high=2**20)] = 127
     encoder_attention_type: str = "local"

@@ -1,7 +1,7 @@
 """Marian (Junczys-Dowmunt et al. 2018), Pegasus (Zhang et al. 2020), M2M-100 (Fan et al. 2021) and NLLB (2022).
 
-Sinusoids, sines before cosines; in M2M-100 the first position is number 2, and the lowest frequency 1/10000. Norms
-behind the blocks in Marian, before them in the others. Marian may have two vocabularies.
+Sinusoids, sines before cosines; in M2M-100 the first position is number 2, and the lowest frequency 1/10000. Marian is
+post-norm, the others are pre-norm. Marian may have two vocabularies.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from antiphon.settings import require
 
 @dataclass(frozen=True, kw_only=True)
 class MarianKeys(BartKeys):
-    """What is read of a Marian's config.json."""
+    """The keys that are read of a Marian's config.json."""
 
     decoder_vocab_size: Vocabulary | None = None
     share_encoder_decoder_embeddings: bool = True
@@ -37,7 +37,7 @@ class MarianKeys(BartKeys):
 
 @dataclass(frozen=True, kw_only=True)
 class M2M100Keys(BartKeys):
-    """What is read of an M2M-100's config.json."""
+    """The keys that are read of an M2M-100's config.json."""
 
     def check(self) -> None:
         super().check()

@@ -1,10 +1,10 @@
-"""Models of our own recipes in a family's words: the paper's Transformer is Marian's, its pre-norm form Pegasus'.
+"""Converts models of our own recipes to a family: post-norm Transformers are Marian, pre-norm ones Pegasus.
 
-    parts = as_family(parts)      # the same function, with a family's record; Inexpressible where there is none
+    parts = as_family(parts)      # equal outputs, with a family; Inexpressible if no family fits
 
-They differ in one thing, beside the rounding of sinusoids (ours are float32, 1e-7): ours interleave sines and cosines
-(Vaswani et al. 2017, section 3.5), theirs put all sines first. The order of the channels between the layers is free, so
-that the weights are put in that order instead.
+The models differ in the rounding of sinusoids (ours are float32, 1e-7) and in their order: ours interleave sines and
+cosines (Vaswani et al. 2017, section 3.5), the families have all sines first. The order of the channels between the
+layers is arbitrary, so the weights are permuted instead.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from antiphon.models.families.family import OURS_ALONE, Inexpressible
 from antiphon.models.folders.checkpoint import Parts, named_weights
 from antiphon.models.front import InputEmbedding
 
-# Weights whose columns, and those whose rows (or only dimension), are channels between the layers.
+# Weights whose columns, and weights whose rows (or only dimension), are the channels between the layers.
 _COLUMNS = re.compile(r"(^|\.)(table|output|q|k|v|up)\.weight$")
 _ROWS = re.compile(r"(^|\.)((o|down)\.(weight|bias)|(norm|final)\.(weight|bias))$")
-# transformers unties the two embeddings too where the output is untied.
+# With an untied output, transformers also unties the two embeddings.
 _PLAIN = {
     "norm": "layer", "bias": True, "tie_embeddings": True, "num_kv_heads": None, "attention_scale": None,
     "head_dim": None, **OURS_ALONE,
@@ -31,9 +31,9 @@ _PLAIN = {
 
 
 def as_family(parts: Parts) -> Parts:
-    """`parts` as a model of Marian (norms behind the blocks) or Pegasus (before them), with equal outputs.
+    """Convert `parts` to a model of Marian (post-norm) or Pegasus (pre-norm), with equal outputs.
 
-    Raises Inexpressible, with the setting that stands in the way.
+    Raises Inexpressible, which names the setting that the family does not support.
     """
     model, network = parts.model, parts.network
     _check(parts)

@@ -1,7 +1,8 @@
-"""What a checkpoint says of its search, in config.json or generation_config.json, and what we say to it.
+"""Translates the search settings of a checkpoint, in config.json or generation_config.json, to ours and back.
 
-`max_length` and `min_length` count the start token, ours do not; a forced first token is a token of the answer to them,
-and stands before it here. `early_stopping: true` is `patience` 1; any other value stops when nothing can win any more.
+Their `max_length` and `min_length` count the start token, ours do not. A forced first token is part of the answer
+there, and precedes it here. `early_stopping: true` is `patience` 1; with any other value the search stops when no open
+hypothesis can win.
 """
 
 from __future__ import annotations
@@ -14,11 +15,11 @@ from antiphon.config import FamilyConfig, GenerationConfig
 from antiphon.inputs import input_kind
 from antiphon.settings import SettingError, build, show
 
-# Ids that a search forces or forbids: where there is a generation_config.json, it alone is asked.
+# Ids that a search forces or forbids. If there is a generation_config.json, only that file is read.
 FORCED = ("forced_bos_token_id", "forced_eos_token_id", "bad_words_ids", "suppress_tokens")
-# Ids that both files may hold: generation_config.json is asked first.
+# Ids that both files may have; generation_config.json has precedence.
 IDS = ("pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id", *FORCED)
-# Theirs -> ours, where the meaning is the same.
+# Their names -> ours, with equal meaning.
 _SAME = {
     "num_beams": "beam_size",
     "length_penalty": "length_penalty",
@@ -29,9 +30,9 @@ _SAME = {
     "num_return_sequences": "n_best",
 }
 _SAMPLING = ("temperature", "top_k", "top_p", "min_p")
-_USUAL_TOP_K = 50  # what transformers samples among where a file is silent
-# What changes answers there and is not read here, with the values that change nothing.
-_PASSED_OVER: dict[str, tuple[object, ...]] = {
+_USUAL_TOP_K = 50  # the default of transformers
+# Settings of transformers that are not read here, with their values without effect.
+_IGNORED_DEFAULTS: dict[str, tuple[object, ...]] = {
     "encoder_no_repeat_ngram_size": (0,),
     "encoder_repetition_penalty": (1,),
     "exponential_decay_length_penalty": (),
@@ -53,14 +54,13 @@ _PASSED_OVER: dict[str, tuple[object, ...]] = {
     "begin_suppress_tokens": ([],),
     "forced_decoder_ids": ([],),
 }
-_LONGEST_WRITTEN = 1024  # tokens of an answer for transformers, where no setting says it; without a word it takes 20
+_MAX_WRITTEN_LENGTH = 1024  # maximum `max_length` if the model sets no limit; the default of transformers is 20
 
 
 def search_settings(theirs: Mapping[str, Any], *, family: FamilyConfig, most: int, where: str) -> GenerationConfig:
     """Our search settings for a model of `family`, whose `max_length` is `most`.
 
-    ConfigError, which names `where`, for a value that no search can have. Greedy is what they search by if nothing is
-    said.
+    Raises ConfigError, which names `where`, for an invalid value. Their default is greedy search.
     """
     found: dict[str, Any] = {"beam_size": 1}
     found |= {ours: theirs[name] for name, ours in _SAME.items() if theirs.get(name) is not None}
@@ -71,7 +71,7 @@ def search_settings(theirs: Mapping[str, Any], *, family: FamilyConfig, most: in
         found |= {"temperature": 1.0, "top_k": _USUAL_TOP_K} | given
         if found["top_k"] == 0:
             found["top_k"] = None
-        for name in ("beam_size", "beam_groups", "diversity_penalty"):  # of beams, which do not sample here
+        for name in ("beam_size", "beam_groups", "diversity_penalty"):  # sampling with beams is not supported here
             found.pop(name, None)
     before, first, room = _counted(family, most)
     for name, ours in (("max_length", "max_new_tokens"), ("min_length", "min_new_tokens")):
@@ -93,12 +93,12 @@ def search_settings(theirs: Mapping[str, Any], *, family: FamilyConfig, most: in
         raise error.at(where) from None
 
 
-def warn_passed_over(theirs: Mapping[str, Any], *, read: tuple[str, ...], where: str) -> None:
-    """One warning that names the settings which change transformers' answers and are not read here; `read` are those
-    that a family reads."""
+def warn_ignored(theirs: Mapping[str, Any], *, read: tuple[str, ...], where: str) -> None:
+    """Warn once of settings that change answers in transformers and are not read here. `read`: those that the family
+    reads."""
     found = [
         name
-        for name, neutral in _PASSED_OVER.items()
+        for name, neutral in _IGNORED_DEFAULTS.items()
         if name not in read and theirs.get(name) is not None and theirs[name] not in neutral
     ]
     beams = theirs.get("num_beams")
@@ -127,13 +127,13 @@ def their_search(config: GenerationConfig, family: FamilyConfig, *, most: int) -
         "no_repeat_ngram_size": config.no_repeat_ngram or None,
         "repetition_penalty": config.repetition_penalty if config.repetition_penalty != 1 else None,
         "suppress_tokens": list(family.never_ids) or None,
-        "max_length": before + (config.max_new_tokens or max(1, min(room, _LONGEST_WRITTEN))),
+        "max_length": before + (config.max_new_tokens or max(1, min(room, _MAX_WRITTEN_LENGTH))),
     }
     if config.n_best > 1:
         found["num_return_sequences"] = config.n_best
     if sampled:
         found |= {"do_sample": True} | {name: getattr(config, name) for name in _SAMPLING}
-        found["top_k"] = config.top_k or 0  # without a word it is 50 there
+        found["top_k"] = config.top_k or 0  # the default there is 50
     if config.patience == 1 or beams:
         found["early_stopping"] = True if config.patience == 1 else "never"
     if not sampled and config.beam_groups > 1:
@@ -143,9 +143,9 @@ def their_search(config: GenerationConfig, family: FamilyConfig, *, most: int) -
     return {name: value for name, value in found.items() if value is not None}
 
 
-def warn_unsaid(config: GenerationConfig, *, published: bool, template: str) -> None:
-    """One warning that names the settings which a folder for transformers cannot say; `published`: the model came from
-    such a folder; `template`: what the model puts around its sources."""
+def warn_not_exported(config: GenerationConfig, *, published: bool, template: str) -> None:
+    """Warn once of settings that a folder for transformers cannot have. `published`: the model is from such a folder;
+    `template`: the template of its sources."""
     beams = config.temperature is None and config.beam_size > 1
     unsaid = {
         "length_penalty_kind": (beams or config.n_best > 1) and config.length_penalty_kind != "average",
@@ -179,10 +179,10 @@ def warn_unsaid(config: GenerationConfig, *, published: bool, template: str) -> 
 
 
 def _counted(family: FamilyConfig, most: int) -> tuple[int, int, int]:
-    """The tokens besides ours that their `max_length` counts and that their `max_new_tokens` counts, and the largest
-    number of ours where a model has `most` places."""
+    """How many more tokens than ours their `max_length` counts, how many their `max_new_tokens`, and our largest number
+    of new tokens for a model of `most` positions."""
     kind = input_kind(family)
-    if kind.prompt() is not None:  # its tokens are counted in neither
+    if kind.prompt() is not None:  # its tokens are not counted in either
         return 0, 0, most - 1 - kind.prompt_length
     first = family.first_id is not None
     return 1 + first, int(first), most - first  # the start token, and the first one

@@ -1,4 +1,4 @@
-"""The languages that Whisper's files call by name (Radford et al. 2022, appendix E), with their codes: ISO 639, but for
+"""The names of the languages in Whisper's files (Radford et al. 2022, appendix E), with their codes: ISO 639, except
 `jw` (Javanese)."""
 
 from __future__ import annotations

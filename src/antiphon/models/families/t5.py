@@ -1,8 +1,8 @@
 """T5 (Raffel et al. 2020), 1.1 and Flan, mT5 (Xue et al. 2021), ByT5 (Xue et al. 2022), UMT5 (Chung et al. 2023).
 
-Scores are not scaled; each stack has one table of relative biases, or (UMT5) one a layer; cross-attention has none. The
-output is scaled where the table is tied, which `scale_decoder_outputs` says in new files and `tie_word_embeddings` said
-in old ones; a separate output table without either is that of 1.1, which does not scale.
+Scores are not scaled. Each stack has one table of relative biases, or (UMT5) one a layer; cross-attention has none.
+The output is scaled if the table is tied: `scale_decoder_outputs` in new files, `tie_word_embeddings` in old ones. A
+separate output table without either key is that of version 1.1, which does not scale.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from antiphon.models.families.family import (
     check_plain,
     per_layer,
     refuse_unless,
-    their_marks,
+    their_special_ids,
 )
 from antiphon.settings import Range, Rate, require
 
-# There is no table of positions, so that only memory bounds a length; this bound is ours.
-LONGEST = 16384
-# Theirs -> the model's activation, and the family's in its place.
+# T5 has no table of positions, so only memory limits the length. This limit is ours.
+MAX_LENGTH = 16384
+# Name in config.json -> activation of the model, and of the family if it has no name there.
 ACTIVATIONS: dict[str, tuple[str, str | None]] = {
     "relu": ("relu", None),
     "gelu": ("gelu", None),
@@ -45,13 +45,13 @@ ACTIVATIONS: dict[str, tuple[str, str | None]] = {
 TABLES = TableKeys(
     "shared.weight", "encoder.embed_tokens.weight", "decoder.embed_tokens.weight", "lm_head.weight", ties=True
 )
-# Written by the first conversions, and never read.
+# Saved by early conversions, but never used.
 IGNORED = frozenset({"decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight"})
 
 
 @dataclass(frozen=True, kw_only=True)
 class T5Keys(Keys):
-    """What is read of a T5's config.json."""
+    """The keys that are read of a T5's config.json."""
 
     vocab_size: Vocabulary
     d_model: Size
@@ -77,13 +77,13 @@ class T5Keys(Keys):
 def t5_ours(
     name: str, keys: T5Keys, tables: Tables, *, each: bool = False, scales: bool = True
 ) -> TranslatedCheckpoint:
-    """A checkpoint of the T5 line; `each`: a table of biases in every layer; `scales`: whether any output is."""
+    """A T5 checkpoint in our config. `each`: biases in every layer; `scales`: whether any output is scaled."""
     scaled = keys.scale_decoder_outputs
     if scaled is None:
         scaled = tables.tied and keys.tie_word_embeddings is not False
     activation, exact = ACTIVATIONS[keys.feed_forward_proj]
     family: dict[str, Any] = {
-        **keys.marks(),
+        **keys.special_ids(),
         "name": name,
         "shared_tables": tables.shared,
         "embedding_scale": False,
@@ -113,7 +113,7 @@ def t5_ours(
         "dropout": keys.dropout_rate,
         "attention_dropout": keys.dropout_rate,
         "activation_dropout": keys.dropout_rate,
-        "max_length": LONGEST,
+        "max_length": MAX_LENGTH,
         "attention_scale": 1.0,
         "family": FamilyConfig(**family),
     }
@@ -147,7 +147,7 @@ def t5_theirs(name: str, ours: TranslatedCheckpoint, *, each: bool = False, scal
     refuse_unless(ours.source_vocab == ours.target_vocab, name, "as many source ids as target ids")
     assert isinstance(rule, dict) and activation is not None
     return T5Keys(
-        **their_marks(family),
+        **their_special_ids(family),
         vocab_size=ours.target_vocab,
         d_model=model.d_model,
         d_kv=model.head_dim or model.d_model // model.num_heads,
@@ -166,13 +166,13 @@ def t5_theirs(name: str, ours: TranslatedCheckpoint, *, each: bool = False, scal
 
 
 def t5_rows(ours: TranslatedCheckpoint, *, each: bool = False) -> list[WeightName]:
-    """The weights of the T5 line."""
+    """The names of the weights of a T5."""
     gated = (ours.family.activation or ours.model.activation) in ("geglu_tanh", "reglu", "swiglu")
     ffn = [("wi_0", "gate"), ("wi_1", "up"), ("wo", "down")] if gated else [("wi", "up"), ("wo", "down")]
     rows = ours.tables.rows()
     sides = (("encoder", ours.model.encoder_layers), ("decoder", ours.model.decoder_layers))
     for side, layers in sides:
-        last = 2 if side == "decoder" else 1  # the place of the feed-forward network in a block
+        last = 2 if side == "decoder" else 1  # the index of the feed-forward network in a block
         pairs = [(f"layer.0.SelfAttention.{p}.weight", f"mixer.{p}.weight") for p in "qkvo"]
         pairs += [("layer.0.layer_norm.weight", "mixer_residual.norm.weight")]
         if side == "decoder":
@@ -207,5 +207,6 @@ def _family(name: str, architecture: str, *, each: bool = False, scales: bool = 
 
 
 T5 = _family("t5", "T5ForConditionalGeneration")
-MT5 = _family("mt5", "MT5ForConditionalGeneration", scales=False)  # tied or not: all published ones are as 1.1
+# Tied or not, all published checkpoints of mT5 are as T5 1.1, which does not scale.
+MT5 = _family("mt5", "MT5ForConditionalGeneration", scales=False)
 UMT5 = _family("umt5", "UMT5ForConditionalGeneration", each=True)

@@ -1,9 +1,9 @@
-"""T5Gemma (Zhang et al. 2025, "Encoder-Decoder Gemma"): two stacks of Gemma 2, one that encodes and one that decodes.
+"""T5Gemma (Zhang et al. 2025, "Encoder-Decoder Gemma"): an encoder and a decoder of Gemma 2 layers.
 
 Norms before and after each block, rotary positions, grouped keys, a soft cap of scores and of logits, and layers that
-alternate between a sliding window and all tokens (Gemma Team 2024, Gemma 2, section 2). The scale of a norm is kept as
-its distance from one. A window of n reaches n tokens either way in the encoder, and n - 1 back in the decoder. The two
-sides may differ in depth, width, heads, windows and caps; in what else they share must agree.
+alternate between a sliding window and all tokens (Gemma Team 2024, Gemma 2, section 2). The scale of a norm is
+stored minus one. A window of n reaches n tokens to either side in the encoder, and n - 1 to the left in the decoder.
+The two sides may differ in depth, width, heads, windows and caps; other settings must be equal.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from antiphon.models.families.family import (
     check_plain,
     per_layer,
     refuse_unless,
-    their_marks,
+    their_special_ids,
 )
 from antiphon.models.families.gemma_keys import (
     ACTIVATIONS,
@@ -36,7 +36,7 @@ from antiphon.models.families.gemma_keys import (
 from antiphon.models.folders.stored import WeightFiles
 
 NAME = "t5gemma"
-# No file has one table for both sides.
+# Files always have a table for each side.
 _SOURCE, _TARGET = (f"model.{side}.embed_tokens.weight" for side in ("encoder", "decoder"))
 TABLES = TableKeys(_SOURCE, _SOURCE, _TARGET, "lm_head.out_proj.weight")
 FROM_ONE = Op(lambda x: x + 1, lambda x: x - 1, lambda shape: shape)
@@ -51,7 +51,7 @@ def _ours(keys: T5GemmaKeys, stored: WeightFiles, tables: Tables) -> TranslatedC
         return None if mine == its else its
 
     record: dict[str, Any] = {
-        **keys.marks(),
+        **keys.special_ids(),
         "name": NAME,
         "shared_tables": False,
         "embedding_scale": True,
@@ -100,12 +100,12 @@ def _theirs(ours: TranslatedCheckpoint) -> T5GemmaKeys:
         "shared_tables": False,
     }  # fmt: skip
     check_plain(ours, NAME, fixed)
-    marks, encoder, decoder = their_marks(family), _side(ours, "encoder"), _side(ours, "decoder")
+    special_ids, encoder, decoder = their_special_ids(family), _side(ours, "encoder"), _side(ours, "decoder")
     across = set(layers_of(ours.attention.cross, model.decoder_layers, family=NAME))
     same = across <= {Layer(decoder.attn_logit_softcapping, None)}
     refuse_unless(same, NAME, "the decoder's `soft_cap` in its attention across too, and no other rule")
     return T5GemmaKeys(
-        **marks,
+        **special_ids,
         bos_token_id=family.start_id,
         encoder=encoder,
         decoder=decoder,
@@ -152,7 +152,7 @@ def _side(ours: TranslatedCheckpoint, side: str) -> StackKeys:
         rope_parameters=RopeKeys(rope_theta=base),
         rope_theta=base,
         query_pre_attn_scalar=scalar,
-        # The reference wants a number also where no layer has a window.
+        # The reference requires a number even if no layer has a window.
         sliding_window=model.max_length if window is None else max(window - encodes, 1),
         layer_types=tuple(WHOLE if layer.window is None else SLIDING for layer in layers),
         attn_logit_softcapping=next(iter(caps), None),

@@ -1,9 +1,9 @@
 """Whisper (Radford et al. 2022): from speech to text.
 
-Log-mel features pass two convolutions and get sinusoids (a table of the file's own); the decoder is of the fairseq
-line, with learned positions, norms before the blocks and keys without a bias. What an answer begins with (language,
-task, no times) is made from generation_config.json as transformers makes it: `language` and `task`, or else the older
-`forced_decoder_ids`; where neither says a language, the model is asked for it (section 2.3 and figure 1 of the paper).
+Log-mel features pass two convolutions; sinusoids are added, from a table in the file. The decoder is of the fairseq
+line, with learned positions, pre-norm, and keys without a bias. The first tokens of an answer (language, task, no
+timestamps) are set as in transformers: by `language` and `task` in generation_config.json, or else the older
+`forced_decoder_ids`. Without a language, the model detects it (section 2.3 and figure 1 of the paper).
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from antiphon.models.families.spoken import CODES
 from antiphon.models.folders.stored import WeightFiles
 from antiphon.settings import Range
 
-_PLACES = Annotated[int, Range(low=1, high=2**16)]
-_MOST_NAMES = 1000
+_PositionCount = Annotated[int, Range(low=1, high=2**16)]
+_MAX_NAMES = 1000
 _TABLE = "model.decoder.embed_tokens.weight"
 _MODEL = {"positions": "learned", "norm_placement": "pre"}
 _SEARCHED = (
@@ -35,11 +35,11 @@ _PREPROCESSED = ("feature_size", "sampling_rate", "n_fft", "hop_length", "chunk_
 
 @dataclass(frozen=True, kw_only=True)
 class WhisperKeys(LineKeys):
-    """What is read of a Whisper's config.json, of its generation_config.json and of its preprocessor_config.json."""
+    """The keys that are read of a Whisper's config.json, generation_config.json and preprocessor_config.json."""
 
     num_mel_bins: Annotated[int, Range(low=1, high=1024)] = 80
-    max_source_positions: _PLACES = 1500
-    max_target_positions: _PLACES = 448
+    max_source_positions: _PositionCount = 1500
+    max_target_positions: _PositionCount = 448
     begin_suppress_tokens: tuple[Id, ...] | None = None
     forced_decoder_ids: tuple[tuple[int, Id | None], ...] | None = None
     lang_to_id: object = None
@@ -55,7 +55,7 @@ class WhisperKeys(LineKeys):
     dither: Annotated[float, Range(low=0, high=0)] = 0.0
 
     def speech(self) -> SpeechConfig:
-        """The settings of speech input; ModelError where the files do not go together."""
+        """The settings of speech input; ModelError if the files do not match."""
         if self.feature_size not in (None, self.num_mel_bins):
             raise ModelError(
                 f"`feature_size` in preprocessor_config.json must be `num_mel_bins` ({self.num_mel_bins}), but is "
@@ -83,7 +83,7 @@ class WhisperKeys(LineKeys):
         return made
 
     def _asked(self, languages: Mapping[str, int], tasks: Mapping[str, int]) -> dict[str, Any]:
-        """The language and the task, or the ids in their place."""
+        """The language and the task, or instead of them the forced ids."""
         said = None if self.language is None else _bare(self.language.lower())
         language = None if said is None else CODES.get(said, said)
         task, forced = self.task, [id for _, id in self.forced_decoder_ids or ()]
@@ -108,18 +108,18 @@ class WhisperKeys(LineKeys):
 
 
 def _bare(name: str) -> str:
-    """`<|de|>` as `de`."""
+    """Remove the brackets: `<|de|>` -> `de`."""
     return name.removeprefix("<|").removesuffix("|>")
 
 
 def _names(key: str, table: object) -> Names:
-    """A table of names and ids; ModelError where it is none."""
+    """The table `key` of names and ids; ModelError if it is not one."""
     if table is None:
         return ()
     names = list(table.items()) if isinstance(table, Mapping) else []
     plain = all(isinstance(name, str) and type(id) is int and 0 <= id < MOST_IDS for name, id in names)
-    if not isinstance(table, Mapping) or len(names) > _MOST_NAMES or not plain:
-        problem = f"must map at most {_MOST_NAMES} names to ids, but does not"
+    if not isinstance(table, Mapping) or len(names) > _MAX_NAMES or not plain:
+        problem = f"must map at most {_MAX_NAMES} names to ids, but does not"
         raise ModelError(f"`{key}` in generation_config.json {problem}. Restore the file.")
     return tuple((_bare(name), id) for name, id in names)
 

@@ -1,10 +1,10 @@
-"""What became of a file's weights in a network that has another attention than the file: kept, new, dropped.
+"""A report on loading a file into a network with another attention: which weights are kept, new or dropped.
 
     account = compare(named_weights(network), load_weights(file), roles=["decoder"])
     account.kept, account.new, account.dropped, str(account)
 
-A weight of a role whose attention was replaced is kept where the file has one of that name and shape; a rule keeps its
-table so, and every mixer with projections `q k v o` takes those of another. All other weights must be there.
+A weight of a role with a replaced attention is kept if the file has one of the same name and shape: for example the
+table of a rule, or the projections `q k v o` of another mixer. All other weights must be in the file.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from dataclasses import dataclass
 from torch import Tensor
 
 _ATTENTION = re.compile(r"(encoder|decoder)\.(?:layers\.\d+\.)?(mixer|cross|rules|cross_rules)\.")
-_SHOWN = 3  # names in a message
+_MAX_SHOWN_NAMES = 3  # maximum number of names in a message
 
 
 @dataclass(frozen=True)
 class LoadReport:
-    """The names of weights: `kept` come from the file, `new` start untrained, `dropped` are only in the file.
+    """The names of weights: `kept` are loaded from the file, `new` are untrained, `dropped` are only in the file.
 
-    A weight of another shape is dropped, and the one in its place is new.
+    A weight with another shape is dropped, and the one of the network is new.
     """
 
     kept: tuple[str, ...]
@@ -47,7 +47,7 @@ def role_of(name: str) -> str | None:
 
 
 def compare(own: Mapping[str, Tensor], weights: Mapping[str, Tensor], *, roles: Collection[str]) -> LoadReport:
-    """What becomes of `weights` in a network that has its `own`, where the attention of `roles` was replaced."""
+    """Compare `weights` with the `own` weights of a network in which the attention of `roles` was replaced."""
     kept = tuple(
         name
         for name in own
@@ -61,6 +61,6 @@ def compare(own: Mapping[str, Tensor], weights: Mapping[str, Tensor], *, roles: 
 
 
 def some(names: Sequence[str]) -> str:
-    """The first of `names`, and how many more there are."""
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(f"`{name:.100}`" for name in names[:_SHOWN]) + more
+    """The first of `names`, and the number of others."""
+    more = f" and {len(names) - _MAX_SHOWN_NAMES} more" if len(names) > _MAX_SHOWN_NAMES else ""
+    return ", ".join(f"`{name:.100}`" for name in names[:_MAX_SHOWN_NAMES]) + more

@@ -2,12 +2,11 @@
 
     merge_adapter(parts, "runs/tuned/adapter")
 
-Its layers have our names, or those of transformers where the model is of a family of checkpoints: then the family's
-table of weights translates them.
+Its layers have our names, or for a model of a published family those of transformers, which the family translates.
 
 LoRA (Hu et al. 2022, section 4.1): W' = W + s·B·A with s = alpha / rank. DoRA (Liu et al. 2024, eq. 5): each row of
-that, which belongs to one output, is brought to the length that the magnitude vector gives. Both are plain arithmetic,
-so that a model with an adapter needs no other package than ours.
+W', which belongs to one output, is scaled to the length in the magnitude vector. Loading an adapter does not need the
+package peft.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from antiphon.models.folders.files import read_config, within
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 PREFIX = "base_model.model."  # before every name in peft's files
 DOWN, UP, MAGNITUDE = ".lora_A.weight", ".lora_B.weight", ".lora_magnitude_vector"
-# What an adapter_config.json may hold that changes the arithmetic, and the one value of each that we know.
+# Keys of adapter_config.json that change the computation, and their supported values.
 _PLAIN: dict[str, tuple[object, ...]] = {
     "peft_type": ("LORA",), "fan_in_fan_out": (False, None), "bias": ("none", None), "lora_bias": (False, None),
     "rank_pattern": ({}, None), "alpha_pattern": ({}, None), "layer_replication": (None,), "use_qalora": (False, None),
@@ -49,8 +48,8 @@ def merge(weight: Tensor, down: Tensor, up: Tensor, *, scale: float, magnitude: 
 def merge_adapter(parts: Parts, folder: str | Path) -> None:
     """Merge the adapter in `folder` into the weights of the network of `parts`.
 
-    ModelError for a folder that is none, an adapter of another kind than LoRA and DoRA, and weights that the network
-    has no place for.
+    ModelError if it is not a folder of an adapter, for adapters other than LoRA and DoRA, and for weights that do not
+    belong to the network.
     """
     folder, network = Path(folder), parts.network
     config, own = read_config(folder, CONFIG), named_weights(network)
@@ -86,7 +85,7 @@ def merge_adapter(parts: Parts, folder: str | Path) -> None:
 def _in_our_names(
     found: Mapping[str, Tensor], parts: Parts, own: Mapping[str, Tensor], file: Path
 ) -> dict[str, Tensor]:
-    """The tensors by our names of layers and weights; those that have none keep theirs."""
+    """The tensors by our names of layers and weights; unknown names are unchanged."""
     rows, apart = _rows(parts)
     made: dict[str, Tensor] = {}
     for name, tensor in found.items():
@@ -108,8 +107,8 @@ def _in_our_names(
 
 
 def _rows(parts: Parts) -> tuple[dict[str, WeightName], set[str]]:
-    """The weights of a model of a published family by their names in transformers, and the names of tables that stand
-    for several; both empty for a model of one's own."""
+    """The weights of a model of a published family by their names in transformers, and the names of shared tables.
+    Both are empty for a model of your own."""
     record = parts.model.family
     family = FAMILIES.get(record.name) if record is not None else None
     if record is None or family is None:
@@ -122,13 +121,13 @@ def _rows(parts: Parts) -> tuple[dict[str, WeightName], set[str]]:
         *(() if tables.shared or tables.tied else (tables.target,)),
         *(() if tables.tied else (tables.output,)),
     }
-    # A checkpoint may lack the prefix, as may an adapter of the network without its output.
+    # The prefix may be missing, for example in an adapter of a network without its output.
     bare = {name.removeprefix(family.prefix): row for name, row in rows.items()} if family.prefix else {}
     return bare | rows, family.tables.all() - alone
 
 
 def _remedy(parts: Parts, own: Mapping[str, Tensor]) -> str:
-    """What to give instead, with an example of the names that the base has."""
+    """The remedy of an error, with an example of the names of the base."""
     rows, _ = _rows(parts)
     called = [row.theirs for row in rows.values() if row.ours.endswith(".q.weight")] or [
         name for name in own if name.endswith(".q.weight")
@@ -153,7 +152,7 @@ def merged_weights(network: nn.Module, *, scale: float, name: str) -> dict[str, 
 
 
 def plain_weights(network: nn.Module) -> dict[str, Tensor]:
-    """The weights of a network as they are named without peft's layers, adapters left out."""
+    """The weights of a network without adapters, under their names without peft's layers."""
     return {
         name.replace(".base_layer.", "."): tensor
         for name, tensor in named_weights(network).items()

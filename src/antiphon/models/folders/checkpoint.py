@@ -3,8 +3,8 @@
     save_model_folder("runs/demo/model", parts)
     parts = load_parts("runs/demo/model")
 
-Weights that several modules share are written once, under their first name. Nothing in a folder is code, and no name in
-it is imported unless the caller allows it.
+Weights that several modules share are saved once, under their first name. A folder contains no code, and no name in it
+is imported unless the caller allows it.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ CONFIG = "config.json"
 
 @dataclass(frozen=True)
 class Parts:
-    """What a model folder holds."""
+    """The contents of a model folder."""
 
     network: EncoderDecoder
     model: ModelConfig
@@ -50,20 +50,20 @@ class Parts:
     target_tokenizer: Tokenizer
     task: str
     generation: GenerationConfig
-    labels: Mapping[str, str] = field(default_factory=dict)  # of a classification: label in the data -> in answers
-    account: LoadReport | None = None  # what became of the file's weights; None where there was no file
-    problem: str = ""  # why a network that was made by hand cannot be saved; "" where it can
-    fronts: tuple[str, ...] = ()  # tags and prefixes that stood before the sources of the training data
-    template: str = ""  # what stood around each of them, `{}` in the text's place; "" where they differ or have none
+    labels: Mapping[str, str] = field(default_factory=dict)  # for classification: label in the data -> label in answers
+    account: LoadReport | None = None  # the kept, new and dropped weights; None without a file
+    problem: str = ""  # why a network built in Python cannot be saved; "" if it can
+    fronts: tuple[str, ...] = ()  # tags and prefixes of the sources of the training data
+    template: str = ""  # the template of the sources, `{}` for the text; "" if they differ or have none
 
     @property
     def shared(self) -> bool:
-        """Whether both sides have one tokenizer, the languages of their texts aside."""
+        """Whether source and target have the same tokenizer, apart from the languages."""
         return self.source_tokenizer.shares(self.target_tokenizer)
 
 
 def named_weights(network: nn.Module) -> dict[str, Tensor]:
-    """All that is saved, each tensor once, under its first name."""
+    """All saved tensors, each once, under its first name."""
     weights: dict[str, Tensor] = {name: parameter.detach() for name, parameter in network.named_parameters()}
     kept = network.state_dict()
     for name, buffer in network.named_buffers():
@@ -75,10 +75,10 @@ def named_weights(network: nn.Module) -> dict[str, Tensor]:
 def put_weights(
     network: nn.Module, weights: Mapping[str, Tensor], *, where: str, replaced: Collection[str] = ()
 ) -> LoadReport:
-    """Copy `weights` into `network`, and say what became of them. `where` names the file.
+    """Copy `weights` into `network`. Returns a report. `where` names the file.
 
-    ModelError that names what is missing, not needed or of another shape, but for the attention of the roles that were
-    `replaced`, whose weights stay as they are where the file has none that fit.
+    Raises ModelError for weights that are missing, not needed or of another shape. For the attention of the `replaced`
+    roles, weights that the file does not have stay unchanged.
     """
     own = named_weights(network)
     account = compare(own, weights, roles=replaced)
@@ -91,7 +91,7 @@ def put_weights(
 
 
 def check_fit(own: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]], *, where: str) -> None:
-    """ModelError where the tensors of a file, by their `shapes`, are not exactly those that a network has."""
+    """ModelError unless the tensors of a file, by their `shapes`, are exactly those of a network."""
     missing = [name for name in own if name not in shapes]
     extra = [name for name in shapes if name not in own]
     if missing or extra:
@@ -109,7 +109,7 @@ def check_fit(own: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]], 
 
 
 def learned_weights(network: nn.Module) -> dict[str, Tensor]:
-    """What a snapshot holds: all weights, but in a network with an adapter only those that learn."""
+    """The weights for a snapshot: all, or in a network with an adapter only the trained ones."""
     weights = named_weights(network)
     if not any(".lora_" in name for name in weights):
         return weights
@@ -118,15 +118,15 @@ def learned_weights(network: nn.Module) -> dict[str, Tensor]:
 
 
 def put_learned_weights(network: nn.Module, weights: Mapping[str, Tensor], *, where: str) -> None:
-    """The inverse of `learned_weights`; errors as in `put_weights`."""
+    """Load the result of `learned_weights`; errors as in `put_weights`."""
     own, learned = named_weights(network), learned_weights(network)
     put_weights(network, {**{name: own[name] for name in own if name not in learned}, **weights}, where=where)
 
 
 def save_model_folder(folder: str | Path, parts: Parts, *, weights: Mapping[str, Tensor] | None = None) -> Path:
-    """Write `parts` into `folder`, made if absent. The weights come last, each file is replaced whole.
+    """Save `parts` to `folder`, created if necessary. Weights are saved last; each file is replaced atomically.
 
-    `weights` are written instead of the network's, where it has an adapter.
+    `weights` are saved instead of the network's, if it has an adapter.
     """
     folder = Path(folder)
     check_describable(parts)
@@ -162,18 +162,18 @@ def save_model_folder(folder: str | Path, parts: Parts, *, weights: Mapping[str,
 
 
 def check_describable(parts: Parts) -> None:
-    """ModelError where the network was made by hand and has what no setting says."""
+    """ModelError if the network was built in Python and no settings describe it."""
     if parts.problem:
         raise ModelError(parts.problem)
 
 
 def save_weights(file: Path, weights: Mapping[str, Tensor]) -> None:
-    """Write a safetensors file, replaced whole: a reader sees the old or the new one."""
+    """Save a safetensors file atomically: a reader sees the old file or the new one."""
     replace_file(file, serialize({name: tensor.contiguous().cpu() for name, tensor in weights.items()}))
 
 
 def load_weights(file: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file; ModelError where it cannot be read."""
+    """The tensors of a safetensors file; ModelError if it cannot be read."""
     try:
         with safe_open(file, framework="pt") as tensors:
             return {name: tensors.get_tensor(name) for name in tensors.keys()}  # noqa: SIM118  (not a mapping)
@@ -182,7 +182,7 @@ def load_weights(file: Path) -> dict[str, Tensor]:
 
 
 class Filler(Protocol):
-    """Gives a sketched network the values of `weights`, which are read from `stored`."""
+    """Fills a network without values with `weights`, which are read from `stored`."""
 
     def __call__(
         self, network: EncoderDecoder, stored: WeightFiles, weights: Mapping[str, Callable[[torch.dtype], Tensor]]
@@ -198,10 +198,10 @@ def load_parts(
     attention: AttentionConfig | None = None,
     seed: int = 0,
 ) -> Parts:
-    """What `folder` holds, the network in evaluation mode.
+    """Load a model folder, with the network in evaluation mode.
 
-    `attention` replaces what the folder says; only then may names be imported. In the roles that it changes, weights of
-    equal name and shape are kept; others are new, a function of `seed`, which a warning says, or are dropped.
+    `attention` replaces that of the folder; only then names may be imported. In the roles that it changes, weights of
+    equal name and shape are kept; others are new, initialized by `seed`, or dropped, with a warning.
     `filler` (`runtime.int8_loading.fill_int8`) reads the weights in place of `fill`, unless `attention` is given.
     """
     folder = Path(folder)
@@ -216,7 +216,7 @@ def load_parts(
     replaced = [role for role in ROLES if getattr(chosen, role) != getattr(saved, role)]
     source, target = _tokenizers(folder, config)
     sizes = [source.vocab_size, target.vocab_size]
-    if model.family is not None:  # whose tables may have more rows than the tokenizers have ids
+    if model.family is not None:  # tables may have more rows than the tokenizers have ids
         sizes = _vocabulary(config, sizes, where)
     file = within(folder, WEIGHTS)
 
@@ -254,7 +254,7 @@ def load_parts(
 def fill_from(
     network: EncoderDecoder, file: Path, *, dtype: torch.dtype, device: torch.device | str, filler: Filler | None = None
 ) -> LoadReport:
-    """Fill a sketched network with the tensors of `file`; ModelError where they do not fit."""
+    """Fill a network without values with the tensors of `file`; ModelError if they do not fit."""
     stored = WeightFiles([file])
     own = named_weights(network)
     check_fit(own, {name: stored.shape(name) for name in stored}, where=str(file))
@@ -278,7 +278,7 @@ def _section(config: Mapping[str, Any], name: str, where: str) -> Mapping[str, A
 
 
 def _hint(missing: Sequence[str]) -> str:
-    """What to do about a file of before rules beside one of each layer's own were shared by the layers."""
+    """The remedy for files from before layers shared such a rule."""
     if not any(re.search(r"\brules\.\d", name) for name in missing):
         return ""
     return f" If each layer has the rule for itself in the file, give the rule `per_layer: true` in {CONFIG}."
@@ -299,7 +299,7 @@ def _check_version(config: Mapping[str, Any], folder: Path) -> None:
 
 
 def _tokenizers(folder: Path, config: Mapping[str, Any]) -> tuple[Tokenizer, Tokenizer]:
-    """The source's and the target's; one object where they do not differ."""
+    """The tokenizers of source and target; one object if they are equal."""
     if config.get("shared_tokenizer"):
         whole = _tokenizer(folder, "tokenizer")
         return whole, whole.as_target()
@@ -307,7 +307,7 @@ def _tokenizers(folder: Path, config: Mapping[str, Any]) -> tuple[Tokenizer, Tok
 
 
 def _vocabulary(config: Mapping[str, Any], least: list[int], where: str) -> list[int]:
-    """The ids of the source and of the target, at least as many as their tokenizers have."""
+    """The vocabulary sizes of source and target, at least those of the tokenizers."""
     section = _section(config, "vocabulary", where)
     found = [section.get("source"), section.get("target")]
     for size, own in zip(found, least, strict=True):

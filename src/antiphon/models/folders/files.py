@@ -1,4 +1,4 @@
-"""The small files of a folder: JSON in and out, each replaced whole, and names that stay inside the folder."""
+"""The small files of a folder: reading and atomic writing of JSON, and a check that names stay inside the folder."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 
 from antiphon.errors import ModelError
 
-# Larger files are broken or hostile: a config is read entry by entry, an index or a vocabulary as a whole.
-MOST_CONFIG_BYTES, MOST_JSON_BYTES = 2**18, 2**25
+# Larger files are broken or malicious. The first limit is for configs, the second for an index or a vocabulary.
+MAX_CONFIG_BYTES, MAX_JSON_BYTES = 2**18, 2**25
 
 
 def within(folder: Path, name: str) -> Path:
-    """The file `name` of `folder`; ModelError where a link leads out of it.
+    """The file `name` of `folder`; ModelError if it is a link to another folder.
 
-    The snapshots in the hub's cache are folders of links to the blobs beside them, which are allowed.
+    The snapshots in the hub's cache contain links to its folder of blobs, which are allowed.
     """
     file, home = folder / name, folder.resolve()
     places = [home, home.parents[1] / "blobs"] if home.parent.name == "snapshots" else [home]
@@ -29,17 +29,17 @@ def within(folder: Path, name: str) -> Path:
 
 
 def write_json(file: Path, content: object) -> None:
-    """Write JSON that people can read, replaced whole."""
+    """Write indented JSON atomically."""
     replace_file(file, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
 
 
 def read_config(folder: Path, name: str) -> dict[str, Any]:
     """The object in the small JSON file `name` of `folder`; ModelError as in `within` and `read_json`."""
-    return read_json(within(folder, name), most=MOST_CONFIG_BYTES)
+    return read_json(within(folder, name), most=MAX_CONFIG_BYTES)
 
 
-def read_json(file: Path, *, most: int = MOST_JSON_BYTES) -> dict[str, Any]:
-    """The object in a JSON file of at most `most` bytes; ModelError where there is none."""
+def read_json(file: Path, *, most: int = MAX_JSON_BYTES) -> dict[str, Any]:
+    """The object in a JSON file of at most `most` bytes; ModelError if it is missing or invalid."""
     try:
         size = file.stat().st_size
         if size > most:

@@ -1,11 +1,11 @@
-"""Folders as the Hugging Face hub has them, read and written without the transformers library.
+"""Reads and writes folders of the Hugging Face hub, without the transformers library.
 
     parts = load_pretrained(Path("t5-small"))
     save_pretrained(Path("out"), parts)
     folder = fetch("google-t5/t5-small")
 
-A folder holds config.json, whose `model_type` names the family (families/), generation_config.json, tensors in
-safetensors files and a tokenizer. Of config.json only known keys are read, each within bounds; no file is code.
+A folder has config.json, whose `model_type` is the family (families/), generation_config.json, tensors in safetensors
+files and a tokenizer. Only known keys of config.json are read, each with bounds; no file is run as code.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from antiphon.inputs import input_kind
 from antiphon.models.build import build_network
 from antiphon.models.families import FAMILIES, Family, Inexpressible, TranslatedCheckpoint, WeightName, check_type
 from antiphon.models.families.own import as_family
-from antiphon.models.families.search import FORCED, IDS, search_settings, their_search, warn_passed_over, warn_unsaid
+from antiphon.models.families.search import FORCED, IDS, search_settings, their_search, warn_ignored, warn_not_exported
 from antiphon.models.folders.account import LoadReport
 from antiphon.models.folders.checkpoint import Filler, Parts, check_describable, named_weights, put_weights
 from antiphon.models.folders.files import read_config, read_json, replace_file, within, write_json
@@ -64,9 +64,9 @@ def load_pretrained(
     replaced: Mapping[str, object] | None = None,
     seed: int = 0,
 ) -> Parts:
-    """What `folder` holds, the network in evaluation mode. Raises ModelError, ConfigError.
+    """Load a checkpoint, with the network in evaluation mode. Raises ModelError, ConfigError.
 
-    `replaced` is an attention of one's own for the roles that it names; weights that the folder has not are then new.
+    `replaced` is another attention for some roles; its weights that are not in the folder are new.
     `filler` (`runtime.int8_loading.fill_int8`) reads the weights in place of `fill`, unless `replaced` names a role.
     """
     config = read_config(folder, CONFIG)
@@ -103,7 +103,7 @@ def load_pretrained(
         fill(network, weights, dtype=dtype, device=device)
     where = str(folder / (SEARCH if apart else CONFIG))
     generation = search_settings(search, family=ours.family, most=ours.model.max_length, where=where)
-    warn_passed_over(search, read=family.searched, where=where)
+    warn_ignored(search, read=family.searched, where=where)
     if input_kind(ours.family).has_tokens:
         usual = usual_length(folder, config, source, most=ours.model.max_length)
         generation = replace(generation, max_source_tokens=usual)
@@ -137,7 +137,7 @@ def find_family(config: Mapping[str, Any], folder: Path) -> Family:
 
 
 def check_vocabulary(tokenizer: Tokenizer, size: int, folder: Path) -> None:
-    """ModelError where a tokenizer has ids that the table of `size` vectors has not."""
+    """ModelError if a tokenizer has more ids than the table of `size` vectors."""
     if tokenizer.vocab_size > size:
         raise ModelError(
             f"the tokenizer of `{folder}` must have at most {size} ids, the rows of the model's table, but has "
@@ -146,7 +146,7 @@ def check_vocabulary(tokenizer: Tokenizer, size: int, folder: Path) -> None:
 
 
 def check_ids(family: FamilyConfig, size: int, folder: Path) -> None:
-    """ModelError where an id that starts, begins, ends or fills an answer is none of the `size` ids of answers."""
+    """ModelError if the id of a start, first, end or padding token is not below `size`, the vocabulary of answers."""
     named = {
         "decoder_start_token_id": family.start_id,
         "forced_bos_token_id": family.first_id,
@@ -164,8 +164,8 @@ def check_ids(family: FamilyConfig, size: int, folder: Path) -> None:
 def _translate(
     family: Family, config: Mapping[str, Any], search: Mapping[str, Any], stored: WeightFiles, folder: Path
 ) -> TranslatedCheckpoint:
-    """config.json in our words, with what the family takes from the other files."""
-    # A search reads generation_config.json alone, where it exists: what is not there is turned off.
+    """Translate config.json, with the keys that the family reads from other files."""
+    # If generation_config.json exists, a search reads only that file: settings that it lacks are off.
     apart = {*family.searched, *family.preprocessed, *(FORCED if search is not config else ())}
     known = {name: value for name, value in _known(family.keys, config).items() if name not in apart}
     files = dict.fromkeys(known, CONFIG)
@@ -182,7 +182,7 @@ def _translate(
 
 
 def _preprocessor(folder: Path) -> tuple[Mapping[str, Any], str]:
-    """How sources are made ready, as one of two files says, and which; empty where there is none."""
+    """The settings of preprocessing and the name of their file, one of two; empty if there is none."""
     for name, section in ((PREPROCESSOR, ""), ("processor_config.json", "feature_extractor")):
         if (folder / name).exists():
             content = read_json(within(folder, name))
@@ -193,7 +193,7 @@ def _preprocessor(folder: Path) -> tuple[Mapping[str, Any], str]:
 
 
 def _known(keys: type[Settings], config: Mapping[str, Any]) -> dict[str, Any]:
-    """What `keys` read of `config`, also within its sections."""
+    """The entries of `config` that `keys` read, also within its sections."""
     found = {}
     for name, hint in hints(keys).items():
         kinds = [kind for kind in (get_args(hint) or (hint,)) if isinstance(kind, type) and issubclass(kind, Settings)]
@@ -226,7 +226,7 @@ def save_pretrained(folder: str | Path, parts: Parts) -> Path:
     published = parts.model.family is not None
     parts = parts if published else as_family(parts)
     family, ours, keys = express(parts)
-    warn_unsaid(parts.generation, published=published, template=parts.template)
+    warn_not_exported(parts.generation, published=published, template=parts.template)
     weights = named_weights(parts.network)
     made = {row.theirs: row.op.theirs(weights[row.ours]).contiguous().cpu() for row in family.rows(ours)}
     copies = family.tables.copies(ours.tables)
@@ -266,7 +266,7 @@ def express(parts: Parts) -> tuple[Family, TranslatedCheckpoint, Any]:
 
 
 def save_tokenizers(folder: Path, parts: Parts) -> None:
-    """Write the tokenizers' own files, as transformers reads them; Inexpressible where it could not."""
+    """Save the tokenizers' files for transformers; Inexpressible if it could not read them."""
     try:
         files = pretrained_files(parts.source_tokenizer, parts.target_tokenizer)
     except ModelError as error:
@@ -285,7 +285,7 @@ def fetch(name: str) -> Path:
     try:
         return Path(snapshot_download(name, allow_patterns=list(SAFE_FILES)))
     except (OSError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError) as error:
-        if isinstance(error, OSError) and not isinstance(error, HfHubHTTPError):  # no network, or it is switched off
+        if isinstance(error, OSError) and not isinstance(error, HfHubHTTPError):  # no network, or offline mode
             raise ModelError(
                 f"there is no folder `{name}` here, and the hub could not be asked for a model of that name. "
                 "Check the path, or the network."

@@ -1,9 +1,9 @@
-"""Old checkpoints that are only there as pickles, converted once into a folder that can be read.
+"""Converts old checkpoints, whose weights are pickles, to folders with safetensors files.
 
     convert_pickled("old/checkpoint", "checkpoint")
 
-A pickle is a program. Nothing but `pickled_process.py`, in a process of its own, ever reads one, and only after someone
-asked for it by name (`antiphon convert --allow-pickle`); all else reads the safetensors files that it wrote.
+A pickle can run code. Only `pickled_process.py` reads pickles, in a process of its own, and only on request
+(`antiphon convert --allow-pickle`). All other code reads the safetensors files that it saved.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from antiphon.errors import ModelError
 from antiphon.models.folders.files import read_json, within, write_json
 from antiphon.models.folders.stored import (
     INDEX,
-    MOST_FILES,
-    MOST_HEADER_BYTES,
+    MAX_HEADER_BYTES,
+    MAX_WEIGHT_FILES,
     PICKLED,
     PICKLED_INDEX,
     SAFE_FILES,
@@ -36,7 +36,7 @@ from antiphon.models.folders.stored import (
 
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*\.bin")
 _PROCESS = Path(__file__).with_name("pickled_process.py")
-_LONGEST_SECONDS = 6 * 3600  # the processor's time is limited by the process itself
+_TIMEOUT_SECONDS = 6 * 3600  # wall time; the process limits its own processor time
 
 
 def convert_pickled(folder: str | Path, output: str | Path) -> Path:
@@ -68,7 +68,7 @@ def convert_pickled(folder: str | Path, output: str | Path) -> Path:
 
 
 def _files(folder: Path) -> list[Path]:
-    """The pickles of a checkpoint, by their names alone."""
+    """The pickles of a checkpoint, found by name."""
     if not folder.is_dir():
         raise ModelError(f"there is no folder `{folder}`. Give the folder of a checkpoint.")
     if (folder / PICKLED).exists():
@@ -76,11 +76,11 @@ def _files(folder: Path) -> list[Path]:
     if not (folder / PICKLED_INDEX).exists():
         raise ModelError(f"`{folder}` must hold {PICKLED} or {PICKLED_INDEX}, but has neither. Restore the folder.")
     index = within(folder, PICKLED_INDEX)
-    places = read_json(index, most=MOST_HEADER_BYTES).get("weight_map")
+    places = read_json(index, most=MAX_HEADER_BYTES).get("weight_map")
     names = {*places.values()} if isinstance(places, dict) and all(map(_is_plain, places.values())) else {}
-    if not 0 < len(names) <= MOST_FILES or PICKLED in names:
+    if not 0 < len(names) <= MAX_WEIGHT_FILES or PICKLED in names:
         raise ModelError(
-            f"`{index}` must map tensors to at most {MOST_FILES} files of its own folder (name.bin) under "
+            f"`{index}` must map tensors to at most {MAX_WEIGHT_FILES} files of its own folder (name.bin) under "
             "`weight_map`. Restore the file."
         )
     return [within(folder, name) for name in sorted(names)]
@@ -92,7 +92,7 @@ def _is_plain(name: object) -> bool:
 
 @contextmanager
 def _draft(output: Path) -> Iterator[Path]:
-    """A folder that becomes `output` if all goes well, and else leaves nothing."""
+    """A temporary folder, which is renamed to `output` on success and deleted otherwise."""
     output.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=f"{output.name}.", suffix=".tmp", dir=output.parent))
     try:
@@ -111,7 +111,7 @@ def _umask() -> int:
 
 
 def _convert(file: Path, target: Path) -> None:
-    """One pickle, in a process of its own that knows nothing of this one: no variables, no modules of the folder."""
+    """Convert one pickle in a new process, without environment variables and modules of the folder."""
     command = [sys.executable, "-I", str(_PROCESS), str(file.resolve()), str(target.resolve())]
     environment = {name: os.environ[name] for name in ("PATH", "SYSTEMROOT", "LD_LIBRARY_PATH") if name in os.environ}
     environment |= {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
@@ -123,7 +123,7 @@ def _convert(file: Path, target: Path) -> None:
             stderr=subprocess.PIPE,
             cwd=target.parent,
             env=environment,
-            timeout=_LONGEST_SECONDS,
+            timeout=_TIMEOUT_SECONDS,
             check=False,
         )
     except subprocess.TimeoutExpired as error:
@@ -138,7 +138,7 @@ def _convert(file: Path, target: Path) -> None:
 
 
 def _names(file: Path) -> list[str]:
-    """The tensors of a file that the process wrote."""
+    """The names of the tensors in a file that the process saved."""
     try:
         check_header(file)
         with safe_open(file, framework="pt") as tensors:

@@ -18,17 +18,17 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-MORE_BYTES = 2**30  # of memory, beside three times the file's size
-SECONDS, BYTES_A_SECOND = 60, 2**22
+EXTRA_MEMORY_BYTES = 2**30  # of memory, beside three times the file's size
+SECONDS, BYTES_PER_SECOND = 60, 2**22
 
 
 def limit(size: int) -> None:
     """What this process may still take to read a file of `size` bytes. Raises OSError where it has less already."""
     pages = int(Path("/proc/self/statm").read_text().split()[0]) if Path("/proc/self/statm").exists() else 0
     if pages:
-        _lower(resource.RLIMIT_AS, pages * resource.getpagesize() + 3 * size + MORE_BYTES)
+        _lower(resource.RLIMIT_AS, pages * resource.getpagesize() + 3 * size + EXTRA_MEMORY_BYTES)
     used = int(resource.getrusage(resource.RUSAGE_SELF).ru_utime)
-    _lower(resource.RLIMIT_CPU, used + SECONDS + size // BYTES_A_SECOND)
+    _lower(resource.RLIMIT_CPU, used + SECONDS + size // BYTES_PER_SECOND)
     # Tensors that share memory are written once each, which is bounded too.
     _lower(resource.RLIMIT_FSIZE, 4 * size + 2**20)
     _lower(resource.RLIMIT_CORE, 0)

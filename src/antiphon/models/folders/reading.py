@@ -1,4 +1,4 @@
-"""From the path of a model, or its name on the hub, to its parts: which folder it is, and who reads it.
+"""Finds and loads a model by its path or its name on the hub.
 
     folder = model_folder("runs/demo")                       # runs/demo/model
     parts = read_model(folder, attention={"decoder": {"window": 64}})
@@ -23,7 +23,7 @@ from antiphon.settings import build, plain
 
 
 def model_folder(path: str | Path) -> Path:
-    """The model folder at `path`, which may be the run folder around it; or that of the hub's model of this name."""
+    """The model folder at `path`, in the run folder at `path`, or of the hub's model with this name."""
     name, path = str(path), Path(path)
     for folder in (path / "model", path):
         if (folder / "config.json").is_file():
@@ -49,10 +49,10 @@ def read_model(
     attention: AttentionConfig | Mapping[str, object] | None = None,
     seed: int = 0,
 ) -> Parts:
-    """What a model folder holds, the network in evaluation mode. Raises ModelError, ConfigError.
+    """Load a model folder, with the network in evaluation mode. Raises ModelError, ConfigError.
 
-    `attention` replaces what the folder says: all of it (AttentionConfig), or that of the roles that a mapping names.
-    Weights that it needs and the folder has not are new, a function of `seed`. `filler` as in `load_parts`.
+    `attention` replaces that of the folder: all of it (AttentionConfig), or that of the roles in a mapping. Weights
+    that are not in the folder are new, initialized by `seed`. `filler` as in `load_parts`.
     """
     if is_pretrained(read_config(folder, "config.json")):
         roles = plain(attention) if isinstance(attention, AttentionConfig) else attention
@@ -63,9 +63,9 @@ def read_model(
 
 
 def _replaced(folder: Path, attention: Mapping[str, object]) -> AttentionConfig:
-    """What the folder says of the attention of each role, but for the roles in `attention`.
+    """The attention of the folder, with the roles in `attention` replaced.
 
-    An attention of one's own allows names to be imported; none of the folder's own may come in by that.
+    With an attention of your own, names may be imported; this checks that no name of the folder is.
     """
     saved = read_config(folder, "config.json").get("attention")
     kept = {role: entry for role, entry in (saved if isinstance(saved, dict) else {}).items() if role not in attention}

@@ -1,10 +1,10 @@
-"""Tensors in safetensors files, read one at a time, and a network that is filled with them.
+"""Reads tensors of safetensors files one at a time, and fills networks with them.
 
     stored = WeightFiles.in_folder(Path("t5-small"))
     stored.shape("shared.weight"), stored.read("shared.weight", dtype=torch.bfloat16)
 
-A tensor that needs no conversion is not copied: it stays a private map of its file, which must not be written in place
-while the network lives (to replace a file by renaming another one is safe, and what `save_weights` does).
+A tensor that needs no conversion is not copied: it is a private map of its file. Do not write to the file in place
+while the network exists; replacing it by renaming another one, as `save_weights` does, is safe.
 """
 
 from __future__ import annotations
@@ -27,16 +27,17 @@ from antiphon.nn.rules import ScoreRule
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 PICKLED, PICKLED_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
-SAFE_FILES = ("*.json", "*.safetensors", "*.spm", "*.model", "*.txt")  # what of a checkpoint is data, not code
+# The files of a checkpoint that are data, not code.
+SAFE_FILES = ("*.json", "*.safetensors", "*.spm", "*.model", "*.txt")
 _DTYPES = ("F64", "F32", "F16", "BF16")
-_CHUNK = 2**26  # bytes of a file that are mapped at a time while its tensors are converted
-MOST_FILES = 2**12
-MOST_HEADER_BYTES = 2**23  # names, types and shapes of 80,000 tensors; a longer list is broken or hostile
+_CHUNK = 2**26  # maximum mapped bytes of a file while its tensors are converted
+MAX_WEIGHT_FILES = 2**12
+MAX_HEADER_BYTES = 2**23  # names, types and shapes of 80,000 tensors; a longer header is broken or malicious
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*\.safetensors")
 
 
 class WeightFiles:
-    """The tensors of `files`, each of which says at once what it holds."""
+    """The tensors of `files`, whose headers are read at once."""
 
     def __init__(self, files: Iterable[Path]) -> None:
         self._handles: dict[Path, Any] = {}
@@ -64,7 +65,7 @@ class WeightFiles:
 
     @classmethod
     def in_folder(cls, folder: Path) -> WeightFiles:
-        """Those of model.safetensors, or of the files that model.safetensors.index.json names."""
+        """The tensors of model.safetensors, or of the files in model.safetensors.index.json."""
         if (folder / WEIGHTS).exists():
             return cls([within(folder, WEIGHTS)])
         if not (folder / INDEX).exists():
@@ -75,13 +76,13 @@ class WeightFiles:
                 )
             raise ModelError(f"`{folder}` must hold {WEIGHTS} or {INDEX}, but has neither. Restore the folder.")
         index = within(folder, INDEX)
-        places = read_json(index, most=MOST_HEADER_BYTES).get("weight_map")
+        places = read_json(index, most=MAX_HEADER_BYTES).get("weight_map")
         if not isinstance(places, dict) or not all(isinstance(name, str) for name in places.values()):
             raise ModelError(f"`{index}` must map tensors to files under `weight_map`. Restore the file.")
         names = sorted(set(places.values()))
-        if len(names) > MOST_FILES:
+        if len(names) > MAX_WEIGHT_FILES:
             raise ModelError(
-                f"`{index}` must name at most {MOST_FILES} files, but names {len(names)}. Restore the file."
+                f"`{index}` must name at most {MAX_WEIGHT_FILES} files, but names {len(names)}. Restore the file."
             )
         for name in names:
             if not _PLAIN_NAME.fullmatch(name):
@@ -98,7 +99,7 @@ class WeightFiles:
         return stored
 
     def under(self, prefix: str) -> None:
-        """Call each key `prefix` + key from now on: some checkpoints were written without what others begin with."""
+        """Add `prefix` to every key, for checkpoints that were saved without it."""
         self._prefix = prefix
         self._file = {prefix + key: file for key, file in self._file.items()}
         self._shape = {prefix + key: shape for key, shape in self._shape.items()}
@@ -110,15 +111,15 @@ class WeightFiles:
         return iter(self._file)
 
     def file(self, key: str) -> Path:
-        """Where a tensor is."""
+        """The file of a tensor."""
         return self._file[key]
 
     def shape(self, key: str) -> tuple[int, ...]:
-        """Its shape."""
+        """The shape of a tensor."""
         return self._shape[key]
 
     def read(self, key: str, *, dtype: torch.dtype | None = None, device: torch.device | str = "cpu") -> Tensor:
-        """The tensor, in its own type or in `dtype`; not copied where nothing changes."""
+        """The tensor, in its own type or in `dtype`; copied only if necessary."""
         file, key = self._file[key], key.removeprefix(self._prefix)
         with _reading(file):
             found: Tensor = self._open(file).get_tensor(key)
@@ -139,12 +140,12 @@ class WeightFiles:
             return made
 
     def forget(self) -> None:
-        """The files are mapped anew from now on: what was read of them, and nobody holds, takes no memory any more."""
+        """Map the files again on the next read, so that data that was read and is no longer used takes no memory."""
         self._handles.clear()
         self._mapped = 0
 
     def equal(self, one: str, other: str) -> bool:
-        """Whether two tensors are the same, bit by bit."""
+        """Whether two tensors are equal, bit for bit."""
         return one == other or (self.shape(one) == self.shape(other) and torch.equal(self.read(one), self.read(other)))
 
     def _open(self, file: Path) -> Any:
@@ -153,19 +154,19 @@ class WeightFiles:
         return self._handles[file]
 
     def _count(self, size: int) -> None:
-        """What was mapped and is not needed any more goes, now and then, so that it does not add to the memory."""
+        """Count mapped bytes, and from time to time unmap those that are no longer needed."""
         self._mapped += size
         if self._mapped >= _CHUNK:
             self.forget()
 
 
 def check_header(file: Path) -> None:
-    """ModelError where a safetensors file says that its header is longer than that of any model: it is parsed whole."""
+    """ModelError if the header of a safetensors file is larger than the limit, since it is parsed as a whole."""
     with file.open("rb") as stream:
         size = int.from_bytes(stream.read(8), "little")
-    if size > MOST_HEADER_BYTES:
+    if size > MAX_HEADER_BYTES:
         raise ModelError(
-            f"`{file}` must be a safetensors file with a header of at most {MOST_HEADER_BYTES} bytes, but says "
+            f"`{file}` must be a safetensors file with a header of at most {MAX_HEADER_BYTES} bytes, but says "
             f"{size}. Restore the file."
         )
 
@@ -180,7 +181,7 @@ def _reading(file: Path) -> Iterator[None]:
 
 
 class _Sketch(TorchFunctionMode):
-    """Parameters get a shape and no memory, and no random numbers are drawn for them."""
+    """Create parameters without memory and without initialization."""
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -196,12 +197,12 @@ class _Sketch(TorchFunctionMode):
 
 
 def sketching() -> TorchFunctionMode:
-    """Within it a network is built whose weights have no memory yet; `fill` gives them theirs."""
+    """A context in which networks are built without memory for their weights; see `fill`."""
     return _Sketch()
 
 
 def is_whole(network: nn.Module) -> bool:
-    """Whether what no file holds (buffers that are not saved) has its values in a sketched network."""
+    """Whether the buffers that are not saved have values in a network that was built under `sketching`."""
     saved = network.state_dict().keys()
     return not any(buffer.is_meta for name, buffer in network.named_buffers() if name not in saved)
 
@@ -218,11 +219,11 @@ def fill(
     dtype: torch.dtype,
     device: torch.device | str,
 ) -> None:
-    """Give each parameter and buffer of a sketched network its values: `weights` by name, each made in the type asked
-    for. Shapes were compared before. A rule's own numbers are float32 at least (see `ScoreRule`)."""
+    """Fill a network that was built under `sketching`: `weights` maps names to functions that read a tensor in a given
+    type. Shapes must be checked before. Parameters of rules are float32 or wider (see `ScoreRule`)."""
     wide = torch.promote_types(dtype, torch.float32)
     in_rules = {id(part) for rule in network.modules() if isinstance(rule, ScoreRule) for part in rule.modules()}
-    made: dict[int, nn.Parameter] = {}  # modules that share a table go on sharing it
+    made: dict[int, nn.Parameter] = {}  # modules that share a table still share it
     own = names_of(network)
     for module in list(network.modules()):
         kind = wide if id(module) in in_rules else dtype
@@ -238,7 +239,7 @@ def fill(
 
 
 def check_there(keys: Iterable[str], stored: WeightFiles, folder: Path) -> None:
-    """ModelError, with the first of `keys` that are missing; asked before what config.json describes is built."""
+    """ModelError, with the first missing ones, unless all `keys` are stored. Called before the network is built."""
     missing = [key for key in keys if key not in stored]
     if missing:
         raise ModelError(
@@ -248,7 +249,8 @@ def check_there(keys: Iterable[str], stored: WeightFiles, folder: Path) -> None:
 
 
 def check_shapes(shapes: Mapping[str, tuple[int, ...]], stored: WeightFiles, *, explained: Collection[str]) -> None:
-    """ModelError for the first tensor of another shape than `shapes` says, or that is neither there nor `explained`."""
+    """ModelError for the first tensor whose shape is not that in `shapes`, or that is in neither `shapes` nor
+    `explained`."""
     extra = [key for key in stored if key not in shapes and key not in explained]
     if extra:
         raise ModelError(

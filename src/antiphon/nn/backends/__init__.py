@@ -1,4 +1,4 @@
-"""Back ends of attention: values in a table, with one signature, each of which says what it cannot compute."""
+"""Back ends of attention: implementations with one signature, each with a test of the calls that it can compute."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a back end is: a value that computes attention, or says why it cannot.
+"""A back end: an implementation of attention, with a test of the calls that it can compute.
 
     found = BACKENDS["blocks"]
     found.refuses(q, k, scores, dropout=None)        # None, or "the rule has no bounded reach"
@@ -23,7 +23,7 @@ Dropping = Callable[[Tensor], Tensor]
 
 
 class Compute(Protocol):
-    """How a back end computes: the output, and the weights where it has them."""
+    """Computes the output (B,H,Q,D), and the weights (B,H,Q,K) or None."""
 
     def __call__(
         self, q: Tensor, k: Tensor, v: Tensor, scores: Scores, *, scale: float, dropout: Dropping | None
@@ -31,17 +31,17 @@ class Compute(Protocol):
 
 
 class Refuse(Protocol):
-    """Why a back end cannot compute a call, in a few words; None: it can."""
+    """Returns why a back end cannot compute a call, in a few words; None if it can."""
 
     def __call__(self, q: Tensor, k: Tensor, scores: Scores, *, dropout: Dropping | None) -> str | None: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """One way to compute attention, which equals `eager` wherever `refuses` gives None.
+    """An implementation of attention, equal to `eager` for each call for which `refuses` returns None.
 
-    `of_itself`: it computes rows that attend to themselves and nothing else, so that nobody who chose it expects it in
-    a cross role or in a step of decoding.
+    `of_itself`: it computes self-attention of whole rows only. In cross-attention and decoding steps `eager` is then
+    used without a warning.
     """
 
     name: str
@@ -50,7 +50,7 @@ class Backend:
     of_itself: bool = False
 
     def refuses(self, q: Tensor, k: Tensor, scores: Scores, *, dropout: Dropping | None = None) -> str | None:
-        """Why it cannot compute this, to stand behind "it cannot: "; None: it can."""
+        """The reason why it cannot compute this call; None if it can."""
         return self.refuse(q, k, scores, dropout=dropout)
 
     def __call__(
@@ -60,7 +60,7 @@ class Backend:
 
 
 def learned(scores: Scores) -> bool:
-    """Whether a gradient will be asked of what the rule adds to the logits; nothing is computed for the answer."""
+    """Whether the bias that the rule adds to the logits needs a gradient. Does not compute the bias."""
     if not torch.is_grad_enabled():
         return False
     return any(p.requires_grad for part in parts_of(scores.rule) if part.scores for p in part.parameters())

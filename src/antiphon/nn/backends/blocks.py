@@ -1,12 +1,12 @@
 """Banded attention: memory linear in length, for rules whose `reach` is bounded on both sides.
 
-The queries of a row are cut into blocks, and each block is given the keys of its own block and of the neighbours that
-its reach touches, beside the first keys that the rule always shows (Beltagy et al. 2020, Longformer, section 3.1 and
-appendix A; Xiao et al. 2024, StreamingLLM, for the first keys). Blocks are folded into rows, so that the dense back
-ends compute them under a `Scores` of the folded tokens: rows (B·N), N blocks of b queries, w keys each.
+The queries of a row are split into blocks. Each block attends to the keys of its own block, of the neighbouring blocks
+within the reach of the rule, and to the first keys if the rule always shows them (Beltagy et al. 2020, Longformer,
+section 3.1 and appendix A; Xiao et al. 2024, StreamingLLM, for the first keys). Blocks are folded into rows and
+computed by the dense back ends, with a `Scores` of the folded tokens: B·N rows of b queries and w keys, N blocks a row.
 
-A key stands within reach by its index wherever it does by its position, if the real tokens of a segment are neighbours
-and their positions rise; that is what `refuses` looks at. Padding on either side and packed segments are fine.
+Blocks are chosen by the index of a key, the rule's reach counts positions. The two agree if the tokens of a segment are
+contiguous and their positions increase, which `refuses` checks. Padding on either side and packed segments are allowed.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from antiphon.nn.backends.backend import Backend, Dropping, learned
 from antiphon.nn.backends.dense import EAGER, SDPA
 from antiphon.nn.scores import CachedProperty, Scores
 
-BLOCK = 64  # queries in a block, at least
+BLOCK = 64  # minimum number of queries in a block
 
 
 def band(scores: Scores) -> tuple[int, int, int] | None:
-    """How far left and right any query sees, causality included, and how many first keys it always sees; None: it is
-    not bounded."""
+    """The reach of a query to the left and to the right, causality included, and the number of first keys that are
+    always visible; None if the reach is not bounded."""
     reach = scores.rule.reach
     if reach is None or reach[0] is None:
         return None
@@ -35,13 +35,13 @@ def band(scores: Scores) -> tuple[int, int, int] | None:
 
 
 def block_length(left: int, right: int) -> int:
-    """b: half of the longer side, so that few of the keys that a block is given lie out of its queries' reach."""
+    """b: half of the longer side of the reach, so that few keys of a block are out of reach of its queries."""
     half = max(left, right) // 2
     return max(BLOCK, (half + 31) // 32 * 32)
 
 
 def keys_of_a_block(scores: Scores) -> int | None:
-    """w, but for first keys of many segments; None where the rule's reach is not bounded."""
+    """w, without the first keys of further segments; None if the reach of the rule is not bounded."""
     reach = band(scores)
     if reach is None:
         return None
@@ -51,14 +51,14 @@ def keys_of_a_block(scores: Scores) -> int | None:
 
 
 class BlockFold:
-    """How rows of a length are cut into blocks, and brought back; shared by the layers of a forward."""
+    """Folds rows of one length into blocks and back. The layers of a forward share it."""
 
     def __init__(self, scores: Scores, rows: int, reach: tuple[int, int, int]) -> None:
         left, right, sinks = reach
         self.rows, self.length = rows, scores.shape[2]
         self.block = block_length(left, right)
         self.count = -(-self.length // self.block)
-        self.before, self.behind = -(-left // self.block), -(-right // self.block)  # neighbours, in blocks
+        self.before, self.behind = -(-left // self.block), -(-right // self.block)  # numbers of neighbouring blocks
         self.first = _first_keys(scores.keys, sinks) if sinks else None
         self.scores = _Folded(scores, self, sinks)
 
@@ -67,7 +67,7 @@ class BlockFold:
         return self._cut(x).reshape(-1, x.shape[1], self.block, x.shape[3])
 
     def keys(self, x: Tensor) -> Tensor:
-        """(B, G, L, D) -> (B·N, G, w, D): those of the neighbours, then the first keys of the row."""
+        """(B, G, L, D) -> (B·N, G, w, D): the keys of the neighbouring blocks, then the first keys of the row."""
         cut = pad(self._cut(x), (0, 0, 0, 0, 0, 0, self.before, self.behind))  # (B, before + N + behind, G, b, D)
         parts = [cut[:, i : i + self.count] for i in range(self.before + 1 + self.behind)]
         if self.first is not None:
@@ -87,12 +87,12 @@ class BlockFold:
         return x.unflatten(2, (self.count, self.block)).transpose(1, 2)
 
     def query_row(self, x: Tensor, fill: int) -> Tensor:
-        """What stands beside the queries, (B or 1, L) -> (B·N, b)."""
+        """A value of each query, such as its position: (B or 1, L) -> (B·N, b)."""
         cut = pad(x, (0, self.count * self.block - self.length), value=fill)
         return cut.expand(self.rows, -1).reshape(-1, self.block)
 
     def key_row(self, x: Tensor, fill: int, first: Tensor | None) -> Tensor:
-        """What stands beside the keys, (B or 1, L) -> (B·N, w); `first` is what stands beside the first keys."""
+        """A value of each key, such as its position: (B or 1, L) -> (B·N, w); `first`: those of the first keys."""
         left, b = self.before * self.block, self.block
         right = self.count * b - self.length + self.behind * b
         cut = (
@@ -105,11 +105,11 @@ class BlockFold:
 
 
 class _Folded(Scores):
-    """What a rule says of the blocks; it is told the row that a block was cut from, as everywhere."""
+    """The scores of the blocks. Hooks of the rule get the index of the row that a block comes from."""
 
     def __init__(self, scores: Scores, fold: BlockFold, sinks: int) -> None:
         queries, keys = scores.queries, scores.keys
-        # The first keys stand in a place of their own, and are therefore hidden where a window holds them too.
+        # The first keys have slots of their own. They are hidden where a window contains them too.
         twice = (keys.pos >= 0) & (keys.pos < sinks)
         near = keys.pos.masked_fill(twice, -1) if sinks else keys.pos
         first = None
@@ -146,20 +146,21 @@ class _Folded(Scores):
 
 
 def _first_keys(keys: Tokens, sinks: int) -> Tensor:
-    """(B or 1, n) places of the keys at a position below `sinks`, of every segment; rows with fewer have others too."""
+    """Indices (B or 1, n) of the keys at positions below `sinks`, of every segment. Rows with fewer of them have other
+    keys too."""
     found = (keys.pos >= 0) & (keys.pos < sinks)
     most = int(found.sum(1).max())
     return found.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :most]
 
 
 def whole(tokens: Tokens) -> bool:
-    """Whether the real tokens of each segment are neighbours and their positions rise."""
+    """Whether the tokens of each segment are contiguous and their positions increase; padding is ignored."""
     pos = tokens.pos
     segment = (pos >= 0).long() if tokens.segment is None else tokens.segment.masked_fill(pos < 0, 0)
     before = pad(segment, (1, -1))
     begins = (segment > 0) & (segment != before)
     falls = (segment > 0) & (segment == before) & (pos <= pad(pos, (1, -1), value=-1))
-    again = begins & (segment <= pad(segment.cummax(1).values, (1, -1)))  # this segment, or a later one, was there
+    again = begins & (segment <= pad(segment.cummax(1).values, (1, -1)))  # this segment, or a later one, came before
     return not bool((falls | again).any())
 
 
@@ -170,13 +171,13 @@ def _refuses(q: Tensor, k: Tensor, scores: Scores, *, dropout: Dropping | None) 
         return "the rule has no bounded reach"
     key = ("blocks qualify", id(scores))
     found = scores.queries.memo.get(key)
-    if found is None:  # with `scores`, so that no other object gets its id within this forward
+    if found is None:  # stored with `scores`, so that no other object gets its id during this forward
         found = scores.queries.memo[key] = (scores, _unlike(scores.queries, scores.keys))
     return found[1]  # type: ignore[index]
 
 
 def same(queries: Tokens, keys: Tokens) -> bool:
-    """Whether the queries' tokens are the keys'."""
+    """Whether queries and keys have the same tokens."""
 
     def equal(one: Tensor | None, other: Tensor | None) -> bool:
         return one is other or (one is not None and other is not None and torch.equal(one, other))
@@ -193,7 +194,7 @@ def _unlike(queries: Tokens, keys: Tokens) -> str | None:
 def blocks(
     q: Tensor, k: Tensor, v: Tensor, scores: Scores, *, scale: float, dropout: Dropping | None
 ) -> tuple[Tensor, Tensor | None]:
-    """Attention within bands, computed block by block at once; it has no weights to show."""
+    """Banded attention, all blocks in one call. Returns no weights."""
     reach = band(scores)
     assert reach is not None and dropout is None
     key = ("blocks", id(scores), q.shape[0])

@@ -1,6 +1,6 @@
-"""The two back ends that look at every pair: the definition, and PyTorch's fused attention.
+"""The two back ends that compute every pair of query and key: the definition, and PyTorch's fused attention.
 
-Queries of a group that shares keys (grouped-query attention, Ainslie et al. 2023) are folded, so keys are never
+With grouped-query attention (Ainslie et al. 2023) the queries of a group are folded into one product, so keys are not
 repeated.
 """
 
@@ -65,7 +65,7 @@ def eager(
 def sdpa(
     q: Tensor, k: Tensor, v: Tensor, scores: Scores, *, scale: float, dropout: Dropping | None
 ) -> tuple[Tensor, Tensor | None]:
-    """PyTorch's fused attention; without weights, attention dropout, sinks or rules that need the logits."""
+    """PyTorch's fused attention. Supports no weights, attention dropout, sinks, or rules that need the logits."""
     assert dropout is None and not needs_eager(scores)
     mask = scores.visible if scores.bias is None else _joined(scores, q.dtype)
     out = scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale, enable_gqa=k.shape[1] != q.shape[1])
@@ -74,15 +74,15 @@ def sdpa(
 
 
 def _joined(scores: Scores, dtype: torch.dtype) -> Tensor:
-    """The bias with -inf where a pair is hidden; made once a forward, for all layers.
+    """The bias, with -inf for hidden pairs; computed once for all layers of a forward.
 
-    On a CPU it stays in float32 for queries of 16 bits: bfloat16 would round a bias of 80 by up to a quarter.
+    On a CPU it is float32 also for 16-bit queries: bfloat16 would round a bias of 80 by up to 0.25.
     """
     if dtype in (torch.float16, torch.bfloat16) and scores.queries.pos.device.type == "cpu":
         dtype = torch.float32
     key = ("joined", id(scores), dtype)
     found = scores.queries.memo.get(key)
-    if found is None:  # `scores` stays with it, so that no other object gets its id within this forward
+    if found is None:  # stored with `scores`, so that no other object gets its id during this forward
         assert scores.bias is not None
         mask = scores.bias.to(dtype)
         mask = mask if scores.visible is None else mask.masked_fill(~scores.visible, float("-inf"))
@@ -91,7 +91,7 @@ def _joined(scores: Scores, dtype: torch.dtype) -> Tensor:
 
 
 def needs_eager(scores: Scores) -> bool:
-    """Whether only the definition, among these two, can compute what the rule asks for."""
+    """Whether `eager`, but not `sdpa`, can compute this rule."""
     return scores.rule.needs_logits or scores.extra is not None
 
 

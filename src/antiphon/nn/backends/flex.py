@@ -1,8 +1,8 @@
 """FlexAttention: a rule's own score and mask, compiled into one kernel (Dong et al. 2024, Flex Attention).
 
-The rule is called with scalars here, batch and head and the positions of one query and one key, and with a table of its
-terms that is read at one pair. An accelerator for GPUs: on a CPU it has no backward, and the function is run as it is,
-uncompiled, which makes the whole table of logits.
+The rule is called with scalars: batch, head, and the positions of one query and one key; its terms are read for that
+one pair. For GPUs. On a CPU there is no backward, and the function runs without compilation, which computes all logits
+at once.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from antiphon.nn.backends.backend import Backend, Dropping, learned
 from antiphon.nn.rules import ScoreRule, name_of, parts_of, score_after
 from antiphon.nn.scores import Scores
 
-MANY = 1_000_000
+RECOMPILE_LIMIT = 1_000_000  # compilations, one for each rule
 Modifier = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 
 
@@ -37,12 +37,12 @@ class _Terms:
 
 
 def _row(tokens: Tensor) -> Callable[[Tensor], Tensor]:
-    """Which row of (B or 1, L) belongs to a row of the batch."""
+    """A function from a row of the batch to the row of (B or 1, L)."""
     return torch.zeros_like if tokens.shape[0] == 1 else (lambda batch: batch)
 
 
 def mask_of(scores: Scores) -> Modifier:
-    """What padding, segments, causality and the rule leave visible, for one pair."""
+    """Whether one pair is visible under padding, segments, causality and the rule."""
     queries, keys, rule = scores.queries, scores.keys, scores.rule
     q_row, k_row = _row(queries.pos), _row(keys.pos)
 
@@ -65,7 +65,7 @@ def mask_of(scores: Scores) -> Modifier:
 
 
 def score_of(scores: Scores, tables: list[Tensor | None]) -> Callable[..., Tensor] | None:
-    """The rule's score for one pair; `tables` holds the terms (B,H,Q,R) of each of its parts. None: it has none."""
+    """The rule's score of one pair; None if it has none. `tables`: the terms (B,H,Q,R) of each part of the rule."""
     if not scores.rule.scores:
         return None
     queries, keys, rule = scores.queries, scores.keys, scores.rule
@@ -81,7 +81,7 @@ def score_of(scores: Scores, tables: list[Tensor | None]) -> Callable[..., Tenso
 
 
 def _block_mask(scores: Scores, rows: int) -> BlockMask:
-    """Which blocks of pairs hold a visible one; shared by the layers of a forward."""
+    """The blocks that contain a visible pair; shared by the layers of a forward."""
     key = ("flex", id(scores), rows)
     found = scores.queries.memo.get(key)
     if found is None:
@@ -109,8 +109,7 @@ def _compiled() -> Callable[..., Any]:
 def flex(
     q: Tensor, k: Tensor, v: Tensor, scores: Scores, *, scale: float, dropout: Dropping | None
 ) -> tuple[Tensor, Tensor | None]:
-    """The same attention by FlexAttention, without weights. Raises AttentionError for a rule that it cannot call with
-    scalars."""
+    """Attention by FlexAttention, without weights. AttentionError for a rule that cannot be called with scalars."""
     assert dropout is None
     parts = parts_of(scores.rule)
     wide = q * scale if q.dtype == torch.float64 else (q * scale).float()
@@ -120,9 +119,11 @@ def flex(
     try:
         with warnings.catch_warnings(), ExitStack() as patches:
             warnings.filterwarnings("ignore", message="flex_attention called without torch.compile")
-            if q.device.type == "cpu":  # it traces each rule anew, and would refuse the ninth
+            if q.device.type == "cpu":  # each rule is traced anew; by default the ninth would be an error
                 patches.enter_context(
-                    torch._dynamo.config.patch(recompile_limit=MANY, accumulated_recompile_limit=MANY)
+                    torch._dynamo.config.patch(
+                        recompile_limit=RECOMPILE_LIMIT, accumulated_recompile_limit=RECOMPILE_LIMIT
+                    )
                 )
             out, aux = compute(
                 q,
@@ -142,9 +143,9 @@ def flex(
             f"{name_of(scores.rule)} cannot be computed by `flex` ({type(error).__name__}: {' '.join(first)}). "
             "Choose another back end, or write it without branches and reductions."
         ) from error
-    assert aux.lse is not None, "it was asked for"
+    assert aux.lse is not None, "return_aux requests it"
     unseen = aux.lse == -torch.inf
-    if scores.extra is not None:  # keys without a value take their share of each query's weight
+    if scores.extra is not None:  # keys without a value take a part of each query's weight
         out = out * torch.sigmoid(aux.lse - scores.extra.logsumexp(-1)[None, :, None])[..., None].to(out.dtype)
     return out.masked_fill(unseen[..., None], 0.0), None
 

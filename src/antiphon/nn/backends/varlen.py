@@ -1,8 +1,8 @@
-"""Attention over rows of different lengths laid end to end, without a mask: PyTorch's variable-length Flash Attention
+"""Attention over concatenated rows of different lengths, without padding: PyTorch's variable-length Flash Attention
 (Dao 2023, FlashAttention-2), on a GPU, in half precision.
 
-It serves plain attention alone: nothing added, nothing hidden but padding, other segments and, in a decoder, later
-tokens. Its cost is that of the real pairs: padding and other segments are never looked at.
+Plain attention only: no bias, and no mask but padding, segments and causality. Padding and pairs of different segments
+are not computed.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ HALF = (torch.float16, torch.bfloat16)
 
 
 class PackedRows(NamedTuple):
-    """The real tokens of rows: their `places` (T,) in the flattened rows, `starts` (S+1,) of the S sequences
-    among them, int32, and the longest sequence."""
+    """The T tokens of rows without padding: their indices `places` (T,) in the flattened rows, the `starts` (S+1,) of
+    the S sequences, int32, and the length of the longest sequence."""
 
     places: Tensor
     starts: Tensor
@@ -32,7 +32,7 @@ class PackedRows(NamedTuple):
 
 
 def ragged(tokens: Tokens, rows: int) -> PackedRows:
-    """The sequences, whole rows or their segments, of tokens that `whole` approves of."""
+    """The sequences (rows or their segments) of tokens for which `whole` is true."""
     pos = tokens.pos.expand(rows, -1)
     segment = (pos >= 0).long() if tokens.segment is None else tokens.segment.expand(rows, -1).masked_fill(pos < 0, 0)
     begins = ((segment > 0) & (segment != pad(segment, (1, -1)))).flatten()
@@ -57,7 +57,7 @@ def kernel(q: Tensor, k: Tensor, v: Tensor, found: PackedRows, *, scale: float, 
 def varlen(
     q: Tensor, k: Tensor, v: Tensor, scores: Scores, *, scale: float, dropout: Dropping | None
 ) -> tuple[Tensor, Tensor | None]:
-    """Plain attention over the real tokens alone; zeros at padding. It has no weights to show."""
+    """Plain attention over the tokens without padding; zeros at padding. Returns no weights."""
     assert dropout is None
     rows, heads, length, dim = q.shape
     key = ("varlen", id(scores), rows)
@@ -79,7 +79,7 @@ def _refuses(q: Tensor, k: Tensor, scores: Scores, *, dropout: Dropping | None) 
 
 
 def plain_refuses(scores: Scores, *, dropout: Dropping | None) -> str | None:
-    """Why these queries and keys are not plain attention within whole sequences; None: they are."""
+    """The reason why this is not plain self-attention of whole sequences; None if it is."""
     if dropout is not None:
         return "it has no dropout of its own bits"
     parts = parts_of(scores.rule)

@@ -1,4 +1,4 @@
-"""Mixers: the base classes and the catalogue of those that are no dot-product softmax attention."""
+"""Mixers: the base classes, and the built-in mixers other than dot-product softmax attention."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Additive attention, whose logits come of a small network instead of a product."""
+"""Additive attention: logits from a small feed-forward network instead of dot products."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ SCORERS = ("tanh", "mlp")
 
 @register("attention", "additive")
 class Additive(WeightMixer):
-    """Additive attention: a small network of the pair scores it, for each head with weights of its own.
+    """Additive attention: a small network, with weights of its own for each head, scores each pair of query and key.
 
     `scorer: tanh` is v·tanh(W q + U k) (Bahdanau et al. 2015, appendix A.1.2, with heads). `scorer: mlp` is
     tanh(v·relu(W q + U k + b) + c): the Linear, ReLU, Linear to one number and tanh that some tutorials print. Its
-    logits lie between -1 and 1, so no weight is more than e² times another. W, U and b are the projections to queries
-    and keys; b and c are there where the model has biases. Rotary positions are not applied: they make a product depend
-    on distance, not a sum.
+    logits are between -1 and 1, so no weight is more than e² times another. W, U and b are the projections of queries
+    and keys; b and c exist if the model has biases. Rotary positions are not applied: they make a product depend on
+    distance, but not a sum.
 
     The hidden layer is (B, H, Q, K, D): memory grows with the product of both lengths and the width.
     """

@@ -1,4 +1,4 @@
-"""The gated delta rule: a memory that is corrected by what is new in a value, and that fades as the token says."""
+"""The gated delta rule: a recurrent memory that is corrected towards each new value and decays by a learned gate."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ class Delta(Recurrence):
 
         M_t = αₜ (I - βₜ kₜ kₜᵀ) M_{t-1} + βₜ kₜ ⊗ vₜ          out_t = RMSNorm(qₜ · M_t)
 
-    αₜ in (0, 1) is how much lasts, exp(-exp(rate) softplus(a·x + shift)), and βₜ in (0, 1) how much is corrected, a
-    sigmoid, one a head of keys; queries and keys have length one. `gated: false` is the plain rule, αₜ = 1. Of the
-    paper's block, the short convolutions and the output gate are left out.
+    The decay αₜ in (0, 1) is exp(-exp(rate) softplus(a·x + shift)), the strength βₜ in (0, 1) of the update is a
+    sigmoid, each with one value a key head. Queries and keys are normalized to length one. `gated: false` is the plain
+    rule, αₜ = 1. The short convolutions and the output gate of the paper's block are left out.
 
-    A decoder reads from left to right. An encoder reads in both directions with the same weights, and `o` takes both
-    results side by side, as in Bahdanau et al. 2015, section 3.2. In a cross role the source is read in both directions
-    once, and each query reads the two memories that this leaves.
+    A decoder runs from left to right. An encoder runs in both directions with the same weights, and `o` projects the
+    concatenated results, as in Bahdanau et al. 2015, section 3.2. Cross-attention runs over the source in both
+    directions once; each query reads the two final memories.
     """
 
     chunk_tokens = 32
@@ -40,7 +40,7 @@ class Delta(Recurrence):
         self.beta = nn.Linear(d_model, self.groups, bias=bias)
         if self.gated:
             self.alpha = nn.Linear(d_model, self.groups, bias=False)
-            # As Mamba-2 begins (Dao and Gu 2024): steps between 0.001 and 0.1, rates between 1 and 16.
+            # Initial values of Mamba-2 (Dao and Gu 2024): steps between 0.001 and 0.1, rates between 1 and 16.
             step = torch.exp(torch.rand(self.groups) * math.log(100) + math.log(0.001))
             self.shift = nn.Parameter(torch.log(torch.expm1(step)))
             self.rate = nn.Parameter(torch.log(1 + 15 * torch.rand(self.groups)))
@@ -49,8 +49,8 @@ class Delta(Recurrence):
         self.norm = nn.RMSNorm(self.head_dim, eps=1e-6)
 
     def queries(self, x: Tensor) -> Tensor:
-        # What the first tokens of a row read is their q·k times a vector, of which the norm keeps the sign: a q·k near
-        # zero must not be rounded across it, so q and k are not rounded to a short type at all.
+        # The first tokens of a row read q·k times a vector, and the norm keeps only the sign of q·k. A value near zero
+        # must not change its sign by rounding, so q and k are not rounded to 16 bits.
         return _unit(self.wide_heads(x, self.q)[0])
 
     def writes(self, x: Tensor) -> RecurrenceInputs:
@@ -61,14 +61,14 @@ class Delta(Recurrence):
         steps = functional.softplus(wide(self.alpha(x)) + wide(self.shift))
         return RecurrenceInputs(_unit(k), v, beta, (-wide(self.rate).exp() * steps).mT)
 
-    def written(self, writes: RecurrenceInputs, lasting: Tensor, entering: Tensor, memory: Tensor) -> Tensor:
-        # u_i = β_i (v_i - what k_i reads), and it reads what earlier tokens of the chunk wrote: a triangular system.
+    def updates(self, writes: RecurrenceInputs, lasting: Tensor, entering: Tensor, memory: Tensor) -> Tensor:
+        # u_i = β_i (v_i - read(k_i)) depends on the u of earlier tokens of the chunk: a triangular system.
         assert writes.rate is not None
         k, rate = writes.k, writes.rate[..., None]
         new = rate * (writes.v - entering * (k @ memory))
         return torch.linalg.solve_triangular(rate * lasting * (k @ k.mT), new, upper=False, unitriangular=True)
 
-    def mend(self, out: Tensor) -> Tensor:
+    def normalize_output(self, out: Tensor) -> Tensor:
         return torch.cat([normed(self.norm, part) for part in out.split(self.head_dim, -1)], -1)
 
     def encode(self, q: Tensor, writes: RecurrenceInputs, tokens: Tokens) -> Tensor:

@@ -1,4 +1,4 @@
-"""Differential attention: the difference of two softmax maps, in which what both attend to by chance cancels."""
+"""Differential attention: the difference of two softmax maps, in which common noise cancels."""
 
 from __future__ import annotations
 

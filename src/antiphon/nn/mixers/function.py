@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from antiphon.errors import AntiphonError, AttentionError, ConfigError, memory_ran_out, one_line
-from antiphon.nn.mixers.heads import WeightMixer, spread
+from antiphon.nn.mixers.heads import WeightMixer, repeat_kv
 from antiphon.nn.part import spec_name
 from antiphon.nn.scores import Scores
 
@@ -29,9 +29,9 @@ class FunctionAttention(WeightMixer):
 
     q is (B, H, Q, D), k and v are (B, H, K, D), and `mask` is bool, (B or 1, H or 1, Q, K), true where a query may see
     a key; the result is (B, H, Q, D). Causality, padding and packed segments come by the mask alone: a function that
-    ignores it looks ahead, which `antiphon.check_attention` shows. A query that sees no key gets a row of the mask that
-    is all true, and its output is zero, so that softmax never meets a row without keys. Keys and values are cached, and
-    shared heads of them are repeated. Rotary positions are applied before the call where the model has them.
+    ignores it sees later tokens, which `antiphon.check_attention` detects. For a query without visible keys the mask is
+    all true and the output is set to zero, so that a softmax never gets an empty row. Keys and values are cached, and
+    shared key and value heads are repeated. Rotary positions are applied before the call where the model has them.
 
     The function has no parameters of its own; a rule, a scorer or a Mixer may.
     """
@@ -64,7 +64,7 @@ class FunctionAttention(WeightMixer):
             visible = torch.ones(1, 1, *scores.shape[2:], dtype=torch.bool, device=q.device)
         if seeing is not None:
             visible = visible | ~seeing
-        k, v = (spread(part, self.num_heads) for part in (k, v))
+        k, v = (repeat_kv(part, self.num_heads) for part in (k, v))
         try:
             found = self.function(q, k, v, visible)
         except (RuntimeError, TypeError, ValueError, IndexError) as error:
@@ -86,13 +86,13 @@ class FunctionAttention(WeightMixer):
 
 
 def function_name(function: Any) -> str:
-    """How messages call a function."""
+    """The name of a function in messages."""
     return getattr(function, "__name__", type(function).__name__)
 
 
 def takes_four(function: Any) -> bool:
-    """Whether a function can be called with (q, k, v, mask); one that does not say what it takes, as some of PyTorch's,
-    can."""
+    """Whether a function can be called with (q, k, v, mask). True if its signature is unknown, as for some functions of
+    PyTorch."""
     try:
         inspect.signature(function).bind(None, None, None, None)
     except TypeError:
@@ -103,7 +103,7 @@ def takes_four(function: Any) -> bool:
 
 
 def is_attention_function(thing: Any) -> bool:
-    """Whether it is a function of (q, k, v, mask), and not one that makes a rule or a mixer, which needs no
+    """Whether `thing` is a function of (q, k, v, mask), and not a factory of a rule or a mixer, which requires no
     argument."""
     if not callable(thing) or isinstance(thing, type | torch.nn.Module) or not takes_four(thing):
         return False

@@ -1,6 +1,6 @@
-"""What most mixers share: projections to heads and back, and a cache of the keys that attention weights are made of.
+"""Base classes of mixers with heads: projections to heads and back, and a cache of keys and values.
 
-A mixer of one's own whose logits are not q·k says what they are, and nothing else; it trains, decodes and is searched::
+A mixer of your own with other logits than q·k only defines `logits`; training, decoding and search need no more code::
 
     class Distance(WeightMixer):
         def logits(self, q, k):                              # (B,H,Q,D), (B,H,K,D) -> (B,H,Q,K)
@@ -27,17 +27,17 @@ from antiphon.nn.rules import Full
 from antiphon.nn.scores import Scores
 from antiphon.nn.state import MemoryState, State
 
-FULL = Full()  # one object, so that the layers of a forward share what it hides
+FULL = Full()  # one object, so that the layers of a forward share its mask
 
 
 class HeadMixer(Mixer):
     """A mixer with projections q (H heads), k and v (G key-value heads, G dividing H) and o, H·D features wide.
 
-    It says the rest in `make`, `begin` and `forward`.
+    Subclasses define `make`, `begin` and `forward`.
     """
 
     takes = ("num_kv_heads",)
-    key_bias = True  # whether the keys have a bias where the others do
+    key_bias = True  # whether the key projection has a bias if the others do
 
     def setup(
         self, *, d_model: int, num_heads: int, head_dim: int, role: str, bias: bool, dropout: float, noise: Noise
@@ -53,22 +53,22 @@ class HeadMixer(Mixer):
         self.make(d_model=d_model, bias=bias)
 
     def make(self, *, d_model: int, bias: bool) -> None:
-        """Parameters of its own; `num_heads`, `groups`, `head_dim` and `role` are known by now."""
+        """Create further parameters. `num_heads`, `groups`, `head_dim` and `role` are already set."""
 
     def heads(self, x: Tensor, *linears: nn.Module) -> list[Tensor]:
-        """x (B, L, d_model) under each of `linears`, (B, heads, L, D)."""
+        """Project x (B, L, d_model) by each of `linears` to (B, heads, L, D)."""
         return [split_heads(part, self.head_dim) for part in project(x, linears)]
 
     def wide_heads(self, x: Tensor, *linears: nn.Module) -> list[Tensor]:
-        """The same in float32 at least."""
+        """As `heads`, in float32 or wider."""
         return [split_heads(part, self.head_dim) for part in project_wide(x, linears)]
 
 
 class WeightMixer(HeadMixer):
-    """A mixer whose heads give each key a weight, and sum the values by it; as it stands, softmax of q·k·scale.
+    """A mixer whose heads return weighted sums of the values, by default with the weights softmax(q·k·scale).
 
-    Override `logits` (the softmax stays), or `weights`. A mixer of dot products takes `rotary` too: then queries and
-    keys have rotary positions where the model has them, for each of the `maps` queries that a head holds side by side.
+    Override `logits` (before the softmax) or `weights`. A mixer of dot products may list `rotary` in `takes`: queries
+    and keys then have rotary positions if the model has them, for each of the `maps` queries that a head concatenates.
     """
 
     takes = ("num_kv_heads", "attention_scale", "attention_dropout")
@@ -91,12 +91,12 @@ class WeightMixer(HeadMixer):
         )
 
     def logits(self, q: Tensor, k: Tensor) -> Tensor:
-        """(B,H,Q,K), what softmax turns into weights, before the mask; q (B,H,Q,D), k (B,H,K,D)."""
+        """The logits (B,H,Q,K) before mask and softmax; q (B,H,Q,D), k (B,H,K,D)."""
         return q @ k.transpose(-1, -2) * self.scale
 
     def weights(self, q: Tensor, k: Tensor, scores: Scores) -> Tensor:
-        """(B,H,Q,K), zero where `scores.visible` is false; q (B,H,Q,D), k (B,G,K,D)."""
-        found = self.logits(q, spread(k, self.num_heads))
+        """The weights (B,H,Q,K), zero where `scores.visible` is false; q (B,H,Q,D), k (B,G,K,D)."""
+        found = self.logits(q, repeat_kv(k, self.num_heads))
         shape = (q.shape[0], self.num_heads, q.shape[2], k.shape[2])
         if found.shape != shape:
             raise AttentionError(
@@ -106,7 +106,7 @@ class WeightMixer(HeadMixer):
         return weigh(found, scores.visible, scores.seeing)
 
     def gather(self, weights: Tensor, v: Tensor) -> Tensor:
-        """(B,H,Q,D), the values (B,G,K,D) by weight."""
+        """The sum (B,H,Q,D) of the values (B,G,K,D) by the weights (B,H,Q,K)."""
         rows, heads, queries, keys = weights.shape
         groups = v.shape[1]
         # (B,H,Q,K) -> (B,G,H/G·Q,K): the queries of a group are rows of one product, and no value is repeated.
@@ -131,14 +131,14 @@ class WeightMixer(HeadMixer):
         return self.o(join_heads(self.mix(q, k, v, scores, self.recorder(tokens, state)))), state
 
     def mix(self, q: Tensor, k: Tensor, v: Tensor, scores: Scores, record: list[Tensor] | None) -> Tensor:
-        """(B,H,Q,D) of q (B,H,Q,D), k and v (B,G,K,D); the weights are appended to `record` where there is one."""
+        """Attention (B,H,Q,D) of q (B,H,Q,D) over k and v (B,G,K,D); appends the weights to `record` if it is given."""
         weights = self.drop(self.weights(q, k, scores))
         if record is not None:
             record.append(weights)
         return self.gather(weights, v)
 
     def turned(self, x: Tensor, tokens: Tokens) -> Tensor:
-        """Queries or keys (B, heads, L, D) under rotary positions, where they are taken."""
+        """Apply rotary positions, if there are any, to queries or keys (B, heads, L, D)."""
         if self.rotary is None:
             return x
         key = ("rotary", self.rotary.head_dim)
@@ -149,16 +149,16 @@ class WeightMixer(HeadMixer):
         return torch.cat(parts, dim=-1)
 
 
-def spread(k: Tensor, num_heads: int) -> Tensor:
-    """(B,G,K,D) -> (B,H,K,D): each key head once for every query head of its group."""
+def repeat_kv(k: Tensor, num_heads: int) -> Tensor:
+    """(B,G,K,D) -> (B,H,K,D): repeat each key or value head for every query head of its group."""
     return k if k.shape[1] == num_heads else k.repeat_interleave(num_heads // k.shape[1], dim=1)
 
 
 def wide(x: Tensor) -> Tensor:
-    """x in float32 at least."""
+    """x in float32 or wider."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def normed(norm: nn.RMSNorm, x: Tensor) -> Tensor:
-    """x (…, D) under `norm`, computed in float32 at least, also where autocast would mix its types."""
+    """`norm` of x (…, D), computed in float32 or wider, also under autocast."""
     return functional.rms_norm(wide(x), norm.normalized_shape, wide(norm.weight), norm.eps).to(x.dtype)

@@ -1,8 +1,7 @@
-"""Mixers: anything that mixes tokens. Dot-product attention under a score rule is one; what has other logits, or none,
-is another.
+"""Mixers: layers that combine tokens, such as dot-product attention under a score rule, or attention with other logits.
 
-A mixer of one's own subclasses `Mixer`; its `forward` serves training (no state), prefill and single steps alike, and
-its state is named leaves (`State`), so every search reorders and drops them without further code.
+A mixer of your own subclasses `Mixer`. One `forward` computes training (without state), prefill and single decoding
+steps. Its state consists of named tensors (`State`), which every search reorders and drops without further code.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ class Memory:
         return Memory(self.hidden.index_select(0, rows), self.tokens.select(rows))
 
     def padded(self, length: int) -> Memory:
-        """The same with padding (zeros) behind it, up to `length` places."""
+        """The memory padded with zeros on the right to `length` positions."""
         more = length - self.hidden.shape[1]
         assert more >= 0 and self.tokens.segment is None and self.tokens.prefix is None
         pos = functional.pad(self.tokens.pos, (0, more), value=-1)
@@ -42,12 +41,12 @@ class Mixer(Part):
     """Base class.
 
     `role` is `encoder`, `decoder` (causal) or `cross` (queries over a memory, each independent of the others).
-    `packs` says whether it keeps the segments of a packed row apart. `num_kv_heads` (None: as many as heads),
-    `attention_scale` (None: the mixer's own) and `rotary_positions` are the model's settings, and so is the `dropout`
-    of `setup`; `rotary_base` is that of `Rotary`, and `memory_width` the features of a memory that a cross role reads
-    (None: `d_model`). `takes` names those that it applies, of `num_kv_heads`, `attention_scale`, `attention_dropout`,
-    `rotary` and `memory_width`: the builder refuses `num_kv_heads` and `memory_width` for a mixer that does not take
-    them, and says what else does nothing.
+    `packs`: whether the segments of a packed row do not attend to each other. Settings of the model: `num_kv_heads`
+    (None: as many as heads), `attention_scale` (None: the mixer's own), `rotary_positions` with `rotary_base` (see
+    `Rotary`), the `dropout` of `setup`, and `memory_width`, the width of the memory that a `cross` mixer reads (None:
+    `d_model`). `takes` lists those that the mixer supports: `num_kv_heads`, `attention_scale`, `attention_dropout`,
+    `rotary`, `memory_width`. `num_kv_heads` and `memory_width` are errors for a mixer without support; for the other
+    settings there is a warning.
     """
 
     packs: ClassVar[bool] = True
@@ -60,32 +59,32 @@ class Mixer(Part):
 
     @property
     def called(self) -> str:
-        """How messages and tables call it."""
+        """The name of the mixer in messages and tables."""
         return f"the mixer `{type(self).__name__}`"
 
     def of_any_size(self) -> Mixer:
-        """It, or one of its kind that fits a network of any size, where it was made of a module of one size."""
+        """This mixer; if it wraps a module of a fixed size, a mixer of the same kind that fits any network."""
         return self
 
     def setup(
         self, *, d_model: int, num_heads: int, head_dim: int, role: str, bias: bool, dropout: float, noise: Noise
     ) -> None:
-        """Make the parameters."""
+        """Create the parameters."""
         raise NotImplementedError
 
     def begin(self, rows: int, capacity: int, memory: Memory | None = None) -> State:
-        """The state of `rows` hypotheses before the first token, with room for `capacity`.
+        """The state of `rows` hypotheses before the first token, with space for `capacity` tokens.
 
-        In a cross role, what is done once for `memory`.
+        For `cross`, computes once what depends on `memory` only.
         """
         raise NotImplementedError
 
     def forward(self, x: Tensor, tokens: Tokens, state: State | None) -> tuple[Tensor, State | None]:
-        """x (B, L, d_model) mixed, same shape, and the state after it. Without a state, x is the whole sequence."""
+        """x (B, L, d_model) -> (B, L, d_model), and the new state. Without a state, x is a whole sequence."""
         raise NotImplementedError
 
     def recorder(self, tokens: Tokens, state: State | None) -> list[Tensor] | None:
-        """Where a mixer that has attention weights appends those of this forward, (B, H, Q, K); None: nobody looks."""
+        """The list to which a mixer appends its attention weights (B, H, Q, K) of this forward; None: do not record."""
         if tokens.maps is not None:
             return tokens.maps.setdefault(self, [])
         return None if state is None else state.record

@@ -1,4 +1,4 @@
-"""Attention whose logits come from a small network that looks at one query and one key, as tutorials print it::
+"""Attention whose logits come from a small network of one query and one key, as in many tutorials::
 
 class CustomAttention(nn.Module):
     def __init__(self, hidden):
@@ -27,34 +27,33 @@ from antiphon.nn.mixers.mixer import Mixer
 from antiphon.nn.noise import Dropout, Noise
 from antiphon.nn.part import spec_name
 
-_MOST_WIDTHS = 2  # arguments of a class that stand for widths
+_MAX_WIDTHS = 2  # positional arguments of a scorer's class that are set to the head width
 
 
 class ScorerAttention(WeightMixer):
-    """Softmax over what `scorer` says of each (query, key) pair; the values are mixed by it (as in Bahdanau et al.
-    2015, with any network in place of theirs).
+    """Attention with the logits `scorer(query, key)` (as in Bahdanau et al. 2015, with any network as scorer).
 
-    `scorer` is a `torch.nn.Module`, of which each mixer has a copy of its own and whose weights are kept as they are;
-    or its class, which is made when the network is: each positional argument without a default that `settings` do not
-    give, up to two, is the head width. It gives one number for each pair, (…) or (…, 1).
+    `scorer` is a `torch.nn.Module`, which each mixer copies with its weights; or a class of modules, instantiated when
+    the network is built. Up to two positional arguments of the class, without a default and not in `settings`, are
+    set to the head width. A scorer returns one number for each pair, (…) or (…, 1).
 
-    A scorer with one argument is given the features of a pair. Which, the width of its first `nn.Linear` says:
-    `head_dim`: q + k of each head; `num_heads * head_dim`: q + k of all heads side by side, one map for all heads;
-    `2 * head_dim` and `2 * num_heads * head_dim`: [q; k] likewise. Where two of these are equal the first counts. One
-    without an `nn.Linear` gets q + k of each head. A scorer with two arguments is given query and key, both
+    A scorer with one argument gets the features of a pair. The input width of its first `nn.Linear` decides which:
+    `head_dim`: q + k of each head; `num_heads * head_dim`: q + k of all heads concatenated, one map for all heads;
+    `2 * head_dim` and `2 * num_heads * head_dim`: [q; k] in the same way. If two of these widths are equal, the first
+    applies. Without an `nn.Linear` it is q + k of each head. A scorer with two arguments gets query and key, both
     (B, H, Q, K, D).
 
-    Memory grows with the product of both lengths and the width. Its `nn.Dropout` layers draw their bits as all of the
-    network do.
+    Memory grows with the product of both lengths and the width. `nn.Dropout` layers of the scorer use the same
+    counter-based random numbers as the rest of the network.
     """
 
     takes = ("num_kv_heads", "attention_dropout")
-    features = ""  # "pair", "sum" or "both", and of which heads; setup decides
+    features = ""  # "pair", "sum" or "both", and of which heads; set by setup
     joined = False
 
     def __init__(self, scorer: nn.Module | type[nn.Module], **settings: Any) -> None:
         super().__init__()
-        object.__setattr__(self, "_made_with", ((), {}))  # it would keep a second copy of the scorer
+        object.__setattr__(self, "_made_with", ((), {}))  # else a second copy of the scorer would be kept
         self.settings = settings
         if isinstance(scorer, nn.Module):
             if settings:
@@ -112,7 +111,7 @@ class ScorerAttention(WeightMixer):
             return
         first = next((part for part in self.scorer.modules() if isinstance(part, nn.Linear)), None)
         width, all_heads = self.head_dim, self.num_heads * self.head_dim
-        forms = {  # the width of the features -> what they are, and whether of all heads; of equal widths the last
+        forms = {  # width -> kind of features, and whether of all heads; of equal widths the last applies
             2 * all_heads: ("both", True),
             2 * width: ("both", False),
             all_heads: ("sum", True),
@@ -150,7 +149,7 @@ class ScorerAttention(WeightMixer):
 
 
 def _arguments_of(kind: type[nn.Module]) -> int:
-    """How many arguments its forward takes, 1 or 2; ConfigError for any other number."""
+    """The number of arguments of its forward, 1 or 2; ConfigError for any other number."""
     taken = [
         each
         for each in list(inspect.signature(kind.forward).parameters.values())[1:]
@@ -167,14 +166,14 @@ def _arguments_of(kind: type[nn.Module]) -> int:
 
 
 def _widths_of(kind: type[nn.Module], settings: dict[str, Any]) -> list[str]:
-    """The arguments of a scorer's class that are made the head width; ConfigError where they are too many."""
+    """The arguments of a scorer's class that are set to the head width; ConfigError if there are too many."""
     found = inspect.signature(kind).parameters.values()
     needed = [each for each in found if each.default is each.empty and each.name not in settings]
     needed = [each for each in needed if each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)]
     names = [each.name for each in needed]
-    if len(names) > _MOST_WIDTHS or any(each.kind is each.KEYWORD_ONLY for each in needed):
+    if len(names) > _MAX_WIDTHS or any(each.kind is each.KEYWORD_ONLY for each in needed):
         raise ConfigError(
-            f"the class of a scorer must need at most {_MOST_WIDTHS} positional arguments, which are the width of a "
+            f"the class of a scorer must need at most {_MAX_WIDTHS} positional arguments, which are the width of a "
             f"head, but `{kind.__name__}` needs {', '.join(names)}. Give an instance, or the other ones as settings."
         )
     return names
@@ -190,9 +189,9 @@ def _made(kind: type[nn.Module], settings: dict[str, Any]) -> nn.Module:
 
 
 def _settings_of(scorer: nn.Module) -> dict[str, Any] | None:
-    """Settings with which its class makes a scorer of the same shapes and plain attributes; None: none were found.
+    """Settings with which the class creates a scorer of equal shapes and plain attributes; None if none are found.
 
-    Tried are the widths of its linear layers, as the class takes them.
+    The widths of its linear layers are tried as arguments of the class.
     """
     kind = type(scorer)
     try:
@@ -216,7 +215,7 @@ def _settings_of(scorer: nn.Module) -> dict[str, Any] | None:
 
 
 def _outline(scorer: nn.Module) -> list[object]:
-    """What two modules of equal code have in common if they compute alike with equal weights."""
+    """The shapes and attributes of a module. Modules of one class with equal outlines and weights compute the same."""
     found: list[object] = [(name, tuple(tensor.shape)) for name, tensor in scorer.state_dict().items()]
     for name, part in scorer.named_modules():
         if isinstance(part, Dropout | nn.Dropout):

@@ -1,4 +1,4 @@
-"""Sigmoid attention: each key is weighed by itself."""
+"""Sigmoid attention: the weight of a key does not depend on other keys."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class Sigmoid(WeightMixer):
     """Weights sigmoid(q·k·scale + bias), which need not sum to one (Ramapuram et al. 2024, section 2).
 
     The paper's bias is -log n, n being the length of the sequences, so that the weights of a new network sum to about
-    one. Here a weight must not depend on what runs beside a row, on padding or on the step, so n is no length of the
-    data: `bias` is a constant, by default that of n = 64. Set it to -log of a usual length.
+    one. Here a weight must not depend on other rows, padding or the decoding step, so n cannot be a length of the data:
+    `bias` is a constant, by default that of n = 64. Set it to -log of a typical length.
     """
 
     takes = (*WeightMixer.takes, "rotary")

@@ -1,9 +1,9 @@
-"""PyTorch's own `nn.MultiheadAttention` as a mixer, for a network that begins with one that somebody has.
+"""PyTorch's `nn.MultiheadAttention` as a mixer, to start from an existing module.
 
     mixer = TorchAttention(module)        # its weights are kept
 
-Its forward knows no cache. What a step of decoding needs is computed anew from the layer's inputs so far, which are
-kept instead: right in every search, and slower the longer the answer is.
+Its forward has no cache. A decoding step recomputes all keys and values from the layer's inputs so far, which are
+cached instead. Results are correct in every search, but each step takes longer than the one before.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from antiphon.nn.scores import Scores, plan
 from antiphon.nn.state import MemoryState, State
 from antiphon.registry import register
 
-SLOW = (
+NO_CACHE_WARNING = (
     "`torch.nn.MultiheadAttention` has no cache: each step of decoding computes all keys and values again. "
     "`antiphon.from_torch` reads trained layers into a decoder that has one, and so has the attention `full`."
 )
@@ -36,7 +36,7 @@ _warned: set[str] = set()
 
 
 class InputCache(KeyValueCache):
-    """A layer's inputs (R, 1, C + 1, D) so far, filled slot by slot as keys are; there are no values."""
+    """A cache of a layer's inputs (R, 1, C + 1, D), filled slot by slot in the place of keys; there are no values."""
 
     def __init__(self, rows: int, capacity: int, *, d_model: int, like: Tensor) -> None:
         State.__init__(
@@ -47,12 +47,12 @@ class InputCache(KeyValueCache):
         self._reach = 0 if like.device.type == "cpu" else capacity
 
     def take(self, x: Tensor, tokens: Tokens) -> tuple[Tensor, Tokens]:
-        """Put x (R, L, D) of `tokens` in; all inputs so far (R, K, D), and their tokens."""
-        ledger, leaf = self.common, self.hypothesis["k"]
-        assert isinstance(ledger, SlotTable)
-        slots, keys, self._reach = ledger.place(tokens)
+        """Add x (R, L, D) of `tokens`. Returns all inputs so far (R, K, D), and their tokens."""
+        slot_table, leaf = self.common, self.hypothesis["k"]
+        assert isinstance(slot_table, SlotTable)
+        slots, keys, self._reach = slot_table.place(tokens)
         new = x[:, None].to(leaf.dtype)
-        if ledger.aligned:
+        if slot_table.aligned:
             leaf.index_copy_(2, slots[0], new)
         else:
             leaf.scatter_(2, slots[:, None, :, None].expand_as(new), new)
@@ -61,12 +61,12 @@ class InputCache(KeyValueCache):
 
 @register("attention", "torch_multihead")
 class TorchAttention(Mixer):
-    """`torch.nn.MultiheadAttention` with its own weights, in any role; slow in decoding, which a warning says once.
+    """`torch.nn.MultiheadAttention` with its own weights, in any role. Slow in decoding, with one warning.
 
-    `module` is one that is there already: a copy of it is used, `batch_first` or not, with its dropout, `bias_k` and
-    `add_zero_attn`. Its `embed_dim` and `num_heads` must be the network's, and `kdim` and `vdim` the width of what it
-    reads. Without a module one is made with the other arguments, as in PyTorch. A query that sees no key, where there
-    is no `bias_k` or `add_zero_attn`, has a zero output; PyTorch gives NaN.
+    `module` is an existing one: a copy of it is used, `batch_first` or not, with its dropout, `bias_k` and
+    `add_zero_attn`. Its `embed_dim` and `num_heads` must be those of the network, and `kdim` and `vdim` the width of
+    the keys' input. Without a module, one is created with the other arguments, as in PyTorch. Without `bias_k` and
+    `add_zero_attn`, a query without visible keys has a zero output, where PyTorch gives NaN.
     """
 
     takes = ("memory_width",)
@@ -82,7 +82,7 @@ class TorchAttention(Mixer):
         add_zero_attn: bool = False,
     ) -> None:
         super().__init__()
-        object.__setattr__(self, "_made_with", ((), {}))  # it would keep a second copy of the module
+        object.__setattr__(self, "_made_with", ((), {}))  # else a second copy of the module would be kept
         self.settings: dict[str, Any] = {
             "bias": bias, "dropout": dropout, "add_bias_kv": add_bias_kv, "add_zero_attn": add_zero_attn,
         }  # fmt: skip
@@ -97,7 +97,7 @@ class TorchAttention(Mixer):
         self.multihead = copy.deepcopy(module)
         self._is_plain = type(module) is nn.MultiheadAttention
         if self._is_plain:
-            self.multihead.batch_first = True  # how rows are laid out is no part of what it computes
+            self.multihead.batch_first = True  # the layout of rows does not change what it computes
         self.settings = {
             "bias": module.in_proj_bias is not None,
             "dropout": module.dropout,
@@ -112,8 +112,8 @@ class TorchAttention(Mixer):
         if not self._is_plain:
             return None
         usual = {"bias": True, "dropout": 0.0, "add_bias_kv": False, "add_zero_attn": False}
-        said = {name: value for name, value in self.settings.items() if value != usual[name]}
-        return {"torch_multihead": said} if said else "torch_multihead"
+        changed = {name: value for name, value in self.settings.items() if value != usual[name]}
+        return {"torch_multihead": changed} if changed else "torch_multihead"
 
     def setup(
         self, *, d_model: int, num_heads: int, head_dim: int, role: str, bias: bool, dropout: float, noise: Noise
@@ -135,7 +135,7 @@ class TorchAttention(Mixer):
         for name in ("kdim", "vdim"):
             self._check(name, getattr(module, name), width)
         mark_given(module)
-        self.drop = Dropout(float(module.dropout), noise)  # whose site says which bits are drawn
+        self.drop = Dropout(float(module.dropout), noise)  # its site selects the random bits
 
     def _check(self, name: str, found: int, wanted: int) -> None:
         if found != wanted:
@@ -145,9 +145,9 @@ class TorchAttention(Mixer):
             )
 
     def begin(self, rows: int, capacity: int, memory: Memory | None = None) -> State:
-        if capacity > 0 and not torch.compiler.is_compiling() and SLOW not in _warned:
-            _warned.add(SLOW)
-            warnings.warn(SLOW, stacklevel=2)
+        if capacity > 0 and not torch.compiler.is_compiling() and NO_CACHE_WARNING not in _warned:
+            _warned.add(NO_CACHE_WARNING)
+            warnings.warn(NO_CACHE_WARNING, stacklevel=2)
         if memory is not None:
             return MemoryState(memory.tokens, hidden=memory.hidden)
         return InputCache(rows, capacity, d_model=self.d_model, like=self.multihead.out_proj.weight)
@@ -171,7 +171,7 @@ class TorchAttention(Mixer):
             hidden = ~visible if seeing is None else ~visible & seeing  # (B or 1, 1, Q, K)
             rows = (x.shape[0], self.num_heads, *hidden.shape[2:])
             mask = hidden[0, 0] if hidden.shape[0] == 1 else hidden.expand(rows).flatten(0, 1)
-        # Another tensor than the query, so that what `forward` computes does not depend on the mode.
+        # Another tensor than the query, so that the result of `forward` does not depend on the mode.
         keys = read.view_as(read)
         given = (x, keys) if module.batch_first else (x.transpose(0, 1), keys.transpose(0, 1))
         with self._bits(x.device):
@@ -184,14 +184,14 @@ class TorchAttention(Mixer):
                 average_attn_weights=False,
             )
         if record is not None:
-            record.append(weights[..., : read.shape[1]])  # what `bias_k` and `add_zero_attn` add stands behind
+            record.append(weights[..., : read.shape[1]])  # the keys of `bias_k` and `add_zero_attn` come last
         found = found if module.batch_first else found.transpose(0, 1)
         # (B or 1, 1, Q, 1) -> (B or 1, Q, 1)
         return found if seeing is None else found.masked_fill(~seeing[:, 0], 0.0)
 
     @contextmanager
     def _bits(self, device: torch.device) -> Iterator[None]:
-        """PyTorch's generator, from which the module draws its dropout, begins where this layer's bits do."""
+        """Seed PyTorch's generator, which the module's dropout uses, with the key and the site of this layer."""
         if not self.training or self.drop.p == 0:
             yield
             return

@@ -1,4 +1,4 @@
-"""Score rules: the base class and the catalogue."""
+"""Score rules: the base class and the built-in rules."""
 
 from __future__ import annotations
 

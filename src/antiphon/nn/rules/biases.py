@@ -1,4 +1,4 @@
-"""Score rules that add to the logits by relative position: of each head, and in `shaw` of the query too."""
+"""Score rules that add a bias by relative position: for each head, and in `shaw` also by the query."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from antiphon.nn.rules.rule import ScoreRule, TermTable
 from antiphon.nn.rules.settings import truth, whole
 from antiphon.registry import register
 
-MANY = 4096  # distances of a rule that are looked up, even for fewer pairs
+MAX_CACHED_DISTANCES = 4096  # distances up to which buckets are looked up in a table, even for fewer pairs
 
 
 @register("attention", "alibi")
@@ -27,7 +27,7 @@ class Alibi(ScoreRule):
     def setup(self, *, num_heads: int, head_dim: int, role: str) -> None:
         power = 2 ** math.floor(math.log2(num_heads))
         slopes = [2 ** (-8 * (i + 1) / power) for i in range(power)]
-        # Heads beyond a power of two take every other slope of twice as many heads, as the paper's code does.
+        # Heads beyond a power of two have every other slope of twice as many heads, as the paper's code does.
         slopes += [2 ** (-4 * (2 * i + 1) / power) for i in range(num_heads - power)]
         self.register_buffer("slopes", torch.tensor(slopes), persistent=False)
 
@@ -40,9 +40,9 @@ class Relative(ScoreRule):
     """A learned bias for each head and bucket of relative distance (Raffel et al. 2020, T5, section 2.1; buckets as in
     its code).
 
-    Half of the buckets hold one distance each, the rest grow logarithmically up to `max_distance`; in an encoder, half
-    of all are for keys to the right. One table (H, buckets) for the stack, or with `per_layer` one a layer (Chung et
-    al. 2023, UMT5).
+    Half of the buckets have one distance each, the others grow logarithmically up to `max_distance`; in an encoder
+    half of them are for keys to the right. One table (H, buckets) for the stack, or with `per_layer` one a layer (Chung
+    et al. 2023, UMT5).
     """
 
     additive = True
@@ -66,10 +66,10 @@ class Relative(ScoreRule):
         return score + self.table[head, self._buckets(k_pos - q_pos)]
 
     def _buckets(self, offset: Tensor) -> Tensor:
-        """`bucket`, computed once for each distance instead of for each pair: beyond `max_distance` all are alike."""
+        """`bucket`, computed once for each distance, not each pair; beyond `max_distance` all buckets are equal."""
         far = self.max_distance
-        # A compiler joins the operations, and may not make tensors within a kernel.
-        if torch.compiler.is_compiling() or far > max(offset.numel(), MANY):
+        # torch.compile fuses the operations, and cannot create the table within a kernel.
+        if torch.compiler.is_compiling() or far > max(offset.numel(), MAX_CACHED_DISTANCES):
             return self.bucket(offset)
         return self.bucket(torch.arange(-far, far + 1, device=offset.device))[offset.clamp(-far, far) + far]
 

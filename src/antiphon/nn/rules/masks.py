@@ -1,4 +1,4 @@
-"""Score rules that hide keys, by positions, which count the real tokens of a row or of a segment of it."""
+"""Score rules that mask keys by position. Positions count the tokens of a row or segment, without padding."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from antiphon.registry import register
 
 @register("attention", "window")
 class Window(ScoreRule):
-    """A query sees `window` keys on either side, itself counted, each `dilation` positions from the next; under a
-    causal mask, to the left. The first `sinks` tokens stay visible to all.
+    """A query sees `window` keys on either side, itself included, `dilation` positions apart; under a causal mask only
+    those to the left. The first `sinks` tokens are always visible.
 
     Beltagy et al. 2020, Longformer, section 3.1, "Sliding Window" and "Dilated Sliding Window"; its figures count both
     sides together. The sinks are those of Xiao et al. 2024, StreamingLLM, section 3.2, which also counts positions
@@ -44,7 +44,7 @@ class BlockLocal(ScoreRule):
 
     Zaheer et al. 2020, BigBird, section 2, with global tokens that are part of the row ("ITC") and without its random
     blocks; the global-local attention of Ainslie et al. 2020, ETC. In a decoder a global token sees those before it,
-    so that the reach is bounded; in an encoder or across, a global query sees every key, and there is none.
+    so the reach is bounded; in an encoder or in cross-attention a global query sees every key, and it is not.
     """
 
     additive = True
@@ -77,7 +77,7 @@ class PrefixLM(ScoreRule):
 
     Raffel et al. 2020, T5, section 3.2.1, "causal with prefix". In an encoder that is a causal mask but for the prefix;
     across, the target token at position i sees the first max(length, i + 1) source tokens. In a decoder the stack's own
-    causality holds and the rule changes nothing: there `Tokens.prefix` marks a bidirectional prefix.
+    causal mask applies and the rule changes nothing; use `Tokens.prefix` for a bidirectional prefix.
     """
 
     additive = True

@@ -1,18 +1,17 @@
-"""Score rules: one definition of a variant of dot-product softmax attention, for training, decoding, loading and
-serving alike.
+"""Score rules: variants of dot-product softmax attention, defined once for training and decoding.
 
-A rule sees positions and logits, never layouts, caches or back ends, and keeps nothing by row. Its arguments broadcast:
-`batch` (B,1,1,1), `head` (1,H,1,1), `q_pos` (B or 1,1,Q,1), `k_pos` (B or 1,1,1,K); `head` is the query head. One of
-your own::
+A rule is a function of positions and logits. It does not depend on memory layouts, caches or back ends, and has no
+state for a row. Its arguments broadcast: `batch` (B,1,1,1), `head` (1,H,1,1), `q_pos` (B or 1,1,Q,1), `k_pos`
+(B or 1,1,1,K); `head` is the query head. An example::
 
     class Fade(ScoreRule):
         additive = True
         def score(self, score, batch, head, q_pos, k_pos):
             return score - 0.1 * (q_pos - k_pos).abs()
 
-Rules compose with `&`: scores from left to right, masks together. The stack adds padding and causality, so a rule
-cannot look ahead. A rule computes in float32 at least, also in a network of a smaller type: bfloat16 would tell few
-distances apart.
+Rules compose with `&`: scores are applied from left to right, and a key is visible if both masks allow it. The stack
+adds the masks of padding and causality. A rule computes in float32 or wider, also in a network of a smaller type: in
+bfloat16 few distances are distinct.
 """
 
 from __future__ import annotations
@@ -28,12 +27,12 @@ from antiphon.errors import AttentionError
 from antiphon.nn.part import Part
 from antiphon.registry import register
 
-# How far left and right a query sees (None: without bound), and how many first keys it always sees.
+# The reach of a query to the left and to the right (None: not bounded), and the number of always visible first keys.
 Reach = tuple[int | None, int | None, int]
 
 
 class TermTable:
-    """What a rule's `terms` gave, (B,H,Q,R), as its `score` reads it: `table[index]` is (B,H,Q,K), one term a pair."""
+    """The result of `terms` (B,H,Q,R), as `score` gets it: `table[index]` is (B,H,Q,K), one term for each pair."""
 
     def __init__(self, values: Tensor) -> None:
         self.values = values
@@ -45,41 +44,41 @@ class TermTable:
 
 
 class ScoreRule(Part):
-    """Base class. Override what the variant needs; the defaults change nothing."""
+    """Base class of score rules. Override the hooks that the variant needs; the defaults change nothing."""
 
     additive: ClassVar[bool] = False  # score(s) == s + score(0): computed once a forward and shared by the layers
-    per_layer: ClassVar[bool] = False  # parameters of its own in each layer, instead of one set for the stack
+    per_layer: ClassVar[bool] = False  # each layer has its own parameters, instead of one set for the stack
     reach: Reach | None = None
-    role: str | None = None  # where it stands, for messages; the stack says it
+    role: str | None = None  # its role, for messages; set by the stack
 
     def setup(self, *, num_heads: int, head_dim: int, role: str) -> None:
-        """Make the parameters, the first dimension of each by head. `role` is `encoder`, `decoder` or `cross`."""
+        """Create the parameters, with heads as their first dimension. `role` is `encoder`, `decoder` or `cross`."""
 
     def mask(self, batch: Tensor, head: Tensor, q_pos: Tensor, k_pos: Tensor) -> Tensor | None:
-        """Bool: may the query see the key? None: always."""
+        """Bool, broadcast to (B,H,Q,K): whether the query sees the key. None: always."""
         return None
 
     def score(self, score: Tensor, batch: Tensor, head: Tensor, q_pos: Tensor, k_pos: Tensor) -> Tensor:
-        """The logit after this rule, finite and differentiable at hidden pairs too.
+        """The logit under this rule; must be finite and differentiable for masked pairs too.
 
-        A rule that has `terms` takes them as a sixth argument, a `TermTable`.
+        If the rule has `terms`, `score` gets them as a sixth argument, a `TermTable`.
         """
         return score
 
     def prepare_q(self, q: Tensor, pos: Tensor) -> Tensor:
-        """Queries (B,H,Q,D) at `pos` (B or 1,1,Q,1), each changed by itself alone."""
+        """Transform queries (B,H,Q,D) at `pos` (B or 1,1,Q,1), each independently of the others."""
         return q
 
     def prepare_k(self, k: Tensor, pos: Tensor) -> Tensor:
-        """Keys (B,H,K,D) at `pos` (B or 1,1,K,1), each changed by itself alone, before they enter a cache."""
+        """Transform keys (B,H,K,D) at `pos` (B or 1,1,K,1), each independently of the others, before caching."""
         return k
 
     def terms(self, q: Tensor) -> Tensor | None:
-        """(B,H,Q,R) of the scaled queries (B,H,Q,D): what `score` picks from by index, as Shaw's relative keys."""
+        """A table (B,H,Q,R) of the scaled queries (B,H,Q,D), which `score` indexes, as for Shaw's relative keys."""
         return None
 
     def extra(self) -> Tensor | None:
-        """Logits (H,E) of keys without a value that join the softmax, outside mask and score: attention sinks."""
+        """Logits (H,E) of E keys without values in the softmax, without mask and score: attention sinks."""
         return None
 
     def __and__(self, other: ScoreRule) -> ScoreRule:
@@ -92,7 +91,7 @@ class ScoreRule(Part):
 
     @property
     def needs_logits(self) -> bool:
-        """Whether its score is more than a bias that is known before the queries are."""
+        """Whether its score depends on the logits, so that it is not a bias by position only."""
         return self.scores and not self.additive
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
@@ -104,7 +103,7 @@ class ScoreRule(Part):
 
 
 def name_of(rule: ScoreRule) -> str:
-    """A rule and where it stands, as messages say it."""
+    """The name of a rule and its role, for messages."""
     parts = parts_of(rule)
     role = next((part.role for part in parts if part.role), None)
     whole = " & ".join(type(part).__name__ for part in parts)
@@ -119,9 +118,9 @@ class Full(ScoreRule):
 
 
 class ComposedRule(ScoreRule):
-    """Two rules at once: the left one's score first, then the right one's; visible where both allow it.
+    """Two rules: the score of the left one is applied first; a key is visible if both allow it.
 
-    `per_layer` says that some part has parameters of its own in each layer; `for_layer` keeps the others shared.
+    `per_layer`: whether a part has its own parameters in each layer. `for_layer` shares the other parts.
     """
 
     def __init__(self, left: ScoreRule, right: ScoreRule) -> None:
@@ -136,7 +135,7 @@ class ComposedRule(ScoreRule):
 
     @property
     def reach(self) -> Reach | None:  # type: ignore[override]
-        """What both reach, which may depend on the role that they were set up for."""
+        """The common reach of both rules, which may depend on their role."""
         return _meet(self.left.reach, self.right.reach)
 
     def setup(self, *, num_heads: int, head_dim: int, role: str) -> None:
@@ -156,8 +155,8 @@ class ComposedRule(ScoreRule):
         k_pos: Tensor,
         terms: Sequence[TermTable | None] | None = None,
     ) -> Tensor:
-        """The logit after both. `terms` holds one table for each of `parts_of`, None for one without; where no part has
-        any, it may be left out."""
+        """The logit under both rules. `terms`: a table or None for each of `parts_of`; may be left out if no part has
+        terms."""
         if terms is None and (owner := self._owner_of_terms()):
             raise AttentionError(
                 f"`score` of {name_of(self)} needs the terms of `{owner}`, but was given none. "
@@ -191,12 +190,12 @@ class ComposedRule(ScoreRule):
 
 
 def parts_of(rule: ScoreRule) -> list[ScoreRule]:
-    """The rules that a rule is composed of, in the order of their scores."""
+    """The rules of a composition, in the order in which their scores are applied."""
     return [*parts_of(rule.left), *parts_of(rule.right)] if isinstance(rule, ComposedRule) else [rule]
 
 
 def for_layer(rule: ScoreRule) -> ScoreRule:
-    """`rule` for one more layer: parts that say `per_layer` are copied, all others are the same objects."""
+    """`rule` for another layer: parts with `per_layer` are copied, all others are shared."""
     if not rule.per_layer:
         return rule
     return (
@@ -207,28 +206,28 @@ def for_layer(rule: ScoreRule) -> ScoreRule:
 
 
 def shared_parts(rule: ScoreRule) -> list[ScoreRule]:
-    """What layers share of `rule`: itself, or the largest compositions within it of which no part is `per_layer`."""
+    """The parts of `rule` that layers share: itself, or the largest compositions in it without `per_layer`."""
     if not rule.per_layer:
         return [rule]
     return [*shared_parts(rule.left), *shared_parts(rule.right)] if isinstance(rule, ComposedRule) else []
 
 
 def hide(module: nn.Module, name: str) -> None:
-    """Leave the parameters of the part `name` of `module` to another owner; it stays an attribute."""
+    """Unregister the submodule `name` of `module`, whose parameters another module owns; it remains an attribute."""
     part = module._modules.pop(name, None)
     if part is not None:
         object.__setattr__(module, name, part)
 
 
 def hide_shared(rule: ScoreRule) -> None:
-    """Leave what layers share within `rule`, which is one of `for_layer`, to another owner."""
+    """Unregister the shared parts of `rule`, a result of `for_layer`; another module owns their parameters."""
     if isinstance(rule, ComposedRule) and rule.per_layer:
         for name, part in (("left", rule.left), ("right", rule.right)):
             hide_shared(part) if part.per_layer else hide(rule, name)
 
 
 def score_after(rule: ScoreRule, score: Tensor, places: tuple[Any, ...], tables: Sequence[Any]) -> Tensor:
-    """The logit after all parts of `rule`; `tables` holds the terms of each part, None for one without."""
+    """The logit after all parts of `rule`; `tables`: the terms of each part, or None."""
     for part, table in zip(parts_of(rule), tables, strict=True):
         score = part.score(score, *places) if table is None else part.score(score, *places, table)  # type: ignore[call-arg]
     return score
@@ -241,11 +240,11 @@ def _meet(left: Reach | None, right: Reach | None) -> Reach | None:
     def least(a: int | None, b: int | None) -> int | None:
         return b if a is None else a if b is None else min(a, b)
 
-    # A first key that only one rule always shows may stand within the other's window: what is within reach may be
-    # hidden, but nothing beyond it is visible.
+    # An upper bound: pairs within reach may be masked, but pairs out of reach are never visible. A first key that only
+    # one rule always shows may be within the other's window.
     return least(left[0], right[0]), least(left[1], right[1]), max(left[2], right[2])
 
 
 def _flat(rule: ScoreRule) -> list[object]:
-    """The specs of the rules that a rule is composed of."""
+    """The specs of the rules of a composition."""
     return [part.spec for part in parts_of(rule)]

@@ -1,6 +1,6 @@
-"""Score rules that set the size of the logits, or what the weights sum to.
+"""Score rules that scale or bound the logits, or change the sum of the weights.
 
-What depends on a layer's own queries and keys has parameters of its own in each layer, as in the papers.
+Rules that depend on the queries and keys of a layer have parameters for each layer, as in the papers.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from antiphon.nn.rules.rule import ScoreRule
 from antiphon.nn.rules.settings import positive, whole
 from antiphon.registry import register
 
-MOST = math.log(100.0)  # Swin v2: a temperature is above 0.01
+MAX_LOG_SCALE = math.log(100.0)  # Swin v2: temperatures are at least 0.01
 
 
 def unit(x: Tensor) -> Tensor:
-    """x divided by the root of its mean square over the last dimension (Zhang and Sennrich 2019, eq. 4), float32 at
-    least; finite and smooth at zero."""
+    """x divided by the root mean square of its last dimension (Zhang and Sennrich 2019, eq. 4), in float32 or wider;
+    finite and smooth at zero."""
     x = x.to(torch.promote_types(x.dtype, torch.float32))
     return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + 1e-6)
 
@@ -41,7 +41,7 @@ class QKNorm(ScoreRule):
     """Key-query normalisation: q and k divided by their root mean square over head_dim, times learned scales, before
     rotary positions and the usual 1/sqrt(head_dim).
 
-    Dehghani et al. 2023, ViT-22B, section 2 (there a layer norm, which also takes the mean away), after Henry et al.
+    Dehghani et al. 2023, ViT-22B, section 2 (there a layer norm, which also subtracts the mean), after Henry et al.
     2020 (there one learned number instead of 1/sqrt(head_dim) and all scales). The scales of q are by head, (H, D);
     those of k, (1, D), are the same for all heads, since groups of queries may share a key.
     """
@@ -61,8 +61,8 @@ class QKNorm(ScoreRule):
 
 @register("attention", "temperature")
 class Temperature(ScoreRule):
-    """q·k divided by a temperature: a fixed `value`, or (None) one a head, learned from 1 as the exponential of a
-    parameter, so that it stays positive (Hinton et al. 2015, eq. 1, for the softmax with a temperature)."""
+    """q·k divided by a temperature: a fixed `value`, or (None) one learned for each head from 1, as the exponential of
+    a parameter and so positive (Hinton et al. 2015, eq. 1, for the softmax with a temperature)."""
 
     additive = True
 
@@ -94,7 +94,7 @@ class Cosine(ScoreRule):
 
     def prepare_q(self, q: Tensor, pos: Tensor) -> Tensor:
         # Unit vectors have a product of head_dim times the cosine; attention multiplies with head_dim ** -0.5.
-        return unit(q) * (self.log_scale.clamp(max=MOST).exp() * q.shape[-1] ** -0.5)[:, None, None]
+        return unit(q) * (self.log_scale.clamp(max=MAX_LOG_SCALE).exp() * q.shape[-1] ** -0.5)[:, None, None]
 
     def prepare_k(self, k: Tensor, pos: Tensor) -> Tensor:
         return unit(k)
@@ -115,10 +115,10 @@ class InverseD(ScoreRule):
 
 @register("attention", "sinks")
 class Sinks(ScoreRule):
-    """`count` learned logits a head that join the softmax and have no value, so that a head can look at nothing.
+    """`count` learned logits a head without values that are added to the softmax, so that a head can attend to nothing.
 
-    OpenAI 2025, gpt-oss model card (a learned bias in the denominator of the softmax). They start from 0, where one is
-    the "zero sink" of Xiao et al. 2024, section 3.3; several act as one, of the logarithm of their summed exponentials.
+    OpenAI 2025, gpt-oss model card (a learned bias in the denominator of the softmax). Their initial value
+    is 0, for one the "zero sink" of Xiao et al. 2024, section 3.3. Several have the effect of one, their logsumexp.
     """
 
     additive, per_layer = True, True

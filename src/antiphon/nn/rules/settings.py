@@ -1,4 +1,4 @@
-"""Checks of the settings that rules take; each gives the value back, or raises a ValueError of one line."""
+"""Checks of the settings of rules. Each returns the value, or raises a ValueError with a message of one line."""
 
 from __future__ import annotations
 

@@ -51,8 +51,8 @@ class CallRecorder(Protocol):
 
 
 class _RecordingState(threading.local):
-    """Of this thread. While a step is recorded: `recorder`, the number of positions that there may be (`capacity`), and
-    whether the weights will not change (`frozen`)."""
+    """The recording of this thread: `recorder`, None if no step is being recorded; `capacity`, the maximum number of
+    positions; `frozen`, whether the weights do not change."""
 
     recorder: CallRecorder | None = None
     capacity = 0
@@ -69,7 +69,7 @@ def capturing() -> bool:
 
 
 def capacity() -> int:
-    """The number of positions that there may be in the step that is being recorded."""
+    """The maximum number of positions of the step that is being recorded."""
     return recording_state.capacity
 
 

@@ -54,7 +54,7 @@ def _found() -> tuple[ctypes.CDLL | None, str | None]:
 
 
 def library() -> ctypes.CDLL | None:
-    """The compiled kernels; None, with one warning, where they cannot be used; None where they are switched off."""
+    """The compiled kernels; None if they are switched off, or (with one warning) if they cannot be used."""
     found, reason = _found()
     if reason is not None and reason != _off():
         _warn_once(reason)
@@ -62,7 +62,7 @@ def library() -> ctypes.CDLL | None:
 
 
 def why_not() -> str | None:
-    """The reason why there are no kernels; None where there are."""
+    """The reason why there are no kernels; None if there are."""
     return _found()[1]
 
 

@@ -26,7 +26,7 @@ from antiphon.runtime.kernels.calls import KernelCall, recording_state
 from antiphon.runtime.recorder.lowering import LOWERED
 
 # Operations that return the value of a tensor to Python, or a shape that depends on one.
-LOOKS = frozenset(
+VALUE_READS = frozenset(
     {"_local_scalar_dense", "item", "is_nonzero", "equal", "allclose", "nonzero", "masked_select", "unique"}
 )
 EMPTY = frozenset({"empty", "empty_like", "new_empty", "empty_strided", "new_empty_strided"})
@@ -79,8 +79,8 @@ class Recorder(TorchDispatchMode):
     ) -> Any:
         settings = kwargs or {}
         name = function._schema.name.removeprefix("aten::")
-        if name in LOOKS:
-            raise Unrecordable(f"its code looks at the value of a tensor (`{name}`)")
+        if name in VALUE_READS:
+            raise Unrecordable(f"its code reads the value of a tensor (`{name}`)")
         lower = LOWERED.get(name)
         found = lower(*args, **settings) if lower is not None else None
         if found is not None:

@@ -35,7 +35,14 @@ from antiphon.config import TrainingConfig
 from antiphon.errors import ModelError
 from antiphon.models.folders.checkpoint import named_weights
 from antiphon.models.seq2seq import EncoderDecoder
-from antiphon.nn.loss import FusedCriterion, LossSum, SavedGradientLoss, cast_for_products, chunk_rows, room
+from antiphon.nn.loss import (
+    FusedCriterion,
+    LossSum,
+    SavedGradientLoss,
+    allocate_gradients,
+    cast_for_products,
+    chunk_rows,
+)
 
 LogitsOf = Callable[[Tensor], Tensor]
 
@@ -105,7 +112,7 @@ class _Distilled(SavedGradientLoss):
         train: bool,
     ) -> tuple[Tensor, Tensor]:
         smoothing, share, heat = settings.label_smoothing, settings.weight, settings.temperature
-        table, wide, d_hidden, d_table = room(hidden, weight, train=train)
+        table, wide, d_hidden, d_table = allocate_gradients(hidden, weight, train=train)
         nll, uniform, divergence = (hidden.new_zeros((), dtype=wide) for _ in range(3))
         mean_row = table.mean(0)  # its product with a hidden vector is the mean of the logits of that position
         step = chunk_rows(table.shape[0])

@@ -24,7 +24,14 @@ import torch
 from torch import Tensor
 
 from antiphon.batch import Batch, Tokens
-from antiphon.nn.loss import FusedCriterion, LossSum, SavedGradientLoss, cast_for_products, chunk_rows, room
+from antiphon.nn.loss import (
+    FusedCriterion,
+    LossSum,
+    SavedGradientLoss,
+    allocate_gradients,
+    cast_for_products,
+    chunk_rows,
+)
 
 
 def twice(batch: Batch) -> Batch:
@@ -66,7 +73,7 @@ class _Pair(SavedGradientLoss):
     def forward(
         ctx: Any, hidden: Tensor, weight: Tensor, labels: Tensor, smoothing: float, alpha: float, train: bool
     ) -> tuple[Tensor, Tensor]:
-        table, wide, d_hidden, d_table = room(hidden, weight, train=train)
+        table, wide, d_hidden, d_table = allocate_gradients(hidden, weight, train=train)
         nll, uniform, divergence = (hidden.new_zeros((), dtype=wide) for _ in range(3))
         total = labels.numel()
         step = chunk_rows(table.shape[0])
