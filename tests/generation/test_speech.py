@@ -96,15 +96,15 @@ def test_a_score_is_that_of_the_answer(language: str | None) -> None:
 def test_the_language_is_the_most_probable_one_unless_it_is_said() -> None:
     model, said = speech_model(), speech_model(replace(SPEECH, language="de"))
     sources = source_inputs(model, clips(), model.generation)
-    free, heard = replace(model.marks, first=()), set()
-    each = special_tokens_of(model.input_kind, model.network, sources, model.marks)
-    for source, marks in zip(sources, each, strict=True):
+    free, heard = replace(model.special_tokens, first=()), set()
+    each = special_tokens_of(model.input_kind, model.network, sources, model.special_tokens)
+    for source, special_tokens in zip(sources, each, strict=True):
         log_p = {id: forced_scores(model.network, [(source.ids, [id])], free)[0] for id in (266, 267)}
-        assert marks.first == (max(log_p, key=log_p.__getitem__), 268, 269)
-        heard.add(marks.first)
+        assert special_tokens.first == (max(log_p, key=log_p.__getitem__), 268, 269)
+        heard.add(special_tokens.first)
     assert len(heard) == 2
-    given = special_tokens_of(said.input_kind, said.network, sources, said.marks)
-    assert {marks.first for marks in given} == {(267, 268, 269)}
+    given = special_tokens_of(said.input_kind, said.network, sources, said.special_tokens)
+    assert {special_tokens.first for special_tokens in given} == {(267, 268, 269)}
 
 
 def test_languages_and_translation_are_chosen() -> None:
@@ -115,8 +115,8 @@ def test_languages_and_translation_are_chosen() -> None:
         other = model.speaking(**languages)
         assert other.network is model.network
         sources = source_inputs(other, clips(), other.generation)
-        each = special_tokens_of(other.input_kind, other.network, sources, other.marks)
-        return {marks.first for marks in each}
+        each = special_tokens_of(other.input_kind, other.network, sources, other.special_tokens)
+        return {special_tokens.first for special_tokens in each}
 
     assert prompt(source_language="de") == {(267, 268, 269)} == prompt(source_language="de", target_language="de")
     assert prompt(source_language="de", target_language="en") == {(267, 264, 269)}
@@ -252,7 +252,7 @@ def test_saved_and_loaded_it_answers_the_same(tmp_path: Path) -> None:
     model.save(tmp_path / "theirs", format="huggingface")
     for name in ("own", "theirs"):
         again = antiphon.load(tmp_path / name, device="cpu")
-        assert again.marks == model.marks and again.generation == model.generation
+        assert again.special_tokens == model.special_tokens and again.generation == model.generation
         assert again.generate(clips()) == wanted
     assert [
         answer.text for answer in antiphon.load([tmp_path / "own", tmp_path / "own"], device="cpu").generate(clips())

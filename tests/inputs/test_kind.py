@@ -148,7 +148,7 @@ def test_a_further_kind_is_classified_saved_and_trained(model: Model, tmp_path: 
     assert [answer.text for answer in pairs.generate(images())] == [a.text for a in model.generate(images())]
     targets = [model.tokenizer.encode(text) for text in ("in", "3", "h", "s")]
     examples = [Example(image, ids, i) for i, (image, ids) in enumerate(zip(images(), targets, strict=True))]
-    loss = model.network(collate(examples, pad_id=model.marks.pad, start_id=model.marks.start))
+    loss = model.network(collate(examples, pad_id=model.special_tokens.pad, start_id=model.special_tokens.start))
     loss.backward()
     assert isinstance(model.network.source, PatchEmbedding)
     gradient = model.network.source.project.weight.grad

@@ -30,8 +30,8 @@ def try_search(model: Model, texts: Sequence[str], **settings: Any) -> None:
         model.generate(texts[:1], **settings)  # every label is scored once, in place of a search
         return
     sources = source_inputs(model, rows, config)
-    network, first = model.network, model.marks.first
+    network, first = model.network, model.special_tokens.first
     requests = [make_request(source, config, network=network, first=first) for source in sources]
     if requests:
-        search_settings = search_config(config, model.marks, window=source_limit(network, config))
+        search_settings = search_config(config, model.special_tokens, window=source_limit(network, config))
         Search(model.runtime, requests[:1], search_settings)

@@ -130,7 +130,7 @@ class Ensemble(nn.Module):
         assert isinstance(memory, EnsembleMemory) and (state is None or isinstance(state, EnsembleState))
         states = [None] * len(self.parts) if state is None else state.parts
         members = zip(self.parts, memory.parts, states, strict=True)
-        return torch.cat([part.decode(target_ids, tokens, own, kept)[0] for part, own, kept in members], -1), state
+        return torch.cat([part.decode(target_ids, tokens, own, past)[0] for part, own, past in members], -1), state
 
     def logits(self, hidden: Tensor | Batch) -> Tensor:
         """The logarithms of the mean probabilities (..., V), of hidden vectors (..., D1 + D2) or of a whole batch."""

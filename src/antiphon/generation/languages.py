@@ -39,13 +39,13 @@ def speaking(parts: Parts) -> Parts:
     return replace(parts, model=model, source_tokenizer=source, target_tokenizer=target)
 
 
-def marks_of(parts: Parts) -> SpecialTokens:
+def target_special_tokens(parts: Parts) -> SpecialTokens:
     """The target ids with a meaning: a family's own, else the tokenizer's."""
     target, family = parts.target_tokenizer, parts.model.family
     if family is None:
         forced = None if parts.generation.target_language is None else target.forced_first()
         return SpecialTokens(pad=target.pad_id, start=target.start_id, end=target.end_id, first=_alone(forced))
-    marks = SpecialTokens(
+    published = SpecialTokens(
         family.pad_id,
         family.start_id,
         family.end_id,
@@ -56,19 +56,21 @@ def marks_of(parts: Parts) -> SpecialTokens:
     )
     kind = input_kind(family)
     prompt = kind.prompt()
-    return marks if prompt is None else replace(marks, first=prompt, suppress_first=kind.never_first, prompt=True)
+    return (
+        published if prompt is None else replace(published, first=prompt, suppress_first=kind.never_first, prompt=True)
+    )
 
 
 def _alone(id: int | None) -> tuple[int, ...]:
     return () if id is None else (id,)
 
 
-def answer_ids(texts: Iterable[str], tokenizer: Tokenizer, marks: SpecialTokens) -> list[list[int]]:
+def answer_ids(texts: Iterable[str], tokenizer: Tokenizer, special_tokens: SpecialTokens) -> list[list[int]]:
     """Texts as answers, as `as_answer` says."""
-    return [as_answer(ids, tokenizer, marks) for ids in tokenizer.encode_batch(texts)]
+    return [as_answer(ids, tokenizer, special_tokens) for ids in tokenizer.encode_batch(texts)]
 
 
-def as_answer(ids: Sequence[int], tokenizer: Tokenizer, marks: SpecialTokens) -> list[int]:
+def as_answer(ids: Sequence[int], tokenizer: Tokenizer, special_tokens: SpecialTokens) -> list[int]:
     """An encoded text as an answer: the forced first token, the text's own ids, the end, and nothing behind it.
 
     What a tokenizer puts before a text stands there only where no token is forced, and not in a language that nobody
@@ -76,6 +78,6 @@ def as_answer(ids: Sequence[int], tokenizer: Tokenizer, marks: SpecialTokens) ->
     """
     before, after = tokenizer.frame
     unnamed = bool(tokenizer.languages) and tokenizer.language is None
-    begun = [] if marks.first or unnamed else before
-    ending = after[: after.index(marks.end) + 1] if marks.end in after else after
-    return marks.with_first([*begun, *tokenizer.bare(ids), *ending])
+    begun = [] if special_tokens.first or unnamed else before
+    ending = after[: after.index(special_tokens.end) + 1] if special_tokens.end in after else after
+    return special_tokens.with_first([*begun, *tokenizer.bare(ids), *ending])

@@ -29,7 +29,7 @@ from antiphon.generation.attention.of_texts import maps_of_pair
 from antiphon.generation.classification.classify import classify
 from antiphon.generation.ensemble import check_one
 from antiphon.generation.joining import join_answers, stream_texts
-from antiphon.generation.languages import marks_of, speaking
+from antiphon.generation.languages import speaking, target_special_tokens
 from antiphon.generation.model_repr import ModelRepr
 from antiphon.generation.other_names import OtherToolkitNames
 from antiphon.generation.prompting import answer_each, special_tokens_of
@@ -87,14 +87,14 @@ class Model(ModelRepr, OtherToolkitNames):
         return model
 
     def _hold(self, parts: Parts) -> None:
-        self._silent, self.parts, self.network = parts, speaking(parts), parts.network
+        self._base_parts, self.parts, self.network = parts, speaking(parts), parts.network
         self.runtime = Runtime(parts.network)
         self.source_tokenizer, self.target_tokenizer = self.parts.source_tokenizer, self.parts.target_tokenizer
-        self.marks = marks_of(self.parts)
-        self.restrictor = ConstraintBuilder(self.target_tokenizer, self.marks, self.network.vocab_size)
+        self.special_tokens = target_special_tokens(self.parts)
+        self.restrictor = ConstraintBuilder(self.target_tokenizer, self.special_tokens, self.network.vocab_size)
         kind = input_kind(self.parts.model.family)
         self.input_kind: InputKind[Any] = kind.with_tokenizer(
-            self.source_tokenizer, template=parts.template, prefixes=parts.fronts
+            self.source_tokenizer, template=parts.template, prefixes=parts.prefixes
         )
         self._other: Model | None = None
 
@@ -147,8 +147,8 @@ class Model(ModelRepr, OtherToolkitNames):
             return self
         if self._other is None or languages(config) != languages(self._other.generation):
             source, target = languages(config)
-            kept = replace(self.generation, source_language=source, target_language=target)
-            self._other = Model.from_parts(replace(self._silent, generation=kept))
+            config = replace(self.generation, source_language=source, target_language=target)
+            self._other = Model.from_parts(replace(self._base_parts, generation=config))
             self._other.runtime = self.runtime
         return self._other
 
@@ -167,7 +167,7 @@ class Model(ModelRepr, OtherToolkitNames):
         if self.labels:
             return classify(self, rows, self.labels, config, first_row=first_row)
         sources = source_inputs(self, rows, config, first_row=first_row)
-        each = special_tokens_of(self.input_kind, self.network, sources, self.marks)
+        each = special_tokens_of(self.input_kind, self.network, sources, self.special_tokens)
         parts: list[list[list[Hypothesis]]] = [[] for _ in rows]
         gaps: list[list[str]] = [[] for _ in rows]
         for source, hypotheses in zip(sources, answer_each(self.runtime, sources, config, each), strict=True):
@@ -186,7 +186,7 @@ class Model(ModelRepr, OtherToolkitNames):
         model = self._speaking(config)
         rows = model.input_kind.read([text], "text", template=config.template)
         sources = source_inputs(model, rows, config, first_row=first_row)
-        each = special_tokens_of(model.input_kind, model.network, sources, model.marks)
+        each = special_tokens_of(model.input_kind, model.network, sources, model.special_tokens)
         pairs = zip(sources, each, strict=True)
         runs = [(engine.stream(model.runtime, one, config, tokens), one.gap) for one, tokens in pairs]
         return stream_texts(runs, model.target_tokenizer)
@@ -234,7 +234,7 @@ class Model(ModelRepr, OtherToolkitNames):
         network = copy.deepcopy(self.network).eval()
         network.frozen = True
         quantize_network(network)
-        return Model.from_parts(replace(self._silent, network=network))
+        return Model.from_parts(replace(self._base_parts, network=network))
 
     def save(self, folder: str | Path, format: str = "antiphon") -> Path:
         """Write a model folder that `load` reads; with `format` "huggingface", one that transformers reads too.

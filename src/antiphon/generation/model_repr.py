@@ -65,8 +65,8 @@ def _facts(model: _ModelView) -> list[str]:
 
 
 def _kinds(network: EncoderDecoder) -> Markup:
-    said = "; ".join(f"{role} {kinds}" for role, kinds in attention_kinds(network).items() if kinds)
-    return note(f"attention: {said}")
+    kinds = "; ".join(f"{role} {kind}" for role, kind in attention_kinds(network).items() if kind)
+    return note(f"attention: {kinds}")
 
 
 def _layers(network: EncoderDecoder) -> Markup:

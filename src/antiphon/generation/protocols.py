@@ -20,5 +20,5 @@ class AnsweringModel(Protocol):
     input_kind: InputKind[Any]
     source_tokenizer: Tokenizer
     target_tokenizer: Tokenizer
-    marks: SpecialTokens
+    special_tokens: SpecialTokens
     restrictor: ConstraintBuilder

@@ -51,6 +51,8 @@ def prefix_ids(model: AnsweringModel, prefix: str | tuple[str | None, ...] | Non
     known: dict[str | None, tuple[int, ...]] = {None: (), "": ()}
     for text in rows:
         if text is not None and text not in known:
-            ids = model.marks.without_first(answer_ids([text], model.target_tokenizer, model.marks)[0])
-            known[text] = tuple(id for id in ids if id != model.marks.end)
+            ids = model.special_tokens.without_first(
+                answer_ids([text], model.target_tokenizer, model.special_tokens)[0]
+            )
+            known[text] = tuple(id for id in ids if id != model.special_tokens.end)
     return [known[text] for text in rows]

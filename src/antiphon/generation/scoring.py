@@ -26,7 +26,7 @@ def scores_of(
     `sources` are rows of the model's input kind, which are not split. DataError for a side that is too long.
     """
     check_pairs(sources, targets)
-    network, kind, tokens = model.network, model.input_kind, model.marks
+    network, kind, tokens = model.network, model.input_kind, model.special_tokens
     limit = source_limit(network, config)
     ids = _target_ids(targets, model.target_tokenizer, tokens, most=network.max_length)
     read = kind.whole(sources, network=network, config=config)

@@ -37,7 +37,7 @@ class MappedModel(Protocol):
     network: EncoderDecoder
     source_tokenizer: Tokenizer
     target_tokenizer: Tokenizer
-    marks: SpecialTokens
+    special_tokens: SpecialTokens
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,11 +130,11 @@ class AttentionMaps:
         if role is None or found is None:
             return panel("attention", note("no layer has weights to look at"))
         rows, columns = self.labels(role)
-        said = map_title(role, None, None, *found.shape[:2])
+        title = map_title(role, None, None, *found.shape[:2])
         others = " and ".join(f"maps.{other}" for other, _ in self._there() if other != role)
         hint = "Rows are queries, columns keys; the numbers are percent. Each head: maps.map(layer=0, head=0)."
         drawn = heat_map(self.map(role).tolist(), rows=rows, columns=columns)
-        return panel(said, drawn, note(hint + (f" There are {others} too." if others else "")))
+        return panel(title, drawn, note(hint + (f" There are {others} too." if others else "")))
 
     def _there(self) -> list[tuple[str, Tensor]]:
         """The roles that have weights, with them."""
@@ -157,9 +157,9 @@ def attention_maps(
 ) -> AttentionMaps:
     """The maps of one pair of ids, each with its end, the source read in windows beyond `window` tokens (None: the
     network's `max_length`); `model.attention` turns text into these."""
-    network, marks = model.network, model.marks
-    target = marks.with_first(target)
-    batch = collate([Example(source, target, 0)], pad_id=marks.pad, start_id=marks.start)
+    network, special_tokens = model.network, model.special_tokens
+    target = special_tokens.with_first(target)
+    batch = collate([Example(source, target, 0)], pad_id=special_tokens.pad, start_id=special_tokens.start)
     found = layer_weights(network, batch.to(network.device), window=window)
     sides = []
     for tokenizer, ids in ((model.source_tokenizer, source), (model.target_tokenizer, target)):
@@ -172,7 +172,7 @@ def attention_maps(
         target_tokens=target_tokens,
         source_special=source_special,
         target_special=target_special,
-        start=model.target_tokenizer.pieces([marks.start], specials=True)[0],
+        start=model.target_tokenizer.pieces([special_tokens.start], specials=True)[0],
     )
 
 

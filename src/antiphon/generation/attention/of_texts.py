@@ -53,9 +53,9 @@ def maps_of_pair(
         limits = {"overflow": config.overflow, "max_source_tokens": config.max_source_tokens}
         target = model.generate(text, **limits)[0].text
     if target is None:
-        answer = engine.answer(model.runtime, asked, config, model.marks)[0][0].ids
+        answer = engine.answer(model.runtime, asked, config, model.special_tokens)[0][0].ids
     else:
-        answer = answer_ids([clean_text(str(target))], model.target_tokenizer, model.marks)[0]
+        answer = answer_ids([clean_text(str(target))], model.target_tokenizer, model.special_tokens)[0]
         check_length(answer, most, what="the target")
     if not answer:
         raise DataError(f"`target` must hold a token to look at, but {show(target)} has none.")

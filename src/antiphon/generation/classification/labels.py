@@ -43,7 +43,7 @@ def label_scores(
     config = config or GenerationConfig()
     most, limit = model.network.max_length, source_limit(model.network, config)
     sources = model.input_kind.whole(rows, network=model.network, config=config, first_row=first_row)
-    targets = answer_ids(labels, model.target_tokenizer, model.marks)
+    targets = answer_ids(labels, model.target_tokenizer, model.special_tokens)
     for row, ids in enumerate(targets):
         check_length(ids, most, what=f"label {row + 1}")
     scores: list[list[float]] = [[] for _ in sources]
@@ -61,7 +61,7 @@ def _scores(
     model: AnsweringModel, sources: Sequence[Source], targets: Sequence[list[int]], *, window: int
 ) -> list[list[float]]:
     """The scores (N, W) of sources that run together, the labels as hypotheses of each."""
-    network, start = model.network, model.marks.start
+    network, start = model.network, model.special_tokens.start
     count, width, length = len(sources), len(targets), max(map(len, targets))
     labels, tokens = as_rows(targets, network.device)
     valid = tokens.valid.expand(width, -1)
@@ -75,4 +75,4 @@ def _scores(
         hidden, _ = network.decode(begun.repeat(count, 1), Tokens(places), memory, state)  # (N·W, L, D)
         log_p = label_log_p(network, hidden.flatten(0, 1), labels.repeat(count, 1).flatten())
     log_p = log_p.view(count, width, length).to(sum_type(network.device))
-    return log_p.masked_fill(~valid, 0)[:, :, len(model.marks.first) :].sum(2).tolist()
+    return log_p.masked_fill(~valid, 0)[:, :, len(model.special_tokens.first) :].sum(2).tolist()

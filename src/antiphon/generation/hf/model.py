@@ -160,9 +160,9 @@ class HFModel(OtherToolkitNames):
 
     def _answers(self, rows: Sequence[Sequence[int]], config: GenerationConfig) -> list[Generation]:
         """The answers of rows that run together, each with its alternatives."""
-        marks, found = self._foreign.marks, self._settings(config, max(map(len, rows)))
+        special, found = self._foreign.special_tokens, self._settings(config, max(map(len, rows)))
         width = max(map(len, rows))
-        ids = torch.tensor([[*row, *[marks.pad] * (width - len(row))] for row in rows], device=self.network.device)
+        ids = torch.tensor([[*row, *[special.pad] * (width - len(row))] for row in rows], device=self.network.device)
         mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows], device=self.network.device)
         try:
             with torch.no_grad():
@@ -177,7 +177,7 @@ class HFModel(OtherToolkitNames):
         return [self._answer(row, made[each * i : each * (i + 1)]) for i, row in enumerate(rows)]
 
     def _settings(self, config: GenerationConfig, longest: int) -> dict[str, Any]:
-        first = len(self._foreign.marks.first)
+        first = len(self._foreign.special_tokens.first)
         limit = config.max_new_tokens or 2 * longest + 32
         if self._foreign.most is not None:
             limit = min(limit, self._foreign.most - 1 - first)
@@ -192,12 +192,12 @@ class HFModel(OtherToolkitNames):
 
     def _answer(self, source: Sequence[int], rows: Sequence[Sequence[int]]) -> Generation:
         """The first of the hypotheses `rows`, which begin with the start token, with the others behind it."""
-        end, found = self._foreign.marks.end, []
+        end, found = self._foreign.special_tokens.end, []
         for row in rows:
             ids = list(row[1:])
             finished = end in ids
             ids = ids[: ids.index(end) + 1] if finished else ids
-            score, count = self._score(source, ids), len(self._foreign.marks.without_first(ids))
+            score, count = self._score(source, ids), len(self._foreign.special_tokens.without_first(ids))
             confidence = float(torch.tensor(score / max(count, 1)).exp())
             found.append(
                 Generation(self.tokenizer.decode(ids), self.tokenizer.pieces(ids), score, confidence, finished)
@@ -207,12 +207,13 @@ class HFModel(OtherToolkitNames):
 
     def _score(self, source: Sequence[int], target: Sequence[int]) -> float:
         """The log-probability of `target`, without a start or a forced first token before it."""
-        marks = self._foreign.marks
-        if len(target) > 1 and target[0] == marks.start and marks.first != (marks.start,):  # some tokenizers write it
+        special = self._foreign.special_tokens
+        if len(target) > 1 and target[0] == special.start and special.first != (special.start,):
+            # Some tokenizers put the start token before a target.
             target = target[1:]
         device = self.network.device
         ids = torch.tensor([list(target)], device=device)
-        begun = torch.tensor([[marks.start, *target[:-1]]], device=device)
+        begun = torch.tensor([[special.start, *target[:-1]]], device=device)
         with torch.no_grad():
             logits = self.network(
                 input_ids=torch.tensor([list(source)], device=device),
@@ -221,7 +222,7 @@ class HFModel(OtherToolkitNames):
                 use_cache=False,
             ).logits
         log_p = logits.float().log_softmax(-1).gather(-1, ids[..., None])[0, :, 0]
-        return float(log_p[len(target) - len(marks.without_first(target)) :].sum())
+        return float(log_p[len(target) - len(special.without_first(target)) :].sum())
 
 
 def load_wrapped(folder: Path, config: Mapping[str, Any], *, device: torch.device, dtype: torch.dtype) -> HFModel:

@@ -38,7 +38,7 @@ class HFNetwork:
 
     network: Any
     tokenizer: Any
-    marks: SpecialTokens
+    special_tokens: SpecialTokens
     search: GenerationConfig
     most: int | None
 
@@ -71,15 +71,19 @@ def read_foreign(folder: Path, config: Mapping[str, Any], *, device: torch.devic
         if tokenizer.is_fast:
             reset_training_settings(tokenizer.backend_tokenizer)
         ids = network.generation_config
-        marks = _marks(folder, ids, tokenizer)
+        special_tokens = _special_tokens(folder, ids, tokenizer)
         most = next((int(n) for name in _LENGTHS if (n := getattr(settings, name, None))), None)
     record = FamilyConfig(
-        name="", pad_id=marks.pad, start_id=marks.start, end_id=marks.end, first_id=next(iter(marks.first), None)
+        name="",
+        pad_id=special_tokens.pad,
+        start_id=special_tokens.start,
+        end_id=special_tokens.end,
+        first_id=next(iter(special_tokens.first), None),
     )
     generation = search_settings(
         search, family=record, most=most or MOST, where=str(folder / (_SEARCH if apart else "config.json"))
     )
-    return HFNetwork(network.to(device).eval(), tokenizer, marks, generation, most)
+    return HFNetwork(network.to(device).eval(), tokenizer, special_tokens, generation, most)
 
 
 @contextmanager
@@ -147,7 +151,7 @@ def _entries(value: object, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[
 
 
 def _check_account(folder: Path, account: Mapping[str, Any]) -> None:
-    for what, said in (
+    for what, problem in (
         ("missing_keys", "lacks"),
         ("mismatched_keys", "has another shape for"),
         ("unexpected_keys", "has"),
@@ -155,12 +159,12 @@ def _check_account(folder: Path, account: Mapping[str, Any]) -> None:
         names = sorted(str(name) for name in account.get(what, ()))
         if names:
             raise ModelError(
-                f"the weights of `{folder}` must be those that its config.json describes, but it {said} "
+                f"the weights of `{folder}` must be those that its config.json describes, but it {problem} "
                 f"`{names[0]:.100}`{f' and {len(names) - 1} more' if names[1:] else ''}. Restore the folder."
             )
 
 
-def _marks(folder: Path, ids: Any, tokenizer: Any) -> SpecialTokens:
+def _special_tokens(folder: Path, ids: Any, tokenizer: Any) -> SpecialTokens:
     """The ids that a search needs, from generation_config.json and the tokenizer."""
     end = ids.eos_token_id if ids.eos_token_id is not None else tokenizer.eos_token_id
     pad = ids.pad_token_id if ids.pad_token_id is not None else tokenizer.pad_token_id

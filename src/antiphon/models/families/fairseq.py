@@ -29,7 +29,7 @@ from antiphon.models.families.family import (
     check_plain,
     per_layer,
     refuse_unless,
-    their_marks,
+    their_special_ids,
 )
 from antiphon.models.folders.stored import WeightFiles
 from antiphon.nn.positions import SINUSOIDS
@@ -113,7 +113,7 @@ def common_model(
     biased = BIAS in stored and bool(stored.read(BIAS).any())
     heads, ffn_dim = keys.decoder_attention_heads, keys.decoder_ffn_dim
     record: dict[str, Any] = {
-        **keys.marks(),
+        **keys.special_ids(),
         "shared_tables": tables.shared,
         "embedding_scale": keys.scale_embedding,
         "activation": exact,
@@ -160,7 +160,7 @@ def common_keys(name: str, ours: TranslatedCheckpoint, fixed: dict[str, Any]) ->
     square = (model.head_dim or model.d_model // heads) * heads == model.d_model
     refuse_unless(square and model.d_model % model.num_heads == 0, name, "heads that divide `d_model`")
     return {
-        **their_marks(family),
+        **their_special_ids(family),
         "vocab_size": ours.source_vocab,
         "d_model": model.d_model,
         "encoder_layers": model.encoder_layers,

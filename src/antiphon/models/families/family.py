@@ -173,7 +173,7 @@ class Keys(Settings):
         """Whether source and target have one table of vectors, so that each of its names means the same."""
         return True
 
-    def marks(self) -> dict[str, Any]:
+    def special_ids(self) -> dict[str, Any]:
         """The ids of `FamilyConfig`; ModelError where there is more than one end."""
         ends = [_single("eos_token_id", self.eos_token_id), _single("forced_eos_token_id", self.forced_eos_token_id)]
         end = next((id for id in ends if id is not None), None)
@@ -209,8 +209,8 @@ def _single(name: str, ids: int | tuple[int, ...] | None) -> int | None:
     return found[0]
 
 
-def their_marks(family: FamilyConfig) -> dict[str, Any]:
-    """The inverse of `Keys.marks`."""
+def their_special_ids(family: FamilyConfig) -> dict[str, Any]:
+    """The inverse of `Keys.special_ids`."""
     return {
         "pad_token_id": family.pad_id,
         "eos_token_id": family.end_id,

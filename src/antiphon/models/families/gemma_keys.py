@@ -151,11 +151,11 @@ class T5GemmaKeys(Keys):
             said = "rope_theta" if name == "base" else name
             require(one == other, f"decoder.{said}", f"must be that of the encoder ({one}), but is {other}")
 
-    def marks(self) -> dict[str, Any]:
+    def special_ids(self) -> dict[str, Any]:
         """The ids, which may stand in the decoder's config; the first input is the beginning of a text."""
         begin = self._id("bos_token_id") if self.decoder_start_token_id is None else self.decoder_start_token_id
         ends = {name: self._id(name) for name in ("pad_token_id", "eos_token_id")}
-        return super(T5GemmaKeys, replace(self, **ends, decoder_start_token_id=begin)).marks()
+        return super(T5GemmaKeys, replace(self, **ends, decoder_start_token_id=begin)).special_ids()
 
     def _id(self, name: str) -> Any:
         own = getattr(self, name)

@@ -26,7 +26,7 @@ from antiphon.models.families.family import (
     check_plain,
     per_layer,
     refuse_unless,
-    their_marks,
+    their_special_ids,
 )
 from antiphon.settings import Range, Rate, require
 
@@ -83,7 +83,7 @@ def t5_ours(
         scaled = tables.tied and keys.tie_word_embeddings is not False
     activation, exact = ACTIVATIONS[keys.feed_forward_proj]
     family: dict[str, Any] = {
-        **keys.marks(),
+        **keys.special_ids(),
         "name": name,
         "shared_tables": tables.shared,
         "embedding_scale": False,
@@ -147,7 +147,7 @@ def t5_theirs(name: str, ours: TranslatedCheckpoint, *, each: bool = False, scal
     refuse_unless(ours.source_vocab == ours.target_vocab, name, "as many source ids as target ids")
     assert isinstance(rule, dict) and activation is not None
     return T5Keys(
-        **their_marks(family),
+        **their_special_ids(family),
         vocab_size=ours.target_vocab,
         d_model=model.d_model,
         d_kv=model.head_dim or model.d_model // model.num_heads,

@@ -21,7 +21,7 @@ from antiphon.models.families.family import (
     check_plain,
     per_layer,
     refuse_unless,
-    their_marks,
+    their_special_ids,
 )
 from antiphon.models.families.gemma_keys import (
     ACTIVATIONS,
@@ -51,7 +51,7 @@ def _ours(keys: T5GemmaKeys, stored: WeightFiles, tables: Tables) -> TranslatedC
         return None if mine == its else its
 
     record: dict[str, Any] = {
-        **keys.marks(),
+        **keys.special_ids(),
         "name": NAME,
         "shared_tables": False,
         "embedding_scale": True,
@@ -100,12 +100,12 @@ def _theirs(ours: TranslatedCheckpoint) -> T5GemmaKeys:
         "shared_tables": False,
     }  # fmt: skip
     check_plain(ours, NAME, fixed)
-    marks, encoder, decoder = their_marks(family), _side(ours, "encoder"), _side(ours, "decoder")
+    special_ids, encoder, decoder = their_special_ids(family), _side(ours, "encoder"), _side(ours, "decoder")
     across = set(layers_of(ours.attention.cross, model.decoder_layers, family=NAME))
     same = across <= {Layer(decoder.attn_logit_softcapping, None)}
     refuse_unless(same, NAME, "the decoder's `soft_cap` in its attention across too, and no other rule")
     return T5GemmaKeys(
-        **marks,
+        **special_ids,
         bos_token_id=family.start_id,
         encoder=encoder,
         decoder=decoder,
