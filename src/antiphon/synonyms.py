@@ -88,7 +88,7 @@ constraints; generation.required;; It takes texts.
 forced_bos_token_id; generation.target_language|generation.prefix;; Both take texts; a folder's own id is used anyway.
 forced_eos_token_id;;; a folder's own forced end is used by itself.
 suppress_tokens; generation.forbidden;; It takes texts; a folder's own suppressed ids are used by themselves.
-begin_suppress_tokens;;; a folder's own is used for a model that hears.
+begin_suppress_tokens;;; a folder's own is used for a speech model.
 prefix_allowed_tokens_fn; generation.allowed|generation.prefix;; `allowed` takes the whole texts that may be answered.
 decoder_start_token_id;;; the model's folder says how an answer starts.
 decoder_input_ids; generation.prefix;; It takes the text with which answers begin.

@@ -35,7 +35,7 @@ SPEECH = SpeechConfig(
 
 
 def speech_model(speech: SpeechConfig = SPEECH) -> Model:
-    """A random model that hears one second at a time, 1,000 samples a second, with a tokenizer of bytes."""
+    """A random model for one second of speech at a time, 1,000 samples a second, with a tokenizer of bytes."""
     family = FamilyConfig(
         name="whisper", pad_id=2, start_id=265, end_id=2, key_bias=False, embedding_scale=False, speech=speech
     )
@@ -168,20 +168,20 @@ def test_what_is_longer_than_the_model_hears() -> None:
     parts = model.generate(list(long.split(1000)))
     whole = model.generate(long, overflow="split")[0]
     assert len(parts) == 4 and whole.finished == all(part.finished for part in parts)
-    with pytest.raises(ConfigError, match="`overflow` must be error, truncate or split for a model that hears"):
+    with pytest.raises(ConfigError, match="`overflow` must be error, truncate or split for a speech model"):
         model.generate(long, overflow="window")
 
 
 @pytest.mark.parametrize(
     ("value", "said"),
     [
-        ("in 3 hours", "is the text `in 3 hours`, which is no .wav file: a model that hears does not read"),
+        ("in 3 hours", "is the text `in 3 hours`, which is no .wav file: a speech model does not read text"),
         (Path("gone.wav"), "is `gone.wav`, but there is no file gone.wav"),
         ("gone.wav", "is the text `gone.wav`, but there is no file gone.wav"),
         ("nope.MP3", "is the text `nope.MP3`, but there is no file nope.MP3"),
         (Path("gone"), "is `gone`, but there is no file gone"),
-        ("a" * 5000, "is the text `aaa.*which is no .wav file: a model that hears does not read"),
-        ("a\0b", "is the text .*which is no .wav file: a model that hears does not read"),
+        ("a" * 5000, "is the text `aaa.*which is no .wav file: a speech model does not read text"),
+        ("a\0b", "is the text .*which is no .wav file: a speech model does not read text"),
         (torch.zeros(2, 9), r"has shape \(2, 9\) and type torch.float32"),
         (numpy.zeros((2, 9), dtype=numpy.int16), r"has shape \(2, 9\) and type torch.int16"),
         (numpy.zeros(9, dtype=numpy.uint8), r"has shape \(9,\) and type torch.uint8"),
@@ -218,7 +218,7 @@ def test_whole_numbers_and_mappings_are_heard_as_floats_are(tmp_path: Path) -> N
         assert model.generate(rows) == wanted
         assert model.generate(rows[0])[0].tokens == wanted[0].tokens
         with pytest.raises(
-            DataError, match="has a `sampling_rate` of 44100, where the model hears 1000 samples a second"
+            DataError, match="has a `sampling_rate` of 44100, but the model's is 1000 samples a second"
         ):
             model.generate({**rows[0], "sampling_rate": 44100})
 
@@ -228,7 +228,7 @@ def test_a_clip_that_is_a_little_too_long_is_told_with_digits_that_say_so() -> N
         speech_model().generate(torch.zeros(1001))
 
 
-def test_a_model_that_reads_refuses_sound_and_one_that_hears_has_no_maps_of_texts() -> None:
+def test_a_model_that_reads_refuses_sound_and_a_speech_model_has_no_maps_of_texts() -> None:
     model = speech_model()
     assert model.parts.model.family is not None
     family = replace(model.parts.model.family, speech=None, key_bias=True)
@@ -236,11 +236,11 @@ def test_a_model_that_reads_refuses_sound_and_one_that_hears_has_no_maps_of_text
     network = build_network(config, AttentionConfig(), source_vocab=270, target_vocab=270, shared=True)
     reader = Model.from_parts(replace(model.parts, network=network, model=config))
     for value in (clips()[0], [clips()[0]], Path("a.wav"), numpy.zeros(3)):
-        with pytest.raises(DataError, match=r"This model reads text, and does not hear\."):
+        with pytest.raises(DataError, match=r"This model reads text, not speech\."):
             reader.generate(value)
     with pytest.raises(ConfigError, match="needs a tokenizer that knows languages, but this one has none"):
         reader.speaking("de")
-    with pytest.raises(ModelError, match="attention is looked at in a model that reads text"):
+    with pytest.raises(ModelError, match="attention maps need a model that reads text"):
         model.attention("a.wav")
 
 

@@ -172,5 +172,5 @@ def test_the_prompt_of_speech_holds_what_is_given_and_leaves_the_rest_to_be_chos
 
 def test_text_can_be_trained_and_speech_cannot_yet() -> None:
     TextInput().check_trainable()
-    with pytest.raises(ConfigError, match="what hears cannot be trained yet"):
+    with pytest.raises(ConfigError, match="a speech model, which cannot be trained yet"):
         SpeechInput(SPEECH).check_trainable()
