@@ -217,9 +217,7 @@ def test_whole_numbers_and_mappings_are_heard_as_floats_are(tmp_path: Path) -> N
         rows = [{key: row.numpy(), "sampling_rate": 1000, "path": None} for row in numbers]
         assert model.generate(rows) == wanted
         assert model.generate(rows[0])[0].tokens == wanted[0].tokens
-        with pytest.raises(
-            DataError, match="has a `sampling_rate` of 44100, but the model's is 1000 samples a second"
-        ):
+        with pytest.raises(DataError, match="has a `sampling_rate` of 44100, but the model's is 1000 samples a second"):
             model.generate({**rows[0], "sampling_rate": 44100})
 
 

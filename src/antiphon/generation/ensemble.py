@@ -42,7 +42,7 @@ class EnsembleMemory(Memory):
 
 
 class EnsembleState(DecoderState):
-    """The members' states, moved together; `layers` are all of theirs."""
+    """The members' states, reordered together; `layers` are the layers of all members."""
 
     def __init__(self, parts: Sequence[DecoderState]) -> None:
         self.parts, self.width = list(parts), parts[0].width
@@ -87,7 +87,7 @@ class EnsembleState(DecoderState):
 
 
 class Ensemble(nn.Module):
-    """Networks that answer together, as `Seq2Seq`; it cannot be trained."""
+    """Several networks as one `Seq2Seq`; it cannot be trained."""
 
     frozen = False  # as in `EncoderDecoder`
 

@@ -1,4 +1,4 @@
-"""What the parts of this package need of a model, which itself needs them."""
+"""Protocols of a model, for modules that the module of `Model` imports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A folder of a family that is not ours, read by transformers within our bounds: data only, and no more than it holds.
+"""Reads a folder of a family that is not ours with transformers, within our bounds: data only, of limited size.
 
 foreign = read_foreign(Path("led-base"), config, device=torch.device("cpu"), dtype=torch.float32)
 """
@@ -22,8 +22,8 @@ from antiphon.models.folders.stored import WeightFiles
 from antiphon.search.special_tokens import SpecialTokens
 from antiphon.text.vocabulary import reset_training_settings
 
-MOST, MOST_LAYERS = 2**24, 256  # a number in config.json, and one whose name speaks of layers
-# What makes the library fetch, import or run something beside its own classes.
+MOST, MOST_LAYERS = 2**24, 256  # the largest number in config.json, and the largest one whose name contains "layers"
+# Keys that make the library fetch, import or run code other than its own classes.
 _CODE = ("auto_map", "custom_generate", "custom_pipelines", "quantization_config", "attn_implementation")
 _LENGTHS = ("max_encoder_position_embeddings", "max_position_embeddings", "n_positions")
 _SEARCH = "generation_config.json"
@@ -31,9 +31,9 @@ _SEARCH = "generation_config.json"
 
 @dataclass(frozen=True)
 class HFNetwork:
-    """The library's network and tokenizer, both of its own types, and what a search needs to know of them.
+    """The library's network and tokenizer, of its own types, with special tokens and search settings.
 
-    `most` are the tokens of a source or a target at most; None: no bound is known.
+    `most` is the largest number of tokens of a source or a target; None: no limit is known.
     """
 
     network: Any
@@ -44,7 +44,7 @@ class HFNetwork:
 
 
 def read_foreign(folder: Path, config: Mapping[str, Any], *, device: torch.device, dtype: torch.dtype) -> HFNetwork:
-    """What `folder` holds, in evaluation mode; ModelError where it holds more than data, or cannot be read."""
+    """The model in `folder`, in evaluation mode; ModelError if it contains more than data, or cannot be read."""
     _check_folder(folder, config)
     stored = WeightFiles.in_folder(folder)
     apart = (folder / _SEARCH).exists()
@@ -88,7 +88,7 @@ def read_foreign(folder: Path, config: Mapping[str, Any], *, device: torch.devic
 
 @contextmanager
 def _reading(folder: Path) -> Iterator[None]:
-    """Whatever the library raises over a folder, in one line; and nothing of its own on standard error."""
+    """Turns any error of the library about a folder into a one-line ModelError, and silences its own messages."""
     from transformers.utils import logging
 
     level, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()

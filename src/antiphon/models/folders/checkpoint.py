@@ -53,7 +53,7 @@ class Parts:
     labels: Mapping[str, str] = field(default_factory=dict)  # of a classification: label in the data -> in answers
     account: LoadReport | None = None  # what became of the file's weights; None where there was no file
     problem: str = ""  # why a network that was made by hand cannot be saved; "" where it can
-    prefixes: tuple[str, ...] = ()  # tags and prefixes that stood before the sources of the training data
+    prefixes: tuple[str, ...] = ()  # tags and prefixes of the sources of the training data
     template: str = ""  # what stood around each of them, `{}` in the text's place; "" where they differ or have none
 
     @property
