@@ -101,7 +101,7 @@ eta_cutoff; generation.min_p;; Eta sampling is not supported; `min_p` is the nea
 penalty_alpha;;; contrastive search is not supported. A beam with `no_repeat_ngram` also avoids repetition.
 encoder_no_repeat_ngram_size;;; `no_repeat_ngram` applies to the answer only.
 encoder_repetition_penalty;;; `repetition_penalty` applies to tokens of the answer.
-exponential_decay_length_penalty; generation.length_penalty;; It applies to the ranking; the end token's logit is not changed.
+exponential_decay_length_penalty; generation.length_penalty;; It applies to the ranking, not to logits.
 sequence_bias; generation.forbidden|generation.required;; There are no biases, only texts that are excluded or required.
 renormalize_logits;;; `.score` always uses the model's own probabilities.
 remove_invalid_values;;; NaN in the logits is an error, antiphon.NonFiniteError.
