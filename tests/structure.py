@@ -245,7 +245,7 @@ def picture() -> str:
 
 def picture_in(page: str) -> str:
     """The picture that a page shows."""
-    found = re.search(r"<!-- picture -->\n```\n(.*?)\n```\n", page, re.DOTALL)
+    found = re.search(r"<!-- picture -->\n```text\n(.*?)\n```\n", page, re.DOTALL)
     assert found is not None, "docs/architecture.md has no picture"
     return found[1]
 

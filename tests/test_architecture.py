@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import statistics
+import subprocess
 import sys
 import tomllib
 from collections import Counter
@@ -382,3 +383,12 @@ def test_tests_mirror_the_package() -> None:
 def test_the_picture_of_the_page_is_that_of_the_imports() -> None:
     shown = structure.picture_in(PAGE.read_text(encoding="utf-8"))
     assert shown == structure.picture(), "run `python tests/structure.py --write`"
+
+
+def test_the_command_that_prints_the_floors() -> None:
+    """CONTRIBUTING.md and docs/architecture.md name it: what it prints is the table, and `--write` changes nothing."""
+    script, page = ROOT / "tests" / "structure.py", PAGE.read_text(encoding="utf-8")
+    made = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=True)
+    assert made.stdout.strip() in script.read_text(encoding="utf-8")
+    subprocess.run([sys.executable, str(script), "--write"], check=True)
+    assert PAGE.read_text(encoding="utf-8") == page

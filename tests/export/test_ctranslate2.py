@@ -28,7 +28,7 @@ from antiphon.text import train_tokenizer
 
 REFUSED = {
     "longt5": "encoder attention is `Relative` and `Window`",
-    "t5gemma": "no word for this model's `norm_placement`",
+    "t5gemma": "does not support this model's `norm_placement`",
 }
 CASES = [
     (name, seed) for name in reference.FAMILIES if name not in REFUSED for seed in range(count("exported_families"))
@@ -223,7 +223,7 @@ def test_what_has_no_word_there_is_refused(
 
 
 def test_a_norm_behind_post_norm_layers_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="no word for this model's `final_norm`"):
+    with pytest.raises(ModelError, match="does not support this model's `final_norm`"):
         export_ctranslate2(model(norm_placement="post", final_norm=True), tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
 

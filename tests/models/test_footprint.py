@@ -16,7 +16,7 @@ from workflows.test_fine_tuning import published
 import antiphon
 from antiphon.batch import Tokens
 from antiphon.errors import ConfigError, DataError
-from antiphon.generation.long_inputs.overflow import split
+from antiphon.inputs.long_texts import split
 from antiphon.models import footprint
 from antiphon.models.folders.lengths import usual_length
 from antiphon.models.footprint import available_bytes, needed_bytes

@@ -73,5 +73,5 @@ def test_the_reference_survives_resume_and_damage_is_found(tmp_path: Path) -> No
     content[-5] ^= 1
     for broken in (bytes(content), b"", None):
         file.unlink() if broken is None else file.write_bytes(broken)
-        with pytest.raises(ModelError, match="must hold the weights that the run began with"):
+        with pytest.raises(ModelError, match="must hold the initial weights of the run"):
             make_loop(tmp_path / "parts", mixout=0.3, max_steps=14).resume()

@@ -15,7 +15,7 @@ from training.runs import Reversals, make_loop, rows, same
 
 from antiphon.batch import Batch, collate
 from antiphon.nn.noise import LayerDrop
-from antiphon.nn.scores import Scores
+from antiphon.nn.operations import OPERATIONS
 from antiphon.training.ahead import BatchPrefetcher
 from antiphon.training.loop import Loop
 
@@ -52,7 +52,7 @@ class Lists(TorchFunctionMode):
 
 def waits_of(made: Loop, monkeypatch: pytest.MonkeyPatch, *, steps: int) -> list[list[str]]:
     """What each step waits for; batches, which the host makes, apart."""
-    monkeypatch.setattr(Scores, "_looks", False)  # as on a GPU
+    monkeypatch.setattr(OPERATIONS["all_true"], "lowering", lambda mask: False)  # as on a GPU
     found = []
     for _ in range(steps):
         made.ahead.prepare()
