@@ -328,7 +328,7 @@ log_interval; training.log_every_steps;;
 SYNONYMS = {entry.name: entry for part in (SEARCH, LOAD, TRAINING, NETWORK, ADAPTERS, FAIRSEQ) for entry in part}
 
 _LOAD = "`antiphon.load(path)` reads the model with its tokenizers"
-_TRAIN = "`antiphon.train(recipe)` trains as a recipe says"
+_TRAIN = "`antiphon.train(recipe)` trains with a recipe"
 PUBLIC = {  # names that people look for in `antiphon` -> what is here
     "pipeline": f"{_LOAD}, and its `generate(texts)` answers",
     "AutoModel": _LOAD,
