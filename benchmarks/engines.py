@@ -82,7 +82,7 @@ class Ours:
             return sum(len(answer.tokens) + answer.finished for answer in found)
         asked = {"beam_size": job.beam, "min_new_tokens": job.tokens, "max_new_tokens": job.tokens}
         config = override(self.model.generation, asked)
-        answers = engine.answer(self.model.network, job.rows, config, self.model.marks)
+        answers = engine.answer(self.model.network, job.rows, config, self.model.special_tokens)
         return sum(len(answer[0].ids) for answer in answers)
 
 

@@ -109,7 +109,7 @@ def beside_transformers(families: Sequence[str], *, rows: int) -> Iterator[tuple
                 theirs = reference.make(reference.FAMILIES[name], seed, Path(made))
                 model = Model.from_parts(load_pretrained(Path(made)))
             dice = random.Random(seed)
-            size, end = model.network.table_sizes[0], model.marks.end
+            size, end = model.network.table_sizes[0], model.special_tokens.end
             sources = [[*(dice.randrange(3, size - 1) for _ in range(dice.choice([1, 4, 9]))), end] for _ in range(12)]
             for ours, settings in TRANSFORMERS:
                 _compare_row(model, theirs, sources, ours, settings, found[str(ours)])
@@ -119,12 +119,12 @@ def beside_transformers(families: Sequence[str], *, rows: int) -> Iterator[tuple
 def _compare_row(
     model: Model, theirs: Any, sources: list[list[int]], ours: dict[str, Any], settings: dict[str, Any], count: Count
 ) -> None:
-    first, marks = len(model.marks.first), model.marks
+    first, special_tokens = len(model.special_tokens.first), model.special_tokens
     config = GenerationConfig(**{**ours, "max_new_tokens": 14 - first})
-    for source, hypotheses in zip(sources, engine.answer(model.network, sources, config, marks), strict=True):
+    for source, hypotheses in zip(sources, engine.answer(model.network, sources, config, special_tokens), strict=True):
         found = theirs.generate(
             input_ids=torch.tensor([source]),
-            suppress_tokens=sorted({marks.pad, marks.start} - {marks.end}),
+            suppress_tokens=sorted({special_tokens.pad, special_tokens.start} - {special_tokens.end}),
             max_length=15,
             use_cache=False,
             output_scores=True,
@@ -132,7 +132,7 @@ def _compare_row(
             **{"early_stopping": "never", **settings},
         )
         ids = found.sequences[0, 1:].tolist()
-        ids = ids[: ids.index(marks.end) + 1] if marks.end in ids else ids
+        ids = ids[: ids.index(special_tokens.end) + 1] if special_tokens.end in ids else ids
         same = ids == hypotheses[0].ids
         own = _scores(model, source, [ids, hypotheses[0].ids], config)
         rank = float(found.sequences_scores[0]) if "num_beams" in settings else None
@@ -141,7 +141,7 @@ def _compare_row(
 
 
 def _scores(model: Model, source: list[int], answers: list[list[int]], config: GenerationConfig) -> list[float]:
-    scores = engine.forced_scores(model.network, [(source, ids) for ids in answers], model.marks)
+    scores = engine.forced_scores(model.network, [(source, ids) for ids in answers], model.special_tokens)
     return [score / len(ids) ** config.length_penalty for score, ids in zip(scores, answers, strict=True)]
 
 
@@ -159,7 +159,7 @@ def beside_ctranslate2(folder: str, *, sentences: int) -> Iterator[tuple[str, Co
         translator = ctranslate2.Translator(str(Path(made) / "c2"), compute_type="float32", inter_threads=1)
     sizes = model.network.table_sizes
     source_words, target_words = words(model.source_tokenizer, sizes[0]), words(model.target_tokenizer, sizes[1])
-    never = [[target_words[id]] for id in model.marks.suppressed if id < len(target_words)]
+    never = [[target_words[id]] for id in model.special_tokens.suppressed if id < len(target_words)]
     for ours, theirs in CTRANSLATE2:
         settings = {"patience": 1.0, "length_penalty": 1.0, "n_best": 1, **ours, "max_new_tokens": 40}
         config, count = override(GenerationConfig(), settings), Count()
@@ -167,10 +167,10 @@ def beside_ctranslate2(folder: str, *, sentences: int) -> Iterator[tuple[str, Co
         for text in texts:
             ids = model.source_tokenizer.encode(text)
             asked = engine.SourceInput(ids, 0, prefix=prefix)
-            hypotheses = engine.answer(model.network, [asked], config, model.marks)[0]
+            hypotheses = engine.answer(model.network, [asked], config, model.special_tokens)[0]
             found = translator.translate_batch(
                 [[source_words[id] for id in ids]],
-                target_prefix=[[target_words[id] for id in (*model.marks.first, *prefix)]],
+                target_prefix=[[target_words[id] for id in (*model.special_tokens.first, *prefix)]],
                 suppress_sequences=never,
                 return_scores=True,
                 max_input_length=0,
@@ -183,7 +183,7 @@ def beside_ctranslate2(folder: str, *, sentences: int) -> Iterator[tuple[str, Co
 def _compare_lists(
     model: Model, mine: list[Hypothesis], found: Any, names: list[str], count: Count, *, config: GenerationConfig
 ) -> None:
-    bare = [[names[id] for id in each.ids if id != model.marks.end] for each in mine]
+    bare = [[names[id] for id in each.ids if id != model.special_tokens.end] for each in mine]
     same = bare == found.hypotheses
     gaps = [abs(each.rank - score) for each, score in zip(mine, found.scores, strict=False)]
     count.add(same=same, tie=max(gaps, default=1.0) < TIE, score=max(gaps, default=1.0) < 1e-4)

@@ -205,7 +205,7 @@ def build(shape: str, texts: list[str] | None, folder: Path, kinds: list[str]) -
     config, attention, size = ModelConfig(preset="small", **SHAPES[shape]), AttentionConfig(), tokenizer.vocab_size
     network = build_network(config, attention, source_vocab=size, target_vocab=size, shared=True)
     parts = LoopParts(network.eval(), config, attention, tokenizer, tokenizer, "text", GenerationConfig())
-    assert (Model.from_parts(parts).marks.pad, Model.from_parts(parts).marks.start) == (PAD, START)
+    assert (Model.from_parts(parts).special_tokens.pad, Model.from_parts(parts).special_tokens.start) == (PAD, START)
     Model.from_parts(parts).save(folder / "antiphon")
     if any(name.startswith("transformers") for name in kinds):
         Model.from_parts(parts).save(folder / "transformers", format="huggingface")

@@ -88,37 +88,37 @@ constraints; generation.required;; It takes texts.
 forced_bos_token_id; generation.target_language|generation.prefix;; Both take texts; a folder's own id is used anyway.
 forced_eos_token_id;;; a folder's own forced end is used by itself.
 suppress_tokens; generation.forbidden;; It takes texts; a folder's own suppressed ids are used by themselves.
-begin_suppress_tokens;;; a folder's own is used for a model that hears.
+begin_suppress_tokens;;; a folder's own is used for a speech model.
 prefix_allowed_tokens_fn; generation.allowed|generation.prefix;; `allowed` takes the whole texts that may be answered.
-decoder_start_token_id;;; the model's folder says how an answer starts.
+decoder_start_token_id;;; the start token is that of the model's folder.
 decoder_input_ids; generation.prefix;; It takes the text with which answers begin.
 logits_processor;;; the penalties and restrictions of docs/search.md are built in.
 stopping_criteria; generation.max_new_tokens;; There are no criteria of your own.
 stop_strings;;; cut `.text` yourself.
-typical_p; generation.top_p|generation.min_p;; Typical sampling is not there; these are the nearest.
-epsilon_cutoff; generation.min_p;; Epsilon sampling is not there; `min_p` is the nearest.
-eta_cutoff; generation.min_p;; Eta sampling is not there; `min_p` is the nearest.
-penalty_alpha;;; contrastive search is not there. A beam with `no_repeat_ngram` also avoids repetition.
-encoder_no_repeat_ngram_size;;; `no_repeat_ngram` is about the answer alone.
-encoder_repetition_penalty;;; `repetition_penalty` is about tokens of the answer.
-exponential_decay_length_penalty; generation.length_penalty;; It is of the ranking; the end's logit is not changed.
-sequence_bias; generation.forbidden|generation.required;; There are no biases between never and always.
-renormalize_logits;;; `.score` is always of the model's own probabilities.
+typical_p; generation.top_p|generation.min_p;; Typical sampling is not supported; these are the nearest.
+epsilon_cutoff; generation.min_p;; Epsilon sampling is not supported; `min_p` is the nearest.
+eta_cutoff; generation.min_p;; Eta sampling is not supported; `min_p` is the nearest.
+penalty_alpha;;; contrastive search is not supported. A beam with `no_repeat_ngram` also avoids repetition.
+encoder_no_repeat_ngram_size;;; `no_repeat_ngram` applies to the answer only.
+encoder_repetition_penalty;;; `repetition_penalty` applies to tokens of the answer.
+exponential_decay_length_penalty; generation.length_penalty;; It applies to the ranking, not to logits.
+sequence_bias; generation.forbidden|generation.required;; There are no biases, only texts that are excluded or required.
+renormalize_logits;;; `.score` always uses the model's own probabilities.
 remove_invalid_values;;; NaN in the logits is an error, antiphon.NonFiniteError.
-guidance_scale;;; guidance is not there.
-assistant_model;;; speculative decoding is not there. On a CPU `quantize="int8"` of `antiphon.load` is faster.
-prompt_lookup_num_tokens;;; speculative decoding is not there.
-watermarking_config;;; watermarks are not there.
+guidance_scale;;; guidance is not supported.
+assistant_model;;; speculative decoding is not supported. On a CPU `quantize="int8"` of `antiphon.load` is faster.
+prompt_lookup_num_tokens;;; speculative decoding is not supported.
+watermarking_config;;; watermarks are not supported.
 use_cache;;; keys and values are always cached.
 cache_implementation;;; the cache follows from the attention.
-max_time;;; there is no limit of time. `max_new_tokens` limits an answer.
+max_time;;; there is no time limit. `max_new_tokens` limits an answer.
 output_scores;;; an answer has its `.score`, and `model.score` gives any text's.
 output_logits;;; an answer has its `.score`, and `model.score` gives any text's.
 output_attentions;;; `model.attention(source, target)` gives all weights.
 output_hidden_states;;; `model.network.encode` gives the encoder's output.
 return_dict_in_generate;;; an answer always has `.text`, `.tokens`, `.score` and `.alternatives`.
 return_dict;;; an answer always has `.text`, `.tokens`, `.score` and `.alternatives`.
-return_tensors;;; texts go in and come out.
+return_tensors;;; inputs and outputs are texts.
 streamer;;; `model.stream(text)` gives the pieces, on the command line `--stream`.
 input_ids;;; `generate` takes texts, and the tokenizer comes with the model.
 attention_mask;;; `generate` takes texts, and masks padding by itself.
@@ -127,14 +127,14 @@ skip_special_tokens;;; `.text` never has special tokens.
 clean_up_tokenization_spaces;;; decoded text is not changed.
 truncation; generation.overflow|data.overflow; truncate; The limit is `max_source_tokens` or `data.max_length`.
 model_max_length; generation.max_source_tokens;; A folder's own is the default.
-padding;;; rows are padded as far as their batch needs it.
+padding;;; rows are padded to the longest of their batch.
 src_lang; generation.source_language;;
 tgt_lang; generation.target_language;;
-bos_token_id;;; the model's folder says its special tokens.
-eos_token_id;;; the model's folder says its special tokens.
-pad_token_id;;; the model's folder says its special tokens.
+bos_token_id;;; the special tokens are those of the model's folder.
+eos_token_id;;; the special tokens are those of the model's folder.
+pad_token_id;;; the special tokens are those of the model's folder.
 return_full_text;;; `.text` is the answer alone.
-synced_gpus;;; a model answers on one device.
+synced_gpus;;; a model runs on one device.
 """,
 )
 LOAD = _table(
@@ -145,7 +145,7 @@ dtype; load.dtype|training.precision;;
 device; load.device;; `antiphon.train` takes it too.
 device_map; load.device;; A model is on one device: auto, cpu, cuda or mps.
 load_in_8bit; load.quantize; int8; It is for answers on a CPU.
-load_in_4bit; load.quantize; int8; Four bits are not there.
+load_in_4bit; load.quantize; int8; Four bits are not supported.
 quantization_config; load.quantize; int8; It is for answers on a CPU.
 trust_remote_code;;; code in a model's folder is never run.
 revision;;; download that revision (`hf download NAME --revision …`) and give its folder.
@@ -171,7 +171,7 @@ TRAINING = _table(
     """
 learning_rate; training.lr;;
 per_device_train_batch_size; training.batch_tokens;; It counts tokens: rows x the longest row, padding included.
-per_device_eval_batch_size; generation.batch_size;; Without it batches are chosen by size.
+per_device_eval_batch_size; generation.batch_size;; By default it follows from the sizes of sources.
 batch_size; training.batch_tokens|generation.batch_size;; `batch_tokens` counts tokens: rows x the longest row.
 auto_find_batch_size; training.batch_tokens;; It is not searched for.
 num_train_epochs; training.max_epochs;;
@@ -180,7 +180,7 @@ gradient_accumulation_steps; training.accumulate;;
 fp16; training.precision|load.dtype; float16;
 bf16; training.precision|load.dtype; bfloat16;
 fp16_full_eval;;; validation uses `training.precision`.
-tf32;;; `torch.set_float32_matmul_precision` holds here too.
+tf32;;; `torch.set_float32_matmul_precision` applies here too.
 warmup_ratio; training.warmup_steps;; It is a number of steps: this share of all.
 lr_scheduler_type; training.schedule;; It is inverse_sqrt, cosine, linear, wsd or constant.
 max_grad_norm; training.clip_norm;;
@@ -198,25 +198,25 @@ logging_steps; training.log_every_steps;;
 logging_strategy; training.log_every;; It takes a number with its unit: 50 steps or 1 epoch.
 load_best_model_at_end;;; `model/` of a run is always the best by `validation.keep_best`.
 metric_for_best_model; validation.keep_best;;
-greater_is_better;;; each metric knows it.
+greater_is_better;;; it is a property of each metric.
 early_stopping_patience; training.patience;; It counts validations.
 predict_with_generate; validation.metrics; [bleu, chrf]; Metrics of texts are always measured on generated answers.
 generation_max_length; generation.max_new_tokens;;
 generation_num_beams; validation.beam_size;;
 group_by_length;;; rows of similar length are always together.
 gradient_checkpointing; training.checkpoint_activations; true;
-dataloader_num_workers;;; batches are made ahead where a GPU computes meanwhile.
+dataloader_num_workers;;; batches are prepared while a GPU computes.
 report_to;;; metrics.jsonl has all figures; register a reporter for others.
 output_dir; output;;
 overwrite_output_dir;;; it is `antiphon.train(..., overwrite=True)`, and the flag `--overwrite`.
 resume_from_checkpoint;;; it is `antiphon.train(..., resume=True)`, and the flag `--resume`.
 torch_compile; training.compile; true;
-deepspeed;;; several processes are not there yet.
-fsdp;;; several processes are not there yet.
+deepspeed;;; several processes are not supported yet.
+fsdp;;; several processes are not supported yet.
 hub_model_id;;; upload the folder of `model.save(folder, format="huggingface")`.
 remove_unused_columns;;; only the columns that a recipe names are read.
 data_seed; training.seed;; One seed is for weights, data order and dropout.
-neftune_noise_alpha;;; noise in embeddings is not there. `model.word_dropout` and `training.r_drop` regularize.
+neftune_noise_alpha;;; noise in embeddings is not supported. `model.word_dropout` and `training.r_drop` regularize.
 ignore_pad_token_for_loss;;; padding never counts in the loss.
 train_file; data.train;;
 validation_file; data.valid;;
@@ -236,7 +236,7 @@ num_hidden_layers; model.encoder_layers|model.decoder_layers;;
 num_encoder_layers; model.encoder_layers;;
 num_decoder_layers; model.decoder_layers;;
 num_attention_heads; model.num_heads;;
-decoder_attention_heads; model.num_heads;; Both stacks have as many.
+decoder_attention_heads; model.num_heads;; Both stacks have the same number.
 num_key_value_heads; model.num_kv_heads;;
 intermediate_size; model.ffn_dim;;
 encoder_ffn_dim; model.ffn_dim;; Both stacks have the same.
@@ -261,7 +261,7 @@ r; training.adapter.rank;;
 lora_r; training.adapter.rank;;
 lora_alpha; training.adapter.alpha;;
 lora_dropout; training.adapter.dropout;;
-target_modules; training.adapter.targets;; Names such as q, v, q_proj and fc1 are taken as they are.
+target_modules; training.adapter.targets;; Names such as q, v, q_proj and fc1 are accepted.
 modules_to_save; training.adapter.trained;; Patterns of our names of weights, such as *norm*.
 use_dora; training.adapter.kind; dora;
 peft_type; training.adapter.kind;; It is lora or dora.
@@ -270,7 +270,7 @@ use_rslora; training.adapter.alpha;; It is alpha times the square root of the ra
 rank_pattern; training.adapter.rank;; All layers have one rank.
 alpha_pattern; training.adapter.alpha;; All layers have one alpha.
 layers_to_transform; training.adapter.targets; [encoder.layers.0.*];
-exclude_modules; training.adapter.targets;; Name only those that are meant.
+exclude_modules; training.adapter.targets;; List only the layers to adapt.
 init_lora_weights;;; B begins as zero, as peft's default.
 fan_in_fan_out;;; all layers are plain linear ones.
 inference_mode;;; `antiphon.load(path, adapter=folder)` merges the adapter.
@@ -328,7 +328,7 @@ log_interval; training.log_every_steps;;
 SYNONYMS = {entry.name: entry for part in (SEARCH, LOAD, TRAINING, NETWORK, ADAPTERS, FAIRSEQ) for entry in part}
 
 _LOAD = "`antiphon.load(path)` reads the model with its tokenizers"
-_TRAIN = "`antiphon.train(recipe)` trains as a recipe says"
+_TRAIN = "`antiphon.train(recipe)` trains with a recipe"
 PUBLIC = {  # names that people look for in `antiphon` -> what is here
     "pipeline": f"{_LOAD}, and its `generate(texts)` answers",
     "AutoModel": _LOAD,

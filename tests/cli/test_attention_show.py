@@ -69,7 +69,7 @@ def test_a_picture(run, model_folder: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ([""], "`source` must hold a token"),
+        ([""], "`source` must have at least one token"),
         (["one", "two", "--layer", "2"], "`--layer` must be at most 1, the layers of the cross attention, or mean"),
         (["one", "two", "--head", "9"], "`--head` must be at most 2"),
         (["one", "--layer", "0"], "`--layer` must be a number from 1 on, or mean, but is `0`"),

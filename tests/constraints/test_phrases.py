@@ -11,7 +11,7 @@ import pytest
 import torch
 from counts import count
 from generation.test_model import KINDS, TEXTS, model
-from search.toys import MARKS, NAMES, toy
+from search.toys import NAMES, SPECIAL, toy
 
 from antiphon.config import GenerationConfig
 from antiphon.constraints.automaton import Automaton, is_forbidden
@@ -133,7 +133,7 @@ def test_a_beam_as_wide_as_the_tree_finds_the_best_answer_of_all_that_are_right(
         source = [dice.randrange(3, 6) for _ in range(3)]
         going = range(3, 6)
         texts = [list(ids) for n in range(limit) for ids in itertools.product(going, repeat=n)]
-        answers = [[*ids, MARKS.end] for ids in texts]
+        answers = [[*ids, SPECIAL.end] for ids in texts]
         if not required:
             answers += [list(ids) for ids in itertools.product(going, repeat=limit)]
         right = []
@@ -141,11 +141,11 @@ def test_a_beam_as_wide_as_the_tree_finds_the_best_answer_of_all_that_are_right(
             text = spelling.tokenizer.decode(ids)
             if all(holds(text, phrase) for phrase in required) and not any(holds(text, phrase) for phrase in forbidden):
                 right.append(ids)
-        scores = forced_scores(network, [(source, ids) for ids in right], MARKS)
+        scores = forced_scores(network, [(source, ids) for ids in right], SPECIAL)
         ranked = sorted(zip(scores, right, strict=True), key=lambda entry: -entry[0] / len(entry[1]))
         restriction = PhraseConstraint(spelling, required=required, forbidden=forbidden, end=2, size=6, closed=[0, 1])
         config = GenerationConfig(beam_size=4 * 3 ** (limit - 1), n_best=4, max_new_tokens=limit)
-        found = answer(network, [SourceInput(source, 0, restriction=restriction)], config, MARKS)[0]
+        found = answer(network, [SourceInput(source, 0, restriction=restriction)], config, SPECIAL)[0]
         assert [hypothesis.ids for hypothesis in found] == [ids for _, ids in ranked[:4]]
         assert [hypothesis.score for hypothesis in found] == pytest.approx([score for score, _ in ranked[:4]], abs=1e-9)
 
@@ -233,8 +233,12 @@ def test_a_score_is_the_models_own(settings: dict[str, object]) -> None:
     )
     source = held.source_tokenizer.encode("we go")
     config = GenerationConfig(max_new_tokens=20, no_repeat_ngram=2, **settings)
-    for found in answer(held.network, [SourceInput(source, 0, restriction=restriction)], config, held.marks)[0]:
-        assert found.score == pytest.approx(forced_scores(held.network, [(source, found.ids)], held.marks)[0], abs=1e-8)
+    for found in answer(held.network, [SourceInput(source, 0, restriction=restriction)], config, held.special_tokens)[
+        0
+    ]:
+        assert found.score == pytest.approx(
+            forced_scores(held.network, [(source, found.ids)], held.special_tokens)[0], abs=1e-8
+        )
 
 
 def test_a_prefix_counts_and_what_is_tight_is_spelled_at_once() -> None:
@@ -302,7 +306,10 @@ def test_streams_are_certain_before_the_end() -> None:
     held = model("bytes", max_length=90)
     restriction = held.restrictor.make(None, ("drei",), ("a",), row=0)
     source = SourceInput(held.source_tokenizer.encode("we go"), 0, restriction=restriction)
-    assert len(list(stream(held.network, source, GenerationConfig(beam_size=3, max_new_tokens=30), held.marks))) > 1
+    assert (
+        len(list(stream(held.network, source, GenerationConfig(beam_size=3, max_new_tokens=30), held.special_tokens)))
+        > 1
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -314,7 +321,7 @@ def test_what_is_forbidden_may_go_on_to_another_word(kind: str) -> None:
 
 def test_phrases_are_taken_in_the_case_and_form_of_the_tokenizer() -> None:
     tokenizer = train_tokenizer([*TEXTS, "e\u0301"], kind="bpe", vocab_size=300, lowercase=True, normalize="nfd")
-    made = ConstraintBuilder(tokenizer, MARKS, tokenizer.vocab_size)
+    made = ConstraintBuilder(tokenizer, SPECIAL, tokenizer.vocab_size)
 
     def one(**texts: object) -> object:
         return restrict(GenerationConfig(beam_size=2, **texts), made, count=1, first_row=0)[0]

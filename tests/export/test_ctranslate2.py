@@ -67,8 +67,8 @@ def their_answers(mine: Model, folder: Path, rows: list[list[int]], *, beams: in
 def our_answers(mine: Model, rows: list[list[int]], *, beams: int, most: int) -> list[list[int]]:
     settings = {"beam_size": beams, "n_best": 1, "max_new_tokens": most, "length_penalty": 1.0}
     config = override(mine.generation, settings)
-    found = engine.answer(mine.network, rows, config, mine.marks)
-    return [[id for id in each[0].ids if id != mine.marks.end] for each in found]
+    found = engine.answer(mine.network, rows, config, mine.special_tokens)
+    return [[id for id in each[0].ids if id != mine.special_tokens.end] for each in found]
 
 
 @pytest.mark.parametrize(("name", "seed"), CASES)

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 import torch
 from generation.test_model import TEXTS, model
-from search.toys import MARKS, NAMES, assert_same, plain_search, source_of, toy
+from search.toys import NAMES, SPECIAL, assert_same, plain_search, source_of, toy
 
 import antiphon
 from antiphon.config import GenerationConfig
@@ -33,20 +33,20 @@ def test_cached_is_the_mean_of_whole_rows(settings: dict[str, object]) -> None:
         network = Ensemble([toy(first), toy(second, seed=1, d_model=8)])
         config = GenerationConfig(max_new_tokens=9, **settings)
         sources = [SourceInput(source_of(dice), row, prefix=(4, 5)[: row % 3]) for row in range(4)]
-        for source, found in zip(sources, answer(network, sources, config, MARKS), strict=True):
+        for source, found in zip(sources, answer(network, sources, config, SPECIAL), strict=True):
             assert_same(found, plain_search(network, source.ids, config, prefix=source.prefix))
-            assert [id for run in stream(network, source, config, MARKS) for id in run] == found[0].ids
-            assert forced_scores(network, [(source.ids, found[0].ids)], MARKS)[0] == pytest.approx(found[0].score)
+            assert [id for run in stream(network, source, config, SPECIAL) for id in run] == found[0].ids
+            assert forced_scores(network, [(source.ids, found[0].ids)], SPECIAL)[0] == pytest.approx(found[0].score)
 
 
 def test_the_probability_is_the_mean() -> None:
     first, second = toy("paper"), toy("rotary", seed=3)
     pair = ([5, 6, 2], [7])
-    each = [forced_scores(network, [pair], MARKS)[0] for network in (first, second)]
+    each = [forced_scores(network, [pair], SPECIAL)[0] for network in (first, second)]
     mean = torch.tensor(each, dtype=torch.float64).exp().mean().log()
-    assert forced_scores(Ensemble([first, second]), [pair], MARKS)[0] == pytest.approx(float(mean), abs=1e-12)
-    same = answer(Ensemble([first, first]), [pair[0]], GenerationConfig(max_new_tokens=8), MARKS)[0]
-    assert_same(same, answer(first, [pair[0]], GenerationConfig(max_new_tokens=8), MARKS)[0], tolerance=1e-9)
+    assert forced_scores(Ensemble([first, second]), [pair], SPECIAL)[0] == pytest.approx(float(mean), abs=1e-12)
+    same = answer(Ensemble([first, first]), [pair[0]], GenerationConfig(max_new_tokens=8), SPECIAL)[0]
+    assert_same(same, answer(first, [pair[0]], GenerationConfig(max_new_tokens=8), SPECIAL)[0], tolerance=1e-9)
 
 
 def test_a_list_is_loaded_as_one_model(tmp_path) -> None:

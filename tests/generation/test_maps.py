@@ -298,7 +298,7 @@ def test_weights_of_a_wrong_shape_are_told() -> None:
 @pytest.mark.parametrize(
     ("arguments", "error", "words"),
     [
-        (("",), DataError, "`source` must hold a token"),
+        (("",), DataError, "`source` must have at least one token"),
         (([],), DataError, "`source` must be one text"),
         (("one", 3), DataError, "`target` must be one text, but is 3"),
         (("one " * 60,), DataError, "the source must have at most 40 tokens"),

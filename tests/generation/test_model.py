@@ -89,7 +89,9 @@ def test_a_score_is_that_of_the_forced_answer(kind: str) -> None:
         held = model(kind, seed=seed)
         config = replace(held.generation, beam_size=3, n_best=3, no_repeat_ngram=1, max_new_tokens=4)
         sources = held.source_tokenizer.encode_batch(["hello", "we go"])
-        for source, found in zip(("hello", "we go"), answer(held.network, sources, config, held.marks), strict=True):
+        for source, found in zip(
+            ("hello", "we go"), answer(held.network, sources, config, held.special_tokens), strict=True
+        ):
             for hypothesis in found:
                 text = held.target_tokenizer.decode(hypothesis.ids)
                 if held.target_tokenizer.encode(text) == hypothesis.ids:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from generation.test_model import model
 from runtime.test_stepper import network_of
-from search.toys import MARKS, source_of
+from search.toys import SPECIAL, source_of
 
 from antiphon import load
 from antiphon.config import GenerationConfig
@@ -20,17 +20,17 @@ from antiphon.runtime.inference import as_rows, evaluating
 from antiphon.runtime.quantized import Int8Linear
 from antiphon.search.engine import answer, forced_scores
 
-PAIRS = [(source_of(random.Random(i)), [5 + i, 9, 7, MARKS.end]) for i in range(12)]
+PAIRS = [(source_of(random.Random(i)), [5 + i, 9, 7, SPECIAL.end]) for i in range(12)]
 
 
 @pytest.mark.parametrize("name", ["full", "paper", "rotary", "learned", "grouped", "additive", "shaw", "linear"])
 def test_scores_are_nearly_those_of_whole_weights(name: str) -> None:
     """Within a twentieth of their mean: eight bits of a weight are good to 1/254 of its row's largest one."""
-    whole = torch.tensor(forced_scores(network_of(name), PAIRS, MARKS))
+    whole = torch.tensor(forced_scores(network_of(name), PAIRS, SPECIAL))
     network = network_of(name)
     quantize(network)
     assert is_quantized(network) and sum(isinstance(part, Int8Linear) for part in network.modules()) > 10
-    found = torch.tensor(forced_scores(network, PAIRS, MARKS))
+    found = torch.tensor(forced_scores(network, PAIRS, SPECIAL))
     assert 0 < float((found - whole).abs().max()) < 0.05 * float(whole.abs().mean())
 
 
@@ -40,9 +40,9 @@ def test_an_answer_is_the_same_alone_and_in_a_batch(name: str, settings: dict[st
     network, config = network_of(name, seed=4), GenerationConfig(max_new_tokens=10, **settings)
     quantize(network)
     sources = [source for source, _ in PAIRS]
-    together = answer(network, sources, config, MARKS)
+    together = answer(network, sources, config, SPECIAL)
     for source, mine in zip(sources, together, strict=True):
-        alone = answer(network, [source], config, MARKS)[0]
+        alone = answer(network, [source], config, SPECIAL)[0]
         assert [each.ids for each in alone] == [each.ids for each in mine]
         assert [each.score for each in alone] == pytest.approx([each.score for each in mine], abs=1e-3)
 
@@ -84,7 +84,7 @@ def test_hooks_of_a_layer_are_asked_and_see_what_it_gives(place: str) -> None:
     """Also where its products would be joined with others, or with the activation behind them."""
     network = network_of("full", seed=1)
     quantize(network)
-    ids, tokens = as_rows([[5, 6, 7, MARKS.end]], network.device)
+    ids, tokens = as_rows([[5, 6, 7, SPECIAL.end]], network.device)
     layer, seen = network.encoder.layers[0], []
     with evaluating(network):
         plain = network.encode(ids, tokens).hidden

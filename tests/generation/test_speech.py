@@ -35,7 +35,7 @@ SPEECH = SpeechConfig(
 
 
 def speech_model(speech: SpeechConfig = SPEECH) -> Model:
-    """A random model that hears one second at a time, 1,000 samples a second, with a tokenizer of bytes."""
+    """A random model for one second of speech at a time, 1,000 samples a second, with a tokenizer of bytes."""
     family = FamilyConfig(
         name="whisper", pad_id=2, start_id=265, end_id=2, key_bias=False, embedding_scale=False, speech=speech
     )
@@ -96,15 +96,15 @@ def test_a_score_is_that_of_the_answer(language: str | None) -> None:
 def test_the_language_is_the_most_probable_one_unless_it_is_said() -> None:
     model, said = speech_model(), speech_model(replace(SPEECH, language="de"))
     sources = source_inputs(model, clips(), model.generation)
-    free, heard = replace(model.marks, first=()), set()
-    each = special_tokens_of(model.input_kind, model.network, sources, model.marks)
-    for source, marks in zip(sources, each, strict=True):
+    free, heard = replace(model.special_tokens, first=()), set()
+    each = special_tokens_of(model.input_kind, model.network, sources, model.special_tokens)
+    for source, special_tokens in zip(sources, each, strict=True):
         log_p = {id: forced_scores(model.network, [(source.ids, [id])], free)[0] for id in (266, 267)}
-        assert marks.first == (max(log_p, key=log_p.__getitem__), 268, 269)
-        heard.add(marks.first)
+        assert special_tokens.first == (max(log_p, key=log_p.__getitem__), 268, 269)
+        heard.add(special_tokens.first)
     assert len(heard) == 2
-    given = special_tokens_of(said.input_kind, said.network, sources, said.marks)
-    assert {marks.first for marks in given} == {(267, 268, 269)}
+    given = special_tokens_of(said.input_kind, said.network, sources, said.special_tokens)
+    assert {special_tokens.first for special_tokens in given} == {(267, 268, 269)}
 
 
 def test_languages_and_translation_are_chosen() -> None:
@@ -115,8 +115,8 @@ def test_languages_and_translation_are_chosen() -> None:
         other = model.speaking(**languages)
         assert other.network is model.network
         sources = source_inputs(other, clips(), other.generation)
-        each = special_tokens_of(other.input_kind, other.network, sources, other.marks)
-        return {marks.first for marks in each}
+        each = special_tokens_of(other.input_kind, other.network, sources, other.special_tokens)
+        return {special_tokens.first for special_tokens in each}
 
     assert prompt(source_language="de") == {(267, 268, 269)} == prompt(source_language="de", target_language="de")
     assert prompt(source_language="de", target_language="en") == {(267, 264, 269)}
@@ -168,20 +168,20 @@ def test_what_is_longer_than_the_model_hears() -> None:
     parts = model.generate(list(long.split(1000)))
     whole = model.generate(long, overflow="split")[0]
     assert len(parts) == 4 and whole.finished == all(part.finished for part in parts)
-    with pytest.raises(ConfigError, match="`overflow` must be error, truncate or split for a model that hears"):
+    with pytest.raises(ConfigError, match="`overflow` must be error, truncate or split for a speech model"):
         model.generate(long, overflow="window")
 
 
 @pytest.mark.parametrize(
     ("value", "said"),
     [
-        ("in 3 hours", "is the text `in 3 hours`, which is no .wav file: a model that hears does not read"),
+        ("in 3 hours", "is the text `in 3 hours`, which is no .wav file: a speech model does not read text"),
         (Path("gone.wav"), "is `gone.wav`, but there is no file gone.wav"),
         ("gone.wav", "is the text `gone.wav`, but there is no file gone.wav"),
         ("nope.MP3", "is the text `nope.MP3`, but there is no file nope.MP3"),
         (Path("gone"), "is `gone`, but there is no file gone"),
-        ("a" * 5000, "is the text `aaa.*which is no .wav file: a model that hears does not read"),
-        ("a\0b", "is the text .*which is no .wav file: a model that hears does not read"),
+        ("a" * 5000, "is the text `aaa.*which is no .wav file: a speech model does not read text"),
+        ("a\0b", "is the text .*which is no .wav file: a speech model does not read text"),
         (torch.zeros(2, 9), r"has shape \(2, 9\) and type torch.float32"),
         (numpy.zeros((2, 9), dtype=numpy.int16), r"has shape \(2, 9\) and type torch.int16"),
         (numpy.zeros(9, dtype=numpy.uint8), r"has shape \(9,\) and type torch.uint8"),
@@ -217,9 +217,7 @@ def test_whole_numbers_and_mappings_are_heard_as_floats_are(tmp_path: Path) -> N
         rows = [{key: row.numpy(), "sampling_rate": 1000, "path": None} for row in numbers]
         assert model.generate(rows) == wanted
         assert model.generate(rows[0])[0].tokens == wanted[0].tokens
-        with pytest.raises(
-            DataError, match="has a `sampling_rate` of 44100, where the model hears 1000 samples a second"
-        ):
+        with pytest.raises(DataError, match="has a `sampling_rate` of 44100, but the model's is 1000 samples a second"):
             model.generate({**rows[0], "sampling_rate": 44100})
 
 
@@ -228,7 +226,7 @@ def test_a_clip_that_is_a_little_too_long_is_told_with_digits_that_say_so() -> N
         speech_model().generate(torch.zeros(1001))
 
 
-def test_a_model_that_reads_refuses_sound_and_one_that_hears_has_no_maps_of_texts() -> None:
+def test_a_model_that_reads_refuses_sound_and_a_speech_model_has_no_maps_of_texts() -> None:
     model = speech_model()
     assert model.parts.model.family is not None
     family = replace(model.parts.model.family, speech=None, key_bias=True)
@@ -236,11 +234,11 @@ def test_a_model_that_reads_refuses_sound_and_one_that_hears_has_no_maps_of_text
     network = build_network(config, AttentionConfig(), source_vocab=270, target_vocab=270, shared=True)
     reader = Model.from_parts(replace(model.parts, network=network, model=config))
     for value in (clips()[0], [clips()[0]], Path("a.wav"), numpy.zeros(3)):
-        with pytest.raises(DataError, match=r"This model reads text, and does not hear\."):
+        with pytest.raises(DataError, match=r"This model reads text, not speech\."):
             reader.generate(value)
     with pytest.raises(ConfigError, match="needs a tokenizer that knows languages, but this one has none"):
         reader.speaking("de")
-    with pytest.raises(ModelError, match="attention is looked at in a model that reads text"):
+    with pytest.raises(ModelError, match="attention maps need a model that reads text"):
         model.attention("a.wav")
 
 
@@ -252,7 +250,7 @@ def test_saved_and_loaded_it_answers_the_same(tmp_path: Path) -> None:
     model.save(tmp_path / "theirs", format="huggingface")
     for name in ("own", "theirs"):
         again = antiphon.load(tmp_path / name, device="cpu")
-        assert again.marks == model.marks and again.generation == model.generation
+        assert again.special_tokens == model.special_tokens and again.generation == model.generation
         assert again.generate(clips()) == wanted
     assert [
         answer.text for answer in antiphon.load([tmp_path / "own", tmp_path / "own"], device="cpu").generate(clips())

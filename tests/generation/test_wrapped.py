@@ -178,7 +178,7 @@ def test_what_it_has_no_word_for_is_refused_by_name(folder: Path, tmp_path: Path
         model.generate(["w7", "w7 " * 70])
     with pytest.raises(ModelError, match="`format` must be huggingface for a model that transformers computes"):
         model.save(tmp_path / "own")
-    with pytest.raises(ModelError, match="attention is looked at in models of our own families"):
+    with pytest.raises(ModelError, match="attention maps need a model of our own families"):
         model.attention("w7")
     with pytest.raises(ModelError, match="must be loaded alone, without `attention` and `adapter`"):
         antiphon.load([folder, folder], device="cpu")

@@ -148,7 +148,7 @@ def test_a_further_kind_is_classified_saved_and_trained(model: Model, tmp_path: 
     assert [answer.text for answer in pairs.generate(images())] == [a.text for a in model.generate(images())]
     targets = [model.tokenizer.encode(text) for text in ("in", "3", "h", "s")]
     examples = [Example(image, ids, i) for i, (image, ids) in enumerate(zip(images(), targets, strict=True))]
-    loss = model.network(collate(examples, pad_id=model.marks.pad, start_id=model.marks.start))
+    loss = model.network(collate(examples, pad_id=model.special_tokens.pad, start_id=model.special_tokens.start))
     loss.backward()
     assert isinstance(model.network.source, PatchEmbedding)
     gradient = model.network.source.project.weight.grad
@@ -172,5 +172,5 @@ def test_the_prompt_of_speech_holds_what_is_given_and_leaves_the_rest_to_be_chos
 
 def test_text_can_be_trained_and_speech_cannot_yet() -> None:
     TextInput().check_trainable()
-    with pytest.raises(ConfigError, match="what hears cannot be trained yet"):
+    with pytest.raises(ConfigError, match="a speech model, which cannot be trained yet"):
         SpeechInput(SPEECH).check_trainable()

@@ -88,7 +88,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("front", ["<fra> ", "Make it short - "])
 def test_a_text_in_parts_is_answered_as_the_parts_by_hand(run: Path, front: str) -> None:
     model = antiphon.load(run)
-    assert model.parts.fronts == ("<fra> ", "Make it short - ")  # kept with the model
+    assert model.parts.prefixes == ("<fra> ", "Make it short - ")  # kept with the model
     asked = {"beam_size": 2, "max_new_tokens": 12}
     text = front + DAYS
     parts = split(DAYS, tokenizer=model.tokenizer, limit=60 - len(model.tokenizer.encode(front)) + 1)
@@ -104,7 +104,7 @@ def test_a_text_in_parts_is_answered_as_the_parts_by_hand(run: Path, front: str)
 def test_fronts_are_saved_and_checked(run: Path, tmp_path: Path) -> None:
     model: Model = antiphon.load(run)
     model.save(tmp_path / "copy")
-    assert antiphon.load(tmp_path / "copy").parts.fronts == model.parts.fronts
+    assert antiphon.load(tmp_path / "copy").parts.prefixes == model.parts.prefixes
     file = tmp_path / "copy" / "task.json"
     file.write_text('{"task": "translation", "fronts": [3]}')
     with pytest.raises(ModelError, match=r"task.json. must list texts under `fronts`"):

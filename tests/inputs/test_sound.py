@@ -52,9 +52,7 @@ def test_an_empty_file_and_one_cut_short(tmp_path: Path) -> None:
 
 def test_what_is_no_such_file_is_refused(tmp_path: Path) -> None:
     other = write_wav(tmp_path / "a.wav", [1, 2], rate=44100)
-    with pytest.raises(
-        DataError, match="must have 16000 samples a second, as the model hears, but has 44100"
-    ) as caught:
+    with pytest.raises(DataError, match="must have 16000 samples a second, the model's rate, but has 44100") as caught:
         read_wav(other, sampling_rate=16000)
     assert str(caught.value).endswith(f"Convert it: ffmpeg -i {other} -ar 16000 -ac 1 out.wav.")
     (tmp_path / "b.wav").write_bytes(b"RIFF, they said")

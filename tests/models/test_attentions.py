@@ -16,7 +16,7 @@ from typing import Any
 import own_attentions as own
 import pytest
 import torch
-from search.toys import MARKS, VOCABULARY, assert_same, plain_search, source_of
+from search.toys import SPECIAL, VOCABULARY, assert_same, plain_search, source_of
 from torch import nn
 
 import antiphon
@@ -82,7 +82,7 @@ def network(kind: Any, **settings: Any) -> EncoderDecoder:
         for parameter in made.parameters():
             if parameter.ndim > 1:
                 parameter.mul_(1.7)
-        made.output.weight[MARKS.end] *= 1.8
+        made.output.weight[SPECIAL.end] *= 1.8
     return made
 
 
@@ -105,14 +105,14 @@ def test_cached_search_is_search_from_whole_rows(name: str, beam_size: int) -> N
     made, dice = network(KINDS[name]).eval(), random.Random(name)
     config = GenerationConfig(beam_size=beam_size, n_best=beam_size, max_new_tokens=6)
     sources = [SourceInput(source_of(dice), row) for row in range(3)]
-    answers = answer(made, sources, config, MARKS)
+    answers = answer(made, sources, config, SPECIAL)
     for source, found in zip(sources, answers, strict=True):
         assert_same(found, plain_search(made, source.ids, config))
-        assert_same(answer(made, [source], config, MARKS)[0], found)  # alone as in a batch
-        parts = [part for piece in stream(made, source, config, MARKS) for part in piece]
+        assert_same(answer(made, [source], config, SPECIAL)[0], found)  # alone as in a batch
+        parts = [part for piece in stream(made, source, config, SPECIAL) for part in piece]
         assert parts == list(found[0].ids)
     first = answers[0][0]
-    assert forced_scores(made, [(sources[0].ids, first.ids)], MARKS)[0] == pytest.approx(first.score, abs=1e-10)
+    assert forced_scores(made, [(sources[0].ids, first.ids)], SPECIAL)[0] == pytest.approx(first.score, abs=1e-10)
 
 
 @every
@@ -120,7 +120,7 @@ def test_int8_answers(name: str) -> None:
     made = network(KINDS[name]).float().eval()
     assert quantize_linears(made) > 0
     config = GenerationConfig(beam_size=2, max_new_tokens=4)
-    assert answer(made, [SourceInput([5, 6, 2], 0)], config, MARKS)[0][0].ids
+    assert answer(made, [SourceInput([5, 6, 2], 0)], config, SPECIAL)[0][0].ids
 
 
 @every
@@ -138,7 +138,7 @@ def test_saved_and_loaded_it_computes_the_same(name: str, tmp_path: Path) -> Non
     assert all(torch.equal(value, kept[key]) for key, value in loaded.network.state_dict().items())
     config = GenerationConfig(beam_size=2, max_new_tokens=4)
     sources = [[70, 71, 2], [80, 2]]
-    found, wanted = (answer(each, sources, config, MARKS) for each in (loaded.network, made))
+    found, wanted = (answer(each, sources, config, SPECIAL) for each in (loaded.network, made))
     assert [[each.ids for each in row] for row in found] == [[each.ids for each in row] for row in wanted]
     short = antiphon.load(tmp_path / "model", quantize="int8")
     assert len(short.generate(["ab", "a"], max_new_tokens=4)) == 2

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from search.toys import MARKS, assert_same, plain_search
+from search.toys import SPECIAL, assert_same, plain_search
 from torch import Tensor, nn
 
 import antiphon
@@ -285,7 +285,7 @@ def test_it_is_saved_and_loaded_as_any_network(kind: str, parts: str, tmp_path: 
 def test_it_is_searched_with_a_cache(beam_size: int) -> None:
     network = Seq2Seq(transformer("post")).read().eval()
     config = GenerationConfig(beam_size=beam_size, n_best=beam_size, max_new_tokens=6)
-    found = answer(network, [SourceInput([5, 6, 7, 2], 0)], config, MARKS)[0]
+    found = answer(network, [SourceInput([5, 6, 7, 2], 0)], config, SPECIAL)[0]
     assert_same(found, plain_search(network, [5, 6, 7, 2], config))
 
 

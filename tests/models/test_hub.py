@@ -163,15 +163,15 @@ def test_ids_that_are_never_said(folder: Path, tmp_path: Path) -> None:
     never = antiphon.load(folder, device="cpu").tokenizer.encode(said.text)[0]
     change(folder / "generation_config.json", bad_words_ids=[[0], [never]])
     model = antiphon.load(folder, device="cpu")
-    assert model.marks.suppress == (0, never) and said.tokens[0] not in model.generate("in 3 hours")[0].tokens
+    assert model.special_tokens.suppress == (0, never) and said.tokens[0] not in model.generate("in 3 hours")[0].tokens
     again = antiphon.load(model.save(tmp_path / "again", format="huggingface"), device="cpu")
-    assert again.marks == model.marks
+    assert again.special_tokens == model.special_tokens
 
 
 def test_a_forced_first_token_begins_every_answer_and_is_not_scored(tmp_path: Path) -> None:
     save_pretrained(tmp_path, parts_of("bart"))
     model = antiphon.load(tmp_path, device="cpu")
-    assert (model.marks.first, model.marks.force_end) == ((1,), True)
+    assert (model.special_tokens.first, model.special_tokens.force_end) == ((1,), True)
     answer = model.generate("in 3 hours", max_new_tokens=5)[0]
     assert answer.finished  # the limit ends it
     text = "hours"

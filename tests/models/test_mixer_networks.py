@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from search.toys import MARKS, VOCABULARY, assert_same, plain_search, source_of
+from search.toys import SPECIAL, VOCABULARY, assert_same, plain_search, source_of
 
 from antiphon.batch import Example, collate
 from antiphon.config import AttentionConfig, GenerationConfig, ModelConfig
@@ -55,7 +55,7 @@ def network(spec: object, *, dropout: float = 0.0, positions: str = "sinusoidal"
         for parameter in made.parameters():
             if parameter.ndim > 1:
                 parameter.mul_(1.7)
-        made.output.weight[MARKS.end] *= 1.8
+        made.output.weight[SPECIAL.end] *= 1.8
     return made
 
 
@@ -81,11 +81,11 @@ def test_cached_search_is_search_from_whole_rows(spec: object, beam_size: int) -
     made, dice = network(spec).eval(), random.Random(str(spec))
     config = GenerationConfig(beam_size=beam_size, n_best=beam_size, max_new_tokens=6)
     sources = [SourceInput(source_of(dice), row, prefix=(4, 7) if row else ()) for row in range(3)]
-    answers = answer(made, sources, config, MARKS)
+    answers = answer(made, sources, config, SPECIAL)
     for source, found in zip(sources, answers, strict=True):
         assert_same(found, plain_search(made, source.ids, config, prefix=source.prefix))
     first = answers[0][0]
-    assert forced_scores(made, [(sources[0].ids, first.ids)], MARKS)[0] == pytest.approx(first.score, abs=1e-10)
+    assert forced_scores(made, [(sources[0].ids, first.ids)], SPECIAL)[0] == pytest.approx(first.score, abs=1e-10)
 
 
 @each

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from search.toys import MARKS, toy
+from search.toys import SPECIAL, toy
 
 from antiphon.config import GenerationConfig
 from antiphon.conformance.whole import UncachedNetwork
@@ -38,10 +38,10 @@ class Wrapped:
 def test_an_object_with_these_names_is_searched(settings: dict[str, object]) -> None:
     network, config = toy("rotary"), GenerationConfig(max_new_tokens=8, **settings)
     sources, wrapped = [[5, 6, 2], [7, 2], [9, 8, 3, 2]], Wrapped(network)
-    found = answer(network, sources, config, MARKS)
-    assert answer(wrapped, sources, config, MARKS) == found
+    found = answer(network, sources, config, SPECIAL)
+    assert answer(wrapped, sources, config, SPECIAL) == found
     pairs = [(source, row[0].ids) for source, row in zip(sources, found, strict=True)]
-    assert forced_scores(wrapped, pairs, MARKS) == forced_scores(network, pairs, MARKS)
+    assert forced_scores(wrapped, pairs, SPECIAL) == forced_scores(network, pairs, SPECIAL)
 
 
 def test_ensembles_and_uncached_networks_are_no_encoder_decoders() -> None:

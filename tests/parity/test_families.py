@@ -123,9 +123,9 @@ def their_logits(model: PreTrainedModel, sources: list[list[int]], targets: list
 
 
 def our_logits(model: Model, sources: list[list[int]], targets: list[list[int]]) -> list[Tensor]:
-    network, marks = model.network, model.marks
+    network, special_tokens = model.network, model.special_tokens
     pairs = [Example(source, target, i) for i, (source, target) in enumerate(zip(sources, targets, strict=True))]
-    batch = collate(pairs, pad_id=marks.pad, start_id=marks.start)
+    batch = collate(pairs, pad_id=special_tokens.pad, start_id=special_tokens.start)
     with torch.no_grad():
         memory = network.encode(batch.source, batch.source_tokens)
         hidden, _ = network.decode(batch.target_ids, batch.target_tokens, memory, None)
@@ -157,7 +157,7 @@ def their_answers(model: PreTrainedModel, sources: list[list[int]], **settings: 
 
 def tied(model: Model, source: list[int], mine: list[int], other: list[int]) -> bool:
     """Whether two answers are equally good: the reference sums in float32, which cannot tell them apart."""
-    scores = engine.forced_scores(model.network, [(source, mine), (source, other)], model.marks)
+    scores = engine.forced_scores(model.network, [(source, mine), (source, other)], model.special_tokens)
     return len(mine) == len(other) and abs(scores[0] - scores[1]) < 1e-6
 
 
@@ -175,7 +175,7 @@ def test_logits_searches_and_the_way_back(name: str, seed: int, tmp_path: Path) 
     assert difference(found, [row.double() for row in narrow]) < 1e-3  # the reference as it comes, in float32
 
     # searches: what it says of the first and last token is in its generation_config.json
-    first = len(model.marks.first)
+    first = len(model.special_tokens.first)
     for beams, penalty, ngram, repeated in (
         (1, 1.0, 0, 1.0), (4, 1.0, 0, 1.0), (4, 0.6, 2, 1.0), (4, 2.0, 0, 1.0), (1, 1.0, 0, 1.5), (4, 1.0, 0, 1.5),
         (4, 1.0, 0, 0.7),
@@ -187,7 +187,7 @@ def test_logits_searches_and_the_way_back(name: str, seed: int, tmp_path: Path) 
             repetition_penalty=repeated,
             max_new_tokens=12 - first,
         )
-        ours = [answers[0].ids for answers in engine.answer(model.network, sources, config, model.marks)]
+        ours = [answers[0].ids for answers in engine.answer(model.network, sources, config, model.special_tokens)]
         reference_answers = their_answers(
             theirs,
             sources,

@@ -143,7 +143,7 @@ def test_after_some_steps_transformers_reads_it_back(name: str, tmp_path: Path) 
     assert difference(our_logits(tuned, sources, targets), wanted) < 1e-10
     assert difference(their_logits(widen(before), sources, targets), wanted) > 1e-4  # it has learned
     again = antiphon.load(tmp_path / "back")
-    assert again.marks == tuned.marks == run.model.marks
+    assert again.special_tokens == tuned.special_tokens == run.model.special_tokens
     # The folder has a limit where ours has none (F8), which matters to an answer that never ends.
     answers = [model.generate("w8 w9", max_new_tokens=9) for model in (again, antiphon.load(run.folder))]
     assert answers[0][0].tokens == answers[1][0].tokens
@@ -262,7 +262,7 @@ def test_the_languages_of_a_recipe_are_those_of_its_targets(tmp_path: Path) -> N
         wanted = spoken(source, text_target=target)
         assert (example.source, example.target) == (wanted["input_ids"], wanted["labels"])
     run = train(config, quiet=True)
-    assert antiphon.load(run.folder).marks.first == (spoken.convert_tokens_to_ids("de_DE"),)
+    assert antiphon.load(run.folder).special_tokens.first == (spoken.convert_tokens_to_ids("de_DE"),)
 
 
 def test_transformers_reads_a_changed_vocabulary(tmp_path: Path) -> None:

@@ -44,9 +44,9 @@ def their_logits(model: Whisper, features: Tensor, targets: list[list[int]]) -> 
 
 def our_logits(model: Model, features: Tensor, targets: list[list[int]]) -> list[Tensor]:
     """All rows at once; features (N, M, F) as the reference has them."""
-    network, marks = model.network, model.marks
+    network, special_tokens = model.network, model.special_tokens
     pairs = [Example(row.T, target, i) for i, (row, target) in enumerate(zip(features, targets, strict=True))]
-    batch = collate(pairs, pad_id=marks.pad, start_id=marks.start)
+    batch = collate(pairs, pad_id=special_tokens.pad, start_id=special_tokens.start)
     with torch.no_grad():
         memory = network.encode(batch.source, batch.source_tokens)
         hidden, _ = network.decode(batch.target_ids, batch.target_tokens, memory, None)
@@ -114,7 +114,7 @@ def their_answers(model: Whisper, features: Tensor, **settings: object) -> list[
 
 def equally_good(model: Model, source: engine.SourceInput, mine: list[int], other: list[int]) -> bool:
     """The reference sums in float32, which cannot tell some answers apart; both must have one prompt."""
-    own = special_tokens_of(model.input_kind, model.network, [source], model.marks)[0]
+    own = special_tokens_of(model.input_kind, model.network, [source], model.special_tokens)[0]
     scores = engine.forced_scores(model.network, [(source.ids, mine), (source.ids, other)], own)
     return mine[: len(own.first)] == other[: len(own.first)] and abs(scores[0] - scores[1]) < 1e-6
 
@@ -127,7 +127,7 @@ def test_greedy_and_beam_search_under_the_prompt(seed: int, tmp_path: Path) -> N
     sources = [engine.SourceInput(row.T, i) for i, row in enumerate(features)]
     for beams, penalty in ((1, 1.0), (4, 1.0), (4, 0.6)):
         config = GenerationConfig(beam_size=beams, length_penalty=penalty, max_new_tokens=9)
-        each = special_tokens_of(model.input_kind, model.network, sources, model.marks)
+        each = special_tokens_of(model.input_kind, model.network, sources, model.special_tokens)
         found = answer_each(model.network, sources, config, each)
         wanted = their_answers(theirs, features, num_beams=beams, length_penalty=penalty, max_new_tokens=9)
         for source, mine, other in zip(sources, found, wanted, strict=True):

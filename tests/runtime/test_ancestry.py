@@ -7,7 +7,7 @@ import random
 import pytest
 import torch
 from runtime.test_stepper import KINDS, network_of, stepper_of
-from search.toys import MARKS, source_of
+from search.toys import SPECIAL, source_of
 
 from antiphon.config import GenerationConfig
 from antiphon.nn.cache import KeyValueCache, SlotTable
@@ -78,10 +78,16 @@ def test_beams_over_ancestry(name: str, monkeypatch: pytest.MonkeyPatch) -> None
     network, dice = network_of(name, seed=5), random.Random(7)
     sources = [source_of(dice) for _ in range(17)]
     config = GenerationConfig(beam_size=3, n_best=3, max_new_tokens=12, batch_size=5)
-    found = [answer(network, sources, config, MARKS), [answer(network, [each], config, MARKS)[0] for each in sources]]
+    found = [
+        answer(network, sources, config, SPECIAL),
+        [answer(network, [each], config, SPECIAL)[0] for each in sources],
+    ]
     monkeypatch.setattr("antiphon.runtime.recorded.use_ancestry", lambda *_: None)
     network = network_of(name, seed=5)
-    found += [answer(network, sources, config, MARKS), [answer(network, [each], config, MARKS)[0] for each in sources]]
+    found += [
+        answer(network, sources, config, SPECIAL),
+        [answer(network, [each], config, SPECIAL)[0] for each in sources],
+    ]
     first, *others = [[[h.ids for h in hypotheses] for hypotheses in answers] for answers in found]
     for other in others:
         assert other == first

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import pytest
 import torch
-from search.toys import MARKS, source_of, toy
+from search.toys import SPECIAL, source_of, toy
 
 from antiphon.config import GenerationConfig
 from antiphon.errors import WorkError, memory_ran_out
@@ -111,7 +111,7 @@ def test_a_search_that_runs_out_of_memory_answers_in_smaller_batches(monkeypatch
     dice = random.Random(5)
     network, config = toy("paper", seed=3), GenerationConfig(beam_size=3, n_best=2, max_new_tokens=9, batch_size=8)
     sources = [source_of(dice) for _ in range(30)]
-    whole = answer(network, sources, config, MARKS)
+    whole = answer(network, sources, config, SPECIAL)
     step, tried = DecodeStepper.step, []
 
     def small(self: DecodeStepper, ids: torch.Tensor, place: int | torch.Tensor, *, suppress_end: bool = False) -> None:
@@ -122,7 +122,7 @@ def test_a_search_that_runs_out_of_memory_answers_in_smaller_batches(monkeypatch
 
     monkeypatch.setattr(DecodeStepper, "step", small)
     with pytest.warns(UserWarning, match="memory ran out at 8 inputs at once"):
-        again = answer(network, sources, config, MARKS)
+        again = answer(network, sources, config, SPECIAL)
     for mine, theirs in zip(again, whole, strict=True):
         assert [each.ids for each in mine] == [each.ids for each in theirs]
         assert [each.score for each in mine] == pytest.approx([each.score for each in theirs], abs=1e-9)

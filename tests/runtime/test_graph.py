@@ -8,7 +8,7 @@ import pytest
 import torch
 from runtime.noted import Noted, graphs  # noqa: F401  a fixture
 from runtime.test_stepper import KINDS, Counting, Peeking, PeekingRule, keep, network_of
-from search.toys import MARKS, MODELS, source_of, toy
+from search.toys import MODELS, SPECIAL, source_of, toy
 
 from antiphon.config import AttentionConfig, GenerationConfig, ModelConfig
 from antiphon.generation.ensemble import Ensemble
@@ -39,7 +39,7 @@ def stepper_of(
 ) -> DecodeStepper:
     runtime = Runtime.of(network)
     ids, tokens = as_rows(rows, runtime.network.device)
-    wanted, memory = TopKRequest(2 * width, (0, 1), MARKS.end), runtime.network.encode(ids, tokens)
+    wanted, memory = TopKRequest(2 * width, (0, 1), SPECIAL.end), runtime.network.encode(ids, tokens)
     return make_stepper(runtime, memory, width=width, capacity=12, wanted=wanted, records=records)
 
 
@@ -78,7 +78,7 @@ def check_steps(network: EncoderDecoder, name: str, *, tolerance: float) -> None
             assert again.best is not None
             values, found = (part.view(len(order), width, -1)[at] for part in again.best)
             allowed = own.log_softmax(-1).clone()
-            allowed[:, :, [0, 1, *([MARKS.end] if suppress_end else [])]] = NEG_INF
+            allowed[:, :, [0, 1, *([SPECIAL.end] if suppress_end else [])]] = NEG_INF
             torch.testing.assert_close(values, allowed.topk(2 * width).values, rtol=tolerance, atol=tolerance)
             torch.testing.assert_close(values, allowed.gather(2, found), rtol=tolerance, atol=tolerance)
             if place % 3 == 1:
@@ -97,7 +97,7 @@ def test_each_kind_is_captured(name: str, graphs: list[Noted]) -> None:  # noqa:
     """No built-in attention falls back to the network's own code."""
     network = wide(name)
     with evaluating(network):
-        assert step_kind(Runtime(network), network.encode(*as_rows([[5, 6, MARKS.end]], network.device)))
+        assert step_kind(Runtime(network), network.encode(*as_rows([[5, 6, SPECIAL.end]], network.device)))
     assert [graph.replayed for graph in graphs] == [3]
 
 
@@ -113,10 +113,10 @@ SEARCHES: list[dict[str, object]] = [
 
 def both_ways(network: EncoderDecoder | Runtime, sources: list[SourceInput], config: GenerationConfig) -> None:
     """Answers of captured steps and of plain ones, token by token."""
-    fast = answer(network, sources, config, MARKS)
+    fast = answer(network, sources, config, SPECIAL)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(captured, "usable", lambda hidden: False)
-        slow = answer(network, sources, config, MARKS)
+        slow = answer(network, sources, config, SPECIAL)
     for mine, theirs in zip(fast, slow, strict=True):
         assert [answer.ids for answer in mine] == [answer.ids for answer in theirs]
         assert [answer.score for answer in mine] == pytest.approx([answer.score for answer in theirs], abs=1e-10)
@@ -224,10 +224,10 @@ def test_on_a_gpu(name: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(captured, "SHRINK_FROM_ROWS", 0)
     network = network_of(name).to("cuda", dtype)
     with evaluating(network):
-        stepper = stepper_of(network, [[5, 6, MARKS.end], [7, MARKS.end]], records=None)
+        stepper = stepper_of(network, [[5, 6, SPECIAL.end], [7, SPECIAL.end]], records=None)
         stepper.step(torch.arange(6, device="cuda") + 5, 0)
         assert isinstance(stepper.current, GraphStep)
     check_steps(network, name, tolerance=1e-4 if dtype == torch.float32 else 5e-2)
     sources = [SourceInput(source_of(random.Random(row)), row) for row in range(12)]
-    found = answer(network, sources, config_of({"beam_size": 4}), MARKS)
+    found = answer(network, sources, config_of({"beam_size": 4}), SPECIAL)
     assert all(hypotheses[0].ids for hypotheses in found)

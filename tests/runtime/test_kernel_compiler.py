@@ -22,10 +22,10 @@ warnings.simplefilter("always")
 from antiphon.search.engine import answer
 from antiphon.config import GenerationConfig
 from antiphon.generation.quantize import quantize
-from runtime.test_stepper import MARKS, network_of
+from runtime.test_stepper import SPECIAL, network_of
 network = network_of("rotary", seed=3)
 QUANTIZE
-for each in answer(network, [[5, 6, 7, 2], [9, 4, 2]], GenerationConfig(beam_size=3, max_new_tokens=9), MARKS):
+for each in answer(network, [[5, 6, 7, 2], [9, 4, 2]], GenerationConfig(beam_size=3, max_new_tokens=9), SPECIAL):
     print(each[0].ids, round(each[0].score, 2))
 """
 

@@ -204,13 +204,13 @@ if SHUFFLE:
 from antiphon.config import GenerationConfig
 from antiphon.generation.quantize import quantize
 from antiphon.search.engine import answer
-from runtime.test_stepper import MARKS, network_of
+from runtime.test_stepper import SPECIAL, network_of
 for kind in ("float32", "int8"):
     network = network_of("rotary", seed=3)
     if kind == "int8":
         quantize(network)
     config = GenerationConfig(beam_size=3, n_best=3, max_new_tokens=9)
-    for each in answer(network, [[5, 6, 7, 2], [9, 4, 2]] * 5, config, MARKS):
+    for each in answer(network, [[5, 6, 7, 2], [9, 4, 2]] * 5, config, SPECIAL):
         print([(hypothesis.ids, hypothesis.score) for hypothesis in each])
 from antiphon.runtime.kernels.steps import SIGNATURES
 assert SIGNATURES is table.SIGNATURES

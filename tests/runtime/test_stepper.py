@@ -8,7 +8,7 @@ import random
 import pytest
 import torch
 from runtime.noted import pytorch_only
-from search.toys import MARKS, MODELS, source_of
+from search.toys import MODELS, SPECIAL, source_of
 
 from antiphon.batch import Tokens
 from antiphon.config import AttentionConfig, GenerationConfig, ModelConfig
@@ -63,7 +63,7 @@ def network_of(name: str, *, seed: int = 0) -> EncoderDecoder:
         for parameter in network.parameters():
             if parameter.ndim > 1:
                 parameter.mul_(1.7)
-        network.output.weight[MARKS.end] *= 1.8
+        network.output.weight[SPECIAL.end] *= 1.8
     return network.eval()
 
 
@@ -72,7 +72,7 @@ NAMES = [*KINDS, *(name for name in MODELS if name not in KINDS)]
 
 def stepper_of(network: EncoderDecoder, sources: list[list[int]], *, records: bool, width: int = 3) -> DecodeStepper:
     ids, tokens = as_rows(sources, network.device)
-    wanted = TopKRequest(2 * width, (0, 1), MARKS.end)
+    wanted = TopKRequest(2 * width, (0, 1), SPECIAL.end)
     return make_stepper(
         Runtime.of(network), network.encode(ids, tokens), width=width, capacity=12, wanted=wanted, records=records
     )
@@ -99,7 +99,7 @@ def test_a_written_step_is_the_networks_own(name: str, sources: int) -> None:
             assert again.best is not None
             values, found = (part.view(len(order), width, -1)[at] for part in again.best)
             allowed = own.log_softmax(-1).clone()
-            allowed[:, :, [0, 1, *([MARKS.end] if suppress_end else [])]] = float("-inf")
+            allowed[:, :, [0, 1, *([SPECIAL.end] if suppress_end else [])]] = float("-inf")
             torch.testing.assert_close(values, allowed.topk(2 * width).values, rtol=1e-4, atol=1e-4)
             torch.testing.assert_close(values, allowed.gather(2, found), rtol=1e-4, atol=1e-4)
             if place % 3 == 1:
@@ -125,7 +125,7 @@ def test_each_kind_is_written_down(name: str) -> None:
     """No built-in attention drops to the slow way; what has no kernel is still run."""
     network = network_of(name)
     with evaluating(network):
-        memory = network.encode(*as_rows([[5, 6, MARKS.end]], network.device))
+        memory = network.encode(*as_rows([[5, 6, SPECIAL.end]], network.device))
         assert step_kind(Runtime(network), memory)
 
 
@@ -137,15 +137,15 @@ def test_answers_are_those_of_the_slow_way(settings: dict[str, object], monkeypa
     dice = random.Random(str(settings))
     network, config = network_of("rotary", seed=3), GenerationConfig(max_new_tokens=12, **settings)
     sources = [SourceInput(source_of(dice), row) for row in range(40)]
-    fast = answer(network, sources, config, MARKS)
-    again = answer(network, sources, config, MARKS)
-    alone = [answer(network, [source], config, MARKS)[0] for source in sources]
+    fast = answer(network, sources, config, SPECIAL)
+    again = answer(network, sources, config, SPECIAL)
+    alone = [answer(network, [source], config, SPECIAL)[0] for source in sources]
     monkeypatch.setattr(policy, "step_kind", lambda runtime, memory: None)
     pytorch_only(monkeypatch)
     calls: list[object] = []
     do = kernels.do
     monkeypatch.setattr(kernels, "do", lambda *given, **named: calls.append(given[0]) or do(*given, **named))
-    slow = answer(network, sources, config, MARKS)
+    slow = answer(network, sources, config, SPECIAL)
     assert calls == [], "the slow way must run no kernel"
     for each, other in ((fast, slow), (again, slow), (alone, slow)):
         for mine, theirs in zip(each, other, strict=True):
@@ -162,17 +162,17 @@ def test_a_source_that_joins_is_as_if_alone(
     dice, joined = random.Random(str(settings)), []
     network = network_of(name, seed=3)
     with torch.no_grad():
-        network.output.weight[MARKS.end] *= 5
+        network.output.weight[SPECIAL.end] *= 5
     config = GenerationConfig(max_new_tokens=12, batch_size=9, **settings)
     sources = [SourceInput(source_of(dice), row) for row in range(60)]
     join = DecodeStepper.join
     monkeypatch.setattr(
         DecodeStepper, "join", lambda self, state, count: (joined.append(count), join(self, state, count))
     )
-    together = answer(network, sources, config, MARKS)
+    together = answer(network, sources, config, SPECIAL)
     expected = "alibi" not in str(MODELS.get(name, {}))  # a bias of each row's own positions costs more than it gains
     assert (sum(joined) == 51) == expected
-    alone = [answer(network, [source], config, MARKS)[0] for source in sources]
+    alone = [answer(network, [source], config, SPECIAL)[0] for source in sources]
     for mine, theirs in zip(together, alone, strict=True):
         assert [answer.ids for answer in mine] == [answer.ids for answer in theirs]
         assert [answer.score for answer in mine] == pytest.approx([answer.score for answer in theirs], abs=1e-4)
@@ -193,23 +193,23 @@ def test_a_changed_weight_is_seen_at_once(how: str, settled: bool) -> None:
     change them without a word."""
     network, config = network_of("full", seed=1), GenerationConfig(beam_size=2, max_new_tokens=8)
     network.frozen = settled  # as one that was loaded, until `train` is called
-    before = answer(network, [[5, 6, 7, MARKS.end]], config, MARKS)[0][0]
+    before = answer(network, [[5, 6, 7, SPECIAL.end]], config, SPECIAL)[0][0]
     with torch.no_grad():
         CHANGES[how](network.output.weight)
     if how == "trained":
         network.train()
         assert not network.frozen
         optimizer = torch.optim.AdamW(network.parameters(), lr=0.3, fused=True)
-        ids, tokens = as_rows([[5, 6, 7, MARKS.end]], network.device)
+        ids, tokens = as_rows([[5, 6, 7, SPECIAL.end]], network.device)
         hidden, _ = network.decode(ids, tokens, network.encode(ids, tokens), None)
         network.logits(hidden).square().sum().backward()
         optimizer.step()
         network.eval()
-    after = answer(network, [[5, 6, 7, MARKS.end]], config, MARKS)[0][0]
+    after = answer(network, [[5, 6, 7, SPECIAL.end]], config, SPECIAL)[0][0]
     assert before.score != after.score
     fresh = network_of("full", seed=1)
     fresh.load_state_dict(network.state_dict())
-    assert answer(fresh, [[5, 6, 7, MARKS.end]], config, MARKS)[0][0] == after
+    assert answer(fresh, [[5, 6, 7, SPECIAL.end]], config, SPECIAL)[0][0] == after
 
 
 class Peeking(Mixer):
@@ -262,7 +262,7 @@ def test_what_cannot_be_written_down_is_computed_by_its_own_code(kind: type[Mixe
     network = build_network(model, attention, source_vocab=SIZE, target_vocab=SIZE, shared=False, seed=0).eval()
     with evaluating(network):
         assert not step_kind(Runtime(network), network.encode(*as_rows([[5, 6, 2]], network.device)))
-    found = answer(network, [[5, 6, 2], [7, 8, 9, 2]], GenerationConfig(beam_size=2, max_new_tokens=6), MARKS)
+    found = answer(network, [[5, 6, 2], [7, 8, 9, 2]], GenerationConfig(beam_size=2, max_new_tokens=6), SPECIAL)
     assert all(len(hypotheses) == 1 for hypotheses in found)
 
 
@@ -298,7 +298,7 @@ def test_rows_are_those_of_the_memory_and_not_of_a_number_that_happens_to_be_equ
 
 def written_down(network: EncoderDecoder, *, width: int, sources: int) -> RecordedStep:
     with evaluating(network):
-        stepper = stepper_of(network, [[5, 6, 7, MARKS.end]] * sources, records=True, width=width)
+        stepper = stepper_of(network, [[5, 6, 7, SPECIAL.end]] * sources, records=True, width=width)
         stepper.step(torch.full((sources * width,), 5), 0)
         assert isinstance(stepper.current, RecordedStep)
         return stepper.current
@@ -336,8 +336,8 @@ def test_no_step_is_taken_when_all_have_ended(monkeypatch: pytest.MonkeyPatch) -
     network, taken = network_of("full", seed=6), []
     with evaluating(network):
         runtime = Runtime(network)
-        step_kind(runtime, network.encode(*as_rows([[5, MARKS.end]], network.device)))  # tried once, with steps
-        network.output.weight[MARKS.end] *= 3
+        step_kind(runtime, network.encode(*as_rows([[5, SPECIAL.end]], network.device)))  # tried once, with steps
+        network.output.weight[SPECIAL.end] *= 3
     step = DecodeStepper.step
 
     def counted(self: DecodeStepper, ids: torch.Tensor, place: int, *, suppress_end: bool = False) -> None:
@@ -347,7 +347,7 @@ def test_no_step_is_taken_when_all_have_ended(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(DecodeStepper, "step", counted)
     dice = random.Random(1)
     sources = [source_of(dice) for _ in range(12)]
-    found = answer(runtime, sources, GenerationConfig(beam_size=1, max_new_tokens=15), MARKS)
+    found = answer(runtime, sources, GenerationConfig(beam_size=1, max_new_tokens=15), SPECIAL)
     lengths = [len(hypotheses[0].ids) for hypotheses in found]
     # A row is computed once for each token of its answer: the first one follows the start, the last one is not read.
     assert sum(taken) == sum(lengths) and len(taken) == max(lengths) and len(set(lengths)) > 1
@@ -374,12 +374,15 @@ def test_a_beam_copies_no_more_than_it_must(records: bool) -> None:
 def test_whole_prefixes_come_before_written_steps() -> None:
     """A forced prefix is read at once by the network's code, and what follows is run as written."""
     network, config = network_of("alibi", seed=2), GenerationConfig(beam_size=2, max_new_tokens=8)
-    sources = [SourceInput([5, 6, 7, MARKS.end], 0, prefix=(8, 9)), SourceInput([5, 9, MARKS.end], 1, prefix=(4, 3))]
-    found = answer(network, sources, config, MARKS)
+    sources = [
+        SourceInput([5, 6, 7, SPECIAL.end], 0, prefix=(8, 9)),
+        SourceInput([5, 9, SPECIAL.end], 1, prefix=(4, 3)),
+    ]
+    found = answer(network, sources, config, SPECIAL)
     assert [hypotheses[0].ids[:2] for hypotheses in found] == [[8, 9], [4, 3]]
     with evaluating(network):
-        one = network.encode(*as_rows([[5, 6, 7, MARKS.end]], network.device))
-        ids = torch.tensor([[MARKS.start, *found[0][0].ids[:-1]]])
+        one = network.encode(*as_rows([[5, 6, 7, SPECIAL.end]], network.device))
+        ids = torch.tensor([[SPECIAL.start, *found[0][0].ids[:-1]]])
         hidden, _ = network.decode(ids, Tokens(torch.arange(ids.shape[1])[None]), one, None)
         log_p = network.logits(hidden)[0].log_softmax(-1)
     own = sum(float(log_p[i, id]) for i, id in enumerate(found[0][0].ids))
@@ -415,14 +418,14 @@ def test_a_source_that_ends_behind_the_prefix_leaves_a_program_for_fewer(beam_si
     network, config = network_of("full", seed=2), GenerationConfig(beam_size=beam_size, max_new_tokens=8)
     network.frozen, dice = True, random.Random(0)
     with torch.no_grad():
-        network.output.weight[MARKS.end] *= 5
-    ids = [[dice.randrange(3, SIZE) for _ in range(4)] + [MARKS.end] for _ in range(200)]
+        network.output.weight[SPECIAL.end] *= 5
+    ids = [[dice.randrange(3, SIZE) for _ in range(4)] + [SPECIAL.end] for _ in range(200)]
     sources = [SourceInput(each, row, prefix=(dice.randrange(3, SIZE), 6)) for row, each in enumerate(ids)]
-    alone = [answer(network, [source], config, MARKS)[0][0] for source in sources]
+    alone = [answer(network, [source], config, SPECIAL)[0][0] for source in sources]
     short = [row for row, found in enumerate(alone) if len(found.ids) == 3]
     long = [row for row, found in enumerate(alone) if len(found.ids) > 3]
     assert len(short) > 3 and len(long) > 3
     runtime = Runtime(network)
     for one, other in zip(short[:4], long[:4], strict=True):
-        found = answer(runtime, [sources[one], sources[other]], config, MARKS)
+        found = answer(runtime, [sources[one], sources[other]], config, SPECIAL)
         assert [hypotheses[0].ids for hypotheses in found] == [alone[one].ids, alone[other].ids]

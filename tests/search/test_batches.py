@@ -8,7 +8,7 @@ import random
 import pytest
 import torch
 from counts import count
-from search.toys import MARKS, NAMES, assert_same, source_of, toy
+from search.toys import NAMES, SPECIAL, assert_same, source_of, toy
 
 from antiphon.config import GenerationConfig
 from antiphon.models.seq2seq import EncoderDecoder
@@ -38,9 +38,9 @@ def test_alone_is_in_a_batch(name: str) -> None:
         company = [*sources, SourceInput([*(3 for _ in range(longer - 1)), 2], len(sources))]
         dice.shuffle(company)
         config = GenerationConfig(max_new_tokens=9, batch_size=len(company), **dice.choice(SEARCHES))
-        together = dict(zip((source.row for source in company), answer(network, company, config, MARKS), strict=True))
+        together = dict(zip((source.row for source in company), answer(network, company, config, SPECIAL), strict=True))
         for source in dice.sample(sources, min(3, len(sources))):
-            assert_same(together[source.row], answer(network, [source], config, MARKS)[0])
+            assert_same(together[source.row], answer(network, [source], config, SPECIAL)[0])
             tried += 1
 
 
@@ -48,10 +48,10 @@ def test_float32_differs_by_ties_alone() -> None:
     network, dice = copy.deepcopy(toy("rotary", max_length=80)).float(), random.Random(0)
     sources = [SourceInput(source_of(dice), row) for row in range(count("padding_and_batch"))]
     config = GenerationConfig(beam_size=4, max_new_tokens=9)
-    together = answer(network, [*sources, SourceInput([3] * 70, len(sources))], config, MARKS)
+    together = answer(network, [*sources, SourceInput([3] * 70, len(sources))], config, SPECIAL)
     misses = 0
     for source, found in zip(sources, together, strict=False):
-        alone = answer(network, [source], config, MARKS)[0][0]
+        alone = answer(network, [source], config, SPECIAL)[0][0]
         assert alone.rank == pytest.approx(found[0].rank, abs=1e-4)
         misses += alone.ids != found[0].ids
     assert misses <= len(sources) / 1000
@@ -62,7 +62,7 @@ def test_what_stands_in_padding_and_unused_slots_changes_no_bit(name: str, monke
     network, dice = toy(name), random.Random(name)
     sources = [source_of(dice) for _ in range(6)]
     config = GenerationConfig(beam_size=3, n_best=3, max_new_tokens=9)
-    clean = answer(network, sources, config, MARKS)
+    clean = answer(network, sources, config, SPECIAL)
 
     def begin(self: EncoderDecoder, memory: Memory, *, width: int, capacity: int) -> DecoderState:
         state = self.decoder.begin(memory, width=width, capacity=capacity)
@@ -73,13 +73,13 @@ def test_what_stands_in_padding_and_unused_slots_changes_no_bit(name: str, monke
 
     soiled = copy.deepcopy(network)
     with torch.no_grad():
-        soiled.source.table.weight[MARKS.pad] = 1e30
+        soiled.source.table.weight[SPECIAL.pad] = 1e30
     monkeypatch.setattr(EncoderDecoder, "begin", begin)
-    assert answer(soiled, sources, config, MARKS) == clean
+    assert answer(soiled, sources, config, SPECIAL) == clean
 
 
 def test_every_request_is_in_one_batch_within_the_bounds() -> None:
-    dice, config = random.Random(0), search_config(GenerationConfig(beam_size=4), MARKS)
+    dice, config = random.Random(0), search_config(GenerationConfig(beam_size=4), SPECIAL)
     requests = [Request([3] * dice.randint(1, 900), limit=dice.randint(1, 1000)) for _ in range(400)]
     groups = list(batches(requests, config, vocab_size=8000, batch_size=None))
     assert sorted(place for group in groups for place in group) == list(range(400))

@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 import torch
-from search.toys import MARKS, NAMES, assert_same, next_log_p, penalty, plain_search, source_of, toy
+from search.toys import NAMES, SPECIAL, assert_same, next_log_p, penalty, plain_search, source_of, toy
 
 from antiphon.batch import Tokens, pad
 from antiphon.config import GenerationConfig
@@ -31,13 +31,13 @@ def plain_diverse(network: EncoderDecoder, source: list[int], config: Generation
             for lane, log_p in enumerate(next_log_p(network, source, [ids for _, ids in group])):
                 value, ids = group[lane]
                 for token, gain in enumerate(log_p):
-                    if token not in (MARKS.pad, MARKS.start):
+                    if token not in (SPECIAL.pad, SPECIAL.start):
                         steered = value + gain - config.diversity_penalty * said[token]
                         candidates.append((-steered, lane, token, value + gain, [*ids, token]))
             candidates.sort(key=lambda candidate: candidate[:3])
             going = []
             for rank, (_, _, token, value, ids) in enumerate(candidates[: 2 * size if size > 1 else 1]):
-                if token == MARKS.end:
+                if token == SPECIAL.end:
                     if rank < size:
                         ended[tuple(ids)] = value
                 elif len(going) < size:
@@ -47,7 +47,7 @@ def plain_diverse(network: EncoderDecoder, source: list[int], config: Generation
     for group in groups:
         ended |= {tuple(ids): value for value, ids in group}
     found = [
-        Hypothesis(list(ids), value, value / penalty(config, len(ids)), ids[-1] == MARKS.end)
+        Hypothesis(list(ids), value, value / penalty(config, len(ids)), ids[-1] == SPECIAL.end)
         for ids, value in ended.items()
     ]
     return sorted(found, key=lambda hypothesis: -hypothesis.rank)[: config.n_best]
@@ -62,7 +62,7 @@ def test_groups_are_what_plain_python_says(beam_size: int, groups: int) -> None:
             n_best=beam_size // groups, max_new_tokens=8, length_penalty=dice.choice([0.0, 1.0]),
         )  # fmt: skip
         sources = [SourceInput(source_of(dice), row) for row in range(3)]
-        for source, found in zip(sources, answer(toy(name, seed=number), sources, config, MARKS), strict=True):
+        for source, found in zip(sources, answer(toy(name, seed=number), sources, config, SPECIAL), strict=True):
             assert_same(found, plain_diverse(toy(name, seed=number), source.ids, config))
 
 
@@ -70,11 +70,17 @@ def test_one_group_is_the_beam_and_a_penalty_makes_answers_differ() -> None:
     dice, network = random.Random(0), toy("rotary")
     sources = [source_of(dice) for _ in range(6)]
     plain = {"beam_size": 6, "n_best": 6, "max_new_tokens": 9}
-    assert answer(network, sources, GenerationConfig(**plain, beam_groups=1), MARKS) == answer(
-        network, sources, GenerationConfig(**plain), MARKS
+    assert answer(network, sources, GenerationConfig(**plain, beam_groups=1), SPECIAL) == answer(
+        network, sources, GenerationConfig(**plain), SPECIAL
     )
     first = [
-        len({row.ids[0] for rows in answer(network, sources, GenerationConfig(**plain, **more), MARKS) for row in rows})
+        len(
+            {
+                row.ids[0]
+                for rows in answer(network, sources, GenerationConfig(**plain, **more), SPECIAL)
+                for row in rows
+            }
+        )
         for more in ({}, {"beam_groups": 6, "diversity_penalty": 20.0})
     ]
     assert first[1] > first[0]
@@ -97,9 +103,9 @@ def covered(network: EncoderDecoder, source: list[int], ids: list[int]) -> float
             return state
 
         cross.begin = recorded
-    given, tokens = pad([source], pad_id=MARKS.pad)
+    given, tokens = pad([source], pad_id=SPECIAL.pad)
     network.decode(
-        torch.tensor([[MARKS.start, *ids[:-1]]]),
+        torch.tensor([[SPECIAL.start, *ids[:-1]]]),
         Tokens(torch.arange(len(ids))[None]),
         network.encode(given, tokens),
         None,
@@ -118,19 +124,19 @@ def test_coverage_is_in_the_rank_and_the_search_waits_for_it(name: str) -> None:
     for beta, beam_size in ((0.2, 3), (2.0, 1), (2.0, 4)):
         config = GenerationConfig(beam_size=beam_size, max_new_tokens=9, coverage_penalty=beta)
         free = GenerationConfig(beam_size=beam_size, n_best=beam_size, max_new_tokens=9)
-        for source, found in zip(sources, answer(network, sources, config, MARKS), strict=True):
+        for source, found in zip(sources, answer(network, sources, config, SPECIAL), strict=True):
             every = plain_search(network, source.ids, free, all_ended=True)
             ranks = [h.rank + beta * covered(network, source.ids, h.ids) for h in every]
             best = max(range(len(every)), key=ranks.__getitem__)
             assert found[0].ids == every[best].ids
             assert found[0].rank == pytest.approx(ranks[best], abs=1e-8)
             assert found[0].score == pytest.approx(every[best].score, abs=1e-8)
-            assert answer(network, [source], config, MARKS)[0][0].ids == found[0].ids
-            assert [id for run in stream(network, source, config, MARKS) for id in run] == found[0].ids
+            assert answer(network, [source], config, SPECIAL)[0][0].ids == found[0].ids
+            assert [id for run in stream(network, source, config, SPECIAL) for id in run] == found[0].ids
 
 
 def test_a_mixer_without_weights_is_refused_by_its_role(monkeypatch: pytest.MonkeyPatch) -> None:
     network = toy("paper")
     monkeypatch.setattr("antiphon.nn.attention.attend", lambda q, k, v, scores, **_: torch.zeros_like(q))
     with pytest.raises(ConfigError, match="`coverage_penalty` needs attention weights of the role cross"):
-        answer(network, [[5, 2]], GenerationConfig(coverage_penalty=0.2), MARKS)
+        answer(network, [[5, 2]], GenerationConfig(coverage_penalty=0.2), SPECIAL)

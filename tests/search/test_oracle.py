@@ -8,7 +8,7 @@ import random
 
 import pytest
 from counts import count
-from search.toys import MARKS, NAMES, next_log_p, toy
+from search.toys import NAMES, SPECIAL, next_log_p, toy
 
 from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.search.beam_search import Search
@@ -35,10 +35,10 @@ def every_answer(
     network: EncoderDecoder, source: list[int], limit: int, config: SearchConfig
 ) -> list[tuple[float, float, list[int]]]:
     """All answers with their rank and score, best first: those that end, and those cut at the limit."""
-    going = [id for id in range(network.vocab_size) if id != MARKS.end]
-    answers = [[*ids, MARKS.end] for n in range(limit) for ids in itertools.product(going, repeat=n)]
+    going = [id for id in range(network.vocab_size) if id != SPECIAL.end]
+    answers = [[*ids, SPECIAL.end] for n in range(limit) for ids in itertools.product(going, repeat=n)]
     answers += [list(ids) for ids in itertools.product(going, repeat=limit)]
-    scores = forced_scores(network, [(source, ids) for ids in answers], MARKS)
+    scores = forced_scores(network, [(source, ids) for ids in answers], SPECIAL)
     ranked = [(score / config.length_divisor(len(ids)), score, ids) for score, ids in zip(scores, answers, strict=True)]
     return sorted(ranked, key=lambda entry: -entry[0])
 
@@ -51,7 +51,7 @@ def model(number: int) -> tuple[EncoderDecoder, list[int], int, SearchConfig]:
     network = toy(dice.choice(NAMES), seed=number, vocabulary=vocabulary, d_model=8)
     width = vocabulary * (vocabulary - 1) ** (limit - 1)
     config = SearchConfig(
-        MARKS, width=width, n_best=min(dice.choice([1, 2, 20]), width), length_penalty=power, length_penalty_kind=kind
+        SPECIAL, width=width, n_best=min(dice.choice([1, 2, 20]), width), length_penalty=power, length_penalty_kind=kind
     )
     return network, [dice.randrange(vocabulary) for _ in range(dice.randint(1, 4))], limit, config
 
@@ -64,20 +64,22 @@ def test_full_width_beam_is_exhaustive_search() -> None:
         for hypothesis, (rank, score, ids) in zip(found, expected, strict=False):
             assert math.isclose(hypothesis.score, score, abs_tol=1e-6)
             assert math.isclose(hypothesis.rank, rank, abs_tol=1e-6)
-            assert hypothesis.finished == (ids[-1] == MARKS.end)
+            assert hypothesis.finished == (ids[-1] == SPECIAL.end)
 
 
 def test_full_width_beam_behind_a_prefix_is_exhaustive_search() -> None:
     """The bound at which a search stops is exact where a prefix is forced: nothing that could win is given up."""
     for number in range(count("beam_oracle")):
         network, source, limit, config = model(number)
-        prefix = tuple(random.Random(number).choices([id for id in range(network.vocab_size) if id != MARKS.end], k=2))
-        going = [id for id in range(network.vocab_size) if id != MARKS.end]
-        answers = [[*ids, MARKS.end] for n in range(limit) for ids in itertools.product(going, repeat=n)]
+        prefix = tuple(
+            random.Random(number).choices([id for id in range(network.vocab_size) if id != SPECIAL.end], k=2)
+        )
+        going = [id for id in range(network.vocab_size) if id != SPECIAL.end]
+        answers = [[*ids, SPECIAL.end] for n in range(limit) for ids in itertools.product(going, repeat=n)]
         answers += [list(ids) for ids in itertools.product(going, repeat=limit)]
         pairs = [(source, [*prefix, *ids]) for ids in answers]
-        price = forced_scores(network, [(source, list(prefix))], MARKS)[0]
-        scores = forced_scores(network, pairs, MARKS)
+        price = forced_scores(network, [(source, list(prefix))], SPECIAL)[0]
+        scores = forced_scores(network, pairs, SPECIAL)
         ranked = sorted(
             ((score - price) / config.length_divisor(len(ids)), [*prefix, *ids])
             for score, ids in zip(scores, answers, strict=True)
@@ -92,11 +94,11 @@ def test_n_best_is_sorted_unique_and_rescored_alike() -> None:
     for number in range(count("beam_oracle")):
         network, source, limit, _ = model(number)
         width = (1, 2, 3, 5)[number % 4]
-        found = search(network, source, limit, SearchConfig(MARKS, width=width, n_best=width))
+        found = search(network, source, limit, SearchConfig(SPECIAL, width=width, n_best=width))
         ranks = [hypothesis.rank for hypothesis in found]
         assert ranks == sorted(ranks, reverse=True)
         assert len({tuple(hypothesis.ids) for hypothesis in found}) == len(found) <= width
-        rescored = forced_scores(network, [(source, hypothesis.ids) for hypothesis in found], MARKS)
+        rescored = forced_scores(network, [(source, hypothesis.ids) for hypothesis in found], SPECIAL)
         assert [hypothesis.score for hypothesis in found] == pytest.approx(rescored, abs=1e-6)
 
 
@@ -104,7 +106,7 @@ def test_beam_of_one_is_greedy() -> None:
     for number in range(count("beam_oracle")):
         network, source, limit, _ = model(number)
         ids: list[int] = []
-        while len(ids) < limit and ids[-1:] != [MARKS.end]:
+        while len(ids) < limit and ids[-1:] != [SPECIAL.end]:
             log_p = next_log_p(network, source, [ids])[0]
             ids = [*ids, log_p.index(max(log_p))]
-        assert [hypothesis.ids for hypothesis in search(network, source, limit, SearchConfig(MARKS))] == [ids]
+        assert [hypothesis.ids for hypothesis in search(network, source, limit, SearchConfig(SPECIAL))] == [ids]

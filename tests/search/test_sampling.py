@@ -7,7 +7,7 @@ import random
 
 import pytest
 import torch
-from search.toys import MARKS, assert_same, next_log_p, toy
+from search.toys import SPECIAL, assert_same, next_log_p, toy
 
 from antiphon.config import GenerationConfig
 from antiphon.search.constants import NEG_INF
@@ -105,13 +105,13 @@ def test_a_sample_depends_on_seed_and_row_alone() -> None:
     network, dice = toy("rotary"), random.Random(0)
     sources = [SourceInput([dice.randrange(3, 13), 7, 2], row) for row in range(20)]
     config = GenerationConfig(temperature=1.0, n_best=2, max_new_tokens=8, seed=4)
-    together = answer(network, sources, config, MARKS)
-    for alone, found in zip(answer(network, sources[::-1], config, MARKS)[::-1], together, strict=True):
+    together = answer(network, sources, config, SPECIAL)
+    for alone, found in zip(answer(network, sources[::-1], config, SPECIAL)[::-1], together, strict=True):
         assert_same(alone, found)
     same = [SourceInput([5, 2], row) for row in range(20)]
-    drawn = [tuple(found[0].ids) for found in answer(network, same, config, MARKS)]
+    drawn = [tuple(found[0].ids) for found in answer(network, same, config, SPECIAL)]
     assert len(set(drawn)) > 10, "rows with the same text have samples of their own"
-    other_seed = answer(network, same, GenerationConfig(temperature=1.0, max_new_tokens=8, seed=5), MARKS)
+    other_seed = answer(network, same, GenerationConfig(temperature=1.0, max_new_tokens=8, seed=5), SPECIAL)
     assert [tuple(found[0].ids) for found in other_seed] != drawn
 
 
@@ -119,7 +119,7 @@ def test_sampled_answers_follow_the_model() -> None:
     """First tokens of many samples, against the model's own probabilities."""
     network, source, draws = toy("grouped"), [4, 9, 2], 3000
     config = GenerationConfig(temperature=1.0, max_new_tokens=1, batch_size=draws)
-    found = answer(network, [SourceInput(source, row) for row in range(draws)], config, MARKS)
+    found = answer(network, [SourceInput(source, row) for row in range(draws)], config, SPECIAL)
     log_p = next_log_p(network, source, [[]])[0]
     possible = sum(math.exp(value) for value in log_p[2:])  # padding and the start token are never said
     statistic = 0.0
@@ -133,6 +133,6 @@ def test_sampled_answers_follow_the_model() -> None:
 
 def test_samples_of_one_source_are_different_ones() -> None:
     config = GenerationConfig(temperature=0.3, n_best=30, max_new_tokens=3)
-    found = answer(toy("paper"), [[5, 6, 2]], config, MARKS)[0]
+    found = answer(toy("paper"), [[5, 6, 2]], config, SPECIAL)[0]
     assert len({tuple(hypothesis.ids) for hypothesis in found}) == len(found) < 30
     assert [hypothesis.rank for hypothesis in found] == sorted((h.rank for h in found), reverse=True)

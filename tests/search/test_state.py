@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from search.toys import MARKS
+from search.toys import SPECIAL
 from torch import Tensor
 
 from antiphon.constraints.trie import TrieConstraint
@@ -25,7 +25,7 @@ from antiphon.search.sampling import HypothesisRandom, TokenSampler
 from antiphon.search.state import SearchState
 
 WIDTH, SIZE, POSITIONS, CPU = 3, 11, 6, torch.device("cpu")
-CONFIG = SearchConfig(MARKS, width=WIDTH, sampler=TokenSampler(1.0))
+CONFIG = SearchConfig(SPECIAL, width=WIDTH, sampler=TokenSampler(1.0))
 
 
 def requests(count: int) -> list[Request]:

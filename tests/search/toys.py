@@ -15,7 +15,7 @@ from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.search.hypotheses import Hypothesis
 from antiphon.search.special_tokens import SpecialTokens
 
-MARKS = SpecialTokens(pad=0, start=1, end=2)
+SPECIAL = SpecialTokens(pad=0, start=1, end=2)
 VOCABULARY = 13
 MODELS = {
     "paper": {"norm_placement": "post"},
@@ -61,21 +61,21 @@ def toy(
         for parameter in network.parameters():
             if parameter.ndim > 1:
                 parameter.mul_(1.7)
-        network.output.weight[MARKS.end] *= 1.8  # so that many answers end by themselves
+        network.output.weight[SPECIAL.end] *= 1.8  # so that many answers end by themselves
     return network.eval()
 
 
 def source_of(dice: random.Random, *, longest: int = 9) -> list[int]:
     """Random source ids with their end."""
-    return [*(dice.randrange(3, VOCABULARY) for _ in range(dice.randint(1, longest))), MARKS.end]
+    return [*(dice.randrange(3, VOCABULARY) for _ in range(dice.randint(1, longest))), SPECIAL.end]
 
 
 @torch.no_grad()
 def next_logits(
-    network: EncoderDecoder, source: list[int], rows: list[list[int]], *, start: int = MARKS.start
+    network: EncoderDecoder, source: list[int], rows: list[list[int]], *, start: int = SPECIAL.start
 ) -> list[list[float]]:
     """What the model says of the next token behind each of `rows`, all of one length; everything is computed anew."""
-    ids, tokens = pad([source], pad_id=MARKS.pad)
+    ids, tokens = pad([source], pad_id=SPECIAL.pad)
     memory = network.encode(ids, tokens).select(torch.zeros(len(rows), dtype=torch.long))
     targets = torch.tensor([[start, *row] for row in rows])
     hidden, _ = network.decode(targets, Tokens(torch.arange(targets.shape[1])[None]), memory, None)
@@ -100,23 +100,23 @@ def allowed(
     *,
     prefix: tuple[int, ...],
     forbidden: tuple[int, ...],
-    marks: SpecialTokens,
+    special_tokens: SpecialTokens,
 ) -> dict[int, float]:
     """The scores of the tokens that may follow `ids`, by the definitions of the settings."""
     if len(ids) < len(prefix):
         return {prefix[len(ids)]: 0.0}
-    factor, said = config.repetition_penalty, {*ids, *([marks.start] if marks.published else [])}
+    factor, seen = config.repetition_penalty, {*ids, *([special_tokens.start] if special_tokens.published else [])}
 
     def scaled(values: list[float]) -> list[float]:
         times = [factor if value < 0 else 1 / factor for value in values]
-        return [value * (times[id] if id in said else 1.0) for id, value in enumerate(values)]
+        return [value * (times[id] if id in seen else 1.0) for id, value in enumerate(values)]
 
-    on_logits = not marks.published or config.beam_size == 1
+    on_logits = not special_tokens.published or config.beam_size == 1
     log_p = log_softmax(scaled(logits)) if on_logits else scaled(log_softmax(logits))
     found = {}
     size = config.no_repeat_ngram
     for token, value in enumerate(log_p):
-        if token in forbidden or (token == MARKS.end and len(ids) - len(prefix) < config.min_new_tokens):
+        if token in forbidden or (token == SPECIAL.end and len(ids) - len(prefix) < config.min_new_tokens):
             continue
         ngrams = [tuple(ids[i : i + size]) for i in range(len(ids) - size + 1)] if size else []
         if size and tuple([*ids, token][-size:]) in ngrams:
@@ -135,9 +135,9 @@ def plain_search(
     config: GenerationConfig,
     *,
     prefix: tuple[int, ...] = (),
-    forbidden: tuple[int, ...] = (MARKS.pad, MARKS.start),
+    forbidden: tuple[int, ...] = (SPECIAL.pad, SPECIAL.start),
     all_ended: bool = False,
-    marks: SpecialTokens = MARKS,
+    special_tokens: SpecialTokens = SPECIAL,
 ) -> list[Hypothesis]:
     """Beam search by lists that never stops before the limit; without a cache, from whole rows at every step.
 
@@ -149,11 +149,13 @@ def plain_search(
     open_: list[tuple[float, float, list[int]]] = [(0.0, 0.0, [])]  # value, score, ids
     ended: list[Hypothesis] = []
     while open_ and len(open_[0][2]) < limit:
-        logits = next_logits(network, source, [ids for _, _, ids in open_], start=marks.start)
+        logits = next_logits(network, source, [ids for _, _, ids in open_], start=special_tokens.start)
         candidates = []
         for lane, (value, score, ids) in enumerate(open_):
             log_p = log_softmax(logits[lane])
-            may_follow = allowed(logits[lane], ids, config, prefix=prefix, forbidden=forbidden, marks=marks)
+            may_follow = allowed(
+                logits[lane], ids, config, prefix=prefix, forbidden=forbidden, special_tokens=special_tokens
+            )
             for token, gain in may_follow.items():
                 candidates.append((-(value + gain), lane, token, score + log_p[token], [*ids, token]))
         candidates.sort(key=lambda candidate: candidate[:3])
@@ -164,7 +166,7 @@ def plain_search(
             ]
         open_ = []
         for rank, (value, _, token, score, ids) in enumerate(candidates[: 2 * width if width > 1 else 1]):
-            if token == MARKS.end:
+            if token == SPECIAL.end:
                 if rank < width:
                     ended.append(Hypothesis(ids, score, -value / penalty(config, len(ids) - len(prefix)), True))
             elif len(open_) < width:

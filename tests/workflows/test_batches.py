@@ -137,12 +137,12 @@ def test_the_start_of_a_pretrained_model(tmp_path: Path) -> None:
     folder = published(tmp_path / "published", "bart", {**BART, "decoder_start_token_id": 2})
     model = antiphon.load(folder, device="cpu")
     batch = next(iter(batches([("in 3 hours", "hours"), ("in", "3 in 3")], model, shuffle=False)))
-    assert model.marks.start == 2 != tokenizer().start_id
+    assert model.special_tokens.start == 2 != tokenizer().start_id
     assert batch.target_ids[:, 0].tolist() == [2, 2]
-    assert batch.source[1, -1] == model.marks.pad
+    assert batch.source[1, -1] == model.special_tokens.pad
     for row, text in enumerate(("hours", "3 in 3")):
         labels = batch.labels[row][batch.label_mask[row]].tolist()
-        assert labels[-1] == model.marks.end and model.tokenizer.decode(labels) == text
+        assert labels[-1] == model.special_tokens.end and model.tokenizer.decode(labels) == text
     summed = -float(model.network.eval()(batch).detach()) * int(batch.label_mask.sum())
     assert sum(model.score(["in 3 hours", "in"], ["hours", "3 in 3"])) == pytest.approx(summed, abs=1e-3)
 

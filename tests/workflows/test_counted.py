@@ -62,7 +62,7 @@ def test_a_base_is_trimmed_extended_and_given_back(name: str, tmp_path: Path) ->
         mine, theirs = logits(new, source, target)[:, kept], logits(old, source, target)
         torch.testing.assert_close(mine, theirs[:, [whole[pieces[id]] for id in kept]])
     if name == "m2m":
-        assert new.target_tokenizer.pieces([*new.marks.first], specials=True) == ["__fr__"]
+        assert new.target_tokenizer.pieces([*new.special_tokens.first], specials=True) == ["__fr__"]
 
     new.save(tmp_path / "back", format="huggingface")
     theirs, reference = (kind.from_pretrained(tmp_path / "back") for kind in (AutoModelForSeq2SeqLM, AutoTokenizer))

@@ -33,7 +33,7 @@ def base(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 def logits(model: Model, source: str, target: str) -> Tensor:
     """(L, V) of one pair; compared by the pieces, as ids differ."""
     pair = Example(model.source_tokenizer.encode(source), model.target_tokenizer.encode(target), 0)
-    batch = collate([pair], pad_id=model.marks.pad, start_id=model.marks.start)
+    batch = collate([pair], pad_id=model.special_tokens.pad, start_id=model.special_tokens.start)
     with torch.no_grad():
         memory = model.network.encode(batch.source, batch.source_tokens)
         hidden, _ = model.network.decode(batch.target_ids, batch.target_tokens, memory, None)
@@ -97,7 +97,7 @@ def test_an_adapter_of_a_trimmed_base_is_one_of_the_runs_copy(base: Path, tmp_pa
 
 
 @pytest.mark.parametrize(("name", "keys"), [("t5", T5), ("bart", BART)])
-def test_a_family_keeps_its_marks(tmp_path: Path, name: str, keys: dict[str, Any]) -> None:
+def test_a_family_keeps_its_special_tokens(tmp_path: Path, name: str, keys: dict[str, Any]) -> None:
     texts = [text for pair in PAIRS + NEW for text in pair]
     tokenizer = train_tokenizer(texts, kind="bpe", vocab_size=300)
     # The language is an id that no text here has; 305 and 308 are rows behind the tokenizer's.
@@ -110,16 +110,16 @@ def test_a_family_keeps_its_marks(tmp_path: Path, name: str, keys: dict[str, Any
     old, new = antiphon.load(folder), antiphon.load(run.folder)
     size = new.target_tokenizer.vocab_size
     assert new.network.vocab_size == size < old.target_tokenizer.vocab_size < old.network.vocab_size
-    assert new.marks.start == size - 1 and new.marks.end == new.target_tokenizer.end_id
+    assert new.special_tokens.start == size - 1 and new.special_tokens.end == new.target_tokenizer.end_id
     kept = places(new, old)
     assert kept[-1] == 305
-    assert new.marks.first == (() if language is None else (kept.index(language),))
-    assert [kept[id] for id in new.marks.suppress] == [5, 77]
+    assert new.special_tokens.first == (() if language is None else (kept.index(language),))
+    assert [kept[id] for id in new.special_tokens.suppress] == [5, 77]
     torch.testing.assert_close(logits(new, "abc", "cba"), logits(old, "abc", "cba")[:, kept])
     assert new.score("ab", "ba")[0] > old.score("ab", "ba")[0]  # over fewer tokens
     new.save(tmp_path / "back", format="huggingface")
     again = antiphon.load(tmp_path / "back")
-    assert again.marks == new.marks
+    assert again.special_tokens == new.special_tokens
     assert torch.equal(logits(again, "abc", "cba"), logits(new, "abc", "cba"))
 
 

@@ -118,10 +118,10 @@ def _write(model: Model, place: Path, vocabularies: Vocabularies, *, kind: str) 
     source, target = vocabularies
     spec.register_source_vocabulary(source)
     spec.register_target_vocabulary(target)
-    marks, unk = model.marks, model.target_tokenizer.unk_id
-    spec.config.bos_token = spec.config.decoder_start_token = target[marks.start]
-    spec.config.eos_token = target[marks.end]
-    spec.config.unk_token = target[marks.pad if unk is None else unk]
+    special_tokens, unk = model.special_tokens, model.target_tokenizer.unk_id
+    spec.config.bos_token = spec.config.decoder_start_token = target[special_tokens.start]
+    spec.config.eos_token = target[special_tokens.end]
+    spec.config.unk_token = target[special_tokens.pad if unk is None else unk]
     spec.config.layer_norm_epsilon = float(_epsilon(model.network))
     spec.validate()
     spec.optimize(quantization=kind)
@@ -157,12 +157,14 @@ def _epsilon(network: nn.Module) -> float:
 
 def _try(model: Model) -> ExportTrial:
     """The model's greedy answers, with end, to random sources from a fixed seed, and their scores."""
-    rows, end = _sources(model), model.marks.end
+    rows, end = _sources(model), model.special_tokens.end
     config = GenerationConfig(beam_size=1, max_new_tokens=max(1, min(MAX_TRIAL_TOKENS, model.network.max_length - 2)))
-    answers = [found[0].ids for found in answer(model.network, rows, config, model.marks)]
+    answers = [found[0].ids for found in answer(model.network, rows, config, model.special_tokens)]
     ended = [[*(id for id in ids if id != end), end] for ids in answers]
-    scores = forced_scores(model.network, list(zip(rows, ended, strict=True)), model.marks)
-    return ExportTrial(rows, [model.marks.with_first(ids) for ids in ended], scores, len(model.marks.first))
+    scores = forced_scores(model.network, list(zip(rows, ended, strict=True)), model.special_tokens)
+    return ExportTrial(
+        rows, [model.special_tokens.with_first(ids) for ids in ended], scores, len(model.special_tokens.first)
+    )
 
 
 def _compare(place: Path, vocabularies: Vocabularies, trial: ExportTrial) -> ExportReport:
@@ -206,8 +208,8 @@ def _accompany(
     target = vocabularies[1]
     ids: dict[str, Any] = {
         "vocabularies": files,
-        "first": [target[id] for id in model.marks.first],
-        "never": [target[id] for id in model.marks.suppressed if id < len(target)],
+        "first": [target[id] for id in model.special_tokens.first],
+        "never": [target[id] for id in model.special_tokens.suppressed if id < len(target)],
     }
     write_json(place / "ids.json", ids)
     text = page(

@@ -61,8 +61,8 @@ def page(
     model: Model, words: Sequence[str], *, name: str, kind: str, difference: float, answers: int, example: str
 ) -> str:
     """The text of README.md for a model that was written as `kind`; `words` are the names of its target ids."""
-    config, marks, tokens = model.generation, model.marks, _prefix(model)
-    room = max(1, model.network.max_length - len(tokens) - len(marks.first))
+    config, special_tokens, tokens = model.generation, model.special_tokens, _prefix(model)
+    room = max(1, model.network.max_length - len(tokens) - len(special_tokens.first))
     # Our limits include the end; those of CTranslate2 include the forced prefix.
     limit = str(min(config.max_new_tokens, room)) if config.max_new_tokens else f"min(2 * len(row) + 32, {room})"
     begin = f'ids["first"] + {[words[id] for id in tokens]!r}' if tokens else 'ids["first"]'
@@ -108,7 +108,7 @@ def _unsaid(model: Model) -> str:
         "patience": beam and config.patience is None,
         "coverage_penalty": beam and config.coverage_penalty != 0,
         "beam_groups": config.beam_groups > 1,
-        "repetition_penalty": beam and config.repetition_penalty != 1 and model.marks.published,
+        "repetition_penalty": beam and config.repetition_penalty != 1 and model.special_tokens.published,
         "no_repeat_ngram": beam and config.no_repeat_ngram > 0,
         "min_new_tokens": beam and config.min_new_tokens > 0,
         "min_p": config.min_p is not None,

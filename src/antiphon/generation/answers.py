@@ -1,4 +1,4 @@
-"""An answer, and a list of them, as a user holds it."""
+"""The results of `generate`: an answer, and a list of answers."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ MOST_SHOWN = 50  # answers, alternatives or labels in one table
 class Generation:
     """An answer.
 
-    `tokens` are without special ones. `score` is the model's own sum of log-probabilities in nats, before any processor
-    or temperature, a forced prefix and the end included; `confidence` is exp(score / tokens), the geometric mean of
-    their probabilities. `finished` tells whether it ended by itself. `alternatives` are the other hypotheses, best
-    first by the search's ranking.
+    `tokens` excludes special tokens. `score` is the model's own sum of log-probabilities in nats, before any logits
+    processor or temperature, including a forced prefix and the end token; `confidence` is exp(score / tokens), the
+    geometric mean of the tokens' probabilities. `finished`: whether the answer ended with its end token.
+    `alternatives` are the other hypotheses, best first by the search's ranking.
 
-    `probabilities` of a classification are those of its labels, which add up to 1: how sure the model is of a label is
-    `probabilities[text]`. Its `score` is that of the label as a text, among all texts, so that exp(score) is the
-    smaller the more the model gives to texts that are no label; and its `confidence` is the mean of a token of it.
+    `probabilities` of a classification are those of its labels, which add up to 1. The probability of the answer is
+    `probabilities[text]`. `score` is the log-probability of the label's text among all texts, so exp(score) is smaller
+    than that if the model gives probability to texts that are no label; `confidence` is its mean per token.
     """
 
     text: str
@@ -40,7 +40,7 @@ class Generation:
         return f"Generation({self.text!r}, {', '.join(facts)})"
 
     def _repr_html_(self) -> str:
-        """The answer with its tokens, figures and alternatives, as a notebook shows it."""
+        """The answer with its tokens, figures and alternatives, as HTML for notebooks."""
         parts = [note(f"score {self.score:.3f} nats · confidence {self.confidence:.1%} · {_ending(self)}")]
         if self.tokens:
             parts.append(tokens(self.tokens))
@@ -54,7 +54,7 @@ class Generation:
 
 
 class Answers(list[Generation]):
-    """The answers of `generate`, in the order of its inputs: a list, which a notebook shows as a table."""
+    """The answers of `generate`, in the order of its inputs: a list with an HTML table for notebooks."""
 
     def __init__(self, answers: Iterable[Generation] = ()) -> None:
         super().__init__(answers)
@@ -68,7 +68,7 @@ class Answers(list[Generation]):
         return found if isinstance(found, Generation) else Answers(found)
 
     def _repr_html_(self) -> str:
-        """The answers, a row each, as a notebook shows them."""
+        """The answers, one per row, as HTML for notebooks."""
         title = f"{len(self)} answer{'' if len(self) == 1 else 's'}"
         return panel(title, _table(self, first=1, head="answer"), *_rest(len(self))) if self else panel(title)
 

@@ -1,4 +1,4 @@
-"""From a network that was made by hand, and its tokenizers, to the parts of a model."""
+"""Builds the parts of a model from a network built by hand and its tokenizers."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def assemble(
     labels: Labels,
     generation: GenerationConfig | Mapping[str, object] | None,
 ) -> Parts:
-    """The parts of a model. A network inside `torch.compile` or DistributedDataParallel is taken out of it.
+    """The parts of a model. A network inside `torch.compile` or DistributedDataParallel is unwrapped.
 
-    ModelError where the network, the tokenizers and the labels do not go together.
+    ModelError if the network, the tokenizers and the labels do not match.
     """
     network = unwrapped(network)
     source, target = tokenizer_pair(tokenizer, target_tokenizer)
@@ -59,7 +59,7 @@ def assemble(
 
 
 def named_labels(labels: Labels) -> dict[str, str]:
-    """What each label of the data is called in answers; ModelError for anything but texts that are not empty."""
+    """The answer for each label of the data; ModelError for anything but texts that are not empty."""
     given: Any = labels
     if not isinstance(given, str | bytes) and isinstance(given, Mapping | Sequence):
         named = dict(given) if isinstance(given, Mapping) else {label: label for label in given}
@@ -69,7 +69,7 @@ def named_labels(labels: Labels) -> dict[str, str]:
 
 
 def check_task(task: str, labels: Mapping[str, str]) -> None:
-    """ConfigError for a task that is not known, ModelError for a classification without labels. A `module:name` is not
+    """ConfigError for an unknown task, ModelError for a classification without labels. A `module:name` is not
     imported."""
     if not isinstance(task, str):
         raise ModelError(f"`task` must be a text, but is {show(task)}.")
@@ -82,7 +82,7 @@ def check_task(task: str, labels: Mapping[str, str]) -> None:
 
 
 def unwrapped(network: nn.Module) -> EncoderDecoder:
-    """The EncoderDecoder in what PyTorch wraps around a module; ModelError where there is none."""
+    """The EncoderDecoder inside PyTorch's wrapper modules; ModelError if there is none."""
     for name in ("_orig_mod", "module"):  # torch.compile, DistributedDataParallel
         inner = getattr(network, name, None)
         if not isinstance(network, EncoderDecoder) and isinstance(inner, nn.Module):

@@ -1,4 +1,4 @@
-"""Whether a model can be asked with some search settings, found without computing answers."""
+"""Checks whether a model can generate with given search settings, without computing the answers."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from antiphon.settings import override
 def try_search(model: Model, texts: Sequence[str], **settings: Any) -> None:
     """Raises what `model.generate(texts, **settings)` would raise, ConfigError or DataError.
 
-    Sources, prefixes and restrictions of all texts are checked; the network computes one step of the first answer, for
-    what shows only then, such as a coverage penalty beside a mixer without weights.
+    Sources, prefixes and constraints of all texts are checked. The network computes one step of the first answer, for
+    errors that occur only then, such as a coverage penalty with a mixer without attention weights.
     """
     config = override(model.generation, settings)
     model = model.speaking(config.source_language, config.target_language)
@@ -30,8 +30,8 @@ def try_search(model: Model, texts: Sequence[str], **settings: Any) -> None:
         model.generate(texts[:1], **settings)  # every label is scored once, in place of a search
         return
     sources = source_inputs(model, rows, config)
-    network, first = model.network, model.marks.first
+    network, first = model.network, model.special_tokens.first
     requests = [make_request(source, config, network=network, first=first) for source in sources]
     if requests:
-        search_settings = search_config(config, model.marks, window=source_limit(network, config))
+        search_settings = search_config(config, model.special_tokens, window=source_limit(network, config))
         Search(model.runtime, requests[:1], search_settings)

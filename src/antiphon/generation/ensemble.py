@@ -42,7 +42,7 @@ class EnsembleMemory(Memory):
 
 
 class EnsembleState(DecoderState):
-    """The members' states, moved together; `layers` are all of theirs."""
+    """The members' states, reordered together; `layers` are the layers of all members."""
 
     def __init__(self, parts: Sequence[DecoderState]) -> None:
         self.parts, self.width = list(parts), parts[0].width
@@ -87,7 +87,7 @@ class EnsembleState(DecoderState):
 
 
 class Ensemble(nn.Module):
-    """Networks that answer together, as `Seq2Seq`; it cannot be trained."""
+    """Several networks as one `Seq2Seq`; it cannot be trained."""
 
     frozen = False  # as in `EncoderDecoder`
 
@@ -130,7 +130,7 @@ class Ensemble(nn.Module):
         assert isinstance(memory, EnsembleMemory) and (state is None or isinstance(state, EnsembleState))
         states = [None] * len(self.parts) if state is None else state.parts
         members = zip(self.parts, memory.parts, states, strict=True)
-        return torch.cat([part.decode(target_ids, tokens, own, kept)[0] for part, own, kept in members], -1), state
+        return torch.cat([part.decode(target_ids, tokens, own, past)[0] for part, own, past in members], -1), state
 
     def logits(self, hidden: Tensor | Batch) -> Tensor:
         """The logarithms of the mean probabilities (..., V), of hidden vectors (..., D1 + D2) or of a whole batch."""

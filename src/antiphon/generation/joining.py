@@ -1,4 +1,4 @@
-"""The answers of a source's parts as one text."""
+"""Joins the answers to a source's parts."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from antiphon.text import StreamDecoder, Tokenizer
 def join_answers(
     parts: Sequence[list[Hypothesis]], gaps: Sequence[str], *, tokenizer: Tokenizer, prompt_length: int
 ) -> Generation:
-    """The answer of a source with these parts and the white space before each: their first hypotheses joined, then
-    their second ones as an alternative, and so on. `prompt_length` first ids of a part are no answer."""
+    """The answer to a source with these parts and the white space before each: their first hypotheses joined, then
+    their second ones as an alternative, and so on. The first `prompt_length` ids of a part are the prompt."""
     if not parts:
         return Generation(text="", tokens=[], score=0.0, confidence=1.0, finished=True)
 
@@ -37,7 +37,7 @@ def join_answers(
 
 
 def join_texts(texts: Iterable[str], gaps: Iterable[str]) -> str:
-    """The answers of a source's parts as one text, as `space_between` says."""
+    """The answers to a source's parts as one text, joined by `space_between`."""
     joined = ""
     for place, (text, gap) in enumerate(zip(texts, gaps, strict=True)):
         joined += (space_between(joined, gap) if place else "") + text
@@ -45,7 +45,7 @@ def join_texts(texts: Iterable[str], gaps: Iterable[str]) -> str:
 
 
 def stream_texts(parts: Sequence[tuple[Iterator[list[int]], str]], tokenizer: Tokenizer) -> Iterator[str]:
-    """What `join_texts` gives, in pieces as they are decoded, of parts as runs of ids and the gaps before them."""
+    """The text of `join_texts`, in pieces as they are decoded; each part is an iterator of ids and the gap before."""
     before = ""  # the last piece
     for place, (runs, gap) in enumerate(parts):
         decoder = StreamDecoder(tokenizer)
@@ -57,6 +57,6 @@ def stream_texts(parts: Sequence[tuple[Iterator[list[int]], str]], tokenizer: To
 
 
 def space_between(before: str, gap: str) -> str:
-    """What stands behind the answer `before` of a part where the source has `gap`: the same white space; a space where
-    it has none, unless the answer ends as texts without spaces do (Chinese, Japanese)."""
+    """The white space after the answer `before` of a part, if the source has `gap` there: `gap` itself; if it is empty,
+    a space, unless the answer ends with a full-width character (Chinese, Japanese)."""
     return gap or ("" if before and unicodedata.east_asian_width(before[-1]) in "WF" else " ")

@@ -1,10 +1,10 @@
-"""The languages of a model that knows several (mBART, mBART-50, M2M-100, NLLB), as its search settings name them.
+"""The languages of a multilingual model (mBART, mBART-50, M2M-100, NLLB), selected by its search settings.
 
     parts = speaking(parts)         # by parts.generation.source_language and target_language
 
-A source is framed with its language's token. An answer is made to begin with that of its language, which its score
-leaves out; mBART of 2020 instead starts its decoder from it. Whisper's prompt holds the language that is spoken, and
-whether to translate it. Without a name all stays as the folder says.
+A source is encoded with its language's token. The first token of an answer is forced to that of its language, which is
+not part of the score; in mBART of 2020 it is the decoder's start token instead. Whisper's prompt contains the spoken
+language, and whether to translate it. Without languages the settings of the folder apply.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from antiphon.text import Tokenizer
 
 
 def speaking(parts: Parts) -> Parts:
-    """`parts` with the tokenizers, the decoder's start and the forced first token of the languages that are named.
+    """`parts` with the tokenizers, the decoder's start and the forced first token of the selected languages.
 
-    ConfigError, with the nearest codes, for a language that the model lacks, or where it knows none.
+    ConfigError, with the nearest codes, for an unknown language, or for a model without languages.
     """
     config, family = parts.generation, parts.model.family
     prompted = input_kind(family).in_languages(
@@ -39,13 +39,13 @@ def speaking(parts: Parts) -> Parts:
     return replace(parts, model=model, source_tokenizer=source, target_tokenizer=target)
 
 
-def marks_of(parts: Parts) -> SpecialTokens:
-    """The target ids with a meaning: a family's own, else the tokenizer's."""
+def target_special_tokens(parts: Parts) -> SpecialTokens:
+    """The special tokens of targets: those of the family, else those of the tokenizer."""
     target, family = parts.target_tokenizer, parts.model.family
     if family is None:
         forced = None if parts.generation.target_language is None else target.forced_first()
         return SpecialTokens(pad=target.pad_id, start=target.start_id, end=target.end_id, first=_alone(forced))
-    marks = SpecialTokens(
+    published = SpecialTokens(
         family.pad_id,
         family.start_id,
         family.end_id,
@@ -56,26 +56,28 @@ def marks_of(parts: Parts) -> SpecialTokens:
     )
     kind = input_kind(family)
     prompt = kind.prompt()
-    return marks if prompt is None else replace(marks, first=prompt, suppress_first=kind.never_first, prompt=True)
+    return (
+        published if prompt is None else replace(published, first=prompt, suppress_first=kind.never_first, prompt=True)
+    )
 
 
 def _alone(id: int | None) -> tuple[int, ...]:
     return () if id is None else (id,)
 
 
-def answer_ids(texts: Iterable[str], tokenizer: Tokenizer, marks: SpecialTokens) -> list[list[int]]:
-    """Texts as answers, as `as_answer` says."""
-    return [as_answer(ids, tokenizer, marks) for ids in tokenizer.encode_batch(texts)]
+def answer_ids(texts: Iterable[str], tokenizer: Tokenizer, special_tokens: SpecialTokens) -> list[list[int]]:
+    """The ids of texts as answers, by `as_answer`."""
+    return [as_answer(ids, tokenizer, special_tokens) for ids in tokenizer.encode_batch(texts)]
 
 
-def as_answer(ids: Sequence[int], tokenizer: Tokenizer, marks: SpecialTokens) -> list[int]:
-    """An encoded text as an answer: the forced first token, the text's own ids, the end, and nothing behind it.
+def as_answer(ids: Sequence[int], tokenizer: Tokenizer, special_tokens: SpecialTokens) -> list[int]:
+    """An encoded text as an answer: the forced first token, the text's own ids and the end token.
 
-    What a tokenizer puts before a text stands there only where no token is forced, and not in a language that nobody
-    named.
+    Ids that the tokenizer puts before a text remain only if no first token is forced, and if the tokenizer has
+    languages, only if one is selected.
     """
     before, after = tokenizer.frame
     unnamed = bool(tokenizer.languages) and tokenizer.language is None
-    begun = [] if marks.first or unnamed else before
-    ending = after[: after.index(marks.end) + 1] if marks.end in after else after
-    return marks.with_first([*begun, *tokenizer.bare(ids), *ending])
+    begun = [] if special_tokens.first or unnamed else before
+    ending = after[: after.index(special_tokens.end) + 1] if special_tokens.end in after else after
+    return special_tokens.with_first([*begun, *tokenizer.bare(ids), *ending])

@@ -1,4 +1,4 @@
-"""From a folder or a name on the hub to a model: `antiphon.load`."""
+"""`antiphon.load`: a model from a folder or from the hub."""
 
 from __future__ import annotations
 
@@ -54,14 +54,14 @@ def load(
     """The model in a run folder, a model folder, a folder of the Hugging Face hub or the hub itself, by its name
     ("google-t5/t5-small"), in evaluation mode; a list of them is an ensemble.
 
-    An ensemble's probability of a token is the mean of its members', its search settings are the first one's.
-    `dtype` None is float32. `attention` replaces what the folder says of the roles that it names, each with a name, a
-    mapping, `module:Name`, a rule or mixer, its class, or a list that alternates over layers; only what it names is
-    imported. Weights that it needs and the folder has not are new, a function of `seed`: `model.account` says which
-    were kept, which are new and which dropped, and a warning says it where any is. `adapter` is a folder in peft's
-    format, a LoRA or DoRA of this model, made here or by peft on transformers' own, which is merged into its weights.
-    `quantize` "int8" keeps the weights in eight bits for answers on a CPU, which is then the device that `auto` means;
-    such a model is not saved or exported. ConfigError for an argument that is not there.
+    An ensemble's probability of a token is the mean of its members'; its search settings are those of the first member.
+    `dtype` None is float32. `attention` replaces the attention of the roles that it names, each with a name, a mapping,
+    `module:Name`, a rule or mixer, its class, or a list that alternates over layers; only modules that it names are
+    imported. Weights that it needs and that are not in the folder are initialized as a function of `seed`.
+    `model.account` lists which weights were loaded, which are new and which were dropped; if any are new or dropped,
+    there is a warning. `adapter` is a folder in peft's format, a LoRA or DoRA of this model, trained here or by peft on
+    transformers' model; it is merged into the weights. `quantize` "int8" stores the weights in eight bits for a CPU,
+    which `auto` then selects; such a model cannot be saved or exported. ConfigError for an unknown argument.
     """
     paths = [path] if isinstance(path, str | Path) else list(path)
     if not paths or not all(isinstance(each, str | Path) for each in paths):
@@ -69,8 +69,8 @@ def load(
     members: list[tuple[str, Parts]] = []
     place, kind = _place_and_type(device, dtype, quantize)
     for folder in map(model_folder, paths):
-        first = kind if adapter is None else torch.float32  # rounded once, behind the merge
-        # Weights are quantized as they are read; what is not is quantized below.
+        first = kind if adapter is None else torch.float32  # rounded once, after the merge
+        # Weights are quantized as they are read; any others are quantized below.
         filler = fill_int8 if quantize is not None and adapter is None else None
         config = read_config(folder, "config.json")
         if is_pretrained(config) and is_foreign(config) and find_spec("transformers") is not None:
@@ -90,7 +90,7 @@ def load(
 
 
 def _check_wrapped(folder: Path, family: str, *, alone: bool, quantized: bool) -> None:
-    """ModelError for what a model that transformers computes has not."""
+    """ModelError for arguments that a model computed by transformers does not support."""
     if not alone:
         raise ModelError(
             f"`{folder}` is of the family {family}, which transformers computes: it must be loaded alone, without "
@@ -106,7 +106,7 @@ def _check_wrapped(folder: Path, family: str, *, alone: bool, quantized: bool) -
 def _place_and_type(
     device: str | torch.device, dtype: str | torch.dtype | None, quantize: str | None
 ) -> tuple[torch.device, torch.dtype]:
-    """Where and in which type a model is held; a warning where numbers of the type are emulated."""
+    """The device and type of a model; a warning if the type is emulated there."""
     place, kind = choose_device(device if quantize is None or device != "auto" else "cpu"), choose_dtype(dtype)
     if quantize is not None:
         check_quantize(quantize, device=place, dtype=kind)

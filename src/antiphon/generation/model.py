@@ -29,7 +29,7 @@ from antiphon.generation.attention.of_texts import maps_of_pair
 from antiphon.generation.classification.classify import classify
 from antiphon.generation.ensemble import check_one
 from antiphon.generation.joining import join_answers, stream_texts
-from antiphon.generation.languages import marks_of, speaking
+from antiphon.generation.languages import speaking, target_special_tokens
 from antiphon.generation.model_repr import ModelRepr
 from antiphon.generation.other_names import OtherToolkitNames
 from antiphon.generation.prompting import answer_each, special_tokens_of
@@ -57,12 +57,12 @@ Inputs = Input | Iterable[Input]
 class Model(ModelRepr, OtherToolkitNames):
     """A network with its tokenizers and search settings.
 
-        model = Model(network, tokenizer)                       # a network made by hand; one tokenizer for both sides
+        model = Model(network, tokenizer)                       # a network built by hand; one tokenizer for both sides
         model = Model(network, source_tokenizer, target_tokenizer, generation={"beam_size": 4})
 
-    `labels` are the answers of a classification; `generation` are search settings, used where none are given. The
-    network is not copied: what it learns later shows in the answers. Raises ModelError where the tokenizers have ids
-    that the network's tables do not.
+    `labels` are the answers of a classification; `generation` are the default search settings. The network is not
+    copied: further training of it changes the answers. Raises ModelError if the tokenizers have more ids than the
+    network's tables have rows.
     """
 
     def __init__(
@@ -81,20 +81,20 @@ class Model(ModelRepr, OtherToolkitNames):
 
     @classmethod
     def from_parts(cls, parts: Parts) -> Self:
-        """The model of what a model folder holds."""
+        """The model with the parts of a model folder."""
         model = cls.__new__(cls)
         model._hold(parts)
         return model
 
     def _hold(self, parts: Parts) -> None:
-        self._silent, self.parts, self.network = parts, speaking(parts), parts.network
+        self._base_parts, self.parts, self.network = parts, speaking(parts), parts.network
         self.runtime = Runtime(parts.network)
         self.source_tokenizer, self.target_tokenizer = self.parts.source_tokenizer, self.parts.target_tokenizer
-        self.marks = marks_of(self.parts)
-        self.restrictor = ConstraintBuilder(self.target_tokenizer, self.marks, self.network.vocab_size)
+        self.special_tokens = target_special_tokens(self.parts)
+        self.restrictor = ConstraintBuilder(self.target_tokenizer, self.special_tokens, self.network.vocab_size)
         kind = input_kind(self.parts.model.family)
         self.input_kind: InputKind[Any] = kind.with_tokenizer(
-            self.source_tokenizer, template=parts.template, prefixes=parts.fronts
+            self.source_tokenizer, template=parts.template, prefixes=parts.prefixes
         )
         self._other: Model | None = None
 
@@ -105,40 +105,40 @@ class Model(ModelRepr, OtherToolkitNames):
 
     @property
     def labels(self) -> list[str]:
-        """What a classification may answer, in the order of the data's labels; empty for every other task."""
+        """The answers of a classification, in the order of the data's labels; empty for every other task."""
         return list(dict.fromkeys(self.parts.labels.values()))
 
     @property
     def task(self) -> str:
-        """What the model was trained for, as a recipe names it."""
+        """The task that the model was trained for, by its name in a recipe."""
         return self.parts.task
 
     @property
     def label_texts(self) -> Mapping[str, str]:
-        """The answer that stands for each label of a classification's data; empty for every other task."""
+        """The answer for each label of a classification's data; empty for every other task."""
         return self.parts.labels
 
     @property
     def account(self) -> LoadReport | None:
-        """Which weights of the folder were kept, which are new, which dropped; None where none was loaded."""
+        """The weights that were loaded from the folder, are new, or were dropped; None if none were loaded."""
         return self.parts.account
 
     @property
     def generation(self) -> GenerationConfig:
-        """The search settings that are used where none are given."""
+        """The default search settings."""
         return self.parts.generation
 
     def speaking(self, source_language: str | None = None, target_language: str | None = None) -> Model:
-        """The same model for sources and answers in these languages, to score or save; None: as its folder says.
+        """The same model for sources and answers in these languages, to score or save; None: the folder's default.
 
-        ConfigError, with the nearest codes, for a language that the model lacks.
+        ConfigError, with the nearest codes, for an unknown language.
         """
         return self._speaking(
             override(self.generation, {"source_language": source_language, "target_language": target_language})
         )
 
     def _speaking(self, config: GenerationConfig) -> Model:
-        """The model for the languages in `config`: itself, the last other one, or a new one."""
+        """The model for the languages in `config`: `self`, the most recent other one, or a new one."""
 
         def languages(of: GenerationConfig) -> tuple[str | None, str | None]:
             return of.source_language, of.target_language
@@ -147,16 +147,16 @@ class Model(ModelRepr, OtherToolkitNames):
             return self
         if self._other is None or languages(config) != languages(self._other.generation):
             source, target = languages(config)
-            kept = replace(self.generation, source_language=source, target_language=target)
-            self._other = Model.from_parts(replace(self._silent, generation=kept))
+            config = replace(self.generation, source_language=source, target_language=target)
+            self._other = Model.from_parts(replace(self._base_parts, generation=config))
             self._other.runtime = self.runtime
         return self._other
 
     def generate(self, texts: Inputs, *, first_row: int = 0, **settings: object) -> Answers:
         """One answer for each input, in their order; a model of speech takes paths of .wav files and arrays of samples.
 
-        `first_row` is the place of the first text in what is read piece by piece: sampling depends on the row, and
-        errors name it. Raises ConfigError for a wrong setting, DataError for a text that is too long.
+        `first_row` is the row of the first text in a larger input that is processed in parts: sampling depends on the
+        row, and errors name it. Raises ConfigError for a wrong setting, DataError for a text that is too long.
         """
         config = override(self.generation, settings)
         return Answers(self._speaking(config)._answers(texts, config, first_row))
@@ -167,7 +167,7 @@ class Model(ModelRepr, OtherToolkitNames):
         if self.labels:
             return classify(self, rows, self.labels, config, first_row=first_row)
         sources = source_inputs(self, rows, config, first_row=first_row)
-        each = special_tokens_of(self.input_kind, self.network, sources, self.marks)
+        each = special_tokens_of(self.input_kind, self.network, sources, self.special_tokens)
         parts: list[list[list[Hypothesis]]] = [[] for _ in rows]
         gaps: list[list[str]] = [[] for _ in rows]
         for source, hypotheses in zip(sources, answer_each(self.runtime, sources, config, each), strict=True):
@@ -178,7 +178,7 @@ class Model(ModelRepr, OtherToolkitNames):
         return [join_answers(*pair, tokenizer=tokenizer, prompt_length=prompt) for pair in pairs]
 
     def stream(self, text: Input, *, first_row: int = 0, **settings: object) -> Iterator[str]:
-        """The answer's text in pieces as they become certain, under beam search too; joined they are `.text`."""
+        """The answer's text in pieces as soon as they are final, with beam search too; joined they are `.text`."""
         self.input_kind.check_single(text)
         config = override(self.generation, settings)
         if self.labels:
@@ -186,7 +186,7 @@ class Model(ModelRepr, OtherToolkitNames):
         model = self._speaking(config)
         rows = model.input_kind.read([text], "text", template=config.template)
         sources = source_inputs(model, rows, config, first_row=first_row)
-        each = special_tokens_of(model.input_kind, model.network, sources, model.marks)
+        each = special_tokens_of(model.input_kind, model.network, sources, model.special_tokens)
         pairs = zip(sources, each, strict=True)
         runs = [(engine.stream(model.runtime, one, config, tokens), one.gap) for one, tokens in pairs]
         return stream_texts(runs, model.target_tokenizer)
@@ -199,10 +199,10 @@ class Model(ModelRepr, OtherToolkitNames):
         overflow: str | None = None,
         max_source_tokens: int | None = None,
     ) -> list[float]:
-        """For each pair the sum of the log-probabilities of the target's tokens and its end, in nats.
+        """For each pair the sum of the log-probabilities of the target's tokens and its end token, in nats.
 
-        `overflow` and `max_source_tokens` are those of `generate` (None: the model's own), but that a source is never
-        split.
+        `overflow` and `max_source_tokens` are those of `generate` (None: the model's own), except that a source is
+        never split.
         """
         config = with_limits(self.generation, overflow, max_source_tokens)
         rows = self.input_kind.read(sources, "sources", template=config.template)
@@ -218,28 +218,29 @@ class Model(ModelRepr, OtherToolkitNames):
     ) -> AttentionMaps:
         """The attention weights of every layer and head for one pair; without a target, for the model's own answer.
 
-        They are there whatever back end computes the answers. `overflow` and `max_source_tokens` are those of
-        `generate` (None: the model's own), but that a source is never split: `truncate` cuts one that is too long,
-        under `window` its maps are whole, and a token's row in the encoder's is zero outside of the window that it was
-        read in. DataError for an empty source, or a text that is too long, ModelError for an ensemble.
+        They are available with every back end. `overflow` and `max_source_tokens` are those of `generate` (None: the
+        model's own), except that a source is never split. `truncate` cuts a source that is too long. With `window` the
+        maps cover the whole source, and in the encoder's map a token's row is zero outside of its window. DataError for
+        an empty source, or a text that is too long, ModelError for an ensemble.
         """
         return maps_of_pair(self, source, target, overflow=overflow, max_source_tokens=max_source_tokens)
 
     def quantize(self, kind: str = "int8") -> Model:
-        """The same model with a copy of the network whose weights have eight bits, for faster answers on a CPU.
+        """The same model with a copy of the network with 8-bit weights, for faster answers on a CPU.
 
-        The copy is not trained, saved or exported; this model stays as it is. ConfigError for another `kind` or device.
+        The copy cannot be trained, saved or exported; this model does not change. ConfigError for another `kind` or
+        device.
         """
         check_quantize(kind, device=self.network.device, dtype=self.network.output.weight.dtype)
         network = copy.deepcopy(self.network).eval()
         network.frozen = True
         quantize_network(network)
-        return Model.from_parts(replace(self._silent, network=network))
+        return Model.from_parts(replace(self._base_parts, network=network))
 
     def save(self, folder: str | Path, format: str = "antiphon") -> Path:
         """Write a model folder that `load` reads; with `format` "huggingface", one that transformers reads too.
 
-        ModelError where no family of checkpoints can express it, or a network made by hand has what no setting says.
+        ModelError if no family of checkpoints can express it, or no setting describes a network built by hand.
         """
         if format not in ("antiphon", "huggingface"):
             raise ModelError(f"`format` must be antiphon or huggingface, but is {show(format)}.")

@@ -1,4 +1,4 @@
-"""How a model shows itself: one line as `repr`, its layers as a table in a notebook."""
+"""`repr` of a model, one line, and its HTML for notebooks, a table of its layers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from antiphon.models.summary import attention_kinds, summary
 
 
 class _ModelView(Protocol):
-    """What is shown of a model."""
+    """The attributes of a model that are shown."""
 
     network: Any
     source_tokenizer: Any
@@ -30,7 +30,7 @@ class ModelRepr:
         return f"Model({', '.join(_facts(cast(_ModelView, self)))})"
 
     def _repr_html_(self) -> str:
-        """The layers with their kinds, shapes and parameters, as a notebook shows them."""
+        """The layers with their kinds, shapes and parameters, as HTML for notebooks."""
         model = cast(_ModelView, self)
         title = f"Model: {model.task}"
         if model.labels:
@@ -65,8 +65,8 @@ def _facts(model: _ModelView) -> list[str]:
 
 
 def _kinds(network: EncoderDecoder) -> Markup:
-    said = "; ".join(f"{role} {kinds}" for role, kinds in attention_kinds(network).items() if kinds)
-    return note(f"attention: {said}")
+    kinds = "; ".join(f"{role} {kind}" for role, kind in attention_kinds(network).items() if kind)
+    return note(f"attention: {kinds}")
 
 
 def _layers(network: EncoderDecoder) -> Markup:

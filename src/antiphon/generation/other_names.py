@@ -1,4 +1,4 @@
-"""Names that people look for on a model, because those of transformers have them: the error says what is here.
+"""Attributes of models in transformers: the error on a Model names the equivalent here.
 
 antiphon.Model.from_pretrained    # AttributeError: ... `antiphon.load(path)` reads a folder or a model of the hub
 """
@@ -12,7 +12,7 @@ from antiphon.synonyms import METHODS
 
 
 class _Absent:
-    """An attribute that is not there, on the class and on its objects: `hasattr` says so too."""
+    """An attribute that raises AttributeError, on the class and on its objects; `hasattr` is False."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -22,7 +22,7 @@ class _Absent:
 
 
 class OtherToolkitNames:
-    """A base of models, in which the names of METHODS are answered. They are not shown by `dir` of a model."""
+    """A base class of models with a helpful error for each name in METHODS. `dir` does not list these names."""
 
     def __dir__(self) -> Iterable[str]:
         return [name for name in super().__dir__() if name not in METHODS]

@@ -1,10 +1,10 @@
-"""Searches whose answers begin with a prompt: each source under its own special tokens.
+"""Searches whose answers begin with a prompt: each source with its own special tokens.
 
     each = special_tokens_of(kind, network, sources, tokens)
-    answer_each(network, sources, config, each)         # what `engine.answer` gives, for each source
+    answer_each(network, sources, config, each)         # the results of `engine.answer` for each source
 
-Whisper's prompt holds the language of a recording (Radford et al. 2022, section 2.3). Where it is not given, it is the
-language whose token is the most probable one behind the start token.
+Whisper's prompt contains the language of a recording (Radford et al. 2022, section 2.3). If it is not given, it is the
+language whose token is the most probable one after the start token.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ _BATCH_SIZE = 16  # sources whose prompts are chosen together
 def special_tokens_of(
     kind: InputKind[Any], network: EncoderDecoder, sources: Sequence[SourceInput], tokens: SpecialTokens
 ) -> list[SpecialTokens]:
-    """The special tokens of each source: `tokens`, with what the model chooses of the prompt. The parts of a row have
-    one prompt, that of the first."""
+    """The special tokens of each source: `tokens` with the prompt that the model chooses. The parts of a row share the
+    prompt of the first part."""
     choices = kind.prompt_choices
     if not choices:
         return [tokens] * len(sources)
@@ -49,7 +49,7 @@ def answer_each(
     config: GenerationConfig,
     each: Sequence[SpecialTokens],
 ) -> list[list[Hypothesis]]:
-    """What `engine.answer` gives, each source under its own special tokens."""
+    """The results of `engine.answer`, each source with its own special tokens."""
     found: list[list[Hypothesis]] = [[] for _ in sources]
     for tokens, places in grouped(each):
         answers = engine.answer(network, [sources[place] for place in places], config, tokens)
@@ -59,14 +59,14 @@ def answer_each(
 
 
 def grouped(each: Sequence[SpecialTokens]) -> Iterator[tuple[SpecialTokens, list[int]]]:
-    """The different ones of `each`, with their places."""
+    """The distinct entries of `each`, with their indices."""
     for tokens in dict.fromkeys(each):
         yield tokens, [place for place, other in enumerate(each) if other == tokens]
 
 
 def _choose(network: EncoderDecoder, rows: Sequence[Source], choices: Sequence[int], start: int) -> list[int]:
-    """The id of `choices` that is the most probable one behind `start`, for each of `rows`; of equally probable ones
-    the lowest."""
+    """For each of `rows` the id of `choices` that is the most probable one after `start`; the lowest of equally
+    probable ones."""
     ids = torch.tensor(sorted(choices), device=network.device)
     found: list[int] = []
     with evaluating(network):

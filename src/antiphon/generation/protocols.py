@@ -1,4 +1,4 @@
-"""What the parts of this package need of a model, which itself needs them."""
+"""Protocols of a model, for modules that the module of `Model` imports."""
 
 from __future__ import annotations
 
@@ -20,5 +20,5 @@ class AnsweringModel(Protocol):
     input_kind: InputKind[Any]
     source_tokenizer: Tokenizer
     target_tokenizer: Tokenizer
-    marks: SpecialTokens
+    special_tokens: SpecialTokens
     restrictor: ConstraintBuilder

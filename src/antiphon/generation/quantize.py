@@ -2,7 +2,7 @@
 
     model = load("runs/demo", quantize="int8")
 
-The tables of embeddings keep their numbers; where one is the output's table too, that use of it has a copy in 8 bits.
+Embedding tables are not quantized; if the output layer shares a table, it uses a copy in 8 bits.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ QUANTIZED = ("int8",)
 
 
 def check_quantize(kind: str, *, device: torch.device, dtype: object) -> None:
-    """ConfigError where nothing can be quantized so."""
+    """ConfigError for an unknown kind, another device than the CPU, or another `dtype` than float32."""
     if kind not in QUANTIZED:
         raise ConfigError(
             f"`quantize` must be int8, or left out, but is {show(kind)}{nearest(str(kind), QUANTIZED) or '.'}"
@@ -32,13 +32,13 @@ def check_quantize(kind: str, *, device: torch.device, dtype: object) -> None:
         )
     if dtype not in (None, torch.float32):
         raise ConfigError(
-            f"`quantize` and `dtype` must not both say how weights are held, but are {kind} and "
+            f"`quantize` and `dtype` must not both set the type of weights, but are {kind} and "
             f"{str(dtype).removeprefix('torch.')}. Give one of them."
         )
 
 
 def quantize(network: EncoderDecoder) -> None:
-    """The weights of `network`, or of the members of an ensemble, become int8 in place, where they are not yet."""
+    """Quantize the weights of `network`, or of the members of an ensemble, to int8 in place, if they are not yet."""
     for part in network.parts if isinstance(network, Ensemble) else [network]:
         if part.head is None:
             part.head = Int8Linear(part.output.weight, part.output_bias)
@@ -46,11 +46,11 @@ def quantize(network: EncoderDecoder) -> None:
 
 
 def is_quantized(network: torch.nn.Module) -> bool:
-    """Whether weights were given up for rounded ones."""
+    """Whether the network has quantized weights."""
     return any(isinstance(module, Int8Linear) for module in network.modules())
 
 
 def check_whole(network: torch.nn.Module, doing: str) -> None:
-    """ModelError where `doing` needs the weights that a quantized network has not."""
+    """ModelError if the network is quantized; `doing` names the operation that needs unquantized weights."""
     if is_quantized(network):
         raise ModelError(f"{doing} needs the model's own weights, but it was quantized. Load it without `quantize`.")

@@ -1,4 +1,4 @@
-"""From the rows of a call to what the search is asked: parts of sources, prefixes and constraints."""
+"""Turns the rows of a call into inputs of the search: parts of sources, prefixes and constraints."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def source_inputs(
 
 
 def with_limits(config: GenerationConfig, overflow: str | None, max_source_tokens: int | None) -> GenerationConfig:
-    """`config` with these ways to read long sources; None leaves a setting as it is."""
+    """`config` with these settings for long sources; None leaves a setting unchanged."""
     asked = {"overflow": overflow, "max_source_tokens": max_source_tokens}
     return override(config, {name: value for name, value in asked.items() if value is not None})
 
@@ -51,6 +51,8 @@ def prefix_ids(model: AnsweringModel, prefix: str | tuple[str | None, ...] | Non
     known: dict[str | None, tuple[int, ...]] = {None: (), "": ()}
     for text in rows:
         if text is not None and text not in known:
-            ids = model.marks.without_first(answer_ids([text], model.target_tokenizer, model.marks)[0])
-            known[text] = tuple(id for id in ids if id != model.marks.end)
+            ids = model.special_tokens.without_first(
+                answer_ids([text], model.target_tokenizer, model.special_tokens)[0]
+            )
+            known[text] = tuple(id for id in ids if id != model.special_tokens.end)
     return [known[text] for text in rows]

@@ -1,4 +1,4 @@
-"""Scores of given answers: the model's log-probability of each target for its source, by forced decoding."""
+"""Scores of given targets: their log-probabilities under the model, by forced decoding."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def scores_of(
     `sources` are rows of the model's input kind, which are not split. DataError for a side that is too long.
     """
     check_pairs(sources, targets)
-    network, kind, tokens = model.network, model.input_kind, model.marks
+    network, kind, tokens = model.network, model.input_kind, model.special_tokens
     limit = source_limit(network, config)
     ids = _target_ids(targets, model.target_tokenizer, tokens, most=network.max_length)
     read = kind.whole(sources, network=network, config=config)
     asked = [SourceInput(source, row) for row, source in enumerate(read)]
     each = special_tokens_of(kind, network, asked, tokens)
-    # An empty answer to an empty source is what `generate` gives without asking the model.
+    # `generate` answers an empty source with an empty answer, without running the model.
     has_text = [len(own) > 1 if tokens.prompt else bool(text) for own, text in zip(ids, targets, strict=True)]
     empty = [kind.is_empty(source) and not text for source, text in zip(sources, has_text, strict=True)]
     scores = [0.0] * len(read)
@@ -45,7 +45,7 @@ def scores_of(
 
 
 def _target_ids(texts: Sequence[str], tokenizer: Tokenizer, tokens: SpecialTokens, *, most: int) -> list[list[int]]:
-    """The ids of targets, end included; a prompt, which differs from source to source, is left out."""
+    """The ids of targets, including the end token, without a prompt, which differs between sources."""
     encoded = tokenizer.encode_batch(texts)
     found = encoded if tokens.prompt else [as_answer(ids, tokenizer, tokens) for ids in encoded]
     for row, ids in enumerate(found):
@@ -54,7 +54,7 @@ def _target_ids(texts: Sequence[str], tokenizer: Tokenizer, tokens: SpecialToken
 
 
 def check_pairs(sources: Sized, targets: Sized) -> None:
-    """DataError where there are more of one than of the other."""
+    """DataError if there are not as many targets as sources."""
     if len(sources) != len(targets):
         counts = f"{len(sources)} sources and {len(targets)} targets"
         raise DataError(f"there must be one target for each source, but there are {counts}.")

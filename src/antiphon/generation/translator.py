@@ -1,7 +1,7 @@
-"""What every loaded model can do, whichever library computes it: text in, text out.
+"""The methods of every loaded model, whichever library computes it: text in, text out.
 
 `antiphon.load` returns a `Translator`: a `Model`, whose network is ours, or an `HFModel`, whose network is
-transformers'. Code that needs more than these methods, `Model.parts` for example, asks for a `Model`.
+transformers'. Code that needs more than these methods, `Model.parts` for example, requires a `Model`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class TextTokenizer(Protocol):
     """Text to ids and back."""
 
     def encode(self, text: str) -> list[int]:
-        """The ids of a text, its end included where the task has one."""
+        """The ids of a text, including the end token if the task has one."""
         ...
 
     def decode(self, ids: Sequence[int]) -> str:

@@ -1,22 +1,22 @@
 """What the sources of a model are: text, speech and further kinds of input.
 
     kind = input_kind(model.family)             # TextInput() or SpeechInput(family.speech)
-    kind.read("hello.wav", "texts")             # what a user gives -> the rows of this kind
-    kind.embedding(model, ids, noise)           # the module that turns sources into what the encoder reads
+    kind.read("hello.wav", "texts")             # a user's inputs -> rows of this kind
+    kind.embedding(model, ids, noise)           # the module that turns sources into the encoder's input
 
-`InputKind` (kind.py) is the interface. Building a network, reading published folders, generation and training ask it
-and never which kind it is, so that all that knows about one kind is in its file here. Data of one kind are rows: ids
-(L,) or features (F, M); `batch.pad` collates both, and the encoder reads both.
+`InputKind` (kind.py) is the interface. Model construction, reading of published folders, generation and training call
+it without checking which kind it is; all code for one kind is in its file here. Data of a kind are rows: ids (L,) or
+features (F, M); `batch.pad` collates both, and the encoder reads both.
 
 To add a kind, for example images:
 
 1. Its settings: a dataclass like `config/speech.py`, and a field of `FamilyConfig` (`config.json` holds both).
-2. Its file here, `image.py`, like `speech.py`: a subclass of `InputKind` with all that is asked of a kind. Its
-   embedding is a subclass of `SourceEmbedding` (embeddings.py), made of parts of `antiphon.nn`.
+2. Its file here, `image.py`, like `speech.py`: a subclass of `InputKind` that implements its methods. Its embedding
+   is a subclass of `SourceEmbedding` (embeddings.py), built from parts of `antiphon.nn`.
 3. Its class in `KINDS` below.
 
-Then `generate`, `stream`, `score`, classification, ensembles, the folders of models and `antiphon generate` take its
-sources. A family of published checkpoints is added as every other (`models/families/`).
+Then `generate`, `stream`, `score`, classification, ensembles, model folders and `antiphon generate` accept its sources.
+A family of published checkpoints is added like any other (`models/families/`).
 """
 
 from __future__ import annotations
@@ -35,5 +35,5 @@ KINDS: tuple[type[InputKind[Any]], ...] = (SpeechInput, TextInput)
 
 
 def input_kind(family: FamilyConfig | None) -> InputKind[Any]:
-    """The kind of the sources of a model of `family`; None is a model of this toolkit's own."""
+    """The input kind of a model of `family`; None means a model of this toolkit without a published family."""
     return next(kind for each in KINDS if (kind := each.of(family)) is not None)

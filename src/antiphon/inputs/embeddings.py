@@ -1,4 +1,4 @@
-"""Source embeddings: what turns a batch of sources into the vectors that an encoder reads.
+"""Source embeddings: modules that turn a batch of sources into the vectors that an encoder reads.
 
     x, tokens = embedding(source, tokens)       # ids (B, L) or features (B, F, M) -> (B, S, D)
 
@@ -32,12 +32,12 @@ class SourceEmbedding(nn.Module):
 
     @property
     def vocab_size(self) -> int | None:
-        """How many ids sources are made of; None where sources are features."""
+        """The number of ids of sources; None if sources are features."""
         return None
 
 
 class FeatureEmbedding(SourceEmbedding):
-    """Frames of features to what an encoder reads: convolutions, positions added, dropout, zero at padding."""
+    """Frames of features to the encoder's input: convolutions, position encoding, dropout, zero at padding."""
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class FeatureEmbedding(SourceEmbedding):
         return self.convolutions.d_model
 
     def forward(self, features: Tensor, tokens: Tokens) -> tuple[Tensor, Tokens]:
-        """features (B, F, M) -> (B, S, D), and its tokens, which are fewer; DataError for more than `most` frames."""
+        """features (B, F, M) -> (B, S, D) with S < F, and its `Tokens`; DataError for more than `most` frames."""
         if features.shape[1] > self.most:
             raise DataError(f"a clip must have at most {self.most} frames, but has {features.shape[1]}. Cut it.")
         x, tokens = self.convolutions(features.to(self.convolutions.dtype), tokens)

@@ -1,6 +1,6 @@
 """Tags and prefixes of sources, which name a language or a task, and the template of the training data.
 
-A source that is split has them before each of its parts.
+If a source is split, they are repeated before each part.
 
 >>> leading_text("<fre> summarize: a text", ["summarize: "])
 '<fre> summarize: '
@@ -45,8 +45,8 @@ def prefixes_of(data: object) -> tuple[str, ...]:
 
 
 def template_of(data: object) -> str:
-    """What the sources of DataConfig.train put around every text, with `{}` for the text: tag, prefix and a
-    `source_field` with one field; "" where they differ, a source has several fields, or nothing is put."""
+    """The template of the sources of DataConfig.train, with `{}` for the text: tag, prefix and a `source_field` with
+    one field; "" if they differ, a source has several fields, or there is none."""
     found = {_template(source) for source in source_list(data)}
     template = found.pop() if len(found) == 1 else ""
     return template if template.count("{}") == 1 and template.replace("{}", "").strip() else ""
@@ -62,7 +62,7 @@ def _template(source: SourceConfig) -> str:
 
 
 def is_empty_text(text: str, prefixes: Iterable[str]) -> bool:
-    """Whether a text is blank, alone or behind one of the `prefixes` of the data that a model was trained on."""
+    """Whether a text is blank, alone or after one of the `prefixes` of the training data."""
     ended = f"{text} "  # a prefix ends with a space, which may be cut off
     return is_blank(text) or any(
         ended.startswith(prefix) and is_blank(ended[len(prefix) :]) for prefix in prefixes if prefix
@@ -70,7 +70,7 @@ def is_empty_text(text: str, prefixes: Iterable[str]) -> bool:
 
 
 def in_template(texts: list[str], template: str) -> list[str]:
-    """Each text in the template; blank ones, and those that are in it already, are unchanged."""
+    """Each text inserted into the template; blank texts, and those that already have it, are unchanged."""
     if not template:
         return texts
     before, _, after = template.partition("{}")

@@ -1,4 +1,4 @@
-"""Checks that sources are not longer than the network takes.
+"""Checks of the lengths of sources.
 
 limit = source_limit(network, config)           # 512
 check_source(ids, limit, most=network.max_length, row=0)
@@ -18,14 +18,14 @@ SHORTER = "Shorten it, or set `overflow` to truncate, split or window"  # the re
 
 
 class BoundedNetwork(Protocol):
-    """What is needed of a network."""
+    """A network with a maximum length."""
 
     @property
     def max_length(self) -> int: ...
 
 
 def source_limit(network: BoundedNetwork, config: GenerationConfig) -> int:
-    """The largest number of tokens of a source that are read at once, its end included.
+    """The largest number of source tokens that are encoded at once, including the end token.
 
     `max_source_tokens`, or the network's `max_length`; ConfigError if the first is larger.
     """

@@ -1,10 +1,10 @@
-"""Texts that are longer than a model takes: an error, the first tokens, parts that each fit, or the whole, which the
-model reads in windows, as `overflow` says.
+"""Texts longer than the limit of a model. `overflow` selects: an error, the first tokens, parts that each fit, or the
+whole text, which the model reads in windows.
 
     pieces_of("a long text …", ids, tokenizer=tokenizer, limit=1024, overflow="split", row=0).parts   # [ids, …]
 
-A text is cut behind sentences where that suffices, else between words, else anywhere; between the parts' answers stands
-the white space that stood between the parts. The tags and prefixes before a text are put before each of its parts.
+A text is split after sentences if the parts fit, else between words, else anywhere. The answers are joined with the
+white space that separated the parts. The tags and prefixes of a text are repeated before each part.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ def pieces_of(
     suffix: str = "",
     most: int | None = None,
 ) -> SourceParts:
-    """The parts of a source, each at most `limit` long; one part where `ids` fit. `row` and `most`, the network's
-    `max_length` (None: it is the limit), are for the error.
+    """The parts of a source, each of at most `limit` tokens; one part if `ids` fit.
 
-    `prefixes` are those that the model knows: each part of a text that begins with one begins with it. Likewise each
-    part of a text that ends with `suffix`, the end of the model's template, ends with it.
+    `row` and `most`, the network's `max_length` (None: the limit), are for the error. `prefixes` are those of the
+    model's training data: if a text begins with one, each of its parts does. Likewise, if a text ends with `suffix`,
+    the end of the model's template, each of its parts does.
     """
     if len(ids) <= limit or overflow == "window":
         return SourceParts([ids], [""])
@@ -65,17 +65,17 @@ def pieces_of(
 def split(
     text: str, *, tokenizer: Tokenizer, limit: int, prefixes: Sequence[str] = (), language: str | None = None
 ) -> list[str]:
-    """`text` in parts of at most `limit` tokens each, the white space between parts apart; a character is never cut.
+    """`text` in parts of at most `limit` tokens each, without the white space between parts; characters are not split.
 
-    Each part begins with the tags and prefixes that `text` begins with (`leading_text`). `language` is a code (None:
-    the tokenizer's language, else English), by which abbreviations are known from ends of sentences.
+    Each part begins with the tags and prefixes of `text` (`leading_text`). `language` is a code (None: the tokenizer's
+    language, else English); its rules distinguish abbreviations from ends of sentences.
     """
     frame = _Frame.of(text, prefixes, "")
     return [frame.around(body) for body in frame.parts(tokenizer, limit, language or tokenizer.language)]
 
 
 class _Frame(NamedTuple):
-    """A text, and what stands before and behind each of its parts."""
+    """A text with the prefix and suffix of each of its parts."""
 
     prefix: str
     body: str
@@ -94,13 +94,13 @@ class _Frame(NamedTuple):
         return f"{self.prefix}{body}{self.suffix}"
 
     def parts(self, tokenizer: Tokenizer, limit: int, language: str | None) -> list[str]:
-        """The parts of the body that fit with what stands around them."""
+        """The parts of the body that fit with prefix and suffix."""
         packer = _Packer(tokenizer, limit, self)
         return [part for part in packer.pack(list(sentences(self.body, language)), by_words=False) if part]
 
 
 def _gaps(text: str, parts: Sequence[str]) -> list[str]:
-    """What stands in `text` before each of its `parts` but the first."""
+    """The text before each of the `parts` of `text`; "" for the first."""
     gaps, end = [], 0
     for part in parts:
         start = text.index(part, end)
@@ -119,7 +119,7 @@ class _Packer:
         return len(self.tokenizer.encode(self.frame.around(text))) <= self.limit
 
     def pack(self, pieces: list[str], *, by_words: bool) -> Iterator[str]:
-        """Parts that fit, without the space around them, from pieces that are sentences or words."""
+        """Parts that fit, stripped, from pieces that are sentences or words."""
         first = 0
         while first < len(pieces):
             count = self._most(pieces, first)
@@ -132,7 +132,7 @@ class _Packer:
             first += max(count, 1)
 
     def _most(self, pieces: list[str], first: int) -> int:
-        """How many pieces from `first` on fit together: doubled until they do not, then by bisection."""
+        """The largest number of pieces from `first` on that fit together, found by doubling and bisection."""
 
         def fits(count: int) -> bool:
             return self.fits("".join(pieces[first : first + count]).strip())

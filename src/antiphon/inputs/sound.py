@@ -1,4 +1,4 @@
-"""Sound: the samples of a .wav file, and the log-mel features that a model reads of them.
+"""Sound: the samples of a .wav file, and their log-mel features.
 
     samples = read_wav(Path("hello.wav"), sampling_rate=16000)                                  # (16000,), in [-1, 1]
     log_mel(fit(samples, 480_000), bins=80, window=400, hop=160, sampling_rate=16000)           # (3000, 80)
@@ -34,7 +34,7 @@ _EXTENSIBLE, _PCM = b"\xfe\xff", bytes.fromhex("0100000000001000800000aa00389b71
 def read_wav(file: Path, *, sampling_rate: int) -> Tensor:
     """The samples (N,) of a .wav file in [-1, 1], float32, its channels averaged.
 
-    DataError where it is no file of 8, 16, 24 or 32-bit whole numbers (PCM), or has another sampling rate.
+    DataError if it is not a file of 8, 16, 24 or 32-bit integers (PCM), or has another sampling rate.
     """
     convert = f"Convert it: {conversion(file, sampling_rate)}."
     try:
@@ -50,7 +50,7 @@ def read_wav(file: Path, *, sampling_rate: int) -> Tensor:
         raise DataError(f"`{file}` must have samples of 8, 16, 24 or 32 bits, but has {8 * width}. {convert}")
     if rate != sampling_rate:
         raise DataError(
-            f"`{file}` must have {sampling_rate} samples a second, as the model hears, but has {rate}. {convert}"
+            f"`{file}` must have {sampling_rate} samples a second, the model's rate, but has {rate}. {convert}"
         )
     whole = len(content) // (width * channels) * width * channels  # a file that was cut short ends within a sample
     if not whole:
@@ -64,12 +64,12 @@ def read_wav(file: Path, *, sampling_rate: int) -> Tensor:
 
 
 def conversion(file: str | Path, sampling_rate: int) -> str:
-    """The command that makes a file that `read_wav` reads."""
+    """The command that converts a file to a format that `read_wav` reads."""
     return f"ffmpeg -i {file} -ar {sampling_rate} -ac 1 out.wav"
 
 
 def _opened(file: Path) -> wave.Wave_read:
-    """A .wav file; of whole numbers in the extensible format too, which the library reads from Python 3.12 on."""
+    """An open .wav file, also of integers in the extensible format, which the module `wave` reads since Python 3.12."""
     with file.open("rb") as stream:
         place = _format_chunk(stream)
         stream.seek(place)
@@ -92,7 +92,7 @@ def _format_chunk(stream: BinaryIO) -> int:
 
 
 def fit(samples: Tensor, length: int) -> Tensor:
-    """`samples` (N,), cut or followed by silence, (length,)."""
+    """`samples` (N,), truncated or padded with silence to (length,)."""
     return torch.nn.functional.pad(samples[:length], (0, max(0, length - samples.shape[0])))
 
 
@@ -100,8 +100,7 @@ def log_mel(samples: Tensor, *, bins: int, window: int, hop: int, sampling_rate:
     """Samples (N,) to log-mel energies (N // hop, M), float32.
 
     A frame is the power spectrum of `window` samples around its middle under a Hann window, summed into `bins` mel
-    bands; of the decadic logarithms those more than 8 below the clip's largest are raised to it, and all are brought
-    near [-1, 1].
+    bands. The decadic logarithms are clamped to at most 8 below the clip's largest and scaled to about [-1, 1].
     """
     hann = torch.hann_window(window)
     spectrum = torch.stft(samples.float(), window, hop, window=hann, return_complex=True)  # (window // 2 + 1, F + 1)

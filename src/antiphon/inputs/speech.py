@@ -1,11 +1,11 @@
-"""Speech as input: recordings as samples, and the log-mel features that a model reads of them.
+"""Speech as input: recordings as samples, and their log-mel features.
 
     kind = SpeechInput(family.speech)
     clips = kind.read(["hello.wav", samples], "texts")                          # samples of each, (N,), float32
     kind.parts(clips, network=network, config=config)[0].parts                  # features (F, M) of each 30 seconds
 
-Radford et al. 2022 (Whisper), section 2.3 and figure 1: an answer begins with the language, the task and whether it has
-times in it, all as tokens; the language, where none is given, is the most probable one behind the start token.
+Radford et al. 2022 (Whisper), section 2.3 and figure 1: an answer begins with tokens for the language, the task and
+whether it has timestamps. If no language is given, it is the most probable one after the start token.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class SpeechInput(InputKind[Tensor]):
         )
 
     def check_trainable(self) -> None:
-        raise ConfigError("it must read text, but hears, and what hears cannot be trained yet. Choose another base")
+        raise ConfigError("it must be a text model, but is a speech model, which cannot be trained yet. Choose another")
 
     def read(self, inputs: object, what: str, *, names: bool = True, template: bool = True) -> list[Tensor]:
         """The samples (N,) of one recording or several, each the path of a .wav file or numbers."""
@@ -73,10 +73,10 @@ class SpeechInput(InputKind[Tensor]):
     def parts(
         self, rows: Sequence[Tensor], *, network: BoundedNetwork, config: GenerationConfig, first_row: int = 0
     ) -> list[SourceParts]:
-        """Features (F, M) of what is answered of each recording: where it is longer than the model reads at once, its
-        beginning or all of it, cut at fixed times, as `config.overflow` says."""
+        """Features (F, M) of the parts of each recording. For one longer than the model's input, `config.overflow`
+        selects its beginning, or all of it, split at fixed times."""
         if config.max_source_tokens is not None:
-            raise ConfigError("`max_source_tokens` must be left out for a model that hears, but is given.")
+            raise ConfigError("`max_source_tokens` must be left out for a speech model, but is given.")
         found = []
         for row, samples in enumerate(rows, first_row):
             self._check_length(samples, config.overflow, row)
@@ -95,7 +95,7 @@ class SpeechInput(InputKind[Tensor]):
         return found
 
     def check_attention(self) -> None:
-        raise ModelError("attention is looked at in a model that reads text, but this one hears. Load another.")
+        raise ModelError("attention maps need a model that reads text, but this is a speech model. Load another.")
 
     def in_languages(
         self, family: FamilyConfig | None, *, source_language: str | None, target_language: str | None
@@ -111,7 +111,7 @@ class SpeechInput(InputKind[Tensor]):
 
     @property
     def prompt_choices(self) -> tuple[int, ...]:
-        """The ids of the languages that may be spoken, unless one is given."""
+        """The ids of all languages; () if a language is given."""
         return () if self.speech.language is not None else tuple(dict(self.speech.languages).values())
 
     @property
@@ -119,7 +119,7 @@ class SpeechInput(InputKind[Tensor]):
         return self.speech.never_first_ids
 
     def features(self, samples: Tensor) -> Tensor:
-        """Samples (N,) to features (F, M), float32; cut, or followed by silence, to the length that the model reads."""
+        """Samples (N,) to features (F, M), float32; truncated or padded with silence to the model's input length."""
         speech = self.speech
         return log_mel(
             fit(samples, speech.samples),
@@ -130,13 +130,13 @@ class SpeechInput(InputKind[Tensor]):
         )
 
     def _check_length(self, samples: Tensor, overflow: str, row: int) -> None:
-        """DataError where a recording is too long and `overflow` is error, ConfigError where it is window."""
+        """DataError if a recording is too long and `overflow` is error, ConfigError if it is window."""
         speech = self.speech
         if overflow == "window":
-            raise ConfigError("`overflow` must be error, truncate or split for a model that hears, but is window.")
+            raise ConfigError("`overflow` must be error, truncate or split for a speech model, but is window.")
         if len(samples) > speech.samples and overflow == "error":
             raise DataError(
-                f"input {row + 1} must have at most {speech.seconds} seconds, which the model hears at once, but has "
+                f"input {row + 1} must have at most {speech.seconds} seconds, the model's limit, but has "
                 f"{_seconds(len(samples), speech)}. Cut it, or set `overflow` to truncate or split."
             )
 
@@ -152,7 +152,7 @@ class SpeechInput(InputKind[Tensor]):
         if isinstance(value, Mapping) and ({"array", "raw"} & set(value)) and "sampling_rate" in value:
             if value["sampling_rate"] != rate:
                 found = show(value["sampling_rate"])
-                problem = f"{what} has a `sampling_rate` of {found}, where the model hears {rate} samples a second"
+                problem = f"{what} has a `sampling_rate` of {found}, but the model's is {rate} samples a second"
                 raise DataError(f"{problem}. Resample it, for a file with {conversion('FILE', rate)}.")
             return self._samples(value["array"] if "array" in value else value["raw"], what)
         try:
@@ -169,7 +169,7 @@ class SpeechInput(InputKind[Tensor]):
 
 
 def _check_file(value: str | Path, what: str, remedy: str, rate: int) -> None:
-    """DataError where `value` is no .wav file: a text, a file that is not there, or one of another format."""
+    """DataError if `value` is no .wav file: a text, a file that does not exist, or one of another format."""
     named = show(value) if isinstance(value, str) else f"`{value}`"
     try:
         there = Path(value).is_file()
@@ -181,11 +181,11 @@ def _check_file(value: str | Path, what: str, remedy: str, rate: int) -> None:
         raise DataError(f"{what} is {named}, which is no .wav file. Convert it: {conversion(value, rate)}.")
     if isinstance(value, Path) or is_media_name(value):
         raise DataError(f"{what} is {named}, but there is no file {value}. Check the path. {remedy}")
-    raise DataError(f"{what} is {named}, which is no .wav file: a model that hears does not read. {remedy}")
+    raise DataError(f"{what} is {named}, which is no .wav file: a speech model does not read text. {remedy}")
 
 
 def _seconds(samples: int, speech: SpeechConfig) -> str:
-    """The seconds of a recording that is too long, with as many digits as show that it is."""
+    """The length in seconds of a recording that is too long, with enough digits to show this."""
     seconds = samples / speech.sampling_rate
     digits = next((digits for digits in range(2, 8) if round(seconds, digits) > speech.seconds), 8)
     return f"{seconds:.{digits}f}"

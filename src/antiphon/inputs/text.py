@@ -1,4 +1,4 @@
-"""Text as input: what is a text, and what a model reads of one that is long."""
+"""Text as input: reading texts, and the parts of long ones."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class TextInput(InputKind[str]):
         ]
 
     def _cut(self, text: str, ids: list[int], overflow: str, *, limit: int, most: int, row: int) -> SourceParts:
-        """The parts of one text, as `overflow` says."""
+        """The parts of one text, by `overflow`."""
         return pieces_of(
             text,
             ids,
@@ -92,10 +92,10 @@ class TextInput(InputKind[str]):
 def texts_of(texts: object, what: str, *, names: bool = True) -> list[str]:
     """The texts as a list, each with a UTF-8 form; DataError, which names `what`, for anything else.
 
-    Without `names`, texts that are all names of image or sound files are refused too, since only a file's name would be
-    read.
+    Without `names`, texts that are all names of image or sound files are refused too, because only a file's name would
+    be read.
     """
-    refused = "This model reads text, and does not hear."
+    refused = "This model reads text, not speech."
     if not isinstance(texts, Iterable) or isinstance(texts, Mapping):  # of a mapping only the keys would be read
         raise DataError(f"`{what}` must be a text or several, but is {show(texts)}. {refused}")
     rows = [texts] if isinstance(texts, str) else list(texts)

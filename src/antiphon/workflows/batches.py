@@ -118,8 +118,12 @@ def batches(
     if isinstance(tokenizer, Model):
         if target_tokenizer is not None:
             raise ConfigError("`target_tokenizer` must be left out beside a Model, which has its own. Leave it out.")
-        source, target, marks = tokenizer.source_tokenizer, tokenizer.target_tokenizer, tokenizer.marks
-        pad_id, start_id, as_target = marks.pad, marks.start, partial(as_answer, tokenizer=target, marks=marks)
+        source, target, special = tokenizer.source_tokenizer, tokenizer.target_tokenizer, tokenizer.special_tokens
+        pad_id, start_id, as_target = (
+            special.pad,
+            special.start,
+            partial(as_answer, tokenizer=target, special_tokens=special),
+        )
     else:
         source, target = tokenizer_pair(tokenizer, target_tokenizer)
         pad_id, start_id = target.pad_id, target.start_id

@@ -23,11 +23,11 @@ _LAYER = re.compile(r"(encoder|decoder)\.layers\.(\d+)\.")
 
 
 def load_teacher(
-    config: TrainConfig, student: EncoderDecoder, source: Tokenizer, target: Tokenizer, marks: SpecialTokens
+    config: TrainConfig, student: EncoderDecoder, source: Tokenizer, target: Tokenizer, special_tokens: SpecialTokens
 ) -> EncoderDecoder | None:
     """The teacher network of `config`, on the student's device; an ensemble if there are several. None without one.
 
-    `marks` are the special tokens of the student. The teacher reads the same batches, so its start, end and forced
+    `special_tokens` are those of the student. The teacher reads the same batches, so its start, end and forced
     first tokens must be equal. With `copy_layers` the student is initialized with layers of the teacher. SettingError
     if the model does not exist or does not match the student.
     """
@@ -57,7 +57,7 @@ def load_teacher(
                 remedy="Set `tokenizer.kind` to the path of the tokenizer in the teacher's folder.",
             )
     for name in ("start", "first", "end"):
-        mine, other = _shown(getattr(marks, name)), _shown(getattr(model.marks, name))
+        mine, other = _shown(getattr(special_tokens, name)), _shown(getattr(model.special_tokens, name))
         if mine != other:
             raise SettingError(
                 (*SECTION, "teacher"),

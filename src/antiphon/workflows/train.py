@@ -156,8 +156,8 @@ class _TrainingJob:
         self.batches = Batches(self.corpus, batch_tokens=config.training.batch_tokens, seed=config.training.seed)
         self.parts = self._parts(device)
         self.network = self.parts.network
-        marks = Model.from_parts(self.parts).marks
-        teacher = load_teacher(config, self.network, self.source_tokenizer, self.target_tokenizer, marks)
+        special_tokens = Model.from_parts(self.parts).special_tokens
+        teacher = load_teacher(config, self.network, self.source_tokenizer, self.target_tokenizer, special_tokens)
         self.adapter = self._adapter(device)
         self.validate = self._validate()
         self.record = RunLog(folder, make_display(total_steps=config.training.max_steps, quiet=quiet))
@@ -171,8 +171,8 @@ class _TrainingJob:
                 save_best=self.save_best,
                 record=self.record,
                 store=SnapshotStore(folder / "snapshots", keep=config.training.keep_last, say=self.record.say),
-                pad_id=marks.pad,
-                start_id=marks.start,
+                pad_id=special_tokens.pad,
+                start_id=special_tokens.start,
                 teacher=teacher,
             ),
             config.training,
@@ -188,9 +188,9 @@ class _TrainingJob:
         )
         if template:
             self.notes += (f"answers put each text into the template of the data, {template!r}",)
-        fronts = (*prefixes_of(config.data.train), *(() if self.initial is None else self.initial.fronts))
+        prefixes = (*prefixes_of(config.data.train), *(() if self.initial is None else self.initial.prefixes))
         known: dict[str, Any] = {"task": config.task, "generation": generation, "labels": self.task.labels}
-        known |= {"fronts": tuple(dict.fromkeys(fronts)), "template": template}
+        known |= {"prefixes": tuple(dict.fromkeys(prefixes)), "template": template}
         if self.initial is not None:
             parts = replace(self.initial, network=self.initial.network.to(device), **known)
         else:
@@ -359,7 +359,9 @@ class _TrainingJob:
         """The function that turns encoded target ids into the ids of an answer of the base."""
         if self.initial is None:
             return None
-        return partial(as_answer, tokenizer=self.target_tokenizer, marks=Model.from_parts(self.initial).marks)
+        return partial(
+            as_answer, tokenizer=self.target_tokenizer, special_tokens=Model.from_parts(self.initial).special_tokens
+        )
 
     def _samplers(self) -> Samplers:
         if not isinstance(self.config.tokenizer, TokenizerConfig):

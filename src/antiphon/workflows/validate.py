@@ -84,20 +84,20 @@ class Validate:
     def loss(self, network: EncoderDecoder, stop_requested: Callable[[], bool]) -> float | None:
         """The mean negative log-likelihood of a target token in nats, end included, without smoothing and dropout."""
         criterion, nll, labels = CrossEntropy(), 0.0, 0
-        marks = Model.from_parts(self.parts).marks
+        special = Model.from_parts(self.parts).special_tokens
         for rows in length_batches(self.examples, batch_tokens=self.batch_tokens):
             if stop_requested():
                 return None
-            found = network(collate(rows, pad_id=marks.pad, start_id=marks.start).to(network.device), criterion)
+            found = network(collate(rows, pad_id=special.pad, start_id=special.start).to(network.device), criterion)
             nll, labels = nll + float(found.nll), labels + found.labels
         return nll / labels
 
     def entropies(self) -> dict[str, float]:
         """The mean entropy, in nats, of the attention weights of each role on the first pairs."""
-        marks = Model.from_parts(self.parts).marks
+        special = Model.from_parts(self.parts).special_tokens
         rows = length_batches(self.examples[:ATTENTION_PAIRS], batch_tokens=self.batch_tokens)
         network = self.parts.network
-        batches = (collate(each, pad_id=marks.pad, start_id=marks.start).to(network.device) for each in rows)
+        batches = (collate(each, pad_id=special.pad, start_id=special.start).to(network.device) for each in rows)
         return entropies(network, batches)
 
     def answers(self, stop_requested: Callable[[], bool]) -> list[str] | None:

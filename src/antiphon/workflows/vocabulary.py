@@ -92,16 +92,16 @@ def trim_vocabulary(parts: Parts, config: TrainConfig, task: Task) -> tuple[Part
     if old.source.table is old.target.table and not parts.shared:
         raise ConfigError("a base whose two tokenizers share one table of vectors cannot be trimmed. Leave it out.")
     family = parts.model.family
-    marks = _marks(family)
+    special_ids = _special_ids(family)
     texts = [partial(_texts, config, task, side) for side in (0, 1)]
     sides = [(parts.source_tokenizer, False, texts[0]), (parts.target_tokenizer, True, texts[1])]
     if parts.shared:
         whole = parts.source_tokenizer.paired(parts.target_tokenizer)
-        source = target = _trim(whole, sides, needed=marks)
+        source = target = _trim(whole, sides, needed=special_ids)
     else:
-        source, target = _trim(sides[0][0], sides[:1]), _trim(sides[1][0], sides[1:], needed=marks)
+        source, target = _trim(sides[0][0], sides[:1]), _trim(sides[1][0], sides[1:], needed=special_ids)
     # Special ids of the model may have rows after those of the tokenizer.
-    extra = marks - {*target.old_ids}
+    extra = special_ids - {*target.old_ids}
     rows = {"target": [*target.old_ids, *sorted(extra)]}
     rows["source"] = rows["target"] if parts.shared else source.old_ids
     model = replace(parts.model, family=None if family is None else _moved(family, rows["target"]))
@@ -156,7 +156,7 @@ def _texts(config: TrainConfig, task: Task, side: int) -> Iterator[str]:
             yield (item.source, item.target)[side]
 
 
-def _marks(family: FamilyConfig | None) -> set[int]:
+def _special_ids(family: FamilyConfig | None) -> set[int]:
     """The special ids that every answer needs."""
     if family is None:
         return set()

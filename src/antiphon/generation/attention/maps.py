@@ -32,20 +32,21 @@ MAPS = ("cross", "encoder", "decoder")  # the ROLES, in the order in which maps 
 
 
 class MappedModel(Protocol):
-    """What is needed of a model, which itself needs this module."""
+    """The attributes of a model that are needed here; the module of `Model` imports this one."""
 
     network: EncoderDecoder
     source_tokenizer: Tokenizer
     target_tokenizer: Tokenizer
-    marks: SpecialTokens
+    special_tokens: SpecialTokens
 
 
 @dataclass(frozen=True, eq=False)
 class AttentionMaps:
     """The attention weights of one pair: `cross`, `encoder` and `decoder` are (L,H,Q,K), float32, on the processor.
 
-    One is None where no layer's mixer has weights; a layer (or a head that other layers have) without weights is NaN.
-    Tokens are one a position, specials included; `special` ones are marked. `start` is what the decoder reads first.
+    A role is None if no layer's mixer has weights; a layer without weights (or a head that only other layers have) is
+    NaN. There is one token per position, including special tokens, which `source_special` and `target_special` mark.
+    `start` is the decoder's first input token.
     """
 
     cross: Tensor | None
@@ -58,7 +59,7 @@ class AttentionMaps:
     start: str
 
     def weights(self, role: str = "cross") -> Tensor:
-        """The maps of `role`, (L,H,Q,K); ConfigError where there is no such role or no layer of it has weights."""
+        """The maps of `role`, (L,H,Q,K); ConfigError for an unknown role, or if no layer of it has weights."""
         if role not in MAPS:
             raise ConfigError(f"the role of a map must be one of {', '.join(MAPS)}, but is `{role}`.")
         found = {"cross": self.cross, "encoder": self.encoder, "decoder": self.decoder}[role]
@@ -70,8 +71,8 @@ class AttentionMaps:
         return found
 
     def map(self, role: str = "cross", *, layer: int | None = None, head: int | None = None) -> Tensor:
-        """One map (Q,K): of a layer and a head, counted from 0 as in the tensors; None: the mean of all that have
-        weights. ConfigError where there is none such."""
+        """One map (Q,K), of a layer and a head, counted from 0 as in the tensors; None: the mean of all that have
+        weights. ConfigError if the layer or head does not exist or has no weights."""
         found = self.weights(role)
         for axis, (name, place) in enumerate((("layer", layer), ("head", head))):
             count = found.shape[axis]
@@ -87,7 +88,7 @@ class AttentionMaps:
         return found[0, 0]
 
     def labels(self, role: str = "cross") -> tuple[list[str], list[str]]:
-        """What the queries (Q) and the keys (K) of `role` are: the keys of the decoder are the tokens that it read."""
+        """The tokens of the queries (Q) and of the keys (K) of `role`; the decoder's keys are its input tokens."""
         if role == "encoder":
             return self.source_tokens, self.source_tokens
         read = [self.start, *self.target_tokens[:-1]]
@@ -96,11 +97,11 @@ class AttentionMaps:
     def alignment(
         self, *, layer: int | None = None, head: int | None = None, words: bool = False
     ) -> list[tuple[int, int]]:
-        """For each target token the source token of the largest cross weight, as (source, target) places.
+        """For each target token the source token with the largest cross-attention weight, as (source, target) indices.
 
-        Specials are left out on both sides, and places count from 0 over what is left. With `words` the places are
-        those of words: a token that begins with "▁", or the first one, begins a word; the weights to the tokens of a
-        source word are summed, those from the tokens of a target word averaged (Clark et al. 2019, section 4.1).
+        Special tokens are excluded on both sides; indices count from 0 over the other tokens. With `words` the indices
+        are those of words: a token that begins with "▁", or the first one, begins a word; the weights to the tokens of
+        a source word are summed, those from the tokens of a target word averaged (Clark et al. 2019, section 4.1).
         """
         weights = self.map("cross", layer=layer, head=head)
         source = _groups(self.source_tokens, self.source_special, words=words)
@@ -109,11 +110,11 @@ class AttentionMaps:
             return []
         columns = torch.stack([weights[:, places].sum(1) for places in source], 1)
         rows = torch.stack([columns[places].mean(0) for places in target])
-        # A query that sees nothing reads no source token.
+        # A query without visible keys has no alignment.
         return [(int(row.argmax()), place) for place, row in enumerate(rows) if bool(row.any())]
 
     def pharaoh(self, *, layer: int | None = None, head: int | None = None, words: bool = False) -> str:
-        """The alignment as `0-0 1-2`, source place before target place, in the order of the target."""
+        """The alignment as `0-0 1-2`, source index before target index, in the order of the target."""
         return " ".join(f"{i}-{j}" for i, j in self.alignment(layer=layer, head=head, words=words))
 
     def entropy(self, role: str = "cross") -> Tensor:
@@ -125,16 +126,16 @@ class AttentionMaps:
         return f"AttentionMaps({sizes or 'no weights'}; layers × heads × queries × keys)"
 
     def _repr_html_(self) -> str:
-        """The mean map over layers and heads, across if there is one, as a notebook shows it."""
+        """The mean map over layers and heads, of cross-attention if it has weights, as HTML for notebooks."""
         role, found = next(iter(self._there()), (None, None))
         if role is None or found is None:
             return panel("attention", note("no layer has weights to look at"))
         rows, columns = self.labels(role)
-        said = map_title(role, None, None, *found.shape[:2])
+        title = map_title(role, None, None, *found.shape[:2])
         others = " and ".join(f"maps.{other}" for other, _ in self._there() if other != role)
         hint = "Rows are queries, columns keys; the numbers are percent. Each head: maps.map(layer=0, head=0)."
         drawn = heat_map(self.map(role).tolist(), rows=rows, columns=columns)
-        return panel(said, drawn, note(hint + (f" There are {others} too." if others else "")))
+        return panel(title, drawn, note(hint + (f" There are {others} too." if others else "")))
 
     def _there(self) -> list[tuple[str, Tensor]]:
         """The roles that have weights, with them."""
@@ -145,8 +146,8 @@ class AttentionMaps:
 def entropy_of(weights: Tensor) -> Tensor:
     """-Σ p ln p over the keys, in nats: weights (…,K) -> (…).
 
-    p are the absolute weights, scaled to a sum of 1: with sinks they sum to less, and some mixers take weights off. NaN
-    where a query sees no key.
+    p are the absolute weights, scaled to a sum of 1: with sinks they sum to less, and some mixers have negative
+    weights. NaN if a query has no visible key.
     """
     p = weights.abs() / weights.abs().sum(-1, keepdim=True)
     return torch.special.entr(p).sum(-1)
@@ -155,11 +156,11 @@ def entropy_of(weights: Tensor) -> Tensor:
 def attention_maps(
     model: MappedModel, source: list[int], target: list[int], *, window: int | None = None
 ) -> AttentionMaps:
-    """The maps of one pair of ids, each with its end, the source read in windows beyond `window` tokens (None: the
-    network's `max_length`); `model.attention` turns text into these."""
-    network, marks = model.network, model.marks
-    target = marks.with_first(target)
-    batch = collate([Example(source, target, 0)], pad_id=marks.pad, start_id=marks.start)
+    """The maps of one pair of ids, each with its end token. A source of more than `window` tokens (None: the network's
+    `max_length`) is encoded in windows. `model.attention` does the same for texts."""
+    network, special_tokens = model.network, model.special_tokens
+    target = special_tokens.with_first(target)
+    batch = collate([Example(source, target, 0)], pad_id=special_tokens.pad, start_id=special_tokens.start)
     found = layer_weights(network, batch.to(network.device), window=window)
     sides = []
     for tokenizer, ids in ((model.source_tokenizer, source), (model.target_tokenizer, target)):
@@ -172,15 +173,15 @@ def attention_maps(
         target_tokens=target_tokens,
         source_special=source_special,
         target_special=target_special,
-        start=model.target_tokenizer.pieces([marks.start], specials=True)[0],
+        start=model.target_tokenizer.pieces([special_tokens.start], specials=True)[0],
     )
 
 
 def layer_weights(
     network: EncoderDecoder, batch: Batch, *, window: int | None = None
 ) -> dict[str, list[Tensor | None]]:
-    """For each role the weights (B,H,Q,K) of each layer, from one forward without dropout; None for a layer whose mixer
-    has none. The back ends are those of any forward: what is computed does not depend on being looked at."""
+    """For each role the weights (B,H,Q,K) of each layer, from one forward pass without dropout; None for a layer whose
+    mixer has none. The back ends are those of any forward pass: recording weights does not change the results."""
     maps: dict[object, list[Tensor]] = {}
     with evaluating(network):
         memory = network.encode(batch.source, replace(batch.source_tokens, maps=maps), window=window)
@@ -194,7 +195,7 @@ def layer_weights(
 
 
 def mixers_of(network: EncoderDecoder) -> dict[str, list[Mixer]]:
-    """The mixers of each role, one a layer."""
+    """The mixers of each role, one per layer."""
     found: dict[str, list[Mixer]] = {role: [] for role in MAPS}
     for layer in [*network.encoder.layers, *network.decoder.layers]:
         assert isinstance(layer, EncoderLayer | DecoderLayer)
@@ -225,7 +226,7 @@ def entropies(network: EncoderDecoder, batches: Iterable[Batch]) -> dict[str, fl
 
 
 def _given(mixer: Mixer, found: Sequence[Tensor], role: str, shape: tuple[int, int, int]) -> Tensor | None:
-    """The weights that a mixer gave, if any; AttentionError for another shape than (B,H,Q,K)."""
+    """The weights that a mixer recorded, if any; AttentionError for another shape than (B,H,Q,K)."""
     if not found:
         return None
     rows, queries, keys = shape
@@ -239,7 +240,7 @@ def _given(mixer: Mixer, found: Sequence[Tensor], role: str, shape: tuple[int, i
 
 
 def _stacked(layers: Sequence[Tensor | None]) -> Tensor | None:
-    """The layers of one pair, (1,H,Q,K) each, as (L,H,Q,K); NaN where a layer, or a head of it, has none."""
+    """The layers of one pair, (1,H,Q,K) each, as (L,H,Q,K); NaN for a layer, or a head of it, without weights."""
     there = [weights[0].float().cpu() for weights in layers if weights is not None]
     if not there:
         return None
@@ -252,7 +253,7 @@ def _stacked(layers: Sequence[Tensor | None]) -> Tensor | None:
 
 
 def _groups(tokens: Sequence[str], special: Sequence[bool], *, words: bool) -> list[list[int]]:
-    """The positions of each token, or of each word, specials left out; spaces alone are no word."""
+    """The positions of each token, or of each word, without special tokens; spaces alone are no word."""
     places = [place for place, left_out in enumerate(special) if not left_out]
     if not words:
         return [[place] for place in places]

@@ -20,7 +20,7 @@ from antiphon.text import clean_text
 
 
 class TextModel(AnsweringModel, Protocol):
-    """What is needed of a model besides."""
+    """The further attributes of a model that are needed here."""
 
     @property
     def labels(self) -> list[str]: ...
@@ -32,13 +32,13 @@ class TextModel(AnsweringModel, Protocol):
 def maps_of_pair(
     model: TextModel, source: object, target: object, *, overflow: str | None, max_source_tokens: int | None
 ) -> AttentionMaps:
-    """The maps of a source and a target, as `Model.attention` says; the target None is the model's own answer."""
+    """The maps of a source and a target, see `Model.attention`; for the target None, of the model's own answer."""
     model.input_kind.check_attention()
     for name, text in (("source", source), ("target", "" if target is None else target)):
         if not isinstance(text, str):
             raise DataError(f"`{name}` must be one text, but is {show(text)}.")
     if isinstance(model.network, Ensemble):
-        raise ModelError("attention is looked at in one model, but this is an ensemble. Load one of its members.")
+        raise ModelError("attention maps need a single model, but this is an ensemble. Load one of its members.")
     most, config = model.network.max_length, with_limits(model.generation, overflow, max_source_tokens)
     text = model.input_kind.read(source, "source", template=config.template)[0]
     if config.overflow not in ("truncate", "window"):
@@ -48,15 +48,15 @@ def maps_of_pair(
         check_source(ids, limit, most=most, row=0, what="the source", remedy=remedy)
     asked = source_inputs(model, [text], config)
     if not asked:
-        raise DataError(f"`source` must hold a token to look at, but {show(text)} has none.")
+        raise DataError(f"`source` must have at least one token, but {show(text)} has none.")
     if target is None and model.labels:
         limits = {"overflow": config.overflow, "max_source_tokens": config.max_source_tokens}
         target = model.generate(text, **limits)[0].text
     if target is None:
-        answer = engine.answer(model.runtime, asked, config, model.marks)[0][0].ids
+        answer = engine.answer(model.runtime, asked, config, model.special_tokens)[0][0].ids
     else:
-        answer = answer_ids([clean_text(str(target))], model.target_tokenizer, model.marks)[0]
+        answer = answer_ids([clean_text(str(target))], model.target_tokenizer, model.special_tokens)[0]
         check_length(answer, most, what="the target")
     if not answer:
-        raise DataError(f"`target` must hold a token to look at, but {show(target)} has none.")
+        raise DataError(f"`target` must have at least one token, but {show(target)} has none.")
     return attention_maps(model, [int(id) for id in asked[0].ids], answer, window=source_limit(model.network, config))

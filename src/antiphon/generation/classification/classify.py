@@ -1,11 +1,11 @@
-"""Answers of a classification: every label is scored for every source, so that an answer is always a label.
+"""Answers of a classification: every label is scored for every source, and the best label is the answer.
 
     answer = classify(model, ["a fine film"], ["negative", "positive"], GenerationConfig())[0]
     answer.text, answer.probabilities       # 'positive', {'negative': 0.02, 'positive': 0.98}
 
-A label's probability is its score, the model's log-probability of its text and the end, among those of all labels:
-exp(score) of one by the sum of those of all. It is what a classifier calls its confidence; `Generation.confidence` is
-here, as everywhere, the geometric mean of the label's tokens' probabilities, the end included.
+A label's probability is exp(score) divided by the sum of exp(score) over all labels; the score is the model's
+log-probability of the label's text and the end token. A classifier calls it confidence; `Generation.confidence` is here
+too the geometric mean of the probabilities of the label's tokens, including the end token.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from antiphon.generation.protocols import AnsweringModel
 from antiphon.generation.restricting import texts_of_rows
 from antiphon.settings import require, show
 
-_OF_A_SEARCH = ("temperature", "prefix", "required", "forbidden")  # there is none here
+_OF_A_SEARCH = ("temperature", "prefix", "required", "forbidden")  # settings without a meaning for labels
 MOST_SHOWN = 10  # labels in a message
 
 
 def classify(
     model: AnsweringModel, rows: Sequence[Any], labels: Sequence[str], config: GenerationConfig, *, first_row: int = 0
 ) -> list[Generation]:
-    """For each of `rows` (of the model's input kind) its most probable label, with the next ones as alternatives up to
-    `config.n_best`.
+    """For each of `rows` (of the model's input kind) its most probable label, with the next ones as alternatives, in
+    all `config.n_best`.
 
-    `config.allowed` narrows the labels, whose probabilities are then those among it. Raises ConfigError for a setting
-    that asks for another answer, DataError for a source that is too long and for an allowed text that is no label.
+    `config.allowed` restricts the labels; probabilities are then among those. Raises ConfigError for a setting that
+    does not apply to labels, DataError for a source that is too long and for an allowed text that is no label.
     """
     refuse_search(config)
     choices = _choices(labels, config, len(rows), first_row)
@@ -62,7 +62,7 @@ def classify(
 
 
 def _choices(labels: Sequence[str], config: GenerationConfig, count: int, first_row: int) -> list[list[int]]:
-    """The places of the labels that each of `count` sources may have."""
+    """The indices of the labels that are allowed for each of `count` sources."""
     choices = []
     for row, allowed in enumerate(texts_of_rows("allowed", config.allowed, count), first_row + 1):
         unknown = next((text for text in allowed or () if text not in labels), None)
@@ -75,7 +75,7 @@ def _choices(labels: Sequence[str], config: GenerationConfig, count: int, first_
 
 
 def refuse_search(config: GenerationConfig) -> None:
-    """Raises ConfigError for a setting that asks for another answer than a label."""
+    """Raises ConfigError for a search setting that does not apply to labels."""
     for name in _OF_A_SEARCH:
         free = getattr(config, name) is None
         require(free, name, "must be left out of a classification, whose answers are its labels, but is given")

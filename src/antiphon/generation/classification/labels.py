@@ -1,4 +1,4 @@
-"""Forced scores of every label for every source, the encoder run once a source.
+"""Forced scores of every label for every source; the encoder runs once per source.
 
     label_scores(model, ["a fine film"], ["positive", "negative"])      # [[-0.1, -2.4]]
 
@@ -32,18 +32,18 @@ def label_scores(
     config: GenerationConfig | None = None,
     first_row: int = 0,
 ) -> list[list[float]]:
-    """For each of `rows` the log-probability of each of `labels` with its end, in nats: what `Model.score` gives.
+    """For each of `rows` the log-probability of each of `labels` with its end token, in nats, as by `Model.score`.
 
-    `rows` are rows of the model's input kind. Of `config` only `batch_size` (rows that run together), `overflow` and
-    `max_source_tokens` are used; a row is never split. Errors count rows from `first_row`. Raises DataError where there
-    is no label, or a source or a label is too long for the model.
+    `rows` are rows of the model's input kind. Of `config` only `batch_size` (rows per batch), `overflow` and
+    `max_source_tokens` are used; a row is never split. Errors count rows from `first_row`. Raises DataError if there is
+    no label, or if a source or a label is too long for the model.
     """
     if not labels:
         raise DataError("there must be at least one label, but there is none.")
     config = config or GenerationConfig()
     most, limit = model.network.max_length, source_limit(model.network, config)
     sources = model.input_kind.whole(rows, network=model.network, config=config, first_row=first_row)
-    targets = answer_ids(labels, model.target_tokenizer, model.marks)
+    targets = answer_ids(labels, model.target_tokenizer, model.special_tokens)
     for row, ids in enumerate(targets):
         check_length(ids, most, what=f"label {row + 1}")
     scores: list[list[float]] = [[] for _ in sources]
@@ -60,12 +60,12 @@ def label_scores(
 def _scores(
     model: AnsweringModel, sources: Sequence[Source], targets: Sequence[list[int]], *, window: int
 ) -> list[list[float]]:
-    """The scores (N, W) of sources that run together, the labels as hypotheses of each."""
-    network, start = model.network, model.marks.start
+    """The scores (N, W) of a batch of sources, with the labels as hypotheses of each."""
+    network, start = model.network, model.special_tokens.start
     count, width, length = len(sources), len(targets), max(map(len, targets))
     labels, tokens = as_rows(targets, network.device)
     valid = tokens.valid.expand(width, -1)
-    # Padding stands behind the labels and is never scored, so that all rows may share their positions.
+    # Padding comes after the labels and is never scored, so all rows may share their positions.
     places = torch.arange(length, device=network.device)[None]
     begun = torch.cat([labels.new_full((width, 1), start), labels[:, :-1]], 1)
     with evaluating(network):
@@ -75,4 +75,4 @@ def _scores(
         hidden, _ = network.decode(begun.repeat(count, 1), Tokens(places), memory, state)  # (N·W, L, D)
         log_p = label_log_p(network, hidden.flatten(0, 1), labels.repeat(count, 1).flatten())
     log_p = log_p.view(count, width, length).to(sum_type(network.device))
-    return log_p.masked_fill(~valid, 0)[:, :, len(model.marks.first) :].sum(2).tolist()
+    return log_p.masked_fill(~valid, 0)[:, :, len(model.special_tokens.first) :].sum(2).tolist()

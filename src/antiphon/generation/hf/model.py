@@ -4,7 +4,7 @@
     model.generate(["in 3 hours"], beam_size=4)[0].text
 
 Only data of the folder is read, by the library's own classes: safetensors, JSON, vocabularies; never code, another
-folder or the network. What the library has no word for (restrictions, streams of pieces, maps) is refused by name.
+folder or the network. Features that the library lacks (constraints, streaming in pieces, maps) raise an error.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from antiphon.settings import override, show
 from antiphon.text import clean_text
 from antiphon.text.kinds import is_blank
 
-# Ours -> theirs, where the meaning is the same; the rest is mapped below, or refused.
+# Ours -> theirs, for settings with the same meaning; the others are mapped below, or refused.
 _SAME = {
     "beam_size": "num_beams",
     "n_best": "num_return_sequences",
@@ -49,17 +49,17 @@ _KNOWN = {
     "seed",
     "batch_size",
 }
-_ROWS = 16  # sources that run together where nothing says how many
+_ROWS = 16  # the default number of sources in a batch
 
 
 class HFTokenizer:
-    """The tokenizer of the library, by our names."""
+    """The tokenizer of the library, with our method names."""
 
     def __init__(self, theirs: Any) -> None:
         self._theirs = theirs
 
     def encode(self, text: str) -> list[int]:
-        """The ids of a source, those that its tokenizer adds included."""
+        """The ids of a source, including those that its tokenizer adds."""
         return list(self._theirs(clean_text(text))["input_ids"])
 
     def target(self, text: str) -> list[int]:
@@ -79,12 +79,12 @@ class HFTokenizer:
         return self.pieces(self.encode(text))
 
     def is_empty(self, ids: Sequence[int]) -> bool:
-        """Whether there is nothing but special ids; what the vocabulary lacks is something."""
+        """Whether there are only special ids other than the unknown token."""
         return {*ids} <= {*self._theirs.all_special_ids} - {self._theirs.unk_token_id}
 
 
 class HFModel(OtherToolkitNames):
-    """`generate`, `stream`, `score` and `save` of a Model, by the library's network."""
+    """`generate`, `stream`, `score` and `save` of a Model, computed by the library's network."""
 
     labels: Sequence[str] = ()
     task = "text"
@@ -99,11 +99,11 @@ class HFModel(OtherToolkitNames):
         return f"Model({type(self.network).__name__} by transformers, {numbers:,} parameters)"
 
     def _repr_html_(self) -> str:
-        """What it is, in a line: its layers are the library's own."""
+        """The `repr` as HTML; the layers are the library's own."""
         return panel(repr(self))
 
     def generate(self, texts: str | Sequence[str], *, first_row: int = 0, **settings: object) -> Answers:
-        """One answer for each text, in their order; ConfigError for a setting that the library has no word for,
+        """One answer for each text, in their order; ConfigError for a setting that the library does not support,
         DataError for a text that is too long."""
         config = override(self.generation, settings)
         _check_known(config)
@@ -140,8 +140,8 @@ class HFModel(OtherToolkitNames):
         return [self._score(source, target) if source and target else 0.0 for source, target in pairs]
 
     def attention(self, source: str, target: str | None = None, *, overflow: str | None = None) -> NoReturn:
-        """Refused: the maps are those of our own networks."""
-        raise ModelError("attention is looked at in models of our own families, but transformers computes this one.")
+        """Not supported: attention maps are available for our own networks only."""
+        raise ModelError("attention maps need a model of our own families, but transformers computes this one.")
 
     def save(self, folder: str | Path, format: str = "antiphon") -> Path:
         """Write the folder that transformers and `load` read; `format` must be "huggingface"."""
@@ -159,10 +159,10 @@ class HFModel(OtherToolkitNames):
             raise DataError(f"{what} must have at most {most} tokens, but has {len(ids)}. Shorten it.")
 
     def _answers(self, rows: Sequence[Sequence[int]], config: GenerationConfig) -> list[Generation]:
-        """The answers of rows that run together, each with its alternatives."""
-        marks, found = self._foreign.marks, self._settings(config, max(map(len, rows)))
+        """The answers of a batch of rows, each with its alternatives."""
+        special, found = self._foreign.special_tokens, self._settings(config, max(map(len, rows)))
         width = max(map(len, rows))
-        ids = torch.tensor([[*row, *[marks.pad] * (width - len(row))] for row in rows], device=self.network.device)
+        ids = torch.tensor([[*row, *[special.pad] * (width - len(row))] for row in rows], device=self.network.device)
         mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows], device=self.network.device)
         try:
             with torch.no_grad():
@@ -177,7 +177,7 @@ class HFModel(OtherToolkitNames):
         return [self._answer(row, made[each * i : each * (i + 1)]) for i, row in enumerate(rows)]
 
     def _settings(self, config: GenerationConfig, longest: int) -> dict[str, Any]:
-        first = len(self._foreign.marks.first)
+        first = len(self._foreign.special_tokens.first)
         limit = config.max_new_tokens or 2 * longest + 32
         if self._foreign.most is not None:
             limit = min(limit, self._foreign.most - 1 - first)
@@ -191,13 +191,13 @@ class HFModel(OtherToolkitNames):
         return found | sampled | {"do_sample": True, "num_beams": 1, "early_stopping": False, "min_p": config.min_p}
 
     def _answer(self, source: Sequence[int], rows: Sequence[Sequence[int]]) -> Generation:
-        """The first of the hypotheses `rows`, which begin with the start token, with the others behind it."""
-        end, found = self._foreign.marks.end, []
+        """The first of the hypotheses `rows`, which begin with the start token, with the others as alternatives."""
+        end, found = self._foreign.special_tokens.end, []
         for row in rows:
             ids = list(row[1:])
             finished = end in ids
             ids = ids[: ids.index(end) + 1] if finished else ids
-            score, count = self._score(source, ids), len(self._foreign.marks.without_first(ids))
+            score, count = self._score(source, ids), len(self._foreign.special_tokens.without_first(ids))
             confidence = float(torch.tensor(score / max(count, 1)).exp())
             found.append(
                 Generation(self.tokenizer.decode(ids), self.tokenizer.pieces(ids), score, confidence, finished)
@@ -207,12 +207,13 @@ class HFModel(OtherToolkitNames):
 
     def _score(self, source: Sequence[int], target: Sequence[int]) -> float:
         """The log-probability of `target`, without a start or a forced first token before it."""
-        marks = self._foreign.marks
-        if len(target) > 1 and target[0] == marks.start and marks.first != (marks.start,):  # some tokenizers write it
+        special = self._foreign.special_tokens
+        if len(target) > 1 and target[0] == special.start and special.first != (special.start,):
+            # Some tokenizers put the start token before a target.
             target = target[1:]
         device = self.network.device
         ids = torch.tensor([list(target)], device=device)
-        begun = torch.tensor([[marks.start, *target[:-1]]], device=device)
+        begun = torch.tensor([[special.start, *target[:-1]]], device=device)
         with torch.no_grad():
             logits = self.network(
                 input_ids=torch.tensor([list(source)], device=device),
@@ -221,12 +222,12 @@ class HFModel(OtherToolkitNames):
                 use_cache=False,
             ).logits
         log_p = logits.float().log_softmax(-1).gather(-1, ids[..., None])[0, :, 0]
-        return float(log_p[len(target) - len(marks.without_first(target)) :].sum())
+        return float(log_p[len(target) - len(special.without_first(target)) :].sum())
 
 
 def load_wrapped(folder: Path, config: Mapping[str, Any], *, device: torch.device, dtype: torch.dtype) -> HFModel:
-    """The model in `folder`, whose config.json is `config`, and a warning that says who computes it; ModelError where
-    the folder holds more than data, or the library cannot read it."""
+    """The model in `folder`, whose config.json is `config`, with a warning that transformers computes it; ModelError if
+    the folder contains more than data, or the library cannot read it."""
     foreign = read_foreign(folder, config, device=device, dtype=dtype)
     warnings.warn(
         f"`{folder}` is of the family {config['model_type']}, which is not one of ours: transformers computes it.",
@@ -250,7 +251,7 @@ def _check_known(config: GenerationConfig) -> None:
 
 
 def _batches(asked: Sequence[int], rows: Sequence[Sequence[int]], config: GenerationConfig) -> Iterator[list[int]]:
-    """Rows that run together: of one length where the limit of an answer follows from it."""
+    """Batches of rows: of equal length if the limit of an answer depends on it."""
     lengths = {len(rows[row]) for row in asked} if config.max_new_tokens is None else {0}
     count = config.batch_size or _ROWS
     for length in sorted(lengths):

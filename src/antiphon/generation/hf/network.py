@@ -1,4 +1,4 @@
-"""A folder of a family that is not ours, read by transformers within our bounds: data only, and no more than it holds.
+"""Reads a folder of a family that is not ours with transformers, within our bounds: data only, of limited size.
 
 foreign = read_foreign(Path("led-base"), config, device=torch.device("cpu"), dtype=torch.float32)
 """
@@ -22,8 +22,8 @@ from antiphon.models.folders.stored import WeightFiles
 from antiphon.search.special_tokens import SpecialTokens
 from antiphon.text.vocabulary import reset_training_settings
 
-MOST, MOST_LAYERS = 2**24, 256  # a number in config.json, and one whose name speaks of layers
-# What makes the library fetch, import or run something beside its own classes.
+MOST, MOST_LAYERS = 2**24, 256  # the largest number in config.json, and the largest one whose name contains "layers"
+# Keys that make the library fetch, import or run code other than its own classes.
 _CODE = ("auto_map", "custom_generate", "custom_pipelines", "quantization_config", "attn_implementation")
 _LENGTHS = ("max_encoder_position_embeddings", "max_position_embeddings", "n_positions")
 _SEARCH = "generation_config.json"
@@ -31,20 +31,20 @@ _SEARCH = "generation_config.json"
 
 @dataclass(frozen=True)
 class HFNetwork:
-    """The library's network and tokenizer, both of its own types, and what a search needs to know of them.
+    """The library's network and tokenizer, of its own types, with special tokens and search settings.
 
-    `most` are the tokens of a source or a target at most; None: no bound is known.
+    `most` is the largest number of tokens of a source or a target; None: no limit is known.
     """
 
     network: Any
     tokenizer: Any
-    marks: SpecialTokens
+    special_tokens: SpecialTokens
     search: GenerationConfig
     most: int | None
 
 
 def read_foreign(folder: Path, config: Mapping[str, Any], *, device: torch.device, dtype: torch.dtype) -> HFNetwork:
-    """What `folder` holds, in evaluation mode; ModelError where it holds more than data, or cannot be read."""
+    """The model in `folder`, in evaluation mode; ModelError if it contains more than data, or cannot be read."""
     _check_folder(folder, config)
     stored = WeightFiles.in_folder(folder)
     apart = (folder / _SEARCH).exists()
@@ -71,20 +71,24 @@ def read_foreign(folder: Path, config: Mapping[str, Any], *, device: torch.devic
         if tokenizer.is_fast:
             reset_training_settings(tokenizer.backend_tokenizer)
         ids = network.generation_config
-        marks = _marks(folder, ids, tokenizer)
+        special_tokens = _special_tokens(folder, ids, tokenizer)
         most = next((int(n) for name in _LENGTHS if (n := getattr(settings, name, None))), None)
     record = FamilyConfig(
-        name="", pad_id=marks.pad, start_id=marks.start, end_id=marks.end, first_id=next(iter(marks.first), None)
+        name="",
+        pad_id=special_tokens.pad,
+        start_id=special_tokens.start,
+        end_id=special_tokens.end,
+        first_id=next(iter(special_tokens.first), None),
     )
     generation = search_settings(
         search, family=record, most=most or MOST, where=str(folder / (_SEARCH if apart else "config.json"))
     )
-    return HFNetwork(network.to(device).eval(), tokenizer, marks, generation, most)
+    return HFNetwork(network.to(device).eval(), tokenizer, special_tokens, generation, most)
 
 
 @contextmanager
 def _reading(folder: Path) -> Iterator[None]:
-    """Whatever the library raises over a folder, in one line; and nothing of its own on standard error."""
+    """Turns any error of the library about a folder into a one-line ModelError, and silences its own messages."""
     from transformers.utils import logging
 
     level, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
@@ -147,7 +151,7 @@ def _entries(value: object, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[
 
 
 def _check_account(folder: Path, account: Mapping[str, Any]) -> None:
-    for what, said in (
+    for what, problem in (
         ("missing_keys", "lacks"),
         ("mismatched_keys", "has another shape for"),
         ("unexpected_keys", "has"),
@@ -155,12 +159,12 @@ def _check_account(folder: Path, account: Mapping[str, Any]) -> None:
         names = sorted(str(name) for name in account.get(what, ()))
         if names:
             raise ModelError(
-                f"the weights of `{folder}` must be those that its config.json describes, but it {said} "
+                f"the weights of `{folder}` must be those that its config.json describes, but it {problem} "
                 f"`{names[0]:.100}`{f' and {len(names) - 1} more' if names[1:] else ''}. Restore the folder."
             )
 
 
-def _marks(folder: Path, ids: Any, tokenizer: Any) -> SpecialTokens:
+def _special_tokens(folder: Path, ids: Any, tokenizer: Any) -> SpecialTokens:
     """The ids that a search needs, from generation_config.json and the tokenizer."""
     end = ids.eos_token_id if ids.eos_token_id is not None else tokenizer.eos_token_id
     pad = ids.pad_token_id if ids.pad_token_id is not None else tokenizer.pad_token_id

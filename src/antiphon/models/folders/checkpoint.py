@@ -53,7 +53,7 @@ class Parts:
     labels: Mapping[str, str] = field(default_factory=dict)  # for classification: label in the data -> label in answers
     account: LoadReport | None = None  # the kept, new and dropped weights; None without a file
     problem: str = ""  # why a network built in Python cannot be saved; "" if it can
-    fronts: tuple[str, ...] = ()  # tags and prefixes of the sources of the training data
+    prefixes: tuple[str, ...] = ()  # tags and prefixes of the sources of the training data
     template: str = ""  # the template of the sources, `{}` for the text; "" if they differ or have none
 
     @property
@@ -148,7 +148,7 @@ def save_model_folder(folder: str | Path, parts: Parts, *, weights: Mapping[str,
             parts.target_tokenizer.save(folder, "target")
         task: dict[str, object] = {"task": parts.task}
         task |= {"labels": dict(parts.labels)} if parts.labels else {}
-        task |= {"fronts": list(parts.fronts)} if parts.fronts else {}
+        task |= {"fronts": list(parts.prefixes)} if parts.prefixes else {}
         task |= {"template": parts.template} if parts.template else {}
         write_json(folder / "task.json", task)
         write_json(folder / "generation.json", plain(parts.generation))
@@ -244,10 +244,10 @@ def load_parts(
     generation = from_json_mapping(
         GenerationConfig, read_config(folder, "generation.json"), where=str(folder / "generation.json")
     )
-    task, labels, fronts, template = _task(folder)
+    task, labels, prefixes, template = _task(folder)
     network = network.to(device=device, dtype=dtype).eval()
     return Parts(
-        network, model, chosen, source, target, task, generation, labels, account, fronts=fronts, template=template
+        network, model, chosen, source, target, task, generation, labels, account, prefixes=prefixes, template=template
     )
 
 
@@ -327,13 +327,13 @@ def _task(folder: Path) -> tuple[str, dict[str, str], tuple[str, ...], str]:
         raise ModelError(
             f"`{folder / 'task.json'}` must map labels to their names under `labels`, but has {labels!r:.80}."
         )
-    fronts = content.get("fronts", [])
-    if not isinstance(fronts, list) or not all(isinstance(front, str) for front in fronts):
-        raise ModelError(f"`{folder / 'task.json'}` must list texts under `fronts`, but has {fronts!r:.80}.")
+    prefixes = content.get("fronts", [])
+    if not isinstance(prefixes, list) or not all(isinstance(prefix, str) for prefix in prefixes):
+        raise ModelError(f"`{folder / 'task.json'}` must list texts under `fronts`, but has {prefixes!r:.80}.")
     template = content.get("template", "")
     if not isinstance(template, str) or template.count("{}") != bool(template):
         raise ModelError(f"`{folder / 'task.json'}` must have one {{}} in its `template`, but has {template!r:.80}.")
-    return str(content.get("task", "text")), labels, tuple(fronts), template
+    return str(content.get("task", "text")), labels, tuple(prefixes), template
 
 
 def _tokenizer(folder: Path, name: str) -> Tokenizer:
