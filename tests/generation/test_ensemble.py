@@ -64,6 +64,16 @@ def test_a_list_is_loaded_as_one_model(tmp_path) -> None:
         held.save(tmp_path / "both")
 
 
+def test_an_ensemble_is_quantized_as_one_that_is_loaded_in_int8(tmp_path) -> None:
+    folders = [str(model(seed=seed).save(tmp_path / str(seed))) for seed in (1, 2)]
+    settings = {"beam_size": 3, "max_new_tokens": 12}
+    small = antiphon.load(folders).quantize().generate(TEXTS[:2], **settings)
+    for mine, theirs in zip(
+        small, antiphon.load(folders, quantize="int8").generate(TEXTS[:2], **settings), strict=True
+    ):
+        assert mine.text == theirs.text and mine.score == pytest.approx(theirs.score, rel=1e-6)
+
+
 def test_members_must_share_their_tokenizers(tmp_path) -> None:
     one, other = model().save(tmp_path / "one"), model("bytes").save(tmp_path / "other")
     with pytest.raises(ModelError, match=r"one source tokenizer, but those of `.*one` and `.*other` differ"):

@@ -13,8 +13,10 @@ from antiphon.batch import Example, Tokens, collate
 from antiphon.config import AttentionConfig, ModelConfig
 from antiphon.models.build import build_network
 from antiphon.models.seq2seq import EncoderDecoder
+from antiphon.nn.attention import Attention
 from antiphon.nn.loss import CrossEntropy
-from antiphon.nn.rules import parts_of
+from antiphon.nn.noise import Noise
+from antiphon.nn.rules import Full, parts_of
 
 EXAMPLES = [
     Example([5, 6, 7, 2], [8, 9, 2], 0),
@@ -152,3 +154,20 @@ def test_a_shared_table_beside_one_of_each_layer_is_that_of_the_equation() -> No
     assert sums.keys() == weights.keys()
     for name, parameter in weights.items():
         torch.testing.assert_close(parameter.grad, sums[name], rtol=0, atol=1e-11)
+
+
+def test_layers_with_other_rotary_bases_have_tables_of_their_own() -> None:
+    """The tables of a forward are shared by the layers with one base alone."""
+    x = torch.randn(1, 5, 16, generator=torch.Generator().manual_seed(0))
+    places = torch.arange(5)[None]
+    layers = []
+    for base in (100.0, 10000.0):
+        torch.manual_seed(1)
+        layer = Attention(Full(), rotary=True, rotary_base=base)
+        layer.setup(d_model=16, num_heads=2, head_dim=8, role="encoder", bias=True, dropout=0.0, noise=Noise())
+        layers.append(layer.eval())
+    shared = Tokens(places)
+    together = [layer(x, shared, None)[0] for layer in layers]
+    alone = [layer(x, Tokens(places), None)[0] for layer in layers]
+    assert all(torch.equal(one, other) for one, other in zip(together, alone, strict=True))
+    assert not torch.allclose(*alone)

@@ -231,7 +231,8 @@ class Model(ModelRepr, OtherToolkitNames):
         The copy cannot be trained, saved or exported; this model does not change. ConfigError for another `kind` or
         device.
         """
-        check_quantize(kind, device=self.network.device, dtype=self.network.output.weight.dtype)
+        dtype = next(self.network.parameters()).dtype
+        check_quantize(kind, device=self.network.device, dtype=dtype)
         network = copy.deepcopy(self.network).eval()
         network.frozen = True
         quantize_network(network)

@@ -9,18 +9,15 @@ from torch import Tensor, nn
 
 from antiphon.batch import Tokens
 from antiphon.errors import AttentionError
-from antiphon.nn.attend import Dropping, attend, choose_or_fall_back, plan
-from antiphon.nn.cache import KeyValueCache, to_cache_type
+from antiphon.nn.attend import Dropping, attend, choose_or_fall_back
 from antiphon.nn.layers import type_of
-from antiphon.nn.mixers import HeadMixer, Memory, join_heads
+from antiphon.nn.mixers import QueryKeyMixer
 from antiphon.nn.positions import ROTARY_BASE, Rotary
-from antiphon.nn.ring import make_cache
 from antiphon.nn.rules import ScoreRule, hide, hide_shared, name_of
 from antiphon.nn.scores import Scores
-from antiphon.nn.state import MemoryState, State
 
 
-class Attention(HeadMixer):
+class Attention(QueryKeyMixer):
     """Multi-head attention (Vaswani et al. 2017, section 3.2.2) under a score rule, with grouped keys and rotary
     positions as options.
 
@@ -30,7 +27,6 @@ class Attention(HeadMixer):
     """
 
     takes = ("num_kv_heads", "attention_scale", "attention_dropout", "rotary", "memory_width")
-    cache_dtype: torch.dtype | None = None  # type of cached keys and values; None: that of the projections
 
     def __init__(
         self,
@@ -54,46 +50,24 @@ class Attention(HeadMixer):
         self.rotary = Rotary(self.head_dim, base=self.rotary_base) if rotary else None
         self.scale = self.head_dim**-0.5 if self.scale is None else self.scale
 
-    def begin(self, rows: int, capacity: int, memory: Memory | None = None) -> State:
-        if memory is not None:
-            k, v = self.heads(memory.hidden, self.k, self.v)
-            k = self.prepared(self.rule.prepare_k, k, memory.tokens.pos[:, None, :, None])
-            return MemoryState(
-                memory.tokens, **{name: to_cache_type(leaf, self._stored) for name, leaf in (("k", k), ("v", v))}
-            )
-        like = type_of(self.q).to(self._stored)
-        return make_cache(rows, capacity, self.rule.reach, num_heads=self.groups, head_dim=self.head_dim, like=like)
-
     @property
-    def _stored(self) -> torch.dtype:
-        """The type of keys and values in a state."""
-        return self.cache_dtype or type_of(self.q).dtype
+    def score_rule(self) -> ScoreRule:
+        return self.rule
 
-    def forward(self, x: Tensor, tokens: Tokens, state: State | None) -> tuple[Tensor, State | None]:
-        pos = tokens.pos[:, None, :, None]
-        if isinstance(state, MemoryState):
-            q = self.prepared(self.rule.prepare_q, self.heads(x, self.q)[0], pos)
-            k, v, keys = state.source["k"], state.source["v"], state.tokens
-        else:
-            q, k, v = self.heads(x, self.q, self.k, self.v)
-            keys = tokens
-            q, k = self.prepared(self.rule.prepare_q, q, pos), self.prepared(self.rule.prepare_k, k, pos)
-            if self.rotary is not None:
-                tables = tokens.memo.get("rotary")
-                if tables is None:
-                    tables = tokens.memo["rotary"] = self.rotary.tables(tokens.pos)
-                q, k = self.rotary(q, tables), self.rotary(k, tables)  # type: ignore[arg-type]
-            if isinstance(state, KeyValueCache):
-                k, v, keys = state.update(k, v, tokens)
-        scores = plan(self.rule, tokens, keys, causal=self.role == "decoder", num_heads=self.num_heads)
+    def queries(self, q: Tensor, tokens: Tokens) -> Tensor:
+        return self.rotated(self.prepared(self.rule.prepare_q, q, tokens), tokens)
+
+    def keys(self, k: Tensor, tokens: Tokens) -> Tensor:
+        return self.rotated(self.prepared(self.rule.prepare_k, k, tokens), tokens)
+
+    def mix(self, q: Tensor, k: Tensor, v: Tensor, scores: Scores, record: list[Tensor] | None) -> Tensor:
         assert self.scale is not None
-        record = self.recorder(tokens, state)
-        out = attend(q, k, v, scores, scale=self.scale, dropout=self.dropping(), backend=self.backend, record=record)
-        return self.o(join_heads(out)), state
+        dropout = self.dropping()
+        return attend(q, k, v, scores, scale=self.scale, dropout=dropout, backend=self.backend, record=record)
 
-    def prepared(self, hook: Callable[[Tensor, Tensor], Tensor], x: Tensor, pos: Tensor) -> Tensor:
+    def prepared(self, hook: Callable[[Tensor, Tensor], Tensor], x: Tensor, tokens: Tokens) -> Tensor:
         """Apply a hook of the rule to x (B, H, L, D). The rule computes in float32; the result has the type of x."""
-        found = hook(x, pos)
+        found = hook(x, tokens.pos[:, None, :, None])
         if not isinstance(found, Tensor) or found.shape != x.shape:
             gave = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
             raise AttentionError(

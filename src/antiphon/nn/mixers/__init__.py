@@ -6,7 +6,7 @@ from antiphon.nn.mixers.additive import Additive
 from antiphon.nn.mixers.delta import Delta
 from antiphon.nn.mixers.differential import Differential
 from antiphon.nn.mixers.function import FunctionAttention
-from antiphon.nn.mixers.heads import HeadMixer, WeightMixer
+from antiphon.nn.mixers.heads import HeadMixer, QueryKeyMixer, WeightMixer
 from antiphon.nn.mixers.linear import LinearAttention
 from antiphon.nn.mixers.mixer import Memory, Mixer, join_heads, split_heads
 from antiphon.nn.mixers.recurrence import Recurrence, RecurrenceInputs
@@ -23,6 +23,7 @@ __all__ = [
     "LinearAttention",
     "Memory",
     "Mixer",
+    "QueryKeyMixer",
     "Recurrence",
     "ScorerAttention",
     "Sigmoid",

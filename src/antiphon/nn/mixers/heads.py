@@ -18,12 +18,13 @@ from torch.nn import functional
 from antiphon.batch import Tokens
 from antiphon.errors import AttentionError, ConfigError
 from antiphon.nn.attend import plan, weigh
-from antiphon.nn.cache import KeyValueCache
+from antiphon.nn.cache import KeyValueCache, to_cache_type
 from antiphon.nn.layers import project, project_wide, type_of
 from antiphon.nn.mixers.mixer import Memory, Mixer, join_heads, split_heads
 from antiphon.nn.noise import Dropout, Noise
 from antiphon.nn.positions import Rotary
-from antiphon.nn.rules import Full
+from antiphon.nn.ring import make_cache
+from antiphon.nn.rules import Full, ScoreRule
 from antiphon.nn.scores import Scores
 from antiphon.nn.state import MemoryState, State
 
@@ -64,7 +65,72 @@ class HeadMixer(Mixer):
         return [split_heads(part, self.head_dim) for part in project_wide(x, linears)]
 
 
-class WeightMixer(HeadMixer):
+class QueryKeyMixer(HeadMixer):
+    """A mixer of queries over keys that a cache holds: the body that every attention with keys has in common.
+
+    `mix` combines queries, keys and values. `queries` and `keys` prepare both before they are cached; here they get
+    rotary positions, for each of the `maps` vectors that a head concatenates, if `rotary` is set.
+    """
+
+    maps: ClassVar[int] = 1
+    rotary: Rotary | None
+    cache_dtype: torch.dtype | None = None  # of keys and values in a state; None: that of the projections
+
+    @property
+    def score_rule(self) -> ScoreRule:
+        """The rule that decides which pairs are visible."""
+        return FULL
+
+    def queries(self, q: Tensor, tokens: Tokens) -> Tensor:
+        """Queries (B,H,L,D) of `tokens`, ready for `mix`."""
+        return self.rotated(q, tokens)
+
+    def keys(self, k: Tensor, tokens: Tokens) -> Tensor:
+        """Keys (B,G,L,D) of `tokens`, ready for the cache."""
+        return self.rotated(k, tokens)
+
+    def mix(self, q: Tensor, k: Tensor, v: Tensor, scores: Scores, record: list[Tensor] | None) -> Tensor:
+        """Attention (B,H,Q,D) of q (B,H,Q,D) over k and v (B,G,K,D); appends the weights to `record` if it is given."""
+        raise NotImplementedError
+
+    def begin(self, rows: int, capacity: int, memory: Memory | None = None) -> State:
+        dtype = self.cache_dtype or type_of(self.q).dtype
+        if memory is not None:
+            k, v = self.heads(memory.hidden, self.k, self.v)
+            leaves = {"k": self.keys(k, memory.tokens), "v": v}
+            return MemoryState(memory.tokens, **{name: to_cache_type(leaf, dtype) for name, leaf in leaves.items()})
+        like, reach = type_of(self.q).to(dtype), self.score_rule.reach
+        return make_cache(rows, capacity, reach, num_heads=self.groups, head_dim=self.head_dim, like=like)
+
+    def forward(self, x: Tensor, tokens: Tokens, state: State | None) -> tuple[Tensor, State | None]:
+        if isinstance(state, MemoryState):
+            (q,) = self.heads(x, self.q)
+            q = self.queries(q, tokens)
+            k, v, key_tokens = state.source["k"], state.source["v"], state.tokens
+        else:
+            q, k, v = self.heads(x, self.q, self.k, self.v)
+            q, k, key_tokens = self.queries(q, tokens), self.keys(k, tokens), tokens
+            if isinstance(state, KeyValueCache):
+                k, v, key_tokens = state.update(k, v, tokens)
+        causal = self.role == "decoder"
+        scores = plan(self.score_rule, tokens, key_tokens, causal=causal, num_heads=self.num_heads)
+        return self.o(join_heads(self.mix(q, k, v, scores, self.recorder(tokens, state)))), state
+
+    def rotated(self, x: Tensor, tokens: Tokens) -> Tensor:
+        """Apply rotary positions, if there are any, to queries or keys (B, heads, L, D)."""
+        if self.rotary is None:
+            return x
+        key = ("rotary", self.rotary.head_dim, self.rotary.base)
+        tables = tokens.memo.get(key)
+        if tables is None:
+            tables = tokens.memo[key] = self.rotary.tables(tokens.pos)
+        if self.maps == 1:
+            return self.rotary(x, tables)  # type: ignore[arg-type]
+        parts = [self.rotary(part, tables) for part in x.chunk(self.maps, dim=-1)]  # type: ignore[arg-type]
+        return torch.cat(parts, dim=-1)
+
+
+class WeightMixer(QueryKeyMixer):
     """A mixer whose heads return weighted sums of the values, by default with the weights softmax(q·k·scale).
 
     Override `logits` (before the softmax) or `weights`. A mixer of dot products may list `rotary` in `takes`: queries
@@ -72,7 +138,6 @@ class WeightMixer(HeadMixer):
     """
 
     takes = ("num_kv_heads", "attention_scale", "attention_dropout")
-    maps: ClassVar[int] = 1
 
     def setup(
         self, *, d_model: int, num_heads: int, head_dim: int, role: str, bias: bool, dropout: float, noise: Noise
@@ -112,41 +177,12 @@ class WeightMixer(HeadMixer):
         # (B,H,Q,K) -> (B,G,H/G·Q,K): the queries of a group are rows of one product, and no value is repeated.
         return (weights.reshape(rows, groups, -1, keys) @ v).view(rows, heads, queries, -1)
 
-    def begin(self, rows: int, capacity: int, memory: Memory | None = None) -> State:
-        if memory is not None:
-            k, v = self.heads(memory.hidden, self.k, self.v)
-            return MemoryState(memory.tokens, k=k, v=v)
-        return KeyValueCache(rows, capacity, num_heads=self.groups, head_dim=self.head_dim, like=type_of(self.q))
-
-    def forward(self, x: Tensor, tokens: Tokens, state: State | None) -> tuple[Tensor, State | None]:
-        if isinstance(state, MemoryState):
-            (q,) = self.heads(x, self.q)
-            k, v, keys = state.source["k"], state.source["v"], state.tokens
-        else:
-            q, k, v = self.heads(x, self.q, self.k, self.v)
-            q, k, keys = self.turned(q, tokens), self.turned(k, tokens), tokens
-            if isinstance(state, KeyValueCache):
-                k, v, keys = state.update(k, v, tokens)
-        scores = plan(FULL, tokens, keys, causal=self.role == "decoder", num_heads=self.num_heads)
-        return self.o(join_heads(self.mix(q, k, v, scores, self.recorder(tokens, state)))), state
-
     def mix(self, q: Tensor, k: Tensor, v: Tensor, scores: Scores, record: list[Tensor] | None) -> Tensor:
         """Attention (B,H,Q,D) of q (B,H,Q,D) over k and v (B,G,K,D); appends the weights to `record` if it is given."""
         weights = self.drop(self.weights(q, k, scores))
         if record is not None:
             record.append(weights)
         return self.gather(weights, v)
-
-    def turned(self, x: Tensor, tokens: Tokens) -> Tensor:
-        """Apply rotary positions, if there are any, to queries or keys (B, heads, L, D)."""
-        if self.rotary is None:
-            return x
-        key = ("rotary", self.rotary.head_dim)
-        tables = tokens.memo.get(key)
-        if tables is None:
-            tables = tokens.memo[key] = self.rotary.tables(tokens.pos)
-        parts = [self.rotary(part, tables) for part in x.chunk(self.maps, dim=-1)]
-        return torch.cat(parts, dim=-1)
 
 
 def repeat_kv(k: Tensor, num_heads: int) -> Tensor:
