@@ -32,7 +32,7 @@ def batch() -> Batch:
 
 
 def test_the_setting_names_it_and_a_processor_says_that_it_cannot(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys.modules["antiphon.nn.attend"], "_said", set())
+    monkeypatch.setattr(sys.modules["antiphon.nn.attend"], "_warned", set())
     with pytest.warns(UserWarning, match="`varlen` cannot compute .*: it needs a GPU and half precision; `eager` does"):
         found = network("varlen").logits(batch())
     torch.testing.assert_close(found, network("eager").logits(batch()), rtol=0, atol=0)
