@@ -75,7 +75,7 @@ MUTANTS = [
            "super().select(rows); self.user_prefix_length = self.user_prefix_length.roll(1)", _SETTINGS),
     Mutant("a search stops at what the next length could give", "search/stopping.py",
            "ends = (state.lengths + 1, state.limits.limit)", "ends = (state.lengths + 1, state.lengths + 1)",
-           f"{_SEARCH}::test_cached_is_full"),
+           f"{_SEARCH}::test_no_search_stops_too_early"),
     Mutant("a search stops when its best has ended", "search/stopping.py",
            "finished = ~(state.finished.rank[:, config.n_best - 1] < max_rank(state, values).amax(1))",
            "finished = state.finished.rank[:, config.n_best - 1] > float('-inf')",
