@@ -73,6 +73,8 @@ def test_what_is_unregistered_is_unknown_and_its_name_is_free() -> None:
     assert lookup("shape", "round") is max
     with pytest.raises(ConfigError, match="`rund` is not a registered shape, did you mean `round`"):
         unregister("shape", "rund")
+    with pytest.raises(ConfigError, match=r"a part must be one of .*, but is `nope`"):
+        unregister("nope", "round")
 
 
 def test_an_unknown_name_has_the_nearest_and_all() -> None:

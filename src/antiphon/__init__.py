@@ -1,7 +1,7 @@
 """Antiphon: a toolkit for encoder-decoder Transformers, from pairs of texts to a model that answers.
 
     import antiphon
-    run = antiphon.train("recipes/demo.yaml")
+    run = antiphon.train("recipe.yaml")
     model = antiphon.load("runs/demo")
     model.generate("in 3 hours")[0].text
 

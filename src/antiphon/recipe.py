@@ -1,6 +1,6 @@
 """Recipes: YAML to a TrainConfig and back.
 
-    config = read_recipe("recipes/demo.yaml", {"training.lr": "3e-4"})
+    config = read_recipe("recipe.yaml", {"training.lr": "3e-4"})
 
 A recipe with `variants` (settings by name) describes several runs that differ in these settings.
 

@@ -33,8 +33,7 @@ def register(kind: str, name: str) -> Callable[[T], T]:
     Registering the same definition again (a notebook cell that is run twice) replaces it. ConfigError for another
     object under a registered name, or a kind that is not in KINDS.
     """
-    if kind not in KINDS:
-        raise ConfigError(f"a part must be one of {', '.join(KINDS)}, but is `{kind}`{nearest(kind, KINDS) or '.'}")
+    _check_kind(kind)
 
     def keep(part: T) -> T:
         taken = _parts.setdefault(kind, {}).get(name, part)
@@ -51,9 +50,15 @@ def unregister(kind: str, name: str) -> None:
 
     For tests, and for a notebook that wants the name for another part. Entry points of packages stay.
     """
+    _check_kind(kind)
     if name not in _parts.get(kind, {}):
         raise ConfigError(f"`{name}` is not a registered {kind}{nearest(name, _parts.get(kind, {})) or '.'}")
     del _parts[kind][name]
+
+
+def _check_kind(kind: str) -> None:
+    if kind not in KINDS:
+        raise ConfigError(f"a part must be one of {', '.join(KINDS)}, but is `{kind}`{nearest(kind, KINDS) or '.'}")
 
 
 def lookup(kind: str, name: str, *, folder: Path | None = None, allow_import: bool = True) -> Any:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from cli.test_scores import report
+from pseudo_terminal import blocks
 from rich.cells import cell_len
 
 from antiphon.cli.main import COMMANDS, command_class
@@ -42,15 +43,7 @@ def in_terminal(*words: str) -> str:
         env={**environment, "TERM": "xterm-256color", "PYTHONUTF8": "1"},
     )
     os.close(terminal)
-    found = b""
-    while True:
-        try:
-            block = os.read(host, 4096)
-        except OSError:  # the other end is closed
-            break
-        if not block:
-            break
-        found += block
+    found = b"".join(blocks(host))
     os.close(host)
     assert process.wait(timeout=60) == 0, found.decode()
     return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", found.decode()).replace("\r\n", "\n")

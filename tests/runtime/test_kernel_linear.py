@@ -251,4 +251,6 @@ def test_other_processors_compile(flags: str) -> None:
     """Without a warning: what cannot run here."""
     if os.uname().machine != "x86_64":
         pytest.skip("flags of x86-64 only")
-    library("-mfma", *flags.split())
+    compiled = library("-mfma", *flags.split())
+    for kernel in ("linear_float", "linear_int8", "pack_int8"):
+        assert ctypes.cast(getattr(compiled, kernel), ctypes.c_void_p).value

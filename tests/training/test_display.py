@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+from pseudo_terminal import blocks
 from rich.cells import cell_len
 from training.runs import Said
 
@@ -85,14 +86,10 @@ def in_terminal(arguments: list[str], *, stop_at: str = "") -> str:
     )
     os.close(terminal)
     found, began = b"", time.monotonic()
-    while time.monotonic() - began < 120:
-        try:
-            block = os.read(host, 4096)
-        except OSError:  # the other end is closed
-            break
-        if not block:
-            break
+    for block in blocks(host):
         found += block
+        if time.monotonic() - began > 120:
+            break
         if stop_at and stop_at.encode() in found:
             process.send_signal(signal.SIGINT)
             stop_at = ""

@@ -39,6 +39,10 @@ class EagerStep:
         assert self._logits is not None, "a step was run"
         return self._logits
 
+    def forget(self) -> None:
+        """Drop the results of the last run, which are as large as the vocabulary."""
+        self._logits = self.best = None
+
     def keep(self, staying: Tensor) -> Tensor:
         """Keep only the sources `staying` (n,), in that order."""
         self.memory = self.memory.select(staying)

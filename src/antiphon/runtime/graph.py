@@ -30,7 +30,7 @@ from antiphon.nn.mixers import Memory
 from antiphon.nn.state import DecoderState
 from antiphon.runtime.inference import log_softmax
 from antiphon.runtime.recorder.record import VALUE_READS, Unrecordable
-from antiphon.runtime.step import TopIds, TopKRequest, fill_gaps
+from antiphon.runtime.step import ReplayedStep, TopIds, TopKRequest, fill_gaps
 
 NEG_INF = float("-inf")
 # Number of hypotheses from which a step is captured again for half of them. With fewer, reading the weights takes most
@@ -120,7 +120,7 @@ class GraphTopK:
         return log_p.gather(1, ids), ids
 
 
-class GraphStep:
+class GraphStep(ReplayedStep):
     """The step of `network` from `state`. The constructor runs the first step.
 
     `heavy`: whether a new graph of fewer rows is worthwhile once half of the sources have left.
@@ -136,10 +136,9 @@ class GraphStep:
         *,
         candidates: GraphTopK | None,
     ) -> None:
-        self.state, self.sources, self.candidates = state, memory.hidden.shape[0], candidates
-        rows = self.sources * state.width
-        self.ids, self.pos = ids.reshape(rows, 1).clone(), pos.clone()
-        self.heavy = rows > SHRINK_FROM_ROWS
+        super().__init__(state, ids, pos)
+        self.candidates = candidates
+        self.heavy = ids.numel() > SHRINK_FROM_ROWS
         self._network, self._memory = network, memory
         self._graph, self._noted = graph_on(ids.device), False
         self._graph.warm(self._step)
@@ -172,10 +171,6 @@ class GraphStep:
     def join(self, first: int, state: DecoderState, count: int) -> None:
         """Not supported: all rows are at one position."""
         raise AssertionError("sources join a recorded step only")
-
-    def is_oversized(self, sources: int) -> bool:
-        """Whether half of the sources or more have left a graph of many rows."""
-        return self.heavy and 2 * sources <= self.sources
 
     def _capture(self) -> None:
         try:

@@ -24,7 +24,7 @@ from antiphon.runtime.pages import trim
 from antiphon.runtime.recorder.fusion import output
 from antiphon.runtime.recorder.program import Program
 from antiphon.runtime.recorder.record import recording
-from antiphon.runtime.step import TopIds, TopKRequest, fill_gaps
+from antiphon.runtime.step import ReplayedStep, TopIds, TopKRequest, fill_gaps
 
 MAX_TORCH_CALLS = 12  # number of operations without a kernel from which a step is recorded again for half of its rows
 TRIM_FROM_BYTES = (
@@ -52,7 +52,7 @@ class KernelTopK:
         return kernels.top(logits, min(self.wanted.k, self.size), self.ban)
 
 
-class RecordedStep:
+class RecordedStep(ReplayedStep):
     """The step of `network` from `state`, recorded while it runs the first token."""
 
     def __init__(
@@ -66,9 +66,8 @@ class RecordedStep:
         capacity: int,
         candidates: KernelTopK | None,
     ) -> None:
-        self.state, self.sources, self.candidates = state, memory.hidden.shape[0], candidates
-        rows = self.sources * state.width
-        self.ids, self.pos = ids.reshape(rows, 1).clone(), pos.clone()
+        super().__init__(state, ids, pos)
+        self.candidates = candidates
         is_large = sum(leaf.nbytes for leaf in state.leaves) >= TRIM_FROM_BYTES
         if is_large:
             trim()  # the memory that the encoder needed
@@ -82,7 +81,7 @@ class RecordedStep:
             entries,
             each=[self.ids, self.pos, *([] if candidates is None else [candidates.ban])],
             now_and_then=state.leaves,
-            rows=(self.sources, rows),
+            rows=(self.sources, ids.numel()),
             results=[self._logits if self._product is None else self._product.reads[0], *(self.best or ())],
         )
         self.heavy = self.program.calls > MAX_TORCH_CALLS
@@ -117,7 +116,3 @@ class RecordedStep:
         """Add `count` sources with their initial `state` at the rows from source `first` on."""
         self.state.write(torch.arange(first, first + count), state)
         self.program.refresh()
-
-    def is_oversized(self, sources: int) -> bool:
-        """Whether half of the sources or more have left a program that computes much for all rows."""
-        return self.heavy and 2 * sources <= self.sources

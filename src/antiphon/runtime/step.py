@@ -62,6 +62,24 @@ class DecodeStep(Protocol):
         ...
 
 
+class ReplayedStep:
+    """What a recorded and a captured step share: inputs that stay at one address, and the rows that they were made for.
+
+    `ids` (R,) and `pos` (rows, 1) are those of the first step. `heavy`: whether a step of fewer rows pays for itself
+    once half of the sources have left.
+    """
+
+    heavy = False
+
+    def __init__(self, state: DecoderState, ids: Tensor, pos: Tensor) -> None:
+        self.state, self.sources = state, ids.numel() // state.width
+        self.ids, self.pos = ids.reshape(-1, 1).clone(), pos.clone()
+
+    def is_oversized(self, sources: int) -> bool:
+        """Whether half of the sources have left a step that is heavy."""
+        return self.heavy and 2 * sources <= self.sources
+
+
 def fill_gaps(state: DecoderState, staying: Tensor) -> Tensor:
     """Move the sources `staying` (n,) to the first n rows, in place and with as few copies as possible. Returns their
     new order."""

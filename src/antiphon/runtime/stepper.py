@@ -117,6 +117,7 @@ class DecodeStepper:
             self._shrink()
         if self._kind is not None and self._step is self._eager:
             self._step = self._first(ids, place)
+            self._eager.forget()
         else:
             try:
                 self._step.run(ids, place, self.sources)
