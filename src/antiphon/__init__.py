@@ -19,7 +19,7 @@ __version__ = "0.1.0"
 _HOME = {  # public name -> the module that defines it
     "load": "antiphon.generation.load",
     "Model": "antiphon.generation.model",
-    "Generation": "antiphon.generation.model",
+    "Generation": "antiphon.generation.answers",
     "train": "antiphon.workflows",
     "batches": "antiphon.workflows.batches",
     "TrainConfig": "antiphon.config",
@@ -53,8 +53,9 @@ if TYPE_CHECKING:
         WorkError,
     )
     from antiphon.evaluation.evaluate import evaluate
+    from antiphon.generation.answers import Generation
     from antiphon.generation.load import load
-    from antiphon.generation.model import Generation, Model
+    from antiphon.generation.model import Model
     from antiphon.models.by_hand.from_torch import from_torch
     from antiphon.registry import register
     from antiphon.workflows import train
