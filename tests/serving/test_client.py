@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -60,9 +61,9 @@ def answering(models: dict[str, Model], *, key: str | None = None, max_items: in
 
     @app.exception_handler(antiphon.UsageError)
     def refuse(request: Request, error: antiphon.UsageError) -> JSONResponse:
-        code = "invalid_input" if isinstance(error, DataError) else "invalid_setting"
-        code = "unknown_model" if isinstance(error, ModelError) else code
-        return JSONResponse({"error": {"code": code, "field": None, "message": str(error)}}, 422)
+        code = "unknown_model" if isinstance(error, ModelError) else "invalid"
+        field = "inputs" if isinstance(error, DataError) else None
+        return JSONResponse({"error": {"code": code, "field": field, "message": str(error)}}, 422)
 
     @app.middleware("http")
     async def check_key(request: Request, rest: Callable) -> Any:
@@ -166,6 +167,7 @@ def script(model: Model | antiphon.Client) -> list[object]:
         model.generate(texts, prefix=["in", None, "", "ein", "hello"]),
         model.generate(texts[:2], allowed=[("hello", "ein Haus"), None], forbidden=["3"]),
         model.generate(texts[:2], allowed=["hello", "ein Haus"]),
+        model.generate(texts, batch_size=2),
         list(model.stream("hello", beam_size=3)),
         list(model.stream("")),
         model.score(texts, texts[::-1]),
@@ -211,6 +213,9 @@ def test_long_lists_go_in_several_requests_and_come_back_in_order(app: FastAPI, 
     assert [len(body["inputs"]) for body in sent] == [8, 8, 8, 6]
     assert [text for body in sent for text in body["inputs"]] == texts
     assert client.score(texts, texts) == local().score(texts, texts)
+    app.state.requests.clear()
+    client.generate(texts[:9], batch_size=4)
+    assert sorted(len(body["inputs"]) for body in app.state.requests) == [1, 4, 4]
 
 
 def test_a_request_has_a_bounded_size(app: FastAPI, client: antiphon.Client, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -228,6 +233,7 @@ def test_a_request_has_a_bounded_size(app: FastAPI, client: antiphon.Client, mon
         lambda model: model.generate("hello", beam=3),
         lambda model: model.generate("hello", beam_size=0),
         lambda model: model.generate("hello", top_k=3),
+        lambda model: model.generate("hello", batch_size=0),
         lambda model: model.generate("hello", temperature=float("nan")),
         lambda model: model.generate(["hello"] * 3, prefix=["in", "in"]),
         lambda model: model.generate(["hello"] * 3, required=[["hello"]]),
@@ -255,7 +261,7 @@ def test_wrong_calls_are_the_errors_of_a_local_model(
 
 def test_what_is_no_text_is_refused_before_it_is_sent() -> None:
     with antiphon.Client("http://127.0.0.1:9", retry_seconds=0) as client:
-        for wrong in (3, None, {"a": "b"}, [b"hello"], ["hello", 3]):
+        for wrong in (3, None, {"a": "b"}, b"hello", [b"hello"], ["hello", 3], ["hello", Path("a.wav")]):
             with pytest.raises(DataError, match=r"`texts` must be"):
                 client.generate(wrong)  # type: ignore[arg-type]
         with pytest.raises(ConfigError, match="`seed` must be a number, a text or a list, but is a Tensor"):

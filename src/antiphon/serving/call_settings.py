@@ -25,7 +25,7 @@ def checked_settings(settings: Mapping[str, object]) -> dict[str, Any]:
     The server checks the values, with the same messages as a local model.
     """
     for name, value in settings.items():
-        if name not in hints(GenerationConfig):
+        if name not in hints(GenerationConfig) or name == "batch_size":  # which is not sent
             override(GenerationConfig(), {name: value})  # raises the error, which names the nearest setting
     return {name: _plain(name, value) for name, value in settings.items()}
 

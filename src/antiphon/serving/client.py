@@ -13,6 +13,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -20,6 +21,7 @@ from antiphon.config import GenerationConfig
 from antiphon.errors import ConfigError, DataError, ModelError, WorkError
 from antiphon.generation.answers import Answers
 from antiphon.serving.call_settings import checked_settings, settings_of_rows
+from antiphon.serving.client_inputs import inputs_of, texts_of
 from antiphon.serving.connection import Connection
 from antiphon.serving.results import generation_of, maps_of
 from antiphon.settings import build, show
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     from antiphon.generation.attention.maps import AttentionMaps
 
 T = TypeVar("T")
+Input = str | Path  # a text; for a model of speech the path of a .wav file
+Inputs = Input | Iterable[Input]
 
 ROWS_A_REQUEST = 32  # enough for the server to fill its batches, and soon answered
 CHARACTERS_A_REQUEST = 2**17  # far below the server's limit of a body
@@ -104,33 +108,37 @@ class Client:
         """The default search settings."""
         return build(GenerationConfig, self._fact("generation"))
 
-    def generate(self, texts: str | Iterable[str], *, first_row: int = 0, **settings: object) -> Answers:
-        """One answer for each text, in their order, as `Model.generate`.
+    def generate(self, texts: Inputs, *, first_row: int = 0, **settings: object) -> Answers:
+        """One answer for each input, in their order, as `Model.generate`; `batch_size` bounds the inputs of a request.
 
-        If a request fails, the error is that of the first text that has no answer.
+        For a model of speech the inputs are paths of .wav files. If a request fails, the error is that of the first
+        input that has no answer.
         """
-        rows = _texts_of(texts, "texts")
+        rows = inputs_of(texts, "texts", self._is_speech)
         common, of_rows = settings_of_rows(checked_settings(settings), len(rows))
+        most = common.pop("batch_size", None)
 
         def ask(start: int, end: int) -> list[dict[str, Any]]:
             own = {name: values[start:end] for name, values in of_rows.items()}
             body = self._body(inputs=rows[start:end], **common, **own, **_first_row(first_row + start))
             return self._connection.post("/v1/generate", body)["answers"]
 
-        found = self._in_parts(ask, rows)
+        found = self._in_parts(ask, rows, most=most)
         for each in found:
             _warn(each, stacklevel=3)
         return Answers(map(generation_of, found))
 
-    def stream(self, text: str, *, first_row: int = 0, **settings: object) -> Iterator[str]:
+    def stream(self, text: Input, *, first_row: int = 0, **settings: object) -> Iterator[str]:
         """The answer's text in pieces as soon as they are final, as `Model.stream`.
 
         Closing the iterator stops the work of the server.
         """
-        if not isinstance(text, str):
+        if not isinstance(text, str | Path):
             raise DataError(f"`text` must be one text, but is {show(text)}. Call `generate` for several.")
-        [row] = _texts_of(text, "text")
-        body = self._body(inputs=[row], stream=True, **checked_settings(settings), **_first_row(first_row))
+        common = checked_settings(settings)
+        common.pop("batch_size", None)
+        inputs = inputs_of(text, "text", self._is_speech)
+        body = self._body(inputs=inputs, stream=True, **common, **_first_row(first_row))
         return self._pieces(self._connection.events("/v1/generate", body))
 
     def _pieces(self, events: Iterator[dict[str, Any]]) -> Iterator[str]:
@@ -142,14 +150,14 @@ class Client:
 
     def score(
         self,
-        sources: str | Iterable[str],
+        sources: Inputs,
         targets: str | Sequence[str],
         *,
         overflow: str | None = None,
         max_source_tokens: int | None = None,
     ) -> list[float]:
         """For each pair the sum of the log-probabilities of the target's tokens and its end token, in nats."""
-        rows, answers = _texts_of(sources, "sources"), _texts_of(targets, "targets")
+        rows, answers = inputs_of(sources, "sources", self._is_speech), texts_of(targets, "targets")
         if len(rows) != len(answers):
             counts = f"{len(rows)} sources and {len(answers)} targets"
             raise DataError(f"there must be one target for each source, but there are {counts}.")
@@ -177,11 +185,12 @@ class Client:
         texts = {name: clean_text(text) for name, text in _given(source=source, target=target).items()}
         return maps_of(self._connection.post("/v1/attention", self._body(**texts, **limits)))
 
-    def _in_parts(self, ask: Callable[[int, int], list[T]], rows: Sequence[str]) -> list[T]:
+    def _in_parts(self, ask: Callable[[int, int], list[T]], rows: Sequence[str], *, most: int | None = None) -> list[T]:
         """The results of `ask(start, end)` for all rows, in their order; several parts at the same time."""
         if not rows:
             return []
-        parts = list(_parts(rows, most=self._most_rows() if len(rows) > 1 else 1))
+        most = min(most or ROWS_A_REQUEST, self._most_rows()) if len(rows) > 1 else 1
+        parts = list(_parts(rows, most=most))
         if len(parts) == 1:
             return ask(*parts[0])
         pool = ThreadPoolExecutor(min(self._connections, len(parts)), thread_name_prefix="antiphon-client")
@@ -194,6 +203,9 @@ class Client:
     def _most_rows(self) -> int:
         limits = self._facts().get("limits") or {}
         return min(ROWS_A_REQUEST, int(limits.get("max_items") or ROWS_A_REQUEST))
+
+    def _is_speech(self) -> bool:
+        return self._facts().get("input") == "speech"
 
     def _fact(self, name: str) -> Any:
         """A fact about the model; WorkError if the server has not loaded it yet."""
@@ -227,17 +239,6 @@ def _warn(answer: Mapping[str, Any], *, stacklevel: int) -> None:
     """Warn of what the server noticed about an answer, in the code that called the client."""
     for message in answer.get("warnings") or ():
         warnings.warn(message, stacklevel=stacklevel)
-
-
-def _texts_of(texts: object, what: str) -> list[str]:
-    """The texts as a list, each with a UTF-8 form; DataError, which names `what`, for anything else."""
-    if not isinstance(texts, Iterable) or isinstance(texts, Mapping):
-        raise DataError(f"`{what}` must be a text or several, but is {show(texts)}.")
-    rows = [texts] if isinstance(texts, str) else list(texts)
-    for row, text in enumerate(rows):
-        if not isinstance(text, str):
-            raise DataError(f"`{what}` must be texts, but number {row + 1} is {show(text)}.")
-    return [clean_text(text) for text in rows]
 
 
 def _parts(rows: Sequence[str], *, most: int) -> Iterator[tuple[int, int]]:

@@ -28,11 +28,6 @@ CONNECT_SECONDS = 10.0
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2, 5.0  # between attempts, where the server does not say how long
 _AGAIN = (429, 502, 503)  # overloaded; a proxy without a server behind it; loading, restarting or shutting down
 _KEY_STATUSES = (401, 403)
-_CLASSES: dict[str, type[AntiphonError]] = {
-    "invalid_setting": ConfigError,
-    "invalid_input": DataError,
-    "unknown_model": ModelError,
-}
 
 
 class Connection:
@@ -151,10 +146,12 @@ class Connection:
         message = error["message"]
         if status in _KEY_STATUSES:
             return UsageError(message)
-        if (kind := _CLASSES.get(str(error.get("code")))) is not None:
-            return kind(message)
-        if status in (413, 422):
-            return ConfigError(message) if error.get("field") in hints(GenerationConfig) else DataError(message)
+        if error.get("code") == "unknown_model":
+            return ModelError(message)
+        if status in (413, 422) or error.get("code") == "invalid":
+            field = str(error.get("field") or "")
+            is_setting = not field or field.partition(".")[0] in hints(GenerationConfig)
+            return ConfigError(message) if is_setting else DataError(message)
         return WorkError(f"{self.url} answered with status {status}: {message}")
 
     def _json(self, response: httpx2.Response) -> Any:

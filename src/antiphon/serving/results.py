@@ -27,28 +27,29 @@ def generation_of(found: Mapping[str, Any]) -> Generation:
 
 
 def maps_of(found: Mapping[str, Any]) -> AttentionMaps:
-    """The maps of an object of `POST /v1/attention`; null, for a layer without weights, becomes NaN."""
+    """The maps of an object of `POST /v1/attention`; null, for a head without weights, becomes NaN."""
+    import torch
+
     from antiphon.generation.attention.maps import AttentionMaps
 
+    sources, targets = len(found["source_tokens"]), len(found["target_tokens"])
+    shapes = {"cross": (targets, sources), "encoder": (sources, sources), "decoder": (targets, targets)}
+
+    def tensor(role: str) -> Tensor | None:
+        """The weights of a role (L,H,Q,K)."""
+        if found[role] is None:
+            return None
+        missing = torch.full(shapes[role], torch.nan)
+        heads = [[missing if head is None else torch.tensor(head) for head in layer] for layer in found[role]]
+        return torch.stack([torch.stack(layer) for layer in heads])
+
     return AttentionMaps(
-        cross=_tensor(found["cross"]),
-        encoder=_tensor(found["encoder"]),
-        decoder=_tensor(found["decoder"]),
+        cross=tensor("cross"),
+        encoder=tensor("encoder"),
+        decoder=tensor("decoder"),
         source_tokens=list(found["source_tokens"]),
         target_tokens=list(found["target_tokens"]),
         source_special=list(found["source_special"]),
         target_special=list(found["target_special"]),
         start=found["start"],
     )
-
-
-def _tensor(weights: list[Any] | None) -> Tensor | None:
-    import torch
-
-    return None if weights is None else torch.tensor(_with_nan(weights), dtype=torch.float32)
-
-
-def _with_nan(weights: Any) -> Any:
-    if isinstance(weights, list):
-        return [_with_nan(each) for each in weights]
-    return float("nan") if weights is None else weights
