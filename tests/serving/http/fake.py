@@ -6,7 +6,7 @@ The model `dates` translates en to de by upper case; `echo` names no languages; 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -113,14 +113,26 @@ class FakeService:
             raise RuntimeError("secret detail of the crash")
 
     async def score(
-        self, sources: Sequence[str | bytes], targets: Sequence[str], *, model: str | None = None
+        self,
+        sources: Sequence[str | bytes],
+        targets: Sequence[str],
+        *,
+        model: str | None = None,
+        settings: Mapping[str, Any] | None = None,
     ) -> list[float]:
         self._ready(model)
         for source in sources:
             self._raise(str(source))
         return [-float(len(target)) for target in targets]
 
-    async def attention(self, source: str, target: str | None = None, *, model: str | None = None) -> dict[str, Any]:
+    async def attention(
+        self,
+        source: str,
+        target: str | None = None,
+        *,
+        model: str | None = None,
+        settings: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
         self._ready(model)
         names = source.split() or [""]
         weights = [[[[1.0] * len(names)] * len(names)]]
