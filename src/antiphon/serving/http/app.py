@@ -17,6 +17,7 @@ from starlette.responses import Response
 from antiphon.errors import UsageError
 from antiphon.serving.http.context import Activity, ServerContext
 from antiphon.serving.http.errors import ApiError, error_response, from_service, from_setting
+from antiphon.serving.http.files import FileStore
 from antiphon.serving.http.keys import KeyRules
 from antiphon.serving.http.languages import Languages
 from antiphon.serving.http.metrics import Metrics
@@ -39,6 +40,7 @@ def create_app(service: ModelService, settings: ServerSettings) -> FastAPI:
         languages=Languages(settings.language_pairs()),
         metrics=Metrics(service.statuses),
         activity=Activity(),
+        files=FileStore(settings.file_seconds),
     )
 
     @asynccontextmanager

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar, get_args
+from typing import Any, Literal, TypeVar, get_args, get_origin
 from urllib.parse import parse_qsl
 
 from starlette.datastructures import UploadFile
@@ -93,7 +93,7 @@ async def read_multipart(request: Request) -> tuple[dict[str, Any], dict[str, Up
 def make(kind: type[R], fields: Mapping[str, Any]) -> R:
     """`fields` as a request of the class `kind`."""
     plain = {
-        name: str(value) if isinstance(value, FlagText) and _takes_texts(hints(kind).get(name)) else value
+        name: _form_value(value, hints(kind).get(name)) if isinstance(value, FlagText) else value
         for name, value in fields.items()
     }
     try:
@@ -121,9 +121,11 @@ def parse_json(body: bytes) -> dict[str, Any]:
     return value
 
 
-def _takes_texts(hint: Any) -> bool:
-    """Whether a field takes any text, which a form then gives as it is, also where it is empty."""
-    return hint is str or str in get_args(hint)
+def _form_value(value: FlagText, hint: Any) -> Any:
+    """A field of a form where a text, or this text, is wanted; else it is left to the conversion of flags."""
+    options = [hint, *get_args(hint)]
+    named = [name for option in options if get_origin(option) is Literal for name in get_args(option)]
+    return str(value) if str in options or str(value) in named else value
 
 
 def _kind(request: Request) -> str:

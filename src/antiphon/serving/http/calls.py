@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Any, TypeVar
 
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from antiphon.serving.http.context import context_of, record_of
+from antiphon.serving.http.context import ServerContext, context_of, record_of
 from antiphon.serving.http.errors import ApiError, ClientGone, error_body, from_service, style_of, to_json
 from antiphon.serving.service import Answered, Event, GenerateCall, ServiceError
 
@@ -60,18 +60,18 @@ def count_answer(request: Request, text: str) -> None:
 
 async def answers(request: Request, call: GenerateCall) -> list[Answered]:
     """The answers of a call, in the order of its inputs."""
-    found = await while_connected(request, collect(request, call))
+    found = await while_connected(request, gather_answers(context_of(request), call))
     for answer in found:
         count_answer(request, str(answer.answer.get("text", "")))
     return found
 
 
-async def collect(request: Request, call: GenerateCall) -> list[Answered]:
-    """The answers of a call, without watching the connection."""
+async def gather_answers(context: ServerContext, call: GenerateCall) -> list[Answered]:
+    """The answers of a call, in the order of its inputs, without a connection to watch."""
     if not call.inputs:
         return []
     found: dict[int, Answered] = {}
-    async with aclosing(_events(request, call)) as events:
+    async with aclosing(_events(context, call)) as events:
         async for event in events:
             if isinstance(event, Answered):
                 found[event.index] = event
@@ -80,38 +80,38 @@ async def collect(request: Request, call: GenerateCall) -> list[Answered]:
     return [found[index] for index in range(len(call.inputs))]
 
 
-async def _events(request: Request, call: GenerateCall) -> AsyncIterator[Event]:
+async def _events(context: ServerContext, call: GenerateCall) -> AsyncGenerator[Event, None]:
     # An async generator of its own: a service may return any async iterator, and only generators can be closed.
-    source = context_of(request).service.generate(call)
+    source = context.service.generate(call)
     try:
         async for event in source:
             yield event
     finally:
-        if isinstance(source, AsyncIterator) and (close := getattr(source, "aclose", None)) is not None:
-            await close()
+        if isinstance(source, AsyncGenerator):
+            await source.aclose()
 
 
-async def stream(request: Request, call: GenerateCall, encode: Callable[[Event], list[Any]]) -> Response:
+async def stream(request: Request, call: GenerateCall, encode: Callable[[Event], Any]) -> Response:
     """A response of server-sent events: what `encode` makes of each event, as `data:` lines, and `[DONE]` at the end.
 
     An error before the first event is an ordinary error response; after it, an event `error`.
     """
-    events = _events(request, call)
+    events = _events(context_of(request), call)
     try:
         first = await while_connected(request, anext(events, None)) if call.inputs else None
     except BaseException:
-        await events.aclose()  # type: ignore[attr-defined]
+        await events.aclose()
         raise
 
     async def lines() -> AsyncIterator[bytes]:
-        async with aclosing(events):  # type: ignore[type-var]
+        async with aclosing(events):
             try:
-                if first is not None:
-                    yield _data(encode(first))
-                    async for event in events:
-                        if isinstance(event, Answered):
-                            count_answer(request, str(event.answer.get("text", "")))
-                        yield _data(encode(event))
+                event = first
+                while event is not None:
+                    if isinstance(event, Answered):
+                        count_answer(request, str(event.answer.get("text", "")))
+                    yield _data(encode(event))
+                    event = await anext(events, None)
                 yield b"data: [DONE]\n\n"
             except ServiceError as error:
                 body = error_body(from_service(error), style_of(request.url.path))
@@ -121,5 +121,5 @@ async def stream(request: Request, call: GenerateCall, encode: Callable[[Event],
     return StreamingResponse(lines(), media_type="text/event-stream", headers=headers)
 
 
-def _data(objects: list[Any]) -> bytes:
-    return b"".join(b"data: " + to_json(each) + b"\n\n" for each in objects)
+def _data(content: Any) -> bytes:
+    return b"data: " + to_json(content) + b"\n\n"

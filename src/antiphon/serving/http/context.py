@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+import logging
 import time
 from dataclasses import dataclass, field
 
 from starlette.requests import Request
 
+from antiphon.serving.http.files import FileStore
 from antiphon.serving.http.keys import KeyRules
-from antiphon.serving.http.languages import Languages
+from antiphon.serving.http.languages import AUTO, Direction, Languages
 from antiphon.serving.http.metrics import Metrics
 from antiphon.serving.service import ModelInfo, ModelService, ModelStatus, Unavailable, UnknownModel
 from antiphon.serving.settings import ServerSettings
+
+_LOG = logging.getLogger("antiphon.serving")
 
 
 @dataclass
@@ -40,13 +45,18 @@ class Activity:
 
     @property
     def busy(self) -> bool:
-        """Whether a request or a job runs."""
-        return self.running > 0 or bool(self._jobs)
+        """Whether a request runs. Jobs do not count: nobody could fetch their results from a server that ends."""
+        return self.running > 0
 
     def add_job(self, job: asyncio.Task[None]) -> None:
-        """Count a job until it ends."""
+        """Hold a job until it ends, so that it can be cancelled."""
         self._jobs.add(job)
         job.add_done_callback(self._jobs.discard)
+
+    @staticmethod
+    def log_failure(message: str) -> None:
+        """Log the exception that is being handled."""
+        _LOG.exception(message)
 
     async def end_jobs(self) -> None:
         """Cancel what still runs."""
@@ -65,6 +75,7 @@ class ServerContext:
     languages: Languages
     metrics: Metrics
     activity: Activity
+    files: FileStore
 
     def status_of(self, name: str | None) -> ModelStatus:
         """The status of a model; None is the default one. UnknownModel if there is none of that name."""
@@ -74,6 +85,26 @@ class ServerContext:
                 return status
         known = ", ".join(status.name for status in statuses)
         raise UnknownModel(f"`model` must be one of {known}, but is `{(name or '')[:100]}`.", field="model")
+
+    async def direction(
+        self,
+        source: str | None,
+        target: str | None,
+        *,
+        text: str,
+        model: str | None = None,
+        fields: tuple[str, str] = ("source", "target"),
+    ) -> Direction:
+        """The model and the languages of a request; `fields` are the names of `source` and `target` in it.
+
+        ApiError 422 for a pair that no model has.
+        """
+        statuses = self.service.statuses()
+        choose = functools.partial(
+            self.languages.choose, statuses, source, target, text=text, model=model, fields=fields
+        )
+        is_detected = source is None or source.lower() == AUTO
+        return await asyncio.to_thread(choose) if is_detected else choose()
 
     def info_of(self, name: str | None) -> ModelInfo:
         """The facts about a model that was loaded. Unavailable while they are not known."""

@@ -30,6 +30,9 @@ STATUS: Mapping[Style, Mapping[int, int]] = {
 }
 
 
+_MOST_MESSAGE = 2000  # characters; a message quotes names that a client sent
+
+
 class ApiError(Exception):
     """A request that is refused. `code` is for programs, `field` the field of the request that is wrong."""
 
@@ -77,7 +80,8 @@ def from_setting(error: UsageError) -> ApiError:
     """The error of a setting or a body as one of its request."""
     field = ".".join(error.path) if isinstance(error, SettingError) else None
     code = "unknown_field" if isinstance(error, SettingError) and error.problem.startswith("is not a known") else None
-    return ApiError(422, code or "invalid", str(error), field=field or None)
+    message = str(error).replace("is not a known setting", "is not a known field", 1)
+    return ApiError(422, code or "invalid", message[:_MOST_MESSAGE], field=field[:100] if field else None)
 
 
 def style_of(path: str) -> Style:

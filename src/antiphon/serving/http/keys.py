@@ -104,6 +104,7 @@ class KeyRules:
         self._path = None if path is None else Path(path)
         self._open_admin = open_admin
         self._buckets: OrderedDict[tuple[str, str], _Bucket] = OrderedDict()
+        self._characters: dict[str, int] = {}  # by key
         self._seen: tuple[int, int] | None = None
         self._checked = time.monotonic()
         self._rules = _Rules()
@@ -152,9 +153,18 @@ class KeyRules:
         self._take(("key", found.name), "requests", 1, found)
         return found.name
 
+    def characters_of(self, name: str | None) -> int:
+        """The characters charged to a client since the server started."""
+        return self._characters.get(name or "", 0)
+
     def charge(self, name: str | None, characters: int) -> None:
         """Take characters from the rate of the client that `enter` named. ApiError 429."""
         rules = self._current()
+        self._take_characters(name, characters, rules)
+        if name is None or not name.startswith("address "):
+            self._characters[name or ""] = self.characters_of(name) + characters
+
+    def _take_characters(self, name: str | None, characters: int, rules: _Rules) -> None:
         if name is None:
             return
         if name.startswith("address ") and rules.anonymous is not None:

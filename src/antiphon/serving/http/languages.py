@@ -12,12 +12,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from antiphon.language_codes import short_code
 from antiphon.serving.http.errors import ApiError, invalid
-from antiphon.serving.http.language_names import name_of, short_code
+from antiphon.serving.http.language_names import name_of
 from antiphon.serving.service import ModelStatus
 from antiphon.serving.settings import Pair
 
 AUTO = "auto"
+_OTHER_TASKS = ("classification", "summarization")
 _MOST_DETECTED = 2000  # characters that a language is detected by
 
 
@@ -85,15 +87,27 @@ class Languages:
         targets = tuple(dict.fromkeys(back[code] for code in info.target_languages))
         return ModelLanguages(sources, targets, None, own)
 
-    def all(self, statuses: Iterable[ModelStatus]) -> list[tuple[str, ModelLanguages]]:
-        """The languages of each model that translates texts, by its name."""
+    def all(self, statuses: Sequence[ModelStatus]) -> list[tuple[str, ModelLanguages]]:
+        """The languages of each model that translates texts, by its name.
+
+        Where one names its languages, those that do not are left out: nobody knows what they would do with a pair.
+        """
+        found = [
+            (status.name, self.of(status, is_default=number == 0))
+            for number, status in enumerate(statuses)
+            if _translates(status)
+        ]
+        return [entry for entry in found if entry[1].known] or found[:1]
+
+    def _one(self, statuses: Sequence[ModelStatus], model: str) -> list[tuple[str, ModelLanguages]]:
+        """The languages of the model of that name, in a list; empty for one that does not translate texts."""
         return [
             (status.name, self.of(status, is_default=number == 0))
             for number, status in enumerate(statuses)
-            if status.info is None or status.info.input == "text"
+            if status.name == model and _translates(status)
         ]
 
-    def listed(self, statuses: Iterable[ModelStatus]) -> dict[str, list[str]]:
+    def listed(self, statuses: Sequence[ModelStatus]) -> dict[str, list[str]]:
         """The targets of each source language; `auto` stands for the one direction of models that name none."""
         found: dict[str, list[str]] = {}
         for _, languages in self.all(statuses):
@@ -103,49 +117,70 @@ class Languages:
         return found
 
     def choose(
-        self, statuses: Sequence[ModelStatus], source: str | None, target: str | None, *, text: str, model: str | None
+        self,
+        statuses: Sequence[ModelStatus],
+        source: str | None,
+        target: str | None,
+        *,
+        text: str,
+        model: str | None = None,
+        fields: tuple[str, str] = ("source", "target"),
     ) -> Direction:
         """The model and the direction of a request: the first model with the pair, or `model`.
 
         A `source` of None or `auto` is detected from `text`, where a model has several. ApiError 422 for a pair that no
-        model has.
+        model has, naming `fields`.
         """
-        found = [(name, own) for name, own in self.all(statuses) if model is None or name == model]
+        found = self.all(statuses) if model is None else self._one(statuses, model)
         if not found:
-            what = (
-                "the served models take recordings" if model is None else f"the model `{model[:100]}` takes recordings"
-            )
+            what = "none is served" if model is None else f"`{model[:100]}` does not"
             raise invalid("model", f"must be one that translates texts, but {what}.")
         wanted = None if source is None or source.lower() == AUTO else source
         aim = None if target is None or target.lower() == AUTO else target
         for name, own in found:
-            if (direction := _fits(name, own, wanted, aim, text)) is not None:
+            if (direction := _fits(name, own, wanted, aim, text, fields[0])) is not None:
                 return direction
-        self._refuse(found, wanted, aim)
-        raise AssertionError("a pair that fits was refused")
-
-    @staticmethod
-    def _refuse(found: list[tuple[str, ModelLanguages]], source: str | None, target: str | None) -> None:
-        sources = sorted({code for _, own in found for code in own.sources})
-        if source is not None and not any(own.find(source, own.sources) for _, own in found):
-            raise invalid("source", f"must be one of {', '.join(sources)}, but is `{source[:40]}`.")
-        targets = sorted({code for _, own in found for code in own.targets})
-        pair = f"{(source or AUTO)[:40]} to {(target or AUTO)[:40]}"
-        raise invalid("target", f"must be one of {', '.join(targets)} for that source, but the pair is {pair}.")
+        raise _no_pair([own for _, own in found], wanted, aim, fields)
 
 
-def _fits(name: str, own: ModelLanguages, source: str | None, target: str | None, text: str) -> Direction | None:
+def _translates(status: ModelStatus) -> bool:
+    """Whether a model takes texts and answers with texts; one that was never loaded may."""
+    return status.info is None or (status.info.input == "text" and status.info.task not in _OTHER_TASKS)
+
+
+def _no_pair(
+    found: Sequence[ModelLanguages], source: str | None, target: str | None, fields: tuple[str, str]
+) -> ApiError:
+    """The error for a pair that no model has; it names the codes that there are."""
+    if source is not None and not any(own.find(source, own.sources) for own in found):
+        codes = sorted({code for own in found for code in own.sources})
+        return invalid(fields[0], f"must be one of {', '.join(codes)}, but is `{source[:40]}`.")
+    codes = {
+        each for own in found for code in own.sources for each in own.targets_of(code) if _means(own, source, code)
+    }
+    is_what = "is not given" if target is None else f"is `{target[:40]}`"
+    return invalid(fields[1], f"must be one of {', '.join(sorted(codes))} for this source, but {is_what}.")
+
+
+def _means(own: ModelLanguages, source: str | None, code: str) -> bool:
+    return source is None or own.find(source, own.sources) == code
+
+
+def _fits(
+    name: str, own: ModelLanguages, source: str | None, target: str | None, text: str, field: str
+) -> Direction | None:
     """The direction of a model for a pair; None if it does not have it."""
     if not own.known:
         return Direction(name, source, target, {})
     detected = None
     if source is not None:
         code = own.find(source, own.sources)
-    elif len(own.sources) == 1:
-        code = own.sources[0]
-        detected = (code, 1.0)
     else:
-        detected = detect(text, own.sources)[0]
+        # Only what has the target: a text is not translated into its own language.
+        able = [each for each in own.sources if target is None or own.find(target, own.targets_of(each)) is not None]
+        if not able:
+            return None
+        detected = (able[0], 1.0) if len(able) == 1 else detect(text, able, field)[0]
         code = detected[0]
     if code is None:
         return None
@@ -196,24 +231,26 @@ class _Detector:
         return frozenset(cls.whole.labels)
 
 
-def detect(text: str, languages: Sequence[str]) -> list[tuple[str, float]]:
+def detect(text: str, languages: Sequence[str], field: str) -> list[tuple[str, float]]:
     """The languages of `languages` that `text` may be in, most probable first, with probabilities that add up to 1.
 
-    ApiError 422 if none of them can be detected.
+    ApiError 422 about `field` if none of them can be detected.
     """
     by_label: dict[str, str] = {}
     for code in languages:
         by_label.setdefault(short_code(code), code)
-    labels = tuple(sorted(label for label in by_label if label in _Detector.labels()))
+    known = {short_code(label): label for label in _Detector.labels()}
+    own = {known[code]: by_label[code] for code in by_label if code in known}
+    labels = tuple(sorted(own))
     if not labels:
         raise ApiError(
             422,
             "invalid",
             "the language cannot be detected, since the model names no language that is known to the detection. Give "
             "`source`, or start the server with --languages.",
-            field="source",
+            field=field,
         )
-    return [(by_label[label], share) for label, share in _Detector.for_languages(labels).rank(text[:_MOST_DETECTED])]
+    return [(own[label], share) for label, share in _Detector.for_languages(labels).rank(text[:_MOST_DETECTED])]
 
 
 def language_entry(code: str, targets: Sequence[str]) -> dict[str, Any]:

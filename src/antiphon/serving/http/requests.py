@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from antiphon.config import GenerationConfig
 from antiphon.errors import UsageError
@@ -11,7 +11,7 @@ from antiphon.registry import nearest
 from antiphon.serving.http.bodies import make
 from antiphon.serving.http.errors import from_setting, invalid, too_large
 from antiphon.serving.settings import ServerSettings
-from antiphon.settings import Settings, convert, hints, inside
+from antiphon.settings import Count, CountOrZero, Range, Settings, convert, hints, inside
 
 DetailName = Literal["alignment", "token_confidence"]
 PROTECTED = Literal["placeholders", "urls", "emails", "numbers"]
@@ -32,6 +32,8 @@ class GenerateRequest(Settings):
     """Send server-sent events while the answers are generated."""
     details: tuple[DetailName, ...] = ()
     """What to compute for each answer in addition."""
+    first_row: Annotated[int, Range(low=0, high=2**53)] = 0
+    """Row of the first input, on which sampling depends, where the inputs are a part of a longer list."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +44,10 @@ class ScoreRequest(Settings):
     """A source or a list of sources."""
     targets: str | tuple[str, ...]
     """The target of each source."""
+    overflow: Literal["error", "truncate", "split", "window"] | None = None
+    """How a source of more than `max_source_tokens` is treated."""
+    max_source_tokens: Count | None = None
+    """Maximum tokens of a source, end included."""
     model: str | None = None
     """Name of a served model; default: the first one."""
 
@@ -54,6 +60,10 @@ class AttentionRequest(Settings):
     """The source."""
     target: str | None = None
     """The target; default: the model's answer."""
+    overflow: Literal["error", "truncate", "split", "window"] | None = None
+    """How a source of more than `max_source_tokens` is treated."""
+    max_source_tokens: Count | None = None
+    """Maximum tokens of a source, end included."""
     model: str | None = None
     """Name of a served model; default: the first one."""
 
@@ -78,12 +88,20 @@ class TranslateRequest(Settings):
     """What is copied unchanged."""
     details: tuple[DetailName, ...] = ()
     """What to compute for each segment in addition."""
+    alternatives: CountOrZero = 0
+    """Number of further translations of each text."""
     model: str | None = None
     """Name of a served model; default: the first one that translates the pair."""
 
     def check(self) -> None:
         if (self.text is None) == (self.texts is None):
             raise invalid("text", "must be given, or `texts`, and not both.")
+
+
+def source_limits(request: ScoreRequest | AttentionRequest) -> dict[str, Any]:
+    """The settings of a request about long sources that are given."""
+    given = {"overflow": request.overflow, "max_source_tokens": request.max_source_tokens}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def split_search(fields: dict[str, Any], kind: type[Settings]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -134,6 +152,17 @@ def read_generate(fields: dict[str, Any], limits: ServerSettings) -> tuple[Gener
     check_texts("inputs", [] if spoken else inputs, limits)
     check_texts("inputs", [""] * len(inputs), limits, most=limits.max_items)
     return request, inputs, read_search(search, limits)
+
+
+def read_glossary(value: Any) -> dict[str, str]:
+    """The phrases of a glossary. ApiError for what is no mapping of texts to texts."""
+    if value is None:
+        return {}
+    if not isinstance(value, dict) or not all(isinstance(target, str) for target in value.values()):
+        raise invalid("glossary", "must be an object whose values are texts.")
+    if any(not source.strip() for source in value):
+        raise invalid("glossary", "must have no empty phrase, but has one.")
+    return value
 
 
 def listed(value: str | tuple[str, ...]) -> list[str]:

@@ -20,8 +20,15 @@ _KINDS: dict[Any, Schema] = {
 }
 
 
-def of_class(kind: type[Settings], *, search: bool = False, extra: dict[str, Schema] | None = None) -> Schema:
-    """The schema of a request; `search`: with the settings of the search. `extra` replaces schemas of fields."""
+def of_class(
+    kind: type[Settings],
+    *,
+    search: bool = False,
+    extra: dict[str, Schema] | None = None,
+    without: tuple[str, ...] = (),
+) -> Schema:
+    """The schema of a request; `search`: with the settings of the search, `without` some of them. `extra` replaces
+    schemas of fields."""
     properties, required = {}, []
     for entry in fields(kind):
         properties[entry.name] = _field(kind, entry.name, entry.default)
@@ -31,7 +38,7 @@ def of_class(kind: type[Settings], *, search: bool = False, extra: dict[str, Sch
         properties |= {
             name: of_hint(hints(GenerationConfig)[name]) | {"description": field_docs(GenerationConfig)[name]}
             for name in SEARCH
-            if name not in properties
+            if name not in properties and name not in without
         }
     for name, schema in (extra or {}).items():
         properties[name] = {"description": properties[name].get("description", ""), **schema}

@@ -50,8 +50,11 @@ def bind(settings: ServerSettings) -> socket.socket:
     return made
 
 
-def make_server(app: FastAPI, *, started: Callable[[], None]) -> DrainingServer:
-    """The server of `app`; `started` is called when it accepts connections."""
+def make_server(
+    app: FastAPI, *, started: Callable[[], None], tick: Callable[[], None] = lambda: None
+) -> DrainingServer:
+    """The server of `app`; `started` is called when it accepts connections, and `tick` ten times a second. What `tick`
+    raises ends the server, and is raised by `run`."""
     context: ServerContext = app.state.context
     settings = context.settings
     config = uvicorn.Config(
@@ -70,9 +73,9 @@ def make_server(app: FastAPI, *, started: Callable[[], None]) -> DrainingServer:
         backlog=_BACKLOG,
     )
     # Its messages about broken requests and connections would be lines for anyone who sends them.
-    for name in ("uvicorn.error", "asyncio"):
+    for name in ("uvicorn.error", "asyncio", "python_multipart"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    return DrainingServer(config, context, started)
+    return DrainingServer(config, context, started, tick)
 
 
 class DrainingServer(uvicorn.Server):
@@ -82,9 +85,16 @@ class DrainingServer(uvicorn.Server):
     signal ends it at once.
     """
 
-    def __init__(self, config: uvicorn.Config, context: ServerContext, started: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        context: ServerContext,
+        started: Callable[[], None],
+        tick: Callable[[], None],
+    ) -> None:
         super().__init__(config)
-        self._context, self._announce = context, started
+        self._context, self._announce, self._tick = context, started, tick
+        self._error: UsageError | None = None
         self._signal: int | None = None
         self._deadline = 0.0
         self._announced = False
@@ -96,6 +106,12 @@ class DrainingServer(uvicorn.Server):
         if self._failed or not self.started:
             return 1
         return 130 if self._signal == signal.SIGINT else 0
+
+    def run(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serve until a signal. Raises what `tick` has raised."""
+        super().run(sockets)
+        if self._error is not None:
+            raise self._error
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if self._signal is not None:
@@ -109,6 +125,11 @@ class DrainingServer(uvicorn.Server):
         if not self._announced:
             self._announced = True
             self._announce()
+        try:
+            self._tick()
+        except UsageError as error:
+            self._error = error
+            return True
         if await super().on_tick(counter):
             return True
         if self._signal is None:

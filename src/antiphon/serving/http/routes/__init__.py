@@ -2,6 +2,15 @@
 
 from __future__ import annotations
 
-from antiphon.serving.http.routes import generate, health, models
+from antiphon.serving.http.routes import deepl, documents, files, generate, health, libretranslate, models, openai
 
-ROUTERS = (health.router, generate.router, models.router)
+ROUTERS = (
+    health.router,
+    generate.router,
+    documents.router,
+    models.router,
+    files.router,
+    libretranslate.router,
+    deepl.router,
+    openai.router,
+)

@@ -23,6 +23,7 @@ from antiphon.serving.http.requests import (
     check_texts,
     listed,
     read_generate,
+    source_limits,
 )
 from antiphon.serving.http.schemas import ANSWER, NUMBER, STRING, array, nullable, obj, of_class
 from antiphon.serving.service import Answered, Event, GenerateCall, TextPiece
@@ -70,6 +71,7 @@ async def generate(request: Request) -> Response:
         stream=body.stream,
         details=body.details,
         timeout_seconds=context.settings.request_timeout_seconds,
+        first_row=body.first_row,
     )
     if body.stream:
         return await stream(request, call, _encode)
@@ -77,10 +79,10 @@ async def generate(request: Request) -> Response:
     return JsonResponse({"answers": [answer_json(each) for each in found], "model": name})
 
 
-def _encode(event: Event) -> list[Any]:
+def _encode(event: Event) -> dict[str, Any]:
     if isinstance(event, TextPiece):
-        return [{"index": event.index, "text": event.text}]
-    return [{"index": event.index, "answer": answer_json(event)}]
+        return {"index": event.index, "text": event.text}
+    return {"index": event.index, "answer": answer_json(event)}
 
 
 def answer_json(answered: Answered) -> dict[str, Any]:
@@ -123,7 +125,8 @@ async def score(request: Request) -> Response:
     if not sources:
         return JsonResponse({"scores": []})
     inputs = [_recording(text) for text in sources] if spoken else sources
-    scores = await while_connected(request, context.service.score(inputs, targets, model=name))
+    work = context.service.score(inputs, targets, model=name, settings=source_limits(body))
+    scores = await while_connected(request, work)
     return JsonResponse({"scores": scores})
 
 
@@ -146,5 +149,5 @@ async def attention(request: Request) -> Response:
         check_texts(field, [text], context.settings)
     name = context.status_of(body.model).name
     count_inputs(request, texts, model=name)
-    work = context.service.attention(body.source, body.target, model=name)
+    work = context.service.attention(body.source, body.target, model=name, settings=source_limits(body))
     return JsonResponse(await while_connected(request, work))
