@@ -1,0 +1,112 @@
+// For models of speech: record, or drop a .wav file, and read what was said.
+import { fetchJson } from "../api.js";
+import { announce, copyButton, element, fill, icon } from "../dom.js";
+import { errorBlock, patiently } from "../errors.js";
+import { currentModel } from "../models.js";
+import { number, setText, t } from "../texts.js";
+import { labelBars } from "../try/labels.js";
+import { startRecording } from "./recorder.js";
+import { RATE, wavOf } from "./wav.js";
+
+export function createSpeech() {
+  const name = element("span", { t: "speech.record" });
+  const record = element("button", { type: "button", class: "record strong", on: { click: toggle } }, icon("microphone"), name);
+  const level = element("span", { class: "level", "aria-hidden": "true" }, element("span", {}));
+  const time = element("span", { class: "muted time", role: "timer" });
+  const field = element("input", { type: "file", id: "sound", accept: ".wav,audio/wav", class: "hidden-field", on: { change: () => picked(field.files) } });
+  const zone = element("label", { class: "drop", for: "sound" }, icon("upload"), element("strong", { t: "speech.drop" }), element("span", { class: "muted", t: "speech.kinds" }));
+  const results = element("ol", { class: "transcripts", label: "speech.results" });
+  let stop = null;
+
+  const node = element(
+    "div",
+    { class: "speech" },
+    element("p", { class: "lead", t: "speech.lead" }),
+    element("section", { class: "card record-card" }, record, level, time),
+    field,
+    zone,
+    results,
+  );
+
+  for (const event of ["dragenter", "dragover"]) {
+    zone.addEventListener(event, (dragged) => {
+      dragged.preventDefault();
+      zone.classList.add("over");
+    });
+  }
+  for (const event of ["dragleave", "drop"]) zone.addEventListener(event, () => zone.classList.remove("over"));
+  zone.addEventListener("drop", (event) => {
+    event.preventDefault();
+    picked(event.dataTransfer.files);
+  });
+
+  function picked(files) {
+    for (const file of files) void transcribe(file, file.name);
+    field.value = "";
+  }
+
+  async function toggle() {
+    if (stop) {
+      const ending = stop;
+      stop = null;
+      showRecording(false);
+      const samples = await ending();
+      if (samples.length > RATE / 10) await transcribe(wavOf(samples), t("speech.recording"));
+      return;
+    }
+    try {
+      stop = await startRecording((loudness, seconds) => {
+        level.firstChild.style.inlineSize = `${loudness * 100}%`;
+        time.textContent = t("speech.seconds", { seconds: number(seconds, { minimumFractionDigits: 1, maximumFractionDigits: 1 }) });
+      });
+      showRecording(true);
+    } catch {
+      // Refused by the user or by the browser: without https only the computer itself may be recorded.
+      const key = window.isSecureContext ? "speech.refused" : "speech.insecure";
+      results.prepend(element("li", { class: "card" }, element("p", { class: "bad", role: "alert", t: key })));
+    }
+  }
+
+  function showRecording(on) {
+    record.classList.toggle("recording", on);
+    record.querySelector("use").setAttribute("href", `icons.svg#${on ? "stop" : "microphone"}`);
+    setText(name, "text", on ? "speech.stop" : "speech.record");
+    if (!on) level.firstChild.style.inlineSize = "0";
+  }
+
+  async function transcribe(sound, title) {
+    const text = element("p", { class: "transcript", dir: "auto" }, element("span", { class: "pending" }, "…"));
+    const play = element("button", { type: "button", class: "icon-button", label: "speech.play", hint: "speech.play", on: { click: () => void listen(sound) } }, icon("play"));
+    const head = element("div", { class: "card-head" }, element("h3", {}, title), element("span", { class: "row" }, play, copyButton(() => text.textContent)));
+    const row = element("li", { class: "card" }, head, text);
+    results.prepend(row);
+    const { signal } = new AbortController();
+    try {
+      const answer = await patiently(() => fetchJson("v1/audio/transcriptions", { form: formOf(sound, title), signal }), signal);
+      fill(text, answer.text || t("speech.silence"));
+      if (answer.probabilities) row.append(labelBars(answer.probabilities));
+      announce(answer.text);
+    } catch (error) {
+      text.replaceWith(errorBlock(error));
+    }
+  }
+
+  return { node, shown: () => {} };
+}
+
+function formOf(sound, title) {
+  const form = new FormData();
+  form.append("file", sound, title.endsWith(".wav") ? title : "recording.wav");
+  form.append("model", currentModel().name);
+  form.append("response_format", "json");
+  return form;
+}
+
+async function listen(sound) {
+  const context = new AudioContext();
+  const source = context.createBufferSource();
+  source.buffer = await context.decodeAudioData(await sound.arrayBuffer());
+  source.connect(context.destination);
+  source.addEventListener("ended", () => void context.close());
+  source.start();
+}
