@@ -15,7 +15,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from antiphon.serving.http.context import RequestRecord, ServerContext
-from antiphon.serving.http.errors import ApiError, ClientGone, error_response, too_large
+from antiphon.serving.http.errors import INTERNAL, ApiError, ClientGone, error_response, too_large
 from antiphon.serving.http.logs import REQUESTS, log_failure
 
 _REQUESTS = logging.getLogger(REQUESTS)
@@ -126,7 +126,7 @@ class _Exchange:
             await self._answer(error)
         except Exception:
             log_failure(f"request {self._record.id} failed")
-            await self._answer(ApiError(500, "internal", "a fault of the server; its log has the details."))
+            await self._answer(INTERNAL)
 
     def _check_head(self) -> None:
         limits, scope = self._context.settings, self._scope
