@@ -139,7 +139,8 @@ class _Exchange:
                 headers={"Connection": "close"},
                 retry_after_seconds=5,
             )
-        size = len(scope["method"]) + len(scope.get("raw_path", b"")) + len(scope["query_string"]) + 12
+        target = len(scope.get("raw_path", b"")) + (len(scope["query_string"]) + 1 if scope["query_string"] else 0)
+        size = len(scope["method"]) + target + len("  HTTP/1.1\r\n\r\n")
         size += sum(len(name) + len(value) + 4 for name, value in scope["headers"])
         if size > limits.max_header_bytes:
             raise too_large("headers", "bytes with the request line", size, limits.max_header_bytes, status=431)
