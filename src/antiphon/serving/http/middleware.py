@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from antiphon.serving.http.context import RequestRecord, ServerContext
@@ -118,7 +119,7 @@ class _Exchange:
         try:
             self._check_head()
             await app(self._scope, self.receive, self.send)
-        except ClientGone:
+        except (ClientGone, ClientDisconnect):  # Starlette's own is for a body that ended early
             self.status = _CLOSED
         except asyncio.CancelledError:
             raise
