@@ -122,7 +122,8 @@ def test_a_client_that_does_not_read(hasty: LiveServer) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "stream"), [("/v1/generate", False), ("/v1/generate", True), ("/translate", False), ("/v2/translate", False)]
+    ("path", "stream"),
+    [("/v1/generate", False), ("/v1/generate", True), ("/translate", False), ("/v2/translate", False)],
 )
 def test_a_call_ends_with_its_client(server: LiveServer, service: FakeService, path: str, stream: bool) -> None:
     bodies = {
@@ -158,15 +159,29 @@ def test_a_stream_ends_with_its_client(server: LiveServer, service: FakeService)
     assert service.cancelled == cancelled + 1
 
 
+def test_a_response_does_not_wait_for_the_acknowledgement_of_its_head(server: LiveServer) -> None:
+    def seconds() -> float:
+        begun = time.monotonic()
+        server.client.get("/health")
+        return time.monotonic() - begun
+
+    assert min(seconds() for _ in range(20)) < 0.03
+
+
 def broken_messages(number: int) -> Iterator[bytes]:
     """Messages that are no HTTP, or hardly."""
     random_ = random.Random(0)
     good = HEAD + b"Content-Length: 15\r\n\r\n" + b'{"inputs": "a"}'
-    parts = [b"GET ", b"POST ", b"PRI * HTTP/2.0", b"\r\n\r\n", b"\n", b"\0", b" HTTP/1.1", b"HTTP/9.9", b"Host: a\r\n",
-             b"Content-Length: -1\r\n", b"Content-Length: 1\r\nContent-Length: 2\r\n", b"Transfer-Encoding: chunked\r\n",
-             b"Transfer-Encoding: gzip, chunked\r\n", b"fffffffffffffff\r\n", b"\xff\xfe", b"/%00%ff/../..", b"/v1/files/%2e",
-             b"Connection: upgrade\r\nUpgrade: websocket\r\n", b"Expect: 100-continue\r\n", b"A" * 300, b"*", b"http://b/",
-             b"Authorization: Bearer \xff\r\n", b"X-Request-ID: a\tb\r\n", b"Content-Type: multipart/form-data\r\n"]  # fmt: skip
+    parts = [b"GET ", b"POST ", b"PRI * HTTP/2.0", b"\r\n\r\n", b"\n", b"\0", b" HTTP/1.1", b"HTTP/9.9"]
+    parts += [b"A" * 300, b"*", b"http://b/", b"\xff\xfe", b"/%00%ff/../..", b"/v1/files/%2e", b"fffffffffffffff"]
+    parts += [
+        line + b"\r\n"
+        for line in (
+            b"Host: a", b"Content-Length: -1", b"Content-Length: 1\r\nContent-Length: 2", b"Transfer-Encoding: chunked",
+            b"Transfer-Encoding: gzip, chunked", b"Connection: upgrade\r\nUpgrade: websocket", b"Expect: 100-continue",
+            b"Authorization: Bearer \xff", b"X-Request-ID: a\tb", b"Content-Type: multipart/form-data",
+        )
+    ]  # fmt: skip
     for _ in range(number):
         kind = random_.randrange(4)
         if kind == 0:
