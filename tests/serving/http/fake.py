@@ -24,6 +24,7 @@ from antiphon.serving.service import (
     UnknownModel,
 )
 
+SECRET = "secret detail of the crash"  # what no response and no log may have
 LIMITS = {"max_source_tokens": 256, "max_new_tokens": 512}
 DATES = ModelInfo(
     task="translation",
@@ -121,7 +122,7 @@ class FakeService:
         if text == "late":
             raise CallTimeout("the answer was not ready within 120 seconds.")
         if text == "crash":
-            raise RuntimeError("secret detail of the crash")
+            raise RuntimeError(SECRET)
 
     async def score(
         self,

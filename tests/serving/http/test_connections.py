@@ -6,12 +6,12 @@ import json
 import random
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 from counts import count
 from serving.http.fake import FakeService
-from serving.http.live import LiveServer, running
+from serving.http.live import LiveServer, running, until
 
 HEAD = b"POST /v1/generate HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
 
@@ -37,15 +37,6 @@ def rest(client: socket.socket) -> bytes:
     except ConnectionResetError:
         pass
     return found
-
-
-def until(condition: Callable[[], bool], seconds: float = 10) -> float:
-    """Wait for a condition; the seconds that it took."""
-    begun = time.monotonic()
-    while not condition():
-        assert time.monotonic() - begun < seconds, "it does not come about"
-        time.sleep(0.005)
-    return time.monotonic() - begun
 
 
 @pytest.mark.parametrize("sent", [b"", b"G", b"GET /health HTTP/1.1\r\nHost: a\r\n"])
