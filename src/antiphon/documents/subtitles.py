@@ -33,7 +33,7 @@ def read_subtitles(text: str, language: str | None, protection: Protection, *, n
     if not heads or text[: heads[0].start()].strip():
         what = "has text before its first cue" if heads else "has no cue"
         raise DataError(
-            f"subtitles must have cues with times such as 00:00:01,000 --> 00:00:02,500, but `{name}` {what}. Repair it."
+            f"subtitles must have cues with times such as 00:00:01,000 --> 00:00:02,500, but `{name}` {what}."
         )
     pieces: list[str | Unit] = []
     done = 0

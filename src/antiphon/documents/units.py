@@ -26,9 +26,9 @@ class Tag:
     """Markup inside a segment, before character `offset` of its text. `pieces` are what it is in the result.
 
     `open` and `close` begin and end an element called `name`, `single` is neither. `formats` are the properties of the
-    text before and behind it where no elements tell them. `after_space`: white space stands before it in the source. `is_space`: it separates words itself, as
-    a line break does; the text has a space for it. `space_behind`: white space stands after it, and the text has none
-    there.
+    text before and behind it, where there are no elements. `after_space`: white space stands before it in the source.
+    `is_space`: it separates words itself, as a line break does; the text has a space for it. `space_behind`: white
+    space stands after it, and the text has none there.
     """
 
     offset: int
