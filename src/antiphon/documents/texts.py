@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import bisect
 import re
+from dataclasses import replace
 
 from antiphon.documents.document import Document
 from antiphon.documents.protection import Protected, Protection
@@ -17,19 +19,25 @@ def read_text(text: str, *, language: str | None = None, protection: Protection 
 
     `language` is that of the text, for the rules of its sentences (`antiphon.text.sentences`).
     """
+    return Document([lines_as_pieces(text, language, protection or Protection())])
+
+
+def lines_as_pieces(text: str, language: str | None, protection: Protection) -> Pieces:
+    """The pieces of a plain text."""
     pieces: list[str | Unit] = []
     done = 0
     for line in _LINE.finditer(text):
         pieces.append(text[done : line.start()])
-        pieces += text_pieces(line[0], language, protection or Protection(), start=line.start())
+        pieces += text_pieces(line[0], language, protection, start=line.start())
         done = line.end()
-    return Document([(*pieces, text[done:])])
+    return (*pieces, text[done:])
 
 
 def text_pieces(
     text: str, language: str | None, protection: Protection, *, start: int = 0, escape: Escape = str
 ) -> Pieces:
-    """A text without line ends or markup as the pieces of its sentences; `start` is its place in the source."""
+    """A text without markup as the pieces of its sentences. `start` is its place in the source, where it stands as
+    `escape(text)`."""
     protected = protection.find(text)
     pieces: list[str | Unit] = []
     done = 0
@@ -37,19 +45,22 @@ def text_pieces(
         own = within(protected, first, last)
         if all_kept(text[first:last], own):
             continue
-        sentence = text[first:last]
-        pieces += [text[done:first], Unit(sentence, (sentence,), start + first, escape, protected=own)]
+        gap, sentence = escape(text[done:first]), escape(text[first:last])
+        pieces += [gap, Unit(text[first:last], (sentence,), start + len(gap), escape, protected=own)]
+        start += len(gap) + len(sentence)
         done = last
-    return (*pieces, text[done:])
+    return (*pieces, escape(text[done:]))
 
 
 def within(protected: list[Protected], start: int, end: int) -> tuple[Protected, ...]:
     """The protected strings of a sentence [start, end), with places in it."""
-    return tuple(
-        Protected(one.start - start, one.end - start, one.output, one.exactly, one.required)
-        for one in protected
-        if start <= one.start and one.end <= end
-    )
+    found = []
+    for place in range(bisect.bisect_left(protected, start, key=lambda one: one.start), len(protected)):
+        one = protected[place]
+        if one.end > end:
+            break
+        found.append(replace(one, start=one.start - start, end=one.end - start))
+    return tuple(found)
 
 
 def all_kept(sentence: str, protected: tuple[Protected, ...]) -> bool:

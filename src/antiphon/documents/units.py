@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from antiphon.documents.protection import Protected, is_kept, places_in, required_phrases
+from antiphon.documents.protection import Protected, copies_of, is_kept, required_phrases
 from antiphon.documents.segments import AlignedSpan, Segment, SegmentAnswer
 from antiphon.documents.splitting import is_worthy
 from antiphon.text import clean_text
@@ -25,16 +25,17 @@ Escape = Callable[[str], str]
 class Tag:
     """Markup inside a segment, before character `offset` of its text. `pieces` are what it is in the result.
 
-    `open` and `close` begin and end an element called `name`, `single` is neither; from `state` on the text has the
-    format `name`. `after_space`: white space stands before it in the source. `is_space`: it separates words itself, as
-    a line break does; the text has a space for it. `space_behind`: white space stands after it, and the text has none
-    there.
+    `open` and `close` begin and end an element called `name`, `single` is neither. `formats` are the properties of the
+    text before and behind it, where there are no elements. `after_space`: white space stands before it in the source.
+    `is_space`: it separates words itself, as a line break does; the text has a space for it. `space_behind`: white
+    space stands after it, and the text has none there.
     """
 
     offset: int
     pieces: Pieces
-    kind: Literal["open", "close", "single", "state"] = "single"
+    kind: Literal["open", "close", "single"] = "single"
     name: str = ""
+    formats: tuple[frozenset[str], frozenset[str]] | None = None
     after_space: bool = False
     is_space: bool = False
     space_behind: bool = False
@@ -103,10 +104,11 @@ def composed(unit: Unit, parts: Sequence[SegmentAnswer]) -> SegmentAnswer:
     """
     asked = parts_to_ask(unit)
     given = {}
-    exact = [one.output for one in unit.protected if one.exactly]
+    exact = [one for one in unit.protected if one.exactly]
+    copies = copies_of(exact) if exact else None
     for span, part in zip(asked, parts, strict=True):
         part = cleaned(part, unit.text[slice(*span)])
-        if part.text.strip() and not (exact and places_in(part.text, exact)):
+        if part.text.strip() and not (copies and copies.search(part.text)):
             given[span] = part
     answer = _assemble(unit, given)
     # Two parts may form a protected string together.
@@ -152,12 +154,11 @@ def _stripped(part: SegmentAnswer) -> list[AlignedSpan]:
 
 def with_copies(unit: Unit, answer: SegmentAnswer) -> SegmentAnswer:
     """The answer whose alignment has the protected strings with their copies too."""
-    outputs = [one.output for one in unit.protected]
-    if not outputs or not unit.tags:
+    if not unit.protected or not unit.tags:
         return answer
     places: dict[str, list[tuple[int, int]]] = {}
-    for start, end in reversed(places_in(answer.text, outputs)):
-        places.setdefault(answer.text[start:end], []).append((start, end))
+    for match in reversed(list(copies_of(unit.protected).finditer(answer.text))):
+        places.setdefault(match[0], []).append(match.span())
     spans = list(answer.alignment)
     for one in unit.protected:
         if places.get(one.output):
