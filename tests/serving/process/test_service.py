@@ -142,12 +142,8 @@ def test_equal_inputs_in_flight_share_one_computation(served: Served, offline: M
     async def together() -> list[Any]:
         stopped(served.pid())
         gone = asyncio.create_task(collect(served.service, GenerateCall(inputs=[text, text])))
-        rest = [
-            asyncio.create_task(
-                collect(served.service, GenerateCall(inputs=["another one", text], stream=bool(number)))
-            )
-            for number in range(2)
-        ]
+        calls = [GenerateCall(inputs=["another one", text], stream=stream) for stream in (False, True)]
+        rest = [asyncio.create_task(collect(served.service, call)) for call in calls]
         await asyncio.sleep(0.05)
         gone.cancel()  # the call that was first: the others still get their answers
         await asyncio.sleep(0.05)
@@ -213,7 +209,7 @@ def test_scores_are_those_of_the_model(served: Served, offline: Model) -> None:
     assert served.run(served.service.score([], [])) == []
     with pytest.raises(BadInput, match="2 sources and 1 targets"):
         served.run(served.service.score(["a", "b"], ["a"]))
-    with pytest.raises(BadInput, match="^target 21 must have at most 400"):
+    with pytest.raises(BadInput, match=r"^target 21 must have at most 400"):
         served.run(served.service.score(["a"] * 30, [*["b"] * 20, "c" * 500, *["d"] * 9]))
 
 

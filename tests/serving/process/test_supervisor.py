@@ -109,7 +109,8 @@ def test_a_process_that_is_killed_while_calls_wait_answers_them_after_it(folder:
     try:
         found = served.run(ask())
         assert [isinstance(each, Unavailable) for each in found] == [True] * 2 + [False] * 4
-        assert [text for text in served.answers(list("cdef"))] == [each[0].answer for each in found[2:]]
+        texts = [each[0].answer["text"] for each in found[2:]]
+        assert [each["text"] for each in served.answers(list("cdef"))] == texts
     finally:
         served.close()
 
@@ -145,11 +146,8 @@ def test_the_process_ends_with_the_server(folder: Path, ending: str) -> None:
 
 
 def test_a_model_that_is_not_there_fails_at_once(folder: Path, tmp_path: Path) -> None:
-    entries = [
-        ModelEntry(name="tiny", path=str(folder), dtype=DTYPE),
-        ModelEntry(name="none", path=str(tmp_path / "no")),
-    ]
-    served = Served(*entries).ready()
+    there, missing = str(folder), str(tmp_path / "no")
+    served = Served(ModelEntry(name="tiny", path=there, dtype=DTYPE), ModelEntry(name="none", path=missing)).ready()
     try:
         with pytest.raises(Unavailable, match="the model none cannot be loaded: there is no model at"):
             served.run(served.service.load("none"))
@@ -170,7 +168,7 @@ def test_a_model_that_is_not_there_fails_at_once(folder: Path, tmp_path: Path) -
 def test_a_process_that_dies_while_it_loads_is_tried_again_some_times(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The module dies twice, by the count in a file; the third try is the last one that is allowed."""
+    """The module dies once, by the count in a file; the second try is the last one that is allowed."""
     tries = tmp_path / "tries"
     (tmp_path / "fragile.py").write_text(
         textwrap.dedent(f"""
@@ -185,18 +183,18 @@ def test_a_process_that_dies_while_it_loads_is_tried_again_some_times(
         encoding="utf-8",
     )
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
-    monkeypatch.setenv("FRAGILE", "2")
+    monkeypatch.setenv("FRAGILE", "1")
     entry = ModelEntry(name="tiny", path=str(folder), dtype=DTYPE, imports=("fragile",))
-    served = Served(entry).ready()
-    assert tries.read_text() == "3" and served.answers(["a"])
+    served = Served(entry, max_load_failures=2).ready()
+    assert tries.read_text() == "2" and served.answers(["a"])
     served.close()
     tries.unlink()
     monkeypatch.setenv("FRAGILE", "100")
-    served = Served(entry)
+    served = Served(entry, max_load_failures=2)
     try:
         with pytest.raises(Unavailable, match=r"cannot be loaded: its process ended \(signal 9\)"):
             served.run(served.service.load("tiny"))
-        assert tries.read_text() == "3"
+        assert tries.read_text() == "2"
         assert served.service.statuses()[0].state == "failed"
     finally:
         served.close()

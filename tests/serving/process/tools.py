@@ -58,9 +58,8 @@ class Served:
 
     def answers(self, inputs: list[Any], **settings: Any) -> list[dict[str, Any]]:
         """The answers of a call, in the order of its inputs."""
-        return [
-            event.answer for event in self.run(collect(self.service, GenerateCall(inputs=inputs, settings=settings)))
-        ]
+        found = self.run(collect(self.service, GenerateCall(inputs=inputs, settings=settings)))
+        return [each.answer for each in found]
 
     def numbers(self, name: str | None = None) -> dict[str, Any]:
         """The figures of a model."""
