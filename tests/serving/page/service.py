@@ -123,9 +123,7 @@ class PageService:
             self.busy -= 1
             raise Overloaded("too many calls wait.", retry_after_seconds=1)
 
-    async def score(
-        self, sources: Sequence[str | bytes], targets: Sequence[str], **_: Any
-    ) -> list[float]:
+    async def score(self, sources: Sequence[str | bytes], targets: Sequence[str], **_: Any) -> list[float]:
         return [-float(len(target)) for target in targets]
 
     async def attention(self, source: str, target: str | None = None, **_: Any) -> dict[str, Any]:

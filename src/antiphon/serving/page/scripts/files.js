@@ -19,7 +19,7 @@ export function createFiles() {
     take: (file) => void send(file),
   });
   const list = element("ul", { class: "file-list", label: "files.list" });
-  const node = element("div", { class: "files" }, element("p", { class: "lead", t: "files.lead" }), field, zone, list);
+  const node = element("div", { class: "files" }, element("p", { class: "lead", t: "files.lead" }), ...zone, list);
 
   async function send(file) {
     const stop = new AbortController();
