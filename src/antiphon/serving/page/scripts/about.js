@@ -6,8 +6,6 @@ import { currentModel } from "./models.js";
 import { languageName, number, pageLanguage, t } from "./texts.js";
 import { examplesOf } from "./try/examples.js";
 
-const HIDDEN = new Set(["examples"]);
-
 export function createAbout() {
   const card = element("div", { class: "about-card" });
   const api = element("section", { class: "card api" });
@@ -39,7 +37,7 @@ export function createAbout() {
       target_languages: languages(model.target_languages),
       labels: model.labels?.length ? model.labels.join(", ") : null,
     };
-    const parts = Object.entries(model.card ?? {}).filter(([name]) => !HIDDEN.has(name));
+    const parts = Object.entries(model.card ?? {});
     const plain = Object.fromEntries(parts.filter(([, value]) => !isTable(value)));
     const tables = parts.filter(([, value]) => isTable(value));
     const search = Object.fromEntries(Object.entries(model.generation ?? {}).filter(([, value]) => value));

@@ -22,14 +22,27 @@ export function element(tag, properties = {}, ...children) {
   return node;
 }
 
+// The icons become a part of the document, which `icon` refers to.
+export async function startIcons() {
+  const drawn = new DOMParser().parseFromString(await (await fetch("icons.svg")).text(), "image/svg+xml").documentElement;
+  drawn.setAttribute("class", "hidden");
+  drawn.setAttribute("aria-hidden", "true");
+  document.body.append(drawn);
+}
+
 export function icon(name) {
   const svg = document.createElementNS(SVG, "svg");
   svg.setAttribute("class", "icon");
   svg.setAttribute("aria-hidden", "true");
   const use = document.createElementNS(SVG, "use");
-  use.setAttribute("href", `icons.svg#${name}`);
   svg.append(use);
+  setIcon(svg, name);
   return svg;
+}
+
+// Exchange the icon in `node`.
+export function setIcon(node, name) {
+  node.querySelector("use").setAttribute("href", `#icon-${name}`);
 }
 
 // A button with an icon; its name is read aloud and shown on hover.
@@ -80,8 +93,8 @@ export async function copyText(text) {
 export function copyButton(text) {
   const copied = () => {
     void copyText(text()).then(() => {
-      node.querySelector("use").setAttribute("href", "icons.svg#check");
-      setTimeout(() => node.querySelector("use").setAttribute("href", "icons.svg#copy"), 1500);
+      setIcon(node, "check");
+      setTimeout(setIcon, 1500, node, "copy");
     });
   };
   const node = iconButton("copy", "copy", copied);

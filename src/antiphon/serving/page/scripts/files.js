@@ -1,43 +1,25 @@
 // Files: dropped or chosen, sent, answered by the server, taken back.
-import { address, fetchJson, request } from "./api.js";
+import { address, ApiError, fetchJson, request } from "./api.js";
 import { element, icon, iconButton, announce } from "./dom.js";
+import { dropZone } from "./drop.js";
 import { errorBlock, patiently } from "./errors.js";
 import { choosesLanguages, currentModel } from "./models.js";
 import { recall } from "./storage.js";
 import { number, setText, t } from "./texts.js";
 
-const KINDS = [".txt", ".tsv", ".html", ".htm", ".srt", ".docx"];
+const KINDS = [".txt", ".tsv", ".html", ".srt", ".docx"];
 const LOOK_MS = 500;
-const OVER = new Set(["done", "finished", "ready", "failed", "error"]);
 
 export function createFiles() {
-  const field = element("input", { type: "file", id: "files", multiple: true, accept: KINDS.join(","), class: "hidden-field", on: { change: chosen } });
-  const zone = element(
-    "label",
-    { class: "drop", for: "files" },
-    icon("upload"),
-    element("strong", { t: "files.drop" }),
-    element("span", { class: "muted", t: ["files.kinds", { kinds: KINDS.filter((kind) => kind !== ".htm").join(", ") }] }),
-  );
-  const list = element("ul", { class: "file-list", label: "files.list" });
-  const node = element("div", { class: "files" }, element("p", { class: "lead", t: "files.lead" }), field, zone, list);
-
-  for (const name of ["dragenter", "dragover"]) {
-    zone.addEventListener(name, (event) => {
-      event.preventDefault();
-      zone.classList.add("over");
-    });
-  }
-  for (const name of ["dragleave", "drop"]) zone.addEventListener(name, () => zone.classList.remove("over"));
-  zone.addEventListener("drop", (event) => {
-    event.preventDefault();
-    for (const file of event.dataTransfer.files) void send(file);
+  const zone = dropZone({
+    id: "files",
+    accept: [...KINDS, ".htm"].join(","),
+    title: "files.drop",
+    kinds: element("span", { class: "muted" }, KINDS.join(", ")),
+    take: (file) => void send(file),
   });
-
-  function chosen() {
-    for (const file of field.files) void send(file);
-    field.value = "";
-  }
+  const list = element("ul", { class: "file-list", label: "files.list" });
+  const node = element("div", { class: "files" }, element("p", { class: "lead", t: "files.lead" }), ...zone, list);
 
   async function send(file) {
     const stop = new AbortController();
@@ -55,6 +37,7 @@ export function createFiles() {
       const last = await answered(file, progress, state, stop.signal);
       progress.remove();
       setText(state, "text", ["files.done", { total: () => number(last.total) }]);
+      for (const warning of last.warnings ?? []) state.after(element("p", { class: "warning" }, warning));
       end.append(element("button", { type: "button", class: "strong", on: { click: () => save(last.download, file.name, row) } }, icon("download"), element("span", { t: "files.download" })));
       announce(t("files.ready", { name: file.name }));
     } catch (error) {
@@ -66,7 +49,7 @@ export function createFiles() {
 
   async function answered(file, progress, state, signal) {
     let job = await patiently(() => fetchJson("v1/files", { form: formOf(file), signal }), signal);
-    while (!OVER.has(job.state)) {
+    while (job.state === "waiting" || job.state === "running") {
       if (job.total > 0) progress.value = job.done / job.total;
       const { done, total } = job;
       setText(state, "text", total > 0 ? ["files.working", { done: () => number(done), total: () => number(total) }] : "files.waiting");
@@ -74,7 +57,7 @@ export function createFiles() {
       signal.throwIfAborted();
       job = await patiently(() => fetchJson(`v1/files/${encodeURIComponent(job.id)}`, { signal }), signal);
     }
-    if (!job.download) throw Object.assign(new Error(job.error?.message ?? job.error ?? ""), { status: 422 });
+    if (job.state === "failed") throw new ApiError(job.error, { status: 422 });
     return job;
   }
 
@@ -102,6 +85,9 @@ function formOf(file) {
   const target = choosesLanguages(model) ? known.target : model.target_languages?.[0];
   if (source) form.append("source", source);
   if (target) form.append("target", target);
+  const { glossary, protect } = recall("settings", {});
+  if (glossary) form.append("glossary", JSON.stringify(glossary));
+  for (const name of protect ?? []) form.append("protect", name);
   return form;
 }
 

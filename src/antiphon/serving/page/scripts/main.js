@@ -1,6 +1,7 @@
 // The page: texts, colours, the model, and a tab for each thing that the model can do.
 import { createAbout } from "./about.js";
 import { createAttention } from "./attention/view.js";
+import { startIcons } from "./dom.js";
 import { createFiles } from "./files.js";
 import { currentModel, startModels } from "./models.js";
 import { createSpeech } from "./speech/view.js";
@@ -32,14 +33,14 @@ function viewsOf(model, made) {
   return [
     { name: "try", label: `tab.${task}`, view: made.try },
     { name: "attention", label: "tab.attention", view: made.attention },
-    { name: "files", label: "tab.files", view: made.files },
+    ...(task === "translation" || task === "text" ? [{ name: "files", label: "tab.files", view: made.files }] : []),
     about,
   ];
 }
 
 async function start() {
   startTheme();
-  await startTexts();
+  await Promise.all([startTexts(), startIcons()]);
   const shared = { source: "", target: "" };
   const tabs = createTabs();
   const made = { try: createTry(shared), attention: createAttention(shared), files: createFiles(), speech: createSpeech(), about: createAbout() };

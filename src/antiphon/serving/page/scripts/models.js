@@ -11,13 +11,15 @@ const READY_MS = 20000;
 let models = [];
 let current = null;
 let timer = 0;
+const woken = new Set(); // names of the models that this page had loaded
 
 export function currentModel() {
   return current;
 }
 
-export function isReady() {
-  return current?.state === "ready";
+// A model that is not loaded is loaded by the first request.
+export function canAnswer() {
+  return current?.state === "ready" || current?.state === "unloaded";
 }
 
 // Several languages on a side have to be named in requests; a model of one pair has nothing to choose.
@@ -40,7 +42,7 @@ export async function refresh() {
   } catch (error) {
     notice("server", errorKey(error), { detail: error.status ? error.message : null, level: "bad", action: ["retry", () => void refresh()] });
   }
-  if (!document.hidden) timer = setTimeout(refresh, isReady() ? READY_MS : WAITING_MS);
+  if (!document.hidden) timer = setTimeout(refresh, canAnswer() ? READY_MS : WAITING_MS);
 }
 
 function choose(name, { quiet = false } = {}) {
@@ -51,6 +53,7 @@ function choose(name, { quiet = false } = {}) {
   showState();
   const changed = before?.name !== current?.name || before?.state !== current?.state || before?.task !== current?.task;
   if (changed) document.dispatchEvent(new CustomEvent("model", { detail: current }));
+  if (current?.state === "unloaded" && !woken.has(current.name)) void wake();
 }
 
 function showChooser() {
@@ -86,12 +89,28 @@ function showState() {
   }
 }
 
+// Whoever opens the page wants an answer soon: an empty request has the model loaded. Once; later the user asks.
+async function wake() {
+  woken.add(current.name);
+  notice("model", ["state.loading.long", { name: current.name }], { level: "wait" });
+  try {
+    await fetchJson("v1/generate", { json: { model: current.name, inputs: "" } });
+  } catch {
+    // The state says why.
+  }
+  await refresh();
+}
+
 async function load() {
   notice("model", ["state.loading.long", { name: current.name }], { level: "wait" });
   try {
     await fetchJson(`v1/models/${encodeURIComponent(current.name)}/load`, { method: "POST" });
-    await refresh();
   } catch (error) {
-    notice("model", errorKey(error), { detail: error.message, level: "bad", action: ["load", load] });
+    if (error.status !== 401 && error.status !== 403) {
+      notice("model", errorKey(error), { detail: error.message, level: "bad", action: ["load", load] });
+      return;
+    }
+    await wake(); // Loading is for the keys of administrators; asking is for everybody.
   }
+  await refresh();
 }

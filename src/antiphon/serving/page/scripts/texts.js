@@ -44,9 +44,17 @@ function translatePage() {
   }
 }
 
+// { settings: { "": "Settings", reset: "..." } } -> { settings: "Settings", "settings.reset": "..." }
+function flat(groups) {
+  const entries = Object.entries(groups).flatMap(([group, texts]) =>
+    typeof texts === "string" ? [[group, texts]] : Object.entries(texts).map(([name, text]) => [name ? `${group}.${name}` : group, text]),
+  );
+  return Object.fromEntries(entries);
+}
+
 export async function setLanguage(code) {
   const answer = await fetch(`texts/${code}.json`);
-  table = await answer.json();
+  table = flat(await answer.json());
   language = code;
   translatePage();
   document.dispatchEvent(new CustomEvent("language"));
@@ -81,7 +89,6 @@ export function percent(share) {
 
 // "de" -> "German"; a code that is not known stays as it is.
 export function languageName(code) {
-  if (code === "auto") return t("languages.auto");
   try {
     return new Intl.DisplayNames([language], { type: "language", fallback: "code" }).of(code.replace("_", "-")) ?? code;
   } catch {

@@ -2,7 +2,7 @@
 import { fetchJson } from "../api.js";
 import { element, fill, later } from "../dom.js";
 import { errorBlock, patiently } from "../errors.js";
-import { currentModel, isReady } from "../models.js";
+import { canAnswer, currentModel } from "../models.js";
 import { t } from "../texts.js";
 import { hasWeights, heatTable, mean, scale, thumbnail } from "./heat.js";
 
@@ -40,7 +40,10 @@ export function createAttention(shared) {
     stop = new AbortController();
     const { signal } = stop;
     const text = source.input.value.trim();
-    if (text === "" || !isReady()) return;
+    if (text === "" || !canAnswer()) {
+      clear(element("p", { class: "muted", t: "attention.empty" }));
+      return;
+    }
     const json = { model: currentModel().name, source: text };
     if (target.input.value.trim() !== "") json.target = target.input.value.trim();
     node.setAttribute("aria-busy", "true");
@@ -50,13 +53,17 @@ export function createAttention(shared) {
       draw();
     } catch (error) {
       if (error.name === "AbortError") return;
-      maps = null;
-      fill(roles);
-      fill(large);
-      fill(heads, errorBlock(error));
+      clear(errorBlock(error));
     } finally {
       if (!signal.aborted) node.removeAttribute("aria-busy");
     }
+  }
+
+  function clear(reason) {
+    maps = null;
+    fill(roles);
+    fill(large);
+    fill(heads, reason);
   }
 
   function draw() {

@@ -1,6 +1,7 @@
 // For models of speech: record, or drop a .wav file, and read what was said.
 import { fetchJson } from "../api.js";
-import { announce, copyButton, element, fill, icon } from "../dom.js";
+import { announce, copyButton, element, fill, icon, setIcon } from "../dom.js";
+import { dropZone } from "../drop.js";
 import { errorBlock, patiently } from "../errors.js";
 import { currentModel } from "../models.js";
 import { number, setText, t } from "../texts.js";
@@ -13,8 +14,13 @@ export function createSpeech() {
   const record = element("button", { type: "button", class: "record strong", on: { click: toggle } }, icon("microphone"), name);
   const level = element("span", { class: "level", "aria-hidden": "true" }, element("span", {}));
   const time = element("span", { class: "muted time", role: "timer" });
-  const field = element("input", { type: "file", id: "sound", accept: ".wav,audio/wav", class: "hidden-field", on: { change: () => picked(field.files) } });
-  const zone = element("label", { class: "drop", for: "sound" }, icon("upload"), element("strong", { t: "speech.drop" }), element("span", { class: "muted", t: "speech.kinds" }));
+  const zone = dropZone({
+    id: "sound",
+    accept: ".wav,audio/wav",
+    title: "speech.drop",
+    kinds: element("span", { class: "muted", t: "speech.kinds" }),
+    take: (file) => void transcribe(file, file.name),
+  });
   const results = element("ol", { class: "transcripts", label: "speech.results" });
   let stop = null;
 
@@ -23,27 +29,9 @@ export function createSpeech() {
     { class: "speech" },
     element("p", { class: "lead", t: "speech.lead" }),
     element("section", { class: "card record-card" }, record, level, time),
-    field,
-    zone,
+    ...zone,
     results,
   );
-
-  for (const event of ["dragenter", "dragover"]) {
-    zone.addEventListener(event, (dragged) => {
-      dragged.preventDefault();
-      zone.classList.add("over");
-    });
-  }
-  for (const event of ["dragleave", "drop"]) zone.addEventListener(event, () => zone.classList.remove("over"));
-  zone.addEventListener("drop", (event) => {
-    event.preventDefault();
-    picked(event.dataTransfer.files);
-  });
-
-  function picked(files) {
-    for (const file of files) void transcribe(file, file.name);
-    field.value = "";
-  }
 
   async function toggle() {
     if (stop) {
@@ -56,8 +44,8 @@ export function createSpeech() {
     }
     try {
       stop = await startRecording((loudness, seconds) => {
-        level.firstChild.style.inlineSize = `${loudness * 100}%`;
-        time.textContent = t("speech.seconds", { seconds: number(seconds, { minimumFractionDigits: 1, maximumFractionDigits: 1 }) });
+        level.firstChild.style.width = `${loudness * 100}%`;
+        time.textContent = `${number(seconds, { minimumFractionDigits: 1, maximumFractionDigits: 1 })} s`;
       });
       showRecording(true);
     } catch {
@@ -69,9 +57,9 @@ export function createSpeech() {
 
   function showRecording(on) {
     record.classList.toggle("recording", on);
-    record.querySelector("use").setAttribute("href", `icons.svg#${on ? "stop" : "microphone"}`);
+    setIcon(record, on ? "stop" : "microphone");
     setText(name, "text", on ? "speech.stop" : "speech.record");
-    if (!on) level.firstChild.style.inlineSize = "0";
+    if (!on) level.firstChild.style.width = "0";
   }
 
   async function transcribe(sound, title) {
@@ -82,7 +70,7 @@ export function createSpeech() {
     results.prepend(row);
     const { signal } = new AbortController();
     try {
-      const answer = await patiently(() => fetchJson("v1/audio/transcriptions", { form: formOf(sound, title), signal }), signal);
+      const answer = await patiently(() => answerTo(sound, title, signal), signal);
       fill(text, answer.text || t("speech.silence"));
       if (answer.probabilities) row.append(labelBars(answer.probabilities));
       announce(answer.text);
@@ -92,6 +80,23 @@ export function createSpeech() {
   }
 
   return { node, shown: () => {} };
+}
+
+// A classifier of recordings tells the probabilities of its labels, which transcriptions have no field for.
+async function answerTo(sound, title, signal) {
+  const model = currentModel();
+  if (!model.labels?.length) return fetchJson("v1/audio/transcriptions", { form: formOf(sound, title), signal });
+  const inputs = await dataUrl(sound);
+  return (await fetchJson("v1/generate", { json: { model: model.name, inputs }, signal })).answers[0];
+}
+
+function dataUrl(sound) {
+  return new Promise((resolve, reject) => {
+    const reader = new FileReader();
+    reader.onload = () => resolve(reader.result.replace(/^data:[^,]*,/, "data:audio/wav;base64,"));
+    reader.onerror = () => reject(reader.error);
+    reader.readAsDataURL(sound);
+  });
 }
 
 function formOf(sound, title) {

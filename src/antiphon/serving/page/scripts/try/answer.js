@@ -84,7 +84,7 @@ export function createAnswer({ node, inspector, pointed, chosen, enrich }) {
     const quoted = segment.target.slice(word.start, word.end);
     const sources = read.slice(0, 3).filter(({ weight }) => weight >= 0.05);
     const named = sources.map(({ start, end, weight }) => `${segment.source.slice(start, end)} ${percent(Math.min(weight, 1))}`);
-    const parts = [named.length ? t("answer.attended", { word: quoted, words: named.join(", ") }) : t("answer.word", { word: quoted })];
+    const parts = [named.length ? `${quoted} ← ${named.join(", ")}` : quoted];
     if (confidence !== null) parts.push(t("answer.confidence", { share: percent(confidence) }));
     return parts.join(" · ");
   }

@@ -1,4 +1,4 @@
-// Texts to click. A model's card may name its own; otherwise they are chosen by the task and the language.
+// Texts to click, by the task and the language.
 import { element, fill } from "../dom.js";
 
 const SENTENCES = {
@@ -17,8 +17,6 @@ const OF_TASK = {
 };
 
 export function examplesOf(model, language) {
-  const own = model?.card?.examples;
-  if (Array.isArray(own) && own.length) return own.slice(0, 5).map(String);
   if (OF_TASK[model?.task]) return OF_TASK[model.task];
   return SENTENCES[(language ?? "en").split(/[-_]/)[0]] ?? [];
 }

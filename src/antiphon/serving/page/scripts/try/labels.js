@@ -6,7 +6,7 @@ export function labelBars(probabilities) {
   const ranked = Object.entries(probabilities).sort((a, b) => b[1] - a[1]);
   const rows = ranked.map(([label, share], place) => {
     const bar = element("span", { class: "bar", "aria-hidden": "true" }, element("span", {}));
-    bar.firstChild.style.inlineSize = `${share * 100}%`;
+    bar.firstChild.style.width = `${share * 100}%`;
     return element("li", { class: place === 0 ? "best" : null }, element("span", { class: "bar-label" }, label), bar, element("span", { class: "bar-share" }, percent(share)));
   });
   return element("ol", { class: "bars" }, ...rows);

@@ -1,10 +1,10 @@
 // Search settings. An empty field is the model's own value, which is shown in it.
-import { button, element, fill } from "../dom.js";
+import { button, element, fill, icon } from "../dom.js";
 import { recall, remember } from "../storage.js";
 import { number } from "../texts.js";
 
 const SEARCH = [
-  { name: "beam_size", kind: "count", min: 1, max: 32 },
+  { name: "beam_size", kind: "count", min: 1 },
   { name: "length_penalty", kind: "number", step: 0.1 },
   { name: "max_new_tokens", kind: "count", min: 1 },
   { name: "no_repeat_ngram", kind: "count", min: 0 },
@@ -16,7 +16,6 @@ const SAMPLING = [
   { name: "temperature", kind: "number", step: 0.1, min: 0.1, start: 0.8 },
   { name: "top_k", kind: "count", min: 1 },
   { name: "top_p", kind: "number", step: 0.05, min: 0.05, max: 1 },
-  { name: "min_p", kind: "number", step: 0.01, min: 0, max: 1 },
   { name: "seed", kind: "count", min: 0 },
 ];
 const PROTECT = ["placeholders", "urls", "emails", "numbers"];
@@ -47,8 +46,8 @@ export function createSettings({ changed }) {
     const id = `setting-${spec.name}`;
     const standard = model?.generation?.[spec.name];
     const control = spec.kind === "choice" ? choice(spec, id) : input(spec, id, standard);
-    const limit = spec.name === "max_new_tokens" ? model?.limits?.max_new_tokens : null;
-    if (limit && spec.kind === "count") control.max = String(limit);
+    const limit = { max_new_tokens: model?.limits?.max_new_tokens, beam_size: model?.limits?.max_beam_size }[spec.name];
+    if (limit) control.max = String(limit);
     return element("div", { class: "field" }, element("label", { for: id, t: `settings.${spec.name}` }), control, element("p", { class: "muted", t: `settings.${spec.name}.help` }));
   }
 
@@ -85,7 +84,7 @@ export function createSettings({ changed }) {
     const parts = [element("div", { class: "fields" }, ...shown.filter(({ name }) => !(sampling && BEAM_ONLY.has(name))).map(field))];
     if (!labelled) {
       parts.push(check("sampling", sampling, sample, "settings.sampling"));
-      if (sampling) parts.push(element("div", { class: "fields" }, ...SAMPLING.map(field)));
+      if (sampling) parts.push(element("div", { class: "fields" }, ...SAMPLING.map(field)), again());
     }
     if (model?.task === "translation") parts.push(translation());
     parts.push(button("settings.reset", reset, { class: "plain" }));
@@ -98,6 +97,14 @@ export function createSettings({ changed }) {
     else for (const { name } of SAMPLING) delete values[name];
     draw();
     set("temperature", on ? values.temperature : null);
+  }
+
+  function again() {
+    const next = () => {
+      set("seed", (values.seed ?? 0) + 1);
+      body.querySelector("#setting-seed").value = values.seed;
+    };
+    return element("button", { type: "button", on: { click: next } }, icon("dice"), element("span", { t: "settings.again" }));
   }
 
   // What only /v1/translate does: a glossary, and parts of the text that must stay as they are.

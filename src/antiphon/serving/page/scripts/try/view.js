@@ -1,6 +1,6 @@
 // "Try it": the text on one side, the answer on the other while it is typed.
 import { button, copyButton, element, fill, iconButton, later, announce } from "../dom.js";
-import { choosesLanguages, currentModel, isReady } from "../models.js";
+import { canAnswer, choosesLanguages, currentModel } from "../models.js";
 import { recall, remember } from "../storage.js";
 import { number, setText, t } from "../texts.js";
 import { createAnswer, figures } from "./answer.js";
@@ -111,7 +111,7 @@ export function createTry(shared) {
     choices.close();
     answer.leave();
     const value = source.value();
-    if (!isReady() && value.trim() !== "") return;
+    if (!canAnswer() && value.trim() !== "") return;
     const { language, targetLanguage, ...job } = jobOf();
     source.field.lang = language ?? "";
     answer.speak(language, targetLanguage);
@@ -141,7 +141,7 @@ export function createTry(shared) {
     const segments = units.flatMap(({ result }) => result.segments);
     const [only] = segments.length === 1 ? segments : [];
     own.hidden = !segments.some(({ forced }) => forced);
-    state.textContent = only?.answer && !labelled ? figures(only.answer) : "";
+    state.textContent = only?.answer && only.answer.score !== null && !labelled ? figures(only.answer) : "";
     inspector.hidden = labelled || segments.length === 0;
     if (segments.length) setTimeout(announceAnswer, 400, answerText());
     const wanted = only && !labelled && only.answer ? { source: only.source, job: jobOf(), text: only.target } : null;
@@ -204,7 +204,7 @@ export function createTry(shared) {
     setText(title, "text", labelled ? "answer.labels" : (TITLES[model?.task] ?? "answer"));
     doubts.closest("label").hidden = labelled;
     count(source.value());
-    if (isReady()) start();
+    if (canAnswer()) start();
   }
 
   document.addEventListener("model", modelChanged);
