@@ -16,6 +16,7 @@ from pathlib import Path
 from resource import getpagesize
 
 from antiphon.errors import AntiphonError, UsageError, memory_ran_out
+from antiphon.generation.hf.model import HFModel
 from antiphon.generation.translator import Translator
 from antiphon.serving.process.messages import (
     CancelJob,
@@ -30,8 +31,9 @@ from antiphon.serving.process.messages import (
     SubmitInput,
 )
 from antiphon.serving.process.worker.channel import Channel
+from antiphon.serving.process.worker.details import details_of
 from antiphon.serving.process.worker.engines import Result, StepEngine, engine_of
-from antiphon.serving.process.worker.results import as_answer, details_of, maps_as_object, source_of, wrong_field
+from antiphon.serving.process.worker.results import maps_as_object, scores_of_pairs, source_of, wrong_field
 
 _BEAT_SECONDS = 0.2
 _STATUS = Path("/proc/self/statm")
@@ -43,6 +45,8 @@ class WorkLoop:
     def __init__(self, model: Translator, channel: Channel, *, max_attention_values: int) -> None:
         self._model, self._channel, self._max_attention_values = model, channel, max_attention_values
         self._engine: StepEngine = engine_of(model)
+        if isinstance(model, HFModel):  # whose answers take one step of many seconds
+            model.network.register_forward_pre_hook(lambda *_: self.beat())
         self._handles: dict[int, Hashable] = {}  # of each job
         self._submitted: dict[Hashable, tuple[SubmitInput, list[str]]] = {}  # with its warnings
         self._others: deque[ScorePairs | ShowAttention] = deque()
@@ -130,7 +134,7 @@ class WorkLoop:
         with self._errors_of(message.job), _collected() as more:
             if isinstance(result, Exception):
                 raise result
-            answer = as_answer(result) | details_of(self._model, message, result)
+            answer = result.as_json() | details_of(self._model, message, result, handle)
             self._outgoing.append(
                 JobDone(job=message.job, result=answer, warnings=list(dict.fromkeys([*lines, *more()])))
             )
@@ -138,12 +142,9 @@ class WorkLoop:
     def _other(self, message: ScorePairs | ShowAttention) -> None:
         with self._errors_of(message.job), _collected() as lines:
             if isinstance(message, ScorePairs):
-                sources = [source_of(self._model, source) for source in message.sources]
-                result: object = self._model.score(sources, list(message.targets))
+                result: object = scores_of_pairs(self._model, message)
             else:
-                result = maps_as_object(
-                    self._model, message.source, message.target, max_values=self._max_attention_values
-                )
+                result = maps_as_object(self._model, message, max_values=self._max_attention_values)
             self._outgoing.append(JobDone(job=message.job, result=result, warnings=lines()))
 
     def _beat(self) -> None:
