@@ -84,7 +84,7 @@ def command(*arguments: str) -> Iterator[Command]:
 
 @pytest.fixture(scope="module")
 def served(folder: Path) -> Iterator[Command]:
-    with command(f"small={folder}", "--dtype", "float64", "--languages", "en-de") as made:
+    with command(f"small={folder}", "--quantize", "int8", "--languages", "en-de") as made:
         yield made
 
 
@@ -101,7 +101,7 @@ def test_it_says_what_it_serves(served: Command, client: httpx2.Client, folder: 
 
 
 def test_answers_are_those_of_the_model(client: httpx2.Client, folder: Path) -> None:
-    model = antiphon.load(folder, dtype="float64")
+    model = antiphon.load(folder, quantize="int8")
     body = {"inputs": TEXTS, "details": ["token_confidence"], **SETTINGS}
     answers = client.post("/v1/generate", json=body).json()["answers"]
     for answer, expected in zip(answers, model.generate(TEXTS, **SETTINGS), strict=True):
@@ -143,7 +143,7 @@ def test_foreign_routes_over_a_real_model(client: httpx2.Client) -> None:
 @pytest.mark.parametrize(
     ("body", "field"),
     [({"inputs": "a", "top_k": 3}, "top_k"), ({"inputs": ["a"], "prefix": ["b", "c"]}, "prefix"),
-     ({"inputs": "a", "n_best": 9, "beam_size": 2}, "n_best"), ({"inputs": "a", "target_language": "de"}, "target_language")],
+     ({"inputs": "a", "n_best": 9, "beam_size": 2}, "n_best")],
 )  # fmt: skip
 def test_settings_that_the_model_refuses(client: httpx2.Client, body: dict[str, object], field: str) -> None:
     response = client.post("/v1/generate", json=body)
@@ -161,7 +161,7 @@ def test_sigterm_with_requests_in_flight(folder: Path) -> None:
     for _ in range(count("drains")):
         with command(str(folder), "--languages", "en-de") as made, ThreadPoolExecutor(100) as pool:
             url = made.url()
-            body = {"inputs": "ab" * 100, "max_new_tokens": 200, "min_new_tokens": 150, "beam_size": 4}
+            body = {"inputs": "ab" * 100, "max_new_tokens": 30, "min_new_tokens": 20, "beam_size": 2}
             sent = [
                 pool.submit(httpx2.post, f"{url}/v1/generate", json={**body, "prefix": str(number)}, timeout=60)
                 for number in range(100)
@@ -188,7 +188,9 @@ def test_ctrl_c_is_130_and_leaves_no_process(folder: Path) -> None:
 def ended(*arguments: str, code: str = "") -> tuple[int, str]:
     """The exit code and standard error of a command that ends by itself. `code` runs before it."""
     script = f"{code}\nimport sys\nfrom antiphon.cli.main import main\nsys.exit(main(['serve', *sys.argv[1:]]))"
-    made = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True, timeout=60)
+    made = subprocess.run(
+        [sys.executable, "-c", script, *arguments], capture_output=True, text=True, timeout=60, check=False
+    )
     return made.returncode, made.stderr
 
 
