@@ -21,9 +21,9 @@ PAGE = ROOT / "docs" / "architecture.md"
 
 LEVELS = {  # the first name below antiphon -> its level; a folder or file imports from itself and from lower levels
     "errors": 0, "registry": 0, "settings": 0, "config": 0, "recipe": 0, "batch": 0, "display": 0, "devices": 0,
-    "synonyms": 0, "keywords": 0, "splitmix": 0, "utf8": 0,
+    "synonyms": 0, "keywords": 0, "splitmix": 0, "utf8": 0, "words": 0, "language_codes": 0,
     "text": 1, "nn": 1,
-    "inputs": 2,
+    "inputs": 2, "documents": 2,
     "data": 3, "models": 3, "constraints": 3,
     "runtime": 4,
     "training": 5, "search": 5,
@@ -50,6 +50,17 @@ FLOORS: dict[str, list[str]] = {
         "denoising_tokens json_form loading sampling stream training",
         "/ id_tables",
         "extending trimming",
+    ],
+    "documents": [
+        "archive markup protection segments splitting",
+        "elements units",
+        "placement",
+        "document",
+        "texts",
+        "inline tables",
+        "html subtitles word",
+        "files",
+        "/",
     ],
     "data": [
         "example_rows zstd",
@@ -114,14 +125,14 @@ FLOORS: dict[str, list[str]] = {
         "engine",
     ],
     "generation": [
-        "/ answers assemble attention/ attention/maps classification/ ensemble hf/ hf/network languages "
-        "other_names prompting restricting",
+        "/ answers assemble attention/ attention/maps attention/token_spans classification/ ensemble hf/ "
+        "hf/network languages other_names prompting restricting",
         "joining model_repr protocols quantize translator",
-        "classification/labels requests scoring",
+        "classification/labels requests scoring token_confidence",
         "attention/of_texts classification/classify hf/model",
         "answering",
         "model",
-        "dry_run load",
+        "attention/alignment dry_run load",
     ],
 }  # fmt: skip
 

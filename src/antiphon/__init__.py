@@ -20,6 +20,7 @@ _HOME = {  # public name -> the module that defines it
     "load": "antiphon.generation.load",
     "Model": "antiphon.generation.model",
     "Generation": "antiphon.generation.answers",
+    "Client": "antiphon.serving.client",
     "train": "antiphon.workflows",
     "batches": "antiphon.workflows.batches",
     "TrainConfig": "antiphon.config",
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
     from antiphon.generation.model import Model
     from antiphon.models.by_hand.from_torch import from_torch
     from antiphon.registry import register
+    from antiphon.serving.client import Client
     from antiphon.workflows import train
     from antiphon.workflows.batches import batches
 
@@ -66,6 +68,7 @@ __all__ = [
     "load",
     "Model",
     "Generation",
+    "Client",
     "train",
     "batches",
     "TrainConfig",
