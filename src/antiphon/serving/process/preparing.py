@@ -1,8 +1,8 @@
 """From a request to the inputs that are sent to a model process: settings are checked, and those of a row picked.
 
-default = default_search(info)
-config = checked_settings(default, {"beam_size": 1}, count=2)        # BadInput, which names the setting
-prepare(call, config, default=default, info=info)                    # a PreparedInput for each input
+search = SearchDefaults(info)
+config = search.checked({"beam_size": 1}, count=2)       # BadInput, which names the setting
+prepare(call, config, search=search, info=info)          # a SubmitInput for each input
 """
 
 from __future__ import annotations
@@ -29,46 +29,56 @@ def next_number() -> int:
     return next(_numbers)
 
 
-def default_search(info: ModelInfo) -> GenerationConfig:
+class SearchDefaults:
     """The search settings of a model that are used where a call gives none."""
-    return build(GenerationConfig, info.generation)
 
+    def __init__(self, info: ModelInfo) -> None:
+        self.config = build(GenerationConfig, info.generation)
+        self._usual: dict[str, Any] = plain(self.config)
 
-def checked_settings(default: GenerationConfig, settings: Mapping[str, Any], *, count: int) -> GenerationConfig:
-    """The settings of a call with `count` inputs. BadInput for an unknown one, a wrong value, or another number of
-    values than inputs."""
-    try:
-        config = override(default, settings)
-    except ConfigError as error:
-        path = error.path if isinstance(error, SettingError) else ()
-        raise BadInput(str(error), field=path[0] if path else None) from error
-    for name in ("prefix", *_LISTS):
-        value = getattr(config, name)
-        if _is_by_row(name, value) and len(value) != count:
-            one = "text" if name == "prefix" else "list of texts"
-            raise BadInput(
-                f"`{name}` must be one {one}, or one for each of the {count} inputs, but there are {len(value)}.",
-                field=name,
-            )
-    return config
+    def checked(self, settings: Mapping[str, Any], *, count: int) -> GenerationConfig:
+        """The settings of a call with `count` inputs. BadInput for an unknown one, a wrong value, or another number of
+        values than inputs."""
+        if not settings:
+            return self.config
+        try:
+            config = override(self.config, settings)
+        except ConfigError as error:
+            path = error.path if isinstance(error, SettingError) else ()
+            raise BadInput(str(error), field=path[0] if path else None) from error
+        for name in ("prefix", *_LISTS):
+            value = getattr(config, name)
+            if _is_by_row(name, value) and len(value) != count:
+                one = "text" if name == "prefix" else "list of texts"
+                raise BadInput(
+                    f"`{name}` must be one {one}, or one for each of the {count} inputs, but there are {len(value)}.",
+                    field=name,
+                )
+        return config
+
+    def differences(self, config: GenerationConfig) -> dict[str, Any]:
+        """The settings that are not those of the model, as JSON values."""
+        if config is self.config:
+            return {}
+        return {name: value for name, value in plain(config).items() if value != self._usual[name]}
 
 
 def prepare(
-    call: GenerateCall, config: GenerationConfig, *, default: GenerationConfig, info: ModelInfo
+    call: GenerateCall, config: GenerationConfig, *, search: SearchDefaults, info: ModelInfo
 ) -> list[SubmitInput]:
     """The message for each input of a call. BadInput for inputs of another kind than the model's."""
     check_inputs(call.inputs, info, "inputs")
     unknown = next((name for name in call.details if name not in get_args(Detail)), None)
     if unknown is not None:
         raise BadInput(f"`details` must be of {', '.join(get_args(Detail))}, but has {show(unknown)}.", field="details")
-    common = _differences(config, default)
+    common = search.differences(config)
     by_row = [name for name in ("prefix", *_LISTS) if _is_by_row(name, getattr(config, name))]
     found: list[SubmitInput] = []
     for index, one in enumerate(call.inputs):
         settings = common
         if by_row:
             own = replace(config, **{name: getattr(config, name)[index] for name in by_row})
-            settings = _differences(own, default)
+            settings = search.differences(own)
         found.append(
             SubmitInput(
                 job=next_number(),
@@ -115,9 +125,3 @@ def _is_by_row(name: str, value: Any) -> bool:
     if not isinstance(value, tuple):
         return False
     return name == "prefix" or any(not isinstance(entry, str) for entry in value)
-
-
-def _differences(config: GenerationConfig, default: GenerationConfig) -> dict[str, Any]:
-    """The settings that are not those of the model, as JSON values."""
-    usual = plain(default)
-    return {name: value for name, value in plain(config).items() if value != usual[name]}
