@@ -8,6 +8,8 @@ prepare(call, config, search=search, info=info)          # a SubmitInput for eac
 from __future__ import annotations
 
 import itertools
+import json
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, get_args
@@ -21,6 +23,7 @@ from antiphon.settings import SettingError, build, override, plain, show
 
 LENGTH_SETTINGS = ("overflow", "max_source_tokens")
 _LISTS = ("allowed", "required", "forbidden")  # settings with one list of texts for all rows, or one for each
+_MOST_KNOWN, _LONGEST_KEY = 128, 2000  # settings of calls, and characters of each, that are remembered
 _numbers = itertools.count(1)
 
 
@@ -35,17 +38,13 @@ class SearchDefaults:
     def __init__(self, info: ModelInfo) -> None:
         self.config = build(GenerationConfig, info.generation)
         self._usual: dict[str, Any] = plain(self.config)
+        self._known: OrderedDict[str, GenerationConfig] = OrderedDict()  # settings that were asked for lately, as JSON
+        self._differences: dict[GenerationConfig, dict[str, Any]] = {}
 
     def checked(self, settings: Mapping[str, Any], *, count: int) -> GenerationConfig:
         """The settings of a call with `count` inputs. BadInput for an unknown one, a wrong value, or another number of
         values than inputs."""
-        if not settings:
-            return self.config
-        try:
-            config = override(self.config, settings)
-        except ConfigError as error:
-            path = error.path if isinstance(error, SettingError) else ()
-            raise BadInput(str(error), field=path[0] if path else None) from error
+        config = self._overridden(settings)
         for name in ("prefix", *_LISTS):
             value = getattr(config, name)
             if _is_by_row(name, value) and len(value) != count:
@@ -56,11 +55,36 @@ class SearchDefaults:
                 )
         return config
 
+    def _overridden(self, settings: Mapping[str, Any]) -> GenerationConfig:
+        """The model's settings with those of a call. Clients repeat theirs, and the check of all takes a while."""
+        if not settings:
+            return self.config
+        try:
+            key = json.dumps(settings, sort_keys=True)
+        except (TypeError, ValueError):  # of a caller in Python, with other values than JSON has
+            key = ""
+        if key not in self._known:
+            try:
+                config = override(self.config, settings)
+            except ConfigError as error:
+                path = error.path if isinstance(error, SettingError) else ()
+                raise BadInput(str(error), field=path[0] if path else None) from error
+            if not 0 < len(key) <= _LONGEST_KEY:
+                return config
+            self._known[key] = config
+            if len(self._known) > _MOST_KNOWN:
+                self._known.popitem(last=False)
+        self._known.move_to_end(key)
+        return self._known[key]
+
     def differences(self, config: GenerationConfig) -> dict[str, Any]:
         """The settings that are not those of the model, as JSON values."""
-        if config is self.config:
-            return {}
-        return {name: value for name, value in plain(config).items() if value != self._usual[name]}
+        if config not in self._differences:
+            if len(self._differences) >= _MOST_KNOWN:
+                self._differences.clear()
+            found = {name: value for name, value in plain(config).items() if value != self._usual[name]}
+            self._differences[config] = found
+        return self._differences[config]
 
 
 def prepare(
