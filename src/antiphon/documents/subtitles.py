@@ -10,7 +10,7 @@ import re
 
 from antiphon.documents.inline import InlineText
 from antiphon.documents.markup import Token, tokens
-from antiphon.documents.protection import Protection
+from antiphon.documents.protection import DocumentProtection
 from antiphon.documents.units import Pieces, Unit
 from antiphon.errors import DataError
 
@@ -27,7 +27,7 @@ MAX_PAUSE_SECONDS = 2.0
 MAX_JOINED_CHARACTERS = 300
 
 
-def read_subtitles(text: str, language: str | None, protection: Protection, *, name: str) -> Pieces:
+def read_subtitles(text: str, language: str | None, protection: DocumentProtection, *, name: str) -> Pieces:
     """The cues. DataError, which names the file, if there is none, or text before the first one."""
     heads = list(_HEAD.finditer(text))
     if not heads or text[: heads[0].start()].strip():

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from antiphon.documents.protection import Protected, copies_of, is_kept, required_phrases
+from antiphon.documents.protection import DocumentProtection, Protected, copies_of, required_phrases
 from antiphon.documents.segments import AlignedSpan, Segment, SegmentAnswer
 from antiphon.documents.splitting import is_worthy
 from antiphon.text import clean_text
@@ -92,27 +92,25 @@ def parts_to_ask(unit: Unit) -> list[tuple[int, int]]:
     return found
 
 
-def is_complete(unit: Unit, answer: SegmentAnswer) -> bool:
+def is_complete(unit: Unit, answer: SegmentAnswer, check: DocumentProtection) -> bool:
     """Whether an answer can be used as it is."""
-    return bool(answer.text.strip()) and is_kept(unit.text, unit.protected, answer.text)
+    return bool(answer.text.strip()) and check.holds(unit.text, unit.protected, answer.text)
 
 
-def composed(unit: Unit, parts: Sequence[SegmentAnswer]) -> SegmentAnswer:
+def composed(unit: Unit, parts: Sequence[SegmentAnswer], check: DocumentProtection) -> SegmentAnswer:
     """The answer made of the protected strings and of the answers to the parts between them.
 
     Parts with an empty answer, or one that has protected strings too, are left as in the source.
     """
     asked = parts_to_ask(unit)
     given = {}
-    exact = [one for one in unit.protected if one.exactly]
-    copies = copies_of(exact) if exact else None
     for span, part in zip(asked, parts, strict=True):
         part = cleaned(part, unit.text[slice(*span)])
-        if part.text.strip() and not (copies and copies.search(part.text)):
+        if part.text.strip() and not check.counts(part.text):
             given[span] = part
     answer = _assemble(unit, given)
     # Two parts may form a protected string together.
-    return answer if is_kept(unit.text, unit.protected, answer.text) else _assemble(unit, {})
+    return answer if check.holds(unit.text, unit.protected, answer.text) else _assemble(unit, {})
 
 
 def _assemble(unit: Unit, given: dict[tuple[int, int], SegmentAnswer]) -> SegmentAnswer:
