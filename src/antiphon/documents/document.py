@@ -73,7 +73,7 @@ class Document:
                 again = list(_take(rest, len(parts_to_ask(unit)))) if unit.protected and repairs else []
                 answer = composed(unit, again, self._protection) if again else SegmentAnswer(unit.text)
                 if answer.text == unit.text:
-                    why = "is empty" if not raw.text.strip() else "lacks or repeats a protected string"
+                    why = "is empty" if not cleaned(raw, unit.text).text else "lacks or repeats a protected string"
                     warnings.append(f"segment {number} is left as it is, since its answer {why}.")
             given[id(unit)] = answer
         if next(rest, None) is not None:

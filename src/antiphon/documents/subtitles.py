@@ -44,7 +44,7 @@ def read_subtitles(text: str, language: str | None, protection: DocumentProtecti
 
     def flush() -> None:
         nonlocal done, inline
-        for unit, end in inline.units(language, protection, between, str):
+        for unit, end in inline.units(language, protection, between, _without_arrow):
             pieces.extend((text[done : unit.start], unit))
             done = end
         inline = InlineText(entities=False)
@@ -87,6 +87,11 @@ def _add_lines(inline: InlineText, raw: str, start: int) -> None:
         done = line.end()
     if done < len(raw):
         inline.add_tag(Token("other", raw[done:], start + done), "single", is_space=True)
+
+
+def _without_arrow(text: str) -> str:
+    """An answer must not make the head of a cue."""
+    return text.replace("-->", "->")
 
 
 def _seconds(head: re.Match[str], first: int) -> float:

@@ -13,7 +13,7 @@ from antiphon.documents.segments import AlignedSpan, Segment, SegmentAnswer
 from antiphon.documents.splitting import is_worthy
 from antiphon.text import clean_text
 
-_BREAK = re.compile("[\t\n\x0b\x0c\r\x1c-\x1e\x85\u2028\u2029]")
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ufffe\uffff]")
 _CORE = re.compile(r"[^\W_](?:.*[^\W_])?", re.DOTALL)
 _COPIED_WEIGHT = 4.0  # of the alignment of a protected string with its copy: more than any word's
 
@@ -68,17 +68,19 @@ def raw_length(pieces: Pieces) -> int:
 
 
 def cleaned(answer: SegmentAnswer, source: str) -> SegmentAnswer:
-    """The answer without what would break the document: line ends and tabs become spaces, unless the source has some,
-    and lone surrogates U+FFFD. Characters keep their places. Spans outside of the texts are dropped."""
+    """The answer without what would break the document: line ends, tabs and other control characters that the source
+    has not become spaces, lone surrogates U+FFFD. Characters keep their places, but for white space at the ends, which is
+    cut off. Spans outside of the texts are dropped."""
     text = clean_text(answer.text)
-    if not _BREAK.search(source):
-        text = _BREAK.sub(" ", text)
-    spans = [
-        span
-        for span in answer.alignment
-        if 0 <= span.source[0] < span.source[1] <= len(source) and 0 <= span.target[0] < span.target[1] <= len(text)
-    ]
-    return SegmentAnswer(text, spans, answer.confidence)
+    if _CONTROL.search(text):
+        text = _CONTROL.sub(lambda found: found[0] if found[0] in source else " ", text)
+    before, size = len(text) - len(text.lstrip()), len(text.strip())
+    spans = []
+    for (a, b), (c, d), weight in answer.alignment:
+        c, d = max(c - before, 0), min(d - before, size)
+        if 0 <= a < b <= len(source) and c < d:
+            spans.append(AlignedSpan((a, b), (c, d), weight))
+    return SegmentAnswer(text.strip(), spans, answer.confidence)
 
 
 def parts_to_ask(unit: Unit) -> list[tuple[int, int]]:
@@ -94,7 +96,7 @@ def parts_to_ask(unit: Unit) -> list[tuple[int, int]]:
 
 def is_complete(unit: Unit, answer: SegmentAnswer, check: DocumentProtection) -> bool:
     """Whether an answer can be used as it is."""
-    return bool(answer.text.strip()) and check.holds(unit.text, unit.protected, answer.text)
+    return bool(answer.text) and check.holds(unit.text, unit.protected, answer.text)
 
 
 def composed(unit: Unit, parts: Sequence[SegmentAnswer], check: DocumentProtection) -> SegmentAnswer:
@@ -106,7 +108,7 @@ def composed(unit: Unit, parts: Sequence[SegmentAnswer], check: DocumentProtecti
     given = {}
     for span, part in zip(asked, parts, strict=True):
         part = cleaned(part, unit.text[slice(*span)])
-        if part.text.strip() and not check.counts(part.text):
+        if part.text and not check.counts(part.text):
             given[span] = part
     answer = _assemble(unit, given)
     # Two parts may form a protected string together.
@@ -138,16 +140,9 @@ def _assemble(unit: Unit, given: dict[tuple[int, int], SegmentAnswer]) -> Segmen
             add(start, end, output, weight=_COPIED_WEIGHT)
         else:
             part = given[start, end]
-            add(start, end, part.text.strip(), _stripped(part))
+            add(start, end, part.text, part.alignment)
     texts.append(unit.text[place:])
     return SegmentAnswer("".join(texts), spans, min(confidences, default=None))
-
-
-def _stripped(part: SegmentAnswer) -> list[AlignedSpan]:
-    """The alignment of `part.text.strip()`."""
-    before, size = len(part.text) - len(part.text.lstrip()), len(part.text.strip())
-    moved = [(span, max(span.target[0] - before, 0), min(span.target[1] - before, size)) for span in part.alignment]
-    return [AlignedSpan(span.source, (start, end), span.weight) for span, start, end in moved if start < end]
 
 
 def with_copies(unit: Unit, answer: SegmentAnswer) -> SegmentAnswer:
