@@ -38,7 +38,7 @@ def test_dark_by_the_system_and_by_choice(open_page) -> None:
 def test_nothing_is_wider_than_the_window(open_page, width: int, locale: str) -> None:
     page = open_page(viewport={"width": width, "height": 800}, locale=locale)
     page.fill("#source", "in 3 hours " * 20 + "a" * 200)
-    page.wait_for_selector(".word")
+    page.locator(".other").first.wait_for()
     page.locator(".settings summary").click()
     for name in TABS["dates"]:
         page.locator(f"#tab-{name}").click()
