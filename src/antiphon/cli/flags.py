@@ -292,6 +292,9 @@ def _typed(leaf: _Leaf, *, complete: bool) -> tuple[Any, Any]:
 
     told = tyro.conf.arg(name=leaf.name, metavar=leaf.metavar, help=leaf.help, help_behavior_hint=leaf.shown)
     if isinstance(leaf.mark, Positional):
+        if leaf.kind == "many":  # tyro does not know that it is required: `_build` does
+            place = tyro.conf.arg(metavar=leaf.metavar, help=leaf.help, help_behavior_hint="")
+            return Annotated[tuple, tyro.conf.Positional, place], field(default=())
         if leaf.required:  # tyro says so
             return Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar=leaf.metavar, help=leaf.help)], field()
         place = tyro.conf.arg(metavar=leaf.metavar, help=leaf.help, help_behavior_hint="")
@@ -336,7 +339,9 @@ def _build(command: type[C], leaves: dict[str, _Leaf], given: dict[str, Any]) ->
     try:
         return build(command, values)
     except SettingError as error:  # for example a missing required flag
-        raise SettingError(tuple(map(_flag, error.path)), error.problem, hint=error.hint, remedy=error.remedy) from None
+        typed = {leaf.home: leaf.typed for leaf in leaves.values()}
+        path = (typed[error.path],) if error.path in typed else tuple(map(_flag, error.path))
+        raise SettingError(path, error.problem, hint=error.hint, remedy=error.remedy) from None
 
 
 def _read(value: Any, leaf: _Leaf) -> Any:

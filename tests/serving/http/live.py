@@ -1,0 +1,50 @@
+"""A running server for tests: `with running(service) as server: httpx2.get(server.url + "/health")`."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import uvicorn
+
+from antiphon.serving.http.app import create_app
+from antiphon.serving.http.server import bind, make_server
+from antiphon.serving.service import ModelService
+from antiphon.serving.settings import ServerSettings
+
+
+@dataclass
+class LiveServer:
+    """A server in a thread."""
+
+    url: str
+    host: str
+    port: int
+    server: uvicorn.Server
+    app: Any
+
+
+@contextmanager
+def running(service: ModelService, **settings: Any) -> Iterator[LiveServer]:
+    """A server on a free port of 127.0.0.1, ended at the end."""
+    made = ServerSettings(**{"port": 0, "log_requests": False, **settings})
+    sock = bind(made)
+    app = create_app(service, made)
+    server = make_server(app, started=lambda: None)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]})
+    thread.start()
+    deadline = time.monotonic() + 20
+    while not server.started and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert server.started, "the server did not start"
+    host, port = sock.getsockname()[:2]
+    try:
+        yield LiveServer(f"http://{host}:{port}", host, port, server, app)
+    finally:
+        server.should_exit = True
+        thread.join(20)
+        assert not thread.is_alive(), "the server did not end"
