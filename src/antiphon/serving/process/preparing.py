@@ -1,0 +1,107 @@
+"""From a request to the inputs that are sent to a model process: settings are checked, and those of a row picked.
+
+default = default_search(info)
+config = checked_settings(default, {"beam_size": 1}, count=2)        # BadInput, which names the setting
+prepare(call, config, default=default, info=info)                    # a PreparedInput for each input
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from antiphon.config import GenerationConfig
+from antiphon.errors import ConfigError
+from antiphon.serving.process.messages import SubmitInput
+from antiphon.serving.service import BadInput, GenerateCall, ModelInfo
+from antiphon.settings import SettingError, build, override, plain
+
+_LISTS = ("allowed", "required", "forbidden")  # settings with one list of texts for all rows, or one for each
+_numbers = itertools.count(1)
+
+
+def next_number() -> int:
+    """A number for a job, which no other one of this server has."""
+    return next(_numbers)
+
+
+def default_search(info: ModelInfo) -> GenerationConfig:
+    """The search settings of a model that are used where a call gives none."""
+    return build(GenerationConfig, info.generation)
+
+
+def checked_settings(default: GenerationConfig, settings: Mapping[str, Any], *, count: int) -> GenerationConfig:
+    """The settings of a call with `count` inputs. BadInput for an unknown one, a wrong value, or another number of
+    values than inputs."""
+    try:
+        config = override(default, settings)
+    except ConfigError as error:
+        path = error.path if isinstance(error, SettingError) else ()
+        raise BadInput(str(error), field=path[0] if path else None) from error
+    for name in ("prefix", *_LISTS):
+        value = getattr(config, name)
+        if _is_by_row(name, value) and len(value) != count:
+            one = "text" if name == "prefix" else "list of texts"
+            raise BadInput(
+                f"`{name}` must be one {one}, or one for each of the {count} inputs, but there are {len(value)}.",
+                field=name,
+            )
+    return config
+
+
+def prepare(
+    call: GenerateCall, config: GenerationConfig, *, default: GenerationConfig, info: ModelInfo
+) -> list[SubmitInput]:
+    """The message for each input of a call. BadInput for inputs of another kind than the model's."""
+    check_inputs(call.inputs, info, "inputs")
+    common = _differences(config, default)
+    by_row = [name for name in ("prefix", *_LISTS) if _is_by_row(name, getattr(config, name))]
+    found: list[SubmitInput] = []
+    for row, one in enumerate(call.inputs):
+        settings = common
+        if by_row:
+            own = replace(config, **{name: getattr(config, name)[row] for name in by_row})
+            settings = _differences(own, default)
+        found.append(
+            SubmitInput(
+                job=next_number(),
+                input=one,
+                row=row,
+                settings=settings,
+                stream=call.stream,
+                details=tuple(call.details),
+            )
+        )
+    return found
+
+
+def check_inputs(inputs: Sequence[object], info: ModelInfo, field: str) -> None:
+    """BadInput unless all inputs are texts, or recordings for a model of speech.
+
+    A text for a model of speech would be the name of a file, which no client may choose.
+    """
+    kind: type[str] | type[bytes] = bytes if info.input == "speech" else str
+    for number, one in enumerate(inputs, 1):
+        if not isinstance(one, kind):
+            wanted = "the bytes of .wav files" if kind is bytes else "texts"
+            raise BadInput(f"`{field}` must be {wanted}, but number {number} is a {type(one).__name__}.", field=field)
+
+
+def size_of(one: str | bytes) -> int:
+    """The size of an input: its characters, or the bytes of a recording."""
+    return len(one)
+
+
+def _is_by_row(name: str, value: Any) -> bool:
+    """Whether the value of a setting is a list with an entry for each row."""
+    if not isinstance(value, tuple):
+        return False
+    return name == "prefix" or any(not isinstance(entry, str) for entry in value)
+
+
+def _differences(config: GenerationConfig, default: GenerationConfig) -> dict[str, Any]:
+    """The settings that are not those of the model, as JSON values."""
+    usual = plain(default)
+    return {name: value for name, value in plain(config).items() if value != usual[name]}
