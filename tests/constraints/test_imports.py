@@ -8,7 +8,7 @@ from pathlib import Path
 import antiphon.constraints
 
 FOLDER = Path(antiphon.constraints.__file__).parent
-KNOWN = ("antiphon.constraints", "antiphon.text", "antiphon.errors")
+KNOWN = ("antiphon.constraints", "antiphon.text", "antiphon.errors", "antiphon.words")
 
 
 def test_constraints_import_texts_alone() -> None:

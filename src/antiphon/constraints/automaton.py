@@ -17,7 +17,7 @@ from collections.abc import Sequence
 
 import torch
 
-from antiphon.constraints.spelling import joins
+from antiphon.words import joins
 
 OUTSIDE_WORD, INSIDE_WORD = 0, 1  # the two root states, and the symbols of characters that are in no phrase
 MAX_REQUIRED_PHRASES = 62  # bits 0 to 61 of what was found are required phrases

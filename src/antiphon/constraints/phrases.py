@@ -22,8 +22,9 @@ from torch import Tensor
 
 from antiphon.constraints.automaton import OUTSIDE_WORD, Automaton, is_forbidden
 from antiphon.constraints.constraint import CLOSED, DEAD, Constraint
-from antiphon.constraints.spelling import TokenTexts, joins, letter_behind
+from antiphon.constraints.spelling import TokenTexts, letter_behind
 from antiphon.constraints.token_transitions import TokenTransitions
+from antiphon.words import joins
 
 State = tuple[int, bytes, int]
 MAX_SEARCHED_STATES = 4096  # states that are searched for an ending, before the phrases count as contradictory

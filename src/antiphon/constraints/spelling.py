@@ -1,40 +1,24 @@
 """The bytes and characters that each target id writes, and the fewest ids that write a text.
 
-    spelling = TokenTexts(tokenizer)
-    spelling.bytes[76], spelling.spell(b" Haus")        # b'H', the ids
-
-Also the definition of a word: two neighbouring characters belong to the same word if `joins` is true for both.
+spelling = TokenTexts(tokenizer)
+spelling.bytes[76], spelling.spell(b" Haus")        # b'H', the ids
 """
 
 from __future__ import annotations
 
 import functools
 import random
-import unicodedata
 
 import torch
 
 from antiphon.errors import ModelError
 from antiphon.text import Tokenizer
+from antiphon.words import joins
 
 _MAX_CACHED_SPELLINGS = 2**16
 _SPACE = "▁"  # how sentencepiece writes a space
-# Scripts without spaces between words: a word may begin or end between any two of their characters.
-_UNSPACED = (
-    (0x0E00, 0x0EFF), (0x0F00, 0x109F), (0x1780, 0x17FF), (0x2E80, 0x2FDF), (0x3005, 0x3007), (0x3021, 0x30FF),
-    (0x31F0, 0x31FF), (0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xA000, 0xA4CF), (0xF900, 0xFAFF), (0xFF66, 0xFF9F),
-    (0x20000, 0x3FFFF),
-)  # fmt: skip
 _FIRST_CODE = {2: 0x80, 3: 0x800, 4: 0x10000}  # the first code point with so many bytes in UTF-8
 _LAST_CODE = 0x20000  # code points from here on are of scripts without spaces
-
-
-@functools.lru_cache(maxsize=2**16)
-def joins(char: str) -> bool:
-    """Whether `char` is part of a word: a letter, digit, mark or "_" of a script with spaces between words."""
-    if not (char.isalnum() or char == "_" or unicodedata.category(char)[0] == "M"):
-        return False
-    return not any(low <= ord(char) <= high for low, high in _UNSPACED)
 
 
 @functools.lru_cache(maxsize=2**12)

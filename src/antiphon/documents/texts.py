@@ -1,0 +1,60 @@
+"""Plain texts: each line is split into sentences; all white space between them stays."""
+
+from __future__ import annotations
+
+import re
+
+from antiphon.documents.document import Document
+from antiphon.documents.protection import Protected, Protection
+from antiphon.documents.splitting import is_worthy, sentence_spans
+from antiphon.documents.units import Escape, Pieces, Unit
+
+_LINE = re.compile(r"[^\r\n\x0b\x0c\x1c-\x1e\x85\u2028\u2029]+")
+
+
+def read_text(text: str, *, language: str | None = None, protection: Protection | None = None) -> Document:
+    """A plain text. A line end ends a sentence; what stands between sentences comes back character for character.
+
+    `language` is that of the text, for the rules of its sentences (`antiphon.text.sentences`).
+    """
+    pieces: list[str | Unit] = []
+    done = 0
+    for line in _LINE.finditer(text):
+        pieces.append(text[done : line.start()])
+        pieces += text_pieces(line[0], language, protection or Protection(), start=line.start())
+        done = line.end()
+    return Document([(*pieces, text[done:])])
+
+
+def text_pieces(
+    text: str, language: str | None, protection: Protection, *, start: int = 0, escape: Escape = str
+) -> Pieces:
+    """A text without line ends or markup as the pieces of its sentences; `start` is its place in the source."""
+    protected = protection.find(text)
+    pieces: list[str | Unit] = []
+    done = 0
+    for first, last in sentence_spans(text, language, [(one.start, one.end) for one in protected]):
+        own = within(protected, first, last)
+        if all_kept(text[first:last], own):
+            continue
+        sentence = text[first:last]
+        pieces += [text[done:first], Unit(sentence, (sentence,), start + first, escape, protected=own)]
+        done = last
+    return (*pieces, text[done:])
+
+
+def within(protected: list[Protected], start: int, end: int) -> tuple[Protected, ...]:
+    """The protected strings of a sentence [start, end), with places in it."""
+    return tuple(
+        Protected(one.start - start, one.end - start, one.output, one.exactly, one.required)
+        for one in protected
+        if start <= one.start and one.end <= end
+    )
+
+
+def all_kept(sentence: str, protected: tuple[Protected, ...]) -> bool:
+    """Whether a sentence is nothing but protected strings that stay as they are, so that no model is asked."""
+    if not protected or any(one.output != sentence[one.start : one.end] for one in protected):
+        return False
+    bounds = [0, *(place for one in protected for place in (one.start, one.end)), len(sentence)]
+    return not any(is_worthy(sentence[bounds[i] : bounds[i + 1]]) for i in range(0, len(bounds), 2))
