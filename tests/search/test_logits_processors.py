@@ -21,7 +21,7 @@ from antiphon.search.next_token.topk import topk
 
 
 def decoded(history: Tensor, prefixes: list[int]) -> DecodedTokens:
-    return DecodedTokens(history, torch.tensor(prefixes), max(prefixes))
+    return DecodedTokens(history, torch.tensor(prefixes))
 
 
 def case(seed: int) -> tuple[Tensor, DecodedTokens, list[list[float]]]:

@@ -54,7 +54,7 @@ MAKE: dict[type[BatchState], Callable[[int], BatchState]] = {
     FinishedHypotheses: lambda count: FinishedHypotheses(torch.zeros(count, WIDTH), capacity=20),
     Coverage: coverage,
     ConstraintState: constraint_state,
-    HypothesisRandom: lambda count: HypothesisRandom(4, torch.arange(count), WIDTH),
+    HypothesisRandom: lambda count: HypothesisRandom([4] * count, torch.arange(count), WIDTH),
 }
 
 

@@ -15,8 +15,12 @@ Shapes: N sources, W hypotheses of each, R = N·W, V ids.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from antiphon.batch import Tokens
 from antiphon.nn.mixers import Memory
@@ -24,7 +28,7 @@ from antiphon.nn.state import DecoderState
 from antiphon.runtime.ancestry import materialize
 from antiphon.runtime.eager import EagerStep
 from antiphon.runtime.graph import GraphStep, GraphTopK
-from antiphon.runtime.inference import as_rows
+from antiphon.runtime.inference import encode_sources
 from antiphon.runtime.recorded import KernelTopK, RecordedStep
 from antiphon.runtime.recorder.record import Unrecordable
 from antiphon.runtime.runtime import Runtime
@@ -36,12 +40,21 @@ MAX_STORED_ROWS = 8  # maximum hypotheses of a batch whose step is stored
 SIZE_MULTIPLE = 32  # sizes of such a batch are rounded up, so that there are few shapes
 
 
+class JoinSize(NamedTuple):
+    """The size of a batch that sources join: the most sources at once, and the most positions of their memories."""
+
+    sources: int
+    positions: int
+
+
 class DecodeStepper:
     """The hypotheses of a batch and their decoding steps.
 
-    `wanted`: the request for `best`; None: `best` is None. `kind`: how steps are run after the first. `joins`: whether
-    sources may join when others have left, each at its own position; the attribute is False if that is not possible.
-    `window`: as in `EncoderDecoder.encode`, for sources that join.
+    `wanted`: the request for `best`; None: `best` is None. `kind`: how steps are run after the first. `joins`: the size
+    of the batch if sources may join (`policy.can_join`), each at its own position. Then the rows of sources that have
+    left are used again, and there may be more rows than sources. `shrinks`: unused rows are removed from a step
+    that computes them; set it when no more sources are to join. `window`: as in `EncoderDecoder.encode`, for sources
+    that join.
     """
 
     def __init__(
@@ -53,24 +66,24 @@ class DecodeStepper:
         capacity: int,
         wanted: TopKRequest | None = None,
         kind: StepKind = None,
-        joins: bool = False,
+        joins: JoinSize | None = None,
         window: int | None = None,
     ) -> None:
         self.runtime, self.network, self.window = runtime, runtime.network, window
-        self.sources = self.slots = memory.hidden.shape[0]
-        self.width, self._kind = width, kind
+        self.sources = memory.hidden.shape[0]
+        self.slots = self.sources if joins is None else max(joins.sources, self.sources)
+        self.width, self._kind, self.joins, self.shrinks = width, kind, joins is not None, joins is None
         top = None if wanted is None else self._top(wanted)
         is_recorded = kind is RecordedStep
-        self.joins = joins and self.sources > 1 and is_recorded and runtime.torch_calls == 0
         self._shape: object = None  # the shape under which the step is stored
         few = self.sources * width <= MAX_STORED_ROWS
         if is_recorded and not self.joins and few and memory.tokens.segment is None:
             memory, capacity = memory.padded(_rounded(memory.hidden.shape[1])), _rounded(capacity)
             self._shape = (*memory.hidden.shape, memory.tokens.pos.shape, width, capacity, wanted)
-        if self.joins:
-            memory = Memory(memory.hidden, Tokens(memory.tokens.pos.expand(self.sources, -1).contiguous()))
+        if joins is not None:
+            memory = memory.with_own_positions().padded(max(joins.positions, memory.hidden.shape[1]))
         self.memory, self.capacity = memory, capacity
-        self._eager = EagerStep(self.network, memory, self._begin(memory), top)
+        self._eager = EagerStep(self.network, memory, self.initial(memory), top)
         self._step: DecodeStep = self._eager
         self._last: DecodeStep = self._eager  # it has the results of the last step
         if self._shape is not None and (stored := runtime.take(self._shape)) is not None:
@@ -113,7 +126,7 @@ class DecodeStepper:
         """Run one token `ids` (R,) of each hypothesis at position `place`, or at those of each source (N,) if sources
         join. `suppress_end`: exclude the end token from `best`."""
         self._suppress_end(suppress_end)
-        if self._step.is_oversized(self.sources):
+        if self.shrinks and self._step.is_oversized(self.sources):
             self._shrink()
         if self._kind is not None and self._step is self._eager:
             self._step = self._first(ids, place)
@@ -143,14 +156,20 @@ class DecodeStepper:
         """The number of sources that may join."""
         return self.slots - self.sources if self.joins and self._step is not self._eager else 0
 
-    def prepared(self, sources: list[list[int] | Tensor]) -> DecoderState:
-        """The initial state of sources that may join, none longer than those at the start; `part` selects some."""
-        source, tokens = as_rows(sources, self.memory.hidden.device)
-        memory = self.network.encode(source, tokens, window=self.window)
-        memory = Memory(memory.hidden, Tokens(memory.tokens.pos.expand(len(sources), -1)))
-        state = self.network.begin(memory.padded(self.memory.hidden.shape[1]), width=self.width, capacity=1)
-        state.expand_rows(len(sources))
-        return state
+    def prepared(
+        self, sources: Sequence[list[int] | Tensor], ids: Tensor | None = None
+    ) -> tuple[DecoderState, Tensor | None]:
+        """The state of sources that may join, whose memories have no more positions than `JoinSize` says.
+
+        `ids` (n·W, P) are the first tokens of their hypotheses, which are read; also returned are their hidden vectors
+        (n·W, P, D), None without ids. `DecoderState.part` selects some of the sources.
+        """
+        memory = encode_sources(self.network, sources, window=self.window, by_length=self.runtime.is_quantized)
+        state = self.initial(memory.with_own_positions().padded(self.memory.hidden.shape[1]))
+        if ids is None:
+            return state, None
+        tokens = Tokens(torch.arange(ids.shape[1], device=ids.device)[None])
+        return state, self.network.decode(ids, tokens, memory, state)[0]
 
     def join(self, state: DecoderState, count: int) -> None:
         """Add `count` sources with a `prepared` state after the present ones, in rows of sources that left."""
@@ -168,7 +187,8 @@ class DecodeStepper:
         size = self.network.vocab_size
         return GraphTopK(wanted, size, self.network.device) if self._kind is GraphStep else KernelTopK(wanted, size)
 
-    def _begin(self, memory: Memory) -> DecoderState:
+    def initial(self, memory: Memory) -> DecoderState:
+        """The state of the hypotheses over `memory` before their first token."""
         state = self.network.begin(memory, width=self.width, capacity=self.capacity)
         if self.joins:
             state.expand_rows(memory.hidden.shape[0])
@@ -179,6 +199,10 @@ class DecodeStepper:
         if isinstance(place, int):
             pos = torch.full((1, 1), place, device=ids.device)
         else:
+            if self.slots > self.sources:
+                self._eager.state.enlarge(self.slots)
+                more = self.slots - self.sources
+                place, ids = (functional.pad(*each) for each in ((place, (0, more)), (ids, (0, more * self.width))))
             pos = place.repeat_interleave(self.width)[:, None]
         parts, top = (self.network, self.memory, self._eager.state, ids, pos), self._eager.top
         if self._kind is GraphStep:
@@ -196,7 +220,7 @@ class DecodeStepper:
         rows = torch.arange(self.sources, device=self.memory.hidden.device)
         materialize(self.state)
         self._eager.keep(rows)
-        self.memory, self._step, self._shape = self._eager.memory, self._eager, None
+        self.memory, self._step, self._shape, self.slots = self._eager.memory, self._eager, None, self.sources
 
 
 def _rounded(size: int) -> int:

@@ -19,12 +19,12 @@ from antiphon.inputs.limits import source_limit
 from antiphon.models.protocol import Seq2Seq
 from antiphon.runtime.inference import evaluating, label_log_p, sum_type
 from antiphon.runtime.runtime import Runtime
-from antiphon.search.batching import batches, joinable, longest_first, take_batch
-from antiphon.search.beam_search import Search
+from antiphon.search.batching import batches
 from antiphon.search.config import SearchConfig, search_config
 from antiphon.search.hypotheses import Hypothesis
 from antiphon.search.length_checks import check_length
 from antiphon.search.requests import Request, SourceInput, make_request
+from antiphon.search.running import SearchEngine, SearchJob
 from antiphon.search.special_tokens import SpecialTokens
 
 
@@ -39,38 +39,31 @@ def answer(
     DataError if a source has more ids than the model takes (`source_limit`).
     """
     runtime = Runtime.of(network)
-    network = runtime.network
     inputs = [
         source if isinstance(source, SourceInput) else SourceInput(source, row) for row, source in enumerate(sources)
     ]
-    requests = [make_request(each, config, network=network, first=special_tokens.first) for each in inputs]
+    engine = SearchEngine(runtime)
+    jobs = [add_source(engine, source, config, special_tokens) for source in inputs]
+    while engine.busy:
+        for result in engine.step():
+            if result.error is not None:
+                raise result.error
+    return [job.hypotheses or [] for job in jobs]
+
+
+def add_source(
+    engine: SearchEngine,
+    source: SourceInput,
+    config: GenerationConfig,
+    special_tokens: SpecialTokens,
+    *,
+    streams: bool = False,
+) -> SearchJob:
+    """Put in the request for a source, with the user's settings; the errors of `answer` are raised here."""
+    network = engine.runtime.network
+    request = make_request(source, config, network=network, first=special_tokens.first)
     search_settings = search_config(config, special_tokens, window=source_limit(network, config))
-    answers: list[list[Hypothesis]] = [[] for _ in requests]
-    waiting = longest_first(requests)
-
-    def run(batch: Sequence[int]) -> list[list[Hypothesis]]:
-        indices = [*batch, *joinable(waiting, requests, batch)]
-        first, joining = ([requests[i] for i in part] for part in (batch, indices[len(batch) :]))
-        search = Search(runtime, first, search_settings, joining)
-        while search.open:
-            for i, hypotheses in search.step():
-                answers[indices[i]] = hypotheses
-        for _ in range(search.num_started - len(batch)):  # those that joined
-            waiting.popleft()
-        return [answers[i] for i in batch]
-
-    def cost(batch: Sequence[int]) -> int:
-        """Numbers that the memory of a batch grows with."""
-        parts = [requests[i] for i in batch]
-        longest = max(len(request.source) for request in parts) + max(request.limit for request in parts)
-        return len(parts) * search_settings.width * longest
-
-    while waiting:
-        batch = take_batch(
-            waiting, requests, search_settings, vocab_size=network.vocab_size, batch_size=config.batch_size
-        )
-        runtime.splitter.run(run, batch, cost=cost)
-    return answers
+    return engine.add(request, search_settings, streams=streams, batch_size=config.batch_size)
 
 
 def stream(
@@ -81,19 +74,16 @@ def stream(
     An id is certain when every hypothesis that can still be the best has it at its position. The errors of `answer` are
     raised before the first run.
     """
-    runtime = Runtime.of(network)
-    network = runtime.network
-    request = make_request(source, config, network=network, first=special_tokens.first)
-    search_settings = search_config(config, special_tokens, window=source_limit(network, config))
+    engine = SearchEngine(network)
+    add_source(engine, source, config, special_tokens, streams=True)
 
     def run() -> Iterator[list[int]]:
-        search, count = Search(runtime, [request], search_settings), 0
-        while search.open:
-            finished = search.step()
-            certain = finished[0][1][0].ids if finished else search.certain_ids(0)
-            if len(certain) > count:
-                yield certain[count:]
-                count = len(certain)
+        while engine.busy:
+            for result in engine.step():
+                if result.error is not None:
+                    raise result.error
+                if result.ids:
+                    yield result.ids
 
     return run()
 

@@ -65,6 +65,7 @@ class SearchState(BatchState):
         capacity = capacity or limits.capacity
         score, value = _initial_sums(count, config, device=device)
         constraints = [request.restriction for request in requests]
+        seeds = [request.seed for request in requests]
         keys = torch.tensor([request.row + (request.piece << 32) for request in requests], device=device)
         return cls(
             request_index=list(range(first_index, first_index + count)),
@@ -80,7 +81,7 @@ class SearchState(BatchState):
                 if any(constraints)
                 else None
             ),
-            random=None if config.sampler is None else HypothesisRandom(config.seed, keys, width),
+            random=None if config.sampler is None else HypothesisRandom(seeds, keys, width),
         )
 
     @property
@@ -95,7 +96,7 @@ class SearchState(BatchState):
 
     def select(self, rows: Tensor) -> None:
         super().select(rows)
-        if self.constraints is not None and not any(self.constraints.constraints):
+        if self.constraints is not None and rows.numel() and not any(self.constraints.constraints):
             self.constraints = None
 
     def force(self, ids: Tensor, *, constrained_from: int) -> None:

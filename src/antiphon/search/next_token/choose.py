@@ -9,7 +9,6 @@ from torch import Tensor
 
 from antiphon.search.candidates import Candidates, Continuations
 from antiphon.search.config import SearchConfig
-from antiphon.search.constants import NEG_INF
 from antiphon.search.next_token.beam import best_continuations, merge_top_ids
 from antiphon.search.next_token.beam_groups import choose_by_groups
 from antiphon.search.next_token.phrase_banks import banked_continuations
@@ -23,21 +22,17 @@ def candidates_of_top_ids(log_p: Tensor, ids: Tensor, state: SearchState) -> Can
     return _with_scores(_one_group(found), gains, state)
 
 
-def candidates_of_all_ids(logits: Tensor, state: SearchState, config: SearchConfig, *, length: int) -> Candidates:
-    """The candidates (N, G, C) among all ids, from logits (R, V) of hypotheses of `length` tokens.
+def candidates_of_all_ids(
+    logits: Tensor, state: SearchState, config: SearchConfig, *, length: int | None
+) -> Candidates:
+    """The candidates (N, G, C) among all ids, from logits (R, V) of hypotheses of `length` tokens (None: of different
+    lengths).
 
-    Logits processors, constraints and forced tokens apply.
+    Logits processors and constraints apply.
     """
-    log_p, scores = next_token_scores(
-        logits,
-        state.rows[:, :length],
-        config=config,
-        limits=state.limits,
-        constraints=state.constraints,
-        alive=state.value > NEG_INF,
-    )
+    log_p, scores = next_token_scores(logits, state, config, length=length)
     if config.sampler is not None:
-        found = _sampled(scores, state, config, length=length)
+        found = _sampled(scores, state, config)
     elif config.groups == 1:
         found = _one_group(_best(log_p, scores.view(*state.value.shape, -1), slice(None), state, config))
     else:
@@ -53,10 +48,10 @@ def candidates_of_all_ids(logits: Tensor, state: SearchState, config: SearchConf
     return _with_scores(found, log_p.view(index.shape[0], -1).gather(1, index), state)
 
 
-def _sampled(scores: Tensor, state: SearchState, config: SearchConfig, *, length: int) -> Continuations:
+def _sampled(scores: Tensor, state: SearchState, config: SearchConfig) -> Continuations:
     """One candidate of each hypothesis, (N, 1, W), drawn by scores (R, V)."""
     assert config.sampler is not None and state.random is not None
-    tokens = config.sampler.draw(scores, state.random.uniform(length).flatten())
+    tokens = config.sampler.draw(scores, state.random.uniform(state.lengths).flatten())
     gains = scores.gather(1, tokens[:, None]).view_as(state.value)
     return _one_group(Continuations(state.places, tokens.view_as(state.value), state.value + gains))
 
