@@ -125,7 +125,7 @@ FLOORS: dict[str, list[str]] = {
         "/ answers assemble attention/ attention/maps classification/ ensemble hf/ hf/network languages "
         "other_names prompting restricting",
         "joining model_repr protocols quantize translator",
-        "classification/labels requests scoring",
+        "classification/labels requests scoring token_confidence",
         "attention/of_texts classification/classify hf/model",
         "model",
         "dry_run load",

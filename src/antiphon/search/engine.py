@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import torch
 from torch import Tensor
 
 from antiphon.batch import Example, collate
@@ -96,16 +97,29 @@ def forced_scores(
     batch_size: int | None = None,
     window: int | None = None,
 ) -> list[float]:
-    """For each pair of a source and a target the sum of the target's log-probabilities (teacher forcing).
+    """For each pair of a source and a target the sum of the target's log-probabilities, see `forced_log_p`."""
+    found = forced_log_p(network, pairs, special_tokens, batch_size=batch_size, window=window)
+    return [float(log_p.sum()) for log_p in found]
 
-    A target begins with the first tokens of `special_tokens`; they are added if they are missing, and not scored.
-    Sources with more than `window` tokens (None: the network's `max_length`) are encoded in windows.
+
+def forced_log_p(
+    network: Seq2Seq,
+    pairs: Sequence[tuple[list[int] | Tensor, list[int]]],
+    special_tokens: SpecialTokens,
+    *,
+    batch_size: int | None = None,
+    window: int | None = None,
+) -> list[Tensor]:
+    """For each pair of a source and a target the log-probabilities (L,) of the target's tokens (teacher forcing).
+
+    A target begins with the first tokens of `special_tokens`; they are added if they are missing, and are not among the
+    L. Sources with more than `window` tokens (None: the network's `max_length`) are encoded in windows.
     """
     pairs = [(source, special_tokens.with_first(target)) for source, target in pairs]
     for _, target in pairs:
         check_length(target, network.max_length, what="a target")
     requests = [Request(source, limit=max(len(source), len(target))) for source, target in pairs]
-    scores = [0.0] * len(pairs)
+    found: list[Tensor] = [torch.empty(0)] * len(pairs)
     for indices in batches(requests, SearchConfig(special_tokens), vocab_size=1, batch_size=batch_size):
         examples = [Example(*pairs[i], i) for i in indices]
         batch = collate(examples, pad_id=0, start_id=special_tokens.start).to(network.device)
@@ -115,5 +129,5 @@ def forced_scores(
             log_p = label_log_p(network, hidden[batch.label_mask], batch.labels[batch.label_mask])
         parts = log_p.to(sum_type(network.device)).split([len(example.target) for example in examples])
         for i, part in zip(indices, parts, strict=True):
-            scores[i] = float(part[len(special_tokens.first) :].sum())
-    return scores
+            found[i] = part[len(special_tokens.first) :]
+    return found

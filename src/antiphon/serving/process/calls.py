@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -41,19 +42,18 @@ class ActiveCall:
         self._results.put_nowait(error)
 
     async def results(self, *, until: float) -> AsyncIterator[Any]:
-        """The results, in the order of their arrival. Raises the ServiceError of `fail`, and CallTimeout when the
-        event loop's time is `until`."""
-        loop = asyncio.get_running_loop()
+        """The results, in the order of their arrival. Raises the ServiceError of `fail`, and CallTimeout at the time
+        `until` (of `time.monotonic`)."""
         while self.left or not self._results.empty():
             if self._results.empty():
                 try:
-                    async with asyncio.timeout_at(until):
+                    async with asyncio.timeout(until - time.monotonic()):
                         result = await self._results.get()
                 except TimeoutError:
                     raise CallTimeout("the answer was not ready in time. Try again, or ask for less.") from None
             else:
                 result = self._results.get_nowait()
-                if until < loop.time():  # a reader that takes its results slowly
+                if until < time.monotonic():  # a reader that takes its results slowly
                     raise CallTimeout("the answer was not read in time.")
             if isinstance(result, ServiceError):
                 raise result
@@ -107,7 +107,7 @@ class Job:
             for index in indices:
                 if call.stream and rest:
                     call.put(TextPiece(index, rest), last=False)
-                shown = tuple(shift_rows(line, index - self.row) for line in warnings)
+                shown = tuple(shift_rows(line, self.shift(index)) for line in warnings)
                 call.put(Answered(index, json.loads(encoded), shown), last=True)
 
     def finish_with(self, result: Any) -> None:
@@ -116,10 +116,15 @@ class Job:
             for index in indices:
                 call.put((index, result), last=True)
 
-    @property
-    def row(self) -> int:
-        """The row that messages of the process count from."""
-        return self.message.row if isinstance(self.message, SubmitInput) else 0
+    def shift(self, index: int) -> int:
+        """What to add to the numbers of rows in the process's messages, for the reader of input `index`."""
+        match self.message:
+            case SubmitInput(row=row):
+                return index - row
+            case ScorePairs(row=row):
+                return row
+            case _:
+                return 0
 
 
 def shift_rows(message: str, by: int) -> str:

@@ -9,9 +9,9 @@ await process.end()
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import socket
+import subprocess
 import sys
 from collections.abc import AsyncIterator, Sequence
 from typing import Self
@@ -25,7 +25,7 @@ class ModelProcess:
     """A running process and the connection to it."""
 
     def __init__(
-        self, process: asyncio.subprocess.Process, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self, process: subprocess.Popen[bytes], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         self._process, self._reader, self._writer = process, reader, writer
 
@@ -33,22 +33,16 @@ class ModelProcess:
     async def start(cls, first: StartModel) -> Self:
         """Start a process that loads a model. OSError if it cannot be started."""
         ours, theirs = socket.socketpair()
-        with theirs:
-            try:
-                process = await asyncio.create_subprocess_exec(
-                    sys.executable,
-                    "-P",  # the current folder holds no modules of ours
-                    "-m",
-                    "antiphon.serving.process",
-                    str(theirs.fileno()),
-                    str(os.getpid()),
-                    stdin=asyncio.subprocess.DEVNULL,
-                    stdout=asyncio.subprocess.DEVNULL,
-                    pass_fds=[theirs.fileno()],
+        # Not asyncio's subprocess: in Python 3.11 its `kill` takes the exit code from the thread that waits for it.
+        command = [sys.executable, "-P", "-m", "antiphon.serving.process", str(theirs.fileno()), str(os.getpid())]
+        try:
+            with theirs:
+                process = subprocess.Popen(
+                    command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, pass_fds=[theirs.fileno()]
                 )
-            except BaseException:
-                ours.close()
-                raise
+        except BaseException:
+            ours.close()
+            raise
         reader, writer = await asyncio.open_connection(sock=ours, limit=_BUFFER_BYTES)
         made = cls(process, reader, writer)
         made.send([first])
@@ -76,11 +70,10 @@ class ModelProcess:
 
     def kill(self) -> None:
         """End the process at once, stopped or stuck ones too."""
-        with contextlib.suppress(ProcessLookupError):
-            self._process.kill()
+        self._process.kill()
 
     async def end(self) -> int:
         """End the process and return its exit code, negative for a signal."""
         self._writer.close()
         self.kill()
-        return await self._process.wait()
+        return await asyncio.get_running_loop().run_in_executor(None, self._process.wait)

@@ -18,7 +18,7 @@ from antiphon.serving.process.calls import ActiveCall, Job
 from antiphon.serving.process.settings import ProcessSettings
 from antiphon.serving.service import BadInput, Overloaded
 
-_REMEMBERED = 64  # ended inputs that the speed is estimated from
+_REMEMBERED, _FEWEST = 64, 8  # ended jobs that the speed is estimated from
 _UNKNOWN_SECONDS = 1.0  # after which to try again, as long as nothing has been measured
 _MOST_SECONDS = 600.0
 
@@ -52,7 +52,7 @@ class ServiceRate:
     @property
     def per_second(self) -> float | None:
         """Inputs a second; None before there is enough to tell."""
-        if len(self._ends) < 2:
+        if len(self._ends) < _FEWEST:
             return None
         first, last = self._ends[0][0], self._ends[-1][0]
         count = sum(count for _, count in self._ends) - self._ends[0][1]

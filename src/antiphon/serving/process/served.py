@@ -7,6 +7,7 @@ async for event in model.generate(GenerateCall(inputs=["in 3 hours"])): ...
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -16,7 +17,7 @@ from antiphon.serving.process.calls import ActiveCall, Job, shift_rows
 from antiphon.serving.process.counters import Counters
 from antiphon.serving.process.messages import CancelJob, JobDone, JobFailed, Message, PieceMade, SubmitInput
 from antiphon.serving.process.preparing import checked_settings, default_search, prepare, size_of
-from antiphon.serving.process.scheduling import Scheduler
+from antiphon.serving.process.scheduling import Scheduler, ServiceRate
 from antiphon.serving.process.settings import ModelEntry, ProcessSettings
 from antiphon.serving.process.supervisor import Supervisor
 from antiphon.serving.service import (
@@ -39,8 +40,8 @@ class ServedModel:
     """A model with its queue and its process. Every method runs in the event loop's thread."""
 
     def __init__(self, entry: ModelEntry, settings: ProcessSettings, cache: AnswerCache) -> None:
-        self.entry, self._settings, self._cache, self._clock = entry, settings, cache, _loop_time
-        self.scheduler = Scheduler(settings, clock=_loop_time)
+        self.entry, self._settings, self._cache, self._clock = entry, settings, cache, time.monotonic
+        self.scheduler = Scheduler(settings, clock=time.monotonic)
         self.supervisor = Supervisor(entry, settings, self)
         self.counters = Counters()
         self.active: set[ActiveCall] = set()
@@ -165,7 +166,7 @@ class ServedModel:
             self.supervisor.send(messages)
 
     def _until(self, seconds: float | None) -> float:
-        """The time of the event loop at which a call ends."""
+        """The time at which a call ends."""
         return self._clock() + min(seconds or self._settings.timeout_seconds, self._settings.timeout_seconds)
 
     async def ready_info(self, until: float | None = None) -> ModelInfo:
@@ -179,7 +180,7 @@ class ServedModel:
             supervisor.start()
         if self.closed is None and self.on_demand and supervisor.state == "loading":
             try:
-                async with asyncio.timeout_at(self._until(None) if until is None else until):
+                async with asyncio.timeout((self._until(None) if until is None else until) - self._clock()):
                     await supervisor.settled()
             except TimeoutError:
                 raise CallTimeout(f"the model {self.entry.name} was not loaded in time. Try again.") from None
@@ -239,7 +240,7 @@ class ServedModel:
     def _failed(self, job: Job, message: JobFailed) -> None:
         kind = _ERRORS.get(message.code, ServiceError)
         for call, indices in list(job.subscribers.items()):
-            text = shift_rows(message.message, indices[0] - job.row)
+            text = shift_rows(message.message, job.shift(indices[0]))
             call.fail(kind(text, field=message.field))
             self._forget(call)
 
@@ -258,6 +259,7 @@ class ServedModel:
         seconds = self.supervisor.seconds_to_ready
         for job in list(self._running.values()):
             self._end(job, finished=False)
+        self.scheduler.rate = ServiceRate(self._clock)  # of the next process
         for call in list(calls):
             call.fail(Unavailable(message, retry_after_seconds=seconds))
             self._forget(call)
@@ -315,7 +317,3 @@ class ServedModel:
             "step_seconds": beat.step_seconds,
             "memory_bytes": beat.memory_bytes,
         }
-
-
-def _loop_time() -> float:
-    return asyncio.get_running_loop().time()

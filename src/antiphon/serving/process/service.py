@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
@@ -42,7 +43,7 @@ class ProcessService:
     async def start(self) -> None:
         """Start the processes of the models with `preload`; returns before they are ready."""
         for model in self._models.values():
-            model.last_used = asyncio.get_running_loop().time()
+            model.last_used = time.monotonic()
             if model.entry.preload:
                 model.supervisor.start()
         if self.settings.unload_after_seconds is not None:
@@ -131,7 +132,7 @@ class ProcessService:
         while True:
             await asyncio.sleep(seconds / 10)
             for model in self._models.values():
-                unused = asyncio.get_running_loop().time() - model.last_used
+                unused = time.monotonic() - model.last_used
                 if model.supervisor.state == "ready" and not model.active and unused >= seconds:
                     await model.unload(on_demand=True, seconds=0)
 

@@ -50,14 +50,14 @@ def run(*, socket_number: int, parent: int) -> None:
 
 
 def _load(first: StartModel) -> Translator:
+    for name in first.imports:
+        _import(name)
     import torch
 
     from antiphon.generation.load import load
 
     if first.threads is not None:
         torch.set_num_threads(first.threads)
-    for name in first.imports:
-        _import(name)
     paths = list(first.paths)
     return load(paths[0] if len(paths) == 1 else paths, device=first.device, dtype=first.dtype, quantize=first.quantize)
 

@@ -15,6 +15,7 @@ from typing import Any
 from antiphon.errors import UsageError
 from antiphon.generation.answers import Generation
 from antiphon.generation.translator import Translator
+from antiphon.text.kinds import first_media_name
 
 MAX_ROWS = 16
 
@@ -65,14 +66,18 @@ class OneCallEngine:
         return self._results(batch, found)
 
     def _goes_with(self, batch: Sequence[PendingInput], other: PendingInput) -> bool:
-        """Whether an input can be in the same call: the next row, with equal settings. Samples depend on the rows."""
+        """Whether an input can be in the same call: the next row, with equal settings. Sampled ones run alone, since
+        the samples of transformers depend on the batch."""
         last = batch[-1]
-        return other.settings == last.settings and other.row == last.row + 1
+        sampled = last.settings.get("temperature", self._model.generation.temperature) is not None
+        return other.settings == last.settings and other.row == last.row + 1 and not sampled
 
     def _answers(self, batch: Sequence[PendingInput]) -> list[Generation] | Exception:
-        first = batch[0]
+        first, inputs = batch[0], [each.input for each in batch]
+        if first.row == 0 and all(isinstance(one, str) for one in inputs) and first_media_name(inputs) is not None:
+            inputs.append("")  # `generate` refuses names of files alone, but here a client asks for any text
         try:
-            return list(self._model.generate([each.input for each in batch], first_row=first.row, **first.settings))
+            return list(self._model.generate(inputs, first_row=first.row, **first.settings))[: len(batch)]
         except Exception as error:
             return error
 
