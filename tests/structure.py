@@ -52,13 +52,14 @@ FLOORS: dict[str, list[str]] = {
         "extending trimming",
     ],
     "documents": [
-        "markup protection segments splitting",
+        "archive markup protection segments splitting",
         "elements units",
         "placement",
         "document",
         "texts",
-        "inline",
-        "html",
+        "inline tables",
+        "html subtitles word",
+        "files",
         "/",
     ],
     "data": [

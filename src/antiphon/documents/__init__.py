@@ -12,6 +12,7 @@ knows a model.
 from __future__ import annotations
 
 from antiphon.documents.document import Document
+from antiphon.documents.files import FORMATS, read_file
 from antiphon.documents.html import ATTRIBUTES, read_html
 from antiphon.documents.protection import KINDS, Protection
 from antiphon.documents.segments import AlignedSpan, Joined, JoinedSegment, Segment, SegmentAnswer
@@ -21,12 +22,14 @@ __all__ = [
     "ATTRIBUTES",
     "AlignedSpan",
     "Document",
+    "FORMATS",
     "Joined",
     "JoinedSegment",
     "KINDS",
     "Protection",
     "Segment",
     "SegmentAnswer",
+    "read_file",
     "read_html",
     "read_text",
 ]

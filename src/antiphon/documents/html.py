@@ -33,10 +33,17 @@ def read_html(
     `translated_attributes` names attributes whose values are translated too, usually `ATTRIBUTES`. Malformed markup is
     read as browsers read it; a tag without its end, and what stands behind it, is left.
     """
-    reader = _Reader(text, language, protection or Protection(), frozenset(translated_attributes))
+    return Document([html_pieces(text, language, protection or Protection(), translated_attributes)])
+
+
+def html_pieces(
+    text: str, language: str | None, protection: Protection, translated_attributes: Sequence[str]
+) -> Pieces:
+    """The pieces of a page."""
+    reader = _Reader(text, language, protection, frozenset(translated_attributes))
     for token in tokens(text):
         reader.take(token)
-    return Document([reader.finish()])
+    return reader.finish()
 
 
 class _Reader:
@@ -45,7 +52,7 @@ class _Reader:
     def __init__(self, text: str, language: str | None, protection: Protection, names: frozenset[str]) -> None:
         self._text, self._language, self._protection, self._names = text, language, protection, names
         self._elements = OpenElements()
-        self._inline = InlineText(text)
+        self._inline = InlineText()
         self._values: list[tuple[int, int, Pieces]] = []  # attribute values [start, end) that are translated
         self._pieces: list[str | Unit] = []
         self._done = 0
@@ -96,7 +103,7 @@ class _Reader:
     def _take_attributes(self, token: Token) -> None:
         for name, start, end, quote in attributes(token.raw):
             if name in self._names and quote and is_worthy(token.raw[start:end]):
-                value = InlineText(self._text)
+                value = InlineText()
                 value.add_text(token.raw[start:end], token.start + start)
                 pieces: list[str | Unit] = []
                 done = token.start + start
@@ -111,7 +118,7 @@ class _Reader:
         for unit, end in self._inline.units(self._language, self._protection, self._between):
             self._pieces += [*self._between(self._done, unit.start), unit]
             self._done = end
-        self._inline = InlineText(self._text)
+        self._inline = InlineText()
 
     def _between(self, start: int, end: int) -> Pieces:
         """The source [start, end) as pieces: attribute values that are translated are units."""

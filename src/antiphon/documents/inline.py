@@ -19,6 +19,7 @@ _PIECE = re.compile(
     r"(?P<space>[\t\n\f\r ]+)|&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});?"
     r"|(?P<plain>[^&\t\n\f\r ]+|&)"
 )
+_PLAIN_PIECE = re.compile(r"(?P<space>[\t\n\f\r ]+)|(?P<plain>[^\t\n\f\r ]+)")  # a text without entities
 MAX_REQUIRED_CHARACTERS = 80  # of copied text that is a required phrase of the search too
 Kind = Literal["open", "close", "single"]
 Between = Callable[[int, int], Pieces]
@@ -27,7 +28,7 @@ Between = Callable[[int, int], Pieces]
 @dataclass
 class _InlineTag:
     """A tag before character `offset` of the text, from `start` to `end` in the source; `pair` is the tag that opens or
-    closes its element, -1 without one."""
+    closes its element, -1 without one. `changed`: what it is in another answer than the source."""
 
     offset: int
     start: int
@@ -38,14 +39,16 @@ class _InlineTag:
     is_space: bool = False
     space_behind: bool = False
     pair: int = -1
+    formats: tuple[frozenset[str], frozenset[str]] | None = None
+    changed: str | None = None
 
 
 class InlineText:
     """Text with tags. White space is one space and entities are characters, as a browser shows them; a no-break space
     is a space here, and comes back between the same words, or behind the same number."""
 
-    def __init__(self, source: str) -> None:
-        self._source = source
+    def __init__(self, *, entities: bool = True) -> None:
+        self._piece = _PIECE if entities else _PLAIN_PIECE
         self._text: list[str] = []
         self._starts, self._ends = array("q"), array("q")  # of each character of the text, in the source
         self._tags: list[_InlineTag] = []
@@ -53,13 +56,14 @@ class InlineText:
         self._copied: list[tuple[int, int]] = []
         self._last = ""  # the last character
 
-    def __bool__(self) -> bool:
-        return bool(self._starts)
+    def __len__(self) -> int:
+        """The number of characters."""
+        return len(self._starts)
 
     def add_text(self, raw: str, start: int, *, copied: bool = False) -> None:
         """Text at character `start` of the source. `copied`: it stays in the answer as it is."""
         first = len(self._starts)
-        for match in _PIECE.finditer(raw):
+        for match in self._piece.finditer(raw):
             a, b = start + match.start(), start + match.end()
             if match.lastgroup == "space":
                 if self._last not in ("", " "):
@@ -85,7 +89,7 @@ class InlineText:
         self._last = text[-1:] or self._last
 
     def add_tag(self, token: Token, kind: Kind, *, is_space: bool = False) -> None:
-        """A tag, comment or the like."""
+        """A tag, comment or the like. `is_space`: it separates words, as white space does."""
         tag = _InlineTag(
             len(self._starts),
             token.start,
@@ -101,14 +105,27 @@ class InlineText:
             tag.pair = self._open[token.name].pop()
             self._tags[tag.pair].pair = len(self._tags)
         self._tags.append(tag)
+        if is_space and self._last not in ("", " "):
+            self._add(" ", tag.start, tag.end)
+
+    def add_separator(
+        self,
+        raw: str,
+        start: int,
+        *,
+        is_space: bool,
+        changed: str,
+        formats: tuple[frozenset[str], frozenset[str]],
+    ) -> None:
+        """Markup between two texts of other formats. `changed` stands for it in another answer than the source."""
+        self.add_tag(Token("other", raw, start), "single", is_space=is_space)
+        self._tags[-1].formats, self._tags[-1].changed = formats, changed
 
     def add_break(self, token: Token) -> bool:
         """A line break, which separates words. True for the second of two, which ends the paragraph."""
         before = self._tags[-1] if self._tags else None
         again = before is not None and before.is_space and self._last == " " and len(self._starts) - before.offset <= 1
         self.add_tag(token, "single", is_space=True)
-        if self._last not in ("", " "):
-            self._add(" ", token.start, token.start + len(token.raw))
         return again
 
     def units(
@@ -177,8 +194,9 @@ class InlineText:
 
 
 def _unit_tag(tag: _InlineTag, a: int, between: Between) -> Tag:
-    pieces = between(tag.start, tag.end)
-    return Tag(tag.offset - a, pieces, tag.kind, tag.name, tag.after_space, tag.is_space, tag.space_behind)
+    pieces = between(tag.start, tag.end) if tag.changed is None else (tag.changed,)
+    after = tag.after_space, tag.is_space, tag.space_behind
+    return Tag(tag.offset - a, pieces, tag.kind, tag.name, tag.formats, *after)
 
 
 def _copy(text: str, start: int, end: int) -> Protected:

@@ -22,6 +22,8 @@ from antiphon.documents.splitting import is_worthy
 from antiphon.documents.units import Tag, Unit
 from antiphon.words import WORD_CHARACTER
 
+_SPACES = re.compile(r"\s*")
+_PUNCTUATION = re.compile(r"(?:[^\w\s]*(?=\s|\Z))?")
 _WORD = re.compile(rf"{WORD_CHARACTER}+|\S")
 # Segments with more words x stretches, or stretches x stretches, have their tags placed by relative positions.
 MAX_CELLS = 20_000
@@ -49,8 +51,8 @@ def placed(unit: Unit, answer: SegmentAnswer) -> list[str | Unit]:
         place = max(_in_gap(tag, low, high, text), at)
         pieces += [unit.escape(text[at:place]), *tag.pieces]
         at = place
-        if tag.is_space:  # it replaces a space; another one stays
-            at = max(at, high) if place < high and text[place:high].isspace() else at
+        if tag.is_space:  # it replaces a space
+            at = max(at, _SPACES.match(text, at).end())  # type: ignore[union-attr]
         elif tag.space_behind and not _followed_by_space(unit.tags, before, index, text, at):
             pieces.append(" ")
     pieces.append(unit.escape(text[at:]))
@@ -60,7 +62,9 @@ def placed(unit: Unit, answer: SegmentAnswer) -> list[str | Unit]:
 def _in_gap(tag: Tag, low: int, high: int, text: str) -> int:
     """The place of a tag between the end of a word and the beginning of the next one: white space stands on the same
     side of it as in the source."""
-    if tag.is_space or not tag.after_space:
+    if tag.is_space:  # not between a word and the punctuation behind it
+        return _PUNCTUATION.match(text, low).end()  # type: ignore[union-attr]  # it matches nothing too
+    if not tag.after_space:
         return low
     return high if text[low:high].isspace() else low
 
@@ -136,7 +140,9 @@ def _same_words(
 
 
 def _formats(tags: Sequence[Tag]) -> list[frozenset[object]]:
-    """The elements around each stretch, (R,): numbers of the tags that open them, or the names of formats."""
+    """The elements around each stretch, (R,): numbers of the tags that open them, or properties of its format."""
+    if tags[0].formats is not None:
+        return [tags[0].formats[0], *(tag.formats[1] if tag.formats else frozenset() for tag in tags)]
     count = len(tags) + 1
     around: list[set[object]] = [set() for _ in range(count)]
     opened: list[tuple[int, str]] = []
@@ -148,10 +154,6 @@ def _formats(tags: Sequence[Tag]) -> list[frozenset[object]]:
             first = -1 if match is None else opened.pop(match)[0]  # -1: opened before the segment
             for stretch in range(first + 1, place + 1):
                 around[stretch].add(first if first >= 0 else -1 - place)
-        elif tag.kind == "state" and tag.name:
-            end = next((i for i in range(place + 1, len(tags)) if tags[i].kind == "state"), len(tags))
-            for stretch in range(place + 1, end + 1):
-                around[stretch].add(tag.name)
     for place, _ in opened:  # closed behind the segment
         for stretch in range(place + 1, count):
             around[stretch].add(place)

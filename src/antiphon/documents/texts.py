@@ -17,19 +17,25 @@ def read_text(text: str, *, language: str | None = None, protection: Protection 
 
     `language` is that of the text, for the rules of its sentences (`antiphon.text.sentences`).
     """
+    return Document([lines_as_pieces(text, language, protection or Protection())])
+
+
+def lines_as_pieces(text: str, language: str | None, protection: Protection) -> Pieces:
+    """The pieces of a plain text."""
     pieces: list[str | Unit] = []
     done = 0
     for line in _LINE.finditer(text):
         pieces.append(text[done : line.start()])
-        pieces += text_pieces(line[0], language, protection or Protection(), start=line.start())
+        pieces += text_pieces(line[0], language, protection, start=line.start())
         done = line.end()
-    return Document([(*pieces, text[done:])])
+    return (*pieces, text[done:])
 
 
 def text_pieces(
     text: str, language: str | None, protection: Protection, *, start: int = 0, escape: Escape = str
 ) -> Pieces:
-    """A text without line ends or markup as the pieces of its sentences; `start` is its place in the source."""
+    """A text without markup as the pieces of its sentences. `start` is its place in the source, where it stands as
+    `escape(text)`."""
     protected = protection.find(text)
     pieces: list[str | Unit] = []
     done = 0
@@ -37,10 +43,11 @@ def text_pieces(
         own = within(protected, first, last)
         if all_kept(text[first:last], own):
             continue
-        sentence = text[first:last]
-        pieces += [text[done:first], Unit(sentence, (sentence,), start + first, escape, protected=own)]
+        gap, sentence = escape(text[done:first]), escape(text[first:last])
+        pieces += [gap, Unit(text[first:last], (sentence,), start + len(gap), escape, protected=own)]
+        start += len(gap) + len(sentence)
         done = last
-    return (*pieces, text[done:])
+    return (*pieces, escape(text[done:]))
 
 
 def within(protected: list[Protected], start: int, end: int) -> tuple[Protected, ...]:

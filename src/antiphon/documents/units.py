@@ -25,16 +25,17 @@ Escape = Callable[[str], str]
 class Tag:
     """Markup inside a segment, before character `offset` of its text. `pieces` are what it is in the result.
 
-    `open` and `close` begin and end an element called `name`, `single` is neither; from `state` on the text has the
-    format `name`. `after_space`: white space stands before it in the source. `is_space`: it separates words itself, as
-    a line break does; the text has a space for it. `space_behind`: white space stands after it, and the text has none
-    there.
+    `open` and `close` begin and end an element called `name`, `single` is neither. `formats` are the properties of the
+    text before and behind it, where there are no elements. `after_space`: white space stands before it in the source.
+    `is_space`: it separates words itself, as a line break does; the text has a space for it. `space_behind`: white
+    space stands after it, and the text has none there.
     """
 
     offset: int
     pieces: Pieces
-    kind: Literal["open", "close", "single", "state"] = "single"
+    kind: Literal["open", "close", "single"] = "single"
     name: str = ""
+    formats: tuple[frozenset[str], frozenset[str]] | None = None
     after_space: bool = False
     is_space: bool = False
     space_behind: bool = False
