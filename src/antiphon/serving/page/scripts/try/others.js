@@ -1,0 +1,71 @@
+// The other answers of the search to one text, with their scores; asked for when the list is open and the text rests.
+import { fetchJson } from "../api.js";
+import { element, fill, later } from "../dom.js";
+import { errorBlock } from "../errors.js";
+import { recall, remember } from "../storage.js";
+import { percent, score } from "../texts.js";
+import { shares } from "../words.js";
+
+const COUNT = 4;
+const REST_MS = 350;
+
+// `use(prefix)` shows one of them as the answer.
+export function createOthers({ use }) {
+  const list = element("ol", { class: "others" });
+  const node = element("details", { class: "fold", open: recall("others", true) }, element("summary", { t: "others" }), list);
+  let stop = new AbortController();
+  let wanted = null;
+  const ask = later(load, REST_MS);
+
+  node.addEventListener("toggle", () => {
+    remember("others", node.open);
+    if (node.open && wanted) ask();
+  });
+
+  // `request`: { source, job, text } of the answer on the page; null where there is no single one.
+  function show(request) {
+    stop.abort();
+    ask.cancel();
+    wanted = request;
+    node.hidden = request === null;
+    list.classList.add("stale");
+    if (request && node.open) ask();
+  }
+
+  async function load() {
+    stop = new AbortController();
+    const { source, job, text } = wanted;
+    const width = Math.max(COUNT, job.settings.beam_size ?? COUNT);
+    const sampled = "temperature" in job.settings;
+    const search = { ...job.settings, n_best: COUNT, ...(sampled ? {} : { beam_size: width }) };
+    try {
+      const json = { model: job.model, inputs: source, ...search };
+      const { answers } = await fetchJson("v1/generate", { json, signal: stop.signal });
+      draw([answers[0], ...answers[0].alternatives], text, job);
+    } catch (error) {
+      if (error.name !== "AbortError") fill(list, element("li", {}, errorBlock(error)));
+    }
+    list.classList.remove("stale");
+  }
+
+  function draw(answers, text, job) {
+    const among = shares(answers.map((answer) => answer.score));
+    const rows = answers.map((answer, place) => {
+      const values = { share: () => percent(among[place]), score: () => score(answer.score) };
+      const current = answer.text === text;
+      return element(
+        "li",
+        {},
+        element(
+          "button",
+          { type: "button", class: "other", "aria-current": current ? "true" : null, on: { click: () => use(answer.text) } },
+          element("span", { class: "other-text", lang: job.targetLanguage || null, dir: "auto" }, answer.text),
+          element("span", { class: "other-figures", t: ["others.figures", values] }),
+        ),
+      );
+    });
+    fill(list, ...rows);
+  }
+
+  return { node, show };
+}
