@@ -40,6 +40,7 @@ THIRD_PARTY = {  # what the dependencies of pyproject.toml are called in an impo
     "peft",  # extra [peft]
     "ctranslate2",  # extra [ctranslate2]
     "transformers",  # extra [hf]
+    "fastapi", "starlette", "uvicorn", "h11", "prometheus_client", "py3langid",  # extra [serve]
     "comet",  # only in evaluation/comet_process.py, which another Python runs
 }  # fmt: skip
 LAZY = {

@@ -173,6 +173,10 @@ class ModelService(Protocol):
         `decoder`, which are nested lists (layer, head, query, key), null for a mixer without weights."""
         ...
 
+    def metrics(self) -> dict[str, Any]:
+        """Figures as plain numbers: of the cache under `cache`, of each model by its name under `models`."""
+        ...
+
     async def load(self, name: str) -> ModelStatus:
         """Load a model that is configured but not loaded; waits until it is ready."""
         ...

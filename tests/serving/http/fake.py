@@ -145,6 +145,12 @@ class FakeService:
         if found.state != "ready":
             raise Unavailable(f"the model `{name}` is {found.state}.", retry_after_seconds=3)
 
+    def metrics(self) -> dict[str, Any]:
+        return {
+            "cache": {"entries": 3, "hits": 2},
+            "models": {"dates": {"steps": 7, "memory_bytes": 1000, "queued": 0}},
+        }
+
     async def load(self, name: str) -> ModelStatus:
         return self._set(name, "ready")
 

@@ -1,4 +1,4 @@
-"""A running server for tests: `with running(service) as server: httpx2.get(server.url + "/health")`."""
+"""A running server for tests: `with running(FakeService()) as server: server.client.get("/health")`."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import httpx2
 import uvicorn
 
 from antiphon.serving.http.app import create_app
+from antiphon.serving.http.context import ServerContext
 from antiphon.serving.http.server import bind, make_server
 from antiphon.serving.service import ModelService
 from antiphon.serving.settings import ServerSettings
@@ -26,6 +28,16 @@ class LiveServer:
     port: int
     server: uvicorn.Server
     app: Any
+    client: httpx2.Client
+
+    @property
+    def context(self) -> ServerContext:
+        """What its routes share."""
+        return self.app.state.context
+
+    def post(self, path: str, **body: Any) -> httpx2.Response:
+        """The response to a JSON body."""
+        return self.client.post(path, json=body)
 
 
 @contextmanager
@@ -42,8 +54,10 @@ def running(service: ModelService, **settings: Any) -> Iterator[LiveServer]:
         time.sleep(0.01)
     assert server.started, "the server did not start"
     host, port = sock.getsockname()[:2]
+    url = f"http://{host}:{port}"
     try:
-        yield LiveServer(f"http://{host}:{port}", host, port, server, app)
+        with httpx2.Client(base_url=url, timeout=30) as client:
+            yield LiveServer(url, host, port, server, app, client)
     finally:
         server.should_exit = True
         thread.join(20)

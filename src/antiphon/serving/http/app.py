@@ -38,7 +38,7 @@ def create_app(service: ModelService, settings: ServerSettings) -> FastAPI:
         settings=settings,
         keys=KeyRules(settings.keys, open_admin=settings.open_admin),
         languages=Languages(settings.language_pairs()),
-        metrics=Metrics(service.statuses),
+        metrics=Metrics(service),
         activity=Activity(),
         files=FileStore(settings.file_seconds),
     )

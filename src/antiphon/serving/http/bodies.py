@@ -24,6 +24,8 @@ from antiphon.settings import FlagText, Settings, build, hints
 R = TypeVar("R", bound=Settings)
 JSON, FORM, MULTIPART = "application/json", "application/x-www-form-urlencoded", "multipart/form-data"
 _MOST_FIELDS = 1000  # of a form
+_MOST_NAME = 100  # characters of the name of a field
+_MOST_INTEGER = 2**63 - 1
 _MOST_DEPTH = 20  # levels of lists and objects; the deepest real request has 4
 
 
@@ -93,7 +95,7 @@ async def read_multipart(request: Request) -> tuple[dict[str, Any], dict[str, Up
 def make(kind: type[R], fields: Mapping[str, Any]) -> R:
     """`fields` as a request of the class `kind`."""
     plain = {
-        name: _form_value(value, hints(kind).get(name)) if isinstance(value, FlagText) else value
+        name: _form_value(name, value, hints(kind).get(name)) if isinstance(value, FlagText) else value
         for name, value in fields.items()
     }
     try:
@@ -117,15 +119,27 @@ def parse_json(body: bytes) -> dict[str, Any]:
         raise ApiError(400, "invalid_json", "the body has a number of too many digits.") from None
     if not isinstance(value, dict):
         raise ApiError(422, "invalid", "the body must be a JSON object.")
+    for name in value:
+        if len(name) > _MOST_NAME:
+            raise invalid(name[:_MOST_NAME], "and what follows is not a known field.", code="unknown_field")
     _check(value, (), 1)
     return value
 
 
-def _form_value(value: FlagText, hint: Any) -> Any:
+def _check_integer(value: int, field: str) -> None:
+    if abs(value) > _MOST_INTEGER:
+        raise invalid(field, f"must be an integer of at most {_MOST_INTEGER} in size, but is larger.")
+
+
+def _form_value(name: str, value: FlagText, hint: Any) -> Any:
     """A field of a form where a text, or this text, is wanted; else it is left to the conversion of flags."""
     options = [hint, *get_args(hint)]
     named = [name for option in options if get_origin(option) is Literal for name in get_args(option)]
-    return str(value) if str in options or str(value) in named else value
+    if str in options or str(value) in named:
+        return str(value)
+    if isinstance(value.meaning, int):
+        _check_integer(value.meaning, name)
+    return value
 
 
 def _kind(request: Request) -> str:
@@ -187,10 +201,12 @@ def _check(value: Any, path: tuple[str, ...], depth: int) -> None:
     if isinstance(value, str):
         if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
             raise invalid(".".join(path) or None, "must be Unicode text, but has half of a surrogate pair.")
+    elif isinstance(value, int):
+        _check_integer(value, ".".join(path))
     elif isinstance(value, dict):
         for name, inner in value.items():
             _check(name, path, depth)
-            _check(inner, (*path, name[:100]), depth + 1)
+            _check(inner, (*path, name[:_MOST_NAME]), depth + 1)
     elif isinstance(value, list):
         for inner in value:
             _check(inner, path, depth + 1)

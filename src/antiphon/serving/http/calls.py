@@ -11,7 +11,8 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from antiphon.serving.http.context import ServerContext, context_of, record_of
-from antiphon.serving.http.errors import ApiError, ClientGone, error_body, from_service, style_of, to_json
+from antiphon.serving.http.errors import INTERNAL, ApiError, ClientGone, error_body, from_service, style_of, to_json
+from antiphon.serving.http.logs import log_failure
 from antiphon.serving.service import Answered, Event, GenerateCall, ServiceError
 
 T = TypeVar("T")
@@ -114,11 +115,17 @@ async def stream(request: Request, call: GenerateCall, encode: Callable[[Event],
                     event = await anext(events, None)
                 yield b"data: [DONE]\n\n"
             except ServiceError as error:
-                body = error_body(from_service(error), style_of(request.url.path))
-                yield b"event: error\ndata: " + to_json(body) + b"\n\n"
+                yield _failed(request, from_service(error))
+            except Exception:
+                log_failure(f"request {record_of(request).id} failed")
+                yield _failed(request, INTERNAL)
 
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return StreamingResponse(lines(), media_type="text/event-stream", headers=headers)
+
+
+def _failed(request: Request, error: ApiError) -> bytes:
+    return b"event: error\n" + _data(error_body(error, style_of(request.url.path)))
 
 
 def _data(content: Any) -> bytes:

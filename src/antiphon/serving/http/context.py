@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import logging
 import time
 from dataclasses import dataclass, field
 
@@ -16,8 +15,6 @@ from antiphon.serving.http.languages import AUTO, Direction, Languages
 from antiphon.serving.http.metrics import Metrics
 from antiphon.serving.service import ModelInfo, ModelService, ModelStatus, Unavailable, UnknownModel
 from antiphon.serving.settings import ServerSettings
-
-_LOG = logging.getLogger("antiphon.serving")
 
 
 @dataclass
@@ -52,11 +49,6 @@ class Activity:
         """Hold a job until it ends, so that it can be cancelled."""
         self._jobs.add(job)
         job.add_done_callback(self._jobs.discard)
-
-    @staticmethod
-    def log_failure(message: str) -> None:
-        """Log the exception that is being handled."""
-        _LOG.exception(message)
 
     async def end_jobs(self) -> None:
         """Cancel what still runs."""

@@ -53,6 +53,9 @@ class ApiError(Exception):
             self.headers["Retry-After"] = str(max(1, math.ceil(retry_after_seconds)))
 
 
+INTERNAL = ApiError(500, "internal", "a fault of the server; its log has the details.")
+
+
 class ClientGone(Exception):
     """The client closed its connection before the answer; nobody reads a response."""
 

@@ -26,9 +26,10 @@ from typing import Any
 
 from antiphon.errors import ConfigError, one_line
 from antiphon.serving.http.errors import ApiError
+from antiphon.serving.http.logs import EVENTS
 from antiphon.settings import Positive, Settings, build
 
-_LOG = logging.getLogger("antiphon.serving")
+_LOG = logging.getLogger(EVENTS)
 _MOST_BUCKETS = 10_000  # of addresses; the least recently seen is forgotten
 _CHECK_SECONDS = 1.0  # between looks at the file
 _DIGEST = "sha256:"

@@ -115,7 +115,7 @@ yo Yoruba
 zh Chinese
 zu Zulu
 """
-_NAMES = dict(line.split(" ", 1) for line in _TABLE.strip().splitlines())
+_NAMES: dict[str, str] = {code: name for code, _, name in (line.partition(" ") for line in _TABLE.strip().splitlines())}
 
 
 def name_of(code: str) -> str:

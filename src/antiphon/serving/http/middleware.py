@@ -15,10 +15,10 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from antiphon.serving.http.context import RequestRecord, ServerContext
-from antiphon.serving.http.errors import ApiError, ClientGone, error_response, too_large
+from antiphon.serving.http.errors import INTERNAL, ApiError, ClientGone, error_response, too_large
+from antiphon.serving.http.logs import REQUESTS, log_failure
 
-_LOG = logging.getLogger("antiphon.serving")
-_REQUESTS = logging.getLogger("antiphon.serving.requests")
+_REQUESTS = logging.getLogger(REQUESTS)
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _DISCARD_SECONDS, _DISCARD_BYTES = 5.0, 2**26
 _CLOSED = 499  # the status in logs for a client that left
@@ -125,8 +125,8 @@ class _Exchange:
         except ApiError as error:
             await self._answer(error)
         except Exception:
-            _LOG.exception("request %s failed", self._record.id)
-            await self._answer(ApiError(500, "internal", "a fault of the server; its log has the details."))
+            log_failure(f"request {self._record.id} failed")
+            await self._answer(INTERNAL)
 
     def _check_head(self) -> None:
         limits, scope = self._context.settings, self._scope
@@ -139,7 +139,8 @@ class _Exchange:
                 headers={"Connection": "close"},
                 retry_after_seconds=5,
             )
-        size = len(scope["method"]) + len(scope.get("raw_path", b"")) + len(scope["query_string"]) + 12
+        target = len(scope.get("raw_path", b"")) + (len(scope["query_string"]) + 1 if scope["query_string"] else 0)
+        size = len(scope["method"]) + target + len("  HTTP/1.1\r\n\r\n")
         size += sum(len(name) + len(value) + 4 for name, value in scope["headers"])
         if size > limits.max_header_bytes:
             raise too_large("headers", "bytes with the request line", size, limits.max_header_bytes, status=431)

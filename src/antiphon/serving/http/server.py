@@ -26,6 +26,7 @@ from antiphon.serving.settings import ServerSettings
 
 _HEAD_ROOM = 4096  # of h11's buffer above the limit of headers, which the application checks exactly
 _BACKLOG = 2048
+_LINGER_SECONDS = 1.0
 
 
 def bind(settings: ServerSettings) -> socket.socket:
@@ -162,6 +163,7 @@ class _Protocol(H11Protocol):
 
     _header_timer: asyncio.TimerHandle | None = None
     _write_timer: asyncio.TimerHandle | None = None
+    _refused = False
 
     @property
     def _settings(self) -> ServerSettings:
@@ -179,8 +181,9 @@ class _Protocol(H11Protocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        super().data_received(data)
-        self._watch_headers()
+        if not self._refused:
+            super().data_received(data)
+            self._watch_headers()
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
@@ -247,4 +250,11 @@ class _Protocol(H11Protocol):
                     h11.EndOfMessage(),
                 ):
                     self.transport.write(self.conn.send(event) or b"")
+            # What still comes is read for a moment: a connection that is closed with unread data is reset, and the
+            # client may lose the response.
+            if self.transport.can_write_eof() and not self.transport.is_closing():
+                self.transport.write_eof()
+                self._refused = True
+                self.loop.call_later(_LINGER_SECONDS, self.transport.abort)
+                return
         self.transport.close()

@@ -207,7 +207,9 @@ class _Work:
         while True:
             required = [segment.required or None for segment in chunk]
             settings = {**self._search, **({"required": required} if with_required else {})}
-            details = dict.fromkeys([*self._options.details, *(["alignment"] if chunk[0].needs_alignment else [])])
+            details: list[Detail] = [*self._options.details]
+            if chunk[0].needs_alignment and "alignment" not in details:
+                details.append("alignment")
             call = GenerateCall(
                 inputs=[segment.text for segment in chunk],
                 settings=settings,

@@ -57,6 +57,14 @@ class DeepLRequest(Settings):
     """Whether to give the number of characters."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class LanguagesRequest(Settings):
+    """What /v2/languages takes."""
+
+    type: Literal["source", "target"] = "source"
+    """Which languages to list."""
+
+
 _UNSUPPORTED = (
     "context", "glossary_id", "glossary_ids", "style_id", "translation_memory_id", "translation_memory_threshold",
     "custom_instructions", "tag_handling_version", "outline_detection", "non_splitting_tags", "splitting_tags",
@@ -123,9 +131,7 @@ _TYPE = {"enum": ["source", "target"], "default": "source"}
     **described("/v2/languages", "The languages of the models.", tag=_TAG, answer=_LANGUAGES, query={"type": _TYPE})
 )
 async def languages(request: Request) -> Response:
-    kind = request.query_params.get("type", "source")
-    if kind not in ("source", "target"):
-        raise invalid("type", f"must be source or target, but is `{kind[:40]}`.")
+    kind = make(LanguagesRequest, await read_fields(request)).type  # their client sends a body with GET
     context = context_of(request)
     found = context.languages.listed(context.service.statuses())
     codes = list(found) if kind == "source" else sorted({code for targets in found.values() for code in targets})

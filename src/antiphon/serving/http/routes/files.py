@@ -13,7 +13,7 @@ from fastapi import APIRouter, Depends
 from starlette.requests import Request
 from starlette.responses import Response
 
-from antiphon.documents import Protection, read_file
+from antiphon.documents import Protection
 from antiphon.errors import UsageError
 from antiphon.language_codes import short_code
 from antiphon.serving.http.admission import admit, key_of, with_key
@@ -22,6 +22,7 @@ from antiphon.serving.http.calls import count_inputs, while_connected
 from antiphon.serving.http.context import ServerContext, context_of, record_of
 from antiphon.serving.http.errors import ApiError, JsonResponse, from_service, from_setting, invalid
 from antiphon.serving.http.files import KINDS, FileJob
+from antiphon.serving.http.logs import log_failure
 from antiphon.serving.http.openapi import NAMED, described
 from antiphon.serving.http.requests import PROTECTED, read_glossary
 from antiphon.serving.http.schemas import INTEGER, STRING, array, nullable, obj, of_class
@@ -185,6 +186,8 @@ async def _translated(
     """The translated file; ApiError for one that cannot be read or translated."""
     context = context_of(request)
 
+    from antiphon.documents import read_file
+
     def read(language: str | None) -> Any:
         return read_file(upload.name, upload.content, language=language, protection=protection)
 
@@ -218,4 +221,4 @@ async def _in_background(context: ServerContext, job: FileJob, work: Callable[[F
     except ApiError:
         pass  # it is in the job
     except Exception:
-        context.activity.log_failure(f"the file job {job.id} failed")
+        log_failure(f"the file job {job.id} failed")

@@ -59,6 +59,14 @@ class DetectRequest(Settings):
     """A key, where the server needs one."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class LibreLanguagesRequest(Settings):
+    """What /languages takes."""
+
+    api_key: str | None = None
+    """A key, where the server needs one."""
+
+
 _ONE_OR_MANY = {"anyOf": [STRING, array(STRING)]}
 _DETECTED = obj({"confidence": NUMBER, "language": STRING})
 _TRANSLATED = obj(
@@ -146,7 +154,7 @@ def _answer(body: LibreTranslateRequest, found: list[Translation], directions: l
 
 @router.get(**described("/languages", "The languages and their targets.", tag=_TAG, answer=_LANGUAGES))
 async def languages(request: Request) -> Response:
-    admit(request, key_of(request) or request.query_params.get("api_key"))
+    await read(request, LibreLanguagesRequest)  # libretranslatepy sends a body with GET
     context = context_of(request)
     found = context.languages.listed(context.service.statuses())
     return JsonResponse([language_entry(code, targets) for code, targets in found.items()])
