@@ -7,6 +7,7 @@ lacks combining marks, which Python's `re` has no class for.
 from __future__ import annotations
 
 import functools
+import re
 import unicodedata
 
 # Scripts without spaces between words: a word may begin or end between any two of their characters.
@@ -16,6 +17,8 @@ _UNSPACED = (
     (0x20000, 0x3FFFF),
 )  # fmt: skip
 WORD_CHARACTER = rf"[^\W{''.join(f'{chr(low)}-{chr(high)}' for low, high in _UNSPACED)}]"
+# The words of a text, and every other character but white space.
+WORD = re.compile(rf"{WORD_CHARACTER}+|\S")
 
 
 @functools.lru_cache(maxsize=2**16)

@@ -9,10 +9,9 @@ import pytest
 from generation.test_model import KINDS, model
 from generation.test_speech import clips, speech_model
 
-from antiphon.generation.model import Model
-from antiphon.generation.prompting import answer_each, special_tokens_of
+from antiphon.generation.answering import AnsweringEngine
 from antiphon.generation.requests import source_inputs
-from antiphon.generation.token_confidence import token_confidence
+from antiphon.generation.token_confidence import AnsweredPart, token_confidence
 from antiphon.search.engine import answer, forced_log_p
 
 TEXTS = ["hello, world", "we go in 3 hours", "ein Haus"]
@@ -28,7 +27,7 @@ def test_the_logarithms_add_up_to_the_score(kind: str) -> None:
         sources = source_inputs(held, TEXTS, config)
         for source, found in zip(sources, answer(held.network, sources, config, held.special_tokens), strict=True):
             for hypothesis in found:
-                confidence = token_confidence(held, [source], [hypothesis.ids], config)
+                confidence = token_confidence(held, [AnsweredPart(source.ids, hypothesis.ids, held.special_tokens)])
                 tokens = held.target_tokenizer.pieces(hypothesis.ids)
                 assert len(confidence) == len(tokens) and all(0 < each <= 1 for each in confidence)
                 (log_p,) = forced_log_p(held.network, [(source.ids, hypothesis.ids)], held.special_tokens)
@@ -46,20 +45,24 @@ def test_a_source_in_parts_has_the_tokens_of_all_parts() -> None:
     parts = source_inputs(held, [text], config)
     assert len(parts) > 2
     found = [each[0].ids for each in answer(held.network, parts, config, held.special_tokens)]
-    confidence = token_confidence(held, parts, found, config)
+    pairs = [AnsweredPart(part.ids, ids, held.special_tokens) for part, ids in zip(parts, found, strict=True)]
+    confidence = token_confidence(held, pairs)
     (whole,) = held.generate([text], overflow="split", max_source_tokens=12)
     assert len(confidence) == len(whole.tokens)
-    alone = [token_confidence(held, [part], [ids], config) for part, ids in zip(parts, found, strict=True)]
+    alone = [token_confidence(held, [pair]) for pair in pairs]
     assert confidence == pytest.approx([each for part in alone for each in part])
 
 
 def test_the_prompt_of_a_speech_model_is_no_token() -> None:
-    held: Model = speech_model()
-    config = held.generation
-    sources = source_inputs(held, held.input_kind.read(clips(), "texts"), config)
-    each = special_tokens_of(held.input_kind, held.network, sources, held.special_tokens)
-    answers, found = held.generate(clips()), answer_each(held.network, sources, config, each)
-    for source, hypotheses, own in zip(sources, found, answers, strict=True):
-        confidence = token_confidence(held, [source], [hypotheses[0].ids], config)
+    held = speech_model()
+    engine = AnsweringEngine(held)
+    call = engine.submit(clips())
+    while engine.busy:
+        engine.step()
+    for row, own in zip(call.rows, held.generate(clips()), strict=True):
+        (job,) = row.parts
+        assert job.hypotheses is not None
+        part = AnsweredPart(job.request.source, job.hypotheses[0].ids, job.config.special_tokens)
+        confidence = token_confidence(held, [part])
         assert len(confidence) == len(own.tokens)
         assert sum(map(math.log, confidence)) >= own.score - 1e-8

@@ -20,11 +20,10 @@ from collections.abc import Iterator, Sequence
 from antiphon.documents.segments import SegmentAnswer
 from antiphon.documents.splitting import is_worthy
 from antiphon.documents.units import Tag, Unit
-from antiphon.words import WORD_CHARACTER
+from antiphon.words import WORD
 
 _SPACES = re.compile(r"\s*")
 _PUNCTUATION = re.compile(r"(?:[^\w\s]*(?=\s|\Z))?")
-_WORD = re.compile(rf"{WORD_CHARACTER}+|\S")
 # Segments with more words x stretches, or stretches x stretches, have their tags placed by relative positions.
 MAX_CELLS = 20_000
 _OTHER_STRETCH = 0.9  # worth of a word in another stretch of the same format
@@ -40,7 +39,7 @@ def placed(unit: Unit, answer: SegmentAnswer) -> list[str | Unit]:
     text = answer.text
     if not unit.tags:
         return [unit.escape(text)]
-    words = [match.span() for match in _WORD.finditer(text)]
+    words = [match.span() for match in WORD.finditer(text)]
     taken = _division(unit, answer, words)
     before = [bisect.bisect_left(taken, stretch + 1) for stretch in range(len(unit.tags))]  # the words before each tag
     pieces: list[str | Unit] = []
@@ -129,8 +128,8 @@ def _same_words(
     source: str, target: str, words: Sequence[tuple[int, int]]
 ) -> list[tuple[tuple[int, int], tuple[int, int], float]]:
     """Words that stand once in both texts: names and numbers."""
-    there = {match[0]: match.span() for match in _WORD.finditer(source)}
-    once = Counter(match[0] for match in _WORD.finditer(source))
+    there = {match[0]: match.span() for match in WORD.finditer(source)}
+    once = Counter(match[0] for match in WORD.finditer(source))
     found = Counter(target[start:end] for start, end in words)
     return [
         (there[target[start:end]], (start, end), _SAME_WORD)

@@ -10,6 +10,7 @@ That needs nothing of the model: neither that its vocabulary can spell them, nor
 
 from __future__ import annotations
 
+import functools
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -101,7 +102,7 @@ def is_kept(source: str, protected: Sequence[Protected], answer: str) -> bool:
     if not protected:
         return True
     spans = Counter(one.output for one in protected)
-    pattern = re.compile(_alternatives(spans, digits=True))
+    pattern = copies_of(protected)
     there, before = Counter(pattern.findall(answer)), Counter(pattern.findall(source))
     for one in protected:
         count = there[one.output]
@@ -113,10 +114,14 @@ def is_kept(source: str, protected: Sequence[Protected], answer: str) -> bool:
     return True
 
 
-def places_in(answer: str, outputs: Iterable[str]) -> list[tuple[int, int]]:
-    """Where the strings occur in an answer, in order, as `is_kept` counts them."""
-    pattern = re.compile(_alternatives(dict.fromkeys(outputs), digits=True))
-    return [match.span() for match in pattern.finditer(answer)]
+def copies_of(protected: Iterable[Protected]) -> re.Pattern[str]:
+    """A pattern for the strings of which there must be copies, as `is_kept` counts them."""
+    return _pattern_of(tuple(dict.fromkeys(one.output for one in protected)))
+
+
+@functools.lru_cache(maxsize=1024)
+def _pattern_of(outputs: tuple[str, ...]) -> re.Pattern[str]:
+    return re.compile(_alternatives(outputs, digits=True))
 
 
 def _alternatives(texts: Iterable[str], *, digits: bool = False) -> str:

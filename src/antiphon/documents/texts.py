@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import bisect
 import re
+from dataclasses import replace
 
 from antiphon.documents.document import Document
 from antiphon.documents.protection import Protected, Protection
@@ -52,11 +54,13 @@ def text_pieces(
 
 def within(protected: list[Protected], start: int, end: int) -> tuple[Protected, ...]:
     """The protected strings of a sentence [start, end), with places in it."""
-    return tuple(
-        Protected(one.start - start, one.end - start, one.output, one.exactly, one.required)
-        for one in protected
-        if start <= one.start and one.end <= end
-    )
+    found = []
+    for place in range(bisect.bisect_left(protected, start, key=lambda one: one.start), len(protected)):
+        one = protected[place]
+        if one.end > end:
+            break
+        found.append(replace(one, start=one.start - start, end=one.end - start))
+    return tuple(found)
 
 
 def all_kept(sentence: str, protected: tuple[Protected, ...]) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from antiphon.documents.protection import Protected, is_kept, places_in, required_phrases
+from antiphon.documents.protection import Protected, copies_of, is_kept, required_phrases
 from antiphon.documents.segments import AlignedSpan, Segment, SegmentAnswer
 from antiphon.documents.splitting import is_worthy
 from antiphon.text import clean_text
@@ -104,10 +104,11 @@ def composed(unit: Unit, parts: Sequence[SegmentAnswer]) -> SegmentAnswer:
     """
     asked = parts_to_ask(unit)
     given = {}
-    exact = [one.output for one in unit.protected if one.exactly]
+    exact = [one for one in unit.protected if one.exactly]
+    copies = copies_of(exact) if exact else None
     for span, part in zip(asked, parts, strict=True):
         part = cleaned(part, unit.text[slice(*span)])
-        if part.text.strip() and not (exact and places_in(part.text, exact)):
+        if part.text.strip() and not (copies and copies.search(part.text)):
             given[span] = part
     answer = _assemble(unit, given)
     # Two parts may form a protected string together.
@@ -153,12 +154,11 @@ def _stripped(part: SegmentAnswer) -> list[AlignedSpan]:
 
 def with_copies(unit: Unit, answer: SegmentAnswer) -> SegmentAnswer:
     """The answer whose alignment has the protected strings with their copies too."""
-    outputs = [one.output for one in unit.protected]
-    if not outputs or not unit.tags:
+    if not unit.protected or not unit.tags:
         return answer
     places: dict[str, list[tuple[int, int]]] = {}
-    for start, end in reversed(places_in(answer.text, outputs)):
-        places.setdefault(answer.text[start:end], []).append((start, end))
+    for match in reversed(list(copies_of(unit.protected).finditer(answer.text))):
+        places.setdefault(match[0], []).append(match.span())
     spans = list(answer.alignment)
     for one in unit.protected:
         if places.get(one.output):

@@ -106,12 +106,18 @@ class AnsweringEngine:
         return self.put(texts, settings, stream=stream, first_row=first_row)
 
     def put(
-        self, texts: Any, settings: Mapping[str, object], *, stream: bool = False, first_row: int = 0
+        self,
+        texts: Any,
+        settings: Mapping[str, object],
+        *,
+        stream: bool = False,
+        first_row: int = 0,
+        names: bool = False,
     ) -> AnswerCall:
-        """`submit` with the settings as a mapping."""
+        """`submit` with the settings as a mapping. With `names`, texts may all be names of files of images or sound."""
         config = override(self._model.generation, dict(settings))
         model = self._model.in_languages_of(config)
-        rows = model.input_kind.read(texts, "texts", names=first_row > 0, template=config.template)
+        rows = model.input_kind.read(texts, "texts", names=names or first_row > 0, template=config.template)
         call = AnswerCall(model, len(rows), streams=stream)
         if model.labels:
             answers = classify(model, rows, model.labels, config, first_row=first_row)

@@ -5,6 +5,6 @@
     async for event in service.generate(GenerateCall(inputs=["in 3 hours"])): ...
     await service.stop()
 
-The process of the server imports no PyTorch. The path of a call: `service` (which model) -> `served` (cache, queue) ->
+The process of the server imports no PyTorch. The path of a call: `service` (which model) -> `hosted` (cache, queue) ->
 `scheduling` (whose turn it is) -> `supervisor` (the process, and its replacement) -> `worker` (in the process).
 """

@@ -24,10 +24,13 @@ _ROW = re.compile(r"\b(input|source|target|number) (\d+)\b")
 
 
 class ActiveCall:
-    """A call that is not finished: the results that it waits for, and those that its reader has not taken yet."""
+    """A call that is not finished: the results that it waits for, and those that its reader has not taken yet.
 
-    def __init__(self, *, count: int, stream: bool = False) -> None:
-        self.left, self.stream = count, stream
+    `first_row` is the row of its first input, which messages about rows count from.
+    """
+
+    def __init__(self, *, count: int, stream: bool = False, first_row: int = 0) -> None:
+        self.left, self.stream, self.first_row = count, stream, first_row
         self.jobs: set[Job] = set()
         self._results: asyncio.Queue[Any] = asyncio.Queue()
 
@@ -107,7 +110,7 @@ class Job:
             for index in indices:
                 if call.stream and rest:
                     call.put(TextPiece(index, rest), last=False)
-                shown = tuple(shift_rows(line, self.shift(index)) for line in warnings)
+                shown = tuple(shift_rows(line, self.shift(call, index)) for line in warnings)
                 call.put(Answered(index, json.loads(encoded), shown), last=True)
 
     def finish_with(self, result: Any) -> None:
@@ -116,11 +119,11 @@ class Job:
             for index in indices:
                 call.put((index, result), last=True)
 
-    def shift(self, index: int) -> int:
-        """What to add to the numbers of rows in the process's messages, for the reader of input `index`."""
+    def shift(self, call: ActiveCall, index: int) -> int:
+        """What to add to the numbers of rows in the process's messages, for input `index` of a call."""
         match self.message:
             case SubmitInput(row=row):
-                return index - row
+                return call.first_row + index - row
             case ScorePairs(row=row):
                 return row
             case _:

@@ -50,12 +50,13 @@ class SubmitInput:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ScorePairs:
-    """Score some pairs of sources and targets."""
+    """Score some pairs of sources and targets. `row` is the index of the first one in the call."""
 
     job: int
     sources: Sequence[str | bytes]
     targets: Sequence[str]
     row: int
+    settings: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,6 +66,7 @@ class ShowAttention:
     job: int
     source: str
     target: str | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

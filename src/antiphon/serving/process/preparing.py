@@ -10,14 +10,16 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 from antiphon.config import GenerationConfig
 from antiphon.errors import ConfigError
+from antiphon.registry import nearest
 from antiphon.serving.process.messages import SubmitInput
-from antiphon.serving.service import BadInput, GenerateCall, ModelInfo
-from antiphon.settings import SettingError, build, override, plain
+from antiphon.serving.service import BadInput, Detail, GenerateCall, ModelInfo
+from antiphon.settings import SettingError, build, override, plain, show
 
+LENGTH_SETTINGS = ("overflow", "max_source_tokens")
 _LISTS = ("allowed", "required", "forbidden")  # settings with one list of texts for all rows, or one for each
 _numbers = itertools.count(1)
 
@@ -56,25 +58,39 @@ def prepare(
 ) -> list[SubmitInput]:
     """The message for each input of a call. BadInput for inputs of another kind than the model's."""
     check_inputs(call.inputs, info, "inputs")
+    unknown = next((name for name in call.details if name not in get_args(Detail)), None)
+    if unknown is not None:
+        raise BadInput(f"`details` must be of {', '.join(get_args(Detail))}, but has {show(unknown)}.", field="details")
     common = _differences(config, default)
     by_row = [name for name in ("prefix", *_LISTS) if _is_by_row(name, getattr(config, name))]
     found: list[SubmitInput] = []
-    for row, one in enumerate(call.inputs):
+    for index, one in enumerate(call.inputs):
         settings = common
         if by_row:
-            own = replace(config, **{name: getattr(config, name)[row] for name in by_row})
+            own = replace(config, **{name: getattr(config, name)[index] for name in by_row})
             settings = _differences(own, default)
         found.append(
             SubmitInput(
                 job=next_number(),
                 input=one,
-                row=row,
+                row=call.first_row + index,
                 settings=settings,
                 stream=call.stream,
                 details=tuple(call.details),
             )
         )
     return found
+
+
+def length_settings(settings: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The settings of a score or of maps: of `settings` those that are given. BadInput for any other name."""
+    given = {name: value for name, value in (settings or {}).items() if value is not None}
+    other = next((name for name in given if name not in LENGTH_SETTINGS), None)
+    if other is not None:
+        known = " and ".join(LENGTH_SETTINGS)
+        hint = nearest(other, LENGTH_SETTINGS) or "."
+        raise BadInput(f"`{other}` is no setting of this call{hint} It has {known}.", field=other)
+    return given
 
 
 def check_inputs(inputs: Sequence[object], info: ModelInfo, field: str) -> None:

@@ -14,15 +14,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 from antiphon.registry import nearest
 from antiphon.serving.process.cache import AnswerCache
 from antiphon.serving.process.calls import Job
+from antiphon.serving.process.hosted import HostedModel
 from antiphon.serving.process.messages import ScorePairs, ShowAttention
-from antiphon.serving.process.preparing import check_inputs, next_number, size_of
-from antiphon.serving.process.served import ServedModel
+from antiphon.serving.process.preparing import check_inputs, length_settings, next_number, size_of
 from antiphon.serving.process.settings import ProcessSettings
 from antiphon.serving.service import BadInput, Event, GenerateCall, ModelStatus, UnknownModel
 
@@ -37,7 +37,7 @@ class ProcessService:
     def __init__(self, settings: ProcessSettings) -> None:
         self.settings = settings
         self.cache = AnswerCache(max_entries=settings.cache_entries, max_bytes=settings.cache_bytes)
-        self._models = {entry.name: ServedModel(entry, settings, self.cache) for entry in settings.models}
+        self._models = {entry.name: HostedModel(entry, settings, self.cache) for entry in settings.models}
         self._unloading: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -62,27 +62,43 @@ class ProcessService:
                 yield event
 
     async def score(
-        self, sources: Sequence[str | bytes], targets: Sequence[str], *, model: str | None = None
+        self,
+        sources: Sequence[str | bytes],
+        targets: Sequence[str],
+        *,
+        model: str | None = None,
+        settings: Mapping[str, Any] | None = None,
     ) -> list[float]:
-        """`Model.score`: for each pair the sum of the log-probabilities of the target's tokens and its end, in nats."""
+        """`Model.score`: for each pair the sum of the log-probabilities of the target's tokens and its end, in nats.
+        `settings` may have its `overflow` and `max_source_tokens`."""
         served = self._model(model)
         if len(sources) != len(targets):
             problem = f"but there are {len(sources)} sources and {len(targets)} targets."
             raise BadInput(f"there must be one target for each source, {problem}", field="targets")
         check_inputs(sources, await served.ready_info(), "sources")
-        jobs = []
+        jobs, given = [], length_settings(settings)
         for first in range(0, len(sources), _PAIRS):
             pairs = slice(first, first + _PAIRS)
-            message = ScorePairs(job=next_number(), sources=sources[pairs], targets=targets[pairs], row=first)
+            message = ScorePairs(
+                job=next_number(), sources=sources[pairs], targets=targets[pairs], row=first, settings=given
+            )
             size = sum(map(size_of, [*sources[pairs], *targets[pairs]]))
             jobs.append(Job(message, cost=len(message.targets), size=size))
         return [score for scores in await served.ask(jobs) for score in scores]
 
-    async def attention(self, source: str, target: str | None = None, *, model: str | None = None) -> dict[str, Any]:
+    async def attention(
+        self,
+        source: str,
+        target: str | None = None,
+        *,
+        model: str | None = None,
+        settings: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
         """`Model.attention` as an object; see `ModelService`."""
         served = self._model(model)
         await served.ready_info()
-        message = ShowAttention(job=next_number(), source=source, target=target)
+        given = length_settings(settings)
+        message = ShowAttention(job=next_number(), source=source, target=target, settings=given)
         (maps,) = await served.ask([Job(message, size=size_of(source) + size_of(target or ""))])
         return maps
 
@@ -120,7 +136,7 @@ class ProcessService:
             "models": {name: model.numbers() for name, model in self._models.items()},
         }
 
-    def _model(self, name: str | None) -> ServedModel:
+    def _model(self, name: str | None) -> HostedModel:
         if name is None:
             return next(iter(self._models.values()))
         if name not in self._models:
@@ -137,7 +153,7 @@ class ProcessService:
                     await model.unload(on_demand=True, seconds=0)
 
 
-def _status(model: ServedModel) -> ModelStatus:
+def _status(model: HostedModel) -> ModelStatus:
     supervisor, scheduler = model.supervisor, model.scheduler
     return ModelStatus(
         name=model.entry.name,

@@ -1,11 +1,13 @@
-"""The engine for a model."""
+"""The engine for a model: the one that goes on running, or calls of `generate`, one after the other."""
 
 from __future__ import annotations
 
 from collections.abc import Hashable
 from typing import Any, Protocol
 
+from antiphon.generation.answering import AnswerCall, AnsweringEngine, Failure, TextPiece
 from antiphon.generation.answers import Generation
+from antiphon.generation.model import Model
 from antiphon.generation.translator import Translator
 from antiphon.serving.process.worker.one_call import OneCallEngine
 
@@ -33,6 +35,32 @@ class StepEngine(Protocol):
         ...
 
 
+class RunningEngine:
+    """An AnsweringEngine in which each input is a call of its own, so that each can be cancelled and can fail alone."""
+
+    def __init__(self, model: Model) -> None:
+        self._engine = AnsweringEngine(model)
+
+    @property
+    def busy(self) -> bool:
+        return self._engine.busy
+
+    def submit(self, text: Any, *, row: int, stream: bool, settings: dict[str, Any]) -> AnswerCall:
+        return self._engine.put([text], settings, stream=stream, first_row=row, names=True)
+
+    def cancel(self, handle: AnswerCall) -> None:
+        self._engine.cancel(handle)
+
+    def step(self) -> list[tuple[AnswerCall, Result]]:
+        found: list[tuple[AnswerCall, Result]] = []
+        for call, event in self._engine.step():
+            if isinstance(event, TextPiece):
+                found.append((call, event.text))
+            else:
+                found.append((call, event.error if isinstance(event, Failure) else event.generation))
+        return found
+
+
 def engine_of(model: Translator) -> StepEngine:
-    """The engine that answers inputs of `model`."""
-    return OneCallEngine(model)
+    """The engine that answers inputs of `model`. Labels are scored in batches, which take one step."""
+    return RunningEngine(model) if isinstance(model, Model) and not model.labels else OneCallEngine(model)

@@ -10,12 +10,13 @@ import time
 import traceback
 import warnings
 from collections import deque
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from resource import getpagesize
 
 from antiphon.errors import AntiphonError, UsageError, memory_ran_out
+from antiphon.generation.hf.model import HFModel
 from antiphon.generation.translator import Translator
 from antiphon.serving.process.messages import (
     CancelJob,
@@ -30,8 +31,9 @@ from antiphon.serving.process.messages import (
     SubmitInput,
 )
 from antiphon.serving.process.worker.channel import Channel
+from antiphon.serving.process.worker.details import details_of
 from antiphon.serving.process.worker.engines import Result, StepEngine, engine_of
-from antiphon.serving.process.worker.results import as_answer, details_of, maps_as_object, source_of, wrong_field
+from antiphon.serving.process.worker.results import maps_as_object, scores_of_pairs, source_of, wrong_field
 
 _BEAT_SECONDS = 0.2
 _STATUS = Path("/proc/self/statm")
@@ -43,8 +45,10 @@ class WorkLoop:
     def __init__(self, model: Translator, channel: Channel, *, max_attention_values: int) -> None:
         self._model, self._channel, self._max_attention_values = model, channel, max_attention_values
         self._engine: StepEngine = engine_of(model)
+        if isinstance(model, HFModel):  # whose answers take one step of many seconds
+            model.network.register_forward_pre_hook(lambda *_: self.beat())
         self._handles: dict[int, Hashable] = {}  # of each job
-        self._submitted: dict[Hashable, tuple[SubmitInput, tuple[str, ...]]] = {}  # with its warnings
+        self._submitted: dict[Hashable, tuple[SubmitInput, list[str]]] = {}  # with its warnings
         self._others: deque[ScorePairs | ShowAttention] = deque()
         self._outgoing: list[Message] = []
         self._notes: dict[str, None] = {}
@@ -97,7 +101,7 @@ class WorkLoop:
             source = source_of(self._model, message.input)
             handle = self._engine.submit(source, row=message.row, stream=message.stream, settings=message.settings)
             self._handles[message.job] = handle
-            self._submitted[handle] = (message, tuple(lines))
+            self._submitted[handle] = (message, lines())
 
     def _cancel(self, job: int) -> None:
         self._others = deque(other for other in self._others if other.job != job)
@@ -115,7 +119,7 @@ class WorkLoop:
                 # The engine's state is unknown: what it had is lost, but not what comes next.
                 results = [(handle, error) for handle in self._submitted]
                 self._engine = engine_of(self._model)
-        self._notes.update(dict.fromkeys(lines))
+            self._notes.update(dict.fromkeys(lines()))
         self._steps, self._step_seconds = self._steps + 1, self._step_seconds + time.perf_counter() - began
         for handle, result in results:
             if handle in self._submitted:
@@ -130,21 +134,18 @@ class WorkLoop:
         with self._errors_of(message.job), _collected() as more:
             if isinstance(result, Exception):
                 raise result
-            answer = as_answer(result) | details_of(self._model, message, result)
+            answer = result.as_json() | details_of(self._model, message, result, handle)
             self._outgoing.append(
-                JobDone(job=message.job, result=answer, warnings=list(dict.fromkeys([*lines, *more])))
+                JobDone(job=message.job, result=answer, warnings=list(dict.fromkeys([*lines, *more()])))
             )
 
     def _other(self, message: ScorePairs | ShowAttention) -> None:
         with self._errors_of(message.job), _collected() as lines:
             if isinstance(message, ScorePairs):
-                sources = [source_of(self._model, source) for source in message.sources]
-                result: object = self._model.score(sources, list(message.targets))
+                result: object = scores_of_pairs(self._model, message)
             else:
-                result = maps_as_object(
-                    self._model, message.source, message.target, max_values=self._max_attention_values
-                )
-            self._outgoing.append(JobDone(job=message.job, result=result, warnings=lines))
+                result = maps_as_object(self._model, message, max_values=self._max_attention_values)
+            self._outgoing.append(JobDone(job=message.job, result=result, warnings=lines()))
 
     def _beat(self) -> None:
         if time.monotonic() - self._last_beat >= _BEAT_SECONDS or self._notes:
@@ -180,16 +181,12 @@ def failure(job: int, error: Exception) -> JobFailed:
 
 
 @contextmanager
-def _collected() -> Iterator[list[str]]:
-    """A context that collects warnings, in the order of their first appearance. One thread computes, so they are those
-    of the call that is handled in it."""
-    lines: list[str] = []
+def _collected() -> Iterator[Callable[[], list[str]]]:
+    """A context that collects warnings; call what it yields for those so far, each once. One thread computes, so they
+    are those of the call that is handled in it."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        try:
-            yield lines
-        finally:
-            lines += dict.fromkeys(str(each.message) for each in caught)
+        yield lambda: list(dict.fromkeys(str(each.message) for each in caught))
 
 
 def _memory() -> int:

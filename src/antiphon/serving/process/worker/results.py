@@ -1,21 +1,21 @@
-"""What a model process reads and sends: inputs, answers with their details, maps, and the field of an error."""
+"""What a model process reads and sends: inputs, scores, maps, and the field of an error."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
 
 from antiphon.config import GenerationConfig
-from antiphon.errors import DataError, UsageError
-from antiphon.generation.answers import Generation
+from antiphon.errors import ConfigError, DataError, UsageError
 from antiphon.generation.attention.maps import MAPS
 from antiphon.generation.model import Model
 from antiphon.generation.translator import Translator
 from antiphon.inputs.sound import read_wav
 from antiphon.inputs.speech import SpeechInput
-from antiphon.serving.process.messages import SubmitInput
+from antiphon.serving.process.messages import ScorePairs, ShowAttention
 from antiphon.settings import hints
 
 _DIGITS = 5  # of a weight
@@ -32,30 +32,17 @@ def source_of(model: Translator, given: str | bytes) -> str | Tensor:
     return read_wav(given, sampling_rate=kind.speech.sampling_rate)
 
 
-def as_answer(answer: Generation) -> dict[str, Any]:
-    """An answer as a JSON object, with its alternatives."""
-    return {**_one(answer), "alternatives": [_one(other) for other in answer.alternatives]}
+def scores_of_pairs(model: Translator, message: ScorePairs) -> list[float]:
+    """The scores of some pairs."""
+    sources, settings = [source_of(model, source) for source in message.sources], message.settings
+    _check_lengths(model, settings)
+    return model.score(sources, list(message.targets), **settings)
 
 
-def _one(answer: Generation) -> dict[str, Any]:
-    found: dict[str, Any] = {
-        "text": answer.text,
-        "tokens": list(answer.tokens),
-        "score": answer.score,
-        "confidence": answer.confidence,
-        "finished": answer.finished,
-    }
-    return found if answer.probabilities is None else {**found, "probabilities": answer.probabilities}
-
-
-def details_of(model: Translator, message: SubmitInput, answer: Generation) -> dict[str, Any]:
-    """The details that a call asks for."""
-    return {}
-
-
-def maps_as_object(model: Translator, source: str, target: str | None, *, max_values: int) -> dict[str, Any]:
+def maps_as_object(model: Translator, message: ShowAttention, *, max_values: int) -> dict[str, Any]:
     """The attention maps of a pair as nested lists; DataError if they have more than `max_values` numbers."""
-    maps = model.attention(source, target)
+    _check_lengths(model, message.settings)
+    maps = model.attention(message.source, message.target, **message.settings)
     weights = {role: getattr(maps, role) for role in MAPS}
     count = sum(found.numel() for found in weights.values() if found is not None)
     if count > max_values:
@@ -65,6 +52,12 @@ def maps_as_object(model: Translator, source: str, target: str | None, *, max_va
         )
     found = {role: None if each is None else _rounded(each) for role, each in weights.items()}
     return {"source_tokens": maps.source_tokens, "target_tokens": maps.target_tokens, **found}
+
+
+def _check_lengths(model: Translator, settings: Mapping[str, Any]) -> None:
+    """ConfigError for a setting that a model which transformers computes does not have."""
+    if "max_source_tokens" in settings and not isinstance(model, Model):
+        raise ConfigError("`max_source_tokens` must be left out for a model that transformers computes, but is given.")
 
 
 def _rounded(weights: Tensor) -> Any:

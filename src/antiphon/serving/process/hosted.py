@@ -1,6 +1,6 @@
 """One served model: from its calls, through cache and queue, to its process and back.
 
-model = ServedModel(entry, settings, cache)
+model = HostedModel(entry, settings, cache)
 async for event in model.generate(GenerateCall(inputs=["in 3 hours"])): ...
 """
 
@@ -36,7 +36,7 @@ from antiphon.serving.service import (
 _ERRORS: dict[str, type[ServiceError]] = {kind.code: kind for kind in (BadInput, Unavailable, ServiceError)}
 
 
-class ServedModel:
+class HostedModel:
     """A model with its queue and its process. Every method runs in the event loop's thread."""
 
     def __init__(self, entry: ModelEntry, settings: ProcessSettings, cache: AnswerCache) -> None:
@@ -58,7 +58,7 @@ class ServedModel:
         default = default_search(info)
         config = checked_settings(default, call.settings, count=len(call.inputs))
         messages = prepare(call, config, default=default, info=info)
-        active = ActiveCall(count=len(messages), stream=call.stream)
+        active = ActiveCall(count=len(messages), stream=call.stream, first_row=call.first_row)
         fresh = self._fresh_jobs(active, messages, cached=call.cached, sampled=config.temperature is not None)
         async with self.entered(active, fresh):
             async for event in active.results(until=until):
@@ -81,21 +81,21 @@ class ServedModel:
     ) -> list[Job]:
         """The jobs that must be computed for a call; inputs in the cache, or being computed, are taken from there."""
         fresh: dict[bytes, Job] = {}
-        for message in messages:
+        for index, message in enumerate(messages):
             key = cache_key([self.entry.name, self.supervisor.loads], message, sampled=sampled)
             found = self._cache.get(key) if cached else None
             if found is not None:
                 answer, warnings = found
                 if active.stream and answer["text"]:
-                    active.put(TextPiece(message.row, answer["text"]), last=False)
-                active.put(Answered(message.row, answer, warnings), last=True)
+                    active.put(TextPiece(index, answer["text"]), last=False)
+                active.put(Answered(index, answer, warnings), last=True)
                 continue
             job = fresh.get(key) or (self._shared.get(key) if cached else None)
             if job is None:
                 job = fresh[key] = Job(message, size=size_of(message.input), key=key)
             else:
                 self.counters.shared += 1
-            job.subscribe(active, message.row)
+            job.subscribe(active, index)
         return list(fresh.values())
 
     @asynccontextmanager
@@ -240,7 +240,7 @@ class ServedModel:
     def _failed(self, job: Job, message: JobFailed) -> None:
         kind = _ERRORS.get(message.code, ServiceError)
         for call, indices in list(job.subscribers.items()):
-            text = shift_rows(message.message, job.shift(indices[0]))
+            text = shift_rows(message.message, job.shift(call, indices[0]))
             call.fail(kind(text, field=message.field))
             self._forget(call)
 
