@@ -116,6 +116,7 @@ def test_lines_and_sentences_are_aligned(open_page, service: PageService) -> Non
     page.fill("#source", "3 hours\n\nMonday is here. It was 3 months.")
     wait_for_answer(page, "3 Stunden\n\nMontag is here. It was 3 months.")
     assert page.locator(".segment").count() == 3
+    assert page.locator(".doubt-2").all_text_contents() == ["Stunden", "is", "was"]
     page.locator(".word", has_text="Montag").hover()
     page.wait_for_selector(".behind mark")
     assert page.locator(".behind .sentence, .behind mark").all_text_contents() == ["Monday", " is here."]
