@@ -19,6 +19,7 @@ from antiphon.serving.service import (
     ModelInfo,
     ModelStatus,
     Overloaded,
+    ServiceError,
     TextPiece,
 )
 
@@ -82,7 +83,8 @@ def _hypothesis(words: list[str], call: GenerateCall, *, score: float) -> dict[s
 class PageService:
     """A `ModelService`. `calls` and `cancelled` are for assertions.
 
-    A text with "slow" waits before each piece. "refuse" is refused. The first call with "busy" is refused as too many.
+    A text with "slow" waits before each piece. "refuse" is refused, "broken" fails. The first call with "busy" is
+    refused, since too many wait.
     """
 
     def __init__(self) -> None:
@@ -120,6 +122,8 @@ class PageService:
     def _refuse(self, text: str) -> None:
         if "refuse" in text:
             raise BadInput("the source has 300 tokens, but at most 128 can be read.", field="inputs")
+        if "broken" in text:
+            raise ServiceError("the computation failed.")
         if "busy" in text and self.busy:
             self.busy -= 1
             raise Overloaded("too many calls wait.", retry_after_seconds=1)

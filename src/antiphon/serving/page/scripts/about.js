@@ -90,16 +90,16 @@ function isTable(value) {
 // A list of names and values; nested tables are indented below their name.
 function facts(title, values) {
   const list = element("dl", {});
-  const add = (entries, depth) => {
+  const add = (entries, inner) => {
     for (const [name, value] of Object.entries(entries)) {
       if (value === null || value === undefined || value === "") continue;
-      const row = element("div", { class: `depth-${Math.min(depth, 3)}` }, element("dt", {}, wordOf("card", name)));
+      const row = element("div", { class: inner ? "inner" : null }, element("dt", {}, wordOf("card", name)));
       list.append(row);
-      if (isTable(value)) add(value, depth + 1);
+      if (isTable(value)) add(value, true);
       else row.append(element("dd", {}, shownValue(value)));
     }
   };
-  add(values, 0);
+  add(values, false);
   return element("section", { class: "card facts" }, element("h2", {}, title), list);
 }
 
