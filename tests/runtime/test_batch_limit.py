@@ -30,14 +30,14 @@ def fail(monkeypatch: pytest.MonkeyPatch, error: BaseException, *, from_rows: in
     step, tried = DecodeStepper.step, []
     held: list[weakref.ref[torch.Tensor]] = []
 
-    def small(self: DecodeStepper, ids: torch.Tensor, place: int | torch.Tensor, *, suppress_end: bool = False) -> None:
+    def small(self: DecodeStepper, ids: torch.Tensor, place: int | torch.Tensor) -> None:
         assert all(reference() is None for reference in held), "the batch that failed is still in memory"
         tried.append(ids.numel())
         if ids.numel() >= from_rows:
             big = torch.zeros(8)
             held.append(weakref.ref(big))
             raise error
-        step(self, ids, place, suppress_end=suppress_end)
+        step(self, ids, place)
 
     monkeypatch.setattr(DecodeStepper, "step", small)
     return tried

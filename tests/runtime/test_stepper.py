@@ -72,7 +72,7 @@ NAMES = [*KINDS, *(name for name in MODELS if name not in KINDS)]
 
 def stepper_of(network: EncoderDecoder, sources: list[list[int]], *, records: bool, width: int = 3) -> DecodeStepper:
     ids, tokens = as_rows(sources, network.device)
-    wanted = TopKRequest(2 * width, (0, 1), SPECIAL.end)
+    wanted = TopKRequest(2 * width, (0, 1))
     return make_stepper(
         Runtime.of(network), network.encode(ids, tokens), width=width, capacity=12, wanted=wanted, records=records
     )
@@ -90,16 +90,15 @@ def test_a_written_step_is_the_networks_own(name: str, sources: int) -> None:
         left, order = list(range(sources)), list(range(sources))  # which source stands where, in each
         for place in range(10):
             ids = torch.randint(3, SIZE, (len(rows), width), generator=torch.Generator().manual_seed(place))
-            suppress_end = place == 4
-            plain.step(ids[left].flatten(), place, suppress_end=suppress_end)
-            again.step(ids[order].flatten(), place, suppress_end=suppress_end)
+            plain.step(ids[left].flatten(), place)
+            again.step(ids[order].flatten(), place)
             at = torch.tensor([order.index(source) for source in left])
             mine, own = again.logits.view(len(order), width, -1)[at], plain.logits.view(len(left), width, -1)
             torch.testing.assert_close(mine, own, rtol=1e-4, atol=1e-4)
             assert again.best is not None
             values, found = (part.view(len(order), width, -1)[at] for part in again.best)
             allowed = own.log_softmax(-1).clone()
-            allowed[:, :, [0, 1, *([SPECIAL.end] if suppress_end else [])]] = float("-inf")
+            allowed[:, :, [0, 1]] = float("-inf")
             torch.testing.assert_close(values, allowed.topk(2 * width).values, rtol=1e-4, atol=1e-4)
             torch.testing.assert_close(values, allowed.gather(2, found), rtol=1e-4, atol=1e-4)
             if place % 3 == 1:
@@ -339,9 +338,9 @@ def test_no_step_is_taken_when_all_have_ended(monkeypatch: pytest.MonkeyPatch) -
         network.output.weight[SPECIAL.end] *= 3
     step = DecodeStepper.step
 
-    def counted(self: DecodeStepper, ids: torch.Tensor, place: int, *, suppress_end: bool = False) -> None:
+    def counted(self: DecodeStepper, ids: torch.Tensor, place: int) -> None:
         taken.append(ids.numel())
-        step(self, ids, place, suppress_end=suppress_end)
+        step(self, ids, place)
 
     monkeypatch.setattr(DecodeStepper, "step", counted)
     dice = random.Random(1)

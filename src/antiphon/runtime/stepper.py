@@ -15,6 +15,7 @@ Shapes: N sources, W hypotheses of each, R = N·W, V ids.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -23,6 +24,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from antiphon.batch import Tokens
+from antiphon.nn.backends import for_any_number_of_queries
 from antiphon.nn.mixers import Memory
 from antiphon.nn.state import DecoderState
 from antiphon.runtime.ancestry import materialize
@@ -116,16 +118,15 @@ class DecodeStepper:
         """The logits (R, V) of the last step. Read them before rows leave or join."""
         return self._last.logits(self._rows)
 
-    def read(self, ids: Tensor, tokens: Tokens, *, suppress_end: bool = False) -> Tensor:
+    def read(self, ids: Tensor, tokens: Tokens) -> Tensor:
         """Run the network's own code on prefixes `ids` (R, L). Returns their hidden vectors (R, L, D)."""
-        self._suppress_end(suppress_end)
         self._last, self._rows = self._eager, ids.shape[0]
-        return self._eager.read(ids, tokens)
+        with self._reading_prefix():
+            return self._eager.read(ids, tokens)
 
-    def step(self, ids: Tensor, place: int | Tensor, *, suppress_end: bool = False) -> None:
+    def step(self, ids: Tensor, place: int | Tensor) -> None:
         """Run one token `ids` (R,) of each hypothesis at position `place`, or at those of each source (N,) if sources
-        join. `suppress_end`: exclude the end token from `best`."""
-        self._suppress_end(suppress_end)
+        join."""
         if self.shrinks and self._step.is_oversized(self.sources):
             self._shrink()
         if self._kind is not None and self._step is self._eager:
@@ -169,7 +170,8 @@ class DecodeStepper:
         if ids is None:
             return state, None
         tokens = Tokens(torch.arange(ids.shape[1], device=ids.device)[None])
-        return state, self.network.decode(ids, tokens, memory, state)[0]
+        with self._reading_prefix():
+            return state, self.network.decode(ids, tokens, memory, state)[0]
 
     def join(self, state: DecoderState, count: int) -> None:
         """Add `count` sources with a `prepared` state after the present ones, in rows of sources that left."""
@@ -211,9 +213,10 @@ class DecodeStepper:
         assert top is None or isinstance(top, KernelTopK)
         return RecordedStep(*parts, capacity=self.capacity, candidates=top)
 
-    def _suppress_end(self, suppressed: bool) -> None:
-        if self._eager.top is not None and self._eager.top.end_suppressed != suppressed:
-            self._eager.top.suppress_end(suppressed)
+    def _reading_prefix(self) -> contextlib.AbstractContextManager[None]:
+        """In int8, the numbers of a prefix should not depend on other rows nor on padding, so that the kernel reads it,
+        however many queries there are."""
+        return for_any_number_of_queries() if self.runtime.is_quantized else contextlib.nullcontext()
 
     def _shrink(self) -> None:
         """Remove unused rows, and return to the network's own code."""

@@ -33,7 +33,7 @@ from antiphon.search.config import SearchConfig
 from antiphon.search.constants import NEG_INF
 from antiphon.search.coverage import Coverage
 from antiphon.search.hypotheses import Hypothesis, common_prefix
-from antiphon.search.next_token.choose import candidates_of_all_ids, candidates_of_top_ids
+from antiphon.search.next_token.choose import candidates_of_all_ids, candidates_of_top_ids, forced_ends
 from antiphon.search.request_queue import Prepared, RequestQueue, Waiting
 from antiphon.search.requests import Request
 from antiphon.search.search_size import SearchSize
@@ -210,7 +210,7 @@ class Search:
     def _read(self, ids: Tensor) -> None:
         """The network reads one token of each hypothesis, (R,)."""
         positions = self.state.lengths if self.joins else self._length
-        self.stepper.step(ids, positions, suppress_end=self._below_minimum == "all")
+        self.stepper.step(ids, positions)
         if self.state.coverage is not None:
             self.state.coverage.update()
 
@@ -219,31 +219,13 @@ class Search:
         """The number of tokens of every open hypothesis; None once sources have joined."""
         return None if self._any_joined else self._length
 
-    @property
-    def _below_minimum(self) -> str:
-        """Whether all, some or none of the open hypotheses have too few tokens to end."""
-        least = self.config.min_new_tokens
-        if least == 0:
-            return "none"
-        if not self._any_joined:
-            return "all" if self._length - self._prefix_length < least else "none"
-        below = self.state.lengths - self.state.limits.prefix_length < least
-        return "all" if bool(below.all()) else "some" if bool(below.any()) else "none"
-
-    @property
-    def _needs_top_ids_only(self) -> bool:
-        """Whether the next tokens may be chosen among the most probable ids, if the step returns them."""
-        limits, forces_end = self.state.limits, self.config.special_tokens.force_end
-        if self._any_joined:
-            may_force_end = forces_end and bool((limits.limit - self.state.lengths).min() <= 1)
-        else:
-            may_force_end = forces_end and self._length + 1 >= limits.min_limit
-        return not may_force_end and self._below_minimum != "some"
-
     def _choose(self) -> tuple[Finished, Candidates | None]:
         """The sources that are finished, and the next hypotheses of the others, None if there are none."""
-        if self._needs_top_ids_only and self.stepper.best is not None:
-            candidates = candidates_of_top_ids(*self.stepper.best, self.state)
+        best, special = self.stepper.best, self.config.special_tokens
+        if best is not None:
+            candidates = candidates_of_top_ids(*best, self.state, self.config)
+            if special.force_end and (self._any_joined or self._length + 1 >= self.state.limits.min_limit):
+                candidates = forced_ends(candidates, self.state, lambda: self.stepper.logits, end=special.end)
         else:
             logits = self.stepper.logits
             candidates = candidates_of_all_ids(logits, self.state, self.config, length=self._even_length)

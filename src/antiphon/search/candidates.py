@@ -73,4 +73,5 @@ def top_k_request(config: SearchConfig) -> TopKRequest | None:
     if config.sampler is not None or config.groups > 1 or not simple:
         return None
     never = {id for processor in suppressing for id in processor.ids.tolist()}
-    return TopKRequest(num_candidates(config.width), tuple(sorted(never)), config.special_tokens.end)
+    # Where the end may not follow yet, it is removed from the ids that are found.
+    return TopKRequest(num_candidates(config.width) + (config.min_new_tokens > 0), tuple(sorted(never)))

@@ -25,13 +25,16 @@ class LengthLimits(BatchState):
     prefix_length: Tensor = field(metadata=PER_SOURCE)  # (N,)
     user_prefix_length: Tensor = field(metadata=PER_SOURCE)  # (N,): without the first tokens of `SpecialTokens`
     min_limit: int = field(metadata=SHARED)  # the smallest limit of the sources that are left
-    capacity: int = field(metadata=SHARED)  # the largest limit of the sources from the beginning
+    capacity: int = field(metadata=SHARED)  # at least the largest limit of all sources
     divisors: Tensor = field(metadata=SHARED)  # (T + 2,): the length penalty of each length
 
-    def __init__(self, requests: Sequence[Request], config: SearchConfig, *, device: torch.device) -> None:
+    def __init__(
+        self, requests: Sequence[Request], config: SearchConfig, *, device: torch.device, capacity: int | None = None
+    ) -> None:
+        """`capacity` None: the largest limit."""
         limits, lengths = [r.limit for r in requests], [len(r.prefix) for r in requests]
         assert all(map(int.__lt__, lengths, limits)), "a limit must be longer than the prefix"
-        self.capacity, self.min_limit = max(limits), min(limits)
+        self.capacity, self.min_limit = capacity or max(limits), min(limits)
         self.limit = torch.tensor(limits, device=device)
         self.prefix_length = torch.tensor(lengths, device=device)
         self.user_prefix_length = (self.prefix_length - len(config.special_tokens.first)).clamp(min=0)

@@ -61,8 +61,7 @@ class SearchState(BatchState):
         `first_index` is the request index of the first one. `capacity` is T (None: the largest limit).
         """
         count, width = len(requests), config.width
-        limits = LengthLimits(requests, config, device=device)
-        capacity = capacity or limits.capacity
+        limits = LengthLimits(requests, config, device=device, capacity=capacity)
         score, value = _initial_sums(count, config, device=device)
         constraints = [request.restriction for request in requests]
         seeds = [request.seed for request in requests]
@@ -73,9 +72,9 @@ class SearchState(BatchState):
             num_ended=torch.zeros(count, dtype=torch.long, device=device),
             score=score,
             value=value,
-            history=torch.zeros((count, width, capacity), dtype=torch.long, device=device),
+            history=torch.zeros((count, width, limits.capacity), dtype=torch.long, device=device),
             limits=limits,
-            finished=FinishedHypotheses(score, capacity=capacity),
+            finished=FinishedHypotheses(score, capacity=limits.capacity),
             constraints=(
                 ConstraintState(constraints, width=width, vocab_size=vocab_size, device=device)
                 if any(constraints)
