@@ -108,14 +108,16 @@ class AnsweringEngine:
     def put(
         self,
         texts: Any,
-        settings: Mapping[str, object],
+        settings: Mapping[str, object] | GenerationConfig,
         *,
         stream: bool = False,
         first_row: int = 0,
         names: bool = False,
     ) -> AnswerCall:
-        """`submit` with the settings as a mapping. With `names`, texts may all be names of files of images or sound."""
-        config = override(self._model.generation, dict(settings))
+        """`submit` with the settings as a mapping, or all of them as a config. With `names`, texts may all be names of
+        files of images or sound."""
+        whole = isinstance(settings, GenerationConfig)
+        config = settings if whole else override(self._model.generation, dict(settings))
         model = self._model.in_languages_of(config)
         rows = model.input_kind.read(texts, "texts", names=names or first_row > 0, template=config.template)
         call = AnswerCall(model, len(rows), streams=stream)
