@@ -123,13 +123,13 @@ FLOORS: dict[str, list[str]] = {
         "engine",
     ],
     "generation": [
-        "/ answers assemble attention/ attention/maps classification/ ensemble hf/ hf/network languages "
-        "other_names prompting restricting",
+        "/ answers assemble attention/ attention/maps attention/token_spans classification/ ensemble hf/ "
+        "hf/network languages other_names prompting restricting",
         "joining model_repr protocols quantize translator",
         "classification/labels requests scoring token_confidence",
         "attention/of_texts classification/classify hf/model",
         "model",
-        "dry_run load",
+        "attention/alignment dry_run load",
     ],
 }  # fmt: skip
 
