@@ -24,6 +24,7 @@ from antiphon.serving.service import (
     UnknownModel,
 )
 
+SECRET = "secret detail of the crash"  # what no response and no log may have
 LIMITS = {"max_source_tokens": 256, "max_new_tokens": 512}
 DATES = ModelInfo(
     task="translation",
@@ -55,7 +56,8 @@ def answer_of(text: str, call: GenerateCall) -> dict[str, Any]:
 
 
 class FakeService:
-    """A `ModelService`. `hold` makes calls wait; `running`, `cancelled` and `calls` are for assertions.
+    """A `ModelService`. `pause` makes calls wait; `running`, `cancelled` and `calls` are for assertions. The next
+    `overloads` calls after `overload_after` ones are refused; `unspellable`: those with required phrases are.
 
     A text of "refuse", "overload", "die", "late" or "crash" raises what a real service raises, and "crash" what it does
     not.
@@ -68,21 +70,24 @@ class FakeService:
             "ears": ModelStatus(name="ears", state="ready", info=SPEECH),
             "later": ModelStatus(name="later", state="unloaded"),
         }
-        self.hold: asyncio.Event | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._held: asyncio.Event | None = None
         self.calls: list[GenerateCall] = []
         self.running = self.cancelled = 0
-        self.drained = self.stopped = False
+        self.drained = self.stopped = self.unspellable = False
+        self.overloads = self.overload_after = 0
 
     def statuses(self) -> list[ModelStatus]:
         return list(self._models.values())
 
     async def generate(self, call: GenerateCall) -> AsyncIterator[Event]:
         self._ready(call.model)
+        self._refuse(call)
         self.calls.append(call)
         self.running += 1
         try:
-            if self.hold is not None:
-                await self.hold.wait()
+            if self._held is not None:
+                await self._held.wait()
             for index, text in enumerate(call.inputs):
                 if isinstance(text, bytes):
                     text = f"heard {len(text)} bytes"
@@ -99,6 +104,24 @@ class FakeService:
         finally:
             self.running -= 1
 
+    def _refuse(self, call: GenerateCall) -> None:
+        if self.unspellable and "required" in call.settings:
+            raise BadInput("`required` must be phrases that the vocabulary can spell.", field="required")
+        if self.overloads and self.overload_after <= 0:
+            self.overloads -= 1
+            raise Overloaded("too many calls wait.", retry_after_seconds=0.05)
+        self.overload_after -= 1
+
+    def pause(self) -> None:
+        """Make calls wait until `resume`; both may be called from another thread."""
+        self._held = asyncio.Event()
+
+    def resume(self) -> None:
+        """Answer the calls that wait."""
+        held, self._held = self._held, None
+        if held is not None and self._loop is not None:
+            self._loop.call_soon_threadsafe(held.set)
+
     @staticmethod
     def _raise(text: str) -> None:
         if text == "refuse":
@@ -110,7 +133,7 @@ class FakeService:
         if text == "late":
             raise CallTimeout("the answer was not ready within 120 seconds.")
         if text == "crash":
-            raise RuntimeError("secret detail of the crash")
+            raise RuntimeError(SECRET)
 
     async def score(
         self,
@@ -162,7 +185,7 @@ class FakeService:
         return self._models[name]
 
     async def start(self) -> None:
-        pass
+        self._loop = asyncio.get_running_loop()
 
     async def drain(self, timeout_seconds: float) -> None:
         self.drained = True

@@ -33,30 +33,50 @@ def message_of(response: httpx2.Response) -> str:
     return error if isinstance(error, str) else error["message"]
 
 
-GENERATE, LIBRE = {"inputs": "a"}, {"q": "a", "source": "en", "target": "de"}
+GENERATE = {"inputs": "a"}
+LIBRE = {"q": "a", "source": "en", "target": "de"}
+DEEPL = {"target_lang": "DE"}
+
+
+def longest(field: str, **others: Any) -> tuple[Any, Any, int, str, int, int]:
+    """The row of a field whose text may have 500 characters."""
+    return {**others, field: "a" * 500}, {**others, field: "a" * 501}, 413, field, 500, 501
+
+
+def most(field: str, **others: Any) -> tuple[Any, Any, int, str, int, int]:
+    """The row of a field that may have 3 texts."""
+    return {**others, field: ["a"] * 3}, {**others, field: ["a"] * 4}, 413, field, 3, 4
+
+
+def largest(field: str, limit: int, **others: Any) -> tuple[Any, Any, int, str, int, int]:
+    """The row of a number."""
+    return {**others, field: limit}, {**others, field: limit + 1}, 422, field, limit, limit + 1
+
+
 OVER = [  # route, the body at the limit, what is one over, the status, the field, the limit, the value
-    ("/v1/generate", {"inputs": ["a"] * 3}, {"inputs": ["a"] * 4}, 413, "inputs", 3, 4),
-    ("/v1/generate", {"inputs": "a" * 500}, {"inputs": "a" * 501}, 413, "inputs", 500, 501),
-    ("/v1/generate", {**GENERATE, "beam_size": 5}, {**GENERATE, "beam_size": 6}, 422, "beam_size", 5, 6),
-    ("/v1/generate", {**GENERATE, "n_best": 5}, {**GENERATE, "n_best": 6}, 422, "n_best", 5, 6),
-    ("/v1/generate", {**GENERATE, "beam_groups": 5}, {**GENERATE, "beam_groups": 6}, 422, "beam_groups", 5, 6),
-    ("/v1/generate", {**GENERATE, "max_new_tokens": 50}, {**GENERATE, "max_new_tokens": 51}, 422, "max_new_tokens", 50, 51),
-    ("/v1/generate", {**GENERATE, "prefix": "a" * 500}, {**GENERATE, "prefix": "a" * 501}, 413, "prefix", 500, 501),
-    ("/v1/score", {"sources": ["a"] * 3, "targets": ["a"] * 3}, {"sources": ["a"] * 4, "targets": ["a"] * 4}, 413, "sources", 3, 4),
-    ("/v1/score", {"sources": "a", "targets": "a" * 500}, {"sources": "a", "targets": "a" * 501}, 413, "targets", 500, 501),
-    ("/v1/attention", {"source": "a" * 500}, {"source": "a" * 501}, 413, "source", 500, 501),
-    ("/v1/attention", {"source": "a", "target": "a" * 500}, {"source": "a", "target": "a" * 501}, 413, "target", 500, 501),
-    ("/v1/translate", {"texts": ["a"] * 3}, {"texts": ["a"] * 4}, 413, "texts", 3, 4),
-    ("/v1/translate", {"text": "a" * 500}, {"text": "a" * 501}, 413, "text", 500, 501),
-    ("/v1/translate", {"text": "a", "alternatives": 4}, {"text": "a", "alternatives": 5}, 422, "alternatives", 5, 5),
-    ("/v1/translate", {"text": "a", "beam_size": 5}, {"text": "a", "beam_size": 6}, 422, "beam_size", 5, 6),
-    ("/translate", {**LIBRE, "q": ["a"] * 3}, {**LIBRE, "q": ["a"] * 4}, 413, "q", 3, 4),
-    ("/translate", {**LIBRE, "q": "a" * 500}, {**LIBRE, "q": "a" * 501}, 413, "q", 500, 501),
-    ("/translate", {**LIBRE, "alternatives": 4}, {**LIBRE, "alternatives": 5}, 422, "alternatives", 5, 5),
-    ("/detect", {"q": "a" * 500}, {"q": "a" * 501}, 413, "q", 500, 501),
-    ("/v2/translate", {"text": ["a"] * 3, "target_lang": "DE"}, {"text": ["a"] * 4, "target_lang": "DE"}, 413, "text", 3, 4),
-    ("/v2/translate", {"text": ["a" * 500], "target_lang": "DE"}, {"text": ["a" * 501], "target_lang": "DE"}, 413, "text", 500, 501),
-]  # fmt: skip
+    ("/v1/generate", *most("inputs")),
+    ("/v1/generate", *longest("inputs")),
+    ("/v1/generate", *largest("beam_size", 5, **GENERATE)),
+    ("/v1/generate", *largest("n_best", 5, **GENERATE)),
+    ("/v1/generate", *largest("beam_groups", 5, **GENERATE)),
+    ("/v1/generate", *largest("max_new_tokens", 50, **GENERATE)),
+    ("/v1/generate", *longest("prefix", **GENERATE)),
+    ("/v1/score", *most("sources", targets=["a"] * 3)),
+    ("/v1/score", *longest("sources", targets="a")),
+    ("/v1/score", *longest("targets", sources="a")),
+    ("/v1/attention", *longest("source")),
+    ("/v1/attention", *longest("target", source="a")),
+    ("/v1/translate", *most("texts")),
+    ("/v1/translate", *longest("text")),
+    ("/v1/translate", *largest("alternatives", 4, text="a")),
+    ("/v1/translate", *largest("beam_size", 5, text="a")),
+    ("/translate", *most("q", source="en", target="de")),
+    ("/translate", *longest("q", source="en", target="de")),
+    ("/translate", *largest("alternatives", 4, **LIBRE)),
+    ("/detect", *longest("q")),
+    ("/v2/translate", *most("text", **DEEPL)),
+    ("/v2/translate", *longest("text", **DEEPL)),
+]
 
 
 @pytest.mark.parametrize(

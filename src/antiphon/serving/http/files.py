@@ -15,14 +15,6 @@ from typing import Any, Literal
 
 from antiphon.serving.http.errors import ApiError
 
-KINDS = {
-    ".txt": "text/plain; charset=utf-8",
-    ".tsv": "text/tab-separated-values; charset=utf-8",
-    ".html": "text/html; charset=utf-8",
-    ".htm": "text/html; charset=utf-8",
-    ".srt": "application/x-subrip; charset=utf-8",
-    ".docx": "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
-}
 _MOST_FILES, _MOST_BYTES = 256, 2**28  # that are there at the same time, results included
 _AT_ONCE = 2  # files that are translated at the same time
 _RETRY_SECONDS = 10.0

@@ -12,6 +12,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
+from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from antiphon.serving.http.context import RequestRecord, ServerContext
@@ -22,6 +24,7 @@ _REQUESTS = logging.getLogger(REQUESTS)
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _DISCARD_SECONDS, _DISCARD_BYTES = 5.0, 2**26
 _CLOSED = 499  # the status in logs for a client that left
+PAGE_NAME = "page "  # before the names of the routes of its files
 PAGE_POLICY = "; ".join(
     (
         "default-src 'none'", "script-src 'self'", "style-src 'self'", "img-src 'self' data: blob:",
@@ -66,7 +69,7 @@ class RequestLayer:
 
     def _finish(self, scope: Scope, record: RequestRecord, status: int) -> None:
         seconds = time.monotonic() - record.started
-        route = getattr(scope.get("route"), "path", "unmatched")
+        route = _label(scope)
         metrics = self._context.metrics
         metrics.requests.labels(route, str(status)).inc()
         metrics.seconds.labels(route).observe(seconds)
@@ -76,6 +79,14 @@ class RequestLayer:
             metrics.characters.labels(record.model, "written").inc(record.answer_characters)
         if self._context.settings.log_requests:
             _REQUESTS.info(_line(scope, record, status, route, seconds))
+
+
+def _label(scope: Scope) -> str:
+    """The name of a route in metrics and logs; one for all files of the page."""
+    route = scope.get("route")
+    if not isinstance(route, Route):
+        return "unmatched"
+    return "page" if route.name.startswith(PAGE_NAME) else route.path
 
 
 def _line(scope: Scope, record: RequestRecord, status: int, route: str, seconds: float) -> str:
@@ -118,7 +129,7 @@ class _Exchange:
         try:
             self._check_head()
             await app(self._scope, self.receive, self.send)
-        except ClientGone:
+        except (ClientGone, ClientDisconnect):  # Starlette's own is for a body that ended early
             self.status = _CLOSED
         except asyncio.CancelledError:
             raise

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 
-from antiphon.serving.http.middleware import PAGE_POLICY
+from antiphon.serving.http.middleware import PAGE_NAME, PAGE_POLICY
 
 PAGE = Path(__file__).parents[1] / "page"
 _TYPES = {".js": "text/javascript", ".mjs": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
@@ -35,7 +35,7 @@ def page_routes(folder: Path = PAGE) -> APIRouter:
         name = path.relative_to(folder).as_posix()
         if path.is_file() and not any(part.startswith((".", "_")) for part in name.split("/")):
             address = "/" if name == "index.html" else f"/{name}"
-            router.add_api_route(address, _file(files, name), methods=["GET", "HEAD"], name=f"page {name}")
+            router.add_api_route(address, _file(files, name), methods=["GET", "HEAD"], name=PAGE_NAME + name)
     return router
 
 

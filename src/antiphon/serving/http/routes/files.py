@@ -13,7 +13,7 @@ from fastapi import APIRouter, Depends
 from starlette.requests import Request
 from starlette.responses import Response
 
-from antiphon.documents import Protection
+from antiphon.documents import FORMATS, Document, Protection, read_file
 from antiphon.errors import UsageError
 from antiphon.language_codes import short_code
 from antiphon.serving.http.admission import admit, key_of, with_key
@@ -21,7 +21,7 @@ from antiphon.serving.http.bodies import MULTIPART, Upload, make, parse_json, re
 from antiphon.serving.http.calls import count_inputs, while_connected
 from antiphon.serving.http.context import ServerContext, context_of, record_of
 from antiphon.serving.http.errors import ApiError, JsonResponse, from_service, from_setting, invalid
-from antiphon.serving.http.files import KINDS, FileJob
+from antiphon.serving.http.files import FileJob
 from antiphon.serving.http.logs import log_failure
 from antiphon.serving.http.openapi import NAMED, described
 from antiphon.serving.http.requests import PROTECTED, read_glossary
@@ -64,7 +64,7 @@ class FileRequest(Settings):
     """What is copied unchanged; the field may be repeated."""
 
 
-_FILE = {"type": "string", "format": "binary", "description": f"A file: {', '.join(KINDS)}."}
+_FILE = {"type": "string", "format": "binary", "description": f"A file: {', '.join(FORMATS)}."}
 _JOB = obj(
     {
         "id": STRING,
@@ -165,8 +165,8 @@ async def _read(request: Request) -> tuple[dict[str, Any], Upload]:
 
 def _job(request: Request, upload: Upload, body: FileRequest) -> tuple[FileJob, Callable[[FileJob], Awaitable[bytes]]]:
     """The job for a file, and its work."""
-    if PurePath(upload.name).suffix.lower() not in KINDS:
-        raise invalid("file", f"must be one of {', '.join(KINDS)}, but is `{upload.name[:100]}`.")
+    if PurePath(upload.name).suffix.lower() not in FORMATS:
+        raise invalid("file", f"must be one of {', '.join(FORMATS)}, but is `{upload.name[:100]}`.")
     context = context_of(request)
     if body.model is not None:
         context.status_of(body.model)
@@ -186,9 +186,7 @@ async def _translated(
     """The translated file; ApiError for one that cannot be read or translated."""
     context = context_of(request)
 
-    from antiphon.documents import read_file
-
-    def read(language: str | None) -> Any:
+    def read(language: str | None) -> Document:
         return read_file(upload.name, upload.content, language=language, protection=protection)
 
     try:

@@ -13,12 +13,12 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from antiphon.documents import FORMATS
 from antiphon.serving.http.admission import admit, key_of
 from antiphon.serving.http.bodies import FORM, JSON, MULTIPART, make, read_fields
 from antiphon.serving.http.calls import count_answer, count_inputs, while_connected
 from antiphon.serving.http.context import context_of
 from antiphon.serving.http.errors import JsonResponse, invalid
-from antiphon.serving.http.files import KINDS
 from antiphon.serving.http.languages import AUTO, Direction, detect, language_entry
 from antiphon.serving.http.openapi import described
 from antiphon.serving.http.requests import check_texts, listed
@@ -198,7 +198,7 @@ async def frontend_settings(request: Request) -> Response:
             "frontendTimeout": 500,
             "suggestions": False,
             "filesTranslation": True,
-            "supportedFilesFormat": list(KINDS),
+            "supportedFilesFormat": list(FORMATS),
             "language": entries,
         }
     )
