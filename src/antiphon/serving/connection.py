@@ -12,6 +12,7 @@ import email.utils
 import json
 import math
 import random
+import re
 import threading
 import time
 import warnings
@@ -28,6 +29,7 @@ CONNECT_SECONDS = 10.0
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2, 5.0  # between attempts, where the server does not say how long
 _AGAIN = (429, 502, 503)  # overloaded; a proxy without a server behind it; loading, restarting or shutting down
 _KEY_STATUSES = (401, 403)
+_OF_A_ROW = re.compile(r"`\w+` of input \d")
 
 
 class Connection:
@@ -122,7 +124,7 @@ class Connection:
             if not again or (pause := pauses.next(asked)) is None:
                 raise failure
             if asked is None and pauses.count == 1:
-                warnings.warn(f"{str(failure).rstrip('.')}; trying again for {self._retry_seconds:g} s", stacklevel=2)
+                warnings.warn(f"{failure} Trying again for {self._retry_seconds:g} s.", stacklevel=2)
             self._closed.wait(pause)
 
     def _unreachable(self, error: httpx2.TransportError) -> WorkError:
@@ -151,7 +153,8 @@ class Connection:
         if status in (413, 422) or error.get("code") == "invalid":
             field = str(error.get("field") or "")
             is_setting = not field or field.partition(".")[0] in hints(GenerationConfig)
-            return ConfigError(message) if is_setting else DataError(message)
+            # A setting that only one row has wrong, such as a phrase that its vocabulary lacks, is data.
+            return ConfigError(message) if is_setting and not _OF_A_ROW.match(message) else DataError(message)
         return WorkError(f"{self.url} answered with status {status}: {message}")
 
     def _json(self, response: httpx2.Response) -> Any:

@@ -169,8 +169,9 @@ class ModelService(Protocol):
         model: str | None = None,
         settings: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
-        """`Model.attention` as an object: `source_tokens`, `target_tokens`, and the maps `cross`, `encoder` and
-        `decoder`, which are nested lists (layer, head, query, key), null for a mixer without weights."""
+        """`Model.attention` as an object: `source_tokens`, `target_tokens`, `source_special`, `target_special`,
+        `start`, and the maps `cross`, `encoder` and `decoder`, which are nested lists (layer, head, query, key), null
+        for a mixer or a head without weights. `settings` may have `overflow` and `max_source_tokens`."""
         ...
 
     def metrics(self) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """A service of models for the tests of the page: answers word by word from a small dictionary.
 
 `dates` translates en to de, `many` several languages, `labels` classifies, `ears` takes recordings, `echo` repeats its
-input, `later` is loaded by its first call.
+input, `later` was unloaded and is loaded by its next call, `never` was not loaded yet.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from antiphon.serving.service import (
     ModelInfo,
     ModelStatus,
     Overloaded,
+    ServiceError,
     TextPiece,
 )
 
@@ -38,6 +39,7 @@ INFOS = {
     "ears": replace(DATES, task="text", input="speech"),
     "echo": replace(DATES, task="text", card={}),
     "later": DATES,
+    "never": DATES,
 }
 
 
@@ -74,20 +76,21 @@ def answer_of(text: str, call: GenerateCall, prefix: str | None) -> dict[str, An
 def _hypothesis(words: list[str], call: GenerateCall, *, score: float) -> dict[str, Any]:
     words = words[: call.settings.get("max_new_tokens")]
     tokens = [f"▁{word}" for word in words]
-    return {
-        "text": " ".join(words), "tokens": tokens, "score": score, "confidence": 0.9, "finished": True, "alternatives": []
-    }  # fmt: skip
+    facts = {"score": score, "confidence": 0.9, "finished": True, "alternatives": []}
+    return {"text": " ".join(words), "tokens": tokens, **facts}
 
 
 class PageService:
     """A `ModelService`. `calls` and `cancelled` are for assertions.
 
-    A text with "slow" waits before each piece. "refuse" is refused. The first call with "busy" is refused as too many.
+    A text with "slow" waits before each piece. "refuse" is refused, "broken" fails. The first call with "busy" is
+    refused, since too many wait.
     """
 
     def __init__(self) -> None:
         self._models = {name: ModelStatus(name=name, state="ready", info=info) for name, info in INFOS.items()}
-        self._models["later"] = ModelStatus(name="later", state="unloaded")
+        self._models["later"] = replace(self._models["later"], state="unloaded")
+        self._models["never"] = ModelStatus(name="never", state="unloaded")
         self.calls: list[GenerateCall] = []
         self.cancelled = 0
         self.busy = 1
@@ -98,7 +101,7 @@ class PageService:
     async def generate(self, call: GenerateCall) -> AsyncIterator[Event]:
         self.calls.append(call)
         name = call.model or "dates"
-        if self._models[name].info is None:
+        if self._models[name].state == "unloaded":
             await self.load(name)
         prefixes = call.settings.get("prefix")
         try:
@@ -119,6 +122,8 @@ class PageService:
     def _refuse(self, text: str) -> None:
         if "refuse" in text:
             raise BadInput("the source has 300 tokens, but at most 128 can be read.", field="inputs")
+        if "broken" in text:
+            raise ServiceError("the computation failed.")
         if "busy" in text and self.busy:
             self.busy -= 1
             raise Overloaded("too many calls wait.", retry_after_seconds=1)

@@ -79,10 +79,10 @@ def test_a_recording_is_transcribed(open_page) -> None:
     page = open_page(model="ears")
     assert page.locator("[role=tab]").all_text_contents() == ["Transcribe", "About"]
     page.set_input_files("#sound", [{"name": "one.wav", "mimeType": "audio/wav", "buffer": wav()}])
-    page.get_by_text(f"heard {len(wav())} bytes").wait_for()
+    page.locator(".transcript", has_text=f"heard {len(wav())} bytes").wait_for()
     # The microphone: Chromium plays a test tone into it.
     page.get_by_role("button", name="Record").click()
-    page.get_by_text("1.0 s").wait_for()
+    wait_until(page, "parseFloat(document.querySelector('.time').textContent) >= 1")
     page.get_by_role("button", name="Stop").click()
     wait_until(page, "document.querySelectorAll('.transcript').length === 2")
     wait_until(page, "document.querySelector('.transcript').innerText.startsWith('heard')")
@@ -117,6 +117,15 @@ def test_models_are_chosen_and_loaded_on_demand(open_page) -> None:
     assert page.input_value("#source") == "in 3 hours"
 
 
+def test_a_model_that_was_never_loaded_can_be_loaded(open_page) -> None:
+    page = open_page(expected=("503",))
+    page.select_option("#models select", "never")
+    page.get_by_text("The model never is not loaded.").wait_for()
+    page.get_by_role("button", name="Load").click()
+    page.wait_for_selector(".state.ready")
+    assert page.locator(".notice").count() == 0
+
+
 def test_a_key_is_asked_for(browser, tmp_path) -> None:
     keys = tmp_path / "keys.yaml"
     keys.write_text("keys:\n  - {name: alice, key: a-secret}\n")
@@ -125,6 +134,12 @@ def test_a_key_is_asked_for(browser, tmp_path) -> None:
         page.set_default_timeout(SECONDS * 1000)
         watched = Watched(page, server.url, ("401",))
         page.goto(server.url)
+        page.locator("#key").wait_for()
+        page.keyboard.press("Escape")
+        page.get_by_text("The server needs a valid API key").wait_for()
+        page.wait_for_timeout(2000)
+        assert not page.locator("#key").is_visible()
+        page.get_by_role("button", name="Try again").click()
         page.fill("#key", "wrong")
         page.keyboard.press("Enter")
         page.get_by_text("does not accept this key").wait_for()

@@ -38,8 +38,9 @@ _SEGMENT = obj(
         "target_span": SPAN,
         "alignment": ALIGNMENT,
         "token_confidence": array(nullable(NUMBER)),
+        "tokens": array(STRING),
     },
-    optional=("alignment", "token_confidence"),
+    optional=("alignment", "token_confidence", "tokens"),
 )
 _TRANSLATION = obj(
     {"text": STRING, "segments": array(_SEGMENT), "alternatives": array(STRING), "warnings": array(STRING)},
@@ -108,7 +109,8 @@ def _translation(translation: Translation, body: TranslateRequest) -> dict[str, 
         }
         # A segment that was put together from parts has another text than the model's answer.
         if answered.answer["text"] == segment.target:
-            made |= {name: answered.answer[name] for name in body.details if name in answered.answer}
+            names = [*body.details, *(["tokens"] if "token_confidence" in body.details else [])]
+            made |= {name: answered.answer[name] for name in names if name in answered.answer}
         segments.append(made)
     found: dict[str, Any] = {"text": translation.text, "segments": segments}
     if body.alternatives:

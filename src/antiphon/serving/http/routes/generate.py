@@ -26,20 +26,35 @@ from antiphon.serving.http.requests import (
     read_generate,
     source_limits,
 )
-from antiphon.serving.http.schemas import ANSWER, EVENT, EVENTS, NUMBER, STRING, array, nullable, obj, of_class
+from antiphon.serving.http.schemas import (
+    ANSWER,
+    BOOLEAN,
+    EVENT,
+    EVENTS,
+    NUMBER,
+    STRING,
+    array,
+    nullable,
+    obj,
+    of_class,
+)
 from antiphon.serving.service import Answered, Event, GenerateCall, TextPiece
 
 router = APIRouter(dependencies=[Depends(with_key)])
 _TAG = "models"
-_MAPS = nullable(array(array(array(array(nullable(NUMBER))))))
+_MAPS = nullable(array(array(nullable(array(array(nullable(NUMBER)))))))  # a head without weights is null
 _ATTENTION = obj(
     {
         "source_tokens": array(STRING),
         "target_tokens": array(STRING),
+        "source_special": array(BOOLEAN),
+        "target_special": array(BOOLEAN),
+        "start": STRING,
         "cross": _MAPS,
         "encoder": _MAPS,
         "decoder": _MAPS,
-    }
+    },
+    optional=("source_special", "target_special", "start"),
 )
 _DATA_URL = "data:audio/wav;base64,"
 

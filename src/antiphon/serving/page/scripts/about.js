@@ -6,6 +6,8 @@ import { currentModel } from "./models.js";
 import { languageName, number, pageLanguage, t } from "./texts.js";
 import { examplesOf } from "./try/examples.js";
 
+const FIRST = ["metrics", "data", "limits"]; // the rest is for those who build models
+
 export function createAbout() {
   const card = element("div", { class: "about-card" });
   const api = element("section", { class: "card api" });
@@ -30,19 +32,23 @@ export function createAbout() {
 
   function drawCard(model) {
     const languages = (codes) => (codes?.length ? codes.map(languageName).join(", ") : null);
-    const first = {
+    const { parameters, ...technical } = model.card ?? {};
+    const overview = {
       task: wordOf("task", model.task),
       input: wordOf("input", model.input),
       source_languages: languages(model.source_languages),
       target_languages: languages(model.target_languages),
       labels: model.labels?.length ? model.labels.join(", ") : null,
+      parameters,
     };
-    const parts = Object.entries(model.card ?? {});
-    const plain = Object.fromEntries(parts.filter(([, value]) => !isTable(value)));
-    const tables = parts.filter(([, value]) => isTable(value));
     const search = Object.fromEntries(Object.entries(model.generation ?? {}).filter(([, value]) => value));
-    const rest = [["limits", model.limits], ["generation", search]].filter(([, value]) => isTable(value));
-    fill(card, facts(model.name, { ...first, ...plain }), ...[...tables, ...rest].map(([name, value]) => facts(wordOf("card", name), value)));
+    const groups = { ...technical, limits: model.limits, generation: search };
+    const network = Object.entries(groups).filter(([, value]) => !isTable(value));
+    const known = FIRST.filter((name) => isTable(groups[name]));
+    const others = Object.keys(groups).filter((name) => isTable(groups[name]) && !FIRST.includes(name));
+    const more = [facts(wordOf("card", "network"), Object.fromEntries(network)), ...others.map((name) => facts(wordOf("card", name), groups[name]))];
+    const fold = element("details", { class: "fold" }, element("summary", { t: "card.more" }), element("div", { class: "about-card" }, ...more));
+    fill(card, facts(model.name, overview), ...known.map((name) => facts(wordOf("card", name), groups[name])), fold);
   }
 
   function drawApi(model) {
@@ -84,16 +90,16 @@ function isTable(value) {
 // A list of names and values; nested tables are indented below their name.
 function facts(title, values) {
   const list = element("dl", {});
-  const add = (entries, depth) => {
+  const add = (entries, inner) => {
     for (const [name, value] of Object.entries(entries)) {
       if (value === null || value === undefined || value === "") continue;
-      const row = element("div", { class: `depth-${Math.min(depth, 3)}` }, element("dt", {}, wordOf("card", name)));
+      const row = element("div", { class: inner ? "inner" : null }, element("dt", {}, wordOf("card", name)));
       list.append(row);
-      if (isTable(value)) add(value, depth + 1);
+      if (isTable(value)) add(value, true);
       else row.append(element("dd", {}, shownValue(value)));
     }
   };
-  add(values, 0);
+  add(values, false);
   return element("section", { class: "card facts" }, element("h2", {}, title), list);
 }
 

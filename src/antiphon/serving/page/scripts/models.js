@@ -35,14 +35,16 @@ export async function startModels() {
 
 export async function refresh() {
   clearTimeout(timer);
+  let again = true;
   try {
     models = (await fetchJson("v1/models")).models;
     dismiss("server");
     choose(current?.name ?? recall("model"), { quiet: true });
   } catch (error) {
+    again = error.status !== 401; // Who gave up on the key is not asked again and again.
     notice("server", errorKey(error), { detail: error.status ? error.message : null, level: "bad", action: ["retry", () => void refresh()] });
   }
-  if (!document.hidden) timer = setTimeout(refresh, canAnswer() ? READY_MS : WAITING_MS);
+  if (again && !document.hidden) timer = setTimeout(refresh, canAnswer() ? READY_MS : WAITING_MS);
 }
 
 function choose(name, { quiet = false } = {}) {

@@ -1,5 +1,6 @@
 // Tabs as the model allows them; the address names the one that is open.
 import { element, fill } from "./dom.js";
+import { t } from "./texts.js";
 
 // `views`: [{ name, label (a key), view: { node, shown } }]
 export function createTabs() {
@@ -29,7 +30,9 @@ export function createTabs() {
   }
 
   function select(name) {
-    open = views.find((entry) => entry.name === name) ?? views[0];
+    const named = (wanted) => views.find((entry) => entry.name === wanted);
+    open = named(name) ?? named(open?.name) ?? views[0];
+    document.title = `${t(open.label)} – Antiphon`;
     for (const { name: each } of views) {
       const chosen = each === open.name;
       const button = document.getElementById(`tab-${each}`);
@@ -49,6 +52,7 @@ export function createTabs() {
     document.getElementById(`tab-${next.name}`).focus();
     event.preventDefault();
   });
+  document.addEventListener("language", () => select());
   window.addEventListener("popstate", () => select(location.hash.slice(1)));
 
   return { set, refresh: () => open?.view.shown() };

@@ -1,13 +1,16 @@
 // Words of an answer: where they are, how confident the model was, and which parts of the source they attended to.
 
+const INSIDE = /[\p{L}\p{N}][:.,/@'’_&-]$/u; // a word goes on behind these: 03:47, e-mail, example.org
+
 // The words of `text` as [{ start, end }]; punctuation belongs to the word before it. Works without spaces (Chinese).
 export function splitWords(text, language) {
   const words = [];
   for (const { segment, index, isWordLike } of segmenter(language, "word").segment(text)) {
     if (segment.trim() === "") continue;
     const last = words.at(-1);
-    const opens = /^[\p{Ps}\p{Pi}¿¡]/u.test(segment);
-    const joined = last && last.end === index && (!isWordLike || !last.closed) && !opens;
+    const opens = /^[\p{Ps}¿¡]/u.test(segment);
+    const inside = last && INSIDE.test(text.slice(last.start, last.end));
+    const joined = last && last.end === index && (!isWordLike || !last.closed || inside) && !opens;
     if (joined) {
       last.end = index + segment.length;
       last.closed ||= isWordLike === true;

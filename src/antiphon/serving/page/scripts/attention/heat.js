@@ -47,9 +47,11 @@ export function hasWeights(map) {
   return map.some((row) => row.some((weight) => weight !== null));
 }
 
+const MOST = 100; // rows and columns of the table
+
 // A table with a row a query and a column a key; `readout` is told the words of the cell that is pointed at.
 export function heatTable(map, { rows, columns, caption, colour, readout }) {
-  const [height, width] = [Math.min(rows.length, 100), Math.min(columns.length, 100)];
+  const [height, width] = [Math.min(rows.length, MOST), Math.min(columns.length, MOST)];
   const top = largest(map);
   const shown = columns.slice(0, width).map(label);
   const head = element("tr", {}, element("td", {}), ...shown.map((token) => element("th", { scope: "col" }, element("span", {}, token))));
@@ -70,7 +72,8 @@ export function heatTable(map, { rows, columns, caption, colour, readout }) {
     const { q, k } = target.dataset;
     if (q !== undefined) readout(`${label(rows[q])} → ${label(columns[k])}: ${percent(map[q][k] ?? 0)}`);
   });
-  return table;
+  if (rows.length <= MOST && columns.length <= MOST) return [table];
+  return [table, element("p", { class: "muted", t: ["attention.cut", { most: MOST }] })];
 }
 
 // A token as a reader knows it: the mark of a word's beginning is a space.

@@ -121,7 +121,7 @@ export function createAttention(shared) {
     const title = `${t(`attention.${role}`)}: ${place}`;
     const table = heatTable(map, { rows, columns, caption: title, colour: scale(), readout: (text) => (reading.textContent = text) });
     const axes = element("p", { class: "muted", t: `attention.axes.${role}` });
-    fill(large, element("h2", {}, title), axes, element("div", { class: "scroll", tabindex: "0", role: "region", label: "attention.table" }, table));
+    fill(large, element("h2", {}, title), axes, element("div", { class: "scroll", tabindex: "0", role: "region", label: "attention.table" }, ...table));
   }
 
   // The text of the other tab is shown here too, unless it was changed here.

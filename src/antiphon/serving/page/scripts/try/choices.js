@@ -75,7 +75,8 @@ export function createChoices({ box, job, use }) {
   function show(list, choices, text) {
     fill(list, ...choices.map((choice) => choiceButton(choice, choice.word === text)));
     if (choices.length < 2) list.append(element("p", { class: "muted", t: "choices.none" }));
-    if (box.contains(document.activeElement)) list.querySelector("button")?.focus();
+    // Unless the reader has begun to type a word.
+    if (box.contains(document.activeElement) && !document.activeElement.matches("input")) list.querySelector("button")?.focus();
   }
 
   function choiceButton(choice, current) {

@@ -15,6 +15,7 @@ export function createOthers({ use }) {
   const node = element("details", { class: "fold", open: recall("others", true) }, element("summary", { t: "others" }), list);
   let stop = new AbortController();
   let wanted = null;
+  let known = { key: "", answers: [] };
   const ask = later(load, REST_MS);
 
   node.addEventListener("toggle", () => {
@@ -28,27 +29,35 @@ export function createOthers({ use }) {
     ask.cancel();
     wanted = request;
     node.hidden = request === null;
+    if (request && keyOf(request) === known.key) return draw(known.answers, request);
     list.classList.add("stale");
     if (request && node.open) ask();
   }
 
+  function keyOf({ source, job }) {
+    return JSON.stringify([source, job]);
+  }
+
   async function load() {
     stop = new AbortController();
-    const { source, job, text } = wanted;
+    const { source, job } = wanted;
     const width = Math.max(COUNT, job.settings.beam_size ?? COUNT);
     const sampled = "temperature" in job.settings;
     const search = { ...job.settings, n_best: COUNT, ...(sampled ? {} : { beam_size: width }) };
     try {
       const json = { model: job.model, inputs: source, ...search };
       const { answers } = await fetchJson("v1/generate", { json, signal: stop.signal });
-      draw([answers[0], ...answers[0].alternatives], text, job);
+      known = { key: keyOf({ source, job }), answers: [answers[0], ...answers[0].alternatives] };
+      draw(known.answers, wanted);
     } catch (error) {
-      if (error.name !== "AbortError") fill(list, element("li", {}, errorBlock(error)));
+      if (error.name === "AbortError") return;
+      list.classList.remove("stale");
+      fill(list, element("li", {}, errorBlock(error)));
     }
-    list.classList.remove("stale");
   }
 
-  function draw(answers, text, job) {
+  function draw(answers, { text, job }) {
+    list.classList.remove("stale");
     const among = shares(answers.map((answer) => answer.score));
     const rows = answers.map((answer, place) => {
       const values = { share: () => percent(among[place]), score: () => score(answer.score) };

@@ -2,7 +2,7 @@
 import { element, fill } from "../dom.js";
 
 export function createSource({ typed }) {
-  const behind = element("div", { class: "behind", "aria-hidden": "true" });
+  const behind = element("div", { class: "behind", dir: "auto", "aria-hidden": "true" });
   const field = element("textarea", {
     id: "source",
     rows: "3",
@@ -42,7 +42,8 @@ export function createSource({ typed }) {
     typed(field.value);
   }
 
-  field.addEventListener("input", (event) => event.isComposing || changed());
+  // While a letter is put together (Chinese, accents) only the field grows.
+  field.addEventListener("input", (event) => (event.isComposing ? mark() : changed()));
   field.addEventListener("compositionend", changed);
   mark();
 

@@ -30,11 +30,13 @@ export function createTry(shared) {
   const answer = createAnswer({ node: text, inspector, pointed: source.mark, chosen: choices.open, enrich: (result, segment) => runner.enrich(result, segment, jobOf()) });
   const others = createOthers({ use: (prefix) => force(...single(), prefix) });
   const counter = element("p", { class: "counter muted", id: "source-count" });
+  const clear = iconButton("clear", "source.clear", () => use(""));
   const title = element("h2", { t: "answer" });
   const state = element("span", { class: "figures muted" });
   const own = button("answer.own", () => releaseAll(), { class: "plain own", hidden: true });
   const copy = copyButton(answerText);
   const doubts = element("input", { type: "checkbox", id: "doubts", checked: recall("doubts", true) });
+  const shading = element("label", { class: "check small" }, doubts, element("span", { t: "answer.doubts" }));
   const ask = later(start, TYPING_MS);
   let frame = 0;
 
@@ -56,17 +58,12 @@ export function createTry(shared) {
   );
 
   function sourceCard() {
-    const clear = iconButton("clear", "source.clear", () => {
-      source.set("");
-      source.field.focus();
-    });
     const head = element("div", { class: "card-head" }, element("label", { for: "source", t: "source" }), clear);
     return element("section", { class: "card source-card" }, head, source.node, element("div", { class: "card-foot" }, counter));
   }
 
   function answerCard() {
     const head = element("div", { class: "card-head" }, title, element("span", { class: "row" }, own, copy));
-    const shading = element("label", { class: "check small" }, doubts, element("span", { t: "answer.doubts" }));
     const foot = element("div", { class: "card-foot" }, state, shading);
     return element("section", { class: "card answer-card", "aria-busy": "false" }, head, text, inspector, foot, box);
   }
@@ -101,6 +98,7 @@ export function createTry(shared) {
   }
 
   function count(value) {
+    clear.hidden = value === "";
     const limit = currentModel()?.limits?.max_source_tokens;
     const characters = () => number([...value].length);
     setText(counter, "text", limit ? ["source.count.limit", { characters, limit: () => number(limit) }] : ["source.count", { characters }]);
@@ -134,6 +132,7 @@ export function createTry(shared) {
     else if (labelled && begun && !units[0].result.error) showLabels(text, units[0].result.segments[0]?.answer);
     else if (begun) answer.draw(units);
     copy.hidden = !begun;
+    shading.hidden = labelled || units.length === 0;
     if (done) finished(units, labelled);
   }
 
@@ -202,7 +201,6 @@ export function createTry(shared) {
     settings.show(model);
     examples.show(model, languages.chosen().source);
     setText(title, "text", labelled ? "answer.labels" : (TITLES[model?.task] ?? "answer"));
-    doubts.closest("label").hidden = labelled;
     count(source.value());
     if (canAnswer()) start();
   }
