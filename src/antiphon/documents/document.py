@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 
 from antiphon.documents.placement import placed
+from antiphon.documents.protection import DocumentProtection
 from antiphon.documents.segments import Joined, JoinedSegment, Segment, SegmentAnswer
 from antiphon.documents.units import (
     Pieces,
@@ -32,11 +33,13 @@ Finish = Callable[[list[str]], bytes]
 
 class Document:
     """`streams` are texts as pieces: strings that stay, and units. A document of `read_text` has one stream, a .docx
-    file one for each part of the archive. `finish` makes a file of the new texts; None: the content is the one text.
+    file one for each part of the archive. `protection` is that with which they were read. `finish` makes a file of the
+    new texts; None: the content is the one text.
     """
 
-    def __init__(self, streams: Sequence[Pieces], finish: Finish | None = None) -> None:
+    def __init__(self, streams: Sequence[Pieces], protection: DocumentProtection, finish: Finish | None = None) -> None:
         self._streams, self._finish = streams, finish
+        self._protection = protection
 
     @cached_property
     def _units(self) -> list[Unit]:
@@ -52,7 +55,7 @@ class Document:
         whose answer is empty, lacks one, or has it too often. `answers` are those to `segments`, in order."""
         found = []
         for unit, answer in zip(self._units, answers, strict=True):
-            if unit.protected and not is_complete(unit, cleaned(answer, unit.text)):
+            if unit.protected and not is_complete(unit, cleaned(answer, unit.text), self._protection):
                 found += [Segment(unit.text[start:end], (), bool(unit.tags)) for start, end in parts_to_ask(unit)]
         return found
 
@@ -66,11 +69,11 @@ class Document:
         given, warnings, rest = {}, [], iter(repairs)
         for number, (unit, raw) in enumerate(zip(self._units, answers, strict=True), 1):
             answer = cleaned(raw, unit.text)
-            if not is_complete(unit, answer):
+            if not is_complete(unit, answer, self._protection):
                 again = list(_take(rest, len(parts_to_ask(unit)))) if unit.protected and repairs else []
-                answer = composed(unit, again) if again else SegmentAnswer(unit.text)
+                answer = composed(unit, again, self._protection) if again else SegmentAnswer(unit.text)
                 if answer.text == unit.text:
-                    why = "is empty" if not raw.text.strip() else "lacks or repeats a protected string"
+                    why = "is empty" if not cleaned(raw, unit.text).text else "lacks or repeats a protected string"
                     warnings.append(f"segment {number} is left as it is, since its answer {why}.")
             given[id(unit)] = answer
         if next(rest, None) is not None:

@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 
 from antiphon.documents.document import Document
 from antiphon.documents.html import html_pieces
-from antiphon.documents.protection import Protection
+from antiphon.documents.protection import DocumentProtection, Protection
 from antiphon.documents.subtitles import read_subtitles
 from antiphon.documents.tables import read_table
 from antiphon.documents.texts import lines_as_pieces
@@ -37,23 +37,23 @@ def read_file(
 
     DataError, which names the file, for another format, another encoding, or a damaged file.
     """
-    kind, protection = PurePosixPath(name).suffix.lower(), protection or Protection()
+    kind, own = PurePosixPath(name).suffix.lower(), DocumentProtection(protection)
     if kind not in FORMATS:
         raise DataError(f"a file must be one of {' '.join(FORMATS)}, but is `{name[-80:]}`. Convert it.")
     name = PurePosixPath(name.replace("\\", "/")).name[-80:]
     if kind == ".docx":
-        return read_word(name, data, language, protection)
+        return read_word(name, data, language, own)
     text, finish = _decoded(name, data)
     pieces: Pieces
     if kind == ".txt":
-        pieces = lines_as_pieces(text, language, protection)
+        pieces = lines_as_pieces(text, language, own)
     elif kind == ".tsv":
-        pieces = read_table(text, language, protection)
+        pieces = read_table(text, language, own)
     elif kind == ".srt":
-        pieces = read_subtitles(text, language, protection, name=name)
+        pieces = read_subtitles(text, language, own, name=name)
     else:
-        pieces = html_pieces(text, language, protection, translated_attributes)
-    return Document([pieces], finish)
+        pieces = html_pieces(text, language, own, translated_attributes)
+    return Document([pieces], own, finish)
 
 
 def _decoded(name: str, data: bytes) -> tuple[str, Callable[[list[str]], bytes]]:

@@ -14,7 +14,7 @@ from antiphon.documents.document import Document
 from antiphon.documents.elements import BLOCK, VOID, OpenElements
 from antiphon.documents.inline import InlineText
 from antiphon.documents.markup import Token, attributes, tokens
-from antiphon.documents.protection import Protection
+from antiphon.documents.protection import DocumentProtection, Protection
 from antiphon.documents.splitting import is_worthy
 from antiphon.documents.units import Pieces, Unit, escape_attribute
 
@@ -33,11 +33,12 @@ def read_html(
     `translated_attributes` names attributes whose values are translated too, usually `ATTRIBUTES`. Malformed markup is
     read as browsers read it; a tag without its end, and what stands behind it, is left.
     """
-    return Document([html_pieces(text, language, protection or Protection(), translated_attributes)])
+    own = DocumentProtection(protection)
+    return Document([html_pieces(text, language, own, translated_attributes)], own)
 
 
 def html_pieces(
-    text: str, language: str | None, protection: Protection, translated_attributes: Sequence[str]
+    text: str, language: str | None, protection: DocumentProtection, translated_attributes: Sequence[str]
 ) -> Pieces:
     """The pieces of a page."""
     reader = _Reader(text, language, protection, frozenset(translated_attributes))
@@ -49,7 +50,7 @@ def html_pieces(
 class _Reader:
     """Collects the pieces of a page. `_inline` is the text since the last block's tag."""
 
-    def __init__(self, text: str, language: str | None, protection: Protection, names: frozenset[str]) -> None:
+    def __init__(self, text: str, language: str | None, protection: DocumentProtection, names: frozenset[str]) -> None:
         self._text, self._language, self._protection, self._names = text, language, protection, names
         self._elements = OpenElements()
         self._inline = InlineText()

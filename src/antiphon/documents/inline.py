@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from antiphon.documents.markup import Token
-from antiphon.documents.protection import Protected, Protection
+from antiphon.documents.protection import DocumentProtection, Protected
 from antiphon.documents.splitting import sentence_spans
 from antiphon.documents.texts import all_kept, within
 from antiphon.documents.units import Escape, Pieces, Tag, Unit, escape_text
@@ -129,7 +129,7 @@ class InlineText:
         return again
 
     def units(
-        self, language: str | None, protection: Protection, between: Between, escape: Escape = escape_text
+        self, language: str | None, protection: DocumentProtection, between: Between, escape: Escape = escape_text
     ) -> Iterator[tuple[Unit, int]]:
         """The units of the sentences, in order, each with its end in the source. `between` gives the pieces of a
         stretch of the source."""
@@ -160,7 +160,7 @@ class InlineText:
                 end,
             )
 
-    def _protected(self, text: str, protection: Protection) -> list[Protected]:
+    def _protected(self, text: str, protection: DocumentProtection) -> list[Protected]:
         """The copied stretches, and what is protected between them."""
         found, copied, place = [], self._copied, 0
         for one in protection.find(text):

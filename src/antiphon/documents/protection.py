@@ -28,7 +28,7 @@ _PATTERNS = {
         r"\{\{[^{}\n]{0,200}\}\}|[$%#]?\{[^{}\n]{0,100}\}"  # {{ x }}, ${x}, %{x}, {name}, {0:>3}, {}
         r"|(?<![\d%])%\([^()\s]{1,80}\)[-#0 +]*\d*(?:\.\d+)?[a-zA-Z]"  # %(n)d
         r"|(?<![\d%])%(?:\d{1,2}\$)?[-#0+]?\d{0,4}(?:\.\d{1,4})?(?:hh?|ll?|L|z|j|t)?[diouxXeEfFgGcspaA@](?![a-zA-Z])"
-        r"|(?<![\d%])%\d{1,2}(?![\w$.,])"  # %1
+        r"|(?<![\d%])%\d{1,2}(?![\w$]|[.,]\d)"  # %1
         r"|</?[A-Za-z][^<>\n]{0,200}>"  # <x id=1/>
         r"|(?<![\w:]):[a-z][a-z0-9_+-]{1,40}:(?![\w:])"  # :name:
     ),
@@ -72,14 +72,16 @@ class Protection:
         if self._targets:
             parts["glossary"] = f"(?P<glossary>{_alternatives(self._targets)})"
         order = ("placeholders", "urls", "emails", "glossary", "numbers")
-        self._pattern = re.compile("|".join(parts[name] for name in order if name in parts)) if parts else None
+        self._pattern = _compiled([parts[name] for name in order if name in parts])
+        self._kinds_pattern = _compiled([parts[name] for name in order if name in parts and name != "glossary"])
 
-    def find(self, text: str) -> list[Protected]:
-        """The protected strings of `text`, in order and without overlaps."""
-        if self._pattern is None:
+    def find(self, text: str, *, glossary: bool = True) -> list[Protected]:
+        """The protected strings of `text`, in order and without overlaps; without `glossary`, no phrases of it."""
+        pattern = self._pattern if glossary else self._kinds_pattern
+        if pattern is None:
             return []
         found, place = [], 0
-        while match := self._pattern.search(text, place):
+        while match := pattern.search(text, place):
             kind, start, end = match.lastgroup, match.start(), match.end()
             if kind == "glossary":
                 found.append(Protected(start, end, self._targets[match[0]], exactly=False))
@@ -97,26 +99,42 @@ def required_phrases(protected: Sequence[Protected]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(one.output for one in protected if one.required and one.output.strip()))[:MAX_REQUIRED]
 
 
-def is_kept(source: str, protected: Sequence[Protected], answer: str) -> bool:
-    """Whether `answer` has each protected string as often as it must."""
-    if not protected:
-        return True
-    spans = Counter(one.output for one in protected)
-    pattern = copies_of(protected)
-    there, before = Counter(pattern.findall(answer)), Counter(pattern.findall(source))
-    for one in protected:
-        count = there[one.output]
-        if not one.exactly and not count:
+class DocumentProtection:
+    """The protection of one document, which knows all protected strings that were found in it: an answer must not bring
+    one of them from another segment either."""
+
+    def __init__(self, protection: Protection | None) -> None:
+        self._protection = protection or Protection()
+        self._strings: set[str] = set()
+
+    def find(self, text: str) -> list[Protected]:
+        """The protected strings of a text of the document."""
+        found = self._protection.find(text)
+        self._strings.update(one.output for one in found if one.exactly)
+        return found
+
+    def counts(self, text: str) -> Counter[str]:
+        """How often each of the strings stands in a text."""
+        if not self._strings:
+            return Counter()
+        found = self._protection.find(text, glossary=False)
+        return Counter(one.output for one in found if one.output in self._strings)
+
+    def holds(self, source: str, protected: Sequence[Protected], answer: str) -> bool:
+        """Whether the answer to a segment has each string as often as the segment, and all other copies."""
+        if self.counts(source) != self.counts(answer):
             return False
-        # The string can stand in the source outside of what is protected too (a number within inline code).
-        if one.exactly and not spans[one.output] <= count <= max(before[one.output], spans[one.output]):
-            return False
-    return True
+        copies = {one.output for one in protected if not one.exactly}
+        return not copies or copies <= set(copies_of(protected).findall(answer))
 
 
 def copies_of(protected: Iterable[Protected]) -> re.Pattern[str]:
-    """A pattern for the strings of which there must be copies, as `is_kept` counts them."""
+    """A pattern for the strings of which there must be copies."""
     return _pattern_of(tuple(dict.fromkeys(one.output for one in protected)))
+
+
+def _compiled(parts: Sequence[str]) -> re.Pattern[str] | None:
+    return re.compile("|".join(parts)) if parts else None
 
 
 @functools.lru_cache(maxsize=1024)

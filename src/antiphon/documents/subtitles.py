@@ -10,7 +10,7 @@ import re
 
 from antiphon.documents.inline import InlineText
 from antiphon.documents.markup import Token, tokens
-from antiphon.documents.protection import Protection
+from antiphon.documents.protection import DocumentProtection
 from antiphon.documents.units import Pieces, Unit
 from antiphon.errors import DataError
 
@@ -27,7 +27,7 @@ MAX_PAUSE_SECONDS = 2.0
 MAX_JOINED_CHARACTERS = 300
 
 
-def read_subtitles(text: str, language: str | None, protection: Protection, *, name: str) -> Pieces:
+def read_subtitles(text: str, language: str | None, protection: DocumentProtection, *, name: str) -> Pieces:
     """The cues. DataError, which names the file, if there is none, or text before the first one."""
     heads = list(_HEAD.finditer(text))
     if not heads or text[: heads[0].start()].strip():
@@ -44,7 +44,7 @@ def read_subtitles(text: str, language: str | None, protection: Protection, *, n
 
     def flush() -> None:
         nonlocal done, inline
-        for unit, end in inline.units(language, protection, between, str):
+        for unit, end in inline.units(language, protection, between, _without_arrow):
             pieces.extend((text[done : unit.start], unit))
             done = end
         inline = InlineText(entities=False)
@@ -87,6 +87,11 @@ def _add_lines(inline: InlineText, raw: str, start: int) -> None:
         done = line.end()
     if done < len(raw):
         inline.add_tag(Token("other", raw[done:], start + done), "single", is_space=True)
+
+
+def _without_arrow(text: str) -> str:
+    """An answer must not make the head of a cue."""
+    return text.replace("-->", "->")
 
 
 def _seconds(head: re.Match[str], first: int) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from antiphon.documents.protection import Protection
+from antiphon.documents.protection import DocumentProtection
 from antiphon.documents.texts import text_pieces
 from antiphon.documents.units import Pieces, Unit
 
@@ -12,7 +12,7 @@ from antiphon.documents.units import Pieces, Unit
 _CELL = re.compile(r'"((?:[^"]|"")*+)"(?=[\t\r\n]|\Z)|[^\t\r\n]+')
 
 
-def read_table(text: str, language: str | None, protection: Protection) -> Pieces:
+def read_table(text: str, language: str | None, protection: DocumentProtection) -> Pieces:
     """The cells; tabs and line ends stay, and no answer brings new ones."""
     pieces: list[str | Unit] = []
     done = 0

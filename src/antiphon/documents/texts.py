@@ -7,7 +7,7 @@ import re
 from dataclasses import replace
 
 from antiphon.documents.document import Document
-from antiphon.documents.protection import Protected, Protection
+from antiphon.documents.protection import DocumentProtection, Protected, Protection
 from antiphon.documents.splitting import is_worthy, sentence_spans
 from antiphon.documents.units import Escape, Pieces, Unit
 
@@ -19,10 +19,11 @@ def read_text(text: str, *, language: str | None = None, protection: Protection 
 
     `language` is that of the text, for the rules of its sentences (`antiphon.text.sentences`).
     """
-    return Document([lines_as_pieces(text, language, protection or Protection())])
+    own = DocumentProtection(protection)
+    return Document([lines_as_pieces(text, language, own)], own)
 
 
-def lines_as_pieces(text: str, language: str | None, protection: Protection) -> Pieces:
+def lines_as_pieces(text: str, language: str | None, protection: DocumentProtection) -> Pieces:
     """The pieces of a plain text."""
     pieces: list[str | Unit] = []
     done = 0
@@ -34,7 +35,7 @@ def lines_as_pieces(text: str, language: str | None, protection: Protection) -> 
 
 
 def text_pieces(
-    text: str, language: str | None, protection: Protection, *, start: int = 0, escape: Escape = str
+    text: str, language: str | None, protection: DocumentProtection, *, start: int = 0, escape: Escape = str
 ) -> Pieces:
     """A text without markup as the pieces of its sentences. `start` is its place in the source, where it stands as
     `escape(text)`."""

@@ -8,12 +8,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from antiphon.documents.protection import Protected, copies_of, is_kept, required_phrases
+from antiphon.documents.protection import DocumentProtection, Protected, copies_of, required_phrases
 from antiphon.documents.segments import AlignedSpan, Segment, SegmentAnswer
 from antiphon.documents.splitting import is_worthy
 from antiphon.text import clean_text
 
-_BREAK = re.compile("[\t\n\x0b\x0c\r\x1c-\x1e\x85\u2028\u2029]")
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ufffe\uffff]")
 _CORE = re.compile(r"[^\W_](?:.*[^\W_])?", re.DOTALL)
 _COPIED_WEIGHT = 4.0  # of the alignment of a protected string with its copy: more than any word's
 
@@ -68,17 +68,19 @@ def raw_length(pieces: Pieces) -> int:
 
 
 def cleaned(answer: SegmentAnswer, source: str) -> SegmentAnswer:
-    """The answer without what would break the document: line ends and tabs become spaces, unless the source has some,
-    and lone surrogates U+FFFD. Characters keep their places. Spans outside of the texts are dropped."""
+    """The answer without what would break the document: control characters that the source has not, such as line ends,
+    become spaces, and lone surrogates U+FFFD. White space at the ends is cut off; all other characters keep their
+    places. Spans outside of the texts are dropped."""
     text = clean_text(answer.text)
-    if not _BREAK.search(source):
-        text = _BREAK.sub(" ", text)
-    spans = [
-        span
-        for span in answer.alignment
-        if 0 <= span.source[0] < span.source[1] <= len(source) and 0 <= span.target[0] < span.target[1] <= len(text)
-    ]
-    return SegmentAnswer(text, spans, answer.confidence)
+    if _CONTROL.search(text):
+        text = _CONTROL.sub(lambda found: found[0] if found[0] in source else " ", text)
+    before, size = len(text) - len(text.lstrip()), len(text.strip())
+    spans = []
+    for (a, b), (c, d), weight in answer.alignment:
+        c, d = max(c - before, 0), min(d - before, size)
+        if 0 <= a < b <= len(source) and c < d:
+            spans.append(AlignedSpan((a, b), (c, d), weight))
+    return SegmentAnswer(text.strip(), spans, answer.confidence)
 
 
 def parts_to_ask(unit: Unit) -> list[tuple[int, int]]:
@@ -92,27 +94,25 @@ def parts_to_ask(unit: Unit) -> list[tuple[int, int]]:
     return found
 
 
-def is_complete(unit: Unit, answer: SegmentAnswer) -> bool:
+def is_complete(unit: Unit, answer: SegmentAnswer, check: DocumentProtection) -> bool:
     """Whether an answer can be used as it is."""
-    return bool(answer.text.strip()) and is_kept(unit.text, unit.protected, answer.text)
+    return bool(answer.text) and check.holds(unit.text, unit.protected, answer.text)
 
 
-def composed(unit: Unit, parts: Sequence[SegmentAnswer]) -> SegmentAnswer:
+def composed(unit: Unit, parts: Sequence[SegmentAnswer], check: DocumentProtection) -> SegmentAnswer:
     """The answer made of the protected strings and of the answers to the parts between them.
 
     Parts with an empty answer, or one that has protected strings too, are left as in the source.
     """
     asked = parts_to_ask(unit)
     given = {}
-    exact = [one for one in unit.protected if one.exactly]
-    copies = copies_of(exact) if exact else None
     for span, part in zip(asked, parts, strict=True):
         part = cleaned(part, unit.text[slice(*span)])
-        if part.text.strip() and not (copies and copies.search(part.text)):
+        if part.text and not check.counts(part.text):
             given[span] = part
     answer = _assemble(unit, given)
     # Two parts may form a protected string together.
-    return answer if is_kept(unit.text, unit.protected, answer.text) else _assemble(unit, {})
+    return answer if check.holds(unit.text, unit.protected, answer.text) else _assemble(unit, {})
 
 
 def _assemble(unit: Unit, given: dict[tuple[int, int], SegmentAnswer]) -> SegmentAnswer:
@@ -140,16 +140,9 @@ def _assemble(unit: Unit, given: dict[tuple[int, int], SegmentAnswer]) -> Segmen
             add(start, end, output, weight=_COPIED_WEIGHT)
         else:
             part = given[start, end]
-            add(start, end, part.text.strip(), _stripped(part))
+            add(start, end, part.text, part.alignment)
     texts.append(unit.text[place:])
     return SegmentAnswer("".join(texts), spans, min(confidences, default=None))
-
-
-def _stripped(part: SegmentAnswer) -> list[AlignedSpan]:
-    """The alignment of `part.text.strip()`."""
-    before, size = len(part.text) - len(part.text.lstrip()), len(part.text.strip())
-    moved = [(span, max(span.target[0] - before, 0), min(span.target[1] - before, size)) for span in part.alignment]
-    return [AlignedSpan(span.source, (start, end), span.weight) for span, start, end in moved if start < end]
 
 
 def with_copies(unit: Unit, answer: SegmentAnswer) -> SegmentAnswer:

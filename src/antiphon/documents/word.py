@@ -15,7 +15,7 @@ from xml.parsers import expat
 from antiphon.documents.archive import OfficeArchive
 from antiphon.documents.document import Document
 from antiphon.documents.inline import InlineText
-from antiphon.documents.protection import Protection
+from antiphon.documents.protection import DocumentProtection
 from antiphon.documents.units import Pieces, Unit
 from antiphon.errors import DataError
 
@@ -33,7 +33,7 @@ _UNSEEN = ("lang", "noProof", "proofErr")  # properties of a run that nobody see
 _INVALID = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
-def read_word(name: str, data: bytes, language: str | None, protection: Protection) -> Document:
+def read_word(name: str, data: bytes, language: str | None, protection: DocumentProtection) -> Document:
     """A .docx file. DataError, which names the file, if it is none, is damaged, or has a DTD."""
     archive = OfficeArchive(data, name=name)
     texts: dict[str, str] = {}
@@ -49,7 +49,7 @@ def read_word(name: str, data: bytes, language: str | None, protection: Protecti
         }
         return archive.with_parts(encoded)
 
-    return Document(streams, finish)
+    return Document(streams, protection, finish)
 
 
 def _parts_with_text(archive: OfficeArchive, name: str) -> list[str]:
@@ -90,7 +90,7 @@ def _checked(data: bytes, *, name: str, part: str) -> str:
 class _WordReader:
     """Cuts one XML part into pieces. `_separator` is where the markup behind the last text begins."""
 
-    def __init__(self, text: str, language: str | None, protection: Protection) -> None:
+    def __init__(self, text: str, language: str | None, protection: DocumentProtection) -> None:
         self._text, self._language, self._protection = text, language, protection
         self._pieces: list[str | Unit] = []
         self._done = 0

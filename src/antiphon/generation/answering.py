@@ -4,7 +4,7 @@
     call = engine.submit(["in 3 hours", "May 5"], stream=True, beam_size=4)    # its errors are raised here
     while engine.busy:
         for call, event in engine.step():                                     # one decoding step
-            ...                                                               # TextPiece, Answer or Failure
+            ...                                                               # NewText, Answer or Failure
 
 `Model.generate` and `Model.stream` are one call of an engine of their own; the server has one engine for each model.
 """
@@ -40,7 +40,7 @@ class ServedModel(AnsweringModel, Protocol):
     def in_languages_of(self, config: GenerationConfig) -> ServedModel: ...
 
 
-class TextPiece(NamedTuple):
+class NewText(NamedTuple):
     """A piece of the answer to input `index`, which is never taken back; joined, the pieces are its text."""
 
     index: int  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -60,7 +60,7 @@ class Failure(NamedTuple):
     error: Exception
 
 
-Event = TextPiece | Answer | Failure
+Event = NewText | Answer | Failure
 
 
 @dataclass(eq=False)
@@ -108,14 +108,16 @@ class AnsweringEngine:
     def put(
         self,
         texts: Any,
-        settings: Mapping[str, object],
+        settings: Mapping[str, object] | GenerationConfig,
         *,
         stream: bool = False,
         first_row: int = 0,
         names: bool = False,
     ) -> AnswerCall:
-        """`submit` with the settings as a mapping. With `names`, texts may all be names of files of images or sound."""
-        config = override(self._model.generation, dict(settings))
+        """`submit` with the settings as a mapping, or all of them as a config. With `names`, texts may all be names of
+        files of images or sound."""
+        whole = isinstance(settings, GenerationConfig)
+        config = settings if whole else override(self._model.generation, dict(settings))
         model = self._model.in_languages_of(config)
         rows = model.input_kind.read(texts, "texts", names=names or first_row > 0, template=config.template)
         call = AnswerCall(model, len(rows), streams=stream)
@@ -169,7 +171,7 @@ class AnsweringEngine:
         """Note the answer to an input without search."""
         call.num_open -= 1
         if call.streams and answer.text:
-            self._events.append((call, TextPiece(index, answer.text)))
+            self._events.append((call, NewText(index, answer.text)))
         self._events.append((call, Answer(index, answer)))
 
     def _events_of(self, call: AnswerCall, result: JobResult) -> list[Event]:
@@ -181,7 +183,7 @@ class AnsweringEngine:
         if call.streams:
             row.held[part] += result.ids
             text = _new_text(row, call.model.target_tokenizer)
-            events += [TextPiece(index, text)] if text else []
+            events += [NewText(index, text)] if text else []
         if result.hypotheses is not None:
             del self._calls[result.job]
             if row.finished:
@@ -221,7 +223,7 @@ def pieces_of(model: ServedModel, text: Any, settings: Mapping[str, object], *, 
             for _, event in events:
                 if isinstance(event, Failure):
                     raise event.error
-                if isinstance(event, TextPiece):
+                if isinstance(event, NewText):
                     yield event.text
 
     return run()

@@ -56,7 +56,8 @@ def answer_of(text: str, call: GenerateCall) -> dict[str, Any]:
 
 
 class FakeService:
-    """A `ModelService`. `pause` makes calls wait; `running`, `cancelled` and `calls` are for assertions.
+    """A `ModelService`. `pause` makes calls wait; `running`, `cancelled` and `calls` are for assertions. The next
+    `overloads` calls after `overload_after` ones are refused; `unspellable`: those with required phrases are.
 
     A text of "refuse", "overload", "die", "late" or "crash" raises what a real service raises, and "crash" what it does
     not.
@@ -73,13 +74,15 @@ class FakeService:
         self._held: asyncio.Event | None = None
         self.calls: list[GenerateCall] = []
         self.running = self.cancelled = 0
-        self.drained = self.stopped = False
+        self.drained = self.stopped = self.unspellable = False
+        self.overloads = self.overload_after = 0
 
     def statuses(self) -> list[ModelStatus]:
         return list(self._models.values())
 
     async def generate(self, call: GenerateCall) -> AsyncIterator[Event]:
         self._ready(call.model)
+        self._refuse(call)
         self.calls.append(call)
         self.running += 1
         try:
@@ -100,6 +103,14 @@ class FakeService:
             raise
         finally:
             self.running -= 1
+
+    def _refuse(self, call: GenerateCall) -> None:
+        if self.unspellable and "required" in call.settings:
+            raise BadInput("`required` must be phrases that the vocabulary can spell.", field="required")
+        if self.overloads and self.overload_after <= 0:
+            self.overloads -= 1
+            raise Overloaded("too many calls wait.", retry_after_seconds=0.05)
+        self.overload_after -= 1
 
     def pause(self) -> None:
         """Make calls wait until `resume`; both may be called from another thread."""

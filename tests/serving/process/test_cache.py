@@ -11,7 +11,7 @@ import pytest
 from antiphon.config import GenerationConfig
 from antiphon.serving.process.cache import AnswerCache, cache_key
 from antiphon.serving.process.messages import SubmitInput
-from antiphon.serving.process.preparing import checked_settings, prepare
+from antiphon.serving.process.preparing import SearchDefaults, prepare
 from antiphon.serving.service import GenerateCall, ModelInfo
 from antiphon.settings import plain
 
@@ -34,10 +34,10 @@ def key(settings: dict[str, Any], *, text: Any = "hello", model: tuple[Any, ...]
     info = ModelInfo(
         task="text", input="speech" if isinstance(text, bytes) else "text", generation=plain(GenerationConfig())
     )
-    default, row = GenerationConfig(), call.pop("row", 0)
+    search, row = SearchDefaults(info), call.pop("row", 0)
     inputs = [text] * (row + 1)
-    config = checked_settings(default, settings, count=len(inputs))
-    message = prepare(GenerateCall(inputs=inputs, **call), config, default=default, info=info)[-1]
+    config = search.checked(settings, count=len(inputs))
+    message = prepare(GenerateCall(inputs=inputs, **call), config, search=search, info=info)[-1]
     return cache_key(list(model), message, sampled=config.temperature is not None)
 
 

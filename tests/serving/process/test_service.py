@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import os
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from counts import count
 from serving.process.tools import DTYPE, TEXTS, Served, collect, continued, first_event, same, stopped, until
 
 from antiphon.generation.model import Model
@@ -305,3 +308,117 @@ def test_a_service_that_drains_finishes_what_it_has(folder: Path) -> None:
         other.close()
     with pytest.raises(Unavailable, match="shutting down"):
         asyncio.run(collect(other.service, GenerateCall(inputs=["new"])))
+
+
+def test_details_of_answers(served: Served, offline: Model) -> None:
+    inputs, settings = ["hello, world", "", "in 3 hours we go. Ein Haus. We go."], {"n_best": 2, "beam_size": 3}
+    parts = {"overflow": "split", "max_source_tokens": 12}
+    details = ("alignment", "token_confidence")
+    for given in (settings, {**settings, "forbidden": ["e"]}, {**settings, **parts}, {"beam_size": 1, "prefix": "in "}):
+        call = GenerateCall(inputs=inputs, settings=given, details=details)
+        for text, found in zip(inputs, served.run(collect(served.service, call)), strict=True):
+            answer = found.answer
+            confidence = answer["token_confidence"]
+            assert len(confidence) == len(answer["tokens"]) and all(0 < each <= 1 for each in confidence)
+            # What is missing is the probability of special tokens: that of each part's end.
+            assert math.prod(confidence) >= math.exp(answer["score"]) * (1 - 1e-9)
+            for span in answer["alignment"]:
+                (a, b), (c, d) = span["source"], span["target"]
+                assert 0 <= a < b <= len(text) and 0 <= c < d <= len(answer["text"]) and 0 < span["weight"] <= 1
+    wanted = offline.score(["hello, world"], [""])  # the model still answers as before
+    assert served.run(served.service.score(["hello, world"], [""])) == pytest.approx(wanted)
+    with pytest.raises(BadInput, match=r"`details` must be of alignment, token_confidence, but has the text `heat`"):
+        served.run(collect(served.service, GenerateCall(inputs=["a"], details=("heat",))))  # type: ignore[arg-type]
+
+
+def test_pieces_come_while_the_answer_is_decoded(served: Served) -> None:
+    settings = {"beam_size": 1, "min_new_tokens": 300, "max_new_tokens": 301}
+
+    async def pieces() -> tuple[int, float, float]:
+        began, first, number = time.monotonic(), 0.0, 0
+        async for event in served.service.generate(GenerateCall(inputs=["a stream"], settings=settings, stream=True)):
+            if isinstance(event, TextPiece):
+                first, number = first or time.monotonic() - began, number + 1
+        return number, first, time.monotonic() - began
+
+    number, first, whole = served.run(pieces())
+    assert number > 20 and first < whole / 4
+
+
+LONG = {"beam_size": 4, "min_new_tokens": 380, "max_new_tokens": 381}
+
+
+def test_decoding_stops_when_a_call_is_closed(served: Served) -> None:
+    """Row 18: within one step or 250 ms the process computes no more."""
+
+    def computed() -> float:
+        """Seconds of the process's work."""
+        fields = Path(f"/proc/{served.pid()}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    async def close(number: int) -> float:
+        gone = GenerateCall(inputs=[f"gone {number}", f"gone too {number}"], settings=LONG, stream=True)
+        await first_event(served.service, gone)
+        await asyncio.sleep(0.25)
+        before = computed()
+        await asyncio.sleep(0.1)
+        return computed() - before
+
+    before = served.numbers()["cancelled"]
+    for number in range(count("client_aborts")):
+        assert served.run(close(number)) <= 0.02, "the clock of the system has steps of 0.01 s"
+    assert served.numbers()["cancelled"] == before + count("client_aborts")
+
+
+def test_calls_that_are_closed_change_no_others(served: Served, offline: Model) -> None:
+    async def others() -> list[Answered]:
+        other = asyncio.create_task(collect(served.service, GenerateCall(inputs=["goes on"], settings=LONG)))
+        for number in range(count("client_aborts")):
+            gone = GenerateCall(inputs=[f"{number} is gone"] * 2, settings=LONG, stream=True)
+            await first_event(served.service, gone)
+        return await other
+
+    (found,) = served.run(others(), seconds=600)
+    assert same(found.answer, offline.generate(["goes on"], **LONG)[0])
+
+
+def test_scores_and_maps_between_the_steps_of_answers(served: Served, offline: Model) -> None:
+    async def together() -> list[Any]:
+        calls = [
+            collect(served.service, GenerateCall(inputs=TEXTS, settings={"min_new_tokens": 60, "max_new_tokens": 80}))
+        ]
+        others = [served.service.score(TEXTS, [*reversed(TEXTS)]) for _ in range(5)]
+        maps = [served.service.attention("hello") for _ in range(3)]
+        return await asyncio.gather(*calls, *others, *maps)
+
+    found, *others = served.run(together())
+    wanted = offline.generate(TEXTS, min_new_tokens=60, max_new_tokens=80)
+    assert all(same(each.answer, own) for each, own in zip(found, wanted, strict=True))
+    assert all(scores == pytest.approx(offline.score(TEXTS, [*reversed(TEXTS)])) for scores in others[:5])
+    assert all(maps["target_tokens"] == offline.attention("hello").target_tokens for maps in others[5:])
+
+
+def test_a_call_may_be_a_part_of_a_longer_list(served: Served, offline: Model) -> None:
+    settings: dict[str, Any] = {"temperature": 2.0, "seed": 11}
+    call = GenerateCall(inputs=["hello"] * 3, settings=settings, first_row=5)
+    wanted = offline.generate(["hello"] * 3, first_row=5, **settings)
+    found = served.run(collect(served.service, call))
+    assert [each.answer["text"] for each in found] == [each.text for each in wanted]
+    with pytest.raises(BadInput, match=r"^input 7 must have at most"):
+        served.run(collect(served.service, GenerateCall(inputs=["a", "long " * 400], first_row=5)))
+    prefixes = {"prefix": ["in", "we"]}
+    found = served.run(collect(served.service, GenerateCall(inputs=["a", "b"], settings=prefixes, first_row=3)))
+    assert [each.answer["text"][:2] for each in found] == ["in", "we"]
+
+
+def test_long_sources_of_scores_and_maps(served: Served, offline: Model) -> None:
+    long, settings = "hello " * 100, {"overflow": "truncate", "max_source_tokens": 20}
+    scores = served.run(served.service.score([long], ["a"], settings=settings))
+    assert scores == pytest.approx(offline.score([long], ["a"], **settings))
+    maps = served.run(served.service.attention(long, "a", settings=settings))
+    assert len(maps["source_tokens"]) == 20
+    with pytest.raises(BadInput, match="`overflow` must be one of") as caught:
+        served.run(served.service.score([long], ["a"], settings={"overflow": "x"}))
+    assert caught.value.field == "overflow"
+    with pytest.raises(BadInput, match="`overflo` is no setting of this call, did you mean `overflow`"):
+        served.run(served.service.attention(long, settings={"overflo": "truncate"}))

@@ -89,6 +89,9 @@ def nullable(schema: Schema) -> Schema:
 
 
 STRING, NUMBER, INTEGER, BOOLEAN = (_KINDS[kind] for kind in (str, float, int, bool))
+EVENTS = "text/event-stream"
+# Of each event of a stream, as OpenAPI before 3.2 has it.
+EVENT = {"type": "object", "properties": {"event": STRING, "data": STRING}, "required": ["data"]}
 SPAN = {"type": "array", "items": INTEGER, "minItems": 2, "maxItems": 2}
 _HYPOTHESIS = {
     "text": STRING,

@@ -16,10 +16,10 @@ from antiphon.serving.process.cache import AnswerCache, cache_key
 from antiphon.serving.process.calls import ActiveCall, Job, shift_rows
 from antiphon.serving.process.counters import Counters
 from antiphon.serving.process.messages import CancelJob, JobDone, JobFailed, Message, PieceMade, SubmitInput
-from antiphon.serving.process.preparing import checked_settings, default_search, prepare, size_of
+from antiphon.serving.process.preparing import SearchDefaults, prepare, size_of
 from antiphon.serving.process.scheduling import Scheduler, ServiceRate
 from antiphon.serving.process.settings import ModelEntry, ProcessSettings
-from antiphon.serving.process.supervisor import Supervisor
+from antiphon.serving.process.supervisor import LOG, Supervisor
 from antiphon.serving.service import (
     Answered,
     BadInput,
@@ -48,6 +48,7 @@ class HostedModel:
         self.last_used = 0.0
         self.on_demand = not entry.preload  # whether the next call loads the model
         self.closed: str | None = None  # why new calls are refused
+        self._search: SearchDefaults | None = None  # of the model that was loaded last
         self._running: dict[int, Job] = {}
         self._shared: dict[bytes, Job] = {}  # jobs that answer equal inputs of later calls too
 
@@ -55,9 +56,9 @@ class HostedModel:
         """The events of a call; see `ModelService.generate`."""
         until = self._until(call.timeout_seconds)
         info = await self.ready_info(until)
-        default = default_search(info)
-        config = checked_settings(default, call.settings, count=len(call.inputs))
-        messages = prepare(call, config, default=default, info=info)
+        search = self._search or SearchDefaults(info)
+        config = search.checked(call.settings, count=len(call.inputs))
+        messages = prepare(call, config, search=search, info=info)
         active = ActiveCall(count=len(messages), stream=call.stream, first_row=call.first_row)
         fresh = self._fresh_jobs(active, messages, cached=call.cached, sampled=config.temperature is not None)
         async with self.entered(active, fresh):
@@ -210,6 +211,8 @@ class HostedModel:
 
     def became_ready(self) -> None:
         """The process can take work: what waited is sent."""
+        assert self.supervisor.info is not None
+        self._search = SearchDefaults(self.supervisor.info)
         self.pump()
 
     def received(self, message: Message) -> None:
@@ -239,6 +242,8 @@ class HostedModel:
 
     def _failed(self, job: Job, message: JobFailed) -> None:
         kind = _ERRORS.get(message.code, ServiceError)
+        if message.trace:
+            LOG.error("model %s: %s\n%s", self.entry.name, message.message, message.trace)
         for call, indices in list(job.subscribers.items()):
             text = shift_rows(message.message, job.shift(call, indices[0]))
             call.fail(kind(text, field=message.field))

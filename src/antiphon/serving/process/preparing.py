@@ -1,13 +1,15 @@
 """From a request to the inputs that are sent to a model process: settings are checked, and those of a row picked.
 
-default = default_search(info)
-config = checked_settings(default, {"beam_size": 1}, count=2)        # BadInput, which names the setting
-prepare(call, config, default=default, info=info)                    # a PreparedInput for each input
+search = SearchDefaults(info)
+config = search.checked({"beam_size": 1}, count=2)       # BadInput, which names the setting
+prepare(call, config, search=search, info=info)          # a SubmitInput for each input
 """
 
 from __future__ import annotations
 
 import itertools
+import json
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, get_args
@@ -21,6 +23,7 @@ from antiphon.settings import SettingError, build, override, plain, show
 
 LENGTH_SETTINGS = ("overflow", "max_source_tokens")
 _LISTS = ("allowed", "required", "forbidden")  # settings with one list of texts for all rows, or one for each
+_MOST_KNOWN, _LONGEST_KEY = 128, 2000  # settings of calls, and characters of each, that are remembered
 _numbers = itertools.count(1)
 
 
@@ -29,46 +32,77 @@ def next_number() -> int:
     return next(_numbers)
 
 
-def default_search(info: ModelInfo) -> GenerationConfig:
+class SearchDefaults:
     """The search settings of a model that are used where a call gives none."""
-    return build(GenerationConfig, info.generation)
 
+    def __init__(self, info: ModelInfo) -> None:
+        self.config = build(GenerationConfig, info.generation)
+        self._usual: dict[str, Any] = plain(self.config)
+        self._known: OrderedDict[str, GenerationConfig] = OrderedDict()  # settings that were asked for lately, as JSON
+        self._differences: dict[GenerationConfig, dict[str, Any]] = {}
 
-def checked_settings(default: GenerationConfig, settings: Mapping[str, Any], *, count: int) -> GenerationConfig:
-    """The settings of a call with `count` inputs. BadInput for an unknown one, a wrong value, or another number of
-    values than inputs."""
-    try:
-        config = override(default, settings)
-    except ConfigError as error:
-        path = error.path if isinstance(error, SettingError) else ()
-        raise BadInput(str(error), field=path[0] if path else None) from error
-    for name in ("prefix", *_LISTS):
-        value = getattr(config, name)
-        if _is_by_row(name, value) and len(value) != count:
-            one = "text" if name == "prefix" else "list of texts"
-            raise BadInput(
-                f"`{name}` must be one {one}, or one for each of the {count} inputs, but there are {len(value)}.",
-                field=name,
-            )
-    return config
+    def checked(self, settings: Mapping[str, Any], *, count: int) -> GenerationConfig:
+        """The settings of a call with `count` inputs. BadInput for an unknown one, a wrong value, or another number of
+        values than inputs."""
+        config = self._overridden(settings)
+        for name in ("prefix", *_LISTS):
+            value = getattr(config, name)
+            if _is_by_row(name, value) and len(value) != count:
+                one = "text" if name == "prefix" else "list of texts"
+                raise BadInput(
+                    f"`{name}` must be one {one}, or one for each of the {count} inputs, but there are {len(value)}.",
+                    field=name,
+                )
+        return config
+
+    def _overridden(self, settings: Mapping[str, Any]) -> GenerationConfig:
+        """The model's settings with those of a call. Clients repeat theirs, and the check of all takes a while."""
+        if not settings:
+            return self.config
+        try:
+            key = json.dumps(settings, sort_keys=True)
+        except (TypeError, ValueError):  # of a caller in Python, with other values than JSON has
+            key = ""
+        if key not in self._known:
+            try:
+                config = override(self.config, settings)
+            except ConfigError as error:
+                path = error.path if isinstance(error, SettingError) else ()
+                raise BadInput(str(error), field=path[0] if path else None) from error
+            if not 0 < len(key) <= _LONGEST_KEY:
+                return config
+            self._known[key] = config
+            if len(self._known) > _MOST_KNOWN:
+                self._known.popitem(last=False)
+        self._known.move_to_end(key)
+        return self._known[key]
+
+    def differences(self, config: GenerationConfig) -> dict[str, Any]:
+        """The settings that are not those of the model, as JSON values."""
+        if config not in self._differences:
+            if len(self._differences) >= _MOST_KNOWN:
+                self._differences.clear()
+            found = {name: value for name, value in plain(config).items() if value != self._usual[name]}
+            self._differences[config] = found
+        return self._differences[config]
 
 
 def prepare(
-    call: GenerateCall, config: GenerationConfig, *, default: GenerationConfig, info: ModelInfo
+    call: GenerateCall, config: GenerationConfig, *, search: SearchDefaults, info: ModelInfo
 ) -> list[SubmitInput]:
     """The message for each input of a call. BadInput for inputs of another kind than the model's."""
     check_inputs(call.inputs, info, "inputs")
     unknown = next((name for name in call.details if name not in get_args(Detail)), None)
     if unknown is not None:
         raise BadInput(f"`details` must be of {', '.join(get_args(Detail))}, but has {show(unknown)}.", field="details")
-    common = _differences(config, default)
+    common = search.differences(config)
     by_row = [name for name in ("prefix", *_LISTS) if _is_by_row(name, getattr(config, name))]
     found: list[SubmitInput] = []
     for index, one in enumerate(call.inputs):
         settings = common
         if by_row:
             own = replace(config, **{name: getattr(config, name)[index] for name in by_row})
-            settings = _differences(own, default)
+            settings = search.differences(own)
         found.append(
             SubmitInput(
                 job=next_number(),
@@ -115,9 +149,3 @@ def _is_by_row(name: str, value: Any) -> bool:
     if not isinstance(value, tuple):
         return False
     return name == "prefix" or any(not isinstance(entry, str) for entry in value)
-
-
-def _differences(config: GenerationConfig, default: GenerationConfig) -> dict[str, Any]:
-    """The settings that are not those of the model, as JSON values."""
-    usual = plain(default)
-    return {name: value for name, value in plain(config).items() if value != usual[name]}

@@ -25,7 +25,18 @@ from antiphon.serving.http.requests import (
     read_generate,
     source_limits,
 )
-from antiphon.serving.http.schemas import ANSWER, BOOLEAN, NUMBER, STRING, array, nullable, obj, of_class
+from antiphon.serving.http.schemas import (
+    ANSWER,
+    BOOLEAN,
+    EVENT,
+    EVENTS,
+    NUMBER,
+    STRING,
+    array,
+    nullable,
+    obj,
+    of_class,
+)
 from antiphon.serving.service import Answered, Event, GenerateCall, TextPiece
 
 router = APIRouter(dependencies=[Depends(with_key)])
@@ -53,7 +64,7 @@ _DATA_URL = "data:audio/wav;base64,"
         "Answer inputs, with every setting of the search.",
         tag=_TAG,
         answer=obj({"answers": array(ANSWER), "model": STRING}),
-        contents={"text/event-stream": STRING},
+        contents={EVENTS: EVENT},
         body={JSON: of_class(GenerateRequest, search=True)},
         example={"inputs": ["in 3 hours"], "beam_size": 4, "details": ["alignment"]},
         errors=NAMED,

@@ -21,7 +21,7 @@ from antiphon.serving.http.context import context_of, record_of
 from antiphon.serving.http.errors import JsonResponse, invalid
 from antiphon.serving.http.languages import ModelLanguages
 from antiphon.serving.http.openapi import NAMED, described
-from antiphon.serving.http.schemas import NUMBER, STRING, obj, of_class
+from antiphon.serving.http.schemas import EVENT, EVENTS, NUMBER, STRING, obj, of_class
 from antiphon.serving.service import Event, GenerateCall, TextPiece
 from antiphon.settings import Range, Settings
 
@@ -71,7 +71,7 @@ def _body() -> dict[str, Any]:
         "Transcribe a recording.",
         tag="OpenAI",
         answer=_TRANSCRIPTION,
-        contents={"text/plain": STRING, "text/event-stream": STRING},
+        contents={"text/plain": STRING, EVENTS: EVENT},
         body={MULTIPART: _body()},
         errors=NAMED,
     )

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Hashable
 from typing import Any, Protocol
 
-from antiphon.generation.answering import AnswerCall, AnsweringEngine, Failure, TextPiece
+from antiphon.config import GenerationConfig
+from antiphon.generation.answering import AnswerCall, AnsweringEngine, Failure, NewText
 from antiphon.generation.answers import Generation
 from antiphon.generation.model import Model
 from antiphon.generation.translator import Translator
 from antiphon.serving.process.worker.one_call import OneCallEngine
+from antiphon.settings import override
+
+_MOST_CONFIGS, _LONGEST_KEY = 128, 2000
 
 Result = str | Generation | Exception  # a piece of text that is never taken back; the answer; or why there is none
 
@@ -39,14 +44,28 @@ class RunningEngine:
     """An AnsweringEngine in which each input is a call of its own, so that each can be cancelled and can fail alone."""
 
     def __init__(self, model: Model) -> None:
-        self._engine = AnsweringEngine(model)
+        self._model, self._engine = model, AnsweringEngine(model)
+        self._configs: dict[str, GenerationConfig] = {}  # of settings that were asked for lately, as JSON
 
     @property
     def busy(self) -> bool:
         return self._engine.busy
 
     def submit(self, text: Any, *, row: int, stream: bool, settings: dict[str, Any]) -> AnswerCall:
-        return self._engine.put([text], settings, stream=stream, first_row=row, names=True)
+        return self._engine.put([text], self._config(settings), stream=stream, first_row=row, names=True)
+
+    def _config(self, settings: dict[str, Any]) -> GenerationConfig:
+        """The settings of an input. Calls repeat theirs, and the check of all takes as long as a step of a small
+        model."""
+        key = json.dumps(settings, sort_keys=True)
+        config = self._configs.get(key)
+        if config is None:
+            config = override(self._model.generation, settings)
+            if len(self._configs) >= _MOST_CONFIGS:
+                self._configs.clear()
+            if len(key) <= _LONGEST_KEY:
+                self._configs[key] = config
+        return config
 
     def cancel(self, handle: AnswerCall) -> None:
         self._engine.cancel(handle)
@@ -54,7 +73,7 @@ class RunningEngine:
     def step(self) -> list[tuple[AnswerCall, Result]]:
         found: list[tuple[AnswerCall, Result]] = []
         for call, event in self._engine.step():
-            if isinstance(event, TextPiece):
+            if isinstance(event, NewText):
                 found.append((call, event.text))
             else:
                 found.append((call, event.error if isinstance(event, Failure) else event.generation))

@@ -52,6 +52,7 @@ class WorkLoop:
         self._others: deque[ScorePairs | ShowAttention] = deque()
         self._outgoing: list[Message] = []
         self._notes: dict[str, None] = {}
+        self._last_error: Exception | None = None
         self._steps, self._step_seconds, self._last_beat = 0, 0.0, 0.0
 
     def warm_up(self) -> None:
@@ -131,9 +132,12 @@ class WorkLoop:
             self._outgoing.append(PieceMade(job=message.job, text=result))
             return
         del self._submitted[handle], self._handles[message.job]
+        if isinstance(result, Exception):
+            # Of an error that ends several jobs the log gets the lines of code once.
+            self._outgoing.append(failure(message.job, result, trace=result is not self._last_error))
+            self._last_error = result
+            return
         with self._errors_of(message.job), _collected() as more:
-            if isinstance(result, Exception):
-                raise result
             answer = result.as_json() | details_of(self._model, message, result, handle)
             self._outgoing.append(
                 JobDone(job=message.job, result=answer, warnings=list(dict.fromkeys([*lines, *more()])))
@@ -165,15 +169,15 @@ class WorkLoop:
             self._outgoing.append(failure(job, error))
 
 
-def failure(job: int, error: Exception) -> JobFailed:
+def failure(job: int, error: Exception, *, trace: bool = True) -> JobFailed:
     """The message about an exception. Of an unexpected one the client gets only the type: its text may hold anything;
-    the log gets the lines of code, without texts."""
+    the log gets the lines of code, without texts, with `trace`."""
     if isinstance(error, UsageError):
         return JobFailed(job=job, code="invalid", message=str(error), field=wrong_field(error))
     if memory_ran_out(error) or (error.__cause__ is not None and memory_ran_out(error.__cause__)):
         message = str(error) if isinstance(error, AntiphonError) else "an input needs more memory than there is."
         return JobFailed(job=job, code="invalid", message=message)
-    frames = "".join(traceback.format_tb(error.__traceback__))
+    frames = "".join(traceback.format_tb(error.__traceback__)) if trace else ""
     if isinstance(error, AntiphonError):
         return JobFailed(job=job, code="internal", message=str(error), trace=frames)
     name = type(error).__name__

@@ -51,7 +51,8 @@ def maps_as_object(model: Translator, message: ShowAttention, *, max_values: int
             "Shorten the texts."
         )
     found = {role: None if each is None else _rounded(each) for role, each in weights.items()}
-    return {"source_tokens": maps.source_tokens, "target_tokens": maps.target_tokens, **found}
+    tokens = ("source_tokens", "target_tokens", "source_special", "target_special", "start")
+    return {**{name: getattr(maps, name) for name in tokens}, **found}
 
 
 def _check_lengths(model: Translator, settings: Mapping[str, Any]) -> None:
