@@ -87,7 +87,7 @@ FLOORS: dict[str, list[str]] = {
         "folders/reading",
     ],
     "runtime": [
-        "batch_splitter inference kernels/ kernels/table pages recorder/ step",
+        "batch_limit inference kernels/ kernels/table pages recorder/ step",
         "kernels/layout",
         "kernels/compiler",
         "kernels/packed kernels/steps",
@@ -113,13 +113,15 @@ FLOORS: dict[str, list[str]] = {
     ],
     "search": [
         "/ batch_state constants length_checks next_token/ requests special_tokens",
-        "constraint_state coverage logits_processors next_token/topk request_queue sampling",
-        "config hypotheses",
-        "batching length_limits",
-        "candidates next_token/scores",
+        "constraint_state coverage hypotheses next_token/logits_processors next_token/sampling next_token/topk "
+        "request_queue search_size",
+        "config",
+        "batching candidates length_limits",
         "next_token/beam next_token/beam_groups next_token/phrase_banks state",
-        "next_token/choose stopping",
+        "next_token/scores stopping",
+        "next_token/choose",
         "beam_search",
+        "running",
         "engine",
     ],
     "generation": [
@@ -128,6 +130,7 @@ FLOORS: dict[str, list[str]] = {
         "joining model_repr protocols quantize translator",
         "classification/labels requests scoring token_confidence",
         "attention/of_texts classification/classify hf/model",
+        "answering",
         "model",
         "attention/alignment dry_run load",
     ],

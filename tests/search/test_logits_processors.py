@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from antiphon.search.constants import NEG_INF
-from antiphon.search.logits_processors import (
+from antiphon.search.next_token.logits_processors import (
     DecodedTokens,
     LogitsProcessor,
     MinNewTokens,

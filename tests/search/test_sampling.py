@@ -12,7 +12,7 @@ from search.toys import SPECIAL, assert_same, next_log_p, toy
 from antiphon.config import GenerationConfig
 from antiphon.search.constants import NEG_INF
 from antiphon.search.engine import SourceInput, answer
-from antiphon.search.sampling import HypothesisRandom, TokenSampler
+from antiphon.search.next_token.sampling import HypothesisRandom, TokenSampler
 
 SETTINGS = [
     (1.0, None, None, None),

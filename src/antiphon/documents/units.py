@@ -68,9 +68,9 @@ def raw_length(pieces: Pieces) -> int:
 
 
 def cleaned(answer: SegmentAnswer, source: str) -> SegmentAnswer:
-    """The answer without what would break the document: line ends, tabs and other control characters that the source
-    has not become spaces, lone surrogates U+FFFD. Characters keep their places, but for white space at the ends, which is
-    cut off. Spans outside of the texts are dropped."""
+    """The answer without what would break the document: control characters that the source has not, such as line ends,
+    become spaces, and lone surrogates U+FFFD. White space at the ends is cut off; all other characters keep their
+    places. Spans outside of the texts are dropped."""
     text = clean_text(answer.text)
     if _CONTROL.search(text):
         text = _CONTROL.sub(lambda found: found[0] if found[0] in source else " ", text)

@@ -4,7 +4,7 @@
     call = engine.submit(["in 3 hours", "May 5"], stream=True, beam_size=4)    # its errors are raised here
     while engine.busy:
         for call, event in engine.step():                                     # one decoding step
-            ...                                                               # TextPiece, Answer or Failure
+            ...                                                               # NewText, Answer or Failure
 
 `Model.generate` and `Model.stream` are one call of an engine of their own; the server has one engine for each model.
 """
@@ -40,7 +40,7 @@ class ServedModel(AnsweringModel, Protocol):
     def in_languages_of(self, config: GenerationConfig) -> ServedModel: ...
 
 
-class TextPiece(NamedTuple):
+class NewText(NamedTuple):
     """A piece of the answer to input `index`, which is never taken back; joined, the pieces are its text."""
 
     index: int  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -60,7 +60,7 @@ class Failure(NamedTuple):
     error: Exception
 
 
-Event = TextPiece | Answer | Failure
+Event = NewText | Answer | Failure
 
 
 @dataclass(eq=False)
@@ -171,7 +171,7 @@ class AnsweringEngine:
         """Note the answer to an input without search."""
         call.num_open -= 1
         if call.streams and answer.text:
-            self._events.append((call, TextPiece(index, answer.text)))
+            self._events.append((call, NewText(index, answer.text)))
         self._events.append((call, Answer(index, answer)))
 
     def _events_of(self, call: AnswerCall, result: JobResult) -> list[Event]:
@@ -183,7 +183,7 @@ class AnsweringEngine:
         if call.streams:
             row.held[part] += result.ids
             text = _new_text(row, call.model.target_tokenizer)
-            events += [TextPiece(index, text)] if text else []
+            events += [NewText(index, text)] if text else []
         if result.hypotheses is not None:
             del self._calls[result.job]
             if row.finished:
@@ -223,7 +223,7 @@ def pieces_of(model: ServedModel, text: Any, settings: Mapping[str, object], *, 
             for _, event in events:
                 if isinstance(event, Failure):
                     raise event.error
-                if isinstance(event, TextPiece):
+                if isinstance(event, NewText):
                     yield event.text
 
     return run()

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from antiphon.runtime.step import TopKRequest
 from antiphon.search.config import SearchConfig
-from antiphon.search.logits_processors import MinNewTokens, SuppressTokens
+from antiphon.search.next_token.logits_processors import MinNewTokens, SuppressTokens
 
 
 class Continuations(NamedTuple):

@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Any
 
 from antiphon.config import GenerationConfig
-from antiphon.search.logits_processors import (
+from antiphon.search.next_token.logits_processors import (
     LogitsProcessor,
     MinNewTokens,
     NoRepeatNgram,
@@ -15,7 +15,7 @@ from antiphon.search.logits_processors import (
     SuppressTokens,
     SuppressTokensAt,
 )
-from antiphon.search.sampling import TokenSampler
+from antiphon.search.next_token.sampling import TokenSampler
 from antiphon.search.special_tokens import SpecialTokens
 
 _OF_A_REQUEST: dict[str, Any] = {

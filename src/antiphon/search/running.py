@@ -25,8 +25,8 @@ from antiphon.search.batching import MAX_CACHE_TOKENS, cost, longest_first, max_
 from antiphon.search.beam_search import Search
 from antiphon.search.config import SearchConfig
 from antiphon.search.hypotheses import Hypothesis
+from antiphon.search.next_token.sampling import NOT_NUMBERS
 from antiphon.search.requests import Request
-from antiphon.search.sampling import NOT_NUMBERS
 from antiphon.search.search_size import SearchSize
 
 T = TypeVar("T")

@@ -25,8 +25,8 @@ from antiphon.search.constraint_state import ConstraintState
 from antiphon.search.coverage import Coverage
 from antiphon.search.hypotheses import FinishedHypotheses
 from antiphon.search.length_limits import LengthLimits
+from antiphon.search.next_token.sampling import HypothesisRandom
 from antiphon.search.requests import Request
-from antiphon.search.sampling import HypothesisRandom
 
 
 @dataclass(eq=False)

@@ -135,7 +135,7 @@ def _maps(model: Model, pairs: Sequence[_TokenizedPair]) -> Tensor | None:
     batch = collate(examples, pad_id=tokens.pad, start_id=tokens.start).to(model.network.device)
     layers = layer_weights(model.network, batch, window=source_limit(model.network, model.generation))["cross"]
     there = [weights for weights in layers if weights is not None]
-    return there[-1].float().mean(1).cpu() if there else None
+    return torch.cat([weights.float() for weights in there], 1).mean(1).cpu() if there else None
 
 
 def _spans(pair: _TokenizedPair, weights: Tensor) -> list[AlignedSpan]:
@@ -150,8 +150,10 @@ def _spans(pair: _TokenizedPair, weights: Tensor) -> list[AlignedSpan]:
     rows = weights.new_zeros(len(pair.target_words) + 1, columns.shape[1]).index_add_(0, queries, columns)
     counts = torch.bincount(queries, minlength=len(rows)).clamp_min(1)
     words = (rows / counts[:, None])[:-1, :-1]
-    best = words.amax(1, keepdim=True)
-    chosen = (words == best) | ((words >= _SHARE_OF_BEST * best) & (words >= _LEAST_WEIGHT))
+    # A source word that gets weight from many words of the answer (punctuation) counts less for each.
+    shares = words / words.sum(0).clamp_min(1e-9).sqrt()
+    best = shares.amax(1, keepdim=True)
+    chosen = (shares == best) | ((shares >= _SHARE_OF_BEST * best) & (words >= _LEAST_WEIGHT))
     chosen &= best > 0
     return [
         AlignedSpan(pair.source_words[i], pair.target_words[j], min(float(words[j, i]), 1.0))

@@ -11,7 +11,7 @@ from torch import Tensor
 from antiphon.runtime.inference import log_softmax
 from antiphon.search.config import SearchConfig
 from antiphon.search.constants import NEG_INF
-from antiphon.search.logits_processors import DecodedTokens, LogitsProcessor
+from antiphon.search.next_token.logits_processors import DecodedTokens, LogitsProcessor
 from antiphon.search.state import SearchState
 
 

@@ -25,7 +25,18 @@ from antiphon.serving.http.requests import (
     read_generate,
     source_limits,
 )
-from antiphon.serving.http.schemas import ANSWER, BOOLEAN, EVENT, EVENTS, NUMBER, STRING, array, nullable, obj, of_class
+from antiphon.serving.http.schemas import (
+    ANSWER,
+    BOOLEAN,
+    EVENT,
+    EVENTS,
+    NUMBER,
+    STRING,
+    array,
+    nullable,
+    obj,
+    of_class,
+)
 from antiphon.serving.service import Answered, Event, GenerateCall, TextPiece
 
 router = APIRouter(dependencies=[Depends(with_key)])

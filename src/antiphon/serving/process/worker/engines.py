@@ -7,7 +7,7 @@ from collections.abc import Hashable
 from typing import Any, Protocol
 
 from antiphon.config import GenerationConfig
-from antiphon.generation.answering import AnswerCall, AnsweringEngine, Failure, TextPiece
+from antiphon.generation.answering import AnswerCall, AnsweringEngine, Failure, NewText
 from antiphon.generation.answers import Generation
 from antiphon.generation.model import Model
 from antiphon.generation.translator import Translator
@@ -73,7 +73,7 @@ class RunningEngine:
     def step(self) -> list[tuple[AnswerCall, Result]]:
         found: list[tuple[AnswerCall, Result]] = []
         for call, event in self._engine.step():
-            if isinstance(event, TextPiece):
+            if isinstance(event, NewText):
                 found.append((call, event.text))
             else:
                 found.append((call, event.error if isinstance(event, Failure) else event.generation))
