@@ -157,6 +157,7 @@ def test_metrics_of_the_process(client: httpx2.Client) -> None:
     assert "antiphon_cache_hits_total" in text
 
 
+@pytest.mark.timeout(3600)  # the full count
 def test_sigterm_with_requests_in_flight(folder: Path) -> None:
     for _ in range(count("drains")):
         with command(str(folder), "--languages", "en-de") as made, ThreadPoolExecutor(100) as pool:
