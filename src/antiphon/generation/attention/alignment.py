@@ -8,7 +8,7 @@ answer's word (Clark et al. 2019, section 4.1). Then source words compete: one t
 answer, as punctuation often has, counts less for each; and words at similar places are preferred a little.
 
 Measured as the share of answer words that get the right source word. 200 test phrases of the demo (549 numbers, months
-and units; 2 layers): 98.7 % by the plain mean, 99.6 % as here. 200 validation pairs of Multi30k, English to German, of a
+and units; 2 layers): 98.7 % by the plain mean, 99.6 % as here. 200 validation pairs of Multi30k, English to German, a
 network of 3 layers after 800 steps, against the intersection of two IBM models 1 (1,781 words): 62.7 % by the plain
 mean, 74.1 % as here. Single layers and heads differ from model to model; the last layer is best on the demo and the
 worst on Multi30k. Chen et al. 2020 take the weights of the next step, which reads the token: less than two thirds on
