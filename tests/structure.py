@@ -21,7 +21,7 @@ PAGE = ROOT / "docs" / "architecture.md"
 
 LEVELS = {  # the first name below antiphon -> its level; a folder or file imports from itself and from lower levels
     "errors": 0, "registry": 0, "settings": 0, "config": 0, "recipe": 0, "batch": 0, "display": 0, "devices": 0,
-    "synonyms": 0, "keywords": 0, "splitmix": 0, "utf8": 0, "words": 0,
+    "synonyms": 0, "keywords": 0, "splitmix": 0, "utf8": 0, "language_codes": 0, "words": 0,
     "text": 1, "nn": 1,
     "inputs": 2, "documents": 2,
     "data": 3, "models": 3, "constraints": 3,
@@ -87,7 +87,7 @@ FLOORS: dict[str, list[str]] = {
         "folders/reading",
     ],
     "runtime": [
-        "batch_splitter inference kernels/ kernels/table pages recorder/ step",
+        "batch_limit inference kernels/ kernels/table pages recorder/ step",
         "kernels/layout",
         "kernels/compiler",
         "kernels/packed kernels/steps",
@@ -113,21 +113,24 @@ FLOORS: dict[str, list[str]] = {
     ],
     "search": [
         "/ batch_state constants length_checks next_token/ requests special_tokens",
-        "constraint_state coverage logits_processors next_token/topk request_queue sampling",
-        "config hypotheses",
-        "batching length_limits",
-        "candidates next_token/scores",
+        "constraint_state coverage hypotheses next_token/logits_processors next_token/sampling next_token/topk "
+        "request_queue search_size",
+        "config",
+        "batching candidates length_limits",
         "next_token/beam next_token/beam_groups next_token/phrase_banks state",
-        "next_token/choose stopping",
+        "next_token/scores stopping",
+        "next_token/choose",
         "beam_search",
+        "running",
         "engine",
     ],
     "generation": [
         "/ answers assemble attention/ attention/maps attention/token_spans classification/ ensemble hf/ "
         "hf/network languages other_names prompting restricting",
         "joining model_repr protocols quantize translator",
-        "classification/labels requests scoring",
+        "classification/labels requests scoring token_confidence",
         "attention/of_texts classification/classify hf/model",
+        "answering",
         "model",
         "attention/alignment dry_run load",
     ],

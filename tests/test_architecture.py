@@ -32,7 +32,7 @@ from structure import (
 STRANGERS = [("text", "nn"), ("data", "models"), ("training", "search")]  # of equal level; listed for the message
 THIRD_PARTY = {  # what the dependencies of pyproject.toml are called in an import; sacrebleu brings numpy
     "torch", "tokenizers", "sentencepiece", "safetensors", "huggingface_hub", "sacrebleu", "numpy", "babel", "yaml",
-    "sentencex", "tyro", "rich",
+    "sentencex", "tyro", "rich", "httpx2",
     "rouge_score",  # extra [metrics]
     "schedulefree",  # extra [optim]
     "datasets", "pyarrow", "zstandard",  # extra [data]
@@ -40,6 +40,7 @@ THIRD_PARTY = {  # what the dependencies of pyproject.toml are called in an impo
     "peft",  # extra [peft]
     "ctranslate2",  # extra [ctranslate2]
     "transformers",  # extra [hf]
+    "fastapi", "starlette", "uvicorn", "h11", "prometheus_client", "py3langid",  # extra [serve]
     "comet",  # only in evaluation/comet_process.py, which another Python runs
 }  # fmt: skip
 LAZY = {
@@ -371,7 +372,7 @@ def test_every_module_says_what_it_is_and_defers_its_annotations() -> None:
 
 def test_tests_mirror_the_package() -> None:
     """A folder of tests is called as what it tests."""
-    others = {"parity", "recovery", "docs", "examples", "mutants"}
+    others = {"parity", "recovery", "docs", "examples", "mutants", "deploy"}
     known = {path.name for path in PACKAGE.iterdir() if path.is_dir()} | others
     folders = {
         path.name for path in (ROOT / "tests").iterdir() if path.is_dir() and not path.name.startswith((".", "_"))

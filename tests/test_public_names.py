@@ -16,7 +16,7 @@ from antiphon.cli.main import COMMANDS, command_class
 
 NAMES = [
     "__version__",
-    "load", "Model", "Generation",
+    "load", "Model", "Generation", "Client",
     "train", "batches", "TrainConfig",
     "evaluate",
     "register", "from_torch",

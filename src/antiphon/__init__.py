@@ -19,7 +19,8 @@ __version__ = "0.1.0"
 _HOME = {  # public name -> the module that defines it
     "load": "antiphon.generation.load",
     "Model": "antiphon.generation.model",
-    "Generation": "antiphon.generation.model",
+    "Generation": "antiphon.generation.answers",
+    "Client": "antiphon.serving.client",
     "train": "antiphon.workflows",
     "batches": "antiphon.workflows.batches",
     "TrainConfig": "antiphon.config",
@@ -53,10 +54,12 @@ if TYPE_CHECKING:
         WorkError,
     )
     from antiphon.evaluation.evaluate import evaluate
+    from antiphon.generation.answers import Generation
     from antiphon.generation.load import load
-    from antiphon.generation.model import Generation, Model
+    from antiphon.generation.model import Model
     from antiphon.models.by_hand.from_torch import from_torch
     from antiphon.registry import register
+    from antiphon.serving.client import Client
     from antiphon.workflows import train
     from antiphon.workflows.batches import batches
 
@@ -65,6 +68,7 @@ __all__ = [
     "load",
     "Model",
     "Generation",
+    "Client",
     "train",
     "batches",
     "TrainConfig",

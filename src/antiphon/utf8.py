@@ -8,7 +8,16 @@ A line ends at a line feed. One final carriage return is dropped, and so is the 
 
 from __future__ import annotations
 
+import re
+
 from antiphon.errors import DataError
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def clean_text(text: str) -> str:
+    """`text` with each lone surrogate replaced by U+FFFD, so that it can be encoded as UTF-8."""
+    return _SURROGATE.sub("\ufffd", text)
 
 
 def decode_line(raw: bytes, *, what: str, file: str, number: int) -> str:

@@ -16,7 +16,7 @@ from antiphon.errors import ConfigError
 from antiphon.evaluation.bleu_notes import unspaced
 from antiphon.evaluation.metrics import parse_metrics
 from antiphon.evaluation.translation import bleu
-from antiphon.generation.model import Generation
+from antiphon.generation.answers import Generation
 
 UNSPACED = {
     "Japanese": "今日はとても良い天気ですね。",

@@ -9,7 +9,7 @@ import pytest
 import antiphon
 from antiphon.errors import ConfigError, DataError
 from antiphon.evaluation.translation import chrf
-from antiphon.generation.model import Generation
+from antiphon.generation.answers import Generation
 
 
 @dataclass

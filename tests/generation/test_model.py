@@ -16,8 +16,9 @@ import antiphon
 from antiphon.config import AttentionConfig, GenerationConfig, ModelConfig
 from antiphon.devices import choose_device
 from antiphon.errors import ConfigError, DataError, ModelError
+from antiphon.generation.answers import Generation
 from antiphon.generation.load import choose_dtype, load
-from antiphon.generation.model import Generation, Model
+from antiphon.generation.model import Model
 from antiphon.models.build import build_network
 from antiphon.models.folders.checkpoint import Parts
 from antiphon.search.engine import answer

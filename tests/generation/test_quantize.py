@@ -15,9 +15,9 @@ from antiphon import load
 from antiphon.config import GenerationConfig
 from antiphon.errors import ConfigError, ModelError
 from antiphon.generation.ensemble import Ensemble
-from antiphon.generation.quantize import check_quantize, is_quantized, quantize
+from antiphon.generation.quantize import check_quantize, quantize
 from antiphon.runtime.inference import as_rows, evaluating
-from antiphon.runtime.quantized import Int8Linear
+from antiphon.runtime.quantized import Int8Linear, is_quantized
 from antiphon.search.engine import answer, forced_scores
 
 PAIRS = [(source_of(random.Random(i)), [5 + i, 9, 7, SPECIAL.end]) for i in range(12)]

@@ -11,7 +11,7 @@ import pytest
 import antiphon
 from antiphon.config import DataConfig, SourceConfig
 from antiphon.errors import DataError, ModelError
-from antiphon.generation.joining import join_texts, stream_texts
+from antiphon.generation.joining import join_texts
 from antiphon.generation.model import Model
 from antiphon.inputs.leading_text import in_template, leading_text, prefixes_of, template_of
 from antiphon.inputs.long_texts import pieces_of, split
@@ -136,8 +136,6 @@ def test_the_white_space_between_parts_is_given_back(run: Path) -> None:
 )
 def test_answers_are_joined(texts: list[str], gaps: list[str], joined: str) -> None:
     assert join_texts(texts, gaps) == joined
-    runs = [(iter([BYTES.encode(text)]), gap) for text, gap in zip(texts, gaps, strict=True)]
-    assert "".join(stream_texts(runs, BYTES)) == joined
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ import antiphon
 from antiphon.batch import Example, collate
 from antiphon.config import GenerationConfig
 from antiphon.generation.model import Model
-from antiphon.generation.prompting import answer_each, special_tokens_of
+from antiphon.generation.prompting import special_tokens_of
 from antiphon.inputs.sound import fit, log_mel
 from antiphon.models.families.spoken import CODES
 from antiphon.models.folders.checkpoint import load_parts, save_model_folder
@@ -128,7 +128,10 @@ def test_greedy_and_beam_search_under_the_prompt(seed: int, tmp_path: Path) -> N
     for beams, penalty in ((1, 1.0), (4, 1.0), (4, 0.6)):
         config = GenerationConfig(beam_size=beams, length_penalty=penalty, max_new_tokens=9)
         each = special_tokens_of(model.input_kind, model.network, sources, model.special_tokens)
-        found = answer_each(model.network, sources, config, each)
+        found = [
+            engine.answer(model.network, [source], config, tokens)[0]
+            for source, tokens in zip(sources, each, strict=True)
+        ]
         wanted = their_answers(theirs, features, num_beams=beams, length_penalty=penalty, max_new_tokens=9)
         for source, mine, other in zip(sources, found, wanted, strict=True):
             assert mine[0].ids == other or equally_good(model, source, mine[0].ids, other), (beams, penalty)

@@ -39,7 +39,7 @@ def stepper_of(
 ) -> DecodeStepper:
     runtime = Runtime.of(network)
     ids, tokens = as_rows(rows, runtime.network.device)
-    wanted, memory = TopKRequest(2 * width, (0, 1), SPECIAL.end), runtime.network.encode(ids, tokens)
+    wanted, memory = TopKRequest(2 * width, (0, 1)), runtime.network.encode(ids, tokens)
     return make_stepper(runtime, memory, width=width, capacity=12, wanted=wanted, records=records)
 
 
@@ -69,16 +69,15 @@ def check_steps(network: EncoderDecoder, name: str, *, tolerance: float) -> None
         left, order = list(range(5)), list(range(5))  # which source stands where, in each
         for place in range(10):
             ids = torch.randint(3, SIZE, (5, width), generator=torch.Generator().manual_seed(place)).to(network.device)
-            suppress_end = place == 4
-            plain.step(ids[left].flatten(), place, suppress_end=suppress_end)
-            again.step(ids[order].flatten(), place, suppress_end=suppress_end)
+            plain.step(ids[left].flatten(), place)
+            again.step(ids[order].flatten(), place)
             at = torch.tensor([order.index(source) for source in left], device=network.device)
             mine, own = again.logits.view(len(order), width, -1)[at], plain.logits.view(len(left), width, -1)
             torch.testing.assert_close(mine, own, rtol=tolerance, atol=tolerance)
             assert again.best is not None
             values, found = (part.view(len(order), width, -1)[at] for part in again.best)
             allowed = own.log_softmax(-1).clone()
-            allowed[:, :, [0, 1, *([SPECIAL.end] if suppress_end else [])]] = NEG_INF
+            allowed[:, :, [0, 1]] = NEG_INF
             torch.testing.assert_close(values, allowed.topk(2 * width).values, rtol=tolerance, atol=tolerance)
             torch.testing.assert_close(values, allowed.gather(2, found), rtol=tolerance, atol=tolerance)
             if place % 3 == 1:
@@ -206,12 +205,10 @@ def test_the_best_ids_are_those_of_a_stable_sort(dtype: torch.dtype) -> None:
     logits = (torch.randn(40, 30, generator=dice) * 4).round().to(dtype)
     logits[0] = 0.0
     logits[1, 3:] = NEG_INF
-    top = GraphTopK(TopKRequest(6, (0, 1), 2), 30, torch.device("cpu"))
-    for end in (False, True):
-        top.suppress_end(end)
-        values, ids = top.best(logits)
+    for never in ((0, 1), (0, 1, 2)):
+        values, ids = GraphTopK(TopKRequest(6, never), 30, torch.device("cpu")).best(logits)
         allowed = (logits if dtype == torch.float64 else logits.float()).log_softmax(-1)
-        allowed[:, [0, 1, *([2] if end else [])]] = NEG_INF
+        allowed[:, list(never)] = NEG_INF
         expected = allowed.sort(dim=1, descending=True, stable=True)
         assert torch.equal(ids, expected.indices[:, :6]) and torch.equal(values, expected.values[:, :6])
 

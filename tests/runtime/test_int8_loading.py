@@ -17,13 +17,13 @@ from safetensors.torch import load_file, save_file
 
 from antiphon import Model, load
 from antiphon.config import AttentionConfig, ModelConfig
-from antiphon.generation.quantize import is_quantized, quantize
+from antiphon.generation.quantize import quantize
 from antiphon.models.build import build_network
 from antiphon.models.folders.checkpoint import Parts, load_parts, save_model_folder
 from antiphon.models.folders.hub import load_pretrained, save_pretrained
 from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.runtime.int8_loading import fill_int8
-from antiphon.runtime.quantized import Int8Linear
+from antiphon.runtime.quantized import Int8Linear, is_quantized
 from antiphon.text import train_tokenizer
 
 TEXTS = ["in 3 hours", "in 4 hours we go", ""]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from antiphon.search.constants import NEG_INF
-from antiphon.search.logits_processors import (
+from antiphon.search.next_token.logits_processors import (
     DecodedTokens,
     LogitsProcessor,
     MinNewTokens,
@@ -21,7 +21,7 @@ from antiphon.search.next_token.topk import topk
 
 
 def decoded(history: Tensor, prefixes: list[int]) -> DecodedTokens:
-    return DecodedTokens(history, torch.tensor(prefixes), max(prefixes))
+    return DecodedTokens(history, torch.tensor(prefixes))
 
 
 def case(seed: int) -> tuple[Tensor, DecodedTokens, list[list[float]]]:

@@ -12,7 +12,7 @@ from search.toys import SPECIAL, assert_same, next_log_p, toy
 from antiphon.config import GenerationConfig
 from antiphon.search.constants import NEG_INF
 from antiphon.search.engine import SourceInput, answer
-from antiphon.search.sampling import HypothesisRandom, TokenSampler
+from antiphon.search.next_token.sampling import HypothesisRandom, TokenSampler
 
 SETTINGS = [
     (1.0, None, None, None),
@@ -65,7 +65,7 @@ def test_draws_come_as_often_as_they_should(settings: tuple) -> None:
     """Pearson's chi-square over 20,000 draws stays below its 99.99 % point (32 with 8 degrees of freedom)."""
     draws = 20000
     scores = torch.tensor([0.5, -1.0, 2.0, 1.2, NEG_INF, 0.0, 1.9, -3.0, 0.7]).double().log_softmax(-1)
-    uniform = HypothesisRandom(7, torch.arange(draws), width=1).uniform(3).flatten()
+    uniform = HypothesisRandom([7] * draws, torch.arange(draws), width=1).uniform(torch.tensor([3])).flatten()
     drawn = TokenSampler(*settings).draw(scores.expand(draws, -1), uniform).bincount(minlength=9).tolist()
     wanted = plain_probabilities(scores.tolist(), *settings)
     assert all(drawn[id] == 0 for id in range(9) if id not in wanted)
@@ -86,15 +86,15 @@ def test_the_ends_of_the_scale_draw_what_can_be_drawn() -> None:
 def test_numbers_are_uniform_and_independent() -> None:
     """Bins are even, and neighbouring rows, hypotheses, steps and seeds do not go together."""
     rows = torch.arange(4000)
-    numbers = HypothesisRandom(0, rows, width=3).uniform(5)
+    numbers = HypothesisRandom([0] * len(rows), rows, width=3).uniform(torch.tensor([5]))
     assert numbers.min() >= 0 and numbers.max() < 1
     bins = (numbers.flatten() * 20).long().bincount(minlength=20).double()
     assert float(((bins - 600) ** 2 / 600).sum()) < 50  # 19 degrees of freedom, 99.99 %
     others = {
         "row": numbers[1:, 0],
         "hypothesis": numbers[:-1, 1],
-        "step": HypothesisRandom(0, rows, width=3).uniform(6)[:-1, 0],
-        "seed": HypothesisRandom(1, rows, width=3).uniform(5)[:-1, 0],
+        "step": HypothesisRandom([0] * len(rows), rows, width=3).uniform(torch.tensor([6]))[:-1, 0],
+        "seed": HypothesisRandom([1] * len(rows), rows, width=3).uniform(torch.tensor([5]))[:-1, 0],
     }
     for other in others.values():
         together = torch.stack([numbers[:-1, 0], other])

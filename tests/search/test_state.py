@@ -20,8 +20,8 @@ from antiphon.search.constraint_state import ConstraintState
 from antiphon.search.coverage import Coverage
 from antiphon.search.hypotheses import FinishedHypotheses
 from antiphon.search.length_limits import LengthLimits
+from antiphon.search.next_token.sampling import HypothesisRandom, TokenSampler
 from antiphon.search.requests import Request
-from antiphon.search.sampling import HypothesisRandom, TokenSampler
 from antiphon.search.state import SearchState
 
 WIDTH, SIZE, POSITIONS, CPU = 3, 11, 6, torch.device("cpu")
@@ -54,7 +54,7 @@ MAKE: dict[type[BatchState], Callable[[int], BatchState]] = {
     FinishedHypotheses: lambda count: FinishedHypotheses(torch.zeros(count, WIDTH), capacity=20),
     Coverage: coverage,
     ConstraintState: constraint_state,
-    HypothesisRandom: lambda count: HypothesisRandom(4, torch.arange(count), WIDTH),
+    HypothesisRandom: lambda count: HypothesisRandom([4] * count, torch.arange(count), WIDTH),
 }
 
 

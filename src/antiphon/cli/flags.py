@@ -19,8 +19,10 @@ import textwrap
 import types
 from collections.abc import Iterator, Sequence
 from dataclasses import MISSING, dataclass, field, fields, make_dataclass
+from importlib.util import find_spec
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
+from antiphon.cli import plain_flags
 from antiphon.errors import UsageError
 from antiphon.recipe import meaning
 from antiphon.registry import nearest
@@ -92,6 +94,11 @@ class _Leaf:
         return "many" if get_origin(bare) is tuple and get_args(bare)[1:] == (Ellipsis,) else "one"
 
     @property
+    def required(self) -> bool:
+        """Whether a command needs this positional argument."""
+        return isinstance(self.mark, Positional) and not _optional(self.hint)
+
+    @property
     def typed(self) -> str:
         """The flag as it is typed, or the name of the positional argument."""
         return self.mark.metavar if isinstance(self.mark, Positional) else _flag(self.name)
@@ -126,9 +133,21 @@ class _Leaf:
 
 def parse(command: type[C], arguments: Sequence[str], *, prog: str) -> C:
     """The command with the values of `arguments`. Raises UsageError of one line; SystemExit(0) after `--help`."""
+    leaves = {leaf.name: leaf for _, group in sections(command) for leaf in group}
+    if find_spec("tyro") is None:
+        shapes = [(section.title, group) for section, group in sections(command)]
+        given, unknown = plain_flags.split(shapes, arguments, prog=prog, description=_description(command))
+    else:
+        given, unknown = _split(command, arguments, prog=prog)
+    if unknown:
+        raise UsageError(_unknown(unknown[0], leaves, prog))
+    return _build(command, leaves, given)
+
+
+def _split(command: type[Settings], arguments: Sequence[str], *, prog: str) -> tuple[dict[str, Any], list[str]]:
+    """The given flags by name, as tyro reads them, and the words that are none of the command's."""
     import tyro
 
-    leaves = {leaf.name: leaf for _, group in sections(command) for leaf in group}
     words, shown = io.StringIO(), _CapturedHelp()
     try:
         with contextlib.redirect_stderr(words), contextlib.redirect_stdout(shown):
@@ -145,9 +164,8 @@ def parse(command: type[C], arguments: Sequence[str], *, prog: str) -> C:
             sys.stdout.write(_wrapped(shown.getvalue(), shutil.get_terminal_size().columns))
             raise
         raise UsageError(f"{_one_line(words.getvalue(), prog)} See `{prog} --help`.") from None
-    if unknown:
-        raise UsageError(_unknown(unknown[0], leaves, prog))
-    return _build(command, leaves, dict(_given(texts)))
+    names = {_identifier(leaf.name): leaf.name for _, group in sections(command) for leaf in group}
+    return {names[identifier]: value for identifier, value in _given(texts)}, list(unknown)
 
 
 def shape(command: type[Settings], *, complete: bool = False) -> type:
@@ -274,7 +292,10 @@ def _typed(leaf: _Leaf, *, complete: bool) -> tuple[Any, Any]:
 
     told = tyro.conf.arg(name=leaf.name, metavar=leaf.metavar, help=leaf.help, help_behavior_hint=leaf.shown)
     if isinstance(leaf.mark, Positional):
-        if not _optional(leaf.hint):  # tyro says that it is required
+        if leaf.kind == "many":  # tyro does not know that it is required: `_build` does
+            place = tyro.conf.arg(metavar=leaf.metavar, help=leaf.help, help_behavior_hint="")
+            return Annotated[tuple, tyro.conf.Positional, place], field(default=())
+        if leaf.required:  # tyro says so
             return Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar=leaf.metavar, help=leaf.help)], field()
         place = tyro.conf.arg(metavar=leaf.metavar, help=leaf.help, help_behavior_hint="")
         return Annotated[str, tyro.conf.Positional, place], field(default=_ABSENT)
@@ -304,7 +325,7 @@ def _given(texts: Any) -> Iterator[tuple[str, Any]]:
 def _build(command: type[C], leaves: dict[str, _Leaf], given: dict[str, Any]) -> C:
     values: dict[str, Any] = {}
     for name, leaf in leaves.items():
-        if (value := given.get(_identifier(name))) is None:
+        if (value := given.get(name)) is None:
             continue
         if isinstance(value, str):
             value = FlagText(value, meaning(value))
@@ -318,7 +339,9 @@ def _build(command: type[C], leaves: dict[str, _Leaf], given: dict[str, Any]) ->
     try:
         return build(command, values)
     except SettingError as error:  # for example a missing required flag
-        raise SettingError(tuple(map(_flag, error.path)), error.problem, hint=error.hint, remedy=error.remedy) from None
+        typed = {leaf.home: leaf.typed for leaf in leaves.values()}
+        path = (typed[error.path],) if error.path in typed else tuple(map(_flag, error.path))
+        raise SettingError(path, error.problem, hint=error.hint, remedy=error.remedy) from None
 
 
 def _read(value: Any, leaf: _Leaf) -> Any:

@@ -150,7 +150,7 @@ class Generate(Command):
                     writer.write(table.first_line())
                     begun = True
                 for row, answer in zip(chunk, answers, strict=True):
-                    writer.write(table.line(row.whole, with_alternatives(answer)))
+                    writer.write(table.line(row.whole, answer.as_json()))
                 writer.flush()
                 done += len(chunk)
             if not begun:
@@ -170,7 +170,7 @@ class Generate(Command):
 
     def _write(self, answer: Generation, writer: Writer, *, count: int) -> None:
         if self.json:
-            writer.write(json.dumps(with_alternatives(answer), ensure_ascii=False) + "\n")
+            writer.write(json.dumps(answer.as_json(), ensure_ascii=False) + "\n")
             return
         texts = [answer.text, *(other.text for other in answer.alternatives)]
         for text in padded(texts, count):
@@ -181,21 +181,3 @@ def padded(texts: list[str], count: int) -> Iterator[str]:
     """`texts` padded to `count` with empty texts, so that every input has the same number of lines."""
     for place in range(count):
         yield texts[place] if place < len(texts) else ""
-
-
-def with_alternatives(answer: Generation) -> dict[str, Any]:
-    """An answer as a JSON object."""
-    return {**as_mapping(answer), "alternatives": [as_mapping(other) for other in answer.alternatives]}
-
-
-def as_mapping(answer: Generation) -> dict[str, Any]:
-    """An answer as a JSON object, without its alternatives."""
-    probabilities = {} if answer.probabilities is None else {"probabilities": answer.probabilities}
-    return {
-        "text": answer.text,
-        "tokens": list(answer.tokens),
-        "score": answer.score,
-        "confidence": answer.confidence,
-        "finished": answer.finished,
-        **probabilities,
-    }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import SupportsIndex, overload
+from typing import Any, SupportsIndex, overload
 
 from antiphon.display import Markup, bar, joined, note, panel, table, tokens
 
@@ -32,6 +32,21 @@ class Generation:
     finished: bool
     alternatives: list[Generation] = field(default_factory=list)
     probabilities: dict[str, float] | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """The answer and its alternatives as an object of `antiphon generate --json`."""
+        return {**self._own_json(), "alternatives": [other._own_json() for other in self.alternatives]}
+
+    def _own_json(self) -> dict[str, Any]:
+        probabilities = {} if self.probabilities is None else {"probabilities": self.probabilities}
+        return {
+            "text": self.text,
+            "tokens": list(self.tokens),
+            "score": self.score,
+            "confidence": self.confidence,
+            "finished": self.finished,
+            **probabilities,
+        }
 
     def __repr__(self) -> str:
         facts = [f"score {self.score:.3f}", f"confidence {self.confidence:.1%}", _ending(self)]

@@ -40,6 +40,13 @@ class EnsembleMemory(Memory):
     def padded(self, length: int) -> EnsembleMemory:
         return EnsembleMemory([part.padded(length) for part in self.parts])
 
+    def with_rows_of(self, others: Sequence[Memory]) -> EnsembleMemory:
+        pairs = zip(*(other.parts for other in others if isinstance(other, EnsembleMemory)), strict=True)
+        return EnsembleMemory([part.with_rows_of(own) for part, own in zip(self.parts, pairs, strict=True)])
+
+    def with_own_positions(self) -> EnsembleMemory:
+        return EnsembleMemory([part.with_own_positions() for part in self.parts])
+
 
 class EnsembleState(DecoderState):
     """The members' states, reordered together; `layers` are the layers of all members."""
@@ -55,6 +62,10 @@ class EnsembleState(DecoderState):
     def expand_rows(self, sources: int) -> None:
         for part in self.parts:
             part.expand_rows(sources)
+
+    def enlarge(self, sources: int) -> None:
+        for part in self.parts:
+            part.enlarge(sources)
 
     def filled(self, count: int) -> None:
         for part in self.parts:

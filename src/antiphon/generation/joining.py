@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from antiphon.generation.answers import Generation
 from antiphon.search.hypotheses import Hypothesis
-from antiphon.text import StreamDecoder, Tokenizer
+from antiphon.text import Tokenizer
 
 
 def join_answers(
@@ -42,18 +41,6 @@ def join_texts(texts: Iterable[str], gaps: Iterable[str]) -> str:
     for place, (text, gap) in enumerate(zip(texts, gaps, strict=True)):
         joined += (space_between(joined, gap) if place else "") + text
     return joined
-
-
-def stream_texts(parts: Sequence[tuple[Iterator[list[int]], str]], tokenizer: Tokenizer) -> Iterator[str]:
-    """The text of `join_texts`, in pieces as they are decoded; each part is an iterator of ids and the gap before."""
-    before = ""  # the last piece
-    for place, (runs, gap) in enumerate(parts):
-        decoder = StreamDecoder(tokenizer)
-        pieces = itertools.chain(map(decoder.push, runs), (decoder.finish() for _ in range(1)))
-        for piece in itertools.chain([space_between(before, gap)] if place else [], pieces):
-            if piece:
-                before = piece
-                yield piece
 
 
 def space_between(before: str, gap: str) -> str:

@@ -22,20 +22,18 @@ from torch import nn
 
 from antiphon.config import GenerationConfig
 from antiphon.errors import ModelError
-from antiphon.generation.answers import Answers, Generation
+from antiphon.generation.answering import answers_of, pieces_of
+from antiphon.generation.answers import Answers
 from antiphon.generation.assemble import assemble
 from antiphon.generation.attention.maps import AttentionMaps
 from antiphon.generation.attention.of_texts import maps_of_pair
-from antiphon.generation.classification.classify import classify
 from antiphon.generation.ensemble import check_one
-from antiphon.generation.joining import join_answers, stream_texts
 from antiphon.generation.languages import speaking, target_special_tokens
 from antiphon.generation.model_repr import ModelRepr
 from antiphon.generation.other_names import OtherToolkitNames
-from antiphon.generation.prompting import answer_each, special_tokens_of
 from antiphon.generation.quantize import check_quantize, check_whole
 from antiphon.generation.quantize import quantize as quantize_network
-from antiphon.generation.requests import source_inputs, with_limits
+from antiphon.generation.requests import with_limits
 from antiphon.generation.restricting import ConstraintBuilder
 from antiphon.generation.scoring import scores_of
 from antiphon.inputs import InputKind, input_kind
@@ -45,13 +43,12 @@ from antiphon.models.folders.account import LoadReport
 from antiphon.models.folders.checkpoint import Parts, save_model_folder
 from antiphon.models.folders.hub import save_pretrained
 from antiphon.runtime.runtime import Runtime
-from antiphon.search import engine
-from antiphon.search.hypotheses import Hypothesis
 from antiphon.settings import override, show
 from antiphon.text import Tokenizer
 
 Input = str | Path | Iterable[object]  # a text; of speech the path of a .wav file, or samples
 Inputs = Input | Iterable[Input]
+MAX_OTHERS = 8  # models for other languages that are kept
 
 
 class Model(ModelRepr, OtherToolkitNames):
@@ -96,7 +93,7 @@ class Model(ModelRepr, OtherToolkitNames):
         self.input_kind: InputKind[Any] = kind.with_tokenizer(
             self.source_tokenizer, template=parts.template, prefixes=parts.prefixes
         )
-        self._other: Model | None = None
+        self._others: dict[tuple[str | None, str | None], Model] = {}  # for other languages
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -133,24 +130,24 @@ class Model(ModelRepr, OtherToolkitNames):
 
         ConfigError, with the nearest codes, for an unknown language.
         """
-        return self._speaking(
+        return self.in_languages_of(
             override(self.generation, {"source_language": source_language, "target_language": target_language})
         )
 
-    def _speaking(self, config: GenerationConfig) -> Model:
-        """The model for the languages in `config`: `self`, the most recent other one, or a new one."""
-
-        def languages(of: GenerationConfig) -> tuple[str | None, str | None]:
-            return of.source_language, of.target_language
-
-        if languages(config) == languages(self.generation):
+    def in_languages_of(self, config: GenerationConfig) -> Model:
+        """The model for the languages in `config`: `self`, another one that was made before, or a new one."""
+        languages = config.source_language, config.target_language
+        if languages == (self.generation.source_language, self.generation.target_language):
             return self
-        if self._other is None or languages(config) != languages(self._other.generation):
-            source, target = languages(config)
-            config = replace(self.generation, source_language=source, target_language=target)
-            self._other = Model.from_parts(replace(self._base_parts, generation=config))
-            self._other.runtime = self.runtime
-        return self._other
+        with self.runtime.lock:
+            if languages not in self._others:
+                own = replace(self.generation, source_language=languages[0], target_language=languages[1])
+                made = Model.from_parts(replace(self._base_parts, generation=own))
+                made.runtime = self.runtime
+                if len(self._others) >= MAX_OTHERS:
+                    self._others.pop(next(iter(self._others)))
+                self._others[languages] = made
+            return self._others[languages]
 
     def generate(self, texts: Inputs, *, first_row: int = 0, **settings: object) -> Answers:
         """One answer for each input, in their order; a model of speech takes paths of .wav files and arrays of samples.
@@ -158,38 +155,13 @@ class Model(ModelRepr, OtherToolkitNames):
         `first_row` is the row of the first text in a larger input that is processed in parts: sampling depends on the
         row, and errors name it. Raises ConfigError for a wrong setting, DataError for a text that is too long.
         """
-        config = override(self.generation, settings)
-        return Answers(self._speaking(config)._answers(texts, config, first_row))
-
-    def _answers(self, texts: Inputs, config: GenerationConfig, first_row: int) -> list[Generation]:
-        """The answers of `generate`, in this model's languages."""
-        rows = self.input_kind.read(texts, "texts", names=first_row > 0, template=config.template)
-        if self.labels:
-            return classify(self, rows, self.labels, config, first_row=first_row)
-        sources = source_inputs(self, rows, config, first_row=first_row)
-        each = special_tokens_of(self.input_kind, self.network, sources, self.special_tokens)
-        parts: list[list[list[Hypothesis]]] = [[] for _ in rows]
-        gaps: list[list[str]] = [[] for _ in rows]
-        for source, hypotheses in zip(sources, answer_each(self.runtime, sources, config, each), strict=True):
-            parts[source.row - first_row].append(hypotheses)
-            gaps[source.row - first_row].append(source.gap)
-        prompt, tokenizer = self.input_kind.prompt_length, self.target_tokenizer
-        pairs = zip(parts, gaps, strict=True)
-        return [join_answers(*pair, tokenizer=tokenizer, prompt_length=prompt) for pair in pairs]
+        with self.runtime.lock:
+            return Answers(answers_of(self, texts, settings, first_row=first_row))
 
     def stream(self, text: Input, *, first_row: int = 0, **settings: object) -> Iterator[str]:
         """The answer's text in pieces as soon as they are final, with beam search too; joined they are `.text`."""
         self.input_kind.check_single(text)
-        config = override(self.generation, settings)
-        if self.labels:
-            return iter([answer.text for answer in self.generate(text, first_row=first_row, **settings)])
-        model = self._speaking(config)
-        rows = model.input_kind.read([text], "text", template=config.template)
-        sources = source_inputs(model, rows, config, first_row=first_row)
-        each = special_tokens_of(model.input_kind, model.network, sources, model.special_tokens)
-        pairs = zip(sources, each, strict=True)
-        runs = [(engine.stream(model.runtime, one, config, tokens), one.gap) for one, tokens in pairs]
-        return stream_texts(runs, model.target_tokenizer)
+        return pieces_of(self, text, settings, first_row=first_row)
 
     def score(
         self,

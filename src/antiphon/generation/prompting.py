@@ -1,7 +1,6 @@
-"""Searches whose answers begin with a prompt: each source with its own special tokens.
+"""Answers that begin with a prompt: each source has special tokens of its own.
 
     each = special_tokens_of(kind, network, sources, tokens)
-    answer_each(network, sources, config, each)         # the results of `engine.answer` for each source
 
 Whisper's prompt contains the language of a recording (Radford et al. 2022, section 2.3). If it is not given, it is the
 language whose token is the most probable one after the start token.
@@ -16,14 +15,10 @@ from typing import Any
 import torch
 
 from antiphon.batch import Tokens
-from antiphon.config import GenerationConfig
 from antiphon.inputs import InputKind
 from antiphon.inputs.kind import Source
 from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.runtime.inference import as_rows, evaluating
-from antiphon.runtime.runtime import Runtime
-from antiphon.search import engine
-from antiphon.search.hypotheses import Hypothesis
 from antiphon.search.requests import SourceInput
 from antiphon.search.special_tokens import SpecialTokens
 
@@ -41,21 +36,6 @@ def special_tokens_of(
     firsts = {source.row: source.ids for source in reversed(sources)}  # the first part of each row
     chosen = dict(zip(firsts, _choose(network, list(firsts.values()), choices, tokens.start), strict=True))
     return [replace(tokens, first=kind.prompt(chosen[source.row]) or ()) for source in sources]
-
-
-def answer_each(
-    network: EncoderDecoder | Runtime,
-    sources: Sequence[SourceInput],
-    config: GenerationConfig,
-    each: Sequence[SpecialTokens],
-) -> list[list[Hypothesis]]:
-    """The results of `engine.answer`, each source with its own special tokens."""
-    found: list[list[Hypothesis]] = [[] for _ in sources]
-    for tokens, places in grouped(each):
-        answers = engine.answer(network, [sources[place] for place in places], config, tokens)
-        for place, hypotheses in zip(places, answers, strict=True):
-            found[place] = hypotheses
-    return found
 
 
 def grouped(each: Sequence[SpecialTokens]) -> Iterator[tuple[SpecialTokens, list[int]]]:

@@ -13,7 +13,7 @@ from antiphon.errors import ConfigError, ModelError, argument
 from antiphon.generation.ensemble import Ensemble
 from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.registry import nearest
-from antiphon.runtime.quantized import Int8Linear, quantize_linears
+from antiphon.runtime.quantized import Int8Linear, is_quantized, quantize_linears
 from antiphon.settings import show
 
 QUANTIZED = ("int8",)
@@ -43,11 +43,6 @@ def quantize(network: EncoderDecoder) -> None:
         if part.head is None:
             part.head = Int8Linear(part.output.weight, part.output_bias)
         quantize_linears(part)
-
-
-def is_quantized(network: torch.nn.Module) -> bool:
-    """Whether the network has quantized weights."""
-    return any(isinstance(module, Int8Linear) for module in network.modules())
 
 
 def check_whole(network: torch.nn.Module, doing: str) -> None:

@@ -31,14 +31,15 @@ _WIDTHS = {1: torch.uint8, 2: torch.int16, 3: torch.uint8, 4: torch.int32}  # by
 _EXTENSIBLE, _PCM = b"\xfe\xff", bytes.fromhex("0100000000001000800000aa00389b71")
 
 
-def read_wav(file: Path, *, sampling_rate: int) -> Tensor:
-    """The samples (N,) of a .wav file in [-1, 1], float32, its channels averaged.
+def read_wav(given: Path | bytes, *, sampling_rate: int) -> Tensor:
+    """The samples (N,) of a .wav file, or of its bytes, in [-1, 1], float32, its channels averaged.
 
     DataError if it is not a file of 8, 16, 24 or 32-bit integers (PCM), or has another sampling rate.
     """
+    file = "recording.wav" if isinstance(given, bytes) else given
     convert = f"Convert it: {conversion(file, sampling_rate)}."
     try:
-        with _opened(file) as sound:
+        with _opened(given) as sound:
             channels, width, rate = sound.getnchannels(), sound.getsampwidth(), sound.getframerate()
             content = sound.readframes(sound.getnframes())
     except FileNotFoundError as error:
@@ -68,14 +69,14 @@ def conversion(file: str | Path, sampling_rate: int) -> str:
     return f"ffmpeg -i {file} -ar {sampling_rate} -ac 1 out.wav"
 
 
-def _opened(file: Path) -> wave.Wave_read:
+def _opened(given: Path | bytes) -> wave.Wave_read:
     """An open .wav file, also of integers in the extensible format, which the module `wave` reads since Python 3.12."""
-    with file.open("rb") as stream:
+    with io.BytesIO(given) if isinstance(given, bytes) else given.open("rb") as stream:
         place = _format_chunk(stream)
         stream.seek(place)
         head = stream.read(48)
         if head[8:10] != _EXTENSIBLE or head[32:48] != _PCM:
-            return wave.open(str(file), "rb")
+            return wave.open(io.BytesIO(given) if isinstance(given, bytes) else str(given), "rb")
         stream.seek(0)
         content = bytearray(stream.read())
     content[place + 8 : place + 10] = b"\x01\x00"  # PCM, whose fields stand in the same places

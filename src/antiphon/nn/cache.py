@@ -8,14 +8,15 @@ Shapes: R hypotheses, G key-value heads, C capacity, D features, L new tokens.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from antiphon.batch import Tokens
 from antiphon.nn.operations import operation
-from antiphon.nn.state import State, expand_leaves
+from antiphon.nn.state import State, zeros
 
 
 class SlotTable(State):
@@ -25,6 +26,8 @@ class SlotTable(State):
     The layers of a stack share one table. With `aligned` all rows have the same positions and the table has one row.
     """
 
+    empty: ClassVar[Mapping[str, int]] = {"k_pos": -1}
+
     def __init__(self, rows: int, capacity: int, *, aligned: bool, device: torch.device) -> None:
         rows = 1 if aligned else rows
         pos = torch.full((rows, capacity + 1), -1, dtype=torch.long, device=device)
@@ -33,7 +36,7 @@ class SlotTable(State):
         self.kind = (SlotTable, capacity, aligned)
 
     def expand_rows(self, rows: int) -> None:
-        expand_leaves(self, rows)
+        super().expand_rows(rows)
         self.aligned, self.kind = False, (SlotTable, self.capacity, False)
 
     @property
@@ -183,12 +186,6 @@ def write_slots(leaf: Tensor, slots: Tensor, new: Tensor) -> None:
         leaf.index_copy_(2, slots[0], new)
     else:
         leaf.scatter_(2, slots[:, None, :, None].expand_as(new), new)
-
-
-@operation
-def zeros(shape: Sequence[int], *, like: Tensor) -> Tensor:
-    """Zeros of this shape, in the type and on the device of `like`."""
-    return torch.zeros(tuple(shape), dtype=like.dtype, device=like.device)
 
 
 @operation

@@ -13,7 +13,8 @@ keep their positions. Shapes: R hypotheses, G key heads, D features, M slots, L 
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,7 +22,7 @@ from torch import Tensor
 from antiphon.batch import Tokens
 from antiphon.nn.cache import KeyValueCache, slots_in_use, to_cache_type, write_slots
 from antiphon.nn.rules import Reach
-from antiphon.nn.state import State, expand_leaves
+from antiphon.nn.state import State
 
 
 class RingSlots(NamedTuple):
@@ -42,6 +43,8 @@ class RingSlotTable(State):
     are not stored. The layers of a stack with the same reach share one table. With `aligned` it has one row for all.
     """
 
+    empty: ClassVar[Mapping[str, int]] = {"k_pos": -1}
+
     def __init__(self, rows: int, *, left: int, sinks: int, aligned: bool, device: torch.device) -> None:
         rows, size = 1 if aligned else rows, left + 1 + sinks
         pos = torch.full((rows, size + 1), -1, dtype=torch.long, device=device)
@@ -55,7 +58,7 @@ class RingSlotTable(State):
         return min(self.size, slots_in_use(self.hypothesis["count"], self.size))
 
     def expand_rows(self, rows: int) -> None:
-        expand_leaves(self, rows)
+        super().expand_rows(rows)
         self.aligned = False
         self.kind = (RingSlotTable, self.turns - 1, self.sinks, False)
 

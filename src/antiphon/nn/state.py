@@ -10,7 +10,8 @@ Shapes: N sources, R = N·W hypotheses, C capacity.
 from __future__ import annotations
 
 import copy
-from typing import Self
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -23,11 +24,13 @@ class State:
     """Tensors by name (leaves), whose first dimension is rows: `source` leaves have N rows, `hypothesis` leaves R rows,
     or 1 if all rows are equal.
 
-    `common` is a state that layers share if its `kind` is equal: the slot table of a cache, the tokens of a memory. If
-    `record` is a list, a mixer with attention weights appends those of each forward, (B, H, Q, K) (`Mixer.recorder`).
+    `common` is a state that layers share if its `kind` is equal: the slot table of a cache, the tokens of a memory.
+    `empty` has the value of a row that is not in use, for leaves where it is not 0. If `record` is a list, a mixer with
+    attention weights appends those of each forward, (B, H, Q, K) (`Mixer.recorder`).
     """
 
     kind: object = None
+    empty: ClassVar[Mapping[str, int]] = {}
     record: list[Tensor] | None = None
 
     def __init__(
@@ -94,7 +97,23 @@ class State:
         return found
 
     def expand_rows(self, rows: int) -> None:
-        """Expand leaves with one shared row to `rows` rows, one for each hypothesis."""
+        """Expand hypothesis leaves with one shared row to `rows` equal rows, one for each hypothesis."""
+        for name, leaf in self.hypothesis.items():
+            if leaf.shape[0] == 1 and rows > 1:
+                self.hypothesis[name] = leaf.expand(rows, *leaf.shape[1:]).clone()
+
+    def enlarge(self, sources: int, rows: int) -> None:
+        """Add unused rows behind the present ones, so that there are `sources` sources and `rows` hypotheses. Each must
+        have rows of its own."""
+        for leaves, count in ((self.source, sources), (self.hypothesis, rows)):
+            for name, leaf in leaves.items():
+                larger = zeros((count, *leaf.shape[1:]), like=leaf)
+                if name in self.empty:
+                    larger.fill_(self.empty[name])
+                is_cache = leaves is self.hypothesis
+                new, old = (self.used(name, each) if is_cache else each for each in (larger, leaf))
+                new[: leaf.shape[0]] = old
+                leaves[name] = larger
 
     def filled(self, count: int) -> None:
         """Called after steps that were run without the code of this object. No row has more than `count` tokens."""
@@ -115,17 +134,17 @@ def exchange_rows(part: Tensor, index: Tensor, *, width: int) -> None:
     part[moved] = part[index[moved]]
 
 
-def expand_leaves(state: State, rows: int) -> None:
-    """Expand hypothesis leaves with one row to `rows` equal rows."""
-    for name, leaf in state.hypothesis.items():
-        if leaf.shape[0] == 1 and rows > 1:
-            state.hypothesis[name] = leaf.expand(rows, *leaf.shape[1:]).clone()
+@operation
+def zeros(shape: Sequence[int], *, like: Tensor) -> Tensor:
+    """Zeros of this shape, in the type and on the device of `like`."""
+    return torch.zeros(tuple(shape), dtype=like.dtype, device=like.device)
 
 
 class MemoryTokens(State):
     """The tokens of a memory. One `Tokens` object until the rows change, so that all layers share its masks."""
 
     kind = "memory"
+    empty: ClassVar[Mapping[str, int]] = {"pos": -1}
 
     def __init__(self, tokens: Tokens) -> None:
         leaves = {"pos": tokens.pos, "segment": tokens.segment, "prefix": tokens.prefix}
@@ -139,6 +158,10 @@ class MemoryTokens(State):
     def write(self, slots: Tensor, other: State, width: int) -> None:
         assert self.source.keys() == other.source.keys(), "rows of a memory must be packed in the same way"
         super().write(slots, other, width)
+        self.tokens = self._read()
+
+    def enlarge(self, sources: int, rows: int) -> None:
+        super().enlarge(sources, rows)
         self.tokens = self._read()
 
     def _read(self) -> Tokens:
@@ -183,6 +206,11 @@ class DecoderState:
         """Give each row its own positions, so that sources can join while others are being decoded."""
         for state in self._states:
             state.expand_rows(sources * self.width)
+
+    def enlarge(self, sources: int) -> None:
+        """Add unused rows, so that there are `sources` sources; after `expand_rows`."""
+        for state in self._states:
+            state.enlarge(sources, sources * self.width)
 
     def filled(self, count: int) -> None:
         """Called after steps that were run without the code of the caches. No row has more than `count` tokens."""

@@ -31,8 +31,12 @@ class EagerStep:
         return hidden
 
     def run(self, ids: Tensor, position: int | Tensor, sources: int) -> None:
-        """Run the next token `ids` (R,) of each hypothesis, all at one position."""
-        self.read(ids[:, None], Tokens(torch.full((1, 1), int(position), device=ids.device)))
+        """Run the next token `ids` (R,) of each hypothesis, at one position or one for each source (n,)."""
+        if isinstance(position, int):
+            pos = torch.full((1, 1), position, device=ids.device)
+        else:
+            pos = position.repeat_interleave(self.state.width)[:, None]
+        self.read(ids[:, None], Tokens(pos))
 
     def logits(self, rows: int) -> Tensor:
         """The logits (rows, V) of the last run."""
@@ -50,7 +54,7 @@ class EagerStep:
         return staying
 
     def join(self, first: int, state: DecoderState, count: int) -> None:
-        """Not supported: all rows are at one position."""
+        """Not supported: there are no unused rows."""
         raise AssertionError("sources join a recorded step only")
 
     def is_oversized(self, sources: int) -> bool:

@@ -96,15 +96,10 @@ class GraphTopK:
     """Finds the requested ids as part of the captured step. Ids are excluded by a tensor, which may change."""
 
     def __init__(self, wanted: TopKRequest, size: int, device: torch.device) -> None:
-        self.wanted, self.size, self.end_suppressed = wanted, size, False
+        self.wanted, self.size = wanted, size
         self.added = torch.zeros(size, device=device)  # added to the log-probability of each id
         self.added[list(wanted.never)] = NEG_INF
         self.behind = torch.arange(size - 1, -1, -1, device=device)
-
-    def suppress_end(self, suppressed: bool) -> None:
-        """Exclude the end token from the ids that are found, or (False) allow it again."""
-        self.added[self.wanted.end] = NEG_INF if suppressed or self.wanted.end in self.wanted.never else 0.0
-        self.end_suppressed = suppressed
 
     def best(self, logits: Tensor) -> TopIds:
         """The best ids of logits (R, V), best first; of equal ones the lower id first."""

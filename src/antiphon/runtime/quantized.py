@@ -47,6 +47,11 @@ class Int8Linear(PackedLinear):
         return kernels.linear(x, self.packed, self.bias, activation=activation)
 
 
+def is_quantized(network: object) -> bool:
+    """Whether the network has quantized weights."""
+    return isinstance(network, nn.Module) and any(isinstance(module, Int8Linear) for module in network.modules())
+
+
 def project(x: Tensor, linears: Sequence[nn.Module]) -> Any:
     """The lowering of `nn.layers.project`: several int8 layers of one input x (…, K), which is quantized once."""
     if len(linears) < 2 or x.requires_grad:

@@ -37,15 +37,7 @@ class KernelTopK:
 
     def __init__(self, wanted: TopKRequest, size: int) -> None:
         self.wanted, self.size = wanted, size
-        self.ban = torch.empty(len(wanted.never) + 1, dtype=torch.long)
-        self.suppress_end(False)
-
-    def suppress_end(self, suppressed: bool) -> None:
-        """Exclude the end token from the ids that are found, or (False) allow it again."""
-        never = sorted({*self.wanted.never, *([self.wanted.end] if suppressed else [])})
-        never += [self.size] * (self.ban.numel() - len(never))  # no id
-        self.ban.copy_(torch.tensor(never))
-        self.end_suppressed = suppressed
+        self.ban = torch.tensor([*sorted(wanted.never), size])  # the last one is no id
 
     def best(self, logits: Tensor) -> TopIds:
         """The best ids of logits (R, V), best first."""
@@ -79,7 +71,7 @@ class RecordedStep(ReplayedStep):
         entries, self._product = output(notes.entries) or (notes.entries, None)
         self.program = Program(
             entries,
-            each=[self.ids, self.pos, *([] if candidates is None else [candidates.ban])],
+            each=[self.ids, self.pos],
             now_and_then=state.leaves,
             rows=(self.sources, ids.numel()),
             results=[self._logits if self._product is None else self._product.reads[0], *(self.best or ())],

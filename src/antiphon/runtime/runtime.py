@@ -1,4 +1,4 @@
-"""Data of a network that is shared by the batches it decodes: recorded steps, trial results, the batch splitter.
+"""Data of a network that is shared by the batches it decodes: recorded steps, trial results, the batch limit.
 
     runtime = Runtime(network)
     search = Search(runtime, requests, config)
@@ -10,11 +10,13 @@ used by one batch at a time.
 from __future__ import annotations
 
 import threading
+from functools import cached_property
 
 from torch import nn
 
 from antiphon.models.protocol import Seq2Seq
-from antiphon.runtime.batch_splitter import BatchSplitter
+from antiphon.runtime.batch_limit import BatchLimit
+from antiphon.runtime.quantized import is_quantized
 from antiphon.runtime.recorded import RecordedStep
 
 MAX_STORED_STEPS = 4
@@ -23,18 +25,24 @@ MAX_STORED_STEPS = 4
 class Runtime:
     """Runs the decoding steps of `network`.
 
-    `verdicts`: for each kind of step, whether it reproduced the network's own results. `torch_calls`: the number of
-    operations of a recorded step without a kernel. policy.py sets both at the first batch. `splitter` splits batches
-    that do not fit into memory.
+    `verdicts`: for each kind of step, whether it reproduced the network's own results. `can_join`: whether a recorded
+    step did so too for sources at different positions, one of which joined. policy.py sets both when they are first
+    needed, None until then. `batch_limit` bounds batches by what fitted into
+    memory.
     """
 
     def __init__(self, network: Seq2Seq) -> None:
         self.network = network
         self.lock = threading.RLock()
         self.verdicts: dict[type, bool] = {}
-        self.torch_calls: int | None = None
-        self.splitter = BatchSplitter()
+        self.can_join: bool | None = None
+        self.batch_limit = BatchLimit()
         self._steps: dict[object, RecordedStep] = {}
+
+    @cached_property
+    def is_quantized(self) -> bool:
+        """Whether the network has int8 weights: then the result of a row must not depend on the others in any bit."""
+        return is_quantized(self.network)
 
     @classmethod
     def of(cls, network: Seq2Seq | Runtime) -> Runtime:

@@ -19,19 +19,14 @@ TopIds = tuple[Tensor, Tensor]  # log-probabilities and ids, (R, k) each, best f
 
 
 class TopKRequest(NamedTuple):
-    """The `k` most probable ids, without those in `never`, and without `end` while it is suppressed."""
+    """The `k` most probable ids, without those in `never`."""
 
     k: int
     never: tuple[int, ...]
-    end: int
 
 
 class TopK(Protocol):
-    """Finds the requested ids in logits. While `end_suppressed` is true, the end is not among them."""
-
-    end_suppressed: bool
-
-    def suppress_end(self, suppressed: bool) -> None: ...
+    """Finds the requested ids in logits."""
 
     def best(self, logits: Tensor) -> TopIds: ...
 

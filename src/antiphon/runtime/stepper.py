@@ -15,16 +15,22 @@ Shapes: N sources, W hypotheses of each, R = N·W, V ids.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from antiphon.batch import Tokens
+from antiphon.nn.backends import for_any_number_of_queries
 from antiphon.nn.mixers import Memory
 from antiphon.nn.state import DecoderState
 from antiphon.runtime.ancestry import materialize
 from antiphon.runtime.eager import EagerStep
 from antiphon.runtime.graph import GraphStep, GraphTopK
-from antiphon.runtime.inference import as_rows
+from antiphon.runtime.inference import encode_sources
 from antiphon.runtime.recorded import KernelTopK, RecordedStep
 from antiphon.runtime.recorder.record import Unrecordable
 from antiphon.runtime.runtime import Runtime
@@ -36,12 +42,21 @@ MAX_STORED_ROWS = 8  # maximum hypotheses of a batch whose step is stored
 SIZE_MULTIPLE = 32  # sizes of such a batch are rounded up, so that there are few shapes
 
 
+class JoinSize(NamedTuple):
+    """The size of a batch that sources join: the most sources at once, and the most positions of their memories."""
+
+    sources: int
+    positions: int
+
+
 class DecodeStepper:
     """The hypotheses of a batch and their decoding steps.
 
-    `wanted`: the request for `best`; None: `best` is None. `kind`: how steps are run after the first. `joins`: whether
-    sources may join when others have left, each at its own position; the attribute is False if that is not possible.
-    `window`: as in `EncoderDecoder.encode`, for sources that join.
+    `wanted`: the request for `best`; None: `best` is None. `kind`: how steps are run after the first. `joins`: the size
+    of the batch if sources may join (`policy.can_join`), each at its own position. Then the rows of sources that have
+    left are used again, and there may be more rows than sources. `shrinks`: unused rows are removed from a step
+    that computes them; set it when no more sources are to join. `window`: as in `EncoderDecoder.encode`, for sources
+    that join.
     """
 
     def __init__(
@@ -53,24 +68,24 @@ class DecodeStepper:
         capacity: int,
         wanted: TopKRequest | None = None,
         kind: StepKind = None,
-        joins: bool = False,
+        joins: JoinSize | None = None,
         window: int | None = None,
     ) -> None:
         self.runtime, self.network, self.window = runtime, runtime.network, window
-        self.sources = self.slots = memory.hidden.shape[0]
-        self.width, self._kind = width, kind
+        self.sources = memory.hidden.shape[0]
+        self.slots = self.sources if joins is None else max(joins.sources, self.sources)
+        self.width, self._kind, self.joins, self.shrinks = width, kind, joins is not None, joins is None
         top = None if wanted is None else self._top(wanted)
         is_recorded = kind is RecordedStep
-        self.joins = joins and self.sources > 1 and is_recorded and runtime.torch_calls == 0
         self._shape: object = None  # the shape under which the step is stored
         few = self.sources * width <= MAX_STORED_ROWS
         if is_recorded and not self.joins and few and memory.tokens.segment is None:
             memory, capacity = memory.padded(_rounded(memory.hidden.shape[1])), _rounded(capacity)
             self._shape = (*memory.hidden.shape, memory.tokens.pos.shape, width, capacity, wanted)
-        if self.joins:
-            memory = Memory(memory.hidden, Tokens(memory.tokens.pos.expand(self.sources, -1).contiguous()))
+        if joins is not None:
+            memory = memory.with_own_positions().padded(max(joins.positions, memory.hidden.shape[1]))
         self.memory, self.capacity = memory, capacity
-        self._eager = EagerStep(self.network, memory, self._begin(memory), top)
+        self._eager = EagerStep(self.network, memory, self.initial(memory), top)
         self._step: DecodeStep = self._eager
         self._last: DecodeStep = self._eager  # it has the results of the last step
         if self._shape is not None and (stored := runtime.take(self._shape)) is not None:
@@ -103,17 +118,16 @@ class DecodeStepper:
         """The logits (R, V) of the last step. Read them before rows leave or join."""
         return self._last.logits(self._rows)
 
-    def read(self, ids: Tensor, tokens: Tokens, *, suppress_end: bool = False) -> Tensor:
+    def read(self, ids: Tensor, tokens: Tokens) -> Tensor:
         """Run the network's own code on prefixes `ids` (R, L). Returns their hidden vectors (R, L, D)."""
-        self._suppress_end(suppress_end)
         self._last, self._rows = self._eager, ids.shape[0]
-        return self._eager.read(ids, tokens)
+        with self._reading_prefix():
+            return self._eager.read(ids, tokens)
 
-    def step(self, ids: Tensor, place: int | Tensor, *, suppress_end: bool = False) -> None:
+    def step(self, ids: Tensor, place: int | Tensor) -> None:
         """Run one token `ids` (R,) of each hypothesis at position `place`, or at those of each source (N,) if sources
-        join. `suppress_end`: exclude the end token from `best`."""
-        self._suppress_end(suppress_end)
-        if self._step.is_oversized(self.sources):
+        join."""
+        if self.shrinks and self._step.is_oversized(self.sources):
             self._shrink()
         if self._kind is not None and self._step is self._eager:
             self._step = self._first(ids, place)
@@ -143,14 +157,21 @@ class DecodeStepper:
         """The number of sources that may join."""
         return self.slots - self.sources if self.joins and self._step is not self._eager else 0
 
-    def prepared(self, sources: list[list[int] | Tensor]) -> DecoderState:
-        """The initial state of sources that may join, none longer than those at the start; `part` selects some."""
-        source, tokens = as_rows(sources, self.memory.hidden.device)
-        memory = self.network.encode(source, tokens, window=self.window)
-        memory = Memory(memory.hidden, Tokens(memory.tokens.pos.expand(len(sources), -1)))
-        state = self.network.begin(memory.padded(self.memory.hidden.shape[1]), width=self.width, capacity=1)
-        state.expand_rows(len(sources))
-        return state
+    def prepared(
+        self, sources: Sequence[list[int] | Tensor], ids: Tensor | None = None
+    ) -> tuple[DecoderState, Tensor | None]:
+        """The state of sources that may join, whose memories have no more positions than `JoinSize` says.
+
+        `ids` (n·W, P) are the first tokens of their hypotheses, which are read; also returned are their hidden vectors
+        (n·W, P, D), None without ids. `DecoderState.part` selects some of the sources.
+        """
+        memory = encode_sources(self.network, sources, window=self.window, by_length=self.runtime.is_quantized)
+        state = self.initial(memory.with_own_positions().padded(self.memory.hidden.shape[1]))
+        if ids is None:
+            return state, None
+        tokens = Tokens(torch.arange(ids.shape[1], device=ids.device)[None])
+        with self._reading_prefix():
+            return state, self.network.decode(ids, tokens, memory, state)[0]
 
     def join(self, state: DecoderState, count: int) -> None:
         """Add `count` sources with a `prepared` state after the present ones, in rows of sources that left."""
@@ -168,7 +189,8 @@ class DecodeStepper:
         size = self.network.vocab_size
         return GraphTopK(wanted, size, self.network.device) if self._kind is GraphStep else KernelTopK(wanted, size)
 
-    def _begin(self, memory: Memory) -> DecoderState:
+    def initial(self, memory: Memory) -> DecoderState:
+        """The state of the hypotheses over `memory` before their first token."""
         state = self.network.begin(memory, width=self.width, capacity=self.capacity)
         if self.joins:
             state.expand_rows(memory.hidden.shape[0])
@@ -179,6 +201,10 @@ class DecodeStepper:
         if isinstance(place, int):
             pos = torch.full((1, 1), place, device=ids.device)
         else:
+            if self.slots > self.sources:
+                self._eager.state.enlarge(self.slots)
+                more = self.slots - self.sources
+                place, ids = (functional.pad(*each) for each in ((place, (0, more)), (ids, (0, more * self.width))))
             pos = place.repeat_interleave(self.width)[:, None]
         parts, top = (self.network, self.memory, self._eager.state, ids, pos), self._eager.top
         if self._kind is GraphStep:
@@ -187,16 +213,17 @@ class DecodeStepper:
         assert top is None or isinstance(top, KernelTopK)
         return RecordedStep(*parts, capacity=self.capacity, candidates=top)
 
-    def _suppress_end(self, suppressed: bool) -> None:
-        if self._eager.top is not None and self._eager.top.end_suppressed != suppressed:
-            self._eager.top.suppress_end(suppressed)
+    def _reading_prefix(self) -> contextlib.AbstractContextManager[None]:
+        """In int8, the numbers of a prefix should not depend on other rows nor on padding, so that the kernel reads it,
+        however many queries there are."""
+        return for_any_number_of_queries() if self.runtime.is_quantized else contextlib.nullcontext()
 
     def _shrink(self) -> None:
         """Remove unused rows, and return to the network's own code."""
         rows = torch.arange(self.sources, device=self.memory.hidden.device)
         materialize(self.state)
         self._eager.keep(rows)
-        self.memory, self._step, self._shape = self._eager.memory, self._eager, None
+        self.memory, self._step, self._shape, self.slots = self._eager.memory, self._eager, None, self.sources
 
 
 def _rounded(size: int) -> int:

@@ -26,45 +26,43 @@ def batches(
         yield take_batch(waiting, requests, config, vocab_size=vocab_size, batch_size=batch_size)
 
 
+def max_sources(config: SearchConfig, *, vocab_size: int) -> int:
+    """The most sources of a batch, whatever their lengths."""
+    return max(1, min(MAX_HYPOTHESES, MAX_LOGITS // vocab_size) // config.width)
+
+
+def cost(count: int, source_tokens: int, limit: int, *, width: int) -> int:
+    """Numbers that the memory of a batch of `count` sources grows with."""
+    return count * width * (source_tokens + limit)
+
+
 def longest_first(requests: Sequence[Request]) -> deque[int]:
     """The indices of `requests`, longest source first."""
     return deque(sorted(range(len(requests)), key=lambda index: -len(requests[index].source)))
 
 
 def take_batch(
-    waiting: deque[int], requests: Sequence[Request], config: SearchConfig, *, vocab_size: int, batch_size: int | None
+    waiting: deque[int],
+    requests: Sequence[Request],
+    config: SearchConfig,
+    *,
+    vocab_size: int,
+    batch_size: int | None,
+    max_cost: int | None = None,
 ) -> list[int]:
-    """Remove the first indices from `waiting`: `batch_size` of them (None: as many as the bounds allow)."""
-    max_sources = max(1, min(MAX_HYPOTHESES, MAX_LOGITS // vocab_size) // config.width)
+    """Remove the first indices from `waiting`: `batch_size` of them (None: as many as the bounds allow). If there is a
+    `max_cost`, no batch of several has a greater `cost`."""
+    most = max_sources(config, vocab_size=vocab_size)
     batch: list[int] = []
     source_tokens = limit = 0  # the longest so far
     while waiting:
         request, count = requests[waiting[0]], len(batch) + 1
         limit, source_tokens = max(limit, request.limit), max(source_tokens, len(request.source))
         is_full = (
-            count > max_sources
-            or count * source_tokens > MAX_SOURCE_TOKENS
-            or count * config.width * limit > MAX_CACHE_TOKENS
+            count > most or count * source_tokens > MAX_SOURCE_TOKENS or count * config.width * limit > MAX_CACHE_TOKENS
         )
-        if batch and (count > batch_size if batch_size is not None else is_full):
+        is_costly = max_cost is not None and cost(count, source_tokens, limit, width=config.width) > max_cost
+        if batch and (is_costly or (count > batch_size if batch_size is not None else is_full)):
             break
         batch.append(waiting.popleft())
     return batch
-
-
-def joinable(waiting: deque[int], requests: Sequence[Request], batch: Sequence[int]) -> list[int]:
-    """The first indices of `waiting` that may join while `batch` runs.
-
-    These are requests without prefix and constraint, whose source and limit are not longer than the batch's.
-    """
-    if any(requests[index].prefix or requests[index].restriction is not None for index in batch):
-        return []
-    source_tokens, limit = len(requests[batch[0]].source), max(requests[index].limit for index in batch)
-    found: list[int] = []
-    for index in waiting:
-        request = requests[index]
-        is_constrained = bool(request.prefix) or request.restriction is not None
-        if is_constrained or len(request.source) > source_tokens or request.limit > limit:
-            break
-        found.append(index)
-    return found

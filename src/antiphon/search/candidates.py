@@ -13,8 +13,7 @@ from torch import Tensor
 
 from antiphon.runtime.step import TopKRequest
 from antiphon.search.config import SearchConfig
-from antiphon.search.length_limits import LengthLimits
-from antiphon.search.logits_processors import MinNewTokens, SuppressTokens
+from antiphon.search.next_token.logits_processors import MinNewTokens, SuppressTokens
 
 
 class Continuations(NamedTuple):
@@ -64,15 +63,15 @@ def order_by_parent(parents: Tensor) -> Tensor:
     return torch.empty_like(place).scatter_(1, place, torch.arange(width, device=parents.device).expand_as(place))
 
 
-def top_k_request(config: SearchConfig, limits: LengthLimits) -> TopKRequest | None:
+def top_k_request(config: SearchConfig) -> TopKRequest | None:
     """The ids that the decoding step should return, if the model's most probable ids are all that the search needs.
 
-    None if processors, constraints, sampling, groups or prefixes of different lengths need the whole logits.
+    None if processors, sampling or groups need the whole logits.
     """
     suppressing = [processor for processor in config.processors if isinstance(processor, SuppressTokens)]
     simple = all(isinstance(processor, SuppressTokens | MinNewTokens) for processor in config.processors)
-    is_even = limits.longest_prefix == limits.shortest_prefix
-    if config.sampler is not None or config.groups > 1 or not simple or not is_even:
+    if config.sampler is not None or config.groups > 1 or not simple:
         return None
     never = {id for processor in suppressing for id in processor.ids.tolist()}
-    return TopKRequest(num_candidates(config.width), tuple(sorted(never)), config.special_tokens.end)
+    # Where the end may not follow yet, it is removed from the ids that are found.
+    return TopKRequest(num_candidates(config.width) + (config.min_new_tokens > 0), tuple(sorted(never)))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
 
 from antiphon.config import GenerationConfig
-from antiphon.search.logits_processors import (
+from antiphon.search.next_token.logits_processors import (
     LogitsProcessor,
     MinNewTokens,
     NoRepeatNgram,
@@ -13,8 +15,14 @@ from antiphon.search.logits_processors import (
     SuppressTokens,
     SuppressTokensAt,
 )
-from antiphon.search.sampling import TokenSampler
+from antiphon.search.next_token.sampling import TokenSampler
 from antiphon.search.special_tokens import SpecialTokens
+
+_OF_A_REQUEST: dict[str, Any] = {
+    "max_new_tokens": None, "prefix": None, "allowed": None, "required": None, "forbidden": None, "seed": 0,
+    "source_language": None, "target_language": None, "overflow": "error", "max_source_tokens": None, "template": True,
+    "batch_size": None,
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +47,6 @@ class SearchConfig:
     coverage_penalty: float = 0.0
     processors: tuple[LogitsProcessor, ...] = ()
     sampler: TokenSampler | None = None
-    seed: int = 0
     window: int | None = None
 
     def length_divisor(self, length: int) -> float:
@@ -59,7 +66,15 @@ class SearchConfig:
 def search_config(
     config: GenerationConfig, special_tokens: SpecialTokens, *, window: int | None = None
 ) -> SearchConfig:
-    """The search that the user's settings ask for; `window` as in `SearchConfig`."""
+    """The search that the user's settings ask for; `window` as in `SearchConfig`.
+
+    It is the same object for settings that differ only in what belongs to a request.
+    """
+    return _made(replace(config, **_OF_A_REQUEST), special_tokens, window)
+
+
+@lru_cache(maxsize=128)
+def _made(config: GenerationConfig, special_tokens: SpecialTokens, window: int | None) -> SearchConfig:
     sampler = None
     if config.temperature is not None:
         sampler = TokenSampler(config.temperature, config.top_k, config.top_p, config.min_p)
@@ -75,7 +90,6 @@ def search_config(
         coverage_penalty=config.coverage_penalty,
         processors=logits_processors(config, special_tokens),
         sampler=sampler,
-        seed=config.seed,
         window=window,
     )
 

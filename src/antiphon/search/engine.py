@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import torch
 from torch import Tensor
 
 from antiphon.batch import Example, collate
@@ -19,12 +20,12 @@ from antiphon.inputs.limits import source_limit
 from antiphon.models.protocol import Seq2Seq
 from antiphon.runtime.inference import evaluating, label_log_p, sum_type
 from antiphon.runtime.runtime import Runtime
-from antiphon.search.batching import batches, joinable, longest_first, take_batch
-from antiphon.search.beam_search import Search
+from antiphon.search.batching import batches
 from antiphon.search.config import SearchConfig, search_config
 from antiphon.search.hypotheses import Hypothesis
 from antiphon.search.length_checks import check_length
 from antiphon.search.requests import Request, SourceInput, make_request
+from antiphon.search.running import SearchEngine, SearchJob
 from antiphon.search.special_tokens import SpecialTokens
 
 
@@ -39,38 +40,31 @@ def answer(
     DataError if a source has more ids than the model takes (`source_limit`).
     """
     runtime = Runtime.of(network)
-    network = runtime.network
     inputs = [
         source if isinstance(source, SourceInput) else SourceInput(source, row) for row, source in enumerate(sources)
     ]
-    requests = [make_request(each, config, network=network, first=special_tokens.first) for each in inputs]
+    engine = SearchEngine(runtime)
+    jobs = [add_source(engine, source, config, special_tokens) for source in inputs]
+    while engine.busy:
+        for result in engine.step():
+            if result.error is not None:
+                raise result.error
+    return [job.hypotheses or [] for job in jobs]
+
+
+def add_source(
+    engine: SearchEngine,
+    source: SourceInput,
+    config: GenerationConfig,
+    special_tokens: SpecialTokens,
+    *,
+    streams: bool = False,
+) -> SearchJob:
+    """Put in the request for a source, with the user's settings; the errors of `answer` are raised here."""
+    network = engine.runtime.network
+    request = make_request(source, config, network=network, first=special_tokens.first)
     search_settings = search_config(config, special_tokens, window=source_limit(network, config))
-    answers: list[list[Hypothesis]] = [[] for _ in requests]
-    waiting = longest_first(requests)
-
-    def run(batch: Sequence[int]) -> list[list[Hypothesis]]:
-        indices = [*batch, *joinable(waiting, requests, batch)]
-        first, joining = ([requests[i] for i in part] for part in (batch, indices[len(batch) :]))
-        search = Search(runtime, first, search_settings, joining)
-        while search.open:
-            for i, hypotheses in search.step():
-                answers[indices[i]] = hypotheses
-        for _ in range(search.num_started - len(batch)):  # those that joined
-            waiting.popleft()
-        return [answers[i] for i in batch]
-
-    def cost(batch: Sequence[int]) -> int:
-        """Numbers that the memory of a batch grows with."""
-        parts = [requests[i] for i in batch]
-        longest = max(len(request.source) for request in parts) + max(request.limit for request in parts)
-        return len(parts) * search_settings.width * longest
-
-    while waiting:
-        batch = take_batch(
-            waiting, requests, search_settings, vocab_size=network.vocab_size, batch_size=config.batch_size
-        )
-        runtime.splitter.run(run, batch, cost=cost)
-    return answers
+    return engine.add(request, search_settings, streams=streams, batch_size=config.batch_size)
 
 
 def stream(
@@ -81,19 +75,16 @@ def stream(
     An id is certain when every hypothesis that can still be the best has it at its position. The errors of `answer` are
     raised before the first run.
     """
-    runtime = Runtime.of(network)
-    network = runtime.network
-    request = make_request(source, config, network=network, first=special_tokens.first)
-    search_settings = search_config(config, special_tokens, window=source_limit(network, config))
+    engine = SearchEngine(network)
+    add_source(engine, source, config, special_tokens, streams=True)
 
     def run() -> Iterator[list[int]]:
-        search, count = Search(runtime, [request], search_settings), 0
-        while search.open:
-            finished = search.step()
-            certain = finished[0][1][0].ids if finished else search.certain_ids(0)
-            if len(certain) > count:
-                yield certain[count:]
-                count = len(certain)
+        while engine.busy:
+            for result in engine.step():
+                if result.error is not None:
+                    raise result.error
+                if result.ids:
+                    yield result.ids
 
     return run()
 
@@ -106,16 +97,29 @@ def forced_scores(
     batch_size: int | None = None,
     window: int | None = None,
 ) -> list[float]:
-    """For each pair of a source and a target the sum of the target's log-probabilities (teacher forcing).
+    """For each pair of a source and a target the sum of the target's log-probabilities, see `forced_log_p`."""
+    found = forced_log_p(network, pairs, special_tokens, batch_size=batch_size, window=window)
+    return [float(log_p.sum()) for log_p in found]
 
-    A target begins with the first tokens of `special_tokens`; they are added if they are missing, and not scored.
-    Sources with more than `window` tokens (None: the network's `max_length`) are encoded in windows.
+
+def forced_log_p(
+    network: Seq2Seq,
+    pairs: Sequence[tuple[list[int] | Tensor, list[int]]],
+    special_tokens: SpecialTokens,
+    *,
+    batch_size: int | None = None,
+    window: int | None = None,
+) -> list[Tensor]:
+    """For each pair of a source and a target the log-probabilities (L,) of the target's tokens (teacher forcing).
+
+    A target begins with the first tokens of `special_tokens`; they are added if they are missing, and are not among the
+    L. Sources with more than `window` tokens (None: the network's `max_length`) are encoded in windows.
     """
     pairs = [(source, special_tokens.with_first(target)) for source, target in pairs]
     for _, target in pairs:
         check_length(target, network.max_length, what="a target")
     requests = [Request(source, limit=max(len(source), len(target))) for source, target in pairs]
-    scores = [0.0] * len(pairs)
+    found: list[Tensor] = [torch.empty(0)] * len(pairs)
     for indices in batches(requests, SearchConfig(special_tokens), vocab_size=1, batch_size=batch_size):
         examples = [Example(*pairs[i], i) for i in indices]
         batch = collate(examples, pad_id=0, start_id=special_tokens.start).to(network.device)
@@ -125,5 +129,5 @@ def forced_scores(
             log_p = label_log_p(network, hidden[batch.label_mask], batch.labels[batch.label_mask])
         parts = log_p.to(sum_type(network.device)).split([len(example.target) for example in examples])
         for i, part in zip(indices, parts, strict=True):
-            scores[i] = float(part[len(special_tokens.first) :].sum())
-    return scores
+            found[i] = part[len(special_tokens.first) :]
+    return found

@@ -8,10 +8,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from antiphon.errors import NonFiniteError
 from antiphon.search.batch_state import PER_SOURCE, BatchState
 from antiphon.search.constants import NEG_INF
-from antiphon.search.sampling import NOT_NUMBERS
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +46,14 @@ class FinishedHypotheses(BatchState):
         self.ids = self.length.new_zeros((*score.shape, capacity))
 
     def add(self, rank: Tensor, score: Tensor, ids: Tensor, lengths: Tensor, *, unique: bool = False) -> None:
-        """Take in candidates (N, C) with a rank above -inf; their ids (N, C, T) have `lengths` (N,) tokens.
+        """Take in candidates (N, C) with a rank above -inf; their ids (N, C, T), 0 at the end, have `lengths` (N,)
+        tokens.
 
-        Of equal ranks the first to come stays first. `unique`: an answer that is there already is not taken again; all
-        candidates must then have one length.
+        Of equal ranks the first to come stays first. `unique`: an answer that is there already is not taken again.
         """
         width = self.rank.shape[1]
         if unique:
-            rank = rank.masked_fill(self._is_duplicate(rank > NEG_INF, ids, int(lengths[0])), NEG_INF)
+            rank = rank.masked_fill(self._is_duplicate(rank > NEG_INF, ids, lengths), NEG_INF)
         merged, order = torch.cat([self.rank, rank], 1).sort(dim=1, descending=True, stable=True)
         order = order[:, :width]
         self.rank = merged[:, :width]
@@ -63,23 +61,22 @@ class FinishedHypotheses(BatchState):
         self.length = torch.cat([self.length, lengths[:, None].expand(rank.shape)], 1).gather(1, order)
         self.ids = torch.cat([self.ids, ids], 1).gather(1, order[:, :, None].expand(-1, -1, ids.shape[2]))
 
-    def _is_duplicate(self, exists: Tensor, ids: Tensor, length: int) -> Tensor:
-        """(N, C), bool: candidates of `length` tokens that equal an ended hypothesis or an earlier candidate."""
-        new, old = ids[:, :, :length], self.ids[:, :, :length]
-        comparable = (self.length == length) & (self.rank > NEG_INF)
+    def _is_duplicate(self, exists: Tensor, ids: Tensor, lengths: Tensor) -> Tensor:
+        """(N, C), bool: candidates of `lengths` (N,) tokens that equal an ended hypothesis or an earlier candidate."""
+        longest = int(lengths.max())
+        new, old = ids[:, :, :longest], self.ids[:, :, :longest]
+        comparable = (self.length == lengths[:, None]) & (self.rank > NEG_INF)
         ended = ((new[:, :, None] == old[:, None]).all(-1) & comparable[:, None]).any(-1)
         return ended | ((new[:, :, None] == new[:, None]).all(-1) & exists[:, None]).tril(-1).any(-1)
 
     def best(self, source: int, count: int, *, end: int) -> list[Hypothesis]:
-        """The first `count` different hypotheses of a source; NonFiniteError where the network returned NaN."""
+        """The first `count` different hypotheses of a source; none where the network returned NaN."""
         found: dict[tuple[int, ...], Hypothesis] = {}
         columns = (column[source].tolist() for column in (self.rank, self.score, self.length, self.ids))
         for rank, score, length, ids in zip(*columns, strict=True):
             if rank > NEG_INF and len(found) < count:
                 answer = ids[:length]
                 found.setdefault(tuple(answer), Hypothesis(answer, score, rank, answer[-1:] == [end]))
-        if not found:
-            raise NonFiniteError(NOT_NUMBERS)
         return list(found.values())
 
 

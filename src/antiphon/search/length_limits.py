@@ -1,4 +1,4 @@
-"""How long the answers of a batch may become, with what they must begin, and the length penalty."""
+"""How long the answers of a batch may become, how long their forced prefixes are, and the length penalty."""
 
 from __future__ import annotations
 
@@ -16,30 +16,27 @@ from antiphon.search.requests import Request
 
 @dataclass(init=False, eq=False)
 class LengthLimits(BatchState):
-    """The limit and the forced prefix of the answer of each source.
+    """The limit and the length of the forced prefix of the answer of each source.
 
-    Shapes: N sources, P the longest prefix, T the longest answer (`capacity`).
+    Shapes: N sources, T the longest answer (`capacity`).
     """
 
     limit: Tensor = field(metadata=PER_SOURCE)  # (N,): the most tokens of an answer, prefix and end included
-    prefix: Tensor = field(metadata=PER_SOURCE)  # (N, P): the ids that are forced, -1 behind their end
     prefix_length: Tensor = field(metadata=PER_SOURCE)  # (N,)
     user_prefix_length: Tensor = field(metadata=PER_SOURCE)  # (N,): without the first tokens of `SpecialTokens`
     min_limit: int = field(metadata=SHARED)  # the smallest limit of the sources that are left
-    capacity: int = field(metadata=SHARED)  # the largest limit of the sources from the beginning
-    longest_prefix: int = field(metadata=SHARED)
-    shortest_prefix: int = field(metadata=SHARED)
+    capacity: int = field(metadata=SHARED)  # at least the largest limit of all sources
     divisors: Tensor = field(metadata=SHARED)  # (T + 2,): the length penalty of each length
 
-    def __init__(self, requests: Sequence[Request], config: SearchConfig, *, device: torch.device) -> None:
+    def __init__(
+        self, requests: Sequence[Request], config: SearchConfig, *, device: torch.device, capacity: int | None = None
+    ) -> None:
+        """`capacity` None: the largest limit."""
         limits, lengths = [r.limit for r in requests], [len(r.prefix) for r in requests]
         assert all(map(int.__lt__, lengths, limits)), "a limit must be longer than the prefix"
-        self.capacity, self.min_limit = max(limits), min(limits)
-        self.longest_prefix, self.shortest_prefix = max(lengths), min(lengths)
+        self.capacity, self.min_limit = capacity or max(limits), min(limits)
         self.limit = torch.tensor(limits, device=device)
         self.prefix_length = torch.tensor(lengths, device=device)
-        rows = [[*r.prefix, *[-1] * (self.longest_prefix - len(r.prefix))] for r in requests]
-        self.prefix = torch.tensor(rows, dtype=torch.long, device=device).view(len(requests), self.longest_prefix)
         self.user_prefix_length = (self.prefix_length - len(config.special_tokens.first)).clamp(min=0)
         divisors = [config.length_divisor(length) for length in range(self.capacity + 2)]
         self.divisors = torch.tensor(divisors, dtype=sum_type(device), device=device)
@@ -56,10 +53,6 @@ class LengthLimits(BatchState):
         self.min_limit = int(self.limit.min()) if rows.numel() else self.capacity
 
     def append(self, other: BatchState) -> None:
-        assert (
-            isinstance(other, LengthLimits)
-            and other.capacity <= self.capacity
-            and other.longest_prefix == self.longest_prefix
-        )
+        assert isinstance(other, LengthLimits) and other.capacity <= self.capacity
         super().append(other)
         self.min_limit = min(self.min_limit, other.min_limit)

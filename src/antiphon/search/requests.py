@@ -46,7 +46,7 @@ class Request:
     `prefix` are the ids with which the answer begins, the first tokens of `SpecialTokens` included. `limit` is the
     largest number of tokens of the answer, prefix and end included. `row` and `piece` are the key of the random
     numbers. If there is a `restriction`, the prefix satisfies it, and the tokens that it needs after the prefix fit
-    into `limit`.
+    into `limit`. `seed` is that of sampling.
     """
 
     source: list[int] | Tensor
@@ -55,6 +55,7 @@ class Request:
     row: int = 0
     piece: int = 0
     restriction: Constraint | None = None
+    seed: int = 0
 
 
 def make_request(
@@ -93,6 +94,7 @@ def make_request(
         row=source.row,
         piece=source.piece,
         restriction=source.restriction,
+        seed=config.seed,
     )
 
 

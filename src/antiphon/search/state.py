@@ -25,8 +25,8 @@ from antiphon.search.constraint_state import ConstraintState
 from antiphon.search.coverage import Coverage
 from antiphon.search.hypotheses import FinishedHypotheses
 from antiphon.search.length_limits import LengthLimits
+from antiphon.search.next_token.sampling import HypothesisRandom
 from antiphon.search.requests import Request
-from antiphon.search.sampling import HypothesisRandom
 
 
 @dataclass(eq=False)
@@ -61,10 +61,10 @@ class SearchState(BatchState):
         `first_index` is the request index of the first one. `capacity` is T (None: the largest limit).
         """
         count, width = len(requests), config.width
-        limits = LengthLimits(requests, config, device=device)
-        capacity = capacity or limits.capacity
+        limits = LengthLimits(requests, config, device=device, capacity=capacity)
         score, value = _initial_sums(count, config, device=device)
         constraints = [request.restriction for request in requests]
+        seeds = [request.seed for request in requests]
         keys = torch.tensor([request.row + (request.piece << 32) for request in requests], device=device)
         return cls(
             request_index=list(range(first_index, first_index + count)),
@@ -72,15 +72,15 @@ class SearchState(BatchState):
             num_ended=torch.zeros(count, dtype=torch.long, device=device),
             score=score,
             value=value,
-            history=torch.zeros((count, width, capacity), dtype=torch.long, device=device),
+            history=torch.zeros((count, width, limits.capacity), dtype=torch.long, device=device),
             limits=limits,
-            finished=FinishedHypotheses(score, capacity=capacity),
+            finished=FinishedHypotheses(score, capacity=limits.capacity),
             constraints=(
                 ConstraintState(constraints, width=width, vocab_size=vocab_size, device=device)
                 if any(constraints)
                 else None
             ),
-            random=None if config.sampler is None else HypothesisRandom(config.seed, keys, width),
+            random=None if config.sampler is None else HypothesisRandom(seeds, keys, width),
         )
 
     @property
@@ -95,7 +95,7 @@ class SearchState(BatchState):
 
     def select(self, rows: Tensor) -> None:
         super().select(rows)
-        if self.constraints is not None and not any(self.constraints.constraints):
+        if self.constraints is not None and rows.numel() and not any(self.constraints.constraints):
             self.constraints = None
 
     def force(self, ids: Tensor, *, constrained_from: int) -> None:

@@ -25,7 +25,8 @@ class GenerateCall:
     `inputs` are texts, or for a model of speech the bytes of .wav files. `settings` are those of `Model.generate`.
     `model` None is the default model. `stream` asks for `TextPiece` events too. `details` are computed for each answer.
     After `timeout_seconds`, the waiting time included, the call ends with `CallTimeout`. `cached` False: the answers
-    are computed although they are in the cache.
+    are computed although they are in the cache. `first_row` is the row of the first input, on which sampling depends,
+    where the inputs are a part of a longer list.
     """
 
     inputs: Sequence[str | bytes]
@@ -35,6 +36,7 @@ class GenerateCall:
     details: Sequence[Detail] = ()
     timeout_seconds: float | None = None
     cached: bool = True
+    first_row: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,14 +151,31 @@ class ModelService(Protocol):
         ...
 
     async def score(
-        self, sources: Sequence[str | bytes], targets: Sequence[str], *, model: str | None = None
+        self,
+        sources: Sequence[str | bytes],
+        targets: Sequence[str],
+        *,
+        model: str | None = None,
+        settings: Mapping[str, Any] | None = None,
     ) -> list[float]:
-        """`Model.score`."""
+        """`Model.score`; `settings` may have its `overflow` and `max_source_tokens`."""
         ...
 
-    async def attention(self, source: str, target: str | None = None, *, model: str | None = None) -> dict[str, Any]:
-        """`Model.attention` as an object: `source_tokens`, `target_tokens`, and the maps `cross`, `encoder` and
-        `decoder`, which are nested lists (layer, head, query, key), null for a mixer without weights."""
+    async def attention(
+        self,
+        source: str,
+        target: str | None = None,
+        *,
+        model: str | None = None,
+        settings: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """`Model.attention` as an object: `source_tokens`, `target_tokens`, `source_special`, `target_special`,
+        `start`, and the maps `cross`, `encoder` and `decoder`, which are nested lists (layer, head, query, key), null
+        for a mixer or a head without weights. `settings` may have `overflow` and `max_source_tokens`."""
+        ...
+
+    def metrics(self) -> dict[str, Any]:
+        """Figures as plain numbers: of the cache under `cache`, of each model by its name under `models`."""
         ...
 
     async def load(self, name: str) -> ModelStatus:

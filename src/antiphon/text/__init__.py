@@ -10,8 +10,9 @@ from antiphon.text.loading import load_pretrained_tokenizers, pretrained_config,
 from antiphon.text.sampling import SegmentationSampler, dropout_of, make_sampler
 from antiphon.text.stream import StreamDecoder
 from antiphon.text.task import CLASSIFICATION, Task, load_task
-from antiphon.text.tokenizer import Tokenizer, clean_text
+from antiphon.text.tokenizer import Tokenizer
 from antiphon.text.training import train_tokenizer
+from antiphon.utf8 import clean_text
 
 __all__ = [
     "DENOISING_TOKENS",

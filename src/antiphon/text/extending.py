@@ -16,7 +16,8 @@ from tokenizers import Tokenizer as Rust
 from antiphon.errors import ConfigError
 from antiphon.text.id_tables import extend_id_table, id_table_vocabulary
 from antiphon.text.json_form import from_json_form, to_json_form
-from antiphon.text.tokenizer import Tokenizer, clean_text
+from antiphon.text.tokenizer import Tokenizer
+from antiphon.utf8 import clean_text
 
 
 def extend(tokenizer: Tokenizer, words: Sequence[str]) -> Tokenizer:

@@ -26,8 +26,9 @@ import tokenizers
 
 from antiphon.errors import ConfigError
 from antiphon.splitmix import mix
-from antiphon.text.tokenizer import Tokenizer, clean_text
+from antiphon.text.tokenizer import Tokenizer
 from antiphon.text.vocabulary import JsonVocabulary, reset_training_settings
+from antiphon.utf8 import clean_text
 
 MAX_SPLITS = 16  # segmentations of a word in an epoch; selected by four random bits
 _PARTS = ("continuing_subword_prefix", "end_of_word_suffix")  # settings of BPE models that mark parts of words

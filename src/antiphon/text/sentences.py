@@ -10,6 +10,8 @@ import itertools
 import re
 from collections.abc import Iterator
 
+from antiphon.language_codes import short_code
+
 # Sentence ends that sentencex 1.0 does not know: line feeds, terminators of Arabic, Sinhala, Tibetan and Khmer
 # (Sentence_Terminal of Unicode's UAX 29, and similar ones), the ellipsis, the question mark of Greek, and a terminator
 # within brackets if another sentence follows.
@@ -29,7 +31,7 @@ def sentences(text: str, language: str | None = None) -> Iterator[str]:
     """
     import sentencex
 
-    code, start = _short_code(language), 0
+    code, start = _DEFAULT if language is None else short_code(language), 0
     while start < len(text):
         stretch = text[start : start + _CHUNK_CHARACTERS]
         found = list(sentencex.segment(code, stretch))  # pyright: ignore[reportAttributeAccessIssue]
@@ -50,13 +52,3 @@ def _up_to_a_word_end(text: str) -> str:
     """`text` up to its last white space; all of it if there is none."""
     end = next((place for place in range(len(text), 0, -1) if text[place - 1].isspace()), len(text))
     return text[:end]
-
-
-def _short_code(language: str | None) -> str:
-    """The code of a language in sentencex: two letters if there is such a code (`de`), else three."""
-    if language is None:
-        return _DEFAULT
-    from babel.core import get_global
-
-    code = re.split(r"[-_]", language)[0].lower()
-    return str(get_global("language_aliases").get(code, code))

@@ -15,7 +15,6 @@ Byte-level subwords: Radford et al. 2019, "Language Models are Unsupervised Mult
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -25,17 +24,12 @@ from antiphon.text.pretrained.saved import load_saved
 from antiphon.text.pretrained.vocabulary import PretrainedVocabulary
 from antiphon.text.tokenizer_repr import line, page
 from antiphon.text.vocabulary import JsonVocabulary, SpmVocabulary, Vocabulary
+from antiphon.utf8 import clean_text
 
 # File names of a tokenizer in a folder, including those of Hugging Face folders.
 FILE_NAMES = ("tokenizer.json", "tokenizer.spm", "spiece.model", "sentencepiece.bpe.model")
 
 MAX_FILE_BYTES = 2**26  # twice the largest known file; a larger one is broken or hostile
-_SURROGATE = re.compile("[\ud800-\udfff]")
-
-
-def clean_text(text: str) -> str:
-    """`text` with each lone surrogate replaced by U+FFFD, so that it can be encoded as UTF-8."""
-    return _SURROGATE.sub("\ufffd", text)
 
 
 class Tokenizer:

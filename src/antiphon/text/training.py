@@ -32,8 +32,9 @@ from tokenizers import Tokenizer as Rust
 from antiphon.errors import ConfigError, DataError
 from antiphon.registry import nearest
 from antiphon.text.bytes import BYTE_OF_LETTER, LETTER_OF_BYTE
-from antiphon.text.tokenizer import Tokenizer, clean_text
+from antiphon.text.tokenizer import Tokenizer
 from antiphon.text.vocabulary import END, PAD, START, UNK, JsonVocabulary
+from antiphon.utf8 import clean_text
 
 SPECIALS = [PAD, START, END, UNK]  # ids 0 to 3
 MIN_VOCAB_SIZE = len(SPECIALS) + 256  # every byte has an id, so that every text can be encoded

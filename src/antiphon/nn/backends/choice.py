@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+from contextvars import ContextVar
+
 import torch
 from torch import Tensor
 
@@ -16,11 +20,24 @@ from antiphon.nn.scores import Scores
 BACKENDS: dict[str, Backend] = {found.name: found for found in (EAGER, SDPA, BLOCKS, FLEX, VARLEN)}
 _for_few_queries: dict[str, int] = {}  # name -> number of queries a row up to which it is the fastest
 
+_any_number: ContextVar[bool] = ContextVar("any number of queries", default=False)
+
 
 def add_backend(backend: Backend, *, max_queries: int) -> None:
     """Add a back end, chosen before any other for rows of at most `max_queries` queries without a gradient."""
     BACKENDS[backend.name] = backend
     _for_few_queries[backend.name] = max_queries
+
+
+@contextlib.contextmanager
+def for_any_number_of_queries() -> Iterator[None]:
+    """Choose the back ends of `add_backend` within the context whatever the number of queries, for results that do not
+    depend on other rows."""
+    token = _any_number.set(True)
+    try:
+        yield
+    finally:
+        _any_number.reset(token)
 
 
 # Pairs of a query and a key in a row from which PyTorch's fused attention takes less time than batched products, on a
@@ -53,7 +70,9 @@ def choose(q: Tensor, k: Tensor, scores: Scores, *, dropout: Dropping | None) ->
     """
     if not torch.is_grad_enabled():
         for name, max_queries in _for_few_queries.items():
-            if q.shape[2] <= max_queries and BACKENDS[name].refuses(q, k, scores, dropout=dropout) is None:
+            if (q.shape[2] <= max_queries or _any_number.get()) and BACKENDS[name].refuses(
+                q, k, scores, dropout=dropout
+            ) is None:
                 return name
     width = keys_of_a_block(scores) if k.shape[2] >= BLOCKS_FROM_LENGTH else None
     if (

@@ -6,9 +6,10 @@ steps. Its state consists of named tensors (`State`), which every search reorder
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -35,6 +36,21 @@ class Memory:
         assert more >= 0 and self.tokens.segment is None and self.tokens.prefix is None
         pos = functional.pad(self.tokens.pos, (0, more), value=-1)
         return Memory(functional.pad(self.hidden, (0, 0, 0, more)), Tokens(pos))
+
+    def with_rows_of(self, others: Sequence[Memory]) -> Memory:
+        """The rows of this memory and of `others` behind them, padded to the longest."""
+        length = max(each.hidden.shape[1] for each in (self, *others))
+        each = [part.padded(length).with_own_positions() for part in (self, *others)]
+        hidden, pos = (torch.cat(parts) for parts in zip(*((m.hidden, m.tokens.pos) for m in each), strict=True))
+        return Memory(hidden, Tokens(pos))
+
+    def with_own_positions(self) -> Memory:
+        """The same memory, whose positions have one row for each source."""
+        tokens = self.tokens
+        if tokens.pos.shape[0] == self.hidden.shape[0]:
+            return self
+        pos = tokens.pos.expand(self.hidden.shape[0], -1).contiguous()
+        return Memory(self.hidden, Tokens(pos, tokens.segment, tokens.prefix))
 
 
 class Mixer(Part):

@@ -19,13 +19,13 @@ from torch import Tensor, nn
 
 from antiphon.batch import Tokens
 from antiphon.errors import ConfigError
-from antiphon.nn.cache import KeyValueCache, SlotTable, zeros
+from antiphon.nn.cache import KeyValueCache, SlotTable
 from antiphon.nn.given import mark_given
 from antiphon.nn.mixers.heads import FULL
 from antiphon.nn.mixers.mixer import Memory, Mixer
 from antiphon.nn.noise import Dropout, Noise
 from antiphon.nn.scores import Scores, plan
-from antiphon.nn.state import MemoryState, State
+from antiphon.nn.state import MemoryState, State, zeros
 from antiphon.registry import register
 
 NO_CACHE_WARNING = (

@@ -1,13 +1,14 @@
 """Sampling: temperature, top-k, top-p and min-p, and the counter-based random numbers that draw the tokens.
 
-    random = HypothesisRandom(seed, rows, width=1)
-    ids = TokenSampler(temperature=0.8, top_p=0.9).draw(scores, random.uniform(step).flatten())
+    random = HypothesisRandom([seed], rows, width=1)
+    ids = TokenSampler(temperature=0.8, top_p=0.9).draw(scores, random.uniform(steps).flatten())
 
 Shapes: N sources, W hypotheses of each, R = N·W, V ids.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -82,14 +83,16 @@ class HypothesisRandom(BatchState):
 
     keys: Tensor = field(metadata=PER_SOURCE)  # (N, W), int64
 
-    def __init__(self, seed: int, rows: Tensor, width: int) -> None:
-        """`rows` (N,), int64, number the sources."""
+    def __init__(self, seeds: Sequence[int], rows: Tensor, width: int) -> None:
+        """`rows` (N,), int64, number the sources, each with its own seed."""
         hypotheses = torch.arange(width, device=rows.device)
-        self.keys = finalize(finalize(rows ^ signed(seed * GOLDEN))[:, None] + hypotheses)
+        seeded = torch.tensor([signed(seed * GOLDEN) for seed in seeds], device=rows.device)
+        self.keys = finalize(finalize(rows ^ seeded)[:, None] + hypotheses)
 
-    def uniform(self, step: int) -> Tensor:
-        """(N, W), in [0, 1)"""
-        bits = (finalize(self.keys ^ signed((step + 1) * GOLDEN)) >> 11) & (2**53 - 1)
+    def uniform(self, steps: Tensor) -> Tensor:
+        """(N, W), in [0, 1), for the step (N,) of each source, or (1,) of all."""
+        counters = (steps + 1) * signed(GOLDEN)  # modulo 2**64
+        bits = (finalize(self.keys ^ counters[:, None]) >> 11) & (2**53 - 1)
         if bits.device.type == "mps":
             return (bits.float() * 2.0**-53).clamp(max=1 - 2**-24)
         return bits.double() * 2.0**-53

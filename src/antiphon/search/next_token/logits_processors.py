@@ -3,7 +3,7 @@
 A processor takes log-probabilities (R, V) and the tokens so far, and returns scores (R, V), -inf where a token must not
 follow. It may change its argument in place. As transformers' LogitsProcessor, but for a batch with forced prefixes.
 
-    scores = NoRepeatNgram(3)(log_p, DecodedTokens(history, prefix_lengths, 0))
+    scores = NoRepeatNgram(3)(log_p, DecodedTokens(history, prefix_lengths))
 
 Shapes: R hypotheses, V ids, t tokens so far.
 """
@@ -23,23 +23,28 @@ from antiphon.search.constants import NEG_INF
 class DecodedTokens:
     """The tokens so far of each hypothesis: `history` (R, t), without the start token.
 
-    The first `prefix_lengths` (R,), or (1,) for all, of them were forced; `longest_prefix` is the largest of these.
+    The first `prefix_lengths` (R,) of them were forced.
     """
 
     history: Tensor
     prefix_lengths: Tensor
-    longest_prefix: int
+
+    def select(self, rows: Tensor, length: int) -> DecodedTokens:
+        """Those of `rows` (n,), which have `length` tokens."""
+        return DecodedTokens(self.history[rows, :length], self.prefix_lengths[rows])
 
 
 class LogitsProcessor:
     """Base class.
 
     `rescales`: it also changes the scores of tokens that may follow. `takes_logits`: it is called with logits instead
-    of log-probabilities, and its result is normalized by log_softmax.
+    of log-probabilities, and its result is normalized by log_softmax. `reads_history`: its result depends on the tokens
+    so far or on their number.
     """
 
     rescales = False
     takes_logits = False
+    reads_history = True
 
     def __call__(self, scores: Tensor, decoded: DecodedTokens) -> Tensor:
         """Scores (R, V) of the tokens that may follow."""
@@ -48,6 +53,8 @@ class LogitsProcessor:
 
 class SuppressTokens(LogitsProcessor):
     """Tokens that are never generated, such as padding and the start token (transformers: suppress_tokens)."""
+
+    reads_history = False
 
     def __init__(self, ids: Sequence[int]) -> None:
         self.ids = torch.tensor(sorted(ids))
@@ -75,8 +82,7 @@ class MinNewTokens(LogitsProcessor):
 
     def __call__(self, scores: Tensor, decoded: DecodedTokens) -> Tensor:
         length = decoded.history.shape[1]
-        if length < decoded.longest_prefix + self.count:
-            scores[:, self.end].masked_fill_(length - decoded.prefix_lengths < self.count, NEG_INF)
+        scores[:, self.end].masked_fill_(length - decoded.prefix_lengths < self.count, NEG_INF)
         return scores
 
 

@@ -1,0 +1,176 @@
+"""The fields of each request body: what they mean, their types and bounds. OpenAPI shows the same."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from antiphon.config import GenerationConfig
+from antiphon.errors import UsageError
+from antiphon.registry import nearest
+from antiphon.serving.http.bodies import make
+from antiphon.serving.http.errors import from_setting, invalid, too_large
+from antiphon.serving.settings import ServerSettings
+from antiphon.settings import Count, CountOrZero, Range, Settings, convert, hints, inside
+
+DetailName = Literal["alignment", "token_confidence"]
+PROTECTED = Literal["placeholders", "urls", "emails", "numbers"]
+# Settings of the server, not of a request.
+_NOT_SEARCH = ("batch_size",)
+SEARCH = tuple(name for name in hints(GenerationConfig) if name not in _NOT_SEARCH)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerateRequest(Settings):
+    """Inputs to answer; the settings of the search are fields beside these."""
+
+    inputs: str | tuple[str, ...]
+    """A text or a list of texts; for a model of speech, .wav files as data:audio/wav;base64,..."""
+    model: str | None = None
+    """Name of a served model; default: the first one."""
+    stream: bool = False
+    """Send server-sent events while the answers are generated."""
+    details: tuple[DetailName, ...] = ()
+    """What to compute for each answer in addition."""
+    first_row: Annotated[int, Range(low=0, high=2**53)] = 0
+    """Row of the first input, on which sampling depends, where the inputs are a part of a longer list."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreRequest(Settings):
+    """Pairs of a source and a target."""
+
+    sources: str | tuple[str, ...]
+    """A source or a list of sources."""
+    targets: str | tuple[str, ...]
+    """The target of each source."""
+    overflow: Literal["error", "truncate", "split", "window"] | None = None
+    """How a source of more than `max_source_tokens` is treated."""
+    max_source_tokens: Count | None = None
+    """Maximum tokens of a source, end included."""
+    model: str | None = None
+    """Name of a served model; default: the first one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttentionRequest(Settings):
+    """A source and its target."""
+
+    source: str
+    """The source."""
+    target: str | None = None
+    """The target; default: the model's answer."""
+    overflow: Literal["error", "truncate", "split", "window"] | None = None
+    """How a source of more than `max_source_tokens` is treated."""
+    max_source_tokens: Count | None = None
+    """Maximum tokens of a source, end included."""
+    model: str | None = None
+    """Name of a served model; default: the first one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TranslateRequest(Settings):
+    """A document to translate; the settings of the search are fields beside these."""
+
+    text: str | None = None
+    """A text of any length."""
+    texts: tuple[str, ...] | None = None
+    """Several texts, instead of `text`."""
+    format: Literal["text", "html"] = "text"
+    """Whether the texts are plain, or HTML whose tags are kept."""
+    source: str | None = None
+    """Code of the source language; auto: detect it."""
+    target: str | None = None
+    """Code of the target language."""
+    glossary: Any = None
+    """Phrases of the source and how each is translated."""
+    protect: tuple[PROTECTED, ...] = ()
+    """What is copied unchanged."""
+    details: tuple[DetailName, ...] = ()
+    """What to compute for each segment in addition."""
+    alternatives: CountOrZero = 0
+    """Number of further translations of each text."""
+    model: str | None = None
+    """Name of a served model; default: the first one that translates the pair."""
+
+    def check(self) -> None:
+        if (self.text is None) == (self.texts is None):
+            raise invalid("text", "must be given, or `texts`, and not both.")
+
+
+def source_limits(request: ScoreRequest | AttentionRequest) -> dict[str, Any]:
+    """The settings of a request about long sources that are given."""
+    given = {"overflow": request.overflow, "max_source_tokens": request.max_source_tokens}
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def split_search(fields: dict[str, Any], kind: type[Settings]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The fields of a body that belong to the class `kind`, and the settings of the search; others are refused."""
+    known = hints(kind)
+    for name in fields:
+        if name not in known and name not in SEARCH:
+            near = nearest(name, [*known, *SEARCH]) or "."
+            raise invalid(name[:100], f"is not a known field{near}", code="unknown_field")
+    search = {name: value for name, value in fields.items() if name in SEARCH and name not in known}
+    return {name: value for name, value in fields.items() if name not in search}, search
+
+
+def read_search(fields: dict[str, Any], limits: ServerSettings) -> dict[str, Any]:
+    """Settings of the search, converted to their types and within the limits of the server."""
+    read = {}
+    for name, value in fields.items():
+        try:
+            with inside(name):
+                read[name] = convert(value, hints(GenerationConfig)[name])
+        except UsageError as error:
+            raise from_setting(error) from None
+    bounds = dict.fromkeys(("beam_size", "n_best", "beam_groups"), limits.max_beam_size)
+    bounds |= dict.fromkeys(("max_new_tokens", "min_new_tokens"), limits.max_new_tokens)
+    for name, most in bounds.items():
+        if (value := read.get(name)) is not None and value > most:
+            raise invalid(name, f"must be at most {most}, but is {value}.", code="too_large")
+    for name in ("allowed", "required", "forbidden", "prefix"):
+        check_texts(name, _flat(read.get(name)), limits)
+    return read
+
+
+def check_texts(field: str, texts: list[str], limits: ServerSettings, *, most: int | None = None) -> None:
+    """Check the number of texts, if `most` is given, and the length of each."""
+    if most is not None and len(texts) > most:
+        raise too_large(field, "texts", len(texts), most)
+    longest = max(map(len, texts), default=0)
+    if longest > limits.max_characters:
+        raise too_large(field, "characters", longest, limits.max_characters)
+
+
+def read_generate(fields: dict[str, Any], limits: ServerSettings) -> tuple[GenerateRequest, list[str], dict[str, Any]]:
+    """The request, its inputs as a list, and the settings of its search."""
+    own, search = split_search(fields, GenerateRequest)
+    request = make(GenerateRequest, own)
+    inputs = listed(request.inputs)
+    spoken = all(text.startswith("data:") for text in inputs)
+    check_texts("inputs", [] if spoken else inputs, limits)
+    check_texts("inputs", [""] * len(inputs), limits, most=limits.max_items)
+    return request, inputs, read_search(search, limits)
+
+
+def read_glossary(value: Any) -> dict[str, str]:
+    """The phrases of a glossary. ApiError for what is no mapping of texts to texts."""
+    if value is None:
+        return {}
+    if not isinstance(value, dict) or not all(isinstance(target, str) for target in value.values()):
+        raise invalid("glossary", "must be an object whose values are texts.")
+    if any(not source.strip() for source in value):
+        raise invalid("glossary", "must have no empty phrase, but has one.")
+    return value
+
+
+def listed(value: str | tuple[str, ...]) -> list[str]:
+    """One text or several as a list."""
+    return [value] if isinstance(value, str) else list(value)
+
+
+def _flat(value: Any) -> list[str]:
+    if value is None:
+        return []
+    return [value] if isinstance(value, str) else [text for inner in value for text in _flat(inner)]

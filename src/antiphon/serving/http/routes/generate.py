@@ -1,0 +1,168 @@
+"""Our own routes for any task: answers, scores and attention maps."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import Any
+
+from fastapi import APIRouter, Depends
+from starlette.requests import Request
+from starlette.responses import Response
+
+from antiphon.serving.http.admission import with_key
+from antiphon.serving.http.bodies import JSON, make, read_json
+from antiphon.serving.http.calls import answers, count_inputs, stream, while_connected
+from antiphon.serving.http.context import context_of, record_of
+from antiphon.serving.http.errors import JsonResponse, invalid
+from antiphon.serving.http.openapi import NAMED, described
+from antiphon.serving.http.requests import (
+    AttentionRequest,
+    GenerateRequest,
+    ScoreRequest,
+    check_texts,
+    listed,
+    read_generate,
+    source_limits,
+)
+from antiphon.serving.http.schemas import (
+    ANSWER,
+    BOOLEAN,
+    EVENT,
+    EVENTS,
+    NUMBER,
+    STRING,
+    array,
+    nullable,
+    obj,
+    of_class,
+)
+from antiphon.serving.service import Answered, Event, GenerateCall, TextPiece
+
+router = APIRouter(dependencies=[Depends(with_key)])
+_TAG = "models"
+_MAPS = nullable(array(array(nullable(array(array(nullable(NUMBER)))))))  # a head without weights is null
+_ATTENTION = obj(
+    {
+        "source_tokens": array(STRING),
+        "target_tokens": array(STRING),
+        "source_special": array(BOOLEAN),
+        "target_special": array(BOOLEAN),
+        "start": STRING,
+        "cross": _MAPS,
+        "encoder": _MAPS,
+        "decoder": _MAPS,
+    },
+    optional=("source_special", "target_special", "start"),
+)
+_DATA_URL = "data:audio/wav;base64,"
+
+
+@router.post(
+    **described(
+        "/v1/generate",
+        "Answer inputs, with every setting of the search.",
+        tag=_TAG,
+        answer=obj({"answers": array(ANSWER), "model": STRING}),
+        contents={EVENTS: EVENT},
+        body={JSON: of_class(GenerateRequest, search=True)},
+        example={"inputs": ["in 3 hours"], "beam_size": 4, "details": ["alignment"]},
+        errors=NAMED,
+    )
+)
+async def generate(request: Request) -> Response:
+    context = context_of(request)
+    body, inputs, search = read_generate(await read_json(request), context.settings)
+    name = context.status_of(body.model).name
+    info = context.info_of(name)
+    if info.input == "speech":
+        record_of(request).items, record_of(request).model = len(inputs), name
+    else:
+        count_inputs(request, inputs, model=name)
+    call = GenerateCall(
+        inputs=[_recording(text) for text in inputs] if info.input == "speech" else inputs,
+        settings=search,
+        model=name,
+        stream=body.stream,
+        details=body.details,
+        timeout_seconds=context.settings.request_timeout_seconds,
+        first_row=body.first_row,
+    )
+    if body.stream:
+        return await stream(request, call, _encode)
+    found = await answers(request, call)
+    return JsonResponse({"answers": [answer_json(each) for each in found], "model": name})
+
+
+def _encode(event: Event) -> dict[str, Any]:
+    if isinstance(event, TextPiece):
+        return {"index": event.index, "text": event.text}
+    return {"index": event.index, "answer": answer_json(event)}
+
+
+def answer_json(answered: Answered) -> dict[str, Any]:
+    """An answer as `antiphon generate --json` writes it, with its warnings."""
+    warnings = {"warnings": list(answered.warnings)} if answered.warnings else {}
+    return {**answered.answer, **warnings}
+
+
+def _recording(text: str) -> bytes:
+    if not text.startswith(_DATA_URL):
+        raise invalid("inputs", f"must be .wav files as {_DATA_URL}..., since the model takes recordings.")
+    try:
+        return base64.b64decode(text.removeprefix(_DATA_URL), validate=True)
+    except (binascii.Error, ValueError):
+        raise invalid("inputs", "must be base64 after the comma, but one is not.") from None
+
+
+@router.post(
+    **described(
+        "/v1/score",
+        "The log-probability of each target given its source, in nats.",
+        tag=_TAG,
+        answer=obj({"scores": array(nullable(NUMBER))}),
+        body={JSON: of_class(ScoreRequest)},
+        example={"sources": ["in 3 hours"], "targets": ["in 3 Stunden"]},
+        errors=NAMED,
+    )
+)
+async def score(request: Request) -> Response:
+    context = context_of(request)
+    body = make(ScoreRequest, await read_json(request))
+    sources, targets = listed(body.sources), listed(body.targets)
+    for field, texts in (("sources", sources), ("targets", targets)):
+        check_texts(field, texts, context.settings, most=context.settings.max_items)
+    if len(sources) != len(targets):
+        raise invalid("targets", f"must have one text for each of {len(sources)} sources, but has {len(targets)}.")
+    name = context.status_of(body.model).name
+    spoken = context.info_of(name).input == "speech"
+    count_inputs(request, ([] if spoken else sources) + targets, model=name)
+    if not sources:
+        return JsonResponse({"scores": []})
+    inputs = [_recording(text) for text in sources] if spoken else sources
+    work = context.service.score(inputs, targets, model=name, settings=source_limits(body))
+    scores = await while_connected(request, work)
+    return JsonResponse({"scores": scores})
+
+
+@router.post(
+    **described(
+        "/v1/attention",
+        "The attention weights of a source and its target.",
+        tag=_TAG,
+        answer=_ATTENTION,
+        body={JSON: of_class(AttentionRequest)},
+        example={"source": "in 3 hours", "target": "in 3 Stunden"},
+        errors=NAMED,
+    )
+)
+async def attention(request: Request) -> Response:
+    context = context_of(request)
+    body = make(AttentionRequest, await read_json(request))
+    texts = [body.source, *([] if body.target is None else [body.target])]
+    for field, text in zip(("source", "target"), texts, strict=False):
+        check_texts(field, [text], context.settings)
+    name = context.status_of(body.model).name
+    count_inputs(request, texts, model=name)
+    work = context.service.attention(body.source, body.target, model=name, settings=source_limits(body))
+    return JsonResponse(await while_connected(request, work))

@@ -1,0 +1,82 @@
+"""The facts about a loaded model that clients may ask for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from antiphon.generation.ensemble import Ensemble
+from antiphon.generation.model import Model
+from antiphon.generation.translator import Translator
+from antiphon.inputs.limits import source_limit
+from antiphon.inputs.speech import SpeechInput
+from antiphon.models.seq2seq import EncoderDecoder
+from antiphon.models.summary import attention_kinds, summary
+from antiphon.serving.process.messages import StartModel
+from antiphon.serving.process.worker.run_folder import facts_of_run
+from antiphon.settings import plain
+from antiphon.text.tokenizer_repr import kind_of
+
+
+def info_of(model: Translator, start: StartModel) -> dict[str, Any]:
+    """The fields of a `ModelInfo`."""
+    kind = model.input_kind if isinstance(model, Model) else None
+    speech = kind.speech if isinstance(kind, SpeechInput) else None
+    source, target = _languages(model)
+    return {
+        "task": model.task,
+        "input": "text" if speech is None else "speech",
+        "labels": list(model.labels),
+        "source_languages": source,
+        "target_languages": target,
+        "generation": plain(model.generation),
+        "limits": _limits(model) | ({} if speech is None else {"max_source_seconds": speech.seconds}),
+        "card": _card(model, start),
+    }
+
+
+def _languages(model: Translator) -> tuple[list[str], list[str]]:
+    """The codes of the languages of sources and of answers; empty where the model names none."""
+    if not isinstance(model, Model):
+        return [], []
+    if isinstance(model.input_kind, SpeechInput):
+        speech = model.input_kind.speech
+        spoken = [code for code, _ in speech.languages]
+        return spoken, spoken
+    return list(model.source_tokenizer.languages), list(model.target_tokenizer.languages)
+
+
+def _limits(model: Translator) -> dict[str, int]:
+    if not isinstance(model, Model):
+        return {}
+    return {
+        "max_source_tokens": source_limit(model.network, model.generation),
+        "max_new_tokens": model.network.max_length,
+    }
+
+
+def _card(model: Translator, start: StartModel) -> dict[str, Any]:
+    """Facts for a page about the model: its sizes, attention, tokenizers, data and metrics."""
+    card: dict[str, Any] = {"quantize": start.quantize, "dtype": start.dtype or "float32"}
+    if isinstance(model, Model):
+        members = model.network.parts if isinstance(model.network, Ensemble) else [model.network]
+        card |= {"members": len(members), **_network(members[0], model)}
+        card["tokenizers"] = {
+            side: {"kind": kind_of(tokenizer.vocabulary), "vocab_size": tokenizer.vocab_size}
+            for side, tokenizer in (("source", model.source_tokenizer), ("target", model.target_tokenizer))
+        }
+    return card | facts_of_run(Path(start.paths[0]))
+
+
+def _network(network: EncoderDecoder, model: Model) -> dict[str, Any]:
+    settings = model.parts.model
+    return {
+        "parameters": sum(row.parameters * row.times for row in summary(network)),
+        "encoder_layers": len(network.encoder.layers),
+        "decoder_layers": len(network.decoder.layers),
+        "d_model": settings.d_model,
+        "num_heads": settings.num_heads,
+        "max_length": network.max_length,
+        "family": None if settings.family is None else settings.family.name,
+        "attention": attention_kinds(network),
+    }

@@ -1,0 +1,72 @@
+"""Models of speech, and models that transformers computes."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from generation.test_speech import clips, speech_model
+from inputs.test_sound import write_wav
+from serving.process.tools import DTYPE, Served, collect, same
+
+import antiphon
+from antiphon.serving.process.settings import ModelEntry
+from antiphon.serving.service import BadInput, GenerateCall
+
+
+def test_recordings_as_bytes(tmp_path: Path) -> None:
+    made = speech_model()
+    folder = made.save(tmp_path / "speech")
+    offline = antiphon.load(folder, dtype=DTYPE)
+    numbers = [(clip * 2**15).int().tolist() for clip in clips()]
+    files = [write_wav(tmp_path / f"{i}.wav", row, rate=1000) for i, row in enumerate(numbers)]
+    served = Served(ModelEntry(name="ear", path=str(folder), dtype=DTYPE)).ready()
+    try:
+        info = served.service.statuses()[0].info
+        assert info is not None and info.input == "speech"
+        assert info.source_languages == ("en", "de") and info.limits["max_source_seconds"] == 1
+        recordings = [file.read_bytes() for file in files]
+        call = GenerateCall(inputs=recordings, stream=True)
+        found = served.run(collect(served.service, call))
+        wanted = offline.generate(files)
+        assert all(same(mine.answer, theirs) for mine, theirs in zip(found, wanted, strict=True))
+        scores = served.run(served.service.score(recordings[:2], ["a", "b"]))
+        assert scores == pytest.approx(offline.score(files[:2], ["a", "b"]))
+        with pytest.raises(BadInput, match=r"`inputs` must be the bytes of \.wav files, but number 2 is a str"):
+            served.answers([recordings[0], str(files[1])])
+        for broken in (b"", b"RIFF", recordings[0][:20], b"\0" * 1000):
+            with pytest.raises(BadInput, match=r"`recording\.wav` must be a \.wav file"):
+                served.answers([broken])
+        with pytest.raises(BadInput, match="must have 1000 samples a second, the model's rate, but has 800"):
+            served.answers([write_wav(tmp_path / "slow.wav", numbers[0], rate=800).read_bytes()])
+        with pytest.raises(BadInput, match="attention maps need a model that reads text"):
+            served.run(served.service.attention("a"))
+    finally:
+        served.close()
+
+
+def test_a_model_that_transformers_computes(tmp_path: Path) -> None:
+    pytest.importorskip("transformers")
+    from generation.test_wrapped import TEXTS, make
+
+    folder = make("mvp", tmp_path / "mvp")
+    with pytest.warns(UserWarning, match="transformers computes it"):
+        offline = antiphon.load(folder)
+    served = Served(ModelEntry(name="theirs", path=str(folder))).ready()
+    try:
+        settings = [{"beam_size": 1}, {"beam_size": 3, "n_best": 2}, {"temperature": 1.0, "seed": 5}]
+
+        async def all_of_them() -> list[list[dict]]:
+            calls = [collect(served.service, GenerateCall(inputs=TEXTS, settings=each)) for each in settings]
+            return [[each.answer for each in found] for found in await asyncio.gather(*calls)]
+
+        for each, found in zip(settings, served.run(all_of_them()), strict=True):
+            for row, (text, own) in enumerate(zip(TEXTS, found, strict=True)):
+                # transformers samples a batch together; here each input alone, so that it depends on its row only
+                wanted = offline.generate([text], first_row=row, **each)[0]
+                assert own["text"] == wanted.text and own["score"] == pytest.approx(wanted.score, abs=1e-4)
+        with pytest.raises(BadInput, match="`required` must be left out for a model that transformers computes"):
+            served.answers(["w7"], required=["w8"])
+    finally:
+        served.close()
