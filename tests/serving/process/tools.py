@@ -43,7 +43,7 @@ class Served:
         self.service = ProcessService(ProcessSettings(models=entries, **settings))
         self.run(self.service.start())
 
-    def run(self, work: Coroutine[Any, Any, T], *, seconds: float = 60.0) -> T:
+    def run(self, work: Coroutine[Any, Any, T], *, seconds: float = 240.0) -> T:
         """The result of `work`, which must be there in time."""
         return self._runner.run(asyncio.wait_for(work, seconds))
 
@@ -88,7 +88,7 @@ async def collect(service: ProcessService, call: GenerateCall) -> list[Answered]
     return [answers[index] for index in range(len(call.inputs))]
 
 
-async def until(holds: Callable[[], bool], *, seconds: float = 20.0) -> float:
+async def until(holds: Callable[[], bool], *, seconds: float = 120.0) -> float:
     """Wait until a condition holds; returns the seconds that it took."""
     began = time.monotonic()
     while not holds():
@@ -126,3 +126,11 @@ def stopped(pid: int) -> None:
 def continued(pid: int) -> None:
     """Let a stopped process continue."""
     os.kill(pid, signal.SIGCONT)
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process exists and is no zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False

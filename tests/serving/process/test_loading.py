@@ -1,12 +1,10 @@
-"""Processes that die, hang, or cannot load their model; loading and unloading."""
+"""Processes that end with the server, models that cannot be loaded, loading and unloading."""
 
 from __future__ import annotations
 
 import asyncio
 import dataclasses
 import os
-import random
-import signal
 import subprocess
 import sys
 import textwrap
@@ -14,109 +12,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-import counts
 import pytest
-from counts import count
-from serving.process.tools import DTYPE, TEXTS, Served, collect, same, save_model, stopped, until
+from serving.process.tools import DTYPE, TEXTS, Served, collect, is_running, same, save_model, until
 
-from antiphon.generation.model import Model
+import antiphon
 from antiphon.serving.process.settings import ModelEntry
 from antiphon.serving.service import Answered, GenerateCall, ServiceError, Unavailable
-
-# Row 24, on a machine of its own; in `make test` loading waits for other tests.
-READY_SECONDS = 10 if counts.MODE == "torture" else 60
-
-
-def is_running(pid: int) -> bool:
-    """Whether a process exists and is no zombie."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
-def test_a_killed_process_is_replaced(folder: Path, offline: Model) -> None:
-    """Row 24: kill -9 in the middle of a batch: an error within 2 s, ready within 10 s, no wrong answer."""
-    served = Served(ModelEntry(name="tiny", path=str(folder), dtype=DTYPE), cache_entries=0).ready()
-    texts = [f"{text} {number}" for number in range(20) for text in TEXTS]
-    wanted, random_delay = offline.generate(texts), random.Random(0)
-
-    async def kill_once(delay: float) -> tuple[float, float, int]:
-        calls = [asyncio.create_task(collect(served.service, GenerateCall(inputs=[text]))) for text in texts]
-        await asyncio.sleep(delay)
-        os.kill(served.pid(), signal.SIGKILL)
-        began = time.monotonic()
-        done, _ = await asyncio.wait(calls, return_when=asyncio.FIRST_EXCEPTION)
-        failed = time.monotonic() - began
-        if not any(call.exception() for call in done):
-            return 0.0, 0.0, 0  # it had finished before
-        await until(lambda: served.service.statuses()[0].state == "ready")
-        ready = time.monotonic() - began
-        found = await asyncio.gather(*calls, return_exceptions=True)
-        for each, own in zip(found, wanted, strict=True):
-            if isinstance(each, BaseException):
-                assert isinstance(each, Unavailable) and each.retry_after_seconds and each.status == 503
-            else:
-                assert same(each[0].answer, own)
-        return failed, ready, sum(isinstance(each, Unavailable) for each in found)
-
-    hit = 0
-    for _ in range(count("process_kills")):
-        failed, ready, unavailable = served.run(kill_once(random_delay.uniform(0, 0.3)))
-        assert failed < 2 and ready < READY_SECONDS, (failed, ready)
-        hit += unavailable > 0
-    try:
-        assert hit >= count("process_kills") // 2, "most kills must come while there is work"
-        assert served.numbers()["restarts"] == count("process_kills") and served.numbers()["queued"] == 0
-        assert [each["text"] for each in served.answers(texts)] == [each.text for each in wanted]
-    finally:
-        served.close()
-
-
-def test_a_stuck_process_is_replaced(folder: Path) -> None:
-    served = Served(ModelEntry(name="tiny", path=str(folder), dtype=DTYPE), stuck_seconds=0.5).ready()
-    first = served.pid()
-
-    async def ask() -> float:
-        await asyncio.sleep(0.8)  # a process without work may be silent
-        stopped(first)
-        began = time.monotonic()
-        with pytest.raises(Unavailable, match="is replaced") as caught:
-            await collect(served.service, GenerateCall(inputs=["never computed"]))
-        assert caught.value.retry_after_seconds
-        seconds = time.monotonic() - began
-        assert served.service.statuses()[0].state == "restarting"
-        assert "no sign of life for 0.5 s" in str(served.service.statuses()[0].error)
-        with pytest.raises(Unavailable, match="the model tiny is restarting"):
-            await collect(served.service, GenerateCall(inputs=["too early"]))
-        await until(lambda: served.service.statuses()[0].state == "ready")
-        assert await collect(served.service, GenerateCall(inputs=["never computed"]))
-        return seconds
-
-    try:
-        assert 0.4 < served.run(ask()) < 3
-        assert served.pid() != first and not is_running(first)
-    finally:
-        served.close()
-
-
-def test_a_process_that_is_killed_while_calls_wait_answers_them_after_it(folder: Path) -> None:
-    served = Served(ModelEntry(name="tiny", path=str(folder), dtype=DTYPE), max_running=2, cache_entries=0).ready()
-
-    async def ask() -> list[Any]:
-        stopped(served.pid())
-        calls = [asyncio.create_task(collect(served.service, GenerateCall(inputs=[text]))) for text in "abcdef"]
-        await asyncio.sleep(0.05)
-        os.kill(served.pid(), signal.SIGKILL)
-        return await asyncio.gather(*calls, return_exceptions=True)
-
-    try:
-        found = served.run(ask())
-        assert [isinstance(each, Unavailable) for each in found] == [True] * 2 + [False] * 4
-        texts = [each[0].answer["text"] for each in found[2:]]
-        assert [each["text"] for each in served.answers(list("cdef"))] == texts
-    finally:
-        served.close()
 
 
 @pytest.mark.parametrize("ending", ["exit", "kill"])
@@ -265,8 +166,6 @@ def test_a_classifier_answers_with_its_labels(tmp_path: Path) -> None:
     folder = save_model(tmp_path / "labels", labels=labels)
     served = Served(ModelEntry(name="labels", path=str(folder), dtype=DTYPE)).ready()
     try:
-        import antiphon
-
         wanted = antiphon.load(folder, dtype=DTYPE).generate(TEXTS, n_best=2)
         for stream in (False, True):
             call = GenerateCall(inputs=TEXTS, settings={"n_best": 2}, stream=stream, cached=False)
