@@ -52,7 +52,7 @@ class Command:
 
     def url(self) -> str:
         """The address, once the models are ready."""
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while time.monotonic() < deadline and self.process.poll() is None:
             found = re.search(r"antiphon: (http://\S+) serves", self.text)
             if found is not None and httpx2.get(f"{found[1]}/ready").status_code == 200:
