@@ -190,7 +190,7 @@ def ended(*arguments: str, code: str = "") -> tuple[int, str]:
     """The exit code and standard error of a command that ends by itself. `code` runs before it."""
     script = f"{code}\nimport sys\nfrom antiphon.cli.main import main\nsys.exit(main(['serve', *sys.argv[1:]]))"
     made = subprocess.run(
-        [sys.executable, "-c", script, *arguments], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", script, *arguments], capture_output=True, text=True, timeout=120, check=False
     )
     return made.returncode, made.stderr
 
