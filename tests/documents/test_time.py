@@ -33,7 +33,6 @@ PIECES = [
 READERS: dict[str, Callable[[str], Document]] = {
     "text": lambda text: read_text(text, language="en", protection=PROTECTION),
     "html": lambda text: read_html(text, language="en", protection=PROTECTION, translated_attributes=ATTRIBUTES),
-    "tsv": lambda text: read_file("a.tsv", text.encode(), protection=PROTECTION),
     "srt": lambda text: read_file("a.srt", f"00:00:01,000 --> 00:00:02,000\n{text}".encode(), protection=PROTECTION),
 }
 SHORT, LONG = 2_500, 20_000
