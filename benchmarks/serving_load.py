@@ -25,7 +25,7 @@ from typing import Any
 from http_client import Connection, Server, free_port
 
 LONGEST, TEXTS = 512, 300
-WORDS = [f"{first}{second}" for first in "abcdefghijklmnopqrst" for second in "abcdefghijklmnopqrstuvwx"]
+LETTERS = "abcdefghijklmnopqrstuvwxyz    "
 SETTINGS = ({"beam_size": 1}, {"beam_size": 4})
 
 
@@ -39,7 +39,7 @@ def made(folder: Path) -> Any:
     from antiphon.models.folders.checkpoint import Parts
     from antiphon.text import train_tokenizer
 
-    tokenizer = train_tokenizer([" ".join(WORDS)] * 2, kind="words", vocab_size=len(WORDS) + 60)
+    tokenizer = train_tokenizer(["a"], kind="bytes", vocab_size=300)
     config = ModelConfig(preset="tiny", d_model=64, ffn_dim=128, num_heads=4, max_length=LONGEST + 32)
     network = build_network(config, AttentionConfig(), source_vocab=tokenizer.vocab_size,
                             target_vocab=tokenizer.vocab_size, shared=True, seed=1).eval()  # fmt: skip
@@ -57,7 +57,7 @@ def texts(dice: random.Random) -> Iterator[str]:
     """Texts of 1 to LONGEST - 1 tokens, and their end; most are short."""
     while True:
         length = dice.randint(1, LONGEST - 1) if dice.random() < 0.1 else dice.randint(1, 60)
-        yield " ".join(dice.choice(WORDS) for _ in range(length))
+        yield "".join(dice.choice(LETTERS) for _ in range(length))
 
 
 def serve(folder: Path, *flags: str) -> Server:

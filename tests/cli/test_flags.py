@@ -96,6 +96,20 @@ def test_what_is_wrong_is_one_line(arguments: list[str], words: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Choir(Base):
+    """Sing several songs."""
+
+    songs: Annotated[tuple[str, ...], Positional("SONG ...")]
+    """What is sung."""
+
+
+def test_several_positional_arguments() -> None:
+    assert parse(Choir, ["a", "b", "--quiet"], prog="antiphon choir") == Choir(songs=("a", "b"), quiet=True)
+    with pytest.raises(UsageError, match=r"`SONG ...` must be given"):
+        parse(Choir, [], prog="antiphon choir")
+
+
 def test_a_signal_while_flags_are_read_keeps_its_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:
     def stopped(*_: object, **__: object) -> None:
         raise SystemExit(143)
@@ -126,4 +140,4 @@ def test_every_command_has_the_common_flags_and_a_help_for_each(name: str) -> No
     flags = flag_names(command)
     assert {"--device", "--dtype", "--threads", "--seed", "--quiet", "--debug"} <= set(flags)
     assert len(flags) == len(set(flags))
-    assert ("--quantize" in flags) == (name in ("export", "generate", "evaluate"))
+    assert ("--quantize" in flags) == (name in ("export", "generate", "evaluate", "serve"))

@@ -16,7 +16,7 @@ from antiphon.cli import main as front
 from antiphon.cli.main import COMMANDS, SHELLS
 from antiphon.errors import AttentionError, ConfigError, DataError, DiskError, ModelError, NonFiniteError
 
-NOT_BUILT = ("compare", "serve", "report")
+NOT_BUILT = ("compare", "report")
 
 
 def test_help_lists_what_is_built_and_nothing_else(run) -> None:
@@ -37,7 +37,7 @@ def test_each_command_has_a_help(run, name: str) -> None:
     ended = run(*name.split(), "--help")
     assert ended.code == 0 and ended.err == ""
     assert ended.out.startswith(f"usage: antiphon {name} [-h]")
-    assert ("--quantize" in ended.out) == (name in ("export", "generate", "evaluate"))
+    assert ("--quantize" in ended.out) == (name in ("export", "generate", "evaluate", "serve"))
 
 
 def test_a_family_lists_its_commands(run) -> None:

@@ -65,9 +65,12 @@ def test_rows_of_a_table_are_read_without_the_parts_for_training(model_folder: P
 
 
 @pytest.mark.parametrize(
-    "words", [["--help"], ["generate", "--help"], ["evaluate", "--help"], ["--print-completion", "bash"]], ids=" ".join
+    "words",
+    [["--help"], ["generate", "--help"], ["evaluate", "--help"], ["serve", "--help"], ["--print-completion", "bash"]],
+    ids=" ".join,
 )
 def test_help_and_completion_import_no_torch(words: list[str]) -> None:
     found = imported(*words)
     assert "antiphon.cli.main" in found
-    assert sorted(found & {"torch", "numpy", "tokenizers", "sentencepiece", *NOT_FOR_ANSWERS} - {"rich"}) == []
+    heavy = {"torch", "numpy", "tokenizers", "sentencepiece", "fastapi", "uvicorn", *NOT_FOR_ANSWERS}
+    assert sorted(found & heavy - {"rich"}) == []

@@ -33,6 +33,7 @@ RUN = {  # page -> how many blocks the tests run; where no other test is named, 
     "docs/pretrained.md": 3,  # the last one in tests/generation/test_hearing.py
     "docs/pretraining.md": 1,
     "docs/search.md": 1,
+    "docs/serving.md": 3,  # test_serving_page.py
     "docs/speed.md": 1,
     "docs/training.md": 2,  # the first one in test_variants.py
 }

@@ -57,7 +57,8 @@ def answer_of(text: str, call: GenerateCall) -> dict[str, Any]:
 
 class FakeService:
     """A `ModelService`. `pause` makes calls wait; `running`, `cancelled` and `calls` are for assertions. The next
-    `overloads` calls after `overload_after` ones are refused; `unspellable`: those with required phrases are.
+    `overloads` calls after `overload_after` ones are refused; `unspellable`: those with required phrases are. The
+    models of `on_demand` are loaded by calls.
 
     A text of "refuse", "overload", "die", "late" or "crash" raises what a real service raises, and "crash" what it does
     not.
@@ -76,6 +77,7 @@ class FakeService:
         self.running = self.cancelled = 0
         self.drained = self.stopped = self.unspellable = False
         self.overloads = self.overload_after = 0
+        self.on_demand: set[str | None] = set()
 
     def statuses(self) -> list[ModelStatus]:
         return list(self._models.values())
@@ -157,11 +159,15 @@ class FakeService:
         settings: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
         self._ready(model)
+        if self._held is not None:
+            await self._held.wait()
         names = source.split() or [""]
         weights = [[[[1.0] * len(names)] * len(names)]]
         return {"source_tokens": names, "target_tokens": names, "cross": weights, "encoder": None, "decoder": weights}
 
     def _ready(self, name: str | None) -> None:
+        if name in self.on_demand:
+            self._set(name, "ready")
         found = self._models.get(name or "dates")
         if found is None:
             raise UnknownModel(f"there is no model {name}.", field="model")

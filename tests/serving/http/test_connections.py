@@ -189,6 +189,7 @@ def broken_messages(number: int) -> Iterator[bytes]:
             yield good[:place] + b"".join(random_.choices(parts, k=2)) + good[place:]
 
 
+@pytest.mark.timeout(3600)  # the full count
 def test_broken_messages(server: LiveServer) -> None:
     """The server answers with an error, or closes, and lives on."""
     statuses = set()

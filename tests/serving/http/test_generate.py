@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from serving.http.fake import FakeService
-from serving.http.live import LiveServer
+from serving.http.live import LiveServer, running
 
 
 def events(text: str) -> list[Any]:
@@ -130,6 +130,31 @@ def test_models_have_their_facts(server: LiveServer) -> None:
 def test_a_model_that_is_not_loaded_is_not_ready(server: LiveServer) -> None:
     response = server.post("/v1/generate", model="later", inputs=["a"])
     assert response.status_code == 503 and int(response.headers["retry-after"]) >= 1
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/generate", {"inputs": "a"}),
+        ("/v1/score", {"sources": "a", "targets": "b"}),
+        ("/v1/attention", {"source": "a"}),
+        ("/v1/translate", {"text": "a", "alternatives": 1}),
+    ],
+)
+def test_a_call_may_load_its_model(path: str, body: dict[str, Any]) -> None:
+    service = FakeService()
+    service.on_demand = {"later"}
+    with running(service) as server:
+        assert server.post(path, model="later", **body).status_code == 200
+        assert server.client.get("/v1/models/later").json()["state"] == "ready"
+
+
+def test_a_call_without_a_time_out_of_its_own_ends_too() -> None:
+    service = FakeService()
+    service.pause()
+    with running(service, request_timeout_seconds=0.2) as server:
+        response = server.post("/v1/attention", source="a")
+        assert response.status_code == 504 and "0.2 seconds" in response.json()["error"]["message"]
 
 
 def test_health_and_readiness(server: LiveServer, service: FakeService) -> None:

@@ -68,6 +68,7 @@ def test_examples_are_answered(server: LiveServer) -> None:
     assert sent >= 7
 
 
+@pytest.mark.timeout(14_400)  # the full count
 def test_requests_made_from_the_description(quick: LiveServer) -> None:
     """For each operation valid and invalid requests, in equal parts."""
     statuses: set[int] = set()

@@ -157,6 +157,7 @@ def test_metrics_of_the_process(client: httpx2.Client) -> None:
     assert "antiphon_cache_hits_total" in text
 
 
+@pytest.mark.timeout(3600)  # the full count
 def test_sigterm_with_requests_in_flight(folder: Path) -> None:
     for _ in range(count("drains")):
         with command(str(folder), "--languages", "en-de") as made, ThreadPoolExecutor(100) as pool:
@@ -240,6 +241,19 @@ def test_a_missing_extra_is_one_line(folder: Path, library: str) -> None:
     assert code == 2 and one_line(text) == (
         f"antiphon: `antiphon serve` needs {name}. Install: pip install 'antiphon[serve]'"
     )
+
+
+def test_a_lazy_model_is_loaded_by_its_first_call(folder: Path) -> None:
+    with command(str(folder), "wrong=no/such", "--lazy") as made:
+        url = made.url()
+        states = httpx2.get(f"{url}/ready").json()["models"]
+        assert states == {"run": "unloaded", "wrong": "unloaded"}
+        answer = httpx2.post(f"{url}/v1/generate", json={"inputs": "a", "max_new_tokens": 3}, timeout=60)
+        assert answer.status_code == 200, answer.text
+        wrong = httpx2.post(f"{url}/v1/generate", json={"inputs": "a", "model": "wrong"}, timeout=60)
+        assert wrong.status_code == 503 and "no folder" in wrong.json()["error"]["message"]
+        assert httpx2.get(f"{url}/health").status_code == 200  # a model that fails later does not end the server
+        assert made.end() == 0
 
 
 def test_an_open_address_is_a_warning(folder: Path) -> None:

@@ -7,7 +7,9 @@ Whatever is wrong with a body is an ApiError that names the field.
 
 from __future__ import annotations
 
+import asyncio
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, get_args, get_origin
@@ -24,6 +26,8 @@ from antiphon.settings import FlagText, Settings, build, hints
 R = TypeVar("R", bound=Settings)
 JSON, FORM, MULTIPART = "application/json", "application/x-www-form-urlencoded", "multipart/form-data"
 _MOST_FIELDS = 1000  # of a form
+_LARGE = 100_000  # bytes of a body that is read in a thread of its own
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _MOST_NAME = 100  # characters of the name of a field
 _MOST_INTEGER = 2**63 - 1
 _MOST_DEPTH = 20  # levels of lists and objects; the deepest real request has 4
@@ -46,7 +50,7 @@ class _InMemoryParser(MultiPartParser):
 async def read_json(request: Request) -> dict[str, Any]:
     """The object of a JSON body."""
     _accept(request, (JSON,))
-    return parse_json(await request.body())
+    return await _parse(await request.body())
 
 
 async def read_fields(request: Request) -> dict[str, Any]:
@@ -65,7 +69,7 @@ async def read_fields(request: Request) -> dict[str, Any]:
     if not body:
         return found
     _accept(request, (JSON, FORM, MULTIPART))
-    return found | (parse_json(body) if kind == JSON else _texts(_query(body, "body")))
+    return found | (await _parse(body) if kind == JSON else _texts(_query(body, "body")))
 
 
 async def read_multipart(request: Request) -> tuple[dict[str, Any], dict[str, Upload]]:
@@ -129,6 +133,10 @@ def parse_json(body: bytes) -> dict[str, Any]:
 def _check_integer(value: int, field: str) -> None:
     if abs(value) > _MOST_INTEGER:
         raise invalid(field, f"must be an integer of at most {_MOST_INTEGER} in size, but is larger.")
+
+
+async def _parse(body: bytes) -> dict[str, Any]:
+    return parse_json(body) if len(body) < _LARGE else await asyncio.to_thread(parse_json, body)
 
 
 def _form_value(name: str, value: FlagText, hint: Any) -> Any:
@@ -199,7 +207,7 @@ def _check(value: Any, path: tuple[str, ...], depth: int) -> None:
     if depth > _MOST_DEPTH:
         raise _too_deep()
     if isinstance(value, str):
-        if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
+        if not value.isascii() and _SURROGATE.search(value):
             raise invalid(".".join(path) or None, "must be Unicode text, but has half of a surrogate pair.")
     elif isinstance(value, int):
         _check_integer(value, ".".join(path))

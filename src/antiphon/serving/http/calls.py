@@ -13,20 +13,25 @@ from starlette.responses import Response, StreamingResponse
 from antiphon.serving.http.context import ServerContext, context_of, record_of
 from antiphon.serving.http.errors import INTERNAL, ApiError, ClientGone, error_body, from_service, style_of, to_json
 from antiphon.serving.http.logs import log_failure
-from antiphon.serving.service import Answered, Event, GenerateCall, ServiceError
+from antiphon.serving.service import Answered, CallTimeout, Event, GenerateCall, ServiceError
 
 T = TypeVar("T")
+_GRACE_SECONDS = 1.0  # calls that have a time-out of their own end before
 
 
-async def while_connected(request: Request, work: Awaitable[T]) -> T:
-    """The result of `work`, which is cancelled if the client leaves before (ClientGone)."""
+async def while_connected(request: Request, work: Awaitable[T], *, seconds: float | None = None) -> T:
+    """The result of `work`, which is cancelled if the client leaves before (ClientGone), or after so many seconds
+    (CallTimeout); default: the time for a request."""
+    seconds = seconds or context_of(request).settings.request_timeout_seconds
     task = asyncio.ensure_future(work)
     gone = asyncio.ensure_future(_disconnect(request))
     try:
-        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({task, gone}, timeout=seconds + _GRACE_SECONDS, return_when=asyncio.FIRST_COMPLETED)
         if task.done():
             return task.result()
-        raise ClientGone
+        if gone.done():
+            raise ClientGone
+        raise CallTimeout(f"the answer was not ready within {seconds:g} seconds.")
     finally:
         for each in (task, gone):
             each.cancel()
@@ -42,19 +47,28 @@ async def _disconnect(request: Request) -> None:
 def count_inputs(request: Request, texts: list[str], *, model: str | None) -> None:
     """Record the inputs of a request, and take their characters from the key's rate (ApiError 429)."""
     context, record = context_of(request), record_of(request)
-    record.model = context.status_of(model).name
-    record.items += len(texts)
     count = sum(map(len, texts))
+    count_items(request, len(texts), model=context.status_of(model).name)
     record.characters += count
+    context.metrics.characters.labels(record.model, "read").inc(count)
     if context.settings.log_texts:
         record.texts += texts
     context.keys.charge(record.key, count)
+
+
+def count_items(request: Request, items: int, *, model: str) -> None:
+    """Record the number of inputs of a request, which may be recordings."""
+    record = record_of(request)
+    record.model = model
+    record.items += items
+    context_of(request).metrics.inputs.labels(model).inc(items)
 
 
 def count_answer(request: Request, text: str) -> None:
     """Record an answer of a request."""
     record = record_of(request)
     record.answer_characters += len(text)
+    context_of(request).metrics.characters.labels(record.model, "written").inc(len(text))
     if context_of(request).settings.log_texts:
         record.answers.append(text)
 

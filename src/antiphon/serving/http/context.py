@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from starlette.requests import Request
@@ -13,7 +14,7 @@ from antiphon.serving.http.files import FileStore
 from antiphon.serving.http.keys import KeyRules
 from antiphon.serving.http.languages import AUTO, Direction, Languages
 from antiphon.serving.http.metrics import Metrics
-from antiphon.serving.service import ModelInfo, ModelService, ModelStatus, Unavailable, UnknownModel
+from antiphon.serving.service import ModelService, ModelStatus, UnknownModel
 from antiphon.serving.settings import ServerSettings
 
 
@@ -98,13 +99,12 @@ class ServerContext:
         is_detected = source is None or source.lower() == AUTO
         return await asyncio.to_thread(choose) if is_detected else choose()
 
-    def info_of(self, name: str | None) -> ModelInfo:
-        """The facts about a model that was loaded. Unavailable while they are not known."""
-        status = self.status_of(name)
-        if status.info is None:
-            why = f": {status.error}" if status.error else "."
-            raise Unavailable(f"the model `{status.name}` is {status.state}{why}", retry_after_seconds=5)
-        return status.info
+    def is_speech(self, name: str, inputs: Sequence[str]) -> bool:
+        """Whether a model takes recordings; one that was never loaded takes recordings where the inputs are such."""
+        info = self.status_of(name).info
+        if info is None:
+            return bool(inputs) and all(text.startswith("data:audio/") for text in inputs)
+        return info.input == "speech"
 
 
 def context_of(request: Request) -> ServerContext:

@@ -73,10 +73,6 @@ class RequestLayer:
         metrics = self._context.metrics
         metrics.requests.labels(route, str(status)).inc()
         metrics.seconds.labels(route).observe(seconds)
-        if record.model is not None:
-            metrics.inputs.labels(record.model).inc(record.items)
-            metrics.characters.labels(record.model, "read").inc(record.characters)
-            metrics.characters.labels(record.model, "written").inc(record.answer_characters)
         if self._context.settings.log_requests:
             _REQUESTS.info(_line(scope, record, status, route, seconds))
 

@@ -143,6 +143,12 @@ def check_texts(field: str, texts: list[str], limits: ServerSettings, *, most: i
         raise too_large(field, "characters", longest, limits.max_characters)
 
 
+def check_alternatives(count: int, limits: ServerSettings) -> None:
+    """Check the number of further translations; with the first one they are the hypotheses of a beam."""
+    if count >= limits.max_beam_size:
+        raise invalid("alternatives", f"must be at most {limits.max_beam_size - 1}, but is {count}.", code="too_large")
+
+
 def read_generate(fields: dict[str, Any], limits: ServerSettings) -> tuple[GenerateRequest, list[str], dict[str, Any]]:
     """The request, its inputs as a list, and the settings of its search."""
     own, search = split_search(fields, GenerateRequest)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from antiphon.config import GenerationConfig
 from antiphon.documents import Document, Joined, Protection, Segment, SegmentAnswer, read_html, read_text
 from antiphon.language_codes import short_code
 from antiphon.serving.http.calls import gather_answers
@@ -171,8 +172,9 @@ class _Work:
         # A sentence that is longer than the model reads is split, never cut.
         found = {"overflow": "split", **self._options.search, **self._direction.settings}
         if count := self._options.alternatives:
-            info = self._context.info_of(self._direction.model)
-            beam = found.get("beam_size", info.generation.get("beam_size", 4))
+            info = self._context.status_of(self._direction.model).info
+            usual = GenerationConfig.beam_size if info is None else info.generation.get("beam_size", 1)
+            beam = found.get("beam_size", usual)
             found |= {"n_best": count + 1, "beam_size": max(beam, count + 1)}
         return found
 

@@ -15,7 +15,14 @@ from antiphon.serving.http.calls import count_answer, count_inputs, while_connec
 from antiphon.serving.http.context import context_of
 from antiphon.serving.http.errors import JsonResponse, invalid
 from antiphon.serving.http.openapi import NAMED, described
-from antiphon.serving.http.requests import TranslateRequest, check_texts, read_glossary, read_search, split_search
+from antiphon.serving.http.requests import (
+    TranslateRequest,
+    check_alternatives,
+    check_texts,
+    read_glossary,
+    read_search,
+    split_search,
+)
 from antiphon.serving.http.schemas import ALIGNMENT, NUMBER, SPAN, STRING, array, nullable, obj, of_class
 from antiphon.serving.http.translating import TranslateOptions, Translation, sample, translate
 
@@ -70,8 +77,7 @@ async def translate_document(request: Request) -> Response:
     body = make(TranslateRequest, fields)
     texts = [body.text] if body.text is not None else list(body.texts or ())
     check_texts("text" if body.text is not None else "texts", texts, context.settings, most=context.settings.max_items)
-    if body.alternatives >= context.settings.max_beam_size:
-        raise invalid("alternatives", f"must be below {context.settings.max_beam_size}, but is {body.alternatives}.")
+    check_alternatives(body.alternatives, context.settings)
     model = context.status_of(body.model).name if body.model is not None else None
     words = sample(" ".join(texts), html=body.format == "html")
     direction = await context.direction(body.source, body.target, text=words, model=model)

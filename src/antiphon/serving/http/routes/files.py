@@ -99,7 +99,9 @@ async def translate_file(request: Request) -> Response:
     admit(request, key_of(request) or (str(key) if isinstance(key, str) and key else None))
     body = make(LibreFileRequest, fields)
     job, work = _job(request, upload, FileRequest(source=body.source, target=body.target))
-    await while_connected(request, context_of(request).files.run(job, work))
+    await while_connected(
+        request, context_of(request).files.run(job, work), seconds=context_of(request).settings.file_seconds
+    )
     return JsonResponse({"translatedFileUrl": job.as_json(str(request.base_url))["download"]})
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 from typing import Any
@@ -12,8 +13,8 @@ from starlette.responses import Response
 
 from antiphon.serving.http.admission import with_key
 from antiphon.serving.http.bodies import JSON, make, read_json
-from antiphon.serving.http.calls import answers, count_inputs, stream, while_connected
-from antiphon.serving.http.context import context_of, record_of
+from antiphon.serving.http.calls import answers, count_inputs, count_items, stream, while_connected
+from antiphon.serving.http.context import context_of
 from antiphon.serving.http.errors import JsonResponse, invalid
 from antiphon.serving.http.openapi import NAMED, described
 from antiphon.serving.http.requests import (
@@ -74,13 +75,13 @@ async def generate(request: Request) -> Response:
     context = context_of(request)
     body, inputs, search = read_generate(await read_json(request), context.settings)
     name = context.status_of(body.model).name
-    info = context.info_of(name)
-    if info.input == "speech":
-        record_of(request).items, record_of(request).model = len(inputs), name
+    spoken = context.is_speech(name, inputs)
+    if spoken:
+        count_items(request, len(inputs), model=name)
     else:
         count_inputs(request, inputs, model=name)
     call = GenerateCall(
-        inputs=[_recording(text) for text in inputs] if info.input == "speech" else inputs,
+        inputs=[_recording(text) for text in inputs] if spoken else inputs,
         settings=search,
         model=name,
         stream=body.stream,
@@ -135,7 +136,7 @@ async def score(request: Request) -> Response:
     if len(sources) != len(targets):
         raise invalid("targets", f"must have one text for each of {len(sources)} sources, but has {len(targets)}.")
     name = context.status_of(body.model).name
-    spoken = context.info_of(name).input == "speech"
+    spoken = context.is_speech(name, sources)
     count_inputs(request, ([] if spoken else sources) + targets, model=name)
     if not sources:
         return JsonResponse({"scores": []})
@@ -165,4 +166,5 @@ async def attention(request: Request) -> Response:
     name = context.status_of(body.model).name
     count_inputs(request, texts, model=name)
     work = context.service.attention(body.source, body.target, model=name, settings=source_limits(body))
-    return JsonResponse(await while_connected(request, work))
+    maps = await while_connected(request, work)
+    return await asyncio.to_thread(JsonResponse, maps)  # may be large

@@ -18,10 +18,10 @@ from antiphon.serving.http.admission import admit, key_of
 from antiphon.serving.http.bodies import FORM, JSON, MULTIPART, make, read_fields
 from antiphon.serving.http.calls import count_answer, count_inputs, while_connected
 from antiphon.serving.http.context import context_of
-from antiphon.serving.http.errors import JsonResponse, invalid
+from antiphon.serving.http.errors import JsonResponse
 from antiphon.serving.http.languages import AUTO, Direction, detect, language_entry
 from antiphon.serving.http.openapi import described
-from antiphon.serving.http.requests import check_texts, listed
+from antiphon.serving.http.requests import check_alternatives, check_texts, listed
 from antiphon.serving.http.schemas import BOOLEAN, INTEGER, NUMBER, STRING, array, obj, of_class
 from antiphon.serving.http.translating import TranslateOptions, Translation, sample, translate_each
 from antiphon.settings import CountOrZero, Settings
@@ -121,8 +121,7 @@ async def translate_text(request: Request) -> Response:
     body = await read(request, LibreTranslateRequest)
     texts = listed(body.q)
     check_texts("q", texts, context.settings, most=context.settings.max_items)
-    if body.alternatives >= context.settings.max_beam_size:
-        raise invalid("alternatives", f"must be below {context.settings.max_beam_size}, but is {body.alternatives}.")
+    check_alternatives(body.alternatives, context.settings)
     html = body.format == "html"
     directions = [await context.direction(body.source, body.target, text=sample(text, html=html)) for text in texts]
     options = TranslateOptions(

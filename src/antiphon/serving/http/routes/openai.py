@@ -16,8 +16,8 @@ from starlette.responses import Response
 
 from antiphon.serving.http.admission import with_key
 from antiphon.serving.http.bodies import MULTIPART, make, read_multipart
-from antiphon.serving.http.calls import answers, stream
-from antiphon.serving.http.context import context_of, record_of
+from antiphon.serving.http.calls import answers, count_items, stream
+from antiphon.serving.http.context import context_of
 from antiphon.serving.http.errors import JsonResponse, invalid
 from antiphon.serving.http.languages import ModelLanguages
 from antiphon.serving.http.openapi import NAMED, described
@@ -87,11 +87,9 @@ async def transcribe(request: Request) -> Response:
         wrong = next((name for name in files if name != "file"), None)
         raise invalid(wrong or "file", "must be given as a file." if wrong is None else "is not a known field.")
     status = context.status_of(body.model)
-    info = context.info_of(status.name)
-    if info.input != "speech":
+    if status.info is not None and status.info.input != "speech":
         raise invalid("model", f"must be one that takes recordings, but `{status.name}` takes texts.")
-    record = record_of(request)
-    record.model, record.items = status.name, 1
+    count_items(request, 1, model=status.name)
     content = files["file"].content
     if not content:
         raise invalid("file", "must be a .wav file, but is empty.")
