@@ -4,7 +4,9 @@ away is tested against scripted responses."""
 from __future__ import annotations
 
 import json
+import os
 import queue
+import signal
 import subprocess
 import sys
 import threading
@@ -22,6 +24,8 @@ import torch
 import uvicorn
 from fastapi import FastAPI
 from fastapi.responses import StreamingResponse
+from serving.http import live
+from serving.http.fake import FakeService
 
 import antiphon
 from antiphon.config import AttentionConfig, GenerationConfig, ModelConfig
@@ -271,8 +275,9 @@ def test_warnings_of_the_server_are_warnings_here() -> None:
             client.generate("hello")
         assert [str(each.message) for each in caught] == ["the text was cut.", "slow."]
         assert {each.filename for each in caught} == {__file__}
-        with pytest.warns(UserWarning, match="the text was cut"):
+        with pytest.warns(UserWarning) as caught:
             assert list(client.stream("hello")) == []
+        assert [str(each.message) for each in caught] == ["the text was cut.", "slow."]
 
 
 def test_a_client_is_evaluated_like_a_model(local: Model, client: antiphon.Client) -> None:
@@ -298,6 +303,37 @@ def test_a_client_serves_several_threads(local: Model, client: antiphon.Client) 
     while not found.empty():
         text, answer = found.get()
         assert answer == expected[text]
+
+
+def test_a_model_process_that_dies_is_waited_for(folders: dict[str, Path], local: Model) -> None:
+    entry = ModelEntry(name="tiny", path=str(folders["tiny"]), dtype="float64")
+    service = ProcessService(ProcessSettings(models=(entry,), cache_entries=0))
+    with live.running(service) as server, antiphon.Client(server.url, retry_seconds=60) as client:
+        expected = rounded(local.generate(TEXTS))
+        assert rounded(client.generate(TEXTS)) == expected
+        (model,) = service._models.values()
+        assert model.supervisor.pid is not None
+        os.kill(model.supervisor.pid, signal.SIGKILL)
+        assert rounded(client.generate(TEXTS)) == expected
+        assert service.statuses()[0].restarts == 1
+
+
+def test_recordings_for_a_model_of_speech(tmp_path: Path) -> None:
+    files = [tmp_path / "a.wav", tmp_path / "b.WAV"]
+    for number, file in enumerate(files):
+        file.write_bytes(b"RIFF" * (10 + number))
+    with live.running(FakeService()) as server:
+        with antiphon.Client(server.url, model="ears") as client:
+            for inputs in (files, map(str, files)):
+                assert [each.text for each in client.generate(inputs)] == ["HEARD 40 BYTES", "HEARD 44 BYTES"]
+            assert "".join(client.stream(files[0])).strip() == "HEARD 40 BYTES"
+            assert client.score(files[:1], ["ja"]) == [-2.0]
+            with pytest.raises(DataError, match=r"there is no file `.*c\.wav`"):
+                client.generate(tmp_path / "c.wav")
+        with antiphon.Client(server.url) as client:  # a model of texts
+            assert client.generate("a.wav")[0].text == "A.WAV"
+            with pytest.raises(DataError, match="or paths of"):
+                client.generate(files)
 
 
 def test_a_client_needs_no_pytorch() -> None:

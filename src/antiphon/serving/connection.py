@@ -26,6 +26,7 @@ from antiphon.errors import AntiphonError, ConfigError, DataError, ModelError, U
 from antiphon.settings import hints, show
 
 CONNECT_SECONDS = 10.0
+IDLE_SECONDS = 15.0  # an idle connection is closed before the server closes it (--keep-alive-seconds, 30)
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2, 5.0  # between attempts, where the server does not say how long
 _AGAIN = (429, 502, 503)  # overloaded; a proxy without a server behind it; loading, restarting or shutting down
 _KEY_STATUSES = (401, 403)
@@ -56,7 +57,7 @@ class Connection:
             base_url=address,
             headers={"accept": "application/json", **({} if key is None else {"authorization": f"Bearer {key}"})},
             timeout=httpx2.Timeout(timeout_seconds, connect=min(timeout_seconds, CONNECT_SECONDS), pool=None),
-            limits=httpx2.Limits(max_connections=None, max_keepalive_connections=20, keepalive_expiry=30.0),
+            limits=httpx2.Limits(max_connections=None, max_keepalive_connections=20, keepalive_expiry=IDLE_SECONDS),
         )
 
     def close(self) -> None:
