@@ -13,11 +13,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gzip
-import json
 import os
 import platform
-import signal
-import socket
 import statistics
 import subprocess
 import sys
@@ -27,6 +24,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from engines import formats
+from http_client import Connection, Server, free_port
 
 HERE = Path(__file__).parent
 
@@ -47,58 +45,25 @@ def made(folder: Path, texts: Sequence[str], tokens: int) -> None:
     formats(Model.from_parts(parts), folder, ["antiphon:int8", "ctranslate2:int8", "transformers:float32"])
 
 
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
-
-
-class Server:
-    """A server process on a port of its own."""
-
-    def __init__(self, name: str, command: Sequence[str], port: int) -> None:
-        self.name, self.port = name, port
-        self.process = subprocess.Popen([sys.executable, *command], stderr=subprocess.DEVNULL)
-
-    async def ready(self) -> None:
-        for _ in range(600):
-            try:
-                _, status = await asked(self.port, ["a man ."], clients=1)
-                if status == {200: 1}:
-                    return
-            except OSError:
-                pass
-            await asyncio.sleep(0.2)
-        raise SystemExit(f"{self.name} did not answer")
-
-    def end(self) -> None:
-        self.process.send_signal(signal.SIGTERM)
-        self.process.wait()
-
-
 async def asked(port: int, texts: Sequence[str], *, clients: int) -> tuple[list[float], dict[int, int]]:
     """Send each text once. Returns the seconds of each request, and how often each status came."""
     waiting, times, statuses = iter(texts), [], {}
 
     async def client() -> None:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        connection = await Connection.open(port)
         for text in waiting:
-            body = json.dumps({"q": text, "source": "en", "target": "de", "format": "text"}).encode()
-            head = (
-                f"POST /translate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
-            )
             began = time.perf_counter()
-            writer.write(head.encode() + b"\r\n\r\n" + body)
-            lines = (await reader.readuntil(b"\r\n\r\n")).decode().lower().split("\r\n")
-            size = next(int(line.split(":")[1]) for line in lines if line.startswith("content-length:"))
-            await reader.readexactly(size)
+            status, _, _ = await connection.post("/translate", one(text))
             times.append(time.perf_counter() - began)
-            status = int(lines[0].split()[1])
             statuses[status] = statuses.get(status, 0) + 1
-        writer.close()
+        connection.close()
 
     await asyncio.gather(*(client() for _ in range(min(clients, len(texts)))))
     return times, statuses
+
+
+def one(text: str) -> dict[str, str]:
+    return {"q": text, "source": "en", "target": "de", "format": "text"}
 
 
 def offline(folder: Path, texts: Sequence[str], threads: int) -> float:
@@ -129,7 +94,7 @@ async def measure(given: argparse.Namespace, folder: Path, texts: list[str]) -> 
     times: dict[str, list[float]] = {server.name: [] for server in servers}
     try:
         for server in servers:
-            await server.ready()
+            await server.ready("/translate", one("a man ."))
         for turn in range(given.rounds):
             for server in servers:
                 count = given.requests if server.name != "transformers" else max(64, given.requests // 4)

@@ -26,6 +26,7 @@ RUN = {  # page -> how many blocks the tests run; where no other test is named, 
     "README.md": 2,
     "docs/attention.md": 9,
     "docs/coming-from-transformers.md": 4,  # test_coming_from.py
+    "docs/documents.md": 1,
     "docs/fine-tuning.md": 3,
     "docs/first-steps.md": 9,
     "docs/notebooks.md": 2,
@@ -190,6 +191,15 @@ def test_search(folder: Path) -> None:
     first, _, last = (answer.text for answer in answers[1])
     assert "Haus" in first and "am See" in last and "2026" in last
     assert {answer.text for answer in answers[2]} <= {"positive", "negative"}
+
+
+def test_documents(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tiny(folder / "runs" / "mine", max_new_tokens=40)
+    (code,) = blocks("docs/documents.md")
+    exec(compile(code, "docs/documents.md", "exec"), {})
+    printed = capsys.readouterr().out
+    for kept in ("<p>", "{name}", "<b>", "Stunden", "</b>", "<a href='x'>", "https://example.com", "</a>", "</p>"):
+        assert printed.count(kept) == 1, kept
 
 
 def test_speed(folder: Path) -> None:

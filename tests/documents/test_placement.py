@@ -39,10 +39,11 @@ def result(source: str, target: str, pairs: dict[str, str]) -> str:
         ("a <img src=x> c", "x y", {"a": "x", "c": "y"}, "x <img src=x> y"),
         ("a<img src=x> c", "x y", {"a": "x", "c": "y"}, "x<img src=x> y"),
         ("a <img src=x>c", "x y", {"a": "x", "c": "y"}, "x <img src=x>y"),
-        ("a <b> c </b> d", "x y z", {"a": "x", "c": "y", "d": "z"}, "x <b> y </b> z"),
+        ("a <b> c </b> d", "x y z", {"a": "x", "c": "y", "d": "z"}, "x <b> y</b> z"),
         ("a<!-- n --> c", "x y", {"a": "x", "c": "y"}, "x<!-- n --> y"),
         ("see <b>B12</b> of it", "davon B12 sehen", {}, "davon <b>B12</b> sehen"),
-        ("我<b>爱</b>你", "I love you", {"我": "I", "爱": "love", "你": "you"}, "I<b> love</b> you"),
+        ("<b>5</b> c a", "x 5 y", {"c": "y", "a": "x"}, "x <b>5</b> y"),
+        ("我<b>爱</b>你", "I love you", {"我": "I", "爱": "love", "你": "you"}, "I <b>love</b> you"),
         ("I <b>love</b> you", "我爱你", {"I": "我", "love": "爱", "you": "你"}, "我<b>爱</b>你"),
     ],
 )

@@ -63,8 +63,8 @@ class Serve(Command):
         app = create_app(service, settings)
         with bind(settings) as listening:
             address = _address(*listening.getsockname()[:2])
-            watch = _StartWatch(service)
-            server = make_server(app, started=lambda: self._announce(app, address, entries, settings), tick=watch.look)
+            check = (lambda: None) if self.lazy else _StartWatch(service).check
+            server = make_server(app, started=lambda: self._announce(app, address, entries, settings), tick=check)
             server.run(sockets=[listening])
         return server.exit_code
 
@@ -107,8 +107,8 @@ class _StartWatch:
         self._service = service
         self._ready: set[str] = set()
 
-    def look(self) -> None:
-        """Look at the states of the models. ModelError for one that failed before it was ever ready."""
+    def check(self) -> None:
+        """Check the states of the models. ModelError for one that failed before it was ever ready."""
         for status in self._service.statuses():
             if status.state == "ready":
                 self._ready.add(status.name)

@@ -59,11 +59,11 @@ def placed(unit: Unit, answer: SegmentAnswer) -> list[str | Unit]:
 
 
 def _in_gap(tag: Tag, low: int, high: int, text: str) -> int:
-    """The place of a tag between the end of a word and the beginning of the next one: white space stands on the same
-    side of it as in the source."""
+    """The place of a tag between the end of a word and the beginning of the next one. White space stands outside of an
+    element, and of other tags on the same side as in the source."""
     if tag.is_space:  # not between a word and the punctuation behind it
         return _PUNCTUATION.match(text, low).end()  # type: ignore[union-attr]  # it matches nothing too
-    if not tag.after_space:
+    if tag.kind == "close" or (tag.kind == "single" and not tag.after_space):
         return low
     return high if text[low:high].isspace() else low
 

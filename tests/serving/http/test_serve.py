@@ -243,6 +243,19 @@ def test_a_missing_extra_is_one_line(folder: Path, library: str) -> None:
     )
 
 
+def test_a_lazy_model_is_loaded_by_its_first_call(folder: Path) -> None:
+    with command(str(folder), "wrong=no/such", "--lazy") as made:
+        url = made.url()
+        states = httpx2.get(f"{url}/ready").json()["models"]
+        assert states == {"run": "unloaded", "wrong": "unloaded"}
+        answer = httpx2.post(f"{url}/v1/generate", json={"inputs": "a", "max_new_tokens": 3}, timeout=60)
+        assert answer.status_code == 200, answer.text
+        wrong = httpx2.post(f"{url}/v1/generate", json={"inputs": "a", "model": "wrong"}, timeout=60)
+        assert wrong.status_code == 503 and "no folder" in wrong.json()["error"]["message"]
+        assert httpx2.get(f"{url}/health").status_code == 200  # a model that fails later does not end the server
+        assert made.end() == 0
+
+
 def test_an_open_address_is_a_warning(folder: Path) -> None:
     with command(str(folder), "--host", "0.0.0.0") as made:
         made_url = made.url().replace("0.0.0.0", "127.0.0.1")

@@ -179,6 +179,15 @@ def test_what_is_refused_is_explained(open_page) -> None:
     assert [line for line in answer(page).splitlines() if line] == words
 
 
+def test_a_line_that_is_refused_leaves_the_others_their_answers(open_page) -> None:
+    page = open_page(expected=("422",))
+    page.fill("#source", "3 hours\nrefuse\n3 months\nMonday")
+    page.get_by_text("Montag").wait_for()
+    assert page.locator(".answer-text .error").count() == 1
+    assert page.locator(".segment").all_inner_texts() == ["3 Stunden", "3 Monaten", "Montag"]
+    assert "cannot answer this as it is" in answer(page)
+
+
 def test_an_error_inside_a_stream_is_explained(open_page) -> None:
     page = open_page()
     page.fill("#source", "3 hours\nbroken")

@@ -31,7 +31,7 @@ def test_attention_of_heads(open_page) -> None:
     assert page.locator(".heat tbody th").all_text_contents() == ["in", "3", "Stunden", "</s>"]
     assert page.locator(".heat tbody tr").nth(1).locator("td").all_text_contents() == ["5", "80", "5", "5"]
     page.get_by_role("button", name="Layer 2, head 1").click()
-    assert page.locator(".large h2").inner_text() == "Answer reads text: layer 2, head 1"
+    assert page.locator(".large h2").inner_text() == "Answer reads text: Layer 2, head 1"
     page.get_by_role("button", name="Text reads itself").click()
     assert page.locator(".heat tbody th").all_text_contents() == ["in", "3", "hours", "</s>"]
     page.locator(".heat td[data-q]").first.hover()

@@ -26,6 +26,7 @@ def offline(folder: Path) -> Model:
 
 @pytest.fixture(scope="module")
 def served(folder: Path) -> Iterator[Served]:
-    running = Served(ModelEntry(name="tiny", path=str(folder), dtype=DTYPE), max_wait_seconds=10_000).ready()
+    entry = ModelEntry(name="tiny", path=str(folder), dtype=DTYPE)
+    running = Served(entry, max_running=64, max_wait_seconds=10_000).ready()
     yield running
     running.close()

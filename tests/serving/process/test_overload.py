@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -71,7 +71,7 @@ async def overload(served: Served, rate: float, seconds: float) -> Load:
     return load
 
 
-def test_twice_the_capacity(served: Served, record_property: pytest.RecordProperty) -> None:
+def test_twice_the_capacity(served: Served, record_property: Callable[[str, object], None]) -> None:
     seconds = counts.count("overload_seconds")
     most = served.run(capacity(served, 2.0))
     load = served.run(overload(served, 2 * most, seconds), seconds=4 * seconds + 60)

@@ -95,7 +95,7 @@ def test_the_error_of_an_input_names_its_row_and_ends_its_call_alone(served: Ser
     async def both() -> list[Any]:
         bad = collect(served.service, GenerateCall(inputs=["a", "b", "word " * 400, "c"]))
         good = collect(served.service, GenerateCall(inputs=TEXTS))
-        return await asyncio.gather(bad, good, return_exceptions=True)
+        return list(await asyncio.gather(bad, good, return_exceptions=True))
 
     error, found = served.run(both())
     assert isinstance(error, BadInput) and str(error).startswith("input 3 must have at most 400 tokens")

@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import counts
 import pytest
 from counts import count
 from serving.process.tools import DTYPE, TEXTS, Served, collect, same, save_model, stopped, until
@@ -21,6 +22,9 @@ from serving.process.tools import DTYPE, TEXTS, Served, collect, same, save_mode
 from antiphon.generation.model import Model
 from antiphon.serving.process.settings import ModelEntry
 from antiphon.serving.service import Answered, GenerateCall, ServiceError, Unavailable
+
+# Row 24, on a machine of its own; in `make test` loading waits for other tests.
+READY_SECONDS = 10 if counts.MODE == "torture" else 60
 
 
 def is_running(pid: int) -> bool:
@@ -59,7 +63,7 @@ def test_a_killed_process_is_replaced(folder: Path, offline: Model) -> None:
     hit = 0
     for _ in range(count("process_kills")):
         failed, ready, unavailable = served.run(kill_once(random_delay.uniform(0, 0.3)))
-        assert failed < 2 and ready < 10, (failed, ready)
+        assert failed < 2 and ready < READY_SECONDS, (failed, ready)
         hit += unavailable > 0
     try:
         assert hit >= count("process_kills") // 2, "most kills must come while there is work"

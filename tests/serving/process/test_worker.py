@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import warnings
 from collections import deque
 from typing import Any
@@ -23,6 +24,7 @@ from antiphon.serving.process.messages import (
     SubmitInput,
 )
 from antiphon.serving.process.worker import loop as loops
+from antiphon.serving.process.worker.engines import RunningEngine
 from antiphon.serving.process.worker.loop import WorkLoop, failure
 from antiphon.serving.process.worker.results import wrong_field
 
@@ -152,6 +154,30 @@ def test_scores_come_between_steps(loop: WorkLoop, channel: ListChannel, offline
     loop.work()
     (failed,) = of(channel, 3)
     assert isinstance(failed, JobFailed) and "one is a recording" in failed.message
+
+
+def test_nothing_is_left_of_jobs_that_ended(channel: ListChannel, offline: Model) -> None:
+    """With the real engine: random inputs, some of them wrong, some cancelled."""
+    draw, loop = random.Random(4), WorkLoop(offline, channel, max_attention_values=1000)  # type: ignore[arg-type]
+    ended: set[int] = set()
+    cancelled: set[int] = set()
+    for job in range(1, 120):
+        text = draw.choice(["", "a", "hello", "hello " * 20, "too long " * 100])
+        settings = draw.choice([{}, {"beam_size": 1, "max_new_tokens": 5}, {"temperature": 1.0}])
+        stream = draw.random() < 0.5
+        channel.incoming.append(SubmitInput(job=job, input=text, row=0, settings=settings, stream=stream))
+        if draw.random() < 0.3:
+            other = draw.randrange(1, job + 1)
+            ended |= {each.job for each in channel.sent if isinstance(each, JobDone | JobFailed)}
+            channel.incoming.append(CancelJob(job=other))
+            cancelled.add(other)
+        loop.work()
+    while loop._engine.busy:
+        loop.work()
+    ended |= {each.job for each in channel.sent if isinstance(each, JobDone | JobFailed)}
+    assert ended | cancelled == set(range(1, 120)) and len(ended) > 60
+    assert not loop._handles and not loop._submitted and not loop._outgoing
+    assert isinstance(loop._engine, RunningEngine) and not loop._engine._engine._calls
 
 
 def test_a_sign_of_life_is_sent_when_asked(loop: WorkLoop, channel: ListChannel) -> None:

@@ -3,8 +3,16 @@
     align(model, "in 3 hours", "in 3 Stunden")     # [AlignedSpan((0, 2), (0, 2), 0.93), AlignedSpan((3, 4), ...), ...]
 
 The answer is given to the decoder as in training. Row t of a map are the weights with which token t was chosen. They
-are averaged over the heads of one layer, summed over the tokens of a source word, and averaged over the tokens of an
-answer's word (Clark et al. 2019, section 4.1).
+are averaged over all layers and heads, summed over the tokens of a source word, and averaged over the tokens of an
+answer's word (Clark et al. 2019, section 4.1). Then source words compete: one that has weight from many words of the
+answer, as punctuation often has, counts less for each; and words at similar places are preferred a little.
+
+Measured as the share of answer words that get the right source word. 200 test phrases of the demo (549 numbers, months
+and units; 2 layers): 98.7 % by the plain mean, 99.6 % as here. 200 validation pairs of Multi30k, English to German, a
+network of 3 layers after 800 steps, against the intersection of two IBM models 1 (1,781 words): 62.7 % by the plain
+mean, 74.1 % as here. Single layers and heads differ from model to model; the last layer is best on the demo and the
+worst on Multi30k. Chen et al. 2020 take the weights of the next step, which reads the token: less than two thirds on
+the demo, a tenth on Multi30k.
 """
 
 from __future__ import annotations
@@ -30,6 +38,7 @@ from antiphon.text import clean_text
 from antiphon.words import WORD
 
 _MAX_CELLS = 2**21  # of the maps of one batch and head
+_COMPETITION = 0.75  # the power of a source word's whole weight by which its weights are divided
 _SHARE_OF_BEST, _LEAST_WEIGHT = 0.5, 0.1  # of a further source word
 
 
@@ -150,8 +159,7 @@ def _spans(pair: _TokenizedPair, weights: Tensor) -> list[AlignedSpan]:
     rows = weights.new_zeros(len(pair.target_words) + 1, columns.shape[1]).index_add_(0, queries, columns)
     counts = torch.bincount(queries, minlength=len(rows)).clamp_min(1)
     words = (rows / counts[:, None])[:-1, :-1]
-    # A source word that gets weight from many words of the answer (punctuation) counts less for each.
-    shares = words / words.sum(0).clamp_min(1e-9).sqrt()
+    shares = words / words.sum(0).clamp_min(1e-9) ** _COMPETITION * _nearness(*words.shape)
     best = shares.amax(1, keepdim=True)
     chosen = (shares == best) | ((shares >= _SHARE_OF_BEST * best) & (words >= _LEAST_WEIGHT))
     chosen &= best > 0
@@ -159,3 +167,9 @@ def _spans(pair: _TokenizedPair, weights: Tensor) -> list[AlignedSpan]:
         AlignedSpan(pair.source_words[i], pair.target_words[j], min(float(words[j, i]), 1.0))
         for j, i in chosen.nonzero().tolist()
     ]
+
+
+def _nearness(answer_words: int, source_words: int) -> Tensor:
+    """exp(-|i/I - j/J|) of each word of the answer and of the source, (answer_words, source_words)."""
+    rows, columns = torch.linspace(0, 1, answer_words), torch.linspace(0, 1, source_words)
+    return (rows[:, None] - columns).abs().neg().exp()

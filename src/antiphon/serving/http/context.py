@@ -100,7 +100,7 @@ class ServerContext:
         return await asyncio.to_thread(choose) if is_detected else choose()
 
     def is_speech(self, name: str, inputs: Sequence[str]) -> bool:
-        """Whether a model takes recordings; one that was never loaded takes what the inputs look like."""
+        """Whether a model takes recordings; one that was never loaded takes recordings where the inputs are such."""
         info = self.status_of(name).info
         if info is None:
             return bool(inputs) and all(text.startswith("data:audio/") for text in inputs)

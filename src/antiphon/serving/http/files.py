@@ -1,6 +1,6 @@
-"""Files that are translated in the background, and their results, which are kept in memory for a while.
+"""Files that are translated in the background, and their results, which are stored in memory for a while.
 
-Results are not written to a disk: they are texts of users, and a container's disk may be read-only.
+Results are not stored on a disk: they are texts of users, and a container's disk may be read-only.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ from antiphon.settings import Positive, Settings, build
 
 _LOG = logging.getLogger(EVENTS)
 _MOST_BUCKETS = 10_000  # of addresses; the least recently seen is forgotten
-_CHECK_SECONDS = 1.0  # between looks at the file
+_CHECK_SECONDS = 1.0  # between checks of the file
 _DIGEST = "sha256:"
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any
 
 from antiphon.registry import nearest
@@ -53,7 +53,7 @@ class ProcessService:
         """All models; the first one is the default."""
         return [_status(model) for model in self._models.values()]
 
-    async def generate(self, call: GenerateCall) -> AsyncIterator[Event]:
+    async def generate(self, call: GenerateCall) -> AsyncGenerator[Event, None]:
         """The events of a call; see `ModelService`."""
         if isinstance(call.inputs, str | bytes):
             raise BadInput("`inputs` must be a list, but is one text. Put it into a list.", field="inputs")

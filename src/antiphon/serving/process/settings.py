@@ -46,8 +46,9 @@ class ProcessSettings(Settings):
 
     models: tuple[ModelEntry, ...]
     """The models; the first one is the default."""
-    max_running: Count = 64
-    """Inputs that a model computes at the same time; further ones wait."""
+    max_running: Count = 128
+    """Inputs that a model process has at the same time; further ones wait. Those that find no place in its batch are
+    encoded together in advance, which is faster than one by one."""
     max_queue: CountOrZero = 512
     """Inputs that wait for a model; further calls are refused with a time after which to try again."""
     max_queue_characters: Count = 4_000_000

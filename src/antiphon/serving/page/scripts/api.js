@@ -100,5 +100,5 @@ function eventOf(block) {
 
 // Inside a stream there is no status line; the code says the same.
 function statusOf(code) {
-  return { overloaded: 429, unavailable: 503, timeout: 504 }[code] ?? 500;
+  return { invalid: 422, overloaded: 429, unavailable: 503, timeout: 504 }[code] ?? 500;
 }

@@ -1,6 +1,7 @@
 // What went wrong, in the reader's language, and waiting for a server that is busy, restarting or out of reach.
 import { element, icon } from "./dom.js";
 import { dismiss, notice } from "./notices.js";
+import { t } from "./texts.js";
 
 const KNOWN = {
   0: "error.network",
@@ -45,9 +46,9 @@ export async function patiently(act, signal) {
 }
 
 async function wait(error, seconds, signal) {
-  const kind = { 0: "wait.network", 429: "wait.busy", 502: "wait.network" }[error.status] ?? "wait.unavailable";
+  const what = () => t(errorKey(error));
   for (let left = Math.max(1, Math.ceil(seconds)); left > 0; left -= 1) {
-    notice("waiting", [kind, { seconds: left }], { level: "wait" });
+    notice("waiting", ["wait", { what, seconds: left }], { level: "wait" });
     await pause(1000, signal);
   }
 }

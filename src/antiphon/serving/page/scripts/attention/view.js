@@ -10,7 +10,7 @@ const ROLES = ["cross", "encoder", "decoder"];
 
 export function createAttention(shared) {
   const ask = later(load, 250);
-  const source = field("attention-source", "attention.source");
+  const source = field("attention-source", "source");
   const target = field("attention-target", "attention.target");
   const roles = element("div", { class: "segmented", role: "group", label: "attention.role" });
   const heads = element("div", { class: "heads" });
@@ -117,7 +117,7 @@ export function createAttention(shared) {
     const rows = role === "encoder" ? maps.source_tokens : maps.target_tokens;
     const read = ["", ...maps.target_tokens.slice(0, -1)];
     const columns = role === "decoder" ? read : maps.source_tokens;
-    const place = layer === null ? t("attention.mean") : t("attention.head", { layer: layer + 1, head: head + 1 });
+    const place = layer === null ? t("attention.mean") : t("attention.open", { layer: layer + 1, head: head + 1 });
     const title = `${t(`attention.${role}`)}: ${place}`;
     const table = heatTable(map, { rows, columns, caption: title, colour: scale(), readout: (text) => (reading.textContent = text) });
     const axes = element("p", { class: "muted", t: `attention.axes.${role}` });

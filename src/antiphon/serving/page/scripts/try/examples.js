@@ -22,7 +22,7 @@ export function examplesOf(model, language) {
 }
 
 export function createExamples({ use }) {
-  const node = element("div", { class: "examples", role: "group", label: "examples" });
+  const node = element("div", { class: "examples", role: "group", label: "examples.title" });
   return {
     node,
     show(model, language) {

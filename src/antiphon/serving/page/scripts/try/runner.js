@@ -39,11 +39,22 @@ export function createRunner(changed) {
     const work = [...parts(whole).map((some) => [generate, some]), ...parts(split).map((some) => [translate, some])];
     for (const [act, some] of work) {
       try {
-        await patiently(() => act(some, job, signal), signal);
-      } catch (error) {
-        if (error.name === "AbortError" || signal.aborted) return;
-        for (const { result } of some) if (!result.done) finish(result, { error });
+        await attempt(act, some, job, signal);
+      } catch {
+        return; // A newer text is there.
       }
+    }
+  }
+
+  // What fails for several units is tried for each, so that one that is refused leaves the others their answers.
+  async function attempt(act, some, job, signal) {
+    try {
+      await patiently(() => act(some.filter(({ result }) => !result.done), job, signal), signal);
+    } catch (error) {
+      if (error.name === "AbortError" || signal.aborted) throw error;
+      const left = some.filter(({ result }) => !result.done);
+      if (left.length === 1) finish(left[0].result, { error });
+      else for (const unit of left) await attempt(act, [unit], job, signal);
     }
   }
 

@@ -15,7 +15,7 @@ import { createSource } from "./source.js";
 import { targetOf } from "./units.js";
 
 const TITLES = { translation: "answer.translation", summarization: "answer.summarization" };
-const TYPING_MS = 90; // between the last key and the request
+const TYPING_MS = 60; // between the last key and the request
 
 export function createTry(shared) {
   const runner = createRunner(schedule);

@@ -1,0 +1,89 @@
+"""The time is linear in the length, for text that is made to be slow too (row 14 of the reliability table)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+import pytest
+from documents.stubs import word_by_word
+
+from antiphon.documents import (
+    ATTRIBUTES,
+    KINDS,
+    AlignedSpan,
+    Document,
+    Protection,
+    Segment,
+    SegmentAnswer,
+    read_file,
+    read_html,
+    read_text,
+)
+
+PROTECTION = Protection(KINDS, {"cat": "Katze", "the big dog": "der große Hund"})
+PIECES = [
+    "<b>a</b> ", "a <b>", "<b><p>", "<p><b>", "</b>", "<br>", "<br>a", '<a href="x">word</a> ', "<!-- x -->a", "<!--",
+    "<code>x</code> ", "a<code>", "<svg>", "<svg>a", "&amp;", "&#", "&", "a&nbsp;b ", "{", "{{", "{{a}} ", "%", "%(",
+    "www.", "www.))))", "http://)", "a@", "a@b.", "1.", "1,", "cat ", '"a. ', "a. ", "? ", " ", "\t", "\n", "\r\n",
+    "日本。", ":a", "<x id=1/>", '<a title="t. u">', "<title>", "<ul><li>", "<p translate=no>", "w", "<", "</",
+    '<a b="', "<a b='>' ", "“", "(", "<script>", "a <i>b</i> c d e f g h. ", "<b>a. ",
+    "<b>\t", "00:00:01,000 --> 00:00:02,000\n",
+]  # fmt: skip
+READERS: dict[str, Callable[[str], Document]] = {
+    "text": lambda text: read_text(text, language="en", protection=PROTECTION),
+    "html": lambda text: read_html(text, language="en", protection=PROTECTION, translated_attributes=ATTRIBUTES),
+    "tsv": lambda text: read_file("a.tsv", text.encode(), protection=PROTECTION),
+    "srt": lambda text: read_file("a.srt", f"00:00:01,000 --> 00:00:02,000\n{text}".encode(), protection=PROTECTION),
+}
+SHORT, LONG = 2_500, 20_000
+MOST_SECONDS = 1.5  # for LONG; alone on a machine it is below 0.2, which row 14 allows
+
+
+def lost(segments: Sequence[Segment]) -> list[SegmentAnswer]:
+    """Answers without protected strings, aligned word by word to the reverse."""
+    found = []
+    for segment in segments:
+        size = len(segment.text)
+        spans = [
+            AlignedSpan((i, min(i + 3, size)), (max(size - i - 3, 0), size - i), 0.5) for i in range(0, size - 1, 3)
+        ]
+        found.append(SegmentAnswer(segment.text[::-1], spans))
+    return found
+
+
+def seconds(read: Callable[[str], Document], text: str) -> float:
+    """The processor time of both rounds."""
+    began = time.process_time()
+    document = read(text)
+    answers = lost(document.segments)
+    document.join(answers, word_by_word(document.repairs(answers)))
+    return time.process_time() - began
+
+
+@pytest.mark.parametrize("piece", PIECES)
+@pytest.mark.parametrize("reader", READERS)
+def test_the_time_is_linear(reader: str, piece: str) -> None:
+    short, long = ((piece * size)[:size] for size in (SHORT, LONG))
+    most = MOST_SECONDS
+    for _ in range(3):  # another process may take the cache meanwhile
+        took = seconds(READERS[reader], long)
+        if took < 0.1:
+            return
+        most = min(most, took)
+        if took < 2 * LONG / SHORT * max(seconds(READERS[reader], short), 0.005):
+            break
+    else:
+        pytest.fail(f"{LONG} characters of {piece!r} take {most:.2f} s, more than twice what {SHORT} would suggest")
+    assert most < MOST_SECONDS
+
+
+def test_a_page_of_4000_words() -> None:
+    """Three levels of markup; 1, 4 and 16 times as long."""
+    sentence = "The <b>quick <i>brown</i> fox</b> jumps over <a href='x'>the <em>lazy</em> dog</a> again today. "
+    page = "".join(f"<div><p class=a{i}>{sentence * 4}</p></div>\n" for i in range(91))
+    assert len(page.split()) > 4000
+    took = []
+    for times in (1, 4, 16):
+        took.append(min(seconds(READERS["html"], page * times) for _ in range(2 if times < 16 else 1)))
+    assert took[2] < 2 * 16 * took[0], took
