@@ -210,6 +210,8 @@ def test_scores_are_those_of_the_model(served: Served, offline: Model) -> None:
     sources, targets = TEXTS * 5, [*reversed(TEXTS)] * 5
     assert served.run(served.service.score(sources, targets)) == pytest.approx(offline.score(sources, targets))
     assert served.run(served.service.score([], [])) == []
+    with pytest.raises(BadInput, match="`targets` must be texts, but number 1 is a NoneType"):
+        served.run(served.service.score(["a"], [None]))  # type: ignore[list-item]
     with pytest.raises(BadInput, match="2 sources and 1 targets"):
         served.run(served.service.score(["a", "b"], ["a"]))
     with pytest.raises(BadInput, match=r"^target 21 must have at most 400"):
@@ -223,6 +225,8 @@ def test_attention_maps_are_those_of_the_model(served: Served, offline: Model) -
         weights = getattr(wanted, role)
         assert len(found[role]) == weights.shape[0] and len(found[role][0]) == weights.shape[1]
         assert found[role][0][1][2] == pytest.approx(weights[0, 1, 2].tolist(), abs=1e-5)
+    with pytest.raises(BadInput, match="`source` must be texts, but number 2 is a int"):
+        served.run(served.service.attention("a", 3))  # type: ignore[arg-type]
     with pytest.raises(BadInput, match="at least one token"):
         served.run(served.service.attention(""))
 

@@ -289,3 +289,18 @@ def test_entries_are_checked() -> None:
     assert entry.paths == ("x",) and dataclasses.replace(entry, path=("x", "y")).paths == ("x", "y")
     with pytest.raises(ValueError, match="different names"):
         Served(entry, entry)
+
+
+def test_a_process_that_sends_nonsense_is_replaced(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    served = Served(ModelEntry(name="tiny", path=str(folder), dtype=DTYPE)).ready()
+    model, before = served.service._model(None), served.pid()
+    monkeypatch.setattr(model, "received", lambda message: 1 / 0)
+    try:
+        with pytest.raises(Unavailable, match="is replaced"):
+            served.answers(["a"])
+        monkeypatch.undo()
+        assert "cannot be handled (ZeroDivisionError)" in str(served.service.statuses()[0].error)
+        served.run(until(lambda: served.service.statuses()[0].state == "ready"))
+        assert served.answers(["a"]) and not is_running(before)
+    finally:
+        served.close()

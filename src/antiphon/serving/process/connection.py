@@ -35,15 +35,19 @@ class ModelProcess:
         ours, theirs = socket.socketpair()
         # Not asyncio's subprocess: in Python 3.11 its `kill` takes the exit code from the thread that waits for it.
         command = [sys.executable, "-P", "-m", "antiphon.serving.process", str(theirs.fileno()), str(os.getpid())]
+        process = None
         try:
             with theirs:
                 process = subprocess.Popen(
                     command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, pass_fds=[theirs.fileno()]
                 )
+            reader, writer = await asyncio.open_connection(sock=ours, limit=_BUFFER_BYTES)
         except BaseException:
             ours.close()
+            if process is not None:
+                process.kill()
+                process.wait()
             raise
-        reader, writer = await asyncio.open_connection(sock=ours, limit=_BUFFER_BYTES)
         made = cls(process, reader, writer)
         made.send([first])
         return made

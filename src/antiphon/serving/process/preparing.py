@@ -132,11 +132,21 @@ def check_inputs(inputs: Sequence[object], info: ModelInfo, field: str) -> None:
 
     A text for a model of speech would be the name of a file, which no client may choose.
     """
-    kind: type[str] | type[bytes] = bytes if info.input == "speech" else str
-    for number, one in enumerate(inputs, 1):
-        if not isinstance(one, kind):
-            wanted = "the bytes of .wav files" if kind is bytes else "texts"
-            raise BadInput(f"`{field}` must be {wanted}, but number {number} is a {type(one).__name__}.", field=field)
+    if info.input == "speech":
+        _check_types(inputs, bytes, f"`{field}` must be the bytes of .wav files", field)
+    else:
+        check_texts(inputs, field)
+
+
+def check_texts(texts: Sequence[object], field: str) -> None:
+    """BadInput unless all are texts."""
+    _check_types(texts, str, f"`{field}` must be texts", field)
+
+
+def _check_types(values: Sequence[object], kind: type, what: str, field: str) -> None:
+    for number, value in enumerate(values, 1):
+        if not isinstance(value, kind):
+            raise BadInput(f"{what}, but number {number} is a {type(value).__name__}.", field=field)
 
 
 def size_of(one: str | bytes) -> int:

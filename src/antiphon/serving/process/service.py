@@ -22,7 +22,7 @@ from antiphon.serving.process.cache import AnswerCache
 from antiphon.serving.process.calls import Job
 from antiphon.serving.process.hosted import HostedModel
 from antiphon.serving.process.messages import ScorePairs, ShowAttention
-from antiphon.serving.process.preparing import check_inputs, length_settings, next_number, size_of
+from antiphon.serving.process.preparing import check_inputs, check_texts, length_settings, next_number, size_of
 from antiphon.serving.process.settings import ProcessSettings
 from antiphon.serving.service import BadInput, Event, GenerateCall, ModelStatus, UnknownModel
 
@@ -75,6 +75,7 @@ class ProcessService:
         if len(sources) != len(targets):
             problem = f"but there are {len(sources)} sources and {len(targets)} targets."
             raise BadInput(f"there must be one target for each source, {problem}", field="targets")
+        check_texts(targets, "targets")
         check_inputs(sources, await served.ready_info(), "sources")
         jobs, given = [], length_settings(settings)
         for first in range(0, len(sources), _PAIRS):
@@ -96,6 +97,7 @@ class ProcessService:
     ) -> dict[str, Any]:
         """`Model.attention` as an object; see `ModelService`."""
         served = self._model(model)
+        check_texts([source] if target is None else [source, target], "source")
         await served.ready_info()
         given = length_settings(settings)
         message = ShowAttention(job=next_number(), source=source, target=target, settings=given)

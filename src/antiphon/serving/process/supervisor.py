@@ -155,9 +155,9 @@ class Supervisor:
                         self._beat(message)
                     else:
                         self._observer.received(message)
-        except (ValueError, TypeError, KeyError) as error:
-            LOG.exception("model %s: a message of its process cannot be read", self._entry.name)
-            reason = f"its process sent a message that cannot be read ({type(error).__name__})"
+        except Exception as error:  # whatever it is, the next process starts from nothing
+            LOG.exception("model %s: a message of its process cannot be handled", self._entry.name)
+            reason = f"its process sent a message that cannot be handled ({type(error).__name__})"
         finally:
             self._process = None if self._process is process else self._process  # `start` may have begun another one
             watch.cancel()

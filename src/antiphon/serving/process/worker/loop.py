@@ -33,7 +33,13 @@ from antiphon.serving.process.messages import (
 from antiphon.serving.process.worker.channel import Channel
 from antiphon.serving.process.worker.details import details_of
 from antiphon.serving.process.worker.engines import Result, StepEngine, engine_of
-from antiphon.serving.process.worker.results import maps_as_object, scores_of_pairs, source_of, wrong_field
+from antiphon.serving.process.worker.results import (
+    maps_as_object,
+    sample_input,
+    scores_of_pairs,
+    source_of,
+    wrong_field,
+)
 
 _BEAT_SECONDS = 0.2
 _STATUS = Path("/proc/self/statm")
@@ -56,9 +62,14 @@ class WorkLoop:
         self._steps, self._step_seconds, self._last_beat = 0, 0.0, 0.0
 
     def warm_up(self) -> None:
-        """Compute a short answer, so that kernels are compiled and memory is there before the first call."""
-        with suppress(UsageError):  # a model of another kind of input, or with limits of its own
-            self._model.generate("1", **({} if self._model.labels else {"max_new_tokens": 4}))
+        """Compute a short answer, by beam search and greedily, so that kernels are compiled, steps are recorded and
+        memory is there before the first call."""
+        for settings in ({}, {"beam_size": 1}) if not self._model.labels else ({},):
+            limit = {} if self._model.labels else {"max_new_tokens": 4}
+            with suppress(UsageError):  # defaults of the model that do not go with these
+                self._engine.submit(sample_input(self._model), row=0, stream=True, settings={**settings, **limit})
+            while self._engine.busy:
+                self._engine.step()
 
     def run(self) -> None:
         """Work until the process ends."""

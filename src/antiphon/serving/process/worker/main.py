@@ -36,7 +36,9 @@ def run(*, socket_number: int, parent: int) -> None:
             model = _load(first)
         except Exception as error:
             message = str(error) if isinstance(error, AntiphonError) else f"{type(error).__name__}: {one_line(error)}"
-            channel.send([LoadFailed(message=message, permanent=isinstance(error, UsageError))])
+            # A name of the hub may be found when the network is back.
+            permanent = isinstance(error, UsageError) and not isinstance(error.__cause__, OSError)
+            channel.send([LoadFailed(message=message, permanent=permanent)])
             os._exit(1)
         from antiphon.serving.process.worker.loop import WorkLoop
         from antiphon.serving.process.worker.model_info import info_of

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from antiphon.config import GenerationConfig
@@ -30,6 +31,12 @@ def source_of(model: Translator, given: str | bytes) -> str | Tensor:
     if not isinstance(kind, SpeechInput):
         raise DataError("`inputs` must be texts, which this model reads, but one is a recording.")
     return read_wav(given, sampling_rate=kind.speech.sampling_rate)
+
+
+def sample_input(model: Translator) -> str | Tensor:
+    """A short input of the model's kind."""
+    kind = model.input_kind if isinstance(model, Model) else None
+    return torch.zeros(kind.speech.samples) if isinstance(kind, SpeechInput) else "1"
 
 
 def scores_of_pairs(model: Translator, message: ScorePairs) -> list[float]:
