@@ -44,6 +44,7 @@ from antiphon.serving.settings import ServerSettings
 from antiphon.text import train_tokenizer
 
 TEXTS = ["in 3 hours we go", "hello, world. This is it!", "in drei Stunden\nund mehr", "ein Haus, zwei Häuser"] * 4
+PATIENT = 200  # seconds in which a model is loaded on a busy machine
 LABELS = {"0": "ein Haus", "1": "hello"}
 
 
@@ -115,7 +116,7 @@ def url(folders: dict[str, Path]) -> Iterator[str]:
 
 @pytest.fixture
 def client(url: str) -> Iterator[antiphon.Client]:
-    with antiphon.Client(url) as client:
+    with antiphon.Client(url, retry_seconds=PATIENT) as client:
         yield client
 
 
@@ -171,7 +172,7 @@ def test_a_script_moves_from_here_to_there_by_one_line(local: Model, client: ant
 
 
 def test_a_model_with_labels(labels: Translator, url: str) -> None:
-    with antiphon.Client(url, model="labels") as client:
+    with antiphon.Client(url, model="labels", retry_seconds=PATIENT) as client:
         assert client.labels == ["ein Haus", "hello"]
         [here], [there] = labels.generate("in 3 hours"), client.generate("in 3 hours")
         assert rounded(here) == rounded(there)
@@ -308,7 +309,7 @@ def test_a_client_serves_several_threads(local: Model, client: antiphon.Client) 
 def test_a_model_process_that_dies_is_waited_for(folders: dict[str, Path], local: Model) -> None:
     entry = ModelEntry(name="tiny", path=str(folders["tiny"]), dtype="float64")
     service = ProcessService(ProcessSettings(models=(entry,), cache_entries=0))
-    with live.running(service) as server, antiphon.Client(server.url, retry_seconds=60) as client:
+    with live.running(service) as server, antiphon.Client(server.url, retry_seconds=PATIENT) as client:
         expected = rounded(local.generate(TEXTS))
         assert rounded(client.generate(TEXTS)) == expected
         (model,) = service._models.values()
@@ -348,7 +349,7 @@ def test_keys(folders: dict[str, Path], tmp_path: Path) -> None:
     keys = tmp_path / "keys.json"
     keys.write_text(json.dumps({"keys": [{"name": "alice", "key": "secret-1"}]}))
     with served({"tiny": folders["tiny"]}, keys=str(keys)) as url:
-        with antiphon.Client(url, "secret-1") as client:
+        with antiphon.Client(url, "secret-1", retry_seconds=PATIENT) as client:
             assert client.generate("hello")[0].tokens
             assert "secret" not in repr(client)
         for key in (None, "wrong-2"):
