@@ -1,7 +1,7 @@
 """How soon a reader sees something: milliseconds from a key press to the answer on the page, and to the first piece of
 a stream on an idle server.
 
-    python benchmarks/page_latency.py runs/demo [--text "Monday, December 12, 2022, 3:47 AM"] [--serve --quantize int8]
+    python benchmarks/page_latency.py runs/demo [--text "Monday, December 12, 2022, 3:47 AM"] [--quantize int8]
 
 Starts `antiphon serve MODEL` on a free port, and Chromium, which must be on the PATH. The text is typed letter by
 letter, with a pause for each answer. The page waits 60 ms for a further key before it asks, which is counted.
@@ -99,9 +99,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("model")
     parser.add_argument("--text", default="Monday, December 12, 2022, 3:47 AM")
-    parser.add_argument("--serve", nargs=argparse.REMAINDER, default=[], help="flags of `antiphon serve`")
+    parser.add_argument("--quantize", choices=["int8"])
     options = parser.parse_args()
-    with serving(options.model, options.serve) as url:
+    flags = ["--quantize", options.quantize] if options.quantize else []
+    with serving(options.model, flags) as url:
         rows = {
             "first streamed piece": first_pieces(url, options.text[::-1]),
             "key press to answer": typed(url, options.text),

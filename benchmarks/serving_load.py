@@ -197,9 +197,10 @@ async def soak(given: argparse.Namespace, folder: Path) -> bool:
     dice = random.Random(2)
     source, counts = texts(dice), collections.Counter()
     rows: list[tuple[int, int, int]] = []
+    until = 0.0
 
     async def client(pause: float) -> None:
-        while counts["sent"] < given.requests:
+        while counts["sent"] < given.requests and time.monotonic() < until:
             connection = await Connection.open(server.port)
             for _ in range(dice.randint(1, 50)):
                 counts["sent"] += 1
@@ -222,7 +223,7 @@ async def soak(given: argparse.Namespace, folder: Path) -> bool:
 
     try:
         await server.ready("/v1/generate", {"inputs": "aa"})
-        base = held(server.process.pid)
+        base, until = held(server.process.pid), time.monotonic() + 60 * given.minutes
         clients = 32
         watching = asyncio.create_task(watch())
         await asyncio.gather(*(client(clients * 60 * given.minutes / given.requests) for _ in range(clients)))
@@ -246,8 +247,8 @@ def main() -> None:
     parser.add_argument("what", choices=RUNS)
     parser.add_argument("--clients", type=int, default=500, help="of `right`")
     parser.add_argument("--seconds", type=float, default=300, help="of `right` and `overload`")
-    parser.add_argument("--minutes", type=float, default=60, help="of `soak`")
-    parser.add_argument("--requests", type=int, default=100_000, help="of `soak`")
+    parser.add_argument("--minutes", type=float, default=60, help="of `soak`, at most")
+    parser.add_argument("--requests", type=int, default=100_000, help="of `soak`, evenly over its time")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         made(Path(folder) / "model")

@@ -14,11 +14,12 @@ proxy has the sockets, so that the flags about these (`--host`, `--keep-alive-se
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from typing import Any
 
 from fastapi import FastAPI
-from ray import serve
+from ray import cloudpickle, serve
 
 from antiphon.errors import ConfigError
 from antiphon.recipe import meaning
@@ -60,6 +61,8 @@ def build(arguments: Mapping[str, Any]) -> serve.Application:
     entry = build_settings(ModelEntry, model)
     settings = build_settings(ServerSettings, groups[ServerSettings])
     queue = build_settings(ProcessSettings, {**groups[ProcessSettings], "models": (entry,)})
+
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])  # so that the nodes do not need this file
 
     def make_app() -> FastAPI:
         return create_app(LoadedService(queue), settings)

@@ -30,9 +30,8 @@ def ray_serve() -> ModuleType:
 
 @pytest.fixture(scope="module")
 def url(ray_serve: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
-    from ray import cloudpickle, serve
+    from ray import serve
 
-    cloudpickle.register_pickle_by_value(ray_serve)  # replicas find it by --app-dir otherwise
     folder = random_model("bytes").save(tmp_path_factory.mktemp("ray") / "model")
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=200 * 2**20)
     try:

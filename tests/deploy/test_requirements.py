@@ -78,7 +78,10 @@ def test_the_server_runs_without_them(tmp_path: Path, environment: dict[str, str
         while not (found := re.search(r"http://127\.0\.0\.1:\d+", lines[-1] if lines else "")):
             lines.append(server.stderr.readline())
             assert lines[-1], lines
-        with antiphon.Client(found[0]) as client, httpx2.Client(base_url=found[0], timeout=60) as http:
+        with (
+            antiphon.Client(found[0], retry_seconds=200) as client,
+            httpx2.Client(base_url=found[0], timeout=60) as http,
+        ):
             assert client.generate(["hello", "ein Haus"])[1].tokens
             assert "".join(client.stream("hello", beam_size=1)) == client.generate("hello", beam_size=1)[0].text
             body = {"q": "<p>hello <b>world</b></p>", "source": "en", "target": "de", "format": "html"}

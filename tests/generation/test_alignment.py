@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from generation.test_model import KINDS, model
@@ -15,6 +17,7 @@ from antiphon.generation.attention import alignment
 from antiphon.generation.attention.alignment import align, align_pairs
 from antiphon.generation.attention.maps import layer_weights
 from antiphon.generation.attention.token_spans import token_spans
+from antiphon.generation.model import Model
 from antiphon.text import Tokenizer, train_tokenizer
 
 TRAINED = {
@@ -128,3 +131,18 @@ def test_an_int8_model_has_alignments() -> None:
     held = model("bpe", max_length=60)
     held.network.float()
     assert align(held.quantize(), *PAIRS[0])
+
+
+def test_the_words_of_a_template_are_no_part_of_the_source() -> None:
+    bare = model("bpe", max_length=60)
+    held = Model.from_parts(replace(bare.parts, template="hello world: {}"))
+    spans = align(held, "in 3 hours", "in 3 Stunden")
+    assert spans and all("in 3 hours"[slice(*span.source)] in ("in", "3", "hours") for span in spans)
+    whole = align(bare, "hello world: in 3 hours", "in 3 Stunden") or []
+    shift = len("hello world: ")
+    weights = {(span.source, span.target): span.weight for span in whole}
+    shared = [span for span in spans if ((span.source[0] + shift, span.source[1] + shift), span.target) in weights]
+    assert shared, "the same weights, at other places"
+    for span in shared:
+        place = (span.source[0] + shift, span.source[1] + shift), span.target
+        assert span.weight == pytest.approx(weights[place])

@@ -120,6 +120,8 @@ class Connection:
                     continue
                 raise
             except httpx2.TransportError as error:
+                if self._closed.is_set():  # by another thread, in the middle of the request
+                    continue
                 failure, asked, again = self._unreachable(error), None, _may_pass(error)
                 failure.__cause__ = error
             if not again or (pause := pauses.next(asked)) is None:

@@ -52,7 +52,7 @@ class Command:
 
     def url(self) -> str:
         """The address, once the models are ready."""
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while time.monotonic() < deadline and self.process.poll() is None:
             found = re.search(r"antiphon: (http://\S+) serves", self.text)
             if found is not None and httpx2.get(f"{found[1]}/ready").status_code == 200:
@@ -190,7 +190,7 @@ def ended(*arguments: str, code: str = "") -> tuple[int, str]:
     """The exit code and standard error of a command that ends by itself. `code` runs before it."""
     script = f"{code}\nimport sys\nfrom antiphon.cli.main import main\nsys.exit(main(['serve', *sys.argv[1:]]))"
     made = subprocess.run(
-        [sys.executable, "-c", script, *arguments], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", script, *arguments], capture_output=True, text=True, timeout=120, check=False
     )
     return made.returncode, made.stderr
 

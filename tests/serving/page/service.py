@@ -1,7 +1,7 @@
 """A service of models for the tests of the page: answers word by word from a small dictionary.
 
 `dates` translates en to de, `many` several languages, `labels` classifies, `ears` takes recordings, `echo` repeats its
-input, `later` was unloaded and is loaded by its next call, `never` was not loaded yet.
+input, `later` is loaded by its first call, `stopped` only by the route for it.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from antiphon.serving.service import (
     Overloaded,
     ServiceError,
     TextPiece,
+    Unavailable,
 )
 
 WORDS = {"hours": "Stunden", "months": "Monaten", "ago": "her", "Monday": "Montag"}
@@ -39,7 +40,7 @@ INFOS = {
     "ears": replace(DATES, task="text", input="speech"),
     "echo": replace(DATES, task="text", card={}),
     "later": DATES,
-    "never": DATES,
+    "stopped": DATES,
 }
 
 
@@ -89,8 +90,8 @@ class PageService:
 
     def __init__(self) -> None:
         self._models = {name: ModelStatus(name=name, state="ready", info=info) for name, info in INFOS.items()}
-        self._models["later"] = replace(self._models["later"], state="unloaded")
-        self._models["never"] = ModelStatus(name="never", state="unloaded")
+        for name in ("later", "stopped"):
+            self._models[name] = ModelStatus(name=name, state="unloaded")
         self.calls: list[GenerateCall] = []
         self.cancelled = 0
         self.busy = 1
@@ -102,6 +103,8 @@ class PageService:
         self.calls.append(call)
         name = call.model or "dates"
         if self._models[name].state == "unloaded":
+            if name == "stopped":
+                raise Unavailable("the model stopped is not loaded. Load it.", retry_after_seconds=1)
             await self.load(name)
         prefixes = call.settings.get("prefix")
         try:

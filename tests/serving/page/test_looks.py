@@ -40,6 +40,9 @@ def test_nothing_is_wider_than_the_window(open_page, width: int, locale: str) ->
     page.fill("#source", "in 3 hours " * 20 + "a" * 200)
     page.locator(".other").first.wait_for()
     page.locator(".settings summary").click()
+    assert (
+        page.evaluate("document.querySelector('#tabs').scrollWidth - document.querySelector('#tabs').clientWidth") == 0
+    )
     for name in TABS["dates"]:
         page.locator(f"#tab-{name}").click()
         page.wait_for_selector({"attention": ".heat", "about": ".sample"}.get(name, f"#panel-{name}"))

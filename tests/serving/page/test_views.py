@@ -117,10 +117,10 @@ def test_models_are_chosen_and_loaded_on_demand(open_page) -> None:
     assert page.input_value("#source") == "in 3 hours"
 
 
-def test_a_model_that_was_never_loaded_can_be_loaded(open_page) -> None:
+def test_a_model_that_was_unloaded_can_be_loaded(open_page) -> None:
     page = open_page(expected=("503",))
-    page.select_option("#models select", "never")
-    page.get_by_text("The model never is not loaded.").wait_for()
+    page.select_option("#models select", "stopped")
+    page.get_by_text("The model stopped is not loaded.").wait_for()
     page.get_by_role("button", name="Load").click()
     page.wait_for_selector(".state.ready")
     assert page.locator(".notice").count() == 0
