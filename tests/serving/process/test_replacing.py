@@ -122,3 +122,25 @@ def test_a_process_that_sends_nonsense_is_replaced(served: Served, monkeypatch: 
     assert "cannot be handled (ZeroDivisionError)" in str(served.service.statuses()[0].error)
     served.run(replaced(served, restarts=restarts + 1))
     assert served.answers(["a"]) and not is_running(first)
+
+
+def test_calls_that_are_closed_while_the_process_ends(served: Served) -> None:
+    """Between its death and the notice of it there is nobody to send a cancellation to."""
+    restarts = served.numbers()["restarts"]
+
+    async def close_some() -> list[Any]:
+        stopped(served.pid())
+        calls = [asyncio.create_task(collect(served.service, GenerateCall(inputs=[f"gone {i}"]))) for i in range(80)]
+        await until(lambda: served.numbers()["running"] == RUNNING)
+        os.kill(served.pid(), signal.SIGKILL)
+        for call in calls[::2]:
+            call.cancel()
+            await asyncio.sleep(0)
+        found = await asyncio.gather(*calls, return_exceptions=True)
+        await replaced(served, restarts=restarts + 1)
+        return found
+
+    for found in served.run(close_some()):
+        assert isinstance(found, list | asyncio.CancelledError | Unavailable), found
+    assert (served.numbers()["queued"], served.numbers()["running"]) == (0, 0)
+    assert served.answers(["after it"])

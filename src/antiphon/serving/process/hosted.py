@@ -157,7 +157,7 @@ class HostedModel:
 
     def pump(self) -> None:
         """Give the process as much work as it may have."""
-        if self.supervisor.state != "ready":
+        if not self.supervisor.takes_work:
             return
         messages = []
         while (job := self.scheduler.take()) is not None:
@@ -213,6 +213,7 @@ class HostedModel:
         """The process can take work: what waited is sent."""
         assert self.supervisor.info is not None
         self._search = SearchDefaults(self.supervisor.info)
+        self.last_used = self._clock()
         self.pump()
 
     def received(self, message: Message) -> None:
@@ -279,16 +280,22 @@ class HostedModel:
         if self.supervisor.state != "ready":
             raise self.unavailable()
 
-    async def unload(self, *, on_demand: bool, seconds: float) -> None:
-        """End the process after the calls that are active now, or after so many seconds. With `on_demand` the next call
-        loads the model again."""
+    async def unload(self, *, seconds: float) -> None:
+        """End the process after the calls that are active now, or after so many seconds. Only `load` loads it again."""
         self.on_demand = False
         closed, self.closed = self.closed, f"the model {self.entry.name} is being unloaded. Try again."
         try:
             await self.idle(seconds)
             await self.end(f"the model {self.entry.name} was unloaded.")
         finally:
-            self.closed, self.on_demand = closed, on_demand
+            self.closed = closed
+
+    async def unload_if_unused(self, seconds: float) -> None:
+        """End the process if there was no call for so many seconds. The next call loads the model again."""
+        unused = self._clock() - self.last_used
+        if self.supervisor.state == "ready" and not self.active and self.closed is None and unused >= seconds:
+            self.on_demand = True
+            await self.supervisor.stop()
 
     async def idle(self, seconds: float) -> bool:
         """Wait until no call is active; returns whether that is so."""

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any
 
@@ -43,7 +42,6 @@ class ProcessService:
     async def start(self) -> None:
         """Start the processes of the models with `preload`; returns before they are ready."""
         for model in self._models.values():
-            model.last_used = time.monotonic()
             if model.entry.preload:
                 model.supervisor.start()
         if self.settings.unload_after_seconds is not None:
@@ -113,7 +111,7 @@ class ProcessService:
     async def unload(self, name: str) -> ModelStatus:
         """End the process of a model after its running calls. `load` loads it again; calls do not."""
         model = self._model(name)
-        await model.unload(on_demand=False, seconds=UNLOAD_SECONDS)
+        await model.unload(seconds=UNLOAD_SECONDS)
         return _status(model)
 
     async def drain(self, timeout_seconds: float) -> None:
@@ -150,9 +148,7 @@ class ProcessService:
         while True:
             await asyncio.sleep(seconds / 10)
             for model in self._models.values():
-                unused = time.monotonic() - model.last_used
-                if model.supervisor.state == "ready" and not model.active and unused >= seconds:
-                    await model.unload(on_demand=True, seconds=0)
+                await model.unload_if_unused(seconds)
 
 
 def _status(model: HostedModel) -> ModelStatus:

@@ -74,6 +74,11 @@ class Supervisor:
         return None if self._process is None else self._process.pid
 
     @property
+    def takes_work(self) -> bool:
+        """Whether there is a process that can compute."""
+        return self.state == "ready" and self._process is not None
+
+    @property
     def seconds_to_ready(self) -> float:
         """An estimate of how long a load takes."""
         return self.load_seconds or _USUAL_LOAD_SECONDS
@@ -88,17 +93,17 @@ class Supervisor:
             self._task = asyncio.create_task(self._keep_running(), name=f"model process {self._entry.name}")
 
     async def stop(self) -> None:
-        """End the process; the state is then `unloaded`."""
+        """End the process. The state is `unloaded` at once, so that `start` may be called before this returns."""
         task, self._task = self._task, None
+        self._set("unloaded")
         if task is not None:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-        self._set("unloaded")
 
     def send(self, messages: Sequence[Message]) -> None:
-        """Send messages to the process, which must be ready."""
-        assert self._process is not None, "there is a process while the state is ready"
-        self._process.send(messages)
+        """Send messages to the process; to one that has just ended, nothing: `ProcessObserver.lost` follows."""
+        if self._process is not None:
+            self._process.send(messages)
 
     async def settled(self) -> None:
         """Wait until the model is ready, failed or unloaded."""
