@@ -128,7 +128,7 @@ def test_the_alignment_divides_a_sentence_among_its_cues() -> None:
     assert result == text.replace("I have", "Ich habe").replace("seen the film.", "den Film gesehen.").encode()
 
 
-HEAD = re.compile(r"[\d:,.]+ --> [\d:,.]+")
+HEAD = re.compile(r"\d{1,3}:\d\d:\d\d[,.]\d+ --> [\d:,.]+")
 CUES = ["1\n", "00:00:01,000 --> 00:00:02,000\n", "00:01:00.5 --> 00:01:01.0\r\n", "\n", "\n\n", "Word",
         "more. ", "And", "<i>", "</i>", "{\\an8}", "- Hi", "12", "&amp;", "<b", "-->", " ", "é"]  # fmt: skip
 
