@@ -13,7 +13,15 @@ from antiphon.errors import argument, is_command_line, on_command_line
 
 PACKAGE = Path(__file__).resolve().parents[1] / "src" / "antiphon"
 # Commands that are typed in a shell, whoever reads the message; and flags of other programs.
-TYPED = {"--allow-pickle": "models/folders/stored.py"}
+TYPED = {
+    "--allow-pickle": "models/folders/stored.py",
+    # Of `antiphon serve`, which is started from a shell.
+    "--keys": "serving/http/keys.py",
+    "--open-admin": "serving/http/keys.py",
+    "--languages": "serving/http/languages.py",
+    "--host": "serving/http/server.py",
+    "--port": "serving/http/server.py",
+}
 BOTH = {"synonyms.py"}  # a table that gives the Python and the flag side by side, for a page and for messages
 
 
