@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -11,7 +10,6 @@ from torch import Tensor
 
 from antiphon.batch import Tokens, pad
 from antiphon.models.protocol import Seq2Seq
-from antiphon.nn.mixers import Memory
 
 
 @contextlib.contextmanager
@@ -36,24 +34,6 @@ def as_rows(rows: Sequence[list[int] | Tensor], device: torch.device) -> tuple[T
     ids, tokens = pad(rows, pad_id=0)  # any id: the network reads zeros at padding
     even = all(len(row) == len(rows[0]) for row in rows)
     return ids.to(device), Tokens((tokens.pos[:1] if even else tokens.pos).to(device))
-
-
-def encode_sources(
-    network: Seq2Seq, sources: Sequence[list[int] | Tensor], *, window: int | None = None, by_length: bool = False
-) -> Memory:
-    """The memory of `sources`, ids or features; `window` as in `Seq2Seq.encode`.
-
-    `by_length`: only sources of equal length are encoded together. Without padding, the result of a row does not depend
-    on the others bit for bit, if that is so for the network's products (int8).
-    """
-    lengths = [len(source) for source in sources]
-    if not by_length or len(set(lengths)) == 1:
-        return network.encode(*as_rows(sources, network.device), window=window)
-    order = sorted(range(len(sources)), key=lambda row: -lengths[row])
-    groups = [list(rows) for _, rows in itertools.groupby(order, key=lambda row: lengths[row])]
-    parts = [network.encode(*as_rows([sources[i] for i in rows], network.device), window=window) for rows in groups]
-    place = torch.tensor(order, device=network.device).argsort()
-    return parts[0].with_rows_of(parts[1:]).select(place)
 
 
 def log_probabilities(network: Seq2Seq, hidden: Tensor) -> Tensor:

@@ -27,8 +27,8 @@ class Runtime:
 
     `verdicts`: for each kind of step, whether it reproduced the network's own results. `can_join`: whether a recorded
     step did so too for sources at different positions, one of which joined. policy.py sets both when they are first
-    needed, None until then. `batch_limit` bounds batches by what fitted into
-    memory.
+    needed, None until then. `pads_exactly`: whether padding changes no bit of a memory, set by encoding.py.
+    `batch_limit` bounds batches by what fitted into memory.
     """
 
     def __init__(self, network: Seq2Seq) -> None:
@@ -36,6 +36,7 @@ class Runtime:
         self.lock = threading.RLock()
         self.verdicts: dict[type, bool] = {}
         self.can_join: bool | None = None
+        self.pads_exactly: bool | None = None
         self.batch_limit = BatchLimit()
         self._steps: dict[object, RecordedStep] = {}
 

@@ -26,11 +26,12 @@ from torch.nn import functional
 from antiphon.batch import Tokens
 from antiphon.nn.backends import for_any_number_of_queries
 from antiphon.nn.mixers import Memory
+from antiphon.nn.ring import RingCache
 from antiphon.nn.state import DecoderState
 from antiphon.runtime.ancestry import materialize
 from antiphon.runtime.eager import EagerStep
+from antiphon.runtime.encoding import encode_sources
 from antiphon.runtime.graph import GraphStep, GraphTopK
-from antiphon.runtime.inference import encode_sources
 from antiphon.runtime.recorded import KernelTopK, RecordedStep
 from antiphon.runtime.recorder.record import Unrecordable
 from antiphon.runtime.runtime import Runtime
@@ -165,8 +166,11 @@ class DecodeStepper:
         `ids` (n·W, P) are the first tokens of their hypotheses, which are read; also returned are their hidden vectors
         (n·W, P, D), None without ids. `DecoderState.part` selects some of the sources.
         """
-        memory = encode_sources(self.network, sources, window=self.window, by_length=self.runtime.is_quantized)
-        state = self.initial(memory.with_own_positions().padded(self.memory.hidden.shape[1]))
+        memory = encode_sources(self.runtime, sources, window=self.window)
+        memory = memory.with_own_positions().padded(self.memory.hidden.shape[1])
+        # A cache that grows needs no more slots than the prefix has; one of constant size must be that of this batch.
+        grows = not any(isinstance(own, RingCache) for own, _ in self.state.layers)
+        state = self.initial(memory, capacity=(0 if ids is None else ids.shape[1]) + 1 if grows else None)
         if ids is None:
             return state, None
         tokens = Tokens(torch.arange(ids.shape[1], device=ids.device)[None])
@@ -189,9 +193,9 @@ class DecodeStepper:
         size = self.network.vocab_size
         return GraphTopK(wanted, size, self.network.device) if self._kind is GraphStep else KernelTopK(wanted, size)
 
-    def initial(self, memory: Memory) -> DecoderState:
-        """The state of the hypotheses over `memory` before their first token."""
-        state = self.network.begin(memory, width=self.width, capacity=self.capacity)
+    def initial(self, memory: Memory, *, capacity: int | None = None) -> DecoderState:
+        """The state of the hypotheses over `memory` before their first token; `capacity` None: that of the batch."""
+        state = self.network.begin(memory, width=self.width, capacity=capacity or self.capacity)
         if self.joins:
             state.expand_rows(memory.hidden.shape[0])
         return state

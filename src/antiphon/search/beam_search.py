@@ -24,7 +24,8 @@ from torch import Tensor
 from antiphon.batch import Tokens
 from antiphon.models.protocol import Seq2Seq
 from antiphon.nn.mixers import Memory
-from antiphon.runtime.inference import encode_sources, evaluating, label_log_p, sum_type
+from antiphon.runtime.encoding import encode_sources
+from antiphon.runtime.inference import evaluating, label_log_p, sum_type
 from antiphon.runtime.policy import make_stepper
 from antiphon.runtime.runtime import Runtime
 from antiphon.runtime.stepper import DecodeStepper, JoinSize
@@ -69,12 +70,8 @@ class Search:
         self._prefix_length = len(requests[0].prefix)
         assert all(len(each.prefix) == self._prefix_length for each in requests), "prefixes must have one length"
         with evaluating(network):
-            memory = encode_sources(
-                network,
-                [request.source for request in requests],
-                window=config.window,
-                by_length=self.runtime.is_quantized,
-            )
+            sources = [request.source for request in requests]
+            memory = encode_sources(self.runtime, sources, window=config.window)
             longest = max(len(request.source) for request in requests)
             self.size = SearchSize.of(requests) if size is None else size.over(memory, longest)
             self.state = self._start(requests, first_index=0)

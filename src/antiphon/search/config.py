@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from functools import lru_cache
-from typing import Any
+from collections.abc import Hashable
+from dataclasses import dataclass
 
 from antiphon.config import GenerationConfig
 from antiphon.search.next_token.logits_processors import (
@@ -18,11 +17,13 @@ from antiphon.search.next_token.logits_processors import (
 from antiphon.search.next_token.sampling import TokenSampler
 from antiphon.search.special_tokens import SpecialTokens
 
-_OF_A_REQUEST: dict[str, Any] = {
-    "max_new_tokens": None, "prefix": None, "allowed": None, "required": None, "forbidden": None, "seed": 0,
-    "source_language": None, "target_language": None, "overflow": "error", "max_source_tokens": None, "template": True,
-    "batch_size": None,
-}  # fmt: skip
+_OF_A_SEARCH = (
+    "beam_size", "n_best", "min_new_tokens", "length_penalty", "length_penalty_kind", "patience", "coverage_penalty",
+    "beam_groups", "diversity_penalty", "no_repeat_ngram", "repetition_penalty", "temperature", "top_k", "top_p",
+    "min_p",
+)  # fmt: skip
+_MOST_MADE = 128
+_made: dict[Hashable, SearchConfig] = {}  # the last ones, by what they are made of
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +71,16 @@ def search_config(
 
     It is the same object for settings that differ only in what belongs to a request.
     """
-    return _made(replace(config, **_OF_A_REQUEST), special_tokens, window)
+    key = *(getattr(config, name) for name in _OF_A_SEARCH), special_tokens, window
+    found = _made.get(key)
+    if found is None:
+        while len(_made) >= _MOST_MADE:
+            _made.pop(next(iter(_made)), None)
+        found = _made[key] = _new(config, special_tokens, window)
+    return found
 
 
-@lru_cache(maxsize=128)
-def _made(config: GenerationConfig, special_tokens: SpecialTokens, window: int | None) -> SearchConfig:
+def _new(config: GenerationConfig, special_tokens: SpecialTokens, window: int | None) -> SearchConfig:
     sampler = None
     if config.temperature is not None:
         sampler = TokenSampler(config.temperature, config.top_k, config.top_p, config.min_p)
