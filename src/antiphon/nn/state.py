@@ -81,11 +81,18 @@ class State:
     def write(self, slots: Tensor, other: State, width: int) -> None:
         """Overwrite sources `slots` (n,) and their hypotheses with those of `other`, in place.
 
-        Both states have one row for each hypothesis; a cache of `other` may have less capacity.
+        Both states have one row for each hypothesis. A cache of `other` may have less capacity, and its memories fewer
+        positions.
         """
         rows = (slots[:, None] * width + torch.arange(width, device=slots.device)).flatten()
         for name, leaf in self.source.items():
-            leaf[slots] = other.source[name]
+            new = other.source[name]
+            if new.shape[1:] == leaf.shape[1:]:
+                leaf[slots] = new
+            else:
+                if name in self.empty:  # what is left elsewhere belongs to no position
+                    leaf[slots] = self.empty[name]
+                leaf[(slots, *(slice(size) for size in new.shape[1:]))] = new
         for name, leaf in self.hypothesis.items():
             leaf[rows] = other.hypothesis[name]
 

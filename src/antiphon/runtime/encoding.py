@@ -3,8 +3,8 @@
     memory = encode_sources(runtime, [[5, 6, 2], [7, 2]])
 
 Padding changes the last bits of PyTorch's attention, and int8 layers may round such a difference up to a step. So short
-sources are read by the attention kernel, whose results do not depend on padding, and longer ones, for which other back
-ends are faster, only together with sources of equal length.
+sources are read by the attention kernel, whose results do not depend on padding, with as little padding as pays. Longer
+ones, for which other back ends are faster, are read only together with sources of equal length.
 """
 
 from __future__ import annotations
@@ -32,20 +32,34 @@ def encode_sources(runtime: Runtime, sources: Sequence[list[int] | Tensor], *, w
     if runtime.pads_exactly is None:
         runtime.pads_exactly = _pads_exactly(runtime)
 
-    def size(row: int) -> int:
-        """Equal for sources that are encoded together: their length, 0 for short ones."""
-        source = sources[row]
-        is_short = runtime.pads_exactly and not isinstance(source, Tensor) and len(source) <= KERNEL_TOKENS
-        return 0 if is_short else len(source)
-
-    order = sorted(range(len(sources)), key=size)
-    parts = []
-    for length, rows in itertools.groupby(order, key=size):
-        with for_any_number_of_queries() if length == 0 else contextlib.nullcontext():
+    lengths = [len(source) for source in sources]
+    most = KERNEL_TOKENS if runtime.pads_exactly and not isinstance(sources[0], Tensor) else 0
+    order, parts = sorted(range(len(sources)), key=lambda row: lengths[row]), []
+    groups = _groups([lengths[row] for row in order if lengths[row] <= most], overhead=runtime.call_tokens)
+    groups += [len(list(rows)) for _, rows in itertools.groupby(lengths[row] for row in order if lengths[row] > most)]
+    first = 0
+    for count in groups:
+        rows, first = order[first : first + count], first + count
+        with for_any_number_of_queries() if lengths[rows[0]] <= most else contextlib.nullcontext():
             parts.append(_encode(runtime, [sources[row] for row in rows], window))
-    if len(parts) == 1:
-        return parts[0]
-    return parts[0].with_rows_of(parts[1:]).select(torch.tensor(order, device=runtime.network.device).argsort())
+    found = parts[0].with_rows_of(parts[1:]) if len(parts) > 1 else parts[0]
+    place = torch.tensor(order, device=runtime.network.device).argsort()
+    return found if order == sorted(order) else found.with_own_positions().select(place)
+
+
+def _groups(lengths: Sequence[int], *, overhead: int) -> list[int]:
+    """How many of the sources, shortest first, are encoded in each call, so that the tokens, padding included, are as
+    few as possible. A call itself costs as much as `overhead` tokens."""
+    ends = [place for place in range(1, len(lengths)) if lengths[place - 1] != lengths[place]] + [len(lengths)]
+    best = {0: (0, 0)}  # the tokens of the first sources, and where the last call begins
+    for end in ends if lengths else []:
+        cost = (best[start][0] + (end - start) * lengths[end - 1] + overhead for start in best)
+        best[end] = min(zip(cost, list(best), strict=True))
+    counts, end = [], len(lengths)
+    while end > 0:
+        counts.append(end - best[end][1])
+        end = best[end][1]
+    return counts[::-1]
 
 
 def _encode(runtime: Runtime, sources: Sequence[list[int] | Tensor], window: int | None) -> Memory:

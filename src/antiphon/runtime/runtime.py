@@ -16,10 +16,11 @@ from torch import nn
 
 from antiphon.models.protocol import Seq2Seq
 from antiphon.runtime.batch_limit import BatchLimit
-from antiphon.runtime.quantized import is_quantized
+from antiphon.runtime.quantized import Int8Linear, is_quantized
 from antiphon.runtime.recorded import RecordedStep
 
 MAX_STORED_STEPS = 4
+CALL_WEIGHTS = 100_000_000  # int8 products of one thread in the time of a call's Python code, 4 ms on one machine
 
 
 class Runtime:
@@ -44,6 +45,13 @@ class Runtime:
     def is_quantized(self) -> bool:
         """Whether the network has int8 weights: then the result of a row must not depend on the others in any bit."""
         return is_quantized(self.network)
+
+    @cached_property
+    def call_tokens(self) -> int:
+        """The number of source tokens that the encoder reads in the time that a call of it takes besides."""
+        encoder = getattr(self.network, "encoder", None)
+        weights = sum(map(_num_weights, encoder.modules())) if isinstance(encoder, nn.Module) else 0
+        return CALL_WEIGHTS // max(weights, CALL_WEIGHTS // 1000)
 
     @classmethod
     def of(cls, network: Seq2Seq | Runtime) -> Runtime:
@@ -83,3 +91,7 @@ class Runtime:
                 if weight is not None:
                     values += [weight.data_ptr(), 0 if weight.is_inference() else weight._version]
         return hash(tuple(values))
+
+
+def _num_weights(module: nn.Module) -> int:
+    return module.in_features * module.out_features if isinstance(module, Int8Linear) else 0

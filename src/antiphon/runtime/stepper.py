@@ -167,7 +167,7 @@ class DecodeStepper:
         (n·W, P, D), None without ids. `DecoderState.part` selects some of the sources.
         """
         memory = encode_sources(self.runtime, sources, window=self.window)
-        memory = memory.with_own_positions().padded(self.memory.hidden.shape[1])
+        memory = memory.with_own_positions()
         # A cache that grows needs no more slots than the prefix has; one of constant size must be that of this batch.
         grows = not any(isinstance(own, RingCache) for own, _ in self.state.layers)
         state = self.initial(memory, capacity=(0 if ids is None else ids.shape[1]) + 1 if grows else None)
