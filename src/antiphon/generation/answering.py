@@ -73,10 +73,11 @@ class RowAnswer:
     streamed: int = 0  # parts whose text was given whole
     before: str = ""  # the last piece
     held: list[list[int]] = field(default_factory=list)  # ids of each part that were not given yet
+    done: list[bool] = field(default_factory=list)  # whether the last result of each part was seen
 
     @property
     def finished(self) -> bool:
-        return all(job.hypotheses is not None for job in self.parts)
+        return all(self.done)
 
 
 class AnswerCall:
@@ -143,6 +144,7 @@ class AnsweringEngine:
             row.parts.append(job)
             row.gaps.append(source.gap)
             row.held.append([])
+            row.done.append(False)
         for index, row in enumerate(call.rows):
             if not row.parts:
                 self._close(call, index, join_answers([], [], tokenizer=model.target_tokenizer, prompt_length=0))
@@ -180,6 +182,7 @@ class AnsweringEngine:
             return [Failure(result.error)]
         index, part = call.places[result.job]
         row, events = call.rows[index], []
+        row.done[part] = result.hypotheses is not None
         if call.streams:
             row.held[part] += result.ids
             text = _new_text(row, call.model.target_tokenizer)
@@ -247,7 +250,7 @@ def _new_text(row: RowAnswer, tokenizer: Tokenizer) -> str:
         if row.held[part]:
             give(row.decoder.push(row.held[part]))
             row.held[part] = []
-        if row.parts[part].hypotheses is None:
+        if not row.done[part]:
             break
         give(row.decoder.finish())
         row.decoder, row.streamed = None, part + 1

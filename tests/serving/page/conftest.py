@@ -18,9 +18,12 @@ if TYPE_CHECKING:
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Chromium as the system has it; the tests are skipped where it or Playwright is missing."""
+    """Chromium as the system has it; the tests are skipped where it or Playwright is missing.
+
+    Not for the whole session: Playwright's event loop runs as long as it is open, and other tests start one too.
+    """
     api = pytest.importorskip("playwright.sync_api", reason="needs Playwright: pip install playwright")
     path = next(filter(None, map(shutil.which, NAMES)), None)
     if path is None:
