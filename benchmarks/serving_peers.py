@@ -40,7 +40,7 @@ def transformers_app(folder: Path, tokens: int) -> FastAPI:
 
     logging.set_verbosity_error()
     model = AutoModelForSeq2SeqLM.from_pretrained(folder / "transformers").eval()
-    tokenizer = Tokenizer.load(folder / "antiphon" / "tokenizer")
+    tokenizer = Tokenizer.load(folder / "antiphon" / "tokenizer.json")
     app = FastAPI()
 
     @app.post("/translate")
