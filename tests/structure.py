@@ -100,6 +100,7 @@ FLOORS: dict[str, list[str]] = {
         "recorder/program",
         "recorded",
         "runtime",
+        "encoding",
         "stepper",
         "policy",
     ],

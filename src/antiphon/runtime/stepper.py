@@ -6,7 +6,7 @@ captured as a graph instead (graph.py). If a step can be neither recorded nor ca
 each time (eager.py), with the same answers. policy.py chooses.
 
     stepper = make_stepper(runtime, memory, width=4, capacity=40, wanted=TopKRequest(8, (0, 1), 2))     # policy.py
-    stepper.read(start, tokens)                    # a whole prefix
+    stepper.read(ids)                              # a whole prefix
     stepper.step(ids, 3)                           # one token of each hypothesis, at position 3
     stepper.logits, stepper.best                   # (R, V); what may follow: (R, 8) twice
 
@@ -119,11 +119,11 @@ class DecodeStepper:
         """The logits (R, V) of the last step. Read them before rows leave or join."""
         return self._last.logits(self._rows)
 
-    def read(self, ids: Tensor, tokens: Tokens) -> Tensor:
-        """Run the network's own code on prefixes `ids` (R, L). Returns their hidden vectors (R, L, D)."""
+    def read(self, ids: Tensor) -> Tensor:
+        """Run the network's own code on prefixes `ids` (R, L) from position 0 on. Returns hidden vectors (R, L, D)."""
         self._last, self._rows = self._eager, ids.shape[0]
         with self._reading_prefix():
-            return self._eager.read(ids, tokens)
+            return self._eager.read(ids, _from_zero(ids))
 
     def step(self, ids: Tensor, place: int | Tensor) -> None:
         """Run one token `ids` (R,) of each hypothesis at position `place`, or at those of each source (N,) if sources
@@ -173,9 +173,8 @@ class DecodeStepper:
         state = self.initial(memory, capacity=(0 if ids is None else ids.shape[1]) + 1 if grows else None)
         if ids is None:
             return state, None
-        tokens = Tokens(torch.arange(ids.shape[1], device=ids.device)[None])
         with self._reading_prefix():
-            return state, self.network.decode(ids, tokens, memory, state)[0]
+            return state, self.network.decode(ids, _from_zero(ids), memory, state)[0]
 
     def join(self, state: DecoderState, count: int) -> None:
         """Add `count` sources with a `prepared` state after the present ones, in rows of sources that left."""
@@ -228,6 +227,11 @@ class DecodeStepper:
         materialize(self.state)
         self._eager.keep(rows)
         self.memory, self._step, self._shape, self.slots = self._eager.memory, self._eager, None, self.sources
+
+
+def _from_zero(ids: Tensor) -> Tokens:
+    """The tokens of `ids` (R, L), which begin their rows."""
+    return Tokens(torch.arange(ids.shape[1], device=ids.device)[None])
 
 
 def _rounded(size: int) -> int:

@@ -21,7 +21,6 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
-from antiphon.batch import Tokens
 from antiphon.models.protocol import Seq2Seq
 from antiphon.nn.mixers import Memory
 from antiphon.runtime.encoding import encode_sources
@@ -87,7 +86,7 @@ class Search:
                 )
             ids = self._prefix_ids(requests)
             if ids is not None:
-                hidden = self.stepper.read(ids, Tokens(torch.arange(self._prefix_length, device=self.device)[None]))
+                hidden = self.stepper.read(ids)
                 if self.state.coverage is not None:
                     self.state.coverage.update()
                 self.state.score += self._prefix_scores(requests, hidden)[:, None]
