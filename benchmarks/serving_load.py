@@ -148,15 +148,14 @@ async def overload(given: argparse.Namespace, folder: Path) -> bool:
         free = collections.deque([await Connection.open(server.port) for _ in range(8 * (queue + running))])
         tasks: set[asyncio.Task[None]] = set()
 
-        async def send() -> None:
-            connection = free.popleft()
+        async def send(connection: Connection) -> None:
             await one(connection)
             free.append(connection)
 
         began, sent = time.monotonic(), 0
         while (passed := time.monotonic() - began) < given.seconds:
             while sent < 2 * capacity * passed and free:
-                tasks.add(task := asyncio.create_task(send()))
+                tasks.add(task := asyncio.create_task(send(free.popleft())))
                 task.add_done_callback(tasks.discard)
                 sent += 1
             await asyncio.sleep(0.001)
