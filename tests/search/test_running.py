@@ -12,12 +12,14 @@ from counts import count
 from runtime.test_stepper import NAMES, network_of
 from search.toys import SPECIAL, source_of, toy
 
-from antiphon.config import GenerationConfig
+from antiphon.config import AttentionConfig, GenerationConfig, ModelConfig
 from antiphon.constraints.trie import TrieConstraint
 from antiphon.errors import NonFiniteError
 from antiphon.generation.quantize import quantize
+from antiphon.models.build import build_network
 from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.runtime.kernels.compiler import why_not
+from antiphon.runtime.stepper import DecodeStepper
 from antiphon.search import running
 from antiphon.search.engine import add_source, answer
 from antiphon.search.hypotheses import Hypothesis
@@ -187,3 +189,42 @@ def test_a_network_that_gives_nan_is_the_error_of_its_requests() -> None:
     while engine.busy:
         errors += [result.error for result in engine.step()]
     assert len(errors) == 3 and all(isinstance(error, NonFiniteError) for error in errors)
+
+
+@pytest.mark.skipif(why_not() is not None, reason=f"no kernels: {why_not()}")
+def test_memory_that_runs_out_makes_smaller_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the sources that were too many had joined: the group has fewer places the next time."""
+    network, config = network_of("rotary", seed=3), GenerationConfig(beam_size=1, max_new_tokens=9)
+    step = DecodeStepper.step
+
+    def small(self: DecodeStepper, ids: torch.Tensor, place: int | torch.Tensor) -> None:
+        if ids.numel() > 6:
+            raise MemoryError
+        step(self, ids, place)
+
+    monkeypatch.setattr(DecodeStepper, "step", small)
+    engine, jobs, steps = SearchEngine(network, stays=True), [], 0
+    jobs.append(add_source(engine, SourceInput([5, 6, 2], 0), config, SPECIAL))
+    engine.step()
+    jobs += [add_source(engine, SourceInput([5, row % 9 + 3, 2], row), config, SPECIAL) for row in range(1, 30)]
+    with pytest.warns(UserWarning, match="memory ran out"):
+        while engine.busy:
+            assert all(result.error is None for result in engine.step())
+            steps += 1
+            assert steps < 500
+    monkeypatch.undo()
+    for row, job in enumerate(jobs):
+        source = [5, 6, 2] if row == 0 else [5, row % 9 + 3, 2]
+        assert [each.ids for each in job.hypotheses or []] == [
+            each.ids for each in answer(network, [source], config, SPECIAL)[0]
+        ]
+
+
+def test_in_int8_a_source_table_may_be_smaller_than_the_targets() -> None:
+    """The trial of the encoder takes ids that the source has."""
+    model = ModelConfig("tiny", d_model=16, ffn_dim=24, num_heads=2, tie_embeddings=False, max_length=40)
+    network = build_network(model, AttentionConfig(), source_vocab=9, target_vocab=90, shared=False, seed=1).eval()
+    quantize(network)
+    sources = [[5, 6, 2], [7, 2]]
+    together = answer(network, sources, GenerationConfig(max_new_tokens=5), SPECIAL)
+    assert together == [answer(network, [each], GenerationConfig(max_new_tokens=5), SPECIAL)[0] for each in sources]

@@ -81,10 +81,10 @@ class RowAnswer:
 
 
 class AnswerCall:
-    """A call of `AnsweringEngine.submit`. `num_open` is the number of inputs without answer."""
+    """A call of `AnsweringEngine.submit`."""
 
     def __init__(self, model: ServedModel, count: int, *, streams: bool) -> None:
-        self.model, self.streams, self.num_open = model, streams, count
+        self.model, self.streams = model, streams
         self.rows = [RowAnswer() for _ in range(count)]
         self.places: dict[SearchJob, tuple[int, int]] = {}  # the row and the part of each job
 
@@ -156,7 +156,6 @@ class AnsweringEngine:
             if self._calls.pop(job, None) is not None:
                 self._engine.cancel(job)
         self._events = deque(each for each in self._events if each[0] is not call)
-        call.num_open = 0
 
     def step(self) -> list[tuple[AnswerCall, Event]]:
         """One decoding step; returns what is new."""
@@ -171,7 +170,6 @@ class AnsweringEngine:
 
     def _close(self, call: AnswerCall, index: int, answer: Generation) -> None:
         """Note the answer to an input without search."""
-        call.num_open -= 1
         if call.streams and answer.text:
             self._events.append((call, NewText(index, answer.text)))
         self._events.append((call, Answer(index, answer)))
@@ -190,7 +188,6 @@ class AnsweringEngine:
         if result.hypotheses is not None:
             del self._calls[result.job]
             if row.finished:
-                call.num_open -= 1
                 parts: Sequence[Any] = [job.hypotheses for job in row.parts]
                 tokenizer, prompt = call.model.target_tokenizer, call.model.input_kind.prompt_length
                 answer = join_answers(parts, row.gaps, tokenizer=tokenizer, prompt_length=prompt)

@@ -29,11 +29,11 @@ def encode_sources(runtime: Runtime, sources: Sequence[list[int] | Tensor], *, w
     """The memory of `sources`, ids or features; `window` as in `Seq2Seq.encode`."""
     if not runtime.is_quantized:
         return _encode(runtime, sources, window)
-    if runtime.pads_exactly is None:
-        runtime.pads_exactly = _pads_exactly(runtime)
+    if runtime.pads_exactly is None and not isinstance(sources[0], Tensor):
+        runtime.pads_exactly = _pads_exactly(runtime, sources[0])
 
     lengths = [len(source) for source in sources]
-    most = KERNEL_TOKENS if runtime.pads_exactly and not isinstance(sources[0], Tensor) else 0
+    most = KERNEL_TOKENS if runtime.pads_exactly else 0
     order, parts = sorted(range(len(sources)), key=lambda row: lengths[row]), []
     groups = _groups([lengths[row] for row in order if lengths[row] <= most], overhead=runtime.call_tokens)
     groups += [len(list(rows)) for _, rows in itertools.groupby(lengths[row] for row in order if lengths[row] > most)]
@@ -66,14 +66,11 @@ def _encode(runtime: Runtime, sources: Sequence[list[int] | Tensor], window: int
     return runtime.network.encode(*as_rows(sources, runtime.network.device), window=window)
 
 
-def _pads_exactly(runtime: Runtime) -> bool:
-    """Whether the kernel reads every layer of the encoder, so that padding changes no bit."""
-    ids = itertools.cycle(range(min(runtime.network.vocab_size, 50)))
+def _pads_exactly(runtime: Runtime, source: list[int]) -> bool:
+    """Whether padding changes no bit, since the kernel reads every layer of the encoder; tried with ids of `source`."""
+    ids = itertools.cycle(source)
     sources: list[list[int] | Tensor] = [list(itertools.islice(ids, length)) for length in _TRIAL_LENGTHS]
-    try:
-        with for_any_number_of_queries():
-            together = _encode(runtime, sources, None).hidden
-            alone = [_encode(runtime, [source], None).hidden[0] for source in sources]
-    except (TypeError, RuntimeError):  # the network takes features
-        return False
+    with for_any_number_of_queries():
+        together = _encode(runtime, sources, None).hidden
+        alone = [_encode(runtime, [each], None).hidden[0] for each in sources]
     return all(torch.equal(row[: len(own)], own) for row, own in zip(together, alone, strict=True))

@@ -5,7 +5,7 @@ Finished sources leave by an exchange of rows, so that the same program runs for
 captured as a graph instead (graph.py). If a step can be neither recorded nor captured, the network's code is called
 each time (eager.py), with the same answers. policy.py chooses.
 
-    stepper = make_stepper(runtime, memory, width=4, capacity=40, wanted=TopKRequest(8, (0, 1), 2))     # policy.py
+    stepper = make_stepper(runtime, memory, width=4, capacity=40, wanted=TopKRequest(8, (0, 1)))     # policy.py
     stepper.read(ids)                              # a whole prefix
     stepper.step(ids, 3)                           # one token of each hypothesis, at position 3
     stepper.logits, stepper.best                   # (R, V); what may follow: (R, 8) twice

@@ -73,7 +73,7 @@ class Search:
             memory = encode_sources(self.runtime, sources, window=config.window)
             longest = max(len(request.source) for request in requests)
             self.size = SearchSize.of(requests) if size is None else size.over(memory, longest)
-            self.state = self._start(requests, first_index=0)
+            self.state = self._start(requests)
             self.stepper = self._make_stepper(memory, joins=size is not None)
             self.joins = self.stepper.joins
             if config.coverage_penalty:
@@ -97,11 +97,6 @@ class Search:
     def open(self) -> list[int]:
         """The request indices of the sources that are not finished."""
         return self.state.request_index
-
-    @property
-    def num_waiting(self) -> int:
-        """The number of requests that have not joined yet."""
-        return len(self._queue)
 
     @property
     def busy(self) -> bool:
@@ -152,19 +147,17 @@ class Search:
             found.append(common_prefix(possible))
         return found
 
-    def _start(self, requests: Sequence[Request], *, first_index: int) -> SearchState:
+    def _start(self, requests: Sequence[Request]) -> SearchState:
         """The state of requests that have read their prefixes."""
         state = SearchState.start(
             requests,
             self.config,
             vocab_size=self.network.vocab_size,
             device=self.device,
-            first_index=first_index,
             capacity=self.size.answer_tokens,
         )
-        if prefix_length := len(requests[0].prefix):
+        if requests[0].prefix:
             prefixes = torch.tensor([request.prefix for request in requests], device=self.device)
-            assert prefixes.shape[1] == prefix_length
             state.force(prefixes, constrained_from=len(self.config.special_tokens.first))
         return state
 
@@ -310,7 +303,7 @@ class Search:
         for some, prepared in self._queue.take(free, prepare=self._prepare):
             requests = [each.request for each in some]
             self.stepper.join(prepared.state, len(some))
-            joining = self._start(requests, first_index=0)
+            joining = self._start(requests)
             joining.request_index = [each.number for each in some]
             joining.score += prepared.scores[:, None]
             self.state.append(joining)

@@ -67,7 +67,7 @@ class SearchGroup:
     """A running search and the jobs of its requests."""
 
     def __init__(self, runtime: Runtime, jobs: Sequence[SearchJob], *, size: SearchSize | None) -> None:
-        self.key, self.started = jobs[0].group_key, SearchSize.of([job.request for job in jobs])
+        self.key, self._started = jobs[0].group_key, SearchSize.of([job.request for job in jobs])
         self.jobs = dict(enumerate(jobs))
         self.closed = False  # no more jobs are added
         self.search = Search(runtime, [job.request for job in jobs], jobs[0].config, size=size)
@@ -76,6 +76,11 @@ class SearchGroup:
     def busy(self) -> bool:
         """Whether a job is not finished."""
         return self.search.busy
+
+    @property
+    def size(self) -> SearchSize:
+        """The size of the batch: that of the beginning, with the sources that are open if they are more."""
+        return self._started._replace(sources=max(self._started.sources, len(self.search.open)))
 
     def accepts(self, job: SearchJob) -> bool:
         """Whether a job with the key of this group can be added."""
@@ -164,7 +169,7 @@ class SearchEngine:
                 self._groups.append(group)
             if was_busy:
                 self._has_news = self._has_news or not group.busy
-                failed = [] if error is None else self._fail(list(group.jobs.values()), error, group.started)
+                failed = [] if error is None else self._fail(list(group.jobs.values()), error, group.size)
                 return results + (found or []) + failed
         return results
 
@@ -242,6 +247,9 @@ class SearchEngine:
         answer_tokens = _power_of_two(max(size.answer_tokens, MIN_TOKENS))
         most = min(MIN_PLACES, max_sources(config, vocab_size=self.runtime.network.vocab_size))
         most = min(most, max(1, MAX_CACHE_TOKENS // (config.width * answer_tokens)))
+        if self.runtime.batch_limit.max_cost is not None:
+            one = cost(1, size.source_tokens, size.answer_tokens, width=config.width)
+            most = min(most, max(1, self.runtime.batch_limit.max_cost // one))
         places = max(size.sources, most if jobs[0].batch_size is None else jobs[0].batch_size)
         source_tokens = _power_of_two(max(size.source_tokens, MIN_TOKENS))
         return SearchSize(places, source_tokens, answer_tokens, stays=True)
@@ -250,7 +258,7 @@ class SearchEngine:
         """Called when the jobs of a group that started with `size` ended with an error. If memory ran out, they wait
         again, for a smaller group."""
         assert error is not None
-        if not memory_ran_out(error):
+        if not jobs or not memory_ran_out(error):
             return [JobResult(job, [], error=error) for job in jobs]
         if size.sources == 1 and len(jobs) == 1:
             too_large = WorkError(

@@ -53,12 +53,11 @@ class SearchState(BatchState):
         *,
         vocab_size: int,
         device: torch.device,
-        first_index: int = 0,
         capacity: int | None = None,
     ) -> Self:
         """The state of `requests` before their first token.
 
-        `first_index` is the request index of the first one. `capacity` is T (None: the largest limit).
+        `capacity` is T (None: the largest limit).
         """
         count, width = len(requests), config.width
         limits = LengthLimits(requests, config, device=device, capacity=capacity)
@@ -67,7 +66,7 @@ class SearchState(BatchState):
         seeds = [request.seed for request in requests]
         keys = torch.tensor([request.row + (request.piece << 32) for request in requests], device=device)
         return cls(
-            request_index=list(range(first_index, first_index + count)),
+            request_index=list(range(count)),
             lengths=torch.zeros(count, dtype=torch.long, device=device),
             num_ended=torch.zeros(count, dtype=torch.long, device=device),
             score=score,
