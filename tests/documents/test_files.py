@@ -146,6 +146,15 @@ def test_cues_keep_their_times(text: str, seed: int) -> None:
         assert [line for line in result.decode().splitlines() if HEAD.match(line)] == times
 
 
+@pytest.mark.parametrize("before", ["1\n1\n1\n<b1\n", "a\n" + "00:00:01,000 --> 00:00:02,000\n" * 2, "a <b\r\n"])
+def test_no_word_stands_in_the_line_of_a_head(before: str) -> None:
+    text = f"0\n00:00:00,000 --> 00:00:00,500\n{before}00:00:01,000 --> 00:00:02,000\nb\nc"
+    times = [line for line in text.splitlines() if HEAD.match(line)]
+    for ask in (same, word_by_word, backwards, *(any_answer(seed, ["a\n\nb", "two words"]) for seed in range(20))):
+        result = translate(read_file("a.srt", text.encode()), ask).content
+        assert [line for line in result.decode().splitlines() if HEAD.match(line)] == times
+
+
 def test_settings_reach_every_format() -> None:
     protection = Protection(["placeholders"], {"cat": "Katze"})
     for name, text in [

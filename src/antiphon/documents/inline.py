@@ -108,6 +108,10 @@ class InlineText:
         if is_space and self._last not in ("", " "):
             self._add(" ", tag.start, tag.end)
 
+    def extend_tag(self, end: int) -> None:
+        """Let the last tag go on to `end` of the source."""
+        self._tags[-1].end = end
+
     def add_separator(
         self,
         raw: str,

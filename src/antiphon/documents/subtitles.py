@@ -50,16 +50,28 @@ def read_subtitles(text: str, language: str | None, protection: DocumentProtecti
         inline = InlineText(entities=False)
 
     for place, head in enumerate(heads):
-        end = heads[place + 1].start() if place + 1 < len(heads) else len(text)
+        begin = _line_end_before(text, head.start(), heads[place - 1].end() if place else 0)
+        end = _line_end_before(text, heads[place + 1].start(), head.end()) if place + 1 < len(heads) else len(text)
         pause = _seconds(head, 1) - _seconds(heads[place - 1], 5) if place else 0.0
         is_long = len(inline) > MAX_JOINED_CHARACTERS
         if is_long or not 0 <= pause <= MAX_PAUSE_SECONDS or _SPEAKER.match(text, head.end()):
             flush()
-        if len(inline):
-            inline.add_tag(Token("other", head[0], head.start()), "single", is_space=True)
+        if len(inline) and begin == head.start():  # directly behind the head of a cue without text
+            inline.extend_tag(head.end())
+        elif len(inline):
+            inline.add_tag(Token("other", text[begin : head.end()], begin), "single", is_space=True)
         _add_cue(inline, text, head.end(), end)
     flush()
     return (*pieces, text[done:])
+
+
+def _line_end_before(text: str, place: int, least: int) -> int:
+    """Where the line end before `place` begins, at `least` or behind it. A head is moved together with the line end
+    before it, so that no word comes to stand in its line."""
+    for line_end in ("\r\n", "\n"):
+        if text.startswith(line_end, place - len(line_end)) and place - len(line_end) >= least:
+            return place - len(line_end)
+    return place
 
 
 def _add_cue(inline: InlineText, text: str, start: int, end: int) -> None:

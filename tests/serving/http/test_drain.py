@@ -63,8 +63,9 @@ def test_what_takes_too_long_is_ended() -> None:
         until(lambda: service.running == 1)
         server.server.handle_exit(signal.SIGTERM, None)
         assert until(lambda: service.stopped, 15) < 10
-        assert server.server.exit_code == 1 and service.running == 0
         thread.join()
+        until(lambda: service.running == 0)
+        assert server.server.exit_code == 1
 
 
 def test_a_second_signal_ends_at_once() -> None:
