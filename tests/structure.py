@@ -29,7 +29,7 @@ LEVELS = {  # the first name below antiphon -> its level; a folder or file impor
     "training": 5, "search": 5,
     "generation": 6,
     "evaluation": 7, "export": 7, "conformance": 7,
-    "workflows": 8, "serving": 8,
+    "workflows": 8, "serving": 8, "sweeps": 8,
     "cli": 9,
     "": 10, "__main__": 10,
 }  # fmt: skip

@@ -105,12 +105,13 @@ class Train(Command):
 
     def sweep(self) -> int:
         """Train all variants, each in a separate process, and print their results."""
-        from antiphon.workflows.sweep import as_table, sweep
+        from antiphon.sweeps.table import as_table
+        from antiphon.sweeps.variants import train_variants
 
         flags = [part for name, value in self.overrides.items() for part in (f"--{name.replace('_', '-')}", value)]
         flags += [part for name in self.imports for part in ("--import", name)]
         flags += ["--device", self.device, *([] if self.threads is None else ["--threads", str(self.threads)])]
         flags += [f"--{name}" for name in ("resume", "overwrite", "quiet", "debug") if getattr(self, name)]
-        rows = sweep(self.recipe, flags, overrides=self.overrides, say=self.say)
+        rows = train_variants(self.recipe, flags, overrides=self.overrides, say=self.say)
         sys.stdout.write(as_table(rows, width=columns()))
         return 0
