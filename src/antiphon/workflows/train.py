@@ -48,7 +48,6 @@ from antiphon.training.lock import exclusive_lock
 from antiphon.training.loop import Loop, LoopParts
 from antiphon.training.optim import build_optimizer, build_schedule, find_optimizer
 from antiphon.training.reporting.advice import advice
-from antiphon.training.reporting.notebook import NotebookDisplay
 from antiphon.training.reporting.record import RunLog, make_display, read_rows
 from antiphon.training.reporting.rows import MetricRows, summary_of
 from antiphon.training.snapshot import SnapshotStore
@@ -225,11 +224,7 @@ class _TrainingJob:
                 if self.fresh:
                     self._create()
                 # A registered reporter is a function of the run folder that returns a function of a row.
-                display = self.record.display  # the display of a notebook is itself a function of a row
-                self.record.reporters = [
-                    *([display] if isinstance(display, NotebookDisplay) else []),
-                    *(lookup("reporter", name)(self.folder) for name in names("reporter")),
-                ]
+                self.record.reporters = [lookup("reporter", name)(self.folder) for name in names("reporter")]
                 return self._run()
         finally:
             self.record.display.close()
@@ -265,8 +260,7 @@ class _TrainingJob:
             self.record.say(line)
         if not self.fresh:
             self.loop.resume()
-            if isinstance(self.record.display, NotebookDisplay):
-                self.record.display.begin(read_rows(self.folder))
+            self.record.display.begin(read_rows(self.folder))
         reason = self.loop.run()
         average_and_compare(self.loop)
         self.record.say(f"{reason}; the model is in `{self.folder / 'model'}`")
