@@ -38,7 +38,6 @@ from antiphon.training.lock import exclusive_lock
 from antiphon.training.loop import Loop, LoopParts
 from antiphon.training.optim import build_optimizer, build_schedule, find_optimizer
 from antiphon.training.reporting.advice import advice
-from antiphon.training.reporting.notebook import NotebookDisplay
 from antiphon.training.reporting.record import RunLog, make_display, read_rows
 from antiphon.training.reporting.reporters import check_reporters
 from antiphon.training.snapshot import SnapshotStore
@@ -200,8 +199,7 @@ class TrainingJob:
             self.record.say(line)
         if not self.fresh:
             self.loop.resume()
-            if isinstance(self.record.display, NotebookDisplay):
-                self.record.display.begin(read_rows(self.folder))
+            self.record.display.begin(read_rows(self.folder))
         step, device = self.loop.progress.step, self.network.device
         recorder = RunRecorder(self.recipe, self.folder, self.record.say, device=device, first_step=step)
         with recorder.running(self.record):

@@ -30,7 +30,6 @@ from antiphon.reports.answers import ANSWERS, ValidAnswer
 from antiphon.reports.machine import command_line, machine_facts
 from antiphon.reports.run_file import read_run_file, write_run_file
 from antiphon.training.energy import EnergyMeter
-from antiphon.training.reporting.notebook import NotebookDisplay
 from antiphon.training.reporting.record import RunLog
 from antiphon.training.reporting.reporters import open_reporters
 from antiphon.workflows.run_data import RunData
@@ -77,9 +76,7 @@ class RunRecorder:
             say=self.say,
             search_folder=Path(self.config.folder) if self.config.folder else None,
         )
-        # The display of a notebook is itself a function of a row.
-        display = [log.display] if isinstance(log.display, NotebookDisplay) else []
-        log.reporters = [*display, *chosen, self]
+        log.reporters = [*chosen, self]
         starts = self.content.get("starts")
         self.content["starts"] = [*(starts if isinstance(starts, list) else []), self.start]
         try:
