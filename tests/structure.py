@@ -29,9 +29,10 @@ LEVELS = {  # the first name below antiphon -> its level; a folder or file impor
     "training": 5, "search": 5,
     "generation": 6,
     "evaluation": 7, "export": 7, "conformance": 7,
-    "workflows": 8, "serving": 8, "sweeps": 8,
-    "cli": 9,
-    "": 10, "__main__": 10,
+    "reports": 8,
+    "workflows": 9, "serving": 9, "sweeps": 9,
+    "cli": 10,
+    "": 11, "__main__": 11,
 }  # fmt: skip
 
 # Inside the big folders: a file imports from files of earlier floors alone. A name ends in / for an __init__.py. When a
