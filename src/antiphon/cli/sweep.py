@@ -38,7 +38,6 @@ class Sweep(Command):
     def run(self) -> int:
         import_modules(self.imports)
         from antiphon.sweeps import sweep
-        from antiphon.sweeps.table import as_table
 
         result = sweep(
             self.sweep,
@@ -54,7 +53,7 @@ class Sweep(Command):
         if self.json:
             sys.stdout.write(json.dumps(result.as_json(), ensure_ascii=False) + "\n")
             return 0
-        sys.stdout.write(as_table(result.rows, width=columns()))
+        sys.stdout.write(result.fitted(columns()))
         sys.stdout.write(f"\n{result.counts}. {result.verdict.text}\n")
         if result.best is not None and not self.show:
             self.say(f"the best setting is the recipe `{result.best_recipe}`; the page is `{result.definition.folder}/sweep.html`")

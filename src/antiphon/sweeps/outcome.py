@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 from antiphon.models.folders.checkpoint import replace_file
 from antiphon.sweeps.comparison import Verdict, judge
 from antiphon.sweeps.definition import Definition
+from antiphon.sweeps.importance import importance_of
 from antiphon.sweeps.page import page, picture, shown
-from antiphon.sweeps.results import DONE, SettingResult, finished, study_settings
+from antiphon.sweeps.results import SettingResult, finished, study_settings
 from antiphon.sweeps.runs import recipe_text
-from antiphon.sweeps.rows import table_rows
+from antiphon.sweeps.rows import table_rows, text_rows
 from antiphon.sweeps.table import as_table
 
 if TYPE_CHECKING:
@@ -30,13 +31,14 @@ TABLE, PAGE, PICTURE, BEST = "sweep.json", "sweep.html", "sweep.svg", "best.yaml
 @dataclass(frozen=True)
 class SweepResult:
     """What a sweep found. `settings`: the finished ones first, best first; `metric`: its name, and whether lower is
-    better; `importance`: the share of each key in what the metric varied by, largest first."""
+    better; `importance`: how much each key matters, largest first, by `method`."""
 
     definition: Definition
     metric: tuple[str, bool]
     settings: Sequence[SettingResult]
     verdict: Verdict
     importance: Mapping[str, float]
+    method: str
 
     @property
     def best(self) -> SettingResult | None:
@@ -56,7 +58,11 @@ class SweepResult:
     @property
     def table(self) -> str:
         """The rows as a Markdown table."""
-        return as_table(self.rows)
+        return self.fitted()
+
+    def fitted(self, width: int | None = None) -> str:
+        """The rows as a Markdown table for a terminal of `width` columns; None: in one piece."""
+        return as_table(text_rows(self.rows, self.metric[0]), width=width)
 
     @property
     def counts(self) -> str:
@@ -78,7 +84,7 @@ class SweepResult:
             "metric": self.metric[0],
             "lower_is_better": self.metric[1],
             "verdict": self.verdict.as_json(),
-            "importance": dict(self.importance),
+            "importance": {"method": self.method, **self.importance},
             "settings": self.rows,
         }
 
@@ -87,11 +93,10 @@ def make_result(
     study: optuna.Study, definition: Definition, metric: tuple[str, bool], *, write: bool = False
 ) -> SweepResult:
     """The result of a study so far. `write`: into the folder of the sweep, as JSON, HTML, SVG and the best recipe."""
-    from antiphon.sweeps.importance import importance_of
-
     settings = study_settings(study, lower_is_better=metric[1])
     verdict = judge(settings, definition, metric)
-    result = SweepResult(definition, metric, settings, verdict, importance_of(study, definition, settings))
+    method, importance = importance_of(study, definition, settings)
+    result = SweepResult(definition, metric, settings, verdict, importance, method)
     if write:
         save(result)
     return result
@@ -116,6 +121,3 @@ def best_recipe(result: SweepResult) -> str:
     note = f"The best setting of the sweep {definition.path}: {best}.\n{result.verdict.text}"
     output = str(definition.folder / "best")
     return recipe_text(definition, best.params, note=note, output=output)
-
-
-__all__ = ["DONE", "SweepResult", "best_recipe", "make_result", "save"]

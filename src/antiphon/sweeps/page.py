@@ -20,7 +20,9 @@ from antiphon.display import (
     table,
 )
 from antiphon.display.html import escaped, isolated
+from antiphon.sweeps.importance import VARIANCE
 from antiphon.sweeps.results import PRUNED, SettingResult, finished
+from antiphon.sweeps.rows import NUMERIC, text_rows
 from antiphon.sweeps.space import ChoiceSpace, describe, label_of, short_key
 
 if TYPE_CHECKING:
@@ -90,8 +92,10 @@ def _lead(result: SweepResult) -> str:
 
 def _how(result: SweepResult) -> str:
     said = "A point is a finished setting (the mean of its runs); a line is the best of a value. "
-    if result.importance:
-        said += "Importance: how much a setting decides whether the metric is among the best (PED-ANOVA)."
+    if result.importance and result.method == VARIANCE:
+        said += "Importance: the variance of the means by the values of a key, as a share of all variance."
+    elif result.importance:
+        said += "Importance: how much a key decides whether a setting is among the best (PED-ANOVA)."
     return said
 
 
@@ -139,11 +143,10 @@ def _course(result: SweepResult, done: Sequence[SettingResult]) -> Markup:
 
 
 def _table(result: SweepResult) -> Markup:
-    rows = result.rows[:MOST_ROWS]
+    rows = text_rows(result.rows[:MOST_ROWS], result.metric[0])
     names = list(dict.fromkeys(name for row in rows for name in row))
-    places = {"minutes": 1, "p": 3, result.metric[0]: 3, "± 95 %": 3}
-    cells = [[fixed(row.get(name), places.get(name, 3)) for name in names] for row in rows]
-    numeric = {"p", "runs", "parameters", *places}
+    cells = [[row.get(name, "") for name in names] for row in rows]
+    numeric = {*NUMERIC, result.metric[0]}
     return table(names, cells, right={place for place, name in enumerate(names) if name in numeric})
 
 

@@ -4,8 +4,7 @@
 0.0213
 
 References: Welch 1947, "The generalization of Student's problem when several different population variances are
-involved"; the incomplete beta function by its continued fraction (DLMF 8.17.22); Holm 1979, "A simple sequentially
-rejective multiple test procedure".
+involved"; the incomplete beta function by its continued fraction (DLMF 8.17.22).
 """
 
 from __future__ import annotations
@@ -81,13 +80,3 @@ def _fraction(x: float, a: float, b: float) -> float:
         if abs(c * d - 1) < 1e-14:
             break
     return value
-
-
-def holm(ps: Sequence[float]) -> list[float]:
-    """The p of each test, corrected by Holm for all of them; NaN stays and does not count."""
-    order = sorted((p, place) for place, p in enumerate(ps) if not math.isnan(p))
-    corrected, largest = [math.nan] * len(ps), 0.0
-    for rank, (p, place) in enumerate(order):
-        largest = max(largest, min(1.0, p * (len(order) - rank)))
-        corrected[place] = largest
-    return corrected
