@@ -100,7 +100,7 @@ def measured(request: BatchRequest) -> Iterator[dict[str, Any]]:
             row = {**row, "fits": False}
         yield {"batch_tokens": size, **row}
         _forget(loop)
-        if not row["fits"] or row["step_seconds"] > request.step_seconds:
+        if not row["fits"] or row["step_seconds"] > request.step_seconds or row["batches_per_pass"] == 1:
             return
 
 
