@@ -25,7 +25,7 @@ _HOME = {  # public name -> the module that defines it
     "batches": "antiphon.workflows.batches",
     "TrainConfig": "antiphon.config",
     "evaluate": "antiphon.evaluation.evaluate",
-    "report": "antiphon.reports.report",
+    "report": "antiphon.reports.run_report",
     "register": "antiphon.registry",
     "from_torch": "antiphon.models.by_hand.from_torch",
     "check_attention": "antiphon.conformance",
@@ -60,7 +60,7 @@ if TYPE_CHECKING:
     from antiphon.generation.model import Model
     from antiphon.models.by_hand.from_torch import from_torch
     from antiphon.registry import register
-    from antiphon.reports.report import report
+    from antiphon.reports.run_report import report
     from antiphon.serving.client import Client
     from antiphon.workflows import train
     from antiphon.workflows.batches import batches
