@@ -25,6 +25,7 @@ _HOME = {  # public name -> the module that defines it
     "batches": "antiphon.workflows.batches",
     "TrainConfig": "antiphon.config",
     "evaluate": "antiphon.evaluation.evaluate",
+    "compare": "antiphon.evaluation.comparing",
     "report": "antiphon.reports.run_report",
     "register": "antiphon.registry",
     "from_torch": "antiphon.models.by_hand.from_torch",
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
         UsageError,
         WorkError,
     )
+    from antiphon.evaluation.comparing import compare
     from antiphon.evaluation.evaluate import evaluate
     from antiphon.generation.answers import Generation
     from antiphon.generation.load import load
@@ -75,6 +77,7 @@ __all__ = [
     "batches",
     "TrainConfig",
     "evaluate",
+    "compare",
     "report",
     "register",
     "from_torch",

@@ -5,12 +5,14 @@ Scores and signatures equal those of the command `sacrebleu`. Scale: 0 to 100.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from antiphon.evaluation.bleu_notes import bleu_note
 from antiphon.evaluation.result import MetricResult, References, choice
+from antiphon.evaluation.sums import bleu_scores, chrf_scores, ter_scores
 from antiphon.registry import register
 
 
@@ -46,7 +48,15 @@ def bleu(
         max_ngram_order=max_ngram_order,
         effective_order=effective_order,
     )
-    result = _result(metric, hypotheses, references)
+    value = BLEU.SMOOTH_DEFAULTS[smooth_method] if smooth_value is None else smooth_value
+    scores = partial(
+        bleu_scores,
+        order=max_ngram_order,
+        smooth_method=smooth_method,
+        smooth_value=value or 0.0,
+        effective_order=effective_order,
+    )
+    result = _result(metric, hypotheses, references, scores)
     note = bleu_note(
         result.statistics,
         references,
@@ -79,7 +89,7 @@ def chrf(
         whitespace=whitespace,
         eps_smoothing=eps_smoothing,
     )
-    return _result(metric, hypotheses, references)
+    return _result(metric, hypotheses, references, partial(chrf_scores, beta=beta, eps_smoothing=eps_smoothing))
 
 
 @register("metric", "ter")
@@ -96,11 +106,16 @@ def ter(
     from sacrebleu.metrics.ter import TER
 
     metric = TER(normalized=normalized, no_punct=no_punct, asian_support=asian_support, case_sensitive=case_sensitive)
-    return _result(metric, hypotheses, references, lower_is_better=True)
+    return _result(metric, hypotheses, references, ter_scores, lower_is_better=True)
 
 
 def _result(
-    metric: Any, hypotheses: Sequence[str], references: References, *, lower_is_better: bool = False
+    metric: Any,
+    hypotheses: Sequence[str],
+    references: References,
+    many_scores_of: Callable[[Any], Any],
+    *,
+    lower_is_better: bool = False,
 ) -> MetricResult:
     # The two steps of sacreBLEU's corpus_score(), separately, so that the interval reuses the statistics of the first.
     statistics = metric._extract_corpus_statistics(hypotheses, _streams(references))
@@ -110,6 +125,7 @@ def _result(
         statistics,
         lambda total: metric._compute_score_from_stats(total).score,
         lower_is_better,
+        many_scores_of=many_scores_of,
     )
 
 
