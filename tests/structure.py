@@ -64,7 +64,7 @@ FLOORS: dict[str, list[str]] = {
         "/",
     ],
     "data": [
-        "example_rows zstd",
+        "example_rows profile zstd",
         "lines",
         "bad_rows filters nested templates",
         "columns denoising tables",
@@ -106,9 +106,13 @@ FLOORS: dict[str, list[str]] = {
         "policy",
     ],
     "training": [
-        "/ adapters ahead evaluated groups lock objectives/ objectives/distillation objectives/r_drop optimizers "
-        "progress reporting/ reporting/advice reporting/formats reporting/rows signals snapshot",
-        "optim reporting/live reporting/notebook",
+        "/ adapters ahead energy evaluated groups lock objectives/ objectives/distillation objectives/r_drop "
+        "optimizers progress reporting/ reporting/advice reporting/formats reporting/reporters/base "
+        "reporting/reporters/guarded reporting/rows signals snapshot",
+        "optim reporting/notebook reporting/reporters/mlflow reporting/reporters/names "
+        "reporting/reporters/tensorboard reporting/reporters/trackio reporting/reporters/weights_and_biases "
+        "reporting/sparkline",
+        "reporting/live reporting/reporters/",
         "reporting/record",
         "resume",
         "loop",

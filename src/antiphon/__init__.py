@@ -25,7 +25,8 @@ _HOME = {  # public name -> the module that defines it
     "batches": "antiphon.workflows.batches",
     "TrainConfig": "antiphon.config",
     "evaluate": "antiphon.evaluation.evaluate",
-    "report": "antiphon.reports.report",
+    "compare": "antiphon.evaluation.comparing",
+    "report": "antiphon.reports.run_report",
     "register": "antiphon.registry",
     "from_torch": "antiphon.models.by_hand.from_torch",
     "check_attention": "antiphon.conformance",
@@ -54,13 +55,14 @@ if TYPE_CHECKING:
         UsageError,
         WorkError,
     )
+    from antiphon.evaluation.comparing import compare
     from antiphon.evaluation.evaluate import evaluate
     from antiphon.generation.answers import Generation
     from antiphon.generation.load import load
     from antiphon.generation.model import Model
     from antiphon.models.by_hand.from_torch import from_torch
     from antiphon.registry import register
-    from antiphon.reports.report import report
+    from antiphon.reports.run_report import report
     from antiphon.serving.client import Client
     from antiphon.workflows import train
     from antiphon.workflows.batches import batches
@@ -75,6 +77,7 @@ __all__ = [
     "batches",
     "TrainConfig",
     "evaluate",
+    "compare",
     "report",
     "register",
     "from_torch",

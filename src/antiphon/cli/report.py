@@ -27,7 +27,7 @@ class WriteReport(Command):
 
         read_contents(self.run_folder)  # a wrong folder is named before anything is loaded
         self.start()
-        from antiphon.reports.report import report, write_report
+        from antiphon.reports.run_report import report, write_report
 
         file = write_report(report(self.run_folder), output=self.output, say=self.say)
         self.say(f"antiphon: the report is in {file}")

@@ -26,9 +26,11 @@ from antiphon.display.html import (
     table,
     tokens,
 )
+from antiphon.display.intervals import IntervalRow, interval_chart
 
 __all__ = [
     "DARK",
+    "IntervalRow",
     "LIGHT",
     "Markup",
     "badge",
@@ -39,6 +41,7 @@ __all__ = [
     "details",
     "fixed",
     "heat_map",
+    "interval_chart",
     "joined",
     "line_chart",
     "map_title",

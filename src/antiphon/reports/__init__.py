@@ -6,6 +6,6 @@ card.py write it. run_file.py and answers.py are the files that a run leaves for
 
 from __future__ import annotations
 
-from antiphon.reports.report import RunReport, report, write_end_report
+from antiphon.reports.run_report import RunReport, report, write_end_report
 
 __all__ = ["RunReport", "report", "write_end_report"]

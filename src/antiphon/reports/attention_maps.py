@@ -9,7 +9,7 @@ from antiphon.display import Markup, heat_map, map_title
 from antiphon.errors import AntiphonError, memory_ran_out
 from antiphon.generation.attention.maps import AttentionMaps
 from antiphon.generation.model import Model
-from antiphon.reports.results import Example
+from antiphon.reports.results import RankedExample
 
 MAX_MAPS, MAX_CHARACTERS = 3, 120  # of source and answer together: a map of more tokens cannot be read
 
@@ -18,12 +18,12 @@ MAX_MAPS, MAX_CHARACTERS = 3, 120  # of source and answer together: a map of mor
 class DrawnMap:
     """The picture of the cross-attention of an example, the mean over layers and heads."""
 
-    example: Example
+    example: RankedExample
     title: str
     picture: Markup
 
 
-def draw_maps(model: Model | None, examples: Sequence[Example]) -> tuple[list[DrawnMap], str]:
+def draw_maps(model: Model | None, examples: Sequence[RankedExample]) -> tuple[list[DrawnMap], str]:
     """Maps of one example of each kind, short ones first; and the reason if there are none."""
     if model is None:
         return [], "there is no model in the run folder"
@@ -45,11 +45,11 @@ def draw_maps(model: Model | None, examples: Sequence[Example]) -> tuple[list[Dr
     return drawn, ""
 
 
-def _size(example: Example) -> int:
+def _size(example: RankedExample) -> int:
     return len(example.answer.source) + len(example.answer.answer)
 
 
-def _drawn(example: Example, maps: AttentionMaps) -> DrawnMap:
+def _drawn(example: RankedExample, maps: AttentionMaps) -> DrawnMap:
     layers, heads = maps.weights("cross").shape[:2]
     rows, columns = maps.labels("cross")
     picture = heat_map(maps.map("cross").tolist(), rows=rows, columns=columns)

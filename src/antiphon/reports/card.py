@@ -27,7 +27,7 @@ from antiphon.reports.facts import (
     start_facts,
     training_facts,
 )
-from antiphon.reports.results import Example, RunResults
+from antiphon.reports.results import RankedExample, RunResults
 
 PIPELINES = {"translation": "translation", "summarization": "summarization", "classification": "text-classification"}
 LICENSES = {  # what the hub accepts for `license:`; another one is "other" with its name
@@ -138,7 +138,7 @@ def _results(run: RunContents, results: RunResults) -> list[str]:
             *_table(["metric", "score", "95 % interval", "signature"], rows)]  # fmt: skip
 
 
-def _examples(examples: Sequence[Example]) -> list[str]:
+def _examples(examples: Sequence[RankedExample]) -> list[str]:
     lines: list[str] = []
     for kind in ("typical", "worst", "best"):
         for example in [each for each in examples if each.kind == kind][:_EXAMPLES]:

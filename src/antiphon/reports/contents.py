@@ -110,8 +110,11 @@ class RunContents:
         return found if isinstance(found, Mapping) else {}
 
 
-def read_contents(folder: str | Path, *, running: bool | None = None) -> RunContents:
-    """Read a run folder. `running`: whether the run is being trained; None: ask the folder's lock.
+def read_contents(
+    folder: str | Path, *, running: bool | None = None, recipe: Mapping[str, Any] | None = None
+) -> RunContents:
+    """Read a run folder. `running`: whether the run is being trained; None: ask the folder's lock. `recipe`: the
+    contents of its config.yaml, if they are known.
 
     ModelError if it is no run folder.
     """
@@ -122,12 +125,12 @@ def read_contents(folder: str | Path, *, running: bool | None = None) -> RunCont
         raise ModelError(f"a report needs the folder of a run, but `{folder}` {what}. Give the folder of a training.")
     try:
         text = file.read_text(encoding="utf-8")
-        recipe, _ = read_yaml(text, str(file))
+        known = read_yaml(text, str(file))[0] if recipe is None else recipe
     except (OSError, UnicodeDecodeError, UsageError) as error:
         raise ModelError(f"`{file}` must be the recipe of a run, but cannot be read ({error}).") from error
     rows = MetricRows(row for row in read_rows(folder) if isinstance(row.get("step"), int))
     running = is_running(folder) if running is None else running
-    return RunContents(folder, recipe, text, rows, read_answers(folder), read_run_file(folder), running)
+    return RunContents(folder, known, text, rows, read_answers(folder), read_run_file(folder), running)
 
 
 def is_running(folder: Path) -> bool:

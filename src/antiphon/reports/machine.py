@@ -6,6 +6,7 @@ import json
 import platform
 import subprocess
 import sys
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,7 @@ def versions() -> dict[str, str]:
     return {"antiphon": own, "torch": torch.__version__, "python": platform.python_version(), "system": system}
 
 
+@cache
 def commit() -> str | None:
     """The commit of the package: of its git checkout, with "-dirty" after changes, or the one that pip installed.
 

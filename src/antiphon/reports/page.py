@@ -22,7 +22,7 @@ from antiphon.reports.facts import (
     start_facts,
     training_facts,
 )
-from antiphon.reports.results import ErrorGroup, Example, RunResults
+from antiphon.reports.results import ErrorGroup, RankedExample, RunResults
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 MAX_TILES, MAX_CHARTS, MAX_TEXT = 4, 8, 2000
@@ -160,7 +160,7 @@ def _examples(results: RunResults) -> Markup:
     return Markup("")
 
 
-def _example(example: Example) -> Markup:
+def _example(example: RankedExample) -> Markup:
     answer = example.answer
     nearest = answer.references[0]
     others = [("reference", isolated(_cut(text))) for text in answer.references]

@@ -30,7 +30,7 @@ Kind = Literal["worst", "typical", "best"]
 
 
 @dataclass(frozen=True)
-class Example:
+class RankedExample:
     """An answer with its source, references, and score."""
 
     kind: Kind
@@ -60,7 +60,7 @@ class RunResults:
     logged: dict[str, float]
     notes: list[str]
     chosen: Metric | None = None
-    examples: list[Example] = field(default_factory=list)
+    examples: list[RankedExample] = field(default_factory=list)
     by_length: list[ErrorGroup] = field(default_factory=list)
     by_rarity: list[ErrorGroup] = field(default_factory=list)
 
@@ -179,7 +179,7 @@ def _scores(
     return scores_of(metric, result, texts, references, sources)
 
 
-def _examples(answers: Sequence[ValidAnswer], scores: Sequence[float], *, lower: bool) -> list[Example]:
+def _examples(answers: Sequence[ValidAnswer], scores: Sequence[float], *, lower: bool) -> list[RankedExample]:
     """The best, the worst and the most typical (around the median) answers; each different source once.
 
     Where a metric cannot tell answers apart (exact match), similarity in characters decides.
@@ -198,7 +198,7 @@ def _examples(answers: Sequence[ValidAnswer], scores: Sequence[float], *, lower:
     first = max(0, (len(rest) - count) // 2)
     typical = rest[first : first + count]
     kinds: list[tuple[Kind, list[int]]] = [("worst", worst), ("typical", typical), ("best", best)]
-    return [Example(kind, answers[place], scores[place]) for kind, places in kinds for place in places]
+    return [RankedExample(kind, answers[place], scores[place]) for kind, places in kinds for place in places]
 
 
 def _rarities(run: RunContents, references: Sequence[Sequence[str]]) -> list[str]:

@@ -30,7 +30,7 @@ from antiphon.models.folders.checkpoint import (
 from antiphon.models.stack import count_parameters
 from antiphon.nn.attention import describe_backends
 from antiphon.recipe import dump_yaml, to_mapping
-from antiphon.reports.report import write_end_report
+from antiphon.reports.run_report import write_end_report
 from antiphon.settings import SettingError, inside, saying
 from antiphon.text import Tokenizer, load_task
 from antiphon.training.adapters import Adapter
@@ -162,7 +162,8 @@ class TrainingJob:
                 reason = self._run()
                 model = self._best()
                 said = f"{reason}; the model is in `{self.folder / 'model'}`"
-                report = write_end_report(self.folder, model=model, metrics=self.metrics, say=self.record.say)
+                known: dict[str, Any] = {"model": model, "metrics": self.metrics, "say": self.record.say}
+                report = write_end_report(self.folder, to_mapping(self.recipe), **known)
                 self.record.say(said if report is None else f"{said}, a report in `{report}`")
                 return reason, model
         finally:

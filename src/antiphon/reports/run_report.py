@@ -6,11 +6,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from antiphon.errors import DiskError, ModelError, one_line
 from antiphon.evaluation.metrics import Metric
@@ -113,14 +113,14 @@ def write_report(made: RunReport, *, output: str | Path | None = None, say: Call
 
 
 def write_end_report(
-    folder: Path, *, model: Model, metrics: Sequence[Metric], say: Callable[[str], None]
+    folder: Path, recipe: Mapping[str, Any], *, model: Model, metrics: Sequence[Metric], say: Callable[[str], None]
 ) -> Path | None:
-    """Write the report at the end of a run, whose `model` and `metrics` are in memory. Returns its file.
+    """Write the report at the end of a run, whose `recipe`, `model` and `metrics` are in memory. Returns its file.
 
     Nothing that goes wrong here fails the run: it is said in one line, and the result is None.
     """
     try:
-        contents = read_contents(folder, running=False)
+        contents = read_contents(folder, running=False, recipe=recipe)
         results = results_of(contents, metrics)
         maps, reason = draw_maps(model, results.examples)
         return write_report(RunReport(contents, results, maps, reason), say=say)
