@@ -25,7 +25,7 @@ class Sweep(Command):
     storage: Annotated[str | None, Flag("URL", default="study.db in the output")] = None
     """Where the study is stored: sqlite:///FILE, journal:FILE (for network file systems), or a URL of SQLAlchemy."""
     resume: bool = False
-    """Continue or join a study that exists; interrupted runs go on from their snapshots, failed ones are tried again."""
+    """Continue or join a study that exists: interrupted runs go on from their snapshots, failed ones are repeated."""
     output: Annotated[str | None, Flag("FOLDER", default="the sweep's")] = None
     """The folder of the sweep."""
     show: bool = False
@@ -56,5 +56,6 @@ class Sweep(Command):
         sys.stdout.write(result.fitted(columns()))
         sys.stdout.write(f"\n{result.counts}. {result.verdict.text}\n")
         if result.best is not None and not self.show:
-            self.say(f"the best setting is the recipe `{result.best_recipe}`; the page is `{result.definition.folder}/sweep.html`")
-        return 0
+            page = result.definition.folder / "sweep.html"
+            self.say(f"the best setting is the recipe `{result.best_recipe}`; the page is `{page}`")
+        return 1 if result.best is None and not self.show else 0

@@ -114,9 +114,7 @@ def chart_grid(charts: Sequence[Markup], *, columns: int = 2) -> str:
     inside, y, widest = [], 0.0, 0.0
     for first in range(0, len(charts), columns):
         x, tallest = 0.0, 0.0
-        for chart, (width, height) in zip(
-            charts[first : first + columns], sizes[first : first + columns], strict=True
-        ):
+        for chart, (width, height) in zip(charts[first : first + columns], sizes[first : first + columns], strict=True):
             inside.append(chart.html.replace("<svg ", f'<svg x="{x:.0f}" y="{y:.0f}" ', 1))
             x, tallest = x + width + 16, max(tallest, height)
         y, widest = y + tallest + 12, max(widest, x - 16)

@@ -64,8 +64,8 @@ class SweepConfig(Settings):
     """Seed of random and tpe."""
     name: str | None = None
     """Name of the study in its storage; none: the file's name."""
-    output: str = "runs/sweep"
-    """The folder of the sweep, with a folder for each trial; relative to the current one."""
+    output: str | None = None
+    """The folder of the sweep, with a folder for each trial; relative to the current one; none: runs/sweeps/NAME."""
     storage: str | None = None
     """Where the study is stored: sqlite:///FILE, journal:FILE or a URL of SQLAlchemy; none: study.db in `output`."""
 
@@ -75,7 +75,9 @@ class SweepConfig(Settings):
             require(self.trials is not None, "trials", f"must be given for `search: {self.search}`", "For example 40.")
         numbers = self.seeds if isinstance(self.seeds, list | tuple) else [self.seeds]
         right = all(isinstance(n, int) and not isinstance(n, bool) and n >= 0 for n in numbers) and numbers != [0]
-        require(bool(numbers) and right, "seeds", f"must be a number of runs or a list of seeds, but is {show(self.seeds)}")
+        require(
+            bool(numbers) and right, "seeds", f"must be a number of runs or a list of seeds, but is {show(self.seeds)}"
+        )
         twice = len(set(map(str, numbers))) < len(numbers)
         require(not twice, "seeds", "must hold each seed once, but holds one twice")
         self.pruner  # noqa: B018 - a wrong one is an error now
@@ -132,7 +134,7 @@ class Definition:
     @property
     def folder(self) -> Path:
         """The folder of the sweep."""
-        return Path(self.config.output)
+        return Path(self.config.output or f"runs/sweeps/{self.name}")
 
     @property
     def storage(self) -> str:
@@ -185,11 +187,7 @@ def read_definition(path: str | Path, *, storage: str | None = None, output: str
         )
     chosen = [str(value) for value in space[VARIANT].grid()] if VARIANT in space else [None]
     recipes = {name: read_mapping(recipe, variant=name) for name in chosen}
-    identity = {name: value for name, value in vars(config).items() if name not in (*_FREE, "recipe", "name")}
-    identity["prune"] = dict([config.pruner])
-    identity["seeds"] = config.seed_list
-    identity["recipe"] = _unfilled(recipe)
-    return Definition(path, config, space, recipes, lines, json.loads(json.dumps(identity, default=str)))
+    return Definition(path, config, space, recipes, lines, _identity(config, path))
 
 
 def _place(path: Path, setting: tuple[str, ...], lines: Mapping[tuple[str, ...], int]) -> str:
@@ -221,10 +219,23 @@ def _check_keys(config: SweepConfig) -> None:
                 raise SettingError((section, key), f"must stand in `space`: {VARIANT}: [NAME]")
 
 
-def _unfilled(recipe: Path) -> dict[str, Any]:
-    """The recipe with its variables as written, since machines that share a study have their data in other places."""
-    text = recipe.read_text(encoding="utf-8-sig").replace("${", "$ {")
-    return read_yaml(text, str(recipe))[0]
+def _identity(config: SweepConfig, path: Path) -> dict[str, Any]:
+    """What two runs of one study must agree on: the sweep and its recipe, apart from settings that are free. Variables
+    are as written, since machines that share a study have their data in different places."""
+    unfilled = _unfilled(path)
+    made = {name: unfilled[name] for name in ("space", "set") if name in unfilled}
+    made |= {"search": config.search, "metric": config.metric, "goal": config.goal, "seed": config.seed}
+    made |= {
+        "prune": dict([config.pruner]),
+        "seeds": config.seed_list,
+        "recipe": _unfilled(path.parent / config.recipe),
+    }
+    return json.loads(json.dumps(made, default=str))
+
+
+def _unfilled(path: Path) -> dict[str, Any]:
+    text = path.read_text(encoding="utf-8-sig").replace("${", "$ {")
+    return read_yaml(text, str(path))[0]
 
 
 def differences(was: object, now: object, path: str = "") -> Iterator[tuple[str, Any, Any]]:

@@ -1,7 +1,7 @@
 """The result of a sweep: its table, its picture, the verdict, and the best setting as a recipe.
 
-    result = antiphon.sweep("sweep.yaml")
-    result.best.params, result.verdict, result.table
+result = antiphon.sweep("sweep.yaml")
+result.best.params, result.verdict, result.table
 """
 
 from __future__ import annotations

@@ -103,7 +103,9 @@ def _tiles(result: SweepResult, best: SettingResult | None) -> str:
     if best is None:
         return ""
     interval = best.interval
-    small = "one run" if interval is None else f"95 % over {len(best.values)} seeds: {interval[0]:.2f} to {interval[1]:.2f}"
+    small = (
+        "one run" if interval is None else f"95 % over {len(best.values)} seeds: {interval[0]:.2f} to {interval[1]:.2f}"
+    )
     tiles = [(result.metric[0], fixed(best.mean, 2), small)]
     tiles += [(short_key(key, list(best.params)), label_of(value), "") for key, value in best.params.items()]
     inside = "".join(

@@ -71,6 +71,11 @@ def run_training(
                 if not stopped and should_stop is not None and should_stop():
                     stopped = True
                     child.terminate()
+    except BaseException:  # such as a storage that fails while it is told: the run saves, and can be continued
+        if child is not None:
+            child.terminate()
+            child.wait()
+        raise
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

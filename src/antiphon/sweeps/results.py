@@ -1,7 +1,7 @@
 """What a study found: its settings with their runs, best first.
 
-    results = study_settings(study, lower_is_better=True)
-    results[0].params, results[0].values, results[0].mean
+results = study_settings(study, lower_is_better=True)
+results[0].params, results[0].values, results[0].mean
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The recipes of the runs of a sweep: the sweep's recipe with a setting laid over it.
 
-    config = run_config(definition, {"training.lr": 0.003}, seed=1, output="runs/sweep/trial-0000/seed-1")
-    check_runs(definition)           # every setting that can be wrong is found before the first run
+config = run_config(definition, {"training.lr": 0.003}, seed=1, output="runs/sweep/trial-0000/seed-1")
+check_runs(definition)           # every setting that can be wrong is found before the first run
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def lay_over(mapping: dict[str, Any], key: str, value: object) -> None:
 def run_config(definition: Definition, params: Params, *, seed: int | None = None, output: str = "") -> TrainConfig:
     """The config of a run. ConfigError names the setting, its value and the line of the sweep that has it."""
     mapping = run_mapping(definition, params, seed=seed)
-    mapping["output"] = output or definition.config.output
+    mapping["output"] = output or str(definition.folder)
     try:
         return from_mapping(mapping, folder=definition.recipe_path.resolve().parent)
     except SettingError as error:
@@ -94,7 +94,9 @@ def check_runs(definition: Definition) -> None:
 
 def _to_check(definition: Definition) -> Iterator[Params]:
     space = definition.space
-    corners = {key: domain.grid() if isinstance(domain, ChoiceSpace) else _ends(domain) for key, domain in space.items()}
+    corners = {
+        key: domain.grid() if isinstance(domain, ChoiceSpace) else _ends(domain) for key, domain in space.items()
+    }
     if definition.config.search == "grid":
         yield from itertools.islice(grid_of(space), 10 * MOST_CHECKED)
         return
@@ -134,7 +136,9 @@ def _check_parts(config: TrainConfig) -> None:
         with inside("data"), inside(side):
             _check_files(source_list(getattr(config.data, side)))
     if isinstance(config.model, BaseConfig) and os.sep in config.model.base and not Path(config.model.base).is_dir():
-        raise SettingError(("model", "base"), f"must be a folder or a name on the hub, but there is no {show(config.model.base)}")
+        raise SettingError(
+            ("model", "base"), f"must be a folder or a name on the hub, but there is no {show(config.model.base)}"
+        )
 
 
 def _check_files(sources: Any) -> None:
@@ -142,7 +146,7 @@ def _check_files(sources: Any) -> None:
         if isinstance(source, SourceConfig) and source.hub is None:
             for name in ("path", "source", "target", "text"):
                 file = getattr(source, name)
-                if isinstance(file, str) and not Path(file).exists():
+                if isinstance(file, str) and file != "-" and not Path(file).exists():
                     raise SettingError((name,), f"must be a file, but there is no `{file}`")
 
 
@@ -150,7 +154,9 @@ def metric_of(definition: Definition, config: TrainConfig) -> tuple[str, bool]:
     """The metric that is compared, as rows of `metrics.jsonl` name it, and whether lower is better."""
     validation = config.validation
     asked = validation.keep_best or next(iter(validation.metric_names), "valid_loss")
-    metrics = [metric for metric in parse_metrics(validation.metrics) if metric.name.split(":")[0] == asked.split(":")[0]]
+    metrics = [
+        metric for metric in parse_metrics(validation.metrics) if metric.name.split(":")[0] == asked.split(":")[0]
+    ]
     name = metrics[0].name if metrics else asked
     if definition.config.goal is not None:
         return name, definition.config.goal == "min"

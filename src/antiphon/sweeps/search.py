@@ -13,6 +13,7 @@ import platform
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     import optuna
 
 FOLDER, HOST, DUPLICATE, FAILED = "folder", "host", "same_as", "failed"  # attributes of trials
+TAKING_SECONDS = 60  # after which a trial without a host was left by a process that was killed
 MOST_DRAWS = 50  # draws in a row that repeat another trial, after which a search ends
 
 
@@ -54,7 +56,11 @@ def make_sampler(definition: Definition, *, number: int) -> Any:
     draws what an uninterrupted one would."""
     optuna = import_optuna()
     seed = (definition.config.seed * 1_000_003 + number) % 2**32
-    return optuna.samplers.TPESampler(seed=seed) if definition.config.search == "tpe" else optuna.samplers.RandomSampler(seed)
+    return (
+        optuna.samplers.TPESampler(seed=seed)
+        if definition.config.search == "tpe"
+        else optuna.samplers.RandomSampler(seed)
+    )
 
 
 def enqueue_grid(study: optuna.Study, definition: Definition) -> None:
@@ -88,6 +94,7 @@ def claims(study: optuna.Study, definition: Definition, *, say: Callable[[str], 
         number = len(patiently(lambda: study.get_trials(deepcopy=False), url))
         study.sampler = make_sampler(definition, number=number)
         trial = patiently(study.ask, url)
+        patiently(lambda trial=trial: trial.set_user_attr(HOST, platform.node()), url)
         params = patiently(lambda trial=trial: suggest(trial, definition.space), url)
         if (other := _same(study, definition, trial.number, params)) is not None:
             repeated += 1
@@ -97,7 +104,6 @@ def claims(study: optuna.Study, definition: Definition, *, say: Callable[[str], 
         folder = _folder(study, definition, trial.number, params)
         folder.mkdir(parents=True, exist_ok=True)
         with exclusive_lock(folder):
-            patiently(lambda trial=trial: trial.set_user_attr(HOST, platform.node()), url)
             patiently(lambda trial=trial, folder=folder: trial.set_user_attr(FOLDER, folder.name), url)
             yield Claim(trial, params, folder)
 
@@ -150,7 +156,7 @@ def _interrupted(study: optuna.Study, definition: Definition, say: Callable[[str
             continue
         folder = definition.folder / known.user_attrs.get(FOLDER, f"trial-{known.number:04}")
         if not folder.is_dir():
-            if FOLDER not in known.user_attrs and known.user_attrs.get(HOST, platform.node()) == platform.node():
+            if FOLDER not in known.user_attrs and _was_here(known):
                 folder.mkdir(parents=True, exist_ok=True)  # killed before it made its folder
             else:
                 say(f"trial {known.number} runs on {known.user_attrs.get(HOST, 'another machine')}, or was left there")
@@ -162,6 +168,13 @@ def _interrupted(study: optuna.Study, definition: Definition, say: Callable[[str
             params = patiently(lambda trial=trial: suggest(trial, definition.space), url)
             say(f"trial {known.number} was interrupted and is continued")
             yield Claim(trial, params, folder)
+
+
+def _was_here(trial: Any) -> bool:
+    """Whether a trial that has no folder was taken by this machine, or by one that was killed as it took it."""
+    if HOST in trial.user_attrs:
+        return trial.user_attrs[HOST] == platform.node()
+    return (datetime.now() - trial.datetime_start).total_seconds() > TAKING_SECONDS
 
 
 def _still_runs(study: optuna.Study, definition: Definition, number: int) -> bool:

@@ -98,7 +98,9 @@ def connect(url: str) -> Any:
         _made_parent(Path(url.removeprefix(SQLITE)))
         options = {"connect_args": {"timeout": LOCK_SECONDS}}
     try:
-        return patiently(lambda: optuna.storages.RDBStorage(url, engine_kwargs=options, skip_compatibility_check=False), url)
+        return patiently(
+            lambda: optuna.storages.RDBStorage(url, engine_kwargs=options, skip_compatibility_check=False), url
+        )
     except ImportError as error:
         raise ConfigError(f"the storage `{url}` needs a package that is not installed ({one_line(error)}).") from error
     except RuntimeError as error:

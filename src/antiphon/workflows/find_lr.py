@@ -34,16 +34,14 @@ LOST_SHARE = 0.5  # share of the decrease of the loss after whose loss the test 
 class RateTest:
     """The result of a range test.
 
-    `points` are (rate, loss of the step), `smooth` (rate, smoothed loss). `steepest` is the rate at which the smoothed
-    loss falls fastest, `lowest` where it is lowest, `suggested` a peak rate for training between the two (their
-    geometric mean). `diverged` is the rate at which the test stopped; None: it reached the end.
+    `points` are (rate, loss of the step), `smooth` (rate, smoothed loss). `suggested` is the rate at which the smoothed
+    loss falls fastest, a peak rate for training; `lowest` where it is lowest, which is too high. `diverged` is the rate at which the test stopped; None: it reached the end.
     """
 
     points: Sequence[tuple[float, float]]
     smooth: Sequence[tuple[float, float]]
-    steepest: float
-    lowest: float
     suggested: float
+    lowest: float
     diverged: float | None
 
     @property
@@ -51,8 +49,8 @@ class RateTest:
         """The suggestion in a sentence."""
         end = "the loss did not diverge" if self.diverged is None else f"it diverges at {self.diverged:.2g}"
         return (
-            f"suggested rate: {self.suggested:.2g} (the loss falls fastest at {self.steepest:.2g} and is lowest at "
-            f"{self.lowest:.2g}; {end})"
+            f"suggested rate: {self.suggested:.2g} (the loss falls fastest there, and is lowest at {self.lowest:.2g}; "
+            f"{end})"
         )
 
     def chart(self) -> Markup:
@@ -69,7 +67,6 @@ class RateTest:
         """As plain values."""
         return {
             "suggested": self.suggested,
-            "steepest": self.steepest,
             "lowest": self.lowest,
             "diverged": self.diverged,
             "points": [list(point) for point in self.points],
@@ -163,10 +160,8 @@ class LossCurve:
             / math.log(self.smooth[place + 1][0] / self.smooth[place - 1][0])
             for place in range(1, lowest)
         ]
-        steepest = self.smooth[1 + min(range(len(slopes)), key=slopes.__getitem__)][0]
-        best = self.smooth[lowest][0]
-        suggested = math.sqrt(steepest * best)
-        return RateTest(self.points, self.smooth, steepest, best, suggested, self.diverged)
+        suggested = self.smooth[1 + min(range(len(slopes)), key=slopes.__getitem__)][0]
+        return RateTest(self.points, self.smooth, suggested, self.smooth[lowest][0], self.diverged)
 
 
 def rate_lines(result: RateTest, *, rows: int = 20, width: int = 80) -> list[str]:
