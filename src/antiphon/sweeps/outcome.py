@@ -18,8 +18,8 @@ from antiphon.sweeps.definition import Definition
 from antiphon.sweeps.importance import importance_of
 from antiphon.sweeps.page import page, picture, shown
 from antiphon.sweeps.results import SettingResult, finished, study_settings
-from antiphon.sweeps.runs import recipe_text
 from antiphon.sweeps.rows import table_rows, text_rows
+from antiphon.sweeps.runs import recipe_text
 from antiphon.sweeps.table import as_table
 
 if TYPE_CHECKING:

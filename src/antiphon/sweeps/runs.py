@@ -182,5 +182,5 @@ def recipe_text(definition: Definition, params: Params, *, note: str, output: st
 def _as_written(value: object, whole: object) -> object:
     """The resolved values of the settings that a section of the recipe has."""
     if isinstance(value, Mapping) and isinstance(whole, Mapping):
-        return {key: whole[key] if key in whole else item for key, item in value.items()}
+        return {key: whole.get(key, item) for key, item in value.items()}
     return value if whole is None else whole

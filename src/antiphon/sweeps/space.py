@@ -1,7 +1,7 @@
 """The space of a sweep: which values each setting of a recipe may have.
 
-    space = parse_space({"training.optimizer": ["adamw", "muon"], "training.lr": {"low": 1e-4, "high": 1e-2, "log": True}})
-    space["training.optimizer"].value("muon")
+    space = parse_space({"training.lr": {"low": 1e-4, "high": 1e-2, "log": True}}, grid=False)
+    space["training.lr"].value(0.003)
 
 A key is a setting of a recipe (`training.lr`), a section of it (`training`, whose settings then change together), or
 `variant`, which selects one of the recipe's variants. A parameter of the study is a key with a label of a choice (a

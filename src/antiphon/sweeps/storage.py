@@ -152,11 +152,11 @@ def open_study(definition: Definition, *, lower_is_better: bool, resume: bool) -
     else:
         check_identity(stored, definition, where=url)
     if not resume:
+        count = len(patiently(lambda: found.get_trials(deepcopy=False), url))
         raise ConfigError(
-            f"the study `{definition.name}` on `{url}` must not exist yet, but has "
-            f"{len(patiently(lambda: found.get_trials(deepcopy=False), url))} trials. Continue or join it with "
-            f"{argument('resume=True', flag='--resume')}, or choose another `name`, {argument('output', flag='--output')} "
-            f"or {argument('storage', flag='--storage')}."
+            f"the study `{definition.name}` on `{url}` must not exist yet, but has {count} trials. Continue or join it "
+            f"with {argument('resume=True', flag='--resume')}, or choose another `name`, "
+            f"{argument('output', flag='--output')} or {argument('storage', flag='--storage')}."
         )
     return found
 

@@ -3,8 +3,8 @@
     rows = train_variants("recipes/attention-bakeoff.yaml", ["--threads", "1"])
     rows[0]["variant"], rows[0]["bleu"], rows[0]["tokens_per_second"]
 
-Each run is a separate process (`processes.py`); one that fails does not affect the others. Finished runs are not repeated (`--resume`). Ctrl-C and SIGTERM are passed to the current run, which saves; a second
-signal ends it at once.
+Each run is a separate process (`processes.py`); one that fails does not affect the others. Finished runs are not
+repeated (`--resume`). Ctrl-C and SIGTERM are passed to the current run, which saves; a second signal ends it at once.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ def as_config(
 
 
 def bare_job(config: TrainConfig, *, device: str | torch.device = "auto") -> TrainingJob:
-    """The parts of a run of `config`. Steps of its `loop` train and write nothing. Raises ConfigError or DataError as `train`."""
+    """The parts of a run of `config`. Steps of its `loop` train and write nothing. Raises what `train` raises."""
     try:
         base = find_base(config, None) if isinstance(config.model, BaseConfig) else None
         return TrainingJob(config, Path(config.output), choose_device(device), base=base, quiet=True)

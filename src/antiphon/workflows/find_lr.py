@@ -1,4 +1,4 @@
-"""The range test of the learning rate (Smith 2017, "Cyclical Learning Rates for Training Neural Networks", section 3.3).
+"""The range test of the learning rate (Smith 2017, "Cyclical Learning Rates for Training Neural Networks", sec. 3.3).
 
     found = find_lr("recipe.yaml")
     found.suggested, found.points            # 0.0021, [(lr, loss), ...]
@@ -35,7 +35,8 @@ class RateTest:
     """The result of a range test.
 
     `points` are (rate, loss of the step), `smooth` (rate, smoothed loss). `suggested` is the rate at which the smoothed
-    loss falls fastest, a peak rate for training; `lowest` where it is lowest, which is too high. `diverged` is the rate at which the test stopped; None: it reached the end.
+    loss falls fastest, a peak rate for training; `lowest` where it is lowest, which is too high. `diverged` is the rate
+    at which the test stopped; None: it reached the end.
     """
 
     points: Sequence[tuple[float, float]]
