@@ -21,7 +21,7 @@ from typing import Annotated, Any, Literal
 from antiphon.errors import ConfigError, argument
 from antiphon.recipe import read_mapping, read_yaml, variant_names
 from antiphon.registry import nearest
-from antiphon.settings import Count, CountOrZero, Positive, Range, SettingError, Settings, build, require, show
+from antiphon.settings import Count, CountOrZero, Positive, Range, SettingError, Settings, build, inside, require, show
 from antiphon.sweeps.space import VARIANT, Domain, grid_size, parse_space
 
 PRUNERS = {  # name -> its settings with their defaults
@@ -175,7 +175,8 @@ def read_definition(path: str | Path, *, storage: str | None = None, output: str
     try:
         config = build(SweepConfig, {**mapping, **given})
         _check_keys(config)
-        space = parse_space(_with_variants(config, path), grid=config.search == "grid")
+        with inside("space"):
+            space = parse_space(_with_variants(config, path), grid=config.search == "grid")
     except SettingError as error:
         raise error.at(_place(path, error.path, lines)) from None
     recipe = path.parent / config.recipe
@@ -191,10 +192,9 @@ def read_definition(path: str | Path, *, storage: str | None = None, output: str
 
 
 def _place(path: Path, setting: tuple[str, ...], lines: Mapping[tuple[str, ...], int]) -> str:
-    found = setting if setting[:1] == ("space",) or setting in lines else ("space", *setting)
-    while found and found not in lines:
-        found = found[:-1]
-    return f"{path}:{lines[found]}" if found else str(path)
+    while setting and setting not in lines:
+        setting = setting[:-1]
+    return f"{path}:{lines[setting]}" if setting else str(path)
 
 
 def _with_variants(config: SweepConfig, path: Path) -> object:
@@ -204,7 +204,7 @@ def _with_variants(config: SweepConfig, path: Path) -> object:
         return space
     names = variant_names(path.parent / config.recipe)
     if not names:
-        raise SettingError(("space", VARIANT), f"needs variants, but `{config.recipe}` has none")
+        raise SettingError((VARIANT,), f"needs variants, but `{config.recipe}` has none")
     return {**space, VARIANT: names}
 
 

@@ -73,7 +73,7 @@ def _placed(error: SettingError, definition: Definition, params: Params) -> Sett
     for section, keys in (("space", params), ("set", fixed if isinstance(fixed, Mapping) else {})):
         for key in keys:
             path = tuple(key.split("."))
-            if error.path[: len(path)] == path or (len(path) == 1 and error.path[:1] == path):
+            if error.path[: len(path)] == path or path[: len(error.path)] == error.path:
                 return error.at(definition.where(section, key))
     return error.at(f"{definition.recipe_path} with {describe(params)}")
 

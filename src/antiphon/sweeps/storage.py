@@ -134,18 +134,25 @@ def open_study(definition: Definition, *, lower_is_better: bool, resume: bool) -
     storage = connect(url)
     direction = "minimize" if lower_is_better else "maximize"
 
+    def load() -> optuna.Study | None:
+        try:
+            return optuna.load_study(study_name=definition.name, storage=storage)
+        except KeyError:
+            return None
+
     def create() -> optuna.Study | None:
         try:
             study = optuna.create_study(study_name=definition.name, storage=storage, direction=direction)
-        except optuna.exceptions.DuplicatedStudyError:
+        except optuna.exceptions.DuplicatedStudyError:  # another machine was faster
             return None
         study.set_user_attr(IDENTITY, dict(definition.identity))
         return study
 
-    study = patiently(create, url)
-    if study is not None:
+    found = patiently(load, url)
+    if found is None and (study := patiently(create, url)) is not None:
         return study
-    found = patiently(lambda: optuna.load_study(study_name=definition.name, storage=storage), url)
+    found = patiently(load, url) if found is None else found
+    assert found is not None
     stored = patiently(lambda: found.user_attrs, url).get(IDENTITY)
     if stored is None:  # killed between its creation and its first attribute
         patiently(lambda: found.set_user_attr(IDENTITY, dict(definition.identity)), url)

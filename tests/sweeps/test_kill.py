@@ -1,0 +1,56 @@
+"""A sweep of real processes: killed by SIGKILL and resumed, its command line, its files."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from antiphon.recipe import read_recipe
+
+STEPS = 300
+
+
+def steps(folder: Path) -> list[int]:
+    """The steps whose loss was logged so far."""
+    file = folder / "metrics.jsonl"
+    text = file.read_text() if file.exists() else ""
+    return [row["step"] for row in map(json.loads, text[: text.rfind("\n") + 1].splitlines()) if "loss" in row]
+
+
+@pytest.mark.timeout(1200)  # five processes, one after the other
+def test_a_killed_sweep_is_resumed_and_nothing_is_trained_twice(write_sweep: Callable[..., Path], folder: Path) -> None:
+    text = "space: {training.lr: [1e-3, 1e-2]}\nset: {validation.every_steps: 300, training.save_every_steps: 10}\n"
+    file = write_sweep(text.replace("set: {", f"set: {{training.max_steps: {STEPS}, ") + "storage: sqlite:///study.db\n")
+    command = [sys.executable, "-m", "antiphon", "sweep", str(file), "--threads", "1"]
+    runs = [folder / f"runs/sweeps/s/trial-{number:04}/seed-0" for number in (0, 1)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as sweep:
+        while sweep.poll() is None and len(steps(runs[0])) < 10:
+            time.sleep(0.05)
+        os.kill(sweep.pid, signal.SIGKILL)
+        sweep.communicate(timeout=60)
+    assert sweep.returncode == -signal.SIGKILL
+    done = subprocess.run([*command, "--resume"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "trial 0 was interrupted and is continued" in done.stderr
+    for run in runs:
+        logged = steps(run)
+        assert logged == sorted(set(logged)) and logged[-1] == STEPS
+    # The orphan saved its last step before it ended: the log has no row twice, and no step is missing.
+    assert steps(runs[0]) == list(range(2, STEPS + 1, 2))
+    table = done.stdout.splitlines()
+    assert table[0].split("|")[1:4] == [" trial ", " lr    ", " chrf  "] and len(table[2].split("|")) == len(table[0].split("|"))
+    assert "2 settings (2 done), 2 runs. No winner: with one run a setting" in done.stdout
+    best = read_recipe(folder / "runs/sweeps/s/best.yaml")
+    assert best.training.lr in (1e-3, 1e-2) and best.training.max_steps == STEPS
+    shown = subprocess.run([*command, "--show", "--json"], capture_output=True, text=True, check=True)
+    assert json.loads(shown.stdout) == json.loads((folder / "runs/sweeps/s/sweep.json").read_text())
+    refused = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert refused.returncode == 2 and refused.stderr.count("\n") == 1 and "must not exist yet" in refused.stderr
