@@ -38,7 +38,7 @@ def test_a_killed_sweep_is_resumed_and_nothing_is_trained_twice(write_sweep: Cal
         sweep.communicate(timeout=60)
     assert sweep.returncode == -signal.SIGKILL
     done = subprocess.run([*command, "--resume"], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, done.stdout + done.stderr
     assert "trial 0 was interrupted and is continued" in done.stderr
     for run in runs:
         logged = steps(run)

@@ -11,7 +11,7 @@ import pytest
 import antiphon
 from antiphon.errors import ConfigError
 from antiphon.recipe import read_recipe
-from antiphon.sweeps.results import DONE, FAILED_STATE, PRUNED
+from antiphon.sweeps.results import DIVERGED, DONE, FAILED_STATE, PRUNED
 
 GRID = "space: {training.lr: [1e-3, 3e-3, 1e-2], training.optimizer: [adamw, muon]}\nseeds: 2\noutput: out\n"
 TPE = "search: tpe\ntrials: 8\nspace: {training.lr: {low: 1e-4, high: 1e-2, log: true}, model.dropout: [0, 0.1]}\n"
@@ -91,13 +91,13 @@ def test_a_failed_run_is_a_row_and_is_repeated_by_resume(
     result = antiphon.sweep(file)
     notes = {setting.params["training.lr"]: (setting.state, setting.note) for setting in result.settings}
     assert notes["0.001"] == (DONE, "") and notes["0.003"] == (FAILED_STATE, made_runs.codes["trial-0001/seed-1"][1])
-    assert notes["0.01"][0] == FAILED_STATE and "must be finite" in notes["0.01"][1]
+    assert notes["0.01"][0] == DIVERGED and "must be finite" in notes["0.01"][1]
     made_runs.codes, made_runs.started = {}, []
     again = antiphon.sweep(file, resume=True)
     # The disk has space now: its run is continued in its folder. A rate that diverges is a result.
     assert made_runs.started == ["trial-0001/seed-0", "trial-0001/seed-1"]
     assert {setting.params["training.lr"]: setting.state for setting in again.settings} == {
-        "0.001": DONE, "0.003": DONE, "0.01": FAILED_STATE
+        "0.001": DONE, "0.003": DONE, "0.01": DIVERGED
     }  # fmt: skip
 
 

@@ -37,7 +37,7 @@ class Sweep(Command):
 
     def run(self) -> int:
         import_modules(self.imports)
-        from antiphon.sweeps import sweep
+        from antiphon.sweeps.run_sweep import sweep
 
         result = sweep(
             self.sweep,
@@ -58,4 +58,4 @@ class Sweep(Command):
         if result.best is not None and not self.show:
             page = result.definition.folder / "sweep.html"
             self.say(f"the best setting is the recipe `{result.best_recipe}`; the page is `{page}`")
-        return 1 if result.best is None and not self.show else 0
+        return 1 if result.failed and not self.show else 0

@@ -1,12 +1,7 @@
 """Sweeps over the settings of a recipe, and what they find.
 
-sweep(path)              the trials of a sweep file (run_sweep.py); SweepResult (outcome.py)
-train_variants(recipe)   the variants of a recipe (variants.py)
+run_sweep.sweep(path)            the trials of a sweep file; returns outcome.SweepResult
+variants.train_variants(recipe)  the variants of a recipe
+
+Nothing is imported here: `child.py` starts each run.
 """
-
-from __future__ import annotations
-
-from antiphon.sweeps.outcome import SweepResult
-from antiphon.sweeps.run_sweep import sweep
-
-__all__ = ["SweepResult", "sweep"]

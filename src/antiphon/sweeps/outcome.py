@@ -17,7 +17,7 @@ from antiphon.sweeps.comparison import Verdict, judge
 from antiphon.sweeps.definition import Definition
 from antiphon.sweeps.importance import importance_of
 from antiphon.sweeps.page import page, picture, shown
-from antiphon.sweeps.results import SettingResult, finished, study_settings
+from antiphon.sweeps.results import FAILED_STATE, SettingResult, finished, study_settings
 from antiphon.sweeps.rows import table_rows, text_rows
 from antiphon.sweeps.runs import recipe_text
 from antiphon.sweeps.table import as_table
@@ -44,6 +44,11 @@ class SweepResult:
     def best(self) -> SettingResult | None:
         """The finished setting with the best mean; None if none has finished."""
         return next(iter(finished(self.settings)), None)
+
+    @property
+    def failed(self) -> list[SettingResult]:
+        """The settings with a run that failed; one that diverged is none of them."""
+        return [setting for setting in self.settings if setting.state == FAILED_STATE]
 
     @property
     def best_recipe(self) -> Path | None:

@@ -10,7 +10,6 @@ whose parent has been killed gets SIGTERM: it saves and ends, and can be continu
 from __future__ import annotations
 
 import os
-import runpy
 import signal
 import subprocess
 import sys
@@ -27,7 +26,7 @@ from antiphon.training.lock import exclusive_lock
 from antiphon.training.signals import EXIT_TERMINATED
 
 POLL_SECONDS = 0.5
-_MODULE = "antiphon.sweeps.processes"
+_CHILD = "antiphon.sweeps.child"
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,7 @@ def run_training(
     in_main_thread = threading.current_thread() is threading.main_thread()
     numbers = (signal.SIGINT, signal.SIGTERM) if in_main_thread else ()
     before = {number: signal.signal(number, pass_on) for number in numbers}
-    command = [sys.executable, "-m", _MODULE, str(os.getpid()), *words]
+    command = [sys.executable, "-m", _CHILD, str(os.getpid()), *words]
     stopped = False
     try:
         with ExitStack() as files:
@@ -116,22 +115,3 @@ def last_message(log: Path) -> str:
         return ""
     found = [line for line in lines if line.startswith("antiphon: ")]
     return found[-1].removeprefix("antiphon: ") if found else (lines[-1] if lines else "")
-
-
-def _end_with(parent: int) -> None:
-    """Send SIGTERM to this process once its parent is another than `parent`."""
-    while os.getppid() == parent:
-        time.sleep(POLL_SECONDS)
-    os.kill(os.getpid(), signal.SIGTERM)
-
-
-def main() -> None:
-    """`python -m antiphon.sweeps.processes PARENT WORDS...`: `antiphon WORDS`, ended when the process PARENT ends."""
-    parent, *words = sys.argv[1:]
-    threading.Thread(target=_end_with, args=(int(parent),), daemon=True).start()
-    sys.argv = ["antiphon", *words]
-    runpy.run_module("antiphon", run_name="__main__", alter_sys=True)
-
-
-if __name__ == "__main__":
-    main()

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import optuna
 
 # The states of settings, in the order of a table.
-DONE, RUNNING, WAITING, PRUNED, FAILED_STATE = "done", "running", "waiting", "pruned", "failed"
+DONE, RUNNING, WAITING, PRUNED, DIVERGED, FAILED_STATE = "done", "running", "waiting", "pruned", "diverged", "failed"
 _STATES = {"COMPLETE": DONE, "RUNNING": RUNNING, "WAITING": WAITING, "PRUNED": PRUNED, "FAIL": FAILED_STATE}
 
 
@@ -73,7 +73,7 @@ def study_settings(study: optuna.Study, *, lower_is_better: bool) -> list[Settin
             continue
         state = _STATES[trial.state.name]
         if FAILED in trial.user_attrs and state == PRUNED:
-            state = FAILED_STATE
+            state = DIVERGED
         params = dict(trial.params) or dict(trial.system_attrs.get("fixed_params", {}))
         found = SettingResult(
             number=trial.number,
@@ -87,7 +87,7 @@ def study_settings(study: optuna.Study, *, lower_is_better: bool) -> list[Settin
         )
         latest[repr(sorted(params.items()))] = found  # a failed setting may have been tried again
     sign = 1 if lower_is_better else -1
-    order = [DONE, RUNNING, PRUNED, FAILED_STATE, WAITING]
+    order = [DONE, RUNNING, PRUNED, DIVERGED, FAILED_STATE, WAITING]
 
     def rank(result: SettingResult) -> tuple[int, float, int]:
         return order.index(result.state), sign * result.mean if result.state == DONE else 0.0, result.number
