@@ -174,7 +174,9 @@ def public_path(name: str) -> str:
 
 
 def _settings(section: Mapping[str, Any], names: tuple[str, ...]) -> list[Fact]:
-    return [(name, _short(section[name])) for name in names if section.get(name) is not None]
+    """The settings of a section that are given; those that are off (0) are left out, but for the seed."""
+    given = [(name, section.get(name)) for name in names]
+    return [(name, _short(value)) for name, value in given if value is not None and (value or name == "seed")]
 
 
 def _short(value: object) -> str:

@@ -64,7 +64,7 @@ def notebook_page(run: RunContents, results: RunResults, maps: Sequence[DrawnMap
         [example.kind, example.answer.source, example.answer.answer, "\n".join(example.answer.references)]
         for example in results.examples
     ]
-    parts += [table(["", "source", "answer", "reference"], rows)] if rows else []
+    parts += [table(["kind", "source", "answer", "reference"], rows)] if rows else []
     parts += [part for drawn in maps[:1] for part in (note(drawn.title), drawn.picture)]
     parts += [note(no_maps)] if no_maps and not maps else []
     return panel(f"Report of {run.name}", *parts)
@@ -81,9 +81,7 @@ def lead(run: RunContents) -> str:
     return " · ".join(said)
 
 
-def _sections(
-    run: RunContents, results: RunResults, maps: Sequence[DrawnMap], no_maps: str
-) -> list[Section]:
+def _sections(run: RunContents, results: RunResults, maps: Sequence[DrawnMap], no_maps: str) -> list[Section]:
     return [
         ("results", "Results", _results(run, results)),
         ("curves", "Curves", _curves(run)),
@@ -153,7 +151,8 @@ def _examples(results: RunResults) -> Markup:
         found = [example for example in results.examples if example.kind == kind]
         if found and results.chosen is not None:
             by = f"{title} <small class='muted'>{escaped(f'{meaning} by {results.chosen.name}')}</small>"
-            parts += [Markup(f"<h3>{by}</h3>"), *map(_example, found)]
+            inside = "".join(_example(example).html for example in found)
+            parts += [Markup(f"<h3>{by}</h3>"), Markup(f'<div class="examples">{inside}</div>')]
     if parts:
         key = "In an answer, <del>this is not in the reference</del> and <ins>this is only there</ins>."
         return joined(Markup(f'<p class="muted">{key}</p>'), *parts)
@@ -197,16 +196,12 @@ def _groups(results: RunResults) -> Markup:
 def _group_table(title: str, groups: Sequence[ErrorGroup]) -> Markup:
     names = list(groups[0].scores)
     top = max(100.0, *(score for group in groups for score in group.scores.values()))
-    rows = [
-        [
-            group.name,
-            f"{group.count:,}",
-            *(cell for name in names for cell in (fixed(group.scores[name], 2), bar(group.scores[name] / top, width="6rem"))),
-        ]
-        for group in groups
-    ]  # fmt: skip
-    heads = ["reference", "pairs", *(head for name in names for head in (name, ""))]
-    return _scrolling(title, table(heads, rows, right={1, *range(2, len(heads), 2)}))
+
+    def cell(score: float) -> Markup:
+        return joined(Markup(fixed(score, 2)), bar(max(score, 0.0) / top, width="7rem"))
+
+    rows = [[group.name, f"{group.count:,}", *(cell(group.scores[name]) for name in names)] for group in groups]
+    return _scrolling(title, table(["reference", "pairs", *names], rows, right={1}))
 
 
 def _maps(maps: Sequence[DrawnMap], reason: str, *, wanted: bool) -> Markup:
@@ -236,7 +231,7 @@ def _data(run: RunContents) -> Markup:
         ]
         for file in data_files(run)
     ]
-    heads = ["", "data", "bytes", "fingerprint", "licence"]
+    heads = ["side", "data", "bytes", "fingerprint", "licence"]
     drawn = _scrolling("Data files", table(heads, rows, right={2})) if rows else Markup("")
     return joined(drawn, _facts(data_facts(run)))
 
