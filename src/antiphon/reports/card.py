@@ -153,7 +153,7 @@ def _data(run: RunContents) -> list[str]:
         [
             file.side,
             public_path(file.name),
-            UNKNOWN if file.size is None else f"{file.size:,}",
+            file.bytes,
             file.fingerprint,
             file.license,
         ]

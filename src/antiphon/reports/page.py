@@ -77,7 +77,7 @@ def lead(run: RunContents) -> str:
     said += [f"{facts['parameters'].partition(',  of')[0]} parameters"] if "parameters" in facts else []
     if run.rows:
         said.append(f"{run.rows.last('step'):,} steps in {clock(run.rows.last('time_seconds') or 0)} of training")
-    said += [str(run.ended)] if run.ended else []
+    said += [str(run.ended)] if run.ended and not run.ended.endswith("steps are done") else []
     return " · ".join(said)
 
 
@@ -161,10 +161,13 @@ def _examples(results: RunResults) -> Markup:
 
 def _example(example: RankedExample) -> Markup:
     answer = example.answer
-    nearest = answer.references[0]
-    others = [("reference", isolated(_cut(text))) for text in answer.references]
-    rows = [("source", isolated(_cut(answer.source))), ("answer", f"<bdi>{_changes(answer.answer, nearest)}</bdi>")]
-    rows += [*others, ("score", f"{example.score:.2f}")]
+    rows = [("source", isolated(_cut(answer.source)))]
+    if answer.answer in answer.references:
+        rows.append(("answer", f"{isolated(_cut(answer.answer))} <small class='muted'>as the reference</small>"))
+    else:
+        rows.append(("answer", f"<bdi>{_changes(answer.answer, answer.references[0])}</bdi>"))
+        rows += [("reference", isolated(_cut(text))) for text in answer.references]
+    rows.append(("score", f"{example.score:.2f}"))
     inside = "".join(f"<dt>{name}</dt><dd>{text}</dd>" for name, text in rows)
     return Markup(f'<div class="example"><dl>{inside}</dl></div>')
 
@@ -216,7 +219,8 @@ def _maps(maps: Sequence[DrawnMap], reason: str, *, wanted: bool) -> Markup:
     if parts:
         said = "Rows are tokens of the answer, columns those of the source; figures are percent. "
         parts.insert(0, _paragraph(said + "Attention shows where the model looked, not why it answered so."))
-        return joined(_paragraph(maps[0].title), *parts)
+        inside = "".join(part.html for part in parts[1:])
+        return joined(_paragraph(f"The {maps[0].title}."), parts[0], Markup(f'<div class="maps">{inside}</div>'))
     return _paragraph(f"No maps: {reason}.".replace("..", ".")) if wanted and reason else Markup("")
 
 
@@ -225,7 +229,7 @@ def _data(run: RunContents) -> Markup:
         [
             file.side,
             file.name,
-            UNKNOWN if file.size is None else f"{file.size:,}",
+            file.bytes,
             file.fingerprint or UNKNOWN,
             file.license,
         ]
