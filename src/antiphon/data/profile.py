@@ -1,7 +1,7 @@
 """What the training data looks like: lengths in tokens and the frequency of words, of its first pairs.
 
-    profile = DataProfile()                      # given to `load_corpus(..., profile=profile)`
-    profile.lengths("target"), profile.frequencies(["Stunden", "Xylophon"])      # {"Stunden": 812, "Xylophon": 0}
+profile = DataProfile()                      # given to `load_corpus(..., profile=profile)`
+profile.lengths("target"), profile.frequencies(["Stunden", "Xylophon"])      # {"Stunden": 812, "Xylophon": 0}
 """
 
 from __future__ import annotations

@@ -145,7 +145,7 @@ def _examples(examples: Sequence[RankedExample]) -> list[str]:
             answer = example.answer
             row = [kind, answer.source, answer.answer, answer.references[0], f"{example.score:.1f}"]
             lines.append("| " + " | ".join(map(_cell, row)) + " |")
-    return ["| | source | answer | reference | score |", "|---|---|---|---|---:|", *lines] if lines else []
+    return ["| kind | source | answer | reference | score |", "|---|---|---|---|---:|", *lines] if lines else []
 
 
 def _data(run: RunContents) -> list[str]:
@@ -153,13 +153,13 @@ def _data(run: RunContents) -> list[str]:
         [
             file.side,
             public_path(file.name),
-            UNKNOWN if file.size is None else f"{file.size:,}",
+            file.bytes,
             file.fingerprint,
             file.license,
         ]
         for file in data_files(run)
     ]
-    table = _table(["", "data", "bytes", "fingerprint", "licence"], rows) if rows else []
+    table = _table(["side", "data", "bytes", "fingerprint", "licence"], rows) if rows else []
     return [*table, "", *_list(data_facts(run))]
 
 
@@ -214,7 +214,7 @@ def _markdown(text: str) -> str:
     """A user's text in Markdown: on one line, with a backslash before each character that means something there, so
     that neither markup nor HTML nor a link can arise from it."""
     flat = printable(" ".join(str(text).split()))
-    escaped = re.sub(r"([\\`*_{}\[\]()#+!|~$<>&])", r"\\\1", flat)
+    escaped = re.sub(r"([\\`*_\[\]#|~$<>&])", r"\\\1", flat)
     return re.sub(r"(?i)(https?|ftp|mailto|www)([:.])", r"\1\\\2", escaped)
 
 

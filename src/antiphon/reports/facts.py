@@ -13,7 +13,7 @@ from antiphon.reports.contents import RunContents
 
 Fact = tuple[str, str]
 UNKNOWN = "unknown"
-_OPTIMIZATION = (
+TRAINING_SETTINGS = (
     "optimizer", "lr", "schedule", "warmup_steps", "max_steps", "max_epochs", "max_minutes", "batch_tokens",
     "accumulate", "clip_norm", "weight_decay", "label_smoothing", "r_drop", "ema", "precision", "seed",
 )  # fmt: skip
@@ -32,6 +32,13 @@ class DataFile:
     size: int | None
     fingerprint: str
     license: str
+
+    @property
+    def bytes(self) -> str:
+        """The size in words; pairs from Python have none."""
+        if self.size is not None:
+            return f"{self.size:,}"
+        return "" if self.name.endswith("from Python") else UNKNOWN
 
 
 def data_files(run: RunContents) -> list[DataFile]:
@@ -101,7 +108,7 @@ def model_facts(run: RunContents) -> list[Fact]:
 
 def training_facts(run: RunContents) -> list[Fact]:
     """The settings of training that matter most."""
-    return _settings(run.section("training"), _OPTIMIZATION)
+    return _settings(run.section("training"), TRAINING_SETTINGS)
 
 
 def cost_facts(run: RunContents) -> list[Fact]:
@@ -174,7 +181,9 @@ def public_path(name: str) -> str:
 
 
 def _settings(section: Mapping[str, Any], names: tuple[str, ...]) -> list[Fact]:
-    return [(name, _short(section[name])) for name in names if section.get(name) is not None]
+    """The settings of a section that are given; those that are off (0) are left out, but for the seed."""
+    given = [(name, section.get(name)) for name in names]
+    return [(name, _short(value)) for name, value in given if value is not None and (value or name == "seed")]
 
 
 def _short(value: object) -> str:

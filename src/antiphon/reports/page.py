@@ -64,7 +64,7 @@ def notebook_page(run: RunContents, results: RunResults, maps: Sequence[DrawnMap
         [example.kind, example.answer.source, example.answer.answer, "\n".join(example.answer.references)]
         for example in results.examples
     ]
-    parts += [table(["", "source", "answer", "reference"], rows)] if rows else []
+    parts += [table(["kind", "source", "answer", "reference"], rows)] if rows else []
     parts += [part for drawn in maps[:1] for part in (note(drawn.title), drawn.picture)]
     parts += [note(no_maps)] if no_maps and not maps else []
     return panel(f"Report of {run.name}", *parts)
@@ -77,13 +77,11 @@ def lead(run: RunContents) -> str:
     said += [f"{facts['parameters'].partition(',  of')[0]} parameters"] if "parameters" in facts else []
     if run.rows:
         said.append(f"{run.rows.last('step'):,} steps in {clock(run.rows.last('time_seconds') or 0)} of training")
-    said += [str(run.ended)] if run.ended else []
+    said += [str(run.ended)] if run.ended and not run.ended.endswith("steps are done") else []
     return " · ".join(said)
 
 
-def _sections(
-    run: RunContents, results: RunResults, maps: Sequence[DrawnMap], no_maps: str
-) -> list[Section]:
+def _sections(run: RunContents, results: RunResults, maps: Sequence[DrawnMap], no_maps: str) -> list[Section]:
     return [
         ("results", "Results", _results(run, results)),
         ("curves", "Curves", _curves(run)),
@@ -153,7 +151,8 @@ def _examples(results: RunResults) -> Markup:
         found = [example for example in results.examples if example.kind == kind]
         if found and results.chosen is not None:
             by = f"{title} <small class='muted'>{escaped(f'{meaning} by {results.chosen.name}')}</small>"
-            parts += [Markup(f"<h3>{by}</h3>"), *map(_example, found)]
+            inside = "".join(_example(example).html for example in found)
+            parts += [Markup(f"<h3>{by}</h3>"), Markup(f'<div class="examples">{inside}</div>')]
     if parts:
         key = "In an answer, <del>this is not in the reference</del> and <ins>this is only there</ins>."
         return joined(Markup(f'<p class="muted">{key}</p>'), *parts)
@@ -162,10 +161,13 @@ def _examples(results: RunResults) -> Markup:
 
 def _example(example: RankedExample) -> Markup:
     answer = example.answer
-    nearest = answer.references[0]
-    others = [("reference", isolated(_cut(text))) for text in answer.references]
-    rows = [("source", isolated(_cut(answer.source))), ("answer", f"<bdi>{_changes(answer.answer, nearest)}</bdi>")]
-    rows += [*others, ("score", f"{example.score:.2f}")]
+    rows = [("source", isolated(_cut(answer.source)))]
+    if answer.answer in answer.references:
+        rows.append(("answer", f"{isolated(_cut(answer.answer))} <small class='muted'>as the reference</small>"))
+    else:
+        rows.append(("answer", f"<bdi>{_changes(answer.answer, answer.references[0])}</bdi>"))
+        rows += [("reference", isolated(_cut(text))) for text in answer.references]
+    rows.append(("score", f"{example.score:.2f}"))
     inside = "".join(f"<dt>{name}</dt><dd>{text}</dd>" for name, text in rows)
     return Markup(f'<div class="example"><dl>{inside}</dl></div>')
 
@@ -197,16 +199,12 @@ def _groups(results: RunResults) -> Markup:
 def _group_table(title: str, groups: Sequence[ErrorGroup]) -> Markup:
     names = list(groups[0].scores)
     top = max(100.0, *(score for group in groups for score in group.scores.values()))
-    rows = [
-        [
-            group.name,
-            f"{group.count:,}",
-            *(cell for name in names for cell in (fixed(group.scores[name], 2), bar(group.scores[name] / top, width="6rem"))),
-        ]
-        for group in groups
-    ]  # fmt: skip
-    heads = ["reference", "pairs", *(head for name in names for head in (name, ""))]
-    return _scrolling(title, table(heads, rows, right={1, *range(2, len(heads), 2)}))
+
+    def cell(score: float) -> Markup:
+        return joined(Markup(fixed(score, 2)), bar(max(score, 0.0) / top, width="7rem"))
+
+    rows = [[group.name, f"{group.count:,}", *(cell(group.scores[name]) for name in names)] for group in groups]
+    return _scrolling(title, table(["reference", "pairs", *names], rows, right={1}))
 
 
 def _maps(maps: Sequence[DrawnMap], reason: str, *, wanted: bool) -> Markup:
@@ -221,7 +219,8 @@ def _maps(maps: Sequence[DrawnMap], reason: str, *, wanted: bool) -> Markup:
     if parts:
         said = "Rows are tokens of the answer, columns those of the source; figures are percent. "
         parts.insert(0, _paragraph(said + "Attention shows where the model looked, not why it answered so."))
-        return joined(_paragraph(maps[0].title), *parts)
+        inside = "".join(part.html for part in parts[1:])
+        return joined(_paragraph(f"The {maps[0].title}."), parts[0], Markup(f'<div class="maps">{inside}</div>'))
     return _paragraph(f"No maps: {reason}.".replace("..", ".")) if wanted and reason else Markup("")
 
 
@@ -230,13 +229,13 @@ def _data(run: RunContents) -> Markup:
         [
             file.side,
             file.name,
-            UNKNOWN if file.size is None else f"{file.size:,}",
+            file.bytes,
             file.fingerprint or UNKNOWN,
             file.license,
         ]
         for file in data_files(run)
     ]
-    heads = ["", "data", "bytes", "fingerprint", "licence"]
+    heads = ["side", "data", "bytes", "fingerprint", "licence"]
     drawn = _scrolling("Data files", table(heads, rows, right={2})) if rows else Markup("")
     return joined(drawn, _facts(data_facts(run)))
 

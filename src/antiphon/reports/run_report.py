@@ -1,7 +1,7 @@
 """The report of a run: one self-contained HTML file, and a model card for the hub.
 
-    report = antiphon.report("runs/demo")        # shows itself in a notebook
-    report.save("report.html"), report.save_card("runs/demo/model/README.md")
+report = antiphon.report("runs/demo")        # shows itself in a notebook
+report.save("report.html"), report.save_card("runs/demo/model/README.md")
 """
 
 from __future__ import annotations

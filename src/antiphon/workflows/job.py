@@ -267,15 +267,16 @@ class TrainingJob:
             with inside("generation"):
                 spoken = speaking(self.initial)
             return spoken.source_tokenizer, spoken.target_tokenizer
-        return build_tokenizers(self.config, self.task) if self.fresh else saved_tokenizers(self.folder)
+        return build_tokenizers(self.config, self.task) if self.fresh else saved_tokenizers(self.folder / TOKENIZERS)
 
     def _describe(self) -> str:
         """A description of the run in one line."""
         model, base = self.model, self.recipe.model
         origin = f"from {base.base}" if isinstance(base, BaseConfig) else model.preset
         tokenizers = {tokenizer.vocab_size for _, tokenizer in self._named_tokenizers()}
+        sizes, read = " and ".join(map(str, sorted(tokenizers))), self.data.train.report
         return (
             f"{count_parameters(self.network):,} parameters "
             f"({origin}: {model.encoder_layers}+{model.decoder_layers} layers, "
-            f"d_model {model.d_model}), vocabulary {' and '.join(map(str, sorted(tokenizers)))}; {self.data.train.report}"
+            f"d_model {model.d_model}), vocabulary {sizes}; {read}"
         )

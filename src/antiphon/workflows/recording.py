@@ -1,9 +1,9 @@
 """What a run records beside its figures: `run.json`, the answers of its best validation, and its reporters.
 
-    recorder = RunRecorder(config, folder, say, device=device, first_step=0)
-    with recorder.running(log):                  # opens the reporters of `training.log_to`, and closes them
-        recorder.describe(network, data, validate)
-        recorder.reason = loop.run()
+recorder = RunRecorder(config, folder, say, device=device, first_step=0)
+with recorder.running(log):                  # opens the reporters of `training.log_to`, and closes them
+    recorder.describe(network, data, validate)
+    recorder.reason = loop.run()
 """
 
 from __future__ import annotations

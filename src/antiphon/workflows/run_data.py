@@ -1,9 +1,9 @@
 """The data of a run: the corpus that it trains on, and the validation pairs, read as the recipe says.
 
-    data = RunData(config, task)                 # before anything slow: filters and objectives are looked up
-    data.load((source_tokenizer, target_tokenizer), initial=None)
-    data.train                                   # the corpus
-    validate, notes = data.validator(parts, metrics)
+data = RunData(config, task)                 # before anything slow: filters and objectives are looked up
+data.load((source_tokenizer, target_tokenizer), initial=None)
+data.train                                   # the corpus
+validate, notes = data.validator(parts, metrics)
 """
 
 from __future__ import annotations

@@ -52,14 +52,13 @@ def build_tokenizers(config: TrainConfig, task: Task) -> tuple[Tokenizer, Tokeni
     return source, _make(settings.of("target"), lambda: texts(1), [])
 
 
-def saved_tokenizers(run: Path) -> tuple[Tokenizer, Tokenizer]:
-    """The tokenizers in the folder of a run; the same object twice if they are shared. ModelError without a source
-    tokenizer."""
-    folder = run / TOKENIZERS
+def saved_tokenizers(folder: Path) -> tuple[Tokenizer, Tokenizer]:
+    """The tokenizers in the folder of a run's tokenizers; the same object twice if they are shared. ModelError without
+    a source tokenizer."""
     found = {file.stem: Tokenizer.load(file) for file in sorted(folder.iterdir())}
     if "source" not in found:
         raise ModelError(
-            f"the run `{run}` must hold a source tokenizer in `{folder}`, but has none. Start a new run."
+            f"the run `{folder.parent}` must hold a source tokenizer in `{folder}`, but has none. Start a new run."
         )
     return found["source"], found.get("target", found["source"])
 

@@ -30,8 +30,8 @@ class Validate:
     """The validator of a run.
 
     `examples` are the pairs as ids, for the loss, one for each reference. `pairs` are sources with all their references
-    as text, for generated answers. `search` are settings of `generate`. `last_answers` are those of the last validation,
-    to the first of `pairs` if there are no metrics.
+    as text, for generated answers. `search` are settings of `generate`. `last_answers` are the answers of the last
+    validation; without metrics only those to the first of `pairs`.
     """
 
     parts: Parts

@@ -3,7 +3,7 @@
     check_reporters(["tensorboard", {"wandb": {"project": "demo"}}])      # before anything is written
     reporters = open_reporters(config.training.log_to, folder, recipe=..., resumed_at=None, say=print)
 
-`tensorboard`, `wandb`, `mlflow` and `trackio` are built in; each needs its package. A reporter of your own is registered
+`tensorboard`, `wandb`, `mlflow` and `trackio` are built in; each needs its package. A custom reporter is registered
 (`antiphon.register("reporter", "name")`) or named `module:Name`: a function of the run folder and its settings that
 returns a function of a row.
 """

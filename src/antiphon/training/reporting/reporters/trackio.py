@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
+from contextlib import redirect_stdout
 from typing import Any
 
 from antiphon.training.reporting.reporters.base import BuiltInReporter, ReportedRun, flat, numbers
@@ -23,11 +25,13 @@ class TrackioReporter(BuiltInReporter):
         known = {"auto_log_gpu": False, "auto_log_cpu": False, "embed": False, **settings}
         name = name or run.saved_id("trackio") or run.name
         resume = "never" if run.resumed_at is None else "allow"
-        self._run = trackio.init(project=project, name=name, config=flat(run.recipe), resume=resume, **known)
+        with redirect_stdout(sys.stderr):  # its messages: standard output is for answers
+            self._run = trackio.init(project=project, name=name, config=flat(run.recipe), resume=resume, **known)
         run.save_id("trackio", self._run.name)
 
     def __call__(self, row: Mapping[str, Any]) -> None:
         self._run.log(numbers(row), step=row["step"])
 
     def close(self, *, failed: bool) -> None:
-        self._run.finish()
+        with redirect_stdout(sys.stderr):
+            self._run.finish()

@@ -11,8 +11,8 @@ from antiphon.training.reporting.reporters.base import BuiltInReporter, Reported
 class WandbReporter(BuiltInReporter):
     """A run of Weights & Biases; the settings are those of `wandb.init` (project, entity, name, tags, mode, ...).
 
-    Figures are by `step`, which is logged as a figure of its own: wandb's own step cannot go back, as a run does that is
-    resumed from a snapshot. A resumed run continues the same run there, by its id.
+    Figures are by `step`, which is logged as a figure of its own: wandb's own step cannot go back, as a run does when
+    it is resumed from a snapshot. A resumed run continues the same run there, by its id.
     """
 
     def __init__(self, run: ReportedRun, *, project: str = "antiphon", **settings: Any) -> None:
