@@ -55,7 +55,9 @@ class MadeRuns:
         rows: list[dict[str, Any]] = []
         stopped = False
         for number, value in enumerate(self.values(recipe), 1):
-            rows.append({"step": 10 * number, "epoch": 1, "time_seconds": 60.0 * number, "valid_loss": 1.0, "chrf": value})
+            rows.append(
+                {"step": 10 * number, "epoch": 1, "time_seconds": 60.0 * number, "valid_loss": 1.0, "chrf": value}
+            )
             (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
             if should_stop is not None and should_stop():
                 stopped = True

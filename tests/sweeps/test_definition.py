@@ -44,23 +44,44 @@ def test_machines_with_their_data_in_different_places_have_the_same_sweep(
     [
         ("space: {training.lrr: [1]}\n", r"`training.lrr` is not a known setting \(.*s.yaml:2\), did you mean `lr`"),
         ("space: {trainig.lr: [1]}\n", r"`trainig` is not a known setting \(.*s.yaml:2\), did you mean `training`"),
-        ("space:\n  training.lr: [1e-3]\n  model.dropout: [0.1, 1.5]\n", r"`model.dropout` must be .* is 1.5 .*s.yaml:4"),
-        ("space: {training.optimizer: [adamw, muno]}\n", r"`muno` is not a known optimizer, did you mean `muon`.*s.yaml:2"),
+        (
+            "space:\n  training.lr: [1e-3]\n  model.dropout: [0.1, 1.5]\n",
+            r"`model.dropout` must be .* is 1.5 .*s.yaml:4",
+        ),
+        (
+            "space: {training.optimizer: [adamw, muno]}\n",
+            r"`muno` is not a known optimizer, did you mean `muon`.*s.yaml:2",
+        ),
         ("space: {training.optimizer: [{muon: {nesterof: 1}}]}\n", r"nesterof.*s.yaml:2"),
-        ("space: {training.schedule: [cosnie]}\n", r"`cosnie` is not a known schedule, did you mean `cosine`.*s.yaml:2"),
-        ("space: {attention.encoder: [full, {windo: 8}]}\n", r"`windo` is not a known attention, did you mean `window`"),
+        (
+            "space: {training.schedule: [cosnie]}\n",
+            r"`cosnie` is not a known schedule, did you mean `cosine`.*s.yaml:2",
+        ),
+        (
+            "space: {attention.encoder: [full, {windo: 8}]}\n",
+            r"`windo` is not a known attention, did you mean `window`",
+        ),
         ("space: {attention.encoder: [{window: -3}]}\n", r"attention.encoder.*s.yaml:2"),
         ("space: {tokenizer.kind: [bpee]}\n", r"tokenizer.kind.*bpee.*did you mean `bpe`"),
-        ("space: {data.train: [{path: q.tsv}]}\n", r"`data.train.path` must be a file, but there is no `.*q.tsv` .*s.yaml:2"),
+        (
+            "space: {data.train: [{path: q.tsv}]}\n",
+            r"`data.train.path` must be a file, but there is no `.*q.tsv` .*s.yaml:2",
+        ),
         ("space: {}\n", r"`space` must have at least one setting, but is empty .*s.yaml:2"),
-        ("space: {training.lr: []}\n", r"`space.training.lr` must have at least one value, but is an empty list .*s.yaml:2"),
+        (
+            "space: {training.lr: []}\n",
+            r"`space.training.lr` must have at least one value, but is an empty list .*s.yaml:2",
+        ),
         ("seeds: 2\n", r"`space` must be given, but is not there"),
         (SPACE + "serach: grid\n", r"`serach` is not a known setting .*s.yaml:3.*did you mean `search`"),
         (SPACE + "search: tpe\n", r"`trials` must be given for `search: tpe`"),
         (SPACE + "seeds: 0\n", r"`seeds` must be a number of runs or a list of seeds, but is 0 .*s.yaml:3"),
         (SPACE + "seeds: [1, 1]\n", r"`seeds` must hold each seed once"),
         (SPACE + "prune: medain\n", r"`prune` must be one of none, median, halving.*did you mean `median`"),
-        (SPACE + "prune: {median: {startup: 3}}\n", r"`prune.median.startup` is not known.*did you mean `startup_trials`"),
+        (
+            SPACE + "prune: {median: {startup: 3}}\n",
+            r"`prune.median.startup` is not known.*did you mean `startup_trials`",
+        ),
         (SPACE + "set: {training.sed: 3}\n", r"`training.sed` is not a known setting \(.*s.yaml:3\)"),
         (SPACE + "set: {training.seed: 3}\n", r"`set.training.seed` must be left out: `seeds` sets it .*s.yaml:3"),
         ("space: {output: [a, b]}\n", r"`space.output` must be left out: `output` of the sweep sets it"),
@@ -83,7 +104,10 @@ def test_a_wrong_sweep_is_one_line_before_the_first_run(
 def test_files_that_are_no_sweeps(folder: Path) -> None:
     for name, message in (
         ("none.yaml", "the sweep `none.yaml` cannot be read"),
-        ("r.yaml", "must have `recipe` and `space`, but `r.yaml` is a recipe. Write a sweep that names it: recipe: r.yaml"),
+        (
+            "r.yaml",
+            "must have `recipe` and `space`, but `r.yaml` is a recipe. Write a sweep that names it: recipe: r.yaml",
+        ),
         (".", "a sweep must be a YAML file, but `.` is a folder"),
     ):
         with pytest.raises(ConfigError, match=message):

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from antiphon.cli.main import main
 from antiphon.recipe import read_recipe
 
-STEPS = 300
+STEPS = 100
 
 
 def steps(folder: Path) -> list[int]:
@@ -26,13 +27,17 @@ def steps(folder: Path) -> list[int]:
 
 
 @pytest.mark.timeout(1200)  # five processes, one after the other
-def test_a_killed_sweep_is_resumed_and_nothing_is_trained_twice(write_sweep: Callable[..., Path], folder: Path) -> None:
-    text = "space: {training.lr: [1e-3, 1e-2]}\nset: {validation.every_steps: 300, training.save_every_steps: 10}\n"
-    file = write_sweep(text.replace("set: {", f"set: {{training.max_steps: {STEPS}, ") + "storage: sqlite:///study.db\n")
+def test_a_killed_sweep_is_resumed_and_nothing_is_trained_twice(
+    write_sweep: Callable[..., Path], folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = "space: {training.lr: [1e-3, 1e-2]}\nset: {validation.every_steps: 100, training.save_every_steps: 50}\n"
+    file = write_sweep(
+        text.replace("set: {", f"set: {{training.max_steps: {STEPS}, ") + "storage: sqlite:///study.db\n"
+    )
     command = [sys.executable, "-m", "antiphon", "sweep", str(file), "--threads", "1"]
     runs = [folder / f"runs/sweeps/s/trial-{number:04}/seed-0" for number in (0, 1)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as sweep:
-        while sweep.poll() is None and len(steps(runs[0])) < 10:
+        while sweep.poll() is None and len(steps(runs[0])) < 3:
             time.sleep(0.05)
         os.kill(sweep.pid, signal.SIGKILL)
         sweep.communicate(timeout=60)
@@ -45,12 +50,14 @@ def test_a_killed_sweep_is_resumed_and_nothing_is_trained_twice(write_sweep: Cal
         assert logged == sorted(set(logged)) and logged[-1] == STEPS
     # The orphan saved its last step before it ended: the log has no row twice, and no step is missing.
     assert steps(runs[0]) == list(range(2, STEPS + 1, 2))
-    table = done.stdout.splitlines()
-    assert table[0].split("|")[1:4] == [" trial ", " lr    ", " chrf  "] and len(table[2].split("|")) == len(table[0].split("|"))
+    head = [cell.strip() for cell in done.stdout.splitlines()[0].strip("|").split("|")]
+    assert head == ["trial", "lr", "chrf", "runs", "state", "parameters", "minutes"]
     assert "2 settings (2 done), 2 runs. No winner: with one run a setting" in done.stdout
     best = read_recipe(folder / "runs/sweeps/s/best.yaml")
     assert best.training.lr in (1e-3, 1e-2) and best.training.max_steps == STEPS
-    shown = subprocess.run([*command, "--show", "--json"], capture_output=True, text=True, check=True)
-    assert json.loads(shown.stdout) == json.loads((folder / "runs/sweeps/s/sweep.json").read_text())
-    refused = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert refused.returncode == 2 and refused.stderr.count("\n") == 1 and "must not exist yet" in refused.stderr
+    capsys.readouterr()
+    assert main(["sweep", str(file), "--show", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == json.loads((folder / "runs/sweeps/s/sweep.json").read_text())
+    assert main(["sweep", str(file)]) == 2
+    refused = capsys.readouterr().err
+    assert refused.count("\n") == 1 and "must not exist yet, but has 2 trials" in refused

@@ -21,12 +21,16 @@ def test_a_grid_is_tried_once(write_sweep: Callable[..., Path], made_runs, folde
     file = write_sweep(GRID)
     result = antiphon.sweep(file)
     assert made_runs.started == [f"trial-{n:04}/seed-{seed}" for n in range(6) for seed in (0, 1)]
-    assert [setting.params["training.lr"] for setting in result.settings] == ["0.01"] * 2 + ["0.003"] * 2 + ["0.001"] * 2
+    assert [setting.params["training.lr"] for setting in result.settings] == ["0.01"] * 2 + ["0.003"] * 2 + [
+        "0.001"
+    ] * 2
     assert {setting.state for setting in result.settings} == {DONE}
     assert result.best is not None and result.best.values == [10.0, 10.0] and result.metric == ("chrf", False)
     assert "has the best mean" in result.verdict.text and result.verdict.winner is None  # the optimizers are equal
     assert result.importance == pytest.approx({"training.lr": 1.0, "training.optimizer": 0.0})
-    with pytest.raises(ConfigError, match=r"the study `s` on `journal:s.yaml.log` must not exist yet, but has 6 trials"):
+    with pytest.raises(
+        ConfigError, match=r"the study `s` on `journal:s.yaml.log` must not exist yet, but has 6 trials"
+    ):
         antiphon.sweep(file)
     again = antiphon.sweep(file, resume=True)
     assert len(made_runs.started) == 12 and again.as_json() == result.as_json()

@@ -40,12 +40,16 @@ def test_a_range_becomes_the_values_of_a_grid() -> None:
     values = {key: [domain.value(label) for label in domain.grid()] for key, domain in space.items()}
     assert values["training.lr"] == pytest.approx([1e-4, 10**-3.5, 1e-3, 10**-2.5, 1e-2], rel=1e-5)
     assert values["model.dropout"] == pytest.approx([0.0, 0.1, 0.2, 0.3])
-    assert values["model.encoder_layers"] == [1, 4, 6] and all(isinstance(n, int) for n in values["model.encoder_layers"])
+    assert values["model.encoder_layers"] == [1, 4, 6] and all(
+        isinstance(n, int) for n in values["model.encoder_layers"]
+    )
     assert grid_size(space) == 5 * 4 * 3 == len(list(grid_of(space)))
 
 
 def test_a_range_stays_one_outside_a_grid() -> None:
-    space = parse_space({"training.lr": {"low": 1e-4, "high": 1e-2}, "model.d_model": {"low": 32, "high": 64}}, grid=False)
+    space = parse_space(
+        {"training.lr": {"low": 1e-4, "high": 1e-2}, "model.d_model": {"low": 32, "high": 64}}, grid=False
+    )
     assert isinstance(space["training.lr"], RangeSpace) and not space["training.lr"].whole
     assert space["model.d_model"].value(48.0) == 48 and isinstance(space["model.d_model"].value(48.0), int)
     assert grid_size(space) is None
@@ -58,7 +62,10 @@ def test_a_range_stays_one_outside_a_grid() -> None:
         ({}, "must have at least one setting, but is empty"),
         ([1], "must map settings of the recipe to their values, but is a list"),
         ({"a": []}, "`a` must have at least one value, but is an empty list"),
-        ({"a": 3}, "`a` must be a list of values, {low, high} or {choices: values by name}, but is 3. For one value, use"),
+        (
+            {"a": 3},
+            "`a` must be a list of values, {low, high} or {choices: values by name}, but is 3. For one value, use",
+        ),
         ({"a": [1, 1]}, "`a` must have each value once, but has `1` twice"),
         ({"a": {"low": 2, "high": 1}}, "`a` must have `low` below `high`, but has 2 and 1"),
         ({"a": {"low": 0, "high": 1, "log": True}}, "`a.low` must be above 0 where `log` is true, but is 0"),

@@ -92,7 +92,9 @@ def test_a_setting_that_is_better_wins_and_one_that_is_not_is_named(definition: 
     assert clear.text.startswith("The winner is k=0 (bleu 30.500): better than each of the 2 others (p < 0.05; Welch")
     close = judge(results([[30, 31, 30.5], [30.2, 30.9, 30.3], [10, 11, 10.5]]), definition, ("bleu", False))
     assert close.winner is None and [rival.number for rival in close.rivals] == [1]
-    assert "No winner: k=0 has the best mean (bleu 30.500), but is not significantly better than 1 of the 2" in close.text
+    assert (
+        "No winner: k=0 has the best mean (bleu 30.500), but is not significantly better than 1 of the 2" in close.text
+    )
 
 
 def test_one_seed_a_setting_names_no_winner(definition: Definition) -> None:

@@ -37,7 +37,9 @@ def test_a_locked_storage_is_one_line_and_nothing_is_lost(
 
     locks: list[sqlite3.Connection] = []
     made_runs.values = lock
-    with pytest.raises(WorkError, match=r"storage `sqlite:///study.db` must be free, but another process has locked") as e:
+    with pytest.raises(
+        WorkError, match=r"storage `sqlite:///study.db` must be free, but another process has locked"
+    ) as e:
         antiphon.sweep(file)
     assert "\n" not in str(e.value) and "Nothing is lost" in str(e.value)
     with pytest.raises(WorkError, match="must be free, but another process has locked it for more than 0.3 s"):
@@ -53,7 +55,9 @@ def test_two_sweeps_do_not_share_a_study(write_sweep: Callable[..., Path], made_
     other = write_sweep(SPACE.replace("3e-3", "5e-3") + "storage: journal:j.log\nname: mine\n", "other.yaml")
     before = (folder / "j.log").read_bytes()
     for resume in (True, False):
-        with pytest.raises(ConfigError, match=r"the study `mine` on `journal:j.log` is of another sweep: .*training.lr") as e:
+        with pytest.raises(
+            ConfigError, match=r"the study `mine` on `journal:j.log` is of another sweep: .*training.lr"
+        ) as e:
             antiphon.sweep(other, resume=resume, output="elsewhere")
         assert "Nothing was changed" in str(e.value) and "0.005" in str(e.value)
     assert (folder / "j.log").read_bytes() == before

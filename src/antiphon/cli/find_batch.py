@@ -60,7 +60,7 @@ class FindBatch(Command):
         config = read_recipe(self.recipe, overrides, variant=self.variant)
         self.start(dtype=config.training.precision)
         from antiphon.sweeps.table import as_table
-        from antiphon.workflows.find_batch import find_batch, text_row
+        from antiphon.workflows.finding.find_batch import find_batch, text_row
 
         result = find_batch(
             self.recipe,

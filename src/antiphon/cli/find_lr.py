@@ -67,7 +67,7 @@ class FindLr(Command):
             overrides["training.precision"] = self.dtype
         config = read_recipe(self.recipe, overrides, variant=self.variant)
         device = self.start(dtype=config.training.precision)
-        from antiphon.workflows.find_lr import find_lr, rate_lines
+        from antiphon.workflows.finding.find_lr import find_lr, rate_lines
 
         result = find_lr(config, low=self.low, high=self.high, steps=self.steps, device=device, report=self._report)
         if self.output is not None:
@@ -84,7 +84,7 @@ class FindLr(Command):
             self.say(f"step {step}/{self.steps}  lr {rate:.2e}  loss {loss:.3f}")
 
     def _write(self, result: object) -> None:
-        from antiphon.workflows.find_lr import RateTest
+        from antiphon.workflows.finding.find_lr import RateTest
 
         assert isinstance(result, RateTest) and self.output is not None
         ending = self.output.lower().rpartition(".")[2]

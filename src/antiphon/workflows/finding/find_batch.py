@@ -22,8 +22,8 @@ from typing import Any
 from antiphon import errors
 from antiphon.display import Markup, line_chart, note, panel, table
 from antiphon.errors import AntiphonError, ConfigError, UsageError, WorkError
-from antiphon.workflows.batch_trial import BatchRequest
-from antiphon.workflows.machine_memory import available_memory
+from antiphon.workflows.finding.batch_trial import BatchRequest
+from antiphon.workflows.finding.machine_memory import available_memory
 
 SMALLEST, LARGEST = 256, 2**22
 HALVINGS = 2  # of the interval between the largest that fits and the smallest that does not: to an eighth of it
@@ -165,7 +165,7 @@ def _gib(limit: int | None) -> str:
 
 def _in_process(request: BatchRequest, report: Callable[[dict[str, Any]], None]) -> list[dict[str, Any]]:
     """The rows of a process that tries the sizes. One that is killed did not fit the size that it was at."""
-    command = [sys.executable, "-m", "antiphon.workflows.batch_trial"]
+    command = [sys.executable, "-m", "antiphon.workflows.finding.batch_trial"]
     rows: list[dict[str, Any]] = []
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ}
@@ -199,6 +199,7 @@ def _in_process(request: BatchRequest, report: Callable[[dict[str, Any]], None])
 
 def _error(row: Mapping[str, str]) -> AntiphonError:
     kind = getattr(errors, row["kind"], None)
-    if isinstance(kind, type) and issubclass(kind, UsageError):
-        return ConfigError(row["error"])
-    return WorkError(row["error"])
+    if kind in (errors.DataError, errors.ModelError):
+        return kind(row["error"])
+    usage = isinstance(kind, type) and issubclass(kind, UsageError)
+    return ConfigError(row["error"]) if usage else WorkError(row["error"])

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import torch
 
@@ -26,7 +26,7 @@ from antiphon.recipe import read_recipe
 from antiphon.training.ahead import BatchPrefetcher
 from antiphon.training.loop import Loop
 from antiphon.training.progress import Progress, peak_memory
-from antiphon.workflows.bare_job import bare_job
+from antiphon.workflows.finding.bare_job import bare_job
 
 MOST_BATCHES = 2000  # batches of a pass that are looked at
 TIMED_BATCHES = 6
@@ -66,15 +66,15 @@ class GivenBatches:
         self._next = state["next"]
 
 
-def main() -> None:
-    """Answer the request on standard input."""
+def main(answers: TextIO) -> None:
+    """Answer the request on standard input, a line each."""
     request = BatchRequest(**json.loads(sys.stdin.read()))
     try:
         for row in measured(request):
-            sys.stdout.write(json.dumps(row) + "\n")
-            sys.stdout.flush()
+            answers.write(json.dumps(row) + "\n")
+            answers.flush()
     except AntiphonError as error:
-        sys.stdout.write(json.dumps({"error": str(error), "kind": type(error).__name__}) + "\n")
+        answers.write(json.dumps({"error": str(error), "kind": type(error).__name__}) + "\n")
 
 
 def measured(request: BatchRequest) -> Iterator[dict[str, Any]]:
@@ -193,4 +193,4 @@ def _peak(device: torch.device) -> int:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.stdout)

@@ -23,7 +23,7 @@ from antiphon.config import TrainConfig
 from antiphon.display import Markup, chart_grid, fixed, line_chart, note, panel
 from antiphon.errors import ConfigError, NonFiniteError, WorkError
 from antiphon.settings import show
-from antiphon.workflows.bare_job import as_config, bare_job
+from antiphon.workflows.finding.bare_job import as_config, bare_job
 
 SMOOTHING = 0.9  # of the exponential moving average of the loss
 SETTLING_STEPS = 10  # steps before divergence is looked for
