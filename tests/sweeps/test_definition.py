@@ -120,7 +120,7 @@ def test_files_that_are_no_sweeps(folder: Path) -> None:
 def test_a_recipe_with_variants_needs_them_in_the_space(write_sweep: Callable[..., Path], folder: Path) -> None:
     recipe = folder / "r.yaml"
     recipe.write_text(recipe.read_text() + "variants: {wide: {model: {d_model: 64}}, plain: {}}\n")
-    with pytest.raises(ConfigError, match="r.yaml` has 2 variants: the space must have `variant`, a list of some of"):
+    with pytest.raises(ConfigError, match=r"r.yaml` has 2 variants: the space must have `variant`, a list of some of"):
         read_definition(write_sweep(SPACE))
     with pytest.raises(ConfigError, match="has no variant `wied`, did you mean `wide`"):
         read_definition(write_sweep("space: {variant: [wied]}\n"))
@@ -132,5 +132,5 @@ def test_a_large_space_is_checked_value_by_value(write_sweep: Callable[..., Path
     values = "[0, 0.1, 0.2, 0.3, 0.4]"
     text = "search: random\ntrials: 3\nspace: {" + ", ".join(f"{key}: {values}" for key in keys)
     check_runs(read_definition(write_sweep(text + "}\n")))
-    with pytest.raises(ConfigError, match="`training.clip_norm` must be at least 0, but is -1"):
+    with pytest.raises(ConfigError, match=r"`training.clip_norm` must be at least 0, but is -1"):
         check_runs(read_definition(write_sweep(text + ", training.clip_norm: [1, -1]}\n")))

@@ -42,7 +42,7 @@ def test_a_locked_storage_is_one_line_and_nothing_is_lost(
     ) as e:
         antiphon.sweep(file)
     assert "\n" not in str(e.value) and "Nothing is lost" in str(e.value)
-    with pytest.raises(WorkError, match="must be free, but another process has locked it for more than 0.3 s"):
+    with pytest.raises(WorkError, match=r"must be free, but another process has locked it for more than 0.3 s"):
         antiphon.sweep(file, resume=True)
     locks[0].close()
     result = antiphon.sweep(file, resume=True)
@@ -88,7 +88,7 @@ def test_storages_that_cannot_be_used(write_sweep: Callable[..., Path], made_run
         with pytest.raises((ConfigError, WorkError), match=message) as caught:
             antiphon.sweep(write_sweep(SPACE), storage=url)
         assert "\n" not in str(caught.value)
-    with pytest.raises(ConfigError, match="there is no study yet: no file `none.db`"):
+    with pytest.raises(ConfigError, match=r"there is no study yet: no file `none.db`"):
         antiphon.sweep(write_sweep(SPACE), storage="sqlite:///none.db", show_only=True)
     assert not (folder / "none.db").exists() and made_runs.started == []
 
