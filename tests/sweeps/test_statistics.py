@@ -97,6 +97,13 @@ def test_a_setting_that_is_better_wins_and_one_that_is_not_is_named(definition: 
     )
 
 
+def test_a_sweep_that_goes_on_has_no_winner_yet(definition: Definition) -> None:
+    settings = [*results([[30, 31, 30.5], [20, 21, 20.5]]), SettingResult(2, {"k": 2}, "running", {})]
+    verdict = judge(settings, definition, ("bleu", False))
+    assert verdict.winner is None and verdict.rivals == []
+    assert verdict.text.startswith("So far, with 1 of 3 settings not finished: the winner is k=0")
+
+
 def test_one_seed_a_setting_names_no_winner(definition: Definition) -> None:
     verdict = judge(results([[30.0], [20.0]]), definition, ("bleu", False))
     assert verdict.winner is None and "with one run a setting, the spread of the seeds is unknown" in verdict.text

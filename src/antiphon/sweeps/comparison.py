@@ -23,7 +23,7 @@ from antiphon.evaluation.metrics import Metric, parse_metrics
 from antiphon.evaluation.result import MetricResult
 from antiphon.reports.answers import ValidAnswer, read_answers
 from antiphon.sweeps.definition import Definition
-from antiphon.sweeps.results import SettingResult, finished
+from antiphon.sweeps.results import RUNNING, WAITING, SettingResult, finished
 from antiphon.sweeps.runs import run_config
 from antiphon.sweeps.statistics import welch
 
@@ -73,7 +73,10 @@ def judge(settings: Sequence[SettingResult], definition: Definition, metric: tup
     alpha = definition.config.alpha
     rivals = [other for other in others if other.number not in by_seeds or (tested.p_of(other) or 0.0) >= alpha]
     text = _text(best, others, rivals, tested, definition, metric[0])
-    return Verdict(None if rivals else best, rivals, text, by_seeds, by_pairs)
+    going = sum(setting.state in (RUNNING, WAITING) for setting in settings)
+    if going:
+        text = f"So far, with {going} of {len(settings)} settings not finished: {text[0].lower()}{text[1:]}"
+    return Verdict(None if rivals or going else best, rivals, text, by_seeds, by_pairs)
 
 
 def _corrected(ps: Mapping[int, float]) -> dict[int, float]:

@@ -38,7 +38,7 @@ def charts(result: SweepResult) -> list[Markup]:
     done, metric = finished(result.settings), result.metric[0]
     keys = [*result.importance, *(key for key in result.definition.space if key not in result.importance)]
     shares = {short_key(key, keys): share for key, share in result.importance.items()}
-    drawn = [bar_chart(shares, title=f"importance for {metric}")] if len(keys) > 1 else []
+    drawn = [bar_chart(shares, title=f"importance for {metric}")] if len(shares) > 1 else []
     drawn += [_slice(result, key, done) for key in keys]
     if result.definition.config.search != "grid":
         drawn.append(_course(result, done))
@@ -61,8 +61,20 @@ def page(result: SweepResult) -> str:
     style = resources.files("antiphon").joinpath("reports/static/report.css").read_text(encoding="utf-8")
     best = result.best
     drawn = "".join(f"<div>{chart.html}</div>" for chart in charts(result))
-    sections = [("verdict", "Result", f"<p>{isolated(result.verdict.text)}</p>{_tiles(result, best)}")]
-    sections += [("matters", "What mattered", f'<p class="muted">{_how(result)}</p><div class="charts">{drawn}</div>')]
+    sections = [
+        (
+            "verdict",
+            "Result",
+            f'<p style="margin-bottom:1rem">{isolated(result.verdict.text)}</p>{_tiles(result, best)}',
+        )
+    ]
+    sections += [
+        (
+            "matters",
+            "What mattered",
+            f'<p class="muted" style="margin-bottom:1rem">{_how(result)}</p><div class="charts">{drawn}</div>',
+        )
+    ]
     scrolling = f'<div class="scroll" tabindex="0" role="region" aria-label="Settings">{_table(result).html}</div>'
     sections += [("settings", "Settings", f"{scrolling}{_table_note(result)}")]
     sections += [("reproduce", "Reproduce", _reproduce(result))]
@@ -164,7 +176,7 @@ def _table_note(result: SweepResult) -> str:
 
 def _reproduce(result: SweepResult) -> str:
     definition = result.definition
-    lines = [f"antiphon sweep {definition.path} --resume"]
+    lines = [" ".join(["antiphon", "sweep", str(definition.path), "--resume"])]
     if result.best_recipe is not None:
         lines.append(f"antiphon train {result.best_recipe}")
     return f"<pre>{escaped(chr(10).join(lines))}</pre>"

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from antiphon.errors import argument
 from antiphon.sweeps.definition import read_definition
 from antiphon.sweeps.outcome import SweepResult, make_result
 from antiphon.sweeps.runs import check_runs, metric_of, run_config
@@ -56,6 +57,7 @@ def sweep(
     for claim in claims(study, definition, say=say):
         runner.run(claim)
         if definition.config.minutes is not None and time.monotonic() - began > 60 * definition.config.minutes:
-            say(f"{definition.config.minutes:g} minutes are over; go on with --resume")
+            more = argument("resume=True", flag="--resume")
+            say(f"{definition.config.minutes:g} minutes are over; go on with {more}")
             break
     return make_result(study, definition, metric, write=True)

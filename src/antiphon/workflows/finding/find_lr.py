@@ -21,7 +21,7 @@ import torch
 
 from antiphon.config import TrainConfig
 from antiphon.display import Markup, chart_grid, fixed, line_chart, note, panel
-from antiphon.errors import ConfigError, NonFiniteError, WorkError
+from antiphon.errors import ConfigError, NonFiniteError, WorkError, argument
 from antiphon.settings import show
 from antiphon.workflows.finding.bare_job import as_config, bare_job
 
@@ -153,8 +153,8 @@ class LossCurve:
         lowest = min(range(len(self.smooth)), key=lambda place: self.smooth[place][1], default=0)
         if lowest < 2:
             raise WorkError(
-                "the loss must fall at some rate, but did not: lower `--low`, give more `--steps`, or look at the data "
-                "with `antiphon inspect`."
+                f"the loss must fall at some rate, but did not: lower {argument('low', flag='--low')}, give more "
+                f"{argument('steps', flag='--steps')}, or look at the data."
             )
         slopes = [
             (self.smooth[place + 1][1] - self.smooth[place - 1][1])
