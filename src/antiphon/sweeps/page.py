@@ -61,20 +61,10 @@ def page(result: SweepResult) -> str:
     style = resources.files("antiphon").joinpath("reports/static/report.css").read_text(encoding="utf-8")
     best = result.best
     drawn = "".join(f"<div>{chart.html}</div>" for chart in charts(result))
-    sections = [
-        (
-            "verdict",
-            "Result",
-            f'<p style="margin-bottom:1rem">{isolated(result.verdict.text)}</p>{_tiles(result, best)}',
-        )
-    ]
-    sections += [
-        (
-            "matters",
-            "What mattered",
-            f'<p class="muted" style="margin-bottom:1rem">{_how(result)}</p><div class="charts">{drawn}</div>',
-        )
-    ]
+    spaced = 'style="margin-bottom:1rem"'
+    verdict = f"<p {spaced}>{isolated(result.verdict.text)}</p>{_tiles(result, best)}"
+    matters = f'<p class="muted" {spaced}>{_how(result)}</p><div class="charts">{drawn}</div>'
+    sections = [("verdict", "Result", verdict), ("matters", "What mattered", matters)]
     scrolling = f'<div class="scroll" tabindex="0" role="region" aria-label="Settings">{_table(result).html}</div>'
     sections += [("settings", "Settings", f"{scrolling}{_table_note(result)}")]
     sections += [("reproduce", "Reproduce", _reproduce(result))]
