@@ -26,18 +26,18 @@ def steps(folder: Path) -> list[int]:
     return [row["step"] for row in map(json.loads, text[: text.rfind("\n") + 1].splitlines()) if "loss" in row]
 
 
-@pytest.mark.timeout(1200)  # five processes, one after the other
+@pytest.mark.timeout(1200)  # four processes, one after the other
 def test_a_killed_sweep_is_resumed_and_nothing_is_trained_twice(
     write_sweep: Callable[..., Path], folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    text = "space: {training.lr: [1e-3, 1e-2]}\nset: {validation.every_steps: 100, training.save_every_steps: 50}\n"
+    text = "space: {training.lr: [1e-3]}\nset: {validation.every_steps: 100, training.save_every_steps: 50}\n"
     file = write_sweep(
         text.replace("set: {", f"set: {{training.max_steps: {STEPS}, ") + "storage: sqlite:///study.db\n"
     )
     command = [sys.executable, "-m", "antiphon", "sweep", str(file), "--threads", "1"]
-    runs = [folder / f"runs/sweeps/s/trial-{number:04}/seed-0" for number in (0, 1)]
+    run = folder / "runs/sweeps/s/trial-0000/seed-0"
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as sweep:
-        while sweep.poll() is None and len(steps(runs[0])) < 3:
+        while sweep.poll() is None and len(steps(run)) < 3:
             time.sleep(0.05)
         os.kill(sweep.pid, signal.SIGKILL)
         sweep.communicate(timeout=60)
@@ -45,19 +45,16 @@ def test_a_killed_sweep_is_resumed_and_nothing_is_trained_twice(
     done = subprocess.run([*command, "--resume"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "trial 0 was interrupted and is continued" in done.stderr
-    for run in runs:
-        logged = steps(run)
-        assert logged == sorted(set(logged)) and logged[-1] == STEPS
     # The orphan saved its last step before it ended: the log has no row twice, and no step is missing.
-    assert steps(runs[0]) == list(range(2, STEPS + 1, 2))
+    assert steps(run) == list(range(2, STEPS + 1, 2))
     head = [cell.strip() for cell in done.stdout.splitlines()[0].strip("|").split("|")]
     assert head == ["trial", "lr", "chrf", "runs", "state", "parameters", "minutes"]
-    assert "2 settings (2 done), 2 runs. No winner: with one run a setting" in done.stdout
+    assert "1 setting (1 done), 1 run. No winner: only one setting has finished (lr=0.001)." in done.stdout
     best = read_recipe(folder / "runs/sweeps/s/best.yaml")
-    assert best.training.lr in (1e-3, 1e-2) and best.training.max_steps == STEPS
+    assert best.training.lr == 1e-3 and best.training.max_steps == STEPS
     capsys.readouterr()
     assert main(["sweep", str(file), "--show", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == json.loads((folder / "runs/sweeps/s/sweep.json").read_text())
     assert main(["sweep", str(file)]) == 2
     refused = capsys.readouterr().err
-    assert refused.count("\n") == 1 and "must not exist yet, but has 2 trials" in refused
+    assert refused.count("\n") == 1 and "must not exist yet, but does (trials: 1)" in refused

@@ -29,7 +29,7 @@ def test_a_grid_is_tried_once(write_sweep: Callable[..., Path], made_runs, folde
     assert "has the best mean" in result.verdict.text and result.verdict.winner is None  # the optimizers are equal
     assert result.importance == pytest.approx({"training.lr": 1.0, "training.optimizer": 0.0})
     with pytest.raises(
-        ConfigError, match=r"the study `s` on `journal:s.yaml.log` must not exist yet, but has 6 trials"
+        ConfigError, match=r"the study `s` on `journal:s.yaml.log` must not exist yet, but does \(trials: 6\)"
     ):
         antiphon.sweep(file)
     again = antiphon.sweep(file, resume=True)

@@ -74,7 +74,8 @@ class SweepResult:
         """How many settings and runs there are, by state."""
         states = [setting.state for setting in self.settings]
         parts = [f"{states.count(state)} {state}" for state in dict.fromkeys(states)]
-        return f"{len(states)} settings ({', '.join(parts)}), {sum(len(one.runs) for one in self.settings)} runs"
+        runs = sum(len(one.runs) for one in self.settings)
+        return f"{_count(len(states), 'setting')} ({', '.join(parts)}), {_count(runs, 'run')}"
 
     def __repr__(self) -> str:
         return f"SweepResult({self.definition.name!r}: {self.counts}; {self.verdict.text})"
@@ -126,3 +127,7 @@ def best_recipe(result: SweepResult) -> str:
     note = f"The best setting of the sweep {definition.path}: {best}.\n{result.verdict.text}"
     output = str(definition.folder / "best")
     return recipe_text(definition, best.params, note=note, output=output)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

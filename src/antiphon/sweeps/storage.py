@@ -159,9 +159,9 @@ def open_study(definition: Definition, *, lower_is_better: bool, resume: bool) -
     else:
         check_identity(stored, definition, where=url)
     if not resume:
-        count = len(patiently(lambda: found.get_trials(deepcopy=False), url))
+        count = f"trials: {len(patiently(lambda: found.get_trials(deepcopy=False), url))}"
         raise ConfigError(
-            f"the study `{definition.name}` on `{url}` must not exist yet, but has {count} trials. Continue or join it "
+            f"the study `{definition.name}` on `{url}` must not exist yet, but does ({count}). Continue or join it "
             f"with {argument('resume=True', flag='--resume')}, or choose another `name`, "
             f"{argument('output', flag='--output')} or {argument('storage', flag='--storage')}."
         )
