@@ -51,6 +51,7 @@ from antiphon.training.reporting.advice import advice
 from antiphon.training.reporting.record import RunLog, make_display, read_rows
 from antiphon.training.reporting.rows import MetricRows, summary_of
 from antiphon.training.snapshot import SnapshotStore
+from antiphon.watching import WatchPage, watch
 from antiphon.workflows.answer_settings import saved_search_settings
 from antiphon.workflows.average import average_and_compare
 from antiphon.workflows.base import BASE, InitialModel, apply_base, find_base, save_base
@@ -78,6 +79,11 @@ class Run:
         """The folder, the reason of the end, the last figures and the curves, for notebooks."""
         facts = [["folder", str(self.folder)], ["ended", self.reason], ["last", summary_of(self.metrics)]]
         return panel("Run", table([], facts), self.metrics.curves())
+
+    def watch(self, *others: str | Path, port: int | None = None) -> WatchPage:
+        """Serve a page with the curves of this run and of `others`; a notebook shows it below the cell. `port`: None
+        is 6007, or the next free one."""
+        return watch(self.folder, *others, port=port)
 
 
 @known_keywords("train")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 from antiphon.training.reporting.rows import MetricRows
@@ -59,7 +60,7 @@ def sparkline(values: Sequence[float], columns: int, *, log: bool = False) -> st
     its values. `log`: heights by the logarithm, for positive values."""
     columns = min(columns, len(values))
     bounds = [place * len(values) // columns for place in range(columns + 1)]
-    means = [_mean(values[start:stop]) for start, stop in zip(bounds, bounds[1:], strict=False)]
+    means = [_mean(values[start:stop]) for start, stop in pairwise(bounds)]
     heights = [math.log(mean) if log and mean == mean else mean for mean in means]
     finite = [height for height in heights if math.isfinite(height)]
     low, high = (min(finite), max(finite)) if finite else (0.0, 0.0)
