@@ -14,7 +14,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-CHUNK_BYTES = 4 << 20
+CHUNK_BYTES = 1 << 20
 MAX_LINE_BYTES = 64 << 20
 CHECKED_BYTES = 256  # before the place where reading stopped: they must be as they were
 _LARGEST = 1e300  # of a step

@@ -11,6 +11,8 @@ const HEIGHT = 230;
 const LARGE_HEIGHT = 420;
 const MAX_POINTS_SHOWN = 60;
 const MAX_RUNS_WITH_FAINT = 6; // more: the smoothed curves alone
+const DENSE = 5000; // rows
+const PIXELS_WHERE_DENSE = 1;
 const SYNC = "positions";
 const EDGE = 0.02;
 // Between the marks of an axis of time: seconds, minutes, hours, days.
@@ -19,7 +21,7 @@ const SECONDS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 
 export class Chart {
   constructor(spec) {
     this.spec = spec;
-    this.visible = false;
+    this.near = false; // the screen: its figures are read
     this.plot = null;
     this.shape = "";
     this.curves = [];
@@ -57,7 +59,6 @@ export class Chart {
 
   draw(runs, full) {
     this.label();
-    if (!this.visible) return;
     this.full = full;
     const [low, high] = (this.range = view.range ?? full);
     const name = POSITION_OF[view.axis];
@@ -72,13 +73,14 @@ export class Chart {
     }
     const values = rangeOf(this.curves, low, high, this.log);
     const faint = view.smooth > 0 && runs.length <= MAX_RUNS_WITH_FAINT;
-    const layers = faint ? [...this.curves.map((curve) => ({ ...curve, values: curve.raw, faint: true })), ...this.curves] : this.curves;
-    const pixels = Math.max(20, width - 70);
-    const { positions, curves, counts } = thin(layers, low, high, pixels);
+    const layers = faint ? [...this.curves.map((curve) => ({ ...curve, values: curve.raw, extremes: curve.figure.extremes, faint: true })), ...this.curves] : this.curves;
+    const columns = Math.max(20, Math.round((width - 70) / (this.curves.some(({ figure }) => figure.length > DENSE) ? PIXELS_WHERE_DENSE : 1)));
+    const { positions, curves, counts } = thin(layers, low, high, columns);
     layers.forEach((layer, place) => (layer.count = counts[place]));
     this.make(layers, width);
     this.values = padded(values, this.log);
     this.layers = layers;
+    layers.forEach(({ count }, place) => (this.plot.series[place + 1].width = count > 2 * columns ? 1 : this.plot.series[place + 1].width0));
     this.plot.batch(() => {
       this.plot.setData([positions, ...curves], false);
       this.plot.setScale("x", { min: low, max: high });
@@ -91,8 +93,8 @@ export class Chart {
       const figure = run.figures.get(figureName);
       if (!figure?.length) return [];
       const raw = figure.values.data;
-      const values = view.smooth ? smooth(figure, run.positions, name, view.smooth) : raw;
-      return [{ run, figure, figureName, second: place > 0, x: run.positions[name].data, raw, values }];
+      const { values, extremes } = view.smooth ? smooth(figure, run.positions, name, view.smooth) : { values: raw, extremes: figure.extremes };
+      return [{ run, figure, figureName, second: place > 0, x: run.positions[name].data, raw, values, extremes }];
     });
   }
 
@@ -149,6 +151,7 @@ export class Chart {
     return {
       stroke: colourOf(run.number, faint),
       width: faint ? 1 : 1.6,
+      width0: faint ? 1 : 1.6,
       dash: second ? [5, 4] : dashOf(run.number),
       spanGaps: false,
       points: { show: () => !faint && (this.layers?.[place]?.count ?? 0) <= MAX_POINTS_SHOWN, size: 4 },
@@ -209,7 +212,7 @@ export class Chart {
   }
 
   resize() {
-    if (this.visible && this.plot && this.body.clientWidth && this.body.clientWidth !== this.plot.width) document.dispatchEvent(new CustomEvent("redraw"));
+    if (this.plot && this.body.clientWidth && this.body.clientWidth !== this.plot.width) document.dispatchEvent(new CustomEvent("redraw"));
   }
 }
 

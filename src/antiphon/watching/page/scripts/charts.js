@@ -12,12 +12,21 @@ export function createCharts(store) {
     (entries) => {
       for (const { target, isIntersecting } of entries) {
         const chart = charts.get(target.dataset.chart);
-        if (chart) chart.visible = isIntersecting;
+        if (chart) chart.near = isIntersecting;
       }
       if (entries.some(({ isIntersecting }) => isIntersecting)) document.dispatchEvent(new CustomEvent("needed"));
     },
-    { rootMargin: "200px" },
+    { rootMargin: "300px" },
   );
+  const isOnScreen = ({ node }) => {
+    const { top, bottom } = node.getBoundingClientRect();
+    return bottom > 0 && top < innerHeight;
+  };
+  const drawSome = (some) => {
+    const shown = store.runs.filter(isShown);
+    const full = fullRange(shown);
+    for (const chart of some) chart.draw(shown, full);
+  };
 
   function arrange() {
     const groups = specsOf(store.runs);
@@ -29,6 +38,7 @@ export function createCharts(store) {
         if (!charts.has(spec.id)) {
           const chart = new Chart(spec);
           charts.set(spec.id, chart);
+          chart.label();
           observer.observe(chart.node);
         }
       }
@@ -49,13 +59,14 @@ export function createCharts(store) {
   return {
     arrange,
     // The figures that the charts on the screen draw.
-    needed: () => [...charts.values()].filter(({ visible }) => visible).flatMap(({ spec }) => spec.names),
-    draw() {
-      const shown = store.runs.filter(isShown);
-      for (const chart of charts.values()) chart.draw(shown, fullRange(shown));
-    },
+    needed: () => [...charts.values()].filter(({ near }) => near).flatMap(({ spec }) => spec.names),
+    draw: () => drawSome([...charts.values()].filter((chart) => chart.near && isOnScreen(chart))),
+    drawNear: () => drawSome([...charts.values()].filter((chart) => chart.near && !isOnScreen(chart))),
     colours() {
-      for (const chart of charts.values()) chart.forget();
+      for (const chart of charts.values()) {
+        chart.forget();
+        chart.label();
+      }
     },
   };
 }

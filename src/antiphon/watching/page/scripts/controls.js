@@ -2,7 +2,8 @@
 import { fullRange } from "./charts.js";
 import { zoom } from "./chart.js";
 import { button, copyText, element, fill } from "./dom.js";
-import { number, t } from "./texts.js";
+import { number } from "./format.js";
+import { t } from "./texts.js";
 import { AXES, change, isShown, view } from "./view.js";
 
 const STEPS = 100;

@@ -1,5 +1,17 @@
 // Figures, times and sizes as a reader expects them, in the language of the page.
-import { number, percent, t } from "./texts.js";
+import { pageLanguage, t } from "./texts.js";
+
+const formats = new Map(); // making a format takes longer than its use
+
+export function number(value, options = {}) {
+  const key = `${pageLanguage()} ${JSON.stringify(options)}`;
+  if (!formats.has(key)) formats.set(key, new Intl.NumberFormat(pageLanguage(), options));
+  return formats.get(key).format(value);
+}
+
+export function percent(share) {
+  return number(share, { style: "percent", maximumFractionDigits: share > 0.995 && share < 1 ? 1 : 0 });
+}
 
 const PERCENT = new Set(["padding_waste"]);
 

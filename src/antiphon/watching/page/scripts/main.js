@@ -3,6 +3,7 @@ import { createCharts } from "./charts.js";
 import { forgetColours } from "./colours.js";
 import { createControls } from "./controls.js";
 import { createDifferences } from "./differences.js";
+import { later } from "./dom.js";
 import { showNotices } from "./notices.js";
 import { createRuns } from "./runs.js";
 import { createSamples } from "./samples.js";
@@ -33,18 +34,21 @@ async function start() {
   const charts = createCharts(store);
   const parts = { runs: createRuns(store), controls: createControls(store), samples: createSamples(store), differences: createDifferences(store) };
   let due = false;
+  const showRuns = () => (parts.runs.show(), parts.samples.show(), parts.differences.show());
 
-  // At most one drawing a frame.
+  // At most one drawing a frame: first what is on the screen, then what is near it.
   function draw() {
     if (due) return;
     due = true;
     requestAnimationFrame(() => {
       due = false;
       parts.controls.show();
-      parts.runs.show();
       charts.draw();
+      document.dispatchEvent(new CustomEvent("drawn")); // benchmarks/watch_page.py waits for it
+      drawNear();
     });
   }
+  const drawNear = later(() => charts.drawNear(), 80);
 
   async function fetchNeeded() {
     if (await store.fetch(store.runs.filter(isShown), charts.needed())) draw();
@@ -55,6 +59,7 @@ async function start() {
       await store.refresh();
       charts.arrange();
       showNotices(store);
+      parts.runs.show();
       draw();
       await fetchNeeded();
       document.title = titleOf(store);
@@ -67,16 +72,15 @@ async function start() {
 
   document.addEventListener("view", () => {
     draw();
-    parts.samples.show();
-    parts.differences.show();
     void fetchNeeded();
   });
+  document.addEventListener("chosen", showRuns);
   document.addEventListener("needed", () => (draw(), void fetchNeeded()));
   document.addEventListener("redraw", draw);
   const restyle = () => (forgetColours(), charts.colours(), draw());
-  document.addEventListener("language", () => (restyle(), showNotices(store), parts.samples.show()));
+  document.addEventListener("language", () => (restyle(), showNotices(store), showRuns()));
   startTheme(restyle);
-  addEventListener("hashchange", () => (readAddress(), document.dispatchEvent(new CustomEvent("view"))));
+  addEventListener("hashchange", () => (readAddress(), showRuns(), document.dispatchEvent(new CustomEvent("view"))));
   addEventListener("resize", draw);
   await turn();
 }

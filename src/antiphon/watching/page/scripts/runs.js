@@ -1,8 +1,8 @@
 // The list of runs: which are drawn, how far each is, and its last figures.
 import { classOf } from "./colours.js";
 import { button, element, fill } from "./dom.js";
-import { duration, figure, titleOf } from "./format.js";
-import { number, percent, setText, t } from "./texts.js";
+import { duration, figure, number, percent, titleOf } from "./format.js";
+import { setText, t } from "./texts.js";
 import { change, isShown, toggle, view } from "./view.js";
 
 const FILTER_FROM = 6; // runs

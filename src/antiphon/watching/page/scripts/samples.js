@@ -3,7 +3,8 @@
 import { fetchSamples } from "./api.js";
 import { classOf } from "./colours.js";
 import { element, fill } from "./dom.js";
-import { number, setText, t } from "./texts.js";
+import { number } from "./format.js";
+import { setText, t } from "./texts.js";
 import { isShown } from "./view.js";
 import { changesOf } from "./words.js";
 

@@ -34,6 +34,7 @@ export class Figure {
     this.rows = new Growing(Uint32Array);
     this.values = new Growing(Float32Array);
     this.read = 0; // rows of the log that were looked at
+    this.extremes = new Extremes();
     this.smoothed = null;
   }
 
@@ -46,6 +47,7 @@ export class Figure {
       this.values.push(column[i]);
     }
     this.read += column.length;
+    this.extremes.extend(this.values.data, this.values.length);
     this.smoothed = null;
   }
 
@@ -54,12 +56,74 @@ export class Figure {
   }
 }
 
-// The values of a figure, averaged over earlier ones with weights that fall by e within `share` of the curve's length.
+const FACTOR = 16;
+const NONE = 0xffffffff;
+
+// The places of the lowest and the highest value of any part of a curve, found without looking at all its values: from
+// those of whole blocks of 16, 256, 4096, ... values.
+export class Extremes {
+  constructor() {
+    this.levels = []; // of each: places of the lowest and highest values of its complete blocks
+    this.gaps = []; // places of values that are not finite
+    this.length = 0;
+  }
+
+  extend(values, length) {
+    for (let i = this.length; i < length; i++) if (values[i] - values[i] !== 0) this.gaps.push(i);
+    this.length = length;
+    for (let level = 0, size = FACTOR; size <= length; level++, size *= FACTOR) {
+      const { low, high } = (this.levels[level] ??= { low: new Growing(Uint32Array), high: new Growing(Uint32Array) });
+      const inner = this.levels[level - 1];
+      for (let block = low.length; (block + 1) * size <= length; block++) {
+        let [lowAt, highAt] = [NONE, NONE];
+        for (let part = block * FACTOR; part < (block + 1) * FACTOR; part++) {
+          const [least, most] = inner ? [inner.low.data[part], inner.high.data[part]] : [part, part];
+          if (least === NONE || values[least] - values[least] !== 0) continue;
+          if (lowAt === NONE || values[least] < values[lowAt]) lowAt = least;
+          if (highAt === NONE || values[most] > values[highAt]) highAt = most;
+        }
+        low.push(lowAt);
+        high.push(highAt);
+      }
+    }
+    return this;
+  }
+
+  // The places between `start` and `end` (not included) as `this.lowAt` and `this.highAt`; NONE if no value is finite.
+  find(values, start, end) {
+    let [lowAt, highAt] = [NONE, NONE];
+    let at = start;
+    while (at < end) {
+      let level = -1;
+      let size = 1;
+      while (level + 1 < this.levels.length && at % (size * FACTOR) === 0 && at + size * FACTOR <= end && at / (size * FACTOR) < this.levels[level + 1].low.length) {
+        level++;
+        size *= FACTOR;
+      }
+      const block = at / size;
+      const least = level < 0 ? at : this.levels[level].low.data[block];
+      const most = level < 0 ? at : this.levels[level].high.data[block];
+      if (least !== NONE && values[least] - values[least] === 0) {
+        if (lowAt === NONE || values[least] < values[lowAt]) lowAt = least;
+        if (highAt === NONE || values[most] > values[highAt]) highAt = most;
+      }
+      at += size;
+    }
+    this.lowAt = lowAt;
+    this.highAt = highAt;
+  }
+
+  hasGap(start, end) {
+    return this.gaps.length > 0 && this.gaps.some((place) => place >= start && place < end);
+  }
+}
+
+// The values of a figure and their extremes, averaged over earlier ones with weights that fall by e within `share` of the curve's length.
 // The same share smooths alike however many rows there are. The weights are normalized, so that the beginning is not
 // drawn towards zero.
 export function smooth(figure, positions, name, share) {
   const { smoothed } = figure;
-  if (smoothed?.name === name && smoothed.share === share) return smoothed.values;
+  if (smoothed?.name === name && smoothed.share === share) return smoothed;
   const x = positions[name].data;
   const rows = figure.rows.data;
   const values = figure.values.data;
@@ -84,8 +148,8 @@ export function smooth(figure, positions, name, share) {
     weight = kept * weight + (1 - kept || 1e-9);
     found[i] = sum / weight;
   }
-  figure.smoothed = { name, share, values: found };
-  return found;
+  figure.smoothed = { name, share, values: found, extremes: new Extremes().extend(found, count) };
+  return figure.smoothed;
 }
 
 // The first place in a figure whose position is at least `at` (`after`: larger than `at`).
@@ -110,15 +174,15 @@ export function nearest(figure, x, at) {
   return after > 0 && at - x[rows[after - 1]] < x[rows[after]] - at ? after - 1 : after;
 }
 
-// Curves for a chart that is `width` pixels wide, between positions `low` and `high`: for each pixel the lowest and the
-// highest value of each curve, in the order in which they came, so that no peak is lost. All curves share one list of
-// positions, two a pixel; undefined is no value there, null a gap. One point on either side leads out of the chart.
+// Curves for a chart of `width` columns between positions `low` and `high`: for each column the lowest and the highest
+// value of each curve, in the order in which they came, so that no peak is lost. All curves share one list of positions,
+// two a column; undefined is no value there, null a gap. One point on either side leads out of the chart.
 export function thin(curves, low, high, width) {
   const slots = 2 * width;
   const scale = width / (high - low || 1);
   const before = [];
   const after = [];
-  const inner = curves.map(({ figure, x, values }, number) => {
+  const inner = curves.map(({ figure, x, values, extremes }, number) => {
     const out = new Array(slots);
     const rows = figure.rows.data;
     const start = placeOf(figure, x, low);
@@ -127,27 +191,20 @@ export function thin(curves, low, high, width) {
     if (end < figure.length) after.push({ at: x[rows[end]], value: values[end], number });
     let i = start;
     while (i < end) {
-      const pixel = Math.min(width - 1, Math.floor((x[rows[i]] - low) * scale));
-      const limit = pixel === width - 1 ? Infinity : low + (pixel + 1) / scale;
-      let [lowest, highest, lowestAt, highestAt, gap] = [Infinity, -Infinity, -1, -1, false];
-      do {
-        const value = values[i];
-        if (value - value !== 0) gap = true; // not finite
-        else {
-          if (value < lowest) [lowest, lowestAt] = [value, i];
-          if (value > highest) [highest, highestAt] = [value, i];
-        }
-        i++;
-      } while (i < end && x[rows[i]] < limit);
-      const slot = 2 * pixel;
-      if (lowestAt < 0) out[slot] = null;
-      else if (lowestAt === highestAt) {
-        out[slot] = lowest;
-        if (gap) out[slot + 1] = null;
+      const column = Math.min(width - 1, Math.floor((x[rows[i]] - low) * scale));
+      const next = column === width - 1 ? end : Math.max(i + 1, firstFrom(rows, x, low + (column + 1) / scale, i, end));
+      extremes.find(values, i, next);
+      const { lowAt, highAt } = extremes;
+      const slot = 2 * column;
+      if (lowAt === NONE) out[slot] = null;
+      else if (lowAt === highAt) {
+        out[slot] = values[lowAt];
+        if (extremes.hasGap(i, next)) out[slot + 1] = null;
       } else {
-        out[slot] = lowestAt < highestAt ? lowest : highest;
-        out[slot + 1] = lowestAt < highestAt ? highest : lowest;
+        out[slot] = values[Math.min(lowAt, highAt)];
+        out[slot + 1] = values[Math.max(lowAt, highAt)];
       }
+      i = next;
     }
     return { out, count: end - start };
   });
@@ -168,17 +225,36 @@ function finite(value) {
   return Number.isFinite(value) ? value : null;
 }
 
+// The first place from `start` on (at most `end`) whose position is at least `limit`. It is near, so the steps begin
+// small and double.
+function firstFrom(rows, x, limit, start, end) {
+  let step = 1;
+  let low = start;
+  while (low + step < end && x[rows[low + step]] < limit) {
+    low += step;
+    step *= 2;
+  }
+  let high = Math.min(end, low + step);
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (x[rows[middle]] < limit) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
 // The range of the values between `low` and `high`, or null. `positive`: of the values above zero.
 export function rangeOf(curves, low, high, positive) {
   let [least, most] = [Infinity, -Infinity];
-  for (const { figure, x, values } of curves) {
+  for (const { figure, x, values, extremes } of curves) {
+    const start = placeOf(figure, x, low);
     const end = placeOf(figure, x, high, true);
-    for (let i = placeOf(figure, x, low); i < end; i++) {
-      const value = values[i];
-      if (value - value !== 0 || (positive && value <= 0)) continue;
-      if (value < least) least = value;
-      if (value > most) most = value;
-    }
+    extremes.find(values, start, end);
+    const { lowAt, highAt } = extremes;
+    if (lowAt === NONE || (positive && values[highAt] <= 0)) continue;
+    most = Math.max(most, values[highAt]);
+    if (!positive || values[lowAt] > 0) least = Math.min(least, values[lowAt]);
+    else for (let i = start; i < end; i++) if (values[i] > 0) least = Math.min(least, values[i]);
   }
   return least <= most ? [least, most] : null;
 }

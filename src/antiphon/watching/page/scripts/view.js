@@ -34,11 +34,13 @@ function addressOf() {
   return `#${parts.join("&")}`;
 }
 
-// Change the view, write it into the address, and tell the parts of the page.
-export function change(values, what = "view") {
+// Change the view, write it into the address, and tell the parts of the page: `view`, and `chosen` if it is about which
+// runs are shown.
+export function change(values) {
   Object.assign(view, values);
   history.replaceState(null, "", addressOf());
-  document.dispatchEvent(new CustomEvent(what));
+  if ("hidden" in values) document.dispatchEvent(new CustomEvent("chosen"));
+  document.dispatchEvent(new CustomEvent("view"));
 }
 
 export function toggle(key, name) {
