@@ -12,7 +12,7 @@ import sys
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
-from itertools import groupby
+from itertools import accumulate, groupby
 from operator import eq, itemgetter, lt
 from typing import Any
 
@@ -88,25 +88,33 @@ class FigureColumns:
             times, tokens, rates = (_doubles(rows, name) for name in ("time_seconds", "tokens", "tokens_per_second"))
             if times is not None and tokens is not None and rates is not None:
                 self._at_row = (times[-1], tokens[-1], rates[-1])
-                return times, tokens
+                return self._rising("time_seconds", times), self._rising("tokens", tokens)
         return self._integrated(rows)
 
     def _integrated(self, rows: Sequence[Row]) -> tuple[array[float], array[float]]:
         times, tokens = array("d"), array("d")
-        time, count = (self.positions[name][-1] if len(self) else 0.0 for name in ("time_seconds", "tokens"))
+        time = self.positions["time_seconds"][-1] if len(self) else 0.0
         at_time, at_count, rate = self._at_row
         for row in rows:
-            time = max(time, _number(row.get("time_seconds"), otherwise=time))
+            time = _number(row.get("time_seconds"), otherwise=time)
             own = row.get("tokens_per_second")
             rate = rate if own is None else _number(own, otherwise=rate)  # that of the steps since the row before
-            count = max(count, at_count + rate * (time - at_time))
-            count = _number(row.get("tokens"), otherwise=count)
+            count = _number(row.get("tokens"), otherwise=at_count + rate * (time - at_time))
             if own is not None or "tokens" in row:
                 at_time, at_count = time, count
             times.append(time)
             tokens.append(count)
         self._at_row = (at_time, at_count, rate)
-        return times, tokens
+        return self._rising("time_seconds", times), self._rising("tokens", tokens)
+
+    def _rising(self, name: str, values: array[float]) -> array[float]:
+        """Positions that never fall, since places are found by halving: the estimate for a validation may be beyond
+        the next logged row."""
+        before = self.positions[name][-1:]
+        joined = before + values
+        if any(map(lt, joined[1:], joined)):
+            return array("d", accumulate(joined, max))[len(before) :]
+        return values
 
     def _drop_from(self, step: float) -> None:
         """Drop the rows whose step is `step` or larger, so that those that repeat them can follow."""

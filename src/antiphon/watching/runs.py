@@ -74,7 +74,8 @@ class WatchedRun:
 
     def _read_log(self) -> bool:
         part = self._log.read()
-        target = FigureColumns() if part.restarted else self._building or self.columns
+        target = self.columns if self._building is None else self._building
+        target = FigureColumns() if part.restarted else target
         with self.lock:
             dropped = target.extend(part.rows)
             if part.restarted and part.more:

@@ -16,6 +16,7 @@ from antiphon.training.reporting.rows import MetricRows
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 GAP = "·"  # values that are not finite
+_BETWEEN = " " * 3
 MAX_COLUMNS, MIN_COLUMNS = 60, 6  # of a curve
 MAX_VALUES = 4096  # of a figure; a longer history is thinned
 LOG_RATIO = 10.0  # a loss whose values differ by more than this factor is drawn on a log axis
@@ -43,16 +44,14 @@ class Sparklines:
     def line(self, width: int) -> str:
         """The curves in at most `width` columns: both, else the loss alone; empty before there are two values, and
         where there is no space."""
-        found = {"loss": self._loss, self._metric: self._validations.get(self._metric, [])}
-        curves = {name: values for name, values in found.items() if len(values) > 1}
-        while curves:
-            between = 3 * (len(curves) - 1)
-            each = (width - between) // len(curves)
-            parts = [_curve(name, values, each) for name, values in curves.items()]
-            if all(parts):
-                return (" " * 3).join(parts)
-            curves.popitem()  # no space for both
-        return ""
+        loss = _curve("loss", self._loss, width)
+        metric = _curve(self._metric, self._validations.get(self._metric, []), (width - len(_BETWEEN)) // 2)
+        if not loss or not metric:
+            return loss or metric
+        beside = _curve(
+            "loss", self._loss, width - len(_BETWEEN) - len(metric)
+        )  # validations are few: more for the loss
+        return f"{beside}{_BETWEEN}{metric}" if beside else loss
 
 
 def sparkline(values: Sequence[float], columns: int, *, log: bool = False) -> str:
@@ -68,7 +67,9 @@ def sparkline(values: Sequence[float], columns: int, *, log: bool = False) -> st
 
 
 def _curve(name: str, values: Sequence[float], width: int) -> str:
-    """A curve with its name, its first and its last value; empty if `width` is too small."""
+    """A curve with its name, its first and its last value; empty if there are no two values, or no space."""
+    if len(values) < 2:
+        return ""
     first, last = (f"{value:.3g}" for value in (values[0], values[-1]))
     columns = min(MAX_COLUMNS, width - len(name) - len(first) - len(last) - 3)
     if columns < MIN_COLUMNS:
