@@ -3,9 +3,9 @@
 python benchmarks/watch_page.py                                # 10 runs of 100,000 logged steps
 python benchmarks/watch_page.py --runs 3 --steps 10000
 
-The logs have every step, with all figures that training writes (343 MB in all). The page is opened as soon as the server
-has printed its address, so that it first shows a sample of each log, and again when all logs have been read. A zoom is
-a key press on a chart; it is measured until the frame after all visible charts have been drawn.
+The logs have every step, with all figures that training writes (343 MB in all). The page is opened as soon as the
+server has printed its address, so that it first shows a sample of each log, and again when all logs have been read. A zoom
+is a key press on a chart; it is measured until the frame after all visible charts have been drawn.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ DRAWN = """() => new Promise((done) => {
 })""".replace("VISIBLE", "4")
 ZOOM = """(key) => new Promise((done) => {
     const began = performance.now();
-    document.addEventListener("drawn", () => requestAnimationFrame(() => done(performance.now() - began)), { once: true });
+    const drawn = () => requestAnimationFrame(() => done(performance.now() - began));
+    document.addEventListener("drawn", drawn, { once: true });
     document.querySelector(".plot").dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
 })"""
 
