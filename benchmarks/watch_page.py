@@ -4,7 +4,7 @@ python benchmarks/watch_page.py                                # 10 runs of 100,
 python benchmarks/watch_page.py --runs 3 --steps 10000
 
 The logs have every step, with all figures that training writes (343 MB in all). The page is opened as soon as the
-server has printed its address, so that it first shows a sample of each log, and again when all logs have been read. A zoom
+server has printed its address, so that it shows a sample of each log, and again when all logs have been read. A zoom
 is a key press on a chart; it is measured until the frame after all visible charts have been drawn.
 """
 

@@ -44,7 +44,7 @@ class WatchServer(ThreadingHTTPServer):
     daemon_threads = True
 
     def __init__(self, runs: WatchedRuns, port: int, *, embedded: bool = False) -> None:
-        self.runs = runs
+        self.runs, self.stopped = runs, False
         self.headers = {
             **SECURITY, "Content-Security-Policy": _POLICY.format(ancestors=NOTEBOOKS if embedded else "'none'")
         }  # fmt: skip
@@ -61,7 +61,8 @@ class WatchServer(ThreadingHTTPServer):
         threading.Thread(target=self.serve_forever, name="antiphon-watch-http", daemon=True).start()
 
     def stop(self) -> None:
-        """End both threads and free the port."""
+        """End both threads and free the port. Connections that a browser keeps open get no further answer."""
+        self.stopped = True
         self.shutdown()
         self.server_close()
         self.runs.stop()
@@ -96,6 +97,9 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer()
 
     def _answer(self) -> None:
+        if self.server.stopped:
+            self.close_connection = True
+            return
         address = urlsplit(self.path)
         if not self._is_local():
             # A page of another site whose name points to this machine (DNS rebinding) sends its own name.
