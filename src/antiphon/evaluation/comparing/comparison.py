@@ -53,6 +53,7 @@ class Comparison:
     differences: list[Difference]
     segment_scores: list[list[float]] = field(repr=False)
     groups: dict[str, list[str]] = field(repr=False)
+    rare: str  # what makes a word rare, for the groups by frequency
     samples: int
     trials: int
 
@@ -155,6 +156,7 @@ class Comparison:
             "trials": self.trials,
             "correction": "holm",
             "metrics": {metric: self._metric_dict(metric) for metric in self.results},
+            "rare_words": self.rare,
             "groups": {kind: self._group_dict(kind) for kind in self.groups},
             "examples": self._examples(examples),
         }

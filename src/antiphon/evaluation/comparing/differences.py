@@ -70,7 +70,7 @@ class Difference:
                 "that is chance."
             )
         corrected = f" after Holm's correction for {self.comparisons} pairs" if self.comparisons > 1 else ""
-        figures = f"95 %: {_range(self.interval, self.difference)}, p = {probability(self.p_holm)}{corrected}"
+        figures = f"95 %: {_size_bounds(self.interval, self.difference)}, p = {probability(self.p_holm)}{corrected}"
         if self.better is None:
             lead = f"{self.ahead} is ahead by {size}" if self.difference else "the scores are equal"
             return f"No difference between {self.first} and {self.second} is shown in {name} ({lead}, {figures})."
@@ -156,7 +156,11 @@ def probability(p: float) -> str:
     return f"{p:.4f}" if p < 0.001 else f"{p:.3f}"
 
 
-def _range(interval: ConfidenceInterval, difference: float) -> str:
-    """The interval of the size of a difference: of the better system minus the other one."""
-    low, high = interval if difference >= 0 else (-interval.high, -interval.low)
-    return f"{low:.2f} to {high:.2f}"
+def bounds(interval: ConfidenceInterval | None) -> str:
+    """An interval with two decimals, without -0.00; "" for None."""
+    return "" if interval is None else " to ".join(f"{round(end, 2) + 0.0:.2f}" for end in interval)
+
+
+def _size_bounds(interval: ConfidenceInterval, difference: float) -> str:
+    """The interval of the size of a difference: of the system that is ahead minus the other one."""
+    return bounds(interval if difference >= 0 else ConfidenceInterval(-interval.high, -interval.low))
