@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from antiphon.errors import ConfigError, DataError
 from antiphon.evaluation.bootstrap import SAMPLES
+from antiphon.evaluation.comet import comet
 from antiphon.evaluation.comparing.comparison import Comparison
 from antiphon.evaluation.comparing.differences import differences
 from antiphon.evaluation.comparing.grouping import (
@@ -107,6 +108,8 @@ def compare_answers(
     same = {(i, j) for i, j in combinations(range(len(names)), 2) if answers[i] == answers[j]}
     results = {}
     for metric in metrics:
+        if metric.function is comet:  # loading its network takes longer than scoring: once for all systems
+            metric([text for texts in answers for text in texts], references * len(names), (sources or []) * len(names))
         with shared_references():
             results[metric.name] = [metric(texts, references, sources) for texts in answers]
     intervals, found = {}, []
