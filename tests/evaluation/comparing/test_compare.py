@@ -62,7 +62,7 @@ def test_scores_and_intervals_are_those_of_evaluate(three: Comparison) -> None:
     sources, references, systems = corpus()
 
     class Model(Upper):
-        def generate(self, texts: list[str], **search: object) -> list[Generation]:
+        def generate(self, sources: list[str], **search: object) -> list[Generation]:
             return [Generation(text, [], -1.0, 0.5, True) for text in systems[1]]
 
     report = evaluate(Model(), list(zip(sources, references, strict=True)), ["chrf", "bleu", "wer"])  # type: ignore[arg-type]
