@@ -25,6 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 RUN = {  # page -> how many blocks the tests run; where no other test is named, one in this file
     "README.md": 2,
     "docs/attention.md": 9,
+    "docs/comparing.md": 1,
     "docs/coming-from-transformers.md": 4,  # test_coming_from.py
     "docs/documents.md": 1,
     "docs/fine-tuning.md": 3,
@@ -32,6 +33,7 @@ RUN = {  # page -> how many blocks the tests run; where no other test is named, 
     "docs/notebooks.md": 2,
     "docs/pretrained.md": 3,  # the last one in tests/generation/test_hearing.py
     "docs/pretraining.md": 1,
+    "docs/reports.md": 2,
     "docs/search.md": 1,
     "docs/serving.md": 3,  # test_serving_page.py
     "docs/speed.md": 1,
@@ -72,26 +74,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     return tmp_path
-
-
-def test_first_steps(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """As printed, but for one epoch of 2,000 pairs; tests/examples runs it as a notebook and as one file."""
-    code = blocks("docs/first-steps.md")
-    assert len(code) >= 9
-    names: dict[str, object] = {}
-    try:
-        for block in code:
-            shorter = block.replace("epochs = 10", "epochs = 1")
-            if shorter != block:
-                shorter = shorter.replace("corpus.train", "corpus.train[:2000]")
-            exec(compile(shorter, "docs/first-steps.md", "exec"), names)
-    finally:
-        if "fade" in registered("attention"):
-            unregister("attention", "fade")
-    assert (folder / "first-model" / "model.safetensors").exists() and (folder / "weights.pt").exists()
-    said = capsys.readouterr().out
-    assert "nc:6" in said  # the metric's signature
-    assert "'positive': 0.9" in said and "Oslo says no to a tram" in said
 
 
 def test_a_loop_of_ones_own(folder: Path) -> None:
@@ -203,6 +185,14 @@ def test_documents(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert printed.count(kept) == 1, kept
 
 
+def test_comparing(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (code,) = blocks("docs/comparing.md")
+    exec(compile(code, "docs/comparing.md", "exec"), names := {})
+    printed = capsys.readouterr().out
+    assert "No difference between old and new is shown in chrF (new is ahead by " in " ".join(printed.split())
+    assert names["page"].startswith("<!doctype html>")
+
+
 def test_speed(folder: Path) -> None:
     tiny(folder / "runs" / "mine")
     (code,) = blocks("docs/speed.md")
@@ -243,3 +233,15 @@ def test_the_recipes_for_a_pretrained_family_run(folder: Path) -> None:
         assert run.metrics[-1]["step"] == 1 and run.metrics[-1]["trainable_parameters"] > 0
         labels.append(run.model.labels)
     assert labels == [[], ["negative", "positive"]]
+
+
+def test_the_page_of_reports(folder: Path) -> None:
+    showing, reporter = blocks("docs/reports.md")
+    names: dict[str, Any] = {}
+    exec(compile(reporter, "docs/reports.md", "exec"), names)
+    try:
+        tiny(folder / "runs" / "mine")
+        exec(compile(showing, "docs/reports.md", "exec"), names)
+    finally:
+        unregister("reporter", "slow-steps")
+    assert (folder / "mine.html").read_text(encoding="utf-8").startswith("<!doctype html>")

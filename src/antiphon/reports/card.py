@@ -15,7 +15,6 @@ from antiphon.errors import printable
 from antiphon.recipe import dump_yaml
 from antiphon.reports.contents import RunContents
 from antiphon.reports.facts import (
-    UNKNOWN,
     Fact,
     cost_facts,
     data_facts,

@@ -17,8 +17,8 @@ MAX_CARD_BYTES = 1 << 20
 
 
 def card_facts(path: Path) -> dict[str, Any]:
-    """The entries `data`, `training`, `metrics`, `metric_intervals`, `license`, `steps`, `training_seconds` and `energy`
-    of a card, as far as they are known of the model in `path`: a run folder, or a model folder in one or alone."""
+    """The entries data, training, metrics, metric_intervals, license, steps, training_seconds and energy of a card, as
+    far as they are known of the model in `path`: a run folder, or a model folder in one or alone."""
     folder = next((each for each in (path, path.parent) if (each / CONFIG).is_file()), None)
     if folder is not None:
         try:

@@ -1,13 +1,12 @@
 """Compares systems on one test set: which is better, whether that is chance, and where the difference comes from.
 
-`compare.py` checks and measures, `resampling.py` tests, `differences.py` has the verdict, `comparison.py` is the
-result, which `terminal.py` and `page.py` show. `grouping.py` names groups of segments, `words.py` the words in which
-two texts differ.
+`systems.py` has `compare`, which checks and measures, `resampling.py` tests, `differences.py` has the verdict,
+`comparison.py` is the result, which `terminal.py` and `page.py` show. `grouping.py` names groups of segments,
+`words.py` the words in which two texts differ.
 """
 
 from __future__ import annotations
 
-from antiphon.evaluation.comparing.compare import compare
 from antiphon.evaluation.comparing.comparison import Comparison
 from antiphon.evaluation.comparing.differences import Difference
 from antiphon.evaluation.comparing.grouping import (
@@ -17,6 +16,7 @@ from antiphon.evaluation.comparing.grouping import (
     in_order,
     word_counts,
 )
+from antiphon.evaluation.comparing.systems import compare
 from antiphon.evaluation.comparing.words import word_changes
 
 __all__ = [

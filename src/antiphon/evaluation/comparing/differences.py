@@ -70,7 +70,7 @@ class Difference:
                 "that is chance."
             )
         corrected = f" after Holm's correction for {self.comparisons} pairs" if self.comparisons > 1 else ""
-        figures = f"95 %: {_range(self.interval, self.difference)}, p = {probability(self.p_holm)}{corrected}"
+        figures = f"95 %: {_size_bounds(self.interval, self.difference)}, p = {probability(self.p_holm)}{corrected}"
         if self.better is None:
             lead = f"{self.ahead} is ahead by {size}" if self.difference else "the scores are equal"
             return f"No difference between {self.first} and {self.second} is shown in {name} ({lead}, {figures})."
@@ -99,10 +99,15 @@ def differences(
     results: Sequence[MetricResult],
     *,
     same: set[tuple[int, int]],
+    as_sacrebleu: bool,
     samples: int,
     trials: int,
 ) -> tuple[list[ConfidenceInterval | None], list[Difference]]:
-    """The interval of each system's score, and the difference of each pair. `same`: the pairs with equal answers."""
+    """The interval of each system's score, and the difference of each pair.
+
+    same: the pairs with equal answers. as_sacrebleu: the p-values of randomisation are those of sacreBLEU, which does
+    not count ties.
+    """
     pairs = list(combinations(range(len(names)), 2))
     tested = all(result.score_of is not None for result in results)
     intervals: list[ConfidenceInterval | None] = [None] * len(names)
@@ -110,11 +115,11 @@ def differences(
     if tested:
         sampled = bootstrap_scores(results, samples=samples)
         intervals = [middle(row) for row in sampled]
-        exchanged = randomisation_p(results, trials=trials) or {}
+        exchanged = randomisation_p(results, trials=trials, ties=not as_sacrebleu) or {}
         for one, other in pairs:
             apart, measured = sampled[other] - sampled[one], results[other].score - results[one].score
             tests: dict[str, float | None] = {
-                "randomisation": exchanged.get((one, other)),
+                "randomisation": 1.0 if (one, other) in same and exchanged else exchanged.get((one, other)),
                 "bootstrap": bootstrap_p(apart, measured),
                 "sacrebleu_bootstrap": sacrebleu_p(apart, measured),
             }
@@ -156,7 +161,11 @@ def probability(p: float) -> str:
     return f"{p:.4f}" if p < 0.001 else f"{p:.3f}"
 
 
-def _range(interval: ConfidenceInterval, difference: float) -> str:
-    """The interval of the size of a difference: of the better system minus the other one."""
-    low, high = interval if difference >= 0 else (-interval.high, -interval.low)
-    return f"{low:.2f} to {high:.2f}"
+def bounds(interval: ConfidenceInterval | None) -> str:
+    """An interval with two decimals, without -0.00; "" for None."""
+    return "" if interval is None else " to ".join(f"{round(end, 2) + 0.0:.2f}" for end in interval)
+
+
+def _size_bounds(interval: ConfidenceInterval, difference: float) -> str:
+    """The interval of the size of a difference: of the system that is ahead minus the other one."""
+    return bounds(interval if difference >= 0 else ConfidenceInterval(-interval.high, -interval.low))

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 from antiphon.display import IntervalRow, Markup, badge, fixed, interval_chart, joined, note, panel, table
 from antiphon.display.colours import CURVES, GOOD, NEUTRAL
 from antiphon.display.html import escaped, isolated
-from antiphon.evaluation.bootstrap import ConfidenceInterval
-from antiphon.evaluation.comparing.differences import Difference, probability, title
+from antiphon.evaluation.comparing.differences import Difference, bounds, probability, title
 from antiphon.evaluation.comparing.words import marked
 
 if TYPE_CHECKING:
@@ -114,7 +113,7 @@ def _verdict(one: Difference) -> Markup:
 
 def _scores_table(comparison: Comparison, metric: str) -> Markup:
     rows = [
-        [name, fixed(result.score, 2), _range(interval)]
+        [name, fixed(result.score, 2), bounds(interval)]
         for name, result, interval in zip(
             comparison.names, comparison.results[metric], comparison.intervals[metric], strict=True
         )
@@ -128,7 +127,7 @@ def _tests_table(differences: Sequence[Difference]) -> Markup:
         [
             f"{one.first}, {one.second}",
             fixed(one.difference, 2),
-            _range(one.interval),
+            bounds(one.interval),
             _probability(one.p),
             _probability(one.p_holm),
             _probability(one.tests["bootstrap"]),
@@ -168,6 +167,8 @@ def _wins_tables(comparison: Comparison, first: int, second: int) -> Iterator[Ma
             rows.append([name, f"{len(places):,}", _bars(wins), *counts, *(fixed(score, 2) for score in scores)])
         if kind in KINDS:
             yield Markup(f"<h3>{KINDS[kind]}</h3>")
+        if kind == "frequency":
+            yield _paragraph(f"A word is rare if it stands {comparison.rare}.")
         yield _scrolling(KINDS.get(kind, "All segments"), table(heads, rows, right={1, 3, 4, 5, 6, 7}))
 
 
@@ -228,10 +229,6 @@ def _scrolling(label: str, part: Markup) -> Markup:
 
 def _paragraph(text: str) -> Markup:
     return Markup(f'<p class="muted">{isolated(text)}</p>')
-
-
-def _range(interval: ConfidenceInterval | None) -> str:
-    return "" if interval is None else f"{interval.low:.2f} to {interval.high:.2f}"
 
 
 def _probability(p: float | None) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from antiphon.errors import printable
-from antiphon.evaluation.comparing.differences import title
+from antiphon.evaluation.comparing.differences import bounds, title
 from antiphon.evaluation.comparing.words import marked
 
 if TYPE_CHECKING:
@@ -16,7 +16,8 @@ WIDTH = 80
 LABEL_COLUMNS = 16  # names of systems that are longer are letters in tables, with a line that says which
 EXAMPLES = 3
 MAX_TEXT = 480  # characters of an example
-_KINDS = {"length": "by length", "frequency": "by rare words", "tag": "by tag"}
+_TIED = "\ue000"  # a space at which no line ends
+_KINDS = {"length": "by length", "frequency": "by rare words ({rare})", "tag": "by tag"}
 
 
 def as_text(comparison: Comparison, *, width: int = WIDTH, examples: int = EXAMPLES) -> str:
@@ -46,7 +47,7 @@ def _labels(names: Sequence[str]) -> tuple[list[str], list[str]]:
     """A short label of each system, and the lines that say what they stand for."""
     from rich.cells import cell_len
 
-    from antiphon.evaluation.comparing.compare import letter
+    from antiphon.evaluation.comparing.systems import letter
 
     shown = [printable(name) for name in names]
     if all(cell_len(name) <= LABEL_COLUMNS for name in shown):
@@ -61,8 +62,7 @@ def _metric(comparison: Comparison, metric: str, labels: Sequence[str], width: i
     worse = "lower is better" if results[0].lower_is_better else ""
     rows = [[title(metric), "score", "95 % interval", worse]]
     for label, result, interval in zip(labels, results, comparison.intervals[metric], strict=True):
-        bounds = "" if interval is None else f"{interval.low:.2f} to {interval.high:.2f}"
-        rows.append([label, f"{result.score:.2f}", bounds, ""])
+        rows.append([label, f"{result.score:.2f}", bounds(interval), ""])
     yield from _aligned(rows, right={1, 2})
     if results[0].signature:
         yield from _wrapped(results[0].signature, width, indent="  ", breaks="|")
@@ -87,11 +87,13 @@ def _wins(comparison: Comparison, first: int, second: int, labels: Sequence[str]
         shown = ["" if score is None else f"{score:.2f}" for score in scores]
         return [name, f"{len(all_places):,}", *(f"{count:,}" for count in wins), *shown]
 
-    rows = [["", "segments", one, "equal", other, one, other], row("all", None)]
+    rows, headings = [["", "segments", one, "equal", other, one, other], row("all", None)], dict[int, str]()
     for kind in comparison.groups:
-        rows.append([_KINDS.get(kind, kind), *[""] * 6])
+        headings[len(rows)] = _KINDS.get(kind, kind).format(rare=comparison.rare)
+        rows.append([""] * 7)
         rows += [row(f"  {_cut(printable(name), 22)}", places) for name, places in comparison.places_of(kind).items()]
-    yield from _aligned(rows, right=range(1, 7), gap=1 if max(map(len, (one, other))) > 10 else 2)
+    lines = _aligned(rows, right=range(1, 7), gap=1 if max(map(len, (one, other))) > 10 else 2)
+    yield from (headings.get(number, line) for number, line in enumerate(lines))
 
 
 def _examples(comparison: Comparison, first: int, second: int, width: int, count: int) -> Iterator[str]:
@@ -154,7 +156,7 @@ def _wrapped(text: str, width: int, *, indent: str = "", first: str = "", breaks
     """
     from rich.cells import cell_len, chop_cells
 
-    text = text.replace("95 %", "95\0%")  # stays on one line
+    text = text.replace("95 %", f"95{_TIED}%").replace("p = ", f"p{_TIED}={_TIED}")  # stay on one line
     pieces = text.replace(breaks, f"{breaks}\n").split("\n") if breaks else [f"{word} " for word in text.split(" ")]
     start = first or indent
     lines, line = [], ""
@@ -166,7 +168,7 @@ def _wrapped(text: str, width: int, *, indent: str = "", first: str = "", breaks
             line += part
     lines.append(line)
     heads = [start] + [indent] * (len(lines) - 1)
-    return [(head + line).rstrip().replace("\0", " ") for head, line in zip(heads, lines, strict=True)]
+    return [(head + line).rstrip().replace(_TIED, " ") for head, line in zip(heads, lines, strict=True)]
 
 
 def _cut(text: str, length: int) -> str:

@@ -33,5 +33,7 @@ class TrackioReporter(BuiltInReporter):
         self._run.log(numbers(row), step=row["step"])
 
     def close(self, *, failed: bool) -> None:
+        import trackio
+
         with redirect_stdout(sys.stderr):
-            self._run.finish()
+            trackio.finish()

@@ -3,7 +3,7 @@
 >>> texts = ["the dog bit the man", "a cat sat here", "it rains"]
 >>> a, b = ["the dog bit a man", "a cat sat here", "it rains"], ["a dog bit", "the cat sits here", "rain"]
 >>> print(compare([a, b], texts, metrics=["exact_match"]).verdicts[0])
-No difference between A and B is shown in exact_match (A is ahead by 66.67, 95 %: 0.00 to 100.00, p = 0.500).
+No difference between A and B is shown in exact_match (A is ahead by 66.67, 95 %: 0.00 to 100.00, p = 0.494).
 """
 
 from __future__ import annotations
@@ -16,14 +16,22 @@ from typing import TYPE_CHECKING, Any
 
 from antiphon.errors import ConfigError, DataError
 from antiphon.evaluation.bootstrap import SAMPLES
+from antiphon.evaluation.comet import comet
 from antiphon.evaluation.comparing.comparison import Comparison
 from antiphon.evaluation.comparing.differences import differences
-from antiphon.evaluation.comparing.grouping import groups_by_length, groups_by_rarity, groups_by_tag, word_counts
+from antiphon.evaluation.comparing.grouping import (
+    RARE_IN_TRAINING,
+    groups_by_length,
+    groups_by_rarity,
+    groups_by_tag,
+    word_counts,
+)
 from antiphon.evaluation.comparing.resampling import TRIALS
 from antiphon.evaluation.measuring import checked_metrics
 from antiphon.evaluation.metrics import Metric, know_labels
 from antiphon.evaluation.segments import scores_of
 from antiphon.evaluation.test_set import TAG
+from antiphon.evaluation.translation import SACREBLEU, shared_references
 from antiphon.generation.answers import Generation
 from antiphon.settings import show
 
@@ -98,17 +106,33 @@ def compare_answers(
     """The comparison of answers whose numbers are checked already."""
     groups = _groups(references, sources, tags, training)
     same = {(i, j) for i, j in combinations(range(len(names)), 2) if answers[i] == answers[j]}
-    results = {metric.name: [metric(texts, references, sources) for texts in answers] for metric in metrics}
+    results = {}
+    for metric in metrics:
+        if metric.function is comet:  # loading its network takes longer than scoring: once for all systems
+            metric([text for texts in answers for text in texts], references * len(names), (sources or []) * len(names))
+        with shared_references():
+            results[metric.name] = [metric(texts, references, sources) for texts in answers]
     intervals, found = {}, []
-    for metric, each in results.items():
-        intervals[metric], rows = differences(metric, names, each, same=same, samples=samples, trials=trials)
+    for metric in metrics:
+        intervals[metric.name], rows = differences(
+            metric.name,
+            names,
+            results[metric.name],
+            same=same,
+            as_sacrebleu=metric.function in SACREBLEU,
+            samples=samples,
+            trials=trials,
+        )
         found += rows
     main = metrics[0]
     scores = [
         scores_of(main, result, texts, references, sources)
         for result, texts in zip(results[main.name], answers, strict=True)
     ]
-    return Comparison(names, answers, references, sources, results, intervals, found, scores, groups, samples, trials)
+    rare = "once in the references" if training is None else f"at most {RARE_IN_TRAINING} times in the training data"
+    return Comparison(
+        names, answers, references, sources, results, intervals, found, scores, groups, rare, samples, trials
+    )
 
 
 def _named(systems: object, names: Sequence[str] | None) -> dict[str, Any]:
