@@ -30,12 +30,13 @@ Values = Callable[[Mapping[str, Any]], Sequence[float]]
 class MadeRuns:
     """Stands for `run_training`: writes the folder of a run whose validations are `values(recipe)`, one each 10 steps.
 
-    `codes` are exit codes by (trial, seed) that a run has instead. `started` are the recipes in order.
+    `codes` are exit codes that a run has instead. `started` are the runs in order, `words` is the last command.
     """
 
     def __init__(self, values: Values) -> None:
         self.values = values
         self.started: list[str] = []
+        self.words: list[str] = []
         self.codes: dict[str, tuple[int, str]] = {}
         self.answers: Callable[[Mapping[str, Any]], list[dict[str, Any]]] | None = None
 
@@ -45,6 +46,7 @@ class MadeRuns:
         recipe, folder = read_mapping(words[1]), Path(words[words.index("--output") + 1])
         name = f"{folder.parent.name}/{folder.name}"
         self.started.append(name)
+        self.words = list(words)
         assert log is not None
         if name in self.codes:
             code, said = self.codes[name]

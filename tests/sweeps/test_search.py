@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import antiphon
+from antiphon.cli.main import main
 from antiphon.errors import ConfigError
 from antiphon.recipe import read_recipe
 from antiphon.sweeps.results import DIVERGED, DONE, FAILED_STATE, PRUNED
@@ -34,6 +35,14 @@ def test_a_grid_is_tried_once(write_sweep: Callable[..., Path], made_runs, folde
         antiphon.sweep(file)
     again = antiphon.sweep(file, resume=True)
     assert len(made_runs.started) == 12 and again.as_json() == result.as_json()
+
+
+def test_flags_go_to_each_run(write_sweep: Callable[..., Path], made_runs, folder: Path, capsys) -> None:
+    file = write_sweep("space: {training.lr: [1e-3]}\n")
+    assert main(["sweep", str(file), "--threads", "1", "--dtype", "bf16", "--device", "cpu", "--quiet"]) == 0
+    assert made_runs.words[-6:] == ["--device", "cpu", "--threads", "1", "--dtype", "bfloat16"]
+    assert main(["sweep", str(file), "--seed", "3"]) == 2
+    assert "`--seed` must be left out: the seeds of the runs are `seeds` of the sweep." in capsys.readouterr().err
 
 
 def test_the_best_is_a_recipe_that_train_accepts(write_sweep: Callable[..., Path], made_runs, folder: Path) -> None:

@@ -53,6 +53,8 @@ class FindBatch(Command):
         import_modules(self.imports)
         limit = None if self.memory is None else memory_bytes(self.memory)
         overrides = overrides_of(self.set)
+        if self.seed is not None:
+            overrides["training.seed"] = str(self.seed)
         if self.dtype is not None:
             overrides["training.precision"] = self.dtype
         from antiphon.recipe import read_recipe

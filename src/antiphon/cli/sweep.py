@@ -9,6 +9,7 @@ from typing import Annotated
 
 from antiphon.cli.command import Command, columns, import_modules
 from antiphon.cli.flags import Flag, Positional
+from antiphon.errors import UsageError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +36,10 @@ class Sweep(Command):
     imports: Annotated[tuple[str, ...], Flag("PKG.MOD", name="import")] = ()
     """Import a module that registers custom parts."""
 
+    def check(self) -> None:
+        if self.seed is not None:
+            raise UsageError("`--seed` must be left out: the seeds of the runs are `seeds` of the sweep.")
+
     def run(self) -> int:
         import_modules(self.imports)
         from antiphon.sweeps.run_sweep import sweep
@@ -46,6 +51,7 @@ class Sweep(Command):
             output=self.output,
             device=self.device,
             threads=self.threads,
+            dtype=self.dtype,
             imports=self.imports,
             show_only=self.show,
             say=self.say,

@@ -29,6 +29,7 @@ def sweep(
     output: str | Path | None = None,
     device: str = "auto",
     threads: int | None = None,
+    dtype: str | None = None,
     imports: Sequence[str] = (),
     show_only: bool = False,
     say: Callable[[str], None] = lambda line: None,
@@ -36,8 +37,8 @@ def sweep(
     """Run the sweep in the YAML file `path` and return its result, whose table and pages are in its `output` too.
 
     `storage`: sqlite:///FILE, journal:FILE or a URL of SQLAlchemy; several machines may share one. `resume`: continue
-    or join a study that exists. `device`, `threads` and `imports` go to each run. `show_only`: run nothing, show what
-    the study has so far. Raises ConfigError or DataError before the first run for a wrong sweep or setting, WorkError
+    or join a study that exists. `device`, `threads`, `dtype` and `imports` go to each run. `show_only`: run nothing,
+    show what the study has so far. Raises ConfigError or DataError before the first run for a wrong sweep or setting, WorkError
     for a storage that cannot be used. Ctrl-C and SIGTERM save the current run first.
     """
     definition = read_definition(path, storage=storage, output=None if output is None else str(output))
@@ -51,6 +52,7 @@ def sweep(
     if definition.config.search == "grid":
         enqueue_grid(study, definition)
     flags = ["--device", device, *([] if threads is None else ["--threads", str(threads)])]
+    flags += [] if dtype is None else ["--dtype", dtype]
     flags += [part for name in imports for part in ("--import", name)]
     runner = TrialRunner(study, definition, metric, flags, say)
     began = time.monotonic()

@@ -7,7 +7,6 @@ After each run its figures become an attribute of the trial, so that a trial tha
 
 from __future__ import annotations
 
-import json
 import math
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -35,17 +34,9 @@ RUN = "run "  # the attribute of the figures of a run is this and its seed
 EXIT_WRONG_INPUT = 2
 
 
-def rows_of(folder: Path) -> list[dict[str, Any]]:
-    """The rows of a run that may be writing its last one."""
-    try:
-        return read_rows(folder)
-    except json.JSONDecodeError:
-        return []
-
-
 def run_values(folder: Path, metric: str) -> Iterator[tuple[int, float]]:
     """(step, value) of each validation of a run that has the metric as a finite number."""
-    for row in rows_of(folder):
+    for row in read_rows(folder):  # leaves out a last row that is being written
         value = row.get(metric)
         if isinstance(value, int | float) and math.isfinite(value):
             yield int(row["step"]), float(value)
