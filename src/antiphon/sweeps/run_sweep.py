@@ -38,8 +38,8 @@ def sweep(
 
     `storage`: sqlite:///FILE, journal:FILE or a URL of SQLAlchemy; several machines may share one. `resume`: continue
     or join a study that exists. `device`, `threads`, `dtype` and `imports` go to each run. `show_only`: run nothing,
-    show what the study has so far. Raises ConfigError or DataError before the first run for a wrong sweep or setting, WorkError
-    for a storage that cannot be used. Ctrl-C and SIGTERM save the current run first.
+    show what the study has so far. Raises ConfigError or DataError before the first run for a wrong sweep or setting,
+    WorkError for a storage that cannot be used. Ctrl-C and SIGTERM save the current run first.
     """
     definition = read_definition(path, storage=storage, output=None if output is None else str(output))
     first = {key: domain_start(domain) for key, domain in definition.space.items()}
