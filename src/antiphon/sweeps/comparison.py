@@ -108,9 +108,10 @@ def _text(
         return f"The winner is {best} ({mean}): better than {count} (p < {alpha:g}; {tests})."
     named = [f"{rival} ({fixed(rival.mean)}, {_p_text(tested.p_of(rival))})" for rival in rivals[:MOST_NAMED]]
     more = [f"and {len(rivals) - MOST_NAMED} more"] if len(rivals) > MOST_NAMED else []
+    whom = f"{len(rivals)} of the {len(others)} others" if len(rivals) < len(others) else f"any other of {len(others)}"
     return (
-        f"No winner: {best} has the best mean ({mean}), but is not significantly better than {len(rivals)} of the "
-        f"{len(others)} others (p >= {alpha:g}; {tests}): {'; '.join([*named, *more])}."
+        f"No winner: {best} has the best mean ({mean}), but is not significantly better than {whom} (p >= {alpha:g}; "
+        f"{tests}): {'; '.join([*named, *more])}."
     )
 
 
