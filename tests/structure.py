@@ -27,7 +27,7 @@ LEVELS = {  # the first name below antiphon -> its level; a folder or file impor
     "data": 3, "models": 3, "constraints": 3,
     "runtime": 4,
     "training": 5, "search": 5,
-    "generation": 6,
+    "generation": 6, "watching": 6,
     "evaluation": 7, "export": 7, "conformance": 7,
     "workflows": 8, "serving": 8,
     "cli": 9,
@@ -107,7 +107,8 @@ FLOORS: dict[str, list[str]] = {
     "training": [
         "/ adapters ahead evaluated groups lock objectives/ objectives/distillation objectives/r_drop optimizers "
         "progress reporting/ reporting/advice reporting/formats reporting/rows signals snapshot",
-        "optim reporting/live reporting/notebook",
+        "optim reporting/notebook reporting/sparkline",
+        "reporting/live",
         "reporting/record",
         "resume",
         "loop",

@@ -36,6 +36,7 @@ COMMANDS = {  # name -> the module and class behind it, and its line in the help
     "serve": ("serve:Serve", "serve models over HTTP, with a page to try them"),
     "export": ("export:Export", "write a model for transformers or CTranslate2"),
     "convert": ("convert:Convert", "read a checkpoint's pickle once, write it as safetensors"),
+    "watch": ("watch:Watch", "show runs as curves on a local page, while they train"),
     "average": ("average:Average", "average a run's last snapshots into a model"),
 }
 SHELLS = ("bash", "zsh", "fish")

@@ -48,10 +48,10 @@ from antiphon.training.lock import exclusive_lock
 from antiphon.training.loop import Loop, LoopParts
 from antiphon.training.optim import build_optimizer, build_schedule, find_optimizer
 from antiphon.training.reporting.advice import advice
-from antiphon.training.reporting.notebook import NotebookDisplay
 from antiphon.training.reporting.record import RunLog, make_display, read_rows
 from antiphon.training.reporting.rows import MetricRows, summary_of
 from antiphon.training.snapshot import SnapshotStore
+from antiphon.watching import WatchPage, watch
 from antiphon.workflows.answer_settings import saved_search_settings
 from antiphon.workflows.average import average_and_compare
 from antiphon.workflows.base import BASE, InitialModel, apply_base, find_base, save_base
@@ -79,6 +79,11 @@ class Run:
         """The folder, the reason of the end, the last figures and the curves, for notebooks."""
         facts = [["folder", str(self.folder)], ["ended", self.reason], ["last", summary_of(self.metrics)]]
         return panel("Run", table([], facts), self.metrics.curves())
+
+    def watch(self, *others: str | Path, port: int | None = None) -> WatchPage:
+        """Serve a page with the curves of this run and of `others`; a notebook shows it below the cell. `port`: None
+        is 6007, or the next free one."""
+        return watch(self.folder, *others, port=port)
 
 
 @known_keywords("train")
@@ -225,11 +230,7 @@ class _TrainingJob:
                 if self.fresh:
                     self._create()
                 # A registered reporter is a function of the run folder that returns a function of a row.
-                display = self.record.display  # the display of a notebook is itself a function of a row
-                self.record.reporters = [
-                    *([display] if isinstance(display, NotebookDisplay) else []),
-                    *(lookup("reporter", name)(self.folder) for name in names("reporter")),
-                ]
+                self.record.reporters = [lookup("reporter", name)(self.folder) for name in names("reporter")]
                 return self._run()
         finally:
             self.record.display.close()
@@ -265,8 +266,7 @@ class _TrainingJob:
             self.record.say(line)
         if not self.fresh:
             self.loop.resume()
-            if isinstance(self.record.display, NotebookDisplay):
-                self.record.display.begin(read_rows(self.folder))
+            self.record.display.begin(read_rows(self.folder))
         reason = self.loop.run()
         average_and_compare(self.loop)
         self.record.say(f"{reason}; the model is in `{self.folder / 'model'}`")

@@ -11,7 +11,7 @@ from antiphon.errors import UsageError
 from antiphon.recipe import read_yaml
 
 # Of a line of metrics.jsonl: what is no metric of a validation.
-_OF_TRAINING = {"loss", "nll", "lr", "grad_norm", "tokens_per_second", "padding_waste", "peak_memory_bytes",
+_OF_TRAINING = {"loss", "nll", "lr", "grad_norm", "tokens", "tokens_per_second", "padding_waste", "peak_memory_bytes",
                 "step_seconds", "seconds_left", "trainable_parameters", "time_seconds", "step", "epoch"}  # fmt: skip
 _TRAINING = ("optimizer", "lr", "schedule", "max_steps", "max_epochs", "batch_tokens", "label_smoothing", "precision")
 _LONGEST = 300  # characters of a text in the card
