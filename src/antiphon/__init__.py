@@ -25,6 +25,7 @@ _HOME = {  # public name -> the module that defines it
     "batches": "antiphon.workflows.batches",
     "TrainConfig": "antiphon.config",
     "evaluate": "antiphon.evaluation.evaluate",
+    "compare": "antiphon.evaluation.comparing",
     "register": "antiphon.registry",
     "from_torch": "antiphon.models.by_hand.from_torch",
     "check_attention": "antiphon.conformance",
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
         UsageError,
         WorkError,
     )
+    from antiphon.evaluation.comparing import compare
     from antiphon.evaluation.evaluate import evaluate
     from antiphon.generation.answers import Generation
     from antiphon.generation.load import load
@@ -73,6 +75,7 @@ __all__ = [
     "batches",
     "TrainConfig",
     "evaluate",
+    "compare",
     "register",
     "from_torch",
     "check_attention",

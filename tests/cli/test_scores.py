@@ -7,8 +7,8 @@ import json
 import pytest
 
 from antiphon.cli.scores import as_json, as_table
-from antiphon.evaluation.evaluate import Report
 from antiphon.evaluation.groups import grouped
+from antiphon.evaluation.measuring import Report
 from antiphon.evaluation.metrics import measure
 
 ANSWERS = ["a b", "a c", "b", "b c", "a", "c"]

@@ -51,7 +51,7 @@ def test_groups_count_alike_whatever_their_size() -> None:
 
 def test_the_interval_of_the_mean_is_that_of_independent_groups() -> None:
     """Two shares of 0.75 of 400: the variance of their mean is half of one's."""
-    part = ([(1.0, 1.0)] * 300 + [(0.0, 1.0)] * 100, lambda total: 100 * float(total[0] / total[1]))
+    part = ([(1.0, 1.0)] * 300 + [(0.0, 1.0)] * 100, lambda sums: 100 * sums[:, 0] / sums[:, 1])
     low, high = macro_interval([part, part])
     half = 1.96 * 100 * (0.75 * 0.25 / 400 / 2) ** 0.5
     assert low == pytest.approx(75 - half, abs=0.8) and high == pytest.approx(75 + half, abs=0.8)

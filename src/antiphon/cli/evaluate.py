@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import re
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from antiphon.cli.command import Command, columns, import_modules, with_seed
 from antiphon.cli.flags import Flag, Positional
@@ -15,23 +13,12 @@ from antiphon.cli.generate import SEARCH
 from antiphon.cli.scores import as_json, as_table
 from antiphon.cli.streams import lines, output
 from antiphon.config import SourceConfig
-from antiphon.errors import DataError, UsageError
+from antiphon.errors import UsageError
 from antiphon.settings import CountOrZero
 
 if TYPE_CHECKING:
+    from antiphon.evaluation.test_set import TestExample
     from antiphon.generation.translator import Translator
-    from antiphon.text.task import Task
-
-_TAG = re.compile(r"<([^\s<>]+)>")
-
-
-class TestExample(NamedTuple):
-    """A source with all its references, its file, and its location there."""
-
-    source: str
-    references: Sequence[str]
-    file: str
-    place: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,16 +73,18 @@ class Evaluate(Command):
         device = self.start(quantize=self.quantize)
         from antiphon.evaluation.evaluate import evaluate
         from antiphon.evaluation.metrics import parse_metrics
+        from antiphon.evaluation.test_set import names_of_files, tags_of
         from antiphon.generation.load import load
 
         metrics = parse_metrics(metrics)
         model = load(self.model, device=device, dtype=self.dtype, quantize=self.quantize)
-        cases = self._cases(data, model)
+        examples = self._examples(data, model)
+        groups = {"tag": tags_of, "file": names_of_files}[self.by](examples) if self.by else None
         report = evaluate(
             model,
-            [(case.source, case.references) for case in cases],
+            [(one.source, one.references) for one in examples],
             metrics,
-            groups=_groups(cases, self.by) if self.by else None,
+            groups=groups,
             **with_seed(self.search, self.seed),
         )
         if self.output is not None:
@@ -107,49 +96,22 @@ class Evaluate(Command):
 
     def _asked(self) -> tuple[tuple[SourceConfig, ...], list[Any]]:
         """The tables to evaluate (empty: --source and --target), and the metrics as given."""
-        from antiphon.recipe import read_yaml
+        from antiphon.evaluation.test_set import DEFAULT_METRICS, of_recipe, table
 
-        metrics: list[Any] | None = None
-        if self.metrics is not None and self.metrics.lstrip().startswith("["):
-            metrics = read_yaml(f"metrics: {self.metrics}", "--metrics")[0]["metrics"]
-        elif self.metrics is not None:
-            metrics = [name.strip() for name in self.metrics.split(",") if name.strip()]
+        metrics = metrics_flag(self.metrics)
         if self.source is None and not self.data:
-            data, known = recipe_of(self.model)
+            data, known = of_recipe(self.model)
             return data, known if metrics is None else metrics
-        given = [source for text in self.data for source in self._table(text)]
-        return tuple(given), ["bleu", "chrf"] if metrics is None else metrics
+        fields = {"source_field": self.source_field, "target_field": self.target_field}
+        given = [one for text in self.data for one in table(text, fields=fields)]
+        return tuple(given), list(DEFAULT_METRICS) if metrics is None else metrics
 
-    def _table(self, text: str) -> tuple[SourceConfig, ...]:
-        """The sources of a --data flag."""
-        from antiphon.recipe import read_yaml
+    def _examples(self, data: tuple[SourceConfig, ...], model: Translator) -> list[TestExample]:
+        from antiphon.evaluation.test_set import from_files, from_tables, task_of
 
-        fields: dict[str, Any] = {"source_field": self.source_field, "target_field": self.target_field}
-        if not text.lstrip().startswith(("{", "[")):
-            return (SourceConfig(path=text, **fields),)
-        made = _sources(read_yaml(f"data: {text}", "--data")[0]["data"], "--data")
-        return tuple(
-            replace(one, **{key: value for key, value in fields.items() if getattr(one, key) is None}) for one in made
-        )
-
-    def _cases(self, data: tuple[SourceConfig, ...], model: Translator) -> list[TestExample]:
-        from antiphon.data.sources import cases
-        from antiphon.text import load_task
-
-        if self.source is not None:
-            pairs = aligned(self.source, self.target)
-            found = [TestExample(*pair, self.source, f"{self.source}:{number}") for number, pair in enumerate(pairs, 1)]
-            # References are used as they are, except in tasks that change the target.
-            if not model.labels and model.task != "right_to_left":
-                return found
-            task = load_task(model.task, allow_import=False, labels=model.label_texts)
-            return [case._replace(references=_written(case, task)) for case in found]
-        task = load_task(model.task, allow_import=False, labels=model.label_texts)
-        return [
-            TestExample(source, references, one.title, str(place))
-            for one in data
-            for source, references, place in cases(one, task)
-        ]
+        if self.source is None:
+            return from_tables(data, task_of(model))
+        return from_files(self.source, self.target, model=model, read=lines)
 
     def _read(self, data: tuple[SourceConfig, ...]) -> str | None:
         """An input file that the answers would overwrite, if any."""
@@ -159,68 +121,12 @@ class Evaluate(Command):
         return next((str(file) for file in there if mine.exists() and mine.samefile(file)), None)
 
 
-def recipe_of(model: str) -> tuple[tuple[SourceConfig, ...], list[Any]]:
-    """The test set and the metrics in the recipe of a run; UsageError if it has no test set."""
+def metrics_flag(text: str | None) -> list[Any] | None:
+    """The metrics of a `--metrics` flag, separated by commas or a list as in a recipe; None if it was not given."""
     from antiphon.recipe import read_yaml
 
-    options = "Give --source and --target, or --data."
-    files = [folder / "config.yaml" for folder in (Path(model), Path(model).parent)]
-    file = next((file for file in files if file.is_file()), None)
-    if file is None:
-        raise UsageError(f"evaluate needs a test set, but `{model}` is no run folder with a recipe. {options}")
-    # Only parts of the recipe are read: its training data may no longer exist, or never have been a file.
-    recipe, _ = read_yaml(file.read_text(encoding="utf-8"), str(file))
-    data, validation = recipe.get("data"), recipe.get("validation")
-    test = data.get("test") if isinstance(data, dict) else None
-    if test is None or isinstance(test, str):
-        raise UsageError(f"evaluate needs a test set, but the run's recipe has no `data.test` (`{file}`). {options}")
-    metrics = validation.get("metrics") if isinstance(validation, dict) else None
-    return _sources(test, str(file)), metrics if isinstance(metrics, list) and metrics else ["bleu", "chrf"]
-
-
-def aligned(source: str, targets: Sequence[str]) -> list[tuple[str, Sequence[str]]]:
-    """Each line of `source` with the same line of every target; DataError, with both counts, if lengths differ."""
-    from antiphon.data.lines import check_same_length
-
-    sources, sides = list(lines(source)), [list(lines(target)) for target in targets]
-    for target, side in zip(targets, sides, strict=True):
-        check_same_length(source, target, len(sources), len(side))
-    if not sources:
-        raise DataError(f"a test set must hold at least one line, but `{source}` is empty.")
-    return list(zip(sources, zip(*sides, strict=True), strict=True))
-
-
-def _written(case: TestExample, task: Task) -> list[str]:
-    """The references as the task makes them (a label by its name); DataError for an unknown label."""
-    pairs = [task.pair({"source": case.source, "target": text}, where=case.place) for text in case.references]
-    return [target for _, target in pairs if target is not None]
-
-
-def _sources(value: Any, where: str) -> tuple[SourceConfig, ...]:
-    """Parse files as in a recipe: one, or a list."""
-    from antiphon.config import DataConfig, source_list
-    from antiphon.settings import SettingError
-
-    try:
-        return source_list(DataConfig(train=value).train)
-    except SettingError as error:  # remove `train`, which the user did not write, from the message
-        raise SettingError(error.path[1:], error.problem, hint=error.hint, remedy=error.remedy, where=where) from None
-
-
-def _groups(cases: Sequence[TestExample], by: str) -> list[str]:
-    """The name of the group of each case; DataError for a source without a tag."""
-    if by == "file":
-        files = dict.fromkeys(case.file for case in cases)
-        short = {file: Path(file).name for file in files}
-        alone = len(set(short.values())) == len(files)
-        return [short[case.file] if alone else case.file for case in cases]
-    names = []
-    for case in cases:
-        found = _TAG.match(case.source)
-        if found is None:
-            raise DataError(
-                f"with `--by tag` each source must begin with a tag such as <fre>, but this one is "
-                f"`{case.source:.40}` ({case.place}). Give the data with its tag: --data '{{path: FILE, tag: fre}}'."
-            )
-        names.append(found[1])
-    return names
+    if text is None:
+        return None
+    if text.lstrip().startswith("["):
+        return read_yaml(f"metrics: {text}", "--metrics")[0]["metrics"]
+    return [name.strip() for name in text.split(",") if name.strip()]

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from antiphon.evaluation.evaluate import Report
     from antiphon.evaluation.groups import Grouped, Macro
+    from antiphon.evaluation.measuring import Report
     from antiphon.evaluation.result import MetricResult
 
 

@@ -8,13 +8,18 @@ and comparable with other tools.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from itertools import islice
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     import numpy as np
 
+    Rows = Sequence[Sequence[float]] | np.ndarray  # (segments, columns)
+    Scores = Callable[[np.ndarray], np.ndarray]  # (samples, columns) -> (samples,)
+
 SAMPLES = 1000
 SEED = 12345
+_BLOCK = 50  # samples that are multiplied at once
 
 
 class ConfidenceInterval(NamedTuple):
@@ -33,39 +38,44 @@ def draws(segments: int, *, samples: int = SAMPLES, seed: int = SEED) -> Iterato
         yield np.bincount(generator.choice(segments, size=segments, replace=True), minlength=segments)
 
 
-def interval_of(
-    statistics: Sequence[Sequence[float]], score_of: Callable[[np.ndarray], float], *, samples: int = SAMPLES
-) -> ConfidenceInterval:
-    """The 95 % interval of a score: `statistics` has one row a segment, and `score_of` maps the sum of rows to it."""
-    return _middle(_drawn(statistics, score_of, samples=samples, seed=SEED))
+def sampled_sums(table: np.ndarray, *, samples: int = SAMPLES, seed: int = SEED) -> np.ndarray:
+    """The sum of the rows of each sample: (segments, columns) -> (samples, columns)."""
+    import numpy as np
+
+    sums = np.empty((samples, table.shape[1]))
+    found = draws(len(table), samples=samples, seed=seed)
+    for start in range(0, samples, _BLOCK):
+        block = sums[start : start + _BLOCK]
+        block[:] = np.array(list(islice(found, len(block))), dtype=np.float64) @ table
+    return sums
 
 
-def macro_interval(
-    groups: Sequence[tuple[Sequence[Sequence[float]], Callable[[np.ndarray], float]]], *, samples: int = SAMPLES
-) -> ConfidenceInterval:
-    """The 95 % interval of the macro mean over groups, each with its (statistics, score_of).
+def interval_of(statistics: Rows, scores_of: Scores, *, samples: int = SAMPLES) -> ConfidenceInterval:
+    """The 95 % interval of a score: `statistics` has one row a segment, and `scores_of` maps sums of rows, one a
+    sample, to their scores."""
+    return middle(_drawn(statistics, scores_of, samples=samples, seed=SEED))
+
+
+def macro_interval(groups: Sequence[tuple[Rows, Scores]], *, samples: int = SAMPLES) -> ConfidenceInterval:
+    """The 95 % interval of the macro mean over groups, each with its (statistics, scores_of).
 
     Each group is resampled separately with a different seed, so that the samples of groups are independent.
     """
-    means = [0.0] * samples
-    for number, (statistics, score_of) in enumerate(groups):
-        for sample, score in enumerate(_drawn(statistics, score_of, samples=samples, seed=SEED + number)):
-            means[sample] += score / len(groups)
-    return _middle(means)
+    means: Any = 0.0
+    for number, (statistics, scores_of) in enumerate(groups):
+        means = means + _drawn(statistics, scores_of, samples=samples, seed=SEED + number) / len(groups)
+    return middle(means)
 
 
-def _drawn(
-    statistics: Sequence[Sequence[float]], score_of: Callable[[np.ndarray], float], *, samples: int, seed: int
-) -> Iterator[float]:
+def middle(scores: Iterable[float]) -> ConfidenceInterval:
+    """The range of the scores without the lowest and the highest 2.5 %."""
+    ordered = sorted(map(float, scores))
+    cut = len(ordered) // 40
+    return ConfidenceInterval(ordered[cut], ordered[-1 - cut])
+
+
+def _drawn(statistics: Rows, scores_of: Scores, *, samples: int, seed: int) -> np.ndarray:
     """The scores of the samples."""
     import numpy as np
 
-    table = np.asarray(statistics, dtype=np.float64)
-    return (float(score_of(count @ table)) for count in draws(len(table), samples=samples, seed=seed))
-
-
-def _middle(scores: Iterable[float]) -> ConfidenceInterval:
-    """The range of the scores without the lowest and the highest 2.5 %."""
-    ordered = sorted(scores)
-    cut = len(ordered) // 40
-    return ConfidenceInterval(ordered[cut], ordered[-1 - cut])
+    return scores_of(sampled_sums(np.asarray(statistics, dtype=np.float64), samples=samples, seed=seed))

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from antiphon.errors import ConfigError, DataError
 from antiphon.evaluation.result import MetricResult, References, count_of, ratio
+from antiphon.evaluation.sums import macro_f1_scores
 from antiphon.registry import register
 
 if TYPE_CHECKING:
@@ -48,7 +49,14 @@ def macro_f1(hypotheses: Sequence[str], references: References, *, labels: Seque
     """
     found = _Sorted.of(hypotheses, references, labels)
     signature = f"{count_of(references)}|labels:{len(found.labels)}|average:macro"
-    return MetricResult(_mean_f1(found.total), signature, found.statistics, _mean_f1, details=found.details)
+    return MetricResult(
+        _mean_f1(found.total),
+        signature,
+        found.statistics,
+        _mean_f1,
+        details=found.details,
+        many_scores_of=macro_f1_scores,
+    )
 
 
 @register("metric", "confusion")
@@ -60,11 +68,11 @@ def confusion(hypotheses: Sequence[str], references: References, *, labels: Sequ
     return ratio(hits, signature, details=found.details, table=found.table())
 
 
-def _mean_f1(total: np.ndarray) -> float:
+def _mean_f1(total: Any) -> float:
     """100 times the mean F1 of labels, from a concatenation of their hits, references and answers."""
-    hits, gold, answered = total.reshape(3, -1)
-    seen = gold + answered > 0
-    return 100.0 * float((2 * hits[seen] / (gold + answered)[seen]).mean()) if seen.any() else 0.0
+    import numpy as np  # sacrebleu brings it
+
+    return float(macro_f1_scores(np.asarray(total)[None])[0])
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ class Macro:
     @cached_property
     def interval(self) -> ConfidenceInterval | None:
         """The 95 % interval by resampling each group separately; None if a group has no statistics."""
-        parts = [(result.statistics, result.score_of) for result in self.results if result.score_of is not None]
+        parts = [(result.statistics, result.scores) for result in self.results if result.score_of is not None]
         if len(parts) < len(self.results) or all(len(statistics) < 2 for statistics, _ in parts):
             return None
         return macro_interval(parts)

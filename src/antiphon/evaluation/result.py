@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from antiphon.errors import ConfigError
 from antiphon.evaluation.bootstrap import ConfidenceInterval, interval_of
+from antiphon.evaluation.sums import ratio_scores
 from antiphon.registry import nearest
+
+if TYPE_CHECKING:
+    import numpy as np
 
 References = Sequence[Sequence[str]]  # for each answer one or more
 
@@ -22,6 +26,8 @@ class MetricResult:
     (one row a segment) and `score_of` (from the sum of rows to the score) are used for the interval; they are optional.
     `lower_is_better` inverts the selection of the best model. `details` are further figures for programs, `table` is
     printed below the score. `note` is a warning of one line, with a remedy, if the score is not meaningful.
+    `many_scores_of` does what `score_of` does for many sums at once, (samples, columns) -> (samples,); it makes
+    intervals and comparisons fast, and is optional too.
     """
 
     score: float
@@ -32,6 +38,7 @@ class MetricResult:
     details: Mapping[str, Any] = field(default_factory=dict, repr=False)
     table: str = field(default="", repr=False)
     note: str = field(default="", repr=False)
+    many_scores_of: Callable[[Any], Any] | None = field(default=None, repr=False)
 
     @cached_property
     def interval(self) -> ConfidenceInterval | None:
@@ -41,7 +48,16 @@ class MetricResult:
         """
         if self.score_of is None or len(self.statistics) < 2:
             return None
-        return interval_of(self.statistics, self.score_of)
+        return interval_of(self.statistics, self.scores)
+
+    def scores(self, sums: np.ndarray) -> np.ndarray:
+        """The scores of sums of statistics: (samples, columns) -> (samples,); only if there is a `score_of`."""
+        import numpy as np  # sacrebleu brings it
+
+        if self.many_scores_of is not None:
+            return self.many_scores_of(sums)
+        assert self.score_of is not None
+        return np.array([float(self.score_of(row.copy())) for row in sums])
 
 
 def percent(total: Any) -> float:
@@ -54,7 +70,7 @@ def ratio(
 ) -> MetricResult:
     """The result whose score is sum of parts / sum of wholes, as a percentage."""
     score = percent([sum(column) for column in zip(*parts, strict=True)])
-    return MetricResult(score, signature, parts, percent, lower_is_better, **more)
+    return MetricResult(score, signature, parts, percent, lower_is_better, many_scores_of=ratio_scores, **more)
 
 
 def count_of(references: References) -> str:

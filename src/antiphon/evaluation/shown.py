@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from antiphon.display import Markup, badge, clock, details, fixed, note, panel, preformatted, table
 from antiphon.display.colours import GOOD, NEUTRAL
@@ -17,15 +18,15 @@ EXAMPLES, MAX_GROUPS = 5, 30
 def page(
     metrics: Mapping[str, MetricResult],
     groups: Grouped | None,
-    sources: Sequence[str],
+    sources: Sequence[Any],
     references: Sequence[Sequence[str]],
     answers: Sequence[Generation],
-    seconds: float,
+    seconds: float | None,
 ) -> str:
     """The HTML of a report."""
     rows = [[name, fixed(m.score, 2), _interval(m.interval), m.signature] for name, m in metrics.items()]
     parts: list[Markup] = [
-        note(f"{len(sources):,} pairs, answered in {clock(seconds)}"),
+        note(f"{len(sources):,} pairs" + ("" if seconds is None else f", answered in {clock(seconds)}")),
         table(["metric", "score", "95 % interval", "signature"], rows, right={1, 2}),
         *(note(f"{name}: {m.note}", strong=True) for name, m in metrics.items() if m.note),
         *(details(f"{name}: table", preformatted(m.table)) for name, m in metrics.items() if m.table),
@@ -47,7 +48,7 @@ def _groups(groups: Grouped) -> Markup:
     return details(f"{len(groups.groups)} groups", drawn)
 
 
-def _examples(sources: Sequence[str], references: Sequence[Sequence[str]], answers: Sequence[Generation]) -> Markup:
+def _examples(sources: Sequence[Any], references: Sequence[Sequence[str]], answers: Sequence[Generation]) -> Markup:
     """Some pairs at equal distances."""
     count = min(EXAMPLES, len(sources))
     places = [round(place * (len(sources) - 1) / max(count - 1, 1)) for place in range(count)]
@@ -55,7 +56,14 @@ def _examples(sources: Sequence[str], references: Sequence[Sequence[str]], answe
     for place in places:
         equal = answers[place].text in references[place]
         mark = badge("equal", GOOD) if equal else badge("differs", NEUTRAL)
-        rows.append([sources[place], answers[place].text, "\n".join(references[place]), mark])
+        rows.append(
+            [
+                "" if sources[place] is None else str(sources[place]),
+                answers[place].text,
+                "\n".join(references[place]),
+                mark,
+            ]
+        )
     return table(["source", "answer", "reference", ""], rows)
 
 

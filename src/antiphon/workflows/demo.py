@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, TextIO
 
 from antiphon.config import TrainConfig
 from antiphon.display import clock
-from antiphon.evaluation.evaluate import Report, evaluate
+from antiphon.evaluation.evaluate import evaluate
+from antiphon.evaluation.measuring import Report
 from antiphon.generation.model import Model
 from antiphon.recipe import from_mapping
 from antiphon.workflows.train import train
