@@ -26,6 +26,7 @@ _HOME = {  # public name -> the module that defines it
     "TrainConfig": "antiphon.config",
     "evaluate": "antiphon.evaluation.evaluate",
     "compare": "antiphon.evaluation.comparing",
+    "report": "antiphon.reports.run_report",
     "register": "antiphon.registry",
     "from_torch": "antiphon.models.by_hand.from_torch",
     "check_attention": "antiphon.conformance",
@@ -61,6 +62,7 @@ if TYPE_CHECKING:
     from antiphon.generation.model import Model
     from antiphon.models.by_hand.from_torch import from_torch
     from antiphon.registry import register
+    from antiphon.reports.run_report import report
     from antiphon.serving.client import Client
     from antiphon.workflows import train
     from antiphon.workflows.batches import batches
@@ -76,6 +78,7 @@ __all__ = [
     "TrainConfig",
     "evaluate",
     "compare",
+    "report",
     "register",
     "from_torch",
     "check_attention",
