@@ -240,6 +240,12 @@ def test_a_resumed_run_has_both_starts_and_the_same_answers(trained: Path, tmp_p
     assert same and "Continued after step 20" in (run.folder / "report.html").read_text(encoding="utf-8")
 
 
+def test_a_damaged_model_leaves_a_reason(run_folder: Path) -> None:
+    (run_folder / "model" / "config.json").write_text("{", encoding="utf-8")
+    made = antiphon.report(run_folder)
+    assert made.maps == [] and "must be JSON" in made.no_maps and made.results.measured
+
+
 def test_run_json_may_be_lost(run_folder: Path) -> None:
     (run_folder / "run.json").write_text(json.dumps({"starts": "x", "data": 3, "word_counts": []}), encoding="utf-8")
     assert antiphon.report(run_folder).results.by_rarity == []
