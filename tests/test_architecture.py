@@ -42,6 +42,7 @@ THIRD_PARTY = {  # what the dependencies of pyproject.toml are called in an impo
     "transformers",  # extra [hf]
     "fastapi", "starlette", "uvicorn", "h11", "prometheus_client", "py3langid",  # extra [serve]
     "wandb", "mlflow", "trackio",  # extras of these names
+    "optuna", "sqlalchemy",  # extra [sweep]; Optuna brings SQLAlchemy
     "comet",  # only in evaluation/comet_process.py, which another Python runs
 }  # fmt: skip
 LAZY = {
@@ -64,6 +65,8 @@ LAZY = {
     "wandb",
     "mlflow",
     "trackio",
+    "optuna",
+    "sqlalchemy",
 }  # only inside functions: loading a model needs none
 AT_THE_TOP = {
     "text/phrases.py",

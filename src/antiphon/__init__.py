@@ -27,6 +27,7 @@ _HOME = {  # public name -> the module that defines it
     "evaluate": "antiphon.evaluation.evaluate",
     "compare": "antiphon.evaluation.comparing",
     "report": "antiphon.reports.run_report",
+    "sweep": "antiphon.sweeps.run_sweep",
     "register": "antiphon.registry",
     "from_torch": "antiphon.models.by_hand.from_torch",
     "check_attention": "antiphon.conformance",
@@ -64,6 +65,7 @@ if TYPE_CHECKING:
     from antiphon.registry import register
     from antiphon.reports.run_report import report
     from antiphon.serving.client import Client
+    from antiphon.sweeps.run_sweep import sweep
     from antiphon.workflows import train
     from antiphon.workflows.batches import batches
 
@@ -79,6 +81,7 @@ __all__ = [
     "evaluate",
     "compare",
     "report",
+    "sweep",
     "register",
     "from_torch",
     "check_attention",

@@ -130,7 +130,8 @@ class Train(Command):
     def sweep(self) -> int:
         """Train all variants, each in a separate process, and print their results."""
         from antiphon.recipe import read_recipe, variant_names
-        from antiphon.workflows.sweep import as_table, sweep
+        from antiphon.sweeps.table import as_table
+        from antiphon.sweeps.variants import train_variants
 
         flags = [part for name, value in self.overrides.items() for part in (f"--{name.replace('_', '-')}", value)]
         flags += [part for name in self.imports for part in ("--import", name)]
@@ -139,6 +140,6 @@ class Train(Command):
         variants = [read_recipe(self.recipe, self.overrides, variant=name) for name in variant_names(self.recipe)]
         with self.page([variant.output for variant in variants]) as shown:
             shown()
-            rows = sweep(self.recipe, flags, overrides=self.overrides, say=self.say)
+            rows = train_variants(self.recipe, flags, overrides=self.overrides, say=self.say)
         sys.stdout.write(as_table(rows, width=columns()))
         return 0
