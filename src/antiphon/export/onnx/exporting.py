@@ -10,6 +10,7 @@ its `config.json` and tokenizer files, which transformers.js and optimum read.
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 import warnings
 from collections.abc import Sequence
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from antiphon.errors import ConfigError, ModelError, WorkError, argument
 from antiphon.export.onnx.metadata import FILE, OnnxMetadata
-from antiphon.export.onnx.page import page
+from antiphon.export.onnx.page import SCRIPT, page
 from antiphon.export.onnx.report import OnnxReport
 from antiphon.export.onnx.support import check_supported, refuse_part
 from antiphon.generation.languages import answer_ids
@@ -145,7 +146,7 @@ def _metadata(model: Model, decoder: str) -> OnnxMetadata:
 
 def _save(place: Path, models: dict[str, onnx.ModelProto], metadata: OnnxMetadata, *, suffix: str) -> OnnxMetadata:
     """Write the models, and return the metadata with their names."""
-    from antiphon.export.onnx.storing import save_model
+    from antiphon.export.onnx.storing import past_shapes, save_model
 
     place.mkdir()
     roles = {"encoder_model": "encoder", "decoder_model_merged": "decoder", "decoder_model": "first_step",
@@ -153,7 +154,12 @@ def _save(place: Path, models: dict[str, onnx.ModelProto], metadata: OnnxMetadat
     files = {roles[name]: f"{name}{suffix}.onnx" for name in models}
     for name, model in models.items():
         save_model(model, place / files[roles[name]])
-    return replace(metadata, files=files, weights="int8" if suffix else "float32")
+    beside = {role: f"{file}_data" for role, file in files.items() if (place / f"{file}_data").exists()}
+    past = next(models[name] for name in ("decoder_model_merged", "decoder_with_past_model") if name in models)
+    return replace(
+        metadata, files=files, external_data=beside, past_shapes=past_shapes(past),
+        weights="int8" if suffix else "float32",
+    )  # fmt: skip
 
 
 def _accompany(model: Model, place: Path, metadata: OnnxMetadata, *, name: str) -> None:
@@ -164,6 +170,7 @@ def _accompany(model: Model, place: Path, metadata: OnnxMetadata, *, name: str) 
         save_tokenizers(place, model.parts)
     write_json(place / "generation.json", plain(model.generation))
     write_json(place / FILE, metadata.content())
+    shutil.copyfile(Path(__file__).with_name(SCRIPT), place / SCRIPT)
     (place / "README.md").write_text(page(metadata, name=name), encoding="utf-8")
 
 

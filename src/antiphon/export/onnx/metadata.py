@@ -18,7 +18,9 @@ FILE, FORMAT, VERSION = "onnx.json", "antiphon-onnx", 1
 class OnnxMetadata:
     """The content of `onnx.json`.
 
-    `files`: the file of each role, `encoder` and `decoder`, or `encoder`, `first_step` and `next_step`. A source is
+    `files`: the file of each role, `encoder` and `decoder`, or `encoder`, `first_step` and `next_step`; `external_data`:
+    the files of weights that belong to them, for models of more than 2 GB. `past_shapes`: the shapes of the cache's
+    tensors, 0 for a size that varies. A source is
     `source_frame[0]`, the text's ids, `source_frame[1]`; a target begins with `start_id` and `first_ids`, and ends
     with `end_id`. `suppressed_ids` are never generated, `suppressed_first_ids` not as the first id. `labels`: the ids,
     end included, of each label of a classification. `tokenizers`: `antiphon` (tokenizer.json, or source.… and
@@ -40,6 +42,8 @@ class OnnxMetadata:
     template: str
     tokenizers: str
     labels: dict[str, list[int]] = field(default_factory=dict)
+    external_data: dict[str, str] = field(default_factory=dict)
+    past_shapes: dict[str, list[int]] = field(default_factory=dict)
     source_language: str | None = None
     target_language: str | None = None
     difference: float | None = None

@@ -20,3 +20,13 @@ class OnnxReport:
     equal: int
     sources: str
     quantized_difference: float | None = None
+
+    def lines(self) -> list[str]:
+        """What the check found, in one to three lines of text."""
+        found = [
+            f"checked on {self.answers} sources ({self.sources}), {self.tokens} tokens: the largest difference of the "
+            f"encoder's output and the logits is {self.difference:.1e} in float32"
+        ]
+        if self.quantized_difference is not None:
+            found.append(f"with int8 it is {self.quantized_difference:.1e}")
+        return [*found, f"greedy answers equal to the model's: {self.equal} of {self.answers}"]

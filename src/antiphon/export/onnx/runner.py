@@ -46,11 +46,7 @@ class OnnxModel:
         self._merged = "decoder" in self._sessions
         self._first = self._sessions["decoder" if self._merged else "first_step"]
         self._next = self._sessions["decoder" if self._merged else "next_step"]
-        self._empty = {
-            each.name: (tuple(size if isinstance(size, int) else 0 for size in each.shape), np.float32)
-            for each in self._next.get_inputs()
-            if each.name.startswith("past_key_values")
-        }
+        self._empty = {name: np.zeros(shape, np.float32) for name, shape in metadata.past_shapes.items()}
 
     @classmethod
     def load(cls, folder: str | Path, *, threads: int | None = None) -> OnnxModel:
@@ -119,8 +115,7 @@ class OnnxModel:
         """The first target ids (B,L) to the logits (B,L,V) and the cache."""
         given = {"input_ids": ids.astype(np.int64), "encoder_hidden_states": hidden} | _masked(mask)
         if self._merged:
-            given |= {name: np.zeros(shape, kind) for name, (shape, kind) in self._empty.items()}
-            given["use_cache_branch"] = np.array([False])
+            given |= self._empty | {"use_cache_branch": np.array([False])}
         return self._run(self._first, given, {})
 
     def next_step(self, ids: Array, hidden: Array, mask: Array | None, cache: Cache) -> tuple[Array, Cache]:

@@ -25,3 +25,12 @@ def save_model(model: onnx.ModelProto, file: Path, *, most: int | None = None) -
     onnx.save_model(
         copy, str(file), save_as_external_data=True, all_tensors_to_one_file=True, location=f"{file.name}_data"
     )
+
+
+def past_shapes(model: onnx.ModelProto) -> dict[str, list[int]]:
+    """The shapes of the inputs past_key_values.… of a decoder, 0 for a size that varies."""
+    return {
+        each.name: [dim.dim_value for dim in each.type.tensor_type.shape.dim]
+        for each in model.graph.input
+        if each.name.startswith("past_key_values")
+    }

@@ -24,7 +24,7 @@ from antiphon.nn.positions import Sinusoidal
 
 # Sizes of the tensors that are traced. torch.export takes 0 and 1 for fixed sizes.
 _ROWS, _SOURCE, _NEW, _PAST = 2, 7, 3, 5
-_ANY = Dim.DYNAMIC
+_ANY = Dim.DYNAMIC  # any size; an error where the trace would hold for one size alone
 
 
 @dataclass(frozen=True, slots=True)
