@@ -28,14 +28,11 @@ from antiphon.generation.model import Model
 FAMILIES = list(reference.FAMILIES)[:: -(-len(reference.FAMILIES) // count("onnx_families"))]
 # Each built-in rule and each mixer that can be exported, in one layer or another of a model.
 ENCODERS = [
-    "alibi", "relative", {"window": 3}, {"shaw": 4}, {"all": ["qk_norm", {"soft_cap": 5.0}]}, "cosine", "linear",
-    {"all": [{"block_local": {"size": 2, "global_tokens": 1}}, "sinks"]},
+    {"all": ["alibi", {"window": 3}, "qk_norm", {"soft_cap": 5.0}]}, "linear", {"shaw": 4},
+    {"all": [{"block_local": {"size": 2, "global_tokens": 1}}, "sinks", "relative"]},
 ]  # fmt: skip
-DECODERS = [
-    {"all": ["relative", {"window": 4}]}, "sigmoid", "differential", "additive", {"shaw": 4}, "alibi",
-    {"all": ["temperature", "inverse_d"]}, {"additive": {"scorer": "mlp"}},
-]  # fmt: skip
-CROSSES = ["full", "linear", "additive", {"prefix_lm": 3}, "sinks", "sigmoid", "cosine", "differential"]
+DECODERS = [{"all": ["relative", {"window": 4}, "temperature"]}, "sigmoid", "differential", "additive"]
+CROSSES = ["cosine", "linear", {"all": ["inverse_d", {"prefix_lm": 3}]}, {"additive": {"scorer": "mlp"}}]
 
 
 @pytest.fixture(scope="module")

@@ -24,6 +24,7 @@ Lowering = Callable[..., Any]
 LOWERINGS: dict[str, Lowering] = {}
 # Checks of PyTorch's own, whose results nobody reads.
 _SKIPPED = ("_assert_tensor_metadata", "_assert_scalar", "sym_constrain_range", "sym_constrain_range_for_size")
+_AUTOCAST = "size_wrap_with_autocast"
 
 
 class UnknownOperator(Exception):
@@ -94,8 +95,9 @@ def _kind(dtype: torch.dtype | None) -> int:
 
 def missing_operators(program: ExportedProgram) -> list[str]:
     """The names of operators in `program` that have no lowering."""
-    found = {_name_of(node) for node in program.graph.nodes if node.op == "call_function"}
-    return sorted(name for name in found if name not in LOWERINGS and name not in _SKIPPED)
+    nodes = [node for module in program.graph_module.modules() for node in module.graph.nodes]
+    found = {_name_of(node) for node in nodes if node.op == "call_function"}
+    return sorted(name for name in found if name not in LOWERINGS and name not in (*_SKIPPED, _AUTOCAST, "getitem"))
 
 
 def lower(graph: GraphBuilder, program: ExportedProgram, inputs: Sequence[Value]) -> list[Value]:
@@ -103,18 +105,25 @@ def lower(graph: GraphBuilder, program: ExportedProgram, inputs: Sequence[Value]
 
     UnknownOperator for an operator without a lowering.
     """
-    env: dict[fx.Node, Any] = _weights(graph, program)
+    env = _weights(graph, program)
+    return [_as_value(graph, found) for found in _lower_nodes(graph, program.graph_module, env, inputs)]
+
+
+def _lower_nodes(
+    graph: GraphBuilder, module: fx.GraphModule, env: dict[fx.Node, Any], inputs: Sequence[Any]
+) -> list[Any]:
+    """The results of a module, whose weights are in `env`."""
     given = iter(inputs)
-    for node in program.graph.nodes:
+    for node in module.graph.nodes:
         if node.op == "placeholder":
             if node not in env:
                 env[node] = next(given)
         elif node.op == "output":
-            return [_as_value(graph, env[result]) for result in node.args[0]]
+            return [env[result] for result in node.args[0]]
         elif node.op == "call_function":
             env[node] = _lower_node(graph, node, env)
         elif node.op == "get_attr":
-            env[node] = getattr(program.graph_module, str(node.target))
+            env[node] = getattr(module, str(node.target))
     raise AssertionError("a program has an output")
 
 
@@ -129,6 +138,8 @@ def _lower_node(graph: GraphBuilder, node: fx.Node, env: dict[fx.Node, Any]) -> 
             return node.target(*args, **kwargs)  # type: ignore[operator]
     if node.target is operator.getitem:
         return args[0][args[1]]
+    if name == _AUTOCAST:  # (device, type, enabled, cache, module, inputs …): no type of a float32 network changes
+        return _lower_nodes(graph, args[4], {}, args[5:])
     lowering = LOWERINGS.get(name)
     if lowering is None:
         raise UnknownOperator(name)
