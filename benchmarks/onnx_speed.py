@@ -89,8 +89,8 @@ def _kinds(model: Any, folder: Path, flags: argparse.Namespace) -> dict[str, tup
     weights = sum(part.numel() for part in model.network.parameters()) * 4 / 1e6
     kinds = {"antiphon float32": (ours(model.runtime), weights), "antiphon int8": (ours(small.runtime), float("nan"))}
     for name, settings in (
-        ("onnx merged", {}), ("onnx separate", {"decoder": "separate"}), ("onnx int8", {"quantize": "int8"}),
-        ("onnx int8 sep.", {"quantize": "int8", "decoder": "separate"}),
+        ("onnx merged", {}), ("onnx separate", {"decoder": "separate"}),
+        ("onnx int8", {"decoder": "separate", "quantize": "int8"}),
     ):  # fmt: skip
         place = folder / name.replace(" ", "-")
         report = export_onnx(model, place, **settings)
@@ -121,8 +121,11 @@ def _figures(
             found[name] = answers
             speeds[name].append(sum(len(each) + 1 for each in answers) / seconds)
     wanted = found["antiphon float32"]
-    return [_line(name, batch, speeds[name], found[name], wanted, [references[row] for row in order] if references else [],
-                  model, kinds[name][1]) for name in kinds]  # fmt: skip
+    sorted_references = [references[row] for row in order] if references else []
+    return [
+        _line(name, batch, speeds[name], found[name], wanted, sorted_references, model, kinds[name][1])
+        for name in kinds
+    ]
 
 
 def _line(name: str, batch: int, speeds: list[float], answers: Rows, wanted: Rows, references: Sequence[str],

@@ -20,7 +20,6 @@ import antiphon
 from antiphon.cli.main import main
 from antiphon.errors import ConfigError, DataError, ModelError, WorkError
 from antiphon.export.onnx import OnnxModel, export_onnx, exporting, storing
-from antiphon.export.onnx import tracing as tracing_of_export
 from antiphon.export.onnx.real_inputs import run_sources
 from antiphon.generation.load import load
 from antiphon.generation.model import Model
@@ -38,22 +37,6 @@ CROSSES = ["cosine", "linear", {"all": ["inverse_d", {"prefix_lm": 3}]}, {"addit
 @pytest.fixture(scope="module")
 def sessions(exported: Path) -> OnnxModel:
     return OnnxModel.load(exported, threads=1)
-
-
-@pytest.fixture
-def traced_once(monkeypatch: pytest.MonkeyPatch, model: Model) -> None:
-    """A network is traced once for all tests."""
-    trace, known = tracing_of_export.trace, _TRACED
-
-    def cached(network: Any) -> Any:
-        if id(network) not in known:
-            known[id(network)] = network, trace(network)
-        return known[id(network)][1]
-
-    monkeypatch.setattr(tracing_of_export, "trace", cached)
-
-
-_TRACED: dict[int, Any] = {}
 
 
 def test_the_program_answers_as_the_model(model: Model, sessions: OnnxModel) -> None:
@@ -111,7 +94,7 @@ def test_families_compute_the_same(name: str, tmp_path: Path) -> None:
     reference.make(reference.FAMILIES[name], 0, tmp_path / "theirs")
     model = load(tmp_path / "theirs", device="cpu")
     report = export_onnx(model, tmp_path / "out")
-    assert report.difference < 1e-4 and report.equal == report.answers == 16
+    assert report.difference < 1e-4 * max(1, report.largest) and report.equal == report.answers == 16
     # Beside the files stands what transformers.js and optimum read.
     ours = OnnxModel.load(tmp_path / "out", threads=1)
     assert (tmp_path / "out" / "config.json").is_file() and (tmp_path / "out" / "generation_config.json").is_file()
@@ -153,7 +136,9 @@ def test_separate_steps_in_eight_bits(model: Model, sessions: OnnxModel, tmp_pat
     largest = {tensor.name: len(tensor.raw_data) for tensor in graph.initializer}
     kinds = {tensor.name: tensor.data_type for tensor in graph.initializer}
     table = model.network.output.weight.numel()
-    assert all(kinds[name] in (onnx.TensorProto.UINT8, onnx.TensorProto.INT8) for name in largest if largest[name] >= table)
+    assert all(
+        kinds[name] in (onnx.TensorProto.UINT8, onnx.TensorProto.INT8) for name in largest if largest[name] >= table
+    )
     assert len(ours.generate(TEXTS, max_new_tokens=4)) == len(TEXTS)
 
 
@@ -164,7 +149,9 @@ def test_large_weights_stand_in_a_file_beside(
     export_onnx(model, tmp_path / "out")
     ours = OnnxModel.load(tmp_path / "out", threads=1)
     assert ours.metadata.external_data == {role: f"{file}_data" for role, file in ours.metadata.files.items()}
-    assert (tmp_path / "out" / "encoder_model.onnx_data").stat().st_size > (tmp_path / "out" / "encoder_model.onnx").stat().st_size / 2
+    assert (tmp_path / "out" / "encoder_model.onnx_data").stat().st_size > (
+        tmp_path / "out" / "encoder_model.onnx"
+    ).stat().st_size / 2
     assert ours.generate(TEXTS, max_new_tokens=6) == sessions.generate(TEXTS, max_new_tokens=6)
 
 
@@ -237,7 +224,7 @@ def test_a_difference_ends_the_export(
         keep(made, file, **given)
 
     monkeypatch.setattr(storing, "save_model", spoil)
-    with pytest.raises(WorkError, match="must give the model's numbers to 1.0e-04, but one differs by"):
+    with pytest.raises(WorkError, match=r"must give the model's numbers to \d\.\de-04, but one differs by"):
         export_onnx(model, tmp_path / "out")
     assert main(["export", str(tmp_path / "model"), "--to", "onnx", "--output", str(tmp_path / "out")]) == 1
     assert "Nothing was written" in capsys.readouterr().err
@@ -248,7 +235,9 @@ def test_the_command(model: Model, tmp_path: Path, traced_once: None, monkeypatc
                      capsys: pytest.CaptureFixture[str]) -> None:  # fmt: skip
     monkeypatch.setattr(exporting, "check_supported", lambda _: model)
     model.save(tmp_path / "run" / "model")
-    (tmp_path / "run" / "config.yaml").write_text("task: translation\ndata: {train: '<python: 9 pairs>', valid: {path: v.tsv}}\n")
+    (tmp_path / "run" / "config.yaml").write_text(
+        "task: translation\ndata: {train: '<python: 9 pairs>', valid: {path: v.tsv}}\n"
+    )
     (tmp_path / "run" / "samples.jsonl").write_text('{"step": 1, "source": "in 3 hours"}\n{"step": 2, "sou')
     command = ["export", str(tmp_path / "run"), "--to", "onnx", "--output", str(tmp_path / "out")]
     assert main([*command, "--decoder", "separate"]) == 0
@@ -275,5 +264,5 @@ def test_the_program_refuses(exported: Path, sessions: OnnxModel, tmp_path: Path
     (tmp_path / "onnx.json").write_text('{"format": "antiphon-onnx", "format_version": 9}')
     with pytest.raises(ModelError, match="must have `format` antiphon-onnx and `format_version` 1"):
         OnnxModel.load(tmp_path)
-    with pytest.raises(DataError, match="at most 64 tokens .end included., but one has 71"):
+    with pytest.raises(DataError, match=r"at most 64 tokens \(end included\), but one has 71"):
         sessions.generate_ids([[5] * 71])

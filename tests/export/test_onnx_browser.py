@@ -61,7 +61,9 @@ def test_the_page_gives_the_answers_of_the_model(site: str, model: Model) -> Non
         page.set_default_timeout(60_000)
         page.on("console", lambda message: message.type == "error" and faults.append(message.text))
         page.on("pageerror", lambda error: faults.append(str(error)))
-        page.on("request", lambda request: request.url.startswith((site, "blob:", "data:")) or faults.append(request.url))
+        page.on(
+            "request", lambda request: request.url.startswith((site, "blob:", "data:")) or faults.append(request.url)
+        )
         page.goto(f"{site}/index.html")
         found = page.evaluate(
             """async (texts) => {

@@ -32,14 +32,17 @@ class Export(Command):
     def check(self) -> None:
         if self.quantize is not None and self.to == "huggingface":
             raise UsageError(
-                f"`--quantize {self.quantize}` goes with `--to ctranslate2` and `--to onnx`, but not with `--to {self.to}`."
+                f"`--quantize {self.quantize}` goes with `--to ctranslate2` and `--to onnx`, but not with "
+                f"`--to {self.to}`."
             )
         if self.quantize is not None and self.dtype is not None:
             raise UsageError("`--quantize` and `--dtype` both say how weights are written. Give one of them.")
         if self.decoder is not None and self.to != "onnx":
             raise UsageError(f"`--decoder {self.decoder}` goes with `--to onnx`, but not with `--to {self.to}`.")
         if self.to == "onnx" and self.dtype not in (None, "float32"):
-            raise UsageError(f"`--dtype` must be float32 with `--to onnx`, but is {self.dtype}. Give `--quantize int8`.")
+            raise UsageError(
+                f"`--dtype` must be float32 with `--to onnx`, but is {self.dtype}. Give `--quantize int8`."
+            )
 
     def run(self) -> int:
         import_modules(self.imports)

@@ -75,6 +75,7 @@ def compare(folder: Path, metadata: OnnxMetadata, trial: OnnxTrial) -> OnnxRepor
     parts = ((np.concatenate(found, 1), trial.logits), (hidden, trial.hidden))
     return OnnxReport(
         difference=max(float(np.abs(own - theirs).max()) for own, theirs in parts),
+        largest=trial.largest,
         tokens=sum(map(len, trial.answers)) + len(trial.answers),
         answers=len(trial.answers),
         equal=sum(own == theirs for own, theirs in zip(answers, trial.answers, strict=True)),

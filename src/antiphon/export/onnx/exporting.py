@@ -79,17 +79,17 @@ def export_onnx(
         place = Path(made) / "float32"
         metadata = _save(place, with_decoder(models, decoder), metadata, suffix="")
         report = compare(place, metadata, trial)
-        limit = MAX_DIFFERENCE * max(1.0, trial.largest)
+        limit = MAX_DIFFERENCE * max(1.0, report.largest)
         if not report.difference <= limit:
             raise WorkError(
                 f"the ONNX files must give the model's numbers to {limit:.1e}, but one differs by "
                 f"{report.difference:.3g}. Nothing was written: please report it with the model's config.json."
             )
         if quantize is not None:
-            del models
-            halves = {name: quantized(each) for name, each in ModelWriter(model.network, traced, int8=True).models().items()}
+            models = ModelWriter(model.network, traced, int8=True).models()
+            models = {name: quantized(each) for name, each in models.items()}
             place = Path(made) / quantize
-            metadata = _save(place, with_decoder(halves, decoder), metadata, suffix="_quantized")
+            metadata = _save(place, with_decoder(models, decoder), metadata, suffix="_quantized")
             found = compare(place, metadata, trial)
             report = replace(report, equal=found.equal, quantized_difference=found.difference)
         _accompany(model, place, replace(metadata, difference=report.difference), name=folder.name)

@@ -1,6 +1,7 @@
 """The ONNX models of a traced network, with the names that optimum and transformers.js give files and tensors.
 
-    models = onnx_models(network, traced, decoder="merged")     # {"encoder_model": …, "decoder_model_merged": …}
+    models = ModelWriter(network, traced).models()
+    with_decoder(models, "merged")                  # {"encoder_model": …, "decoder_model_merged": …}
 
 `encoder_model`: input_ids, attention_mask -> last_hidden_state. `decoder_model`, the first step: input_ids,
 encoder_hidden_states, encoder_attention_mask -> logits and present.N.{decoder,encoder}.{key,value}.

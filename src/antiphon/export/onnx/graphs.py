@@ -71,7 +71,8 @@ class SourceKeys(nn.Module):
 
 class Step(nn.Module):
     """The next ids (B,L), the source's mask (B,S), the keys and values of the P past tokens of each layer, and the
-    results of `SourceKeys`, whose names of each layer are `cross_names`, to the logits (B,L,V) and the keys and values of all P + L tokens of each layer."""
+    results of `SourceKeys`, whose names of each layer are `cross_names`, to the logits (B,L,V) and the keys and values
+    of all P + L tokens of each layer."""
 
     def __init__(self, network: EncoderDecoder, cross_names: list[list[str]]) -> None:
         super().__init__()

@@ -18,10 +18,10 @@ FILE, FORMAT, VERSION = "onnx.json", "antiphon-onnx", 1
 class OnnxMetadata:
     """The content of `onnx.json`.
 
-    `files`: the file of each role, `encoder` and `decoder`, or `encoder`, `first_step` and `next_step`; `external_data`:
-    the files of weights that belong to them, for models of more than 2 GB. `past_shapes`: the shapes of the cache's
-    tensors, 0 for a size that varies. A source is
-    `source_frame[0]`, the text's ids, `source_frame[1]`; a target begins with `start_id` and `first_ids`, and ends
+    `files`: the file of each role, `encoder` and `decoder`, or `encoder`, `first_step` and `next_step`.
+    `external_data`: the files of weights that belong to them, for models of more than 1.8 GB. `past_shapes`: the
+    shapes of the cache's tensors, 0 for a size that varies. A source is `source_frame[0]`, the text's ids,
+    `source_frame[1]`; a target begins with `start_id` and `first_ids`, and ends
     with `end_id`. `suppressed_ids` are never generated, `suppressed_first_ids` not as the first id. `labels`: the ids,
     end included, of each label of a classification. `tokenizers`: `antiphon` (tokenizer.json, or source.… and
     target.…) or `huggingface`. `difference`: the largest between model and files, measured on export.

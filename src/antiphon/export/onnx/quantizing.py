@@ -1,8 +1,8 @@
 """Eight-bit weights, by onnxruntime's dynamic quantization: activations are quantized when the graph runs.
 
 Weights are unsigned, by output channel: with signed weights, processors without VNNI add products in 16 bits, which
-saturate. Embedding tables are stored in eight bits with one scale a row (`GraphBuilder.rows_of`); the library's own way has
-one scale for a whole table.
+saturate. Embedding tables are stored in eight bits with one scale a row (`GraphBuilder.rows_of`); the library's own
+way has one scale for a whole table.
 """
 
 from __future__ import annotations

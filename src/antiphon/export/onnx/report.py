@@ -9,12 +9,14 @@ from dataclasses import dataclass
 class OnnxReport:
     """The result of the check on `answers` answers with `tokens` tokens in all, to `sources`.
 
-    `difference`: the largest of the encoder's output and of the logits, between the model and the float32 files.
+    `difference`: the largest of the encoder's output and of the logits, between the model and the float32 files;
+    `largest`: the largest of these numbers themselves.
     `equal`: the answers whose greedy tokens are the model's. With int8, `quantized_difference` and `equal` are those
     of the quantized files.
     """
 
     difference: float
+    largest: float
     tokens: int
     answers: int
     equal: int
@@ -25,7 +27,7 @@ class OnnxReport:
         """What the check found, in one to three lines of text."""
         found = [
             f"checked on {self.answers} sources ({self.sources}), {self.tokens} tokens: the largest difference of the "
-            f"encoder's output and the logits is {self.difference:.1e} in float32"
+            f"encoder's output and the logits (up to {self.largest:.3g}) is {self.difference:.1e} in float32"
         ]
         if self.quantized_difference is not None:
             found.append(f"with int8 it is {self.quantized_difference:.1e}")

@@ -35,7 +35,8 @@ def check_supported(model: Translator) -> Model:
     adapter = next((name for name, _ in model.network.named_parameters() if ".lora_" in name), None)
     if adapter is not None:
         raise Inexpressible(
-            f"an adapter (`{adapter:.80}`) cannot be written in ONNX.", "Save the model, which merges it, and load that."
+            f"an adapter (`{adapter:.80}`) cannot be written in ONNX.",
+            "Save the model, which merges it, and load that.",
         )
     found = next(parameter.dtype for parameter in model.network.parameters())
     if found != torch.float32:
@@ -85,5 +86,7 @@ def _is_own(mixer: Mixer) -> bool:
     """Whether a mixer, or a part of its rule, is not one of ours."""
     parts = [mixer.rule, *mixer.rule.modules()] if isinstance(mixer, Attention) else [mixer]
     wrapped = [getattr(mixer, "kind", None), getattr(mixer, "function", None)]
-    kinds = [type(part) for part in parts] + [each for each in wrapped if each is not None and not isinstance(each, str)]
+    kinds = [type(part) for part in parts] + [
+        each for each in wrapped if each is not None and not isinstance(each, str)
+    ]
     return any(not getattr(kind, "__module__", "antiphon").startswith("antiphon.") for kind in kinds)

@@ -1,7 +1,7 @@
 """Traces the parts of a network with torch.export, for any number of rows and any lengths.
 
-    with exportable(network):
-        traced = trace(network)         # traced.encoder, traced.source_keys, traced.step
+with exportable(network):
+    traced = trace(network)         # traced.encoder, traced.source_keys, traced.step
 """
 
 from __future__ import annotations

@@ -102,9 +102,7 @@ def _conv1d(call: Call, x: Any, weight: Any, bias: Any = None, stride: Any = 1, 
             groups: int = 1) -> str:  # fmt: skip
     stride, padding, dilation = (each if isinstance(each, int) else each[0] for each in (stride, padding, dilation))
     given = [call.name(x), call.name(weight), *([] if bias is None else [call.name(bias)])]
-    return call.emit(
-        "Conv", *given, strides=[stride], pads=[padding, padding], dilations=[dilation], group=groups
-    )
+    return call.emit("Conv", *given, strides=[stride], pads=[padding, padding], dilations=[dilation], group=groups)
 
 
 @lowers("_scaled_dot_product_attention_math", "scaled_dot_product_attention")

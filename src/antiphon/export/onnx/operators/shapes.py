@@ -86,8 +86,10 @@ def _expand(call: Call, x: Any, target: Any, **_: Any) -> str:
     for i, (wanted, size) in enumerate(zip(target, call.result.shape, strict=True)):
         same = i >= more and not isinstance(own[i - more], int) and not isinstance(size, int)
         sizes.append(1 if same or (i >= more and own[i - more] is size) else size if isinstance(size, int) else wanted)
-    if len(target) == len(own) and all(size == 1 for size in sizes if isinstance(size, int)) and not any(
-        isinstance(size, Size) for size in sizes
+    if (
+        len(target) == len(own)
+        and all(size == 1 for size in sizes if isinstance(size, int))
+        and not any(isinstance(size, Size) for size in sizes)
     ):
         return call.name(x)
     return call.emit("Expand", call.name(x), call.sizes(sizes))
