@@ -50,7 +50,7 @@ export class OnnxModel {
     if (source.length > about.max_source_tokens) {
       throw new Error(`a source must have at most ${about.max_source_tokens} tokens, but has ${source.length}`);
     }
-    const most = about.max_target_tokens - about.first_ids.length;
+    const most = about.max_target_tokens - about.ids.first.length;
     const limit = Math.min(maxNewTokens ?? 2 * source.length + 32, most);
     const mask = ints(ort, source.map(() => 1), [1, source.length]);
     const encoded = await this.sessions.encoder.run({
@@ -58,14 +58,14 @@ export class OnnxModel {
     });
     const given = { encoder_attention_mask: mask, encoder_hidden_states: encoded.last_hidden_state };
     const answer = [];
-    let ids = [about.start_id, ...about.first_ids], past = null;
-    let suppressed = new Set([...about.suppressed_ids, ...about.suppressed_first_ids]);
+    let ids = [about.ids.start, ...about.ids.first], past = null;
+    let suppressed = new Set([...about.ids.suppressed, ...about.ids.suppressed_first]);
     while (answer.length < limit) {
       const { logits, cache } = await this.step(ids, given, past);
       const best = argmax(logits, suppressed);
-      if (best === about.end_id || (about.force_end && answer.length + 1 === limit)) break;
+      if (best === about.ids.end || (about.ids.force_end && answer.length + 1 === limit)) break;
       answer.push(best);
-      [ids, past, suppressed] = [[best], cache, new Set(about.suppressed_ids)];
+      [ids, past, suppressed] = [[best], cache, new Set(about.ids.suppressed)];
     }
     return answer;
   }

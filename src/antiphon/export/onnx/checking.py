@@ -63,14 +63,14 @@ def compare(folder: Path, metadata: OnnxMetadata, trial: OnnxTrial) -> OnnxRepor
     runner = OnnxModel(folder, metadata, None, None)
     ids, mask = runner.pad(trial.rows)
     hidden = runner.encode(ids, mask)
-    begun = 1 + len(metadata.first_ids)
+    begun = 1 + len(metadata.ids.first)
     logits, cache = runner.first_step(trial.target[:, :begun], hidden, mask)
     found = [logits]
     for step in range(begun, trial.target.shape[1]):
         logits, cache = runner.next_step(trial.target[:, step : step + 1], hidden, mask, cache)
         found.append(logits)
     limits = np.full(len(trial.rows), MAX_TOKENS)
-    most = max(1, min(MAX_TOKENS, metadata.max_target_tokens - 2 - len(metadata.first_ids)))
+    most = max(1, min(MAX_TOKENS, metadata.max_target_tokens - 2 - len(metadata.ids.first)))
     answers = runner.search(hidden, mask, np.minimum(limits, most))
     parts = ((np.concatenate(found, 1), trial.logits), (hidden, trial.hidden))
     return OnnxReport(

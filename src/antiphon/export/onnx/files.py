@@ -22,6 +22,7 @@ from antiphon.export.onnx.graphs import LEAF_NAMES
 from antiphon.export.onnx.lowering import lower
 from antiphon.export.onnx.merging import merged
 from antiphon.export.onnx.tracing import Layer, Traced
+from antiphon.models.front import InputEmbedding
 from antiphon.models.seq2seq import EncoderDecoder
 
 ENCODER, FIRST, NEXT, MERGED = "encoder_model", "decoder_model", "decoder_with_past_model", "decoder_model_merged"
@@ -35,7 +36,7 @@ class ModelWriter:
     def __init__(self, network: EncoderDecoder, traced: Traced, *, int8: bool = False) -> None:
         self.network, self.traced, self.int8 = network, traced, int8
         tables = (network.source, network.target)
-        self.tables = frozenset(id(front.table.weight) for front in tables if hasattr(front, "table"))
+        self.tables = frozenset(id(front.table.weight) for front in tables if isinstance(front, InputEmbedding))
 
     def models(self) -> dict[str, onnx.ModelProto]:
         """The encoder and both decoder steps."""

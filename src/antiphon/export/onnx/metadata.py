@@ -15,27 +15,34 @@ FILE, FORMAT, VERSION = "onnx.json", "antiphon-onnx", 1
 
 
 @dataclass(frozen=True, slots=True)
+class TokenIds:
+    """The ids of a target: it begins with `start` and `first`, and ends with `end`. `suppressed` are never generated,
+    `suppressed_first` not as the first id. `force_end`: an answer that reaches its limit ends with `end`."""
+
+    start: int
+    end: int
+    pad: int
+    first: list[int]
+    suppressed: list[int]
+    suppressed_first: list[int]
+    force_end: bool
+
+
+@dataclass(frozen=True, slots=True)
 class OnnxMetadata:
     """The content of `onnx.json`.
 
     `files`: the file of each role, `encoder` and `decoder`, or `encoder`, `first_step` and `next_step`.
     `external_data`: the files of weights that belong to them, for models of more than 1.8 GB. `past_shapes`: the
     shapes of the cache's tensors, 0 for a size that varies. A source is `source_frame[0]`, the text's ids,
-    `source_frame[1]`; a target begins with `start_id` and `first_ids`, and ends
-    with `end_id`. `suppressed_ids` are never generated, `suppressed_first_ids` not as the first id. `labels`: the ids,
+    `source_frame[1]`. `labels`: the ids,
     end included, of each label of a classification. `tokenizers`: `antiphon` (tokenizer.json, or source.… and
     target.…) or `huggingface`. `difference`: the largest between model and files, measured on export.
     """
 
     weights: str
     files: dict[str, str]
-    start_id: int
-    end_id: int
-    pad_id: int
-    first_ids: list[int]
-    suppressed_ids: list[int]
-    suppressed_first_ids: list[int]
-    force_end: bool
+    ids: TokenIds
     max_source_tokens: int
     max_target_tokens: int
     source_frame: list[list[int]]
@@ -60,7 +67,8 @@ class OnnxMetadata:
         missing = [each.name for each in fields(cls) if each.name not in content]
         if missing:
             raise ModelError(f"{FILE} must have the key `{missing[0]}`, but has not. Export the model again.")
-        return cls(**{each.name: content[each.name] for each in fields(cls)})
+        found = {each.name: content[each.name] for each in fields(cls)}
+        return cls(**{**found, "ids": TokenIds(**found["ids"])})
 
 
 def load_tokenizers(folder: Path, metadata: OnnxMetadata) -> tuple[Tokenizer, Tokenizer] | None:

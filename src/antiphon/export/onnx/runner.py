@@ -84,23 +84,23 @@ class OnnxModel:
 
     def search(self, hidden: Array, mask: Array | None, limits: Array) -> list[list[int]]:
         """Greedy search from the memory (B,S,D), with at most `limits` (B,) new ids in a row, the end included."""
-        ids = self.metadata
-        end, answers = ids.end_id, [[] for _ in limits]
-        logits, cache = self.first_step(np.tile([[ids.start_id, *ids.first_ids]], (len(limits), 1)), hidden, mask)
-        suppressed = [*ids.suppressed_ids, *ids.suppressed_first_ids]
+        ids = self.metadata.ids
+        end, answers = ids.end, [[] for _ in limits]
+        logits, cache = self.first_step(np.tile([[ids.start, *ids.first]], (len(limits), 1)), hidden, mask)
+        suppressed = [*ids.suppressed, *ids.suppressed_first]
         open_rows = np.ones(len(limits), dtype=bool)
         for count in range(1, int(limits.max()) + 1):
             scores = logits[:, -1].copy()
             scores[:, suppressed] = -np.inf
             chosen = scores.argmax(-1)
-            suppressed = ids.suppressed_ids
+            suppressed = ids.suppressed
             for row in np.flatnonzero(open_rows):
                 if chosen[row] != end and not (ids.force_end and count == limits[row]):
                     answers[row].append(int(chosen[row]))
             open_rows &= (chosen != end) & (count < limits)
             if not open_rows.any():
                 break
-            logits, cache = self.next_step(np.where(open_rows, chosen, ids.pad_id)[:, None], hidden, mask, cache)
+            logits, cache = self.next_step(np.where(open_rows, chosen, ids.pad)[:, None], hidden, mask, cache)
         return answers
 
     def encode(self, ids: Array, mask: Array) -> Array:
@@ -127,7 +127,7 @@ class OnnxModel:
 
     def label_scores(self, rows: Sequence[Sequence[int]]) -> Array:
         """(B, labels): the log-probability of each label for each row of source ids, in nats."""
-        found, start = [], [self.metadata.start_id, *self.metadata.first_ids]
+        found, start = [], [self.metadata.ids.start, *self.metadata.ids.first]
         ids, mask = self.pad(rows)
         hidden = self.encode(ids, mask)
         for label in self.metadata.labels.values():
@@ -142,14 +142,14 @@ class OnnxModel:
         longest, most = max(map(len, rows)), self.metadata.max_source_tokens
         if longest > most:
             raise DataError(f"a source must have at most {most} tokens (end included), but one has {longest}. Cut it.")
-        ids = np.full((len(rows), longest), self.metadata.pad_id, dtype=np.int64)
+        ids = np.full((len(rows), longest), self.metadata.ids.pad, dtype=np.int64)
         mask = np.zeros((len(rows), longest), dtype=np.int64)
         for i, row in enumerate(rows):
             ids[i, : len(row)], mask[i, : len(row)] = row, 1
         return ids, mask
 
     def _limits(self, rows: Sequence[Sequence[int]], max_new_tokens: int | None) -> Array:
-        most = self.metadata.max_target_tokens - len(self.metadata.first_ids)
+        most = self.metadata.max_target_tokens - len(self.metadata.ids.first)
         return np.array([min(max_new_tokens or 2 * len(row) + 32, most) for row in rows])
 
     def _run(self, session: Any, given: dict[str, Array], cache: Cache) -> tuple[Array, Cache]:
