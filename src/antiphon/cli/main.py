@@ -38,7 +38,7 @@ COMMANDS = {  # name -> the module and class behind it, and its line in the help
     "attention check": ("attention:AttentionCheck", "check an attention of your own against the laws"),
     "attention show": ("attention_show:AttentionShow", "draw what a model attends to, in the terminal or a file"),
     "serve": ("serve:Serve", "serve models over HTTP, with a page to try them"),
-    "export": ("export:Export", "write a model for transformers or CTranslate2"),
+    "export": ("export:Export", "write a model for transformers, CTranslate2 or ONNX"),
     "convert": ("convert:Convert", "read a checkpoint's pickle once, write it as safetensors"),
     "watch": ("watch:Watch", "show runs as curves on a local page, while they train"),
     "average": ("average:Average", "average a run's last snapshots into a model"),
