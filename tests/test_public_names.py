@@ -19,6 +19,8 @@ NAMES = [
     "load", "Model", "Generation", "Client",
     "train", "batches", "TrainConfig",
     "evaluate",
+    "explain",
+    "rerank",
     "register", "from_torch",
     "check_attention",
     "AntiphonError", "UsageError", "ConfigError", "DataError", "ModelError",

@@ -25,6 +25,8 @@ _HOME = {  # public name -> the module that defines it
     "batches": "antiphon.workflows.batches",
     "TrainConfig": "antiphon.config",
     "evaluate": "antiphon.evaluation.evaluate",
+    "explain": "antiphon.evaluation.explain.explain",
+    "rerank": "antiphon.evaluation.reranking.rerank",
     "register": "antiphon.registry",
     "from_torch": "antiphon.models.by_hand.from_torch",
     "check_attention": "antiphon.conformance",
@@ -54,6 +56,8 @@ if TYPE_CHECKING:
         WorkError,
     )
     from antiphon.evaluation.evaluate import evaluate
+    from antiphon.evaluation.explain.explain import explain
+    from antiphon.evaluation.reranking.rerank import rerank
     from antiphon.generation.answers import Generation
     from antiphon.generation.load import load
     from antiphon.generation.model import Model
@@ -73,6 +77,8 @@ __all__ = [
     "batches",
     "TrainConfig",
     "evaluate",
+    "explain",
+    "rerank",
     "register",
     "from_torch",
     "check_attention",

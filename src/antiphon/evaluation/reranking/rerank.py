@@ -1,0 +1,172 @@
+"""`antiphon.rerank`: the best of several candidates by a metric or a second model, in place of the most probable one.
+
+found = rerank(model, texts, by="chrf", candidates=32, temperature=1.0)     # minimum Bayes risk over samples
+found = rerank(model, texts, by={"bleu": {"tokenize": "none"}})             # over the n best of a beam search
+found = rerank(model, texts, by=other_model, weight=0.3)
+print(found.cost)
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from antiphon.display import joined, note
+from antiphon.display.html import Markup
+from antiphon.errors import ConfigError
+from antiphon.evaluation.metrics import Metric, parse_metrics
+from antiphon.evaluation.reranking.cost import RerankCost
+from antiphon.evaluation.reranking.scorers import (
+    CandidateList,
+    CandidateScorer,
+    MetricScore,
+    MinimumBayesRisk,
+    SecondModel,
+    check_weight,
+    needs_references,
+    probability_weights,
+    sample_weights,
+)
+from antiphon.generation.answers import Answers, Generation
+from antiphon.generation.load import load
+from antiphon.generation.model import Model
+from antiphon.generation.translator import Translator
+from antiphon.inputs.text import texts_of
+from antiphon.settings import override, show
+
+DEFAULT_CANDIDATES, MAX_CANDIDATES = 16, 2**12
+_OF_ROWS = ("prefix", "allowed", "required", "forbidden")  # settings that may have an entry for each row
+
+
+class RerankedAnswers(Answers):
+    """The answers of `rerank`, in the order of its inputs, each with its `rerank_score`; `cost` is what they took."""
+
+    def __init__(self, answers: Iterable[Generation], cost: RerankCost) -> None:
+        super().__init__(answers)
+        self.cost = cost
+
+    def _repr_html_(self) -> str:
+        """The answers as HTML for notebooks, with the cost."""
+        return joined(Markup(super()._repr_html_()), note(str(self.cost))).html
+
+
+def rerank(
+    model: Translator,
+    texts: str | Sequence[str],
+    by: object = "chrf",
+    *,
+    candidates: int = DEFAULT_CANDIDATES,
+    weight: float = 0.5,
+    **search: object,
+) -> RerankedAnswers:
+    """The best of `candidates` answers to each text, by minimum Bayes risk or by another score.
+
+    `by`: a metric (a name or a mapping {name: settings}, as for `evaluate`), by minimum Bayes risk: each candidate is
+    measured against the others as references. A metric that needs no references is computed directly. A model, or its
+    folder: both models' mean log-probability a token, the second one's with `weight`. `search` are settings of
+    `Model.generate`; with a `temperature` the candidates are samples, otherwise the n best of a beam search. `n_best`
+    of the answers, best first, are in `alternatives`.
+
+    ConfigError for an unknown metric or setting, and for a classification, whose labels are all scored anyway.
+    """
+    return Reranker(model, by, candidates=candidates, weight=weight).generate(texts, **search)
+
+
+class Reranker:
+    """A model whose answers are reranked: `generate` as of `Model`, and `cost`, the cost of all calls so far."""
+
+    def __init__(
+        self, model: Translator, by: object, *, candidates: int = DEFAULT_CANDIDATES, weight: float = 0.5
+    ) -> None:
+        if isinstance(candidates, bool) or not isinstance(candidates, int) or not 1 <= candidates <= MAX_CANDIDATES:
+            raise ConfigError(f"`candidates` must be from 1 to {MAX_CANDIDATES}, but is {show(candidates)}.")
+        if model.labels:
+            raise ConfigError("reranking needs generated answers, but this model chooses among its labels.")
+        self.model, self.generation, self.candidates, self.cost = model, model.generation, candidates, RerankCost()
+        self.scorer = scorer_of(model, by, weight=check_weight(weight))
+
+    def generate(self, texts: str | Sequence[str], *, first_row: int = 0, **search: Any) -> RerankedAnswers:
+        """The best answer to each text, see `rerank`."""
+        config = override(self.generation, search)
+        sources = texts_of(texts, "texts", names=first_row > 0)
+        began = time.perf_counter()
+        if config.temperature is None:
+            lists = self._n_best(sources, search, first_row=first_row)
+        else:
+            lists = self._samples(sources, search, first_row=first_row)
+        generated = time.perf_counter()
+        scores = self.scorer(lists)
+        cost = RerankCost(
+            len(sources),
+            sum(len(each.answers) for each in lists),
+            self.scorer.calls(lists),
+            generated - began,
+            time.perf_counter() - generated,
+        )
+        self.cost += cost
+        ranked = [_ranked(each, own, config.n_best) for each, own in zip(lists, scores, strict=True)]
+        return RerankedAnswers(ranked, cost)
+
+    def _n_best(self, sources: list[str], search: Mapping[str, Any], *, first_row: int) -> list[CandidateList]:
+        """The n best answers of a beam search, of equal texts the best, with their probabilities among each other."""
+        beam = max(override(self.generation, {**search, "n_best": 1}).beam_size, self.candidates)
+        groups = override(self.generation, {**search, "n_best": 1}).beam_groups
+        beam += -beam % groups
+        settings = {**search, "beam_size": beam, "n_best": self.candidates}
+        lists = []
+        for source, answer in zip(sources, self.model.generate(sources, first_row=first_row, **settings), strict=True):
+            different: dict[str, Generation] = {}
+            for each in (replace(answer, alternatives=[]), *answer.alternatives):
+                different.setdefault(each.text, each)
+            answers = list(different.values())
+            lists.append(CandidateList(source, answers, probability_weights(answers)))
+        return lists
+
+    def _samples(self, sources: list[str], search: Mapping[str, Any], *, first_row: int) -> list[CandidateList]:
+        """Samples, each an own row so that equal ones are counted, with their frequencies."""
+        count = self.candidates
+        settings = {**search, "n_best": 1, **_repeated(search, len(sources), count)}
+        rows = [source for source in sources for _ in range(count)]
+        found = self.model.generate(rows, first_row=first_row * count, **settings)
+        lists = []
+        for row, source in enumerate(sources):
+            own = found[row * count : (row + 1) * count]
+            weights = sample_weights([answer.text for answer in own])
+            first = {answer.text: answer for answer in reversed(own)}
+            lists.append(CandidateList(source, [first[text] for text in weights], list(weights.values())))
+        return lists
+
+
+def scorer_of(model: Translator, by: object, *, weight: float) -> CandidateScorer:
+    """The scorer for `by`, see `rerank`."""
+    if isinstance(by, str | Path) and Path(by).is_dir():
+        by = load(by, device=model.network.device if isinstance(model, Model) else "auto")
+    if isinstance(by, Translator):
+        return SecondModel(model, by, weight)
+    if not isinstance(by, str | Mapping | Metric):
+        raise ConfigError(f"`by` must be a metric, a model or its folder, but is {show(by)}.")
+    (metric,) = parse_metrics([by])
+    return MinimumBayesRisk(metric) if needs_references(metric) else MetricScore(metric)
+
+
+def _repeated(search: Mapping[str, Any], count: int, times: int) -> dict[str, Any]:
+    """The settings of `search` that have an entry for each of `count` rows, with each entry `times` times."""
+    found = {}
+    for name in _OF_ROWS:
+        given = search.get(name)
+        of_rows = isinstance(given, list | tuple) and any(not isinstance(entry, str) for entry in given)
+        if name == "prefix":
+            of_rows = isinstance(given, list | tuple)
+        if of_rows and len(given) == count:
+            found[name] = [entry for entry in given for _ in range(times)]
+    return found
+
+
+def _ranked(candidates: CandidateList, scores: Sequence[float], n_best: int) -> Generation:
+    """The candidate with the highest score, with the next ones as alternatives; of equal ones the more probable."""
+    order = sorted(range(len(scores)), key=lambda i: (-scores[i], -candidates.weights[i], -candidates.answers[i].score))
+    ranked = [replace(candidates.answers[i], rerank_score=scores[i], alternatives=[]) for i in order[:n_best]]
+    return replace(ranked[0], alternatives=ranked[1:])
