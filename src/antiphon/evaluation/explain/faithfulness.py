@@ -113,7 +113,7 @@ class FaithfulnessTest:
         if len(self.tests) < 2:
             return None
         rows = [(test.gain, 1.0) for test in self.tests]
-        return interval_of(rows, lambda total: float(total[0]) / float(total[1]))
+        return interval_of(rows, lambda sums: sums[:, 0] / sums[:, 1])
 
     @property
     def better_than_random(self) -> bool:

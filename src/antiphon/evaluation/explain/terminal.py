@@ -29,7 +29,7 @@ def lines(found: Attributions, *, width: int = 80) -> Iterator[Text]:
     words = [_short(printable(text), MAX_WORD_COLUMNS) for text in found.units]
     margin = max([cell_len(word) for word in words] + [len("label" if found.is_label else "word")])
     head = ("label" if found.is_label else "word").ljust(margin)
-    yield Text(f"{head}      p  depends most on ({found.about.unit})", style="bold")
+    yield _fitted(Text(f"{head}      p  depends most on ({found.about.unit})", style="bold"), width)
     for place, word in enumerate(words):
         line = Text(word + " " * (margin - cell_len(word)) + f"  {found.probability(place):5.3f}  ")
         for token, value in _tokens(found, place, width - cell_len(line.plain)):
@@ -37,7 +37,7 @@ def lines(found: Attributions, *, width: int = 80) -> Iterator[Text]:
         if float(found.row(place).abs().max()) < SMALLEST:
             line.append("no token of the source: the words before it decide", style="dim")
         line.rstrip()
-        yield line
+        yield _fitted(line, width)
     yield Text("")
     for text in found.notes:
         for part in _wrapped(text, width):
