@@ -25,6 +25,7 @@ _HOME = {  # public name -> the module that defines it
     "batches": "antiphon.workflows.batches",
     "TrainConfig": "antiphon.config",
     "evaluate": "antiphon.evaluation.evaluate",
+    "compare": "antiphon.evaluation.comparing",
     "explain": "antiphon.evaluation.explain.explain",
     "rerank": "antiphon.evaluation.reranking.rerank",
     "register": "antiphon.registry",
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
         UsageError,
         WorkError,
     )
+    from antiphon.evaluation.comparing import compare
     from antiphon.evaluation.evaluate import evaluate
     from antiphon.evaluation.explain.explain import explain
     from antiphon.evaluation.reranking.rerank import rerank
@@ -77,6 +79,7 @@ __all__ = [
     "batches",
     "TrainConfig",
     "evaluate",
+    "compare",
     "explain",
     "rerank",
     "register",

@@ -25,6 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 RUN = {  # page -> how many blocks the tests run; where no other test is named, one in this file
     "README.md": 2,
     "docs/attention.md": 9,
+    "docs/comparing.md": 1,
     "docs/coming-from-transformers.md": 4,  # test_coming_from.py
     "docs/documents.md": 1,
     "docs/fine-tuning.md": 3,
@@ -200,6 +201,14 @@ def test_documents(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     printed = capsys.readouterr().out
     for kept in ("<p>", "{name}", "<b>", "Stunden", "</b>", "<a href='x'>", "https://example.com", "</a>", "</p>"):
         assert printed.count(kept) == 1, kept
+
+
+def test_comparing(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (code,) = blocks("docs/comparing.md")
+    exec(compile(code, "docs/comparing.md", "exec"), names := {})
+    printed = capsys.readouterr().out
+    assert "No difference between old and new is shown in chrF (new is ahead by " in " ".join(printed.split())
+    assert names["page"].startswith("<!doctype html>")
 
 
 def test_speed(folder: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 from antiphon.errors import ConfigError, DataError, WorkError
 from antiphon.evaluation import comet as home
 from antiphon.evaluation.comet import comet
+from antiphon.evaluation.comparing import compare
 from antiphon.evaluation.evaluate import evaluate
 from antiphon.evaluation.metrics import parse_metrics
 
@@ -134,3 +135,15 @@ def test_what_fails_there_is_told_in_one_line(environment: Path) -> None:
     with pytest.raises(WorkError, match=r"exit code 1; its last line was: KeyError.*no/such-model") as caught:
         comet(["a"], [["b"]], sources=["c"], python=str(environment), model="no/such-model")
     assert "\n" not in str(caught.value)
+
+
+def test_systems_are_compared_by_one_process(environment: Path) -> None:
+    metrics = [{"comet": {"python": str(environment)}}]
+    found = compare([["a", "bb"], ["aaa", "bbb"]], ["xx", "yy"], ["s", "t"], metrics, samples=20, trials=20)
+    [request] = asked(environment)
+    assert len(request["data"]) == 4
+    [one] = found.differences
+    assert one.better is None and one.tests["randomisation"] is not None and "B is ahead" in one.verdict
+    assert found.segment_scores[0] == pytest.approx([100 / 3, 200 / 3])
+    with pytest.raises(DataError, match="needs the source of each answer"):
+        compare([["a", "bb"], ["aaa", "bbb"]], ["xx", "yy"], metrics=metrics)

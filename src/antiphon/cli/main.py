@@ -27,6 +27,7 @@ COMMANDS = {  # name -> the module and class behind it, and its line in the help
     "train": ("train:Train", "train a model as a recipe says"),
     "generate": ("generate:Generate", "answer lines of text"),
     "evaluate": ("evaluate:Evaluate", "measure a model's answers: BLEU, chrF, TER, exact match"),
+    "compare": ("compare:Compare", "say which of several models or outputs is better, and how sure that is"),
     "score": ("score:Score", "the log-probability that a model gives to each pair"),
     "tokenizer train": ("tokenizer:TokenizerTrain", "train only the tokenizer of a recipe"),
     "tokenizer encode": ("tokenizer:TokenizerEncode", "show how a model cuts text into tokens"),

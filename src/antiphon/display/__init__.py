@@ -25,9 +25,11 @@ from antiphon.display.html import (
     table,
     tokens,
 )
+from antiphon.display.intervals import IntervalRow, interval_chart
 
 __all__ = [
     "DARK",
+    "IntervalRow",
     "LIGHT",
     "Markup",
     "badge",
@@ -36,6 +38,7 @@ __all__ = [
     "details",
     "fixed",
     "heat_map",
+    "interval_chart",
     "joined",
     "line_chart",
     "map_title",

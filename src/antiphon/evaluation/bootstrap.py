@@ -8,6 +8,7 @@ and comparable with other tools.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 SAMPLES = 1000
 SEED = 12345
+_BLOCK = 50  # samples that are multiplied at once
 
 
 class ConfidenceInterval(NamedTuple):
@@ -41,8 +43,10 @@ def sampled_sums(table: np.ndarray, *, samples: int = SAMPLES, seed: int = SEED)
     import numpy as np
 
     sums = np.empty((samples, table.shape[1]))
-    for place, count in enumerate(draws(len(table), samples=samples, seed=seed)):
-        sums[place] = count @ table
+    found = draws(len(table), samples=samples, seed=seed)
+    for start in range(0, samples, _BLOCK):
+        block = sums[start : start + _BLOCK]
+        block[:] = np.array(list(islice(found, len(block))), dtype=np.float64) @ table
     return sums
 
 

@@ -58,10 +58,15 @@ def from_files(
     sources: Sequence[str | None] = [None] * len(sides[0]) if source is None else sides.pop(0)
     rows = zip(sources, zip(*sides, strict=True), strict=True)
     found = [TestExample(*row, files[0], f"{files[0]}:{number}") for number, row in enumerate(rows, 1)]
-    if model is None or not (model.labels or model.task == "right_to_left"):
-        return found
+    return found if model is None else made_by_task(found, model)
+
+
+def made_by_task(examples: list[TestExample], model: Translator) -> list[TestExample]:
+    """`examples` of files with their references as the task of `model` makes them, where it changes targets."""
+    if not (model.labels or model.task == "right_to_left"):
+        return examples
     task = task_of(model)
-    return [one._replace(references=_made(one, task)) for one in found]
+    return [one._replace(references=_made(one, task)) for one in examples]
 
 
 def task_of(model: Translator) -> Task:
