@@ -33,7 +33,9 @@ def test_files_of_answers(run, folder: Path) -> None:
     words = ["compare", "good.txt", "bad.gz", "--target", "ref.txt", "--metrics", "chrf,exact_match"]
     ended = run(*words)
     assert ended.code == 0 and ended.err == "", "without a model no device is started"
-    assert "No difference between good.txt and bad.gz is shown in chrF (good.txt is ahead" in " ".join(ended.out.split())
+    assert "No difference between good.txt and bad.gz is shown in chrF (good.txt is ahead" in " ".join(
+        ended.out.split()
+    )
     assert max(map(len, ended.lines)) <= 80
     found = json.loads(run(*words, *FAST, "--json", "--examples", 1).out)
     mine = antiphon.compare([GOOD, BAD], REFERENCES, metrics=["chrf", "exact_match"], samples=50, trials=50)

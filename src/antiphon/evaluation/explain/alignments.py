@@ -4,8 +4,8 @@
     gold = read_gold("gold.txt")                                    # lines such as "0-0 1-1 2?2"
     alignment_errors(found, gold).aer
 
-Words are what stands between spaces, counted from 0. In a gold file `i-j` is a sure link and `i?j` (or `ipj`) a possible
-one, source before target (Pharaoh's format, with Och and Ney's two kinds of links).
+Words are what stands between spaces, counted from 0. In a gold file `i-j` is a sure link and `i?j` (or `ipj`) a
+possible one, source before target (Pharaoh's format, with Och and Ney's two kinds of links).
 """
 
 from __future__ import annotations

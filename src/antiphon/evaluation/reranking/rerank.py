@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from antiphon.config import GenerationConfig
 from antiphon.display import joined, note
 from antiphon.display.html import Markup
 from antiphon.errors import ConfigError
@@ -90,7 +91,14 @@ class Reranker:
 
     def generate(self, texts: str | Sequence[str], *, first_row: int = 0, **search: Any) -> RerankedAnswers:
         """The best answer to each text, see `rerank`."""
-        config = override(self.generation, search)
+        asked = search.pop("n_best", self.generation.n_best)
+        kept = override(GenerationConfig(beam_size=MAX_CANDIDATES), {"n_best": asked})
+        if kept.n_best > self.candidates:
+            raise ConfigError(
+                f"`n_best` must be at most the number of candidates ({self.candidates}), but is {kept.n_best}. Raise "
+                "`candidates`."
+            )
+        config = override(self.generation, {**search, "n_best": 1})
         sources = texts_of(texts, "texts", names=first_row > 0)
         began = time.perf_counter()
         if config.temperature is None:
@@ -107,14 +115,14 @@ class Reranker:
             time.perf_counter() - generated,
         )
         self.cost += cost
-        ranked = [_ranked(each, own, config.n_best) for each, own in zip(lists, scores, strict=True)]
+        ranked = [_ranked(each, own, kept.n_best) for each, own in zip(lists, scores, strict=True)]
         return RerankedAnswers(ranked, cost)
 
     def _n_best(self, sources: list[str], search: Mapping[str, Any], *, first_row: int) -> list[CandidateList]:
         """The n best answers of a beam search, of equal texts the best, with their probabilities among each other."""
-        beam = max(override(self.generation, {**search, "n_best": 1}).beam_size, self.candidates)
-        groups = override(self.generation, {**search, "n_best": 1}).beam_groups
-        beam += -beam % groups
+        config = override(self.generation, {**search, "n_best": 1})
+        beam = max(config.beam_size, self.candidates)
+        beam += -beam % config.beam_groups
         settings = {**search, "beam_size": beam, "n_best": self.candidates}
         lists = []
         for source, answer in zip(sources, self.model.generate(sources, first_row=first_row, **settings), strict=True):
