@@ -19,17 +19,15 @@ from antiphon.display import joined, note
 from antiphon.display.html import Markup
 from antiphon.errors import ConfigError
 from antiphon.evaluation.metrics import Metric, parse_metrics
+from antiphon.evaluation.reranking.candidates import CandidateList, n_best_candidates, sampled_candidates
 from antiphon.evaluation.reranking.cost import RerankCost
 from antiphon.evaluation.reranking.scorers import (
-    CandidateList,
     CandidateScorer,
     MetricScore,
     MinimumBayesRisk,
     SecondModel,
     check_weight,
     needs_references,
-    probability_weights,
-    sample_weights,
 )
 from antiphon.generation.answers import Answers, Generation
 from antiphon.generation.load import load
@@ -39,7 +37,6 @@ from antiphon.inputs.text import texts_of
 from antiphon.settings import override, show
 
 DEFAULT_CANDIDATES, MAX_CANDIDATES = 16, 2**12
-_OF_ROWS = ("prefix", "allowed", "required", "forbidden")  # settings that may have an entry for each row
 
 
 class RerankedAnswers(Answers):
@@ -102,9 +99,9 @@ class Reranker:
         sources = texts_of(texts, "texts", names=first_row > 0)
         began = time.perf_counter()
         if config.temperature is None:
-            lists = self._n_best(sources, search, first_row=first_row)
+            lists = n_best_candidates(self.model, sources, self.candidates, first_row=first_row, **search)
         else:
-            lists = self._samples(sources, search, first_row=first_row)
+            lists = sampled_candidates(self.model, sources, self.candidates, first_row=first_row, **search)
         generated = time.perf_counter()
         scores = self.scorer(lists)
         cost = RerankCost(
@@ -118,35 +115,6 @@ class Reranker:
         ranked = [_ranked(each, own, kept.n_best) for each, own in zip(lists, scores, strict=True)]
         return RerankedAnswers(ranked, cost)
 
-    def _n_best(self, sources: list[str], search: Mapping[str, Any], *, first_row: int) -> list[CandidateList]:
-        """The n best answers of a beam search, of equal texts the best, with their probabilities among each other."""
-        config = override(self.generation, {**search, "n_best": 1})
-        beam = max(config.beam_size, self.candidates)
-        beam += -beam % config.beam_groups
-        settings = {**search, "beam_size": beam, "n_best": self.candidates}
-        lists = []
-        for source, answer in zip(sources, self.model.generate(sources, first_row=first_row, **settings), strict=True):
-            different: dict[str, Generation] = {}
-            for each in (replace(answer, alternatives=[]), *answer.alternatives):
-                different.setdefault(each.text, each)
-            answers = list(different.values())
-            lists.append(CandidateList(source, answers, probability_weights(answers)))
-        return lists
-
-    def _samples(self, sources: list[str], search: Mapping[str, Any], *, first_row: int) -> list[CandidateList]:
-        """Samples, each an own row so that equal ones are counted, with their frequencies."""
-        count = self.candidates
-        settings = {**search, "n_best": 1, **_repeated(search, len(sources), count)}
-        rows = [source for source in sources for _ in range(count)]
-        found = self.model.generate(rows, first_row=first_row * count, **settings)
-        lists = []
-        for row, source in enumerate(sources):
-            own = found[row * count : (row + 1) * count]
-            weights = sample_weights([answer.text for answer in own])
-            first = {answer.text: answer for answer in reversed(own)}
-            lists.append(CandidateList(source, [first[text] for text in weights], list(weights.values())))
-        return lists
-
 
 def scorer_of(model: Translator, by: object, *, weight: float) -> CandidateScorer:
     """The scorer for `by`, see `rerank`."""
@@ -158,19 +126,6 @@ def scorer_of(model: Translator, by: object, *, weight: float) -> CandidateScore
         raise ConfigError(f"`by` must be a metric, a model or its folder, but is {show(by)}.")
     (metric,) = parse_metrics([by])
     return MinimumBayesRisk(metric) if needs_references(metric) else MetricScore(metric)
-
-
-def _repeated(search: Mapping[str, Any], count: int, times: int) -> dict[str, Any]:
-    """The settings of `search` that have an entry for each of `count` rows, with each entry `times` times."""
-    found = {}
-    for name in _OF_ROWS:
-        given = search.get(name)
-        of_rows = isinstance(given, list | tuple) and any(not isinstance(entry, str) for entry in given)
-        if name == "prefix":
-            of_rows = isinstance(given, list | tuple)
-        if of_rows and len(given) == count:
-            found[name] = [entry for entry in given for _ in range(times)]
-    return found
 
 
 def _ranked(candidates: CandidateList, scores: Sequence[float], n_best: int) -> Generation:

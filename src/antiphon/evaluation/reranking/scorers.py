@@ -15,34 +15,20 @@ model's probability among them.
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from antiphon.errors import ConfigError
 from antiphon.evaluation.metrics import Metric
+from antiphon.evaluation.reranking.candidates import CandidateList
 from antiphon.evaluation.reranking.pairwise import pairwise
 from antiphon.evaluation.segments import scores_of
-from antiphon.generation.answers import Generation
 from antiphon.generation.translator import Translator
 from antiphon.settings import show
 from antiphon.text.task import reverse_words
 
 RIGHT_TO_LEFT = "right_to_left"
-
-
-@dataclass(frozen=True)
-class CandidateList:
-    """The different candidates for one source, with their estimated probabilities, which add up to 1."""
-
-    source: str
-    answers: list[Generation]
-    weights: list[float]
-
-    @property
-    def texts(self) -> list[str]:
-        return [answer.text for answer in self.answers]
 
 
 class CandidateScorer(Protocol):
@@ -129,21 +115,6 @@ def needs_references(metric: Metric) -> bool:
     except ValueError:  # some functions that are not written in Python have no signature
         return True
     return len(parameters) < 2 or parameters[1].default is inspect.Parameter.empty
-
-
-def sample_weights(texts: Sequence[str]) -> dict[str, float]:
-    """The frequency of each different text, in the order of the samples."""
-    counts: dict[str, float] = {}
-    for text in texts:
-        counts[text] = counts.get(text, 0.0) + 1 / len(texts)
-    return counts
-
-
-def probability_weights(answers: Sequence[Generation]) -> list[float]:
-    """The model's probability of each answer among these."""
-    best = max(answer.score for answer in answers)
-    weights = [math.exp(answer.score - best) for answer in answers]
-    return [weight / sum(weights) for weight in weights]
 
 
 def check_weight(weight: float) -> float:
