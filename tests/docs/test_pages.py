@@ -74,26 +74,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_first_steps(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """As printed, but for one epoch of 2,000 pairs; tests/examples runs it as a notebook and as one file."""
-    code = blocks("docs/first-steps.md")
-    assert len(code) >= 9
-    names: dict[str, object] = {}
-    try:
-        for block in code:
-            shorter = block.replace("epochs = 10", "epochs = 1")
-            if shorter != block:
-                shorter = shorter.replace("corpus.train", "corpus.train[:2000]")
-            exec(compile(shorter, "docs/first-steps.md", "exec"), names)
-    finally:
-        if "fade" in registered("attention"):
-            unregister("attention", "fade")
-    assert (folder / "first-model" / "model.safetensors").exists() and (folder / "weights.pt").exists()
-    said = capsys.readouterr().out
-    assert "nc:6" in said  # the metric's signature
-    assert "'positive': 0.9" in said and "Oslo says no to a tram" in said
-
-
 def test_a_loop_of_ones_own(folder: Path) -> None:
     code = next(block for block in blocks("docs/training.md") if "OneCycleLR" in block)
     names: dict[str, Any] = {}

@@ -47,8 +47,11 @@ def test_every_cell_of_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.Mon
     )
     NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(tmp_path)}}).execute()
     outputs = ["".join(out.get("text", "") for out in cell.get("outputs", ())) for cell in notebook.cells]
-    assert "epoch 1  mean loss" in "".join(outputs)
-    assert (tmp_path / "first-model" / "model.safetensors").is_file()
+    said = "".join(outputs)
+    assert "epoch 1  mean loss" in said
+    assert "nc:6" in said  # the metric's signature
+    assert "'positive': 0.9" in said and "Oslo says no to a tram" in said
+    assert (tmp_path / "first-model" / "model.safetensors").is_file() and (tmp_path / "weights.pt").is_file()
     shown = [cell["outputs"] for cell in notebook.cells if "antiphon.train(recipe" in cell["source"]]
     assert len(shown) == 3
     for outputs_of_a_task in shown:
