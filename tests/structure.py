@@ -29,9 +29,10 @@ LEVELS = {  # the first name below antiphon -> its level; a folder or file impor
     "training": 5, "search": 5,
     "generation": 6,
     "evaluation": 7, "export": 7, "conformance": 7,
-    "workflows": 8, "serving": 8,
-    "cli": 9,
-    "": 10, "__main__": 10,
+    "reports": 8,
+    "workflows": 9, "serving": 9,
+    "cli": 10,
+    "": 11, "__main__": 11,
 }  # fmt: skip
 
 # Inside the big folders: a file imports from files of earlier floors alone. A name ends in / for an __init__.py. When a
@@ -63,7 +64,7 @@ FLOORS: dict[str, list[str]] = {
         "/",
     ],
     "data": [
-        "example_rows zstd",
+        "example_rows profile zstd",
         "lines",
         "bad_rows filters nested templates",
         "columns denoising tables",
@@ -105,9 +106,13 @@ FLOORS: dict[str, list[str]] = {
         "policy",
     ],
     "training": [
-        "/ adapters ahead evaluated groups lock objectives/ objectives/distillation objectives/r_drop optimizers "
-        "progress reporting/ reporting/advice reporting/formats reporting/rows signals snapshot",
-        "optim reporting/live reporting/notebook",
+        "/ adapters ahead energy evaluated groups lock objectives/ objectives/distillation objectives/r_drop "
+        "optimizers progress reporting/ reporting/advice reporting/formats reporting/reporters/base "
+        "reporting/reporters/guarded reporting/rows signals snapshot",
+        "optim reporting/notebook reporting/reporters/mlflow reporting/reporters/names "
+        "reporting/reporters/tensorboard reporting/reporters/trackio reporting/reporters/weights_and_biases "
+        "reporting/sparkline",
+        "reporting/live reporting/reporters/",
         "reporting/record",
         "resume",
         "loop",

@@ -28,6 +28,7 @@ _HOME = {  # public name -> the module that defines it
     "compare": "antiphon.evaluation.comparing",
     "explain": "antiphon.evaluation.explain.explain",
     "rerank": "antiphon.evaluation.reranking.rerank",
+    "report": "antiphon.reports.run_report",
     "register": "antiphon.registry",
     "from_torch": "antiphon.models.by_hand.from_torch",
     "check_attention": "antiphon.conformance",
@@ -65,6 +66,7 @@ if TYPE_CHECKING:
     from antiphon.generation.model import Model
     from antiphon.models.by_hand.from_torch import from_torch
     from antiphon.registry import register
+    from antiphon.reports.run_report import report
     from antiphon.serving.client import Client
     from antiphon.workflows import train
     from antiphon.workflows.batches import batches
@@ -82,6 +84,7 @@ __all__ = [
     "compare",
     "explain",
     "rerank",
+    "report",
     "register",
     "from_torch",
     "check_attention",

@@ -43,6 +43,14 @@ def _has_bfloat16() -> bool:
     return not any(known) or any(ask() for ask in known if ask is not None)
 
 
+def processor_name() -> str:
+    """The processor's own name, with its number of cores where PyTorch knows it."""
+    able = getattr(torch.cpu, "get_capabilities", dict)()  # missing in the oldest supported PyTorch
+    name = str(able.get("cpu_name") or platform.processor() or platform.machine() or "unknown").strip()
+    cores = able.get("num_physical_cores")
+    return f"{name}, {cores} cores" if cores else name
+
+
 def bfloat16_note(device: torch.device) -> str:
     """A warning if `emulates_bfloat16`; else ""."""
     if not emulates_bfloat16(device):

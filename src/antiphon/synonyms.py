@@ -206,7 +206,7 @@ generation_num_beams; validation.beam_size;;
 group_by_length;;; rows of similar length are always together.
 gradient_checkpointing; training.checkpoint_activations; true;
 dataloader_num_workers;;; batches are prepared while a GPU computes.
-report_to;;; metrics.jsonl has all figures; register a reporter for others.
+report_to; training.log_to;; It takes tensorboard, wandb, mlflow, trackio or a reporter of your own.
 output_dir; output;;
 overwrite_output_dir;;; it is `antiphon.train(..., overwrite=True)`, and the flag `--overwrite`.
 resume_from_checkpoint;;; it is `antiphon.train(..., resume=True)`, and the flag `--resume`.

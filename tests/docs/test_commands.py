@@ -118,6 +118,7 @@ MADE = {  # files that a page's commands write
     "docs/attention.md": ("maps.html",),
     "docs/data.md": ("answers.csv", "answers.jsonl"),
     "docs/pretraining.md": ("runs/pretrained/model/model.safetensors",),
+    "docs/reports.md": ("mine.html", "runs/mine/report.html", "runs/mine/model/README.md"),
     "docs/search.md": ("runs/ltr/model", "runs/rtl/model", "test.out"),
 }
 TYPED = {page: [passage for passage in passages(page) if passage.typed] for page in PAGES}

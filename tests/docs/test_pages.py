@@ -33,6 +33,7 @@ RUN = {  # page -> how many blocks the tests run; where no other test is named, 
     "docs/notebooks.md": 2,
     "docs/pretrained.md": 3,  # the last one in tests/generation/test_hearing.py
     "docs/pretraining.md": 1,
+    "docs/reports.md": 2,
     "docs/search.md": 1,
     "docs/serving.md": 3,  # test_serving_page.py
     "docs/speed.md": 1,
@@ -231,3 +232,15 @@ def test_the_recipes_for_a_pretrained_family_run(folder: Path) -> None:
         assert run.metrics[-1]["step"] == 1 and run.metrics[-1]["trainable_parameters"] > 0
         labels.append(run.model.labels)
     assert labels == [[], ["negative", "positive"]]
+
+
+def test_the_page_of_reports(folder: Path) -> None:
+    showing, reporter = blocks("docs/reports.md")
+    names: dict[str, Any] = {}
+    exec(compile(reporter, "docs/reports.md", "exec"), names)
+    try:
+        tiny(folder / "runs" / "mine")
+        exec(compile(showing, "docs/reports.md", "exec"), names)
+    finally:
+        unregister("reporter", "slow-steps")
+    assert (folder / "mine.html").read_text(encoding="utf-8").startswith("<!doctype html>")

@@ -32,7 +32,8 @@ from antiphon.models.folders.checkpoint import load_weights
 from antiphon.models.folders.hub import express
 from antiphon.recipe import from_mapping
 from antiphon.workflows.base import InitialModel, find_base
-from antiphon.workflows.train import _TrainingJob, train
+from antiphon.workflows.job import TrainingJob
+from antiphon.workflows.train import train
 
 __all__ = ["wide_reference"]  # a fixture that every test here uses
 PAIRS = [(f"w{i} w{i + 1} w9 w{i}", f"w{i + 2} w{9 + i % 5} w{i}" if i % 3 else f"w{i}") for i in range(8, 36)]
@@ -85,7 +86,7 @@ def test_loss_and_gradients_are_those_of_transformers(name: str, tmp_path: Path)
     config = from_mapping(recipe(tmp_path / "theirs", tmp_path / "run", data={"train": PAIRS, "valid": PAIRS}))
     begin = find_base(config, tmp_path / "run").parts
     begin = replace(begin, network=antiphon.load(tmp_path / "theirs", dtype="float64").network)
-    job = _TrainingJob(config, tmp_path / "run", torch.device("cpu"), base=InitialModel(begin), quiet=True)
+    job = TrainingJob(config, tmp_path / "run", torch.device("cpu"), base=InitialModel(begin), quiet=True)
     examples = next(job.loop.parts.batches)
     found = job.network(job.loop.collate(examples), job.loop.criterion)
     loss = found.objective / found.labels
@@ -224,7 +225,7 @@ def test_answers_are_enclosed_as_the_model_does(tmp_path: Path) -> None:
     rust.post_processor = TemplateProcessing(single="w8 $A </s>", special_tokens=[("w8", 8), ("</s>", 2)])
     rust.save(str(base / "tokenizer.json"))
     config = from_mapping(recipe(base, tmp_path / "run"))
-    job = _TrainingJob(
+    job = TrainingJob(
         config, tmp_path / "run", torch.device("cpu"), base=find_base(config, tmp_path / "run"), quiet=True
     )
     example = next(job.loop.parts.batches)[0]  # what encloses a source stands around no answer
@@ -254,7 +255,7 @@ def test_the_languages_of_a_recipe_are_those_of_its_targets(tmp_path: Path) -> N
     pairs = [("the hot word", "das Haus"), ("how did they see", "der Hund läuft schnell")] * 4
     languages = {"source_language": "en_XX", "target_language": "de_DE"}
     config = from_mapping(recipe(base, tmp_path / "run", data={"train": pairs}, generation=languages))
-    job = _TrainingJob(
+    job = TrainingJob(
         config, tmp_path / "run", torch.device("cpu"), base=find_base(config, tmp_path / "run"), quiet=True
     )
     for example in next(job.loop.parts.batches):

@@ -66,7 +66,7 @@ def test_it_is_drawn_seldom_and_once_more_at_the_end(now: list[float]) -> None:
 def test_what_it_shows(tmp_path: Path, now: list[float]) -> None:
     pages = Pages()
     display = NotebookDisplay(pages, 100)
-    record = RunLog(tmp_path, display, reporters=[display])
+    record = RunLog(tmp_path, display)
     record.say("a <b> of messages")
     record.measure(row(10))
     record.validation({"step": 20, "epoch": 1, "time_seconds": 2.0, "valid_loss": 0.75, "chrf": 33.3}, [])
@@ -92,7 +92,7 @@ def test_what_it_shows(tmp_path: Path, now: list[float]) -> None:
 def test_without_a_number_of_steps_the_bar_goes_by_time(left: float | None, share: str, now: list[float]) -> None:
     pages = Pages()
     display = NotebookDisplay(pages, None)
-    display(row(100, seconds_left=left))
+    display.add(row(100, seconds_left=left))
     assert share in pages.pages[-1] and "step 100<" in pages.pages[-1]
 
 
@@ -100,7 +100,7 @@ def test_a_long_run_is_kept_short(now: list[float]) -> None:
     pages = Pages()
     display = NotebookDisplay(pages, None)
     for step in range(1, 5000):
-        display(row(step) if step % 50 else {"step": step, "epoch": 1, "time_seconds": 1.0, "valid_loss": 1.0})
+        display.add(row(step) if step % 50 else {"step": step, "epoch": 1, "time_seconds": 1.0, "valid_loss": 1.0})
         assert display.rows[-1]["step"] == step
         display.say(f"message {step}")
     display.close()
@@ -110,7 +110,7 @@ def test_a_long_run_is_kept_short(now: list[float]) -> None:
     )
     assert len(display.rows.curve("valid_loss")) == 99, "no validation is left out"
     for step in range(5000, 6000):
-        display({"step": step, "epoch": 1, "time_seconds": 1.0, "valid_loss": 1.0})
+        display.add({"step": step, "epoch": 1, "time_seconds": 1.0, "valid_loss": 1.0})
     assert len(display.rows.curve("valid_loss")) <= MAX_CURVE_ROWS
     assert len(display.rows.curve("loss")) >= MAX_CURVE_ROWS / 2, "many validations take nothing of the loss"
     assert "message 4999" in pages.pages[-1] and "earlier messages" in pages.pages[-1]
@@ -119,8 +119,8 @@ def test_a_long_run_is_kept_short(now: list[float]) -> None:
 
 def test_a_run_that_begins_anew_shows_its_own_curve(now: list[float]) -> None:
     display = NotebookDisplay(Pages(), None)
-    display(row(50))
-    display(row(10))
+    display.add(row(50))
+    display.add(row(10))
     assert [found["step"] for found in display.rows] == [10]
 
 
@@ -129,7 +129,7 @@ def test_a_run_that_goes_on_shows_its_whole_curve(now: list[float]) -> None:
     display = NotebookDisplay(pages, 100)
     display.begin([row(10), row(20)])
     assert pages.pages == []
-    display(row(30))
+    display.add(row(30))
     assert [step for step, _ in display.rows.curve("loss")] == [10, 20, 30]
 
 

@@ -53,10 +53,11 @@ def test_a_run_folder_holds_what_is_promised(tmp_path: Path) -> None:
     run = train(recipe(tmp_path / "run"), quiet=True)
     assert run.folder == tmp_path / "run"
     assert sorted(path.name for path in run.folder.iterdir()) == [
-        "config.yaml", "metrics.jsonl", "model", "samples.jsonl", "snapshots", "tokenizers",
+        "config.yaml", "metrics.jsonl", "model", "report.html", "run.json", "samples.jsonl", "snapshots", "tokenizers",
+        "valid_answers.jsonl",
     ]  # fmt: skip
     assert sorted(path.name for path in (run.folder / "model").iterdir()) == [
-        "config.json", "generation.json", "model.safetensors", "task.json", "tokenizer.json",
+        "README.md", "config.json", "generation.json", "model.safetensors", "task.json", "tokenizer.json",
     ]  # fmt: skip
     measured, validated = run.metrics[0], next(row for row in run.metrics if "valid_loss" in row)
     for key in [
@@ -89,7 +90,8 @@ def test_resumed_is_uninterrupted(tmp_path: Path) -> None:
         "snapshots/step-20/optimizer.safetensors",
     ):
         assert digest(tmp_path / "whole" / file) == digest(tmp_path / "parts" / file)
-    assert (tmp_path / "whole" / "samples.jsonl").read_bytes() == (tmp_path / "parts" / "samples.jsonl").read_bytes()
+    for file in ("samples.jsonl", "valid_answers.jsonl"):
+        assert (tmp_path / "whole" / file).read_bytes() == (tmp_path / "parts" / file).read_bytes()
 
 
 def test_a_resume_may_change_when_it_logs_saves_and_validates(tmp_path: Path) -> None:

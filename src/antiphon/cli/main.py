@@ -40,6 +40,7 @@ COMMANDS = {  # name -> the module and class behind it, and its line in the help
     "export": ("export:Export", "write a model for transformers or CTranslate2"),
     "convert": ("convert:Convert", "read a checkpoint's pickle once, write it as safetensors"),
     "average": ("average:Average", "average a run's last snapshots into a model"),
+    "report": ("report:WriteReport", "write one HTML page about a run, and its model card"),
 }
 SHELLS = ("bash", "zsh", "fish")
 HELP = """usage: antiphon COMMAND [arguments] [flags]

@@ -26,14 +26,15 @@ def version() -> str:
     """The versions of Antiphon, PyTorch and Python, the CPU with its relevant features, and the GPUs."""
     import torch
 
+    from antiphon.devices import processor_name
+
     able = getattr(torch.cpu, "get_capabilities", dict)()  # missing in the oldest supported PyTorch
     features = " ".join(name for name in FEATURES if able.get(name)) or "none of " + " ".join(FEATURES)
-    cores = able.get("num_physical_cores", "?")
     lines = [
         f"antiphon {_own()}",
         f"torch {torch.__version__} ({torch.backends.cpu.get_cpu_capability()})",
         f"Python {platform.python_version()} on {platform.system()} {platform.machine()}",
-        f"processor {able.get('cpu_name', '?')}, {cores} cores: {features}",
+        f"processor {processor_name()}: {features}",
     ]
     for number in range(torch.cuda.device_count()):
         major, minor = torch.cuda.get_device_capability(number)

@@ -53,6 +53,8 @@ class SourceConfig(Settings):
     """A task prefix before each source, after the tag, for example "summarize: "."""
     weight: Positive | None = None
     """The relative share of this source in the examples of an epoch; set for all sources or for none."""
+    license: str | None = None
+    """The licence of this source for the report and the model card, for example cc-by-4.0."""
 
     def __post_init__(self) -> None:
         with inside("objective"):
@@ -144,6 +146,8 @@ class DataConfig(Settings):
     """Mix several sources in proportion to pairs**(1/T) (Arivazhagan et al. 2019)."""
     filters: object = None
     """Filters of training pairs, in order, for example [{length: {max: 100}}, {ratio: 3}, duplicates]."""
+    license: str | None = None
+    """The licence of the data for the report and the model card, where a source has none of its own."""
 
     def __post_init__(self) -> None:
         for name in ("train", "valid", "test"):

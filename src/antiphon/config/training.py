@@ -135,6 +135,9 @@ class TrainingConfig(Settings):
     Without it, a run that ends by max_epochs also has a row at the end of each epoch."""
     log_every_steps: Count | None = None
     """Steps between rows in metrics.jsonl; 50 if log_every is not given."""
+    log_to: tuple[object, ...] = ()
+    """Reporters that also get the rows: tensorboard, wandb, mlflow, trackio, a registered one or module:Name, each a
+    name or {name: settings}."""
 
     def check(self) -> None:
         set_default_steps(self, "save_every", "save_every_steps", 500)
@@ -147,6 +150,7 @@ class TrainingConfig(Settings):
         require(not self.adapter or not self.mixout, "mixout", f"{mixed} {self.mixout}")
         named = isinstance(self.optimizer, str) or (isinstance(self.optimizer, Mapping) and len(self.optimizer) == 1)
         require(named, "optimizer", f"must be a name or {{name: settings}}, but is {show(self.optimizer)}")
+        _check_named("log_to", self.log_to)
         for name, settings in self.optimizer.items() if isinstance(self.optimizer, Mapping) else ():
             whole = settings is None or isinstance(settings, Mapping)
             require(whole, f"optimizer.{name}", f"must be a mapping of settings, but is {show(settings)}")
@@ -197,9 +201,7 @@ class ValidationConfig(Settings):
 
     def check(self) -> None:
         set_default_steps(self, "every", "every_steps", 500)
-        for number, metric in enumerate(self.metrics):
-            named = isinstance(metric, str) or (isinstance(metric, Mapping) and len(metric) == 1)
-            require(named, f"metrics.{number}", f"must be a name or {{name: settings}}, but is {show(metric)}")
+        _check_named("metrics", self.metrics)
         known = [*self.metric_names, "valid_loss"]
         problem = f"must be one of {', '.join(known)}, as `metrics` says, but is {show(self.keep_best)}"
         require(self.keep_best is None or self.keep_best in known, "keep_best", problem)
@@ -213,3 +215,13 @@ class ValidationConfig(Settings):
     def metric_names(self) -> list[str]:
         """The names of the metrics."""
         return [str(next(iter(metric))) if isinstance(metric, Mapping) else str(metric) for metric in self.metrics]
+
+
+def _check_named(setting: str, items: tuple[object, ...]) -> None:
+    """SettingError unless each item is a name or a mapping from one name to its settings."""
+    for number, item in enumerate(items):
+        named = isinstance(item, str) or (isinstance(item, Mapping) and len(item) == 1)
+        require(named, f"{setting}.{number}", f"must be a name or {{name: settings}}, but is {show(item)}")
+        for name, settings in item.items() if isinstance(item, Mapping) and setting == "log_to" else ():
+            whole = settings is None or isinstance(settings, Mapping)
+            require(whole, f"{setting}.{number}.{name}", f"must be a mapping of settings, but is {show(settings)}")

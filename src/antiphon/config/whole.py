@@ -40,6 +40,8 @@ class TrainConfig(Settings):
     """The search settings saved with the model."""
     output: str = "runs/model"
     """The run folder, created by training."""
+    license: str | None = None
+    """The licence of the trained model for its card, by the hub's name, for example apache-2.0."""
     folder: str | None = None
     """The recipe's folder, where module:Name is looked up first."""
 

@@ -7,6 +7,7 @@ from antiphon.data.corpus import Corpus, InMemory, Streamed, load_corpus
 from antiphon.data.denoising import load_objectives
 from antiphon.data.filters import Filters, Pair, load_filters
 from antiphon.data.mixture import DataReport, Mixture
+from antiphon.data.profile import DataProfile
 from antiphon.data.sources import DataPlace, cases, records
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "Mixture",
     "Pair",
     "DataPlace",
+    "DataProfile",
     "DataReport",
     "Streamed",
     "cases",

@@ -28,6 +28,7 @@ from antiphon.data.filters import Filters
 from antiphon.data.fingerprint import Fingerprints, fingerprints
 from antiphon.data.lines import DataPlace
 from antiphon.data.mixture import DataReport, Mixture, MixtureItem, MixturePosition
+from antiphon.data.profile import DataProfile
 from antiphon.data.sources import check_files, check_readable, text_bytes
 from antiphon.errors import ConfigError, DataError
 from antiphon.text.sampling import SegmentationSampler
@@ -151,6 +152,7 @@ class ExampleEncoder:
 
     `samplers` (source, target) draw a new segmentation in each epoch; None: the tokenizer's own. `denoisers` make pairs
     from plain text, keyed by the number of the source. `as_target` turns encoded target ids into the ids of an answer.
+    `profile` counts the first examples.
     """
 
     source_tokenizer: Tokenizer
@@ -160,6 +162,7 @@ class ExampleEncoder:
     samplers: tuple[SegmentationSampler | None, SegmentationSampler | None] = (None, None)
     denoisers: Mapping[int, Denoiser] = field(default_factory=dict)
     as_target: Callable[[list[int]], list[int]] | None = None
+    profile: DataProfile | None = None
 
     def encode(
         self, stream: Iterator[MixtureItem], report: DataReport, *, seed: int = 0, epoch: int = 0
@@ -176,6 +179,8 @@ class ExampleEncoder:
                     made = self.denoisers[number].pairs(source, target, f"{seed} {epoch} {number} {key}", item.place)
                 fitting = [fit for sides in made if (fit := self._fit(*sides, item.place, report)) is not None]
                 for left, (one, other) in enumerate(fitting, 1 - len(fitting)):
+                    if self.profile is not None and not self.profile.full:
+                        self.profile.add(one, other, item.target if left == 0 else "")
                     yield Encoded(one, other, item, left == 0)
 
     def _ids(self, side: int, texts: list[str], keys: list[int], seed: int, epoch: int) -> list[list[int]]:
@@ -268,20 +273,23 @@ def load_corpus(
     fixed: bool = False,
     as_target: Callable[[list[int]], list[int]] | None = None,
     bad_rows: OnBadRow = "error",
+    profile: DataProfile | None = None,
 ) -> InMemory | Streamed:
     """Load the corpus of `data` (DataConfig.train or .valid).
 
     It is streamed if `streaming` is `always`, or `auto` and there is more text than STREAM_BYTES; else it is in memory.
     `max_length`, `overflow` and `shares` are as in DataConfig. `filters` come from `load_filters`, `objectives` from
     `load_objectives`. Plain text is corrupted differently in each epoch, or identically if `fixed`. `as_target` turns
-    encoded target ids into the ids of an answer where the two differ (a leading language token). Raises DataError with
-    file, line and remedy.
+    encoded target ids into the ids of an answer where the two differ (a leading language token). `profile` counts the
+    first examples. Raises DataError with file, line and remedy.
     """
     room = (
         max_length if as_target is None else max_length - max(0, len(as_target([])) - len(target_tokenizer.enclose([])))
     )
     denoisers = make_denoisers(objectives or {}, source_tokenizer, target_tokenizer, room)
-    encoder = ExampleEncoder(source_tokenizer, target_tokenizer, max_length, overflow, samplers, denoisers, as_target)
+    encoder = ExampleEncoder(
+        source_tokenizer, target_tokenizer, max_length, overflow, samplers, denoisers, as_target, profile
+    )
     if streaming == "always" and not is_files(data):
         raise ConfigError("`data.streaming` must be auto or never for pairs from Python, but is always.")
     if not fixed:

@@ -58,6 +58,8 @@ class Progress:
     `epoch` is the pass over the data, from 1, of the last batch of the last step; `passes` is the number of passes
     complete after that step, `passes_before` before it. `seconds` is training time over all resumes. `worse` is the
     number of validations since the best one. `validated` and `saved` are the steps of the last validation and snapshot.
+    `tokens` are the real source and target tokens of all steps; None if the run was resumed from a snapshot without
+    this count.
     `bests` are the scores and steps of the best validations, best first. `best_tie` and `ties` are the tie-breakers of
     `best` and `bests`.
     """
@@ -67,6 +69,7 @@ class Progress:
     passes: int = 0
     passes_before: int = 0
     seconds: float = 0.0
+    tokens: int | None = 0
     validated: int = -1
     saved: int = -1
     best: float | None = None
@@ -89,6 +92,7 @@ class Progress:
         window.grad_norm = step.grad_norm
         window.seconds.append(seconds)
         self.lr, self.seconds = lr, self.seconds + seconds
+        self.tokens = None if self.tokens is None else self.tokens + step.tokens
 
     def enter(self, epoch: int, *, passes_before: int, passes: int) -> None:
         """Set the pass of the last step, and the numbers of passes complete before and after it."""
@@ -115,6 +119,7 @@ class Progress:
             "nll": window.nll / max(1, window.counted),
             "lr": self.lr,
             "grad_norm": window.grad_norm,
+            **({} if self.tokens is None else {"tokens": self.tokens}),
             "tokens_per_second": round(window.tokens / sum(window.seconds), 1),
             "padding_waste": round(1 - window.tokens / window.positions, 4),
             "step_seconds": round(median, 4),
@@ -147,6 +152,7 @@ class Progress:
 
     def restore(self, state: dict[str, Any]) -> None:
         """The inverse of `state`."""
+        self.tokens = None  # older snapshots have no count
         for name, value in state.items():
             setattr(self, name, LogWindow(**value) if name == "window" else value)
         self.bests = [(score, step) for score, step in self.bests]

@@ -15,17 +15,22 @@ from typing import Any
 from antiphon.config import BaseConfig, SourceConfig, TokenizerConfig, TrainConfig, source_list
 from antiphon.errors import ConfigError, argument
 from antiphon.recipe import from_mapping, read_yaml, to_mapping
+from antiphon.reports.answers import ANSWERS
+from antiphon.reports.run_file import RUN_FILE
+from antiphon.reports.run_report import REPORT
 from antiphon.training.lock import exclusive_lock
 from antiphon.training.reporting.record import METRICS, SAMPLES
+from antiphon.training.reporting.reporters.base import IDS
 from antiphon.training.resume import START
 from antiphon.workflows.base import BASE, check_same_base
 
 TOKENIZERS, CONFIG = "tokenizers", "config.yaml"
 FREE_TO_CHANGE = ("max_", "save_", "log_")  # settings of `training` that a resumed run may change
 FREE_NAMES = {"output", "folder", "data.test", "model.base", "validation.every", "validation.every_steps"}
-FREE_NAMES |= {"validation.samples"}
+FREE_NAMES |= {"validation.samples", "license", "data.license", "data.train.license", "data.valid.license"}
 # The entries that a run creates in its folder; with the suffix .tmp, an unfinished file.
 RUN_ENTRIES = {TOKENIZERS, CONFIG, BASE, METRICS, SAMPLES, START, "snapshots", "best", "model", "adapter"}
+RUN_ENTRIES |= {ANSWERS, REPORT, RUN_FILE, IDS, "tensorboard", "wandb"}
 
 
 def check_folder(folder: Path, config: TrainConfig, *, resume: bool, overwrite: bool) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from antiphon.config import TOKENIZER_KINDS, SideConfig, TokenizerConfig, TrainConfig, source_list
 from antiphon.data import DataReport, Mixture, load_filters
-from antiphon.errors import ConfigError
+from antiphon.errors import ConfigError, ModelError
 from antiphon.text import (
     DENOISING_TOKENS,
     SegmentationSampler,
@@ -50,6 +50,17 @@ def build_tokenizers(config: TrainConfig, task: Task) -> tuple[Tokenizer, Tokeni
         return shared, shared
     source = _make(settings.of("source"), lambda: texts(0), tags(config.data.train))
     return source, _make(settings.of("target"), lambda: texts(1), [])
+
+
+def saved_tokenizers(folder: Path) -> tuple[Tokenizer, Tokenizer]:
+    """The tokenizers in the folder of a run's tokenizers; the same object twice if they are shared. ModelError without
+    a source tokenizer."""
+    found = {file.stem: Tokenizer.load(file) for file in sorted(folder.iterdir())}
+    if "source" not in found:
+        raise ModelError(
+            f"the run `{folder.parent}` must hold a source tokenizer in `{folder}`, but has none. Start a new run."
+        )
+    return found["source"], found.get("target", found["source"])
 
 
 def build_samplers(settings: TokenizerConfig, source: Tokenizer, target: Tokenizer) -> Samplers:

@@ -30,7 +30,8 @@ class Validate:
     """The validator of a run.
 
     `examples` are the pairs as ids, for the loss, one for each reference. `pairs` are sources with all their references
-    as text, for generated answers. `search` are settings of `generate`.
+    as text, for generated answers. `search` are settings of `generate`. `last_answers` are the answers of the last
+    validation; without metrics only those to the first of `pairs`.
     """
 
     parts: Parts
@@ -40,6 +41,7 @@ class Validate:
     metrics: list[Metric]
     batch_tokens: int
     search: Mapping[str, Any] = field(default_factory=dict)
+    last_answers: list[str] = field(default_factory=list, init=False)
 
     def __call__(self, network: EncoderDecoder, stop_requested: Callable[[], bool]) -> Validation | None:
         """Validate `network`, which is the one in `parts`; None if `stop_requested` returned true on the way."""
@@ -51,6 +53,7 @@ class Validate:
             answers = self.answers(stop_requested)
             if answers is None:
                 return None
+            self.last_answers = answers
             asked = self.pairs[: len(answers)]
             found = measure(answers, [row for _, row in asked], self.metrics, [source for source, _ in asked])
             figures |= {name: result.score for name, result in found.items()}

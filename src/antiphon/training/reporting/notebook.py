@@ -69,7 +69,7 @@ def notebook_output() -> Output | None:
 class NotebookDisplay:
     """Shows a run in one output: a progress bar, the last figures, a curve of the loss, and messages.
 
-    It is also a reporter: it receives each row of `metrics.jsonl`, for the curve and the last validation.
+    The rows of `metrics.jsonl` give the curve and the last validation.
     """
 
     def __init__(self, output: Output, total_steps: int | None) -> None:
@@ -85,7 +85,7 @@ class NotebookDisplay:
         for row in rows:
             self._take(row)
 
-    def __call__(self, row: Mapping[str, Any]) -> None:
+    def add(self, row: Mapping[str, Any]) -> None:
         """Add a row of figures and update the output."""
         self._take(row)
         self._draw()

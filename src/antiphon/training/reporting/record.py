@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from antiphon.display import clock
-from antiphon.errors import DiskError, argument
+from antiphon.errors import DataError, DiskError, argument, printable
 from antiphon.training.reporting.formats import figures, sample_line, terminal_width
 from antiphon.training.reporting.live import TerminalDisplay
 from antiphon.training.reporting.notebook import NotebookDisplay, notebook_output
@@ -35,8 +35,10 @@ class Sample:
 
 
 class Display(Protocol):
-    """The display of a run."""
+    """The display of a run. `begin` receives the earlier rows of a resumed run, `add` each row that is logged."""
 
+    def begin(self, rows: Sequence[Mapping[str, Any]]) -> None: ...
+    def add(self, row: Mapping[str, Any]) -> None: ...
     def say(self, line: str) -> None: ...
     def tick(self, step: int) -> None: ...
     def progress(self, row: Mapping[str, Any], note: str) -> None: ...
@@ -94,6 +96,7 @@ class RunLog:
 
     def _row(self, row: Mapping[str, Any]) -> None:
         self._append(METRICS, [row])
+        self.display.add(row)
         for report in self.reporters:
             report(row)
 
@@ -118,14 +121,48 @@ def _cut_to_whole_lines(file: Path) -> None:
 
 
 def read_rows(folder: Path) -> list[dict[str, Any]]:
-    """The rows of a run's `metrics.jsonl`; an empty list if there is no such file."""
-    file = folder / METRICS
-    if not file.exists():
+    """The rows of a run's `metrics.jsonl`; an empty list if there is no such file.
+
+    A last line that is being written, or whose writing was interrupted, is left out. DataError for any other line that
+    is no JSON object with a `step`.
+    """
+    try:
+        lines = (folder / METRICS).read_bytes().split(b"\n")
+    except FileNotFoundError:
         return []
-    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line]
+    rows = []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        row = parse_row(line)
+        if row is not None:
+            rows.append(row)
+        elif number < len(lines):  # the last piece has no line end
+            raise DataError(
+                f"line {number} of `{folder / METRICS}` must be a JSON object with a `step`, but is "
+                f"`{printable(line[:60].decode(errors='replace'))}`. Remove this line, or copy the log again."
+            )
+    return rows
 
 
-class LineDisplay:
+def parse_row(line: bytes) -> dict[str, Any] | None:
+    """The row of figures in a line of `metrics.jsonl`; None if the line is no JSON object with a number `step`."""
+    try:
+        row = json.loads(line)
+    except ValueError:  # also wrong UTF-8
+        return None
+    known = isinstance(row, dict) and isinstance(row.get("step"), int | float)
+    return row if known else None
+
+
+class _NoRows:
+    """A display that makes no use of the rows."""
+
+    def begin(self, rows: Sequence[Mapping[str, Any]]) -> None: ...
+    def add(self, row: Mapping[str, Any]) -> None: ...
+
+
+class LineDisplay(_NoRows):
     """Plain lines on a stream, for logs."""
 
     def say(self, line: str) -> None:
@@ -139,7 +176,7 @@ class LineDisplay:
     def close(self) -> None: ...
 
 
-class SilentDisplay:
+class SilentDisplay(_NoRows):
     """Shows nothing."""
 
     def say(self, line: str) -> None: ...

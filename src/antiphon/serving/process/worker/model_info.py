@@ -12,8 +12,8 @@ from antiphon.inputs.limits import source_limit
 from antiphon.inputs.speech import SpeechInput
 from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.models.summary import attention_kinds, summary
+from antiphon.reports.card_facts import card_facts
 from antiphon.serving.process.messages import StartModel
-from antiphon.serving.process.worker.run_folder import facts_of_run
 from antiphon.settings import plain
 from antiphon.text.tokenizer_repr import kind_of
 
@@ -65,7 +65,7 @@ def _card(model: Translator, start: StartModel) -> dict[str, Any]:
             side: {"kind": kind_of(tokenizer.vocabulary), "vocab_size": tokenizer.vocab_size}
             for side, tokenizer in (("source", model.source_tokenizer), ("target", model.target_tokenizer))
         }
-    return card | facts_of_run(Path(start.paths[0]))
+    return card | card_facts(Path(start.paths[0]))
 
 
 def _network(network: EncoderDecoder, model: Model) -> dict[str, Any]:

@@ -1,0 +1,104 @@
+"""The data of a run: the corpus that it trains on, and the validation pairs, read as the recipe says.
+
+data = RunData(config, task)                 # before anything slow: filters and objectives are looked up
+data.load((source_tokenizer, target_tokenizer), initial=None)
+data.train                                   # the corpus
+validate, notes = data.validator(parts, metrics)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from itertools import islice
+from pathlib import Path
+
+from antiphon.config import ModelConfig, TokenizerConfig, TrainConfig
+from antiphon.data import DataProfile, Filters, InMemory, Streamed, cases, load_corpus, load_filters, load_objectives
+from antiphon.data.denoising import Objective
+from antiphon.evaluation.metrics import Metric
+from antiphon.generation.languages import as_answer
+from antiphon.generation.model import Model
+from antiphon.models.folders.checkpoint import Parts
+from antiphon.settings import inside
+from antiphon.text import Task, Tokenizer
+from antiphon.workflows.searching import validation_search
+from antiphon.workflows.tokenizers import Samplers, build_samplers
+from antiphon.workflows.validate import Validate
+
+
+class RunData:
+    """The training corpus `train` of a recipe, with the `profile` of its first pairs, and its validation pairs."""
+
+    tokenizers: tuple[Tokenizer, Tokenizer]
+    train: InMemory | Streamed
+    initial: Parts | None
+
+    def __init__(self, config: TrainConfig, task: Task) -> None:
+        self.config, self.task = config, task
+        folder = Path(config.folder) if config.folder else None
+        self.filters = load_filters(config.data.filters, folder=folder)
+        self.objectives: dict[str, dict[int, Objective]] = {}
+        for side in ("train", "valid"):
+            with inside("data"), inside(side):
+                self.objectives[side] = load_objectives(getattr(config.data, side), folder=folder)
+        self.profile = DataProfile()
+
+    def load(self, tokenizers: tuple[Tokenizer, Tokenizer], *, initial: Parts | None) -> InMemory | Streamed:
+        """Read the training corpus. With the model `initial` that the run starts from, targets are encoded as its
+        answers."""
+        self.tokenizers, self.initial = tokenizers, initial
+        self.train = self._corpus(self.config.data.train, training=self.filters)
+        return self.train
+
+    def validator(self, parts: Parts, metrics: list[Metric]) -> tuple[Validate | None, tuple[str, ...]]:
+        """The validator of the run and messages for its log; None without validation pairs."""
+        data, limit, bad = self.config.data.valid, self.config.validation.max_examples, self.config.data.bad_rows
+        if data is None:
+            return None, ()
+        held = self._corpus(data)
+        assert isinstance(held, InMemory)
+        examples = list(islice(held, limit))
+        pairs = [(source, targets) for source, targets, _ in islice(cases(data, self.task, bad_rows=bad), limit)]
+        search = validation_search(parts, pairs, self.config)
+        settings, batch_tokens = self.config.validation, self.config.training.batch_tokens
+        made = Validate(parts, examples, search.pairs, settings, metrics, batch_tokens, search.settings)
+        return made, (*search.notes, *made.notes)
+
+    def _corpus(self, data: object, *, training: Filters | None = None) -> InMemory | Streamed:
+        """The corpus of `data`. With `training` filters: filtered, sampled, mixed and streamed as the recipe says.
+
+        Without: validation pairs, unchanged and in memory; plain text is corrupted identically each time.
+        """
+        config = self.config
+        assert isinstance(config.model, ModelConfig)
+        trained = training is not None
+        return load_corpus(
+            data,
+            task=self.task,
+            source_tokenizer=self.tokenizers[0],
+            target_tokenizer=self.tokenizers[1],
+            max_length=config.data.max_length or config.model.max_length,
+            overflow=config.data.overflow,
+            streaming=config.data.streaming if trained else "never",
+            samplers=self._samplers() if trained else (None, None),
+            filters=training,
+            shares=config.data.shares if trained else None,
+            objectives=self.objectives["train" if trained else "valid"],
+            fixed=not trained,
+            as_target=self._as_target(),
+            bad_rows=config.data.bad_rows,
+            profile=self.profile if trained else None,
+        )
+
+    def _as_target(self) -> Callable[[list[int]], list[int]] | None:
+        """The function that turns encoded target ids into the ids of an answer of the base."""
+        if self.initial is None:
+            return None
+        special_tokens = Model.from_parts(self.initial).special_tokens
+        return partial(as_answer, tokenizer=self.tokenizers[1], special_tokens=special_tokens)
+
+    def _samplers(self) -> Samplers:
+        if not isinstance(self.config.tokenizer, TokenizerConfig):
+            return None, None
+        return build_samplers(self.config.tokenizer, *self.tokenizers)
