@@ -191,7 +191,9 @@ def test_a_report_that_cannot_be_written_fails_no_run(tmp_path: Path, capfd: pyt
             raise RuntimeError("the metric is broken")
         return 1.0
 
-    register("reporter", "test-breaks-metric")(lambda folder: lambda row: broken.update(on=broken["on"] or "chrf" in row))
+    register("reporter", "test-breaks-metric")(
+        lambda folder: lambda row: broken.update(on=broken["on"] or "chrf" in row)
+    )
     try:
         short = {"max_steps": 2}
         metrics = {"metrics": ["chrf", "test-breaks-later"]}

@@ -10,7 +10,7 @@ from generation.test_model import model
 
 from antiphon.errors import DataError
 from antiphon.evaluation.explain import Faithfulness, FaithfulnessTest, explain, faithfulness_of
-from antiphon.evaluation.explain.faithfulness import _counts, faithfulness
+from antiphon.evaluation.explain.faithfulness import DeletionTest, _counts
 from antiphon.evaluation.explain.pair import ExplainedPair
 from antiphon.evaluation.explain.terminal import table_lines
 
@@ -30,7 +30,7 @@ class Additive(ExplainedPair):
 
 def test_the_right_order_is_better_than_chance_and_its_reverse_worse() -> None:
     pair = Additive()
-    right, wrong = faithfulness(pair, pair.own), faithfulness(pair, -pair.own)
+    right, wrong = (DeletionTest(pair).of(sign * pair.own) for sign in (1, -1))
     # In the right order 8/16 remain after one token, then 4/16, 2/16 and 1/16; kept are the others.
     assert right.deleted[0].tolist() == pytest.approx([0.5, 0.25, 0.125, 0.0625])
     assert right.kept[1].tolist() == pytest.approx([0.5, 0.75, 0.875, 0.9375])
@@ -42,7 +42,7 @@ def test_the_right_order_is_better_than_chance_and_its_reverse_worse() -> None:
     assert right.random_comprehensiveness == wrong.random_comprehensiveness == pytest.approx(0.5, abs=0.15)
     assert right.random_sufficiency == pytest.approx(0.5, abs=0.15)
     assert right.verdict == "better than random order" and wrong.verdict == "not better than random order"
-    assert faithfulness(pair, pair.own, seed=1).random_comprehensiveness != right.random_comprehensiveness
+    assert DeletionTest(pair, seed=1).of(pair.own).random_comprehensiveness != right.random_comprehensiveness
     curve = right.curves()["in this order"]
     assert curve[0] == (0.0, pytest.approx(1.0)) and curve[-1] == (pytest.approx(80.0), pytest.approx(0.0625))
 

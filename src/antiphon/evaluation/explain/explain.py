@@ -9,7 +9,7 @@ import torch
 
 from antiphon.errors import DataError
 from antiphon.evaluation.explain.explanation import Explanation
-from antiphon.evaluation.explain.faithfulness import FaithfulnessTest, faithfulness
+from antiphon.evaluation.explain.faithfulness import DeletionTest, FaithfulnessTest
 from antiphon.evaluation.explain.methods import METHODS, method_of
 from antiphon.evaluation.explain.pair import ExplainedPair
 from antiphon.generation.translator import Translator
@@ -31,7 +31,7 @@ def explain(
     `target` None: the model's own answer, by the settings `search` of `Model.generate`; a classification explains the
     probability of its label among all labels. `method`: integrated-gradients, input-x-gradient, rollout or
     leave-one-out (`METHODS` describes them). `units`: whether the answer is cut into words or tokens. `test`: also run
-    the deletion test (`faithfulness`), with random orders drawn from `seed`.
+    the deletion test (`DeletionTest`), with random orders drawn from `seed`.
 
     ConfigError for an unknown method, DataError for an empty or too long text, ModelError for a model that the method
     cannot explain: one of speech, an ensemble, one that transformers computes; a quantized one by gradients; a mixer
@@ -42,7 +42,7 @@ def explain(
     pair = ExplainedPair(model, source, target, units=units, **search)
     weights, completeness = about.compute(pair)
     whole = pair.scores_without(torch.ones(1, len(pair.source_ids), dtype=torch.bool))[0]
-    tested = faithfulness(pair, weights, seed=seed) if test else None
+    tested = DeletionTest(pair, seed=seed).of(weights) if test else None
     return Explanation(
         method=method,
         source=pair.source,
@@ -81,10 +81,10 @@ def faithfulness_of(
         pair = ExplainedPair(model, source, None if targets is None else targets[row], units=units, **search)
         if int(pair.removable.sum()) < 2:
             continue
+        deletion = DeletionTest(pair, seed=seed + row)
         for name, about in named.items():
             weights, completeness = about.compute(pair)
-            tested = faithfulness(pair, weights, seed=seed + row)
-            found[name].tests.append(tested)
+            found[name].tests.append(deletion.of(weights))
             if completeness is not None:
                 found[name].incomplete.append(not completeness.holds)
     if not all(test.tests for test in found.values()):

@@ -121,20 +121,26 @@ class FaithfulnessTest:
         return self.interval is not None and self.interval.low > 0
 
 
-def faithfulness(pair: ExplainedPair, weights: Tensor, *, seed: int = 0) -> Faithfulness:
-    """The deletion test of attributions `weights` (U, S); random orders are drawn from `seed`."""
-    places = pair.removable.nonzero()[:, 0]
-    counts = _counts(len(places))
-    units = len(pair.units)
-    generator = torch.Generator().manual_seed(seed)
-    orders = weights[:, places].argsort(dim=1, descending=True, stable=True)  # (U, n)
-    chance = torch.stack([torch.randperm(len(places), generator=generator) for _ in range(RANDOM_ORDERS)])
-    whole = pair.scores_without(torch.ones(1, len(pair.source_ids), dtype=torch.bool)).exp()[0]
-    own = _probabilities(pair, places[orders], counts)  # (2, U, K, U)
-    own = own[:, torch.arange(units), :, torch.arange(units)]  # each unit after its own deletions, (U, 2, K)
-    random = _probabilities(pair, places[chance], counts).mean(1).permute(2, 0, 1)  # (U, 2, K)
-    shares = torch.tensor([count / max(len(places), 1) for count in counts]).expand(units, -1)
-    return Faithfulness(shares, whole, own[:, 0], own[:, 1], random[:, 0], random[:, 1])
+class DeletionTest:
+    """The deletion test of one pair: random orders, drawn from `seed`, are measured once for every method."""
+
+    def __init__(self, pair: ExplainedPair, *, seed: int = 0) -> None:
+        self._pair, self._places = pair, pair.removable.nonzero()[:, 0]
+        self._counts = _counts(len(self._places))
+        generator = torch.Generator().manual_seed(seed)
+        orders = torch.stack([torch.randperm(len(self._places), generator=generator) for _ in range(RANDOM_ORDERS)])
+        self._full = pair.scores_without(torch.ones(1, len(pair.source_ids), dtype=torch.bool)).exp()[0]
+        found = _probabilities(pair, self._places[orders], self._counts)
+        self._random = found.mean(1).permute(2, 0, 1)  # (U, 2, K)
+
+    def of(self, weights: Tensor) -> Faithfulness:
+        """The test of attributions `weights` (U, S)."""
+        each = torch.arange(len(self._pair.units))
+        orders = weights[:, self._places].argsort(dim=1, descending=True, stable=True)  # (U, n)
+        own = _probabilities(self._pair, self._places[orders], self._counts)  # (2, U, K, U)
+        own = own[:, each, :, each]  # each unit after its own deletions, (U, 2, K)
+        shares = torch.tensor([count / max(len(self._places), 1) for count in self._counts]).expand(len(each), -1)
+        return Faithfulness(shares, self._full, own[:, 0], own[:, 1], self._random[:, 0], self._random[:, 1])
 
 
 def _probabilities(pair: ExplainedPair, orders: Tensor, counts: list[int]) -> Tensor:
