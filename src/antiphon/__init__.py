@@ -26,6 +26,8 @@ _HOME = {  # public name -> the module that defines it
     "TrainConfig": "antiphon.config",
     "evaluate": "antiphon.evaluation.evaluate",
     "compare": "antiphon.evaluation.comparing",
+    "explain": "antiphon.evaluation.explain.explain",
+    "rerank": "antiphon.evaluation.reranking.rerank",
     "report": "antiphon.reports.run_report",
     "sweep": "antiphon.sweeps.run_sweep",
     "register": "antiphon.registry",
@@ -58,6 +60,8 @@ if TYPE_CHECKING:
     )
     from antiphon.evaluation.comparing import compare
     from antiphon.evaluation.evaluate import evaluate
+    from antiphon.evaluation.explain.explain import explain
+    from antiphon.evaluation.reranking.rerank import rerank
     from antiphon.generation.answers import Generation
     from antiphon.generation.load import load
     from antiphon.generation.model import Model
@@ -80,6 +84,8 @@ __all__ = [
     "TrainConfig",
     "evaluate",
     "compare",
+    "explain",
+    "rerank",
     "report",
     "sweep",
     "register",

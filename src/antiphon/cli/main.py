@@ -37,6 +37,8 @@ COMMANDS = {  # name -> the module and class behind it, and its line in the help
     "attention list": ("attention:AttentionList", "the kinds of attention that a recipe can name"),
     "attention check": ("attention:AttentionCheck", "check an attention of your own against the laws"),
     "attention show": ("attention_show:AttentionShow", "draw what a model attends to, in the terminal or a file"),
+    "attention align": ("attention_align:AttentionAlign", "word alignments of pairs, and their error rate"),
+    "explain": ("explain:Explain", "show which source tokens each word of an answer depends on"),
     "serve": ("serve:Serve", "serve models over HTTP, with a page to try them"),
     "export": ("export:Export", "write a model for transformers, CTranslate2 or ONNX"),
     "convert": ("convert:Convert", "read a checkpoint's pickle once, write it as safetensors"),
