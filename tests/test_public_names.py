@@ -17,7 +17,7 @@ from antiphon.cli.main import COMMANDS, command_class
 NAMES = [
     "__version__",
     "load", "Model", "Generation", "Client",
-    "train", "batches", "TrainConfig",
+    "train", "batches", "inspect", "TrainConfig",
     "evaluate", "compare", "explain", "rerank", "report", "sweep",
     "register", "from_torch",
     "check_attention",

@@ -23,6 +23,7 @@ _HOME = {  # public name -> the module that defines it
     "Client": "antiphon.serving.client",
     "train": "antiphon.workflows",
     "batches": "antiphon.workflows.batches",
+    "inspect": "antiphon.workflows.inspect",
     "TrainConfig": "antiphon.config",
     "evaluate": "antiphon.evaluation.evaluate",
     "compare": "antiphon.evaluation.comparing",
@@ -72,6 +73,7 @@ if TYPE_CHECKING:
     from antiphon.sweeps.run_sweep import sweep
     from antiphon.workflows import train
     from antiphon.workflows.batches import batches
+    from antiphon.workflows.inspect import inspect
 
 __all__ = [
     "__version__",
@@ -81,6 +83,7 @@ __all__ = [
     "Client",
     "train",
     "batches",
+    "inspect",
     "TrainConfig",
     "evaluate",
     "compare",

@@ -28,6 +28,7 @@ COMMANDS = {  # name -> the module and class behind it, and its line in the help
     "sweep": ("sweep:Sweep", "train a recipe with many settings, say which is better"),
     "find-lr": ("find_lr:FindLr", "a learning rate for a recipe, by a range test"),
     "find-batch": ("find_batch:FindBatch", "the largest batch that fits, and the fastest"),
+    "inspect": ("inspect:Inspect", "look at a recipe's data and costs before training"),
     "generate": ("generate:Generate", "answer lines of text"),
     "evaluate": ("evaluate:Evaluate", "measure a model's answers: BLEU, chrF, TER, exact match"),
     "compare": ("compare:Compare", "say which of several models or outputs is better, and how sure that is"),
