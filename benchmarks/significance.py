@@ -58,7 +58,7 @@ def on_rows(result: MetricResult, table: np.ndarray) -> MetricResult:
 
 def p_values(pair: Sequence[MetricResult], *, samples: int, seed: int) -> dict[str, float]:
     """The p-value of each test."""
-    exchanged = randomisation_p(pair, trials=samples, seed=seed)
+    exchanged = randomisation_p(pair, trials=samples, seed=seed, ties=False)
     scores = bootstrap_scores(pair, samples=samples, seed=seed)
     apart, measured = scores[1] - scores[0], pair[1].score - pair[0].score
     assert exchanged is not None
@@ -69,7 +69,8 @@ def p_values(pair: Sequence[MetricResult], *, samples: int, seed: int) -> dict[s
 def size(each: Sequence[MetricResult], *, pairs: int, segments: int, samples: int) -> dict[str, float]:
     """The share of pairs of equal systems for which each test has p < 0.05."""
     tables = [np.asarray(result.statistics, dtype=np.float64) for result in each]
-    draw, found = np.random.default_rng(1), dict.fromkeys(TESTS, 0)
+    draw = np.random.default_rng(1)
+    found: dict[str, int] = dict.fromkeys(TESTS, 0)
     for number in range(pairs):
         one, other = draw.choice(len(tables), 2, replace=False)
         chosen = draw.choice(len(tables[0]), min(segments, len(tables[0])), replace=False)
@@ -96,7 +97,7 @@ def power(each: Sequence[MetricResult], *, sets: int, samples: int) -> list[dict
             for number in range(sets):
                 chosen = draw.choice(len(tables[0]), segments, replace=False)
                 pair = [on_rows(each[0], tables[place][chosen]) for place in (one, other)]
-                exchanged = randomisation_p(pair, trials=samples, seed=number)
+                exchanged = randomisation_p(pair, trials=samples, seed=number, ties=False)
                 assert exchanged is not None
                 right = (pair[1].score > pair[0].score) == (each[other].score > each[one].score)
                 shown += exchanged[0, 1] < 0.05 and right
@@ -113,10 +114,10 @@ def beside_sacrebleu(names: Sequence[str], *, segments: int, samples: int) -> li
     references, rows = lines("reference")[:segments], []
     for name, theirs in (("bleu", BLEU()), ("chrf", CHRF()), ("ter", TER())):
         own = results(name, names, segments)
-        exchanged = randomisation_p(own, trials=samples)
+        exchanged = randomisation_p(own, trials=samples, ties=False)
         scores = bootstrap_scores(own, samples=samples)
         assert exchanged is not None
-        outputs = [(each, lines(each)[:segments]) for each in names]
+        outputs: list[tuple[str, Sequence[str]]] = [(each, lines(each)[:segments]) for each in names]
         for kind in ("ar", "bs"):
             _, found = PairedTest(outputs, {name: theirs}, [references], test_type=kind, n_samples=samples)()
             [values] = [value for key, value in found.items() if key != "System"]

@@ -27,10 +27,10 @@ LEVELS = {  # the first name below antiphon -> its level; a folder or file impor
     "data": 3, "models": 3, "constraints": 3,
     "runtime": 4,
     "training": 5, "search": 5,
-    "generation": 6,
+    "generation": 6, "watching": 6,
     "evaluation": 7, "export": 7, "conformance": 7,
     "reports": 8,
-    "workflows": 9, "serving": 9,
+    "workflows": 9, "serving": 9, "sweeps": 9,
     "cli": 10,
     "": 11, "__main__": 11,
 }  # fmt: skip

@@ -18,7 +18,7 @@ NAMES = [
     "__version__",
     "load", "Model", "Generation", "Client",
     "train", "batches", "TrainConfig",
-    "evaluate", "compare", "explain", "rerank", "report",
+    "evaluate", "compare", "explain", "rerank", "report", "sweep",
     "register", "from_torch",
     "check_attention",
     "AntiphonError", "UsageError", "ConfigError", "DataError", "ModelError",

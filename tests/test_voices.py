@@ -22,6 +22,7 @@ TYPED = {
     "--host": "serving/http/server.py",
     "--port": "serving/http/server.py",
 }
+STARTS = {f"sweeps/{file}.py" for file in ("page", "run_sweep", "trial", "variants")}  # words of `antiphon train`
 BOTH = {"synonyms.py"}  # a table that gives the Python and the flag side by side, for a page and for messages
 
 
@@ -56,7 +57,7 @@ def test_a_message_of_the_library_names_no_flag_by_itself(path: Path) -> None:
     name = str(path.relative_to(PACKAGE))
     for line, text in texts(path):
         for flag in re.findall(r"--[a-z][a-z-]+", text):
-            command = text == flag and name == "workflows/sweep.py"  # the command line of a run that it starts
+            command = text == flag and name in STARTS
             assert command or TYPED.get(flag) == name, f"{name}:{line} names {flag}: use errors.argument"
 
 

@@ -29,6 +29,7 @@ _HOME = {  # public name -> the module that defines it
     "explain": "antiphon.evaluation.explain.explain",
     "rerank": "antiphon.evaluation.reranking.rerank",
     "report": "antiphon.reports.run_report",
+    "sweep": "antiphon.sweeps.run_sweep",
     "register": "antiphon.registry",
     "from_torch": "antiphon.models.by_hand.from_torch",
     "check_attention": "antiphon.conformance",
@@ -68,6 +69,7 @@ if TYPE_CHECKING:
     from antiphon.registry import register
     from antiphon.reports.run_report import report
     from antiphon.serving.client import Client
+    from antiphon.sweeps.run_sweep import sweep
     from antiphon.workflows import train
     from antiphon.workflows.batches import batches
 
@@ -85,6 +87,7 @@ __all__ = [
     "explain",
     "rerank",
     "report",
+    "sweep",
     "register",
     "from_torch",
     "check_attention",

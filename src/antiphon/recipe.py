@@ -82,6 +82,14 @@ def variant_names(path: str | Path) -> list[str]:
     return list(_variants(mapping, str(path)))
 
 
+def read_mapping(path: str | Path, *, variant: str | None = None) -> dict[str, Any]:
+    """The recipe in the YAML file `path` as nested mappings, for `from_mapping`; environment variables are filled in.
+
+    `variant` selects one of its `variants`. Paths are as the file has them. Raises ConfigError.
+    """
+    return _choose(*_read_file(Path(path)), variant, str(path))[0]
+
+
 def _read_file(path: Path) -> tuple[dict[str, Any], dict[Setting, int]]:
     """`read_yaml` of a file."""
     if path.is_dir():

@@ -33,12 +33,14 @@ RUN = {  # page -> how many blocks the tests run; where no other test is named, 
     "docs/fine-tuning.md": 3,
     "docs/first-steps.md": 9,
     "docs/notebooks.md": 2,
+    "docs/onnx.md": 1,  # tests/export/test_onnx.py
     "docs/pretrained.md": 3,  # the last one in tests/generation/test_hearing.py
     "docs/pretraining.md": 1,
     "docs/reports.md": 2,
     "docs/search.md": 2,
     "docs/serving.md": 3,  # test_serving_page.py
     "docs/speed.md": 1,
+    "docs/sweeps.md": 1,  # tests/sweeps/test_sweeps_page.py
     "docs/training.md": 2,  # the first one in test_variants.py
 }
 

@@ -53,11 +53,12 @@ def test_the_facts_of_a_run(trained: Path) -> None:
     assert start["first_step"] == 0 and start["last_step"] == 40 and start["ended"] == "40 steps are done"
     assert start["threads"] == 1 and set(start["versions"]) == {"antiphon", "torch", "python", "system"}
     made = antiphon.report(trained)
-    tokens = recorded["data"]["train"]["tokens"]  # of one pass
-    rows = made.run.rows
-    passes = trained_tokens(made.run) / tokens
-    assert passes == pytest.approx(rows.last("tokens") / tokens, rel=0.01)
-    assert (made.run.state == "finished" and "unknown" in energy_of(made.run)) or "kWh" in energy_of(made.run)
+    counted = trained_tokens(made.run)
+    assert counted == made.run.rows.last("tokens") > 0
+    for row in made.run.rows:  # a log of an older version
+        row.pop("tokens", None)
+    assert trained_tokens(made.run) == pytest.approx(counted, rel=0.02)
+    assert made.run.state == "finished" and ("unknown" in energy_of(made.run)) != ("kWh" in energy_of(made.run))
 
 
 def test_users_texts_are_escaped_everywhere(run_folder: Path) -> None:
@@ -237,6 +238,12 @@ def test_a_resumed_run_has_both_starts_and_the_same_answers(trained: Path, tmp_p
     assert [start["first_step"] for start in starts] == [0, 20]
     same = (run.folder / "valid_answers.jsonl").read_bytes() == (trained / "valid_answers.jsonl").read_bytes()
     assert same and "Continued after step 20" in (run.folder / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_damaged_model_leaves_a_reason(run_folder: Path) -> None:
+    (run_folder / "model" / "config.json").write_text("{", encoding="utf-8")
+    made = antiphon.report(run_folder)
+    assert made.maps == [] and "must be JSON" in made.no_maps and made.results.measured
 
 
 def test_run_json_may_be_lost(run_folder: Path) -> None:

@@ -25,7 +25,7 @@ MODEL = ModelConfig(
     preset="tiny", d_model=16, ffn_dim=24, num_heads=2, dropout=0.1, attention_dropout=0.1, layer_drop=0.1
 )
 
-COLUMNS = ("step", "epoch", "loss", "nll", "lr", "grad_norm", "padding_waste", "valid_loss")
+COLUMNS = ("step", "epoch", "loss", "nll", "lr", "grad_norm", "tokens", "padding_waste", "valid_loss")
 
 
 class Reversals:

@@ -104,11 +104,21 @@ def lines_of(written: str) -> list[str]:
     return [line for line in re.split(r"[\r\n]+", plain) if line]
 
 
-def test_nothing_wraps_in_80_columns(tmp_path: Path) -> None:
-    lines = lines_of(in_terminal([str(tmp_path / "run"), "20"]))
-    assert [line for line in lines if cell_len(line) > 80] == []
-    assert any(line.startswith("step 15  validation: ") for line in lines)
-    assert any(re.match(r"step \d+/20 .*left", line) for line in lines)
+@pytest.fixture(scope="module")
+def terminal_lines(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    return lines_of(in_terminal([str(tmp_path_factory.mktemp("terminal") / "run"), "20"]))
+
+
+def test_nothing_wraps_in_80_columns(terminal_lines: list[str]) -> None:
+    assert [line for line in terminal_lines if cell_len(line) > 80] == []
+    assert any(line.startswith("step 15  validation: ") for line in terminal_lines)
+    assert any(re.match(r"step \d+/20 .*left", line) for line in terminal_lines)
+
+
+def test_the_curves_stand_below_the_progress_and_remain(terminal_lines: list[str]) -> None:
+    curves = [line for line in terminal_lines if re.match(r"loss [\d.]+ [▁▂▃▄▅▆▇█]+ [\d.]+", line)]
+    assert curves and re.search(r"   chrf [\d.]+ [▁▂▃▄▅▆▇█]+ [\d.]+$", curves[-1])
+    assert terminal_lines[-1] == curves[-1]
 
 
 def test_ctrl_c_is_answered_at_once_and_leaves_no_line(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import sys
 from collections.abc import Iterator, Mapping
@@ -66,8 +67,7 @@ def test_weights_and_biases_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def wandb_rows(file: Path) -> Iterator[dict[str, Any]]:
     """The history in a file of an offline run, which `wandb sync` sends: records in the format of LevelDB's log."""
-    from wandb.proto import wandb_internal_pb2
-
+    messages: Any = importlib.import_module("wandb.proto.wandb_internal_pb2")
     content, at, whole = file.read_bytes(), 7, b""  # 7 bytes: the file's own header
     while at + 7 <= len(content):
         if (left := 32768 - at % 32768) < 7:  # the end of a block
@@ -78,7 +78,7 @@ def wandb_rows(file: Path) -> Iterator[dict[str, Any]]:
         at += 7 + size
         if kind not in (1, 4):  # not whole yet
             continue
-        record = wandb_internal_pb2.Record()
+        record = messages.Record()
         record.ParseFromString(whole)
         whole = b""
         if record.HasField("history"):

@@ -25,6 +25,9 @@ from antiphon.registry import nearest
 COMMANDS = {  # name -> the module and class behind it, and its line in the help
     "demo": ("demo:Demo", "train on built-in phrases, evaluate, answer what you type"),
     "train": ("train:Train", "train a model as a recipe says"),
+    "sweep": ("sweep:Sweep", "train a recipe with many settings, say which is better"),
+    "find-lr": ("find_lr:FindLr", "a learning rate for a recipe, by a range test"),
+    "find-batch": ("find_batch:FindBatch", "the largest batch that fits, and the fastest"),
     "generate": ("generate:Generate", "answer lines of text"),
     "evaluate": ("evaluate:Evaluate", "measure a model's answers: BLEU, chrF, TER, exact match"),
     "compare": ("compare:Compare", "say which of several models or outputs is better, and how sure that is"),
@@ -37,8 +40,9 @@ COMMANDS = {  # name -> the module and class behind it, and its line in the help
     "attention align": ("attention_align:AttentionAlign", "word alignments of pairs, and their error rate"),
     "explain": ("explain:Explain", "show which source tokens each word of an answer depends on"),
     "serve": ("serve:Serve", "serve models over HTTP, with a page to try them"),
-    "export": ("export:Export", "write a model for transformers or CTranslate2"),
+    "export": ("export:Export", "write a model for transformers, CTranslate2 or ONNX"),
     "convert": ("convert:Convert", "read a checkpoint's pickle once, write it as safetensors"),
+    "watch": ("watch:Watch", "show runs as curves on a local page, while they train"),
     "average": ("average:Average", "average a run's last snapshots into a model"),
     "report": ("report:WriteReport", "write one HTML page about a run, and its model card"),
 }

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Any
 
 from antiphon.cli.command import Command, columns, import_modules, over
@@ -62,6 +66,8 @@ class Train(Command):
     """How a record becomes source and target: translation, text, or module:Name."""
     imports: Annotated[tuple[str, ...], Flag("PKG.MOD", name="import")] = ()
     """Import a module that registers custom parts."""
+    watch: bool = False
+    """Show the run on a local page while it trains, as `antiphon watch` does; the page ends with the training."""
     data: Annotated[
         Overrides,
         Group(DataConfig, "data", "Laid over `data`; a mapping is written as in the recipe.", "data", raw=True),
@@ -97,20 +103,43 @@ class Train(Command):
         if self.variant is None and variant_names(self.recipe):
             return self.sweep()
         config = read_recipe(self.recipe, self.overrides, variant=self.variant)
-        device = self.start(dtype=config.training.precision)
-        from antiphon.workflows import train
+        with self.page([config.output]) as shown:
+            device = self.start(dtype=config.training.precision)
+            shown()
+            from antiphon.workflows import train
 
-        train(config, resume=self.resume, device=device, overwrite=self.overwrite, quiet=self.quiet)
+            train(config, resume=self.resume, device=device, overwrite=self.overwrite, quiet=self.quiet)
         return 0
+
+    @contextmanager
+    def page(self, outputs: Sequence[str]) -> Iterator[Callable[[], None]]:
+        """The page of `--watch` for these run folders. It yields a function that prints the address: the page starts
+        while PyTorch is imported."""
+        if not self.watch:
+            yield lambda: None
+            return
+        from antiphon.watching.beside import WatchProcess
+
+        names = " ".join(map(shlex.quote, outputs))
+        with WatchProcess([Path(each) for each in outputs]) as page:
+            try:
+                yield lambda: self.say(f"antiphon: {page.state}")
+            finally:
+                self.say(f"antiphon: the page ends with the training; `antiphon watch {names}` shows it again")
 
     def sweep(self) -> int:
         """Train all variants, each in a separate process, and print their results."""
-        from antiphon.workflows.sweep import as_table, sweep
+        from antiphon.recipe import read_recipe, variant_names
+        from antiphon.sweeps.table import as_table
+        from antiphon.sweeps.variants import train_variants
 
         flags = [part for name, value in self.overrides.items() for part in (f"--{name.replace('_', '-')}", value)]
         flags += [part for name in self.imports for part in ("--import", name)]
         flags += ["--device", self.device, *([] if self.threads is None else ["--threads", str(self.threads)])]
         flags += [f"--{name}" for name in ("resume", "overwrite", "quiet", "debug") if getattr(self, name)]
-        rows = sweep(self.recipe, flags, overrides=self.overrides, say=self.say)
+        variants = [read_recipe(self.recipe, self.overrides, variant=name) for name in variant_names(self.recipe)]
+        with self.page([variant.output for variant in variants]) as shown:
+            shown()
+            rows = train_variants(self.recipe, flags, overrides=self.overrides, say=self.say)
         sys.stdout.write(as_table(rows, width=columns()))
         return 0

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from antiphon.display.chart import line_chart
 from antiphon.display.colours import DARK, LIGHT, shade
+from antiphon.display.comparison import bar_chart, chart_grid, number_chart, point_chart
 from antiphon.display.figures import clock, fixed
 from antiphon.display.heat import heat_map, map_title
 from antiphon.display.html import (
@@ -34,6 +35,8 @@ __all__ = [
     "Markup",
     "badge",
     "bar",
+    "bar_chart",
+    "chart_grid",
     "clock",
     "details",
     "fixed",
@@ -43,7 +46,9 @@ __all__ = [
     "line_chart",
     "map_title",
     "note",
+    "number_chart",
     "panel",
+    "point_chart",
     "preformatted",
     "shade",
     "side_by_side",

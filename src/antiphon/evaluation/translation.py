@@ -119,6 +119,9 @@ def ter(
     return _result(TER, settings, hypotheses, references, ter_scores, lower_is_better=True)
 
 
+SACREBLEU = (bleu, chrf, ter)
+
+
 @contextmanager
 def shared_references() -> Iterator[None]:
     """While it is open, the n-grams of references are counted once for all answers that are measured against them.

@@ -122,7 +122,7 @@ def cost_facts(run: RunContents) -> list[Fact]:
     if whole := sum(float(start.get("seconds") or 0) for start in run.starts):
         facts.append(("time in all, with validation", clock(whole)))
     if tokens := trained_tokens(run):
-        facts.append(("tokens trained on", f"about {tokens:,}, source and target together"))
+        facts.append(("tokens trained on", f"{tokens:,}, source and target together"))
     if rows.last("tokens_per_second"):
         facts.append(("tokens a second", f"{rows.last('tokens_per_second'):,.0f}"))
     if rows.last("peak_memory_bytes"):
@@ -131,9 +131,11 @@ def cost_facts(run: RunContents) -> list[Fact]:
 
 
 def trained_tokens(run: RunContents) -> int:
-    """The real tokens, source and target, of all steps in the log: each row has the speed since the row before."""
+    """The real tokens, source and target, of all steps; of a log without this count, the sum of speed by time."""
+    if isinstance(counted := run.rows.last("tokens"), int):
+        return counted
     total, before = 0.0, 0.0
-    for row in run.rows:
+    for row in run.rows:  # each row has the speed since the row before
         now, speed = row.get("time_seconds"), row.get("tokens_per_second")
         if isinstance(now, int | float) and isinstance(speed, int | float):
             total, before = total + speed * (now - before), now

@@ -25,6 +25,7 @@ from antiphon.recipe import from_mapping, placed, read_recipe
 from antiphon.settings import SettingError
 from antiphon.training.reporting.record import read_rows
 from antiphon.training.reporting.rows import MetricRows, summary_of
+from antiphon.watching import WatchPage, watch
 from antiphon.workflows.base import find_base
 from antiphon.workflows.folder import check_folder
 from antiphon.workflows.job import TrainingJob
@@ -46,6 +47,11 @@ class Run:
         """The folder, the reason of the end, the last figures and the curves, for notebooks."""
         facts = [["folder", str(self.folder)], ["ended", self.reason], ["last", summary_of(self.metrics)]]
         return panel("Run", table([], facts), self.metrics.curves())
+
+    def watch(self, *others: str | Path, port: int | None = None) -> WatchPage:
+        """Serve a page with the curves of this run and of `others`; a notebook shows it below the cell. `port`: None
+        is 6007, or the next free one."""
+        return watch(self.folder, *others, port=port)
 
 
 @known_keywords("train")

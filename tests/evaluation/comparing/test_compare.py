@@ -62,7 +62,7 @@ def test_scores_and_intervals_are_those_of_evaluate(three: Comparison) -> None:
     sources, references, systems = corpus()
 
     class Model(Upper):
-        def generate(self, texts: list[str], **search: object) -> list[Generation]:
+        def generate(self, sources: list[str], **search: object) -> list[Generation]:
             return [Generation(text, [], -1.0, 0.5, True) for text in systems[1]]
 
     report = evaluate(Model(), list(zip(sources, references, strict=True)), ["chrf", "bleu", "wer"])  # type: ignore[arg-type]
@@ -158,17 +158,18 @@ def test_several_references_and_labels() -> None:
 
 
 def test_a_metric_without_statistics_has_no_p() -> None:
+    _, references, systems = corpus(8)
+
     @antiphon.register("metric", "test_mean_length")
     def length(answers: list[str], references: list[list[str]]) -> float:
-        return sum(map(len, answers)) / len(answers)
+        return float("nan") if answers[0] == systems[1][0] else sum(map(len, answers)) / len(answers)
 
     try:
-        _, references, systems = corpus(8)
         found = compare(systems[:2], references, metrics=["test_mean_length"])
         [one] = found.differences
         assert one.p is None and one.interval is None and one.better is None
         assert "no statistics of segments" in one.verdict and "no statistics" in " ".join(found.table.split())
-        json.loads(found.as_json())
+        assert json.loads(found.as_json())["metrics"]["test_mean_length"]["systems"]["B"]["score"] is None
         ElementTree.fromstring(found._repr_html_())
     finally:
         antiphon.registry.unregister("metric", "test_mean_length")

@@ -19,7 +19,8 @@ HOSTILE = "<script>alert(1)</script> & </mark>\x1b[31m"
 @pytest.fixture(scope="module")
 def comparison() -> Comparison:
     words = ["the", "quick", "brown", "fox", "jumps", "over", "the", "lazy", "dog", "and", "goes", "home"]
-    references = [" ".join(words[n % 5 : n % 5 + 4 + n % 6]) for n in range(40)]
+    rare = [[f"item{n}"] if n % 3 == 0 else [] for n in range(40)]
+    references = [" ".join([*words[n % 5 : n % 5 + 4 + n % 6], *rare[n]]) for n in range(40)]
     systems = [
         [text if n % 3 else f"{text} {HOSTILE}" for n, text in enumerate(references)],
         [text.replace("fox", "wolf") for text in references],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -163,7 +164,7 @@ class Comparison:
 
     def as_json(self, *, examples: int = 5) -> str:
         """`as_dict` as one line of JSON."""
-        return json.dumps(self.as_dict(examples=examples), ensure_ascii=False, allow_nan=False) + "\n"
+        return json.dumps(_finite(self.as_dict(examples=examples)), ensure_ascii=False, allow_nan=False) + "\n"
 
     def _metric_dict(self, metric: str) -> dict[str, Any]:
         results = self.results[metric]
@@ -211,3 +212,12 @@ class Comparison:
                     }
                 )
         return found
+
+
+def _finite(value: Any) -> Any:
+    """`value` with null for numbers that JSON does not have, which a metric of a user's own may give."""
+    if isinstance(value, dict):
+        return {key: _finite(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

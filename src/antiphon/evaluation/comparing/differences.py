@@ -99,10 +99,15 @@ def differences(
     results: Sequence[MetricResult],
     *,
     same: set[tuple[int, int]],
+    as_sacrebleu: bool,
     samples: int,
     trials: int,
 ) -> tuple[list[ConfidenceInterval | None], list[Difference]]:
-    """The interval of each system's score, and the difference of each pair. `same`: the pairs with equal answers."""
+    """The interval of each system's score, and the difference of each pair.
+
+    same: the pairs with equal answers. as_sacrebleu: the p-values of randomisation are those of sacreBLEU, which does
+    not count ties.
+    """
     pairs = list(combinations(range(len(names)), 2))
     tested = all(result.score_of is not None for result in results)
     intervals: list[ConfidenceInterval | None] = [None] * len(names)
@@ -110,11 +115,11 @@ def differences(
     if tested:
         sampled = bootstrap_scores(results, samples=samples)
         intervals = [middle(row) for row in sampled]
-        exchanged = randomisation_p(results, trials=trials) or {}
+        exchanged = randomisation_p(results, trials=trials, ties=not as_sacrebleu) or {}
         for one, other in pairs:
             apart, measured = sampled[other] - sampled[one], results[other].score - results[one].score
             tests: dict[str, float | None] = {
-                "randomisation": exchanged.get((one, other)),
+                "randomisation": 1.0 if (one, other) in same and exchanged else exchanged.get((one, other)),
                 "bootstrap": bootstrap_p(apart, measured),
                 "sacrebleu_bootstrap": sacrebleu_p(apart, measured),
             }

@@ -8,9 +8,10 @@
   is at least as large as the one measured, on either side.
 
 Samples and trials are those of sacreBLEU's `PairedTest` (numpy's default generator, seed 12345), and so are the
-p-values of randomisation. `sacrebleu_p` is the p-value of its paired bootstrap, whose formula finds a difference in
-about 10 % of pairs of equal systems at p < 0.05 (`benchmarks/significance.py`), so that no verdict rests on it. Every p
-is (count + 1) / (samples + 1), never 0.
+p-values of randomisation in BLEU, chrF and TER, for which trials that equal the difference measured are not counted, as
+in sacreBLEU (it matters in TER alone, where every hundredth trial may). `sacrebleu_p` is the p-value of its paired
+bootstrap, whose formula finds a difference in about 10 % of pairs of equal systems at p < 0.05
+(`benchmarks/significance.py`), so that no verdict rests on it. Every p is (count + 1) / (samples + 1), never 0.
 """
 
 from __future__ import annotations
@@ -55,11 +56,12 @@ def sacrebleu_p(differences: np.ndarray, measured: float) -> float:
 
 
 def randomisation_p(
-    results: Sequence[MetricResult], *, trials: int = TRIALS, seed: int = SEED
+    results: Sequence[MetricResult], *, trials: int = TRIALS, seed: int = SEED, ties: bool = True
 ) -> dict[tuple[int, int], float] | None:
     """The p-value of each pair of systems (by their places); None if their statistics cannot be exchanged.
 
-    The tosses are the same for all pairs, so that the product of tosses and statistics is computed once a system.
+    The tosses are the same for all pairs, so that the product of tosses and statistics is computed once a system. ties:
+    count trials whose difference equals the one measured, as a valid p-value must; sacreBLEU does not.
     """
     import numpy as np
 
@@ -80,7 +82,8 @@ def randomisation_p(
         for one, other in reached:
             first = results[one].scores(taken[one] + rest[other])
             second = results[other].scores(taken[other] + rest[one])
-            far = abs(first - second) >= abs(whole[one] - whole[other]) - _EQUAL
+            measured = abs(whole[one] - whole[other])
+            far = abs(first - second) >= measured - _EQUAL if ties else abs(first - second) > measured
             reached[one, other] += int(far.sum())
     return {pair: _p(number, trials) for pair, number in reached.items()}
 

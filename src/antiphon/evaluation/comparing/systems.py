@@ -31,7 +31,7 @@ from antiphon.evaluation.measuring import checked_metrics
 from antiphon.evaluation.metrics import Metric, know_labels
 from antiphon.evaluation.segments import scores_of
 from antiphon.evaluation.test_set import TAG
-from antiphon.evaluation.translation import shared_references
+from antiphon.evaluation.translation import SACREBLEU, shared_references
 from antiphon.generation.answers import Generation
 from antiphon.settings import show
 
@@ -113,8 +113,16 @@ def compare_answers(
         with shared_references():
             results[metric.name] = [metric(texts, references, sources) for texts in answers]
     intervals, found = {}, []
-    for metric, each in results.items():
-        intervals[metric], rows = differences(metric, names, each, same=same, samples=samples, trials=trials)
+    for metric in metrics:
+        intervals[metric.name], rows = differences(
+            metric.name,
+            names,
+            results[metric.name],
+            same=same,
+            as_sacrebleu=metric.function in SACREBLEU,
+            samples=samples,
+            trials=trials,
+        )
         found += rows
     main = metrics[0]
     scores = [

@@ -156,7 +156,7 @@ def _wrapped(text: str, width: int, *, indent: str = "", first: str = "", breaks
     """
     from rich.cells import cell_len, chop_cells
 
-    text = text.replace("95 %", f"95{_TIED}%")  # stays on one line
+    text = text.replace("95 %", f"95{_TIED}%").replace("p = ", f"p{_TIED}={_TIED}")  # stay on one line
     pieces = text.replace(breaks, f"{breaks}\n").split("\n") if breaks else [f"{word} " for word in text.split(" ")]
     start = first or indent
     lines, line = [], ""

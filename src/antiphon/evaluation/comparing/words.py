@@ -24,11 +24,10 @@ def word_changes(a: str, b: str) -> list[tuple[str, Side]]:
     left, right = (text.split() if spaced else list(" ".join(text.split())) for text in (a, b))
     found: list[tuple[str, Side]] = []
     for kind, start, end, other_start, other_end in SequenceMatcher(None, left, right, autojunk=False).get_opcodes():
-        if kind == "equal":
-            found += [(word, "same") for word in left[start:end]]
-        else:
-            found += [(word, "first") for word in left[start:end]]
-            found += [(word, "second") for word in right[other_start:other_end]]
+        mine: Side = "same" if kind == "equal" else "first"
+        found.extend((word, mine) for word in left[start:end])
+        if kind != "equal":
+            found.extend((word, "second") for word in right[other_start:other_end])
     if not spaced:
         return found
     return [(word if place == len(found) - 1 else f"{word} ", side) for place, (word, side) in enumerate(found)]

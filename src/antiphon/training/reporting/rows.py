@@ -17,8 +17,8 @@ LOSSES = ("loss", "nll", "valid_loss")
 MAX_TABLE_ROWS, MAX_METRIC_CHARTS = 20, 6
 # Figures of training steps that do not measure the model. All other figures of a validation are metrics.
 _OF_A_STEP = {
-    "lr", "grad_norm", "tokens", "tokens_per_second", "padding_waste", "step_seconds", "seconds_left", "peak_memory_bytes",
-    "trainable_parameters",
+    "lr", "grad_norm", "tokens", "tokens_per_second", "padding_waste", "step_seconds", "seconds_left",
+    "peak_memory_bytes", "trainable_parameters",
 }  # fmt: skip
 
 

@@ -17,8 +17,9 @@ import pytest
 from antiphon.cli.main import main
 from antiphon.errors import ConfigError
 from antiphon.recipe import read_recipe, variant_names
-from antiphon.workflows import sweep as sweep_module
-from antiphon.workflows.sweep import as_table, figures
+from antiphon.sweeps import variants as variants_module
+from antiphon.sweeps.table import as_table
+from antiphon.sweeps.variants import figures
 
 RECIPE = """
 task: text
@@ -144,7 +145,7 @@ def test_a_long_name_is_cut_to_the_terminal() -> None:
 
 
 def test_the_command_fits_its_table_to_a_terminal(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sweep_module, "sweep", lambda *_, **__: ROWS)
+    monkeypatch.setattr(variants_module, "train_variants", lambda *_, **__: ROWS)
     host, terminal = pty.openpty()
     termios.tcsetwinsize(terminal, (24, 80))
     with open(terminal, "w", encoding="utf-8") as stdout, open(host, "rb", buffering=0) as screen:
