@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -66,18 +65,18 @@ def test_any_other_metric_is_called_once_and_a_low_score_is_better() -> None:
 
 
 def test_minimum_bayes_risk_over_the_n_best() -> None:
-    """The utility by the definition, with the model's probabilities among the candidates."""
+    """The utility by the definition, with the model's probabilities a token as weights."""
     held = model("bpe", max_length=60)
     found = rerank(held, SOURCES, by="chrf", candidates=5, n_best=5)
     assert [answer.text for answer in found][2] == "" and len(found) == 3
     for source, answer in zip(SOURCES[:2], found, strict=False):
         plain = held.generate(source, beam_size=5, n_best=5)[0]
-        scores = {each.text: each.score for each in [*reversed(plain.alternatives), plain]}
-        total = sum(math.exp(score) for score in scores.values())
+        weights = {each.text: each.confidence for each in [*reversed(plain.alternatives), plain]}
+        total = sum(weights.values())
         chrf = sacrebleu.CHRF()
         utility = {
-            text: sum(math.exp(own) / total * chrf.sentence_score(text, [other]).score for other, own in scores.items())
-            for text in scores
+            text: sum(own / total * chrf.sentence_score(text, [other]).score for other, own in weights.items())
+            for text in weights
         }
         ranked = [answer, *answer.alternatives]
         assert {each.text: each.rerank_score for each in ranked} == pytest.approx(utility)

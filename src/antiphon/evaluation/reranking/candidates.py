@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -31,8 +30,8 @@ class CandidateList:
 def n_best_candidates(
     model: Translator, sources: Sequence[str], count: int, *, first_row: int = 0, **search: Any
 ) -> list[CandidateList]:
-    """The `count` best answers of a beam search for each source, of equal texts the best one, with the model's
-    probability of each among them."""
+    """The `count` best answers of a beam search for each source, of equal texts the best one, weighted by
+    `confidence_weights`."""
     config = override(model.generation, {**search, "n_best": 1})
     beam = max(config.beam_size, count)
     beam += -beam % config.beam_groups
@@ -43,7 +42,7 @@ def n_best_candidates(
         for each in (replace(answer, alternatives=[]), *answer.alternatives):
             different.setdefault(each.text, each)
         answers = list(different.values())
-        lists.append(CandidateList(source, answers, probability_weights(answers)))
+        lists.append(CandidateList(source, answers, confidence_weights(answers)))
     return lists
 
 
@@ -72,11 +71,15 @@ def sample_weights(texts: Sequence[str]) -> dict[str, float]:
     return counts
 
 
-def probability_weights(answers: Sequence[Generation]) -> list[float]:
-    """The model's probability of each answer among these."""
-    best = max(answer.score for answer in answers)
-    weights = [math.exp(answer.score - best) for answer in answers]
-    return [weight / sum(weights) for weight in weights]
+def confidence_weights(answers: Sequence[Generation]) -> list[float]:
+    """The model's probability a token of each answer, scaled to a sum of 1.
+
+    That of the whole answer would favour short answers, as a beam search without a length penalty does: on Multi30k
+    (docs/search.md) its choice by BLEU had a lower BLEU than the beam search.
+    """
+    weights = [answer.confidence for answer in answers]
+    total = sum(weights)
+    return [weight / total if total else 1 / len(weights) for weight in weights]
 
 
 def _repeated(search: Mapping[str, Any], count: int, times: int) -> dict[str, Any]:

@@ -9,7 +9,7 @@
 The first is minimum Bayes risk decoding (Kumar and Byrne 2004, section 2; Eikema and Aziz 2020, equation 6; Freitag et
 al. 2022): the candidate with the highest utility, sum over r of P(r) metric(candidate, r). The references r are the
 candidates, and P(r) is estimated from them: by how often each was sampled, or for the n best of a beam search by the
-model's probability among them.
+model's probability a token.
 """
 
 from __future__ import annotations
