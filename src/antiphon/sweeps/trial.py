@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 RUN = "run "  # the attribute of the figures of a run is this and its seed
 EXIT_WRONG_INPUT = 2
+MOST_FAILURES = 3  # settings that fail in a row, after which a sweep ends: the cause is not the setting
 
 
 def run_values(folder: Path, metric: str) -> Iterator[tuple[int, float]]:
@@ -44,17 +45,22 @@ def run_values(folder: Path, metric: str) -> Iterator[tuple[int, float]]:
 
 @dataclass
 class TrialRunner:
-    """Runs trials. `metric` is the name of the metric and whether lower is better, `flags` go to each `train`."""
+    """Runs trials. `metric` is the name of the metric and whether lower is better, `flags` go to each `train`,
+    `failures` is the number of settings in a row that failed."""
 
     study: optuna.Study
     definition: Definition
     metric: tuple[str, bool]
     flags: Sequence[str]
     say: Callable[[str], None]
+    failures: int = 0
 
     def run(self, claim: Claim) -> None:
-        """Run the seeds of a trial that have not finished, and tell the study. ConfigError if the very first run of a
-        study is refused as wrong input: nothing is told then, and the trial can be continued."""
+        """Run the seeds of a trial that have not finished, and tell the study.
+
+        ConfigError if the very first run of a study is refused as wrong input: nothing is told then, and the trial can
+        be continued. WorkError after MOST_FAILURES settings in a row that failed.
+        """
         optuna, url = import_optuna(), self.definition.storage
         self.say(f"trial {claim.trial.number}: {describe(claim.params)}")
         values = []
@@ -75,6 +81,7 @@ class TrialRunner:
             name = self.metric[0]
             self.say(f"  seed {seed}: {name} {fixed(done['value'])} at step {done['step']}, {done['minutes']:.1f} min")
         patiently(lambda: self.study.tell(claim.trial, statistics.fmean(values)), url)
+        self.failures = 0
 
     def _train(self, claim: Claim, seed: int, *, prunable: bool) -> ProcessEnd:
         """Start or continue the run of a seed, and report its validations."""
@@ -132,6 +139,12 @@ class TrialRunner:
         # A diverged run is a result, which the search should learn from; Optuna takes a pruned one as bad.
         diverged = code == 1 and "must be finite" in reason
         patiently(lambda: self.study.tell(claim.trial, state=state.PRUNED if diverged else state.FAIL), url)
+        self.failures = 0 if diverged else self.failures + 1
+        if self.failures == MOST_FAILURES:
+            raise WorkError(
+                f"{MOST_FAILURES} settings in a row failed, the last one with: {reason.rstrip('.')} (`{log}`). Mend it, "
+                f"then go on with {argument('resume=True', flag='--resume')}, which tries them again."
+            )
 
 
 def runs_of(attributes: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
