@@ -64,7 +64,7 @@ FLOORS: dict[str, list[str]] = {
         "/",
     ],
     "data": [
-        "example_rows profile zstd",
+        "checks/ checks/letters example_rows profile zstd",
         "lines",
         "bad_rows checks/languages checks/overlap checks/texts nested templates",
         "columns filters tables",
