@@ -61,9 +61,9 @@ def randomisation_p(
     """The p-value of each pair of systems (by their places); None if their statistics cannot be exchanged.
 
     The tosses are the same for all pairs, so that the product of tosses and statistics is computed once a system. ties:
-    count trials whose difference equals the one measured, as a valid p-value must. sacreBLEU does not; without them p is
-    at least that of the two trials that exchange nothing or everything, 2 / 2**k for k segments that differ, so that no
-    verdict rests on three segments.
+    count trials whose difference equals the one measured, as a valid p-value must. sacreBLEU does not; without them p
+    is at least that of the two trials that exchange nothing or everything, 2 / 2**k for k segments that differ, so that
+    no verdict rests on three segments.
     """
     import numpy as np
 
