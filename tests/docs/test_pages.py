@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 RUN = {  # page -> how many blocks the tests run; where no other test is named, one in this file
     "README.md": 2,
     "docs/attention.md": 9,
-    "docs/compare-and-explain.md": 6,  # tests/examples, as a notebook
+    "docs/compare-and-explain.md": 8,  # tests/examples, as a notebook
     "docs/comparing.md": 1,
     "docs/coming-from-transformers.md": 4,  # test_coming_from.py
     "docs/documents.md": 1,

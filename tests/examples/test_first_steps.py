@@ -69,7 +69,8 @@ def test_the_notebook_that_compares_and_explains(tmp_path: Path, monkeypatch: py
         for cell in notebook.cells
         if cell["cell_type"] == "code"
     }
-    assert "chrF" in shown["comparison"] or "chrf" in shown["comparison"]
+    assert "<iframe" in shown["page"] and "<svg" in shown["page"]
+    assert "chrF" in shown["comparison"]
     assert "deletion test" in shown["explanation"] and "Caveat" in shown["explanation"]
     assert "scored pairs" in shown["answers"]
     assert shown["antiphon.report(run)"]
