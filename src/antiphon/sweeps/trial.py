@@ -142,8 +142,8 @@ class TrialRunner:
         self.failures = 0 if diverged else self.failures + 1
         if self.failures == MOST_FAILURES:
             raise WorkError(
-                f"{MOST_FAILURES} settings in a row failed, the last one with: {reason.rstrip('.')} (`{log}`). Mend it, "
-                f"then go on with {argument('resume=True', flag='--resume')}, which tries them again."
+                f"{MOST_FAILURES} settings in a row failed, the last one with: {reason.rstrip('.')} (`{log}`). Mend "
+                f"it, then go on with {argument('resume=True', flag='--resume')}, which tries them again."
             )
 
 
