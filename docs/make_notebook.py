@@ -1,6 +1,6 @@
-"""Writes examples/first_steps.ipynb from docs/first-steps.md: prose as Markdown cells, Python blocks as code cells.
+"""Writes the notebooks of examples/ from pages of docs/: prose as Markdown cells, Python blocks as code cells.
 
-    python docs/make_notebook.py            # --check: exit 1 where the notebook is not that of the page
+    python docs/make_notebook.py            # --check: exit 1 where a notebook is not that of its page
 
 Links of the page are relative to docs/, the notebook lies in examples/.
 """
@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGE, NOTEBOOK = ROOT / "docs" / "first-steps.md", ROOT / "examples" / "first_steps.ipynb"
+NOTEBOOKS = {"first-steps.md": "first_steps.ipynb", "compare-and-explain.md": "compare_and_explain.ipynb"}
 BLOCK = re.compile(r"^```python\n(.*?)^```\n", re.DOTALL | re.MULTILINE)
 
 
@@ -50,11 +50,14 @@ def notebook(page: str) -> str:
 
 
 def main(arguments: list[str]) -> int:
-    wanted = notebook(PAGE.read_text(encoding="utf-8"))
-    if "--check" in arguments:
-        return int(NOTEBOOK.read_text(encoding="utf-8") != wanted)
-    NOTEBOOK.write_text(wanted, encoding="utf-8")
-    return 0
+    differ = False
+    for page, name in NOTEBOOKS.items():
+        wanted, file = notebook((ROOT / "docs" / page).read_text(encoding="utf-8")), ROOT / "examples" / name
+        if "--check" in arguments:
+            differ |= file.read_text(encoding="utf-8") != wanted
+        else:
+            file.write_text(wanted, encoding="utf-8")
+    return int(differ)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,8 @@ best of a few on validation data. Both recipes differ in nothing but `task` and 
     antiphon train recipe.yaml --output runs/ltr
     antiphon train recipe.yaml --task right_to_left --output runs/rtl
     python examples/rerank.py runs/ltr runs/rtl --valid val.en val.de --input test.en > test.out
+
+With the weight that it prints, `antiphon generate runs/ltr --rerank runs/rtl --rerank-weight W` gives the same answers.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from pathlib import Path
 import sacrebleu
 
 import antiphon
-from antiphon.text.task import reverse_words
+from antiphon.evaluation.reranking import mean_scores, n_best_candidates
 
 WEIGHTS = tuple(i / 10 for i in range(11))
 Entry = tuple[str, float, float]  # an answer, its score a token left to right, and right to left
@@ -28,17 +30,10 @@ Entry = tuple[str, float, float]  # an answer, its score a token left to right, 
 
 def candidates(left: antiphon.Model, right: antiphon.Model, sources: Sequence[str], n_best: int) -> list[list[Entry]]:
     """The n best answers of `left` to each source, different texts only, with the mean log-probability of both."""
-    lists: list[list[str]] = []
-    for answer in left.generate(sources, beam_size=n_best, n_best=n_best):
-        lists.append(list(dict.fromkeys([answer.text, *(other.text for other in answer.alternatives)])))
+    lists = [each.texts for each in n_best_candidates(left, sources, n_best)]
     pairs = [(source, text) for source, texts in zip(sources, lists, strict=True) for text in texts]
-    inputs = [source for source, _ in pairs]
-    sides = []
-    for model, outputs in ((left, [text for _, text in pairs]), (right, [reverse_words(text) for _, text in pairs])):
-        lengths = [len(model.target_tokenizer.encode(text)) for text in outputs]
-        scores = model.score(inputs, outputs)
-        sides.append([score / length for score, length in zip(scores, lengths, strict=True)])
-    entries = iter(zip([text for _, text in pairs], *sides, strict=True))
+    inputs, texts = [source for source, _ in pairs], [text for _, text in pairs]
+    entries = zip(texts, mean_scores(left, inputs, texts), mean_scores(right, inputs, texts), strict=True)
     return [[next(entries) for _ in texts] for texts in lists]
 
 

@@ -40,6 +40,7 @@ THIRD_PARTY = {  # what the dependencies of pyproject.toml are called in an impo
     "peft",  # extra [peft]
     "ctranslate2",  # extra [ctranslate2]
     "transformers",  # extra [hf]
+    "onnx", "onnxruntime",  # extra [onnx]
     "fastapi", "starlette", "uvicorn", "h11", "prometheus_client", "py3langid",  # extra [serve]
     "wandb", "mlflow", "trackio",  # extras of these names
     "optuna", "sqlalchemy",  # extra [sweep]; Optuna brings SQLAlchemy
@@ -70,8 +71,10 @@ LAZY = {
 }  # only inside functions: loading a model needs none
 AT_THE_TOP = {
     "text/phrases.py",
-    "text/patterns.py",
-}  # all of it is about Babel; whoever needs it imports the file in a function
+    "text/patterns.py",  # all of both is about Babel; whoever needs them imports the file in a function
+    "export/onnx/checking.py",
+    "export/onnx/runner.py",  # NumPy arrays are what onnxruntime takes; `antiphon.export.onnx` is imported in functions
+}
 DISPLAYS = {"training/reporting/record.py", "workflows/demo.py"}  # show a run to people, on standard error
 BANNED = {
     "eval": "runs text as code", "exec": "runs text as code", "pickle": "runs code from a file",

@@ -17,8 +17,8 @@ from antiphon.cli.main import COMMANDS, command_class
 NAMES = [
     "__version__",
     "load", "Model", "Generation", "Client",
-    "train", "batches", "TrainConfig",
-    "evaluate", "compare", "report", "sweep",
+    "train", "batches", "inspect", "TrainConfig",
+    "evaluate", "compare", "explain", "rerank", "report", "sweep",
     "register", "from_torch",
     "check_attention",
     "AntiphonError", "UsageError", "ConfigError", "DataError", "ModelError",

@@ -23,9 +23,12 @@ _HOME = {  # public name -> the module that defines it
     "Client": "antiphon.serving.client",
     "train": "antiphon.workflows",
     "batches": "antiphon.workflows.batches",
+    "inspect": "antiphon.workflows.inspect",
     "TrainConfig": "antiphon.config",
     "evaluate": "antiphon.evaluation.evaluate",
     "compare": "antiphon.evaluation.comparing",
+    "explain": "antiphon.evaluation.explain.explain",
+    "rerank": "antiphon.evaluation.reranking.rerank",
     "report": "antiphon.reports.run_report",
     "sweep": "antiphon.sweeps.run_sweep",
     "register": "antiphon.registry",
@@ -58,6 +61,8 @@ if TYPE_CHECKING:
     )
     from antiphon.evaluation.comparing import compare
     from antiphon.evaluation.evaluate import evaluate
+    from antiphon.evaluation.explain.explain import explain
+    from antiphon.evaluation.reranking.rerank import rerank
     from antiphon.generation.answers import Generation
     from antiphon.generation.load import load
     from antiphon.generation.model import Model
@@ -68,6 +73,7 @@ if TYPE_CHECKING:
     from antiphon.sweeps.run_sweep import sweep
     from antiphon.workflows import train
     from antiphon.workflows.batches import batches
+    from antiphon.workflows.inspect import inspect
 
 __all__ = [
     "__version__",
@@ -77,9 +83,12 @@ __all__ = [
     "Client",
     "train",
     "batches",
+    "inspect",
     "TrainConfig",
     "evaluate",
     "compare",
+    "explain",
+    "rerank",
     "report",
     "sweep",
     "register",

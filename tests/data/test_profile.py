@@ -25,7 +25,7 @@ def test_lengths_and_words_are_those_of_the_data(streaming: str, tmp_path: Path)
     for _ in range(3):
         next(batches)  # later passes do not count again what is in memory
     lengths = sorted(len(tokenizer.encode(source)) for source, _ in PAIRS)
-    assert list(sorted(found.source_lengths))[: len(lengths)] == lengths or streaming == "always"
+    assert sorted(found.source_lengths)[: len(lengths)] == lengths or streaming == "always"
     assert found.lengths("source")["max"] == lengths[-1]
     if streaming == "never":
         assert found.pairs == 3 and found.frequencies(["x", "y", "q"]) == {"x": 3, "y": 2, "q": 0}

@@ -117,6 +117,7 @@ MADE = {  # files that a page's commands write
     "README.md": ("runs/mine/model/model.safetensors", "answers.csv", "out/model.bin"),
     "docs/attention.md": ("maps.html",),
     "docs/data.md": ("answers.csv", "answers.jsonl"),
+    "docs/onnx.md": ("out/encoder_model.onnx", "out/decoder_model_merged.onnx", "out/onnx.json"),
     "docs/pretraining.md": ("runs/pretrained/model/model.safetensors",),
     "docs/reports.md": ("mine.html", "runs/mine/report.html", "runs/mine/model/README.md"),
     "docs/search.md": ("runs/ltr/model", "runs/rtl/model", "test.out"),
@@ -128,6 +129,8 @@ TYPED = {page: [passage for passage in passages(page) if passage.typed] for page
 def test_commands_run_as_printed(page: str, shell: Shell, page_folder: Path) -> None:
     if page == "README.md":
         pytest.importorskip("ctranslate2", reason="needs ctranslate2 (extra [ctranslate2])")
+    if page == "docs/onnx.md":
+        pytest.importorskip("onnxruntime", reason="needs onnx and onnxruntime (extra [onnx])")
     before(page, shell, page_folder)
     for passage in TYPED[page]:
         ended = shell.type(passage.text, page_folder)

@@ -25,16 +25,19 @@ ROOT = Path(__file__).resolve().parents[2]
 RUN = {  # page -> how many blocks the tests run; where no other test is named, one in this file
     "README.md": 2,
     "docs/attention.md": 9,
+    "docs/compare-and-explain.md": 8,  # tests/examples, as a notebook
     "docs/comparing.md": 1,
     "docs/coming-from-transformers.md": 4,  # test_coming_from.py
     "docs/documents.md": 1,
+    "docs/explaining.md": 2,
     "docs/fine-tuning.md": 3,
     "docs/first-steps.md": 9,
     "docs/notebooks.md": 2,
+    "docs/onnx.md": 1,  # tests/export/test_onnx.py
     "docs/pretrained.md": 3,  # the last one in tests/generation/test_hearing.py
     "docs/pretraining.md": 1,
     "docs/reports.md": 2,
-    "docs/search.md": 1,
+    "docs/search.md": 2,
     "docs/serving.md": 3,  # test_serving_page.py
     "docs/speed.md": 1,
     "docs/sweeps.md": 1,  # tests/sweeps/test_sweeps_page.py
@@ -167,13 +170,24 @@ def test_search(folder: Path) -> None:
         return answers[-1]
 
     answers: list[list[Any]] = []
-    (code,) = blocks("docs/search.md")
+    code, reranked = blocks("docs/search.md")
     exec(compile(code, "docs/search.md", "exec"), {"model": SimpleNamespace(generate=generate), "texts": texts})
+    exec(compile(reranked, "docs/search.md", "exec"), names := {"model": model, "texts": texts})
+    assert len(names["answers"]) == 3 and names["answers"].cost.inputs == 3
     assert [list(search) for search in given] == [["required", "forbidden"], ["required"], ["allowed"]]
     assert all("Haus" in answer.text and "Hund" not in answer.text for answer in answers[0])
     first, _, last = (answer.text for answer in answers[1])
     assert "Haus" in first and "am See" in last and "2026" in last
     assert {answer.text for answer in answers[2]} <= {"positive", "negative"}
+
+
+def test_explaining(folder: Path) -> None:
+    tiny(folder / "model")
+    names: dict[str, Any] = {"model": load(folder / "model"), "sources": ["in 3 hours"], "targets": ["in 3 Stunden"]}
+    (folder / "test.gold").write_text("0-0 1-1 2?2\n")
+    for block in blocks("docs/explaining.md"):
+        exec(compile(block, "docs/explaining.md", "exec"), names)
+    assert names["found"].units == ["in", "3", "Stunden"] and (folder / "explanation.html").is_file()
 
 
 def test_documents(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -147,3 +147,12 @@ def test_systems_are_compared_by_one_process(environment: Path) -> None:
     assert found.segment_scores[0] == pytest.approx([100 / 3, 200 / 3])
     with pytest.raises(DataError, match="needs the source of each answer"):
         compare([["a", "bb"], ["aaa", "bbb"]], ["xx", "yy"], metrics=metrics)
+
+
+def test_a_model_of_quality_estimation_reads_no_reference(environment: Path) -> None:
+    (metric,) = parse_metrics([{"comet": {"python": str(environment), "model": "kiwi", "reference_free": True}}])
+    found = metric(["abcd"], [["a reference"]], ["ab"])
+    assert found.score == pytest.approx(100 * 4 / 2) and found.signature.startswith("nrefs:0|model:kiwi")
+    assert asked(environment)[-1]["data"] == [{"src": "ab", "mt": "abcd", "ref": ""}]
+    with pytest.raises(ConfigError, match="`reference_free` of comet must be true or false, but is 3"):
+        parse_metrics([{"comet": {"python": str(environment), "reference_free": 3}}])

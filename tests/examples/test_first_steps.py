@@ -58,6 +58,24 @@ def test_every_cell_of_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.Mon
         assert any("text/html" in out.get("data", {}) for out in outputs_of_a_task), "the bar"
 
 
+@pytest.mark.timeout(600)
+def test_the_notebook_that_compares_and_explains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("IPYTHONDIR", "JUPYTER_RUNTIME_DIR", "JUPYTER_CONFIG_DIR"):
+        monkeypatch.setenv(name, str(tmp_path / name))
+    notebook = nbformat.read(EXAMPLES / "compare_and_explain.ipynb", as_version=4)
+    NotebookClient(notebook, timeout=500, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    shown = {
+        cell["source"].splitlines()[-1]: "".join(out.get("data", {}).get("text/html", "") for out in cell["outputs"])
+        for cell in notebook.cells
+        if cell["cell_type"] == "code"
+    }
+    assert "<iframe" in shown["page"] and "<svg" in shown["page"]
+    assert "chrF" in shown["comparison"]
+    assert "deletion test" in shown["explanation"] and "Caveat" in shown["explanation"]
+    assert "scored pairs" in shown["answers"]
+    assert shown["antiphon.report(run)"]
+
+
 def code_lines(text: str) -> list[str]:
     """The lines of code, without comments and the spaces before them."""
     lines = [re.sub(r"\s*#.*", "", line).strip() for line in text.splitlines()]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from generation.test_model import TEXTS, model
 
 import antiphon
+from antiphon.generation.model import Model
 from antiphon.text import load_task
 from antiphon.text.task import reverse_words
 
@@ -30,7 +32,8 @@ def test_the_task_reverses_the_targets_words() -> None:
 
 
 def test_both_models_scores_choose(tmp_path: Path) -> None:
-    folders = [str(model(seed=seed).save(tmp_path / str(seed))) for seed in (1, 2)]
+    reversed_model = Model.from_parts(replace(model(seed=2).parts, task="right_to_left"))
+    folders = [str(held.save(tmp_path / str(seed))) for seed, held in enumerate((model(seed=1), reversed_model))]
     left, right = (antiphon.load(folder, device="cpu", dtype="float64") for folder in folders)
     lists = rerank.candidates(left, right, TEXTS[:3], 4)
     for source, entries in zip(TEXTS[:3], lists, strict=True):

@@ -192,7 +192,9 @@ def test_a_report_that_cannot_be_written_fails_no_run(tmp_path: Path, capfd: pyt
             raise RuntimeError("the metric is broken")
         return 1.0
 
-    register("reporter", "test-breaks-metric")(lambda folder: lambda row: broken.update(on=broken["on"] or "chrf" in row))
+    register("reporter", "test-breaks-metric")(
+        lambda folder: lambda row: broken.update(on=broken["on"] or "chrf" in row)
+    )
     try:
         short = {"max_steps": 2}
         metrics = {"metrics": ["chrf", "test-breaks-later"]}
@@ -236,6 +238,12 @@ def test_a_resumed_run_has_both_starts_and_the_same_answers(trained: Path, tmp_p
     assert [start["first_step"] for start in starts] == [0, 20]
     same = (run.folder / "valid_answers.jsonl").read_bytes() == (trained / "valid_answers.jsonl").read_bytes()
     assert same and "Continued after step 20" in (run.folder / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_damaged_model_leaves_a_reason(run_folder: Path) -> None:
+    (run_folder / "model" / "config.json").write_text("{", encoding="utf-8")
+    made = antiphon.report(run_folder)
+    assert made.maps == [] and "must be JSON" in made.no_maps and made.results.measured
 
 
 def test_run_json_may_be_lost(run_folder: Path) -> None:

@@ -16,6 +16,8 @@ from pathlib import Path
 import pytest
 from watching.logs import make_run
 
+from antiphon.cli.flags import parse
+from antiphon.cli.main import command_class
 from antiphon.watching.beside import WatchProcess
 from antiphon.watching.server import HOST
 
@@ -66,6 +68,15 @@ def test_watch_prints_its_address_and_the_tunnel_and_ends_by_ctrl_c(tmp_path: Pa
     process.send_signal(signal.SIGINT)
     assert process.wait(timeout=30) == 130 and process.stderr.read() == "antiphon: interrupted\n"
     assert not is_open(url)
+
+
+def test_the_commands_of_the_page_in_docs_are_understood() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "watching.md").read_text(encoding="utf-8")
+    lines = [line.split("#")[0].split() for line in page.splitlines() if line.startswith("    antiphon ")]
+    assert [line[1] for line in lines] == ["watch", "watch", "train"]
+    for _, name, *words in lines:
+        found = parse(command_class(name), words, prog=f"antiphon {name}")
+        assert found.watch if name == "train" else [*found.runs] == words
 
 
 def test_what_cannot_be_shown_is_refused_in_one_line(tmp_path: Path) -> None:

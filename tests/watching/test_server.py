@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -126,3 +127,23 @@ def test_a_page_in_a_notebook_shows_itself(tmp_path: Path) -> None:
     page.close()
     with pytest.raises(UsageError, match="`port` must be None or a number"):
         watch(tmp_path / "run", port=99999)
+
+
+def test_the_code_of_the_page_in_docs_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "watching.md").read_text(encoding="utf-8")
+    [code] = re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    for name in "ab":
+        make_run(tmp_path / "runs" / name)
+    monkeypatch.chdir(tmp_path)
+    found: dict = {}
+    exec(code, found)
+    assert "closed" in repr(found["page"])
+
+
+def test_a_run_shows_itself_beside_others(tmp_path: Path) -> None:
+    from antiphon.training.reporting.rows import MetricRows
+    from antiphon.workflows import Run
+
+    run = Run(make_run(tmp_path / "one"), None, MetricRows(), "done")  # type: ignore[arg-type]
+    with run.watch(make_run(tmp_path / "two"), port=0) as page:
+        assert [each["name"] for each in page._runs.summaries()] == ["one", "two"]

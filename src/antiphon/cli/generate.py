@@ -14,9 +14,10 @@ from antiphon.cli.streams import Writer, answered, chunks, output, without
 from antiphon.cli.tables import KINDS, AnsweredTable, is_table, kept_rows, output_kind, placed, row_chunks
 from antiphon.config import GenerationConfig
 from antiphon.errors import UsageError
-from antiphon.settings import CountOrZero
+from antiphon.settings import Count, CountOrZero, Share
 
 if TYPE_CHECKING:
+    from antiphon.evaluation.reranking.rerank import Reranker
     from antiphon.generation.answers import Generation
     from antiphon.generation.translator import Translator
 
@@ -62,6 +63,14 @@ class Generate(Command):
     """Quantize the weights to eight bits: faster on a CPU, with nearly the same answers."""
     ensemble: Annotated[tuple[str, ...], Flag("FOLDER")] = ()
     """Another model, whose probabilities are averaged with MODEL's."""
+    rerank: Annotated[str | None, Flag("METRIC|MODEL")] = None
+    """Choose each answer among --candidates: by minimum Bayes risk under a metric (chrf, bleu, comet:python=PATH, your
+    own), or by the mean score of MODEL and this model folder. With --temperature the candidates are samples, otherwise
+    the n best of a beam search. The cost is printed."""
+    candidates: Annotated[Count | None, Flag("N", default="16")] = None
+    """Candidates of --rerank for each input."""
+    rerank_weight: Annotated[Share | None, Flag(default="0.5")] = None
+    """Weight of the model folder of --rerank."""
     imports: Annotated[tuple[str, ...], Flag("PKG.MOD", name="import")] = ()
     """Import a module with custom parts that the model needs."""
     search: Annotated[dict[str, Any], SEARCH] = field(default_factory=dict)
@@ -69,6 +78,12 @@ class Generate(Command):
     def check(self) -> None:
         if self.stream and (self.json or self.search.get("n_best", 1) > 1):
             raise UsageError("`--stream` shows one plain answer, so it cannot be given with --json or --n-best.")
+        if self.rerank is None and (self.candidates is not None or self.rerank_weight is not None):
+            raise UsageError(f"`--{'candidates' if self.candidates else 'rerank-weight'}` needs --rerank. Give both.")
+        if self.rerank is not None and self.stream:
+            raise UsageError(
+                "`--stream` shows an answer while it is generated, but --rerank chooses among whole answers."
+            )
         if self.resume and self.output == "-":
             raise UsageError("`--resume` needs the file that the answers go to. Give --output.")
         if not is_table(self.input):
@@ -90,11 +105,14 @@ class Generate(Command):
 
         model = load([self.model, *self.ensemble], device=device, dtype=self.dtype, quantize=self.quantize)
         search = with_seed(self.search, self.seed)
+        chosen = self._reranker(model)
+        answerer = model if chosen is None else chosen
         if self.input == "-" and sys.stdin is not None and sys.stdin.isatty():
             self.say("antiphon: type lines; the end of input (Ctrl-D) ends")
         count = search.get("n_best", model.generation.n_best)
         if table is not None:
-            self._answer_table(model, table, search, count=count)
+            self._answer_table(answerer, table, search, count=count)
+            self._say_cost(chosen)
             return 0
         with output(self.output, reads=self.input, adds=self.resume) as writer:
             done = answered(self.output, 1 if self.json or self.stream else count) if self.resume else 0
@@ -102,11 +120,25 @@ class Generate(Command):
                 if self.stream:
                     self._stream(model, chunk, search, writer, first_row=done)
                 else:
-                    for answer in model.generate(chunk, first_row=done, **search):
+                    for answer in answerer.generate(chunk, first_row=done, **search):
                         self._write(answer, writer, count=count)
                     writer.flush()
                 done += len(chunk)
+        self._say_cost(chosen)
         return 0
+
+    def _reranker(self, model: Translator) -> Reranker | None:
+        """The reranking of the answers; None without --rerank."""
+        if self.rerank is None:
+            return None
+        from antiphon.evaluation.reranking.rerank import DEFAULT_CANDIDATES, Reranker
+
+        weight = 0.5 if self.rerank_weight is None else self.rerank_weight
+        return Reranker(model, self.rerank, candidates=self.candidates or DEFAULT_CANDIDATES, weight=weight)
+
+    def _say_cost(self, reranker: Reranker | None) -> None:
+        if reranker is not None:
+            self.say(f"antiphon: reranked by {self.rerank}: {reranker.cost}")
 
     def _table(self) -> AnsweredTable | None:
         """The table of --input; None for lines of text."""
@@ -136,7 +168,9 @@ class Generate(Command):
         if count > 1 and not self.json:
             raise UsageError(f"a row of a table has one answer, but n_best is {count}. Give `--n-best 1` or --json.")
 
-    def _answer_table(self, model: Translator, table: AnsweredTable, search: dict[str, Any], *, count: int) -> None:
+    def _answer_table(
+        self, model: Translator | Reranker, table: AnsweredTable, search: dict[str, Any], *, count: int
+    ) -> None:
         from antiphon.data.bad_rows import BadRows
 
         self._one_answer_a_row(count)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from antiphon.data.batching import Batches, length_batches, padding_waste
 from antiphon.data.corpus import Corpus, InMemory, Streamed, load_corpus
 from antiphon.data.denoising import load_objectives
-from antiphon.data.filters import Filters, Pair, load_filters
+from antiphon.data.filters import Filters, Pair, filters_of, load_filters
 from antiphon.data.mixture import DataReport, Mixture
 from antiphon.data.profile import DataProfile
 from antiphon.data.sources import DataPlace, cases, records
@@ -22,6 +22,7 @@ __all__ = [
     "DataReport",
     "Streamed",
     "cases",
+    "filters_of",
     "length_batches",
     "load_corpus",
     "load_filters",

@@ -8,6 +8,11 @@ A custom filter is a function, or a class with `__call__`, with its settings as 
 registered as `@register("filter", "name")`. Its result must depend on the pair alone, unless its class sets `remembers
 = True`: such filters see each pair once, in the order of the files. The texts are those that the task returns, without
 the `tag` and `prefix` of the source (`pair.row.source_prefix`).
+
+A class that sets `learns = "train"` (or `"held_out"`) has a method `learn(pairs)`. It is called once, before the first
+pair, with the training pairs (or with those of `data.valid` and `data.test`). A class may have a method `keeps(pairs)`
+that returns a boolean for each of several pairs; it is called in place of `__call__` where that is faster. checks/ has
+the filters for faults of texts, which `antiphon inspect` uses to find them.
 """
 
 from __future__ import annotations
@@ -17,57 +22,88 @@ import hashlib
 import inspect
 import sys
 import unicodedata
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal
 
-from antiphon.data.lines import DataRow
+from antiphon.config import TrainConfig
+from antiphon.data.checks import languages, overlap, texts
+from antiphon.data.lines import Pair
 from antiphon.errors import DataError
 from antiphon.registry import lookup, nearest, register
-from antiphon.settings import Count, Range, SettingError, Settings, Share, build, hints, inside, require, show
+from antiphon.settings import Count, Positive, Range, SettingError, Settings, Share, build, hints, inside, require, show
 
 Unit = Literal["words", "characters"]
-
-
-class Pair(NamedTuple):
-    """The texts that the task makes of a row, without the source prefix."""
-
-    source: str
-    target: str
-    row: DataRow
-
-
 Filter = Callable[[Pair], bool]
+PairsOf = Callable[[Literal["train", "held_out"]], Iterator[Pair]]
+BATCH = 512  # pairs that are filtered together
+CHECKS = (languages, overlap, texts)  # the modules that register the filters for faults of texts
 
 
 class Filters:
-    """The filters of a recipe; `begin()` makes new ones for a pass over the data."""
+    """The filters of a recipe; `begin()` makes new ones for a pass over the data.
 
-    def __init__(self, makers: Mapping[str, Callable[[], Filter]]) -> None:
+    `held_out` is the data that filters compare the training pairs with (DataConfig.valid and .test).
+    """
+
+    def __init__(self, makers: Mapping[str, Callable[[], Filter]], *, held_out: Sequence[object] = ()) -> None:
         self._makers = dict(makers)
-        self.names = list(makers)
-        self.remember = any(getattr(make(), "remembers", False) for make in makers.values())
+        self.names, self.held_out = list(makers), [data for data in held_out if data is not None]
+        made = {name: make() for name, make in makers.items()}
+        self.remember = any(getattr(each, "remembers", False) for each in made.values())
+        self._learning: dict[str, Any] = {name: each for name, each in made.items() if getattr(each, "learns", None)}
+        self._learned = False
 
-    def begin(self) -> Callable[[Pair], str | None]:
-        """A function that returns the name of the filter that drops a pair, or None if the pair is kept."""
-        made = [(name, make()) for name, make in self._makers.items()]
+    @property
+    def batch(self) -> int:
+        """How many pairs should be given to the function of `begin` together."""
+        return BATCH if any(getattr(each, "keeps", None) for each in self._learning.values()) else 1
 
-        def drops(pair: Pair) -> str | None:
-            for name, keeps in made:
-                try:
-                    if not keeps(pair):
-                        return name
-                except Exception as error:  # a user's function may raise anything
-                    problem = f"raised {type(error).__name__}: {error}"
-                    raise DataError(f"the filter `{name}` {problem} ({pair.row.place}). Correct it.") from error
-            return None
+    def begin(self, pairs_of: PairsOf | None = None) -> Callable[[Sequence[Pair]], list[str | None]]:
+        """A function that returns, for each of some pairs, the name of the filter that drops it, or None if it is kept.
+
+        `pairs_of` gives the pairs that filters learn from, at the first call.
+        """
+        if not self._learned:
+            for each in self._learning.values():
+                each.learn(iter(()) if pairs_of is None else pairs_of(each.learns))
+            self._learned = True
+        made = {name: self._learning[name] if name in self._learning else make() for name, make in self._makers.items()}
+
+        def drops(pairs: Sequence[Pair]) -> list[str | None]:
+            found: list[str | None] = [None] * len(pairs)
+            left = list(range(len(pairs)))
+            for name, each in made.items():  # a pair is seen by a filter only if those before keep it
+                kept = _kept(name, each, [pairs[place] for place in left])
+                for place, keep in zip(left, kept, strict=True):
+                    found[place] = None if keep else name
+                left = [place for place, keep in zip(left, kept, strict=True) if keep]
+            return found
 
         return drops
 
 
-def load_filters(settings: object, folder: Path | None = None) -> Filters:
-    """The filters of DataConfig.filters; a `module:Name` is looked up in `folder` first. Raises ConfigError."""
+def _kept(name: str, each: Any, pairs: Sequence[Pair]) -> list[bool]:
+    """What a filter says of each of some pairs. DataError that names the pair if it raises an error."""
+    together = getattr(each, "keeps", None) if len(pairs) > 1 else None
+    if together is not None:
+        return list(together(pairs))
+    kept = []
+    for pair in pairs:
+        try:
+            kept.append(bool(each(pair)))
+        except Exception as error:  # a user's function may raise anything
+            problem = f"raised {type(error).__name__}: {error}"
+            raise DataError(f"the filter `{name}` {problem} ({pair.row.place}). Correct it.") from error
+    return kept
+
+
+def load_filters(settings: object, folder: Path | None = None, *, held_out: Sequence[object] = ()) -> Filters:
+    """The filters of DataConfig.filters; a `module:Name` is looked up in `folder` first. Raises ConfigError.
+
+    `held_out`: DataConfig.valid and .test, for filters that compare the training pairs with them.
+    """
     makers: dict[str, Callable[[], Filter]] = {}
     items = settings if isinstance(settings, list | tuple) else ()
     for number, item in enumerate(items):
@@ -77,7 +113,13 @@ def load_filters(settings: object, folder: Path | None = None) -> Filters:
             make()  # checks its settings
         same = sum(other.split(" (")[0] == name for other in makers)
         makers[f"{name} ({same + 1})" if same else str(name)] = make
-    return Filters(makers)
+    return Filters(makers, held_out=held_out)
+
+
+def filters_of(config: TrainConfig) -> Filters:
+    """The filters of a recipe. Raises ConfigError."""
+    folder = Path(config.folder) if config.folder else None
+    return load_filters(config.data.filters, folder, held_out=(config.data.valid, config.data.test))
 
 
 def maker(kind: str, name: str, values: Any, folder: Path | None, *, arguments: int = 1) -> Callable[[], Any]:
@@ -129,13 +171,17 @@ class Length(Settings):
 @register("filter", "ratio")
 @dataclass(frozen=True)
 class Ratio(Settings):
-    """Keeps pairs of which the longer side has at most `most` times the units of the shorter one."""
+    """Keeps pairs of which the longer side has at most `most` times the units of the shorter one.
+
+    `usual` is how many units a target usually has for each of the source, where one side needs more than the other.
+    """
 
     most: Annotated[float, Range(low=1)]
     unit: Unit = "words"
+    usual: Positive = 1.0
 
     def __call__(self, pair: Pair) -> bool:
-        shorter, longer = sorted((_size(pair.source, self.unit), _size(pair.target, self.unit)))
+        shorter, longer = sorted((self.usual * _size(pair.source, self.unit), _size(pair.target, self.unit)))
         return longer <= self.most * shorter
 
 

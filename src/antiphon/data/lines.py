@@ -67,6 +67,14 @@ class DataRow(NamedTuple):
     fault: DataError | None = None
 
 
+class Pair(NamedTuple):
+    """The texts that the task makes of a row, without the source prefix."""
+
+    source: str
+    target: str
+    row: DataRow
+
+
 class LineReader:
     """Iterates over the lines of `file`.
 

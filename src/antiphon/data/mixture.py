@@ -21,7 +21,7 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from antiphon.config import Shares, source_list
 from antiphon.data.bad_rows import BadRows, OnBadRow, readable_rows
@@ -31,6 +31,9 @@ from antiphon.data.sources import pair, readers
 from antiphon.errors import DataError
 from antiphon.text.kinds import is_blank
 from antiphon.text.task import Task
+
+Drops = Callable[[Sequence[Pair]], list[bool]]  # says of each of some pairs whether it is dropped
+LEARNED_PAIRS = 200_000  # of each source, for filters that learn from the training pairs
 
 
 @dataclass
@@ -149,8 +152,8 @@ class Mixture:
         drops, self.counts, self._dropped = self._drop_function(report), [], []
         for number, reader in enumerate(self._readers):
             dropped = bytearray()
-            for row, sides in self._readable(reader(Cursor(number)), report):
-                dropped.append(drops(Pair(*sides, row)))
+            for pairs in self._batches(reader(Cursor(number)), report):
+                dropped.extend(drops(pairs))
             self.counts.append(dropped.count(0))
             self._dropped.append(dropped)
         self._refuse_empty()
@@ -194,22 +197,37 @@ class Mixture:
                 yield from (before + number for number, take in enumerate(taken) if take)
             before += count
 
-    def _drop_function(self, report: DataReport) -> Callable[[Pair], bool]:
-        """A function that says whether a pair is dropped, and counts it in `report`."""
-        first = self._filters.begin()
+    def _drop_function(self, report: DataReport) -> Drops:
+        """A function that says of each of some pairs whether it is dropped, and counts it in `report`."""
+        first = self._filters.begin(self.pairs_to_learn)
         report.dropped = dict.fromkeys(self._filters.names, 0)
 
-        def drops(one: Pair) -> bool:
-            report.read += 1
-            if is_blank(one.source) or is_blank(one.target):
-                report.empty += 1
-                return True
-            name = first(one)
-            if name is not None:
-                report.dropped[name] += 1
-            return name is not None
+        def drops(pairs: Sequence[Pair]) -> list[bool]:
+            report.read += len(pairs)
+            empty = [is_blank(one.source) or is_blank(one.target) for one in pairs]
+            report.empty += sum(empty)
+            names = iter(first([one for one, blank in zip(pairs, empty, strict=True) if not blank]))
+            found = [None if blank else next(names) for blank in empty]
+            for name in found:
+                if name is not None:
+                    report.dropped[name] += 1
+            return [blank or name is not None for blank, name in zip(empty, found, strict=True)]
 
         return drops
+
+    def _batches(self, rows: Iterator[DataRow], report: DataReport | None) -> Iterator[list[Pair]]:
+        """The readable rows as pairs, as many together as the filters work best with."""
+        pairs = (Pair(*sides, row) for row, sides in self._readable(rows, report))
+        while batch := list(islice(pairs, self._filters.batch)):
+            yield batch
+
+    def pairs_to_learn(self, which: Literal["train", "held_out"]) -> Iterator[Pair]:
+        """The pairs that filters learn from: the first LEARNED_PAIRS of each training source, or all held-out ones."""
+        for data in [self.data] if which == "train" else self._filters.held_out:
+            for number, read in enumerate(readers(data)):
+                found = self._readable(read(Cursor(number)), None)
+                for row, sides in islice(found, LEARNED_PAIRS if which == "train" else None):
+                    yield Pair(*sides, row)
 
     def _readable(
         self, rows: Iterator[DataRow], report: DataReport | None
@@ -223,25 +241,31 @@ class Mixture:
         return readable_rows(rows, lambda row: pair(row, self._task), BadRows(self.bad_rows, count_bad))
 
     def _kept_pairs(
-        self, position: MixturePosition, drops: Callable[[Pair], bool] | None, before: int, report: DataReport | None
+        self,
+        position: MixturePosition,
+        drops: Drops | None,
+        before: int,
+        report: DataReport | None,
     ) -> Iterator[MixtureItem]:
         """The kept pairs of a source after `position`; `before` is the number of pairs of the sources before it."""
         source = position.cursor.source
-        for row, sides in self._readable(self._readers[source](position.cursor), report):
-            one = Pair(*sides, row)
-            dropped = self._dropped_by_survey(source, position.read) if drops is None else drops(one)
-            read, number = position.read + 1, position.number + (not dropped)
-            position = position._replace(cursor=row.cursor, read=read, number=number)
-            if not dropped:
-                text = row.source_prefix if row.plain else row.source_prefix + one.source
-                yield MixtureItem(text, one.target, row.place, before + number - 1, position, row.plain)
+        for pairs in self._batches(self._readers[source](position.cursor), report):
+            known = None if drops is None else drops(pairs)
+            for place, one in enumerate(pairs):
+                row = one.row
+                dropped = self._dropped_by_survey(source, position.read) if known is None else known[place]
+                read, number = position.read + 1, position.number + (not dropped)
+                position = position._replace(cursor=row.cursor, read=read, number=number)
+                if not dropped:
+                    text = row.source_prefix if row.plain else row.source_prefix + one.source
+                    yield MixtureItem(text, one.target, row.place, before + number - 1, position, row.plain)
 
     def _draw(
         self,
         position: MixturePosition,
         size: float,
         key: str,
-        drops: Callable[[Pair], bool] | None,
+        drops: Drops | None,
         report: DataReport | None,
     ) -> Iterator[MixtureItem]:
         """The pairs of a source in an epoch after `position`, `size` in all; the source is repeated as needed."""

@@ -72,7 +72,7 @@ def pair(row: DataRow, task: Task) -> tuple[str, str]:
     """The source and target that the task makes of a row, without the source prefix. DataError if one is missing."""
     if row.plain:  # no task applies: the denoising objective makes both sides
         return row.record["source"], row.record["source"]
-    source, target = task.pair(row.record, where=str(row.place))
+    source, target = task.pair(row.record, where=row.place)
     if target is None:
         have = ", ".join(row.record)
         remedy = "Set `target_field`, or drop the record."

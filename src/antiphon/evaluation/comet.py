@@ -41,16 +41,19 @@ def comet(
     python: str | None = None,
     model: str = MODEL,
     batch_size: int = 16,
+    reference_free: bool = False,
 ) -> MetricResult:
     """COMET of `model`, a name on the Hugging Face hub or a checkpoint's path, run by the interpreter `python`.
 
+    `reference_free`: the model estimates quality from source and answer (COMET-QE, CometKiwi), so references are not
+    sent to it.
     Raises ConfigError if there is no such environment, WorkError if the computation fails in it.
     """
     interpreter = check(python=python, model=model, batch_size=batch_size)
     place = (interpreter, model)
     known = _scores.setdefault(place, {})
     rows = [
-        [(source, answer, reference) for reference in row]
+        [(source, answer, "")] if reference_free else [(source, answer, reference) for reference in row]
         for source, answer, row in zip(sources, hypotheses, references, strict=True)
     ]
     if missing := list(dict.fromkeys(item for row in rows for item in row if item not in known)):
@@ -63,11 +66,14 @@ def comet(
         known.update(zip(missing, map(float, scores), strict=True))
         _versions[place] = str(found.get("version"))
     parts = [(sum(known[item] for item in row) / len(row), 1.0) for row in rows]
-    return ratio(parts, f"{count_of(references)}|refs:mean|model:{model}|unbabel-comet:{_versions[place]}")
+    compared = "nrefs:0" if reference_free else f"{count_of(references)}|refs:mean"
+    return ratio(parts, f"{compared}|model:{model}|unbabel-comet:{_versions[place]}")
 
 
-def check(*, python: str | None = None, model: str = MODEL, batch_size: int = 16) -> str:
-    """The interpreter with COMET; ConfigError if there is none. Does not load a model."""
+def check(*, python: str | None = None, model: str = MODEL, batch_size: int = 16, reference_free: bool = False) -> str:
+    """The interpreter with COMET; ConfigError if there is none, or for a wrong setting. Does not load a model."""
+    if not isinstance(reference_free, bool):
+        raise ConfigError(f"`reference_free` of comet must be true or false, but is {show(reference_free)}.")
     if not isinstance(model, str) or not model:
         raise ConfigError(f"`model` of comet must be a name or a path, but is {show(model)}.")
     if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:

@@ -32,6 +32,7 @@ class Generation:
     finished: bool
     alternatives: list[Generation] = field(default_factory=list)
     probabilities: dict[str, float] | None = None
+    rerank_score: float | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The answer and its alternatives as an object of `antiphon generate --json`."""
@@ -46,6 +47,7 @@ class Generation:
             "confidence": self.confidence,
             "finished": self.finished,
             **probabilities,
+            **({} if self.rerank_score is None else {"rerank_score": self.rerank_score}),
         }
 
     def __repr__(self) -> str:

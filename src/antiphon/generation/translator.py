@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from antiphon.config import GenerationConfig
 from antiphon.generation.answers import Answers
@@ -31,6 +31,7 @@ class TextTokenizer(Protocol):
         ...
 
 
+@runtime_checkable
 class Translator(Protocol):
     """A model with its tokenizers and search settings. `Model` documents each method."""
 

@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
-from antiphon.errors import DiskError, ModelError, one_line
+from antiphon.errors import AntiphonError, DiskError, one_line
 from antiphon.evaluation.metrics import Metric
 from antiphon.generation.load import load
 from antiphon.generation.model import Model
@@ -87,7 +87,7 @@ def report(run: str | Path | RunLike) -> RunReport:
     results = results_of(contents)
     try:
         model = None if contents.model_folder is None else load(contents.model_folder, device="cpu")
-    except ModelError as error:
+    except AntiphonError as error:  # damaged, or with parts that this process does not know
         return RunReport(contents, results, [], str(error))
     maps, reason = draw_maps(model if isinstance(model, Model) else None, results.examples)
     return RunReport(contents, results, maps, reason)

@@ -43,29 +43,28 @@ class Task:
     split: Split
     labels: Mapping[str, str] = field(default_factory=dict)
 
-    def pair(self, record: Mapping[str, str], *, where: str = "") -> tuple[str, str | None]:
+    def pair(self, record: Mapping[str, str], *, where: object = "") -> tuple[str, str | None]:
         """The source and the target of `record`. DataError, which names `where` (file:line), if it has none."""
-        place = f" ({where})" if where else ""
         try:
             result = self.split(record)
         except KeyError as error:
-            field = str(error.args[0]) if error.args else ""
+            field, place = str(error.args[0]) if error.args else "", _at(where)
             raise DataError(
                 f"a record must have the field `{field}`, but has {', '.join(record) or 'none with a text'}{place}"
                 f"{nearest(field, record) or '.'} Set `source_field` and `target_field`, or `task`."
             ) from error
         except Exception as error:  # a user's function may raise anything
             problem = f"raised {type(error).__name__}: {error}"
-            raise DataError(f"the task `{self.name}` {problem}{place}. Correct its function.") from error
+            raise DataError(f"the task `{self.name}` {problem}{_at(where)}. Correct its function.") from error
         if not (isinstance(result, tuple) and [type(part) for part in result] in ([str, str], [str, type(None)])):
             raise DataError(
                 f"the task `{self.name}` must return a source and a target (str or None), "
-                f"but returned {reprlib.repr(result)}{place}."
+                f"but returned {reprlib.repr(result)}{_at(where)}."
             )
         source, target = result
-        return (source, target) if target is None or not self.labels else (source, self._label(target, place))
+        return (source, target) if target is None or not self.labels else (source, self._label(target, where))
 
-    def _label(self, target: str, place: str) -> str:
+    def _label(self, target: str, where: object) -> str:
         """The name of the label `target`; a name is returned unchanged."""
         if target in self.labels:
             return self.labels[target]
@@ -73,9 +72,14 @@ class Task:
             return target
         known = list(self.labels)
         raise DataError(
-            f"a label must be one of {_some(known)}, but is `{target:.60}`{place}{nearest(target, known) or '.'} "
+            f"a label must be one of {_some(known)}, but is `{target:.60}`{_at(where)}{nearest(target, known) or '.'} "
             "Correct the row, or add the label to `data.labels` and train with examples of it."
         )
+
+
+def _at(where: object) -> str:
+    """A location in brackets, for a message; it is formatted only then."""
+    return f" ({where})" if where else ""
 
 
 def _some(names: Sequence[str]) -> str:

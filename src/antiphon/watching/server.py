@@ -73,7 +73,7 @@ class WatchServer(ThreadingHTTPServer):
 
 def open_server(runs: WatchedRuns, port: int | None, *, embedded: bool = False) -> WatchServer:
     """The server at `port`; None: 6007, or the next port that is free. ConfigError for a port in use."""
-    tried = range(PORT, PORT + PORTS_TRIED) if port is None else (port,)
+    tried, reason = range(PORT, PORT + PORTS_TRIED) if port is None else (port,), ""
     for number in tried:
         try:
             return WatchServer(runs, number, embedded=embedded)
@@ -86,9 +86,13 @@ def open_server(runs: WatchedRuns, port: int | None, *, embedded: bool = False) 
 
 
 class _Handler(BaseHTTPRequestHandler):
-    server: WatchServer
     protocol_version = "HTTP/1.1"
     timeout = SECONDS_WITHOUT_REQUEST
+
+    @property
+    def _page(self) -> WatchServer:
+        assert isinstance(self.server, WatchServer)
+        return self.server
 
     def do_GET(self) -> None:
         self._answer()
@@ -97,7 +101,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer()
 
     def _answer(self) -> None:
-        if self.server.stopped:
+        if self._page.stopped:
             self.close_connection = True
             return
         address = urlsplit(self.path)
@@ -114,7 +118,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer_data(address.path, parse_qs(address.query))
 
     def _answer_data(self, path: str, query: Mapping[str, list[str]]) -> None:
-        runs = self.server.runs
+        runs = self._page.runs
         runs.requested()
         if path == "/api/runs":
             self._json({"runs": runs.summaries()})
@@ -149,7 +153,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _send(self, status: HTTPStatus, body: bytes, kind: str, more: Mapping[str, str] | None = None) -> None:
         self.send_response(status)
         headers = {"Content-Type": kind, "Content-Length": str(len(body)), "Cache-Control": "no-cache"}
-        for name, value in {**headers, **self.server.headers, **(more or {})}.items():
+        for name, value in {**headers, **self._page.headers, **(more or {})}.items():
             self.send_header(name, value)
         self.end_headers()
         if self.command != "HEAD":

@@ -18,7 +18,7 @@ CHUNK_BYTES = 1 << 20
 MAX_LINE_BYTES = 64 << 20
 CHECKED_BYTES = 256  # before the place where reading stopped: they must be as they were
 _LARGEST = 1e300  # of a step
-_READ_NON_FINITE = {"parse_constant": lambda _: float("-inf")}  # NaN and infinities, which json.dumps writes
+_DECODER = json.JSONDecoder(parse_constant=lambda _: float("-inf"))  # NaN and infinities, which json.dumps writes
 
 Row = dict[str, Any]
 
@@ -109,14 +109,14 @@ def read_sample(path: Path, count: int) -> list[Row]:
 def _parse_all(data: bytes) -> list[Any] | None:
     """All lines by one call, which is much faster than one for each; None if any is no JSON."""
     try:
-        return json.loads(b"[" + data.strip().replace(b"\n", b",") + b"]", **_READ_NON_FINITE)
+        return _DECODER.decode("[" + data.strip().replace(b"\n", b",").decode() + "]")
     except (ValueError, RecursionError):
         return None
 
 
 def _parse(line: bytes) -> Row | None:
     try:
-        row = json.loads(line, **_READ_NON_FINITE)
+        row = _DECODER.decode(line.decode())
     except (ValueError, RecursionError):
         return None
     return row if _is_row(row) else None

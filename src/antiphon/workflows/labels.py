@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import cast
 
 from antiphon.config import TrainConfig
-from antiphon.data import DataReport, Mixture, load_filters, records
+from antiphon.data import DataReport, Mixture, filters_of, records
 from antiphon.errors import ConfigError, DataError
 from antiphon.generation.classification.classify import refuse_search
 from antiphon.settings import inside
@@ -60,7 +59,7 @@ def with_labels(task: Task, config: TrainConfig) -> Task:
 
 def _refuse_unlearned(task: Task, config: TrainConfig) -> None:
     """Raise DataError for a label without examples after filtering and removal of empty texts."""
-    filters = load_filters(config.data.filters, folder=Path(config.folder) if config.folder else None)
+    filters = filters_of(config)
     report = DataReport()
     items = Mixture(config.data.train, task, filters, bad_rows=config.data.bad_rows).once(report)
     left = {item.target for item in items if not item.plain}

@@ -14,7 +14,7 @@ from itertools import islice
 from pathlib import Path
 
 from antiphon.config import ModelConfig, TokenizerConfig, TrainConfig
-from antiphon.data import DataProfile, Filters, InMemory, Streamed, cases, load_corpus, load_filters, load_objectives
+from antiphon.data import DataProfile, Filters, InMemory, Streamed, cases, filters_of, load_corpus, load_objectives
 from antiphon.data.denoising import Objective
 from antiphon.evaluation.metrics import Metric
 from antiphon.generation.languages import as_answer
@@ -37,7 +37,7 @@ class RunData:
     def __init__(self, config: TrainConfig, task: Task) -> None:
         self.config, self.task = config, task
         folder = Path(config.folder) if config.folder else None
-        self.filters = load_filters(config.data.filters, folder=folder)
+        self.filters = filters_of(config)
         self.objectives: dict[str, dict[int, Objective]] = {}
         for side in ("train", "valid"):
             with inside("data"), inside(side):

@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 
 from antiphon.config import TOKENIZER_KINDS, SideConfig, TokenizerConfig, TrainConfig, source_list
-from antiphon.data import DataReport, Mixture, load_filters
+from antiphon.data import DataReport, Mixture, filters_of
 from antiphon.errors import ConfigError, ModelError
 from antiphon.text import (
     DENOISING_TOKENS,
@@ -34,7 +34,7 @@ def build_tokenizers(config: TrainConfig, task: Task) -> tuple[Tokenizer, Tokeni
     """
     settings = config.tokenizer
     assert isinstance(settings, TokenizerConfig)
-    filters = load_filters(config.data.filters, folder=Path(config.folder or "."))
+    filters = filters_of(config)
 
     def texts(*sides: int) -> Iterator[str]:
         report, item = DataReport(), None

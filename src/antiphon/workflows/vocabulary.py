@@ -13,13 +13,12 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import islice
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from antiphon.config import FamilyConfig, TrainConfig
-from antiphon.data import DataReport, Mixture, load_filters
+from antiphon.data import DataReport, Mixture, filters_of
 from antiphon.errors import ConfigError
 from antiphon.models.build import build_network
 from antiphon.models.folders.checkpoint import Parts, named_weights, put_weights
@@ -147,7 +146,7 @@ def _trim(
 
 def _texts(config: TrainConfig, task: Task, side: int) -> Iterator[str]:
     """The texts on a side (0: sources, 1: targets) of all training and validation pairs."""
-    filters = load_filters(config.data.filters, folder=Path(config.folder) if config.folder else None)
+    filters = filters_of(config)
     bad_rows, valid = config.data.bad_rows, config.data.valid
     mixtures = [Mixture(config.data.train, task, filters, bad_rows=bad_rows)]
     mixtures += [] if valid is None else [Mixture(valid, task, bad_rows=bad_rows)]

@@ -14,7 +14,7 @@ import antiphon
 from antiphon.errors import ConfigError, DataError
 from antiphon.evaluation.comparing import Comparison, compare
 from antiphon.evaluation.comparing import systems as home
-from antiphon.evaluation.comparing.systems import letter
+from antiphon.evaluation.comparing.differences import letter
 from antiphon.evaluation.evaluate import evaluate
 from antiphon.generation.answers import Generation
 

@@ -1,8 +1,8 @@
 """Compares systems on one test set: which is better, whether that is chance, and where the difference comes from.
 
 `systems.py` has `compare`, which checks and measures, `resampling.py` tests, `differences.py` has the verdict,
-`comparison.py` is the result, which `terminal.py` and `page.py` show. `grouping.py` names groups of segments,
-`words.py` the words in which two texts differ.
+`figures.py` holds the figures, which `terminal.py` and `page.py` show and `comparison.py` joins. `grouping.py` names
+groups of segments, `words.py` the words in which two texts differ.
 """
 
 from __future__ import annotations

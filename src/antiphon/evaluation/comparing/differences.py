@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from string import ascii_uppercase
 from typing import Any
 
 from antiphon.evaluation.bootstrap import ConfidenceInterval, middle
@@ -148,6 +149,12 @@ def differences(
         )
         for (one, other), p, p_holm in zip(pairs, raw, corrected, strict=True)
     ]
+
+
+def letter(place: int) -> str:
+    """The default name of a system: A, B, …, Z, A2, B2, …"""
+    turn, rest = divmod(place, len(ascii_uppercase))
+    return ascii_uppercase[rest] + (f"{turn + 1}" if turn else "")
 
 
 def title(metric: str) -> str:

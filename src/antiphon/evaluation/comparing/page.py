@@ -13,7 +13,7 @@ from antiphon.evaluation.comparing.differences import Difference, bounds, probab
 from antiphon.evaluation.comparing.words import marked
 
 if TYPE_CHECKING:
-    from antiphon.evaluation.comparing.comparison import Comparison, Contrast, WinTieLoss
+    from antiphon.evaluation.comparing.figures import ComparisonFigures, Contrast, WinTieLoss
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 EXAMPLES, MAX_TEXT = 8, 2000
@@ -27,7 +27,7 @@ _METHOD = (
 )
 
 
-def whole_page(comparison: Comparison) -> str:
+def whole_page(comparison: ComparisonFigures) -> str:
     """The page; everything from users' data is escaped."""
     style = resources.files("antiphon.evaluation.comparing").joinpath("page.css").read_text(encoding="utf-8")
     names = _list_of(comparison.names)
@@ -50,7 +50,7 @@ def whole_page(comparison: Comparison) -> str:
     )
 
 
-def notebook_panel(comparison: Comparison) -> str:
+def notebook_panel(comparison: ComparisonFigures) -> str:
     """Scores, verdicts and wins by group, for a notebook."""
     parts = [note(lead(comparison))]
     for metric in comparison.results:
@@ -59,7 +59,7 @@ def notebook_panel(comparison: Comparison) -> str:
     return panel("Comparison", *parts, *_wins_tables(comparison, first, second))
 
 
-def lead(comparison: Comparison) -> str:
+def lead(comparison: ComparisonFigures) -> str:
     """The size of the comparison in one line."""
     return (
         f"{len(comparison.names)} systems · {comparison.segments:,} segments · {comparison.samples:,} samples of the "
@@ -67,7 +67,7 @@ def lead(comparison: Comparison) -> str:
     )
 
 
-def _sections(comparison: Comparison) -> Iterator[tuple[str, str, Markup]]:
+def _sections(comparison: ComparisonFigures) -> Iterator[tuple[str, str, Markup]]:
     for number, metric in enumerate(comparison.results):
         yield f"metric-{number}", title(metric), _metric(comparison, metric)
     yield "groups", "Where each is better", _groups(comparison)
@@ -76,7 +76,7 @@ def _sections(comparison: Comparison) -> Iterator[tuple[str, str, Markup]]:
         yield "examples", "Segments that differ most", examples
 
 
-def _metric(comparison: Comparison, metric: str) -> Markup:
+def _metric(comparison: ComparisonFigures, metric: str) -> Markup:
     """Scores, verdicts, and the differences with their intervals."""
     shown = _shown(comparison, metric)
     parts = [joined(*map(_verdict, shown)), _scrolling("Scores", _scores_table(comparison, metric))]
@@ -102,7 +102,7 @@ def _metric(comparison: Comparison, metric: str) -> Markup:
     return joined(*parts)
 
 
-def _shown(comparison: Comparison, metric: str) -> list[Difference]:
+def _shown(comparison: ComparisonFigures, metric: str) -> list[Difference]:
     return [comparison.difference(metric, *pair) for pair in comparison.pairs_shown]
 
 
@@ -111,7 +111,7 @@ def _verdict(one: Difference) -> Markup:
     return Markup(f'<p class="verdict">{found.html}<span>{isolated(one.verdict)}</span></p>')
 
 
-def _scores_table(comparison: Comparison, metric: str) -> Markup:
+def _scores_table(comparison: ComparisonFigures, metric: str) -> Markup:
     rows = [
         [name, fixed(result.score, 2), bounds(interval)]
         for name, result, interval in zip(
@@ -138,7 +138,7 @@ def _tests_table(differences: Sequence[Difference]) -> Markup:
     return table(heads, rows, right=range(1, len(heads)))
 
 
-def _groups(comparison: Comparison) -> Markup:
+def _groups(comparison: ComparisonFigures) -> Markup:
     metric = title(comparison.main_metric)
     parts = [
         _paragraph(f"Segments on which each system is better, by {metric} of the segment; and {metric} of each group.")
@@ -153,7 +153,7 @@ def _groups(comparison: Comparison) -> Markup:
     return joined(*parts)
 
 
-def _wins_tables(comparison: Comparison, first: int, second: int) -> Iterator[Markup]:
+def _wins_tables(comparison: ComparisonFigures, first: int, second: int) -> Iterator[Markup]:
     """A table of all segments and one for each kind of groups."""
     one, other = comparison.names[first], comparison.names[second]
     heads = ["", "segments", "", one, "equal", other, f"score {one}", f"score {other}"]
@@ -183,7 +183,7 @@ def _bars(wins: WinTieLoss) -> Markup:
     return Markup(f'<div aria-hidden="true" style="{style}">{parts}</div>')
 
 
-def _examples(comparison: Comparison) -> Markup:
+def _examples(comparison: ComparisonFigures) -> Markup:
     parts = []
     for number, (first, second) in enumerate(comparison.pairs_shown):
         names = (comparison.names[first], comparison.names[second])
@@ -200,7 +200,7 @@ def _examples(comparison: Comparison) -> Markup:
     return joined(*parts)
 
 
-def _example(comparison: Comparison, first: int, second: int, one: Contrast) -> Markup:
+def _example(comparison: ComparisonFigures, first: int, second: int, one: Contrast) -> Markup:
     rows = [] if comparison.sources is None else [("source", isolated(_cut(str(comparison.sources[one.place]))))]
     rows += [("reference", isolated(_cut(text))) for text in comparison.references[one.place]]
     sides = marked(*(_cut(comparison.answers[system][one.place]) for system in (first, second)))

@@ -11,14 +11,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
-from string import ascii_uppercase
 from typing import TYPE_CHECKING, Any
 
 from antiphon.errors import ConfigError, DataError
 from antiphon.evaluation.bootstrap import SAMPLES
 from antiphon.evaluation.comet import comet
 from antiphon.evaluation.comparing.comparison import Comparison
-from antiphon.evaluation.comparing.differences import differences
+from antiphon.evaluation.comparing.differences import differences, letter
 from antiphon.evaluation.comparing.grouping import (
     RARE_IN_TRAINING,
     groups_by_length,
@@ -153,12 +152,6 @@ def _named(systems: object, names: Sequence[str] | None) -> dict[str, Any]:
         if given[one] is given[other] or labels[one] == labels[other]:
             raise DataError(f"each system must be given once, but `{labels[one]}` and `{labels[other]}` are the same.")
     return dict(zip(labels, given, strict=True))
-
-
-def letter(place: int) -> str:
-    """The default name of a system: A, B, …, Z, A2, B2, …"""
-    turn, rest = divmod(place, len(ascii_uppercase))
-    return ascii_uppercase[rest] + (f"{turn + 1}" if turn else "")
 
 
 def _references(references: object) -> list[list[str]]:

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from antiphon.errors import printable
-from antiphon.evaluation.comparing.differences import bounds, title
+from antiphon.evaluation.comparing.differences import bounds, letter, title
 from antiphon.evaluation.comparing.words import marked
 
 if TYPE_CHECKING:
-    from antiphon.evaluation.comparing.comparison import Comparison, Contrast
+    from antiphon.evaluation.comparing.figures import ComparisonFigures, Contrast
 
 WIDTH = 80
 LABEL_COLUMNS = 16  # names of systems that are longer are letters in tables, with a line that says which
@@ -20,7 +20,7 @@ _TIED = "\ue000"  # a space at which no line ends
 _KINDS = {"length": "by length", "frequency": "by rare words ({rare})", "tag": "by tag"}
 
 
-def as_text(comparison: Comparison, *, width: int = WIDTH, examples: int = EXAMPLES) -> str:
+def as_text(comparison: ComparisonFigures, *, width: int = WIDTH, examples: int = EXAMPLES) -> str:
     """Scores, verdicts, wins by group, and the segments that differ most (`examples` in favour of each system)."""
     labels, legend = _labels(comparison.names)
     parts = ["\n".join(line for row in (_head(comparison), *legend) for line in _wrapped(row, width))]
@@ -33,7 +33,7 @@ def as_text(comparison: Comparison, *, width: int = WIDTH, examples: int = EXAMP
     return "\n\n".join(parts) + "\n"
 
 
-def _head(comparison: Comparison) -> str:
+def _head(comparison: ComparisonFigures) -> str:
     count = len(comparison.names)
     head = (
         f"{count} systems, {comparison.segments:,} segments. Intervals (95 %) are from a paired bootstrap of "
@@ -47,8 +47,6 @@ def _labels(names: Sequence[str]) -> tuple[list[str], list[str]]:
     """A short label of each system, and the lines that say what they stand for."""
     from rich.cells import cell_len
 
-    from antiphon.evaluation.comparing.systems import letter
-
     shown = [printable(name) for name in names]
     if all(cell_len(name) <= LABEL_COLUMNS for name in shown):
         return shown, []
@@ -56,7 +54,7 @@ def _labels(names: Sequence[str]) -> tuple[list[str], list[str]]:
     return labels, [f"{label} is {name}." for label, name in zip(labels, shown, strict=True)]
 
 
-def _metric(comparison: Comparison, metric: str, labels: Sequence[str], width: int) -> Iterator[str]:
+def _metric(comparison: ComparisonFigures, metric: str, labels: Sequence[str], width: int) -> Iterator[str]:
     """The scores of each system, the signature, and the verdicts of the pairs that are shown."""
     results = comparison.results[metric]
     worse = "lower is better" if results[0].lower_is_better else ""
@@ -74,7 +72,7 @@ def _metric(comparison: Comparison, metric: str, labels: Sequence[str], width: i
         yield from _wrapped("Pairs without the best system: --json or --html.", width, indent="  ", first="- ")
 
 
-def _wins(comparison: Comparison, first: int, second: int, labels: Sequence[str]) -> Iterator[str]:
+def _wins(comparison: ComparisonFigures, first: int, second: int, labels: Sequence[str]) -> Iterator[str]:
     """On how many segments each system is better, and its scores, for all segments and each group."""
     metric = comparison.main_metric
     one, other = labels[first], labels[second]
@@ -96,7 +94,7 @@ def _wins(comparison: Comparison, first: int, second: int, labels: Sequence[str]
     yield from (headings.get(number, line) for number, line in enumerate(lines))
 
 
-def _examples(comparison: Comparison, first: int, second: int, width: int, count: int) -> Iterator[str]:
+def _examples(comparison: ComparisonFigures, first: int, second: int, width: int, count: int) -> Iterator[str]:
     """The segments that differ most, with the words that only one answer has in brackets."""
     sides = comparison.contrasts(first, second, count)
     for name, found in zip((comparison.names[first], comparison.names[second]), sides, strict=True):
@@ -105,7 +103,7 @@ def _examples(comparison: Comparison, first: int, second: int, width: int, count
             yield "\n".join([*lines, *_example(comparison, first, second, one, width)])
 
 
-def _example(comparison: Comparison, first: int, second: int, one: Contrast, width: int) -> Iterator[str]:
+def _example(comparison: ComparisonFigures, first: int, second: int, one: Contrast, width: int) -> Iterator[str]:
     metric = title(comparison.main_metric)
     yield f"segment {one.place + 1}, {metric} {one.first:.2f} and {one.second:.2f}"
     sides = marked(comparison.answers[first][one.place], comparison.answers[second][one.place])

@@ -18,6 +18,7 @@ the demo, a tenth on Multi30k.
 from __future__ import annotations
 
 import bisect
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -48,10 +49,13 @@ def align(model: Translator, source: str, target: str) -> list[AlignedSpan] | No
     return None if found is None else found[0]
 
 
-def align_pairs(model: Translator, sources: Sequence[str], targets: Sequence[str]) -> list[list[AlignedSpan]] | None:
+def align_pairs(
+    model: Translator, sources: Sequence[str], targets: Sequence[str], *, words: re.Pattern[str] = WORD
+) -> list[list[AlignedSpan]] | None:
     """The alignment of each source with its answer: spans of whole words, in the order of the answer.
 
     Each word of the answer has the source word with the largest weight, and further ones with at least half of it.
+    `words` matches each word.
     `model` is in the languages of the texts (`Model.speaking`). None for a model without weights of cross-attention, an
     ensemble, a model of speech, and one that transformers computes. An empty list for a pair of which a side is empty,
     or the answer longer than the model takes. DataError for unequal numbers of sources and targets.
@@ -59,7 +63,7 @@ def align_pairs(model: Translator, sources: Sequence[str], targets: Sequence[str
     check_pairs(sources, targets)
     if not isinstance(model, Model) or not model.input_kind.has_tokens or not isinstance(model.network, EncoderDecoder):
         return None
-    pairs = _read(model, list(map(clean_text, sources)), list(map(clean_text, targets)))
+    pairs = _read(model, list(map(clean_text, sources)), list(map(clean_text, targets)), words)
     found: list[list[AlignedSpan]] = [[] for _ in pairs]
     for places in _batches(pairs, model.network.max_length):
         maps = _maps(model, [pairs[place] for place in places])
@@ -82,7 +86,7 @@ class _TokenizedPair:
     target_places: list[int]
 
 
-def _read(model: Model, sources: list[str], targets: list[str]) -> list[_TokenizedPair]:
+def _read(model: Model, sources: list[str], targets: list[str], words: re.Pattern[str]) -> list[_TokenizedPair]:
     rows = model.input_kind.read(sources, "sources", template=model.generation.template)
     source_ids = model.source_tokenizer.encode_batch(rows)
     target_ids = [
@@ -92,7 +96,7 @@ def _read(model: Model, sources: list[str], targets: list[str]) -> list[_Tokeniz
     pairs = []
     for source, row, read, target, answer in zip(sources, rows, source_ids, targets, target_ids, strict=True):
         before = row.find(source)  # the words of a template, which are no part of the source
-        source_words, target_words = ([match.span() for match in WORD.finditer(text)] for text in (source, target))
+        source_words, target_words = ([match.span() for match in words.finditer(text)] for text in (source, target))
         pairs.append(
             _TokenizedPair(
                 read,

@@ -1,8 +1,8 @@
-"""`Model.attention`: the attention maps of one pair of texts."""
+"""`Model.attention`: the attention maps of one pair of texts; and the ids of such a pair."""
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from antiphon.config import GenerationConfig
 from antiphon.errors import DataError, ModelError
@@ -29,17 +29,38 @@ class TextModel(AnsweringModel, Protocol):
     def generate(self, texts: Any, **settings: Any) -> Answers: ...
 
 
+class PairIds(NamedTuple):
+    """A source and a target as ids, each with its end token, and the largest number of source tokens that are encoded
+    at once."""
+
+    source: list[int]
+    target: list[int]
+    window: int
+
+
 def maps_of_pair(
     model: TextModel, source: object, target: object, *, overflow: str | None, max_source_tokens: int | None
 ) -> AttentionMaps:
     """The maps of a source and a target, see `Model.attention`; for the target None, of the model's own answer."""
     model.input_kind.check_attention()
+    limits = with_limits(model.generation, overflow, max_source_tokens)
+    ids = ids_of_pair(model, source, target, limits, what="attention maps need")
+    return attention_maps(model, ids.source, ids.target, window=ids.window)
+
+
+def ids_of_pair(model: TextModel, source: object, target: object, config: GenerationConfig, *, what: str) -> PairIds:
+    """The ids of a source and a target; for the target None, those of the model's own answer.
+
+    Of `config`, `overflow` and `max_source_tokens` are those of `Model.attention`; the other settings are those of the
+    search for the answer. `what`, for example "attention maps need", begins the ModelError for an ensemble. DataError
+    for an empty source or target, and one that is too long.
+    """
     for name, text in (("source", source), ("target", "" if target is None else target)):
         if not isinstance(text, str):
             raise DataError(f"`{name}` must be one text, but is {show(text)}.")
     if isinstance(model.network, Ensemble):
-        raise ModelError("attention maps need a single model, but this is an ensemble. Load one of its members.")
-    most, config = model.network.max_length, with_limits(model.generation, overflow, max_source_tokens)
+        raise ModelError(f"{what} a single model, but this is an ensemble. Load one of its members.")
+    most = model.network.max_length
     text = model.input_kind.read(source, "source", template=config.template)[0]
     if config.overflow not in ("truncate", "window"):
         config = override(config, {"overflow": "error"})
@@ -59,4 +80,4 @@ def maps_of_pair(
         check_length(answer, most, what="the target")
     if not answer:
         raise DataError(f"`target` must have at least one token, but {show(target)} has none.")
-    return attention_maps(model, [int(id) for id in asked[0].ids], answer, window=source_limit(model.network, config))
+    return PairIds([int(id) for id in asked[0].ids], list(answer), source_limit(model.network, config))

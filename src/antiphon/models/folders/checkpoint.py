@@ -141,11 +141,7 @@ def save_model_folder(folder: str | Path, parts: Parts, *, weights: Mapping[str,
     }
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if parts.shared:
-            parts.source_tokenizer.paired(parts.target_tokenizer).save(folder, "tokenizer")
-        else:
-            parts.source_tokenizer.save(folder, "source")
-            parts.target_tokenizer.save(folder, "target")
+        save_tokenizers(folder, parts)
         task: dict[str, object] = {"task": parts.task}
         task |= {"labels": dict(parts.labels)} if parts.labels else {}
         task |= {"fronts": list(parts.prefixes)} if parts.prefixes else {}
@@ -159,6 +155,15 @@ def save_model_folder(folder: str | Path, parts: Parts, *, weights: Mapping[str,
             f"the model cannot be written to `{folder}` ({error.strerror}). Free space, or choose another folder."
         ) from error
     return folder
+
+
+def save_tokenizers(folder: Path, parts: Parts) -> None:
+    """Save `tokenizer.…`, or `source.…` and `target.…` where the sides have two."""
+    if parts.shared:
+        parts.source_tokenizer.paired(parts.target_tokenizer).save(folder, "tokenizer")
+    else:
+        parts.source_tokenizer.save(folder, "source")
+        parts.target_tokenizer.save(folder, "target")
 
 
 def check_describable(parts: Parts) -> None:

@@ -223,19 +223,26 @@ def save_pretrained(folder: str | Path, parts: Parts) -> Path:
     """Write `parts` as a folder of their family that transformers reads; Inexpressible where there is none."""
     folder = Path(folder)
     check_describable(parts)
+    family, ours, parts = save_pretrained_files(folder, parts)
+    weights = named_weights(parts.network)
+    made = {row.theirs: row.op.theirs(weights[row.ours]).contiguous().cpu() for row in family.rows(ours)}
+    made |= {key: made[other].clone() for key, other in family.tables.copies(ours.tables).items()}
+    replace_file(folder / WEIGHTS, serialize(made, metadata={"format": "pt"}))
+    return folder
+
+
+def save_pretrained_files(folder: Path, parts: Parts) -> tuple[Family, TranslatedCheckpoint, Parts]:
+    """Write all files of `save_pretrained` but the weights: configs and tokenizers. Returns the family, and the parts
+    in its terms."""
     published = parts.model.family is not None
     parts = parts if published else as_family(parts)
     family, ours, keys = express(parts)
     warn_not_exported(parts.generation, published=published, template=parts.template)
-    weights = named_weights(parts.network)
-    made = {row.theirs: row.op.theirs(weights[row.ours]).contiguous().cpu() for row in family.rows(ours)}
-    copies = family.tables.copies(ours.tables)
-    made |= {key: made[other].clone() for key, other in copies.items()}
     said = {name: value for name, value in plain(keys).items() if value is not None}
     apart = {*family.searched, *family.preprocessed}
     config = {name: value for name, value in said.items() if name not in apart}
     config |= {"model_type": family.name, "architectures": [family.architecture], "is_encoder_decoder": True}
-    if family.tables.output in copies:
+    if family.tables.output in family.tables.copies(ours.tables):
         config["tie_word_embeddings"] = False
     folder.mkdir(parents=True, exist_ok=True)
     save_tokenizers(folder, parts)
@@ -248,8 +255,7 @@ def save_pretrained(folder: str | Path, parts: Parts) -> Path:
     if input_kind(ours.family).has_tokens:
         most, limit = ours.model.max_length, parts.generation.max_source_tokens
         keep_usual_length(folder, config, parts.source_tokenizer, limit, most=most)
-    replace_file(folder / WEIGHTS, serialize(made, metadata={"format": "pt"}))
-    return folder
+    return family, ours, parts
 
 
 def express(parts: Parts) -> tuple[Family, TranslatedCheckpoint, Any]:

@@ -1,0 +1,66 @@
+"""The time and memory that `antiphon inspect` estimates for a run, against the run.
+
+    python benchmarks/inspect_estimate.py                # the demo's model and data, 300 steps, three times
+
+The machine should have nothing else to do: what other programs take between the two is counted as an error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import antiphon
+from antiphon.text.phrases import phrases
+from antiphon.training.reporting.record import read_rows
+from antiphon.workflows.demo import demo_config
+
+
+def train(steps: int, folder: str) -> None:
+    """Train in this process."""
+    antiphon.train(config(steps, folder), quiet=True)
+
+
+def config(steps: int, folder: str) -> antiphon.TrainConfig:
+    corpus = phrases("en", "de")
+    made = demo_config(corpus, steps=steps, minutes=None, output=folder)
+    return replace(made, validation=replace(made.validation, every=None, every_steps=steps // 2))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--times", type=int, default=3)
+    parser.add_argument("--train", metavar="FOLDER", help="only train, in this process: what the benchmark starts")
+    flags = parser.parse_args()
+    if flags.train:
+        train(flags.steps, flags.train)
+        return
+    for _ in range(flags.times):
+        with tempfile.TemporaryDirectory() as folder:
+            run = f"{folder}/run"
+            estimate = antiphon.inspect(config(flags.steps, run)).estimate
+            assert estimate is not None
+            began = time.perf_counter()
+            subprocess.run([sys.executable, __file__, "--steps", str(flags.steps), "--train", run], check=True)
+            seconds, rows = time.perf_counter() - began, read_rows(Path(run))
+        training = max(row["time_seconds"] for row in rows)
+        memory = max(row["peak_memory_bytes"] for row in rows if "peak_memory_bytes" in row)
+        pairs = (
+            ("whole run, s", estimate.seconds, seconds),
+            ("training, s", estimate.training_seconds, training),
+            ("memory, MiB", estimate.measured.peak_bytes / 2**20, memory / 2**20),
+        )
+        said = (
+            f"{name}: {one:.1f} estimated, {two:.1f} taken ({100 * (one / two - 1):+.0f} %)" for name, one, two in pairs
+        )
+        sys.stdout.write("; ".join(said) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,235 @@
+"""A trial of a run: a few real steps of its own loop, at its own shapes, with their time and memory.
+
+    trial = try_run(config, device=torch.device("cpu"), base_bytes=0)
+    trial.measured.step_seconds, trial.measured.peak_bytes, trial.measured.padding_waste
+
+The parts are those that `train` builds, in a temporary folder. Timed are batches from the whole range of sizes, so that
+their mean is that of an epoch; then the largest one, for the peak of memory; one validation on some of its pairs; and
+one snapshot.
+"""
+
+from __future__ import annotations
+
+import shutil
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from antiphon.batch import Example
+from antiphon.config import BaseConfig, TrainConfig
+from antiphon.data import Batches, padding_waste
+from antiphon.errors import AntiphonError
+from antiphon.generation.model import Model
+from antiphon.inspection.estimate import Measured
+from antiphon.models.stack import count_parameters
+from antiphon.text import Tokenizer
+from antiphon.training.resume import save_snapshot
+from antiphon.workflows.base import find_base
+from antiphon.workflows.job import TrainingJob
+
+WARM_UP_STEPS = 3
+TIMED_STEPS, TIMED_SECONDS = 24, 8.0  # steps that are timed, at most, and the time after which no further one begins
+FEWEST_TIMED = 6
+ANSWERED = 96  # validation sources that are answered
+LOSS_PAIRS = 512  # validation pairs whose loss is computed
+GROUPS = 3  # of the answered sources by length, as in a validation, which answers sources of similar length together
+
+
+@dataclass(frozen=True)
+class Trial:
+    """The figures of a trial, and the tokenizers of the run."""
+
+    measured: Measured
+    source_tokenizer: Tokenizer
+    target_tokenizer: Tokenizer
+
+
+def try_run(config: TrainConfig, *, device: torch.device, base_bytes: int) -> Trial:
+    """Build the parts of the run and try them. Raises what `train` would raise before its first step.
+
+    `base_bytes`: the memory of this process that a run would not need.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="antiphon-trial-"))
+    try:
+        return _tried(replace(config, output=str(folder / "run")), device, base_bytes)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _tried(config: TrainConfig, device: torch.device, base_bytes: int) -> Trial:
+    begun = time.perf_counter()
+    _reset_peak(device)
+    base = find_base(config, None) if isinstance(config.model, BaseConfig) else None
+    job = TrainingJob(config, Path(config.output), device, base=base, quiet=True)
+    start_seconds = time.perf_counter() - begun
+    epoch = list(_epoch(Batches(job.data.train, batch_tokens=config.training.batch_tokens, seed=config.training.seed)))
+    with torch.random.fork_rng(devices=[]):
+        seconds = _time_steps(job, epoch)
+        job.network.eval()
+        validation_seconds = _time_validation(job)
+        save_seconds = _time_save(job)
+        job.network.train()
+        _steps(job, [max(epoch, key=_positions)] * config.training.accumulate)
+    weights = count_parameters(job.network)
+    # Rows of an embedding table are looked up; the output layer, which may share them, multiplies. A weight of one of
+    # the two stacks sees the positions of its side: half of them. It takes 6 operations for each (Kaplan et al. 2020).
+    looked_up = job.data.tokenizers[0].vocab_size * job.model.d_model
+    positions = statistics.mean(map(_positions, epoch))
+    measured = Measured(
+        device=device.type if device.type == "cpu" else torch.cuda.get_device_name(device),
+        parameters=weights,
+        trainable=job.loop.trainable,
+        max_length=config.data.max_length or job.model.max_length,
+        start_seconds=start_seconds,
+        step_seconds=statistics.mean(seconds),
+        timed_steps=len(seconds),
+        validation_seconds=validation_seconds,
+        save_seconds=save_seconds,
+        peak_bytes=max(0, _peak_bytes(device) - base_bytes),
+        pairs=job.data.train.report.kept,
+        batches=len(epoch),
+        positions=positions,
+        tokens=positions * (1 - padding_waste(epoch)),
+        padding_waste=padding_waste(epoch),
+        flops=3.0 * max(weights - looked_up, weights / 2) * positions * config.training.accumulate,
+    )
+    return Trial(measured, *job.data.tokenizers)
+
+
+def _epoch(batches: Batches) -> Iterator[list[Example]]:
+    """The batches of one epoch."""
+    while batches.epoch == 0:
+        yield next(batches)
+
+
+def _positions(batch: Sequence[Example]) -> int:
+    """The positions of a batch on both sides, padding included."""
+    return len(batch) * (max(len(one.source) for one in batch) + max(len(one.target) for one in batch))
+
+
+class ChosenBatches:
+    """A stream of given batches, in place of that of a run."""
+
+    def __init__(self, batches: Sequence[list[Example]]) -> None:
+        self.epoch = 0
+        self._batches = iter(batches)
+
+    def __next__(self) -> list[Example]:
+        return next(self._batches)
+
+    def state(self) -> dict[str, Any]:
+        return {}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        raise NotImplementedError
+
+
+def _steps(job: TrainingJob, batches: Sequence[list[Example]]) -> float:
+    """The seconds of a step of the run on `batches`, one for each micro-batch."""
+    ahead, stream = job.loop.ahead, job.loop.ahead.stream
+    ahead.stream, ahead.prepared = ChosenBatches([*batches, *batches]), None  # a GPU prepares the next step too
+    began = time.perf_counter()
+    job.loop.step()
+    seconds = time.perf_counter() - began
+    ahead.stream, ahead.prepared = stream, None
+    return seconds
+
+
+def _time_steps(job: TrainingJob, epoch: Sequence[list[Example]]) -> list[float]:
+    """The seconds of steps on batches that are spread evenly over those of the epoch, sorted by size."""
+    count = job.config.training.accumulate
+    ordered = sorted(epoch, key=_positions)
+    wanted = TIMED_STEPS * count
+    chosen = [ordered[int((number + 0.5) * len(ordered) / wanted)] for number in range(wanted)]
+    steps = [chosen[number::TIMED_STEPS] for number in range(TIMED_STEPS)]  # each with batches of all sizes
+    steps = [steps[(number * 7) % TIMED_STEPS] for number in range(TIMED_STEPS)]  # small and large ones in turn
+    for number in range(WARM_UP_STEPS):
+        _steps(job, steps[number])
+    began, seconds, sizes = time.perf_counter(), [], []
+    for step in steps:
+        if len(seconds) >= FEWEST_TIMED and time.perf_counter() - began > TIMED_SECONDS:
+            break
+        seconds.append(_steps(job, step))
+        sizes.append(sum(map(_positions, step)))
+    # Where time ran out, the steps may be larger or smaller than those of the epoch.
+    share = statistics.mean(map(_positions, epoch)) * count / statistics.mean(sizes)
+    return [each * share for each in seconds]
+
+
+def _time_validation(job: TrainingJob) -> float:
+    """The estimated seconds of one validation: the loss, and answers as long as the references."""
+    validate = job.validate
+    if validate is None:
+        return 0.0
+    sample = validate.examples[:: max(1, len(validate.examples) // LOSS_PAIRS)]
+    few = replace(validate, examples=sample)
+    began = time.perf_counter()
+    few.loss(job.network, lambda: False)
+    seconds = (time.perf_counter() - began) * len(validate.examples) / len(sample)
+    asked = validate.pairs if validate.metrics else validate.pairs[: validate.settings.samples]
+    if asked:
+        seconds += _time_answers(job, sorted(asked, key=lambda each: len(each[0])), validate.search)
+    return seconds
+
+
+def _time_answers(job: TrainingJob, asked: Sequence[Any], search: Any) -> float:
+    chosen = asked[:: max(1, len(asked) // ANSWERED)]
+    model, tokenizer, seconds = Model.from_parts(job.parts), job.data.tokenizers[1], 0.0
+    size = -(-len(chosen) // GROUPS)
+    for group in (chosen[first : first + size] for first in range(0, len(chosen), size)):
+        # An untrained model does not end its answers: they are as long as the references.
+        length = max(len(ids) for ids in tokenizer.encode_batch([targets[0] for _, targets in group]))
+        length = max(1, min(length, job.model.max_length - 1))
+        sources = [source for source, _ in group]
+        began = time.perf_counter()
+        try:
+            model.generate(sources, **{**search, "max_new_tokens": length, "min_new_tokens": length})
+        except AntiphonError:  # the search does not let lengths be set, as that of a classification
+            model.generate(sources, **search)
+        seconds += time.perf_counter() - began
+    return seconds * len(asked) / len(chosen)
+
+
+def _time_save(job: TrainingJob) -> float:
+    """The seconds of writing a snapshot."""
+    (job.folder / "snapshots").mkdir(parents=True, exist_ok=True)
+    began = time.perf_counter()
+    save_snapshot(job.loop.parts.store, job.loop.now)
+    return time.perf_counter() - began
+
+
+def _reset_peak(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        return
+    try:
+        Path("/proc/self/clear_refs").write_text("5")  # the peak of this process counts from now (Linux)
+    except OSError:
+        pass
+
+
+def _peak_bytes(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return memory_of_process("VmHWM") or 0
+
+
+def memory_of_process(key: str = "VmRSS") -> int | None:
+    """The bytes of this process that are in memory (VmRSS) or were at most (VmHWM); None if unknown."""
+    try:
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith(f"{key}:"):
+                return int(line.split()[1]) * 1024
+    except (OSError, ValueError, IndexError):
+        pass
+    if key == "VmRSS":
+        return None
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
