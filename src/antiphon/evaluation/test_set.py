@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from antiphon.config import SourceConfig
-from antiphon.errors import DataError, UsageError
+from antiphon.errors import DataError, UsageError, argument
 
 if TYPE_CHECKING:
     from antiphon.generation.translator import Translator
