@@ -19,8 +19,8 @@ from antiphon.errors import ConfigError, WorkError, argument
 from antiphon.models.folders.checkpoint import replace_file
 from antiphon.recipe import dump_yaml, to_mapping
 from antiphon.sweeps.definition import Definition
-from antiphon.sweeps.figures import run_figures
 from antiphon.sweeps.processes import ProcessEnd, last_message, run_training, wait_until_free
+from antiphon.sweeps.run_figures import run_figures
 from antiphon.sweeps.runs import run_config
 from antiphon.sweeps.search import FAILED, Claim
 from antiphon.sweeps.space import describe

@@ -18,8 +18,8 @@ from antiphon.config import TrainConfig
 from antiphon.errors import WorkError
 from antiphon.models.folders.checkpoint import replace_file
 from antiphon.recipe import read_recipe, variant_names
-from antiphon.sweeps.figures import run_figures
 from antiphon.sweeps.processes import run_training
+from antiphon.sweeps.run_figures import run_figures
 
 TABLE = "sweep.json"
 
