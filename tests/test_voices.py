@@ -21,8 +21,10 @@ TYPED = {
     "--languages": "serving/http/languages.py",
     "--host": "serving/http/server.py",
     "--port": "serving/http/server.py",
+    "--always": "reports/machine.py",  # of git
 }
-STARTS = {f"sweeps/{file}.py" for file in ("page", "run_sweep", "trial", "variants")}  # words of `antiphon train`
+# Words of `antiphon train`.
+STARTS = {"reports/facts.py", *(f"sweeps/{file}.py" for file in ("page", "run_sweep", "trial", "variants"))}
 BOTH = {"synonyms.py"}  # a table that gives the Python and the flag side by side, for a page and for messages
 
 

@@ -8,6 +8,7 @@ import random
 from pathlib import Path
 
 import pytest
+from counts import count
 
 from antiphon.sweeps import statistics as tested
 from antiphon.sweeps.comparison import judge
@@ -79,11 +80,11 @@ def definition(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Definition:
 
 
 def test_equal_settings_have_a_winner_in_less_than_five_of_a_hundred_sweeps(definition: Definition) -> None:
-    chance, won = random.Random(0), 0
-    for _ in range(400):
+    chance, won, sweeps = random.Random(0), 0, count("equal_settings")
+    for _ in range(sweeps):
         equal = results([[chance.gauss(30, 1) for _ in range(3)] for _ in range(4)])
         won += judge(equal, definition, ("bleu", False)).winner is not None
-    assert won / 400 < 0.05
+    assert won / sweeps < 0.05
 
 
 def test_a_setting_that_is_better_wins_and_one_that_is_not_is_named(definition: Definition) -> None:

@@ -43,7 +43,7 @@ def test_memory_that_runs_out_ends_only_the_trial(recipe: Path) -> None:
     request = BatchRequest(str(recipe), wide, None, [256, 2**22], "cpu", 1, 2**30, 60.0)
     small, large = module._in_process(request, lambda row: None)
     assert small["fits"] and 50 * MIB < small["peak_memory_bytes"] < 2**30 and small["batches_per_pass"] > 1
-    assert small["tokens_per_second"] > 0 and 0 < small["padding_waste"] < 0.9
+    assert small["tokens_per_second"] > 0 and 0 <= small["padding_waste"] < 0.9
     assert large == {"batch_tokens": 2**22, "fits": False}
 
 

@@ -79,14 +79,13 @@ def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_the_command_trains_and_writes_only_its_picture(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["find-lr", str(recipe), "--steps", "60", "--threads", "1", "--set", "training.optimizer=muon"]
-    assert main([*words, "--output", "lr.svg"]) == 0
+    assert main([*words, "--output", "lr.svg", "--json"]) == 0
     said = capsys.readouterr()
-    assert "suggested rate: " in said.out and "step 60/60  lr 1.00e+00" in said.err
+    assert "step 60/60  lr 1.00e+00" in said.err and "the curve is in `lr.svg`" in said.err
     picture = Path("lr.svg").read_text()
     assert picture.startswith("<svg") and "suggested" in picture and "learning rate" in picture
     assert {file.name for file in recipe.parent.iterdir()} == {"p.tsv", "r.yaml", "lr.svg"}
-    assert main([*words, "--json", "--quiet"]) == 0
-    found = json.loads(capsys.readouterr().out)
+    found = json.loads(said.out)
     assert found["points"][0][0] == pytest.approx(1e-6) and found["points"][0][1] == pytest.approx(5.9, abs=0.6)
     assert min(loss for _, loss in found["points"]) < 4 and 1e-4 < found["suggested"] < found["lowest"]
 

@@ -24,28 +24,28 @@ from antiphon.registry import nearest
 
 COMMANDS = {  # name -> the module and class behind it, and its line in the help
     "demo": ("demo:Demo", "train on built-in phrases, evaluate, answer what you type"),
+    "inspect": ("inspect:Inspect", "look at a recipe's data and costs before training"),
     "train": ("train:Train", "train a model as a recipe says"),
+    "watch": ("watch:Watch", "show runs as curves on a local page, while they train"),
+    "report": ("report:WriteReport", "write one HTML page about a run, and its model card"),
     "sweep": ("sweep:Sweep", "train a recipe with many settings, say which is better"),
     "find-lr": ("find_lr:FindLr", "a learning rate for a recipe, by a range test"),
     "find-batch": ("find_batch:FindBatch", "the largest batch that fits, and the fastest"),
-    "inspect": ("inspect:Inspect", "look at a recipe's data and costs before training"),
     "generate": ("generate:Generate", "answer lines of text"),
     "evaluate": ("evaluate:Evaluate", "measure a model's answers: BLEU, chrF, TER, exact match"),
-    "compare": ("compare:Compare", "say which of several models or outputs is better, and how sure that is"),
+    "compare": ("compare:Compare", "say which of several models or outputs is better"),
     "score": ("score:Score", "the log-probability that a model gives to each pair"),
+    "explain": ("explain:Explain", "show which source tokens each word of an answer depends on"),
     "tokenizer train": ("tokenizer:TokenizerTrain", "train only the tokenizer of a recipe"),
     "tokenizer encode": ("tokenizer:TokenizerEncode", "show how a model cuts text into tokens"),
     "attention list": ("attention:AttentionList", "the kinds of attention that a recipe can name"),
     "attention check": ("attention:AttentionCheck", "check an attention of your own against the laws"),
     "attention show": ("attention_show:AttentionShow", "draw what a model attends to, in the terminal or a file"),
     "attention align": ("attention_align:AttentionAlign", "word alignments of pairs, and their error rate"),
-    "explain": ("explain:Explain", "show which source tokens each word of an answer depends on"),
     "serve": ("serve:Serve", "serve models over HTTP, with a page to try them"),
     "export": ("export:Export", "write a model for transformers, CTranslate2 or ONNX"),
     "convert": ("convert:Convert", "read a checkpoint's pickle once, write it as safetensors"),
-    "watch": ("watch:Watch", "show runs as curves on a local page, while they train"),
     "average": ("average:Average", "average a run's last snapshots into a model"),
-    "report": ("report:WriteReport", "write one HTML page about a run, and its model card"),
 }
 SHELLS = ("bash", "zsh", "fish")
 HELP = """usage: antiphon COMMAND [arguments] [flags]

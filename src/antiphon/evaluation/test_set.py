@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from antiphon.config import SourceConfig
-from antiphon.errors import DataError, UsageError
+from antiphon.errors import DataError, UsageError, argument
 
 if TYPE_CHECKING:
     from antiphon.generation.translator import Translator
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 TAG = re.compile(r"<([^\s<>]+)>")
 DEFAULT_METRICS = ("bleu", "chrf")
-_OPTIONS = "Give --source and --target, or --data."
 
 
 class TestExample(NamedTuple):
@@ -100,7 +99,8 @@ def table(text: str, *, fields: dict[str, Any] | None = None) -> tuple[SourceCon
     fields = fields or {}
     if not text.lstrip().startswith(("{", "[")):
         return (SourceConfig(path=text, **fields),)
-    made = _sources(read_yaml(f"data: {text}", "--data")[0]["data"], "--data")
+    where = argument("data", flag="--data")
+    made = _sources(read_yaml(f"data: {text}", where)[0]["data"], where)
     return tuple(
         replace(one, **{key: value for key, value in fields.items() if getattr(one, key) is None}) for one in made
     )
@@ -110,16 +110,20 @@ def of_recipe(model: str, *, command: str = "evaluate") -> tuple[tuple[SourceCon
     """The test set and the metrics in the recipe of a run; UsageError, about `command`, if it has no test set."""
     from antiphon.recipe import read_yaml
 
+    options = (
+        f"Give {argument('source', flag='--source')} and {argument('target', flag='--target')}, or "
+        f"{argument('data', flag='--data')}."
+    )
     files = [folder / "config.yaml" for folder in (Path(model), Path(model).parent)]
     file = next((file for file in files if file.is_file()), None)
     if file is None:
-        raise UsageError(f"{command} needs a test set, but `{model}` is no run folder with a recipe. {_OPTIONS}")
+        raise UsageError(f"{command} needs a test set, but `{model}` is no run folder with a recipe. {options}")
     # Only parts of the recipe are read: its training data may no longer exist, or never have been a file.
     recipe, _ = read_yaml(file.read_text(encoding="utf-8"), str(file))
     data, validation = recipe.get("data"), recipe.get("validation")
     test = data.get("test") if isinstance(data, dict) else None
     if test is None or isinstance(test, str):
-        raise UsageError(f"{command} needs a test set, but the run's recipe has no `data.test` (`{file}`). {_OPTIONS}")
+        raise UsageError(f"{command} needs a test set, but the run's recipe has no `data.test` (`{file}`). {options}")
     metrics = validation.get("metrics") if isinstance(validation, dict) else None
     return _sources(test, str(file)), metrics if isinstance(metrics, list) and metrics else list(DEFAULT_METRICS)
 

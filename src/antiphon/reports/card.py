@@ -114,7 +114,7 @@ def _lead(run: RunContents) -> str:
     ended = {"running": " It is still being trained.", "stopped": " Its training has not come to its end."}
     return (
         f"An encoder-decoder Transformer {origin} for the task `{_markdown(run.task)}`, trained with "
-        f"[Antiphon](https://pypi.org/project/antiphon/).{ended.get(run.state, '')}"
+        f"Antiphon.{ended.get(run.state, '')}"
     )
 
 

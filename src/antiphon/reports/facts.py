@@ -158,7 +158,7 @@ def energy_of(run: RunContents) -> str:
 def reproduce_command(run: RunContents) -> str:
     """The command that makes the same run in another folder."""
     # In the words of the recipe that the run saved: a flag of the first command is in it already.
-    return f"antiphon train {shlex.quote(str(run.folder / 'config.yaml'))} --output {shlex.quote('runs/again')}"
+    return shlex.join(["antiphon", "train", str(run.folder / "config.yaml"), "--output", "runs/again"])
 
 
 def has_python_pairs(run: RunContents) -> bool:

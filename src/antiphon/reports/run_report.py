@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
-from antiphon.errors import AntiphonError, DiskError, one_line
+from antiphon.errors import AntiphonError, DiskError, argument, one_line
 from antiphon.evaluation.metrics import Metric
 from antiphon.generation.load import load
 from antiphon.generation.model import Model
@@ -139,4 +139,5 @@ def _written(file: Path, text: str) -> Path:
 
 
 def _not_written(file: Path, error: OSError) -> DiskError:
-    return DiskError(f"`{file}` cannot be written ({error.strerror}). Choose another --output, or free space.")
+    where = argument("output", flag="--output")
+    return DiskError(f"`{file}` cannot be written ({error.strerror}). Choose another {where}, or free space.")

@@ -1,35 +1,81 @@
-"""The figures of a finished run, from its folder."""
+"""The figures of a sweep: its settings with their results, the verdict, and how much each key matters."""
 
 from __future__ import annotations
 
-import math
-import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from antiphon.models.folders.checkpoint import WEIGHTS
-from antiphon.training.reporting.record import read_rows
+from antiphon.sweeps.comparison import Verdict
+from antiphon.sweeps.definition import Definition
+from antiphon.sweeps.results import FAILED_STATE, SettingResult, finished
+from antiphon.sweeps.rows import table_rows, text_rows
+from antiphon.sweeps.table import as_table
+
+BEST = "best.yaml"
 
 
-def run_figures(folder: Path) -> dict[str, Any]:
-    """The results of a finished run: its last validation, and the medians of the figures logged during training."""
-    rows = read_rows(folder)
-    measured = [row for row in rows if "tokens_per_second" in row]
-    last = next((row for row in reversed(rows) if "valid_loss" in row), {})
-    return {
-        "parameters": _count(folder / "model" / WEIGHTS),
-        "trainable_parameters": measured[-1].get("trainable_parameters") if measured else None,
-        "steps": rows[-1]["step"],
-        **{key: value for key, value in last.items() if key not in ("step", "epoch", "time_seconds")},
-        "tokens_per_second": statistics.median(row["tokens_per_second"] for row in measured) if measured else None,
-        "peak_memory_bytes": max((row["peak_memory_bytes"] for row in measured), default=None),
-        "minutes": rows[-1]["time_seconds"] / 60,
-    }
+@dataclass(frozen=True)
+class SweepFigures:
+    """What a sweep found. `settings`: the finished ones first, best first; `metric`: its name, and whether lower is
+    better; `importance`: how much each key matters, largest first, by `method`."""
+
+    definition: Definition
+    metric: tuple[str, bool]
+    settings: Sequence[SettingResult]
+    verdict: Verdict
+    importance: Mapping[str, float]
+    method: str
+
+    @property
+    def best(self) -> SettingResult | None:
+        """The finished setting with the best mean; None if none has finished."""
+        return next(iter(finished(self.settings)), None)
+
+    @property
+    def failed(self) -> list[SettingResult]:
+        """The settings with a run that failed; one that diverged is none of them."""
+        return [setting for setting in self.settings if setting.state == FAILED_STATE]
+
+    @property
+    def best_recipe(self) -> Path | None:
+        """The file of the best setting as a recipe; None if none has finished."""
+        return None if self.best is None else self.definition.folder / BEST
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """A row of figures for each setting."""
+        return table_rows(self.settings, self.metric[0], self.verdict)
+
+    @property
+    def table(self) -> str:
+        """The rows as a Markdown table."""
+        return self.fitted()
+
+    def fitted(self, width: int | None = None) -> str:
+        """The rows as a Markdown table for a terminal of `width` columns; None: in one piece."""
+        return as_table(text_rows(self.rows, self.metric[0]), width=width)
+
+    @property
+    def counts(self) -> str:
+        """How many settings and runs there are, by state."""
+        states = [setting.state for setting in self.settings]
+        parts = [f"{states.count(state)} {state}" for state in dict.fromkeys(states)]
+        runs = sum(len(one.runs) for one in self.settings)
+        return f"{_count(len(states), 'setting')} ({', '.join(parts)}), {_count(runs, 'run')}"
+
+    def as_json(self) -> dict[str, Any]:
+        """All of it as plain values."""
+        return {
+            "name": self.definition.name,
+            "metric": self.metric[0],
+            "lower_is_better": self.metric[1],
+            "verdict": self.verdict.as_json(),
+            "importance": {"method": self.method, **self.importance},
+            "settings": self.rows,
+        }
 
 
-def _count(file: Path) -> int:
-    """The number of values in a safetensors file, from its header."""
-    from safetensors import safe_open
-
-    with safe_open(file, framework="pt") as weights:
-        return sum(math.prod(weights.get_slice(name).get_shape()) for name in weights.keys())  # noqa: SIM118
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -26,14 +26,14 @@ from antiphon.sweeps.rows import NUMERIC, text_rows
 from antiphon.sweeps.space import ChoiceSpace, describe, label_of, short_key
 
 if TYPE_CHECKING:
-    from antiphon.sweeps.outcome import SweepResult
+    from antiphon.sweeps.figures import SweepFigures
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 LOG_RATIO = 8  # numbers that differ by more than this factor are drawn on a logarithmic axis
 MOST_ROWS = 200
 
 
-def charts(result: SweepResult) -> list[Markup]:
+def charts(result: SweepFigures) -> list[Markup]:
     """The importance of the keys, the metric by each key (the most important first), and its course over the trials."""
     done, metric = finished(result.settings), result.metric[0]
     keys = [*result.importance, *(key for key in result.definition.space if key not in result.importance)]
@@ -45,18 +45,18 @@ def charts(result: SweepResult) -> list[Markup]:
     return drawn
 
 
-def picture(result: SweepResult) -> str:
+def picture(result: SweepFigures) -> str:
     """The charts as one SVG file."""
     return chart_grid(charts(result))
 
 
-def shown(result: SweepResult) -> str:
+def shown(result: SweepFigures) -> str:
     """The verdict, the charts and the table, as a notebook shows them."""
     parts = [note(result.verdict.text, strong=True), note(result.counts), side_by_side(charts(result))]
     return panel(f"Sweep {result.definition.name}", *parts, _table(result))
 
 
-def page(result: SweepResult) -> str:
+def page(result: SweepFigures) -> str:
     """The whole page."""
     style = resources.files("antiphon").joinpath("reports/static/report.css").read_text(encoding="utf-8")
     best = result.best
@@ -86,13 +86,13 @@ def page(result: SweepResult) -> str:
     )
 
 
-def _lead(result: SweepResult) -> str:
+def _lead(result: SweepFigures) -> str:
     config = result.definition.config
     better = "lower is better" if result.metric[1] else "higher is better"
     return f"{config.search} search over {config.recipe} · {result.metric[0]} ({better}) · {result.counts}"
 
 
-def _how(result: SweepResult) -> str:
+def _how(result: SweepFigures) -> str:
     said = "A point is a finished setting (the mean of its runs); a line is the best of a value. "
     if result.importance and result.method == VARIANCE:
         said += "Importance: the variance of the means by the values of a key, as a share of all variance."
@@ -101,7 +101,7 @@ def _how(result: SweepResult) -> str:
     return said
 
 
-def _tiles(result: SweepResult, best: SettingResult | None) -> str:
+def _tiles(result: SweepFigures, best: SettingResult | None) -> str:
     if best is None:
         return ""
     interval = best.interval
@@ -117,7 +117,7 @@ def _tiles(result: SweepResult, best: SettingResult | None) -> str:
     return f'<dl class="tiles">{inside}</dl>'
 
 
-def _slice(result: SweepResult, key: str, done: Sequence[SettingResult]) -> Markup:
+def _slice(result: SweepFigures, key: str, done: Sequence[SettingResult]) -> Markup:
     """The metric of the finished settings by the value of one key."""
     domain, metric = result.definition.space[key], result.metric[0]
     title = short_key(key, list(result.definition.space))
@@ -134,7 +134,7 @@ def _slice(result: SweepResult, key: str, done: Sequence[SettingResult]) -> Mark
     return point_chart(groups, title=title, up=metric, best=best, names=names)
 
 
-def _course(result: SweepResult, done: Sequence[SettingResult]) -> Markup:
+def _course(result: SweepFigures, done: Sequence[SettingResult]) -> Markup:
     """The metric of each finished setting in the order of the trials, and the best so far."""
     ordered = sorted(done, key=lambda setting: setting.number)
     best, so_far = [], None
@@ -146,7 +146,7 @@ def _course(result: SweepResult, done: Sequence[SettingResult]) -> Markup:
     return line_chart(curves, title=result.metric[0], across="trial")
 
 
-def _table(result: SweepResult) -> Markup:
+def _table(result: SweepFigures) -> Markup:
     rows = text_rows(result.rows[:MOST_ROWS], result.metric[0])
     names = list(dict.fromkeys(name for row in rows for name in row))
     cells = [[row.get(name, "") for name in names] for row in rows]
@@ -154,7 +154,7 @@ def _table(result: SweepResult) -> Markup:
     return table(names, cells, right={place for place, name in enumerate(names) if name in numeric})
 
 
-def _table_note(result: SweepResult) -> str:
+def _table_note(result: SweepFigures) -> str:
     said = "p: the difference from the best setting, corrected for all comparisons (Holm)."
     if any(setting.state == PRUNED for setting in result.settings):
         said += " Pruned settings show their last validation and are not compared."
@@ -164,7 +164,7 @@ def _table_note(result: SweepResult) -> str:
     return "".join(f'<p class="muted">{isolated(line)}</p>' for line in more)
 
 
-def _reproduce(result: SweepResult) -> str:
+def _reproduce(result: SweepFigures) -> str:
     definition = result.definition
     lines = [" ".join(["antiphon", "sweep", str(definition.path), "--resume"])]
     if result.best_recipe is not None:

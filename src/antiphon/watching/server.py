@@ -18,7 +18,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from antiphon.errors import ConfigError
+from antiphon.errors import ConfigError, argument
 from antiphon.watching.files import page_files
 from antiphon.watching.runs import WatchedRuns
 
@@ -82,7 +82,7 @@ def open_server(runs: WatchedRuns, port: int | None, *, embedded: bool = False) 
                 raise
             reason = "in use" if error.errno == errno.EADDRINUSE else "not allowed"
     some = f"port {port} must be free" if port is not None else f"one of the ports {PORT} to {tried[-1]} must be free"
-    raise ConfigError(f"{some}, but is {reason}. Choose another with --port, or 0 for any.")
+    raise ConfigError(f"{some}, but is {reason}. Choose another {argument('port', flag='--port')}, or 0 for any.")
 
 
 class _Handler(BaseHTTPRequestHandler):

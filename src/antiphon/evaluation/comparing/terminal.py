@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from antiphon.errors import printable
+from antiphon.errors import argument, printable
 from antiphon.evaluation.comparing.differences import bounds, letter, title
 from antiphon.evaluation.comparing.words import marked
 
@@ -69,7 +69,8 @@ def _metric(comparison: ComparisonFigures, metric: str, labels: Sequence[str], w
     for first, second in comparison.pairs_shown:
         yield from _wrapped(comparison.difference(metric, first, second).verdict, width, indent="  ", first="- ")
     if len(comparison.pairs_shown) < len(labels) * (len(labels) - 1) // 2:
-        yield from _wrapped("Pairs without the best system: --json or --html.", width, indent="  ", first="- ")
+        every = f"{argument('as_json()', flag='--json')} or {argument('to_html()', flag='--html')}"
+        yield from _wrapped(f"Pairs without the best system: {every}.", width, indent="  ", first="- ")
 
 
 def _wins(comparison: ComparisonFigures, first: int, second: int, labels: Sequence[str]) -> Iterator[str]:

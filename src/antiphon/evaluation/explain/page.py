@@ -93,7 +93,7 @@ def _tokens(found: Attributions) -> Iterator[str]:
 def _table(found: Attributions) -> str:
     """All numbers: a row for each word, a column for each token."""
     if found.weights.numel() > MAX_TABLE_CELLS:
-        return f"<p>{found.weights.numel():,} numbers; antiphon explain --json writes them.</p>"
+        return f"<p>{found.weights.numel():,} numbers; `weights` has them, and the JSON of antiphon explain.</p>"
     largest = largest_of(found.weights.tolist())
     heads = "".join(f'<th scope="col"><bdi>{escaped(printable(token))}</bdi></th>' for token in found.source_tokens)
     rows = []

@@ -21,7 +21,7 @@ from antiphon.export.onnx.builder import GraphBuilder, Value
 from antiphon.export.onnx.graphs import LEAF_NAMES
 from antiphon.export.onnx.lowering import lower
 from antiphon.export.onnx.merging import merged
-from antiphon.export.onnx.tracing import Layer, Traced
+from antiphon.export.onnx.tracing import LayerState, Traced
 from antiphon.models.front import InputEmbedding
 from antiphon.models.seq2seq import EncoderDecoder
 
@@ -106,7 +106,7 @@ def tensor_name(kind: str, layer: int, side: str, leaf: str) -> str:
     return f"{kind}.{layer}.{side}.{LEAF_NAMES.get(leaf, leaf)}"
 
 
-def stored_inputs(graph: GraphBuilder, layers: list[Layer]) -> tuple[list[Value], list[Value]]:
+def stored_inputs(graph: GraphBuilder, layers: list[LayerState]) -> tuple[list[Value], list[Value]]:
     """Inputs for what the layers store of the target and of the source, in the order of `Step`."""
     own, source = [], []
     for i, layer in enumerate(layers):

@@ -53,7 +53,7 @@ class OnnxModel:
         """Load a folder that `export_onnx` wrote; ModelError for any other."""
         folder = Path(folder)
         if not (folder / FILE).is_file():
-            raise ModelError(f"`{folder}` must be a folder of `antiphon export --to onnx`, but has no {FILE}.")
+            raise ModelError(f"`{folder}` must be a model exported to ONNX by `antiphon export`, but has no {FILE}.")
         metadata = OnnxMetadata.of(read_json(folder / FILE))
         return cls(folder, metadata, load_tokenizers(folder, metadata), threads)
 

@@ -28,7 +28,7 @@ _ANY = Dim.DYNAMIC  # any size; an error where the trace would hold for one size
 
 
 @dataclass(frozen=True, slots=True)
-class Layer:
+class LayerState:
     """The tensors that a decoder layer stores, by name: of the target (heads, width), and of the source, with the
     sizes of a dimension or its name."""
 
@@ -43,7 +43,7 @@ class Traced:
     encoder: ExportedProgram
     source_keys: ExportedProgram
     step: ExportedProgram
-    layers: list[Layer]
+    layers: list[LayerState]
     features: int | None = None  # of a frame, if sources are sound
 
 
@@ -118,7 +118,7 @@ def _traced(part: nn.Module, given: tuple[Tensor, ...], dims: tuple[Any, ...]) -
     return torch.export.export(part, given, dynamic_shapes=dims, strict=False)
 
 
-def describe_layers(network: EncoderDecoder) -> list[Layer]:
+def describe_layers(network: EncoderDecoder) -> list[LayerState]:
     """What each decoder layer stores."""
     short, long = (_memory(network, length) for length in (2, 3))
     found = []
@@ -126,7 +126,7 @@ def describe_layers(network: EncoderDecoder) -> list[Layer]:
         own = layer.mixer.begin(1, 4).hypothesis
         pair = [layer.cross.begin(1, 0, memory).source for memory in (short, long)]
         cross = {name: _named(leaf.shape, pair[1][name].shape) for name, leaf in pair[0].items()}
-        found.append(Layer({name: (leaf.shape[1], leaf.shape[3]) for name, leaf in own.items()}, cross))
+        found.append(LayerState({name: (leaf.shape[1], leaf.shape[3]) for name, leaf in own.items()}, cross))
     return found
 
 
