@@ -265,4 +265,4 @@ def test_import_registers_a_task(run, recipe: Path, tmp_path: Path) -> None:
 def test_export_names_a_remedy_of_its_own(run, model_folder: Path, tmp_path: Path) -> None:
     ended = run("export", model_folder, "--to", "huggingface", "--output", tmp_path / "made")
     assert ended.code == 2 and "for transformers must have" in ended.err
-    assert ended.err.endswith("`--to ctranslate2` knows more shapes.\n") and "`format`" not in ended.err
+    assert ended.err.endswith("`--to ctranslate2` and `--to onnx` know more shapes.\n") and "`format`" not in ended.err

@@ -140,4 +140,4 @@ def test_every_command_has_the_common_flags_and_a_help_for_each(name: str) -> No
     flags = flag_names(command)
     assert {"--device", "--dtype", "--threads", "--seed", "--quiet", "--debug"} <= set(flags)
     assert len(flags) == len(set(flags))
-    assert ("--quantize" in flags) == (name in ("export", "generate", "evaluate", "serve"))
+    assert ("--quantize" in flags) == (name in ("export", "generate", "evaluate", "compare", "serve"))

@@ -96,9 +96,15 @@ def page_folder(prepared: Path, tmp_path: Path) -> Path:
 
 def before(page: str, shell: Shell, folder: Path) -> None:
     """What the reader of a page has before its first command, beyond what `prepared` makes."""
-    names = {"docs/search.md": ("runs/multi30k", "a", "b"), "docs/first-steps.md": ("first-model",)}
+    names = {
+        "docs/search.md": ("runs/multi30k", "a", "b"),
+        "docs/first-steps.md": ("first-model",),
+        "docs/explaining.md": ("runs/demo", "runs/sst2", "runs/multi30k"),
+    }
     for name in names.get(page, ()):
         shutil.copytree(folder / "runs" / "mine" / "model", folder / name)
+    if page == "docs/explaining.md":
+        (folder / "test.gold").write_text("0-0 1-1 2?2\n" * len(PAIRS))
     if page in ("README.md", "docs/coming-from-transformers.md", "docs/first-steps.md"):  # they train runs/mine
         (folder / "runs" / "mine").rename(folder / "runs" / "trained-before")
     if page == "docs/attention.md":

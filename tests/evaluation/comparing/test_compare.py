@@ -202,7 +202,7 @@ def test_the_table_fits_80_columns(three: Comparison) -> None:
     for found in (three, named, many):
         assert [line for line in found.table.splitlines() if cell_len(line) > 80] == []
     assert f"A is {LONG}0." in named.table and "corrected for the 3 pairs" in " ".join(named.table.split())
-    assert len(many.pairs_shown) == 4 and "--json or --html" in many.table
+    assert len(many.pairs_shown) == 4 and "`as_json()` or `to_html()`" in many.table
     assert "by tag" in three.table and "(once in the references)" in three.table
 
 

@@ -58,7 +58,7 @@ def rerank(
     *,
     candidates: int = DEFAULT_CANDIDATES,
     weight: float = 0.5,
-    **search: object,
+    **search: Any,
 ) -> RerankedAnswers:
     """The best of `candidates` answers to each text, by minimum Bayes risk or by another score.
 
