@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from importlib import resources
-from typing import TYPE_CHECKING
 
 from antiphon.display import (
     Markup,
@@ -20,13 +19,10 @@ from antiphon.display import (
     table,
 )
 from antiphon.display.html import escaped, isolated
+from antiphon.sweeps.figures import NUMERIC, SweepFigures, text_rows
 from antiphon.sweeps.importance import VARIANCE
 from antiphon.sweeps.results import PRUNED, SettingResult, finished
-from antiphon.sweeps.rows import NUMERIC, text_rows
 from antiphon.sweeps.space import ChoiceSpace, describe, label_of, short_key
-
-if TYPE_CHECKING:
-    from antiphon.sweeps.figures import SweepFigures
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 LOG_RATIO = 8  # numbers that differ by more than this factor are drawn on a logarithmic axis
