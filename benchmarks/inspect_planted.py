@@ -4,9 +4,9 @@
     python benchmarks/inspect_planted.py --corpus enja --pairs 5000
 
 The thresholds were chosen on Multi30k English-German (`de`), those of languages, letters and lengths with a look at the
-others too, French-English and two of Japanese; `tanaka` has 10,000 pairs. Each kind of fault is planted in 1 % of the pairs, at random places. A
-fault counts as found if its pair is among those of its own kind, and a pair without a fault that is found, of whatever
-kind, is a false alarm.
+others too, French-English and two of Japanese; `tanaka` has 10,000 pairs. Each kind of fault is planted in 1 % of the
+pairs, at random places. A fault counts as found if its pair is among those of its own kind, and a pair without a fault
+that is found, of whatever kind, is a false alarm.
 """
 
 from __future__ import annotations

@@ -21,7 +21,9 @@ TYPED = {
     "--languages": "serving/http/languages.py",
     "--host": "serving/http/server.py",
     "--port": "serving/http/server.py",
-    "--always": "reports/machine.py",  # of git
+    # Of git.
+    **dict.fromkeys(("--always", "--dirty", "--abbrev", "--exclude"), "reports/machine.py"),
+    "--share": "evaluation/explain/page.py",  # a property of CSS
 }
 # Words of `antiphon train`.
 STARTS = {"reports/facts.py", *(f"sweeps/{file}.py" for file in ("page", "run_sweep", "trial", "variants"))}

@@ -144,8 +144,8 @@ def tags_of(examples: Sequence[TestExample]) -> list[str]:
         tag = TAG.match(source)
         if tag is None:
             raise DataError(
-                f"with `--by tag` each source must begin with a tag such as <fre>, but this one is `{source:.40}` "
-                f"({one.place}). Give the data with its tag: --data '{{path: FILE, tag: fre}}'."
+                f"groups by tag need sources that begin with a tag such as <fre>, but this one is `{source:.40}` "
+                f"({one.place}). Give {argument('data', flag='--data')} with its tag: '{{path: FILE, tag: fre}}'."
             )
         found.append(tag[1])
     return found
