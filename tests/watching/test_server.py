@@ -104,9 +104,7 @@ def test_settings_are_those_of_the_recipes(server: WatchServer) -> None:
 
 def test_a_port_in_use_is_refused_in_one_line_and_without_one_the_next_is_taken(server: WatchServer) -> None:
     used = server.server_address[1]
-    with pytest.raises(
-        ConfigError, match=f"port {used} must be free, but is in use. Choose another `port`"
-    ) as raised:
+    with pytest.raises(ConfigError, match=f"port {used} must be free, but is in use. Choose another `port`") as raised:
         open_server(server.runs, used)
     assert "\n" not in str(raised.value)
     first, second = open_server(server.runs, None), open_server(server.runs, None)

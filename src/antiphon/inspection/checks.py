@@ -38,10 +38,10 @@ class Chunk(NamedTuple):
 
 
 class Hit(NamedTuple):
-    """A finding in a chunk: its kind, the index of the pair, and what to note."""
+    """A finding in a chunk: its kind, the place of the pair, and what to note."""
 
     kind: str
-    index: int
+    place: int
     note: str = ""
 
 

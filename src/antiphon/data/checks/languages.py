@@ -250,7 +250,7 @@ def _outside(values: NDArray[np.float32], batch: LetterArray) -> None:
     values[ends - 2] = 0  # of an empty text, which has one position, this is the end of the text before
 
 
-def _counts(texts: Sequence[str]) -> NDArray[np.int64]:
+def _counts(texts: Sequence[Any]) -> NDArray[np.int64]:
     """How often each hashed trigram occurs in `texts`."""
     import numpy as np
 

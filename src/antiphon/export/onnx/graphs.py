@@ -9,6 +9,8 @@ Shapes: B rows, S source and L target positions, P past target tokens, G key hea
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -65,7 +67,8 @@ class SourceKeys(nn.Module):
 
     def forward(self, encoder_hidden_states: Tensor, encoder_attention_mask: Tensor) -> tuple[Tensor, ...]:
         memory = Memory(encoder_hidden_states, tokens_of_mask(encoder_attention_mask))
-        states = [layer.cross.begin(encoder_hidden_states.shape[0], 0, memory) for layer in self.network.decoder.layers]
+        layers: Any = self.network.decoder.layers
+        states = [layer.cross.begin(encoder_hidden_states.shape[0], 0, memory) for layer in layers]
         return tuple(leaf for state in states for leaf in state.source.values())
 
 

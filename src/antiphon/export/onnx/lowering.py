@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, fx
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
+from torch.fx.node import map_arg
 
 from antiphon.export.onnx.builder import KINDS, GraphBuilder, Size, Value
 
@@ -95,7 +96,8 @@ def _kind(dtype: torch.dtype | None) -> int:
 
 def missing_operators(program: ExportedProgram) -> list[str]:
     """The names of operators in `program` that have no lowering."""
-    nodes = [node for module in program.graph_module.modules() for node in module.graph.nodes]
+    modules: Any = program.graph_module.modules()
+    nodes = [node for module in modules for node in module.graph.nodes]
     found = {_name_of(node) for node in nodes if node.op == "call_function"}
     return sorted(name for name in found if name not in LOWERINGS and name not in (*_SKIPPED, _AUTOCAST, "getitem"))
 
@@ -131,8 +133,8 @@ def _lower_node(graph: GraphBuilder, node: fx.Node, env: dict[fx.Node, Any]) -> 
     name = _name_of(node)
     if name in _SKIPPED:
         return None
-    args = fx.node.map_arg(node.args, lambda each: env[each])
-    kwargs = fx.node.map_arg(node.kwargs, lambda each: env[each])
+    args: Any = map_arg(node.args, lambda each: env[each])
+    kwargs: Any = map_arg(node.kwargs, lambda each: env[each])
     if not _any_of(args) and not _any_of(kwargs):
         with torch.no_grad():
             return node.target(*args, **kwargs)  # type: ignore[operator]

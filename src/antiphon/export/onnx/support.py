@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from antiphon.errors import ModelError, one_line
@@ -53,8 +55,9 @@ def check_supported(model: Translator) -> Model:
 
 def mixers_of(network: EncoderDecoder) -> list[tuple[str, Mixer]]:
     """The mixers of all layers with their roles."""
-    found = [("encoder", layer.mixer) for layer in network.encoder.layers]
-    for layer in network.decoder.layers:
+    layers: tuple[Any, Any] = (network.encoder.layers, network.decoder.layers)
+    found: list[tuple[str, Mixer]] = [("encoder", layer.mixer) for layer in layers[0]]
+    for layer in layers[1]:
         found += [("decoder", layer.mixer), ("cross-attention", layer.cross)]
     return found
 

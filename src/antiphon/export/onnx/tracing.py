@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -121,8 +121,8 @@ def _traced(part: nn.Module, given: tuple[Tensor, ...], dims: tuple[Any, ...]) -
 def describe_layers(network: EncoderDecoder) -> list[LayerState]:
     """What each decoder layer stores."""
     short, long = (_memory(network, length) for length in (2, 3))
-    found = []
-    for layer in network.decoder.layers:
+    found, layers = [], cast("Any", network.decoder.layers)
+    for layer in layers:
         own = layer.mixer.begin(1, 4).hypothesis
         pair = [layer.cross.begin(1, 0, memory).source for memory in (short, long)]
         cross = {name: _named(leaf.shape, pair[1][name].shape) for name, leaf in pair[0].items()}

@@ -80,5 +80,6 @@ def _index(call: Call, x: Any, indices: Sequence[Any]) -> str:
 
 
 def _type_of(call: Call, i: int) -> torch.dtype:
-    found = call.node.args[1][i]  # type: ignore[index]
+    indices: Any = call.node.args[1]
+    found = indices[i]
     return found.meta["val"].dtype
