@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,12 @@ def test_weights_and_biases_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     report_twice({"wandb": {"project": "x", "mode": "offline", "tags": ["t"]}}, tmp_path / "run")
     files = sorted((tmp_path / "run" / "wandb").glob("offline-run-*/run-*.wandb"))
     assert len(files) == 2 and files[0].name == files[1].name, "the resumed run has another id"
-    logged = [row for file in files for row in wandb_rows(file)]
+    deadline = time.monotonic() + 30
+    while True:  # a process of wandb writes the files, on a busy machine after `finish` has returned
+        logged = [row for file in files for row in wandb_rows(file)]
+        if sum("loss" in row for row in logged) >= 4 or time.monotonic() > deadline:
+            break
+        time.sleep(0.1)
     assert [(row["step"], row["loss"]) for row in logged if "loss" in row] == [
         (10.0, 3.5), (20.0, 2.5), (20.0, 2.25), (30.0, 1.5),
     ]  # fmt: skip
