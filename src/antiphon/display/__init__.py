@@ -11,6 +11,7 @@ from __future__ import annotations
 from antiphon.display.chart import line_chart
 from antiphon.display.colours import DARK, LIGHT, shade
 from antiphon.display.comparison import bar_chart, chart_grid, number_chart, point_chart
+from antiphon.display.document import Section, document
 from antiphon.display.figures import clock, fixed
 from antiphon.display.heat import heat_map, map_title
 from antiphon.display.html import (
@@ -33,12 +34,14 @@ __all__ = [
     "IntervalRow",
     "LIGHT",
     "Markup",
+    "Section",
     "badge",
     "bar",
     "bar_chart",
     "chart_grid",
     "clock",
     "details",
+    "document",
     "fixed",
     "heat_map",
     "interval_chart",

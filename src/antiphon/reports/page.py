@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from importlib import resources
 
-from antiphon.display import Markup, bar, clock, fixed, joined, line_chart, note, panel, table
+from antiphon.display import Markup, Section, bar, clock, document, fixed, joined, line_chart, note, panel, table
 from antiphon.display.html import escaped, isolated
 from antiphon.evaluation.comparing import word_changes
 from antiphon.reports.attention_maps import DrawnMap
@@ -24,7 +23,6 @@ from antiphon.reports.facts import (
 )
 from antiphon.reports.results import ErrorGroup, RankedExample, RunResults
 
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 MAX_TILES, MAX_CHARTS, MAX_TEXT = 4, 8, 2000
 KINDS = {
     "worst": ("Worst", "the lowest scores"),
@@ -32,28 +30,18 @@ KINDS = {
     "best": ("Best", "the highest scores"),
 }
 _CURVES = {"lr": "learning rate", "grad_norm": "gradient norm", "tokens_per_second": "tokens a second"}
-Section = tuple[str, str, Markup]  # anchor, title, contents
 
 
 def page(run: RunContents, results: RunResults, maps: Sequence[DrawnMap], no_maps: str) -> str:
     """The whole page."""
     sections = [section for section in _sections(run, results, maps, no_maps) if section[2].html]
-    style = resources.files("antiphon.reports").joinpath("static/report.css").read_text(encoding="utf-8")
-    links = "".join(f'<li><a href="#{anchor}">{escaped(title)}</a></li>' for anchor, title, _ in sections)
-    cards = "".join(
-        f'<section class="card" id="{anchor}" aria-labelledby="{anchor}-title">'
-        f'<h2 id="{anchor}-title">{escaped(title)}</h2>{inside.html}</section>'
-        for anchor, title, inside in sections
-    )
-    state = f'<span class="state {run.state}">{run.state}</span>'
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escaped(run.name)}: report of a training run</title><style>{style}</style></head><body>"
-        f'<header><div class="title"><h1>{isolated(run.name)}</h1>{state}</div>'
-        f'<p class="lead">{isolated(lead(run))}</p><nav aria-label="Sections"><ul>{links}</ul></nav></header>'
-        f"<main>{cards}</main><footer><p>Made by Antiphon from the files of the run.</p></footer></body></html>\n"
+    return document(
+        run.name,
+        kind="report of a training run",
+        lead=lead(run),
+        sections=sections,
+        footer=["Made by Antiphon from the files of the run."],
+        beside=Markup(f'<span class="state {run.state}">{run.state}</span>'),
     )
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from importlib import resources
 
 from antiphon.display import (
     Markup,
     bar_chart,
     chart_grid,
+    document,
     fixed,
     line_chart,
     note,
@@ -24,7 +24,6 @@ from antiphon.sweeps.importance import VARIANCE
 from antiphon.sweeps.results import PRUNED, SettingResult, finished
 from antiphon.sweeps.space import ChoiceSpace, describe, label_of, short_key
 
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 LOG_RATIO = 8  # numbers that differ by more than this factor are drawn on a logarithmic axis
 MOST_ROWS = 200
 
@@ -54,7 +53,6 @@ def shown(result: SweepFigures) -> str:
 
 def page(result: SweepFigures) -> str:
     """The whole page."""
-    style = resources.files("antiphon").joinpath("reports/static/report.css").read_text(encoding="utf-8")
     best = result.best
     drawn = "".join(f"<div>{chart.html}</div>" for chart in charts(result))
     spaced = 'style="margin-bottom:1rem"'
@@ -64,21 +62,12 @@ def page(result: SweepFigures) -> str:
     scrolling = f'<div class="scroll" tabindex="0" role="region" aria-label="Settings">{_table(result).html}</div>'
     sections += [("settings", "Settings", f"{scrolling}{_table_note(result)}")]
     sections += [("reproduce", "Reproduce", _reproduce(result))]
-    links = "".join(f'<li><a href="#{anchor}">{title}</a></li>' for anchor, title, _ in sections)
-    cards = "".join(
-        f'<section class="card" id="{anchor}" aria-labelledby="{anchor}-title"><h2 id="{anchor}-title">{title}</h2>'
-        f"{inside}</section>"
-        for anchor, title, inside in sections
-    )
-    name = result.definition.name
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escaped(name)}: a sweep</title><style>{style}</style></head><body>"
-        f'<header><div class="title"><h1>{isolated(name)}</h1></div>'
-        f'<p class="lead">{isolated(_lead(result))}</p><nav aria-label="Sections"><ul>{links}</ul></nav></header>'
-        f"<main>{cards}</main><footer><p>Made by Antiphon from the study of the sweep.</p></footer></body></html>\n"
+    return document(
+        result.definition.name,
+        kind="a sweep",
+        lead=_lead(result),
+        sections=[(anchor, title, Markup(inside)) for anchor, title, inside in sections],
+        footer=["Made by Antiphon from the study of the sweep."],
     )
 
 

@@ -6,7 +6,19 @@ from collections.abc import Iterator, Sequence
 from importlib import resources
 from typing import TYPE_CHECKING
 
-from antiphon.display import IntervalRow, Markup, badge, fixed, interval_chart, joined, note, panel, table
+from antiphon.display import (
+    IntervalRow,
+    Markup,
+    Section,
+    badge,
+    document,
+    fixed,
+    interval_chart,
+    joined,
+    note,
+    panel,
+    table,
+)
 from antiphon.display.colours import CURVES, GOOD, NEUTRAL
 from antiphon.display.html import escaped, isolated
 from antiphon.evaluation.comparing.differences import Difference, bounds, probability, title
@@ -15,7 +27,6 @@ from antiphon.evaluation.comparing.words import marked
 if TYPE_CHECKING:
     from antiphon.evaluation.comparing.figures import ComparisonFigures, Contrast, WinTieLoss
 
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 EXAMPLES, MAX_TEXT = 8, 2000
 KINDS = {"length": "By the length of the reference", "frequency": "By rare words of the reference", "tag": "By tag"}
 _METHOD = (
@@ -29,24 +40,13 @@ _METHOD = (
 
 def whole_page(comparison: ComparisonFigures) -> str:
     """The page; everything from users' data is escaped."""
-    style = resources.files("antiphon.evaluation.comparing").joinpath("page.css").read_text(encoding="utf-8")
-    names = _list_of(comparison.names)
-    cards = "".join(
-        f'<section class="card" id="{anchor}" aria-labelledby="{anchor}-title">'
-        f'<h2 id="{anchor}-title">{escaped(heading)}</h2>{inside.html}</section>'
-        for anchor, heading, inside in _sections(comparison)
-    )
-    links = "".join(
-        f'<li><a href="#{anchor}">{escaped(heading)}</a></li>' for anchor, heading, _ in _sections(comparison)
-    )
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escaped(names)}: comparison</title><style>{style}</style></head><body>"
-        f"<header><h1>{isolated(names)}</h1><p class='lead'>{isolated(lead(comparison))}</p>"
-        f'<nav aria-label="Sections"><ul>{links}</ul></nav></header>'
-        f"<main>{cards}</main><footer><p>{escaped(_METHOD)}</p><p>Made by Antiphon.</p></footer></body></html>\n"
+    return document(
+        _list_of(comparison.names),
+        kind="comparison",
+        lead=lead(comparison),
+        sections=list(_sections(comparison)),
+        footer=[_METHOD, "Made by Antiphon."],
+        style=resources.files("antiphon.evaluation.comparing").joinpath("page.css").read_text(encoding="utf-8"),
     )
 
 
@@ -67,7 +67,7 @@ def lead(comparison: ComparisonFigures) -> str:
     )
 
 
-def _sections(comparison: ComparisonFigures) -> Iterator[tuple[str, str, Markup]]:
+def _sections(comparison: ComparisonFigures) -> Iterator[Section]:
     for number, metric in enumerate(comparison.results):
         yield f"metric-{number}", title(metric), _metric(comparison, metric)
     yield "groups", "Where each is better", _groups(comparison)
