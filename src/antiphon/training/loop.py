@@ -7,16 +7,19 @@ of (seed, step), never of a global random state.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 
 from antiphon.config import TrainingConfig
 from antiphon.config.interval import Interval
 from antiphon.errors import argument
 from antiphon.models.folders.checkpoint import learned_weights
+from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.training.parts import LoopParts, Validation
 from antiphon.training.reporting.record import METRICS, SAMPLES
 from antiphon.training.resume import WEIGHTS, TrainState, load_snapshot, save_snapshot, save_start, weights_file
-from antiphon.training.signals import StopSignal
 from antiphon.training.snapshot import SnapshotStore
 from antiphon.training.step import TrainStep
 
@@ -32,7 +35,6 @@ class Loop(TrainStep):
         state = (self.evaluated, parts.optimizer, self.ahead, self.progress)
         self.now = TrainState(self.network, *state, self.record, self.distillation)
         self.best = SnapshotStore(parts.store.folder.with_name("best"), keep=None, say=self.record.say)
-        self.stop = StopSignal(self.record.say)
 
     def resume(self) -> bool:
         """Continue from the newest valid snapshot; False if there is none."""
@@ -48,7 +50,7 @@ class Loop(TrainStep):
         """Train to the end. Ctrl-C or SIGTERM: save, then KeyboardInterrupt or SystemExit(143)."""
         progress = self.progress
         with self.stop, torch.random.fork_rng(devices=[]):
-            if progress.step == 0:
+            if progress.step == 0 and self.world.main:
                 save_start(self.record.folder, self.network)
             while True:
                 reason = self.ended()
@@ -86,17 +88,25 @@ class Loop(TrainStep):
         """Validate, log the figures, and save the weights if they are the best so far."""
         assert self.parts.validate is not None
         self.network.eval()
-        with self.evaluated.applied():
-            found = self.parts.validate(self.network, lambda: self.stop.requested)
+        with self.evaluation() as network:
+            found = self.parts.validate(network, self.stop.exchanged)
             if found is None:
                 return
             progress, count = self.progress, self.settings.average_best
             progress.validated = progress.step
             self.record.validation({**progress.position(), **found.figures}, found.samples)
             if progress.improves(found.rank):
-                self.parts.save_best(self.network)
-            if count > 1 and progress.among_best(found.rank, count):
-                self.best.save(progress.step, {WEIGHTS: weights_file(learned_weights(self.network))})
+                self.parts.save_best(network)
+            if count > 1 and progress.among_best(found.rank, count) and self.world.main:
+                self.best.save(progress.step, {WEIGHTS: weights_file(learned_weights(network))})
+            self.world.barrier()
+
+    @contextmanager
+    def evaluation(self) -> Iterator[EncoderDecoder]:
+        """The context in which `parts.network` has the weights that are evaluated. It yields that network."""
+        with self.evaluated.applied(), self.parallel.evaluation() as network:
+            network.eval()
+            yield network
 
     def save_due(self) -> bool:
         return self.progress.due(self.settings.saves)
@@ -106,9 +116,11 @@ class Loop(TrainStep):
         if self.progress.saved == self.progress.step:
             return
         self.progress.saved = self.progress.step
-        save_snapshot(self.parts.store, self.now)
+        if self.world.main:
+            save_snapshot(self.parts.store, self.now)
         # Prune after saving: a run killed before this resumes from an older snapshot, which may refer to these files.
-        self.best.prune([step for _, step in self.progress.bests])
+        if self.world.main:
+            self.best.prune([step for _, step in self.progress.bests])
 
     def ended(self) -> str | None:
         """The reason why the run is complete, or None."""
