@@ -114,7 +114,8 @@ FLOORS: dict[str, list[str]] = {
         "reporting/sparkline",
         "reporting/live reporting/reporters/",
         "reporting/record",
-        "resume",
+        "parts resume",
+        "step",
         "loop",
     ],
     "search": [
