@@ -44,7 +44,7 @@ from antiphon.training.snapshot import SnapshotStore
 from antiphon.workflows.answer_settings import saved_search_settings
 from antiphon.workflows.average import average_and_compare
 from antiphon.workflows.base import BASE, InitialModel, apply_base, save_base
-from antiphon.workflows.folder import CONFIG, TOKENIZERS, clear
+from antiphon.workflows.folder import CONFIG, TOKENIZERS, clear, recipe_head
 from antiphon.workflows.labels import check_labels, with_labels
 from antiphon.workflows.recording import RunRecorder, write_answers
 from antiphon.workflows.run_data import RunData
@@ -251,7 +251,7 @@ class TrainingJob:
             for name, tokenizer in self._named_tokenizers():
                 tokenizer.save(self.folder / TOKENIZERS, name)
             # Written last: a folder with a config.yaml counts as a run.
-            replace_file(self.folder / CONFIG, dump_yaml(to_mapping(self.recipe)).encode())
+            replace_file(self.folder / CONFIG, (recipe_head() + dump_yaml(to_mapping(self.recipe))).encode())
         except OSError as error:
             raise self._not_made(error) from error
 
