@@ -35,7 +35,8 @@ from antiphon.training.objectives.distillation import Distillation
 from antiphon.training.objectives.r_drop import PairedCrossEntropy, twice
 from antiphon.training.progress import LogWindow, Progress
 from antiphon.training.reporting.record import METRICS, SAMPLES, RunLog, Sample
-from antiphon.training.resume import WEIGHTS, TrainState, load_snapshot, save_snapshot, save_start, weights_file
+from antiphon.training.resume import WEIGHTS, TrainState, load_snapshot, save_snapshot, save_start
+from antiphon.training.saving.tensor_file import copied, tensor_file
 from antiphon.training.signals import StopSignal
 from antiphon.training.snapshot import SnapshotStore
 
@@ -122,7 +123,7 @@ class Loop:
 
     def resume(self) -> bool:
         """Continue from the newest valid snapshot; False if there is none."""
-        snapshot = self.parts.store.newest()
+        snapshot = self.parts.store.newest(self.now.world)
         if snapshot is None:
             self.record.say("there is no whole snapshot to continue; starting from the beginning")
             self.record.cut({METRICS: 0, SAMPLES: 0})
@@ -143,6 +144,8 @@ class Loop:
                     reason = self.ended()
                 if self.stop.requested or reason or self.save_due():
                     self.save()
+                if self.stop.requested or reason or self.parts.store.background.failed:
+                    self.parts.store.wait()
                 if self.stop.requested:
                     how = argument("antiphon.train(recipe, resume=True)", flag="--resume")
                     self.record.say(f"stopped at step {progress.step}, which is saved; continue with {how}")
@@ -246,19 +249,20 @@ class Loop:
             if progress.improves(found.rank):
                 self.parts.save_best(self.network)
             if count > 1 and progress.among_best(found.rank, count):
-                self.best.save(progress.step, {WEIGHTS: weights_file(learned_weights(self.network))})
+                self.best.save(progress.step, {WEIGHTS: tensor_file(copied(learned_weights(self.network)))})
 
     def save_due(self) -> bool:
         return self.progress.due(self.settings.saves)
 
     def save(self) -> None:
-        """Write a snapshot of the current step, unless it exists already."""
+        """Start to write a snapshot of the current step, unless it exists already."""
         if self.progress.saved == self.progress.step:
             return
         self.progress.saved = self.progress.step
-        save_snapshot(self.parts.store, self.now)
-        # Prune after saving: a run killed before this resumes from an older snapshot, which may refer to these files.
-        self.best.prune([step for _, step in self.progress.bests])
+        # Those that are no longer among the best go after the snapshot is complete: a run killed before that resumes
+        # from an older one, which may refer to them.
+        stale = {*self.best.steps()} - {step for _, step in self.progress.bests}
+        save_snapshot(self.parts.store, self.now, then=lambda: self.best.drop(stale))
 
     def ended(self) -> str | None:
         """The reason why the run is complete, or None."""
