@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-PATIENCE = 60.0  # seconds for which `close` waits for work that depends on other processes
+PATIENCE = 60.0  # seconds; the work may wait for another process, which is gone
 
 
 class BackgroundWork:
@@ -40,9 +40,12 @@ class BackgroundWork:
             error, self._error = self._error, None
             raise error
 
-    def close(self) -> None:
-        """Let the work end, for at most `PATIENCE` seconds, without raising its error: another one ends the run."""
-        if self._thread is not None:
+    def __enter__(self) -> BackgroundWork:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """After an error, let the work end, for at most `PATIENCE` seconds. A second Ctrl-C does not wait for it."""
+        if self._thread is not None and kind is not None and issubclass(kind, Exception):
             self._thread.join(PATIENCE)
 
     def _run(self, work: Callable[[], object]) -> None:
