@@ -19,7 +19,8 @@ from antiphon.models.folders.checkpoint import learned_weights
 from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.training.parts import LoopParts, Validation
 from antiphon.training.reporting.record import METRICS, SAMPLES
-from antiphon.training.resume import WEIGHTS, TrainState, load_snapshot, save_snapshot, save_start, weights_file
+from antiphon.training.resume import WEIGHTS, TrainState, load_snapshot, save_snapshot, save_start
+from antiphon.training.saving.tensor_file import copied, tensor_file
 from antiphon.training.snapshot import SnapshotStore
 from antiphon.training.step import TrainStep
 
@@ -33,12 +34,12 @@ class Loop(TrainStep):
         super().__init__(parts, settings)
         self.validate_every = validate_every
         state = (self.evaluated, parts.optimizer, self.ahead, self.progress)
-        self.now = TrainState(self.network, *state, self.record, self.distillation)
+        self.now = TrainState(self.network, *state, self.record, self.distillation, self.world)
         self.best = SnapshotStore(parts.store.folder.with_name("best"), keep=None, say=self.record.say)
 
     def resume(self) -> bool:
         """Continue from the newest valid snapshot; False if there is none."""
-        snapshot = self.parts.store.newest()
+        snapshot = self.parts.store.newest(self.now.world)
         if snapshot is None:
             self.record.say("there is no whole snapshot to continue; starting from the beginning")
             self.record.cut({METRICS: 0, SAMPLES: 0})
@@ -49,7 +50,7 @@ class Loop(TrainStep):
     def run(self) -> str:
         """Train to the end. Ctrl-C or SIGTERM: save, then KeyboardInterrupt or SystemExit(143)."""
         progress = self.progress
-        with self.stop, torch.random.fork_rng(devices=[]):
+        with self.stop, torch.random.fork_rng(devices=[]), self.parts.store.background:
             if progress.step == 0 and self.world.main:
                 save_start(self.record.folder, self.network)
             while True:
@@ -59,6 +60,8 @@ class Loop(TrainStep):
                     reason = self.ended()
                 if self.stop.requested or reason or self.save_due():
                     self.save()
+                if self.stop.requested or reason or self.parts.store.background.failed:
+                    self.parts.store.wait()
                 if self.stop.requested:
                     how = argument("antiphon.train(recipe, resume=True)", flag="--resume")
                     self.record.say(f"stopped at step {progress.step}, which is saved; continue with {how}")
@@ -98,7 +101,7 @@ class Loop(TrainStep):
             if progress.improves(found.rank):
                 self.parts.save_best(network)
             if count > 1 and progress.among_best(found.rank, count) and self.world.main:
-                self.best.save(progress.step, {WEIGHTS: weights_file(learned_weights(network))})
+                self.best.save(progress.step, {WEIGHTS: tensor_file(copied(learned_weights(network)))})
             self.world.barrier()
 
     @contextmanager
@@ -112,15 +115,14 @@ class Loop(TrainStep):
         return self.progress.due(self.settings.saves)
 
     def save(self) -> None:
-        """Write a snapshot of the current step, unless it exists already."""
+        """Start to write a snapshot of the current step, unless it exists already."""
         if self.progress.saved == self.progress.step:
             return
         self.progress.saved = self.progress.step
-        if self.world.main:
-            save_snapshot(self.parts.store, self.now)
-        # Prune after saving: a run killed before this resumes from an older snapshot, which may refer to these files.
-        if self.world.main:
-            self.best.prune([step for _, step in self.progress.bests])
+        # Those that are no longer among the best go after the snapshot is complete: a run killed before that resumes
+        # from an older one, which may refer to them.
+        stale = {*self.best.steps()} - {step for _, step in self.progress.bests} if self.world.main else set()
+        save_snapshot(self.parts.store, self.now, then=lambda: self.best.drop(stale))
 
     def ended(self) -> str | None:
         """The reason why the run is complete, or None."""

@@ -41,8 +41,8 @@ class LoopParts:
     """The parts that the loop connects.
 
     `schedule` returns the learning rate of a step, from 1. `validate` may be None. `save_best` saves the weights as the
-    best model so far. `teacher` is the teacher network of distillation. `parallel` is how `network` trains on the ranks,
-    with the weights that `optimizer` updates; None: in this process.
+    best model so far. `teacher` is the teacher network of distillation. `parallel` is how `network` trains on several
+    ranks, with the weights that `optimizer` updates; None: in this process.
     """
 
     network: EncoderDecoder

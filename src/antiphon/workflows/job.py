@@ -12,6 +12,7 @@ import torch
 from antiphon.config import ROLES, BaseConfig, ModelConfig, TrainConfig
 from antiphon.data import Batches, Streamed
 from antiphon.devices import describe_machine
+from antiphon.durable import make_folder
 from antiphon.errors import ConfigError, DiskError, argument, is_command_line
 from antiphon.evaluation.metrics import know_labels, parse_metrics
 from antiphon.generation.languages import speaking
@@ -171,7 +172,7 @@ class TrainingJob:
 
     def _made_folder(self) -> Path:
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            make_folder(self.folder)
         except OSError as error:
             raise self._not_made(error) from error
         return self.folder
@@ -244,7 +245,7 @@ class TrainingJob:
                 clear(self.folder)
             elif (self.folder / CONFIG).exists():
                 raise ConfigError(f"the run folder `{self.folder}` was free, but another process has made a run there.")
-            (self.folder / TOKENIZERS).mkdir(exist_ok=True)
+            make_folder(self.folder / TOKENIZERS)
             if self.base is not None:
                 weights = None if self.adapter is None else self.adapter.base()
                 save_base(self.folder, self.base, self.recipe, weights=weights)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-
 from torch import Tensor
+
+from antiphon.training.saving.stored import is_sharded
 
 
 def local(tensor: Tensor) -> Tensor:
@@ -15,9 +15,3 @@ def local(tensor: Tensor) -> Tensor:
 def whole(tensor: Tensor) -> Tensor:
     """The whole tensor; a collective if it is sharded."""
     return tensor.full_tensor() if is_sharded(tensor) else tensor  # type: ignore[attr-defined]
-
-
-def is_sharded(tensor: Tensor) -> bool:
-    """Whether each rank holds a part of this tensor, as FSDP2 does."""
-    library = sys.modules.get("torch.distributed.tensor")  # not imported: nothing is sharded
-    return library is not None and isinstance(tensor, library.DTensor)
