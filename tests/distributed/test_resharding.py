@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pytest
 import torch
 from torch import Tensor, nn
 from training.runs import make_loop
@@ -17,7 +16,7 @@ from antiphon.models.folders.checkpoint import learned_weights
 from antiphon.training.evaluated import EvaluationWeights
 from antiphon.training.loop import Loop
 from antiphon.training.optim import build_optimizer
-from antiphon.training.resume import TrainState, load_snapshot, save_snapshot, snapshot_weights
+from antiphon.training.resume import TrainState, load_snapshot, save_snapshot
 from antiphon.training.saving.files import damage
 from antiphon.training.saving.optimizer_state import split_optimizer
 from antiphon.training.snapshot import SnapshotStore
