@@ -12,7 +12,6 @@ import torch
 from antiphon.config import ROLES, BaseConfig, ModelConfig, TrainConfig
 from antiphon.data import Batches, Streamed
 from antiphon.devices import describe_machine
-from antiphon.durable import make_folder
 from antiphon.errors import ConfigError, DiskError, argument, is_command_line
 from antiphon.evaluation.metrics import know_labels, parse_metrics
 from antiphon.generation.languages import speaking
@@ -24,6 +23,7 @@ from antiphon.models.folders.checkpoint import (
     WEIGHTS,
     Parts,
     load_weights,
+    make_folder,
     put_weights,
     replace_file,
     save_model_folder,

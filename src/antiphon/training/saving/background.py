@@ -1,8 +1,8 @@
 """One piece of work at a time in a thread beside the training.
 
-    work = BackgroundWork()
-    work.start(lambda: store.save(step, files))
-    work.wait()                                     # raises what the work raised
+work = BackgroundWork()
+work.start(lambda: store.save(step, files))
+work.wait()                                     # raises what the work raised
 """
 
 from __future__ import annotations
@@ -19,6 +19,11 @@ class BackgroundWork:
     def __init__(self) -> None:
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
+
+    @property
+    def active(self) -> bool:
+        """Whether the work has not ended."""
+        return self._thread is not None and self._thread.is_alive()
 
     @property
     def failed(self) -> bool:
