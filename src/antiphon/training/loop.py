@@ -7,18 +7,21 @@ of (seed, step), never of a global random state.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 
 from antiphon.config import TrainingConfig
 from antiphon.config.interval import Interval
 from antiphon.errors import argument
 from antiphon.models.folders.checkpoint import learned_weights
+from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.training.parts import LoopParts, Validation
 from antiphon.training.reporting.record import METRICS, SAMPLES
 from antiphon.training.resume import WEIGHTS, TrainState, load_snapshot, save_snapshot, save_start, snapshot_bytes
 from antiphon.training.saving.space import SpaceCheck
 from antiphon.training.saving.tensor_file import copied, tensor_file
-from antiphon.training.signals import StopSignal
 from antiphon.training.snapshot import SnapshotStore
 from antiphon.training.step import TrainStep
 
@@ -32,9 +35,8 @@ class Loop(TrainStep):
         super().__init__(parts, settings)
         self.validate_every = validate_every
         state = (self.evaluated, parts.optimizer, self.ahead, self.progress)
-        self.now = TrainState(self.network, *state, self.record, self.distillation)
+        self.now = TrainState(self.network, *state, self.record, self.distillation, self.world)
         self.best = SnapshotStore(parts.store.folder.with_name("best"), keep=None, say=self.record.say)
-        self.stop = StopSignal(self.record.say)
         self.space = SpaceCheck(parts.store, lambda: snapshot_bytes(self.now))
 
     def resume(self) -> bool:
@@ -51,7 +53,7 @@ class Loop(TrainStep):
         """Train to the end. Ctrl-C or SIGTERM: save, then KeyboardInterrupt or SystemExit(143)."""
         progress = self.progress
         with self.stop, torch.random.fork_rng(devices=[]), self.parts.store.background:
-            if progress.step == 0:
+            if progress.step == 0 and self.world.main:
                 save_start(self.record.folder, self.network)
             while True:
                 reason = self.ended()
@@ -95,17 +97,25 @@ class Loop(TrainStep):
         """Validate, log the figures, and save the weights if they are the best so far."""
         assert self.parts.validate is not None
         self.network.eval()
-        with self.evaluated.applied():
-            found = self.parts.validate(self.network, lambda: self.stop.requested)
+        with self.evaluation() as network:
+            found = self.parts.validate(network, self.stop.exchanged)
             if found is None:
                 return
             progress, count = self.progress, self.settings.average_best
             progress.validated = progress.step
             self.record.validation({**progress.position(), **found.figures}, found.samples)
             if progress.improves(found.rank):
-                self.parts.save_best(self.network)
-            if count > 1 and progress.among_best(found.rank, count):
-                self.best.save(progress.step, {WEIGHTS: tensor_file(copied(learned_weights(self.network)))})
+                self.parts.save_best(network)
+            if count > 1 and progress.among_best(found.rank, count) and self.world.main:
+                self.best.save(progress.step, {WEIGHTS: tensor_file(copied(learned_weights(network)))})
+            self.world.barrier()
+
+    @contextmanager
+    def evaluation(self) -> Iterator[EncoderDecoder]:
+        """The context in which `parts.network` has the weights that are evaluated. It yields that network."""
+        with self.evaluated.applied(), self.parallel.evaluation() as network:
+            network.eval()
+            yield network
 
     def save_due(self) -> bool:
         return self.progress.due(self.settings.saves)
@@ -117,7 +127,7 @@ class Loop(TrainStep):
         self.progress.saved = self.progress.step
         # Those that are no longer among the best go after the snapshot is complete: a run killed before that resumes
         # from an older one, which may refer to them.
-        stale = {*self.best.steps()} - {step for _, step in self.progress.bests}
+        stale = {*self.best.steps()} - {step for _, step in self.progress.bests} if self.world.main else set()
         save_snapshot(self.parts.store, self.now, then=lambda: self.best.drop(stale))
 
     def ended(self) -> str | None:
