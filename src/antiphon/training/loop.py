@@ -105,6 +105,7 @@ class Loop(TrainStep):
         """Write a snapshot of the current step, unless it exists already."""
         if self.progress.saved == self.progress.step:
             return
+        self.parts.check()
         self.progress.saved = self.progress.step
         save_snapshot(self.parts.store, self.now)
         # Prune after saving: a run killed before this resumes from an older snapshot, which may refer to these files.

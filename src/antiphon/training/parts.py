@@ -40,7 +40,8 @@ class LoopParts:
     """The parts that the loop connects.
 
     `schedule` returns the learning rate of a step, from 1. `validate` may be None. `save_best` saves the weights as the
-    best model so far. `teacher` is the teacher network of distillation.
+    best model so far. `teacher` is the teacher network of distillation. `check` is called before anything is saved, and
+    raises if the run folder does not belong to this process any more.
     """
 
     network: EncoderDecoder
@@ -54,3 +55,4 @@ class LoopParts:
     pad_id: int
     start_id: int
     teacher: EncoderDecoder | None = None
+    check: Callable[[], None] = lambda: None

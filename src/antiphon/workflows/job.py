@@ -34,7 +34,7 @@ from antiphon.reports.run_report import write_end_report
 from antiphon.settings import SettingError, inside, saying
 from antiphon.text import Tokenizer, load_task
 from antiphon.training.adapters import Adapter
-from antiphon.training.lock import exclusive_lock
+from antiphon.training.lock import FolderLock, exclusive_lock
 from antiphon.training.loop import Loop, LoopParts
 from antiphon.training.optim import build_optimizer, build_schedule, find_optimizer
 from antiphon.training.reporting.advice import advice
@@ -95,6 +95,7 @@ class TrainingJob:
         self.adapter = self._adapter(device)
         self.validate, notes = self.data.validator(self.parts, self.metrics)
         self.notes += notes
+        self._lock: FolderLock | None = None
         self.record = RunLog(folder, make_display(total_steps=config.training.max_steps, quiet=quiet))
         self.loop = Loop(
             LoopParts(
@@ -109,6 +110,7 @@ class TrainingJob:
                 pad_id=special_tokens.pad,
                 start_id=special_tokens.start,
                 teacher=teacher,
+                check=self.check_lock,
             ),
             config.training,
             validate_every=config.validation.interval,
@@ -156,7 +158,7 @@ class TrainingJob:
     def run(self) -> tuple[str, Model]:
         """Train to the end and write the report; returns the reason of the end, and the best model."""
         try:
-            with exclusive_lock(self._made_folder()):
+            with exclusive_lock(self._made_folder()) as self._lock:
                 if self.fresh:
                     self._create()
                 reason = self._run()
@@ -212,8 +214,14 @@ class TrainingJob:
                 recorder.describe(self.network, self.data, self.validate)
         return reason
 
+    def check_lock(self) -> None:
+        """LeaseLostError if another process has taken the run folder over."""
+        if self._lock is not None:
+            self._lock.check()
+
     def save_best(self, network: torch.nn.Module) -> None:
         """Save the weights of `network`, the network of this run, as the run's model, and the last answers."""
+        self.check_lock()
         self._save_model()
         if self.validate is not None:
             write_answers(self.folder, self.validate, step=self.loop.progress.step, say=self.record.say)
