@@ -96,8 +96,8 @@ def current_world() -> World:
 def _own_store() -> dict[str, Any]:
     """The store and the rank of this process where torchrun has started it again, else nothing.
 
-    torchrun's agent holds one store for all starts (`--rdzv-backend c10d` and `--standalone`). There the ranks would find
-    the addresses of those before them, and wait for processes that have ended. So each start has names of its own.
+    torchrun's agent holds one store for all starts (`--rdzv-backend c10d` and `--standalone`). There the ranks would
+    find the addresses of those before them, and wait for processes that have ended. So each start has names of its own.
     """
     if not restarts() or os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
         return {}

@@ -181,8 +181,8 @@ def is_lease(name: str) -> bool:
 
 
 def is_leased(folder: Path) -> bool:
-    """Whether the lease of a folder seems to be held. Nothing is written, and no time is waited: of a process on another
-    machine, its file must have been written in the last minutes."""
+    """Whether the lease of a folder seems to be held. Nothing is written and nothing waited for: of a process on
+    another machine, its file must have been written in the last minutes."""
     for name, content in _files(folder):
         holder = _parse(content)
         if holder is None or holder.ended() or holder.state != _HELD:
