@@ -29,6 +29,7 @@ from antiphon.workflows.base import BASE, check_same_base
 TOKENIZERS, CONFIG = "tokenizers", "config.yaml"
 FREE_TO_CHANGE = ("max_", "save_", "log_")  # settings of `training` that a resumed run may change
 FREE_NAMES = {"output", "folder", "data.test", "model.base", "validation.every", "validation.every_steps"}
+FREE_NAMES |= {"training.parallel", "training.shard_within", "training.cpu_offload"}
 FREE_NAMES |= {"validation.samples", "license", "data.license", "data.train.license", "data.valid.license"}
 # The entries that a run creates in its folder; with the suffix .tmp, an unfinished file.
 RUN_ENTRIES = {TOKENIZERS, CONFIG, BASE, METRICS, SAMPLES, START, "snapshots", "best", "model", "adapter"}
