@@ -108,12 +108,13 @@ FLOORS: dict[str, list[str]] = {
     "training": [
         "/ adapters ahead energy evaluated groups lock objectives/ objectives/distillation objectives/r_drop "
         "optimizers progress reporting/ reporting/advice reporting/formats reporting/reporters/base "
-        "reporting/reporters/guarded reporting/rows signals snapshot",
+        "reporting/reporters/guarded reporting/rows saving/ saving/background saving/optimizer_state saving/ranks "
+        "saving/tensor_file signals",
         "optim reporting/notebook reporting/reporters/mlflow reporting/reporters/names "
         "reporting/reporters/tensorboard reporting/reporters/trackio reporting/reporters/weights_and_biases "
-        "reporting/sparkline",
-        "reporting/live reporting/reporters/",
-        "reporting/record",
+        "reporting/sparkline saving/files saving/stored",
+        "reporting/live reporting/reporters/ snapshot",
+        "reporting/record saving/space",
         "parts resume",
         "step",
         "loop",

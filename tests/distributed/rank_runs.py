@@ -1,4 +1,4 @@
-"""Runs of a tiny recipe in float64, on as many ranks as call them: what test_equal_runs.py and test_ranks.py compare."""
+"""Runs of a tiny recipe in float64, on as many ranks as call them, which test_equal_runs.py compares."""
 
 from __future__ import annotations
 
