@@ -106,16 +106,16 @@ FLOORS: dict[str, list[str]] = {
         "policy",
     ],
     "training": [
-        "/ adapters ahead energy evaluated groups lock objectives/ objectives/distillation objectives/r_drop "
-        "optimizers progress reporting/ reporting/advice reporting/formats reporting/reporters/base "
-        "reporting/reporters/guarded reporting/rows saving/ saving/background saving/optimizer_state saving/ranks "
-        "saving/tensor_file signals",
-        "optim reporting/notebook reporting/reporters/mlflow reporting/reporters/names "
-        "reporting/reporters/tensorboard reporting/reporters/trackio reporting/reporters/weights_and_biases "
-        "reporting/sparkline saving/files saving/stored",
-        "reporting/live reporting/reporters/ snapshot",
-        "reporting/record saving/space",
-        "parts resume",
+        "/ adapters ahead energy groups lease objectives/ objectives/distillation objectives/r_drop optimizers "
+        "parallel/ parallel/single parallel/skipped parallel/trial progress reporting/ reporting/advice "
+        "reporting/formats reporting/reporters/base reporting/reporters/guarded reporting/rows saving/ "
+        "saving/background saving/optimizer_state saving/ranks saving/tensor_file signals",
+        "lock optim parallel/ddp parallel/exchange reporting/notebook reporting/reporters/mlflow "
+        "reporting/reporters/names reporting/reporters/tensorboard reporting/reporters/trackio "
+        "reporting/reporters/weights_and_biases reporting/sparkline saving/files saving/stored",
+        "parallel/shards parallel/updates reporting/live reporting/reporters/ snapshot",
+        "evaluated parallel/fsdp reporting/record saving/space",
+        "parallel/choice parts resume",
         "step",
         "loop",
     ],
