@@ -9,6 +9,7 @@
     │   └── ModelError                a model folder or a run folder
     ├── WorkError       RuntimeError  exit code 1: the input was fine, the work failed
     │   ├── NonFiniteError            a loss or a gradient became NaN or infinite
+    │   ├── DivergenceError           the training loss left its range
     │   └── DiskError                 the disk is full or cannot be written
     └── AttentionError                exit code 1: an attention breaks a law
 
@@ -22,7 +23,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-_NO_MEMORY = ("not enough memory: you tried to allocate", "can't allocate memory", "out of memory", "ALLOC_FAILED")
+_NO_MEMORY = (
+    "not enough memory: you tried to allocate", "can't allocate memory", "out of memory", "ALLOC_FAILED", "bad_alloc",
+)  # fmt: skip
 
 
 def printable(text: str) -> str:
@@ -107,6 +110,10 @@ class WorkError(AntiphonError, RuntimeError):
 
 class NonFiniteError(WorkError):
     """A loss or a gradient is NaN or infinite."""
+
+
+class DivergenceError(WorkError):
+    """The training loss rose far above what it was, and stayed there."""
 
 
 class DiskError(WorkError):

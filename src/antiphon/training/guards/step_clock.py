@@ -1,0 +1,52 @@
+"""The seconds of training steps, by a clock that no change of the system's time moves.
+
+    clock = StepClock(say=print)
+    clock.begin()
+    seconds = clock.end()           # never negative
+
+`time.perf_counter` is monotonic, and on Linux and macOS it stands still while the machine sleeps. It runs while the
+process is stopped (SIGSTOP, Ctrl-Z, a paused virtual machine): a step that took more than PAUSE_SECONDS and more than
+PAUSE_STEPS usual ones is counted as a usual one, with a message, so that a pause is no training time.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections import deque
+from collections.abc import Callable
+
+from antiphon.display import clock as as_clock
+
+PAUSE_SECONDS, PAUSE_STEPS = 600.0, 50.0
+RECENT, FEWEST = 32, 5  # steps whose median is the usual time; fewer than FEWEST: nothing is a pause
+
+
+class StepClock:
+    """Measures steps. `say` gets a line about each pause; `now` are the seconds of a monotonic clock."""
+
+    def __init__(self, *, say: Callable[[str], None], now: Callable[[], float] | None = None) -> None:
+        self.say, self._now = say, now or time.perf_counter
+        self._recent: deque[float] = deque(maxlen=RECENT)
+        self._began = self._now()
+
+    def begin(self) -> None:
+        """Begin a step."""
+        self._began = self._now()
+
+    def end(self) -> float:
+        """The seconds since `begin`; those of a usual step if the process was stopped meanwhile."""
+        seconds = max(0.0, self._now() - self._began)
+        if len(self._recent) >= FEWEST and seconds > max(PAUSE_SECONDS, PAUSE_STEPS * (usual := self.usual)):
+            self.say(
+                f"a step took {as_clock(seconds)} where the last ones took {usual:.2g} s: the process was stopped, or "
+                "waited; this is not counted as training time"
+            )
+            return usual
+        self._recent.append(seconds)
+        return seconds
+
+    @property
+    def usual(self) -> float:
+        """The median seconds of the last steps."""
+        return statistics.median(self._recent)
