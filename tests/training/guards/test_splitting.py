@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import warnings
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,11 +14,15 @@ from torch import Tensor, nn
 from antiphon.batch import Batch, Example, collate
 from antiphon.config import AdapterConfig, AttentionConfig, DistillationConfig, ModelConfig, TrainingConfig
 from antiphon.errors import WorkError
+from antiphon.inputs.embeddings import FeatureEmbedding
 from antiphon.models.build import build_network
 from antiphon.models.seq2seq import EncoderDecoder
+from antiphon.models.stack import Decoder, Encoder, Shape
+from antiphon.nn.convolutions import Convolutions
 from antiphon.nn.loss import CrossEntropy
 from antiphon.nn.mixout import add_mixout
-from antiphon.nn.noise import Noise, RowRanges, number_sites
+from antiphon.nn.noise import RowRanges, number_sites
+from antiphon.nn.positions import Sinusoidal
 from antiphon.training.adapters import Adapter
 from antiphon.training.guards.splitting import MicroBatchSplitter, SplitSizes
 from antiphon.training.objectives.distillation import Distillation
@@ -170,8 +175,6 @@ class Scorer(nn.Module):
 
 
 def test_a_scorer_with_dropout() -> None:
-    from antiphon.models.stack import Decoder, Encoder, Shape
-
     made = network()
     shape = Shape(16, 2, ffn_dim=24, dropout=0.2, attention_dropout=0.2)
     encoder = Encoder([Scorer], shape=shape)
@@ -181,25 +184,13 @@ def test_a_scorer_with_dropout() -> None:
 
 
 def test_features_of_sounds() -> None:
+    """A stride halves the positions of a source, and no row."""
+    made = network()
+    source = FeatureEmbedding(Convolutions(5, 16, strides=(1, 2)), Sinusoidal(16), most=64, dropout=0.2)
+    other = EncoderDecoder(source, made.encoder, made.target, made.decoder, noise=made.noise).double().train()
     whole = batch()
-    made = network(max_length=64)
-    features = torch.randn(7, whole.source.shape[1], 16, generator=torch.Generator().manual_seed(0)).double()
-
-    class Frames(type(made.source)):  # type: ignore[misc]
-        def forward(self, source: Tensor, tokens: Any) -> Any:
-            return self.drop(source * tokens.valid[..., None]), tokens
-
-    made.source.__class__ = Frames
-    from dataclasses import replace
-
-    made.target = network().target  # the embedding of the source has another class now
-    made.noise, before = Noise(), made.noise
-    made.noise = before
-    from antiphon.nn.noise import share_noise
-
-    share_noise(made, made.noise)
-    number_sites(made)
-    assert_equal_in_parts(made, replace(whole, source=features))
+    features = torch.randn(*whole.source.shape, 5, generator=torch.Generator().manual_seed(0)).double()
+    assert_equal_in_parts(other, replace(whole, source=features))
 
 
 class Drawing(nn.Module):

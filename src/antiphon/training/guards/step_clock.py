@@ -22,6 +22,17 @@ PAUSE_SECONDS, PAUSE_STEPS = 600.0, 50.0
 RECENT, FEWEST = 32, 5  # steps whose median is the usual time; fewer than FEWEST: nothing is a pause
 
 
+class SteadyTime:
+    """The time of day at its making, advanced by a monotonic clock: for time stamps that must not go back."""
+
+    def __init__(self) -> None:
+        self._offset = time.time() - time.monotonic()
+
+    def seconds(self) -> float:
+        """Seconds since 1970."""
+        return self._offset + time.monotonic()
+
+
 class StepClock:
     """Measures steps. `say` gets a line about each pause; `now` are the seconds of a monotonic clock."""
 
