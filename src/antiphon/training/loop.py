@@ -13,6 +13,8 @@ from antiphon.config import TrainingConfig
 from antiphon.config.interval import Interval
 from antiphon.errors import argument
 from antiphon.models.folders.checkpoint import learned_weights
+from antiphon.training.guards.failures import named_failures
+from antiphon.training.guards.rollback import recover
 from antiphon.training.parts import LoopParts, Validation
 from antiphon.training.reporting.record import METRICS, SAMPLES
 from antiphon.training.resume import WEIGHTS, TrainState, load_snapshot, save_snapshot, save_start, weights_file
@@ -47,10 +49,12 @@ class Loop(TrainStep):
     def run(self) -> str:
         """Train to the end. Ctrl-C or SIGTERM: save, then KeyboardInterrupt or SystemExit(143)."""
         progress = self.progress
-        with self.stop, torch.random.fork_rng(devices=[]):
+        failures = named_failures(self.network.device, lambda: progress.step, self.parts.store)
+        with self.stop, torch.random.fork_rng(devices=[]), failures:
             if progress.step == 0:
                 save_start(self.record.folder, self.network)
             while True:
+                self.recover_from_divergence()
                 reason = self.ended()
                 if not self.stop.requested and self.validation_due(reason is not None):
                     self.validate()
@@ -70,6 +74,12 @@ class Loop(TrainStep):
                 self.record.display.tick(progress.step)
                 if any(map(progress.due, self.settings.logs)):
                     self.measure()
+
+    def recover_from_divergence(self) -> None:
+        """Go back to the last good snapshot, or raise DivergenceError, if the loss has left its range."""
+        found, self.protection.divergence = self.protection.divergence, None
+        if found is not None:
+            recover(found, self.now, self.parts.store, self.settings, self.protection.events)
 
     def measure(self) -> None:
         """Log the figures since the last row, and the number of trainable parameters."""
@@ -99,13 +109,15 @@ class Loop(TrainStep):
                 self.best.save(progress.step, {WEIGHTS: weights_file(learned_weights(self.network))})
 
     def save_due(self) -> bool:
-        return self.progress.due(self.settings.saves)
+        # Not while steps are skipped: the weights may be the cause, and must not replace those of older snapshots.
+        return self.progress.due(self.settings.saves) and not self.progress.non_finite
 
     def save(self) -> None:
         """Write a snapshot of the current step, unless it exists already."""
         if self.progress.saved == self.progress.step:
             return
         self.progress.saved = self.progress.step
+        self.parts.store.protected = self.progress.safe_step if self.settings.max_loss_rise else None
         save_snapshot(self.parts.store, self.now)
         # Prune after saving: a run killed before this resumes from an older snapshot, which may refer to these files.
         self.best.prune([step for _, step in self.progress.bests])

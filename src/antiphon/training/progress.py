@@ -92,6 +92,11 @@ class Progress:
     loss_range: LossRange = field(default_factory=LossRange)
     rollbacks: int = 0
 
+    @property
+    def safe_step(self) -> int:
+        """The last step whose weights are known to be good: before the loss rose, and before steps were skipped."""
+        return min(self.loss_range.safe_step, self.step - self.non_finite)
+
     def add(self, step: LogWindow, *, lr: float, seconds: float) -> None:
         """Add the sums of one optimizer step."""
         window = self.window

@@ -42,8 +42,11 @@ class Snapshot:
 class SnapshotStore:
     """The snapshots of one run. Only the newest `keep` are retained; None: all, until `prune` is called.
 
-    `say` is called with a message about each damaged snapshot.
+    `say` is called with a message about each damaged snapshot. `protected`: the newest snapshot of this step or an
+    older one is retained too; None: no such one.
     """
+
+    protected: int | None = None
 
     def __init__(self, folder: Path, *, keep: int | None, say: Callable[[str], None] = lambda line: None) -> None:
         self.folder, self.keep, self.say = folder, keep, say
@@ -82,7 +85,9 @@ class SnapshotStore:
         # A snapshot of a later step must be damaged, else the run would have resumed from it: it must not displace
         # valid ones.
         if self.keep is not None:
-            self.prune([known for known in self.steps() if known <= step][-self.keep :])
+            older = [known for known in self.steps() if known <= step]
+            protected = [known for known in older if self.protected is not None and known <= self.protected]
+            self.prune([*older[-self.keep :], *protected[-1:]])
         return Snapshot(step, target)
 
     def prune(self, steps: Collection[int]) -> None:

@@ -7,7 +7,6 @@ the next step.
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -23,6 +22,7 @@ from antiphon.nn.mixout import add_mixout
 from antiphon.nn.noise import number_sites
 from antiphon.training.ahead import BatchPrefetcher, MicroBatch
 from antiphon.training.evaluated import EvaluationWeights
+from antiphon.training.guards.protection import RunProtection
 from antiphon.training.objectives.distillation import Distillation
 from antiphon.training.objectives.r_drop import PairedCrossEntropy, twice
 from antiphon.training.parts import LoopParts
@@ -62,29 +62,47 @@ class TrainStep:
         self.trainable = sum(weight.numel() for weight in self.network.parameters() if weight.requires_grad)
         self.evaluated = EvaluationWeights(self.network, parts.optimizer, decay=settings.ema)
         self.ahead = BatchPrefetcher(parts.batches, self.make)
+        self.protection = RunProtection(self.progress, settings, say=self.record.say)
 
     def step(self) -> None:
         """One optimizer step over `accumulate` micro-batches; every target token of the step has the same weight."""
-        began, settings, progress = time.perf_counter(), self.settings, self.progress
-        # For custom layers that use PyTorch's global generator.
-        torch.manual_seed(settings.seed * 1_000_003 + progress.step)
+        progress, protection = self.progress, self.protection
+        protection.begin()
         self.network.train()
         passes = self.ahead.epoch
         micro_batches = self.ahead.take()
         progress.enter(self.ahead.pass_of_last, passes_before=passes, passes=self.ahead.epoch)
+        window, losses = protection.in_parts(lambda: self.gradients(micro_batches), self.network)
+        lr = self.update(window, losses, [rows for rows, _ in micro_batches])
+        progress.step += 1
+        progress.add(window, lr=lr, seconds=protection.end())
+        if window.counted:
+            protection.judge(window.nll / window.labels)
+
+    def gradients(self, micro_batches: list[MicroBatch]) -> tuple[LogWindow, list[LossSum]]:
+        """Forward and backward: the counts of the step, and the losses of the micro-batches or their parts."""
+        settings, step = self.settings, self.progress.step
+        # For custom layers that use PyTorch's global generator.
+        torch.manual_seed(settings.seed * 1_000_003 + step)
         window = LogWindow(labels=sum(batch.label_places.numel() for _, batch in micro_batches))
         losses = []
         for number, (rows, batch) in enumerate(micro_batches):
-            self.network.noise.set(seed=settings.seed, step=progress.step, micro_batch=number)
-            with self.precision():
-                criterion = self.criterion if self.distillation is None else self.distillation.criterion(batch)
-                loss = self.forward(twice(batch) if settings.r_drop else batch, criterion)
-            (loss.objective / window.labels).backward()
+            parts = 0
+            for part in self.protection.parts(batch):
+                parts += 1
+                self.network.noise.set(seed=settings.seed, step=step, micro_batch=number, rows=part.rows)
+                loss = self.loss(part.batch)
+                (loss.objective / window.labels).backward()
+                losses.append(loss)
             window.count(rows, batch)
-            losses.append(loss)
-        lr = self.update(window, losses, [rows for rows, _ in micro_batches])
-        progress.step += 1
-        progress.add(window, lr=lr, seconds=time.perf_counter() - began)
+            window.split += parts > 1
+        return window, losses
+
+    def loss(self, batch: Batch) -> LossSum:
+        """The sums of the objective and the nll over a batch."""
+        with self.precision():
+            criterion = self.criterion if self.distillation is None else self.distillation.criterion(batch)
+            return self.forward(twice(batch) if self.settings.r_drop else batch, criterion)
 
     def update(self, window: LogWindow, losses: list[LossSum], examples: list[list[Example]]) -> float:
         """Clip, check and apply the gradient. Returns the learning rate."""

@@ -203,6 +203,7 @@ class TrainingJob:
             self.record.display.begin(read_rows(self.folder))
         step, device = self.loop.progress.step, self.network.device
         recorder = RunRecorder(self.recipe, self.folder, self.record.say, device=device, first_step=step)
+        recorder.start["guards"] = self.loop.protection.events.rows
         with recorder.running(self.record):
             recorder.describe(self.network, self.data, self.validate)
             reason = self.loop.run()

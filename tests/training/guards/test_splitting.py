@@ -24,6 +24,7 @@ from antiphon.nn.mixout import add_mixout
 from antiphon.nn.noise import RowRanges, number_sites
 from antiphon.nn.positions import Sinusoidal
 from antiphon.training.adapters import Adapter
+from antiphon.training.guards.events import RunEvents
 from antiphon.training.guards.splitting import MicroBatchSplitter, SplitSizes
 from antiphon.training.objectives.distillation import Distillation
 from antiphon.training.objectives.r_drop import PairedCrossEntropy, twice
@@ -56,7 +57,7 @@ def batch(rows: int = 7, longest: int = 9, shortest: int = 2) -> Batch:
 def gradients(made: EncoderDecoder, whole: Batch, sizes: SplitSizes, *, criterion: Any, paired: bool = False) -> Any:
     """The sums of the loss and the gradients, by parts, and the number of parts."""
     made.zero_grad(set_to_none=True)
-    splitter, sums, count = MicroBatchSplitter(sizes, say=print), [0.0, 0.0], 0
+    splitter, sums, count = MicroBatchSplitter(sizes, RunEvents(print)), [0.0, 0.0], 0
     for part in splitter.parts(whole, paired=paired):
         count += 1
         made.noise.set(seed=5, step=11, micro_batch=2, rows=part.rows)
@@ -205,7 +206,7 @@ def test_draws_of_a_custom_layer_are_named_once() -> None:
     made.encoder.final = nn.Sequential(made.encoder.final, Drawing())
     whole = batch()
     width = whole.source.shape[1] + whole.labels.shape[1]
-    splitter = MicroBatchSplitter(SplitSizes(width, 3 * width), say=lines.append)
+    splitter = MicroBatchSplitter(SplitSizes(width, 3 * width), RunEvents(lines.append))
     torch.manual_seed(0)
     losses = []
     for _ in range(2):
@@ -230,7 +231,7 @@ def out_of_memory(kind: str) -> Exception:
 def test_what_is_learned_from_a_failure(kind: str) -> None:
     whole, lines = batch(rows=8), []
     width = whole.source.shape[1] + whole.labels.shape[1]
-    splitter = MicroBatchSplitter(SplitSizes(), say=lines.append)
+    splitter = MicroBatchSplitter(SplitSizes(), RunEvents(lines.append))
     assert len([*splitter.parts(whole)]) == 1
     splitter.learn(out_of_memory(kind), step=7)
     assert splitter.sizes == SplitSizes(8 * width, 4 * width, step=7, failures=1)
@@ -253,7 +254,7 @@ def test_what_is_learned_from_a_failure(kind: str) -> None:
 
 
 def test_other_errors_pass() -> None:
-    splitter = MicroBatchSplitter(SplitSizes(), say=print)
+    splitter = MicroBatchSplitter(SplitSizes(), RunEvents(print))
     list(splitter.parts(batch()))
     with pytest.raises(RuntimeError, match="shapes"):
         splitter.learn(RuntimeError("shapes"), step=1)

@@ -6,17 +6,18 @@ import itertools
 
 import pytest
 
+from antiphon.training.guards.events import RunEvents
 from antiphon.training.guards.step_clock import FEWEST, StepClock
 
 
 def seconds_of(*readings: float) -> tuple[list[float], list[str]]:
     """What a clock measures whose source gives these readings, two a step."""
     source, lines = iter([0.0, *readings]), []
-    clock = StepClock(say=lines.append, now=lambda: next(source))
+    clock = StepClock(RunEvents(lines.append), now=lambda: next(source))
     found = []
     for _ in range(len(readings) // 2):
         clock.begin()
-        found.append(clock.end())
+        found.append(clock.end(step=1))
     return found, lines
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 
-class GuardEvents:
+class RunEvents:
     """The events, oldest first, as JSON values in `rows`. `say` shows a line."""
 
     def __init__(self, say: Callable[[str], None]) -> None:

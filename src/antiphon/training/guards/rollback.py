@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from antiphon.config import TrainingConfig
 from antiphon.errors import DivergenceError, argument
-from antiphon.training.guards.events import GuardEvents
+from antiphon.training.guards.events import RunEvents
 from antiphon.training.guards.loss_range import Divergence
 from antiphon.training.progress import Progress
 from antiphon.training.resume import TrainState, load_snapshot
@@ -22,7 +22,7 @@ _CARRIED = ("seconds", "rollbacks", "split", "best", "best_tie", "worse", "bests
 
 
 def recover(
-    found: Divergence, now: TrainState, store: SnapshotStore, settings: TrainingConfig, events: GuardEvents
+    found: Divergence, now: TrainState, store: SnapshotStore, settings: TrainingConfig, events: RunEvents
 ) -> None:
     """Go back to the last good snapshot, `settings.max_rollbacks` times at most in a run.
 

@@ -1,6 +1,6 @@
 """Memory that runs out in a training step: micro-batches of that size are computed in parts from then on.
 
-    splitter = MicroBatchSplitter(sizes, say=print)
+    splitter = MicroBatchSplitter(sizes, RunEvents(print))
     while True:
         try:
             for part in splitter.parts(batch):
@@ -20,7 +20,7 @@ whole step is computed again, so nothing is counted twice.
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
@@ -29,6 +29,7 @@ from torch import Tensor
 from antiphon.batch import Batch, Tokens
 from antiphon.errors import WorkError, memory_ran_out, one_line
 from antiphon.nn.noise import RowRanges
+from antiphon.training.guards.events import RunEvents
 
 
 @dataclass(slots=True)
@@ -61,13 +62,13 @@ class BatchPart:
 
 
 class MicroBatchSplitter:
-    """Splits micro-batches by what `sizes` knows. `say` gets one line, when memory runs out for the first time.
+    """Splits micro-batches by what `sizes` knows. `events` gets one line, when memory runs out for the first time.
 
     Without `enabled`, for example where the largest batch that fits is searched, `learn` raises every error.
     """
 
-    def __init__(self, sizes: SplitSizes, *, say: Callable[[str], None]) -> None:
-        self.sizes, self.say = sizes, say
+    def __init__(self, sizes: SplitSizes, events: RunEvents) -> None:
+        self.sizes, self.events = sizes, events
         self.enabled = True
         self._draws_noted = False
         self._computed: tuple[int, int, Batch] | None = None  # rows and width of the part that is computed, its batch
@@ -98,7 +99,7 @@ class MicroBatchSplitter:
             return
         if not self._draws_noted:
             self._draws_noted = True
-            self.say(
+            self.events.say(
                 "a custom layer draws random numbers from PyTorch's generator: for a micro-batch in parts they are "
                 "others than for the whole. Draw them by a `Dropout` of antiphon.nn for equal gradients."
             )
@@ -122,18 +123,19 @@ class MicroBatchSplitter:
                 "Take a device with more memory, or start a new run with a smaller `data.max_length` or with "
                 "`training.checkpoint_activations`."
             ) from error
-        sizes, size = self.sizes, rows * width
+        sizes, size, half = self.sizes, rows * width, -(-rows // 2)
+        line = None
         if sizes.fails_from is None:
-            half = -(-rows // 2)
-            self.say(
+            sizes.step = step
+            line = (
                 f"memory ran out in step {step} for {rows} rows of {width} positions; the step is computed again in "
                 f"parts of {half} rows, and so is every micro-batch of {size} positions or more: equal gradients, "
                 "fewer tokens per second"
             )
-            sizes.step = step
         sizes.failures += 1
-        sizes.fails_from = size if sizes.fails_from is None else min(size, sizes.fails_from)
-        sizes.part_most = -(-rows // 2) * width if sizes.part_most is None else min(sizes.part_most, -(-rows // 2) * width)
+        sizes.fails_from = min(size, sizes.fails_from or size)
+        sizes.part_most = min(half * width, sizes.part_most or size)
+        self.events.add("memory", line, step=step, rows=rows, positions=size, part_most=sizes.part_most)
 
 
 def rows_of(batch: Batch, first: int, last: int, *, labels: tuple[int, int]) -> Batch:

@@ -1,8 +1,8 @@
 """The seconds of training steps, by a clock that no change of the system's time moves.
 
-    clock = StepClock(say=print)
+    clock = StepClock(RunEvents(print))
     clock.begin()
-    seconds = clock.end()           # never negative
+    seconds = clock.end(step=7)           # never negative
 
 `time.perf_counter` is monotonic, and on Linux and macOS it stands still while the machine sleeps. It runs while the
 process is stopped (SIGSTOP, Ctrl-Z, a paused virtual machine): a step that took more than PAUSE_SECONDS and more than
@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Callable
 
 from antiphon.display import clock as as_clock
+from antiphon.training.guards.events import RunEvents
 
 PAUSE_SECONDS, PAUSE_STEPS = 600.0, 50.0
 RECENT, FEWEST = 32, 5  # steps whose median is the usual time; fewer than FEWEST: nothing is a pause
@@ -34,10 +35,10 @@ class SteadyTime:
 
 
 class StepClock:
-    """Measures steps. `say` gets a line about each pause; `now` are the seconds of a monotonic clock."""
+    """Measures steps. `events` gets a line about each pause; `now` are the seconds of a monotonic clock."""
 
-    def __init__(self, *, say: Callable[[str], None], now: Callable[[], float] | None = None) -> None:
-        self.say, self._now = say, now or time.perf_counter
+    def __init__(self, events: RunEvents, *, now: Callable[[], float] | None = None) -> None:
+        self.events, self._now = events, now or time.perf_counter
         self._recent: deque[float] = deque(maxlen=RECENT)
         self._began = self._now()
 
@@ -45,13 +46,16 @@ class StepClock:
         """Begin a step."""
         self._began = self._now()
 
-    def end(self) -> float:
+    def end(self, *, step: int) -> float:
         """The seconds since `begin`; those of a usual step if the process was stopped meanwhile."""
         seconds = max(0.0, self._now() - self._began)
         if len(self._recent) >= FEWEST and seconds > max(PAUSE_SECONDS, PAUSE_STEPS * (usual := self.usual)):
-            self.say(
-                f"a step took {as_clock(seconds)} where the last ones took {usual:.2g} s: the process was stopped, or "
-                "waited; this is not counted as training time"
+            self.events.add(
+                "pause",
+                f"step {step} took {as_clock(seconds)} where the last ones took {usual:.2g} s: the process was "
+                "stopped, or waited; this is not counted as training time",
+                step=step,
+                seconds=seconds,
             )
             return usual
         self._recent.append(seconds)
