@@ -117,7 +117,7 @@ class Loop(TrainStep):
         if self.progress.saved == self.progress.step:
             return
         self.progress.saved = self.progress.step
-        self.parts.store.protected = self.progress.safe_step if self.settings.max_loss_rise else None
+        self.parts.store.needed = self.progress.needed_steps() if self.settings.max_loss_rise else ()
         save_snapshot(self.parts.store, self.now)
         # Prune after saving: a run killed before this resumes from an older snapshot, which may refer to these files.
         self.best.prune([step for _, step in self.progress.bests])

@@ -92,10 +92,10 @@ class Progress:
     loss_range: LossRange = field(default_factory=LossRange)
     rollbacks: int = 0
 
-    @property
-    def safe_step(self) -> int:
-        """The last step whose weights are known to be good: before the loss rose, and before steps were skipped."""
-        return min(self.loss_range.safe_step, self.step - self.non_finite)
+    def needed_steps(self) -> tuple[int, ...]:
+        """The steps for which the newest snapshot of that step or an older one must be retained: weights from before the
+        loss may have begun to rise, and from before steps were skipped."""
+        return *self.loss_range.needed_steps(self.step), self.step - self.non_finite
 
     def add(self, step: LogWindow, *, lr: float, seconds: float) -> None:
         """Add the sums of one optimizer step."""

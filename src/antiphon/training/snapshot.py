@@ -42,11 +42,11 @@ class Snapshot:
 class SnapshotStore:
     """The snapshots of one run. Only the newest `keep` are retained; None: all, until `prune` is called.
 
-    `say` is called with a message about each damaged snapshot. `protected`: the newest snapshot of this step or an
-    older one is retained too; None: no such one.
+    `say` is called with a message about each damaged snapshot. `needed`: for each of these steps, the newest snapshot of
+    it or of an older one is retained too.
     """
 
-    protected: int | None = None
+    needed: Collection[int] = ()
 
     def __init__(self, folder: Path, *, keep: int | None, say: Callable[[str], None] = lambda line: None) -> None:
         self.folder, self.keep, self.say = folder, keep, say
@@ -86,8 +86,8 @@ class SnapshotStore:
         # valid ones.
         if self.keep is not None:
             older = [known for known in self.steps() if known <= step]
-            protected = [known for known in older if self.protected is not None and known <= self.protected]
-            self.prune([*older[-self.keep :], *protected[-1:]])
+            needed = [max((known for known in older if known <= wanted), default=step) for wanted in self.needed]
+            self.prune([*older[-self.keep :], *needed])
         return Snapshot(step, target)
 
     def prune(self, steps: Collection[int]) -> None:

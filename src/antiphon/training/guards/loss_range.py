@@ -80,6 +80,11 @@ class LossRange:
         self.levels, self.scatters = [*self.levels, level][-LEVELS:], [*self.scatters, scatter][-LEVELS:]
         return None
 
+    def needed_steps(self, step: int) -> tuple[int, int]:
+        """After `step`: the steps for which the newest snapshot of that step or an older one is needed if the loss leaves
+        its range: `safe_step`, and what it becomes if the present block stays in range."""
+        return self.safe_step, self.block_began if self.losses else step
+
     def end(self, rise: float) -> float:
         """The end of the range."""
         lowest = min(self.levels)

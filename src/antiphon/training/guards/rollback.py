@@ -56,6 +56,7 @@ def go_back(good: Snapshot, now: TrainState) -> None:
     for name, value in carried.items():
         setattr(progress, name, value)
     progress.rollbacks += 1
+    progress.loss_range.safe_step = max(progress.loss_range.safe_step, good.step)  # later steps have shown that it is
 
 
 def last_good(store: SnapshotStore, safe_step: int) -> Snapshot | None:

@@ -71,22 +71,22 @@ class MicroBatchSplitter:
         self.sizes, self.events = sizes, events
         self.enabled = True
         self._draws_noted = False
-        self._computed: tuple[int, int, Batch] | None = None  # rows and width of the part that is computed, its batch
+        self._computed: Batch | None = None  # the part that is computed
 
     def parts(self, batch: Batch, *, paired: bool = False) -> Iterator[BatchPart]:
         """The parts of a micro-batch, one after the other. `paired`: each part passes twice in one forward (R-Drop)."""
-        rows, width = batch.labels.shape[0], batch.source.shape[1] + batch.labels.shape[1]
+        rows, width = size_of(batch)
         most = self.sizes.most_rows(rows, width)
         if most >= rows:
-            self._computed = (rows, width, batch)
+            self._computed = batch
             yield BatchPart(batch, None)
             return
         lengths = tuple(batch.source_tokens.valid.sum(1).expand(rows).tolist())
         labels = batch.label_mask.sum(1).cumsum(0).tolist()
         for first in range(0, rows, most):
             last = min(first + most, rows)
-            self._computed = (last - first, width, batch)
             part = rows_of(batch, first, last, labels=(labels[first - 1] if first else 0, labels[last - 1]))
+            self._computed = part
             ranges = RowRanges(((first, last),), rows, lengths)
             before = generator_state(batch.labels.device)
             yield BatchPart(part, ranges.twice() if paired else ranges)
@@ -113,15 +113,14 @@ class MicroBatchSplitter:
         """
         if not (self.enabled and memory_ran_out(error)) or self._computed is None:
             raise error
-        rows, width, batch = self._computed
+        batch = self._computed
+        rows, width = size_of(batch)
         if rows == 1:
-            index = batch.index.tolist()
-            examples = f"example {index[0]}" if len(index) == 1 else f"one of the examples {shown(index)}"
             raise WorkError(
                 f"memory ran out in step {step} for a single row of {batch.source.shape[1]} source and "
-                f"{batch.labels.shape[1]} target positions ({examples}), which cannot be split ({one_line(error)}). "
-                "Take a device with more memory, or start a new run with a smaller `data.max_length` or with "
-                "`training.checkpoint_activations`."
+                f"{batch.labels.shape[1]} target positions (example {int(batch.index)}), which cannot be split "
+                f"({one_line(error)}). Take a device with more memory, or start a new run with a smaller "
+                "`data.max_length` or with `training.checkpoint_activations`."
             ) from error
         sizes, size, half = self.sizes, rows * width, -(-rows // 2)
         line = None
@@ -136,6 +135,11 @@ class MicroBatchSplitter:
         sizes.fails_from = min(size, sizes.fails_from or size)
         sizes.part_most = min(half * width, sizes.part_most or size)
         self.events.add("memory", line, step=step, rows=rows, positions=size, part_most=sizes.part_most)
+
+
+def size_of(batch: Batch) -> tuple[int, int]:
+    """The number of rows, and of the positions of each on both sides."""
+    return batch.labels.shape[0], batch.source.shape[1] + batch.labels.shape[1]
 
 
 def rows_of(batch: Batch, first: int, last: int, *, labels: tuple[int, int]) -> Batch:
@@ -180,7 +184,3 @@ def free_memory() -> None:
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
 
-
-def shown(indices: list[int], most: int = 8) -> str:
-    """The first `most` of some indices."""
-    return ", ".join(map(str, indices[:most])) + (", …" if len(indices) > most else "")
