@@ -10,6 +10,7 @@
     ├── WorkError       RuntimeError  exit code 1: the input was fine, the work failed
     │   ├── NonFiniteError            a loss or a gradient became NaN or infinite
     │   ├── DivergenceError           the training loss left its range
+    │   ├── RestartError              a device failed: started again, the run goes on from its last snapshot
     │   └── DiskError                 the disk is full or cannot be written
     └── AttentionError                exit code 1: an attention breaks a law
 
@@ -114,6 +115,10 @@ class NonFiniteError(WorkError):
 
 class DivergenceError(WorkError):
     """The training loss rose far above what it was, and stayed there."""
+
+
+class RestartError(WorkError):
+    """The machine ended the work, for example a GPU that failed. Started again, it goes on from the last snapshot."""
 
 
 class DiskError(WorkError):

@@ -9,14 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from safetensors.torch import load as deserialize
 from torch import Tensor
 
 from antiphon.errors import ConfigError, DiskError, ModelError, argument
 from antiphon.models.folders.checkpoint import load_parts, put_learned_weights, put_weights, save_model_folder
 from antiphon.training.loop import Loop, Validation
 from antiphon.training.progress import better
-from antiphon.training.resume import EVALUATED, WEIGHTS
+from antiphon.training.resume import snapshot_weights
 from antiphon.training.snapshot import Snapshot, SnapshotStore
 
 
@@ -25,8 +24,7 @@ def average_weights(snapshots: Sequence[Snapshot]) -> dict[str, Tensor]:
     total: dict[str, Tensor] = {}
     types: dict[str, torch.dtype] = {}
     for snapshot in snapshots:
-        file = EVALUATED if (snapshot.folder / EVALUATED).exists() else WEIGHTS
-        for name, tensor in deserialize(snapshot.read(file)).items():
+        for name, tensor in snapshot_weights(snapshot).items():
             types[name] = tensor.dtype
             total[name] = total[name] + tensor.double() if name in total else tensor.double()
     return {name: (tensor / len(snapshots)).to(types[name]) for name, tensor in total.items()}

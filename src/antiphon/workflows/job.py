@@ -12,6 +12,7 @@ import torch
 from antiphon.config import ROLES, BaseConfig, ModelConfig, TrainConfig
 from antiphon.data import Batches, Streamed
 from antiphon.devices import describe_machine
+from antiphon.durable import make_folder
 from antiphon.errors import ConfigError, DiskError, argument, is_command_line
 from antiphon.evaluation.metrics import know_labels, parse_metrics
 from antiphon.generation.languages import speaking
@@ -44,7 +45,7 @@ from antiphon.training.snapshot import SnapshotStore
 from antiphon.workflows.answer_settings import saved_search_settings
 from antiphon.workflows.average import average_and_compare
 from antiphon.workflows.base import BASE, InitialModel, apply_base, save_base
-from antiphon.workflows.folder import CONFIG, TOKENIZERS, clear
+from antiphon.workflows.folder import CONFIG, TOKENIZERS, clear, recipe_head
 from antiphon.workflows.labels import check_labels, with_labels
 from antiphon.workflows.recording import RunRecorder, write_answers
 from antiphon.workflows.run_data import RunData
@@ -171,7 +172,7 @@ class TrainingJob:
 
     def _made_folder(self) -> Path:
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            make_folder(self.folder)
         except OSError as error:
             raise self._not_made(error) from error
         return self.folder
@@ -245,14 +246,14 @@ class TrainingJob:
                 clear(self.folder)
             elif (self.folder / CONFIG).exists():
                 raise ConfigError(f"the run folder `{self.folder}` was free, but another process has made a run there.")
-            (self.folder / TOKENIZERS).mkdir(exist_ok=True)
+            make_folder(self.folder / TOKENIZERS)
             if self.base is not None:
                 weights = None if self.adapter is None else self.adapter.base()
                 save_base(self.folder, self.base, self.recipe, weights=weights)
             for name, tokenizer in self._named_tokenizers():
                 tokenizer.save(self.folder / TOKENIZERS, name)
             # Written last: a folder with a config.yaml counts as a run.
-            replace_file(self.folder / CONFIG, dump_yaml(to_mapping(self.recipe)).encode())
+            replace_file(self.folder / CONFIG, (recipe_head() + dump_yaml(to_mapping(self.recipe))).encode())
         except OSError as error:
             raise self._not_made(error) from error
 

@@ -8,6 +8,7 @@ folder behind.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,8 @@ import torch
 from antiphon.config import BaseConfig, TrainConfig
 from antiphon.devices import choose_device
 from antiphon.display import panel, table
+from antiphon.distributed.failure import is_rank
+from antiphon.distributed.parent import PATIENCE_SECONDS, end_with_parent
 from antiphon.errors import ConfigError
 from antiphon.generation.model import Model
 from antiphon.keywords import known_keywords
@@ -27,7 +30,7 @@ from antiphon.training.reporting.record import read_rows
 from antiphon.training.reporting.rows import MetricRows, summary_of
 from antiphon.watching import WatchPage, watch
 from antiphon.workflows.base import find_base
-from antiphon.workflows.folder import check_folder
+from antiphon.workflows.folder import after_restart, check_folder
 from antiphon.workflows.job import TrainingJob
 
 
@@ -78,6 +81,9 @@ def train(
     elif not isinstance(config, TrainConfig):
         raise ConfigError(f"`config` must be a TrainConfig, a mapping or the path of a recipe, but is {config!r}.")
     folder = Path(config.output)
+    if is_rank():
+        end_with_parent(os.getppid(), patience=PATIENCE_SECONDS)
+    resume, overwrite = after_restart(folder, resume=resume, overwrite=overwrite)
     fresh = check_folder(folder, config, resume=resume, overwrite=overwrite)
     try:
         base = find_base(config, None if overwrite else folder) if isinstance(config.model, BaseConfig) else None

@@ -184,9 +184,7 @@ class TorchAttention(Mixer):
         # (B or 1, 1, Q, 1) -> (B or 1, Q, 1)
         return found if seeing is None else found.masked_fill(~seeing[:, 0], 0.0)
 
-    def _whole(
-        self, x: Tensor, read: Tensor, hidden: Tensor | None, *, weighs: bool
-    ) -> tuple[Tensor, Tensor | None]:
+    def _whole(self, x: Tensor, read: Tensor, hidden: Tensor | None, *, weighs: bool) -> tuple[Tensor, Tensor | None]:
         """The module's output (B, Q, D) and, with `weighs`, its weights (B, H, Q, K). `hidden` (B or 1, 1, Q, K) is
         true where a query does not see a key."""
         module, mask = self.multihead, None

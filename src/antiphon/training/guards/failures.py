@@ -15,7 +15,7 @@ from contextlib import contextmanager
 
 import torch
 
-from antiphon.errors import AntiphonError, WorkError, argument, memory_ran_out
+from antiphon.errors import AntiphonError, RestartError, WorkError, argument, memory_ran_out
 from antiphon.training.snapshot import SnapshotStore
 
 _PREFIXES = ("CUDA error", "HIP error", "cuDNN error", "CUDA driver error", "NVML")
@@ -36,7 +36,7 @@ def device_failure(error: BaseException) -> str | None:
 
 @contextmanager
 def named_failures(device: torch.device, step: Callable[[], int], store: SnapshotStore) -> Iterator[None]:
-    """Raise WorkError, of one line, for a GPU that fails and for memory that runs out. `step` returns the number of
+    """Raise RestartError, of one line, for a GPU that fails, and WorkError for memory that runs out. `step` returns the number of
     finished steps."""
     try:
         yield
@@ -51,7 +51,7 @@ def named_failures(device: torch.device, step: Callable[[], int], store: Snapsho
                 if any(words in failure for words in _OUR_FAULT)
                 else "If it fails again, look for the GPU's errors in the system's log (Xid) and in nvidia-smi -q"
             )
-            raise WorkError(
+            raise RestartError(
                 f"the GPU `{device}` failed {where} ({failure}); {last_kept(store)}. Continue with {going_on}. {remedy}."
             ) from error
         if memory_ran_out(error):

@@ -28,11 +28,14 @@ def recover(
 
     DivergenceError if there is none, or no further time is allowed.
     """
-    progress = now.progress
-    good = last_good(store, progress.loss_range.safe_step)
-    dropped = [] if good is None else [step for step in store.steps() if step > good.step]
-    if good is not None:
-        store.prune([step for step in store.steps() if step <= good.step])
+    progress, world = now.progress, now.world
+    store.wait()
+    safe = [step for step in reversed(store.steps()) if step <= progress.loss_range.safe_step]
+    good = next(store.valid(safe, world), None)
+    dropped = [] if good is None else world.broadcast([step for step in store.steps() if step > good.step])
+    if world.main:
+        store.drop(dropped)
+    world.barrier()
     facts = {"step": found.step, "began": found.began, "level": found.level, "lowest": found.lowest, "end": found.end}
     if good is None or progress.rollbacks >= settings.max_rollbacks:
         events.add("divergence", **facts, back_to=None)
@@ -57,11 +60,6 @@ def go_back(good: Snapshot, now: TrainState) -> None:
         setattr(progress, name, value)
     progress.rollbacks += 1
     progress.loss_range.safe_step = max(progress.loss_range.safe_step, good.step)  # later steps have shown that it is
-
-
-def last_good(store: SnapshotStore, safe_step: int) -> Snapshot | None:
-    """The newest valid snapshot of a step up to `safe_step`."""
-    return next(store.valid(step for step in reversed(store.steps()) if step <= safe_step), None)
 
 
 def describe(found: Divergence) -> str:

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import torch
@@ -52,13 +53,27 @@ class SplitSizes:
         count = -(-rows // max(1, self.part_most // width))  # as few parts as needed, of equal sizes
         return -(-rows // count)
 
+    def parts(self, rows: int, width: int) -> int:
+        """The number of parts of `rows` rows of `width` positions."""
+        return -(-rows // self.most_rows(rows, width))
+
+    def merge(self, other: SplitSizes) -> None:
+        """Take the smaller sizes of both."""
+        steps = [each for each in (self.step, other.step) if each is not None]
+        fails = [each for each in (self.fails_from, other.fails_from) if each is not None]
+        mosts = [each for each in (self.part_most, other.part_most) if each is not None]
+        self.step, self.fails_from, self.part_most = (min(each, default=None) for each in (steps, fails, mosts))
+        self.failures = max(self.failures, other.failures)
+
 
 @dataclass(frozen=True, slots=True)
 class BatchPart:
-    """A part of a micro-batch; `rows` is None if it is all of it."""
+    """A part of a micro-batch; `rows` is None if it is all of it. `batch` None: there is nothing to compute, while other
+    ranks compute a part. `last`: of the micro-batch."""
 
-    batch: Batch
-    rows: RowRanges | None
+    batch: Batch | None
+    rows: RowRanges | None = None
+    last: bool = True
 
 
 class MicroBatchSplitter:
@@ -70,44 +85,51 @@ class MicroBatchSplitter:
     def __init__(self, sizes: SplitSizes, events: RunEvents) -> None:
         self.sizes, self.events = sizes, events
         self.enabled = True
+        self.count = 0  # of the micro-batches that were split in this step
         self._draws_noted = False
         self._computed: Batch | None = None  # the part that is computed
 
-    def parts(self, batch: Batch, *, paired: bool = False) -> Iterator[BatchPart]:
-        """The parts of a micro-batch, one after the other. `paired`: each part passes twice in one forward (R-Drop)."""
+    def parts(self, batch: Batch | None, *, paired: bool = False, least: int = 1) -> Iterator[BatchPart]:
+        """The parts of a micro-batch, one after the other, and nothing behind them up to `least` parts in all. `paired`:
+        each part passes twice in one forward (R-Drop)."""
+        count = 0
+        for part in () if batch is None else self._parts(batch, paired=paired):
+            count += 1
+            yield replace(part, last=part.last and count >= least)
+        self.count += count > 1
+        for number in range(count, least):
+            yield BatchPart(None, last=number == least - 1)
+
+    def _parts(self, batch: Batch, *, paired: bool) -> Iterator[BatchPart]:
         rows, width = size_of(batch)
         most = self.sizes.most_rows(rows, width)
         if most >= rows:
             self._computed = batch
-            yield BatchPart(batch, None)
+            yield BatchPart(batch)
             return
         lengths = tuple(batch.source_tokens.valid.sum(1).expand(rows).tolist())
-        labels = batch.label_mask.sum(1).cumsum(0).tolist()
+        labels = [0, *batch.label_mask.sum(1).cumsum(0).tolist()]
         for first in range(0, rows, most):
             last = min(first + most, rows)
-            part = rows_of(batch, first, last, labels=(labels[first - 1] if first else 0, labels[last - 1]))
-            self._computed = part
+            part = self._computed = rows_of(batch, first, last, labels=(labels[first], labels[last]))
             ranges = RowRanges(((first, last),), rows, lengths)
-            before = generator_state(batch.labels.device)
-            yield BatchPart(part, ranges.twice() if paired else ranges)
-            self._note_draws(before, batch.labels.device, reset=last < rows)
+            yield BatchPart(part, ranges.twice() if paired else ranges, last == rows)
 
-    def _note_draws(self, before: Tensor, device: torch.device, *, reset: bool) -> None:
-        """Say once that a custom layer drew from PyTorch's generator, whose bits for a part are not those of the whole.
-        `reset`: the next part begins with the generator as this one did."""
-        if torch.equal(before, generator_state(device)):
-            return
-        if not self._draws_noted:
+    @contextmanager
+    def watching(self, rows: RowRanges | None, device: torch.device) -> Iterator[None]:
+        """The context of the forward of a part. Says once if a custom layer drew from PyTorch's generator, whose bits for
+        a part are not those of the whole."""
+        before = None if rows is None or self._draws_noted else generator_state(device)
+        yield
+        if before is not None and not torch.equal(before, generator_state(device)):
             self._draws_noted = True
             self.events.say(
                 "a custom layer draws random numbers from PyTorch's generator: for a micro-batch in parts they are "
                 "others than for the whole. Draw them by a `Dropout` of antiphon.nn for equal gradients."
             )
-        if reset:
-            set_generator_state(before, device)
 
-    def learn(self, error: Exception, *, step: int) -> None:
-        """Remember that memory ran out for the part that was computed last.
+    def learn(self, error: Exception, *, step: int, repeats: bool = True) -> None:
+        """Remember that memory ran out for the part that was computed last. `repeats`: the step is computed again.
 
         Raises `error` if it is another one, and WorkError if the part is a single row.
         """
@@ -126,6 +148,7 @@ class MicroBatchSplitter:
         line = None
         if sizes.fails_from is None:
             sizes.step = step
+        if sizes.failures == 0 and repeats:
             line = (
                 f"memory ran out in step {step} for {rows} rows of {width} positions; the step is computed again in "
                 f"parts of {half} rows, and so is every micro-batch of {size} positions or more: equal gradients, "
@@ -170,17 +193,8 @@ def generator_state(device: torch.device) -> Tensor:
     return torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.get_rng_state()
 
 
-def set_generator_state(state: Tensor, device: torch.device) -> None:
-    """The inverse of `generator_state`."""
-    if device.type == "cuda":
-        torch.cuda.set_rng_state(state, device)
-    else:
-        torch.set_rng_state(state)
-
-
 def free_memory() -> None:
     """Free what a failed step has left. Call it outside of the `except` clause: the error holds the step's tensors."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-

@@ -1,8 +1,8 @@
-"""The seconds of training steps, by a clock that no change of the system's time moves.
+"""The seconds of training steps, whatever happens to the clocks of the machine.
 
     clock = StepClock(RunEvents(print))
-    clock.begin()
-    seconds = clock.end(step=7)           # never negative
+    began = time.perf_counter()
+    seconds = clock.counted(time.perf_counter() - began, step=7)           # never negative
 
 `time.perf_counter` is monotonic, and on Linux and macOS it stands still while the machine sleeps. It runs while the
 process is stopped (SIGSTOP, Ctrl-Z, a paused virtual machine): a step that took more than PAUSE_SECONDS and more than
@@ -14,7 +14,6 @@ from __future__ import annotations
 import statistics
 import time
 from collections import deque
-from collections.abc import Callable
 
 from antiphon.display import clock as as_clock
 from antiphon.training.guards.events import RunEvents
@@ -35,20 +34,15 @@ class SteadyTime:
 
 
 class StepClock:
-    """Measures steps. `events` gets a line about each pause; `now` are the seconds of a monotonic clock."""
+    """What counts of the measured seconds of steps. `events` gets a line about each pause."""
 
-    def __init__(self, events: RunEvents, *, now: Callable[[], float] | None = None) -> None:
-        self.events, self._now = events, now or time.perf_counter
+    def __init__(self, events: RunEvents) -> None:
+        self.events = events
         self._recent: deque[float] = deque(maxlen=RECENT)
-        self._began = self._now()
 
-    def begin(self) -> None:
-        """Begin a step."""
-        self._began = self._now()
-
-    def end(self, *, step: int) -> float:
-        """The seconds since `begin`; those of a usual step if the process was stopped meanwhile."""
-        seconds = max(0.0, self._now() - self._began)
+    def counted(self, seconds: float, *, step: int) -> float:
+        """The measured seconds of a step; those of a usual step if the process was stopped meanwhile."""
+        seconds = max(0.0, seconds)
         if len(self._recent) >= FEWEST and seconds > max(PAUSE_SECONDS, PAUSE_STEPS * (usual := self.usual)):
             self.events.add(
                 "pause",
