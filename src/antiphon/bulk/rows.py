@@ -125,15 +125,15 @@ def _parquet(path: str, source: int | str, target: int | str | None) -> Iterator
             number += 1
             place = DataPlace(path, number)
             try:
-                text = _text(found, source, "source_field", place)
-                targets = () if target is None else (_text(found, target, "target_field", place),)
+                text = text_of(found, source, "source_field", place)
+                targets = () if target is None else (text_of(found, target, "target_field", place),)
             except DataError as error:
                 yield BulkRow(place, fault=error)
                 continue
             yield BulkRow(place, text, targets, arrow=(batch, inside))
 
 
-def _text(found: dict[str, Any], field: int | str, setting: str, place: DataPlace) -> str:
+def text_of(found: dict[str, Any], field: int | str, setting: str, place: DataPlace) -> str:
     """The text of a field, or of a template of several."""
     if places(field):
         return fill(DataRow(plain_values(found), place, Cursor()), {"source": str(field)}).record["source"]
