@@ -121,7 +121,9 @@ def _same(name: str, was: Any, now: Any, folder: Path) -> None:
 
 
 def _shown(value: Any) -> str:
-    return "not given" if value in (None, {}, []) else show(value)
+    if value in (None, {}, []):
+        return "not given"
+    return value if isinstance(value, str) else show(value)
 
 
 def _same_files(was: Mapping[str, Any], now: Mapping[str, Any], what: str, folder: Path) -> None:

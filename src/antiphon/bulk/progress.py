@@ -19,6 +19,11 @@ SAY_SECONDS = 30.0
 _UNPACKED = {True: 4.0, False: 1.0}  # bytes of text in a byte of a file that is compressed, or not, until it is known
 
 
+def counted(count: int, what: str) -> str:
+    """A number of things, for example `1 shard` or `1,000 rows`."""
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
 class BulkProgress:
     """Counts what is durable. `sizes`: the bytes of each shard's files; `done`: the sums of those that were begun
     before, and whether they are complete."""
@@ -64,8 +69,8 @@ class BulkProgress:
         total = self.before + self.now
         left = self.seconds_left()
         parts = [
-            f"{sum(self.complete):,}/{len(self.complete):,} shards",
-            f"{total.rows_read:,} rows",
+            f"{sum(self.complete):,}/{counted(len(self.complete), 'shard')}",
+            counted(total.rows_read, "row"),
             f"{self.rows_per_second:,.0f} rows/s",
             *([f"{clock(left)} left"] if left is not None else []),
             *([f"{total.failed:,} failed"] if total.failed else []),

@@ -14,7 +14,7 @@ from antiphon.bulk.job import BulkJob, BulkShard
 from antiphon.bulk.journal import BlockRecord
 from antiphon.bulk.manifest import begin, manifest_path
 from antiphon.bulk.processes import WorkerPool
-from antiphon.bulk.progress import BulkProgress, ProgressDisplay
+from antiphon.bulk.progress import BulkProgress, ProgressDisplay, counted
 from antiphon.bulk.shard import FAILURES_FOLDER, shard_progress
 from antiphon.devices import choose_device
 from antiphon.display import clock
@@ -88,8 +88,9 @@ def _compute(
     own = threads or max(1, _cores() // count)
     devices = devices_of(job)
     if progress.before.rows_read:
-        say(f"antiphon: {progress.before.rows_read:,} rows are answered already")
-    say(f"antiphon: {len(left):,} shards on {count} processes of {own} threads each, on {', '.join(devices)}")
+        say(f"antiphon: of a run before: {counted(progress.before.rows_read, 'row')}")
+    where = ", ".join(devices)
+    say(f"antiphon: {counted(len(left), 'shard')} on {_processes(count)} of {counted(own, 'thread')} each, on {where}")
     # The largest first: at the end no process works alone for long.
     left.sort(key=lambda number: -_size(job.shards[number]))
     titles = [shard.title for shard in job.shards]
@@ -105,6 +106,10 @@ def devices_of(job: BulkJob) -> list[str]:
     if device.type == "cuda" and device.index is None:
         return [f"cuda:{number}" for number in range(torch.cuda.device_count())]
     return [str(device)]
+
+
+def _processes(count: int) -> str:
+    return f"{count:,} process{'' if count == 1 else 'es'}"
 
 
 def _cores() -> int:
@@ -151,18 +156,19 @@ def _alone(folder: Path) -> Iterator[None]:
 def _kept(progress: BulkProgress, command: str) -> str:
     total = progress.before + progress.now
     again = f"`{command}` continues" if command else f"{argument('resume=True', flag='--resume')} continues"
-    shards = f"{sum(progress.complete):,} of {len(progress.complete):,} shards"
-    return f"{shards} and {total.rows:,} rows are kept; {again}"
+    shards = f"{sum(progress.complete):,} of {counted(len(progress.complete), 'shard')}"
+    return f"{shards} and {counted(total.rows, 'row')} are kept; {again}"
 
 
 def _with_rest(error: AntiphonError, progress: BulkProgress, command: str) -> AntiphonError:
     """The error, with what is kept and how to continue."""
     kind = UsageError if isinstance(error, UsageError) else WorkError
-    return kind(f"{str(error).rstrip('.')}. {_kept(progress, command).capitalize()}.")
+    return kind(f"{str(error).rstrip('.')}. {_kept(progress, command)}.")
 
 
 def _summary(progress: BulkProgress, folder: Path) -> str:
     total = progress.before + progress.now
     failed = f"; {total.failed:,} failed, see `{folder / FAILURES_FOLDER}`" if total.failed else ""
     speed = f" ({progress.rows_per_second:,.0f} rows/s)" if progress.now.rows_read else ""
-    return f"{total.rows:,} rows of {len(progress.complete):,} shards in {clock(progress.seconds)}{speed}{failed}"
+    shards = counted(len(progress.complete), "shard")
+    return f"{counted(total.rows, 'row')} of {shards} in {clock(progress.seconds)}{speed}{failed}"
