@@ -24,7 +24,7 @@ from antiphon.bulk.parquet import added_columns
 from antiphon.bulk.rows import BulkRow, text_of
 from antiphon.bulk.tables import DETAILS
 from antiphon.data.lines import DataPlace
-from antiphon.errors import AntiphonError, ConfigError, DataError
+from antiphon.errors import ConfigError, DataError
 from antiphon.evaluation.measuring import Report, checked_metrics, measure_answers
 from antiphon.settings import show
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 Concurrency = int | tuple[int, int]
 OnRayFailure = Literal["error", "record"]
-ERROR_FIELD = "error"
+ANSWER_FIELD, ERROR_FIELD = "answer", "error"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,22 +153,24 @@ def evaluate(
     as an empty answer. `options` are those of `generate`. The rows are measured in the dataset's order. Raises
     DataError and ConfigError as `antiphon.evaluate` does, and for a row that cannot be answered.
     """
+    _on_failure(failures)
     labels = labels_of(_models(model)[0])
     checked_metrics(metrics, labels)  # before anything is computed
-    answer_field = "answer"
-    while answer_field in (dataset.columns() or ()):
-        answer_field += "_"
+    needed = [name for name in (source_field, target_field, group_field, options.get("row_field")) if name is not None]
+    if set(needed) <= set(dataset.columns() or ()):  # not for a template of several columns
+        dataset = dataset.select_columns(list(dict.fromkeys(needed)))
+    # Recorded in any case: the error of an actor arrives as text, within a traceback of Ray.
     answered = generate(
-        dataset, model, source_field=source_field, target_field=answer_field, failures=failures, **options
+        dataset, model, source_field=source_field, target_field=ANSWER_FIELD, failures="record", **options
     )
     answered.context.execution_options.preserve_order = True
     answers, pairs, groups = [], [], []
-    with _errors_of_rows():
-        for number, row in enumerate(answered.iter_rows()):
-            place = DataPlace("", number)
-            answers.append(row[answer_field] or "")
-            pairs.append((text_of(row, source_field, "source_field", place), _references(row, target_field)))
-            groups.append("" if group_field is None else str(row.get(group_field)))
+    for number, row in enumerate(answered.iter_rows()):
+        if row[ERROR_FIELD] is not None and failures == "error":
+            raise DataError(f"row {number} of the dataset cannot be answered: {row[ERROR_FIELD]}")
+        answers.append(row[ANSWER_FIELD] or "")
+        pairs.append((row.get(source_field), _references(row, target_field)))
+        groups.append("" if group_field is None else str(row.get(group_field)))
     return measure_answers(answers, pairs, metrics, groups=groups if group_field is not None else None, labels=labels)
 
 
@@ -293,17 +295,3 @@ def _on_failure(failures: str) -> OnRayFailure:
 def _references(row: Mapping[str, Any], field: str) -> list[str]:
     value = row.get(field)
     return list(value) if isinstance(value, list | tuple) or type(value).__name__ == "ndarray" else [value]  # pyright: ignore[reportReturnType]
-
-
-class _errors_of_rows:
-    """A context that raises the error of a row in an actor as it is, in place of Ray's, which has a traceback in it."""
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: object) -> None:
-        cause = error
-        while cause is not None and not isinstance(cause, AntiphonError):
-            cause = getattr(cause, "cause", None) or cause.__cause__
-        if cause is not None and cause is not error:
-            raise cause

@@ -24,6 +24,7 @@ from antiphon.bulk.messages import MessageBuffer, send
 from antiphon.errors import UsageError, WorkError
 
 MAX_DEATHS = 3  # of processes in a row at one shard without progress, or while they load the model
+WORKER_COMMAND = [sys.executable, "-m", "antiphon.bulk.worker"]
 _POLL_SECONDS, _END_SECONDS = 0.5, 10.0
 _LOG_BYTES = 2000
 
@@ -59,7 +60,7 @@ class BulkWorker:
         environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "antiphon.bulk.worker"],
+                WORKER_COMMAND,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
