@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -120,6 +122,24 @@ def test_an_evaluation_is_that_of_the_model(folder: Path, dataset: Any) -> None:
     assert report.grouped.macro["chrf"].score == alone.grouped.macro["chrf"].score
     with pytest.raises(DataError, match="row 0 of the dataset cannot be answered: the field `nothing` must be a text"):
         antiphon.ray.evaluate(dataset, folder, ["chrf"], source_field="nothing", num_cpus=0.5)
+
+
+@ray_cluster.GROUP
+def test_the_page(folder: Path, dataset: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The Python of docs/bulk.md."""
+    page = (Path(__file__).resolve().parents[1] / "docs" / "bulk.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    for name in ("shards/", "runs/mine", "answers"):
+        code = code.replace(f'"{name}"', repr(str(tmp_path / name)))
+    (tmp_path / "shards").mkdir()
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "mine").symlink_to(folder)
+    lines = [json.dumps({"text": row["source"], "reference": row["target"]}) for row in rows()[:8]]
+    (tmp_path / "shards" / "0.json").write_text("\n".join(lines))
+    found: dict[str, Any] = {}
+    exec(compile(code, "docs/bulk.md", "exec"), found)
+    assert sum(1 for _ in (tmp_path / "answers").glob("*.parquet")) >= 1
+    assert len(found["report"].answers) == 8 and found["scored"].columns() == ["text", "reference", "score"]
 
 
 class Columns:

@@ -12,7 +12,7 @@ batches are computed again. All columns are kept, and each row of the dataset is
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -292,6 +292,7 @@ def _on_failure(failures: str) -> OnRayFailure:
     return "error" if failures == "error" else "record"
 
 
-def _references(row: Mapping[str, Any], field: str) -> list[str]:
+def _references(row: Mapping[str, Any], field: str) -> Any:
+    """The reference of a row, or several as a list; a list of Arrow arrives as an array of NumPy."""
     value = row.get(field)
-    return list(value) if isinstance(value, list | tuple) or type(value).__name__ == "ndarray" else [value]  # pyright: ignore[reportReturnType]
+    return value if isinstance(value, str) or not isinstance(value, Iterable) else list(value)

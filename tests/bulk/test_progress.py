@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from antiphon.bulk import processes
 from antiphon.bulk import progress as progresses
 from antiphon.bulk.job import BulkShard
 from antiphon.bulk.journal import BlockRecord
@@ -64,3 +66,32 @@ def test_files_and_outputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     }
     with pytest.raises(UsageError, match=r"both have `a\.txt`"):
         output_names(["a.txt", "a.txt.gz"])
+
+
+def test_processes_are_dealt_the_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    from antiphon.bulk.job import BulkJob
+    from antiphon.bulk.run import devices_of
+
+    job = BulkJob(task="generate", models=("m",), shards=())
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    assert devices_of(job) == ["cuda:0", "cuda:1", "cuda:2"]
+    assert devices_of(replace(job, device="cuda:1")) == ["cuda:1"] and devices_of(replace(job, device="cpu")) == ["cpu"]
+    assert devices_of(replace(job, quantize="int8")) == ["cpu"]
+    opened: list[str] = []
+
+    class Worker:
+        def __init__(self, folder: Path, *, number: int, device: str, threads: int) -> None:
+            opened.append(device)
+            raise KeyboardInterrupt
+
+    pool = processes.WorkerPool(
+        Path(), count=5, devices=["a", "b"], threads=1, titles=["x"] * 5, listener=None  # type: ignore[arg-type]
+    )  # fmt: skip
+    monkeypatch.setattr(processes, "BulkWorker", Worker)
+    for number in range(3):
+        with pytest.raises(KeyboardInterrupt):
+            pool._start(number)
+    assert opened == ["a", "b", "a"]

@@ -103,7 +103,7 @@ def _compare(was: Mapping[str, Any], now: Mapping[str, Any], folder: Path) -> No
         raise UsageError(f"`{folder}` was begun by another version of antiphon. {other}.")
     old, new = was["job"], now["job"]
     for name in sorted({*old, *new} - {"shards", "search", "models"}):
-        _same(_NAMES.get(name, name), old.get(name), new.get(name), folder)
+        _same(_NAMES.get(name) or name, old.get(name), new.get(name), folder)
     for name in sorted({*old["search"], *new["search"]}):
         _same(name, old["search"].get(name), new["search"].get(name), folder)
     for kind, what in (("models", "the model"), ("inputs", "the inputs")):

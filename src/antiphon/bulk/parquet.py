@@ -41,13 +41,17 @@ class _reading:
         return parquet
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: object) -> None:
-        import pyarrow as pa
-
-        if isinstance(error, OSError | ValueError | pa.ArrowException) and not isinstance(error, DataError):
+        if isinstance(error, Exception) and _is_of_file(error):
             reason = one_line(error)[:200].rstrip(".") or type(error).__name__
             raise DataError(
                 f"the data file `{self.path}` must be whole parquet data, but is not ({reason}). Fetch it again."
             ) from error
+
+
+def _is_of_file(error: Exception) -> bool:
+    import pyarrow as pa
+
+    return isinstance(error, OSError | ValueError | pa.ArrowException) and not isinstance(error, DataError)
 
 
 def row_table(places: Sequence[tuple[Any, int]]) -> Any:
