@@ -128,6 +128,7 @@ class WorkerPool:
         self._selector = selectors.DefaultSelector()
         self._waiting: deque[int] = deque()
         self._left: set[int] = set()
+        self._warned: set[str] = set()
         self._deaths: Counter[int | None] = Counter()
 
     def __enter__(self) -> Self:
@@ -172,7 +173,9 @@ class WorkerPool:
             if "error" in message:
                 self._raise(worker, message)
             elif "warning" in message:
-                self._listener.say(f"antiphon: warning: {message['warning']}")
+                if message["warning"] not in self._warned:  # each process has the same ones
+                    self._warned.add(message["warning"])
+                    self._listener.say(f"antiphon: warning: {message['warning']}")
             elif "block" in message:
                 self._deaths[message["shard"]] = 0
                 self._listener.block(message["shard"], BlockRecord(**message["block"]))
