@@ -17,8 +17,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent
 COMMANDS = {  # command -> (extras that it needs, programs to run in the environment, in turn)
     "demo": ("", [["-m", "antiphon", "demo"]]),
-    "test": ("dev", [["-m", "pytest", "-n", "2"]]),
-    "torture": ("dev", [["-m", "pytest", "-n", "2"]]),  # the property tests at their full counts; hours
+    "test": ("dev", [["-m", "pytest", "-n", "2", "--dist", "loadgroup"]]),  # tests of a group in one process
+    "torture": ("dev", [["-m", "pytest", "-n", "2", "--dist", "loadgroup"]]),  # property tests in full; hours
     "mutants": ("dev", [["tests/mutants/run.py"]]),  # does a named test see each fault of a table; minutes
     "check": (
         "dev",
