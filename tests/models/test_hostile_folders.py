@@ -10,13 +10,15 @@ import os
 import random
 import shutil
 import struct
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from counts import count
+from counts import parts
 from models import hostile
 from models.test_hub import change, parts_of
+from torture.figures import FigureRecorder
 
 from antiphon.models.folders.checkpoint import save_model_folder
 from antiphon.models.folders.hub import save_pretrained
@@ -42,21 +44,26 @@ def wholes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return made
 
 
+@pytest.mark.parametrize("seeds", parts("hostile_files", most=1000))
 @pytest.mark.parametrize(("kind", "file"), CASES)
-def test_mutants_are_a_model_or_one_line(kind: str, file: str, wholes: dict[str, Path], tmp_path: Path) -> None:
+def test_mutants_are_a_model_or_one_line(
+    kind: str, file: str, seeds: range, wholes: dict[str, Path], tmp_path: Path, figures: FigureRecorder
+) -> None:
     folder = tmp_path / kind
     shutil.copytree(wholes[kind], folder)
     content = (folder / file).read_bytes()
     mutate = hostile.mutated_tensors if file.endswith(".safetensors") else hostile.mutated_json
     refused = 0
-    for seed in range(count("hostile_files")):
+    for seed in seeds:
         (folder / file).write_bytes(mutate(content, random.Random(f"{kind} {file} {seed}")))
         try:
             with hostile.watched(folder):
                 refused += hostile.outcome(folder) is not None
         except BaseException as error:
             raise AssertionError(f"mutant {seed} of {kind}/{file}") from error
-    assert refused > count("hostile_files") // 5 or file in ("task.json", "tokenizer_config.json")
+    assert refused > len(seeds) // 5 or file in ("task.json", "tokenizer_config.json")
+    figures.add(f"mutants of {Path(file).name}", len(seeds))
+    figures.most("seconds of the slowest", hostile.longest())
 
 
 PICKLE = b"cposix\nsystem\n(S'touch ran'\ntR."  # runs `touch ran` in the current folder where it is read
@@ -147,7 +154,11 @@ LOADED: list[Callable[[Path], object]] = [  # what they say is not read
 
 @pytest.mark.parametrize("artifact", range(len(REFUSED) + len(LOADED)))
 def test_nothing_of_a_hostile_folder_runs(
-    artifact: int, wholes: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    artifact: int,
+    wholes: dict[str, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    figures: FigureRecorder,
 ) -> None:
     folder = tmp_path / "t5"
     shutil.copytree(wholes["t5"], folder)
@@ -159,6 +170,7 @@ def test_nothing_of_a_hostile_folder_runs(
         said = hostile.outcome(folder)
     assert (said is None) == (artifact >= len(REFUSED)), said
     assert not list(tmp_path.rglob("ran"))
+    figures.add("artifacts", 1)
 
 
 def test_each_artifact_leaves_another_folder(wholes: dict[str, Path], tmp_path: Path) -> None:
@@ -262,19 +274,26 @@ BOMBS: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("name", BOMBS)
-def test_bombs_are_refused_in_2_seconds_and_300_megabytes(name: str, wholes: dict[str, Path], tmp_path: Path) -> None:
+def test_bombs_are_refused_in_2_seconds_and_300_megabytes(
+    name: str, wholes: dict[str, Path], tmp_path: Path, figures: FigureRecorder
+) -> None:
     folder = tmp_path / "t5"
     shutil.copytree(wholes["t5"], folder)
     BOMBS[name](folder)
+    began = time.process_time()
     with hostile.watched(folder, most_bytes=300 * 2**20, most_seconds=2):
         assert hostile.outcome(folder) is not None
+    figures.add("bombs", 1)
+    figures.most("seconds of the processor", time.process_time() - began)
 
 
 def test_there_are_40_bombs() -> None:
     assert len(BOMBS) >= 40
 
 
-def test_names_in_an_index_are_names_not_paths(wholes: dict[str, Path], tmp_path: Path) -> None:
+def test_names_in_an_index_are_names_not_paths(
+    wholes: dict[str, Path], tmp_path: Path, figures: FigureRecorder
+) -> None:
     folder = tmp_path / "t5"
     shutil.copytree(wholes["t5"], folder)
     weights = (folder / "model.safetensors").rename(folder / "whole.safetensors")
@@ -290,3 +309,4 @@ def test_names_in_an_index_are_names_not_paths(wholes: dict[str, Path], tmp_path
         with hostile.watched(folder):
             said = hostile.outcome(folder) or ""
         assert "must name files of its own folder" in said or "must hold the file" in said, (name, said)
+    figures.add("names in an index of weights", 500)
