@@ -83,4 +83,6 @@ def test_beyond_float16(name: str, tmp_path: Path, figures: FigureRecorder) -> N
             finite += 1
         except NonFiniteError as error:
             assert "float16" in str(error) and "bfloat16" in str(error), error
-    figures.add("families finite in float16" if finite == 2 else "families whose answers in float16 are refused by name", 1)
+    figures.add(
+        "families finite in float16" if finite == 2 else "families whose answers in float16 are refused by name", 1
+    )

@@ -11,7 +11,7 @@ from counts import parts
 from torch import Tensor
 from torture.figures import FigureRecorder
 
-import antiphon.runtime  # adds its back end
+import antiphon.runtime  # noqa: F401 (it adds its back end)
 from antiphon.batch import Tokens
 from antiphon.nn.attend import BACKENDS, attend, logits, plan, weigh
 from antiphon.nn.rules import Alibi, Full, Relative, ScoreRule, Window
@@ -145,7 +145,9 @@ def test_random_masks_stay_finite(masks: range, figures: FigureRecorder) -> None
             assert {"eager"} < {*outs} or "cap" in name
             for backend, out in outs.items():
                 tolerance = 0.1 if dtype in HALF else 1e-4
-                torch.testing.assert_close(out, outs["eager"], rtol=0, atol=tolerance, msg=f"{backend} of mask {number}")
+                torch.testing.assert_close(
+                    out, outs["eager"], rtol=0, atol=tolerance, msg=f"{backend} of mask {number}"
+                )
                 tried[f"{backend}"] += 1
     figures.add("masks", len(masks))
     for backend, calls in tried.items():

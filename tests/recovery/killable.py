@@ -26,7 +26,10 @@ CLOCK = {"time_seconds", "tokens_per_second", "step_seconds", "seconds_left", "p
 def settings(*, steps: int, seed: int = 1) -> dict[str, object]:
     """The tiny model of the acceptance figures: 2+2 layers, d 64, 500 pieces, dropout, 3 micro-batches a step."""
     dice = random.Random(0)
-    words = ["".join(dice.choices(["ka", "lo", "mi", "su", "te", "ra", "ne", "po"], k=dice.randint(2, 4))) for _ in range(150)]
+    words = [
+        "".join(dice.choices(["ka", "lo", "mi", "su", "te", "ra", "ne", "po"], k=dice.randint(2, 4)))
+        for _ in range(150)
+    ]
     rows = [dice.choices(words, k=3) for _ in range(240)]
     pairs = [(" ".join(row), " ".join(row[::-1])) for row in rows]
     return {
@@ -39,7 +42,7 @@ def settings(*, steps: int, seed: int = 1) -> dict[str, object]:
 
 
 def account(folder: Path, *, step: int) -> tuple[list[str], list[dict[str, object]]]:
-    """SHA-256 of the weights, the optimizer and the model of the last step, and the log without what the clock decides."""
+    """SHA-256 of the last weights, optimizer and model, and the log without what the clock decides."""
     last = folder / "snapshots" / f"step-{step}"
     files = [last / "weights.safetensors", last / "optimizer.safetensors", folder / "model" / "model.safetensors"]
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]

@@ -1,4 +1,4 @@
-"""The time for adversarial strings is linear in their length, at most 100 ms for 10 kB (row 14 of the reliability table).
+"""The time for adversarial strings is linear in their length, at most 100 ms for 10 kB (acceptance row 14).
 
 What reads a text before a model does: cleaning, tokenizers of each kind and streams of their pieces, sentences.
 Documents: tests/documents/test_time.py.
@@ -23,7 +23,8 @@ ADVERSARIAL: dict[str, str] = {
     "one letter": "a", "spaces": " ", "two letters": "ab", "letters and spaces": "ab ", "accents": "\u0301",
     "composed": "e\u0301", "line ends": "\r\n", "NUL": "\0", "joiners": "👩‍👧", "joiner alone": "\u200d",
     "right to left": "\u202eשלום ", "wide": "日本", "ligatures": "ﷺ", "not a character": "\ufffe",
-    "special tokens": "</s><s><pad>", "bytes written out": "<0xC3>", "sentencepiece": "▁", "quotes": '"“([', "stops": "Dr. ",
+    "special tokens": "</s><s><pad>", "bytes written out": "<0xC3>", "sentencepiece": "▁",
+    "quotes": '"“([', "stops": "Dr. ",
     "digits": "9", "digits and stops": "1.", "brackets": "((((", "tags": "<b><p>", "jamo": "\u1100\u1161\u11a8",
     "markers": "\u0300\u0327\u0301", "planes": "\U0010ffff\U00010000", "mixed": "aB1 é日\u0301.\n",
 }  # fmt: skip

@@ -60,9 +60,9 @@ def rows_table(last: Mapping[str, Record]) -> list[str]:
     """Each row of rows.toml with what was reached, when and where."""
     lines = ["| # | promise | asked | reached | date, commit | machine | command |", "|---:|---|---|---|---|---|---|"]
     for row in plan.rows():
-        reached, date, machine = _reached(row, last)
+        figure, date, machine = reached(row, last)
         command = f'`make torture ARGS="--rows {row.number}"`' if row.tests else ""
-        cells = [str(row.number), row.promise, row.asked, reached, date, machine, command]
+        cells = [str(row.number), row.promise, row.asked, figure, date, machine, command]
         lines.append("| " + " | ".join(cells) + " |")
     return lines
 
@@ -80,7 +80,7 @@ def files_table(last: Mapping[str, Record]) -> list[str]:
     return lines
 
 
-def _reached(row: plan.Row, last: Mapping[str, Record]) -> tuple[str, str, str]:
+def reached(row: plan.Row, last: Mapping[str, Record]) -> tuple[str, str, str]:
     """The figure, the date with the commit, and the machine."""
     if not row.tests:
         return "no test yet", "", ""

@@ -16,6 +16,7 @@ import subprocess
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -101,28 +102,36 @@ def newest(records: Iterable[Record]) -> dict[str, Record]:
 
 
 def machine() -> dict[str, Any]:
-    """Processor, instruction set that PyTorch uses, cores that this process may use, versions."""
-    import torch
-
+    """Processor, its vector instructions, cores that this process may use, versions. Does not import PyTorch."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
         "processor": _processor(),
-        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "instructions": _instructions(),
         "cores": cores,
         "system": platform.system(),
         "python": platform.python_version(),
-        "torch": torch.__version__,
+        "torch": metadata.version("torch"),
     }
+
+
+def _instructions() -> str:
+    """The widest of the sets that PyTorch has kernels for, as it names them."""
+    flags = _cpu_info("flags").split()
+    return "AVX512" if "avx512bw" in flags else "AVX2" if "avx2" in flags else platform.machine()
 
 
 def _processor() -> str:
     """Its name: platform.processor() has none on Linux."""
+    return _cpu_info("model name") or platform.processor() or platform.machine()
+
+
+def _cpu_info(key: str) -> str:
+    """What Linux says of the first processor; "" where there is no /proc/cpuinfo."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
+        return ""
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(key)), "")
 
 
 def commit() -> str:

@@ -55,8 +55,10 @@ class ResumeFile:
 
     def write(self, line: dict[str, Any]) -> None:
         """One line, on the disk when this returns."""
-        with self.path.open("a", encoding="utf-8") as lines:
-            lines.write(json.dumps(line, ensure_ascii=False) + "\n")
+        with self.path.open("ab+") as lines:
+            if lines.tell() and os.pread(lines.fileno(), 1, lines.tell() - 1) != b"\n":  # a killed run's last line
+                lines.write(b"\n")
+            lines.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
             lines.flush()
             os.fsync(lines.fileno())
 

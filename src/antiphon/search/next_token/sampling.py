@@ -30,7 +30,6 @@ def not_numbers(network: object = None) -> NonFiniteError:
     return NonFiniteError(f"the model's probabilities must be numbers, but are {cause}.")
 
 
-
 @dataclass(frozen=True, slots=True)
 class TokenSampler:
     """Draws one token for each row, with the probabilities softmax(scores / temperature).
