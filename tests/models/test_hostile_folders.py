@@ -15,56 +15,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from counts import parts
 from models import hostile
-from models.test_hub import change, parts_of
+from models.test_hub import change
 from torture.figures import FigureRecorder
-
-from antiphon.models.folders.checkpoint import save_model_folder
-from antiphon.models.folders.hub import save_pretrained
-
-THEIRS = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors")
-OURS = ("config.json", "generation.json", "task.json", "tokenizer.json", "model.safetensors")
-CASES = [("t5", file) for file in THEIRS] + [("bart", file) for file in THEIRS[::4]] + [("ours", file) for file in OURS]
-
-
-def whole_folder(kind: str, folder: Path) -> Path:
-    """A folder as the hub has it, or one of ours."""
-    if kind == "ours":
-        return save_model_folder(folder, parts_of("marian"))
-    return save_pretrained(folder, parts_of(kind))
-
-
-@pytest.fixture(scope="module")
-def wholes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """One of each, which is loaded once, so that what is imported lazily is there before anything is watched."""
-    made = {kind: whole_folder(kind, tmp_path_factory.mktemp(kind) / kind) for kind in ("t5", "bart", "ours")}
-    for folder in made.values():
-        assert hostile.outcome(folder) is None
-    return made
-
-
-@pytest.mark.parametrize("seeds", parts("hostile_files", most=1000))
-@pytest.mark.parametrize(("kind", "file"), CASES)
-def test_mutants_are_a_model_or_one_line(
-    kind: str, file: str, seeds: range, wholes: dict[str, Path], tmp_path: Path, figures: FigureRecorder
-) -> None:
-    folder = tmp_path / kind
-    shutil.copytree(wholes[kind], folder)
-    content = (folder / file).read_bytes()
-    mutate = hostile.mutated_tensors if file.endswith(".safetensors") else hostile.mutated_json
-    refused = 0
-    for seed in seeds:
-        (folder / file).write_bytes(mutate(content, random.Random(f"{kind} {file} {seed}")))
-        try:
-            with hostile.watched(folder):
-                refused += hostile.outcome(folder) is not None
-        except BaseException as error:
-            raise AssertionError(f"mutant {seed} of {kind}/{file}") from error
-    assert refused > len(seeds) // 5 or file in ("task.json", "tokenizer_config.json")
-    figures.add(f"mutants of {Path(file).name}", len(seeds))
-    figures.most("seconds of the slowest", hostile.longest())
-
 
 PICKLE = b"cposix\nsystem\n(S'touch ran'\ntR."  # runs `touch ran` in the current folder where it is read
 PYTHON = b"import pathlib\npathlib.Path('ran').touch()\n"
