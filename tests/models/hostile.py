@@ -132,6 +132,7 @@ class Watch:
         self.seen: list[str] = []
         self.longest = 0.0  # seconds of the processor, of all that was watched
         own = [*site.getsitepackages(), *sysconfig.get_paths().values(), str(Path(antiphon.__file__).parent)]
+        own.append(str(Path(__file__).parents[1]))  # a warning reads the line of the source that it names
         self.allowed = [Path(path).resolve() for path in own]
         sys.addaudithook(self)
 
