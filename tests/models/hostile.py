@@ -142,18 +142,23 @@ class Watch:
         if event == "open" and isinstance(arguments[0], (str, bytes)):
             path, mode, flags = arguments
             whole = Path(os.fsdecode(path))
-            if self._is_strange(whole, writes=bool(flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT))):
+            writes, follows = flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT), not flags & getattr(os, "O_NOFOLLOW", 0)
+            if self._is_strange(whole, writes=bool(writes), follows=follows):
                 self.seen.append(f"open {path!r} {mode} {flags:x}")
         elif event.split(".")[0] in ("subprocess", "socket", "pickle", "shutil") or event in (
             "os.system", "os.exec", "os.fork", "os.posix_spawn", "os.remove", "os.rename", "os.mkdir", "os.symlink",
         ):  # fmt: skip
             self.seen.append(f"{event} {arguments!r:.200}")
 
-    def _is_strange(self, path: Path, *, writes: bool) -> bool:
+    def _is_strange(self, path: Path, *, writes: bool, follows: bool) -> bool:
+        """`follows`: a link at the end of the path is opened, and not refused."""
         assert self.home is not None
         home, self.home = self.home, None  # resolving opens nothing, but asks no questions of its own
         try:
-            whole = path.resolve() if "\x00" not in str(path) else path
+            if "\x00" in str(path):
+                whole = path
+            else:
+                whole = path.resolve() if follows else path.parent.resolve() / path.name
             inside = whole.is_relative_to(home) or str(path) in sys.path  # whose entries are asked for plug-ins
             library = any(whole.is_relative_to(place) for place in self.allowed) or whole.parts[1:2] in (
                 ("proc",), ("sys",), ("dev",),
