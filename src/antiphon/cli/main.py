@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from antiphon.cli.threads import wait_briefly
+from antiphon.distributed import failure
 from antiphon.errors import AntiphonError, UsageError, memory_ran_out, on_command_line
 from antiphon.registry import nearest
 
@@ -185,11 +186,17 @@ def _tell(error: BaseException, words: list[str]) -> int:
         sys.stderr.write("antiphon: interrupted\n")
         return 130
     text, code = _explain(error)
-    sys.stderr.write(f"antiphon: {_one_line(text)}\n")
+    text = _one_line(text)
+    expected = isinstance(error, AntiphonError)
+    failure.record_failure(text, code, lost=failure.is_lost_peer(error), expected=expected)
+    if (prefix := failure.prefix()) is not None:
+        sys.stderr.write(f"antiphon: {prefix}{text}\n")
     return code
 
 
 def _explain(error: BaseException) -> tuple[str, int]:
+    if failure.is_lost_peer(error):
+        return failure.describe_lost_peer(error), 1
     if isinstance(error, AntiphonError):
         return str(error), error.exit_code
     if memory_ran_out(error):

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from antiphon.config.distillation import DistillationConfig
 from antiphon.config.interval import Every, Interval, read_interval, set_default_steps
+from antiphon.config.parallel import ParallelSettings
 from antiphon.registry import nearest
 from antiphon.settings import (
     Count,
@@ -66,7 +67,7 @@ class AdapterConfig(Settings):
 
 
 @dataclass(frozen=True)
-class TrainingConfig(Settings):
+class TrainingConfig(ParallelSettings):
     optimizer: object = "adamw"
     """adamw, adafactor, muon, lion, schedule_free, sgd or module:Class; with further settings: {name: settings}."""
     lr: Positive = 1e-3

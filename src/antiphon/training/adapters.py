@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from antiphon.durable import make_folder
 from antiphon.config import AdapterConfig
 from antiphon.errors import ConfigError, DiskError, argument
 from antiphon.models.folders.adapters import CONFIG, DOWN, MAGNITUDE, PREFIX, UP, WEIGHTS, merged_weights, plain_weights
@@ -107,7 +108,7 @@ class Adapter:
             "modules_to_save": saved or None,
         }
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            make_folder(folder)
             write_json(folder / CONFIG, config)
             save_weights(folder / WEIGHTS, self._state())
         except OSError as error:

@@ -11,12 +11,10 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from antiphon.batch import Batch, Example
+from antiphon.batch import Example
 from antiphon.config import TrainingConfig
 from antiphon.config.interval import Interval
-from antiphon.nn.loss import LossSum
 
 
 @dataclass(slots=True)
@@ -36,19 +34,13 @@ class LogWindow:
     grad_norm: float = 0.0
     seconds: list[float] = field(default_factory=list)
 
-    def count(self, examples: Sequence[Example], batch: Batch) -> None:
-        """Count the tokens of a micro-batch, without waiting for the device."""
-        self.counted += batch.label_places.numel()
-        self.tokens += sum(len(example.source) for example in examples) + batch.label_places.numel()
-        self.positions += batch.source_tokens.pos.numel() + batch.labels.numel()
-
-    def read(self, losses: Sequence[LossSum], norm: Tensor) -> None:
-        """Read the losses and the gradient norm of a step from the device. Waits for it."""
-        sums = [part.detach() for loss in losses for part in (loss.objective, loss.nll)]
-        found = torch.stack([norm.to(sums[0]), *sums]).tolist()
-        self.grad_norm = found[0]
-        for objective, nll in zip(found[1::2], found[2::2], strict=True):
-            self.loss, self.nll = self.loss + objective, self.nll + nll
+    def count(self, examples: Sequence[Example]) -> None:
+        """Count the tokens of a micro-batch, on whichever rank it is computed. Each target token has a label."""
+        for side in ([len(example.source) for example in examples], [len(example.target) for example in examples]):
+            self.tokens += sum(side)
+            self.positions += len(side) * max(side, default=0)
+        self.labels += sum(side)
+        self.counted += sum(side)
 
 
 @dataclass(slots=True)

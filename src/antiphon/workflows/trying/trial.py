@@ -217,11 +217,13 @@ def _time_answers(job: TrainingJob, asked: Sequence[Any], search: Any) -> float:
 
 
 def _time_save(job: TrainingJob) -> float:
-    """The seconds of writing a snapshot."""
+    """The seconds for which a snapshot stops the training: it is written beside it."""
     (job.folder / "snapshots").mkdir(parents=True, exist_ok=True)
     watch = Stopwatch()
     save_snapshot(job.loop.parts.store, job.loop.now)
-    return watch.seconds
+    seconds = watch.seconds
+    job.loop.parts.store.wait()
+    return seconds
 
 
 def _reset_peak(device: torch.device) -> None:
