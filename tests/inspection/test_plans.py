@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 import math
+import sys
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
-from antiphon.errors import UsageError
+from antiphon.errors import ConfigError, UsageError
 from antiphon.inspection.plan_words import option_rows, plan_facts, plan_notes, plan_sentence
 from antiphon.inspection.scaling.communication import Sharding, step_traffic
 from antiphon.inspection.scaling.devices import DEVICES, read_cluster
@@ -22,15 +23,20 @@ from antiphon.inspection.scaling.shape import NetworkShape
 ROOT = Path(__file__).parents[2]
 
 
+def benchmark(name: str) -> ModuleType:
+    """A file of benchmarks/ as a module."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "benchmarks" / f"{name}.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # where its dataclasses look for their types
+    spec.loader.exec_module(module)
+    return module
+
+
 @pytest.fixture(scope="module")
 def published() -> ModuleType:
     """The benchmark with the published runs."""
-    spec = importlib.util.spec_from_file_location("scaling_published", ROOT / "benchmarks" / "scaling_published.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    __import__("sys").modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return benchmark("scaling_published")
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +103,14 @@ def test_what_is_sent_grows_as_the_formulas_say(base: NetworkShape) -> None:
     assert hybrid.gathered == sharded.gathered and hybrid.between == pytest.approx(3 * 4 * base.parameters / 8)
 
 
+def test_two_processes_send_what_is_computed() -> None:
+    traffic = benchmark("scaling_traffic")
+    for (way, half), found in zip(traffic.CASES, traffic.run("tiny", processes=2, accumulate=4), strict=True):
+        assert found["bytes"] == pytest.approx(found["computed"], rel=0.005), (way, half)  # shards are padded
+        assert found["collectives"] - 1 <= found["calls"] <= found["collectives"], (way, half)  # but for one of scalars
+        assert found["small"] < 500
+
+
 def test_the_simplest_way_that_fits_is_chosen(base: NetworkShape, large: NetworkShape) -> None:
     plan = plan_run(run_of(base), read_cluster("64xH200"), price=4.0)
     assert plan.chosen is not None and plan.chosen.sharding is Sharding.DDP and not plan.chosen.checkpoint
@@ -106,7 +120,7 @@ def test_the_simplest_way_that_fits_is_chosen(base: NetworkShape, large: Network
     assert 0.05 < plan.utilization < 0.6
     # Weights, gradients and Adam's state are 16 bytes a parameter: 174 GB.
     assert 10.5e9 < large.parameters < 11.5e9
-    tight = plan_run(run_of(large, evaluation_copy=False), read_cluster("64xA100-80G"))
+    tight = plan_run(run_of(large), read_cluster("64xA100-80G"))
     assert not tight.options[0].fits and tight.options[0].memory.total > 16 * large.parameters
     assert tight.chosen is not None and tight.chosen.sharding in (Sharding.FSDP, Sharding.HYBRID)
     assert tight.chosen.step.total >= min(each.step.total for each in tight.options if each.fits)
@@ -120,12 +134,13 @@ def test_memory_is_split_by_sharding_and_saved_by_settings(base: NetworkShape) -
     plain = MemorySettings(half=True)
     parts = {way: gpu_memory(base, batch, plain, way, eight).parts for way in Sharding}
     assert parts[Sharding.DDP]["optimizer"] == 8 * base.parameters == 8 * parts[Sharding.FSDP]["optimizer"]
-    assert parts[Sharding.FSDP]["evaluation network"] == 4 * base.parameters
-    assert parts[Sharding.DDP]["evaluation network"] == 0 == parts[Sharding.DDP]["gathered layers"]
+    sharded = gpu_memory(base, batch, plain, Sharding.FSDP, eight)
+    assert sharded.host == 4 * base.parameters and parts[Sharding.DDP]["gathered layers"] == 0
+    assert sharded.validation == pytest.approx(1.5e9 + (4 + 12 / 8) * base.parameters)  # the whole network, and shards
     less = gpu_memory(base, batch, replace(plain, checkpoint=True), Sharding.DDP, eight)
     assert less.parts["activations"] < 0.4 * parts[Sharding.DDP]["activations"]
     away = gpu_memory(base, batch, replace(plain, offload=True), Sharding.FSDP, eight)
-    assert away.parts["weights"] == 0 and away.host == pytest.approx(16 * base.parameters / 8)
+    assert away.parts["weights"] == 0 and away.host == pytest.approx((4 + 16 / 8) * base.parameters)
     more = gpu_memory(base, batch, replace(plain, ema=True, teacher=10**9), Sharding.DDP, eight).parts
     assert more["teacher"] == 4e9 and more["copies of the weights"] == 4 * base.parameters
 
@@ -142,6 +157,24 @@ def test_idle_devices_and_unequal_batches_are_said(base: NetworkShape) -> None:
     assert "slowest GPU" in rows and "to" in rows["GPU hours"] and len(option_rows(plan)) == len(plan.options)
     minutes = plan_run(replace(some, steps=None, max_seconds=600), read_cluster("8xH100"))
     assert minutes.seconds == 600 and minutes.steps > 0
+
+
+def test_a_recipe_that_decides_is_followed(base: NetworkShape) -> None:
+    two = read_cluster("2x8xH100")
+
+    def ways(**said: object) -> set[Sharding]:
+        return {option.sharding for option in plan_run(replace(run_of(base), **said), two).options}
+
+    assert ways() == {Sharding.DDP, Sharding.HYBRID, Sharding.FSDP}
+    assert ways(parallel="ddp") == {Sharding.DDP} and ways(parallel="fsdp") == {Sharding.HYBRID, Sharding.FSDP}
+    assert ways(parallel="fsdp", shard_within="node") == {Sharding.HYBRID}
+    muon = MemorySettings(half=True, optimizer="muon")
+    assert ways(settings=muon) == {Sharding.DDP}
+    with pytest.raises(ConfigError, match="FSDP2 can shard"):
+        ways(settings=muon, parallel="fsdp")
+    away = plan_run(run_of(base, offload=True), two)
+    assert all(option.offload for option in away.options)
+    assert away.chosen is not None and "cpu_offload: true" in dict(plan_facts(away))["recipe"]
 
 
 def test_slow_links_are_said_to_bound_the_step(large: NetworkShape) -> None:

@@ -23,6 +23,7 @@ def plan_facts(plan: RunPlan) -> list[tuple[str, str]]:
     steps = f"{plan.steps:,.0f} steps, {best.step.total:.3g} s each"
     rows = [
         ("sharding", f"{best}: {_reason(plan)}"),
+        ("recipe", f"training: {best.recipe}"),
         ("training", f"{duration(plan.seconds)} ({low} to {high}): {steps}, bound by {best.step.bound}"),
         ("speed", f"{plan.tokens_per_second:,.0f} tokens/s, {100 * plan.utilization:.0f} % of the peak of busy GPUs"),
         (
@@ -31,8 +32,10 @@ def plan_facts(plan: RunPlan) -> list[tuple[str, str]]:
         ),
         ("memory", f"{best.memory.total / GB:,.1f} of {device.memory / GB:,.0f} GB a GPU: {_parts(best)}"),
     ]
+    if best.memory.validation > sum(best.memory.parts.values()):
+        rows.append(("validation", f"takes {best.memory.validation / GB:,.1f} GB, more than training"))
     if best.memory.host:
-        rows.append(("host memory", f"{best.memory.host / GB:,.1f} GB for each GPU"))
+        rows.append(("host memory", f"{best.memory.host / GB:,.1f} GB for each GPU, with the network that validates"))
     if best.traffic.bytes:
         hidden = (
             "all hidden" if best.step.exposed < 0.01 * best.step.total else f"{_seconds(best.step.exposed)} not hidden"
@@ -129,6 +132,8 @@ def _parts(option: RunOption) -> str:
 
 def _largest_part(option: RunOption) -> str:
     """What to change if nothing fits."""
+    if option.memory.validation > sum(option.memory.parts.values()):
+        return "Take larger devices: the whole network that validates takes most of it."
     name = max(option.memory.parts, key=lambda part: option.memory.parts[part])
     if name in ("activations", "loss"):
         return "Lower `training.batch_tokens`: activations take most of it."

@@ -66,7 +66,10 @@ def planned_run(
             mixout=training.mixout > 0,
             passes=2 if training.r_drop else 1,
             teacher=0 if teacher is None else teacher.parameters,
+            offload=training.cpu_offload,
         ),
         teacher=teacher,
         max_seconds=None if minutes is None else 60 * minutes,
+        parallel=training.parallel,
+        shard_within=training.shard_within,
     )

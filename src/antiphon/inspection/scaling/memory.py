@@ -5,7 +5,7 @@
 
 Weights are float32 masters, gradients are reduced in float32. Sharded parameters are gathered a layer at a time, in the
 type of the products, with the next layer's under way; those outside of the layers stay gathered. Under FSDP2 each rank
-has a whole float32 network beside, which validates and is saved.
+has a whole float32 network beside, in the host's memory, which comes to the GPU to validate and to be saved.
 """
 
 from __future__ import annotations
@@ -39,20 +39,21 @@ class MemorySettings:
     passes: int = 1
     teacher: int = 0
     offload: bool = False
-    evaluation_copy: bool = True
 
 
 @dataclass(frozen=True)
 class GpuMemory:
-    """Bytes of a GPU by what holds them, and `host`: bytes of the host's memory for each GPU (CPU offload)."""
+    """Bytes of a GPU in training, by what holds them; `validation`: all that it holds in a validation, without the
+    search; `host`: bytes of the host's memory for each GPU."""
 
     parts: dict[str, float]
+    validation: float
     host: float
 
     @property
     def total(self) -> float:
-        """All of them, with what fragments leave unused."""
-        return sum(self.parts.values()) / (1 - UNUSABLE)
+        """The peak, with what fragments leave unused."""
+        return max(sum(self.parts.values()), self.validation) / (1 - UNUSABLE)
 
 
 def optimizer_bytes(shape: NetworkShape, optimizer: str, settings: Mapping[str, Any]) -> float:
@@ -101,9 +102,13 @@ def gpu_memory(
         gathered = narrow * (shape.root + 2 * shape.largest_layer) + (narrow + WIDE) * (
             shape.root + shape.largest_layer
         )
-    host = 0.0
+    # Validation has no gradients and activations, but whole weights: the plain network of FSDP2, or those of training
+    # beside the moving average.
+    validation = weights + state + copies + WIDE * shape.parameters * (sharded or settings.ema) + CONTEXT_BYTES
+    host = float(WIDE * shape.parameters) if sharded else 0.0
     if settings.offload:
-        host = weights + gradients + state + copies
+        host += weights + gradients + state + copies
+        validation -= weights + state + copies
         weights = gradients = state = copies = 0.0
     parts = {
         "weights": weights,
@@ -111,10 +116,9 @@ def gpu_memory(
         "optimizer": state,
         "copies of the weights": copies,
         "teacher": float(WIDE * settings.teacher),
-        "evaluation network": float(WIDE * shape.parameters) if sharded and settings.evaluation_copy else 0.0,
         "gathered layers": gathered,
         "activations": stored.layers + stored.weights + stored.largest_layer,
         "loss": stored.loss,
         "context": CONTEXT_BYTES,
     }
-    return GpuMemory(parts, host)
+    return GpuMemory(parts, validation + WIDE * settings.teacher, host)

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from antiphon.errors import ConfigError
 from antiphon.inspection.scaling.activations import ActivationSettings, activation_bytes
 from antiphon.inspection.scaling.communication import Sharding, Traffic, step_traffic
 from antiphon.inspection.scaling.devices import Cluster
@@ -32,6 +33,7 @@ from antiphon.inspection.scaling.step_time import (
 
 # Published runs since 2022 took from 0.9 to 1.35 times as long as is computed for them (docs/scaling.md).
 SHORTEST, LONGEST = 0.9, 1.35
+WHOLE_MATRICES = ("muon", "adafactor")  # optimizers that update whole matrices, so that FSDP2 cannot shard them
 DRAWS = 20_000  # micro-batches that are drawn to see how much longer than a mean one the slowest rank takes
 SIMPLER = 1.1  # a simpler way is chosen if it takes at most so many times as long as the fastest
 
@@ -42,7 +44,7 @@ class PlannedRun:
 
     `largest` is the micro-batch with the most positions, `tokens` the real tokens of a mean one, both sides. `steps` is
     the number of optimizer steps of `accumulate` micro-batches; None if only `max_seconds` end the run. `teacher`: the
-    network of distillation.
+    network of distillation. `parallel` (auto, ddp, fsdp) and `shard_within` (world, node): what the recipe says.
     """
 
     shape: NetworkShape
@@ -54,6 +56,8 @@ class PlannedRun:
     settings: MemorySettings
     teacher: NetworkShape | None = None
     max_seconds: float | None = None
+    parallel: str = "auto"
+    shard_within: str = "world"
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,15 @@ class RunOption:
     def __str__(self) -> str:
         extras = ["activation checkpointing"] * self.checkpoint + ["CPU offload"] * self.offload
         return ", ".join([str(self.sharding.value), *extras])
+
+    @property
+    def recipe(self) -> str:
+        """What a recipe says for it, as YAML in one line."""
+        said = {Sharding.DDP: "parallel: ddp", Sharding.FSDP: "parallel: fsdp", Sharding.HYBRID: "parallel: fsdp"}
+        parts = [said[self.sharding]] if self.sharding in said else []
+        parts += ["shard_within: node"] * (self.sharding is Sharding.HYBRID)
+        parts += ["checkpoint_activations: true"] * self.checkpoint + ["cpu_offload: true"] * self.offload
+        return f"{{{', '.join(parts)}}}"
 
 
 @dataclass(frozen=True)
@@ -137,12 +150,14 @@ class RunPlan:
         options = [
             {
                 "name": str(option),
+                "training": option.recipe,
                 "sharding": option.sharding.name.lower(),
                 "checkpoint_activations": option.checkpoint,
                 "cpu_offload": option.offload,
                 "fits": option.fits,
                 "memory_bytes": option.memory.total,
                 "memory": option.memory.parts,
+                "validation_bytes": option.memory.validation,
                 "host_bytes": option.memory.host,
                 "sent_bytes": option.traffic.bytes,
                 "collectives": option.traffic.collectives,
@@ -175,8 +190,13 @@ class RunPlan:
 
 
 def plan_run(run: PlannedRun, cluster: Cluster, *, price: float | None = None) -> RunPlan:
-    """The plan of `run` on `cluster`. `price`: that of a GPU hour."""
+    """The plan of `run` on `cluster`. `price`: that of a GPU hour. ConfigError if the recipe allows no way."""
     options = [evaluate(run, cluster, *way) for way in _ways(run, cluster)]
+    if not options:
+        raise ConfigError(
+            f"`training.optimizer` must be one that FSDP2 can shard where `training.parallel` is fsdp, but is "
+            f"{run.settings.optimizer}. Take adamw, lion, sgd or schedule_free, or `training.parallel: ddp`."
+        )
     fitting = [option for option in options if option.fits]
     chosen = None
     if fitting:
@@ -194,14 +214,20 @@ def plan_run(run: PlannedRun, cluster: Cluster, *, price: float | None = None) -
 
 
 def _ways(run: PlannedRun, cluster: Cluster) -> list[tuple[Sharding, bool, bool]]:
-    """Ways to run, the simplest first: the sharding, with checkpointing or not, with offload or not."""
-    given = run.settings.checkpoint
-    shardings = [Sharding.ONE] if cluster.devices == 1 else [Sharding.DDP]
-    if cluster.devices > 1:
-        shardings += [Sharding.HYBRID] * (cluster.nodes > 1 and cluster.per_node > 1) + [Sharding.FSDP]
-    ways = [(sharding, checkpoint, False) for checkpoint in (False, True) for sharding in shardings]
-    ways = [way for way in ways if way[1] or not given]
-    return ways + ([(Sharding.FSDP, True, True)] if cluster.devices > 1 else [])
+    """Ways to run that the recipe leaves open, the simplest first: the sharding, with checkpointing or not, with
+    offload or not. An optimizer that looks at whole matrices is not sharded."""
+    if cluster.devices == 1:
+        ways = [(Sharding.ONE, checkpoint, False) for checkpoint in (False, True)]
+    else:
+        sharded = [Sharding.HYBRID] * (cluster.nodes > 1 and cluster.per_node > 1)
+        sharded += [Sharding.FSDP] * (run.shard_within == "world" or not sharded)
+        if run.settings.optimizer in WHOLE_MATRICES or run.parallel == "ddp":
+            sharded = []
+        plain = [Sharding.DDP] * (run.parallel != "fsdp" and not run.settings.offload)
+        offloads = (True,) if run.settings.offload else (False,)
+        ways = [(way, again, away) for away in offloads for again in (False, True) for way in [*plain, *sharded]]
+        ways += [(sharded[-1], True, True)] if sharded and not run.settings.offload else []
+    return [way for way in ways if way[1] or not run.settings.checkpoint]
 
 
 def evaluate(run: PlannedRun, cluster: Cluster, sharding: Sharding, checkpoint: bool, offload: bool) -> RunOption:
