@@ -89,6 +89,8 @@ class RunData:
             as_target=self._as_target(),
             bad_rows=config.data.bad_rows,
             profile=self.profile if trained else None,
+            open_shards=config.data.open_shards,
+            workers=config.data.workers if trained else 0,
         )
 
     def _as_target(self) -> Callable[[list[int]], list[int]] | None:
