@@ -22,6 +22,7 @@ from torch import Tensor
 from antiphon.batch import Example
 from antiphon.config import Shares, is_files
 from antiphon.data.bad_rows import OnBadRow
+from antiphon.data.collection import no_collection
 from antiphon.data.data_report import DataReport
 from antiphon.data.denoising import Objective, make_denoisers
 from antiphon.data.encoding import Encoded, ExampleEncoder, flattened
@@ -159,16 +160,29 @@ class Streamed:
         if start.number == 0:
             self.report.begin_epoch(counted=self.mixture.needs_survey)
         positions = list(start.positions or self.mixture.start_positions(seed=seed, epoch=epoch))
+        encoded = self._encoded(tuple(positions), seed=seed, epoch=epoch)
+        while True:
+            pool_tokens = self.pool_tokens * (first if start.number == 0 else 1.0)
+            with no_collection():
+                pool, ended = self._pool(encoded, positions, pool_tokens)
+            if len(pool):
+                yield ExamplePool(start, pool, range(len(pool)))
+            if ended:
+                return
+            start = PoolStart(start.number + 1, tuple(positions))
+
+    def _pool(
+        self, encoded: Iterator[Encoded], positions: list[MixturePosition], pool_tokens: float
+    ) -> tuple[InMemory, bool]:
+        """The next pool, and whether it is the last one; `positions` are moved behind it."""
         pool = InMemory()
-        for source, target, item, last in self._encoded(tuple(positions), seed=seed, epoch=epoch):
+        for source, target, item, last in encoded:
             pool.append(source, target, item.place, item.number)
             positions[item.position.stream] = item.position
             # Reading can resume only between items, so a pool ends with a whole item.
-            if last and pool.tokens >= self.pool_tokens * (first if start.number == 0 else 1.0):
-                yield ExamplePool(start, pool, range(len(pool)))
-                start, pool = PoolStart(start.number + 1, tuple(positions)), InMemory()
-        if len(pool):
-            yield ExamplePool(start, pool, range(len(pool)))
+            if last and pool.tokens >= pool_tokens:
+                return pool, False
+        return pool, True
 
     def _encoded(self, positions: Sequence[MixturePosition], *, seed: int, epoch: int) -> Iterator[Encoded]:
         """The examples of an epoch after `positions`; the same with and without workers."""
@@ -230,8 +244,9 @@ def load_corpus(
         )  # with samplers, small data is one pool that is read and segmented again in each epoch
         return Streamed(mixture, encoder, pool_tokens, files=fingerprints(data), workers=workers)
     corpus = InMemory(mixture=mixture)
-    for source, target, item, _ in encoder.encode(mixture.once(corpus.report), corpus.report):
-        corpus.append(source, target, item.place, item.number)
+    with no_collection():
+        for source, target, item, _ in encoder.encode(mixture.once(corpus.report), corpus.report):
+            corpus.append(source, target, item.place, item.number)
     corpus.files = fingerprints(data)
     if not len(corpus):
         raise corpus.report.nothing_left()

@@ -21,6 +21,7 @@ from tokenizers import models
 from antiphon.errors import ModelError, one_line
 from antiphon.text.bytes import ByteTable, byte_table
 from antiphon.text.decoding import complete_decoder
+from antiphon.text.word_ids import WordIds, is_by_words
 
 PAD, START, END, UNK = "<pad>", "<s>", "</s>", "<unk>"
 
@@ -103,15 +104,22 @@ class JsonVocabulary:
             self.specials, self.size = _complete(found, size=size, control=added)
             self.table = byte_table(rust)
             before, after = template(rust)
+            self._words = WordIds(rust, self._without_control) if is_by_words(content) else None
             self.frame = (before, after if after[-1:] == [self.specials.end] else [*after, self.specials.end])
             self.decode(self.encode([TRIAL], ends=True)[0])
 
     def encode(self, texts: Sequence[str], *, ends: bool) -> list[list[int]]:
-        control = self.specials.control - {self.specials.unk}
         with as_model_error(self._where, "tokenizer.json"):
-            rows = [encoding.ids for encoding in self._rust.encode_batch_fast(list(texts), add_special_tokens=False)]
-            rows = [ids if control.isdisjoint(ids) else spell_out(self._rust, ids, control) for ids in rows]
+            if self._words is not None:
+                rows = self._words.encode(texts)
+            else:
+                found = self._rust.encode_batch_fast(list(texts), add_special_tokens=False)
+                rows = self._without_control([encoding.ids for encoding in found])
         return enclose(rows, self.frame) if ends else rows
+
+    def _without_control(self, rows: list[list[int]]) -> list[list[int]]:
+        control = self.specials.control - {self.specials.unk}
+        return [ids if control.isdisjoint(ids) else spell_out(self._rust, ids, control) for ids in rows]
 
     @property
     def files(self) -> Mapping[str, bytes]:
