@@ -74,8 +74,12 @@ def known_name(name: str) -> str:
 
 
 def without_query(name: str) -> str:
-    """`name` without the query and fragment of an http URL, so that its end is the suffix of the file."""
-    return re.split(r"[?#]", name, maxsplit=1)[0] if name.lower().startswith(("http://", "https://")) else name
+    """`name` so that its end is the suffix of the file: an http URL without query and fragment, and of a URL of several
+    steps (zip://a.tsv::s3://bucket/b.zip) the first one that has a path."""
+    if not is_url(name):
+        return name
+    step = next((part for part in name.split("::") if "://" in part), name)
+    return re.split(r"[?#]", step, maxsplit=1)[0] if step.lower().startswith(("http://", "https://")) else step
 
 
 def hide(text: str) -> str:

@@ -237,7 +237,7 @@ def _go_to(stream: BinaryIO, offset: int) -> None:
 
 
 def unpacked_name(file: str) -> str:
-    """`file` without .gz or .zst, and without the query of a URL."""
+    """`file` without .gz or .zst; of a URL what `without_query` leaves of it."""
     return without_query(file).removesuffix(".gz").removesuffix(".zst")
 
 

@@ -24,6 +24,7 @@ from antiphon.config import SourceConfig, is_files, source_list
 from antiphon.data.bad_rows import BadRows, OnBadRow, readable_rows, row_or_fault
 from antiphon.data.columns import hub, hub_files, parquet
 from antiphon.data.lines import (
+    PACKED,
     Cursor,
     DataPlace,
     DataRow,
@@ -210,7 +211,7 @@ def text_bytes(data: object) -> float:
             total += math.inf if size is None else 4 * size
         for file in shard_files(source):
             size = file_size(file)
-            total += math.inf if size is None else size * (4 if unpacked_name(file) != file or _is_parquet(file) else 1)
+            total += math.inf if size is None else size * (4 if without_query(file).endswith((*PACKED, ".parquet")) else 1)
     return total
 
 

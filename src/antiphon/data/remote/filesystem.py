@@ -83,9 +83,12 @@ def matching(name: RemoteName) -> list[RemoteName]:
     return persist(ask, name=name)
 
 
-def has_pattern(name: str) -> bool:
+def has_pattern(name: RemoteName) -> bool:
     """Whether a URL names several files. The ? of an http URL begins its query."""
-    return re.search(r"[*\[]" if name.lower().startswith("http") else r"[*?\[]", name) is not None
+    path = re.sub(r"://[^/@]*@", "://", name.url)
+    if path.lower().startswith(("http://", "https://")):
+        return re.search(r"[*\[]", re.split("[?#]", path, maxsplit=1)[0]) is not None
+    return re.search(r"[*?\[]", path) is not None
 
 
 def _whole(pattern: str, found: str) -> str:

@@ -11,6 +11,7 @@ version by then is an error. A server that sends no parts is read from the begin
 from __future__ import annotations
 
 import io
+import itertools
 import os
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -23,6 +24,7 @@ from antiphon.errors import DataError
 from antiphon.urls import RemoteName
 
 BLOCK_BYTES = 4 << 20  # fetched at a time: a request takes about as long as its transfer
+LEAST_BYTES = 64 << 10  # after failures: what a broken answer had brought is lost, so that smaller ones are asked for
 _SKIPPED_BYTES = 1 << 20
 
 
@@ -44,6 +46,7 @@ class RemoteFile(io.RawIOBase):
         self._position = 0
         self._block, self._block_start = memoryview(b""), 0
         self._handle: Any = None
+        self._system: Any = None  # held while the handle is open: an archive is closed with its file system
         self._handle_at = 0  # the byte that the handle reads next
         self._parts = self.known.partial and self.known.size is not None
         self._closing = threading.Event()
@@ -111,12 +114,13 @@ class RemoteFile(io.RawIOBase):
     def _fetch(self, start: int) -> bytes:
         wanted = BLOCK_BYTES if self.size is None else min(BLOCK_BYTES, self.size - start)
         pieces: list[bytes] = []
+        tries = itertools.count()
 
         def read() -> bytes:
-            have = sum(map(len, pieces))
+            have, most = sum(map(len, pieces)), max(LEAST_BYTES, BLOCK_BYTES >> next(tries))
             try:
                 self._go_to(start + have)
-                while have < wanted and (piece := self._handle.read(wanted - have)):
+                while have < wanted and (piece := self._handle.read(min(wanted - have, most))):
                     pieces.append(piece)
                     have += len(piece)
                     self._handle_at += len(piece)
@@ -137,7 +141,7 @@ class RemoteFile(io.RawIOBase):
         return persist(read, name=self.name, closing=self._closing)
 
     def _open(self) -> None:
-        system, path = connect(self.name)
+        self._system, path = connect(self.name)
         now = ask_details(self.name)
         if now[:2] != self.known[:2]:
             raise DataError(
@@ -145,7 +149,7 @@ class RemoteFile(io.RawIOBase):
                 f"({self.known.version}) and has {now.size} ({now.version}). Put it back, or start a new run."
             )
         how = {"cache_type": "none", "block_size": BLOCK_BYTES} if self._parts else {"block_size": 0}
-        self._handle, self._handle_at = system.open(path, "rb", **how), 0
+        self._handle, self._handle_at = self._system.open(path, "rb", **how), 0
 
     def _go_to(self, start: int) -> None:
         """Open the file where it is not open, and go to byte `start`: of a server that sends no parts, by skipping."""

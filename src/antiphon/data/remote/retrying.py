@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Callable
 from typing import TypeVar
 
-from antiphon.errors import DataError, ReadError, one_line
+from antiphon.errors import AntiphonError, DataError, ReadError, one_line
 from antiphon.urls import RemoteName, hide
 
 T = TypeVar("T")
@@ -35,7 +35,7 @@ def persist(action: Callable[[], T], *, name: RemoteName, closing: threading.Eve
     for failures in itertools.count(1):
         try:
             return action()
-        except (DataError, ReadError):
+        except AntiphonError:
             raise
         except Exception as error:  # libraries over a network raise anything
             if (final := permanent(error, name)) is not None:
