@@ -16,7 +16,7 @@ from training.runs import MODEL, Reversals, Said, make_loop, rows, same, weights
 from antiphon.batch import Example
 from antiphon.config import ModelConfig
 from antiphon.errors import ConfigError, NonFiniteError
-from antiphon.training import loop as module
+from antiphon.training import step as module
 from antiphon.training.loop import Loop, Validation
 from antiphon.training.reporting.record import Sample
 

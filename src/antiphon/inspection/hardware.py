@@ -25,7 +25,7 @@ STEP_FLOOR_SECONDS = 0.02  # what starting the kernels of a step takes: small mo
 
 
 @dataclass(frozen=True)
-class World:
+class Devices:
     """A number of devices of one kind."""
 
     devices: int
@@ -39,7 +39,7 @@ class World:
 class Extrapolation:
     """The time of a run elsewhere: low, usual and high seconds of training, and how many devices have work."""
 
-    world: World
+    world: Devices
     peak_tflops: float
     memory_bytes: float
     busy: int
@@ -47,7 +47,7 @@ class Extrapolation:
     bound_by_launches: bool
 
 
-def read_world(text: str) -> World:
+def read_world(text: str) -> Devices:
     """`64xH200`, or `H200` for one. UsageError for an unknown device."""
     found = re.fullmatch(r"\s*(?:([0-9]{1,6})\s*[x×*]\s*)?([A-Za-z][\w .-]*?)\s*", text)
     names = {name.lower().replace("-", ""): name for name in PEAKS}
@@ -59,10 +59,10 @@ def read_world(text: str) -> World:
             f"`world` must name a device whose peak rate is known, but names `{found[2]:.40}`"
             f"{nearest(found[2], PEAKS) or '.'} Known: {', '.join(PEAKS)}."
         )
-    return World(int(found[1] or 1), names[key])
+    return Devices(int(found[1] or 1), names[key])
 
 
-def extrapolated(world: World, *, flops: float, steps: float, accumulate: int) -> Extrapolation:
+def extrapolated(world: Devices, *, flops: float, steps: float, accumulate: int) -> Extrapolation:
     """The time of `steps` steps of `flops` operations each. A step has `accumulate` micro-batches, which is how many
     devices can have work: each computes one at a time."""
     peak, memory = PEAKS[world.device]

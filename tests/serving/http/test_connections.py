@@ -144,7 +144,8 @@ def test_a_stream_ends_with_its_client(server: LiveServer, service: FakeService)
     cancelled = service.cancelled
     text = "word " * 20_000
     with server.client.stream("POST", "/v1/generate", json={"inputs": [text], "stream": True}) as response:
-        next(response.iter_bytes())
+        pieces = response.iter_bytes()  # held: the response is closed when its iterator is deleted
+        next(pieces)
         assert service.running == 1
     until(lambda: service.running == 0)
     assert service.cancelled == cancelled + 1
