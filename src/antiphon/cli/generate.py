@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from antiphon.cli.command import Command, import_modules, with_seed
 from antiphon.cli.flags import Flag, Group, Positional
-from antiphon.cli.streams import Writer, answered, chunks, output, without
+from antiphon.cli.streams import Writer, answered, chunks, output, saying_what_is_answered, without
 from antiphon.cli.tables import KINDS, AnsweredTable, is_table, kept_rows, output_kind, placed, row_chunks
 from antiphon.config import GenerationConfig
 from antiphon.errors import UsageError
@@ -114,7 +114,11 @@ class Generate(Command):
             self._answer_table(answerer, table, search, count=count)
             self._say_cost(chosen)
             return 0
-        with output(self.output, reads=self.input, adds=self.resume) as writer:
+        done = 0
+        with (
+            output(self.output, reads=self.input, adds=self.resume) as writer,
+            saying_what_is_answered(self.output, lambda: done),
+        ):
             done = answered(self.output, 1 if self.json or self.stream else count) if self.resume else 0
             for chunk in without(done, chunks(self.input), self.output):
                 if self.stream:
@@ -175,7 +179,11 @@ class Generate(Command):
 
         self._one_answer_a_row(count)
         bad = BadRows(self.bad_rows or "error", setting="--bad-rows skip")
-        with output(self.output, reads=self.input, adds=self.resume) as writer:
+        done = 0
+        with (
+            output(self.output, reads=self.input, adds=self.resume) as writer,
+            saying_what_is_answered(self.output, lambda: done),
+        ):
             done, begun = kept_rows(self.output, table) if self.resume else (0, False)
             for chunk in without(done, row_chunks(table, bad), self.output, unit="rows"):
                 with placed(chunk, done):

@@ -47,6 +47,7 @@ class RemoteFile(io.RawIOBase):
         self._block, self._block_start = memoryview(b""), 0
         self._handle: Any = None
         self._system: Any = None  # held while the handle is open: an archive is closed with its file system
+        self._fresh = True  # whether the details are of now
         self._handle_at = 0  # the byte that the handle reads next
         self._parts = self.known.partial and self.known.size is not None
         self._closing = threading.Event()
@@ -142,7 +143,7 @@ class RemoteFile(io.RawIOBase):
 
     def _open(self) -> None:
         self._system, path = connect(self.name)
-        now = ask_details(self.name)
+        now, self._fresh = self.known if self._fresh else ask_details(self.name), False
         if now[:2] != self.known[:2]:
             raise DataError(
                 f"the data file `{self.name}` must not change while it is read, but had {self.known.size} bytes "

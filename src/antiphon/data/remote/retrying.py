@@ -55,6 +55,9 @@ def persist(action: Callable[[], T], *, name: RemoteName, closing: threading.Eve
 
 def permanent(error: BaseException, name: RemoteName) -> DataError | None:
     """The error to raise at once for a fault that no further try mends; None for one that may pass."""
+    cause = error.__cause__
+    if isinstance(error, FileNotFoundError) and type(cause).__module__.startswith("aiohttp"):
+        error = cause or error  # fsspec calls every failed request for the size of an http file so
     status = getattr(error, "status", None) or getattr(error, "code", None)
     status = status if isinstance(status, int) else None
     kind = type(error).__name__
