@@ -24,7 +24,7 @@ import resource
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 os.environ["RAYON_NUM_THREADS"] = "1"
 
@@ -46,7 +46,7 @@ class Generated(fsspec.AbstractFileSystem):
 
     protocol = "generated"
     cachable = False
-    shards: dict[str, bytes] = {}
+    shards: ClassVar[dict[str, bytes]] = {}
     count = 1
 
     def _content(self, path: str) -> bytes:

@@ -12,8 +12,9 @@ from typing import Any
 
 
 class BrokenServer(ThreadingHTTPServer):
-    """Serves `files` (name -> bytes). `breaks` responses are cut after `after` bytes; `status` is sent `refusals` times;
-    without `ranges` whole files alone are sent; `password` is asked for if set. `requests` are those with a body."""
+    """Serves `files` (name -> bytes). `breaks` responses are cut after `after` bytes; `status` is sent `refusals`
+    times; without `ranges` whole files alone are sent; `password` is asked for if set. `requests` are those with a
+    body."""
 
     daemon_threads = True
 
@@ -48,12 +49,15 @@ class _Handler(BaseHTTPRequestHandler):
         name = self.path.split("?")[0].lstrip("/")
         known = f"Basic {base64.b64encode(f'user:{server.password}'.encode()).decode()}"
         if server.password and self.headers.get("Authorization") != known:
-            return self._short(401)
+            self._short(401)
+            return
         if name not in server.files:
-            return self._short(404)
+            self._short(404)
+            return
         if body and server.refusals > 0:
             server.refusals -= 1
-            return self._short(server.status)
+            self._short(server.status)
+            return
         content, wanted = server.files[name], self.headers.get("Range", "")
         whole, found = len(content), re.match(r"bytes=(\d+)-(\d*)", wanted)
         if body:

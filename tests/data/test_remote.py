@@ -63,7 +63,9 @@ def contents() -> dict[str, bytes]:
         "a.de": "".join(f"{other}\n" for _, other in PAIRS).encode(),
     }
     packed = {f"{name}.gz": gzip.compress(made[name]) for name in ("a.jsonl", "a.en", "a.de")}
-    return made | packed | {f"{name}.zst": zstandard.compress(made[name]) for name in ("a.jsonl", "a.tsv", "a.en", "a.de")}
+    return (
+        made | packed | {f"{name}.zst": zstandard.compress(made[name]) for name in ("a.jsonl", "a.tsv", "a.en", "a.de")}
+    )
 
 
 FORMATS = ["jsonl", "tsv", "csv", "parquet", "jsonl.gz", "jsonl.zst", "tsv.zst", "en", "en.gz", "en.zst"]
@@ -195,7 +197,13 @@ SECRETS = [
 def test_credentials_are_hidden(url: str, shown: str) -> None:
     name = known_name(url)
     assert isinstance(name, RemoteName) and name.url == url
-    for text in (f"{name}", "".join(["x", name])[1:], json.loads(json.dumps(name)), name.shown, hide(f"at {url} !")[3:-2]):
+    for text in (
+        f"{name}",
+        "".join(["x", name])[1:],
+        json.loads(json.dumps(name)),
+        name.shown,
+        hide(f"at {url} !")[3:-2],
+    ):
         assert text == shown
     assert str(name) == shown and RemoteName(name).url == url
 
@@ -214,7 +222,9 @@ def test_a_password_is_used_and_never_shown(server: BrokenServer, capsys: pytest
 
 
 def test_what_a_url_is(tmp_path: Path) -> None:
-    assert all(map(is_url, ["s3://b/k", "zip://a.tsv::s3://b/z.zip", "MEMORY://a", "file:///a", "simplecache::s3://b/k"]))
+    assert all(
+        map(is_url, ["s3://b/k", "zip://a.tsv::s3://b/z.zip", "MEMORY://a", "file:///a", "simplecache::s3://b/k"])
+    )
     assert not any(map(is_url, ["a.tsv", "/a/b.tsv", "hub:wmt/wmt19", "C:\\a.tsv", "a: b"]))
     assert known_name("file:///a/b%20c.tsv") == "/a/b c.tsv"
     (tmp_path / "a.tsv").write_text("eins\tone\n")
@@ -222,7 +232,7 @@ def test_what_a_url_is(tmp_path: Path) -> None:
 
 
 def test_protocols_that_cannot_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ConfigError, match="a URL must have a protocol of fsspec.*`nosuch://a/b.tsv`"):
+    with pytest.raises(ConfigError, match=r"a URL must have a protocol of fsspec.*`nosuch://a/b.tsv`"):
         check_files(SourceConfig(path="nosuch://a/b.tsv"))
     monkeypatch.setitem(sys.modules, "gcsfs", None)
     with pytest.raises(ConfigError, match=r"`gs://b/a.tsv` needs the library gcsfs.*pip install 'antiphon\[cloud\]'"):
@@ -273,11 +283,16 @@ def test_the_cache_keeps_its_bound_and_what_was_used_last(server: BrokenServer, 
     for file in ("0.jsonl", "2.jsonl"):
         open_cached(cached(server, tmp_path, 2 * size, file)).close()
     assert not server.requests
-    with pytest.warns(UserWarning, match="is read without the cache"), open_cached(cached(server, tmp_path, 9)) as stream:
+    with (
+        pytest.warns(UserWarning, match="is read without the cache"),
+        open_cached(cached(server, tmp_path, 9)) as stream,
+    ):
         assert len(stream.read()) == size
 
 
-def test_a_download_that_broke_off_goes_on(server: BrokenServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_download_that_broke_off_goes_on(
+    server: BrokenServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(cache_module, "BLOCK_BYTES", 5000)
     server.breaks, server.after = 10**6, 4000
     name = RemoteName(f"{server.url}/a.jsonl", cache=FileCache(str(tmp_path), 10**9), retries=0)

@@ -114,7 +114,9 @@ class SourceConfig(Settings):
     def files(self) -> list[str]:
         """The files of this source as they are given, which may be patterns; none for a data set of the hub."""
         given = (getattr(self, name) for name in FILE_SETTINGS if self.hub is None)
-        return [file for value in given if value is not None for file in ((value,) if isinstance(value, str) else value)]
+        return [
+            file for value in given if value is not None for file in ((value,) if isinstance(value, str) else value)
+        ]
 
     def with_files(self, change: Callable[[str], str]) -> SourceConfig:
         """The same with each of its files changed; unchanged for a data set of the hub."""

@@ -22,10 +22,10 @@ from torch import Tensor
 from antiphon.batch import Example
 from antiphon.config import Shares, is_files
 from antiphon.data.bad_rows import OnBadRow
-from antiphon.data.collection import no_collection
-from antiphon.data.data_report import DataReport
 from antiphon.data.denoising import Objective, make_denoisers
-from antiphon.data.encoding import Encoded, ExampleEncoder, flattened
+from antiphon.data.epochs.collection import no_collection
+from antiphon.data.epochs.data_report import DataReport
+from antiphon.data.epochs.encoding import Encoded, ExampleEncoder, flattened
 from antiphon.data.example_rows import FeatureRows, IdRows
 from antiphon.data.filters import Filters
 from antiphon.data.fingerprint import Fingerprints, fingerprints
@@ -35,9 +35,7 @@ from antiphon.data.profile import DataProfile
 from antiphon.data.sources import check_files, check_readable, text_bytes
 from antiphon.data.workers.reader_pool import ReaderPool
 from antiphon.errors import ConfigError
-from antiphon.text.sampling import SegmentationSampler
-from antiphon.text.task import Task
-from antiphon.text.tokenizer import Tokenizer
+from antiphon.text import SegmentationSampler, Task, Tokenizer
 
 STREAM_BYTES = 256 << 20  # bytes of text above which `streaming: auto` streams
 POOL_TOKENS = 4_000_000  # tokens of both sides in a pool of a streamed corpus: about 60,000 sentence pairs, 16 MB

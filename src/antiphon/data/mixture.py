@@ -7,12 +7,12 @@ source with k > n is repeated k // n times, and the remaining k % n pairs are dr
 (Knuth, The Art of Computer Programming, volume 2, section 3.4.2, algorithm S). The draw is a pure function of (seed,
 epoch, source), so an epoch holds the same examples in memory and streamed, uninterrupted and resumed.
 
-Order. The shards of a source are read in an order drawn for each epoch, `open_shards` of them at the same time: they are
-dealt to that many lanes, and a lane is a stream of its own with its part of k. Streams are interleaved evenly, so that
-every part of an epoch has the same mix. Sources are mixed by their sizes, and the filter `duplicates` needs all earlier
-pairs. So several sources, or this filter, cost one pass over the files at the start (`survey`), which stores one byte a
-pair: whether it is dropped. A single source without it is filtered while training reads it, its lanes a pair each in
-turn.
+Order. The shards of a source are read in an order drawn for each epoch, `open_shards` of them at the same time: they
+are dealt to that many lanes, and a lane is a stream of its own with its part of k. Streams are interleaved evenly, so
+that every part of an epoch has the same mix. Sources are mixed by their sizes, and the filter `duplicates` needs all
+earlier pairs. So several sources, or this filter, cost one pass over the files at the start (`survey`), which stores
+one byte a pair: whether it is dropped. A single source without it is filtered while training reads it, its lanes a pair
+each in turn.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from typing import Literal, NamedTuple
 
 from antiphon.config import Shares, source_list
 from antiphon.data.bad_rows import BadRows, OnBadRow, readable_rows
-from antiphon.data.data_report import DataReport
-from antiphon.data.drawing import draw, interleave, lanes, share_out, split_size
+from antiphon.data.epochs.data_report import DataReport
+from antiphon.data.epochs.drawing import draw, interleave, lanes, share_out, split_size
 from antiphon.data.filters import Filters, Pair
 from antiphon.data.lines import Cursor, DataPlace, DataRow
 from antiphon.data.sources import pair, readers, shard_readers

@@ -51,9 +51,7 @@ def nested_row(found: Mapping[str, Any], source: SourceConfig | None, place: Dat
 
 def plain_values(found: Mapping[str, Any]) -> dict[str, str]:
     """The values of a record that are strings, numbers or booleans, as texts."""
-    return {
-        str(key): value if type(value) is str else _text(value) for key, value in found.items() if _is_plain(value)
-    }
+    return {str(key): value if type(value) is str else _text(value) for key, value in found.items() if _is_plain(value)}
 
 
 def texts_of(found: Mapping[str, Any], name: str, setting: str, place: DataPlace) -> list[str]:
@@ -79,7 +77,9 @@ def _texts(value: Any) -> list[str] | None:
 
 
 def _is_plain(value: Any) -> bool:
-    return type(value) is str or isinstance(value, _PLAIN) and not (isinstance(value, float) and not math.isfinite(value))
+    return type(value) is str or (
+        isinstance(value, _PLAIN) and not (isinstance(value, float) and not math.isfinite(value))
+    )
 
 
 def _inside(found: Mapping[str, Any], name: str) -> Any:

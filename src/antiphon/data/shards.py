@@ -3,8 +3,8 @@
 >>> shards(SourceConfig(source="train-*.en", target="train-*.de"))
 [SourceConfig(source="train-0.en", target="train-0.de", ...), ...]
 
-The files of a pattern are in the order of their names, those of a list in its order. A file whose own name has * or [ in
-it is taken as it is.
+The files of a pattern are in the order of their names, those of a list in its order. A file whose own name has * or [
+in it is taken as it is.
 """
 
 from __future__ import annotations

@@ -4,9 +4,9 @@
         print(source, target, place)        # place prints as file:line
 
 A record maps field names to texts; a task turns it into a source and a target. Aligned files have the fields `source`
-and `target`; for other formats see tables.py, nested.py and columns.py, for sources of many files shards.py. A record may have several targets: for training
-it is one record for each, for evaluation `cases` keeps them together. Reading can resume at any `Cursor`. Files are
-streamed, never held in memory as a whole.
+and `target`; for other formats see tables.py, nested.py and columns.py, for sources of many files shards.py. A record
+may have several targets: for training it is one record for each, for evaluation `cases` keeps them together. Reading
+can resume at any `Cursor`. Files are streamed, never held in memory as a whole.
 """
 
 from __future__ import annotations
@@ -211,7 +211,9 @@ def text_bytes(data: object) -> float:
             total += math.inf if size is None else 4 * size
         for file in shard_files(source):
             size = file_size(file)
-            total += math.inf if size is None else size * (4 if without_query(file).endswith((*PACKED, ".parquet")) else 1)
+            total += (
+                math.inf if size is None else size * (4 if without_query(file).endswith((*PACKED, ".parquet")) else 1)
+            )
     return total
 
 

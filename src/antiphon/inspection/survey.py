@@ -14,7 +14,7 @@ from antiphon.config import TrainConfig, source_list
 from antiphon.data import Filters, Mixture, Pair, filters_of
 from antiphon.data.checks.languages import Language, PairSample
 from antiphon.data.checks.overlap import Overlap
-from antiphon.data.collection import no_collection
+from antiphon.data.epochs.collection import no_collection
 from antiphon.data.filters import Ratio
 from antiphon.data.sources import check_files
 from antiphon.inspection.checks import Check, NumberCheck, copies, encodings, languages, overlaps, ratios

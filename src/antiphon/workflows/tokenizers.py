@@ -10,8 +10,8 @@ from pathlib import Path
 from antiphon.config import TOKENIZER_KINDS, SideConfig, TokenizerConfig, TrainConfig, source_list
 from antiphon.data import DataReport, Mixture, filters_of
 from antiphon.data.corpus import STREAM_BYTES
+from antiphon.data.epochs.sampled import HashedSample, sampled_shards
 from antiphon.data.mixture import MixtureItem
-from antiphon.data.sampled import HashedSample, sampled_shards
 from antiphon.data.sources import text_bytes
 from antiphon.errors import ConfigError, ModelError
 from antiphon.text import (

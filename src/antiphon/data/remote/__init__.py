@@ -1,1 +1,2 @@
-"""Data files at URLs of fsspec: reading.py reads one, retrying.py survives broken connections, cache.py keeps copies."""
+"""Data files at URLs of fsspec: reading.py reads one, retrying.py goes on after broken connections,
+cache.py stores copies."""

@@ -3,8 +3,8 @@
     stream = open_cached(RemoteName(url, cache=FileCache("/data/cache", 20_000_000_000)))
 
 Several processes may use one folder. A copy is named by the URL and the version of the file, so a changed file is
-another copy. Whoever downloads a file holds a lock on it; the others wait, and read the copy then. A download that broke
-off is continued at its last byte. A copy that is deleted while it is read stays readable until it is closed.
+another copy. Whoever downloads a file holds a lock on it; the others wait, and read the copy then. A download that
+broke off is continued at its last byte. A copy that is deleted while it is read stays readable until it is closed.
 """
 
 from __future__ import annotations

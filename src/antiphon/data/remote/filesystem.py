@@ -14,10 +14,23 @@ from antiphon.errors import ConfigError
 from antiphon.urls import RemoteName
 
 # Keys of fsspec's file details that change with the content, the most reliable first.
-_VERSIONS = (
-    "etag ETag md5Hash Content-MD5 Digest generation blob_id oid xet_hash LastModified last_modified Last-Modified "
-    "mtime updated created"
-).split()
+_VERSIONS = [
+    "etag",
+    "ETag",
+    "md5Hash",
+    "Content-MD5",
+    "Digest",
+    "generation",
+    "blob_id",
+    "oid",
+    "xet_hash",
+    "LastModified",
+    "last_modified",
+    "Last-Modified",
+    "mtime",
+    "updated",
+    "created",
+]
 _HIDDEN_LIBRARIES = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "http": "aiohttp", "https": "aiohttp"}
 
 

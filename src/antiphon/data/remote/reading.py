@@ -3,9 +3,10 @@
     with open_remote(RemoteName("s3://bucket/train.jsonl")) as stream:
         stream.seek(1_000_000); stream.read(100)
 
-The file is read in blocks, each of which is fetched while the one before is used. After a broken connection it is opened
-again and read from the first byte that is missing, so no byte is there twice or lost. A file that has another size or
-version by then is an error. A server that sends no parts is read from the beginning, and what is known is skipped.
+The file is read in blocks, each of which is fetched while the one before is used. After a broken connection it is
+opened again and read from the first byte that is missing, so no byte is there twice or lost. A file that has another
+size or version by then is an error. A server that sends no parts is read from the beginning, and what is known is
+skipped.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ def open_remote(name: RemoteName) -> BinaryIO:
 
 
 class RemoteFile(io.RawIOBase):
-    """The bytes of the file `name`. `size` is None if the server does not say it; then there is no seeking from the end.
+    """The bytes of the file `name`. `size` is None if the server does not say it; then its end is no place to seek.
 
     Raises DataError for a file that is not there, is not permitted, or changes while it is read; ReadError if a
     connection stays broken.

@@ -12,7 +12,7 @@ from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from antiphon.data.encoding import EncodedItem
+from antiphon.data.epochs.encoding import EncodedItem
 from antiphon.data.lines import Cursor, DataPlace
 from antiphon.data.mixture import MixtureItem, MixturePosition
 from antiphon.errors import AntiphonError, ConfigError, DataError, ReadError, WorkError
@@ -62,7 +62,9 @@ def unpack_chunk(message: bytes) -> ChunkMessage:
     return ChunkMessage(header, _items(header, columns, lengths, ids))
 
 
-def _items(header: Mapping[str, Any], columns: array[int], lengths: array[int], ids: array[int]) -> Iterator[EncodedItem]:
+def _items(
+    header: Mapping[str, Any], columns: array[int], lengths: array[int], ids: array[int]
+) -> Iterator[EncodedItem]:
     files, texts, stream = header["files"], header.get("texts"), header["stream"]
     pair = at = 0
     for row in range(len(columns) // COLUMNS):

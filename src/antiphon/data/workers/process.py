@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from typing import Any
 
-from antiphon.data.data_report import DataReport
-from antiphon.data.encoding import ExampleEncoder, chunks
+from antiphon.data.epochs.data_report import DataReport
+from antiphon.data.epochs.encoding import ExampleEncoder, chunks
 from antiphon.data.mixture import Mixture, MixtureItem
 from antiphon.data.workers.messages import error_fields, pack_chunk, position_of
 

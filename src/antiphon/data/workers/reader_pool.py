@@ -23,9 +23,9 @@ from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 from typing import Any
 
-from antiphon.data.data_report import DataReport
-from antiphon.data.drawing import interleave
-from antiphon.data.encoding import EncodedItem, ExampleEncoder
+from antiphon.data.epochs.data_report import DataReport
+from antiphon.data.epochs.drawing import interleave
+from antiphon.data.epochs.encoding import EncodedItem, ExampleEncoder
 from antiphon.data.mixture import Mixture, MixturePosition
 from antiphon.data.workers.messages import ChunkMessage, error_of, position_list, unpack_chunk
 from antiphon.data.workers.process import serve

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from antiphon.data.data_report import DataReport
 from antiphon.data.denoising import Denoiser
+from antiphon.data.epochs.data_report import DataReport
 from antiphon.data.lines import DataPlace
 from antiphon.data.mixture import MixtureItem
 from antiphon.data.profile import DataProfile

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 
 @contextmanager
 def no_collection() -> Iterator[None]:
-    """A context without the garbage collector: reading makes millions of tuples and no cycles, and each collection would
-    visit all of those that are held. It takes a third of the time of reading otherwise."""
+    """A context without the garbage collector: reading makes millions of tuples and no cycles, and each collection
+    would visit all of those that are held. It takes a third of the time of reading otherwise."""
     enabled = gc.isenabled()
     gc.disable()
     try:
