@@ -9,7 +9,10 @@
     │   └── ModelError                a model folder or a run folder
     ├── WorkError       RuntimeError  exit code 1: the input was fine, the work failed
     │   ├── NonFiniteError            a loss or a gradient became NaN or infinite
-    │   └── DiskError                 the disk is full or cannot be written
+    │   ├── DivergenceError           the training loss left its range
+    │   ├── RestartError              a device failed: started again, the run goes on from its last snapshot
+    │   ├── DiskError                 the disk is full or cannot be written
+    │   └── ReadError                 a data file broke off: a connection, or the process that read it
     └── AttentionError                exit code 1: an attention breaks a law
 
 A message is one line: what must be, what is, where (file:line), and the remedy, for example
@@ -22,7 +25,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-_NO_MEMORY = ("not enough memory: you tried to allocate", "can't allocate memory", "out of memory", "ALLOC_FAILED")
+_NO_MEMORY = (
+    "not enough memory: you tried to allocate", "can't allocate memory", "out of memory", "ALLOC_FAILED", "bad_alloc",
+)  # fmt: skip
 
 
 def printable(text: str) -> str:
@@ -109,8 +114,32 @@ class NonFiniteError(WorkError):
     """A loss or a gradient is NaN or infinite."""
 
 
+class DivergenceError(WorkError):
+    """The training loss rose far above what it was, and stayed there."""
+
+
+class RestartError(WorkError):
+    """The machine ended the work, for example a GPU that failed. Started again, it goes on from the last snapshot."""
+
+
 class DiskError(WorkError):
     """A file could not be written, for example because the disk is full."""
+
+
+class ReadError(WorkError):
+    """A data file could not be read to its end, because a connection stayed broken or a process that read it ended.
+
+    `row` is the number of rows that were read of `file`, if it is known; `kept` says what is saved and how to go on.
+    """
+
+    def __init__(self, file: str, reason: str, *, row: int | None = None, kept: str = "") -> None:
+        self.file, self.reason, self.row, self.kept = file, reason, row, kept
+        super().__init__(file, reason)
+
+    def __str__(self) -> str:
+        after = "" if self.row is None else f" after row {self.row:,}"
+        remedy = self.kept or "Check the connection, and start again."
+        return printable(f"the data file `{self.file}` cannot be read{after} ({self.reason}). {remedy}")
 
 
 class AttentionError(AntiphonError):

@@ -16,7 +16,7 @@ from typing import Any
 
 from torch import Tensor
 
-from antiphon.config import BaseConfig, SourceConfig, TokenizerConfig, TrainConfig, source_list
+from antiphon.config import BaseConfig, TokenizerConfig, TrainConfig, source_list
 from antiphon.distributed.failure import launch_id, restarts
 from antiphon.durable import make_folder, replace_file
 from antiphon.errors import ConfigError, DiskError, argument
@@ -25,11 +25,13 @@ from antiphon.reports.answers import ANSWERS
 from antiphon.reports.run_file import RUN_FILE
 from antiphon.reports.run_report import REPORT
 from antiphon.text import Tokenizer
+from antiphon.training.guards.protection import MEMORY
 from antiphon.training.lease import is_lease
 from antiphon.training.lock import FolderLock, exclusive_lock
 from antiphon.training.reporting.record import METRICS, SAMPLES
 from antiphon.training.reporting.reporters.base import IDS
 from antiphon.training.resume import START
+from antiphon.urls import is_url
 from antiphon.workflows.base import BASE, InitialModel, check_same_base, save_base
 
 TOKENIZERS, CONFIG = "tokenizers", "config.yaml"
@@ -37,9 +39,10 @@ FREE_TO_CHANGE = ("max_", "save_", "log_")  # settings of `training` that a resu
 FREE_NAMES = {"output", "folder", "data.test", "model.base", "validation.every", "validation.every_steps"}
 FREE_NAMES |= {"training.parallel", "training.shard_within", "training.cpu_offload"}
 FREE_NAMES |= {"validation.samples", "license", "data.license", "data.train.license", "data.valid.license"}
+FREE_NAMES |= {f"data.{name}" for name in ("workers", "retries", "cache", "cache.folder", "cache.max_bytes")}
 # The entries that a run creates in its folder; with the suffix .tmp, an unfinished file.
 RUN_ENTRIES = {TOKENIZERS, CONFIG, BASE, METRICS, SAMPLES, START, "snapshots", "best", "model", "adapter"}
-RUN_ENTRIES |= {ANSWERS, REPORT, RUN_FILE, IDS, "tensorboard", "wandb"}
+RUN_ENTRIES |= {MEMORY, ANSWERS, REPORT, RUN_FILE, IDS, "tensorboard", "wandb"}
 _LAUNCH = "# launch {}"
 
 
@@ -173,10 +176,7 @@ def _read_by(config: TrainConfig) -> Iterator[tuple[str, str]]:
     """The settings that name input files or folders of a run, with their paths."""
     for side in ("train", "valid", "test"):
         for source in source_list(getattr(config.data, side)):
-            names = ("path", "source", "target", "text") if isinstance(source, SourceConfig) else ()
-            for name in names if source.hub is None else ():
-                if isinstance(file := getattr(source, name), str):
-                    yield f"data.{side}", file
+            yield from ((f"data.{side}", file) for file in source.files if not is_url(file))
     if isinstance(config.model, BaseConfig):
         yield "model.base", config.model.base
     if isinstance(config.tokenizer, TokenizerConfig):

@@ -47,7 +47,7 @@ from antiphon.workflows.folder import RunStart
 from antiphon.workflows.labels import check_labels, with_labels
 from antiphon.workflows.ranks import build_loop, opened_run, shared_tokenizers
 from antiphon.workflows.recording import RunRecorder, write_answers
-from antiphon.workflows.run_data import RunData
+from antiphon.workflows.run_data import RunData, saying_what_is_kept
 from antiphon.workflows.teacher import load_teacher
 
 
@@ -197,9 +197,11 @@ class TrainingJob:
             return reason
         step, device = self.loop.progress.step, self.network.device
         recorder = RunRecorder(self.recipe, self.folder, self.record.say, device=device, first_step=step)
+        recorder.start["guards"] = self.loop.protection.events.rows
         with recorder.running(self.record):
             recorder.describe(self.network, self.data, self.validate)
-            reason = self.loop.run()
+            with saying_what_is_kept(self.loop.parts.store):
+                reason = self.loop.run()
             average_and_compare(self.loop)
             recorder.reason = reason
             if isinstance(self.data.train, Streamed):  # counted while it was read
