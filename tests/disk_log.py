@@ -5,9 +5,9 @@
     for done, power in log.states():                # each prefix of the log, in several ways
         files = log.remains(done, power)            # what is on the disk then
 
-The model of a disk: an entry (of a new, renamed or deleted file or folder) is safe once its folder was synced, data once
-its file was synced. Of what is not safe, any number of the oldest entries of each folder may be on the disk; data is
-missing, is zeros, or is there.
+The model of a disk: an entry (of a new, renamed or deleted file or folder) is safe once its folder was synced, data
+once its file was synced. Of what is not safe, any number of the oldest entries of each folder may be on the disk; data
+is missing, is zeros, or is there.
 """
 
 from __future__ import annotations

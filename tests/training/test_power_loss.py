@@ -1,4 +1,4 @@
-"""A loss of power after each operation of a save and a rotation: a whole snapshot is there, and no other is accepted."""
+"""A loss of power after each operation of a save and a rotation: a whole snapshot is there, no other is accepted."""
 
 from __future__ import annotations
 
