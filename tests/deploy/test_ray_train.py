@@ -1,4 +1,4 @@
-"""deploy/ray_train.py with two workers, where Ray is installed: `pip install "ray[train]"` (617 MB; CI does without)."""
+"""deploy/ray_train.py with two workers, where Ray is installed (`pip install "ray[train]"`, 617 MB)."""
 
 from __future__ import annotations
 
