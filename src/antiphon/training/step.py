@@ -105,7 +105,7 @@ class TrainStep:
         return losses
 
     def loss(self, batch: Batch, *, number: int, rows: RowRanges | None = None) -> LossSum:
-        """The loss of micro-batch `number` of the step, or of its `rows`. Its random bits depend on the number, not on the
+        """The loss of micro-batch `number` of the step, or of its `rows`. Random bits depend on the number, not the
         rank."""
         settings, step = self.settings, self.progress.step
         # For custom layers that use PyTorch's global generator.
