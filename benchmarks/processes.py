@@ -92,10 +92,9 @@ def main() -> None:
         apart = max(abs(a - b) for a, b in zip(first, second, strict=True))
         print(f"round {number + 1}: one {one:,.0f}, several {several:,.0f} tokens/s; losses differ by {apart:.1g}")
     one, several = (statistics.median(each) for each in found.values())
-    print(
-        f"{options.preset}: 1 process x {options.processes} threads {one:,.0f} tokens/s, {options.processes} processes x "
-        f"1 thread {several:,.0f} tokens/s: {several / one:.1%} ({options.parallel})"
-    )
+    threads = options.processes
+    print(f"{options.preset}, {options.parallel}: 1 process x {threads} threads {one:,.0f} tokens/s")
+    print(f"{threads} processes x 1 thread {several:,.0f} tokens/s, {several / one:.1%} of it")
 
 
 if __name__ == "__main__":
