@@ -72,7 +72,11 @@ class TimedWork(background.BackgroundWork):
 def make(folder: Path, settings: argparse.Namespace) -> Loop:
     training = TrainingConfig(max_steps=10**9, warmup_steps=1000, precision=settings.precision, keep_last=2)
     network = build_network(
-        ModelConfig(preset=settings.preset), AttentionConfig(), source_vocab=VOCABULARY, target_vocab=VOCABULARY
+        ModelConfig(preset=settings.preset),
+        AttentionConfig(),
+        source_vocab=VOCABULARY,
+        target_vocab=VOCABULARY,
+        shared=True,
     ).to(settings.device)
     parts = LoopParts(
         network=network,
@@ -138,7 +142,9 @@ def main() -> None:
     parser.add_argument("--precision", default="float32")
     parser.add_argument("--rows", type=int, default=32)
     parser.add_argument("--length", type=int, default=24)
-    parser.add_argument("--steps", type=int, default=4, help="of a round; the snapshot should be complete before its end")
+    parser.add_argument(
+        "--steps", type=int, default=4, help="of a round; the snapshot should be complete before its end"
+    )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--every", type=int, default=500, help="steps between two snapshots of a run")
     parser.add_argument("--folder", help="on the disk to measure; default: the system's folder of temporary files")
