@@ -124,6 +124,7 @@ class Loop(TrainStep):
         """Start to write a snapshot of the current step, unless it exists already."""
         if self.progress.saved == self.progress.step:
             return
+        self.parts.check()
         self.progress.saved = self.progress.step
         # Those that are no longer among the best go after the snapshot is complete: a run killed before that resumes
         # from an older one, which may refer to them.

@@ -78,8 +78,8 @@ def check_folder(folder: Path, config: TrainConfig, *, resume: bool, overwrite: 
 
 
 def after_restart(folder: Path, *, resume: bool, overwrite: bool) -> tuple[bool, bool]:
-    """`resume` and `overwrite` of this start: as given, but when torchrun has started the ranks again, the run that they
-    began before is continued. ConfigError if it cannot be known whether the run in the folder is that one."""
+    """`resume` and `overwrite` of this start: as given, but when torchrun has started the ranks again, the run that
+    they began before is continued. ConfigError if it cannot be known whether the run in the folder is that one."""
     if not restarts():
         return resume, overwrite
     if not overwrite or not (folder / CONFIG).exists():
