@@ -6,9 +6,9 @@
 Rounds of steps of the training loop itself, with AdamW, in turns without and with one snapshot at their beginning.
 `blocked` is the time that the loop waits for (the copy of the state), `beside` that of the thread that hashes, writes,
 syncs and reads back, `slower` what a round with a snapshot took beyond one without; medians of the rounds. `bound` is
-the share of (blocked + beside) in `--every` steps, all in seconds of the processor, which other programs disturb little:
-as if the thread had no core of its own. `seen` is the share of `slower`, by the clock. On a GPU, `bound` is by the clock
-too.
+the share of (blocked + beside) in `--every` steps, all in seconds of the processor, which other programs disturb
+little: as if the thread had no core of its own. `seen` is the share of `slower`, by the clock. On a GPU, `bound` is by
+the clock too.
 """
 
 from __future__ import annotations
