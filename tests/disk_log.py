@@ -246,4 +246,6 @@ def write_tree(folder: Path, files: dict[str, bytes | None]) -> None:
 
 def read_tree(folder: Path) -> dict[str, bytes | None]:
     """The files and folders in `folder`."""
-    return {str(path.relative_to(folder)): None if path.is_dir() else path.read_bytes() for path in folder.rglob("*")}
+    return {
+        str(path.relative_to(folder)): None if path.is_dir() else path.read_bytes() for path in folder.rglob("*")
+    }

@@ -1,6 +1,6 @@
 """Worlds of a few processes over gloo, forked from the test: no second import of PyTorch.
 
-results = run_world(2, function, folder)        # [function(folder) of rank 0, of rank 1]
+    results = run_world(2, function, folder)        # [function(folder) of rank 0, of rank 1]
 """
 
 from __future__ import annotations
@@ -30,9 +30,7 @@ def run_world(size: int, function: Callable[..., Any], *arguments: Any) -> list[
     with TemporaryDirectory() as folder:
         ends = [fork.Pipe(duplex=False) for _ in range(size)]
         processes = [
-            fork.Process(
-                target=_rank, args=(rank, size, f"file://{folder}/meeting", ends[rank][1], function, arguments)
-            )
+            fork.Process(target=_rank, args=(rank, size, f"file://{folder}/meeting", ends[rank][1], function, arguments))
             for rank in range(size)
         ]
         for process in processes:

@@ -49,10 +49,7 @@ def state_of(folder: Path, *, sharded: bool) -> tuple[Loop, TrainState]:
 def everything(now: TrainState) -> dict[str, Tensor]:
     """All tensors of the state, whole."""
     weights, evaluated = learned_weights(now.network), now.evaluated.weights()
-    found = {
-        **{f"weights.{name}": each for name, each in weights.items()},
-        **split_optimizer(now.optimizer, now.network)[0],
-    }
+    found = {**{f"weights.{name}": each for name, each in weights.items()}, **split_optimizer(now.optimizer, now.network)[0]}
     found |= {f"evaluated.{name}": each for name, each in evaluated.items()}
     return {name: each.full_tensor() if hasattr(each, "full_tensor") else each.detach() for name, each in found.items()}
 

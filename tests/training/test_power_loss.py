@@ -11,7 +11,6 @@ from disk_log import DiskLog, Operation, Power, memory_folder, read_tree, write_
 
 from antiphon.training.snapshot import MANIFEST, SnapshotStore
 
-
 @pytest.fixture(name="memory")
 def _memory() -> Iterator[Path]:
     with memory_folder() as folder:

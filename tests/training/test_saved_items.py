@@ -124,9 +124,7 @@ def account(loop: Loop, saves: list[str]) -> dict[str, Any]:
     state = json.loads(last.read(STATE))
     state.pop("record")  # sizes, which depend on the digits of the times
     state["progress"].pop("seconds"), state["progress"]["window"].pop("seconds")
-    clock = [
-        row.get("time_seconds", 0.0) for row in map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
-    ]
+    clock = [row.get("time_seconds", 0.0) for row in map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())]
     return {
         "files": {
             file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in last.folder.glob("*.safetensors")
@@ -228,9 +226,7 @@ class Case:
             resumed.resume()
             run(resumed, saves)
             found = account(resumed, saves)
-            return [
-                f"{key}: {found[key]} instead of {self.wanted[key]}" for key in found if found[key] != self.wanted[key]
-            ]
+            return [f"{key}: {found[key]} instead of {self.wanted[key]}" for key in found if found[key] != self.wanted[key]]
         except (AntiphonError, KeyError, TypeError, ValueError) as error:
             return [repr(error)]
 
