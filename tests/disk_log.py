@@ -5,9 +5,9 @@
     for done, power in log.states():                # each prefix of the log, in several ways
         files = log.remains(done, power)            # what is on the disk then
 
-The model of a disk: an entry (of a new, renamed or deleted file or folder) is safe once its folder was synced, data once
-its file was synced. Of what is not safe, any number of the oldest entries of each folder may be on the disk; data is
-missing, is zeros, or is there.
+The model of a disk: an entry (of a new, renamed or deleted file or folder) is safe once its folder was synced, data
+once its file was synced. Of what is not safe, any number of the oldest entries of each folder may be on the disk; data
+is missing, is zeros, or is there.
 """
 
 from __future__ import annotations
@@ -246,6 +246,4 @@ def write_tree(folder: Path, files: dict[str, bytes | None]) -> None:
 
 def read_tree(folder: Path) -> dict[str, bytes | None]:
     """The files and folders in `folder`."""
-    return {
-        str(path.relative_to(folder)): None if path.is_dir() else path.read_bytes() for path in folder.rglob("*")
-    }
+    return {str(path.relative_to(folder)): None if path.is_dir() else path.read_bytes() for path in folder.rglob("*")}

@@ -108,15 +108,16 @@ FLOORS: dict[str, list[str]] = {
     "training": [
         "/ adapters ahead energy groups guards/ guards/events guards/loss_range lease objectives/ "
         "objectives/distillation objectives/r_drop optimizers parallel/ parallel/single parallel/skipped "
-        "reporting/ reporting/advice reporting/formats reporting/reporters/base reporting/reporters/guarded "
-        "reporting/rows saving/ saving/background saving/optimizer_state saving/ranks saving/tensor_file signals",
+        "parallel/trial reporting/ reporting/advice reporting/formats reporting/reporters/base "
+        "reporting/reporters/guarded reporting/rows saving/ saving/background saving/optimizer_state saving/ranks "
+        "saving/tensor_file signals",
         "guards/splitting guards/step_clock lock optim parallel/ddp parallel/exchange reporting/notebook "
         "reporting/reporters/names reporting/reporters/trackio reporting/reporters/weights_and_biases "
         "reporting/sparkline saving/files saving/stored",
-        "parallel/shards progress reporting/live reporting/reporters/ reporting/reporters/mlflow "
-        "reporting/reporters/tensorboard snapshot",
-        "evaluated guards/failures parallel/fsdp reporting/record",
-        "guards/protection parts resume",
+        "guards/state parallel/shards parallel/updates reporting/live reporting/reporters/ "
+        "reporting/reporters/mlflow reporting/reporters/tensorboard snapshot",
+        "evaluated guards/failures parallel/fsdp progress reporting/record saving/space",
+        "guards/protection parallel/choice parts resume",
         "guards/rollback step",
         "loop",
     ],

@@ -1,6 +1,6 @@
 """Worlds of a few processes over gloo, forked from the test: no second import of PyTorch.
 
-    results = run_world(2, function, folder)        # [function(folder) of rank 0, of rank 1]
+results = run_world(2, function, folder)        # [function(folder) of rank 0, of rank 1]
 """
 
 from __future__ import annotations
@@ -8,9 +8,8 @@ from __future__ import annotations
 import multiprocessing
 import pickle
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
-from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -20,8 +19,13 @@ import torch.distributed as dist
 SECONDS = 120.0
 
 
-def run_world(size: int, function: Callable[..., Any], *arguments: Any) -> list[Any]:
-    """What `function` returns on each rank of a world of `size` processes. AssertionError with the trace of a failure."""
+def run_world(
+    size: int, function: Callable[..., Any], *arguments: Any, survivors: Sequence[int] | None = None
+) -> list[Any]:
+    """What `function` returns on each rank of a world of `size` processes, or on the `survivors` if others end early.
+
+    AssertionError with the trace of a failure.
+    """
     import torch.distributed.checkpoint
     import torch.distributed.fsdp
     import torch.distributed.tensor  # noqa: F401  (imported once, before the fork)
@@ -30,7 +34,9 @@ def run_world(size: int, function: Callable[..., Any], *arguments: Any) -> list[
     with TemporaryDirectory() as folder:
         ends = [fork.Pipe(duplex=False) for _ in range(size)]
         processes = [
-            fork.Process(target=_rank, args=(rank, size, f"file://{folder}/meeting", ends[rank][1], function, arguments))
+            fork.Process(
+                target=_rank, args=(rank, size, f"file://{folder}/meeting", ends[rank][1], function, arguments)
+            )
             for rank in range(size)
         ]
         for process in processes:
@@ -38,7 +44,7 @@ def run_world(size: int, function: Callable[..., Any], *arguments: Any) -> list[
         for _, sender in ends:
             sender.close()
         try:
-            found = [_received(receiver) for receiver, _ in ends]
+            found = [_received(ends[rank][0]) for rank in (range(size) if survivors is None else survivors)]
         finally:
             for process in processes:
                 process.join(10)
@@ -64,7 +70,6 @@ def _rank(
     try:
         dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=size)
         value = function(*arguments)
-        dist.barrier()
         sender.send_bytes(pickle.dumps(("", value)))  # not `send`, which shares the memory of tensors
     except BaseException:
         sender.send_bytes(pickle.dumps((traceback.format_exc(), None)))

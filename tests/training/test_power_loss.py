@@ -1,4 +1,4 @@
-"""A loss of power after each operation of a save and a rotation: a whole snapshot is there, and no other is accepted."""
+"""A loss of power after each operation of a save and a rotation: a whole snapshot is there, no other is accepted."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 from disk_log import DiskLog, Operation, Power, memory_folder, read_tree, write_tree
 
 from antiphon.training.snapshot import MANIFEST, SnapshotStore
+
 
 @pytest.fixture(name="memory")
 def _memory() -> Iterator[Path]:

@@ -167,6 +167,11 @@ def _signals() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+    if failure.is_rank():  # it may wait for others in a library, where no handler of Python runs: the system ends it
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL)
+        yield
+        return
     before = signal.signal(signal.SIGTERM, stop)
     try:
         yield

@@ -156,7 +156,7 @@ def end_of(failures: Mapping[int, ProcessFailure], first: set[int], *, began: fl
         return End(1, f"rank {rank} was lost ({_signal(-codes[rank])})", keep_logs=rank != 0, lost=True)
     for rank, failure in causes.items():
         if _read(Path(failure.error_file)) is None and failure.exitcode not in _STOPS:
-            return End(1, f"rank {rank} ended with exit code {failure.exitcode} and no message", keep_logs=rank != 0)
+            return End(1, f"rank {rank} ended with exit code {failure.exitcode} and no message.", keep_logs=rank != 0)
     return End(1, f"rank {min(causes)} lost its connection to another rank", keep_logs=True, lost=True)
 
 

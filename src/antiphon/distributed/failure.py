@@ -33,6 +33,17 @@ _LOST = (
 )
 
 
+class _Report:
+    """Whether this rank reports its error."""
+
+    left_to_main = False
+
+
+def leave_to_main() -> None:
+    """Report no error of this rank: rank 0 has the same one, and reports it."""
+    _Report.left_to_main = True
+
+
 def is_rank() -> bool:
     """Whether a launcher such as torchrun started this process as one of several ranks."""
     return "RANK" in os.environ and "WORLD_SIZE" in os.environ
@@ -72,7 +83,7 @@ def describe_lost_peer(error: BaseException) -> str:
 def record_failure(text: str, code: int, *, lost: bool, expected: bool, restart: bool = False) -> None:
     """Write the error of this rank to the file that torchrun reads, if there is one. `expected`: raised on purpose;
     `restart`: an error after which the ranks, started again, go on."""
-    if not is_rank() or not (file := os.environ.get(_FILE)):
+    if not is_rank() or _Report.left_to_main or not (file := os.environ.get(_FILE)):
         return
     message = {"message": text, "extraInfo": {"py_callstack": text, "timestamp": str(int(time.time()))}}
     row = {"message": message, "code": code, "lost": lost, "expected": expected, "restart": restart}
@@ -88,7 +99,7 @@ def prefix() -> str | None:
     """What stands before the error of this rank on its standard error; None: the launcher prints it."""
     if not is_rank():
         return ""
-    if LAUNCHER in os.environ:
+    if LAUNCHER in os.environ or _Report.left_to_main:
         return None
     rank = os.environ["RANK"]
     return "" if rank == "0" else f"rank {rank}: "

@@ -19,8 +19,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from antiphon.durable import make_folder
 from antiphon.config import AdapterConfig
+from antiphon.durable import make_folder
 from antiphon.errors import ConfigError, DiskError, argument
 from antiphon.models.folders.adapters import CONFIG, DOWN, MAGNITUDE, PREFIX, UP, WEIGHTS, merged_weights, plain_weights
 from antiphon.models.folders.checkpoint import save_weights, write_json

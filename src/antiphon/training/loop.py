@@ -21,7 +21,8 @@ from antiphon.training.guards.failures import named_failures
 from antiphon.training.guards.rollback import recover
 from antiphon.training.parts import LoopParts, Validation
 from antiphon.training.reporting.record import METRICS, SAMPLES
-from antiphon.training.resume import WEIGHTS, TrainState, load_snapshot, save_snapshot, save_start
+from antiphon.training.resume import WEIGHTS, TrainState, load_snapshot, save_snapshot, save_start, snapshot_bytes
+from antiphon.training.saving.space import SpaceCheck
 from antiphon.training.saving.tensor_file import copied, tensor_file
 from antiphon.training.snapshot import SnapshotStore
 from antiphon.training.step import TrainStep
@@ -38,6 +39,7 @@ class Loop(TrainStep):
         state = (self.evaluated, parts.optimizer, self.ahead, self.progress)
         self.now = TrainState(self.network, *state, self.record, self.distillation, self.world)
         self.best = SnapshotStore(parts.store.folder.with_name("best"), keep=None, say=self.record.say)
+        self.space = SpaceCheck(parts.store, lambda: snapshot_bytes(self.now))
 
     def resume(self) -> bool:
         """Continue from the newest valid snapshot; False if there is none."""
@@ -65,7 +67,9 @@ class Loop(TrainStep):
                     reason = self.ended()
                 if self.stop.requested or reason or self.save_due():
                     self.save()
-                if self.stop.requested or reason or self.parts.store.background.failed:
+                # Other ranks hear of a failed write at the next save or at the end, where all of them wait.
+                failed = self.now.world.size == 1 and self.parts.store.background.failed
+                if self.stop.requested or reason or failed:
                     self.parts.store.wait()
                 if self.stop.requested:
                     how = argument("antiphon.train(recipe, resume=True)", flag="--resume")
@@ -76,7 +80,9 @@ class Loop(TrainStep):
                     if progress.window.seconds:
                         self.measure()
                     return reason
+                self.space.before_step(self.now.world)
                 self.step()
+                self.space.after_step(self.now.world)
                 self.record.display.tick(progress.step)
                 if any(map(progress.due, self.settings.logs)):
                     self.measure()
@@ -130,6 +136,7 @@ class Loop(TrainStep):
         """Start to write a snapshot of the current step, unless it exists already."""
         if self.progress.saved == self.progress.step:
             return
+        self.parts.check()
         self.progress.saved = self.progress.step
         self.protection.agree(self.world)
         self.parts.store.needed = self.progress.needed_steps() if self.settings.max_loss_rise else ()

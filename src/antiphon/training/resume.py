@@ -11,7 +11,7 @@ import hashlib
 import json
 import platform
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from antiphon.distributed.world import World
+from antiphon.distributed.world import World, current_world
 from antiphon.errors import DiskError, ModelError, argument
 from antiphon.models.folders.checkpoint import check_fit, learned_weights, replace_file
 from antiphon.nn.mixout import put_references, references
@@ -55,7 +55,7 @@ class TrainState:
     progress: Progress
     record: RunLog
     distillation: Distillation | None = None
-    world: World = World()
+    world: World = field(default_factory=current_world)
 
 
 def save_snapshot(store: SnapshotStore, now: TrainState, *, then: Callable[[], object] = lambda: None) -> None:
@@ -130,7 +130,7 @@ def load_snapshot(snapshot: Snapshot, now: TrainState) -> None:
 
 
 def snapshot_weights(snapshot: Snapshot) -> dict[str, Tensor]:
-    """The evaluation weights in a snapshot of any world, whole, on the CPU."""
+    """The weights for evaluation in a snapshot of any world, whole, on the CPU."""
     evaluated = StoredTensors(snapshot.folder, "evaluated")
     return evaluated.read() if evaluated.shapes else StoredTensors(snapshot.folder, "weights").read()
 

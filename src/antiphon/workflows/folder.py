@@ -30,6 +30,7 @@ from antiphon.workflows.base import BASE, check_same_base
 TOKENIZERS, CONFIG = "tokenizers", "config.yaml"
 FREE_TO_CHANGE = ("max_", "save_", "log_")  # settings of `training` that a resumed run may change
 FREE_NAMES = {"output", "folder", "data.test", "model.base", "validation.every", "validation.every_steps"}
+FREE_NAMES |= {"training.parallel", "training.shard_within", "training.cpu_offload"}
 FREE_NAMES |= {"validation.samples", "license", "data.license", "data.train.license", "data.valid.license"}
 # The entries that a run creates in its folder; with the suffix .tmp, an unfinished file.
 RUN_ENTRIES = {TOKENIZERS, CONFIG, BASE, METRICS, SAMPLES, START, "snapshots", "best", "model", "adapter"}
@@ -78,8 +79,8 @@ def check_folder(folder: Path, config: TrainConfig, *, resume: bool, overwrite: 
 
 
 def after_restart(folder: Path, *, resume: bool, overwrite: bool) -> tuple[bool, bool]:
-    """`resume` and `overwrite` of this start: as given, but when torchrun has started the ranks again, the run that they
-    began before is continued. ConfigError if it cannot be known whether the run in the folder is that one."""
+    """`resume` and `overwrite` of this start: as given, but when torchrun has started the ranks again, the run that
+    they began before is continued. ConfigError if it cannot be known whether the run in the folder is that one."""
     if not restarts():
         return resume, overwrite
     if not overwrite or not (folder / CONFIG).exists():

@@ -128,6 +128,21 @@ class RunLog:
             ) from error
 
 
+class MutedLog(RunLog):
+    """The log of a rank other than 0: it writes nothing, and reads no file."""
+
+    def sync(self) -> None:
+        """Nothing is written."""
+
+    def cut(self, offsets: Mapping[str, int]) -> None:
+        """Nothing is written."""
+
+    def offsets(self) -> dict[str, int]:
+        return {METRICS: 0, SAMPLES: 0}
+
+    def _append(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None: ...
+
+
 def _cut_to_whole_lines(file: Path) -> None:
     if file.exists():
         os.truncate(file, file.read_bytes().rfind(b"\n") + 1)

@@ -21,6 +21,11 @@ class BackgroundWork:
         self._error: BaseException | None = None
 
     @property
+    def active(self) -> bool:
+        """Whether the work has not ended."""
+        return self._thread is not None and self._thread.is_alive()
+
+    @property
     def failed(self) -> bool:
         """Whether the work has ended with an error that `wait` will raise. Does not wait."""
         return self._error is not None
