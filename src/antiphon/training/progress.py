@@ -81,8 +81,8 @@ class Progress:
     protection: ProtectionState = field(default_factory=ProtectionState)
 
     def needed_steps(self) -> tuple[int, ...]:
-        """The steps for which the newest snapshot of that step or an older one must be retained: weights from before the
-        loss may have begun to rise, and from before steps were skipped."""
+        """The steps for which the newest snapshot of that step or an older one must be retained: weights from before
+        the loss may have begun to rise, and from before steps were skipped."""
         return *self.protection.loss_range.needed_steps(self.step), self.step - self.non_finite
 
     def add(self, step: LogWindow, *, lr: float, seconds: float) -> None:

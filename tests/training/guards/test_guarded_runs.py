@@ -1,4 +1,4 @@
-"""The guards in a run: memory that runs out, a loss that leaves its range, steps that are not finite, clocks that jump."""
+"""The guards in a run: memory that runs out, a loss out of its range, steps that are not finite, clocks that jump."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def test_memory_that_runs_out_in_the_update_ends_the_run(tmp_path: Path, monkeyp
         return step(*arguments)
 
     monkeypatch.setattr(loop.parts.optimizer, "step", fails)
-    with pytest.raises(WorkError, match="memory ran out after step 12 .* the snapshot of step 10 is kept. Free memory"):
+    with pytest.raises(WorkError, match=r"memory ran out after step 12 .* the snapshot of step 10 is kept"):
         loop.run()
     assert loop.parts.store.steps() == [5, 10]
 
@@ -199,7 +199,11 @@ def test_a_run_that_diverges_stops_and_keeps_the_last_good_snapshot(
 def test_going_back_skips_the_data_and_nothing_else(went_back: tuple[Loop, Path], tmp_path: Path) -> None:
     """The run is one whose stream jumps from the good snapshot to the place behind the divergence."""
     loop, folder = went_back
-    assert loop.progress.protection.rollbacks == 1 and loop.progress.step == 200 and loop.parts.batches.state() == {"number": 290}
+    assert (
+        loop.progress.protection.rollbacks == 1
+        and loop.progress.step == 200
+        and loop.parts.batches.state() == {"number": 290}
+    )
     said = [line for line in lines(loop) if "has left its range" in line]
     assert (
         len(said) == 1
@@ -336,7 +340,7 @@ def test_a_clock_that_is_set_changes_no_figure(jumping: random.Random, tmp_path:
     found = figures(tmp_path / "run")
     assert [row["step"] for row in found] == list(range(5, 41, 5)) and loop.parts.store.steps()[-1] == 40
     times = [row["time_seconds"] for row in found]
-    assert times == sorted(times) and 0 < times[0] and times[-1] <= elapsed
+    assert times == sorted(times) and times[0] > 0 and times[-1] <= elapsed
     for row in found:
         assert 0 < row["step_seconds"] <= elapsed and 0 <= row["seconds_left"] <= 1800
         assert 1 < row["tokens_per_second"] < 1e7

@@ -12,8 +12,8 @@ from antiphon.training.guards.splitting import SplitSizes
 
 @dataclass(slots=True)
 class ProtectionState:
-    """The sizes of micro-batches that are computed in parts, the range of the training loss, and the number of times that
-    the run went back to a snapshot."""
+    """The sizes of micro-batches that are computed in parts, the range of the training loss, and the number of times
+    that the run went back to a snapshot."""
 
     split: SplitSizes = field(default_factory=SplitSizes)
     loss_range: LossRange = field(default_factory=LossRange)
