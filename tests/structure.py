@@ -29,8 +29,8 @@ LEVELS = {  # the first name below antiphon -> its level; a folder or file impor
     "training": 5, "search": 5,
     "generation": 6, "watching": 6,
     "evaluation": 7, "export": 7, "conformance": 7, "inspection": 7,
-    "reports": 8,
-    "workflows": 9, "serving": 9, "sweeps": 9,
+    "reports": 8, "bulk": 8,
+    "workflows": 9, "serving": 9, "sweeps": 9, "ray": 9,
     "cli": 10,
     "": 11, "__main__": 11,
 }  # fmt: skip

@@ -97,9 +97,11 @@ def _run(words: list[str]) -> int:
         of_it = {key: value for key, value in COMMANDS.items() if key.startswith(f"{name} ")}
         sys.stdout.write(f"usage: antiphon {name} COMMAND [arguments] [flags]\n\ncommands:\n{_list(of_it)}\n")
         return 0
+    from antiphon.cli.command import remember
     from antiphon.cli.flags import parse
 
     command = parse(command_class(name), rest, prog=f"antiphon {name}")
+    remember(words)
     return command.run()
 
 
