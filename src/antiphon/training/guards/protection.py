@@ -92,18 +92,25 @@ class RunProtection:
 
     def recall(self, world: World) -> None:
         """When training begins: split what a rank could not compute before the last end."""
-        found = None
-        if world.main:
-            try:
-                found = json.loads((self.folder / MEMORY).read_text(encoding="utf-8"))
-                SplitSizes(**found)
-            except (OSError, ValueError, TypeError):  # there is none, or it is damaged: memory runs out once more
-                found = None
-        if (found := world.broadcast(found)) is not None:
-            self.progress.protection.split.merge(SplitSizes(**found))
+        found = world.broadcast(self._remembered() if world.main else None)
+        if found is not None:
+            self.progress.protection.split.merge(found)
 
     def _remember(self) -> None:
+        """Write the sizes, and those that another rank has written, for the next start."""
+        split = self.progress.protection.split
+        if split.part_most is not None:  # each further failure would cost a start: split more at once
+            split.fails_from = split.part_most + 1
+        if (known := self._remembered()) is not None:
+            split.merge(known)
         try:
-            replace_file(self.folder / MEMORY, json.dumps(asdict(self.progress.protection.split)).encode())
+            replace_file(self.folder / MEMORY, json.dumps(asdict(split)).encode())
         except OSError:  # the next start learns it again
             return
+
+    def _remembered(self) -> SplitSizes | None:
+        """The sizes that an earlier start has written; None if there are none, or they are damaged."""
+        try:
+            return SplitSizes(**json.loads((self.folder / MEMORY).read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):
+            return None
