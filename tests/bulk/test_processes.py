@@ -153,8 +153,9 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, plan: str, *, count: in
     (tmp_path / "plan").write_text(plan)
     monkeypatch.setattr(processes, "WORKER_COMMAND", [sys.executable, str(tmp_path / "worker.py")])
     heard = Heard()
-    titles = ["a.txt", "b.txt", "c.txt"]
-    with WorkerPool(tmp_path, count=count, devices=["cpu"], threads=1, titles=titles, listener=heard) as pool:
+    shards = tuple(BulkShard(kind="lines", files=(name,), output=name) for name in ("a.txt", "b.txt", "c.txt"))
+    job = BulkJob(task="generate", models=("m",), shards=shards)
+    with WorkerPool(tmp_path, job, count=count, devices=["cpu"], threads=1, listener=heard) as pool:
         pool.run([0, 1, 2])
     return heard
 
