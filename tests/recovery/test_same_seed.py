@@ -12,7 +12,7 @@ from torture.figures import FigureRecorder
 
 @pytest.mark.timeout(1200)
 def test_equal_seeds_are_equal_runs(tmp_path: Path, figures: FigureRecorder) -> None:
-    steps, runs = count("equal_run_steps"), count("equal_runs")
+    steps, runs = count("equal_seed_steps"), count("equal_seeds")
     with Trainer(settings(steps=steps)) as trainer:
         for run in range(runs):
             trainer.train(tmp_path / str(run))
