@@ -35,7 +35,7 @@ def launch(
     threads: int | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> int:
-    """Run `antiphon ARGUMENTS` as `processes` ranks and return the exit code: 0; 1 or 2 with one line on standard error;
+    """Run `antiphon ARGUMENTS` as `processes` ranks and return the exit code: 0; 1 or 2, with one line on stderr;
     143 after SIGTERM. KeyboardInterrupt after Ctrl-C. Both are passed on to the ranks, which save and end; a second
     one ends them at once.
 
@@ -67,9 +67,11 @@ def launch(
 
 @contextmanager
 def _environment(processes: int, threads: int | None) -> Iterator[None]:
-    """What the ranks inherit: who prints errors, and their share of the cores."""
+    """What the ranks inherit: who prints errors, their share of the cores, and where they find each other."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    made = {LAUNCHER: str(os.getpid())}
+    # Each start of the ranks has a store of its own, held by rank 0. The agent's keeps the addresses of ranks that have
+    # ended, on which the next ones would wait; and it ends with this process, before the ranks can save.
+    made = {LAUNCHER: str(os.getpid()), "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
     if "OMP_NUM_THREADS" not in os.environ or threads is not None:
         made["OMP_NUM_THREADS"] = str(threads or max(1, cores // processes))
     before = {name: os.environ.get(name) for name in made}

@@ -128,14 +128,15 @@ class Lease:
 
     def _is_alone(self) -> bool:
         """Whether there is no file of another process. LeaseHeldError if one must be given way to."""
-        now = time.monotonic()
-        if now - self._read_last > self.beat:  # this process, or the file system, stood still: count again
-            self._seen.clear()
         try:
             files = [each for each in _files(self.folder) if each[0] != self.file.name]
         except OSError:  # a server that does not answer for now
             self._seen.clear()
             return False
+        now = time.monotonic()
+        if now - self._read_last > self.stale / 4:  # this process, or the file system, stood still: count again
+            self._seen.clear()
+        self._read_last = now
         for name, content in files:
             holder = _parse(content)
             known, since = self._seen.setdefault(name, (content, now))
@@ -147,7 +148,6 @@ class Lease:
             stale = not lives and not changed and now - since > self.stale
             if stale or (holder is not None and holder.ended()):
                 (self.folder / name).unlink(missing_ok=True)
-        self._read_last = time.monotonic()
         return not files
 
     def _beat_until_done(self) -> None:
@@ -181,8 +181,8 @@ def is_lease(name: str) -> bool:
 
 
 def is_leased(folder: Path) -> bool:
-    """Whether the lease of a folder seems to be held. Nothing is written, and no time is waited: of a process on another
-    machine, its file must have been written in the last minutes."""
+    """Whether the lease of a folder seems to be held. Nothing is written and nothing waited for: of a process on
+    another machine, its file must have been written in the last minutes."""
     for name, content in _files(folder):
         holder = _parse(content)
         if holder is None or holder.ended() or holder.state != _HELD:

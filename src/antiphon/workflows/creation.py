@@ -14,7 +14,7 @@ from antiphon.durable import make_folder, replace_file
 from antiphon.errors import ConfigError, DiskError, argument
 from antiphon.recipe import dump_yaml, to_mapping
 from antiphon.text import Tokenizer
-from antiphon.training.lock import exclusive_lock
+from antiphon.training.lock import FolderLock, exclusive_lock
 from antiphon.workflows.base import InitialModel, save_base
 from antiphon.workflows.folder import CONFIG, TOKENIZERS, clear, recipe_head
 
@@ -31,14 +31,14 @@ class RunStart:
 
 
 @contextmanager
-def run_folder(folder: Path) -> Iterator[None]:
+def run_folder(folder: Path) -> Iterator[FolderLock]:
     """The context in which `folder` exists, and is locked. DiskError if it cannot be made."""
     try:
         make_folder(folder)
     except OSError as error:
         raise _not_made(folder, error) from error
-    with exclusive_lock(folder):
-        yield
+    with exclusive_lock(folder) as lock:
+        yield lock
 
 
 def create_run(folder: Path, start: RunStart, *, overwrite: bool) -> None:

@@ -20,6 +20,7 @@ from antiphon.reports.answers import ANSWERS
 from antiphon.reports.run_file import RUN_FILE
 from antiphon.reports.run_report import REPORT
 from antiphon.training.lease import is_lease
+from antiphon.training.guards.protection import MEMORY
 from antiphon.training.lock import exclusive_lock
 from antiphon.training.reporting.record import METRICS, SAMPLES
 from antiphon.training.reporting.reporters.base import IDS
@@ -33,7 +34,7 @@ FREE_NAMES |= {"training.parallel", "training.shard_within", "training.cpu_offlo
 FREE_NAMES |= {"validation.samples", "license", "data.license", "data.train.license", "data.valid.license"}
 # The entries that a run creates in its folder; with the suffix .tmp, an unfinished file.
 RUN_ENTRIES = {TOKENIZERS, CONFIG, BASE, METRICS, SAMPLES, START, "snapshots", "best", "model", "adapter"}
-RUN_ENTRIES |= {ANSWERS, REPORT, RUN_FILE, IDS, "tensorboard", "wandb"}
+RUN_ENTRIES |= {MEMORY, ANSWERS, REPORT, RUN_FILE, IDS, "tensorboard", "wandb"}
 _LAUNCH = "# launch {}"
 
 
@@ -78,8 +79,8 @@ def check_folder(folder: Path, config: TrainConfig, *, resume: bool, overwrite: 
 
 
 def after_restart(folder: Path, *, resume: bool, overwrite: bool) -> tuple[bool, bool]:
-    """`resume` and `overwrite` of this start: as given, but when torchrun has started the ranks again, the run that they
-    began before is continued. ConfigError if it cannot be known whether the run in the folder is that one."""
+    """`resume` and `overwrite` of this start: as given, but when torchrun has started the ranks again, the run that
+    they began before is continued. ConfigError if it cannot be known whether the run in the folder is that one."""
     if not restarts():
         return resume, overwrite
     if not overwrite or not (folder / CONFIG).exists():

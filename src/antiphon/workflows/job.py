@@ -37,6 +37,7 @@ from antiphon.reports.run_report import write_end_report
 from antiphon.settings import SettingError, inside, saying
 from antiphon.text import Tokenizer, load_task
 from antiphon.training.adapters import Adapter
+from antiphon.training.lock import FolderLock
 from antiphon.training.loop import Loop, LoopParts
 from antiphon.training.optim import build_optimizer, build_schedule, find_optimizer
 from antiphon.training.parallel.choice import parallelize
@@ -101,6 +102,7 @@ class TrainingJob:
         self.adapter = self._adapter(device)
         self.validate, notes = self.data.validator(self.parts, self.metrics)
         self.notes += notes
+        self._lock: FolderLock | None = None
         display = make_display(total_steps=config.training.max_steps, quiet=quiet)
         self.record = RunLog(folder, display) if self.world.main else MutedLog(folder, display)
         exchange(self.world, None)  # on every rank all parts are built: from here on the ranks wait for each other
@@ -119,6 +121,7 @@ class TrainingJob:
                 record=self.record,
                 store=SnapshotStore(folder / "snapshots", keep=config.training.keep_last, say=self.record.say),
                 teacher=teacher,
+                check=self.check_lock,
                 parallel=parallel,
                 **ids,
             ),
@@ -190,7 +193,7 @@ class TrainingJob:
             return
         with ExitStack() as held:
             with together(self.world):
-                held.enter_context(run_folder(self.folder))
+                self._lock = held.enter_context(run_folder(self.folder))
                 if self.fresh:
                     weights = None if self.base is None or self.adapter is None else self.adapter.base()
                     start = RunStart(self.recipe, dict(self._named_tokenizers()), self.base, weights)
@@ -225,6 +228,7 @@ class TrainingJob:
             return reason
         step, device = self.loop.progress.step, self.network.device
         recorder = RunRecorder(self.recipe, self.folder, self.record.say, device=device, first_step=step)
+        recorder.start["guards"] = self.loop.protection.events.rows
         with recorder.running(self.record):
             recorder.describe(self.network, self.data, self.validate)
             reason = self.loop.run()
@@ -234,8 +238,14 @@ class TrainingJob:
                 recorder.describe(self.network, self.data, self.validate)
         return reason
 
+    def check_lock(self) -> None:
+        """LeaseLostError if another process has taken the run folder over."""
+        if self._lock is not None:
+            self._lock.check()
+
     def save_best(self, network: torch.nn.Module) -> None:
         """Save the weights of `network`, the network of this run, as the run's model, and the last answers."""
+        self.check_lock()
         if not self.world.main:
             return
         self._save_model()

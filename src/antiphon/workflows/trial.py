@@ -67,6 +67,7 @@ def _tried(config: TrainConfig, device: torch.device, base_bytes: int) -> Trial:
     _reset_peak(device)
     base = find_base(config, None) if isinstance(config.model, BaseConfig) else None
     job = TrainingJob(config, Path(config.output), device, base=base, quiet=True)
+    job.loop.protection.splitter.enabled = False  # memory that runs out is a result
     start_seconds = time.perf_counter() - begun
     epoch = list(_epoch(Batches(job.data.train, batch_tokens=config.training.batch_tokens, seed=config.training.seed)))
     with torch.random.fork_rng(devices=[]):
