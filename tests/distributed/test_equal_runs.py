@@ -1,0 +1,67 @@
+"""A run on several ranks is the run of one process: the same losses at each step, the same weights at the end.
+
+In float64, with a step whose micro-batches are no multiple of the ranks, under DDP and FSDP2, with every regularizer
+that has a state. `make test` tries two recipes that have them all together, `make torture` each by itself too.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from counts import count
+from distributed import rank_runs
+from distributed.rank_runs import BASE, CASES, gap, run_case
+from worlds import run_world
+
+TOGETHER = ["most", "rest"]
+LOSS, WEIGHT = 1e-10, 1e-9  # the largest differences that are allowed
+
+
+def train_cases(folder: Path, names: list[str], steps: int, parallel: str) -> None:
+    for name in names:
+        run_case(folder, name, steps=steps, parallel=parallel)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The runs of all cases: `one/CASE` in one process, and `ddp-2/CASE` and the like."""
+    folder, steps = tmp_path_factory.mktemp("equal"), count("equal_run_steps")
+    for place in ("one", *(f"{kind}-{size}" for size in worlds() for kind in ("ddp", "fsdp"))):
+        (folder / place).mkdir()
+    run_world(1, train_cases, folder / "one", [BASE], 4, "auto")
+    run_world(1, train_cases, folder / "one", cases(), steps, "auto")
+    for size in worlds():
+        for kind in ("ddp", "fsdp"):
+            place = folder / f"{kind}-{size}"
+            shutil.copytree(folder / "one" / BASE, place / BASE)
+            run_world(size, train_cases, place, cases(), steps, kind)
+    return folder
+
+
+def worlds() -> range:
+    return range(2, count("equal_run_ranks") + 1)
+
+
+def cases() -> list[str]:
+    return [*CASES][-count("equal_run_cases") :]
+
+
+@pytest.mark.timeout(14400)
+@pytest.mark.parametrize("kind", ["ddp", "fsdp"])
+@pytest.mark.parametrize("size", worlds())
+@pytest.mark.parametrize("name", cases())
+def test_ranks_are_one_process(name: str, size: int, kind: str, runs: Path) -> None:
+    loss, weight = gap(runs / "one" / name, runs / f"{kind}-{size}" / name, count("equal_run_steps"))
+    assert loss <= LOSS and weight <= WEIGHT
+
+
+def test_the_comparison_sees_another_run(runs: Path) -> None:
+    """Two recipes that differ are far apart: the bounds above are no accident."""
+    one, two = (rank_runs.losses(runs / "one" / name) for name in TOGETHER)
+    assert abs(one[0] - two[0]) > 1e-3
+    first = rank_runs.weights(runs / "one" / "most", count("equal_run_steps"))
+    begun = torch.cat([each.flatten().double() for name, each in first.items() if name.startswith("snapshot.")])
+    assert float(begun.std()) > 1e-3
