@@ -6,7 +6,6 @@ in pyproject.toml, where what brings it allows an older one.
 
 from __future__ import annotations
 
-import itertools
 import re
 import tomllib
 from pathlib import Path

@@ -14,6 +14,7 @@ import torch
 from counts import count
 from distributed import rank_runs
 from distributed.rank_runs import BASE, CASES, gap, run_case
+from torture.figures import FigureRecorder
 from worlds import run_world
 
 TOGETHER = ["most", "rest"]
@@ -53,9 +54,12 @@ def cases() -> list[str]:
 @pytest.mark.parametrize("kind", ["ddp", "fsdp"])
 @pytest.mark.parametrize("size", worlds())
 @pytest.mark.parametrize("name", cases())
-def test_ranks_are_one_process(name: str, size: int, kind: str, runs: Path) -> None:
+def test_ranks_are_one_process(name: str, size: int, kind: str, runs: Path, figures: FigureRecorder) -> None:
     loss, weight = gap(runs / "one" / name, runs / f"{kind}-{size}" / name, count("equal_run_steps"))
     assert loss <= LOSS and weight <= WEIGHT
+    figures.add(f"runs of {kind}", 1)
+    figures.most("difference of a loss", loss)
+    figures.most("difference of a weight at the end", weight)
 
 
 def test_the_comparison_sees_another_run(runs: Path) -> None:

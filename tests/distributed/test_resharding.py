@@ -13,6 +13,7 @@ import torch
 from counts import count
 from disk_log import DiskLog
 from torch import Tensor, nn
+from torture.figures import FigureRecorder
 from training.runs import make_loop
 from worlds import run_world
 
@@ -87,7 +88,7 @@ def load_by_the_library(folder: Path, network: nn.Module) -> None:
     dcp.load(weights, storage_reader=dcp.HuggingFaceStorageReader(str(folder)))
 
 
-def test_any_world_loads_the_snapshot_of_any_other(tmp_path: Path) -> None:
+def test_any_world_loads_the_snapshot_of_any_other(tmp_path: Path, figures: FigureRecorder) -> None:
     loop, _ = state_of(tmp_path / "first", sharded=False)
     loop.run()
     wanted = stored(tmp_path / "first" / "snapshots" / "step-3")
@@ -109,10 +110,11 @@ def test_any_world_loads_the_snapshot_of_any_other(tmp_path: Path) -> None:
         assert names == sorted(["manifest.json", "state.json", *(shards if sharded else whole)])
         assert damage(folder) is None
         source = target
+        figures.add("changes of the world, all tensors bitwise equal", 1)
 
 
 @pytest.mark.parametrize("kind", ["flip", "truncation"])
-def test_damage_of_a_shard_is_found(tmp_path: Path, kind: str) -> None:
+def test_damage_of_a_shard_is_found(tmp_path: Path, kind: str, figures: FigureRecorder) -> None:
     """As for whole tensors: the file is named, and the snapshot before is used."""
     lines: list[str] = []
     store = SnapshotStore(tmp_path, keep=3, say=lines.append)
@@ -138,6 +140,7 @@ def test_damage_of_a_shard_is_found(tmp_path: Path, kind: str) -> None:
         newest = store.newest()
         assert newest is not None and newest.step == 1 and file.name in lines[-1]
         file.write_bytes(whole)
+        figures.add(f"{kind}s of shards found", 1)
 
 
 def without_space(folder: Path, rank: int, sharded: bool) -> tuple[str, list[int], list[str]]:
