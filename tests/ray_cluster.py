@@ -1,15 +1,8 @@
-"""The one Ray cluster of a test process: it takes 10 s to start, so that all tests that need one share it.
-
-Their tests are marked `xdist_group("ray")`, which gives them to one process.
-"""
+"""The one Ray cluster of a test process: it takes 10 s to start, so that all tests that need one share it."""
 
 from __future__ import annotations
 
 import functools
-
-import pytest
-
-GROUP = pytest.mark.xdist_group("ray")
 
 
 @functools.cache

@@ -52,7 +52,6 @@ def test_importing_the_package_does_not_import_ray() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-@ray_cluster.GROUP
 def test_answers_are_those_of_the_model_though_an_actor_is_killed(
     folder: Path, dataset: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -94,7 +93,6 @@ def actors() -> list[int]:
     return found
 
 
-@ray_cluster.GROUP
 def test_scores_are_those_of_the_model(folder: Path, dataset: Any) -> None:
     expected = rows()
     scores = antiphon.load(folder).score([row["source"] for row in expected], [row["target"] for row in expected])
@@ -102,7 +100,6 @@ def test_scores_are_those_of_the_model(folder: Path, dataset: Any) -> None:
     assert [row.pop("log_p") for row in found] == pytest.approx(scores) and found == expected
 
 
-@ray_cluster.GROUP
 def test_an_evaluation_is_that_of_the_model(folder: Path, dataset: Any) -> None:
     """By sampling, whose answers depend on the number of each row."""
     expected = rows()
@@ -124,7 +121,6 @@ def test_an_evaluation_is_that_of_the_model(folder: Path, dataset: Any) -> None:
         antiphon.ray.evaluate(dataset, folder, ["chrf"], source_field="nothing", num_cpus=0.5)
 
 
-@ray_cluster.GROUP
 def test_the_page(folder: Path, dataset: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The Python of docs/bulk.md."""
     page = (Path(__file__).resolve().parents[1] / "docs" / "bulk.md").read_text(encoding="utf-8")

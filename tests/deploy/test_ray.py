@@ -43,7 +43,6 @@ def url(ray_serve: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Iter
         serve.shutdown()
 
 
-@ray_cluster.GROUP
 def test_answers_of_a_replica_are_those_of_the_model(url: tuple[str, Path]) -> None:
     address, folder = url
     model = antiphon.load(folder, dtype="float64")
