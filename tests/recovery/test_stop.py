@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from counts import count
+from torture.figures import FigureRecorder
 
 RECIPE = """
 data:
@@ -27,7 +28,6 @@ DRIVER = """
 import hashlib, json, os, random, signal, sys, time
 from pathlib import Path
 import torch
-from torture.figures import FigureRecorder
 torch.set_num_threads(1)
 import antiphon.cli.train, antiphon.workflows.job, antiphon.workflows.train
 from antiphon.cli.main import main
