@@ -386,7 +386,7 @@ def test_every_module_says_what_it_is_and_defers_its_annotations() -> None:
 
 def test_tests_mirror_the_package() -> None:
     """A folder of tests is called as what it tests."""
-    others = {"parity", "recovery", "docs", "examples", "mutants", "deploy"}
+    others = {"parity", "recovery", "docs", "examples", "mutants", "deploy", "torture"}
     known = {path.name for path in PACKAGE.iterdir() if path.is_dir()} | others
     folders = {
         path.name for path in (ROOT / "tests").iterdir() if path.is_dir() and not path.name.startswith((".", "_"))

@@ -19,6 +19,7 @@ from counts import count
 from parity import reference
 from torch import Tensor
 from torch.nn import functional
+from torture.figures import FigureRecorder
 from transformers import PreTrainedModel
 from transformers.models.longt5.modeling_longt5 import LongT5LayerNorm, LongT5LocalAttention
 from transformers.models.mt5.modeling_mt5 import MT5LayerNorm
@@ -162,7 +163,7 @@ def tied(model: Model, source: list[int], mine: list[int], other: list[int]) -> 
 
 
 @pytest.mark.parametrize(("name", "seed"), CASES)
-def test_logits_searches_and_the_way_back(name: str, seed: int, tmp_path: Path) -> None:
+def test_logits_searches_and_the_way_back(name: str, seed: int, tmp_path: Path, figures: FigureRecorder) -> None:
     theirs = reference.make(reference.FAMILIES[name], seed, tmp_path / "theirs")
     parts = load_pretrained(tmp_path / "theirs", dtype=torch.float64)
     model = Model.from_parts(parts)
@@ -173,6 +174,9 @@ def test_logits_searches_and_the_way_back(name: str, seed: int, tmp_path: Path) 
     found = our_logits(model, sources, targets)
     assert difference(found, wanted) < 1e-10
     assert difference(found, [row.double() for row in narrow]) < 1e-3  # the reference as it comes, in float32
+
+    figures.add("configs", 1)
+    figures.most("float64 difference", difference(found, wanted))
 
     # searches: what it says of the first and last token is in its generation_config.json
     first = len(model.special_tokens.first)
@@ -199,6 +203,7 @@ def test_logits_searches_and_the_way_back(name: str, seed: int, tmp_path: Path) 
         )
         for source, mine, other in zip(sources, ours, reference_answers, strict=True):
             assert mine == other or tied(model, source, mine, other), (beams, penalty, ngram, repeated)
+            figures.add("answers equal by tokens" if mine == other else "answers that tie", 1)
 
     # ours -> theirs, and ours -> ours
     save_pretrained(tmp_path / "back", parts)

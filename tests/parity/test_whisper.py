@@ -15,6 +15,7 @@ from inputs.test_sound import write_wav
 from parity import whisper
 from parity.test_families import difference
 from torch import Tensor
+from torture.figures import FigureRecorder
 from transformers.models.whisper.tokenization_whisper import TO_LANGUAGE_CODE
 
 import antiphon
@@ -68,7 +69,7 @@ def test_features(bins: int, window: int, hop: int, seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(count("families")))
-def test_logits_and_the_way_back(seed: int, tmp_path: Path) -> None:
+def test_logits_and_the_way_back(seed: int, tmp_path: Path, figures: FigureRecorder) -> None:
     theirs = whisper.make(seed, tmp_path / "theirs")
     features = whisper.features(tmp_path / "theirs", whisper.noises(seed, tmp_path / "theirs")).double()
     parts = load_pretrained(tmp_path / "theirs", dtype=torch.float64)
@@ -78,6 +79,8 @@ def test_logits_and_the_way_back(seed: int, tmp_path: Path) -> None:
         our_logits(Model.from_parts(parts), features, TARGETS),
     )
     assert difference(found, wanted) < 1e-10
+    figures.add("configs", 1)
+    figures.most("float64 difference", difference(found, wanted))
     assert difference(found, [row.double() for row in narrow]) < 1e-3
 
     save_pretrained(tmp_path / "back", parts)

@@ -19,11 +19,12 @@ import time
 import traceback
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 CLOCK = {"time_seconds", "tokens_per_second", "step_seconds", "seconds_left", "peak_memory_bytes"}
 
 
-def settings(*, steps: int, seed: int = 1) -> dict[str, object]:
+def settings(*, steps: int) -> dict[str, Any]:
     """The tiny model of the acceptance figures: 2+2 layers, d 64, 500 pieces, dropout, 3 micro-batches a step."""
     dice = random.Random(0)
     words = [
@@ -36,7 +37,7 @@ def settings(*, steps: int, seed: int = 1) -> dict[str, object]:
         "data": {"train": pairs, "valid": pairs[::20]},
         "tokenizer": {"kind": "bpe", "vocab_size": 500},
         "model": {"preset": "tiny", "d_model": 64, "encoder_layers": 2, "decoder_layers": 2, "dropout": 0.1},
-        "training": {"max_steps": steps, "seed": seed, "batch_tokens": 200, "accumulate": 3, "save_every_steps": 10},
+        "training": {"max_steps": steps, "batch_tokens": 200, "accumulate": 3, "save_every_steps": 10},
         "validation": {"every_steps": 30, "metrics": ["chrf"]},
     }
 
@@ -54,15 +55,15 @@ def account(folder: Path, *, step: int) -> tuple[list[str], list[dict[str, objec
 class Trainer:
     """Starts trainings of one recipe, one after the other; each goes on from what is in its folder."""
 
-    def __init__(self, recipe: dict[str, object]) -> None:
+    def __init__(self, recipe: dict[str, Any]) -> None:
         self._server = subprocess.Popen(
             [sys.executable, __file__, json.dumps(recipe)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
 
-    def start(self, folder: Path) -> int:
+    def start(self, folder: Path, *, seed: int = 1) -> int:
         """The process that trains into `folder`."""
         assert self._server.stdin is not None
-        self._server.stdin.write(f"{folder}\n")
+        self._server.stdin.write(json.dumps({"folder": str(folder), "seed": seed}) + "\n")
         self._server.stdin.flush()
         return self._number()
 
@@ -70,10 +71,10 @@ class Trainer:
         """The exit code of the process that was started; minus the signal that ended it."""
         return self._number()
 
-    def train(self, folder: Path) -> float:
+    def train(self, folder: Path, *, seed: int = 1) -> float:
         """Trains to the end; the seconds that it took."""
         began = time.monotonic()
-        self.start(folder)
+        self.start(folder, seed=seed)
         assert self.wait() == 0, "the training failed; its error is above"
         return time.monotonic() - began
 
@@ -91,7 +92,7 @@ class Trainer:
         self._server.communicate()
 
 
-def serve(recipe: dict[str, object]) -> None:
+def serve(recipe: dict[str, Any]) -> None:
     """Forks for each folder that is read; writes the process and, when it has ended, its exit code."""
     for name in ("workflows", "workflows.train", "training.loop", "evaluation.evaluate", "generation.load", "reports"):
         importlib.import_module(f"antiphon.{name}")
@@ -103,7 +104,7 @@ def serve(recipe: dict[str, object]) -> None:
     for line in sys.stdin:
         pid = os.fork()
         if pid == 0:
-            os._exit(_train({**recipe, "output": line.strip()}))
+            os._exit(_train(recipe, **json.loads(line)))
         _answer(pid)
         _answer(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 
@@ -113,11 +114,12 @@ def _answer(number: int) -> None:
     sys.stdout.flush()
 
 
-def _train(recipe: dict[str, object]) -> int:
+def _train(recipe: dict[str, Any], *, folder: str, seed: int) -> int:
     from antiphon.workflows import train
 
+    whole = {**recipe, "output": folder, "training": {**recipe["training"], "seed": seed}}
     try:
-        train(recipe, resume=True, quiet=True)
+        train(whole, resume=True, quiet=True)
     except BaseException:
         traceback.print_exc()
         return 1

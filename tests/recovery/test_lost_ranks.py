@@ -20,6 +20,7 @@ from pathlib import Path
 
 import pytest
 from counts import count
+from torture.figures import FigureRecorder
 
 LIMIT_SECONDS = 60  # from a kill until the ranks have ended, or have started again
 STEPS, SAVES = 20, 4
@@ -121,7 +122,7 @@ def lose_the_launcher(process: subprocess.Popen[bytes]) -> None:
 
 
 @pytest.mark.timeout(7200)
-def test_lost_ranks_and_launchers_change_nothing(recipe: Path, tmp_path: Path) -> None:
+def test_lost_ranks_and_launchers_change_nothing(recipe: Path, tmp_path: Path, figures: FigureRecorder) -> None:
     finish(start(recipe, tmp_path / "whole"))
     wanted = account(tmp_path / "whole")
     chance, lost = random.Random(), 0
@@ -138,3 +139,5 @@ def test_lost_ranks_and_launchers_change_nothing(recipe: Path, tmp_path: Path) -
         assert account(folder) == wanted, f"trial {trial}"
         shutil.rmtree(folder)
     assert lost >= 1
+    figures.add("ranks killed", lost)
+    figures.add("launchers killed", min(count("lost_launchers"), count("lost_ranks")))

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from counts import count
+from torture.figures import FigureRecorder
 
 RECIPE = """
 data:
@@ -81,7 +82,7 @@ for trial in range(int(sys.argv[1])):
 
 
 @pytest.mark.timeout(1200)
-def test_a_signal_at_any_moment_saves_and_the_run_goes_on(tmp_path: Path) -> None:
+def test_a_signal_at_any_moment_saves_and_the_run_goes_on(tmp_path: Path, figures: FigureRecorder) -> None:
     words = ["one", "two", "three", "four", "five"]
     pairs = [f"{a} {b} {c}\t{c} {b} {a}\n" for a in words for b in words for c in words]
     (tmp_path / "pairs.tsv").write_text("".join(pairs))
@@ -104,3 +105,5 @@ def test_a_signal_at_any_moment_saves_and_the_run_goes_on(tmp_path: Path) -> Non
             assert trial["before"] <= trial["saved"] <= trial["before"] + 2, trial
             assert "which is saved; continue with --resume" in trial["output"] or trial["saved"] == 30, trial
         assert trial["resumed"] == 0 and trial["equal"], trial
+        figures.most("seconds to the end", trial["seconds"])
+    figures.add("signals", len(trials))
