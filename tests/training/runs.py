@@ -74,7 +74,7 @@ def make_loop(
     **settings: Any,
 ) -> Loop:
     """A loop in `folder`, which is made."""
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     training = TrainingConfig(
         **{
             "max_steps": 30,

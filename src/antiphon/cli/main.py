@@ -19,7 +19,8 @@ from contextlib import contextmanager
 from types import FrameType
 
 from antiphon.cli.threads import wait_briefly
-from antiphon.errors import AntiphonError, UsageError, memory_ran_out, on_command_line
+from antiphon.distributed import failure
+from antiphon.errors import AntiphonError, RestartError, UsageError, memory_ran_out, on_command_line
 from antiphon.registry import nearest
 
 COMMANDS = {  # name -> the module and class behind it, and its line in the help
@@ -96,9 +97,11 @@ def _run(words: list[str]) -> int:
         of_it = {key: value for key, value in COMMANDS.items() if key.startswith(f"{name} ")}
         sys.stdout.write(f"usage: antiphon {name} COMMAND [arguments] [flags]\n\ncommands:\n{_list(of_it)}\n")
         return 0
+    from antiphon.cli.command import remember
     from antiphon.cli.flags import parse
 
     command = parse(command_class(name), rest, prog=f"antiphon {name}")
+    remember(words)
     return command.run()
 
 
@@ -166,6 +169,11 @@ def _signals() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+    if failure.is_rank():  # it may wait for others in a library, where no handler of Python runs: the system ends it
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL)
+        yield
+        return
     before = signal.signal(signal.SIGTERM, stop)
     try:
         yield
@@ -185,11 +193,17 @@ def _tell(error: BaseException, words: list[str]) -> int:
         sys.stderr.write("antiphon: interrupted\n")
         return 130
     text, code = _explain(error)
-    sys.stderr.write(f"antiphon: {_one_line(text)}\n")
+    text = _one_line(text)
+    expected, restart = isinstance(error, AntiphonError), isinstance(error, RestartError)
+    failure.record_failure(text, code, lost=failure.is_lost_peer(error), expected=expected, restart=restart)
+    if (prefix := failure.prefix()) is not None:
+        sys.stderr.write(f"antiphon: {prefix}{text}\n")
     return code
 
 
 def _explain(error: BaseException) -> tuple[str, int]:
+    if failure.is_lost_peer(error):
+        return failure.describe_lost_peer(error), 1
     if isinstance(error, AntiphonError):
         return str(error), error.exit_code
     if memory_ran_out(error):

@@ -21,6 +21,7 @@ from antiphon.config import (
     TrainingConfig,
     ValidationConfig,
 )
+from antiphon.settings import Count, CountOrZero
 
 Overrides = dict[str, Any]
 
@@ -66,6 +67,10 @@ class Train(Command):
     """How a record becomes source and target: translation, text, or module:Name."""
     imports: Annotated[tuple[str, ...], Flag("PKG.MOD", name="import")] = ()
     """Import a module that registers custom parts."""
+    processes: Annotated[Count | None, Flag(default="1, or those of torchrun")] = None
+    """Train with so many processes on this machine, each with a GPU or with its share of the cores."""
+    max_restarts: CountOrZero = 3
+    """With --processes: how often all processes start again, from the newest snapshot, after one of them was lost."""
     watch: bool = False
     """Show the run on a local page while it trains, as `antiphon watch` does; the page ends with the training."""
     data: Annotated[
@@ -103,6 +108,8 @@ class Train(Command):
         if self.variant is None and variant_names(self.recipe):
             return self.sweep()
         config = read_recipe(self.recipe, self.overrides, variant=self.variant)
+        if self.processes is not None and self.processes > 1:
+            return self.launch(self.processes, config.output)
         with self.page([config.output]) as shown:
             device = self.start(dtype=config.training.precision)
             shown()
@@ -110,6 +117,22 @@ class Train(Command):
 
             train(config, resume=self.resume, device=device, overwrite=self.overwrite, quiet=self.quiet)
         return 0
+
+    def launch(self, processes: int, output: str) -> int:
+        """Train with several processes."""
+        from antiphon.distributed.launch import launch
+
+        words = ["train", self.recipe, *self.flags(), *([] if self.variant is None else ["--variant", self.variant])]
+        with self.page([output]) as shown:
+            shown()
+            return launch(processes, words, max_restarts=self.max_restarts, threads=self.threads, say=self.say)
+
+    def flags(self) -> list[str]:
+        """The flags that another process of this training needs."""
+        flags = [part for name, value in self.overrides.items() for part in (f"--{name.replace('_', '-')}", value)]
+        flags += [part for name in self.imports for part in ("--import", name)]
+        flags += ["--device", self.device, *([] if self.threads is None else ["--threads", str(self.threads)])]
+        return flags + [f"--{name}" for name in ("resume", "overwrite", "quiet", "debug") if getattr(self, name)]
 
     @contextmanager
     def page(self, outputs: Sequence[str]) -> Iterator[Callable[[], None]]:
@@ -133,10 +156,9 @@ class Train(Command):
         from antiphon.sweeps.table import as_table
         from antiphon.sweeps.variants import train_variants
 
-        flags = [part for name, value in self.overrides.items() for part in (f"--{name.replace('_', '-')}", value)]
-        flags += [part for name in self.imports for part in ("--import", name)]
-        flags += ["--device", self.device, *([] if self.threads is None else ["--threads", str(self.threads)])]
-        flags += [f"--{name}" for name in ("resume", "overwrite", "quiet", "debug") if getattr(self, name)]
+        flags = self.flags()
+        if self.processes is not None:
+            flags += ["--processes", str(self.processes), "--max-restarts", str(self.max_restarts)]
         variants = [read_recipe(self.recipe, self.overrides, variant=name) for name in variant_names(self.recipe)]
         with self.page([variant.output for variant in variants]) as shown:
             shown()

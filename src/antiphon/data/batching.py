@@ -42,12 +42,16 @@ class Batches:
         return self
 
     def __next__(self) -> list[Example]:
-        batch = [self._pool.examples[index] for index in self._order[self._next]]
+        batch = self.peek()
         self._next += 1
         self.position += 1
         if self._next == len(self._order):
             self._advance()
         return batch
+
+    def peek(self) -> list[Example]:
+        """The next batch, which stays the next one."""
+        return [self._pool.examples[index] for index in self._order[self._next]]
 
     def state(self) -> dict[str, Any]:
         """The position in the data as plain JSON values."""

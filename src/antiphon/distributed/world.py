@@ -22,6 +22,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from antiphon.distributed.failure import restarts
 from antiphon.errors import WorkError, one_line
 
 T = TypeVar("T")
@@ -92,6 +93,19 @@ def current_world() -> World:
     return World(rank, size, int(os.environ.get("LOCAL_RANK", rank)), int(os.environ.get("LOCAL_WORLD_SIZE", size)))
 
 
+def _own_store() -> dict[str, Any]:
+    """The store and the rank of this process where torchrun has started it again, else nothing.
+
+    torchrun's agent holds one store for all starts (`--rdzv-backend c10d` and `--standalone`). There the ranks would
+    find the addresses of those before them, and wait for processes that have ended. So each start has names of its own.
+    """
+    if not restarts() or os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        return {}
+    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    store = dist.PrefixStore(f"start-{restarts()}", dist.TCPStore(address, port, is_master=False, timeout=TIMEOUT))
+    return {"store": store, "rank": int(os.environ["RANK"]), "world_size": int(os.environ["WORLD_SIZE"])}
+
+
 @contextmanager
 def process_group(device: torch.device) -> Iterator[World]:
     """The context in which the ranks of a launcher are connected: by gloo on a CPU, by NCCL between GPUs.
@@ -106,7 +120,7 @@ def process_group(device: torch.device) -> Iterator[World]:
         torch.cuda.set_device(device)
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
     try:
-        dist.init_process_group(backend, timeout=TIMEOUT)
+        dist.init_process_group(backend, timeout=TIMEOUT, **_own_store())
     except (RuntimeError, ValueError, OSError) as error:  # DistNetworkError is a RuntimeError
         where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
         raise WorkError(

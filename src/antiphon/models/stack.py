@@ -131,11 +131,17 @@ class DecoderLayer(nn.Module):
         self.skip = LayerDrop(shape.layer_drop, noise)
 
     def forward(
-        self, x: Tensor, tokens: Tokens, folded: Tokens, state: State | None, memory: State
+        self, x: Tensor, tokens: Tokens, folded: Tokens, state: State | None, memory: State | Memory
     ) -> tuple[Tensor, State | None]:
-        """x (N·W, L, D) -> the same; `folded` are the tokens of all hypotheses of a source in one row (N or 1, W·L)."""
+        """x (N·W, L, D) -> the same; `folded` are the tokens of all hypotheses of a source in one row (N or 1, W·L).
+
+        `memory` is the encoder's output, of which this layer computes its keys: all weights of a layer are used within
+        its forward, as FSDP needs. In decoding it is the state with these keys.
+        """
         if self.skip.dropped():
             return x, state
+        if isinstance(memory, Memory):
+            memory = self.cross.begin(x.shape[0], 0, memory)
         mixed, state = self.mixer(self.mixer_residual.enter(x), tokens, state)
         x = self.mixer_residual.leave(x, mixed)
         queries = self.cross_residual.enter(x)
@@ -152,10 +158,10 @@ def again(layer: Callable[..., Tensor], noise: Noise, *inputs: Tensor) -> Tensor
 
     The layer must not store anything in a shared memo: the second computation would find it there.
     """
-    key = noise.key
+    key, rows = noise.key, noise.rows
 
     def run(*values: Tensor) -> Tensor:
-        with noise.held(key):
+        with noise.held(key, rows):
             return layer(*values)
 
     return cast(Tensor, checkpoint(run, *inputs, use_reentrant=False))
@@ -243,7 +249,7 @@ class Decoder(nn.Module):
                 whole = partial(_whole, layer, tokens, memory.tokens)
                 x = again(whole, self.noise, x, memory.hidden)
             elif state is None:
-                x, _ = layer(x, tokens, folded, None, layer.cross.begin(x.shape[0], 0, memory))
+                x, _ = layer(x, tokens, folded, None, memory)
             else:
                 own, cross = state.layers[i]
                 x, _ = layer(x, tokens, folded, own, cross)
@@ -253,7 +259,7 @@ class Decoder(nn.Module):
 def _whole(layer: DecoderLayer, tokens: Tokens, read: Tokens, x: Tensor, hidden: Tensor) -> Tensor:
     """A decoder layer on whole rows, without a shared memo. `read`: the tokens of the memory `hidden`."""
     tokens = tokens.fresh()
-    return layer(x, tokens, tokens, None, layer.cross.begin(x.shape[0], 0, Memory(hidden, read)))[0]
+    return layer(x, tokens, tokens, None, Memory(hidden, read))[0]
 
 
 def _decoder_layers(layers: nn.ModuleList) -> Iterable[DecoderLayer]:

@@ -8,13 +8,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from antiphon.errors import ConfigError, ModelError, UsageError
+from antiphon.errors import ModelError, UsageError
 from antiphon.models.folders.files import read_json
 from antiphon.models.folders.stored import WEIGHTS
 from antiphon.recipe import read_yaml
 from antiphon.reports.answers import ValidAnswer, read_answers
 from antiphon.reports.run_file import read_run_file
-from antiphon.training.lock import exclusive_lock
+from antiphon.training.lock import is_locked
 from antiphon.training.reporting.record import read_rows
 from antiphon.training.reporting.rows import MetricRows, Row
 
@@ -129,14 +129,5 @@ def read_contents(
     except (OSError, UnicodeDecodeError, UsageError) as error:
         raise ModelError(f"`{file}` must be the recipe of a run, but cannot be read ({error}).") from error
     rows = MetricRows(row for row in read_rows(folder) if isinstance(row.get("step"), int))
-    running = is_running(folder) if running is None else running
+    running = is_locked(folder) if running is None else running
     return RunContents(folder, known, text, rows, read_answers(folder), read_run_file(folder), running)
-
-
-def is_running(folder: Path) -> bool:
-    """Whether a process is training in a run folder; False where folders cannot be locked."""
-    try:
-        with exclusive_lock(folder):
-            return False
-    except ConfigError:
-        return True

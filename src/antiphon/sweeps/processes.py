@@ -26,7 +26,7 @@ from antiphon.training.lock import exclusive_lock
 from antiphon.training.signals import EXIT_TERMINATED
 
 POLL_SECONDS = 0.5
-_CHILD = "antiphon.sweeps.child"
+_CHILD = "antiphon.distributed.child"
 
 
 @dataclass(frozen=True)

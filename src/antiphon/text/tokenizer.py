@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from antiphon.durable import make_folder, replace_file
 from antiphon.errors import ConfigError, ModelError
 from antiphon.text.pretrained.record import KIND
 from antiphon.text.pretrained.saved import load_saved
@@ -72,9 +73,9 @@ class Tokenizer:
         For a pretrained tokenizer: `name`.kind.json and the files that it describes. Returns the path of the first one.
         """
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         for suffix, content in self.vocabulary.files.items():
-            (folder / f"{name}{suffix}").write_bytes(content)
+            replace_file(folder / f"{name}{suffix}", content)
         return folder / f"{name}{next(iter(self.vocabulary.files))}"
 
     @property

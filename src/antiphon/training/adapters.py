@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from antiphon.config import AdapterConfig
+from antiphon.durable import make_folder
 from antiphon.errors import ConfigError, DiskError, argument
 from antiphon.models.folders.adapters import CONFIG, DOWN, MAGNITUDE, PREFIX, UP, WEIGHTS, merged_weights, plain_weights
 from antiphon.models.folders.checkpoint import save_weights, write_json
@@ -107,7 +108,7 @@ class Adapter:
             "modules_to_save": saved or None,
         }
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            make_folder(folder)
             write_json(folder / CONFIG, config)
             save_weights(folder / WEIGHTS, self._state())
         except OSError as error:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Protocol
 
 from antiphon.batch import Batch, Example
 
-MicroBatch = tuple[list[Example], Batch]  # the examples, and the same collated
+MicroBatch = tuple[list[Example], Batch | None]  # the examples, and the same collated; None: on another rank
 
 
 class BatchStream(Protocol):

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from antiphon.models.folders.checkpoint import learned_weights
+from antiphon.training.parallel.shards import local
 
 
 @runtime_checkable
@@ -57,7 +58,9 @@ class EvaluationWeights:
                 self.average = {name: tensor.clone() for name, tensor in weights.items()}
                 return
             share = (1 - self.decay) / (1 - self.decay**step)
-            torch._foreach_lerp_(list(self.average.values()), list(weights.values()), share)
+            torch._foreach_lerp_(
+                [local(each) for each in self.average.values()], [*map(local, weights.values())], share
+            )
 
     @contextmanager
     def applied(self) -> Iterator[None]:

@@ -38,10 +38,16 @@ def build_optimizer(
 
     SettingError for an unknown name, setting or value.
     """
+    return optimizer_of(parameter_groups(network, settings), settings, folder=folder)
+
+
+def optimizer_of(
+    groups: list[dict[str, Any]], settings: TrainingConfig, *, folder: Path | None = None
+) -> torch.optim.Optimizer:
+    """The optimizer of `settings` over these groups; errors as those of `build_optimizer`."""
     name, own = settings.optimizer_name, settings.optimizer_settings
     factory, takes = find_optimizer(settings, folder=folder)
     common = {key: getattr(settings, key) for key in COMMON if takes is None or key in takes}
-    groups = parameter_groups(network, settings)
     try:
         with saying("training", "optimizer"):
             made = factory(groups, **common, **own)

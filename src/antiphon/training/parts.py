@@ -10,6 +10,7 @@ import torch
 
 from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.training.ahead import BatchStream
+from antiphon.training.parallel.single import SingleProcess
 from antiphon.training.reporting.record import RunLog, Sample
 from antiphon.training.snapshot import SnapshotStore
 
@@ -40,7 +41,9 @@ class LoopParts:
     """The parts that the loop connects.
 
     `schedule` returns the learning rate of a step, from 1. `validate` may be None. `save_best` saves the weights as the
-    best model so far. `teacher` is the teacher network of distillation.
+    best model so far. `parallel` is how `network` trains on several ranks, with the weights that `optimizer` updates;
+    None: in this process. `check` is called before anything is saved, and raises if the run folder does not belong to
+    this run any more.
     """
 
     network: EncoderDecoder
@@ -54,3 +57,5 @@ class LoopParts:
     pad_id: int
     start_id: int
     teacher: EncoderDecoder | None = None
+    parallel: SingleProcess | None = None
+    check: Callable[[], None] = lambda: None

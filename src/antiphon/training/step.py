@@ -7,26 +7,28 @@ the next step.
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
-from torch import nn
 
 from antiphon.batch import Batch, Example, collate
 from antiphon.config import TrainingConfig
+from antiphon.distributed.world import World
 from antiphon.errors import ConfigError, NonFiniteError
 from antiphon.nn.loss import CrossEntropy, LossSum
-from antiphon.nn.mixout import add_mixout
-from antiphon.nn.noise import number_sites
+from antiphon.nn.noise import RowRanges
+from antiphon.splitmix import mix
 from antiphon.training.ahead import BatchPrefetcher, MicroBatch
 from antiphon.training.evaluated import EvaluationWeights
+from antiphon.training.guards.protection import RunProtection
 from antiphon.training.objectives.distillation import Distillation
 from antiphon.training.objectives.r_drop import PairedCrossEntropy, twice
+from antiphon.training.parallel.exchange import StepExchange
+from antiphon.training.parallel.single import SingleProcess
 from antiphon.training.parts import LoopParts
 from antiphon.training.progress import LogWindow, Progress
+from antiphon.training.signals import StopSignal
 
 NON_FINITE_LIMIT = 5  # consecutive steps with a non-finite loss or gradient after which a run fails
 
@@ -46,15 +48,9 @@ class TrainStep:
                 f"`training.{name}` must be left out for a network whose logits are capped "
                 f"(`model.output_cap` is {parts.network.output_cap:g}). Its loss does not support a cap."
             )
-        self.parts, self.settings = parts, settings
-        self.network, self.record = parts.network, parts.record
-        if settings.mixout:
-            add_mixout(self.network, settings.mixout, self.network.noise)
-            number_sites(self.network)
-        self.network.checkpoint_activations(settings.checkpoint_activations)
-        self.forward: nn.Module | Callable[..., Any] = (
-            torch.compile(parts.network, dynamic=True) if settings.compile else parts.network
-        )
+        self.parts, self.settings, self.record = parts, settings, parts.record
+        self.parallel = parts.parallel or SingleProcess(parts.network, settings, World())
+        self.world, self.network, self.forward = self.parallel.world, self.parallel.network, self.parallel.forward
         smoothing = settings.label_smoothing
         self.criterion = PairedCrossEntropy(smoothing, settings.r_drop) if settings.r_drop else CrossEntropy(smoothing)
         self.distillation = None if parts.teacher is None else Distillation(parts.teacher, settings)
@@ -62,39 +58,72 @@ class TrainStep:
         self.trainable = sum(weight.numel() for weight in self.network.parameters() if weight.requires_grad)
         self.evaluated = EvaluationWeights(self.network, parts.optimizer, decay=settings.ema)
         self.ahead = BatchPrefetcher(parts.batches, self.make)
+        self.stop = StopSignal(self.record.say, self.world)
+        self.protection = RunProtection(self.progress, settings, self.record)
+        self.exchange = StepExchange(self.world, self.stop, self.parallel.device)
 
     def step(self) -> None:
         """One optimizer step over `accumulate` micro-batches; every target token of the step has the same weight."""
-        began, settings, progress = time.perf_counter(), self.settings, self.progress
-        # For custom layers that use PyTorch's global generator.
-        torch.manual_seed(settings.seed * 1_000_003 + progress.step)
+        progress = self.progress
+        self.exchange.begin()
         self.network.train()
         passes = self.ahead.epoch
         micro_batches = self.ahead.take()
         progress.enter(self.ahead.pass_of_last, passes_before=passes, passes=self.ahead.epoch)
-        window = LogWindow(labels=sum(batch.label_places.numel() for _, batch in micro_batches))
-        losses = []
-        for number, (rows, batch) in enumerate(micro_batches):
-            self.network.noise.set(seed=settings.seed, step=progress.step, micro_batch=number)
-            with self.precision():
-                criterion = self.criterion if self.distillation is None else self.distillation.criterion(batch)
-                loss = self.forward(twice(batch) if settings.r_drop else batch, criterion)
-            (loss.objective / window.labels).backward()
-            window.count(rows, batch)
-            losses.append(loss)
+        window = LogWindow()
+        for rows, _ in micro_batches:
+            window.count(rows)
+        losses = self.protection.in_parts(lambda: self.gradients(micro_batches, window.labels), self.parallel)
+        window.split = self.protection.splitter.count
         lr = self.update(window, losses, [rows for rows, _ in micro_batches])
         progress.step += 1
-        progress.add(window, lr=lr, seconds=time.perf_counter() - began)
+        progress.add(window, lr=lr, seconds=self.protection.counted(self.exchange.end()))
+        if window.counted:
+            self.protection.judge(window.nll / window.labels)
+
+    def gradients(self, micro_batches: list[MicroBatch], labels: int) -> list[LossSum]:
+        """Forward and backward of this rank's micro-batches, of a step with `labels` labels; returns their losses."""
+        losses = []
+        numbers = self.parallel.share(len(micro_batches))
+        for place, number in enumerate(numbers, start=1):
+            ending = place == len(numbers)
+            batch = None if number is None else micro_batches[number][1]
+            beside = self.parallel.beside(place - 1, len(micro_batches))
+            least = self.protection.passes([micro_batches[other][0] for other in beside])
+            for part in self.protection.parts(batch, least=least):
+                with self.parallel.synchronizing(last=ending and part.last):
+                    if part.batch is None:
+                        # One example that counts nothing: the other ranks wait for the collectives of this pass.
+                        empty = self.collate(micro_batches[0][0][:1]).to(self.parallel.device)
+                        (self.loss(empty, number=len(micro_batches)).objective * 0.0).backward()
+                        continue
+                    assert number is not None
+                    loss = self.loss(part.batch, number=number, rows=part.rows)
+                    (loss.objective / labels).backward()
+                    losses.append(loss)
+        self.parallel.drop_unused(step=self.progress.step, count=len(micro_batches))
+        return losses
+
+    def loss(self, batch: Batch, *, number: int, rows: RowRanges | None = None) -> LossSum:
+        """The loss of micro-batch `number` of the step, or of its `rows`. Its random bits depend on the number, not on the
+        rank."""
+        settings, step = self.settings, self.progress.step
+        # For custom layers that use PyTorch's global generator.
+        torch.manual_seed(mix(settings.seed, step, number) if number else settings.seed * 1_000_003 + step)
+        self.network.noise.set(seed=settings.seed, step=step, micro_batch=number, rows=rows)
+        with self.precision(), self.protection.splitter.watching(rows, self.parallel.device):
+            criterion = self.criterion if self.distillation is None else self.distillation.criterion(batch)
+            return self.forward(twice(batch) if settings.r_drop else batch, criterion)
 
     def update(self, window: LogWindow, losses: list[LossSum], examples: list[list[Example]]) -> float:
         """Clip, check and apply the gradient. Returns the learning rate."""
         optimizer, progress = self.parts.optimizer, self.progress
         lr = self.parts.schedule(progress.step + 1)
-        bound = self.settings.clip_norm or math.inf
-        norm = nn.utils.clip_grad_norm_(self.network.parameters(), bound)
-        if self.network.device.type != "cpu" and progress.step + 1 != self.settings.max_steps:
+        sums = self.exchange.sums(losses, self.parallel.square())
+        norm = self.parallel.clip(self.settings.clip_norm or math.inf, sums.square)
+        if self.parallel.device.type != "cpu" and progress.step + 1 != self.settings.max_steps:
             self.ahead.prepare()  # on a CPU the gradient is complete by now: nothing to overlap
-        window.read(losses, norm)
+        window.loss, window.nll, window.grad_norm = self.exchange.read(sums, norm)
         if math.isfinite(window.grad_norm) and math.isfinite(window.loss):
             for group in optimizer.param_groups:
                 group["lr"] = lr * group.get("lr_scale", 1.0)
@@ -128,9 +157,16 @@ class TrainStep:
         )
 
     def make(self) -> list[MicroBatch]:
-        """Read and collate the micro-batches of the next step, on the network's device."""
+        """Read the micro-batches of the next step, and collate those of this rank, on its device.
+
+        Every rank reads all of them: so each knows the labels, the tokens and the examples of the whole step.
+        """
         examples = [self.ahead.draw() for _ in range(self.settings.accumulate)]
-        return [(rows, self.collate(rows).to(self.network.device)) for rows in examples]
+        own = {*self.parallel.share(len(examples))}
+        return [
+            (rows, self.collate(rows).to(self.parallel.device) if number in own else None)
+            for number, rows in enumerate(examples)
+        ]
 
     def collate(self, rows: list[Example]) -> Batch:
         return collate(rows, pad_id=self.parts.pad_id, start_id=self.parts.start_id)
@@ -138,5 +174,5 @@ class TrainStep:
     def precision(self) -> AbstractContextManager[Any]:
         """The autocast context: with bfloat16, weights, reductions and updates stay in float32."""
         if self.settings.precision == "bfloat16":
-            return torch.autocast(self.network.device.type, dtype=torch.bfloat16)
+            return torch.autocast(self.parallel.device.type, dtype=torch.bfloat16)
         return nullcontext()

@@ -9,14 +9,20 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from safetensors.torch import load as deserialize
 from torch import Tensor
 
 from antiphon.errors import ConfigError, DiskError, ModelError, argument
-from antiphon.models.folders.checkpoint import load_parts, put_learned_weights, put_weights, save_model_folder
+from antiphon.models.folders.checkpoint import (
+    load_parts,
+    named_weights,
+    put_learned_weights,
+    put_weights,
+    save_model_folder,
+)
+from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.training.loop import Loop, Validation
 from antiphon.training.progress import better
-from antiphon.training.resume import EVALUATED, WEIGHTS
+from antiphon.training.resume import snapshot_weights
 from antiphon.training.snapshot import Snapshot, SnapshotStore
 
 
@@ -25,8 +31,7 @@ def average_weights(snapshots: Sequence[Snapshot]) -> dict[str, Tensor]:
     total: dict[str, Tensor] = {}
     types: dict[str, torch.dtype] = {}
     for snapshot in snapshots:
-        file = EVALUATED if (snapshot.folder / EVALUATED).exists() else WEIGHTS
-        for name, tensor in deserialize(snapshot.read(file)).items():
+        for name, tensor in snapshot_weights(snapshot).items():
             types[name] = tensor.dtype
             total[name] = total[name] + tensor.double() if name in total else tensor.double()
     return {name: (tensor / len(snapshots)).to(types[name]) for name, tensor in total.items()}
@@ -65,40 +70,52 @@ def average_run(run: str | Path, *, last: int, output: str | Path) -> Path:
 def average_and_compare(loop: Loop) -> None:
     """At the end of a run: save the average of the last snapshots, or of the best validations, as the run's model if it
     scores better than the best one, or if there is no validation."""
-    settings, parts = loop.settings, loop.parts
-    network, validate = parts.network, parts.validate
-    averages = {
-        "last": _several(list(parts.store.last(settings.average_last)), settings.average_last),
-        "best": _several(list(loop.best.valid(step for _, step in loop.progress.bests)), settings.average_best),
-    }
-    averages = {name: found for name, found in averages.items() if found}
-    network.eval()
-    if validate is None and not averages:
-        with loop.evaluated.applied():
-            parts.save_best(network)
+    world = loop.world
+    averages = _averages(loop) if world.main else {}
+    counts = world.broadcast({name: count for name, (_, count) in averages.items()})
+    if loop.parts.validate is not None and not counts:
         return
-    trained = {name: tensor.detach().clone() for name, tensor in network.named_parameters()}
-    best, tie = loop.progress.best, loop.progress.best_tie
-    for name, found in averages.items():
+    with loop.evaluation() as network:
+        if not counts:
+            loop.parts.save_best(network)
+            return
+        evaluated = {name: tensor.detach().clone() for name, tensor in network.named_parameters()}
+        rank = loop.progress.best, loop.progress.best_tie
+        for name, count in counts.items():
+            with torch.no_grad():
+                if world.main:
+                    put_learned_weights(network, averages[name][0], where=str(loop.parts.store.folder.parent))
+                world.copy(named_weights(network).values())
+            rank = _compared(loop, network, name, count, rank)
         with torch.no_grad():
-            put_learned_weights(network, average_weights(found), where=str(found[0].folder.parent))
-        rank = (math.inf, 0.0)
-        if validate is not None:
-            result = validate(network, lambda: False)
-            assert result is not None
-            rank = result.rank
-            _note(loop, result, name, len(found), kept=better(rank, best, tie))
-        if better(rank, best, tie):
-            best, tie = rank
-            parts.save_best(network)
-    with torch.no_grad():
-        for name, tensor in network.named_parameters():
-            tensor.copy_(trained[name])
+            for name, tensor in network.named_parameters():
+                tensor.copy_(evaluated[name])
 
 
-def _several(found: list[Snapshot], asked: int) -> list[Snapshot]:
-    """The snapshots to average; none if only one is requested or found."""
-    return found if asked > 1 and len(found) > 1 else []
+def _compared(
+    loop: Loop, network: EncoderDecoder, name: str, count: int, best: tuple[float | None, float | None]
+) -> tuple[float | None, float | None]:
+    """Save the average in `network` if it is better than the rank `best`; returns the better of the two."""
+    rank = (math.inf, 0.0)
+    if loop.parts.validate is not None:
+        result = loop.parts.validate(network, lambda: False)
+        assert result is not None
+        rank = result.rank
+        _note(loop, result, name, count, kept=better(rank, *best))
+    if not better(rank, *best):
+        return best
+    loop.parts.save_best(network)
+    return rank
+
+
+def _averages(loop: Loop) -> dict[str, tuple[dict[str, Tensor], int]]:
+    """The averages that the settings ask for, each with the number of its snapshots; none of a single snapshot."""
+    settings, best = loop.settings, (step for _, step in loop.progress.bests)
+    found = {
+        "last": loop.parts.store.last(settings.average_last) if settings.average_last > 1 else [],
+        "best": list(loop.best.valid(best)) if settings.average_best > 1 else [],
+    }
+    return {name: (average_weights(each), len(each)) for name, each in found.items() if len(each) > 1}
 
 
 def _note(loop: Loop, result: Validation, which: str, count: int, *, kept: bool) -> None:

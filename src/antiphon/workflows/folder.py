@@ -12,12 +12,19 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+<<<<<<< HEAD
 from antiphon.config import BaseConfig, TokenizerConfig, TrainConfig, source_list
+=======
+from antiphon.config import BaseConfig, SourceConfig, TokenizerConfig, TrainConfig, source_list
+from antiphon.distributed.failure import launch_id, restarts
+>>>>>>> main
 from antiphon.errors import ConfigError, argument
 from antiphon.recipe import from_mapping, read_yaml, to_mapping
 from antiphon.reports.answers import ANSWERS
 from antiphon.reports.run_file import RUN_FILE
 from antiphon.reports.run_report import REPORT
+from antiphon.training.lease import is_lease
+from antiphon.training.guards.protection import MEMORY
 from antiphon.training.lock import exclusive_lock
 from antiphon.training.reporting.record import METRICS, SAMPLES
 from antiphon.training.reporting.reporters.base import IDS
@@ -28,11 +35,13 @@ from antiphon.workflows.base import BASE, check_same_base
 TOKENIZERS, CONFIG = "tokenizers", "config.yaml"
 FREE_TO_CHANGE = ("max_", "save_", "log_")  # settings of `training` that a resumed run may change
 FREE_NAMES = {"output", "folder", "data.test", "model.base", "validation.every", "validation.every_steps"}
+FREE_NAMES |= {"training.parallel", "training.shard_within", "training.cpu_offload"}
 FREE_NAMES |= {"validation.samples", "license", "data.license", "data.train.license", "data.valid.license"}
 FREE_NAMES |= {f"data.{name}" for name in ("workers", "retries", "cache", "cache.folder", "cache.max_bytes")}
 # The entries that a run creates in its folder; with the suffix .tmp, an unfinished file.
 RUN_ENTRIES = {TOKENIZERS, CONFIG, BASE, METRICS, SAMPLES, START, "snapshots", "best", "model", "adapter"}
-RUN_ENTRIES |= {ANSWERS, REPORT, RUN_FILE, IDS, "tensorboard", "wandb"}
+RUN_ENTRIES |= {MEMORY, ANSWERS, REPORT, RUN_FILE, IDS, "tensorboard", "wandb"}
+_LAUNCH = "# launch {}"
 
 
 def check_folder(folder: Path, config: TrainConfig, *, resume: bool, overwrite: bool) -> bool:
@@ -58,7 +67,7 @@ def check_folder(folder: Path, config: TrainConfig, *, resume: bool, overwrite: 
         )
     if not file.exists():
         # A run that was killed during its creation has at most its tokenizers and its base.
-        if folder.exists() and (not folder.is_dir() or {path.name for path in folder.iterdir()} - {TOKENIZERS, BASE}):
+        if folder.exists() and (not folder.is_dir() or _names(folder) - {TOKENIZERS, BASE}):
             raise ConfigError(
                 f"the folder `{folder}` must be a run or not exist, but holds other things and no {CONFIG}. "
                 f"Choose another {output}."
@@ -73,6 +82,31 @@ def check_folder(folder: Path, config: TrainConfig, *, resume: bool, overwrite: 
             f"Put it back, or choose another {output}."
         )
     return False
+
+
+def after_restart(folder: Path, *, resume: bool, overwrite: bool) -> tuple[bool, bool]:
+    """`resume` and `overwrite` of this start: as given, but when torchrun has started the ranks again, the run that
+    they began before is continued. ConfigError if it cannot be known whether the run in the folder is that one."""
+    if not restarts():
+        return resume, overwrite
+    if not overwrite or not (folder / CONFIG).exists():
+        return not overwrite, overwrite
+    launch = launch_id()
+    if launch is None:
+        doing = argument("overwrite=True", flag="--overwrite")
+        raise ConfigError(
+            f"a run that torchrun starts again must be known by a name, but --rdzv-id is not set, so that with {doing} "
+            f"it cannot be said whether `{folder}` holds this run or the one to replace. Continue with "
+            f"{argument('resume=True', flag='--resume')} instead of {doing}."
+        )
+    with (folder / CONFIG).open(encoding="utf-8") as lines:
+        begun = next(lines, "").rstrip("\n") == _LAUNCH.format(launch)
+    return begun, not begun
+
+
+def recipe_head() -> str:
+    """The first line of the recipe in a run folder, where torchrun started the run: `after_restart` finds it again."""
+    return "" if (launch := launch_id()) is None else _LAUNCH.format(launch) + "\n"
 
 
 def _completed(was: Mapping[str, Any], *, where: str) -> dict[str, Any]:
@@ -97,14 +131,19 @@ def _differences(was: Mapping[str, Any], now: Mapping[str, Any], path: str = "")
 
 def _is_free(folder: Path) -> bool:
     """Whether a new run may be created: the folder does not exist or is empty."""
-    return not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
+    return not folder.exists() or (folder.is_dir() and not _names(folder))
+
+
+def _names(folder: Path) -> set[str]:
+    """The names of the entries of a folder but those of its lock."""
+    return {path.name for path in folder.iterdir() if not is_lease(path.name)}
 
 
 def _foreign_entries(folder: Path) -> list[str]:
     """The entries of a folder that do not belong to a run; ["."] if it is not a folder."""
     if not folder.is_dir():
         return ["."]
-    names = {path.name for path in folder.iterdir()}
+    names = _names(folder)
     if CONFIG not in names or TOKENIZERS not in names:
         return sorted(names - {TOKENIZERS, BASE, f"{CONFIG}.tmp"})
     return sorted(name for name in names if name.removesuffix(".tmp") not in RUN_ENTRIES)
@@ -152,7 +191,7 @@ def clear(folder: Path) -> None:
     created one, and can be repeated.
     """
     last = {CONFIG: 1, BASE: 2, TOKENIZERS: 3}
-    for path in sorted(folder.iterdir(), key=lambda path: last.get(path.name, 0)):
+    for path in sorted((folder / name for name in _names(folder)), key=lambda path: (last.get(path.name, 0), path)):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,9 @@ import torch
 from antiphon.config import ROLES, BaseConfig, ModelConfig, TrainConfig
 from antiphon.data import Batches, Streamed
 from antiphon.devices import describe_machine
-from antiphon.errors import ConfigError, DiskError, argument, is_command_line
+from antiphon.distributed.agreement import exchange, together
+from antiphon.distributed.world import World
+from antiphon.errors import is_command_line
 from antiphon.evaluation.metrics import know_labels, parse_metrics
 from antiphon.generation.languages import speaking
 from antiphon.generation.model import Model
@@ -23,29 +26,32 @@ from antiphon.models.folders.checkpoint import (
     WEIGHTS,
     Parts,
     load_weights,
+    named_weights,
     put_weights,
-    replace_file,
     save_model_folder,
 )
 from antiphon.models.stack import count_parameters
 from antiphon.nn.attention import describe_backends
-from antiphon.recipe import dump_yaml, to_mapping
+from antiphon.recipe import to_mapping
 from antiphon.reports.run_report import write_end_report
 from antiphon.settings import SettingError, inside, saying
 from antiphon.text import Tokenizer, load_task
 from antiphon.training.adapters import Adapter
-from antiphon.training.lock import exclusive_lock
+from antiphon.training.lock import FolderLock
 from antiphon.training.loop import Loop, LoopParts
 from antiphon.training.optim import build_optimizer, build_schedule, find_optimizer
+from antiphon.training.parallel.choice import parallelize
 from antiphon.training.reporting.advice import advice
-from antiphon.training.reporting.record import RunLog, make_display, read_rows
+from antiphon.training.reporting.record import MutedLog, RunLog, make_display, read_rows
 from antiphon.training.reporting.reporters import check_reporters
 from antiphon.training.snapshot import SnapshotStore
 from antiphon.workflows.answer_settings import saved_search_settings
 from antiphon.workflows.average import average_and_compare
-from antiphon.workflows.base import BASE, InitialModel, apply_base, save_base
-from antiphon.workflows.folder import CONFIG, TOKENIZERS, clear
+from antiphon.workflows.base import BASE, InitialModel, apply_base
+from antiphon.workflows.creation import RunStart, create_run, run_folder
+from antiphon.workflows.folder import TOKENIZERS
 from antiphon.workflows.labels import check_labels, with_labels
+from antiphon.workflows.ranks import shared_tokenizers
 from antiphon.workflows.recording import RunRecorder, write_answers
 from antiphon.workflows.run_data import RunData, saying_what_is_kept
 from antiphon.workflows.teacher import load_teacher
@@ -65,8 +71,9 @@ class TrainingJob:
         fresh: bool = True,
         overwrite: bool = False,
         quiet: bool,
+        world: World | None = None,
     ) -> None:
-        self.fresh, self.overwrite = fresh, overwrite
+        self.fresh, self.overwrite, self.world = fresh, overwrite, world or World()
         # The languages of `generation` are needed from here on, also to encode targets.
         self.base, self.initial = base, None if base is None else replace(base.parts, generation=recipe.generation)
         config = recipe if self.initial is None else apply_base(recipe, self.initial)
@@ -80,7 +87,7 @@ class TrainingJob:
         for role in ROLES:
             # An attention that cannot be saved is an error now, not after training.
             saved_spec(getattr(config.attention, role))
-        self.schedule = build_schedule(config.training, folder=self.recipe_folder)
+        schedule = build_schedule(config.training, folder=self.recipe_folder)
         find_optimizer(config.training, folder=self.recipe_folder)
         check_reporters(config.training.log_to, folder=self.recipe_folder)
         self.data = RunData(config, self.task)
@@ -95,20 +102,28 @@ class TrainingJob:
         self.adapter = self._adapter(device)
         self.validate, notes = self.data.validator(self.parts, self.metrics)
         self.notes += notes
-        self.record = RunLog(folder, make_display(total_steps=config.training.max_steps, quiet=quiet))
+        self._lock: FolderLock | None = None
+        display = make_display(total_steps=config.training.max_steps, quiet=quiet)
+        self.record = RunLog(folder, display) if self.world.main else MutedLog(folder, display)
+        exchange(self.world, None)  # on every rank all parts are built: from here on the ranks wait for each other
+        ids = {"pad_id": special_tokens.pad, "start_id": special_tokens.start}
+        dealt = {"folder": self.recipe_folder, **ids}
+        parallel, said = parallelize(self.network, config.training, self.world, self.batches.peek(), **dealt)
+        self.notes += said
         self.loop = Loop(
             LoopParts(
                 network=self.network,
                 batches=self.batches,
-                optimizer=build_optimizer(self.network, config.training, folder=self.recipe_folder),
-                schedule=self.schedule,
+                optimizer=build_optimizer(parallel.network, config.training, folder=self.recipe_folder),
+                schedule=schedule,
                 validate=self.validate,
                 save_best=self.save_best,
                 record=self.record,
                 store=SnapshotStore(folder / "snapshots", keep=config.training.keep_last, say=self.record.say),
-                pad_id=special_tokens.pad,
-                start_id=special_tokens.start,
                 teacher=teacher,
+                check=self.check_lock,
+                parallel=parallel,
+                **ids,
             ),
             config.training,
             validate_every=config.validation.interval,
@@ -156,29 +171,34 @@ class TrainingJob:
     def run(self) -> tuple[str, Model]:
         """Train to the end and write the report; returns the reason of the end, and the best model."""
         try:
-            with exclusive_lock(self._made_folder()):
-                if self.fresh:
-                    self._create()
+            with self._created():
                 reason = self._run()
                 model = self._best()
-                said = f"{reason}; the model is in `{self.folder / 'model'}`"
-                known: dict[str, Any] = {"model": model, "metrics": self.metrics, "say": self.record.say}
-                report = write_end_report(self.folder, to_mapping(self.recipe), **known)
-                self.record.say(said if report is None else f"{said}, a report in `{report}`")
+                if self.world.main:
+                    said = f"{reason}; the model is in `{self.folder / 'model'}`"
+                    known: dict[str, Any] = {"model": model, "metrics": self.metrics, "say": self.record.say}
+                    report = write_end_report(self.folder, to_mapping(self.recipe), **known)
+                    self.record.say(said if report is None else f"{said}, a report in `{report}`")
                 return reason, model
         finally:
             self.record.display.close()
 
-    def _made_folder(self) -> Path:
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise self._not_made(error) from error
-        return self.folder
-
-    def _not_made(self, error: OSError) -> DiskError:
-        where = argument("output", flag="--output")
-        return DiskError(f"the run folder `{self.folder}` cannot be made ({error.strerror}). Choose another {where}.")
+    @contextmanager
+    def _created(self) -> Iterator[None]:
+        """The context in which the folder is locked, and holds the run: by rank 0, for all."""
+        if not self.world.main:
+            with together(self.world):
+                pass
+            yield
+            return
+        with ExitStack() as held:
+            with together(self.world):
+                self._lock = held.enter_context(run_folder(self.folder))
+                if self.fresh:
+                    weights = None if self.base is None or self.adapter is None else self.adapter.base()
+                    start = RunStart(self.recipe, dict(self._named_tokenizers()), self.base, weights)
+                    create_run(self.folder, start, overwrite=self.overwrite)
+            yield
 
     def _run(self) -> str:
         if not is_command_line():  # the command line has printed it already
@@ -196,13 +216,19 @@ class TrainingJob:
             self.record.say(note)
         per_epoch, based = self.batches.batches_per_epoch, self.initial is not None
         known = {"batches_per_epoch": per_epoch, "based": based, "device": self.network.device}
-        for line in advice(self.config.training, self.schedule, **known):
+        for line in advice(self.config.training, self.loop.parts.schedule, **known):
             self.record.say(line)
         if not self.fresh:
             self.loop.resume()
-            self.record.display.begin(read_rows(self.folder))
+            if self.world.main:
+                self.record.display.begin(read_rows(self.folder))
+        if not self.world.main:
+            reason = self.loop.run()
+            average_and_compare(self.loop)
+            return reason
         step, device = self.loop.progress.step, self.network.device
         recorder = RunRecorder(self.recipe, self.folder, self.record.say, device=device, first_step=step)
+        recorder.start["guards"] = self.loop.protection.events.rows
         with recorder.running(self.record):
             recorder.describe(self.network, self.data, self.validate)
             with saying_what_is_kept(self.loop.parts.store):
@@ -213,8 +239,16 @@ class TrainingJob:
                 recorder.describe(self.network, self.data, self.validate)
         return reason
 
+    def check_lock(self) -> None:
+        """LeaseLostError if another process has taken the run folder over."""
+        if self._lock is not None:
+            self._lock.check()
+
     def save_best(self, network: torch.nn.Module) -> None:
         """Save the weights of `network`, the network of this run, as the run's model, and the last answers."""
+        self.check_lock()
+        if not self.world.main:
+            return
         self._save_model()
         if self.validate is not None:
             write_answers(self.folder, self.validate, step=self.loop.progress.step, say=self.record.say)
@@ -235,26 +269,11 @@ class TrainingJob:
         if self.adapter is not None:
             self.adapter.remove()
         with torch.no_grad():
-            put_weights(self.network, load_weights(file), where=str(file))
+            if self.world.main:
+                put_weights(self.network, load_weights(file), where=str(file))
+            self.world.copy(named_weights(self.network).values())
         self.network.eval()
         return Model.from_parts(self.parts)
-
-    def _create(self) -> None:
-        try:
-            if self.overwrite:
-                clear(self.folder)
-            elif (self.folder / CONFIG).exists():
-                raise ConfigError(f"the run folder `{self.folder}` was free, but another process has made a run there.")
-            (self.folder / TOKENIZERS).mkdir(exist_ok=True)
-            if self.base is not None:
-                weights = None if self.adapter is None else self.adapter.base()
-                save_base(self.folder, self.base, self.recipe, weights=weights)
-            for name, tokenizer in self._named_tokenizers():
-                tokenizer.save(self.folder / TOKENIZERS, name)
-            # Written last: a folder with a config.yaml counts as a run.
-            replace_file(self.folder / CONFIG, dump_yaml(to_mapping(self.recipe)).encode())
-        except OSError as error:
-            raise self._not_made(error) from error
 
     def _named_tokenizers(self) -> Iterator[tuple[str, Tokenizer]]:
         source, target = self.data.tokenizers
@@ -268,7 +287,9 @@ class TrainingJob:
             with inside("generation"):
                 spoken = speaking(self.initial)
             return spoken.source_tokenizer, spoken.target_tokenizer
-        return build_tokenizers(self.config, self.task) if self.fresh else saved_tokenizers(self.folder / TOKENIZERS)
+        if self.fresh:
+            return shared_tokenizers(self.world, lambda: build_tokenizers(self.config, self.task))
+        return shared_tokenizers(self.world, lambda: saved_tokenizers(self.folder / TOKENIZERS))
 
     def _describe(self) -> str:
         """A description of the run in one line."""

@@ -8,6 +8,7 @@ folder behind.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,10 @@ import torch
 from antiphon.config import BaseConfig, TrainConfig
 from antiphon.devices import choose_device
 from antiphon.display import panel, table
+from antiphon.distributed.agreement import exchange, together
+from antiphon.distributed.failure import is_rank
+from antiphon.distributed.parent import PATIENCE_SECONDS, end_with_parent
+from antiphon.distributed.world import World, process_group
 from antiphon.errors import ConfigError
 from antiphon.generation.model import Model
 from antiphon.keywords import known_keywords
@@ -27,8 +32,9 @@ from antiphon.training.reporting.record import read_rows
 from antiphon.training.reporting.rows import MetricRows, summary_of
 from antiphon.watching import WatchPage, watch
 from antiphon.workflows.base import find_base
-from antiphon.workflows.folder import check_folder
+from antiphon.workflows.folder import after_restart, check_folder
 from antiphon.workflows.job import TrainingJob
+from antiphon.workflows.ranks import rank_device
 
 
 @dataclass(frozen=True)
@@ -70,19 +76,44 @@ def train(
     is an error. `device`: auto is the first available of CUDA, MPS and CPU. Raises ConfigError or DataError before
     anything is written; NonFiniteError or DiskError with the last snapshot untouched.
     """
-    place = choose_device(device)
+    place = rank_device(choose_device(device))
+    if is_rank():
+        end_with_parent(os.getppid(), patience=PATIENCE_SECONDS)
+    with process_group(place) as world:
+        with together(world):
+            job = _job(as_config(config), place, world, resume=resume, overwrite=overwrite, quiet=quiet)
+        reason, model = job.run()
+        rows = world.broadcast(read_rows(job.folder) if world.main else None) or []
+    return Run(job.folder, model, MetricRows(rows), reason)
+
+
+def as_config(config: TrainConfig | Mapping[str, Any] | str | Path) -> TrainConfig:
+    """The checked recipe. ConfigError if there is none."""
     if isinstance(config, (str, Path)):
-        config = read_recipe(config)
-    elif isinstance(config, Mapping):
-        config = from_mapping(config)
-    elif not isinstance(config, TrainConfig):
+        return read_recipe(config)
+    if isinstance(config, Mapping):
+        return from_mapping(config)
+    if not isinstance(config, TrainConfig):
         raise ConfigError(f"`config` must be a TrainConfig, a mapping or the path of a recipe, but is {config!r}.")
+    return config
+
+
+def _job(
+    config: TrainConfig, place: torch.device, world: World, *, resume: bool, overwrite: bool, quiet: bool
+) -> TrainingJob:
+    """The parts of the run. Rank 0 looks at the run folder, for all."""
     folder = Path(config.output)
-    fresh = check_folder(folder, config, resume=resume, overwrite=overwrite)
+
+    def checked() -> tuple[bool, bool]:
+        again, replace = after_restart(folder, resume=resume, overwrite=overwrite)
+        return check_folder(folder, config, resume=again, overwrite=replace), replace
+
+    known = exchange(world, checked() if world.main else None)[0]
+    assert known is not None
+    fresh, overwrite = known
     try:
         base = find_base(config, None if overwrite else folder) if isinstance(config.model, BaseConfig) else None
-        job = TrainingJob(config, folder, place, base=base, fresh=fresh, overwrite=overwrite, quiet=quiet)
+        settings: dict[str, Any] = {"fresh": fresh, "overwrite": overwrite, "quiet": quiet or not world.main}
+        return TrainingJob(config, folder, place, base=base, world=world, **settings)
     except SettingError as error:
         raise placed(error, config) from None
-    reason, model = job.run()
-    return Run(folder, model, MetricRows(read_rows(folder)), reason)

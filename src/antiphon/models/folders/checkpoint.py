@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from antiphon.config import ROLES, AttentionConfig, GenerationConfig, ModelConfig
 from antiphon.config.family import MOST_IDS
+from antiphon.durable import make_folder
 from antiphon.errors import DiskError, ModelError
 from antiphon.models.attentions import saved_spec
 from antiphon.models.build import build_network
@@ -140,7 +141,7 @@ def save_model_folder(folder: str | Path, parts: Parts, *, weights: Mapping[str,
         "shared_tokenizer": parts.shared,
     }
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         save_tokenizers(folder, parts)
         task: dict[str, object] = {"task": parts.task}
         task |= {"labels": dict(parts.labels)} if parts.labels else {}

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
+from antiphon.durable import replace_file
 from antiphon.errors import ModelError
 
 # Larger files are broken or malicious. The first limit is for configs, the second for an index or a vocabulary.
@@ -54,17 +54,3 @@ def read_json(file: Path, *, most: int = MAX_JSON_BYTES) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ModelError(f"`{file}` must hold a JSON object, but holds {type(content).__name__}.")
     return content
-
-
-def replace_file(file: Path, content: bytes) -> None:
-    """Write `content` beside `file`, make it durable, and rename it into place."""
-    draft = file.with_name(f"{file.name}.tmp")
-    try:
-        with draft.open("wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(draft, file)
-    except BaseException:
-        draft.unlink(missing_ok=True)
-        raise

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from antiphon.display import clock
+from antiphon.durable import sync_file, sync_folder
 from antiphon.errors import DataError, DiskError, argument, printable
 from antiphon.training.reporting.formats import figures, sample_line, terminal_width
 from antiphon.training.reporting.live import TerminalDisplay
@@ -85,6 +86,18 @@ class RunLog:
         """The sizes of the files, for a snapshot."""
         return {name: self._size(name) for name in (METRICS, SAMPLES)}
 
+    def sync(self) -> None:
+        """Sync the files to disk, before a snapshot refers to their sizes."""
+        try:
+            for name in (METRICS, SAMPLES):
+                sync_file(self.folder / name)
+            sync_folder(self.folder)
+        except OSError as error:
+            raise DiskError(
+                f"the logs in `{self.folder}` cannot be written ({error.strerror}). Free space, then continue with "
+                f"{argument('resume=True', flag='--resume')}."
+            ) from error
+
     def cut(self, offsets: Mapping[str, int]) -> None:
         """Truncate the files to `offsets`, their sizes at a snapshot: later rows will be written again."""
         for name, size in offsets.items():
@@ -113,6 +126,21 @@ class RunLog:
                 f"`{self.folder / name}` cannot be written ({error.strerror}). Free space, then continue with "
                 f"{argument('resume=True', flag='--resume')}."
             ) from error
+
+
+class MutedLog(RunLog):
+    """The log of a rank other than 0: it writes nothing, and reads no file."""
+
+    def sync(self) -> None:
+        """Nothing is written."""
+
+    def cut(self, offsets: Mapping[str, int]) -> None:
+        """Nothing is written."""
+
+    def offsets(self) -> dict[str, int]:
+        return {METRICS: 0, SAMPLES: 0}
+
+    def _append(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None: ...
 
 
 def _cut_to_whole_lines(file: Path) -> None:

@@ -1,0 +1,151 @@
+"""What snapshots cost a run: the time for which they stop the training, and what they take from it beside it.
+
+    python benchmarks/snapshots.py                               # preset base, on this machine
+    python benchmarks/snapshots.py --device cuda --rows 512      # on a GPU
+
+Rounds of steps of the training loop itself, with AdamW, in turns without and with one snapshot at their beginning.
+`blocked` is the time that the loop waits for (the copy of the state), `beside` the processor time of the thread that
+hashes, writes, syncs and reads back, `slower` what a round with a snapshot took beyond one without; medians of the
+rounds. The share is (blocked + beside) of the time of `--every` steps: a bound, as if the thread had no core of its own
+and the disk cost nothing more; and `slower` of the same, which is what was seen, with the noise of the machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import antiphon.training.saving.background as background
+from antiphon.batch import Example
+from antiphon.config import AttentionConfig, ModelConfig, TrainingConfig
+from antiphon.config.interval import Interval
+from antiphon.models.build import build_network
+from antiphon.models.stack import count_parameters
+from antiphon.training.loop import Loop, LoopParts
+from antiphon.training.optim import build_optimizer
+from antiphon.training.reporting.record import RunLog, make_display
+from antiphon.training.resume import snapshot_bytes
+from antiphon.training.snapshot import SnapshotStore
+
+VOCABULARY = 32_000
+
+
+class RandomRows:
+    """Batches of random rows of one length."""
+
+    epoch = 0
+
+    def __init__(self, rows: int, length: int) -> None:
+        self.rows, self.length = rows, length
+
+    def __next__(self) -> list[Example]:
+        ids = torch.randint(3, VOCABULARY, (self.rows, 2, self.length)).tolist()
+        return [Example(source, target, index) for index, (source, target) in enumerate(ids)]
+
+    def state(self) -> dict[str, Any]:
+        return {}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        raise NotImplementedError
+
+
+class TimedWork(background.BackgroundWork):
+    """The work of a store, with its processor time."""
+
+    seconds = 0.0
+
+    def _run(self, work: Any) -> None:
+        began = time.thread_time()
+        super()._run(work)
+        self.seconds = time.thread_time() - began
+
+
+def make(folder: Path, settings: argparse.Namespace) -> Loop:
+    training = TrainingConfig(max_steps=10**9, warmup_steps=1000, precision=settings.precision, keep_last=2)
+    network = build_network(
+        ModelConfig(preset=settings.preset), AttentionConfig(), source_vocab=VOCABULARY, target_vocab=VOCABULARY
+    ).to(settings.device)
+    parts = LoopParts(
+        network=network,
+        batches=RandomRows(settings.rows, settings.length),
+        optimizer=build_optimizer(network, training),
+        schedule=lambda step: 1e-4,
+        validate=None,
+        save_best=lambda network: None,
+        record=RunLog(folder, make_display(total_steps=None, quiet=True)),
+        store=SnapshotStore(folder / "snapshots", keep=2),
+        pad_id=0,
+        start_id=1,
+    )
+    parts.store.background = TimedWork()
+    return Loop(parts, training, validate_every=Interval(10**9, "steps"))
+
+
+def steps(loop: Loop, count: int, *, save: bool) -> tuple[float, float]:
+    """The seconds of `count` steps, and for how long a snapshot at their beginning stops them."""
+    began = time.perf_counter()
+    if save:
+        loop.save()
+    blocked = time.perf_counter() - began
+    for _ in range(count):
+        loop.step()
+    loop.parts.store.wait()
+    return time.perf_counter() - began, blocked
+
+
+def measure(folder: Path, settings: argparse.Namespace) -> dict[str, Any]:
+    loop = make(folder, settings)
+    steps(loop, 2, save=False)
+    plain, saving, blocked, beside = [], [], [], []
+    for _ in range(settings.rounds):
+        plain.append(steps(loop, settings.steps, save=False)[0])
+        took, stopped = steps(loop, settings.steps, save=True)
+        saving.append(took)
+        blocked.append(stopped)
+        beside.append(loop.parts.store.background.seconds)  # type: ignore[attr-defined]
+    step = statistics.median(plain) / settings.steps
+    slower = statistics.median(saving) - statistics.median(plain)
+    cost = statistics.median(blocked) + statistics.median(beside)
+    return {
+        "preset": settings.preset,
+        "parameters": count_parameters(loop.network),
+        "snapshot_MB": round(snapshot_bytes(loop.now) / 1e6, 1),
+        "tokens_a_step": 2 * settings.rows * settings.length,
+        "step_s": round(step, 3),
+        "blocked_s": round(statistics.median(blocked), 3),
+        "beside_s": round(statistics.median(beside), 3),
+        "slower_s": round(slower, 3),
+        f"bound_of_{settings.every}_steps_percent": round(100 * cost / (settings.every * step), 3),
+        f"seen_of_{settings.every}_steps_percent": round(100 * slower / (settings.every * step), 3),
+        "threads": torch.get_num_threads(),
+        "load": os.getloadavg()[0],
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--preset", default="base")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--precision", default="float32")
+    parser.add_argument("--rows", type=int, default=32)
+    parser.add_argument("--length", type=int, default=24)
+    parser.add_argument("--steps", type=int, default=4, help="of a round; the snapshot should be complete before its end")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--every", type=int, default=500, help="steps between two snapshots of a run")
+    parser.add_argument("--folder", help="on the disk to measure; default: the system's folder of temporary files")
+    settings = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=settings.folder) as folder:
+        sys.stdout.write(json.dumps(measure(Path(folder), settings), indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
