@@ -21,11 +21,7 @@ PAGE = ROOT / "docs" / "architecture.md"
 
 LEVELS = {  # the first name below antiphon -> its level; a folder or file imports from itself and from lower levels
     "errors": 0, "registry": 0, "settings": 0, "config": 0, "recipe": 0, "batch": 0, "display": 0, "devices": 0,
-<<<<<<< HEAD
-    "synonyms": 0, "keywords": 0, "urls": 0, "splitmix": 0, "utf8": 0, "language_codes": 0, "words": 0,
-=======
-    "synonyms": 0, "keywords": 0, "splitmix": 0, "utf8": 0, "language_codes": 0, "words": 0, "durable": 0,
->>>>>>> main
+    "synonyms": 0, "keywords": 0, "urls": 0, "splitmix": 0, "utf8": 0, "language_codes": 0, "words": 0, "durable": 0,
     "text": 1, "nn": 1, "distributed": 1,
     "inputs": 2, "documents": 2,
     "data": 3, "models": 3, "constraints": 3,

@@ -9,14 +9,10 @@
     │   └── ModelError                a model folder or a run folder
     ├── WorkError       RuntimeError  exit code 1: the input was fine, the work failed
     │   ├── NonFiniteError            a loss or a gradient became NaN or infinite
-<<<<<<< HEAD
-    │   ├── DiskError                 the disk is full or cannot be written
-    │   └── ReadError                 a data file broke off: a connection, or the process that read it
-=======
     │   ├── DivergenceError           the training loss left its range
     │   ├── RestartError              a device failed: started again, the run goes on from its last snapshot
-    │   └── DiskError                 the disk is full or cannot be written
->>>>>>> main
+    │   ├── DiskError                 the disk is full or cannot be written
+    │   └── ReadError                 a data file broke off: a connection, or the process that read it
     └── AttentionError                exit code 1: an attention breaks a law
 
 A message is one line: what must be, what is, where (file:line), and the remedy, for example

@@ -12,13 +12,8 @@ from antiphon.bulk.tables import KINDS, AnsweredTable, is_table, placed
 from antiphon.cli.bulk import OnRowFailure, are_many, check_few, check_many, run_command, text_shards
 from antiphon.cli.command import BOTH_TYPES, Command, import_modules, with_seed
 from antiphon.cli.flags import Flag, Group, Positional
-<<<<<<< HEAD
 from antiphon.cli.streams import Writer, answered, chunks, output, saying_what_is_answered, without
-from antiphon.cli.tables import KINDS, AnsweredTable, is_table, kept_rows, output_kind, placed, row_chunks
-=======
-from antiphon.cli.streams import Writer, answered, chunks, output, without
 from antiphon.cli.tables import kept_rows, output_kind, row_chunks
->>>>>>> main
 from antiphon.config import GenerationConfig
 from antiphon.errors import UsageError
 from antiphon.settings import Count, CountOrZero, Share

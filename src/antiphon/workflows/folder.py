@@ -12,12 +12,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-<<<<<<< HEAD
 from antiphon.config import BaseConfig, TokenizerConfig, TrainConfig, source_list
-=======
-from antiphon.config import BaseConfig, SourceConfig, TokenizerConfig, TrainConfig, source_list
 from antiphon.distributed.failure import launch_id, restarts
->>>>>>> main
 from antiphon.errors import ConfigError, argument
 from antiphon.recipe import from_mapping, read_yaml, to_mapping
 from antiphon.reports.answers import ANSWERS
