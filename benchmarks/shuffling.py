@@ -5,7 +5,8 @@
 A row of Markdown for each number of open shards and each size of a pool (the buffer that is sorted by length and dealt
 into batches in random order), as means over `--epochs` epochs:
 
-- moved: the mean distance between a row's place in the corpus and in the epoch, as a part of the corpus. 33.3 % if full.
+- moved: the mean distance between a row's place in the corpus and in the epoch, as a part of the corpus; 33.3 % if
+  fully shuffled.
 - neighbours: of two rows that follow one another in the corpus, the share that are in one batch.
 - shard: of two rows of one batch, the share that are from one shard.
 - repeated: of two rows of one batch, the share that are in one batch again in the next epoch.

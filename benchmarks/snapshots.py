@@ -138,7 +138,9 @@ def main() -> None:
     parser.add_argument("--precision", default="float32")
     parser.add_argument("--rows", type=int, default=32)
     parser.add_argument("--length", type=int, default=24)
-    parser.add_argument("--steps", type=int, default=4, help="of a round; the snapshot should be complete before its end")
+    parser.add_argument(
+        "--steps", type=int, default=4, help="of a round; the snapshot should be complete before its end"
+    )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--every", type=int, default=500, help="steps between two snapshots of a run")
     parser.add_argument("--folder", help="on the disk to measure; default: the system's folder of temporary files")

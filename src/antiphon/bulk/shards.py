@@ -13,12 +13,15 @@ from pathlib import PurePath
 
 from antiphon.bulk.tables import is_table
 from antiphon.errors import UsageError
+from antiphon.urls import has_pattern, is_url
 
 LIST_MARK = "@"  # `@FILE` is a file with the name of an input on each line
 
 
 def is_many(path: str) -> bool:
     """Whether an argument names several files: a glob or a list. A file whose name has such characters is one file."""
+    if is_url(path):
+        return has_pattern(path)
     return not os.path.exists(path) and (glob.has_magic(path) or path.startswith(LIST_MARK))
 
 
@@ -28,6 +31,10 @@ def files_of(arguments: Sequence[str], *, name: str) -> list[str]:
     for argument in arguments:
         if os.path.exists(argument) or not is_many(argument):
             found.append(argument)
+        elif is_url(argument):
+            from antiphon.data.shards import expand  # not above: it brings PyTorch, which `--help` does not need
+
+            found += expand(argument)
         elif argument.startswith(LIST_MARK):
             found += _listed(argument.removeprefix(LIST_MARK), name=name)
         else:

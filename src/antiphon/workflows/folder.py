@@ -19,8 +19,8 @@ from antiphon.recipe import from_mapping, read_yaml, to_mapping
 from antiphon.reports.answers import ANSWERS
 from antiphon.reports.run_file import RUN_FILE
 from antiphon.reports.run_report import REPORT
-from antiphon.training.lease import is_lease
 from antiphon.training.guards.protection import MEMORY
+from antiphon.training.lease import is_lease
 from antiphon.training.lock import exclusive_lock
 from antiphon.training.reporting.record import METRICS, SAMPLES
 from antiphon.training.reporting.reporters.base import IDS
