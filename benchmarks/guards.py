@@ -121,9 +121,7 @@ def main() -> None:
             known = {"rows": chosen.rows, "length": chosen.length, "accumulate": chosen.accumulate}
             loop = make_loop(Path(folder), preset, **known)
             step, guards = step_seconds(loop, chosen.steps), guard_seconds(loop, chosen.every)
-        print(
-            f"{preset}: step {1000 * step:.1f} ms, guards {1e6 * guards:.1f} us, {guards / step:.4%} of the step"
-        )
+        print(f"{preset}: step {1000 * step:.1f} ms, guards {1e6 * guards:.1f} us, {guards / step:.4%} of the step")
 
 
 if __name__ == "__main__":

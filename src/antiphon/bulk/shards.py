@@ -13,7 +13,7 @@ from pathlib import PurePath
 
 from antiphon.bulk.tables import is_table
 from antiphon.errors import UsageError
-from antiphon.urls import RemoteName, known_name, without_query
+from antiphon.urls import RemoteName, has_pattern, known_name, without_query
 
 LIST_MARK = "@"  # `@FILE` is a file with the name of an input on each line
 
@@ -22,9 +22,7 @@ def is_many(path: str) -> bool:
     """Whether an argument names several files: a glob or a list. A file whose name has such characters is one file."""
     name = known_name(path)
     if isinstance(name, RemoteName):
-        from antiphon.data.remote.filesystem import has_pattern
-
-        return has_pattern(name)
+        return has_pattern(name.url)
     return not os.path.exists(path) and (glob.has_magic(path) or path.startswith(LIST_MARK))
 
 
