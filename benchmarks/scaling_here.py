@@ -49,7 +49,7 @@ def product_rate(kind: torch.dtype) -> float:
 
 def build(**model: Any) -> EncoderDecoder:
     """A new network in training."""
-    sizes = {"source_vocab": VOCABULARY, "target_vocab": VOCABULARY}
+    sizes: dict[str, Any] = {"source_vocab": VOCABULARY, "target_vocab": VOCABULARY}
     return build_network(ModelConfig(**model), AttentionConfig(), **sizes, shared=True).train()
 
 

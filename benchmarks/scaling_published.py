@@ -14,6 +14,7 @@ import statistics
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -38,7 +39,7 @@ def shape_of(vocabulary: int, **model: object) -> NetworkShape:
     """The shape of a network with one vocabulary for both sides; no weight is allocated."""
     with torch.device("meta"):
         config = ModelConfig(**model)  # type: ignore[arg-type]
-        sizes = {"source_vocab": vocabulary, "target_vocab": vocabulary}
+        sizes: dict[str, Any] = {"source_vocab": vocabulary, "target_vocab": vocabulary}
         return network_shape(build_network(config, AttentionConfig(), **sizes, shared=True, warn=False))
 
 

@@ -11,6 +11,7 @@ import argparse
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -46,7 +47,7 @@ BATCH = BatchShape(128, 64, 64, 128 * 61)  # 8,192 positions on each side
 def shape_of(model: dict[str, object]) -> NetworkShape:
     with torch.device("meta"):
         config = ModelConfig(**model)  # type: ignore[arg-type]
-        sizes = {"source_vocab": VOCABULARY, "target_vocab": VOCABULARY}
+        sizes: dict[str, Any] = {"source_vocab": VOCABULARY, "target_vocab": VOCABULARY}
         return network_shape(build_network(config, AttentionConfig(), **sizes, shared=True, warn=False))
 
 

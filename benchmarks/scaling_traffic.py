@@ -117,7 +117,7 @@ def build(preset: str) -> EncoderDecoder:
     from antiphon.config import AttentionConfig, ModelConfig
     from antiphon.models.build import build_network
 
-    sizes = {"source_vocab": VOCABULARY, "target_vocab": VOCABULARY}
+    sizes: dict[str, Any] = {"source_vocab": VOCABULARY, "target_vocab": VOCABULARY}
     return build_network(ModelConfig(preset=preset), AttentionConfig(), **sizes, shared=True)
 
 

@@ -34,7 +34,7 @@ VOCABULARY = 500
 def build(attention: Mapping[str, Any] | None = None, **model: Any) -> EncoderDecoder:
     config = ModelConfig(**{**SMALL, **model})
     shared = config.tie_embeddings
-    sizes = {"source_vocab": VOCABULARY, "target_vocab": VOCABULARY}
+    sizes: dict[str, Any] = {"source_vocab": VOCABULARY, "target_vocab": VOCABULARY}
     network = build_network(config, AttentionConfig(**(attention or {})), **sizes, shared=bool(shared), warn=False)
     network.train()
     network.noise.set(seed=0, step=0, micro_batch=0)

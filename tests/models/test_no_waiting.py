@@ -55,7 +55,7 @@ def test_no_value_is_read(
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # which the device does not have
     monkeypatch.setattr(torch, "is_autocast_enabled", lambda _="": False)
     with torch.device("meta"):
-        sizes = {"source_vocab": 100, "target_vocab": 100}
+        sizes: dict[str, Any] = {"source_vocab": 100, "target_vocab": 100}
         config = ModelConfig(**{**MODEL, **model})  # type: ignore[arg-type]
         network = build_network(config, AttentionConfig(**attention), **sizes, shared=True, warn=False)
     rows = [Example([5] * (longest - index), [6] * (longest // 2 - index), index) for index in range(3)]

@@ -117,6 +117,7 @@ def _seconds(seconds: float) -> str:
 def _reason(plan: RunPlan) -> str:
     """Why this way was chosen."""
     best, first = plan.chosen, plan.options[0]
+    assert best is not None
     if best is first:
         return "it fits, and is the simplest" if best.sharding is not Sharding.ONE else "it fits"
     if not first.fits:

@@ -50,7 +50,9 @@ def count_flops(
 ) -> Flops:
     """The operations of `batch`. `checkpoint`: activations are computed twice. `passes`: 2 for R-Drop. `teacher`: the
     forward operations of a teacher."""
-    parts = dict.fromkeys(("self-attention", "attention pairs", "cross-attention", "feed-forward", "vocabulary"), 0.0)
+    parts: dict[str, float] = dict.fromkeys(
+        ("self-attention", "attention pairs", "cross-attention", "feed-forward", "vocabulary"), 0.0
+    )
     sides = ((shape.encoder, batch.source), (shape.decoder, batch.target))
     for layers, length in sides:
         for layer in layers:

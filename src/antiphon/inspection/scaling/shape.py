@@ -209,14 +209,15 @@ def _mixer(mixer: Mixer) -> MixerShape:
 
 def _other(mixer: Mixer, every: int) -> MixerShape:
     """A mixer of the user's own, or `torch.nn.MultiheadAttention`: dense attention of the width of the layer."""
+    role = str(mixer.role)
     inside = next((part for part in mixer.modules() if isinstance(part, nn.MultiheadAttention)), None)
     if inside is None:
-        return MixerShape("dense", mixer.role, 1, 1, 0, every, 0)
+        return MixerShape("dense", role, 1, 1, 0, every, 0)
     width, keys = inside.embed_dim, 0
     if inside.in_proj_weight is not None:
         every += inside.in_proj_weight.numel()
-        keys = 2 * width * width if mixer.role == "cross" else 0
-    return MixerShape("dense", mixer.role, inside.num_heads, inside.num_heads, inside.head_dim, every - keys, keys)
+        keys = 2 * width * width if role == "cross" else 0
+    return MixerShape("dense", role, inside.num_heads, inside.num_heads, inside.head_dim, every - keys, keys)
 
 
 def _blocks(mixer: Attention) -> tuple[int, int]:
