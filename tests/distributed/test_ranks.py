@@ -117,6 +117,7 @@ def everything(folder: Path) -> dict[str, Any]:
         "muon": dealt(parallel="fsdp", optimizer="muon")[0],
         "adafactor": dealt(parallel="fsdp", optimizer="adafactor"),
         "lion": dealt(parallel="fsdp", optimizer="lion")[0],
+        "schedule_free": dealt(parallel="fsdp", optimizer="schedule_free", schedule="constant")[0],
         "adafactor_ddp": dealt(parallel="ddp", optimizer="adafactor")[0],
         "buffers": dealt(changing, parallel="ddp"),
         "restored": float(layer.ffn.seen),
@@ -139,7 +140,7 @@ def test_the_choice_is_measured_and_the_same_on_all_ranks(ranks: list[dict[str, 
         little, enough = found["auto"]
         assert little[0] == "fsdp" and "with ddp a rank needs" in little[1] and "accumulate` is 1" in little[1]
         assert enough[0] == "ddp" and "accumulate" not in enough[1]
-        assert found["lion"] == found["node"] == found["offload"] == "fsdp"
+        assert found["lion"] == found["schedule_free"] == found["node"] == found["offload"] == "fsdp"
 
 
 def test_an_optimizer_that_cannot_be_sharded_is_refused(ranks: list[dict[str, Any]]) -> None:
