@@ -17,8 +17,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent
 COMMANDS = {  # command -> (extras that it needs, programs to run in the environment, in turn)
     "demo": ("", [["-m", "antiphon", "demo"]]),
-    "test": ("dev", [["-m", "pytest", "-n", "2"]]),
-    "torture": ("dev", [["-m", "pytest", "-n", "2"]]),  # the property tests at their full counts; hours
+    # The tests of a file run in one process, which shares what they need: a trained model, a server.
+    "test": ("dev", [["-m", "pytest", "-n", "2", "--dist", "loadfile"]]),
+    "torture": ("dev", [["tests/torture/run.py"]]),  # the property tests at full counts; hours; it resumes
     "mutants": ("dev", [["tests/mutants/run.py"]]),  # does a named test see each fault of a table; minutes
     "check": (
         "dev",
@@ -97,9 +98,6 @@ def main(arguments: list[str]) -> int:
     except subprocess.CalledProcessError as fault:
         say("run.py: `%s` failed; its own words are above." % " ".join(map(str, fault.cmd)))
         return 1
-    if arguments[0] == "torture":
-        os.environ["ANTIPHON_TORTURE"] = "1"
-        os.environ.setdefault("ANTIPHON_OUTCOMES", str(ROOT / "docs" / "torture.jsonl"))  # see tests/outcome.py
     for number, program in enumerate(programs):
         command = [str(python), *program, *(arguments[1:] if number == len(programs) - 1 else [])]
         try:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import os
-import time
 from pathlib import Path
 
 # Before torch is imported anywhere; child processes of the tests inherit it.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import counts
-import outcome
 import pytest
+from torture.figures import FigureRecorder
+from torture.resume import VARIABLE, ResumeFile, ResumePlugin
 
-BEGAN = time.monotonic()
-OUTCOMES = os.environ.pop("ANTIPHON_OUTCOMES", None)  # xdist's workers, and tests that run pytest, record nothing
+RESUME = os.environ.pop(VARIABLE, None)  # of `make torture`; tests that run pytest themselves record nothing
 DATA_FOLDER = Path(os.environ.get("ANTIPHON_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data")
 
 
@@ -22,13 +21,10 @@ def pytest_report_header() -> str:
     return counts.describe()
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, exitstatus: int, config: pytest.Config) -> None:
-    """Records the run in the file of ANTIPHON_OUTCOMES, as `make torture` asks."""
-    if OUTCOMES is not None:
-        arguments = [str(argument) for argument in config.invocation_params.args]
-        line = outcome.record(terminalreporter.stats, arguments=arguments, exit_status=exitstatus, began=BEGAN)
-        outcome.append(Path(OUTCOMES), line)
-        terminalreporter.write_line(f"recorded in {OUTCOMES}")
+def pytest_configure(config: pytest.Config) -> None:
+    """Tests of `make torture` record what they give as soon as they end."""
+    if RESUME is not None:
+        config.pluginmanager.register(ResumePlugin(ResumeFile(Path(RESUME))), "torture-resume")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -63,3 +59,9 @@ def data_folder() -> Path:
     if not DATA_FOLDER.is_dir():
         pytest.skip(f"needs the data sets in {DATA_FOLDER} (set ANTIPHON_DATA)")
     return DATA_FOLDER
+
+
+@pytest.fixture
+def figures(request: pytest.FixtureRequest) -> FigureRecorder:
+    """Where a test says how much it tried and how large the largest difference was; `make torture` records it."""
+    return FigureRecorder(request.node.user_properties)

@@ -21,6 +21,13 @@ def count(name: str) -> int:
     return _TABLE[name][MODE]
 
 
+def parts(name: str, *, most: int = 100) -> list[range]:
+    """The numbers 0 to count(name) - 1 in ranges of at most `most`, a test each: what has run is not run again by a
+    `make torture` that goes on."""
+    number = count(name)
+    return [range(first, min(first + most, number)) for first in range(0, number, most)]
+
+
 def names() -> list[str]:
     """The names of all counts."""
     return [*_TABLE]

@@ -29,8 +29,8 @@ LEVELS = {  # the first name below antiphon -> its level; a folder or file impor
     "training": 5, "search": 5,
     "generation": 6, "watching": 6,
     "evaluation": 7, "export": 7, "conformance": 7, "inspection": 7,
-    "reports": 8,
-    "workflows": 9, "serving": 9, "sweeps": 9,
+    "reports": 8, "bulk": 8,
+    "workflows": 9, "serving": 9, "sweeps": 9, "ray": 9,
     "cli": 10,
     "": 11, "__main__": 11,
 }  # fmt: skip
@@ -106,17 +106,19 @@ FLOORS: dict[str, list[str]] = {
         "policy",
     ],
     "training": [
-        "/ adapters ahead energy evaluated groups lock objectives/ objectives/distillation objectives/r_drop "
-        "optimizers progress reporting/ reporting/advice reporting/formats reporting/reporters/base "
+        "/ adapters ahead energy groups guards/ guards/events guards/loss_range lease objectives/ "
+        "objectives/distillation objectives/r_drop optimizers parallel/ parallel/single parallel/skipped "
+        "parallel/trial reporting/ reporting/advice reporting/formats reporting/reporters/base "
         "reporting/reporters/guarded reporting/rows saving/ saving/background saving/optimizer_state saving/ranks "
         "saving/tensor_file signals",
-        "optim reporting/notebook reporting/reporters/mlflow reporting/reporters/names "
-        "reporting/reporters/tensorboard reporting/reporters/trackio reporting/reporters/weights_and_biases "
+        "guards/splitting guards/step_clock lock optim parallel/ddp parallel/exchange reporting/notebook "
+        "reporting/reporters/names reporting/reporters/trackio reporting/reporters/weights_and_biases "
         "reporting/sparkline saving/files saving/stored",
-        "reporting/live reporting/reporters/ snapshot",
-        "reporting/record saving/space",
-        "parts resume",
-        "step",
+        "parallel/shards parallel/updates progress reporting/live reporting/reporters/ reporting/reporters/mlflow "
+        "reporting/reporters/tensorboard snapshot",
+        "evaluated guards/failures parallel/fsdp reporting/record saving/space",
+        "guards/protection parallel/choice parts resume",
+        "guards/rollback step",
         "loop",
     ],
     "search": [

@@ -43,6 +43,7 @@ THIRD_PARTY = {  # what the dependencies of pyproject.toml are called in an impo
     "onnx", "onnxruntime",  # extra [onnx]
     "fastapi", "starlette", "uvicorn", "h11", "prometheus_client", "py3langid",  # extra [serve]
     "wandb", "mlflow", "trackio",  # extras of these names
+    "ray",  # extra [ray]
     "optuna", "sqlalchemy",  # extra [sweep]; Optuna brings SQLAlchemy
     "comet",  # only in evaluation/comet_process.py, which another Python runs
 }  # fmt: skip
@@ -68,6 +69,7 @@ LAZY = {
     "trackio",
     "optuna",
     "sqlalchemy",
+    "ray",
 }  # only inside functions: loading a model needs none
 AT_THE_TOP = {
     "text/phrases.py",

@@ -107,6 +107,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "ray":  # a part of its own, with an extra of its own
+        return importlib.import_module("antiphon.ray")
     if name not in _HOME:
         from antiphon.synonyms import PUBLIC
 

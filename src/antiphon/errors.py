@@ -9,6 +9,8 @@
     │   └── ModelError                a model folder or a run folder
     ├── WorkError       RuntimeError  exit code 1: the input was fine, the work failed
     │   ├── NonFiniteError            a loss or a gradient became NaN or infinite
+    │   ├── DivergenceError           the training loss left its range
+    │   ├── RestartError              a device failed: started again, the run goes on from its last snapshot
     │   └── DiskError                 the disk is full or cannot be written
     └── AttentionError                exit code 1: an attention breaks a law
 
@@ -22,7 +24,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-_NO_MEMORY = ("not enough memory: you tried to allocate", "can't allocate memory", "out of memory", "ALLOC_FAILED")
+_NO_MEMORY = (
+    "not enough memory: you tried to allocate", "can't allocate memory", "out of memory", "ALLOC_FAILED", "bad_alloc",
+)  # fmt: skip
 
 
 def printable(text: str) -> str:
@@ -107,6 +111,14 @@ class WorkError(AntiphonError, RuntimeError):
 
 class NonFiniteError(WorkError):
     """A loss or a gradient is NaN or infinite."""
+
+
+class DivergenceError(WorkError):
+    """The training loss rose far above what it was, and stayed there."""
+
+
+class RestartError(WorkError):
+    """The machine ended the work, for example a GPU that failed. Started again, it goes on from the last snapshot."""
 
 
 class DiskError(WorkError):

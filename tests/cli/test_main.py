@@ -70,7 +70,7 @@ def test_a_family_lists_its_commands(run) -> None:
         (["evaluate", "m", "--source", "a"], "evaluate needs either --source and --target, or --data."),
         (["evaluate", "m", "--source", "a", "--target", "b", "--data", "c"], "evaluate needs either"),
         (["evaluate", "m", "--data", "c", "--n-best", "2"], "`--n-best` must be 1 here"),
-        (["score", "m", "--source", "a"], "`--target` must be given, but is not there."),
+        (["score", "m", "--source", "a"], "score needs either --source and --target, or --input."),
         (["score", "m", "--source", "-", "--target", "-"], "only one of `--source` and `--target`"),
         (["average", "r", "--last", "3"], "`--output` must be given, but is not there."),
         (["train", "nowhere.yaml"], "the recipe `nowhere.yaml` cannot be read"),

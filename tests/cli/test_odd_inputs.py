@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from torture.figures import FigureRecorder
 
 pytestmark = pytest.mark.data
 
@@ -23,7 +24,7 @@ def test_bytes_are_lines_or_an_error_with_its_line(run, model_folder: Path, data
             assert "standard input:" in ended.err and ended.err.count("\n") == 1, row
 
 
-def test_every_odd_line_has_its_answer(run, model_folder: Path, data_folder: Path) -> None:
+def test_every_odd_line_has_its_answer(run, model_folder: Path, data_folder: Path, figures: FigureRecorder) -> None:
     texts = [row["text"] for row in rows(data_folder, "odd_lines.jsonl")]
     texts += json.loads((data_folder / "odd-inputs" / "blns" / "blns.json").read_text(encoding="utf-8"))
     lines = [text.encode("utf-8", "replace") for text in texts if "\n" not in text]
@@ -31,5 +32,6 @@ def test_every_odd_line_has_its_answer(run, model_folder: Path, data_folder: Pat
     ended = run("generate", model_folder, *flags, input=b"\n".join(lines) + b"\n")
     assert (ended.code, ended.err) == (0, "")
     assert ended.out.count("\n") == len(lines)
+    figures.add("odd and naughty lines through the command line", len(lines))
     kept = run("generate", model_folder, *flags, "--json", input=b"\n".join(lines) + b"\n")
     assert [json.loads(line)["text"].replace("\n", " ") for line in kept.lines] == ended.lines

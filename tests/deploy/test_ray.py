@@ -1,4 +1,4 @@
-"""deploy/ray_serve.py, where Ray is installed: `pip install "ray[serve]"` (617 MB; CI does without)."""
+"""deploy/ray_serve.py, where Ray is installed: `pip install "ray[serve]"`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+import ray_cluster
 from generation.test_model import model as random_model
 
 import antiphon
@@ -33,14 +34,13 @@ def url(ray_serve: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Iter
     from ray import serve
 
     folder = random_model("bytes").save(tmp_path_factory.mktemp("ray") / "model")
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=200 * 2**20)
+    ray_cluster.cluster()
     try:
         serve.start(http_options={"host": "127.0.0.1", "port": 8191})
         serve.run(ray_serve.build({"model": str(folder), "dtype": "float64", "max_items": "8"}))
         yield "http://127.0.0.1:8191", folder
     finally:
         serve.shutdown()
-        ray.shutdown()
 
 
 def test_answers_of_a_replica_are_those_of_the_model(url: tuple[str, Path]) -> None:

@@ -15,6 +15,7 @@ import torch
 from counts import count
 from disk_log import DiskLog
 from torch import Tensor, nn
+from torture.figures import FigureRecorder
 from training.runs import make_loop
 from worlds import run_world
 
@@ -86,7 +87,7 @@ def read_as_the_page_says(folder: Path) -> Tensor:
     return names["weights"]["weights.source.table.weight"]
 
 
-def test_any_world_loads_the_snapshot_of_any_other(tmp_path: Path) -> None:
+def test_any_world_loads_the_snapshot_of_any_other(tmp_path: Path, figures: FigureRecorder) -> None:
     loop, _ = state_of(tmp_path / "first", sharded=False)
     loop.run()
     wanted = stored(tmp_path / "first" / "snapshots" / "step-3")
@@ -110,10 +111,11 @@ def test_any_world_loads_the_snapshot_of_any_other(tmp_path: Path) -> None:
         if sharded:
             assert torch.equal(read_as_the_page_says(folder), weights["source.table.weight"])
         source = target
+        figures.add("worlds, each with the bits of the first", 1)
 
 
 @pytest.mark.parametrize("kind", ["flip", "truncation"])
-def test_damage_of_a_shard_is_found(tmp_path: Path, kind: str) -> None:
+def test_damage_of_a_shard_is_found(tmp_path: Path, kind: str, figures: FigureRecorder) -> None:
     """As for whole tensors: the file is named, and the snapshot before is used."""
     lines: list[str] = []
     store = SnapshotStore(tmp_path, keep=3, say=lines.append)
@@ -139,6 +141,7 @@ def test_damage_of_a_shard_is_found(tmp_path: Path, kind: str) -> None:
         newest = store.newest()
         assert newest is not None and newest.step == 1 and file.name in lines[-1]
         file.write_bytes(whole)
+    figures.add(f"{kind}s of shards found", count("snapshot_corruption"))
 
 
 def without_space(folder: Path, rank: int, sharded: bool) -> tuple[str, list[int], list[str]]:

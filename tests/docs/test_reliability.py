@@ -1,108 +1,89 @@
-"""docs/reliability.md says what tests/counts.toml and docs/torture.jsonl say; `make torture` records its outcome."""
+"""docs/reliability.md has what rows.toml, counts.toml and docs/torture.jsonl have; every row and test of it exists."""
 
 from __future__ import annotations
 
-import importlib.util
-import json
-import os
-import re
-import subprocess
-import sys
-import time
-import tomllib
+import ast
 from pathlib import Path
-from types import SimpleNamespace
 
-import outcome
 import pytest
+from torture import page, plan
+from torture.records import Record, newest, read, record
+from torture.resume import Outcome
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGE = (ROOT / "docs/reliability.md").read_text(encoding="utf-8")
-COUNTS = (ROOT / "tests/counts.toml").read_text(encoding="utf-8")
-RECORDS = ROOT / "docs/torture.jsonl"
+ASKED = (*range(1, 15), *range(25, 36))
 
 
-def test_the_table_is_that_of_the_counts() -> None:
-    said = dict(re.findall(r"^\[(\w+)\]\s*# (.*)$", COUNTS, re.MULTILINE))
-    expected = {}
-    for name, row in tomllib.loads(COUNTS).items():
-        files = [
-            file.relative_to(ROOT).as_posix()
-            for file in sorted((ROOT / "tests").rglob("test_*.py"))
-            if f'count("{name}")' in file.read_text(encoding="utf-8")
-        ]
-        assert files, f"no test uses the count {name}"
-        named = ", ".join(f"`{file}`" for file in files)
-        expected[name] = f"| `{name}`: {said[name]} | {row['test']:,} | {row['torture']:,} | {named} |"
-    rows = [line for line in PAGE.splitlines() if re.match(r"\| `\w+`: ", line)]
-    assert rows == list(expected.values())
+def test_the_tables_are_those_of_the_records() -> None:
+    """`make torture` writes both, so that it makes no `make test` fail; else: python tests/torture/page.py."""
+    text = page.PAGE.read_text(encoding="utf-8")
+    assert text == page.filled(text, read()), "run `python tests/torture/page.py`"
 
 
-def test_the_runs_of_the_page_are_recorded() -> None:
-    """Not the other way round: a run of `make torture` must not make the next `make test` fail."""
-    records = {each["date"]: each for each in outcome.read(RECORDS)}
-    rows = [line.strip("| ").split(" | ") for line in PAGE.splitlines() if re.match(r"\| \d{4}-\d\d-\d\dT", line)]
-    assert rows
-    for date, what, machine, *figures in rows:
-        found = records[date]
-        failed = found["failed"] + found["error"]
-        assert figures == [f"{n:,}" for n in (found["passed"], failed, found["skipped"], found["seconds"])]
-        assert all(str(found["machine"][key]) in machine for key in ("processor", "instructions", "cores", "torch"))
-        parts = [word for word in found["arguments"] if word.startswith("tests/")]
-        assert re.findall(r"`(.*?)`", what) == parts and found["exit_status"] in (0, 1)
-    whole = [row for row in rows if records[row[0]]["whole"]]
-    assert ("No full run is recorded yet" in PAGE) == (not whole)
+def test_every_row_is_there_and_its_tests_exist() -> None:
+    rows = plan.rows()
+    assert [row.number for row in rows] == list(ASKED)
+    for row in rows:
+        for name in row.tests:
+            file, _, function = name.partition("::")
+            tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
+            found = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+            assert function in found if function else any(each.startswith("test_") for each in found), name
 
 
-def test_a_run_of_the_tests_is_recorded(tmp_path: Path) -> None:
-    file = tmp_path / "torture.jsonl"
-    environment = {**os.environ, "ANTIPHON_OUTCOMES": str(file), "ANTIPHON_TORTURE": "1"}
-    words = ["-n", "2", "-p", "no:cacheprovider", "tests/test_registry.py"]
-    said = ""
-    for _ in range(2):
-        done = subprocess.run(
-            [sys.executable, "-m", "pytest", *words], cwd=ROOT, env=environment, capture_output=True, text=True,
-            check=False,
-        )  # fmt: skip
-        said = done.stdout
-        assert done.returncode == 0, said + done.stderr
-    first, second = outcome.read(file)  # a line a run, not one for each worker
-    assert first["arguments"] == words and not first["whole"] and first["exit_status"] == 0
-    assert first["passed"] == second["passed"] > 0 and first["failed"] == 0 and first["seconds"] >= 0
-    assert f"{first['passed']} passed" in said
-    assert first["counts"] == {name: row["torture"] for name, row in tomllib.loads(COUNTS).items()}
-    assert first["machine"] == outcome.machine() and first["machine"]["processor"]
-    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", first["date"])
+def test_every_count_is_used() -> None:
+    used = {name for file in plan.files() for name in plan.counts_of(file)}
+    assert used == set(page.plan.tomllib.loads(plan.COUNTS.read_text(encoding="utf-8")))
 
 
-def test_what_failed_is_recorded() -> None:
-    reports = {kind: [SimpleNamespace(nodeid=f"tests/a.py::{kind}")] for kind in ("failed", "error", "passed")}
-    line = outcome.record(reports, arguments=["-n", "2"], exit_status=1, began=time.monotonic() - 7)
-    assert (line["passed"], line["failed"], line["error"], line["exit_status"], line["whole"]) == (1, 1, 1, 1, True)
-    assert line["failures"] == ["tests/a.py::failed", "tests/a.py::error"] and 7 <= line["seconds"] < 60
-    assert json.loads(json.dumps(line)) == line
+def outcomes(*failed: str) -> list[Outcome]:
+    names = [f"tests/a.py::test_one[{number}]" for number in range(3)] + ["tests/a.py::test_two"]
+    figures = {"inputs": ["add", 400], "difference": ["most", 2e-12], "rest": ["least", 3.0]}
+    return [
+        Outcome(
+            name, "failed" if name in failed else "passed", 2.5, "AssertionError" if name in failed else "", figures
+        )
+        for name in names
+    ]
 
 
-def test_make_torture_asks_for_full_counts_and_a_record(monkeypatch: pytest.MonkeyPatch) -> None:
-    spec = importlib.util.spec_from_file_location("the_run_py", ROOT / "run.py")
-    assert spec is not None and spec.loader is not None
-    run_py = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(run_py)
-    asked: list[tuple[list[str], str | None, str | None]] = []
+def made(*failed: str, left: int = 0, file: str = "tests/a.py") -> Record:
+    return record(file, outcomes(*failed), left=left, counts={"kills": 200})
 
-    def run(command: list[str], **_: object) -> SimpleNamespace:
-        asked.append((command[1:], os.environ.get("ANTIPHON_TORTURE"), os.environ.get("ANTIPHON_OUTCOMES")))
-        return SimpleNamespace(returncode=0)
 
-    for name in ("ANTIPHON_TORTURE", "ANTIPHON_OUTCOMES"):
-        monkeypatch.setenv(name, "")  # to be put back
-        monkeypatch.delenv(name)
-    monkeypatch.setattr(run_py, "environment", lambda: (Path("venv"), Path("python")))
-    monkeypatch.setattr(run_py, "install", lambda *_: None)
-    monkeypatch.setattr(
-        run_py, "subprocess", SimpleNamespace(run=run, CalledProcessError=subprocess.CalledProcessError)
-    )
-    assert run_py.main(["test", "-k", "x"]) == 0 == run_py.main(["torture"])
-    (test, *neither), (torture, *both) = asked
-    assert neither == [None, None] and test[-2:] == ["-k", "x"]
-    assert both == ["1", str(RECORDS)] and torture[2:] == outcome.ALL[0]
+def reached(*tests: str, records: list[Record]) -> str:
+    row = plan.Row(99, "promise", "asked", tests)
+    return page.reached(row, newest(records))[0]
+
+
+def test_what_a_row_reached() -> None:
+    found = reached("tests/a.py::test_one", records=[made()])
+    assert found == "1,200 inputs; difference at most 2e-12; rest at least 3; 3 tests passed"
+    assert reached("tests/a.py", records=[made()]).endswith("4 tests passed")
+    assert "**1 failed**" in reached("tests/a.py", records=[made("tests/a.py::test_two")])
+    assert "failed" not in reached("tests/a.py::test_one", records=[made("tests/a.py::test_two")])
+    assert "5 tests of the same files not run yet" in reached("tests/a.py", records=[made(left=5)])
+    assert "not run yet: `tests/b.py`" in reached("tests/a.py", "tests/b.py", records=[made()])
+    assert "not run yet: `tests/a.py::test_six`" in reached("tests/a.py::test_six", records=[made()])
+    assert reached("tests/c.py", records=[made()]) == "not run yet" and reached(records=[]) == "no test yet"
+
+
+def test_the_newest_record_counts_and_a_stopped_run_replaces_no_whole_one() -> None:
+    whole, stopped = made("tests/a.py::test_two"), made(left=2)
+    assert newest([whole, stopped]) == {"tests/a.py": whole}
+    assert newest([stopped, whole]) == {"tests/a.py": whole}
+    assert newest([whole, made()])["tests/a.py"].failures == {}
+
+
+def test_a_record_says_what_failed_where_and_on_what_machine() -> None:
+    found = made("tests/a.py::test_one[1]")
+    assert found.failures == {"test_one[1]": "AssertionError"} and found.seconds == 10
+    assert found.tests["test_one"]["passed"] == 2 and found.tests["test_one"]["failed"] == 1
+    assert found.machine["processor"] and found.machine["torch"] and found.counts == {"kills": 200}
+
+
+@pytest.mark.parametrize("mark", ["rows", "counts", "files"])
+def test_a_page_without_the_mark_is_an_error(mark: str) -> None:
+    text = page.PAGE.read_text(encoding="utf-8").replace(f"<!-- table: {mark} -->", "")
+    with pytest.raises(ValueError, match=f"must have the line <!-- table: {mark} -->"):
+        page.filled(text, [])

@@ -11,6 +11,7 @@ from dataclasses import replace
 import pytest
 import torch
 from counts import count
+from torture.figures import FigureRecorder
 
 import antiphon
 from antiphon.config import AttentionConfig, GenerationConfig, ModelConfig
@@ -261,7 +262,7 @@ ODD = [
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_odd_texts_go_through(kind: str) -> None:
+def test_odd_texts_go_through(kind: str, figures: FigureRecorder) -> None:
     dice = random.Random(kind)
     made = [
         "".join(
@@ -273,6 +274,7 @@ def test_odd_texts_go_through(kind: str) -> None:
     for found in model(kind).generate(ODD + made, overflow="split", beam_size=1, max_new_tokens=4):
         assert math.isfinite(found.score) and 0 <= found.confidence <= 1
         found.text.encode()
+    figures.add("texts answered", len(ODD + made))
 
 
 @pytest.mark.data

@@ -105,8 +105,8 @@ def inspected(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any],
     pairs, at = faulty()
     made = recipe(write(folder, "train", pairs), write(folder, "valid", clean(30, 9, HELD_OUT)))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("antiphon.workflows.trial.TIMED_SECONDS", 0.5)
-        return made, antiphon.inspect(made, world="8xH100", title="a <b>recipe</b>"), at
+        patch.setattr("antiphon.workflows.trying.trial.TIMED_SECONDS", 0.5)
+        return made, antiphon.inspect(made, world="8xH100", price_per_hour=2.5, title="a <b>recipe</b>"), at
 
 
 def test_each_kind_is_found_where_it_is(inspected: tuple[Any, Inspection, dict[str, set[int]]]) -> None:
@@ -144,6 +144,9 @@ def test_tokens_and_costs(inspected: tuple[Any, Inspection, dict[str, set[int]]]
     assert parts < report.estimate.seconds < 2 * parts and run.step_seconds > 0
     assert 0 < run.padding_waste < 0.5 and run.peak_bytes > 50e6 and run.timed_steps >= 6
     assert report.world.busy == 1 and "7 of the 8 devices" in report.text(1000)
+    assert report.world.chosen is not None and report.world.chosen.fits
+    assert report.world.seconds < report.estimate.training_seconds and "at 2.5 an hour" in report.text(1000)
+    assert 0 <= run.conditions.waited_share < 1 and not run.conditions.notes
 
 
 def test_the_padding_is_that_of_the_runs_batches(inspected: tuple[Any, Inspection, dict[str, set[int]]]) -> None:
@@ -169,7 +172,7 @@ def test_text_fits_and_json_and_notebook_have_the_same(inspected: tuple[Any, Ins
             assert cell_len(line) <= width or line in snippet, line
     plain = json.loads(report.to_json())
     assert [each["kind"] for each in plain["findings"]] == [finding.kind.name for finding in report.findings]
-    assert plain["world"]["extrapolation"] is True and plain["estimate"]["seconds"] > 0
+    assert plain["world"]["computed"] is True and plain["world"]["cost"] > 0 and plain["estimate"]["seconds"] > 0
     html = report._repr_html_()
     assert "&lt;b&gt;recipe" in html and "<b>recipe" not in html and "Pairs with source and target exchanged" in html
     assert repr(report).startswith("Inspection('a <b>recipe</b>': 1,500 pairs")
@@ -234,7 +237,7 @@ def test_files_of_different_length_and_wrong_recipes_are_one_line(tmp_path: Path
         antiphon.inspect(recipe(files, [("a", "b")]))
     with pytest.raises(ConfigError, match="must be a TrainConfig"):
         antiphon.inspect(7)  # pyright: ignore[reportArgumentType]
-    with pytest.raises(UsageError, match="whose peak rate is known"):
+    with pytest.raises(UsageError, match="whose data sheet is known"):
         antiphon.inspect(recipe(files), world="eight")
 
 
@@ -266,9 +269,9 @@ def test_what_most_pairs_have_is_how_the_data_is(tmp_path: Path) -> None:
 
 
 def test_a_large_corpus_is_tried_on_a_sample(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("antiphon.workflows.inspect.WHOLE_PAIRS", 100)
+    monkeypatch.setattr("antiphon.workflows.trying.recipe.WHOLE_PAIRS", 100)
     monkeypatch.setattr("antiphon.data.checks.languages.SAMPLE_PAIRS", 60)
-    monkeypatch.setattr("antiphon.workflows.trial.TIMED_SECONDS", 0.0)
+    monkeypatch.setattr("antiphon.workflows.trying.trial.TIMED_SECONDS", 0.0)
     files = write(tmp_path, "train", clean(400))
     config = from_mapping(recipe([{**files, "tag": "deu", "prefix": "to: "}], write(tmp_path, "valid", clean(20))))
     config = replace(config, training=replace(config.training, max_steps=None, max_epochs=2))

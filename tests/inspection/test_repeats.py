@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from antiphon.inspection import repeats
-from antiphon.inspection.hardware import PEAKS, extrapolated, read_world
 from antiphon.inspection.lengths import from_counts, lengths_of
 from antiphon.inspection.repeats import RepeatFinder
 
@@ -49,13 +48,3 @@ def test_lengths_are_those_of_the_sorted_texts() -> None:
         assert count == sum(low <= size <= high for size in sizes)
     assert lengths_of([]).count == 0 and lengths_of([0]).bars == [(0, 0, 1)]
     assert from_counts(np.array([0, 2, 1]), longest=99).longest == 99
-
-
-def test_a_world_is_a_number_and_a_device_whose_rate_is_known() -> None:
-    for text, count, device in (("64xH200", 64, "H200"), ("h100 pcie", 1, "H100-PCIe"), ("4 * rtx4090", 4, "RTX-4090")):
-        world = read_world(text)
-        assert (world.devices, world.device) == (count, device)
-    low, usual, high = extrapolated(read_world("8xA100"), flops=1e15, steps=100, accumulate=4).seconds
-    assert usual == pytest.approx(100 * 1e15 / 4 / (0.35 * 312e12)) and low < usual < high
-    assert extrapolated(read_world("8xA100"), flops=1e15, steps=1, accumulate=4).busy == 4
-    assert all(peak > 10 and memory > 10 for peak, memory in PEAKS.values())

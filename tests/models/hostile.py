@@ -130,7 +130,9 @@ class Watch:
 
     def __init__(self) -> None:
         self.seen: list[str] = []
+        self.longest = 0.0  # seconds of the processor, of all that was watched
         own = [*site.getsitepackages(), *sysconfig.get_paths().values(), str(Path(antiphon.__file__).parent)]
+        own.append(str(Path(__file__).parents[1]))  # a warning reads the line of the source that it names
         self.allowed = [Path(path).resolve() for path in own]
         sys.addaudithook(self)
 
@@ -140,18 +142,23 @@ class Watch:
         if event == "open" and isinstance(arguments[0], (str, bytes)):
             path, mode, flags = arguments
             whole = Path(os.fsdecode(path))
-            if self._is_strange(whole, writes=bool(flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT))):
+            writes, follows = flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT), not flags & getattr(os, "O_NOFOLLOW", 0)
+            if self._is_strange(whole, writes=bool(writes), follows=follows):
                 self.seen.append(f"open {path!r} {mode} {flags:x}")
         elif event.split(".")[0] in ("subprocess", "socket", "pickle", "shutil") or event in (
             "os.system", "os.exec", "os.fork", "os.posix_spawn", "os.remove", "os.rename", "os.mkdir", "os.symlink",
         ):  # fmt: skip
             self.seen.append(f"{event} {arguments!r:.200}")
 
-    def _is_strange(self, path: Path, *, writes: bool) -> bool:
+    def _is_strange(self, path: Path, *, writes: bool, follows: bool) -> bool:
+        """`follows`: a link at the end of the path is opened, and not refused."""
         assert self.home is not None
         home, self.home = self.home, None  # resolving opens nothing, but asks no questions of its own
         try:
-            whole = path.resolve() if "\x00" not in str(path) else path
+            if "\x00" in str(path):
+                whole = path
+            else:
+                whole = path.resolve() if follows else path.parent.resolve() / path.name
             inside = whole.is_relative_to(home) or str(path) in sys.path  # whose entries are asked for plug-ins
             library = any(whole.is_relative_to(place) for place in self.allowed) or whole.parts[1:2] in (
                 ("proc",), ("sys",), ("dev",),
@@ -183,12 +190,18 @@ def watched(folder: Path, *, most_bytes: int = MOST_BYTES, most_seconds: float =
         watch.home = None
         resource.setrlimit(resource.RLIMIT_AS, before)
     took = time.process_time() - start[0], time.monotonic() - start[1]
+    watch.longest = max(watch.longest, took[0])
     assert took[0] < most_seconds and took[1] < 10 * most_seconds, f"took {took} s of the processor and of the clock"
     assert not watch.seen, watch.seen
     assert _tree(folder) == there and sys.path == path, "a file or the search path of modules was changed"
     for name in sys.modules.keys() - modules:
         file = getattr(sys.modules[name], "__file__", None)
         assert file is None or not Path(file).is_relative_to(folder), f"{name} was imported from {file}"
+
+
+def longest() -> float:
+    """The processor time of the slowest reading so far, in seconds."""
+    return _WATCH[0].longest if _WATCH else 0.0
 
 
 def _tree(folder: Path) -> set[str]:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 
 import pytest
 import torch
-from counts import count
+from counts import parts
 from torch import Tensor
+from torture.figures import FigureRecorder
 
+import antiphon.runtime  # noqa: F401 (it adds its back end)
 from antiphon.batch import Tokens
-from antiphon.nn.attend import attend, logits, plan, weigh
+from antiphon.nn.attend import BACKENDS, attend, logits, plan, weigh
 from antiphon.nn.rules import Alibi, Full, Relative, ScoreRule, Window
 
 HEADS, DIM = 4, 8
@@ -115,23 +118,56 @@ def test_a_query_without_keys_gives_zero_and_no_gradient() -> None:
         assert not any(gradient.any() for gradient in torch.autograd.grad(out.sum(), [q, k, v]))
 
 
-def test_random_masks_stay_finite() -> None:
-    generator = torch.Generator().manual_seed(1)
-    for _ in range(count("random_masks")):
+HALF = (torch.bfloat16, torch.float16)
+TYPES = (torch.float32, torch.float64, *HALF)
+
+
+@pytest.mark.parametrize("masks", parts("random_masks"))
+def test_random_masks_stay_finite(masks: range, figures: FigureRecorder) -> None:
+    """In each type and each back end that computes the call; `flex`, which traces each rule anew in a second, in one
+    type for a mask in 100."""
+    generator, tried = torch.Generator(), Counter[str]()
+    for number in masks:
+        generator.manual_seed(number)
         width = int(torch.randint(1, 9, (), generator=generator))
-        pos = torch.where(torch.rand(2, width, generator=generator) < 0.6, torch.arange(width), -1)
-        tokens = Tokens(pos)
-        dtype = (torch.float32, torch.bfloat16, torch.float64)[int(torch.randint(0, 3, (), generator=generator))]
-        q, k, v = (part.detach().to(dtype).requires_grad_() for part in tensors(width, width))
-        rule = rules()[list(rules())[int(torch.randint(0, 5, (), generator=generator))]].to(dtype)
-        outs = []
-        for backend in ("eager", "sdpa"):
-            scores = plan(rule, tokens.fresh(), tokens, causal=True, num_heads=HEADS)
-            out = attend(q, k, v, scores, scale=0.5, backend=backend)
-            gradients = torch.autograd.grad(out.float().sum(), [q, k, v])
-            assert all(torch.isfinite(part).all() for part in (out, *gradients))
-            outs.append(out.float())
-        torch.testing.assert_close(*outs, rtol=0, atol=0.1 if dtype == torch.bfloat16 else 1e-4)
+        tokens = Tokens(torch.where(torch.rand(2, width, generator=generator) < 0.6, torch.arange(width), -1))
+        name = list(rules())[int(torch.randint(0, len(rules()), (), generator=generator))]
+        for dtype in TYPES:
+            rule = rules()[name].to(dtype)
+            leaves = [part.detach().to(dtype).requires_grad_() for part in tensors(width, width)]
+            outs = {}
+            for backend in BACKENDS:
+                if backend == "flex" and (number % 100 or dtype != TYPES[number // 100 % len(TYPES)]):
+                    continue
+                found = finite(rule, tokens, leaves, backend)
+                if found is not None:
+                    outs[backend] = found
+            assert {"eager"} < {*outs} or "cap" in name
+            for backend, out in outs.items():
+                tolerance = 0.1 if dtype in HALF else 1e-4
+                torch.testing.assert_close(
+                    out, outs["eager"], rtol=0, atol=tolerance, msg=f"{backend} of mask {number}"
+                )
+                tried[f"{backend}"] += 1
+    figures.add("masks", len(masks))
+    for backend, calls in tried.items():
+        figures.add(f"calls of {backend}", calls)
+
+
+def finite(rule: ScoreRule, tokens: Tokens, leaves: list[Tensor], backend: str) -> Tensor | None:
+    """The output of a back end, which must be finite as its gradients; None where it refuses."""
+    forward_only = backend in ("flex", "kernel")
+    leaves = [part.detach() for part in leaves] if forward_only else leaves
+    with torch.set_grad_enabled(not forward_only):
+        scores = plan(rule, tokens.fresh(), tokens, causal=True, num_heads=HEADS)
+        if BACKENDS[backend].refuses(leaves[0], leaves[1], scores) is not None:
+            return None
+        out = attend(leaves[0], leaves[1], leaves[2], scores, scale=0.5, backend=backend)
+    gradients = torch.autograd.grad(out.float().sum(), leaves) if out.requires_grad else ()
+    assert all(torch.isfinite(part).all() for part in (out, *gradients)), (backend, tokens.pos)
+    blind = ~scores.seeing if scores.seeing is not None else torch.zeros(1, dtype=torch.bool)
+    assert not out.masked_select(blind).any(), "a query that sees no key gives zero"
+    return out.detach().float()
 
 
 def test_segments_do_not_see_each_other() -> None:

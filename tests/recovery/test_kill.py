@@ -2,75 +2,86 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
+import os
 import random
 import signal
-import subprocess
-import sys
 import time
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from counts import count
+from counts import count, parts
+from recovery.killable import Trainer, account, settings
+from torture.figures import FigureRecorder
 
-SCRIPT = """
-import sys
-import torch
-torch.set_num_threads(1)
-from antiphon.workflows import train
-words = ["one", "two", "three", "four", "five"]
-pairs = [(f"{a} {b} {c}", f"{c} {b} {a}") for a in words for b in words for c in words]
-train(
-    {
-        "data": {"train": pairs, "valid": pairs[::9]},
-        "tokenizer": {"kind": "bpe", "vocab_size": 300},
-        "model": {"preset": "tiny", "d_model": 64, "dropout": 0.1},
-        "training": {"max_steps": 120, "batch_tokens": 200, "accumulate": 3, "save_every_steps": 10},
-        "validation": {"every_steps": 30, "metrics": ["chrf"]},
-        "output": sys.argv[1],
-    },
-    resume=True,
-    quiet=True,
-)
-"""
+from antiphon.training.snapshot import SnapshotStore
+
+STEPS = count("kill_steps")
+KILLS_A_RUN = 10
 
 
-def start(folder: Path) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([sys.executable, "-c", SCRIPT, str(folder)], stderr=subprocess.PIPE)
+@pytest.fixture(scope="module")
+def trainer() -> Iterator[Trainer]:
+    with Trainer(settings(steps=STEPS)) as trainer:
+        yield trainer
 
 
-def finish(process: subprocess.Popen[bytes]) -> None:
-    _, errors = process.communicate(timeout=240)
-    assert process.returncode == 0, errors.decode()
+@pytest.fixture(scope="module")
+def whole(trainer: Trainer, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
+    """The run that is left alone, and its seconds."""
+    folder = tmp_path_factory.mktemp("alone") / "run"
+    return folder, trainer.train(folder)
 
 
-def account(folder: Path) -> tuple[list[str], list[dict[str, object]]]:
-    """Hashes of the last weights, optimizer and model, and the log without what the clock decides."""
-    last = folder / "snapshots" / "step-120"
-    files = [last / "weights.safetensors", last / "optimizer.safetensors", folder / "model" / "model.safetensors"]
-    clock = {"time_seconds", "tokens_per_second", "step_seconds", "seconds_left", "peak_memory_bytes"}
-    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return [hashlib.sha256(file.read_bytes()).hexdigest() for file in files], [
-        {key: value for key, value in row.items() if key not in clock} for row in rows
-    ]
+def newest(folder: Path) -> int:
+    """The step of the newest valid snapshot; 0 if there is none."""
+    found = SnapshotStore(folder / "snapshots", keep=None).newest()
+    return 0 if found is None else found.step
+
+
+def begun(folder: Path) -> list[int]:
+    """The step from which each start of the run went on, as run.json has it."""
+    try:
+        return [start["first_step"] for start in json.loads((folder / "run.json").read_text())["starts"]]
+    except FileNotFoundError:
+        return []
+
+
+def kill_once(trainer: Trainer, folder: Path, seconds: float) -> bool:
+    """Starts the run and kills it after so many seconds; False where it had ended by then."""
+    before, starts = newest(folder), len(begun(folder))
+    pid = trainer.start(folder)
+    time.sleep(seconds)
+    there = [int(path.parent.name[5:]) for path in folder.glob("snapshots/step-*/manifest.json")]
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+    if (code := trainer.wait()) == 0:
+        return False
+    assert code == -signal.SIGKILL, "the training failed; its error is above"
+    assert newest(folder) >= max([before, *there]), "a snapshot was lost"
+    assert begun(folder)[starts:] in ([], [before]), "the run must go on from the newest snapshot"
+    return True
 
 
 @pytest.mark.timeout(1200)
-def test_killed_and_resumed_is_uninterrupted(tmp_path: Path) -> None:
-    finish(start(tmp_path / "whole"))
-    wanted = account(tmp_path / "whole")
-    chance = random.Random(0)
-    for trial in range(count("kills")):
-        folder = tmp_path / f"killed-{trial}"
-        process = start(folder)
-        # Wait for a random number of snapshots, then a random moment more.
-        for _ in range(chance.randrange(1, 8)):
-            known = len(list(folder.glob("snapshots/step-*/manifest.json")))
-            while process.poll() is None and len(list(folder.glob("snapshots/step-*/manifest.json"))) == known < 5:
-                time.sleep(0.01)
-        time.sleep(chance.random() * 0.5)
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-        finish(start(folder))
-        assert account(folder) == wanted
+@pytest.mark.parametrize("kills", parts("kills", most=KILLS_A_RUN))
+def test_killed_and_resumed_is_uninterrupted(
+    kills: range, trainer: Trainer, whole: tuple[Path, float], tmp_path: Path, figures: FigureRecorder
+) -> None:
+    """A run is killed several times, at moments that are spread over all that it does from its start to its end."""
+    (alone, seconds), chance, left = whole, random.Random(kills.start), len(kills)
+    wanted, folders = account(alone, step=STEPS), [tmp_path / "0"]
+    while left:
+        if kill_once(trainer, folders[-1], chance.random() * 2 * seconds / KILLS_A_RUN):
+            left -= 1
+        else:
+            folders.append(tmp_path / str(len(folders)))
+    for folder in folders:
+        before = newest(folder)
+        trainer.train(folder)
+        assert begun(folder)[-1] == before or before == STEPS
+        assert account(folder, step=STEPS) == wanted
+    figures.add("kills", len(kills))
+    figures.add("killed runs, each with the hashes and the log of the run that was left alone", len(folders))

@@ -7,8 +7,9 @@ import math
 import random
 
 import pytest
-from counts import count
+from counts import parts
 from search.toys import NAMES, SPECIAL, next_log_p, toy
+from torture.figures import FigureRecorder
 
 from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.search.beam_search import Search
@@ -56,20 +57,24 @@ def model(number: int) -> tuple[EncoderDecoder, list[int], int, SearchConfig]:
     return network, [dice.randrange(vocabulary) for _ in range(dice.randint(1, 4))], limit, config
 
 
-def test_full_width_beam_is_exhaustive_search() -> None:
-    for number in range(count("beam_oracle")):
+@pytest.mark.parametrize("numbers", parts("beam_oracle"))
+def test_full_width_beam_is_exhaustive_search(numbers: range, figures: FigureRecorder) -> None:
+    for number in numbers:
         network, source, limit, config = model(number)
         found, expected = search(network, source, limit, config), every_answer(network, source, limit, config)
         assert [hypothesis.ids for hypothesis in found] == [ids for _, _, ids in expected[: config.n_best]], number
         for hypothesis, (rank, score, ids) in zip(found, expected, strict=False):
             assert math.isclose(hypothesis.score, score, abs_tol=1e-6)
+            figures.most("difference from forced rescoring", abs(hypothesis.score - score))
             assert math.isclose(hypothesis.rank, rank, abs_tol=1e-6)
             assert hypothesis.finished == (ids[-1] == SPECIAL.end)
+    figures.add("models searched exhaustively", len(numbers))
 
 
-def test_full_width_beam_behind_a_prefix_is_exhaustive_search() -> None:
+@pytest.mark.parametrize("numbers", parts("beam_oracle"))
+def test_full_width_beam_behind_a_prefix_is_exhaustive_search(numbers: range, figures: FigureRecorder) -> None:
     """The bound at which a search stops is exact where a prefix is forced: nothing that could win is given up."""
-    for number in range(count("beam_oracle")):
+    for number in numbers:
         network, source, limit, config = model(number)
         prefix = tuple(
             random.Random(number).choices([id for id in range(network.vocab_size) if id != SPECIAL.end], k=2)
@@ -88,10 +93,12 @@ def test_full_width_beam_behind_a_prefix_is_exhaustive_search() -> None:
         assert [hypothesis.ids for hypothesis in found] == [ids for _, ids in ranked[: config.n_best]], number
         for hypothesis, (rank, _) in zip(found, ranked, strict=False):
             assert math.isclose(hypothesis.rank, rank, abs_tol=1e-6)
+    figures.add("models searched behind a prefix", len(numbers))
 
 
-def test_n_best_is_sorted_unique_and_rescored_alike() -> None:
-    for number in range(count("beam_oracle")):
+@pytest.mark.parametrize("numbers", parts("beam_oracle"))
+def test_n_best_is_sorted_unique_and_rescored_alike(numbers: range, figures: FigureRecorder) -> None:
+    for number in numbers:
         network, source, limit, _ = model(number)
         width = (1, 2, 3, 5)[number % 4]
         found = search(network, source, limit, SearchConfig(SPECIAL, width=width, n_best=width))
@@ -100,13 +107,16 @@ def test_n_best_is_sorted_unique_and_rescored_alike() -> None:
         assert len({tuple(hypothesis.ids) for hypothesis in found}) == len(found) <= width
         rescored = forced_scores(network, [(source, hypothesis.ids) for hypothesis in found], SPECIAL)
         assert [hypothesis.score for hypothesis in found] == pytest.approx(rescored, abs=1e-6)
+    figures.add("n-best lists", len(numbers))
 
 
-def test_beam_of_one_is_greedy() -> None:
-    for number in range(count("beam_oracle")):
+@pytest.mark.parametrize("numbers", parts("beam_oracle"))
+def test_beam_of_one_is_greedy(numbers: range, figures: FigureRecorder) -> None:
+    for number in numbers:
         network, source, limit, _ = model(number)
         ids: list[int] = []
         while len(ids) < limit and ids[-1:] != [SPECIAL.end]:
             log_p = next_log_p(network, source, [ids])[0]
             ids = [*ids, log_p.index(max(log_p))]
         assert [hypothesis.ids for hypothesis in search(network, source, limit, SearchConfig(SPECIAL))] == [ids]
+    figures.add("beams of one", len(numbers))

@@ -10,6 +10,7 @@ import torch
 from counts import count
 from search.toys import NAMES, SPECIAL, VOCABULARY, assert_same, next_log_p, penalty, plain_search, source_of, toy
 from torch import Tensor
+from torture.figures import FigureRecorder
 
 from antiphon.batch import Example, Tokens, collate
 from antiphon.config import GenerationConfig
@@ -26,19 +27,20 @@ KINDS = {
 }
 
 
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("kind", [*KINDS, "forced prefix"])
-def test_cached_is_full(kind: str) -> None:
+def test_cached_is_full(kind: str, name: str, figures: FigureRecorder) -> None:
     """Each input is answered with a cache, many in a batch, and without one, alone, by plain lists."""
-    dice = random.Random(kind)
-    for name in NAMES:
-        network = toy(name)
-        config = GenerationConfig(max_new_tokens=10, **KINDS.get(kind, {"beam_size": 3, "n_best": 3}))
-        sources = [
-            SourceInput(source_of(dice), row, prefix=_prefix(dice) if kind == "forced prefix" else ())
-            for row in range(-(-count("cached_is_full") // len(NAMES)))
-        ]
-        for source, found in zip(sources, answer(network, sources, config, SPECIAL), strict=True):
-            assert_same(found, plain_search(network, source.ids, config, prefix=source.prefix))
+    dice, network = random.Random(f"{kind} {name}"), toy(name)
+    config = GenerationConfig(max_new_tokens=10, **KINDS.get(kind, {"beam_size": 3, "n_best": 3}))
+    sources = [
+        SourceInput(source_of(dice), row, prefix=_prefix(dice) if kind == "forced prefix" else ())
+        for row in range(-(-count("cached_is_full") // len(NAMES)))
+    ]
+    for source, found in zip(sources, answer(network, sources, config, SPECIAL), strict=True):
+        difference = assert_same(found, plain_search(network, source.ids, config, prefix=source.prefix))
+        figures.most("difference of a score in float64", difference)
+    figures.add(f"inputs with {kind}", len(sources))
 
 
 def _prefix(dice: random.Random) -> tuple[int, ...]:

@@ -178,9 +178,12 @@ def plain_search(
     return ended if all_ended else ended[: config.n_best]
 
 
-def assert_same(found: list[Hypothesis], expected: list[Hypothesis], *, tolerance: float = 1e-10) -> None:
+def assert_same(found: list[Hypothesis], expected: list[Hypothesis], *, tolerance: float = 1e-10) -> float:
+    """The same answers in the same order; the largest difference of a score or rank."""
     assert [hypothesis.ids for hypothesis in found] == [hypothesis.ids for hypothesis in expected]
     for mine, theirs in zip(found, expected, strict=True):
         assert math.isclose(mine.score, theirs.score, rel_tol=tolerance, abs_tol=tolerance)
         assert math.isclose(mine.rank, theirs.rank, rel_tol=tolerance, abs_tol=tolerance)
         assert mine.finished == theirs.finished
+    pairs = list(zip(found, expected, strict=True))
+    return max((max(abs(a.score - b.score), abs(a.rank - b.rank)) for a, b in pairs), default=0.0)

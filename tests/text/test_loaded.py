@@ -8,7 +8,8 @@ import random
 
 import pytest
 import sentencepiece
-from counts import count
+from counts import parts
+from models import hostile
 from tokenizers import Tokenizer as Rust
 from tokenizers import decoders, models, pre_tokenizers, processors
 
@@ -154,8 +155,9 @@ def json_mutant(content: bytes, rng: random.Random) -> bytes:
         return json.dumps(root).encode()
 
 
+@pytest.mark.parametrize("seeds", parts("hostile_files", most=1000))
 @pytest.mark.parametrize("form", ["bpe", "unigram", "characters", "spm"])
-def test_hostile_files_load_or_are_a_model_error(form, training_texts, tmp_path):
+def test_hostile_files_load_or_are_a_model_error(form, seeds, training_texts, tmp_path, figures):
     file = tmp_path / ("tokenizer.spm" if form == "spm" else "tokenizer.json")
     if form == "spm":
         # Without its normalisation table, 240 kB that would take nearly every mutation.
@@ -163,14 +165,16 @@ def test_hostile_files_load_or_are_a_model_error(form, training_texts, tmp_path)
     else:
         content = train_tokenizer(training_texts, kind=form, vocab_size=300).vocabulary.content
     refused = 0
-    for seed in range(count("hostile_files")):
+    for seed in seeds:
         rng = random.Random(f"{form} {seed}")
         file.write_bytes((json_mutant if form != "spm" and seed % 2 else mutant)(content, rng))
         try:
-            tokenizer = Tokenizer.load(file)
-            assert isinstance(tokenizer.decode(tokenizer.encode("in 3 hours \0 日 </s>")), str)
-            assert len(tokenizer.pieces(range(min(tokenizer.vocab_size, 400)))) <= 400
+            with hostile.watched(tmp_path):
+                tokenizer = Tokenizer.load(file)
+                assert isinstance(tokenizer.decode(tokenizer.encode("in 3 hours \0 日 </s>")), str)
+                assert len(tokenizer.pieces(range(min(tokenizer.vocab_size, 400)))) <= 400
         except ModelError as error:
             refused += 1
             assert "\n" not in str(error)
-    assert refused > count("hostile_files") // 3
+    assert refused > len(seeds) // 3
+    figures.add("mutants of .spm" if form == "spm" else f"mutants of a tokenizer of kind {form}", len(seeds))

@@ -24,11 +24,12 @@ def streamed(tokenizer: Tokenizer, ids: list[int], rng: random.Random) -> list[s
     return [*pieces, stream.finish()]
 
 
-def test_joined_pieces_are_the_text(tokenizer, texts):
+def test_joined_pieces_are_the_text(tokenizer, texts, figures):
     rng = random.Random(0)
     for seed in range(count("odd_texts")):
         ids = tokenizer.encode(texts(seed))
         assert "".join(streamed(tokenizer, ids, rng)) == tokenizer.decode(ids) == texts(seed)
+    figures.add("texts streamed", count("odd_texts"))
 
 
 def test_any_ids_stream_as_they_decode(tokenizer):

@@ -25,9 +25,10 @@ def assert_gives_back(tokenizer: Tokenizer, text: str) -> None:
     assert max(ids) < tokenizer.vocab_size
 
 
-def test_every_generated_text_comes_back(tokenizer, texts):
+def test_every_generated_text_comes_back(tokenizer, texts, figures):
     for seed in range(count("tokenizer_round_trip")):
         assert_gives_back(tokenizer, texts(seed))
+    figures.add("texts through a tokenizer and back", count("tokenizer_round_trip"))
 
 
 @pytest.mark.parametrize("text", ["", " ", "  ", " a", "a ", "  a", "\n", "\r\n", "\0", "a\0", "\t\t", "ﬁ", "e\u0301"])

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from disk_log import DiskLog, Operation, Power, memory_folder, read_tree, write_tree
+from torture.figures import FigureRecorder
 
 from antiphon.training.snapshot import MANIFEST, SnapshotStore
 
@@ -84,9 +85,10 @@ def outcome(
     return len(states), faults
 
 
-def test_after_every_loss_of_power_the_last_whole_snapshot_loads(memory: Path) -> None:
+def test_after_every_loss_of_power_the_last_whole_snapshot_loads(memory: Path, figures: FigureRecorder) -> None:
     count, faults = outcome(memory)
     assert count > 200 and faults == []
+    figures.add("different states of a disk", count)
 
 
 def is_of(operation: Operation, what: str) -> bool:

@@ -17,6 +17,7 @@ import pytest
 import torch
 from disk_log import memory_folder
 from safetensors.torch import load, save
+from torture.figures import FigureRecorder
 from training.runs import make_loop, rows
 
 from antiphon.config import ModelConfig
@@ -258,13 +259,14 @@ def drops(case: Case, seen: set[Any]) -> Iterator[tuple[Any, Callable[[], dict[s
             yield path, lambda path=path: without_item(case.files, path, case.fresh)
 
 
-def test_each_dropped_item_makes_a_difference(cases: dict[str, Case]) -> None:
+def test_each_dropped_item_makes_a_difference(cases: dict[str, Case], figures: FigureRecorder) -> None:
     found: set[Any] = set()
     missed: set[Any] = set()
     for case in cases.values():
         for number, (item, files) in enumerate(drops(case, found)):
             (found if case.differences(files(), f"without {number}") else missed).add(item)
     assert sorted(map(str, missed - found)) == []
+    figures.add("items dropped, each noticed", len(found))
     named = {part for item in found for part in item}
     assert named >= {
         "weights.safetensors", "evaluated.safetensors", "exp_avg", "exp_avg_sq", "step", "number", "start", "teacher",

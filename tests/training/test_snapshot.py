@@ -16,6 +16,7 @@ import torch
 from counts import count
 from disk_log import DiskLog, memory_folder
 from safetensors.torch import save
+from torture.figures import FigureRecorder
 
 from antiphon.errors import DiskError, ModelError
 from antiphon.training.saving.files import MANIFEST, damage
@@ -63,7 +64,9 @@ def test_a_file_of_tensors_is_that_of_the_library() -> None:
 
 
 @pytest.mark.parametrize("kind", ["flip", "truncation"])
-def test_every_flip_and_truncation_is_found_and_the_one_before_is_used(memory: Path, kind: str) -> None:
+def test_every_flip_and_truncation_is_found_and_the_one_before_is_used(
+    memory: Path, kind: str, figures: FigureRecorder
+) -> None:
     lines: list[str] = []
     store = SnapshotStore(memory, keep=3, say=lines.append)
     store.save(1, FILES)
@@ -85,6 +88,7 @@ def test_every_flip_and_truncation_is_found_and_the_one_before_is_used(memory: P
         assert str(folder) in lines[-1] and file.name in lines[-1]
         file.write_bytes(whole)
     assert damage(folder) is None
+    figures.add(f"{kind}s found", count("snapshot_corruption"))
 
 
 def test_damaged_ones_push_out_no_whole_one(tmp_path: Path) -> None:
@@ -156,7 +160,9 @@ def no_space() -> None:
 
 
 @pytest.mark.parametrize("beside", [False, True])
-def test_no_space_at_any_call_of_a_save_keeps_the_last_good_ones(memory: Path, beside: bool) -> None:
+def test_no_space_at_any_call_of_a_save_keeps_the_last_good_ones(
+    memory: Path, beside: bool, figures: FigureRecorder
+) -> None:
     total, refused = calls(memory / "count"), 0
     for number in range(1, total + 1):
         folder = memory / str(number)
@@ -185,9 +191,10 @@ def test_no_space_at_any_call_of_a_save_keeps_the_last_good_ones(memory: Path, b
         store.save(4, FILES)
         assert store.newest().step == 4 and not list(store.folder.glob("tmp-*"))  # type: ignore[union-attr]
     assert refused >= total - 8, "only the deletion of an old snapshot may fail without an error"
+    figures.add("calls without space", total)
 
 
-def test_killed_at_any_call_of_a_save_a_whole_snapshot_loads(memory: Path) -> None:
+def test_killed_at_any_call_of_a_save_a_whole_snapshot_loads(memory: Path, figures: FigureRecorder) -> None:
     """SIGKILL of a real process, before each call of the system of a save with rotation."""
     total, found = calls(memory / "count"), []
     for number in range(1, total + 2):
@@ -209,6 +216,7 @@ def test_killed_at_any_call_of_a_save_a_whole_snapshot_loads(memory: Path) -> No
         store.save(4, FILES)
         assert store.newest().step == 4 and not list(store.folder.glob("tmp-*"))  # type: ignore[union-attr]
     assert found == sorted(found) and {*found} == {2, 3}
+    figures.add("calls at which a save was killed", total)
 
 
 FULL = """

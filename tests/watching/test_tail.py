@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import random
+import time
 from itertools import pairwise
 from pathlib import Path
 
@@ -117,3 +119,22 @@ def test_a_sample_of_a_long_log_has_rows_of_all_its_parts(tmp_path: Path) -> Non
     steps = steps_of(read_sample(file, 100))
     assert len(steps) == 100 and steps == sorted(set(steps)) and steps[0] == 0
     assert max(b - a for a, b in pairwise(steps)) < 100 and steps[-1] > 4900
+
+
+def test_the_age_of_a_log_does_not_follow_a_clock_that_is_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "metrics.jsonl"
+    file.write_text('{"step": 1}\n')
+    os.utime(file, (time.time() - 100, time.time() - 100))
+    tail, real, shift = LogTail(file), time.time, 0.0
+    assert tail.age_seconds is None
+    monkeypatch.setattr(time, "time", lambda: real() + shift)
+    tail.read()
+    assert tail.age_seconds is not None and 99 < tail.age_seconds < 110
+    for shift in (7200.0, -7200.0):  # the clock is set forward and back by two hours
+        tail.read()
+        assert 99 < tail.age_seconds < 110
+    with file.open("a") as stream:
+        stream.write('{"step": 2}\n')
+    shift = 7200.0  # the file was changed before
+    tail.read()
+    assert 0 <= tail.age_seconds < 10

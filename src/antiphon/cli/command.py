@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import shlex
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -15,7 +16,19 @@ from antiphon.config import precision_name
 from antiphon.errors import ConfigError, UsageError
 from antiphon.settings import Count, CountOrZero, NamedChoice, Settings
 
+BOTH_TYPES = "`--quantize` and `--dtype` both say how weights are held. Give one of them."
 DType = Annotated[str, NamedChoice(precision_name)]
+
+
+class _Typed:
+    """The words of the command line."""
+
+    words: Sequence[str] = ()
+
+
+def remember(words: Sequence[str]) -> None:
+    """Keep the words of the command line for `Command.typed`."""
+    _Typed.words = list(words)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +48,11 @@ class Command(Settings, ABC):
     debug: bool = False
     """Show the traceback of an error."""
 
+    @property
+    def typed(self) -> str:
+        """The command as it was typed, for messages."""
+        return shlex.join(["antiphon", *_Typed.words])
+
     @abstractmethod
     def run(self) -> int:
         """Run the command and return the exit code."""
@@ -52,7 +70,7 @@ class Command(Settings, ABC):
         another device is given.
         """
         if quantize is not None and self.dtype is not None:
-            raise UsageError("`--quantize` and `--dtype` both say how weights are held. Give one of them.")
+            raise UsageError(BOTH_TYPES)
         import torch
 
         from antiphon.devices import choose_device, describe_machine

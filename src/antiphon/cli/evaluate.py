@@ -7,14 +7,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from antiphon.cli.command import Command, columns, import_modules, with_seed
+from antiphon.bulk.shards import is_many
+from antiphon.cli.bulk import OnRowFailure, aligned_shards, check_few, check_many, run_command, source_shards
+from antiphon.cli.command import BOTH_TYPES, Command, columns, import_modules, with_seed
 from antiphon.cli.flags import Flag, Positional
 from antiphon.cli.generate import SEARCH
 from antiphon.cli.scores import as_json, as_table
 from antiphon.cli.streams import lines, output
 from antiphon.config import SourceConfig
 from antiphon.errors import UsageError
-from antiphon.settings import CountOrZero
+from antiphon.settings import Count, CountOrZero
 
 if TYPE_CHECKING:
     from antiphon.evaluation.test_set import TestExample
@@ -49,7 +51,15 @@ class Evaluate(Command):
     """Separated by commas: bleu, chrf, ter, rouge1, rouge2, rougeL, rougeLsum, exact_match, error_rate, wer, cer, per,
     accuracy, macro_f1, confusion, comet; or a list as in a recipe."""
     output: Annotated[str | None, Flag("FILE", default="not kept")] = None
-    """The file for the answers, line by line."""
+    """The file for the answers, line by line; with --processes the folder for them."""
+    processes: Annotated[Count | None, Flag("N")] = None
+    """Answer many files, such as --data "test/*.jsonl", on several processes, restartable (see `generate`)."""
+    failures: Annotated[OnRowFailure | None, Flag(default="error")] = None
+    """With --processes: a row that cannot be read or answered ends the job, or is recorded and counts as empty."""
+    block_rows: Annotated[Count | None, Flag("N", default="4096")] = None
+    """With --processes: the most rows that are answered together, and again after the job was killed."""
+    resume: bool = False
+    """With --processes: continue the job in --output, or begin it."""
     json: bool = False
     """One JSON object instead of a table."""
     quantize: Literal["int8"] | None = None
@@ -58,18 +68,30 @@ class Evaluate(Command):
     """Import a module with custom parts or metrics."""
     search: Annotated[dict[str, Any], SEARCH] = field(default_factory=dict)
 
+    @property
+    def many(self) -> bool:
+        """Whether the answers are computed into a folder."""
+        files = [file for file in (self.source, *self.target, *self.data) if file is not None]
+        return self.processes is not None or any(is_many(file) for file in files)
+
     def check(self) -> None:
         files = self.source is not None or bool(self.target)
         if (files and (self.source is None or not self.target)) or (files and self.data):
             raise UsageError("evaluate needs either --source and --target, or --data.")
         if not self.data and (self.source_field is not None or self.target_field is not None):
             raise UsageError("`--source-field` and `--target-field` belong to --data.")
+        if self.many:
+            check_many([], self.output)
+        else:
+            check_few(self, resume=True)
         if self.search.get("n_best", 1) > 1:
             raise UsageError("`--n-best` must be 1 here: one answer of each source is measured.")
 
     def run(self) -> int:
         import_modules(self.imports)
         data, metrics = self._asked()
+        if self.many:
+            return self._evaluate_many(data, metrics)
         device = self.start(quantize=self.quantize)
         from antiphon.evaluation.evaluate import evaluate
         from antiphon.evaluation.metrics import parse_metrics
@@ -91,6 +113,27 @@ class Evaluate(Command):
             with output(self.output, reads=self._read(data)) as writer:
                 for answer in report.answers:
                     writer.line(answer.text)
+        sys.stdout.write(as_json(report) if self.json else as_table(report, by=self.by or "", width=columns()))
+        return 0
+
+    def _evaluate_many(self, data: tuple[SourceConfig, ...], metrics: list[Any]) -> int:
+        if self.quantize is not None and self.dtype is not None:
+            raise UsageError(BOTH_TYPES)
+        from antiphon.bulk.evaluating import labels_of, measured_cases
+        from antiphon.evaluation.measuring import checked_metrics
+
+        parsed = checked_metrics(metrics, labels_of(self.model))  # before anything is computed
+        aligned = self.source is not None
+        shards = aligned_shards(str(self.source), self.target, suffix=".jsonl") if aligned else source_shards(data)
+        job = {
+            "task": "evaluate",
+            "shards": tuple(shards),
+            "models": (self.model,),
+            "search": with_seed(self.search, self.seed),
+            "quantize": self.quantize,
+        }
+        made, totals = run_command(self, job)
+        report = measured_cases(made, Path(str(self.output)), parsed, by=self.by, seconds=totals.seconds)
         sys.stdout.write(as_json(report) if self.json else as_table(report, by=self.by or "", width=columns()))
         return 0
 

@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from antiphon.cli.command import Command, import_modules, with_seed
+from antiphon.bulk.tables import KINDS, AnsweredTable, is_table, placed
+from antiphon.cli.bulk import OnRowFailure, are_many, check_few, check_many, run_command, text_shards
+from antiphon.cli.command import BOTH_TYPES, Command, import_modules, with_seed
 from antiphon.cli.flags import Flag, Group, Positional
 from antiphon.cli.streams import Writer, answered, chunks, output, without
-from antiphon.cli.tables import KINDS, AnsweredTable, is_table, kept_rows, output_kind, placed, row_chunks
+from antiphon.cli.tables import kept_rows, output_kind, row_chunks
 from antiphon.config import GenerationConfig
 from antiphon.errors import UsageError
 from antiphon.settings import Count, CountOrZero, Share
@@ -39,22 +41,35 @@ class Generate(Command):
 
     For a table (.csv, .tsv, .jsonl) the text in --source-field of each row is answered, and the row is written with all
     its columns and one for the answer.
+
+    Many inputs (globs, lists, --input given repeatedly; .parquet, too) are answered into the folder --output, a file
+    each, on --processes processes. Such a job can be killed at any moment: the same command with --resume continues it,
+    and no row is lost or answered twice.
     """
 
     model: Annotated[str, Positional("MODEL")]
     """A run folder or a model folder."""
-    input: Annotated[str, Flag("FILE")] = "-"
-    """Lines of text, or a table: .csv, .tsv or .jsonl; each also .gz or .zst; - is standard input."""
+    inputs: Annotated[tuple[str, ...], Flag("FILE", name="input", default="-; repeatable")] = ("-",)
+    """Lines of text, or a table: .csv, .tsv or .jsonl; each also .gz or .zst; - is standard input. Many: a glob in
+    quotes, or @LIST, a file with the name of an input on each line."""
     output: Annotated[str, Flag("FILE")] = "-"
-    """The file for the answers, which is overwritten; - is standard output. For a table its suffix is the format."""
+    """The file for the answers, which is overwritten; - is standard output. For a table its suffix is the format. The
+    folder for the answers of many inputs."""
+    processes: Annotated[Count | None, Flag("N", default="1")] = None
+    """Answer many inputs on several processes, which share the cores, or are dealt the GPUs."""
     source_field: Annotated[CountOrZero | str | None, Flag("NAME", default="source")] = None
     """The column or key of a table to answer: a name, a number from 0 without a header, or a template of several."""
     target_field: Annotated[str | None, Flag("NAME", default="answer")] = None
     """The column or key for the answers, which the table must not have yet."""
     bad_rows: Annotated[Literal["error", "skip"] | None, Flag(default="error")] = None
     """Rows of a table that cannot be read: an error, or left out and counted."""
+    failures: Annotated[OnRowFailure | None, Flag(default="error")] = None
+    """Of many inputs: a row that cannot be read or answered ends the job, or is recorded in the folder failures/ of
+    --output and has no answer."""
+    block_rows: Annotated[Count | None, Flag("N", default="4096")] = None
+    """Of many inputs: the most rows that are answered together, and again after the job was killed."""
     resume: bool = False
-    """Keep the answers in --output from an interrupted run, and continue after them."""
+    """Keep the answers in --output from an interrupted run, and continue after them; or begin, if there are none."""
     json: bool = False
     """One JSON object a line, with scores and alternatives."""
     stream: bool = False
@@ -75,7 +90,21 @@ class Generate(Command):
     """Import a module with custom parts that the model needs."""
     search: Annotated[dict[str, Any], SEARCH] = field(default_factory=dict)
 
+    @property
+    def input(self) -> str:
+        """The input, if there is one."""
+        return self.inputs[0]
+
+    @property
+    def many(self) -> bool:
+        """Whether many inputs are answered into a folder."""
+        return self.processes is not None or are_many(self.inputs, self.output)
+
     def check(self) -> None:
+        if self.many:
+            self._check_many()
+        else:
+            check_few(self, resume=False)
         if self.stream and (self.json or self.search.get("n_best", 1) > 1):
             raise UsageError("`--stream` shows one plain answer, so it cannot be given with --json or --n-best.")
         if self.rerank is None and (self.candidates is not None or self.rerank_weight is not None):
@@ -86,7 +115,7 @@ class Generate(Command):
             )
         if self.resume and self.output == "-":
             raise UsageError("`--resume` needs the file that the answers go to. Give --output.")
-        if not is_table(self.input):
+        if not self.many and not is_table(self.input):
             flags = {"source": self.source_field, "target": self.target_field}
             given = [f"--{side}-field" for side, field in flags.items() if field is not None]
             given += ["--bad-rows"] if self.bad_rows is not None else []
@@ -97,8 +126,15 @@ class Generate(Command):
                     f".zst, but it is {name}. Drop the flag, or rename the file."
                 )
 
+    def _check_many(self) -> None:
+        if self.stream:
+            raise UsageError("`--stream` shows the answers of one input, so it cannot be given with many. Drop it.")
+        check_many(self.inputs, self.output)
+
     def run(self) -> int:
         import_modules(self.imports)
+        if self.many:
+            return self._answer_many()
         table = self._table() if is_table(self.input) else None
         device = self.start(quantize=self.quantize)
         from antiphon.generation.load import load
@@ -127,6 +163,38 @@ class Generate(Command):
         self._say_cost(chosen)
         return 0
 
+    def _answer_many(self) -> int:
+        rerank = None
+        if self.rerank is not None:
+            given = {"candidates": self.candidates, "weight": self.rerank_weight}
+            rerank = {"by": self.rerank, **{name: value for name, value in given.items() if value is not None}}
+        if self.quantize is not None and self.dtype is not None:
+            raise UsageError(BOTH_TYPES)
+        shards = text_shards(self.inputs, source_field=self.source_field, details=self.json)
+        if all(shard.kind == "lines" for shard in shards):
+            self._check_no_table(shards[0].title)
+        unreadable = {} if self.failures is not None or self.bad_rows is None else {"on_failure": self.bad_rows}
+        job = {
+            "task": "generate",
+            "shards": tuple(shards),
+            "models": (self.model, *self.ensemble),
+            "search": with_seed(self.search, self.seed),
+            "rerank": rerank,
+            "source_field": self.source_field,
+            "added_field": self.target_field or "answer",
+            "details": self.json,
+            "quantize": self.quantize,
+            **unreadable,
+        }
+        run_command(self, job)
+        return 0
+
+    def _check_no_table(self, file: str) -> None:
+        """UsageError for a flag of tables, if the inputs are lines of text."""
+        if self.target_field is not None or self.bad_rows is not None:
+            flag = "--target-field" if self.target_field is not None else "--bad-rows"
+            raise UsageError(f"`{flag}` needs --source-field, since `{file}` has no column `source`.")
+
     def _reranker(self, model: Translator) -> Reranker | None:
         """The reranking of the answers; None without --rerank."""
         if self.rerank is None:
@@ -145,9 +213,7 @@ class Generate(Command):
         from antiphon.data.whole_rows import InputTable, has_source
 
         if self.source_field is None and not has_source(self.input):
-            if self.target_field is not None or self.bad_rows is not None:
-                flag = "--target-field" if self.target_field is not None else "--bad-rows"
-                raise UsageError(f"`{flag}` needs --source-field, since `{self.input}` has no column `source`.")
+            self._check_no_table(self.input)
             self.say(f"antiphon: {self.input} is read line by line; --source-field NAME asks a column of a table")
             return None
         self._one_answer_a_row(self.search.get("n_best", 1))

@@ -26,7 +26,10 @@ class Inspect(Command):
     html: Annotated[str | None, Flag("FILE", default="none is written")] = None
     """Also write the report as one HTML file, which needs nothing else."""
     world: Annotated[str | None, Flag("NxDEVICE", default="this machine alone")] = None
-    """Also extrapolate the time of training to other devices by their published peak rates, such as 64xH200."""
+    """Also plan the run on other devices, computed from their data sheets: what fits, which sharding, how long, what it
+    costs. Such as 64xH200, 2x8xH100 (nodes x GPUs) or 16x96GB,400TFLOP/s,200GB/s (memory, matrix rate, link)."""
+    price_per_hour: Annotated[float | None, Flag("PRICE", default="GPU hours alone")] = None
+    """The price of a GPU for an hour, for `--world`."""
     data_only: bool = False
     """Look at the data alone: no tokens, no time and memory of the run."""
     variant: Annotated[str | None, Flag("NAME", default="the recipe without its variants")] = None
@@ -36,18 +39,19 @@ class Inspect(Command):
 
     def run(self) -> int:
         import_modules(self.imports)
-        from antiphon.inspection.hardware import read_world
+        from antiphon.inspection.scaling.devices import read_cluster
         from antiphon.recipe import read_recipe
 
         if self.world is not None:
-            read_world(self.world)  # a wrong name is an error before anything is read
+            read_cluster(self.world)  # a wrong name is an error before anything is read
         short = {"training.seed": self.seed, "training.precision": self.dtype}
         overrides = {name: str(value) for name, value in short.items() if value is not None}
         config = read_recipe(self.recipe, overrides, variant=self.variant)
         device = self.start(dtype=config.training.precision)
         from antiphon.workflows.inspect import inspect
 
-        report = inspect(config, world=self.world, device=device, data_only=self.data_only, title=self.recipe)
+        known = {"world": self.world, "price_per_hour": self.price_per_hour}
+        report = inspect(config, **known, device=device, data_only=self.data_only, title=self.recipe)
         if self.html is not None:
             report.to_html(self.html)
             self.say(f"the report is in `{self.html}`")

@@ -20,7 +20,7 @@ from types import FrameType
 
 from antiphon.cli.threads import wait_briefly
 from antiphon.distributed import failure
-from antiphon.errors import AntiphonError, UsageError, memory_ran_out, on_command_line
+from antiphon.errors import AntiphonError, RestartError, UsageError, memory_ran_out, on_command_line
 from antiphon.registry import nearest
 
 COMMANDS = {  # name -> the module and class behind it, and its line in the help
@@ -97,9 +97,11 @@ def _run(words: list[str]) -> int:
         of_it = {key: value for key, value in COMMANDS.items() if key.startswith(f"{name} ")}
         sys.stdout.write(f"usage: antiphon {name} COMMAND [arguments] [flags]\n\ncommands:\n{_list(of_it)}\n")
         return 0
+    from antiphon.cli.command import remember
     from antiphon.cli.flags import parse
 
     command = parse(command_class(name), rest, prog=f"antiphon {name}")
+    remember(words)
     return command.run()
 
 
@@ -192,8 +194,8 @@ def _tell(error: BaseException, words: list[str]) -> int:
         return 130
     text, code = _explain(error)
     text = _one_line(text)
-    expected = isinstance(error, AntiphonError)
-    failure.record_failure(text, code, lost=failure.is_lost_peer(error), expected=expected)
+    expected, restart = isinstance(error, AntiphonError), isinstance(error, RestartError)
+    failure.record_failure(text, code, lost=failure.is_lost_peer(error), expected=expected, restart=restart)
     if (prefix := failure.prefix()) is not None:
         sys.stderr.write(f"antiphon: {prefix}{text}\n")
     return code

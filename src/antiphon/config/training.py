@@ -127,6 +127,11 @@ class TrainingConfig(ParallelSettings):
     """Steps between snapshots; 500 if save_every is not given."""
     keep_last: Count = 5
     """Number of newest snapshots to retain."""
+    max_loss_rise: NotNegative = 0.5
+    """The training loss has diverged, and the run stops, when it stays above its lowest recent level by this share (and
+    by 3 times its scatter); 0: never."""
+    max_rollbacks: CountOrZero = 0
+    """Times that a diverged run goes back to its last good snapshot and skips the data since then, before it stops."""
     patience: Count | None = None
     """Validations without improvement after which training ends; none: never."""
     seed: CountOrZero = 0

@@ -60,12 +60,28 @@ def records(data: object, task: Task, *, bad_rows: OnBadRow = "error") -> Iterat
 def cases(data: object, task: Task, *, bad_rows: OnBadRow = "error") -> Iterator[tuple[str, list[str], DataPlace]]:
     """Every (source, targets, place) of `data`: as `records`, but with all the targets of a record together."""
 
-    def pairs(row: DataRow) -> list[tuple[str, str]]:
-        return [pair(one, task) for one in _one_each(row, Cursor())]
-
-    for row, made in readable_rows(_records(data), pairs, BadRows(bad_rows)):
+    for row, made in readable_rows(_records(data), partial(_pairs, task=task), BadRows(bad_rows)):
         if not row.plain:
             yield row.source_prefix + made[0][0], [target for _, target in made], row.place
+
+
+def checked_cases(data: object, task: Task) -> Iterator[tuple[str, list[str], DataPlace, DataError | None]]:
+    """As `cases`, with the error of each row that cannot be read in place of raising or skipping it."""
+    for row in _records(data):
+        try:
+            if row.fault is not None:
+                raise row.fault
+            made = _pairs(row, task)
+        except DataError as error:
+            yield "", [], row.place, error
+            continue
+        if not row.plain:
+            yield row.source_prefix + made[0][0], [target for _, target in made], row.place, None
+
+
+def _pairs(row: DataRow, task: Task) -> list[tuple[str, str]]:
+    """The source and each target of a record, as the task makes them."""
+    return [pair(one, task) for one in _one_each(row, Cursor())]
 
 
 def pair(row: DataRow, task: Task) -> tuple[str, str]:

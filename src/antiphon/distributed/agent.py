@@ -52,6 +52,7 @@ class End:
     message: str | None = None
     keep_logs: bool = False
     lost: bool = False  # a rank was lost: starting again may help
+    is_whole: bool = False  # the message says what was kept and how to continue
 
 
 def run_ranks(ranks: Ranks) -> End:
@@ -103,10 +104,10 @@ class Agent(LocalElasticAgent):
                 self._remaining_restarts = 0
             elif left:
                 self.say(
-                    f"antiphon: {self.end.message}; all ranks start again from the newest whole snapshot "
+                    f"antiphon: {self.end.message.rstrip('.')}; all ranks start again from the newest whole snapshot "
                     f"({most - left + 1} of {most} restarts)"
                 )
-            else:
+            elif not self.end.is_whole:
                 self.end = End(1, f"{self.end.message}{_after(most)}", self.end.keep_logs)
         elif result.state == WorkerState.SUCCEEDED:
             self.end = End(0)
@@ -145,7 +146,8 @@ def end_of(failures: Mapping[int, ProcessFailure], first: set[int], *, began: fl
     if written:
         _, rank, found = min(written, key=lambda row: row[:2])
         text = str(found["message"]["message"])
-        return End(int(found["code"]), text if rank == 0 else f"rank {rank}: {text}")
+        again = bool(found.get("restart"))
+        return End(int(found["code"]), text if rank == 0 else f"rank {rank}: {text}", lost=again, is_whole=again)
     codes = {rank: failure.exitcode for rank, failure in causes.items()}
     if all(code in _STOPS for code in codes.values()):
         code = next(iter(codes.values()))

@@ -80,12 +80,13 @@ def describe_lost_peer(error: BaseException) -> str:
     )
 
 
-def record_failure(text: str, code: int, *, lost: bool, expected: bool) -> None:
-    """Write the error of this rank to the file that torchrun reads, if there is one. `expected`: raised on purpose."""
+def record_failure(text: str, code: int, *, lost: bool, expected: bool, restart: bool = False) -> None:
+    """Write the error of this rank to the file that torchrun reads, if there is one. `expected`: raised on purpose;
+    `restart`: an error after which the ranks, started again, go on."""
     if not is_rank() or _Report.left_to_main or not (file := os.environ.get(_FILE)):
         return
     message = {"message": text, "extraInfo": {"py_callstack": text, "timestamp": str(int(time.time()))}}
-    row = {"message": message, "code": code, "lost": lost, "expected": expected}
+    row = {"message": message, "code": code, "lost": lost, "expected": expected, "restart": restart}
     draft = Path(f"{file}.tmp")  # torchrun fails on a file that is only half written
     try:
         draft.write_text(json.dumps(row), encoding="utf-8")

@@ -8,7 +8,7 @@ from typing import Any
 
 from antiphon.inspection.estimate import Estimate
 from antiphon.inspection.findings import Finding, SplitReport
-from antiphon.inspection.hardware import Extrapolation
+from antiphon.inspection.scaling.plan import RunPlan
 from antiphon.inspection.tokens import TokenReport
 
 
@@ -25,7 +25,7 @@ class InspectionContents:
     snippet: str
     tokens: TokenReport | None = None
     estimate: Estimate | None = None
-    world: Extrapolation | None = None
+    world: RunPlan | None = None
     problem: str = ""
     notes: list[str] = field(default_factory=list)
     seconds: float = 0.0
@@ -56,7 +56,7 @@ class InspectionContents:
             "snippet": self.snippet,
             "tokens": None if self.tokens is None else _tokens(self.tokens),
             "estimate": None if self.estimate is None else self.estimate.as_dict(),
-            "world": None if self.world is None else {**asdict(self.world), "extrapolation": True},
+            "world": None if self.world is None else self.world.as_dict(),
             "problem": self.problem,
             "notes": self.notes,
             "seconds": round(self.seconds, 2),

@@ -12,11 +12,20 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class Conditions:
+    """How a trial went: the share of its time in which it waited for a processor, and what could not be measured."""
+
+    waited_share: float
+    notes: list[str]
+
+
+@dataclass(frozen=True)
 class Measured:
     """What a trial measured; seconds and bytes.
 
     `batches` is the number of micro-batches in an epoch of the `pairs` that were tried, `positions` the mean number of
-    positions of one, padding included, `tokens` that of real tokens. `flops`: the estimated operations of a step.
+    positions of one, padding included, `tokens` that of real tokens. Seconds leave out the waiting for a processor that
+    other programs had (processor.py).
     """
 
     device: str
@@ -34,7 +43,7 @@ class Measured:
     positions: float
     tokens: float
     padding_waste: float
-    flops: float
+    conditions: Conditions
 
 
 @dataclass(frozen=True)
@@ -76,9 +85,8 @@ class Estimate:
 def estimated(config: TrainConfig, measured: Measured, *, pairs: int, start_scale: float) -> Estimate:
     """The estimate for a run over `pairs` pairs. `start_scale`: how many times as much data as in the trial is read."""
     training, validation = config.training, config.validation
-    per_epoch = max(1.0, measured.batches * pairs / max(1, measured.pairs) / training.accumulate)
-    ends = [float(training.max_steps)] if training.max_steps is not None else []
-    ends += [math.ceil(training.max_epochs * per_epoch)] if training.max_epochs is not None else []
+    per_epoch = steps_per_epoch(config, batches=measured.batches * pairs / max(1, measured.pairs))
+    ends = steps_of(config, per_epoch)
     ends += [60 * training.max_minutes / measured.step_seconds] if training.max_minutes is not None else []
     steps = math.ceil(min(ends)) if ends else None
     run = steps or math.ceil(per_epoch)
@@ -101,6 +109,18 @@ def estimated(config: TrainConfig, measured: Measured, *, pairs: int, start_scal
         training.patience is not None,
         training.accumulate,
     )
+
+
+def steps_per_epoch(config: TrainConfig, *, batches: float) -> float:
+    """The optimizer steps of an epoch of `batches` micro-batches."""
+    return max(1.0, batches / config.training.accumulate)
+
+
+def steps_of(config: TrainConfig, per_epoch: float) -> list[float]:
+    """The numbers of optimizer steps after which the run ends, however fast it is: at most two."""
+    training = config.training
+    ends = [float(training.max_steps)] if training.max_steps is not None else []
+    return ends + ([math.ceil(training.max_epochs * per_epoch)] if training.max_epochs is not None else [])
 
 
 def _times(interval: Interval, steps: int, per_epoch: float) -> int:

@@ -15,11 +15,12 @@ from pathlib import Path
 
 from antiphon.display import clock
 from antiphon.display.html import escaped, isolated
-from antiphon.inspection import words
+from antiphon.inspection import plan_words, words
 from antiphon.inspection.contents import InspectionContents
 from antiphon.inspection.findings import Finding, SplitReport
 from antiphon.inspection.kinds import URGENCIES
 from antiphon.inspection.lengths import Lengths
+from antiphon.inspection.scaling.plan import RunPlan
 from antiphon.inspection.scan import ExampleRow
 
 WIDTH, HEIGHT, BOTTOM = 400, 96, 18  # of a histogram
@@ -85,16 +86,26 @@ def _body(report: InspectionContents) -> str:
         parts.append(f'<h2>Tokens</h2><div class="panel">{_table(head, rows)}{_histograms(drawn)}</div>')
     if report.estimate is not None:
         rows = [[name, text] for name, text in words.cost_facts(report.estimate)]
-        note = f'<p class="note">{escaped(words.cost_note(report.estimate))}</p>'
+        texts = [words.cost_note(report.estimate), *report.estimate.measured.conditions.notes]
+        note = "".join(f'<p class="note">{escaped(text)}</p>' for text in texts)
         parts.append(f'<h2>The run</h2><div class="panel">{_table(["", ""], rows, numbers=False)}{note}</div>')
     if report.world is not None:
-        parts.append(f'<h2>Elsewhere</h2><p class="panel">{_coded(words.world_line(report.world))}</p>')
+        parts.append(_plan(report.world))
     if report.notes:
         parts.append("<h2>Notes</h2>" + "".join(f'<p class="panel">{escaped(note)}</p>' for note in report.notes))
     return "\n".join(parts)
 
 
 _SIDES = ("source", "target")
+
+
+def _plan(plan: RunPlan) -> str:
+    """The plan for other machines: its figures, and all ways to run."""
+    facts = _table(["", ""], plan_words.plan_facts(plan), numbers=False)
+    notes = "".join(f'<p class="note">{_coded(note)}</p>' for note in plan_words.plan_notes(plan))
+    ways = _table(plan_words.OPTION_HEAD, plan_words.option_rows(plan))
+    wide = f'<div class="scroll" tabindex="0" role="region" aria-label="Ways to run">{ways}</div>'
+    return f'<h2>On {escaped(str(plan.cluster))}</h2><div class="panel">{facts}{wide}{notes}</div>'
 
 
 def _finding(finding: Finding) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from antiphon.display import Markup, badge, details, note, panel, preformatted, table
 from antiphon.display.colours import BAD, CURVES, NEUTRAL
-from antiphon.inspection import words
+from antiphon.inspection import plan_words, words
 from antiphon.inspection.contents import InspectionContents
 
 COLOURS = {"first": BAD, "next": CURVES[1], "later": CURVES[0], "know": NEUTRAL}
@@ -35,4 +35,4 @@ def _parts(report: InspectionContents) -> Iterator[Markup]:
     if report.estimate is not None:
         yield table([], [[name, text] for name, text in words.cost_facts(report.estimate)])
     if report.world is not None:
-        yield note(words.world_line(report.world))
+        yield note(plan_words.plan_sentence(report.world))

@@ -6,11 +6,12 @@ import textwrap
 from collections.abc import Iterator
 
 from antiphon.display import clock
-from antiphon.inspection import words
+from antiphon.inspection import plan_words, words
 from antiphon.inspection.contents import InspectionContents
 from antiphon.inspection.findings import Finding, SplitReport
 from antiphon.inspection.kinds import URGENCIES
 from antiphon.inspection.lengths import Lengths
+from antiphon.inspection.scaling.plan import RunPlan
 from antiphon.inspection.scan import ExampleRow
 from antiphon.training.reporting.formats import fit
 
@@ -35,11 +36,25 @@ def as_text(report: InspectionContents, *, width: int) -> str:
         for name, text in words.cost_facts(report.estimate):
             lines += _wrapped(text, width, f"  {name:<18}", " " * 20)
         lines += _wrapped(words.cost_note(report.estimate), width, "  ", "  ")
+        for note in report.estimate.measured.conditions.notes:
+            lines += _wrapped(note, width, "  ", "  ")
     if report.world is not None:
-        lines += ["", *_wrapped(words.world_line(report.world), width)]
+        lines += _plan(report.world, width)
     for text in report.notes:
         lines += ["", *_wrapped(text, width)]
     return "\n".join(lines) + "\n"
+
+
+def _plan(plan: RunPlan, width: int) -> Iterator[str]:
+    yield from ("", f"On {plan.cluster}")
+    for name, text in plan_words.plan_facts(plan):
+        yield from _wrapped(text, width, f"  {name:<18}", " " * 20)
+    first = max(8, min(46, width - 42))
+    for name, *cells in (plan_words.OPTION_HEAD, *plan_words.option_rows(plan)):
+        sizes = zip(cells, (18, 10, 10), strict=True)
+        yield f"  {fit(name, first):<{first}}{''.join(f'{cell:>{size}}' for cell, size in sizes)}"
+    for note in plan_words.plan_notes(plan):
+        yield from _wrapped(note, width, "  ", "  ")
 
 
 def _split(split: SplitReport, width: int) -> Iterator[str]:

@@ -7,7 +7,6 @@ import re
 from antiphon.display import clock
 from antiphon.inspection.estimate import Estimate
 from antiphon.inspection.findings import Finding, SplitReport
-from antiphon.inspection.hardware import UTILIZATION, Extrapolation
 from antiphon.inspection.tokens import TokenReport
 
 BARS = " ▁▂▃▄▅▆▇█"
@@ -76,32 +75,14 @@ def cost_facts(costs: Estimate) -> list[tuple[str, str]]:
 
 def cost_note(costs: Estimate) -> str:
     """How the estimate was made."""
+    share = costs.measured.conditions.waited_share
+    busy = "Other programs on this machine make it slower."
+    if share > 0.05:
+        busy = f"Other programs had the processors for {100 * share:.0f} % of that time, which is left out here."
     return (
         f"Measured on {costs.measured.timed_steps} real steps of the run, on batches from small to large, one "
-        "validation and one snapshot. Other programs on this machine make it slower."
+        f"validation and one snapshot. {busy}"
     )
-
-
-def world_line(far: Extrapolation) -> str:
-    """The extrapolation to other machines in sentences."""
-    low, usual, high = (duration(seconds) for seconds in far.seconds)
-    shares = "–".join(f"{100 * share:.0f}" for share in (UTILIZATION[0], UTILIZATION[2]))
-    text = (
-        f"{far.world}: about {usual} of training ({low} to {high}). This is an extrapolation, not a measurement: the "
-        f"operations of the run over {shares} % of the published peak of {far.peak_tflops:,.0f} TFLOP/s a device"
-    )
-    text += (
-        ", but at least what starting the kernels of each step takes, which decides here."
-        if far.bound_by_launches
-        else "."
-    )
-    if far.busy < far.world.devices:
-        idle = far.world.devices - far.busy
-        text += (
-            f" A step has {far.busy} micro-batch{'es' if far.busy > 1 else ''} (`training.accumulate`), so {idle} of "
-            f"the {far.world.devices} devices would have nothing to do."
-        )
-    return text
 
 
 def duration(seconds: float) -> str:

@@ -122,7 +122,8 @@ class EncoderDecoder(nn.Module):
         answering = not (torch.is_grad_enabled() or self.training) and tokens.maps is None
         if source.dim() == 2 and source.shape[1] > longest:
             most = None if not answering else MAX_PART_TOKENS if source.device.type == "cpu" else MAX_PART_TOKENS_GPU
-            return encode_in_windows(self._encode, source, tokens, longest=longest, at_once=most)
+            noise = self.noise if self.training else None
+            return encode_in_windows(self._encode, source, tokens, longest=longest, at_once=most, noise=noise)
         if answering and source.dim() == 2 and source.device.type == "cpu" and source.numel() > MAX_PART_TOKENS:
             return encode_in_parts(self._encode, source, tokens)
         return self._encode(source, tokens)

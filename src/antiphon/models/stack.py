@@ -158,10 +158,10 @@ def again(layer: Callable[..., Tensor], noise: Noise, *inputs: Tensor) -> Tensor
 
     The layer must not store anything in a shared memo: the second computation would find it there.
     """
-    key = noise.key
+    key, rows = noise.key, noise.rows
 
     def run(*values: Tensor) -> Tensor:
-        with noise.held(key):
+        with noise.held(key, rows):
             return layer(*values)
 
     return cast(Tensor, checkpoint(run, *inputs, use_reentrant=False))

@@ -10,6 +10,7 @@ longest window, D features.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple
@@ -19,6 +20,7 @@ from torch import Tensor
 
 from antiphon.batch import Tokens
 from antiphon.nn.mixers import Memory
+from antiphon.nn.noise import Noise, RowRanges
 
 CONTEXT = 8  # 1/8 of a window on each side is context, whose vectors are taken from the neighbouring window
 
@@ -54,11 +56,13 @@ def encode_in_windows(
     *,
     longest: int,
     at_once: int | None = None,
+    noise: Noise | None = None,
 ) -> Memory:
     """Encode source ids (N, S), padded on the right, in windows to their memory (N, S, D).
 
     `at_once`: the maximum number of tokens, padding included, that are encoded together; None: no limit, as in
-    training, where activations are stored for the gradient anyway. Attention weights for `tokens.maps` are
+    training, where activations are stored for the gradient anyway. `noise`: the key of dropout, whose rows, if it has
+    some, become windows while they are encoded. Attention weights for `tokens.maps` are
     (N, H, S, S): those of each token in the window from which its vector is taken, zero outside of it.
     """
     lengths = tokens.valid.sum(1).expand(source.shape[0])
@@ -66,11 +70,16 @@ def encode_in_windows(
     rows = torch.tensor([window.row for window in windows], device=source.device)[:, None]
     starts = torch.tensor([window.start for window in windows], device=source.device)[:, None]
     sizes = torch.tensor([window.stop - window.start for window in windows], device=source.device)
-    places = torch.arange(int(sizes.max()), device=source.device)  # (W,)
+    part = None if noise is None else _windows_of_part(noise.rows, longest)
+    width = int(sizes.max()) if part is None else max(part.source_lengths)
+    places = torch.arange(width, device=source.device)  # (W,)
     ids = source[rows, (starts + places).clamp(max=source.shape[1] - 1)]
     inner = replace(Tokens.of_lengths(sizes, places.shape[0]), maps=None if tokens.maps is None else {})
     step = len(windows) if at_once is None else max(1, at_once // places.shape[0])
-    if step >= len(windows):
+    if noise is not None and part is not None:
+        with noise.held(noise.key, part):
+            hidden = encode(ids, inner).hidden
+    elif step >= len(windows):
         hidden = encode(ids, inner).hidden
     else:
         hidden = torch.cat([encode(*group).hidden for group in _groups(ids, inner, windows, step)])
@@ -85,6 +94,17 @@ def encode_in_windows(
     where_row = torch.cat([torch.full((last - first,), row) for row, first, last, _ in parts]).to(source.device)
     where = torch.cat([torch.arange(first, last) for _, first, last, _ in parts]).to(source.device)
     return Memory(whole.index_put((where_row, where), kept), tokens.fresh())
+
+
+def _windows_of_part(rows: RowRanges | None, longest: int) -> RowRanges | None:
+    """The windows of the rows of a part of a micro-batch, among those of the whole; `source_lengths` are their
+    widths."""
+    if rows is None:
+        return None
+    windows = windows_of(rows.source_lengths, longest)
+    firsts = [bisect_left(windows, row, key=lambda window: window.row) for row in range(rows.total + 1)]
+    ranges = tuple((firsts[first], firsts[last]) for first, last in rows.ranges)
+    return RowRanges(ranges, len(windows), tuple(window.stop - window.start for window in windows))
 
 
 def _groups(ids: Tensor, tokens: Tokens, windows: Sequence[SourceWindow], step: int) -> Iterator[tuple[Tensor, Tokens]]:

@@ -24,6 +24,7 @@ class MixoutLinear(nn.Linear):
         self.in_features, self.out_features = linear.in_features, linear.out_features
         self.weight, self.bias = linear.weight, linear.bias
         self.drop = Dropout(p, noise)
+        self.drop.has_rows = False  # it mixes weights
         # Not persistent: it is not part of a model folder. The training loop saves it in snapshots.
         self.register_buffer("reference", linear.weight.detach().clone(), persistent=False)
 

@@ -1,5 +1,6 @@
 """Dropout with counter-based random bits: a function of (seed, step, micro-batch, site), so that a recomputed layer and
-every process draw the same bits.
+every process draw the same bits. A part of the rows of a micro-batch (`RowRanges`) has the bits that these rows have in
+the whole.
 
 A site is one dropout layer of the model; `number_sites` numbers them. On a CPU, PyTorch's own dropout takes as long as
 the matrix product next to it. Here one random byte is drawn for each element, so a probability is rounded to a multiple
@@ -12,8 +13,10 @@ Reference: Srivastava et al. 2014, Dropout: A Simple Way to Prevent Neural Netwo
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 import torch
@@ -40,6 +43,43 @@ def outside_graphs(function: F) -> F:
     return cast(F, run)
 
 
+@dataclass(frozen=True, slots=True)
+class RowRanges:
+    """The rows of a micro-batch that a forward computes, where it computes a part of them.
+
+    `ranges` are the first row (included) and the last (excluded) of each run of rows, ascending; `total` is the number
+    of rows of the micro-batch, `source_lengths` are the numbers of real source tokens of all of them.
+    """
+
+    ranges: tuple[tuple[int, int], ...]
+    total: int
+    source_lengths: tuple[int, ...]
+
+    @property
+    def count(self) -> int:
+        """The number of rows of the part."""
+        return sum(last - first for first, last in self.ranges)
+
+    def twice(self) -> RowRanges:
+        """The same rows of a micro-batch whose rows stand twice: all of them, then all of them again."""
+        again = tuple((first + self.total, last + self.total) for first, last in self.ranges)
+        return RowRanges((*self.ranges, *again), 2 * self.total, self.source_lengths * 2)
+
+    def take(self, whole: Tensor) -> Tensor:
+        """The rows (count, …) of `whole` (total, …)."""
+        pieces = [whole[first:last] for first, last in self.ranges]
+        return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
+
+    def widen(self, part: Tensor) -> Tensor:
+        """Rows (total, …) whose rows of the part are `part` (count, …); the others are copies of its first row."""
+        places = torch.zeros(self.total, dtype=torch.int64)
+        at = 0
+        for first, last in self.ranges:
+            places[first:last] = torch.arange(at, at + last - first)
+            at += last - first
+        return part.index_select(0, places.to(part.device))
+
+
 class Noise:
     """The key of all random bits of a model.
 
@@ -50,17 +90,19 @@ class Noise:
 
     def __init__(self) -> None:
         self.seed = self.step = self.micro_batch = 0
+        self.rows: RowRanges | None = None
         self.is_set = False  # for the next forward
 
-    def set(self, *, seed: int, step: int, micro_batch: int) -> None:
-        """Set the key of the next forward."""
+    def set(self, *, seed: int, step: int, micro_batch: int, rows: RowRanges | None = None) -> None:
+        """Set the key of the next forward. `rows`: those that it computes; None: all."""
         self.seed, self.step, self.micro_batch, self.is_set = seed, step, micro_batch, True
+        self.rows = rows
 
     @outside_graphs
     def advance(self) -> None:
         """Begin a training forward, with the key that was set or a new random one."""
         if not self.is_set:
-            self.seed, self.step, self.micro_batch = int(torch.randint(2**62, ())), 0, 0
+            self.seed, self.step, self.micro_batch, self.rows = int(torch.randint(2**62, ())), 0, 0, None
         self.is_set = False
 
     @property
@@ -69,14 +111,14 @@ class Noise:
         return self.seed, self.step, self.micro_batch
 
     @contextmanager
-    def held(self, key: tuple[int, int, int]) -> Iterator[None]:
-        """Use the key of an earlier forward within the context, to recompute a part of it."""
-        now = self.key
-        self.seed, self.step, self.micro_batch = key
+    def held(self, key: tuple[int, int, int], rows: RowRanges | None = None) -> Iterator[None]:
+        """Use the key and the rows of an earlier forward within the context, to recompute a layer of it."""
+        now, rows_now = self.key, self.rows
+        (self.seed, self.step, self.micro_batch), self.rows = key, rows
         try:
             yield
         finally:
-            self.seed, self.step, self.micro_batch = now
+            (self.seed, self.step, self.micro_batch), self.rows = now, rows_now
 
     def generator(self, site: int, device: torch.device) -> torch.Generator:
         """A generator seeded by a hash of (seed, step, micro-batch, site)."""
@@ -97,7 +139,12 @@ def as_byte(p: float) -> int:
 
 
 class Dropout(nn.Module):
-    """Sets elements to zero with probability `p` in training, and scales the others by 1 / (1 - p)."""
+    """Sets elements to zero with probability `p` in training, and scales the others by 1 / (1 - p).
+
+    `has_rows`: whether the first dimension of what it drops are the rows of the batch.
+    """
+
+    has_rows = True
 
     def __init__(self, p: float, noise: Noise) -> None:
         super().__init__()
@@ -119,8 +166,16 @@ class Dropout(nn.Module):
                 "are drawn, but this one is not. Build the network first, or call `antiphon.nn.noise.number_sites`."
             )
         generator = self.noise.generator(self.site, x.device)
-        words = torch.empty((x.numel() + 7) // 8, dtype=torch.int64, device=x.device)
-        octets = words.random_(-(2**63), None, generator=generator).view(torch.uint8)[: x.numel()].view(x.shape)
+        rows = self.noise.rows if self.has_rows else None
+        if rows is not None and x.shape[0] != rows.count:
+            rows = None
+        # A part of the rows has the bits that it has in the whole.
+        shape = x.shape if rows is None else (rows.total, *x.shape[1:])
+        size = math.prod(shape)
+        words = torch.empty((size + 7) // 8, dtype=torch.int64, device=x.device)
+        octets = words.random_(-(2**63), None, generator=generator).view(torch.uint8)[:size].view(shape)
+        if rows is not None:
+            octets = rows.take(octets)
         keep = torch.empty_like(x, memory_format=torch.contiguous_format)
         torch.ge(octets, threshold, out=keep)
         return keep.mul_(256 / (256 - threshold))

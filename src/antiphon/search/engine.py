@@ -24,6 +24,7 @@ from antiphon.search.batching import batches
 from antiphon.search.config import SearchConfig, search_config
 from antiphon.search.hypotheses import Hypothesis
 from antiphon.search.length_checks import check_length
+from antiphon.search.next_token.sampling import not_numbers
 from antiphon.search.requests import Request, SourceInput, make_request
 from antiphon.search.running import SearchEngine, SearchJob
 from antiphon.search.special_tokens import SpecialTokens
@@ -113,7 +114,8 @@ def forced_log_p(
     """For each pair of a source and a target the log-probabilities (L,) of the target's tokens (teacher forcing).
 
     A target begins with the first tokens of `special_tokens`; they are added if they are missing, and are not among the
-    L. Sources with more than `window` tokens (None: the network's `max_length`) are encoded in windows.
+    L. Sources with more than `window` tokens (None: the network's `max_length`) are encoded in windows. NonFiniteError
+    where the model gives NaN.
     """
     pairs = [(source, special_tokens.with_first(target)) for source, target in pairs]
     for _, target in pairs:
@@ -127,6 +129,8 @@ def forced_log_p(
             memory = network.encode(batch.source, batch.source_tokens, window=window)
             hidden, _ = network.decode(batch.target_ids, batch.target_tokens, memory, None)
             log_p = label_log_p(network, hidden[batch.label_mask], batch.labels[batch.label_mask])
+        if bool(log_p.isnan().any()):
+            raise not_numbers(network)
         parts = log_p.to(sum_type(network.device)).split([len(example.target) for example in examples])
         for i, part in zip(indices, parts, strict=True):
             found[i] = part[len(special_tokens.first) :]

@@ -25,7 +25,7 @@ from antiphon.search.batching import MAX_CACHE_TOKENS, cost, longest_first, max_
 from antiphon.search.beam_search import Search
 from antiphon.search.config import SearchConfig
 from antiphon.search.hypotheses import Hypothesis
-from antiphon.search.next_token.sampling import NOT_NUMBERS
+from antiphon.search.next_token.sampling import not_numbers
 from antiphon.search.requests import Request
 from antiphon.search.search_size import SearchSize
 
@@ -103,13 +103,17 @@ class SearchGroup:
     def step(self) -> list[JobResult]:
         """One more token for each source."""
         results = []
-        for index, hypotheses in self.search.step():
+        try:
+            ended = list(self.search.step())
+        except NonFiniteError:
+            raise not_numbers(self.search.network) from None
+        for index, hypotheses in ended:
             job = self.jobs.pop(index)
             job.hypotheses = hypotheses
             if hypotheses:
                 results.append(JobResult(job, hypotheses[0].ids[job.num_certain :], hypotheses))
             else:
-                results.append(JobResult(job, [], error=NonFiniteError(NOT_NUMBERS)))
+                results.append(JobResult(job, [], error=not_numbers(self.search.network)))
         streaming = [(row, index) for row, index in enumerate(self.search.open) if self._streams(index)]
         for (_, index), ids in zip(streaming, self.search.certain_ids(row for row, _ in streaming), strict=True):
             job = self.jobs[index]

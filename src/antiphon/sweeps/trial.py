@@ -137,7 +137,7 @@ class TrialRunner:
         self.say(f"  seed {seed}: failed: {reason}")
         patiently(lambda: claim.trial.set_user_attr(FAILED, reason[:500]), url)
         # A diverged run is a result, which the search should learn from; Optuna takes a pruned one as bad.
-        diverged = code == 1 and "must be finite" in reason
+        diverged = code == 1 and ("must be finite" in reason or "has left its range" in reason)
         patiently(lambda: self.study.tell(claim.trial, state=state.PRUNED if diverged else state.FAIL), url)
         self.failures = 0 if diverged else self.failures + 1
         if self.failures == MOST_FAILURES:

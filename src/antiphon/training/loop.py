@@ -17,6 +17,8 @@ from antiphon.config.interval import Interval
 from antiphon.errors import argument
 from antiphon.models.folders.checkpoint import learned_weights
 from antiphon.models.seq2seq import EncoderDecoder
+from antiphon.training.guards.failures import named_failures
+from antiphon.training.guards.rollback import recover
 from antiphon.training.parts import LoopParts, Validation
 from antiphon.training.reporting.record import METRICS, SAMPLES
 from antiphon.training.resume import WEIGHTS, TrainState, load_snapshot, save_snapshot, save_start, snapshot_bytes
@@ -52,10 +54,13 @@ class Loop(TrainStep):
     def run(self) -> str:
         """Train to the end. Ctrl-C or SIGTERM: save, then KeyboardInterrupt or SystemExit(143)."""
         progress = self.progress
-        with self.stop, torch.random.fork_rng(devices=[]), self.parts.store.background:
+        failures = named_failures(self.parallel.device, lambda: progress.step, self.parts.store)
+        with self.stop, torch.random.fork_rng(devices=[]), failures, self.parts.store.background:
+            self.protection.recall(self.world)
             if progress.step == 0 and self.world.main:
                 save_start(self.record.folder, self.network)
             while True:
+                self.recover_from_divergence()
                 reason = self.ended()
                 if not self.stop.requested and self.validation_due(reason is not None):
                     self.validate()
@@ -81,6 +86,12 @@ class Loop(TrainStep):
                 self.record.display.tick(progress.step)
                 if any(map(progress.due, self.settings.logs)):
                     self.measure()
+
+    def recover_from_divergence(self) -> None:
+        """Go back to the last good snapshot, or raise DivergenceError, if the loss has left its range."""
+        found, self.protection.divergence = self.protection.divergence, None
+        if found is not None:
+            recover(found, self.now, self.parts.store, self.settings, self.protection.events)
 
     def measure(self) -> None:
         """Log the figures since the last row, and the number of trainable parameters."""
@@ -118,7 +129,8 @@ class Loop(TrainStep):
             yield network
 
     def save_due(self) -> bool:
-        return self.progress.due(self.settings.saves)
+        # Not while steps are skipped: the weights may be the cause, and must not replace those of older snapshots.
+        return self.progress.due(self.settings.saves) and not self.progress.non_finite
 
     def save(self) -> None:
         """Start to write a snapshot of the current step, unless it exists already."""
@@ -126,6 +138,8 @@ class Loop(TrainStep):
             return
         self.parts.check()
         self.progress.saved = self.progress.step
+        self.protection.agree(self.world)
+        self.parts.store.needed = self.progress.needed_steps() if self.settings.max_loss_rise else ()
         # Those that are no longer among the best go after the snapshot is complete: a run killed before that resumes
         # from an older one, which may refer to them.
         stale = {*self.best.steps()} - {step for _, step in self.progress.bests} if self.world.main else set()

@@ -6,7 +6,7 @@ import math
 import resource
 import statistics
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -15,6 +15,10 @@ import torch
 from antiphon.batch import Example
 from antiphon.config import TrainingConfig
 from antiphon.config.interval import Interval
+from antiphon.training.guards.loss_range import LossRange
+from antiphon.training.guards.splitting import SplitSizes
+
+SHORTEST = 1e-9  # seconds: a clock may not advance between two readings
 
 
 @dataclass(slots=True)
@@ -22,7 +26,8 @@ class LogWindow:
     """Sums over the steps since the last logged row.
 
     `loss` (the objective) and `nll` are in nats, summed over `labels` target tokens. `tokens` is the number of real
-    tokens among `positions`, source and target together.
+    tokens among `positions`, source and target together. `split` is the number of micro-batches that were computed in
+    parts, for lack of memory.
     """
 
     loss: float = 0.0
@@ -32,6 +37,7 @@ class LogWindow:
     tokens: int = 0
     positions: int = 0
     grad_norm: float = 0.0
+    split: int = 0
     seconds: list[float] = field(default_factory=list)
 
     def count(self, examples: Sequence[Example]) -> None:
@@ -52,6 +58,8 @@ class Progress:
     number of validations since the best one. `validated` and `saved` are the steps of the last validation and snapshot.
     `tokens` are the real source and target tokens of all steps; None if the run was resumed from a snapshot without
     this count.
+    `split` are the sizes of micro-batches that are computed in parts, `loss_range` is the range of the training loss,
+    `rollbacks` the number of times that the run went back to a snapshot.
     `bests` are the scores and steps of the best validations, best first. `best_tie` and `ties` are the tie-breakers of
     `best` and `bests`.
     """
@@ -72,6 +80,14 @@ class Progress:
     bests: list[tuple[float, int]] = field(default_factory=list)
     ties: list[float] = field(default_factory=list)
     window: LogWindow = field(default_factory=LogWindow)
+    split: SplitSizes = field(default_factory=SplitSizes)
+    loss_range: LossRange = field(default_factory=LossRange)
+    rollbacks: int = 0
+
+    def needed_steps(self) -> tuple[int, ...]:
+        """The steps for which the newest snapshot of that step or an older one must be retained: weights from before the
+        loss may have begun to rise, and from before steps were skipped."""
+        return *self.loss_range.needed_steps(self.step), self.step - self.non_finite
 
     def add(self, step: LogWindow, *, lr: float, seconds: float) -> None:
         """Add the sums of one optimizer step."""
@@ -82,6 +98,7 @@ class Progress:
         window.tokens += step.tokens
         window.positions += step.positions
         window.grad_norm = step.grad_norm
+        window.split += step.split
         window.seconds.append(seconds)
         self.lr, self.seconds = lr, self.seconds + seconds
         self.tokens = None if self.tokens is None else self.tokens + step.tokens
@@ -112,8 +129,10 @@ class Progress:
             "lr": self.lr,
             "grad_norm": window.grad_norm,
             **({} if self.tokens is None else {"tokens": self.tokens}),
-            "tokens_per_second": round(window.tokens / sum(window.seconds), 1),
+            "tokens_per_second": round(window.tokens / max(sum(window.seconds), SHORTEST), 1),
             "padding_waste": round(1 - window.tokens / window.positions, 4),
+            **({"split_micro_batches": window.split} if window.split else {}),
+            **({"rollbacks": self.rollbacks} if self.rollbacks else {}),
             "step_seconds": round(median, 4),
             "seconds_left": self._left(settings, median),
             "peak_memory_bytes": peak_memory(),
@@ -146,7 +165,7 @@ class Progress:
         """The inverse of `state`."""
         self.tokens = None  # older snapshots have no count
         for name, value in state.items():
-            setattr(self, name, LogWindow(**value) if name == "window" else value)
+            setattr(self, name, _PARTS[name](**value) if name in _PARTS else value)
         self.bests = [(score, step) for score, step in self.bests]
         self.ties += [0.0] * (len(self.bests) - len(self.ties))  # older snapshots have none
 
@@ -158,6 +177,9 @@ class Progress:
         if settings.max_minutes is not None:
             ends.append(60 * settings.max_minutes - self.seconds)
         return max(0.0, round(min(ends), 1)) if ends else None  # the last step may end after `max_minutes`
+
+
+_PARTS: dict[str, Callable[..., Any]] = {"window": LogWindow, "split": SplitSizes, "loss_range": LossRange}
 
 
 def better(rank: tuple[float, float], best: float | None, tie: float | None) -> bool:

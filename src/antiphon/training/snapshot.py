@@ -65,8 +65,11 @@ class Snapshot:
 class SnapshotStore:
     """The snapshots of one run. Only the newest `keep` are retained; None: all, until they are dropped.
 
-    `say` is called with a message about each damaged snapshot, and each old one that cannot be deleted.
+    `say` is called with a message about each damaged snapshot, and each old one that cannot be deleted. `needed`: for
+    each of these steps, the newest snapshot of it or of an older one is retained too.
     """
+
+    needed: Collection[int] = ()
 
     def __init__(self, folder: Path, *, keep: int | None, say: Callable[[str], None] = lambda line: None) -> None:
         self.folder, self.keep, self.say = folder, keep, say
@@ -100,7 +103,8 @@ class SnapshotStore:
         # valid ones.
         if main and self.keep is not None:
             earlier = [known for known in self.steps() if known <= step]
-            self.drop({*self.steps()} - {*earlier[-self.keep :]})
+            needed = {max((known for known in earlier if known <= wanted), default=step) for wanted in self.needed}
+            self.drop({*self.steps()} - {*earlier[-self.keep :]} - needed)
         return Snapshot(step, target)
 
     def start(

@@ -17,9 +17,11 @@ from antiphon.config import TrainingConfig
 from antiphon.distributed.world import World
 from antiphon.errors import ConfigError, NonFiniteError
 from antiphon.nn.loss import CrossEntropy, LossSum
+from antiphon.nn.noise import RowRanges
 from antiphon.splitmix import mix
 from antiphon.training.ahead import BatchPrefetcher, MicroBatch
 from antiphon.training.evaluated import EvaluationWeights
+from antiphon.training.guards.protection import RunProtection
 from antiphon.training.objectives.distillation import Distillation
 from antiphon.training.objectives.r_drop import PairedCrossEntropy, twice
 from antiphon.training.parallel.exchange import StepExchange
@@ -57,6 +59,7 @@ class TrainStep:
         self.evaluated = EvaluationWeights(self.network, parts.optimizer, decay=settings.ema)
         self.ahead = BatchPrefetcher(parts.batches, self.make)
         self.stop = StopSignal(self.record.say, self.world)
+        self.protection = RunProtection(self.progress, settings, self.record)
         self.exchange = StepExchange(self.world, self.stop, self.parallel.device)
 
     def step(self) -> None:
@@ -70,37 +73,45 @@ class TrainStep:
         window = LogWindow()
         for rows, _ in micro_batches:
             window.count(rows)
-        losses = self.gradients(micro_batches, window.labels)
+        losses = self.protection.in_parts(lambda: self.gradients(micro_batches, window.labels), self.parallel)
+        window.split = self.protection.splitter.count
         lr = self.update(window, losses, [rows for rows, _ in micro_batches])
         progress.step += 1
-        progress.add(window, lr=lr, seconds=self.exchange.end())
+        progress.add(window, lr=lr, seconds=self.protection.counted(self.exchange.end()))
+        if window.counted:
+            self.protection.judge(window.nll / window.labels)
 
     def gradients(self, micro_batches: list[MicroBatch], labels: int) -> list[LossSum]:
         """Forward and backward of this rank's micro-batches, of a step with `labels` labels; returns their losses."""
         losses = []
         numbers = self.parallel.share(len(micro_batches))
         for place, number in enumerate(numbers, start=1):
-            with self.parallel.synchronizing(last=place == len(numbers)):
-                if number is None:
-                    # One example that counts nothing: the other ranks wait for the collectives of this pass.
-                    batch = self.collate(micro_batches[0][0][:1]).to(self.parallel.device)
-                    (self.loss(batch, number=len(micro_batches)).objective * 0.0).backward()
-                    continue
-                batch = micro_batches[number][1]
-                assert batch is not None
-                loss = self.loss(batch, number=number)
-                (loss.objective / labels).backward()
-                losses.append(loss)
+            ending = place == len(numbers)
+            batch = None if number is None else micro_batches[number][1]
+            beside = self.parallel.beside(place - 1, len(micro_batches))
+            least = self.protection.passes([micro_batches[other][0] for other in beside])
+            for part in self.protection.parts(batch, least=least):
+                with self.parallel.synchronizing(last=ending and part.last):
+                    if part.batch is None:
+                        # One example that counts nothing: the other ranks wait for the collectives of this pass.
+                        empty = self.collate(micro_batches[0][0][:1]).to(self.parallel.device)
+                        (self.loss(empty, number=len(micro_batches)).objective * 0.0).backward()
+                        continue
+                    assert number is not None
+                    loss = self.loss(part.batch, number=number, rows=part.rows)
+                    (loss.objective / labels).backward()
+                    losses.append(loss)
         self.parallel.drop_unused(step=self.progress.step, count=len(micro_batches))
         return losses
 
-    def loss(self, batch: Batch, *, number: int) -> LossSum:
-        """The loss of micro-batch `number` of the step. Its random bits depend on the number, not on the rank."""
+    def loss(self, batch: Batch, *, number: int, rows: RowRanges | None = None) -> LossSum:
+        """The loss of micro-batch `number` of the step, or of its `rows`. Its random bits depend on the number, not on the
+        rank."""
         settings, step = self.settings, self.progress.step
         # For custom layers that use PyTorch's global generator.
         torch.manual_seed(mix(settings.seed, step, number) if number else settings.seed * 1_000_003 + step)
-        self.network.noise.set(seed=settings.seed, step=step, micro_batch=number)
-        with self.precision():
+        self.network.noise.set(seed=settings.seed, step=step, micro_batch=number, rows=rows)
+        with self.precision(), self.protection.splitter.watching(rows, self.parallel.device):
             criterion = self.criterion if self.distillation is None else self.distillation.criterion(batch)
             return self.forward(twice(batch) if settings.r_drop else batch, criterion)
 

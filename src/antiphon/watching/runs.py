@@ -120,7 +120,7 @@ class WatchedRun:
                 "bad_lines": log.bad_lines,
                 "open_line": log.open_bytes > 0 and self.complete,
                 "row_seconds": _seconds_between(columns),
-                "age_seconds": max(0.0, time.time() - log.modified) if log.modified else None,
+                "age_seconds": log.age_seconds,
                 "problem": self.problem,
             }
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from operator import itemgetter
@@ -32,14 +33,41 @@ class LogPart:
     more: bool = False
 
 
+class FileAge:
+    """The seconds since a file was changed. Only the first reading trusts the time of day, which may be set to another
+    while a run is watched: later ones go by a monotonic clock."""
+
+    def __init__(self) -> None:
+        self._seen: tuple[int, int] | None = None  # size and time of change
+        self._changed = self._read = 0.0  # by the monotonic clock
+
+    def read(self, state: os.stat_result) -> None:
+        """Note the state of the file."""
+        seen, now = (state.st_size, state.st_mtime_ns), time.monotonic()
+        if seen != self._seen:
+            age = max(0.0, time.time() - state.st_mtime)
+            # It has changed since the last reading.
+            self._changed = now - (age if self._seen is None else min(age, now - self._read))
+        self._seen, self._read = seen, now
+
+    def seconds(self) -> float:
+        """The seconds since the last change."""
+        return time.monotonic() - self._changed
+
+
 class LogTail:
     """Reads whole lines of JSON objects with a `step`. A last line without its end is read when it is complete."""
 
     def __init__(self, path: Path) -> None:
         self.path, self.offset, self.size = path, 0, 0
-        self.modified = 0.0
+        self._age: FileAge | None = None
         self.bad_lines = 0
         self._before = b""
+
+    @property
+    def age_seconds(self) -> float | None:
+        """The seconds since the file was last changed, as far as the readings show; None before the first reading."""
+        return None if self._age is None else self._age.seconds()
 
     @property
     def open_bytes(self) -> int:
@@ -52,7 +80,9 @@ class LogTail:
         part = LogPart()
         with self.path.open("rb") as stream:
             state = os.fstat(stream.fileno())
-            self.size, self.modified = state.st_size, state.st_mtime
+            self.size = state.st_size
+            self._age = self._age or FileAge()
+            self._age.read(state)
             if self.size < self.offset or not self._is_continued(stream):
                 part.restarted = True
                 self.offset, self._before, self.bad_lines = 0, b"", 0

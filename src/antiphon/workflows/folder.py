@@ -20,6 +20,7 @@ from antiphon.reports.answers import ANSWERS
 from antiphon.reports.run_file import RUN_FILE
 from antiphon.reports.run_report import REPORT
 from antiphon.training.lease import is_lease
+from antiphon.training.guards.protection import MEMORY
 from antiphon.training.lock import exclusive_lock
 from antiphon.training.reporting.record import METRICS, SAMPLES
 from antiphon.training.reporting.reporters.base import IDS
@@ -33,7 +34,7 @@ FREE_NAMES |= {"training.parallel", "training.shard_within", "training.cpu_offlo
 FREE_NAMES |= {"validation.samples", "license", "data.license", "data.train.license", "data.valid.license"}
 # The entries that a run creates in its folder; with the suffix .tmp, an unfinished file.
 RUN_ENTRIES = {TOKENIZERS, CONFIG, BASE, METRICS, SAMPLES, START, "snapshots", "best", "model", "adapter"}
-RUN_ENTRIES |= {ANSWERS, REPORT, RUN_FILE, IDS, "tensorboard", "wandb"}
+RUN_ENTRIES |= {MEMORY, ANSWERS, REPORT, RUN_FILE, IDS, "tensorboard", "wandb"}
 _LAUNCH = "# launch {}"
 
 

@@ -228,6 +228,7 @@ class TrainingJob:
             return reason
         step, device = self.loop.progress.step, self.network.device
         recorder = RunRecorder(self.recipe, self.folder, self.record.say, device=device, first_step=step)
+        recorder.start["guards"] = self.loop.protection.events.rows
         with recorder.running(self.record):
             recorder.describe(self.network, self.data, self.validate)
             reason = self.loop.run()

@@ -166,28 +166,39 @@ class TorchAttention(Mixer):
         module, visible, seeing = self.multihead, scores.visible, scores.seeing
         if module.bias_k is not None or module.add_zero_attn:
             seeing = None  # there is always a key
-        mask = None
+        hidden = None
         if visible is not None:
             hidden = ~visible if seeing is None else ~visible & seeing  # (B or 1, 1, Q, K)
-            rows = (x.shape[0], self.num_heads, *hidden.shape[2:])
-            mask = hidden[0, 0] if hidden.shape[0] == 1 else hidden.expand(rows).flatten(0, 1)
+        rows = self.drop.noise.rows if self.training and self.drop.p else None
+        if rows is None or x.shape[0] != rows.count:
+            found, weights = self._whole(x, read, hidden, weighs=record is not None)
+        else:
+            # A part of a micro-batch: the module draws its own bits, so that only the whole micro-batch has those of
+            # these rows. The other rows are copies, whose outputs are dropped.
+            if hidden is not None and hidden.shape[0] > 1:
+                hidden = rows.widen(hidden)
+            found, weights = self._whole(rows.widen(x), rows.widen(read), hidden, weighs=record is not None)
+            found, weights = rows.take(found), None if weights is None else rows.take(weights)
+        if record is not None and weights is not None:
+            record.append(weights[..., : read.shape[1]])  # the keys of `bias_k` and `add_zero_attn` come last
+        # (B or 1, 1, Q, 1) -> (B or 1, Q, 1)
+        return found if seeing is None else found.masked_fill(~seeing[:, 0], 0.0)
+
+    def _whole(self, x: Tensor, read: Tensor, hidden: Tensor | None, *, weighs: bool) -> tuple[Tensor, Tensor | None]:
+        """The module's output (B, Q, D) and, with `weighs`, its weights (B, H, Q, K). `hidden` (B or 1, 1, Q, K) is
+        true where a query does not see a key."""
+        module, mask = self.multihead, None
+        if hidden is not None:
+            shape = (x.shape[0], self.num_heads, *hidden.shape[2:])
+            mask = hidden[0, 0] if hidden.shape[0] == 1 else hidden.expand(shape).flatten(0, 1)
         # Another tensor than the query, so that the result of `forward` does not depend on the mode.
         keys = read.view_as(read)
         given = (x, keys) if module.batch_first else (x.transpose(0, 1), keys.transpose(0, 1))
         with self._bits(x.device):
             found, weights = module(
-                given[0],
-                given[1],
-                given[1],
-                attn_mask=mask,
-                need_weights=record is not None,
-                average_attn_weights=False,
+                given[0], given[1], given[1], attn_mask=mask, need_weights=weighs, average_attn_weights=False
             )
-        if record is not None:
-            record.append(weights[..., : read.shape[1]])  # the keys of `bias_k` and `add_zero_attn` come last
-        found = found if module.batch_first else found.transpose(0, 1)
-        # (B or 1, 1, Q, 1) -> (B or 1, Q, 1)
-        return found if seeing is None else found.masked_fill(~seeing[:, 0], 0.0)
+        return found if module.batch_first else found.transpose(0, 1), weights
 
     @contextmanager
     def _bits(self, device: torch.device) -> Iterator[None]:

@@ -12,15 +12,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from antiphon.errors import NonFiniteError
 from antiphon.search.batch_state import PER_SOURCE, BatchState
 from antiphon.splitmix import GOLDEN, finalize, signed
 
-NOT_NUMBERS = (
-    "the model's probabilities must be numbers, but are NaN. Check its weights, or load it with dtype float32."
-)
+
+def not_numbers(network: object = None) -> NonFiniteError:
+    """The error of probabilities that are NaN. It names float16 as the cause where the weights of `network` have that
+    type, whose largest number is 65,504."""
+    weight = next(network.parameters(), None) if isinstance(network, nn.Module) else None
+    if weight is not None and weight.dtype == torch.float16:
+        cause = "NaN in float16, whose largest number is 65,504. Load it with dtype bfloat16 or float32"
+    else:
+        cause = "NaN. Check its weights, or load it with dtype float32"
+    return NonFiniteError(f"the model's probabilities must be numbers, but are {cause}.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +53,7 @@ class TokenSampler:
         summed = weights.cumsum(1)
         total = summed[:, -1:]
         if bool(total.isnan().any()):
-            raise NonFiniteError(NOT_NUMBERS)
+            raise not_numbers()
         place = (summed <= uniform[:, None] * total).sum(1, keepdim=True)
         place = place.clamp(max=scores.shape[1] - 1)  # if no token may follow, any one will do: its score is -inf
         return (place if ids is None else ids.gather(1, place))[:, 0]

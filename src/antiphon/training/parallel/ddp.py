@@ -43,21 +43,33 @@ class DataParallel(SingleProcess):
                 find_unused_parameters=unused,
                 gradient_as_bucket_view=not unused,
             )
-        self.replica.register_comm_hook(None, sum_gradients)
+        self._reducing = False  # whether other ranks have a part of this step's gradients
+        self.replica.register_comm_hook(self, sum_gradients)
         self.forward = self.replica
 
     def share(self, count: int) -> list[int | None]:
         return list(range(self.world.rank, count, self.world.size)) or [None]
 
+    @property
+    def repeatable(self) -> bool:
+        return not self._reducing
+
+    def note_reduction(self) -> None:
+        """Note that a bucket of gradients of this step goes to the other ranks."""
+        self._reducing = True
+
     def synchronizing(self, *, last: bool) -> AbstractContextManager[Any]:
         return nullcontext() if last else self.replica.no_sync()
 
     def drop_unused(self, *, step: int, count: int) -> None:
+        self._reducing = False
         leave_unused(self.network, seed=self.settings.seed, step=step, count=count)
 
 
-def sum_gradients(_: object, bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:
+def sum_gradients(parallel: object, bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:
     """Sum a bucket of gradients over the ranks. The default hook takes the mean."""
+    assert isinstance(parallel, DataParallel)
+    parallel.note_reduction()
     work = dist.all_reduce(bucket.buffer(), async_op=True)
     assert work is not None
     return work.get_future().then(lambda future: future.value()[0])

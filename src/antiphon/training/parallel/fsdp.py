@@ -11,7 +11,7 @@ With bfloat16, layers compute with bfloat16 weights; the sharded weights and the
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
@@ -49,6 +49,13 @@ class FullySharded(SingleProcess):
         rounds = -(-count // self.world.size)
         own = [place * self.world.size + self.world.rank for place in range(rounds)]
         return [number if number < count else None for number in own]
+
+    def beside(self, place: int, count: int) -> Sequence[int]:
+        return range(place * self.world.size, min(count, (place + 1) * self.world.size))
+
+    @property
+    def repeatable(self) -> bool:
+        return False  # each pass gathers weights from all ranks
 
     def synchronizing(self, *, last: bool) -> AbstractContextManager[Any]:
         return nullcontext()

@@ -12,7 +12,7 @@ Gradients are sums over the ranks, not means: the loss is divided by the labels 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
@@ -48,6 +48,16 @@ class SingleProcess:
         """The numbers of the micro-batches, of `count` in this step, that this rank computes. None: a micro-batch that
         counts nothing, so that the rank takes part in the collectives of the others."""
         return list(range(count))
+
+    def beside(self, place: int, count: int) -> Sequence[int]:
+        """The numbers of the micro-batches, of `count`, that all ranks compute as their `place`-th, in as many passes.
+        Empty where a rank may make any number of passes."""
+        return ()
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether this rank may compute its gradients of this step again: no other rank has a part of them."""
+        return True
 
     def synchronizing(self, *, last: bool) -> AbstractContextManager[Any]:
         """The context of the forward and backward pass of one micro-batch; `last`: of this rank in this step."""

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import io
 import json
 import os
+import re
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +16,7 @@ from typing import Any
 from antiphon.training.saving.tensor_file import Buffers
 
 MANIFEST = "manifest.json"
+MOST_MANIFEST_BYTES = 2**24  # of 100,000 files and more
 _PIECE = 2**23  # bytes that are hashed and written at once
 
 FileRow = dict[str, Any]  # the size and the SHA-256 of a file, as in the manifest
@@ -36,11 +41,24 @@ def write_file(file: Path, content: bytes | Buffers) -> FileRow:
     return {"size": size, "sha256": digest.hexdigest()}
 
 
-def read_row(file: Path) -> FileRow:
-    """The size and SHA-256 of a file on disk."""
-    with file.open("rb", buffering=0) as stream:
-        digest = hashlib.file_digest(stream, "sha256")
-        return {"size": stream.tell(), "sha256": digest.hexdigest()}
+def read_row(file: Path, *, size: int | None = None) -> FileRow:
+    """The size and SHA-256 of a file on disk. With `size`, a file of another size is not read: its SHA-256 is empty."""
+    with _opened(file) as stream:
+        found = os.fstat(stream.fileno()).st_size
+        if size not in (None, found):
+            return {"size": found, "sha256": ""}
+        return {"size": found, "sha256": hashlib.file_digest(stream, "sha256").hexdigest()}
+
+
+def _opened(file: Path) -> io.FileIO:
+    """A regular file, opened to be read. OSError for a link, a pipe, a device and a folder: a snapshot has none, and
+    reading one may lead out of its folder or not end."""
+    handle = os.open(file, os.O_RDONLY | sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_BINARY")))
+    stream = io.FileIO(handle, "rb")
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        stream.close()
+        raise OSError(errno.EINVAL, "is no regular file", str(file))
+    return stream
 
 
 def manifest_file(rows: Mapping[str, FileRow]) -> bytes:
@@ -51,7 +69,11 @@ def manifest_file(rows: Mapping[str, FileRow]) -> bytes:
 def read_manifest(folder: Path) -> dict[str, FileRow] | str:
     """The rows of the manifest of a snapshot folder; a text if it is damaged: its fault."""
     try:
-        manifest = json.loads((folder / MANIFEST).read_bytes())
+        with _opened(folder / MANIFEST) as stream:
+            content = stream.read(MOST_MANIFEST_BYTES + 1)
+        if len(content) > MOST_MANIFEST_BYTES:
+            return f"{MANIFEST} has more than {MOST_MANIFEST_BYTES} bytes"
+        manifest = json.loads(content)
         rows = {
             str(name): {"size": int(row["size"]), "sha256": str(row["sha256"])}
             for name, row in manifest["files"].items()
@@ -60,9 +82,18 @@ def read_manifest(folder: Path) -> dict[str, FileRow] | str:
             return f"{MANIFEST} is not what was written"
     except FileNotFoundError:
         return f"{MANIFEST} is missing"
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError):
         return f"{MANIFEST} cannot be read"
+    if not all(0 <= row["size"] < 2**63 for row in rows.values()):
+        return f"{MANIFEST} has a size that no file has"
+    if odd := next((name for name in rows if not _is_name(name)), None):
+        return f"{ascii(odd)[:80]} in {MANIFEST} is no name of a file in its folder"
     return rows
+
+
+def _is_name(name: str) -> bool:
+    """Whether this names a file of a folder itself on any system, and not one elsewhere."""
+    return bool(re.fullmatch(r"[\w][\w.-]*", name, re.ASCII)) and len(name) < 256
 
 
 def damage(folder: Path, *, part: tuple[int, int] = (0, 1)) -> str | None:
@@ -77,9 +108,11 @@ def damage(folder: Path, *, part: tuple[int, int] = (0, 1)) -> str | None:
         return f"{extra[0]} is not in {MANIFEST}"  # tensors are read from all such files
     for name, row in list(rows.items())[part[0] :: part[1]]:
         try:
-            found = read_row(folder / name)
-        except OSError:
+            found = read_row(folder / name, size=row["size"])
+        except FileNotFoundError:
             return f"{name} is missing"
+        except OSError:
+            return f"{name} cannot be read"
         if found["size"] != row["size"]:
             return f"{name} has {found['size']} bytes instead of {row['size']}"
         if found["sha256"] != row["sha256"]:

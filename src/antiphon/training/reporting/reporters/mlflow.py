@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Mapping
 from typing import Any
 
+from antiphon.training.guards.step_clock import SteadyTime
 from antiphon.training.reporting.reporters.base import BuiltInReporter, ReportedRun, flat, numbers
 
 MAX_VALUE_CHARACTERS, MAX_PARAMETERS = 6000, 100  # of a parameter; of one call
@@ -30,6 +30,7 @@ class MlflowReporter(BuiltInReporter):
         from mlflow import MlflowClient
 
         super().__init__(run)
+        self._time = SteadyTime()
         self._client = MlflowClient(tracking_uri)
         self._id = run.saved_id("mlflow") or self._begun(experiment, name or run.name, dict(tags or {}))
         self._client.update_run(self._id, status="RUNNING")
@@ -38,7 +39,7 @@ class MlflowReporter(BuiltInReporter):
     def __call__(self, row: Mapping[str, Any]) -> None:
         from mlflow.entities import Metric
 
-        now = int(time.time() * 1000)
+        now = int(self._time.seconds() * 1000)
         found = [Metric(_allowed(name), value, now, row["step"]) for name, value in numbers(row).items()]
         self._client.log_batch(self._id, metrics=found)
 

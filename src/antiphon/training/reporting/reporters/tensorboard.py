@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from antiphon.training.guards.step_clock import SteadyTime
 from antiphon.training.reporting.reporters.base import BuiltInReporter, ReportedRun, numbers
 
 
@@ -19,14 +20,16 @@ class TensorBoardReporter(BuiltInReporter):
         from torch.utils.tensorboard import SummaryWriter
 
         super().__init__(run)
+        self._time = SteadyTime()
         after = None if run.resumed_at is None else run.resumed_at + 1
         self._writer = SummaryWriter(folder or str(run.folder / "tensorboard"), purge_step=after)
         if run.resumed_at is None:
             self._writer.add_text("recipe", f"```json\n{json.dumps(run.recipe, indent=1, ensure_ascii=False)}\n```")
 
     def __call__(self, row: Mapping[str, Any]) -> None:
+        now = self._time.seconds()
         for name, value in numbers(row).items():
-            self._writer.add_scalar(name, value, row["step"])
+            self._writer.add_scalar(name, value, row["step"], walltime=now)
 
     def close(self, *, failed: bool) -> None:
         self._writer.close()

@@ -14,7 +14,7 @@ import shutil
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,10 +24,11 @@ import torch
 from antiphon.batch import Example
 from antiphon.config import BaseConfig, TrainConfig
 from antiphon.data import Batches, padding_waste
-from antiphon.errors import AntiphonError
+from antiphon.errors import AntiphonError, memory_ran_out, one_line
 from antiphon.generation.model import Model
-from antiphon.inspection.estimate import Measured
-from antiphon.models.stack import count_parameters
+from antiphon.inspection.estimate import Conditions, Measured
+from antiphon.inspection.processor import Stopwatch
+from antiphon.inspection.scaling.shape import NetworkShape, network_shape
 from antiphon.text import Tokenizer
 from antiphon.training.resume import save_snapshot
 from antiphon.workflows.base import find_base
@@ -43,11 +44,14 @@ GROUPS = 3  # of the answered sources by length, as in a validation, which answe
 
 @dataclass(frozen=True)
 class Trial:
-    """The figures of a trial, and the tokenizers of the run."""
+    """The figures of a trial, the tokenizers of the run, the micro-batches of an epoch, and the sizes of the network
+    and of the teacher, if there is one."""
 
     measured: Measured
-    source_tokenizer: Tokenizer
-    target_tokenizer: Tokenizer
+    tokenizers: tuple[Tokenizer, Tokenizer]
+    epoch: list[list[Example]]
+    shape: NetworkShape
+    teacher: NetworkShape | None
 
 
 def try_run(config: TrainConfig, *, device: torch.device, base_bytes: int) -> Trial:
@@ -63,27 +67,31 @@ def try_run(config: TrainConfig, *, device: torch.device, base_bytes: int) -> Tr
 
 
 def _tried(config: TrainConfig, device: torch.device, base_bytes: int) -> Trial:
-    begun = time.perf_counter()
+    watch = Stopwatch()
     _reset_peak(device)
     base = find_base(config, None) if isinstance(config.model, BaseConfig) else None
     job = TrainingJob(config, Path(config.output), device, base=base, quiet=True)
-    start_seconds = time.perf_counter() - begun
-    epoch = list(_epoch(Batches(job.data.train, batch_tokens=config.training.batch_tokens, seed=config.training.seed)))
+    job.loop.protection.splitter.enabled = False  # memory that runs out is a result
+    start_seconds = watch.seconds
+    epoch = epoch_of(Batches(job.data.train, batch_tokens=config.training.batch_tokens, seed=config.training.seed))
+    largest = [max(epoch, key=_positions)] * config.training.accumulate
+    watch, notes = Stopwatch(), []
     with torch.random.fork_rng(devices=[]):
+        # The largest first: what it allocates is used by all others, as in the run.
+        _steps(job, largest)
         seconds = _time_steps(job, epoch)
         job.network.eval()
-        validation_seconds = _time_validation(job)
-        save_seconds = _time_save(job)
+        validation_seconds = _without_failing("a validation", notes, lambda: _time_validation(job))
+        save_seconds = _without_failing("a snapshot", notes, lambda: _time_save(job))
         job.network.train()
-        _steps(job, [max(epoch, key=_positions)] * config.training.accumulate)
-    weights = count_parameters(job.network)
-    # Rows of an embedding table are looked up; the output layer, which may share them, multiplies. A weight of one of
-    # the two stacks sees the positions of its side: half of them. It takes 6 operations for each (Kaplan et al. 2020).
-    looked_up = job.data.tokenizers[0].vocab_size * job.model.d_model
+        _steps(job, largest)
+    teacher = job.loop.parts.teacher
+    shape = network_shape(job.network)
+    taught = None if teacher is None else network_shape(teacher)
     positions = statistics.mean(map(_positions, epoch))
     measured = Measured(
         device=device.type if device.type == "cpu" else torch.cuda.get_device_name(device),
-        parameters=weights,
+        parameters=shape.parameters,
         trainable=job.loop.trainable,
         max_length=config.data.max_length or job.model.max_length,
         start_seconds=start_seconds,
@@ -97,15 +105,28 @@ def _tried(config: TrainConfig, device: torch.device, base_bytes: int) -> Trial:
         positions=positions,
         tokens=positions * (1 - padding_waste(epoch)),
         padding_waste=padding_waste(epoch),
-        flops=3.0 * max(weights - looked_up, weights / 2) * positions * config.training.accumulate,
+        conditions=Conditions(watch.waited / watch.elapsed, notes),
     )
-    return Trial(measured, *job.data.tokenizers)
+    return Trial(measured, job.data.tokenizers, epoch, shape, taught)
 
 
-def _epoch(batches: Batches) -> Iterator[list[Example]]:
-    """The batches of one epoch."""
+def _without_failing(what: str, notes: list[str], measure: Callable[[], float]) -> float:
+    """The seconds of `measure`; 0 and a note if it fails, so that the rest of the estimate remains."""
+    try:
+        return measure()
+    except (AntiphonError, OSError, MemoryError, RuntimeError) as error:
+        if type(error) is RuntimeError and not memory_ran_out(error):
+            raise
+        notes.append(f"The time of {what} is not known, since trying one failed: {one_line(error).rstrip('.')}.")
+        return 0.0
+
+
+def epoch_of(batches: Batches) -> list[list[Example]]:
+    """The batches of the first epoch."""
+    found = []
     while batches.epoch == 0:
-        yield next(batches)
+        found.append(next(batches))
+    return found
 
 
 def _positions(batch: Sequence[Example]) -> int:
@@ -134,9 +155,9 @@ def _steps(job: TrainingJob, batches: Sequence[list[Example]]) -> float:
     """The seconds of a step of the run on `batches`, one for each micro-batch."""
     ahead, stream = job.loop.ahead, job.loop.ahead.stream
     ahead.stream, ahead.prepared = ChosenBatches([*batches, *batches]), None  # a GPU prepares the next step too
-    began = time.perf_counter()
+    watch = Stopwatch()
     job.loop.step()
-    seconds = time.perf_counter() - began
+    seconds = watch.seconds
     ahead.stream, ahead.prepared = stream, None
     return seconds
 
@@ -169,9 +190,9 @@ def _time_validation(job: TrainingJob) -> float:
         return 0.0
     sample = validate.examples[:: max(1, len(validate.examples) // LOSS_PAIRS)]
     few = replace(validate, examples=sample)
-    began = time.perf_counter()
+    watch = Stopwatch()
     few.loss(job.network, lambda: False)
-    seconds = (time.perf_counter() - began) * len(validate.examples) / len(sample)
+    seconds = watch.seconds * len(validate.examples) / len(sample)
     asked = validate.pairs if validate.metrics else validate.pairs[: validate.settings.samples]
     if asked:
         seconds += _time_answers(job, sorted(asked, key=lambda each: len(each[0])), validate.search)
@@ -187,21 +208,21 @@ def _time_answers(job: TrainingJob, asked: Sequence[Any], search: Any) -> float:
         length = max(len(ids) for ids in tokenizer.encode_batch([targets[0] for _, targets in group]))
         length = max(1, min(length, job.model.max_length - 1))
         sources = [source for source, _ in group]
-        began = time.perf_counter()
+        watch = Stopwatch()
         try:
             model.generate(sources, **{**search, "max_new_tokens": length, "min_new_tokens": length})
         except AntiphonError:  # the search does not let lengths be set, as that of a classification
             model.generate(sources, **search)
-        seconds += time.perf_counter() - began
+        seconds += watch.seconds
     return seconds * len(asked) / len(chosen)
 
 
 def _time_save(job: TrainingJob) -> float:
     """The seconds for which a snapshot stops the training: it is written beside it."""
     (job.folder / "snapshots").mkdir(parents=True, exist_ok=True)
-    began = time.perf_counter()
+    watch = Stopwatch()
     save_snapshot(job.loop.parts.store, job.loop.now)
-    seconds = time.perf_counter() - began
+    seconds = watch.seconds
     job.loop.parts.store.wait()
     return seconds
 
