@@ -21,7 +21,7 @@ PAGE = ROOT / "docs" / "architecture.md"
 
 LEVELS = {  # the first name below antiphon -> its level; a folder or file imports from itself and from lower levels
     "errors": 0, "registry": 0, "settings": 0, "config": 0, "recipe": 0, "batch": 0, "display": 0, "devices": 0,
-    "synonyms": 0, "keywords": 0, "splitmix": 0, "utf8": 0, "language_codes": 0, "words": 0, "durable": 0,
+    "synonyms": 0, "keywords": 0, "urls": 0, "splitmix": 0, "utf8": 0, "language_codes": 0, "words": 0, "durable": 0,
     "text": 1, "nn": 1, "distributed": 1,
     "inputs": 2, "documents": 2,
     "data": 3, "models": 3, "constraints": 3,
@@ -64,12 +64,20 @@ FLOORS: dict[str, list[str]] = {
         "/",
     ],
     "data": [
-        "checks/ checks/letters example_rows profile zstd",
+        "checks/ checks/letters epochs/ epochs/collection epochs/data_report epochs/drawing example_rows profile "
+        "remote/ remote/retrying workers/ zstd",
+        "remote/filesystem",
+        "remote/reading shards",
+        "epochs/sampled remote/cache",
         "lines",
         "bad_rows checks/languages checks/overlap checks/texts nested templates",
         "columns filters tables",
         "denoising fingerprint sources whole_rows",
         "mixture",
+        "epochs/encoding",
+        "workers/messages",
+        "workers/process",
+        "workers/reader_pool",
         "corpus",
         "batching",
         "/",

@@ -36,6 +36,7 @@ THIRD_PARTY = {  # what the dependencies of pyproject.toml are called in an impo
     "rouge_score",  # extra [metrics]
     "schedulefree",  # extra [optim]
     "datasets", "pyarrow", "zstandard",  # extra [data]
+    "fsspec",  # extra [cloud]
     "matplotlib",  # extra [plots]
     "peft",  # extra [peft]
     "ctranslate2",  # extra [ctranslate2]
@@ -60,6 +61,7 @@ LAZY = {
     "datasets",
     "pyarrow",
     "zstandard",
+    "fsspec",
     "rouge_score",
     "schedulefree",
     "comet",

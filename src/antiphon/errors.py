@@ -11,7 +11,8 @@
     │   ├── NonFiniteError            a loss or a gradient became NaN or infinite
     │   ├── DivergenceError           the training loss left its range
     │   ├── RestartError              a device failed: started again, the run goes on from its last snapshot
-    │   └── DiskError                 the disk is full or cannot be written
+    │   ├── DiskError                 the disk is full or cannot be written
+    │   └── ReadError                 a data file broke off: a connection, or the process that read it
     └── AttentionError                exit code 1: an attention breaks a law
 
 A message is one line: what must be, what is, where (file:line), and the remedy, for example
@@ -123,6 +124,22 @@ class RestartError(WorkError):
 
 class DiskError(WorkError):
     """A file could not be written, for example because the disk is full."""
+
+
+class ReadError(WorkError):
+    """A data file could not be read to its end, because a connection stayed broken or a process that read it ended.
+
+    `row` is the number of rows that were read of `file`, if it is known; `kept` says what is saved and how to go on.
+    """
+
+    def __init__(self, file: str, reason: str, *, row: int | None = None, kept: str = "") -> None:
+        self.file, self.reason, self.row, self.kept = file, reason, row, kept
+        super().__init__(file, reason)
+
+    def __str__(self) -> str:
+        after = "" if self.row is None else f" after row {self.row:,}"
+        remedy = self.kept or "Check the connection, and start again."
+        return printable(f"the data file `{self.file}` cannot be read{after} ({self.reason}). {remedy}")
 
 
 class AttentionError(AntiphonError):

@@ -28,6 +28,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 from antiphon.errors import ConfigError, printable
 from antiphon.registry import nearest
 from antiphon.synonyms import explain, find
+from antiphon.urls import RemoteName
 
 S = TypeVar("S", bound="Settings")
 
@@ -228,7 +229,7 @@ def plain(value: Any) -> Any:
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
-    return value
+    return value.shown if isinstance(value, RemoteName) else value
 
 
 def convert(value: Any, hint: Any) -> Any:

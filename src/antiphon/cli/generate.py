@@ -12,7 +12,7 @@ from antiphon.bulk.tables import KINDS, AnsweredTable, is_table, placed
 from antiphon.cli.bulk import OnRowFailure, are_many, check_few, check_many, run_command, text_shards
 from antiphon.cli.command import BOTH_TYPES, Command, import_modules, with_seed
 from antiphon.cli.flags import Flag, Group, Positional
-from antiphon.cli.streams import Writer, answered, chunks, output, without
+from antiphon.cli.streams import Writer, answered, chunks, output, saying_what_is_answered, without
 from antiphon.cli.tables import kept_rows, output_kind, row_chunks
 from antiphon.config import GenerationConfig
 from antiphon.errors import UsageError
@@ -150,7 +150,11 @@ class Generate(Command):
             self._answer_table(answerer, table, search, count=count)
             self._say_cost(chosen)
             return 0
-        with output(self.output, reads=self.input, adds=self.resume) as writer:
+        done = 0
+        with (
+            output(self.output, reads=self.input, adds=self.resume) as writer,
+            saying_what_is_answered(self.output, lambda: done),
+        ):
             done = answered(self.output, 1 if self.json or self.stream else count) if self.resume else 0
             for chunk in without(done, chunks(self.input), self.output):
                 if self.stream:
@@ -241,7 +245,11 @@ class Generate(Command):
 
         self._one_answer_a_row(count)
         bad = BadRows(self.bad_rows or "error", setting="--bad-rows skip")
-        with output(self.output, reads=self.input, adds=self.resume) as writer:
+        done = 0
+        with (
+            output(self.output, reads=self.input, adds=self.resume) as writer,
+            saying_what_is_answered(self.output, lambda: done),
+        ):
             done, begun = kept_rows(self.output, table) if self.resume else (0, False)
             for chunk in without(done, row_chunks(table, bad), self.output, unit="rows"):
                 with placed(chunk, done):

@@ -10,12 +10,13 @@ import errno
 import io
 import select
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
-from antiphon.errors import DataError, DiskError, UsageError
+from antiphon.errors import DataError, DiskError, ReadError, UsageError
+from antiphon.urls import hide
 from antiphon.utf8 import check_returns, decode_line
 
 MOST_LINES, MOST_BYTES = 4096, 1 << 20  # of one chunk: enough to sort by length, little enough for any memory
@@ -26,9 +27,21 @@ T = TypeVar("T")
 def chunks(path: str) -> Iterator[list[str]]:
     """The lines of `path` in lists: as many as are available without waiting, at most MOST_LINES or about MOST_BYTES.
 
+    `path` is a file, a URL, a pattern of several of them, or -, standard input.
     So an interactive user or program is answered line by line, and a large file is processed in large batches.
     """
-    name = "standard input" if path == "-" else path
+    if path != "-":
+        from antiphon.data.shards import expand  # not above: it brings PyTorch, which `--help` does not need
+
+        for file in expand(path):
+            yield from _chunks(file)
+        return
+    yield from _chunks(path)
+
+
+def _chunks(path: str) -> Iterator[list[str]]:
+    """The same for one file."""
+    name = "standard input" if path == "-" else hide(path)
     number, held, batch = 0, 0, []
     with _input(path) as stream:
         for block in _blocks(stream, name):
@@ -86,6 +99,18 @@ def answered(path: str, each: int) -> int:
 
 
 @contextmanager
+def saying_what_is_answered(path: str, count: Callable[[], int]) -> Iterator[None]:
+    """A context that adds to a ReadError how many inputs are answered in the file `path`, and how to go on."""
+    try:
+        yield
+    except ReadError as error:
+        there = "were printed; start again with the rest of the input"
+        there = there if path == "-" else f"are in `{path}`; go on with --resume"
+        error.kept = f"The answers to {count():,} inputs {there}."
+        raise
+
+
+@contextmanager
 def output(path: str, *, reads: str | None = None, adds: bool = False) -> Iterator[Writer]:
     """Open `path` for writing lines: a file, which is overwritten, or standard output. It must not be `reads`, the
     input.
@@ -95,7 +120,7 @@ def output(path: str, *, reads: str | None = None, adds: bool = False) -> Iterat
     if path == "-":
         yield Writer(sys.stdout.buffer, "standard output")
         return
-    if reads not in (None, "-") and Path(path).exists() and Path(path).samefile(reads):
+    if reads not in (None, "-") and Path(path).exists() and Path(reads).exists() and Path(path).samefile(reads):
         raise UsageError(f"`--output` must be another file than `--input`, but both are `{path}`.")
     with ExitStack() as stack:
         try:
@@ -153,7 +178,7 @@ def _input(path: str) -> Iterator[BinaryIO]:
     if path == "-":
         yield io.BytesIO() if sys.stdin is None else sys.stdin.buffer  # None: it is closed
         return
-    from antiphon.data.lines import opened  # not above: it brings PyTorch, which `--help` does not need
+    from antiphon.data.lines import opened
 
     with opened(path) as stream:
         yield stream

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from antiphon.settings import (
@@ -20,19 +20,22 @@ from antiphon.settings import (
     require,
     show,
 )
+from antiphon.urls import RETRIES, FileCache, RemoteName, is_url, known_name
 
 HUB = "hub:"  # the prefix of paths that are loaded by the library `datasets`
+FILE_SETTINGS = ("path", "source", "target", "text")  # of a source
 
 
 @dataclass(frozen=True)
 class SourceConfig(Settings):
-    path: str | None = None
-    """A table of pairs: .tsv, .csv or .jsonl, each also .gz or .zst; .parquet; or hub:NAME, a data set of the hub."""
-    source: str | None = None
+    path: str | tuple[str, ...] | None = None
+    """A table of pairs: .tsv, .csv or .jsonl, each also .gz or .zst; .parquet; or hub:NAME, a data set of the hub. As
+    for the three below: a path or a URL such as s3://bucket/train-*.jsonl.zst, also with * and ?, or a list of them."""
+    source: str | tuple[str, ...] | None = None
     """A text file with one source a line, also .gz or .zst; `target` is the other side."""
-    target: str | None = None
-    """A text file with one target a line, also .gz or .zst."""
-    text: str | None = None
+    target: str | tuple[str, ...] | None = None
+    """A text file with one target a line, also .gz or .zst; of several, the first belongs to the first source."""
+    text: str | tuple[str, ...] | None = None
     """A file of plain text, a document or a sentence a line, also .gz or .zst; an `objective` makes pairs of it."""
     source_field: CountOrZero | str | None = None
     """The column or key with the source: a name, or a number from 0 in a table without a header; a.b is b inside a."""
@@ -60,8 +63,14 @@ class SourceConfig(Settings):
         with inside("objective"):
             object.__setattr__(self, "objective", _objective(self.objective))
         super().__post_init__()
+        for name in FILE_SETTINGS:
+            given = getattr(self, name)
+            known = known_name(given) if isinstance(given, str) else given and tuple(map(known_name, given))
+            object.__setattr__(self, name, known)
 
     def check(self) -> None:
+        for name in FILE_SETTINGS:
+            require(getattr(self, name) != (), name, "must be a file or a list of them, but is an empty list")
         if self.is_text:
             self._check_text()
         self._check_pairs()
@@ -98,13 +107,26 @@ class SourceConfig(Settings):
     @property
     def hub(self) -> str | None:
         """The name or the folder after `hub:`, if this is a data set of the hub."""
-        return self.path.removeprefix(HUB) if self.path is not None and self.path.startswith(HUB) else None
+        path = self.path
+        return path.removeprefix(HUB) if isinstance(path, str) and path.startswith(HUB) else None
 
     @property
     def files(self) -> list[str]:
-        """The files of this source: one, or the two sides; none for a data set of the hub."""
-        files = (self.path, self.source, self.target, self.text)
-        return [file for file in files if file is not None and self.hub is None]
+        """The files of this source as they are given, which may be patterns; none for a data set of the hub."""
+        given = (getattr(self, name) for name in FILE_SETTINGS if self.hub is None)
+        return [
+            file for value in given if value is not None for file in ((value,) if isinstance(value, str) else value)
+        ]
+
+    def with_files(self, change: Callable[[str], str]) -> SourceConfig:
+        """The same with each of its files changed; unchanged for a data set of the hub."""
+        given = {name: getattr(self, name) for name in FILE_SETTINGS if self.hub is None}
+        made = {
+            name: change(value) if isinstance(value, str) else tuple(map(change, value))
+            for name, value in given.items()
+            if value is not None
+        }
+        return replace(self, **made)
 
     @property
     def is_text(self) -> bool:
@@ -114,12 +136,24 @@ class SourceConfig(Settings):
     @property
     def title(self) -> str:
         """The name of the source in messages."""
-        return str(self.path or self.source or self.text)
+        given = self.path or self.source or self.text
+        names = (given,) if isinstance(given, str) else given or ()
+        return f"{names[0]} and {len(names) - 1} more" if len(names) > 1 else f"{names[0]}"
 
     @property
     def source_prefix(self) -> str:
         """The text put before each source text: the language tag, then the task prefix."""
         return (f"<{self.tag}> " if self.tag else "") + (self.prefix or "")
+
+
+@dataclass(frozen=True)
+class CacheConfig(Settings):
+    """A folder with local copies of remote files."""
+
+    folder: str
+    """The folder, which several runs may share."""
+    max_bytes: Count
+    """The most bytes that the copies have together; for more, the one that was not used for longest is deleted."""
 
 
 @dataclass(frozen=True)
@@ -142,6 +176,15 @@ class DataConfig(Settings):
     counted, with warnings for the first ten."""
     streaming: Literal["auto", "always", "never"] = "auto"
     """Stream the training files instead of loading them; auto: if they have more than 256 MiB of text."""
+    workers: CountOrZero = 0
+    """Processes that read, filter and tokenize streamed training files beside the training; the batches are the same
+    for any number. On Linux."""
+    open_shards: Count = 8
+    """Shards of a source that are read at the same time, a row of each in turn, in an order drawn for each epoch."""
+    cache: CacheConfig | None = None
+    """Keep local copies of remote files: {folder: FOLDER, max_bytes: BYTES}; none: they are read again each time."""
+    retries: CountOrZero = RETRIES
+    """Further tries after a connection to a remote file broke, with waits that double up to 30 seconds."""
     temperature: Positive | None = None
     """Mix several sources in proportion to pairs**(1/T) (Arivazhagan et al. 2019)."""
     filters: object = None
@@ -158,6 +201,9 @@ class DataConfig(Settings):
         with inside("labels"):
             object.__setattr__(self, "labels", _labels(self.labels))
         super().__post_init__()
+        cache = None if self.cache is None else FileCache(self.cache.folder, self.cache.max_bytes)
+        for name in ("train", "valid", "test"):
+            object.__setattr__(self, name, _read_with(getattr(self, name), cache, self.retries))
 
     def check(self) -> None:
         require(self.train is not None, "train", "must be given, but is empty")
@@ -256,6 +302,17 @@ def _labels(value: Any) -> Mapping[str, str]:
     return {str(label): str(name) for label, name in pairs}
 
 
+def _read_with(data: object, cache: FileCache | None, retries: int) -> object:
+    """`data` whose remote files are read with a cache and a number of retries."""
+
+    def named(file: str) -> str:
+        return RemoteName(file, cache=cache, retries=retries) if isinstance(file, RemoteName) else file
+
+    if isinstance(data, SourceConfig):
+        return data.with_files(named)
+    return tuple(each.with_files(named) for each in source_list(data)) if is_files(data) and data else data
+
+
 def _sources(value: Any) -> object:
     """A file source, a tuple of them, or pairs; an iterator becomes a tuple, since data is read more than once."""
     value = value.meaning if isinstance(value, FlagText) else value
@@ -291,10 +348,14 @@ def _is_no_file(value: object) -> bool:
 
 
 def _could_be_file(value: object) -> bool:
-    """Whether a value has a suffix (.en, .txt.gz) or a folder, or is an existing file. A dot or number at the end is
-    not a suffix: a text may end so."""
+    """Whether a value is a URL, has a suffix (.en, .txt.gz) or a folder, or is an existing file; or is a list of such.
+    A dot or number at the end is not a suffix: a text may end so."""
     if isinstance(value, FlagText | os.PathLike):
         return True
+    if isinstance(value, list | tuple):
+        return bool(value) and all(map(_could_be_file, value))
     if not isinstance(value, str):
         return False
+    if is_url(value) and " " not in value:
+        return True
     return bool(re.search(r"\.[A-Za-z]\w{0,7}(\.gz|\.zst)?$|^[./~]*/\S+$", value)) or os.path.isfile(value)

@@ -52,6 +52,8 @@ class SideConfig(Settings):
 
 @dataclass(frozen=True)
 class TokenizerConfig(SideConfig):
+    sample_pairs: Count = 1_000_000
+    """Of more than 256 MiB of training text: the pairs, drawn by the seed, on which a tokenizer is trained."""
     shared: bool = True
     """One tokenizer for source and target; false trains one for each."""
     source: object = None

@@ -16,6 +16,7 @@ from antiphon.config.tokenizer import TOKENIZER_KINDS, TokenizerConfig, Vocabula
 from antiphon.config.training import TrainingConfig, ValidationConfig
 from antiphon.registry import nearest
 from antiphon.settings import SettingError, Settings, inside, require
+from antiphon.urls import is_url
 
 _AS_BASE: dict[str, Any] = dict.fromkeys(ROLES)  # attention
 
@@ -119,12 +120,13 @@ def absolute(config: TrainConfig, folder: Path) -> TrainConfig:
 
     def sources(data: object) -> object:
         if isinstance(data, SourceConfig):
-            files = {name: getattr(data, name) for name in ("path", "source", "target", "text") if data.hub is None}
-            return replace(data, **{name: join(folder, file) for name, file in files.items() if file is not None})
+            return data.with_files(lambda file: join(folder, file))
         return tuple(sources(item) for item in data) if is_files(data) and isinstance(data, tuple) else data
 
     sides = {name: sources(getattr(config.data, name)) for name in ("train", "valid", "test")}
-    data = replace(config.data, **sides)
+    cache = config.data.cache
+    cache = None if cache is None else replace(cache, folder=join(folder, cache.folder))
+    data = replace(config.data, **sides, cache=cache)
     return replace(
         config,
         data=data,
@@ -174,5 +176,7 @@ def _with_tokenizers(tokenizer: TokenizerConfig, folder: Path) -> TokenizerConfi
 
 
 def join(folder: Path, file: str) -> str:
-    """`file`, which may be relative to `folder`, as an absolute path."""
+    """`file`, which may be relative to `folder`, as an absolute path; a URL unchanged."""
+    if is_url(file):
+        return file
     return os.path.normpath(os.path.join(folder, os.path.expanduser(file)))

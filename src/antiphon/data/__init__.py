@@ -5,8 +5,9 @@ from __future__ import annotations
 from antiphon.data.batching import Batches, length_batches, padding_waste
 from antiphon.data.corpus import Corpus, InMemory, Streamed, load_corpus
 from antiphon.data.denoising import load_objectives
+from antiphon.data.epochs.data_report import DataReport
 from antiphon.data.filters import Filters, Pair, filters_of, load_filters
-from antiphon.data.mixture import DataReport, Mixture
+from antiphon.data.mixture import Mixture
 from antiphon.data.profile import DataProfile
 from antiphon.data.sources import DataPlace, cases, records
 

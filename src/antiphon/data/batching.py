@@ -63,6 +63,7 @@ class Batches:
             "position": self.position,
             "pool": start.number,
             "pool_spots": None if start.positions is None else [_to_list(position) for position in start.positions],
+            "pool_shards": None if start.positions is None else [one.cursor.shard for one in start.positions],
             "next": self._next,
             "files": {file: list(print) for file, print in self._corpus.files.items()},
         }
@@ -75,7 +76,9 @@ class Batches:
         if "files" in state:  # older versions did not save them
             refuse_changes({file: (print[0], print[1]) for file, print in state["files"].items()}, self._corpus.files)
         saved = state.get("pool_spots")
-        start = PoolStart(state["pool"], None if saved is None else tuple(_from_list(values) for values in saved))
+        shards = state.get("pool_shards") or [0] * len(saved or ())  # older versions had one file a source
+        spots = None if saved is None else tuple(map(_from_list, saved, shards, range(len(saved))))
+        start = PoolStart(state["pool"], spots)
         self.epoch, self.position = state["epoch"], state["position"]
         self._open(start)
         self._next = state["next"]
@@ -134,15 +137,16 @@ class Batches:
 
 
 def _to_list(position: MixturePosition) -> list[int]:
-    """A position as a flat list of numbers, for JSON."""
+    """A position as a flat list of numbers, for JSON; without its shard and its stream."""
     cursor = position.cursor
-    return [*position[1:], cursor.source, cursor.line, cursor.part, *cursor.offsets]
+    counts = [position.repeat, position.read, position.number, position.taken]
+    return [*counts, cursor.source, cursor.line, cursor.part, *cursor.offsets]
 
 
-def _from_list(values: list[int]) -> MixturePosition:
+def _from_list(values: list[int], shard: int, stream: int) -> MixturePosition:
     """The inverse of `_to_list`."""
     repeat, read, number, taken, source, line, part, *offsets = values
-    return MixturePosition(Cursor(source, line, tuple(offsets), part), repeat, read, number, taken)
+    return MixturePosition(Cursor(source, line, tuple(offsets), part, shard), repeat, read, number, taken, stream)
 
 
 def length_batches(examples: Iterable[Example], *, batch_tokens: int) -> Iterator[list[Example]]:

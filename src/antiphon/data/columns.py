@@ -9,36 +9,41 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
 from antiphon.config import SourceConfig
 from antiphon.data.bad_rows import row_or_fault
-from antiphon.data.lines import Cursor, DataPlace, DataRow, unreadable
+from antiphon.data.lines import Cursor, DataPlace, DataRow, open_bytes, unreadable
 from antiphon.data.nested import nested_row
 from antiphon.data.zstd import needs
-from antiphon.errors import DataError, one_line
+from antiphon.errors import AntiphonError, DataError, ReadError, one_line
+from antiphon.urls import RemoteName, known_name
 
 _CHUNK_ROWS = 1000  # rows decoded together
 
 
 def parquet(source: SourceConfig, start: Cursor) -> Iterator[DataRow]:
     """The rows of a parquet file after `start`."""
-    assert source.path is not None
+    assert isinstance(source.path, str)
     try:
         import pyarrow as pa
         from pyarrow.parquet import ParquetFile
     except ImportError as error:
         raise needs("pyarrow", f"reading `{source.path}`") from error
     try:
-        with ParquetFile(source.path) as file:
+        with ExitStack() as stack:
+            remote = isinstance(known_name(source.path), RemoteName)
+            stored = stack.enter_context(open_bytes(source.path)) if remote else source.path
+            file = stack.enter_context(ParquetFile(stored))
             groups, first = _groups_behind(file, start.line)
             tables = file.iter_batches(batch_size=_CHUNK_ROWS, row_groups=groups)
             yield from _rows(source, tables, first, start)
     except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
         raise unreadable(source.path, error) from error
     except (OSError, ValueError, pa.ArrowException) as error:
-        if isinstance(error, DataError):
+        if isinstance(error, AntiphonError):
             raise
         raise DataError(
             f"the data file `{source.path}` must be whole parquet data, but is not ({_line(error)}). Fetch it again."
@@ -92,14 +97,33 @@ def _groups_behind(file: Any, row: int) -> tuple[list[int], int]:
 
 def _rows(source: SourceConfig, tables: Iterator[Any], number: int, start: Cursor) -> Iterator[DataRow]:
     """The rows of `tables` after `start`; `number` rows precede the first table."""
-    assert source.path is not None
-    for table in tables:
+    assert isinstance(source.path, str)
+    file = source.path
+    while True:
+        try:
+            table = next(tables, None)
+        except ReadError as error:
+            error.row = max(number, start.line)
+            raise
+        if table is None:
+            return
         passed = min(table.num_rows, max(0, start.line - number))
         number += passed
-        for found in table.slice(passed).to_pylist() if passed < table.num_rows else ():
+        for found in _plain_rows(table.slice(passed)) if passed < table.num_rows else ():
             number += 1
-            place, cursor = DataPlace(source.path, number), Cursor(start.source, number)
+            place, cursor = DataPlace(file, number), Cursor(start.source, number, (), 0, start.shard)
             yield row_or_fault(partial(nested_row, found, source, place, cursor), place, cursor)
+
+
+def _plain_rows(table: Any) -> Iterator[dict[str, Any]]:
+    """The rows of a table or batch as mappings. A column is converted as a whole: `to_pylist` of the table takes twice
+    as long."""
+    names = table.schema.names
+    if len(set(names)) < len(names):
+        yield from table.to_pylist()
+        return
+    for values in zip(*(column.to_pylist() for column in table.columns), strict=True):
+        yield dict(zip(names, values, strict=True))
 
 
 def _no_hub(source: SourceConfig, error: Exception) -> DataError:

@@ -4,7 +4,7 @@
     len(corpus), corpus[0], corpus.report
 
 Both are read in pools: consecutive examples that fit in memory and are sorted and shuffled together (batching.py). An
-in-memory corpus is one pool, a streamed one has many. The start of a pool is a `MixturePosition` for each source, so
+in-memory corpus is one pool, a streamed one has many. The start of a pool is a `MixturePosition` for each stream, so
 that a position can be saved and restored. mixture.py chooses the pairs of an epoch.
 """
 
@@ -22,26 +22,27 @@ from torch import Tensor
 from antiphon.batch import Example
 from antiphon.config import Shares, is_files
 from antiphon.data.bad_rows import OnBadRow
-from antiphon.data.denoising import Denoiser, Objective, make_denoisers
+from antiphon.data.denoising import Objective, make_denoisers
+from antiphon.data.epochs.collection import no_collection
+from antiphon.data.epochs.data_report import DataReport
+from antiphon.data.epochs.encoding import Encoded, ExampleEncoder, flattened
 from antiphon.data.example_rows import FeatureRows, IdRows
 from antiphon.data.filters import Filters
 from antiphon.data.fingerprint import Fingerprints, fingerprints
 from antiphon.data.lines import DataPlace
-from antiphon.data.mixture import DataReport, Mixture, MixtureItem, MixturePosition
+from antiphon.data.mixture import OPEN_SHARDS, Mixture, MixturePosition
 from antiphon.data.profile import DataProfile
 from antiphon.data.sources import check_files, check_readable, text_bytes
-from antiphon.errors import ConfigError, DataError
-from antiphon.text.sampling import SegmentationSampler
-from antiphon.text.task import Task
-from antiphon.text.tokenizer import Tokenizer
+from antiphon.data.workers.reader_pool import ReaderPool
+from antiphon.errors import ConfigError
+from antiphon.text import SegmentationSampler, Task, Tokenizer
 
 STREAM_BYTES = 256 << 20  # bytes of text above which `streaming: auto` streams
 POOL_TOKENS = 4_000_000  # tokens of both sides in a pool of a streamed corpus: about 60,000 sentence pairs, 16 MB
-_CHUNK_PAIRS, _CHUNK_CHARACTERS = 1000, 500_000  # encoded in one call of the tokenizer
 
 
 class PoolStart(NamedTuple):
-    """The start of a pool: its number in the epoch, and the position in each source (None: the start of the epoch)."""
+    """The start of a pool: its number in the epoch, and the position in each stream (None: the start of the epoch)."""
 
     number: int = 0
     positions: tuple[MixturePosition, ...] | None = None
@@ -53,15 +54,6 @@ class ExamplePool(NamedTuple):
     start: PoolStart
     examples: InMemory
     chosen: Sequence[int]
-
-
-class Encoded(NamedTuple):
-    """The ids of an example, end included, the item it was made from, and whether it is the last of that item."""
-
-    source: list[int]
-    target: list[int]
-    item: MixtureItem
-    last: bool
 
 
 class Corpus(Protocol):
@@ -146,95 +138,17 @@ class InMemory:
         return [place for place, number in places if place < len(self) and self._numbers[place] == number]
 
 
-@dataclass(frozen=True)
-class ExampleEncoder:
-    """Encodes texts with a tokenizer for each side; `overflow` is applied to sides longer than `max_length` tokens.
-
-    `samplers` (source, target) draw a new segmentation in each epoch; None: the tokenizer's own. `denoisers` make pairs
-    from plain text, keyed by the number of the source. `as_target` turns encoded target ids into the ids of an answer.
-    `profile` counts the first examples.
-    """
-
-    source_tokenizer: Tokenizer
-    target_tokenizer: Tokenizer
-    max_length: int
-    overflow: str = "error"
-    samplers: tuple[SegmentationSampler | None, SegmentationSampler | None] = (None, None)
-    denoisers: Mapping[int, Denoiser] = field(default_factory=dict)
-    as_target: Callable[[list[int]], list[int]] | None = None
-    profile: DataProfile | None = None
-
-    def encode(
-        self, stream: Iterator[MixtureItem], report: DataReport, *, seed: int = 0, epoch: int = 0
-    ) -> Iterator[Encoded]:
-        """The examples of the items, without skipped ones; updates the counts in `report`."""
-        for chunk in _chunks(stream):
-            keys = [item.position.repeat << 40 | item.number for item in chunk]  # a repeated pair is segmented anew
-            sources = self._ids(0, [item.source for item in chunk], keys, seed, epoch)
-            targets = self._ids(1, [item.target for item in chunk], keys, seed, epoch)
-            for source, target, item, key in zip(sources, targets, chunk, keys, strict=True):
-                made = [(source, target)]
-                if item.plain:
-                    number = item.position.cursor.source
-                    made = self.denoisers[number].pairs(source, target, f"{seed} {epoch} {number} {key}", item.place)
-                fitting = [fit for sides in made if (fit := self._fit(*sides, item.place, report)) is not None]
-                for left, (one, other) in enumerate(fitting, 1 - len(fitting)):
-                    if self.profile is not None and not self.profile.full:
-                        self.profile.add(one, other, item.target if left == 0 else "")
-                    yield Encoded(one, other, item, left == 0)
-
-    def _ids(self, side: int, texts: list[str], keys: list[int], seed: int, epoch: int) -> list[list[int]]:
-        sampler = self.samplers[side]
-        if sampler is not None:
-            return sampler.encode_batch(texts, keys, seed=seed, epoch=epoch)
-        return (self.source_tokenizer, self.target_tokenizer)[side].encode_batch(texts)
-
-    def _fit(
-        self, source: list[int], target: list[int], place: DataPlace, report: DataReport
-    ) -> tuple[list[int], list[int]] | None:
-        target = target if self.as_target is None else self.as_target(target)
-        windows = self.overflow == "window"  # the model reads a longer source in parts
-        if (windows or len(source) <= self.max_length) and len(target) <= self.max_length:
-            return source, target
-        if self.overflow == "skip":
-            report.too_long += 1
-            return None
-        if self.overflow in ("error", "window"):
-            long = len(source) > self.max_length and not windows
-            side, length = ("source", len(source)) if long else ("target", len(target))
-            ways = "truncate, skip or window" if long else "truncate or skip"  # only sources have windows
-            raise DataError(
-                f"a {side} must have at most {self.max_length} tokens, but has {length} ({place.of(side)}). "
-                f"Raise `data.max_length` (and `model.max_length`), or set `data.overflow` to {ways}."
-            )
-        report.truncated += 1
-        most = self.max_length
-        return self.source_tokenizer.truncate(source, most), self.target_tokenizer.truncate(target, most)
-
-
-def _chunks(stream: Iterator[MixtureItem]) -> Iterator[list[MixtureItem]]:
-    """The items in chunks that are encoded together."""
-    chunk: list[MixtureItem] = []
-    characters = 0
-    for item in stream:
-        chunk.append(item)
-        characters += len(item.source) + len(item.target)
-        if len(chunk) == _CHUNK_PAIRS or characters >= _CHUNK_CHARACTERS:
-            yield chunk
-            chunk, characters = [], 0
-    if chunk:
-        yield chunk
-
-
 @dataclass
 class Streamed:
-    """A corpus that is read again from its files in each epoch, one pool at a time."""
+    """A corpus that is read again from its files in each epoch, one pool at a time; by `workers` processes, if any."""
 
     mixture: Mixture
     encoder: ExampleEncoder
     pool_tokens: float = POOL_TOKENS
     report: DataReport = field(default_factory=lambda: DataReport(so_far=True))
     files: Fingerprints = field(default_factory=dict)
+    workers: int = 0
+    _readers: ReaderPool | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.mixture.needs_survey:
@@ -243,18 +157,40 @@ class Streamed:
     def pools(self, start: PoolStart, *, seed: int, epoch: int, first: float) -> Iterator[ExamplePool]:
         if start.number == 0:
             self.report.begin_epoch(counted=self.mixture.needs_survey)
-        positions = list(start.positions or self.mixture.start_positions())
-        pool = InMemory()
-        stream = self.mixture.epoch(positions, seed=seed, epoch=epoch, report=self.report)
-        for source, target, item, last in self.encoder.encode(stream, self.report, seed=seed, epoch=epoch):
-            pool.append(source, target, item.place, item.number)
-            positions[item.position.cursor.source] = item.position
-            # Reading can resume only between items, so a pool ends with a whole item.
-            if last and pool.tokens >= self.pool_tokens * (first if start.number == 0 else 1.0):
+        positions = list(start.positions or self.mixture.start_positions(seed=seed, epoch=epoch))
+        encoded = self._encoded(tuple(positions), seed=seed, epoch=epoch)
+        while True:
+            pool_tokens = self.pool_tokens * (first if start.number == 0 else 1.0)
+            with no_collection():
+                pool, ended = self._pool(encoded, positions, pool_tokens)
+            if len(pool):
                 yield ExamplePool(start, pool, range(len(pool)))
-                start, pool = PoolStart(start.number + 1, tuple(positions)), InMemory()
-        if len(pool):
-            yield ExamplePool(start, pool, range(len(pool)))
+            if ended:
+                return
+            start = PoolStart(start.number + 1, tuple(positions))
+
+    def _pool(
+        self, encoded: Iterator[Encoded], positions: list[MixturePosition], pool_tokens: float
+    ) -> tuple[InMemory, bool]:
+        """The next pool, and whether it is the last one; `positions` are moved behind it."""
+        pool = InMemory()
+        for source, target, item, last in encoded:
+            pool.append(source, target, item.place, item.number)
+            positions[item.position.stream] = item.position
+            # Reading can resume only between items, so a pool ends with a whole item.
+            if last and pool.tokens >= pool_tokens:
+                return pool, False
+        return pool, True
+
+    def _encoded(self, positions: Sequence[MixturePosition], *, seed: int, epoch: int) -> Iterator[Encoded]:
+        """The examples of an epoch after `positions`; the same with and without workers."""
+        if not self.workers:
+            stream = self.mixture.epoch(positions, seed=seed, epoch=epoch, report=self.report)
+            return self.encoder.encode(stream, self.report, seed=seed, epoch=epoch)
+        if self._readers is None:
+            self._readers = ReaderPool(self.mixture, self.encoder, self.workers)
+        items = self._readers.read(positions, seed=seed, epoch=epoch, report=self.report)
+        return flattened(items, self.encoder.profile)
 
 
 def load_corpus(
@@ -274,6 +210,8 @@ def load_corpus(
     as_target: Callable[[list[int]], list[int]] | None = None,
     bad_rows: OnBadRow = "error",
     profile: DataProfile | None = None,
+    open_shards: int = OPEN_SHARDS,
+    workers: int = 0,
 ) -> InMemory | Streamed:
     """Load the corpus of `data` (DataConfig.train or .valid).
 
@@ -281,7 +219,7 @@ def load_corpus(
     `max_length`, `overflow` and `shares` are as in DataConfig. `filters` come from `load_filters`, `objectives` from
     `load_objectives`. Plain text is corrupted differently in each epoch, or identically if `fixed`. `as_target` turns
     encoded target ids into the ids of an answer where the two differ (a leading language token). `profile` counts the
-    first examples. Raises DataError with file, line and remedy.
+    first examples. `open_shards` and `workers` are as in DataConfig. Raises DataError with file, line and remedy.
     """
     room = (
         max_length if as_target is None else max_length - max(0, len(as_target([])) - len(target_tokenizer.enclose([])))
@@ -294,7 +232,7 @@ def load_corpus(
         raise ConfigError("`data.streaming` must be auto or never for pairs from Python, but is always.")
     if not fixed:
         check_readable(data, task, bad_rows=bad_rows)
-    mixture = Mixture(data, task, filters, shares, bad_rows=bad_rows)
+    mixture = Mixture(data, task, filters, shares, bad_rows=bad_rows, open_shards=open_shards)
     large = streaming == "always" or (streaming == "auto" and text_bytes(data) > STREAM_BYTES)
     if large or any(samplers) or (denoisers and not fixed):
         if not mixture.needs_survey:  # else all data is read once in any case
@@ -302,10 +240,11 @@ def load_corpus(
         pool_tokens = (
             POOL_TOKENS if large else math.inf
         )  # with samplers, small data is one pool that is read and segmented again in each epoch
-        return Streamed(mixture, encoder, pool_tokens, files=fingerprints(data))
+        return Streamed(mixture, encoder, pool_tokens, files=fingerprints(data), workers=workers)
     corpus = InMemory(mixture=mixture)
-    for source, target, item, _ in encoder.encode(mixture.once(corpus.report), corpus.report):
-        corpus.append(source, target, item.place, item.number)
+    with no_collection():
+        for source, target, item, _ in encoder.encode(mixture.once(corpus.report), corpus.report):
+            corpus.append(source, target, item.place, item.number)
     corpus.files = fingerprints(data)
     if not len(corpus):
         raise corpus.report.nothing_left()

@@ -58,7 +58,7 @@ class Filters:
     @property
     def batch(self) -> int:
         """How many pairs should be given to the function of `begin` together."""
-        return BATCH if any(getattr(each, "keeps", None) for each in self._learning.values()) else 1
+        return BATCH
 
     def begin(self, pairs_of: PairsOf | None = None) -> Callable[[Sequence[Pair]], list[str | None]]:
         """A function that returns, for each of some pairs, the name of the filter that drops it, or None if it is kept.

@@ -1,7 +1,8 @@
 """Fingerprints of data files (size and digest), by which a resumed run checks that its data is unchanged.
 
 Files up to 64 MiB are read whole; of larger ones the first, the middle and the last 16 MiB. Modification times are
-ignored, so that a copy of the data has the same fingerprint.
+ignored, so that a copy of the data has the same fingerprint. A remote file is not read: its digest is the entity tag or
+checksum that the server gives, or else its time.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ import os
 from antiphon.config import source_list
 from antiphon.data.columns import hub_files
 from antiphon.data.lines import unreadable
+from antiphon.data.shards import shard_files
 from antiphon.errors import DataError
+from antiphon.urls import RemoteName
 
 Fingerprints = dict[str, tuple[int, str]]
 
@@ -26,7 +29,7 @@ def fingerprints(data: object) -> Fingerprints:
         if source.hub is not None:
             files = hub_files(source)[0]  # the name of a file on the hub includes its commit, so the name suffices
             found |= {file: _of_file(file) if os.path.exists(file) else (0, "") for file in files}
-        found |= {file: _of_file(file) for file in source.files}
+        found |= {str.__str__(file): _of_file(file) for file in shard_files(source)}
     return found
 
 
@@ -46,6 +49,11 @@ def refuse_changes(was: Fingerprints, now: Fingerprints) -> None:
 
 
 def _of_file(file: str) -> tuple[int, str]:
+    if isinstance(file, RemoteName):
+        from antiphon.data.remote.filesystem import details
+
+        known = details(file)
+        return known.size or 0, known.version
     try:
         with open(file, "rb") as stream:
             size = os.fstat(stream.fileno()).st_size

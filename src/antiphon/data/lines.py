@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 import zlib
 from collections.abc import Iterator, Mapping
 from typing import Any, BinaryIO, NamedTuple
 
 from antiphon.data.zstd import ZstdFile
-from antiphon.errors import ConfigError, DataError
+from antiphon.errors import AntiphonError, DataError, ReadError
+from antiphon.urls import RemoteName, known_name, without_query
 from antiphon.utf8 import check_returns, decode, line_content
 
 PACKED = {".gz": "gzip", ".zst": "zstd"}  # suffix of a compressed file -> its format
@@ -40,14 +42,16 @@ class DataPlace(NamedTuple):
 class Cursor(NamedTuple):
     """A position between records from which reading resumes.
 
-    `source` is the number of the source, `line` the lines read of it, `offsets` the byte offset in each of its files.
-    If the next record has several targets, the first `part` of them have been read already.
+    `source` is the number of the source, `shard` that of its shard, `line` the lines read of the shard, `offsets` the
+    byte offset in each of its files. If the next record has several targets, the first `part` of them have been read
+    already.
     """
 
     source: int = 0
     line: int = 0
     offsets: tuple[int, ...] = ()
     part: int = 0
+    shard: int = 0
 
 
 class DataRow(NamedTuple):
@@ -100,14 +104,29 @@ class LineReader:
         self._exact = exact_ends
 
     def __iter__(self) -> Iterator[str]:
-        with opened(self.file) as stream:
-            for raw in _raw_lines(self.file, stream, self.offset):
-                self.number += 1
-                self.offset += len(raw)
-                if self.number == 1 and not self._end:
-                    check_returns(raw, self.file)
-                end = "\r\n" if self._exact and raw.endswith(b"\r\n") else self._end
-                yield self._text(raw) + end
+        end, exact = self._end, self._exact
+        try:
+            with opened(self.file) as stream:
+                for raw in _raw_lines(self.file, stream, self.offset):
+                    self.number += 1
+                    self.offset += len(raw)
+                    if self.number == 1:  # the only one with a byte order mark
+                        if not end:
+                            check_returns(raw, self.file)
+                        text = self._text(raw)
+                    else:
+                        try:
+                            text = raw.decode()
+                        except UnicodeDecodeError:
+                            text = self._text(raw)
+                        else:
+                            text = text.removesuffix("\n").removesuffix("\r")
+                    if end:
+                        text += "\r\n" if exact and raw.endswith(b"\r\n") else end
+                    yield text
+        except ReadError as error:
+            error.row = self.number if error.row is None else error.row
+            raise
 
     def _text(self, raw: bytes) -> str:
         place: dict[str, Any] = {"what": "a data file", "file": self.file, "number": self.number}
@@ -132,16 +151,46 @@ class LineReader:
 
 
 def opened(file: str) -> BinaryIO:
-    """Open `file` for reading bytes, decompressed if its name ends in .gz or .zst. DataError if it cannot be opened."""
+    """Open `file`, a path or a URL, for reading bytes, decompressed if its name ends in .gz or .zst.
+
+    DataError if it cannot be opened, ReadError if a connection stays broken.
+    """
     try:
-        if file.endswith(".zst"):
-            return io.BufferedReader(ZstdFile(file), 1 << 16)
-        if file.endswith(".gz"):
-            return io.BufferedReader(gzip.GzipFile(file, "rb"), 1 << 16)  # pyright: ignore[reportArgumentType, reportReturnType]
-        return open(file, "rb")
-    except ConfigError:
-        raise  # a library is missing
+        stream, suffix = open_bytes(file), without_query(file)
+        if suffix.endswith(".zst"):
+            return io.BufferedReader(ZstdFile(stream, file), 1 << 16)
+        if suffix.endswith(".gz"):
+            unpacked = gzip.GzipFile(fileobj=stream, mode="rb")
+            unpacked.myfileobj = stream  # which it closes with itself
+            return io.BufferedReader(unpacked, 1 << 16)  # pyright: ignore[reportArgumentType, reportReturnType]
+        return stream
     except (OSError, ValueError) as error:  # ValueError: a NUL or a lone surrogate in the name
+        if isinstance(error, AntiphonError):
+            raise
+        raise unreadable(file, error) from error
+
+
+def open_bytes(file: str) -> BinaryIO:
+    """Open `file`, a path or a URL, for reading its bytes as they are stored. OSError for a path, else as `opened`."""
+    name = known_name(file)
+    if isinstance(name, RemoteName):
+        from antiphon.data.remote.cache import open_cached
+
+        return open_cached(name)
+    return open(name, "rb")
+
+
+def file_size(file: str) -> int | None:
+    """The bytes of `file`, a path or a URL, as it is stored; None if a server does not say. DataError if there is
+    none."""
+    name = known_name(file)
+    if isinstance(name, RemoteName):
+        from antiphon.data.remote.filesystem import details
+
+        return details(name).size
+    try:
+        return os.stat(name).st_size
+    except (OSError, ValueError) as error:
         raise unreadable(file, error) from error
 
 
@@ -188,13 +237,13 @@ def _go_to(stream: BinaryIO, offset: int) -> None:
 
 
 def unpacked_name(file: str) -> str:
-    """`file` without .gz or .zst."""
-    return file.removesuffix(".gz").removesuffix(".zst")
+    """`file` without .gz or .zst; of a URL what `without_query` leaves of it."""
+    return without_query(file).removesuffix(".gz").removesuffix(".zst")
 
 
 def unreadable(file: str, error: Exception) -> DataError:
     """The error for a data file that cannot be opened, or whose compressed data is damaged."""
-    packed = next((ending for ending in PACKED if file.endswith(ending)), None)
+    packed = next((ending for ending in PACKED if without_query(file).endswith(ending)), None)
     if packed and not isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError):
         problem = f"the data file `{file}` must be whole {PACKED[packed]} data, but is not ({error})"
         return DataError(f"{problem}. Fetch it again, or drop {packed} from its name.")

@@ -7,86 +7,50 @@ source with k > n is repeated k // n times, and the remaining k % n pairs are dr
 (Knuth, The Art of Computer Programming, volume 2, section 3.4.2, algorithm S). The draw is a pure function of (seed,
 epoch, source), so an epoch holds the same examples in memory and streamed, uninterrupted and resumed.
 
-Order. Sources are interleaved evenly, so that every part of an epoch has the same mix. This needs their sizes, and the
-filter `duplicates` needs all earlier pairs. So several sources, or this filter, cost one pass over the files at the
-start (`survey`), which stores one byte a pair: whether it is dropped. A single source without it is filtered while
-training reads it.
+Order. The shards of a source are read in an order drawn for each epoch, `open_shards` of them at the same time: they
+are dealt to that many lanes, and a lane is a stream of its own with its part of k. Streams are interleaved evenly, so
+that every part of an epoch has the same mix. Sources are mixed by their sizes, and the filter `duplicates` needs all
+earlier pairs. So several sources, or this filter, cost one pass over the files at the start (`survey`), which stores
+one byte a pair: whether it is dropped. A single source without it is filtered while training reads it, its lanes a pair
+each in turn.
 """
 
 from __future__ import annotations
 
-import heapq
 import math
-import random
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from itertools import islice
+from functools import partial
+from itertools import accumulate, islice
 from typing import Literal, NamedTuple
 
 from antiphon.config import Shares, source_list
 from antiphon.data.bad_rows import BadRows, OnBadRow, readable_rows
+from antiphon.data.epochs.data_report import DataReport
+from antiphon.data.epochs.drawing import draw, interleave, lanes, share_out, split_size
 from antiphon.data.filters import Filters, Pair
 from antiphon.data.lines import Cursor, DataPlace, DataRow
-from antiphon.data.sources import pair, readers
+from antiphon.data.sources import pair, readers, shard_readers
 from antiphon.errors import DataError
 from antiphon.text.kinds import is_blank
 from antiphon.text.task import Task
+from antiphon.urls import RemoteName
 
 Drops = Callable[[Sequence[Pair]], list[bool]]  # says of each of some pairs whether it is dropped
 LEARNED_PAIRS = 200_000  # of each source, for filters that learn from the training pairs
-
-
-@dataclass
-class DataReport:
-    """Counts of the pairs that were read, kept and dropped. For a streamed corpus: in the current epoch so far."""
-
-    read: int = 0
-    empty: int = 0  # skipped: a side was empty or only white space
-    dropped: dict[str, int] = field(default_factory=dict)  # name of a filter -> pairs that it dropped
-    too_long: int = 0  # skipped by `overflow: skip`
-    truncated: int = 0  # kept, truncated by `overflow: truncate`
-    bad: int = 0  # unreadable rows skipped by `bad_rows: skip`
-    so_far: bool = False  # whether more pairs will be read
-
-    def begin_epoch(self, *, counted: bool) -> None:
-        """Reset the counts for an epoch. If all pairs are `counted` already, only those that depend on tokens."""
-        self.too_long = self.truncated = 0
-        if not counted:
-            self.read = self.empty = self.bad = 0
-            self.dropped = {}
-
-    @property
-    def kept(self) -> int:
-        """The number of pairs used for training."""
-        return self.read - self.bad - self.empty - sum(self.dropped.values()) - self.too_long
-
-    def nothing_left(self) -> DataError:
-        """The error for data without a single usable pair."""
-        remedy = "Give it pairs with two sides."
-        if self.dropped:
-            remedy = "Loosen `data.filters`."
-        elif self.too_long:
-            remedy = "Raise `data.max_length` (and `model.max_length`), or set `data.overflow` to truncate."
-        return DataError(f"the data must hold at least one pair to learn from, but {self}. {remedy}")
-
-    def __str__(self) -> str:
-        parts = [f"{self.read:,} pairs read{' so far' if self.so_far else ''}", f"{self.kept:,} kept"]
-        parts += [f"{self.bad:,} bad rows left out"] * (self.bad > 0)
-        parts += [f"{self.empty:,} skipped with an empty side"] * (self.empty > 0)
-        parts += [f"{count:,} dropped by {name}" for name, count in self.dropped.items()]
-        parts += [f"{self.too_long:,} skipped as too long"] * (self.too_long > 0)
-        parts += [f"{self.truncated:,} truncated"] * (self.truncated > 0)
-        return ", ".join(parts)
+OPEN_SHARDS = 8
+_SHARD_NUMBERS = 1 << 32  # the numbers of the pairs of a shard whose predecessors were not counted begin at a multiple
 
 
 class MixturePosition(NamedTuple):
-    """The position of an epoch in one source: the cursor, and the counts so far."""
+    """The position of an epoch in one stream: the cursor, and the counts so far. Without shards a source is one stream,
+    its only shard."""
 
     cursor: Cursor
-    repeat: int = 0  # how often the source was read to its end in this epoch
-    read: int = 0  # pairs read in this repeat
-    number: int = 0  # pairs read in this repeat that were not dropped
+    repeat: int = 0  # how often the stream was read to its end in this epoch
+    read: int = 0  # pairs read of this shard in this repeat
+    number: int = 0  # of these, the pairs that were not dropped
     taken: int = 0  # pairs returned in this epoch
+    stream: int = 0  # the number of the stream among all streams
 
 
 class MixtureItem(NamedTuple):
@@ -102,6 +66,21 @@ class MixtureItem(NamedTuple):
     position: MixturePosition
     plain: bool = False
 
+    @property
+    def taken(self) -> int:
+        """The pairs of its stream that were returned in this epoch, with this one."""
+        return self.position.taken
+
+
+class StreamPlan(NamedTuple):
+    """A stream of an epoch: its source, its shards in order, the examples that it gives (inf: all there are), and the
+    key of its draws."""
+
+    source: int
+    shards: Sequence[int]
+    size: float
+    key: str
+
 
 class Mixture:
     """The pairs of `data` (DataConfig.train or .valid), made by `task`, filtered, and sampled in their shares."""
@@ -114,14 +93,22 @@ class Mixture:
         shares: Shares | None = None,
         *,
         bad_rows: OnBadRow = "error",
+        open_shards: int = OPEN_SHARDS,
     ) -> None:
         self.bad_rows: OnBadRow = bad_rows
-        self.counts: list[int] | None = None  # the number of kept pairs of each source, once counted
+        self.shard_counts: list[list[int]] | None = None  # the kept pairs of each shard of each source, once counted
         self.data = data
-        self._readers = readers(data)
+        self.open_shards = open_shards
+        self._readers = shard_readers(data)
         self._names = [source.title for source in source_list(data)] or ["pairs"]
         self._task, self._filters, self._shares = task, filters or Filters({}), shares or Shares()
-        self._dropped: list[bytearray] = []  # for each source, a byte for each pair: 1 if dropped
+        self._first_numbers: list[list[int]] = []  # of each shard of each source, once counted
+        self._dropped: list[list[bytearray]] = []  # for each shard of each source a byte for each pair: 1 if dropped
+
+    @property
+    def counts(self) -> list[int] | None:
+        """The number of kept pairs of each source, once counted."""
+        return None if self.shard_counts is None else [sum(counts) for counts in self.shard_counts]
 
     @property
     def mixed(self) -> bool:
@@ -134,53 +121,70 @@ class Mixture:
         return len(self._readers) > 1 or self._filters.remember
 
     def once(self, report: DataReport) -> Iterator[MixtureItem]:
-        """Each kept pair once, source by source. Sets `counts`."""
-        drops, before = self._drop_function(report), 0
-        self.counts = []
-        for number in range(len(self._readers)):
-            position = MixturePosition(Cursor(number))
-            for item in self._kept_pairs(position, drops, before, report):
-                yield item
-                position = item.position
-            self.counts.append(position.number)
-            before += position.number
-        self._refuse_empty()
+        """Each kept pair once, source by source and shard by shard. Sets `counts`."""
+        drops, base, counts = self.drop_function(report), 0, list[list[int]]()
+        for source, shards in enumerate(self._readers):
+            counts.append([])
+            for shard in range(len(shards)):
+                number = 0
+                start = MixturePosition(Cursor(source, shard=shard))
+                for one, read, number in self._kept_pairs(start, drops, report):
+                    position = MixturePosition(one.row.cursor, 0, read, number, number)
+                    yield _item(one, base + number - 1, position)
+                counts[-1].append(number)
+                base += number
+        self._set_counts(counts)
 
     def survey(self, report: DataReport) -> None:
-        """Read all data once, to count the pairs of each source and to note which ones the filters drop."""
+        """Read all data once, to count the pairs of each shard and to note which ones the filters drop."""
         report.so_far = False
-        drops, self.counts, self._dropped = self._drop_function(report), [], []
-        for number, reader in enumerate(self._readers):
-            dropped = bytearray()
-            for pairs in self._batches(reader(Cursor(number)), report):
-                dropped.extend(drops(pairs))
-            self.counts.append(dropped.count(0))
-            self._dropped.append(dropped)
-        self._refuse_empty()
+        drops, counts, self._dropped = self.drop_function(report), list[list[int]](), []
+        for source, shards in enumerate(self._readers):
+            found: list[bytearray] = []
+            for shard, reader in enumerate(shards):
+                dropped = bytearray()
+                for pairs in self._batches(reader.read(Cursor(source, shard=shard)), report):
+                    dropped.extend(drops(pairs))
+                found.append(dropped)
+            counts.append([dropped.count(0) for dropped in found])
+            self._dropped.append(found)
+        self._set_counts(counts)
 
-    def start_positions(self) -> tuple[MixturePosition, ...]:
-        """The position in each source at the start of an epoch."""
-        return tuple(MixturePosition(Cursor(number)) for number in range(len(self._readers)))
+    def start_positions(self, *, seed: int = 0, epoch: int = 0) -> tuple[MixturePosition, ...]:
+        """The position in each stream at the start of an epoch."""
+        plans = self.streams(seed=seed, epoch=epoch)
+        return tuple(
+            MixturePosition(Cursor(plan.source, shard=plan.shards[0]), stream=n) for n, plan in enumerate(plans)
+        )
+
+    def streams(self, *, seed: int, epoch: int) -> list[StreamPlan]:
+        """The streams of an epoch."""
+        sizes, plans = self.sizes() if self.shard_counts is not None else None, list[StreamPlan]()
+        for source, shards in enumerate(self._readers):
+            key = f"{seed} {epoch} {source}"
+            dealt = lanes(len(shards), self.open_shards, f"{key} shards")
+            parts: Sequence[float] = [math.inf] * len(dealt)
+            if sizes is not None and self.shard_counts is not None:
+                counts = self.shard_counts[source]
+                parts = split_size(sizes[source], [sum(counts[shard] for shard in lane) for lane in dealt])
+            for number, (lane, size) in enumerate(zip(dealt, parts, strict=True)):
+                plans.append(StreamPlan(source, lane, size, key if len(dealt) == 1 else f"{key} {number}"))
+        return plans
 
     def epoch(
         self, positions: Sequence[MixturePosition], *, seed: int, epoch: int, report: DataReport
     ) -> Iterator[MixtureItem]:
-        """The pairs of an epoch after `positions`. Sources are interleaved: item t of k is due at (t + 1/2) / k."""
-        sizes: Sequence[float] = [math.inf] if self.counts is None else self.sizes()
-        drops = self._drop_function(report) if self.counts is None else None
-        both = list(zip(positions, sizes, strict=True))
-        counted = None if drops is None else report
-        streams = [self._draw(at, size, f"{seed} {epoch} {at.cursor.source}", drops, counted) for at, size in both]
-        waiting = [(_due(at.taken, size), number) for number, (at, size) in enumerate(both) if at.taken < size]
-        heapq.heapify(waiting)
-        while waiting:
-            _, number = heapq.heappop(waiting)
-            item = next(streams[number], None)
-            if item is None:
-                continue
-            yield item
-            if item.position.taken < sizes[number]:
-                heapq.heappush(waiting, (_due(item.position.taken, sizes[number]), number))
+        """The pairs of an epoch after `positions`. Streams are interleaved: item t of k is due at (t + 1/2) / k."""
+        plans = self.streams(seed=seed, epoch=epoch)
+        read = self.stream_reader(report)
+        streams = [read(plan, at) for plan, at in zip(plans, positions, strict=True)]
+        return interleave(streams, [at.taken for at in positions], [plan.size for plan in plans])
+
+    def stream_reader(self, report: DataReport) -> Callable[[StreamPlan, MixturePosition], Iterator[MixtureItem]]:
+        """A function that reads a stream of an epoch after a position; `report` counts what is not counted already."""
+        if self.shard_counts is not None:
+            return partial(self._drawn, drops=None, report=None)
+        return partial(self._drawn, drops=self.drop_function(report), report=report)
 
     def sizes(self) -> list[int]:
         """The number of examples of each source in an epoch; they add up to the total number of pairs."""
@@ -188,24 +192,28 @@ class Mixture:
         return share_out(self.counts, self._shares)
 
     def chosen(self, *, seed: int, epoch: int) -> Iterator[int]:
-        """The numbers of the pairs of an epoch, source by source; repeated pairs occur several times."""
-        assert self.counts is not None
-        before = 0
-        for source, (count, size) in enumerate(zip(self.counts, self.sizes(), strict=True)):
-            for repeat in range(-(-size // count) if count else 0):
-                taken = draw(count, size - repeat * count, f"{seed} {epoch} {source} {repeat}")
-                yield from (before + number for number, take in enumerate(taken) if take)
-            before += count
+        """The numbers of the pairs of an epoch, stream by stream; repeated pairs occur several times."""
+        assert self.shard_counts is not None
+        for plan in self.streams(seed=seed, epoch=epoch):
+            counts, size = self.shard_counts[plan.source], int(plan.size)
+            first = [self._first_number(plan.source, shard) for shard in range(len(counts))]
+            numbers = [first[shard] + place for shard in plan.shards for place in range(counts[shard])]
+            for repeat in range(-(-size // len(numbers)) if numbers else 0):
+                taken = draw(len(numbers), size - repeat * len(numbers), f"{plan.key} {repeat}")
+                yield from (number for number, take in zip(numbers, taken, strict=True) if take)
 
-    def _drop_function(self, report: DataReport) -> Drops:
+    def drop_function(self, report: DataReport) -> Drops:
         """A function that says of each of some pairs whether it is dropped, and counts it in `report`."""
         first = self._filters.begin(self.pairs_to_learn)
         report.dropped = dict.fromkeys(self._filters.names, 0)
+        any_filter = bool(self._filters.names)
 
         def drops(pairs: Sequence[Pair]) -> list[bool]:
             report.read += len(pairs)
             empty = [is_blank(one.source) or is_blank(one.target) for one in pairs]
             report.empty += sum(empty)
+            if not any_filter:
+                return empty
             names = iter(first([one for one, blank in zip(pairs, empty, strict=True) if not blank]))
             found = [None if blank else next(names) for blank in empty]
             for name in found:
@@ -241,55 +249,78 @@ class Mixture:
         return readable_rows(rows, lambda row: pair(row, self._task), BadRows(self.bad_rows, count_bad))
 
     def _kept_pairs(
-        self,
-        position: MixturePosition,
-        drops: Drops | None,
-        before: int,
-        report: DataReport | None,
-    ) -> Iterator[MixtureItem]:
-        """The kept pairs of a source after `position`; `before` is the number of pairs of the sources before it."""
-        source = position.cursor.source
-        for pairs in self._batches(self._readers[source](position.cursor), report):
-            known = None if drops is None else drops(pairs)
-            for place, one in enumerate(pairs):
-                row = one.row
-                dropped = self._dropped_by_survey(source, position.read) if known is None else known[place]
-                read, number = position.read + 1, position.number + (not dropped)
-                position = position._replace(cursor=row.cursor, read=read, number=number)
-                if not dropped:
-                    text = row.source_prefix if row.plain else row.source_prefix + one.source
-                    yield MixtureItem(text, one.target, row.place, before + number - 1, position, row.plain)
+        self, start: MixturePosition, drops: Drops | None, report: DataReport | None
+    ) -> Iterator[tuple[Pair, int, int]]:
+        """The kept pairs of the shard of `start` after it, with the pairs read and kept of the shard until then."""
+        source, shard, read, number = start.cursor.source, start.cursor.shard, start.read, start.number
+        known = self._dropped[source][shard] if drops is None else None
+        for pairs in self._batches(self._readers[source][shard].read(start.cursor), report):
+            if drops is not None:
+                dropped: Sequence[int] = drops(pairs)
+            else:
+                assert known is not None
+                if read + len(pairs) > len(known):
+                    raise self._changed(source)
+                dropped = known[read : read + len(pairs)]
+            for one, drop in zip(pairs, dropped, strict=True):
+                read += 1
+                if not drop:
+                    number += 1
+                    yield one, read, number
 
-    def _draw(
-        self,
-        position: MixturePosition,
-        size: float,
-        key: str,
-        drops: Drops | None,
-        report: DataReport | None,
+    def _drawn(
+        self, plan: StreamPlan, start: MixturePosition, *, drops: Drops | None, report: DataReport | None
     ) -> Iterator[MixtureItem]:
-        """The pairs of a source in an epoch after `position`, `size` in all; the source is repeated as needed."""
-        source, taken = position.cursor.source, position.taken
-        count = None if self.counts is None else self.counts[source]
-        before = sum(self.counts[:source]) if self.counts else 0
-        while taken < size:
-            picks = None if count is None else draw(count, size - position.repeat * count, f"{key} {position.repeat}")
-            picks = islice(picks, position.number, None) if picks else None
-            for item in self._kept_pairs(position, drops, before, report):
-                if picks is None or next(picks):
+        """The pairs of a stream in an epoch after `start`, `plan.size` in all; it is repeated as needed."""
+        source, taken, stream, repeat = plan.source, start.taken, start.stream, start.repeat
+        counts = None if self.shard_counts is None else self.shard_counts[source]
+        whole = 0 if counts is None else sum(counts[shard] for shard in plan.shards)
+        while taken < plan.size:
+            picks: Iterator[bool] | None = None
+            place = plan.shards.index(start.cursor.shard)
+            if counts is not None:
+                picks = draw(whole, plan.size - repeat * whole, f"{plan.key} {repeat}")
+                done = sum(counts[shard] for shard in plan.shards[:place]) + start.number
+                picks = islice(picks, done, None)
+            for shard in plan.shards[place:]:
+                if shard != start.cursor.shard:
+                    start = MixturePosition(Cursor(source, shard=shard))
+                base = self._first_number(source, shard)
+                for one, read, number in self._kept_pairs(start, drops, report):
+                    if picks is not None:
+                        take = next(picks, None)
+                        if take is None:
+                            raise self._changed(source)
+                        if not take:
+                            continue
                     taken += 1
-                    yield item._replace(position=item.position._replace(taken=taken))
+                    position = MixturePosition(one.row.cursor, repeat, read, number, taken, stream)
+                    yield _item(one, base + number - 1, position)
             if picks is None:
                 return
             if next(picks, None) is not None:
                 raise self._changed(source)
-            position = MixturePosition(Cursor(source), repeat=position.repeat + 1, taken=taken)
+            repeat += 1
+            start = MixturePosition(Cursor(source, shard=plan.shards[0]))
 
-    def _dropped_by_survey(self, source: int, read: int) -> bool:
-        """Whether the survey dropped pair number `read` of a source, from 0."""
-        if read >= len(self._dropped[source]):
-            raise self._changed(source)
-        return bool(self._dropped[source][read])
+    def _first_number(self, source: int, shard: int) -> int:
+        """The number of the first kept pair of a shard: among all pairs once they are counted."""
+        return shard * _SHARD_NUMBERS if self.shard_counts is None else self._first_numbers[source][shard]
+
+    def shard_title(self, source: int, shard: int) -> str:
+        """The name of a shard in messages."""
+        return self._readers[source][shard].title
+
+    def may_be_read_twice(self, source: int) -> bool:
+        """Whether several processes may read the same shards: they are near, or have a cache."""
+        known = source_list(self.data)[source]
+        return all(not isinstance(file, RemoteName) or file.cache is not None for file in known.files)
+
+    def _set_counts(self, counts: list[list[int]]) -> None:
+        ends = accumulate((count for of_source in counts for count in of_source), initial=0)
+        self._first_numbers = [[next(ends) for _ in of_source] for of_source in counts]
+        self.shard_counts = counts
+        self._refuse_empty()
 
     def _changed(self, source: int) -> DataError:
         problem = "must not change during training, but changed since its pairs were counted"
@@ -304,33 +335,7 @@ class Mixture:
                 )
 
 
-def share_out(counts: Sequence[int], shares: Shares) -> list[int]:
-    """The number of examples of each source in an epoch, rounded by largest remainder to the sum of `counts`."""
-    if shares == Shares():
-        return list(counts)
-    parts = shares.weights
-    if parts is None:
-        assert shares.temperature is not None
-        logs = [math.log(max(count, 1)) / shares.temperature for count in counts]
-        parts = tuple(math.exp(value - max(logs)) for value in logs)
-    total, whole = sum(counts), math.fsum(parts)
-    exact = [total * part / whole for part in parts]
-    sizes = [math.floor(size) for size in exact]
-    order = sorted(range(len(sizes)), key=lambda number: (sizes[number] - exact[number], number))
-    for number in order[: total - sum(sizes)]:
-        sizes[number] += 1
-    return sizes
-
-
-def draw(count: int, size: float, key: str) -> Iterator[bool]:
-    """For each of `count` items whether it is in a uniform random sample of `size` (algorithm S)."""
-    chance, left = random.Random(key), size
-    for rest in range(count, 0, -1):
-        take = rest * chance.random() < left
-        left -= take
-        yield take
-
-
-def _due(taken: int, size: float) -> float:
-    """The point of the epoch, from 0 to 1, at which the next example of a source of `size` examples is due."""
-    return (taken + 0.5) / size if size else 1.0
+def _item(one: Pair, number: int, position: MixturePosition) -> MixtureItem:
+    row = one.row
+    text = row.source_prefix if row.plain else row.source_prefix + one.source
+    return MixtureItem(text, one.target, row.place, number, position, row.plain)

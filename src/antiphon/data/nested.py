@@ -27,6 +27,11 @@ def nested_row(found: Mapping[str, Any], source: SourceConfig | None, place: Dat
     record = plain_values(found)
     targets: tuple[str, ...] = ()
     fields = (None, None) if source is None else (source.source_field, source.target_field)
+    left = found.get("source" if fields[0] is None else fields[0])
+    right = found.get("target" if fields[1] is None else fields[1])
+    if type(left) is str and type(right) is str:  # nearly all rows
+        record["source"], record["target"] = left, right
+        return DataRow(record, place, cursor)
     for side, field in zip(("source", "target"), fields, strict=True):
         name = side if field is None else str(field)
         if field is None and name not in found:
@@ -46,7 +51,7 @@ def nested_row(found: Mapping[str, Any], source: SourceConfig | None, place: Dat
 
 def plain_values(found: Mapping[str, Any]) -> dict[str, str]:
     """The values of a record that are strings, numbers or booleans, as texts."""
-    return {str(key): _text(value) for key, value in found.items() if _is_plain(value)}
+    return {str(key): value if type(value) is str else _text(value) for key, value in found.items() if _is_plain(value)}
 
 
 def texts_of(found: Mapping[str, Any], name: str, setting: str, place: DataPlace) -> list[str]:
@@ -72,7 +77,9 @@ def _texts(value: Any) -> list[str] | None:
 
 
 def _is_plain(value: Any) -> bool:
-    return isinstance(value, _PLAIN) and not (isinstance(value, float) and not math.isfinite(value))
+    return type(value) is str or (
+        isinstance(value, _PLAIN) and not (isinstance(value, float) and not math.isfinite(value))
+    )
 
 
 def _inside(found: Mapping[str, Any], name: str) -> Any:

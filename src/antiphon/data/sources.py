@@ -4,9 +4,9 @@
         print(source, target, place)        # place prints as file:line
 
 A record maps field names to texts; a task turns it into a source and a target. Aligned files have the fields `source`
-and `target`; for other formats see tables.py, nested.py and columns.py. A record may have several targets: for training
-it is one record for each, for evaluation `cases` keeps them together. Reading can resume at any `Cursor`. Files are
-streamed, never held in memory as a whole.
+and `target`; for other formats see tables.py, nested.py and columns.py, for sources of many files shards.py. A record
+may have several targets: for training it is one record for each, for evaluation `cases` keeps them together. Reading
+can resume at any `Cursor`. Files are streamed, never held in memory as a whole.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from dataclasses import replace
 from functools import partial
 from itertools import islice
 from pathlib import PurePath
-from typing import Any
+from typing import Any, NamedTuple
 
 from antiphon.config import SourceConfig, is_files, source_list
 from antiphon.data.bad_rows import BadRows, OnBadRow, readable_rows, row_or_fault
@@ -31,17 +31,20 @@ from antiphon.data.lines import (
     LineReader,
     check_same_length,
     count_lines,
+    file_size,
     unpacked_name,
-    unreadable,
 )
 from antiphon.data.nested import nested_row
+from antiphon.data.shards import shard_files, shards
 from antiphon.data.tables import comma_separated, json_lines, tsv
 from antiphon.data.templates import fill, templates_of, without_templates
 from antiphon.errors import ConfigError, DataError
 from antiphon.text.kinds import is_media_name
 from antiphon.text.task import Task
+from antiphon.urls import RemoteName, without_query
 
 Reader = Callable[[SourceConfig, Cursor], Iterator[DataRow]]
+RowReader = Callable[[Cursor], Iterator[DataRow]]
 
 
 def records(data: object, task: Task, *, bad_rows: OnBadRow = "error") -> Iterator[tuple[str, str, DataPlace]]:
@@ -106,14 +109,40 @@ def rows(data: object, start: Cursor | None = None) -> Iterator[DataRow]:
         yield from (row for row, _ in readable_rows(found, lambda row: None, bad))
 
 
-def readers(data: object) -> list[Callable[[Cursor], Iterator[DataRow]]]:
+def readers(data: object) -> list[RowReader]:
     """A function for each source of `data` (or one for pairs from Python) that reads the rows after a cursor.
 
-    There is one row for each target. A row that cannot be read has its `fault` set.
+    There is one row for each target. A row that cannot be read has its `fault` set. The shards of a source follow one
+    another.
     """
+    return [partial(_in_turn, found) for found in shard_readers(data)]
+
+
+class ShardReader(NamedTuple):
+    """A shard: its name in messages, and a function that reads the rows of it after a cursor."""
+
+    title: str
+    read: RowReader
+
+
+def shard_readers(data: object) -> list[list[ShardReader]]:
+    """The shards of each source of `data`; pairs from Python are one."""
     if is_files(data):
-        return [lambda start, source=source: _singles(_file_rows(source, start), start) for source in source_list(data)]
-    return [lambda start: _singles(islice(_python_rows(data), start.line, None), start)]
+        return [
+            [ShardReader(shard.title, partial(_shard_rows, shard)) for shard in shards(source)]
+            for source in source_list(data)
+        ]
+    return [[ShardReader("pairs", lambda start: _singles(islice(_python_rows(data), start.line, None), start))]]
+
+
+def _shard_rows(shard: SourceConfig, start: Cursor) -> Iterator[DataRow]:
+    return _singles(_file_rows(shard, start), start)
+
+
+def _in_turn(found: list[ShardReader], start: Cursor) -> Iterator[DataRow]:
+    """The rows of all shards after `start`."""
+    for number in range(start.shard, len(found)):
+        yield from found[number].read(start if number == start.shard else Cursor(start.source, shard=number))
 
 
 def _records(data: object) -> Iterator[DataRow]:
@@ -121,7 +150,8 @@ def _records(data: object) -> Iterator[DataRow]:
     if not is_files(data):
         yield from _python_rows(data)
     for number, source in enumerate(source_list(data)):
-        yield from _file_rows(source, Cursor(number))
+        for place, shard in enumerate(shards(source)):
+            yield from _file_rows(shard, Cursor(number, shard=place))
 
 
 def _singles(found: Iterator[DataRow], start: Cursor) -> Iterator[DataRow]:
@@ -144,19 +174,30 @@ def _one_each(row: DataRow, before: Cursor) -> Iterator[DataRow]:
 def check_files(data: object) -> None:
     """Raise DataError for faults that show without parsing: a missing or empty file, sides of different length.
 
-    Lines are counted in constant memory, so that a mismatch is reported before training, not after its first epoch.
+    Lines are counted in constant memory, so that a mismatch is reported before training, not after its first epoch. Of
+    remote files the first shard of a source alone is opened: the lengths of its sides are compared where it is read.
     """
     for source in source_list(data):
-        reader = _reader(source)
-        if source.text is not None:
-            if next(reader(source, Cursor()), None) is None:
-                raise _empty(source.text)
-        elif source.path is None:
-            left, right = source.files
-            _there(left, right)
-            _same_length(left, right, count_lines(left), count_lines(right))
-        elif next(iter(LineReader(source.path) if reader in _OF_LINES else reader(source, Cursor())), None) is None:
-            raise _empty(source.path)
+        known = shards(source)
+        near = [shard for shard in known if not any(isinstance(file, RemoteName) for file in shard.files)]
+        for shard in near or known[:1]:
+            _check_shard(shard, count=bool(near))
+
+
+def _check_shard(shard: SourceConfig, *, count: bool) -> None:
+    reader = _reader(shard)
+    if shard.text is not None or shard.path is not None:
+        path = shard.path
+        first = iter(LineReader(path)) if reader in _OF_LINES and isinstance(path, str) else reader(shard, Cursor())
+        if next(first, None) is None:
+            raise _empty(shard.title)
+        return
+    left, right = shard.files
+    _there(left, right)
+    if count:
+        _same_length(left, right, count_lines(left), count_lines(right))
+    elif next(reader(shard, Cursor()), None) is None:
+        raise _empty(shard.title)
 
 
 def check_readable(data: object, task: Task, *, bad_rows: OnBadRow = "error") -> None:
@@ -184,11 +225,11 @@ def text_bytes(data: object) -> float:
         if source.hub is not None:
             size = hub_files(source)[1]
             total += math.inf if size is None else 4 * size
-        for file in source.files:
-            try:
-                total += os.stat(file).st_size * (4 if file.endswith((*PACKED, ".parquet")) else 1)
-            except (OSError, ValueError) as error:
-                raise unreadable(file, error) from error
+        for file in shard_files(source):
+            size = file_size(file)
+            total += (
+                math.inf if size is None else size * (4 if without_query(file).endswith((*PACKED, ".parquet")) else 1)
+            )
     return total
 
 
@@ -246,17 +287,19 @@ def _aligned(source: SourceConfig, start: Cursor) -> Iterator[DataRow]:
             _same_length(left_file, right_file, left.number + left.count_rest(), right.number + right.count_rest())
             return
         place = DataPlace(left_file, left.number, right_file)
-        cursor = Cursor(start.source, left.number, (left.offset, right.offset))
-        faults = [lines.fault for lines in (left, right) if lines.fault is not None]
-        left.fault = right.fault = None
-        if faults:
-            yield DataRow({}, place, cursor, fault=faults[0])
+        cursor = Cursor(start.source, left.number, (left.offset, right.offset), 0, start.shard)
+        fault = left.fault or right.fault
+        if fault is not None:
+            left.fault = right.fault = None
+            yield DataRow({}, place, cursor, fault=fault)
         else:
             yield DataRow({"source": one, "target": other}, place, cursor)
 
 
 def _there(left: str, right: str) -> None:
     """Raise DataError if neither file exists: they may be texts that look like file names."""
+    if isinstance(left, RemoteName) or isinstance(right, RemoteName):
+        return
     if not os.path.lexists(left) and not os.path.lexists(right):
         raise DataError(
             f"the data files `{left}` and `{right}` cannot be read: there are none. Check the paths; if they are "
@@ -266,11 +309,11 @@ def _there(left: str, right: str) -> None:
 
 def _plain_lines(source: SourceConfig, start: Cursor) -> Iterator[DataRow]:
     """The lines of a file of plain text. Blank lines, which separate documents in some corpora, are skipped."""
-    assert source.text is not None
+    assert isinstance(source.text, str)
     lines = LineReader(source.text, offset=sum(start.offsets), number=start.line)
     for line in lines:
         if line.strip():
-            cursor = Cursor(start.source, lines.number, (lines.offset,))
+            cursor = Cursor(start.source, lines.number, (lines.offset,), 0, start.shard)
             yield DataRow({"source": line, "target": line}, DataPlace(source.text, lines.number), cursor)
 
 
@@ -288,7 +331,8 @@ def _reader(source: SourceConfig) -> Reader:
         return _aligned
     if source.hub is not None:
         return hub
-    if source.path.lower().endswith(".parquet"):
+    assert isinstance(source.path, str)
+    if _is_parquet(source.path):
         return parquet
     suffix = PurePath(unpacked_name(source.path)).suffix.lower()
     if suffix not in _READERS:
@@ -296,6 +340,10 @@ def _reader(source: SourceConfig) -> Reader:
         remedy = "For two aligned text files write `source` and `target`."
         raise ConfigError(f"`path` must end in {known}, but is `{source.path}`. {remedy}")
     return _READERS[suffix]
+
+
+def _is_parquet(file: str) -> bool:
+    return without_query(file).lower().endswith(".parquet")
 
 
 _READERS: dict[str, Reader] = {".tsv": tsv, ".csv": comma_separated, ".jsonl": json_lines}

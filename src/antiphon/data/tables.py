@@ -51,12 +51,12 @@ def comma_separated(source: SourceConfig, start: Cursor) -> Iterator[DataRow]:
 
 def json_lines(source: SourceConfig, start: Cursor) -> Iterator[DataRow]:
     """The rows of a JSONL file after `start`; blank lines are skipped."""
-    assert source.path is not None
+    assert isinstance(source.path, str)
     lines = LineReader(source.path, offset=sum(start.offsets), number=start.line, go_on=True)
     for line in lines:
         if line.strip():
             place = DataPlace(source.path, lines.number)
-            cursor = Cursor(start.source, lines.number, (lines.offset,))
+            cursor = Cursor(start.source, lines.number, (lines.offset,), 0, start.shard)
             yield row_or_fault(partial(_json_row, lines, line, source, place, cursor), place, cursor)
 
 
@@ -91,7 +91,7 @@ class Columns(NamedTuple):
 
 
 def _table(source: SourceConfig, start: Cursor, cells: Cells, *, needs_header: bool) -> Iterator[DataRow]:
-    assert source.path is not None
+    assert isinstance(source.path, str)
     columns = columns_of(source, cells, needs_header=needs_header)
     if columns is None:
         return
@@ -100,13 +100,14 @@ def _table(source: SourceConfig, start: Cursor, cells: Cells, *, needs_header: b
     if columns.header and start.line == 0:
         next(rows)
     for row in rows:
-        place, cursor = DataPlace(source.path, lines.number), Cursor(start.source, lines.number, (lines.offset,))
+        place = DataPlace(source.path, lines.number)
+        cursor = Cursor(start.source, lines.number, (lines.offset,), 0, start.shard)
         yield row_or_fault(partial(_row, lines, columns, row, place, cursor), place, cursor)
 
 
 def columns_of(source: SourceConfig, cells: Cells, *, needs_header: bool) -> Columns | None:
     """The columns of a table, from its first record; None if it is empty."""
-    assert source.path is not None
+    assert isinstance(source.path, str)
     lines = LineReader(source.path, keep_ends=True)
     read = cells(lines)
     # Blank lines are skipped.

@@ -20,17 +20,19 @@ def needs(library: str, what: str) -> ConfigError:
 
 
 class ZstdFile(io.RawIOBase):
-    """The decompressed bytes of a .zst file, read from its beginning. EOFError or OSError if it is damaged."""
+    """The decompressed bytes of the open .zst file `packed`, read from where it is; `file` is its name. It is closed
+    with this object. EOFError or OSError if it is damaged."""
 
     _packed: BinaryIO | None = None
 
-    def __init__(self, file: str) -> None:
+    def __init__(self, packed: BinaryIO, file: str) -> None:
         try:
             import zstandard
         except ImportError as error:
+            packed.close()
             raise needs("zstandard", f"reading `{file}`") from error
         self._zstandard = zstandard
-        self._packed = open(file, "rb")  # noqa: SIM115  (closed with this object)
+        self._packed = packed
         self._frame: Any = None  # the decompressor of the current frame
         self._rest = memoryview(b"")  # decompressed bytes that were not returned yet
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import gc
 import math
 import statistics
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -16,6 +14,7 @@ from antiphon.config import TrainConfig, source_list
 from antiphon.data import Filters, Mixture, Pair, filters_of
 from antiphon.data.checks.languages import Language, PairSample
 from antiphon.data.checks.overlap import Overlap
+from antiphon.data.epochs.collection import no_collection
 from antiphon.data.filters import Ratio
 from antiphon.data.sources import check_files
 from antiphon.inspection.checks import Check, NumberCheck, copies, encodings, languages, overlaps, ratios
@@ -58,7 +57,7 @@ def survey(config: TrainConfig, task: Task) -> Survey:
     for each in (data.train, data.valid, data.test):
         check_files(each)
     filters, held_out = filters_of(config), (data.valid, data.test)
-    with warnings.catch_warnings(), _no_collection():
+    with warnings.catch_warnings(), no_collection():
         warnings.simplefilter("ignore")  # unreadable rows are a finding
         mixture = Mixture(data.train, task, Filters({}, held_out=held_out), bad_rows="skip")
         learned = _sampled(mixture.pairs_to_learn("train"))
@@ -87,19 +86,6 @@ def survey(config: TrainConfig, task: Task) -> Survey:
             findings += _findings(scan, numbers, ratio)
             samples = samples or scan.samples
     return Survey(splits, findings, samples, media)
-
-
-@contextmanager
-def _no_collection() -> Iterator[None]:
-    """Without the garbage collector: reading makes millions of tuples and no cycles, and each collection would visit
-    all the sampled pairs."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def _checks(task: Task, numbers: NumberCheck, *, media: bool) -> list[Check]:

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from antiphon.devices import processor_name
+from antiphon.urls import hide
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -64,5 +65,5 @@ def commit() -> str | None:
 
 
 def command_line() -> list[str]:
-    """The command that is running, as it was typed."""
-    return ["antiphon", *sys.argv[1:]]
+    """The command that is running, as it was typed, without the credentials of URLs."""
+    return ["antiphon", *map(hide, sys.argv[1:])]

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from antiphon.config import BaseConfig, SourceConfig, TokenizerConfig, TrainConfig, source_list
+from antiphon.config import BaseConfig, TokenizerConfig, TrainConfig, source_list
 from antiphon.distributed.failure import launch_id, restarts
 from antiphon.errors import ConfigError, argument
 from antiphon.recipe import from_mapping, read_yaml, to_mapping
@@ -25,6 +25,7 @@ from antiphon.training.lock import exclusive_lock
 from antiphon.training.reporting.record import METRICS, SAMPLES
 from antiphon.training.reporting.reporters.base import IDS
 from antiphon.training.resume import START
+from antiphon.urls import is_url
 from antiphon.workflows.base import BASE, check_same_base
 
 TOKENIZERS, CONFIG = "tokenizers", "config.yaml"
@@ -32,6 +33,7 @@ FREE_TO_CHANGE = ("max_", "save_", "log_")  # settings of `training` that a resu
 FREE_NAMES = {"output", "folder", "data.test", "model.base", "validation.every", "validation.every_steps"}
 FREE_NAMES |= {"training.parallel", "training.shard_within", "training.cpu_offload"}
 FREE_NAMES |= {"validation.samples", "license", "data.license", "data.train.license", "data.valid.license"}
+FREE_NAMES |= {f"data.{name}" for name in ("workers", "retries", "cache", "cache.folder", "cache.max_bytes")}
 # The entries that a run creates in its folder; with the suffix .tmp, an unfinished file.
 RUN_ENTRIES = {TOKENIZERS, CONFIG, BASE, METRICS, SAMPLES, START, "snapshots", "best", "model", "adapter"}
 RUN_ENTRIES |= {MEMORY, ANSWERS, REPORT, RUN_FILE, IDS, "tensorboard", "wandb"}
@@ -168,10 +170,7 @@ def _read_by(config: TrainConfig) -> Iterator[tuple[str, str]]:
     """The settings that name input files or folders of a run, with their paths."""
     for side in ("train", "valid", "test"):
         for source in source_list(getattr(config.data, side)):
-            names = ("path", "source", "target", "text") if isinstance(source, SourceConfig) else ()
-            for name in names if source.hub is None else ():
-                if isinstance(file := getattr(source, name), str):
-                    yield f"data.{side}", file
+            yield from ((f"data.{side}", file) for file in source.files if not is_url(file))
     if isinstance(config.model, BaseConfig):
         yield "model.base", config.model.base
     if isinstance(config.tokenizer, TokenizerConfig):

@@ -53,7 +53,7 @@ from antiphon.workflows.folder import TOKENIZERS
 from antiphon.workflows.labels import check_labels, with_labels
 from antiphon.workflows.ranks import shared_tokenizers
 from antiphon.workflows.recording import RunRecorder, write_answers
-from antiphon.workflows.run_data import RunData
+from antiphon.workflows.run_data import RunData, saying_what_is_kept
 from antiphon.workflows.teacher import load_teacher
 from antiphon.workflows.tokenizers import build_tokenizers, saved_tokenizers
 
@@ -231,7 +231,8 @@ class TrainingJob:
         recorder.start["guards"] = self.loop.protection.events.rows
         with recorder.running(self.record):
             recorder.describe(self.network, self.data, self.validate)
-            reason = self.loop.run()
+            with saying_what_is_kept(self.loop.parts.store):
+                reason = self.loop.run()
             average_and_compare(self.loop)
             recorder.reason = reason
             if isinstance(self.data.train, Streamed):  # counted while it was read

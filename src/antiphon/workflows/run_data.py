@@ -8,7 +8,8 @@ validate, notes = data.validator(parts, metrics)
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -16,15 +17,30 @@ from pathlib import Path
 from antiphon.config import ModelConfig, TokenizerConfig, TrainConfig
 from antiphon.data import DataProfile, Filters, InMemory, Streamed, cases, filters_of, load_corpus, load_objectives
 from antiphon.data.denoising import Objective
+from antiphon.errors import ReadError, argument
 from antiphon.evaluation.metrics import Metric
 from antiphon.generation.languages import as_answer
 from antiphon.generation.model import Model
 from antiphon.models.folders.checkpoint import Parts
 from antiphon.settings import inside
 from antiphon.text import Task, Tokenizer
+from antiphon.training.snapshot import SnapshotStore
 from antiphon.workflows.searching import validation_search
 from antiphon.workflows.tokenizers import Samplers, build_samplers
 from antiphon.workflows.validate import Validate
+
+
+@contextmanager
+def saying_what_is_kept(store: SnapshotStore) -> Iterator[None]:
+    """A context that adds to a ReadError which step is saved, and how the run is continued."""
+    try:
+        yield
+    except ReadError as error:
+        how = argument("antiphon.train(recipe, resume=True)", flag="--resume")
+        newest = store.newest()
+        saved = "Nothing is saved yet; start again" if newest is None else f"Step {newest.step} is saved; go on"
+        error.kept = f"{saved} with {how}."
+        raise
 
 
 class RunData:
@@ -89,6 +105,8 @@ class RunData:
             as_target=self._as_target(),
             bad_rows=config.data.bad_rows,
             profile=self.profile if trained else None,
+            open_shards=config.data.open_shards,
+            workers=config.data.workers if trained else 0,
         )
 
     def _as_target(self) -> Callable[[list[int]], list[int]] | None:

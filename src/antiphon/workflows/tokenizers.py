@@ -9,6 +9,10 @@ from pathlib import Path
 
 from antiphon.config import TOKENIZER_KINDS, SideConfig, TokenizerConfig, TrainConfig, source_list
 from antiphon.data import DataReport, Mixture, filters_of
+from antiphon.data.corpus import STREAM_BYTES
+from antiphon.data.epochs.sampled import HashedSample, sampled_shards
+from antiphon.data.mixture import MixtureItem
+from antiphon.data.sources import text_bytes
 from antiphon.errors import ConfigError, ModelError
 from antiphon.text import (
     DENOISING_TOKENS,
@@ -20,7 +24,8 @@ from antiphon.text import (
     train_tokenizer,
 )
 
-MAX_PAIRS = 2_000_000  # pairs that a tokenizer is trained on
+MAX_PAIRS = 2_000_000  # pairs of a corpus that fits into memory that a tokenizer is trained on
+SAMPLE_BYTES = STREAM_BYTES  # of the text of a sample of a larger one
 MAX_SYMBOLS = 10_000  # a pattern that matches more strings is most likely a mistake
 
 TextsOf = Callable[[], Iterable[str]]
@@ -30,19 +35,33 @@ Samplers = tuple[SegmentationSampler | None, SegmentationSampler | None]
 def build_tokenizers(config: TrainConfig, task: Task) -> tuple[Tokenizer, Tokenizer]:
     """The source and the target tokenizer of a recipe, loaded, or trained on the pairs that pass the filters.
 
-    The same object twice if they are shared.
+    Of more than STREAM_BYTES of text they are trained on a sample that is a function of the seed, in memory of a fixed
+    size. The same object twice if they are shared.
     """
     settings = config.tokenizer
     assert isinstance(settings, TokenizerConfig)
     filters = filters_of(config)
 
-    def texts(*sides: int) -> Iterator[str]:
+    def pairs(data: object) -> Iterator[MixtureItem]:
         report, item = DataReport(), None
-        mixture = Mixture(config.data.train, task, filters, bad_rows=config.data.bad_rows)
-        for item in islice(mixture.once(report), MAX_PAIRS):
-            yield from ((item.source, item.target)[side] for side in sides)
+        for item in Mixture(data, task, filters, bad_rows=config.data.bad_rows).once(report):
+            yield item
         if item is None:
             raise report.nothing_left()
+
+    sample: HashedSample | None = None
+    if _trains(settings) and text_bytes(config.data.train) > STREAM_BYTES:
+        seed = config.training.seed
+        sample = HashedSample(seed=seed, max_items=settings.sample_pairs, max_bytes=SAMPLE_BYTES)
+        for number, item in enumerate(pairs(sampled_shards(config.data.train, seed=seed))):
+            sample.add(number, (item.source, item.target))
+
+    def texts(*sides: int) -> Iterator[str]:
+        if sample is not None:
+            yield from (one[side] for one in sample.items() for side in sides)
+            return
+        for item in islice(pairs(config.data.train), MAX_PAIRS):
+            yield from ((item.source, item.target)[side] for side in sides)
 
     if settings.shared:
         special_tokens = DENOISING_TOKENS if any(source.is_text for source in source_list(config.data.train)) else []
@@ -50,6 +69,12 @@ def build_tokenizers(config: TrainConfig, task: Task) -> tuple[Tokenizer, Tokeni
         return shared, shared
     source = _make(settings.of("source"), lambda: texts(0), tags(config.data.train))
     return source, _make(settings.of("target"), lambda: texts(1), [])
+
+
+def _trains(settings: TokenizerConfig) -> bool:
+    """Whether a tokenizer is trained on texts. Bytes need none."""
+    kinds = {settings.of(side).kind for side in ("source", "target")} | {settings.kind}
+    return any(kind in TOKENIZER_KINDS and kind != "bytes" for kind in kinds)
 
 
 def saved_tokenizers(folder: Path) -> tuple[Tokenizer, Tokenizer]:
