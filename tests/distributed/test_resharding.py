@@ -26,6 +26,7 @@ from antiphon.models.folders.checkpoint import learned_weights
 from antiphon.training.evaluated import EvaluationWeights
 from antiphon.training.loop import Loop
 from antiphon.training.optim import build_optimizer
+from antiphon.training.parallel.shards import whole
 from antiphon.training.resume import TrainState, load_snapshot, save_snapshot
 from antiphon.training.saving.files import damage
 from antiphon.training.saving.stored import StoredTensors
@@ -75,7 +76,7 @@ def pass_on(source: Path, target: Path, sharded: bool) -> dict[str, Tensor]:
     save_snapshot(store, now)
     store.wait()
     weights = learned_weights(now.network)
-    return {name: each.full_tensor() if hasattr(each, "full_tensor") else each for name, each in weights.items()}
+    return {name: whole(each) for name, each in weights.items()}
 
 
 def read_as_the_page_says(folder: Path) -> Tensor:
@@ -197,6 +198,7 @@ def lost(folder: Path) -> str:
         if world.rank == 1 and kind == "fsync":
             os._exit(0)  # as a kill: nothing of Python runs any more
 
+    said = ""
     with DiskLog(folder.parent, before=kill):
         save_snapshot(store, now)
         try:
