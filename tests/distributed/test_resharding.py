@@ -26,6 +26,7 @@ from antiphon.models.folders.checkpoint import learned_weights
 from antiphon.training.evaluated import EvaluationWeights
 from antiphon.training.loop import Loop
 from antiphon.training.optim import build_optimizer
+from antiphon.training.parallel.shards import whole
 from antiphon.training.resume import TrainState, load_snapshot, save_snapshot
 from antiphon.training.saving.files import damage
 from antiphon.training.saving.stored import StoredTensors
@@ -36,8 +37,8 @@ MODEL = ModelConfig(preset="tiny", encoder_layers=1, decoder_layers=2, d_model=1
 SETTINGS: dict[str, Any] = {"model": MODEL, "ema": 0.9, "max_steps": 3, "save_every_steps": 3, "keep_last": 9}
 
 
-def state_of(folder: Path, *, sharded: bool) -> tuple[Loop, TrainState]:
-    """A run of this rank, whose network is sharded over all ranks or not."""
+def state_of(folder: Path, *, sharded: bool, hybrid: bool = False) -> tuple[Loop, TrainState]:
+    """A run of this rank, whose network is sharded over all ranks, repeated on all (`hybrid`), or neither."""
     torch.manual_seed(current_world().rank)  # what the ranks have in common comes from the snapshot
     loop = make_loop(folder, **SETTINGS)
     now = replace(loop.now, world=current_world())
@@ -45,7 +46,8 @@ def state_of(folder: Path, *, sharded: bool) -> tuple[Loop, TrainState]:
         from torch.distributed.device_mesh import init_device_mesh
         from torch.distributed.fsdp import fully_shard
 
-        mesh = init_device_mesh("cpu", (current_world().size,))
+        size = current_world().size
+        mesh = init_device_mesh("cpu", (size, 1) if hybrid else (size,))
         network: nn.Module = loop.network
         for layer in (*network.encoder.layers, *network.decoder.layers):
             fully_shard(layer, mesh=mesh)
@@ -63,11 +65,11 @@ def stored(folder: Path) -> dict[str, Tensor]:
     return {f"{kind}.{name}": each for kind in kinds for name, each in StoredTensors(folder, kind).read().items()}
 
 
-def pass_on(source: Path, target: Path, sharded: bool) -> dict[str, Tensor]:
+def pass_on(source: Path, target: Path, sharded: bool, hybrid: bool) -> dict[str, Tensor]:
     """Load the newest snapshot of `source`, and save what was loaded to `target`. Returns the weights, whole."""
     world = current_world()
     folder = target if world.main else target.with_name(f"{target.name}-{world.rank}")
-    _, now = state_of(folder, sharded=sharded)
+    _, now = state_of(folder, sharded=sharded, hybrid=hybrid)
     snapshot = SnapshotStore(source / "snapshots", keep=None).newest(world)
     assert snapshot is not None
     load_snapshot(snapshot, now)
@@ -75,7 +77,7 @@ def pass_on(source: Path, target: Path, sharded: bool) -> dict[str, Tensor]:
     save_snapshot(store, now)
     store.wait()
     weights = learned_weights(now.network)
-    return {name: each.full_tensor() if hasattr(each, "full_tensor") else each for name, each in weights.items()}
+    return {name: whole(each) for name, each in weights.items()}
 
 
 def read_as_the_page_says(folder: Path) -> Tensor:
@@ -95,9 +97,10 @@ def test_any_world_loads_the_snapshot_of_any_other(tmp_path: Path, figures: Figu
     assert {f"weights.{name}" for name in weights} < wanted.keys()
     assert any(name.endswith(".exp_avg_sq") and tensor.any() for name, tensor in wanted.items())
     source = tmp_path / "first"
-    for number, (size, sharded) in enumerate([(2, True), (3, True), (2, False), (3, True), (1, False)]):
-        target = tmp_path / f"{number}-{size}-{'fsdp' if sharded else 'ddp'}"
-        for found in run_world(size, pass_on, source, target, sharded):
+    ways = [(2, "fsdp"), (3, "fsdp"), (2, "ddp"), (2, "hybrid"), (3, "fsdp"), (1, "ddp")]
+    for number, (size, way) in enumerate(ways):
+        target, sharded = tmp_path / f"{number}-{size}-{way}", way != "ddp"
+        for found in run_world(size, pass_on, source, target, sharded, way == "hybrid"):
             assert all(torch.equal(found[name], tensor) for name, tensor in weights.items()), target.name
         folder = target / "snapshots" / "step-3"
         found = stored(folder)
@@ -197,6 +200,7 @@ def lost(folder: Path) -> str:
         if world.rank == 1 and kind == "fsync":
             os._exit(0)  # as a kill: nothing of Python runs any more
 
+    said = ""
     with DiskLog(folder.parent, before=kill):
         save_snapshot(store, now)
         try:

@@ -124,7 +124,7 @@ def account(loop: Loop, saves: list[str]) -> dict[str, Any]:
     assert last is not None
     state = json.loads(last.read(STATE))
     state.pop("record")  # sizes, which depend on the digits of the times
-    state["progress"].pop("seconds"), state["progress"]["window"].pop("seconds")
+    del state["progress"]["seconds"], state["progress"]["window"]["seconds"]
     clock = [
         row.get("time_seconds", 0.0) for row in map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
     ]

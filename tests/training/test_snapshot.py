@@ -19,6 +19,7 @@ from safetensors.torch import save
 from torture.figures import FigureRecorder
 
 from antiphon.errors import DiskError, ModelError
+from antiphon.training import snapshot
 from antiphon.training.saving.files import MANIFEST, damage
 from antiphon.training.saving.tensor_file import copied, size_of, tensor_file
 from antiphon.training.snapshot import SnapshotStore
@@ -123,6 +124,25 @@ def test_an_old_one_that_cannot_be_deleted_is_reported(tmp_path: Path, monkeypat
     store.save(2, FILES)
     assert store.newest().step == 2  # type: ignore[union-attr]
     assert len(lines) == 1 and "step-1` cannot be deleted" in lines[0] and "Delete it by hand" in lines[0]
+
+
+def test_what_does_not_read_back_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = SnapshotStore(tmp_path, keep=2)
+    store.save(1, FILES)
+    real = snapshot.write_file
+
+    def damaged(file: Path, content: bytes) -> dict[str, object]:
+        row = real(file, content)
+        if file.name == "state.json":
+            file.write_bytes(file.read_bytes().replace(b"1", b"2"))
+        return row
+
+    monkeypatch.setattr(snapshot, "write_file", damaged)
+    with pytest.raises(
+        DiskError, match=r"state.json` does not read back as it was written .*The last one kept is step 1"
+    ):
+        store.save(2, FILES)
+    assert store.steps() == [1] and not list(tmp_path.glob("tmp-*"))
 
 
 # ---- a save that is interrupted ----

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from disk_log import DiskLog, memory_folder, write_tree
 from safetensors.torch import load_file
+from torture.figures import FigureRecorder
 
 from antiphon.recipe import read_yaml
 from antiphon.text import Tokenizer
@@ -59,7 +60,7 @@ def faults(run: Path, snapshot: Path) -> list[str]:
     return found
 
 
-def test_what_a_snapshot_needs_is_on_the_disk_with_it() -> None:
+def test_what_a_snapshot_needs_is_on_the_disk_with_it(figures: FigureRecorder) -> None:
     """After every operation of the run, with all that was not synced missing or zeroed."""
     with memory_folder() as folder:
         log = recorded(folder / "disk")
@@ -80,3 +81,4 @@ def test_what_a_snapshot_needs_is_on_the_disk_with_it() -> None:
                 whole += 1
                 assert faults(run, newest.folder) == []
         assert whole > 20
+        figures.add("different states of a run's disk", whole)

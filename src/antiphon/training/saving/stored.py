@@ -16,6 +16,7 @@ import sys
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeGuard
 
 import torch
 from safetensors import safe_open
@@ -24,11 +25,14 @@ from torch import Tensor
 from antiphon.distributed.world import World
 from antiphon.training.saving.tensor_file import TYPES, Buffers, copied, tensor_file
 
+if TYPE_CHECKING:
+    from torch.distributed.tensor import DTensor
+
 SUFFIX = ".safetensors"
 Kinds = Mapping[str, Mapping[str, Tensor]]
 
 
-def is_sharded(tensor: Tensor) -> bool:
+def is_sharded(tensor: Tensor) -> TypeGuard[DTensor]:
     """Whether a tensor is distributed over ranks."""
     module = sys.modules.get("torch.distributed.tensor")  # seconds to import, and without it there is none
     return module is not None and isinstance(tensor, module.DTensor)
@@ -137,7 +141,7 @@ def _own_piece(tensor: Tensor, world: World) -> tuple[Tensor, list[int]] | None:
     return None if any(copies) or local.numel() == 0 else (local, offset)
 
 
-def _local(tensor: Tensor) -> tuple[Tensor, list[int]]:
+def _local(tensor: DTensor) -> tuple[Tensor, list[int]]:
     """This rank's shard of a distributed tensor, and where it begins."""
     (chunk,) = tensor.__create_chunk_list__()
     return tensor.to_local(), [*chunk.offsets]
