@@ -58,7 +58,7 @@ def counts_table() -> list[str]:
 
 def rows_table(last: Mapping[str, Record]) -> list[str]:
     """Each row of rows.toml with what was reached, when and where."""
-    needs = "<!-- needs: network, some minutes to some hours each -->"
+    needs = "<!-- needs: network, some hours -->"
     lines = [
         needs,
         "| # | promise | asked | reached | date, commit | machine | command |",
