@@ -85,7 +85,8 @@ def main() -> None:
         findings = ", ".join(f"{each['kind']} {each['count']:,}" for each in said["findings"])
         sys.stdout.write(
             f"{pairs:,} pairs, {size / 1e6:.0f} million characters: {seconds:.1f} s ({used:.1f} s of processor), "
-            f"peak {peak / 2**20:.0f} MiB; {findings}\n"
+            f"peak {peak / 2**20:.0f} MiB; {findings}"
+            f"{'' if flags.data_only or said['estimate'] else '; no estimate: ' + said['problem']}\n"
         )
 
 

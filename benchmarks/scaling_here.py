@@ -15,11 +15,12 @@ import statistics
 import subprocess
 import sys
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import torch
 
-from antiphon.batch import Example, collate
+from antiphon.batch import Batch, Example, collate
 from antiphon.config import AttentionConfig, ModelConfig, TrainingConfig
 from antiphon.inspection.processor import Stopwatch
 from antiphon.inspection.scaling.activations import ActivationSettings, activation_bytes
@@ -27,6 +28,7 @@ from antiphon.inspection.scaling.flops import BatchShape, count_flops
 from antiphon.inspection.scaling.memory import least_bytes
 from antiphon.inspection.scaling.shape import network_shape
 from antiphon.models.build import build_network
+from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.nn.loss import CrossEntropy
 from antiphon.training.optim import build_optimizer
 from antiphon.workflows.trying.trial import memory_of_process
@@ -45,42 +47,50 @@ def product_rate(kind: torch.dtype) -> float:
     return best
 
 
+def build(**model: Any) -> EncoderDecoder:
+    """A new network in training."""
+    sizes = {"source_vocab": VOCABULARY, "target_vocab": VOCABULARY}
+    return build_network(ModelConfig(**model), AttentionConfig(), **sizes, shared=True).train()
+
+
+def step(network: EncoderDecoder, optimizer: torch.optim.Optimizer, batch: Batch, number: int, *, half: bool) -> float:
+    """The seconds of a step."""
+    watch = Stopwatch()
+    network.noise.set(seed=0, step=number, micro_batch=0)
+    with torch.autocast("cpu", torch.bfloat16) if half else nullcontext():
+        loss = network(batch, CrossEntropy(0.1))
+    loss.objective.backward()
+    torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+    optimizer.step()
+    optimizer.zero_grad()
+    return watch.seconds
+
+
 def measure(preset: str, half: bool, threads: int) -> dict[str, Any]:
     """A few steps of a preset in this process."""
     torch.set_num_threads(threads)
-    network = build_network(
-        ModelConfig(preset=preset), AttentionConfig(), source_vocab=VOCABULARY, target_vocab=VOCABULARY, shared=True
-    )
     draw = torch.Generator().manual_seed(0)
     rows = [
         Example(*(torch.randint(4, VOCABULARY, (LENGTH,), generator=draw).tolist() for _ in range(2)), index)
         for index in range(ROWS)
     ]
-    batch, shape = collate(rows, pad_id=0, start_id=1), network_shape(network)
-    optimizer = build_optimizer(network, TrainingConfig(max_steps=STEPS))
-    network.train()
-    weights = 4 * shape.parameters
-    before, seconds = memory_of_process() or 0, []
-    for step in range(STEPS):
-        watch = Stopwatch()
-        network.noise.set(seed=0, step=step, micro_batch=0)
-        with torch.autocast("cpu", torch.bfloat16) if half else nullcontext():
-            loss = network(batch, CrossEntropy(0.1))
-        loss.objective.backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
-        seconds.append(watch.seconds)
+    batch = collate(rows, pad_id=0, start_id=1)
+    network = build(preset="tiny", d_model=16, ffn_dim=16, num_heads=2)  # loads the libraries
+    step(network, torch.optim.AdamW(network.parameters(), fused=True), batch, 0, half=half)
+    network = build(preset=preset)
+    shape, optimizer = network_shape(network), build_optimizer(network, TrainingConfig(max_steps=STEPS))
+    before = memory_of_process() or 0
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak counts from now
+    seconds = [step(network, optimizer, batch, number, half=half) for number in range(STEPS)]
     sizes = BatchShape(ROWS, LENGTH, LENGTH, ROWS * LENGTH)
     stored = activation_bytes(shape, sizes, ActivationSettings(half=half)).total
     return {
         "seconds": statistics.median(seconds[2:]),
         "flops": count_flops(shape, sizes).training,
-        "rate": product_rate(torch.bfloat16 if half else torch.float32),
-        "parameters": shape.parameters,
-        "gradient_bytes": 4 * shape.trainable,
         "peak": (memory_of_process("VmHWM") or 0) - before,
-        "computed": least_bytes(shape, "adamw", {}) - weights + stored,
+        "rate": product_rate(torch.bfloat16 if half else torch.float32),
+        "gradient_bytes": 4 * shape.trainable,
+        "computed": least_bytes(shape, "adamw", {}) - 4 * shape.parameters + stored,
     }
 
 

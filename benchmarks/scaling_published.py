@@ -147,6 +147,30 @@ def language_models() -> Iterator[Run]:
         )  # fmt: skip
 
 
+# Operations of a trillion tokens (512 and 114 a row, Raffel et al. 2020, section 3.1.4) by Brown et al. 2020, Language
+# Models are Few-Shot Learners, table D.1, who count 3 for each parameter and token.
+T5 = {
+    "T5-Small": (512, 8, 64, 2048, 6, 1.80e20), "T5-Base": (768, 12, 64, 3072, 12, 6.60e20),
+    "T5-Large": (1024, 16, 64, 4096, 24, 2.31e21), "T5-3B": (1024, 32, 128, 16384, 24, 9.00e21),
+    "T5-11B": (1024, 128, 128, 65536, 24, 3.30e22),
+}  # fmt: skip
+
+
+def operations() -> list[str]:
+    """The lines of the table of T5's operations."""
+    lines = ["| network | parameters | published | counted | error |", "|---|---|---|---|---|"]
+    for name, (width, heads, head, ffn, layers, published) in T5.items():
+        sizes = {"d_model": width, "num_heads": heads, "head_dim": head, "ffn_dim": ffn}
+        sizes |= {"encoder_layers": layers, "decoder_layers": layers}
+        shape, rows = shape_of(32_128, preset="base", bias=False, norm="rms", **sizes), 1e12 / (512 + 114)
+        found = count_flops(shape, BatchShape(rows, 512, 114, rows * 114)).model
+        lines.append(
+            f"| {name} | {shape.parameters / 1e6:,.0f} M | {published:.3g} | {found:.3g} | "
+            f"{100 * (found / published - 1):+.0f} % |"
+        )
+    return lines
+
+
 def runs() -> list[Run]:
     """All of them."""
     return [*translation(), *language_models()]
@@ -171,7 +195,7 @@ def errors(chosen: list[Run]) -> list[float]:
 
 def main() -> None:
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
-    sys.stdout.write("\n".join(table()) + "\n")
+    sys.stdout.write("\n".join([*table(), "", *operations()]) + "\n")
     modern = [run for run in runs() if run.source in (NVIDIA_2022, MOSAIC)]
     for name, chosen in (("all", runs()), ("since 2022", modern)):
         found = errors(chosen)

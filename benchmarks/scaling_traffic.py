@@ -1,9 +1,9 @@
 """The bytes that ranks send in a training step, counted, against what `antiphon inspect --world` computes.
 
     python benchmarks/scaling_traffic.py --processes 2 --preset small
-    unshare -n sh -c "ip link set lo up && python benchmarks/scaling_traffic.py"    # Linux, as root: real bytes too
+    unshare -n sh -c "ip link set lo up && python benchmarks/scaling_traffic.py"   # as root: real bytes too
 
-Each rank counts the buffers of its collectives in two steps of `training.step`: an all-reduce of B bytes over n ranks in
+Each rank counts the buffers of its collectives in a step of training: an all-reduce of B bytes over n ranks in
 a ring sends 2·(n − 1)/n·B, a gather or a reduce-scatter half of it. In a network namespace of its own, the bytes that
 pass the loopback device are printed too: those of all ranks, with the headers of TCP and the step's other messages.
 """

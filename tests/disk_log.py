@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import builtins
 import io
+import math
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -56,6 +57,7 @@ class DiskLog:
         self.operations: list[Operation] = []
         self.calls = 0
         self._inodes: dict[str, int] = {}
+        self._by_inode: dict[int, list[int]] = {}
         self._lock = threading.RLock()
         self._patch = pytest.MonkeyPatch()
 
@@ -134,22 +136,30 @@ class DiskLog:
 
         return opened
 
-    def states(self) -> Iterator[tuple[int, Power]]:
-        """Every prefix of the log, with all entries that may be missing, and each kind of data."""
+    def states(self, *, least: bool = False) -> Iterator[tuple[int, Power]]:
+        """Every prefix of the log, with all entries that may be missing, and each kind of data.
+
+        `least`: only the states in which all entries and data are missing, or the data is zeros, that may be.
+        """
+        safe = [self._safe_after(number) for number in range(len(self.operations))]
         for done in range(len(self.operations) + 1):
             unsafe: dict[str, list[int]] = {}
             for number in range(done):
-                if self.operations[number].kind in ENTRIES and not self._is_safe(number, done):
+                if safe[number] > done:
                     unsafe.setdefault(self._folder(number), []).append(number)
-            ways = [[numbers[there:] for there in range(len(numbers) + 1)] for numbers in unsafe.values()]
+            ways = [[there[n:] for n in range(1 if least else len(there) + 1)] for there in unsafe.values()]
             for missing in product(*ways):
-                for data in ("dropped", "zeroed", "kept"):
+                for data in ("dropped", "zeroed") if least else ("dropped", "zeroed", "kept"):
                     yield done, Power(frozenset(chain(*missing)), data)
 
-    def _is_safe(self, number: int, done: int) -> bool:
-        """Whether the folder of an entry was synced after operation `number`."""
+    def _safe_after(self, number: int) -> float:
+        """How many operations are done when the folder of an entry that operation `number` changes has been synced."""
+        if self.operations[number].kind not in ENTRIES:
+            return 0
         folder = self._folder(number)
-        return any(each.kind == "fsync" and each.path == folder for each in self.operations[number:done])
+        later = range(number, len(self.operations))
+        synced = (n for n in later if self.operations[n].kind == "fsync" and self.operations[n].path == folder)
+        return next(synced, math.inf) + 1
 
     def _folder(self, number: int) -> str:
         operation = self.operations[number]
@@ -166,17 +176,25 @@ class DiskLog:
         contents = {inode: self._content(inode, done, power.data) for inode in tree.values() if inode is not None}
         return {name: None if inode is None else contents[inode] for name, inode in tree.items()}
 
+    def _of_inode(self, inode: int) -> list[int]:
+        """The operations on a file."""
+        if inode not in self._by_inode:
+            self._by_inode[inode] = [number for number, each in enumerate(self.operations) if each.inode == inode]
+        return self._by_inode[inode]
+
     def _content(self, inode: int, done: int, data: str) -> bytes:
         """The content of a file."""
         whole, synced = bytearray(), b""
-        for operation in self.operations[:done]:
-            if operation.inode == inode:
-                if operation.kind == "write":
-                    whole += operation.content
-                elif operation.kind == "truncate":
-                    del whole[int(operation.other) :]
-                elif operation.kind == "fsync":
-                    synced = bytes(whole)
+        for number in self._of_inode(inode):
+            operation = self.operations[number]
+            if number >= done:
+                break
+            if operation.kind == "write":
+                whole += operation.content
+            elif operation.kind == "truncate":
+                del whole[int(operation.other) :]
+            elif operation.kind == "fsync":
+                synced = bytes(whole)
         if data == "kept" or synced == whole:
             return bytes(whole)
         return synced if data == "dropped" else synced[: len(whole)] + bytes(max(0, len(whole) - len(synced)))

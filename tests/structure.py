@@ -122,9 +122,9 @@ FLOORS: dict[str, list[str]] = {
         "guards/splitting guards/step_clock lock optim parallel/ddp parallel/exchange reporting/notebook "
         "reporting/reporters/names reporting/reporters/trackio reporting/reporters/weights_and_biases "
         "reporting/sparkline saving/files saving/stored",
-        "parallel/shards parallel/updates progress reporting/live reporting/reporters/ reporting/reporters/mlflow "
-        "reporting/reporters/tensorboard snapshot",
-        "evaluated guards/failures parallel/fsdp reporting/record saving/space",
+        "guards/state parallel/shards parallel/updates reporting/live reporting/reporters/ "
+        "reporting/reporters/mlflow reporting/reporters/tensorboard snapshot",
+        "evaluated guards/failures parallel/fsdp progress reporting/record saving/space",
         "guards/protection parallel/choice parts resume",
         "guards/rollback step",
         "loop",

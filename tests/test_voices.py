@@ -23,6 +23,9 @@ TYPED = {
     "--port": "serving/http/server.py",
     # Of git.
     **dict.fromkeys(("--always", "--dirty", "--abbrev", "--exclude"), "reports/machine.py"),
+    # Of torchrun.
+    "--rdzv-id": "workflows/folder.py",
+    "--max-restarts": "distributed/failure.py",
     "--share": "evaluation/explain/page.py",  # a property of CSS
 }
 # Words of `antiphon train`.

@@ -26,6 +26,7 @@ def run_world(
 
     AssertionError with the trace of a failure.
     """
+    import torch._dynamo  # every optimizer imports it
     import torch.distributed.checkpoint
     import torch.distributed.fsdp
     import torch.distributed.tensor  # noqa: F401  (imported once, before the fork)

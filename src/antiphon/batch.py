@@ -37,7 +37,8 @@ class Tokens:
     `segment` is (B or 1, L), 0 at padding, for packed rows. `prefix` is (B or 1, L), bool: a bidirectional prefix.
     `memo` caches values that the layers share within one forward (masks, biases, cache slots); a stack starts each
     forward with `fresh()`. `maps`, if given, collects the attention weights (B, H, Q, K) of the layers that read these
-    tokens, by mixer.
+    tokens, by mixer. `in_order`: known to be one segment a row, padded on the right, so that no code needs to read the
+    positions from a GPU to find out, for which the host would wait.
     """
 
     pos: Tensor
@@ -45,6 +46,7 @@ class Tokens:
     prefix: Tensor | None = None
     memo: dict[object, object] = field(default_factory=dict, repr=False, compare=False)
     maps: dict[object, list[Tensor]] | None = field(default=None, repr=False, compare=False)
+    in_order: bool = field(default=False, repr=False, compare=False)
 
     @property
     def valid(self) -> Tensor:
@@ -63,7 +65,7 @@ class Tokens:
 
         pos = pick(self.pos)
         assert pos is not None
-        return Tokens(pos, pick(self.segment), pick(self.prefix))
+        return Tokens(pos, pick(self.segment), pick(self.prefix), in_order=self.in_order)
 
     def to(self, device: torch.device | str) -> Tokens:
         """The same tokens on `device`, with an empty `memo`. ConfigError for a device that does not exist."""
@@ -72,13 +74,13 @@ class Tokens:
     def _on(self, device: torch.device) -> Tokens:
         segment = None if self.segment is None else _copied(self.segment, device)
         prefix = None if self.prefix is None else _copied(self.prefix, device)
-        return Tokens(_copied(self.pos, device), segment, prefix)
+        return Tokens(_copied(self.pos, device), segment, prefix, in_order=self.in_order)
 
     @staticmethod
     def of_lengths(lengths: Tensor, width: int) -> Tokens:
         """Rows of `lengths` (B,) real tokens, padded on the right to `width`."""
         steps = torch.arange(width, device=lengths.device)
-        return Tokens(torch.where(steps < lengths[:, None], steps, -1))
+        return Tokens(torch.where(steps < lengths[:, None], steps, -1), in_order=True)
 
 
 @dataclass(frozen=True, slots=True)

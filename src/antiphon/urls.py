@@ -82,6 +82,14 @@ def without_query(name: str) -> str:
     return re.split(r"[?#]", step, maxsplit=1)[0] if step.lower().startswith(("http://", "https://")) else step
 
 
+def has_pattern(url: str) -> bool:
+    """Whether a URL names several files, by *, ? or [...]. The ? of an http URL begins its query."""
+    path = re.sub(r"://[^/@]*@", "://", url)
+    if path.lower().startswith(("http://", "https://")):
+        return re.search(r"[*\[]", re.split("[?#]", path, maxsplit=1)[0]) is not None
+    return re.search(r"[*?\[]", path) is not None
+
+
 def hide(text: str) -> str:
     """`text` with asterisks for users and passwords in URLs, and for query values whose names mean credentials."""
     return _QUERY.sub(rf"\g<1>{HIDDEN}", _USER.sub(HIDDEN, text))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Self
 
 from antiphon.bulk.answering import Answerer
-from antiphon.bulk.manifest import read_job
+from antiphon.bulk.job import BulkJob
 from antiphon.bulk.shard import run_shard
 from antiphon.generation.load import load
 
@@ -15,8 +16,8 @@ from antiphon.generation.load import load
 class InlinePool:
     """A `WorkerPool` whose work is done here."""
 
-    def __init__(self, folder: Path, *, listener: Any, **_: object) -> None:
-        self.folder, self.listener = folder, listener
+    def __init__(self, folder: Path, job: BulkJob, *, listener: Any, **_: object) -> None:
+        self.folder, self.job, self.listener = folder, job, listener
 
     def __enter__(self) -> Self:
         return self
@@ -25,7 +26,7 @@ class InlinePool:
         pass
 
     def run(self, shards: Iterable[int]) -> None:
-        job = read_job(self.folder)
+        job = BulkJob.from_json(json.loads(json.dumps(self.job.as_json(secrets=True))))  # as a process gets it
         answerer = Answerer(job, load(list(job.models), device=job.device, dtype=job.dtype, quantize=job.quantize))
         for number in shards:
             run_shard(

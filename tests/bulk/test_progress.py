@@ -10,7 +10,7 @@ import pytest
 
 from antiphon.bulk import processes
 from antiphon.bulk import progress as progresses
-from antiphon.bulk.job import BulkShard
+from antiphon.bulk.job import BulkJob, BulkShard
 from antiphon.bulk.journal import BlockRecord
 from antiphon.bulk.progress import BulkProgress, ProgressDisplay
 from antiphon.bulk.shards import files_of, is_many, output_names
@@ -71,7 +71,6 @@ def test_files_and_outputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 def test_processes_are_dealt_the_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
-    from antiphon.bulk.job import BulkJob
     from antiphon.bulk.run import devices_of
 
     job = BulkJob(task="generate", models=("m",), shards=())
@@ -83,12 +82,12 @@ def test_processes_are_dealt_the_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[str] = []
 
     class Worker:
-        def __init__(self, folder: Path, *, number: int, device: str, threads: int) -> None:
+        def __init__(self, folder: Path, job: BulkJob, *, number: int, device: str, threads: int) -> None:
             opened.append(device)
             raise KeyboardInterrupt
 
     pool = processes.WorkerPool(
-        Path(), count=5, devices=["a", "b"], threads=1, titles=["x"] * 5, listener=None  # type: ignore[arg-type]
+        Path(), job, count=5, devices=["a", "b"], threads=1, listener=None  # type: ignore[arg-type]
     )  # fmt: skip
     monkeypatch.setattr(processes, "BulkWorker", Worker)
     for number in range(3):

@@ -302,6 +302,39 @@ def test_a_list_of_inputs_and_equal_names(
     assert sorted(str(path.relative_to("out")) for path in Path("out").glob("*/*.txt")) == ["x/1.txt", "y/1.txt"]
 
 
+def test_urls(run, model_folder: Path, tmp_path: Path) -> None:
+    """With credentials, which the manifest does not have."""
+    fsspec = pytest.importorskip("fsspec")
+    system = fsspec.filesystem("memory")
+    for shard in range(2):
+        rows = "".join(json.dumps({"source": text, "target": text}) + "\n" for text in texts(5, shard))
+        system.pipe_file(f"/many/{shard}.jsonl", rows.encode())
+        (tmp_path / f"{shard}.jsonl").write_text(rows)
+    words = [model_folder, "--quiet", "--output"]
+    ended = run("generate", *words, tmp_path / "urls", "--input", "memory://many/*.jsonl", "--processes", 2)
+    assert (ended.code, ended.err) == (0, "")
+    assert run("generate", *words, tmp_path / "paths", "--input", tmp_path / "*.jsonl").code == 0
+    for shard in range(2):
+        name = f"{shard}.jsonl"
+        assert (tmp_path / "urls" / name).read_bytes() == (tmp_path / "paths" / name).read_bytes()
+    metrics = ["--metrics", "chrf", "--json"]
+    ended = run("evaluate", *words, tmp_path / "e", "--data", "memory://many/*.jsonl", *metrics, "--processes", 2)
+    assert ended.code == 0 and json.loads(ended.out)["segments"] == 10, ended.err
+    system.pipe_file("/many/0.jsonl", b'{"source": "one"}\n')
+    ended = run("generate", *words, tmp_path / "urls", "--input", "memory://many/*.jsonl", "--processes", 2, "--resume")
+    assert ended.code == 2 and "many/0.jsonl` had 245 bytes and has 18" in ended.err
+
+
+def test_credentials_of_urls_are_not_kept() -> None:
+    from antiphon.bulk.job import BulkJob, BulkShard
+
+    shard = BulkShard(kind="lines", files=("https://me:word@host/a.txt?token=abc",), output="a.txt")
+    job = BulkJob(task="generate", models=("m",), shards=(shard,))
+    kept, passed = json.dumps(job.as_json()), json.dumps(job.as_json(secrets=True))
+    assert "word" not in kept and "abc" not in kept and "me:word@host/a.txt?token=abc" in passed
+    assert BulkJob.from_json(json.loads(passed)) == job
+
+
 def test_the_end_by_a_signal_says_how_to_continue(
     run, model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -324,6 +324,16 @@ def test_a_dead_reader_is_one_line(folder: Path, workers: int) -> None:
     assert all(not process.is_alive() for process in made._readers._processes)
 
 
+def test_the_signal_that_stops_a_rank_leaves_its_readers(folder: Path) -> None:
+    """torchrun sends it to the process group of the rank, which needs them for its last step."""
+    made = corpus({"path": f"{folder}/t-*.jsonl"}, workers=1)
+    batches = Batches(made, batch_tokens=600, seed=0)
+    next(batches)
+    assert made._readers is not None
+    (reader,) = made._readers._processes
+    assert os.getpgid(reader.pid) == reader.pid != os.getpgid(0)
+
+
 def test_a_fault_in_a_reader_is_that_of_the_file(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "0.jsonl").write_text((folder / "t-00.jsonl").read_text())
     (tmp_path / "1.jsonl").write_text((folder / "t-01.jsonl").read_text() + "{no json\n")

@@ -40,6 +40,7 @@ CASES: dict[str, dict[str, Any]] = {
     "schedule_free": {"training": {"optimizer": "schedule_free", "schedule": "constant"}},
     "lion": {"training": {"optimizer": "lion", "lr": 1e-4}},
     "sgd": {"training": {"optimizer": "sgd"}},
+    "muon": {"training": {"optimizer": "muon"}},
     "relative": {"attention": {"decoder": "relative", "encoder": "alibi"}, "model": {"layer_drop": 0.5}},
     "streamed": {"data": {"streaming": "always"}},
     "most": {

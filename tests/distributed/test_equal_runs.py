@@ -29,7 +29,7 @@ def train_cases(folder: Path, names: list[str], steps: int, parallel: str) -> No
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The runs of all cases: `one/CASE` in one process, and `ddp-2/CASE` and the like."""
-    folder, steps = tmp_path_factory.mktemp("equal"), count("equal_run_steps")
+    folder, steps = tmp_path_factory.mktemp("equal"), count("rank_run_steps")
     for place in ("one", *(f"{kind}-{size}" for size in worlds() for kind in ("ddp", "fsdp"))):
         (folder / place).mkdir()
     run_world(1, train_cases, folder / "one", [BASE], 4, "auto")
@@ -43,11 +43,11 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def worlds() -> range:
-    return range(2, count("equal_run_ranks") + 1)
+    return range(2, count("rank_run_ranks") + 1)
 
 
 def cases() -> list[str]:
-    return [*CASES][-count("equal_run_cases") :]
+    return [*CASES][-count("rank_run_cases") :]
 
 
 @pytest.mark.timeout(14400)
@@ -55,7 +55,7 @@ def cases() -> list[str]:
 @pytest.mark.parametrize("size", worlds())
 @pytest.mark.parametrize("name", cases())
 def test_ranks_are_one_process(name: str, size: int, kind: str, runs: Path, figures: FigureRecorder) -> None:
-    loss, weight = gap(runs / "one" / name, runs / f"{kind}-{size}" / name, count("equal_run_steps"))
+    loss, weight = gap(runs / "one" / name, runs / f"{kind}-{size}" / name, count("rank_run_steps"))
     assert loss <= LOSS and weight <= WEIGHT
     figures.add(f"runs of {kind}", 1)
     figures.most("difference of a loss", loss)
@@ -66,6 +66,6 @@ def test_the_comparison_sees_another_run(runs: Path) -> None:
     """Two recipes that differ are far apart: the bounds above are no accident."""
     one, two = (rank_runs.losses(runs / "one" / name) for name in TOGETHER)
     assert abs(one[0] - two[0]) > 1e-3
-    first = rank_runs.weights(runs / "one" / "most", count("equal_run_steps"))
+    first = rank_runs.weights(runs / "one" / "most", count("rank_run_steps"))
     begun = torch.cat([each.flatten().double() for name, each in first.items() if name.startswith("snapshot.")])
     assert float(begun.std()) > 1e-3

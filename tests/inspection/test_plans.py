@@ -190,6 +190,11 @@ def test_published_runs_take_as_long_as_is_computed(published: ModuleType) -> No
     assert math.isclose(found[len(found) // 2], 1, abs_tol=0.1)
 
 
-def test_the_page_has_the_table_of_published_runs(published: ModuleType) -> None:
+def test_the_page_has_the_computed_tables(published: ModuleType) -> None:
     page = (ROOT / "docs" / "scaling.md").read_text(encoding="utf-8")
-    assert "\n".join(published.table()) in page
+    for table in (
+        "\n".join(published.table()),
+        "\n".join(published.operations()),
+        *benchmark("scaling_tables").tables(),
+    ):
+        assert table in page, table[:80]

@@ -211,7 +211,7 @@ MUTANTS = [
            f"{_EXPORT}::test_the_page_names_what_has_no_equal"),
     # network and training
     Mutant("micro-batches of a step share their dropout", "training/step.py",
-           "micro_batch=number)", "micro_batch=0)",
+           "micro_batch=number, rows", "micro_batch=0, rows",
            "tests/training/test_loop.py::test_micro_batches_of_a_step_do_not_share_their_dropout"),
     Mutant("float16 overflows without the kernel", "nn/cache.py",
            "return x.clamp(-most, most).to(dtype)", "return x.to(dtype)",

@@ -1,5 +1,5 @@
-"""SIGTERM and Ctrl-C at any moment of `antiphon train`: it saves at the next optimizer step, exits with 143 or 130 within
-5 seconds, and the run that goes on ends with the same bytes as the one that was not stopped.
+"""SIGTERM and Ctrl-C at any moment of `antiphon train`: it saves at the next optimizer step, exits with 143 or 130
+within 5 seconds, and the run that goes on ends with the same bytes as the one that was not stopped.
 
 The commands are forks of one process that has imported everything, so that a trial takes about a second.
 """

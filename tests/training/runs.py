@@ -14,11 +14,13 @@ from torch import Tensor
 from antiphon.batch import Example
 from antiphon.config import AttentionConfig, ModelConfig, TrainingConfig
 from antiphon.config.interval import read_interval
+from antiphon.distributed.world import current_world
 from antiphon.models.build import build_network
 from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.training.loop import Loop, LoopParts, Validation
 from antiphon.training.optim import build_optimizer, build_schedule
-from antiphon.training.reporting.record import RunLog, SilentDisplay
+from antiphon.training.parallel.single import SingleProcess
+from antiphon.training.reporting.record import MutedLog, RunLog, SilentDisplay
 from antiphon.training.snapshot import SnapshotStore
 
 MODEL = ModelConfig(
@@ -71,9 +73,10 @@ def make_loop(
     model: ModelConfig = MODEL,
     teacher: EncoderDecoder | None = None,
     pass_length: int = 20,
+    deal: Callable[[EncoderDecoder, TrainingConfig], SingleProcess] | None = None,
     **settings: Any,
 ) -> Loop:
-    """A loop in `folder`, which is made."""
+    """A loop in `folder`, which is made. `deal`: how the network trains on several ranks, of which the first logs."""
     folder.mkdir(parents=True, exist_ok=True)
     training = TrainingConfig(
         **{
@@ -86,11 +89,12 @@ def make_loop(
         }
     )
     network = build_network(model, AttentionConfig(decoder="relative"), source_vocab=12, target_vocab=12, shared=True)
-    record = RunLog(folder, Said())
+    record = RunLog(folder, Said()) if deal is None or current_world().main else MutedLog(folder, Said())
+    parallel = None if deal is None else deal(network, training)
     parts = LoopParts(
         network=network,
         batches=Reversals(length=pass_length),
-        optimizer=build_optimizer(network, training),
+        optimizer=build_optimizer(network if parallel is None else parallel.network, training),
         schedule=build_schedule(training),
         validate=validate,
         save_best=save_best,
@@ -99,6 +103,7 @@ def make_loop(
         pad_id=0,
         start_id=1,
         teacher=teacher,
+        parallel=parallel,
     )
     return Loop(parts, training, validate_every=read_interval(every))
 

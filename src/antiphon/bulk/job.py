@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from antiphon.urls import RemoteName, known_name
+
 BulkTask = Literal["generate", "score", "evaluate"]
 OnFailure = Literal["error", "skip", "record"]
 DEFAULT_BLOCK_ROWS, MOST_BLOCK_BYTES = 4096, 1 << 20  # as `antiphon generate` reads one file, so that answers are equal
@@ -23,6 +25,9 @@ class BulkShard:
     files: tuple[str, ...]
     output: str
     source: Mapping[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "files", tuple(map(known_name, self.files)))
 
     @property
     def title(self) -> str:
@@ -57,16 +62,10 @@ class BulkJob:
     on_failure: OnFailure = "error"
     block_rows: int = DEFAULT_BLOCK_ROWS
 
-    @property
-    def settings(self) -> dict[str, Any]:
-        """The settings as a JSON object."""
+    def as_json(self, *, secrets: bool = False) -> dict[str, Any]:
+        """The job as a JSON object. URLs are as they are shown, or with `secrets` with the credentials in them, too."""
         found = asdict(self)
-        del found["shards"]
-        return found
-
-    def as_json(self) -> dict[str, Any]:
-        """All of the job as a JSON object."""
-        return asdict(self)
+        return _with_secrets(found) if secrets else found
 
     @classmethod
     def from_json(cls, found: Mapping[str, Any]) -> BulkJob:
@@ -74,3 +73,12 @@ class BulkJob:
         shards = tuple(BulkShard(**{**each, "files": tuple(each["files"])}) for each in found["shards"])
         lists = {name: tuple(found[name]) for name in ("models", "imports")}
         return cls(**{**found, **lists, "shards": shards})
+
+
+def _with_secrets(value: Any) -> Any:
+    """A JSON value with the whole URL of each file."""
+    if isinstance(value, RemoteName):
+        return value.url
+    if isinstance(value, Mapping):
+        return {key: _with_secrets(each) for key, each in value.items()}
+    return [_with_secrets(each) for each in value] if isinstance(value, list | tuple) else value

@@ -1,6 +1,6 @@
 """The processes of a bulk job: each gets a shard at a time, and one that dies is replaced, its shard continued.
 
-    with WorkerPool(folder, count=2, devices=["cpu", "cpu"], threads=1, listener=listener) as pool:
+    with WorkerPool(folder, job, count=2, devices=["cpu", "cpu"], threads=1, listener=listener) as pool:
         pool.run([0, 1, 2])
 
 A process is sent its next shard when it has finished the last one, and reads a block of rows when it has written the
@@ -19,6 +19,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Protocol, Self
 
+from antiphon.bulk.job import BulkJob
 from antiphon.bulk.journal import BlockRecord
 from antiphon.bulk.messages import MessageBuffer, send
 from antiphon.errors import UsageError, WorkError
@@ -52,7 +53,7 @@ class BulkListener(Protocol):
 class BulkWorker:
     """One process, the shard that it computes, and what it has sent."""
 
-    def __init__(self, folder: Path, *, number: int, device: str, threads: int) -> None:
+    def __init__(self, folder: Path, job: BulkJob, *, number: int, device: str, threads: int) -> None:
         self.number, self.device, self.threads = number, device, threads
         self.shard: int | None = None
         self.buffer = MessageBuffer()
@@ -67,7 +68,7 @@ class BulkWorker:
                 env=environment,
                 process_group=0,  # Ctrl-C of a terminal goes to a whole group
             )
-        self.send(folder=str(folder), device=device, threads=threads)
+        self.send(folder=str(folder), device=device, threads=threads, job=job.as_json(secrets=True))
 
     def send(self, **message: Any) -> None:
         """Send a message; to a process that has just died, nothing."""
@@ -115,15 +116,16 @@ class WorkerPool:
     def __init__(
         self,
         folder: Path,
+        job: BulkJob,
         *,
         count: int,
         devices: Sequence[str],
         threads: int,
-        titles: Sequence[str],
         listener: BulkListener,
     ) -> None:
         self._folder, self._devices, self._threads = folder, devices, threads
-        self._titles, self._listener, self._count = titles, listener, count
+        self._job, self._listener, self._count = job, listener, count
+        self._titles = [shard.title for shard in job.shards]
         self._workers: list[BulkWorker] = []
         self._selector = selectors.DefaultSelector()
         self._waiting: deque[int] = deque()
@@ -159,7 +161,7 @@ class WorkerPool:
 
     def _start(self, number: int) -> None:
         device = self._devices[number % len(self._devices)]
-        worker = BulkWorker(self._folder, number=number, device=device, threads=self._threads)
+        worker = BulkWorker(self._folder, self._job, number=number, device=device, threads=self._threads)
         self._workers.append(worker)
         assert worker.process.stdout is not None
         self._selector.register(worker.process.stdout, selectors.EVENT_READ, worker)

@@ -14,6 +14,7 @@ from antiphon.bulk.job import BulkShard
 from antiphon.bulk.journal import BlockRecord
 from antiphon.data.lines import PACKED
 from antiphon.display import clock
+from antiphon.urls import without_query
 
 SAY_SECONDS = 30.0
 _UNPACKED = {True: 4.0, False: 1.0}  # bytes of text in a byte of a file that is compressed, or not, until it is known
@@ -31,7 +32,7 @@ class BulkProgress:
     def __init__(
         self, shards: Sequence[BulkShard], sizes: Sequence[int], done: Sequence[tuple[BlockRecord, bool]]
     ) -> None:
-        self._packed = [shard.files[0].endswith((*PACKED, ".parquet")) for shard in shards]
+        self._packed = [without_query(shard.files[0]).endswith((*PACKED, ".parquet")) for shard in shards]
         self._sizes, self.sums = list(sizes), [block for block, _ in done]
         self.complete = [whole for _, whole in done]
         self.before = sum((block for block, _ in done), BlockRecord())

@@ -20,6 +20,7 @@ from antiphon.errors import DataError
 from antiphon.evaluation.test_set import TestExample, made_by_task, task_of
 from antiphon.generation.translator import Translator
 from antiphon.settings import build
+from antiphon.urls import without_query
 
 
 class BulkRow(NamedTuple):
@@ -51,7 +52,7 @@ def rows_of(job: BulkJob, shard: BulkShard, model: Translator) -> Iterator[BulkR
         return _cases(shard, model)
     target = (job.target_field or "target") if job.task == "score" else None
     source = "source" if job.source_field is None else job.source_field
-    if shard.files[0].endswith(".parquet"):
+    if without_query(shard.files[0]).endswith(".parquet"):
         return _parquet(shard.files[0], source, target)
     return _table(shard.files[0], source, target)
 

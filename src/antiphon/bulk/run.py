@@ -20,6 +20,7 @@ from antiphon.devices import choose_device
 from antiphon.display import clock
 from antiphon.errors import AntiphonError, ConfigError, UsageError, WorkError, argument
 from antiphon.training.lock import exclusive_lock
+from antiphon.urls import RemoteName
 
 
 def run_bulk(
@@ -93,8 +94,7 @@ def _compute(
     say(f"antiphon: {counted(len(left), 'shard')} on {_processes(count)} of {counted(own, 'thread')} each, on {where}")
     # The largest first: at the end no process works alone for long.
     left.sort(key=lambda number: -_size(job.shards[number]))
-    titles = [shard.title for shard in job.shards]
-    with WorkerPool(folder, count=count, devices=devices, threads=own, titles=titles, listener=display) as pool:
+    with WorkerPool(folder, job, count=count, devices=devices, threads=own, listener=display) as pool:
         pool.run(left)
 
 
@@ -118,7 +118,16 @@ def _cores() -> int:
 
 
 def _size(shard: BulkShard) -> int:
-    return sum(os.path.getsize(file) for file in shard.files if os.path.exists(file))
+    return sum(_file_size(file) for file in shard.files)
+
+
+def _file_size(file: str) -> int:
+    """The bytes of a file; 0 for one that is not there yet to be named in an error, or whose size is not known."""
+    if isinstance(file, RemoteName):
+        from antiphon.data.remote.filesystem import details
+
+        return details(file).size or 0
+    return os.path.getsize(file) if os.path.exists(file) else 0
 
 
 def _check_inputs(job: BulkJob, folder: Path) -> None:

@@ -13,12 +13,16 @@ from pathlib import PurePath
 
 from antiphon.bulk.tables import is_table
 from antiphon.errors import UsageError
+from antiphon.urls import RemoteName, has_pattern, known_name, without_query
 
 LIST_MARK = "@"  # `@FILE` is a file with the name of an input on each line
 
 
 def is_many(path: str) -> bool:
     """Whether an argument names several files: a glob or a list. A file whose name has such characters is one file."""
+    name = known_name(path)
+    if isinstance(name, RemoteName):
+        return has_pattern(name.url)
     return not os.path.exists(path) and (glob.has_magic(path) or path.startswith(LIST_MARK))
 
 
@@ -27,16 +31,26 @@ def files_of(arguments: Sequence[str], *, name: str) -> list[str]:
     found: list[str] = []
     for argument in arguments:
         if os.path.exists(argument) or not is_many(argument):
-            found.append(argument)
+            found.append(known_name(argument))
         elif argument.startswith(LIST_MARK):
             found += _listed(argument.removeprefix(LIST_MARK), name=name)
         else:
-            matches = sorted(path for path in glob.glob(argument, recursive=True) if os.path.isfile(path))
+            matches = [path for path in _matches(argument) if "://" in path or os.path.isfile(path)]
             if not matches:
                 raise UsageError(f"{name} must match at least one file, but `{argument}` matches none. Check the path.")
             found += matches
     _refuse_repeats(found, name=name)
     return found
+
+
+def _matches(pattern: str) -> list[str]:
+    """The files of a glob, of paths or of a URL, in the order of their names."""
+    name = known_name(pattern)
+    if isinstance(name, RemoteName):
+        from antiphon.data.remote.filesystem import matching
+
+        return list(matching(name))
+    return sorted(glob.glob(pattern, recursive=True))
 
 
 def _listed(file: str, *, name: str) -> list[str]:
@@ -55,7 +69,7 @@ def _listed(file: str, *, name: str) -> list[str]:
 def _refuse_repeats(files: Sequence[str], *, name: str) -> None:
     seen: dict[str, str] = {}
     for file in files:
-        whole = file if "://" in file else os.path.realpath(file)
+        whole = file.url if isinstance(file, RemoteName) else os.path.realpath(file)
         if whole in seen:
             raise UsageError(f"{name} must name each file once, but names `{file}` twice. Remove one.")
         seen[whole] = file
@@ -85,7 +99,7 @@ def output_names(files: Sequence[str], *, suffixes: Mapping[str, str] | None = N
 
 def _local(file: str) -> str:
     """A URL as a path, `s3://bucket/a.csv` as `bucket/a.csv`."""
-    return file.partition("://")[2] or file
+    return without_query(file).partition("://")[2] or file
 
 
 def are_files(files: Sequence[str]) -> None:

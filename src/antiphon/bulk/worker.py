@@ -17,6 +17,7 @@ import warnings
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from antiphon.bulk.job import BulkJob
 from antiphon.bulk.journal import BlockRecord
 from antiphon.bulk.messages import send
 from antiphon.errors import AntiphonError, ConfigError, memory_ran_out, on_command_line, one_line
@@ -58,12 +59,11 @@ def _work(first: dict[str, Any], orders: queue.Queue[dict[str, Any]], reports: B
     import torch
 
     from antiphon.bulk.answering import Answerer
-    from antiphon.bulk.manifest import read_job
     from antiphon.bulk.shard import run_shard
     from antiphon.generation.load import load
 
     folder = Path(first["folder"])
-    job = read_job(folder)
+    job = BulkJob.from_json(first["job"])  # not of the manifest, which has no credentials
     torch.set_num_threads(first["threads"])
     for name in job.imports:
         _import(name)

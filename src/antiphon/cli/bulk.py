@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from antiphon.bulk.shards import are_files, files_of, is_many, output_names
 from antiphon.bulk.tables import is_table
 from antiphon.errors import UsageError
+from antiphon.urls import without_query
 
 if TYPE_CHECKING:
     from antiphon.bulk.job import BulkJob, BulkShard
@@ -48,7 +49,7 @@ class BulkCommand(Protocol):
 
 def are_many(inputs: Sequence[str], output: str | None) -> bool:
     """Whether inputs are computed into a folder: several, globs, lists, .parquet files; or `output` is a folder."""
-    if len(inputs) > 1 or any(is_many(path) or path.endswith(".parquet") for path in inputs):
+    if len(inputs) > 1 or any(is_many(path) or without_query(path).endswith(".parquet") for path in inputs):
         return True
     return output is not None and output != "-" and (output.endswith("/") or Path(output).is_dir())
 
@@ -80,10 +81,11 @@ def text_shards(inputs: Sequence[str], *, source_field: int | str | None, detail
     are_files(files)
     kinds: dict[str, Literal["lines", "table"]] = {}
     for file in files:
-        table = file.endswith(".parquet") or is_table(file)
+        plain = without_query(file)
+        table = plain.endswith(".parquet") or is_table(plain)
         if source_field is not None and not table:
             raise UsageError(f"`--source-field` needs tables, but one input is `{file}`. Drop the flag or the file.")
-        whole = table and (source_field is not None or file.endswith(".parquet") or has_source(file))
+        whole = table and (source_field is not None or plain.endswith(".parquet") or has_source(file))
         kinds[file] = "table" if whole else "lines"
     return _named({file: kinds[file] for file in files}, details=details, make=BulkShard)
 
@@ -94,7 +96,7 @@ def pair_shards(inputs: Sequence[str], *, details: bool) -> list[BulkShard]:
 
     files = files_of(inputs, name="`--input`")
     are_files(files)
-    other = next((file for file in files if not (file.endswith(".parquet") or is_table(file))), None)
+    other = next((file for file in files if not _is_table_of_pairs(file)), None)
     if other is not None:
         raise UsageError(
             f"`--input` must be tables (.csv, .tsv, .jsonl, .parquet), but one is `{other}`. For aligned files give "
@@ -120,17 +122,12 @@ def aligned_shards(source: str, targets: Sequence[str], *, suffix: str | None) -
 
 
 def source_shards(data: Sequence[SourceConfig]) -> list[BulkShard]:
-    """The shards of the sources of a recipe; a glob in `path` is a shard for each file."""
-    from dataclasses import replace
-
+    """The shards of the sources of a recipe: one for each file of its globs and lists."""
     from antiphon.bulk.job import BulkShard
+    from antiphon.data.shards import shards
     from antiphon.settings import plain
 
-    each: list[SourceConfig] = []
-    for one in data:
-        many = one.path is not None and one.hub is None and is_many(one.path)
-        files = files_of([str(one.path)], name="`--data`") if many else []
-        each += [replace(one, path=file) for file in files] if many else [one]
+    each = [shard for one in data for shard in shards(one)]
     titles = [one.title.replace(":", "_") for one in each]
     names = output_names(titles, suffixes=dict.fromkeys(titles, ".jsonl"))
     return [
@@ -170,8 +167,12 @@ def run_command(command: BulkCommand, job: Mapping[str, Any]) -> tuple[BulkJob, 
     return made, totals
 
 
+def _is_table_of_pairs(file: str) -> bool:
+    return without_query(file).endswith(".parquet") or is_table(without_query(file))
+
+
 def _named(kinds: Mapping[str, Any], *, details: bool, make: type[BulkShard]) -> list[BulkShard]:
     """A shard for each file; with `details` its output is .jsonl, but that of a .parquet file."""
-    json = {file: ".jsonl" for file in kinds if details and not file.endswith(".parquet")}
+    json = {file: ".jsonl" for file in kinds if details and not without_query(file).endswith(".parquet")}
     names = output_names([*kinds], suffixes=json)
     return [make(kind=kind, files=(file,), output=names[file]) for file, kind in kinds.items()]

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 
 from antiphon.cli.flags import Flag, Group
 from antiphon.config import precision_name
+from antiphon.distributed.failure import is_main
 from antiphon.errors import ConfigError, UsageError
 from antiphon.settings import Count, CountOrZero, NamedChoice, Settings
 
@@ -58,8 +59,8 @@ class Command(Settings, ABC):
         """Run the command and return the exit code."""
 
     def say(self, text: str) -> None:
-        """Print a message to standard error."""
-        if not self.quiet:
+        """Print a message to standard error; of several ranks only the first does."""
+        if not self.quiet and is_main():
             sys.stderr.write(f"{text}\n")
             sys.stderr.flush()
 

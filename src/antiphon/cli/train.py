@@ -18,9 +18,12 @@ from antiphon.config import (
     GenerationConfig,
     ModelConfig,
     TokenizerConfig,
+    TrainConfig,
     TrainingConfig,
     ValidationConfig,
 )
+from antiphon.distributed.failure import is_main, is_rank
+from antiphon.errors import UsageError
 from antiphon.settings import Count, CountOrZero
 
 Overrides = dict[str, Any]
@@ -102,14 +105,44 @@ class Train(Command):
         return made
 
     def run(self) -> int:
-        from antiphon.recipe import read_recipe, variant_names
+        from antiphon.recipe import variant_names
 
+        if is_rank():
+            return self.run_rank()
         import_modules(self.imports)
         if self.variant is None and variant_names(self.recipe):
             return self.sweep()
-        config = read_recipe(self.recipe, self.overrides, variant=self.variant)
+        config = self.config()
         if self.processes is not None and self.processes > 1:
             return self.launch(self.processes, config.output)
+        return self.train(config)
+
+    def run_rank(self) -> int:
+        """Train as one of the ranks of a launcher. An error in the recipe is reported once."""
+        from antiphon.devices import choose_device
+        from antiphon.distributed.agreement import together
+        from antiphon.distributed.world import process_group, rank_device
+        from antiphon.recipe import variant_names
+
+        with process_group(rank_device(choose_device(self.device))) as world:
+            with together(world):
+                import_modules(self.imports)
+                if self.variant is None and (names := variant_names(self.recipe)):
+                    raise UsageError(
+                        f"`{self.recipe}` must have no variants where a launcher starts several ranks, but has "
+                        f"{', '.join(names)}. Choose one by --variant, or start them all with --processes."
+                    )
+                config = self.config()
+            return self.train(config)
+
+    def config(self) -> TrainConfig:
+        """The recipe with the overrides of the command line."""
+        from antiphon.recipe import read_recipe
+
+        return read_recipe(self.recipe, self.overrides, variant=self.variant)
+
+    def train(self, config: TrainConfig) -> int:
+        """Train in this process."""
         with self.page([config.output]) as shown:
             device = self.start(dtype=config.training.precision)
             shown()
@@ -138,7 +171,7 @@ class Train(Command):
     def page(self, outputs: Sequence[str]) -> Iterator[Callable[[], None]]:
         """The page of `--watch` for these run folders. It yields a function that prints the address: the page starts
         while PyTorch is imported."""
-        if not self.watch:
+        if not self.watch or not is_main():
             yield lambda: None
             return
         from antiphon.watching.beside import WatchProcess

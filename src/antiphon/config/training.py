@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from antiphon.config.distillation import DistillationConfig
 from antiphon.config.interval import Every, Interval, read_interval, set_default_steps
 from antiphon.config.parallel import ParallelSettings
+from antiphon.config.protection import ProtectionSettings
 from antiphon.registry import nearest
 from antiphon.settings import (
     Count,
@@ -67,7 +68,7 @@ class AdapterConfig(Settings):
 
 
 @dataclass(frozen=True)
-class TrainingConfig(ParallelSettings):
+class TrainingConfig(ParallelSettings, ProtectionSettings):
     optimizer: object = "adamw"
     """adamw, adafactor, muon, lion, schedule_free, sgd or module:Class; with further settings: {name: settings}."""
     lr: Positive = 1e-3
@@ -127,11 +128,6 @@ class TrainingConfig(ParallelSettings):
     """Steps between snapshots; 500 if save_every is not given."""
     keep_last: Count = 5
     """Number of newest snapshots to retain."""
-    max_loss_rise: NotNegative = 0.5
-    """The training loss has diverged, and the run stops, when it stays above its lowest recent level by this share (and
-    by 3 times its scatter); 0: never."""
-    max_rollbacks: CountOrZero = 0
-    """Times that a diverged run goes back to its last good snapshot and skips the data since then, before it stops."""
     patience: Count | None = None
     """Validations without improvement after which training ends; none: never."""
     seed: CountOrZero = 0

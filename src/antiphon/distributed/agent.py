@@ -93,18 +93,22 @@ class Agent(LocalElasticAgent):
                 return End(int(found["code"]), str(found["message"]["message"]))
         return End(128 + number)
 
-    def _monitor_workers(self, worker_group: WorkerGroup) -> RunResult:
+    # PyTorch wraps the method by a decorator without types.
+    def _monitor_workers(  # pyright: ignore[reportIncompatibleVariableOverride]
+        self, worker_group: WorkerGroup
+    ) -> RunResult:
         # `super` ends all ranks when it finds that one has failed. What happened before that is the cause.
         began, first = time.time(), self._failed()
-        result = super()._monitor_workers(worker_group)
+        result: RunResult = super()._monitor_workers(worker_group)  # pyright: ignore[reportCallIssue]
         if result.state == WorkerState.FAILED:
             self.end = end_of(result.failures, first, began=began)
             left, most = self._remaining_restarts, worker_group.spec.max_restarts
             if not self.end.lost:
                 self._remaining_restarts = 0
             elif left:
+                what = (self.end.message or "").rstrip(".")
                 self.say(
-                    f"antiphon: {self.end.message.rstrip('.')}; all ranks start again from the newest whole snapshot "
+                    f"antiphon: {what}; all ranks start again from the newest whole snapshot "
                     f"({most - left + 1} of {most} restarts)"
                 )
             elif not self.end.is_whole:

@@ -49,6 +49,11 @@ def is_rank() -> bool:
     return "RANK" in os.environ and "WORLD_SIZE" in os.environ
 
 
+def is_main() -> bool:
+    """Whether this is rank 0, or the only process."""
+    return not is_rank() or os.environ["RANK"] == "0"
+
+
 def restarts() -> int:
     """How often torchrun has started the ranks again."""
     return int(os.environ.get(_RESTARTS, "0")) if is_rank() else 0

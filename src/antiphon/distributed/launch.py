@@ -13,7 +13,6 @@ import logging
 import os
 import shutil
 import signal
-import sys
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -21,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from antiphon.distributed.failure import LAUNCHER, is_rank
-from antiphon.errors import ConfigError, argument
+from antiphon.errors import ConfigError, WorkError, argument
 
 MAX_RESTARTS = 3
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -35,9 +34,10 @@ def launch(
     threads: int | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> int:
-    """Run `antiphon ARGUMENTS` as `processes` ranks and return the exit code: 0; 1 or 2, with one line on stderr;
-    143 after SIGTERM. KeyboardInterrupt after Ctrl-C. Both are passed on to the ranks, which save and end; a second
-    one ends them at once.
+    """Run `antiphon ARGUMENTS` as `processes` ranks and return the exit code: 0, or 143 after SIGTERM.
+
+    KeyboardInterrupt after Ctrl-C. Both signals are passed on to the ranks, which save and end; a second one ends them
+    at once. RankError if a rank failed, with its message and exit code.
 
     If a rank is lost (killed, or its GPU), all are started again, at most `max_restarts` times; the command must then
     go on from what it saved. `threads`: those of each process; None shares the cores of the machine. `say` gets a line
@@ -55,20 +55,30 @@ def launch(
     ranks = Ranks(processes, tuple(command), max_restarts=max_restarts, name=uuid.uuid4().hex, logs=logs, say=say)
     with _environment(processes, threads), _handlers(), _without_logs():
         end = run_ranks(ranks)
-    where = f" What the ranks but 0 printed is in `{logs}`." if end.keep_logs else ""
     if not end.keep_logs:
         shutil.rmtree(logs, ignore_errors=True)
     if end.message is not None:
-        sys.stderr.write(f"antiphon: {end.message}{where}\n")
+        raise RankError(
+            end.message + (f" What the ranks but 0 printed is in `{logs}`." if end.keep_logs else ""), end.code
+        )
     if end.code == 128 + signal.SIGINT:
         raise KeyboardInterrupt
     return end.code
 
 
+class RankError(WorkError):
+    """The error of a rank, or that one was lost, with its exit code."""
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.exit_code = code
+
+
 @contextmanager
 def _environment(processes: int, threads: int | None) -> Iterator[None]:
     """What the ranks inherit: who prints errors, their share of the cores, and where they find each other."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    affinity = getattr(os, "sched_getaffinity", None)  # on Linux: a container may have fewer than the machine
+    cores = os.cpu_count() or 1 if affinity is None else len(affinity(0))
     # Each start of the ranks has a store of its own, held by rank 0. The agent's keeps the addresses of ranks that have
     # ended, on which the next ones would wait; and it ends with this process, before the ranks can save.
     made = {LAUNCHER: str(os.getpid()), "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}

@@ -106,6 +106,13 @@ def _own_store() -> dict[str, Any]:
     return {"store": store, "rank": int(os.environ["RANK"]), "world_size": int(os.environ["WORLD_SIZE"])}
 
 
+def rank_device(device: torch.device) -> torch.device:
+    """The GPU of this rank, if `device` is a GPU without a number and a launcher has started several ranks."""
+    if device.type != "cuda" or device.index is not None or "LOCAL_RANK" not in os.environ:
+        return device
+    return torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+
+
 @contextmanager
 def process_group(device: torch.device) -> Iterator[World]:
     """The context in which the ranks of a launcher are connected: by gloo on a CPU, by NCCL between GPUs.

@@ -15,8 +15,7 @@ import torch
 from antiphon.batch import Example
 from antiphon.config import TrainingConfig
 from antiphon.config.interval import Interval
-from antiphon.training.guards.loss_range import LossRange
-from antiphon.training.guards.splitting import SplitSizes
+from antiphon.training.guards.state import ProtectionState
 
 SHORTEST = 1e-9  # seconds: a clock may not advance between two readings
 
@@ -58,8 +57,7 @@ class Progress:
     number of validations since the best one. `validated` and `saved` are the steps of the last validation and snapshot.
     `tokens` are the real source and target tokens of all steps; None if the run was resumed from a snapshot without
     this count.
-    `split` are the sizes of micro-batches that are computed in parts, `loss_range` is the range of the training loss,
-    `rollbacks` the number of times that the run went back to a snapshot.
+    `protection` is the state of the guards.
     `bests` are the scores and steps of the best validations, best first. `best_tie` and `ties` are the tie-breakers of
     `best` and `bests`.
     """
@@ -80,14 +78,12 @@ class Progress:
     bests: list[tuple[float, int]] = field(default_factory=list)
     ties: list[float] = field(default_factory=list)
     window: LogWindow = field(default_factory=LogWindow)
-    split: SplitSizes = field(default_factory=SplitSizes)
-    loss_range: LossRange = field(default_factory=LossRange)
-    rollbacks: int = 0
+    protection: ProtectionState = field(default_factory=ProtectionState)
 
     def needed_steps(self) -> tuple[int, ...]:
-        """The steps for which the newest snapshot of that step or an older one must be retained: weights from before the
-        loss may have begun to rise, and from before steps were skipped."""
-        return *self.loss_range.needed_steps(self.step), self.step - self.non_finite
+        """The steps for which the newest snapshot of that step or an older one must be retained: weights from before
+        the loss may have begun to rise, and from before steps were skipped."""
+        return *self.protection.loss_range.needed_steps(self.step), self.step - self.non_finite
 
     def add(self, step: LogWindow, *, lr: float, seconds: float) -> None:
         """Add the sums of one optimizer step."""
@@ -132,7 +128,7 @@ class Progress:
             "tokens_per_second": round(window.tokens / max(sum(window.seconds), SHORTEST), 1),
             "padding_waste": round(1 - window.tokens / window.positions, 4),
             **({"split_micro_batches": window.split} if window.split else {}),
-            **({"rollbacks": self.rollbacks} if self.rollbacks else {}),
+            **({"rollbacks": self.protection.rollbacks} if self.protection.rollbacks else {}),
             "step_seconds": round(median, 4),
             "seconds_left": self._left(settings, median),
             "peak_memory_bytes": peak_memory(),
@@ -165,7 +161,7 @@ class Progress:
         """The inverse of `state`."""
         self.tokens = None  # older snapshots have no count
         for name, value in state.items():
-            setattr(self, name, _PARTS[name](**value) if name in _PARTS else value)
+            setattr(self, name, _PARTS[name](value) if name in _PARTS else value)
         self.bests = [(score, step) for score, step in self.bests]
         self.ties += [0.0] * (len(self.bests) - len(self.ties))  # older snapshots have none
 
@@ -179,7 +175,10 @@ class Progress:
         return max(0.0, round(min(ends), 1)) if ends else None  # the last step may end after `max_minutes`
 
 
-_PARTS: dict[str, Callable[..., Any]] = {"window": LogWindow, "split": SplitSizes, "loss_range": LossRange}
+_PARTS: dict[str, Callable[[Any], Any]] = {
+    "window": lambda state: LogWindow(**state),
+    "protection": ProtectionState.read,
+}
 
 
 def better(rank: tuple[float, float], best: float | None, tie: float | None) -> bool:

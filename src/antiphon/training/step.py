@@ -105,8 +105,8 @@ class TrainStep:
         return losses
 
     def loss(self, batch: Batch, *, number: int, rows: RowRanges | None = None) -> LossSum:
-        """The loss of micro-batch `number` of the step, or of its `rows`. Its random bits depend on the number, not on the
-        rank."""
+        """The loss of micro-batch `number` of the step, or of its `rows`. Its random bits depend on the number, not on
+        the rank."""
         settings, step = self.settings, self.progress.step
         # For custom layers that use PyTorch's global generator.
         torch.manual_seed(mix(settings.seed, step, number) if number else settings.seed * 1_000_003 + step)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,6 @@ import torch
 from antiphon.config import ROLES, BaseConfig, ModelConfig, TrainConfig
 from antiphon.data import Batches, Streamed
 from antiphon.devices import describe_machine
-from antiphon.distributed.agreement import exchange, together
 from antiphon.distributed.world import World
 from antiphon.errors import is_command_line
 from antiphon.evaluation.metrics import know_labels, parse_metrics
@@ -38,24 +36,19 @@ from antiphon.settings import SettingError, inside, saying
 from antiphon.text import Tokenizer, load_task
 from antiphon.training.adapters import Adapter
 from antiphon.training.lock import FolderLock
-from antiphon.training.loop import Loop, LoopParts
-from antiphon.training.optim import build_optimizer, build_schedule, find_optimizer
-from antiphon.training.parallel.choice import parallelize
+from antiphon.training.optim import build_schedule, find_optimizer
 from antiphon.training.reporting.advice import advice
 from antiphon.training.reporting.record import MutedLog, RunLog, make_display, read_rows
 from antiphon.training.reporting.reporters import check_reporters
-from antiphon.training.snapshot import SnapshotStore
 from antiphon.workflows.answer_settings import saved_search_settings
 from antiphon.workflows.average import average_and_compare
 from antiphon.workflows.base import BASE, InitialModel, apply_base
-from antiphon.workflows.creation import RunStart, create_run, run_folder
-from antiphon.workflows.folder import TOKENIZERS
+from antiphon.workflows.folder import RunStart
 from antiphon.workflows.labels import check_labels, with_labels
-from antiphon.workflows.ranks import shared_tokenizers
+from antiphon.workflows.ranks import build_loop, opened_run, shared_tokenizers
 from antiphon.workflows.recording import RunRecorder, write_answers
 from antiphon.workflows.run_data import RunData, saying_what_is_kept
 from antiphon.workflows.teacher import load_teacher
-from antiphon.workflows.tokenizers import build_tokenizers, saved_tokenizers
 
 
 class TrainingJob:
@@ -80,7 +73,6 @@ class TrainingJob:
         self.recipe, self.config, self.folder = recipe, config, folder
         assert isinstance(config.model, ModelConfig)
         self.model: ModelConfig = config.model
-        self.recipe_folder = Path(config.folder) if config.folder else None
         with saying("task"):
             self.task = with_labels(load_task(config.task, folder=self.recipe_folder), config)
         self.metrics = know_labels(parse_metrics(config.validation.metrics), sorted(set(self.task.labels.values())))
@@ -105,29 +97,16 @@ class TrainingJob:
         self._lock: FolderLock | None = None
         display = make_display(total_steps=config.training.max_steps, quiet=quiet)
         self.record = RunLog(folder, display) if self.world.main else MutedLog(folder, display)
-        exchange(self.world, None)  # on every rank all parts are built: from here on the ranks wait for each other
-        ids = {"pad_id": special_tokens.pad, "start_id": special_tokens.start}
-        dealt = {"folder": self.recipe_folder, **ids}
-        parallel, said = parallelize(self.network, config.training, self.world, self.batches.peek(), **dealt)
+        known: dict[str, Any] = {"network": self.network, "batches": self.batches, "schedule": schedule}
+        known |= {"validate": self.validate, "save_best": self.save_best, "record": self.record, "teacher": teacher}
+        known |= {"check": self.check_lock, "pad_id": special_tokens.pad, "start_id": special_tokens.start}
+        self.loop, said = build_loop(config, self.world, folder, known)
         self.notes += said
-        self.loop = Loop(
-            LoopParts(
-                network=self.network,
-                batches=self.batches,
-                optimizer=build_optimizer(parallel.network, config.training, folder=self.recipe_folder),
-                schedule=schedule,
-                validate=self.validate,
-                save_best=self.save_best,
-                record=self.record,
-                store=SnapshotStore(folder / "snapshots", keep=config.training.keep_last, say=self.record.say),
-                teacher=teacher,
-                check=self.check_lock,
-                parallel=parallel,
-                **ids,
-            ),
-            config.training,
-            validate_every=config.validation.interval,
-        )
+
+    @property
+    def recipe_folder(self) -> Path | None:
+        """The folder in which modules that the recipe names are found."""
+        return Path(self.config.folder) if self.config.folder else None
 
     def _parts(self, device: torch.device) -> Parts:
         """The run's model: the base, or a freshly initialized network. Sources are read as in generation."""
@@ -171,7 +150,7 @@ class TrainingJob:
     def run(self) -> tuple[str, Model]:
         """Train to the end and write the report; returns the reason of the end, and the best model."""
         try:
-            with self._created():
+            with opened_run(self.world, self.folder, self._start, overwrite=self.overwrite) as self._lock:
                 reason = self._run()
                 model = self._best()
                 if self.world.main:
@@ -183,22 +162,12 @@ class TrainingJob:
         finally:
             self.record.display.close()
 
-    @contextmanager
-    def _created(self) -> Iterator[None]:
-        """The context in which the folder is locked, and holds the run: by rank 0, for all."""
-        if not self.world.main:
-            with together(self.world):
-                pass
-            yield
-            return
-        with ExitStack() as held:
-            with together(self.world):
-                self._lock = held.enter_context(run_folder(self.folder))
-                if self.fresh:
-                    weights = None if self.base is None or self.adapter is None else self.adapter.base()
-                    start = RunStart(self.recipe, dict(self._named_tokenizers()), self.base, weights)
-                    create_run(self.folder, start, overwrite=self.overwrite)
-            yield
+    def _start(self) -> RunStart | None:
+        """What the folder of a new run begins with; None if the run goes on."""
+        if not self.fresh:
+            return None
+        weights = None if self.base is None or self.adapter is None else self.adapter.base()
+        return RunStart(self.recipe, dict(self._named_tokenizers()), self.base, weights)
 
     def _run(self) -> str:
         if not is_command_line():  # the command line has printed it already
@@ -287,9 +256,7 @@ class TrainingJob:
             with inside("generation"):
                 spoken = speaking(self.initial)
             return spoken.source_tokenizer, spoken.target_tokenizer
-        if self.fresh:
-            return shared_tokenizers(self.world, lambda: build_tokenizers(self.config, self.task))
-        return shared_tokenizers(self.world, lambda: saved_tokenizers(self.folder / TOKENIZERS))
+        return shared_tokenizers(self.world, self.config, self.task, run=None if self.fresh else self.folder)
 
     def _describe(self) -> str:
         """A description of the run in one line."""

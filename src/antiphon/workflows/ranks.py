@@ -1,24 +1,34 @@
-"""What the ranks of a run share: the tokenizers of rank 0, and the weights of the finished model."""
+"""What the ranks of a run do together: its tokenizers, its loop, and its folder, which rank 0 makes and locks."""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
-import torch
-
-from antiphon.distributed.agreement import exchange
+from antiphon.config import TrainConfig
+from antiphon.distributed.agreement import exchange, together
 from antiphon.distributed.world import World
-from antiphon.text import Tokenizer
-from antiphon.workflows.tokenizers import saved_tokenizers
+from antiphon.text import Task, Tokenizer
+from antiphon.training.lock import FolderLock
+from antiphon.training.loop import Loop, LoopParts
+from antiphon.training.optim import build_optimizer
+from antiphon.training.parallel.choice import parallelize
+from antiphon.training.snapshot import SnapshotStore
+from antiphon.workflows.folder import TOKENIZERS, RunStart, create_run, run_folder
+from antiphon.workflows.tokenizers import build_tokenizers, saved_tokenizers
 
 TokenizerPair = tuple[Tokenizer, Tokenizer]
 
 
-def shared_tokenizers(world: World, build: Callable[[], TokenizerPair]) -> TokenizerPair:
-    """The source and the target tokenizer that `build` makes on rank 0, on every rank. One object if they are one."""
-    own = build() if world.main else None
+def shared_tokenizers(world: World, config: TrainConfig, task: Task, *, run: Path | None) -> TokenizerPair:
+    """The source and the target tokenizer, one object if they are one: those in the folder `run`, or loaded or trained
+    as the recipe says. Rank 0 does this, and sends them to the others."""
+    own = None
+    if world.main:
+        own = build_tokenizers(config, task) if run is None else saved_tokenizers(run / TOKENIZERS)
     if world.size == 1 and own is not None:
         return own
     files = exchange(world, None if own is None else _packed(own))[0]
@@ -43,10 +53,36 @@ def _unpacked(files: dict[str, bytes]) -> TokenizerPair:
         return saved_tokenizers(Path(name))
 
 
-def rank_device(device: torch.device) -> torch.device:
-    """The GPU of this rank, if `device` is a GPU without a number and a launcher has started several ranks."""
-    import os
+def build_loop(
+    config: TrainConfig, world: World, folder: Path, known: Mapping[str, Any]
+) -> tuple[Loop, tuple[str, ...]]:
+    """The training loop of a run in `folder`, and messages for its log. `known`: the other parts of the loop.
 
-    if device.type != "cuda" or device.index is not None or "LOCAL_RANK" not in os.environ:
-        return device
-    return torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+    ConfigError for a recipe that cannot be dealt over the ranks.
+    """
+    exchange(world, None)  # on every rank all other parts are built: from here on the ranks wait for each other
+    settings, place = config.training, Path(config.folder) if config.folder else None
+    ids = {"pad_id": known["pad_id"], "start_id": known["start_id"]}
+    parallel, notes = parallelize(known["network"], settings, world, known["batches"].peek, folder=place, **ids)
+    parts = LoopParts(
+        optimizer=build_optimizer(parallel.network, settings, folder=place),
+        store=SnapshotStore(folder / "snapshots", keep=settings.keep_last, say=known["record"].say),
+        parallel=parallel,
+        **known,
+    )
+    return Loop(parts, settings, validate_every=config.validation.interval), notes
+
+
+@contextmanager
+def opened_run(
+    world: World, folder: Path, start: Callable[[], RunStart | None], *, overwrite: bool
+) -> Iterator[FolderLock | None]:
+    """The context in which `folder` is locked, by rank 0, and holds the run: a new one if `start` gives its content."""
+    with ExitStack() as held:
+        lock = None
+        with together(world):
+            if world.main:
+                lock = held.enter_context(run_folder(folder))
+                if (begun := start()) is not None:
+                    create_run(folder, begun, overwrite=overwrite)
+        yield lock

@@ -22,7 +22,7 @@ from antiphon.display import panel, table
 from antiphon.distributed.agreement import exchange, together
 from antiphon.distributed.failure import is_rank
 from antiphon.distributed.parent import PATIENCE_SECONDS, end_with_parent
-from antiphon.distributed.world import World, process_group
+from antiphon.distributed.world import World, process_group, rank_device
 from antiphon.errors import ConfigError
 from antiphon.generation.model import Model
 from antiphon.keywords import known_keywords
@@ -34,7 +34,6 @@ from antiphon.watching import WatchPage, watch
 from antiphon.workflows.base import find_base
 from antiphon.workflows.folder import after_restart, check_folder
 from antiphon.workflows.job import TrainingJob
-from antiphon.workflows.ranks import rank_device
 
 
 @dataclass(frozen=True)

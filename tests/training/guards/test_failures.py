@@ -53,9 +53,10 @@ def test_a_gpu_that_fails(message: str, tmp_path: Path) -> None:
 
 
 def test_memory_that_runs_out_outside_of_a_step(tmp_path: Path) -> None:
-    with pytest.raises(WorkError, match=r"^memory ran out after step 3 \(CUDA out of memory.*\); there is no snapshot"):
-        with named_failures(torch.device("cuda"), lambda: 3, store(tmp_path)):
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nmore")
+    wanted = r"^memory ran out after step 3 \(CUDA out of memory.*\); there is no snapshot"
+    failures = named_failures(torch.device("cuda"), lambda: 3, store(tmp_path))
+    with pytest.raises(WorkError, match=wanted), failures:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nmore")
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The range of the loss: a divergence is found within some blocks, spikes and normal curves are none, the state resumes."""
+"""The range of the loss: a divergence is found in some blocks, spikes and normal curves are none, the state resumes."""
 
 from __future__ import annotations
 

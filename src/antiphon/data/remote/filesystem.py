@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from antiphon.data.remote.retrying import permanent, persist, reason, shown
 from antiphon.errors import ConfigError
-from antiphon.urls import RemoteName
+from antiphon.urls import RemoteName, has_pattern
 
 # Keys of fsspec's file details that change with the content, the most reliable first.
 _VERSIONS = [
@@ -84,7 +84,7 @@ def ask_details(name: RemoteName) -> FileDetails:
 
 def matching(name: RemoteName) -> list[RemoteName]:
     """The files that a URL with *, ? or [...] names, in the order of their paths; itself if it is no pattern."""
-    if not has_pattern(name):
+    if not has_pattern(name.url):
         return [name]
 
     def ask() -> list[RemoteName]:
@@ -94,14 +94,6 @@ def matching(name: RemoteName) -> list[RemoteName]:
         return [name.beside(_whole(name.url, system.unstrip_protocol(each))) for each in found]
 
     return persist(ask, name=name)
-
-
-def has_pattern(name: RemoteName) -> bool:
-    """Whether a URL names several files. The ? of an http URL begins its query."""
-    path = re.sub(r"://[^/@]*@", "://", name.url)
-    if path.lower().startswith(("http://", "https://")):
-        return re.search(r"[*\[]", re.split("[?#]", path, maxsplit=1)[0]) is not None
-    return re.search(r"[*?\[]", path) is not None
 
 
 def _whole(pattern: str, found: str) -> str:

@@ -20,6 +20,9 @@ from antiphon.data.workers.messages import error_fields, pack_chunk, position_of
 def serve(pipe: Connection, others: list[Connection], mixture: Mixture, encoder: ExampleEncoder) -> None:
     """Answer requests from `pipe`. `others` are the ends that belong to the training and to other readers: with them
     closed, each process sees when another has ended."""
+    os.setpgid(
+        0, 0
+    )  # a launcher stops a rank by a signal to its process group: the rank still needs its readers to save
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of the terminal: the training decides when to end
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # one thread a reader

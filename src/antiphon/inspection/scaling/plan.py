@@ -22,6 +22,7 @@ from antiphon.inspection.scaling.flops import BatchShape, Flops, count_flops
 from antiphon.inspection.scaling.memory import GpuMemory, MemorySettings, gpu_memory, optimizer_bytes
 from antiphon.inspection.scaling.shape import NetworkShape
 from antiphon.inspection.scaling.step_time import (
+    CHUNK_KERNELS,
     DECODER_KERNELS,
     ENCODER_KERNELS,
     OTHER_KERNELS,
@@ -30,6 +31,7 @@ from antiphon.inspection.scaling.step_time import (
     step_seconds,
     update_bytes,
 )
+from antiphon.nn.loss import chunk_rows
 
 # Published runs since 2022 took from 0.9 to 1.35 times as long as is computed for them (docs/scaling.md).
 SHORTEST, LONGEST = 0.9, 1.35
@@ -263,11 +265,13 @@ def _load(run: PlannedRun, settings: MemorySettings, sharding: Sharding, cluster
     state = optimizer_bytes(run.shape, settings.optimizer, settings.optimizer_settings) / shards
     again = 4 / 3 if settings.checkpoint else 1.0
     kernels = len(run.shape.encoder) * ENCODER_KERNELS + len(run.shape.decoder) * DECODER_KERNELS
+    labels = sum(batch.labels for batch in run.batches) / len(run.batches)
+    chunks = CHUNK_KERNELS * (-(-labels // chunk_rows(run.shape.table)) - 1)
     return StepLoad(
         flops=flops.training,
         forward_share=flops.forward / flops.training,
         touched=touched * again,
-        kernels=kernels * again + OTHER_KERNELS,
+        kernels=kernels * again + OTHER_KERNELS + chunks,
         micro_batches=rounds,
         update_bytes=update_bytes(learned, state, ema=settings.ema),
         half=settings.half,

@@ -29,6 +29,7 @@ KERNEL_SECONDS = 1e-5  # the host's time to start a kernel from Python
 # Operations that a forward and backward pass of the preset base in bfloat16 dispatches, views left out: of a layer of
 # the encoder, of one of the decoder, and of everything else (counted by tests/inspection/test_scaling.py).
 ENCODER_KERNELS, DECODER_KERNELS, OTHER_KERNELS = 63, 118, 135
+CHUNK_KERNELS = 28  # of each chunk of the loss after the first (nn/loss.py)
 COLLECTIVE_SECONDS = 3e-5  # the time that a collective takes without any bytes, times the nodes' logarithm
 HOST_LINK, HOST_MEMORY = 25e9, 20e9  # bytes a second to the host's memory, and of its memory for one of its ranks
 

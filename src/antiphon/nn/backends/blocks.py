@@ -188,7 +188,9 @@ def same(queries: Tokens, keys: Tokens) -> bool:
 def _unlike(queries: Tokens, keys: Tokens) -> str | None:
     if not same(queries, keys):
         return "queries and keys are not the same tokens"
-    return None if whole(queries) else "the tokens of a row are not neighbours with rising positions"
+    return (
+        None if queries.in_order or whole(queries) else "the tokens of a row are not neighbours with rising positions"
+    )
 
 
 def blocks(

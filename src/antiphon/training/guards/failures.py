@@ -36,8 +36,8 @@ def device_failure(error: BaseException) -> str | None:
 
 @contextmanager
 def named_failures(device: torch.device, step: Callable[[], int], store: SnapshotStore) -> Iterator[None]:
-    """Raise RestartError, of one line, for a GPU that fails, and WorkError for memory that runs out. `step` returns the number of
-    finished steps."""
+    """Raise RestartError, of one line, for a GPU that fails, and WorkError for memory that runs out. `step` returns the
+    number of finished steps."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:
@@ -52,7 +52,8 @@ def named_failures(device: torch.device, step: Callable[[], int], store: Snapsho
                 else "If it fails again, look for the GPU's errors in the system's log (Xid) and in nvidia-smi -q"
             )
             raise RestartError(
-                f"the GPU `{device}` failed {where} ({failure}); {last_kept(store)}. Continue with {going_on}. {remedy}."
+                f"the GPU `{device}` failed {where} ({failure}); {last_kept(store)}. Continue with {going_on}. "
+                f"{remedy}."
             ) from error
         if memory_ran_out(error):
             first = (str(error).splitlines() or [""])[0]

@@ -2,9 +2,9 @@
 
     found = progress.loss_range.add(2.31, step=1240, rise=0.5)     # None, or the figures of a divergence
 
-The steps are read in blocks of BLOCK. A block has a level, the median of its losses, and a scatter, their median absolute
-deviation as a standard deviation (times 1.4826; Rousseeuw and Croux 1993, section 1), so that single spikes count for
-nothing. The range ends above the lowest level of the last LEVELS blocks by the larger of
+The steps are read in blocks of BLOCK. A block has a level, the median of its losses, and a scatter, their median
+absolute deviation as a standard deviation (times 1.4826; Rousseeuw and Croux 1993, section 1), so that single spikes
+count for nothing. The range ends above the lowest level of the last LEVELS blocks by the larger of
 
 * SCATTERS times the median scatter of these blocks, and
 * `rise` times that level, counted as at least 1 nat.
@@ -29,8 +29,8 @@ _AS_DEVIATION = 1.4826  # median absolute deviation to standard deviation, of a 
 
 @dataclass(frozen=True, slots=True)
 class Divergence:
-    """A loss that has left its range: the `level` of the last block, the lowest one before, the range's end, the scatter
-    of single steps; `began` is the first step of the first block above the range."""
+    """A loss that has left its range: the `level` of the last block, the lowest one before, the range's end, the
+    scatter of single steps; `began` is the first step of the first block above the range."""
 
     step: int
     began: int
@@ -81,8 +81,8 @@ class LossRange:
         return None
 
     def needed_steps(self, step: int) -> tuple[int, int]:
-        """After `step`: the steps for which the newest snapshot of that step or an older one is needed if the loss leaves
-        its range: `safe_step`, and what it becomes if the present block stays in range."""
+        """After `step`: the steps for which the newest snapshot of that step or an older one is needed if the loss
+        leaves its range: `safe_step`, and what it becomes if the present block stays in range."""
         return self.safe_step, self.block_began if self.losses else step
 
     def end(self, rise: float) -> float:

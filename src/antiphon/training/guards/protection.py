@@ -37,7 +37,7 @@ class RunProtection:
         self.progress, self.settings, self.folder = progress, settings, record.folder
         self.events = RunEvents(record.say)
         self.clock = StepClock(self.events)
-        self.splitter = MicroBatchSplitter(progress.split, self.events)
+        self.splitter = MicroBatchSplitter(progress.protection.split, self.events)
         self.divergence: Divergence | None = None
 
     def counted(self, seconds: float) -> float:
@@ -50,7 +50,7 @@ class RunProtection:
             (len(rows), max(len(each.source) for each in rows) + max(len(each.target) for each in rows))
             for rows in others
         ]
-        return max((self.progress.split.parts(*size) for size in sizes), default=1)
+        return max((self.progress.protection.split.parts(*size) for size in sizes), default=1)
 
     def parts(self, batch: Batch | None, *, least: int) -> Iterator[BatchPart]:
         """The parts in which a micro-batch is computed, one after the other, at `least` so many."""
@@ -59,7 +59,7 @@ class RunProtection:
     def in_parts(self, compute: Callable[[], T], parallel: SingleProcess) -> T:
         """The result of `compute`, which adds the gradients of a step. While memory runs out, it is called again, and
         `parts` are smaller. RestartError if other ranks have a part of the gradients already."""
-        self.splitter.sizes = self.progress.split  # another object after a resume
+        self.splitter.sizes = self.progress.protection.split  # another object after a resume
         while True:
             self.splitter.count = 0
             try:
@@ -81,29 +81,36 @@ class RunProtection:
     def judge(self, loss: float) -> None:
         """Add the loss of the step that is done, in nats a target token, to its range."""
         progress = self.progress
-        found = progress.loss_range.add(loss, step=progress.step, rise=self.settings.max_loss_rise)
+        found = progress.protection.loss_range.add(loss, step=progress.step, rise=self.settings.max_loss_rise)
         self.divergence = found or self.divergence
 
     def agree(self, world: World) -> None:
         """Before a snapshot: the ranks split alike from now on, as those do that continue from it."""
         if world.size > 1:
-            for other in world.gather(asdict(self.progress.split)):
-                self.progress.split.merge(SplitSizes(**other))
+            for other in world.gather(asdict(self.progress.protection.split)):
+                self.progress.protection.split.merge(SplitSizes(**other))
 
     def recall(self, world: World) -> None:
         """When training begins: split what a rank could not compute before the last end."""
-        found = None
-        if world.main:
-            try:
-                found = json.loads((self.folder / MEMORY).read_text(encoding="utf-8"))
-                SplitSizes(**found)
-            except (OSError, ValueError, TypeError):  # there is none, or it is damaged: memory runs out once more
-                found = None
-        if (found := world.broadcast(found)) is not None:
-            self.progress.split.merge(SplitSizes(**found))
+        found = world.broadcast(self._remembered() if world.main else None)
+        if found is not None:
+            self.progress.protection.split.merge(found)
 
     def _remember(self) -> None:
+        """Write the sizes, and those that another rank has written, for the next start."""
+        split = self.progress.protection.split
+        if split.part_most is not None:  # each further failure would cost a start: split more at once
+            split.fails_from = split.part_most + 1
+        if (known := self._remembered()) is not None:
+            split.merge(known)
         try:
-            replace_file(self.folder / MEMORY, json.dumps(asdict(self.progress.split)).encode())
+            replace_file(self.folder / MEMORY, json.dumps(asdict(split)).encode())
         except OSError:  # the next start learns it again
             return
+
+    def _remembered(self) -> SplitSizes | None:
+        """The sizes that an earlier start has written; None if there are none, or they are damaged."""
+        try:
+            return SplitSizes(**json.loads((self.folder / MEMORY).read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):
+            return None

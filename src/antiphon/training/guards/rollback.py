@@ -18,7 +18,7 @@ from antiphon.training.progress import Progress
 from antiphon.training.resume import TrainState, load_snapshot
 from antiphon.training.snapshot import Snapshot, SnapshotStore
 
-_CARRIED = ("seconds", "rollbacks", "split", "best", "best_tie", "worse", "bests", "ties")  # of `Progress`
+_CARRIED = ("seconds", "best", "best_tie", "worse", "bests", "ties")  # of `Progress`
 
 
 def recover(
@@ -30,20 +30,20 @@ def recover(
     """
     progress, world = now.progress, now.world
     store.wait()
-    safe = [step for step in reversed(store.steps()) if step <= progress.loss_range.safe_step]
+    safe = [step for step in reversed(store.steps()) if step <= progress.protection.loss_range.safe_step]
     good = next(store.valid(safe, world), None)
     dropped = [] if good is None else world.broadcast([step for step in store.steps() if step > good.step])
     if world.main:
         store.drop(dropped)
     world.barrier()
     facts = {"step": found.step, "began": found.began, "level": found.level, "lowest": found.lowest, "end": found.end}
-    if good is None or progress.rollbacks >= settings.max_rollbacks:
+    if good is None or progress.protection.rollbacks >= settings.max_rollbacks:
         events.add("divergence", **facts, back_to=None)
         raise DivergenceError(f"{describe(found)}. {_kept(good, dropped)} {_remedy(progress, settings, good)}")
     events.add(
         "divergence",
         f"{describe(found)}; going back to the snapshot of step {good.step} and on with the data after step "
-        f"{found.step} ({progress.rollbacks + 1} of {settings.max_rollbacks} times)",
+        f"{found.step} ({progress.protection.rollbacks + 1} of {settings.max_rollbacks} times)",
         **facts,
         back_to=good.step,
     )
@@ -52,14 +52,15 @@ def recover(
 
 def go_back(good: Snapshot, now: TrainState) -> None:
     """Restore the state of a snapshot, but for the position in the data and what stays true (`_CARRIED`)."""
-    progress, position = now.progress, now.batches.state()
+    progress, position, known = now.progress, now.batches.state(), now.progress.protection
     carried = {name: getattr(progress, name) for name in _CARRIED}
     load_snapshot(good, now)
     now.batches.restore(position)
     for name, value in carried.items():
         setattr(progress, name, value)
-    progress.rollbacks += 1
-    progress.loss_range.safe_step = max(progress.loss_range.safe_step, good.step)  # later steps have shown that it is
+    state = progress.protection
+    state.split, state.rollbacks = known.split, known.rollbacks + 1
+    state.loss_range.safe_step = max(state.loss_range.safe_step, good.step)  # later steps have shown that it is
 
 
 def describe(found: Divergence) -> str:
@@ -81,7 +82,7 @@ def _remedy(progress: Progress, settings: TrainingConfig, good: Snapshot | None)
     lower = "Start a new run with a lower `training.lr`, more `training.warmup_steps` or a smaller `training.clip_norm`"
     if good is None:
         return f"{lower}."
-    times = progress.rollbacks + 1
+    times = progress.protection.rollbacks + 1
     further = argument(f"training.max_rollbacks={times}", flag=f"--training.max-rollbacks {times}")
     on = argument("resume=True", flag="--resume")
     off = argument("training.max_loss_rise=0", flag="--training.max-loss-rise 0")

@@ -68,8 +68,8 @@ class SplitSizes:
 
 @dataclass(frozen=True, slots=True)
 class BatchPart:
-    """A part of a micro-batch; `rows` is None if it is all of it. `batch` None: there is nothing to compute, while other
-    ranks compute a part. `last`: of the micro-batch."""
+    """A part of a micro-batch; `rows` is None if it is all of it. `batch` None: there is nothing to compute, while
+    other ranks compute a part. `last`: of the micro-batch."""
 
     batch: Batch | None
     rows: RowRanges | None = None
@@ -90,8 +90,8 @@ class MicroBatchSplitter:
         self._computed: Batch | None = None  # the part that is computed
 
     def parts(self, batch: Batch | None, *, paired: bool = False, least: int = 1) -> Iterator[BatchPart]:
-        """The parts of a micro-batch, one after the other, and nothing behind them up to `least` parts in all. `paired`:
-        each part passes twice in one forward (R-Drop)."""
+        """The parts of a micro-batch, one after the other, and nothing behind them up to `least` parts in all.
+        `paired`: each part passes twice in one forward (R-Drop)."""
         count = 0
         for part in () if batch is None else self._parts(batch, paired=paired):
             count += 1
@@ -117,8 +117,8 @@ class MicroBatchSplitter:
 
     @contextmanager
     def watching(self, rows: RowRanges | None, device: torch.device) -> Iterator[None]:
-        """The context of the forward of a part. Says once if a custom layer drew from PyTorch's generator, whose bits for
-        a part are not those of the whole."""
+        """The context of the forward of a part. Says once if a custom layer drew from PyTorch's generator, whose bits
+        for a part are not those of the whole."""
         before = None if rows is None or self._draws_noted else generator_state(device)
         yield
         if before is not None and not torch.equal(before, generator_state(device)):

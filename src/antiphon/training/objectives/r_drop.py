@@ -42,7 +42,7 @@ def twice(batch: Batch) -> Batch:
             None if part is None else torch.cat([part, part]) for part in (value.pos, value.segment, value.prefix)
         )
         assert pos is not None
-        return Tokens(pos, segment, prefix)
+        return Tokens(pos, segment, prefix, in_order=value.in_order)
 
     names = ("source", "target_ids", "labels", "label_mask", "index")
     return replace(

@@ -1,16 +1,18 @@
 """The choice between DDP and FSDP2, by setting or by an estimate of the memory, and what is refused before training.
 
-parallel, notes = parallelize(network, settings, world, batches, special_tokens)
+parallel, notes = parallelize(network, settings, world, batches.peek, pad_id=0, start_id=1)
 optimizer = build_optimizer(parallel.network, settings)
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from antiphon.batch import Batch, Example, collate
 from antiphon.config import TrainingConfig
+from antiphon.distributed.agreement import exchange
 from antiphon.distributed.world import World
 from antiphon.errors import ConfigError, memory_ran_out
 from antiphon.models.footprint import available_bytes
@@ -44,21 +46,22 @@ def parallelize(
     network: EncoderDecoder,
     settings: TrainingConfig,
     world: World,
-    sample: list[Example],
+    sample: Callable[[], list[Example]],
     *,
     pad_id: int,
     start_id: int,
     folder: Path | None = None,
 ) -> tuple[SingleProcess, tuple[str, ...]]:
-    """How `network` trains on the ranks of `world`, and messages for the log. `sample` are examples of the data.
+    """How `network` trains on the ranks of `world`, and messages for the log. `sample` gives examples of the data.
 
     ConfigError for a network or an optimizer that cannot be dealt, before anything is trained.
     """
     if world.size == 1:
         note = "fsdp has nothing to shard in one process, which trains as always"
         return SingleProcess(network, settings, world), (note,) if settings.parallel == "fsdp" else ()
-    batch = collate(sample[:TRIAL_ROWS], pad_id=pad_id, start_id=start_id).to(network.device)
+    batch = collate(sample()[:TRIAL_ROWS], pad_id=pad_id, start_id=start_id).to(network.device)
     trial = _tried(network, batch, settings)
+    exchange(world, None)  # it may fail on one rank
     chosen, notes = _chosen(network, settings, world, trial, folder)
     notes += _uneven(settings, world)
     if chosen == "fsdp":
@@ -100,7 +103,7 @@ def _chosen(
     if there is not None and network.device.type == "cpu":
         there //= world.local_size  # they share one memory
     fits = estimate is not None and (there is None or estimate.total <= USABLE * there)
-    fits = all(world.gather(fits))
+    fits = all(exchange(world, fits))
     needs = "needs more than there is" if estimate is None else f"needs {estimate}"
     free = "" if there is None else f" of {there / GB:.2f} GB for each"
     if fits:

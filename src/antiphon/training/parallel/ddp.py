@@ -15,9 +15,11 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
+from antiphon.batch import Batch
 from antiphon.config import TrainingConfig
 from antiphon.distributed.world import World
 from antiphon.models.seq2seq import EncoderDecoder
+from antiphon.nn.loss import LossSum
 from antiphon.training.parallel.single import SingleProcess
 from antiphon.training.parallel.skipped import leave_unused, use_skipped
 
@@ -43,9 +45,9 @@ class DataParallel(SingleProcess):
                 find_unused_parameters=unused,
                 gradient_as_bucket_view=not unused,
             )
-        self._reducing = False  # whether other ranks have a part of this step's gradients
-        self.replica.register_comm_hook(self, sum_gradients)
-        self.forward = self.replica
+        self.replica.register_comm_hook(None, sum_gradients)
+        self.forward = self.computed
+        self._reducing = False  # whether the backward pass has begun that sends gradients to the other ranks
 
     def share(self, count: int) -> list[int | None]:
         return list(range(self.world.rank, count, self.world.size)) or [None]
@@ -54,8 +56,14 @@ class DataParallel(SingleProcess):
     def repeatable(self) -> bool:
         return not self._reducing
 
-    def note_reduction(self) -> None:
-        """Note that a bucket of gradients of this step goes to the other ranks."""
+    def computed(self, batch: Batch, criterion: Any) -> LossSum:
+        """The loss of a batch."""
+        found = self.replica(batch, criterion)
+        if self.replica.require_backward_grad_sync:
+            found.objective.register_hook(self._begin_reduction)
+        return found
+
+    def _begin_reduction(self, gradient: Tensor) -> None:
         self._reducing = True
 
     def synchronizing(self, *, last: bool) -> AbstractContextManager[Any]:
@@ -66,10 +74,8 @@ class DataParallel(SingleProcess):
         leave_unused(self.network, seed=self.settings.seed, step=step, count=count)
 
 
-def sum_gradients(parallel: object, bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:
+def sum_gradients(_: object, bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:
     """Sum a bucket of gradients over the ranks. The default hook takes the mean."""
-    assert isinstance(parallel, DataParallel)
-    parallel.note_reduction()
     work = dist.all_reduce(bucket.buffer(), async_op=True)
     assert work is not None
     return work.get_future().then(lambda future: future.value()[0])

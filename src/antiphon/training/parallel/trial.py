@@ -18,6 +18,7 @@ from antiphon.config import TrainingConfig
 from antiphon.errors import ConfigError
 from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.nn.loss import CrossEntropy
+from antiphon.nn.noise import LayerDrop
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,9 @@ def try_network(network: EncoderDecoder, batch: Batch, settings: TrainingConfig)
 
     trained = network.training
     network.train()
+    skips = [(module, module.p) for module in network.modules() if isinstance(module, LayerDrop)]
+    for module, _ in skips:
+        module.p = 0.0  # a skipped layer would seem to be unused
     network.checkpoint_activations(settings.checkpoint_activations)
     low = settings.precision == "bfloat16"
     autocast: Any = torch.autocast(batch.labels.device.type, dtype=torch.bfloat16) if low else nullcontext()
@@ -55,6 +59,8 @@ def try_network(network: EncoderDecoder, batch: Batch, settings: TrainingConfig)
     for parameter in network.parameters():
         parameter.grad = None
     network.train(trained)
+    for module, probability in skips:
+        module.p = probability
     _refuse_changed_buffers(network, before)
     return NetworkTrial(sum(saved.values()) / (batch.source_tokens.pos.numel() + batch.labels.numel()), unused)
 

@@ -1,7 +1,8 @@
 """What an optimizer needs and can: the bytes of its state, and whether it updates sharded weights as whole ones.
 
 FSDP2 gives each rank some rows of every weight. An optimizer that computes each element by itself (AdamW) does the same
-with rows as with whole weights; one that looks at whole matrices (Muon, Adafactor) may not. That is tried here.
+with rows as with whole weights; one that looks at whole matrices may (Muon, whose products PyTorch computes over the
+ranks) or may not (Adafactor). That is tried here.
 """
 
 from __future__ import annotations
@@ -57,8 +58,8 @@ def check_shardable(
         problem = f"it cannot update sharded weights ({type(error).__name__})"
     if problem:
         raise ConfigError(
-            f"`training.optimizer` must update each element of a weight by itself where `training.parallel` is fsdp, "
-            f"but {settings.optimizer_name} does not: {problem}. Take adamw, lion, sgd or schedule_free, or "
+            f"`training.optimizer` must update sharded weights as whole ones where `training.parallel` is fsdp, "
+            f"but {settings.optimizer_name} does not: {problem}. Take adamw, lion, muon, sgd or schedule_free, or "
             "`training.parallel: ddp`."
         )
 
@@ -67,8 +68,12 @@ def _updated(
     weights: list[nn.Parameter], gradients: list[list[Tensor]], settings: TrainingConfig, folder: Path | None
 ) -> torch.optim.Optimizer:
     """The optimizer after one step with each of `gradients`."""
-    group = {"params": weights, "lr_scale": 1.0, "weight_decay": settings.weight_decay, "linear": True}
-    optimizer = optimizer_of([group], settings, folder=folder)
+    groups = [
+        {"params": alike, "lr_scale": 1.0, "weight_decay": settings.weight_decay, "linear": linear}
+        for linear in (True, False)
+        if (alike := [weight for weight in weights if (weight.ndim == 2) == linear])
+    ]
+    optimizer = optimizer_of(groups, settings, folder=folder)
     for step in gradients:
         for weight, gradient in zip(weights, step, strict=True):
             weight.grad = gradient.clone()
