@@ -35,7 +35,7 @@ def filled(text: str, records: Sequence[Record]) -> str:
         before, found, behind = text.partition(mark)
         if not found:
             raise ValueError(f"{PAGE} must have the line {mark.strip()}, but has none")
-        rest = re.sub(r"^\n*(?:\|.*\n)*\n*", "", behind)
+        rest = re.sub(r"^\n*(?:(?:\||<!-- needs).*\n)*\n*", "", behind)
         text = before + mark + "\n" + "\n".join(lines) + "\n\n" + rest
     return text
 
@@ -58,7 +58,12 @@ def counts_table() -> list[str]:
 
 def rows_table(last: Mapping[str, Record]) -> list[str]:
     """Each row of rows.toml with what was reached, when and where."""
-    lines = ["| # | promise | asked | reached | date, commit | machine | command |", "|---:|---|---|---|---|---|---|"]
+    needs = "<!-- needs: network, some hours -->"
+    lines = [
+        needs,
+        "| # | promise | asked | reached | date, commit | machine | command |",
+        "|---:|---|---|---|---|---|---|",
+    ]
     for row in plan.rows():
         figure, date, machine = reached(row, last)
         command = f'`make torture ARGS="--rows {row.number}"`' if row.tests else ""
