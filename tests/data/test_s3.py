@@ -142,8 +142,9 @@ def test_a_run_is_trained_resumed_and_answers_without_a_local_file(
     assert main(["score", model, "--source", f"{plain}/1.en", "--target", f"{plain}/1.de"]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 80
     flags = ["--max-new-tokens", "2", "--beam-size", "1", "--metrics", "chrf"]
+    many = ["--output", str(tmp_path / "answers")]
     assert main(["evaluate", model, "--data", f"{bucket}/train-03.jsonl.zst", *flags]) == 0
-    assert main(["evaluate", model, "--source", f"{plain}/*.en", "--target", f"{plain}/*.de", *flags]) == 0
+    assert main(["evaluate", model, "--source", f"{plain}/*.en", "--target", f"{plain}/*.de", *flags, *many]) == 0
     kept = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
     assert SECRET.encode() not in kept and b"AKIAOPEN" not in kept
 
