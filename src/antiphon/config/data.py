@@ -137,7 +137,7 @@ class SourceConfig(Settings):
     def title(self) -> str:
         """The name of the source in messages."""
         given = self.path or self.source or self.text
-        names: Sequence[str | None] = (given,) if isinstance(given, str) or not given else given
+        names = given if isinstance(given, tuple) and given else (given,)
         return f"{names[0]} and {len(names) - 1} more" if len(names) > 1 else f"{names[0]}"
 
     @property
