@@ -137,8 +137,8 @@ class SourceConfig(Settings):
     def title(self) -> str:
         """The name of the source in messages."""
         given = self.path or self.source or self.text
-        names = (given,) if isinstance(given, str) else given or ()
-        return f"{names[0]} and {len(names) - 1} more" if len(names) > 1 else f"{names[0]}"
+        names = [*given] if isinstance(given, tuple) else [given]
+        return f"{names[0]} and {len(names) - 1} more" if len(names) > 1 else "".join(map(str, names))
 
     @property
     def source_prefix(self) -> str:

@@ -161,7 +161,7 @@ def opened(file: str) -> BinaryIO:
             return io.BufferedReader(ZstdFile(stream, file), 1 << 16)
         if suffix.endswith(".gz"):
             unpacked = gzip.GzipFile(fileobj=stream, mode="rb")
-            unpacked.myfileobj = stream  # which it closes with itself
+            unpacked.myfileobj = stream  # pyright: ignore[reportAttributeAccessIssue]  (closed with it)
             return io.BufferedReader(unpacked, 1 << 16)  # pyright: ignore[reportArgumentType, reportReturnType]
         return stream
     except (OSError, ValueError) as error:  # ValueError: a NUL or a lone surrogate in the name

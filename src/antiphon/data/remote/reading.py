@@ -158,11 +158,12 @@ class RemoteFile(io.RawIOBase):
         if self._handle is None or (not self._parts and self._handle_at > start):
             self._drop_handle()
             self._open()
+        handle: Any = self._handle
         if self._parts:
-            self._handle.seek(start)
+            handle.seek(start)
             self._handle_at = start
         while self._handle_at < start:
-            skipped = self._handle.read(min(_SKIPPED_BYTES, start - self._handle_at))
+            skipped = handle.read(min(_SKIPPED_BYTES, start - self._handle_at))
             if not skipped:
                 raise ConnectionError(f"it ended after {self._handle_at:,} bytes")
             self._handle_at += len(skipped)

@@ -73,10 +73,11 @@ def _items(
         ].tolist()
         offsets = () if first < 0 else (first,) if second < 0 else (first, second)
         cursor = Cursor(source, cursor_line, offsets, part, shard)
-        position = MixturePosition(cursor, *counts[:4], stream)
+        repeat, read, kept, taken, example_count = counts
+        position = MixturePosition(cursor, repeat, read, kept, taken, stream)
         place = DataPlace(files[file][0], line, files[file][1])
         examples: list[Any] = []
-        for _ in range(counts[4]):
+        for _ in range(example_count):
             middle = at + lengths[pair]
             end = middle + lengths[pair + 1]
             examples.append((ids[at:middle], ids[middle:end]))
