@@ -54,7 +54,7 @@ def train(folder: Path, options: argparse.Namespace) -> None:
 
 def speed(folder: Path, options: argparse.Namespace, *, processes: int, threads: int) -> tuple[float, list[float]]:
     """The median of the tokens a second of the steps but the first two, and the losses."""
-    words = [__file__, "--run", str(folder), *options.words]
+    words = [__file__, "--into", str(folder), *options.words]
     command = [sys.executable, *words]
     if processes > 1:
         launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
@@ -75,11 +75,11 @@ def main() -> None:
     parser.add_argument("--accumulate", type=int, default=2)
     parser.add_argument("--batch-tokens", type=int, default=2048)
     parser.add_argument("--parallel", default="ddp", choices=["ddp", "fsdp"])
-    parser.add_argument("--run", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--into", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     options.words = sys.argv[1:]
-    if options.run is not None:
-        train(options.run, options)
+    if options.into is not None:
+        train(options.into, options)
         return
     found: dict[str, list[float]] = {"one": [], "several": []}
     print(f"load {os.getloadavg()[0]:.1f}, {os.cpu_count()} cores", flush=True)
