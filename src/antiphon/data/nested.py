@@ -27,8 +27,8 @@ def nested_row(found: Mapping[str, Any], source: SourceConfig | None, place: Dat
     record = plain_values(found)
     targets: tuple[str, ...] = ()
     fields = (None, None) if source is None else (source.source_field, source.target_field)
-    left = found.get("source" if fields[0] is None else fields[0])
-    right = found.get("target" if fields[1] is None else fields[1])
+    left = found.get("source" if fields[0] is None else str(fields[0]))
+    right = found.get("target" if fields[1] is None else str(fields[1]))
     if type(left) is str and type(right) is str:  # nearly all rows
         record["source"], record["target"] = left, right
         return DataRow(record, place, cursor)

@@ -11,7 +11,7 @@ exchange, or at the end of the context, so that none waits for it.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -49,7 +49,9 @@ def exchange(world: World, value: T) -> list[T]:
     return [each for _, each in found]
 
 
-def _raise_first(world: World, found: list[tuple[tuple[str, str] | None, T]], own: Exception | None = None) -> None:
+def _raise_first(
+    world: World, found: Sequence[tuple[tuple[str, str] | None, object]], own: Exception | None = None
+) -> None:
     """Raise the error of the first rank that has one. Rank 0 reports it."""
     for rank, (fault, _) in enumerate(found):
         if fault is None:

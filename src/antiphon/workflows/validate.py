@@ -27,7 +27,8 @@ from antiphon.nn.loss import CrossEntropy
 from antiphon.training.loop import Validation
 from antiphon.training.reporting.record import Sample
 
-W, R = TypeVar("W"), TypeVar("R")
+W = TypeVar("W")
+R = TypeVar("R")
 CHUNK_SOURCES = 256  # sources answered between two checks of the stop signal
 ATTENTION_PAIRS = 64  # pairs for the mean attention entropy
 

@@ -7,6 +7,7 @@ ranks) or may not (Adafactor). That is tried here.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -66,7 +67,7 @@ def check_shardable(
 
 
 def _updated(
-    weights: list[nn.Parameter], gradients: list[list[Tensor]], settings: TrainingConfig, folder: Path | None
+    weights: list[nn.Parameter], gradients: Sequence[Sequence[Tensor]], settings: TrainingConfig, folder: Path | None
 ) -> torch.optim.Optimizer:
     """The optimizer after one step with each of `gradients`."""
     groups = [

@@ -137,6 +137,8 @@ def _own_piece(tensor: Tensor, world: World) -> tuple[Tensor, list[int]] | None:
         return (tensor, [0] * tensor.dim()) if world.main else None
     local, offset = _local(tensor)
     place = tensor.device_mesh.get_coordinate()
+    if place is None:  # this rank is not in the mesh
+        return None
     copies = [where for where, kind in zip(place, tensor.placements, strict=True) if kind.is_replicate()]
     return None if any(copies) or local.numel() == 0 else (local, offset)
 
