@@ -287,9 +287,9 @@ def show(value: Any) -> str:
 @functools.cache
 def field_docs(cls: type[Settings]) -> dict[str, str]:
     """The docstring under each field of a settings class, on one line: the help of its flag."""
-    docs = {
-        name: text for base in cls.__bases__ if issubclass(base, Settings) for name, text in field_docs(base).items()
-    }
+    docs: dict[str, str] = {}
+    for base in reversed(cls.__bases__):  # in the order of dataclasses.fields
+        docs |= field_docs(base) if issubclass(base, Settings) else {}
     body = _class_bodies(cls.__module__)[cls.__qualname__]
     for statement, following in itertools.pairwise(body):
         if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):

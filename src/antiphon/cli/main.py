@@ -190,7 +190,8 @@ def _tell(error: BaseException, words: list[str]) -> int:
     if "--debug" in words:
         traceback.print_exception(error)
     if isinstance(error, KeyboardInterrupt):
-        sys.stderr.write("antiphon: interrupted\n")
+        if failure.prefix() == "":  # not from each rank
+            sys.stderr.write("antiphon: interrupted\n")
         return 130
     text, code = _explain(error)
     text = _one_line(text)
