@@ -1,15 +1,20 @@
-"""The one Ray cluster of a test process: it takes 10 s to start, so that all tests that need one share it."""
+"""A Ray cluster for a module of tests, ended with it: its processes take a part of a core also when they wait."""
 
 from __future__ import annotations
 
-import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
-@functools.cache
-def cluster() -> None:
-    """Start the cluster, unless it runs. Ray ends it with the process."""
+@contextmanager
+def cluster() -> Iterator[None]:
+    """The cluster; it takes 10 s to start."""
     import ray
     import ray.data
 
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=200 * 2**20)
-    ray.data.DataContext.get_current().enable_progress_bars = False
+    try:
+        ray.data.DataContext.get_current().enable_progress_bars = False
+        yield
+    finally:
+        ray.shutdown()

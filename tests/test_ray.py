@@ -36,8 +36,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def dataset() -> Iterator[Any]:
-    ray_cluster.cluster()
-    yield ray.data.from_items(rows()).repartition(6).materialize()
+    with ray_cluster.cluster():
+        yield ray.data.from_items(rows()).repartition(6).materialize()
 
 
 def rows() -> list[dict[str, Any]]:

@@ -34,13 +34,13 @@ def url(ray_serve: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Iter
     from ray import serve
 
     folder = random_model("bytes").save(tmp_path_factory.mktemp("ray") / "model")
-    ray_cluster.cluster()
-    try:
-        serve.start(http_options={"host": "127.0.0.1", "port": 8191})
-        serve.run(ray_serve.build({"model": str(folder), "dtype": "float64", "max_items": "8"}))
-        yield "http://127.0.0.1:8191", folder
-    finally:
-        serve.shutdown()
+    with ray_cluster.cluster():
+        try:
+            serve.start(http_options={"host": "127.0.0.1", "port": 8191})
+            serve.run(ray_serve.build({"model": str(folder), "dtype": "float64", "max_items": "8"}))
+            yield "http://127.0.0.1:8191", folder
+        finally:
+            serve.shutdown()
 
 
 def test_answers_of_a_replica_are_those_of_the_model(url: tuple[str, Path]) -> None:

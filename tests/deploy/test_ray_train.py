@@ -10,6 +10,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import ray_cluster
 
 import antiphon
 
@@ -38,11 +39,8 @@ def cluster(ray_train: ModuleType) -> Iterator[None]:
     from ray import cloudpickle
 
     cloudpickle.register_pickle_by_value(ray_train)  # the workers do not know the folder deploy/
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=200 * 2**20)
-    try:
+    with ray_cluster.cluster():
         yield
-    finally:
-        ray.shutdown()
 
 
 @pytest.mark.usefixtures("cluster")
