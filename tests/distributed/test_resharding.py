@@ -47,7 +47,8 @@ def state_of(folder: Path, *, sharded: bool, hybrid: bool = False) -> tuple[Loop
         from torch.distributed.fsdp import fully_shard
 
         size = current_world().size
-        mesh = init_device_mesh("cpu", (size, 1) if hybrid else (size,))
+        shape, names = ((size, 1), ("repeat", "shard")) if hybrid else ((size,), ("shard",))
+        mesh = init_device_mesh("cpu", shape, mesh_dim_names=names)
         network: nn.Module = loop.network
         for layer in (*network.encoder.layers, *network.decoder.layers):
             fully_shard(layer, mesh=mesh)

@@ -43,10 +43,14 @@ class Killed(BaseException):
 
 @dataclass
 class Scenario:
-    """A run, and the step at which it is killed; None: it ends by itself, and is continued then."""
+    """A run, and the step at which it is killed; None: it ends by itself, and is continued then.
+
+    `stop` is a step at which it saves as after SIGTERM: no other snapshot is written while steps are skipped.
+    """
 
     kill: int | None
     settings: dict[str, Any] = field(default_factory=dict)
+    stop: int | None = None
     nan: tuple[int, ...] = ()  # the steps whose loss is not finite
     teacher: bool = False
 
@@ -57,7 +61,7 @@ SCENARIOS = {
     "at the end": Scenario(None, {"max_steps": None, "max_epochs": 4}),
     "at an end within a pass": Scenario(None, {"max_steps": 8}),
     "averaging": Scenario(8, {"optimizer": "schedule_free", "schedule": "constant"}),
-    "not finite": Scenario(8, nan=(7, 8, 9, 10, 11)),
+    "not finite": Scenario(8, stop=8, nan=(7, 8, 9, 10, 11)),
     "a teacher": Scenario(8, {"distillation": {"teacher": "teacher"}}, teacher=True),
 }
 
@@ -93,7 +97,7 @@ def make(folder: Path, scenario: Scenario, saves: list[str]) -> Loop:
     return made
 
 
-def run(loop: Loop, saves: list[str], *, kill: int | None = None) -> None:
+def run(loop: Loop, saves: list[str], *, kill: int | None = None, stop: int | None = None) -> None:
     """Run to the end, or to the moment after the snapshot of step `kill`. Notes the steps of the snapshots."""
     store, step = loop.parts.store, loop.step
     start = store.start
@@ -103,6 +107,8 @@ def run(loop: Loop, saves: list[str], *, kill: int | None = None) -> None:
         start(number, *arguments, **settings)
 
     def killed() -> None:
+        if loop.progress.step == stop:
+            loop.save()
         if loop.progress.step == kill:
             store.wait()
             raise Killed
@@ -201,11 +207,11 @@ class Case:
         fresh.parts.store.wait()
         self.fresh = json.loads((fresh.parts.store.folder / "step-0" / STATE).read_bytes())
         self.fresh |= {"start": None, "teacher": None, "machine": dict.fromkeys(self.fresh["machine"]), "world": None}
-        run(whole, self.saves)
+        run(whole, self.saves, stop=scenario.stop)
         self.wanted = account(whole, self.saves)
         self.first: list[str] = []
         killed = make(folder / "killed", scenario, self.first)
-        run(killed, self.first, kill=scenario.kill)
+        run(killed, self.first, kill=scenario.kill, stop=scenario.stop)
         store = killed.parts.store
         self.step = store.steps()[-1]
         self.files = {path.name: path.read_bytes() for path in (store.folder / f"step-{self.step}").iterdir()}
@@ -227,7 +233,7 @@ class Case:
         resumed = make(folder, self.scenario, saves)
         try:
             resumed.resume()
-            run(resumed, saves)
+            run(resumed, saves, stop=self.scenario.stop)
             found = account(resumed, saves)
             return [
                 f"{key}: {found[key]} instead of {self.wanted[key]}" for key in found if found[key] != self.wanted[key]
