@@ -86,7 +86,7 @@ def count(preset: str, way: Any, half: bool, accumulate: int, world: World) -> d
         for index in range(ROWS)
     ]
     batch = collate(rows, pad_id=0, start_id=1)
-    parallel, _ = parallelize(build(preset), settings, world, rows, pad_id=0, start_id=1)
+    parallel, _ = parallelize(build(preset), settings, world, lambda: rows, pad_id=0, start_id=1)
     exchange = StepExchange(world, StopSignal(lambda _: None, world), torch.device("cpu"))
     optimizer = torch.optim.AdamW(parallel.network.parameters())
     found: dict[str, float] = {}
