@@ -50,7 +50,7 @@ def decoder_only(layers: int, width: int, heads: int, vocabulary: int) -> Networ
     total, table = layers * layer.parameters + vocabulary * width, vocabulary * width
     return NetworkShape(
         encoder=(), decoder=(layer,) * layers, source_width=width, width=width, table=vocabulary, root=table,
-        table_parameters=table, parameters=total, trainable=total, linear=total - table, factored=0, vectors=0,
+        parameters=total, trainable=total, linear=total - table, factored=0, vectors=0,
     )  # fmt: skip
 
 

@@ -11,19 +11,16 @@ import argparse
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import torch
+from scaling_published import shape_of
 
-from antiphon.config import AttentionConfig, ModelConfig
 from antiphon.inspection.plan_words import size
 from antiphon.inspection.scaling.communication import Sharding, step_traffic
 from antiphon.inspection.scaling.devices import Cluster, read_cluster
 from antiphon.inspection.scaling.flops import BatchShape
 from antiphon.inspection.scaling.memory import MemorySettings, gpu_memory
 from antiphon.inspection.scaling.plan import PlannedRun, evaluate, plan_run
-from antiphon.inspection.scaling.shape import NetworkShape, network_shape
-from antiphon.models.build import build_network
+from antiphon.inspection.scaling.shape import NetworkShape
 
 SIZES: dict[str, dict[str, object]] = {
     "base": {"preset": "base"},
@@ -44,15 +41,8 @@ VOCABULARY = 32_000
 BATCH = BatchShape(128, 64, 64, 128 * 61)  # 8,192 positions on each side
 
 
-def shape_of(model: dict[str, object]) -> NetworkShape:
-    with torch.device("meta"):
-        config = ModelConfig(**model)  # type: ignore[arg-type]
-        sizes: dict[str, Any] = {"source_vocab": VOCABULARY, "target_vocab": VOCABULARY}
-        return network_shape(build_network(config, AttentionConfig(), **sizes, shared=True, warn=False))
-
-
 def shapes() -> dict[str, NetworkShape]:
-    return {name: shape_of(model) for name, model in SIZES.items()}
+    return {name: shape_of(VOCABULARY, **model) for name, model in SIZES.items()}
 
 
 def communication(found: dict[str, NetworkShape]) -> list[str]:

@@ -24,39 +24,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from guards import make_loop
 
 import antiphon.training.saving.background as background
-from antiphon.batch import Example
-from antiphon.config import AttentionConfig, ModelConfig, TrainingConfig
-from antiphon.config.interval import Interval
-from antiphon.models.build import build_network
+from antiphon.config import TrainingConfig
 from antiphon.models.stack import count_parameters
-from antiphon.training.loop import Loop, LoopParts
-from antiphon.training.optim import build_optimizer
-from antiphon.training.reporting.record import RunLog, make_display
+from antiphon.training.loop import Loop
 from antiphon.training.resume import snapshot_bytes
-from antiphon.training.snapshot import SnapshotStore
 
 VOCABULARY = 32_000
-
-
-class RandomRows:
-    """Batches of random rows of one length."""
-
-    epoch = 0
-
-    def __init__(self, rows: int, length: int) -> None:
-        self.rows, self.length = rows, length
-
-    def __next__(self) -> list[Example]:
-        ids = torch.randint(3, VOCABULARY, (self.rows, 2, self.length)).tolist()
-        return [Example(source, target, index) for index, (source, target) in enumerate(ids)]
-
-    def state(self) -> dict[str, Any]:
-        return {}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        raise NotImplementedError
 
 
 class TimedWork(background.BackgroundWork):
@@ -72,27 +48,10 @@ class TimedWork(background.BackgroundWork):
 
 def make(folder: Path, settings: argparse.Namespace) -> Loop:
     training = TrainingConfig(max_steps=10**9, warmup_steps=1000, precision=settings.precision, keep_last=2)
-    network = build_network(
-        ModelConfig(preset=settings.preset),
-        AttentionConfig(),
-        source_vocab=VOCABULARY,
-        target_vocab=VOCABULARY,
-        shared=True,
-    ).to(settings.device)
-    parts = LoopParts(
-        network=network,
-        batches=RandomRows(settings.rows, settings.length),
-        optimizer=build_optimizer(network, training),
-        schedule=lambda step: 1e-4,
-        validate=None,
-        save_best=lambda network: None,
-        record=RunLog(folder, make_display(total_steps=None, quiet=True)),
-        store=SnapshotStore(folder / "snapshots", keep=2),
-        pad_id=0,
-        start_id=1,
-    )
-    parts.store.background = TimedWork()
-    return Loop(parts, training, validate_every=Interval(10**9, "steps"))
+    sizes = {"rows": settings.rows, "length": settings.length, "vocabulary": VOCABULARY}
+    loop = make_loop(folder, training, preset=settings.preset, device=settings.device, **sizes)
+    loop.parts.store.background = TimedWork()
+    return loop
 
 
 class Round(NamedTuple):

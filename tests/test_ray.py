@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import ray_cluster
 from generation.test_model import model as random_model
@@ -20,7 +21,7 @@ from generation.test_model import model as random_model
 import antiphon
 from antiphon.bulk.job import BulkJob
 from antiphon.errors import ConfigError, DataError
-from antiphon.ray import RayAnswerer, RayStage, consecutive
+from antiphon.ray import RayAnswerer, RayStage, consecutive, pair_of
 
 pa, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
 ray = pytest.importorskip("ray", reason="Ray is not installed (pip install 'antiphon[ray]')")
@@ -164,6 +165,16 @@ def test_what_an_actor_does_with_a_batch(folder: Path) -> None:
     scores = RayAnswerer(RayStage(job=score, threads=1))(batch).to_pylist()
     assert scores[0]["log_p"] == pytest.approx(antiphon.load(folder).score(["hello"], ["a"])[0])
     assert scores[1]["log_p"] is scores[2]["log_p"] is None
+
+
+def test_what_is_measured_has_the_fields_that_are_answered() -> None:
+    """Nested fields, templates of several, and several references, which arrive as an array."""
+    row = {"in": {"text": "hello"}, "title": "a", "body": "b", "to": np.array(["x", "y"], dtype=object), "none": None}
+    assert pair_of(row, 0, "in.text", "to") == ("hello", ["x", "y"])
+    assert pair_of(row, 0, "{title}: {body}", "in.text") == ("a: b", ["hello"])
+    assert pair_of(row, 0, "none", "body") == (None, ["b"])
+    with pytest.raises(DataError, match="the field `none` must be a text"):
+        pair_of(row, 0, "body", "none")
 
 
 class Columns:

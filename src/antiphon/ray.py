@@ -12,7 +12,7 @@ batches are computed again. All columns are kept, and each row of the dataset is
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -20,10 +20,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from antiphon.bulk.answering import Answerer, RowFailure
 from antiphon.bulk.evaluating import labels_of
 from antiphon.bulk.job import BulkJob
-from antiphon.bulk.parquet import added_columns
+from antiphon.bulk.outputs import with_results
 from antiphon.bulk.rows import BulkRow, text_of
 from antiphon.bulk.tables import DETAILS
 from antiphon.data.lines import DataPlace
+from antiphon.data.nested import texts_of
 from antiphon.errors import ConfigError, DataError
 from antiphon.evaluation.measuring import Report, checked_metrics, measure_answers
 from antiphon.settings import show
@@ -169,7 +170,7 @@ def evaluate(
         if row[ERROR_FIELD] is not None and failures == "error":
             raise DataError(f"row {number} of the dataset cannot be answered: {row[ERROR_FIELD]}")
         answers.append(row[ANSWER_FIELD] or "")
-        pairs.append((row.get(source_field), _references(row, target_field)))
+        pairs.append(pair_of(row, number, source_field, target_field))
         groups.append("" if group_field is None else str(row.get(group_field)))
     return measure_answers(answers, pairs, metrics, groups=groups if group_field is not None else None, labels=labels)
 
@@ -197,18 +198,10 @@ class RayAnswerer:
 
         rows = [self._row(found, number) for number, found in enumerate(table.to_pylist())]
         results = self._results(table, rows)
-        kind = "score" if self.job.task == "score" else "text"
-        found = [{} if isinstance(result, RowFailure) else dict(result) for result in results]
-        for each in found:
-            each[self.job.added_field] = each.get(kind)
-        columns = added_columns(
-            found, self.job.added_field, "number" if kind == "score" else "text", details=self.job.details
-        )
+        table = with_results(table, self.job, results)
         if self.job.on_failure == "record":
             messages = [result.message if isinstance(result, RowFailure) else None for result in results]
-            columns[ERROR_FIELD] = pa.array(messages, pa.string())
-        for name, column in columns.items():
-            table = table.append_column(name, column)
+            table = table.append_column(ERROR_FIELD, pa.array(messages, pa.string()))
         return table
 
     def _row(self, found: dict[str, Any], number: int) -> BulkRow:
@@ -292,7 +285,15 @@ def _on_failure(failures: str) -> OnRayFailure:
     return "error" if failures == "error" else "record"
 
 
-def _references(row: Mapping[str, Any], field: str) -> Any:
-    """The reference of a row, or several as a list; a list of Arrow arrives as an array of NumPy."""
-    value = row.get(field)
-    return value if isinstance(value, str) or not isinstance(value, Iterable) else list(value)
+def pair_of(row: Mapping[str, Any], number: int, source_field: str, target_field: str) -> tuple[str | None, list[str]]:
+    """The source of a row, as it was answered (None if it could not be read), and its references."""
+    import numpy as np
+
+    # A list of Arrow arrives as an array of NumPy.
+    found = {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in row.items()}
+    place = DataPlace("", number)
+    try:
+        source = text_of(found, source_field, "source_field", place)
+    except DataError:  # recorded when it was answered
+        source = None
+    return source, texts_of(found, target_field, "target_field", place)

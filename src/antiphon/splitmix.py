@@ -20,7 +20,11 @@ _BITS = 2**64 - 1
 
 
 def mix(*parts: int) -> int:
-    """One number of 64 bits from several, each of its bits depending on all of them."""
+    """One number of 64 bits from several, as a seed: it depends on all of them.
+
+    The last part is multiplied only: results of consecutive ones are evenly spaced. Where they are compared with each
+    other, as in sampling, give a 0 behind it.
+    """
     mixed = 0
     for part in parts:
         mixed = ((mixed ^ part) + GOLDEN) * _FIRST & _BITS

@@ -19,8 +19,8 @@ import pytest
 from corpora import TASK, bytes_tokenizer
 
 from antiphon.config import DataConfig, SourceConfig
-from antiphon.data import Batches, DataProfile, InMemory, Streamed, load_corpus, load_filters, load_objectives
-from antiphon.data.epochs.drawing import interleave, lanes, split_size
+from antiphon.data import Batches, DataProfile, InMemory, Mixture, Streamed, load_corpus, load_filters, load_objectives
+from antiphon.data.epochs.drawing import deal_shards, interleave, split_size
 from antiphon.data.fingerprint import fingerprints, refuse_changes
 from antiphon.data.shards import expand, shards
 from antiphon.data.sources import check_files, records
@@ -162,11 +162,11 @@ def test_shares_over_shards_are_the_same_in_memory(folder: Path) -> None:
     assert sizes == one.mixture.sizes() and sum(sizes) == sum(one.mixture.counts)
 
 
-def test_lanes_deal_each_shard_once() -> None:
+def test_streams_are_dealt_each_shard_once() -> None:
     for count, open_shards in [(1, 8), (7, 3), (100, 8)]:
-        dealt = lanes(count, open_shards, "0 0")
-        assert sorted(shard for lane in dealt for shard in lane) == list(range(count))
-        assert len(dealt) == min(count, open_shards) and len({len(lane) for lane in dealt}) <= 2
+        dealt = deal_shards(count, open_shards, "0 0")
+        assert sorted(shard for own in dealt for shard in own) == list(range(count))
+        assert len(dealt) == min(count, open_shards) and len({len(own) for own in dealt}) <= 2
     assert (
         split_size(10, [1, 1, 1]) == [4, 3, 3] and split_size(5, [2, 3]) == [2, 3] and split_size(4, [0, 3]) == [0, 4]
     )
@@ -192,7 +192,7 @@ def test_interleaving_resumes_anywhere(sizes: list[float]) -> None:
 
 
 def test_rows_are_mixed_nearly_as_by_a_full_shuffle(folder: Path) -> None:
-    """The figures of docs/data.md at a small size: a row moves about as far, and neighbours meet about as seldom."""
+    """As in docs/data-at-scale.md, at a small size: a row moves about as far, and neighbours meet about as seldom."""
     made = corpus({"path": f"{folder}/t-*.jsonl"}, open_shards=5)
     count = SHARDS * ROWS
 
@@ -268,6 +268,26 @@ def test_readers_change_no_bit(folder: Path, mix: str) -> None:
         again.restore(states[0][place])
         assert [ids(batch) for batch in islice(again, len(found[0]) - place)] == found[0][place:]
     close(*made)
+
+
+def test_readers_of_pairs_from_python() -> None:
+    """They are one stream, which several readers share."""
+    pairs = [(one["source"].strip(), one["target"]) for one in map(row, range(300))]
+    tokenizer = train_tokenizer([side for pair in pairs for side in pair], vocab_size=300)
+    settings: dict[str, Any] = {"tokenizer": tokenizer, "samplers": (make_sampler(tokenizer, dropout=0.3), None)}
+    made = [corpus(pairs, streaming="auto", workers=workers, **settings) for workers in (0, 3)]
+    assert epoch(made[0], 0) == epoch(made[1], 0)
+    close(*made)
+
+
+def test_only_files_of_this_machine_are_read_by_several_readers(folder: Path) -> None:
+    def shared(cache: Any = None, **source: Any) -> bool:
+        return Mixture(DataConfig(train=source, cache=cache).train, TASK).may_be_read_twice(0)
+
+    assert shared(path=f"{folder}/all.jsonl")
+    assert not shared(path="memory://no/all.jsonl")
+    assert shared({"folder": str(folder), "max_bytes": 9}, path="memory://no/all.jsonl")
+    assert not shared(path="hub:no/such", split="train") and shared(path=f"hub:{folder}", split="train")
 
 
 def denoising_tokens() -> list[str]:

@@ -156,7 +156,8 @@ def test_idle_devices_and_unequal_batches_are_said(base: NetworkShape) -> None:
     rows = dict(plan_facts(plan))
     assert "slowest GPU" in rows and "to" in rows["GPU hours"] and len(option_rows(plan)) == len(plan.options)
     minutes = plan_run(replace(some, steps=None, max_seconds=600), read_cluster("8xH100"))
-    assert minutes.seconds == 600 and minutes.steps > 0
+    assert minutes.seconds == 600 and minutes.steps > 0 and minutes.range == (600, 600)
+    assert minutes.gpu_hours_range == (minutes.gpu_hours, minutes.gpu_hours)
 
 
 def test_a_recipe_that_decides_is_followed(base: NetworkShape) -> None:
@@ -168,10 +169,16 @@ def test_a_recipe_that_decides_is_followed(base: NetworkShape) -> None:
     assert ways() == {Sharding.DDP, Sharding.HYBRID, Sharding.FSDP}
     assert ways(parallel="ddp") == {Sharding.DDP} and ways(parallel="fsdp") == {Sharding.HYBRID, Sharding.FSDP}
     assert ways(parallel="fsdp", shard_within="node") == {Sharding.HYBRID}
-    muon = MemorySettings(half=True, optimizer="muon")
-    assert ways(settings=muon) == {Sharding.DDP}
-    with pytest.raises(ConfigError, match="FSDP2 can shard"):
-        ways(settings=muon, parallel="fsdp")
+    adafactor = MemorySettings(half=True, optimizer="adafactor")
+    assert ways(settings=adafactor) == {Sharding.DDP}
+    assert ways(settings=replace(adafactor, optimizer="muon"), parallel="fsdp") == {Sharding.HYBRID, Sharding.FSDP}
+    for said, problem in (
+        ({"settings": adafactor, "parallel": "fsdp"}, "FSDP2 can shard with `training.parallel: fsdp`, but is adafa"),
+        ({"settings": replace(adafactor, offload=True)}, "FSDP2 can shard with `training.cpu_offload: true`"),
+        ({"settings": MemorySettings(offload=True), "parallel": "ddp"}, "`training.cpu_offload` needs"),
+    ):
+        with pytest.raises(ConfigError, match=problem):
+            ways(**said)
     away = plan_run(run_of(base, offload=True), two)
     assert all(option.offload for option in away.options)
     assert away.chosen is not None and "cpu_offload: true" in dict(plan_facts(away))["recipe"]

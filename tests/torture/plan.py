@@ -11,13 +11,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from torture.records import Record
+from torture.records import ROOT, Record
 
-ROOT = Path(__file__).resolve().parents[2]
 COUNTS = ROOT / "tests" / "counts.toml"
-SECONDS_A_COUNT = (
-    2.0  # a guess for a file that was never run: this, times how much larger its counts are than in `make test`
-)
+# A guess for a file that was never run: this, times how much larger its counts are than in `make test`.
+SECONDS_A_COUNT = 2.0
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from counts import count
 
 from antiphon.errors import ConfigError
 from antiphon.training import lease as module
+from antiphon.training import lock
 from antiphon.training.lease import Lease, LeaseHeldError, LeaseLostError, is_lease, is_leased
 from antiphon.training.lock import exclusive_lock, is_locked
 from antiphon.training.snapshot import SnapshotStore
@@ -81,7 +82,7 @@ def test_a_process_of_another_machine_that_lives_is_found_within_a_beat(tmp_path
 def test_one_that_was_killed_is_replaced_after_a_while_whatever_its_clock_shows(tmp_path: Path, shift: float) -> None:
     killed = elsewhere(tmp_path)
     killed._write(os.O_CREAT)
-    os.utime(killed.file, (time.time() + shift,) * 2)
+    os.utime(killed.file, (time.time() + shift, time.time() + shift))
     began = time.monotonic()
     mine = here(tmp_path)
     mine.take()
@@ -114,6 +115,17 @@ def test_one_of_this_machine_that_was_killed_is_replaced_at_once(tmp_path: Path)
     with exclusive_lock(tmp_path):
         assert time.monotonic() - began < 2 and len(leases(tmp_path)) == 1
     assert leases(tmp_path) == []
+
+
+def test_a_run_may_start_while_another_process_asks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a report or `antiphon watch` does, again and again."""
+
+    def starts(folder: Path) -> bool:
+        with exclusive_lock(folder):
+            return False
+
+    monkeypatch.setattr(lock, "is_leased", starts)
+    assert not is_locked(tmp_path)
 
 
 def test_a_number_that_another_process_has_now_is_not_the_holder(tmp_path: Path) -> None:

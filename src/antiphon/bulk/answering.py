@@ -6,12 +6,12 @@ results = answerer(rows, first_row=4096)        # for each row an object of `ant
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from antiphon.bulk.job import BulkJob
 from antiphon.bulk.rows import BulkRow
+from antiphon.bulk.tables import placed
 from antiphon.errors import ConfigError, DataError, NonFiniteError, memory_ran_out
 from antiphon.generation.translator import Translator
 
@@ -84,12 +84,10 @@ class Answerer:
                 result if row.fault is None else RowFailure(str(row.fault))
                 for row, result in zip(rows, found, strict=True)
             ]
-        try:
-            return [*self._results(rows, first_row)]
-        except DataError as error:
-            raise _placed(error, rows, 0 if self._job.task == "score" else first_row) from error
+        with placed(rows, 0 if self._job.task == "score" else first_row):
+            return self._results(rows, first_row)
 
-    def _results(self, rows: Sequence[BulkRow], first_row: int) -> list[dict[str, Any]]:
+    def _results(self, rows: Sequence[BulkRow], first_row: int) -> list[dict[str, Any] | RowFailure]:
         sources = [row.source for row in rows]
         if self._job.task == "score":
             return [{"score": score} for score in self.model.score(sources, ["".join(row.targets) for row in rows])]
@@ -106,12 +104,3 @@ def _reranker(model: Translator, job: BulkJob) -> Generating:
     from antiphon.evaluation.reranking.rerank import Reranker
 
     return Reranker(model, **(job.rerank or {}))
-
-
-def _placed(error: DataError, rows: Sequence[BulkRow], first_row: int) -> DataError:
-    """The error with the location of the row that it names by a number, from 1."""
-    found = re.search(r"\b(?:input|source|target) (\d+)\b", str(error))
-    number = int(found[1]) - 1 - first_row if found else -1
-    if not 0 <= number < len(rows):
-        return error
-    return DataError(f"{error} It is the row at {rows[number].place}.")

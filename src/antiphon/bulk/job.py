@@ -10,7 +10,7 @@ from antiphon.urls import RemoteName, known_name
 
 BulkTask = Literal["generate", "score", "evaluate"]
 OnFailure = Literal["error", "skip", "record"]
-DEFAULT_BLOCK_ROWS, MOST_BLOCK_BYTES = 4096, 1 << 20  # as `antiphon generate` reads one file, so that answers are equal
+DEFAULT_BLOCK_ROWS, MOST_BLOCK_BYTES = 4096, 1 << 20  # enough to sort by length, little enough for any memory
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,6 @@ begin(folder, job, resume=True)      # a new manifest, or the same job as before
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from antiphon.bulk.job import BulkJob, BulkShard
 from antiphon.bulk.shard import STATE_FOLDER
 from antiphon.config import SourceConfig
 from antiphon.data.fingerprint import fingerprints
+from antiphon.durable import make_folder, replace_file
 from antiphon.errors import UsageError, argument
 from antiphon.models.folders.reading import model_folder
 from antiphon.settings import build, show
@@ -66,10 +66,8 @@ def begin(folder: Path, job: BulkJob, *, resume: bool) -> None:
             f"`{folder / there}` exists already, and is of no job. Delete it, or give another "
             f"{argument('output', flag='--output')}."
         )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name("manifest.json.partial")
-    partial.write_text(json.dumps(now, ensure_ascii=False, indent=1), encoding="utf-8")
-    os.replace(partial, path)
+    make_folder(path.parent)
+    replace_file(path, json.dumps(now, ensure_ascii=False, indent=1).encode())
 
 
 def _manifest(job: BulkJob) -> dict[str, Any]:
@@ -93,7 +91,7 @@ def _inputs(shard: BulkShard) -> dict[str, Any]:
 
 
 def _prints(files: Sequence[str]) -> dict[str, Any]:
-    return dict(fingerprints(tuple(SourceConfig(source=file, target=file) for file in files)))
+    return dict(fingerprints(tuple(SourceConfig(path=file) for file in files)))
 
 
 def _compare(was: Mapping[str, Any], now: Mapping[str, Any], folder: Path) -> None:

@@ -121,25 +121,30 @@ class ParquetOutput:
 
     def add(self, rows: Sequence[BulkRow], results: Sequence[Result]) -> int:
         table = row_table([row.arrow for row in rows if row.arrow is not None])
-        for name, column in self._columns(results).items():
-            table = table.append_column(name, column)
-        return self._pieces.add(table)
+        return self._pieces.add(with_results(table, self._job, results))
 
     def complete(self) -> None:
-        self._pieces.join(
-            self._partial, empty_schema(self._file, self._columns([])) if not self._pieces.count else None
-        )
+        empty = None if self._pieces.count else empty_schema(self._file, _columns(self._job, []))
+        self._pieces.join(self._partial, empty)
 
     def close(self) -> None:
         pass
 
-    def _columns(self, results: Sequence[Result]) -> dict[str, Any]:
-        answers = [{} if isinstance(result, RowFailure) else dict(result) for result in results]
-        kind = "score" if self._job.task == "score" else "text"
-        for answer in answers:
-            answer[self._job.added_field] = answer.get(kind)
-        form = "number" if kind == "score" else "text"
-        return added_columns(answers, self._job.added_field, form, details=self._job.details and kind == "text")
+
+def with_results(table: Any, job: BulkJob, results: Sequence[Result]) -> Any:
+    """An Arrow table of rows with the columns of their results; a row that failed has nulls there."""
+    for name, column in _columns(job, results).items():
+        table = table.append_column(name, column)
+    return table
+
+
+def _columns(job: BulkJob, results: Sequence[Result]) -> dict[str, Any]:
+    answers = [{} if isinstance(result, RowFailure) else dict(result) for result in results]
+    kind = "score" if job.task == "score" else "text"
+    for answer in answers:
+        answer[job.added_field] = answer.get(kind)
+    form = "number" if kind == "score" else "text"
+    return added_columns(answers, job.added_field, form, details=job.details and kind == "text")
 
 
 def _form(job: BulkJob, n_best: int) -> Callable[[BulkRow, Result], str]:

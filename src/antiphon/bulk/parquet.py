@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from antiphon.data.lines import opened
 from antiphon.data.zstd import needs
+from antiphon.durable import sync_file
 from antiphon.errors import DataError, one_line
 
 _BATCH_ROWS = 1024
@@ -106,7 +106,7 @@ class ParquetPieces:
 
         path = self._path(self.count)
         parquet.write_table(table, path)
-        make_durable(path)
+        sync_file(path)
         self.count += 1
         return self.count
 
@@ -118,7 +118,7 @@ class ParquetPieces:
         with parquet.ParquetWriter(path, schema) as writer:
             for number in range(self.count):
                 writer.write_table(parquet.read_table(self._path(number)).cast(schema))
-        make_durable(path)
+        sync_file(path)
 
     def remove(self) -> None:
         """Delete the blocks."""
@@ -146,12 +146,3 @@ def _field(name: str, array: Any) -> Any:
 def pieces_of(partial: Path) -> Path:
     """The folder of the blocks of a partial output."""
     return partial.with_name(f"{partial.name}.pieces")
-
-
-def make_durable(path: Path) -> None:
-    """Wait until a file, or the names in a folder, are on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

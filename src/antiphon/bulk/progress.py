@@ -33,7 +33,7 @@ class BulkProgress:
         self, shards: Sequence[BulkShard], sizes: Sequence[int], done: Sequence[tuple[BlockRecord, bool]]
     ) -> None:
         self._packed = [without_query(shard.files[0]).endswith((*PACKED, ".parquet")) for shard in shards]
-        self._sizes, self.sums = list(sizes), [block for block, _ in done]
+        self.sizes, self.sums = list(sizes), [block for block, _ in done]
         self.complete = [whole for _, whole in done]
         self.before = sum((block for block, _ in done), BlockRecord())
         self.now = BlockRecord()
@@ -60,7 +60,7 @@ class BulkProgress:
 
     def seconds_left(self) -> float | None:
         """An estimate by the bytes of the input; None before the first block."""
-        work = sum(self._work(shard) for shard in range(len(self._sizes)))
+        work = sum(self._work(shard) for shard in range(len(self.sizes)))
         read = self.now.input_bytes
         left = work - read - self.before.input_bytes
         return None if not read else max(0.0, left) * self.seconds / read
@@ -84,9 +84,9 @@ class BulkProgress:
             return self.sums[shard].input_bytes
         packed = self._packed[shard]
         known = [i for i, whole in enumerate(self.complete) if whole and self._packed[i] == packed]
-        size = sum(self._sizes[i] for i in known)
+        size = sum(self.sizes[i] for i in known)
         ratio = sum(self.sums[i].input_bytes for i in known) / size if size else _UNPACKED[packed]
-        return max(self._sizes[shard] * ratio, self.sums[shard].input_bytes)
+        return max(self.sizes[shard] * ratio, self.sums[shard].input_bytes)
 
 
 class ProgressDisplay:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from antiphon.bulk.job import BulkJob, BulkShard
@@ -93,7 +93,7 @@ def _compute(
     where = ", ".join(devices)
     say(f"antiphon: {counted(len(left), 'shard')} on {_processes(count)} of {counted(own, 'thread')} each, on {where}")
     # The largest first: at the end no process works alone for long.
-    left.sort(key=lambda number: -_size(job.shards[number]))
+    left.sort(key=lambda number: -progress.sizes[number])
     with WorkerPool(folder, job, count=count, devices=devices, threads=own, listener=display) as pool:
         pool.run(left)
 
@@ -149,17 +149,14 @@ def _alone(folder: Path) -> Iterator[None]:
     """The lock of the output folder. ConfigError if another process has it."""
     state = manifest_path(folder).parent
     state.mkdir(exist_ok=True)
-    lock = exclusive_lock(state)
-    try:
-        lock.__enter__()
-    except ConfigError:
-        raise ConfigError(
-            f"`{folder}` must be free, but another process works on its job. Wait for its end, or stop it."
-        ) from None
-    try:
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(exclusive_lock(state))
+        except ConfigError:
+            raise ConfigError(
+                f"`{folder}` must be free, but another process works on its job. Wait for its end, or stop it."
+            ) from None
         yield
-    finally:
-        lock.__exit__(None, None, None)
 
 
 def _kept(progress: BulkProgress, command: str) -> str:

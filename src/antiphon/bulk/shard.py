@@ -21,8 +21,9 @@ from antiphon.bulk.answering import Answerer, RowFailure, tokens_of
 from antiphon.bulk.job import MOST_BLOCK_BYTES, BulkJob, BulkShard
 from antiphon.bulk.journal import BlockRecord, ShardJournal, open_journal, read_journal
 from antiphon.bulk.outputs import ShardOutput, open_output
-from antiphon.bulk.parquet import make_durable, pieces_of
+from antiphon.bulk.parquet import pieces_of
 from antiphon.bulk.rows import BulkRow, rows_of
+from antiphon.durable import make_folder, replace_file, sync_folder
 from antiphon.errors import DataError, DiskError
 
 STATE_FOLDER, FAILURES_FOLDER = ".bulk", "failures"
@@ -199,12 +200,10 @@ def _blocks(
 def _publish(paths: ShardPaths, journal: ShardJournal) -> None:
     """Put a complete partial output in its place, after the list of its failures."""
     if journal.failures:
-        paths.failures.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(paths.failures.parent)
         lines = "".join(json.dumps(each, ensure_ascii=False) + "\n" for each in journal.failures)
-        beside = paths.failures.with_name(f"{paths.failures.name}.partial")
-        beside.write_text(lines, encoding="utf-8")
-        os.replace(beside, paths.failures)
-    paths.output.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(paths.failures, lines.encode())
+    make_folder(paths.output.parent)
     os.replace(paths.partial, paths.output)
-    make_durable(paths.output.parent)
+    sync_folder(paths.output.parent)
     shutil.rmtree(paths.pieces, ignore_errors=True)

@@ -13,16 +13,23 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from antiphon.errors import DataError, UsageError, argument
 
 if TYPE_CHECKING:
     from antiphon.data.lines import DataPlace
-    from antiphon.data.whole_rows import CheckedTableRow, InputTable, TableRow
+    from antiphon.data.whole_rows import InputTable, TableRow
 
 KINDS = (".csv", ".tsv", ".jsonl")
 DETAILS = ("tokens", "score", "confidence", "finished", "probabilities", "alternatives")  # beside the text
+
+
+class Placed(Protocol):
+    """A row that has a location."""
+
+    @property
+    def place(self) -> DataPlace: ...
 
 
 def is_table(path: str) -> bool:
@@ -121,16 +128,17 @@ class AnsweredTable:
 
 
 @contextmanager
-def placed(rows: Sequence[CheckedTableRow], first_row: int) -> Iterator[None]:
-    """Add the location of the row to a DataError about an input, which has only its number, from 1."""
+def placed(rows: Sequence[Placed], first_row: int) -> Iterator[None]:
+    """Add the location of the row to a DataError about an input, or a source or a target, which has only its number,
+    from 1."""
     try:
         yield
     except DataError as error:
-        found = re.search(r"\binput (\d+)\b", str(error))
-        number = int(found[1]) - 1 - first_row if found else -1
-        if not 0 <= number < len(rows):
+        found = re.search(r"\b(input|source|target) (\d+)\b", str(error))
+        number = int(found[2]) - 1 - first_row if found else -1
+        if found is None or not 0 <= number < len(rows):
             raise
-        raise DataError(f"{error} Input {number + 1 + first_row} is the row at {rows[number].place}.") from error
+        raise DataError(f"{error} {found[0].capitalize()} is the row at {rows[number].place}.") from error
 
 
 def _cell(value: Any) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from antiphon.bulk.shards import are_files, files_of, is_many, output_names
 from antiphon.bulk.tables import is_table
+from antiphon.cli.command import BOTH_TYPES
 from antiphon.errors import UsageError
 from antiphon.urls import without_query
 
@@ -49,7 +50,7 @@ class BulkCommand(Protocol):
 
 def are_many(inputs: Sequence[str], output: str | None) -> bool:
     """Whether inputs are computed into a folder: several, globs, lists, .parquet files; or `output` is a folder."""
-    if len(inputs) > 1 or any(is_many(path) or without_query(path).endswith(".parquet") for path in inputs):
+    if len(inputs) > 1 or any(is_many(path) or _is_parquet(path) for path in inputs):
         return True
     return output is not None and output != "-" and (output.endswith("/") or Path(output).is_dir())
 
@@ -74,35 +75,31 @@ def check_few(command: BulkCommand, *, resume: bool) -> None:
 
 def text_shards(inputs: Sequence[str], *, source_field: int | str | None, details: bool) -> list[BulkShard]:
     """The shards of `generate`: lines of text, or tables, one for each file."""
-    from antiphon.bulk.job import BulkShard
     from antiphon.data.whole_rows import has_source
 
     files = files_of(inputs, name="`--input`")
     are_files(files)
     kinds: dict[str, Literal["lines", "table"]] = {}
     for file in files:
-        plain = without_query(file)
-        table = plain.endswith(".parquet") or is_table(plain)
+        table = _is_any_table(file)
         if source_field is not None and not table:
             raise UsageError(f"`--source-field` needs tables, but one input is `{file}`. Drop the flag or the file.")
-        whole = table and (source_field is not None or plain.endswith(".parquet") or has_source(file))
+        whole = table and (source_field is not None or _is_parquet(file) or has_source(file))
         kinds[file] = "table" if whole else "lines"
-    return _named({file: kinds[file] for file in files}, details=details, make=BulkShard)
+    return _named(kinds, details=details)
 
 
 def pair_shards(inputs: Sequence[str], *, details: bool) -> list[BulkShard]:
     """The shards of `score`: tables with sources and targets."""
-    from antiphon.bulk.job import BulkShard
-
     files = files_of(inputs, name="`--input`")
     are_files(files)
-    other = next((file for file in files if not _is_table_of_pairs(file)), None)
+    other = next((file for file in files if not _is_any_table(file)), None)
     if other is not None:
         raise UsageError(
             f"`--input` must be tables (.csv, .tsv, .jsonl, .parquet), but one is `{other}`. For aligned files give "
             "--source and --target."
         )
-    return _named(dict.fromkeys(files, "table"), details=details, make=BulkShard)
+    return _named(dict.fromkeys(files, "table"), details=details)
 
 
 def aligned_shards(source: str, targets: Sequence[str], *, suffix: str | None) -> list[BulkShard]:
@@ -146,6 +143,8 @@ def run_command(command: BulkCommand, job: Mapping[str, Any]) -> tuple[BulkJob, 
     from antiphon.bulk.job import DEFAULT_BLOCK_ROWS, BulkJob
     from antiphon.bulk.run import run_bulk
 
+    if job.get("quantize") is not None and command.dtype is not None:
+        raise UsageError(BOTH_TYPES)
     made = BulkJob(
         device=command.device,
         dtype=command.dtype,
@@ -167,12 +166,18 @@ def run_command(command: BulkCommand, job: Mapping[str, Any]) -> tuple[BulkJob, 
     return made, totals
 
 
-def _is_table_of_pairs(file: str) -> bool:
-    return without_query(file).endswith(".parquet") or is_table(without_query(file))
+def _is_parquet(file: str) -> bool:
+    return without_query(file).endswith(".parquet")
 
 
-def _named(kinds: Mapping[str, Any], *, details: bool, make: type[BulkShard]) -> list[BulkShard]:
+def _is_any_table(file: str) -> bool:
+    return _is_parquet(file) or is_table(without_query(file))
+
+
+def _named(kinds: Mapping[str, Literal["lines", "table"]], *, details: bool) -> list[BulkShard]:
     """A shard for each file; with `details` its output is .jsonl, but that of a .parquet file."""
-    json = {file: ".jsonl" for file in kinds if details and not without_query(file).endswith(".parquet")}
+    from antiphon.bulk.job import BulkShard
+
+    json = {file: ".jsonl" for file in kinds if details and not _is_parquet(file)}
     names = output_names([*kinds], suffixes=json)
-    return [make(kind=kind, files=(file,), output=names[file]) for file, kind in kinds.items()]
+    return [BulkShard(kind=kind, files=(file,), output=names[file]) for file, kind in kinds.items()]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from antiphon.bulk.shards import is_many
 from antiphon.cli.bulk import OnRowFailure, aligned_shards, check_few, check_many, run_command, source_shards
-from antiphon.cli.command import BOTH_TYPES, Command, columns, import_modules, with_seed
+from antiphon.cli.command import Command, columns, import_modules, with_seed
 from antiphon.cli.flags import Flag, Positional
 from antiphon.cli.generate import SEARCH
 from antiphon.cli.scores import as_json, as_table
@@ -117,8 +117,6 @@ class Evaluate(Command):
         return 0
 
     def _evaluate_many(self, data: tuple[SourceConfig, ...], metrics: list[Any]) -> int:
-        if self.quantize is not None and self.dtype is not None:
-            raise UsageError(BOTH_TYPES)
         from antiphon.bulk.evaluating import labels_of, measured_cases
         from antiphon.evaluation.measuring import checked_metrics
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from antiphon.bulk.tables import KINDS, AnsweredTable, is_table, placed
 from antiphon.cli.bulk import OnRowFailure, are_many, check_few, check_many, run_command, text_shards
-from antiphon.cli.command import BOTH_TYPES, Command, import_modules, with_seed
+from antiphon.cli.command import Command, import_modules, with_seed
 from antiphon.cli.flags import Flag, Group, Positional
 from antiphon.cli.streams import Writer, answered, chunks, output, saying_what_is_answered, without
 from antiphon.cli.tables import kept_rows, output_kind, row_chunks
@@ -172,8 +172,6 @@ class Generate(Command):
         if self.rerank is not None:
             given = {"candidates": self.candidates, "weight": self.rerank_weight}
             rerank = {"by": self.rerank, **{name: value for name, value in given.items() if value is not None}}
-        if self.quantize is not None and self.dtype is not None:
-            raise UsageError(BOTH_TYPES)
         shards = text_shards(self.inputs, source_field=self.source_field, details=self.json)
         if all(shard.kind == "lines" for shard in shards):
             self._check_no_table(shards[0].title)

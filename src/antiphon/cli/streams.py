@@ -15,11 +15,12 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
+from antiphon.bulk.job import DEFAULT_BLOCK_ROWS, MOST_BLOCK_BYTES
 from antiphon.errors import DataError, DiskError, ReadError, UsageError
 from antiphon.urls import hide
 from antiphon.utf8 import check_returns, decode_line
 
-MOST_LINES, MOST_BYTES = 4096, 1 << 20  # of one chunk: enough to sort by length, little enough for any memory
+MOST_LINES, MOST_BYTES = DEFAULT_BLOCK_ROWS, MOST_BLOCK_BYTES  # of one chunk: those of a bulk job, for equal answers
 _BLOCK = 1 << 16
 T = TypeVar("T")
 

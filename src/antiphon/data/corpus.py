@@ -237,9 +237,8 @@ def load_corpus(
     if large or any(samplers) or (denoisers and not fixed):
         if not mixture.needs_survey:  # else all data is read once in any case
             check_files(data)
-        pool_tokens = (
-            POOL_TOKENS if large else math.inf
-        )  # with samplers, small data is one pool that is read and segmented again in each epoch
+        # With samplers, small data is one pool that is read and segmented again in each epoch.
+        pool_tokens = POOL_TOKENS if large else math.inf
         return Streamed(mixture, encoder, pool_tokens, files=fingerprints(data), workers=workers)
     corpus = InMemory(mixture=mixture)
     with no_collection():

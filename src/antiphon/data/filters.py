@@ -55,11 +55,6 @@ class Filters:
         self._learning: dict[str, Any] = {name: each for name, each in made.items() if getattr(each, "learns", None)}
         self._learned = False
 
-    @property
-    def batch(self) -> int:
-        """How many pairs should be given to the function of `begin` together."""
-        return BATCH
-
     def begin(self, pairs_of: PairsOf | None = None) -> Callable[[Sequence[Pair]], list[str | None]]:
         """A function that returns, for each of some pairs, the name of the filter that drops it, or None if it is kept.
 

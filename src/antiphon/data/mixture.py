@@ -8,26 +8,26 @@ source with k > n is repeated k // n times, and the remaining k % n pairs are dr
 epoch, source), so an epoch holds the same examples in memory and streamed, uninterrupted and resumed.
 
 Order. The shards of a source are read in an order drawn for each epoch, `open_shards` of them at the same time: they
-are dealt to that many lanes, and a lane is a stream of its own with its part of k. Streams are interleaved evenly, so
-that every part of an epoch has the same mix. Sources are mixed by their sizes, and the filter `duplicates` needs all
-earlier pairs. So several sources, or this filter, cost one pass over the files at the start (`survey`), which stores
-one byte a pair: whether it is dropped. A single source without it is filtered while training reads it, its lanes a pair
-each in turn.
+are dealt to that many streams, each with its part of k. Streams are interleaved evenly, so that every part of an epoch
+has the same mix. Sources are mixed by their sizes, and the filter `duplicates` needs all earlier pairs. So several
+sources, or this filter, cost one pass over the files at the start (`survey`), which stores one byte a pair: whether it
+is dropped. A single source without it is filtered while training reads it, its streams a pair each in turn.
 """
 
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import accumulate, islice
 from typing import Literal, NamedTuple
 
-from antiphon.config import Shares, source_list
+from antiphon.config import Shares, is_files, source_list
 from antiphon.data.bad_rows import BadRows, OnBadRow, readable_rows
 from antiphon.data.epochs.data_report import DataReport
-from antiphon.data.epochs.drawing import draw, interleave, lanes, share_out, split_size
-from antiphon.data.filters import Filters, Pair
+from antiphon.data.epochs.drawing import deal_shards, draw, interleave, share_out, split_size
+from antiphon.data.filters import BATCH, Filters, Pair
 from antiphon.data.lines import Cursor, DataPlace, DataRow
 from antiphon.data.sources import pair, readers, shard_readers
 from antiphon.errors import DataError
@@ -162,13 +162,13 @@ class Mixture:
         sizes, plans = self.sizes() if self.shard_counts is not None else None, list[StreamPlan]()
         for source, shards in enumerate(self._readers):
             key = f"{seed} {epoch} {source}"
-            dealt = lanes(len(shards), self.open_shards, f"{key} shards")
+            dealt = deal_shards(len(shards), self.open_shards, f"{key} shards")
             parts: Sequence[float] = [math.inf] * len(dealt)
             if sizes is not None and self.shard_counts is not None:
                 counts = self.shard_counts[source]
-                parts = split_size(sizes[source], [sum(counts[shard] for shard in lane) for lane in dealt])
-            for number, (lane, size) in enumerate(zip(dealt, parts, strict=True)):
-                plans.append(StreamPlan(source, lane, size, key if len(dealt) == 1 else f"{key} {number}"))
+                parts = split_size(sizes[source], [sum(counts[shard] for shard in own) for own in dealt])
+            for number, (own, size) in enumerate(zip(dealt, parts, strict=True)):
+                plans.append(StreamPlan(source, own, size, key if len(dealt) == 1 else f"{key} {number}"))
         return plans
 
     def epoch(
@@ -224,9 +224,9 @@ class Mixture:
         return drops
 
     def _batches(self, rows: Iterator[DataRow], report: DataReport | None) -> Iterator[list[Pair]]:
-        """The readable rows as pairs, as many together as the filters work best with."""
+        """The readable rows as pairs, BATCH of them together, as the filters work best with."""
         pairs = (Pair(*sides, row) for row, sides in self._readable(rows, report))
-        while batch := list(islice(pairs, self._filters.batch)):
+        while batch := list(islice(pairs, BATCH)):
             yield batch
 
     def pairs_to_learn(self, which: Literal["train", "held_out"]) -> Iterator[Pair]:
@@ -312,8 +312,12 @@ class Mixture:
         return self._readers[source][shard].title
 
     def may_be_read_twice(self, source: int) -> bool:
-        """Whether several processes may read the same shards: they are near, or have a cache."""
+        """Whether several processes may read the same shards: they are on this machine, or have a cache."""
+        if not is_files(self.data):
+            return True
         known = source_list(self.data)[source]
+        if known.hub is not None:
+            return os.path.isdir(known.hub)
         return all(not isinstance(file, RemoteName) or file.cache is not None for file in known.files)
 
     def _set_counts(self, counts: list[list[int]]) -> None:

@@ -13,23 +13,21 @@ def plan_facts(plan: RunPlan) -> list[tuple[str, str]]:
     """Rows of figures: what, and how much."""
     best, device = plan.chosen, plan.cluster.device
     if best is None:
-        least = min(plan.options, key=lambda option: option.memory.total)
+        small = min(plan.options, key=lambda option: option.memory.total)
         over = (
-            f"nothing: {least} takes {least.memory.total / GB:,.1f} GB of a {device.name}'s {device.memory / GB:,.0f}. "
-            f"{_largest_part(least)}"
+            f"nothing: {small} takes {small.memory.total / GB:,.1f} GB of a {device.name}'s {device.memory / GB:,.0f}. "
+            f"{_largest_part(small)}"
         )
         return [("fits", over)]
     low, high = (duration(seconds) for seconds in plan.range)
+    least, most = plan.gpu_hours_range
     steps = f"{plan.steps:,.0f} steps, {best.step.total:.3g} s each"
     rows = [
         ("sharding", f"{best}: {_reason(plan)}"),
         ("recipe", f"training: {best.recipe}"),
         ("training", f"{duration(plan.seconds)} ({low} to {high}): {steps}, bound by {best.step.bound}"),
         ("speed", f"{plan.tokens_per_second:,.0f} tokens/s, {100 * plan.utilization:.0f} % of the peak of busy GPUs"),
-        (
-            "GPU hours",
-            f"{hours(plan.gpu_hours)} ({hours(plan.gpu_hours * SHORTEST)} to {hours(plan.gpu_hours * LONGEST)})",
-        ),
+        ("GPU hours", f"{hours(plan.gpu_hours)} ({hours(least)} to {hours(most)})"),
         ("memory", f"{best.memory.total / GB:,.1f} of {device.memory / GB:,.0f} GB a GPU: {_parts(best)}"),
     ]
     if best.memory.validation > sum(best.memory.parts.values()):
@@ -45,10 +43,8 @@ def plan_facts(plan: RunPlan) -> list[tuple[str, str]]:
     if best.imbalance > 1.02:
         rows.append(("slowest GPU", f"computes {best.imbalance:.2f} times as long as a mean one: batches differ"))
     if plan.price is not None:
-        cost = plan.gpu_hours * plan.price
-        rows.append(
-            ("cost", f"{cost:,.2f} ({cost * SHORTEST:,.2f} to {cost * LONGEST:,.2f}), at {plan.price:g} an hour")
-        )
+        cost, low_cost, high_cost = (each * plan.price for each in (plan.gpu_hours, least, most))
+        rows.append(("cost", f"{cost:,.2f} ({low_cost:,.2f} to {high_cost:,.2f}), at {plan.price:g} an hour"))
     return rows
 
 

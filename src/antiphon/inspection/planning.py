@@ -54,7 +54,7 @@ def planned_run(
         shape=shape,
         batches=sample,
         largest=ordered[-1],
-        tokens=positions * (1 - padding_waste([list(batch) for batch in epoch])),
+        tokens=positions * (1 - padding_waste(epoch)),
         steps=min(ends, default=None),
         accumulate=training.accumulate,
         settings=MemorySettings(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from antiphon.data import DataReport, Filters, Pair
 from antiphon.data.checks.languages import PairSample
+from antiphon.data.filters import BATCH
 from antiphon.data.lines import Cursor, DataRow
 from antiphon.data.mixture import Mixture
 from antiphon.data.sources import pair, readers
@@ -118,11 +119,11 @@ class Scanner:
         drops = acting.begin(mixture.pairs_to_learn)
         scan.report.dropped = dict.fromkeys([] if filters is None else filters.names, 0)
         for number, read in enumerate(readers(data)):
-            yield number, self._kept(read(Cursor(number)), scan, drops, acting.batch)
+            yield number, self._kept(read(Cursor(number)), scan, drops)
 
-    def _kept(self, rows: Iterator[DataRow], scan: Scan, drops: Drops, batch: int) -> Iterator[Pair]:
+    def _kept(self, rows: Iterator[DataRow], scan: Scan, drops: Drops) -> Iterator[Pair]:
         pairs = self._whole(rows, scan)
-        while some := list(islice(pairs, batch)):
+        while some := list(islice(pairs, BATCH)):
             for one, name in zip(some, drops(some), strict=True):
                 if name is None:
                     yield one

@@ -60,12 +60,12 @@ def _take_lease(folder: Path) -> Lease | None:
 
 
 def is_locked(folder: Path) -> bool:
-    """Whether a process trains in `folder`. Nothing is written; False where the folder cannot be read."""
+    """Whether a process trains in `folder`; False where the folder cannot be read.
+
+    Nothing is written, and no lock is taken: a run may start meanwhile.
+    """
     try:
-        with _flock(folder):
-            return is_leased(folder)
-    except ConfigError:
-        return True
+        return is_leased(folder)
     except OSError:
         return False
 

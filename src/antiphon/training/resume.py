@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from antiphon.distributed.world import World, current_world
 from antiphon.errors import DiskError, ModelError, argument
-from antiphon.models.folders.checkpoint import check_fit, learned_weights, replace_file
+from antiphon.models.folders.checkpoint import check_fit, learned_weights, save_weights
 from antiphon.nn.mixout import put_references, references
 from antiphon.training.evaluated import EvaluationWeights
 from antiphon.training.objectives.distillation import Distillation
@@ -64,6 +64,7 @@ def save_snapshot(store: SnapshotStore, now: TrainState, *, then: Callable[[], o
     All ranks call this. Waits for the snapshot before it; DiskError if that could not be written. The end of this one
     is `store.wait()`.
     """
+    store.wait()  # before the copies: no more than one snapshot is in memory
     kinds, plain = _tensors(now)
     state = {
         "progress": now.progress.state(),
@@ -75,7 +76,6 @@ def save_snapshot(store: SnapshotStore, now: TrainState, *, then: Callable[[], o
         "start": _digest(references(now.network)),
         "teacher": None if now.distillation is None else now.distillation.digest,
     }
-    store.wait()  # before the copy: no more than one is in memory
     files: dict[str, bytes | Buffers] = {**snapshot_files(kinds, now.world)}
     if now.world.main:
         now.record.sync()
@@ -159,7 +159,7 @@ def save_start(folder: Path, network: nn.Module) -> None:
     if not (weights := references(network)):
         return
     try:
-        replace_file(folder / START, weights_file(weights))
+        save_weights(folder / START, weights)
     except OSError as error:
         raise DiskError(
             f"the weights that the run begins with cannot be written to `{folder / START}` "
@@ -184,14 +184,11 @@ def load_start(folder: Path, network: nn.Module, digest: str | None) -> None:
     put_references(network, weights)
 
 
-def weights_file(weights: Mapping[str, Tensor]) -> bytes:
-    """The content of a safetensors file."""
-    return save({name: tensor.contiguous().cpu() for name, tensor in weights.items()})
-
-
 def _digest(weights: dict[str, Tensor]) -> str | None:
     """A hash of the reference weights; None if there are none."""
-    return hashlib.sha256(weights_file(weights)).hexdigest() if weights else None
+    if not weights:
+        return None
+    return hashlib.sha256(save({name: tensor.contiguous().cpu() for name, tensor in weights.items()})).hexdigest()
 
 
 def machine() -> dict[str, Any]:

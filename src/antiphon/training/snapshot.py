@@ -197,9 +197,8 @@ class SnapshotStore:
                     f"the snapshot of step {step} in `{self.folder}` is not complete: another rank is gone "
                     f"({one_line(error)}). {self._last(step)} Continue with {argument('resume=True', flag='--resume')}."
                 ) from error
-        for _, said in found:
-            if said:
-                raise DiskError(said) from cause
+        if first := next((each for _, each in found if each), ""):
+            raise DiskError(first) from cause
         return [each for each, _ in found]  # type: ignore[misc]
 
     def _message(self, step: int, error: Exception, *, rank: int | None) -> str:

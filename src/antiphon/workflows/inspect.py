@@ -55,7 +55,7 @@ def inspect(
     cannot be read at all.
     """
     begun, cluster = time.perf_counter(), None if world is None else read_cluster(world)
-    check_price(price_per_hour, cluster)
+    _check_price(price_per_hour, cluster)
     place, fresh = choose_device(device), memory_of_process()
     if isinstance(recipe, (str, Path)):
         config, title = read_recipe(recipe), title or str(recipe)
@@ -122,7 +122,7 @@ def _files(data: object) -> list[str]:
     return [file for source in source_list(data) for file in source.files]
 
 
-def check_price(price: float | None, cluster: Cluster | None) -> None:
+def _check_price(price: float | None, cluster: Cluster | None) -> None:
     """UsageError unless `price` is a price, and there is something to plan."""
     if price is None:
         return

@@ -11,25 +11,21 @@ import pytest
 import torch
 import worlds
 from training.guards.test_guarded_runs import Memory
-from training.runs import MODEL, Reversals, Said
+from training.runs import MODEL, Reversals, make_loop
 from worlds import run_world
 
 from antiphon.batch import Example
-from antiphon.config import AttentionConfig, TrainingConfig
-from antiphon.config.interval import read_interval
+from antiphon.config import TrainingConfig
 from antiphon.distributed.world import current_world
 from antiphon.errors import RestartError
-from antiphon.models.build import build_network
+from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.training.guards.protection import MEMORY
 from antiphon.training.guards.splitting import SplitSizes
-from antiphon.training.loop import Loop, LoopParts
-from antiphon.training.optim import build_optimizer, build_schedule
+from antiphon.training.loop import Loop
 from antiphon.training.parallel.ddp import DataParallel
 from antiphon.training.parallel.fsdp import FullySharded
 from antiphon.training.parallel.shards import whole
 from antiphon.training.parallel.single import SingleProcess
-from antiphon.training.reporting.record import RunLog
-from antiphon.training.snapshot import SnapshotStore
 
 pytestmark = pytest.mark.timeout(900)  # the module's fixture has all runs
 STEPS, ALL = 3, 10**9
@@ -48,31 +44,15 @@ class Even(Reversals):
 
 
 def ranked_loop(folder: Path, kind: str, *, accumulate: int, even: bool = False) -> Loop:
-    folder.mkdir(exist_ok=True)
-    world = current_world()
-    settings = TrainingConfig(
-        max_steps=STEPS, lr=3e-3, warmup_steps=2, save_every_steps=2, log_every_steps=1, accumulate=accumulate
-    )
-    network = build_network(SHAPE, AttentionConfig(), source_vocab=12, target_vocab=12, shared=True).double()
-    kinds = {"one": SingleProcess, "ddp": DataParallel, "fsdp": FullySharded}
-    parallel = kinds[kind](network, settings, world)
-    record = RunLog(folder, Said())
-    if not world.main:
-        record._append = lambda *_: None  # type: ignore[method-assign]
-    parts = LoopParts(
-        network=network,
-        batches=Even() if even else Reversals(),
-        optimizer=build_optimizer(parallel.network, settings),
-        schedule=build_schedule(settings),
-        validate=None,
-        save_best=lambda network: None,
-        record=record,
-        store=SnapshotStore(folder / "snapshots", keep=5, say=record.say),
-        pad_id=0,
-        start_id=1,
-        parallel=parallel,
-    )
-    return Loop(parts, settings, validate_every=read_interval(10))
+    def deal(network: EncoderDecoder, settings: TrainingConfig) -> SingleProcess:
+        kinds = {"one": SingleProcess, "ddp": DataParallel, "fsdp": FullySharded}
+        return kinds[kind](network.double(), settings, current_world())
+
+    steps: dict[str, Any] = {"max_steps": STEPS, "warmup_steps": 2, "save_every_steps": 2, "log_every_steps": 1}
+    loop = make_loop(folder, model=SHAPE, deal=deal, accumulate=accumulate, **steps)
+    if even:
+        loop.parts.batches.__class__ = Even
+    return loop
 
 
 def weights_after(loop: Loop) -> dict[str, torch.Tensor]:

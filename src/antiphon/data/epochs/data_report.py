@@ -8,6 +8,8 @@ from typing import Any
 
 from antiphon.errors import DataError
 
+_COUNTS = ("read", "empty", "too_long", "truncated", "bad")  # all but those of filters
+
 
 @dataclass
 class DataReport:
@@ -53,17 +55,16 @@ class DataReport:
 
     def add(self, counts: Mapping[str, Any]) -> None:
         """Add the counts that another process made."""
-        for name in ("read", "empty", "too_long", "truncated", "bad"):
+        for name in _COUNTS:
             setattr(self, name, getattr(self, name) + counts[name])
         for name, count in counts["dropped"].items():
             self.dropped[name] = self.dropped.get(name, 0) + count
 
     def take(self) -> dict[str, Any]:
         """The counts since the last call, as JSON values; they begin at 0 again."""
-        names = ("read", "empty", "too_long", "truncated", "bad")
-        taken: dict[str, Any] = {name: getattr(self, name) for name in names}
+        taken: dict[str, Any] = {name: getattr(self, name) for name in _COUNTS}
         taken["dropped"] = dict(self.dropped)
-        for name in names:
+        for name in _COUNTS:
             setattr(self, name, 0)
         self.dropped = dict.fromkeys(self.dropped, 0)
         return taken

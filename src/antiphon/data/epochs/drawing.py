@@ -89,9 +89,9 @@ def interleave(streams: Sequence[Iterator[T]], taken: Sequence[int], sizes: Sequ
                 break
 
 
-def lanes(shard_count: int, open_shards: int, key: str) -> list[list[int]]:
-    """The shards of a source in an order drawn by `key`, dealt to `open_shards` lanes that are read at the same
-    time."""
+def deal_shards(shard_count: int, open_shards: int, key: str) -> list[list[int]]:
+    """The shards of a source in an order drawn by `key`, dealt to `open_shards` streams, which are read at the
+    same time."""
     chance = random.Random(key)
     drawn = [chance.random() for _ in range(shard_count)]
     order = sorted(range(shard_count), key=drawn.__getitem__)

@@ -25,18 +25,17 @@ SAMPLED_SHARDS = 64  # of a source; more would have to be transferred for a samp
 
 
 class HashedSample:
-    """At most `max_items` items, of at most `max_bytes` bytes of text together."""
+    """At most `max_items` items, of at most `max_bytes` bytes of text together; but at least one, of any size."""
 
     def __init__(self, *, seed: int, max_items: int, max_bytes: int) -> None:
         self._seed, self._max_items, self._max_bytes = seed, max_items, max_bytes
         self._heap: list[tuple[int, int, bytes]] = []  # (-hash, number, texts), the largest hash first
         self._bound = 1 << 64  # hashes from here on are not taken any more
-        self.seen = self.bytes = 0
+        self.bytes = 0
 
     def add(self, number: int, texts: tuple[str, str]) -> None:
         """Take an item, or leave it out; `number` is its own."""
-        self.seen += 1
-        key = mix(self._seed, number)
+        key = mix(self._seed, number, 0)  # the last number alone moves the highest bits evenly, not at random
         if key >= self._bound:
             return
         text = "\0".join(one.replace("\0", " ") for one in texts).encode("utf-8", "replace")
@@ -66,6 +65,6 @@ def _fewer(source: SourceConfig, seed: int, number: int, most: int) -> SourceCon
     known = shards(source)
     if len(known) <= most:
         return source
-    drawn = sorted(sorted(range(len(known)), key=lambda shard: mix(seed, number, shard))[:most])
+    drawn = sorted(sorted(range(len(known)), key=lambda shard: mix(seed, number, shard, 0))[:most])
     given = [name for name in FILE_SETTINGS if getattr(source, name) is not None]
     return replace(source, **{name: tuple(getattr(known[shard], name) for shard in drawn) for name in given})

@@ -66,7 +66,7 @@ def permanent(error: BaseException, name: RemoteName) -> DataError | None:
     if isinstance(error, PermissionError) or status in (401, 403) or kind.startswith(_NO_ACCESS):
         return DataError(
             f"the data file `{name}` cannot be read ({reason(error)}). Check the credentials, which are those of the "
-            "environment (docs/data.md)."
+            "environment (docs/data-at-scale.md)."
         )
     refused = status is not None and 400 <= status < 500 and status not in _WORTH_RETRYING
     if refused or isinstance(error, _PERMANENT):

@@ -20,9 +20,8 @@ from antiphon.data.workers.messages import error_fields, pack_chunk, position_of
 def serve(pipe: Connection, others: list[Connection], mixture: Mixture, encoder: ExampleEncoder) -> None:
     """Answer requests from `pipe`. `others` are the ends that belong to the training and to other readers: with them
     closed, each process sees when another has ended."""
-    os.setpgid(
-        0, 0
-    )  # a launcher stops a rank by a signal to its process group: the rank still needs its readers to save
+    # A launcher stops a rank by a signal to its process group: the rank still needs its readers, to save.
+    os.setpgid(0, 0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of the terminal: the training decides when to end
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # one thread a reader
@@ -90,5 +89,4 @@ class ChunkReader:
         except Exception as error:  # filters are a user's functions
             header["error"] = error_fields(error)
         said, self.warnings = self.warnings, []
-        warnings.showwarning = lambda message, *_, **__: self.warnings.append(str(message))
         return pack_chunk({**header, "report": self.report.take(), "warnings": said}, items)

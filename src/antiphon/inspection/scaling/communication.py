@@ -16,10 +16,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from antiphon.inspection.scaling.activations import WIDE
 from antiphon.inspection.scaling.devices import Cluster
 from antiphon.inspection.scaling.shape import NetworkShape
 
-WIDE = 4
 BUCKET = 25 * 2**20  # bytes of a bucket of DDP
 
 
@@ -59,11 +59,9 @@ def step_traffic(
     *,
     micro_batches: int,
     half: bool,
-    checkpoint: bool = False,
 ) -> Traffic:
     """The traffic of a rank that computes `micro_batches` of a step. `half`: parameters are gathered in bfloat16.
-    `checkpoint` changes nothing: layers are gathered in the backward pass in any case."""
-    del checkpoint
+    Checkpointing changes nothing: layers are gathered in the backward pass in any case."""
     if sharding is Sharding.ONE:
         return Traffic(0.0, 0.0, 0.0, 0)
     if sharding is Sharding.DDP:

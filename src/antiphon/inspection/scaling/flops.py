@@ -15,8 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from antiphon.inspection.scaling.shape import LayerShape, MixerShape, NetworkShape, RecurrenceShape
-
-BLOCKS_FROM_LENGTH, MIN_BLOCKS_RATIO = 256, 2  # as in antiphon.nn.backends.choice
+from antiphon.nn.backends.choice import BLOCKS_FROM_LENGTH, MIN_BLOCKS_RATIO
 
 
 @dataclass(frozen=True)

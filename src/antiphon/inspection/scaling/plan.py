@@ -35,7 +35,7 @@ from antiphon.nn.loss import chunk_rows
 
 # Published runs since 2022 took from 0.9 to 1.35 times as long as is computed for them (docs/scaling.md).
 SHORTEST, LONGEST = 0.9, 1.35
-WHOLE_MATRICES = ("muon", "adafactor")  # optimizers that update whole matrices, so that FSDP2 cannot shard them
+UNSHARDABLE = ("adafactor",)  # optimizers that FSDP2 cannot shard (training/parallel/updates.py tries it)
 DRAWS = 20_000  # micro-batches that are drawn to see how much longer than a mean one the slowest rank takes
 SIMPLER = 1.1  # a simpler way is chosen if it takes at most so many times as long as the fastest
 
@@ -112,10 +112,14 @@ class RunPlan:
     @property
     def seconds(self) -> float:
         """Training, without validations, snapshots and the start; 0 if nothing fits."""
+        return self._lasting(1.0)
+
+    def _lasting(self, factor: float) -> float:
+        """The seconds if a step takes `factor` times as long as is computed."""
         if self.chosen is None:
             return 0.0
         ends = [] if self.max_seconds is None else [self.max_seconds]
-        ends += [] if self.planned_steps is None else [self.planned_steps * self.chosen.step.total]
+        ends += [] if self.planned_steps is None else [self.planned_steps * self.chosen.step.total * factor]
         return min(ends, default=0.0)
 
     @property
@@ -125,8 +129,8 @@ class RunPlan:
 
     @property
     def range(self) -> tuple[float, float]:
-        """The seconds from low to high, by what published runs took."""
-        return self.seconds * SHORTEST, self.seconds * LONGEST
+        """The seconds from low to high, by what published runs took; `max_seconds` end the run in any case."""
+        return self._lasting(SHORTEST), self._lasting(LONGEST)
 
     @property
     def tokens_per_second(self) -> float:
@@ -137,6 +141,12 @@ class RunPlan:
     def gpu_hours(self) -> float:
         """Hours of all GPUs, busy or not."""
         return self.seconds * self.cluster.devices / 3600
+
+    @property
+    def gpu_hours_range(self) -> tuple[float, float]:
+        """The hours from low to high."""
+        low, high = (seconds * self.cluster.devices / 3600 for seconds in self.range)
+        return low, high
 
     @property
     def utilization(self) -> float:
@@ -195,10 +205,7 @@ def plan_run(run: PlannedRun, cluster: Cluster, *, price: float | None = None) -
     """The plan of `run` on `cluster`. `price`: that of a GPU hour. ConfigError if the recipe allows no way."""
     options = [evaluate(run, cluster, *way) for way in _ways(run, cluster)]
     if not options:
-        raise ConfigError(
-            f"`training.optimizer` must be one that FSDP2 can shard where `training.parallel` is fsdp, but is "
-            f"{run.settings.optimizer}. Take adamw, lion, sgd or schedule_free, or `training.parallel: ddp`."
-        )
+        raise _no_way(run)
     fitting = [option for option in options if option.fits]
     chosen = None
     if fitting:
@@ -215,19 +222,30 @@ def plan_run(run: PlannedRun, cluster: Cluster, *, price: float | None = None) -
     return RunPlan(cluster, options, chosen, flops, *known)
 
 
+def _no_way(run: PlannedRun) -> ConfigError:
+    if run.parallel == "ddp":
+        return ConfigError(
+            "`training.cpu_offload` needs `training.parallel` to be fsdp, but it is ddp. Drop one of them."
+        )
+    asked = "parallel: fsdp" if run.parallel == "fsdp" else "cpu_offload: true"
+    return ConfigError(
+        f"`training.optimizer` must be one that FSDP2 can shard with `training.{asked}`, but is "
+        f"{run.settings.optimizer}. Take adamw, lion, muon, sgd or schedule_free, or drop `{asked}`."
+    )
+
+
 def _ways(run: PlannedRun, cluster: Cluster) -> list[tuple[Sharding, bool, bool]]:
     """Ways to run that the recipe leaves open, the simplest first: the sharding, with checkpointing or not, with
-    offload or not. An optimizer that looks at whole matrices is not sharded."""
+    offload or not."""
     if cluster.devices == 1:
         ways = [(Sharding.ONE, checkpoint, False) for checkpoint in (False, True)]
     else:
         sharded = [Sharding.HYBRID] * (cluster.nodes > 1 and cluster.per_node > 1)
         sharded += [Sharding.FSDP] * (run.shard_within == "world" or not sharded)
-        if run.settings.optimizer in WHOLE_MATRICES or run.parallel == "ddp":
+        if run.settings.optimizer in UNSHARDABLE or run.parallel == "ddp":
             sharded = []
         plain = [Sharding.DDP] * (run.parallel != "fsdp" and not run.settings.offload)
-        offloads = (True,) if run.settings.offload else (False,)
-        ways = [(way, again, away) for away in offloads for again in (False, True) for way in [*plain, *sharded]]
+        ways = [(way, again, run.settings.offload) for again in (False, True) for way in [*plain, *sharded]]
         ways += [(sharded[-1], True, True)] if sharded and not run.settings.offload else []
     return [way for way in ways if way[1] or not run.settings.checkpoint]
 

@@ -16,7 +16,7 @@ from torch import nn
 from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.models.stack import DecoderLayer, EncoderLayer
 from antiphon.nn.attention import Attention
-from antiphon.nn.backends.blocks import block_length
+from antiphon.nn.backends.blocks import block_keys, block_length
 from antiphon.nn.layers import FeedForward
 from antiphon.nn.mixers import Mixer
 from antiphon.nn.mixers.additive import Additive
@@ -92,9 +92,9 @@ class LayerShape:
 @dataclass(frozen=True)
 class NetworkShape:
     """A network. `table` is the number of ids that the output scores, `width` that of the decoder; `root` are the
-    parameters outside of the layers (tables, final norms, shared rules), `table_parameters` those of the tables among
-    them. `trainable` is the number of parameters that get a gradient, `linear` that of linear weights, `factored` the
-    sum of rows and columns of all matrices, and `vectors` the number of parameters that are in no matrix."""
+    parameters outside of the layers (tables, final norms, shared rules). `trainable` is the number of parameters that
+    get a gradient, `linear` that of linear weights, `factored` the sum of rows and columns of all matrices, and
+    `vectors` the number of parameters that are in no matrix."""
 
     encoder: tuple[LayerShape, ...]
     decoder: tuple[LayerShape, ...]
@@ -102,7 +102,6 @@ class NetworkShape:
     width: int
     table: int
     root: int
-    table_parameters: int
     parameters: int
     trainable: int
     linear: int
@@ -126,7 +125,6 @@ def network_shape(network: EncoderDecoder) -> NetworkShape:
     encoder = tuple(_layer(layer) for layer in network.encoder.layers)
     decoder = tuple(_layer(layer) for layer in network.decoder.layers)
     total = _count(network.parameters())
-    tables = {id(part.weight): part.weight.numel() for part in network.modules() if isinstance(part, nn.Embedding)}
     return NetworkShape(
         encoder=encoder,
         decoder=decoder,
@@ -134,7 +132,6 @@ def network_shape(network: EncoderDecoder) -> NetworkShape:
         width=network.output.embedding_dim,
         table=network.output.num_embeddings,
         root=total - sum(layer.parameters for layer in encoder + decoder),
-        table_parameters=sum(tables.values()),
         parameters=total,
         trainable=_count(part for part in network.parameters() if part.requires_grad),
         linear=linear_weights(network),
@@ -226,5 +223,4 @@ def _blocks(mixer: Attention) -> tuple[int, int]:
     right = None if reach is None else 0 if mixer.role == "decoder" else reach[1]
     if mixer.role == "cross" or reach is None or reach[0] is None or right is None:
         return 0, 0
-    block = block_length(reach[0], right)
-    return block, (-(-reach[0] // block) + 1 + -(-right // block)) * block + reach[2]
+    return block_length(reach[0], right), block_keys(reach[0], right, reach[2])

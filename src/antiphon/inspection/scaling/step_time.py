@@ -83,11 +83,10 @@ def step_seconds(
     sharding: Sharding,
     cluster: Cluster,
     *,
-    overlap: bool = True,
     slowest: float = 1.0,
 ) -> StepSeconds:
-    """The seconds of a step. `overlap`: whether communication runs beside the computing. `slowest`: how many times as
-    long as a mean rank the slowest one computes, for which the others wait."""
+    """The seconds of a step. `slowest`: how many times as long as a mean rank the slowest one computes, for which the
+    others wait."""
     device, count = cluster.device, load.micro_batches
     rate = device.reached * device.matrix if load.half else SINGLE_SHARE * device.single
     products = load.flops / rate
@@ -99,9 +98,7 @@ def step_seconds(
         # Parameters come from the host for each pass, gradients go there, and the host computes the update.
         update = load.update_bytes / HOST_MEMORY + load.offloaded * (2 * count + 1) / HOST_LINK
     sent, last = communication_seconds(traffic, sharding, cluster)
-    if not overlap:
-        exposed = sent
-    elif sharding is Sharding.DDP:
+    if sharding is Sharding.DDP:
         exposed = max(last, sent - one * (1 - load.forward_share) * 0.9)
     else:
         exposed = max(last, sent - one * count)

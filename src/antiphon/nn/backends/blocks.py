@@ -40,14 +40,18 @@ def block_length(left: int, right: int) -> int:
     return max(BLOCK, (half + 31) // 32 * 32)
 
 
+def block_keys(left: int, right: int, sinks: int) -> int:
+    """w: the keys of the blocks that the queries of a block reach, and the first keys that are always visible."""
+    block = block_length(left, right)
+    return (-(-left // block) + 1 + -(-right // block)) * block + sinks
+
+
 def keys_of_a_block(scores: Scores) -> int | None:
     """w, without the first keys of further segments; None if the reach of the rule is not bounded."""
     reach = band(scores)
     if reach is None:
         return None
-    left, right, sinks = reach
-    block = block_length(left, right)
-    return (-(-left // block) + 1 + -(-right // block)) * block + sinks
+    return block_keys(*reach)
 
 
 class BlockFold:
@@ -155,6 +159,8 @@ def _first_keys(keys: Tokens, sinks: int) -> Tensor:
 
 def whole(tokens: Tokens) -> bool:
     """Whether the tokens of each segment are contiguous and their positions increase; padding is ignored."""
+    if tokens.in_order:
+        return True
     pos = tokens.pos
     segment = (pos >= 0).long() if tokens.segment is None else tokens.segment.masked_fill(pos < 0, 0)
     before = pad(segment, (1, -1))
@@ -188,9 +194,7 @@ def same(queries: Tokens, keys: Tokens) -> bool:
 def _unlike(queries: Tokens, keys: Tokens) -> str | None:
     if not same(queries, keys):
         return "queries and keys are not the same tokens"
-    return (
-        None if queries.in_order or whole(queries) else "the tokens of a row are not neighbours with rising positions"
-    )
+    return None if whole(queries) else "the tokens of a row are not neighbours with rising positions"
 
 
 def blocks(

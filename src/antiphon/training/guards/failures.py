@@ -28,7 +28,7 @@ def device_failure(error: BaseException) -> str | None:
     """The first line of the message of a GPU that failed; None for any other error."""
     if not isinstance(error, RuntimeError) or isinstance(error, AntiphonError) or memory_ran_out(error):
         return None
-    first = (str(error).splitlines() or [""])[0].strip()
+    first = _first_line(error)
     if any(words in first for words in _SETTINGS):
         return None
     return first if any(words in first for words in (*_PREFIXES, *_STATUS)) else None
@@ -56,12 +56,15 @@ def named_failures(device: torch.device, step: Callable[[], int], store: Snapsho
                 f"{remedy}."
             ) from error
         if memory_ran_out(error):
-            first = (str(error).splitlines() or [""])[0]
             raise WorkError(
-                f"memory ran out {where} ({first}); {last_kept(store)}. Free memory, then continue with {going_on}, or "
-                "start a new run with a smaller `training.batch_tokens`."
+                f"memory ran out {where} ({_first_line(error)}); {last_kept(store)}. Free memory, then continue with "
+                f"{going_on}, or start a new run with a smaller `training.batch_tokens`."
             ) from error
         raise
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [""])[0].strip()
 
 
 def last_kept(store: SnapshotStore) -> str:

@@ -69,10 +69,13 @@ def parallelize(
 
         return FullySharded(network, settings, world), notes
     for name in ("shard_within", "cpu_offload"):
-        if settings.parallel == "ddp" and getattr(settings, name) not in ("world", False):
+        if getattr(settings, name) in ("world", False):
+            continue
+        if settings.parallel == "ddp":
             raise ConfigError(
                 f"`training.{name}` needs `training.parallel` to be fsdp, but it is ddp. Drop one of them."
             )
+        notes += (f"`training.{name}` is not used: it belongs to fsdp",)
     from antiphon.training.parallel.ddp import DataParallel
 
     return DataParallel(network, settings, world, unused=trial is not None and trial.unused), notes

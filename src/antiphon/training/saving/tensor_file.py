@@ -63,10 +63,5 @@ def tensor_file(tensors: Mapping[str, Tensor], *, offsets: Mapping[str, Sequence
     return [len(text).to_bytes(8, "little") + text, *(_bytes(tensors[name]) for name in names)]
 
 
-def size_of(content: Buffers) -> int:
-    """The number of bytes."""
-    return sum(memoryview(part).nbytes for part in content)
-
-
 def _bytes(tensor: Tensor) -> memoryview:
     return tensor.reshape(-1).view(torch.uint8).numpy().data

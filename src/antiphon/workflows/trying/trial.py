@@ -88,7 +88,7 @@ def _tried(config: TrainConfig, device: torch.device, base_bytes: int) -> Trial:
     teacher = job.loop.parts.teacher
     shape = network_shape(job.network)
     taught = None if teacher is None else network_shape(teacher)
-    positions = statistics.mean(map(_positions, epoch))
+    positions, waste = statistics.mean(map(_positions, epoch)), padding_waste(epoch)
     measured = Measured(
         device=device.type if device.type == "cpu" else torch.cuda.get_device_name(device),
         parameters=shape.parameters,
@@ -103,8 +103,8 @@ def _tried(config: TrainConfig, device: torch.device, base_bytes: int) -> Trial:
         pairs=job.data.train.report.kept,
         batches=len(epoch),
         positions=positions,
-        tokens=positions * (1 - padding_waste(epoch)),
-        padding_waste=padding_waste(epoch),
+        tokens=positions * (1 - waste),
+        padding_waste=waste,
         conditions=Conditions(watch.waited / watch.elapsed, notes),
     )
     return Trial(measured, job.data.tokenizers, epoch, shape, taught)
