@@ -14,6 +14,7 @@ import site
 import struct
 import sys
 import sysconfig
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -127,6 +128,7 @@ class Watch:
     """What Python does while `home` is set: the events of sys.addaudithook that a reader of `home` has no need of."""
 
     home: Path | None = None
+    others: frozenset[int | None] = frozenset()  # threads that ran before: what they do is not the reader's
 
     def __init__(self) -> None:
         self.seen: list[str] = []
@@ -137,7 +139,7 @@ class Watch:
         sys.addaudithook(self)
 
     def __call__(self, event: str, arguments: tuple[Any, ...]) -> None:
-        if self.home is None:
+        if self.home is None or threading.get_ident() in self.others:
             return
         if event == "open" and isinstance(arguments[0], (str, bytes)):
             path, mode, flags = arguments
@@ -181,6 +183,7 @@ def watched(folder: Path, *, most_bytes: int = MOST_BYTES, most_seconds: float =
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     there, path, modules = _tree(folder), list(sys.path), set(sys.modules)
     watch.seen.clear()
+    watch.others = frozenset(thread.ident for thread in threading.enumerate()) - {threading.get_ident()}
     watch.home = folder.resolve()
     resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + most_bytes, before[1]))
     start = time.process_time(), time.monotonic()

@@ -42,15 +42,27 @@ def leases(folder: Path) -> list[str]:
     return [name for name in os.listdir(folder) if is_lease(name)]
 
 
+MADE: list[Lease] = []
+
+
+@pytest.fixture(autouse=True)
+def release_all() -> Iterator[None]:
+    """A lease that a test still holds at its end would write its file until the process of the tests ends."""
+    yield
+    while MADE:
+        MADE.pop().release()
+
+
 def elsewhere(folder: Path, machine: str = "another kernel") -> Lease:
     """The lease of a process on another machine."""
-    made = Lease(folder, beat=BEAT, stale=STALE)
+    made = here(folder)
     made._me = replace(made._me, kernel=machine, host="node-7")
     return made
 
 
 def here(folder: Path) -> Lease:
-    return Lease(folder, beat=BEAT, stale=STALE)
+    MADE.append(Lease(folder, beat=BEAT, stale=STALE))
+    return MADE[-1]
 
 
 def test_a_lease_is_taken_released_and_leaves_nothing(tmp_path: Path) -> None:

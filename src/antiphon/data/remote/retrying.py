@@ -55,9 +55,7 @@ def persist(action: Callable[[], T], *, name: RemoteName, closing: threading.Eve
 
 def permanent(error: BaseException, name: RemoteName) -> DataError | None:
     """The error to raise at once for a fault that no further try mends; None for one that may pass."""
-    cause = error.__cause__
-    if isinstance(error, FileNotFoundError) and type(cause).__module__.startswith("aiohttp"):
-        error = cause or error  # fsspec calls every failed request for the size of an http file so
+    error = _unwrapped(error)
     status = getattr(error, "status", None) or getattr(error, "code", None)
     status = status if isinstance(status, int) else None
     kind = type(error).__name__
@@ -76,7 +74,15 @@ def permanent(error: BaseException, name: RemoteName) -> DataError | None:
 
 def reason(error: BaseException) -> str:
     """The message of a library's error on one line, without credentials."""
+    error = _unwrapped(error)
     return hide(one_line(error))[:200].rstrip(".") or type(error).__name__
+
+
+def _unwrapped(error: BaseException) -> BaseException:
+    """The error of aiohttp: fsspec makes a `FileNotFoundError` of every failed request for the size of an http file."""
+    cause = error.__cause__
+    is_wrapper = isinstance(error, FileNotFoundError) and type(cause).__module__.startswith("aiohttp")
+    return cause if cause is not None and is_wrapper else error
 
 
 def shown(error: BaseException) -> BaseException | None:
