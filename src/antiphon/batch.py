@@ -8,7 +8,7 @@ Shapes: B rows, S source positions, T target positions. One example::
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -18,15 +18,32 @@ from antiphon.devices import choose_device
 
 
 @dataclass(frozen=True, slots=True)
+class LazyFeatures:
+    """Features (S, F) that `load` computes when a batch is made; `length` is S, known before."""
+
+    length: int
+    load: Callable[[], Tensor]
+
+    def __len__(self) -> int:
+        return self.length
+
+
+Source = list[int] | Tensor | LazyFeatures
+"""The source of an example: ids, or features (S, F), computed or to be computed."""
+
+
+@dataclass(frozen=True, slots=True)
 class Example:
     """One pair as ids. `source` and `target` end with the end token if the task has one.
 
-    A source that is not text is features (S, F) instead. `index` is its index in the corpus.
+    A source that is not text is features (S, F) instead. `index` is its index in the corpus. `prompt` are ids before
+    the target, such as a question about an image: the decoder reads them, and they have no labels.
     """
 
-    source: list[int] | Tensor
+    source: Source
     target: list[int]
     index: int
+    prompt: Sequence[int] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +52,7 @@ class Tokens:
 
     `pos` is (B or 1, L), int64, counted over the real tokens of a segment, -1 at padding; one row if all rows agree.
     `segment` is (B or 1, L), 0 at padding, for packed rows. `prefix` is (B or 1, L), bool: a bidirectional prefix.
+    `grid` is (B or 1, L, 2), int64: the row and column of each position of an image, of the patches from 0.
     `memo` caches values that the layers share within one forward (masks, biases, cache slots); a stack starts each
     forward with `fresh()`. `maps`, if given, collects the attention weights (B, H, Q, K) of the layers that read these
     tokens, by mixer. `in_order`: known to be one segment a row, padded on the right, so that no code needs to read the
@@ -44,6 +62,7 @@ class Tokens:
     pos: Tensor
     segment: Tensor | None = None
     prefix: Tensor | None = None
+    grid: Tensor | None = None
     memo: dict[object, object] = field(default_factory=dict, repr=False, compare=False)
     maps: dict[object, list[Tensor]] | None = field(default=None, repr=False, compare=False)
     in_order: bool = field(default=False, repr=False, compare=False)
@@ -65,7 +84,7 @@ class Tokens:
 
         pos = pick(self.pos)
         assert pos is not None
-        return Tokens(pos, pick(self.segment), pick(self.prefix), in_order=self.in_order)
+        return Tokens(pos, pick(self.segment), pick(self.prefix), pick(self.grid), in_order=self.in_order)
 
     def to(self, device: torch.device | str) -> Tokens:
         """The same tokens on `device`, with an empty `memo`. ConfigError for a device that does not exist."""
@@ -74,7 +93,8 @@ class Tokens:
     def _on(self, device: torch.device) -> Tokens:
         segment = None if self.segment is None else _copied(self.segment, device)
         prefix = None if self.prefix is None else _copied(self.prefix, device)
-        return Tokens(_copied(self.pos, device), segment, prefix, in_order=self.in_order)
+        grid = None if self.grid is None else _copied(self.grid, device)
+        return Tokens(_copied(self.pos, device), segment, prefix, grid, in_order=self.in_order)
 
     @staticmethod
     def of_lengths(lengths: Tensor, width: int) -> Tokens:
@@ -124,9 +144,10 @@ def _copied(value: Tensor, device: torch.device) -> Tensor:
     return pinned.to(device, non_blocking=True)
 
 
-def pad(rows: Sequence[Sequence[int] | Tensor], *, pad_id: int) -> tuple[Tensor, Tokens]:
+def pad(rows: Sequence[Sequence[int] | Tensor | LazyFeatures], *, pad_id: int) -> tuple[Tensor, Tokens]:
     """Pad rows of ids on the right to a tensor (B, L), and return it with its tokens. Features (L, F) are padded with
     zeros to (B, L, F)."""
+    rows = [row.load() if isinstance(row, LazyFeatures) else row for row in rows]
     features = [row for row in rows if isinstance(row, Tensor)]
     if features:
         assert len(features) == len(rows), "the rows of a batch are of one kind"
@@ -142,13 +163,13 @@ def pad(rows: Sequence[Sequence[int] | Tensor], *, pad_id: int) -> tuple[Tensor,
 
 
 def collate(examples: Sequence[Example], *, pad_id: int, start_id: int) -> Batch:
-    """Make a batch of examples. The decoder's input is the target shifted right by one, after `start_id`."""
+    """Make a batch of examples. The decoder's input is prompt and target shifted right by one, after `start_id`."""
     source, source_tokens = pad([example.source for example in examples], pad_id=pad_id)
-    labels, target_tokens = pad([example.target for example in examples], pad_id=pad_id)
-    target_ids, _ = pad(
-        [[start_id, *example.target[:-1]][: len(example.target)] for example in examples], pad_id=pad_id
-    )
+    targets = [[*example.prompt, *example.target] for example in examples]
+    labels, target_tokens = pad(targets, pad_id=pad_id)
+    target_ids, _ = pad([[start_id, *target[:-1]][: len(target)] for target in targets], pad_id=pad_id)
     index = torch.tensor([example.index for example in examples], dtype=torch.long)
-    mask = target_tokens.valid
+    prompts = torch.tensor([len(example.prompt) for example in examples], dtype=torch.long)
+    mask = target_tokens.pos >= prompts[:, None]
     places = mask.flatten().nonzero()[:, 0]
     return Batch(source, source_tokens, target_ids, target_tokens, labels, mask, places, index)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 import antiphon
 import antiphon.inputs
 from antiphon.batch import Example, Tokens, collate
-from antiphon.config import AttentionConfig, FamilyConfig, GenerationConfig, ModelConfig
+from antiphon.config import AttentionConfig, FamilyConfig, GenerationConfig, InputSettings, ModelConfig
 from antiphon.errors import ConfigError, DataError, ModelError
 from antiphon.generation.model import Model
 from antiphon.inputs import KINDS, InputKind, SpeechInput, TextInput, input_kind
@@ -54,7 +54,7 @@ class ImageInput(InputKind[Tensor]):
     has_tokens: ClassVar[bool] = False
 
     @classmethod
-    def of(cls, family: FamilyConfig | None) -> Self | None:
+    def of(cls, family: FamilyConfig | None, settings: InputSettings | None) -> Self | None:
         return cls() if family is not None and family.name == "images" else None
 
     def embedding(self, model: ModelConfig, ids: Callable[[], SourceEmbedding], noise: Noise) -> SourceEmbedding:
@@ -157,9 +157,9 @@ def test_a_further_kind_is_classified_saved_and_trained(model: Model, tmp_path: 
 
 def test_the_kind_of_a_family() -> None:
     family = FamilyConfig(name="whisper", pad_id=2, start_id=265, end_id=2, speech=SPEECH)
-    assert input_kind(None) == input_kind(replace(family, speech=None)) == TextInput()
-    assert input_kind(family) == SpeechInput(SPEECH)
-    assert repr(input_kind(family)) == "SpeechInput(1000 Hz, 1 s at once, 5 mel bands)"
+    assert input_kind(None, None) == input_kind(replace(family, speech=None), None) == TextInput()
+    assert input_kind(family, None) == SpeechInput(SPEECH)
+    assert repr(input_kind(family, None)) == "SpeechInput(1000 Hz, 1 s at once, 5 mel bands)"
 
 
 def test_the_prompt_of_speech_holds_what_is_given_and_leaves_the_rest_to_be_chosen() -> None:

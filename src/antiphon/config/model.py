@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal, get_args
 
 from antiphon.config.family import FamilyConfig
+from antiphon.config.inputs import TEXT, InputSettings, input_settings
 from antiphon.registry import nearest
 from antiphon.settings import (
     Count,
@@ -18,6 +19,7 @@ from antiphon.settings import (
     Settings,
     build,
     hints,
+    inside,
     require,
     show,
 )
@@ -114,6 +116,8 @@ class ModelConfig(Settings):
     """Bound of the output logits, which become cap * tanh(logits / cap); none: no bound."""
     output_bias: bool = False
     """A learned bias of the output logits."""
+    input: object = TEXT
+    """What sources are: text, audio or image; the last two with settings too, for example {image: {height: 48}}."""
     family: FamilyConfig | None = None
     """Further settings of a published checkpoint: only in model folders, never in a recipe."""
 
@@ -128,7 +132,14 @@ class ModelConfig(Settings):
                 object.__setattr__(self, name, value)
         super().__post_init__()
 
+    @property
+    def input_settings(self) -> InputSettings | None:
+        """The settings of sources that are not text; None for text."""
+        with inside("input"):
+            return input_settings(self.input)
+
     def check(self) -> None:
+        _ = self.input_settings  # SettingError for an unknown one
         for name, most in _MAX_SIZES.items():
             value = getattr(self, name)
             require(value is None or value <= most, name, f"must be at most {most}, but is {show(value)}")

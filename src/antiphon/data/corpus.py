@@ -17,9 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
-from torch import Tensor
-
-from antiphon.batch import Example
+from antiphon.batch import Example, Source
 from antiphon.config import Shares, is_files
 from antiphon.data.bad_rows import OnBadRow
 from antiphon.data.denoising import Objective, make_denoisers
@@ -82,13 +80,13 @@ class InMemory:
             self.report.read += 1
 
     def append(
-        self, source: list[int] | Tensor, target: list[int], place: DataPlace | None = None, number: int | None = None
+        self, source: Source, target: list[int], place: DataPlace | None = None, number: int | None = None
     ) -> None:
         """Append a pair. `number` is its number among all pairs that were kept; by default its index here.
 
         TypeError if the sources before are ids and this one is features, or the other way round.
         """
-        if isinstance(source, Tensor) and not len(self):
+        if not isinstance(source, list) and not len(self):
             self._source = FeatureRows()
         place = place or DataPlace("", len(self))
         self._numbers.append(len(self) if number is None else number)

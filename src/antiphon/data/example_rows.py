@@ -6,6 +6,8 @@ from array import array
 
 from torch import Tensor
 
+from antiphon.batch import LazyFeatures, Source
+
 
 class IdRows:
     """Lists of ids, one after the other in an array."""
@@ -13,9 +15,9 @@ class IdRows:
     def __init__(self) -> None:
         self._ids, self._ends = array("I"), array("Q", [0])
 
-    def append(self, ids: list[int] | Tensor) -> None:
+    def append(self, ids: Source) -> None:
         """TypeError for features."""
-        if isinstance(ids, Tensor):
+        if not isinstance(ids, list):
             raise TypeError("rows must all be ids, but one is features")
         self._ids.extend(ids)
         self._ends.append(len(self._ids))
@@ -33,20 +35,20 @@ class IdRows:
 
 
 class FeatureRows:
-    """Features (F, M), a tensor for each row."""
+    """Features (F, M) of each row, computed or to be computed."""
 
     def __init__(self) -> None:
-        self._rows: list[Tensor] = []
+        self._rows: list[Tensor | LazyFeatures] = []
         self.total = 0  # frames of all rows
 
-    def append(self, features: list[int] | Tensor) -> None:
+    def append(self, features: Source) -> None:
         """TypeError for ids."""
-        if not isinstance(features, Tensor):
+        if isinstance(features, list):
             raise TypeError("rows must all be features, but one is ids")
         self._rows.append(features)
         self.total += len(features)
 
-    def __getitem__(self, index: int) -> Tensor:
+    def __getitem__(self, index: int) -> Tensor | LazyFeatures:
         return self._rows[index]
 
     def length(self, index: int) -> int:

@@ -24,7 +24,7 @@ def speaking(parts: Parts) -> Parts:
     ConfigError, with the nearest codes, for an unknown language, or for a model without languages.
     """
     config, family = parts.generation, parts.model.family
-    prompted = input_kind(family).in_languages(
+    prompted = input_kind(family, parts.model.input_settings).in_languages(
         family, source_language=config.source_language, target_language=config.target_language
     )
     if prompted is not None:
@@ -54,7 +54,7 @@ def target_special_tokens(parts: Parts) -> SpecialTokens:
         family.never_ids,
         published=True,
     )
-    kind = input_kind(family)
+    kind = input_kind(family, parts.model.input_settings)
     prompt = kind.prompt()
     return (
         published if prompt is None else replace(published, first=prompt, suppress_first=kind.never_first, prompt=True)

@@ -89,7 +89,7 @@ class Model(ModelRepr, OtherToolkitNames):
         self.source_tokenizer, self.target_tokenizer = self.parts.source_tokenizer, self.parts.target_tokenizer
         self.special_tokens = target_special_tokens(self.parts)
         self.restrictor = ConstraintBuilder(self.target_tokenizer, self.special_tokens, self.network.vocab_size)
-        kind = input_kind(self.parts.model.family)
+        kind = input_kind(self.parts.model.family, self.parts.model.input_settings)
         self.input_kind: InputKind[Any] = kind.with_tokenizer(
             self.source_tokenizer, template=parts.template, prefixes=parts.prefixes
         )

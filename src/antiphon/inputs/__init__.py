@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from antiphon.config import FamilyConfig
+from antiphon.config import FamilyConfig, InputSettings
 from antiphon.inputs.kind import InputKind
 from antiphon.inputs.speech import SpeechInput
 from antiphon.inputs.text import TextInput
@@ -34,6 +34,6 @@ KINDS: tuple[type[InputKind[Any]], ...] = (SpeechInput, TextInput)
 """Every kind, those of particular families first: the first one whose `of` accepts a model's family is its kind."""
 
 
-def input_kind(family: FamilyConfig | None) -> InputKind[Any]:
-    """The input kind of a model of `family`; None means a model of this toolkit without a published family."""
-    return next(kind for each in KINDS if (kind := each.of(family)) is not None)
+def input_kind(family: FamilyConfig | None, settings: InputSettings | None) -> InputKind[Any]:
+    """The input kind of a model of `family` (None: one of this toolkit) with the settings of `model.input`."""
+    return next(kind for each in KINDS if (kind := each.of(family, settings)) is not None)

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import ClassVar, Generic, NamedTuple, Self, TypeVar
+from typing import BinaryIO, ClassVar, Generic, NamedTuple, Self, TypeVar
 
 from torch import Tensor
 
-from antiphon.config import FamilyConfig, GenerationConfig, ModelConfig
+from antiphon.config import FamilyConfig, GenerationConfig, InputSettings, ModelConfig
 from antiphon.inputs.embeddings import SourceEmbedding
 from antiphon.inputs.limits import BoundedNetwork
 from antiphon.nn.noise import Noise
@@ -39,8 +39,9 @@ class InputKind(ABC, Generic[Row]):
 
     @classmethod
     @abstractmethod
-    def of(cls, family: FamilyConfig | None) -> Self | None:
-        """The kind of a model of `family`; None if its sources are of another kind."""
+    def of(cls, family: FamilyConfig | None, settings: InputSettings | None) -> Self | None:
+        """The kind of a model of `family`, or with the settings of `model.input`; None if its sources are of another
+        kind."""
 
     @abstractmethod
     def embedding(self, model: ModelConfig, ids: Callable[[], SourceEmbedding], noise: Noise) -> SourceEmbedding:
@@ -51,6 +52,23 @@ class InputKind(ABC, Generic[Row]):
 
     def check_trainable(self) -> None:
         """ConfigError if a model with sources of this kind cannot be trained; its text follows "`model.base`: "."""
+
+    # For reading data: only kinds whose sources are files.
+
+    def measure(self, file: BinaryIO, what: str) -> int:
+        """The number of rows F of the features (F, M) of a source, from the head of its file, without decoding it.
+
+        `what` names the source in errors. DataError for a file that is no source of this kind, or is too large.
+        """
+        raise NotImplementedError
+
+    def load(self, file: BinaryIO, what: str) -> Row:
+        """The source in an opened file. DataError, which names `what`, if it cannot be read."""
+        raise NotImplementedError
+
+    def features(self, row: Row) -> Tensor:
+        """The features (F, M), float32, of a source."""
+        raise NotImplementedError
 
     # For reading a user's inputs.
 

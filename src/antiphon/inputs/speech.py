@@ -18,7 +18,7 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor
 
-from antiphon.config import FamilyConfig, GenerationConfig, ModelConfig
+from antiphon.config import FamilyConfig, GenerationConfig, InputSettings, ModelConfig
 from antiphon.config.speech import STRIDE, SpeechConfig
 from antiphon.errors import ConfigError, DataError, ModelError
 from antiphon.inputs.embeddings import FeatureEmbedding, SourceEmbedding
@@ -45,7 +45,7 @@ class SpeechInput(InputKind[Tensor]):
         return f"SpeechInput({speech.sampling_rate} Hz, {speech.seconds} s at once, {speech.mel_bins} mel bands)"
 
     @classmethod
-    def of(cls, family: FamilyConfig | None) -> Self | None:
+    def of(cls, family: FamilyConfig | None, settings: InputSettings | None) -> Self | None:
         return None if family is None or family.speech is None else cls(family.speech)
 
     def embedding(self, model: ModelConfig, ids: Callable[[], SourceEmbedding], noise: Noise) -> SourceEmbedding:
@@ -118,11 +118,11 @@ class SpeechInput(InputKind[Tensor]):
     def never_first(self) -> tuple[int, ...]:
         return self.speech.never_first_ids
 
-    def features(self, samples: Tensor) -> Tensor:
+    def features(self, row: Tensor) -> Tensor:
         """Samples (N,) to features (F, M), float32; truncated or padded with silence to the model's input length."""
         speech = self.speech
         return log_mel(
-            fit(samples, speech.samples),
+            fit(row, speech.samples),
             bins=speech.mel_bins,
             window=speech.window,
             hop=speech.hop,

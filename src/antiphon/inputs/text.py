@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
-from antiphon.config import FamilyConfig, GenerationConfig, ModelConfig
+from antiphon.config import FamilyConfig, GenerationConfig, InputSettings, ModelConfig
 from antiphon.errors import DataError
 from antiphon.inputs.embeddings import SourceEmbedding
 from antiphon.inputs.kind import InputKind, Source, SourceParts
@@ -30,8 +30,8 @@ class TextInput(InputKind[str]):
     has_tokens: ClassVar[bool] = True
 
     @classmethod
-    def of(cls, family: FamilyConfig | None) -> Self:
-        return cls()
+    def of(cls, family: FamilyConfig | None, settings: InputSettings | None) -> Self | None:
+        return cls() if settings is None else None
 
     def with_tokenizer(self, tokenizer: Tokenizer, *, template: str = "", prefixes: Sequence[str] = ()) -> TextInput:
         return replace(self, tokenizer=tokenizer, template=template, prefixes=tuple(prefixes))

@@ -52,7 +52,7 @@ def build_network(
     `folder` is searched first for `module:Name`. `warn`: warn of settings of the model that a mixer does not support.
     """
     noise, shapes = Noise(), _shapes(model)
-    family = model.family or _PLAIN
+    family, kind = model.family or _PLAIN, input_kind(model.family, model.input_settings)
     build = _MixerBuilder(model, backend=attention.backend, folder=folder, allow_import=allow_import, warn=warn)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -68,7 +68,7 @@ def build_network(
         source, target = (tables[1], tables[1]) if shared else tables
         output = target if model.tie_embeddings else Embedding(target_vocab, widths[1])
         return EncoderDecoder(
-            input_kind(model.family).embedding(model, lambda: _front(model, source, noise=noise), noise),
+            kind.embedding(model, lambda: _front(model, source, noise=noise), noise),
             encoder,
             _front(model, target, noise=noise),
             decoder,

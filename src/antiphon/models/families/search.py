@@ -181,7 +181,7 @@ def warn_not_exported(config: GenerationConfig, *, published: bool, template: st
 def _counted(family: FamilyConfig, most: int) -> tuple[int, int, int]:
     """How many more tokens than ours their `max_length` counts, how many their `max_new_tokens`, and our largest number
     of new tokens for a model of `most` positions."""
-    kind = input_kind(family)
+    kind = input_kind(family, None)  # of any input: only its prompt is asked for
     if kind.prompt() is not None:  # its tokens are not counted in either
         return 0, 0, most - 1 - kind.prompt_length
     first = family.first_id is not None

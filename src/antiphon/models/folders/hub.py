@@ -104,7 +104,7 @@ def load_pretrained(
     where = str(folder / (SEARCH if apart else CONFIG))
     generation = search_settings(search, family=ours.family, most=ours.model.max_length, where=where)
     warn_ignored(search, read=family.searched, where=where)
-    if input_kind(ours.family).has_tokens:
+    if input_kind(ours.family, ours.model.input_settings).has_tokens:
         usual = usual_length(folder, config, source, most=ours.model.max_length)
         generation = replace(generation, max_source_tokens=usual)
     return Parts(network.eval(), ours.model, ours.attention, source, target, "text", generation, account=account)
@@ -252,7 +252,7 @@ def save_pretrained_files(folder: Path, parts: Parts) -> tuple[Family, Translate
         features = {name: said[name] for name in family.preprocessed if name in said}
         write_json(folder / PREPROCESSOR, features | dict(family.preprocessor))
     write_json(folder / CONFIG, config)
-    if input_kind(ours.family).has_tokens:
+    if input_kind(ours.family, ours.model.input_settings).has_tokens:
         most, limit = ours.model.max_length, parts.generation.max_source_tokens
         keep_usual_length(folder, config, parts.source_tokenizer, limit, most=most)
     return family, ours, parts
