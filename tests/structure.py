@@ -64,8 +64,8 @@ FLOORS: dict[str, list[str]] = {
         "/",
     ],
     "data": [
-        "checks/ checks/letters epochs/ epochs/collection epochs/data_report epochs/drawing example_rows profile "
-        "remote/ remote/retrying workers/ zstd",
+        "checks/ checks/letters drawn_lines epochs/ epochs/collection epochs/data_report epochs/drawing "
+        "example_rows profile remote/ remote/retrying workers/ zstd",
         "remote/filesystem",
         "remote/reading shards",
         "epochs/sampled remote/cache",

@@ -38,6 +38,8 @@ THIRD_PARTY = {  # what the dependencies of pyproject.toml are called in an impo
     "datasets", "pyarrow", "zstandard",  # extra [data]
     "fsspec",  # extra [cloud]
     "matplotlib",  # extra [plots]
+    "PIL",  # extra [images]
+    "soundfile", "soxr",  # extra [audio]
     "peft",  # extra [peft]
     "ctranslate2",  # extra [ctranslate2]
     "transformers",  # extra [hf]
@@ -66,6 +68,9 @@ LAZY = {
     "schedulefree",
     "comet",
     "matplotlib",
+    "PIL",
+    "soundfile",
+    "soxr",
     "wandb",
     "mlflow",
     "trackio",

@@ -25,6 +25,7 @@ FIXED = {  # library -> the first version without it, and the number of the faul
     "uvicorn": ("0.11.7", "CVE-2020-7694: requests could forge lines of the log"),
     "onnx": ("1.16.2", "CVE-2024-5187: an archive left its folder"),
     "pyarrow": ("14.0.1", "CVE-2023-47248: a parquet file ran code"),
+    "pillow": ("11.3.0", "CVE-2025-48379: an image wrote beyond its memory"),
     "nltk": ("3.9", "CVE-2024-39705: a downloaded package ran code"),
 }
 

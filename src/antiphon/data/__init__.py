@@ -5,6 +5,7 @@ from __future__ import annotations
 from antiphon.data.batching import Batches, length_batches, padding_waste
 from antiphon.data.corpus import Corpus, InMemory, Streamed, load_corpus
 from antiphon.data.denoising import load_objectives
+from antiphon.data.drawn_lines import find_fonts, lines_of_text
 from antiphon.data.epochs.data_report import DataReport
 from antiphon.data.filters import Filters, Pair, filters_of, load_filters
 from antiphon.data.mixture import Mixture
@@ -24,7 +25,9 @@ __all__ = [
     "Streamed",
     "cases",
     "filters_of",
+    "find_fonts",
     "length_batches",
+    "lines_of_text",
     "load_corpus",
     "load_filters",
     "load_objectives",
