@@ -39,7 +39,6 @@ THIRD_PARTY = {  # what the dependencies of pyproject.toml are called in an impo
     "fsspec",  # extra [cloud]
     "matplotlib",  # extra [plots]
     "PIL",  # extra [images]
-    "soundfile", "soxr",  # extra [audio]
     "peft",  # extra [peft]
     "ctranslate2",  # extra [ctranslate2]
     "transformers",  # extra [hf]
@@ -69,8 +68,6 @@ LAZY = {
     "comet",
     "matplotlib",
     "PIL",
-    "soundfile",
-    "soxr",
     "wandb",
     "mlflow",
     "trackio",
