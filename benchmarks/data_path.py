@@ -37,7 +37,7 @@ from antiphon.text import Tokenizer, load_task, train_tokenizer
 
 DATA = Path(os.environ.get("ANTIPHON_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 FORMATS = ("text", "text.zst", "jsonl", "jsonl.zst", "parquet")
-EVERY = 50  # batches between two looks at the memory
+EVERY = 10  # batches between two looks at the memory
 LONG_PAIRS = 400  # pairs in a document of --long
 
 

@@ -1,0 +1,88 @@
+"""Printed lines from the fonts of this machine: up to 20 fonts, a quarter of them in no training line.
+
+    python recipes/prepare/printed_lines.py --texts texts.txt --output data/printed
+    python recipes/prepare/printed_lines.py --manuscripts $ANTIPHON_DATA/caroline-lines/train.tsv --output data/latin
+
+Writes `train/`, `valid/` and `test/`, each with `lines.tsv` (image, text, font). Texts are lines of a file (.txt or
+.gz), cut at spaces to at most 48 characters; or, with `--manuscripts`, new lines made of the words of the training
+transcriptions. The texts of the three sets are different. Validation lines are set in the fonts of training, test lines
+in the others. Needs Pillow.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import gzip
+import random
+from pathlib import Path
+
+from antiphon.data import find_fonts, lines_of_text
+
+MOST_CHARACTERS = 48
+FONTS, LEAST_FONTS = 20, 8
+
+
+def cut(text: str, draw: random.Random) -> str:
+    """A part of a text, of whole words."""
+    words, line = text.split(), ""
+    start = draw.randrange(len(words)) if len(text) > MOST_CHARACTERS else 0
+    for word in words[start:]:
+        if line and len(line) + 1 + len(word) > MOST_CHARACTERS:
+            break
+        line = f"{line} {word}".strip()
+    return line[:MOST_CHARACTERS].strip()
+
+
+def texts_of(file: Path) -> list[str]:
+    content = file.read_bytes()
+    text = (gzip.decompress(content) if file.suffix == ".gz" else content).decode()
+    return [line.strip() for line in text.split("\n") if line.strip()]
+
+
+def texts_of_words(table: Path, count: int) -> list[str]:
+    """New lines of the words of a table's texts."""
+    with table.open(encoding="utf-8", newline="") as stream:
+        rows = csv.DictReader(stream, delimiter="\t", quoting=csv.QUOTE_NONE)
+        words = [word for row in rows for word in row["text"].split()]
+    draw = random.Random("lines")
+    return [" ".join(draw.choices(words, k=draw.randint(4, 10))) for _ in range(count)]
+
+
+def choose_fonts(texts: list[str]) -> tuple[list[Path], list[Path]]:
+    """Fonts for training and for testing, drawn from those that have all characters of the texts."""
+    found = find_fonts(set("".join(texts)))
+    if len(found) < LEAST_FONTS:
+        raise SystemExit(f"{LEAST_FONTS} fonts with all characters must be installed, but there are {len(found)}")
+    random.Random("fonts").shuffle(found)
+    found = found[:FONTS]
+    held_out = len(found) // 4
+    return found[held_out:], found[:held_out]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    given = parser.add_mutually_exclusive_group(required=True)
+    given.add_argument("--texts", type=Path)
+    given.add_argument("--manuscripts", type=Path)
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--lines", type=int, default=12_000, help="for training; a twentieth of it for each other set")
+    options = parser.parse_args()
+    few = options.lines // 20
+    count = options.lines + 2 * few
+    texts = texts_of(options.texts) if options.texts else texts_of_words(options.manuscripts, 2 * count)
+    draw = random.Random("texts")
+    draw.shuffle(texts)
+    lines = list(dict.fromkeys(cut(text, draw) for text in texts))[:count]
+    if len(lines) < count:
+        raise SystemExit(f"{count:,} different lines are needed, but the texts give {len(lines):,}; lower --lines")
+    known, others = choose_fonts(lines)
+    parts = {"train": lines[2 * few :], "valid": lines[:few], "test": lines[few : 2 * few]}
+    for seed, (name, part) in enumerate(parts.items()):
+        lines_of_text(part, options.output / name, fonts=others if name == "test" else known, seed=seed)
+        print(f"{name}: {len(part):,} lines")
+    print(f"{len(known)} fonts; those of the test lines:", ", ".join(font.stem for font in others))
+
+
+if __name__ == "__main__":
+    main()
