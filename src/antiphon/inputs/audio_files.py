@@ -40,8 +40,8 @@ _OTHERS = (b"fLaC", b"OggS", b"ID3", b"FORM", b"RIFF", b"RF64", b".snd", b"caff"
 class AudioHead:
     """What the head of a file says: samples a second, channels, and samples of each channel.
 
-    `kind`, `width` and `start` are of a .wav file that is read here: whole numbers or floats, the bytes of a sample, and
-    the place of the first one in the file; `width` 0 for other files.
+    `kind`, `width` and `start` are of a .wav file that is read here: whole numbers or floats, the bytes of a sample,
+    and the place of the first one in the file; `width` 0 for other files.
     """
 
     rate: int
@@ -77,7 +77,7 @@ def read_audio(file: BinaryIO, what: str, *, sampling_rate: int) -> Tensor:
     return resample(samples, head.rate, sampling_rate, what=what)
 
 
-def resample(samples: Tensor, rate: int, sampling_rate: int, *, what: str) -> Tensor:
+def resample(samples: Tensor, rate: int, sampling_rate: int, *, what: str = "a recording") -> Tensor:
     """Samples (N,) at `rate` to (ceil(N · sampling_rate / rate),) at `sampling_rate`, by soxr.
 
     ConfigError, which names `what`, if soxr is not installed.
