@@ -23,10 +23,11 @@ from antiphon.config import AudioConfig, FamilyConfig, GenerationConfig, InputSe
 from antiphon.errors import ConfigError, DataError, ModelError
 from antiphon.inputs.audio_files import audio_length, read_audio
 from antiphon.inputs.embeddings import FeatureEmbedding, SourceEmbedding, absolute_positions
+from antiphon.inputs.filter_banks import filter_banks, framed, normalized
 from antiphon.inputs.kind import InputKind, Source, SourceParts
 from antiphon.inputs.limits import BoundedNetwork
-from antiphon.inputs.recordings import read_recordings
-from antiphon.inputs.sound import filter_banks, framed, log_mel, normalized
+from antiphon.inputs.sound import log_mel
+from antiphon.inputs.sound_reading import read_recordings
 from antiphon.nn.convolutions import Convolutions
 from antiphon.nn.noise import Noise
 
@@ -93,7 +94,7 @@ class AudioInput(InputKind[Tensor]):
         if audio.features == "samples":
             return framed(row, window=window, hop=hop).clone()
         if audio.features == "log_mel":
-            found = log_mel(row, bins=audio.mel_bins, window=window, hop=hop, sampling_rate=rate, highest=rate / 2)
+            found = log_mel(row, bins=audio.mel_bins, window=window, hop=hop, sampling_rate=rate)
         else:
             found = filter_banks(row, bins=audio.mel_bins, window=window, hop=hop, sampling_rate=rate)
         return normalized(found) if audio.normalize else found

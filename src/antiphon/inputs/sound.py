@@ -1,4 +1,4 @@
-"""Sound: the samples of a .wav file, and their features: log-mel energies, Kaldi's filter banks, frames of samples.
+"""Sound: the samples of a .wav file, and their log-mel features.
 
     samples = read_wav(Path("hello.wav"), sampling_rate=16000)                                  # (16000,), in [-1, 1]
     log_mel(fit(samples, 480_000), bins=80, window=400, hop=160, sampling_rate=16000)           # (3000, 80)
@@ -21,12 +21,10 @@ from torch import Tensor
 
 from antiphon.errors import DataError
 
-HIGHEST = 8000.0  # Hz, the upper end of the last mel band
+HIGHEST = 8000.0  # Hz, the upper end of the last mel band, as far as the rate has it
 _FLOOR, _RANGE = 1e-10, 8.0  # of the energies; and how many powers of ten below a clip's loudest one still count
 # The mel scale of Slaney 1998, "Auditory Toolbox": linear up to 1,000 Hz, mel 15; then 27 mels a factor of 6.4.
 _KNEE_HZ, _KNEE_MEL, _MELS_A_NEPER = 1000.0, 15.0, 27.0 / math.log(6.4)
-_PRE_EMPHASIS, _POVEY = 0.97, 0.85  # Kaldi's, feat/feature-window.cc
-_KALDI_FLOOR = 1.192092955078125e-07  # float32's epsilon
 _WIDTHS = {1: torch.uint8, 2: torch.int16, 3: torch.uint8, 4: torch.int32}  # bytes of a sample
 # The head of a file whose format is named by a GUID, and that of whole numbers (Microsoft, "Multiple Channel Audio Data
 # and WAVE Files", WAVE_FORMAT_EXTENSIBLE and KSDATAFORMAT_SUBTYPE_PCM).
@@ -99,83 +97,32 @@ def fit(samples: Tensor, length: int) -> Tensor:
     return torch.nn.functional.pad(samples[:length], (0, max(0, length - samples.shape[0])))
 
 
-def log_mel(
-    samples: Tensor, *, bins: int, window: int, hop: int, sampling_rate: int, highest: float = HIGHEST
-) -> Tensor:
-    """Samples (N,) to log-mel energies (N // hop, M), float32. N must be at least `window`.
+def log_mel(samples: Tensor, *, bins: int, window: int, hop: int, sampling_rate: int) -> Tensor:
+    """Samples (N,) to log-mel energies (N // hop, M), float32.
 
     A frame is the power spectrum of `window` samples around its middle under a Hann window, summed into `bins` mel
     bands. The decadic logarithms are clamped to at most 8 below the clip's largest and scaled to about [-1, 1].
     """
     hann = torch.hann_window(window)
     spectrum = torch.stft(samples.float(), window, hop, window=hann, return_complex=True)  # (window // 2 + 1, F + 1)
-    power = spectrum[:, : len(samples) // hop].abs().square()
-    energies = mel_bands(bins, window=window, sampling_rate=sampling_rate, highest=highest) @ power  # (M, F)
+    power = spectrum[:, :-1].abs().square()
+    energies = mel_bands(bins, window=window, sampling_rate=sampling_rate) @ power  # (M, F)
     logs = energies.clamp(min=_FLOOR).log10()
     return ((logs.maximum(logs.max() - _RANGE) + 4) / 4).T.contiguous()
 
 
 @functools.cache
-def mel_bands(bins: int, *, window: int, sampling_rate: int, highest: float = HIGHEST) -> Tensor:
-    """Weights (M, window // 2 + 1) of the frequencies in `bins` triangular bands, evenly spaced in mel from 0 to
-    `highest` Hz, each scaled to an area of one (Slaney 1998); float32, computed in float64."""
-    above_knee = _KNEE_MEL + math.log(highest / _KNEE_HZ) * _MELS_A_NEPER
-    top = above_knee if highest > _KNEE_HZ else highest * _KNEE_MEL / _KNEE_HZ
-    mels = torch.linspace(0, top, bins + 2, dtype=torch.float64)
+def mel_bands(bins: int, *, window: int, sampling_rate: int) -> Tensor:
+    """Weights (M, window // 2 + 1) of the frequencies in `bins` triangular bands, evenly spaced in mel from 0 to 8,000
+    Hz or half of the rate, each scaled to an area of one (Slaney 1998); float32, computed in float64."""
+    hertz = min(HIGHEST, sampling_rate / 2)
+    above_knee = _KNEE_MEL + math.log(hertz / _KNEE_HZ) * _MELS_A_NEPER
+    highest = above_knee if hertz > _KNEE_HZ else hertz * _KNEE_MEL / _KNEE_HZ
+    mels = torch.linspace(0, highest, bins + 2, dtype=torch.float64)
     above = _KNEE_HZ * ((mels - _KNEE_MEL) / _MELS_A_NEPER).exp()
     corners = torch.where(mels < _KNEE_MEL, mels * _KNEE_HZ / _KNEE_MEL, above)  # Hz, (M + 2,)
-    last = window // 2 * sampling_rate / window  # half of the rate where the window is even
+    last = window // 2 * sampling_rate / window  # half of the rate if the window is even
     frequencies = torch.linspace(0, last, window // 2 + 1, dtype=torch.float64)
     left, middle, right = (corners[i : bins + i, None] for i in range(3))
-    return (_triangles(frequencies, left, middle, right) * 2 / (right - left)).float()
-
-
-def filter_banks(samples: Tensor, *, bins: int, window: int, hop: int, sampling_rate: int) -> Tensor:
-    """Samples (N,) to the log filter-bank energies (1 + (N - window) // hop, M) of Kaldi (Povey et al. 2011), float32.
-
-    A frame is `window` samples without their mean, with pre-emphasis, under Povey's window; its power spectrum, of the
-    next power of two of points, is summed into `bins` bands, even in mel from 20 Hz to half of the rate; natural
-    logarithms. Samples are scaled to 16 bits. Computed in float64, without dither.
-    """
-    frames = framed(samples.double() * 2**15, window=window, hop=hop)  # (F, window)
-    frames = frames - frames.mean(1, keepdim=True)
-    before = torch.cat([frames[:, :1], frames[:, :-1]], dim=1)
-    shape = torch.hann_window(window, periodic=False, dtype=torch.float64) ** _POVEY
-    points = 1 << (window - 1).bit_length()
-    power = torch.fft.rfft((frames - _PRE_EMPHASIS * before) * shape, n=points).abs().square()  # (F, points // 2 + 1)
-    energies = power @ _kaldi_bands(bins, points=points, sampling_rate=sampling_rate).T
-    return energies.clamp(min=_KALDI_FLOOR).log().float()
-
-
-def framed(samples: Tensor, *, window: int, hop: int) -> Tensor:
-    """Samples (N,) as frames (1 + (N - window) // hop, window), each `hop` samples after the one before it.
-
-    A rest that fills no frame is left out; N must be at least `window`.
-    """
-    return samples.unfold(0, window, hop)
-
-
-def normalized(features: Tensor) -> Tensor:
-    """Features (F, M) with the mean 0 and the standard deviation 1 over the frames; 0 in a band that is constant."""
-    apart = features - features.mean(0)
-    deviation = features.std(0, correction=0)
-    return torch.where(deviation > 0, apart / deviation.clamp(min=torch.finfo(features.dtype).tiny), 0.0)
-
-
-@functools.cache
-def _kaldi_bands(bins: int, *, points: int, sampling_rate: int) -> Tensor:
-    """Weights (M, points // 2 + 1), float64: triangles in mel, each with the height 1."""
-    frequencies = torch.arange(points // 2 + 1, dtype=torch.float64) * sampling_rate / points
-    low, high = (_kaldi_mel(torch.tensor(hertz, dtype=torch.float64)) for hertz in (20.0, sampling_rate // 2))
-    corners = torch.linspace(float(low), float(high), bins + 2, dtype=torch.float64)
-    left, middle, right = (corners[i : bins + i, None] for i in range(3))
-    return _triangles(_kaldi_mel(frequencies), left, middle, right)
-
-
-def _kaldi_mel(hertz: Tensor) -> Tensor:
-    return 1127.0 * (1.0 + hertz / 700.0).log()
-
-
-def _triangles(places: Tensor, left: Tensor, middle: Tensor, right: Tensor) -> Tensor:
-    """(M, K): 1 at `middle`, falling to 0 at `left` and `right`."""
-    return ((places - left) / (middle - left)).minimum((right - places) / (right - middle)).clamp(min=0)
+    rising, falling = (frequencies - left) / (middle - left), (right - frequencies) / (right - middle)
+    return (rising.minimum(falling).clamp(min=0) * 2 / (right - left)).float()

@@ -50,7 +50,8 @@ def _samples(value: object, what: str, rate: int) -> Tensor:
         if not isinstance(found, int) or not LOWEST_RATE <= found <= HIGHEST_RATE:
             problem = f"must be a number from {LOWEST_RATE:,} to {HIGHEST_RATE:,}, but is {show(found)}"
             raise DataError(f"{what} has a `sampling_rate` that {problem}. Correct it.")
-        return resample(_numbers(value["array"] if "array" in value else value["raw"], what, remedy), found, rate)
+        samples = _numbers(value["array"] if "array" in value else value["raw"], what, remedy)
+        return resample(samples, found, rate, need=f"{what} has {found} samples a second instead of {rate}")
     return _numbers(value, what, remedy)
 
 
