@@ -228,9 +228,9 @@ def load_corpus(
     `max_length`, `overflow` and `shares` are as in DataConfig. `filters` come from `load_filters`, `objectives` from
     `load_objectives`. Plain text is corrupted differently in each epoch, or identically if `fixed`. `as_target` turns
     encoded target ids into the ids of an answer where the two differ (a leading language token). `profile` counts the
-    first examples. `open_shards` and `workers` are as in DataConfig. `media`: sources are references to images or sound,
-    which are read when a batch is made, in processes of their own if any (LoaderPool), so that rows are read here.
-    Raises DataError with file, line and remedy.
+    first examples. `open_shards` and `workers` are as in DataConfig. `media`: sources are references to images or
+    sound, which are read when a batch is made; `workers` then load them (LoaderPool), and rows are read here. Raises
+    DataError with file, line and remedy.
     """
     room = (
         max_length if as_target is None else max_length - max(0, len(as_target([])) - len(target_tokenizer.enclose([])))

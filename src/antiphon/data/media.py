@@ -189,7 +189,8 @@ class Spool:
             return reference
         try:
             if self._file is None or self._size + len(content) > _SPOOL_BYTES:
-                self._file, self._size = tempfile.NamedTemporaryFile(prefix="antiphon-media-"), 0
+                self._file = tempfile.NamedTemporaryFile(prefix="antiphon-media-")  # noqa: SIM115  (its spans hold it)
+                self._size = 0
                 if _DESCRIPTORS:  # a file without a name cannot be left behind by a process that is killed
                     os.unlink(self._file.name)
             self._file.seek(self._size)

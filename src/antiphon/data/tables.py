@@ -1,8 +1,9 @@
 """Readers for TSV, CSV and JSONL files. A record maps columns to texts; the chosen columns are `source` and `target`.
 
 * TSV is split at tabs, without quoting. The first line is a header if fields are given by name, or if it contains
-  `source` and `target`, or `audio` or `image`; else columns 0 and 1 are source and target. If no fields are given, a first line made up of
-  common column names (`sentence`, `label`) is an error, since it would be used as a training pair.
+  `source` and `target`, or `audio` or `image`; else columns 0 and 1 are source and target. If no fields are given, a
+  first line made up of common column names (`sentence`, `label`) is an error, since it would be used as a training
+  pair.
 * CSV is quoted as in RFC 4180 and has a header unless its fields are given by number.
 * All rows must have as many columns as the header, or as the first row; without a header, empty cells at the end do not
   count.

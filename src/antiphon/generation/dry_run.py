@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 from antiphon.generation.classification.classify import refuse_search
 from antiphon.generation.model import Model
+from antiphon.generation.prompting import special_tokens_of
 from antiphon.generation.reading import prompt_ids, read_rows
 from antiphon.generation.requests import source_inputs
 from antiphon.inputs.limits import source_limit
@@ -33,11 +33,8 @@ def try_search(model: Model, texts: Sequence[str], **settings: Any) -> None:
         return
     sources = source_inputs(model, rows, config, prompts=prompt_ids(model, texts, config, len(rows)))
     network, first = model.network, model.special_tokens.first
-    requests = [make_request(source, config, network=network, first=(*first, *source.prompt)) for source in sources]
+    requests = [make_request(one, config, network=network, first=(*first, *one.prompt)) for one in sources]
     if requests:
-        prompt = sources[0].prompt
-        tokens = replace(
-            model.special_tokens, first=(*first, *prompt), prompt=model.special_tokens.prompt or bool(prompt)
-        )
+        tokens = special_tokens_of(model.input_kind, network, sources[:1], model.special_tokens)[0]
         search_settings = search_config(config, tokens, window=source_limit(network, config))
         Search(model.runtime, requests[:1], search_settings)

@@ -24,8 +24,8 @@ def source_inputs(
 ) -> list[SourceInput]:
     """The inputs of the search: none for an empty row, one for each part of a row that is split.
 
-    `rows` are rows of the model's input kind; errors count them from `first_row`. `prompts`: the ids of each row's, which
-    every part has.
+    `rows` are rows of the model's input kind; errors count them from `first_row`. `prompts`: the ids of the prompt of
+    each row, which all of its parts have.
     """
     prefixes = prefix_ids(model, config.prefix, len(rows))
     restrictions = restrict(config, model.restrictor, count=len(rows), first_row=first_row)

@@ -119,10 +119,8 @@ class TrainingJob:
         )
         if template:
             self.notes += (f"answers put each text into the template of the data, {template!r}",)
-        prefixes = (
-            *(() if media else prefixes_of(config.data.train)),
-            *(() if self.initial is None else self.initial.prefixes),
-        )
+        prefixes = () if media else prefixes_of(config.data.train)
+        prefixes += () if self.initial is None else self.initial.prefixes
         known: dict[str, Any] = {"task": config.task, "generation": generation, "labels": self.task.labels}
         known |= {"prefixes": tuple(dict.fromkeys(prefixes)), "template": template}
         if self.initial is not None:

@@ -146,8 +146,8 @@ class ExampleEncoder:
             return [(row, self.target_tokenizer.truncate(target, most))]
         raise DataError(
             f"a target must have at most {self.max_length} tokens, with its prompt, but has "
-            f"{len(row.prompt) + len(target)} ({place.of('target')}). Raise `data.max_length` (and `model.max_length`), "
-            "or set `data.overflow` to truncate or skip."
+            f"{len(row.prompt) + len(target)} ({place.of('target')}). Raise `data.max_length` (and "
+            "`model.max_length`), or set `data.overflow` to truncate or skip."
         )
 
     def _ids(self, side: int, texts: list[str], keys: list[int], seed: int, epoch: int) -> list[list[int]]:

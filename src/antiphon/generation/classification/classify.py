@@ -39,9 +39,9 @@ def classify(
     """For each of `rows` (of the model's input kind) its most probable label, with the next ones as alternatives, in
     all `config.n_best`.
 
-    `config.allowed` restricts the labels; probabilities are then among those. `prompts`: the ids before the label of each
-    row. Raises ConfigError for a setting that
-    does not apply to labels, DataError for a source that is too long and for an allowed text that is no label.
+    `config.allowed` restricts the labels; probabilities are then among those. `prompts`: the ids before the label of
+    each row. Raises ConfigError for a setting that does not apply to labels, DataError for a source that is too long
+    and for an allowed text that is no label.
     """
     refuse_search(config)
     choices = _choices(labels, config, len(rows), first_row)

@@ -37,8 +37,8 @@ def label_scores(
     """For each of `rows` the log-probability of each of `labels` with its end token, in nats, as by `Model.score`.
 
     `rows` are rows of the model's input kind. Of `config` only `batch_size` (rows per batch), `overflow` and
-    `max_source_tokens` are used; a row is never split. Errors count rows from `first_row`. `prompts`: the ids before the
-    labels of each row. Raises DataError if there is no label, or if a source or a label is too long for the model.
+    `max_source_tokens` are used; a row is never split. Errors count rows from `first_row`. `prompts`: the ids before
+    the labels of each row. Raises DataError if there is no label, or if a source or a label is too long for the model.
     """
     if not labels:
         raise DataError("there must be at least one label, but there is none.")
