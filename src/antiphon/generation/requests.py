@@ -15,11 +15,17 @@ from antiphon.settings import override
 
 
 def source_inputs(
-    model: AnsweringModel, rows: Sequence[Any], config: GenerationConfig, *, first_row: int = 0
+    model: AnsweringModel,
+    rows: Sequence[Any],
+    config: GenerationConfig,
+    *,
+    first_row: int = 0,
+    prompts: Sequence[tuple[int, ...]] = (),
 ) -> list[SourceInput]:
     """The inputs of the search: none for an empty row, one for each part of a row that is split.
 
-    `rows` are rows of the model's input kind; errors count them from `first_row`.
+    `rows` are rows of the model's input kind; errors count them from `first_row`. `prompts`: the ids of the prompt of
+    each row, which all of its parts have.
     """
     prefixes = prefix_ids(model, config.prefix, len(rows))
     restrictions = restrict(config, model.restrictor, count=len(rows), first_row=first_row)
@@ -31,7 +37,7 @@ def source_inputs(
             check_parts(restrictions[i], len(parts), row=row)
         # A prefix begins the whole answer, so that only the first part has it.
         found += [
-            SourceInput(part, row, n, () if n else prefixes[i], restrictions[i], gap)
+            SourceInput(part, row, n, () if n else prefixes[i], restrictions[i], gap, prompts[i] if prompts else ())
             for n, (part, gap) in enumerate(zip(parts, gaps, strict=True))
         ]
     return found
