@@ -85,7 +85,7 @@ class AudioConfig(Settings):
     @property
     def most_samples(self) -> int:
         """The samples of the longest clip."""
-        return int(self.seconds * self.sampling_rate)
+        return round(self.seconds * self.sampling_rate)
 
     @property
     def least_samples(self) -> int:
