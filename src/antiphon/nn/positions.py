@@ -128,6 +128,15 @@ class Rotary(nn.Module):
         cos, sin = by_position(self._cosines_and_sines, pos)[:, None].chunk(2, dim=-1)
         return cos, sin
 
+    def grid_tables(self, grid: Tensor) -> tuple[Tensor, Tensor]:
+        """The same for rows and columns `grid` (B or 1, L, 2): the pairs turn by row and by column in turn, so that
+        each has half of the pairs, from high frequencies to low ones (Agrawal et al. 2024, Pixtral 12B, section 2.2).
+        """
+        frequencies = inverse_frequencies(self.head_dim, self.base, grid.device)
+        axis = torch.arange(len(frequencies), device=grid.device) % 2
+        angle = (grid.float()[..., axis] * frequencies)[:, None]  # (B, 1, L, D/2)
+        return angle.cos(), angle.sin()
+
     def _cosines_and_sines(self, pos: Tensor) -> Tensor:
         """(B or 1, L, D)"""
         angle = pos.clamp(min=0).float()[..., None] * inverse_frequencies(self.head_dim, self.base, pos.device)
