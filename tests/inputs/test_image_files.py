@@ -50,7 +50,7 @@ def test_a_file_that_is_cut_short_is_an_error_and_a_whole_one_is_read(kind: str)
     found = pixels(read_image(io.BytesIO(content), "`a`", mode="L"))
     assert image_size(io.BytesIO(content), "`a`") == (8, 8) and int((found.int() - smooth.int()).abs().max()) < 9
     broken = stored(picture(40, 50), kind).getvalue()
-    with pytest.raises(DataError, match="`a` (is an image .* that cannot be read|must be an image)"):
+    with pytest.raises(DataError, match=r"`a` (is an image .* that cannot be read|must be an image)"):
         read_image(io.BytesIO(broken[: len(broken) // 2]), "`a`", mode="L")
 
 

@@ -158,6 +158,9 @@ class ModelConfig(Settings):
         if self.family is not None:
             self.family.check_decoder(d_model=self.d_model, heads=heads, groups=self.num_kv_heads)
         width = self.head_dim or self.d_model // heads
+        grid = self.encoder_positions == "rotary" and isinstance(self.input_settings, ImageConfig)
+        problem = f"must be a multiple of 4 for rotary positions of images, but is {width}"
+        require(not grid or width % 4 == 0, "head_dim", problem)
         paired = not rotary or width % 2 == 0
         require(paired, "head_dim", f"must be even for rotary positions, but is {width}")
         turned = rotary or self.rotary_base is None

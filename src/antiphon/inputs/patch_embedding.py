@@ -18,7 +18,7 @@ from antiphon.batch import Tokens
 from antiphon.errors import DataError
 from antiphon.inputs.embeddings import SourceEmbedding
 from antiphon.nn.grid_positions import GridPositions
-from antiphon.nn.layers import zero_padding
+from antiphon.nn.layers import type_of, zero_padding
 from antiphon.nn.noise import Dropout, Noise
 
 
@@ -56,7 +56,8 @@ class PatchEmbedding(SourceEmbedding):
                 f"an image must have at most {self.most} patches, but has {features.shape[1]}. Make it smaller, or "
                 "raise `model.max_length`."
             )
-        x, grid = self.project(features[..., :-2].to(self.project.weight.dtype)), features[..., -2:].round().long()
+        x = self.project(features[..., :-2].to(type_of(self.project).dtype))
+        grid = features[..., -2:].round().long().masked_fill(~tokens.valid[..., None], 0)
         on_grid = isinstance(self.positions, GridPositions)
         if on_grid:
             x = self.positions(x, grid)

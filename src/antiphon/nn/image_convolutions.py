@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from antiphon.batch import Tokens
 from antiphon.nn.convolutions import strided
+from antiphon.nn.layers import type_of
 
 
 class ImageConvolutions(nn.Module):
@@ -43,7 +44,7 @@ class ImageConvolutions(nn.Module):
     @property
     def dtype(self) -> torch.dtype:
         """The type of its weights, in which it computes."""
-        return self.project.weight.dtype
+        return type_of(self.project).dtype
 
     def forward(self, x: Tensor, tokens: Tokens) -> tuple[Tensor, Tokens]:
         """x (B, W, C·H), padded on the right, -> (B, S, D) and its tokens; a stride t maps W columns to ceil(W / t)."""

@@ -12,6 +12,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from antiphon.errors import ConfigError
 from antiphon.nn.operations import operation
 
 ROTARY_BASE = 10000.0  # Su et al. 2021, section 3.2.2
@@ -131,7 +132,14 @@ class Rotary(nn.Module):
     def grid_tables(self, grid: Tensor) -> tuple[Tensor, Tensor]:
         """The same for rows and columns `grid` (B or 1, L, 2): the pairs turn by row and by column in turn, so that
         each has half of the pairs, from high frequencies to low ones (Agrawal et al. 2024, Pixtral 12B, section 2.2).
+
+        ConfigError for less than two pairs.
         """
+        if self.head_dim < 4:
+            raise ConfigError(
+                "a head must have at least 4 features for rotary positions of rows and columns, but has "
+                f"{self.head_dim}. Raise `model.head_dim`, or choose other positions."
+            )
         frequencies = inverse_frequencies(self.head_dim, self.base, grid.device)
         axis = torch.arange(len(frequencies), device=grid.device) % 2
         angle = (grid.float()[..., axis] * frequencies)[:, None]  # (B, 1, L, D/2)
