@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from antiphon.settings import Count, Range, SettingError, Settings, build, inside, require, show
+from antiphon.config.image import ImageConfig
+from antiphon.settings import Range, SettingError, Settings, build, inside, require, show
 
 ConvolutionActivation = Literal["gelu", "relu", "silu", "glu", "tanh_norm"]
 _MOST_SAMPLES = 2**28  # of a clip, beyond which a setting is a mistake
@@ -110,16 +111,6 @@ class AudioConfig(Settings):
         for kernel, stride in zip(self.kernels, self.strides, strict=True):
             frames = (frames - 1 if self.padding else frames - kernel) // stride + 1
         return frames
-
-
-@dataclass(frozen=True, kw_only=True)
-class ImageConfig(Settings):
-    """Sources are images: patches or convolutions (antiphon.inputs.image)."""
-
-    channels: Annotated[int, Range(low=1, high=4)] = 1
-    """1: grey, 3: colour."""
-    height: Count = 48
-    """Rows of pixels; an image of another height is scaled, in ratio."""
 
 
 InputSettings = AudioConfig | ImageConfig

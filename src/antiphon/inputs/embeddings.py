@@ -13,6 +13,7 @@ from antiphon.batch import Tokens
 from antiphon.config import ModelConfig
 from antiphon.errors import DataError
 from antiphon.nn.convolutions import Convolutions
+from antiphon.nn.image_convolutions import ImageConvolutions
 from antiphon.nn.layers import zero_padding
 from antiphon.nn.noise import Dropout, Noise
 from antiphon.nn.positions import Learned, NoPositions, Sinusoidal
@@ -40,20 +41,25 @@ class SourceEmbedding(nn.Module):
 
 class FeatureEmbedding(SourceEmbedding):
     """Frames of features to the encoder's input: convolutions, times `scale`, position encoding, dropout, zero at
-    padding. `most`: the largest number of frames, None for any."""
+    padding.
+
+    `most`: the largest number of frames, None for any. `what`: a source in errors.
+    """
 
     def __init__(
         self,
-        convolutions: Convolutions,
+        convolutions: Convolutions | ImageConvolutions,
         positions: nn.Module,
         *,
         most: int | None,
         scale: float = 1.0,
+        what: str = "a clip",
         dropout: float = 0.0,
         noise: Noise | None = None,
     ) -> None:
         super().__init__()
-        self.convolutions, self.positions, self.most, self.scale = convolutions, positions, most, scale
+        self.convolutions, self.positions, self.what = convolutions, positions, what
+        self.most, self.scale = most, scale
         self.drop = Dropout(dropout, noise or Noise())
 
     @property
@@ -63,7 +69,7 @@ class FeatureEmbedding(SourceEmbedding):
     def forward(self, features: Tensor, tokens: Tokens) -> tuple[Tensor, Tokens]:
         """features (B, F, M) -> (B, S, D) with S < F, and its `Tokens`; DataError for more than `most` frames."""
         if self.most is not None and features.shape[1] > self.most:
-            raise DataError(f"a clip must have at most {self.most} frames, but has {features.shape[1]}. Cut it.")
+            raise DataError(f"{self.what} must have at most {self.most} frames, but has {features.shape[1]}. Cut it.")
         x, tokens = self.convolutions(features.to(self.convolutions.dtype), tokens)
         x = x if self.scale == 1.0 else x * self.scale
         return zero_padding(self.drop(self.positions(x, tokens.pos)), tokens.valid), tokens
