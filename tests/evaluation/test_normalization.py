@@ -90,6 +90,6 @@ def test_a_normaliser_of_ones_own() -> None:
     ],
 )
 def test_wrong_settings_are_named_before_anything_is_measured(settings: dict[str, object], message: str) -> None:
-    with pytest.raises(ConfigError, match="^[^\n]*$") as error:
+    with pytest.raises(ConfigError) as error:
         parse_metrics([{"wer": settings}])
-    assert message in str(error.value)
+    assert message in str(error.value) and "\n" not in str(error.value)

@@ -10,8 +10,8 @@
 
 (In SIGMORPHON's pronunciation tasks an answer is the phones of one word, so a wrong word is a wrong answer.) All are
 percentages over the whole corpus (edits and lengths are summed before the division); wer, cer and per may exceed 100.
-If an answer has several references, the one with the lowest rate counts. `normalize` lists what is applied to both sides
-first (normalization.py), for example [lower, punctuation]. Example:
+If an answer has several references, the one with the lowest rate counts. `normalize` lists what is applied to both
+sides first (normalization.py), for example [lower, punctuation]. Example:
 
 >>> round(per(["a b s ã"], [["a p s ã"]]).score, 1), error_rate(["a b s ã"], [["a p s ã"]]).score
 (25.0, 100.0)
