@@ -103,6 +103,8 @@ class GenerationConfig(Settings):
                 "needs a beam search, but `temperature` is set",
                 "Sampling takes `allowed` and `forbidden`.",
             )
+        problem = "needs a beam search, but `temperature` is set"
+        require(self.temperature is None or not self.ctc_weight, "ctc_weight", problem, "Set it to 0 to sample.")
         for name in ("allowed", "required", "forbidden"):
             _check_texts(name, getattr(self, name))
         enough = self.temperature is not None or self.n_best <= self.beam_size
