@@ -102,7 +102,7 @@ def test_long_sources_stay_finite_and_equal_pytorchs_loss() -> None:
     """1,200 frames: the score of the whole text is -CTCLoss, in float32 too, where every path's probability is 0."""
     vocabulary, length = 20, 60
     labels = [random.Random(1).randrange(3, vocabulary) for _ in range(length)]
-    for dtype, error in ((torch.double, 1e-9), (torch.float, 1e-3)):
+    for dtype, error in ((torch.double, 1e-9), (torch.float, 1e-5)):
         frames = random_frames(7, [1200, 900], vocabulary)
         frames = CTCFrames(frames.log_p.to(dtype), frames.lengths)
         scores = CTCPrefixScores(frames, width=1, weight=0.3, end=END)
@@ -154,6 +154,7 @@ def test_a_beam_as_wide_as_the_tree_finds_the_best_joint_answers(number: int) ->
     running, found = Search(network, [Request(source, limit)], config), list[Hypothesis]()
     while running.open:
         found = [hypothesis for _, row in running.step() for hypothesis in row] or found
+    assert len(found) == 3
     for hypothesis, (rank, score, ids) in zip(found, wanted_answers(network, source, limit, config), strict=False):
         assert hypothesis.ids == ids and hypothesis.rank == pytest.approx(rank, abs=1e-9)
         assert hypothesis.score == pytest.approx(score, abs=1e-9)  # the decoder's own
@@ -171,8 +172,8 @@ SETTINGS = [
 @pytest.mark.parametrize("settings", SETTINGS, ids=str)
 def test_an_answer_is_the_same_alone_in_a_batch_and_as_a_stream(settings: dict[str, int]) -> None:
     draw, network = random.Random(3), hearing("relative")
-    config = GenerationConfig(**{"max_new_tokens": 8, "ctc_weight": 0.5, **settings})  # type: ignore[arg-type]
-    sources = [SourceInput(source_of(draw), row, prefix=(4, 4)[: row % 3]) for row in range(7)]
+    config = GenerationConfig(**{"max_new_tokens": 6, "ctc_weight": 0.5, **settings})  # type: ignore[arg-type]
+    sources = [SourceInput(source_of(draw), row, prefix=(4, 4)[: row % 3]) for row in range(4)]
     alone = [answer(network, [source], config, SPECIAL)[0] for source in sources]
     together = answer(network, sources, config, SPECIAL)
     for source, one, other in zip(sources, alone, together, strict=True):
