@@ -36,8 +36,7 @@ def ctc_by_hand(network: EncoderDecoder, batch: Batch) -> Tensor:
     assert network.ctc is not None
     log_p = functional.linear(memory.hidden, network.ctc.linear.weight, network.ctc.linear.bias).log_softmax(-1)
     texts = [
-        [id for id in row[mask].tolist() if id != END]
-        for row, mask in zip(batch.labels, batch.label_mask, strict=True)
+        [id for id in row[mask].tolist() if id != END] for row, mask in zip(batch.labels, batch.label_mask, strict=True)
     ]
     loss = nn.CTCLoss(blank=log_p.shape[2] - 1, reduction="sum", zero_infinity=True)
     targets, lengths = torch.tensor([id for text in texts for id in text]), torch.tensor([len(text) for text in texts])

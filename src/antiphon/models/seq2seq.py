@@ -45,10 +45,10 @@ class EncoderDecoder(nn.Module):
 
     `output` (V, D) is the output table; None: that of the target, tied embeddings (Press and Wolf 2017). The decoder's
     output is multiplied by `output_scale` before it. `output_bias` adds a fixed bias (V,) to the logits, as in some
-    published checkpoints, `learned_output_bias` a trained one; `output_cap` bounds the logits (see `capped`). `ctc`: a CTC
-    head on the encoder's output (`antiphon.nn.ctc`), which a `JointCTC` trains.
-    `max_length` limits the positions of either side; sources of features are limited by their embedding. Longer sources
-    than `source_window` (None: `max_length`) are encoded in windows. `noise` is the key of all dropout.
+    published checkpoints, `learned_output_bias` a trained one; `output_cap` bounds the logits (see `capped`). `ctc`: a
+    CTC head on the encoder's output (`antiphon.nn.ctc`), which a `JointCTC` trains. `max_length` limits the positions
+    of either side; sources of features are limited by their embedding. Longer sources than `source_window` (None:
+    `max_length`) are encoded in windows. `noise` is the key of all dropout.
 
     Raises ConfigError for parts of different widths.
     """

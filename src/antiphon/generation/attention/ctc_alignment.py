@@ -1,7 +1,7 @@
 """`Model.ctc_alignment`: which frames of a source belong to which tokens of a text, by the model's CTC head.
 
-    found = model.ctc_alignment("clips/seven.wav", "seven")
-    found.tokens, found.starts, found.ends     # ['sev', 'en'], [3, 9], [7, 14]
+found = model.ctc_alignment("clips/seven.wav", "seven")
+found.tokens, found.starts, found.ends     # ['sev', 'en'], [3, 9], [7, 14]
 """
 
 from __future__ import annotations
@@ -52,7 +52,6 @@ def ctc_alignment_of(
         )
     if target is not None and not isinstance(target, str):
         raise DataError(f"`target` must be one text, but is {show(target)}.")
-    model.input_kind.check_single(source)
     row = _whole(model, source, config)
     with evaluating(network):
         ids, tokens = pad([row], pad_id=model.special_tokens.pad)

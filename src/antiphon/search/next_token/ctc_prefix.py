@@ -5,10 +5,10 @@
     scores.advance(tokens)                # (N, W): the tokens that were chosen
 
 With h a prefix and c a token, the search compares sums of (1 - weight) · log p(c | h) of the decoder and weight ·
-(log ψ(h·c) - log ψ(h)), where ψ(h) is the probability of all paths through the frames that spell a text with the prefix
-h (Watanabe et al. 2017, "Hybrid CTC/Attention Architecture for End-to-End Speech Recognition", section III-C and
-algorithm 2). The end token stands for the probability of exactly h. Sums over frames are computed at once: those for all
-tokens as a product of matrices, the recursions of the chosen ones as cumulative sums in the log domain.
+(log ψ(h·c) - log ψ(h)), where ψ(h) is the probability of all paths through the frames that spell a text with the
+prefix h (Watanabe et al. 2017, "Hybrid CTC/Attention Architecture for End-to-End Speech Recognition", section III-C and
+algorithm 2). The end token stands for the probability of exactly h. Sums over frames are computed at once: those for
+all tokens as a product of matrices, the recursions of the chosen ones as cumulative sums in the log domain.
 
 Shapes: N sources, W hypotheses of each, F frames, V ids.
 """
@@ -86,9 +86,7 @@ class CTCPrefixScores(BatchState):
         """Each hypothesis gets one more of `tokens` (N, W); the end token leaves it as it is."""
         column = self._column(tokens)
         repeats = (tokens == self.last)[..., None]
-        before = self._before(
-            torch.where(repeats, self.with_blank, torch.logaddexp(self.with_token, self.with_blank))
-        )
+        before = self._before(torch.where(repeats, self.with_blank, torch.logaddexp(self.with_token, self.with_blank)))
         ended = tokens == self.end
         self.total = torch.where(ended, self.total, (before + column).logsumexp(-1))
         with_token = _recursion(before, column.masked_fill(column == NEG_INF, 0.0).cumsum(-1))

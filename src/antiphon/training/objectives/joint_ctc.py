@@ -1,7 +1,7 @@
 """The CTC loss beside the decoder's, if the network has a CTC head.
 
-    objective = CTCObjective(network, settings, left_out=[1, 2])
-    loss = network(batch, objective.joint(CrossEntropy()))
+objective = CTCObjective(network, settings, left_out=[1, 2])
+loss = network(batch, objective.joint(CrossEntropy()))
 """
 
 from __future__ import annotations
