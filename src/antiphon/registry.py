@@ -22,7 +22,10 @@ from antiphon.errors import ConfigError, argument
 T = TypeVar("T")
 
 # The kinds of parts.
-KINDS = ["attention", "augmentation", "filter", "metric", "objective", "optimizer", "reporter", "schedule", "task"]
+KINDS = [
+    "attention", "augmentation", "filter", "metric", "normalizer", "objective", "optimizer", "reporter", "schedule",
+    "task",
+]  # fmt: skip
 
 _parts: dict[str, dict[str, Any]] = {}
 

@@ -30,6 +30,7 @@ CASES: dict[str, dict[str, Any]] = {
     "clipped": {"training": {"clip_norm": 0.2}},
     "ema": {"training": {"ema": 0.9}},
     "r_drop": {"training": {"r_drop": 1.0}},
+    "ctc": {"model": {"ctc": True, "layer_drop": 0.4}, "training": {"ctc_weight": 0.6}},
     "mixout": {"training": {"mixout": 0.3}},
     "word_dropout": {"model": {"word_dropout": 0.2}},
     "bpe_dropout": {"tokenizer": {"dropout": 0.2}},
@@ -45,7 +46,7 @@ CASES: dict[str, dict[str, Any]] = {
     "streamed": {"data": {"streaming": "always"}},
     "most": {
         "training": {"ema": 0.9, "r_drop": 0.5, "mixout": 0.2, "checkpoint_activations": True, "average_last": 2},
-        "model": {"layer_drop": 0.3, "word_dropout": 0.1, "attention_dropout": 0.1},
+        "model": {"layer_drop": 0.3, "word_dropout": 0.1, "attention_dropout": 0.1, "ctc": True},
         "tokenizer": {"dropout": 0.2},
         "attention": {"decoder": "relative"},
     },

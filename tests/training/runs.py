@@ -102,6 +102,7 @@ def make_loop(
         store=SnapshotStore(folder / "snapshots", keep=training.keep_last, say=record.say),
         pad_id=0,
         start_id=1,
+        special_ids=(1, 2),
         teacher=teacher,
         parallel=parallel,
     )

@@ -34,6 +34,9 @@ class GenerationConfig(Settings):
     coverage_penalty: NotNegative = 0.0
     """Added to the ranking: this times the source tokens' sum of log(min(attention, 1)) (Wu et al. 2016); 0: off.
     Large values: 0.01 with `length_penalty` 1, 0.2 with 0."""
+    ctc_weight: Share = 0.0
+    """Weight of the CTC head's score of the answer so far, that of the decoder is 1 less this (Watanabe et al. 2017);
+    0: off. Needs `model.ctc`."""
     beam_groups: Count = 1
     """Groups of diverse beam search: each avoids the tokens of the groups before it (Vijayakumar et al. 2018)."""
     diversity_penalty: NotNegative = 0.0
@@ -103,6 +106,8 @@ class GenerationConfig(Settings):
                 "needs a beam search, but `temperature` is set",
                 "Sampling takes `allowed` and `forbidden`.",
             )
+        problem = "needs a beam search, but `temperature` is set"
+        require(self.temperature is None or not self.ctc_weight, "ctc_weight", problem, "Set it to 0 to sample.")
         for name in ("allowed", "required", "forbidden"):
             _check_texts(name, getattr(self, name))
         enough = self.temperature is not None or self.n_best <= self.beam_size

@@ -117,6 +117,9 @@ class ModelConfig(Settings):
     """Bound of the output logits, which become cap * tanh(logits / cap); none: no bound."""
     output_bias: bool = False
     """A learned bias of the output logits."""
+    ctc: bool = False
+    """A CTC head on the encoder's output beside the decoder, for sources in the order of their targets (speech, lines
+    of text); see `training.ctc_weight` and `generation.ctc_weight`."""
     input: object = TEXT
     """What sources are: text, audio or image; the last two with settings too, for example {image: {height: 48}}."""
     family: FamilyConfig | None = None

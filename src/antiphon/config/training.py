@@ -102,6 +102,8 @@ class TrainingConfig(ParallelSettings, ProtectionSettings):
     """Gradients are clipped to this norm; 0: no clipping."""
     label_smoothing: Rate = 0.1
     """Probability mass that is spread uniformly over the vocabulary."""
+    ctc_weight: Annotated[float, Range(low=0, high=1, open_low=True)] | None = None
+    """Weight of the CTC loss, that of the decoder is 1 less this; none: 0.3 with `model.ctc`."""
     r_drop: NotNegative = 0.0
     """Weight of the divergence between two passes with different dropout (R-Drop); 0: off, 5 is usual. Doubles the
     time."""

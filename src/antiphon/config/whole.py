@@ -103,6 +103,10 @@ class TrainConfig(Settings):
             single = not isinstance(value, tuple) or (lists and all(isinstance(item, str) for item in value))
             problem = "must be one for all rows in a recipe, but is one for each row"
             require(single, f"generation.{name}", problem, "Give it to `generate` in Python.")
+        heads = isinstance(self.model, BaseConfig) or self.model.ctc
+        for name, weight in (("training", self.training.ctc_weight), ("generation", self.generation.ctc_weight)):
+            problem = f"needs `model.ctc: true`, which is not set, but is {weight}"
+            require(heads or not weight, f"{name}.ctc_weight", problem, "Set that, or leave this out.")
         rule = self.model.positions if isinstance(self.model, ModelConfig) else None
         for role in ("encoder", "decoder"):
             twice = rule in ("relative", "alibi") and _mentions(getattr(self.attention, role), rule)

@@ -78,8 +78,9 @@ def parse_metrics(items: Sequence[object]) -> list[Metric]:
 
 def _parse(name: str, settings: dict[str, Any], names: Sequence[str]) -> Metric:
     """The metric, after a test call. Its name includes its settings if `names` contains it more than once."""
-    told = "".join(f":{key}={value}" for key, value in settings.items()) if names.count(name) > 1 else ""
-    metric = Metric(name + told, lookup("metric", name), settings)
+    listed = {key: "+".join(map(str, value)) if isinstance(value, list) else value for key, value in settings.items()}
+    shown = "".join(f":{key}={value}" for key, value in listed.items()) if names.count(name) > 1 else ""
+    metric = Metric(name + shown, lookup("metric", name), settings)
     try:
         if metric.function is comet.comet:
             comet.check(**settings)  # a test call would load gigabytes

@@ -25,6 +25,7 @@ from antiphon.errors import ModelError
 from antiphon.generation.answering import answers_of, pieces_of
 from antiphon.generation.answers import Answers
 from antiphon.generation.assemble import assemble
+from antiphon.generation.attention.ctc_alignment import CTCAlignment, ctc_alignment_of
 from antiphon.generation.attention.maps import AttentionMaps
 from antiphon.generation.attention.of_texts import maps_of_pair
 from antiphon.generation.ensemble import check_one
@@ -202,6 +203,14 @@ class Model(ModelRepr, OtherToolkitNames):
         an empty source, or a text that is too long, ModelError for an ensemble.
         """
         return maps_of_pair(self, source, target, overflow=overflow, max_source_tokens=max_source_tokens)
+
+    def ctc_alignment(self, source: Input, target: str | None = None) -> CTCAlignment:
+        """Which frames of the encoder's output belong to which tokens of `target`, by the CTC head (`model.ctc`).
+
+        Without a target, of the text that the frames spell without the decoder. DataError for a target of more tokens
+        than frames, ModelError for a model without the head, or an ensemble.
+        """
+        return ctc_alignment_of(self, source, target, config=self.generation)
 
     def quantize(self, kind: str = "int8") -> Model:
         """The same model with a copy of the network with 8-bit weights, for faster answers on a CPU.

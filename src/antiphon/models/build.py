@@ -80,6 +80,7 @@ def build_network(
             output_bias=family.output_bias,
             learned_output_bias=model.output_bias,
             output_cap=model.output_cap,
+            ctc=model.ctc,
         )
 
 

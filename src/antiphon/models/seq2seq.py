@@ -25,8 +25,9 @@ from antiphon.models.front import InputEmbedding
 from antiphon.models.parts import MAX_PART_TOKENS, MAX_PART_TOKENS_GPU, encode_in_parts
 from antiphon.models.stack import Decoder, Encoder
 from antiphon.models.windows import encode_in_windows
+from antiphon.nn.ctc import CTCFrames, CTCHead, JointCTC
 from antiphon.nn.embedding import scale_if_new
-from antiphon.nn.layers import capped
+from antiphon.nn.layers import capped, initialize
 from antiphon.nn.loss import CrossEntropy, FusedCriterion, LossSum
 from antiphon.nn.mixers import Memory
 from antiphon.nn.noise import Noise, number_sites, share_noise
@@ -44,9 +45,10 @@ class EncoderDecoder(nn.Module):
 
     `output` (V, D) is the output table; None: that of the target, tied embeddings (Press and Wolf 2017). The decoder's
     output is multiplied by `output_scale` before it. `output_bias` adds a fixed bias (V,) to the logits, as in some
-    published checkpoints, `learned_output_bias` a trained one; `output_cap` bounds the logits (see `capped`).
-    `max_length` limits the positions of either side; sources of features are limited by their embedding. Longer sources
-    than `source_window` (None: `max_length`) are encoded in windows. `noise` is the key of all dropout.
+    published checkpoints, `learned_output_bias` a trained one; `output_cap` bounds the logits (see `capped`). `ctc`: a
+    CTC head on the encoder's output (`antiphon.nn.ctc`), which a `JointCTC` trains. `max_length` limits the positions
+    of either side; sources of features are limited by their embedding. Longer sources than `source_window` (None:
+    `max_length`) are encoded in windows. `noise` is the key of all dropout.
 
     Raises ConfigError for parts of different widths.
     """
@@ -70,6 +72,7 @@ class EncoderDecoder(nn.Module):
         output_bias: bool = False,
         learned_output_bias: bool = False,
         output_cap: float | None = None,
+        ctc: bool = False,
     ) -> None:
         super().__init__()
         check_kinds(source, encoder, target, decoder, output)
@@ -85,6 +88,9 @@ class EncoderDecoder(nn.Module):
             self.output_bias = nn.Parameter(torch.zeros(output.num_embeddings))
         else:
             self.register_buffer("output_bias", torch.zeros(output.num_embeddings) if output_bias else None)
+        self.ctc = CTCHead(encoder.shape.d_model, output.num_embeddings) if ctc else None
+        if self.ctc is not None:
+            initialize(self.ctc.linear)
         share_noise(self, self.noise)
         number_sites(self)
 
@@ -151,7 +157,7 @@ class EncoderDecoder(nn.Module):
         """The logits (…, V) of the next id, from hidden vectors (…, D); for a batch, the logits (B, T, V) of all its
         positions."""
         if isinstance(hidden, Batch):
-            hidden = self._hidden(hidden)
+            hidden = self._hidden(hidden, self.encode(hidden.source, hidden.source_tokens))
         hidden = self.scaled(hidden)
         if self.head is not None:
             found = self.head(hidden)
@@ -163,6 +169,12 @@ class EncoderDecoder(nn.Module):
         """Hidden vectors multiplied by `output_scale`, the input of the output table."""
         return hidden if self.output_scale == 1 else hidden * self.output_scale
 
+    def frames(self, memory: Memory) -> CTCFrames:
+        """The CTC head's log-probabilities of the frames of `memory`. ConfigError for a network without the head."""
+        if self.ctc is None:
+            raise ConfigError("CTC needs a network with a head for it, but this one has none. Set `model.ctc: true`.")
+        return self.ctc(memory.hidden, memory.tokens)
+
     @overload
     def forward(self, batch: Batch, criterion: Criterion | None = None) -> Tensor: ...
     @overload
@@ -172,18 +184,21 @@ class EncoderDecoder(nn.Module):
 
         `criterion(logits, labels)`, with logits (n, V) and labels (n,), may be any loss of PyTorch that returns one
         number. A `FusedCriterion` gets hidden (n, D), the output table (V, D) and labels, and computes the logits in
-        chunks, as the default does.
+        chunks, as the default does. A `JointCTC` also reads the CTC head.
 
         Raises DataError for an id that an embedding does not have (on a CPU, without a `FusedCriterion`; on a GPU
         PyTorch reports it), ConfigError for a criterion that does not return a single number.
         """
-        check_criterion(criterion)
+        check_criterion(criterion.criterion if isinstance(criterion, JointCTC) else criterion)
         fused = isinstance(criterion, FusedCriterion)
         if not fused and batch.labels.device.type == "cpu" and not torch.compiler.is_compiling():
             self._check_ids(batch)  # not on a GPU, where it would synchronize
-        hidden, labels = self._labelled(self._hidden(batch), batch)
+        memory = self.encode(batch.source, batch.source_tokens)
+        hidden, labels = self._labelled(self._hidden(batch, memory), batch)
         if criterion is None:
             return self._fused(CrossEntropy(), hidden, labels).objective / max(1, labels.numel())
+        if isinstance(criterion, JointCTC):
+            return criterion.join(self._fused(criterion.criterion, hidden, labels), self.frames(memory), batch)
         if isinstance(criterion, FusedCriterion):
             return self._fused(criterion, hidden, labels)
         return _one_number(criterion(self.logits(hidden), labels))
@@ -206,9 +221,8 @@ class EncoderDecoder(nn.Module):
                     f"{least if least < 0 else largest}. Encode with the tokenizer that the network was made for."
                 )
 
-    def _hidden(self, batch: Batch) -> Tensor:
+    def _hidden(self, batch: Batch, memory: Memory) -> Tensor:
         """The decoder's output for whole rows, (B, T, D)."""
-        memory = self.encode(batch.source, batch.source_tokens)
         return self.decode(batch.target_ids, batch.target_tokens, memory, None)[0]
 
     def _labelled(self, hidden: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:

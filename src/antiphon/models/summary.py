@@ -50,6 +50,9 @@ def summary(network: EncoderDecoder) -> list[SummaryRow]:
     if network.head is not None:
         count(network.head)  # the same numbers in int8
     rows.append(SummaryRow("output", "scores of ids", "tied" if tied else "linear", _table(network.output), scores))
+    if network.ctc is not None:
+        shape = f"{network.ctc.blank + 1:,} × {network.encoder.shape.d_model:,}"
+        rows.append(SummaryRow("ctc", "scores of ids and the blank", "linear", shape, count(network.ctc)))
     if rest := count(network):
         rows.append(SummaryRow("", "other", "", "", rest))
     return rows

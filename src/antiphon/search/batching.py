@@ -14,6 +14,7 @@ from antiphon.search.requests import Request
 MAX_HYPOTHESES = 256  # of all sources
 MAX_LOGITS = 2**24  # numbers: hypotheses times ids
 MAX_CACHE_TOKENS = 2**16  # hypotheses times the longest limit of an answer
+MAX_FRAME_SCORES = 2**26  # numbers: sources times the longest source times ids, if a CTC head scores
 MAX_SOURCE_TOKENS = 2**14  # sources times the longest source
 
 
@@ -61,6 +62,8 @@ def take_batch(
         is_full = (
             count > most or count * source_tokens > MAX_SOURCE_TOKENS or count * config.width * limit > MAX_CACHE_TOKENS
         )
+        if config.ctc_weight:
+            is_full = is_full or count * source_tokens * vocab_size > MAX_FRAME_SCORES
         is_costly = max_cost is not None and cost(count, source_tokens, limit, width=config.width) > max_cost
         if batch and (is_costly or (count > batch_size if batch_size is not None else is_full)):
             break

@@ -66,11 +66,11 @@ def order_by_parent(parents: Tensor) -> Tensor:
 def top_k_request(config: SearchConfig) -> TopKRequest | None:
     """The ids that the decoding step should return, if the model's most probable ids are all that the search needs.
 
-    None if processors, sampling or groups need the whole logits.
+    None if processors, sampling, groups or CTC need the whole logits.
     """
     suppressing = [processor for processor in config.processors if isinstance(processor, SuppressTokens)]
     simple = all(isinstance(processor, SuppressTokens | MinNewTokens) for processor in config.processors)
-    if config.sampler is not None or config.groups > 1 or not simple:
+    if config.sampler is not None or config.groups > 1 or config.ctc_weight or not simple:
         return None
     never = {id for processor in suppressing for id in processor.ids.tolist()}
     # Where the end may not follow yet, it is removed from the ids that are found.

@@ -19,8 +19,8 @@ from antiphon.search.special_tokens import SpecialTokens
 
 _OF_A_SEARCH = (
     "beam_size", "n_best", "min_new_tokens", "length_penalty", "length_penalty_kind", "patience", "coverage_penalty",
-    "beam_groups", "diversity_penalty", "no_repeat_ngram", "repetition_penalty", "temperature", "top_k", "top_p",
-    "min_p",
+    "ctc_weight", "beam_groups", "diversity_penalty", "no_repeat_ngram", "repetition_penalty", "temperature", "top_k",
+    "top_p", "min_p",
 )  # fmt: skip
 _MOST_MADE = 128
 _made: dict[Hashable, SearchConfig] = {}  # the last ones, by what they are made of
@@ -33,8 +33,9 @@ class SearchConfig:
     `width` is the number of hypotheses of a source: the beam size, or the number of samples if there is a `sampler`.
     The `n_best` hypotheses with the highest rank are returned. `patience`: a source is finished at the latest when
     patience * width of its hypotheses have ended. `groups` is the number of groups of diverse beam search,
-    `diversity_penalty` its penalty. `coverage_penalty` is the weight of `Coverage` in the rank of an answer. Sources
-    with more than `window` tokens are encoded in windows (`EncoderDecoder.encode`).
+    `diversity_penalty` its penalty. `coverage_penalty` is the weight of `Coverage` in the rank of an answer,
+    `ctc_weight` that of `CTCPrefixScores` in the sums that are compared. Sources with more than `window` tokens are
+    encoded in windows (`EncoderDecoder.encode`).
     """
 
     special_tokens: SpecialTokens
@@ -46,6 +47,7 @@ class SearchConfig:
     groups: int = 1
     diversity_penalty: float = 0.0
     coverage_penalty: float = 0.0
+    ctc_weight: float = 0.0
     processors: tuple[LogitsProcessor, ...] = ()
     sampler: TokenSampler | None = None
     window: int | None = None
@@ -94,6 +96,7 @@ def _new(config: GenerationConfig, special_tokens: SpecialTokens, window: int | 
         diversity_penalty=config.diversity_penalty,
         patience=config.patience if sampler is None else None,
         coverage_penalty=config.coverage_penalty,
+        ctc_weight=config.ctc_weight,
         processors=logits_processors(config, special_tokens),
         sampler=sampler,
         window=window,

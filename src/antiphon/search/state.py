@@ -25,6 +25,7 @@ from antiphon.search.constraint_state import ConstraintState
 from antiphon.search.coverage import Coverage
 from antiphon.search.hypotheses import FinishedHypotheses
 from antiphon.search.length_limits import LengthLimits
+from antiphon.search.next_token.ctc_prefix import CTCPrefixScores
 from antiphon.search.next_token.sampling import HypothesisRandom
 from antiphon.search.requests import Request
 
@@ -44,6 +45,7 @@ class SearchState(BatchState):
     constraints: ConstraintState | None = field(metadata=PART)  # None: no answer is constrained
     random: HypothesisRandom | None = field(metadata=PART)  # None: nothing is sampled
     coverage: Coverage | None = field(default=None, metadata=PART)  # None: no coverage penalty
+    ctc: CTCPrefixScores | None = field(default=None, metadata=PART)  # None: the decoder alone scores
 
     @classmethod
     def start(
@@ -135,6 +137,8 @@ class SearchState(BatchState):
         places = (self.lengths - 1)[:, None].expand_as(chosen.tokens)
         self.history.scatter_(2, places[:, :, None], chosen.tokens[:, :, None])
         self.value, self.score = chosen.values, chosen.scores
+        if self.ctc is not None:
+            self.ctc.advance(chosen.tokens)
         if self.constraints is not None:
             self.constraints.advance(chosen.tokens, chosen.values > NEG_INF)
 

@@ -43,7 +43,7 @@ class LoopParts:
     `schedule` returns the learning rate of a step, from 1. `validate` may be None. `save_best` saves the weights as the
     best model so far. `parallel` is how `network` trains on several ranks, with the weights that `optimizer` updates;
     None: in this process. `check` is called before anything is saved, and raises if the run folder does not belong to
-    this run any more.
+    this run any more. `special_ids` are ids of targets without text, such as the end token.
     """
 
     network: EncoderDecoder
@@ -56,6 +56,7 @@ class LoopParts:
     store: SnapshotStore
     pad_id: int
     start_id: int
+    special_ids: tuple[int, ...] = ()
     teacher: EncoderDecoder | None = None
     parallel: SingleProcess | None = None
     check: Callable[[], None] = lambda: None

@@ -23,6 +23,7 @@ from antiphon.training.ahead import BatchPrefetcher, MicroBatch
 from antiphon.training.evaluated import EvaluationWeights
 from antiphon.training.guards.protection import RunProtection
 from antiphon.training.objectives.distillation import Distillation
+from antiphon.training.objectives.joint_ctc import CTCObjective
 from antiphon.training.objectives.r_drop import PairedCrossEntropy, twice
 from antiphon.training.parallel.exchange import StepExchange
 from antiphon.training.parallel.single import SingleProcess
@@ -54,6 +55,7 @@ class TrainStep:
         smoothing = settings.label_smoothing
         self.criterion = PairedCrossEntropy(smoothing, settings.r_drop) if settings.r_drop else CrossEntropy(smoothing)
         self.distillation = None if parts.teacher is None else Distillation(parts.teacher, settings)
+        self.ctc = CTCObjective(parts.network, settings, left_out=parts.special_ids)
         self.progress = Progress()
         self.trainable = sum(weight.numel() for weight in self.network.parameters() if weight.requires_grad)
         self.evaluated = EvaluationWeights(self.network, parts.optimizer, decay=settings.ema)
@@ -113,7 +115,7 @@ class TrainStep:
         self.network.noise.set(seed=settings.seed, step=step, micro_batch=number, rows=rows)
         with self.precision(), self.protection.splitter.watching(rows, self.parallel.device):
             criterion = self.criterion if self.distillation is None else self.distillation.criterion(batch)
-            return self.forward(twice(batch) if settings.r_drop else batch, criterion)
+            return self.forward(twice(batch) if settings.r_drop else batch, self.ctc.joint(criterion))
 
     def update(self, window: LogWindow, losses: list[LossSum], examples: list[list[Example]]) -> float:
         """Clip, check and apply the gradient. Returns the learning rate."""

@@ -101,6 +101,7 @@ class TrainingJob:
         known: dict[str, Any] = {"network": self.network, "batches": self.batches, "schedule": schedule}
         known |= {"validate": self.validate, "save_best": self.save_best, "record": self.record, "teacher": teacher}
         known |= {"check": self.check_lock, "pad_id": special_tokens.pad, "start_id": special_tokens.start}
+        known["special_ids"] = tuple({special_tokens.start, special_tokens.end, *special_tokens.first})
         self.loop, said = build_loop(config, self.world, folder, known)
         self.notes += said
 

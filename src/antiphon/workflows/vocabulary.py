@@ -32,7 +32,10 @@ _TABLES = {  # the weights with a row for each id, and the side of the ids
     "target.table.weight": "target",
     "output.weight": "target",
     "output_bias": "target",
+    "ctc.linear.weight": "target",
+    "ctc.linear.bias": "target",
 }
+_BLANK_LAST = ("ctc.linear.weight", "ctc.linear.bias")  # their last row is no id
 TextsOf = Callable[[], Iterator[str]]
 _COMPARED_TEXTS = 1000  # texts whose tokens before and after trimming are compared
 _CHUNK_TEXTS = 1000  # texts encoded in one call
@@ -77,7 +80,7 @@ def add_words(parts: Parts, words: Sequence[str]) -> Parts:
         return made
 
     network = fresh_network(parts, source=sizes["source"], target=sizes["target"])
-    _put(network, {n: grown(w, _TABLES[n]) if n in _TABLES else w for n, w in named_weights(old).items()})
+    _put(network, _changed(old, grown))
     return replace(parts, network=network, source_tokenizer=source, target_tokenizer=target)
 
 
@@ -107,12 +110,23 @@ def trim_vocabulary(parts: Parts, config: TrainConfig, task: Task) -> tuple[Part
     made = replace(parts, model=model, source_tokenizer=source.tokenizer, target_tokenizer=target.tokenizer.as_target())
     network = fresh_network(made, source=len(rows["source"]), target=len(rows["target"]))
     weights = named_weights(old)
-    _put(network, {n: w[rows[_TABLES[n]]] if n in _TABLES else w for n, w in weights.items()})
+    _put(network, _changed(old, lambda table, side: table[rows[side]]))
     pairs = [(parts.source_tokenizer, source), (parts.target_tokenizer, target)]
     counts = [(made.tokenizer.vocab_size, whole.vocab_size) for whole, made in pairs[parts.shared :]]
     kept = " and ".join(f"{now:,} of {before:,}" for now, before in counts)
     saved = sum(w.numel() for w in weights.values()) - sum(w.numel() for w in named_weights(network).values())
     return replace(made, network=network), f"vocabulary trimmed: {kept} tokens kept, {saved:,} parameters fewer"
+
+
+def _changed(network: EncoderDecoder, change: Callable[[Tensor, str], Tensor]) -> dict[str, Tensor]:
+    """The weights of `network`, those with a row for each id changed by `change(table, side)`."""
+    made = named_weights(network)
+    for name, side in _TABLES.items():
+        if name in made and name in _BLANK_LAST:
+            made[name] = torch.cat([change(made[name][:-1], side), made[name][-1:]])
+        elif name in made:
+            made[name] = change(made[name], side)
+    return made
 
 
 def _put(network: EncoderDecoder, weights: dict[str, Tensor]) -> None:

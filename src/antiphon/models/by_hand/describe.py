@@ -116,6 +116,7 @@ def _model(network: EncoderDecoder, source: InputEmbedding, *, family: FamilyCon
         attention_scale=scale,
         output_cap=network.output_cap,
         output_bias=isinstance(network.output_bias, nn.Parameter),
+        ctc=network.ctc is not None,
         family=family,
     )
 

@@ -31,7 +31,13 @@ UNKNOWN_TO_MOST: dict[str, Any] = {
 }  # fmt: skip
 
 # Defaults of settings that a family's own settings replace.
-OURS_ALONE: dict[str, Any] = {"final_norm": None, "norm_eps": None, "embedding_scale": None, "output_bias": False}
+OURS_ALONE: dict[str, Any] = {
+    "final_norm": None,
+    "norm_eps": None,
+    "embedding_scale": None,
+    "output_bias": False,
+    "ctc": False,
+}
 
 
 class Inexpressible(ModelError):

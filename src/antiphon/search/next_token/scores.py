@@ -1,7 +1,7 @@
 """From the logits of a step to the scores that a search adds up.
 
-Logits processors, constraints and the forced end at the limit are applied here, in this order. Shapes: N sources, W
-hypotheses of each, R = N·W, V ids, t tokens so far.
+Logits processors, the CTC head's scores, constraints and the forced end at the limit are applied here, in this order.
+Shapes: N sources, W hypotheses of each, R = N·W, V ids, t tokens so far.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ def next_token_scores(
     scores = _apply_processors(
         logits, log_p, decoded, lengths=lengths, config=config, keeps_log_p=constraints is not None
     )
+    if state.ctc is not None:
+        scores = state.ctc.joined(scores)
     left = limits.limit - state.lengths
     if constraints is not None:
         scores = constraints.mask(scores, log_p, left, state.value > NEG_INF)

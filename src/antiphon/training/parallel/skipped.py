@@ -51,7 +51,7 @@ def leave_unused(network: EncoderDecoder, *, seed: int, step: int, count: int) -
 def _used(network: EncoderDecoder) -> Iterator[nn.Parameter]:
     """The weights of the source and of both stacks that have a gradient with the present key of the noise."""
     layers = [layer for layer in cast("Iterable[Layer]", network.decoder.layers) if not layer.skip.dropped()]
-    if not layers:  # nothing reads the memory
+    if not layers and network.ctc is None:  # nothing reads the memory
         return
     layers += [layer for layer in cast("Iterable[Layer]", network.encoder.layers) if not layer.skip.dropped()]
     for module in (network.source, network.encoder.final):

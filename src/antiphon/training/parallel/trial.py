@@ -19,6 +19,7 @@ from antiphon.errors import ConfigError
 from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.nn.loss import CrossEntropy
 from antiphon.nn.noise import LayerDrop
+from antiphon.training.objectives.joint_ctc import CTCObjective
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,7 @@ def try_network(network: EncoderDecoder, batch: Batch, settings: TrainingConfig)
         torch.manual_seed(settings.seed)
         network.noise.set(seed=settings.seed, step=0, micro_batch=0)
         with autocast:
-            loss = network(batch, CrossEntropy())
+            loss = network(batch, CTCObjective(network, settings).joint(CrossEntropy()))
         loss.objective.backward()
     unused = any(each.grad is None for each in network.parameters() if each.requires_grad)
     for parameter in network.parameters():
