@@ -20,6 +20,8 @@ class Demo(Command):
     (Ctrl-D) exits.
     """
 
+    images: bool = False
+    """Recognize handwritten digits (scikit-learn's, 8 x 8 pixels) instead of translating; a minute of training."""
     target: Annotated[str, Flag("LOCALE")] = "de"
     """The language to translate English into: a locale such as de, fr, ja, pt_BR."""
     steps: Annotated[Count | None, Flag(default="about 2 minutes on 2 cores")] = None
@@ -30,7 +32,7 @@ class Demo(Command):
     """The optimizer: adamw, adafactor, muon, lion, schedule_free, sgd, or module:Class."""
     lr: Annotated[Positive | None, Flag("X", default="the one found for the optimizer")] = None
     """Peak learning rate."""
-    output: Annotated[str, Flag("FOLDER")] = "runs/demo"
+    output: Annotated[str | None, Flag("FOLDER", default="runs/demo, or runs/demo-images")] = None
     """The run folder; an existing demo is continued, or used to answer."""
 
     def check(self) -> None:
@@ -40,15 +42,25 @@ class Demo(Command):
                 "Leave out --device, --dtype and --seed, or train with a recipe."
             )
 
+        if self.images and (self.target != "de" or self.optimizer != "adamw" or self.lr is not None):
+            raise UsageError(
+                "the demo of images has no --target, --optimizer and --lr, but one is given. Leave it out, or train "
+                "with a recipe."
+            )
+
     def run(self) -> int:
         replace(self, device="cpu").start()
-        from antiphon.workflows import demo
+        from antiphon.workflows import demo, demo_images
+
+        if self.images:
+            output = self.output or "runs/demo-images"
+            return demo_images(steps=self.steps, minutes=self.minutes, output=output, quiet=self.quiet)
 
         return demo(
             target=self.target,
             steps=self.steps,
             minutes=self.minutes,
-            output=self.output,
+            output=self.output or "runs/demo",
             optimizer=self.optimizer,
             lr=self.lr,
             quiet=self.quiet,

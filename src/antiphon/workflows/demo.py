@@ -94,7 +94,7 @@ def demo(
     from antiphon.text.phrases import phrases  # Babel, which no other workflow needs
 
     corpus = phrases("en", target)
-    say = _silent if quiet else _say
+    say = silent if quiet else say_line
     say(
         f"{len(corpus.train):,} phrases, English to {target}, from CLDR: dates, times, units, money. "
         f"{len(corpus.test)} combinations of parts are held out."
@@ -112,14 +112,15 @@ def demo(
     if missed:
         say(f"the demo missed its bar: {', '.join(missed)}.")
     if sys.stdin is not None:  # None if standard input is closed
-        answer_lines(run.model, sys.stdin, sys.stdout, prompt="en> " if sys.stdin.isatty() else "")
+        hint = "Type a phrase, such as `in 3 hours` or `March 5, 2031`; an empty line or Ctrl-D ends."
+        answer_lines(run.model, sys.stdin, sys.stdout, prompt="en> " if sys.stdin.isatty() else "", hint=hint)
     return 1 if missed else 0
 
 
-def answer_lines(model: Model, lines: TextIO, output: TextIO, *, prompt: str) -> None:
-    """Answer each line when it arrives, until the input ends."""
+def answer_lines(model: Model, lines: TextIO, output: TextIO, *, prompt: str, hint: str = "") -> None:
+    """Answer each line when it arrives, until the input ends. `hint` comes before the first `prompt`."""
     if prompt:
-        _say("Type a phrase, such as `in 3 hours` or `March 5, 2031`; an empty line or Ctrl-D ends.")
+        say_line(hint)
     while True:
         output.write(prompt)
         output.flush()
@@ -143,8 +144,8 @@ def _account(report: Report, rows: list[dict[str, object]]) -> str:
     return "\n".join(lines)
 
 
-def _say(line: str) -> None:
+def say_line(line: str) -> None:
     print(line, file=sys.stderr, flush=True)  # noqa: T201
 
 
-def _silent(line: str) -> None: ...
+def silent(line: str) -> None: ...
