@@ -45,6 +45,8 @@ class FamilyConfig(Settings):
     """Whether token vectors are multiplied with the root of `d_model`."""
     rounds_scale: bool = False
     """Whether that root is first rounded to the type of the vectors."""
+    unscaled_id: Id | None = None
+    """An id whose input vector is a weight of its own, which is not multiplied; the output has its row of the table."""
     embedding_norm: bool = False
     """Whether a norm follows the sum of token vectors and positions."""
     norm_eps: Annotated[float, Range(low=0, high=1, open_low=True)] | None = None

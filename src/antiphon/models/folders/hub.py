@@ -88,7 +88,8 @@ def load_pretrained(
         network = _network(ours, seed=seed)
     own = {name: tuple(tensor.shape) for name, tensor in named_weights(network).items()}
     shapes = {row.theirs: row.op.shape(own[row.ours]) for row in rows}
-    check_shapes(shapes, stored, explained=family.tables.all() | family.ignored)
+    unread = {key for key in stored if key.startswith(family.unread)} if family.unread else set()
+    check_shapes(shapes, stored, explained=family.tables.all() | family.ignored | unread)
     weights = {row.ours: partial(_read, stored, row) for row in rows}
     account = LoadReport(tuple(own))
     if replaced:
