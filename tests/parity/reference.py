@@ -137,11 +137,26 @@ def t5gemma2(dice: random.Random) -> PreTrainedModel:
         "bos_token_id": 2,
     }
     encoder, decoder = (shared | t5gemma2_side(dice) for _ in range(2))
-    vision = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2,
-              "image_size": 8, "patch_size": 4, "vision_use_head": False}  # fmt: skip
+    side, pool = dice.choice([(2, 1), (2, 2), (4, 2), (3, 3)])  # patches of an image, and of a vector in the text
+    vision = {
+        "hidden_size": dice.choice([8, 12]),
+        "intermediate_size": dice.choice([8, 14]),
+        "num_hidden_layers": dice.choice([1, 2]),
+        "num_attention_heads": dice.choice([1, 2]),
+        "patch_size": dice.choice([2, 3]),
+        "hidden_act": dice.choice(["gelu_pytorch_tanh", "gelu", "relu"]),
+        "layer_norm_eps": dice.choice([1e-6, 1e-3]),
+        "vision_use_head": dice.random() < 0.5,
+    }
+    vision["image_size"] = side * vision["patch_size"] + dice.choice([0, 1])
     config = transformers.T5Gemma2Config(
-        # The id of the token after an image is among those of the rows.
-        encoder={"text_config": encoder, "vision_config": vision, "mm_tokens_per_image": 1, "eoi_token_index": 7},
+        encoder={
+            "text_config": encoder,
+            "vision_config": vision,
+            "mm_tokens_per_image": (side // pool) ** 2,
+            "boi_token_index": 38,
+            "eoi_token_index": 7,  # among the ids of the rows
+        },
         decoder=decoder | {"final_logit_softcapping": dice.choice([None, 3.0, 30.0])},
         image_token_index=39,
         tie_word_embeddings=dice.random() < 0.5,

@@ -214,7 +214,9 @@ def test_logits_searches_and_the_way_back(name: str, seed: int, tmp_path: Path, 
 
     # ours -> theirs, and ours -> ours
     save_pretrained(tmp_path / "back", parts)
-    back = transformers.AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "back", dtype=torch.float64).eval()
+    back = transformers.AutoModelForSeq2SeqLM.from_pretrained(
+        tmp_path / "back", dtype=torch.float64, attn_implementation=theirs.config._attn_implementation
+    ).eval()
     assert type(back) is type(theirs)
     assert difference(their_logits(widen(back), sources, targets), wanted) == 0
     save_model_folder(tmp_path / "own", parts)

@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 
 from antiphon.config.ids import MOST_IDS, Id
 from antiphon.config.speech import SpeechConfig
+from antiphon.config.vision import VisionConfig
 from antiphon.settings import Range, Settings, require
 
 __all__ = ["MOST_IDS", "FamilyConfig", "Id"]
@@ -67,6 +68,8 @@ class FamilyConfig(Settings):
     """Whether a fixed bias is added to the logits."""
     key_bias: bool = True
     """Whether the keys of attention have a bias where the model's linear layers do."""
+    vision: VisionConfig | None = None
+    """Settings of images within texts; none: sources are without images."""
     speech: SpeechConfig | None = None
     """Settings of the speech input if sources are sound; none: sources are text."""
 

@@ -12,17 +12,20 @@ import copy
 import warnings
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
 from antiphon.config import AttentionConfig, FamilyConfig, ModelConfig
+from antiphon.config.vision import VisionConfig
 from antiphon.errors import ConfigError
 from antiphon.inputs import input_kind
 from antiphon.models.attentions import build_rule
 from antiphon.models.front import InputEmbedding
 from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.models.stack import Decoder, Encoder, Shape
+from antiphon.models.vision import ImageTextEmbedding, VisionTower
 from antiphon.nn.attention import Attention
 from antiphon.nn.embedding import Embedding, OwnVector
 from antiphon.nn.layers import norm
@@ -69,7 +72,7 @@ def build_network(
         output = target if model.tie_embeddings else Embedding(target_vocab, widths[1])
         own = _own_vectors(family, widths, one=shared and model.tie_embeddings)
         return EncoderDecoder(
-            kind.embedding(model, lambda: _front(model, source, own[0], noise=noise), noise),
+            kind.embedding(model, lambda: _front(model, source, own[0], noise=noise, vision=family.vision), noise),
             encoder,
             _front(model, target, own[1], noise=noise),
             decoder,
@@ -211,19 +214,29 @@ def _own_vectors(family: FamilyConfig, widths: list[int], *, one: bool) -> tuple
     return target if one else OwnVector(family.unscaled_id, widths[0]), target
 
 
-def _front(model: ModelConfig, table: nn.Embedding, own: OwnVector | None, *, noise: Noise) -> InputEmbedding:
+def _front(
+    model: ModelConfig,
+    table: nn.Embedding,
+    own: OwnVector | None,
+    *,
+    noise: Noise,
+    vision: VisionConfig | None = None,
+) -> InputEmbedding:
+    """The embedding of ids; with the settings `vision`, of ids and images."""
     family, width = model.family or _PLAIN, table.embedding_dim
-    return InputEmbedding(
-        table,
-        _positions(model, width),
-        scale=(model.embedding_scale or width**0.5) if family.embedding_scale else 1.0,
-        rounds=family.rounds_scale,
-        dropout=model.dropout,
-        noise=noise,
-        word_dropout=model.word_dropout,
-        norm=norm(model.norm, width, eps=family.norm_eps or model.norm_eps) if family.embedding_norm else None,
-        own=own,
-    )
+    settings: dict[str, Any] = {
+        "scale": (model.embedding_scale or width**0.5) if family.embedding_scale else 1.0,
+        "rounds": family.rounds_scale,
+        "dropout": model.dropout,
+        "noise": noise,
+        "word_dropout": model.word_dropout,
+        "norm": norm(model.norm, width, eps=family.norm_eps or model.norm_eps) if family.embedding_norm else None,
+        "own": own,
+    }
+    if vision is not None:
+        tower = VisionTower(vision, width, noise=noise)
+        return ImageTextEmbedding(table, _positions(model, width), vision=tower, **settings)
+    return InputEmbedding(table, _positions(model, width), **settings)
 
 
 def _positions(model: ModelConfig, width: int) -> nn.Module:

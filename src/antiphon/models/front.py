@@ -59,8 +59,14 @@ class InputEmbedding(SourceEmbedding):
 
     def forward(self, ids: Tensor, tokens: Tokens) -> tuple[Tensor, Tokens]:
         """ids (B, L) -> (B, L, D), and its tokens."""
+        return self.finished(self.vectors(ids), tokens), tokens
+
+    def vectors(self, ids: Tensor) -> Tensor:
+        """The scaled vectors (B, L, D) of ids (B, L)."""
         vectors = self.table(ids)
         x = vectors * (vectors.new_full((), self.scale) if self.rounds else self.scale)
-        x = self.words(x if self.own is None else self.own(x, ids))
-        x = self.drop(self.norm(self.positions(x, tokens.pos)))
-        return zero_padding(x, tokens.valid), tokens
+        return x if self.own is None else self.own(x, ids)
+
+    def finished(self, x: Tensor, tokens: Tokens) -> Tensor:
+        """Vectors x (B, L, D) after word dropout, positions, norm and dropout; zero at padding."""
+        return zero_padding(self.drop(self.norm(self.positions(self.words(x), tokens.pos))), tokens.valid)

@@ -1,6 +1,6 @@
 """Cross-attention merged into self-attention: one softmax over the tokens of the target and of the source.
 
-    attention: {decoder: {window: 128}, cross: merged}
+attention: {decoder: {window: 128}, cross: merged}
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ Vocabulary = Annotated[int, Range(low=1, high=MOST_IDS)]
 # Settings that most families do not have, with the only value that they support.
 UNKNOWN_TO_MOST: dict[str, Any] = {
     "decoder_kv_heads": None, "decoder_d_model": None, "output_cap": None, "rounds_scale": False,
-    "unscaled_id": None,
+    "unscaled_id": None, "vision": None,
 }  # fmt: skip
 
 # Defaults of settings that a family's own settings replace.

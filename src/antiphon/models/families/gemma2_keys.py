@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
+from antiphon.config.vision import VisionConfig
 from antiphon.models.families.family import Id, Keys, Layers, Size, Vocabulary, refuse_unless
 from antiphon.models.families.gemma_keys import ACTIVATIONS, SLIDING, WHOLE, alternating, special_ids_of
 from antiphon.settings import Positive, Range, Rate, Settings, require
@@ -136,12 +137,57 @@ def _rules(spec: object, family: str) -> dict[str, Any]:
     return found
 
 
+# The activations of the vision encoder in config.json.
+VISION_ACTIVATIONS = {"gelu_pytorch_tanh": "gelu_tanh", "gelu": "gelu", "relu": "relu", "silu": "silu"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class VisionKeys(Settings):
+    """The keys that are read of the vision encoder's section. Its head is not read: nothing uses it."""
+
+    model_type: Literal["siglip_vision_model"] = "siglip_vision_model"
+    hidden_size: Annotated[int, Range(low=1, high=2**16)] = 768
+    intermediate_size: Annotated[int, Range(low=1, high=2**16)] = 3072
+    num_hidden_layers: Layers = 12
+    num_attention_heads: Annotated[int, Range(low=1, high=2**16)] = 12
+    num_channels: Annotated[int, Range(low=1, high=4)] = 3
+    image_size: Annotated[int, Range(low=1, high=2**13)] = 224
+    patch_size: Annotated[int, Range(low=1, high=2**10)] = 16
+    hidden_act: str = "gelu_pytorch_tanh"
+    layer_norm_eps: Annotated[float, Range(low=0, high=1, open_low=True)] = 1e-6
+    vision_use_head: bool = False
+
+    def check(self) -> None:
+        known = self.hidden_act in VISION_ACTIVATIONS
+        problem = f"must be one of {', '.join(VISION_ACTIVATIONS)}, but is `{self.hidden_act:.40}`"
+        require(known, "hidden_act", problem)
+
+
 @dataclass(frozen=True, kw_only=True)
 class EncoderKeys(Settings):
     """The keys that are read of the encoder's section."""
 
     text_config: TextKeys = field(default_factory=TextKeys)
+    vision_config: VisionKeys = field(default_factory=VisionKeys)
+    mm_tokens_per_image: Annotated[int, Range(low=1, high=2**16)] = 256
+    boi_token_index: Id = 255_999
     eoi_token_index: Id = 256_000
+
+
+def vision_keys(vision: VisionConfig) -> VisionKeys:
+    """The inverse of `T5Gemma2Keys.vision`, for its section."""
+    activations = {ours: theirs for theirs, ours in VISION_ACTIVATIONS.items()}
+    return VisionKeys(
+        hidden_size=vision.d_model,
+        intermediate_size=vision.ffn_dim,
+        num_hidden_layers=vision.layers,
+        num_attention_heads=vision.num_heads,
+        num_channels=vision.channels,
+        image_size=vision.image_size,
+        patch_size=vision.patch,
+        hidden_act=activations[vision.activation],
+        layer_norm_eps=vision.norm_eps,
+    )
 
 
 # Keys that must be equal in both stacks.
@@ -158,11 +204,32 @@ class T5Gemma2Keys(Keys):
     attention_dropout: Rate = 0.0
     tie_word_embeddings: bool = True
     vocab_size: Vocabulary | None = None
+    image_token_index: Id = 256_001
 
     def check(self) -> None:
         for name in AGREED:
             one, other = getattr(self.encoder.text_config, name), getattr(self.decoder, name)
             require(one == other, f"decoder.{name}", f"must be that of the encoder's text ({one}), but is {other}")
+
+    def vision(self) -> VisionConfig:
+        """The settings of images."""
+        encoder, keys = self.encoder, self.encoder.vision_config
+        return VisionConfig(
+            d_model=keys.hidden_size,
+            layers=keys.num_hidden_layers,
+            num_heads=keys.num_attention_heads,
+            ffn_dim=keys.intermediate_size,
+            image_size=keys.image_size,
+            patch=keys.patch_size,
+            channels=keys.num_channels,
+            tokens=encoder.mm_tokens_per_image,
+            activation=VISION_ACTIVATIONS[keys.hidden_act],  # type: ignore[arg-type]
+            norm_eps=keys.layer_norm_eps,
+            attention_dropout=self.attention_dropout,
+            image_id=self.image_token_index,
+            begin_id=encoder.boi_token_index,
+            end_id=encoder.eoi_token_index,
+        )
 
     def special_ids(self) -> dict[str, Any]:
         return special_ids_of(self, self.decoder)

@@ -12,7 +12,9 @@ from __future__ import annotations
 from typing import Any
 
 from antiphon.config import AttentionConfig, FamilyConfig, ModelConfig
+from antiphon.config.vision import VisionConfig
 from antiphon.models.families.family import (
+    TRANSPOSED,
     Family,
     Op,
     TableKeys,
@@ -32,6 +34,7 @@ from antiphon.models.families.gemma2_keys import (
     TextKeys,
     TurnKeys,
     rules_of,
+    vision_keys,
 )
 from antiphon.models.families.gemma_keys import ACTIVATIONS, SLIDING, WHOLE
 from antiphon.models.families.t5gemma import FROM_ONE
@@ -60,6 +63,7 @@ def _ours(keys: T5Gemma2Keys, stored: WeightFiles, tables: Tables) -> Translated
         "embedding_scale": True,
         "rounds_scale": True,
         "unscaled_id": keys.encoder.eoi_token_index,
+        "vision": keys.vision(),
         "norm_eps": encoder.rms_norm_eps,
         "activation": exact,
         "decoder_heads": other("num_attention_heads"),
@@ -102,14 +106,22 @@ def _theirs(ours: TranslatedCheckpoint) -> T5Gemma2Keys:
     }  # fmt: skip
     check_plain(ours, NAME, fixed)
     refuse_unless(set(_entries(ours.attention.cross)) == {"merged"}, NAME, "the cross-attention `merged`")
-    refuse_unless(family.unscaled_id is not None, NAME, "an id with a vector of its own")
-    assert family.unscaled_id is not None
+    vision = family.vision
+    refuse_unless(vision is not None and family.unscaled_id == vision.end_id, NAME, "images, whose end is not scaled")
+    assert vision is not None
     encoder, decoder = _side(ours, "encoder"), _side(ours, "decoder")
     return T5Gemma2Keys(
         **their_special_ids(family),
         bos_token_id=family.start_id,
-        encoder=EncoderKeys(text_config=encoder, eoi_token_index=family.unscaled_id),
+        encoder=EncoderKeys(
+            text_config=encoder,
+            vision_config=vision_keys(vision),
+            mm_tokens_per_image=vision.tokens,
+            boi_token_index=vision.begin_id,
+            eoi_token_index=vision.end_id,
+        ),
         decoder=decoder,
+        image_token_index=vision.image_id,
         dropout_rate=model.dropout,
         attention_dropout=model.attention_dropout,
         tie_word_embeddings=ours.tables.shared and model.tie_embeddings,
@@ -188,9 +200,7 @@ def _window(layers: list[dict[str, Any]], side: str, *, otherwise: int) -> int:
     if side == "decoder":
         refuse_unless(known, NAME, "one plain `window` in the decoder")
         return left
-    refuse_unless(
-        known and right - left in (0, 1), NAME, "one `window` in the encoder, `right` as large or one larger"
-    )
+    refuse_unless(known and right - left in (0, 1), NAME, "one `window` in the encoder, `right` as large or one larger")
     return left + right - 1
 
 
@@ -204,7 +214,10 @@ def _rows(ours: TranslatedCheckpoint) -> list[WeightName]:
         for when, place in (("pre", "norm"), ("post", "after"))
     ]
     rows = ours.tables.rows()
-    for side, place, layers in (("encoder", _ENCODER, model.encoder_layers), ("decoder", _DECODER, model.decoder_layers)):
+    for side, place, layers in (
+        ("encoder", _ENCODER, model.encoder_layers),
+        ("decoder", _DECODER, model.decoder_layers),
+    ):
         both = (f"{place}layers.{{}}.", f"{side}.layers.{{}}.", layers)
         rows += per_layer(*both, pairs)
         rows += [WeightName(row.theirs, row.ours, FROM_ONE) for row in per_layer(*both, norms)]
@@ -221,9 +234,43 @@ def _rows(ours: TranslatedCheckpoint) -> list[WeightName]:
                 for p in "qk"
             ]
     rows.append(WeightName(f"{_ENCODER}embed_tokens.eoi_embedding", "source.own.vector"))
+    rows += _vision_rows(ours.family.vision)
     if not (ours.tables.shared and ours.tables.tied):
         rows.append(WeightName(f"{_DECODER}embed_tokens.eoi_embedding", "target.own.vector"))
     return rows
+
+
+def _vision_rows(vision: VisionConfig | None) -> list[WeightName]:
+    """The weights of images."""
+    assert vision is not None
+    place, channels, size = f"{_ENCODER}vision_tower.", vision.channels, vision.patch
+    # A convolution of a patch, here a product with it.
+    patches = Op(
+        lambda x: x.flatten(1),
+        lambda x: x.unflatten(1, (channels, size, size)),
+        lambda shape: (shape[0], channels, size, size),
+    )
+    pairs = [("layer_norm1", "mixer_residual.norm"), ("layer_norm2", "ffn_residual.norm")]
+    pairs += [(f"self_attn.{theirs}", f"mixer.{p}") for theirs, p in _VISION_HEADS]
+    pairs += [("mlp.fc1", "ffn.up"), ("mlp.fc2", "ffn.down")]
+    both = [(f"{theirs}.{kind}", f"{ours}.{kind}") for theirs, ours in pairs for kind in ("weight", "bias")]
+    rows = per_layer(f"{place}encoder.layers.{{}}.", "source.vision.encoder.layers.{}.", vision.layers, both)
+    rows += [
+        WeightName(f"{place}post_layernorm.{kind}", f"source.vision.encoder.final.{kind}")
+        for kind in ("weight", "bias")
+    ]
+    projector = f"{_ENCODER}multi_modal_projector.mm_"
+    return [
+        *rows,
+        WeightName(f"{place}embeddings.patch_embedding.weight", "source.vision.patches.weight", patches),
+        WeightName(f"{place}embeddings.patch_embedding.bias", "source.vision.patches.bias"),
+        WeightName(f"{place}embeddings.position_embedding.weight", "source.vision.positions.table.weight"),
+        WeightName(f"{projector}soft_emb_norm.weight", "source.vision.norm.weight", FROM_ONE),
+        WeightName(f"{projector}input_projection_weight", "source.vision.out.weight", TRANSPOSED),
+    ]
+
+
+_VISION_HEADS = (("q_proj", "q"), ("k_proj", "k"), ("v_proj", "v"), ("out_proj", "o"))
 
 
 T5GEMMA2 = Family(
@@ -235,7 +282,7 @@ T5GEMMA2 = Family(
     rows=_rows,
     tables=TABLES,
     ignored=frozenset({f"{_DECODER}embed_tokens.eoi_embedding"}),
-    unread=("model.encoder.vision_tower.", "model.encoder.multi_modal_projector."),
+    unread=(f"{_ENCODER}vision_tower.head.",),
     prefix="model.",
     float16=False,
 )
