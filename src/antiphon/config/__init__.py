@@ -17,8 +17,8 @@ from antiphon.config.data import source_list as source_list
 from antiphon.config.distillation import DistillationConfig as DistillationConfig
 from antiphon.config.family import FamilyConfig as FamilyConfig
 from antiphon.config.generation import GenerationConfig as GenerationConfig
+from antiphon.config.image import ImageConfig as ImageConfig
 from antiphon.config.inputs import AudioConfig as AudioConfig
-from antiphon.config.inputs import ImageConfig as ImageConfig
 from antiphon.config.inputs import InputSettings as InputSettings
 from antiphon.config.model import PRESETS as PRESETS
 from antiphon.config.model import ROLES as ROLES

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated
 
-from antiphon.settings import Count, Range, SettingError, Settings, build, inside, show
+from antiphon.config.image import ImageConfig
+from antiphon.settings import Range, SettingError, Settings, build, inside, show
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,16 +22,6 @@ class AudioConfig(Settings):
     """Samples a second; files with another rate are resampled."""
     mel_bins: Annotated[int, Range(low=1, high=1024)] = 80
     """Mel bands, the features of a frame."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ImageConfig(Settings):
-    """Sources are images: patches or convolutions (antiphon.inputs.image)."""
-
-    channels: Annotated[int, Range(low=1, high=4)] = 1
-    """1: grey, 3: colour."""
-    height: Count = 48
-    """Rows of pixels; an image of another height is scaled, in ratio."""
 
 
 InputSettings = AudioConfig | ImageConfig

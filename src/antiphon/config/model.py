@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal, get_args
 
 from antiphon.config.family import FamilyConfig
+from antiphon.config.image import ImageConfig
 from antiphon.config.inputs import TEXT, InputSettings, input_settings
 from antiphon.registry import nearest
 from antiphon.settings import (
@@ -138,8 +139,14 @@ class ModelConfig(Settings):
         with inside("input"):
             return input_settings(self.input)
 
+    @property
+    def encoder_positions(self) -> str:
+        """The position encoding of the encoder: that of images, if they have their own."""
+        settings = self.input_settings
+        return (isinstance(settings, ImageConfig) and settings.positions) or self.positions
+
     def check(self) -> None:
-        _ = self.input_settings  # SettingError for an unknown one
+        rotary = "rotary" in (self.positions, self.encoder_positions)  # SettingError for an unknown `input`
         for name, most in _MAX_SIZES.items():
             value = getattr(self, name)
             require(value is None or value <= most, name, f"must be at most {most}, but is {show(value)}")
@@ -151,9 +158,12 @@ class ModelConfig(Settings):
         if self.family is not None:
             self.family.check_decoder(d_model=self.d_model, heads=heads, groups=self.num_kv_heads)
         width = self.head_dim or self.d_model // heads
-        paired = self.positions != "rotary" or width % 2 == 0
+        grid = self.encoder_positions == "rotary" and isinstance(self.input_settings, ImageConfig)
+        problem = f"must be a multiple of 4 for rotary positions of images, but is {width}"
+        require(not grid or width % 4 == 0, "head_dim", problem)
+        paired = not rotary or width % 2 == 0
         require(paired, "head_dim", f"must be even for rotary positions, but is {width}")
-        turned = self.positions == "rotary" or self.rotary_base is None
+        turned = rotary or self.rotary_base is None
         problem = f"must be left out without `positions: rotary`, but is {self.rotary_base}"
         require(turned, "rotary_base", problem)
 

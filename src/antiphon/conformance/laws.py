@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from antiphon.config import ROLES
-from antiphon.conformance import backends, decoding, independence, learning, recorded, scoring, whole
+from antiphon.conformance import backends, decoding, images, independence, learning, recorded, scoring, whole
 from antiphon.conformance.meter import DifferenceMeter
 from antiphon.conformance.subject import Subject
 from antiphon.nn.attend import BACKENDS
@@ -37,6 +37,7 @@ LAWS = (
     _law("padding", independence.padding),
     _law("batch", independence.batch),
     _law("packing", independence.packing),
+    _law("patches", images.patches, "encoder", "cross"),
     _law("unused", independence.unused),
     _law("visible keys", scoring.visible),
     _law("element-wise", scoring.elementwise),
@@ -58,6 +59,7 @@ LAWS = (
     _law("parameters", learning.parameters),
     _law("checkpointing", learning.checkpointed),
     _law("half precision", scoring.half),
+    _law("images", images.networks, "encoder"),
     _law("saving", whole.saved),
     _law("tracing", whole.trace),
     _law("search", whole.search),

@@ -1,6 +1,6 @@
 """What the sources of a model are: text, speech and further kinds of input.
 
-    kind = input_kind(model.family)             # TextInput() or SpeechInput(family.speech)
+    kind = input_kind(model.family, model.input_settings)   # TextInput(), SpeechInput(family.speech), ImageInput(...)
     kind.read("hello.wav", "texts")             # a user's inputs -> rows of this kind
     kind.embedding(model, ids, noise)           # the module that turns sources into the encoder's input
 
@@ -8,10 +8,10 @@
 it without checking which kind it is; all code for one kind is in its file here. Data of a kind are rows: ids (L,) or
 features (F, M); `batch.pad` collates both, and the encoder reads both.
 
-To add a kind, for example images:
+To add a kind, for example molecules:
 
-1. Its settings: a dataclass like `config/speech.py`, and a field of `FamilyConfig` (`config.json` holds both).
-2. Its file here, `image.py`, like `speech.py`: a subclass of `InputKind` that implements its methods. Its embedding
+1. Its settings: a dataclass like `config/image.py`, and a name for `model.input` in `config/inputs.py`.
+2. Its file here, like `image.py`: a subclass of `InputKind` that implements its methods. Its embedding
    is a subclass of `SourceEmbedding` (embeddings.py), built from parts of `antiphon.nn`.
 3. Its class in `KINDS` below.
 
@@ -24,13 +24,14 @@ from __future__ import annotations
 from typing import Any
 
 from antiphon.config import FamilyConfig, InputSettings
+from antiphon.inputs.image import ImageInput
 from antiphon.inputs.kind import InputKind
 from antiphon.inputs.speech import SpeechInput
 from antiphon.inputs.text import TextInput
 
-__all__ = ["KINDS", "InputKind", "SpeechInput", "TextInput", "input_kind"]
+__all__ = ["KINDS", "ImageInput", "InputKind", "SpeechInput", "TextInput", "input_kind"]
 
-KINDS: tuple[type[InputKind[Any]], ...] = (SpeechInput, TextInput)
+KINDS: tuple[type[InputKind[Any]], ...] = (SpeechInput, ImageInput, TextInput)
 """Every kind, those of particular families first: the first one whose `of` accepts a model's family is its kind."""
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from antiphon.batch import Tokens
 from antiphon.errors import DataError
 from antiphon.nn.convolutions import Convolutions
+from antiphon.nn.image_convolutions import ImageConvolutions
 from antiphon.nn.layers import zero_padding
 from antiphon.nn.noise import Dropout, Noise
 
@@ -37,19 +38,23 @@ class SourceEmbedding(nn.Module):
 
 
 class FeatureEmbedding(SourceEmbedding):
-    """Frames of features to the encoder's input: convolutions, position encoding, dropout, zero at padding."""
+    """Frames of features to the encoder's input: convolutions, position encoding, dropout, zero at padding.
+
+    `what`: a source in errors.
+    """
 
     def __init__(
         self,
-        convolutions: Convolutions,
+        convolutions: Convolutions | ImageConvolutions,
         positions: nn.Module,
         *,
         most: int,
+        what: str = "a clip",
         dropout: float = 0.0,
         noise: Noise | None = None,
     ) -> None:
         super().__init__()
-        self.convolutions, self.positions, self.most = convolutions, positions, most
+        self.convolutions, self.positions, self.most, self.what = convolutions, positions, most, what
         self.drop = Dropout(dropout, noise or Noise())
 
     @property
@@ -59,6 +64,6 @@ class FeatureEmbedding(SourceEmbedding):
     def forward(self, features: Tensor, tokens: Tokens) -> tuple[Tensor, Tokens]:
         """features (B, F, M) -> (B, S, D) with S < F, and its `Tokens`; DataError for more than `most` frames."""
         if features.shape[1] > self.most:
-            raise DataError(f"a clip must have at most {self.most} frames, but has {features.shape[1]}. Cut it.")
+            raise DataError(f"{self.what} must have at most {self.most} frames, but has {features.shape[1]}. Cut it.")
         x, tokens = self.convolutions(features.to(self.convolutions.dtype), tokens)
         return zero_padding(self.drop(self.positions(x, tokens.pos)), tokens.valid), tokens

@@ -119,11 +119,11 @@ class _MixerBuilder:
     def _mixer(self, part: ScoreRule | Mixer, role: str) -> Mixer:
         model, family = self.model, self.model.family or _PLAIN
         groups = (role != "encoder" and family.decoder_kv_heads) or model.num_kv_heads
-        base = model.rotary_base or ROTARY_BASE
+        base, rotary = model.rotary_base or ROTARY_BASE, self._positions(role) == "rotary"
         if isinstance(part, Mixer):
             mixer: Mixer = copy.deepcopy(part)
             mixer.num_kv_heads, mixer.attention_scale = groups, model.attention_scale
-            mixer.rotary_positions, mixer.rotary_base = model.positions == "rotary", base
+            mixer.rotary_positions, mixer.rotary_base = rotary, base
             if mixer.num_kv_heads and "num_kv_heads" not in mixer.takes:
                 raise ConfigError(
                     f"`model.num_kv_heads` must be left out with `{type(mixer).__name__}`, which has no keys to share, "
@@ -133,7 +133,7 @@ class _MixerBuilder:
             mixer = Attention(
                 for_layer(part),
                 num_kv_heads=groups,
-                rotary=model.positions == "rotary",
+                rotary=rotary,
                 rotary_base=base,
                 scale=model.attention_scale,
                 backend=self.backend,
@@ -149,11 +149,15 @@ class _MixerBuilder:
         return mixer
 
     def _added(self, role: str) -> ScoreRule | None:
-        if role == "cross" or self.model.positions not in ADDED_RULES:
+        positions = self._positions(role)
+        if role == "cross" or positions not in ADDED_RULES:
             return None
-        rule = build_rule(self.model.positions)
+        rule = build_rule(positions)
         assert isinstance(rule, ScoreRule)
         return rule
+
+    def _positions(self, role: str) -> str:
+        return self.model.encoder_positions if role == "encoder" else self.model.positions
 
 
 def _turns(part: ScoreRule | Mixer) -> bool:
@@ -168,7 +172,8 @@ def ignored(mixer: Mixer, model: ModelConfig, role: str) -> str:
         found.append(f"`model.attention_scale: {model.attention_scale}`")
     if model.attention_dropout and "attention_dropout" not in mixer.takes:
         found.append(f"`model.attention_dropout: {model.attention_dropout}`")
-    rotary = model.positions == "rotary" and role != "cross" and "rotary" not in mixer.takes
+    positions = model.encoder_positions if role == "encoder" else model.positions
+    rotary = positions == "rotary" and role != "cross" and "rotary" not in mixer.takes
     if rotary:
         found.append("`model.positions: rotary`")
     if not found:

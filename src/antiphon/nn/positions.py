@@ -12,6 +12,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from antiphon.errors import ConfigError
 from antiphon.nn.operations import operation
 
 ROTARY_BASE = 10000.0  # Su et al. 2021, section 3.2.2
@@ -127,6 +128,22 @@ class Rotary(nn.Module):
         """Cosines and sines for `pos` (B or 1, L): each (B or 1, 1, L, D/2), float32."""
         cos, sin = by_position(self._cosines_and_sines, pos)[:, None].chunk(2, dim=-1)
         return cos, sin
+
+    def grid_tables(self, grid: Tensor) -> tuple[Tensor, Tensor]:
+        """The same for rows and columns `grid` (B or 1, L, 2): the pairs turn by row and by column in turn, so that
+        each has half of the pairs, from high frequencies to low ones (Agrawal et al. 2024, Pixtral 12B, section 2.2).
+
+        ConfigError for less than two pairs.
+        """
+        if self.head_dim < 4:
+            raise ConfigError(
+                "a head must have at least 4 features for rotary positions of rows and columns, but has "
+                f"{self.head_dim}. Raise `model.head_dim`, or choose other positions."
+            )
+        frequencies = inverse_frequencies(self.head_dim, self.base, grid.device)
+        axis = torch.arange(len(frequencies), device=grid.device) % 2
+        angle = (grid.float()[..., axis] * frequencies)[:, None]  # (B, 1, L, D/2)
+        return angle.cos(), angle.sin()
 
     def _cosines_and_sines(self, pos: Tensor) -> Tensor:
         """(B or 1, L, D)"""

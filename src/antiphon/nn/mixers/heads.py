@@ -117,13 +117,15 @@ class QueryKeyMixer(HeadMixer):
         return self.o(join_heads(self.mix(q, k, v, scores, self.recorder(tokens, state)))), state
 
     def rotated(self, x: Tensor, tokens: Tokens) -> Tensor:
-        """Apply rotary positions, if there are any, to queries or keys (B, heads, L, D)."""
+        """Apply rotary positions, if there are any, to queries or keys (B, heads, L, D); those of patches of images
+        have two dimensions."""
         if self.rotary is None:
             return x
         key = ("rotary", self.rotary.head_dim, self.rotary.base)
         tables = tokens.memo.get(key)
         if tables is None:
-            tables = tokens.memo[key] = self.rotary.tables(tokens.pos)
+            made = self.rotary.tables(tokens.pos) if tokens.grid is None else self.rotary.grid_tables(tokens.grid)
+            tables = tokens.memo[key] = made
         if self.maps == 1:
             return self.rotary(x, tables)  # type: ignore[arg-type]
         parts = [self.rotary(part, tables) for part in x.chunk(self.maps, dim=-1)]  # type: ignore[arg-type]

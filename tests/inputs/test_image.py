@@ -1,0 +1,270 @@
+"""Images as input: features and their length, fronts whose result depends on the image alone, and a whole model."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy
+import pytest
+import torch
+from inputs.images import picture, png_head, stored
+from torch import nn
+
+import antiphon
+from antiphon.batch import Example, Tokens, collate
+from antiphon.config import AttentionConfig, GenerationConfig, ImageConfig, ModelConfig
+from antiphon.errors import ConfigError, DataError
+from antiphon.generation.model import Model
+from antiphon.inputs import ImageInput, input_kind
+from antiphon.inputs.image_features import image_of, pixels, scaled
+from antiphon.inputs.patch_embedding import PatchEmbedding
+from antiphon.models.build import build_network
+from antiphon.models.folders.checkpoint import Parts
+from antiphon.models.seq2seq import EncoderDecoder
+from antiphon.nn.grid_positions import GridLearned, GridSinusoidal
+from antiphon.nn.positions import Rotary, sinusoids
+from antiphon.recipe import from_mapping
+from antiphon.text import train_tokenizer
+
+SETTINGS = [
+    ImageConfig(),
+    ImageConfig(height=16, patch=5, channels=3),
+    ImageConfig(height=None, patch=4),
+    ImageConfig(height=None, width=20, patch=4),
+    ImageConfig(height=20, width=24, patch=8),
+    ImageConfig(height=20, width=24, patch=8, stretch=True, resample="bicubic"),
+    ImageConfig(height=16, front="convolutions"),
+    ImageConfig(height=15, width=40, front="convolutions", channels=3),
+]
+POSITIONS = ["sinusoidal", "learned", "rotary", "relative", "alibi", "none"]
+
+
+def network_of(settings: dict[str, Any], **changes: Any) -> EncoderDecoder:
+    base = {"preset": "tiny", "d_model": 16, "num_heads": 2, "ffn_dim": 20, "dropout": 0.0, "max_length": 80}
+    config = ModelConfig(**{**base, "input": {"image": settings}, **changes})
+    network = build_network(config, AttentionConfig(), source_vocab=9, target_vocab=9, shared=False, seed=1)
+    return network.eval()
+
+
+@pytest.mark.parametrize("settings", SETTINGS, ids=range(len(SETTINGS)))
+def test_the_length_is_known_before_decoding(settings: ImageConfig) -> None:
+    kind = ImageInput(settings)
+    for height, width in ((1, 1), (16, 16), (15, 31), (33, 20), (7, 100), (60, 3)):
+        file = stored(picture(height, width, channels=settings.channels))
+        features = kind.features(kind.load(file, "`a`"))
+        assert kind.measure(file, "`a`") == len(features), (height, width)
+        assert features.dtype == torch.float32 and bool(features.isfinite().all())
+        _, high, wide = kind.load(file, "`a`").shape
+        if not settings.stretch and min(high, wide) > 1:  # in ratio, but for whole pixels
+            assert abs(wide * height - high * width) <= max(width, height)
+
+
+def test_patches_are_those_of_a_convolution_and_know_their_place() -> None:
+    kind = ImageInput(ImageConfig(height=None, patch=4, channels=3, mean=(0.5, 0.4, 0.3), std=(0.5, 0.6, 0.7)))
+    image, convolution = picture(10, 15, channels=3), nn.Conv2d(3, 7, kernel_size=4, stride=4)
+    features = kind.features(image)
+    assert features[:, -2:].tolist() == [[row, column] for row in range(3) for column in range(4)]
+    whole = torch.full((3, 12, 16), 255.0)
+    whole[:, :10, :15] = image
+    mean, std = torch.tensor(kind.settings.mean)[:, None, None], torch.tensor(kind.settings.std)[:, None, None]
+    wanted = convolution((whole[None] / 255 - mean) / std).flatten(2)[0].T
+    found = nn.functional.linear(features[:, :-2], convolution.weight.flatten(1), convolution.bias)
+    assert torch.allclose(found, wanted, atol=1e-5)
+
+
+def test_columns_are_the_image_from_left_to_right() -> None:
+    kind = ImageInput(
+        ImageConfig(height=6, front="convolutions", mean=(0.0,), std=(1.0,), conv_channels=(4,), conv_strides=((1, 1),))
+    )
+    image = picture(6, 9)
+    assert torch.allclose(kind.features(image), image[0].T / 255)
+
+
+def test_a_cropped_image_is_scaled_again() -> None:
+    kind = ImageInput(ImageConfig(height=16, patch=8))
+    assert torch.equal(
+        kind.features(picture(8, 20)), kind.features(pixels(scaled(image_of(picture(8, 20)), kind.settings)))
+    )
+
+
+@pytest.mark.parametrize("positions", POSITIONS)
+@pytest.mark.parametrize("front", ["patches", "convolutions"])
+def test_an_image_alone_and_in_a_batch(front: str, positions: str) -> None:
+    network = network_of({"front": front, "height": 16, "prefix_tokens": int(front == "patches")}, positions=positions)
+    kind = ImageInput(ImageConfig(front=front, height=16))  # type: ignore[arg-type]
+    features = [kind.features(picture(16, width, seed=width)) for width in (24, 41, 5)]
+    batch = collate([Example(each, [4, 5, 2], i) for i, each in enumerate(features)], pad_id=0, start_id=1)
+    together = network.encode(batch.source, batch.source_tokens)
+    for i, each in enumerate(features):
+        one = collate([Example(each, [4, 5, 2], i)], pad_id=0, start_id=1)
+        alone = network.encode(one.source, one.source_tokens)
+        length = alone.hidden.shape[1]
+        assert int(together.tokens.valid[i].sum()) == length
+        assert torch.allclose(together.hidden[i, :length], alone.hidden[0], atol=1e-5)
+        assert not together.hidden[i, length:].any()
+    loud = batch.source.masked_fill(~batch.source_tokens.valid[..., None], 7.0)
+    assert torch.allclose(network.encode(loud, batch.source_tokens).hidden, together.hidden, atol=1e-6)
+    network.train()(batch).backward()
+    weights = dict(network.source.named_parameters())
+    assert weights and all(each.grad is not None and bool(each.grad.any()) for each in weights.values())
+
+
+def test_where_a_patch_is_matters() -> None:
+    for positions in ("sinusoidal", "learned", "rotary"):
+        network = network_of({"height": 16, "positions": positions}, positions="none")
+        features = ImageInput(ImageConfig(height=16)).features(picture(16, 24))
+        tokens = Tokens.of_lengths(torch.tensor([len(features)]), len(features))
+        found = network.encode(features[None], tokens).hidden
+        for axis in (-2, -1):
+            moved = features.clone()
+            moved[0, axis] = 1
+            assert not torch.allclose(network.encode(moved[None], tokens).hidden, found, atol=1e-4), (positions, axis)
+
+
+def test_positions_in_two_dimensions() -> None:
+    grid = torch.tensor([[[0, 0], [0, 2], [3, 0], [3, 2]]])
+    zero = torch.zeros(1, 4, 6)
+    found = GridSinusoidal(6)(zero, grid)
+    assert torch.equal(found[..., :3], sinusoids(grid[..., 0], 3)) and torch.equal(
+        found[..., 3:], sinusoids(grid[..., 1], 3)
+    )
+    learned = GridLearned(6, rows=4, columns=3)
+    assert torch.allclose(learned(zero, grid)[0, 3], learned.row.weight[3] + learned.column.weight[2])
+
+
+def test_rotary_scores_depend_on_differences_of_rows_and_columns() -> None:
+    rotary, generator = Rotary(8), torch.Generator().manual_seed(0)
+    q, k = (torch.randn(1, 1, 1, 8, generator=generator) for _ in range(2))
+
+    def score(one: list[int], other: list[int]) -> float:
+        turned = [rotary(x, rotary.grid_tables(torch.tensor([[place]]))) for x, place in ((q, one), (k, other))]
+        return float((turned[0] * turned[1]).sum())
+
+    assert score([5, 1], [2, 4]) == pytest.approx(score([9, 7], [6, 10]), abs=1e-5)
+    assert abs(score([5, 1], [2, 4]) - score([5, 1], [3, 4])) > 1e-3
+    assert abs(score([5, 1], [2, 4]) - score([5, 1], [2, 5])) > 1e-3
+    with pytest.raises(ConfigError, match="a head must have at least 4 features for rotary positions of rows"):
+        Rotary(2).grid_tables(torch.tensor([[[0, 0]]]))
+    with pytest.raises(
+        ConfigError, match="`head_dim` must be a multiple of 4 for rotary positions of images, but is 6"
+    ):
+        ModelConfig(preset="tiny", d_model=12, num_heads=2, positions="rotary", input="image")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"height": None, "front": "convolutions"}, "`model.input.image.height` must be given for"),
+        ({"mean": [0.1, 0.2]}, "`model.input.image.mean` must have one number, or one for each of the 1 channels"),
+        ({"stretch": True}, "`model.input.image.stretch` must be left out without"),
+        ({"front": "convolutions", "conv_channels": [4]}, "a pair for each of the 1 `conv_channels`, but has 3"),
+        ({"front": "convolutions", "prefix_tokens": 1}, "`model.input.image.prefix_tokens` must be left out"),
+        ({"channels": 2}, "`model.input.image.channels` must be one of 1, 3"),
+        ({"hight": 3}, "`model.input.image.hight` is not a known setting, did you mean `height`"),
+    ],
+)
+def test_settings_that_do_not_fit(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        from_mapping({"model": {"input": {"image": settings}}, "data": {"train": [("a", "b")]}})
+    assert message in str(error.value)
+
+
+def test_what_is_read_as_an_image(tmp_path: Path) -> None:
+    kind, image = ImageInput(ImageConfig(height=8, patch=4)), picture(8, 12)
+    (tmp_path / "a.png").write_bytes(stored(image).getvalue())
+    content = (tmp_path / "a.png").read_bytes()
+    forms: list[Any] = [
+        tmp_path / "a.png", str(tmp_path / "a.png"), content, image_of(image), image, image[0], image.numpy(),
+        image[0].numpy(), image.float() / 255, numpy.stack([image[0].numpy()], -1), {"bytes": content, "path": None},
+        {"bytes": None, "path": str(tmp_path / "a.png")},
+    ]  # fmt: skip
+    for form in forms:
+        assert torch.equal(kind.read(form, "texts")[0], image), type(form)
+    assert all(torch.equal(row, image) for row in kind.read(forms, "texts"))
+    assert (
+        len(kind.read(torch.stack([image] * 3), "texts"))
+        == len(kind.read(numpy.stack([image.numpy()] * 3), "texts"))
+        == 3
+    )
+    assert kind.read([], "texts") == []
+    grey = kind.read(picture(8, 12, channels=3), "texts")[0]
+    assert grey.shape == (1, 8, 12)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (5, "`texts` must be images, but is 5. Give the path of an image"),
+        ([5], "number 1 has shape ()"),
+        (["nowhere.png"], "number 1 is the text `nowhere.png`, but there is no such file. Check the path."),
+        (["in 3 hours\0"], "but there is no such file"),
+        ([torch.zeros(2, 4, 4)], "number 1 has shape (2, 4, 4)"),
+        ([torch.zeros(0, 4)], "number 1 has shape (0, 4)"),
+        ([torch.full((4, 4), 16.0)], "number 1 has values that are not from 0 to 1"),
+        ([torch.full((4, 4), float("nan"))], "number 1 has values that are not from 0 to 1"),
+        ([torch.zeros(4, 4, dtype=torch.long)], "number 1 has values of type torch.int64"),
+        ([b"hello"], "`texts` must be an image (PNG"),
+        ([object()], "number 1 is a object"),
+    ],
+)
+def test_what_is_no_image(value: object, message: str) -> None:
+    with pytest.raises(DataError) as error:
+        ImageInput(ImageConfig()).read(value, "texts")
+    assert message in str(error.value)
+
+
+def test_a_narrow_image_is_not_scaled_to_a_huge_one() -> None:
+    kind = ImageInput(ImageConfig(height=16))
+    for read in (kind.measure, kind.load):
+        with pytest.raises(DataError, match="`a` of 10000000 x 1 pixels would have 160000000 x 16 when scaled"):
+            read(png_head(10**7, 1), "`a`")
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    tokenizer = train_tokenizer(["in 3 hours"], kind="bytes", vocab_size=260)
+    settings = {"image": {"height": 8, "patch": 4}}
+    config = ModelConfig(preset="tiny", d_model=16, num_heads=2, ffn_dim=20, dropout=0.0, max_length=24, input=settings)
+    size = tokenizer.vocab_size
+    network = build_network(config, AttentionConfig(), source_vocab=size, target_vocab=size, shared=True, seed=3)
+    for parameter in network.parameters():
+        parameter.data.mul_(3.0)  # so that answers differ
+    search = GenerationConfig(beam_size=2, max_new_tokens=6)
+    return Model.from_parts(Parts(network.eval(), config, AttentionConfig(), tokenizer, tokenizer, "text", search))
+
+
+def test_a_model_of_images_answers_streams_scores_and_is_saved(model: Model, tmp_path: Path) -> None:
+    assert isinstance(model.input_kind, ImageInput) and isinstance(model.network.source, PatchEmbedding)
+    images = [picture(8, width, seed=width) for width in (8, 40, 4, 21)]
+    answers = model.generate(images)
+    assert len({answer.text for answer in answers}) > 1
+    for image, answer in zip(images, answers, strict=True):
+        assert "".join(model.stream(image)) == answer.text == model.generate(image)[0].text
+    allowed = model.generate(images, allowed=("in 3", "hours"))
+    scores = model.score(images, [answer.text for answer in allowed])
+    assert scores == pytest.approx([answer.score for answer in allowed], abs=1e-4)
+    model.save(tmp_path / "model")
+    again = antiphon.load(tmp_path / "model", device="cpu")
+    assert again.parts.model == model.parts.model and again.generate(images) == answers
+    quantized = antiphon.load(tmp_path / "model", device="cpu", quantize="int8")
+    assert len(quantized.generate(images)) == 4
+
+
+def test_an_image_that_is_too_long_and_settings_without_meaning(model: Model) -> None:
+    with pytest.raises(DataError, match=r"input 2 must have at most 24 patches, the model's limit, but has 26\. Cut"):
+        model.generate([picture(8, 8), picture(8, 50)])
+    with pytest.raises(ConfigError, match=r"`overflow` must be error for a model of images.*but is truncate"):
+        model.generate(picture(8, 8), overflow="truncate")
+    with pytest.raises(ConfigError, match="`max_source_tokens` must be left out for a model of images"):
+        model.generate(picture(8, 8), max_source_tokens=5)
+    with pytest.raises(DataError, match="an image must have at most 24 patches, but has 26"):
+        model.network.encode(torch.zeros(1, 26, 18), Tokens.of_lengths(torch.tensor([26]), 26))
+
+
+def test_the_kind_of_a_model() -> None:
+    assert input_kind(None, ImageConfig()) == ImageInput(ImageConfig())
+    assert repr(ImageInput(ImageConfig())) == "ImageInput(48 x any pixels, grey, patches of 8)"
+    wide = replace(ImageConfig(), channels=3, front="convolutions")
+    assert repr(ImageInput(wide)) == "ImageInput(48 x any pixels, colour, convolutions)"
