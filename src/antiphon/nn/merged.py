@@ -98,7 +98,7 @@ class Merged(Mixer):
         ]
         visible, seeing = _visible(pairs, across, width, found)
         weights = weigh(torch.cat(found, -1), visible, seeing, own.dropping(), extra=pairs.extra).to(v.dtype)
-        mine, read = weights.split([k.shape[2], source_k.shape[2]], dim=-1)
+        mine, read = weights[..., : k.shape[2]], weights[..., k.shape[2] :]
         read = folded_heads(read, width)
         for record, part in ((own.recorder(tokens, state), mine), (self.recorder(folded, memory), read)):
             if record is not None:
