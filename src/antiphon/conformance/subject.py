@@ -94,7 +94,9 @@ class AttentionUnit(nn.Module):
 class MergedUnit(AttentionUnit):
     """Merged cross-attention with the self-attention that it is part of: a decoder's layer without the rest."""
 
-    def __init__(self, merged: Merged, *, label: str = "", dropout: float = 0.0, dtype: torch.dtype = torch.float64):
+    def __init__(
+        self, merged: Merged, *, label: str = "", dropout: float = 0.0, dtype: torch.dtype = torch.float64
+    ) -> None:
         own = Attention(Full(), num_kv_heads=merged.num_kv_heads, rotary=merged.rotary_positions)
         super().__init__(own, role="decoder", label=label, dropout=dropout, dtype=dtype)
         self.role = "cross"
