@@ -146,8 +146,8 @@ FLOORS: dict[str, list[str]] = {
     ],
     "generation": [
         "/ answers assemble attention/ attention/maps attention/token_spans classification/ ensemble hf/ "
-        "hf/network languages other_names prompting restricting",
-        "joining model_repr protocols quantize translator",
+        "hf/readers languages other_names prompting restricting",
+        "hf/network joining model_repr protocols quantize translator",
         "classification/labels requests scoring token_confidence",
         "attention/of_texts classification/classify hf/model",
         "answering",

@@ -31,8 +31,8 @@ from antiphon.config import GenerationConfig
 from antiphon.config.vision import VisionConfig
 from antiphon.errors import DataError
 from antiphon.generation.model import Model
+from antiphon.inputs.image_text import rows_of
 from antiphon.models.folders.hub import load_pretrained
-from antiphon.models.vision import rows_of
 from antiphon.search import engine
 
 Source = tuple[list[int], list[Tensor]]  # ids, and the images in them

@@ -25,13 +25,14 @@ from typing import Any
 
 from antiphon.config import FamilyConfig, InputSettings
 from antiphon.inputs.image import ImageInput
+from antiphon.inputs.image_text import ImageTextInput
 from antiphon.inputs.kind import InputKind
 from antiphon.inputs.speech import SpeechInput
 from antiphon.inputs.text import TextInput
 
-__all__ = ["KINDS", "ImageInput", "InputKind", "SpeechInput", "TextInput", "input_kind"]
+__all__ = ["KINDS", "ImageInput", "ImageTextInput", "InputKind", "SpeechInput", "TextInput", "input_kind"]
 
-KINDS: tuple[type[InputKind[Any]], ...] = (SpeechInput, ImageInput, TextInput)
+KINDS: tuple[type[InputKind[Any]], ...] = (SpeechInput, ImageInput, ImageTextInput, TextInput)
 """Every kind, those of particular families first: the first one whose `of` accepts a model's family is its kind."""
 
 

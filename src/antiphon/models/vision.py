@@ -64,8 +64,8 @@ class ImageTextEmbedding(InputEmbedding):
     """An `InputEmbedding` that also reads texts with images.
 
     A source with images has rows of C·p·p + 1 numbers: the patches of its images, each ending with 1, then its ids,
-    each the first number of a row of zeros (`rows_of`). The vectors of the images replace those of the id
-    `VisionConfig.image_id`, in order.
+    each the first number of a row of zeros (`rows_of` in antiphon.inputs.image_text). The vectors of the images replace
+    those of the id `VisionConfig.image_id`, in order.
     """
 
     def __init__(self, table: nn.Embedding, positions: nn.Module, *, vision: VisionTower, **settings: Any) -> None:
@@ -89,24 +89,9 @@ class ImageTextEmbedding(InputEmbedding):
         if int(stands.sum()) != patches.shape[0] * settings.tokens:
             raise DataError(
                 f"a text must have {settings.tokens} ids {settings.image_id} for each image, but a batch of "
-                f"{patches.shape[0]} images has {int(stands.sum())}. Make its rows by `rows_of`."
+                f"{patches.shape[0]} images has {int(stands.sum())}. Make its rows by `rows_of` in "
+                "antiphon.inputs.image_text."
             )
         if len(patches):
             x = x.masked_scatter(stands[..., None], self.vision(patches).to(x.dtype))
         return self.finished(x, tokens), tokens
-
-
-def patches_of(image: Tensor, settings: VisionConfig) -> Tensor:
-    """The patches (P, C·p·p) of an image (C, H, W), row by row."""
-    size, side = settings.patch, settings.side
-    cut = image[:, : side * size, : side * size].reshape(image.shape[0], side, size, side, size)
-    return cut.permute(1, 3, 0, 2, 4).reshape(side * side, -1)  # (C, side, p, side, p) -> (side, side, C, p, p)
-
-
-def rows_of(images: list[Tensor], ids: list[int], settings: VisionConfig) -> Tensor:
-    """A source (F, M) of `ids` with normalized images (C, H, W), as `ImageTextEmbedding` reads it."""
-    width = settings.channels * settings.patch**2 + 1
-    text = torch.zeros(len(ids), width)
-    text[:, 0] = torch.tensor(ids, dtype=torch.float32)
-    patches = [functional.pad(patches_of(image, settings), (0, 1), value=1.0) for image in images]
-    return torch.cat([*patches, text])
