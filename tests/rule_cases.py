@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cmath
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -101,6 +102,25 @@ def qk_norm(at: Pair) -> float:
     return sum(a / rms(at.q) * s * b / rms(at.k) * t for a, s, b, t in scales) / math.sqrt(DIM)
 
 
+def shared_norm(at: Pair) -> float:
+    """One scale of all heads, 0.5 added to the mean square."""
+    roots = [math.sqrt(rms(x) ** 2 + 0.5) for x in (at.q, at.k)]
+    scales = zip(at.q, at.p["q_scale"][0], at.k, at.p["k_scale"][0], strict=True)
+    return sum(a * s * b * t for a, s, b, t in scales) / (roots[0] * roots[1] * math.sqrt(DIM))
+
+
+def turned(at: Pair) -> float:
+    """Pairs of features as complex numbers, turned by the distance of their positions, a quarter of it."""
+    if at.role == "cross":
+        return at.plain
+    half, total = DIM // 2, 0.0
+    for n in range(half):
+        q, k = complex(at.q[n], at.q[n + half]), complex(at.k[n], at.k[n + half])
+        angle = (at.i - at.j) / 4 * 50.0 ** (-2 * n / DIM)
+        total += (q * k.conjugate() * cmath.exp(1j * angle)).real
+    return total / math.sqrt(DIM)
+
+
 def cosine(at: Pair) -> float:
     return math.exp(at.p["log_scale"][at.h]) * at.dot() / (length(at.q) * length(at.k))
 
@@ -132,6 +152,8 @@ CASES = {
     "dilated": Case({"window": {"window": 2, "dilation": 2}}, window(2, 2)),
     "window, sinks": Case({"window": {"window": 2, "sinks": 2}}, window(2, 1, 2)),
     "dilated, sinks": Case({"window": {"window": 2, "dilation": 3, "sinks": 1}}, window(2, 3, 1)),
+    "right": Case({"window": {"window": 3, "right": 2}}, lambda at: at.seen(-3 < at.j - at.i < 2)),
+    "far right": Case({"window": {"window": 1, "right": 3}}, lambda at: at.seen(-1 < at.j - at.i < 3)),
     "block": Case({"block_local": 2}, block_local(2)),
     "blocks": Case({"block_local": {"size": 2, "neighbours": 1}}, block_local(2, 1)),
     "global": Case({"block_local": {"size": 2, "global_tokens": 1}}, block_local(2, 0, 1)),
@@ -144,6 +166,8 @@ CASES = {
     "shaw": Case({"shaw": 2}, shaw, learned=True),
     "cap": Case({"soft_cap": 1.5}, lambda at: capped(at.plain)),
     "norm": Case("qk_norm", qk_norm, learned=True, near=1e-4),
+    "shared norm": Case({"qk_norm": {"shared": True, "eps": 0.5}}, shared_norm, learned=True),
+    "rotary": Case({"rotary": {"base": 50.0, "factor": 4.0}}, turned, near=1e-6),
     "temperature": Case("temperature", lambda at: at.plain / math.exp(at.p["log_temperature"][at.h]), learned=True),
     "cold": Case({"temperature": 0.5}, lambda at: at.plain / 0.5),
     "cosine": Case("cosine", cosine, learned=True, near=1e-4),

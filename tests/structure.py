@@ -87,10 +87,11 @@ FLOORS: dict[str, list[str]] = {
         "attentions by_hand/ families/search families/spoken folders/ folders/account folders/files "
         "folders/pickled_process footprint front parts protocol windows",
         "folders/lengths folders/stored stack",
-        "by_hand/torch_layers families/family folders/pickled seq2seq",
+        "by_hand/torch_layers families/family folders/pickled seq2seq vision",
         "build families/fairseq families/gemma_keys families/t5 summary",
-        "by_hand/from_torch families/bart families/longt5 families/marian families/speech2text families/t5gemma "
-        "families/whisper",
+        "by_hand/from_torch families/bart families/gemma2_keys families/longt5 families/marian "
+        "families/speech2text families/t5gemma families/whisper",
+        "families/t5gemma2",
         "families/",
         "folders/checkpoint",
         "/ by_hand/describe families/own folders/adapters",
@@ -146,8 +147,8 @@ FLOORS: dict[str, list[str]] = {
     ],
     "generation": [
         "/ answers assemble attention/ attention/maps attention/token_spans classification/ ensemble hf/ "
-        "hf/network languages other_names prompting restricting",
-        "joining model_repr protocols quantize translator",
+        "hf/readers languages other_names prompting restricting",
+        "hf/network joining model_repr protocols quantize translator",
         "attention/ctc_alignment classification/labels reading requests scoring token_confidence",
         "attention/of_texts classification/classify hf/model",
         "answering",

@@ -29,6 +29,7 @@ from antiphon.text import train_tokenizer
 REFUSED = {
     "longt5": "encoder attention is `Relative` and `Window`",
     "t5gemma": "does not support this model's `norm_placement`",
+    "t5gemma2": "does not support this model's `norm_placement`",
 }
 CASES = [
     (name, seed) for name in reference.FAMILIES if name not in REFUSED for seed in range(count("exported_families"))

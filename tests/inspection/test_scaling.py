@@ -78,6 +78,7 @@ CASES: list[tuple[dict[str, Any], dict[str, Any], BatchShape, float]] = [
     ({}, {"encoder": {"window": 64}, "decoder": {"window": 64}}, LONG, 0.0),
     ({}, {"encoder": "additive", "decoder": "differential", "cross": "sigmoid"}, SHORT, 0.0),
     ({}, {"encoder": "shaw", "decoder": "relative"}, SHORT, 0.0),
+    ({"num_kv_heads": 2}, {"cross": "merged"}, SHORT, 0.0),
     ({}, {"encoder": "torch_multihead", "decoder": "torch_multihead", "cross": "torch_multihead"}, SHORT, 0.0),
     ({}, {"encoder": "linear", "cross": "linear"}, BatchShape(4, 100, 70, 280), 0.0),
     # The first chunk of a recurrence reads a memory that is zero, and no gradient goes there.

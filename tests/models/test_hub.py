@@ -55,9 +55,21 @@ T5GEMMA = {
     "decoder": _STACK | {"hidden_size": 12, "num_key_value_heads": 2, "pad_token_id": 0, "eos_token_id": 2},
     "bos_token_id": 1,
 }
+T5GEMMA2 = {
+    "encoder": {
+        "text_config": _STACK,
+        "vision_config": {
+            "hidden_size": 8, "intermediate_size": 12, "num_hidden_layers": 1, "num_attention_heads": 2,
+            "image_size": 8, "patch_size": 4,
+        },
+        "mm_tokens_per_image": 1, "boi_token_index": 261, "eoi_token_index": 262,
+    },
+    "decoder": _STACK | {"num_key_value_heads": 2, "pad_token_id": 0, "eos_token_id": 2, "sliding_window": 3},
+    "bos_token_id": 1, "image_token_index": 263,
+}  # fmt: skip
 M2M_100 = BART | {"pad_token_id": 1, "forced_bos_token_id": 3}
 SETTINGS = {name: T5 if name.endswith("t5") else BART for name in FAMILIES}
-SETTINGS |= {"whisper": WHISPER, "t5gemma": T5GEMMA, "m2m_100": M2M_100}
+SETTINGS |= {"whisper": WHISPER, "t5gemma": T5GEMMA, "t5gemma2": T5GEMMA2, "m2m_100": M2M_100}
 
 
 def parts_of(name: str, *, shared: bool = True, tied: bool = True) -> Parts:

@@ -123,6 +123,68 @@ def t5gemma_side(dice: random.Random) -> dict[str, Any]:
     }
 
 
+def t5gemma2(dice: random.Random) -> PreTrainedModel:
+    """T5Gemma 2, its text: windows below a row's length, rotary positions by kind of layer, tied tables or three."""
+    shared = {
+        "vocab_size": dice.choice([40, 60]),
+        "hidden_size": dice.choice([16, 24]),
+        "head_dim": dice.choice([4, 6, 8]),
+        "hidden_activation": dice.choice(["gelu_pytorch_tanh", "gelu", "silu", "relu"]),
+        "rms_norm_eps": dice.choice([1e-6, 1e-3]),
+        "query_pre_attn_scalar": dice.choice([3, 8, 256]),
+        "pad_token_id": 0,
+        "eos_token_id": 1,
+        "bos_token_id": 2,
+    }
+    encoder, decoder = (shared | t5gemma2_side(dice) for _ in range(2))
+    side, pool = dice.choice([(2, 1), (2, 2), (4, 2), (3, 3)])  # patches of an image, and of a vector in the text
+    vision = {
+        "hidden_size": dice.choice([8, 12]),
+        "intermediate_size": dice.choice([8, 14]),
+        "num_hidden_layers": dice.choice([1, 2]),
+        "num_attention_heads": dice.choice([1, 2]),
+        "patch_size": dice.choice([2, 3]),
+        "hidden_act": dice.choice(["gelu_pytorch_tanh", "gelu", "relu"]),
+        "layer_norm_eps": dice.choice([1e-6, 1e-3]),
+        "vision_use_head": dice.random() < 0.5,
+    }
+    vision["image_size"] = side * vision["patch_size"] + dice.choice([0, 1])
+    config = transformers.T5Gemma2Config(
+        encoder={
+            "text_config": encoder,
+            "vision_config": vision,
+            "mm_tokens_per_image": (side // pool) ** 2,
+            "boi_token_index": 38,
+            "eoi_token_index": 7,  # among the ids of the rows
+        },
+        decoder=decoder | {"final_logit_softcapping": dice.choice([None, 3.0, 30.0])},
+        image_token_index=39,
+        tie_word_embeddings=dice.random() < 0.5,
+        attn_implementation="eager",
+    )
+    return transformers.T5Gemma2ForConditionalGeneration(config)
+
+
+def t5gemma2_side(dice: random.Random) -> dict[str, Any]:
+    layers, heads = dice.choice([1, 2, 3]), dice.choice([1, 2, 4])
+    kinds = ["sliding_attention", "full_attention"]
+    stretched = dice.random() < 0.5
+    return {
+        "intermediate_size": dice.choice([14, 24]),
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "num_key_value_heads": dice.choice([count for count in (1, 2, 4) if heads % count == 0]),
+        "layer_types": dice.choice([None, [dice.choice(kinds) for _ in range(layers)]]),
+        "sliding_window": dice.choice([1, 2, 3, 4, 5, 4096]),
+        "rope_parameters": {
+            "sliding_attention": {"rope_type": "default", "rope_theta": dice.choice([10000.0, 50.0])},
+            "full_attention": {"rope_theta": dice.choice([1e6, 100.0])}
+            | ({"rope_type": "linear", "factor": 8.0} if stretched else {"rope_type": "default"}),
+        },
+        "max_position_embeddings": dice.choice([32, 50]),
+    }
+
+
 def untied(model: PreTrainedModel, dice: random.Random) -> PreTrainedModel:
     """A separate output table, half of the time."""
     if dice.random() < 0.5:
@@ -241,6 +303,6 @@ def write_tokenizer(folder: Path, model: PreTrainedModel) -> None:
 
 
 FAMILIES: dict[str, Make] = {
-    "t5": t5, "mt5": mt5, "umt5": umt5, "longt5": longt5, "t5gemma": t5gemma, "bart": bart, "mbart": mbart,
-    "blenderbot": blenderbot, "marian": marian, "pegasus": pegasus, "m2m_100": m2m_100,
+    "t5": t5, "mt5": mt5, "umt5": umt5, "longt5": longt5, "t5gemma": t5gemma, "t5gemma2": t5gemma2,
+    "bart": bart, "mbart": mbart, "blenderbot": blenderbot, "marian": marian, "pegasus": pegasus, "m2m_100": m2m_100,
 }  # fmt: skip

@@ -2,7 +2,8 @@
 
 The reference computes in float32 what we compute in the network's own type; replaced here, so that float64 is compared
 with float64: the norms of T5, mT5, UMT5 and LongT5 (`*LayerNorm.forward`), the weights of LongT5's local attention,
-the norms and weights of T5Gemma, the tables of sinusoids of Marian, Pegasus and M2M-100.
+the norms and weights of T5Gemma and T5Gemma 2, the scale of T5Gemma 2's embeddings, the tables of sinusoids of Marian,
+Pegasus and M2M-100.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from transformers.models.longt5.modeling_longt5 import LongT5LayerNorm, LongT5Lo
 from transformers.models.mt5.modeling_mt5 import MT5LayerNorm
 from transformers.models.t5.modeling_t5 import T5LayerNorm
 from transformers.models.t5gemma import modeling_t5gemma
+from transformers.models.t5gemma2 import modeling_t5gemma2
 from transformers.models.umt5.modeling_umt5 import UMT5LayerNorm
 
 from antiphon.batch import Example, collate
@@ -50,6 +52,8 @@ def wide_reference(monkeypatch: pytest.MonkeyPatch) -> None:
         (LongT5LocalAttention, "forward"),
         (modeling_t5gemma.T5GemmaRMSNorm, "forward"),
         (modeling_t5gemma, "eager_attention_forward"),
+        (modeling_t5gemma2.T5Gemma2RMSNorm, "forward"),
+        (modeling_t5gemma2, "eager_attention_forward"),
     ):
         monkeypatch.setattr(owner, name, unnarrowed(getattr(owner, name)))
 
@@ -80,6 +84,8 @@ def widen(model: PreTrainedModel) -> PreTrainedModel:
         elif kind == "M2M100SinusoidalPositionalEmbedding":
             module.weights = sinusoids(*module.weights.shape, last=module.weights.shape[1] - 2)
             module.weights[module.padding_idx] = 0
+        elif kind == "T5Gemma2TextScaledWordEmbedding":
+            module.embed_scale = torch.tensor(module.scalar_embed_scale, dtype=torch.float64)
     return model
 
 
@@ -92,7 +98,8 @@ def sinusoids(rows: int, dim: int, *, last: int) -> Tensor:
 def rows(model: PreTrainedModel, seed: int) -> tuple[list[list[int]], list[list[int]]]:
     """Sources and targets of several lengths."""
     dice, config = random.Random(seed), model.config
-    source = getattr(config, "encoder", config).vocab_size
+    side = getattr(config, "encoder", config)
+    source = getattr(side, "text_config", side).vocab_size
     sizes = (source, getattr(config, "decoder_vocab_size", config.vocab_size))
     sources, targets = (
         [[dice.randrange(3, size - 1) for _ in range(dice.choice([1, 4, 9, 13]))] for _ in range(4)] for size in sizes
@@ -207,7 +214,9 @@ def test_logits_searches_and_the_way_back(name: str, seed: int, tmp_path: Path, 
 
     # ours -> theirs, and ours -> ours
     save_pretrained(tmp_path / "back", parts)
-    back = transformers.AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "back", dtype=torch.float64).eval()
+    back = transformers.AutoModelForSeq2SeqLM.from_pretrained(
+        tmp_path / "back", dtype=torch.float64, attn_implementation=theirs.config._attn_implementation
+    ).eval()
     assert type(back) is type(theirs)
     assert difference(their_logits(widen(back), sources, targets), wanted) == 0
     save_model_folder(tmp_path / "own", parts)

@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 
 from antiphon.config.ids import MOST_IDS, Id
 from antiphon.config.speech import SpeechConfig
+from antiphon.config.vision import VisionConfig
 from antiphon.settings import Range, Settings, require
 
 __all__ = ["MOST_IDS", "FamilyConfig", "Id"]
@@ -45,6 +46,8 @@ class FamilyConfig(Settings):
     """Whether token vectors are multiplied with the root of `d_model`."""
     rounds_scale: bool = False
     """Whether that root is first rounded to the type of the vectors."""
+    unscaled_id: Id | None = None
+    """An id whose input vector is a weight of its own, which is not multiplied; the output has its row of the table."""
     embedding_norm: bool = False
     """Whether a norm follows the sum of token vectors and positions."""
     norm_eps: Annotated[float, Range(low=0, high=1, open_low=True)] | None = None
@@ -65,6 +68,8 @@ class FamilyConfig(Settings):
     """Whether a fixed bias is added to the logits."""
     key_bias: bool = True
     """Whether the keys of attention have a bias where the model's linear layers do."""
+    vision: VisionConfig | None = None
+    """Settings of images within texts; none: sources are without images."""
     speech: SpeechConfig | None = None
     """Settings of the speech input if sources are sound; none: sources are text."""
 

@@ -24,10 +24,11 @@ from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.models.stack import Shape, equip, fold
 from antiphon.nn.attention import Attention
 from antiphon.nn.layers import initialize, zero_padding
+from antiphon.nn.merged import Merged
 from antiphon.nn.mixers import Memory, Mixer
 from antiphon.nn.noise import Noise, number_sites
-from antiphon.nn.rules import ScoreRule, parts_of
-from antiphon.nn.state import DecoderState, State
+from antiphon.nn.rules import Full, ScoreRule, parts_of
+from antiphon.nn.state import DecoderState, MemoryState, State
 
 D_MODEL, HEADS, HEAD_DIM = 16, 4, 4
 GROUPS = 2  # key heads with grouped keys
@@ -90,6 +91,36 @@ class AttentionUnit(nn.Module):
         return {name.removeprefix("mixer.").removeprefix("rules.0."): p for name, p in self.named_parameters()}
 
 
+class MergedUnit(AttentionUnit):
+    """Merged cross-attention with the self-attention that it is part of: a decoder's layer without the rest."""
+
+    def __init__(
+        self, merged: Merged, *, label: str = "", dropout: float = 0.0, dtype: torch.dtype = torch.float64
+    ) -> None:
+        own = Attention(Full(), num_kv_heads=merged.num_kv_heads, rotary=merged.rotary_positions)
+        super().__init__(own, role="decoder", label=label, dropout=dropout, dtype=dtype)
+        self.role = "cross"
+        equip([merged], role="cross", shape=Shape(D_MODEL, HEADS, HEAD_DIM, D_MODEL), noise=self.noise)
+        merged.join(own)
+        self.merged = merged
+
+    def forward(self, x: Tensor, tokens: Tokens, memory: Memory | None = None) -> Tensor:
+        read, tokens = self.merged.begin(x.shape[0], 0, memory), tokens.fresh()
+        assert isinstance(read, MemoryState)
+        return self.merged.with_own(x, tokens, tokens, None, read)[0]
+
+    def begin(self, rows: int, capacity: int, memory: Memory | None = None, *, width: int = 1) -> DecoderState:
+        own, read = self.mixer.begin(rows, capacity), self.merged.begin(rows // width, capacity, memory)
+        return DecoderState([(own, read)], width=width)
+
+    def step(self, x: Tensor, tokens: Tokens, state: DecoderState) -> Tensor:
+        (own, read), tokens = state.layers[0], tokens.fresh()
+        assert isinstance(read, MemoryState)
+        if tokens.pos.shape[0] > 1:  # rows may be at different positions
+            state.expand_rows(tokens.pos.shape[0] // state.width)
+        return self.merged.with_own(x, tokens, fold(tokens, state.width), own, read)[0]
+
+
 class Subject:
     """A rule or mixer to check. Every use runs a copy."""
 
@@ -114,6 +145,8 @@ class Subject:
             part = Attention(part, num_kv_heads=GROUPS if grouped else None, rotary=grouped)
         elif grouped:
             part.num_kv_heads, part.rotary_positions = GROUPS, True
+        if isinstance(part, Merged) and role == "cross":
+            return MergedUnit(part, label=label, dropout=dropout, dtype=dtype)
         return AttentionUnit(part, role=role, label=label, dropout=dropout, dtype=dtype)
 
     def units(self, role: str) -> Iterator[AttentionUnit]:

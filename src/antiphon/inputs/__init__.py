@@ -26,6 +26,7 @@ from typing import Any
 from antiphon.config import FamilyConfig, InputSettings
 from antiphon.inputs.audio import AudioInput
 from antiphon.inputs.image import ImageInput
+from antiphon.inputs.image_text import ImageTextInput
 from antiphon.inputs.kind import InputKind
 from antiphon.inputs.sound_augmentations import AddedNoise, SpecAugment, Speed
 from antiphon.inputs.speech import SpeechInput
@@ -36,6 +37,7 @@ __all__ = [
     "AddedNoise",
     "AudioInput",
     "ImageInput",
+    "ImageTextInput",
     "InputKind",
     "SpecAugment",
     "SpeechInput",
@@ -44,7 +46,7 @@ __all__ = [
     "input_kind",
 ]
 
-KINDS: tuple[type[InputKind[Any]], ...] = (SpeechInput, AudioInput, ImageInput, TextInput)
+KINDS: tuple[type[InputKind[Any]], ...] = (SpeechInput, AudioInput, ImageInput, ImageTextInput, TextInput)
 """Every kind, those of particular families first: the first one whose `of` accepts a model's family is its kind."""
 
 

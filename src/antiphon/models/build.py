@@ -12,11 +12,13 @@ import copy
 import warnings
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
 from antiphon.config import AttentionConfig, FamilyConfig, ModelConfig
+from antiphon.config.vision import VisionConfig
 from antiphon.errors import ConfigError
 from antiphon.inputs import input_kind
 from antiphon.inputs.embeddings import absolute_positions
@@ -24,13 +26,14 @@ from antiphon.models.attentions import build_rule
 from antiphon.models.front import InputEmbedding
 from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.models.stack import Decoder, Encoder, Shape
+from antiphon.models.vision import ImageTextEmbedding, VisionTower
 from antiphon.nn.attention import Attention
-from antiphon.nn.embedding import Embedding
+from antiphon.nn.embedding import Embedding, OwnVector
 from antiphon.nn.layers import norm
 from antiphon.nn.mixers import Mixer
 from antiphon.nn.noise import Noise
 from antiphon.nn.positions import ROTARY_BASE
-from antiphon.nn.rules import ScoreRule, for_layer
+from antiphon.nn.rules import RotaryPositions, ScoreRule, for_layer, parts_of
 
 ADDED_RULES = ("relative", "alibi")  # values of `positions` that are score rules of self-attention
 _PLAIN = FamilyConfig(name="", pad_id=0, start_id=0, end_id=0)  # the settings of a network without a family
@@ -68,10 +71,11 @@ def build_network(
         tables = [Embedding(size, width) for size, width in zip((source_vocab, target_vocab), widths, strict=True)]
         source, target = (tables[1], tables[1]) if shared else tables
         output = target if model.tie_embeddings else Embedding(target_vocab, widths[1])
+        own = _own_vectors(family, widths, one=shared and model.tie_embeddings)
         return EncoderDecoder(
-            kind.embedding(model, lambda: _front(model, source, noise=noise), noise),
+            kind.embedding(model, lambda: _front(model, source, own[0], noise=noise, vision=family.vision), noise),
             encoder,
-            _front(model, target, noise=noise),
+            _front(model, target, own[1], noise=noise),
             decoder,
             output,
             max_length=model.max_length,
@@ -103,6 +107,11 @@ class _MixerBuilder:
                 if line:
                     warnings.warn(line, stacklevel=3)
         added = self._added(role)
+        if self.model.positions == "rotary" and any(_turns(part) for part in parts):
+            raise ConfigError(
+                f"rotary positions must be set once, but are in `attention.{role}` and in `model.positions`. Write "
+                "`positions: none`, or leave out the rule `rotary`."
+            )
         # Layers with the same entry share one rule object, with its parameters and its mask.
         rules = [
             (added & part if added is not None else part) if isinstance(part, ScoreRule) else part for part in parts
@@ -153,6 +162,11 @@ class _MixerBuilder:
         return self.model.encoder_positions if role == "encoder" else self.model.positions
 
 
+def _turns(part: ScoreRule | Mixer) -> bool:
+    """Whether a rule has rotary positions of its own."""
+    return isinstance(part, ScoreRule) and any(isinstance(each, RotaryPositions) for each in parts_of(part))
+
+
 def ignored(mixer: Mixer, model: ModelConfig, role: str) -> str:
     """One sentence that names the settings of the model without effect in `mixer`; "" if all have an effect."""
     found = []
@@ -199,15 +213,34 @@ def _shapes(model: ModelConfig) -> tuple[Shape, Shape]:
     )
 
 
-def _front(model: ModelConfig, table: nn.Embedding, *, noise: Noise) -> InputEmbedding:
+def _own_vectors(family: FamilyConfig, widths: list[int], *, one: bool) -> tuple[OwnVector | None, OwnVector | None]:
+    """The vectors of the id of source and target that is not scaled; `one`: the same for both."""
+    if family.unscaled_id is None:
+        return None, None
+    target = OwnVector(family.unscaled_id, widths[1])
+    return target if one else OwnVector(family.unscaled_id, widths[0]), target
+
+
+def _front(
+    model: ModelConfig,
+    table: nn.Embedding,
+    own: OwnVector | None,
+    *,
+    noise: Noise,
+    vision: VisionConfig | None = None,
+) -> InputEmbedding:
+    """The embedding of ids; with the settings `vision`, of ids and images."""
     family, width = model.family or _PLAIN, table.embedding_dim
-    return InputEmbedding(
-        table,
-        absolute_positions(model, width, max_length=model.max_length),
-        scale=(model.embedding_scale or width**0.5) if family.embedding_scale else 1.0,
-        rounds=family.rounds_scale,
-        dropout=model.dropout,
-        noise=noise,
-        word_dropout=model.word_dropout,
-        norm=norm(model.norm, width, eps=family.norm_eps or model.norm_eps) if family.embedding_norm else None,
-    )
+    positions = absolute_positions(model, width, max_length=model.max_length)
+    settings: dict[str, Any] = {
+        "scale": (model.embedding_scale or width**0.5) if family.embedding_scale else 1.0,
+        "rounds": family.rounds_scale,
+        "dropout": model.dropout,
+        "noise": noise,
+        "word_dropout": model.word_dropout,
+        "norm": norm(model.norm, width, eps=family.norm_eps or model.norm_eps) if family.embedding_norm else None,
+        "own": own,
+    }
+    if vision is not None:
+        return ImageTextEmbedding(table, positions, vision=VisionTower(vision, width, noise=noise), **settings)
+    return InputEmbedding(table, positions, **settings)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from antiphon.batch import Tokens
 from antiphon.inputs.embeddings import SourceEmbedding
-from antiphon.nn.embedding import scale_if_new
+from antiphon.nn.embedding import OwnVector, scale_if_new
 from antiphon.nn.layers import zero_padding
 from antiphon.nn.noise import Dropout, Noise, WordDropout
 
@@ -22,7 +22,7 @@ class InputEmbedding(SourceEmbedding):
     dropout, positions, an optional `norm`, and dropout; zero at padding.
 
     `rounds`: round the scale to the type of the vectors first. A new `torch.nn.Embedding` is scaled by
-    `scale_if_new`. `noise` None: that of the network.
+    `scale_if_new`. `own`: the vector of an id that is not scaled. `noise` None: that of the network.
     """
 
     def __init__(
@@ -36,6 +36,7 @@ class InputEmbedding(SourceEmbedding):
         noise: Noise | None = None,
         word_dropout: float = 0.0,
         norm: nn.Module | None = None,
+        own: OwnVector | None = None,
     ) -> None:
         super().__init__()
         scale_if_new(table)
@@ -43,6 +44,7 @@ class InputEmbedding(SourceEmbedding):
         self.table, self.positions, self.rounds = table, positions, rounds
         self.scale = table.embedding_dim**0.5 if scale is None else scale
         self.norm = nn.Identity() if norm is None else norm
+        self.own = own
         self.words = WordDropout(word_dropout, noise) if word_dropout else nn.Identity()
         self.drop = Dropout(dropout, noise)
 
@@ -57,7 +59,14 @@ class InputEmbedding(SourceEmbedding):
 
     def forward(self, ids: Tensor, tokens: Tokens) -> tuple[Tensor, Tokens]:
         """ids (B, L) -> (B, L, D), and its tokens."""
+        return self.finished(self.vectors(ids), tokens), tokens
+
+    def vectors(self, ids: Tensor) -> Tensor:
+        """The scaled vectors (B, L, D) of ids (B, L)."""
         vectors = self.table(ids)
-        x = self.words(vectors * (vectors.new_full((), self.scale) if self.rounds else self.scale))
-        x = self.drop(self.norm(self.positions(x, tokens.pos)))
-        return zero_padding(x, tokens.valid), tokens
+        x = vectors * (vectors.new_full((), self.scale) if self.rounds else self.scale)
+        return x if self.own is None else self.own(x, ids)
+
+    def finished(self, x: Tensor, tokens: Tokens) -> Tensor:
+        """Vectors x (B, L, D) after word dropout, positions, norm and dropout; zero at padding."""
+        return zero_padding(self.drop(self.norm(self.positions(self.words(x), tokens.pos))), tokens.valid)

@@ -22,10 +22,11 @@ from antiphon.errors import ConfigError
 from antiphon.models.attentions import build_rule
 from antiphon.nn.attention import Attention
 from antiphon.nn.layers import ACTIVATIONS, FeedForward, initialize, norm, zero_padding
+from antiphon.nn.merged import Merged
 from antiphon.nn.mixers import Memory, Mixer
 from antiphon.nn.noise import Dropout, LayerDrop, Noise, check_probability
 from antiphon.nn.rules import ScoreRule, for_layer, parts_of, shared_parts
-from antiphon.nn.state import DecoderState, State
+from antiphon.nn.state import DecoderState, MemoryState, State
 from antiphon.registry import nearest
 from antiphon.settings import show
 
@@ -121,12 +122,18 @@ class EncoderLayer(nn.Module):
 
 
 class DecoderLayer(nn.Module):
-    """Causal self-attention, attention over the memory, and a feed-forward network."""
+    """Causal self-attention, attention over the memory, and a feed-forward network; `Merged` attention over the memory
+    is part of the self-attention."""
 
     def __init__(self, mixer: Mixer, cross: Mixer, shape: Shape, noise: Noise) -> None:
         super().__init__()
         self.mixer, self.cross = mixer, cross
-        self.mixer_residual, self.cross_residual, self.ffn_residual = (Residual(shape, noise) for _ in range(3))
+        self.mixer_residual = Residual(shape, noise)
+        if isinstance(cross, Merged):
+            cross.join(mixer)
+        else:
+            self.cross_residual = Residual(shape, noise)
+        self.ffn_residual = Residual(shape, noise)
         self.ffn = _feed_forward(shape, noise)
         self.skip = LayerDrop(shape.layer_drop, noise)
 
@@ -142,6 +149,11 @@ class DecoderLayer(nn.Module):
             return x, state
         if isinstance(memory, Memory):
             memory = self.cross.begin(x.shape[0], 0, memory)
+        if isinstance(self.cross, Merged):
+            assert isinstance(memory, MemoryState)
+            mixed, state = self.cross.with_own(self.mixer_residual.enter(x), tokens, folded, state, memory)
+            x = self.mixer_residual.leave(x, mixed)
+            return self.ffn_residual.leave(x, self.ffn(self.ffn_residual.enter(x))), state
         mixed, state = self.mixer(self.mixer_residual.enter(x), tokens, state)
         x = self.mixer_residual.leave(x, mixed)
         queries = self.cross_residual.enter(x)

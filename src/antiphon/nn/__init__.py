@@ -11,6 +11,7 @@ from antiphon.nn.cache import KeyValueCache
 from antiphon.nn.convolutions import Convolutions
 from antiphon.nn.embedding import Embedding
 from antiphon.nn.loss import CrossEntropy
+from antiphon.nn.merged import Merged
 from antiphon.nn.mixers import (
     Additive,
     Delta,
@@ -38,6 +39,7 @@ from antiphon.nn.rules import (
     PrefixLM,
     QKNorm,
     Relative,
+    RotaryPositions,
     ScoreRule,
     Shaw,
     Sinks,
@@ -70,6 +72,7 @@ __all__ = [
     "LinearAttention",
     "Memory",
     "MemoryState",
+    "Merged",
     "Mixer",
     "NoPositions",
     "Noise",
@@ -78,6 +81,7 @@ __all__ = [
     "Recurrence",
     "Relative",
     "Rotary",
+    "RotaryPositions",
     "ScoreRule",
     "ScorerAttention",
     "Shaw",

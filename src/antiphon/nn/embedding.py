@@ -6,7 +6,7 @@ import math
 import warnings
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 class Embedding(nn.Embedding):
@@ -21,6 +21,19 @@ class Embedding(nn.Embedding):
         if self.padding_idx is not None:
             with torch.no_grad():
                 self.weight[self.padding_idx].zero_()
+
+
+class OwnVector(nn.Module):
+    """The input vector of one id that is not a row of the table: a weight of its own, zero in a new network."""
+
+    def __init__(self, id: int, dim: int) -> None:
+        super().__init__()
+        self.id = id
+        self.vector = nn.Parameter(torch.zeros(dim))
+
+    def forward(self, x: Tensor, ids: Tensor) -> Tensor:
+        """The vectors x (B, L, D) of ids (B, L), with this vector for its id."""
+        return torch.where((ids == self.id)[..., None], self.vector.to(x.dtype), x)
 
 
 def scale_if_new(table: nn.Embedding) -> None:

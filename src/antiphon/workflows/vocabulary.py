@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from antiphon.config import FamilyConfig, TrainConfig
+from antiphon.config.ids import MOST_IDS
 from antiphon.data import DataReport, Mixture, filters_of
 from antiphon.errors import ConfigError
 from antiphon.models.build import build_network
@@ -187,4 +188,6 @@ def _moved(family: FamilyConfig, old_ids: Collection[int]) -> FamilyConfig:
         end_id=new[family.end_id],
         first_id=None if family.first_id is None else new[family.first_id],
         never_ids=tuple(new[id] for id in family.never_ids if id in new),
+        # An id that is no longer there: one that no table has.
+        unscaled_id=None if family.unscaled_id is None else new.get(family.unscaled_id, MOST_IDS - 1),
     )

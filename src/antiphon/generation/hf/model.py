@@ -1,4 +1,5 @@
-"""A checkpoint of a family that is not ours, computed by transformers (extra `[hf]`): text in, text out, as a Model.
+"""A checkpoint of a family that is not ours, computed by transformers (extra `[hf]`): text, sound or images in, text
+out, as a Model.
 
     model = load_wrapped(Path("led-base"), device=torch.device("cpu"), dtype=torch.float32)
     model.generate(["in 3 hours"], beam_size=4)[0].text
@@ -16,18 +17,18 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
+from torch import Tensor
 
 from antiphon.config import GenerationConfig
 from antiphon.display import panel
 from antiphon.errors import ConfigError, DataError, ModelError, one_line
 from antiphon.generation.answers import Answers, Generation
 from antiphon.generation.hf.network import HFNetwork, read_foreign
+from antiphon.generation.hf.readers import HFRow, HFTokenizer
 from antiphon.generation.other_names import OtherToolkitNames
 from antiphon.generation.scoring import check_pairs
 from antiphon.inputs.text import texts_of
 from antiphon.settings import override, show
-from antiphon.text import clean_text
-from antiphon.text.kinds import is_blank
 
 # Ours -> theirs, for settings with the same meaning; the others are mapped below, or refused.
 _SAME = {
@@ -50,37 +51,7 @@ _KNOWN = {
     "batch_size",
 }
 _ROWS = 16  # the default number of sources in a batch
-
-
-class HFTokenizer:
-    """The tokenizer of the library, with our method names."""
-
-    def __init__(self, theirs: Any) -> None:
-        self._theirs = theirs
-
-    def encode(self, text: str) -> list[int]:
-        """The ids of a source, including those that its tokenizer adds."""
-        return list(self._theirs(clean_text(text))["input_ids"])
-
-    def target(self, text: str) -> list[int]:
-        """The ids of a target, likewise."""
-        return list(self._theirs(text_target=clean_text(text))["input_ids"])
-
-    def decode(self, ids: Sequence[int]) -> str:
-        """The text of `ids`, without special ones."""
-        return self._theirs.decode(list(ids), skip_special_tokens=True)
-
-    def pieces(self, ids: Sequence[int]) -> list[str]:
-        """The tokens of `ids`, without special ones."""
-        return self._theirs.convert_ids_to_tokens(list(ids), skip_special_tokens=True)
-
-    def tokens(self, text: str) -> list[str]:
-        """The tokens of a text, without special ones."""
-        return self.pieces(self.encode(text))
-
-    def is_empty(self, ids: Sequence[int]) -> bool:
-        """Whether there are only special ids other than the unknown token."""
-        return {*ids} <= {*self._theirs.all_special_ids} - {self._theirs.unk_token_id}
+_MOST_NEW_TOKENS = 256  # the default limit of an answer to sound or an image
 
 
 class HFModel(OtherToolkitNames):
@@ -92,52 +63,50 @@ class HFModel(OtherToolkitNames):
 
     def __init__(self, foreign: HFNetwork) -> None:
         self._foreign, self.network, self.generation = foreign, foreign.network, foreign.search
+        self.reader = foreign.reader
         self.tokenizer = self.source_tokenizer = self.target_tokenizer = HFTokenizer(foreign.tokenizer)
 
     def __repr__(self) -> str:
         numbers = sum(parameter.numel() for parameter in self.network.parameters())
-        return f"Model({type(self.network).__name__} by transformers, {numbers:,} parameters)"
+        reads = f"reads {self.reader.reads}, "
+        return f"Model({type(self.network).__name__} by transformers, {reads}{numbers:,} parameters)"
 
     def _repr_html_(self) -> str:
         """The `repr` as HTML; the layers are the library's own."""
         return panel(repr(self))
 
-    def generate(self, texts: str | Sequence[str], *, first_row: int = 0, **settings: object) -> Answers:
-        """One answer for each text, in their order; ConfigError for a setting that the library does not support,
-        DataError for a text that is too long."""
+    def generate(self, texts: object, *, first_row: int = 0, **settings: object) -> Answers:
+        """One answer for each text, recording or image, in their order; ConfigError for a setting that the library does
+        not support, DataError for an input that is too long or of another kind."""
         config = override(self.generation, settings)
         _check_known(config)
-        given = texts_of(texts, "texts", names=first_row > 0)
-        rows = [self.tokenizer.encode(text) for text in given]
-        for row, ids in enumerate(rows):
-            self._check_length(ids, f"input {first_row + row + 1}")
-        empty = [self.tokenizer.is_empty(ids) or is_blank(text) for text, ids in zip(given, rows, strict=True)]
-        asked = [row for row in range(len(rows)) if not empty[row]]
+        rows = self.reader.read(texts, "texts", names=first_row > 0)
+        for row, source in enumerate(rows):
+            self._check_length(source.tokens, f"input {first_row + row + 1}")
+        asked = [row for row in range(len(rows)) if not rows[row].empty]
         answers = [Generation(text="", tokens=[], score=0.0, confidence=1.0, finished=True) for _ in rows]
         with torch.random.fork_rng():
             torch.manual_seed(config.seed + first_row)
-            for some in _batches(asked, rows, config):
+            for some in _batches(asked, rows, config, alone=self.reader.alone):
                 for row, answer in zip(some, self._answers([rows[row] for row in some], config), strict=True):
                     answers[row] = answer
         return Answers(answers)
 
-    def stream(self, text: str, *, first_row: int = 0, **settings: object) -> Iterator[str]:
+    def stream(self, text: object, *, first_row: int = 0, **settings: object) -> Iterator[str]:
         """The whole answer, as one piece."""
         return iter([self.generate(text, first_row=first_row, **settings)[0].text])
 
-    def score(
-        self, sources: str | Sequence[str], targets: str | Sequence[str], *, overflow: str | None = None
-    ) -> list[float]:
+    def score(self, sources: object, targets: str | Sequence[str], *, overflow: str | None = None) -> list[float]:
         """For each pair the sum of the log-probabilities of the target's tokens and its end, in nats."""
         if overflow not in (None, "error"):
             raise ConfigError(f"`overflow` must be error for a model that transformers computes, but is {overflow}.")
-        inputs, outputs = texts_of(sources, "sources"), texts_of(targets, "targets")
+        inputs, outputs = self.reader.read(sources, "sources", names=True), texts_of(targets, "targets")
         check_pairs(inputs, outputs)
-        pairs = [(self.tokenizer.encode(a), self.tokenizer.target(b)) for a, b in zip(inputs, outputs, strict=True)]
+        pairs = [(source, self.tokenizer.target(target)) for source, target in zip(inputs, outputs, strict=True)]
         for row, (source, target) in enumerate(pairs):
-            self._check_length(source, f"source {row + 1}")
-            self._check_length(target, f"target {row + 1}")
-        return [self._score(source, target) if source and target else 0.0 for source, target in pairs]
+            self._check_length(source.tokens, f"source {row + 1}")
+            self._check_length(len(target), f"target {row + 1}")
+        return [self._score(source, target) if source.given and target else 0.0 for source, target in pairs]
 
     def attention(self, source: str, target: str | None = None, *, overflow: str | None = None) -> NoReturn:
         """Not supported: attention maps are available for our own networks only."""
@@ -153,20 +122,17 @@ class HFModel(OtherToolkitNames):
         self._foreign.tokenizer.save_pretrained(folder)
         return Path(folder)
 
-    def _check_length(self, ids: Sequence[int], what: str) -> None:
+    def _check_length(self, tokens: int, what: str) -> None:
         most = self._foreign.most
-        if most is not None and len(ids) > most:
-            raise DataError(f"{what} must have at most {most} tokens, but has {len(ids)}. Shorten it.")
+        if most is not None and tokens > most:
+            raise DataError(f"{what} must have at most {most} tokens, but has {tokens}. Shorten it.")
 
-    def _answers(self, rows: Sequence[Sequence[int]], config: GenerationConfig) -> list[Generation]:
+    def _answers(self, rows: Sequence[HFRow], config: GenerationConfig) -> list[Generation]:
         """The answers of a batch of rows, each with its alternatives."""
-        special, found = self._foreign.special_tokens, self._settings(config, max(map(len, rows)))
-        width = max(map(len, rows))
-        ids = torch.tensor([[*row, *[special.pad] * (width - len(row))] for row in rows], device=self.network.device)
-        mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows], device=self.network.device)
+        found = self._settings(config, max(row.tokens for row in rows))
         try:
             with torch.no_grad():
-                made = self.network.generate(input_ids=ids, attention_mask=mask, **found).tolist()
+                made = self.network.generate(**self._placed(self.reader.joined(rows)), **found).tolist()
         except (LookupError, TypeError, ValueError, AttributeError) as error:
             reason = one_line(error)
             raise ModelError(
@@ -178,7 +144,7 @@ class HFModel(OtherToolkitNames):
 
     def _settings(self, config: GenerationConfig, longest: int) -> dict[str, Any]:
         first = len(self._foreign.special_tokens.first)
-        limit = config.max_new_tokens or 2 * longest + 32
+        limit = config.max_new_tokens or (2 * longest + 32 if not self.reader.alone else _MOST_NEW_TOKENS)
         if self._foreign.most is not None:
             limit = min(limit, self._foreign.most - 1 - first)
         found = {theirs: getattr(config, ours) for ours, theirs in _SAME.items()}
@@ -190,7 +156,14 @@ class HFModel(OtherToolkitNames):
         sampled = {"temperature": config.temperature, "top_k": config.top_k or 0, "top_p": config.top_p or 1.0}
         return found | sampled | {"do_sample": True, "num_beams": 1, "early_stopping": False, "min_p": config.min_p}
 
-    def _answer(self, source: Sequence[int], rows: Sequence[Sequence[int]]) -> Generation:
+    def _placed(self, given: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Arguments of the network on its device, features in its type."""
+        device, dtype = self.network.device, self.network.dtype
+        return {
+            name: value.to(device, dtype if value.is_floating_point() else value.dtype) for name, value in given.items()
+        }
+
+    def _answer(self, source: HFRow, rows: Sequence[Sequence[int]]) -> Generation:
         """The first of the hypotheses `rows`, which begin with the start token, with the others as alternatives."""
         end, found = self._foreign.special_tokens.end, []
         for row in rows:
@@ -205,7 +178,7 @@ class HFModel(OtherToolkitNames):
         first, *others = found
         return Generation(first.text, first.tokens, first.score, first.confidence, first.finished, others)
 
-    def _score(self, source: Sequence[int], target: Sequence[int]) -> float:
+    def _score(self, source: HFRow, target: Sequence[int]) -> float:
         """The log-probability of `target`, without a start or a forced first token before it."""
         special = self._foreign.special_tokens
         if len(target) > 1 and target[0] == special.start and special.first != (special.start,):
@@ -216,8 +189,7 @@ class HFModel(OtherToolkitNames):
         begun = torch.tensor([[special.start, *target[:-1]]], device=device)
         with torch.no_grad():
             logits = self.network(
-                input_ids=torch.tensor([list(source)], device=device),
-                attention_mask=torch.ones(1, len(source), dtype=torch.long, device=device),
+                **self._placed(source.given),
                 decoder_input_ids=begun,
                 use_cache=False,
             ).logits
@@ -230,7 +202,8 @@ def load_wrapped(folder: Path, config: Mapping[str, Any], *, device: torch.devic
     the folder contains more than data, or the library cannot read it."""
     foreign = read_foreign(folder, config, device=device, dtype=dtype)
     warnings.warn(
-        f"`{folder}` is of the family {config['model_type']}, which is not one of ours: transformers computes it.",
+        f"`{folder}` is of the family {config['model_type']}, which is not one of ours: transformers computes it. It "
+        f"reads {foreign.reader.reads}.",
         stacklevel=3,
     )
     return HFModel(foreign)
@@ -250,10 +223,12 @@ def _check_known(config: GenerationConfig) -> None:
         )
 
 
-def _batches(asked: Sequence[int], rows: Sequence[Sequence[int]], config: GenerationConfig) -> Iterator[list[int]]:
-    """Batches of rows: of equal length if the limit of an answer depends on it."""
-    lengths = {len(rows[row]) for row in asked} if config.max_new_tokens is None else {0}
-    count = config.batch_size or _ROWS
+def _batches(
+    asked: Sequence[int], rows: Sequence[HFRow], config: GenerationConfig, *, alone: bool
+) -> Iterator[list[int]]:
+    """Batches of rows: of equal length if the limit of an answer depends on it, and of one row each if `alone`."""
+    lengths = {rows[row].tokens for row in asked} if config.max_new_tokens is None and not alone else {0}
+    count = 1 if alone else config.batch_size or _ROWS
     for length in sorted(lengths):
-        some = [row for row in asked if length in (0, len(rows[row]))]
+        some = [row for row in asked if length in (0, rows[row].tokens)]
         yield from (some[place : place + count] for place in range(0, len(some), count))

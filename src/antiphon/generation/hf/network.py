@@ -16,6 +16,7 @@ import torch
 
 from antiphon.config import FamilyConfig, GenerationConfig
 from antiphon.errors import AntiphonError, ModelError, one_line
+from antiphon.generation.hf.readers import HFReader, HFTokenizer, ImageReader, SoundReader, TextReader
 from antiphon.models.families.search import search_settings
 from antiphon.models.folders.files import read_config, read_json, within
 from antiphon.models.folders.stored import WeightFiles
@@ -27,11 +28,15 @@ MOST, MOST_LAYERS = 2**24, 256  # the largest number in config.json, and the lar
 _CODE = ("auto_map", "custom_generate", "custom_pipelines", "quantization_config", "attn_implementation")
 _LENGTHS = ("max_encoder_position_embeddings", "max_position_embeddings", "n_positions")
 _SEARCH = "generation_config.json"
+_PROCESSORS = ("preprocessor_config.json", "processor_config.json")
+_SIDES = ("size", "height", "width", "shortest_edge", "longest_edge", "crop_size")
+MOST_SIDE = 2**13  # pixels of a side to which a processor scales an image
 
 
 @dataclass(frozen=True)
 class HFNetwork:
-    """The library's network and tokenizer, of its own types, with special tokens and search settings.
+    """The library's network and tokenizer, of its own types, with special tokens, search settings and what reads its
+    sources.
 
     `most` is the largest number of tokens of a source or a target; None: no limit is known.
     """
@@ -41,6 +46,7 @@ class HFNetwork:
     special_tokens: SpecialTokens
     search: GenerationConfig
     most: int | None
+    reader: HFReader
 
 
 def read_foreign(folder: Path, config: Mapping[str, Any], *, device: torch.device, dtype: torch.dtype) -> HFNetwork:
@@ -50,12 +56,13 @@ def read_foreign(folder: Path, config: Mapping[str, Any], *, device: torch.devic
     apart = (folder / _SEARCH).exists()
     search = read_config(folder, _SEARCH) if apart else dict(config)
     with _reading(folder):
-        from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoTokenizer
+        from transformers import AutoConfig, AutoTokenizer
 
+        kind, auto = _class_for(str(config["model_type"]))
         safe: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
         settings = AutoConfig.from_pretrained(folder, **safe)
         with torch.device("meta"):
-            sketch = AutoModelForSeq2SeqLM.from_config(settings, trust_remote_code=False, attn_implementation="eager")
+            sketch = auto.from_config(settings, trust_remote_code=False, attn_implementation="eager")
         asked = sum(parameter.numel() for parameter in sketch.parameters())
         there = sum(math.prod(stored.shape(key)) for key in stored)
         if asked > 2 * there + MOST:
@@ -63,7 +70,7 @@ def read_foreign(folder: Path, config: Mapping[str, Any], *, device: torch.devic
                 f"`{folder}` must hold what its config.json describes, {asked} numbers, but holds {there}. "
                 "Use the config.json that belongs to it."
             )
-        network, account = AutoModelForSeq2SeqLM.from_pretrained(
+        network, account = auto.from_pretrained(
             folder, **safe, use_safetensors=True, dtype=dtype, attn_implementation="eager", output_loading_info=True
         )
         _check_account(folder, account)
@@ -72,7 +79,9 @@ def read_foreign(folder: Path, config: Mapping[str, Any], *, device: torch.devic
             reset_training_settings(tokenizer.backend_tokenizer)
         ids = network.generation_config
         special_tokens = _special_tokens(folder, ids, tokenizer)
-        most = next((int(n) for name in _LENGTHS if (n := getattr(settings, name, None))), None)
+        decoder = settings if kind == "text" else settings.get_text_config(decoder=True)
+        most = next((int(n) for name in _LENGTHS if (n := getattr(decoder, name, None))), None)
+        reader = _reader(kind, folder, safe, tokenizer, pad=special_tokens.pad)
     record = FamilyConfig(
         name="",
         pad_id=special_tokens.pad,
@@ -83,7 +92,37 @@ def read_foreign(folder: Path, config: Mapping[str, Any], *, device: torch.devic
     generation = search_settings(
         search, family=record, most=most or MOST, where=str(folder / (_SEARCH if apart else "config.json"))
     )
-    return HFNetwork(network.to(device).eval(), tokenizer, special_tokens, generation, most)
+    return HFNetwork(network.to(device).eval(), tokenizer, special_tokens, generation, most, reader)
+
+
+def _class_for(family: str) -> tuple[str, Any]:
+    """What a family reads, `text`, `sound` or `images`, and the library's class for it. One that reads text and more
+    reads text here."""
+    from transformers import AutoModelForImageTextToText, AutoModelForSeq2SeqLM, AutoModelForSpeechSeq2Seq
+    from transformers.models.auto import modeling_auto as known
+
+    kinds = (
+        ("text", AutoModelForSeq2SeqLM, known.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES),
+        ("sound", AutoModelForSpeechSeq2Seq, known.MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING_NAMES),
+        ("images", AutoModelForImageTextToText, known.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES),
+    )
+    return next(((kind, auto) for kind, auto, names in kinds if family in names), ("text", AutoModelForSeq2SeqLM))
+
+
+def _reader(kind: str, folder: Path, safe: Mapping[str, Any], tokenizer: Any, *, pad: int) -> HFReader:
+    """What reads the sources of a model, with the processor in its folder."""
+    if kind == "text":
+        return TextReader(HFTokenizer(tokenizer), pad=pad)
+    if kind == "sound":
+        from transformers import AutoFeatureExtractor
+
+        return SoundReader(AutoFeatureExtractor.from_pretrained(folder, **safe))
+    from transformers import AutoImageProcessor, AutoProcessor
+
+    processor = None
+    if (folder / "processor_config.json").exists():
+        processor = AutoProcessor.from_pretrained(folder, **safe)
+    return ImageReader(AutoImageProcessor.from_pretrained(folder, **safe), processor)
 
 
 @contextmanager
@@ -137,6 +176,27 @@ def _check_folder(folder: Path, config: Mapping[str, Any]) -> None:
                     f"`{name:.60}` in `{folder / 'tokenizer_config.json'}` must name nothing outside of the folder, "
                     f"and no code, but is {value!r:.60}. Take it out."
                 )
+    for file in _PROCESSORS:
+        if (folder / file).exists():
+            _check_processor(folder / file, read_json(within(folder, file)))
+
+
+def _check_processor(file: Path, content: object) -> None:
+    """ModelError for settings of a processor that name code, or whose features would be huge."""
+    for path, value in _entries(content):
+        name = path[-1] if path else ""
+        if name in _CODE and value:
+            raise ModelError(
+                f"`{'.'.join(path):.100}` in `{file}` must name no code, but is {value!r:.60}. Take it out."
+            )
+        if isinstance(value, int | float) and not isinstance(value, bool) and not abs(value) <= MOST:
+            raise ModelError(f"`{'.'.join(path):.100}` in `{file}` must be at most {MOST}, but is {value!r:.40}.")
+        side = name in _SIDES and isinstance(value, int | float)
+        if side and not 0 < value <= MOST_SIDE:
+            raise ModelError(
+                f"`{'.'.join(path):.100}` in `{file}` must be a side of an image, at most {MOST_SIDE} pixels, but is "
+                f"{value!r:.40}."
+            )
 
 
 def _entries(value: object, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], object]]:

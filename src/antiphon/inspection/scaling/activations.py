@@ -91,7 +91,7 @@ def _lengths(shape: NetworkShape, batch: BatchShape) -> list[tuple[LayerShape, f
 
 def _layer(layer: LayerShape, rows: float, length: float, source: float, settings: ActivationSettings) -> float:
     positions, narrow = rows * length, settings.narrow
-    blocks = 2 if layer.cross is None else 3
+    blocks = 2 if layer.cross is None or layer.cross.merged else 3
     # RMSNorm also stores its normalized input; what a block's product reads is stored once a block.
     norms = layer.width * (layer.norms * WIDE * (1 + layer.rms) + blocks * narrow)
     keep = blocks * narrow * layer.width if layer.dropout else 0
@@ -140,6 +140,6 @@ def _stored_weights(layer: LayerShape, settings: ActivationSettings) -> float:
     if settings.half:
         return settings.narrow * layer.linear_weights
     joined = layer.mixer.query_weights - layer.mixer.num_heads * layer.mixer.head_dim * layer.width
-    joined += layer.cross.key_weights if layer.cross is not None else 0
+    joined += layer.cross.key_weights if layer.cross is not None and not layer.cross.merged else 0
     joined += 2 * layer.width * layer.ffn_dim if layer.gated else 0
     return settings.narrow * max(0, joined)

@@ -8,7 +8,7 @@ network_shape(network).parameters
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import nn
@@ -18,6 +18,7 @@ from antiphon.models.stack import DecoderLayer, EncoderLayer
 from antiphon.nn.attention import Attention
 from antiphon.nn.backends.blocks import block_keys, block_length
 from antiphon.nn.layers import FeedForward
+from antiphon.nn.merged import Merged
 from antiphon.nn.mixers import Mixer
 from antiphon.nn.mixers.additive import Additive
 from antiphon.nn.mixers.delta import Delta
@@ -45,8 +46,9 @@ class MixerShape:
     additive (a network for each pair) or recurrent (a memory of fixed size).
 
     `query_weights` are the elements of linear layers that each query passes, `key_weights` those that each position of
-    the memory passes (cross-attention). `block` and `block_keys`: queries and keys of a block. `relative_keys`: learned
-    keys of each head that a query is multiplied with (Shaw et al. 2018). `maps`: softmax maps of a head.
+    the memory passes (cross-attention); with `merged` those are weights of the self-attention. `block` and
+    `block_keys`: queries and keys of a block. `relative_keys`: learned keys of each head that a query is multiplied
+    with (Shaw et al. 2018). `maps`: softmax maps of a head.
     """
 
     kind: str
@@ -57,6 +59,7 @@ class MixerShape:
     query_weights: int
     key_weights: int
     dropout: bool = False
+    merged: bool = False
     block: int = 0
     block_keys: int = 0
     relative_keys: int = 0
@@ -85,7 +88,8 @@ class LayerShape:
     @property
     def linear_weights(self) -> int:
         """The elements of all linear weights of the layer."""
-        crossing = 0 if self.cross is None else self.cross.query_weights + self.cross.key_weights
+        apart = None if self.cross is None or self.cross.merged else self.cross
+        crossing = 0 if apart is None else apart.query_weights + apart.key_weights
         return self.mixer.query_weights + self.mixer.key_weights + crossing + self.ffn_weights
 
 
@@ -174,6 +178,10 @@ def linear_weights(module: nn.Module) -> int:
 
 
 def _mixer(mixer: Mixer) -> MixerShape:
+    if isinstance(mixer, Merged):
+        own = _mixer(mixer.own)
+        keys = mixer.own.k.weight.numel() + mixer.own.v.weight.numel()
+        return replace(own, role="cross", query_weights=0, key_weights=keys, merged=True, block=0, block_keys=0)
     every = linear_weights(mixer)
     if not isinstance(mixer, HeadMixer):
         return _other(mixer, every)

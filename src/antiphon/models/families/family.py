@@ -28,6 +28,7 @@ Vocabulary = Annotated[int, Range(low=1, high=MOST_IDS)]
 # Settings that most families do not have, with the only value that they support.
 UNKNOWN_TO_MOST: dict[str, Any] = {
     "decoder_kv_heads": None, "decoder_d_model": None, "output_cap": None, "rounds_scale": False,
+    "unscaled_id": None, "vision": None,
 }  # fmt: skip
 
 # Defaults of settings that a family's own settings replace.
@@ -229,8 +230,8 @@ def their_special_ids(family: FamilyConfig) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Family:
-    """A family of checkpoints. `ignored`: keys of weight files that are not needed, such as constants. `prefix` may be
-    missing from all keys. `float16`: whether that type is safe.
+    """A family of checkpoints. `ignored`: keys of weight files that are not needed, such as constants; `unread`:
+    beginnings of such keys. `prefix` may be missing from all keys. `float16`: whether that type is safe.
 
     The keys in `searched` are in generation_config.json, if it exists, those in `preprocessed` in
     preprocessor_config.json, which has the values of `preprocessor` too."""
@@ -243,6 +244,7 @@ class Family:
     rows: Callable[[TranslatedCheckpoint], list[WeightName]]
     tables: TableKeys
     ignored: frozenset[str] = frozenset()
+    unread: tuple[str, ...] = ()
     prefix: str = ""
     float16: bool = True
     searched: tuple[str, ...] = ()

@@ -36,12 +36,16 @@ class Layer(NamedTuple):
 
 def entry_of(layers: Sequence[Layer]) -> object:
     """An entry of a recipe's `attention` for `layers`: the shortest list that alternates."""
-    specs = [layer.spec() for layer in layers]
+    return alternating([layer.spec() for layer in layers])
+
+
+def alternating(specs: Sequence[object]) -> object:
+    """The shortest entry whose list alternates over these layers; a single attention if all have one."""
     for period in range(1, len(specs)):
         if all(spec == specs[i % period] for i, spec in enumerate(specs)):
             specs = specs[:period]
             break
-    return specs if len(specs) > 1 else specs[0] if specs else "full"
+    return list(specs) if len(specs) > 1 else specs[0] if specs else "full"
 
 
 def layers_of(entry: object, count: int, *, family: str) -> list[Layer]:
@@ -152,11 +156,16 @@ class T5GemmaKeys(Keys):
             require(one == other, f"decoder.{said}", f"must be that of the encoder ({one}), but is {other}")
 
     def special_ids(self) -> dict[str, Any]:
-        """The special ids, which may be in the decoder's config. Decoding starts with the begin-of-text token."""
-        begin = self._id("bos_token_id") if self.decoder_start_token_id is None else self.decoder_start_token_id
-        ends = {name: self._id(name) for name in ("pad_token_id", "eos_token_id")}
-        return super(T5GemmaKeys, replace(self, **ends, decoder_start_token_id=begin)).special_ids()
+        return special_ids_of(self, self.decoder)
 
-    def _id(self, name: str) -> Any:
-        own = getattr(self, name)
-        return getattr(self.decoder, name) if own is None else own
+
+def special_ids_of(keys: Keys, decoder: Any) -> dict[str, Any]:
+    """The special ids, which may be in the `decoder`'s section. Decoding starts with the begin-of-text token."""
+
+    def id_of(name: str) -> Any:
+        own = getattr(keys, name)
+        return getattr(decoder, name) if own is None else own
+
+    begin = id_of("bos_token_id") if keys.decoder_start_token_id is None else keys.decoder_start_token_id
+    ends = {name: id_of(name) for name in ("pad_token_id", "eos_token_id")}
+    return Keys.special_ids(replace(keys, **ends, decoder_start_token_id=begin))

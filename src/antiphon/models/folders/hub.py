@@ -88,7 +88,8 @@ def load_pretrained(
         network = _network(ours, seed=seed)
     own = {name: tuple(tensor.shape) for name, tensor in named_weights(network).items()}
     shapes = {row.theirs: row.op.shape(own[row.ours]) for row in rows}
-    check_shapes(shapes, stored, explained=family.tables.all() | family.ignored)
+    unread = {key for key in stored if key.startswith(family.unread)} if family.unread else set()
+    check_shapes(shapes, stored, explained=family.tables.all() | family.ignored | unread)
     weights = {row.ours: partial(_read, stored, row) for row in rows}
     account = LoadReport(tuple(own))
     if replaced:
@@ -238,7 +239,7 @@ def save_pretrained_files(folder: Path, parts: Parts) -> tuple[Family, Translate
     parts = parts if published else as_family(parts)
     family, ours, keys = express(parts)
     warn_not_exported(parts.generation, published=published, template=parts.template)
-    said = {name: value for name, value in plain(keys).items() if value is not None}
+    said = {name: _without_empty(value) for name, value in plain(keys).items() if value is not None}
     apart = {*family.searched, *family.preprocessed}
     config = {name: value for name, value in said.items() if name not in apart}
     config |= {"model_type": family.name, "architectures": [family.architecture], "is_encoder_decoder": True}
@@ -256,6 +257,21 @@ def save_pretrained_files(folder: Path, parts: Parts) -> tuple[Family, Translate
         most, limit = ours.model.max_length, parts.generation.max_source_tokens
         keep_usual_length(folder, config, parts.source_tokenizer, limit, most=most)
     return family, ours, parts
+
+
+def _without_empty(value: Any) -> Any:
+    """A section of config.json without the empty keys of `rope_parameters`, of which transformers warns."""
+    if not isinstance(value, dict):
+        return value
+    return {
+        name: _filled(inner) if name == "rope_parameters" else _without_empty(inner) for name, inner in value.items()
+    }
+
+
+def _filled(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    return {name: _filled(inner) for name, inner in value.items() if inner is not None}
 
 
 def express(parts: Parts) -> tuple[Family, TranslatedCheckpoint, Any]:

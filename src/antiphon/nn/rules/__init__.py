@@ -19,6 +19,7 @@ from antiphon.nn.rules.rule import (
     shared_parts,
 )
 from antiphon.nn.rules.scales import Cosine, InverseD, QKNorm, Sinks, SoftCap, Temperature
+from antiphon.nn.rules.turns import RotaryPositions
 
 __all__ = [
     "Alibi",
@@ -31,6 +32,7 @@ __all__ = [
     "QKNorm",
     "Reach",
     "Relative",
+    "RotaryPositions",
     "ScoreRule",
     "Shaw",
     "Sinks",

@@ -11,8 +11,8 @@ from antiphon.registry import register
 
 @register("attention", "window")
 class Window(ScoreRule):
-    """A query sees `window` keys on either side, itself included, `dilation` positions apart; under a causal mask only
-    those to the left. The first `sinks` tokens are always visible.
+    """A query sees `window` keys on the left and `right` keys on the right (None: `window`), itself included in both,
+    `dilation` positions apart; under a causal mask only those on the left. The first `sinks` tokens are always visible.
 
     Beltagy et al. 2020, Longformer, section 3.1, "Sliding Window" and "Dilated Sliding Window"; its figures count both
     sides together. The sinks are those of Xiao et al. 2024, StreamingLLM, section 3.2, which also counts positions
@@ -21,17 +21,21 @@ class Window(ScoreRule):
 
     additive = True
 
-    def __init__(self, window: int, *, dilation: int = 1, sinks: int = 0) -> None:
+    def __init__(self, window: int, *, dilation: int = 1, sinks: int = 0, right: int | None = None) -> None:
         super().__init__()
         self.window = whole("window", window, least=1, hint="With 1, a token sees itself")
         self.dilation = whole("dilation", dilation, least=1, hint="With 1, there are no gaps")
         self.sinks = whole("sinks", sinks, least=0)
-        far = (window - 1) * dilation
-        self.reach = (far, far, sinks)
+        self.right = None if right is None else whole("right", right, least=1, hint="With 1, a token sees itself")
+        self.reach = ((window - 1) * dilation, ((right or window) - 1) * dilation, sinks)
 
     def mask(self, batch: Tensor, head: Tensor, q_pos: Tensor, k_pos: Tensor) -> Tensor:
-        distance = (q_pos - k_pos).abs()
-        seen = distance < self.window * self.dilation
+        if self.right is None:
+            distance = (q_pos - k_pos).abs()
+            seen = distance < self.window * self.dilation
+        else:
+            distance = q_pos - k_pos
+            seen = (distance < self.window * self.dilation) & (-distance < self.right * self.dilation)
         if self.dilation > 1:
             seen = seen & (distance % self.dilation == 0)
         return seen | (k_pos < self.sinks) if self.sinks else seen

@@ -11,17 +11,17 @@ import torch
 from torch import Tensor, nn
 
 from antiphon.nn.rules.rule import ScoreRule
-from antiphon.nn.rules.settings import positive, whole
+from antiphon.nn.rules.settings import positive, truth, whole
 from antiphon.registry import register
 
 MAX_LOG_SCALE = math.log(100.0)  # Swin v2: temperatures are at least 0.01
 
 
-def unit(x: Tensor) -> Tensor:
+def unit(x: Tensor, eps: float = 1e-6) -> Tensor:
     """x divided by the root mean square of its last dimension (Zhang and Sennrich 2019, eq. 4), in float32 or wider;
     finite and smooth at zero."""
     x = x.to(torch.promote_types(x.dtype, torch.float32))
-    return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + 1e-6)
+    return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + eps)
 
 
 @register("attention", "soft_cap")
@@ -42,21 +42,26 @@ class QKNorm(ScoreRule):
     rotary positions and the usual 1/sqrt(head_dim).
 
     Dehghani et al. 2023, ViT-22B, section 2 (there a layer norm, which also subtracts the mean), after Henry et al.
-    2020 (there one learned number instead of 1/sqrt(head_dim) and all scales). The scales of q are by head, (H, D);
-    those of k, (1, D), are the same for all heads, since groups of queries may share a key.
+    2020 (there one learned number instead of 1/sqrt(head_dim) and all scales). The scales of q are by head, (H, D), or
+    with `shared` the same for all heads, (1, D), as in Gemma 3 (Gemma Team 2025, section 2); those of k always are,
+    since groups of queries may share a key. `eps` is added to the mean square.
     """
 
     additive, per_layer = True, True
 
+    def __init__(self, *, shared: bool = False, eps: float = 1e-6) -> None:
+        super().__init__()
+        self.shared, self.eps = truth("shared", shared), positive("eps", eps)
+
     def setup(self, *, num_heads: int, head_dim: int, role: str) -> None:
-        self.q_scale = nn.Parameter(torch.ones(num_heads, head_dim))
+        self.q_scale = nn.Parameter(torch.ones(1 if self.shared else num_heads, head_dim))
         self.k_scale = nn.Parameter(torch.ones(1, head_dim))
 
     def prepare_q(self, q: Tensor, pos: Tensor) -> Tensor:
-        return unit(q) * self.q_scale[:, None]
+        return unit(q, self.eps) * self.q_scale[:, None]
 
     def prepare_k(self, k: Tensor, pos: Tensor) -> Tensor:
-        return unit(k) * self.k_scale[:, None]
+        return unit(k, self.eps) * self.k_scale[:, None]
 
 
 @register("attention", "temperature")

@@ -1,0 +1,103 @@
+"""Texts with images as a T5Gemma 2 reads them: files, arrays, several images, texts alone, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from models.test_hub import parts_of
+
+from antiphon.errors import ConfigError, DataError
+from antiphon.generation.model import Model
+from antiphon.inputs import ImageTextInput, TextInput
+from antiphon.inputs.image_text import ImageText, patches_of
+
+Image = pytest.importorskip("PIL.Image")
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    parts = parts_of("t5gemma2")
+    with torch.no_grad():
+        draw = torch.Generator().manual_seed(0)
+        for parameter in parts.network.parameters():
+            parameter.add_(0.3 * torch.randn(parameter.shape, generator=draw))
+    return Model.from_parts(parts)
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("images") / "a.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (9, 14, 3), dtype=np.uint8)).save(path)
+    return path
+
+
+def kind_of(model: Model) -> ImageTextInput:
+    assert isinstance(model.input_kind, ImageTextInput)
+    return model.input_kind
+
+
+def test_ids_and_pixels(model: Model, file: Path) -> None:
+    """The image between blank lines, then the text; scaled to the square as Pillow does, from -1 to 1."""
+    kind = kind_of(model)
+    (row,) = kind.read({"image": file, "text": "what?"}, "texts")
+    scaled = np.asarray(Image.open(file).resize((8, 8), Image.Resampling.BILINEAR), dtype=np.float32)
+    torch.testing.assert_close(row.images[0], torch.from_numpy(scaled).permute(2, 0, 1) / 127.5 - 1)
+    blank, text = (model.tokenizer.bare(model.tokenizer.encode(each)) for each in ("\n\n", "\n\nwhat?"))
+    after = model.tokenizer.frame[1]
+    assert kind.ids_of("what?", 1) == [*blank, 261, 263, 262, *text, *after]
+    assert kind.ids_of("what?", 0) == model.tokenizer.encode("what?")
+    patches = patches_of(row.images[0], kind.vision)
+    torch.testing.assert_close(patches[1], row.images[0][:, :4, 4:].flatten())
+
+
+def test_an_answer_depends_on_the_image_and_on_the_text(model: Model, file: Path) -> None:
+    asked: list[Any] = [
+        {"image": file, "text": "what?"}, {"image": np.zeros((5, 5), np.uint8), "text": "what?"}, file, "what?",
+        {"image": [file, file], "text": "what?"}, "",
+    ]  # fmt: skip
+    answers = model.generate(asked, beam_size=2, max_new_tokens=6)
+    alone = [model.generate([each], beam_size=2, max_new_tokens=6)[0] for each in asked]
+    assert [answer.text for answer in answers] == [answer.text for answer in alone] and answers[5].text == ""
+    scores = [round(answer.score, 4) for answer in answers[:5]]
+    assert len(set(scores)) == 5 and scores == pytest.approx([answer.score for answer in alone[:5]], abs=1e-4)
+    texts = [answer.text for answer in answers[:4]]
+    each = [model.score([one], [text])[0] for one, text in zip(asked[:4], texts, strict=True)]
+    assert model.score(asked[:4], texts) == pytest.approx(each, abs=1e-4)
+    assert "".join(model.stream(asked[0], beam_size=2, max_new_tokens=6)) == texts[0]
+
+
+def test_texts_alone_are_read_as_by_a_model_of_texts(model: Model) -> None:
+    plain = TextInput().with_tokenizer(model.tokenizer)
+    for given in ("a", ["a", "b"], ("a",), np.array(["a", "b"])):
+        asked = list(given) if not isinstance(given, str) else given
+        assert kind_of(model).read(asked, "texts") == plain.read(asked, "texts")
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"text": "a"}, r"number 1 of `texts` must be a text, or {\"image\": image, \"text\": text}, but is"),
+        ({"image": "nowhere.png", "text": "a"}, "there is no such file"),
+        ({"image": np.zeros((3, 3), np.uint8), "text": 5}, "must be a text, or"),
+        (7, "must be a text or several, but is 7"),
+        ([7], "must be images, but number 1 has"),
+    ],
+)
+def test_other_inputs_are_refused(given: object, said: str, model: Model) -> None:
+    with pytest.raises(DataError, match=said) as caught:
+        model.generate(given)  # type: ignore[arg-type]
+    assert "\n" not in str(caught.value)
+
+
+def test_lengths(model: Model, file: Path) -> None:
+    with pytest.raises(DataError, match=r"must have at most 8 tokens .* Shorten its text, or give fewer images"):
+        model.generate({"image": file, "text": "a b c d e f g"}, max_source_tokens=8)
+    with pytest.raises(ConfigError, match="`overflow` must be error for texts with images, which are not cut"):
+        model.generate({"image": file, "text": "a"}, overflow="truncate")
+    with pytest.raises(DataError, match="must be one text"):
+        model.attention({"image": file, "text": "a"})  # type: ignore[arg-type]
+    assert kind_of(model).is_empty(ImageText("", ())) is False
