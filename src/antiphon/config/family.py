@@ -59,12 +59,20 @@ class FamilyConfig(Settings):
     """Width of the decoder, which then has its own embedding tables; none: that of the encoder."""
     decoder_ffn_dim: Annotated[int, Range(low=1, high=2**18)] | None = None
     """Inner width of the decoder's feed-forward layers; none: that of the encoder's."""
+    decoder_norm_placement: Literal["pre", "post", "sandwich"] | None = None
+    """Where the decoder's norms stand; none: `norm_placement`, as in the encoder."""
+    decoder_norm_eps: Annotated[float, Range(low=0, high=1, open_low=True)] | None = None
+    """What the decoder's norms add to the variance; none: as in the encoder."""
+    decoder_activation: Literal["relu", "gelu", "silu", "gelu_tanh"] | None = None
+    """Activation of the decoder's feed-forward layers; none: that of the encoder's."""
     output_scale: bool = False
     """Whether the decoder's output is divided by the root of `d_model` before the output projection."""
     output_bias: bool = False
     """Whether a fixed bias is added to the logits."""
     key_bias: bool = True
     """Whether the keys of attention have a bias where the model's linear layers do."""
+    encoder_qkv_bias: bool = True
+    """Whether queries, keys and values of the encoder have a bias where its other linear layers do."""
     speech: SpeechConfig | None = None
     """Settings of the speech input if sources are sound; none: sources are text."""
 

@@ -68,9 +68,9 @@ def build_network(
         source, target = (tables[1], tables[1]) if shared else tables
         output = target if model.tie_embeddings else Embedding(target_vocab, widths[1])
         return EncoderDecoder(
-            kind.embedding(model, lambda: _front(model, source, noise=noise), noise),
+            kind.embedding(model, lambda: _front(model, source, shapes[0], noise=noise), noise),
             encoder,
-            _front(model, target, noise=noise),
+            _front(model, target, shapes[1], noise=noise),
             decoder,
             output,
             max_length=model.max_length,
@@ -129,6 +129,7 @@ class _MixerBuilder:
                 scale=model.attention_scale,
                 backend=self.backend,
                 key_bias=family.key_bias,
+                qkv_bias=role != "encoder" or family.encoder_qkv_bias,
             )
         if role == "cross" and family.decoder_d_model not in (None, model.d_model):
             if "memory_width" not in mixer.takes:
@@ -194,10 +195,13 @@ def _shapes(model: ModelConfig) -> tuple[Shape, Shape]:
         num_heads=heads,
         head_dim=model.head_dim or width // heads,
         ffn_dim=family.decoder_ffn_dim or model.ffn_dim,
+        activation=family.decoder_activation or encoder.activation,
+        norm_eps=family.decoder_norm_eps or encoder.norm_eps,
+        norm_placement=family.decoder_norm_placement or encoder.norm_placement,
     )
 
 
-def _front(model: ModelConfig, table: nn.Embedding, *, noise: Noise) -> InputEmbedding:
+def _front(model: ModelConfig, table: nn.Embedding, shape: Shape, *, noise: Noise) -> InputEmbedding:
     family, width = model.family or _PLAIN, table.embedding_dim
     return InputEmbedding(
         table,
@@ -207,7 +211,7 @@ def _front(model: ModelConfig, table: nn.Embedding, *, noise: Noise) -> InputEmb
         dropout=model.dropout,
         noise=noise,
         word_dropout=model.word_dropout,
-        norm=norm(model.norm, width, eps=family.norm_eps or model.norm_eps) if family.embedding_norm else None,
+        norm=norm(model.norm, width, eps=shape.norm_eps) if family.embedding_norm else None,
     )
 
 

@@ -23,7 +23,7 @@ class Attention(QueryKeyMixer):
 
     `scale` multiplies q·k; None is head_dim ** -0.5, the paper's. `rotary_base` is that of `Rotary`; `backend` is
     `auto` or a name in `BACKENDS`. `key_bias`: whether the key projection has a bias if the others do; softmax cancels
-    it.
+    it. `qkv_bias`: whether q, k and v have a bias if the output projection does.
     """
 
     takes = ("num_kv_heads", "attention_scale", "attention_dropout", "rotary", "memory_width")
@@ -38,9 +38,10 @@ class Attention(QueryKeyMixer):
         scale: float | None = None,
         backend: str = "auto",
         key_bias: bool = True,
+        qkv_bias: bool = True,
     ) -> None:
         super().__init__()
-        self.key_bias = key_bias
+        self.key_bias, self.qkv_bias = key_bias, qkv_bias
         self.rule, self.num_kv_heads, self.scale, self.backend = rule, num_kv_heads, scale, backend
         self.wants_rotary, self.rotary_base = rotary, rotary_base
 

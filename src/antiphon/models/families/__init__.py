@@ -14,9 +14,10 @@ from antiphon.models.families.longt5 import LONGT5
 from antiphon.models.families.marian import M2M_100, MARIAN, PEGASUS
 from antiphon.models.families.t5 import MT5, T5, UMT5
 from antiphon.models.families.t5gemma import T5GEMMA
+from antiphon.models.families.trocr import TROCR
 from antiphon.models.families.whisper import WHISPER
 
-_ALL = (T5, MT5, UMT5, LONGT5, T5GEMMA, BART, MBART, BLENDERBOT, MARIAN, PEGASUS, M2M_100, WHISPER)
+_ALL = (T5, MT5, UMT5, LONGT5, T5GEMMA, BART, MBART, BLENDERBOT, MARIAN, PEGASUS, M2M_100, WHISPER, TROCR)
 FAMILIES: dict[str, Family] = {family.name: family for family in _ALL}
 
 

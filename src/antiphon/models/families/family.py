@@ -27,7 +27,8 @@ Vocabulary = Annotated[int, Range(low=1, high=MOST_IDS)]
 
 # Settings that most families do not have, with the only value that they support.
 UNKNOWN_TO_MOST: dict[str, Any] = {
-    "decoder_kv_heads": None, "decoder_d_model": None, "output_cap": None, "rounds_scale": False,
+    "decoder_kv_heads": None, "decoder_d_model": None, "output_cap": None, "rounds_scale": False, "input": "text",
+    "decoder_norm_placement": None, "decoder_norm_eps": None, "decoder_activation": None, "encoder_qkv_bias": True,
 }  # fmt: skip
 
 # Defaults of settings that a family's own settings replace.
@@ -224,7 +225,8 @@ def their_special_ids(family: FamilyConfig) -> dict[str, Any]:
 @dataclass(frozen=True)
 class Family:
     """A family of checkpoints. `ignored`: keys of weight files that are not needed, such as constants. `prefix` may be
-    missing from all keys. `float16`: whether that type is safe.
+    missing from all keys. `float16`: whether that type is safe. `sections`: the sections of config.json that have a
+    `model_type` of their own, each with those that are built; the last one has the ids and the vocabulary.
 
     The keys in `searched` are in generation_config.json, if it exists, those in `preprocessed` in
     preprocessor_config.json, which has the values of `preprocessor` too."""
@@ -242,6 +244,19 @@ class Family:
     searched: tuple[str, ...] = ()
     preprocessed: tuple[str, ...] = ()
     preprocessor: Mapping[str, Any] = field(default_factory=dict)
+    sections: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def describes(self, config: Mapping[str, Any]) -> bool:
+        """Whether the sections of a config.json are those of the family."""
+        parts = {name: config.get(name) for name in self.sections}
+        return all(
+            isinstance(part, Mapping) and part.get("model_type") in self.sections[name] for name, part in parts.items()
+        )
+
+    def flat(self, config: Mapping[str, Any]) -> Mapping[str, Any]:
+        """A config.json with the keys of its last section beside its own."""
+        section = config.get(list(self.sections)[-1]) if self.sections else None
+        return {**section, **config} if isinstance(section, Mapping) else config
 
 
 def per_layer(theirs: str, ours: str, count: int, pairs: Iterable[tuple[str, str]]) -> list[WeightName]:

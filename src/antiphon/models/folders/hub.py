@@ -71,6 +71,7 @@ def load_pretrained(
     """
     config = read_config(folder, CONFIG)
     family = find_family(config, folder)
+    config = family.flat(config)
     check_type(family.name, dtype)
     apart = (folder / SEARCH).exists()
     search = read_config(folder, SEARCH) if apart else config
@@ -113,7 +114,7 @@ def load_pretrained(
 def is_foreign(config: Mapping[str, Any]) -> bool:
     """Whether a checkpoint has an encoder and a decoder, of a family that is not ours, and no code of its own."""
     name = config.get("model_type")
-    known = not isinstance(name, str) or name in FAMILIES
+    known = not isinstance(name, str) or (name in FAMILIES and FAMILIES[name].describes(config))
     return not known and config.get("is_encoder_decoder") is True and "auto_map" not in config
 
 
@@ -132,6 +133,12 @@ def find_family(config: Mapping[str, Any], folder: Path) -> Family:
         raise ModelError(
             f"`model_type` in `{folder / CONFIG}` must be one of {', '.join(FAMILIES)}, but is "
             f"{name!r:.60}{hint}{seq2seq}"
+        )
+    if not FAMILIES[name].describes(config):
+        known = " and ".join(f"`{part}` ({', '.join(kinds)})" for part, kinds in FAMILIES[name].sections.items())
+        raise ModelError(
+            f"`{folder / CONFIG}` must be a {name} of {known}, but has other parts. With the extra [hf] (pip install "
+            "'antiphon[hf]') transformers computes it."
         )
     return FAMILIES[name]
 
@@ -182,8 +189,9 @@ def _translate(
 
 
 def _preprocessor(folder: Path) -> tuple[Mapping[str, Any], str]:
-    """The settings of preprocessing and the name of their file, one of two; empty if there is none."""
-    for name, section in ((PREPROCESSOR, ""), ("processor_config.json", "feature_extractor")):
+    """The settings of preprocessing of sound or images and the name of their file; empty if there is none."""
+    processor = "processor_config.json"
+    for name, section in ((PREPROCESSOR, ""), (processor, "feature_extractor"), (processor, "image_processor")):
         if (folder / name).exists():
             content = read_json(within(folder, name))
             found = content.get(section) if section else content
