@@ -38,6 +38,7 @@ THIRD_PARTY = {  # what the dependencies of pyproject.toml are called in an impo
     "datasets", "pyarrow", "zstandard",  # extra [data]
     "fsspec",  # extra [cloud]
     "matplotlib",  # extra [plots]
+    "PIL",  # extra [images]
     "peft",  # extra [peft]
     "ctranslate2",  # extra [ctranslate2]
     "transformers",  # extra [hf]
@@ -49,6 +50,7 @@ THIRD_PARTY = {  # what the dependencies of pyproject.toml are called in an impo
     "comet",  # only in evaluation/comet_process.py, which another Python runs
 }  # fmt: skip
 LAZY = {
+    "PIL",
     "ctranslate2",
     "peft",
     "transformers",

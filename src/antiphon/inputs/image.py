@@ -106,7 +106,7 @@ class ImageInput(InputKind[Tensor]):
         """The pixels (C, H, W) of one image or several, each the path or the bytes of a file, a PIL image, or
         pixels."""
         one = isinstance(inputs, str | Path | bytes | Mapping | pillow()) or getattr(inputs, "ndim", 4) < 4
-        if not one and not isinstance(inputs, Sequence | Iterator) and not hasattr(inputs, "__array__"):
+        if not one and not isinstance(inputs, Sequence | Iterator) and getattr(inputs, "__array__", None) is None:
             raise DataError(f"`{what}` must be images, but is {show(inputs)}. {REMEDY}")
         rows: Iterable[object] = [inputs] if one else inputs  # type: ignore[assignment]
         return [self._row(value, f"`{what}` must be images, but number {row + 1}") for row, value in enumerate(rows)]
