@@ -127,6 +127,7 @@ class _MixerBuilder:
                 num_kv_heads=groups,
                 rotary=model.positions == "rotary",
                 rotary_base=base,
+                rotary_width=family.rotary_width,
                 scale=model.attention_scale,
                 backend=self.backend,
                 key_bias=family.key_bias,
@@ -178,6 +179,8 @@ def _shapes(model: ModelConfig) -> tuple[Shape, Shape]:
         norm_placement=model.norm_placement,
         final_norm=model.final_norm,
         bias=model.bias,
+        ffn_bias=family.ffn_bias,
+        norm_bias=family.norm_bias,
         dropout=model.dropout,
         attention_dropout=model.attention_dropout,
         activation_dropout=model.activation_dropout,
@@ -190,6 +193,7 @@ def _shapes(model: ModelConfig) -> tuple[Shape, Shape]:
         num_heads=heads,
         head_dim=model.head_dim or width // heads,
         ffn_dim=family.decoder_ffn_dim or model.ffn_dim,
+        activation=family.decoder_activation or encoder.activation,
     )
 
 

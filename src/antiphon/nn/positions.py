@@ -116,12 +116,12 @@ class Rotary(nn.Module):
     34).
 
     The pairs are (i, i + D/2), "half-split", the layout of most published checkpoints, rather than the paper's (2i, 2i
-    + 1).
+    + 1). Only the first pairs turn, with the frequencies of a head of `width` features; None: all.
     """
 
-    def __init__(self, head_dim: int, *, base: float = ROTARY_BASE) -> None:
+    def __init__(self, head_dim: int, *, base: float = ROTARY_BASE, width: int | None = None) -> None:
         super().__init__()
-        self.head_dim, self.base = head_dim, base
+        self.head_dim, self.base, self.width = head_dim, base, width
 
     def tables(self, pos: Tensor) -> tuple[Tensor, Tensor]:
         """Cosines and sines for `pos` (B or 1, L): each (B or 1, 1, L, D/2), float32."""
@@ -130,7 +130,10 @@ class Rotary(nn.Module):
 
     def _cosines_and_sines(self, pos: Tensor) -> Tensor:
         """(B or 1, L, D)"""
-        angle = pos.clamp(min=0).float()[..., None] * inverse_frequencies(self.head_dim, self.base, pos.device)
+        frequencies = inverse_frequencies(self.width or self.head_dim, self.base, pos.device)
+        if self.width is not None:  # a frequency of zero turns nothing
+            frequencies = torch.nn.functional.pad(frequencies, (0, self.head_dim // 2 - len(frequencies)))
+        angle = pos.clamp(min=0).float()[..., None] * frequencies
         return torch.cat([angle.cos(), angle.sin()], dim=-1)
 
     def forward(self, x: Tensor, tables: tuple[Tensor, Tensor]) -> Tensor:
