@@ -88,8 +88,8 @@ FLOORS: dict[str, list[str]] = {
         "folders/lengths folders/stored stack",
         "by_hand/torch_layers families/family folders/pickled seq2seq",
         "build families/fairseq families/gemma_keys families/t5 summary",
-        "by_hand/from_torch families/bart families/longt5 families/marian families/t5gemma families/trocr_keys "
-        "families/whisper",
+        "by_hand/from_torch families/bart families/longt5 families/marian families/moonshine families/speech2text "
+        "families/t5gemma families/trocr_keys families/whisper",
         "families/trocr",
         "families/",
         "folders/checkpoint",

@@ -24,14 +24,27 @@ from __future__ import annotations
 from typing import Any
 
 from antiphon.config import FamilyConfig, InputSettings
+from antiphon.inputs.audio import AudioInput
 from antiphon.inputs.image import ImageInput
 from antiphon.inputs.kind import InputKind
+from antiphon.inputs.sound_augmentations import AddedNoise, SpecAugment, Speed
 from antiphon.inputs.speech import SpeechInput
 from antiphon.inputs.text import TextInput
 
-__all__ = ["KINDS", "ImageInput", "InputKind", "SpeechInput", "TextInput", "input_kind"]
+__all__ = [
+    "KINDS",
+    "AddedNoise",
+    "AudioInput",
+    "ImageInput",
+    "InputKind",
+    "SpecAugment",
+    "SpeechInput",
+    "Speed",
+    "TextInput",
+    "input_kind",
+]
 
-KINDS: tuple[type[InputKind[Any]], ...] = (SpeechInput, ImageInput, TextInput)
+KINDS: tuple[type[InputKind[Any]], ...] = (SpeechInput, AudioInput, ImageInput, TextInput)
 """Every kind, those of particular families first: the first one whose `of` accepts a model's family is its kind."""
 
 

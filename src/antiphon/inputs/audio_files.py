@@ -40,8 +40,8 @@ _OTHERS = (b"fLaC", b"OggS", b"ID3", b"FORM", b"RIFF", b"RF64", b".snd", b"caff"
 class AudioHead:
     """What the head of a file says: samples a second, channels, and samples of each channel.
 
-    `kind`, `width` and `start` are of a .wav file that is read here: whole numbers or floats, the bytes of a sample, and
-    the place of the first one in the file; `width` 0 for other files.
+    `kind`, `width` and `start` are of a .wav file that is read here: whole numbers or floats, the bytes of a sample,
+    and the place of the first one in the file; `width` 0 for other files.
     """
 
     rate: int
@@ -74,18 +74,18 @@ def read_audio(file: BinaryIO, what: str, *, sampling_rate: int) -> Tensor:
     samples = _decode_wav(file, head) if head.width else _decode_other(file, head, what)
     if not bool(samples.isfinite().all()):
         raise DataError(f"{what} has samples that are infinite or not a number. Make the file again, or leave it out.")
-    return resample(samples, head.rate, sampling_rate, what=what)
+    need = f"{what} has {head.rate} samples a second instead of {sampling_rate}"
+    return resample(samples, head.rate, sampling_rate, need=need)
 
 
-def resample(samples: Tensor, rate: int, sampling_rate: int, *, what: str) -> Tensor:
-    """Samples (N,) at `rate` to (ceil(N · sampling_rate / rate),) at `sampling_rate`, by soxr.
+def resample(samples: Tensor, rate: int, sampling_rate: int, *, need: str) -> Tensor:
+    """Samples (N,) at `rate` to (ceil(N · sampling_rate / rate),) at `sampling_rate`, by soxr; of any unit.
 
-    ConfigError, which names `what`, if soxr is not installed.
+    ConfigError, which begins with `need`, if soxr is not installed.
     """
     if rate == sampling_rate or not len(samples):
         return samples
-    reason = f"has {rate} samples a second instead of {sampling_rate}"
-    soxr: Any = _package("soxr", what, reason, f"or convert it: {conversion('FILE', sampling_rate)}")
+    soxr: Any = _package("soxr", need)
     found = torch.from_numpy(soxr.resample(samples.numpy(), rate, sampling_rate))
     length = AudioHead(rate, 1, len(samples)).resampled(sampling_rate)
     return torch.nn.functional.pad(found[:length], (0, max(0, length - len(found))))
@@ -185,8 +185,7 @@ def _decode_other(file: BinaryIO, head: AudioHead, what: str) -> Tensor:
 @contextlib.contextmanager
 def _opened(file: BinaryIO, what: str) -> Iterator[Any]:
     """The file opened by soundfile; DataError for what it cannot read, there or inside the context."""
-    convert = f"or convert it: {conversion('FILE', 16000)}"
-    soundfile: Any = _package("soundfile", what, "is no .wav file of numbers", convert)
+    soundfile: Any = _package("soundfile", f"{what} is no .wav file of numbers")
     try:
         file.seek(0)
         with soundfile.SoundFile(_Quiet(file)) as sound:
@@ -214,10 +213,11 @@ class _Quiet:
         raise io.UnsupportedOperation("files are only read")
 
 
-def _package(name: str, what: str, reason: str, remedy: str) -> ModuleType:
-    """An installed package of the extra `[audio]`; ConfigError if it is not installed."""
+def _package(name: str, need: str) -> ModuleType:
+    """An installed package of the extra `[audio]`; ConfigError, which begins with `need`, if it is not installed."""
     try:
         return importlib.import_module(name)
     except (ImportError, OSError) as error:  # OSError: soundfile without its library
-        problem = f"{what} {reason}, for which the package {name} is needed ({error})"
-        raise ConfigError(f"{problem}. Install it with: pip install 'antiphon[audio]', {remedy}.") from error
+        problem = f"{need}, for which the package {name} is needed, but it cannot be imported ({error})"
+        remedy = f"Install it with: pip install 'antiphon[audio]', or convert the files: {conversion('FILE', 16000)}"
+        raise ConfigError(f"{problem}. {remedy}.") from error

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Annotated, Any
 
+import torch
 from torch import Tensor
 
 from antiphon.config import AttentionConfig, FamilyConfig, ModelConfig
@@ -27,8 +28,13 @@ Vocabulary = Annotated[int, Range(low=1, high=MOST_IDS)]
 
 # Settings that most families do not have, with the only value that they support.
 UNKNOWN_TO_MOST: dict[str, Any] = {
-    "decoder_kv_heads": None, "decoder_d_model": None, "output_cap": None, "rounds_scale": False, "input": "text",
-    "decoder_norm_placement": None, "decoder_norm_eps": None, "decoder_activation": None, "encoder_qkv_bias": True,
+    "decoder_kv_heads": None, "decoder_d_model": None, "output_cap": None, "rounds_scale": False,
+}  # fmt: skip
+
+# Settings of few families, which check_plain compares with these values unless a family has its own.
+OF_FEW: dict[str, Any] = {
+    "decoder_activation": None, "ffn_bias": None, "norm_bias": True, "rotary_width": None, "input": "text",
+    "decoder_norm_placement": None, "decoder_norm_eps": None, "encoder_qkv_bias": True,
 }  # fmt: skip
 
 # Defaults of settings that a family's own settings replace.
@@ -63,11 +69,33 @@ ONE_ROW = Op(lambda x: x[0], lambda x: x[None], lambda shape: (1, *shape))
 
 @dataclass(frozen=True)
 class WeightName:
-    """The names of one weight: the family's key and ours."""
+    """The names of one weight: the family's key and ours.
+
+    `part` (i, n): it is part i of n equal parts of the rows of the family's tensor, whose other parts are weights too.
+    """
 
     theirs: str
     ours: str
     op: Op = SAME
+    part: tuple[int, int] = (0, 1)
+
+    def read(self, tensor: Tensor) -> Tensor:
+        """Our weight, from the family's tensor."""
+        return self.op.ours(tensor.chunk(self.part[1])[self.part[0]])
+
+    def shape(self, ours: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape of the family's tensor, given that of our weight."""
+        first, *others = self.op.shape(ours)
+        return (first * self.part[1], *others)
+
+
+def their_weights(rows: Iterable[WeightName], ours: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of a family, from our weights; parts of one tensor are joined."""
+    parts: dict[str, list[tuple[int, Tensor]]] = {}
+    for row in rows:
+        parts.setdefault(row.theirs, []).append((row.part[0], row.op.theirs(ours[row.ours])))
+    whole = {name: [tensor for _, tensor in sorted(found, key=lambda part: part[0])] for name, found in parts.items()}
+    return {name: found[0] if len(found) == 1 else torch.cat(found) for name, found in whole.items()}
 
 
 @dataclass(frozen=True)
@@ -272,7 +300,7 @@ def refuse_unless(holds: bool, family: str, what: str) -> None:
 
 def check_plain(ours: TranslatedCheckpoint, family: str, defaults: Mapping[str, Any]) -> None:
     """Inexpressible if a setting differs from the only value that the family supports."""
-    for name, value in defaults.items():
+    for name, value in {**OF_FEW, **defaults}.items():
         of_model = name not in OURS_ALONE and name in {field.name for field in fields(ModelConfig)}
         section: Any = ours.model if of_model else ours.family
         found = getattr(section, name)

@@ -99,6 +99,9 @@ def _theirs(ours: TranslatedCheckpoint) -> TrOCRKeys:
         "decoder_kv_heads": None, "decoder_norm_placement": "post", "decoder_norm_eps": 1e-5, "output_cap": None,
         "output_scale": False, "output_bias": False, "rounds_scale": False, "key_bias": True, "shared_tables": False,
         "position_offset": _LEARNED_OFFSET if learned else family.pad_id + 1, "head_dim": None, "speech": None,
+        # of any value:
+        "decoder_activation": family.decoder_activation, "encoder_qkv_bias": family.encoder_qkv_bias,
+        "input": model.input,
     }  # fmt: skip
     check_plain(ours, NAME, fixed)
     refuse_unless(learned or model.positions == "sinusoidal", NAME, "learned or sinusoidal `positions`")

@@ -26,6 +26,7 @@ from antiphon.errors import ModelError, one_line
 from antiphon.inputs import input_kind
 from antiphon.models.build import build_network
 from antiphon.models.families import FAMILIES, Family, Inexpressible, TranslatedCheckpoint, WeightName, check_type
+from antiphon.models.families.family import their_weights
 from antiphon.models.families.own import as_family
 from antiphon.models.families.search import FORCED, IDS, search_settings, their_search, warn_ignored, warn_not_exported
 from antiphon.models.folders.account import LoadReport
@@ -88,7 +89,7 @@ def load_pretrained(
     with sketching():
         network = _network(ours, seed=seed)
     own = {name: tuple(tensor.shape) for name, tensor in named_weights(network).items()}
-    shapes = {row.theirs: row.op.shape(own[row.ours]) for row in rows}
+    shapes = {row.theirs: row.shape(own[row.ours]) for row in rows}
     check_shapes(shapes, stored, explained=family.tables.all() | family.ignored)
     weights = {row.ours: partial(_read, stored, row) for row in rows}
     account = LoadReport(tuple(own))
@@ -224,7 +225,7 @@ def _network(ours: TranslatedCheckpoint, *, seed: int, allow_import: bool = Fals
 
 
 def _read(stored: WeightFiles, row: WeightName, dtype: torch.dtype) -> Tensor:
-    return row.op.ours(stored.read(row.theirs, dtype=dtype))
+    return row.read(stored.read(row.theirs, dtype=dtype))
 
 
 def save_pretrained(folder: str | Path, parts: Parts) -> Path:
@@ -233,7 +234,7 @@ def save_pretrained(folder: str | Path, parts: Parts) -> Path:
     check_describable(parts)
     family, ours, parts = save_pretrained_files(folder, parts)
     weights = named_weights(parts.network)
-    made = {row.theirs: row.op.theirs(weights[row.ours]).contiguous().cpu() for row in family.rows(ours)}
+    made = {name: tensor.contiguous().cpu() for name, tensor in their_weights(family.rows(ours), weights).items()}
     made |= {key: made[other].clone() for key, other in family.tables.copies(ours.tables).items()}
     replace_file(folder / WEIGHTS, serialize(made, metadata={"format": "pt"}))
     return folder

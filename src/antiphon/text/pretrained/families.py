@@ -26,6 +26,7 @@ from antiphon.text.pretrained.source import DEFAULT_TOKENS, MASK_ROLES, Tokenize
 from antiphon.text.vocabulary import as_model_error, reset_training_settings, template
 
 _SENTINEL = re.compile(r"<extra_id_\d+>")
+_SPOKEN = re.compile(r"<lang:\w+>")
 _KNOWN = ("tokenizer.json", "spiece.model", "sentencepiece.bpe.model", "source.spm", "vocab.json", "merges.txt")
 _BYT5_SENTINELS, _T5_SENTINELS, _MAX_SENTINELS = 125, 100, 10_000
 
@@ -49,6 +50,8 @@ def _read(source: TokenizerSource, path: Path) -> list[tuple[TokenizerRecord, Fi
         return _marian(source)
     if has["vocab.json"] and has["sentencepiece.bpe.model"] and source.model_type == "m2m_100":
         return [_m2m(source, has["vocab.json"], has["sentencepiece.bpe.model"])]
+    if has["vocab.json"] and has["sentencepiece.bpe.model"] and source.model_type == "speech_to_text":
+        return [_speech2text(source, has["vocab.json"], has["sentencepiece.bpe.model"])]
     if has["tokenizer.json"] is not None:
         return [_json(source, has["tokenizer.json"])]
     if "byt5" in source.kind.lower():
@@ -163,6 +166,20 @@ def _m2m(source: TokenizerSource, vocab: bytes, spm: bytes) -> tuple[TokenizerRe
     added = (*added, *_words(source, ids | tokens))
     record = replace(base, before=(LANGUAGE,), after=(base.end,), added=added, languages=languages)
     return _speak(source, record), {".vocab.json": vocab, ".spm": spm}
+
+
+def _speech2text(source: TokenizerSource, vocab: bytes, spm: bytes) -> tuple[TokenizerRecord, Files]:
+    """Speech2Text, whose languages, if it translates, are pieces of the model: <lang:de>."""
+    if source.flag("do_upper_case"):
+        raise ModelError(
+            f"`do_upper_case` of `{source.where}` must be false, since texts keep their case, but is true."
+        )
+    ids = vocabulary_of(vocab, where=str(source.folder.path / "vocab.json"))
+    base = source.base("pieces", ids)
+    control = {text for text in (*DEFAULT_TOKENS.values(), *source.role_tokens().values()) if text in ids}
+    control |= {text for text in ids if _SPOKEN.fullmatch(text)}
+    added = (*(AddedToken(ids[text], text) for text in sorted(control)), *_words(source, ids))
+    return replace(base, after=(base.end,), added=added), {".vocab.json": vocab, ".spm": spm}
 
 
 def _marian(source: TokenizerSource) -> list[tuple[TokenizerRecord, Files]]:
