@@ -10,6 +10,7 @@ import numpy
 import pytest
 import torch
 from inputs.images import picture, png_head, stored
+from page_commands import passages
 from torch import nn
 
 import antiphon
@@ -28,6 +29,7 @@ from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.nn.grid_positions import GridLearned, GridSinusoidal
 from antiphon.nn.positions import Rotary, sinusoids
 from antiphon.recipe import from_mapping
+from antiphon.settings import hints
 from antiphon.text import train_tokenizer
 
 SETTINGS = [
@@ -249,7 +251,7 @@ def test_a_model_of_images_answers_streams_scores_and_is_saved(model: Model, tmp
     assert scores == pytest.approx([answer.score for answer in allowed], abs=1e-4)
     model.save(tmp_path / "model")
     again = antiphon.load(tmp_path / "model", device="cpu")
-    assert again.parts.model == model.parts.model and again.generate(images) == answers
+    assert isinstance(again, Model) and again.parts.model == model.parts.model and again.generate(images) == answers
     quantized = antiphon.load(tmp_path / "model", device="cpu", quantize="int8")
     assert len(quantized.generate(images)) == 4
 
@@ -291,7 +293,7 @@ def test_maps_are_on_the_image(model: Model) -> None:
     with pytest.raises(
         ModelError, match="an explanation needs sources of tokens, but this model reads images or sound"
     ):
-        antiphon.explain(model, image)
+        antiphon.explain(model, image)  # type: ignore[arg-type]
 
 
 def test_the_places_of_prefix_tokens_and_columns() -> None:
@@ -315,3 +317,17 @@ def test_entropies_of_networks_whose_front_has_strides() -> None:
     examples = [Example(kind.features(picture(16, width)), [4, 5, 2], i) for i, width in enumerate((24, 41, 5))]
     found = entropies(network, [collate(examples, pad_id=0, start_id=1)])
     assert 0 < found["entropy_encoder"] < 2.4 and 0 < found["entropy_cross"] < 2.4  # ln 11
+
+
+def test_the_page(
+    model: Model, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    for passage in passages("docs/images.md"):
+        if passage.python:
+            exec(compile(passage.text, "docs/images.md", "exec"), names)
+    assert capsys.readouterr().out == "[(1, 48, 320), (1, 48, 32)]\n[(240, 66), (24, 66)]\n"
+    assert len(names["show"](model, picture(8, 20))) > 0 and (tmp_path / "map.png").stat().st_size > 1000
+    text = (Path(__file__).resolve().parents[2] / "docs" / "images.md").read_text(encoding="utf-8")
+    assert {name for name in hints(ImageConfig) if f"`{name}`" not in text} == set()

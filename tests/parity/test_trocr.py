@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -72,7 +73,8 @@ def as_patches(pixels: Tensor) -> Tensor:
 @pytest.mark.parametrize("seed", range(count("image_families")))
 def test_pixels_logits_searches_and_the_way_back(seed: int, tmp_path: Path, figures: FigureRecorder) -> None:
     theirs = trocr.make(seed, tmp_path / "theirs")
-    images = trocr.pictures(seed, theirs.config.encoder.num_channels)
+    encoder: Any = theirs.config.encoder
+    images = trocr.pictures(seed, encoder.num_channels)
     pixels = trocr.pixel_values(tmp_path / "theirs", images)
     parts = load_pretrained(tmp_path / "theirs", dtype=torch.float64)
     model = Model.from_parts(parts)
@@ -112,7 +114,7 @@ def test_pixels_logits_searches_and_the_way_back(seed: int, tmp_path: Path, figu
     assert difference(our_logits(Model.from_parts(again), places), found) == 0
 
 
-def their_answers(model: trocr.TrOCR, pixels: Tensor, **settings: object) -> list[list[int]]:
+def their_answers(model: Any, pixels: Tensor, **settings: object) -> list[list[int]]:
     found = model.generate(
         pixel_values=pixels.double(), suppress_tokens=[1], early_stopping="never", use_cache=False, **settings
     )  # fmt: skip

@@ -29,7 +29,7 @@ def make(seed: int, folder: Path) -> TrOCR:
     )
     decoder = transformers.TrOCRConfig(**decoder_settings(dice, encoder.hidden_size))
     config = transformers.VisionEncoderDecoderConfig.from_encoder_decoder_configs(encoder, decoder)
-    model = TrOCR(config).eval()
+    model: Any = TrOCR(config).eval()
     if not decoder.tie_word_embeddings:
         output = model.decoder.output_projection
         output.weight = torch.nn.Parameter(torch.empty_like(output.weight))

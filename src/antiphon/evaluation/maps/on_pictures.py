@@ -84,15 +84,13 @@ def _beneath(picture: SourcePicture, grid: Grid, figure_type: Any, colours: Any)
     above, axes = figure.subplots(2, 1, sharex=True, height_ratios=[1.4, max(below, 0.2)])
     above.imshow(_pixels(picture).numpy(), cmap="gray", vmin=0, vmax=255, aspect="auto", extent=(0, width, 0, 1))
     above.set_axis_off()
-    columns = [place for place, box in enumerate(picture.boxes) if box is not None]
-    edges = [picture.boxes[place].left for place in columns] + [width]  # type: ignore[union-attr]
+    lefts = {place: min(box.left, width) for place, box in enumerate(picture.boxes) if box is not None}
+    columns, edges = list(lefts), [*lefts.values(), width]
     lines = range(len(grid.rows) + 1)
     axes.pcolormesh(edges, list(lines), grid.values[:, columns].numpy(), cmap=colours, vmin=0, vmax=grid.largest)
     axes.invert_yaxis()
     axes.set_yticks([line + 0.5 for line in lines[:-1]], labels=grid.rows, fontsize=8.5, parse_math=False)
     places = columns[:: max(1, len(columns) // 8)]
-    axes.set_xticks(
-        [picture.boxes[place].left for place in places], labels=[picture.labels[i] for i in places], fontsize=8
-    )  # type: ignore[union-attr]
+    axes.set_xticks([lefts[i] for i in places], labels=[picture.labels[i] for i in places], fontsize=8)
     axes.set_xlabel(grid.title, fontsize=9)
     return figure

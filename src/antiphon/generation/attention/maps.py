@@ -186,7 +186,9 @@ def maps_of_features(
     seen = picture(positions)
     target_tokens, target_special = _pieces(model.target_tokenizer, target)
     return AttentionMaps(
-        **{role: _stacked(found[role]) for role in MAPS},
+        cross=_stacked(found["cross"]),
+        encoder=_stacked(found["encoder"]),
+        decoder=_stacked(found["decoder"]),
         source_tokens=list(seen.labels) if seen else [str(place + 1) for place in range(positions)],
         target_tokens=target_tokens,
         source_special=[box is None for box in seen.boxes] if seen else [False] * positions,
