@@ -89,9 +89,9 @@ FLOORS: dict[str, list[str]] = {
         "folders/lengths folders/stored stack",
         "by_hand/torch_layers families/family folders/pickled seq2seq vision",
         "build families/fairseq families/gemma_keys families/t5 summary",
-        "by_hand/from_torch families/bart families/gemma2_keys families/longt5 families/marian "
-        "families/speech2text families/t5gemma families/whisper",
-        "families/t5gemma2",
+        "by_hand/from_torch families/bart families/gemma2_keys families/longt5 families/marian families/moonshine "
+        "families/speech2text families/t5gemma families/trocr_keys families/whisper",
+        "families/t5gemma2 families/trocr",
         "families/",
         "folders/checkpoint",
         "/ by_hand/describe families/own folders/adapters",

@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import base64
 import builtins
+import io
 import itertools
 import json
 import re
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from rich.cells import cell_len
 
-from antiphon.display import shade
+from antiphon.display import map_title, png, shade
 from antiphon.errors import ConfigError, printable
 from antiphon.evaluation.maps import check_ending, draw, grid_of, lines
 from antiphon.evaluation.maps.page import STEPS, page
 from antiphon.generation.attention.maps import AttentionMaps
+from antiphon.inputs.pictures import Box, SourcePicture
 
 EVIL = ["</script><script>alert(1)</script>", "▁<b>&amp;", "$x^2$", "\x1b[31m", "\u202e", "日本", "é" * 30, "</s>"]
 
@@ -205,3 +209,42 @@ def test_a_role_without_weights_is_not_in_the_page() -> None:
     assert set(Page(page(maps)).data["maps"]) == {"cross"}
     with pytest.raises(ConfigError, match="encoder attention has no weights"):
         draw(maps, "never.html", role="encoder")
+
+
+def picture_of(*, beneath: bool) -> SourcePicture:
+    """Four places in a row, the first of a prefix token."""
+    pixels = torch.arange(8 * 30, dtype=torch.uint8).view(1, 8, 30)
+    boxes = [None, Box(0, 0, 10, 8), Box(10, 0, 10, 8), Box(20, 0, 10, 8)]
+    return SourcePicture(pixels, boxes, ["[1]", "1,1", "1,2", "1,3"], beneath)
+
+
+@pytest.mark.parametrize("beneath", [False, True])
+def test_maps_of_images_and_sound_are_on_the_picture_and_below_it(beneath: bool, tmp_path: Path) -> None:
+    maps = maps_of(["[1]", "1,1", "1,2", "1,3"], [*EVIL])
+    maps = replace(maps, picture=picture_of(beneath=beneath))
+    shown = maps._repr_html_()
+    assert shown.count("data:image/png;base64,") == 1 and "<script" not in shown
+    svg = re.findall(r"<svg.*?</svg>", shown)
+    for each in svg:
+        ElementTree.fromstring(each)
+    assert len(svg) == (1 if beneath else len(EVIL) + 1)  # the picture is stored once
+    weights = maps.map("cross")
+    cells = [len(re.findall("<rect", each)) for each in svg if "<rect" in each]
+    drawn = weights[:, 1:] / (weights.max() if beneath else weights[:, 1:].amax(1, keepdim=True)) >= 0.03
+    assert cells == ([int(drawn.sum())] if beneath else drawn.sum(1).tolist())
+    data = base64.b64decode(re.search(r"base64,([^\"]*)", shown)[1])  # type: ignore[index]
+    opened = Image.open(io.BytesIO(data))
+    assert list(opened.tobytes()) == picture_of(beneath=beneath).pixels.flatten().tolist()
+    for ending in (".png", ".svg", ".html"):
+        draw(maps, tmp_path / f"map{ending}", layer=0, head=1)
+    assert Image.open(tmp_path / "map.png").size[0] > 300
+    ElementTree.parse(tmp_path / "map.svg")
+    page = (tmp_path / "map.html").read_text(encoding="utf-8")
+    assert "img-src data:" in page and "<script" not in page and map_title("cross", 0, 1, 2, 2) in page
+
+
+def test_a_picture_in_colour_is_a_png() -> None:
+    pixels = torch.arange(2 * 3 * 3, dtype=torch.uint8).view(2, 3, 3)
+    content = png(pixels.numpy().tobytes(), width=3, height=2, channels=3)
+    opened = Image.open(io.BytesIO(content))
+    assert opened.mode == "RGB" and opened.size == (3, 2) and list(opened.tobytes()) == pixels.flatten().tolist()

@@ -10,22 +10,26 @@ import numpy
 import pytest
 import torch
 from inputs.images import picture, png_head, stored
+from page_commands import passages
 from torch import nn
 
 import antiphon
 from antiphon.batch import Example, Tokens, collate
 from antiphon.config import AttentionConfig, GenerationConfig, ImageConfig, ModelConfig
-from antiphon.errors import ConfigError, DataError
+from antiphon.errors import ConfigError, DataError, ModelError
+from antiphon.generation.attention.maps import entropies
 from antiphon.generation.model import Model
 from antiphon.inputs import ImageInput, input_kind
 from antiphon.inputs.image_features import image_of, pixels, scaled
 from antiphon.inputs.patch_embedding import PatchEmbedding
+from antiphon.inputs.pictures import spectrogram
 from antiphon.models.build import build_network
 from antiphon.models.folders.checkpoint import Parts
 from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.nn.grid_positions import GridLearned, GridSinusoidal
 from antiphon.nn.positions import Rotary, sinusoids
 from antiphon.recipe import from_mapping
+from antiphon.settings import hints
 from antiphon.text import train_tokenizer
 
 SETTINGS = [
@@ -247,7 +251,7 @@ def test_a_model_of_images_answers_streams_scores_and_is_saved(model: Model, tmp
     assert scores == pytest.approx([answer.score for answer in allowed], abs=1e-4)
     model.save(tmp_path / "model")
     again = antiphon.load(tmp_path / "model", device="cpu")
-    assert again.parts.model == model.parts.model and again.generate(images) == answers
+    assert isinstance(again, Model) and again.parts.model == model.parts.model and again.generate(images) == answers
     quantized = antiphon.load(tmp_path / "model", device="cpu", quantize="int8")
     assert len(quantized.generate(images)) == 4
 
@@ -268,3 +272,62 @@ def test_the_kind_of_a_model() -> None:
     assert repr(ImageInput(ImageConfig())) == "ImageInput(48 x any pixels, grey, patches of 8)"
     wide = replace(ImageConfig(), channels=3, front="convolutions")
     assert repr(ImageInput(wide)) == "ImageInput(48 x any pixels, colour, convolutions)"
+
+
+def test_maps_are_on_the_image(model: Model) -> None:
+    image = picture(8, 20)
+    maps = model.attention(image, "in 3")
+    assert maps.cross is not None and maps.cross.shape == (2, 2, len(maps.target_tokens), 10)
+    assert maps.source_tokens == [f"{row},{column}" for row in (1, 2) for column in range(1, 6)]
+    assert maps.picture is not None and torch.equal(maps.picture.pixels, image)
+    assert maps.picture.boxes[7] == (8, 4, 4, 4) and repr(maps.picture) == "SourcePicture(8 x 20 pixels, 10 positions)"
+    assert maps.encoder is not None and maps.encoder.shape[-1] == 10
+    own = model.attention(image)
+    answer = model.generate(image)[0]
+    assert len(own.target_tokens) == len(answer.tokens) + answer.finished
+    assert len(maps.alignment()) == len("in 3") and len(maps.alignment(words=True)) <= len("in 3")
+    shown = maps._repr_html_()
+    assert shown.count("<figure") == len(maps.target_tokens) and "data:image/png;base64," in shown
+    with pytest.raises(DataError, match="`source` must be one image or recording that is not empty, but is 2"):
+        model.attention([image, image])
+    with pytest.raises(
+        ModelError, match="an explanation needs sources of tokens, but this model reads images or sound"
+    ):
+        antiphon.explain(model, image)  # type: ignore[arg-type]
+
+
+def test_the_places_of_prefix_tokens_and_columns() -> None:
+    patches = ImageInput(ImageConfig(height=8, patch=4, prefix_tokens=2))
+    found = patches.picture(picture(8, 7), positions=6)
+    assert found.labels == ["[1]", "[2]", "1,1", "1,2", "2,1", "2,2"] and found.boxes[:3] == [None, None, (0, 0, 4, 4)]
+    assert found.pixels.shape == (1, 8, 8) and bool((found.pixels[:, :, 7] == 255).all())
+    columns = ImageInput(ImageConfig(height=8, front="convolutions"))
+    found = columns.picture(picture(8, 21), positions=6)
+    assert found.labels == ["0", "4", "8", "12", "16", "20"] and found.boxes[-1] == (20, 0, 1, 8)
+    sound = spectrogram(torch.rand(9, 5), 5, each=2, seconds=0.01)
+    assert sound.beneath and sound.pixels.shape == (1, 5, 9) and sound.labels[-1] == "0.08 s"
+    assert sound.boxes[-1] == (8, 0, 1, 5)
+    rising = spectrogram(torch.arange(6.0).view(1, 6), 1, each=1, seconds=0.01).pixels[0, :, 0]
+    assert rising.tolist() == [0, 51, 102, 153, 204, 255]  # high bands above, loud ones dark
+
+
+def test_entropies_of_networks_whose_front_has_strides() -> None:
+    network = network_of({"front": "convolutions", "height": 16})
+    kind = ImageInput(ImageConfig(front="convolutions", height=16))
+    examples = [Example(kind.features(picture(16, width)), [4, 5, 2], i) for i, width in enumerate((24, 41, 5))]
+    found = entropies(network, [collate(examples, pad_id=0, start_id=1)])
+    assert 0 < found["entropy_encoder"] < 2.4 and 0 < found["entropy_cross"] < 2.4  # ln 11
+
+
+def test_the_page(
+    model: Model, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    for passage in passages("docs/images.md"):
+        if passage.python:
+            exec(compile(passage.text, "docs/images.md", "exec"), names)
+    assert capsys.readouterr().out == "[(1, 48, 320), (1, 48, 32)]\n[(240, 66), (24, 66)]\n"
+    assert len(names["show"](model, picture(8, 20))) > 0 and (tmp_path / "map.png").stat().st_size > 1000
+    text = (Path(__file__).resolve().parents[2] / "docs" / "images.md").read_text(encoding="utf-8")
+    assert {name for name in hints(ImageConfig) if f"`{name}`" not in text} == set()

@@ -12,6 +12,7 @@ from antiphon.errors import DataError
 from antiphon.models.build import build_network
 from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.nn import Convolutions, Fixed
+from antiphon.nn.convolutions import ClipNorm
 
 LENGTHS = (1, 2, 7, 8, 5)
 
@@ -67,3 +68,30 @@ def test_a_clip_of_too_many_frames_is_refused() -> None:
     frames = torch.zeros(1, 9, 3)
     with pytest.raises(DataError, match="a clip must have at most 8 frames, but has 9"):
         network().encode(frames, Tokens(torch.arange(9)[None]))
+
+
+def test_without_padding_only_whole_kernels_count_and_rows_stay_apart() -> None:
+    convolutions = Convolutions(
+        3, 6, strides=(1, 3, 2), kernels=(1, 4, 2), channels=(5, 4), activations=("tanh_norm", "glu", "relu"),
+        padding=False,
+    )  # fmt: skip
+    rows = [torch.randn(length, 3, generator=torch.Generator().manual_seed(length)) for length in (7, 30, 2, 9)]
+    batch, tokens = pad(rows, pad_id=0)
+    batch[~tokens.valid] = 1e30
+    x, places = convolutions(batch, tokens)
+    for row, own in enumerate(rows):
+        alone, own_places = convolutions(own[None], Tokens(torch.arange(len(own))[None]))
+        length = max(0, ((len(own) - 4) // 3 + 1 - 2) // 2 + 1)
+        assert int(own_places.valid.sum()) == int(places.valid[row].sum()) == length
+        assert places.pos[row, :length].tolist() == list(range(length))
+        assert torch.allclose(x[row, :length], alone[0, :length], atol=1e-6)
+
+
+def test_a_norm_of_clips_is_a_group_norm_of_what_is_no_padding() -> None:
+    norm, x = ClipNorm(4), torch.randn(2, 5, 4)
+    torch.nn.init.normal_(norm.weight), torch.nn.init.normal_(norm.bias)
+    reference = torch.nn.GroupNorm(1, 4)
+    reference.load_state_dict(norm.state_dict())
+    found = norm(x, torch.tensor([[True] * 5, [True] * 3 + [False] * 2]))
+    assert torch.allclose(found[0], reference(x[:1].mT)[0].T, atol=1e-6)
+    assert torch.allclose(found[1, :3], reference(x[1:, :3].mT)[0].T, atol=1e-6)

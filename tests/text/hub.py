@@ -233,6 +233,22 @@ def m2m(folder: Path, texts: Texts) -> HubFolder:
     return finish(folder, found, config, source="en", target="fr")
 
 
+def speech2text(folder: Path, texts: Texts) -> HubFolder:
+    """Of several languages, which are pieces of the model."""
+    from transformers import Speech2TextTokenizer
+
+    codes = [f"<lang:{code}>" for code in ("pt", "fr", "ru", "nl", "ro", "it", "es", "de")]
+    spm = train_spm(texts, user_defined_symbols=codes)
+    vocab = {text: id for id, text in enumerate(["<s>", "<pad>", "</s>", "<unk>", *joint(spm)])}
+    (folder / "vocab.json").write_text(json.dumps(vocab))
+    (folder / "sentencepiece.bpe.model").write_bytes(spm)
+    files = str(folder / "vocab.json"), str(folder / "sentencepiece.bpe.model")
+    made = Speech2TextTokenizer(*files)
+    made.save_pretrained(folder)
+    found = Speech2TextTokenizer.from_pretrained(folder)
+    return finish(folder, found, {"model_type": "speech_to_text", "decoder_start_token_id": 2})
+
+
 def marian(folder: Path, texts: Texts) -> HubFolder:
     sides = train_spm(texts[::2]), train_spm(texts[1::2], vocab_size=300)
     words = ["</s>", "<unk>", *joint(*sides), ">>fra<<", ">>deu<<", "<pad>"]
@@ -314,8 +330,8 @@ def byt5(folder: Path, texts: Texts) -> HubFolder:
 FOLDERS: dict[str, Callable[[Path, Texts], HubFolder]] = {
     make.__name__: make
     for make in (
-        t5, t5_spm, pegasus, pegasus_spm, mbart, mbart_spm, mbart50, mbart50_spm, nllb, nllb_spm, m2m, marian,
-        marian_apart, bart, bart_old, blenderbot, blenderbot_old, byt5,
+        t5, t5_spm, pegasus, pegasus_spm, mbart, mbart_spm, mbart50, mbart50_spm, nllb, nllb_spm, m2m, speech2text,
+        marian, marian_apart, bart, bart_old, blenderbot, blenderbot_old, byt5,
     )
 }  # fmt: skip
 

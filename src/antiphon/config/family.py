@@ -54,6 +54,16 @@ class FamilyConfig(Settings):
     """What the norms add to the variance; none: 1e-5 (layer), 1e-6 (rms)."""
     activation: Literal["gelu_tanh", "geglu_tanh", "reglu"] | None = None
     """Overrides the model's activation: GELU in its tanh form, plain or gated, or a gated ReLU."""
+    decoder_activation: (
+        Literal["relu", "gelu", "silu", "gelu_tanh", "geglu", "geglu_tanh", "swiglu", "reglu"] | None
+    ) = None
+    """Overrides the activation of the decoder's layers; none: that of the encoder's."""
+    ffn_bias: bool | None = None
+    """Whether feed-forward layers have biases; none: as the model's other linear layers."""
+    norm_bias: bool = True
+    """Whether layer norms have a bias."""
+    rotary_width: Annotated[int, Range(low=1, high=2**13)] | None = None
+    """The features of a head that rotary positions turn; none: all."""
     decoder_heads: Annotated[int, Range(low=1, high=1024)] | None = None
     """Heads of the decoder's attention; none: those of the encoder."""
     decoder_kv_heads: Annotated[int, Range(low=1, high=1024)] | None = None
@@ -62,12 +72,18 @@ class FamilyConfig(Settings):
     """Width of the decoder, which then has its own embedding tables; none: that of the encoder."""
     decoder_ffn_dim: Annotated[int, Range(low=1, high=2**18)] | None = None
     """Inner width of the decoder's feed-forward layers; none: that of the encoder's."""
+    decoder_norm_placement: Literal["pre", "post", "sandwich"] | None = None
+    """Where the decoder's norms stand; none: `norm_placement`, as in the encoder."""
+    decoder_norm_eps: Annotated[float, Range(low=0, high=1, open_low=True)] | None = None
+    """What the decoder's norms add to the variance; none: as in the encoder."""
     output_scale: bool = False
     """Whether the decoder's output is divided by the root of `d_model` before the output projection."""
     output_bias: bool = False
     """Whether a fixed bias is added to the logits."""
     key_bias: bool = True
     """Whether the keys of attention have a bias where the model's linear layers do."""
+    encoder_qkv_bias: bool = True
+    """Whether queries, keys and values of the encoder have a bias where its other linear layers do."""
     vision: VisionConfig | None = None
     """Settings of images within texts; none: sources are without images."""
     speech: SpeechConfig | None = None

@@ -28,6 +28,7 @@ from antiphon.display.html import (
     tokens,
 )
 from antiphon.display.intervals import IntervalRow, interval_chart
+from antiphon.display.pictures import beneath_picture, on_picture, png
 
 __all__ = [
     "DARK",
@@ -38,6 +39,7 @@ __all__ = [
     "badge",
     "bar",
     "bar_chart",
+    "beneath_picture",
     "chart_grid",
     "clock",
     "details",
@@ -50,7 +52,9 @@ __all__ = [
     "map_title",
     "note",
     "number_chart",
+    "on_picture",
     "panel",
+    "png",
     "point_chart",
     "preformatted",
     "shade",

@@ -26,9 +26,12 @@ def document(
     footer: Sequence[str],
     beside: Markup | None = None,
     style: str = "",
+    pictures: bool = False,
 ) -> str:
     """The page: `heading` with `beside` next to it, the line `lead`, links to the sections, a card for each, and the
-    paragraphs of the footer. `kind` follows the heading in the title of the window; `style` is further CSS."""
+    paragraphs of the footer. `kind` follows the heading in the title of the window; `style` is further CSS. `pictures`:
+    the sections contain images, as data."""
+    policy = f"{POLICY}; img-src data:" if pictures else POLICY
     css = resources.files("antiphon.display").joinpath("document.css").read_text(encoding="utf-8") + style
     links = "".join(f'<li><a href="#{anchor}">{escaped(title)}</a></li>' for anchor, title, _ in sections)
     cards = "".join(
@@ -38,7 +41,7 @@ def document(
     )
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escaped(heading)}: {escaped(kind)}</title><style>{css}</style></head><body>"
         f'<header><div class="title"><h1>{isolated(heading)}</h1>{"" if beside is None else beside.html}</div>'

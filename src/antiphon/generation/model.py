@@ -189,13 +189,14 @@ class Model(ModelRepr, OtherToolkitNames):
 
     def attention(
         self,
-        source: str,
+        source: object,
         target: str | None = None,
         *,
         overflow: str | None = None,
         max_source_tokens: int | None = None,
     ) -> AttentionMaps:
         """The attention weights of every layer and head for one pair; without a target, for the model's own answer.
+        The source is a text, or an image of a model of images.
 
         They are available with every back end. `overflow` and `max_source_tokens` are those of `generate` (None: the
         model's own), except that a source is never split. `truncate` cuts a source that is too long. With `window` the

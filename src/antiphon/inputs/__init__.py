@@ -26,6 +26,7 @@ from typing import Any
 from antiphon.config import FamilyConfig, InputSettings
 from antiphon.inputs.audio import AudioInput
 from antiphon.inputs.image import ImageInput
+from antiphon.inputs.image_augmentations import Blur, Crop, Elastic, Erase, Shear
 from antiphon.inputs.image_text import ImageTextInput
 from antiphon.inputs.kind import InputKind
 from antiphon.inputs.sound_augmentations import AddedNoise, SpecAugment, Speed
@@ -36,9 +37,14 @@ __all__ = [
     "KINDS",
     "AddedNoise",
     "AudioInput",
+    "Blur",
+    "Crop",
+    "Elastic",
+    "Erase",
     "ImageInput",
     "ImageTextInput",
     "InputKind",
+    "Shear",
     "SpecAugment",
     "SpeechInput",
     "Speed",

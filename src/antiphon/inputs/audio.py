@@ -12,6 +12,7 @@ encoder's positions. Whisper's sound, always of 30 seconds, is speech.py. Shapes
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO, ClassVar, Self
@@ -20,16 +21,19 @@ import torch
 from torch import Tensor
 
 from antiphon.config import AudioConfig, FamilyConfig, GenerationConfig, InputSettings, ModelConfig
-from antiphon.errors import ConfigError, DataError, ModelError
+from antiphon.errors import ConfigError, DataError
 from antiphon.inputs.audio_files import audio_length, read_audio
 from antiphon.inputs.embeddings import FeatureEmbedding, SourceEmbedding, absolute_positions
 from antiphon.inputs.filter_banks import filter_banks, framed, normalized
 from antiphon.inputs.kind import InputKind, Source, SourceParts
 from antiphon.inputs.limits import BoundedNetwork
+from antiphon.inputs.pictures import SourcePicture, spectrogram
 from antiphon.inputs.sound import log_mel
 from antiphon.inputs.sound_reading import read_recordings
 from antiphon.nn.convolutions import Convolutions
 from antiphon.nn.noise import Noise
+
+_DRAWN_FRAMES = 8  # of a position, in the spectrogram of samples
 
 
 @dataclass(frozen=True)
@@ -130,8 +134,15 @@ class AudioInput(InputKind[Tensor]):
             found.append(self.features(samples))
         return found
 
-    def check_attention(self) -> None:
-        raise ModelError("attention maps need a model that reads text, but this one reads sound. Load another.")
+    def picture(self, row: Tensor, *, positions: int) -> SourcePicture:
+        audio = self.audio
+        each, hop, window = math.prod(audio.strides), audio.hop_samples, audio.window_samples
+        if audio.features == "samples":  # which are no spectrum
+            each, hop = _DRAWN_FRAMES, max(each * hop // _DRAWN_FRAMES, 1)
+            window = max(window, 2 * hop)
+        row = torch.nn.functional.pad(row, (0, max(0, audio.least_samples - len(row), window - len(row))))
+        drawn = log_mel(row, bins=audio.mel_bins, window=window, hop=hop, sampling_rate=audio.sampling_rate)
+        return spectrogram(drawn, positions, each=each, seconds=hop / audio.sampling_rate)
 
     def _check_length(self, samples: Tensor, overflow: str, row: int) -> None:
         """DataError if a recording is too long and `overflow` is error, ConfigError if it is window."""

@@ -52,8 +52,8 @@ class FeatureEmbedding(SourceEmbedding):
         positions: nn.Module,
         *,
         most: int | None,
-        scale: float = 1.0,
         what: str = "a clip",
+        scale: float = 1.0,
         dropout: float = 0.0,
         noise: Noise | None = None,
     ) -> None:

@@ -10,6 +10,7 @@ A row has the height and width of the settings, so that augmentations change wha
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,11 +22,20 @@ from torch import Tensor, nn
 from antiphon.config import FamilyConfig, GenerationConfig, ImageConfig, InputSettings, ModelConfig
 from antiphon.errors import ConfigError, DataError
 from antiphon.inputs.embeddings import FeatureEmbedding, SourceEmbedding
-from antiphon.inputs.image_features import features_of, image_of, length_of, pixels, scaled, scaled_size
+from antiphon.inputs.image_features import (
+    features_of,
+    image_of,
+    length_of,
+    pixels,
+    scaled,
+    scaled_size,
+    whole_pixels,
+)
 from antiphon.inputs.image_files import MAX_PIXELS, image_size, opaque, pillow, read_image
 from antiphon.inputs.kind import InputKind, Source, SourceParts
 from antiphon.inputs.limits import BoundedNetwork
 from antiphon.inputs.patch_embedding import PatchEmbedding
+from antiphon.inputs.pictures import Box, SourcePicture, of_columns
 from antiphon.nn.grid_positions import GridLearned, GridSinusoidal
 from antiphon.nn.image_convolutions import ImageConvolutions
 from antiphon.nn.noise import Noise
@@ -54,7 +64,7 @@ class ImageInput(InputKind[Tensor]):
         return cls(settings) if isinstance(settings, ImageConfig) else None
 
     def embedding(self, model: ModelConfig, ids: Callable[[], SourceEmbedding], noise: Noise) -> SourceEmbedding:
-        settings, width, most = self.settings, model.d_model, model.max_length
+        settings, width, most = self.settings, model.d_model, self._most(model.max_length)
         if settings.front == "patches":
             return PatchEmbedding(
                 settings.channels * settings.patch**2,
@@ -96,7 +106,7 @@ class ImageInput(InputKind[Tensor]):
         """The pixels (C, H, W) of one image or several, each the path or the bytes of a file, a PIL image, or
         pixels."""
         one = isinstance(inputs, str | Path | bytes | Mapping | pillow()) or getattr(inputs, "ndim", 4) < 4
-        if not one and not isinstance(inputs, Sequence | Iterator) and not hasattr(inputs, "__array__"):
+        if not one and not isinstance(inputs, Sequence | Iterator) and getattr(inputs, "__array__", None) is None:
             raise DataError(f"`{what}` must be images, but is {show(inputs)}. {REMEDY}")
         rows: Iterable[object] = [inputs] if one else inputs  # type: ignore[assignment]
         return [self._row(value, f"`{what}` must be images, but number {row + 1}") for row, value in enumerate(rows)]
@@ -120,15 +130,34 @@ class ImageInput(InputKind[Tensor]):
             raise ConfigError(f"{problem}. Remove it.")
         found: list[Source] = []
         for row, image in enumerate(rows, first_row):
-            features = self.features(image)
-            if len(features) > network.max_length:
+            features, most = self.features(image), self._most(network.max_length)
+            if len(features) > most:
                 unit = "columns of pixels" if self.settings.front == "convolutions" else "patches"
                 raise DataError(
-                    f"input {row + 1} must have at most {network.max_length} {unit}, the model's limit, but has "
-                    f"{len(features)}. Cut the image."
+                    f"input {row + 1} must have at most {most} {unit}, the model's limit, but has {len(features)}. "
+                    "Cut the image."
                 )
             found.append(features)
         return found
+
+    def _most(self, max_length: int) -> int:
+        """The largest number of rows of features in a model of `max_length`, which may be less than a fixed size
+        has."""
+        width, height = self.settings.width, self.settings.height
+        return max_length if width is None or height is None else length_of(width, height, self.settings)
+
+    def picture(self, row: Tensor, *, positions: int) -> SourcePicture:
+        settings = self.settings
+        image, patch = whole_pixels(pixels(scaled(image_of(row), settings)), settings), settings.patch
+        if settings.front == "convolutions":
+            each = math.prod(stride for _, stride in settings.conv_strides)
+            return of_columns(image, positions, each=each, labels=[str(i * each) for i in range(positions)])
+        rows, columns = (side // patch for side in image.shape[1:])
+        places = [(i, j) for i in range(rows) for j in range(columns)]
+        before = settings.prefix_tokens
+        boxes = [None] * before + [Box(j * patch, i * patch, patch, patch) for i, j in places]
+        labels = [f"[{i + 1}]" for i in range(before)] + [f"{i + 1},{j + 1}" for i, j in places]
+        return SourcePicture(image, boxes, labels)
 
     @property
     def _mode(self) -> str:

@@ -73,12 +73,18 @@ def image_of(values: Tensor) -> Image.Image:
     return Image.frombytes("L" if channels == 1 else "RGB", (width, height), content)
 
 
+def whole_pixels(values: Tensor, settings: ImageConfig) -> Tensor:
+    """Scaled pixels (C, H, W) with the white that is added at the right and below."""
+    _, height, width = values.shape
+    right, below = full_size(width, height, settings)
+    return functional.pad(values, (0, right - width, 0, below - height), value=WHITE)
+
+
 def features_of(values: Tensor, settings: ImageConfig) -> Tensor:
     """The features of scaled pixels (C, H, W) uint8, float32: patches with their row and column, (L, C * p * p + 2),
     or columns (W, C * H)."""
-    channels, height, width = values.shape
-    right, below = full_size(width, height, settings)
-    values = functional.pad(values, (0, right - width, 0, below - height), value=WHITE)
+    values = whole_pixels(values, settings)
+    channels, below, right = values.shape
     mean, std = (torch.tensor(each).view(-1, 1, 1) for each in (settings.mean, settings.std))
     x = (values.float() / WHITE - mean) / std
     if settings.front == "convolutions":

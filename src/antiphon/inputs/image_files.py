@@ -45,7 +45,8 @@ def pillow() -> type[Image.Image]:
 def image_size(file: BinaryIO, what: str) -> tuple[int, int]:
     """The width and height of an image, upright, from the head of its file. DataError, which names `what`."""
     with _opened(file, what) as image:
-        return image.size if _turn(image, file) < 5 else image.size[::-1]
+        width, height = image.size
+        return (width, height) if _turn(image, file) < 5 else (height, width)
 
 
 def read_image(file: BinaryIO, what: str, *, mode: str) -> Image.Image:

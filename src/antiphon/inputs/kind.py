@@ -15,6 +15,7 @@ from torch import Tensor
 from antiphon.config import FamilyConfig, GenerationConfig, InputSettings, ModelConfig
 from antiphon.inputs.embeddings import SourceEmbedding
 from antiphon.inputs.limits import BoundedNetwork
+from antiphon.inputs.pictures import SourcePicture
 from antiphon.nn.noise import Noise
 from antiphon.text import Tokenizer
 
@@ -115,6 +116,10 @@ class InputKind(ABC, Generic[Row]):
 
         A row is never split: DataError for one that `parts` would split.
         """
+
+    def picture(self, row: Row, *, positions: int) -> SourcePicture | None:
+        """What a source looks like, with the places of the encoder's `positions`, for drawings; None for texts."""
+        return None
 
     def check_attention(self) -> None:
         """ModelError if the attention maps of a model with such sources cannot be shown."""

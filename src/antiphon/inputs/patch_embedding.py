@@ -42,7 +42,8 @@ class PatchEmbedding(SourceEmbedding):
     ) -> None:
         super().__init__()
         self.project, self.positions, self.most = nn.Linear(pixels, d_model), positions, most
-        self.prefix = nn.Parameter(torch.randn(prefix_tokens, d_model) * d_model**-0.5) if prefix_tokens else None
+        # One parameter each, as published checkpoints have them.
+        self.prefix = nn.ParameterList(torch.randn(1, d_model) * d_model**-0.5 for _ in range(prefix_tokens))
         self.drop = Dropout(dropout, noise or Noise())
 
     @property
@@ -61,9 +62,8 @@ class PatchEmbedding(SourceEmbedding):
         on_grid = isinstance(self.positions, GridPositions)
         if on_grid:
             x = self.positions(x, grid)
-        if self.prefix is not None:
-            count = len(self.prefix)
-            x = torch.cat([self.prefix.to(x.dtype).expand(len(x), -1, -1), x], 1)
+        if count := len(self.prefix):
+            x = torch.cat([*(each.to(x.dtype).expand(len(x), -1, -1) for each in self.prefix), x], 1)
             grid = functional.pad(grid, (0, 0, count, 0))
             pos = functional.pad(torch.where(tokens.valid, tokens.pos + count, -1), (count, 0))
             pos[:, :count] = torch.arange(count, device=pos.device)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import copy
 import warnings
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -72,10 +73,11 @@ def build_network(
         source, target = (tables[1], tables[1]) if shared else tables
         output = target if model.tie_embeddings else Embedding(target_vocab, widths[1])
         own = _own_vectors(family, widths, one=shared and model.tie_embeddings)
+        front = partial(_front, model, noise)
         return EncoderDecoder(
-            kind.embedding(model, lambda: _front(model, source, own[0], noise=noise, vision=family.vision), noise),
+            kind.embedding(model, lambda: front(source, own[0], shapes[0], vision=family.vision), noise),
             encoder,
-            _front(model, target, own[1], noise=noise),
+            front(target, own[1], shapes[1]),
             decoder,
             output,
             max_length=model.max_length,
@@ -137,9 +139,11 @@ class _MixerBuilder:
                 num_kv_heads=groups,
                 rotary=rotary,
                 rotary_base=base,
+                rotary_width=family.rotary_width,
                 scale=model.attention_scale,
                 backend=self.backend,
                 key_bias=family.key_bias,
+                qkv_bias=role != "encoder" or family.encoder_qkv_bias,
             )
         if role == "cross" and family.decoder_d_model not in (None, model.d_model):
             if "memory_width" not in mixer.takes:
@@ -198,6 +202,8 @@ def _shapes(model: ModelConfig) -> tuple[Shape, Shape]:
         norm_placement=model.norm_placement,
         final_norm=model.final_norm,
         bias=model.bias,
+        ffn_bias=family.ffn_bias,
+        norm_bias=family.norm_bias,
         dropout=model.dropout,
         attention_dropout=model.attention_dropout,
         activation_dropout=model.activation_dropout,
@@ -210,6 +216,9 @@ def _shapes(model: ModelConfig) -> tuple[Shape, Shape]:
         num_heads=heads,
         head_dim=model.head_dim or width // heads,
         ffn_dim=family.decoder_ffn_dim or model.ffn_dim,
+        activation=family.decoder_activation or encoder.activation,
+        norm_eps=family.decoder_norm_eps or encoder.norm_eps,
+        norm_placement=family.decoder_norm_placement or encoder.norm_placement,
     )
 
 
@@ -223,10 +232,11 @@ def _own_vectors(family: FamilyConfig, widths: list[int], *, one: bool) -> tuple
 
 def _front(
     model: ModelConfig,
+    noise: Noise,
     table: nn.Embedding,
     own: OwnVector | None,
+    shape: Shape,
     *,
-    noise: Noise,
     vision: VisionConfig | None = None,
 ) -> InputEmbedding:
     """The embedding of ids; with the settings `vision`, of ids and images."""
@@ -238,7 +248,7 @@ def _front(
         "dropout": model.dropout,
         "noise": noise,
         "word_dropout": model.word_dropout,
-        "norm": norm(model.norm, width, eps=family.norm_eps or model.norm_eps) if family.embedding_norm else None,
+        "norm": norm(model.norm, width, eps=shape.norm_eps) if family.embedding_norm else None,
         "own": own,
     }
     if vision is not None:

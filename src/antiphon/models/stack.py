@@ -35,6 +35,7 @@ from antiphon.settings import show
 class Shape:
     """The settings of the layers of a stack; probabilities are in [0, 1).
 
+    `ffn_bias`: whether feed-forward layers have biases; None: `bias`. `norm_bias`: whether layer norms have one.
     `final_norm`: whether there is a norm after the last layer; None: unless `norm_placement` is post.
     `head_dim` 0 is d_model / num_heads, `ffn_dim` 0 is 4 · d_model (Vaswani et al. 2017, section 3.3).
     """
@@ -49,6 +50,8 @@ class Shape:
     norm_placement: str = "pre"
     final_norm: bool | None = None
     bias: bool = True
+    ffn_bias: bool | None = None
+    norm_bias: bool = True
     dropout: float = 0.0
     attention_dropout: float = 0.0
     activation_dropout: float = 0.0
@@ -86,11 +89,11 @@ class Residual(nn.Module):
 
     def __init__(self, shape: Shape, noise: Noise) -> None:
         super().__init__()
-        self.norm = norm(shape.norm, shape.d_model, eps=shape.norm_eps)
+        self.norm = _norm(shape)
         self.drop = Dropout(shape.dropout, noise)
         self.pre = shape.norm_placement != "post"
         sandwich = shape.norm_placement == "sandwich"
-        self.after = norm(shape.norm, shape.d_model, eps=shape.norm_eps) if sandwich else nn.Identity()
+        self.after = _norm(shape) if sandwich else nn.Identity()
 
     def enter(self, x: Tensor) -> Tensor:
         """The input of the block."""
@@ -357,17 +360,21 @@ def _feed_forward(shape: Shape, noise: Noise) -> FeedForward:
         shape.d_model,
         shape.ffn_dim,
         activation=shape.activation,
-        bias=shape.bias,
+        bias=shape.bias if shape.ffn_bias is None else shape.ffn_bias,
         dropout=shape.activation_dropout,
         noise=noise,
     )
+
+
+def _norm(shape: Shape) -> nn.Module:
+    return norm(shape.norm, shape.d_model, eps=shape.norm_eps, bias=shape.norm_bias)
 
 
 def _final_norm(shape: Shape) -> nn.Module:
     """The norm after the last layer. Post-norm layers need none, but have one if the shape requires it, as in
     `torch.nn.Transformer`."""
     wanted = shape.norm_placement != "post" if shape.final_norm is None else shape.final_norm
-    return norm(shape.norm, shape.d_model, eps=shape.norm_eps) if wanted else nn.Identity()
+    return _norm(shape) if wanted else nn.Identity()
 
 
 def count_parameters(module: nn.Module) -> int:

@@ -21,9 +21,9 @@ class Attention(QueryKeyMixer):
     """Multi-head attention (Vaswani et al. 2017, section 3.2.2) under a score rule, with grouped keys and rotary
     positions as options.
 
-    `scale` multiplies q·k; None is head_dim ** -0.5, the paper's. `rotary_base` is that of `Rotary`; `backend` is
-    `auto` or a name in `BACKENDS`. `key_bias`: whether the key projection has a bias if the others do; softmax cancels
-    it.
+    `scale` multiplies q·k; None is head_dim ** -0.5, the paper's. `rotary_base` and `rotary_width` are those of
+    `Rotary`; `backend` is `auto` or a name in `BACKENDS`. `key_bias`: whether the key projection has a bias if the
+    others do; softmax cancels it. `qkv_bias`: whether q, k and v have a bias if the output projection does.
     """
 
     takes = ("num_kv_heads", "attention_scale", "attention_dropout", "rotary", "memory_width")
@@ -35,19 +35,21 @@ class Attention(QueryKeyMixer):
         num_kv_heads: int | None = None,
         rotary: bool = False,
         rotary_base: float = ROTARY_BASE,
+        rotary_width: int | None = None,
         scale: float | None = None,
         backend: str = "auto",
         key_bias: bool = True,
+        qkv_bias: bool = True,
     ) -> None:
         super().__init__()
-        self.key_bias = key_bias
+        self.key_bias, self.qkv_bias = key_bias, qkv_bias
         self.rule, self.num_kv_heads, self.scale, self.backend = rule, num_kv_heads, scale, backend
-        self.wants_rotary, self.rotary_base = rotary, rotary_base
+        self.wants_rotary, self.rotary_base, self.rotary_width = rotary, rotary_base, rotary_width
 
     def make(self, *, d_model: int, bias: bool) -> None:
         # With rotary positions in cross-attention, target positions would be compared with source positions.
         rotary = self.wants_rotary and self.role != "cross"
-        self.rotary = Rotary(self.head_dim, base=self.rotary_base) if rotary else None
+        self.rotary = Rotary(self.head_dim, base=self.rotary_base, width=self.rotary_width) if rotary else None
         self.scale = self.head_dim**-0.5 if self.scale is None else self.scale
 
     @property

@@ -93,9 +93,10 @@ def project_wide(x: Tensor, linears: Sequence[nn.Module]) -> list[Tensor]:
     return found
 
 
-def norm(kind: str, dim: int, *, eps: float | None = None) -> nn.Module:
-    """`layer` (Ba et al. 2016) or `rms` (Zhang and Sennrich 2019); `eps` None is 1e-5 or 1e-6."""
-    return nn.LayerNorm(dim, eps=eps or 1e-5) if kind == "layer" else nn.RMSNorm(dim, eps=eps or 1e-6)
+def norm(kind: str, dim: int, *, eps: float | None = None, bias: bool = True) -> nn.Module:
+    """`layer` (Ba et al. 2016), with or without a `bias`, or `rms` (Zhang and Sennrich 2019); `eps` None is 1e-5 or
+    1e-6."""
+    return nn.LayerNorm(dim, eps=eps or 1e-5, bias=bias) if kind == "layer" else nn.RMSNorm(dim, eps=eps or 1e-6)
 
 
 class FeedForward(nn.Module):

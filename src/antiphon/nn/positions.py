@@ -117,12 +117,15 @@ class Rotary(nn.Module):
     34).
 
     The pairs are (i, i + D/2), "half-split", the layout of most published checkpoints, rather than the paper's (2i, 2i
-    + 1). Frequencies are divided by `factor`.
+    + 1). Frequencies are divided by `factor`. Only the first pairs turn, with the frequencies of a head of `width`
+    features; None: all.
     """
 
-    def __init__(self, head_dim: int, *, base: float = ROTARY_BASE, factor: float = 1.0) -> None:
+    def __init__(
+        self, head_dim: int, *, base: float = ROTARY_BASE, factor: float = 1.0, width: int | None = None
+    ) -> None:
         super().__init__()
-        self.head_dim, self.base, self.factor = head_dim, base, factor
+        self.head_dim, self.base, self.factor, self.width = head_dim, base, factor, width
 
     def tables(self, pos: Tensor) -> tuple[Tensor, Tensor]:
         """Cosines and sines for `pos` (B or 1, L): each (B or 1, 1, L, D/2), float32."""
@@ -140,16 +143,22 @@ class Rotary(nn.Module):
                 "a head must have at least 4 features for rotary positions of rows and columns, but has "
                 f"{self.head_dim}. Raise `model.head_dim`, or choose other positions."
             )
-        frequencies = inverse_frequencies(self.head_dim, self.base, grid.device)
+        frequencies = self._frequencies(grid.device)
         axis = torch.arange(len(frequencies), device=grid.device) % 2
         angle = (grid.float()[..., axis] * frequencies)[:, None]  # (B, 1, L, D/2)
         return angle.cos(), angle.sin()
 
     def _cosines_and_sines(self, pos: Tensor) -> Tensor:
         """(B or 1, L, D)"""
-        frequencies = inverse_frequencies(self.head_dim, self.base, pos.device) / self.factor
-        angle = pos.clamp(min=0).float()[..., None] * frequencies
+        angle = pos.clamp(min=0).float()[..., None] * self._frequencies(pos.device)
         return torch.cat([angle.cos(), angle.sin()], dim=-1)
+
+    def _frequencies(self, device: torch.device) -> Tensor:
+        """Of each pair, (D/2,)."""
+        frequencies = inverse_frequencies(self.width or self.head_dim, self.base, device) / self.factor
+        if self.width is None:
+            return frequencies
+        return torch.nn.functional.pad(frequencies, (0, self.head_dim // 2 - len(frequencies)))  # zero turns nothing
 
     def forward(self, x: Tensor, tables: tuple[Tensor, Tensor]) -> Tensor:
         """Rotate x (B, H, L, D)."""

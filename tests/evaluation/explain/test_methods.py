@@ -205,7 +205,7 @@ def test_what_cannot_be_explained_is_named() -> None:
         explain(held, *PAIR, units="lines")
     with pytest.raises(DataError, match="`source` must have at least one token"):
         explain(held, "  ")
-    with pytest.raises(ModelError, match="this model reads speech"):
+    with pytest.raises(ModelError, match="this model reads images or sound"):
         explain(speech_model(), "hello.wav")
     with pytest.raises(ModelError, match="explanation needs a network of this toolkit, but this is a Other"):
         explain(type("Other", (), {})(), "hello")

@@ -151,7 +151,9 @@ def checked_model(model: Translator) -> Model:
             "of our own families."
         )
     if not model.input_kind.has_tokens:
-        raise ModelError("an explanation needs sources of tokens, but this model reads speech. Load a model of text.")
+        raise ModelError(
+            "an explanation needs sources of tokens, but this model reads images or sound. Load a model of text."
+        )
     network = model.network
     if isinstance(network, EncoderDecoder) and not isinstance(network.source, InputEmbedding):
         raise ModelError(

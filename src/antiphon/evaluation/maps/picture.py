@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
 
 from antiphon.display import DARK, LIGHT
 from antiphon.errors import ConfigError
@@ -17,8 +20,9 @@ INCHES_PER_CELL, MIN_INCHES, MAX_INCHES = (
 _FONTS = ["DejaVu Sans", "Noto Sans", "Noto Sans CJK JP", "Noto Sans CJK SC", "Arial Unicode MS", "sans-serif"]
 
 
-def picture(grid: Grid, *, kind: str) -> bytes:
-    """The content of a picture file; `kind` is png or svg. ConfigError if matplotlib is not installed."""
+def figure_tools(kind: str) -> tuple[Any, AbstractContextManager[Any], Any]:
+    """Matplotlib's class of figures, a context with its settings, and the colours of weights; ConfigError if it is not
+    installed."""
     try:
         from matplotlib import rc_context
         from matplotlib.colors import LinearSegmentedColormap
@@ -37,11 +41,31 @@ def picture(grid: Grid, *, kind: str) -> bytes:
         "svg.hashsalt": "antiphon",
     }
     colours = LinearSegmentedColormap.from_list("weights", [[part / 255 for part in end] for end in (LIGHT, DARK)])
+    return Figure, _applied(rc_context(settings)), colours  # type: ignore[arg-type]
+
+
+@contextmanager
+def _applied(settings: AbstractContextManager[Any]) -> Iterator[None]:
+    with settings, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        yield
+
+
+def stored(figure: Any, kind: str) -> bytes:
+    """A figure as the content of a file, which depends on the figure alone."""
+    file = io.BytesIO()
+    metadata = {"Date": None} if kind == "svg" else {"Software": "Antiphon"}
+    figure.savefig(file, format=kind, bbox_inches="tight", pad_inches=0.12, metadata=metadata)
+    return file.getvalue()
+
+
+def picture(grid: Grid, *, kind: str) -> bytes:
+    """The content of a picture file; `kind` is png or svg. ConfigError if matplotlib is not installed."""
+    figure_type, settings, colours = figure_tools(kind)
     queries, keys = grid.values.shape
     inside = [min(max(count * INCHES_PER_CELL, MIN_INCHES), MAX_INCHES) for count in (keys, queries)]
-    with rc_context(settings), warnings.catch_warnings():  # type: ignore[arg-type]
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        figure = Figure(figsize=(inside[0] + 1.2, inside[1] + 0.6), dpi=150)
+    with settings:
+        figure = figure_type(figsize=(inside[0] + 1.2, inside[1] + 0.6), dpi=150)
         axes = figure.add_axes((0, 0, inside[0] / (inside[0] + 1.2), inside[1] / (inside[1] + 0.6)))
         image = axes.imshow(grid.values.numpy(), cmap=colours, vmin=0, vmax=grid.largest, aspect="auto")
         size = 8.5 if max(queries, keys) * INCHES_PER_CELL <= MAX_INCHES else 2.0
@@ -63,7 +87,4 @@ def picture(grid: Grid, *, kind: str) -> bytes:
         bar.outline.set_visible(False)  # type: ignore[operator]
         bar.ax.tick_params(labelsize=8, length=2)
         axes.set_xlabel(grid.title, fontsize=9, labelpad=8)
-        file = io.BytesIO()
-        metadata = {"Date": None} if kind == "svg" else {"Software": "Antiphon"}
-        figure.savefig(file, format=kind, bbox_inches="tight", pad_inches=0.12, metadata=metadata)
-    return file.getvalue()
+        return stored(figure, kind)

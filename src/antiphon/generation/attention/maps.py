@@ -10,17 +10,18 @@ when it chose `target_tokens[t]`. Shapes: L layers, H heads, Q queries, K keys.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from antiphon.batch import Batch, Example, collate
+from antiphon.batch import Batch, Example, Tokens, collate
 from antiphon.config import ROLES
-from antiphon.display import heat_map, map_title, note, panel
+from antiphon.display import Markup, beneath_picture, heat_map, map_title, note, on_picture, panel, png
 from antiphon.errors import AttentionError, ConfigError
+from antiphon.inputs.pictures import SourcePicture
 from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.models.stack import DecoderLayer, EncoderLayer
 from antiphon.nn.mixers import Mixer
@@ -46,7 +47,8 @@ class AttentionMaps:
 
     A role is None if no layer's mixer has weights; a layer without weights (or a head that only other layers have) is
     NaN. There is one token per position, including special tokens, which `source_special` and `target_special` mark.
-    `start` is the decoder's first input token.
+    `start` is the decoder's first input token. `picture` is what a source of images or sound looks like; its tokens
+    are then the places of patches (row,column), of columns of pixels, or of moments.
     """
 
     cross: Tensor | None
@@ -57,6 +59,7 @@ class AttentionMaps:
     source_special: list[bool]
     target_special: list[bool]
     start: str
+    picture: SourcePicture | None = None
 
     def weights(self, role: str = "cross") -> Tensor:
         """The maps of `role`, (L,H,Q,K); ConfigError for an unknown role, or if no layer of it has weights."""
@@ -104,7 +107,7 @@ class AttentionMaps:
         a source word are summed, those from the tokens of a target word averaged (Clark et al. 2019, section 4.1).
         """
         weights = self.map("cross", layer=layer, head=head)
-        source = _groups(self.source_tokens, self.source_special, words=words)
+        source = _groups(self.source_tokens, self.source_special, words=words and self.picture is None)
         target = _groups(self.target_tokens, self.target_special, words=words)
         if not source or not target:
             return []
@@ -132,6 +135,8 @@ class AttentionMaps:
             return panel("attention", note("no layer has weights to look at"))
         rows, columns = self.labels(role)
         title = map_title(role, None, None, *found.shape[:2])
+        if role == "cross" and self.picture is not None:
+            return panel(title, drawn_on(self.picture, self.map(role), rows))
         others = " and ".join(f"maps.{other}" for other, _ in self._there() if other != role)
         hint = "Rows are queries, columns keys; the numbers are percent. Each head: maps.map(layer=0, head=0)."
         drawn = heat_map(self.map(role).tolist(), rows=rows, columns=columns)
@@ -153,6 +158,52 @@ def entropy_of(weights: Tensor) -> Tensor:
     return torch.special.entr(p).sum(-1)
 
 
+def drawn_on(picture: SourcePicture, values: Tensor, tokens: Sequence[str]) -> Markup:
+    """A map (Q,K) on the picture of the source, or below it, as HTML."""
+    channels, height, width = picture.pixels.shape
+    content = picture.pixels.permute(1, 2, 0).contiguous().numpy().tobytes()
+    stored = png(content, width=width, height=height, channels=channels)
+    draw = beneath_picture if picture.beneath else on_picture
+    rows = list(zip(tokens, values.nan_to_num().tolist(), strict=True))
+    return draw(stored, (width, height), picture.boxes, rows)
+
+
+def maps_of_features(
+    model: MappedModel,
+    features: Tensor,
+    target: list[int],
+    *,
+    special_tokens: SpecialTokens,
+    picture: Callable[[int], SourcePicture | None],
+) -> AttentionMaps:
+    """The maps of a source of features (F, M), and of the ids of a target with its end token. `special_tokens` are
+    those of this source. `picture` returns what it looks like, for a number of positions of the encoder."""
+    network = model.network
+    target = special_tokens.with_first(target)
+    batch = collate([Example(features, target, 0)], pad_id=special_tokens.pad, start_id=special_tokens.start)
+    found, tokens = _recorded(network, batch.to(network.device), None)
+    positions = tokens.pos.shape[1]
+    seen = picture(positions)
+    target_tokens, target_special = _pieces(model.target_tokenizer, target)
+    return AttentionMaps(
+        cross=_stacked(found["cross"]),
+        encoder=_stacked(found["encoder"]),
+        decoder=_stacked(found["decoder"]),
+        source_tokens=list(seen.labels) if seen else [str(place + 1) for place in range(positions)],
+        target_tokens=target_tokens,
+        source_special=[box is None for box in seen.boxes] if seen else [False] * positions,
+        target_special=target_special,
+        start=model.target_tokenizer.pieces([special_tokens.start], specials=True)[0],
+        picture=seen,
+    )
+
+
+def _pieces(tokenizer: Tokenizer, ids: list[int]) -> tuple[list[str], list[bool]]:
+    """The tokens of `ids`, and which of them are special."""
+    left_out = tokenizer.vocabulary.specials.control - {tokenizer.unk_id}
+    return tokenizer.pieces(ids, specials=True), [id in left_out for id in ids]
+
+
 def attention_maps(
     model: MappedModel, source: list[int], target: list[int], *, window: int | None = None
 ) -> AttentionMaps:
@@ -162,11 +213,8 @@ def attention_maps(
     target = special_tokens.with_first(target)
     batch = collate([Example(source, target, 0)], pad_id=special_tokens.pad, start_id=special_tokens.start)
     found = layer_weights(network, batch.to(network.device), window=window)
-    sides = []
-    for tokenizer, ids in ((model.source_tokenizer, source), (model.target_tokenizer, target)):
-        left_out = tokenizer.vocabulary.specials.control - {tokenizer.unk_id}
-        sides.append((tokenizer.pieces(ids, specials=True), [id in left_out for id in ids]))
-    (source_tokens, source_special), (target_tokens, target_special) = sides
+    source_tokens, source_special = _pieces(model.source_tokenizer, source)
+    target_tokens, target_special = _pieces(model.target_tokenizer, target)
     return AttentionMaps(
         **{role: _stacked(found[role]) for role in MAPS},
         source_tokens=source_tokens,
@@ -182,16 +230,24 @@ def layer_weights(
 ) -> dict[str, list[Tensor | None]]:
     """For each role the weights (B,H,Q,K) of each layer, from one forward pass without dropout; None for a layer whose
     mixer has none. The back ends are those of any forward pass: recording weights does not change the results."""
+    return _recorded(network, batch, window)[0]
+
+
+def _recorded(
+    network: EncoderDecoder, batch: Batch, window: int | None
+) -> tuple[dict[str, list[Tensor | None]], Tokens]:
+    """The weights of `layer_weights`, and the tokens of the encoder's positions."""
     maps: dict[object, list[Tensor]] = {}
     with evaluating(network):
         memory = network.encode(batch.source, replace(batch.source_tokens, maps=maps), window=window)
         network.decode(batch.target_ids, replace(batch.target_tokens, maps=maps), memory, None)
-    rows, sources, targets = batch.source.shape[0], batch.source.shape[1], batch.target_ids.shape[1]
+    rows, sources, targets = batch.source.shape[0], memory.hidden.shape[1], batch.target_ids.shape[1]
     sides = {"cross": (targets, sources), "encoder": (sources, sources), "decoder": (targets, targets)}
-    return {
+    found = {
         role: [_given(mixer, maps.get(mixer, []), role, (rows, *sides[role])) for mixer in mixers]
         for role, mixers in mixers_of(network).items()
     }
+    return found, memory.tokens
 
 
 def mixers_of(network: EncoderDecoder) -> dict[str, list[Mixer]]:
@@ -213,8 +269,9 @@ def entropies(network: EncoderDecoder, batches: Iterable[Batch]) -> dict[str, fl
     sums: dict[str, float] = dict.fromkeys(MAPS, 0.0)
     counts: dict[str, int] = dict.fromkeys(MAPS, 0)
     for batch in batches:
-        for role, layers in layer_weights(network, batch).items():
-            tokens = batch.source_tokens if role == "encoder" else batch.target_tokens
+        found, read = _recorded(network, batch, None)
+        for role, layers in found.items():
+            tokens = read if role == "encoder" else batch.target_tokens
             for weights in layers:
                 if weights is None:
                     continue

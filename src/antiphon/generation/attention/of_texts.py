@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple, Protocol
 
+from torch import Tensor
+
 from antiphon.config import GenerationConfig
 from antiphon.errors import DataError, ModelError
 from antiphon.generation.answers import Answers
-from antiphon.generation.attention.maps import AttentionMaps, attention_maps
+from antiphon.generation.attention.maps import AttentionMaps, attention_maps, maps_of_features
 from antiphon.generation.ensemble import Ensemble
 from antiphon.generation.languages import answer_ids
+from antiphon.generation.prompting import special_tokens_of
 from antiphon.generation.protocols import AnsweringModel
 from antiphon.generation.requests import source_inputs, with_limits
 from antiphon.inputs.limits import check_source, source_limit
@@ -44,8 +47,39 @@ def maps_of_pair(
     """The maps of a source and a target, see `Model.attention`; for the target None, of the model's own answer."""
     model.input_kind.check_attention()
     limits = with_limits(model.generation, overflow, max_source_tokens)
+    if not model.input_kind.has_tokens:
+        return _maps_of_media(model, source, target, limits)
     ids = ids_of_pair(model, source, target, limits, what="attention maps need")
     return attention_maps(model, ids.source, ids.target, window=ids.window)
+
+
+def _maps_of_media(model: TextModel, source: object, target: object, config: GenerationConfig) -> AttentionMaps:
+    """The maps of an image or a recording and a target."""
+    if isinstance(model.network, Ensemble):
+        raise ModelError("attention maps need a single model, but this is an ensemble. Load one of its members.")
+    kind, found = model.input_kind, model.input_kind.read(source, "source")
+    if len(found) != 1 or kind.is_empty(found[0]):
+        raise DataError(f"`source` must be one image or recording that is not empty, but is {len(found)}. Give one.")
+    features = kind.whole(found, network=model.network, config=config)[0]
+    assert isinstance(features, Tensor)
+    if target is None and model.labels:
+        target = model.generate(found, overflow=config.overflow)[0].text
+    asked = [engine.SourceInput(features, 0)]
+    (special_tokens,) = special_tokens_of(kind, model.network, asked, model.special_tokens)
+    if target is None:
+        answer = engine.answer(model.runtime, asked, config, special_tokens)[0][0].ids
+    else:
+        answer = answer_ids([clean_text(str(target))], model.target_tokenizer, special_tokens)[0]
+        check_length(answer, model.network.max_length, what="the target")
+    if not answer:
+        raise DataError(f"`target` must have at least one token, but {show(target)} has none.")
+    return maps_of_features(
+        model,
+        features,
+        list(answer),
+        special_tokens=special_tokens,
+        picture=lambda positions: kind.picture(found[0], positions=positions),
+    )
 
 
 def ids_of_pair(model: TextModel, source: object, target: object, config: GenerationConfig, *, what: str) -> PairIds:
@@ -55,6 +89,8 @@ def ids_of_pair(model: TextModel, source: object, target: object, config: Genera
     search for the answer. `what`, for example "attention maps need", begins the ModelError for an ensemble. DataError
     for an empty source or target, and one that is too long.
     """
+    if not model.input_kind.has_tokens:
+        raise ModelError(f"{what} a model that reads text, but this one reads images or sound. Load another.")
     for name, text in (("source", source), ("target", "" if target is None else target)):
         if not isinstance(text, str):
             raise DataError(f"`{name}` must be one text, but is {show(text)}.")

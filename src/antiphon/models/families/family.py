@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Annotated, Any
 
+import torch
 from torch import Tensor
 
 from antiphon.config import AttentionConfig, FamilyConfig, ModelConfig
@@ -29,6 +30,12 @@ Vocabulary = Annotated[int, Range(low=1, high=MOST_IDS)]
 UNKNOWN_TO_MOST: dict[str, Any] = {
     "decoder_kv_heads": None, "decoder_d_model": None, "output_cap": None, "rounds_scale": False,
     "unscaled_id": None, "vision": None,
+}  # fmt: skip
+
+# Settings of few families, which check_plain compares with these values unless a family has its own.
+OF_FEW: dict[str, Any] = {
+    "decoder_activation": None, "ffn_bias": None, "norm_bias": True, "rotary_width": None, "input": "text",
+    "decoder_norm_placement": None, "decoder_norm_eps": None, "encoder_qkv_bias": True,
 }  # fmt: skip
 
 # Defaults of settings that a family's own settings replace.
@@ -69,11 +76,33 @@ ONE_ROW = Op(lambda x: x[0], lambda x: x[None], lambda shape: (1, *shape))
 
 @dataclass(frozen=True)
 class WeightName:
-    """The names of one weight: the family's key and ours."""
+    """The names of one weight: the family's key and ours.
+
+    `part` (i, n): it is part i of n equal parts of the rows of the family's tensor, whose other parts are weights too.
+    """
 
     theirs: str
     ours: str
     op: Op = SAME
+    part: tuple[int, int] = (0, 1)
+
+    def read(self, tensor: Tensor) -> Tensor:
+        """Our weight, from the family's tensor."""
+        return self.op.ours(tensor.chunk(self.part[1])[self.part[0]])
+
+    def shape(self, ours: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape of the family's tensor, given that of our weight."""
+        first, *others = self.op.shape(ours)
+        return (first * self.part[1], *others)
+
+
+def their_weights(rows: Iterable[WeightName], ours: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of a family, from our weights; parts of one tensor are joined."""
+    parts: dict[str, list[tuple[int, Tensor]]] = {}
+    for row in rows:
+        parts.setdefault(row.theirs, []).append((row.part[0], row.op.theirs(ours[row.ours])))
+    whole = {name: [tensor for _, tensor in sorted(found, key=lambda part: part[0])] for name, found in parts.items()}
+    return {name: found[0] if len(found) == 1 else torch.cat(found) for name, found in whole.items()}
 
 
 @dataclass(frozen=True)
@@ -231,7 +260,9 @@ def their_special_ids(family: FamilyConfig) -> dict[str, Any]:
 @dataclass(frozen=True)
 class Family:
     """A family of checkpoints. `ignored`: keys of weight files that are not needed, such as constants; `unread`:
-    beginnings of such keys. `prefix` may be missing from all keys. `float16`: whether that type is safe.
+    beginnings of such keys. `prefix` may be missing from all keys. `float16`: whether that type is safe. `sections`:
+    the sections of config.json that have a `model_type` of their own, each with those that are built; the last one has
+    the ids and the vocabulary.
 
     The keys in `searched` are in generation_config.json, if it exists, those in `preprocessed` in
     preprocessor_config.json, which has the values of `preprocessor` too."""
@@ -250,6 +281,19 @@ class Family:
     searched: tuple[str, ...] = ()
     preprocessed: tuple[str, ...] = ()
     preprocessor: Mapping[str, Any] = field(default_factory=dict)
+    sections: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def describes(self, config: Mapping[str, Any]) -> bool:
+        """Whether the sections of a config.json are those of the family."""
+        parts = {name: config.get(name) for name in self.sections}
+        return all(
+            isinstance(part, Mapping) and part.get("model_type") in self.sections[name] for name, part in parts.items()
+        )
+
+    def flat(self, config: Mapping[str, Any]) -> Mapping[str, Any]:
+        """A config.json with the keys of its last section beside its own."""
+        section = config.get(list(self.sections)[-1]) if self.sections else None
+        return {**section, **config} if isinstance(section, Mapping) else config
 
 
 def per_layer(theirs: str, ours: str, count: int, pairs: Iterable[tuple[str, str]]) -> list[WeightName]:
@@ -265,7 +309,7 @@ def refuse_unless(holds: bool, family: str, what: str) -> None:
 
 def check_plain(ours: TranslatedCheckpoint, family: str, defaults: Mapping[str, Any]) -> None:
     """Inexpressible if a setting differs from the only value that the family supports."""
-    for name, value in defaults.items():
+    for name, value in {**OF_FEW, **defaults}.items():
         of_model = name not in OURS_ALONE and name in {field.name for field in fields(ModelConfig)}
         section: Any = ours.model if of_model else ours.family
         found = getattr(section, name)

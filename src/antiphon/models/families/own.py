@@ -26,7 +26,7 @@ _ROWS = re.compile(r"(^|\.)((o|down)\.(weight|bias)|(norm|final)\.(weight|bias))
 # With an untied output, transformers also unties the two embeddings.
 _PLAIN = {
     "norm": "layer", "bias": True, "tie_embeddings": True, "num_kv_heads": None, "attention_scale": None,
-    "head_dim": None, **OURS_ALONE,
+    "head_dim": None, "input": "text", **OURS_ALONE,
 }  # fmt: skip
 
 

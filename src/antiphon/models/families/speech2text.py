@@ -116,7 +116,7 @@ def _theirs(ours: TranslatedCheckpoint) -> Speech2TextKeys:
     refuse_unless(framed, name, f"frames of {_WINDOW} samples, {_HOP} apart")
     scaled = audio.scale == ours.family.embedding_scale
     refuse_unless(scaled, name, "one scale for sound and text")
-    fixed = {"embedding_norm": False, "output_bias": False, "key_bias": True, "speech": None}
+    fixed = {"embedding_norm": False, "output_bias": False, "key_bias": True, "speech": None, "input": ours.model.input}
     return Speech2TextKeys(
         **common_keys(name, ours, {**_MODEL, **_FAMILY, **fixed}),
         max_source_positions=audio.frames(audio.most_samples),

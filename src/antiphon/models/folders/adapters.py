@@ -102,7 +102,7 @@ def _in_our_names(
         elif end:  # a linear layer, whose weight is the same here
             made[row.ours.removesuffix(".weight") + end] = tensor
         else:
-            made[row.ours] = row.op.ours(tensor)
+            made[row.ours] = row.read(tensor)
     return made
 
 

@@ -26,6 +26,7 @@ from antiphon.errors import ModelError, one_line
 from antiphon.inputs import input_kind
 from antiphon.models.build import build_network
 from antiphon.models.families import FAMILIES, Family, Inexpressible, TranslatedCheckpoint, WeightName, check_type
+from antiphon.models.families.family import their_weights
 from antiphon.models.families.own import as_family
 from antiphon.models.families.search import FORCED, IDS, search_settings, their_search, warn_ignored, warn_not_exported
 from antiphon.models.folders.account import LoadReport
@@ -71,6 +72,7 @@ def load_pretrained(
     """
     config = read_config(folder, CONFIG)
     family = find_family(config, folder)
+    config = family.flat(config)
     check_type(family.name, dtype)
     apart = (folder / SEARCH).exists()
     search = read_config(folder, SEARCH) if apart else config
@@ -87,7 +89,7 @@ def load_pretrained(
     with sketching():
         network = _network(ours, seed=seed)
     own = {name: tuple(tensor.shape) for name, tensor in named_weights(network).items()}
-    shapes = {row.theirs: row.op.shape(own[row.ours]) for row in rows}
+    shapes = {row.theirs: row.shape(own[row.ours]) for row in rows}
     unread = {key for key in stored if key.startswith(family.unread)} if family.unread else set()
     check_shapes(shapes, stored, explained=family.tables.all() | family.ignored | unread)
     weights = {row.ours: partial(_read, stored, row) for row in rows}
@@ -114,7 +116,7 @@ def load_pretrained(
 def is_foreign(config: Mapping[str, Any]) -> bool:
     """Whether a checkpoint has an encoder and a decoder, of a family that is not ours, and no code of its own."""
     name = config.get("model_type")
-    known = not isinstance(name, str) or name in FAMILIES
+    known = not isinstance(name, str) or (name in FAMILIES and FAMILIES[name].describes(config))
     return not known and config.get("is_encoder_decoder") is True and "auto_map" not in config
 
 
@@ -133,6 +135,12 @@ def find_family(config: Mapping[str, Any], folder: Path) -> Family:
         raise ModelError(
             f"`model_type` in `{folder / CONFIG}` must be one of {', '.join(FAMILIES)}, but is "
             f"{name!r:.60}{hint}{seq2seq}"
+        )
+    if not FAMILIES[name].describes(config):
+        known = " and ".join(f"`{part}` ({', '.join(kinds)})" for part, kinds in FAMILIES[name].sections.items())
+        raise ModelError(
+            f"`{folder / CONFIG}` must be a {name} of {known}, but has other parts. With the extra [hf] (pip install "
+            "'antiphon[hf]') transformers computes it."
         )
     return FAMILIES[name]
 
@@ -183,8 +191,9 @@ def _translate(
 
 
 def _preprocessor(folder: Path) -> tuple[Mapping[str, Any], str]:
-    """The settings of preprocessing and the name of their file, one of two; empty if there is none."""
-    for name, section in ((PREPROCESSOR, ""), ("processor_config.json", "feature_extractor")):
+    """The settings of preprocessing of sound or images and the name of their file; empty if there is none."""
+    processor = "processor_config.json"
+    for name, section in ((PREPROCESSOR, ""), (processor, "feature_extractor"), (processor, "image_processor")):
         if (folder / name).exists():
             content = read_json(within(folder, name))
             found = content.get(section) if section else content
@@ -217,7 +226,7 @@ def _network(ours: TranslatedCheckpoint, *, seed: int, allow_import: bool = Fals
 
 
 def _read(stored: WeightFiles, row: WeightName, dtype: torch.dtype) -> Tensor:
-    return row.op.ours(stored.read(row.theirs, dtype=dtype))
+    return row.read(stored.read(row.theirs, dtype=dtype))
 
 
 def save_pretrained(folder: str | Path, parts: Parts) -> Path:
@@ -226,7 +235,7 @@ def save_pretrained(folder: str | Path, parts: Parts) -> Path:
     check_describable(parts)
     family, ours, parts = save_pretrained_files(folder, parts)
     weights = named_weights(parts.network)
-    made = {row.theirs: row.op.theirs(weights[row.ours]).contiguous().cpu() for row in family.rows(ours)}
+    made = {name: tensor.contiguous().cpu() for name, tensor in their_weights(family.rows(ours), weights).items()}
     made |= {key: made[other].clone() for key, other in family.tables.copies(ours.tables).items()}
     replace_file(folder / WEIGHTS, serialize(made, metadata={"format": "pt"}))
     return folder

@@ -39,16 +39,17 @@ class HeadMixer(Mixer):
 
     takes = ("num_kv_heads",)
     key_bias = True  # whether the key projection has a bias if the others do
+    qkv_bias = True  # whether the projections q, k and v have a bias if o does
 
     def setup(
         self, *, d_model: int, num_heads: int, head_dim: int, role: str, bias: bool, dropout: float, noise: Noise
     ) -> None:
         groups = self.num_kv_heads or num_heads
         self.num_heads, self.groups, self.head_dim, self.role = num_heads, groups, head_dim, role
-        self.q = nn.Linear(d_model, num_heads * head_dim, bias=bias)
-        memory_width = self.memory_width or d_model
-        self.k = nn.Linear(memory_width, groups * head_dim, bias=bias and self.key_bias)
-        self.v = nn.Linear(memory_width, groups * head_dim, bias=bias)
+        biased, memory_width = bias and self.qkv_bias, self.memory_width or d_model
+        self.q = nn.Linear(d_model, num_heads * head_dim, bias=biased)
+        self.k = nn.Linear(memory_width, groups * head_dim, bias=biased and self.key_bias)
+        self.v = nn.Linear(memory_width, groups * head_dim, bias=biased)
         self.o = nn.Linear(num_heads * head_dim, d_model, bias=bias)
         self.drop = Dropout(dropout, noise)
         self.make(d_model=d_model, bias=bias)
