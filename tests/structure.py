@@ -115,13 +115,13 @@ FLOORS: dict[str, list[str]] = {
     ],
     "training": [
         "/ adapters ahead energy groups guards/ guards/events guards/loss_range lease objectives/ "
-        "objectives/distillation objectives/r_drop optimizers parallel/ parallel/single parallel/skipped "
-        "parallel/trial reporting/ reporting/advice reporting/formats reporting/reporters/base "
+        "objectives/distillation objectives/joint_ctc objectives/r_drop optimizers parallel/ parallel/single "
+        "parallel/skipped reporting/ reporting/advice reporting/formats reporting/reporters/base "
         "reporting/reporters/guarded reporting/rows saving/ saving/background saving/optimizer_state saving/ranks "
         "saving/tensor_file signals",
-        "guards/splitting guards/step_clock lock optim parallel/ddp parallel/exchange reporting/notebook "
-        "reporting/reporters/names reporting/reporters/trackio reporting/reporters/weights_and_biases "
-        "reporting/sparkline saving/files saving/stored",
+        "guards/splitting guards/step_clock lock objectives/step_objective optim parallel/ddp parallel/exchange "
+        "parallel/trial reporting/notebook reporting/reporters/names reporting/reporters/trackio "
+        "reporting/reporters/weights_and_biases reporting/sparkline saving/files saving/stored",
         "guards/state parallel/shards reporting/live reporting/reporters/ reporting/reporters/mlflow "
         "reporting/reporters/tensorboard snapshot",
         "evaluated guards/failures parallel/fsdp progress reporting/record saving/space",
@@ -131,8 +131,8 @@ FLOORS: dict[str, list[str]] = {
     ],
     "search": [
         "/ batch_state constants length_checks next_token/ requests special_tokens",
-        "constraint_state coverage hypotheses next_token/logits_processors next_token/sampling next_token/topk "
-        "request_queue search_size",
+        "constraint_state coverage hypotheses next_token/ctc_prefix next_token/logits_processors "
+        "next_token/sampling next_token/topk request_queue search_size",
         "config",
         "batching candidates length_limits",
         "next_token/beam next_token/beam_groups next_token/phrase_banks state",
@@ -146,7 +146,7 @@ FLOORS: dict[str, list[str]] = {
         "/ answers assemble attention/ attention/maps attention/token_spans classification/ ensemble hf/ "
         "hf/network languages other_names prompting restricting",
         "joining model_repr protocols quantize translator",
-        "classification/labels requests scoring token_confidence",
+        "attention/ctc_alignment classification/labels requests scoring token_confidence",
         "attention/of_texts classification/classify hf/model",
         "answering",
         "model",
