@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -66,12 +67,12 @@ def test_the_gradient_of_a_step_is_that_of_all_its_micro_batches(
 
 def test_it_stands_beside_r_drop_and_distillation(tmp_path: Path) -> None:
     teacher = build_network(SHAPE, AttentionConfig(), source_vocab=12, target_vocab=12, shared=True, seed=5)
-    distillation = DistillationConfig("teacher", weight=0.5)
-    for name, more, settings in (
-        ("r_drop", {}, {"r_drop": 1.0}),
-        ("distilled", {"teacher": teacher}, {"distillation": distillation}),
-    ):
-        loop = make_loop(tmp_path / name, model=SHAPE, max_steps=2, **more, **settings)
+    cases: dict[str, dict[str, Any]] = {
+        "r_drop": {"r_drop": 1.0},
+        "distilled": {"teacher": teacher, "distillation": DistillationConfig("teacher", weight=0.5)},
+    }
+    for name, settings in cases.items():
+        loop = make_loop(tmp_path / name, model=SHAPE, max_steps=2, **settings)
         batch = loop.make()[0][1]
         assert batch is not None
         found = float(loop.loss(batch, number=0).objective.detach())
