@@ -122,8 +122,8 @@ FLOORS: dict[str, list[str]] = {
         "parallel/skipped reporting/ reporting/advice reporting/formats reporting/reporters/base "
         "reporting/reporters/guarded reporting/rows saving/ saving/background saving/optimizer_state saving/ranks "
         "saving/tensor_file signals",
-        "guards/splitting guards/step_clock lock optim parallel/ddp parallel/exchange parallel/trial "
-        "reporting/notebook reporting/reporters/names reporting/reporters/trackio "
+        "guards/splitting guards/step_clock lock objectives/step_objective optim parallel/ddp parallel/exchange "
+        "parallel/trial reporting/notebook reporting/reporters/names reporting/reporters/trackio "
         "reporting/reporters/weights_and_biases reporting/sparkline saving/files saving/stored",
         "guards/state parallel/shards reporting/live reporting/reporters/ reporting/reporters/mlflow "
         "reporting/reporters/tensorboard snapshot",

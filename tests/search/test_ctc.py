@@ -199,10 +199,10 @@ def test_an_answer_longer_than_its_source_and_a_forced_prefix_that_no_path_spell
     network = hearing("paper")
     config = GenerationConfig(ctc_weight=0.5, max_new_tokens=8, min_new_tokens=5)
     prefix = (4, 4, 4, 4)  # eight frames at least
-    for source in (SourceInput([5, END], 0), SourceInput([5, 6, END], 1, prefix=prefix)):
-        best = answer(network, [source], config, SPECIAL)[0][0]
-        assert len(best.ids) >= 5 + len(source.prefix) and math.isfinite(best.rank)
-        log_p = [next_log_p(network, list(source.ids), [best.ids[:place]])[0] for place in range(len(best.ids))]
+    for row, (ids, begun) in enumerate([([5, END], ()), ([5, 6, END], prefix)]):
+        best = answer(network, [SourceInput(ids, row, prefix=begun)], config, SPECIAL)[0][0]
+        assert len(best.ids) >= 5 + len(begun) and math.isfinite(best.rank)
+        log_p = [next_log_p(network, ids, [best.ids[:place]])[0] for place in range(len(best.ids))]
         assert best.score == pytest.approx(sum(row[id] for row, id in zip(log_p, best.ids, strict=True)))
 
 

@@ -127,13 +127,13 @@ def test_the_teacher_reads_the_same_and_stays_as_it_is(tmp_path: Path) -> None:
     before = [part.clone() for part in by.parameters()]
     made = distilled(tmp_path / "run", by=by, max_steps=6)
     batch = made.collate(next(made.parts.batches))
-    assert made.distillation is not None
-    one, other = (made.distillation.criterion(batch).hidden for _ in range(2))
+    assert made.objective.distillation is not None
+    one, other = (made.objective.distillation.criterion(batch).hidden for _ in range(2))
     assert torch.equal(one, other) and len(one) == int(batch.label_mask.sum())  # without dropout
     alone = made.collate(next(made.parts.batches)[:1])
     memory = by.encode(alone.source, alone.source_tokens)
     wanted = by.logits(by.decode(alone.target_ids, alone.target_tokens, memory, None)[0][alone.label_mask])
-    found = made.distillation.criterion(alone)
+    found = made.objective.distillation.criterion(alone)
     torch.testing.assert_close(found.logits(found.hidden), wanted)
     made.run()
     assert all(torch.equal(a, b) for a, b in zip(before, by.parameters(), strict=True))
@@ -198,8 +198,8 @@ def test_an_ensemble_teaches_the_mean_of_its_probabilities(tmp_path: Path) -> No
     members = [teacher(seed=1), teacher(seed=2, shape=ModelConfig(preset="tiny", d_model=16, ffn_dim=16, num_heads=2))]
     made = distilled(tmp_path / "run", by=Ensemble(members))
     batch = made.collate(next(made.parts.batches))
-    assert made.distillation is not None
-    found = made.distillation.criterion(batch)
+    assert made.objective.distillation is not None
+    found = made.objective.distillation.criterion(batch)
     each = []
     for member in members:
         memory = member.encode(batch.source, batch.source_tokens)

@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 import torch
+from page_commands import passages
 
 import antiphon
 from antiphon.config import AttentionConfig, ModelConfig
 from antiphon.errors import ConfigError, DataError, ModelError
+from antiphon.export.page import _unsaid
 from antiphon.generation.ensemble import Ensemble
 from antiphon.generation.model import Model
 from antiphon.models.build import build_network
@@ -119,6 +121,17 @@ def test_a_word_that_is_added_has_a_row_before_the_blank(model: Model) -> None:
         assert torch.equal(after[:-2], before[:-1]) and torch.equal(after[-1], before[-1])
     again = Model.from_parts(grown)
     assert again.ctc_alignment("aab").text == model.ctc_alignment("aab").text
+
+
+def test_the_page_and_the_notes_of_an_export(
+    model: Model, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "- `ctc_weight` 0.3" in _unsaid(model)
+    [block] = [passage.text for passage in passages("docs/ctc.md") if passage.python]
+    monkeypatch.setattr(antiphon, "load", lambda folder: model)
+    exec(compile(block, "docs/ctc.md", "exec"), {})
+    lines = capsys.readouterr().out.splitlines()
+    assert [line[:9] for line in lines[:3]] == ["A: frames", "B: frames", "C: frames"] and lines[3] == "ABC"
 
 
 def test_families_of_other_toolkits_have_no_such_head(model: Model, tmp_path: Path) -> None:

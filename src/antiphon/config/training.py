@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from antiphon.config.distillation import DistillationConfig
 from antiphon.config.interval import Every, Interval, read_interval, set_default_steps
+from antiphon.config.objective import ObjectiveSettings
 from antiphon.config.parallel import ParallelSettings
 from antiphon.config.protection import ProtectionSettings
 from antiphon.registry import nearest
@@ -68,7 +68,7 @@ class AdapterConfig(Settings):
 
 
 @dataclass(frozen=True)
-class TrainingConfig(ParallelSettings, ProtectionSettings):
+class TrainingConfig(ObjectiveSettings, ParallelSettings, ProtectionSettings):
     optimizer: object = "adamw"
     """adamw, adafactor, muon, lion, schedule_free, sgd or module:Class; with further settings: {name: settings}."""
     lr: Positive = 1e-3
@@ -100,15 +100,6 @@ class TrainingConfig(ParallelSettings, ProtectionSettings):
     """Micro-batches in one optimizer step."""
     clip_norm: NotNegative = 1.0
     """Gradients are clipped to this norm; 0: no clipping."""
-    label_smoothing: Rate = 0.1
-    """Probability mass that is spread uniformly over the vocabulary."""
-    ctc_weight: Annotated[float, Range(low=0, high=1, open_low=True)] | None = None
-    """Weight of the CTC loss, that of the decoder is 1 less this; none: 0.3 with `model.ctc`."""
-    r_drop: NotNegative = 0.0
-    """Weight of the divergence between two passes with different dropout (R-Drop); 0: off, 5 is usual. Doubles the
-    time."""
-    distillation: DistillationConfig | None = None
-    """Knowledge distillation from a teacher: {teacher, weight, temperature, copy_layers}; none: off."""
     mixout: Rate = 0.0
     """Probability that, in training, an element of a linear weight is replaced by its initial value. For
     fine-tuning."""

@@ -107,6 +107,7 @@ def _unsaid(model: Model) -> str:
         "length_penalty_kind": beam and config.length_penalty_kind != "average",
         "patience": beam and config.patience is None,
         "coverage_penalty": beam and config.coverage_penalty != 0,
+        "ctc_weight": config.ctc_weight > 0,
         "beam_groups": config.beam_groups > 1,
         "repetition_penalty": beam and config.repetition_penalty != 1 and model.special_tokens.published,
         "no_repeat_ngram": beam and config.no_repeat_ngram > 0,

@@ -21,9 +21,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
-from antiphon.errors import ConfigError
 from antiphon.models.protocol import Seq2Seq
-from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.nn.mixers import Memory
 from antiphon.runtime.encoding import encode_sources
 from antiphon.runtime.inference import evaluating, label_log_p, sum_type
@@ -36,7 +34,6 @@ from antiphon.search.constants import NEG_INF
 from antiphon.search.coverage import Coverage
 from antiphon.search.hypotheses import Hypothesis, common_prefix
 from antiphon.search.next_token.choose import candidates_of_all_ids, candidates_of_top_ids, forced_ends
-from antiphon.search.next_token.ctc_prefix import CTCPrefixScores
 from antiphon.search.request_queue import Prepared, RequestQueue, Waiting
 from antiphon.search.requests import Request
 from antiphon.search.search_size import SearchSize
@@ -88,7 +85,7 @@ class Search:
                     weight=config.coverage_penalty,
                 )
             if config.ctc_weight:
-                self.state.ctc = self._ctc_scores(requests, memory)
+                self.state.read_frames(self.network, memory, requests, config)
             ids = self._prefix_ids(requests)
             if ids is not None:
                 hidden = self.stepper.read(ids)
@@ -181,21 +178,6 @@ class Search:
             window=config.window,
             joins=size,
         )
-
-    def _ctc_scores(self, requests: Sequence[Request], memory: Memory) -> CTCPrefixScores:
-        """The CTC head's scores of the prefixes of `requests`. ConfigError for a network without the head."""
-        config = self.config
-        if not isinstance(self.network, EncoderDecoder) or self.network.ctc is None:
-            raise ConfigError(
-                "`ctc_weight` needs a single model with a CTC head (`model.ctc: true` in its recipe), but this one has "
-                f"none, and it is {config.ctc_weight}. Set it to 0."
-            )
-        frames = self.network.frames(memory)
-        scores = CTCPrefixScores(frames, width=config.width, weight=config.ctc_weight, end=config.special_tokens.end)
-        for place in range(len(config.special_tokens.first), self._prefix_length):
-            column = torch.tensor([[request.prefix[place]] for request in requests], device=self.device)
-            scores.advance(column.expand(-1, config.width))
-        return scores
 
     def _prefix_ids(self, requests: Sequence[Request]) -> Tensor | None:
         """The start token and the prefix without its last id, (n·W, P); None if there is no prefix."""

@@ -16,6 +16,8 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from antiphon.models.protocol import Seq2Seq
+from antiphon.nn.mixers import Memory
 from antiphon.runtime.inference import sum_type
 from antiphon.search.batch_state import PART, PER_HYPOTHESIS, PER_SOURCE, BatchState
 from antiphon.search.candidates import Candidates
@@ -25,7 +27,7 @@ from antiphon.search.constraint_state import ConstraintState
 from antiphon.search.coverage import Coverage
 from antiphon.search.hypotheses import FinishedHypotheses
 from antiphon.search.length_limits import LengthLimits
-from antiphon.search.next_token.ctc_prefix import CTCPrefixScores
+from antiphon.search.next_token.ctc_prefix import CTCPrefixScores, ctc_scores_of
 from antiphon.search.next_token.sampling import HypothesisRandom
 from antiphon.search.requests import Request
 
@@ -110,6 +112,17 @@ class SearchState(BatchState):
             for column in ids[:, constrained_from:].T:
                 tokens = column[:, None].expand_as(self.value)
                 self.constraints.advance(tokens, torch.ones_like(tokens, dtype=torch.bool))
+
+    def read_frames(self, network: Seq2Seq, memory: Memory, requests: Sequence[Request], config: SearchConfig) -> None:
+        """Let the CTC head of `network` score too, from here on, behind the prefixes of `requests`."""
+        self.ctc = ctc_scores_of(
+            network,
+            memory,
+            [request.prefix[len(config.special_tokens.first) :] for request in requests],
+            width=config.width,
+            weight=config.ctc_weight,
+            end=config.special_tokens.end,
+        )
 
     def collect(self, candidates: Candidates, *, unique: bool = False, with_tokens: bool = True) -> None:
         """Put candidates (N, C) with a value above -inf among the finished hypotheses.

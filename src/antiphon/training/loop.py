@@ -37,7 +37,7 @@ class Loop(TrainStep):
         super().__init__(parts, settings)
         self.validate_every = validate_every
         state = (self.evaluated, parts.optimizer, self.ahead, self.progress)
-        self.now = TrainState(self.network, *state, self.record, self.distillation, self.world)
+        self.now = TrainState(self.network, *state, self.record, self.objective.distillation, self.world)
         self.best = SnapshotStore(parts.store.folder.with_name("best"), keep=None, say=self.record.say)
         self.space = SpaceCheck(parts.store, lambda: snapshot_bytes(self.now))
 

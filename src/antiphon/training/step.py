@@ -16,15 +16,13 @@ from antiphon.batch import Batch, Example, collate
 from antiphon.config import TrainingConfig
 from antiphon.distributed.world import World
 from antiphon.errors import ConfigError, NonFiniteError
-from antiphon.nn.loss import CrossEntropy, LossSum
+from antiphon.nn.loss import LossSum
 from antiphon.nn.noise import RowRanges
 from antiphon.splitmix import mix
 from antiphon.training.ahead import BatchPrefetcher, MicroBatch
 from antiphon.training.evaluated import EvaluationWeights
 from antiphon.training.guards.protection import RunProtection
-from antiphon.training.objectives.distillation import Distillation
-from antiphon.training.objectives.joint_ctc import CTCObjective
-from antiphon.training.objectives.r_drop import PairedCrossEntropy, twice
+from antiphon.training.objectives.step_objective import StepObjective
 from antiphon.training.parallel.exchange import StepExchange
 from antiphon.training.parallel.single import SingleProcess
 from antiphon.training.parts import LoopParts
@@ -52,10 +50,7 @@ class TrainStep:
         self.parts, self.settings, self.record = parts, settings, parts.record
         self.parallel = parts.parallel or SingleProcess(parts.network, settings, World())
         self.world, self.network, self.forward = self.parallel.world, self.parallel.network, self.parallel.forward
-        smoothing = settings.label_smoothing
-        self.criterion = PairedCrossEntropy(smoothing, settings.r_drop) if settings.r_drop else CrossEntropy(smoothing)
-        self.distillation = None if parts.teacher is None else Distillation(parts.teacher, settings)
-        self.ctc = CTCObjective(parts.network, settings, left_out=parts.special_ids)
+        self.objective = StepObjective(parts.network, settings, teacher=parts.teacher, left_out=parts.special_ids)
         self.progress = Progress()
         self.trainable = sum(weight.numel() for weight in self.network.parameters() if weight.requires_grad)
         self.evaluated = EvaluationWeights(self.network, parts.optimizer, decay=settings.ema)
@@ -114,8 +109,7 @@ class TrainStep:
         torch.manual_seed(mix(settings.seed, step, number) if number else settings.seed * 1_000_003 + step)
         self.network.noise.set(seed=settings.seed, step=step, micro_batch=number, rows=rows)
         with self.precision(), self.protection.splitter.watching(rows, self.parallel.device):
-            criterion = self.criterion if self.distillation is None else self.distillation.criterion(batch)
-            return self.forward(twice(batch) if settings.r_drop else batch, self.ctc.joint(criterion))
+            return self.objective.loss(self.forward, batch)
 
     def update(self, window: LogWindow, losses: list[LossSum], examples: list[list[Example]]) -> float:
         """Clip, check and apply the gradient. Returns the learning rate."""

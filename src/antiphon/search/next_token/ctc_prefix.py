@@ -15,12 +15,17 @@ Shapes: N sources, W hypotheses of each, F frames, V ids.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
+from antiphon.errors import ConfigError
+from antiphon.models.protocol import Seq2Seq
+from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.nn.ctc import CTCFrames
+from antiphon.nn.mixers import Memory
 from antiphon.runtime.inference import sum_type
 from antiphon.search.batch_state import PER_HYPOTHESIS, PER_SOURCE, SHARED, BatchState
 from antiphon.search.constants import NEG_INF
@@ -111,6 +116,22 @@ class CTCPrefixScores(BatchState):
         """(N, W): the log-probability of exactly this text."""
         ways = torch.logaddexp(self.with_token, self.with_blank)
         return ways.gather(2, (self.lengths - 1)[:, None, None].expand(*ways.shape[:2], 1))[..., 0]
+
+
+def ctc_scores_of(
+    network: Seq2Seq, memory: Memory, prefixes: Sequence[Sequence[int]], *, width: int, weight: float, end: int
+) -> CTCPrefixScores:
+    """The scores of hypotheses that begin with the `prefixes`, one a source, of one length. ConfigError for a network
+    without a CTC head."""
+    if not isinstance(network, EncoderDecoder) or network.ctc is None:
+        raise ConfigError(
+            "`ctc_weight` needs a single model with a CTC head (`model.ctc: true` in its recipe), but this one has "
+            f"none, and it is {weight}. Set it to 0."
+        )
+    scores = CTCPrefixScores(network.frames(memory), width=width, weight=weight, end=end)
+    for ids in zip(*prefixes, strict=True):
+        scores.advance(torch.tensor(ids, device=network.device)[:, None].expand(-1, width))
+    return scores
 
 
 def _shifted(values: Tensor, first: float) -> Tensor:
