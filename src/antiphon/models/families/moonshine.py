@@ -106,8 +106,8 @@ class MoonshineKeys(Keys):
         """Rotary positions, in the section of newer files or beside the other keys."""
         if self.rope_parameters is not None:
             return self.rope_parameters
-        given = {"rope_theta": self.rope_theta, "partial_rotary_factor": self.partial_rotary_factor}
-        return RopeKeys(**{name: value for name, value in given.items() if value is not None})
+        share = self.partial_rotary_factor
+        return RopeKeys(rope_theta=self.rope_theta or 10000.0, partial_rotary_factor=0.9 if share is None else share)
 
     def special_ids(self) -> dict[str, Any]:
         """As of other families; without a `pad_token_id`, padding is the end."""
