@@ -7,10 +7,14 @@ import re
 import shutil
 import sys
 from pathlib import Path
+from random import Random
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
+from inputs.sounds import encoded, tone
+from inputs.test_audio import model_of
 from page_commands import PAGES, passages
 from parity.test_languages import checkpoint
 from workflows.test_fine_tuning import T5, published
@@ -40,6 +44,7 @@ RUN = {  # page -> how many blocks the tests run; where no other test is named, 
     "docs/reports.md": 2,
     "docs/search.md": 2,
     "docs/serving.md": 3,  # test_serving_page.py
+    "docs/sound.md": 3,
     "docs/speed.md": 1,
     "docs/sweeps.md": 1,  # tests/sweeps/test_sweeps_page.py
     "docs/training.md": 2,  # the first one in test_variants.py
@@ -180,6 +185,21 @@ def test_search(folder: Path) -> None:
     first, _, last = (answer.text for answer in answers[1])
     assert "Haus" in first and "am See" in last and "2026" in last
     assert {answer.text for answer in answers[2]} <= {"positive", "negative"}
+
+
+def test_sound(folder: Path) -> None:
+    clip = tone(4000, rate=8000)
+    for name, format in (("seven.wav", "WAV"), ("a.wav", "WAV"), ("b.flac", "FLAC")):
+        (folder / name).write_bytes(encoded(clip, rate=8000, format=format))
+    read, answered, louder = blocks("docs/sound.md")
+    exec(compile(read, "docs/sound.md", "exec"), names := {})
+    assert names["features"].shape == (names["frames"], 80) and torch.allclose(names["samples"], clip, atol=1e-4)
+    model = model_of({"mel_bins": 8, "sampling_rate": 8000})
+    exec(compile(answered, "docs/sound.md", "exec"), {"model": model, "samples": clip})
+    exec(compile(louder, "docs/sound.md", "exec"), names := {"__name__": "louder"})
+    unregister("augmentation", "louder")
+    changed = names["Louder"](most=3.0).of_row(clip, Random(0)) / clip
+    assert 1 < float(changed[1]) < 3 and torch.allclose(changed[1:5], changed[1].expand(4))
 
 
 def test_explaining(folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import random
 import struct
 import sys
 import time
@@ -10,6 +11,7 @@ from typing import BinaryIO, cast
 
 import pytest
 import torch
+from counts import count
 from inputs.sounds import encoded, tone
 
 from antiphon.errors import ConfigError, DataError
@@ -89,6 +91,16 @@ def test_what_is_no_sound_is_one_clear_line(content: bytes, message: str) -> Non
     assert "\n" not in str(caught.value) and str(caught.value).endswith(".")
 
 
+def test_a_compressed_file_that_claims_days_is_refused_without_their_memory() -> None:
+    content = bytearray(encoded(tone(9000), format="FLAC"))
+    content[21:26] = bytes([content[21] | 0x0F, 0xFF, 0xFF, 0xFF, 0xFF])  # 2^36 - 1 samples
+    with pytest.raises(DataError, match=r"must have at most 4,294,967,296 samples, but its head says 68,719,476,735"):
+        read(bytes(content))
+    content[21:26] = bytes([content[21] & 0xF0, 0xFF, 0xFF, 0xFF, 0xFF])  # 2^32 - 1
+    with pytest.raises(DataError, match=r"is cut short: it should have 4,294,967,295 samples, but has 9,000|as sound"):
+        read(bytes(content))
+
+
 def test_a_head_that_lies_is_bounded_by_the_file() -> None:
     content = bytearray(encoded(tone(100)))
     content[40:44] = struct.pack("<I", 2**32 - 1)  # as a stream has it, or a bomb
@@ -99,6 +111,22 @@ def test_a_head_that_lies_is_bounded_by_the_file() -> None:
     zero = bytes(content[:22]) + b"\0\0" + bytes(content[24:])  # no channels
     with pytest.raises(DataError):
         read(zero)
+
+
+@pytest.mark.parametrize("format", ["WAV", "WAVEX", "FLAC", "OGG", "MP3"])
+def test_files_with_wrong_bytes_are_read_or_refused(format: str) -> None:
+    """Each of some changed files has as many samples as its head says, or is one line."""
+    whole, dice = encoded(torch.stack([tone(3000)] * 2, 1), format=format), random.Random(format)
+    for _ in range(count("hostile_files") // 5):
+        content = bytearray(whole)
+        for _ in range(dice.choice([1, 3, 20])):
+            content[int(dice.random() ** 3 * len(content))] = dice.randrange(256)  # more often near the head
+        changed = bytes(content[: dice.choice([len(content), dice.randrange(1, len(content))])])
+        try:
+            length = audio_length(io.BytesIO(changed), "`a`", sampling_rate=8000)
+            assert len(read(changed, 8000)) == length
+        except DataError as error:
+            assert "\n" not in str(error)
 
 
 def test_a_package_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,7 +25,8 @@ from antiphon.errors import ConfigError, DataError
 
 LOWEST_RATE, HIGHEST_RATE = 1000, 2**20  # samples a second; others are of no sound
 _MOST_CHANNELS = 64
-_MOST_SAMPLES = 2**40  # beyond which a head is wrong
+_MOST_SAMPLES = 2**32  # days of sound; a larger number in a head is wrong
+_BLOCK = 2**20  # samples that are decoded at once
 _PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE  # WAVE_FORMAT_…
 _WHOLE = {1: torch.uint8, 2: torch.int16, 3: torch.uint8, 4: torch.int32}  # types of samples by their bytes
 _FLOATS = {4: torch.float32, 8: torch.float64}
@@ -118,7 +119,8 @@ def read_head(file: BinaryIO, what: str) -> AudioHead:
         problem = f"from 1 to {_MOST_CHANNELS} channels, but has {head.channels}"
         raise DataError(f"{what} must have {problem}. Make the file again, or leave it out.")
     if not 0 <= head.samples <= _MOST_SAMPLES:
-        raise DataError(f"{what} does not say how long it is. Convert it: {conversion('FILE', head.rate)}.")
+        problem = f"must have at most {_MOST_SAMPLES:,} samples, but its head says {head.samples:,}"
+        raise DataError(f"{what} {problem}. Convert it: {conversion('FILE', head.rate)}.")
     return head
 
 
@@ -174,8 +176,13 @@ def _other_head(file: BinaryIO, what: str) -> AudioHead:
 
 def _decode_other(file: BinaryIO, head: AudioHead, what: str) -> Tensor:
     """The samples (N,) of a file that soundfile reads; DataError if there are fewer than its head says."""
+    blocks: list[Tensor] = []
     with _opened(file, what) as sound:
-        found = torch.from_numpy(sound.read(head.samples, dtype="float32", always_2d=True)).mean(1)
+        left = head.samples  # in blocks, since the head of a broken file may claim more than memory holds
+        while left and len(block := sound.read(min(left, _BLOCK), dtype="float32", always_2d=True)):
+            blocks.append(torch.from_numpy(block).mean(1))
+            left -= len(block)
+    found = torch.cat(blocks) if blocks else torch.zeros(0)
     if len(found) < head.samples:
         problem = f"is cut short: it should have {head.samples:,} samples, but has {len(found):,}"
         raise DataError(f"{what} {problem}. Make the file again, or leave it out.")

@@ -48,7 +48,7 @@ _Heads = Annotated[int, Range(low=1, high=1024)]
 
 
 @dataclass(frozen=True, kw_only=True)
-class RopeKeys(Settings):
+class PartialRopeKeys(Settings):
     """The keys of `rope_parameters`."""
 
     rope_type: str = "default"
@@ -73,7 +73,7 @@ class MoonshineKeys(Keys):
     encoder_hidden_act: str = "gelu"
     decoder_hidden_act: str = "silu"
     max_position_embeddings: Annotated[int, Range(low=1, high=2**20)] = 512
-    rope_parameters: RopeKeys | None = None
+    rope_parameters: PartialRopeKeys | None = None
     rope_theta: Positive | None = None
     partial_rotary_factor: Share | None = None
     attention_bias: bool = False
@@ -102,12 +102,14 @@ class MoonshineKeys(Keys):
         require(kind == "default", "rope_parameters.rope_type", f"must be default, but is `{kind:.40}`")
 
     @property
-    def rope(self) -> RopeKeys:
+    def rope(self) -> PartialRopeKeys:
         """Rotary positions, in the section of newer files or beside the other keys."""
         if self.rope_parameters is not None:
             return self.rope_parameters
-        given = {"rope_theta": self.rope_theta, "partial_rotary_factor": self.partial_rotary_factor}
-        return RopeKeys(**{name: value for name, value in given.items() if value is not None})
+        share = self.partial_rotary_factor
+        return PartialRopeKeys(
+            rope_theta=self.rope_theta or 10000.0, partial_rotary_factor=0.9 if share is None else share
+        )
 
     def special_ids(self) -> dict[str, Any]:
         """As of other families; without a `pad_token_id`, padding is the end."""
@@ -197,7 +199,7 @@ def _theirs(ours: TranslatedCheckpoint) -> MoonshineKeys:
         encoder_hidden_act=plain,
         decoder_hidden_act=gated,
         max_position_embeddings=model.max_length,
-        rope_parameters=RopeKeys(
+        rope_parameters=PartialRopeKeys(
             rope_theta=model.rotary_base or 10000.0,
             # In the middle between two widths, so that no rounding changes it.
             partial_rotary_factor=1.0 if family.rotary_width is None else (family.rotary_width + 0.5) / head,
