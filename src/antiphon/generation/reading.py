@@ -14,7 +14,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from antiphon.config import GenerationConfig
-from antiphon.data.media import Reference, is_part, open_media
+from antiphon.data.media import Reference, is_part, located, open_media
+from antiphon.data.whole_rows import TableRow
 from antiphon.errors import ConfigError
 from antiphon.generation.protocols import AnsweringModel
 from antiphon.inputs import InputKind
@@ -45,6 +46,20 @@ def _is_elsewhere(item: object) -> bool:
 def _loaded(kind: InputKind[Any], reference: str) -> Any:
     with open_media(reference) as file:
         return kind.load(file, f"`{reference}`")
+
+
+def sources_of_table(model: object, rows: Sequence[TableRow], table: str) -> list[str]:
+    """The sources of rows of the file `table`: their texts, or for a model of images or sound references, relative to
+    the table, with the prompts in the column `prompt` or `question`."""
+    kind = getattr(model, "input_kind", None)  # a model that another library computes has none
+    if kind is None or kind.has_tokens:
+        return [row.text for row in rows]
+    found = []
+    for row in rows:
+        record = dict(zip(row.names, row.values, strict=False))
+        prompt = record.get("prompt", record.get("question"))
+        found.append(located(row.text, table=table, prompt=prompt if isinstance(prompt, str) else ""))
+    return found
 
 
 def prompt_ids(model: AnsweringModel, inputs: Any, config: GenerationConfig, count: int) -> list[tuple[int, ...]]:
