@@ -20,10 +20,10 @@ from torch import Tensor
 from antiphon.batch import collate
 from antiphon.config import SourceConfig
 from antiphon.data import Batches, InMemory, Streamed, load_corpus, records
-from antiphon.data.epochs.media_rows import MediaSources
-from antiphon.data.media import Reference, located, open_media
+from antiphon.data.media.loaders import LoadedBatches, LoaderPool
+from antiphon.data.media.references import Reference, located, open_media
+from antiphon.data.media.rows import MediaSources
 from antiphon.data.sources import readers, rows
-from antiphon.data.workers.loader_pool import LoadedBatches, LoaderPool
 from antiphon.errors import DataError
 from antiphon.inputs.augmentation import Augmentation
 from antiphon.text import load_task

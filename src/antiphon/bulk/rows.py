@@ -12,14 +12,14 @@ from antiphon.bulk.job import BulkJob, BulkShard
 from antiphon.bulk.parquet import parquet_batches
 from antiphon.config import SourceConfig
 from antiphon.data.lines import Cursor, DataPlace, DataRow, LineReader, check_same_length, count_lines
-from antiphon.data.media import with_media
+from antiphon.data.media.references import with_media
 from antiphon.data.nested import plain_values, texts_of
 from antiphon.data.sources import check_files, checked_cases, readers
 from antiphon.data.templates import fill, places
 from antiphon.data.whole_rows import SOURCES, CheckedTableRow, InputTable, TableRow, source_column
 from antiphon.errors import DataError
 from antiphon.evaluation.test_set import TestExample, made_by_task, task_of
-from antiphon.generation.reading import sources_of_table
+from antiphon.generation.requests import sources_of_table
 from antiphon.generation.translator import Translator
 from antiphon.settings import build
 from antiphon.urls import without_query

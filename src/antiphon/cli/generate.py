@@ -273,7 +273,7 @@ class Generate(Command):
         reads: Translator,
     ) -> None:
         from antiphon.data.bad_rows import BadRows
-        from antiphon.generation.reading import sources_of_table
+        from antiphon.generation.requests import sources_of_table
 
         self._one_answer_a_row(count)
         bad = BadRows(self.bad_rows or "error", setting="--bad-rows skip")

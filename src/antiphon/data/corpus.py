@@ -25,11 +25,11 @@ from antiphon.data.denoising import Objective, make_denoisers
 from antiphon.data.epochs.collection import no_collection
 from antiphon.data.epochs.data_report import DataReport
 from antiphon.data.epochs.encoding import Encoded, ExampleEncoder, flattened
-from antiphon.data.epochs.media_rows import MediaRow, MediaSources
 from antiphon.data.example_rows import FeatureRows, IdRows
 from antiphon.data.filters import Filters
 from antiphon.data.fingerprint import Fingerprints, fingerprints
 from antiphon.data.lines import DataPlace
+from antiphon.data.media.rows import MediaRow, MediaSources
 from antiphon.data.mixture import OPEN_SHARDS, Mixture, MixturePosition
 from antiphon.data.profile import DataProfile
 from antiphon.data.sources import check_files, check_readable, text_bytes

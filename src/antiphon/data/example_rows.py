@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from antiphon.batch import LazyFeatures, Source
-from antiphon.data.epochs.media_rows import MediaRow
+from antiphon.data.media.rows import MediaRow
 
 
 class IdRows:

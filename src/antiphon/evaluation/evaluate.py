@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from antiphon.data.media import Reference
+from antiphon.data.media.references import Reference
 from antiphon.errors import ConfigError
 from antiphon.evaluation.measuring import Pair, Report, check_groups, checked_metrics, checked_pairs, measured
 from antiphon.generation.answers import Generation

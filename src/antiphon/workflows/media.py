@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from antiphon.config import ImageConfig, ModelConfig, TrainConfig, source_list
-from antiphon.data.epochs.media_rows import MediaSources
 from antiphon.data.filters import maker
 from antiphon.data.lines import DataPlace
-from antiphon.data.media import located
+from antiphon.data.media.references import located
+from antiphon.data.media.rows import MediaSources
 from antiphon.errors import DataError
 from antiphon.inputs import InputKind, input_kind
 from antiphon.inputs.augmentation import Augmentation

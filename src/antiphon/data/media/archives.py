@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 from antiphon.config import SourceConfig
 from antiphon.data.bad_rows import row_or_fault
 from antiphon.data.lines import Cursor, DataPlace, DataRow, open_bytes, unreadable
-from antiphon.data.media import MEMBER, Reference, Span
+from antiphon.data.media.references import MEMBER, Reference, Span
 from antiphon.data.nested import nested_row
 from antiphon.errors import DataError
 from antiphon.text.kinds import IMAGES, SOUNDS

@@ -191,7 +191,7 @@ class Spool:
             if self._file is None or self._size + len(content) > _SPOOL_BYTES:
                 # A file without a name cannot be left behind by a process that is killed.
                 made = tempfile.TemporaryFile if _DESCRIPTORS else tempfile.NamedTemporaryFile
-                self._file, self._size = made(prefix="antiphon-media-"), 0  # noqa: SIM115  (its spans hold it)
+                self._file, self._size = made(prefix="antiphon-media-"), 0
             self._file.seek(self._size)
             self._file.write(content)
             self._file.flush()
