@@ -22,7 +22,6 @@ from antiphon.evaluation.test_set import from_tables, of_recipe, task_of
 from antiphon.inputs import KINDS
 from antiphon.workflows import train
 
-
 SHAPE = {"encoder_layers": 1, "decoder_layers": 1, "d_model": 32, "ffn_dim": 48, "num_heads": 2, "max_length": 12}
 
 
