@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shlex
+from dataclasses import replace
 from glob import glob
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,12 @@ from antiphon.bulk.job import BulkJob, BulkShard
 from antiphon.bulk.rows import rows_of
 from antiphon.cli.main import main
 from antiphon.data.media.references import located
-from antiphon.errors import ConfigError, DataError
+from antiphon.errors import ConfigError, DataError, ModelError
 from antiphon.evaluation.test_set import from_tables, of_recipe, task_of
+from antiphon.generation.model import Model
 from antiphon.inputs import KINDS
+from antiphon.serving.process.worker.model_info import input_of
+from antiphon.serving.process.worker.results import sample_input, source_of
 from antiphon.workflows import train
 
 SHAPE = {"encoder_layers": 1, "decoder_layers": 1, "d_model": 32, "ffn_dim": 48, "num_heads": 2, "max_length": 12}
@@ -150,6 +154,21 @@ def test_tables_of_clips_are_answered_beside_their_files(classes: Path, capfd: p
     arguments = ["--data", str(table), "--metrics", "accuracy", "--target-field", "text", "--source-field", "audio"]
     assert main(["evaluate", str(classes / "run"), *arguments, "--json", "--quiet"]) == 0
     assert json.loads(capfd.readouterr().out)["metrics"]["accuracy"]["score"] == 100
+
+
+def test_a_served_model_takes_bytes_and_no_names(classes: Path) -> None:
+    model = antiphon.load(classes / "run", device="cpu")
+    assert input_of(model) == "speech"
+    found = model.generate([source_of(model, clip(number)) for number in range(4)])
+    assert [answer.text for answer in found] == WORDS
+    with pytest.raises(DataError, match="a recording of `inputs` must be sound, but is not"):
+        source_of(model, b"none")
+    assert len(model.generate([sample_input(model)])[0].text) > 0
+    assert isinstance(model, Model)
+    images = replace(model.parts, model=replace(model.parts.model, input="image"))
+    model.parts = images
+    with pytest.raises(ModelError, match="must read text or sound, but this one reads images"):
+        input_of(model)
 
 
 def test_the_commands_of_the_page(
