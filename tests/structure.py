@@ -64,15 +64,15 @@ FLOORS: dict[str, list[str]] = {
         "/",
     ],
     "data": [
-        "checks/ checks/letters drawn_lines epochs/ epochs/collection epochs/data_report epochs/drawing profile "
-        "remote/ remote/retrying workers/ zstd",
+        "checks/ checks/letters drawn_lines epochs/ epochs/collection epochs/data_report epochs/drawing media/ "
+        "profile remote/ remote/retrying workers/ zstd",
         "remote/filesystem",
         "remote/reading shards",
         "epochs/sampled remote/cache",
         "lines",
-        "bad_rows checks/languages checks/overlap checks/texts media templates",
-        "epochs/media_rows filters nested",
-        "archives columns denoising example_rows tables",
+        "bad_rows checks/languages checks/overlap checks/texts media/references templates",
+        "filters media/rows nested",
+        "columns denoising example_rows media/archives tables",
         "fingerprint sources whole_rows",
         "mixture",
         "epochs/encoding",
@@ -81,7 +81,7 @@ FLOORS: dict[str, list[str]] = {
         "workers/reader_pool",
         "corpus",
         "batching",
-        "/ workers/loader_pool",
+        "/ media/loaders",
     ],
     "models": [
         "attentions by_hand/ families/search families/spoken folders/ folders/account folders/files "
@@ -149,7 +149,7 @@ FLOORS: dict[str, list[str]] = {
         "/ answers assemble attention/ attention/maps attention/token_spans classification/ ensemble hf/ "
         "hf/readers languages other_names prompting restricting",
         "hf/network joining model_repr protocols quantize translator",
-        "attention/ctc_alignment classification/labels reading requests scoring token_confidence",
+        "attention/ctc_alignment classification/labels requests scoring token_confidence",
         "attention/of_texts classification/classify hf/model",
         "answering",
         "model",

@@ -9,6 +9,8 @@ from antiphon.settings import Count, CountOrZero, NotNegative, Positive, Range, 
 
 Texts = tuple[str | tuple[str, ...] | None, ...]  # one list of texts for all rows, or one for each (None: no list)
 
+TEXT_OF_ROWS = ("prefix", "prompt")  # settings that are one text for all rows, or one for each
+
 # Far above any real search, and low enough that a hostile file cannot exhaust memory.
 Beam = Annotated[int, Range(low=1, high=2**12)]
 

@@ -9,7 +9,9 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from antiphon.batch import LazyFeatures, Source
-from antiphon.data.epochs.media_rows import MediaRow
+from antiphon.data.media.rows import MediaRow
+
+FEATURES = Tensor, LazyFeatures, MediaRow  # what is not ids: a list of them, or an array from a reader
 
 
 class IdRows:
@@ -20,7 +22,7 @@ class IdRows:
 
     def append(self, ids: Source | MediaRow) -> None:
         """TypeError for features."""
-        if not isinstance(ids, list):
+        if isinstance(ids, FEATURES):
             raise TypeError("rows must all be ids, but one is features")
         self._ids.extend(ids)
         self._ends.append(len(self._ids))
@@ -51,7 +53,7 @@ class FeatureRows:
 
     def append(self, features: Source | MediaRow) -> None:
         """TypeError for ids."""
-        if isinstance(features, list):
+        if not isinstance(features, FEATURES):
             raise TypeError("rows must all be features, but one is ids")
         self._rows.append(features)
         self.total += len(features)

@@ -12,9 +12,9 @@ import hashlib
 import os
 
 from antiphon.config import source_list
-from antiphon.data.archives import is_folder
 from antiphon.data.columns import hub_files
 from antiphon.data.lines import unreadable
+from antiphon.data.media.archives import is_folder
 from antiphon.data.shards import shard_files
 from antiphon.errors import DataError
 from antiphon.urls import RemoteName

@@ -4,7 +4,7 @@
 * Numbers, true and false become text. NaN and infinity are not JSON values (RFC 8259, section 6) and count as missing,
   as null does.
 * A list of texts is joined with spaces in the source; in the target it is a list of several targets.
-* Bytes, also as {bytes, path}, are the reference of an image or sound (media.py).
+* Bytes, also as {bytes, path}, are the reference of an image or sound (media/references.py).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 
 from antiphon.config import SourceConfig
 from antiphon.data.lines import Cursor, DataPlace, DataRow
-from antiphon.data.media import with_media
+from antiphon.data.media.references import with_media
 from antiphon.errors import DataError
 from antiphon.registry import nearest
 from antiphon.settings import show

@@ -21,7 +21,6 @@ from pathlib import PurePath
 from typing import Any, NamedTuple
 
 from antiphon.config import SourceConfig, is_files, source_list
-from antiphon.data.archives import folder_rows, is_archive, is_folder, tar_rows
 from antiphon.data.bad_rows import BadRows, OnBadRow, readable_rows, row_or_fault
 from antiphon.data.columns import hub, hub_files, parquet
 from antiphon.data.lines import (
@@ -35,7 +34,8 @@ from antiphon.data.lines import (
     file_size,
     unpacked_name,
 )
-from antiphon.data.media import Reference, located
+from antiphon.data.media.archives import folder_rows, is_archive, is_folder, tar_rows
+from antiphon.data.media.references import Reference, located
 from antiphon.data.nested import nested_row
 from antiphon.data.shards import shard_files, shards
 from antiphon.data.tables import comma_separated, json_lines, tsv
@@ -92,7 +92,7 @@ def _pairs(row: DataRow, task: Task) -> list[tuple[str, str]]:
 def pair(row: DataRow, task: Task) -> tuple[str, str]:
     """The source and target that the task makes of a row, without the source prefix. DataError if one is missing.
 
-    The source of a task of images or sound is a reference (media.py), with its prompt.
+    The source of a task of images or sound is a reference (media/references.py), with its prompt.
     """
     if row.plain:  # no task applies: the denoising objective makes both sides
         return row.record["source"], row.record["source"]

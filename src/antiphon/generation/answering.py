@@ -22,8 +22,7 @@ from antiphon.generation.classification.classify import classify
 from antiphon.generation.joining import join_answers, space_between
 from antiphon.generation.prompting import special_tokens_of
 from antiphon.generation.protocols import AnsweringModel
-from antiphon.generation.reading import listed, prompt_ids, read_rows
-from antiphon.generation.requests import source_inputs
+from antiphon.generation.requests import listed, prompt_ids, read_rows, source_inputs
 from antiphon.search.engine import add_source
 from antiphon.search.requests import SourceInput
 from antiphon.search.running import JobResult, SearchEngine, SearchJob

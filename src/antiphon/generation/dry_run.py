@@ -8,8 +8,7 @@ from typing import Any
 from antiphon.generation.classification.classify import refuse_search
 from antiphon.generation.model import Model
 from antiphon.generation.prompting import special_tokens_of
-from antiphon.generation.reading import prompt_ids, read_rows
-from antiphon.generation.requests import source_inputs
+from antiphon.generation.requests import prompt_ids, read_rows, source_inputs
 from antiphon.inputs.limits import source_limit
 from antiphon.search.beam_search import Search
 from antiphon.search.config import search_config

@@ -34,8 +34,7 @@ from antiphon.generation.model_repr import ModelRepr
 from antiphon.generation.other_names import OtherToolkitNames
 from antiphon.generation.quantize import check_quantize, check_whole
 from antiphon.generation.quantize import quantize as quantize_network
-from antiphon.generation.reading import listed, prompt_ids, read_rows
-from antiphon.generation.requests import with_limits
+from antiphon.generation.requests import listed, prompt_ids, read_rows, with_limits
 from antiphon.generation.restricting import ConstraintBuilder
 from antiphon.generation.scoring import scores_of
 from antiphon.inputs import InputKind, input_kind

@@ -11,6 +11,7 @@ import torch
 
 from antiphon.config import ROLES, BaseConfig, ModelConfig, TrainConfig
 from antiphon.data import Streamed
+from antiphon.data.media.loaders import LoadedBatches
 from antiphon.devices import describe_machine
 from antiphon.distributed.world import World
 from antiphon.errors import is_command_line
@@ -165,6 +166,8 @@ class TrainingJob:
                 return reason, model
         finally:
             self.record.display.close()
+            if isinstance(self.batches, LoadedBatches):
+                self.batches.close()
 
     def _start(self) -> RunStart | None:
         """What the folder of a new run begins with; None if the run goes on."""

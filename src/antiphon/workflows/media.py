@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from antiphon.config import ImageConfig, ModelConfig, TrainConfig, source_list
-from antiphon.data.epochs.media_rows import MediaSources
 from antiphon.data.filters import maker
 from antiphon.data.lines import DataPlace
-from antiphon.data.media import located
+from antiphon.data.media.references import located
+from antiphon.data.media.rows import MediaSources
 from antiphon.errors import DataError
 from antiphon.inputs import InputKind, input_kind
 from antiphon.inputs.augmentation import Augmentation
@@ -32,8 +32,11 @@ def kind_of(config: TrainConfig) -> InputKind[Any]:
 
 
 def with_media(task: Task, config: TrainConfig) -> Task:
-    """`task` for the sources of the recipe. SettingError for plain text where sources are images or sound."""
-    if kind_of(config).has_tokens:
+    """`task` for the sources of the recipe. SettingError for plain text where sources are images or sound.
+
+    A base that is not applied yet is taken as one that reads text.
+    """
+    if not isinstance(config.model, ModelConfig) or kind_of(config).has_tokens:
         return task
     for name in ("train", "valid"):
         if any(source.is_text for source in source_list(getattr(config.data, name))):

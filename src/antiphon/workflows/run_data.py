@@ -27,7 +27,7 @@ from antiphon.data import (
     load_objectives,
 )
 from antiphon.data.denoising import Objective
-from antiphon.data.workers.loader_pool import LoadedBatches, LoaderPool
+from antiphon.data.media.loaders import LoadedBatches, LoaderPool
 from antiphon.distributed.world import World
 from antiphon.errors import ReadError, argument
 from antiphon.evaluation.metrics import Metric

@@ -11,7 +11,7 @@ from antiphon.config import TOKENIZER_KINDS, SideConfig, TokenizerConfig, TrainC
 from antiphon.data import DataReport, Mixture, filters_of
 from antiphon.data.corpus import STREAM_BYTES
 from antiphon.data.epochs.sampled import HashedSample, sampled_shards
-from antiphon.data.media import Reference
+from antiphon.data.media.references import Reference
 from antiphon.data.mixture import MixtureItem
 from antiphon.data.sources import text_bytes
 from antiphon.errors import ConfigError, ModelError

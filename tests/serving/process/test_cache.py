@@ -20,7 +20,7 @@ OTHER: dict[str, Any] = {  # another value than the default for every search set
     "length_penalty_kind": "gnmt", "patience": 1.0, "coverage_penalty": 0.1, "beam_groups": 2,
     "diversity_penalty": 0.5, "no_repeat_ngram": 3, "repetition_penalty": 1.5, "temperature": 0.7, "top_k": 5,
     "top_p": 0.5, "min_p": 0.1, "seed": 3, "source_language": "de", "target_language": "de", "prefix": "a",
-    "allowed": ["a"], "required": ["a"], "forbidden": ["a"], "overflow": "split", "max_source_tokens": 9,
+    "prompt": "a", "allowed": ["a"], "required": ["a"], "forbidden": ["a"], "overflow": "split", "max_source_tokens": 9,
     "template": False, "batch_size": 3,
 }  # fmt: skip
 NEEDS: dict[str, dict[str, Any]] = {

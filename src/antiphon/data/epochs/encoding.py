@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from antiphon.data.denoising import Denoiser
 from antiphon.data.epochs.data_report import DataReport
-from antiphon.data.epochs.media_rows import MediaRow, MediaSources
 from antiphon.data.lines import DataPlace
-from antiphon.data.media import Reference
+from antiphon.data.media.references import Reference
+from antiphon.data.media.rows import MediaRow, MediaSources
 from antiphon.data.mixture import MixtureItem
 from antiphon.data.profile import DataProfile
 from antiphon.errors import DataError

@@ -189,10 +189,9 @@ class Spool:
             return reference
         try:
             if self._file is None or self._size + len(content) > _SPOOL_BYTES:
-                self._file = tempfile.NamedTemporaryFile(prefix="antiphon-media-")  # noqa: SIM115  (its spans hold it)
-                self._size = 0
-                if _DESCRIPTORS:  # a file without a name cannot be left behind by a process that is killed
-                    os.unlink(self._file.name)
+                # A file without a name cannot be left behind by a process that is killed.
+                made = tempfile.TemporaryFile if _DESCRIPTORS else tempfile.NamedTemporaryFile
+                self._file, self._size = made(prefix="antiphon-media-"), 0
             self._file.seek(self._size)
             self._file.write(content)
             self._file.flush()

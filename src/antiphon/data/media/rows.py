@@ -21,7 +21,7 @@ from torch import Tensor
 from antiphon.batch import LazyFeatures
 from antiphon.data.bad_rows import MAX_ERRORS_SHOWN, BadRows, OnBadRow
 from antiphon.data.lines import DataPlace
-from antiphon.data.media import Reference, Spool, located, open_media
+from antiphon.data.media.references import Reference, Spool, located, open_media
 from antiphon.errors import DataError
 from antiphon.inputs import InputKind
 from antiphon.inputs.augmentation import Augmentation, draws

@@ -24,8 +24,8 @@ from torch import Tensor
 
 from antiphon.batch import Example, LazyFeatures
 from antiphon.data.batching import Batches
-from antiphon.data.epochs.media_rows import MediaLoad, MediaSources
-from antiphon.data.media import Reference
+from antiphon.data.media.references import Reference
+from antiphon.data.media.rows import MediaLoad, MediaSources
 from antiphon.distributed.parent import end_with_parent
 from antiphon.errors import ConfigError, ReadError
 
@@ -45,6 +45,8 @@ class LoaderPool:
         self.count = count
         self._executor = ProcessPoolExecutor(count, context, initializer=_begin, initargs=(media, os.getpid()))
         self._finalizer = weakref.finalize(self, self._executor.shutdown, wait=False, cancel_futures=True)
+        # All are forked now: later ones would hold what is opened meanwhile, such as the lock of a run folder.
+        self._executor.submit(os.getpid).result()
 
     def submit(self, load: MediaLoad) -> Future[Any]:
         """The features of a row to come, as an array (F, M)."""
@@ -151,6 +153,10 @@ class LoadedBatches:
         self._ahead.clear()
         self._drawn = self._waiting = 0
         self._batches.restore(state)
+
+    def close(self) -> None:
+        """End the loaders."""
+        self._pool.close()
 
     def _draw(self) -> None:
         batches = self._batches
