@@ -133,6 +133,7 @@ FLOORS: dict[str, list[str]] = {
         "/ batch_state constants length_checks next_token/ requests special_tokens",
         "constraint_state coverage hypotheses next_token/logits_processors next_token/sampling next_token/topk "
         "request_queue search_size",
+        "next_token/timestamp_rules",
         "config",
         "batching candidates length_limits",
         "next_token/beam next_token/beam_groups next_token/phrase_banks state",
@@ -143,10 +144,10 @@ FLOORS: dict[str, list[str]] = {
         "engine",
     ],
     "generation": [
-        "/ answers assemble attention/ attention/maps attention/token_spans classification/ ensemble hf/ "
-        "hf/network languages other_names prompting restricting",
-        "joining model_repr protocols quantize translator",
-        "classification/labels requests scoring token_confidence",
+        "/ assemble attention/ attention/maps attention/token_spans classification/ ensemble hf/ hf/network "
+        "languages other_names prompting restricting timed/ timed/segments timed/subtitles",
+        "answers model_repr protocols quantize timed/measuring timed/words",
+        "classification/labels joining requests scoring timed/windows token_confidence translator",
         "attention/of_texts classification/classify hf/model",
         "answering",
         "model",

@@ -11,7 +11,6 @@ import torch
 import transformers
 from counts import count
 from parity import whisper
-from torch import Tensor
 from torture.figures import FigureRecorder
 from transformers.generation.logits_process import WhisperTimeStampLogitsProcessor
 from transformers.models.whisper.tokenization_whisper import _combine_tokens_into_words
@@ -89,7 +88,9 @@ class Pair:
 def same(found: list[tuple[float, float, list[int]]], wanted: list[dict[str, Any]]) -> bool:
     theirs = [(each["start"], each["end"], each["tokens"].tolist()) for each in wanted]
     times = all(
-        abs(float(a - b)) < 1e-4 for one, other in zip(found, theirs, strict=True) for a, b in zip(one[:2], other[:2], strict=True)
+        abs(float(a - b)) < 1e-4
+        for one, other in zip(found, theirs, strict=True)
+        for a, b in zip(one[:2], other[:2], strict=True)
     )
     return times and [each[2] for each in found] == [each[2] for each in theirs]
 
@@ -184,7 +185,7 @@ def test_tokens_to_words(tmp_path: Path) -> None:
         def decode(self, ids: list[int], **_: object) -> str:
             return reference.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
 
-    texts = (" in 3 hours, \"he\" said.", "one", " Ça coûte 3 €!", " ¿Qué? (no)", "日本語 です。", " a-b - c", "", "!")
+    texts = (' in 3 hours, "he" said.', "one", " Ça coûte 3 €!", " ¿Qué? (no)", "日本語 です。", " a-b - c", "", "!")
     for text in texts:
         ids = model.tokenizer.alone(text)
         times = [(float(place), place + 1.0) for place in range(len(ids))]

@@ -77,7 +77,9 @@ def make_timed(seed: int, folder: Path) -> transformers.WhisperForConditionalGen
     search.no_timestamps_token_id = UNTIMED
     search.prev_sot_token_id = TRANSLATE
     search.max_initial_timestamp_index = dice.choice([None, 1, 10])
-    heads = [(layer, head) for layer in range(shape["decoder_layers"]) for head in range(shape["decoder_attention_heads"])]
+    heads = [
+        (layer, head) for layer in range(shape["decoder_layers"]) for head in range(shape["decoder_attention_heads"])
+    ]
     search.alignment_heads = [list(place) for place in dice.sample(heads, dice.randint(1, len(heads)))]
     search.return_timestamps = False
     search.max_length = shape["max_target_positions"]

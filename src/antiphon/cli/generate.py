@@ -13,6 +13,7 @@ from antiphon.cli.bulk import OnRowFailure, are_many, check_few, check_many, run
 from antiphon.cli.command import Command, import_modules, with_seed
 from antiphon.cli.flags import Flag, Group, Positional
 from antiphon.cli.streams import Writer, answered, chunks, output, saying_what_is_answered, without
+from antiphon.cli.subtitles import check_subtitles, is_subtitles, write_subtitles
 from antiphon.cli.tables import kept_rows, output_kind, row_chunks
 from antiphon.config import GenerationConfig
 from antiphon.errors import UsageError
@@ -38,6 +39,9 @@ class Generate(Command):
 
     With --n-best N there are N lines for each input, best first (padded with empty lines if there are fewer answers).
     --json writes one object for each input: text, tokens, score, confidence, finished, alternatives.
+
+    With a speech model and --output FILE.srt or FILE.vtt, --input is one recording of any length, and its segments are
+    written as subtitles.
 
     For a table (.csv, .tsv, .jsonl) the text in --source-field of each row is answered, and the row is written with all
     its columns and one for the answer.
@@ -98,9 +102,15 @@ class Generate(Command):
     @property
     def many(self) -> bool:
         """Whether many inputs are answered into a folder."""
+        if is_subtitles(self.output):
+            return False
         return self.processes is not None or are_many(self.inputs, self.output)
 
     def check(self) -> None:
+        if is_subtitles(self.output):
+            many = {"--processes": self.processes, "--failures": self.failures, "--block-rows": self.block_rows}
+            few = {"--json": self.json, "--stream": self.stream, "--resume": self.resume, "--rerank": self.rerank}
+            check_subtitles(self.output, self.inputs, {**many, **few})
         if self.many:
             self._check_many()
         else:
@@ -143,6 +153,9 @@ class Generate(Command):
         search = with_seed(self.search, self.seed)
         chosen = self._reranker(model)
         answerer = model if chosen is None else chosen
+        if is_subtitles(self.output):
+            write_subtitles(model, self.input, self.output, search)
+            return 0
         if self.input == "-" and sys.stdin is not None and sys.stdin.isatty():
             self.say("antiphon: type lines; the end of input (Ctrl-D) ends")
         count = search.get("n_best", model.generation.n_best)

@@ -95,6 +95,11 @@ class GenerationConfig(Settings):
     batch_size: Count | None = None
     """Sources processed together; none: chosen by size."""
 
+    @property
+    def samples(self) -> bool:
+        """Whether an answer may be sampled, so that it depends on its row and the seed."""
+        return self.temperature is not None or bool(self.fallback_temperatures)
+
     def check(self) -> None:
         shortest, longest = self.min_new_tokens, self.max_new_tokens
         problem = f"must be at most `max_new_tokens` ({longest}), but is {shortest}"

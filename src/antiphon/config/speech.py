@@ -90,6 +90,10 @@ class SpeechConfig(Settings):
         """The id of the timestamp 0, which those of later times follow; None for a model without timestamps."""
         return None if self.untimed_id is None else self.untimed_id + 1
 
+    def has_timestamps(self, vocab_size: int) -> bool:
+        """Whether the ids of a model include timestamps."""
+        return self.first_timestamp is not None and self.first_timestamp < vocab_size
+
     def prompt(self, language: int | None, *, timed: bool = False) -> tuple[int, ...]:
         """The ids after the decoder's start token; `language` is the id of the language, None to leave it out. `timed`:
         for an answer with timestamps."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, SupportsIndex, overload
 
 from antiphon.display import Markup, bar, joined, note, panel, table, tokens
-from antiphon.generation.timed.segments import Segment
+from antiphon.generation.timed.segments import SpeechSegment
 
 MOST_SHOWN = 50  # answers, alternatives or labels in one table
 
@@ -36,7 +36,7 @@ class Generation:
     alternatives: list[Generation] = field(default_factory=list)
     probabilities: dict[str, float] | None = None
     rerank_score: float | None = None
-    segments: list[Segment] | None = None
+    segments: list[SpeechSegment] | None = None
     language: str | None = None
 
     def as_json(self) -> dict[str, Any]:

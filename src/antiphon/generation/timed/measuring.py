@@ -31,7 +31,7 @@ Heads = Sequence[tuple[int, int]]  # layers and heads of the decoder, counted fr
 
 
 @dataclass(frozen=True)
-class Measured:
+class AnswerMeasures:
     """`log_probability`: the mean of the answer's tokens, end included, among the tokens that the search allows.
     `no_speech`: the probability of the id before the one for answers without timestamps, after the start of the
     transcript. `weights` (A,Q,S) are those of cross-attention, None if they were not asked for."""
@@ -50,7 +50,7 @@ def measured(
     *,
     start_place: int,
     heads: Heads | None,
-) -> Measured:
+) -> AnswerMeasures:
     """The measures of the answer `ids` to a window of features (F,M).
 
     `start_place` is where the start of the transcript is in the decoder's input. ConfigError if `heads` are given for a
@@ -69,7 +69,7 @@ def measured(
         history = torch.tensor([[*tokens.first, *ids]], device=network.device)
         log_p = _allowed_log_p(logits, history, before, search)
         weights = None if heads is None else _of_heads(network, maps or {}, heads)
-    return Measured(float(log_p), float(first[tokens.timestamps.untimed - 1].exp()), weights)
+    return AnswerMeasures(float(log_p), float(first[tokens.timestamps.untimed - 1].exp()), weights)
 
 
 def _allowed_log_p(logits: Tensor, history: Tensor, before: int, search: SearchConfig) -> Tensor:

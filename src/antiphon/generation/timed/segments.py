@@ -1,6 +1,6 @@
 """Segments: the parts of an answer to speech, between two timestamps.
 
-    split(ids, first_timestamp=50364, frames=3000, step_seconds=0.02)    # token spans with times, and how far the next window is
+    spans, step = split(ids, first_timestamp=50364, frames=3000, step_seconds=0.02)   # the next window is `step` away
 
 The rules are those of transformers' `_retrieve_segment`.
 """
@@ -30,7 +30,7 @@ class Word:
 
 
 @dataclass(frozen=True)
-class Segment:
+class SpeechSegment:
     """A part of an answer to speech: its text, when it starts and ends in seconds, and its `words` if they were asked
     for.
 

@@ -25,14 +25,14 @@ from antiphon.generation.answers import Generation
 from antiphon.generation.prompting import special_tokens_of
 from antiphon.generation.protocols import AnsweringModel
 from antiphon.generation.timed.measuring import (
+    AnswerMeasures,
     Heads,
-    Measured,
     compression_ratio,
     default_heads,
     measured,
     with_previous,
 )
-from antiphon.generation.timed.segments import Segment, TokenSpan, Word, split
+from antiphon.generation.timed.segments import SpeechSegment, TokenSpan, Word, split
 from antiphon.generation.timed.words import UNSPACED, token_steps, words_of
 from antiphon.inputs.recordings import Recording
 from antiphon.inputs.speech import SpeechInput
@@ -43,12 +43,12 @@ from antiphon.search.requests import SourceInput
 from antiphon.search.special_tokens import SpecialTokens, TimestampIds
 from antiphon.text import StreamDecoder
 
-_ATTEMPTS = 64  # numbers of random draws between windows
+_ATTEMPTS = 64  # numbers of random draws for each frame that a window may begin at
 _LOW_TEMPERATURE = 0.5  # the text of a window sampled at this temperature or above is not read by the next one
 
 
 @dataclass(frozen=True)
-class Window:
+class AnsweredWindow:
     """The answer to a window, as it was accepted."""
 
     ids: list[int]  # without the end token
@@ -68,17 +68,25 @@ class WindowedAnswer:
     def __init__(self, model: AnsweringModel, recording: Recording, config: GenerationConfig, *, row: int) -> None:
         assert isinstance(model.input_kind, SpeechInput)
         self.model, self.recording, self.config, self.row = model, recording, config, row
-        self.speech: SpeechConfig = model.input_kind.speech
+        if not self.speech.has_timestamps(model.network.vocab_size):
+            name = "overflow" if config.timestamps == "none" else "timestamps"
+            raise ConfigError(f"`{name}` needs a model with timestamps, but this one has none. Leave it out.")
         self._features = recording.window(0)
         self._tokens = self._timed_tokens(replace(model.input_kind, timed=True))
         self._heads = self._alignment_heads() if config.timestamps == "words" else None
         first = config.temperature or 0.0
         self._temperatures = (first, *(each for each in config.fallback_temperatures if each > first))
-        self._seek, self._number, self._attempt = 0, 0, 0
+        self._seek, self._attempt = 0, 0
         self._reads_previous = config.previous_text
-        self.windows: list[Window] = []
+        self.windows: list[AnsweredWindow] = []
         self._streamed, self._decoder = 0, StreamDecoder(model.target_tokenizer)
         self._previous: list[int] = []  # the tokens of all segments so far
+
+    @property
+    def speech(self) -> SpeechConfig:
+        """The settings of the model's input."""
+        assert isinstance(self.model.input_kind, SpeechInput)
+        return self.model.input_kind.speech
 
     @property
     def finished(self) -> bool:
@@ -95,7 +103,7 @@ class WindowedAnswer:
         """The next source to search, with its settings and special tokens."""
         temperature = self._temperatures[self._attempt]
         tokens = self._tokens_of_window()
-        source = SourceInput(self._features, self.row, self._number * _ATTEMPTS + self._attempt)
+        source = SourceInput(self._features, self.row, self._seek * _ATTEMPTS + self._attempt)
         asked, most = self.config.max_new_tokens, self.model.network.max_length - 1 - len(tokens.first)
         usual = self.model.network.max_length - 1 - self.model.input_kind.prompt_length  # of a published folder
         limit = most if asked is None or asked == usual else min(asked, most)
@@ -119,7 +127,7 @@ class WindowedAnswer:
         if not silent:
             window, frames = self._window(hypothesis, found, ratio, frames)
             self.windows.append(window)
-        self._seek, self._number, self._attempt = self._seek + max(frames, 1), self._number + 1, 0
+        self._seek, self._attempt = self._seek + max(frames, 1), 0
         if not self.finished:
             self._features = self.recording.window(self._seek)
 
@@ -166,7 +174,7 @@ class WindowedAnswer:
         most = self.model.network.max_length // 2 - 1
         return with_previous(self._tokens, self._previous[-most:], previous_id=self.speech.previous_id)
 
-    def _measured(self, hypothesis: Hypothesis, tokens: SpecialTokens) -> Measured | None:
+    def _measured(self, hypothesis: Hypothesis, tokens: SpecialTokens) -> AnswerMeasures | None:
         """The measures of an answer; None if no setting needs them."""
         config = self.config
         asked = (config.log_probability_threshold, config.no_speech_threshold, self._heads)
@@ -178,23 +186,27 @@ class WindowedAnswer:
             start_place=start_place, heads=self._heads,
         )  # fmt: skip
 
-    def _is_silent(self, found: Measured) -> bool:
+    def _is_silent(self, found: AnswerMeasures) -> bool:
         least, most = self.config.log_probability_threshold, self.config.no_speech_threshold
         improbable = least is None or found.log_probability < least
         return most is not None and found.no_speech > most and improbable
 
-    def _is_rejected(self, found: Measured | None, ratio: float) -> bool:
+    def _is_rejected(self, found: AnswerMeasures | None, ratio: float) -> bool:
         most, least = self.config.compression_ratio_threshold, self.config.log_probability_threshold
         return (most is not None and ratio > most) or (
             found is not None and least is not None and found.log_probability < least
         )
 
-    def _window(self, hypothesis: Hypothesis, found: Measured | None, ratio: float, frames: int) -> tuple[Window, int]:
+    def _window(
+        self, hypothesis: Hypothesis, found: AnswerMeasures | None, ratio: float, frames: int
+    ) -> tuple[AnsweredWindow, int]:
         """The answer to the window, and the frames to the next one."""
         speech = self.speech
         assert speech.first_timestamp is not None
         ids = hypothesis.ids[:-1] if hypothesis.finished else list(hypothesis.ids)
-        spans, step = split(ids, first_timestamp=speech.first_timestamp, frames=frames, step_seconds=speech.step_seconds)
+        spans, step = split(
+            ids, first_timestamp=speech.first_timestamp, frames=frames, step_seconds=speech.step_seconds
+        )
         offset = self._seek * speech.hop / speech.sampling_rate
         measures: dict[str, Any] = {"temperature": self._temperatures[self._attempt]}
         if found is not None:
@@ -208,7 +220,7 @@ class WindowedAnswer:
             steps = token_steps(found.weights[:, before:, :real], median_width=speech.median_width)
             ends = [offset + each * speech.step_seconds for each in [*steps, *steps[-1:]]] or [offset]
             times = list(zip([offset, *ends[:-1]], ends, strict=True))
-        window = Window(ids, spans, times, offset, hypothesis, measures)
+        window = AnsweredWindow(ids, spans, times, offset, hypothesis, measures)
         for span in spans:
             taken = ids[span.first : span.stop]
             double = len(taken) > 2 and taken[-2] >= speech.first_timestamp
@@ -216,12 +228,12 @@ class WindowedAnswer:
         return window, step
 
     @staticmethod
-    def _tokens_length(found: Measured, hypothesis: Hypothesis) -> int:
+    def _tokens_length(found: AnswerMeasures, hypothesis: Hypothesis) -> int:
         """The decoder's inputs before those of the answer."""
         assert found.weights is not None
         return found.weights.shape[1] - (len(hypothesis.ids) - 1)
 
-    def _segments(self, window: Window) -> list[Segment]:
+    def _segments(self, window: AnsweredWindow) -> list[SpeechSegment]:
         """The segments of a window that have a text."""
         tokenizer, speech, found = self.model.target_tokenizer, self.speech, []
         for span in window.spans:
@@ -234,7 +246,7 @@ class WindowedAnswer:
                 words = _rounded(words_of(tokenizer, ids, times, spaced=self.language not in UNSPACED))
             start, end = (_seconds(window.offset + step * speech.step_seconds) for step in (span.start, span.end))
             if text:
-                found.append(Segment(start, end, text, words, **window.measures))
+                found.append(SpeechSegment(start, end, text, words, **window.measures))
         return found
 
     def _text_places(self, ids: Sequence[int], span: TokenSpan) -> list[int]:
@@ -249,7 +261,7 @@ class WindowedAnswer:
         return self.model.target_tokenizer.visible(id for id in ids if id < first)
 
 
-def _in_spans(window: Window) -> list[int]:
+def _in_spans(window: AnsweredWindow) -> list[int]:
     """The tokens of a window that are in its segments."""
     return window.ids[: window.spans[-1].stop] if window.spans else []
 
