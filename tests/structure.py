@@ -64,15 +64,16 @@ FLOORS: dict[str, list[str]] = {
         "/",
     ],
     "data": [
-        "checks/ checks/letters epochs/ epochs/collection epochs/data_report epochs/drawing example_rows profile "
-        "remote/ remote/retrying workers/ zstd",
+        "checks/ checks/letters epochs/ epochs/collection epochs/data_report epochs/drawing media/ profile remote/ "
+        "remote/retrying workers/ zstd",
         "remote/filesystem",
         "remote/reading shards",
         "epochs/sampled remote/cache",
         "lines",
-        "bad_rows checks/languages checks/overlap checks/texts nested templates",
-        "columns filters tables",
-        "denoising fingerprint sources whole_rows",
+        "bad_rows checks/languages checks/overlap checks/texts media/references templates",
+        "filters media/rows nested",
+        "columns denoising example_rows media/archives tables",
+        "fingerprint sources whole_rows",
         "mixture",
         "epochs/encoding",
         "workers/messages",
@@ -80,7 +81,7 @@ FLOORS: dict[str, list[str]] = {
         "workers/reader_pool",
         "corpus",
         "batching",
-        "/",
+        "/ media/loaders",
     ],
     "models": [
         "attentions by_hand/ families/search families/spoken folders/ folders/account folders/files "

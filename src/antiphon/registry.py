@@ -22,7 +22,7 @@ from antiphon.errors import ConfigError, argument
 T = TypeVar("T")
 
 # The kinds of parts.
-KINDS = ["attention", "filter", "metric", "objective", "optimizer", "reporter", "schedule", "task"]
+KINDS = ["attention", "augmentation", "filter", "metric", "objective", "optimizer", "reporter", "schedule", "task"]
 
 _parts: dict[str, dict[str, Any]] = {}
 

@@ -12,12 +12,14 @@ from antiphon.bulk.job import BulkJob, BulkShard
 from antiphon.bulk.parquet import parquet_batches
 from antiphon.config import SourceConfig
 from antiphon.data.lines import Cursor, DataPlace, DataRow, LineReader, check_same_length, count_lines
+from antiphon.data.media.references import with_media
 from antiphon.data.nested import plain_values, texts_of
 from antiphon.data.sources import check_files, checked_cases, readers
 from antiphon.data.templates import fill, places
-from antiphon.data.whole_rows import CheckedTableRow, InputTable, TableRow
+from antiphon.data.whole_rows import SOURCES, CheckedTableRow, InputTable, TableRow, source_column
 from antiphon.errors import DataError
 from antiphon.evaluation.test_set import TestExample, made_by_task, task_of
+from antiphon.generation.requests import sources_of_table
 from antiphon.generation.translator import Translator
 from antiphon.settings import build
 from antiphon.urls import without_query
@@ -51,10 +53,25 @@ def rows_of(job: BulkJob, shard: BulkShard, model: Translator) -> Iterator[BulkR
     if shard.kind == "source":
         return _cases(shard, model)
     target = (job.target_field or "target") if job.task == "score" else None
-    source = "source" if job.source_field is None else job.source_field
-    if without_query(shard.files[0]).endswith(".parquet"):
-        return _parquet(shard.files[0], source, target)
-    return _table(shard.files[0], source, target)
+    file, parquet = shard.files[0], without_query(shard.files[0]).endswith(".parquet")
+    source = job.source_field
+    if source is None:
+        source = (_parquet_column(file) if parquet else source_column(file)) or "source"
+    return _with_references(_parquet(file, source, target) if parquet else _table(file, source, target), model)
+
+
+def _parquet_column(file: str) -> str | None:
+    first = next(iter(parquet_batches(file)), None)
+    return None if first is None else next((name for name in SOURCES if name in first.schema.names), None)
+
+
+def _with_references(rows: Iterator[BulkRow], model: Translator) -> Iterator[BulkRow]:
+    """The rows of a table, whose sources are references if the model reads images or sound."""
+    for row in rows:
+        if row.fault is None:
+            whole = TableRow(row.source, (), ()) if row.whole is None else row.whole._replace(text=row.source)
+            row = row._replace(source=sources_of_table(model, [whole], row.place.file)[0])
+        yield row
 
 
 def _lines(path: str) -> Iterator[BulkRow]:
@@ -138,4 +155,5 @@ def text_of(found: dict[str, Any], field: int | str, setting: str, place: DataPl
     """The text of a field, or of a template of several."""
     if places(field):
         return fill(DataRow(plain_values(found), place, Cursor()), {"source": str(field)}).record["source"]
-    return " ".join(texts_of(found, str(field), setting, place))
+    texts = texts_of(with_media(found, place), str(field), setting, place)
+    return texts[0] if len(texts) == 1 else " ".join(texts)  # a reference stays one

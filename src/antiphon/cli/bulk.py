@@ -75,7 +75,7 @@ def check_few(command: BulkCommand, *, resume: bool) -> None:
 
 def text_shards(inputs: Sequence[str], *, source_field: int | str | None, details: bool) -> list[BulkShard]:
     """The shards of `generate`: lines of text, or tables, one for each file."""
-    from antiphon.data.whole_rows import has_source
+    from antiphon.data.whole_rows import source_column
 
     files = files_of(inputs, name="`--input`")
     are_files(files)
@@ -84,7 +84,7 @@ def text_shards(inputs: Sequence[str], *, source_field: int | str | None, detail
         table = _is_any_table(file)
         if source_field is not None and not table:
             raise UsageError(f"`--source-field` needs tables, but one input is `{file}`. Drop the flag or the file.")
-        whole = table and (source_field is not None or _is_parquet(file) or has_source(file))
+        whole = table and (source_field is not None or _is_parquet(file) or source_column(file) is not None)
         kinds[file] = "table" if whole else "lines"
     return _named(kinds, details=details)
 

@@ -12,6 +12,8 @@ from antiphon.bulk.tables import KINDS, AnsweredTable, is_table, placed
 from antiphon.cli.bulk import OnRowFailure, are_many, check_few, check_many, run_command, text_shards
 from antiphon.cli.command import Command, import_modules, with_seed
 from antiphon.cli.flags import Flag, Group, Positional
+from antiphon.cli.media import are_media, check_model
+from antiphon.cli.media import chunks as media_chunks
 from antiphon.cli.streams import Writer, answered, chunks, output, saying_what_is_answered, without
 from antiphon.cli.subtitles import check_subtitles, is_subtitles, write_subtitles
 from antiphon.cli.tables import kept_rows, output_kind, row_chunks
@@ -46,6 +48,8 @@ class Generate(Command):
     For a table (.csv, .tsv, .jsonl) the text in --source-field of each row is answered, and the row is written with all
     its columns and one for the answer.
 
+    A model of images or sound answers the files after MODEL, a line each, or those that a column of a table names.
+
     Many inputs (globs, lists, --input given repeatedly; .parquet, too) are answered into the folder --output, a file
     each, on --processes processes. Such a job can be killed at any moment: the same command with --resume continues it,
     and no row is lost or answered twice.
@@ -53,6 +57,8 @@ class Generate(Command):
 
     model: Annotated[str, Positional("MODEL")]
     """A run folder or a model folder."""
+    files: Annotated[tuple[str, ...] | None, Positional("FILE ...")] = None
+    """Images or recordings to answer, for a model that reads them; or an input, as --input."""
     inputs: Annotated[tuple[str, ...], Flag("FILE", name="input", default="-; repeatable")] = ("-",)
     """Lines of text, or a table: .csv, .tsv or .jsonl; each also .gz or .zst; - is standard input. Many: a glob in
     quotes, or @LIST, a file with the name of an input on each line."""
@@ -61,7 +67,7 @@ class Generate(Command):
     folder for the answers of many inputs."""
     processes: Annotated[Count | None, Flag("N", default="1")] = None
     """Answer many inputs on several processes, which share the cores, or are dealt the GPUs."""
-    source_field: Annotated[CountOrZero | str | None, Flag("NAME", default="source")] = None
+    source_field: Annotated[CountOrZero | str | None, Flag("NAME", default="source, audio or image")] = None
     """The column or key of a table to answer: a name, a number from 0 without a header, or a template of several."""
     target_field: Annotated[str | None, Flag("NAME", default="answer")] = None
     """The column or key for the answers, which the table must not have yet."""
@@ -94,6 +100,21 @@ class Generate(Command):
     """Import a module with custom parts that the model needs."""
     search: Annotated[dict[str, Any], SEARCH] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        if self.files and not are_media(self.files):
+            self._refuse_both(self.files)
+            object.__setattr__(self, "inputs", self.files)
+        super().__post_init__()
+
+    @property
+    def media(self) -> tuple[str, ...]:
+        """The files of images or sound, as they were given."""
+        return self.files if self.files and are_media(self.files) else ()
+
+    def _refuse_both(self, files: tuple[str, ...]) -> None:
+        if tuple(self.inputs) != ("-",):
+            raise UsageError(f"inputs must be files after MODEL or --input, but are both (`{files[0]}`). Drop one.")
+
     @property
     def input(self) -> str:
         """The input, if there is one."""
@@ -107,10 +128,12 @@ class Generate(Command):
         return self.processes is not None or are_many(self.inputs, self.output)
 
     def check(self) -> None:
+        if self.media:
+            self._refuse_both(self.media)
         if is_subtitles(self.output):
             many = {"--processes": self.processes, "--failures": self.failures, "--block-rows": self.block_rows}
             few = {"--json": self.json, "--stream": self.stream, "--resume": self.resume, "--rerank": self.rerank}
-            check_subtitles(self.output, self.inputs, {**many, **few})
+            check_subtitles(self.output, self.media or self.inputs, {**many, **few})
         if self.many:
             self._check_many()
         else:
@@ -154,13 +177,15 @@ class Generate(Command):
         chosen = self._reranker(model)
         answerer = model if chosen is None else chosen
         if is_subtitles(self.output):
-            write_subtitles(model, self.input, self.output, search)
+            write_subtitles(model, self.media[0] if self.media else self.input, self.output, search)
             return 0
-        if self.input == "-" and sys.stdin is not None and sys.stdin.isatty():
+        if self.media:
+            check_model(model, self.media[0])
+        elif self.input == "-" and sys.stdin is not None and sys.stdin.isatty():
             self.say("antiphon: type lines; the end of input (Ctrl-D) ends")
         count = search.get("n_best", model.generation.n_best)
         if table is not None:
-            self._answer_table(answerer, table, search, count=count)
+            self._answer_table(answerer, table, search, count=count, reads=model)
             self._say_cost(chosen)
             return 0
         done = 0
@@ -169,12 +194,13 @@ class Generate(Command):
             saying_what_is_answered(self.output, lambda: done),
         ):
             done = answered(self.output, 1 if self.json or self.stream else count) if self.resume else 0
-            for chunk in without(done, chunks(self.input), self.output):
+            given = media_chunks(self.media) if self.media else chunks(self.input)
+            for chunk in without(done, given, self.output, unit="files" if self.media else "lines"):
                 if self.stream:
                     self._stream(model, chunk, search, writer, first_row=done)
                 else:
-                    for answer in answerer.generate(chunk, first_row=done, **search):
-                        self._write(answer, writer, count=count)
+                    for file, answer in zip(chunk, answerer.generate(chunk, first_row=done, **search), strict=True):
+                        self._write(answer, writer, count=count, file=file if self.media else None)
                     writer.flush()
                 done += len(chunk)
         self._say_cost(chosen)
@@ -225,14 +251,15 @@ class Generate(Command):
 
     def _table(self) -> AnsweredTable | None:
         """The table of --input; None for lines of text."""
-        from antiphon.data.whole_rows import InputTable, has_source
+        from antiphon.data.whole_rows import InputTable, source_column
 
-        if self.source_field is None and not has_source(self.input):
+        field = source_column(self.input) if self.source_field is None else self.source_field
+        if field is None:
             self._check_no_table(self.input)
             self.say(f"antiphon: {self.input} is read line by line; --source-field NAME asks a column of a table")
             return None
         self._one_answer_a_row(self.search.get("n_best", 1))
-        table = InputTable(self.input, "source" if self.source_field is None else self.source_field)
+        table = InputTable(self.input, field)
         kind = output_kind(self.output, table.kind, json=self.json)
         names = table.names()
         if names is None and self.target_field is not None and kind != ".jsonl":
@@ -250,9 +277,16 @@ class Generate(Command):
             raise UsageError(f"a row of a table has one answer, but n_best is {count}. Give `--n-best 1` or --json.")
 
     def _answer_table(
-        self, model: Translator | Reranker, table: AnsweredTable, search: dict[str, Any], *, count: int
+        self,
+        model: Translator | Reranker,
+        table: AnsweredTable,
+        search: dict[str, Any],
+        *,
+        count: int,
+        reads: Translator,
     ) -> None:
         from antiphon.data.bad_rows import BadRows
+        from antiphon.generation.requests import sources_of_table
 
         self._one_answer_a_row(count)
         bad = BadRows(self.bad_rows or "error", setting="--bad-rows skip")
@@ -264,7 +298,8 @@ class Generate(Command):
             done, begun = kept_rows(self.output, table) if self.resume else (0, False)
             for chunk in without(done, row_chunks(table, bad), self.output, unit="rows"):
                 with placed(chunk, done):
-                    answers = model.generate([row.whole.text for row in chunk], first_row=done, **search)
+                    sources = sources_of_table(reads, [row.whole for row in chunk], self.input)
+                    answers = model.generate(sources, first_row=done, **search)
                 if not begun:
                     writer.write(table.first_line())
                     begun = True
@@ -287,9 +322,10 @@ class Generate(Command):
             writer.write("\n")
             writer.flush()
 
-    def _write(self, answer: Generation, writer: Writer, *, count: int) -> None:
+    def _write(self, answer: Generation, writer: Writer, *, count: int, file: str | None) -> None:
         if self.json:
-            writer.write(json.dumps(answer.as_json(), ensure_ascii=False) + "\n")
+            named = {} if file is None else {"file": file}
+            writer.write(json.dumps({**named, **answer.as_json()}, ensure_ascii=False) + "\n")
             return
         texts = [answer.text, *(other.text for other in answer.alternatives)]
         for text in padded(texts, count):

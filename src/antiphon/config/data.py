@@ -29,8 +29,9 @@ FILE_SETTINGS = ("path", "source", "target", "text")  # of a source
 @dataclass(frozen=True)
 class SourceConfig(Settings):
     path: str | tuple[str, ...] | None = None
-    """A table of pairs: .tsv, .csv or .jsonl, each also .gz or .zst; .parquet; or hub:NAME, a data set of the hub. As
-    for the three below: a path or a URL such as s3://bucket/train-*.jsonl.zst, also with * and ?, or a list of them."""
+    """A table of pairs: .tsv, .csv or .jsonl, each also .gz or .zst; .parquet; hub:NAME, a data set of the hub; of
+    images or sound also a folder or .tar of them. As for the three below: a path or a URL such as
+    s3://bucket/train-*.jsonl.zst, also with * and ?, or a list of them."""
     source: str | tuple[str, ...] | None = None
     """A text file with one source a line, also .gz or .zst; `target` is the other side."""
     target: str | tuple[str, ...] | None = None
@@ -46,6 +47,8 @@ class SourceConfig(Settings):
     objective: object = None
     """The denoising objective for plain text: span_corruption, text_infilling, sentence_permutation, prefix_lm or a
     custom one, as a name or {name: {setting: value}}; several in a list are applied one after the other."""
+    folder: str | None = None
+    """For images or sound: the folder of the files that a table names; none: the table's own."""
     split: str | None = None
     """For a data set of the hub: its split, for example train."""
     name: str | None = None
@@ -67,6 +70,8 @@ class SourceConfig(Settings):
             given = getattr(self, name)
             known = known_name(given) if isinstance(given, str) else given and tuple(map(known_name, given))
             object.__setattr__(self, name, known)
+        if isinstance(self.folder, str):
+            object.__setattr__(self, "folder", known_name(self.folder))
 
     def check(self) -> None:
         for name in FILE_SETTINGS:
@@ -119,13 +124,14 @@ class SourceConfig(Settings):
         ]
 
     def with_files(self, change: Callable[[str], str]) -> SourceConfig:
-        """The same with each of its files changed; unchanged for a data set of the hub."""
+        """The same with each of its files and its folder changed; of a data set of the hub the folder alone."""
         given = {name: getattr(self, name) for name in FILE_SETTINGS if self.hub is None}
         made = {
             name: change(value) if isinstance(value, str) else tuple(map(change, value))
             for name, value in given.items()
             if value is not None
         }
+        made |= {} if self.folder is None else {"folder": change(self.folder)}
         return replace(self, **made)
 
     @property
@@ -172,13 +178,13 @@ class DataConfig(Settings):
     """How longer ones are treated; window: a longer source is read in windows of `max_length`. Also the default of
     generation."""
     bad_rows: Literal["error", "skip"] = "error"
-    """How rows that cannot be read (too many columns, not JSON, not UTF-8) are treated; skip: they are left out and
-    counted, with warnings for the first ten."""
+    """How rows that cannot be read (too many columns, not JSON, not UTF-8, a file that is no image) are treated; skip:
+    they are left out and counted, with warnings for the first ten. Images and sound are decoded once to know."""
     streaming: Literal["auto", "always", "never"] = "auto"
     """Stream the training files instead of loading them; auto: if they have more than 256 MiB of text."""
     workers: CountOrZero = 0
-    """Processes that read, filter and tokenize streamed training files beside the training; the batches are the same
-    for any number. On Linux."""
+    """Processes that read, filter and tokenize streamed training files beside the training, or load and change images
+    or sound; the batches are the same for any number. On Linux."""
     open_shards: Count = 8
     """Shards of a source that are read at the same time, a row of each in turn, in an order drawn for each epoch."""
     cache: CacheConfig | None = None
@@ -189,6 +195,8 @@ class DataConfig(Settings):
     """Mix several sources in proportion to pairs**(1/T) (Arivazhagan et al. 2019)."""
     filters: object = None
     """Filters of training pairs, in order, for example [{length: {max: 100}}, {ratio: 3}, duplicates]."""
+    augment: object = None
+    """Random changes of the images or sound of training, in order, for example [{speed: {low: 0.9, high: 1.1}}]."""
     license: str | None = None
     """The licence of the data for the report and the model card, where a source has none of its own."""
 
@@ -198,6 +206,8 @@ class DataConfig(Settings):
                 object.__setattr__(self, name, _sources(getattr(self, name)))
         with inside("filters"):
             object.__setattr__(self, "filters", _filters(self.filters))
+        with inside("augment"):
+            object.__setattr__(self, "augment", _augment(self.augment))
         with inside("labels"):
             object.__setattr__(self, "labels", _labels(self.labels))
         super().__post_init__()
@@ -265,6 +275,17 @@ def _filters(value: Any) -> tuple[object, ...] | None:
         return None
     if not isinstance(value, list | tuple):
         raise SettingError((), f"must be a list of filters, but is {show(value)}", remedy=example)
+    return _named(value, example)
+
+
+def _augment(value: Any) -> tuple[object, ...] | None:
+    """Parse augmentations: each a name, or a mapping from one name to its settings."""
+    value = value.meaning if isinstance(value, FlagText) else value
+    example = "For example [{speed: {low: 0.9, high: 1.1}}, spec_augment]."
+    if value is None:
+        return None
+    if not isinstance(value, list | tuple):
+        raise SettingError((), f"must be a list of augmentations, but is {show(value)}", remedy=example)
     return _named(value, example)
 
 

@@ -62,6 +62,9 @@ class GenerationConfig(Settings):
     """Code of the target language, which answers are forced to begin with; none: that of the folder."""
     prefix: str | tuple[str | None, ...] | None = None
     """Text that answers must begin with; in Python also one for each row."""
+    prompt: str | tuple[str | None, ...] | None = None
+    """Text that the decoder reads before its answer, such as a question about an image; in Python also one for each
+    row. Neither the answer nor its score includes it."""
     allowed: Texts | None = None
     """Texts that answers are restricted to; in Python also a list for each row."""
     required: Texts | None = None

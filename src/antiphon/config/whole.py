@@ -97,9 +97,10 @@ class TrainConfig(Settings):
         judged = not self.validation.metrics or not texts or not all(texts)
         problem = "must be left out, since `data.valid` is plain text, which has no answers"
         require(judged, "validation.metrics", problem, "The loss is measured anyway.")
-        for name in ("prefix", "allowed", "required", "forbidden"):
+        for name in ("prefix", "prompt", "allowed", "required", "forbidden"):
             value = getattr(self.generation, name)
-            single = not isinstance(value, tuple) or (all(isinstance(item, str) for item in value) and name != "prefix")
+            lists = name not in ("prefix", "prompt")
+            single = not isinstance(value, tuple) or (lists and all(isinstance(item, str) for item in value))
             problem = "must be one for all rows in a recipe, but is one for each row"
             require(single, f"generation.{name}", problem, "Give it to `generate` in Python.")
         rule = self.model.positions if isinstance(self.model, ModelConfig) else None

@@ -10,6 +10,7 @@ that a position can be saved and restored. mixture.py chooses the pairs of an ep
 
 from __future__ import annotations
 
+import copy
 import math
 from array import array
 from bisect import bisect_left, bisect_right
@@ -28,6 +29,7 @@ from antiphon.data.example_rows import FeatureRows, IdRows
 from antiphon.data.filters import Filters
 from antiphon.data.fingerprint import Fingerprints, fingerprints
 from antiphon.data.lines import DataPlace
+from antiphon.data.media.rows import MediaRow, MediaSources
 from antiphon.data.mixture import OPEN_SHARDS, Mixture, MixturePosition
 from antiphon.data.profile import DataProfile
 from antiphon.data.sources import check_files, check_readable, text_bytes
@@ -80,7 +82,7 @@ class InMemory:
             self.report.read += 1
 
     def append(
-        self, source: Source, target: list[int], place: DataPlace | None = None, number: int | None = None
+        self, source: Source | MediaRow, target: list[int], place: DataPlace | None = None, number: int | None = None
     ) -> None:
         """Append a pair. `number` is its number among all pairs that were kept; by default its index here.
 
@@ -102,14 +104,22 @@ class InMemory:
     def __getitem__(self, index: int) -> Example:
         if not 0 <= index < len(self):
             raise IndexError(index)  # ends `for example in corpus`
-        return Example(self._source[index], self._target[index], self._numbers[index])
+        return Example(self._source[index], self._target[index], self._numbers[index], self._source.prompt(index))
 
     def __iter__(self) -> Iterator[Example]:
         return (self[index] for index in range(len(self)))
 
     def lengths(self, index: int) -> tuple[int, int]:
-        """Tokens of the source and of the target of example `index`."""
-        return self._source.length(index), self._target.length(index)
+        """The length of the source of example `index`, and that of its target, after its prompt."""
+        return self._source.length(index), len(self._source.prompt(index)) + self._target.length(index)
+
+    def in_epoch(self, seed: int, epoch: int) -> InMemory:
+        """The same examples, with the augmentations of an epoch; itself if its sources are ids."""
+        if not isinstance(self._source, FeatureRows):
+            return self
+        made = copy.copy(self)
+        made._source = self._source.at(seed, epoch)
+        return made
 
     def place(self, index: int) -> DataPlace:
         """The file and line of example `index`."""
@@ -122,7 +132,7 @@ class InMemory:
         return self._source.total + self._target.total
 
     def pools(self, start: PoolStart, *, seed: int, epoch: int, first: float) -> Iterator[ExamplePool]:
-        yield ExamplePool(PoolStart(), self, self._chosen(seed, epoch))
+        yield ExamplePool(PoolStart(), self.in_epoch(seed, epoch), self._chosen(seed, epoch))
 
     def _chosen(self, seed: int, epoch: int) -> Sequence[int]:
         """The indices of the examples of the epoch."""
@@ -162,7 +172,7 @@ class Streamed:
             with no_collection():
                 pool, ended = self._pool(encoded, positions, pool_tokens)
             if len(pool):
-                yield ExamplePool(start, pool, range(len(pool)))
+                yield ExamplePool(start, pool.in_epoch(seed, epoch), range(len(pool)))
             if ended:
                 return
             start = PoolStart(start.number + 1, tuple(positions))
@@ -210,6 +220,7 @@ def load_corpus(
     profile: DataProfile | None = None,
     open_shards: int = OPEN_SHARDS,
     workers: int = 0,
+    media: MediaSources | None = None,
 ) -> InMemory | Streamed:
     """Load the corpus of `data` (DataConfig.train or .valid).
 
@@ -217,14 +228,16 @@ def load_corpus(
     `max_length`, `overflow` and `shares` are as in DataConfig. `filters` come from `load_filters`, `objectives` from
     `load_objectives`. Plain text is corrupted differently in each epoch, or identically if `fixed`. `as_target` turns
     encoded target ids into the ids of an answer where the two differ (a leading language token). `profile` counts the
-    first examples. `open_shards` and `workers` are as in DataConfig. Raises DataError with file, line and remedy.
+    first examples. `open_shards` and `workers` are as in DataConfig. `media`: sources are references to images or
+    sound, which are read when a batch is made; `workers` then load them (LoaderPool), and rows are read here. Raises
+    DataError with file, line and remedy.
     """
     room = (
         max_length if as_target is None else max_length - max(0, len(as_target([])) - len(target_tokenizer.enclose([])))
     )
     denoisers = make_denoisers(objectives or {}, source_tokenizer, target_tokenizer, room)
     encoder = ExampleEncoder(
-        source_tokenizer, target_tokenizer, max_length, overflow, samplers, denoisers, as_target, profile
+        source_tokenizer, target_tokenizer, max_length, overflow, samplers, denoisers, as_target, profile, media
     )
     if streaming == "always" and not is_files(data):
         raise ConfigError("`data.streaming` must be auto or never for pairs from Python, but is always.")
@@ -237,7 +250,9 @@ def load_corpus(
             check_files(data)
         # With samplers, small data is one pool that is read and segmented again in each epoch.
         pool_tokens = POOL_TOKENS if large else math.inf
-        return Streamed(mixture, encoder, pool_tokens, files=fingerprints(data), workers=workers)
+        return Streamed(
+            mixture, encoder, pool_tokens, files=fingerprints(data), workers=workers if media is None else 0
+        )
     corpus = InMemory(mixture=mixture)
     with no_collection():
         for source, target, item, _ in encoder.encode(mixture.once(corpus.report), corpus.report):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from array import array
+from collections.abc import Sequence
 
 from torch import Tensor
 
 from antiphon.batch import LazyFeatures, Source
+from antiphon.data.media.rows import MediaRow
 
 
 class IdRows:
@@ -15,7 +18,7 @@ class IdRows:
     def __init__(self) -> None:
         self._ids, self._ends = array("I"), array("Q", [0])
 
-    def append(self, ids: Source) -> None:
+    def append(self, ids: Source | MediaRow) -> None:
         """TypeError for features."""
         if not isinstance(ids, list):
             raise TypeError("rows must all be ids, but one is features")
@@ -24,6 +27,10 @@ class IdRows:
 
     def __getitem__(self, index: int) -> list[int]:
         return self._ids[self._ends[index] : self._ends[index + 1]].tolist()
+
+    def prompt(self, index: int) -> Sequence[int]:
+        """The ids before the target; ids have none."""
+        return ()
 
     def length(self, index: int) -> int:
         return self._ends[index + 1] - self._ends[index]
@@ -38,18 +45,31 @@ class FeatureRows:
     """Features (F, M) of each row, computed or to be computed."""
 
     def __init__(self) -> None:
-        self._rows: list[Tensor | LazyFeatures] = []
+        self._rows: list[Tensor | LazyFeatures | MediaRow] = []
+        self._seed, self._epoch = 0, 0
         self.total = 0  # frames of all rows
 
-    def append(self, features: Source) -> None:
+    def append(self, features: Source | MediaRow) -> None:
         """TypeError for ids."""
         if isinstance(features, list):
             raise TypeError("rows must all be features, but one is ids")
         self._rows.append(features)
         self.total += len(features)
 
+    def at(self, seed: int, epoch: int) -> FeatureRows:
+        """The same rows, as they are in an epoch: their augmentations depend on it."""
+        made = copy.copy(self)
+        made._seed, made._epoch = seed, epoch
+        return made
+
     def __getitem__(self, index: int) -> Tensor | LazyFeatures:
-        return self._rows[index]
+        row = self._rows[index]
+        return row.at(self._seed, self._epoch) if isinstance(row, MediaRow) else row
+
+    def prompt(self, index: int) -> Sequence[int]:
+        """The ids before the target."""
+        row = self._rows[index]
+        return row.prompt if isinstance(row, MediaRow) else ()
 
     def length(self, index: int) -> int:
         return len(self._rows[index])

@@ -1,7 +1,8 @@
 """Fingerprints of data files (size and digest), by which a resumed run checks that its data is unchanged.
 
 Files up to 64 MiB are read whole; of larger ones the first, the middle and the last 16 MiB. Modification times are
-ignored, so that a copy of the data has the same fingerprint. A remote file is not read: its digest is the entity tag or
+ignored, so that a copy of the data has the same fingerprint. Of a folder the names and sizes of its files count; files
+of images or sound that a table names do not. A remote file is not read: its digest is the entity tag or
 checksum that the server gives, or else its time.
 """
 
@@ -13,6 +14,7 @@ import os
 from antiphon.config import source_list
 from antiphon.data.columns import hub_files
 from antiphon.data.lines import unreadable
+from antiphon.data.media.archives import is_folder
 from antiphon.data.shards import shard_files
 from antiphon.errors import DataError
 from antiphon.urls import RemoteName
@@ -49,6 +51,8 @@ def refuse_changes(was: Fingerprints, now: Fingerprints) -> None:
 
 
 def _of_file(file: str) -> tuple[int, str]:
+    if is_folder(file):
+        return _of_folder(file)
     if isinstance(file, RemoteName):
         from antiphon.data.remote.filesystem import details
 
@@ -68,3 +72,16 @@ def _of_file(file: str) -> tuple[int, str]:
     except (OSError, ValueError) as error:
         raise unreadable(file, error) from error
     return size, digest.hexdigest()
+
+
+def _of_folder(folder: str) -> tuple[int, str]:
+    """The bytes of all files of a folder, and a digest of their names and sizes."""
+    digest, total = hashlib.blake2b(digest_size=16), 0
+    for inside, folders, names in os.walk(folder):
+        folders.sort()
+        for name in sorted(names):
+            file = os.path.join(inside, name)
+            size = os.path.getsize(file)
+            total += size
+            digest.update(f"{os.path.relpath(file, folder)}\0{size}\n".encode("utf-8", "surrogateescape"))
+    return total, digest.hexdigest()

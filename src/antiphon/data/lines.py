@@ -59,7 +59,8 @@ class DataRow(NamedTuple):
 
     `targets` are all its targets if the field holds a list of them. `source_prefix` is the text (`tag` and `prefix`)
     that its source puts before each source text. For `plain` text, source and target of the record are both the text.
-    If a row cannot be read, `fault` is the error and the record is empty.
+    `folder` is where the files of images or sound are that it names; "": beside its table. If a row cannot be read,
+    `fault` is the error and the record is empty.
     """
 
     record: Mapping[str, str]
@@ -69,6 +70,7 @@ class DataRow(NamedTuple):
     source_prefix: str = ""
     plain: bool = False
     fault: DataError | None = None
+    folder: str = ""
 
 
 class Pair(NamedTuple):

@@ -29,7 +29,7 @@ from antiphon.data.epochs.data_report import DataReport
 from antiphon.data.epochs.drawing import deal_shards, draw, interleave, share_out, split_size
 from antiphon.data.filters import BATCH, Filters, Pair
 from antiphon.data.lines import Cursor, DataPlace, DataRow
-from antiphon.data.sources import pair, readers, shard_readers
+from antiphon.data.sources import pair, prefixed, readers, shard_readers
 from antiphon.errors import DataError
 from antiphon.text.kinds import is_blank
 from antiphon.text.task import Task
@@ -341,5 +341,5 @@ class Mixture:
 
 def _item(one: Pair, number: int, position: MixturePosition) -> MixtureItem:
     row = one.row
-    text = row.source_prefix if row.plain else row.source_prefix + one.source
+    text = row.source_prefix if row.plain else prefixed(row, one.source)
     return MixtureItem(text, one.target, row.place, number, position, row.plain)

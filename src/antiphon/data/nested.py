@@ -4,6 +4,7 @@
 * Numbers, true and false become text. NaN and infinity are not JSON values (RFC 8259, section 6) and count as missing,
   as null does.
 * A list of texts is joined with spaces in the source; in the target it is a list of several targets.
+* Bytes, also as {bytes, path}, are the reference of an image or sound (media/references.py).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 
 from antiphon.config import SourceConfig
 from antiphon.data.lines import Cursor, DataPlace, DataRow
+from antiphon.data.media.references import with_media
 from antiphon.errors import DataError
 from antiphon.registry import nearest
 from antiphon.settings import show
@@ -24,6 +26,7 @@ _PLAIN = str | int | float
 
 def nested_row(found: Mapping[str, Any], source: SourceConfig | None, place: DataPlace, cursor: Cursor) -> DataRow:
     """The row of one record: its plain values as texts, and the fields of `source` as keys `source` and `target`."""
+    found = with_media(found, place)
     record = plain_values(found)
     targets: tuple[str, ...] = ()
     fields = (None, None) if source is None else (source.source_field, source.target_field)
@@ -38,7 +41,7 @@ def nested_row(found: Mapping[str, Any], source: SourceConfig | None, place: Dat
             continue
         texts = texts_of(found, name, f"{side}_field", place)
         if side == "source":
-            record[side] = " ".join(texts)
+            record[side] = texts[0] if len(texts) == 1 else " ".join(texts)  # a reference stays one
         elif not texts:
             raise DataError(
                 f"the field `{name}` must hold at least one text, but is an empty list ({place}). Drop the record."

@@ -34,6 +34,8 @@ from antiphon.data.lines import (
     file_size,
     unpacked_name,
 )
+from antiphon.data.media.archives import folder_rows, is_archive, is_folder, tar_rows
+from antiphon.data.media.references import Reference, located
 from antiphon.data.nested import nested_row
 from antiphon.data.shards import shard_files, shards
 from antiphon.data.tables import comma_separated, json_lines, tsv
@@ -57,7 +59,7 @@ def records(data: object, task: Task, *, bad_rows: OnBadRow = "error") -> Iterat
     for read in readers(data):
         for row, (source, target) in readable_rows(read(Cursor()), lambda row: pair(row, task), bad):
             if not row.plain:
-                yield row.source_prefix + source, target, row.place
+                yield prefixed(row, source), target, row.place
 
 
 def cases(data: object, task: Task, *, bad_rows: OnBadRow = "error") -> Iterator[tuple[str, list[str], DataPlace]]:
@@ -65,7 +67,7 @@ def cases(data: object, task: Task, *, bad_rows: OnBadRow = "error") -> Iterator
 
     for row, made in readable_rows(_records(data), partial(_pairs, task=task), BadRows(bad_rows)):
         if not row.plain:
-            yield row.source_prefix + made[0][0], [target for _, target in made], row.place
+            yield prefixed(row, made[0][0]), [target for _, target in made], row.place
 
 
 def checked_cases(data: object, task: Task) -> Iterator[tuple[str, list[str], DataPlace, DataError | None]]:
@@ -79,7 +81,7 @@ def checked_cases(data: object, task: Task) -> Iterator[tuple[str, list[str], Da
             yield "", [], row.place, error
             continue
         if not row.plain:
-            yield row.source_prefix + made[0][0], [target for _, target in made], row.place, None
+            yield prefixed(row, made[0][0]), [target for _, target in made], row.place, None
 
 
 def _pairs(row: DataRow, task: Task) -> list[tuple[str, str]]:
@@ -88,7 +90,10 @@ def _pairs(row: DataRow, task: Task) -> list[tuple[str, str]]:
 
 
 def pair(row: DataRow, task: Task) -> tuple[str, str]:
-    """The source and target that the task makes of a row, without the source prefix. DataError if one is missing."""
+    """The source and target that the task makes of a row, without the source prefix. DataError if one is missing.
+
+    The source of a task of images or sound is a reference (media/references.py), with its prompt.
+    """
     if row.plain:  # no task applies: the denoising objective makes both sides
         return row.record["source"], row.record["source"]
     source, target = task.pair(row.record, where=row.place)
@@ -98,7 +103,15 @@ def pair(row: DataRow, task: Task) -> tuple[str, str]:
         raise DataError(
             f"a record to learn from must have a target, but this one ({have}) has none ({row.place}). {remedy}"
         )
+    if task.media:
+        prompt = row.source_prefix + task.prompt(row.record)
+        source = located(source, table=row.place.file, folder=row.folder, prompt=prompt)
     return source, target
+
+
+def prefixed(row: DataRow, source: str) -> str:
+    """A source after the tag and the prefix of its row. Those of a reference are in its prompt."""
+    return source if isinstance(source, Reference) else row.source_prefix + source
 
 
 def rows(data: object, start: Cursor | None = None) -> Iterator[DataRow]:
@@ -203,8 +216,11 @@ def _check_shard(shard: SourceConfig, *, count: bool) -> None:
 def check_readable(data: object, task: Task, *, bad_rows: OnBadRow = "error") -> None:
     """Raise DataError if all sources of the first pairs are names of image or sound files.
 
-    A model would learn from the letters of the names. A single such line among other texts is valid text.
+    A model would learn from the letters of the names. A single such line among other texts is valid text. A task of
+    images or sound reads them.
     """
+    if task.media:
+        return
     first, where, bad = None, None, BadRows(bad_rows)
     found = (item for read in readers(data) for item in readable_rows(read(Cursor()), lambda row: pair(row, task), bad))
     for row, (source, _) in islice((item for item in found if not item[0].plain), _PAIRS_CHECKED):
@@ -214,7 +230,7 @@ def check_readable(data: object, task: Task, *, bad_rows: OnBadRow = "error") ->
     if first is not None:
         raise DataError(
             f"sources must be text, which is what a model learns from, but all of the first are names of files such as "
-            f"`{first}` ({where}). Images and sounds cannot be learned from yet; give what is in them as text."
+            f"`{first}` ({where}). Set `model.input` to image or audio, or give what is in them as text."
         )
 
 
@@ -226,7 +242,11 @@ def text_bytes(data: object) -> float:
             size = hub_files(source)[1]
             total += math.inf if size is None else 4 * size
         for file in shard_files(source):
+            if is_folder(file):
+                continue
             size = file_size(file)
+            if size is not None and is_archive(file):  # of a row its names and texts alone are in memory
+                size //= _BYTES_OF_A_ROW
             total += (
                 math.inf if size is None else size * (4 if without_query(file).endswith((*PACKED, ".parquet")) else 1)
             )
@@ -244,6 +264,8 @@ def _python_rows(data: object) -> Iterator[DataRow]:
 def _python_row(item: object, place: DataPlace, cursor: Cursor) -> DataRow:
     if isinstance(item, Mapping):
         return nested_row(item, None, place, cursor)
+    if isinstance(item, list | tuple) and len(item) == 2 and isinstance(item[0], os.PathLike):
+        item = (os.fspath(item[0]), item[1])
     if isinstance(item, list | tuple) and len(item) == 2 and all(isinstance(side, str) for side in item):
         return DataRow({"source": item[0], "target": item[1]}, place, cursor)
     raise DataError(f"a pair must be two texts (source, target), but is {item!r:.80} ({place}).")
@@ -257,8 +279,10 @@ def _file_rows(source: SourceConfig, start: Cursor) -> Iterator[DataRow]:
     for row in _reader(source)(without_templates(source) if templates else source, start):
         found = True
         filled = row
+        if source.folder is not None:
+            filled = row._replace(folder=source.folder)
         if templates and row.fault is None:
-            filled = row_or_fault(partial(fill, row, templates), row.place, row.cursor)
+            filled = row_or_fault(partial(fill, filled, templates), row.place, row.cursor)
         if filled.fault:
             yield filled
         elif plain:
@@ -332,11 +356,15 @@ def _reader(source: SourceConfig) -> Reader:
     if source.hub is not None:
         return hub
     assert isinstance(source.path, str)
+    if is_folder(source.path):
+        return folder_rows
+    if is_archive(source.path):
+        return tar_rows
     if _is_parquet(source.path):
         return parquet
     suffix = PurePath(unpacked_name(source.path)).suffix.lower()
     if suffix not in _READERS:
-        known = f"{', '.join(_READERS)}, or these and .gz or .zst, or .parquet"
+        known = f"{', '.join(_READERS)}, or these and .gz or .zst, or .parquet, or .tar"
         remedy = "For two aligned text files write `source` and `target`."
         raise ConfigError(f"`path` must end in {known}, but is `{source.path}`. {remedy}")
     return _READERS[suffix]
@@ -347,6 +375,7 @@ def _is_parquet(file: str) -> bool:
 
 
 _READERS: dict[str, Reader] = {".tsv": tsv, ".csv": comma_separated, ".jsonl": json_lines}
+_BYTES_OF_A_ROW = 256  # in an archive for each byte of its row in memory: about 64 KB
 _PAIRS_CHECKED = 1000  # pairs whose sources are checked before a run
 _NO_TEXT: dict[str, Any] = {"text_field": None, "objective": None}
 _OF_LINES = tuple(_READERS.values())

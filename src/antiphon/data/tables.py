@@ -1,8 +1,9 @@
 """Readers for TSV, CSV and JSONL files. A record maps columns to texts; the chosen columns are `source` and `target`.
 
 * TSV is split at tabs, without quoting. The first line is a header if fields are given by name, or if it contains
-  `source` and `target`; else columns 0 and 1 are source and target. If no fields are given, a first line made up of
-  common column names (`sentence`, `label`) is an error, since it would be used as a training pair.
+  `source` and `target`, or `audio` or `image`; else columns 0 and 1 are source and target. If no fields are given, a
+  first line made up of common column names (`sentence`, `label`) is an error, since it would be used as a training
+  pair.
 * CSV is quoted as in RFC 4180 and has a header unless its fields are given by number.
 * All rows must have as many columns as the header, or as the first row; without a header, empty cells at the end do not
   count.
@@ -27,6 +28,7 @@ from antiphon.registry import nearest
 _MAX_FIELD_CHARACTERS = 1 << 24  # an unclosed quote would read the rest of the file into one field
 _RETURNS = "but has carriage returns alone"
 _CONVERT = "Where they end the lines, convert the file, for example with tr '\\r' '\\n'."
+_MEDIA = {"audio", "image"}  # columns with names of files
 _SEPARATORS = {",": "commas", ";": "semicolons", "|": "bars", "\t": "tabs"}
 _USUAL_NAMES = (
     "answer category class context de dialogue document en features fr gloss grapheme graphemes hypothesis id idx "
@@ -166,7 +168,8 @@ def _columns(source: SourceConfig, first: list[str], where: str, needs_header: b
     wanted = {"source": source.source_field, "target": source.target_field}
     numbered = any(isinstance(field, int) for field in wanted.values())
     named = any(isinstance(field, str) for field in wanted.values())
-    if named or (not numbered and (needs_header or {"source", "target"} <= set(first))):
+    header = needs_header or {"source", "target"} <= set(first) or bool(_MEDIA & set(first))
+    if named or (not numbered and header):
         _refuse_separator(first, wanted, where, "," if needs_header else "\t")
         found = {side: _find(field, side, first, where) for side, field in wanted.items()}
         return Columns(True, first, found["source"], found["target"], len(first))

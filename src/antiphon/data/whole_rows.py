@@ -143,20 +143,24 @@ def kind_of(path: str) -> str:
     return PurePath(unpacked_name(path)).suffix.lower()
 
 
-def has_source(path: str) -> bool:
-    """Whether a .csv or .tsv file has a column `source`, or the first object of a .jsonl file a key `source`.
+SOURCES = ("source", "audio", "image")  # columns that are answered by default
 
-    False if the first record cannot be read: the file may be lines of text. DataError if the file does not exist.
+
+def source_column(path: str) -> str | None:
+    """The first of SOURCES that a .csv or .tsv file has as a column, or the first object of a .jsonl file as a key.
+
+    None if the first record cannot be read: the file may be lines of text. DataError if the file does not exist.
     """
     opened(path).close()
     try:
         if kind_of(path) == ".jsonl":
             lines = LineReader(path)
             first = next((line for line in lines if line.strip()), None)
-            return first is not None and "source" in json_object(first, DataPlace(path, lines.number))
+            names: Iterable[str] = () if first is None else json_object(first, DataPlace(path, lines.number))
+            return next((name for name in SOURCES if name in names), None)
         lines = LineReader(path, keep_ends=True)
         cells: Iterable[list[str] | DataError] = _CELLS[kind_of(path)](lines)
         row = next((row for row in cells if isinstance(row, DataError) or any(row)), [])
     except DataError:
-        return False
-    return not isinstance(row, DataError) and "source" in row
+        return None
+    return None if isinstance(row, DataError) else next((name for name in SOURCES if name in row), None)

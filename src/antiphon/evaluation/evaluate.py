@@ -12,10 +12,14 @@ import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from antiphon.data.media.references import Reference
 from antiphon.errors import ConfigError
 from antiphon.evaluation.measuring import Pair, Report, check_groups, checked_metrics, checked_pairs, measured
+from antiphon.generation.answers import Generation
 from antiphon.generation.translator import Translator
 from antiphon.settings import show
+
+MOST_FILES = 256  # images or recordings that are in memory together
 
 
 def evaluate(
@@ -41,8 +45,20 @@ def evaluate(
     sources, references = checked_pairs(pairs)
     check_groups(groups, len(sources))
     began = time.perf_counter()
-    answers = model.generate(sources, **search)
+    answers = _answers(model, sources, search)
     report = measured(answers, sources, references, parsed, groups, time.perf_counter() - began)
     for line in report.notes:
         warnings.warn(line, stacklevel=2)
     return report
+
+
+def _answers(model: Translator, sources: Sequence[Any], search: dict[str, Any]) -> Sequence[Generation]:
+    """The answers to all sources; of references to images or sound some at a time, unless a setting is for each row."""
+    of_rows = any(isinstance(value, list | tuple) for value in search.values())
+    if of_rows or not any(isinstance(source, Reference) for source in sources):
+        return model.generate(sources, **search)
+    return [
+        answer
+        for first in range(0, len(sources), MOST_FILES)
+        for answer in model.generate(sources[first : first + MOST_FILES], first_row=first, **search)
+    ]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -72,7 +73,9 @@ def task_of(model: Translator) -> Task:
     """The task that `model` was trained for, with the labels of a classification."""
     from antiphon.text import load_task
 
-    return load_task(model.task, allow_import=False, labels=model.label_texts)
+    task = load_task(model.task, allow_import=False, labels=model.label_texts)
+    kind = getattr(model, "input_kind", None)  # a model that another library computes has none
+    return task if kind is None or kind.has_tokens else replace(task, media=True)
 
 
 def from_tables(data: SourceConfig | tuple[SourceConfig, ...], task: Task) -> list[TestExample]:
@@ -92,7 +95,6 @@ def table(text: str, *, fields: dict[str, Any] | None = None) -> tuple[SourceCon
 
     fields: settings such as `source_field` for those that have none of their own.
     """
-    from dataclasses import replace
 
     from antiphon.recipe import read_yaml
 

@@ -22,7 +22,7 @@ from antiphon.generation.classification.classify import classify
 from antiphon.generation.joining import join_answers, space_between
 from antiphon.generation.prompting import special_tokens_of
 from antiphon.generation.protocols import AnsweringModel
-from antiphon.generation.requests import source_inputs
+from antiphon.generation.requests import listed, prompt_ids, read_rows, source_inputs
 from antiphon.generation.timed.windows import WindowedAnswer
 from antiphon.search.engine import add_source
 from antiphon.search.requests import SourceInput
@@ -74,6 +74,8 @@ class RowAnswer:
     streamed: int = 0  # parts whose text was given whole
     before: str = ""  # the last piece
     held: list[list[int]] = field(default_factory=list)  # ids of each part that were not given yet
+    hidden: int = 0  # ids at the beginning of each part that are not a part of the answer: its prompt
+    passed: list[int] = field(default_factory=list)  # of these, those that were left out already
     done: list[bool] = field(default_factory=list)  # whether the last result of each part was seen
     windowed: WindowedAnswer | None = None  # a recording that is answered in windows, one after the other
 
@@ -122,15 +124,17 @@ class AnsweringEngine:
         whole = isinstance(settings, GenerationConfig)
         config = settings if whole else override(self._model.generation, dict(settings))
         model = self._model.in_languages_of(config)
-        rows = model.input_kind.read(texts, "texts", names=names or first_row > 0, template=config.template)
+        texts = listed(texts)
+        rows = read_rows(model.input_kind, texts, "texts", names=names or first_row > 0, template=config.template)
+        prompts = prompt_ids(model, texts, config, len(rows))
         call = AnswerCall(model, len(rows), streams=stream)
         if model.labels:
-            answers = classify(model, rows, model.labels, config, first_row=first_row)
+            answers = classify(model, rows, model.labels, config, first_row=first_row, prompts=prompts)
             for index, answer in enumerate(answers):
                 self._close(call, index, answer)
             return call
         recordings = model.input_kind.recordings(rows, config=config, first_row=first_row)
-        sources = source_inputs(model, rows, config, first_row=first_row)
+        sources = source_inputs(model, rows, config, first_row=first_row, prompts=prompts)
         each = special_tokens_of(model.input_kind, model.network, sources, model.special_tokens)
         jobs: list[tuple[SourceInput, SearchJob]] = []
         try:
@@ -140,13 +144,15 @@ class AnsweringEngine:
             for _, job in jobs:
                 self._engine.cancel(job)
             raise
-        for source, job in jobs:
+        for (source, job), tokens in zip(jobs, each, strict=True):
             self._calls[job] = call
             row = call.rows[source.row - first_row]
             call.places[job] = (source.row - first_row, len(row.parts))
             row.parts.append(job)
             row.gaps.append(source.gap)
             row.held.append([])
+            row.hidden = len(tokens.first) if source.prompt else 0
+            row.passed.append(0)
             row.done.append(False)
         for index, (row, recording) in enumerate(zip(call.rows, recordings, strict=True)):
             if recording is not None:
@@ -214,7 +220,9 @@ class AnsweringEngine:
             return self._after_window(call, result, row.windowed)
         row.done[part] = result.hypotheses is not None
         if call.streams:
-            row.held[part] += result.ids
+            passed = min(row.hidden - row.passed[part], len(result.ids))
+            row.passed[part] += passed
+            row.held[part] += result.ids[passed:]
             text = _new_text(row, call.model.target_tokenizer)
             events += [NewText(index, text)] if text else []
         if result.hypotheses is not None:
@@ -222,7 +230,8 @@ class AnsweringEngine:
             if row.finished:
                 parts: Sequence[Any] = [job.hypotheses for job in row.parts]
                 tokenizer, prompt = call.model.target_tokenizer, call.model.input_kind.prompt_length
-                answer = join_answers(parts, row.gaps, tokenizer=tokenizer, prompt_length=prompt)
+                lengths = {"prompt_length": prompt, "hidden": row.hidden}
+                answer = join_answers(parts, row.gaps, tokenizer=tokenizer, **lengths)
                 events.append(Answer(index, answer))
         return events
 

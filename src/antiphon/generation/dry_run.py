@@ -7,7 +7,8 @@ from typing import Any
 
 from antiphon.generation.classification.classify import refuse_search
 from antiphon.generation.model import Model
-from antiphon.generation.requests import source_inputs
+from antiphon.generation.prompting import special_tokens_of
+from antiphon.generation.requests import prompt_ids, read_rows, source_inputs
 from antiphon.inputs.limits import source_limit
 from antiphon.search.beam_search import Search
 from antiphon.search.config import search_config
@@ -23,15 +24,16 @@ def try_search(model: Model, texts: Sequence[str], **settings: Any) -> None:
     """
     config = override(model.generation, settings)
     model = model.speaking(config.source_language, config.target_language)
-    rows = model.input_kind.read(texts, "texts", template=config.template)
+    rows = read_rows(model.input_kind, texts, "texts", template=config.template)
     if model.labels:
         refuse_search(config)
         model.input_kind.whole(rows, network=model.network, config=config)
         model.generate(texts[:1], **settings)  # every label is scored once, in place of a search
         return
-    sources = source_inputs(model, rows, config)
+    sources = source_inputs(model, rows, config, prompts=prompt_ids(model, texts, config, len(rows)))
     network, first = model.network, model.special_tokens.first
-    requests = [make_request(source, config, network=network, first=first) for source in sources]
+    requests = [make_request(one, config, network=network, first=(*first, *one.prompt)) for one in sources]
     if requests:
-        search_settings = search_config(config, model.special_tokens, window=source_limit(network, config))
+        tokens = special_tokens_of(model.input_kind, network, sources[:1], model.special_tokens)[0]
+        search_settings = search_config(config, tokens, window=source_limit(network, config))
         Search(model.runtime, requests[:1], search_settings)

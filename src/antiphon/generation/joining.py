@@ -13,19 +13,25 @@ from antiphon.text import Tokenizer
 
 
 def join_answers(
-    parts: Sequence[list[Hypothesis]], gaps: Sequence[str], *, tokenizer: Tokenizer, prompt_length: int
+    parts: Sequence[list[Hypothesis]],
+    gaps: Sequence[str],
+    *,
+    tokenizer: Tokenizer,
+    prompt_length: int,
+    hidden: int = 0,
 ) -> Generation:
     """The answer to a source with these parts and the white space before each: their first hypotheses joined, then
-    their second ones as an alternative, and so on. The first `prompt_length` ids of a part are the prompt."""
+    their second ones as an alternative, and so on. The first `prompt_length` ids of a part are the prompt; the first
+    `hidden` ids are a text that is not a part of the answer."""
     if not parts:
         return Generation(text="", tokens=[], score=0.0, confidence=1.0, finished=True)
 
     def joined(hypotheses: Sequence[Hypothesis]) -> Generation:
         score = sum(part.score for part in hypotheses)
-        length = sum(len(part.ids) - prompt_length for part in hypotheses)
+        length = sum(len(part.ids) - max(prompt_length, hidden) for part in hypotheses)
         return Generation(
-            text=join_texts((tokenizer.decode(part.ids) for part in hypotheses), gaps),
-            tokens=[token for part in hypotheses for token in tokenizer.pieces(part.ids)],
+            text=join_texts((tokenizer.decode(part.ids[hidden:]) for part in hypotheses), gaps),
+            tokens=[token for part in hypotheses for token in tokenizer.pieces(part.ids[hidden:])],
             score=score,
             confidence=math.exp(score / max(length, 1)),
             finished=all(part.finished for part in hypotheses),

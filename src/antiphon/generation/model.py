@@ -33,7 +33,7 @@ from antiphon.generation.model_repr import ModelRepr
 from antiphon.generation.other_names import OtherToolkitNames
 from antiphon.generation.quantize import check_quantize, check_whole
 from antiphon.generation.quantize import quantize as quantize_network
-from antiphon.generation.requests import with_limits
+from antiphon.generation.requests import listed, prompt_ids, read_rows, with_limits
 from antiphon.generation.restricting import ConstraintBuilder
 from antiphon.generation.scoring import scores_of
 from antiphon.inputs import InputKind, input_kind
@@ -170,15 +170,20 @@ class Model(ModelRepr, OtherToolkitNames):
         *,
         overflow: str | None = None,
         max_source_tokens: int | None = None,
+        prompt: str | Sequence[str | None] | None = None,
     ) -> list[float]:
         """For each pair the sum of the log-probabilities of the target's tokens and its end token, in nats.
 
         `overflow` and `max_source_tokens` are those of `generate` (None: the model's own), except that a source is
-        never split.
+        never split. `prompt` is the text before each target, or one for each, which the scores leave out.
         """
         config = with_limits(self.generation, overflow, max_source_tokens)
-        rows = self.input_kind.read(sources, "sources", template=config.template)
-        return scores_of(self, rows, texts_of(targets, "targets"), config=config)
+        if prompt is not None:
+            config = override(config, {"prompt": prompt if isinstance(prompt, str) else tuple(prompt)})
+        sources = listed(sources)
+        rows = read_rows(self.input_kind, sources, "sources", template=config.template)
+        prompts = prompt_ids(self, sources, config, len(rows))
+        return scores_of(self, rows, texts_of(targets, "targets"), config=config, prompts=prompts)
 
     def attention(
         self,

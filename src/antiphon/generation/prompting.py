@@ -29,7 +29,17 @@ def special_tokens_of(
     kind: InputKind[Any], network: EncoderDecoder, sources: Sequence[SourceInput], tokens: SpecialTokens
 ) -> list[SpecialTokens]:
     """The special tokens of each source: `tokens` with the prompt that the model chooses. The parts of a row share the
-    prompt of the first part."""
+    prompt of the first part. The prompt of a source itself follows."""
+    each = _chosen(kind, network, sources, tokens)
+    return [
+        replace(own, first=(*own.first, *source.prompt), prompt=True) if source.prompt else own
+        for own, source in zip(each, sources, strict=True)
+    ]
+
+
+def _chosen(
+    kind: InputKind[Any], network: EncoderDecoder, sources: Sequence[SourceInput], tokens: SpecialTokens
+) -> list[SpecialTokens]:
     choices = kind.prompt_choices
     if not choices:
         return [tokens] * len(sources)

@@ -1,25 +1,40 @@
-"""Turns the rows of a call into inputs of the search: parts of sources, prefixes and constraints."""
+"""Turns the inputs of a call into rows, and these into inputs of the search: parts of sources, prompts, prefixes and
+constraints.
+
+References to images and sound (data/media), members of tar archives and URLs are opened here; the input kind reads all
+else.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from antiphon.config import GenerationConfig
+from antiphon.data.media.references import Reference, is_part, located, open_media
+from antiphon.data.whole_rows import TableRow
 from antiphon.errors import ConfigError
 from antiphon.generation.languages import answer_ids
 from antiphon.generation.protocols import AnsweringModel
 from antiphon.generation.restricting import check_parts, restrict
+from antiphon.inputs import InputKind
 from antiphon.search.requests import SourceInput
 from antiphon.settings import override
+from antiphon.urls import is_url
 
 
 def source_inputs(
-    model: AnsweringModel, rows: Sequence[Any], config: GenerationConfig, *, first_row: int = 0
+    model: AnsweringModel,
+    rows: Sequence[Any],
+    config: GenerationConfig,
+    *,
+    first_row: int = 0,
+    prompts: Sequence[tuple[int, ...]] = (),
 ) -> list[SourceInput]:
     """The inputs of the search: none for an empty row, one for each part of a row that is split.
 
-    `rows` are rows of the model's input kind; errors count them from `first_row`.
+    `rows` are rows of the model's input kind; errors count them from `first_row`. `prompts`: the ids of the prompt of
+    each row, which all of its parts have.
     """
     prefixes = prefix_ids(model, config.prefix, len(rows))
     restrictions = restrict(config, model.restrictor, count=len(rows), first_row=first_row)
@@ -31,7 +46,7 @@ def source_inputs(
             check_parts(restrictions[i], len(parts), row=row)
         # A prefix begins the whole answer, so that only the first part has it.
         found += [
-            SourceInput(part, row, n, () if n else prefixes[i], restrictions[i], gap)
+            SourceInput(part, row, n, () if n else prefixes[i], restrictions[i], gap, prompts[i] if prompts else ())
             for n, (part, gap) in enumerate(zip(parts, gaps, strict=True))
         ]
     return found
@@ -56,3 +71,58 @@ def prefix_ids(model: AnsweringModel, prefix: str | tuple[str | None, ...] | Non
             )
             known[text] = tuple(id for id in ids if id != model.special_tokens.end)
     return [known[text] for text in rows]
+
+
+def listed(inputs: Any) -> Any:
+    """`inputs`, of an iterator all its items, since they are looked at twice."""
+    return list(inputs) if isinstance(inputs, Iterator) else inputs
+
+
+def read_rows(kind: InputKind[Any], inputs: Any, what: str, *, names: bool = True, template: bool = True) -> list[Any]:
+    """The rows of `inputs`, as `InputKind.read` with its errors."""
+    items = [inputs] if isinstance(inputs, str) else inputs
+    if kind.has_tokens or not isinstance(items, list | tuple) or not any(map(_is_elsewhere, items)):
+        return kind.read(inputs, what, names=names, template=template)
+    return [
+        _loaded(kind, item) if _is_elsewhere(item) else kind.read([item], what, names=names, template=template)[0]
+        for item in items
+    ]
+
+
+def _is_elsewhere(item: object) -> bool:
+    """Whether an input is a reference, or names a part of a file or a URL."""
+    return isinstance(item, Reference) or (isinstance(item, str) and (is_part(item) or is_url(item)))
+
+
+def _loaded(kind: InputKind[Any], reference: str) -> Any:
+    with open_media(reference) as file:
+        return kind.load(file, f"`{reference}`")
+
+
+def sources_of_table(model: object, rows: Sequence[TableRow], table: str) -> list[str]:
+    """The sources of rows of the file `table`: their texts, or for a model of images or sound references, relative to
+    the table, with the prompts in the column `prompt` or `question`."""
+    kind = getattr(model, "input_kind", None)  # a model that another library computes has none
+    if kind is None or kind.has_tokens:
+        return [row.text for row in rows]
+    found = []
+    for row in rows:
+        record = dict(zip(row.names, row.values, strict=False))
+        prompt = record.get("prompt", record.get("question"))
+        found.append(located(row.text, table=table, prompt=prompt if isinstance(prompt, str) else ""))
+    return found
+
+
+def prompt_ids(model: AnsweringModel, inputs: Any, config: GenerationConfig, count: int) -> list[tuple[int, ...]]:
+    """The ids of the prompt of each of `count` inputs: of `config.prompt`, else of the reference. ConfigError for
+    another number of prompts."""
+    texts = config.prompt
+    if texts is None:
+        items: Sequence[Any] = inputs if isinstance(inputs, list | tuple) else [inputs] * count
+        texts = tuple(item.prompt if isinstance(item, Reference) else "" for item in items)
+    found = (texts,) * count if isinstance(texts, str) else texts
+    if len(found) != count:
+        raise ConfigError(f"`prompt` must be one text, or one for each of the {count} inputs, but has {len(found)}.")
+    tokenizer = model.target_tokenizer
+    known = {text: tuple(tokenizer.bare(tokenizer.encode(text))) if text else () for text in dict.fromkeys(found)}
+    return [known[text] for text in found]

@@ -19,19 +19,28 @@ from antiphon.text import Tokenizer
 
 
 def scores_of(
-    model: AnsweringModel, sources: Sequence[Any], targets: Sequence[str], *, config: GenerationConfig
+    model: AnsweringModel,
+    sources: Sequence[Any],
+    targets: Sequence[str],
+    *,
+    config: GenerationConfig,
+    prompts: Sequence[tuple[int, ...]] = (),
 ) -> list[float]:
     """For each pair the sum of the log-probabilities of the target's tokens and its end, in nats.
 
-    `sources` are rows of the model's input kind, which are not split. DataError for a side that is too long.
+    `sources` are rows of the model's input kind, which are not split. `prompts`: the ids before each target. DataError
+    for a side that is too long.
     """
     check_pairs(sources, targets)
     network, kind, tokens = model.network, model.input_kind, model.special_tokens
     limit = source_limit(network, config)
     ids = _target_ids(targets, model.target_tokenizer, tokens, most=network.max_length)
     read = kind.whole(sources, network=network, config=config)
-    asked = [SourceInput(source, row) for row, source in enumerate(read)]
+    asked = [SourceInput(source, row, prompt=prompts[row] if prompts else ()) for row, source in enumerate(read)]
     each = special_tokens_of(kind, network, asked, tokens)
+    for row, (own, source) in enumerate(zip(each, asked, strict=True)):
+        if source.prompt:  # before the forced first tokens' own answer
+            ids[row] = [*own.first, *tokens.without_first(ids[row])]
     # `generate` answers an empty source with an empty answer, without running the model.
     has_text = [len(own) > 1 if tokens.prompt else bool(text) for own, text in zip(ids, targets, strict=True)]
     empty = [kind.is_empty(source) and not text for source, text in zip(sources, has_text, strict=True)]

@@ -24,13 +24,25 @@ from __future__ import annotations
 from typing import Any
 
 from antiphon.config import FamilyConfig, InputSettings
+from antiphon.inputs.audio import AudioInput
 from antiphon.inputs.kind import InputKind
+from antiphon.inputs.sound_augmentations import AddedNoise, SpecAugment, Speed
 from antiphon.inputs.speech import SpeechInput
 from antiphon.inputs.text import TextInput
 
-__all__ = ["KINDS", "InputKind", "SpeechInput", "TextInput", "input_kind"]
+__all__ = [
+    "KINDS",
+    "AddedNoise",
+    "AudioInput",
+    "InputKind",
+    "SpecAugment",
+    "SpeechInput",
+    "Speed",
+    "TextInput",
+    "input_kind",
+]
 
-KINDS: tuple[type[InputKind[Any]], ...] = (SpeechInput, TextInput)
+KINDS: tuple[type[InputKind[Any]], ...] = (SpeechInput, AudioInput, TextInput)
 """Every kind, those of particular families first: the first one whose `of` accepts a model's family is its kind."""
 
 

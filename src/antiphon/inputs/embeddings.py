@@ -10,10 +10,12 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from antiphon.batch import Tokens
+from antiphon.config import ModelConfig
 from antiphon.errors import DataError
 from antiphon.nn.convolutions import Convolutions
 from antiphon.nn.layers import zero_padding
 from antiphon.nn.noise import Dropout, Noise
+from antiphon.nn.positions import Learned, NoPositions, Sinusoidal
 
 
 class SourceEmbedding(nn.Module):
@@ -37,19 +39,21 @@ class SourceEmbedding(nn.Module):
 
 
 class FeatureEmbedding(SourceEmbedding):
-    """Frames of features to the encoder's input: convolutions, position encoding, dropout, zero at padding."""
+    """Frames of features to the encoder's input: convolutions, times `scale`, position encoding, dropout, zero at
+    padding. `most`: the largest number of frames, None for any."""
 
     def __init__(
         self,
         convolutions: Convolutions,
         positions: nn.Module,
         *,
-        most: int,
+        most: int | None,
+        scale: float = 1.0,
         dropout: float = 0.0,
         noise: Noise | None = None,
     ) -> None:
         super().__init__()
-        self.convolutions, self.positions, self.most = convolutions, positions, most
+        self.convolutions, self.positions, self.most, self.scale = convolutions, positions, most, scale
         self.drop = Dropout(dropout, noise or Noise())
 
     @property
@@ -58,7 +62,19 @@ class FeatureEmbedding(SourceEmbedding):
 
     def forward(self, features: Tensor, tokens: Tokens) -> tuple[Tensor, Tokens]:
         """features (B, F, M) -> (B, S, D) with S < F, and its `Tokens`; DataError for more than `most` frames."""
-        if features.shape[1] > self.most:
+        if self.most is not None and features.shape[1] > self.most:
             raise DataError(f"a clip must have at most {self.most} frames, but has {features.shape[1]}. Cut it.")
         x, tokens = self.convolutions(features.to(self.convolutions.dtype), tokens)
+        x = x if self.scale == 1.0 else x * self.scale
         return zero_padding(self.drop(self.positions(x, tokens.pos)), tokens.valid), tokens
+
+
+def absolute_positions(model: ModelConfig, width: int, *, max_length: int) -> nn.Module:
+    """The module that adds the positions of `model` to vectors (B, L, width) of at most `max_length` positions."""
+    offset = 0 if model.family is None else model.family.position_offset
+    if model.positions == "sinusoidal":
+        layout = "interleaved" if model.family is None else model.family.sinusoids
+        return Sinusoidal(width, layout=layout, offset=offset)
+    if model.positions == "learned":
+        return Learned(width, max_length=max_length, offset=offset)
+    return NoPositions()

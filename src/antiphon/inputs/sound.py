@@ -21,7 +21,7 @@ from torch import Tensor
 
 from antiphon.errors import DataError
 
-HIGHEST = 8000.0  # Hz, the upper end of the last mel band
+HIGHEST = 8000.0  # Hz, the upper end of the last mel band, as far as the rate has it
 _FLOOR, _RANGE = 1e-10, 8.0  # of the energies; and how many powers of ten below a clip's loudest one still count
 # The mel scale of Slaney 1998, "Auditory Toolbox": linear up to 1,000 Hz, mel 15; then 27 mels a factor of 6.4.
 _KNEE_HZ, _KNEE_MEL, _MELS_A_NEPER = 1000.0, 15.0, 27.0 / math.log(6.4)
@@ -140,12 +140,15 @@ def scaled(logs: Tensor, loudest: Tensor) -> Tensor:
 @functools.cache
 def mel_bands(bins: int, *, window: int, sampling_rate: int) -> Tensor:
     """Weights (M, window // 2 + 1) of the frequencies in `bins` triangular bands, evenly spaced in mel from 0 to 8,000
-    Hz, each scaled to an area of one (Slaney 1998); float32, computed in float64."""
-    highest = _KNEE_MEL + math.log(HIGHEST / _KNEE_HZ) * _MELS_A_NEPER
+    Hz or half of the rate, each scaled to an area of one (Slaney 1998); float32, computed in float64."""
+    hertz = min(HIGHEST, sampling_rate / 2)
+    above_knee = _KNEE_MEL + math.log(hertz / _KNEE_HZ) * _MELS_A_NEPER
+    highest = above_knee if hertz > _KNEE_HZ else hertz * _KNEE_MEL / _KNEE_HZ
     mels = torch.linspace(0, highest, bins + 2, dtype=torch.float64)
     above = _KNEE_HZ * ((mels - _KNEE_MEL) / _MELS_A_NEPER).exp()
     corners = torch.where(mels < _KNEE_MEL, mels * _KNEE_HZ / _KNEE_MEL, above)  # Hz, (M + 2,)
-    frequencies = torch.linspace(0, sampling_rate // 2, window // 2 + 1, dtype=torch.float64)
+    last = window // 2 * sampling_rate / window  # half of the rate if the window is even
+    frequencies = torch.linspace(0, last, window // 2 + 1, dtype=torch.float64)
     left, middle, right = (corners[i : bins + i, None] for i in range(3))
     rising, falling = (frequencies - left) / (middle - left), (right - frequencies) / (right - middle)
     return (rising.minimum(falling).clamp(min=0) * 2 / (right - left)).float()

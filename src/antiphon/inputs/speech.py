@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import BinaryIO, ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -22,6 +22,7 @@ from antiphon.config import FamilyConfig, GenerationConfig, InputSettings, Model
 from antiphon.config.generation import TIMED_SETTINGS
 from antiphon.config.speech import STRIDE, SpeechConfig
 from antiphon.errors import ConfigError, DataError, ModelError
+from antiphon.inputs.audio_files import audio_length, read_audio
 from antiphon.inputs.embeddings import FeatureEmbedding, SourceEmbedding
 from antiphon.inputs.kind import InputKind, Source, SourceParts
 from antiphon.inputs.limits import BoundedNetwork
@@ -63,7 +64,27 @@ class SpeechInput(InputKind[Sound]):
         )
 
     def check_trainable(self) -> None:
-        raise ConfigError("it must be a text model, but is a speech model, which cannot be trained yet. Choose another")
+        if self.prompt_choices:
+            raise ConfigError(
+                "a speech model of several languages needs the language of its data, but none is given. Set "
+                "`generation.source_language`."
+            )
+
+    def measure(self, file: BinaryIO, what: str) -> int:
+        speech = self.speech
+        samples = audio_length(file, what, sampling_rate=speech.sampling_rate)
+        if not samples:
+            raise DataError(f"{what} must have sound, but is empty. Leave it out.")
+        if samples > speech.samples:
+            raise DataError(
+                f"{what} must have at most {speech.seconds} seconds, the model's input, but has "
+                f"{_seconds(samples, speech)}. Cut it, or leave it out with `data.bad_rows: skip`."
+            )
+        return speech.frames
+
+    def load(self, file: BinaryIO, what: str) -> Sound:
+        """The samples (N,) in an opened sound file, float32."""
+        return read_audio(file, what, sampling_rate=self.speech.sampling_rate)
 
     def read(self, inputs: object, what: str, *, names: bool = True, template: bool = True) -> list[Sound]:
         """The samples (N,) of one recording or several, each the path of a .wav file or numbers."""

@@ -19,6 +19,7 @@ from torch import nn
 from antiphon.config import AttentionConfig, FamilyConfig, ModelConfig
 from antiphon.errors import ConfigError
 from antiphon.inputs import input_kind
+from antiphon.inputs.embeddings import absolute_positions
 from antiphon.models.attentions import build_rule
 from antiphon.models.front import InputEmbedding
 from antiphon.models.seq2seq import EncoderDecoder
@@ -28,7 +29,7 @@ from antiphon.nn.embedding import Embedding
 from antiphon.nn.layers import norm
 from antiphon.nn.mixers import Mixer
 from antiphon.nn.noise import Noise
-from antiphon.nn.positions import ROTARY_BASE, Learned, NoPositions, Sinusoidal
+from antiphon.nn.positions import ROTARY_BASE
 from antiphon.nn.rules import ScoreRule, for_layer
 
 ADDED_RULES = ("relative", "alibi")  # values of `positions` that are score rules of self-attention
@@ -196,7 +197,7 @@ def _front(model: ModelConfig, table: nn.Embedding, *, noise: Noise) -> InputEmb
     family, width = model.family or _PLAIN, table.embedding_dim
     return InputEmbedding(
         table,
-        _positions(model, width),
+        absolute_positions(model, width, max_length=model.max_length),
         scale=(model.embedding_scale or width**0.5) if family.embedding_scale else 1.0,
         rounds=family.rounds_scale,
         dropout=model.dropout,
@@ -204,12 +205,3 @@ def _front(model: ModelConfig, table: nn.Embedding, *, noise: Noise) -> InputEmb
         word_dropout=model.word_dropout,
         norm=norm(model.norm, width, eps=family.norm_eps or model.norm_eps) if family.embedding_norm else None,
     )
-
-
-def _positions(model: ModelConfig, width: int) -> nn.Module:
-    family = model.family or _PLAIN
-    if model.positions == "sinusoidal":
-        return Sinusoidal(width, layout=family.sinusoids, offset=family.position_offset)
-    if model.positions == "learned":
-        return Learned(width, max_length=model.max_length, offset=family.position_offset)
-    return NoPositions()

@@ -10,6 +10,7 @@ answer does not depend on the other sources of its batch.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -64,7 +65,9 @@ def add_source(
     """Put in the request for a source, with the user's settings; the errors of `answer` are raised here."""
     network = engine.runtime.network
     request = make_request(source, config, network=network, first=special_tokens.first)
-    search_settings = search_config(config, special_tokens, window=source_limit(network, config))
+    # Prompts of one length are searched together: the search needs their ids in the requests alone.
+    alike = replace(special_tokens, first=(special_tokens.pad,) * len(special_tokens.first))
+    search_settings = search_config(config, alike, window=source_limit(network, config))
     return engine.add(request, search_settings, streams=streams, batch_size=config.batch_size)
 
 

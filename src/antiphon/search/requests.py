@@ -28,7 +28,7 @@ class SourceInput:
 
     `row` is its index in the input, `piece` its index among the pieces of a row that was split. `prefix` are the ids
     with which its answer begins, `restriction` is the constraint of the answer; `gap` is the white space before the
-    piece.
+    piece. `prompt` are the ids that the decoder reads before the answer.
     """
 
     ids: list[int] | Tensor
@@ -37,6 +37,7 @@ class SourceInput:
     prefix: tuple[int, ...] = ()
     restriction: Constraint | None = None
     gap: str = ""
+    prompt: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,7 @@ def make_request(
     if most < 1:
         raise DataError(
             f"the prefix of input {source.row + 1} must have fewer tokens than the model's max_length ({max_length}), "
-            f"but has {len(source.prefix)}. Shorten it."
+            f"but has {len(source.prefix) + len(source.prompt)}{' with its prompt' * bool(source.prompt)}. Shorten it."
         )
     _check_new_tokens(config, max_length, most)
     needed, longest = constraint_lengths(source)

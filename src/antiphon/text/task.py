@@ -13,7 +13,12 @@ The built-in tasks use "source" and "target" (set by `source_field` and `target_
 | text           |                                                 |                                         |
 | translation    |                                                 |                                         |
 | summarization  | document, article, dialogue, text               | summary, highlights                     |
-| classification | sentence, text                                  | label; it must be one of the labels     |
+| classification | audio, image, sentence, text                    | label; it must be one of the labels     |
+| transcription  | audio, image                                    | text, transcription, transcript         |
+| caption        | image                                           | caption, text                           |
+
+With `model.input: audio` or `image` the source is the name of a file, and the field `prompt` (or `question`) is a text
+that stands beside it, which the decoder reads before it answers.
 """
 
 from __future__ import annotations
@@ -36,12 +41,14 @@ Split = Callable[[Mapping[str, str]], tuple[str, str | None]]
 class Task:
     """A named task. `split` is its function; use `pair`, which calls it and checks the result.
 
-    `labels` (classification only) maps each label in the data to its name in answers.
+    `labels` (classification only) maps each label in the data to its name in answers. `media`: sources are the names of
+    files of images or sound.
     """
 
     name: str
     split: Split
     labels: Mapping[str, str] = field(default_factory=dict)
+    media: bool = False
 
     def pair(self, record: Mapping[str, str], *, where: object = "") -> tuple[str, str | None]:
         """The source and the target of `record`. DataError, which names `where` (file:line), if it has none."""
@@ -56,13 +63,22 @@ class Task:
         except Exception as error:  # a user's function may raise anything
             problem = f"raised {type(error).__name__}: {error}"
             raise DataError(f"the task `{self.name}` {problem}{_at(where)}. Correct its function.") from error
-        if not (isinstance(result, tuple) and [type(part) for part in result] in ([str, str], [str, type(None)])):
+        if not (
+            isinstance(result, tuple)
+            and len(result) == 2
+            and isinstance(result[0], str)
+            and isinstance(result[1], str | None)
+        ):
             raise DataError(
                 f"the task `{self.name}` must return a source and a target (str or None), "
                 f"but returned {reprlib.repr(result)}{_at(where)}."
             )
         source, target = result
         return (source, target) if target is None or not self.labels else (source, self._label(target, where))
+
+    def prompt(self, record: Mapping[str, str]) -> str:
+        """The text beside an image or sound; "" if there is none."""
+        return record.get(_field(record, "prompt", "question"), "") if self.media else ""
 
     def _label(self, target: str, where: object) -> str:
         """The name of the label `target`; a name is returned unchanged."""
@@ -102,8 +118,23 @@ def document_and_summary(record: Mapping[str, str]) -> tuple[str, str | None]:
 
 @register("task", CLASSIFICATION)
 def text_and_label(record: Mapping[str, str]) -> tuple[str, str | None]:
-    """A text and its label."""
-    return record[_field(record, "source", "sentence", "text")], record.get(_field(record, "target", "label"))
+    """A text, sound or image and its label."""
+    source = _field(record, "source", "audio", "image", "sentence", "text")
+    return record[source], record.get(_field(record, "target", "label"))
+
+
+@register("task", "transcription")
+def recording_and_text(record: Mapping[str, str]) -> tuple[str, str | None]:
+    """Sound, or an image of writing, and the text in it."""
+    source = _field(record, "source", "audio", "image")
+    return record[source], record.get(_field(record, "target", "text", "transcription", "transcript"))
+
+
+@register("task", "caption")
+def image_and_caption(record: Mapping[str, str]) -> tuple[str, str | None]:
+    """An image and a text about it."""
+    source = _field(record, "source", "image", "audio")
+    return record[source], record.get(_field(record, "target", "caption", "text"))
 
 
 @register("task", "right_to_left")

@@ -15,6 +15,7 @@ from dataclasses import replace
 from antiphon.config import GenerationConfig, TrainConfig
 from antiphon.data import InMemory, Streamed
 from antiphon.models.folders.checkpoint import Parts
+from antiphon.workflows.media import kind_of
 
 
 def saved_search_settings(
@@ -25,6 +26,8 @@ def saved_search_settings(
     `base` is the pretrained model that the run starts from, `max_length` that of the network.
     """
     given, data = config.generation, config.data
+    if not kind_of(config).has_tokens:  # no limit of tokens applies to images and sound
+        return given, ()
     overflow = data.overflow if given.overflow == "error" and data.overflow in ("truncate", "window") else None
     limit = given.max_source_tokens
     if limit is None:

@@ -20,7 +20,6 @@ from torch import Tensor
 
 from antiphon.config import ROLES, BaseConfig, TokenizerConfig, TrainConfig, VocabularyConfig
 from antiphon.errors import ConfigError, ModelError, argument
-from antiphon.inputs import input_kind
 from antiphon.models.attentions import build_rule
 from antiphon.models.folders.checkpoint import (
     Parts,
@@ -65,7 +64,6 @@ def find_base(config: TrainConfig, run: Path | None) -> InitialModel:
             parts = _read(model_folder(asked.base), config)
         except ModelError as error:
             raise ConfigError(str(error)) from error
-        input_kind(parts.model.family, parts.model.input_settings).check_trainable()
     return _with_vocabulary(_changed(parts, asked), config)
 
 

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 
 from antiphon.config import ROLES, BaseConfig, ModelConfig, TrainConfig
-from antiphon.data import Batches, Streamed
+from antiphon.data import Streamed
+from antiphon.data.media.loaders import LoadedBatches
 from antiphon.devices import describe_machine
 from antiphon.distributed.world import World
 from antiphon.errors import is_command_line
@@ -45,6 +46,7 @@ from antiphon.workflows.average import average_and_compare
 from antiphon.workflows.base import BASE, InitialModel, apply_base
 from antiphon.workflows.folder import RunStart
 from antiphon.workflows.labels import check_labels, with_labels
+from antiphon.workflows.media import check_trainable, with_media
 from antiphon.workflows.ranks import build_loop, opened_run, shared_tokenizers
 from antiphon.workflows.recording import RunRecorder, write_answers
 from antiphon.workflows.run_data import RunData, saying_what_is_kept
@@ -74,7 +76,7 @@ class TrainingJob:
         assert isinstance(config.model, ModelConfig)
         self.model: ModelConfig = config.model
         with saying("task"):
-            self.task = with_labels(load_task(config.task, folder=self.recipe_folder), config)
+            self.task = with_labels(with_media(load_task(config.task, folder=self.recipe_folder), config), config)
         self.metrics = know_labels(parse_metrics(config.validation.metrics), sorted(set(self.task.labels.values())))
         for role in ROLES:
             # An attention that cannot be saved is an error now, not after training.
@@ -85,8 +87,8 @@ class TrainingJob:
         self.data = RunData(config, self.task)
         tokenizers = self._tokenizers()
         check_labels(self.task.labels.values(), tokenizers[1], self.model.max_length)
-        corpus = self.data.load(tokenizers, initial=self.initial)
-        self.batches = Batches(corpus, batch_tokens=config.training.batch_tokens, seed=config.training.seed)
+        self.data.load(tokenizers, initial=self.initial)
+        self.batches = self.data.batches(self.world)
         self.parts = self._parts(device)
         self.network = self.parts.network
         special_tokens = Model.from_parts(self.parts).special_tokens
@@ -111,13 +113,15 @@ class TrainingJob:
     def _parts(self, device: torch.device) -> Parts:
         """The run's model: the base, or a freshly initialized network. Sources are read as in generation."""
         config, sides = self.config, self.data.tokenizers
-        base, template = None if self.base is None else self.base.parts, template_of(config.data.train)
+        base, media = None if self.base is None else self.base.parts, self.task.media
+        template = "" if media else template_of(config.data.train)
         generation, self.notes = saved_search_settings(
             config, base=base, corpus=self.data.train, max_length=self.model.max_length
         )
         if template:
             self.notes += (f"answers put each text into the template of the data, {template!r}",)
-        prefixes = (*prefixes_of(config.data.train), *(() if self.initial is None else self.initial.prefixes))
+        prefixes = () if media else prefixes_of(config.data.train)
+        prefixes += () if self.initial is None else self.initial.prefixes
         known: dict[str, Any] = {"task": config.task, "generation": generation, "labels": self.task.labels}
         known |= {"prefixes": tuple(dict.fromkeys(prefixes)), "template": template}
         if self.initial is not None:
@@ -161,6 +165,8 @@ class TrainingJob:
                 return reason, model
         finally:
             self.record.display.close()
+            if isinstance(self.batches, LoadedBatches):
+                self.batches.close()
 
     def _start(self) -> RunStart | None:
         """What the folder of a new run begins with; None if the run goes on."""
@@ -255,6 +261,8 @@ class TrainingJob:
         if self.initial is not None:
             with inside("generation"):
                 spoken = speaking(self.initial)
+            with saying("model", "base"):
+                check_trainable(spoken)
             return spoken.source_tokenizer, spoken.target_tokenizer
         return shared_tokenizers(self.world, self.config, self.task, run=None if self.fresh else self.folder)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import cast
 
 from antiphon.config import TrainConfig
@@ -32,9 +33,7 @@ def with_labels(task: Task, config: TrainConfig) -> Task:
     with inside("generation"):
         refuse_search(config.generation)
     found: Counter[str] = Counter()
-    for _, target, place in records(
-        config.data.train, Task(task.name, task.split, given), bad_rows=config.data.bad_rows
-    ):
+    for _, target, place in records(config.data.train, replace(task, labels=given), bad_rows=config.data.bad_rows):
         if target is None or not target.strip():
             raise DataError(f"a row must have a label, but has none ({place}). Fill it in, or drop the row.")
         found[target] += 1
@@ -52,7 +51,7 @@ def with_labels(task: Task, config: TrainConfig) -> Task:
             f"a classification must have 2 to {MAX_LABELS} labels, but {whose}. Check "
             f"{'it' if given else '`target_field`'}, or set `task: text`."
         )
-    named = Task(task.name, task.split, labels)
+    named = replace(task, labels=labels)
     _refuse_unlearned(named, config)
     return named
 

@@ -15,8 +15,20 @@ from itertools import islice
 from pathlib import Path
 
 from antiphon.config import ModelConfig, TokenizerConfig, TrainConfig
-from antiphon.data import DataProfile, Filters, InMemory, Streamed, cases, filters_of, load_corpus, load_objectives
+from antiphon.data import (
+    Batches,
+    DataProfile,
+    Filters,
+    InMemory,
+    Streamed,
+    cases,
+    filters_of,
+    load_corpus,
+    load_objectives,
+)
 from antiphon.data.denoising import Objective
+from antiphon.data.media.loaders import LoadedBatches, LoaderPool
+from antiphon.distributed.world import World
 from antiphon.errors import ReadError, argument
 from antiphon.evaluation.metrics import Metric
 from antiphon.generation.languages import as_answer
@@ -25,6 +37,7 @@ from antiphon.models.folders.checkpoint import Parts
 from antiphon.settings import inside
 from antiphon.text import Task, Tokenizer
 from antiphon.training.snapshot import SnapshotStore
+from antiphon.workflows.media import media_of, readable_pairs
 from antiphon.workflows.searching import validation_search
 from antiphon.workflows.tokenizers import Samplers, build_samplers
 from antiphon.workflows.validate import Validate
@@ -59,6 +72,7 @@ class RunData:
             with inside("data"), inside(side):
                 self.objectives[side] = load_objectives(getattr(config.data, side), folder=folder)
         self.profile = DataProfile()
+        self.media = media_of(config, folder)
 
     def load(self, tokenizers: tuple[Tokenizer, Tokenizer], *, initial: Parts | None) -> InMemory | Streamed:
         """Read the training corpus. With the model `initial` that the run starts from, targets are encoded as its
@@ -76,6 +90,8 @@ class RunData:
         assert isinstance(held, InMemory)
         examples = list(islice(held, limit))
         pairs = [(source, targets) for source, targets, _ in islice(cases(data, self.task, bad_rows=bad), limit)]
+        if self.media is not None:
+            pairs = readable_pairs(pairs, self.media["valid"])
         search = validation_search(parts, pairs, self.config)
         settings, batch_tokens = self.config.validation, self.config.training.batch_tokens
         made = Validate(parts, examples, search.pairs, settings, metrics, batch_tokens, search.settings)
@@ -107,7 +123,17 @@ class RunData:
             profile=self.profile if trained else None,
             open_shards=config.data.open_shards,
             workers=config.data.workers if trained else 0,
+            media=None if self.media is None else self.media["train" if trained else "valid"],
         )
+
+    def batches(self, world: World) -> Batches | LoadedBatches:
+        """The batches of the training corpus; of images and sound loaded ahead by `data.workers` processes."""
+        training, workers = self.config.training, self.config.data.workers
+        batches = Batches(self.train, batch_tokens=training.batch_tokens, seed=training.seed)
+        if self.media is None or not workers:
+            return batches
+        pool = LoaderPool(self.media["train"], workers)
+        return LoadedBatches(batches, pool, own=lambda n: n % training.accumulate % world.size == world.rank)
 
     def _as_target(self) -> Callable[[list[int]], list[int]] | None:
         """The function that turns encoded target ids into the ids of an answer of the base."""

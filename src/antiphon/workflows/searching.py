@@ -17,10 +17,12 @@ from antiphon.config import TrainConfig
 from antiphon.errors import ConfigError, DataError
 from antiphon.generation.dry_run import try_search
 from antiphon.generation.model import Model
+from antiphon.inputs import input_kind
 from antiphon.inputs.limits import source_limit
 from antiphon.models.folders.checkpoint import Parts
 from antiphon.settings import SettingError
 
+_MEDIA_TRIED = 8  # images or recordings of which a search is tried: to read all of them would take long
 Pairs = Sequence[tuple[str, Sequence[str]]]  # sources, each with its references
 
 
@@ -47,11 +49,12 @@ def validation_search(parts: Parts, pairs: Pairs, config: TrainConfig) -> Valida
     elif beam % groups:
         problem = f"must be a multiple of `generation.beam_groups` ({groups}), or smaller than it, but is {beam}"
         raise SettingError(("validation", "beam_size"), problem)
-    if config.generation.overflow == "error" and config.data.overflow != "error":
+    media = not input_kind(parts.model.family, parts.model.input_settings).has_tokens
+    if config.generation.overflow == "error" and config.data.overflow != "error" and not media:
         pairs = _fit_to_data(parts, pairs, config, settings, notes)
     asked = pairs if config.validation.metrics else pairs[: config.validation.samples]
     if asked:
-        _try(parts, asked, settings)
+        _try(parts, asked[:_MEDIA_TRIED] if media else asked, settings)
     return ValidationSearch(pairs, settings, tuple(notes))
 
 

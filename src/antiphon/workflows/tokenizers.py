@@ -11,6 +11,7 @@ from antiphon.config import TOKENIZER_KINDS, SideConfig, TokenizerConfig, TrainC
 from antiphon.data import DataReport, Mixture, filters_of
 from antiphon.data.corpus import STREAM_BYTES
 from antiphon.data.epochs.sampled import HashedSample, sampled_shards
+from antiphon.data.media.references import Reference
 from antiphon.data.mixture import MixtureItem
 from antiphon.data.sources import text_bytes
 from antiphon.errors import ConfigError, ModelError
@@ -35,6 +36,8 @@ Samplers = tuple[SegmentationSampler | None, SegmentationSampler | None]
 def build_tokenizers(config: TrainConfig, task: Task) -> tuple[Tokenizer, Tokenizer]:
     """The source and the target tokenizer of a recipe, loaded, or trained on the pairs that pass the filters.
 
+    Where sources are images or sound, both are the target's, trained on targets and prompts alone.
+
     Of more than STREAM_BYTES of text they are trained on a sample that is a function of the seed, in memory of a fixed
     size. The same object twice if they are shared.
     """
@@ -54,21 +57,32 @@ def build_tokenizers(config: TrainConfig, task: Task) -> tuple[Tokenizer, Tokeni
         seed = config.training.seed
         sample = HashedSample(seed=seed, max_items=settings.sample_pairs, max_bytes=SAMPLE_BYTES)
         for number, item in enumerate(pairs(sampled_shards(config.data.train, seed=seed))):
-            sample.add(number, (item.source, item.target))
+            sample.add(number, _texts(item, media=task.media))
 
     def texts(*sides: int) -> Iterator[str]:
         if sample is not None:
             yield from (one[side] for one in sample.items() for side in sides)
             return
         for item in islice(pairs(config.data.train), MAX_PAIRS):
-            yield from ((item.source, item.target)[side] for side in sides)
+            yield from filter(None, map(_texts(item, media=task.media).__getitem__, sides))
 
+    if task.media:
+        own = settings if settings.shared else settings.of("target")
+        target = _make(own, lambda: texts(0, 1), tags(config.data.train))
+        return target, target
     if settings.shared:
         special_tokens = DENOISING_TOKENS if any(source.is_text for source in source_list(config.data.train)) else []
         shared = _make(settings, lambda: texts(0, 1), tags(config.data.train), special_tokens)
         return shared, shared
     source = _make(settings.of("source"), lambda: texts(0), tags(config.data.train))
     return source, _make(settings.of("target"), lambda: texts(1), [])
+
+
+def _texts(item: MixtureItem, *, media: bool) -> tuple[str, str]:
+    """The texts of a pair; of an image or sound its prompt."""
+    if media:
+        return (item.source.prompt if isinstance(item.source, Reference) else ""), item.target
+    return item.source, item.target
 
 
 def _trains(settings: TokenizerConfig) -> bool:

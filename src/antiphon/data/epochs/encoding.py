@@ -9,6 +9,8 @@ from typing import NamedTuple
 from antiphon.data.denoising import Denoiser
 from antiphon.data.epochs.data_report import DataReport
 from antiphon.data.lines import DataPlace
+from antiphon.data.media.references import Reference
+from antiphon.data.media.rows import MediaRow, MediaSources
 from antiphon.data.mixture import MixtureItem
 from antiphon.data.profile import DataProfile
 from antiphon.errors import DataError
@@ -19,9 +21,10 @@ _CHUNK_PAIRS, _CHUNK_CHARACTERS = 1000, 500_000  # encoded in one call of the to
 
 
 class Encoded(NamedTuple):
-    """The ids of an example, end included, the item it was made from, and whether it is the last of that item."""
+    """The ids of an example, end included, the item it was made from, and whether it is the last of that item. The
+    source may be a row of images or sound."""
 
-    source: list[int]
+    source: list[int] | MediaRow
     target: list[int]
     item: MixtureItem
     last: bool
@@ -32,7 +35,7 @@ class EncodedItem(NamedTuple):
     if they were too long."""
 
     item: MixtureItem
-    examples: list[tuple[list[int], list[int]]]
+    examples: Sequence[tuple[list[int] | MediaRow, list[int]]]
 
     @property
     def taken(self) -> int:
@@ -57,7 +60,7 @@ class ExampleEncoder:
 
     `samplers` (source, target) draw a new segmentation in each epoch; None: the tokenizer's own. `denoisers` make pairs
     from plain text, keyed by the number of the source. `as_target` turns encoded target ids into the ids of an answer.
-    `profile` counts the first examples.
+    `profile` counts the first examples. `media` reads sources that are references to images or sound.
     """
 
     source_tokenizer: Tokenizer
@@ -68,6 +71,7 @@ class ExampleEncoder:
     denoisers: Mapping[int, Denoiser] = field(default_factory=dict)
     as_target: Callable[[list[int]], list[int]] | None = None
     profile: DataProfile | None = None
+    media: MediaSources | None = None
 
     def encode(
         self, stream: Iterator[MixtureItem], report: DataReport, *, seed: int = 0, epoch: int = 0
@@ -80,6 +84,9 @@ class ExampleEncoder:
         self, chunk: Sequence[MixtureItem], report: DataReport, *, seed: int = 0, epoch: int = 0
     ) -> Iterator[EncodedItem]:
         """Each item of a chunk with its examples, of which there may be none; updates the counts in `report`."""
+        if self.media is not None:
+            yield from self._media_chunk(self.media, chunk, report, seed=seed, epoch=epoch)
+            return
         longest, windows = self.max_length, self.overflow == "window"  # windows: a longer source is read in parts
         keys = [item.position.repeat << 40 | item.number for item in chunk]  # a repeated pair is segmented anew
         sources = self._ids(0, [item.source for item in chunk], keys, seed, epoch)
@@ -98,6 +105,50 @@ class ExampleEncoder:
                 elif (fit := self._fit(*sides, item.place, report)) is not None:
                     examples.append(fit)
             yield EncodedItem(item, examples)
+
+    def _media_chunk(
+        self, media: MediaSources, chunk: Sequence[MixtureItem], report: DataReport, *, seed: int, epoch: int
+    ) -> Iterator[EncodedItem]:
+        """`encode_chunk` for images or sound: only targets have at most `max_length` tokens, with their prompts."""
+        keys = [item.position.repeat << 40 | item.number for item in chunk]
+        targets = self._ids(1, [item.target for item in chunk], keys, seed, epoch)
+        texts = [item.source.prompt if isinstance(item.source, Reference) else "" for item in chunk]
+        encoded = iter(self.target_tokenizer.encode_batch([text for text in texts if text]))
+        prompts = [self.target_tokenizer.bare(next(encoded)) if text else [] for text in texts]
+        forced: list[int] = []
+        if self.as_target is not None:
+            targets = [self.as_target(target) for target in targets]
+            forced = self.as_target([])[:-1]  # the first tokens of an answer, which stand before its prompt
+        rows = []
+        for item, prompt, target in zip(chunk, prompts, targets, strict=True):
+            if prompt and forced and target[: len(forced)] == forced:
+                prompt, target[:] = [*forced, *prompt], target[len(forced) :]
+            rows.append((item.source, item.place, item.number, prompt))
+        for item, row, target in zip(chunk, media.rows(rows), targets, strict=True):
+            if row is None:
+                report.bad += 1
+                yield EncodedItem(item, [])
+            elif len(row.prompt) + len(target) <= self.max_length:
+                yield EncodedItem(item, [(row, target)])
+            else:
+                yield EncodedItem(item, self._shortened(row, target, item.place, report))
+
+    def _shortened(
+        self, row: MediaRow, target: list[int], place: DataPlace, report: DataReport
+    ) -> list[tuple[MediaRow, list[int]]]:
+        """The example of an image or sound whose target is too long, as `overflow` says."""
+        most = self.max_length - len(row.prompt)
+        if self.overflow == "skip":
+            report.too_long += 1
+            return []
+        if self.overflow == "truncate" and most > 0:
+            report.truncated += 1
+            return [(row, self.target_tokenizer.truncate(target, most))]
+        raise DataError(
+            f"a target must have at most {self.max_length} tokens, with its prompt, but has "
+            f"{len(row.prompt) + len(target)} ({place.of('target')}). Raise `data.max_length` (and "
+            "`model.max_length`), or set `data.overflow` to truncate or skip."
+        )
 
     def _ids(self, side: int, texts: list[str], keys: list[int], seed: int, epoch: int) -> list[list[int]]:
         sampler = self.samplers[side]

@@ -28,20 +28,27 @@ MOST_SHOWN = 10  # labels in a message
 
 
 def classify(
-    model: AnsweringModel, rows: Sequence[Any], labels: Sequence[str], config: GenerationConfig, *, first_row: int = 0
+    model: AnsweringModel,
+    rows: Sequence[Any],
+    labels: Sequence[str],
+    config: GenerationConfig,
+    *,
+    first_row: int = 0,
+    prompts: Sequence[tuple[int, ...]] = (),
 ) -> list[Generation]:
     """For each of `rows` (of the model's input kind) its most probable label, with the next ones as alternatives, in
     all `config.n_best`.
 
-    `config.allowed` restricts the labels; probabilities are then among those. Raises ConfigError for a setting that
-    does not apply to labels, DataError for a source that is too long and for an allowed text that is no label.
+    `config.allowed` restricts the labels; probabilities are then among those. `prompts`: the ids before the label of
+    each row. Raises ConfigError for a setting that does not apply to labels, DataError for a source that is too long
+    and for an allowed text that is no label.
     """
     refuse_search(config)
     choices = _choices(labels, config, len(rows), first_row)
     spelled = [model.target_tokenizer.encode(label) for label in labels]
     tokens = [model.target_tokenizer.pieces(ids) for ids in spelled]
     answers: list[Generation] = []
-    found = label_scores(model, rows, labels, config=config, first_row=first_row)
+    found = label_scores(model, rows, labels, config=config, first_row=first_row, prompts=prompts)
     for scores, choice in zip(found, choices, strict=True):
         order = sorted(choice, key=lambda i: (-scores[i], i))
         weights = {i: math.exp(scores[i] - scores[order[0]]) for i in choice}

@@ -1,0 +1,117 @@
+"""Sound files: every format and rate, lengths from the head, and files that are broken or no sound."""
+
+from __future__ import annotations
+
+import io
+import struct
+import sys
+import time
+from typing import BinaryIO, cast
+
+import pytest
+import torch
+from inputs.sounds import encoded, tone
+
+from antiphon.errors import ConfigError, DataError
+from antiphon.inputs.audio_files import audio_length, read_audio, read_head, resample
+
+FORMATS = [
+    ("WAV", "PCM_U8", 0.01),
+    ("WAV", "PCM_16", 1e-4),
+    ("WAV", "PCM_24", 1e-6),
+    ("WAV", "PCM_32", 1e-6),
+    ("WAV", "FLOAT", 1e-6),
+    ("WAV", "DOUBLE", 1e-6),
+    ("WAV", "ULAW", 0.02),
+    ("WAVEX", "PCM_16", 1e-4),
+    ("WAVEX", "FLOAT", 1e-6),
+    ("FLAC", "PCM_16", 1e-4),
+    ("OGG", "VORBIS", 0.05),
+    ("MP3", "MPEG_LAYER_III", 0.1),
+]
+
+
+class Counting(io.BytesIO):
+    """A file that counts the bytes that are read of it."""
+
+    count = 0
+
+    def read(self, size: int | None = -1) -> bytes:
+        found = super().read(size)
+        self.count += len(found)
+        return found
+
+
+def read(content: bytes, rate: int = 16000) -> torch.Tensor:
+    return read_audio(io.BytesIO(content), "`a`", sampling_rate=rate)
+
+
+@pytest.mark.parametrize(("format", "subtype", "most"), FORMATS)
+def test_every_format_is_read_and_its_channels_are_averaged(format: str, subtype: str, most: float) -> None:
+    sound = tone(4001)
+    content = encoded(torch.stack([sound, sound * 0.5], 1), format=format, subtype=subtype)
+    found = read(content)
+    assert found.shape == (4001,) and found.dtype == torch.float32
+    assert float((found - 0.75 * sound).abs().max()) < most
+    for rate in (8000, 16000, 44100):
+        assert len(read(content, rate)) == audio_length(io.BytesIO(content), "`a`", sampling_rate=rate)
+
+
+def test_the_length_is_known_from_the_head() -> None:
+    file = Counting(encoded(tone(80000)))
+    assert audio_length(cast(BinaryIO, file), "`a`", sampling_rate=16000) == 80000 and file.count < 100
+
+
+def test_other_rates_are_resampled() -> None:
+    found = read(encoded(tone(8000, rate=8000), rate=8000))
+    assert len(found) == 16000
+    assert float((found - tone(16000))[500:-500].abs().max()) < 1e-3
+    assert [len(resample(torch.zeros(n), 44100, 16000, need="")) for n in (0, 1, 3, 441)] == [0, 1, 2, 160]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is empty: a file without a byte"),
+        (b"hello, this is a text", r"must be a \.wav, \.flac, \.ogg or \.mp3 file, but begins with b'hello, this"),
+        (b"RIFF\x10\0\0\0WAVE" + b"\0" * 40, "cannot be read as sound"),
+        (encoded(tone(9000), format="FLAC")[:-3000], "cannot be read as sound"),
+        (encoded(tone(9000), format="OGG")[:400], "cannot be read as sound"),
+        (encoded(tone(30000), format="MP3")[:-2000], r"is cut short: it should have 30,000 samples, but has"),
+        (encoded(torch.tensor([0.0, torch.inf]), subtype="FLOAT"), "samples that are infinite or not a number"),
+        (encoded(tone(10), rate=30), "must have from 1,000 to 1,048,576 samples a second, but has 30"),
+        (encoded(torch.zeros(2, 80)), "must have from 1 to 64 channels, but has 80"),
+    ],
+)
+def test_what_is_no_sound_is_one_clear_line(content: bytes, message: str) -> None:
+    with pytest.raises(DataError, match=f"^`a` .*{message}") as caught:
+        read(content)
+    assert "\n" not in str(caught.value) and str(caught.value).endswith(".")
+
+
+def test_a_head_that_lies_is_bounded_by_the_file() -> None:
+    content = bytearray(encoded(tone(100)))
+    content[40:44] = struct.pack("<I", 2**32 - 1)  # as a stream has it, or a bomb
+    begun = time.perf_counter()
+    assert audio_length(io.BytesIO(content), "`a`", sampling_rate=16000) == len(read(bytes(content))) == 100
+    assert time.perf_counter() - begun < 1.0
+    assert len(read(encoded(tone(100))[:-50])) == 75
+    zero = bytes(content[:22]) + b"\0\0" + bytes(content[24:])  # no channels
+    with pytest.raises(DataError):
+        read(zero)
+
+
+def test_a_package_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    flac, slow = encoded(tone(100), format="FLAC"), encoded(tone(100), rate=8000)
+    for name in ("soundfile", "soxr"):
+        monkeypatch.setitem(sys.modules, name, None)
+    assert len(read(encoded(tone(100)))) == 100  # .wav needs nothing
+    with pytest.raises(ConfigError, match=r"the package soundfile is needed.*pip install 'antiphon\[audio\]'"):
+        read(flac)
+    with pytest.raises(ConfigError, match=r"`a` has 8000 samples a second instead of 16000, for .* soxr is needed"):
+        read(slow)
+
+
+def test_the_head_of_a_file() -> None:
+    head = read_head(io.BytesIO(encoded(torch.zeros(7, 2), rate=22050)), "`a`")
+    assert (head.rate, head.channels, head.samples) == (22050, 2, 7)
