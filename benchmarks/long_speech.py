@@ -17,6 +17,7 @@ import tempfile
 import time
 import wave
 from pathlib import Path
+from typing import Any
 
 RATE = 16_000
 
@@ -36,7 +37,7 @@ def write_noise(file: Path, minutes: float) -> Path:
     return file
 
 
-def tiny_whisper():
+def tiny_whisper() -> Any:
     """A model of the shape of openai/whisper-tiny with random weights."""
     import torch
 
@@ -74,13 +75,19 @@ def measure(file: str, tokens: int, words: bool) -> dict[str, float]:
     model, windows, request = tiny_whisper(), [], WindowedAnswer.request
     WindowedAnswer.request = lambda self: windows.append(1) or request(self)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    start = time.perf_counter()
+    start, used = time.perf_counter(), time.process_time()
     model.generate(
         file, overflow="window", previous_text=True, max_new_tokens=tokens, timestamps="words" if words else "segments"
     )
-    seconds = time.perf_counter() - start
+    seconds, used = time.perf_counter() - start, time.process_time() - used
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return {"seconds": seconds, "mib_before": before, "mib_peak": peak, "windows": len(windows)}
+    return {
+        "seconds": seconds,
+        "processor_seconds": used,
+        "mib_before": before,
+        "mib_peak": peak,
+        "windows": len(windows),
+    }
 
 
 def main() -> None:
@@ -102,9 +109,9 @@ def main() -> None:
             found = json.loads(ended.stdout.splitlines()[-1])
             speed = found["seconds"] / (60 * minutes)
             print(
-                f"{minutes:g} minutes: {found['seconds']:.1f} s ({speed:.3f} s a second of sound), peak "
-                f"{found['mib_peak']:.0f} MiB ({found['mib_before']:.0f} with the model alone), "
-                f"{found['windows']} windows",
+                f"{minutes:g} minutes: {found['seconds']:.1f} s ({speed:.3f} s a second of sound; "
+                f"{found['processor_seconds']:.1f} s of processor), peak {found['mib_peak']:.0f} MiB "
+                f"({found['mib_before']:.0f} with the model alone), {found['windows']} windows",
                 flush=True,
             )
 

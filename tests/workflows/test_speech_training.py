@@ -53,7 +53,12 @@ def test_the_loss_and_its_gradients_are_those_of_transformers(tmp_path: Path) ->
     assert theirs.generation_config.lang_to_id
     rows = clips(tmp_path, rate=16000, seconds=1, count=4)
     config = from_mapping(
-        recipe(tmp_path / "theirs", tmp_path / "run", rows, training={"batch_tokens": 400, "max_steps": 1, "label_smoothing": 0})
+        recipe(
+            tmp_path / "theirs",
+            tmp_path / "run",
+            rows,
+            training={"batch_tokens": 400, "max_steps": 1, "label_smoothing": 0},
+        )
     )
     begin = find_base(config, tmp_path / "run").parts
     begin = replace(begin, network=antiphon.load(tmp_path / "theirs", dtype="float64").network)

@@ -217,8 +217,9 @@ class SpeechInput(InputKind[Sound]):
         if isinstance(value, str | Path):
             _check_file(value, what, remedy, rate)
             stored = StoredSound.of(Path(value), rate)
-            is_long = stored is not None and len(stored) > self.speech.samples
-            return stored if is_long else read_wav(Path(value), sampling_rate=rate)
+            if stored is not None and len(stored) > self.speech.samples:
+                return stored
+            return read_wav(Path(value), sampling_rate=rate)
         if isinstance(value, Mapping) and ({"array", "raw"} & set(value)) and "sampling_rate" in value:
             if value["sampling_rate"] != rate:
                 found = show(value["sampling_rate"])
