@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
+from dataclasses import replace
+from glob import glob
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from clips import WORDS, ClipInput, clip, write_clips, write_tar
+from page_commands import passages
 
 import antiphon
 import antiphon.inputs
@@ -17,9 +21,12 @@ from antiphon.bulk.job import BulkJob, BulkShard
 from antiphon.bulk.rows import rows_of
 from antiphon.cli.main import main
 from antiphon.data.media.references import located
-from antiphon.errors import ConfigError, DataError
+from antiphon.errors import ConfigError, DataError, ModelError
 from antiphon.evaluation.test_set import from_tables, of_recipe, task_of
+from antiphon.generation.model import Model
 from antiphon.inputs import KINDS
+from antiphon.serving.process.worker.model_info import input_of
+from antiphon.serving.process.worker.results import sample_input, source_of
 from antiphon.workflows import train
 
 SHAPE = {"encoder_layers": 1, "decoder_layers": 1, "d_model": 32, "ffn_dim": 48, "num_heads": 2, "max_length": 12}
@@ -108,7 +115,8 @@ def classes(tmp_path_factory: pytest.TempPathFactory) -> Any:
     for number in range(24):
         (folder / "in" / WORDS[number % 4]).mkdir(parents=True, exist_ok=True)
         (folder / "in" / WORDS[number % 4] / f"{number}.wav").write_bytes(clip(number % 4, frames=4 + number % 5))
-    data = {"train": {"path": str(folder / "in")}, "valid": {"path": str(folder / "in")}, "workers": 1}
+    data: dict[str, Any] = {name: {"path": str(folder / "in")} for name in ("train", "valid", "test")}
+    data["workers"] = 1
     (folder / "recipe.yaml").write_text(
         yaml.safe_dump(
             recipe(folder / "run", data, task="classification", validation={"every_steps": 80, "metrics": ["accuracy"]})
@@ -119,7 +127,7 @@ def classes(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 def test_a_folder_of_labels_is_learned_and_answered(classes: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    model = antiphon.load(classes / "run", device="cpu")
+    model: Any = antiphon.load(classes / "run", device="cpu")
     assert model.labels == sorted(WORDS)
     pieces = [model.source_tokenizer.pieces(model.source_tokenizer.encode(word)) for word in ("three", "wav")]
     assert len(pieces[0]) == 1 and len(pieces[1]) > 1  # trained on the labels alone
@@ -146,6 +154,38 @@ def test_tables_of_clips_are_answered_beside_their_files(classes: Path, capfd: p
     arguments = ["--data", str(table), "--metrics", "accuracy", "--target-field", "text", "--source-field", "audio"]
     assert main(["evaluate", str(classes / "run"), *arguments, "--json", "--quiet"]) == 0
     assert json.loads(capfd.readouterr().out)["metrics"]["accuracy"]["score"] == 100
+
+
+def test_a_served_model_takes_bytes_and_no_names(classes: Path) -> None:
+    model = antiphon.load(classes / "run", device="cpu")
+    assert input_of(model) == "speech"
+    found = model.generate([source_of(model, clip(number)) for number in range(4)])
+    assert [answer.text for answer in found] == WORDS
+    with pytest.raises(DataError, match="a recording of `inputs` must be sound, but is not"):
+        source_of(model, b"none")
+    assert len(model.generate([sample_input(model)])[0].text) > 0
+    assert isinstance(model, Model)
+    images = replace(model.parts, model=replace(model.parts.model, input="image"))
+    model.parts = images
+    with pytest.raises(ModelError, match="must read text or sound, but this one reads images"):
+        input_of(model)
+
+
+def test_the_commands_of_the_page(
+    classes: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Those of docs/images-and-sound.md, in its order."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "digits").symlink_to(classes / "run")
+    write_clips(tmp_path, 5).rename("test.tsv")
+    (block,) = [passage for passage in passages("docs/images-and-sound.md") if not passage.inline and passage.kind]
+    for line in block.text.splitlines():
+        words = [found for word in shlex.split(line) for found in (sorted(glob(word)) if "*" in word else [word])]
+        assert words[0] == "antiphon" and main([*words[1:], "--quiet"]) == 0
+    printed = capfd.readouterr().out.splitlines()
+    assert printed[:5] == printed[5:10] == [*WORDS, "zero"] and json.loads(printed[10])["file"] == "clips/0.wav"
+    assert len((tmp_path / "answers.tsv").read_text().splitlines()) == 6 and "accuracy" in printed[-1]
 
 
 def test_wrong_files_and_models_are_one_line(classes: Path, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -70,9 +70,10 @@ class TokenizerTrain(Command):
         config = read_recipe(self.recipe, self.tokenizer)
         from antiphon.text import load_task
         from antiphon.workflows.labels import with_labels
+        from antiphon.workflows.media import with_media
         from antiphon.workflows.tokenizers import build_tokenizers
 
-        task = with_labels(load_task(config.task, folder=Path(config.folder or ".")), config)
+        task = with_labels(with_media(load_task(config.task, folder=Path(config.folder or ".")), config), config)
         source, target = build_tokenizers(config, task)
         named = {"tokenizer": source} if source is target else {"source": source, "target": target}
         for name, tokenizer in named.items():

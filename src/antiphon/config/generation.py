@@ -13,6 +13,7 @@ TIMED_SETTINGS = (  # those of answers to speech in windows
     "timestamps", "previous_text", "fallback_temperatures", "compression_ratio_threshold", "log_probability_threshold",
     "no_speech_threshold",
 )  # fmt: skip
+TEXT_OF_ROWS = ("prefix", "prompt")  # settings that are one text for all rows, or one for each
 # Far above any real search, and low enough that a hostile file cannot exhaust memory.
 Beam = Annotated[int, Range(low=1, high=2**12)]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from antiphon.config.data import DataConfig, SourceConfig, is_files, source_list
-from antiphon.config.generation import GenerationConfig
+from antiphon.config.generation import TEXT_OF_ROWS, GenerationConfig
 from antiphon.config.model import ROLES, AttentionConfig, BaseConfig, ModelConfig, beside_base
 from antiphon.config.tokenizer import TOKENIZER_KINDS, TokenizerConfig, VocabularyConfig, changed_vocabulary
 from antiphon.config.training import TrainingConfig, ValidationConfig
@@ -97,9 +97,9 @@ class TrainConfig(Settings):
         judged = not self.validation.metrics or not texts or not all(texts)
         problem = "must be left out, since `data.valid` is plain text, which has no answers"
         require(judged, "validation.metrics", problem, "The loss is measured anyway.")
-        for name in ("prefix", "prompt", "allowed", "required", "forbidden"):
+        for name in (*TEXT_OF_ROWS, "allowed", "required", "forbidden"):
             value = getattr(self.generation, name)
-            lists = name not in ("prefix", "prompt")
+            lists = name not in TEXT_OF_ROWS
             single = not isinstance(value, tuple) or (lists and all(isinstance(item, str) for item in value))
             problem = "must be one for all rows in a recipe, but is one for each row"
             require(single, f"generation.{name}", problem, "Give it to `generate` in Python.")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Sized
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,7 +34,7 @@ class DataProfile:
         """Whether further examples are ignored."""
         return self.pairs >= MAX_PROFILE_PAIRS
 
-    def add(self, source: Sequence[object], target: Sequence[int], text: str) -> None:
+    def add(self, source: Sized, target: Sequence[int], text: str) -> None:
         """Count an encoded example; `text` is that of its target."""
         self.source_lengths.append(len(source))
         self.target_lengths.append(len(target))

@@ -113,6 +113,7 @@ def _unsaid(model: Model) -> str:
         "min_new_tokens": beam and config.min_new_tokens > 0,
         "min_p": config.min_p is not None,
         "prefix": beam and bool(config.prefix),
+        "prompt": bool(config.prompt),
         "allowed": config.allowed is not None,
         "required": bool(config.required),
         "forbidden": bool(config.forbidden),

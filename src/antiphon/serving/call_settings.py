@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from antiphon.config import GenerationConfig
+from antiphon.config.generation import TEXT_OF_ROWS
 from antiphon.errors import ConfigError
 from antiphon.settings import hints, override, show
 from antiphon.utf8 import clean_text
@@ -49,14 +50,14 @@ def settings_of_rows(settings: Mapping[str, Any], count: int) -> tuple[dict[str,
 
 def _is_of_rows(name: str, entries: list[Any]) -> bool:
     """Whether a list has one entry for each row."""
-    return name == "prefix" or (name in LISTS_OF_ROWS and not all(isinstance(entry, str) for entry in entries))
+    return name in TEXT_OF_ROWS or (name in LISTS_OF_ROWS and not all(isinstance(entry, str) for entry in entries))
 
 
 def _check_count(name: str, entries: int, count: int) -> None:
     if entries == count:
         return
-    if name == "prefix":
-        raise ConfigError(f"`prefix` must be one text, or one for each of the {count} inputs, but has {entries}.")
+    if name in TEXT_OF_ROWS:
+        raise ConfigError(f"`{name}` must be one text, or one for each of the {count} inputs, but has {entries}.")
     raise ConfigError(
         f"`{name}` must be one list of texts, or one for each input (here {count}), but has lists for {entries}."
     )

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from antiphon.config import ROLES, BaseConfig, TokenizerConfig, TrainConfig, VocabularyConfig
 from antiphon.errors import ConfigError, ModelError, argument
+from antiphon.inputs import input_kind
 from antiphon.models.attentions import build_rule
 from antiphon.models.folders.checkpoint import (
     Parts,
@@ -73,6 +74,9 @@ def _with_vocabulary(parts: Parts, config: TrainConfig) -> InitialModel:
     assert isinstance(asked, VocabularyConfig)
     if asked.trim:
         place = Path(config.folder) if config.folder else None
+        if not input_kind(parts.model.family, parts.model.input_settings).has_tokens:
+            problem = "needs a base that reads text, but this one reads images or sound"
+            raise SettingError(("tokenizer", "trim"), problem, remedy="Leave it out.")
         with saying("task"):
             task = with_labels(load_task(config.task, folder=place), config)
         with saying("tokenizer", "trim"):

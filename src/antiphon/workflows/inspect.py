@@ -29,12 +29,13 @@ from antiphon.recipe import from_mapping, placed, read_recipe
 from antiphon.settings import SettingError, saying
 from antiphon.text import Task, load_task
 from antiphon.workflows.labels import with_labels
+from antiphon.workflows.media import with_media
 from antiphon.workflows.trying.recipe import is_sampled, try_recipe
 from antiphon.workflows.trying.trial import memory_of_process
 
 MEDIA = (
-    "the sources are names of sound or image files, which cannot be learned from yet; what is said here is about the "
-    "texts. Give what is in the files as text."
+    "the sources are names of sound or image files, but the model reads text; what is said here is about the texts. "
+    "Set `model.input` to audio or image, or give what is in the files as text."
 )
 
 
@@ -67,9 +68,9 @@ def inspect(
         task, problem = _task(config)
         found = survey(config, task)
         findings = list(found.findings)
-        problem = problem or (MEDIA if found.media else "")
+        problem = problem or (MEDIA if found.media and not task.media else "")
         tokens, costs, planned = None, None, None
-        if not data_only and not problem:
+        if not data_only and not problem and not task.media:
             now = memory_of_process()
             extra = now - fresh if now is not None and fresh is not None else 0
             tokens, costs, planned, problem = try_recipe(config, task, found, place, extra)
@@ -89,13 +90,15 @@ def inspect(
         estimate=costs,
         world=None if cluster is None or planned is None else plan_run(planned, cluster, price=price_per_hour),
         problem=problem,
-        notes=_notes(config, found),
+        notes=_notes(config, found, media=task.media),
         seconds=time.perf_counter() - begun,
     )
 
 
-def _notes(config: TrainConfig, found: Survey) -> list[str]:
+def _notes(config: TrainConfig, found: Survey, *, media: bool) -> list[str]:
     notes = []
+    if media:
+        notes.append("Sources are images or sound: their names alone were looked at, and no time and memory measured.")
     if config.data.valid is None and config.data.test is None:
         notes.append("There are no validation and test data, so overlap with them was not looked for.")
     if is_sampled(found):
@@ -111,6 +114,7 @@ def _task(config: TrainConfig) -> tuple[Task, str]:
     with saying("task"):
         task = load_task(config.task, folder=Path(config.folder) if config.folder else None)
     try:
+        task = with_media(task, config)
         return with_labels(task, config), ""
     except DataError as error:
         if not source_list(config.data.train) or all(Path(file).exists() for file in _files(config.data.train)):

@@ -38,8 +38,11 @@ def check_trainable(parts: Parts) -> None:
 
 
 def with_media(task: Task, config: TrainConfig) -> Task:
-    """`task` for the sources of the recipe. SettingError for plain text where sources are images or sound."""
-    if kind_of(config).has_tokens:
+    """`task` for the sources of the recipe. SettingError for plain text where sources are images or sound.
+
+    A base that is not applied yet is taken as one that reads text.
+    """
+    if not isinstance(config.model, ModelConfig) or kind_of(config).has_tokens:
         return task
     for name in ("train", "valid"):
         if any(source.is_text for source in source_list(getattr(config.data, name))):

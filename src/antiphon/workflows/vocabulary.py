@@ -50,7 +50,7 @@ def fresh_network(parts: Parts, *, source: int | None = None, target: int | None
         parts.attention,
         source_vocab=source or sizes[0],
         target_vocab=target or sizes[1],
-        shared=old.source.table is old.target.table,
+        shared=getattr(old.source, "table", None) is old.target.table,  # images and sound have no table
     )
 
 

@@ -93,7 +93,7 @@ def _groups(found: tarfile.TarFile, archive: str) -> Iterator[tuple[list[_File],
     """The files of each row of an archive, and the byte where the next row begins."""
     group: list[_File] = []
     while (member := found.next()) is not None:
-        found.members = []  # it would hold every member
+        found.members = []  # pyright: ignore[reportAttributeAccessIssue]  (it would hold every member)
         if not member.isfile() or os.path.basename(member.name).startswith("."):
             continue
         if group and _key(group[0].name) != _key(member.name):

@@ -43,6 +43,7 @@ def pack_chunk(header: Mapping[str, Any], items: Sequence[EncodedItem]) -> bytes
         columns.extend((cursor.part, *cursor.offsets, *(-1,) * (2 - len(cursor.offsets))))
         columns.extend((at.repeat, at.read, at.number, at.taken, len(examples)))
         for source, target in examples:
+            assert isinstance(source, list), "rows of images and sound are not read by readers"
             lengths.extend((len(source), len(target)))
             ids.extend(source)
             ids.extend(target)

@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from antiphon.config.generation import TEXT_OF_ROWS
 from antiphon.generation.answers import Generation
 from antiphon.generation.translator import Translator
 from antiphon.settings import override
 
-_OF_ROWS = ("prefix", "allowed", "required", "forbidden")  # settings that may have an entry for each row
+_OF_ROWS = (*TEXT_OF_ROWS, "allowed", "required", "forbidden")  # settings that may have an entry for each row
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ def _repeated(search: Mapping[str, Any], count: int, times: int) -> dict[str, An
         given = search.get(name)
         if not isinstance(given, list | tuple) or len(given) != count:
             continue
-        # A list of texts is one list for all rows, except that of prefixes.
-        if name == "prefix" or any(not isinstance(entry, str) for entry in given):
+        # A list of texts is one list for all rows, except that of prefixes and prompts.
+        if name in TEXT_OF_ROWS or any(not isinstance(entry, str) for entry in given):
             found[name] = [entry for entry in given for _ in range(times)]
     return found

@@ -154,6 +154,7 @@ def warn_not_exported(config: GenerationConfig, *, published: bool, template: st
         "repetition_penalty": beams and config.repetition_penalty != 1 and not published,
         "beam_groups": config.beam_groups > 1,
         "prefix": config.prefix is not None,
+        "prompt": config.prompt is not None,
         "allowed": config.allowed is not None,
         "required": bool(config.required),
         "forbidden": bool(config.forbidden),

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from antiphon.config import GenerationConfig
+from antiphon.config.generation import TEXT_OF_ROWS
 from antiphon.errors import UsageError
 from antiphon.registry import nearest
 from antiphon.serving.http.bodies import make
@@ -129,7 +130,7 @@ def read_search(fields: dict[str, Any], limits: ServerSettings) -> dict[str, Any
     for name, most in bounds.items():
         if (value := read.get(name)) is not None and value > most:
             raise invalid(name, f"must be at most {most}, but is {value}.", code="too_large")
-    for name in ("allowed", "required", "forbidden", "prefix"):
+    for name in ("allowed", "required", "forbidden", *TEXT_OF_ROWS):
         check_texts(name, _flat(read.get(name)), limits)
     return read
 

@@ -15,6 +15,7 @@ from dataclasses import replace
 from typing import Any, get_args
 
 from antiphon.config import GenerationConfig
+from antiphon.config.generation import TEXT_OF_ROWS
 from antiphon.errors import ConfigError
 from antiphon.registry import nearest
 from antiphon.serving.process.messages import SubmitInput
@@ -45,10 +46,10 @@ class SearchDefaults:
         """The settings of a call with `count` inputs. BadInput for an unknown one, a wrong value, or another number of
         values than inputs."""
         config = self._overridden(settings)
-        for name in ("prefix", *_LISTS):
+        for name in (*TEXT_OF_ROWS, *_LISTS):
             value = getattr(config, name)
             if _is_by_row(name, value) and len(value) != count:
-                one = "text" if name == "prefix" else "list of texts"
+                one = "text" if name in TEXT_OF_ROWS else "list of texts"
                 raise BadInput(
                     f"`{name}` must be one {one}, or one for each of the {count} inputs, but there are {len(value)}.",
                     field=name,
@@ -96,7 +97,7 @@ def prepare(
     if unknown is not None:
         raise BadInput(f"`details` must be of {', '.join(get_args(Detail))}, but has {show(unknown)}.", field="details")
     common = search.differences(config)
-    by_row = [name for name in ("prefix", *_LISTS) if _is_by_row(name, getattr(config, name))]
+    by_row = [name for name in (*TEXT_OF_ROWS, *_LISTS) if _is_by_row(name, getattr(config, name))]
     found: list[SubmitInput] = []
     for index, one in enumerate(call.inputs):
         settings = common
@@ -158,4 +159,4 @@ def _is_by_row(name: str, value: Any) -> bool:
     """Whether the value of a setting is a list with an entry for each row."""
     if not isinstance(value, tuple):
         return False
-    return name == "prefix" or any(not isinstance(entry, str) for entry in value)
+    return name in TEXT_OF_ROWS or any(not isinstance(entry, str) for entry in value)

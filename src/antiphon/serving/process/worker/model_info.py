@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from antiphon.config import ImageConfig
+from antiphon.errors import ModelError
 from antiphon.generation.ensemble import Ensemble
 from antiphon.generation.model import Model
 from antiphon.generation.translator import Translator
@@ -25,7 +27,7 @@ def info_of(model: Translator, start: StartModel) -> dict[str, Any]:
     source, target = _languages(model)
     return {
         "task": model.task,
-        "input": "text" if speech is None else "speech",
+        "input": input_of(model),
         "timestamps": speech is not None
         and isinstance(model, Model)
         and speech.has_timestamps(model.network.vocab_size),
@@ -36,6 +38,19 @@ def info_of(model: Translator, start: StartModel) -> dict[str, Any]:
         "limits": _limits(model) | ({} if speech is None else {"max_source_seconds": speech.seconds}),
         "card": _card(model, start),
     }
+
+
+def input_of(model: Translator) -> Literal["text", "speech"]:
+    """What a model takes: texts, or recordings, as the bytes of files. ModelError for a model of images.
+
+    A text for one of the other two would be the name of a file, which no client may choose.
+    """
+    kind = model.input_kind if isinstance(model, Model) else None
+    if kind is None or kind.has_tokens:
+        return "text"
+    if isinstance(model, Model) and isinstance(model.parts.model.input_settings, ImageConfig):
+        raise ModelError("a served model must read text or sound, but this one reads images. Use `antiphon generate`.")
+    return "speech"
 
 
 def _languages(model: Translator) -> tuple[list[str], list[str]]:

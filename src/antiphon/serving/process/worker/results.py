@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from antiphon.config import GenerationConfig
+from antiphon.config import AudioConfig, GenerationConfig
 from antiphon.errors import ConfigError, DataError, UsageError
 from antiphon.generation.attention.maps import MAPS
 from antiphon.generation.model import Model
@@ -28,15 +29,20 @@ def source_of(model: Translator, given: str | bytes) -> str | Tensor:
     if isinstance(given, str):
         return given
     kind = model.input_kind if isinstance(model, Model) else None
-    if not isinstance(kind, SpeechInput):
+    if kind is None or kind.has_tokens:
         raise DataError("`inputs` must be texts, which this model reads, but one is a recording.")
-    return read_wav(given, sampling_rate=kind.speech.sampling_rate)
+    if isinstance(kind, SpeechInput):
+        return read_wav(given, sampling_rate=kind.speech.sampling_rate)
+    return kind.load(io.BytesIO(given), "a recording of `inputs`")
 
 
 def sample_input(model: Translator) -> str | Tensor:
     """A short input of the model's kind."""
     kind = model.input_kind if isinstance(model, Model) else None
-    return torch.zeros(kind.speech.samples) if isinstance(kind, SpeechInput) else "1"
+    if isinstance(kind, SpeechInput):
+        return torch.zeros(kind.speech.samples)
+    settings = model.parts.model.input_settings if isinstance(model, Model) else None
+    return torch.zeros(settings.sampling_rate) if isinstance(settings, AudioConfig) else "1"
 
 
 def scores_of_pairs(model: Translator, message: ScorePairs) -> list[float]:
