@@ -136,6 +136,7 @@ FLOORS: dict[str, list[str]] = {
         "/ batch_state constants length_checks next_token/ requests special_tokens",
         "constraint_state coverage hypotheses next_token/ctc_prefix next_token/logits_processors "
         "next_token/sampling next_token/topk request_queue search_size",
+        "next_token/timestamp_rules",
         "config",
         "batching candidates length_limits",
         "next_token/beam next_token/beam_groups next_token/phrase_banks state",
@@ -146,10 +147,11 @@ FLOORS: dict[str, list[str]] = {
         "engine",
     ],
     "generation": [
-        "/ answers assemble attention/ attention/maps attention/token_spans classification/ ensemble hf/ "
-        "hf/readers languages other_names prompting restricting",
-        "hf/network joining model_repr protocols quantize translator",
-        "attention/ctc_alignment classification/labels requests scoring token_confidence",
+        "/ assemble attention/ attention/maps attention/token_spans classification/ ensemble hf/ hf/readers "
+        "languages other_names prompting restricting timed/ timed/segments timed/subtitles",
+        "answers hf/network model_repr protocols quantize timed/measuring timed/words",
+        "attention/ctc_alignment classification/labels joining requests scoring timed/windows token_confidence "
+        "translator",
         "attention/of_texts classification/classify hf/model",
         "answering",
         "model",

@@ -45,6 +45,7 @@ RUN = {  # page -> how many blocks the tests run; where no other test is named, 
     "docs/search.md": 2,
     "docs/serving.md": 3,  # test_serving_page.py
     "docs/sound.md": 3,
+    "docs/speech.md": 1,  # tests/generation/test_timed.py
     "docs/speed.md": 1,
     "docs/sweeps.md": 1,  # tests/sweeps/test_sweeps_page.py
     "docs/training.md": 2,  # the first one in test_variants.py

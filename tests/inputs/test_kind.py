@@ -170,7 +170,8 @@ def test_the_prompt_of_speech_holds_what_is_given_and_leaves_the_rest_to_be_chos
     assert TextInput().prompt() is None and TextInput().prompt_length == 0
 
 
-def test_text_can_be_trained_and_speech_cannot_yet() -> None:
+def test_speech_can_be_trained_in_a_language() -> None:
     TextInput().check_trainable()
-    with pytest.raises(ConfigError, match="a speech model, which cannot be trained yet"):
+    SpeechInput(replace(SPEECH, language="de")).check_trainable()
+    with pytest.raises(ConfigError, match=r"needs the language of its data.*Set `generation\.source_language`"):
         SpeechInput(SPEECH).check_trainable()

@@ -62,6 +62,41 @@ def settings(dice: random.Random, seconds: int, hop: int) -> dict[str, Any]:
     }
 
 
+def make_timed(seed: int, folder: Path) -> transformers.WhisperForConditionalGeneration:
+    """A random checkpoint with ids for timestamps, for the text of earlier windows, and with alignment heads."""
+    dice = random.Random(seed)
+    seconds, hop = dice.choice([(1, 160), (2, 320), (1, 100)])
+    shape = settings(dice, seconds, hop) | {"max_target_positions": dice.choice([20, 28])}
+    shape["vocab_size"] = UNTIMED + 2 + shape["max_source_positions"]
+    shape["median_filter_width"] = dice.choice([3, 7])
+    model = transformers.WhisperForConditionalGeneration(transformers.WhisperConfig(**shape)).eval()
+    reference.randomize(model, seed)
+    search = model.generation_config
+    search.begin_suppress_tokens = dice.choice([None, [10, END]])
+    search.suppress_tokens = [12, 13, START, TRANSLATE]
+    search.no_timestamps_token_id = UNTIMED
+    search.prev_sot_token_id = TRANSLATE
+    search.max_initial_timestamp_index = dice.choice([None, 1, 10])
+    heads = [
+        (layer, head) for layer in range(shape["decoder_layers"]) for head in range(shape["decoder_attention_heads"])
+    ]
+    search.alignment_heads = [list(place) for place in dice.sample(heads, dice.randint(1, len(heads)))]
+    search.return_timestamps = False
+    search.max_length = shape["max_target_positions"]
+    if dice.random() < 0.7:
+        search.is_multilingual = True
+        search.lang_to_id = {"<|en|>": ENGLISH, "<|de|>": GERMAN}
+        search.task_to_id = {"transcribe": TRANSCRIBE}
+        search.task = "transcribe"
+    model.save_pretrained(folder)
+    features = transformers.WhisperFeatureExtractor(
+        feature_size=shape["num_mel_bins"], hop_length=hop, chunk_length=seconds, n_fft=400
+    )
+    features.save_pretrained(folder)
+    write_tokenizer(folder)
+    return model
+
+
 def speak(model: transformers.WhisperForConditionalGeneration, dice: random.Random) -> None:
     """What generation_config.json says: of one language or several, and of all that a search may not say."""
     search = model.generation_config

@@ -15,6 +15,7 @@ from antiphon.cli.flags import Flag, Group, Positional
 from antiphon.cli.media import are_media, check_model
 from antiphon.cli.media import chunks as media_chunks
 from antiphon.cli.streams import Writer, answered, chunks, output, saying_what_is_answered, without
+from antiphon.cli.subtitles import check_subtitles, is_subtitles, write_subtitles
 from antiphon.cli.tables import kept_rows, output_kind, row_chunks
 from antiphon.config import GenerationConfig
 from antiphon.errors import UsageError
@@ -40,6 +41,9 @@ class Generate(Command):
 
     With --n-best N there are N lines for each input, best first (padded with empty lines if there are fewer answers).
     --json writes one object for each input: text, tokens, score, confidence, finished, alternatives.
+
+    With a speech model and --output FILE.srt or FILE.vtt, --input is one recording of any length, and its segments are
+    written as subtitles.
 
     For a table (.csv, .tsv, .jsonl) the text in --source-field of each row is answered, and the row is written with all
     its columns and one for the answer.
@@ -119,11 +123,17 @@ class Generate(Command):
     @property
     def many(self) -> bool:
         """Whether many inputs are answered into a folder."""
+        if is_subtitles(self.output):
+            return False
         return self.processes is not None or are_many(self.inputs, self.output)
 
     def check(self) -> None:
         if self.media:
             self._refuse_both(self.media)
+        if is_subtitles(self.output):
+            many = {"--processes": self.processes, "--failures": self.failures, "--block-rows": self.block_rows}
+            few = {"--json": self.json, "--stream": self.stream, "--resume": self.resume, "--rerank": self.rerank}
+            check_subtitles(self.output, self.media or self.inputs, {**many, **few})
         if self.many:
             self._check_many()
         else:
@@ -166,6 +176,9 @@ class Generate(Command):
         search = with_seed(self.search, self.seed)
         chosen = self._reranker(model)
         answerer = model if chosen is None else chosen
+        if is_subtitles(self.output):
+            write_subtitles(model, self.media[0] if self.media else self.input, self.output, search)
+            return 0
         if self.media:
             check_model(model, self.media[0])
         elif self.input == "-" and sys.stdin is not None and sys.stdin.isatty():

@@ -9,8 +9,11 @@ from antiphon.settings import Count, CountOrZero, NotNegative, Positive, Range, 
 
 Texts = tuple[str | tuple[str, ...] | None, ...]  # one list of texts for all rows, or one for each (None: no list)
 
+TIMED_SETTINGS = (  # those of answers to speech in windows
+    "timestamps", "previous_text", "fallback_temperatures", "compression_ratio_threshold", "log_probability_threshold",
+    "no_speech_threshold",
+)  # fmt: skip
 TEXT_OF_ROWS = ("prefix", "prompt")  # settings that are one text for all rows, or one for each
-
 # Far above any real search, and low enough that a hostile file cannot exhaust memory.
 Beam = Annotated[int, Range(low=1, high=2**12)]
 
@@ -74,14 +77,35 @@ class GenerationConfig(Settings):
     forbidden: Texts | None = None
     """Phrases that answers must not contain, as whole words (in scripts without spaces, anywhere)."""
     overflow: Literal["error", "truncate", "split", "window"] = "error"
-    """How a source of more than `max_source_tokens` is treated; window: it is read in overlapping windows."""
+    """How a source of more than `max_source_tokens` is treated; window: it is read in overlapping windows. A recording
+    in windows is answered with timestamps, and each window begins where the segments of the one before end."""
     max_source_tokens: Count | None = None
     """Maximum tokens of a source, end included, and of a window or part of a longer one; none: the model's
     `max_length`. The limit of a published folder, or a recipe's `data.max_length`, is saved as the model's default."""
     template: bool = True
     """Apply the template of the training data to each source that does not have its words yet."""
+    timestamps: Literal["none", "segments", "words"] = "none"
+    """The times that an answer of a speech model (Whisper) has: of its segments, or of their words too."""
+    previous_text: bool = False
+    """A speech model reads the text of the windows before the one that it answers."""
+    fallback_temperatures: tuple[Annotated[float, Range(low=0, high=10, open_low=True)], ...] = ()
+    """Temperatures at which a window of speech is sampled again, in turn, while its answer is beyond one of the next
+    two thresholds."""
+    compression_ratio_threshold: Positive | None = None
+    """The answer to a window of speech is rejected if zlib makes its tokens smaller than by this factor, since it
+    repeats itself; Whisper: 2.4, or 1.35 in transformers, which counts bytes of ids."""
+    log_probability_threshold: Annotated[float, Range(high=0)] | None = None
+    """The answer to a window of speech is rejected if its mean log-probability of a token is lower; Whisper: -1."""
+    no_speech_threshold: Share | None = None
+    """A window is silence if the probability of no speech is higher, unless its answer's mean log-probability reaches
+    `log_probability_threshold`; Whisper: 0.6."""
     batch_size: Count | None = None
     """Sources processed together; none: chosen by size."""
+
+    @property
+    def samples(self) -> bool:
+        """Whether an answer may be sampled, so that it depends on its row and the seed."""
+        return self.temperature is not None or bool(self.fallback_temperatures)
 
     def check(self) -> None:
         shortest, longest = self.min_new_tokens, self.max_new_tokens

@@ -15,6 +15,7 @@ from antiphon.registry import nearest
 from antiphon.settings import Range, SettingError, Settings, require, show
 
 Names = tuple[tuple[str, Id], ...]
+_Place = Annotated[int, Range(low=0, high=1023)]
 STRIDE = 2  # frames for each position of the encoder
 
 
@@ -44,8 +45,17 @@ class SpeechConfig(Settings):
     """The id for answers without timestamps."""
     prompt_ids: tuple[Id, ...] = ()
     """The ids after the start token for models without `languages` and `tasks`."""
+    previous_id: Id | None = None
+    """The id before the text of earlier windows, if the decoder reads it."""
     never_first_ids: tuple[Id, ...] = ()
     """Ids that no answer begins with."""
+    max_first_timestamp: Annotated[int, Range(low=0, high=2**16)] | None = None
+    """The latest time, in positions of the encoder, at which the first segment of an answer may begin; none: any."""
+    alignment_heads: tuple[tuple[_Place, _Place], ...] = ()
+    """Layers and heads of the decoder whose cross-attention gives the times of words; none: those of the upper half of
+    the layers."""
+    median_width: Annotated[int, Range(low=1, high=255)] = 7
+    """Positions of the encoder over which these weights are smoothed, an odd number."""
 
     def check(self) -> None:
         most = 2**26  # samples of a clip, beyond which a file is broken or hostile
@@ -54,6 +64,7 @@ class SpeechConfig(Settings):
         problem = f"must be half of the {frames} frames of {self.seconds} seconds, but is {self.positions}"
         require(frames == STRIDE * self.positions, "positions", problem)
         require(self.window // 2 < self.samples, "window", f"must be less than two clips, but is {self.window}")
+        require(self.median_width % 2 == 1, "median_width", f"must be odd, but is {self.median_width}")
         for name, table in (("language", self.languages), ("task", self.tasks)):
             chosen, known = getattr(self, name), [entry for entry, _ in table]
             problem = f"must be one of {', '.join(known) or 'none'}, but is `{chosen!s:.40}`"
@@ -64,11 +75,31 @@ class SpeechConfig(Settings):
         """Samples of a clip."""
         return self.seconds * self.sampling_rate
 
-    def prompt(self, language: int | None) -> tuple[int, ...]:
-        """The ids after the decoder's start token; `language` is the id of the language, None to leave it out."""
+    @property
+    def frames(self) -> int:
+        """Frames of a clip."""
+        return STRIDE * self.positions
+
+    @property
+    def step_seconds(self) -> float:
+        """The seconds from one timestamp to the next, one position of the encoder."""
+        return STRIDE * self.hop / self.sampling_rate
+
+    @property
+    def first_timestamp(self) -> int | None:
+        """The id of the timestamp 0, which those of later times follow; None for a model without timestamps."""
+        return None if self.untimed_id is None else self.untimed_id + 1
+
+    def has_timestamps(self, vocab_size: int) -> bool:
+        """Whether the ids of a model include timestamps."""
+        return self.first_timestamp is not None and self.first_timestamp < vocab_size
+
+    def prompt(self, language: int | None, *, timed: bool = False) -> tuple[int, ...]:
+        """The ids after the decoder's start token; `language` is the id of the language, None to leave it out. `timed`:
+        for an answer with timestamps."""
         task = dict(self.tasks).get(self.task or "")
         chosen = (language, task, self.untimed_id) if self.languages or self.tasks else (*self.prompt_ids, None)
-        return tuple(id for id in chosen if id is not None)
+        return tuple(id for id in chosen if id is not None and not (timed and id == self.untimed_id))
 
     def in_languages(self, *, source_language: str | None = None, target_language: str | None = None) -> SpeechConfig:
         """The settings for recordings in `source_language` with answers in `target_language`: the same language, or

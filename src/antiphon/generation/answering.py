@@ -23,6 +23,7 @@ from antiphon.generation.joining import join_answers, space_between
 from antiphon.generation.prompting import special_tokens_of
 from antiphon.generation.protocols import AnsweringModel
 from antiphon.generation.requests import listed, prompt_ids, read_rows, source_inputs
+from antiphon.generation.timed.windows import WindowedAnswer
 from antiphon.search.engine import add_source
 from antiphon.search.requests import SourceInput
 from antiphon.search.running import JobResult, SearchEngine, SearchJob
@@ -76,6 +77,7 @@ class RowAnswer:
     hidden: int = 0  # ids at the beginning of each part that are not a part of the answer: its prompt
     passed: list[int] = field(default_factory=list)  # of these, those that were left out already
     done: list[bool] = field(default_factory=list)  # whether the last result of each part was seen
+    windowed: WindowedAnswer | None = None  # a recording that is answered in windows, one after the other
 
     @property
     def finished(self) -> bool:
@@ -131,6 +133,7 @@ class AnsweringEngine:
             for index, answer in enumerate(answers):
                 self._close(call, index, answer)
             return call
+        recordings = model.input_kind.recordings(rows, config=config, first_row=first_row)
         sources = source_inputs(model, rows, config, first_row=first_row, prompts=prompts)
         each = special_tokens_of(model.input_kind, model.network, sources, model.special_tokens)
         jobs: list[tuple[SourceInput, SearchJob]] = []
@@ -151,8 +154,11 @@ class AnsweringEngine:
             row.hidden = len(tokens.first) if source.prompt else 0
             row.passed.append(0)
             row.done.append(False)
-        for index, row in enumerate(call.rows):
-            if not row.parts:
+        for index, (row, recording) in enumerate(zip(call.rows, recordings, strict=True)):
+            if recording is not None:
+                row.windowed = WindowedAnswer(model, recording, config, row=first_row + index)
+                self._search_window(call, index, row.windowed)
+            elif not row.parts:
                 self._close(call, index, join_answers([], [], tokenizer=model.target_tokenizer, prompt_length=0))
         return call
 
@@ -180,12 +186,38 @@ class AnsweringEngine:
             self._events.append((call, NewText(index, answer.text)))
         self._events.append((call, Answer(index, answer)))
 
+    def _search_window(self, call: AnswerCall, index: int, answer: WindowedAnswer) -> None:
+        """Put in the request for the next window of a recording."""
+        source, config, tokens = answer.request()
+        job = add_source(self._engine, source, config, tokens)
+        self._calls[job] = call
+        call.places[job] = (index, 0)
+
+    def _after_window(self, call: AnswerCall, result: JobResult, answer: WindowedAnswer) -> list[Event]:
+        """The events of a window that is answered; the next one is put in."""
+        index, _ = call.places.pop(result.job)
+        del self._calls[result.job]
+        try:
+            answer.take(result.hypotheses or [])
+            if not answer.finished:
+                self._search_window(call, index, answer)
+        except Exception as error:  # as one of the search, it ends its call alone
+            self.cancel(call)
+            return [Failure(error)]
+        events: list[Event] = []
+        if call.streams:
+            text = answer.new_text()
+            events += [NewText(index, text)] if text else []
+        return [*events, Answer(index, answer.generation())] if answer.finished else events
+
     def _events_of(self, call: AnswerCall, result: JobResult) -> list[Event]:
         if result.error is not None:
             self.cancel(call)
             return [Failure(result.error)]
         index, part = call.places[result.job]
         row, events = call.rows[index], []
+        if row.windowed is not None:
+            return self._after_window(call, result, row.windowed)
         row.done[part] = result.hypotheses is not None
         if call.streams:
             passed = min(row.hidden - row.passed[part], len(result.ids))

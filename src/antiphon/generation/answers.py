@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, SupportsIndex, overload
 
 from antiphon.display import Markup, bar, joined, note, panel, table, tokens
+from antiphon.generation.timed.segments import SpeechSegment
 
 MOST_SHOWN = 50  # answers, alternatives or labels in one table
 
@@ -23,6 +24,8 @@ class Generation:
     `probabilities` of a classification are those of its labels, which add up to 1. The probability of the answer is
     `probabilities[text]`. `score` is the log-probability of the label's text among all texts, so exp(score) is smaller
     than that if the model gives probability to texts that are no label; `confidence` is its mean per token.
+
+    `segments` are those of an answer to speech with timestamps, `language` is the code of the language that is spoken.
     """
 
     text: str
@@ -33,6 +36,8 @@ class Generation:
     alternatives: list[Generation] = field(default_factory=list)
     probabilities: dict[str, float] | None = None
     rerank_score: float | None = None
+    segments: list[SpeechSegment] | None = None
+    language: str | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The answer and its alternatives as an object of `antiphon generate --json`."""
@@ -48,6 +53,8 @@ class Generation:
             "finished": self.finished,
             **probabilities,
             **({} if self.rerank_score is None else {"rerank_score": self.rerank_score}),
+            **({} if self.segments is None else {"segments": [segment.as_json() for segment in self.segments]}),
+            **({} if self.language is None else {"language": self.language}),
         }
 
     def __repr__(self) -> str:

@@ -13,10 +13,14 @@ from typing import BinaryIO, ClassVar, Generic, NamedTuple, Self, TypeVar
 from torch import Tensor
 
 from antiphon.config import FamilyConfig, GenerationConfig, InputSettings, ModelConfig
+from antiphon.config.generation import TIMED_SETTINGS
+from antiphon.errors import ConfigError
 from antiphon.inputs.embeddings import SourceEmbedding
 from antiphon.inputs.limits import BoundedNetwork
 from antiphon.inputs.pictures import SourcePicture
+from antiphon.inputs.recordings import Recording
 from antiphon.nn.noise import Noise
+from antiphon.settings import show
 from antiphon.text import Tokenizer
 
 Row = TypeVar("Row")
@@ -120,6 +124,20 @@ class InputKind(ABC, Generic[Row]):
     def picture(self, row: Row, *, positions: int) -> SourcePicture | None:
         """What a source looks like, with the places of the encoder's `positions`, for drawings; None for texts."""
         return None
+
+    def recordings(
+        self, rows: Sequence[Row], *, config: GenerationConfig, first_row: int = 0
+    ) -> Sequence[Recording | None]:
+        """For each row the recording that is answered in windows, with timestamps; None for one that has `parts`.
+
+        ConfigError for a setting of `config` about timestamps that this kind does not support.
+        """
+        default = GenerationConfig()
+        for name in TIMED_SETTINGS:
+            if getattr(config, name) != getattr(default, name):
+                found = show(getattr(config, name))
+                raise ConfigError(f"`{name}` needs a speech model with timestamps, but is {found}. Leave it out.")
+        return [None] * len(rows)
 
     def check_attention(self) -> None:
         """ModelError if the attention maps of a model with such sources cannot be shown."""

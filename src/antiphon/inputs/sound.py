@@ -31,8 +31,9 @@ _WIDTHS = {1: torch.uint8, 2: torch.int16, 3: torch.uint8, 4: torch.int32}  # by
 _EXTENSIBLE, _PCM = b"\xfe\xff", bytes.fromhex("0100000000001000800000aa00389b71")
 
 
-def read_wav(given: Path | bytes, *, sampling_rate: int) -> Tensor:
-    """The samples (N,) of a .wav file, or of its bytes, in [-1, 1], float32, its channels averaged.
+def read_wav(given: Path | bytes, *, sampling_rate: int, start: int = 0, count: int | None = None) -> Tensor:
+    """The samples (N,) of a .wav file, or of its bytes, in [-1, 1], float32, its channels averaged: at most `count`
+    (None: all) from number `start` on.
 
     DataError if it is not a file of 8, 16, 24 or 32-bit integers (PCM), or has another sampling rate.
     """
@@ -41,7 +42,8 @@ def read_wav(given: Path | bytes, *, sampling_rate: int) -> Tensor:
     try:
         with _opened(given) as sound:
             channels, width, rate = sound.getnchannels(), sound.getsampwidth(), sound.getframerate()
-            content = sound.readframes(sound.getnframes())
+            sound.setpos(min(start, sound.getnframes()))
+            content = sound.readframes(sound.getnframes() if count is None else count)
     except FileNotFoundError as error:
         raise DataError(f"there is no file `{file}`. Check the path.") from error
     except (OSError, EOFError, wave.Error) as error:
@@ -62,6 +64,15 @@ def read_wav(given: Path | bytes, *, sampling_rate: int) -> Tensor:
         numbers, width = low << 8 | middle_byte << 16 | high << 24, 4
     middle = 128 if width == 1 else 0  # 8 bits are stored without a sign
     return ((numbers.view(-1, channels).double() - middle) / 2.0 ** (8 * width - 1)).mean(1).float()
+
+
+def wav_length(file: Path) -> int:
+    """The number of samples that the head of a .wav file states; 0 if it cannot be read."""
+    try:
+        with _opened(file) as sound:
+            return sound.getnframes()
+    except (OSError, EOFError, wave.Error):
+        return 0
 
 
 def conversion(file: str | Path, sampling_rate: int) -> str:
@@ -103,12 +114,27 @@ def log_mel(samples: Tensor, *, bins: int, window: int, hop: int, sampling_rate:
     A frame is the power spectrum of `window` samples around its middle under a Hann window, summed into `bins` mel
     bands. The decadic logarithms are clamped to at most 8 below the clip's largest and scaled to about [-1, 1].
     """
+    padded = reflected(samples.float(), window // 2, window // 2)
+    logs = log_energies(padded, bins=bins, window=window, hop=hop, sampling_rate=sampling_rate)[:, :-1]
+    return scaled(logs, logs.max())
+
+
+def reflected(samples: Tensor, left: int, right: int) -> Tensor:
+    """`samples` (N,) with `left` and `right` further ones, which mirror those beside the first and the last one."""
+    return torch.nn.functional.pad(samples[None, None], (left, right), mode="reflect")[0, 0]
+
+
+def log_energies(samples: Tensor, *, bins: int, window: int, hop: int, sampling_rate: int) -> Tensor:
+    """The decadic logarithms (M, F) of the mel energies of the frames that lie in `samples` (N,), float32."""
     hann = torch.hann_window(window)
-    spectrum = torch.stft(samples.float(), window, hop, window=hann, return_complex=True)  # (window // 2 + 1, F + 1)
-    power = spectrum[:, :-1].abs().square()
-    energies = mel_bands(bins, window=window, sampling_rate=sampling_rate) @ power  # (M, F)
-    logs = energies.clamp(min=_FLOOR).log10()
-    return ((logs.maximum(logs.max() - _RANGE) + 4) / 4).T.contiguous()
+    spectrum = torch.stft(samples, window, hop, window=hann, center=False, return_complex=True)
+    power = spectrum.abs().square()  # (window // 2 + 1, F)
+    return (mel_bands(bins, window=window, sampling_rate=sampling_rate) @ power).clamp(min=_FLOOR).log10()
+
+
+def scaled(logs: Tensor, loudest: Tensor) -> Tensor:
+    """Logarithms (M, F) of energies to features (F, M); `loudest` is the largest one of the clip."""
+    return ((logs.maximum(loudest - _RANGE) + 4) / 4).T.contiguous()
 
 
 @functools.cache

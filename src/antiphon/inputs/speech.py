@@ -13,17 +13,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import BinaryIO, ClassVar, Self
 
 import torch
 from torch import Tensor
 
 from antiphon.config import FamilyConfig, GenerationConfig, InputSettings, ModelConfig
+from antiphon.config.generation import TIMED_SETTINGS
 from antiphon.config.speech import STRIDE, SpeechConfig
 from antiphon.errors import ConfigError, DataError, ModelError
+from antiphon.inputs.audio_files import audio_length, read_audio
 from antiphon.inputs.embeddings import FeatureEmbedding, SourceEmbedding
 from antiphon.inputs.kind import InputKind, Source, SourceParts
 from antiphon.inputs.limits import BoundedNetwork
+from antiphon.inputs.recordings import Recording, Sound, StoredSound, samples_of
 from antiphon.inputs.sound import conversion, fit, log_mel, read_wav
 from antiphon.nn.convolutions import Convolutions
 from antiphon.nn.noise import Noise
@@ -33,10 +36,12 @@ from antiphon.text.kinds import is_media_name
 
 
 @dataclass(frozen=True)
-class SpeechInput(InputKind[Tensor]):
-    """Recordings of speech. Rows are samples (N,), the network reads log-mel features (F, M)."""
+class SpeechInput(InputKind[Sound]):
+    """Recordings of speech. Rows are samples (N,), those of a long file in the file; the network reads log-mel features
+    (F, M)."""
 
     speech: SpeechConfig
+    timed: bool = False  # whether the prompt asks for timestamps
 
     has_tokens: ClassVar[bool] = False
 
@@ -59,39 +64,77 @@ class SpeechInput(InputKind[Tensor]):
         )
 
     def check_trainable(self) -> None:
-        raise ConfigError("it must be a text model, but is a speech model, which cannot be trained yet. Choose another")
+        if self.prompt_choices:
+            raise ConfigError(
+                "a speech model of several languages needs the language of its data, but none is given. Set "
+                "`generation.source_language`."
+            )
 
-    def read(self, inputs: object, what: str, *, names: bool = True, template: bool = True) -> list[Tensor]:
+    def measure(self, file: BinaryIO, what: str) -> int:
+        speech = self.speech
+        samples = audio_length(file, what, sampling_rate=speech.sampling_rate)
+        if not samples:
+            raise DataError(f"{what} must have sound, but is empty. Leave it out.")
+        if samples > speech.samples:
+            raise DataError(
+                f"{what} must have at most {speech.seconds} seconds, the model's input, but has "
+                f"{_seconds(samples, speech)}. Cut it, or leave it out with `data.bad_rows: skip`."
+            )
+        return speech.frames
+
+    def load(self, file: BinaryIO, what: str) -> Sound:
+        """The samples (N,) in an opened sound file, float32."""
+        return read_audio(file, what, sampling_rate=self.speech.sampling_rate)
+
+    def read(self, inputs: object, what: str, *, names: bool = True, template: bool = True) -> list[Sound]:
         """The samples (N,) of one recording or several, each the path of a .wav file or numbers."""
         one = isinstance(inputs, str | Path | Tensor) or not isinstance(inputs, Sequence | Iterator)
         rows: Iterable[object] = [inputs] if one else inputs  # type: ignore[assignment]
         return [self._samples(value, f"`{what}` must be sound, but number {row + 1}") for row, value in enumerate(rows)]
 
-    def is_empty(self, row: Tensor) -> bool:
+    def is_empty(self, row: Sound) -> bool:
         return len(row) == 0
 
     def parts(
-        self, rows: Sequence[Tensor], *, network: BoundedNetwork, config: GenerationConfig, first_row: int = 0
+        self, rows: Sequence[Sound], *, network: BoundedNetwork, config: GenerationConfig, first_row: int = 0
     ) -> list[SourceParts]:
-        """Features (F, M) of the parts of each recording. For one longer than the model's input, `config.overflow`
-        selects its beginning, or all of it, split at fixed times."""
+        """Features (F, M) of the parts of each recording, none of one that `recordings` answers in windows. For one
+        longer than the model's input, `config.overflow` selects its beginning, or all of it, split at fixed times."""
         if config.max_source_tokens is not None:
             raise ConfigError("`max_source_tokens` must be left out for a speech model, but is given.")
         found = []
-        for row, samples in enumerate(rows, first_row):
-            self._check_length(samples, config.overflow, row)
-            pieces = samples.split(self.speech.samples) if len(samples) else ()
-            parts = [self.features(piece) for piece in (pieces if config.overflow == "split" else pieces[:1])]
+        for row, sound in enumerate(rows, first_row):
+            if self._has_windows(sound, config):
+                found.append(SourceParts([], []))
+                continue
+            self._check_length(sound, config.overflow, row)
+            samples = samples_of(sound) if config.overflow == "split" else samples_of(sound, 0, self.speech.samples)
+            parts = [self.features(piece) for piece in samples.split(self.speech.samples) if len(piece)]
             found.append(SourceParts(parts, [" "] * len(parts)))
         return found
 
+    def recordings(
+        self, rows: Sequence[Sound], *, config: GenerationConfig, first_row: int = 0
+    ) -> list[Recording | None]:
+        """The recordings in windows: all if answers have timestamps, else, with `overflow` window, those longer than
+        the model's input."""
+        self._check_timed(config)
+        found: list[Recording | None] = []
+        for row, sound in enumerate(rows, first_row):
+            in_windows = self._has_windows(sound, config)
+            if in_windows and config.overflow != "window":
+                self._check_length(sound, config.overflow, row)
+                sound = samples_of(sound, 0, self.speech.samples)
+            found.append(Recording(sound, self.speech) if in_windows else None)
+        return found
+
     def whole(
-        self, rows: Sequence[Tensor], *, network: BoundedNetwork, config: GenerationConfig, first_row: int = 0
+        self, rows: Sequence[Sound], *, network: BoundedNetwork, config: GenerationConfig, first_row: int = 0
     ) -> list[Source]:
         found: list[Source] = []
-        for row, samples in enumerate(rows, first_row):
-            self._check_length(samples, "error" if config.overflow == "split" else config.overflow, row)
-            found.append(self.features(samples))
+        for row, sound in enumerate(rows, first_row):
+            self._check_length(sound, "error" if config.overflow in ("split", "window") else config.overflow, row)
+            found.append(self.features(samples_of(sound, 0, self.speech.samples)))
         return found
 
     def check_attention(self) -> None:
@@ -107,7 +150,7 @@ class SpeechInput(InputKind[Tensor]):
 
     def prompt(self, choice: int | None = None) -> tuple[int, ...]:
         given = dict(self.speech.languages).get(self.speech.language or "")
-        return self.speech.prompt(given if choice is None else choice)
+        return self.speech.prompt(given if choice is None else choice, timed=self.timed)
 
     @property
     def prompt_choices(self) -> tuple[int, ...]:
@@ -118,29 +161,54 @@ class SpeechInput(InputKind[Tensor]):
     def never_first(self) -> tuple[int, ...]:
         return self.speech.never_first_ids
 
-    def features(self, row: Tensor) -> Tensor:
+    def features(self, row: Sound) -> Tensor:
         """Samples (N,) to features (F, M), float32; truncated or padded with silence to the model's input length."""
         speech = self.speech
         return log_mel(
-            fit(row, speech.samples),
+            fit(samples_of(row, 0, speech.samples), speech.samples),
             bins=speech.mel_bins,
             window=speech.window,
             hop=speech.hop,
             sampling_rate=speech.sampling_rate,
         )
 
-    def _check_length(self, samples: Tensor, overflow: str, row: int) -> None:
-        """DataError if a recording is too long and `overflow` is error, ConfigError if it is window."""
+    def _has_windows(self, sound: Sound, config: GenerationConfig) -> bool:
+        """Whether a recording is answered in windows."""
+        is_long = len(sound) > self.speech.samples
+        return len(sound) > 0 and (config.timestamps != "none" or (is_long and config.overflow == "window"))
+
+    def _check_timed(self, config: GenerationConfig) -> None:
+        """ConfigError for settings about timestamps that the model or other settings do not allow."""
+        default = GenerationConfig()
+        asked = [name for name in TIMED_SETTINGS if getattr(config, name) != getattr(default, name)]
+        asked += ["overflow"] if config.overflow == "window" else []
+        if not asked:
+            return
+        if self.speech.first_timestamp is None:
+            raise ConfigError(f"`{asked[0]}` needs a model with timestamps, but this one has none. Leave it out.")
+        if config.timestamps == "none" and config.overflow != "window":
+            raise ConfigError(f"`{asked[0]}` needs `timestamps` or `overflow` window, but neither is set. Set one.")
+        if config.previous_text and self.speech.previous_id is None:
+            raise ConfigError("`previous_text` needs a model that reads it, but this one does not. Leave it out.")
+        if config.timestamps != "none" and config.overflow == "split":
+            raise ConfigError("`overflow` must be error, truncate or window with `timestamps`, but is split.")
+        for name in ("prefix", "allowed", "required", "forbidden"):
+            if getattr(config, name) is not None:
+                found = show(getattr(config, name))
+                raise ConfigError(f"`{name}` cannot be set beside timestamps or windows, but is {found}. Drop one.")
+        if config.n_best > 1:
+            raise ConfigError(f"`n_best` must be 1 with timestamps or windows, but is {config.n_best}.")
+
+    def _check_length(self, sound: Sound, overflow: str, row: int) -> None:
+        """DataError if a recording is too long and `overflow` is error."""
         speech = self.speech
-        if overflow == "window":
-            raise ConfigError("`overflow` must be error, truncate or split for a speech model, but is window.")
-        if len(samples) > speech.samples and overflow == "error":
+        if len(sound) > speech.samples and overflow == "error":
             raise DataError(
                 f"input {row + 1} must have at most {speech.seconds} seconds, the model's limit, but has "
-                f"{_seconds(len(samples), speech)}. Cut it, or set `overflow` to truncate or split."
+                f"{_seconds(len(sound), speech)}. Cut it, or set `overflow` to truncate, split or window."
             )
 
-    def _samples(self, value: object, what: str) -> Tensor:
+    def _samples(self, value: object, what: str) -> Sound:
         """The samples (N,) of one recording; `what` begins the message of a DataError."""
         rate = self.speech.sampling_rate
         remedy = (
@@ -148,6 +216,9 @@ class SpeechInput(InputKind[Tensor]):
         )
         if isinstance(value, str | Path):
             _check_file(value, what, remedy, rate)
+            stored = StoredSound.of(Path(value), rate)
+            if stored is not None and len(stored) > self.speech.samples:
+                return stored
             return read_wav(Path(value), sampling_rate=rate)
         if isinstance(value, Mapping) and ({"array", "raw"} & set(value)) and "sampling_rate" in value:
             if value["sampling_rate"] != rate:

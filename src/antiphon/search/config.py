@@ -15,6 +15,7 @@ from antiphon.search.next_token.logits_processors import (
     SuppressTokensAt,
 )
 from antiphon.search.next_token.sampling import TokenSampler
+from antiphon.search.next_token.timestamp_rules import TimestampRules
 from antiphon.search.special_tokens import SpecialTokens
 
 _OF_A_SEARCH = (
@@ -123,4 +124,8 @@ def logits_processors(config: GenerationConfig, special_tokens: SpecialTokens) -
         processors.append(SuppressTokens(suppressed))
     if special_tokens.suppress_first:
         processors.append(SuppressTokensAt(special_tokens.suppress_first, position=len(special_tokens.first)))
+    if special_tokens.timestamps is not None:
+        processors.append(
+            TimestampRules(special_tokens.timestamps, end=special_tokens.end, position=len(special_tokens.first))
+        )
     return tuple(processors)

@@ -7,6 +7,16 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
+class TimestampIds:
+    """`first` is the id of the timestamp 0; all ids from there on are timestamps. `untimed` is the id that asks for an
+    answer without them. An answer begins with a timestamp of at most `latest_first` steps; None: any."""
+
+    first: int
+    untimed: int
+    latest_first: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class SpecialTokens:
     """Which ids pad, start and end a target, and which ids a search forces or suppresses.
 
@@ -16,6 +26,7 @@ class SpecialTokens:
     `suppress` are never generated (suppress_tokens), `suppress_first` not as the first token after `first`
     (begin_suppress_tokens). `prompt`: `first` is a prompt, and the length penalty does not count it. `published`: these
     are the ids of a published checkpoint, to which a repetition penalty is applied as transformers does it.
+    `timestamps` are the rules of timestamps, for answers that have them.
     """
 
     pad: int
@@ -27,6 +38,7 @@ class SpecialTokens:
     suppress_first: tuple[int, ...] = ()
     prompt: bool = False
     published: bool = False
+    timestamps: TimestampIds | None = None
 
     @property
     def suppressed(self) -> list[int]:

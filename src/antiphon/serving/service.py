@@ -69,14 +69,16 @@ Event = TextPiece | Answered
 class ModelInfo:
     """Facts about a loaded model.
 
-    `input` is `speech` for a model that takes recordings. `languages` has the codes of the languages of sources and
-    answers, empty where the model does not name them; `pairs` are the (source, target) pairs that it translates, empty
-    if every pair of `languages`. `generation` are the default search settings. `limits` has `max_source_tokens` and
-    `max_new_tokens`. `card` are facts for a page: the sizes of the network, attention, data, metrics.
+    `input` is `speech` for a model that takes recordings; `timestamps`: its answers may have them. `languages` has the
+    codes of the languages of sources and answers, empty where the model does not name them; `pairs` are the (source,
+    target) pairs that it translates, empty if every pair of `languages`. `generation` are the default search settings.
+    `limits` has `max_source_tokens` and `max_new_tokens`. `card` are facts for a page: the sizes of the network,
+    attention, data, metrics.
     """
 
     task: str
     input: Literal["text", "speech"]
+    timestamps: bool = False
     labels: tuple[str, ...] = ()
     source_languages: tuple[str, ...] = ()
     target_languages: tuple[str, ...] = ()

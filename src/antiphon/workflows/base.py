@@ -65,7 +65,6 @@ def find_base(config: TrainConfig, run: Path | None) -> InitialModel:
             parts = _read(model_folder(asked.base), config)
         except ModelError as error:
             raise ConfigError(str(error)) from error
-        input_kind(parts.model.family, parts.model.input_settings).check_trainable()
     return _with_vocabulary(_changed(parts, asked), config)
 
 

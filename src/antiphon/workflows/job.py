@@ -46,7 +46,7 @@ from antiphon.workflows.average import average_and_compare
 from antiphon.workflows.base import BASE, InitialModel, apply_base
 from antiphon.workflows.folder import RunStart
 from antiphon.workflows.labels import check_labels, with_labels
-from antiphon.workflows.media import with_media
+from antiphon.workflows.media import check_trainable, with_media
 from antiphon.workflows.ranks import build_loop, opened_run, shared_tokenizers
 from antiphon.workflows.recording import RunRecorder, write_answers
 from antiphon.workflows.run_data import RunData, saying_what_is_kept
@@ -262,6 +262,8 @@ class TrainingJob:
         if self.initial is not None:
             with inside("generation"):
                 spoken = speaking(self.initial)
+            with saying("model", "base"):
+                check_trainable(spoken)
             return spoken.source_tokenizer, spoken.target_tokenizer
         return shared_tokenizers(self.world, self.config, self.task, run=None if self.fresh else self.folder)
 

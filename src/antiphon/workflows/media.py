@@ -19,6 +19,7 @@ from antiphon.data.media.rows import MediaSources
 from antiphon.errors import DataError
 from antiphon.inputs import InputKind, input_kind
 from antiphon.inputs.augmentation import Augmentation
+from antiphon.models.folders.checkpoint import Parts
 from antiphon.settings import SettingError, inside, show
 from antiphon.text import Task
 
@@ -29,6 +30,11 @@ def kind_of(config: TrainConfig) -> InputKind[Any]:
     """The kind of the sources of a recipe whose base, if any, is applied."""
     assert isinstance(config.model, ModelConfig)
     return input_kind(config.model.family, config.model.input_settings)
+
+
+def check_trainable(parts: Parts) -> None:
+    """ConfigError if a base in its languages has sources that cannot be trained on."""
+    input_kind(parts.model.family, parts.model.input_settings).check_trainable()
 
 
 def with_media(task: Task, config: TrainConfig) -> Task:

@@ -6,7 +6,8 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from generation.test_speech import clips, speech_model
+from generation.test_speech import clips
+from generation.test_timed import long_clip, timed_model
 from inputs.test_sound import write_wav
 from serving.process.tools import DTYPE, Served, collect, same
 
@@ -16,7 +17,7 @@ from antiphon.serving.service import BadInput, GenerateCall
 
 
 def test_recordings_as_bytes(tmp_path: Path) -> None:
-    made = speech_model()
+    made = timed_model()
     folder = made.save(tmp_path / "speech")
     offline = antiphon.load(folder, dtype=DTYPE)
     numbers = [(clip * 2**15).int().tolist() for clip in clips()]
@@ -31,6 +32,11 @@ def test_recordings_as_bytes(tmp_path: Path) -> None:
         found = served.run(collect(served.service, call))
         wanted = offline.generate(files)
         assert all(same(mine.answer, theirs) for mine, theirs in zip(found, wanted, strict=True))
+        long = write_wav(tmp_path / "long.wav", (long_clip() * 2**13).int().tolist(), rate=1000)
+        settings = {"overflow": "window", "timestamps": "words", "fallback_temperatures": [0.5]}
+        assert info.timestamps
+        (timed,) = served.answers([long.read_bytes()], **settings)
+        assert timed == offline.generate(long, **settings)[0].as_json()
         scores = served.run(served.service.score(recordings[:2], ["a", "b"]))
         assert scores == pytest.approx(offline.score(files[:2], ["a", "b"]))
         with pytest.raises(BadInput, match=r"`inputs` must be the bytes of \.wav files, but number 2 is a str"):

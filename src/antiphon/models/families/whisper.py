@@ -28,7 +28,7 @@ _TABLE = "model.decoder.embed_tokens.weight"
 _MODEL = {"positions": "learned", "norm_placement": "pre"}
 _SEARCHED = (
     "begin_suppress_tokens", "forced_decoder_ids", "lang_to_id", "task_to_id", "language", "task",
-    "no_timestamps_token_id",
+    "no_timestamps_token_id", "prev_sot_token_id", "max_initial_timestamp_index", "alignment_heads",
 )  # fmt: skip
 _PREPROCESSED = ("feature_size", "sampling_rate", "n_fft", "hop_length", "chunk_length", "dither")
 
@@ -47,6 +47,10 @@ class WhisperKeys(LineKeys):
     language: str | None = None
     task: str | None = None
     no_timestamps_token_id: Id | None = None
+    prev_sot_token_id: Id | None = None
+    max_initial_timestamp_index: Annotated[int, Range(low=0, high=2**16)] | None = None
+    alignment_heads: tuple[tuple[int, int], ...] | None = None
+    median_filter_width: int = 7
     feature_size: Annotated[int, Range(low=1, high=1024)] | None = None
     sampling_rate: int = 16000
     n_fft: int = 400
@@ -73,14 +77,35 @@ class WhisperKeys(LineKeys):
             languages=languages,
             tasks=tasks,
             untimed_id=self.no_timestamps_token_id,
+            previous_id=self._previous_id(),
+            max_first_timestamp=self.max_initial_timestamp_index,
+            alignment_heads=self._alignment_heads(),
+            median_width=self.median_filter_width,
             never_first_ids=tuple(id for id in self.begin_suppress_tokens or () if id < self.vocab_size),
             **asked,
         )
-        known = (*dict(languages).values(), *dict(tasks).values(), *made.prompt(None))
+        known = (*dict(languages).values(), *dict(tasks).values(), *made.prompt(None), made.previous_id or 0)
         if beyond := [id for id in known if id >= self.vocab_size]:
             problem = f"must be below `vocab_size` ({self.vocab_size}), but one is {beyond[0]}"
             raise ModelError(f"the ids in generation_config.json {problem}. Use the file that belongs to the model.")
         return made
+
+    def _previous_id(self) -> int | None:
+        """The id before the text of earlier windows: as in transformers the last but one of the suppressed ids, if
+        generation_config.json does not have it."""
+        suppressed = self.suppress_tokens or ()
+        return suppressed[-2] if self.prev_sot_token_id is None and len(suppressed) > 1 else self.prev_sot_token_id
+
+    def _alignment_heads(self) -> tuple[tuple[int, int], ...]:
+        """The layers and heads; ModelError for one that the decoder does not have."""
+        heads = self.alignment_heads or ()
+        layers, of_layer = self.decoder_layers, self.decoder_attention_heads
+        if not all(0 <= layer < layers and 0 <= head < of_layer for layer, head in heads):
+            raise ModelError(
+                f"`alignment_heads` in generation_config.json must be below the {layers} layers and {of_layer} heads "
+                "of the decoder, but are not. Use the file that belongs to the model."
+            )
+        return heads
 
     def _asked(self, languages: Mapping[str, int], tasks: Mapping[str, int]) -> dict[str, Any]:
         """The language and the task, or instead of them the forced ids."""
@@ -150,6 +175,10 @@ def _theirs(ours: TranslatedCheckpoint) -> WhisperKeys:
         language=None if speech.language is None else f"<|{speech.language}|>",
         task=speech.task,
         no_timestamps_token_id=speech.untimed_id,
+        prev_sot_token_id=speech.previous_id,
+        max_initial_timestamp_index=speech.max_first_timestamp,
+        alignment_heads=speech.alignment_heads or None,
+        median_filter_width=speech.median_width,
         feature_size=speech.mel_bins,
         sampling_rate=speech.sampling_rate,
         n_fft=speech.window,

@@ -26,7 +26,7 @@ def next_token_scores(
     log_p = log_softmax(logits)
     decoded = DecodedTokens(state.rows, limits.prefix_length.repeat_interleave(width))
     lengths = state.lengths.repeat_interleave(width) if length is None else length
-    scores = _apply_processors(
+    scores = apply_processors(
         logits, log_p, decoded, lengths=lengths, config=config, keeps_log_p=constraints is not None
     )
     if state.ctc is not None:
@@ -39,7 +39,7 @@ def next_token_scores(
     return log_p, scores
 
 
-def _apply_processors(
+def apply_processors(
     logits: Tensor,
     log_p: Tensor,
     decoded: DecodedTokens,

@@ -60,7 +60,7 @@ class HostedModel:
         config = search.checked(call.settings, count=len(call.inputs))
         messages = prepare(call, config, search=search, info=info)
         active = ActiveCall(count=len(messages), stream=call.stream, first_row=call.first_row)
-        fresh = self._fresh_jobs(active, messages, cached=call.cached, sampled=config.temperature is not None)
+        fresh = self._fresh_jobs(active, messages, cached=call.cached, sampled=config.samples)
         async with self.entered(active, fresh):
             async for event in active.results(until=until):
                 yield event

@@ -28,6 +28,9 @@ def info_of(model: Translator, start: StartModel) -> dict[str, Any]:
     return {
         "task": model.task,
         "input": input_of(model),
+        "timestamps": speech is not None
+        and isinstance(model, Model)
+        and speech.has_timestamps(model.network.vocab_size),
         "labels": list(model.labels),
         "source_languages": source,
         "target_languages": target,

@@ -69,7 +69,10 @@ class OneCallEngine:
         """Whether an input can be in the same call: the next row, with equal settings. Sampled ones run alone, since
         the samples of transformers depend on the batch."""
         last = batch[-1]
-        sampled = last.settings.get("temperature", self._model.generation.temperature) is not None
+        settings, usual = last.settings, self._model.generation
+        sampled = settings.get("temperature", usual.temperature) is not None or bool(
+            settings.get("fallback_temperatures", usual.fallback_temperatures)
+        )
         return other.settings == last.settings and other.row == last.row + 1 and not sampled
 
     def _answers(self, batch: Sequence[PendingInput]) -> list[Generation] | Exception:
