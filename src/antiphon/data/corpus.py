@@ -24,7 +24,7 @@ from antiphon.data.denoising import Objective, make_denoisers
 from antiphon.data.epochs.collection import no_collection
 from antiphon.data.epochs.data_report import DataReport
 from antiphon.data.epochs.encoding import Encoded, ExampleEncoder, flattened
-from antiphon.data.example_rows import FeatureRows, IdRows
+from antiphon.data.example_rows import FEATURES, FeatureRows, IdRows
 from antiphon.data.filters import Filters
 from antiphon.data.fingerprint import Fingerprints, fingerprints
 from antiphon.data.lines import DataPlace
@@ -86,7 +86,7 @@ class InMemory:
 
         TypeError if the sources before are ids and this one is features, or the other way round.
         """
-        if not isinstance(source, list) and not len(self):
+        if isinstance(source, FEATURES) and not len(self):
             self._source = FeatureRows()
         place = place or DataPlace("", len(self))
         self._numbers.append(len(self) if number is None else number)

@@ -8,6 +8,8 @@ from torch import Tensor
 
 from antiphon.batch import LazyFeatures, Source
 
+FEATURES = Tensor, LazyFeatures  # what is not ids: a list of them, or an array from a reader
+
 
 class IdRows:
     """Lists of ids, one after the other in an array."""
@@ -17,7 +19,7 @@ class IdRows:
 
     def append(self, ids: Source) -> None:
         """TypeError for features."""
-        if not isinstance(ids, list):
+        if isinstance(ids, FEATURES):
             raise TypeError("rows must all be ids, but one is features")
         self._ids.extend(ids)
         self._ends.append(len(self._ids))
@@ -43,7 +45,7 @@ class FeatureRows:
 
     def append(self, features: Source) -> None:
         """TypeError for ids."""
-        if isinstance(features, list):
+        if not isinstance(features, FEATURES):
             raise TypeError("rows must all be features, but one is ids")
         self._rows.append(features)
         self.total += len(features)
