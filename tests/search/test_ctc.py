@@ -118,6 +118,20 @@ def test_long_sources_stay_finite_and_equal_pytorchs_loss() -> None:
         assert (-score).tolist() == pytest.approx(wanted.tolist(), rel=error)
 
 
+def test_small_probabilities_do_not_vanish_beside_a_longer_source() -> None:
+    """Token 0 is heard in the last of four frames alone; that 1 follows it has the probability of exp(-120)."""
+    logits = torch.full((2, 8, 4), -60.0)
+    logits[:, :, 3] = 0.0  # the blank
+    logits[0, 3, 0] = 60.0
+    found = []
+    for rows, frames in ((2, 8), (1, 4)):
+        log_p = logits[:rows, :frames].log_softmax(-1)
+        scores = CTCPrefixScores(CTCFrames(log_p, torch.tensor([4, 8][:rows])), width=1, weight=0.5, end=END)
+        scores.advance(torch.zeros(rows, 1, dtype=torch.long))
+        found.append(float(scores.gains()[0, 0, 1]))
+    assert found[0] == found[1] == pytest.approx(-120 + math.log(3), abs=1e-3)  # a pair of the first three frames
+
+
 def wanted_answers(
     network: EncoderDecoder, source: list[int], limit: int, config: SearchConfig
 ) -> list[tuple[float, float, list[int]]]:
