@@ -89,16 +89,16 @@ def test_logits_searches_and_the_way_back(name: str, seed: int, tmp_path: Path, 
     figures.add("configs", 1)
     figures.most("float64 difference", difference(found, wanted))
 
-    first = len(model.special_tokens.first)
+    first, some = len(model.special_tokens.first), rows[::2]
     for beams, penalty, ngram in SEARCHES:
         config = GenerationConfig(
             beam_size=beams, length_penalty=penalty, no_repeat_ngram=ngram, max_new_tokens=12 - first
         )
-        ours = [answers[0].ids for answers in engine.answer(model.network, rows, config, model.special_tokens)]
+        ours = [answers[0].ids for answers in engine.answer(model.network, some, config, model.special_tokens)]
         reference_answers = their_answers(
-            theirs, rows, num_beams=beams, length_penalty=penalty, no_repeat_ngram_size=ngram, max_length=13
+            theirs, some, num_beams=beams, length_penalty=penalty, no_repeat_ngram_size=ngram, max_length=13
         )
-        for row, mine, other in zip(rows, ours, reference_answers, strict=True):
+        for row, mine, other in zip(some, ours, reference_answers, strict=True):
             assert mine == other or tied(model, row, mine, other), (beams, penalty, ngram)
             figures.add("answers equal by tokens" if mine == other else "answers that tie", 1)
 

@@ -39,7 +39,7 @@ from antiphon.settings import Positive, Range, Rate, Settings, Share, require
 _TABLE = "model.decoder.embed_tokens.weight"
 _GATED = {"relu": "reglu", "gelu": "geglu", "gelu_tanh": "geglu_tanh", "silu": "swiglu"}
 _WINDOW, _HOP = 127, 64  # of the first convolution, over samples
-_SECONDS = 60.0  # the longest recording that it is trained for
+_SECONDS = 60.0  # the longest recording; its files name no limit
 _SOUND = {"features": "samples", "window": _WINDOW, "hop": _HOP, "kernels": [1, 7, 3], "strides": [1, 3, 2],
           "activations": ["tanh_norm", "gelu", "gelu"], "padding": False}  # fmt: skip
 _FAMILY = {"shared_tables": True, "embedding_scale": False, "ffn_bias": True, "norm_bias": False}
