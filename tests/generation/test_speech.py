@@ -34,7 +34,7 @@ SPEECH = SpeechConfig(
 )  # fmt: skip
 
 
-def speech_model(speech: SpeechConfig = SPEECH, *, vocab: int = 270) -> Model:
+def speech_model(speech: SpeechConfig = SPEECH, *, vocab: int = 270, seed: int = 5) -> Model:
     """A random model for one second of speech at a time, 1,000 samples a second, with a tokenizer of bytes."""
     family = FamilyConfig(
         name="whisper", pad_id=2, start_id=265, end_id=2, key_bias=False, embedding_scale=False, speech=speech
@@ -44,8 +44,8 @@ def speech_model(speech: SpeechConfig = SPEECH, *, vocab: int = 270) -> Model:
         bias=True, tie_embeddings=True, max_length=30, dropout=0.0, family=family,
     )  # fmt: skip
     attention = AttentionConfig()
-    network = build_network(config, attention, source_vocab=vocab, target_vocab=vocab, shared=True, seed=13)
-    generator = torch.Generator().manual_seed(13)
+    network = build_network(config, attention, source_vocab=vocab, target_vocab=vocab, shared=True, seed=seed)
+    generator = torch.Generator().manual_seed(seed)
     for parameter in network.parameters():  # of a size at which nothing is flat
         noise = 0.5 * torch.randn(parameter.shape, generator=generator)
         parameter.data.copy_(noise if parameter.dim() > 1 else parameter.data + 0.4 * noise)
@@ -94,7 +94,7 @@ def test_a_score_is_that_of_the_answer(language: str | None) -> None:
 
 
 def test_the_language_is_the_most_probable_one_unless_it_is_said() -> None:
-    model, said = speech_model(), speech_model(replace(SPEECH, language="de"))
+    model, said = speech_model(seed=17), speech_model(replace(SPEECH, language="de"), seed=17)
     sources = source_inputs(model, clips(), model.generation)
     free, heard = replace(model.special_tokens, first=()), set()
     each = special_tokens_of(model.input_kind, model.network, sources, model.special_tokens)
@@ -109,7 +109,7 @@ def test_the_language_is_the_most_probable_one_unless_it_is_said() -> None:
 
 def test_languages_and_translation_are_chosen() -> None:
     speech = replace(SPEECH, tasks=(("transcribe", 268), ("translate", 264)))
-    model = speech_model(speech)
+    model = speech_model(speech, seed=17)
 
     def prompt(**languages: str) -> set[tuple[int, ...]]:
         other = model.speaking(**languages)
@@ -122,7 +122,9 @@ def test_languages_and_translation_are_chosen() -> None:
     assert prompt(source_language="de", target_language="en") == {(267, 264, 269)}
     assert prompt(source_language="en", target_language="en") == {(266, 268, 269)}
     assert prompt(target_language="en") == {(266, 264, 269), (267, 264, 269)}
-    assert model.speaking("de").generate(clips()) == speech_model(replace(speech, language="de")).generate(clips())
+    assert model.speaking("de").generate(clips()) == speech_model(replace(speech, language="de"), seed=17).generate(
+        clips()
+    )
     with pytest.raises(
         ConfigError, match=r"`source_language` must be a language .* \(2 of them\), but is the text `dee`"
     ):

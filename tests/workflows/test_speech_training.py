@@ -76,7 +76,7 @@ def test_the_loss_and_its_gradients_are_those_of_transformers(tmp_path: Path) ->
     theirs.train()
     loss = theirs(input_features=features, labels=filled).loss
     loss.backward()
-    assert float(found.objective / found.labels) == pytest.approx(float(loss), abs=1e-8)
+    assert found.objective.item() / float(found.labels) == pytest.approx(loss.item(), abs=1e-8)
     ours = dict(job.network.named_parameters())["encoder.layers.0.mixer.q.weight"].grad
     assert torch.allclose(ours, theirs.model.encoder.layers[0].self_attn.q_proj.weight.grad, atol=1e-8)
 

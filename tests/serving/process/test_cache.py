@@ -23,6 +23,7 @@ OTHER: dict[str, Any] = {  # another value than the default for every search set
     "prompt": "a", "allowed": ["a"], "required": ["a"], "forbidden": ["a"], "overflow": "split", "max_source_tokens": 9,
     "template": False, "batch_size": 3, "timestamps": "words", "previous_text": True, "fallback_temperatures": [0.5],
     "compression_ratio_threshold": 2.0, "log_probability_threshold": -1.0, "no_speech_threshold": 0.5,
+    "ctc_weight": 0.3,
 }  # fmt: skip
 NEEDS: dict[str, dict[str, Any]] = {
     "diversity_penalty": {"beam_groups": 2}, "top_k": {"temperature": 1.0}, "top_p": {"temperature": 1.0},
