@@ -225,7 +225,8 @@ def their_special_ids(family: FamilyConfig) -> dict[str, Any]:
 @dataclass(frozen=True)
 class Family:
     """A family of checkpoints. `ignored`: keys of weight files that are not needed, such as constants; `unread`:
-    beginnings of such keys. `prefix` may be missing from all keys. `float16`: whether that type is safe.
+    beginnings of such keys. `modules`: beginnings of keys that the modules of transformers have under another name than
+    its files, with that name. `prefix` may be missing from all keys. `float16`: whether that type is safe.
 
     The keys in `searched` are in generation_config.json, if it exists, those in `preprocessed` in
     preprocessor_config.json, which has the values of `preprocessor` too."""
@@ -239,11 +240,17 @@ class Family:
     tables: TableKeys
     ignored: frozenset[str] = frozenset()
     unread: tuple[str, ...] = ()
+    modules: tuple[tuple[str, str], ...] = ()
     prefix: str = ""
     float16: bool = True
     searched: tuple[str, ...] = ()
     preprocessed: tuple[str, ...] = ()
     preprocessor: Mapping[str, Any] = field(default_factory=dict)
+
+    def in_modules(self, key: str) -> str:
+        """The name in the modules of transformers of a weight that its files call `key`."""
+        pair = next(((old, new) for old, new in self.modules if key.startswith(old)), ("", ""))
+        return pair[1] + key.removeprefix(pair[0])
 
 
 def per_layer(theirs: str, ours: str, count: int, pairs: Iterable[tuple[str, str]]) -> list[WeightName]:
