@@ -15,11 +15,13 @@ import pytest
 import torch
 from inputs.sounds import encoded, tone
 from inputs.test_audio import model_of
+from models.test_hub import parts_of
 from page_commands import PAGES, passages
 from parity.test_languages import checkpoint
 from workflows.test_fine_tuning import T5, published
 
 from antiphon import load, train
+from antiphon.models.folders.hub import save_pretrained
 from antiphon.registry import names as registered
 from antiphon.registry import unregister
 
@@ -139,11 +141,15 @@ def test_pretrained(folder: Path) -> None:
     shutil.copytree(folder / "google-t5" / "t5-small", folder / "flan-t5-base")
     checkpoint("nllb", folder / "facebook" / "nllb-200-distilled-600M", seed=0)
     names: dict[str, Any] = {}
-    loading, languages, _ = blocks("docs/pretrained.md")
+    loading, languages, _, images = blocks("docs/pretrained.md")
     exec(compile(loading, "docs/pretrained.md", "exec"), names)
     assert (folder / "mine" / "model.safetensors").exists() and (folder / "theirs" / "config.json").exists()
     exec(compile(languages, "docs/pretrained.md", "exec"), names)
     assert "deu_Latn" in names["model"].target_tokenizer.languages and names["german"] is not names["model"]
+    save_pretrained(folder / "t5gemma-2-270m-270m", parts_of("t5gemma2"))
+    for name in ("cat.png", "dog.png"):
+        pytest.importorskip("PIL.Image").new("RGB", (20, 30)).save(folder / name)
+    exec(compile(images, "docs/pretrained.md", "exec"), names)
 
 
 def test_pretraining(folder: Path) -> None:

@@ -191,8 +191,7 @@ def _check_processor(file: Path, content: object) -> None:
             )
         if isinstance(value, int | float) and not isinstance(value, bool) and not abs(value) <= MOST:
             raise ModelError(f"`{'.'.join(path):.100}` in `{file}` must be at most {MOST}, but is {value!r:.40}.")
-        side = name in _SIDES and isinstance(value, int | float)
-        if side and not 0 < value <= MOST_SIDE:
+        if name in _SIDES and isinstance(value, int | float) and not 0 < value <= MOST_SIDE:
             raise ModelError(
                 f"`{'.'.join(path):.100}` in `{file}` must be a side of an image, at most {MOST_SIDE} pixels, but is "
                 f"{value!r:.40}."

@@ -260,7 +260,8 @@ def their_special_ids(family: FamilyConfig) -> dict[str, Any]:
 @dataclass(frozen=True)
 class Family:
     """A family of checkpoints. `ignored`: keys of weight files that are not needed, such as constants; `unread`:
-    beginnings of such keys. `prefix` may be missing from all keys. `float16`: whether that type is safe. `sections`:
+    beginnings of such keys. `modules`: beginnings of keys that the modules of transformers have under another name than
+    its files, with that name. `prefix` may be missing from all keys. `float16`: whether that type is safe. `sections`:
     the sections of config.json that have a `model_type` of their own, each with those that are built; the last one has
     the ids and the vocabulary.
 
@@ -276,6 +277,7 @@ class Family:
     tables: TableKeys
     ignored: frozenset[str] = frozenset()
     unread: tuple[str, ...] = ()
+    modules: tuple[tuple[str, str], ...] = ()
     prefix: str = ""
     float16: bool = True
     searched: tuple[str, ...] = ()
@@ -294,6 +296,11 @@ class Family:
         """A config.json with the keys of its last section beside its own."""
         section = config.get(list(self.sections)[-1]) if self.sections else None
         return {**section, **config} if isinstance(section, Mapping) else config
+
+    def in_modules(self, key: str) -> str:
+        """The name in the modules of transformers of a weight that its files call `key`."""
+        pair = next(((old, new) for old, new in self.modules if key.startswith(old)), ("", ""))
+        return pair[1] + key.removeprefix(pair[0])
 
 
 def per_layer(theirs: str, ours: str, count: int, pairs: Iterable[tuple[str, str]]) -> list[WeightName]:

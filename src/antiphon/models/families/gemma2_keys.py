@@ -124,6 +124,7 @@ _FIRST = {"window": "window", "rotary": "base"}  # the setting that a single val
 
 def _rules(spec: object, family: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
+    rule: Any
     for rule in spec.get("all", [spec]) if isinstance(spec, dict) else [spec]:
         name, settings = next(iter(rule.items())) if isinstance(rule, dict) and len(rule) == 1 else (rule, {})
         if name in _FIRST and not isinstance(settings, dict):

@@ -92,8 +92,8 @@ def _ours(keys: T5Gemma2Keys, stored: WeightFiles, tables: Tables) -> Translated
         "output_cap": decoder.final_logit_softcapping,
         "family": FamilyConfig(**record),
     }
-    sides = {"encoder": encoder.attention(both_sides=True), "decoder": decoder.attention(both_sides=False)}
-    attention = AttentionConfig(**sides, cross="merged")
+    own, others = encoder.attention(both_sides=True), decoder.attention(both_sides=False)
+    attention = AttentionConfig(encoder=own, decoder=others, cross="merged")
     return TranslatedCheckpoint(ModelConfig(**model), attention, tables, encoder.vocab_size, decoder.vocab_size)
 
 
@@ -283,6 +283,9 @@ T5GEMMA2 = Family(
     tables=TABLES,
     ignored=frozenset({f"{_DECODER}embed_tokens.eoi_embedding"}),
     unread=(f"{_ENCODER}vision_tower.head.",),
+    modules=tuple(
+        (f"{_ENCODER}{part}.", f"{_ENCODER}text_model.{part}.") for part in ("layers", "embed_tokens", "norm")
+    ),
     prefix="model.",
     float16=False,
 )

@@ -88,7 +88,11 @@ def _in_our_names(
     """The tensors by our names of layers and weights; unknown names are unchanged."""
     rows, apart = _rows(parts)
     made: dict[str, Tensor] = {}
+    family = FAMILIES.get(parts.model.family.name) if parts.model.family is not None else None
+    unread = family.unread if family is not None else ()
     for name, tensor in found.items():
+        if name.startswith(unread):  # of a layer whose output nothing reads
+            continue
         end = next((end for end in (DOWN, UP, MAGNITUDE) if name.endswith(end)), "")
         whole = f"{name.removesuffix(end)}.weight" if end else name
         if whole not in own and whole in apart:
@@ -115,7 +119,7 @@ def _rows(parts: Parts) -> tuple[dict[str, WeightName], set[str]]:
         return {}, set()
     tables = family.tables.place(shared=record.shared_tables, tied=parts.model.tie_embeddings)
     ours = TranslatedCheckpoint(parts.model, parts.attention, tables, *parts.network.table_sizes)
-    rows = {row.theirs: row for row in family.rows(ours)}
+    rows = {name: row for row in family.rows(ours) for name in (row.theirs, family.in_modules(row.theirs))}
     alone = {
         *(() if tables.shared else (tables.source,)),
         *(() if tables.shared or tables.tied else (tables.target,)),
