@@ -11,7 +11,7 @@ from torch import Tensor
 
 from antiphon.errors import ConfigError
 from antiphon.inputs.augmentation import Augmentation
-from antiphon.inputs.image_augmentations import Blur, Crop, Elastic, Erase, Shear, warped
+from antiphon.inputs.images.augmentations import Blur, Crop, Elastic, Erase, Shear, warped
 from antiphon.registry import lookup
 
 ALL = {"crop": Crop(), "shear": Shear(), "blur": Blur(2.0), "elastic": Elastic(), "erase": Erase()}

@@ -14,7 +14,7 @@ from PIL import Image
 
 from antiphon.errors import ConfigError, DataError
 from antiphon.inputs.image_features import image_of, pixels
-from antiphon.inputs.image_files import image_size, read_image
+from antiphon.inputs.images.files import image_size, read_image
 
 SIZES = [(2**31 - 1, 1), (2**31 - 1, 2**31 - 1), (10**5, 10**3), (8193, 8192)]
 

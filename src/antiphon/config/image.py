@@ -16,7 +16,7 @@ from antiphon.settings import Count, Positive, Range, Settings, require
 
 Side = Annotated[int, Range(low=1, high=2**14)]
 Stride = Annotated[int, Range(low=1, high=8)]
-GridPositions = Literal["sinusoidal", "learned", "rotary", "none"]
+ImagePositions = Literal["sinusoidal", "learned", "rotary", "none"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +44,7 @@ class ImageConfig(Settings):
     """Rows and columns of a patch; the last ones are filled with white."""
     prefix_tokens: Annotated[int, Range(low=0, high=2)] = 0
     """Learned vectors before the patches, as ViT has one (its class token) and DeiT two."""
-    positions: GridPositions | None = None
+    positions: ImagePositions | None = None
     """Positions of the encoder, of patches in two dimensions; none: as `model.positions`."""
     conv_channels: tuple[Count, ...] = (32, 64, 128)
     """Output channels of each convolution."""

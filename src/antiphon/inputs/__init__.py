@@ -26,8 +26,8 @@ from typing import Any
 from antiphon.config import FamilyConfig, InputSettings
 from antiphon.inputs.audio import AudioInput
 from antiphon.inputs.image import ImageInput
-from antiphon.inputs.image_augmentations import Blur, Crop, Elastic, Erase, Shear
 from antiphon.inputs.image_text import ImageTextInput
+from antiphon.inputs.images.augmentations import Blur, Crop, Elastic, Erase, Shear
 from antiphon.inputs.kind import InputKind
 from antiphon.inputs.sound_augmentations import AddedNoise, SpecAugment, Speed
 from antiphon.inputs.speech import SpeechInput

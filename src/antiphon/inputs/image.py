@@ -31,7 +31,7 @@ from antiphon.inputs.image_features import (
     scaled_size,
     whole_pixels,
 )
-from antiphon.inputs.image_files import MAX_PIXELS, image_size, opaque, pillow, read_image
+from antiphon.inputs.images.files import MAX_PIXELS, image_size, opaque, pillow, read_image
 from antiphon.inputs.kind import InputKind, Source, SourceParts
 from antiphon.inputs.limits import BoundedNetwork
 from antiphon.inputs.patch_embedding import PatchEmbedding

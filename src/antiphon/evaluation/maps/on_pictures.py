@@ -14,7 +14,7 @@ from antiphon.evaluation.maps.picture import figure_tools, stored
 from antiphon.generation.attention.maps import AttentionMaps, drawn_on
 from antiphon.inputs.pictures import SourcePicture
 
-COLUMNS, PANEL_INCHES, MAX_PANELS = 4, 2.4, 64
+PAGE_INCHES, PANEL_INCHES, MAX_PANELS = 10.0, 2.4, 64
 _HINT = "Each picture has the weights with which the token below it was predicted, relative to its largest one."
 _HINT_BENEATH = "Each row has the weights with which the token at its left was predicted; darker is more."
 
@@ -57,9 +57,9 @@ def _panels(picture: SourcePicture, grid: Grid, figure_type: Any) -> Any:
     from matplotlib.patches import Rectangle
 
     tokens, (height, width) = grid.rows[:MAX_PANELS], picture.pixels.shape[1:]
-    columns = min(COLUMNS if width < 4 * height else 1, len(tokens))
-    lines = math.ceil(len(tokens) / columns)
     wide = PANEL_INCHES * min(max(width / height, 0.5), 4)
+    columns = min(max(int(PAGE_INCHES / wide), 1), len(tokens))
+    lines = math.ceil(len(tokens) / columns)
     figure = figure_type(figsize=(columns * wide, lines * (wide * height / width + 0.35) + 0.3), dpi=150)
     for place, token in enumerate(tokens):
         axes = figure.add_subplot(lines, columns, place + 1)

@@ -216,7 +216,9 @@ def attention_maps(
     source_tokens, source_special = _pieces(model.source_tokenizer, source)
     target_tokens, target_special = _pieces(model.target_tokenizer, target)
     return AttentionMaps(
-        **{role: _stacked(found[role]) for role in MAPS},
+        cross=_stacked(found["cross"]),
+        encoder=_stacked(found["encoder"]),
+        decoder=_stacked(found["decoder"]),
         source_tokens=source_tokens,
         target_tokens=target_tokens,
         source_special=source_special,
