@@ -20,7 +20,7 @@ import antiphon
 from antiphon.inspection.processor import Stopwatch
 from antiphon.text.phrases import phrases
 from antiphon.training.reporting.record import read_rows
-from antiphon.workflows.demo import demo_config
+from antiphon.workflows.demos.phrases import demo_config
 
 
 def train(steps: int, folder: str) -> None:

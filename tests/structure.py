@@ -81,7 +81,8 @@ FLOORS: dict[str, list[str]] = {
         "workers/reader_pool",
         "corpus",
         "batching",
-        "/ media/loaders",
+        "media/loaders",
+        "/",
     ],
     "models": [
         "attentions by_hand/ families/search families/spoken folders/ folders/account folders/files "

@@ -39,6 +39,7 @@ THIRD_PARTY = {  # what the dependencies of pyproject.toml are called in an impo
     "fsspec",  # extra [cloud]
     "matplotlib",  # extra [plots]
     "PIL",  # extra [images]
+    "sklearn",  # extra [digits]
     "peft",  # extra [peft]
     "ctranslate2",  # extra [ctranslate2]
     "transformers",  # extra [hf]
@@ -67,6 +68,7 @@ LAZY = {
     "schedulefree",
     "comet",
     "matplotlib",
+    "sklearn",
     "PIL",
     "wandb",
     "mlflow",
@@ -81,7 +83,7 @@ AT_THE_TOP = {
     "export/onnx/checking.py",
     "export/onnx/runner.py",  # NumPy arrays are what onnxruntime takes; `antiphon.export.onnx` is imported in functions
 }
-DISPLAYS = {"training/reporting/record.py", "workflows/demo.py"}  # show a run to people, on standard error
+DISPLAYS = {"training/reporting/record.py", "workflows/demos/phrases.py"}  # show a run to people, on standard error
 BANNED = {
     "eval": "runs text as code", "exec": "runs text as code", "pickle": "runs code from a file",
     "marshal": "runs code from a file", "shelve": "is pickle", "dill": "runs code from a file",
@@ -388,7 +390,7 @@ def test_every_module_says_what_it_is_and_defers_its_annotations() -> None:
 
 def test_tests_mirror_the_package() -> None:
     """A folder of tests is called as what it tests."""
-    others = {"parity", "recovery", "docs", "examples", "mutants", "deploy", "torture"}
+    others = {"parity", "recovery", "docs", "examples", "mutants", "deploy", "torture", "recipes"}
     known = {path.name for path in PACKAGE.iterdir() if path.is_dir()} | others
     folders = {
         path.name for path in (ROOT / "tests").iterdir() if path.is_dir() and not path.name.startswith((".", "_"))

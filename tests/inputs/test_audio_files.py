@@ -15,7 +15,7 @@ from counts import count
 from inputs.sounds import encoded, tone
 
 from antiphon.errors import ConfigError, DataError
-from antiphon.inputs.audio_files import audio_length, read_audio, read_head, resample
+from antiphon.inputs.sounds.files import audio_length, read_audio, read_head, resample
 
 FORMATS = [
     ("WAV", "PCM_U8", 0.01),

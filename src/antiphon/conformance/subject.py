@@ -24,8 +24,8 @@ from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.models.stack import Shape, equip, fold
 from antiphon.nn.attention import Attention
 from antiphon.nn.layers import initialize, zero_padding
-from antiphon.nn.merged import Merged
 from antiphon.nn.mixers import Memory, Mixer
+from antiphon.nn.mixers.merged import Merged
 from antiphon.nn.noise import Noise, number_sites
 from antiphon.nn.rules import Full, ScoreRule, parts_of
 from antiphon.nn.state import DecoderState, MemoryState, State

@@ -8,6 +8,7 @@ from antiphon.data.denoising import load_objectives
 from antiphon.data.drawn_lines import find_fonts, lines_of_text
 from antiphon.data.epochs.data_report import DataReport
 from antiphon.data.filters import Filters, Pair, filters_of, load_filters
+from antiphon.data.media.loaders import LoadedBatches
 from antiphon.data.mixture import Mixture
 from antiphon.data.profile import DataProfile
 from antiphon.data.sources import DataPlace, cases, records
@@ -22,6 +23,7 @@ __all__ = [
     "DataPlace",
     "DataProfile",
     "DataReport",
+    "LoadedBatches",
     "Streamed",
     "cases",
     "filters_of",

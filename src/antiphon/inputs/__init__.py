@@ -29,7 +29,7 @@ from antiphon.inputs.image import ImageInput
 from antiphon.inputs.image_text import ImageTextInput
 from antiphon.inputs.images.augmentations import Blur, Crop, Elastic, Erase, Shear
 from antiphon.inputs.kind import InputKind
-from antiphon.inputs.sound_augmentations import AddedNoise, SpecAugment, Speed
+from antiphon.inputs.sounds.augmentations import AddedNoise, SpecAugment, Speed
 from antiphon.inputs.speech import SpeechInput
 from antiphon.inputs.text import TextInput
 

@@ -22,14 +22,14 @@ from torch import Tensor
 
 from antiphon.config import AudioConfig, FamilyConfig, GenerationConfig, InputSettings, ModelConfig
 from antiphon.errors import ConfigError, DataError
-from antiphon.inputs.audio_files import audio_length, read_audio
 from antiphon.inputs.embeddings import FeatureEmbedding, SourceEmbedding, absolute_positions
-from antiphon.inputs.filter_banks import filter_banks, framed, normalized
 from antiphon.inputs.kind import InputKind, Source, SourceParts
 from antiphon.inputs.limits import BoundedNetwork
 from antiphon.inputs.pictures import SourcePicture, spectrogram
 from antiphon.inputs.sound import log_mel
-from antiphon.inputs.sound_reading import read_recordings
+from antiphon.inputs.sounds.files import audio_length, read_audio
+from antiphon.inputs.sounds.filter_banks import filter_banks, framed, normalized
+from antiphon.inputs.sounds.reading import read_recordings
 from antiphon.nn.convolutions import Convolutions
 from antiphon.nn.noise import Noise
 

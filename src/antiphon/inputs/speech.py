@@ -22,12 +22,12 @@ from antiphon.config import FamilyConfig, GenerationConfig, InputSettings, Model
 from antiphon.config.generation import TIMED_SETTINGS
 from antiphon.config.speech import STRIDE, SpeechConfig
 from antiphon.errors import ConfigError, DataError, ModelError
-from antiphon.inputs.audio_files import audio_length, read_audio
 from antiphon.inputs.embeddings import FeatureEmbedding, SourceEmbedding
 from antiphon.inputs.kind import InputKind, Source, SourceParts
 from antiphon.inputs.limits import BoundedNetwork
 from antiphon.inputs.recordings import Recording, Sound, StoredSound, samples_of
 from antiphon.inputs.sound import conversion, fit, log_mel, read_wav
+from antiphon.inputs.sounds.files import audio_length, read_audio
 from antiphon.nn.convolutions import Convolutions
 from antiphon.nn.noise import Noise
 from antiphon.nn.positions import Fixed

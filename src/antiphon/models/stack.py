@@ -22,8 +22,8 @@ from antiphon.errors import ConfigError
 from antiphon.models.attentions import build_rule
 from antiphon.nn.attention import Attention
 from antiphon.nn.layers import ACTIVATIONS, FeedForward, initialize, norm, zero_padding
-from antiphon.nn.merged import Merged
 from antiphon.nn.mixers import Memory, Mixer
+from antiphon.nn.mixers.merged import Merged
 from antiphon.nn.noise import Dropout, LayerDrop, Noise, check_probability
 from antiphon.nn.rules import ScoreRule, for_layer, parts_of, shared_parts
 from antiphon.nn.state import DecoderState, MemoryState, State

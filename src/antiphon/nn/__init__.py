@@ -11,7 +11,6 @@ from antiphon.nn.cache import KeyValueCache
 from antiphon.nn.convolutions import Convolutions
 from antiphon.nn.embedding import Embedding
 from antiphon.nn.loss import CrossEntropy
-from antiphon.nn.merged import Merged
 from antiphon.nn.mixers import (
     Additive,
     Delta,
@@ -28,6 +27,7 @@ from antiphon.nn.mixers import (
     TorchAttention,
     WeightMixer,
 )
+from antiphon.nn.mixers.merged import Merged
 from antiphon.nn.noise import Dropout, Noise
 from antiphon.nn.positions import Fixed, Learned, NoPositions, Rotary, Sinusoidal
 from antiphon.nn.rules import (

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from antiphon.workflows.average import average_run
-from antiphon.workflows.demo import demo
-from antiphon.workflows.demo_images import demo_images
+from antiphon.workflows.demos.images import demo_images
+from antiphon.workflows.demos.phrases import demo
 from antiphon.workflows.train import Run, train
 
 __all__ = ["Run", "average_run", "demo", "demo_images", "train"]

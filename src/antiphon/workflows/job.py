@@ -10,8 +10,7 @@ from typing import Any
 import torch
 
 from antiphon.config import ROLES, BaseConfig, ModelConfig, TrainConfig
-from antiphon.data import Streamed
-from antiphon.data.media.loaders import LoadedBatches
+from antiphon.data import LoadedBatches, Streamed
 from antiphon.devices import describe_machine
 from antiphon.distributed.world import World
 from antiphon.errors import is_command_line

@@ -21,7 +21,7 @@ from antiphon.config import ImageConfig
 from antiphon.errors import AntiphonError, DataError, ModelError, one_line
 from antiphon.inputs.image import ImageInput
 from antiphon.inputs.image_features import image_of
-from antiphon.inputs.sound_reading import read_recordings
+from antiphon.inputs.sounds.reading import read_recordings
 from antiphon.inputs.text import texts_of
 from antiphon.settings import show
 from antiphon.text import clean_text

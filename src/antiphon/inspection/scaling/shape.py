@@ -18,11 +18,11 @@ from antiphon.models.stack import DecoderLayer, EncoderLayer
 from antiphon.nn.attention import Attention
 from antiphon.nn.backends.blocks import block_keys, block_length
 from antiphon.nn.layers import FeedForward
-from antiphon.nn.merged import Merged
 from antiphon.nn.mixers import Mixer
 from antiphon.nn.mixers.additive import Additive
 from antiphon.nn.mixers.delta import Delta
 from antiphon.nn.mixers.heads import HeadMixer
+from antiphon.nn.mixers.merged import Merged
 from antiphon.nn.mixers.recurrence import Recurrence
 from antiphon.nn.rules import parts_of
 from antiphon.nn.rules.biases import Shaw

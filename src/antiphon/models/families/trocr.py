@@ -26,7 +26,7 @@ from antiphon.models.families.family import (
     refuse_unless,
     their_special_ids,
 )
-from antiphon.models.families.trocr_keys import PREPROCESSED, DecoderKeys, TrOCRKeys, VisionKeys
+from antiphon.models.families.trocr_keys import PREPROCESSED, DecoderKeys, ImageEncoderKeys, TrOCRKeys
 from antiphon.models.folders.stored import WeightFiles
 
 NAME = "vision-encoder-decoder"
@@ -136,7 +136,7 @@ def _theirs(ours: TranslatedCheckpoint) -> TrOCRKeys:
         eos_token_id=family.end_id,
         decoder_start_token_id=family.start_id,
     )
-    encoder = VisionKeys.of(model, settings, family=NAME, hidden_act=kinds[mine])
+    encoder = ImageEncoderKeys.of(model, settings, family=NAME, hidden_act=kinds[mine])
     return TrOCRKeys(**ids, encoder=encoder, decoder=decoder, **TrOCRKeys.preprocessing(settings))
 
 

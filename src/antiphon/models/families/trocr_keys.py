@@ -24,7 +24,7 @@ PREPROCESSED = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class VisionKeys(Settings):
+class ImageEncoderKeys(Settings):
     """The keys that are read of a ViT or DeiT."""
 
     model_type: Literal["vit", "deit"]
@@ -116,7 +116,7 @@ class DecoderKeys(Settings):
 class TrOCRKeys(Keys):
     """The keys that are read of a TrOCR's config.json and preprocessor_config.json."""
 
-    encoder: VisionKeys
+    encoder: ImageEncoderKeys
     decoder: DecoderKeys
     do_resize: bool = True
     size: object = None

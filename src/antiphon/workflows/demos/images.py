@@ -22,7 +22,7 @@ from antiphon.evaluation.evaluate import evaluate
 from antiphon.generation.model import Model
 from antiphon.recipe import from_mapping
 from antiphon.text import load_task
-from antiphon.workflows.demo import answer_lines, say_line, silent
+from antiphon.workflows.demos.phrases import answer_lines, say_line, silent
 from antiphon.workflows.train import train
 
 STEPS = 500
@@ -94,7 +94,7 @@ def write_digits(folder: Path) -> Path:
         from sklearn.datasets import load_digits
     except ImportError as error:
         problem = f"the demo of images needs scikit-learn and Pillow, but there is no {error.name}"
-        raise ConfigError(f"{problem}. Run pip install 'antiphon[images]' scikit-learn.") from None
+        raise ConfigError(f"{problem}. Run pip install 'antiphon[digits]'.") from None
     if (folder / "train.tsv").is_file():
         return folder
     make_folder(folder / "images")

@@ -15,8 +15,8 @@ from typing import Annotated, ClassVar
 import torch
 from torch import Tensor
 
-from antiphon.inputs.audio_files import resample
 from antiphon.inputs.augmentation import Augmentation, generator
+from antiphon.inputs.sounds.files import resample
 from antiphon.registry import register
 from antiphon.settings import CountOrZero, Range, Settings, Share, require
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from antiphon.errors import DataError
-from antiphon.inputs.audio_files import HIGHEST_RATE, LOWEST_RATE, read_audio, resample
+from antiphon.inputs.sounds.files import HIGHEST_RATE, LOWEST_RATE, read_audio, resample
 from antiphon.settings import show
 from antiphon.text.kinds import is_media_name
 

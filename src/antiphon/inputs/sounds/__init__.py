@@ -1,0 +1,1 @@
+"""Sound as a source: files, features and augmentations."""
