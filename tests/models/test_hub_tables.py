@@ -15,7 +15,7 @@ from antiphon.models.families import FAMILIES
 from antiphon.models.folders.hub import load_pretrained, save_pretrained
 from antiphon.nn.positions import SINUSOIDS
 
-ALIASED = [name for name in FAMILIES if name not in ("whisper", "t5gemma")]
+ALIASED = [name for name in FAMILIES if name not in ("whisper", "t5gemma", "vision-encoder-decoder")]
 NAMES = [["source"], ["target"], ["output"], ["target", "output"], ["source", "output"]]
 
 
