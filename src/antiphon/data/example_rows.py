@@ -13,8 +13,6 @@ from antiphon.data.media.rows import MediaRow
 
 FEATURES = Tensor, LazyFeatures, MediaRow  # what is not ids: a list of them, or an array from a reader
 
-FEATURES = Tensor, LazyFeatures  # what is not ids: a list of them, or an array from a reader
-
 
 class IdRows:
     """Lists of ids, one after the other in an array."""
