@@ -70,7 +70,8 @@ def demo_images(
     say(f"1,797 handwritten digits of 8 x 8 pixels, as image files in {data}; {_SPLITS['test']} of them are held out.")
     config = images_config(data, steps=steps or STEPS, minutes=minutes, output=str(output))
     run = train(config, resume=True, device="cpu", quiet=quiet)
-    tests = [(source, targets[0]) for source, targets, _ in cases(config.data.test, load_task("classification"))]
+    rows = cases(config.data.test, load_task("classification"))
+    tests = [(str(data / source), targets[0]) for source, targets, _ in rows]
     report = evaluate(run.model, tests, metrics=["accuracy", "macro_f1"])
     seconds = max((float(str(row["time_seconds"])) for row in run.metrics), default=0.0)
     score = report["accuracy"].score
