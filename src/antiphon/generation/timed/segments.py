@@ -11,8 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import torch
-
 from antiphon.config.speech import STRIDE
 
 
@@ -92,4 +90,6 @@ def split(ids: Sequence[int], *, first_timestamp: int, frames: int, step_seconds
 
 def _steps(frames: int, step_seconds: float) -> int:
     """The steps of timestamps in `frames`, rounded as in transformers, whose float32 quotient may be one step less."""
+    import torch  # here: a client of the server reads this file without it
+
     return int(torch.tensor(frames) * (step_seconds / STRIDE) / step_seconds)
