@@ -60,7 +60,7 @@ def test_rows_of_a_table_are_read_without_the_parts_for_training(model_folder: P
     file.write_text("id,text\n1,one two\n")
     found = imported("generate", str(model_folder), "--quiet", "--input", str(file), "--source-field", "text")
     assert "antiphon.data.whole_rows" in found
-    assert sorted(found & NOT_FOR_ANSWERS) == ["antiphon.data.corpus"]  # as with any file: the package brings it
+    assert sorted(found & NOT_FOR_ANSWERS) == []
     assert "antiphon.data.whole_rows" not in imported("generate", str(model_folder), "--quiet", input="one two\n")
 
 

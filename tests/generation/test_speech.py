@@ -264,7 +264,9 @@ def test_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     speech_model(speech).save(tmp_path / "whisper-tiny", format="huggingface")
     write_wav(tmp_path / "hello.wav", [0, 99, -99] * 3000)
     page = (Path(__file__).resolve().parents[2] / "docs" / "pretrained.md").read_text(encoding="utf-8")
-    (code,) = re.findall(r"^```python\n(.*?)^```", page.partition("## Audio")[2], re.DOTALL | re.MULTILINE)
+    (code,) = re.findall(
+        r"^```python\n(.*?)^```", page.partition("## Audio")[2].partition("\n## ")[0], re.DOTALL | re.MULTILINE
+    )
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}
     exec(compile(code, "docs/pretrained.md", "exec"), names)

@@ -88,7 +88,7 @@ def test_loss_and_gradients_are_those_of_transformers(name: str, tmp_path: Path)
     begin = replace(begin, network=antiphon.load(tmp_path / "theirs", dtype="float64").network)
     job = TrainingJob(config, tmp_path / "run", torch.device("cpu"), base=InitialModel(begin), quiet=True)
     examples = next(job.loop.parts.batches)
-    found = job.network(job.loop.collate(examples), job.loop.criterion)
+    found = job.network(job.loop.collate(examples), job.loop.objective.criterion)
     loss = found.objective / found.labels
     loss.backward()
 

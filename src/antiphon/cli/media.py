@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from antiphon.errors import UsageError
-from antiphon.text.kinds import is_media_name
 
 if TYPE_CHECKING:
     from antiphon.generation.translator import Translator
@@ -16,6 +15,8 @@ MOST_FILES = 64  # read together: their pixels or samples are in memory
 
 def are_media(names: Sequence[str]) -> bool:
     """Whether arguments are files of images or sound, by their names."""
+    from antiphon.text.kinds import is_media_name  # its package imports tokenizers
+
     return bool(names) and all(is_media_name(name.replace(" ", "_")) for name in names)
 
 

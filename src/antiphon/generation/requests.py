@@ -8,11 +8,10 @@ else.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from antiphon.config import GenerationConfig
 from antiphon.data.media.references import Reference, is_part, located, open_media
-from antiphon.data.whole_rows import TableRow
 from antiphon.errors import ConfigError
 from antiphon.generation.languages import answer_ids
 from antiphon.generation.protocols import AnsweringModel
@@ -21,6 +20,9 @@ from antiphon.inputs import InputKind
 from antiphon.search.requests import SourceInput
 from antiphon.settings import override
 from antiphon.urls import is_url
+
+if TYPE_CHECKING:
+    from antiphon.data.whole_rows import TableRow
 
 
 def source_inputs(
