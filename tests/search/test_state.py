@@ -13,6 +13,7 @@ from search.toys import SPECIAL
 from torch import Tensor
 
 from antiphon.constraints.trie import TrieConstraint
+from antiphon.nn.ctc import CTCFrames
 from antiphon.nn.state import State
 from antiphon.search.batch_state import PART, PER_HYPOTHESIS, PER_SOURCE, SHARED, BatchState
 from antiphon.search.config import SearchConfig
@@ -20,6 +21,7 @@ from antiphon.search.constraint_state import ConstraintState
 from antiphon.search.coverage import Coverage
 from antiphon.search.hypotheses import FinishedHypotheses
 from antiphon.search.length_limits import LengthLimits
+from antiphon.search.next_token.ctc_prefix import CTCPrefixScores
 from antiphon.search.next_token.sampling import HypothesisRandom, TokenSampler
 from antiphon.search.requests import Request
 from antiphon.search.state import SearchState
@@ -37,9 +39,14 @@ def coverage(count: int) -> Coverage:
     return Coverage([State(), State()], torch.ones(1, POSITIONS) > 0, sources=count, width=WIDTH, weight=0.5)
 
 
+def ctc_scores(count: int) -> CTCPrefixScores:
+    frames = CTCFrames(torch.randn(count, POSITIONS, SIZE + 1).log_softmax(-1), torch.full((count,), POSITIONS))
+    return CTCPrefixScores(frames, width=WIDTH, weight=0.3, end=2)
+
+
 def search_state(count: int) -> SearchState:
     state = SearchState.start(requests(count), CONFIG, vocab_size=SIZE, device=CPU, capacity=20)
-    state.coverage = coverage(count)
+    state.coverage, state.ctc = coverage(count), ctc_scores(count)
     return state
 
 
@@ -53,6 +60,7 @@ MAKE: dict[type[BatchState], Callable[[int], BatchState]] = {
     LengthLimits: lambda count: LengthLimits([*requests(count), Request([5], 30, [3, 4])][-count:], CONFIG, device=CPU),
     FinishedHypotheses: lambda count: FinishedHypotheses(torch.zeros(count, WIDTH), capacity=20),
     Coverage: coverage,
+    CTCPrefixScores: ctc_scores,
     ConstraintState: constraint_state,
     HypothesisRandom: lambda count: HypothesisRandom([4] * count, torch.arange(count), WIDTH),
 }
