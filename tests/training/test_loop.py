@@ -85,7 +85,7 @@ def test_layer_drop_leaves_out_layers_in_training_alone(tmp_path: Path) -> None:
     assert len(used) == 4 and all(0 < times < 12 for times in used.values())
     made.network.eval()
     before = dict(used)
-    made.network(made.collate(next(made.parts.batches)), made.criterion)
+    made.network(made.collate(next(made.parts.batches)), made.objective.criterion)
     assert all(used[key] == times + 1 for key, times in before.items())
     for end in (5, 12):
         resumed = make_loop(tmp_path / "parts", model=model, max_steps=end)

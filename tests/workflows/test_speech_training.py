@@ -64,7 +64,7 @@ def test_the_loss_and_its_gradients_are_those_of_transformers(tmp_path: Path) ->
     begin = replace(begin, network=antiphon.load(tmp_path / "theirs", dtype="float64").network)
     job = TrainingJob(config, tmp_path / "run", torch.device("cpu"), base=InitialModel(begin), quiet=True)
     examples = next(job.loop.parts.batches)
-    found = job.network(job.loop.collate(examples), job.loop.criterion)
+    found = job.network(job.loop.collate(examples), job.loop.objective.criterion)
     (found.objective / found.labels).backward()
 
     prompt, tokenizer = [whisper.GERMAN, whisper.TRANSCRIBE, whisper.UNTIMED], job.data.tokenizers[1]
