@@ -41,7 +41,7 @@ RUN = {  # page -> how many blocks the tests run; where no other test is named, 
     "docs/images.md": 2,  # tests/inputs/test_image.py
     "docs/notebooks.md": 2,
     "docs/onnx.md": 1,  # tests/export/test_onnx.py
-    "docs/pretrained.md": 3,  # the last one in tests/generation/test_hearing.py
+    "docs/pretrained.md": 4,  # the third one in tests/generation/test_speech.py
     "docs/pretraining.md": 1,
     "docs/reports.md": 2,
     "docs/search.md": 2,
