@@ -15,7 +15,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, ClassVar, Self
 
-import torch
 from torch import Tensor
 
 from antiphon.config import FamilyConfig, GenerationConfig, InputSettings, ModelConfig
@@ -28,6 +27,7 @@ from antiphon.inputs.limits import BoundedNetwork
 from antiphon.inputs.recordings import Recording, Sound, StoredSound, samples_of
 from antiphon.inputs.sound import conversion, fit, log_mel, read_wav
 from antiphon.inputs.sounds.files import audio_length, read_audio
+from antiphon.inputs.sounds.reading import given_samples
 from antiphon.nn.convolutions import Convolutions
 from antiphon.nn.noise import Noise
 from antiphon.nn.positions import Fixed
@@ -226,17 +226,7 @@ class SpeechInput(InputKind[Sound]):
                 problem = f"{what} has a `sampling_rate` of {found}, but the model's is {rate} samples a second"
                 raise DataError(f"{problem}. Resample it, for a file with {conversion('FILE', rate)}.")
             return self._samples(value["array"] if "array" in value else value["raw"], what)
-        try:
-            samples = torch.as_tensor(value)
-        except (TypeError, ValueError, RuntimeError):
-            raise DataError(f"{what} is {show(value)}. {remedy}") from None
-        if samples.dim() == 1 and samples.dtype in (torch.int16, torch.int32):
-            samples = samples.double() / -float(torch.iinfo(samples.dtype).min)
-        if samples.dim() != 1 or not (samples.is_floating_point() or samples.numel() == 0):
-            raise DataError(f"{what} has shape {tuple(samples.shape)} and type {samples.dtype}. {remedy}")
-        if not bool(samples.isfinite().all()):
-            raise DataError(f"{what} has samples that are infinite or not a number. {remedy}")
-        return samples.detach().to("cpu", torch.float32)
+        return given_samples(value, what, remedy)
 
 
 def _check_file(value: str | Path, what: str, remedy: str, rate: int) -> None:

@@ -50,13 +50,14 @@ def _samples(value: object, what: str, rate: int) -> Tensor:
         if not isinstance(found, int) or not LOWEST_RATE <= found <= HIGHEST_RATE:
             problem = f"must be a number from {LOWEST_RATE:,} to {HIGHEST_RATE:,}, but is {show(found)}"
             raise DataError(f"{what} has a `sampling_rate` that {problem}. Correct it.")
-        samples = _numbers(value["array"] if "array" in value else value["raw"], what, remedy)
+        samples = given_samples(value["array"] if "array" in value else value["raw"], what, remedy)
         return resample(samples, found, rate, need=f"{what} has {found} samples a second instead of {rate}")
-    return _numbers(value, what, remedy)
+    return given_samples(value, what, remedy)
 
 
-def _numbers(value: object, what: str, remedy: str) -> Tensor:
-    """Numbers as samples (N,), float32."""
+def given_samples(value: object, what: str, remedy: str) -> Tensor:
+    """Numbers, floats or int16 or int32, as samples (N,), float32; `what` begins the message of a DataError, `remedy`
+    ends it."""
     try:
         samples = torch.as_tensor(value)
     except (TypeError, ValueError, RuntimeError):
