@@ -62,7 +62,7 @@ def test_the_prompt_of_a_speech_model_is_no_token() -> None:
     for row, own in zip(call.rows, held.generate(clips()), strict=True):
         (job,) = row.parts
         assert job.hypotheses is not None
-        part = AnsweredPart(job.request.source, job.hypotheses[0].ids, job.config.special_tokens)
+        part = AnsweredPart(job.request.source, job.hypotheses[0].ids, job.special_tokens)
         confidence = token_confidence(held, [part])
         assert len(confidence) == len(own.tokens)
         assert sum(map(math.log, confidence)) >= own.score - 1e-8

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple, TypeVar
 
 from antiphon.errors import NonFiniteError, WorkError, memory_ran_out, one_line
@@ -28,6 +28,7 @@ from antiphon.search.hypotheses import Hypothesis
 from antiphon.search.next_token.sampling import not_numbers
 from antiphon.search.requests import Request
 from antiphon.search.search_size import SearchSize
+from antiphon.search.special_tokens import SpecialTokens
 
 T = TypeVar("T")
 
@@ -46,6 +47,12 @@ class SearchJob:
     batch_size: int | None = None
     hypotheses: list[Hypothesis] | None = None
     num_certain: int = field(default=0, init=False)  # ids that were reported
+
+    @property
+    def special_tokens(self) -> SpecialTokens:
+        """Those of the search, with the first tokens of this request."""
+        shared = self.config.special_tokens
+        return replace(shared, first=tuple(self.request.prefix[: len(shared.first)]))
 
     @property
     def group_key(self) -> Hashable:

@@ -60,7 +60,7 @@ def answered_parts(call: AnswerCall) -> list[AnsweredPart]:
     """The parts of the only input of a call, with their answers."""
     (row,) = call.rows
     return [
-        AnsweredPart(job.request.source, job.hypotheses[0].ids, job.config.special_tokens)
+        AnsweredPart(job.request.source, job.hypotheses[0].ids, job.special_tokens)
         for job in row.parts
         if job.hypotheses
     ]
