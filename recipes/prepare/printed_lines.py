@@ -7,6 +7,9 @@ Writes `train/`, `valid/` and `test/`, each with `lines.tsv` (image, text, font)
 .gz), cut at spaces to at most 48 characters; or, with `--manuscripts`, new lines made of the words of the training
 transcriptions. The texts of the three sets are different. Validation lines are set in the fonts of training, test lines
 in the others. Needs Pillow.
+
+With `--manuscripts` the lines look more like the manuscripts: black on white, most `s` drawn as the long s, which the
+transcriptions do not distinguish, and some words without a space between them.
 """
 
 from __future__ import annotations
@@ -17,10 +20,15 @@ import gzip
 import random
 from pathlib import Path
 
+from PIL import Image
+
 from antiphon.data import find_fonts, lines_of_text
 
 MOST_CHARACTERS = 48
 FONTS, LEAST_FONTS = 20, 8
+LONG_S, LONG = "ſ", 0.8  # the share of `s` that is drawn as the long s
+JOINED = 0.15  # the share of spaces that are left out
+BLACK = 0.75  # from ink (0) to paper (1): pixels below are black in lines that look like manuscripts, others white
 
 
 def cut(text: str, draw: random.Random) -> str:
@@ -46,7 +54,27 @@ def texts_of_words(table: Path, count: int) -> list[str]:
         rows = csv.DictReader(stream, delimiter="\t", quoting=csv.QUOTE_NONE)
         words = [word for row in rows for word in row["text"].split()]
     draw = random.Random("lines")
-    return [" ".join(draw.choices(words, k=draw.randint(4, 10))) for _ in range(count)]
+    return [join(draw.choices(words, k=draw.randint(4, 10)), draw) for _ in range(count)]
+
+
+def join(words: list[str], draw: random.Random) -> str:
+    return "".join(word + ("" if draw.random() < JOINED else " ") for word in words).strip()
+
+
+def draw_set(texts: list[str], folder: Path, *, fonts: list[Path], seed: int, medieval: bool) -> None:
+    """Draw the lines of a set; with `medieval` most `s` as the long s, in black on white."""
+    draw = random.Random(f"s {seed}")
+    drawn = ["".join(LONG_S if each == "s" and draw.random() < LONG else each for each in text) for text in texts]
+    table = lines_of_text(drawn if medieval else texts, folder, fonts=fonts, seed=seed)
+    if not medieval:
+        return
+    table.write_text(table.read_text(encoding="utf-8").replace(LONG_S, "s"), encoding="utf-8")
+    for file in folder.glob("*.png"):
+        with Image.open(file) as image:
+            grey = image.convert("L")
+        ink, paper = grey.getextrema()
+        threshold = round(ink + BLACK * (paper - ink))
+        grey.point([0] * threshold + [255] * (256 - threshold)).save(file)
 
 
 def choose_fonts(texts: list[str]) -> tuple[list[Path], list[Path]]:
@@ -76,10 +104,11 @@ def main() -> None:
     lines = list(dict.fromkeys(cut(text, draw) for text in texts))[:count]
     if len(lines) < count:
         raise SystemExit(f"{count:,} different lines are needed, but the texts give {len(lines):,}; lower --lines")
-    known, others = choose_fonts(lines)
+    known, others = choose_fonts([*lines, LONG_S] if options.manuscripts else lines)
     parts = {"train": lines[2 * few :], "valid": lines[:few], "test": lines[few : 2 * few]}
     for seed, (name, part) in enumerate(parts.items()):
-        lines_of_text(part, options.output / name, fonts=others if name == "test" else known, seed=seed)
+        fonts = others if name == "test" else known
+        draw_set(part, options.output / name, fonts=fonts, seed=seed, medieval=bool(options.manuscripts))
         print(f"{name}: {len(part):,} lines")
     print(f"{len(known)} fonts; those of the test lines:", ", ".join(font.stem for font in others))
 

@@ -27,6 +27,7 @@ from antiphon.models.build import build_network
 from antiphon.models.folders.checkpoint import Parts
 from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.nn.grid_positions import GridLearned, GridSinusoidal
+from antiphon.nn.image_convolutions import ImageConvolutions
 from antiphon.nn.positions import Rotary, sinusoids
 from antiphon.recipe import from_mapping
 from antiphon.settings import hints
@@ -94,10 +95,18 @@ def test_a_cropped_image_is_scaled_again() -> None:
 
 
 @pytest.mark.parametrize("positions", POSITIONS)
-@pytest.mark.parametrize("front", ["patches", "convolutions"])
-def test_an_image_alone_and_in_a_batch(front: str, positions: str) -> None:
-    network = network_of({"front": front, "height": 16, "prefix_tokens": int(front == "patches")}, positions=positions)
-    kind = ImageInput(ImageConfig(front=front, height=16))  # type: ignore[arg-type]
+@pytest.mark.parametrize(
+    "front",
+    [
+        {"front": "patches", "prefix_tokens": 1},
+        {"front": "convolutions"},
+        {"front": "convolutions", "fold_height": False},
+        {"front": "convolutions", "fold_height": False, "conv_strides": [[4, 2], [2, 2], [2, 1]]},  # one row of places
+    ],
+)
+def test_an_image_alone_and_in_a_batch(front: dict[str, Any], positions: str) -> None:
+    network = network_of({"height": 16, **front}, positions=positions)
+    kind = ImageInput(ImageConfig(front=front["front"], height=16))
     features = [kind.features(picture(16, width, seed=width)) for width in (24, 41, 5)]
     batch = collate([Example(each, [4, 5, 2], i) for i, each in enumerate(features)], pad_id=0, start_id=1)
     together = network.encode(batch.source, batch.source_tokens)
@@ -113,6 +122,21 @@ def test_an_image_alone_and_in_a_batch(front: str, positions: str) -> None:
     network.train()(batch).backward()
     weights = dict(network.source.named_parameters())
     assert weights and all(each.grad is not None and bool(each.grad.any()) for each in weights.values())
+
+
+def test_convolutions_by_place_are_those_of_torch_on_the_whole_image() -> None:
+    settings = ImageConfig(
+        height=12, front="convolutions", conv_channels=(5,), conv_strides=((4, 2),), fold_height=False
+    )
+    front = ImageConvolutions(1, 12, 8, widths=(5,), strides=((4, 2),), fold_height=False)
+    image = picture(12, 9)
+    features = ImageInput(settings).features(image)[None]
+    x, tokens = front(features, Tokens.of_lengths(torch.tensor([9]), 9))
+    whole = features[0].T[None, None]  # (1, C, H, W)
+    wanted = front.project(nn.functional.gelu(front.layers[0](whole))[0].permute(1, 2, 0))  # (3, 5, D)
+    assert tokens.grid is not None and x.shape == (1, 15, 8) and tokens.pos.tolist() == [list(range(15))]
+    for vector, (row, column) in zip(x[0], tokens.grid[0].tolist(), strict=True):
+        assert torch.allclose(vector, wanted[row, column], atol=1e-6)
 
 
 def test_where_a_patch_is_matters() -> None:
@@ -163,6 +187,7 @@ def test_rotary_scores_depend_on_differences_of_rows_and_columns() -> None:
         ({"height": None, "front": "convolutions"}, "`model.input.image.height` must be given for"),
         ({"mean": [0.1, 0.2]}, "`model.input.image.mean` must have one number, or one for each of the 1 channels"),
         ({"stretch": True}, "`model.input.image.stretch` must be left out without"),
+        ({"fold_height": False}, "`model.input.image.fold_height` must be left out for"),
         ({"front": "convolutions", "conv_channels": [4]}, "a pair for each of the 1 `conv_channels`, but has 3"),
         ({"front": "convolutions", "prefix_tokens": 1}, "`model.input.image.prefix_tokens` must be left out"),
         ({"channels": 2}, "`model.input.image.channels` must be one of 1, 3"),
@@ -304,6 +329,9 @@ def test_the_places_of_prefix_tokens_and_columns() -> None:
     columns = ImageInput(ImageConfig(height=8, front="convolutions"))
     found = columns.picture(picture(8, 21), positions=6)
     assert found.labels == ["0", "4", "8", "12", "16", "20"] and found.boxes[-1] == (20, 0, 1, 8)
+    places = ImageInput(ImageConfig(height=12, front="convolutions", fold_height=False))
+    found = places.picture(picture(12, 6), positions=4)
+    assert found.labels == ["1,1", "2,1", "1,2", "2,2"] and found.boxes[1:3] == [(0, 8, 4, 4), (4, 0, 2, 8)]
     sound = spectrogram(torch.rand(9, 5), 5, each=2, seconds=0.01)
     assert sound.beneath and sound.pixels.shape == (1, 5, 9) and sound.labels[-1] == "0.08 s"
     assert sound.boxes[-1] == (8, 0, 1, 5)

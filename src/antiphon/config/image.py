@@ -38,18 +38,21 @@ class ImageConfig(Settings):
     std: tuple[Positive, ...] = (0.5,)
     """What they are divided by then."""
     front: Literal["patches", "convolutions"] = "patches"
-    """patches: a vector for each square of pixels; convolutions: a vector for each few columns, whose whole height it
-    contains, for lines of text."""
+    """patches: a vector for each square of pixels; convolutions: a vector for each few columns, or for each place
+    (`fold_height: false`)."""
     patch: Annotated[int, Range(low=1, high=512)] = 8
     """Rows and columns of a patch; the last ones are filled with white."""
     prefix_tokens: Annotated[int, Range(low=0, high=2)] = 0
     """Learned vectors before the patches, as ViT has one (its class token) and DeiT two."""
     positions: ImagePositions | None = None
-    """Positions of the encoder, of patches in two dimensions; none: as `model.positions`."""
+    """Positions of the encoder, in two dimensions unless the height is folded; none: as `model.positions`."""
     conv_channels: tuple[Count, ...] = (32, 64, 128)
     """Output channels of each convolution."""
     conv_strides: tuple[tuple[Stride, Stride], ...] = ((2, 2), (2, 2), (2, 1))
     """Strides of each convolution, over rows and columns of pixels."""
+    fold_height: bool = True
+    """Each vector of the convolutions contains the whole height of its columns, for lines of text; otherwise there is a
+    vector for each place, with positions in two dimensions, for pictures."""
 
     def check(self) -> None:
         for name in ("mean", "std"):
@@ -59,6 +62,7 @@ class ImageConfig(Settings):
         fixed = self.height is not None and self.width is not None
         require(not self.stretch or fixed, "stretch", "must be left out without `height` and `width`, but is true")
         if self.front == "patches":
+            require(self.fold_height, "fold_height", "must be left out for `front: patches`, but is false")
             return
         require(self.height is not None, "height", "must be given for `front: convolutions`, but is empty")
         problem = "must be left out for `front: convolutions`, but is given"

@@ -21,6 +21,7 @@ STEP = 1e-5  # the length of a step against the gradient
 FRONTS = (
     {"front": "patches", "height": 8, "patch": 4},
     {"front": "convolutions", "height": 8, "conv_channels": [3, 4], "conv_strides": [[2, 2], [2, 1]]},
+    {"front": "convolutions", "height": 8, "conv_channels": [3], "conv_strides": [[4, 4]], "fold_height": False},
 )
 
 

@@ -13,6 +13,7 @@ from antiphon.batch import Tokens
 from antiphon.config import ModelConfig
 from antiphon.errors import DataError
 from antiphon.nn.convolutions import Convolutions
+from antiphon.nn.grid_positions import GridPositions
 from antiphon.nn.image_convolutions import ImageConvolutions
 from antiphon.nn.layers import zero_padding
 from antiphon.nn.noise import Dropout, Noise
@@ -72,7 +73,8 @@ class FeatureEmbedding(SourceEmbedding):
             raise DataError(f"{self.what} must have at most {self.most} frames, but has {features.shape[1]}. Cut it.")
         x, tokens = self.convolutions(features.to(self.convolutions.dtype), tokens)
         x = x if self.scale == 1.0 else x * self.scale
-        return zero_padding(self.drop(self.positions(x, tokens.pos)), tokens.valid), tokens
+        place = tokens.grid if isinstance(self.positions, GridPositions) else tokens.pos
+        return zero_padding(self.drop(self.positions(x, place)), tokens.valid), tokens
 
 
 def absolute_positions(model: ModelConfig, width: int, *, max_length: int) -> nn.Module:

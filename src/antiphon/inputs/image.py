@@ -69,7 +69,7 @@ class ImageInput(InputKind[Tensor]):
             return PatchEmbedding(
                 settings.channels * settings.patch**2,
                 width,
-                _grid_positions(model, settings),
+                _patch_positions(model, settings),
                 most=most,
                 prefix_tokens=settings.prefix_tokens,
                 dropout=model.dropout,
@@ -82,7 +82,14 @@ class ImageInput(InputKind[Tensor]):
             width,
             widths=settings.conv_channels,
             strides=settings.conv_strides,
+            fold_height=settings.fold_height,
         )
+        if not settings.fold_height:
+            stride = math.prod(columns for _, columns in settings.conv_strides)
+            places = _place_positions(model, rows=convolutions.rows, columns=-(-most // stride))
+            return FeatureEmbedding(
+                convolutions, places, most=most, what="an image", dropout=model.dropout, noise=noise
+            )
         kinds = {"sinusoidal": Sinusoidal, "learned": lambda width: Learned(width, max_length=most)}
         positions = kinds.get(model.encoder_positions, lambda _: NoPositions())(width)
         return FeatureEmbedding(convolutions, positions, most=most, what="an image", dropout=model.dropout, noise=noise)
@@ -151,6 +158,8 @@ class ImageInput(InputKind[Tensor]):
         image, patch = whole_pixels(pixels(scaled(image_of(row), settings)), settings), settings.patch
         if settings.front == "convolutions":
             each = math.prod(stride for _, stride in settings.conv_strides)
+            if not settings.fold_height:
+                return _of_places(image, settings, each)
             return of_columns(image, positions, each=each, labels=[str(i * each) for i in range(positions)])
         rows, columns = (side // patch for side in image.shape[1:])
         places = [(i, j) for i in range(rows) for j in range(columns)]
@@ -215,17 +224,33 @@ def _as_pixels(value: object, what: str) -> Tensor:
     return given
 
 
-def _grid_positions(model: ModelConfig, settings: ImageConfig) -> nn.Module:
+def _patch_positions(model: ModelConfig, settings: ImageConfig) -> nn.Module:
     """What adds positions to patches."""
-    kind, width, patch = model.encoder_positions, model.d_model, settings.patch
-    if kind == "sinusoidal":
-        return GridSinusoidal(width)
-    if kind != "learned":
-        return NoPositions()
+    patch = settings.patch
     rows, columns = (
         model.max_length if side is None else -(-side // patch) for side in (settings.height, settings.width)
     )
-    if settings.height is None or settings.width is None:
-        return GridLearned(width, rows=rows, columns=columns)
+    if model.encoder_positions != "learned" or settings.height is None or settings.width is None:
+        return _place_positions(model, rows=rows, columns=columns)
     # A fixed size has a vector for each patch, as in ViT.
-    return Learned(width, max_length=rows * columns + settings.prefix_tokens)
+    return Learned(model.d_model, max_length=rows * columns + settings.prefix_tokens)
+
+
+def _place_positions(model: ModelConfig, *, rows: int, columns: int) -> nn.Module:
+    """What adds positions in two dimensions."""
+    if model.encoder_positions == "sinusoidal":
+        return GridSinusoidal(model.d_model)
+    if model.encoder_positions == "learned":
+        return GridLearned(model.d_model, rows=rows, columns=columns)
+    return NoPositions()
+
+
+def _of_places(image: Tensor, settings: ImageConfig, width: int) -> SourcePicture:
+    """The picture of places column by column, each of them `width` pixels wide."""
+    height = math.prod(rows for rows, _ in settings.conv_strides)
+    below, right = image.shape[1:]
+    places = [(i, j) for j in range(-(-right // width)) for i in range(-(-below // height))]
+    boxes = [
+        Box(j * width, i * height, min(width, right - j * width), min(height, below - i * height)) for i, j in places
+    ]
+    return SourcePicture(image, boxes, [f"{i + 1},{j + 1}" for i, j in places])

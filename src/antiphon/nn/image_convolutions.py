@@ -4,12 +4,16 @@
     x, tokens = front(features, tokens)         # (B, 400, 48) -> (B, 100, 256)
 
 A frame of features is a column of pixels, so an image is read like sound: padded on the right, and strided along its
-width. Shapes: B images, W columns of H pixels in C channels, S positions, D features.
+width. Without `fold_height` each column of the result is several positions, from top to bottom (Xiao et al. 2021,
+"Early Convolutions Help Transformers See Better").
+
+Shapes: B images, W columns of H pixels in C channels, S positions, D features.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -22,13 +26,20 @@ from antiphon.nn.layers import type_of
 
 class ImageConvolutions(nn.Module):
     """Convolutions of kernel 3 by 3 with `widths` output channels and `strides` over rows and columns, each followed by
-    GELU, then a linear layer from each column of the result to a vector.
+    GELU, then a linear layer to a vector: from each column of the result, or, without `fold_height`, from each place.
 
     Padding is read as zeros, so an image has the same result alone and in a batch.
     """
 
     def __init__(
-        self, channels: int, height: int, d_model: int, *, widths: Sequence[int], strides: Sequence[tuple[int, int]]
+        self,
+        channels: int,
+        height: int,
+        d_model: int,
+        *,
+        widths: Sequence[int],
+        strides: Sequence[tuple[int, int]],
+        fold_height: bool = True,
     ) -> None:
         super().__init__()
         self.d_model, self.channels, self.height, self.strides = d_model, channels, height, tuple(strides)
@@ -39,7 +50,8 @@ class ImageConvolutions(nn.Module):
         )
         for rows, _ in self.strides:
             height = -(-height // rows)
-        self.project = nn.Linear(widths[-1] * height, d_model)
+        self.rows, self.fold_height = height, fold_height
+        self.project = nn.Linear(widths[-1] * (height if fold_height else 1), d_model)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -47,10 +59,23 @@ class ImageConvolutions(nn.Module):
         return type_of(self.project).dtype
 
     def forward(self, x: Tensor, tokens: Tokens) -> tuple[Tensor, Tokens]:
-        """x (B, W, C·H), padded on the right, -> (B, S, D) and its tokens; a stride t maps W columns to ceil(W / t)."""
+        """x (B, W, C·H), padded on the right, -> (B, S, D) and its tokens, with a grid where the height is not folded;
+        a stride t maps W columns to ceil(W / t)."""
         x = x.view(*x.shape[:2], self.channels, self.height).permute(0, 2, 3, 1)  # (B, W, C·H) -> (B, C, H, W)
         for layer, (_, stride) in zip(self.layers, self.strides, strict=True):
             x = x.masked_fill(~tokens.valid[:, None, None, :], 0.0)
             x, tokens = functional.gelu(layer(x)), strided(tokens, stride)
-        x = x.permute(0, 3, 1, 2).flatten(2)  # (B, C, H, S) -> (B, S, C·H)
-        return self.project(x), tokens
+        if self.fold_height:
+            x = x.permute(0, 3, 1, 2).flatten(2)  # (B, C, H, S) -> (B, S, C·H)
+            return self.project(x), tokens
+        x = x.permute(0, 3, 2, 1).flatten(1, 2)  # (B, C, H, S) -> (B, S·H, C)
+        return self.project(x), _by_place(tokens, self.rows)
+
+
+def _by_place(tokens: Tokens, rows: int) -> Tokens:
+    """The tokens of columns as those of their `rows` places, column by column, so that padding stays at the end."""
+    column = tokens.pos.repeat_interleave(rows, 1)
+    row = torch.arange(rows, device=column.device).repeat(tokens.pos.shape[1]).expand_as(column)
+    real = column >= 0
+    grid = torch.stack([row, column], -1).where(real[..., None], 0)
+    return replace(tokens, pos=(column * rows + row).where(real, -1), grid=grid, memo={})
