@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent
 COMMANDS = {  # command -> (extras that it needs, programs to run in the environment, in turn)
     "demo": ("", [["-m", "antiphon", "demo"]]),
     # The tests of a file run in one process, which shares what they need: a trained model, a server.
-    "test": ("dev", [["-m", "pytest", "-n", "2", "--dist", "loadfile"]]),
+    "test": ("dev", [["-m", "pytest", "-n", "2", "--dist", "loadfile", "--durations=40"]]),
     "torture": ("dev", [["tests/torture/run.py"]]),  # the property tests at full counts; hours; it resumes
     "mutants": ("dev", [["tests/mutants/run.py"]]),  # does a named test see each fault of a table; minutes
     "check": (
