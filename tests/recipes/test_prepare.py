@@ -6,6 +6,7 @@ import csv
 import runpy
 import sys
 import wave
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -27,13 +28,15 @@ def test_scenes_of_validation_and_test_have_new_combinations(tmp_path: Path, mon
     pytest.importorskip("PIL")
     run("drawn_scenes.py", "--output", tmp_path, "--scenes", 200, monkeypatch=monkeypatch)
     sets = {name: rows(tmp_path / f"{name}.tsv") for name in ("train", "valid", "test")}
-    assert [len(each) for each in sets.values()] == [200, 20, 20]
+    assert [len(each) for each in sets.values()] == [200, 10, 10]
     assert all((tmp_path / row["image"]).is_file() and row["prompt"].endswith("?") for row in sets["test"])
-    held_out = runpy.run_path(str(SCRIPTS / "drawn_scenes.py"))["HELD_OUT"]
-    assert not held_out["valid"] & held_out["test"]
+    script = runpy.run_path(str(SCRIPTS / "drawn_scenes.py"))
+    valid, test = (script["held_out"](name) for name in ("valid", "test"))
+    assert not valid & test and len(valid) == len(test) == len(script["SHAPES"]) == len(script["COLOURS"])
+    assert all(len({pair[place] for pair in found}) == 10 for found in (valid, test) for place in (0, 1))
     for row in sets["train"]:
-        named = set(zip(row["text"].split(), row["text"].split()[1:], strict=False))
-        assert not named & (held_out["valid"] | held_out["test"])
+        words = [*row["prompt"].split(), *row["text"].split()]
+        assert not set(pairwise(words)) & (valid | test)
     assert len({row["text"] for row in sets["train"]}) > 10
 
 
@@ -53,6 +56,26 @@ def test_printed_lines_of_training_and_test_share_no_font_and_no_text(
     assert not {row["font"] for row in train + valid} & {row["font"] for row in test}
     lines = [row["text"] for row in train + valid + test]
     assert len(set(lines)) == len(lines) and max(map(len, lines)) <= 48
+
+
+def test_lines_like_those_of_manuscripts_are_black_on_white(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("PIL")
+    from PIL import Image
+
+    from antiphon.data import find_fonts
+
+    if len(find_fonts("abcſ")) < 8:
+        pytest.skip("fewer than 8 fonts with a long s are installed here")
+    table = tmp_path / "train.tsv"
+    words = " ".join(f"{a}s{b}" for a in "aeiou" for b in "aeiou")
+    table.write_text(f"image\tmanuscript\ttext\na.png\tA\t{words}\n", encoding="utf-8")
+    run("printed_lines.py", "--manuscripts", table, "--output", tmp_path, "--lines", 20, monkeypatch=monkeypatch)
+    drawn = rows(tmp_path / "train" / "lines.tsv")
+    assert len(drawn) == 20 and all(set(row["text"]) <= set("aeious ") for row in drawn)
+    assert any(len(word) > 3 for row in drawn for word in row["text"].split())  # joined
+    for row in drawn[:5]:
+        with Image.open(tmp_path / "train" / row["image"]) as image:
+            assert {colour for _, colour in image.getcolors() or []} == {0, 255}
 
 
 def test_strings_of_digits_are_their_clips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data_folder: Path) -> None:
