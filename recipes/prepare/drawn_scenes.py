@@ -23,6 +23,7 @@ COLOURS = {
     "brown": (115, 70, 35), "grey": (135, 135, 135),
 }  # fmt: skip
 SHAPES = ("circle", "square", "triangle", "cross", "star", "diamond", "ring", "heart", "arrow", "moon")
+BOTH = 0.4  # the share of questions about both things, from left to right
 SIZES = {"small": 8, "large": 13}  # half of the width in pixels
 POLYGONS = {  # corners in a square from -1 to 1; y grows downwards
     "square": [(-1, -1), (1, -1), (1, 1), (-1, 1)],
@@ -82,7 +83,10 @@ def draw_scene(things: list[Thing], draw: random.Random) -> tuple[Image.Image, l
 
 
 def question(things: list[Thing], places: list[tuple[int, int]], asked: int, draw: random.Random) -> tuple[str, str]:
-    """A question about the thing `asked`, and its answer."""
+    """A question about the thing `asked`, or about both, and its answer."""
+    if draw.random() < BOTH:
+        in_order = sorted(zip(places, things, strict=True))
+        return "what is there ?", " and ".join(f"a {size} {colour} {shape}" for _, (colour, shape, size) in in_order)
     (colour, shape, size), (x, y) = things[asked], places[asked]
     other, (ox, oy) = things[1 - asked], places[1 - asked]
     side = draw.choice(["left" if x < ox else "right", "above" if y < oy else "below"])

@@ -139,6 +139,18 @@ def test_convolutions_by_place_are_those_of_torch_on_the_whole_image() -> None:
         assert torch.allclose(vector, wanted[row, column], atol=1e-6)
 
 
+@pytest.mark.parametrize("layers", [1, 3, 5])
+@pytest.mark.parametrize("fold_height", [True, False])
+def test_the_vectors_of_new_convolutions_differ_as_much_as_the_pixels(layers: int, fold_height: bool) -> None:
+    """With PyTorch's own weights the standard deviation was 0.003 after four layers, and nothing was learned for
+    hundreds of steps."""
+    torch.manual_seed(0)
+    widths, strides = (32, 64, 128, 128, 128)[:layers], ((2, 2),) * layers
+    front = ImageConvolutions(1, 32, 64, widths=widths, strides=strides, fold_height=fold_height)
+    x, _ = front(torch.randn(1, 64, 32), Tokens.of_lengths(torch.tensor([64]), 64))
+    assert 0.2 < float((x - x.mean(1, keepdim=True)).detach().std()) < 1.5
+
+
 def test_where_a_patch_is_matters() -> None:
     for positions in ("sinusoidal", "learned", "rotary"):
         network = network_of({"height": 16, "positions": positions}, positions="none")

@@ -52,6 +52,16 @@ class ImageConvolutions(nn.Module):
             height = -(-height // rows)
         self.rows, self.fold_height = height, fold_height
         self.project = nn.Linear(widths[-1] * (height if fold_height else 1), d_model)
+        self._initialize()
+
+    def _initialize(self) -> None:
+        """Weights with which the result varies about as much as the pixels do (He et al. 2015, section 2.2). With the
+        defaults of PyTorch each layer makes it several times smaller, and positions drown it."""
+        for layer in self.layers:
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            nn.init.zeros_(layer.bias)
+        nn.init.normal_(self.project.weight, std=self.project.in_features**-0.5)
+        nn.init.zeros_(self.project.bias)
 
     @property
     def dtype(self) -> torch.dtype:
