@@ -154,7 +154,7 @@ def test_long_recordings_are_refused_truncated_or_split() -> None:
         (torch.zeros(2, 3), r"number 1 has shape \(2, 3\)"),
         ([torch.zeros(2), torch.tensor([torch.nan])], "number 2 has samples that are infinite or not a number"),
         ({"array": [0.0], "sampling_rate": 0}, "number 1 has a `sampling_rate` that must be a number from 1,000"),
-        (b"hello", "the recording of `texts` must be a .wav, .flac, .ogg or .mp3 file"),
+        (b"hello", "recording 1 of `texts` must be a .wav, .flac, .ogg or .mp3 file"),
     ],
 )
 def test_what_is_no_recording_is_one_clear_line(given: object, message: str) -> None:

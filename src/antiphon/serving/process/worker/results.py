@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -15,7 +14,6 @@ from antiphon.errors import ConfigError, DataError, UsageError
 from antiphon.generation.attention.maps import MAPS
 from antiphon.generation.model import Model
 from antiphon.generation.translator import Translator
-from antiphon.inputs.sound import read_wav
 from antiphon.inputs.speech import SpeechInput
 from antiphon.serving.process.messages import ScorePairs, ShowAttention
 from antiphon.settings import hints
@@ -24,16 +22,14 @@ _DIGITS = 5  # of a weight
 _SUBJECT = re.compile(r"^`([a-z_]+)`")
 
 
-def source_of(model: Translator, given: str | bytes) -> str | Tensor:
-    """An input for the model: the text, or the samples (N,) of a recording."""
+def source_of(model: Translator, given: str | bytes) -> Any:
+    """An input for the model: the text, or the samples of a recording."""
     if isinstance(given, str):
         return given
     kind = model.input_kind if isinstance(model, Model) else None
     if kind is None or kind.has_tokens:
         raise DataError("`inputs` must be texts, which this model reads, but one is a recording.")
-    if isinstance(kind, SpeechInput):
-        return read_wav(given, sampling_rate=kind.speech.sampling_rate)
-    return kind.load(io.BytesIO(given), "a recording of `inputs`")
+    return kind.read([given], "inputs")[0]
 
 
 def sample_input(model: Translator) -> str | Tensor:
