@@ -205,7 +205,7 @@ def test_a_file_that_is_no_sound_is_named(name: str, tmp_path: Path) -> None:
     for value in (str(tmp_path / name), tmp_path / name):
         with pytest.raises(DataError, match=rf"^`.*{name}` must be a .wav, .flac, .ogg or .mp3 file, but begins with"):
             speech_model().generate(value)
-    with pytest.raises(DataError, match="which is a folder. Give the files in it"):
+    with pytest.raises(DataError, match=r"which is a folder\. Give the files in it"):
         speech_model().generate(str(tmp_path))
 
 

@@ -158,7 +158,7 @@ def test_a_sound_that_is_broken_further_on_is_named_there(monkeypatch: pytest.Mo
     broken = encoded(torch.cat([tone(5000), torch.tensor([torch.nan]), tone(5000)]), subtype="FLOAT")
     stored = StoredSound(lambda: io.BytesIO(broken), "`a`", sampling_rate=16000)
     assert len(stored.read(0, 1000)) == 1000
-    with pytest.raises(DataError, match="^`a` has samples that are infinite or not a number"):
+    with pytest.raises(DataError, match=r"^`a` has samples that are infinite or not a number"):
         stored.read(4900, 6000)
 
 

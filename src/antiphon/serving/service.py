@@ -53,9 +53,8 @@ class Answered:
 
     With the detail `alignment` it has a key `alignment`: a list of objects with `source` and `target`, which are
     [start, end) in characters of the input and of the answer, and `weight` between 0 and 1. With the detail
-    `token_confidence` it has a key `token_confidence`: the probability of each of `tokens`; with `seconds` a key of this
-    name: the length of a recording. `warnings` are messages for
-    the user, for example that a text was cut.
+    `token_confidence` it has a key `token_confidence`: the probability of each of `tokens`; with `seconds` a key
+    `seconds`: the length of a recording. `warnings` are messages for the user, for example that a text was cut.
     """
 
     index: int
