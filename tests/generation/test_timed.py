@@ -132,6 +132,32 @@ def test_a_model_without_timestamps_says_so() -> None:
             speech_model(TIMED).generate(long_clip(), **{"overflow": "truncate", **settings})
     with pytest.raises(ConfigError, match="`previous_text` needs a model that reads it"):
         timed_model(previous_id=None).generate(clips(), timestamps="segments", previous_text=True)
+    with pytest.raises(ConfigError, match="`prompt` needs a model that reads earlier text"):
+        timed_model(previous_id=None).generate(clips(), timestamps="segments", prompt="in")
+
+
+def test_a_prompt_is_read_before_the_windows_and_is_no_part_of_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, read = timed_model(), []
+    request = WindowedAnswer.request
+
+    def noted(self: WindowedAnswer) -> Any:
+        found = request(self)
+        read.append((found[0].row, found[2].start, found[2].first))
+        return found
+
+    monkeypatch.setattr(WindowedAnswer, "request", noted)
+    given = {"overflow": "window", "timestamps": "segments", "beam_size": 1}
+    usual = model.generate(long_clip(), **given)[0]
+    prompts = ("in 3 hours", "", None)
+    read.clear()
+    found = model.generate([long_clip()] * 3, **given, prompt=prompts)
+    ids = tuple(model.target_tokenizer.bare(model.target_tokenizer.encode(" in 3 hours")))
+    assert {(start, first[: len(ids)]) for row, start, first in read if row == 0} == {(264, ids)}
+    assert found[1].tokens == found[2].tokens == usual.tokens != found[0].tokens
+    assert not found[0].text.startswith("in 3 hours") and found[0].segments
+    assert found[0].tokens == model.generate(long_clip(), **given, prompt="in 3 hours ")[0].tokens
+    with pytest.raises(ConfigError, match="`prompt` must be one text, or one for each of the 1 inputs, but has 2"):
+        model.generate(long_clip(), **given, prompt=("a", "b"))
 
 
 def test_segments_of_tokens() -> None:
