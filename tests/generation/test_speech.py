@@ -16,7 +16,7 @@ from inputs.test_sound import write_wav
 import antiphon
 from antiphon.config import AttentionConfig, FamilyConfig, GenerationConfig, ModelConfig
 from antiphon.config.speech import SpeechConfig
-from antiphon.errors import ConfigError, DataError, ModelError
+from antiphon.errors import ConfigError, DataError
 from antiphon.generation.model import Model
 from antiphon.generation.prompting import special_tokens_of
 from antiphon.generation.requests import source_inputs
@@ -229,7 +229,7 @@ def test_a_clip_that_is_a_little_too_long_is_told_with_digits_that_say_so() -> N
         speech_model().generate(torch.zeros(1001))
 
 
-def test_a_model_that_reads_refuses_sound_and_a_speech_model_has_no_maps_of_texts() -> None:
+def test_a_model_that_reads_refuses_sound() -> None:
     model = speech_model()
     assert model.parts.model.family is not None
     family = replace(model.parts.model.family, speech=None, key_bias=True)
@@ -241,8 +241,20 @@ def test_a_model_that_reads_refuses_sound_and_a_speech_model_has_no_maps_of_text
             reader.generate(value)
     with pytest.raises(ConfigError, match="needs a tokenizer that knows languages, but this one has none"):
         reader.speaking("de")
-    with pytest.raises(ModelError, match="attention maps need a model that reads text"):
-        model.attention("a.wav")
+
+
+def test_maps_are_below_the_spectrogram() -> None:
+    model = speech_model()
+    for given in ({}, {"target": "in 3 hours"}):
+        maps = model.attention(clips()[0], **given)
+        assert maps.cross is not None and maps.picture is not None and maps.picture.beneath
+        positions = model.input_kind.speech.positions
+        assert maps.cross.shape[-1] == len(maps.picture.boxes) == positions
+        assert maps.picture.pixels.shape[1:] == (5, model.input_kind.speech.frames)
+        assert maps.source_tokens[:2] == ["0.00 s", "0.25 s"] and "attention below a spectrogram" in maps._repr_html_()
+    with pytest.raises(DataError, match="must have at most 1 seconds"):
+        model.attention(torch.zeros(1001))
+    assert model.attention(torch.zeros(1001), overflow="truncate").picture is not None
 
 
 def test_saved_and_loaded_it_answers_the_same(tmp_path: Path) -> None:

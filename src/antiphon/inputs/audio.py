@@ -139,6 +139,16 @@ class AudioInput(InputKind[Sound]):
             found.append(self.features(sound))
         return found
 
+    @property
+    def position_seconds(self) -> float:
+        return math.prod(self.audio.strides) * self.audio.hop_samples / self.audio.sampling_rate
+
+    def longer(self, length: int, factor: float) -> int:
+        audio = self.audio
+        rest = audio.hop_samples if audio.features == "log_mel" else audio.window_samples
+        most = length * audio.hop_samples + rest  # the fewest samples with a frame more
+        return audio.frames(min(math.ceil(most * factor), audio.most_samples)) if factor > 1 else length
+
     def picture(self, row: Sound, *, positions: int) -> SourcePicture:
         audio = self.audio
         each, hop, window = math.prod(audio.strides), audio.hop_samples, audio.window_samples

@@ -19,10 +19,11 @@ from torch import Tensor
 from antiphon.config import FamilyConfig, GenerationConfig, InputSettings, ModelConfig
 from antiphon.config.generation import TIMED_SETTINGS
 from antiphon.config.speech import STRIDE, SpeechConfig
-from antiphon.errors import ConfigError, DataError, ModelError
+from antiphon.errors import ConfigError, DataError
 from antiphon.inputs.embeddings import FeatureEmbedding, SourceEmbedding
 from antiphon.inputs.kind import InputKind, Source, SourceParts
 from antiphon.inputs.limits import BoundedNetwork
+from antiphon.inputs.pictures import SourcePicture, spectrogram
 from antiphon.inputs.recordings import Recording
 from antiphon.inputs.sound import fit, log_mel
 from antiphon.inputs.sounds.files import audio_length, read_audio
@@ -136,8 +137,16 @@ class SpeechInput(InputKind[Sound]):
             found.append(self.features(samples_of(sound, 0, self.speech.samples)))
         return found
 
-    def check_attention(self) -> None:
-        raise ModelError("attention maps need a model that reads text, but this is a speech model. Load another.")
+    def picture(self, row: Sound, *, positions: int) -> SourcePicture:
+        speech = self.speech
+        return spectrogram(self.features(row), positions, each=STRIDE, seconds=speech.hop / speech.sampling_rate)
+
+    @property
+    def position_seconds(self) -> float:
+        return self.speech.step_seconds
+
+    def longer(self, length: int, factor: float) -> int:
+        return length  # always that of the model's input
 
     def in_languages(
         self, family: FamilyConfig | None, *, source_language: str | None, target_language: str | None

@@ -10,11 +10,15 @@ import torch
 from generation.test_speech import clips
 from generation.test_timed import long_clip, timed_model
 from inputs.sounds import encoded
+from inputs.test_audio import model_of
 from inputs.test_sound import write_wav
 from serving.process.tools import DTYPE, Served, collect, same
 
 import antiphon
+from antiphon.errors import DataError
+from antiphon.serving.process.messages import ShowAttention
 from antiphon.serving.process.settings import ModelEntry
+from antiphon.serving.process.worker.results import maps_as_object
 from antiphon.serving.service import BadInput, GenerateCall
 
 
@@ -58,6 +62,13 @@ def test_recordings_as_bytes(tmp_path: Path) -> None:
             served.run(served.service.attention("a"))
     finally:
         served.close()
+
+
+def test_maps_are_not_served_of_files_that_a_client_names(tmp_path: Path) -> None:
+    file = write_wav(tmp_path / "a.wav", [0, 99] * 800, rate=8000)
+    for model in (model_of({"mel_bins": 8, "sampling_rate": 8000}), timed_model()):
+        with pytest.raises(DataError, match="attention maps need a model that reads text, but this one reads"):
+            maps_as_object(model, ShowAttention(job=1, source=str(file), target="a", settings={}), max_values=10**9)
 
 
 def test_a_model_that_transformers_computes(tmp_path: Path) -> None:

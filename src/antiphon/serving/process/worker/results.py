@@ -50,6 +50,8 @@ def scores_of_pairs(model: Translator, message: ScorePairs) -> list[float]:
 
 def maps_as_object(model: Translator, message: ShowAttention, *, max_values: int) -> dict[str, Any]:
     """The attention maps of a pair as nested lists; DataError if they have more than `max_values` numbers."""
+    if isinstance(model, Model) and not model.input_kind.has_tokens:  # its source would be the name of a file
+        raise DataError("attention maps need a model that reads text, but this one reads recordings. Use another.")
     _check_lengths(model, message.settings)
     maps = model.attention(message.source, message.target, **message.settings)
     weights = {role: getattr(maps, role) for role in MAPS}
