@@ -63,7 +63,7 @@ def test_long_files_and_arrays_are_answered_alike_alone_and_in_batches_and_strea
             assert joined == "".join("".join(one.text.split()) for one in segments)
 
 
-def test_an_empty_clip_and_a_clip_that_is_too_long() -> None:
+def test_an_empty_clip_and_a_clip_that_is_too_long(tmp_path: Path) -> None:
     model = timed_model()
     (empty,) = model.generate(torch.zeros(0), timestamps="segments")
     assert (empty.text, empty.segments) == ("", None)
@@ -73,6 +73,9 @@ def test_an_empty_clip_and_a_clip_that_is_too_long() -> None:
         model.generate(clip, timestamps="segments", overflow="truncate") for clip in (long_clip(), long_clip()[:1000])
     )
     assert whole == cut
+    file = write_wav(tmp_path / "long.wav", [0] * 1001, rate=1000)
+    with pytest.raises(DataError, match=r"^input 2 \(`.*long\.wav`\) must have at most 1 seconds"):
+        model.generate([torch.zeros(9), file])
     with pytest.raises(DataError, match="at most 1 seconds"):
         model.score([long_clip()], ["a"], overflow="window")
 

@@ -30,7 +30,7 @@ from antiphon.inputs.sound import log_mel
 from antiphon.inputs.sounds.files import audio_length, read_audio
 from antiphon.inputs.sounds.filter_banks import filter_banks, framed, normalized
 from antiphon.inputs.sounds.reading import read_recordings
-from antiphon.inputs.sounds.stored import Sound, samples_of
+from antiphon.inputs.sounds.stored import Sound, input_name, samples_of
 from antiphon.nn.convolutions import Convolutions
 from antiphon.nn.noise import Noise
 
@@ -166,7 +166,7 @@ class AudioInput(InputKind[Sound]):
             raise ConfigError("`overflow` must be error, truncate or split for a model of sound, but is window.")
         if len(sound) > self.audio.most_samples and overflow == "error":
             raise DataError(
-                f"input {row + 1} must have at most {self.audio.seconds:g} seconds, the model's limit, but has "
+                f"{input_name(sound, row)} must have at most {self.audio.seconds:g} seconds, the model's limit, but has "
                 f"{_seconds(len(sound), self.audio)}. Cut it, or set `overflow` to truncate or split."
             )
 

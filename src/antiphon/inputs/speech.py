@@ -28,7 +28,7 @@ from antiphon.inputs.recordings import Recording
 from antiphon.inputs.sound import fit, log_mel
 from antiphon.inputs.sounds.files import audio_length, read_audio
 from antiphon.inputs.sounds.reading import read_recordings
-from antiphon.inputs.sounds.stored import Sound, samples_of
+from antiphon.inputs.sounds.stored import Sound, input_name, samples_of
 from antiphon.nn.convolutions import Convolutions
 from antiphon.nn.noise import Noise
 from antiphon.nn.positions import Fixed
@@ -78,7 +78,7 @@ class SpeechInput(InputKind[Sound]):
         if samples > speech.samples:
             raise DataError(
                 f"{what} must have at most {speech.seconds} seconds, the model's input, but has "
-                f"{_seconds(samples, speech)}. Cut it, or leave it out with `data.bad_rows: skip`."
+                f"{_seconds(samples, speech)}. Cut it, or leave it out."
             )
         return speech.frames
 
@@ -212,7 +212,7 @@ class SpeechInput(InputKind[Sound]):
         speech = self.speech
         if len(sound) > speech.samples and overflow == "error":
             raise DataError(
-                f"input {row + 1} must have at most {speech.seconds} seconds, the model's limit, but has "
+                f"{input_name(sound, row)} must have at most {speech.seconds} seconds, the model's limit, but has "
                 f"{_seconds(len(sound), speech)}. Cut it, or set `overflow` to truncate, split or window."
             )
 

@@ -27,7 +27,7 @@ class StoredSound:
     """
 
     def __init__(self, opened: Callable[[], BinaryIO], what: str, *, sampling_rate: int) -> None:
-        self._opened, self._what, self._sampling_rate = opened, what, sampling_rate
+        self.what, self._opened, self._sampling_rate = what, opened, sampling_rate
         with opened() as file:
             self._count = read_head(file, what).resampled(sampling_rate)
         self._blocks: Iterator[Tensor] = iter(())
@@ -35,7 +35,7 @@ class StoredSound:
         self._begun = False
 
     def __repr__(self) -> str:
-        return f"StoredSound({self._what}, {self._count:,} samples)"
+        return f"StoredSound({self.what}, {self._count:,} samples)"
 
     def __len__(self) -> int:
         return self._count
@@ -60,12 +60,17 @@ class StoredSound:
         """The blocks of the file from its beginning on."""
         try:
             with self._opened() as file:
-                yield from audio_blocks(file, self._what, sampling_rate=self._sampling_rate)
+                yield from audio_blocks(file, self.what, sampling_rate=self._sampling_rate)
         except OSError as error:
-            raise DataError(f"{self._what} cannot be read ({error.strerror or error}). Check the file.") from error
+            raise DataError(f"{self.what} cannot be read ({error.strerror or error}). Check the file.") from error
 
 
 Sound = Tensor | StoredSound  # the samples of a recording, in memory or in its file
+
+
+def input_name(sound: Sound, row: int) -> str:
+    """How errors name input `row`, counted from 0: with its file, if it is in one."""
+    return f"input {row + 1}" + (f" ({sound.what})" if isinstance(sound, StoredSound) else "")
 
 
 def samples_of(sound: Sound, start: int = 0, stop: int | None = None) -> Tensor:
