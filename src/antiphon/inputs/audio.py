@@ -166,8 +166,8 @@ class AudioInput(InputKind[Sound]):
             raise ConfigError("`overflow` must be error, truncate or split for a model of sound, but is window.")
         if len(sound) > self.audio.most_samples and overflow == "error":
             raise DataError(
-                f"{input_name(sound, row)} must have at most {self.audio.seconds:g} seconds, the model's limit, but has "
-                f"{_seconds(len(sound), self.audio)}. Cut it, or set `overflow` to truncate or split."
+                f"{input_name(sound, row)} must have at most {self.audio.seconds:g} seconds, the model's limit, but "
+                f"has {_seconds(len(sound), self.audio)}. Cut it, or set `overflow` to truncate or split."
             )
 
 
