@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from antiphon.synonyms import ADAPTERS, FAIRSEQ, LOAD, METHODS, NETWORK, PUBLIC, SEARCH, TRAINING, Synonym
+from antiphon.synonyms import ADAPTERS, FAIRSEQ, LOAD, METHODS, NETWORK, PUBLIC, SEARCH, SPEECH, TRAINING, Synonym
 
 PAGE = Path(__file__).with_name("coming-from-transformers.md")
 _SECTIONS = {"generation": "generate", "load": "load"}
@@ -57,6 +57,7 @@ def _sentence(text: str) -> str:
 
 TABLES = {
     "search": lambda: settings_table(SEARCH),
+    "speech": lambda: settings_table(SPEECH),
     "load": lambda: settings_table(LOAD),
     "training": lambda: settings_table(TRAINING),
     "network": lambda: settings_table(NETWORK),

@@ -63,11 +63,12 @@ def _elsewhere(setting: str, value: str) -> str:
 
 
 def _table(library: str, rows: str) -> list[Synonym]:
-    """One entry a line: the name; our settings, by `|`; the value; the note."""
+    """One entry a line: the name, or several by `|`; our settings, by `|`; the value; the note."""
     made = []
     for row in rows.strip().splitlines():
-        name, ours, value, note = (part.strip() for part in row.split(";", 3))
-        made.append(Synonym(name, library, tuple(filter(None, ours.split("|"))), value, note))
+        names, ours, value, note = (part.strip() for part in row.split(";", 3))
+        settings = tuple(filter(None, ours.split("|")))
+        made += [Synonym(name, library, settings, value, note) for name in names.split("|")]
     return made
 
 
@@ -112,12 +113,10 @@ watermarking_config;;; watermarks are not supported.
 use_cache;;; keys and values are always cached.
 cache_implementation;;; the cache follows from the attention.
 max_time;;; there is no time limit. `max_new_tokens` limits an answer.
-output_scores;;; an answer has its `.score`, and `model.score` gives any text's.
-output_logits;;; an answer has its `.score`, and `model.score` gives any text's.
+output_scores|output_logits;;; an answer has its `.score`, and `model.score` gives any text's.
 output_attentions;;; `model.attention(source, target)` gives all weights.
 output_hidden_states;;; `model.network.encode` gives the encoder's output.
-return_dict_in_generate;;; an answer always has `.text`, `.tokens`, `.score` and `.alternatives`.
-return_dict;;; an answer always has `.text`, `.tokens`, `.score` and `.alternatives`.
+return_dict_in_generate|return_dict;;; an answer always has `.text`, `.tokens`, `.score` and `.alternatives`.
 return_tensors;;; inputs and outputs are texts.
 streamer;;; `model.stream(text)` gives the pieces, on the command line `--stream`.
 input_ids;;; `generate` takes texts, and the tokenizer comes with the model.
@@ -130,11 +129,27 @@ model_max_length; generation.max_source_tokens;; A folder's own is the default.
 padding;;; rows are padded to the longest of their batch.
 src_lang; generation.source_language;;
 tgt_lang; generation.target_language;;
-bos_token_id;;; the special tokens are those of the model's folder.
-eos_token_id;;; the special tokens are those of the model's folder.
-pad_token_id;;; the special tokens are those of the model's folder.
+bos_token_id|eos_token_id|pad_token_id;;; the special tokens are those of the model's folder.
 return_full_text;;; `.text` is the answer alone.
 synced_gpus;;; a model runs on one device.
+""",
+)
+SPEECH = _table(
+    "transformers",
+    """
+return_timestamps; generation.timestamps; segments; Times of words: `words`.
+return_token_timestamps; generation.timestamps; words;
+condition_on_prev_tokens; generation.previous_text; true;
+logprob_threshold; generation.log_probability_threshold;;
+prompt_ids; generation.prompt;; It takes a text, not ids.
+prompt_condition_type;;; `prompt` is read before each window; with `previous_text` before the text of earlier windows.
+return_segments; generation.timestamps; segments; An answer then has its `.segments`.
+chunk_length_s|stride_length_s; generation.overflow; window; The length of a window is that of the model's input.
+num_segment_frames;;; the length of a window is that of the model's input.
+time_precision|time_precision_features;;; the step of times follows from the model's settings.
+input_features;;; `generate` takes sound files or samples.
+language; generation.source_language;;
+monitor_progress;;; `model.stream(recording)` gives the text of each window.
 """,
 )
 LOAD = _table(
@@ -325,7 +340,9 @@ best_checkpoint_metric; validation.keep_best;;
 log_interval; training.log_every_steps;;
 """,
 )
-SYNONYMS = {entry.name: entry for part in (SEARCH, LOAD, TRAINING, NETWORK, ADAPTERS, FAIRSEQ) for entry in part}
+SYNONYMS = {
+    entry.name: entry for part in (SEARCH, SPEECH, LOAD, TRAINING, NETWORK, ADAPTERS, FAIRSEQ) for entry in part
+}
 
 _LOAD = "`antiphon.load(path)` reads the model with its tokenizers"
 _TRAIN = "`antiphon.train(recipe)` trains with a recipe"

@@ -21,7 +21,8 @@ from antiphon.generation.timed.segments import split
 from antiphon.generation.timed.subtitles import subtitles
 from antiphon.generation.timed.windows import WindowedAnswer
 from antiphon.generation.timed.words import token_steps, warped
-from antiphon.inputs.recordings import Recording, StoredSound
+from antiphon.inputs.recordings import Recording
+from antiphon.inputs.sounds.stored import StoredSound
 from antiphon.text import train_tokenizer
 
 TIMED = replace(SPEECH, tasks=(("transcribe", 268),), untimed_id=269, previous_id=264, never_first_ids=())
@@ -62,7 +63,7 @@ def test_long_files_and_arrays_are_answered_alike_alone_and_in_batches_and_strea
             assert joined == "".join("".join(one.text.split()) for one in segments)
 
 
-def test_an_empty_clip_and_a_clip_that_is_too_long() -> None:
+def test_an_empty_clip_and_a_clip_that_is_too_long(tmp_path: Path) -> None:
     model = timed_model()
     (empty,) = model.generate(torch.zeros(0), timestamps="segments")
     assert (empty.text, empty.segments) == ("", None)
@@ -72,6 +73,9 @@ def test_an_empty_clip_and_a_clip_that_is_too_long() -> None:
         model.generate(clip, timestamps="segments", overflow="truncate") for clip in (long_clip(), long_clip()[:1000])
     )
     assert whole == cut
+    file = write_wav(tmp_path / "long.wav", [0] * 1001, rate=1000)
+    with pytest.raises(DataError, match=r"^input 2 \(`.*long\.wav`\) must have at most 1 seconds"):
+        model.generate([torch.zeros(9), file])
     with pytest.raises(DataError, match="at most 1 seconds"):
         model.score([long_clip()], ["a"], overflow="window")
 
@@ -131,6 +135,32 @@ def test_a_model_without_timestamps_says_so() -> None:
             speech_model(TIMED).generate(long_clip(), **{"overflow": "truncate", **settings})
     with pytest.raises(ConfigError, match="`previous_text` needs a model that reads it"):
         timed_model(previous_id=None).generate(clips(), timestamps="segments", previous_text=True)
+    with pytest.raises(ConfigError, match="`prompt` needs a model that reads earlier text"):
+        timed_model(previous_id=None).generate(clips(), timestamps="segments", prompt="in")
+
+
+def test_a_prompt_is_read_before_the_windows_and_is_no_part_of_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, read = timed_model(), []
+    request = WindowedAnswer.request
+
+    def noted(self: WindowedAnswer) -> Any:
+        found = request(self)
+        read.append((found[0].row, found[2].start, found[2].first))
+        return found
+
+    monkeypatch.setattr(WindowedAnswer, "request", noted)
+    given = {"overflow": "window", "timestamps": "segments", "beam_size": 1}
+    usual = model.generate(long_clip(), **given)[0]
+    prompts = ("in 3 hours", "", None)
+    read.clear()
+    found = model.generate([long_clip()] * 3, **given, prompt=prompts)
+    ids = tuple(model.target_tokenizer.bare(model.target_tokenizer.encode(" in 3 hours")))
+    assert {(start, first[: len(ids)]) for row, start, first in read if row == 0} == {(264, ids)}
+    assert found[1].tokens == found[2].tokens == usual.tokens != found[0].tokens
+    assert not found[0].text.startswith("in 3 hours") and found[0].segments
+    assert found[0].tokens == model.generate(long_clip(), **given, prompt="in 3 hours ")[0].tokens
+    with pytest.raises(ConfigError, match="`prompt` must be one text, or one for each of the 1 inputs, but has 2"):
+        model.generate(long_clip(), **given, prompt=("a", "b"))
 
 
 def test_segments_of_tokens() -> None:
@@ -163,11 +193,12 @@ def test_the_cheapest_path() -> None:
     assert token_steps(weights, median_width=1) == [0, 3, 5]
 
 
-def test_a_window_is_read_when_it_is_needed(tmp_path: Path) -> None:
+def test_a_window_is_read_when_it_is_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("antiphon.inputs.sounds.files._BLOCK", 1000)
     speech, numbers = timed_model().input_kind.speech, (long_clip(200_000) * 2**13).short()
     file = write_wav(tmp_path / "long.wav", numbers.tolist(), rate=1000)
-    stored = StoredSound.of(file, 1000)
-    assert stored is not None and len(stored) == 200_000
+    stored = StoredSound(lambda: file.open("rb"), "`long.wav`", sampling_rate=1000)
+    assert len(stored) == 200_000
     whole = Recording(numbers.float() / 2**15, speech)
     tracemalloc.start()
     windows = [Recording(stored, speech).window(place) for place in (0, 3, 799, 1597)]
@@ -176,8 +207,6 @@ def test_a_window_is_read_when_it_is_needed(tmp_path: Path) -> None:
     assert peak < 200_000  # bytes that Python holds: less than the file
     for place, window in zip((0, 3, 799, 1597), windows, strict=True):
         assert window.shape == (8, 5) and torch.allclose(window, whole.window(place), atol=1e-6)
-    (tmp_path / "cut.wav").write_bytes(file.read_bytes()[:300])
-    assert StoredSound.of(tmp_path / "cut.wav", 1000) is None
 
 
 def test_subtitles() -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import math
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 
 import pytest
 import torch
@@ -18,6 +20,7 @@ from antiphon.config import AttentionConfig, AudioConfig, GenerationConfig, Mode
 from antiphon.errors import ConfigError, DataError, ModelError
 from antiphon.generation.model import Model
 from antiphon.inputs import AudioInput
+from antiphon.inputs.sounds.augmentations import Speed
 from antiphon.models.build import build_network
 from antiphon.models.folders.checkpoint import Parts
 from antiphon.models.folders.hub import save_pretrained
@@ -33,11 +36,13 @@ FRONTS = {
 }  # fmt: skip
 
 
-def model_of(front: dict[str, object], *, positions: str = "sinusoidal", attention: object = "full") -> Model:
+def model_of(
+    front: dict[str, object], *, positions: str = "sinusoidal", attention: object = "full", ctc: bool = False
+) -> Model:
     tokenizer = train_tokenizer(["in 3 hours"], kind="bytes", vocab_size=260)
     config = ModelConfig(
         preset="tiny", d_model=16, num_heads=2, ffn_dim=20, encoder_layers=1, decoder_layers=1, dropout=0.0,
-        max_length=24, positions=positions, input={"audio": front},  # type: ignore[arg-type]
+        max_length=24, positions=positions, ctc=ctc, input={"audio": front},  # type: ignore[arg-type]
     )  # fmt: skip
     roles = AttentionConfig(encoder=attention)
     size = tokenizer.vocab_size
@@ -154,7 +159,7 @@ def test_long_recordings_are_refused_truncated_or_split() -> None:
         (torch.zeros(2, 3), r"number 1 has shape \(2, 3\)"),
         ([torch.zeros(2), torch.tensor([torch.nan])], "number 2 has samples that are infinite or not a number"),
         ({"array": [0.0], "sampling_rate": 0}, "number 1 has a `sampling_rate` that must be a number from 1,000"),
-        (b"hello", "the recording of `texts` must be a .wav, .flac, .ogg or .mp3 file"),
+        (b"hello", "recording 1 of `texts` must be a .wav, .flac, .ogg or .mp3 file"),
     ],
 )
 def test_what_is_no_recording_is_one_clear_line(given: object, message: str) -> None:
@@ -199,3 +204,29 @@ def test_maps_are_below_the_spectrogram(features: str) -> None:
         width = maps.picture.pixels.shape[2]
         assert all(box is not None and box.left + box.width <= width for box in maps.picture.boxes)
         assert maps.source_tokens[0] == "0.00 s" and "attention below a spectrogram" in maps._repr_html_()
+
+
+@pytest.mark.parametrize("features", ["log_mel", "filter_banks", "samples"])
+def test_the_bound_of_a_slower_clip_holds(features: str) -> None:
+    """No length at the slowest speed has more frames than a batch is planned for."""
+    kind = model_of(FRONTS[features]).input_kind  # type: ignore[arg-type]
+    assert isinstance(kind, AudioInput)
+    for low in (0.25, 0.9, 0.9996):
+        speed = Speed(low=low, high=low)
+        for samples in (*range(1, 1200, 13), *range(2000, 2161)):
+            clip = torch.zeros(samples)
+            most = kind.longer(kind.audio.frames(samples), speed.longest)
+            assert len(kind.features(speed.of_row(clip, Random(0)))) <= most, (low, samples)
+            assert most <= math.ceil((kind.audio.frames(samples) + 4) * speed.longest)  # and is near
+    assert kind.longer(7, 1.0) == 7
+
+
+def test_an_alignment_has_the_times_of_sound() -> None:
+    model = model_of(SMALL, ctc=True)
+    found = model.ctc_alignment(clips()[0], "ab")
+    step = 4 * 0.01  # two convolutions with a stride of 2
+    assert found.frame_seconds == pytest.approx(step) and found.times is not None
+    assert found.times == [
+        (pytest.approx(i * step), pytest.approx(j * step)) for i, j in zip(found.starts, found.ends, strict=True)
+    ]
+    assert found.times[-1][1] <= found.frames * step and abs(found.frames * step - len(clips()[0]) / 8000) <= step

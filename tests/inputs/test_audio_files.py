@@ -16,6 +16,7 @@ from inputs.sounds import encoded, tone
 
 from antiphon.errors import ConfigError, DataError
 from antiphon.inputs.sounds.files import audio_length, read_audio, read_head, resample
+from antiphon.inputs.sounds.stored import StoredSound
 
 FORMATS = [
     ("WAV", "PCM_U8", 0.01),
@@ -127,6 +128,38 @@ def test_files_with_wrong_bytes_are_read_or_refused(format: str) -> None:
             assert len(read(changed, 8000)) == length
         except DataError as error:
             assert "\n" not in str(error)
+
+
+@pytest.mark.parametrize(("format", "subtype"), [("WAV", "PCM_24"), ("FLAC", None), ("OGG", "VORBIS"), ("MP3", None)])
+@pytest.mark.parametrize("rate", [16000, 11025])
+def test_a_sound_in_its_file_has_the_samples_of_the_whole(
+    format: str, subtype: str | None, rate: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = encoded(torch.stack([tone(12_345)] * 3, 1)[:, :2], rate=rate, format=format, subtype=subtype)
+    whole, opens = read(content), []
+
+    def opened() -> BinaryIO:
+        opens.append(1)
+        return io.BytesIO(content)
+
+    monkeypatch.setattr("antiphon.inputs.sounds.files._BLOCK", 777)
+    assert torch.equal(read(content), whole)
+    stored = StoredSound(opened, "`a`", sampling_rate=16000)
+    assert len(stored) == len(whole) and len(opens) == 1
+    for start in range(0, len(whole), 900):  # forwards, with an overlap
+        assert torch.equal(stored.read(start, start + 1000), whole[start : start + 1000])
+    assert len(opens) == 2 and stored._held.numel() <= 1000
+    for start, stop in ((50, 60), (10, 5000), (10, 20), (9000, 9001), (0, len(whole) + 9), (len(whole) + 5, 10**6)):
+        assert torch.equal(stored.read(start, stop), whole[start:stop])
+
+
+def test_a_sound_that_is_broken_further_on_is_named_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("antiphon.inputs.sounds.files._BLOCK", 777)
+    broken = encoded(torch.cat([tone(5000), torch.tensor([torch.nan]), tone(5000)]), subtype="FLOAT")
+    stored = StoredSound(lambda: io.BytesIO(broken), "`a`", sampling_rate=16000)
+    assert len(stored.read(0, 1000)) == 1000
+    with pytest.raises(DataError, match=r"^`a` has samples that are infinite or not a number"):
+        stored.read(4900, 6000)
 
 
 def test_a_package_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,8 @@ import pytest
 import torch
 
 from antiphon.errors import DataError
-from antiphon.inputs.sound import fit, log_mel, mel_bands, read_wav
+from antiphon.inputs.sound import fit, log_mel, mel_bands
+from antiphon.inputs.sounds.files import read_audio
 
 CODES = {1: "B", 2: "h", 4: "i"}  # of the samples, by their bytes
 
@@ -26,6 +27,12 @@ def write_wav(file: Path, numbers: Sequence[int], *, width: int = 2, channels: i
         sound.setframerate(rate)
         sound.writeframes(array.array(CODES[width], numbers).tobytes())
     return file
+
+
+def read_wav(file: Path, *, sampling_rate: int) -> torch.Tensor:
+    """The samples of a file."""
+    with file.open("rb") as opened:
+        return read_audio(opened, f"`{file}`", sampling_rate=sampling_rate)
 
 
 @pytest.mark.parametrize(
@@ -48,18 +55,6 @@ def test_an_empty_file_and_one_cut_short(tmp_path: Path) -> None:
     file = write_wav(tmp_path / "b.wav", range(100), width=4)
     file.write_bytes(file.read_bytes()[:-2])
     assert read_wav(file, sampling_rate=16000).shape == (99,)
-
-
-def test_what_is_no_such_file_is_refused(tmp_path: Path) -> None:
-    other = write_wav(tmp_path / "a.wav", [1, 2], rate=44100)
-    with pytest.raises(DataError, match="must have 16000 samples a second, the model's rate, but has 44100") as caught:
-        read_wav(other, sampling_rate=16000)
-    assert str(caught.value).endswith(f"Convert it: ffmpeg -i {other} -ar 16000 -ac 1 out.wav.")
-    (tmp_path / "b.wav").write_bytes(b"RIFF, they said")
-    with pytest.raises(DataError, match=r"must be a \.wav file of whole numbers .* -ar 8000 -ac 1 out\.wav"):
-        read_wav(tmp_path / "b.wav", sampling_rate=8000)
-    with pytest.raises(DataError, match=r"there is no file `.*c\.wav`\. Check the path\."):
-        read_wav(tmp_path / "c.wav", sampling_rate=16000)
 
 
 def test_samples_of_24_bits(tmp_path: Path) -> None:
@@ -104,19 +99,16 @@ def test_whole_numbers_in_the_extensible_format(width: int, before: bytes, tmp_p
     assert two.shape == (2,)
 
 
-def test_other_numbers_in_that_format_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"must have samples of 8, 16, 24 or 32 bits, but has 40\. Convert it: ffmpeg"):
+def test_numbers_of_40_bits_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"b\.wav` cannot be read as sound"):
         read_wav(write_extensible(tmp_path / "b.wav", [1, 2], width=5), sampling_rate=16000)
-    file = write_extensible(tmp_path / "a.wav", [1, 2], width=4, kind=FLOAT)
-    with pytest.raises(DataError, match=r"must be a \.wav file of whole numbers \(PCM\), .*Convert it: ffmpeg"):
-        read_wav(file, sampling_rate=16000)
 
 
 @pytest.mark.parametrize("size", [0, 4, 11, 12, 19, 20, 40, 60])
 def test_a_head_that_is_cut_short_is_one_line(size: int, tmp_path: Path) -> None:
     file = write_extensible(tmp_path / "a.wav", [1, 2])
     file.write_bytes(file.read_bytes()[:size])
-    with pytest.raises(DataError, match=r"must be a \.wav file of whole numbers"):
+    with pytest.raises(DataError, match=r"^`[^`]*a\.wav` (is empty|must be a \.wav|cannot be read as sound).*\.$"):
         read_wav(file, sampling_rate=16000)
 
 

@@ -284,7 +284,7 @@ def test_a_model_process_that_dies_is_waited_for(folders: dict[str, Path], local
 
 
 def test_recordings_for_a_model_of_speech(tmp_path: Path) -> None:
-    files = [tmp_path / "a.wav", tmp_path / "b.WAV"]
+    files = [tmp_path / "a.wav", tmp_path / "b.FLAC"]
     for number, file in enumerate(files):
         file.write_bytes(b"RIFF" * (10 + number))
     with live.running(FakeService()) as server:

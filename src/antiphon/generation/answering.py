@@ -22,7 +22,7 @@ from antiphon.generation.classification.classify import classify
 from antiphon.generation.joining import join_answers, space_between
 from antiphon.generation.prompting import special_tokens_of
 from antiphon.generation.protocols import AnsweringModel
-from antiphon.generation.requests import listed, prompt_ids, read_rows, source_inputs
+from antiphon.generation.requests import listed, prompt_ids, prompt_texts, read_rows, source_inputs
 from antiphon.generation.timed.windows import WindowedAnswer
 from antiphon.search.engine import add_source
 from antiphon.search.requests import SourceInput
@@ -154,9 +154,11 @@ class AnsweringEngine:
             row.hidden = len(tokens.first) if source.prompt else 0
             row.passed.append(0)
             row.done.append(False)
+        before = prompt_texts(texts, config, len(rows))
         for index, (row, recording) in enumerate(zip(call.rows, recordings, strict=True)):
             if recording is not None:
-                row.windowed = WindowedAnswer(model, recording, config, row=first_row + index)
+                prompt = before[index] or ""
+                row.windowed = WindowedAnswer(model, recording, config, row=first_row + index, prompt=prompt)
                 self._search_window(call, index, row.windowed)
             elif not row.parts:
                 self._close(call, index, join_answers([], [], tokenizer=model.target_tokenizer, prompt_length=0))

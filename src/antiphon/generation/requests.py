@@ -116,8 +116,15 @@ def sources_of_table(model: object, rows: Sequence[TableRow], table: str) -> lis
 
 
 def prompt_ids(model: AnsweringModel, inputs: Any, config: GenerationConfig, count: int) -> list[tuple[int, ...]]:
-    """The ids of the prompt of each of `count` inputs: of `config.prompt`, else of the reference. ConfigError for
-    another number of prompts."""
+    """The ids of the prompt of each of `count` inputs, as `prompt_texts` with its errors."""
+    found, tokenizer = prompt_texts(inputs, config, count), model.target_tokenizer
+    known = {text: tuple(tokenizer.bare(tokenizer.encode(text))) if text else () for text in dict.fromkeys(found)}
+    return [known[text] for text in found]
+
+
+def prompt_texts(inputs: Any, config: GenerationConfig, count: int) -> Sequence[str | None]:
+    """The prompt of each of `count` inputs: that of `config.prompt`, else of the reference. ConfigError for another
+    number of prompts."""
     texts = config.prompt
     if texts is None:
         items: Sequence[Any] = inputs if isinstance(inputs, list | tuple) else [inputs] * count
@@ -125,6 +132,4 @@ def prompt_ids(model: AnsweringModel, inputs: Any, config: GenerationConfig, cou
     found = (texts,) * count if isinstance(texts, str) else texts
     if len(found) != count:
         raise ConfigError(f"`prompt` must be one text, or one for each of the {count} inputs, but has {len(found)}.")
-    tokenizer = model.target_tokenizer
-    known = {text: tuple(tokenizer.bare(tokenizer.encode(text))) if text else () for text in dict.fromkeys(found)}
-    return [known[text] for text in found]
+    return found

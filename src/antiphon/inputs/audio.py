@@ -30,6 +30,7 @@ from antiphon.inputs.sound import log_mel
 from antiphon.inputs.sounds.files import audio_length, read_audio
 from antiphon.inputs.sounds.filter_banks import filter_banks, framed, normalized
 from antiphon.inputs.sounds.reading import read_recordings
+from antiphon.inputs.sounds.stored import Sound, input_name, samples_of
 from antiphon.nn.convolutions import Convolutions
 from antiphon.nn.noise import Noise
 
@@ -37,8 +38,9 @@ _DRAWN_FRAMES = 8  # of a position, in the spectrogram of samples
 
 
 @dataclass(frozen=True)
-class AudioInput(InputKind[Tensor]):
-    """Recordings of any length up to a limit. Rows are samples (N,), the network reads features (F, M)."""
+class AudioInput(InputKind[Sound]):
+    """Recordings of any length up to a limit. Rows are samples (N,), those of a long file in the file; the network
+    reads features (F, M)."""
 
     audio: AudioConfig
 
@@ -84,15 +86,15 @@ class AudioInput(InputKind[Tensor]):
             )
         return audio.frames(samples)
 
-    def load(self, file: BinaryIO, what: str) -> Tensor:
+    def load(self, file: BinaryIO, what: str) -> Sound:
         """The samples (N,) in an opened sound file, float32."""
         return read_audio(file, what, sampling_rate=self.audio.sampling_rate)
 
-    def features(self, row: Tensor) -> Tensor:
+    def features(self, row: Sound) -> Tensor:
         """Samples (N,) to features (F, M), float32. A clip that is too short for a position is followed by silence; of
         one that is too long (an augmentation may make it longer), the beginning is read."""
         audio = self.audio
-        row = row[: audio.most_samples]
+        row = samples_of(row, 0, audio.most_samples)
         row = torch.nn.functional.pad(row, (0, max(0, audio.least_samples - len(row))))
         window, hop, rate = audio.window_samples, audio.hop_samples, audio.sampling_rate
         if audio.features == "samples":
@@ -103,55 +105,69 @@ class AudioInput(InputKind[Tensor]):
             found = filter_banks(row, bins=audio.mel_bins, window=window, hop=hop, sampling_rate=rate)
         return normalized(found) if audio.normalize else found
 
-    def read(self, inputs: object, what: str, *, names: bool = True, template: bool = True) -> list[Tensor]:
-        """The samples (N,) of one recording or several: paths of sound files, their bytes, or numbers."""
-        return read_recordings(inputs, what, sampling_rate=self.audio.sampling_rate)
+    def read(self, inputs: object, what: str, *, names: bool = True, template: bool = True) -> list[Sound]:
+        """The samples (N,) of one recording or several: paths of sound files, their bytes, or numbers. Files that are
+        longer than `seconds` are read when they are answered."""
+        audio = self.audio
+        return read_recordings(inputs, what, sampling_rate=audio.sampling_rate, most=audio.most_samples)
 
-    def is_empty(self, row: Tensor) -> bool:
+    def is_empty(self, row: Sound) -> bool:
         return len(row) == 0
 
     def parts(
-        self, rows: Sequence[Tensor], *, network: BoundedNetwork, config: GenerationConfig, first_row: int = 0
+        self, rows: Sequence[Sound], *, network: BoundedNetwork, config: GenerationConfig, first_row: int = 0
     ) -> list[SourceParts]:
         """Features (F, M) of the parts of each recording. For one longer than the model's input, `config.overflow`
         selects its beginning, or all of it, split at fixed times."""
         if config.max_source_tokens is not None:
             raise ConfigError("`max_source_tokens` must be left out for a model of sound, but is given.")
         found = []
-        for row, samples in enumerate(rows, first_row):
-            self._check_length(samples, config.overflow, row)
-            pieces = samples.split(self.audio.most_samples) if len(samples) else ()
-            parts = [self.features(piece) for piece in (pieces if config.overflow == "split" else pieces[:1])]
+        most = self.audio.most_samples
+        for row, sound in enumerate(rows, first_row):
+            self._check_length(sound, config.overflow, row)
+            stop = len(sound) if config.overflow == "split" else min(most, len(sound))
+            parts = [self.features(samples_of(sound, first, first + most)) for first in range(0, stop, most)]
             found.append(SourceParts(parts, [" "] * len(parts)))
         return found
 
     def whole(
-        self, rows: Sequence[Tensor], *, network: BoundedNetwork, config: GenerationConfig, first_row: int = 0
+        self, rows: Sequence[Sound], *, network: BoundedNetwork, config: GenerationConfig, first_row: int = 0
     ) -> list[Source]:
         found: list[Source] = []
-        for row, samples in enumerate(rows, first_row):
-            self._check_length(samples, "error" if config.overflow == "split" else config.overflow, row)
-            found.append(self.features(samples))
+        for row, sound in enumerate(rows, first_row):
+            self._check_length(sound, "error" if config.overflow == "split" else config.overflow, row)
+            found.append(self.features(sound))
         return found
 
-    def picture(self, row: Tensor, *, positions: int) -> SourcePicture:
+    @property
+    def position_seconds(self) -> float:
+        return math.prod(self.audio.strides) * self.audio.hop_samples / self.audio.sampling_rate
+
+    def longer(self, length: int, factor: float) -> int:
+        audio = self.audio
+        rest = audio.hop_samples if audio.features == "log_mel" else audio.window_samples
+        most = length * audio.hop_samples + rest  # the fewest samples with a frame more
+        return audio.frames(min(math.ceil(most * factor), audio.most_samples)) if factor > 1 else length
+
+    def picture(self, row: Sound, *, positions: int) -> SourcePicture:
         audio = self.audio
         each, hop, window = math.prod(audio.strides), audio.hop_samples, audio.window_samples
         if audio.features == "samples":  # which are no spectrum
             each, hop = _DRAWN_FRAMES, max(each * hop // _DRAWN_FRAMES, 1)
             window = max(window, 2 * hop)
+        row = samples_of(row, 0, audio.most_samples)
         row = torch.nn.functional.pad(row, (0, max(0, audio.least_samples - len(row), window - len(row))))
         drawn = log_mel(row, bins=audio.mel_bins, window=window, hop=hop, sampling_rate=audio.sampling_rate)
         return spectrogram(drawn, positions, each=each, seconds=hop / audio.sampling_rate)
 
-    def _check_length(self, samples: Tensor, overflow: str, row: int) -> None:
+    def _check_length(self, sound: Sound, overflow: str, row: int) -> None:
         """DataError if a recording is too long and `overflow` is error, ConfigError if it is window."""
         if overflow == "window":
             raise ConfigError("`overflow` must be error, truncate or split for a model of sound, but is window.")
-        if len(samples) > self.audio.most_samples and overflow == "error":
+        if len(sound) > self.audio.most_samples and overflow == "error":
             raise DataError(
-                f"input {row + 1} must have at most {self.audio.seconds:g} seconds, the model's limit, but has "
-                f"{_seconds(len(samples), self.audio)}. Cut it, or set `overflow` to truncate or split."
+                f"{input_name(sound, row)} must have at most {self.audio.seconds:g} seconds, the model's limit, but "
+                f"has {_seconds(len(sound), self.audio)}. Cut it, or set `overflow` to truncate or split."
             )
 
 

@@ -6,6 +6,7 @@ features (F, M).
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import BinaryIO, ClassVar, Generic, NamedTuple, Self, TypeVar
@@ -75,6 +76,11 @@ class InputKind(ABC, Generic[Row]):
         """The features (F, M), float32, of a source."""
         raise NotImplementedError
 
+    def longer(self, length: int, factor: float) -> int:
+        """The largest number of rows of the features of a source of `length`, after augmentations that make it longer
+        by at most `factor`."""
+        return math.ceil((length + 1) * factor) if factor > 1 else length
+
     # For reading a user's inputs.
 
     def with_tokenizer(
@@ -123,6 +129,11 @@ class InputKind(ABC, Generic[Row]):
 
     def picture(self, row: Row, *, positions: int) -> SourcePicture | None:
         """What a source looks like, with the places of the encoder's `positions`, for drawings; None for texts."""
+        return None
+
+    @property
+    def position_seconds(self) -> float | None:
+        """The seconds of sound from one position of the encoder to the next; None for sources without times."""
         return None
 
     def recordings(

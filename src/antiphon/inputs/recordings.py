@@ -1,6 +1,6 @@
 """Recordings of any length, read in windows: a window is in memory, the recording need not be.
 
-    recording = Recording(StoredSound.of(Path("hour.wav"), 16000), speech)
+    recording = Recording(sound, speech)            # a StoredSound of an hour, or samples (N,)
     recording.frames, recording.window(0)           # 360000, the features (3000, 80) of the first 30 seconds
 
 The features of a window are those of the whole recording there, whose loudest energy bounds them from below, as in
@@ -10,46 +10,13 @@ transformers' WhisperFeatureExtractor. Shapes: N samples, F frames, M mel bands.
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from antiphon.config.speech import SpeechConfig
-from antiphon.inputs.sound import fit, log_energies, log_mel, read_wav, reflected, scaled, wav_length
-
-
-@dataclass(frozen=True)
-class StoredSound:
-    """The `count` samples of a .wav file, which are read when they are asked for."""
-
-    file: Path
-    sampling_rate: int
-    count: int
-
-    @classmethod
-    def of(cls, file: Path, sampling_rate: int) -> StoredSound | None:
-        """The samples of `file`; None if it is cut short, or is no file of the rate, as `read_wav` then says."""
-        count = wav_length(file)
-        whole = count > 0 and len(read_wav(file, sampling_rate=sampling_rate, start=count - 1, count=1)) == 1
-        return cls(file, sampling_rate, count) if whole else None
-
-    def __len__(self) -> int:
-        return self.count
-
-    def read(self, start: int, stop: int) -> Tensor:
-        """The samples from `start` to before `stop`."""
-        return read_wav(self.file, sampling_rate=self.sampling_rate, start=start, count=stop - start)
-
-
-Sound = Tensor | StoredSound  # the samples of a recording, in memory or in its file
-
-
-def samples_of(sound: Sound, start: int = 0, stop: int | None = None) -> Tensor:
-    """The samples (N,) of a recording from `start` to before `stop` (None: its end)."""
-    stop = len(sound) if stop is None else min(stop, len(sound))
-    return sound[start:stop] if isinstance(sound, Tensor) else sound.read(start, stop)
+from antiphon.inputs.sound import fit, log_energies, log_mel, reflected, scaled
+from antiphon.inputs.sounds.stored import Sound, samples_of
 
 
 class Recording:

@@ -10,9 +10,8 @@ whether it has timestamps. If no language is given, it is the most probable one 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import BinaryIO, ClassVar, Self
 
 from torch import Tensor
@@ -20,19 +19,20 @@ from torch import Tensor
 from antiphon.config import FamilyConfig, GenerationConfig, InputSettings, ModelConfig
 from antiphon.config.generation import TIMED_SETTINGS
 from antiphon.config.speech import STRIDE, SpeechConfig
-from antiphon.errors import ConfigError, DataError, ModelError
+from antiphon.errors import ConfigError, DataError
 from antiphon.inputs.embeddings import FeatureEmbedding, SourceEmbedding
 from antiphon.inputs.kind import InputKind, Source, SourceParts
 from antiphon.inputs.limits import BoundedNetwork
-from antiphon.inputs.recordings import Recording, Sound, StoredSound, samples_of
-from antiphon.inputs.sound import conversion, fit, log_mel, read_wav
+from antiphon.inputs.pictures import SourcePicture, spectrogram
+from antiphon.inputs.recordings import Recording
+from antiphon.inputs.sound import fit, log_mel
 from antiphon.inputs.sounds.files import audio_length, read_audio
-from antiphon.inputs.sounds.reading import given_samples
+from antiphon.inputs.sounds.reading import read_recordings
+from antiphon.inputs.sounds.stored import Sound, input_name, samples_of
 from antiphon.nn.convolutions import Convolutions
 from antiphon.nn.noise import Noise
 from antiphon.nn.positions import Fixed
 from antiphon.settings import show
-from antiphon.text.kinds import is_media_name
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class SpeechInput(InputKind[Sound]):
         if samples > speech.samples:
             raise DataError(
                 f"{what} must have at most {speech.seconds} seconds, the model's input, but has "
-                f"{_seconds(samples, speech)}. Cut it, or leave it out with `data.bad_rows: skip`."
+                f"{_seconds(samples, speech)}. Cut it, or leave it out."
             )
         return speech.frames
 
@@ -87,10 +87,10 @@ class SpeechInput(InputKind[Sound]):
         return read_audio(file, what, sampling_rate=self.speech.sampling_rate)
 
     def read(self, inputs: object, what: str, *, names: bool = True, template: bool = True) -> list[Sound]:
-        """The samples (N,) of one recording or several, each the path of a .wav file or numbers."""
-        one = isinstance(inputs, str | Path | Tensor) or not isinstance(inputs, Sequence | Iterator)
-        rows: Iterable[object] = [inputs] if one else inputs  # type: ignore[assignment]
-        return [self._samples(value, f"`{what}` must be sound, but number {row + 1}") for row, value in enumerate(rows)]
+        """The samples (N,) of one recording or several: paths of sound files, their bytes, or numbers. Files that are
+        longer than the model's input are read when they are answered."""
+        speech = self.speech
+        return read_recordings(inputs, what, sampling_rate=speech.sampling_rate, most=speech.samples)
 
     def is_empty(self, row: Sound) -> bool:
         return len(row) == 0
@@ -102,14 +102,14 @@ class SpeechInput(InputKind[Sound]):
         longer than the model's input, `config.overflow` selects its beginning, or all of it, split at fixed times."""
         if config.max_source_tokens is not None:
             raise ConfigError("`max_source_tokens` must be left out for a speech model, but is given.")
-        found = []
+        found, most = [], self.speech.samples
         for row, sound in enumerate(rows, first_row):
             if self._has_windows(sound, config):
                 found.append(SourceParts([], []))
                 continue
             self._check_length(sound, config.overflow, row)
-            samples = samples_of(sound) if config.overflow == "split" else samples_of(sound, 0, self.speech.samples)
-            parts = [self.features(piece) for piece in samples.split(self.speech.samples) if len(piece)]
+            stop = len(sound) if config.overflow == "split" else min(most, len(sound))
+            parts = [self.features(samples_of(sound, first, first + most)) for first in range(0, stop, most)]
             found.append(SourceParts(parts, [" "] * len(parts)))
         return found
 
@@ -137,8 +137,16 @@ class SpeechInput(InputKind[Sound]):
             found.append(self.features(samples_of(sound, 0, self.speech.samples)))
         return found
 
-    def check_attention(self) -> None:
-        raise ModelError("attention maps need a model that reads text, but this is a speech model. Load another.")
+    def picture(self, row: Sound, *, positions: int) -> SourcePicture:
+        speech = self.speech
+        return spectrogram(self.features(row), positions, each=STRIDE, seconds=speech.hop / speech.sampling_rate)
+
+    @property
+    def position_seconds(self) -> float:
+        return self.speech.step_seconds
+
+    def longer(self, length: int, factor: float) -> int:
+        return length  # always that of the model's input
 
     def in_languages(
         self, family: FamilyConfig | None, *, source_language: str | None, target_language: str | None
@@ -204,45 +212,9 @@ class SpeechInput(InputKind[Sound]):
         speech = self.speech
         if len(sound) > speech.samples and overflow == "error":
             raise DataError(
-                f"input {row + 1} must have at most {speech.seconds} seconds, the model's limit, but has "
+                f"{input_name(sound, row)} must have at most {speech.seconds} seconds, the model's limit, but has "
                 f"{_seconds(len(sound), speech)}. Cut it, or set `overflow` to truncate, split or window."
             )
-
-    def _samples(self, value: object, what: str) -> Sound:
-        """The samples (N,) of one recording; `what` begins the message of a DataError."""
-        rate = self.speech.sampling_rate
-        remedy = (
-            f"Give the path of a .wav file, or {rate} samples a second as one row of floats from -1 to 1 or of int16."
-        )
-        if isinstance(value, str | Path):
-            _check_file(value, what, remedy, rate)
-            stored = StoredSound.of(Path(value), rate)
-            if stored is not None and len(stored) > self.speech.samples:
-                return stored
-            return read_wav(Path(value), sampling_rate=rate)
-        if isinstance(value, Mapping) and ({"array", "raw"} & set(value)) and "sampling_rate" in value:
-            if value["sampling_rate"] != rate:
-                found = show(value["sampling_rate"])
-                problem = f"{what} has a `sampling_rate` of {found}, but the model's is {rate} samples a second"
-                raise DataError(f"{problem}. Resample it, for a file with {conversion('FILE', rate)}.")
-            return self._samples(value["array"] if "array" in value else value["raw"], what)
-        return given_samples(value, what, remedy)
-
-
-def _check_file(value: str | Path, what: str, remedy: str, rate: int) -> None:
-    """DataError if `value` is no .wav file: a text, a file that does not exist, or one of another format."""
-    named = show(value) if isinstance(value, str) else f"`{value}`"
-    try:
-        there = Path(value).is_file()
-    except (OSError, ValueError):  # a text that is too long for a name, or holds a NUL
-        there = False
-    if there and Path(value).suffix.lower() == ".wav":
-        return
-    if there:
-        raise DataError(f"{what} is {named}, which is no .wav file. Convert it: {conversion(value, rate)}.")
-    if isinstance(value, Path) or is_media_name(value):
-        raise DataError(f"{what} is {named}, but there is no file {value}. Check the path. {remedy}")
-    raise DataError(f"{what} is {named}, which is no .wav file: a speech model does not read text. {remedy}")
 
 
 def _seconds(samples: int, speech: SpeechConfig) -> str:

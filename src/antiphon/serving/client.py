@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from antiphon.generation.attention.maps import AttentionMaps
 
 T = TypeVar("T")
-Input = str | Path  # a text; for a model of speech the path of a .wav file
+Input = str | Path  # a text; for a model of speech the path of a sound file
 Inputs = Input | Iterable[Input]
 
 ROWS_A_REQUEST = 32  # enough for the server to fill its batches, and soon answered
@@ -111,7 +111,7 @@ class Client:
     def generate(self, texts: Inputs, *, first_row: int = 0, **settings: object) -> Answers:
         """One answer for each input, in their order, as `Model.generate`; `batch_size` bounds the inputs of a request.
 
-        For a model of speech the inputs are paths of .wav files. If a request fails, the error is that of the first
+        For a model of speech the inputs are paths of sound files. If a request fails, the error is that of the first
         input that has no answer.
         """
         rows = inputs_of(texts, "texts", self._is_speech)

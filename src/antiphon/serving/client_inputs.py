@@ -1,4 +1,4 @@
-"""What a user gives to `antiphon.Client`, as what is sent: texts, or .wav files for a model of speech."""
+"""What a user gives to `antiphon.Client`, as what is sent: texts, or sound files for a model of speech."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from antiphon.errors import DataError
 from antiphon.settings import show
 from antiphon.utf8 import clean_text
 
-WAV = "data:audio/wav;base64,"  # RFC 2397
+SOUNDS = (".wav", ".flac", ".ogg", ".opus", ".mp3")
 
 
 def inputs_of(inputs: object, what: str, is_speech: Callable[[], bool]) -> list[str]:
-    """The inputs as they are sent: one or several, each a text or the path of a .wav file.
+    """The inputs as they are sent: one or several, each a text or the path of a sound file.
 
     `is_speech` is called only where an input may be a path. DataError, which names `what`, for anything else.
     """
     rows = _listed(inputs, what)
-    maybe_paths = all(isinstance(row, Path) or (isinstance(row, str) and row.lower().endswith(".wav")) for row in rows)
+    maybe_paths = all(isinstance(row, Path) or (isinstance(row, str) and row.lower().endswith(SOUNDS)) for row in rows)
     if rows and maybe_paths and is_speech():
         return [_recording(Path(str(row))) for row in rows]
     return texts_of(rows, what)
@@ -30,7 +30,7 @@ def texts_of(texts: object, what: str) -> list[str]:
     found: list[str] = []
     for row, text in enumerate(_listed(texts, what)):
         if not isinstance(text, str):
-            wanted = "texts, or paths of .wav files for a model of speech"
+            wanted = "texts, or paths of sound files for a model of speech"
             raise DataError(f"`{what}` must be {wanted}, but number {row + 1} is {show(text)}.")
         found.append(clean_text(text))
     return found
@@ -45,11 +45,13 @@ def _listed(inputs: object, what: str) -> list[object]:
 
 
 def _recording(path: Path) -> str:
-    """A .wav file as a data URL."""
+    """A sound file as a data URL (RFC 2397)."""
     try:
         content = path.read_bytes()
     except FileNotFoundError as error:
         raise DataError(f"there is no file `{path}`. Check the path.") from error
     except OSError as error:
         raise DataError(f"`{path}` cannot be read ({error.strerror}).") from error
-    return WAV + base64.b64encode(content).decode("ascii")
+    kind = path.suffix.lower().removeprefix(".")
+    kind = kind if kind.isascii() and kind.isalnum() else "wav"  # the server reads the format from the content
+    return f"data:audio/{kind};base64,{base64.b64encode(content).decode('ascii')}"

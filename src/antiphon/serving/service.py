@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-Detail = Literal["alignment", "token_confidence"]
+Detail = Literal["alignment", "token_confidence", "seconds"]
 ModelState = Literal["unloaded", "loading", "ready", "restarting", "failed"]
 
 
@@ -22,7 +22,7 @@ ModelState = Literal["unloaded", "loading", "ready", "restarting", "failed"]
 class GenerateCall:
     """A request for answers.
 
-    `inputs` are texts, or for a model of speech the bytes of .wav files. `settings` are those of `Model.generate`.
+    `inputs` are texts, or for a model of speech the bytes of sound files. `settings` are those of `Model.generate`.
     `model` None is the default model. `stream` asks for `TextPiece` events too. `details` are computed for each answer.
     After `timeout_seconds`, the waiting time included, the call ends with `CallTimeout`. `cached` False: the answers
     are computed although they are in the cache. `first_row` is the row of the first input, on which sampling depends,
@@ -53,8 +53,8 @@ class Answered:
 
     With the detail `alignment` it has a key `alignment`: a list of objects with `source` and `target`, which are
     [start, end) in characters of the input and of the answer, and `weight` between 0 and 1. With the detail
-    `token_confidence` it has a key `token_confidence`: the probability of each of `tokens`. `warnings` are messages for
-    the user, for example that a text was cut.
+    `token_confidence` it has a key `token_confidence`: the probability of each of `tokens`; with `seconds` a key
+    `seconds`: the length of a recording. `warnings` are messages for the user, for example that a text was cut.
     """
 
     index: int

@@ -96,7 +96,9 @@ def test_recordings_are_data_urls(server: LiveServer, service: FakeService) -> N
     url = "data:audio/wav;base64," + base64.b64encode(b"RIFF1234").decode()
     assert server.post("/v1/generate", model="ears", inputs=[url]).json()["answers"][0]["text"] == "HEARD 8 BYTES"
     assert service.calls[-1].inputs == [b"RIFF1234"]
-    for wrong in ("plain", "data:audio/wav;base64,?", "data:text/plain,x"):
+    flac = url.replace("wav", "flac")
+    assert server.post("/v1/generate", model="ears", inputs=[flac]).json()["answers"][0]["text"] == "HEARD 8 BYTES"
+    for wrong in ("plain", "data:audio/wav;base64,?", "data:text/plain;base64,eA==", "data:audio/;base64,eA=="):
         response = server.post("/v1/generate", model="ears", inputs=[wrong])
         assert response.status_code == 422 and response.json()["error"]["field"] == "inputs"
 

@@ -6,13 +6,19 @@ import asyncio
 from pathlib import Path
 
 import pytest
+import torch
 from generation.test_speech import clips
 from generation.test_timed import long_clip, timed_model
+from inputs.sounds import encoded
+from inputs.test_audio import model_of
 from inputs.test_sound import write_wav
 from serving.process.tools import DTYPE, Served, collect, same
 
 import antiphon
+from antiphon.errors import DataError
+from antiphon.serving.process.messages import ShowAttention
 from antiphon.serving.process.settings import ModelEntry
+from antiphon.serving.process.worker.results import maps_as_object
 from antiphon.serving.service import BadInput, GenerateCall
 
 
@@ -39,17 +45,30 @@ def test_recordings_as_bytes(tmp_path: Path) -> None:
         assert timed == offline.generate(long, **settings)[0].as_json()
         scores = served.run(served.service.score(recordings[:2], ["a", "b"]))
         assert scores == pytest.approx(offline.score(files[:2], ["a", "b"]))
-        with pytest.raises(BadInput, match=r"`inputs` must be the bytes of \.wav files, but number 2 is a str"):
+        with pytest.raises(BadInput, match=r"`inputs` must be the bytes of sound files, but number 2 is a str"):
             served.answers([recordings[0], str(files[1])])
-        for broken in (b"", b"RIFF", recordings[0][:20], b"\0" * 1000):
-            with pytest.raises(BadInput, match=r"`recording\.wav` must be a \.wav file"):
+        for broken in (b"", b"RIFF", recordings[0][:20], b"\0" * 1000, b"fLaC" + b"\0" * 100):
+            with pytest.raises(BadInput, match=r"^recording 1 of `inputs` (is empty|must be a \.wav|cannot be read)"):
                 served.answers([broken])
-        with pytest.raises(BadInput, match="must have 1000 samples a second, the model's rate, but has 800"):
-            served.answers([write_wav(tmp_path / "slow.wav", numbers[0], rate=800).read_bytes()])
+        sound = torch.tensor(numbers[0], dtype=torch.int16)
+        for format, rate in (("FLAC", 1000), ("WAV", 1000), ("WAV", 2000), ("OGG", 8000), ("MP3", 8000)):
+            content = encoded(sound, rate=rate, format=format)
+            (tmp_path / "other").write_bytes(content)
+            call = GenerateCall(inputs=[content], details=["seconds"])
+            (found,) = served.run(collect(served.service, call))
+            assert found.answer.pop("seconds") == round(len(sound) / rate, 3)
+            assert same(found.answer, offline.generate(tmp_path / "other")[0])
         with pytest.raises(BadInput, match="attention maps need a model that reads text"):
             served.run(served.service.attention("a"))
     finally:
         served.close()
+
+
+def test_maps_are_not_served_of_files_that_a_client_names(tmp_path: Path) -> None:
+    file = write_wav(tmp_path / "a.wav", [0, 99] * 800, rate=8000)
+    for model in (model_of({"mel_bins": 8, "sampling_rate": 8000}), timed_model()):
+        with pytest.raises(DataError, match="attention maps need a model that reads text, but this one reads"):
+            maps_as_object(model, ShowAttention(job=1, source=str(file), target="a", settings={}), max_values=10**9)
 
 
 def test_a_model_that_transformers_computes(tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ class MediaSources:
             length = self.kind.measure(file, what)
         if self.bad_rows == "skip":
             self.features(known, what)
-        length = math.ceil(length * self.longest)
+        length = self.kind.longer(length, self.longest)
         return MediaRow(self, self.spool.keep(known), what, number, length, tuple(prompt))
 
     def rows(self, items: Sequence[tuple[str, DataPlace, int, Sequence[int]]]) -> list[MediaRow | None]:

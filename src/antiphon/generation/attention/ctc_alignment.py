@@ -2,6 +2,7 @@
 
 found = model.ctc_alignment("clips/seven.wav", "seven")
 found.tokens, found.starts, found.ends     # ['sev', 'en'], [3, 9], [7, 14]
+found.times                                # of sound: [(0.12, 0.28), (0.36, 0.56)] seconds
 """
 
 from __future__ import annotations
@@ -38,6 +39,16 @@ class CTCAlignment:
     probabilities: list[float]
     frames: int
     score: float
+    frame_seconds: float | None = None
+    """Seconds of sound of a frame; None for other sources."""
+
+    @property
+    def times(self) -> list[tuple[float, float]] | None:
+        """The beginning and the end of each token in seconds; None for sources that are no sound."""
+        step = self.frame_seconds
+        if step is None:
+            return None
+        return [(round(i * step, 6), round(j * step, 6)) for i, j in zip(self.starts, self.ends, strict=True)]
 
 
 def ctc_alignment_of(
@@ -71,7 +82,8 @@ def ctc_alignment_of(
         )
     means = [math.exp(value) for value in path.log_p]
     text = tokenizer.decode(labels) if target is None else target
-    return CTCAlignment(text, tokenizer.pieces(labels), path.starts, path.ends, means, len(log_p), path.score)
+    pieces, step = tokenizer.pieces(labels), model.input_kind.position_seconds
+    return CTCAlignment(text, pieces, path.starts, path.ends, means, len(log_p), path.score, step)
 
 
 def _whole(model: AnsweringModel, source: object, config: GenerationConfig) -> Any:

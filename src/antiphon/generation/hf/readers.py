@@ -22,6 +22,7 @@ from antiphon.errors import AntiphonError, DataError, ModelError, one_line
 from antiphon.inputs.image import ImageInput
 from antiphon.inputs.image_features import image_of
 from antiphon.inputs.sounds.reading import read_recordings
+from antiphon.inputs.sounds.stored import samples_of
 from antiphon.inputs.text import texts_of
 from antiphon.settings import show
 from antiphon.text import clean_text
@@ -125,7 +126,7 @@ class SoundReader(HFReader):
 
     def read(self, inputs: object, what: str, *, names: bool) -> list[HFRow]:
         rows = read_recordings(inputs, what, sampling_rate=self.sampling_rate)
-        return [self._row(samples, f"`{what}`, number {row + 1},") for row, samples in enumerate(rows)]
+        return [self._row(samples_of(sound), f"`{what}`, number {row + 1},") for row, sound in enumerate(rows)]
 
     def _row(self, samples: Tensor, what: str) -> HFRow:
         if not len(samples):

@@ -62,10 +62,15 @@ class AnsweredWindow:
 class WindowedAnswer:
     """The answer to one recording. `row` is its index in the input.
 
+    `prompt` is a text that the decoder reads as if it were that of an earlier window: before each window, or with
+    `previous_text` in front of the text of those before.
+
     `take` gets the hypotheses of each request in turn. ConfigError for a model that a setting does not fit.
     """
 
-    def __init__(self, model: AnsweringModel, recording: Recording, config: GenerationConfig, *, row: int) -> None:
+    def __init__(
+        self, model: AnsweringModel, recording: Recording, config: GenerationConfig, *, row: int, prompt: str = ""
+    ) -> None:
         assert isinstance(model.input_kind, SpeechInput)
         self.model, self.recording, self.config, self.row = model, recording, config, row
         if not self.speech.has_timestamps(model.network.vocab_size):
@@ -80,7 +85,8 @@ class WindowedAnswer:
         self._reads_previous = config.previous_text
         self.windows: list[AnsweredWindow] = []
         self._streamed, self._decoder = 0, StreamDecoder(model.target_tokenizer)
-        self._previous: list[int] = []  # the tokens of all segments so far
+        self._prompt = self._prompt_ids(prompt)
+        self._previous = [*self._prompt]  # with the tokens of all segments so far
 
     @property
     def speech(self) -> SpeechConfig:
@@ -169,10 +175,19 @@ class WindowedAnswer:
 
     def _tokens_of_window(self) -> SpecialTokens:
         """The special tokens of the window, with the text before it if the decoder reads it."""
-        if not self._reads_previous or not self.windows or self.speech.previous_id is None:
+        previous = self._previous if self._reads_previous else self._prompt
+        if not previous or self.speech.previous_id is None:
             return self._tokens
         most = self.model.network.max_length // 2 - 1
-        return with_previous(self._tokens, self._previous[-most:], previous_id=self.speech.previous_id)
+        return with_previous(self._tokens, previous[-most:], previous_id=self.speech.previous_id)
+
+    def _prompt_ids(self, text: str) -> list[int]:
+        """The ids of a prompt, which follows a space as the text of a window does. ConfigError for a model that reads
+        none."""
+        if text.strip() and self.speech.previous_id is None:
+            raise ConfigError("`prompt` needs a model that reads earlier text, but this one does not. Leave it out.")
+        tokenizer = self.model.target_tokenizer
+        return tokenizer.bare(tokenizer.encode(f" {text.strip()}")) if text.strip() else []
 
     def _measured(self, hypothesis: Hypothesis, tokens: SpecialTokens) -> AnswerMeasures | None:
         """The measures of an answer; None if no setting needs them."""

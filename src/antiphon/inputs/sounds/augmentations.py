@@ -20,6 +20,8 @@ from antiphon.inputs.sounds.files import resample
 from antiphon.registry import register
 from antiphon.settings import CountOrZero, Range, Settings, Share, require
 
+_STEPS = 1000  # of the factor of `speed`: a rate for each thousandth, so that it is a whole number
+
 
 @register("augmentation", "spec_augment")
 @dataclass(frozen=True)
@@ -78,12 +80,11 @@ class Speed(Settings, Augmentation):
 
     @property
     def longest(self) -> float:
-        return max(1.0, 1 / self.low)
+        return max(1.0, _STEPS / round(self.low * _STEPS))
 
     def of_row(self, row: Tensor, draw: Random) -> Tensor:
-        steps = 1000  # a rate for each thousandth, so that it is a whole number
-        factor = round(draw.uniform(self.low, self.high) * steps)
-        return resample(row, factor, steps, need="the augmentation `speed` changes rates")
+        factor = round(draw.uniform(self.low, self.high) * _STEPS)
+        return resample(row, factor, _STEPS, need="the augmentation `speed` changes rates")
 
 
 @register("augmentation", "noise")

@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, BinaryIO
@@ -26,7 +26,7 @@ from antiphon.errors import ConfigError, DataError
 LOWEST_RATE, HIGHEST_RATE = 1000, 2**20  # samples a second; others are of no sound
 _MOST_CHANNELS = 64
 _MOST_SAMPLES = 2**32  # days of sound; a larger number in a head is wrong
-_BLOCK = 2**20  # samples that are decoded at once
+_BLOCK = 2**18  # samples of all channels that are decoded at once
 _PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE  # WAVE_FORMAT_…
 _WHOLE = {1: torch.uint8, 2: torch.int16, 3: torch.uint8, 4: torch.int32}  # types of samples by their bytes
 _FLOATS = {4: torch.float32, 8: torch.float64}
@@ -71,12 +71,23 @@ def read_audio(file: BinaryIO, what: str, *, sampling_rate: int) -> Tensor:
     Whole numbers are scaled to [-1, 1]. DataError if it is no sound, is cut short or has numbers that are not finite,
     ConfigError if it needs a package that is not installed.
     """
+    return torch.cat([torch.zeros(0), *audio_blocks(file, what, sampling_rate=sampling_rate)])
+
+
+def audio_blocks(file: BinaryIO, what: str, *, sampling_rate: int) -> Iterator[Tensor]:
+    """The samples of `read_audio` in blocks (N,), of which one is in memory at a time."""
     head = read_head(file, what)
-    samples = _decode_wav(file, head) if head.width else _decode_other(file, head, what)
-    if not bool(samples.isfinite().all()):
-        raise DataError(f"{what} has samples that are infinite or not a number. Make the file again, or leave it out.")
+    blocks = _wav_blocks(file, head) if head.width else _other_blocks(file, head, what)
     need = f"{what} has {head.rate} samples a second instead of {sampling_rate}"
-    return resample(samples, head.rate, sampling_rate, need=need)
+    return resampled(_finite(blocks, what), head.rate, sampling_rate, need=need)
+
+
+def _finite(blocks: Iterable[Tensor], what: str) -> Iterator[Tensor]:
+    for block in blocks:
+        if not bool(block.isfinite().all()):
+            problem = "has samples that are infinite or not a number"
+            raise DataError(f"{what} {problem}. Make the file again, or leave it out.")
+        yield block
 
 
 def resample(samples: Tensor, rate: int, sampling_rate: int, *, need: str) -> Tensor:
@@ -86,10 +97,26 @@ def resample(samples: Tensor, rate: int, sampling_rate: int, *, need: str) -> Te
     """
     if rate == sampling_rate or not len(samples):
         return samples
+    return torch.cat([*resampled([samples], rate, sampling_rate, need=need)])
+
+
+def resampled(blocks: Iterable[Tensor], rate: int, sampling_rate: int, *, need: str) -> Iterator[Tensor]:
+    """The result of `resample` for samples in blocks (N,), in blocks; how they are divided changes nothing."""
+    if rate == sampling_rate:
+        yield from blocks
+        return
     soxr: Any = _package("soxr", need)
-    found = torch.from_numpy(soxr.resample(samples.numpy(), rate, sampling_rate))
-    length = AudioHead(rate, 1, len(samples)).resampled(sampling_rate)
-    return torch.nn.functional.pad(found[:length], (0, max(0, length - len(found))))
+    stream = soxr.ResampleStream(rate, sampling_rate, 1, dtype="float32")
+    read = made = 0
+    for block in blocks:
+        read += len(block)
+        found = torch.from_numpy(stream.resample_chunk(block.numpy()))
+        made += len(found)
+        yield found
+    found = torch.from_numpy(stream.resample_chunk(torch.zeros(0).numpy(), last=True))
+    left = AudioHead(rate, 1, read).resampled(sampling_rate) - made
+    # It may end a sample early or late.
+    yield torch.nn.functional.pad(found[: max(0, left)], (0, max(0, left - len(found))))
 
 
 def conversion(file: object, sampling_rate: int) -> str:
@@ -151,17 +178,23 @@ def _pcm_head(format: bytes, start: int, size: int) -> AudioHead | None:
     return AudioHead(rate, channels, size // (width * max(1, channels)), kind, width, start)
 
 
-def _decode_wav(file: BinaryIO, head: AudioHead) -> Tensor:
-    """The samples (N,) of a .wav file."""
+def _wav_blocks(file: BinaryIO, head: AudioHead) -> Iterator[Tensor]:
+    """The samples of a .wav file, in blocks (N,)."""
     file.seek(head.start)
-    content = bytearray(file.read(head.samples * head.channels * head.width))
-    whole = len(content) // (head.width * head.channels) * head.width * head.channels
-    if not whole:
-        return torch.zeros(0)
+    left, frame = head.samples, head.channels * head.width
+    while left and (content := file.read(min(left, _BLOCK // head.channels) * frame)):
+        if not (whole := len(content) // frame * frame):
+            return
+        yield _numbers(bytearray(content[:whole]), head)
+        left -= whole // frame
+
+
+def _numbers(content: bytearray, head: AudioHead) -> Tensor:
+    """The bytes of samples of all channels as samples (N,)."""
     if head.kind == _FLOAT:
-        numbers = torch.frombuffer(content[:whole], dtype=_FLOATS[head.width])
+        numbers = torch.frombuffer(content, dtype=_FLOATS[head.width])
         return numbers.view(-1, head.channels).double().mean(1).float()
-    numbers, width = torch.frombuffer(content[:whole], dtype=_WHOLE[head.width]), head.width
+    numbers, width = torch.frombuffer(content, dtype=_WHOLE[head.width]), head.width
     if width == 3:  # as the upper bytes of four
         low, middle_byte, high = numbers.view(-1, 3).int().T
         numbers, width = low << 8 | middle_byte << 16 | high << 24, 4
@@ -174,19 +207,19 @@ def _other_head(file: BinaryIO, what: str) -> AudioHead:
         return AudioHead(sound.samplerate, sound.channels, sound.frames)
 
 
-def _decode_other(file: BinaryIO, head: AudioHead, what: str) -> Tensor:
-    """The samples (N,) of a file that soundfile reads; DataError if there are fewer than its head says."""
-    blocks: list[Tensor] = []
+def _other_blocks(file: BinaryIO, head: AudioHead, what: str) -> Iterator[Tensor]:
+    """The samples of a file that soundfile reads, in blocks (N,); DataError if there are fewer than its head says."""
+    left = head.samples  # in blocks, since the head of a broken file may claim more than memory holds
     with _opened(file, what) as sound:
-        left = head.samples  # in blocks, since the head of a broken file may claim more than memory holds
-        while left and len(block := sound.read(min(left, _BLOCK), dtype="float32", always_2d=True)):
-            blocks.append(torch.from_numpy(block).mean(1))
+        while left:
+            block = sound.read(min(left, _BLOCK // head.channels), dtype="float32", always_2d=True)
+            if not len(block):
+                break
             left -= len(block)
-    found = torch.cat(blocks) if blocks else torch.zeros(0)
-    if len(found) < head.samples:
-        problem = f"is cut short: it should have {head.samples:,} samples, but has {len(found):,}"
+            yield torch.from_numpy(block).mean(1)
+    if left:
+        problem = f"is cut short: it should have {head.samples:,} samples, but has {head.samples - left:,}"
         raise DataError(f"{what} {problem}. Make the file again, or leave it out.")
-    return found
 
 
 @contextlib.contextmanager
@@ -196,6 +229,8 @@ def _opened(file: BinaryIO, what: str) -> Iterator[Any]:
     try:
         file.seek(0)
         with soundfile.SoundFile(_Quiet(file)) as sound:
+            # Else soundfile seeks after each read to where it is, and a decoder of .mp3 forgets what went before.
+            sound.seekable = lambda: False
             yield sound
     except (soundfile.SoundFileError, OSError, EOFError, TypeError, ValueError) as error:
         reason = str(getattr(error, "error_string", error)).strip().rstrip(".")

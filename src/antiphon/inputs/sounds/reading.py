@@ -1,4 +1,4 @@
-"""Recordings that a user gives, as samples: paths of sound files, numbers, or numbers with their rate.
+"""Recordings that a user gives, as samples: paths of sound files, their bytes, numbers, or numbers with their rate.
 
 read_recordings("hello.flac", "texts", sampling_rate=16000)                                 # [(N,)], float32
 read_recordings([samples, {"array": samples, "sampling_rate": 8000}], "texts", sampling_rate=16000)
@@ -7,44 +7,45 @@ read_recordings([samples, {"array": samples, "sampling_rate": 8000}], "texts", s
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import torch
 from torch import Tensor
 
 from antiphon.errors import DataError
-from antiphon.inputs.sounds.files import HIGHEST_RATE, LOWEST_RATE, read_audio, resample
+from antiphon.inputs.sounds.files import HIGHEST_RATE, LOWEST_RATE, resample
+from antiphon.inputs.sounds.stored import Sound, StoredSound, samples_of
 from antiphon.settings import show
 from antiphon.text.kinds import is_media_name
 
 
-def read_recordings(inputs: object, what: str, *, sampling_rate: int) -> list[Tensor]:
+def read_recordings(inputs: object, what: str, *, sampling_rate: int, most: int | None = None) -> list[Sound]:
     """The samples (N,), float32, of one recording or several, at `sampling_rate`.
 
     Each is the path of a sound file, the bytes of one, one row of numbers at that rate (floats from -1 to 1, or int16),
-    or {"array": numbers, "sampling_rate": their rate}. `what` names the inputs in a DataError.
+    or {"array": numbers, "sampling_rate": their rate}. Files of more than `most` samples (None: none) stay unread, as
+    a StoredSound. `what` names the inputs in a DataError.
     """
     one = isinstance(inputs, str | Path | bytes | Tensor) or not isinstance(inputs, Sequence | Iterator)
     if isinstance(inputs, Sequence) and inputs and isinstance(inputs[0], int | float):
         one = True  # a list of numbers is one recording
     rows: Iterable[object] = [inputs] if one else inputs  # type: ignore[assignment]
-    named = (f"`{what}` must be sound, but number {row + 1}" for row in range(2**62))
-    return [_samples(value, name, sampling_rate) for name, value in zip(named, rows, strict=False)]
+    return [_sound(value, what, row + 1, sampling_rate, most) for row, value in enumerate(rows)]
 
 
-def _samples(value: object, what: str, rate: int) -> Tensor:
-    """The samples (N,) of one recording; `what` begins the message of a DataError."""
+def _sound(value: object, name: str, number: int, rate: int, most: int | None) -> Sound:
+    """The samples of one recording, `number` of the input `name`."""
+    what = f"`{name}` must be sound, but number {number}"
     remedy = f"Give the path of a sound file, or {rate} samples a second as one row of floats from -1 to 1 or of int16."
+    if isinstance(value, StoredSound):
+        return value
     if isinstance(value, str | Path):
         file = _file(value, what, remedy)
-        try:
-            with file.open("rb") as opened:
-                return read_audio(opened, f"`{file}`", sampling_rate=rate)
-        except OSError as error:
-            raise DataError(f"`{file}` cannot be read ({error.strerror}). Check the path.") from error
+        return _stored(lambda: file.open("rb"), f"`{file}`", rate, most)
     if isinstance(value, bytes | bytearray):
-        return read_audio(io.BytesIO(value), f"the recording of `{what.split('`')[1]}`", sampling_rate=rate)
+        return _stored(lambda: io.BytesIO(value), f"recording {number} of `{name}`", rate, most)
     if isinstance(value, Mapping) and ({"array", "raw"} & set(value)) and "sampling_rate" in value:
         found = value["sampling_rate"]
         if not isinstance(found, int) or not LOWEST_RATE <= found <= HIGHEST_RATE:
@@ -53,6 +54,15 @@ def _samples(value: object, what: str, rate: int) -> Tensor:
         samples = given_samples(value["array"] if "array" in value else value["raw"], what, remedy)
         return resample(samples, found, rate, need=f"{what} has {found} samples a second instead of {rate}")
     return given_samples(value, what, remedy)
+
+
+def _stored(opened: Callable[[], BinaryIO], what: str, rate: int, most: int | None) -> Sound:
+    """The samples of a file; of one with more than `most`, the StoredSound."""
+    try:
+        sound = StoredSound(opened, what, sampling_rate=rate)
+    except OSError as error:
+        raise DataError(f"{what} cannot be read ({error.strerror or error}). Check the path.") from error
+    return sound if most is not None and len(sound) > most else samples_of(sound)
 
 
 def given_samples(value: object, what: str, remedy: str) -> Tensor:
@@ -72,13 +82,17 @@ def given_samples(value: object, what: str, remedy: str) -> Tensor:
 
 
 def _file(value: str | Path, what: str, remedy: str) -> Path:
-    """The path of a sound file; DataError if `value` is a text, or there is no such file."""
+    """The path of a sound file; DataError if `value` is a text or a folder, or there is no such file."""
     named = show(value) if isinstance(value, str) else f"`{value}`"
+    path = Path(value)
     try:
-        if Path(value).is_file():
-            return Path(value)
+        if path.is_file():
+            return path
+        is_folder = path.is_dir()
     except (OSError, ValueError):  # a text that is too long for a name, or holds a NUL
-        pass
+        is_folder = False
+    if is_folder and str(value) not in ("", "."):
+        raise DataError(f"{what} is {named}, which is a folder. Give the files in it, such as {path / 'a.wav'}.")
     if isinstance(value, Path) or is_media_name(value):
         raise DataError(f"{what} is {named}, but there is no file {value}. Check the path. {remedy}")
     raise DataError(f"{what} is {named}, which is no sound file: the model does not read text. {remedy}")

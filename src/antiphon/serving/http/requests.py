@@ -26,7 +26,7 @@ class GenerateRequest(Settings):
     """Inputs to answer; the settings of the search are fields beside these."""
 
     inputs: str | tuple[str, ...]
-    """A text or a list of texts; for a model of speech, .wav files as data:audio/wav;base64,..."""
+    """A text or a list of texts; for a model of speech, sound files as data:audio/wav;base64,... (flac, ...)"""
     model: str | None = None
     """Name of a served model; default: the first one."""
     stream: bool = False

@@ -134,7 +134,7 @@ def check_inputs(inputs: Sequence[object], info: ModelInfo, field: str) -> None:
     A text for a model of speech would be the name of a file, which no client may choose.
     """
     if info.input == "speech":
-        _check_types(inputs, bytes, f"`{field}` must be the bytes of .wav files", field)
+        _check_types(inputs, bytes, f"`{field}` must be the bytes of sound files", field)
     else:
         check_texts(inputs, field)
 

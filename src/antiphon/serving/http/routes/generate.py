@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import re
 from typing import Any
 
 from fastapi import APIRouter, Depends
@@ -56,7 +57,7 @@ _ATTENTION = obj(
     },
     optional=("source_special", "target_special", "start"),
 )
-_DATA_URL = "data:audio/wav;base64,"
+_DATA_URL = re.compile(r"data:audio/[a-z0-9.+-]{1,40};base64,")
 
 
 @router.post(
@@ -108,10 +109,14 @@ def answer_json(answered: Answered) -> dict[str, Any]:
 
 
 def _recording(text: str) -> bytes:
-    if not text.startswith(_DATA_URL):
-        raise invalid("inputs", f"must be .wav files as {_DATA_URL}..., since the model takes recordings.")
+    head = _DATA_URL.match(text)
+    if head is None:
+        problem = (
+            "must be sound files as data:audio/wav;base64,... (or flac, ogg, mpeg), since the model takes recordings"
+        )
+        raise invalid("inputs", f"{problem}.")
     try:
-        return base64.b64decode(text.removeprefix(_DATA_URL), validate=True)
+        return base64.b64decode(text[head.end() :], validate=True)
     except (binascii.Error, ValueError):
         raise invalid("inputs", "must be base64 after the comma, but one is not.") from None
 

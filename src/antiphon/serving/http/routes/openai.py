@@ -5,8 +5,6 @@ Errors are `{"error": {"message", "type", "param", "code"}}`.
 
 from __future__ import annotations
 
-import io
-import wave
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -73,7 +71,7 @@ _TRANSCRIPTION = obj(
     },
     optional=("usage", "task", "language", "duration", "segments", "words"),
 )  # fmt: skip
-_FILE = {"type": "string", "format": "binary", "description": "A .wav file."}
+_FILE = {"type": "string", "format": "binary", "description": "A sound file: .wav, .flac, .ogg, .mp3."}
 
 
 def _body() -> dict[str, Any]:
@@ -116,18 +114,19 @@ async def transcribe(request: Request) -> Response:
     count_items(request, 1, model=status.name)
     content = files["file"].content
     if not content:
-        raise invalid("file", "must be a .wav file, but is empty.")
+        raise invalid("file", "must be a sound file, but is empty.")
     call = GenerateCall(
         inputs=[content],
         settings=_settings(body, context.languages.of(status, is_default=False), timed=timed),
         model=status.name,
         stream=body.stream,
+        details=() if body.stream or body.response_format not in ("json", "verbose_json") else ("seconds",),
         timeout_seconds=context.settings.request_timeout_seconds,
     )
     if body.stream:
         return await stream(request, call, _encode)
     (answer,) = await answers(request, call)
-    return _response(answer.answer, body, duration(content))
+    return _response(answer.answer, body)
 
 
 def _check_times(body: TranscriptionRequest, *, timed: bool) -> None:
@@ -162,8 +161,8 @@ def _encode(event: Event) -> dict[str, Any]:
     return {"type": "transcript.text.done", "text": event.answer["text"]}
 
 
-def _response(answer: Mapping[str, Any], body: TranscriptionRequest, seconds: float | None) -> Response:
-    text, segments = str(answer["text"]), answer.get("segments", ())
+def _response(answer: Mapping[str, Any], body: TranscriptionRequest) -> Response:
+    text, segments, seconds = str(answer["text"]), answer.get("segments", ()), answer.get("seconds")
     if body.response_format in ("srt", "vtt"):
         kind = f".{body.response_format}"
         return Response(subtitles(segments, kind), media_type="text/vtt" if kind == ".vtt" else "text/plain")
@@ -194,12 +193,3 @@ def _times(segments: Sequence[Mapping[str, Any]], body: TranscriptionRequest) ->
         words = [word for segment in segments for word in segment.get("words", ())]
         found["words"] = [{"word": word["text"], "start": word["start"], "end": word["end"]} for word in words]
     return found
-
-
-def duration(content: bytes) -> float | None:
-    """The seconds of a .wav file; None if Python's reader does not know its format."""
-    try:
-        with wave.open(io.BytesIO(content)) as file:
-            return round(file.getnframes() / file.getframerate(), 3)
-    except (wave.Error, EOFError, ZeroDivisionError):
-        return None

@@ -1,4 +1,5 @@
-"""Details of an answer that a call asks for: the alignment of its words, and the probability of each token.
+"""Details of an answer that a call asks for: the alignment of its words, the probability of each token, and the length
+of a recording.
 
 Where a model has none (transformers computes it, its cross-attention has no weights), the list is empty, or has None
 for each token, and a warning says so: the answer is right without it.
@@ -6,6 +7,7 @@ for each token, and a warning says so: the answer is right without it.
 
 from __future__ import annotations
 
+import io
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -18,6 +20,7 @@ from antiphon.generation.model import Model
 from antiphon.generation.token_confidence import AnsweredPart, token_confidence
 from antiphon.generation.translator import Translator
 from antiphon.inputs.limits import source_limit
+from antiphon.inputs.sounds.files import read_head
 from antiphon.serving.process.messages import SubmitInput
 from antiphon.settings import override
 
@@ -29,6 +32,9 @@ def details_of(model: Translator, message: SubmitInput, answer: Generation, hand
         found["alignment"] = _alignment(model, message, answer)
     if "token_confidence" in message.details:
         found["token_confidence"] = _confidence(model, message, answer, handle)
+    if "seconds" in message.details and isinstance(message.input, bytes):
+        head = read_head(io.BytesIO(message.input), "a recording of `inputs`")
+        found["seconds"] = round(head.samples / head.rate, 3)
     return found
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -15,7 +14,6 @@ from antiphon.errors import ConfigError, DataError, UsageError
 from antiphon.generation.attention.maps import MAPS
 from antiphon.generation.model import Model
 from antiphon.generation.translator import Translator
-from antiphon.inputs.sound import read_wav
 from antiphon.inputs.speech import SpeechInput
 from antiphon.serving.process.messages import ScorePairs, ShowAttention
 from antiphon.settings import hints
@@ -24,16 +22,14 @@ _DIGITS = 5  # of a weight
 _SUBJECT = re.compile(r"^`([a-z_]+)`")
 
 
-def source_of(model: Translator, given: str | bytes) -> str | Tensor:
-    """An input for the model: the text, or the samples (N,) of a recording."""
+def source_of(model: Translator, given: str | bytes) -> Any:
+    """An input for the model: the text, or the samples of a recording."""
     if isinstance(given, str):
         return given
     kind = model.input_kind if isinstance(model, Model) else None
     if kind is None or kind.has_tokens:
         raise DataError("`inputs` must be texts, which this model reads, but one is a recording.")
-    if isinstance(kind, SpeechInput):
-        return read_wav(given, sampling_rate=kind.speech.sampling_rate)
-    return kind.load(io.BytesIO(given), "a recording of `inputs`")
+    return kind.read([given], "inputs")[0]
 
 
 def sample_input(model: Translator) -> str | Tensor:
@@ -54,6 +50,8 @@ def scores_of_pairs(model: Translator, message: ScorePairs) -> list[float]:
 
 def maps_as_object(model: Translator, message: ShowAttention, *, max_values: int) -> dict[str, Any]:
     """The attention maps of a pair as nested lists; DataError if they have more than `max_values` numbers."""
+    if isinstance(model, Model) and not model.input_kind.has_tokens:  # its source would be the name of a file
+        raise DataError("attention maps need a model that reads text, but this one reads recordings. Use another.")
     _check_lengths(model, message.settings)
     maps = model.attention(message.source, message.target, **message.settings)
     weights = {role: getattr(maps, role) for role in MAPS}

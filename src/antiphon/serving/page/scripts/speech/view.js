@@ -1,4 +1,4 @@
-// For models of speech: record, or drop a .wav file, and read what was said.
+// For models of speech: record, or drop a sound file, and read what was said.
 import { fetchJson } from "../api.js";
 import { announce, copyButton, element, fill, icon, setIcon } from "../dom.js";
 import { dropZone } from "../drop.js";
@@ -16,7 +16,7 @@ export function createSpeech() {
   const time = element("span", { class: "muted time", role: "timer" });
   const zone = dropZone({
     id: "sound",
-    accept: ".wav,audio/wav",
+    accept: ".wav,.flac,.ogg,.opus,.mp3",
     title: "speech.drop",
     kinds: element("span", { class: "muted", t: "speech.kinds" }),
     take: (file) => void transcribe(file, file.name),
