@@ -57,9 +57,11 @@ class ImageConvolutions(nn.Module):
     def _initialize(self) -> None:
         """Weights with which the result varies about as much as the pixels do (He et al. 2015, section 2.2). With the
         defaults of PyTorch each layer makes it several times smaller, and positions drown it."""
-        for layer in self.layers:
-            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-            nn.init.zeros_(layer.bias)
+        for name, parameter in self.layers.named_parameters():
+            if name.endswith("bias"):
+                nn.init.zeros_(parameter)
+            else:
+                nn.init.kaiming_normal_(parameter, nonlinearity="relu")
         nn.init.normal_(self.project.weight, std=self.project.in_features**-0.5)
         nn.init.zeros_(self.project.bias)
 
