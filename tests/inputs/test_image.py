@@ -16,6 +16,8 @@ from torch import nn
 import antiphon
 from antiphon.batch import Example, Tokens, collate
 from antiphon.config import AttentionConfig, GenerationConfig, ImageConfig, ModelConfig
+from antiphon.data.lines import DataPlace
+from antiphon.data.media.rows import MediaSources
 from antiphon.errors import ConfigError, DataError, ModelError
 from antiphon.generation.attention.maps import entropies
 from antiphon.generation.model import Model
@@ -149,6 +151,19 @@ def test_the_vectors_of_new_convolutions_differ_as_much_as_the_pixels(layers: in
     front = ImageConvolutions(1, 32, 64, widths=widths, strides=strides, fold_height=fold_height)
     x, _ = front(torch.randn(1, 64, 32), Tokens.of_lengths(torch.tensor([64]), 64))
     assert 0.2 < float((x - x.mean(1, keepdim=True)).detach().std()) < 1.5
+
+
+def test_an_image_that_is_too_long_is_named_when_data_is_read(tmp_path: Path) -> None:
+    """Not when its batch comes, hundreds of steps later."""
+    kind, place = ImageInput(ImageConfig(height=8, front="convolutions")), DataPlace("lines.tsv", 3)
+    image_of(picture(8, 21)).save(tmp_path / "wide.png")
+    items = [(str(tmp_path / "wide.png"), place, 0, ())]
+    assert MediaSources(kind, max_length=21).rows(items)[0] is not None
+    found = r"`.*wide.png` \(lines.tsv:\d\) must have at most 20 columns of pixels.* `max_length`, but has 21\."
+    with pytest.raises(DataError, match=found):
+        MediaSources(kind, max_length=20).rows(items)
+    with pytest.warns(UserWarning, match="a bad row is left out"):
+        assert MediaSources(kind, bad_rows="skip", max_length=20).rows(items) == [None]
 
 
 def test_where_a_patch_is_matters() -> None:
@@ -294,7 +309,9 @@ def test_a_model_of_images_answers_streams_scores_and_is_saved(model: Model, tmp
 
 
 def test_an_image_that_is_too_long_and_settings_without_meaning(model: Model) -> None:
-    with pytest.raises(DataError, match=r"input 2 must have at most 24 patches, the model's limit, but has 26\. Cut"):
+    with pytest.raises(
+        DataError, match=r"input 2 must have at most 24 patches, the model's `max_length`, but has 26\."
+    ):
         model.generate([picture(8, 8), picture(8, 50)])
     with pytest.raises(ConfigError, match=r"`overflow` must be error for a model of images.*but is truncate"):
         model.generate(picture(8, 8), overflow="truncate")

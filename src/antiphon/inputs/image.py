@@ -103,6 +103,13 @@ class ImageInput(InputKind[Tensor]):
         self._check_size(image_size(file, what), what)
         return pixels(scaled(read_image(file, what, mode=self._mode), self.settings))
 
+    def check_length(self, length: int, max_length: int, what: str) -> None:
+        most = self._most(max_length)
+        if length > most:
+            unit = "columns of pixels" if self.settings.front == "convolutions" else "patches"
+            problem = f"{what} must have at most {most} {unit}, the model's `max_length`, but has {length}"
+            raise DataError(f"{problem}. Cut the image, or train with a larger `model.max_length`.")
+
     def features(self, row: Tensor) -> Tensor:
         height, width = row.shape[1:]
         if scaled_size(width, height, self.settings) != (width, height):  # after an augmentation
@@ -137,13 +144,8 @@ class ImageInput(InputKind[Tensor]):
             raise ConfigError(f"{problem}. Remove it.")
         found: list[Source] = []
         for row, image in enumerate(rows, first_row):
-            features, most = self.features(image), self._most(network.max_length)
-            if len(features) > most:
-                unit = "columns of pixels" if self.settings.front == "convolutions" else "patches"
-                raise DataError(
-                    f"input {row + 1} must have at most {most} {unit}, the model's limit, but has {len(features)}. "
-                    "Cut the image."
-                )
+            features = self.features(image)
+            self.check_length(len(features), network.max_length, f"input {row + 1}")
             found.append(features)
         return found
 

@@ -81,6 +81,10 @@ class InputKind(ABC, Generic[Row]):
         by at most `factor`."""
         return math.ceil((length + 1) * factor) if factor > 1 else length
 
+    def check_length(self, length: int, max_length: int, what: str) -> None:
+        """DataError, which names `what`, if features of `length` rows are too long for a model of `max_length` and
+        `measure` does not know it."""
+
     # For reading a user's inputs.
 
     def with_tokenizer(

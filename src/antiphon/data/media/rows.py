@@ -32,12 +32,13 @@ class MediaSources:
     """Sources of `kind`, changed by `augmentations` in training.
 
     `bad_rows`: a file that cannot be read is an error, or left out and counted; to know, each is decoded once when its
-    row is read.
+    row is read. `max_length` is that of the model, for kinds whose sources it limits.
     """
 
     kind: InputKind[Any]
     augmentations: Sequence[Augmentation] = ()
     bad_rows: OnBadRow = "error"
+    max_length: int | None = None
     bad: BadRows = field(init=False, compare=False)
     spool: Spool = field(default_factory=Spool, init=False, compare=False, repr=False)
 
@@ -55,6 +56,8 @@ class MediaSources:
         what = f"`{known}` ({place})"
         with _placed(place), open_media(known) as file:
             length = self.kind.measure(file, what)
+        if self.max_length is not None:
+            self.kind.check_length(length, self.max_length, what)
         if self.bad_rows == "skip":
             self.features(known, what)
         length = self.kind.longer(length, self.longest)
