@@ -8,8 +8,9 @@ Writes `train/`, `valid/` and `test/`, each with `lines.tsv` (image, text, font)
 transcriptions. The texts of the three sets are different. Validation lines are set in the fonts of training, test lines
 in the others. Needs Pillow.
 
-With `--manuscripts` the lines look more like the manuscripts: black on white, most `s` drawn as the long s, which the
-transcriptions do not distinguish, and some words without a space between them.
+With `--manuscripts` the lines look more like the manuscripts: black on white, the `s` of half of the lines drawn as the
+long s, which the transcriptions do not distinguish, and some words without a space between them. `--fonts` is a folder
+of more fonts than those of this machine; each line has one with all its characters.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from antiphon.data import find_fonts, lines_of_text
 
 MOST_CHARACTERS = 48
 FONTS, LEAST_FONTS = 20, 8
-LONG_S, LONG = "ſ", 0.8  # the share of `s` that is drawn as the long s
+LONG_S, LONG = "ſ", 0.5  # the share of lines in which `s` is drawn as the long s
 JOINED = 0.15  # the share of spaces that are left out
 BLACK = 0.75  # from ink (0) to paper (1): pixels below are black in lines that look like manuscripts, others white
 
@@ -64,7 +65,7 @@ def join(words: list[str], draw: random.Random) -> str:
 def draw_set(texts: list[str], folder: Path, *, fonts: list[Path], seed: int, medieval: bool) -> None:
     """Draw the lines of a set; with `medieval` most `s` as the long s, in black on white."""
     draw = random.Random(f"s {seed}")
-    drawn = ["".join(LONG_S if each == "s" and draw.random() < LONG else each for each in text) for text in texts]
+    drawn = [text.replace("s", LONG_S) if draw.random() < LONG else text for text in texts]
     table = lines_of_text(drawn if medieval else texts, folder, fonts=fonts, seed=seed)
     if not medieval:
         return
@@ -77,15 +78,17 @@ def draw_set(texts: list[str], folder: Path, *, fonts: list[Path], seed: int, me
         grey.point([0] * threshold + [255] * (256 - threshold)).save(file)
 
 
-def choose_fonts(texts: list[str]) -> tuple[list[Path], list[Path]]:
-    """Fonts for training and for testing, drawn from those that have all characters of the texts."""
+def choose_fonts(texts: list[str], folder: Path | None) -> tuple[list[Path], list[Path]]:
+    """Fonts for training and for testing, drawn from those that have all characters of the texts. `folder` has more
+    fonts for training, which need not have all."""
     found = find_fonts(set("".join(texts)))
     if len(found) < LEAST_FONTS:
         raise SystemExit(f"{LEAST_FONTS} fonts with all characters must be installed, but there are {len(found)}")
     random.Random("fonts").shuffle(found)
     found = found[:FONTS]
     held_out = len(found) // 4
-    return found[held_out:], found[:held_out]
+    more = find_fonts("abc", folders=[folder]) if folder else []
+    return [*found[held_out:], *more], found[:held_out]
 
 
 def main() -> None:
@@ -93,6 +96,7 @@ def main() -> None:
     given = parser.add_mutually_exclusive_group(required=True)
     given.add_argument("--texts", type=Path)
     given.add_argument("--manuscripts", type=Path)
+    parser.add_argument("--fonts", type=Path, help="a folder of more fonts for training")
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--lines", type=int, default=12_000, help="for training; a twentieth of it for each other set")
     options = parser.parse_args()
@@ -104,7 +108,7 @@ def main() -> None:
     lines = list(dict.fromkeys(cut(text, draw) for text in texts))[:count]
     if len(lines) < count:
         raise SystemExit(f"{count:,} different lines are needed, but the texts give {len(lines):,}; lower --lines")
-    known, others = choose_fonts([*lines, LONG_S] if options.manuscripts else lines)
+    known, others = choose_fonts([*lines, LONG_S] if options.manuscripts else lines, options.fonts)
     parts = {"train": lines[2 * few :], "valid": lines[:few], "test": lines[few : 2 * few]}
     for seed, (name, part) in enumerate(parts.items()):
         fonts = others if name == "test" else known

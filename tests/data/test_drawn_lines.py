@@ -65,6 +65,21 @@ def test_a_font_without_the_characters_is_not_chosen(fonts: list[Path]) -> None:
     assert find_fonts("a", folders=[folder / "nothing"]) == []
 
 
+def test_each_text_has_a_font_with_its_characters(fonts: list[Path], tmp_path: Path) -> None:
+    some = [file for file in fonts if file.stem.startswith("cmr") or file.stem == "DejaVuSans"]
+    few = [file for file in find_fonts("a", folders=[fonts[0].parent]) if not find_fonts_draws(file, "\u0416")]
+    assert few, "all fonts have Cyrillic letters"
+    table = lines_of_text(["\u0416\u0438\u0437\u043d\u044c"] * 6, tmp_path, fonts=[*few[:3], *some])
+    chosen = {line.split("\t")[2] for line in table.read_text(encoding="utf-8").splitlines()[1:]}
+    assert chosen and not chosen & {file.stem for file in few}
+    with pytest.raises(DataError, match=r"text 2, .*, has characters that no font draws together"):
+        lines_of_text(["a", "\u4f60"], tmp_path, fonts=fonts)
+
+
+def find_fonts_draws(file: Path, characters: str) -> bool:
+    return file in find_fonts(characters, folders=[file.parent])
+
+
 def test_wrong_texts_and_fonts_are_one_line(fonts: list[Path], tmp_path: Path) -> None:
     for texts, message in (
         (["a", "two\nlines"], "must be texts of one line, but number 2"),

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from PIL.ImageFont import FreeTypeFont
 
 TABLE = "lines.tsv"
-_ENDINGS = (".ttf", ".otf")
+_ENDINGS = (".ttf", ".otf", ".woff")
+REMEDY = "Leave it out, or give other `fonts`."
 _NO_CHARACTER = "\U0010ffff"  # never assigned: every font draws its mark for an absent character
 _MAX_WIDTH = 2**15  # pixels: far longer than a line
 
@@ -41,10 +42,12 @@ def lines_of_text(
 ) -> Path:
     """Draw each text into a grey image in `folder`, and return the table of image, text and font.
 
-    `fonts` are font files (.ttf, .otf), by default all that `find_fonts` finds for the characters of the texts; `seed`
-    draws the font of each text and its margins. `size` is the size of the letters in pixels, changed by up to a tenth.
+    `fonts` are font files (.ttf, .otf, .woff), by default all that `find_fonts` finds; `seed` draws the font of each
+    text, from those that have all its characters, and its margins. `size` is the size of the letters in pixels, changed
+    by up to a tenth.
 
-    DataError for a text that is blank, has a line break, or is too long; ConfigError without fonts or without Pillow.
+    DataError for a text that is blank, has a line break, is too long, or that no font has all characters of;
+    ConfigError without fonts or without Pillow.
     """
     rows = list(texts)
     for number, text in enumerate(rows):
@@ -52,11 +55,11 @@ def lines_of_text(
             raise DataError(
                 f"`texts` must be texts of one line, but number {number + 1} is {show(text)}. Leave it out."
             )
-    characters = set("".join(rows))
-    chosen = [Path(font) for font in fonts] if fonts is not None else find_fonts(characters)
+    characters = {each for text in rows for each in text if not each.isspace()}
+    chosen = [Path(font) for font in fonts] if fonts is not None else find_fonts()
     if not chosen:
-        shown = "".join(sorted(characters))[:40]
-        raise ConfigError(f"`fonts` must have a font that draws all of `{shown}`, but there is none. Give font files.")
+        raise ConfigError("`fonts` must be font files, but there is none. Give them.")
+    drawn = _drawn_by(chosen, characters)
     place = Path(folder)
     place.mkdir(parents=True, exist_ok=True)
     table = place / TABLE
@@ -64,7 +67,12 @@ def lines_of_text(
         stream.write("image\ttext\tfont\n")
         for number, text in enumerate(rows):
             draw = random.Random(f"{seed} {number}")
-            font = draw.choice(chosen)
+            able = [font for font in chosen if drawn[font].issuperset("".join(text.split()))]
+            if not able:
+                raise DataError(
+                    f"text {number + 1}, `{text[:40]}`, has characters that no font draws together. {REMEDY}"
+                )
+            font = draw.choice(able)
             name = f"{number:07}.png"
             _draw(text, place / name, font=font, size=round(size * draw.uniform(0.9, 1.1)), draw=draw)
             stream.write(f"{name}\t{text.replace(chr(9), ' ')}\t{font.stem}\n")
@@ -90,15 +98,34 @@ def _system_folders() -> list[Path]:
 
 
 def _draws(file: Path, characters: set[str]) -> bool:
-    """Whether a font can be read and has all characters: what it draws differs from its mark for an absent one."""
+    """Whether a font can be read and has all characters."""
     try:
-        font = _font(file, 24)
-        absent = _picture(font, _NO_CHARACTER)
-        if _picture(font, "a") == _picture(font, "b") != absent:  # a font of last resort: one sign for all of a script
-            return False
-        return all(_picture(font, each) not in (absent, None) for each in sorted(characters))
+        return _drawn(file, characters) == characters
+    except ConfigError:  # Pillow is missing
+        raise
     except (OSError, ValueError):  # not a font, or one without outlines
         return False
+
+
+def _drawn(file: Path, characters: set[str]) -> set[str]:
+    """Those of `characters` that a font has: what it draws for them differs from its mark for an absent one."""
+    font = _font(file, 24)
+    absent = _picture(font, _NO_CHARACTER)
+    if _picture(font, "a") == _picture(font, "b") != absent:  # a font of last resort: one sign for all of a script
+        return set()
+    return {each for each in characters if _picture(font, each) not in (absent, None)}
+
+
+def _drawn_by(fonts: Sequence[Path], characters: set[str]) -> dict[Path, set[str]]:
+    """For each of a user's fonts those of `characters` that it has; ConfigError for a file that is no font."""
+    found = {}
+    for file in fonts:
+        try:
+            found[file] = _drawn(file, characters)
+        except OSError as error:
+            problem = f"`fonts` must be font files, but `{file}` cannot be read ({error})"
+            raise ConfigError(f"{problem}. Leave it out.") from None
+    return found
 
 
 def _picture(font: FreeTypeFont, character: str) -> bytes | None:
@@ -114,10 +141,7 @@ def _draw(text: str, file: Path, *, font: Path, size: int, draw: random.Random) 
     """Draw a text, dark on light, with random margins, into a .png file."""
     from PIL import Image, ImageDraw
 
-    try:
-        loaded = _font(font, size)
-    except OSError as error:
-        raise ConfigError(f"`fonts` must be font files, but `{font}` cannot be read ({error}). Leave it out.") from None
+    loaded = _font(font, size)
     left, top, right, bottom = loaded.getbbox(text)
     ascent, descent = loaded.getmetrics()
     top, bottom = min(top, 0), max(bottom, ascent + descent)
