@@ -9,6 +9,7 @@ from typing import Any
 import numpy
 import pytest
 import torch
+from generation.test_model import model as text_model
 from inputs.images import picture, png_head, stored
 from page_commands import passages
 from torch import nn
@@ -336,6 +337,10 @@ def test_maps_are_on_the_image(model: Model) -> None:
     assert maps.picture is not None and torch.equal(maps.picture.pixels, image)
     assert maps.picture.boxes[7] == (8, 4, 4, 4) and repr(maps.picture) == "SourcePicture(8 x 20 pixels, 10 positions)"
     assert maps.encoder is not None and maps.encoder.shape[-1] == 10
+    asked = model.attention(image, "in 3", prompt="what")
+    assert "".join(asked.target_tokens).startswith("what") and asked.cross.shape[2] == maps.cross.shape[2] + 4
+    with pytest.raises(ConfigError, match="`prompt` must be left out for the maps of a model that reads text"):
+        text_model().attention("in 3", prompt="what")
     own = model.attention(image)
     answer = model.generate(image)[0]
     assert len(own.target_tokens) == len(answer.tokens) + answer.finished

@@ -42,6 +42,8 @@ class AttentionShow(Command):
     place, target place), special tokens left out."""
     words: bool = False
     """Align words instead of tokens."""
+    prompt: Annotated[str | None, Flag("TEXT", default="none")] = None
+    """The text before the answer, a question about an image for example."""
     imports: Annotated[tuple[str, ...], Flag("PKG.MOD", name="import")] = ()
     """Import a module with parts of your own that the model needs."""
 
@@ -65,7 +67,7 @@ class AttentionShow(Command):
         from antiphon.generation.load import load
 
         model = load(self.model, device=device, dtype=self.dtype)
-        maps = model.attention(self.source, self.target)
+        maps = model.attention(self.source, self.target, prompt=self.prompt)
         layer, head = self._place(maps, "layer"), self._place(maps, "head")
         if self.output is not None:
             draw(maps, self.output, role=self.which, layer=layer, head=head)

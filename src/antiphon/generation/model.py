@@ -193,16 +193,19 @@ class Model(ModelRepr, OtherToolkitNames):
         *,
         overflow: str | None = None,
         max_source_tokens: int | None = None,
+        prompt: str | None = None,
     ) -> AttentionMaps:
         """The attention weights of every layer and head for one pair; without a target, for the model's own answer.
         The source is a text, or an image of a model of images.
 
         They are available with every back end. `overflow` and `max_source_tokens` are those of `generate` (None: the
         model's own), except that a source is never split. `truncate` cuts a source that is too long. With `window` the
-        maps cover the whole source, and in the encoder's map a token's row is zero outside of its window. DataError for
-        an empty source, or a text that is too long, ModelError for an ensemble.
+        maps cover the whole source, and in the encoder's map a token's row is zero outside of its window. `prompt` is
+        the text before the answer to an image or a recording, whose tokens have rows too. DataError for an empty
+        source, or a text that is too long, ModelError for an ensemble.
         """
-        return maps_of_pair(self, source, target, overflow=overflow, max_source_tokens=max_source_tokens)
+        limits: dict[str, Any] = {"overflow": overflow, "max_source_tokens": max_source_tokens}
+        return maps_of_pair(self, source, target, prompt=prompt, **limits)
 
     def ctc_alignment(self, source: Input, target: str | None = None) -> CTCAlignment:
         """Which frames of the encoder's output belong to which tokens of `target`, by the CTC head (`model.ctc`).

@@ -7,14 +7,14 @@ from typing import Any, NamedTuple, Protocol
 from torch import Tensor
 
 from antiphon.config import GenerationConfig
-from antiphon.errors import DataError, ModelError
+from antiphon.errors import ConfigError, DataError, ModelError
 from antiphon.generation.answers import Answers
 from antiphon.generation.attention.maps import AttentionMaps, attention_maps, maps_of_features
 from antiphon.generation.ensemble import Ensemble
 from antiphon.generation.languages import answer_ids
 from antiphon.generation.prompting import special_tokens_of
 from antiphon.generation.protocols import AnsweringModel
-from antiphon.generation.requests import source_inputs, with_limits
+from antiphon.generation.requests import prompt_ids, read_rows, source_inputs, with_limits
 from antiphon.inputs.limits import check_source, source_limit
 from antiphon.search import engine
 from antiphon.search.length_checks import check_length
@@ -42,13 +42,21 @@ class PairIds(NamedTuple):
 
 
 def maps_of_pair(
-    model: TextModel, source: object, target: object, *, overflow: str | None, max_source_tokens: int | None
+    model: TextModel,
+    source: object,
+    target: object,
+    *,
+    overflow: str | None,
+    max_source_tokens: int | None,
+    prompt: str | None = None,
 ) -> AttentionMaps:
     """The maps of a source and a target, see `Model.attention`; for the target None, of the model's own answer."""
     model.input_kind.check_attention()
     limits = with_limits(model.generation, overflow, max_source_tokens)
     if not model.input_kind.has_tokens:
-        return _maps_of_media(model, source, target, limits)
+        return _maps_of_media(model, source, target, limits if prompt is None else override(limits, {"prompt": prompt}))
+    if prompt:
+        raise ConfigError("`prompt` must be left out for the maps of a model that reads text, but is given. Remove it.")
     ids = ids_of_pair(model, source, target, limits, what="attention maps need")
     return attention_maps(model, ids.source, ids.target, window=ids.window)
 
@@ -57,14 +65,15 @@ def _maps_of_media(model: TextModel, source: object, target: object, config: Gen
     """The maps of an image or a recording and a target."""
     if isinstance(model.network, Ensemble):
         raise ModelError("attention maps need a single model, but this is an ensemble. Load one of its members.")
-    kind, found = model.input_kind, model.input_kind.read(source, "source")
+    kind, found = model.input_kind, read_rows(model.input_kind, source, "source")
     if len(found) != 1 or kind.is_empty(found[0]):
         raise DataError(f"`source` must be one image or recording that is not empty, but is {len(found)}. Give one.")
     features = kind.whole(found, network=model.network, config=config)[0]
     assert isinstance(features, Tensor)
     if target is None and model.labels:
         target = model.generate(found, overflow=config.overflow)[0].text
-    asked = [engine.SourceInput(features, 0)]
+    (prompt,) = prompt_ids(model, [source], config, 1)
+    asked = [engine.SourceInput(features, 0, prompt=prompt)]
     (special_tokens,) = special_tokens_of(kind, model.network, asked, model.special_tokens)
     if target is None:
         answer = engine.answer(model.runtime, asked, config, special_tokens)[0][0].ids
