@@ -68,6 +68,9 @@ class InputKind(ABC, Generic[Row]):
         """
         raise NotImplementedError
 
+    def check_length(self, length: int, *, max_length: int, what: str) -> None:
+        """DataError, which names `what`, if features of `length` rows are too long for a network of `max_length`."""
+
     def load(self, file: BinaryIO, what: str) -> Row:
         """The source in an opened file. DataError, which names `what`, if it cannot be read."""
         raise NotImplementedError

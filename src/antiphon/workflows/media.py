@@ -75,8 +75,9 @@ def media_of(config: TrainConfig, folder: Path | None) -> dict[str, MediaSources
                     (), f"must change sources of `model.input: {ours}`, but `{name}` changes {made.inputs}"
                 )
         found.append(made)
-    how = config.data.bad_rows
-    return {"train": MediaSources(kind, tuple(found), how), "valid": MediaSources(kind, (), how)}
+    how, most = config.data.bad_rows, config.model.max_length
+    changes = {"train": tuple(found), "valid": ()}
+    return {name: MediaSources(kind, each, how, max_length=most) for name, each in changes.items()}
 
 
 def readable_pairs(pairs: Pairs, media: MediaSources) -> list[tuple[str, Sequence[str]]]:
