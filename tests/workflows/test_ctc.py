@@ -176,5 +176,5 @@ def test_a_base_keeps_its_head_and_one_without_is_named(model: Model, tmp_path: 
             {**recipe, "model": {"base": str(tmp_path / "with")}, "output": str(tmp_path / section)}, quiet=True
         )
         assert run.model.network.ctc is not None
-        with pytest.raises((ConfigError, ModelError), match="CTC head|model.ctc"):
+        with pytest.raises((ConfigError, ModelError), match=r"CTC head|model\.ctc"):
             train({**recipe, "model": {"base": str(tmp_path / "without")}, "output": str(tmp_path / "x")}, quiet=True)

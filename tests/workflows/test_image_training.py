@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 from inputs.images import picture, png_head, stored
+from models.test_hub import parts_of
 
+import antiphon
 from antiphon.cli.main import main
 from antiphon.errors import DataError
+from antiphon.models.folders.checkpoint import save_model_folder
 from antiphon.workflows import train
 
 SHAPE = {"encoder_layers": 1, "decoder_layers": 1, "d_model": 16, "ffn_dim": 24, "num_heads": 2, "max_length": 40}
@@ -97,3 +101,57 @@ def test_bad_images_of_training_are_named_or_left_out(tmp_path: Path) -> None:
         data = {"train": {"path": str(table)}, "bad_rows": "skip"}
         found = train(recipe(tmp_path / "skipped", data), quiet=True)
     assert "4 kept" in (found.folder / "report.html").read_text()
+
+
+@pytest.fixture(scope="module")
+def captions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of two steps on images with a question each, and its table `table.tsv`."""
+    folder = tmp_path_factory.mktemp("captions")
+    rows = []
+    for number in range(6):
+        (folder / f"{number}.png").write_bytes(stored(picture(8, 20, seed=number)).getvalue())
+        rows.append(f"{number}.png\t{('what', 'which colour')[number % 2]}\tword {number}")
+    (folder / "table.tsv").write_text("\n".join(["image\tprompt\tcaption", *rows]) + "\n")
+    data = {"train": {"path": str(folder / "table.tsv")}, "valid": {"path": str(folder / "table.tsv")}}
+    validation = {"every_steps": 2, "metrics": ["exact_match"]}
+    train(recipe(folder / "run", data, task="caption", validation=validation), quiet=True)
+    return folder / "run"
+
+
+def test_captions_with_prompts_from_training_to_evaluation(captions: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    table, image = captions.parent / "table.tsv", captions.parent / "1.png"
+    model = antiphon.load(captions, device="cpu")
+    asked = [model.generate(image, prompt=prompt)[0] for prompt in ("what", "which colour")]
+    assert asked[0].score != asked[1].score
+    assert main(["generate", str(captions), str(image), "--prompt", "which colour", "--json", "--quiet"]) == 0
+    assert json.loads(capfd.readouterr().out)["score"] == pytest.approx(asked[1].score, abs=1e-4)
+    out = captions.parent / "answers.txt"
+    arguments = [
+        "--data",
+        str(table),
+        "--metrics",
+        "exact_match",
+        "--source-field",
+        "image",
+        "--target-field",
+        "caption",
+    ]
+    assert main(["evaluate", str(captions), *arguments, "--output", str(out), "--quiet"]) == 0
+    files = [str(captions.parent / f"{number}.png") for number in range(6)]
+    answers = model.generate(files, prompt=("what", "which colour") * 3)
+    assert out.read_text().split("\n")[:6] == [answer.text for answer in answers]
+    assert answers != model.generate(files)
+
+
+def test_texts_with_images_are_trained_on_texts_alone(tmp_path: Path) -> None:
+    save_model_folder(tmp_path / "base", parts_of("t5gemma2"))
+    table = write_images(tmp_path / "data", 2)
+    sections: dict[str, Any] = {"training": {"max_steps": 1, "batch_tokens": 100, "lr": 1e-2}}
+    made = recipe(tmp_path / "run", {"train": {"path": str(table)}}, model={"base": str(tmp_path / "base")}, **sections)
+    del made["tokenizer"]  # the base has its own
+    with pytest.raises(DataError, match=r"`image` must be left out: a model of texts with images is trained on texts"):
+        train({**made, "task": "caption"}, quiet=True)
+    run = train({**made, "task": "text", "data": {"train": [("in 3", "3"), ("in 4", "4")]}}, quiet=True)
+    before, after = antiphon.load(tmp_path / "base", device="cpu"), run.model
+    assert len(run.model.generate({"image": tmp_path / "data" / "0.png", "text": "in 3"}, max_new_tokens=3)) == 1
+    assert before.score(["in 3"], ["3"]) != after.score(["in 3"], ["3"])
