@@ -84,6 +84,9 @@ class ClipInput(InputKind[Tensor]):
             if isinstance(value, Tensor):
                 found.append(value)
                 continue
+            if isinstance(value, bytes):
+                found.append(self.load(io.BytesIO(value), f"a recording of `{what}`"))
+                continue
             try:
                 with open(value, "rb") as file:
                     found.append(self.load(file, f"`{value}`"))

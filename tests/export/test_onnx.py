@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +14,19 @@ import pytest
 import torch
 from counts import count
 from export.onnx_models import TEXTS, small_model
+from models.test_hub import parts_of
 from parity import reference
 from torch import Tensor
 
 import antiphon
 from antiphon.cli.main import main
+from antiphon.config import AttentionConfig, ModelConfig
 from antiphon.errors import ConfigError, DataError, ModelError, WorkError
 from antiphon.export.onnx import OnnxModel, export_onnx, exporting, storing
 from antiphon.export.onnx.real_inputs import run_sources
 from antiphon.generation.load import load
 from antiphon.generation.model import Model
+from antiphon.models.build import build_network
 
 FAMILIES = list(reference.FAMILIES)[:: -(-len(reference.FAMILIES) // count("onnx_families"))]
 # Each built-in rule and each mixer that can be exported, in one layer or another of a model.
@@ -266,3 +270,21 @@ def test_the_program_refuses(exported: Path, sessions: OnnxModel, tmp_path: Path
         OnnxModel.load(tmp_path)
     with pytest.raises(DataError, match=r"at most 64 tokens \(end included\), but one has 71"):
         sessions.generate_ids([[5] * 71])
+
+
+def test_the_vision_encoder_is_left_out_with_a_warning(tmp_path: Path) -> None:
+    model = Model.from_parts(parts_of("t5gemma2"))
+    with pytest.warns(UserWarning, match="the vision encoder is left out of the ONNX files, which answer texts alone"):
+        export_onnx(model, tmp_path / "out")
+    assert OnnxModel.load(tmp_path / "out").generate(["in 3"], max_new_tokens=4) == [
+        model.generate("in 3", beam_size=1, max_new_tokens=4)[0].text
+    ]
+
+
+def test_a_model_of_images_is_refused(tmp_path: Path) -> None:
+    images: dict[str, Any] = {"image": {"height": 8, "patch": 4}}
+    config = ModelConfig(preset="tiny", d_model=16, num_heads=2, ffn_dim=20, max_length=24, input=images)
+    network = build_network(config, AttentionConfig(), source_vocab=260, target_vocab=260, shared=True)
+    parts = replace(parts_of("t5"), network=network, model=config)
+    with pytest.raises(ModelError, match="a model of images or sound cannot be written in ONNX: its source is no text"):
+        export_onnx(Model.from_parts(parts), tmp_path / "out")

@@ -177,13 +177,9 @@ def test_what_is_longer_than_the_model_hears() -> None:
 @pytest.mark.parametrize(
     ("value", "said"),
     [
-        ("in 3 hours", "is the text `in 3 hours`, which is no sound file: the model does not read text"),
-        (Path("gone.wav"), "is `gone.wav`, but there is no file gone.wav"),
-        ("gone.wav", "is the text `gone.wav`, but there is no file gone.wav"),
-        ("nope.MP3", "is the text `nope.MP3`, but there is no file nope.MP3"),
-        (Path("gone"), "is `gone`, but there is no file gone"),
-        ("a" * 5000, "is the text `aaa.*which is no sound file: the model does not read text"),
-        ("a\0b", "is the text .*which is no sound file: the model does not read text"),
+        ("in 3 hours", "is the text `in 3 hours`, which names no file: the model does not read text"),
+        ("a" * 5000, "is the text `aaa.*which names no file: the model does not read text"),
+        ("a\0b", "is the text .*which names no file: the model does not read text"),
         (torch.zeros(2, 9), r"has shape \(2, 9\) and type torch.float32"),
         (numpy.zeros((2, 9), dtype=numpy.int16), r"has shape \(2, 9\) and type torch.int16"),
         (numpy.zeros(9, dtype=numpy.uint8), r"has shape \(9,\) and type torch.uint8"),
@@ -199,13 +195,20 @@ def test_what_is_no_sound_is_refused_in_one_line(value: object, said: str) -> No
     assert "\n" not in str(error.value) and "1000 samples a second" in str(error.value)
 
 
+@pytest.mark.parametrize("value", [Path("gone.wav"), "gone.wav", "nope.MP3", Path("gone")])
+def test_a_recording_that_is_not_there_is_named(value: str | Path) -> None:
+    with pytest.raises(DataError) as error:
+        speech_model().generate([clips()[0], value])
+    assert str(error.value) == f"`{value}` must be sound, but there is no such file. Check the path."
+
+
 @pytest.mark.parametrize("name", ["fake.mp3", "fake.wav", "fake.txt", "fake"])
 def test_a_file_that_is_no_sound_is_named(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(b"not sound")
     for value in (str(tmp_path / name), tmp_path / name):
         with pytest.raises(DataError, match=rf"^`.*{name}` must be a .wav, .flac, .ogg or .mp3 file, but begins with"):
             speech_model().generate(value)
-    with pytest.raises(DataError, match=r"which is a folder\. Give the files in it"):
+    with pytest.raises(DataError, match=r"must be sound, but is a folder\. Give the files in it"):
         speech_model().generate(str(tmp_path))
 
 

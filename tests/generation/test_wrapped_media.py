@@ -141,9 +141,9 @@ def test_answers_are_those_of_transformers(kind: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("kind", "given", "said"),
     [
-        ("sound", "in 3 hours", "no sound file: the model does not read text"),
-        ("sound", "nowhere.wav", "there is no file nowhere.wav"),
-        ("images", "in 3 hours", "there is no such file"),
+        ("sound", "in 3 hours", "names no file: the model does not read text"),
+        ("sound", "nowhere.wav", "`nowhere.wav` must be sound, but there is no such file"),
+        ("images", "in 3 hours", "names no file: the model does not read text"),
         ("images", {"image": np.zeros((8, 8), np.uint8), "text": "what?"}, "This model reads images alone. Leave the"),
         ("images", {"image": np.zeros((8, 8), np.uint8), "text": 3}, "the text of .* must be a text, but is 3"),
     ],

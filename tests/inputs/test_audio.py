@@ -154,8 +154,8 @@ def test_long_recordings_are_refused_truncated_or_split() -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ("in 3 hours", "`texts` must be sound, but number 1 is the text `in 3 hours`, which is no sound file"),
-        ("nowhere.wav", r"number 1 is the text `nowhere.wav`, but there is no file nowhere.wav. Check the path"),
+        ("in 3 hours", "`texts` must be sound, but number 1 is the text `in 3 hours`, which names no file"),
+        ("nowhere.wav", r"^`nowhere.wav` must be sound, but there is no such file. Check the path.$"),
         (torch.zeros(2, 3), r"number 1 has shape \(2, 3\)"),
         ([torch.zeros(2), torch.tensor([torch.nan])], "number 2 has samples that are infinite or not a number"),
         ({"array": [0.0], "sampling_rate": 0}, "number 1 has a `sampling_rate` that must be a number from 1,000"),

@@ -160,7 +160,7 @@ def test_an_image_that_is_too_long_is_named_when_data_is_read(tmp_path: Path) ->
     image_of(picture(8, 21)).save(tmp_path / "wide.png")
     items = [(str(tmp_path / "wide.png"), place, 0, ())]
     assert MediaSources(kind, max_length=21).rows(items)[0] is not None
-    found = r"`.*wide.png` \(lines.tsv:\d\) must have at most 20 columns of pixels.* `max_length`, but has 21\."
+    found = r"`.*wide.png` \(lines.tsv:\d\) must have at most 20 columns of pixels.*max_length`\), but has 21\."
     with pytest.raises(DataError, match=found):
         MediaSources(kind, max_length=20).rows(items)
     with pytest.warns(UserWarning, match="a bad row is left out"):
@@ -255,8 +255,13 @@ def test_what_is_read_as_an_image(tmp_path: Path) -> None:
     [
         (5, "`texts` must be images, but is 5. Give the path of an image"),
         ([5], "number 1 has shape ()"),
-        (["nowhere.png"], "number 1 is the text `nowhere.png`, but there is no such file. Check the path."),
-        (["in 3 hours\0"], "but there is no such file"),
+        (["nowhere.png"], "`nowhere.png` must be an image, but there is no such file. Check the path."),
+        (Path("nowhere"), "`nowhere` must be an image, but there is no such file. Check the path."),
+        (["in 3 hours\0"], "which names no file: the model does not read text. Give the path of an image"),
+        ("a" * 5000, "which names no file"),
+        ("", "`texts` must be images, but number 1 is the text ``, which names no file"),
+        ("tests", "`tests` must be an image, but is a folder. Give the files in it, such as tests/a.png."),
+        ("/dev/null", "`/dev/null` must be an image, but is no regular file"),
         ([torch.zeros(2, 4, 4)], "number 1 has shape (2, 4, 4)"),
         ([torch.zeros(0, 4)], "number 1 has shape (0, 4)"),
         ([torch.full((4, 4), 16.0)], "number 1 has values that are not from 0 to 1"),
@@ -269,7 +274,7 @@ def test_what_is_read_as_an_image(tmp_path: Path) -> None:
 def test_what_is_no_image(value: object, message: str) -> None:
     with pytest.raises(DataError) as error:
         ImageInput(ImageConfig()).read(value, "texts")
-    assert message in str(error.value)
+    assert message in str(error.value) and str(error.value).count(", but ") == 1
 
 
 def test_a_narrow_image_is_not_scaled_to_a_huge_one() -> None:
@@ -309,10 +314,14 @@ def test_a_model_of_images_answers_streams_scores_and_is_saved(model: Model, tmp
     assert len(quantized.generate(images)) == 4
 
 
-def test_an_image_that_is_too_long_and_settings_without_meaning(model: Model) -> None:
-    with pytest.raises(
-        DataError, match=r"input 2 must have at most 24 patches, the model's `max_length`, but has 26\."
-    ):
+def test_an_image_that_is_too_long_and_settings_without_meaning(model: Model, tmp_path: Path) -> None:
+    file = tmp_path / "a.png"
+    file.write_bytes(stored(picture(8, 50)).getvalue())
+    with pytest.raises(DataError, match=r"^input 1 \(`.*/a.png`\) must have at most 24 patches \(`model.max_length`\)"):
+        model.generate(file)
+    (pixels,) = model.input_kind.read(file, "texts")
+    assert type(pixels + 0) is torch.Tensor  # nothing that is computed from it has its name
+    with pytest.raises(DataError, match=r"^input 2 must have at most 24 patches \(`model.max_length`\), but has 26\. "):
         model.generate([picture(8, 8), picture(8, 50)])
     with pytest.raises(ConfigError, match=r"`overflow` must be error for a model of images.*but is truncate"):
         model.generate(picture(8, 8), overflow="truncate")

@@ -144,3 +144,37 @@ def test_families_of_other_toolkits_have_no_such_head(model: Model, tmp_path: Pa
         by_hand.save(tmp_path / "hf", format="huggingface")
     again = antiphon.load(model.save(tmp_path / "own"), device="cpu")
     assert again.generate(["aab"]) == model.generate(["aab"])
+
+
+@pytest.mark.parametrize("ctc", [True, False])
+def test_no_head_is_added_to_a_base(model: Model, ctc: bool, tmp_path: Path) -> None:
+    recipe: dict[str, Any] = {
+        "task": "text",
+        "data": {"train": pairs()[:8]},
+        "model": {"base": "base", "ctc": ctc},
+        "training": {"max_steps": 1, "batch_tokens": 100},
+        "output": str(tmp_path / "run"),
+    }
+    with pytest.raises(ConfigError, match=r"`model.ctc` must be left out beside `model.base`, to which no CTC head is"):
+        train(recipe, quiet=True)
+
+
+def test_a_base_keeps_its_head_and_one_without_is_named(model: Model, tmp_path: Path) -> None:
+    model.save(tmp_path / "with")
+    parts = model.parts
+    settings = replace(parts.model, ctc=False)
+    size = model.target_tokenizer.vocab_size
+    bare = build_network(settings, AttentionConfig(), source_vocab=size, target_vocab=size, shared=True, seed=1)
+    Model.from_parts(
+        replace(parts, network=bare, model=settings, generation=replace(parts.generation, ctc_weight=0.0))
+    ).save(tmp_path / "without")
+    for section in ("training", "generation"):
+        sections: dict[str, Any] = {"training": {"max_steps": 1, "batch_tokens": 100}, "generation": {}}
+        sections[section] = {**sections[section], "ctc_weight": 0.4}
+        recipe = {"task": "text", "data": {"train": pairs()[:8]}, "validation": {}, **sections}
+        run = train(
+            {**recipe, "model": {"base": str(tmp_path / "with")}, "output": str(tmp_path / section)}, quiet=True
+        )
+        assert run.model.network.ctc is not None
+        with pytest.raises((ConfigError, ModelError), match=r"CTC head|model\.ctc"):
+            train({**recipe, "model": {"base": str(tmp_path / "without")}, "output": str(tmp_path / "x")}, quiet=True)

@@ -12,7 +12,7 @@ from antiphon.bulk.tables import KINDS, AnsweredTable, is_table, placed
 from antiphon.cli.bulk import OnRowFailure, are_many, check_few, check_many, run_command, text_shards
 from antiphon.cli.command import Command, import_modules, with_seed
 from antiphon.cli.flags import Flag, Group, Positional
-from antiphon.cli.media import are_media, check_model
+from antiphon.cli.media import are_media, check_input, check_model, check_names
 from antiphon.cli.media import chunks as media_chunks
 from antiphon.cli.streams import Writer, answered, chunks, output, saying_what_is_answered, without
 from antiphon.cli.subtitles import check_subtitles, is_subtitles, write_subtitles
@@ -183,6 +183,8 @@ class Generate(Command):
             check_model(model, self.media[0])
         elif self.input == "-" and sys.stdin is not None and sys.stdin.isatty():
             self.say("antiphon: type lines; the end of input (Ctrl-D) ends")
+        if not self.media:
+            check_input(model, self.input)
         count = search.get("n_best", model.generation.n_best)
         if table is not None:
             self._answer_table(answerer, table, search, count=count, reads=model)
@@ -196,6 +198,8 @@ class Generate(Command):
             done = answered(self.output, 1 if self.json or self.stream else count) if self.resume else 0
             given = media_chunks(self.media) if self.media else chunks(self.input)
             for chunk in without(done, given, self.output, unit="files" if self.media else "lines"):
+                if not self.media:
+                    check_names(model, chunk, "standard input" if self.input == "-" else self.input, first=done)
                 if self.stream:
                     self._stream(model, chunk, search, writer, first_row=done)
                 else:

@@ -198,6 +198,8 @@ class BaseConfig(Settings):
 
 def beside_base(mapping: Mapping[str, object]) -> BaseConfig:
     """Read `model` with a `base`; SettingError for a setting that only a new network can have."""
+    no_head = "must be left out beside `model.base`, to which no CTC head is added: a base keeps the head that it has"
+    require("ctc" not in mapping, "ctc", no_head, "Leave it out, or train a new network with it.")
     for name in mapping:
         new = name in hints(ModelConfig) and name not in hints(BaseConfig)
         problem = f"must be left out beside `model.base`, whose network has its own, but is {show(mapping[name])}"

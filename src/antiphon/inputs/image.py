@@ -35,6 +35,7 @@ from antiphon.inputs.images.files import MAX_PIXELS, image_size, opaque, pillow,
 from antiphon.inputs.kind import InputKind, Source, SourceParts
 from antiphon.inputs.limits import BoundedNetwork
 from antiphon.inputs.patch_embedding import PatchEmbedding
+from antiphon.inputs.paths import file_of
 from antiphon.inputs.pictures import Box, SourcePicture, of_columns
 from antiphon.nn.grid_positions import GridLearned, GridSinusoidal
 from antiphon.nn.image_convolutions import ImageConvolutions
@@ -103,11 +104,10 @@ class ImageInput(InputKind[Tensor]):
         self._check_size(image_size(file, what), what)
         return pixels(scaled(read_image(file, what, mode=self._mode), self.settings))
 
-    def check_length(self, length: int, max_length: int, what: str) -> None:
-        most = self._most(max_length)
-        if length > most:
+    def check_length(self, length: int, *, max_length: int, what: str) -> None:
+        if length > (most := self._most(max_length)):
             unit = "columns of pixels" if self.settings.front == "convolutions" else "patches"
-            problem = f"{what} must have at most {most} {unit}, the model's `max_length`, but has {length}"
+            problem = f"{what} must have at most {most} {unit} (`model.max_length`), but has {length}"
             raise DataError(f"{problem}. Cut the image, or train with a larger `model.max_length`.")
 
     def features(self, row: Tensor) -> Tensor:
@@ -145,7 +145,7 @@ class ImageInput(InputKind[Tensor]):
         found: list[Source] = []
         for row, image in enumerate(rows, first_row):
             features = self.features(image)
-            self.check_length(len(features), network.max_length, f"input {row + 1}")
+            self.check_length(len(features), max_length=network.max_length, what=image_name(image, row))
             found.append(features)
         return found
 
@@ -188,20 +188,41 @@ class ImageInput(InputKind[Tensor]):
         if isinstance(value, Mapping) and ("bytes" in value or "path" in value):  # as data sets of the hub have them
             value = value["bytes"] if value.get("bytes") is not None else value["path"]
         if isinstance(value, str | Path):
-            named = f"{what} is {show(str(value))}"
-            try:
-                with open(value, "rb") as file:
-                    return self.load(file, f"`{value}`")
-            except (OSError, ValueError) as error:
-                if isinstance(error, DataError):
-                    raise
-                raise DataError(f"{named}, but there is no such file. Check the path. {REMEDY}") from error
+            file = file_of(value, "an image", what=what, remedy=REMEDY, example="a.png")
+            return FileImage.of(self._stored(file), f"`{value}`")
         if isinstance(value, bytes):
             return self.load(io.BytesIO(value), what.partition(" must")[0])
         if isinstance(value, image_type):
             self._check_size(value.size, f"{what} is an image, which")
             return pixels(scaled(opaque(value, what.partition(" must")[0], self._mode), self.settings))
         return self._row(image_of(_as_pixels(value, what)), what)
+
+    def _stored(self, file: Path) -> Tensor:
+        """The pixels of the image in a file."""
+        try:
+            with file.open("rb") as opened:
+                return self.load(opened, f"`{file}`")
+        except OSError as error:
+            problem = f"`{file}` cannot be read ({error.strerror or error})"
+            raise DataError(f"{problem}. Check the file and its permissions.") from error
+
+
+class FileImage(Tensor):
+    """The pixels (C, H, W) of an image in a file, which errors name. Operations return plain tensors."""
+
+    what: str
+    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
+
+    @classmethod
+    def of(cls, pixels: Tensor, what: str) -> Self:
+        image = pixels.as_subclass(cls)
+        image.what = what
+        return image
+
+
+def image_name(image: Tensor, row: int) -> str:
+    """How errors name input `row`, counted from 0: with its file, if it is in one."""
+    return f"input {row + 1}" + (f" ({image.what})" if isinstance(image, FileImage) else "")
 
 
 def _as_pixels(value: object, what: str) -> Tensor:

@@ -68,6 +68,9 @@ class InputKind(ABC, Generic[Row]):
         """
         raise NotImplementedError
 
+    def check_length(self, length: int, *, max_length: int, what: str) -> None:
+        """DataError, which names `what`, if features of `length` rows are too long for a network of `max_length`."""
+
     def load(self, file: BinaryIO, what: str) -> Row:
         """The source in an opened file. DataError, which names `what`, if it cannot be read."""
         raise NotImplementedError
@@ -80,10 +83,6 @@ class InputKind(ABC, Generic[Row]):
         """The largest number of rows of the features of a source of `length`, after augmentations that make it longer
         by at most `factor`."""
         return math.ceil((length + 1) * factor) if factor > 1 else length
-
-    def check_length(self, length: int, max_length: int, what: str) -> None:
-        """DataError, which names `what`, if features of `length` rows are too long for a model of `max_length` and
-        `measure` does not know it."""
 
     # For reading a user's inputs.
 

@@ -6,6 +6,7 @@ import unicodedata
 from collections.abc import Iterable
 
 IMAGES = ("png", "jpg", "jpeg", "gif", "bmp", "tif", "tiff", "webp")
+_OTHER_IMAGES = ("svg", "heic", "heif", "avif", "jxl", "jp2")  # which no model reads
 # Of Unicode's Default_Ignorable_Code_Point, those outside of the category Cf; and the empty pattern of Braille.
 _INVISIBLE = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u3164\uffa0\u2800") | {
     chr(code) for code in (*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0))
@@ -27,7 +28,7 @@ def _is_invisible(char: str) -> bool:
 def is_media_name(text: str) -> bool:
     """Whether a text is the name of an image or sound file: no white space, and a known suffix."""
     name, dot, ending = text.rpartition(".")
-    return bool(name and dot) and ending.lower() in IMAGES + SOUNDS and not any(map(str.isspace, text))
+    return bool(name and dot) and ending.lower() in IMAGES + _OTHER_IMAGES + SOUNDS and not any(map(str.isspace, text))
 
 
 def first_media_name(texts: Iterable[str]) -> str | None:

@@ -42,16 +42,20 @@ class Task:
     """A named task. `split` is its function; use `pair`, which calls it and checks the result.
 
     `labels` (classification only) maps each label in the data to its name in answers. `media`: sources are the names of
-    files of images or sound.
+    files of images or sound. `unread`: a field of images that the model reads, but is not trained on.
     """
 
     name: str
     split: Split
     labels: Mapping[str, str] = field(default_factory=dict)
     media: bool = False
+    unread: str = ""
 
     def pair(self, record: Mapping[str, str], *, where: object = "") -> tuple[str, str | None]:
         """The source and the target of `record`. DataError, which names `where` (file:line), if it has none."""
+        if self.unread and self.unread in record:
+            problem = "must be left out: a model of texts with images is trained on texts alone"
+            raise DataError(f"the column `{self.unread}` {problem}{_at(where)}. Remove it, or train a model of images.")
         try:
             result = self.split(record)
         except KeyError as error:

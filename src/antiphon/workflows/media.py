@@ -17,7 +17,7 @@ from antiphon.data.lines import DataPlace
 from antiphon.data.media.references import located
 from antiphon.data.media.rows import MediaSources
 from antiphon.errors import DataError
-from antiphon.inputs import InputKind, input_kind
+from antiphon.inputs import ImageTextInput, InputKind, input_kind
 from antiphon.inputs.augmentation import Augmentation
 from antiphon.models.folders.checkpoint import Parts
 from antiphon.settings import SettingError, inside, show
@@ -42,8 +42,11 @@ def with_media(task: Task, config: TrainConfig) -> Task:
 
     A base that is not applied yet is taken as one that reads text.
     """
-    if not isinstance(config.model, ModelConfig) or kind_of(config).has_tokens:
+    if not isinstance(config.model, ModelConfig):
         return task
+    kind = kind_of(config)
+    if kind.has_tokens:
+        return replace(task, unread="image") if isinstance(kind, ImageTextInput) else task
     for name in ("train", "valid"):
         if any(source.is_text for source in source_list(getattr(config.data, name))):
             problem = "must be pairs of an image or sound and a text, but is plain text"
@@ -76,7 +79,8 @@ def media_of(config: TrainConfig, folder: Path | None) -> dict[str, MediaSources
                 )
         found.append(made)
     how, most = config.data.bad_rows, config.model.max_length
-    return {"train": MediaSources(kind, tuple(found), how, most), "valid": MediaSources(kind, (), how, most)}
+    changes = {"train": tuple(found), "valid": ()}
+    return {name: MediaSources(kind, each, how, max_length=most) for name, each in changes.items()}
 
 
 def readable_pairs(pairs: Pairs, media: MediaSources) -> list[tuple[str, Sequence[str]]]:

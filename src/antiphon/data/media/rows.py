@@ -26,13 +26,15 @@ from antiphon.errors import DataError
 from antiphon.inputs import InputKind
 from antiphon.inputs.augmentation import Augmentation, draws
 
+_SKIPS = "`data.bad_rows: skip` leaves such rows out."
+
 
 @dataclass(frozen=True)
 class MediaSources:
     """Sources of `kind`, changed by `augmentations` in training.
 
     `bad_rows`: a file that cannot be read is an error, or left out and counted; to know, each is decoded once when its
-    row is read. `max_length` is that of the model, for kinds whose sources it limits.
+    row is read. `max_length`: that of the model, which bounds sources; None for any.
     """
 
     kind: InputKind[Any]
@@ -57,7 +59,7 @@ class MediaSources:
         with _placed(place), open_media(known) as file:
             length = self.kind.measure(file, what)
         if self.max_length is not None:
-            self.kind.check_length(length, self.max_length, what)
+            self.kind.check_length(length, max_length=self.max_length, what=what)
         if self.bad_rows == "skip":
             self.features(known, what)
         length = self.kind.longer(length, self.longest)
@@ -86,8 +88,11 @@ class MediaSources:
     def features(self, reference: Reference, what: str, *, augmented: tuple[int, int, int] | None = None) -> Tensor:
         """The features (F, M) of a file; `augmented`: seed, epoch and number of the row. DataError if it cannot be
         read."""
-        with open_media(reference) as file:
-            source = self.kind.load(file, what)
+        try:
+            with open_media(reference) as file:
+                source = self.kind.load(file, what)
+        except DataError as error:  # of what stands behind the head, which is read while training runs
+            raise error if augmented is None else DataError(f"{error} {_SKIPS}") from error
         if augmented is None or not self.augmentations:
             return self.kind.features(source)
         seed, epoch, number = augmented
@@ -151,9 +156,6 @@ def _together(errors: Sequence[tuple[DataError, DataPlace]]) -> DataError:
     """One error for several bad files, which names the first one and the places of the others."""
     first = errors[0][0]
     if len(errors) == 1:
-        return DataError(f"{first} `data.bad_rows: skip` leaves such rows out.")
+        return DataError(f"{first} {_SKIPS}")
     others = ", ".join(str(place) for _, place in errors[1:])
-    return DataError(
-        f"{first} At least {len(errors) - 1} other rows are bad too: {others}. `data.bad_rows: skip` leaves such rows "
-        "out."
-    )
+    return DataError(f"{first} At least {len(errors) - 1} other rows are bad too: {others}. {_SKIPS}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from antiphon.generation.quantize import check_whole
 from antiphon.generation.translator import Translator
 from antiphon.models.families import Inexpressible
 from antiphon.models.seq2seq import EncoderDecoder
+from antiphon.models.vision import ImageTextEmbedding
 from antiphon.nn.attention import Attention
 from antiphon.nn.mixers import Delta, Mixer
 from antiphon.nn.mixers.recurrence import Recurrence
@@ -33,7 +35,7 @@ def check_supported(model: Translator) -> Model:
     if isinstance(model.network, Ensemble):
         raise ModelError("one model is exported at a time, but this is an ensemble. Export its members.")
     if not model.input_kind.has_tokens:
-        raise Inexpressible("a speech model cannot be written in ONNX: its source is sound.", SUPPORTED)
+        raise Inexpressible("a model of images or sound cannot be written in ONNX: its source is no text.", SUPPORTED)
     adapter = next((name for name, _ in model.network.named_parameters() if ".lora_" in name), None)
     if adapter is not None:
         raise Inexpressible(
@@ -50,6 +52,12 @@ def check_supported(model: Translator) -> Model:
         refused = _refused(role, mixer)
         if refused:
             raise Inexpressible(f"{mixer.called} of the {role} cannot be written in ONNX: {refused}.", SUPPORTED)
+    if isinstance(model.network.source, ImageTextEmbedding):
+        warnings.warn(
+            "the vision encoder is left out of the ONNX files, which answer texts alone. Answer images with the model "
+            "itself.",
+            stacklevel=3,
+        )
     return model
 
 

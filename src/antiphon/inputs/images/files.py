@@ -85,7 +85,8 @@ def _opened(file: BinaryIO, what: str) -> Iterator[Image.Image]:
     except Image.DecompressionBombError as error:
         raise DataError(f"{what} must have at most {MAX_PIXELS} pixels, but {_too_many(error)}. {_SMALLER}") from error
     except Exception as error:  # of broken heads, too
-        raise DataError(f"{what} must be an image ({KNOWN}), but cannot be read as one. Check the file.") from error
+        problem = f"must be an image ({KNOWN}), but cannot be read as one"
+        raise DataError(f"{what} {problem}. Check the file, or convert it to PNG.") from error
     width, height = image.size
     if width * height > MAX_PIXELS:
         problem = f"must have at most {MAX_PIXELS} pixels, but has {width} x {height}"

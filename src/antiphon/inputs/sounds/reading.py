@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 from antiphon.errors import DataError
+from antiphon.inputs.paths import file_of
 from antiphon.inputs.sounds.files import HIGHEST_RATE, LOWEST_RATE, resample
 from antiphon.inputs.sounds.stored import Sound, StoredSound, samples_of
 from antiphon.settings import show
-from antiphon.text.kinds import is_media_name
 
 
 def read_recordings(inputs: object, what: str, *, sampling_rate: int, most: int | None = None) -> list[Sound]:
@@ -42,7 +42,7 @@ def _sound(value: object, name: str, number: int, rate: int, most: int | None) -
     if isinstance(value, StoredSound):
         return value
     if isinstance(value, str | Path):
-        file = _file(value, what, remedy)
+        file = file_of(value, "sound", what=what, remedy=remedy, example="a.wav")
         return _stored(lambda: file.open("rb"), f"`{file}`", rate, most)
     if isinstance(value, bytes | bytearray):
         return _stored(lambda: io.BytesIO(value), f"recording {number} of `{name}`", rate, most)
@@ -79,20 +79,3 @@ def given_samples(value: object, what: str, remedy: str) -> Tensor:
     if not bool(samples.isfinite().all()):
         raise DataError(f"{what} has samples that are infinite or not a number. {remedy}")
     return samples.detach().to("cpu", torch.float32)
-
-
-def _file(value: str | Path, what: str, remedy: str) -> Path:
-    """The path of a sound file; DataError if `value` is a text or a folder, or there is no such file."""
-    named = show(value) if isinstance(value, str) else f"`{value}`"
-    path = Path(value)
-    try:
-        if path.is_file():
-            return path
-        is_folder = path.is_dir()
-    except (OSError, ValueError):  # a text that is too long for a name, or holds a NUL
-        is_folder = False
-    if is_folder and str(value) not in ("", "."):
-        raise DataError(f"{what} is {named}, which is a folder. Give the files in it, such as {path / 'a.wav'}.")
-    if isinstance(value, Path) or is_media_name(value):
-        raise DataError(f"{what} is {named}, but there is no file {value}. Check the path. {remedy}")
-    raise DataError(f"{what} is {named}, which is no sound file: the model does not read text. {remedy}")
