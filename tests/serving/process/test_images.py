@@ -47,6 +47,7 @@ def model_of(*, labels: tuple[str, ...] = (), settings: dict[str, Any] | None = 
 def test_images_as_bytes(tmp_path: Path) -> None:
     folder, kinds = model_of().save(tmp_path / "reader"), model_of(labels=LABELS).save(tmp_path / "kinds")
     offline, classifier = (antiphon.load(each, dtype=DTYPE, device="cpu") for each in (folder, kinds))
+    assert isinstance(offline, Model)
     entries = [ModelEntry(name=each.name, path=str(each), dtype=DTYPE) for each in (folder, kinds)]
     served = Served(*entries).ready()
     try:
