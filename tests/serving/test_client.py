@@ -301,6 +301,26 @@ def test_recordings_for_a_model_of_speech(tmp_path: Path) -> None:
                 client.generate(files)
 
 
+def test_images_for_a_model_of_images(tmp_path: Path) -> None:
+    files = [tmp_path / "a.png", tmp_path / "b.JPG"]
+    for number, file in enumerate(files):
+        file.write_bytes(b"data" * (10 + number))
+    service = FakeService()
+    with live.running(service) as server:
+        with antiphon.Client(server.url, model="eyes") as client:
+            for inputs in (files, map(str, files)):
+                found = client.generate(inputs, prompt="what is this?")
+                assert [each.text for each in found] == ["SAW 40 BYTES", "SAW 44 BYTES"]
+            assert service.calls[-1].inputs == [b"data" * 10, b"data" * 11]
+            assert "".join(client.stream(files[0])).strip() == "SAW 40 BYTES"
+            assert client.score(files[:1], ["ja"]) == [-2.0]
+            assert client.attention(files[0], "ja").source_tokens == ["40 bytes"]
+            with pytest.raises(DataError, match=r"there is no file `.*c\.png`"):
+                client.generate(tmp_path / "c.png")
+        with antiphon.Client(server.url) as client:  # a model of texts
+            assert client.generate("a.png")[0].text == "A.PNG"
+
+
 def test_a_client_needs_no_pytorch() -> None:
     code = (
         "import sys, antiphon; antiphon.Client('http://x'); print('torch' in sys.modules, 'tokenizers' in sys.modules)"

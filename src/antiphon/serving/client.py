@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from antiphon.generation.attention.maps import AttentionMaps
 
 T = TypeVar("T")
-Input = str | Path  # a text; for a model of speech the path of a sound file
+Input = str | Path  # a text; for a model of speech or of images the path of a file
 Inputs = Input | Iterable[Input]
 
 ROWS_A_REQUEST = 32  # enough for the server to fill its batches, and soon answered
@@ -111,10 +111,10 @@ class Client:
     def generate(self, texts: Inputs, *, first_row: int = 0, **settings: object) -> Answers:
         """One answer for each input, in their order, as `Model.generate`; `batch_size` bounds the inputs of a request.
 
-        For a model of speech the inputs are paths of sound files. If a request fails, the error is that of the first
-        input that has no answer.
+        For a model of speech or of images the inputs are paths of files. If a request fails, the error is that of the
+        first input that has no answer.
         """
-        rows = inputs_of(texts, "texts", self._is_speech)
+        rows = inputs_of(texts, "texts", self._takes)
         common, of_rows = settings_of_rows(checked_settings(settings), len(rows))
         most = common.pop("batch_size", None)
 
@@ -137,7 +137,7 @@ class Client:
             raise DataError(f"`text` must be one text, but is {show(text)}. Call `generate` for several.")
         common = checked_settings(settings)
         common.pop("batch_size", None)
-        inputs = inputs_of(text, "text", self._is_speech)
+        inputs = inputs_of(text, "text", self._takes)
         body = self._body(inputs=inputs, stream=True, **common, **_first_row(first_row))
         return self._pieces(self._connection.events("/v1/generate", body))
 
@@ -157,7 +157,7 @@ class Client:
         max_source_tokens: int | None = None,
     ) -> list[float]:
         """For each pair the sum of the log-probabilities of the target's tokens and its end token, in nats."""
-        rows, answers = inputs_of(sources, "sources", self._is_speech), texts_of(targets, "targets")
+        rows, answers = inputs_of(sources, "sources", self._takes), texts_of(targets, "targets")
         if len(rows) != len(answers):
             counts = f"{len(rows)} sources and {len(answers)} targets"
             raise DataError(f"there must be one target for each source, but there are {counts}.")
@@ -171,18 +171,20 @@ class Client:
 
     def attention(
         self,
-        source: str,
+        source: Input,
         target: str | None = None,
         *,
         overflow: str | None = None,
         max_source_tokens: int | None = None,
     ) -> AttentionMaps:
         """The attention weights of every layer and head for one pair; without a target, for the model's own answer."""
-        for name, text in (("source", source), ("target", target)):
-            if not isinstance(text, str) and (name == "source" or text is not None):
+        for name, text, types in (("source", source, str | Path), ("target", target, str | None)):
+            if not isinstance(text, types):
                 raise DataError(f"`{name}` must be one text, but is {show(text)}.")
         limits = _given(overflow=overflow, max_source_tokens=max_source_tokens)
-        texts = {name: clean_text(text) for name, text in _given(source=source, target=target).items()}
+        texts = {"source": inputs_of(source, "source", self._takes)[0]}
+        if target is not None:
+            texts["target"] = clean_text(target)
         return maps_of(self._connection.post("/v1/attention", self._body(**texts, **limits)))
 
     def _in_parts(self, ask: Callable[[int, int], list[T]], rows: Sequence[str], *, most: int | None = None) -> list[T]:
@@ -204,8 +206,8 @@ class Client:
         limits = self._facts().get("limits") or {}
         return min(ROWS_A_REQUEST, int(limits.get("max_items") or ROWS_A_REQUEST))
 
-    def _is_speech(self) -> bool:
-        return self._facts().get("input") == "speech"
+    def _takes(self) -> str:
+        return self._facts().get("input") or "text"
 
     def _fact(self, name: str) -> Any:
         """A fact about the model; WorkError if the server has not loaded it yet."""

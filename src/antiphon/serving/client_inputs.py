@@ -1,4 +1,4 @@
-"""What a user gives to `antiphon.Client`, as what is sent: texts, or sound files for a model of speech."""
+"""What a user gives to `antiphon.Client`, as what is sent: texts, or files for a model of speech or of images."""
 
 from __future__ import annotations
 
@@ -10,18 +10,27 @@ from antiphon.errors import DataError
 from antiphon.settings import show
 from antiphon.utf8 import clean_text
 
-SOUNDS = (".wav", ".flac", ".ogg", ".opus", ".mp3")
+SUFFIXES = {
+    "speech": (".wav", ".flac", ".ogg", ".opus", ".mp3"),
+    "image": (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".gif", ".bmp"),
+}  # of the files that a model takes, by the `input` of its description
+_TYPES = {"speech": "audio", "image": "image"}
+_MIME = {"jpg": "jpeg", "tif": "tiff"}
 
 
-def inputs_of(inputs: object, what: str, is_speech: Callable[[], bool]) -> list[str]:
-    """The inputs as they are sent: one or several, each a text or the path of a sound file.
+def inputs_of(inputs: object, what: str, kind: Callable[[], str]) -> list[str]:
+    """The inputs as they are sent: one or several, each a text or the path of a file of sound or of an image.
 
-    `is_speech` is called only where an input may be a path. DataError, which names `what`, for anything else.
+    `kind`, what the model takes, is called only where an input may be a path. DataError, which names `what`, for
+    anything else.
     """
     rows = _listed(inputs, what)
-    maybe_paths = all(isinstance(row, Path) or (isinstance(row, str) and row.lower().endswith(SOUNDS)) for row in rows)
-    if rows and maybe_paths and is_speech():
-        return [_recording(Path(str(row))) for row in rows]
+    all_suffixes = tuple(suffix for each in SUFFIXES.values() for suffix in each)
+    maybe_paths = all(
+        isinstance(row, Path) or (isinstance(row, str) and row.lower().endswith(all_suffixes)) for row in rows
+    )
+    if rows and maybe_paths and (takes := kind()) in _TYPES:
+        return [_data_url(Path(str(row)), _TYPES[takes]) for row in rows]
     return texts_of(rows, what)
 
 
@@ -30,7 +39,7 @@ def texts_of(texts: object, what: str) -> list[str]:
     found: list[str] = []
     for row, text in enumerate(_listed(texts, what)):
         if not isinstance(text, str):
-            wanted = "texts, or paths of sound files for a model of speech"
+            wanted = "texts, or paths of files for a model of speech or of images"
             raise DataError(f"`{what}` must be {wanted}, but number {row + 1} is {show(text)}.")
         found.append(clean_text(text))
     return found
@@ -44,8 +53,8 @@ def _listed(inputs: object, what: str) -> list[object]:
     return list(inputs)
 
 
-def _recording(path: Path) -> str:
-    """A sound file as a data URL (RFC 2397)."""
+def _data_url(path: Path, type: str) -> str:
+    """A file of sound or of an image as a data URL (RFC 2397)."""
     try:
         content = path.read_bytes()
     except FileNotFoundError as error:
@@ -53,5 +62,6 @@ def _recording(path: Path) -> str:
     except OSError as error:
         raise DataError(f"`{path}` cannot be read ({error.strerror}).") from error
     kind = path.suffix.lower().removeprefix(".")
-    kind = kind if kind.isascii() and kind.isalnum() else "wav"  # the server reads the format from the content
-    return f"data:audio/{kind};base64,{base64.b64encode(content).decode('ascii')}"
+    # The server reads the format from the content.
+    kind = _MIME.get(kind, kind) if kind.isascii() and kind.isalnum() else "unknown"
+    return f"data:{type}/{kind};base64,{base64.b64encode(content).decode('ascii')}"

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 Detail = Literal["alignment", "token_confidence", "seconds"]
+InputName = Literal["text", "speech", "image"]
 ModelState = Literal["unloaded", "loading", "ready", "restarting", "failed"]
 
 
@@ -22,7 +23,8 @@ ModelState = Literal["unloaded", "loading", "ready", "restarting", "failed"]
 class GenerateCall:
     """A request for answers.
 
-    `inputs` are texts, or for a model of speech the bytes of sound files. `settings` are those of `Model.generate`.
+    `inputs` are texts, or for a model of speech or of images the bytes of files. `settings` are those of
+    `Model.generate`.
     `model` None is the default model. `stream` asks for `TextPiece` events too. `details` are computed for each answer.
     After `timeout_seconds`, the waiting time included, the call ends with `CallTimeout`. `cached` False: the answers
     are computed although they are in the cache. `first_row` is the row of the first input, on which sampling depends,
@@ -69,15 +71,15 @@ Event = TextPiece | Answered
 class ModelInfo:
     """Facts about a loaded model.
 
-    `input` is `speech` for a model that takes recordings; `timestamps`: its answers may have them. `languages` has the
-    codes of the languages of sources and answers, empty where the model does not name them; `pairs` are the (source,
-    target) pairs that it translates, empty if every pair of `languages`. `generation` are the default search settings.
-    `limits` has `max_source_tokens` and `max_new_tokens`. `card` are facts for a page: the sizes of the network,
-    attention, data, metrics.
+    `input` is `speech` for a model that takes recordings, `image` for one that takes images; `timestamps`: its answers
+    may have them. `languages` has the codes of the languages of sources and answers, empty where the model does not
+    name them; `pairs` are the (source, target) pairs that it translates, empty if every pair of `languages`.
+    `generation` are the default search settings. `limits` has `max_source_tokens` and `max_new_tokens`. `card` are
+    facts for a page: the sizes of the network, attention, data, metrics.
     """
 
     task: str
-    input: Literal["text", "speech"]
+    input: InputName
     timestamps: bool = False
     labels: tuple[str, ...] = ()
     source_languages: tuple[str, ...] = ()
@@ -115,6 +117,12 @@ class BadInput(ServiceError):
     """A setting or a text that is wrong (ConfigError and DataError of the model)."""
 
     code, status = "invalid", 422
+
+
+class UnreadableInput(BadInput):
+    """The bytes of an input are no recording, or no image, that can be read."""
+
+    code, status = "unreadable", 400
 
 
 class UnknownModel(ServiceError):
@@ -165,7 +173,7 @@ class ModelService(Protocol):
 
     async def attention(
         self,
-        source: str,
+        source: str | bytes,
         target: str | None = None,
         *,
         model: str | None = None,

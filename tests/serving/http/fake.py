@@ -1,6 +1,7 @@
 """A service of models for the tests of the HTTP interface: answers at once, or when a test lets it.
 
-The model `dates` translates en to de by upper case; `echo` names no languages; `ears` takes recordings.
+The model `dates` translates en to de by upper case; `echo` names no languages; `ears` takes recordings,
+`eyes` images.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from antiphon.serving.service import (
     TextPiece,
     Unavailable,
     UnknownModel,
+    UnreadableInput,
 )
 
 SECRET = "secret detail of the crash"  # what no response and no log may have
@@ -34,6 +36,7 @@ DATES = ModelInfo(
     card={"parameters": 1_100_000, "metrics": {"bleu": 92.3}},
 )
 SPEECH = ModelInfo(task="text", input="speech", limits=LIMITS)
+IMAGES = ModelInfo(task="caption", input="image", limits=LIMITS)
 
 
 def answer_of(text: str, call: GenerateCall) -> dict[str, Any]:
@@ -71,6 +74,7 @@ class FakeService:
             "dates": ModelStatus(name="dates", state="ready", info=DATES),
             "echo": ModelStatus(name="echo", state="ready", info=replace(DATES, task="text", card={})),
             "ears": ModelStatus(name="ears", state="ready", info=SPEECH),
+            "eyes": ModelStatus(name="eyes", state="ready", info=IMAGES),
             "later": ModelStatus(name="later", state="unloaded"),
         }
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -93,8 +97,11 @@ class FakeService:
             if self._held is not None:
                 await self._held.wait()
             for index, text in enumerate(call.inputs):
+                self._check(call.model, text)
+                if text == b"broken":
+                    raise UnreadableInput("recording 1 of `inputs` cannot be read.", field="inputs")
                 if isinstance(text, bytes):
-                    text = f"heard {len(text)} bytes"
+                    text = f"{'saw' if call.model == 'eyes' else 'heard'} {len(text)} bytes"
                 self._raise(text)
                 answer = answer_of(text, call)
                 if call.stream:
@@ -126,6 +133,12 @@ class FakeService:
         if held is not None and self._loop is not None:
             self._loop.call_soon_threadsafe(held.set)
 
+    def _check(self, model: str | None, given: object) -> None:
+        """Refuse a text where the model takes files, and a file where it takes texts."""
+        info = self._models[model or "dates"].info
+        if info is not None and (info.input == "text") != isinstance(given, str):
+            raise BadInput(f"`inputs` must be of the kind {info.input}.", field="inputs")
+
     @staticmethod
     def _raise(text: str) -> None:
         if text == "refuse":
@@ -149,12 +162,13 @@ class FakeService:
     ) -> list[float]:
         self._ready(model)
         for source in sources:
+            self._check(model, source)
             self._raise(str(source))
         return [-float(len(target)) for target in targets]
 
     async def attention(
         self,
-        source: str,
+        source: str | bytes,
         target: str | None = None,
         *,
         model: str | None = None,
@@ -163,9 +177,14 @@ class FakeService:
         self._ready(model)
         if self._held is not None:
             await self._held.wait()
-        names = source.split() or [""]
+        self._check(model, source)
+        names = (source.split() if isinstance(source, str) else [f"{len(source)} bytes"]) or [""]
         weights = [[[[1.0] * len(names)] * len(names)]]
-        return {"source_tokens": names, "target_tokens": names, "cross": weights, "encoder": None, "decoder": weights}
+        special = [False] * len(names)
+        return {
+            "source_tokens": names, "target_tokens": names, "source_special": special, "target_special": special,
+            "start": "<s>", "cross": weights, "encoder": None, "decoder": weights,
+        }  # fmt: skip
 
     def _ready(self, name: str | None) -> None:
         if name in self.on_demand:

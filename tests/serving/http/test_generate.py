@@ -119,11 +119,11 @@ def test_attention(server: LiveServer) -> None:
 def test_models_have_their_facts(server: LiveServer) -> None:
     models = server.client.get("/v1/models").json()["models"]
     assert [(model["name"], model["default"]) for model in models] == [
-        ("dates", True), ("echo", False), ("ears", False), ("later", False),
+        ("dates", True), ("echo", False), ("ears", False), ("eyes", False), ("later", False),
     ]  # fmt: skip
     assert models[0]["source_languages"] == ["en"] and models[0]["target_languages"] == ["de"]
     assert models[0]["limits"]["max_new_tokens"] == 512 and models[0]["limits"]["max_items"] == 128
-    assert models[3]["task"] is None and "card" not in models[0]
+    assert models[4]["task"] is None and "card" not in models[0]
     assert server.client.get("/v1/models/dates").json()["card"]["metrics"] == {"bleu": 92.3}
     missing = server.client.get("/v1/models/nope")
     assert missing.status_code == 404 and missing.json()["error"]["field"] == "model"

@@ -1,7 +1,7 @@
 """A service of models for the tests of the page: answers word by word from a small dictionary.
 
-`dates` translates en to de, `many` several languages, `labels` classifies, `ears` takes recordings, `echo` repeats its
-input, `later` is loaded by its first call, `stopped` only by the route for it.
+`dates` translates en to de, `many` several languages, `labels` classifies, `ears` takes recordings, `eyes` and `kinds`
+images, `echo` repeats its input, `later` is loaded by its first call, `stopped` only by the route for it.
 """
 
 from __future__ import annotations
@@ -38,6 +38,8 @@ INFOS = {
     "many": replace(DATES, source_languages=("en", "de", "fr"), target_languages=("de", "en")),
     "labels": replace(DATES, task="classification", labels=("good", "bad")),
     "ears": replace(DATES, task="text", input="speech"),
+    "eyes": replace(DATES, task="caption", input="image"),
+    "kinds": replace(DATES, task="classification", input="image", labels=("good", "bad")),
     "echo": replace(DATES, task="text", card={}),
     "later": DATES,
     "stopped": DATES,
@@ -69,7 +71,7 @@ def answer_of(text: str, call: GenerateCall, prefix: str | None) -> dict[str, An
     count = int(call.settings.get("n_best") or 1)
     changed = [[*words[: len(given)], other, *words[len(given) + 1 :]] for other in OTHERS]
     made["alternatives"] = [_hypothesis(each, call, score=-1.0 - n) for n, each in enumerate(changed[: count - 1])]
-    if call.model == "labels":
+    if call.model in ("labels", "kinds"):
         made |= {"text": "good", "tokens": ["good"], "probabilities": {"good": 0.8, "bad": 0.2}}
     return made
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 
 import pytest
+from inputs.images import picture, stored
 from serving.http.live import running
 from serving.page.conftest import Watched
 from serving.page.service import PageService
@@ -88,6 +89,49 @@ def test_a_recording_is_transcribed(open_page) -> None:
     wait_until(page, "document.querySelector('.transcript').innerText.startsWith('heard')")
     heard = int(page.locator(".transcript").first.inner_text().split()[1])
     assert 24_000 < heard < 80_000  # a second or two of 16-bit samples at 16 kHz
+
+
+def test_an_image_is_seen_asked_about_and_pasted(open_page, service: PageService) -> None:
+    page = open_page(model="eyes", expected=("400",), viewport={"width": 360, "height": 800}, locale="de-DE")
+    assert page.locator("[role=tab]").all_text_contents() == ["Bilder", "Über"]
+    content = stored(picture(30, 90)).getvalue()
+    name = "a_long_name_" * 4 + ".png"
+    page.set_input_files("#image", [{"name": name, "mimeType": "image/png", "buffer": content}])
+    page.locator(".transcript", has_text=f"heard {len(content)} bytes").wait_for()
+    assert page.locator("img.seen").get_attribute("alt") == f"Das Bild {name}"
+    assert page.evaluate("document.querySelector('img.seen').naturalWidth") == 90
+    assert "90" in page.inner_text(".image-body .small")
+    assert service.calls[-1].inputs == [content] and "prompt" not in service.calls[-1].settings
+    page.fill("#image-question", "what is left?")
+    page.keyboard.press("Enter")
+    page.locator(".asked", has_text="what is left?").wait_for()
+    wait_until(page, "document.querySelectorAll('.small').length === 2")
+    assert service.calls[-1].settings["prompt"] == "what is left?"
+    page.evaluate(
+        """bytes => {
+            const clipboardData = new DataTransfer();
+            clipboardData.items.add(new File([Uint8Array.from(bytes)], "pasted.png", { type: "image/png" }));
+            document.dispatchEvent(new ClipboardEvent("paste", { clipboardData }));
+        }""",
+        list(content),
+    )
+    wait_until(page, "document.querySelectorAll('.small').length === 3")
+    assert page.evaluate("document.documentElement.scrollWidth") == 360
+    page.get_by_role("button", name="Entfernen").first.click()
+    assert page.locator(".transcripts > li").count() == 2
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe-playwright-python")
+    serious = [each for each in axe.Axe().run(page).response["violations"] if each["impact"] in ("serious", "critical")]
+    assert [(each["id"], each["nodes"][0]["html"]) for each in serious] == []
+
+
+def test_labels_of_an_image_are_bars(open_page) -> None:
+    page = open_page(model="kinds")
+    assert not page.locator("#image-question").is_visible()
+    page.set_input_files(
+        "#image", [{"name": "a.png", "mimeType": "image/png", "buffer": stored(picture(9, 9)).getvalue()}]
+    )
+    page.wait_for_selector(".bars li")
+    assert page.locator(".bars li").all_inner_texts() == ["good\n80%", "bad\n20%"]
 
 
 def test_samples_become_a_wav_file(open_page) -> None:

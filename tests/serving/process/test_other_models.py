@@ -9,6 +9,7 @@ import pytest
 import torch
 from generation.test_speech import clips
 from generation.test_timed import long_clip, timed_model
+from inputs.images import picture, stored
 from inputs.sounds import encoded
 from inputs.test_audio import model_of
 from inputs.test_sound import write_wav
@@ -16,9 +17,12 @@ from serving.process.tools import DTYPE, Served, collect, same
 
 import antiphon
 from antiphon.errors import DataError
+from antiphon.generation.answers import Generation
 from antiphon.serving.process.messages import ShowAttention
 from antiphon.serving.process.settings import ModelEntry
-from antiphon.serving.process.worker.results import maps_as_object
+from antiphon.serving.process.worker.engines import engine_of
+from antiphon.serving.process.worker.model_info import input_of
+from antiphon.serving.process.worker.results import UnreadableFile, maps_as_object, sample_input, source_of
 from antiphon.serving.service import BadInput, GenerateCall
 
 
@@ -45,7 +49,9 @@ def test_recordings_as_bytes(tmp_path: Path) -> None:
         assert timed == offline.generate(long, **settings)[0].as_json()
         scores = served.run(served.service.score(recordings[:2], ["a", "b"]))
         assert scores == pytest.approx(offline.score(files[:2], ["a", "b"]))
-        with pytest.raises(BadInput, match=r"`inputs` must be the bytes of sound files, but number 2 is a str"):
+        with pytest.raises(
+            BadInput, match=r"`inputs` must be the bytes of sound files, which .*, but number 2 is a text"
+        ):
             served.answers([recordings[0], str(files[1])])
         for broken in (b"", b"RIFF", recordings[0][:20], b"\0" * 1000, b"fLaC" + b"\0" * 100):
             with pytest.raises(BadInput, match=r"^recording 1 of `inputs` (is empty|must be a \.wav|cannot be read)"):
@@ -58,8 +64,10 @@ def test_recordings_as_bytes(tmp_path: Path) -> None:
             (found,) = served.run(collect(served.service, call))
             assert found.answer.pop("seconds") == round(len(sound) / rate, 3)
             assert same(found.answer, offline.generate(tmp_path / "other")[0])
-        with pytest.raises(BadInput, match="attention maps need a model that reads text"):
+        with pytest.raises(BadInput, match="`source` must be the bytes of sound files"):
             served.run(served.service.attention("a"))
+        maps = served.run(served.service.attention(recordings[0], "a"))
+        assert maps["source_tokens"] == offline.attention(files[0], "a").source_tokens
     finally:
         served.close()
 
@@ -67,8 +75,34 @@ def test_recordings_as_bytes(tmp_path: Path) -> None:
 def test_maps_are_not_served_of_files_that_a_client_names(tmp_path: Path) -> None:
     file = write_wav(tmp_path / "a.wav", [0, 99] * 800, rate=8000)
     for model in (model_of({"mel_bins": 8, "sampling_rate": 8000}), timed_model()):
-        with pytest.raises(DataError, match="attention maps need a model that reads text, but this one reads"):
+        with pytest.raises(DataError, match="`source` must be files, which this model reads, but one is a text"):
             maps_as_object(model, ShowAttention(job=1, source=str(file), target="a", settings={}), max_values=10**9)
+
+
+@pytest.mark.parametrize("kind", ["sound", "images"])
+def test_files_of_a_model_that_transformers_computes(kind: str, tmp_path: Path) -> None:
+    pytest.importorskip("transformers")
+    from generation.test_wrapped_media import make
+
+    content = {
+        "sound": encoded(torch.arange(-2000, 2000, dtype=torch.int16), rate=8000, format="WAV"),
+        "images": stored(picture(16, 16, channels=3)).getvalue(),
+    }[kind]
+    file = tmp_path / "secret"
+    file.write_bytes(content)
+    with pytest.warns(UserWarning, match="transformers computes it"):
+        model = antiphon.load(make(kind, tmp_path / "model"))
+    assert input_of(model) == {"sound": "speech", "images": "image"}[kind]
+    with pytest.raises(DataError, match="`inputs` must be files, which this model reads, but one is a text"):
+        source_of(model, str(file))
+    with pytest.raises(UnreadableFile, match="`inputs`"):
+        source_of(model, b"hello")
+    engine = engine_of(model)
+    for source in (sample_input(model), source_of(model, content)):
+        engine.submit(source, row=0, stream=False, settings={"max_new_tokens": 4})
+        ((_, answer),) = engine.step()
+        assert isinstance(answer, Generation)
+    assert answer == model.generate([content], max_new_tokens=4)[0]
 
 
 def test_a_model_that_transformers_computes(tmp_path: Path) -> None:

@@ -225,7 +225,7 @@ def test_attention_maps_are_those_of_the_model(served: Served, offline: Model) -
         weights = getattr(wanted, role)
         assert len(found[role]) == weights.shape[0] and len(found[role][0]) == weights.shape[1]
         assert found[role][0][1][2] == pytest.approx(weights[0, 1, 2].tolist(), abs=1e-5)
-    with pytest.raises(BadInput, match="`source` must be texts, but number 2 is a int"):
+    with pytest.raises(BadInput, match="`target` must be texts, but number 1 is a int"):
         served.run(served.service.attention("a", 3))  # type: ignore[arg-type]
     with pytest.raises(BadInput, match="at least one token"):
         served.run(served.service.attention(""))

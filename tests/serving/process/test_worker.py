@@ -153,7 +153,7 @@ def test_scores_come_between_steps(loop: WorkLoop, channel: ListChannel, offline
     channel.incoming.append(ScorePairs(job=3, sources=[b"no sound"], targets=["b"], row=0))
     loop.work()
     (failed,) = of(channel, 3)
-    assert isinstance(failed, JobFailed) and "one is a recording" in failed.message
+    assert isinstance(failed, JobFailed) and "one is a file" in failed.message
 
 
 def test_nothing_is_left_of_jobs_that_ended(channel: ListChannel, offline: Model) -> None:

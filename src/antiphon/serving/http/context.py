@@ -14,7 +14,8 @@ from antiphon.serving.http.files import FileStore
 from antiphon.serving.http.keys import KeyRules
 from antiphon.serving.http.languages import AUTO, Direction, Languages
 from antiphon.serving.http.metrics import Metrics
-from antiphon.serving.service import ModelService, ModelStatus, UnknownModel
+from antiphon.serving.http.requests import kind_by_urls
+from antiphon.serving.service import InputName, ModelService, ModelStatus, UnknownModel
 from antiphon.serving.settings import ServerSettings
 
 
@@ -99,12 +100,10 @@ class ServerContext:
         is_detected = source is None or source.lower() == AUTO
         return await asyncio.to_thread(choose) if is_detected else choose()
 
-    def is_speech(self, name: str, inputs: Sequence[str]) -> bool:
-        """Whether a model takes recordings; one that was never loaded takes recordings where the inputs are such."""
+    def input_of(self, name: str, inputs: Sequence[str]) -> InputName:
+        """What a model takes; one that was never loaded takes what the inputs are."""
         info = self.status_of(name).info
-        if info is None:
-            return bool(inputs) and all(text.startswith("data:audio/") for text in inputs)
-        return info.input == "speech"
+        return kind_by_urls(inputs) if info is None else info.input
 
 
 def context_of(request: Request) -> ServerContext:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -11,6 +15,7 @@ from antiphon.errors import UsageError
 from antiphon.registry import nearest
 from antiphon.serving.http.bodies import make
 from antiphon.serving.http.errors import from_setting, invalid, too_large
+from antiphon.serving.service import InputName
 from antiphon.serving.settings import ServerSettings
 from antiphon.settings import Count, CountOrZero, Range, Settings, convert, hints, inside
 
@@ -19,6 +24,13 @@ PROTECTED = Literal["placeholders", "urls", "emails", "numbers"]
 # Settings of the server, not of a request.
 _NOT_SEARCH = ("batch_size",)
 SEARCH = tuple(name for name in hints(GenerationConfig) if name not in _NOT_SEARCH)
+TAKES: dict[InputName, str] = {"text": "texts", "speech": "recordings", "image": "images"}
+_DATA_URL = re.compile(r"data:(audio|image)/[a-z0-9.+-]{1,40};base64,")
+_TYPES: dict[InputName, str] = {"speech": "audio", "image": "image"}
+_WANTED: dict[InputName, str] = {
+    "speech": "sound files as data:audio/wav;base64,... (or flac, ogg, mpeg), since the model takes recordings",
+    "image": "images as data:image/png;base64,... (or jpeg, tiff, webp, gif, bmp), since the model takes images",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +38,8 @@ class GenerateRequest(Settings):
     """Inputs to answer; the settings of the search are fields beside these."""
 
     inputs: str | tuple[str, ...]
-    """A text or a list of texts; for a model of speech, sound files as data:audio/wav;base64,... (flac, ...)"""
+    """A text or a list of texts; for a model of speech, sound files as data:audio/wav;base64,... (flac, ...), for one
+    of images data:image/png;base64,... (jpeg, ...)."""
     model: str | None = None
     """Name of a served model; default: the first one."""
     stream: bool = False
@@ -58,7 +71,7 @@ class AttentionRequest(Settings):
     """A source and its target."""
 
     source: str
-    """The source."""
+    """The source, as an input of /v1/generate."""
     target: str | None = None
     """The target; default: the model's answer."""
     overflow: Literal["error", "truncate", "split", "window"] | None = None
@@ -137,11 +150,18 @@ def read_search(fields: dict[str, Any], limits: ServerSettings) -> dict[str, Any
 
 def check_texts(field: str, texts: list[str], limits: ServerSettings, *, most: int | None = None) -> None:
     """Check the number of texts, if `most` is given, and the length of each."""
-    if most is not None and len(texts) > most:
-        raise too_large(field, "texts", len(texts), most)
+    if most is not None:
+        check_count(field, len(texts), limits, most=most)
     longest = max(map(len, texts), default=0)
     if longest > limits.max_characters:
         raise too_large(field, "characters", longest, limits.max_characters)
+
+
+def check_count(field: str, count: int, limits: ServerSettings, *, most: int | None = None) -> None:
+    """Check the number of inputs, which is at most `max_items` unless `most` is given."""
+    most = limits.max_items if most is None else most
+    if count > most:
+        raise too_large(field, "texts", count, most)
 
 
 def check_alternatives(count: int, limits: ServerSettings) -> None:
@@ -151,13 +171,11 @@ def check_alternatives(count: int, limits: ServerSettings) -> None:
 
 
 def read_generate(fields: dict[str, Any], limits: ServerSettings) -> tuple[GenerateRequest, list[str], dict[str, Any]]:
-    """The request, its inputs as a list, and the settings of its search."""
+    """The request, its inputs as a list, whose lengths are not checked, and the settings of its search."""
     own, search = split_search(fields, GenerateRequest)
     request = make(GenerateRequest, own)
     inputs = listed(request.inputs)
-    spoken = all(text.startswith("data:") for text in inputs)
-    check_texts("inputs", [] if spoken else inputs, limits)
-    check_texts("inputs", [""] * len(inputs), limits, most=limits.max_items)
+    check_count("inputs", len(inputs), limits)
     return request, inputs, read_search(search, limits)
 
 
@@ -181,3 +199,25 @@ def _flat(value: Any) -> list[str]:
     if value is None:
         return []
     return [value] if isinstance(value, str) else [text for inner in value for text in _flat(inner)]
+
+
+def media_of(kind: InputName, texts: Sequence[str], field: str) -> list[bytes]:
+    """The contents of the files in data URLs. ApiError for any other text: a path, an address, another type."""
+    found = []
+    for text in texts:
+        head = _DATA_URL.match(text)
+        if head is None or head[1] != _TYPES[kind]:
+            raise invalid(field, f"must be {_WANTED[kind]}.")
+        try:
+            found.append(base64.b64decode(text[head.end() :], validate=True))
+        except (binascii.Error, ValueError):
+            raise invalid(field, "must be base64 after the comma, but one is not.") from None
+    return found
+
+
+def kind_by_urls(texts: Sequence[str]) -> InputName:
+    """What inputs are, where the model that they are for is not known yet."""
+    for kind, name in _TYPES.items():
+        if texts and all(text.startswith(f"data:{name}/") for text in texts):
+            return kind
+    return "text"

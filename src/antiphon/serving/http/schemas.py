@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from antiphon.config import GenerationConfig
 from antiphon.serving.http.requests import SEARCH
+from antiphon.serving.service import InputName
 from antiphon.settings import Range, Settings, field_docs, hints, plain
 
 Schema = dict[str, Any]
@@ -118,7 +119,7 @@ MODEL = obj(
         "state": {"enum": ["unloaded", "loading", "ready", "restarting", "failed"]},
         "default": BOOLEAN,
         "task": nullable(STRING),
-        "input": nullable({"enum": ["text", "speech"]}),
+        "input": nullable({"enum": list(get_args(InputName))}),
         "labels": array(STRING),
         "source_languages": array(STRING),
         "target_languages": array(STRING),

@@ -31,9 +31,12 @@ from antiphon.serving.service import (
     ServiceError,
     TextPiece,
     Unavailable,
+    UnreadableInput,
 )
 
-_ERRORS: dict[str, type[ServiceError]] = {kind.code: kind for kind in (BadInput, Unavailable, ServiceError)}
+_ERRORS: dict[str, type[ServiceError]] = {
+    kind.code: kind for kind in (BadInput, UnreadableInput, Unavailable, ServiceError)
+}
 
 
 class HostedModel:

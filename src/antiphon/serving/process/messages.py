@@ -3,7 +3,7 @@
     frame = encode([SubmitInput(job=7, input="in 3 hours", row=0)])      # bytes: 4 of the length, then JSON
     decode(frame[4:])                                                    # [SubmitInput(job=7, ...)]
 
-A frame holds a list of messages, each a list of its type's name and its fields. Bytes (recordings) are base64.
+A frame holds a list of messages, each a list of its type's name and its fields. Bytes (recordings, images) are base64.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class ShowAttention:
     """Compute the attention maps of a pair."""
 
     job: int
-    source: str
+    source: str | bytes
     target: str | None = None
     settings: dict[str, Any] = field(default_factory=dict)
 

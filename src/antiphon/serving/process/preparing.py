@@ -25,6 +25,7 @@ from antiphon.settings import SettingError, build, override, plain, show
 LENGTH_SETTINGS = ("overflow", "max_source_tokens")
 _LISTS = ("allowed", "required", "forbidden")  # settings with one list of texts for all rows, or one for each
 _MOST_KNOWN, _LONGEST_KEY = 128, 2000  # settings of calls, and characters of each, that are remembered
+_FILES = {"speech": "sound files", "image": "image files"}  # what models that read no text take, by `ModelInfo.input`
 _numbers = itertools.count(1)
 
 
@@ -129,12 +130,13 @@ def length_settings(settings: Mapping[str, Any] | None) -> dict[str, Any]:
 
 
 def check_inputs(inputs: Sequence[object], info: ModelInfo, field: str) -> None:
-    """BadInput unless all inputs are texts, or recordings for a model of speech.
+    """BadInput unless all inputs are texts, or the bytes of files for a model of speech or of images.
 
-    A text for a model of speech would be the name of a file, which no client may choose.
+    A text for one of these would be the name of a file, which no client may choose.
     """
-    if info.input == "speech":
-        _check_types(inputs, bytes, f"`{field}` must be the bytes of sound files", field)
+    if info.input in _FILES:
+        what = f"`{field}` must be the bytes of {_FILES[info.input]}, which the model reads"
+        _check_types(inputs, bytes, what, field)
     else:
         check_texts(inputs, field)
 
@@ -147,11 +149,12 @@ def check_texts(texts: Sequence[object], field: str) -> None:
 def _check_types(values: Sequence[object], kind: type, what: str, field: str) -> None:
     for number, value in enumerate(values, 1):
         if not isinstance(value, kind):
-            raise BadInput(f"{what}, but number {number} is a {type(value).__name__}.", field=field)
+            given = {str: "text", bytes: "file"}.get(type(value), type(value).__name__)
+            raise BadInput(f"{what}, but number {number} is a {given}.", field=field)
 
 
 def size_of(one: str | bytes) -> int:
-    """The size of an input: its characters, or the bytes of a recording."""
+    """The size of an input: its characters, or the bytes of a file."""
     return len(one)
 
 

@@ -87,7 +87,7 @@ class ProcessService:
 
     async def attention(
         self,
-        source: str,
+        source: str | bytes,
         target: str | None = None,
         *,
         model: str | None = None,
@@ -95,8 +95,9 @@ class ProcessService:
     ) -> dict[str, Any]:
         """`Model.attention` as an object; see `ModelService`."""
         served = self._model(model)
-        check_texts([source] if target is None else [source, target], "source")
-        await served.ready_info()
+        if target is not None:
+            check_texts([target], "target")
+        check_inputs([source], await served.ready_info(), "source")
         given = length_settings(settings)
         message = ShowAttention(job=next_number(), source=source, target=target, settings=given)
         (maps,) = await served.ask([Job(message, size=size_of(source) + size_of(target or ""))])

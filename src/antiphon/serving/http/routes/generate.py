@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
-import re
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import APIRouter, Depends
@@ -22,8 +20,10 @@ from antiphon.serving.http.requests import (
     AttentionRequest,
     GenerateRequest,
     ScoreRequest,
+    check_count,
     check_texts,
     listed,
+    media_of,
     read_generate,
     source_limits,
 )
@@ -38,8 +38,10 @@ from antiphon.serving.http.schemas import (
     nullable,
     obj,
     of_class,
+    of_hint,
 )
 from antiphon.serving.service import Answered, Event, GenerateCall, TextPiece
+from antiphon.settings import hints
 
 router = APIRouter(dependencies=[Depends(with_key)])
 _TAG = "models"
@@ -57,7 +59,10 @@ _ATTENTION = obj(
     },
     optional=("source_special", "target_special", "start"),
 )
-_DATA_URL = re.compile(r"data:audio/[a-z0-9.+-]{1,40};base64,")
+
+_INPUTS = of_hint(hints(GenerateRequest)["inputs"]) | {
+    "examples": [["in 3 hours"], ["data:image/png;base64,iVBORw0KGgo..."], ["data:audio/wav;base64,UklGRg..."]]
+}
 
 
 @router.post(
@@ -67,7 +72,7 @@ _DATA_URL = re.compile(r"data:audio/[a-z0-9.+-]{1,40};base64,")
         tag=_TAG,
         answer=obj({"answers": array(ANSWER), "model": STRING}),
         contents={EVENTS: EVENT},
-        body={JSON: of_class(GenerateRequest, search=True)},
+        body={JSON: of_class(GenerateRequest, search=True, extra={"inputs": _INPUTS})},
         example={"inputs": ["in 3 hours"], "beam_size": 4, "details": ["alignment"]},
         errors=NAMED,
     )
@@ -76,13 +81,8 @@ async def generate(request: Request) -> Response:
     context = context_of(request)
     body, inputs, search = read_generate(await read_json(request), context.settings)
     name = context.status_of(body.model).name
-    spoken = context.is_speech(name, inputs)
-    if spoken:
-        count_items(request, len(inputs), model=name)
-    else:
-        count_inputs(request, inputs, model=name)
     call = GenerateCall(
-        inputs=[_recording(text) for text in inputs] if spoken else inputs,
+        inputs=_given(request, inputs, "inputs", model=name, beside=[]),
         settings=search,
         model=name,
         stream=body.stream,
@@ -108,17 +108,16 @@ def answer_json(answered: Answered) -> dict[str, Any]:
     return {**answered.answer, **warnings}
 
 
-def _recording(text: str) -> bytes:
-    head = _DATA_URL.match(text)
-    if head is None:
-        problem = (
-            "must be sound files as data:audio/wav;base64,... (or flac, ogg, mpeg), since the model takes recordings"
-        )
-        raise invalid("inputs", f"{problem}.")
-    try:
-        return base64.b64decode(text[head.end() :], validate=True)
-    except (binascii.Error, ValueError):
-        raise invalid("inputs", "must be base64 after the comma, but one is not.") from None
+def _given(request: Request, texts: list[str], field: str, *, model: str, beside: list[str]) -> Sequence[str | bytes]:
+    """The inputs in the field of a request, as the model takes them; they, and the texts `beside` them, are counted."""
+    context = context_of(request)
+    kind = context.input_of(model, texts)
+    if kind != "text":
+        count_inputs(request, beside, model=model) if beside else count_items(request, len(texts), model=model)
+        return media_of(kind, texts, field)
+    check_texts(field, texts, context.settings)
+    count_inputs(request, texts + beside, model=model)
+    return texts
 
 
 @router.post(
@@ -136,16 +135,14 @@ async def score(request: Request) -> Response:
     context = context_of(request)
     body = make(ScoreRequest, await read_json(request))
     sources, targets = listed(body.sources), listed(body.targets)
-    for field, texts in (("sources", sources), ("targets", targets)):
-        check_texts(field, texts, context.settings, most=context.settings.max_items)
+    check_count("sources", len(sources), context.settings)
+    check_texts("targets", targets, context.settings, most=context.settings.max_items)
     if len(sources) != len(targets):
         raise invalid("targets", f"must have one text for each of {len(sources)} sources, but has {len(targets)}.")
     name = context.status_of(body.model).name
-    spoken = context.is_speech(name, sources)
-    count_inputs(request, ([] if spoken else sources) + targets, model=name)
+    inputs = _given(request, sources, "sources", model=name, beside=targets)
     if not sources:
         return JsonResponse({"scores": []})
-    inputs = [_recording(text) for text in sources] if spoken else sources
     work = context.service.score(inputs, targets, model=name, settings=source_limits(body))
     scores = await while_connected(request, work)
     return JsonResponse({"scores": scores})
@@ -165,11 +162,10 @@ async def score(request: Request) -> Response:
 async def attention(request: Request) -> Response:
     context = context_of(request)
     body = make(AttentionRequest, await read_json(request))
-    texts = [body.source, *([] if body.target is None else [body.target])]
-    for field, text in zip(("source", "target"), texts, strict=False):
-        check_texts(field, [text], context.settings)
+    targets = [] if body.target is None else [body.target]
+    check_texts("target", targets, context.settings)
     name = context.status_of(body.model).name
-    count_inputs(request, texts, model=name)
-    work = context.service.attention(body.source, body.target, model=name, settings=source_limits(body))
+    (source,) = _given(request, [body.source], "source", model=name, beside=targets)
+    work = context.service.attention(source, body.target, model=name, settings=source_limits(body))
     maps = await while_connected(request, work)
     return await asyncio.to_thread(JsonResponse, maps)  # may be large

@@ -21,6 +21,7 @@ from antiphon.serving.http.context import context_of
 from antiphon.serving.http.errors import JsonResponse, invalid
 from antiphon.serving.http.languages import ModelLanguages
 from antiphon.serving.http.openapi import NAMED, described
+from antiphon.serving.http.requests import TAKES
 from antiphon.serving.http.schemas import EVENT, EVENTS, NUMBER, STRING, obj, of_class
 from antiphon.serving.service import Event, GenerateCall, TextPiece
 from antiphon.settings import Range, Settings
@@ -108,7 +109,8 @@ async def transcribe(request: Request) -> Response:
         raise invalid(wrong or "file", "must be given as a file." if wrong is None else "is not a known field.")
     status = context.status_of(body.model)
     if status.info is not None and status.info.input != "speech":
-        raise invalid("model", f"must be one that takes recordings, but `{status.name}` takes texts.")
+        takes = TAKES[status.info.input]
+        raise invalid("model", f"must be one that takes recordings, but `{status.name}` takes {takes}.")
     timed = status.info is not None and status.info.timestamps
     _check_times(body, timed=timed)
     count_items(request, 1, model=status.name)

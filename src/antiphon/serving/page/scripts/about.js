@@ -54,14 +54,17 @@ export function createAbout() {
   function drawApi(model) {
     const [text] = examplesOf(model, model.source_languages?.[0]);
     const speech = model.input === "speech";
-    const samples = speech
+    const images = model.input === "image";
+    const samples = images
+      ? [["api.python", `import antiphon\n\nclient = antiphon.Client("${address("").replace(/\/$/, "")}", model="${model.name}")\nprint(client.generate(["image.png"])[0].text)`]]
+      : speech
       ? [["api.transcribe", `curl ${address("v1/audio/transcriptions")} -F file=@recording.wav -F model=${model.name}`]]
       : [
           ["api.generate", curl("v1/generate", { model: model.name, inputs: [text ?? "..."] })],
           ["api.stream", curl("v1/generate", { model: model.name, inputs: text ?? "...", stream: true }, "-N ")],
           ["api.python", `import antiphon\n\nclient = antiphon.Client("${address("").replace(/\/$/, "")}")\nprint(client.generate([${JSON.stringify(text ?? "...")}])[0].text)`],
         ];
-    if (!speech && model.task === "translation") {
+    if (!speech && !images && model.task === "translation") {
       const [source, target] = [model.source_languages?.[0] ?? "auto", model.target_languages?.[0] ?? "de"];
       samples.splice(2, 0, ["api.libretranslate", curl("translate", { q: text ?? "...", source, target })]);
     }

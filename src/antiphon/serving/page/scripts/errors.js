@@ -5,6 +5,7 @@ import { t } from "./texts.js";
 
 const KNOWN = {
   0: "error.network",
+  400: "error.refused",
   401: "error.key",
   403: "error.key",
   404: "error.not_found",

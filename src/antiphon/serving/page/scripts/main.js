@@ -3,6 +3,7 @@ import { createAbout } from "./about.js";
 import { createAttention } from "./attention/view.js";
 import { startIcons } from "./dom.js";
 import { createFiles } from "./files.js";
+import { createImages } from "./images/view.js";
 import { currentModel, startModels } from "./models.js";
 import { createSpeech } from "./speech/view.js";
 import { recall, remember } from "./storage.js";
@@ -26,10 +27,10 @@ const TASKS = new Set(["translation", "summarization", "classification"]);
 
 // Which tabs there are depends on the input and the task.
 function viewsOf(model, made) {
-  const speech = model?.input === "speech";
   const task = TASKS.has(model?.task) ? model.task : "text";
   const about = { name: "about", label: "tab.about", view: made.about };
-  if (speech) return [{ name: "speech", label: "tab.speech", view: made.speech }, about];
+  if (model?.input === "speech") return [{ name: "speech", label: "tab.speech", view: made.speech }, about];
+  if (model?.input === "image") return [{ name: "images", label: "tab.images", view: made.images }, about];
   return [
     { name: "try", label: `tab.${task}`, view: made.try },
     { name: "attention", label: "tab.attention", view: made.attention },
@@ -43,7 +44,7 @@ async function start() {
   await Promise.all([startTexts(), startIcons()]);
   const shared = { source: "", target: "" };
   const tabs = createTabs();
-  const made = { try: createTry(shared), attention: createAttention(shared), files: createFiles(), speech: createSpeech(), about: createAbout() };
+  const made = { try: createTry(shared), attention: createAttention(shared), files: createFiles(), speech: createSpeech(), images: createImages(), about: createAbout() };
   let kind = "";
   document.addEventListener("model", () => {
     const model = currentModel();

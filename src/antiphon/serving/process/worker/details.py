@@ -43,7 +43,9 @@ def _alignment(model: Translator, message: SubmitInput, answer: Generation) -> l
         model = model.in_languages_of(override(model.generation, message.settings))
     spans = align(model, message.input, answer.text) if isinstance(message.input, str) else None
     if spans is None:
-        warnings.warn("the alignment is empty, since this model has no weights of cross-attention.", stacklevel=2)
+        has_words = isinstance(message.input, str)
+        reason = "this model has no weights of cross-attention" if has_words else "the source is no text"
+        warnings.warn(f"the alignment is empty, since {reason}.", stacklevel=2)
     return [span.as_json() for span in spans or []]
 
 

@@ -34,6 +34,7 @@ from antiphon.serving.process.worker.channel import Channel
 from antiphon.serving.process.worker.details import details_of
 from antiphon.serving.process.worker.engines import Result, StepEngine, engine_of
 from antiphon.serving.process.worker.results import (
+    UnreadableFile,
     maps_as_object,
     sample_input,
     scores_of_pairs,
@@ -184,7 +185,8 @@ def failure(job: int, error: Exception, *, trace: bool = True) -> JobFailed:
     """The message about an exception. Of an unexpected one the client gets only the type: its text may hold anything;
     the log gets the lines of code, without texts, with `trace`."""
     if isinstance(error, UsageError):
-        return JobFailed(job=job, code="invalid", message=str(error), field=wrong_field(error))
+        code = "unreadable" if isinstance(error, UnreadableFile) else "invalid"
+        return JobFailed(job=job, code=code, message=str(error), field=wrong_field(error))
     if memory_ran_out(error) or (error.__cause__ is not None and memory_ran_out(error.__cause__)):
         message = str(error) if isinstance(error, AntiphonError) else "an input needs more memory than there is."
         return JobFailed(job=job, code="invalid", message=message)

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from antiphon.config import ImageConfig
-from antiphon.errors import ModelError
 from antiphon.generation.ensemble import Ensemble
+from antiphon.generation.hf.model import HFModel
 from antiphon.generation.model import Model
 from antiphon.generation.translator import Translator
+from antiphon.inputs.image import ImageInput
 from antiphon.inputs.limits import source_limit
 from antiphon.inputs.speech import SpeechInput
 from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.models.summary import attention_kinds, summary
 from antiphon.reports.card_facts import card_facts
 from antiphon.serving.process.messages import StartModel
+from antiphon.serving.service import InputName
 from antiphon.settings import plain
 from antiphon.text.tokenizer_repr import kind_of
+
+_HF_INPUTS: dict[str, InputName] = {"text": "text", "sound": "speech", "images": "image"}
 
 
 def info_of(model: Translator, start: StartModel) -> dict[str, Any]:
@@ -40,17 +43,16 @@ def info_of(model: Translator, start: StartModel) -> dict[str, Any]:
     }
 
 
-def input_of(model: Translator) -> Literal["text", "speech"]:
-    """What a model takes: texts, or recordings, as the bytes of files. ModelError for a model of images.
+def input_of(model: Translator) -> InputName:
+    """What a model takes: texts, or the bytes of sound files or of images.
 
     A text for one of the other two would be the name of a file, which no client may choose.
     """
-    kind = model.input_kind if isinstance(model, Model) else None
-    if kind is None or kind.has_tokens:
+    if isinstance(model, HFModel):
+        return _HF_INPUTS[model.reader.reads]
+    if not isinstance(model, Model) or model.input_kind.has_tokens:
         return "text"
-    if isinstance(model, Model) and isinstance(model.parts.model.input_settings, ImageConfig):
-        raise ModelError("a served model must read text or sound, but this one reads images. Use `antiphon generate`.")
-    return "speech"
+    return "image" if isinstance(model.input_kind, ImageInput) else "speech"
 
 
 def _languages(model: Translator) -> tuple[list[str], list[str]]:

@@ -1,0 +1,118 @@
+"""Models of images: the bytes of files, never their names."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+from inputs.images import picture, png_head, stored
+from serving.process.tools import DTYPE, Served, collect, same
+
+import antiphon
+from antiphon.config import AttentionConfig, GenerationConfig, ModelConfig
+from antiphon.errors import DataError
+from antiphon.generation.model import Model
+from antiphon.inputs.image_features import image_of
+from antiphon.models.build import build_network
+from antiphon.models.folders.checkpoint import Parts
+from antiphon.serving.process.messages import ScorePairs, ShowAttention
+from antiphon.serving.process.settings import ModelEntry
+from antiphon.serving.process.worker.results import maps_as_object, scores_of_pairs, source_of
+from antiphon.serving.service import BadInput, GenerateCall, UnreadableInput
+from antiphon.text import train_tokenizer
+
+IMAGES = [
+    stored(picture(16, 20 + 8 * seed, seed=seed), kind).getvalue() for seed, kind in enumerate(("PNG", "BMP", "JPEG"))
+]
+LABELS = ("cat", "dog")
+
+
+def model_of(*, labels: tuple[str, ...] = (), settings: dict[str, Any] | None = None) -> Model:
+    tokenizer = train_tokenizer(["in 3 hours", *labels], kind="bytes", vocab_size=260)
+    given = {"image": settings or {"height": 8, "patch": 4}}
+    config = ModelConfig(preset="tiny", d_model=16, num_heads=2, ffn_dim=20, dropout=0.0, max_length=60, input=given)
+    size = tokenizer.vocab_size
+    network = build_network(config, AttentionConfig(), source_vocab=size, target_vocab=size, shared=True, seed=3)
+    for parameter in network.parameters():
+        parameter.data.mul_(3.0)  # so that answers differ
+    search = GenerationConfig(beam_size=2, max_new_tokens=6)
+    parts = Parts(network.eval(), config, AttentionConfig(), tokenizer, tokenizer, "text", search)
+    if labels:
+        parts = dataclasses.replace(parts, task="classification", labels={label: label for label in labels})
+    return Model.from_parts(parts)
+
+
+def test_images_as_bytes(tmp_path: Path) -> None:
+    folder, kinds = model_of().save(tmp_path / "reader"), model_of(labels=LABELS).save(tmp_path / "kinds")
+    offline, classifier = (antiphon.load(each, dtype=DTYPE, device="cpu") for each in (folder, kinds))
+    assert isinstance(offline, Model)
+    entries = [ModelEntry(name=each.name, path=str(each), dtype=DTYPE) for each in (folder, kinds)]
+    served = Served(*entries).ready()
+    try:
+        infos = [status.info for status in served.service.statuses()]
+        assert infos[0] is not None and infos[0].input == "image"
+        found = served.run(collect(served.service, GenerateCall(inputs=IMAGES, stream=True)))
+        assert all(same(mine.answer, theirs) for mine, theirs in zip(found, offline.generate(IMAGES), strict=True))
+        asked = served.answers(IMAGES[:2], prompt=["in 3", "hours"])
+        wanted = offline.generate(IMAGES[:2], prompt=("in 3", "hours"))
+        assert all(same(mine, theirs) for mine, theirs in zip(asked, wanted, strict=True))
+        assert asked[0]["text"] != found[0].answer["text"]  # the question was read
+        scores = served.run(served.service.score(IMAGES, ["a", "b", "c"]))
+        assert scores == pytest.approx(offline.score(IMAGES, ["a", "b", "c"]))
+        maps = served.run(served.service.attention(IMAGES[0], "in 3"))
+        assert maps["source_tokens"] == offline.attention(IMAGES[0], "in 3").source_tokens
+        assert maps["source_tokens"][0] == "1,1" and len(maps["cross"][0][0]) == len(maps["target_tokens"])
+        served.run(served.service.load("kinds"))
+        call = GenerateCall(inputs=IMAGES, model="kinds", details=["token_confidence"])
+        for mine, theirs in zip(served.run(collect(served.service, call)), classifier.generate(IMAGES), strict=True):
+            assert mine.answer["text"] in LABELS and theirs.probabilities is not None
+            assert mine.answer["probabilities"] == pytest.approx(theirs.probabilities)
+        _refused(served, tmp_path)
+    finally:
+        served.close()
+
+
+def _refused(served: Served, folder: Path) -> None:
+    """Names of files, and files that cannot be read: one line each, and the process lives."""
+    file = folder / "secret.png"
+    file.write_bytes(IMAGES[0])
+    names = (str(file), "http://127.0.0.1:1/a.png", f"{folder}/a.tar!a.png", "hello")
+    for name in names:
+        with pytest.raises(
+            BadInput, match=r"`inputs` must be the bytes of image files, which .*, but number 2 is a text"
+        ):
+            served.answers([IMAGES[0], name])
+        with pytest.raises(BadInput, match=r"`source` must be the bytes of image files"):
+            served.run(served.service.attention(name))
+        with pytest.raises(BadInput, match=r"`sources` must be the bytes of image files"):
+            served.run(served.service.score([name], ["a"]))
+    bomb, narrow = png_head(2**16, 2**15).getvalue(), png_head(10**7, 1).getvalue()
+    frames = stored(image_of(picture(8, 8)), "GIF", save_all=True, append_images=[image_of(picture(8, 8, seed=1))])
+    pdf = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"
+    for broken in (b"", b"hello", IMAGES[0][:60], bomb, narrow, frames.getvalue(), pdf, str(file).encode()):
+        with pytest.raises(UnreadableInput, match=r"^[^\n]*`inputs`[^\n]*$") as caught:
+            served.answers([broken])
+        assert caught.value.status == 400 and caught.value.field == "inputs"
+        with pytest.raises(UnreadableInput, match=r"^[^\n]*`source`[^\n]*$"):
+            served.run(served.service.attention(broken, "a"))
+    with pytest.raises(BadInput, match=r"must have at most 60 patches, the model's limit, but has 2000"):
+        served.answers([stored(picture(8, 4000)).getvalue()])
+    assert served.answers([IMAGES[0]])[0]["tokens"] and served.service.statuses()[0].restarts == 0
+
+
+def test_a_process_opens_no_file_that_a_message_names(tmp_path: Path) -> None:
+    """Even where the server's own checks were passed by."""
+    file = tmp_path / "a.png"
+    file.write_bytes(IMAGES[0])
+    model = model_of()
+    for name in (str(file), file.as_uri(), "hello"):
+        with pytest.raises(DataError, match="`inputs` must be files, which this model reads, but one is a text"):
+            source_of(model, name)
+        with pytest.raises(DataError, match="`sources` must be files"):
+            scores_of_pairs(model, ScorePairs(job=1, sources=[name], targets=["a"], row=0))
+        with pytest.raises(DataError, match="`source` must be files"):
+            maps_as_object(model, ShowAttention(job=1, source=name, target="a"), max_values=10**9)
+    with pytest.raises(DataError, match=r"`source` must give at most 5 attention weights, .* Send a smaller file"):
+        maps_as_object(model, ShowAttention(job=1, source=IMAGES[0], target="a"), max_values=5)
