@@ -82,7 +82,7 @@ def test_a_recording_is_transcribed(open_page) -> None:
     page.set_input_files("#sound", [{"name": "one.wav", "mimeType": "audio/wav", "buffer": wav()}])
     page.locator(".transcript", has_text=f"heard {len(wav())} bytes").wait_for()
     # The microphone: Chromium plays a test tone into it.
-    page.get_by_role("button", name="Record").click()
+    page.get_by_role("button", name="Record", exact=True).click()
     wait_until(page, "parseFloat(document.querySelector('.time').textContent) >= 1")
     page.get_by_role("button", name="Stop").click()
     wait_until(page, "document.querySelectorAll('.transcript').length === 2")
