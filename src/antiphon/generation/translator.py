@@ -82,7 +82,9 @@ class Translator(Protocol):
         """For each pair the sum of the log-probabilities of the target's tokens and its end, in nats."""
         ...
 
-    def attention(self, source: str, target: str | None = None, *, overflow: str | None = None) -> AttentionMaps:
+    def attention(
+        self, source: str, target: str | None = None, *, overflow: str | None = None, prompt: str | None = None
+    ) -> AttentionMaps:
         """The attention weights for one pair; ModelError for a model that has none to show."""
         ...
 

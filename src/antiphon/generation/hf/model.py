@@ -108,7 +108,9 @@ class HFModel(OtherToolkitNames):
             self._check_length(len(target), f"target {row + 1}")
         return [self._score(source, target) if source.given and target else 0.0 for source, target in pairs]
 
-    def attention(self, source: str, target: str | None = None, *, overflow: str | None = None) -> NoReturn:
+    def attention(
+        self, source: str, target: str | None = None, *, overflow: str | None = None, prompt: str | None = None
+    ) -> NoReturn:
         """Not supported: attention maps are available for our own networks only."""
         raise ModelError("attention maps need a model of our own families, but transformers computes this one.")
 
