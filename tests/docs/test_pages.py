@@ -38,7 +38,7 @@ RUN = {  # page -> how many blocks the tests run; where no other test is named, 
     "docs/explaining.md": 2,
     "docs/fine-tuning.md": 3,
     "docs/first-steps.md": 9,
-    "docs/images.md": 2,  # tests/inputs/test_image.py
+    "docs/images.md": 3,  # tests/inputs/test_image.py
     "docs/notebooks.md": 2,
     "docs/onnx.md": 1,  # tests/export/test_onnx.py
     "docs/pretrained.md": 4,  # the third one in tests/generation/test_speech.py
