@@ -331,7 +331,9 @@ def test_details_of_answers(served: Served, offline: Model) -> None:
                 assert 0 <= a < b <= len(text) and 0 <= c < d <= len(answer["text"]) and 0 < span["weight"] <= 1
     wanted = offline.score(["hello, world"], [""])  # the model still answers as before
     assert served.run(served.service.score(["hello, world"], [""])) == pytest.approx(wanted)
-    with pytest.raises(BadInput, match=r"`details` must be of alignment, token_confidence, seconds, but has the text `heat`"):
+    with pytest.raises(
+        BadInput, match=r"`details` must be of alignment, token_confidence, seconds, but has the text `heat`"
+    ):
         served.run(collect(served.service, GenerateCall(inputs=["a"], details=("heat",))))  # type: ignore[arg-type]
 
 
