@@ -97,7 +97,7 @@ def _refused(served: Served, folder: Path) -> None:
         assert caught.value.status == 400 and caught.value.field == "inputs"
         with pytest.raises(UnreadableInput, match=r"^[^\n]*`source`[^\n]*$"):
             served.run(served.service.attention(broken, "a"))
-    with pytest.raises(BadInput, match=r"must have at most 60 patches, the model's limit, but has 2000"):
+    with pytest.raises(BadInput, match=r"must have at most 60 patches .`model.max_length`., but has 2000"):
         served.answers([stored(picture(8, 4000)).getvalue()])
     assert served.answers([IMAGES[0]])[0]["tokens"] and served.service.statuses()[0].restarts == 0
 
