@@ -284,17 +284,27 @@ def test_a_narrow_image_is_not_scaled_to_a_huge_one() -> None:
             read(png_head(10**7, 1), "`a`")
 
 
-@pytest.fixture(scope="module")
-def model() -> Model:
-    tokenizer = train_tokenizer(["in 3 hours"], kind="bytes", vocab_size=260)
-    settings = {"image": {"height": 8, "patch": 4}}
-    config = ModelConfig(preset="tiny", d_model=16, num_heads=2, ffn_dim=20, dropout=0.0, max_length=24, input=settings)
+def image_model(*, labels: tuple[str, ...] = (), settings: dict[str, Any] | None = None, max_length: int = 60) -> Model:
+    """A random model of images of 8 rows; with `labels` a classifier."""
+    tokenizer = train_tokenizer(["in 3 hours", *labels], kind="bytes", vocab_size=260)
+    given = {"image": settings or {"height": 8, "patch": 4}}
+    config = ModelConfig(
+        preset="tiny", d_model=16, num_heads=2, ffn_dim=20, dropout=0.0, max_length=max_length, input=given
+    )
     size = tokenizer.vocab_size
     network = build_network(config, AttentionConfig(), source_vocab=size, target_vocab=size, shared=True, seed=3)
     for parameter in network.parameters():
         parameter.data.mul_(3.0)  # so that answers differ
     search = GenerationConfig(beam_size=2, max_new_tokens=6)
-    return Model.from_parts(Parts(network.eval(), config, AttentionConfig(), tokenizer, tokenizer, "text", search))
+    parts = Parts(network.eval(), config, AttentionConfig(), tokenizer, tokenizer, "text", search)
+    if labels:
+        parts = replace(parts, task="classification", labels={label: label for label in labels})
+    return Model.from_parts(parts)
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    return image_model(max_length=24)
 
 
 def test_a_model_of_images_answers_streams_scores_and_is_saved(model: Model, tmp_path: Path) -> None:
@@ -347,7 +357,8 @@ def test_maps_are_on_the_image(model: Model) -> None:
     assert maps.picture.boxes[7] == (8, 4, 4, 4) and repr(maps.picture) == "SourcePicture(8 x 20 pixels, 10 positions)"
     assert maps.encoder is not None and maps.encoder.shape[-1] == 10
     asked = model.attention(image, "in 3", prompt="what")
-    assert "".join(asked.target_tokens).startswith("what") and asked.cross.shape[2] == maps.cross.shape[2] + 4
+    assert "".join(asked.target_tokens).startswith("what") and asked.cross is not None
+    assert asked.cross.shape[2] == maps.cross.shape[2] + 4
     with pytest.raises(ConfigError, match="`prompt` must be left out for the maps of a model that reads text"):
         text_model().attention("in 3", prompt="what")
     own = model.attention(image)

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
-from typing import Any
 
 import pytest
 from inputs.images import picture, png_head, stored
+from inputs.test_image import image_model
 from serving.process.tools import DTYPE, Served, collect, same
 
 import antiphon
-from antiphon.config import AttentionConfig, GenerationConfig, ModelConfig
 from antiphon.errors import DataError
 from antiphon.generation.model import Model
 from antiphon.inputs.image_features import image_of
-from antiphon.models.build import build_network
-from antiphon.models.folders.checkpoint import Parts
 from antiphon.serving.process.messages import ScorePairs, ShowAttention
 from antiphon.serving.process.settings import ModelEntry
 from antiphon.serving.process.worker.results import maps_as_object, scores_of_pairs, source_of
 from antiphon.serving.service import BadInput, GenerateCall, UnreadableInput
-from antiphon.text import train_tokenizer
 
 IMAGES = [
     stored(picture(16, 20 + 8 * seed, seed=seed), kind).getvalue() for seed, kind in enumerate(("PNG", "BMP", "JPEG"))
@@ -29,23 +24,8 @@ IMAGES = [
 LABELS = ("cat", "dog")
 
 
-def model_of(*, labels: tuple[str, ...] = (), settings: dict[str, Any] | None = None) -> Model:
-    tokenizer = train_tokenizer(["in 3 hours", *labels], kind="bytes", vocab_size=260)
-    given = {"image": settings or {"height": 8, "patch": 4}}
-    config = ModelConfig(preset="tiny", d_model=16, num_heads=2, ffn_dim=20, dropout=0.0, max_length=60, input=given)
-    size = tokenizer.vocab_size
-    network = build_network(config, AttentionConfig(), source_vocab=size, target_vocab=size, shared=True, seed=3)
-    for parameter in network.parameters():
-        parameter.data.mul_(3.0)  # so that answers differ
-    search = GenerationConfig(beam_size=2, max_new_tokens=6)
-    parts = Parts(network.eval(), config, AttentionConfig(), tokenizer, tokenizer, "text", search)
-    if labels:
-        parts = dataclasses.replace(parts, task="classification", labels={label: label for label in labels})
-    return Model.from_parts(parts)
-
-
 def test_images_as_bytes(tmp_path: Path) -> None:
-    folder, kinds = model_of().save(tmp_path / "reader"), model_of(labels=LABELS).save(tmp_path / "kinds")
+    folder, kinds = image_model().save(tmp_path / "reader"), image_model(labels=LABELS).save(tmp_path / "kinds")
     offline, classifier = (antiphon.load(each, dtype=DTYPE, device="cpu") for each in (folder, kinds))
     assert isinstance(offline, Model)
     entries = [ModelEntry(name=each.name, path=str(each), dtype=DTYPE) for each in (folder, kinds)]
@@ -106,7 +86,7 @@ def test_a_process_opens_no_file_that_a_message_names(tmp_path: Path) -> None:
     """Even where the server's own checks were passed by."""
     file = tmp_path / "a.png"
     file.write_bytes(IMAGES[0])
-    model = model_of()
+    model = image_model()
     for name in (str(file), file.as_uri(), "hello"):
         with pytest.raises(DataError, match="`inputs` must be files, which this model reads, but one is a text"):
             source_of(model, name)
