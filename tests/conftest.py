@@ -27,6 +27,12 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(ResumePlugin(ResumeFile(Path(RESUME))), "torture-resume")
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Bytes are named by their argument: those that a library writes may hold the time, and the processes of
+    pytest-xdist must find the same names."""
+    return argname if isinstance(val, bytes) else None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """A test marked `gpu` or `data` is skipped, with the reason, where there is none."""
     reasons = {}
