@@ -75,6 +75,10 @@ def recipe(folder: Path, name: str, *, steps: int, **training: Any) -> dict[str,
         "validation": {"every_steps": max(1, steps // 2), "metrics": ["chrf"]},
         "output": str(folder / name),
     }
+    if made["data"].get("streaming"):  # of files alone
+        rows = "".join(f"{source}\t{target}\n" for source, target in PAIRS)
+        made["data"]["train"] = {"path": str(folder / "pairs.tsv")}
+        (folder / "pairs.tsv").write_text("source\ttarget\n" + rows, encoding="utf-8")
     if "attention" in case:
         made["attention"] = case["attention"]
     start = folder / BASE / "model"

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from PIL.ImageFont import FreeTypeFont
 
 TABLE = "lines.tsv"
-_ENDINGS = (".ttf", ".otf", ".woff")
+_ENDINGS = (".ttf", ".otf", ".woff", ".pfb")
 REMEDY = "Leave it out, or give other `fonts`."
 _NO_CHARACTER = "\U0010ffff"  # never assigned: every font draws its mark for an absent character
 _MAX_WIDTH = 2**15  # pixels: far longer than a line
@@ -42,7 +42,7 @@ def lines_of_text(
 ) -> Path:
     """Draw each text into a grey image in `folder`, and return the table of image, text and font.
 
-    `fonts` are font files (.ttf, .otf, .woff), by default all that `find_fonts` finds; `seed` draws the font of each
+    `fonts` are font files (.ttf, .otf, .woff, .pfb), by default all that `find_fonts` finds; `seed` draws the font of each
     text, from those that have all its characters, and its margins. `size` is the size of the letters in pixels, changed
     by up to a tenth.
 
