@@ -10,6 +10,7 @@ import pytest
 import torch
 from models.test_hub import parts_of
 
+from antiphon.data.media.references import located
 from antiphon.errors import ConfigError, DataError
 from antiphon.generation.model import Model
 from antiphon.inputs import ImageTextInput, TextInput
@@ -96,8 +97,23 @@ def test_other_inputs_are_refused(given: object, said: str, model: Model) -> Non
 def test_lengths(model: Model, file: Path) -> None:
     with pytest.raises(DataError, match=r"must have at most 8 tokens .* Shorten its text, or give fewer images"):
         model.generate({"image": file, "text": "a b c d e f g"}, max_source_tokens=8)
-    with pytest.raises(ConfigError, match="`overflow` must be error for texts with images, which are not cut"):
-        model.generate({"image": file, "text": "a"}, overflow="truncate")
+    asked = {"image": file, "text": "a b c d"}
+    uncut = model.generate(asked, max_new_tokens=4)[0].text
+    assert model.generate(asked, max_new_tokens=4, overflow="truncate")[0].text == uncut
+    with pytest.raises(DataError, match="must have at most 8 tokens"):
+        model.generate(asked, max_source_tokens=8, overflow="truncate")
+    assert model.generate(file)[0].tokens != [] and len(model.generate(file)[0].tokens) <= 2 * 20 + 32
     with pytest.raises(DataError, match="must be one text"):
         model.attention({"image": file, "text": "a"})  # type: ignore[arg-type]
     assert kind_of(model).is_empty(ImageText("", ())) is False
+
+
+def test_a_prompt_is_the_text_beside_an_image(model: Model, file: Path) -> None:
+    want = model.generate([{"image": file, "text": "a"}, {"image": file, "text": "b"}], max_new_tokens=5)
+    for given in ([file, file], [located(str(file))] * 2, [located(str(file), prompt="x")] * 2):
+        found = model.generate(given, prompt=("a", "b"), max_new_tokens=5)
+        assert [one.score for one in found] == pytest.approx([one.score for one in want], abs=1e-5)
+    assert model.score([file], ["c"], prompt="a") == pytest.approx(model.score([{"image": file, "text": "a"}], ["c"]))
+    assert model.score([located(str(file), prompt="a")], ["c"]) == pytest.approx(model.score([file], ["c"], prompt="a"))
+    with pytest.raises(ConfigError, match="`prompt` must be left out for an image with a `text`"):
+        model.generate({"image": file, "text": "a"}, prompt="b")

@@ -6,8 +6,10 @@ The reference's casts to float32 are replaced as in tests/parity/test_families.p
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from counts import count
@@ -21,19 +23,26 @@ from parity.test_families import (
     wide_reference,  # noqa: F401  (a fixture)
     widen,
 )
+from parity.test_fine_tuning import checkpoint
+from parity.test_fine_tuning import recipe as fine_tuning
+from PIL import Image
 from torch import Tensor
 from torture.figures import FigureRecorder
 from transformers import PreTrainedModel
 from transformers.models.siglip import modeling_siglip
 
+import antiphon
 from antiphon.batch import Example, collate
 from antiphon.config import GenerationConfig
 from antiphon.config.vision import VisionConfig
 from antiphon.errors import DataError
 from antiphon.generation.model import Model
 from antiphon.inputs.image_text import rows_of
-from antiphon.models.folders.hub import load_pretrained
+from antiphon.models.folders.hub import express, load_pretrained
+from antiphon.recipe import from_mapping
 from antiphon.search import engine
+from antiphon.workflows.base import InitialModel, find_base
+from antiphon.workflows.job import TrainingJob
 
 Source = tuple[list[int], list[Tensor]]  # ids, and the images in them
 
@@ -114,3 +123,57 @@ def test_as_many_ids_as_vectors(tmp_path: Path) -> None:
     batch = collate([Example(row, [5, 1], 0)], pad_id=0, start_id=2)
     with pytest.raises(DataError, match=f"a text must have {vision.tokens} ids 39 for each image, but a batch of 1 "):
         network(batch)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_the_first_loss_of_a_recipe_and_its_gradients(
+    seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a table with images beside texts, and texts without; pixels as NumPy and Pillow give them."""
+    eager = "eager_attention_forward"
+    monkeypatch.setattr(modeling_siglip, eager, unnarrowed(getattr(modeling_siglip, eager)))
+    base, rows, generator = tmp_path / "theirs", [], np.random.default_rng(0)
+    theirs = widen(checkpoint("t5gemma2", base, seed=seed))
+    vision = theirs.config.encoder.vision_config
+    sources, targets, pixels = [], [], []
+    for number, (question, answer) in enumerate((("w8 w9", "w20"), ("w11", "w21 w22"), ("w8 w12 w13", "w23"))):
+        ids = [int(word[1:]) for word in question.split()]
+        if number != 1:
+            size = (int(generator.integers(4, 20)), 9, 3)
+            image = Image.fromarray(generator.integers(0, 256, size, dtype=np.uint8))
+            image.save(tmp_path / f"{number}.png")
+            scaled = image.resize((vision.image_size,) * 2, Image.Resampling.BILINEAR)
+            whole = torch.from_numpy(np.asarray(scaled, np.float32)).permute(2, 0, 1)
+            pixels.append((whole / 127.5 - 1).double())
+            ids = [38, *[39] * theirs.config.encoder.mm_tokens_per_image, 7, *ids]
+        sources.append([*ids, 1])
+        targets.append([*(int(word[1:]) for word in answer.split()), 1])
+        rows.append(f"{'' if number == 1 else f'{number}.png'}\t{question}\t{answer}")
+    (tmp_path / "rows.tsv").write_text("\n".join(["image\tquestion\tcaption", *rows]) + "\n")
+    data = {"train": {"path": str(tmp_path / "rows.tsv")}}
+    config = from_mapping(fine_tuning(base, tmp_path / "run", data=data, task="caption"))
+    begin = find_base(config, tmp_path / "run").parts
+    begin = replace(begin, network=antiphon.load(base, dtype="float64").network)
+    job = TrainingJob(config, tmp_path / "run", torch.device("cpu"), base=InitialModel(begin), quiet=True)
+    examples = next(job.loop.parts.batches)
+    assert len(examples) == 3
+    found = job.network(job.loop.collate(examples), job.loop.objective.criterion)
+    (found.objective / found.labels).backward()
+    order = [example.index for example in examples]
+    ids, mask = padded([sources[i] for i in order], theirs.config.pad_token_id)
+    labels, there = padded([targets[i] for i in order], 0)
+    for where, module in theirs.named_modules():
+        if isinstance(module, torch.nn.Embedding) and where.endswith("embed_tokens"):
+            module.padding_idx = None
+    given = {"pixel_values": torch.stack([pixels[i // 2] for i in order if i != 1])}
+    given |= {"input_ids": ids, "attention_mask": mask, "labels": labels.masked_fill(there == 0, -100)}
+    wanted = unnarrowed(theirs.requires_grad_(True))(**given).loss
+    wanted.backward()
+    assert abs(float(found.objective.detach() / found.labels - wanted.detach())) < 1e-9
+    family, ours, _ = express(replace(begin, network=job.network))
+    own = dict(job.network.named_parameters())
+    for row in family.rows(ours):
+        gradient, expected = own[row.ours].grad, theirs.get_parameter(family.in_modules(row.theirs)).grad
+        assert gradient is not None and expected is not None, row.ours
+        expected = row.op.ours(expected) - row.op.ours(torch.zeros_like(expected))
+        torch.testing.assert_close(gradient, expected, rtol=1e-9, atol=1e-9)

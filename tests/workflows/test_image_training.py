@@ -8,12 +8,10 @@ from typing import Any
 
 import pytest
 from inputs.images import picture, png_head, stored
-from models.test_hub import parts_of
 
 import antiphon
 from antiphon.cli.main import main
 from antiphon.errors import DataError
-from antiphon.models.folders.checkpoint import save_model_folder
 from antiphon.workflows import train
 
 SHAPE = {"encoder_layers": 1, "decoder_layers": 1, "d_model": 16, "ffn_dim": 24, "num_heads": 2, "max_length": 40}
@@ -141,17 +139,3 @@ def test_captions_with_prompts_from_training_to_evaluation(captions: Path, capfd
     answers = model.generate(files, prompt=("what", "which colour") * 3)
     assert out.read_text().split("\n")[:6] == [answer.text for answer in answers]
     assert answers != model.generate(files)
-
-
-def test_texts_with_images_are_trained_on_texts_alone(tmp_path: Path) -> None:
-    save_model_folder(tmp_path / "base", parts_of("t5gemma2"))
-    table = write_images(tmp_path / "data", 2)
-    sections: dict[str, Any] = {"training": {"max_steps": 1, "batch_tokens": 100, "lr": 1e-2}}
-    made = recipe(tmp_path / "run", {"train": {"path": str(table)}}, model={"base": str(tmp_path / "base")}, **sections)
-    del made["tokenizer"]  # the base has its own
-    with pytest.raises(DataError, match=r"`image` must be left out: a model of texts with images is trained on texts"):
-        train({**made, "task": "caption"}, quiet=True)
-    run = train({**made, "task": "text", "data": {"train": [("in 3", "3"), ("in 4", "4")]}}, quiet=True)
-    before, after = antiphon.load(tmp_path / "base", device="cpu"), run.model
-    assert len(run.model.generate({"image": tmp_path / "data" / "0.png", "text": "in 3"}, max_new_tokens=3)) == 1
-    assert before.score(["in 3"], ["3"]) != after.score(["in 3"], ["3"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -12,7 +12,7 @@ from antiphon.bulk.tables import KINDS, AnsweredTable, is_table, placed
 from antiphon.cli.bulk import OnRowFailure, are_many, check_few, check_many, run_command, text_shards
 from antiphon.cli.command import Command, import_modules, with_seed
 from antiphon.cli.flags import Flag, Group, Positional
-from antiphon.cli.media import are_media, check_input, check_model, check_names
+from antiphon.cli.media import are_media, check_input, check_model, check_names, inputs_of
 from antiphon.cli.media import chunks as media_chunks
 from antiphon.cli.streams import Writer, answered, chunks, output, saying_what_is_answered, without
 from antiphon.cli.subtitles import check_subtitles, is_subtitles, write_subtitles
@@ -196,14 +196,15 @@ class Generate(Command):
             saying_what_is_answered(self.output, lambda: done),
         ):
             done = answered(self.output, 1 if self.json or self.stream else count) if self.resume else 0
-            given = media_chunks(self.media) if self.media else chunks(self.input)
-            for chunk in without(done, given, self.output, unit="files" if self.media else "lines"):
+            read = media_chunks(self.media) if self.media else chunks(self.input)
+            for chunk in without(done, read, self.output, unit="files" if self.media else "lines"):
                 if not self.media:
                     check_names(model, chunk, "standard input" if self.input == "-" else self.input, first=done)
+                given = inputs_of(model, chunk) if self.media else chunk
                 if self.stream:
-                    self._stream(model, chunk, search, writer, first_row=done)
+                    self._stream(model, given, search, writer, first_row=done)
                 else:
-                    for file, answer in zip(chunk, answerer.generate(chunk, first_row=done, **search), strict=True):
+                    for file, answer in zip(chunk, answerer.generate(given, first_row=done, **search), strict=True):
                         self._write(answer, writer, count=count, file=file if self.media else None)
                     writer.flush()
                 done += len(chunk)
@@ -317,7 +318,7 @@ class Generate(Command):
             self.say(f"antiphon: {bad.count} bad {'row is' if bad.count == 1 else 'rows are'} left out")
 
     def _stream(
-        self, model: Translator, texts: list[str], search: dict[str, Any], writer: Writer, *, first_row: int
+        self, model: Translator, texts: Sequence[str], search: dict[str, Any], writer: Writer, *, first_row: int
     ) -> None:
         for row, text in enumerate(texts, first_row):
             for piece in model.stream(text, first_row=row, **search):

@@ -32,13 +32,13 @@ def chunks(names: Sequence[str]) -> Iterator[list[str]]:
 
 def check_model(model: Translator, name: str) -> None:
     """UsageError for a model that reads text."""
-    if not _reads_files(model):
+    if not (_reads_files(model) or _joins_text(model)):
         raise UsageError(f"`{name}` needs a model of images or sound, but this one reads text. Give text as --input.")
 
 
 def check_input(model: Translator, name: str) -> None:
     """UsageError for a file of an image or of sound that is given as --input, to a model that reads such files."""
-    if _reads_files(model) and are_media([name]):
+    if (_reads_files(model) or _joins_text(model)) and are_media([name]):
         problem = f"`--input` must be a table, or a text file that names a file a line, but is `{name}`"
         raise UsageError(f"{problem}. Give it after MODEL, without --input.")
 
@@ -60,6 +60,21 @@ def check_names(model: Translator, lines: Sequence[str], file: str, *, first: in
 def _reads_files(model: Translator) -> bool:
     kind = getattr(model, "input_kind", None)
     return kind is not None and not kind.has_tokens
+
+
+def _joins_text(model: Translator) -> bool:
+    """Whether a model reads texts, each of which may have an image."""
+    kind = getattr(model, "input_kind", None)
+    return kind is not None and kind.joins_text
+
+
+def inputs_of(model: Translator, files: Sequence[str]) -> Sequence[str]:
+    """Files as inputs of the model; a name is a text to one that reads texts with images."""
+    if not _joins_text(model):
+        return files
+    from antiphon.data.media.references import located
+
+    return [located(file) for file in files]
 
 
 def _exists(name: str) -> bool:

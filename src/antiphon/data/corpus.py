@@ -25,7 +25,7 @@ from antiphon.data.denoising import Objective, make_denoisers
 from antiphon.data.epochs.collection import no_collection
 from antiphon.data.epochs.data_report import DataReport
 from antiphon.data.epochs.encoding import Encoded, ExampleEncoder, flattened
-from antiphon.data.example_rows import FEATURES, FeatureRows, IdRows
+from antiphon.data.example_rows import FEATURES, FeatureRows, IdRows, MixedRows
 from antiphon.data.filters import Filters
 from antiphon.data.fingerprint import Fingerprints, fingerprints
 from antiphon.data.lines import DataPlace
@@ -86,9 +86,12 @@ class InMemory:
     ) -> None:
         """Append a pair. `number` is its number among all pairs that were kept; by default its index here.
 
-        TypeError if the sources before are ids and this one is features, or the other way round.
+        TypeError if the sources before are ids and this one is features, or the other way round; but texts with images
+        may stand beside texts without.
         """
-        if isinstance(source, FEATURES) and not len(self):
+        if isinstance(source, MediaRow) and source.media.kind.joins_text and not isinstance(self._source, MixedRows):
+            self._source = MixedRows(source.media.kind, self._source)
+        elif isinstance(source, FEATURES) and not len(self):
             self._source = FeatureRows()
         place = place or DataPlace("", len(self))
         self._numbers.append(len(self) if number is None else number)

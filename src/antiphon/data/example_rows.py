@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import copy
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any
 
 from torch import Tensor
 
 from antiphon.batch import LazyFeatures, Source
 from antiphon.data.media.rows import MediaRow
+from antiphon.inputs import InputKind
 
 FEATURES = Tensor, LazyFeatures, MediaRow  # what is not ids: a list of them, or an array from a reader
 
@@ -36,6 +39,9 @@ class IdRows:
 
     def length(self, index: int) -> int:
         return self._ends[index + 1] - self._ends[index]
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return (self[index] for index in range(len(self._ends) - 1))
 
     @property
     def total(self) -> int:
@@ -75,3 +81,20 @@ class FeatureRows:
 
     def length(self, index: int) -> int:
         return len(self._rows[index])
+
+
+class MixedRows(FeatureRows):
+    """Texts with files, and texts without, which are `earlier` ids and those that are appended. All are features, so
+    that each batch has the same gradients, whichever rows are in it."""
+
+    def __init__(self, kind: InputKind[Any], earlier: IdRows | FeatureRows) -> None:
+        super().__init__()
+        self._kind = kind
+        for ids in earlier if isinstance(earlier, IdRows) else ():
+            self.append(ids)
+
+    def append(self, features: Source | MediaRow) -> None:
+        """Ids too."""
+        if isinstance(features, list):
+            features = LazyFeatures(len(features), partial(self._kind.features_of_ids, array("I", features)))
+        super().append(features)

@@ -28,6 +28,8 @@ def nested_row(found: Mapping[str, Any], source: SourceConfig | None, place: Dat
     """The row of one record: its plain values as texts, and the fields of `source` as keys `source` and `target`."""
     found = with_media(found, place)
     record = plain_values(found)
+    if isinstance(several := found.get("image"), list):  # no file has this name: several are an error, not left out
+        record["image"] = " ".join(map(str, several))
     targets: tuple[str, ...] = ()
     fields = (None, None) if source is None else (source.source_field, source.target_field)
     left = found.get("source" if fields[0] is None else str(fields[0]))

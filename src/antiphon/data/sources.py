@@ -92,7 +92,8 @@ def _pairs(row: DataRow, task: Task) -> list[tuple[str, str]]:
 def pair(row: DataRow, task: Task) -> tuple[str, str]:
     """The source and target that the task makes of a row, without the source prefix. DataError if one is missing.
 
-    The source of a task of images or sound is a reference (media/references.py), with its prompt.
+    The source of a task of images or sound is a reference (media/references.py), with its prompt; so is that of a text
+    with an image, with the text.
     """
     if row.plain:  # no task applies: the denoising objective makes both sides
         return row.record["source"], row.record["source"]
@@ -106,6 +107,11 @@ def pair(row: DataRow, task: Task) -> tuple[str, str]:
     if task.media:
         prompt = row.source_prefix + task.prompt(row.record)
         source = located(source, table=row.place.file, folder=row.folder, prompt=prompt)
+    elif task.images_in_texts:
+        record = {**row.record, "image": source} if isinstance(source, Reference) else row.record
+        image, text = task.image_and_text(record, source)
+        prompt = row.source_prefix + text
+        source = located(image, table=row.place.file, folder=row.folder, prompt=prompt) if image else text
     return source, target
 
 
@@ -224,13 +230,16 @@ def check_readable(data: object, task: Task, *, bad_rows: OnBadRow = "error") ->
     first, where, bad = None, None, BadRows(bad_rows)
     found = (item for read in readers(data) for item in readable_rows(read(Cursor()), lambda row: pair(row, task), bad))
     for row, (source, _) in islice((item for item in found if not item[0].plain), _PAIRS_CHECKED):
-        if not is_media_name(source):
+        if isinstance(source, Reference) or not is_media_name(source):
             return
         first, where = first or source, where or row.place
     if first is not None:
+        remedy = "Set `model.input` to image or audio, or give what is in them as text."
+        if task.images_in_texts:
+            remedy = "Call the column of the images `image`."
         raise DataError(
             f"sources must be text, which is what a model learns from, but all of the first are names of files such as "
-            f"`{first}` ({where}). Set `model.input` to image or audio, or give what is in them as text."
+            f"`{first}` ({where}). {remedy}"
         )
 
 

@@ -75,7 +75,9 @@ def task_of(model: Translator) -> Task:
 
     task = load_task(model.task, allow_import=False, labels=model.label_texts)
     kind = getattr(model, "input_kind", None)  # a model that another library computes has none
-    return task if kind is None or kind.has_tokens else replace(task, media=True)
+    if kind is None:
+        return task
+    return replace(task, media=not kind.has_tokens, images_in_texts=kind.joins_text)
 
 
 def from_tables(data: SourceConfig | tuple[SourceConfig, ...], task: Task) -> list[TestExample]:

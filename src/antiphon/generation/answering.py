@@ -22,7 +22,7 @@ from antiphon.generation.classification.classify import classify
 from antiphon.generation.joining import join_answers, space_between
 from antiphon.generation.prompting import special_tokens_of
 from antiphon.generation.protocols import AnsweringModel
-from antiphon.generation.requests import listed, prompt_ids, prompt_texts, read_rows, source_inputs
+from antiphon.generation.requests import listed, prompt_texts, read_inputs, source_inputs
 from antiphon.generation.timed.windows import WindowedAnswer
 from antiphon.search.engine import add_source
 from antiphon.search.requests import SourceInput
@@ -125,8 +125,7 @@ class AnsweringEngine:
         config = settings if whole else override(self._model.generation, dict(settings))
         model = self._model.in_languages_of(config)
         texts = listed(texts)
-        rows = read_rows(model.input_kind, texts, "texts", names=names or first_row > 0, template=config.template)
-        prompts = prompt_ids(model, texts, config, len(rows))
+        rows, prompts = read_inputs(model, texts, "texts", config, names=names or first_row > 0)
         call = AnswerCall(model, len(rows), streams=stream)
         if model.labels:
             answers = classify(model, rows, model.labels, config, first_row=first_row, prompts=prompts)
@@ -154,7 +153,7 @@ class AnsweringEngine:
             row.hidden = len(tokens.first) if source.prompt else 0
             row.passed.append(0)
             row.done.append(False)
-        before = prompt_texts(texts, config, len(rows))
+        before = prompt_texts(texts, config, len(rows), kind=model.input_kind)
         for index, (row, recording) in enumerate(zip(call.rows, recordings, strict=True)):
             if recording is not None:
                 prompt = before[index] or ""

@@ -8,7 +8,7 @@ from typing import Any
 from antiphon.generation.classification.classify import refuse_search
 from antiphon.generation.model import Model
 from antiphon.generation.prompting import special_tokens_of
-from antiphon.generation.requests import prompt_ids, read_rows, source_inputs
+from antiphon.generation.requests import read_inputs, source_inputs
 from antiphon.inputs.limits import source_limit
 from antiphon.search.beam_search import Search
 from antiphon.search.config import search_config
@@ -24,13 +24,13 @@ def try_search(model: Model, texts: Sequence[str], **settings: Any) -> None:
     """
     config = override(model.generation, settings)
     model = model.speaking(config.source_language, config.target_language)
-    rows = read_rows(model.input_kind, texts, "texts", template=config.template)
+    rows, prompts = read_inputs(model, texts, "texts", config)
     if model.labels:
         refuse_search(config)
         model.input_kind.whole(rows, network=model.network, config=config)
         model.generate(texts[:1], **settings)  # every label is scored once, in place of a search
         return
-    sources = source_inputs(model, rows, config, prompts=prompt_ids(model, texts, config, len(rows)))
+    sources = source_inputs(model, rows, config, prompts=prompts)
     network, first = model.network, model.special_tokens.first
     requests = [make_request(one, config, network=network, first=(*first, *one.prompt)) for one in sources]
     if requests:

@@ -34,7 +34,7 @@ from antiphon.generation.model_repr import ModelRepr
 from antiphon.generation.other_names import OtherToolkitNames
 from antiphon.generation.quantize import check_quantize, check_whole
 from antiphon.generation.quantize import quantize as quantize_network
-from antiphon.generation.requests import listed, prompt_ids, read_rows, with_limits
+from antiphon.generation.requests import listed, read_inputs, with_limits
 from antiphon.generation.restricting import ConstraintBuilder
 from antiphon.generation.scoring import scores_of
 from antiphon.inputs import InputKind, input_kind
@@ -182,8 +182,7 @@ class Model(ModelRepr, OtherToolkitNames):
         if prompt is not None:
             config = override(config, {"prompt": prompt if isinstance(prompt, str) else tuple(prompt)})
         sources = listed(sources)
-        rows = read_rows(self.input_kind, sources, "sources", template=config.template)
-        prompts = prompt_ids(self, sources, config, len(rows))
+        rows, prompts = read_inputs(self, sources, "sources", config)
         return scores_of(self, rows, texts_of(targets, "targets"), config=config, prompts=prompts)
 
     def attention(

@@ -7,7 +7,7 @@ else.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from antiphon.config import GenerationConfig
@@ -16,7 +16,8 @@ from antiphon.errors import ConfigError
 from antiphon.generation.languages import answer_ids
 from antiphon.generation.protocols import AnsweringModel
 from antiphon.generation.restricting import check_parts, restrict
-from antiphon.inputs import InputKind
+from antiphon.inputs import ImageTextInput, InputKind
+from antiphon.inputs.image_text import ImageText
 from antiphon.search.requests import SourceInput
 from antiphon.settings import override
 from antiphon.urls import is_url
@@ -48,7 +49,16 @@ def source_inputs(
             check_parts(restrictions[i], len(parts), row=row)
         # A prefix begins the whole answer, so that only the first part has it.
         found += [
-            SourceInput(part, row, n, () if n else prefixes[i], restrictions[i], gap, prompts[i] if prompts else ())
+            SourceInput(
+                part,
+                row,
+                n,
+                () if n else prefixes[i],
+                restrictions[i],
+                gap,
+                prompts[i] if prompts else (),
+                model.input_kind.text_tokens(part),
+            )
             for n, (part, gap) in enumerate(zip(parts, gaps, strict=True))
         ]
     return found
@@ -83,12 +93,47 @@ def listed(inputs: Any) -> Any:
 def read_rows(kind: InputKind[Any], inputs: Any, what: str, *, names: bool = True, template: bool = True) -> list[Any]:
     """The rows of `inputs`, as `InputKind.read` with its errors."""
     items = [inputs] if isinstance(inputs, str) else inputs
-    if kind.has_tokens or not isinstance(items, list | tuple) or not any(map(_is_elsewhere, items)):
+    elsewhere = _is_reference if kind.has_tokens else _is_elsewhere
+    if (
+        (kind.has_tokens and not kind.joins_text)
+        or not isinstance(items, list | tuple)
+        or not any(map(elsewhere, items))
+    ):
         return kind.read(inputs, what, names=names, template=template)
     return [
-        _loaded(kind, item) if _is_elsewhere(item) else kind.read([item], what, names=names, template=template)[0]
+        _loaded(kind, item) if elsewhere(item) else kind.read([item], what, names=names, template=template)[0]
         for item in items
     ]
+
+
+def read_inputs(
+    model: AnsweringModel, inputs: Any, what: str, config: GenerationConfig, *, names: bool = True
+) -> tuple[list[Any], list[tuple[int, ...]]]:
+    """The rows of `inputs`, as `read_rows`, and the ids of the prompt of each, as `prompt_ids`, with their errors. For
+    a kind that joins texts, the prompt of an image is the text beside it."""
+    kind = model.input_kind
+    rows = read_rows(kind, inputs, what, names=names, template=config.template)
+    if isinstance(kind, ImageTextInput) and config.prompt is not None:
+        rows, config = _with_prompts(kind, rows, inputs, config)
+    return rows, prompt_ids(model, inputs, config, len(rows))
+
+
+def _with_prompts(
+    kind: ImageTextInput, rows: list[Any], inputs: Any, config: GenerationConfig
+) -> tuple[list[Any], GenerationConfig]:
+    """The rows with the prompts of `config` beside their images, and `config` with those of the other rows."""
+    items = inputs if isinstance(inputs, list | tuple) else [inputs]
+    if any(isinstance(item, Mapping) and item.get("text") for item in items):
+        raise ConfigError("`prompt` must be left out for an image with a `text`, but is given. Drop one.")
+    prompts = prompt_texts(inputs, config, len(rows))
+    pairs = list(zip(rows, prompts, strict=True))
+    joined = [kind.with_prompt(row, text or "") if isinstance(row, ImageText) else row for row, text in pairs]
+    rest = tuple("" if isinstance(row, ImageText) else text for row, text in pairs)
+    return joined, override(config, {"prompt": rest})
+
+
+def _is_reference(item: object) -> bool:
+    return isinstance(item, Reference)
 
 
 def _is_elsewhere(item: object) -> bool:
@@ -98,37 +143,47 @@ def _is_elsewhere(item: object) -> bool:
 
 def _loaded(kind: InputKind[Any], reference: str) -> Any:
     with open_media(reference) as file:
-        return kind.load(file, f"`{reference}`")
+        row = kind.load(file, f"`{reference}`")
+    return kind.with_text(row, located(reference).prompt) if kind.joins_text else row
 
 
 def sources_of_table(model: object, rows: Sequence[TableRow], table: str) -> list[str]:
     """The sources of rows of the file `table`: their texts, or for a model of images or sound references, relative to
     the table, with the prompts in the column `prompt` or `question`."""
     kind = getattr(model, "input_kind", None)  # a model that another library computes has none
-    if kind is None or kind.has_tokens:
+    if kind is None or (kind.has_tokens and not kind.joins_text):
         return [row.text for row in rows]
     found = []
     for row in rows:
         record = dict(zip(row.names, row.values, strict=False))
-        prompt = record.get("prompt", record.get("question"))
-        found.append(located(row.text, table=table, prompt=prompt if isinstance(prompt, str) else ""))
+        prompt, image = record.get("prompt", record.get("question")), row.text
+        if kind.joins_text:
+            image = row.text if isinstance(row.text, Reference) else record.get("image")
+            prompt = prompt if row.text == image else row.text
+            if not image:
+                found.append(prompt if isinstance(prompt, str) else "")
+                continue
+        found.append(located(image, table=table, prompt=prompt if isinstance(prompt, str) else ""))
     return found
 
 
 def prompt_ids(model: AnsweringModel, inputs: Any, config: GenerationConfig, count: int) -> list[tuple[int, ...]]:
     """The ids of the prompt of each of `count` inputs, as `prompt_texts` with its errors."""
-    found, tokenizer = prompt_texts(inputs, config, count), model.target_tokenizer
+    found, tokenizer = prompt_texts(inputs, config, count, kind=model.input_kind), model.target_tokenizer
     known = {text: tuple(tokenizer.bare(tokenizer.encode(text))) if text else () for text in dict.fromkeys(found)}
     return [known[text] for text in found]
 
 
-def prompt_texts(inputs: Any, config: GenerationConfig, count: int) -> Sequence[str | None]:
-    """The prompt of each of `count` inputs: that of `config.prompt`, else of the reference. ConfigError for another
-    number of prompts."""
+def prompt_texts(
+    inputs: Any, config: GenerationConfig, count: int, *, kind: InputKind[Any] | None = None
+) -> Sequence[str | None]:
+    """The prompt of each of `count` inputs of `kind`: that of `config.prompt`, else of the reference. ConfigError for
+    another number of prompts."""
     texts = config.prompt
     if texts is None:
         items: Sequence[Any] = inputs if isinstance(inputs, list | tuple) else [inputs] * count
-        texts = tuple(item.prompt if isinstance(item, Reference) else "" for item in items)
+        joins = kind is not None and kind.joins_text  # the text is read with the image
+        texts = tuple(item.prompt if isinstance(item, Reference) and not joins else "" for item in items)
     found = (texts,) * count if isinstance(texts, str) else texts
     if len(found) != count:
         raise ConfigError(f"`prompt` must be one text, or one for each of the {count} inputs, but has {len(found)}.")

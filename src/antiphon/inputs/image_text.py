@@ -9,9 +9,9 @@ Shapes: P patches of C·p·p numbers, F rows of M numbers of a source.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, BinaryIO, ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -19,13 +19,15 @@ from torch.nn import functional
 
 from antiphon.config import FamilyConfig, GenerationConfig, ImageConfig, InputSettings
 from antiphon.config.vision import VisionConfig
-from antiphon.errors import ConfigError, DataError
+from antiphon.errors import DataError
 from antiphon.inputs.image import ImageInput
+from antiphon.inputs.image_features import image_of, pixels, scaled
 from antiphon.inputs.kind import Source, SourceParts
 from antiphon.inputs.leading_text import in_template
 from antiphon.inputs.limits import BoundedNetwork, check_source, source_limit
 from antiphon.inputs.text import TextInput, texts_of
 from antiphon.settings import show
+from antiphon.text.kinds import is_blank
 
 _AROUND = "\n\n"  # before and after each image, as in transformers' processor
 
@@ -43,10 +45,12 @@ class ImageTextInput(TextInput):
     """Texts, or {"image": image, "text": text} with one image or a list of them; an image alone has an empty text.
 
     An image is scaled to the square of the model, out of ratio. A call of texts alone is read as ids, one with an image
-    as features.
+    as features. In data, a file is an image before the text beside it.
     """
 
     vision: VisionConfig | None = None
+
+    joins_text: ClassVar[bool] = True
 
     @classmethod
     def of(cls, family: FamilyConfig | None, settings: InputSettings | None) -> Self | None:
@@ -91,11 +95,6 @@ class ImageTextInput(TextInput):
     ) -> list[Source]:
         if not any(isinstance(row, ImageText) for row in rows):
             return super().whole(rows, network=network, config=config, first_row=first_row)
-        if config.overflow != "error":
-            raise ConfigError(
-                f"`overflow` must be error for texts with images, which are not cut, but is {config.overflow}. Remove "
-                "it."
-            )
         vision, limit = self.vision, source_limit(network, config)
         assert vision is not None
         found: list[Source] = []
@@ -120,26 +119,69 @@ class ImageTextInput(TextInput):
             ids += tokenizer.bare(tokenizer.encode(_AROUND if number == 0 else 2 * _AROUND)) + own
         return [*ids, *tokenizer.bare(tokenizer.encode(_AROUND + text)), *after]
 
+    def measure(self, file: BinaryIO, what: str) -> int:
+        """The vectors of an image in the text."""
+        self._images.measure(file, what)
+        return self._vision.tokens
+
+    def load(self, file: BinaryIO, what: str) -> Any:
+        """The pixels (C, H, W) of an image, uint8, scaled to the square of the model."""
+        return self._images.load(file, what)
+
+    def features(self, row: Any) -> Tensor:
+        """Pixels (C, H, W), uint8, to the patches (P, C·p·p) of an image."""
+        size = self._vision.image_size
+        if row.shape[1:] != (size, size):  # after an augmentation
+            row = pixels(scaled(image_of(row), self._images.settings))
+        return patches_of(normalized(row), self._vision)
+
+    def joined_length(self, text: str) -> int:
+        return len(self.ids_of(text, 1))
+
+    def joined(self, features: Tensor, text: str) -> Tensor:
+        return joined_rows([features], self.ids_of(text, 1), self._vision)
+
+    def features_of_ids(self, ids: Sequence[int]) -> Tensor:
+        return joined_rows([], ids, self._vision)
+
+    def with_text(self, row: Any, text: str) -> Any:
+        return ImageText(self._in_template(text, self.template), (normalized(row),))
+
+    def text_tokens(self, source: Source) -> int | None:
+        return None if isinstance(source, list) else int((source[:, -1] == 0).sum())
+
+    def longer(self, length: int, factor: float) -> int:
+        return length  # an image is always scaled to the square of the model
+
+    def with_prompt(self, row: ImageText, text: str) -> ImageText:
+        """The same images with `text`, in the template of the training data."""
+        return replace(row, text=self._in_template(text, self.template))
+
     def _row(self, value: object, what: str, number: int, template: str) -> ImageText:
         """A text with images; `what` and `number` name it in a DataError."""
         images, text = (value.get("image"), value.get("text", "")) if isinstance(value, Mapping) else (value, "")
-        vision = self.vision
-        assert vision is not None
         if not isinstance(text, str) or images is None:
             problem = f'must be a text, or {{"image": image, "text": text}}, but is {show(value)}'
             raise DataError(f"number {number} of `{what}` {problem}. Give both, or the image alone.")
-        settings = ImageConfig(
-            channels=3,
-            height=vision.image_size,
-            width=vision.image_size,
-            stretch=True,
-            patch=vision.patch,
-        )
         several: Iterable[object] = images if isinstance(images, list | tuple) else [images]
-        pixels = ImageInput(settings).read(list(several), what)
-        (text,) = in_template(texts_of(text, what), template)
-        # From -1 to 1, as SigLIP was trained.
-        return ImageText(text, tuple(image.to(torch.float32) / 127.5 - 1 for image in pixels))
+        read = self._images.read(list(several), what)
+        (text,) = texts_of(text, what)
+        return ImageText(self._in_template(text, template), tuple(map(normalized, read)))
+
+    def _in_template(self, text: str, template: str) -> str:
+        """A text in the template of the training data, as an empty one beside an image is too."""
+        return template.replace("{}", text) if is_blank(text) and template else in_template([text], template)[0]
+
+    @property
+    def _vision(self) -> VisionConfig:
+        assert self.vision is not None
+        return self.vision
+
+    @property
+    def _images(self) -> ImageInput:
+        """Images scaled to the square of the model."""
+        size = self._vision.image_size
+        return ImageInput(ImageConfig(channels=3, height=size, width=size, stretch=True, patch=self._vision.patch))
 
 
 def _is_image(value: object) -> bool:
@@ -155,10 +197,19 @@ def patches_of(image: Tensor, settings: VisionConfig) -> Tensor:
     return cut.permute(1, 3, 0, 2, 4).reshape(side * side, -1)  # (C, side, p, side, p) -> (side, side, C, p, p)
 
 
+def normalized(pixels: Tensor) -> Tensor:
+    """Pixels (C, H, W), uint8, as float32 from -1 to 1, as SigLIP was trained."""
+    return pixels.to(torch.float32) / 127.5 - 1
+
+
 def rows_of(images: Sequence[Tensor], ids: Sequence[int], settings: VisionConfig) -> Tensor:
     """A source (F, M) of `ids` with normalized images (C, H, W), as `ImageTextEmbedding` reads it."""
+    return joined_rows([patches_of(image, settings) for image in images], ids, settings)
+
+
+def joined_rows(patches: Sequence[Tensor], ids: Sequence[int], settings: VisionConfig) -> Tensor:
+    """A source (F, M) of `ids` with the patches (P, C·p·p) of each of its images."""
     width = settings.channels * settings.patch**2 + 1
     text = torch.zeros(len(ids), width)
-    text[:, 0] = torch.tensor(ids, dtype=torch.float32)
-    patches = [functional.pad(patches_of(image, settings), (0, 1), value=1.0) for image in images]
-    return torch.cat([*patches, text])
+    text[:, 0] = torch.tensor(list(ids), dtype=torch.float32)
+    return torch.cat([*(functional.pad(each, (0, 1), value=1.0) for each in patches), text])

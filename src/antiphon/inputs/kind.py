@@ -40,6 +40,9 @@ class InputKind(ABC, Generic[Row]):
 
     has_tokens: ClassVar[bool]
     """Whether sources are tokens: `max_source_tokens` bounds them, and published folders have their maximum length."""
+    joins_text: ClassVar[bool] = False
+    """Whether sources are texts, some of which have a file beside them: the encoder reads the text, which is otherwise
+    a prompt of the decoder."""
 
     # For building a network and reading its folder.
 
@@ -83,6 +86,24 @@ class InputKind(ABC, Generic[Row]):
         """The largest number of rows of the features of a source of `length`, after augmentations that make it longer
         by at most `factor`."""
         return math.ceil((length + 1) * factor) if factor > 1 else length
+
+    # For reading data: only kinds that join a file with its text.
+
+    def joined_length(self, text: str) -> int:
+        """The number of positions of the encoder of a source with a file and `text`."""
+        raise NotImplementedError
+
+    def joined(self, features: Tensor, text: str) -> Tensor:
+        """The features (F, M) of a source with a file of `features` and `text`."""
+        raise NotImplementedError
+
+    def features_of_ids(self, ids: Sequence[int]) -> Tensor:
+        """The features (F, M) of a source of ids without a file."""
+        raise NotImplementedError
+
+    def with_text(self, row: Row, text: str) -> Row:
+        """The row of a file that `load` has read, with `text`."""
+        raise NotImplementedError
 
     # For reading a user's inputs.
 
@@ -129,6 +150,10 @@ class InputKind(ABC, Generic[Row]):
 
         A row is never split: DataError for one that `parts` would split.
         """
+
+    def text_tokens(self, source: Source) -> int | None:
+        """The number of tokens of a source that is a text read as features; None for any other."""
+        return None
 
     def picture(self, row: Row, *, positions: int) -> SourcePicture | None:
         """What a source looks like, with the places of the encoder's `positions`, for drawings; None for texts."""

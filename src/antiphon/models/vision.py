@@ -94,4 +94,8 @@ class ImageTextEmbedding(InputEmbedding):
             )
         if len(patches):
             x = x.masked_scatter(stands[..., None], self.vision(patches).to(x.dtype))
+        elif self.training and any(weight.requires_grad for weight in self.vision.parameters()):
+            # Gradients of zero, so that all batches, and so all ranks, have gradients of the same weights.
+            empty = ids.new_zeros(1, settings.side**2, ids.shape[2] - 1)
+            x = x + 0.0 * self.vision(empty).sum().to(x.dtype)
         return self.finished(x, tokens), tokens

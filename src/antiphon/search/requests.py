@@ -28,7 +28,8 @@ class SourceInput:
 
     `row` is its index in the input, `piece` its index among the pieces of a row that was split. `prefix` are the ids
     with which its answer begins, `restriction` is the constraint of the answer; `gap` is the white space before the
-    piece. `prompt` are the ids that the decoder reads before the answer.
+    piece. `prompt` are the ids that the decoder reads before the answer. `text_tokens`: the number of tokens of a text
+    that is read as features, on which the usual length of an answer depends.
     """
 
     ids: list[int] | Tensor
@@ -38,6 +39,7 @@ class SourceInput:
     restriction: Constraint | None = None
     gap: str = ""
     prompt: tuple[int, ...] = ()
+    text_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +80,7 @@ def make_request(
     _check_new_tokens(config, max_length, most)
     needed, longest = constraint_lengths(source)
     new_tokens = config.max_new_tokens or max(
-        _usual_length(source.ids, most, limit) + needed, config.min_new_tokens + 1, longest
+        _usual_length(source, most, limit) + needed, config.min_new_tokens + 1, longest
     )
     new_tokens = min(new_tokens, most)
     if max(needed, longest) > new_tokens:
@@ -99,15 +101,17 @@ def make_request(
     )
 
 
-def _usual_length(source: list[int] | Tensor, most: int, limit: int) -> int:
+def _usual_length(source: SourceInput, most: int, limit: int) -> int:
     """The largest number of new tokens where the settings do not say it, of at most `most`.
 
     A function of the source's length, but for features; a source beyond `limit` is read in windows.
     """
-    if isinstance(source, Tensor):
+    length = source.text_tokens
+    if length is None and isinstance(source.ids, Tensor):
         return most
-    usual = 2 * len(source) + 32
-    return usual if len(source) <= limit else min(usual, max(limit, WINDOWED_ANSWER_TOKENS))
+    length = len(source.ids) if length is None else length
+    usual = 2 * length + 32
+    return usual if length <= limit else min(usual, max(limit, WINDOWED_ANSWER_TOKENS))
 
 
 def _check_new_tokens(config: GenerationConfig, max_length: int, most: int) -> None:

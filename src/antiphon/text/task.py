@@ -18,7 +18,8 @@ The built-in tasks use "source" and "target" (set by `source_field` and `target_
 | caption        | image                                           | caption, text                           |
 
 With `model.input: audio` or `image` the source is the name of a file, and the field `prompt` (or `question`) is a text
-that stands beside it, which the decoder reads before it answers.
+that stands beside it, which the decoder reads before it answers. A model of texts with images reads that text in the
+source: see `Task.image_and_text`.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from antiphon.errors import ConfigError, DataError
 from antiphon.registry import lookup, nearest, register
 
 CLASSIFICATION = "classification"  # the name of the task with labels as targets
+_OF_IMAGES = ("caption", "transcription")
 
 Split = Callable[[Mapping[str, str]], tuple[str, str | None]]
 
@@ -42,20 +44,17 @@ class Task:
     """A named task. `split` is its function; use `pair`, which calls it and checks the result.
 
     `labels` (classification only) maps each label in the data to its name in answers. `media`: sources are the names of
-    files of images or sound. `unread`: a field of images that the model reads, but is not trained on.
+    files of images or sound. `images_in_texts`: sources are texts, of which each may have an image.
     """
 
     name: str
     split: Split
     labels: Mapping[str, str] = field(default_factory=dict)
     media: bool = False
-    unread: str = ""
+    images_in_texts: bool = False
 
     def pair(self, record: Mapping[str, str], *, where: object = "") -> tuple[str, str | None]:
         """The source and the target of `record`. DataError, which names `where` (file:line), if it has none."""
-        if self.unread and self.unread in record:
-            problem = "must be left out: a model of texts with images is trained on texts alone"
-            raise DataError(f"the column `{self.unread}` {problem}{_at(where)}. Remove it, or train a model of images.")
         try:
             result = self.split(record)
         except KeyError as error:
@@ -82,7 +81,16 @@ class Task:
 
     def prompt(self, record: Mapping[str, str]) -> str:
         """The text beside an image or sound; "" if there is none."""
-        return record.get(_field(record, "prompt", "question"), "") if self.media else ""
+        return record.get(_field(record, "prompt", "question"), "")
+
+    def image_and_text(self, record: Mapping[str, str], source: str) -> tuple[str, str]:
+        """The name of the image, "" for none, and the text of a record whose source is `source`, if `images_in_texts`.
+
+        The image is the field `image`. Where that is the source itself, as in the built-in tasks of images, the text is
+        the field `prompt` or `question`; else it is the source. The source of a caption or a transcription is an image.
+        """
+        image = record.get("image", source if self.name in _OF_IMAGES else "")
+        return image, source if source not in ("", image) else self.prompt(record)
 
     def _label(self, target: str, where: object) -> str:
         """The name of the label `target`; a name is returned unchanged."""

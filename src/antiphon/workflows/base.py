@@ -74,8 +74,12 @@ def _with_vocabulary(parts: Parts, config: TrainConfig) -> InitialModel:
     assert isinstance(asked, VocabularyConfig)
     if asked.trim:
         place = Path(config.folder) if config.folder else None
-        if not input_kind(parts.model.family, parts.model.input_settings).has_tokens:
+        kind = input_kind(parts.model.family, parts.model.input_settings)
+        if not kind.has_tokens:
             problem = "needs a base that reads text, but this one reads images or sound"
+            raise SettingError(("tokenizer", "trim"), problem, remedy="Leave it out.")
+        if kind.joins_text:
+            problem = "needs a base without ids of images, but this one reads images in texts"
             raise SettingError(("tokenizer", "trim"), problem, remedy="Leave it out.")
         with saying("task"):
             task = with_labels(load_task(config.task, folder=place), config)

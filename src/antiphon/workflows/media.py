@@ -14,10 +14,10 @@ from typing import Any
 from antiphon.config import ImageConfig, ModelConfig, TrainConfig, source_list
 from antiphon.data.filters import maker
 from antiphon.data.lines import DataPlace
-from antiphon.data.media.references import located
+from antiphon.data.media.references import Reference, located
 from antiphon.data.media.rows import MediaSources
 from antiphon.errors import DataError
-from antiphon.inputs import ImageTextInput, InputKind, input_kind
+from antiphon.inputs import InputKind, input_kind
 from antiphon.inputs.augmentation import Augmentation
 from antiphon.models.folders.checkpoint import Parts
 from antiphon.settings import SettingError, inside, show
@@ -46,7 +46,7 @@ def with_media(task: Task, config: TrainConfig) -> Task:
         return task
     kind = kind_of(config)
     if kind.has_tokens:
-        return replace(task, unread="image") if isinstance(kind, ImageTextInput) else task
+        return replace(task, images_in_texts=kind.joins_text)
     for name in ("train", "valid"):
         if any(source.is_text for source in source_list(getattr(config.data, name))):
             problem = "must be pairs of an image or sound and a text, but is plain text"
@@ -55,16 +55,19 @@ def with_media(task: Task, config: TrainConfig) -> Task:
 
 
 def media_of(config: TrainConfig, folder: Path | None) -> dict[str, MediaSources] | None:
-    """The sources of training and of validation; None for text. SettingError for an augmentation that does not fit."""
+    """The sources of training and of validation; None for text. SettingError for an augmentation that does not fit.
+
+    Kinds that join texts need `MediaSources.encoding` before rows are read.
+    """
     kind, given = kind_of(config), config.data.augment
     items = given if isinstance(given, tuple) else ()
-    if kind.has_tokens:
+    if kind.has_tokens and not kind.joins_text:
         if items:
             problem = "changes images and sound, but sources are text"
             raise SettingError(("data", "augment"), problem, remedy="Leave it out, or set `model.input`.")
         return None
     assert isinstance(config.model, ModelConfig)
-    ours = "image" if isinstance(config.model.input_settings, ImageConfig) else "audio"
+    ours = "image" if kind.joins_text or isinstance(config.model.input_settings, ImageConfig) else "audio"
     found: list[Augmentation] = []
     for number, item in enumerate(items):
         [(name, values)] = item.items() if isinstance(item, Mapping) else [(str(item), None)]
@@ -87,6 +90,9 @@ def readable_pairs(pairs: Pairs, media: MediaSources) -> list[tuple[str, Sequenc
     """`pairs` with their sources where they are read again and again; with `bad_rows: skip` without bad ones."""
     found = []
     for number, (source, targets) in enumerate(pairs):
+        if media.kind.joins_text and not isinstance(source, Reference):
+            found.append((source, targets))
+            continue
         reference = located(source)
         if media.bad_rows == "skip":
             try:

@@ -78,6 +78,8 @@ class RunData:
         """Read the training corpus. With the model `initial` that the run starts from, targets are encoded as its
         answers."""
         self.tokenizers, self.initial = tokenizers, initial
+        if self.media is not None:
+            self.media = {name: each.encoding(tokenizers[0]) for name, each in self.media.items()}
         self.train = self._corpus(self.config.data.train, training=self.filters)
         return self.train
 

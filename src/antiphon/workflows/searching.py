@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from antiphon.config import TrainConfig
+from antiphon.data.media.references import Reference
 from antiphon.errors import ConfigError, DataError
 from antiphon.generation.dry_run import try_search
 from antiphon.generation.model import Model
@@ -63,8 +64,15 @@ def _fit_to_data(
 ) -> Pairs:
     """The pairs to answer if long sources are treated as in training; adds a message if there are any."""
     how, limit = config.data.overflow, source_limit(parts.network, parts.generation)
-    encoded = Model.from_parts(parts).source_tokenizer.encode_batch([source for source, _ in pairs])
-    kept = [pair for pair, ids in zip(pairs, encoded, strict=True) if len(ids) <= limit]
+    model = Model.from_parts(parts)
+    encoded = model.source_tokenizer.encode_batch(
+        ["" if isinstance(source, Reference) else source for source, _ in pairs]
+    )
+    lengths = [
+        model.input_kind.joined_length(source.prompt) if isinstance(source, Reference) else len(ids)
+        for (source, _), ids in zip(pairs, encoded, strict=True)
+    ]
+    kept = [pair for pair, length in zip(pairs, lengths, strict=True) if length <= limit]
     long = len(pairs) - len(kept)
     if long and how == "skip":
         what = f"{long:,} of {len(pairs):,} validation sources are longer than {limit} tokens and are left out"

@@ -84,9 +84,23 @@ class ExampleEncoder:
         self, chunk: Sequence[MixtureItem], report: DataReport, *, seed: int = 0, epoch: int = 0
     ) -> Iterator[EncodedItem]:
         """Each item of a chunk with its examples, of which there may be none; updates the counts in `report`."""
-        if self.media is not None:
+        if self.media is None:
+            yield from self._text_chunk(chunk, report, seed=seed, epoch=epoch)
+        elif not self.media.kind.joins_text:
             yield from self._media_chunk(self.media, chunk, report, seed=seed, epoch=epoch)
-            return
+        else:
+            kinds: dict[bool, list[MixtureItem]] = {True: [], False: []}
+            for item in chunk:
+                kinds[isinstance(item.source, Reference)].append(item)
+            images = self._media_chunk(self.media, kinds[True], report, seed=seed, epoch=epoch)
+            texts = self._text_chunk(kinds[False], report, seed=seed, epoch=epoch)
+            for item in chunk:
+                yield next(images if isinstance(item.source, Reference) else texts)
+
+    def _text_chunk(
+        self, chunk: Sequence[MixtureItem], report: DataReport, *, seed: int, epoch: int
+    ) -> Iterator[EncodedItem]:
+        """`encode_chunk` for texts."""
         longest, windows = self.max_length, self.overflow == "window"  # windows: a longer source is read in parts
         keys = [item.position.repeat << 40 | item.number for item in chunk]  # a repeated pair is segmented anew
         sources = self._ids(0, [item.source for item in chunk], keys, seed, epoch)
@@ -109,10 +123,12 @@ class ExampleEncoder:
     def _media_chunk(
         self, media: MediaSources, chunk: Sequence[MixtureItem], report: DataReport, *, seed: int, epoch: int
     ) -> Iterator[EncodedItem]:
-        """`encode_chunk` for images or sound: only targets have at most `max_length` tokens, with their prompts."""
+        """`encode_chunk` for images or sound: only targets have at most `max_length` tokens, with their prompts; and
+        sources that are texts with images."""
         keys = [item.position.repeat << 40 | item.number for item in chunk]
         targets = self._ids(1, [item.target for item in chunk], keys, seed, epoch)
-        texts = [item.source.prompt if isinstance(item.source, Reference) else "" for item in chunk]
+        joins = media.kind.joins_text
+        texts = [item.source.prompt if isinstance(item.source, Reference) and not joins else "" for item in chunk]
         encoded = iter(self.target_tokenizer.encode_batch([text for text in texts if text]))
         prompts = [self.target_tokenizer.bare(next(encoded)) if text else [] for text in texts]
         forced: list[int] = []
@@ -128,6 +144,8 @@ class ExampleEncoder:
             if row is None:
                 report.bad += 1
                 yield EncodedItem(item, [])
+            elif joins and len(row) > self.max_length:
+                yield EncodedItem(item, self._too_long(row, item.place, report))
             elif len(row.prompt) + len(target) <= self.max_length:
                 yield EncodedItem(item, [(row, target)])
             else:
@@ -149,6 +167,17 @@ class ExampleEncoder:
             f"{len(row.prompt) + len(target)} ({place.of('target')}). Raise `data.max_length` (and "
             "`model.max_length`), or set `data.overflow` to truncate or skip."
         )
+
+    def _too_long(self, row: MediaRow, place: DataPlace, report: DataReport) -> list[tuple[MediaRow, list[int]]]:
+        """No example, of a text with an image that is too long; DataError unless `overflow` is skip."""
+        if self.overflow != "skip":
+            raise DataError(
+                f"a source must have at most {self.max_length} tokens, with those of its image, but has {len(row)} "
+                f"({place.of('source')}). Shorten its text, raise `data.max_length` (and `model.max_length`), or set "
+                "`data.overflow` to skip."
+            )
+        report.too_long += 1
+        return []
 
     def _ids(self, side: int, texts: list[str], keys: list[int], seed: int, epoch: int) -> list[list[int]]:
         sampler = self.samplers[side]

@@ -25,7 +25,7 @@ from torch import Tensor
 from antiphon.batch import Example, LazyFeatures
 from antiphon.data.batching import Batches
 from antiphon.data.media.references import Reference
-from antiphon.data.media.rows import MediaLoad, MediaSources
+from antiphon.data.media.rows import MediaLoad, MediaRow, MediaSources
 from antiphon.distributed.parent import end_with_parent
 from antiphon.errors import ConfigError, ReadError
 
@@ -49,7 +49,7 @@ class LoaderPool:
         self._executor.submit(os.getpid).result()
 
     def submit(self, load: MediaLoad) -> Future[Any]:
-        """The features of a row to come, as an array (F, M)."""
+        """The features of the file of a row to come, as an array (F, M)."""
         row, reference = load.row, load.row.reference
         if reference.span is not None:  # a temporary file stays with this process
             reference = Reference(
@@ -87,14 +87,14 @@ def _ended(reference: str) -> ReadError:
 class _Loading:
     """Waits for the features of a row."""
 
-    reference: str
+    row: MediaRow
     future: Future[Any]
 
     def __call__(self) -> Tensor:
         try:
-            return torch.from_numpy(self.future.result())
+            return self.row.joined(torch.from_numpy(self.future.result()))
         except BrokenProcessPool as error:
-            raise _ended(self.reference) from error
+            raise _ended(self.row.reference) from error
 
 
 class _Ahead(NamedTuple):
@@ -173,4 +173,4 @@ class LoadedBatches:
         if not (isinstance(source, LazyFeatures) and isinstance(source.load, MediaLoad)):
             return example
         future = self._pool.submit(source.load)
-        return replace(example, source=LazyFeatures(source.length, _Loading(source.load.row.reference, future)))
+        return replace(example, source=LazyFeatures(source.length, _Loading(source.load.row, future)))

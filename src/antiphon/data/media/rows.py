@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch import Tensor
@@ -25,6 +25,7 @@ from antiphon.data.media.references import Reference, Spool, located, open_media
 from antiphon.errors import DataError
 from antiphon.inputs import InputKind
 from antiphon.inputs.augmentation import Augmentation, draws
+from antiphon.text.tokenizer import Tokenizer
 
 _SKIPS = "`data.bad_rows: skip` leaves such rows out."
 
@@ -47,6 +48,10 @@ class MediaSources:
     def __post_init__(self) -> None:
         object.__setattr__(self, "bad", BadRows(self.bad_rows))
 
+    def encoding(self, tokenizer: Tokenizer) -> MediaSources:
+        """The same, with `tokenizer` for the texts beside files."""
+        return replace(self, kind=self.kind.with_tokenizer(tokenizer))
+
     @property
     def longest(self) -> float:
         """The largest factor by which augmentations make features longer."""
@@ -62,6 +67,7 @@ class MediaSources:
             self.kind.check_length(length, max_length=self.max_length, what=what)
         if self.bad_rows == "skip":
             self.features(known, what)
+        length = self.kind.joined_length(known.prompt) if self.kind.joins_text else length
         length = self.kind.longer(length, self.longest)
         return MediaRow(self, self.spool.keep(known), what, number, length, tuple(prompt))
 
@@ -86,8 +92,8 @@ class MediaSources:
         return found
 
     def features(self, reference: Reference, what: str, *, augmented: tuple[int, int, int] | None = None) -> Tensor:
-        """The features (F, M) of a file; `augmented`: seed, epoch and number of the row. DataError if it cannot be
-        read."""
+        """The features (F, M) of a file, without the text beside it; `augmented`: seed, epoch and number of the row.
+        DataError if it cannot be read."""
         try:
             with open_media(reference) as file:
                 source = self.kind.load(file, what)
@@ -113,7 +119,8 @@ class MediaSources:
 @dataclass(frozen=True, slots=True)
 class MediaRow:
     """The source of an example: its file, the number of the row among all pairs, the largest length of its features,
-    and the ids of its prompt."""
+    and the ids of its prompt. A kind that joins texts counts the positions of the encoder instead, and has no
+    prompt."""
 
     media: MediaSources
     reference: Reference
@@ -129,6 +136,11 @@ class MediaRow:
         """Its features in an epoch."""
         return LazyFeatures(self.length, MediaLoad(self, seed, epoch))
 
+    def joined(self, features: Tensor) -> Tensor:
+        """The features of the file, with the text beside it if its kind joins them."""
+        kind = self.media.kind
+        return kind.joined(features, self.reference.prompt) if kind.joins_text else features
+
 
 @dataclass(frozen=True, slots=True)
 class MediaLoad:
@@ -140,7 +152,7 @@ class MediaLoad:
 
     def __call__(self) -> Tensor:
         row = self.row
-        return row.media.features(row.reference, row.what, augmented=(self.seed, self.epoch, row.number))
+        return row.joined(row.media.features(row.reference, row.what, augmented=(self.seed, self.epoch, row.number)))
 
 
 @contextmanager
