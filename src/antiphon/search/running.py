@@ -18,6 +18,8 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple, TypeVar
 
+from torch import Tensor
+
 from antiphon.errors import NonFiniteError, WorkError, memory_ran_out, one_line
 from antiphon.models.protocol import Seq2Seq
 from antiphon.runtime.runtime import Runtime
@@ -57,7 +59,8 @@ class SearchJob:
     @property
     def group_key(self) -> Hashable:
         """Equal for requests that may be searched together."""
-        return self.config, self.batch_size, self.request.restriction is not None
+        features = isinstance(self.request.source, Tensor)  # of a model that reads both, texts with and without images
+        return self.config, self.batch_size, self.request.restriction is not None, features
 
 
 class JobResult(NamedTuple):

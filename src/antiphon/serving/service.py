@@ -71,7 +71,8 @@ Event = TextPiece | Answered
 class ModelInfo:
     """Facts about a loaded model.
 
-    `input` is `speech` for a model that takes recordings, `image` for one that takes images; `timestamps`: its answers
+    `input` is `speech` for a model that takes recordings, `image` for one that takes images; `images`: it takes texts,
+    and images beside them; `timestamps`: its answers
     may have them. `languages` has the codes of the languages of sources and answers, empty where the model does not
     name them; `pairs` are the (source, target) pairs that it translates, empty if every pair of `languages`.
     `generation` are the default search settings. `limits` has `max_source_tokens` and `max_new_tokens`. `card` are
@@ -80,6 +81,7 @@ class ModelInfo:
 
     task: str
     input: InputName
+    images: bool = False
     timestamps: bool = False
     labels: tuple[str, ...] = ()
     source_languages: tuple[str, ...] = ()

@@ -134,9 +134,9 @@ class FakeService:
             self._loop.call_soon_threadsafe(held.set)
 
     def _check(self, model: str | None, given: object) -> None:
-        """Refuse a text where the model takes files, and a file where it takes texts."""
+        """Refuse a text where the model takes files, and a file where it takes texts alone."""
         info = self._models[model or "dates"].info
-        if info is not None and (info.input == "text") != isinstance(given, str):
+        if info is not None and not info.images and (info.input == "text") != isinstance(given, str):
             raise BadInput(f"`inputs` must be of the kind {info.input}.", field="inputs")
 
     @staticmethod

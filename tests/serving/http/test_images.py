@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from serving.http.fake import FakeService
+from serving.http.fake import DATES, FakeService
 from serving.http.live import LiveServer, running
 from serving.http.test_generate import events
+
+from antiphon.serving.service import ModelStatus
 
 
 def url(content: bytes = b"PNG12345", kind: str = "image/png") -> str:
@@ -97,3 +100,17 @@ def _requests(name: str, model: str) -> list[tuple[str, dict[str, Any]]]:
             ("/v2/translate", {"text": [name], "source_lang": "EN", "target_lang": "DE"}),
         ]),
     ]  # fmt: skip
+
+
+def test_a_model_of_texts_with_images_takes_both(service: FakeService) -> None:
+    service._models["both"] = ModelStatus(name="both", state="ready", info=replace(DATES, images=True))
+    with running(service, max_characters=100) as server:
+        asked = ["hello", url(b"x" * 500), url()]
+        found = server.post("/v1/generate", model="both", inputs=asked, prompt=["", "what is this?", "and this?"])
+        assert [one["text"] for one in found.json()["answers"]] == ["HELLO", "HEARD 500 BYTES", "HEARD 8 BYTES"]
+        assert service.calls[-1].inputs == ["hello", b"x" * 500, b"PNG12345"]
+        assert server.post("/v1/score", model="both", sources=asked[:2], targets=["ab", "c"]).status_code == 200
+        for text, status in (("x" * 101, 413), ("data:image/png,abc", 422), (url(kind="audio/wav") + "x" * 90, 413)):
+            assert server.post("/v1/generate", model="both", inputs=["hello", text]).status_code == status, text
+        assert server.post("/v1/generate", model="dates", inputs=url()).status_code == 200
+        assert service.calls[-1].inputs == [url()]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from inputs.images import picture, png_head, stored
 from inputs.test_image import image_model
+from models.test_hub import parts_of
 from serving.process.tools import DTYPE, Served, collect, same
 
 import antiphon
@@ -96,3 +99,47 @@ def test_a_process_opens_no_file_that_a_message_names(tmp_path: Path) -> None:
             maps_as_object(model, ShowAttention(job=1, source=name, target="a"), max_values=10**9)
     with pytest.raises(DataError, match=r"`source` must give at most 5 attention weights, .* Send a smaller file"):
         maps_as_object(model, ShowAttention(job=1, source=IMAGES[0], target="a"), max_values=5)
+
+
+def test_texts_with_images(tmp_path: Path) -> None:
+    """A T5Gemma 2: texts and images in one call, as the model alone answers them."""
+    parts = parts_of("t5gemma2")
+    draw = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in parts.network.parameters():
+            parameter.add_(0.3 * torch.randn(parameter.shape, generator=draw))
+    folder = Model.from_parts(parts).save(tmp_path / "both")
+    labelled = replace(parts, task="classification", labels={label: label for label in LABELS})
+    kinds = Model.from_parts(labelled).save(tmp_path / "kinds")
+    offline, classifier = (antiphon.load(each, dtype=DTYPE, device="cpu") for each in (folder, kinds))
+    served = Served(*(ModelEntry(name=each.name, path=str(each), dtype=DTYPE) for each in (folder, kinds))).ready()
+    colour = [stored(picture(9, 14, channels=3, seed=seed)).getvalue() for seed in range(2)]
+    try:
+        info = served.service.statuses()[0].info
+        assert info is not None and info.input == "text" and info.images
+        asked, prompts = ["hello", colour[0], colour[1], "in 3 hours"], ("", "what?", "which colour?", "")
+        given = ["hello", *({"image": each, "text": text} for each, text in zip(colour, prompts[1:3], strict=True))]
+        wanted = offline.generate([*given, "in 3 hours"], max_new_tokens=8)
+        call = GenerateCall(
+            inputs=asked, settings={"prompt": list(prompts), "max_new_tokens": 8}, stream=True,
+            details=["token_confidence"],
+        )  # fmt: skip
+        found = served.run(collect(served.service, call))
+        assert all(same(mine.answer, theirs) for mine, theirs in zip(found, wanted, strict=True))
+        assert wanted[1].score != offline.generate({"image": colour[0], "text": ""}, max_new_tokens=8)[0].score
+        scores = served.run(served.service.score(asked[:2], ["a", "b"]))
+        assert scores == pytest.approx(offline.score(["hello", {"image": colour[0]}], ["a", "b"]))
+        served.run(served.service.load("kinds"))
+        call = GenerateCall(inputs=asked[:2], model="kinds", settings={"prompt": ["", "what?"]})
+        for mine, theirs in zip(served.run(collect(served.service, call)), classifier.generate(given[:2]), strict=True):
+            assert mine.answer["probabilities"] == pytest.approx(theirs.probabilities)
+        with pytest.raises(UnreadableInput, match="`inputs`") as caught:
+            served.answers([b"no image"])
+        assert "\n" not in str(caught.value)
+        with pytest.raises(BadInput, match="must be one text"):
+            served.run(served.service.attention(colour[0], "a"))
+        with pytest.raises(BadInput, match="`inputs` must be texts"):
+            served.answers([7])
+        assert served.service.statuses()[0].restarts == 0
+    finally:
+        served.close()

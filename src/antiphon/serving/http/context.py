@@ -105,6 +105,11 @@ class ServerContext:
         info = self.status_of(name).info
         return kind_by_urls(inputs) if info is None else info.input
 
+    def takes_images(self, name: str) -> bool:
+        """Whether a model takes images beside texts; False of one that was never loaded."""
+        info = self.status_of(name).info
+        return info is not None and info.images
+
 
 def context_of(request: Request) -> ServerContext:
     """The context of the server that got a request."""

@@ -130,13 +130,16 @@ def length_settings(settings: Mapping[str, Any] | None) -> dict[str, Any]:
 
 
 def check_inputs(inputs: Sequence[object], info: ModelInfo, field: str) -> None:
-    """BadInput unless all inputs are texts, or the bytes of files for a model of speech or of images.
+    """BadInput unless all inputs are texts, or the bytes of files for a model of speech or of images; a model of texts
+    with images takes both.
 
     A text for one of these would be the name of a file, which no client may choose.
     """
     if info.input in _FILES:
         what = f"`{field}` must be the bytes of {_FILES[info.input]}, which the model reads"
         _check_types(inputs, bytes, what, field)
+    elif info.images:
+        check_texts([one for one in inputs if not isinstance(one, bytes)], field)
     else:
         check_texts(inputs, field)
 

@@ -115,9 +115,17 @@ def _given(request: Request, texts: list[str], field: str, *, model: str, beside
     if kind != "text":
         count_inputs(request, beside, model=model) if beside else count_items(request, len(texts), model=model)
         return media_of(kind, texts, field)
-    check_texts(field, texts, context.settings)
-    count_inputs(request, texts + beside, model=model)
-    return texts
+    are_images = [context.takes_images(model) and text.startswith("data:image/") for text in texts]
+    plain = [text for text, is_image in zip(texts, are_images, strict=True) if not is_image]
+    check_texts(field, plain, context.settings)
+    count_inputs(request, plain + beside, model=model)
+    if len(plain) == len(texts):
+        return texts
+    count_items(request, len(texts) - len(plain), model=model)
+    return [
+        media_of("image", [text], field)[0] if is_image else text
+        for text, is_image in zip(texts, are_images, strict=True)
+    ]
 
 
 @router.post(

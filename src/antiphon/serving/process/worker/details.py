@@ -17,6 +17,7 @@ from antiphon.generation.answers import Generation
 from antiphon.generation.attention.alignment import align
 from antiphon.generation.languages import answer_ids
 from antiphon.generation.model import Model
+from antiphon.generation.requests import read_inputs
 from antiphon.generation.token_confidence import AnsweredPart, token_confidence
 from antiphon.generation.translator import Translator
 from antiphon.inputs.limits import source_limit
@@ -58,7 +59,7 @@ def _confidence(model: Translator, message: SubmitInput, answer: Generation, han
     if isinstance(handle, AnswerCall):
         return token_confidence(handle.model, answered_parts(handle), window=window)
     # A label, which was scored for its source.
-    rows = model.input_kind.read([message.input], "inputs", names=True, template=config.template)
+    rows, _ = read_inputs(model, [message.input], "inputs", config)
     (source,) = model.input_kind.whole(rows, network=model.network, config=config, first_row=message.row)
     (ids,) = answer_ids([answer.text], model.target_tokenizer, model.special_tokens)
     return token_confidence(model, [AnsweredPart(source, ids, model.special_tokens)], window=window)

@@ -31,6 +31,7 @@ def info_of(model: Translator, start: StartModel) -> dict[str, Any]:
     return {
         "task": model.task,
         "input": input_of(model),
+        "images": joins_text(model),
         "timestamps": speech is not None
         and isinstance(model, Model)
         and speech.has_timestamps(model.network.vocab_size),
@@ -53,6 +54,11 @@ def input_of(model: Translator) -> InputName:
     if not isinstance(model, Model) or model.input_kind.has_tokens:
         return "text"
     return "image" if isinstance(model.input_kind, ImageInput) else "speech"
+
+
+def joins_text(model: Translator) -> bool:
+    """Whether a model takes texts, and images beside them."""
+    return isinstance(model, Model) and model.input_kind.joins_text
 
 
 def _languages(model: Translator) -> tuple[list[str], list[str]]:

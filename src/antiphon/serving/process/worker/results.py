@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -21,7 +22,7 @@ from antiphon.inputs.sounds.reading import read_recordings
 from antiphon.inputs.sounds.stored import samples_of
 from antiphon.inputs.speech import SpeechInput
 from antiphon.serving.process.messages import ScorePairs, ShowAttention
-from antiphon.serving.process.worker.model_info import input_of
+from antiphon.serving.process.worker.model_info import input_of, joins_text
 from antiphon.settings import hints
 
 _DIGITS = 5  # of a weight
@@ -44,9 +45,11 @@ def source_of(model: Translator, given: str | bytes, what: str = "inputs") -> An
         if reads != "text":
             raise DataError(f"`{what}` must be files, which this model reads, but one is a text.")
         return given
-    if reads == "text":
+    if reads == "text" and not joins_text(model):
         raise DataError(f"`{what}` must be texts, which this model reads, but one is a file.")
     try:
+        if isinstance(model, Model) and joins_text(model):
+            return {"image": model.input_kind.load(io.BytesIO(given), f"`{what}`")}
         if isinstance(model, Model):
             return model.input_kind.read([given], what)[0]
         assert isinstance(model, HFModel)
