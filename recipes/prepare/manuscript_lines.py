@@ -1,14 +1,14 @@
 """Printed lines that look like those of manuscripts in Caroline minuscule, to learn before the few real ones.
 
-    python recipes/prepare/manuscript_lines.py --texts $ANTIPHON_DATA/caroline-lines/train.tsv --fonts FONTS --output data/latin
+    python recipes/prepare/manuscript_lines.py --texts data/caroline/train.tsv --fonts FONTS --output data/latin
 
 Writes `train/` and `valid/`, each with `lines.tsv` (image, text, font). The texts are made by a model of characters of
 the training transcriptions (the next character by the three before it), so that words are new and abbreviations stand
-where scribes put them. Each line has one of the fonts in FONTS, or of this machine for a tenth of the lines. Letters are
+where scribes put them. Each line has one of the fonts in FONTS; a tenth of them has one of this machine. Letters are
 placed one by one, with uneven sizes and distances; abbreviations are drawn as scribes did: a bar above for tildes,
 macrons and `*`, a stroke through the `p`; most `s` are long. Ink is thick or thin, broken in places, and black on
-white. What the images measure (the share of the height that small letters take, the base line, the ink) is about what
-those of the training lines do. Needs Pillow.
+white. What can be measured in the images (the share of the height that small letters take, the base line, the share of
+ink) is about the same as in the training lines. Needs Pillow.
 """
 
 from __future__ import annotations
@@ -148,7 +148,12 @@ def stroke(draw: ImageDraw.ImageDraw, character: str, hand: Hand, left: float, r
     h, middle, width = hand.small, (left + right) / 2, pen(hand)
     points = {
         "ꝑ": [(left - 0.15 * h, y + 0.4 * h), (middle + 0.25 * h, y + 0.3 * h)],
-        "ꝓ": [(left + 0.2 * h, y), (left - 0.25 * h, y + 0.1 * h), (left - 0.2 * h, y + 0.45 * h), (middle, y + 0.35 * h)],
+        "ꝓ": [
+            (left + 0.2 * h, y),
+            (left - 0.25 * h, y + 0.1 * h),
+            (left - 0.2 * h, y + 0.45 * h),
+            (middle, y + 0.35 * h),
+        ],
         "đ": [(middle - 0.1 * h, y - 1.45 * h), (right + 0.2 * h, y - 1.5 * h)],
         "ę": [(middle, y), (middle - 0.2 * h, y + 0.25 * h), (middle + 0.1 * h, y + 0.45 * h), (left, y + 0.5 * h)],
         "ꝝ": [(left, y + 0.1 * h), (right + 0.1 * h, y - 0.5 * h)],
@@ -161,8 +166,8 @@ def bar(draw: ImageDraw.ImageDraw, hand: Hand, dice: random.Random, left: float,
     """A bar above a letter, straight or waved."""
     h, top = hand.small, y - hand.small * dice.uniform(1.25, 1.7)
     left, right = left - dice.uniform(-0.1, 0.3) * h, right + dice.uniform(-0.1, 0.3) * h
-    waves = [0.0, dice.choice([0.0, 0.0, 0.1]) * h, 0.0]
-    waves = [waves[0] + waves[1], -waves[1], waves[1], -waves[1] + dice.uniform(-0.1, 0.1) * h]
+    wave = dice.choice([0.0, 0.0, 0.1]) * h
+    waves = [wave, -wave, wave, -wave + dice.uniform(-0.1, 0.1) * h]
     points = [(left + (right - left) * part / 3, top + wave) for part, wave in enumerate(waves)]
     draw.line(points, fill=255, width=pen(hand), joint="curve")
 
@@ -179,8 +184,11 @@ def aged(ink: Image.Image, dice: random.Random) -> Image.Image:
     if dice.random() < 0.5:
         ink = ink.filter(ImageFilter.MaxFilter(3))
     ink = ink.filter(ImageFilter.GaussianBlur(dice.uniform(0.6, 2.0)))
-    noise = Image.effect_noise((max(1, width // 4), HEIGHT // 4), dice.uniform(10, 120)).resize(ink.size)
-    faded = ImageChops.multiply(ink, noise.point([min(255, 140 + value) for value in range(256)]))
+    coarse = (width // 4, HEIGHT // 4)
+    noise = Image.frombytes("L", coarse, dice.randbytes(coarse[0] * coarse[1]))
+    strength = dice.uniform(0.15, 1.6)
+    noise = noise.point([max(0, min(255, round(268 + strength * (value - 128)))) for value in range(256)])
+    faded = ImageChops.multiply(ink, noise.resize(ink.size, Image.Resampling.BICUBIC))
     threshold = dice.uniform(0.25, 0.55) * 255
     return faded.point([255 * (value < threshold) for value in range(256)])
 
@@ -201,7 +209,6 @@ def draw_set(lines: list[str], folder: Path, *, fonts: list[Path], own: list[Pat
         stream.write("image\ttext\tfont\n")
         for number, text in enumerate(lines):
             dice = random.Random(f"{seed} {number}")
-            random.seed(f"{seed} {number}")
             known = [each for each in (own if dice.random() < OWN_FONTS and own else fonts) if able(each, text)]
             font = dice.choice(known or [each for each in [*fonts, *own] if able(each, text)])
             aged(line(text, Hand.draw(font, dice), dice), dice).save(folder / f"{number:05}.png")

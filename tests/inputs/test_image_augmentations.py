@@ -11,10 +11,13 @@ from torch import Tensor
 
 from antiphon.errors import ConfigError
 from antiphon.inputs.augmentation import Augmentation
-from antiphon.inputs.images.augmentations import Blur, Crop, Elastic, Erase, Shear, warped
+from antiphon.inputs.images.augmentations import Blur, Crop, Elastic, Erase, Shear, Thickness, warped
 from antiphon.registry import lookup
 
-ALL = {"crop": Crop(), "shear": Shear(), "blur": Blur(2.0), "elastic": Elastic(), "erase": Erase()}
+ALL = {
+    "crop": Crop(), "shear": Shear(), "blur": Blur(2.0), "thickness": Thickness(), "elastic": Elastic(),
+    "erase": Erase(),
+}  # fmt: skip
 
 
 def mean_column(row: Tensor, place: int) -> float:
@@ -72,6 +75,18 @@ def test_blur_spreads_ink_and_keeps_its_sum() -> None:
     ink = 255 - found.float()
     assert float(ink.max()) < 250 and float(ink.sum()) == pytest.approx(255 * 25, rel=0.04)
     assert torch.equal(Blur(0.0).of_row(dot, Random(3)), dot)
+
+
+def test_thickness_moves_edges_of_strokes_by_its_draw() -> None:
+    line = torch.full((1, 31, 31), 255, dtype=torch.uint8)
+    line[:, :, 12:18] = 0
+    for seed in range(20):
+        found, change = Thickness(2.0).of_row(line, Random(seed)), Random(seed).uniform(-2.0, 2.0)
+        ink = (255 - found[0].float()) / 255
+        assert torch.equal(ink, ink[:1].expand_as(ink))
+        assert float(ink[0].sum()) == pytest.approx(6 + 2 * change, abs=0.02)
+        assert mean_column(found, 5) == pytest.approx(14.5, abs=0.01)
+    assert torch.equal(Thickness(0.0).of_row(line, Random(3)), line)
 
 
 def test_elastic_moves_by_its_strength() -> None:

@@ -58,24 +58,31 @@ def test_printed_lines_of_training_and_test_share_no_font_and_no_text(
     assert len(set(lines)) == len(lines) and max(map(len, lines)) <= 48
 
 
-def test_lines_like_those_of_manuscripts_are_black_on_white(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lines_like_those_of_manuscripts_are_new_texts_in_black_on_white(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("PIL")
     from PIL import Image
 
     from antiphon.data import find_fonts
 
-    if len(find_fonts("abcſ")) < 8:
-        pytest.skip("fewer than 8 fonts with a long s are installed here")
-    table = tmp_path / "train.tsv"
-    words = " ".join(f"{a}s{b}" for a in "aeiou" for b in "aeiou")
+    if not find_fonts("abcdefghilmnopqrstux"):
+        pytest.skip("no font is installed here")
+    table, folders = tmp_path / "train.tsv", [tmp_path / name for name in ("a", "b")]
+    words = " ".join(f"{a}s{b} ꝓ{a} {b}ũ d*" for a in "aeiou" for b in "aeiou")
     table.write_text(f"image\tmanuscript\ttext\na.png\tA\t{words}\n", encoding="utf-8")
-    run("printed_lines.py", "--manuscripts", table, "--output", tmp_path, "--lines", 20, monkeypatch=monkeypatch)
-    drawn = rows(tmp_path / "train" / "lines.tsv")
-    assert len(drawn) == 20 and all(set(row["text"]) <= set("aeious ") for row in drawn)
-    assert any(len(word) > 3 for row in drawn for word in row["text"].split())  # joined
-    for row in drawn[:5]:
-        with Image.open(tmp_path / "train" / row["image"]) as image:
-            assert {colour for _, colour in image.getcolors() or []} == {0, 255}
+    for folder in folders:
+        run("manuscript_lines.py", "--texts", table, "--output", folder, "--lines", 40, monkeypatch=monkeypatch)
+    drawn = rows(folders[0] / "train" / "lines.tsv")
+    assert len(drawn) == 40 and all(set(row["text"].lower()) <= set("aeiousdꝓũ* ") for row in drawn)
+    assert len({row["text"] for row in drawn}) == 40 and len({row["font"] for row in drawn}) > 3
+    assert {word for row in drawn for word in row["text"].split()} - set(words.split())
+    for row in drawn:
+        content = [(folder / "train" / row["image"]).read_bytes() for folder in folders]
+        assert content[0] == content[1]
+        with Image.open(folders[0] / "train" / row["image"]) as image:
+            assert {colour for _, colour in image.getcolors() or []} == {0, 255} and image.height == 96
+            assert 0.02 < 1 - (image.histogram()[255] / image.width / image.height) < 0.5
 
 
 def test_strings_of_digits_are_their_clips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data_folder: Path) -> None:

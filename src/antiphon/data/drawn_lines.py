@@ -42,9 +42,9 @@ def lines_of_text(
 ) -> Path:
     """Draw each text into a grey image in `folder`, and return the table of image, text and font.
 
-    `fonts` are font files (.ttf, .otf, .woff, .pfb), by default all that `find_fonts` finds; `seed` draws the font of each
-    text, from those that have all its characters, and its margins. `size` is the size of the letters in pixels, changed
-    by up to a tenth.
+    `fonts` are font files (.ttf, .otf, .woff, .pfb), by default all that `find_fonts` finds; `seed` draws the font of
+    each text, from those that have all its characters, and its margins. `size` is the size of the letters in pixels,
+    changed by up to a tenth.
 
     DataError for a text that is blank, has a line break, is too long, or that no font has all characters of;
     ConfigError without fonts or without Pillow.

@@ -30,7 +30,7 @@ from antiphon.inputs.sound import log_mel
 from antiphon.inputs.sounds.files import audio_length, read_audio
 from antiphon.inputs.sounds.filter_banks import filter_banks, framed, normalized
 from antiphon.inputs.sounds.reading import read_recordings
-from antiphon.inputs.sounds.stored import Sound, input_name, samples_of
+from antiphon.inputs.sounds.stored import Sound, input_name, samples_of, too_long
 from antiphon.nn.convolutions import Convolutions
 from antiphon.nn.noise import Noise
 
@@ -80,9 +80,12 @@ class AudioInput(InputKind[Sound]):
         if not samples:
             raise DataError(f"{what} must have sound, but is empty. Leave it out.")
         if samples > audio.most_samples:
-            raise DataError(
-                f"{what} must have at most {audio.seconds:g} seconds, but has {_seconds(samples, audio)}. "
-                "Cut it, leave it out, or raise `seconds` of `model.input`."
+            raise too_long(
+                what,
+                samples,
+                seconds=audio.seconds,
+                sampling_rate=audio.sampling_rate,
+                remedy="Cut it, leave it out, or raise `seconds` of `model.input`.",
             )
         return audio.frames(samples)
 
@@ -165,14 +168,10 @@ class AudioInput(InputKind[Sound]):
         if overflow == "window":
             raise ConfigError("`overflow` must be error, truncate or split for a model of sound, but is window.")
         if len(sound) > self.audio.most_samples and overflow == "error":
-            raise DataError(
-                f"{input_name(sound, row)} must have at most {self.audio.seconds:g} seconds, the model's limit, but "
-                f"has {_seconds(len(sound), self.audio)}. Cut it, or set `overflow` to truncate or split."
+            raise too_long(
+                input_name(sound, row),
+                len(sound),
+                seconds=self.audio.seconds,
+                sampling_rate=self.audio.sampling_rate,
+                remedy="Cut it, or set `overflow` to truncate or split.",
             )
-
-
-def _seconds(samples: int, audio: AudioConfig) -> str:
-    """The length in seconds of a recording that is too long, with enough digits to show this."""
-    seconds = samples / audio.sampling_rate
-    digits = next((digits for digits in range(2, 8) if round(seconds, digits) > audio.seconds), 8)
-    return f"{seconds:.{digits}f}"

@@ -28,7 +28,7 @@ from antiphon.inputs.recordings import Recording
 from antiphon.inputs.sound import fit, log_mel
 from antiphon.inputs.sounds.files import audio_length, read_audio
 from antiphon.inputs.sounds.reading import read_recordings
-from antiphon.inputs.sounds.stored import Sound, input_name, samples_of
+from antiphon.inputs.sounds.stored import Sound, input_name, samples_of, too_long
 from antiphon.nn.convolutions import Convolutions
 from antiphon.nn.noise import Noise
 from antiphon.nn.positions import Fixed
@@ -85,10 +85,8 @@ class SpeechInput(InputKind[Sound]):
         if not samples:
             raise DataError(f"{what} must have sound, but is empty. Leave it out.")
         if samples > speech.samples:
-            raise DataError(
-                f"{what} must have at most {speech.seconds} seconds, the model's input, but has "
-                f"{_seconds(samples, speech)}. Cut it, or leave it out."
-            )
+            remedy = "Cut it, or leave it out."
+            raise too_long(what, samples, seconds=speech.seconds, sampling_rate=speech.sampling_rate, remedy=remedy)
         return speech.frames
 
     def load(self, file: BinaryIO, what: str) -> Sound:
@@ -220,14 +218,10 @@ class SpeechInput(InputKind[Sound]):
         """DataError if a recording is too long and `overflow` is error."""
         speech = self.speech
         if len(sound) > speech.samples and overflow == "error":
-            raise DataError(
-                f"{input_name(sound, row)} must have at most {speech.seconds} seconds, the model's limit, but has "
-                f"{_seconds(len(sound), speech)}. Cut it, or set `overflow` to truncate, split or window."
+            raise too_long(
+                input_name(sound, row),
+                len(sound),
+                seconds=speech.seconds,
+                sampling_rate=speech.sampling_rate,
+                remedy="Cut it, or set `overflow` to truncate, split or window.",
             )
-
-
-def _seconds(samples: int, speech: SpeechConfig) -> str:
-    """The length in seconds of a recording that is too long, with enough digits to show this."""
-    seconds = samples / speech.sampling_rate
-    digits = next((digits for digits in range(2, 8) if round(seconds, digits) > speech.seconds), 8)
-    return f"{seconds:.{digits}f}"

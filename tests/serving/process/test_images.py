@@ -35,6 +35,8 @@ def test_images_as_bytes(tmp_path: Path) -> None:
         assert infos[0] is not None and infos[0].input == "image"
         found = served.run(collect(served.service, GenerateCall(inputs=IMAGES, stream=True)))
         assert all(same(mine.answer, theirs) for mine, theirs in zip(found, offline.generate(IMAGES), strict=True))
+        large = IMAGES[0] + bytes(5_000_000)  # more bytes than characters may wait
+        assert same(served.answers([large])[0], offline.generate(IMAGES[:1])[0])
         asked = served.answers(IMAGES[:2], prompt=["in 3", "hours"])
         wanted = offline.generate(IMAGES[:2], prompt=("in 3", "hours"))
         assert all(same(mine, theirs) for mine, theirs in zip(asked, wanted, strict=True))

@@ -1,4 +1,4 @@
-"""Augmentations of images: crop, shear, blur, elastic, erase.
+"""Augmentations of images: crop, shear, blur, thickness, elastic, erase.
 
     data:
       augment: [{shear: 0.3}, {elastic: {strength: 2}}, {blur: 1}, erase]
@@ -84,6 +84,26 @@ class Blur(Settings, Augmentation):
         x = functional.pad(row.float()[:, None], (radius, radius, radius, radius), mode="replicate")
         x = functional.conv2d(x, weights.view(1, 1, 1, -1))
         return _as_bytes(functional.conv2d(x, weights.view(1, 1, -1, 1))[:, 0])
+
+
+@register("augmentation", "thickness")
+@dataclass(frozen=True)
+class Thickness(Settings, Augmentation):
+    """Makes dark strokes thicker or thinner, by up to `most` pixels at each edge: a dilation or an erosion, of which a
+    part of a pixel is a part of its change."""
+
+    inputs: ClassVar[str] = "image"
+
+    most: Annotated[float, Range(low=0, high=10)] = 0.5
+
+    def of_row(self, row: Tensor, draw: Random) -> Tensor:
+        change = draw.uniform(-self.most, self.most)
+        x, left = row.float() if change < 0 else -row.float(), abs(change)  # erosion of the dark widens the light
+        while left > 0:
+            wider = functional.max_pool2d(x[None], 3, stride=1, padding=1)[0]
+            x = x + min(left, 1.0) * (wider - x)
+            left -= 1.0
+        return _as_bytes(x if change < 0 else -x)
 
 
 @register("augmentation", "elastic")

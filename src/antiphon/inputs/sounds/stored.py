@@ -73,6 +73,14 @@ def input_name(sound: Sound, row: int) -> str:
     return f"input {row + 1}" + (f" ({sound.what})" if isinstance(sound, StoredSound) else "")
 
 
+def too_long(what: str, samples: int, *, seconds: float, sampling_rate: int, remedy: str) -> DataError:
+    """The error of a recording of more than `seconds`; its length has enough digits to show that it is longer."""
+    found = samples / sampling_rate
+    digits = next((digits for digits in range(2, 8) if round(found, digits) > seconds), 8)
+    problem = f"{what} must have at most {seconds:g} seconds, the model's limit, but has {found:.{digits}f}"
+    return DataError(f"{problem}. {remedy}")
+
+
 def samples_of(sound: Sound, start: int = 0, stop: int | None = None) -> Tensor:
     """The samples (N,) of a recording from `start` to before `stop` (None: its end)."""
     stop = len(sound) if stop is None else min(stop, len(sound))

@@ -67,7 +67,7 @@ class ActiveCall:
 class Job:
     """Work of a model process for one call or several, and its state.
 
-    `cost` is in inputs, `size` in characters (bytes, for recordings). `key` is that of the answer in the cache.
+    `cost` is in inputs, `size` in characters (see `size_of`). `key` is that of the answer in the cache.
     `subscribers` are the calls that wait for it, with the indices of their inputs. `owner` is the call in whose turn it
     is computed; `text` are the pieces that were streamed.
     """

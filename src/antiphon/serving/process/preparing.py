@@ -22,6 +22,7 @@ from antiphon.serving.process.messages import SubmitInput
 from antiphon.serving.service import BadInput, Detail, GenerateCall, ModelInfo
 from antiphon.settings import SettingError, build, override, plain, show
 
+BYTES_OF_FILES = 16  # of an image or a recording, that weigh as much in the queue as a character of a text
 LENGTH_SETTINGS = ("overflow", "max_source_tokens")
 _LISTS = ("allowed", "required", "forbidden")  # settings with one list of texts for all rows, or one for each
 _MOST_KNOWN, _LONGEST_KEY = 128, 2000  # settings of calls, and characters of each, that are remembered
@@ -154,8 +155,8 @@ def _check_types(values: Sequence[object], kind: type, what: str, field: str) ->
 
 
 def size_of(one: str | bytes) -> int:
-    """The size of an input: its characters, or the bytes of a file."""
-    return len(one)
+    """The size of an input in characters; BYTES_OF_FILES bytes of an image or a recording count as one."""
+    return len(one) if isinstance(one, str) else -(-len(one) // BYTES_OF_FILES)
 
 
 def _is_by_row(name: str, value: Any) -> bool:

@@ -52,7 +52,7 @@ class ProcessSettings(Settings):
     max_queue: CountOrZero = 512
     """Inputs that wait for a model; further calls are refused with a time after which to try again."""
     max_queue_characters: Count = 4_000_000
-    """Characters of the inputs that wait for a model (bytes, for recordings)."""
+    """Characters of the inputs that wait for a model; 16 bytes of an image or a recording count as one."""
     max_wait_seconds: Positive = 60.0
     """A call is refused if it would wait longer than this, as estimated from the speed of the last answers."""
     timeout_seconds: Positive = 300.0
