@@ -1,7 +1,7 @@
 """A linear layer between encoder and decoder: the memory, its padding, and what else knows of the layer.
 
-That it equals transformers' `enc_to_dec_proj`: tests/parity/test_trocr.py. That a network made by hand is saved with it:
-test_describe.py.
+That it equals transformers' `enc_to_dec_proj`: tests/parity/test_trocr.py. That a network made by hand is saved with
+it: test_describe.py.
 """
 
 from __future__ import annotations

@@ -2,8 +2,9 @@
 
 The encoder is a ViT (Dosovitskiy et al. 2021) or a DeiT (Touvron et al. 2021) on images of a fixed size, pre-norm; the
 decoder is of the fairseq line, post-norm, with learned positions, the first in row 2 of the table, or sinusoids. The
-decoder's cross-attention reads vectors of the encoder's width, or of its own behind a linear layer. The files are those of transformers'
-vision-encoder-decoder, whose config.json has a section for each side; other encoders and decoders are not built here.
+decoder's cross-attention reads vectors of the encoder's width, or of its own behind a linear layer. The files are those
+of transformers' vision-encoder-decoder, whose config.json has a section for each side; other encoders and decoders are
+not built here.
 """
 
 from __future__ import annotations
