@@ -71,7 +71,7 @@ def test_a_ctc_head_reads_it() -> None:
     assert made.ctc is not None and made.ctc.linear.weight.shape == (21, 12)
     assert made.frames(memory).log_p.shape == (2, 4, 21)
     made(batch, JointCTC(CrossEntropy(), weight=1.0, left_out=[2])).objective.backward()
-    assert all(float(weight.grad.abs().max()) > 0 for weight in made.encoder.project.parameters())
+    assert all(weight.grad is not None and weight.grad.any() for weight in made.encoder.project.parameters())
 
 
 def test_the_summary_and_the_groups_have_it() -> None:
@@ -104,7 +104,7 @@ def test_exports(tmp_path: Path) -> None:
     export_onnx(model, tmp_path / "onnx")
     wanted = [each.text for each in model.generate(TEXTS, beam_size=1, max_new_tokens=9)]
     assert OnnxModel.load(tmp_path / "onnx", threads=1).generate(TEXTS, max_new_tokens=9) == wanted and any(wanted)
-    published = FamilyConfig(**FAMILY | {"name": "marian"}, memory_projection=True, decoder_d_model=24)
+    published = FamilyConfig(**dict(FAMILY, name="marian"), memory_projection=True, decoder_d_model=24)
     other = small_model(family=published, tie_embeddings=False, shared=False)
     with pytest.raises(Inexpressible, match="`memory_projection` False"):
         other.save(tmp_path / "hf", format="huggingface")

@@ -58,6 +58,12 @@ def first_batch(config: dict[str, Any], tmp_path: Path) -> tuple[EncoderDecoder,
     return job.network.eval(), job.loop.collate(next(job.loop.parts.batches))
 
 
+def loaded(folder: Path, **settings: Any) -> Model:
+    found = antiphon.load(folder, device="cpu", **settings)
+    assert isinstance(found, Model)
+    return found
+
+
 def logits(network: EncoderDecoder, batch: Any) -> Tensor:
     with torch.no_grad():
         return network.logits(batch)
@@ -91,7 +97,7 @@ def test_the_head_is_that_of_a_new_model_and_the_rest_the_bases(base: Path, tmp_
 
 def test_the_decoder_begins_as_the_base(base: Path, tmp_path: Path) -> None:
     network, batch = first_batch(tuned(tmp_path / "run", base), tmp_path)
-    old = antiphon.load(base, device="cpu").network
+    old = loaded(base).network
     assert network.ctc is not None and torch.equal(logits(network, batch), logits(old, batch))
 
 
@@ -101,7 +107,7 @@ def test_a_run_is_saved_loaded_and_searched(base: Path, tmp_path: Path) -> None:
     learned = weights(run.folder)
     start = load_weights(run.folder / "base" / "model.safetensors")
     assert start.keys() == learned.keys() and all(not torch.equal(start[name], learned[name]) for name in HEAD)
-    found, image = antiphon.load(run.folder, device="cpu"), str(base.parent / "0.png")
+    found, image = loaded(run.folder), str(base.parent / "0.png")
     assert found.generation.ctc_weight == 0.3 and found.parts.model.ctc
     assert found.generate(image) == found.generate(image, ctc_weight=0.3)
     assert spelled(found, base.parent) == spelled(run.model, base.parent)
@@ -138,8 +144,8 @@ def test_an_adapter_trains_and_saves_the_whole_head(base: Path, tmp_path: Path, 
     start, learned = load_weights(run.folder / "base" / "model.safetensors"), weights(run.folder)
     changed = {name for name in learned if not torch.equal(start[name], learned[name])}
     assert changed > HEAD and all(name in HEAD or ".q." in name or targets == ["all-linear"] for name in changed)
-    alone = antiphon.load(run.folder / "base", adapter=run.folder / "adapter", device="cpu")
-    found = antiphon.load(run.folder, device="cpu")
+    alone = loaded(run.folder / "base", adapter=run.folder / "adapter")
+    found = loaded(run.folder)
     assert spelled(alone, base.parent) == spelled(found, base.parent)
     for name in HEAD:
         assert torch.equal(named_weights(alone.network)[name], named_weights(found.network)[name])
@@ -172,14 +178,14 @@ def test_published_readers_of_lines_and_of_speech_learn_with_it(tmp_path: Path) 
         config |= {"validation": {}, "training": {**STEPS, "batch_tokens": 2000, "max_steps": 2}}
         config["generation"] |= {"max_new_tokens": 8}
         network, batch = first_batch(config, tmp_path / name)
-        old = antiphon.load(tmp_path / name, device="cpu").network
+        old = loaded(tmp_path / name).network
         assert torch.equal(logits(network, batch), logits(old, batch))
         memory = network.encode(batch.source, batch.source_tokens)
         assert (
             network.frames(memory).lengths.tolist() == memory.tokens.valid.expand(len(batch.index), -1).sum(1).tolist()
         )
         train(config, quiet=True)
-        model = antiphon.load(tmp_path / name / "run", device="cpu")
+        model = loaded(tmp_path / name / "run")
         path = str(tmp_path / source)
         assert model.generate(path)[0].tokens != model.generate(path, ctc_weight=1.0)[0].tokens
         found = model.ctc_alignment(path)
