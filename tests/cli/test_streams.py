@@ -56,7 +56,12 @@ def test_lines_are_those_of_the_naive_split(tmp_path: Path, monkeypatch: pytest.
         content = "".join(
             rng.choice(["a", "é", "\n", "\r", "𝄞", " ", "\u2028"]) for _ in range(rng.randrange(60))
         ).encode()
-        assert list(lines(write(tmp_path, content))) == naive(content), content
+        file = write(tmp_path, content)
+        if b"\n" not in content and b"\r" in content.rstrip(b"\r"):  # one line whose ends seem to be elsewhere
+            with pytest.raises(DataError, match="but has carriage returns alone"):
+                list(lines(file))
+        else:
+            assert list(lines(file)) == naive(content), content
 
 
 def test_chunks_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
