@@ -55,7 +55,7 @@ CASES: dict[str, dict[str, Any]] = {
             "adapter": {"rank": 2, "dropout": 0.1}, "distillation": {}, "optimizer": "schedule_free",
             "schedule": "constant",
         },
-        "model": {"base": BASE},
+        "model": {"base": BASE, "ctc": True},
     },
 }  # fmt: skip
 
@@ -86,7 +86,7 @@ def recipe(folder: Path, name: str, *, steps: int, **training: Any) -> dict[str,
         made["training"]["distillation"] = {"teacher": str(start), "weight": 0.5}
         made["tokenizer"] = {"kind": str(start / "tokenizer.json")}
     if "base" in made["model"]:
-        made["model"] = {"base": str(start)}
+        made["model"] = {**case["model"], "base": str(start)}
         del made["tokenizer"]
     return made
 

@@ -14,7 +14,7 @@ TEXTS = ["in 3 hours", "4 days ago", "a", "Monday, 5 May 2014 and a bit more"]
 
 
 def small_model(
-    attention: dict[str, Any] | None = None, *, labels: dict[str, str] | None = None, **shape: Any
+    attention: dict[str, Any] | None = None, *, labels: dict[str, str] | None = None, shared: bool = True, **shape: Any
 ) -> Model:
     """A model of one layer a side unless `shape` says more, with fresh weights that give varied answers."""
     tokenizer = train_tokenizer([text * 2 for text in TEXTS] * 5, kind="bpe", vocab_size=300)
@@ -22,7 +22,7 @@ def small_model(
     config = ModelConfig(**{**sizes, "max_length": 64, "dropout": 0.1, **shape})
     kinds = AttentionConfig(**(attention or {}))
     size = tokenizer.vocab_size
-    network = build_network(config, kinds, source_vocab=size, target_vocab=size, shared=True, seed=3).eval()
+    network = build_network(config, kinds, source_vocab=size, target_vocab=size, shared=shared, seed=3).eval()
     task = "classification" if labels else "text"
     parts = Parts(network, config, kinds, tokenizer, tokenizer.as_target(), task, GenerationConfig(), labels or {})
     return Model.from_parts(parts)

@@ -44,11 +44,13 @@ def parts(
     tied: bool = True,
     front: dict[str, Any] | None = None,
     embedding_norm: bool = False,
+    project_to: int | None = None,
     **settings: Any,
 ) -> EncoderDecoder:
     torch.manual_seed(1)
     size, widths = tokenizer().vocab_size, [each.d_model for each in shapes]
-    stacks = Encoder(list(encoder), shape=shapes[0]), Decoder(list(decoder), list(cross), shape=shapes[1])
+    first = Encoder(list(encoder), shape=shapes[0], project_to=project_to)
+    stacks = first, Decoder(list(decoder), list(cross), shape=shapes[1])
     tables = [Embedding(size, width) for width in widths]
     source = tables[1] if shared else tables[0]
     fronts = [
@@ -117,6 +119,8 @@ SAVED: dict[str, Any] = {
     "other decoder width": lambda: {
         "shapes": (shape(d_model=24), BASE), "shared": False, "cross": [narrow()],
     },
+    "projected memory": lambda: {"shapes": (shape(d_model=24), BASE), "shared": False, "project_to": 16},
+    "projected memory of one width": lambda: {"project_to": 16},
     "output_scale": lambda: {"output_scale": 16**-0.5},
     "output_cap": lambda: {"output_cap": 5.0},
     "learned_output_bias": lambda: {"learned_output_bias": True},

@@ -81,6 +81,8 @@ def test_pixels_logits_searches_and_the_way_back(seed: int, tmp_path: Path, figu
     features = features_of(model, images)
     patches = torch.stack(features)[..., :-2]
     assert float((patches - as_patches(pixels)).abs().max()) < 1e-6
+    assert parts.model.family is not None
+    assert parts.model.family.memory_projection == hasattr(theirs, "enc_to_dec_proj") == (seed % 3 == 1)
     places = [
         torch.cat([row, own[:, -2:].double()], 1)
         for row, own in zip(as_patches(pixels.double()), features, strict=True)

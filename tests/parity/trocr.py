@@ -20,14 +20,15 @@ TrOCR = transformers.VisionEncoderDecoderModel
 
 
 def make(seed: int, folder: Path) -> TrOCR:
-    """A random checkpoint in `folder` with all its files; the model in evaluation mode."""
+    """A random checkpoint in `folder` with all its files; the model in evaluation mode. One in three has a projection
+    between encoder and decoder (`enc_to_dec_proj`)."""
     dice = random.Random(seed)
     kind, (height, width) = dice.choice(["ViT", "DeiT"]), dice.choice([(8, 8), (8, 12), (12, 4)])
     channels = dice.choice([1, 3, 3])
     encoder = getattr(transformers, f"{kind}Config")(
         **encoder_settings(dice), image_size=[height, width], patch_size=4, num_channels=channels
     )
-    decoder = transformers.TrOCRConfig(**decoder_settings(dice, encoder.hidden_size))
+    decoder = transformers.TrOCRConfig(**decoder_settings(dice, encoder.hidden_size, projected=seed % 3 == 1))
     config = transformers.VisionEncoderDecoderConfig.from_encoder_decoder_configs(encoder, decoder)
     model: Any = TrOCR(config).eval()
     if not decoder.tie_word_embeddings:
@@ -56,8 +57,8 @@ def encoder_settings(dice: random.Random) -> dict[str, Any]:
     }
 
 
-def decoder_settings(dice: random.Random, width: int) -> dict[str, Any]:
-    own = dice.choice([width, 16, 32])
+def decoder_settings(dice: random.Random, width: int, *, projected: bool) -> dict[str, Any]:
+    own = dice.choice([each for each in (16, 24, 32) if each != width] if projected else [width, 16, 32])
     return {
         "vocab_size": dice.choice([40, 60]),
         "d_model": own,
@@ -69,7 +70,7 @@ def decoder_settings(dice: random.Random, width: int) -> dict[str, Any]:
         "scale_embedding": dice.random() < 0.5,
         "use_learned_position_embeddings": dice.random() < 0.7,
         "layernorm_embedding": dice.random() < 0.7,
-        "cross_attention_hidden_size": width if own != width or dice.random() < 0.5 else None,
+        "cross_attention_hidden_size": None if projected or (own == width and dice.random() < 0.5) else width,
         "tie_word_embeddings": dice.random() < 0.5,
         "pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2, "decoder_start_token_id": 2,
     }  # fmt: skip

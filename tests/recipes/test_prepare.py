@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import runpy
 import sys
+import unicodedata
 import wave
 from itertools import pairwise
 from pathlib import Path
@@ -83,6 +84,36 @@ def test_lines_like_those_of_manuscripts_are_new_texts_in_black_on_white(
         with Image.open(folders[0] / "train" / row["image"]) as image:
             assert {colour for _, colour in image.getcolors() or []} == {0, 255} and image.height == 96
             assert 0.02 < 1 - (image.histogram()[255] / image.width / image.height) < 0.5
+
+
+def test_transcriptions_of_manuscripts_have_one_convention(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data_folder: Path
+) -> None:
+    source = data_folder / "caroline-lines"
+    run("manuscripts.py", "--data", source, "--output", tmp_path, monkeypatch=monkeypatch)
+    assert (tmp_path / "dev.tsv").read_text() == (source / "dev.tsv").read_text()
+    before, after = rows(source / "train.tsv"), rows(tmp_path / "train.tsv")
+    assert len(after) == 328 and all((tmp_path / row["image"]).is_file() for row in after)
+    texts = [row["text"] for row in after]
+    assert not any(mark in unicodedata.normalize("NFD", text) for text in texts for mark in ("\u0303", " .", " ;", ":"))
+    changed = [old["text"] != new["text"] for old, new in zip(before, after, strict=True)]
+    assert 100 < sum(changed) < 328
+    script = runpy.run_path(str(SCRIPTS / "manuscripts.py"))
+    assert len(script["resolved_hands"](before)) == 10
+    assert script["one_convention"]("cũ ē . a;b:") == "cū ē. a;b;"
+
+
+def test_ampersands_stand_where_their_score_is_higher() -> None:
+    class Reader:
+        """Prefers the second of three."""
+
+        def score(self, sources: list[str], targets: list[str]) -> list[float]:
+            assert sources == ["a.png"] * 2
+            return [float(target.endswith("& set") or target == "et s& set") for target in targets]
+
+    with_ampersands = runpy.run_path(str(SCRIPTS / "manuscripts.py"))["with_ampersands"]
+    assert with_ampersands(Reader(), Path("a.png"), "et set set") == "et s& set"
+    assert with_ampersands(Reader(), Path("a.png"), "no") == "no"
 
 
 def test_strings_of_digits_are_their_clips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data_folder: Path) -> None:

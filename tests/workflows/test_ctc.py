@@ -146,19 +146,6 @@ def test_families_of_other_toolkits_have_no_such_head(model: Model, tmp_path: Pa
     assert again.generate(["aab"]) == model.generate(["aab"])
 
 
-@pytest.mark.parametrize("ctc", [True, False])
-def test_no_head_is_added_to_a_base(model: Model, ctc: bool, tmp_path: Path) -> None:
-    recipe: dict[str, Any] = {
-        "task": "text",
-        "data": {"train": pairs()[:8]},
-        "model": {"base": "base", "ctc": ctc},
-        "training": {"max_steps": 1, "batch_tokens": 100},
-        "output": str(tmp_path / "run"),
-    }
-    with pytest.raises(ConfigError, match=r"`model.ctc` must be left out beside `model.base`, to which no CTC head is"):
-        train(recipe, quiet=True)
-
-
 def test_a_base_keeps_its_head_and_one_without_is_named(model: Model, tmp_path: Path) -> None:
     model.save(tmp_path / "with")
     parts = model.parts

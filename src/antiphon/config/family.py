@@ -76,6 +76,9 @@ class FamilyConfig(Settings):
     """Where the decoder's norms stand; none: `norm_placement`, as in the encoder."""
     decoder_norm_eps: Annotated[float, Range(low=0, high=1, open_low=True)] | None = None
     """What the decoder's norms add to the variance; none: as in the encoder."""
+    memory_projection: bool = False
+    """Whether a linear layer brings the encoder's output to the decoder's width; if not, cross-attention reads it in
+    the encoder's."""
     output_scale: bool = False
     """Whether the decoder's output is divided by the root of `d_model` before the output projection."""
     output_bias: bool = False

@@ -189,17 +189,18 @@ class BaseConfig(Settings):
     """Probability that a token's whole embedding is zero in training, on either side."""
     max_length: Count | None = None
     """Longest sequence on either side; cannot be changed for learned positions."""
+    ctc: bool = False
+    """A CTC head on the encoder's output, new if the base has none; false: only if the base has one."""
 
     @property
     def changes(self) -> dict[str, float | int]:
-        """The settings of a ModelConfig that differ from the base."""
-        return {name: value for name, value in vars(self).items() if name != "base" and value is not None}
+        """The settings of a ModelConfig that replace those of the base."""
+        kept = ("base",) if self.ctc else ("base", "ctc")
+        return {name: value for name, value in vars(self).items() if name not in kept and value is not None}
 
 
 def beside_base(mapping: Mapping[str, object]) -> BaseConfig:
     """Read `model` with a `base`; SettingError for a setting that only a new network can have."""
-    no_head = "must be left out beside `model.base`, to which no CTC head is added: a base keeps the head that it has"
-    require("ctc" not in mapping, "ctc", no_head, "Leave it out, or train a new network with it.")
     for name in mapping:
         new = name in hints(ModelConfig) and name not in hints(BaseConfig)
         problem = f"must be left out beside `model.base`, whose network has its own, but is {show(mapping[name])}"

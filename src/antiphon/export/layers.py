@@ -37,6 +37,7 @@ def specification(network: EncoderDecoder, parts: Parts) -> Any:
         "norm_placement": model.norm_placement not in ("pre", "post"),
         "final_norm": model.final_norm not in (None, model.norm_placement == "pre"),
         "output_cap": network.output_cap is not None,
+        "family.memory_projection": bool(model.family and model.family.memory_projection),
         "family.decoder_d_model": bool(model.family and model.family.decoder_d_model not in (None, model.d_model)),
     }
     for name in (name for name, found in unknown.items() if found):

@@ -62,6 +62,10 @@ class InputKind(ABC, Generic[Row]):
     def check_trainable(self) -> None:
         """ConfigError if a model with sources of this kind cannot be trained; its text follows "`model.base`: "."""
 
+    def check_ctc(self) -> None:
+        """ConfigError if a CTC head cannot read the encoder's output for sources of this kind; its text follows
+        "`model.ctc`: "."""
+
     # For reading data: only kinds whose sources are files.
 
     def measure(self, file: BinaryIO, what: str) -> int:

@@ -70,6 +70,15 @@ class SpeechInput(InputKind[Sound]):
                 "`generation.source_language`."
             )
 
+    def check_ctc(self) -> None:
+        speech = self.speech
+        raise ConfigError(
+            f"this base reads sound in windows of {speech.seconds} seconds, and its encoder does not know where a "
+            f"recording ends in the {speech.positions:,} positions of a window, so that CTC would read the silence "
+            "behind it as frames. Leave it out, or take a base whose positions end with the recording (Speech2Text, "
+            "Moonshine, `model.input: audio`)."
+        )
+
     def measure(self, file: BinaryIO, what: str) -> int:
         speech = self.speech
         samples = audio_length(file, what, sampling_rate=speech.sampling_rate)

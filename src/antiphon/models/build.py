@@ -61,7 +61,12 @@ def build_network(
     build = _MixerBuilder(model, backend=attention.backend, folder=folder, allow_import=allow_import, warn=warn)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        encoder = Encoder(build(attention.encoder, "encoder", model.encoder_layers), shape=shapes[0], noise=noise)
+        encoder = Encoder(
+            build(attention.encoder, "encoder", model.encoder_layers),
+            shape=shapes[0],
+            noise=noise,
+            project_to=shapes[1].d_model if family.memory_projection else None,
+        )
         decoder = Decoder(
             build(attention.decoder, "decoder", model.decoder_layers),
             build(attention.cross, "cross", model.decoder_layers),
@@ -145,7 +150,8 @@ class _MixerBuilder:
                 key_bias=family.key_bias,
                 qkv_bias=role != "encoder" or family.encoder_qkv_bias,
             )
-        if role == "cross" and family.decoder_d_model not in (None, model.d_model):
+        projected = family.memory_projection or family.decoder_d_model in (None, model.d_model)
+        if role == "cross" and not projected:
             if "memory_width" not in mixer.takes:
                 raise ConfigError(
                     f"`{type(mixer).__name__}` must read a memory of the decoder's own width "

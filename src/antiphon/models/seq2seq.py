@@ -88,7 +88,7 @@ class EncoderDecoder(nn.Module):
             self.output_bias = nn.Parameter(torch.zeros(output.num_embeddings))
         else:
             self.register_buffer("output_bias", torch.zeros(output.num_embeddings) if output_bias else None)
-        self.ctc = CTCHead(encoder.shape.d_model, output.num_embeddings) if ctc else None
+        self.ctc = CTCHead(encoder.memory_width, output.num_embeddings) if ctc else None
         if self.ctc is not None:
             initialize(self.ctc.linear)
         share_noise(self, self.noise)
@@ -293,7 +293,7 @@ def check_widths(
         ("source", source.d_model, "the encoder", encoder.shape.d_model),
         ("target", target.d_model, "the decoder", decoder.shape.d_model),
         ("output", output.embedding_dim, "the decoder", decoder.shape.d_model),
-        ("decoder's cross-attention", decoder.memory_width, "the encoder", encoder.shape.d_model),
+        ("decoder's cross-attention", decoder.memory_width, "the encoder", encoder.memory_width),
     ]
     for what, width, other, wanted in pairs:
         if width != wanted:

@@ -189,12 +189,20 @@ class Encoder(nn.Module):
 
     An attention is a mixer or an argument of `build_rule`: a rule, a class, a function, a name. Layers with the same
     entry share the weights of its rule. `checkpoint`: recompute the layers for the gradient in training. `noise` None:
-    that of the network.
+    that of the network. `project_to`: a linear layer after the last norm brings the memory to this width, as in
+    transformers' VisionEncoderDecoderModel; None: there is none.
     """
 
     checkpoint = False
 
-    def __init__(self, attentions: Sequence[object], *, shape: Shape, noise: Noise | None = None) -> None:
+    def __init__(
+        self,
+        attentions: Sequence[object],
+        *,
+        shape: Shape,
+        noise: Noise | None = None,
+        project_to: int | None = None,
+    ) -> None:
         super().__init__()
         mixers = as_mixers(attentions)
         noise = noise or Noise()
@@ -202,10 +210,12 @@ class Encoder(nn.Module):
         self.rules = equip(mixers, role="encoder", shape=shape, noise=noise)
         self.layers = nn.ModuleList(EncoderLayer(mixer, shape, noise) for mixer in mixers)
         self.final = _final_norm(shape)
+        self.memory_width = project_to or shape.d_model
+        self.project = nn.Identity() if project_to is None else nn.Linear(shape.d_model, project_to)
         self.apply(initialize)
 
     def forward(self, x: Tensor, tokens: Tokens) -> Memory:
-        """x (N, S, D), zero at padding, -> the memory, also zero at padding."""
+        """x (N, S, D), zero at padding, -> the memory (N, S, `memory_width`), also zero at padding."""
         tokens = tokens.fresh()
         twice = self.checkpoint and self.training and torch.is_grad_enabled()
         for layer in self.layers:
@@ -213,7 +223,7 @@ class Encoder(nn.Module):
                 x = again(lambda x, layer=layer: layer(x, tokens.fresh()), self.noise, x)
             else:
                 x = layer(x, tokens)
-        return Memory(zero_padding(self.final(x), tokens.valid), tokens)
+        return Memory(zero_padding(self.project(self.final(x)), tokens.valid), tokens)
 
 
 class Decoder(nn.Module):

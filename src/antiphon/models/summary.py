@@ -43,6 +43,9 @@ def summary(network: EncoderDecoder) -> list[SummaryRow]:
         if name == "decoder":
             rows += _front("target", network.target, count)
         rows += _grouped(name, [list(_layer(layer, count)) for layer in stack.layers])
+        if name == "encoder" and isinstance(project := network.encoder.project, nn.Linear):
+            shape = f"{project.in_features} → {project.out_features}"
+            rows.append(SummaryRow(name, "projection to the decoder's width", "linear", shape, count(project)))
         if rest := count(stack):
             rows.append(SummaryRow(name, "shared rules, last norm", "", "", rest))
     tied = network.output in (network.target.table, getattr(network.source, "table", None))
@@ -51,7 +54,7 @@ def summary(network: EncoderDecoder) -> list[SummaryRow]:
         count(network.head)  # the same numbers in int8
     rows.append(SummaryRow("output", "scores of ids", "tied" if tied else "linear", _table(network.output), scores))
     if network.ctc is not None:
-        shape = f"{network.ctc.blank + 1:,} × {network.encoder.shape.d_model:,}"
+        shape = f"{network.ctc.blank + 1:,} × {network.encoder.memory_width:,}"
         rows.append(SummaryRow("ctc", "scores of ids and the blank", "linear", shape, count(network.ctc)))
     if rest := count(network):
         rows.append(SummaryRow("", "other", "", "", rest))

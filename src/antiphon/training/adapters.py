@@ -11,7 +11,7 @@ bits are a function of the step, so that a resumed run repeats exactly. Referenc
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -41,16 +41,21 @@ _THEIRS = {
 
 
 class Adapter:
-    """An adapter for `network`, which is modified in place; `seed` initializes the adapter's weights."""
+    """An adapter for `network`, which is modified in place; `seed` initializes the adapter's weights. `new`: the names
+    of layers that the base has not, which are fully trained and get no adapter."""
 
-    def __init__(self, network: EncoderDecoder, settings: AdapterConfig, *, seed: int) -> None:
+    def __init__(
+        self, network: EncoderDecoder, settings: AdapterConfig, *, seed: int, new: Collection[str] = ()
+    ) -> None:
         self.network, self.settings = network, settings
         self.scale = settings.alpha / settings.rank
-        linears = [name for name, module in network.named_modules() if isinstance(module, nn.Linear)]
+        linears = [
+            name for name, module in network.named_modules() if isinstance(module, nn.Linear) and name not in new
+        ]
         targets = {target: _pattern(linears, target) for target in settings.targets}
         self.targets = _matching(linears, targets, "targets", "linear layer")
         others = [name for name, _ in network.named_parameters() if name.rpartition(".")[0] not in self.targets]
-        trained = {name: name for name in settings.trained}
+        trained = {name: name for name in (*settings.trained, *(f"{layer}.*" for layer in new))}
         self.trained = _matching(others, trained, "trained", "weight without an adapter")
         self._inject(seed)
 
@@ -76,6 +81,7 @@ class Adapter:
         for module in network.modules():
             if isinstance(module, nn.ModuleDict) and _NAME in module and isinstance(module[_NAME], nn.Dropout):
                 module[_NAME] = Dropout(settings.dropout, network.noise)
+        network.train(network.training)  # the mode of the new layers too
         number_sites(network)
         for name, parameter in network.named_parameters():
             parameter.requires_grad_(".lora_" in name or name in self.trained)

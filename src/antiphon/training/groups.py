@@ -64,7 +64,7 @@ def _depths(names: Iterable[str]) -> dict[str, int]:
 
 
 def _distance(name: str, depths: dict[str, int]) -> int:
-    """The number of layers above a parameter: 0 for a stack's top layer, its final norm, and the output projection.
+    """The number of layers above a parameter: 0 for a stack's top layer, what follows it, and the output projection.
 
     Embeddings lie below the deeper of the two stacks. A score rule that the layers of a stack share counts as part of
     the lowest layer.
@@ -72,7 +72,7 @@ def _distance(name: str, depths: dict[str, int]) -> int:
     if layer := _LAYER.match(name):
         return depths[layer[1]] - 1 - int(layer[2])
     below = _LOWEST.match(name)
-    if below is None or ".final." in f".{name}":
+    if below is None or ".final." in f".{name}" or name.startswith("encoder.project."):
         return 0
     if below[1] in ("source", "target"):
         return max(depths.values())

@@ -31,6 +31,7 @@ from antiphon.models.folders.checkpoint import (
 )
 from antiphon.models.folders.files import read_json
 from antiphon.models.folders.reading import model_folder, read_model
+from antiphon.models.stack import count_parameters
 from antiphon.settings import SettingError, inside, saying
 from antiphon.text import load_task
 from antiphon.workflows.labels import with_labels
@@ -39,14 +40,17 @@ from antiphon.workflows.vocabulary import add_words, fresh_network, trim_vocabul
 
 @dataclass(frozen=True)
 class InitialModel:
-    """The initial model of a run, and messages about changes to the vocabulary of the base."""
+    """The initial model of a run, and messages about what it changes in the base: its vocabulary, or a CTC head that
+    the base has not. `new_layers`: the names of the layers that are not the base's."""
 
     parts: Parts
     changes: tuple[str, ...] = ()
+    new_layers: tuple[str, ...] = ()
 
 
 BASE = "base"  # the model folder of the copy, in a run folder
-_ORIGIN = "base.json"  # in the copy: the path and hash of the original
+_ORIGIN = "base.json"  # in the copy: the path and hash of the original, and how the copy differs
+_HEAD = "ctc.linear"
 
 
 def find_base(config: TrainConfig, run: Path | None) -> InitialModel:
@@ -57,19 +61,20 @@ def find_base(config: TrainConfig, run: Path | None) -> InitialModel:
     asked = config.model
     assert isinstance(asked, BaseConfig)
     if run is not None and (run / BASE / _ORIGIN).is_file():
-        return InitialModel(
-            _read(run / BASE, config), tuple(map(str, read_json(run / BASE / _ORIGIN).get("changes", ())))
-        )
+        origin = read_json(run / BASE / _ORIGIN)
+        changes, new = (tuple(map(str, origin.get(name, ()))) for name in ("changes", "new_layers"))
+        return InitialModel(_read(run / BASE, config), changes, new)
     with saying("model", "base"):
         try:
             parts = _read(model_folder(asked.base), config)
         except ModelError as error:
             raise ConfigError(str(error)) from error
-    return _with_vocabulary(_changed(parts, asked), config)
+    headed = parts.network.ctc is not None
+    return _with_vocabulary(_changed(parts, asked, seed=config.training.seed), config, headed=headed)
 
 
-def _with_vocabulary(parts: Parts, config: TrainConfig) -> InitialModel:
-    """The base with its vocabulary trim_vocabulary and extended as `tokenizer` says."""
+def _with_vocabulary(parts: Parts, config: TrainConfig, *, headed: bool) -> InitialModel:
+    """The base with its vocabulary trimmed and extended as `tokenizer` says. `headed`: it had a CTC head before."""
     asked, changes = config.tokenizer, []
     assert isinstance(asked, VocabularyConfig)
     if asked.trim:
@@ -90,7 +95,10 @@ def _with_vocabulary(parts: Parts, config: TrainConfig) -> InitialModel:
         with saying("tokenizer", "add"):
             parts = add_words(parts, asked.add)
         changes.append(f"vocabulary extended: {len({*asked.add}):,} words are one token each")
-    return InitialModel(parts, tuple(changes))
+    if parts.network.ctc is None or headed:
+        return InitialModel(parts, tuple(changes))
+    changes.append(f"the base has no CTC head: a new one of {count_parameters(parts.network.ctc):,} parameters")
+    return InitialModel(parts, tuple(changes), (_HEAD,))
 
 
 def apply_base(config: TrainConfig, begin: Parts) -> TrainConfig:
@@ -104,6 +112,7 @@ def save_base(run: Path, begin: InitialModel, config: TrainConfig, *, weights: M
     save_model_folder(run / BASE, begin.parts, weights=weights)
     origin: dict[str, object] = {"base": config.model.base, "sha256": fingerprint(model_folder(config.model.base))}
     origin |= {"changes": begin.changes} if begin.changes else {}
+    origin |= {"new_layers": begin.new_layers} if begin.new_layers else {}
     write_json(run / BASE / _ORIGIN, origin)
 
 
@@ -149,8 +158,9 @@ def _read(folder: Path, config: TrainConfig) -> Parts:
         return read_model(folder, attention=own, seed=config.training.seed)
 
 
-def _changed(parts: Parts, asked: BaseConfig) -> Parts:
-    """The same weights in a network with different dropout and `max_length`."""
+def _changed(parts: Parts, asked: BaseConfig, *, seed: int) -> Parts:
+    """The same weights in a network with different dropout and `max_length`, and with a CTC head, whose weights are
+    those of a new network of this `seed` if the base has none."""
     if not asked.changes:
         return parts
     if parts.model.positions == "learned" and asked.max_length not in (None, parts.model.max_length):
@@ -159,9 +169,14 @@ def _changed(parts: Parts, asked: BaseConfig) -> Parts:
             f"must be that of the base ({parts.model.max_length}), whose positions are a learned table, but is "
             f"{asked.max_length}",
         )
+    if asked.ctc and parts.network.ctc is None:
+        with saying("model", "ctc"):
+            input_kind(parts.model.family, parts.model.input_settings).check_ctc()
     with inside("model"):
         model = replace(parts.model, **asked.changes)
-    network = fresh_network(replace(parts, model=model))
+    network = fresh_network(replace(parts, model=model), seed=seed)
+    head = {name: weight for name, weight in named_weights(network).items() if name.startswith(f"{_HEAD}.")}
     with torch.no_grad():
-        put_weights(network, named_weights(parts.network), where=asked.base)
+        put_weights(network, head | named_weights(parts.network), where=asked.base)
+    network.eval()  # as a base that is read
     return replace(parts, network=network, model=model)

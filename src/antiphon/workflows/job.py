@@ -147,7 +147,8 @@ class TrainingJob:
             return None
         if self.initial is None:
             raise SettingError(("training", "adapter"), "needs a model to adapt, but `model.base` is not given")
-        adapter = Adapter(self.network, training.adapter, seed=training.seed)
+        new = () if self.base is None else self.base.new_layers
+        adapter = Adapter(self.network, training.adapter, seed=training.seed, new=new)
         self.network.to(device)
         return adapter
 
@@ -233,7 +234,7 @@ class TrainingJob:
             save_model_folder(self.folder / "model", self.parts)
             return
         assert isinstance(self.recipe.model, BaseConfig) and self.base is not None
-        # If the vocabulary was changed, the base of the adapter is the run's copy.
+        # If the vocabulary was changed or a layer is new, the base of the adapter is the run's copy.
         base = str(self.folder / BASE) if self.base.changes else self.recipe.model.base
         self.adapter.save(self.folder / "adapter", base=base)
         save_model_folder(self.folder / "model", self.parts, weights=self.adapter.merged())

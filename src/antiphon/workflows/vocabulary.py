@@ -42,8 +42,11 @@ _COMPARED_TEXTS = 1000  # texts whose tokens before and after trimming are compa
 _CHUNK_TEXTS = 1000  # texts encoded in one call
 
 
-def fresh_network(parts: Parts, *, source: int | None = None, target: int | None = None) -> EncoderDecoder:
-    """A network of the same shape with fresh weights, and embedding tables of `source` and `target` rows.
+def fresh_network(
+    parts: Parts, *, source: int | None = None, target: int | None = None, seed: int = 0
+) -> EncoderDecoder:
+    """A network of the same shape with fresh weights, initialized by `seed`, and embedding tables of `source` and
+    `target` rows.
 
     None: as many rows as the existing network has, which may be more than the ids of its tokenizer.
     """
@@ -55,6 +58,7 @@ def fresh_network(parts: Parts, *, source: int | None = None, target: int | None
         source_vocab=source or sizes[0],
         target_vocab=target or sizes[1],
         shared=getattr(old.source, "table", None) is old.target.table,  # images and sound have no table
+        seed=seed,
     )
 
 

@@ -143,6 +143,7 @@ def _family(network: EncoderDecoder, source: InputEmbedding, ids: SpecialIds) ->
         decoder_kv_heads=None if groups == own else groups,
         decoder_d_model=None if decoder.d_model == encoder.d_model else decoder.d_model,
         decoder_ffn_dim=None if decoder.ffn_dim == encoder.ffn_dim else decoder.ffn_dim,
+        memory_projection=isinstance(network.encoder.project, nn.Linear),
         output_scale=network.output_scale != 1.0,
         key_bias=all(getattr(mixer, "key_bias", True) for mixer in _mixers(network)),
     )

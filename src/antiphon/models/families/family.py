@@ -35,7 +35,7 @@ UNKNOWN_TO_MOST: dict[str, Any] = {
 # Settings of few families, which check_plain compares with these values unless a family has its own.
 OF_FEW: dict[str, Any] = {
     "decoder_activation": None, "ffn_bias": None, "norm_bias": True, "rotary_width": None, "input": "text",
-    "decoder_norm_placement": None, "decoder_norm_eps": None, "encoder_qkv_bias": True,
+    "decoder_norm_placement": None, "decoder_norm_eps": None, "encoder_qkv_bias": True, "memory_projection": False,
 }  # fmt: skip
 
 # Defaults of settings that a family's own settings replace.

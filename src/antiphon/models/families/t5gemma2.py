@@ -36,7 +36,8 @@ from antiphon.models.families.gemma2_keys import (
     rules_of,
     vision_keys,
 )
-from antiphon.models.families.gemma_keys import ACTIVATIONS, SLIDING, WHOLE
+from antiphon.models.families.gemma_keys import SLIDING, WHOLE
+from antiphon.models.families.gemma_sides import FIXED, shared_settings, side_settings
 from antiphon.models.families.t5gemma import FROM_ONE
 from antiphon.models.folders.stored import WeightFiles
 
@@ -50,48 +51,14 @@ SCALE_FROM_ONE = Op(lambda x: x[None] + 1, lambda x: x[0] - 1, lambda shape: sha
 
 def _ours(keys: T5Gemma2Keys, stored: WeightFiles, tables: Tables) -> TranslatedCheckpoint:
     encoder, decoder = keys.encoder.text_config, keys.decoder
-    activation, exact = ACTIVATIONS[encoder.hidden_activation]
-
-    def other(name: str) -> Any:
-        mine, its = getattr(encoder, name), getattr(decoder, name)
-        return None if mine == its else its
-
-    record: dict[str, Any] = {
-        **keys.special_ids(),
+    model, record = shared_settings(keys, encoder, decoder, tables)
+    record |= {
         "name": NAME,
         "shared_tables": tables.shared,
-        "embedding_scale": True,
-        "rounds_scale": True,
         "unscaled_id": keys.encoder.eoi_token_index,
         "vision": keys.vision(),
-        "norm_eps": encoder.rms_norm_eps,
-        "activation": exact,
-        "decoder_heads": other("num_attention_heads"),
-        "decoder_kv_heads": other("num_key_value_heads"),
-        "decoder_ffn_dim": other("intermediate_size"),
     }
-    model: dict[str, Any] = {
-        "activation": activation,
-        "d_model": encoder.hidden_size,
-        "encoder_layers": encoder.num_hidden_layers,
-        "decoder_layers": decoder.num_hidden_layers,
-        "num_heads": encoder.num_attention_heads,
-        "num_kv_heads": encoder.num_key_value_heads,
-        "head_dim": encoder.head_dim,
-        "ffn_dim": encoder.intermediate_size,
-        "norm": "rms",
-        "norm_placement": "sandwich",
-        "positions": "none",
-        "bias": False,
-        "tie_embeddings": tables.tied,
-        "dropout": keys.dropout_rate,
-        "attention_dropout": keys.attention_dropout,
-        "activation_dropout": keys.dropout_rate,
-        "max_length": min(encoder.max_position_embeddings, decoder.max_position_embeddings),
-        "attention_scale": encoder.query_pre_attn_scalar**-0.5,
-        "output_cap": decoder.final_logit_softcapping,
-        "family": FamilyConfig(**record),
-    }
+    model |= {"positions": "none", "family": FamilyConfig(**record)}
     own, others = encoder.attention(both_sides=True), decoder.attention(both_sides=False)
     attention = AttentionConfig(encoder=own, decoder=others, cross="merged")
     return TranslatedCheckpoint(ModelConfig(**model), attention, tables, encoder.vocab_size, decoder.vocab_size)
@@ -99,11 +66,7 @@ def _ours(keys: T5Gemma2Keys, stored: WeightFiles, tables: Tables) -> Translated
 
 def _theirs(ours: TranslatedCheckpoint) -> T5Gemma2Keys:
     model, family = ours.model, ours.family
-    fixed = {
-        "norm": "rms", "norm_placement": "sandwich", "positions": "none", "bias": False, "embedding_scale": True,
-        "rounds_scale": True, "embedding_norm": False, "output_scale": False, "output_bias": False,
-        "decoder_d_model": None,
-    }  # fmt: skip
+    fixed = FIXED | {"positions": "none", "decoder_d_model": None}
     check_plain(ours, NAME, fixed)
     refuse_unless(set(_entries(ours.attention.cross)) == {"merged"}, NAME, "the cross-attention `merged`")
     vision = family.vision
@@ -135,44 +98,19 @@ def _entries(entry: object) -> list[object]:
 
 def _side(ours: TranslatedCheckpoint, side: str) -> TextKeys:
     """The config of the text of one side."""
-    model, family = ours.model, ours.family
-    encodes = side == "encoder"
-    depth = model.encoder_layers if encodes else model.decoder_layers
-    layers = rules_of(getattr(ours.attention, side), depth, family=NAME)
-    eps = family.norm_eps or 1e-6
+    shared = side_settings(ours, side, name=NAME)
+    layers = rules_of(getattr(ours.attention, side), shared["num_hidden_layers"], family=NAME)
+    eps = shared["rms_norm_eps"]
     same = all(layer["qk_norm"].get("eps", 1e-6) == eps for layer in layers)
     refuse_unless(same, NAME, f"the `eps` of `qk_norm` in the {side} that its norms have ({eps})")
-    heads = model.num_heads if encodes else family.decoder_heads or model.num_heads
-    head_dim = model.head_dim or model.d_model // heads
-    scalar = head_dim if model.attention_scale is None else round(model.attention_scale**-2)
-    exact = model.attention_scale in (None, scalar**-0.5)
-    refuse_unless(exact, NAME, "an `attention_scale` that is one over the root of a whole number")
-    own = (model.activation, family.activation)
-    activation = next((theirs for theirs, both in ACTIVATIONS.items() if both == own), None)
-    refuse_unless(activation is not None, NAME, f"an activation of {', '.join(ACTIVATIONS)}")
-    assert activation is not None
-    groups = model.num_kv_heads if encodes else family.decoder_kv_heads or model.num_kv_heads
     return TextKeys(
-        vocab_size=ours.source_vocab if encodes else ours.target_vocab,
-        hidden_size=model.d_model,
-        intermediate_size=model.ffn_dim if encodes else family.decoder_ffn_dim or model.ffn_dim,
-        num_hidden_layers=depth,
-        num_attention_heads=heads,
-        num_key_value_heads=groups or heads,
-        head_dim=head_dim,
-        hidden_activation=activation,
-        max_position_embeddings=model.max_length,
-        rms_norm_eps=eps,
+        **shared,
         rope_parameters=RopeOfKinds(
             **{kind: _turns(layers, kind, side) for kind in (SLIDING, WHOLE)}  # type: ignore[arg-type]
         ),
-        query_pre_attn_scalar=scalar,
-        sliding_window=_window(layers, side, otherwise=model.max_length),
+        sliding_window=_window(layers, side, otherwise=ours.model.max_length),
         layer_types=tuple(_kind(layer) for layer in layers),  # type: ignore[arg-type]
-        final_logit_softcapping=None if encodes else model.output_cap,
-        pad_token_id=family.pad_id,
-        bos_token_id=family.start_id,
-        eos_token_id=family.end_id,
+        final_logit_softcapping=None if side == "encoder" else ours.model.output_cap,
     )
 
 

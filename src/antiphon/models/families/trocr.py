@@ -2,8 +2,9 @@
 
 The encoder is a ViT (Dosovitskiy et al. 2021) or a DeiT (Touvron et al. 2021) on images of a fixed size, pre-norm; the
 decoder is of the fairseq line, post-norm, with learned positions, the first in row 2 of the table, or sinusoids. The
-decoder's cross-attention reads vectors of the encoder's width. The files are those of transformers'
-vision-encoder-decoder, whose config.json has a section for each side; other encoders and decoders are not built here.
+decoder's cross-attention reads vectors of the encoder's width, or of its own behind a linear layer. The files are those
+of transformers' vision-encoder-decoder, whose config.json has a section for each side; other encoders and decoders are
+not built here.
 """
 
 from __future__ import annotations
@@ -40,12 +41,13 @@ _PROJECTIONS = [("q_proj", "q"), ("k_proj", "k"), ("v_proj", "v"), ("out_proj", 
 
 def _ours(keys: TrOCRKeys, stored: WeightFiles, tables: Tables) -> TranslatedCheckpoint:
     encoder, decoder = keys.encoder, keys.decoder
-    width = decoder.cross_attention_hidden_size or decoder.d_model
-    if width != encoder.hidden_size:
+    if decoder.cross_attention_hidden_size not in (None, encoder.hidden_size):
         raise ModelError(
             f"`decoder.cross_attention_hidden_size` in config.json must be the encoder's `hidden_size` "
-            f"({encoder.hidden_size}), but is {width}. A projection between the two is not built: use another model."
+            f"({encoder.hidden_size}) or left out, but is {decoder.cross_attention_hidden_size}. Use the file that "
+            "belongs to the model."
         )
+    projected = decoder.cross_attention_hidden_size is None and decoder.d_model != encoder.hidden_size
     ids, (activation, exact) = keys.special_ids(), ACTIVATIONS[encoder.hidden_act]
     own = ACTIVATIONS[decoder.activation_function]
     learned = decoder.use_learned_position_embeddings
@@ -66,6 +68,7 @@ def _ours(keys: TrOCRKeys, stored: WeightFiles, tables: Tables) -> TranslatedChe
         "decoder_d_model": None if decoder.d_model == encoder.hidden_size else decoder.d_model,
         "decoder_heads": decoder.decoder_attention_heads,
         "decoder_ffn_dim": decoder.decoder_ffn_dim,
+        "memory_projection": projected,
     }
     model = ModelConfig(
         activation=activation,  # type: ignore[arg-type]
@@ -101,7 +104,7 @@ def _theirs(ours: TranslatedCheckpoint) -> TrOCRKeys:
         "position_offset": _LEARNED_OFFSET if learned else family.pad_id + 1, "head_dim": None, "speech": None,
         # of any value:
         "decoder_activation": family.decoder_activation, "encoder_qkv_bias": family.encoder_qkv_bias,
-        "input": model.input,
+        "memory_projection": family.memory_projection, "input": model.input,
     }  # fmt: skip
     check_plain(ours, NAME, fixed)
     refuse_unless(learned or model.positions == "sinusoidal", NAME, "learned or sinusoidal `positions`")
@@ -115,6 +118,8 @@ def _theirs(ours: TranslatedCheckpoint) -> TrOCRKeys:
     full = all(getattr(ours.attention, role) == "full" for role in ROLES)
     refuse_unless(full, NAME, "`full` attention in every role")
     ids, width = their_special_ids(family), family.decoder_d_model or model.d_model
+    apart = not family.memory_projection or width != model.d_model
+    refuse_unless(apart, NAME, "no projection of the memory between stacks of one width")
     decoder = DecoderKeys(
         vocab_size=ours.target_vocab,
         d_model=width,
@@ -130,7 +135,7 @@ def _theirs(ours: TranslatedCheckpoint) -> TrOCRKeys:
         scale_embedding=family.embedding_scale,
         use_learned_position_embeddings=learned,
         layernorm_embedding=family.embedding_norm,
-        cross_attention_hidden_size=model.d_model,
+        cross_attention_hidden_size=None if family.memory_projection else model.d_model,
         tie_word_embeddings=model.tie_embeddings,
         pad_token_id=family.pad_id,
         eos_token_id=family.end_id,
@@ -161,6 +166,8 @@ def _rows(ours: TranslatedCheckpoint) -> list[WeightName]:
     pairs += _ends(parts)
     rows += per_layer("encoder.encoder.layer.{}.", "encoder.layers.{}.", model.encoder_layers, pairs)
     rows += [WeightName(f"encoder.layernorm.{end}", f"encoder.final.{end}") for end in both]
+    if ours.family.memory_projection:
+        rows += [WeightName(f"enc_to_dec_proj.{end}", f"encoder.project.{end}") for end in both]
     parts = [(f"self_attn.{a}", f"mixer.{b}") for a, b in _PROJECTIONS]
     parts += [(f"encoder_attn.{a}", f"cross.{b}") for a, b in _PROJECTIONS]
     parts += [("self_attn_layer_norm", "mixer_residual.norm"), ("encoder_attn_layer_norm", "cross_residual.norm")]

@@ -27,7 +27,7 @@ class CTCObjective:
         if network.ctc is None and settings.ctc_weight is not None:
             raise ConfigError(
                 f"`training.ctc_weight` needs a network with a CTC head, but it is {settings.ctc_weight} and the "
-                "network has none. Set `model.ctc: true` for a new network, or leave it out."
+                "network has none. Set `model.ctc: true`, or leave it out."
             )
         self.weight = 0.0 if network.ctc is None else settings.ctc_weight or DEFAULT_WEIGHT
         self.left_out = left_out

@@ -54,7 +54,7 @@ def _used(network: EncoderDecoder) -> Iterator[nn.Parameter]:
     if not layers and network.ctc is None:  # nothing reads the memory
         return
     layers += [layer for layer in cast("Iterable[Layer]", network.encoder.layers) if not layer.skip.dropped()]
-    for module in (network.source, network.encoder.final):
+    for module in (network.source, network.encoder.final, network.encoder.project):
         yield from module.parameters()
     for layer in layers:
         yield from parameters_of(layer)
