@@ -91,8 +91,9 @@ FLOORS: dict[str, list[str]] = {
         "by_hand/torch_layers families/family folders/pickled seq2seq vision",
         "build families/fairseq families/gemma_keys families/t5 summary",
         "by_hand/from_torch families/bart families/gemma2_keys families/longt5 families/marian families/moonshine "
-        "families/speech2text families/t5gemma families/trocr_keys families/whisper",
-        "families/t5gemma2 families/trocr",
+        "families/speech2text families/trocr_keys families/whisper",
+        "families/gemma_sides families/trocr",
+        "families/t5gemma families/t5gemma2",
         "families/",
         "folders/checkpoint",
         "/ by_hand/describe families/own folders/adapters",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from antiphon.models.families.family import Tables, TranslatedCheckpoint, refuse_unless
+from antiphon.models.families.family import Op, Tables, TranslatedCheckpoint, refuse_unless
 from antiphon.models.families.gemma2_keys import T5Gemma2Keys, TextKeys
 from antiphon.models.families.gemma_keys import ACTIVATIONS, StackKeys, T5GemmaKeys
 
@@ -12,6 +12,7 @@ FIXED = {
     "norm": "rms", "norm_placement": "sandwich", "bias": False, "embedding_scale": True, "rounds_scale": True,
     "embedding_norm": False, "output_scale": False, "output_bias": False,
 }  # fmt: skip
+FROM_ONE = Op(lambda x: x + 1, lambda x: x - 1, lambda shape: shape)  # the scale of a norm, stored minus one
 
 
 def shared_settings(

@@ -11,7 +11,6 @@ from __future__ import annotations
 from antiphon.config import AttentionConfig, FamilyConfig, ModelConfig
 from antiphon.models.families.family import (
     Family,
-    Op,
     TableKeys,
     Tables,
     TranslatedCheckpoint,
@@ -30,14 +29,13 @@ from antiphon.models.families.gemma_keys import (
     T5GemmaKeys,
     layers_of,
 )
-from antiphon.models.families.gemma_sides import FIXED, shared_settings, side_settings
+from antiphon.models.families.gemma_sides import FIXED, FROM_ONE, shared_settings, side_settings
 from antiphon.models.folders.stored import WeightFiles
 
 NAME = "t5gemma"
 # Files always have a table for each side.
 _SOURCE, _TARGET = (f"model.{side}.embed_tokens.weight" for side in ("encoder", "decoder"))
 TABLES = TableKeys(_SOURCE, _SOURCE, _TARGET, "lm_head.out_proj.weight")
-FROM_ONE = Op(lambda x: x + 1, lambda x: x - 1, lambda shape: shape)
 
 
 def _ours(keys: T5GemmaKeys, stored: WeightFiles, tables: Tables) -> TranslatedCheckpoint:

@@ -37,8 +37,7 @@ from antiphon.models.families.gemma2_keys import (
     vision_keys,
 )
 from antiphon.models.families.gemma_keys import SLIDING, WHOLE
-from antiphon.models.families.gemma_sides import FIXED, shared_settings, side_settings
-from antiphon.models.families.t5gemma import FROM_ONE
+from antiphon.models.families.gemma_sides import FIXED, FROM_ONE, shared_settings, side_settings
 from antiphon.models.folders.stored import WeightFiles
 
 NAME = "t5gemma2"
