@@ -286,7 +286,7 @@ def stray_flags(page: str) -> list[str]:
     known = {"--help", "--version", "--print-completion"}
     for name in COMMANDS:
         known |= set(flag_names(command_class(name)))
-    for folder in ("benchmarks", "examples", "docs"):
+    for folder in ("benchmarks", "examples", "docs", "recipes/prepare"):
         known = known.union(*(script_flags(f"{folder}/{file.name}") for file in (ROOT / folder).glob("*.py")))
     text = re.sub(r"^```.*?^```", "", (ROOT / page).read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
     codes = [code for code in re.findall(r"`([^`\n]+)`", text) if code.startswith("--")]
