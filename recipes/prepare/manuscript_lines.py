@@ -44,6 +44,8 @@ class Lines:
         with table.open(encoding="utf-8", newline="") as stream:
             texts = [row["text"] for row in csv.DictReader(stream, delimiter="\t", quoting=csv.QUOTE_NONE)]
         text = unicodedata.normalize("NFC", " ".join(texts))
+        if len(text) <= CONTEXT:
+            raise SystemExit(f"--texts must have texts of more than {CONTEXT} characters, but {table} has not.")
         self._next: dict[str, list[str]] = defaultdict(list)
         for length in (CONTEXT - 1, CONTEXT):
             for end in range(length, len(text)):
@@ -228,6 +230,8 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--lines", type=int, default=12_000, help="for training; a fortieth of it for validation")
     options = parser.parse_args()
+    if options.fonts and not options.fonts.is_dir():
+        raise SystemExit(f"--fonts must be a folder, but {options.fonts} is none.")
     own, fonts = find_fonts(PLAIN), find_fonts(PLAIN, folders=[options.fonts]) if options.fonts else []
     source, dice = Lines(options.texts), random.Random("lines")
     lines = [source.draw(dice) for _ in range(options.lines + options.lines // 40)]

@@ -64,6 +64,8 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--reader", type=Path, help="a model of printed lines, which finds the `&` in the images")
     options = parser.parse_args()
+    if not (options.data / "lines.tar.xz").is_file():
+        raise SystemExit(f"--data must be a folder with lines.tar.xz, but {options.data} has none.")
     options.output.mkdir(parents=True, exist_ok=True)
     with tarfile.open(options.data / "lines.tar.xz") as archive:
         archive.extractall(options.output, filter="data")
