@@ -30,6 +30,8 @@ from typing import Annotated, Any, Literal
 from antiphon.config import TrainConfig
 from antiphon.data.checks import languages, overlap, texts
 from antiphon.data.lines import Pair
+from antiphon.data.media.contents import key_or_name
+from antiphon.data.media.references import Reference
 from antiphon.errors import DataError
 from antiphon.registry import lookup, nearest, register
 from antiphon.settings import Count, Positive, Range, SettingError, Settings, Share, build, hints, inside, require, show
@@ -182,7 +184,8 @@ class Ratio(Settings):
 
 @register("filter", "duplicates")
 class Duplicates:
-    """Keeps the first of equal pairs, over all sources. Pairs are equal if tag, prefix, source and target are.
+    """Keeps the first of equal pairs, over all sources. Pairs are equal if tag, prefix, source and target are; images
+    and sound if the contents of their files are.
 
     It stores a BLAKE2 digest of 16 bytes for each pair, about 100 bytes of memory: 1 GB for ten million pairs.
     """
@@ -193,8 +196,10 @@ class Duplicates:
         self._seen: set[bytes] = set()
 
     def __call__(self, pair: Pair) -> bool:
-        source = f"{pair.row.source_prefix}{pair.source}"
-        text = f"{len(source)} {source}{pair.target}".encode("utf-8", "surrogatepass")
+        source = f"{pair.row.source_prefix}{pair.source}".encode("utf-8", "surrogatepass")
+        if isinstance(pair.source, Reference):
+            source = key_or_name(pair.source)
+        text = f"{len(source)} ".encode() + source + pair.target.encode("utf-8", "surrogatepass")
         key = hashlib.blake2b(text, digest_size=16).digest()
         before = len(self._seen)
         self._seen.add(key)

@@ -95,6 +95,10 @@ class ImageInput(InputKind[Tensor]):
         positions = kinds.get(model.encoder_positions, lambda _: NoPositions())(width)
         return FeatureEmbedding(convolutions, positions, most=most, what="an image", dropout=model.dropout, noise=noise)
 
+    @property
+    def unit(self) -> str:
+        return "columns of pixels" if self.settings.front == "convolutions" else "patches"
+
     def measure(self, file: BinaryIO, what: str) -> int:
         size = image_size(file, what)
         self._check_size(size, what)
@@ -106,8 +110,7 @@ class ImageInput(InputKind[Tensor]):
 
     def check_length(self, length: int, *, max_length: int, what: str) -> None:
         if length > (most := self._most(max_length)):
-            unit = "columns of pixels" if self.settings.front == "convolutions" else "patches"
-            problem = f"{what} must have at most {most} {unit} (`model.max_length`), but has {length}"
+            problem = f"{what} must have at most {most} {self.unit} (`model.max_length`), but has {length}"
             raise DataError(f"{problem}. Cut the image, or train with a larger `model.max_length`.")
 
     def features(self, row: Tensor) -> Tensor:

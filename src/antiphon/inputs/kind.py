@@ -68,6 +68,11 @@ class InputKind(ABC, Generic[Row]):
 
     # For reading data: only kinds whose sources are files.
 
+    @property
+    def unit(self) -> str:
+        """What the rows F of features (F, M) are: the plural of a noun, for messages and reports."""
+        return "frames"
+
     def measure(self, file: BinaryIO, what: str) -> int:
         """The number of rows F of the features (F, M) of a source, from the head of its file, without decoding it.
 

@@ -23,18 +23,23 @@ from antiphon.data.checks.texts import (
 )
 from antiphon.data.filters import Ratio
 from antiphon.data.lines import Pair
+from antiphon.inspection.source_files import FileFacts
 
 _DIGIT = re.compile(r"\d")
 _URL_SIGNS = ("://", "www.", "WWW.", "@")
 
 
 class Chunk(NamedTuple):
-    """Pairs of one source (its `number`) that are checked together."""
+    """Pairs of one source (its `number`) that are checked together, and their texts.
+
+    Of an image or sound the text is the one beside it. `files` has the facts of each source if they are files.
+    """
 
     number: int
     pairs: Sequence[Pair]
     sources: Sequence[str]
     targets: Sequence[str]
+    files: Sequence[FileFacts] | None = None
 
 
 class Hit(NamedTuple):
@@ -109,7 +114,7 @@ def overlaps(overlap: Overlap) -> Check:
     """The check for overlap with the validation and test data."""
 
     def check(chunk: Chunk) -> Iterator[Hit]:
-        for index, (place, similarity) in overlap.look(chunk.sources).items():
+        for index, (place, similarity) in overlap.look([pair.source for pair in chunk.pairs]).items():
             exact = similarity == 1
             note = f"as {place}" if exact else f"{100 * similarity:.0f} % like {place}"
             yield Hit("overlap_exact" if exact else "overlap_near", index, note)

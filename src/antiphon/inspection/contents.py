@@ -9,7 +9,7 @@ from typing import Any
 from antiphon.inspection.estimate import Estimate
 from antiphon.inspection.findings import Finding, SplitReport
 from antiphon.inspection.scaling.plan import RunPlan
-from antiphon.inspection.tokens import TokenReport
+from antiphon.inspection.tokens import SideTokens, TokenReport
 
 
 @dataclass(frozen=True)
@@ -69,8 +69,9 @@ class InspectionContents:
 
 def _tokens(tokens: TokenReport) -> dict[str, Any]:
     names = ("source", "target")
-    sides = {
-        name: {**asdict(side), "fertility": side.fertility, "characters_per_token": side.characters_per_token}
-        for name, side in zip(names, tokens.sides, strict=True)
-    }
+    sides = {name: None if side is None else _side(side) for name, side in zip(names, tokens.sides, strict=True)}
     return {"sampled_pairs": tokens.pairs, "max_length": tokens.max_length, **sides}
+
+
+def _side(side: SideTokens) -> dict[str, Any]:
+    return {**asdict(side), "fertility": side.fertility, "characters_per_token": side.characters_per_token}

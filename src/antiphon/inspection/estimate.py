@@ -13,10 +13,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Conditions:
-    """How a trial went: the share of its time in which it waited for a processor, and what could not be measured."""
+    """How a trial went: the share of its time in which it waited for a processor, and what could not be measured.
+
+    `unit` is what the tokens are: "frames and tokens" of sound and text.
+    """
 
     waited_share: float
     notes: list[str]
+    unit: str = "tokens"
 
 
 @dataclass(frozen=True)

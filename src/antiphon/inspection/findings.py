@@ -17,7 +17,7 @@ USUAL = 0.3  # share of the pairs from which on a finding is a property of the d
 
 @dataclass(frozen=True)
 class SplitReport:
-    """The counts and lengths (in characters) of a data set."""
+    """The counts and lengths of a data set: of sources in `source_unit`, of targets in characters."""
 
     split: str
     files: tuple[str, ...]
@@ -28,6 +28,7 @@ class SplitReport:
     dropped: dict[str, int]
     source_lengths: Lengths
     target_lengths: Lengths
+    source_unit: str = "characters"
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,7 @@ def split_report(scan: Scan) -> SplitReport:
         dict(report.dropped),
         lengths[0],
         lengths[1],
+        scan.unit,
     )
 
 

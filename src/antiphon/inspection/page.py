@@ -82,7 +82,8 @@ def _body(report: InspectionContents) -> str:
     if report.tokens is not None:
         rows = [[what, one, two] for what, one, two in words.token_facts(report.tokens)]
         head = [f"in {report.tokens.pairs:,} pairs", "source", "target"]
-        drawn = [(side.lengths, f"{name}, tokens") for side, name in zip(report.tokens.sides, _SIDES, strict=True)]
+        sides = zip(report.tokens.sides, _SIDES, strict=True)
+        drawn = [(side.lengths, f"{name}, tokens") for side, name in sides if side is not None]
         parts.append(f'<h2>Tokens</h2><div class="panel">{_table(head, rows)}{_histograms(drawn)}</div>')
     if report.estimate is not None:
         rows = [[name, text] for name, text in words.cost_facts(report.estimate)]
@@ -153,7 +154,7 @@ def _rows(rows: Sequence[ExampleRow]) -> str:
 
 def _split(split: SplitReport) -> str:
     files = "".join(f'<p class="place">{isolated(file)}</p>' for file in split.files)
-    drawn = [(split.source_lengths, "source, characters"), (split.target_lengths, "target, characters")]
+    drawn = [(split.source_lengths, f"source, {split.source_unit}"), (split.target_lengths, "target, characters")]
     return (
         f'<section class="panel"><div class="head"><h3>{split.split}</h3>'
         f'<span class="count">{escaped(words.counts_line(split))}</span></div>{files}{_histograms(drawn)}</section>'

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import islice, repeat
 from typing import TYPE_CHECKING
 
 from antiphon.data import DataReport, Filters, Pair
@@ -21,6 +21,7 @@ from antiphon.errors import DataError
 from antiphon.inspection.checks import Check, Chunk
 from antiphon.inspection.kinds import KINDS
 from antiphon.inspection.repeats import RepeatFinder, Repeats
+from antiphon.inspection.source_files import FileFacts, SourceFiles, text_of
 from antiphon.text.kinds import is_blank
 from antiphon.text.task import Task
 
@@ -63,7 +64,9 @@ class Scan:
     """What is in a data set (`split`: train, valid or test).
 
     `checked` pairs are those that the filters of the recipe keep. `lengths` counts texts by their characters and
-    `longest` is their maximum, for each side. `samples` are pairs of each source, spread evenly.
+    `longest` is their maximum, for each side; of images and sound they count what `unit` says. `samples` are pairs of
+    each source, spread evenly. `skipped` are the numbers, among the pairs that filters keep, of those whose files
+    cannot be read.
     """
 
     split: str
@@ -74,23 +77,30 @@ class Scan:
     lengths: list[NDArray[np.int64]] = field(default_factory=list)
     longest: list[int] = field(default_factory=lambda: [0, 0])
     samples: dict[int, PairSample] = field(default_factory=dict)
+    unit: str = "characters"
+    skipped: set[int] = field(default_factory=set)
 
 
 class Scanner:
-    """Reads data sets of a recipe with some checks. `filters` are those of the recipe, which act on training pairs."""
+    """Reads data sets of a recipe with some checks. `files` looks into sources that are images or sound."""
 
-    def __init__(self, task: Task, checks: Sequence[Check], *, conflicts: bool = False) -> None:
-        self.task, self.checks, self.conflicts = task, checks, conflicts
+    def __init__(
+        self, task: Task, checks: Sequence[Check], *, conflicts: bool = False, files: SourceFiles | None = None
+    ) -> None:
+        self.task, self.checks, self.conflicts, self.files = task, checks, conflicts, files
 
     def run(self, split: str, data: object, titles: tuple[str, ...], filters: Filters | None = None) -> Scan:
-        """Read `data`. DataError for a fault of a whole file, for example a missing one."""
+        """Read `data`; `filters` are those of the recipe, which act on training pairs. DataError for a fault of a whole
+        file, for example a missing one."""
         import numpy as np
 
         scan = Scan(split, titles, lengths=[np.zeros(MAX_CHARACTERS + 1, np.int64) for _ in range(2)])
+        scan.unit = "characters" if self.files is None else self.files.unit
         repeats, numbered = RepeatFinder(), 0
         for chunk in self._chunks(data, scan, filters):
             self._check(chunk, scan)
-            hashes = [np.fromiter(map(hash, texts), np.int64, len(texts)) for texts in (chunk.sources, chunk.targets)]
+            keys = map(hash, chunk.sources) if chunk.files is None else (facts.key for facts in chunk.files)
+            hashes = [np.fromiter(each, np.int64, len(chunk.pairs)) for each in (keys, map(hash, chunk.targets))]
             prefixes = np.fromiter((hash(pair.row.source_prefix) for pair in chunk.pairs), np.int64, len(chunk.pairs))
             repeats.add(hashes[0] ^ (prefixes * 31), hashes[1], numbered)
             numbered += len(chunk.pairs)
@@ -100,18 +110,30 @@ class Scanner:
     def _chunks(self, data: object, scan: Scan, filters: Filters | None) -> Iterator[Chunk]:
         """The pairs that training would use, source by source; counts the others."""
         for number, pairs in self._pairs(data, scan, filters):
-            held: list[Pair] = []
-            characters = 0
             sample = scan.samples.setdefault(number, PairSample())
-            for each in pairs:
-                held.append(each)
+            held = _Held(number)
+            for each, facts in self._looked(pairs, scan):
+                held.add(each, facts)
                 sample.add(each)
-                characters += len(each.source) + len(each.target)
-                if len(held) == CHUNK_PAIRS or characters > CHUNK_CHARACTERS:
-                    yield _chunk(number, held)
-                    held, characters = [], 0
-            if held:
-                yield _chunk(number, held)
+                if len(held.pairs) == CHUNK_PAIRS or held.characters > CHUNK_CHARACTERS:
+                    yield held.chunk()
+                    held = _Held(number)
+            if held.pairs:
+                yield held.chunk()
+
+    def _looked(self, pairs: Iterator[Pair], scan: Scan) -> Iterator[tuple[Pair, FileFacts | None]]:
+        """The pairs with what is in their files, if sources are files; those that cannot be read are a finding."""
+        files = self.files
+        if files is None:
+            yield from zip(pairs, repeat(None))
+            return
+        for number, each in enumerate(pairs, scan.checked + len(scan.skipped)):
+            try:
+                yield files.kept(each), files.look(each)
+            except DataError as error:
+                scan.skipped.add(number)
+                scan.report.bad += 1
+                scan.found["unreadable"].add(ExampleRow(str(each.row.place), "", "", str(error)))
 
     def _pairs(self, data: object, scan: Scan, filters: Filters | None) -> Iterator[tuple[int, Iterator[Pair]]]:
         mixture = Mixture(data, self.task, filters, bad_rows="skip")
@@ -154,8 +176,9 @@ class Scanner:
         import numpy as np
 
         scan.checked += len(chunk.pairs)
-        for side, texts in enumerate((chunk.sources, chunk.targets)):
-            lengths = np.fromiter(map(len, texts), np.int64, len(texts))
+        sources = map(len, chunk.sources) if chunk.files is None else (facts.length for facts in chunk.files)
+        for side, sizes in enumerate((sources, map(len, chunk.targets))):
+            lengths = np.fromiter(sizes, np.int64, len(chunk.pairs))
             scan.longest[side] = max(scan.longest[side], int(lengths.max()))
             counts = np.bincount(np.minimum(lengths, MAX_CHARACTERS))
             scan.lengths[side][: len(counts)] += counts
@@ -172,7 +195,8 @@ class Scanner:
         if numbers:
             again = Scan(scan.split, scan.titles)
             pairs = (each for _, found in self._pairs(data, again, filters) for each in found)
-            rows = {n: each for n, each in enumerate(islice(pairs, max(numbers) + 1)) if n in numbers}
+            read = (each for number, each in enumerate(pairs) if number not in scan.skipped)
+            rows = {n: each for n, each in enumerate(islice(read, max(numbers) + 1)) if n in numbers}
         for kind, count, shown in wanted:
             scan.found[kind].count = count
             for number, first in shown:
@@ -181,8 +205,24 @@ class Scanner:
                     scan.found[kind].examples.append(_row(rows[number], note))
 
 
-def _chunk(number: int, pairs: list[Pair]) -> Chunk:
-    return Chunk(number, pairs, [each.source for each in pairs], [each.target for each in pairs])
+@dataclass
+class _Held:
+    """Pairs of source `number` for the next chunk."""
+
+    number: int
+    pairs: list[Pair] = field(default_factory=list)
+    facts: list[FileFacts] = field(default_factory=list)
+    characters: int = 0
+
+    def add(self, pair: Pair, facts: FileFacts | None) -> None:
+        self.pairs.append(pair)
+        self.characters += len(pair.source) + len(pair.target)
+        if facts is not None:
+            self.facts.append(facts)
+
+    def chunk(self) -> Chunk:
+        sources = [text_of(pair.source) for pair in self.pairs] if self.facts else [pair.source for pair in self.pairs]
+        return Chunk(self.number, self.pairs, sources, [pair.target for pair in self.pairs], self.facts or None)
 
 
 def _row(each: Pair, note: str) -> ExampleRow:

@@ -7,7 +7,6 @@ import statistics
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 from antiphon.config import TrainConfig, source_list
@@ -16,29 +15,33 @@ from antiphon.data.checks.languages import Language, PairSample
 from antiphon.data.checks.overlap import Overlap
 from antiphon.data.epochs.collection import no_collection
 from antiphon.data.filters import Ratio
+from antiphon.data.media.references import Reference
+from antiphon.data.media.rows import MediaSources
 from antiphon.data.sources import check_files
 from antiphon.inspection.checks import Check, NumberCheck, copies, encodings, languages, overlaps, ratios
 from antiphon.inspection.findings import USUAL, Finding, SplitReport, findings_of, split_report
 from antiphon.inspection.scan import Scan, Scanner
+from antiphon.inspection.source_files import SourceFiles
 from antiphon.text.kinds import is_media_name
 from antiphon.text.task import CLASSIFICATION, Task
 
 SUMMARIZATION = "summarization"
 LEAST_RATIO, SPREADS = 3.0, 6.0  # the least bound for the ratio of lengths, and how many deviations it is
-_MEDIA_CHECKED = 1000
+_CHECKED = 1000  # sources that are all names of files where a model would learn from their letters
 
 
 @dataclass(frozen=True)
 class Survey:
     """The data sets, the findings, and the pairs of the training data that were sampled.
 
-    `media` says that the sources are names of sound or image files: only targets can be looked at.
+    `files`: sources are images or sound. `named`: they are names of such files, but the model reads texts.
     """
 
     splits: list[SplitReport]
     findings: list[Finding]
     samples: dict[int, PairSample]
-    media: bool
+    files: bool
+    named: bool
 
     @property
     def pairs(self) -> list[Pair]:
@@ -51,46 +54,70 @@ class Survey:
         return self.splits[0].kept
 
 
-def survey(config: TrainConfig, task: Task) -> Survey:
-    """Read the data sets of `config`. DataError for a fault of a whole file."""
+def survey(config: TrainConfig, task: Task, media: MediaSources | None = None) -> Survey:
+    """Read the data sets of `config`. `media`: sources are images or sound, or texts with images. DataError for a fault
+    of a whole file."""
     data = config.data
     for each in (data.train, data.valid, data.test):
         check_files(each)
-    filters, held_out = filters_of(config), (data.valid, data.test)
     with warnings.catch_warnings(), no_collection():
         warnings.simplefilter("ignore")  # unreadable rows are a finding
-        mixture = Mixture(data.train, task, Filters({}, held_out=held_out), bad_rows="skip")
-        learned = _sampled(mixture.pairs_to_learn("train"))
-        media = bool(learned) and all(is_media_name(pair.source) for pair in islice(learned, _MEDIA_CHECKED))
-        language, overlap, ratio = Language(), Overlap(), _ratio(learned)
-        language.learn(learned)
-        overlap.learn(() if media else mixture.pairs_to_learn("held_out"))
+        held_out = Filters({}, held_out=(data.valid, data.test))
+        mixture = Mixture(data.train, task, held_out, bad_rows="skip")
+        learned = _sampled(mixture.pairs_to_learn("train")) if media is None or media.kind.joins_text else []
+        if not task.media and not any(isinstance(one.source, Reference) for one in learned):
+            media = None  # texts alone, for a model that could read images too
+        looking = _Looking(config, task, media, learned)
+        if not looking.named:
+            looking.overlap.learn(mixture.pairs_to_learn("held_out"))
         splits, findings, samples = [], [], {}
         for split in ("train", "valid", "test"):
-            each = getattr(data, split)
-            if each is None:
+            if getattr(data, split) is None:
                 continue
             numbers = NumberCheck()
-            checks = _checks(task, numbers, media=media)
-            alike = len(source_list(each)) == len(source_list(data.train)) or split == "train"
-            if alike and task.name != CLASSIFICATION and not media:
-                checks.append(languages(language))
-            if split == "train":
-                checks += [overlaps(overlap)] if overlap.texts else []
-                checks += [ratios(ratio)] if ratio is not None and _translates(task) and not media else []
-            titles = tuple(file for source in source_list(each) for file in source.files or [source.title])
-            titles = titles or ("pairs from Python",)
-            scanner = Scanner(task, checks, conflicts=task.name == CLASSIFICATION)
-            scan = scanner.run(split, each, titles, filters if split == "train" else None)
+            scan = looking.scan(split, numbers)
             splits.append(split_report(scan))
-            findings += _findings(scan, numbers, ratio)
+            findings += _findings(scan, numbers, looking.ratio)
             samples = samples or scan.samples
-    return Survey(splits, findings, samples, media)
+    return Survey(splits, findings, samples, media is not None, looking.named)
 
 
-def _checks(task: Task, numbers: NumberCheck, *, media: bool) -> list[Check]:
-    """The checks for a task: those of translations where a target says what its source says."""
-    return [encodings, copies, numbers] if _translates(task) and not media else [encodings]
+class _Looking:
+    """The checks for the data sets of a recipe, with what they learned from `learned`, a sample of the training pairs.
+
+    `named`: the model reads texts, but they are names of files of images or sound.
+    """
+
+    def __init__(self, config: TrainConfig, task: Task, media: MediaSources | None, learned: list[Pair]) -> None:
+        self.config, self.task, self.media, self.filters = config, task, media, filters_of(config)
+        self.named = media is None and bool(learned) and all(is_media_name(one.source) for one in learned[:_CHECKED])
+        self.texts = media is None and not self.named  # whether both sides are texts that can be compared
+        self.language, self.overlap = Language(), Overlap()
+        self.ratio = _ratio(learned) if self.texts else None
+        if self.texts:
+            self.language.learn(learned)
+
+    def scan(self, split: str, numbers: NumberCheck) -> Scan:
+        """Read a data set with its checks, and with the filters of the recipe if it is the training data."""
+        data, training = self.config.data, split == "train"
+        each = getattr(data, split)
+        sources = source_list(each)
+        titles = tuple(file for source in sources for file in source.files or [source.title]) or ("pairs from Python",)
+        files = None if self.media is None else SourceFiles(self.media)
+        checks = self._checks(numbers, training=training, alike=len(sources) == len(source_list(data.train)))
+        scanner = Scanner(self.task, checks, conflicts=self.task.name == CLASSIFICATION, files=files)
+        return scanner.run(split, each, titles, self.filters if training else None)
+
+    def _checks(self, numbers: NumberCheck, *, training: bool, alike: bool) -> list[Check]:
+        """The checks of a data set. `alike`: it has as many sources as the training data, which languages need."""
+        translates = self.texts and _translates(self.task)
+        checks: list[Check] = [encodings, copies, numbers] if translates else [encodings]
+        if alike and self.task.name != CLASSIFICATION and self.texts:
+            checks.append(languages(self.language))
+        if training:
+            checks += [overlaps(self.overlap)] if self.overlap.sources else []
+            checks += [ratios(self.ratio)] if self.ratio is not None and translates else []
+        return checks
 
 
 def _translates(task: Task) -> bool:

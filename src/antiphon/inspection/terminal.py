@@ -61,12 +61,13 @@ def _split(split: SplitReport, width: int) -> Iterator[str]:
     yield from _wrapped(f"{split.split}: {words.counts_line(split)}", width, "", "  ")
     for file in split.files:
         yield _line("  ", file, width)
-    for name, lengths in (("source", split.source_lengths), ("target", split.target_lengths)):
-        yield _line(f"  {name}  ", _lengths(lengths), width)
+    sides = (("source", split.source_lengths, split.source_unit), ("target", split.target_lengths, "characters"))
+    for name, lengths, unit in sides:
+        yield _line(f"  {name}  ", _lengths(lengths, unit), width)
 
 
-def _lengths(lengths: Lengths) -> str:
-    figures = f"median {lengths.median:,}, 99 % {lengths.p99:,}, longest {lengths.longest:,} characters"
+def _lengths(lengths: Lengths, unit: str) -> str:
+    figures = f"median {lengths.median:,}, 99 % {lengths.p99:,}, longest {lengths.longest:,} {unit}"
     return f"{figures}  {words.spark(lengths.bars)}"
 
 

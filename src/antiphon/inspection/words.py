@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from antiphon.display import clock
 from antiphon.inspection.estimate import Estimate
 from antiphon.inspection.findings import Finding, SplitReport
-from antiphon.inspection.tokens import TokenReport
+from antiphon.inspection.tokens import SideTokens, TokenReport
 
 BARS = " ▁▂▃▄▅▆▇█"
 
@@ -37,18 +38,18 @@ def spark(bars: list[tuple[int, int, int]]) -> str:
 
 
 def token_facts(tokens: TokenReport) -> list[tuple[str, str, str]]:
-    """Rows of figures: what, of the source, of the target."""
-    sides = tokens.sides
-    rows = [
-        ("vocabulary", *(f"{side.vocabulary:,}" for side in sides)),
-        ("tokens a word", *(f"{side.fertility:.2f}" for side in sides)),
-        ("characters a token", *(f"{side.characters_per_token:.2f}" for side in sides)),
-        ("unknown tokens", *(_percent(side.unknown / max(1, side.tokens)) for side in sides)),
-        ("tokens: median", *(f"{side.lengths.median:,}" for side in sides)),
-        ("tokens: 99 %", *(f"{side.lengths.p99:,}" for side in sides)),
-        ("tokens: longest", *(f"{side.lengths.longest:,}" for side in sides)),
+    """Rows of figures: what, of the source ("" for images and sound), of the target."""
+    figures: list[tuple[str, Callable[[SideTokens], str]]] = [
+        ("vocabulary", lambda side: f"{side.vocabulary:,}"),
+        ("tokens a word", lambda side: f"{side.fertility:.2f}"),
+        ("characters a token", lambda side: f"{side.characters_per_token:.2f}"),
+        ("unknown tokens", lambda side: _percent(side.unknown / max(1, side.tokens))),
+        ("tokens: median", lambda side: f"{side.lengths.median:,}"),
+        ("tokens: 99 %", lambda side: f"{side.lengths.p99:,}"),
+        ("tokens: longest", lambda side: f"{side.lengths.longest:,}"),
     ]
-    return [(row[0], row[1], row[2]) for row in rows]
+    source, target = ([("" if side is None else text(side)) for _, text in figures] for side in tokens.sides)
+    return [(name, one, two) for (name, _), one, two in zip(figures, source, target, strict=True)]
 
 
 def cost_facts(costs: Estimate) -> list[tuple[str, str]]:
@@ -67,7 +68,7 @@ def cost_facts(costs: Estimate) -> list[tuple[str, str]]:
         ("start, snapshots", f"{duration(costs.start_seconds)}, {duration(costs.save_seconds)}"),
         ("memory", f"{run.peak_bytes / 2**20:,.0f} MiB at the peak"),
         ("parameters", f"{run.parameters:,}" + (f", {run.trainable:,} trained" * (run.trainable < run.parameters))),
-        ("speed", f"{costs.tokens_per_second:,.0f} tokens/s"),
+        ("speed", f"{costs.tokens_per_second:,.0f} {run.conditions.unit}/s"),
         ("padding", f"{100 * run.padding_waste:.1f} % of the positions of a batch"),
     ]
     return rows if costs.validations else [row for row in rows if row[0] != "validation"]

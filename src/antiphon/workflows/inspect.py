@@ -12,28 +12,32 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from antiphon.config import TrainConfig, source_list
+from antiphon.config import BaseConfig, ModelConfig, TokenizerConfig, TrainConfig, source_list
+from antiphon.data.media.rows import MediaSources
 from antiphon.devices import choose_device
-from antiphon.errors import ConfigError, DataError, UsageError, argument
+from antiphon.errors import AntiphonError, ConfigError, DataError, UsageError, argument, one_line
 from antiphon.inspection.findings import in_order, refusal, snippet_of, token_findings
 from antiphon.inspection.report import Inspection
 from antiphon.inspection.scaling.devices import Cluster, read_cluster
 from antiphon.inspection.scaling.plan import plan_run
+from antiphon.inspection.source_files import WHOLE_FILES
 from antiphon.inspection.survey import Survey, survey
+from antiphon.models.folders.reading import model_folder, read_shape
 from antiphon.recipe import from_mapping, placed, read_recipe
 from antiphon.settings import SettingError, saying
 from antiphon.text import Task, load_task
 from antiphon.workflows.labels import with_labels
-from antiphon.workflows.media import with_media
+from antiphon.workflows.media import media_of, with_media
 from antiphon.workflows.trying.recipe import is_sampled, try_recipe
 from antiphon.workflows.trying.trial import memory_of_process
 
-MEDIA = (
+NAMES = (
     "the sources are names of sound or image files, but the model reads text; what is said here is about the texts. "
     "Set `model.input` to audio or image, or give what is in the files as text."
 )
@@ -65,12 +69,13 @@ def inspect(
     if not isinstance(config, TrainConfig):
         raise ConfigError(f"`recipe` must be a TrainConfig, a mapping or the path of a recipe, but is {recipe!r:.80}.")
     try:
-        task, problem = _task(config)
-        found = survey(config, task)
+        described, unread = _described(config)
+        task, problem = _task(described)
+        found = survey(described, task, _media(described))
         findings = list(found.findings)
-        problem = problem or (MEDIA if found.media and not task.media else "")
+        problem = problem or (NAMES if found.named else "")
         tokens, costs, planned = None, None, None
-        if not data_only and not problem and not task.media:
+        if not data_only and not problem:
             now = memory_of_process()
             extra = now - fresh if now is not None and fresh is not None else 0
             tokens, costs, planned, problem = try_recipe(config, task, found, place, extra)
@@ -90,15 +95,36 @@ def inspect(
         estimate=costs,
         world=None if cluster is None or planned is None else plan_run(planned, cluster, price=price_per_hour),
         problem=problem,
-        notes=_notes(config, found, media=task.media),
+        notes=[*unread, *_notes(config, found, unplanned=cluster is not None and planned is None)],
         seconds=time.perf_counter() - begun,
     )
 
 
-def _notes(config: TrainConfig, found: Survey, *, media: bool) -> list[str]:
+def _described(config: TrainConfig) -> tuple[TrainConfig, list[str]]:
+    """The recipe with the shape of its base, which says what its sources are; and a note if the base cannot be read."""
+    if not isinstance(config.model, BaseConfig):
+        return config, []
+    try:
+        shape = replace(read_shape(model_folder(config.model.base)), **config.model.changes)
+    except AntiphonError as error:
+        return config, [f"The base was not read, and sources are taken for texts: {one_line(error)}"]
+    return replace(config, model=shape, tokenizer=TokenizerConfig()), []
+
+
+def _media(config: TrainConfig) -> MediaSources | None:
+    """How the training sources of the recipe are read if they are files; None for texts."""
+    if not isinstance(config.model, ModelConfig):
+        return None
+    found = media_of(config, Path(config.folder) if config.folder else None)
+    return None if found is None else found["train"]
+
+
+def _notes(config: TrainConfig, found: Survey, *, unplanned: bool) -> list[str]:
     notes = []
-    if media:
-        notes.append("Sources are images or sound: their names alone were looked at, and no time and memory measured.")
+    if unplanned and found.files:
+        notes.append("A run on images or sound is not planned for other devices: the arithmetic is that of texts.")
+    if found.files and any(split.read > WHOLE_FILES for split in found.splits):
+        notes.append(f"After {WHOLE_FILES:,} files of a data set one in ten was read whole, of the others the head.")
     if config.data.valid is None and config.data.test is None:
         notes.append("There are no validation and test data, so overlap with them was not looked for.")
     if is_sampled(found):

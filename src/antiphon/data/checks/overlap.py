@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from antiphon.data.checks.letters import letter_array
 from antiphon.data.lines import DataPlace, Pair
+from antiphon.data.media.contents import key_or_name
+from antiphon.data.media.references import Reference
 from antiphon.registry import register
 from antiphon.settings import require
 
@@ -44,7 +46,8 @@ class HeldOut(NamedTuple):
 class Overlap:
     """Keeps pairs whose source is less similar than `similarity` to every source of `data.valid` and `data.test`.
 
-    Case, punctuation and white space do not count. It takes about 10 µs a pair.
+    Case, punctuation and white space do not count. It takes about 10 µs a pair. Images and sound must be equal: the
+    contents of the files, and the text beside them.
     """
 
     learns = "held_out"
@@ -55,26 +58,38 @@ class Overlap:
         self.similarity = float(similarity)
         self._places: list[DataPlace] = []
         self._index: HeldOutIndex | None = None
+        self._files: dict[bytes, DataPlace] = {}
 
     @property
-    def texts(self) -> int:
-        """The number of held-out texts that pairs are compared with."""
-        return len(self._places)
+    def sources(self) -> int:
+        """The number of held-out sources that pairs are compared with."""
+        return len(self._places) + len(self._files)
 
     def learn(self, pairs: Iterable[Pair]) -> None:
         """Index the sources of the held-out pairs, each text once."""
         known: dict[str, DataPlace] = {}
         for pair in pairs:
-            known.setdefault(pair.source, pair.row.place)
-            if len(known) == MAX_TEXTS:
+            if isinstance(pair.source, Reference):
+                self._files.setdefault(key_or_name(pair.source), pair.row.place)
+            else:
+                known.setdefault(pair.source, pair.row.place)
+            if len(known) + len(self._files) == MAX_TEXTS:
                 break
         if known:
             self._places, self._index = list(known.values()), HeldOutIndex(list(known))
 
     def look(self, sources: Sequence[str]) -> dict[int, HeldOut]:
-        """The number of each of `sources` that is like a held-out text, with the one that it is most like."""
-        found = {} if self._index is None else self._index.look(sources, self.similarity)
-        return {number: HeldOut(self._places[text], likeness) for number, (text, likeness) in found.items()}
+        """The number of each of `sources` that is like a held-out one, with the one that it is most like."""
+        held: dict[int, HeldOut] = {}
+        files = [number for number, source in enumerate(sources) if isinstance(source, Reference)]
+        for number in files if self._files else ():
+            if (place := self._files.get(key_or_name(sources[number]))) is not None:  # type: ignore[arg-type]
+                held[number] = HeldOut(place, 1.0)
+        if self._index is not None and len(files) < len(sources):
+            texts = sources if not files else ["" if isinstance(source, Reference) else source for source in sources]
+            for number, (text, likeness) in self._index.look(texts, self.similarity).items():
+                held[number] = HeldOut(self._places[text], likeness)
+        return held
 
     def keeps(self, pairs: Sequence[Pair]) -> list[bool]:
         """Whether each of some pairs is kept; faster than one by one."""

@@ -17,13 +17,12 @@ from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from antiphon.batch import Example, LazyFeatures
-from antiphon.data.batching import Batches
 from antiphon.data.media.references import Reference
 from antiphon.data.media.rows import MediaLoad, MediaRow, MediaSources
 from antiphon.distributed.parent import end_with_parent
@@ -106,14 +105,33 @@ class _Ahead(NamedTuple):
     state: dict[str, Any]
 
 
+class BatchesToLoad(Protocol):
+    """The interface of a stream of batches that `LoadedBatches` uses; that of `Batches`."""
+
+    @property
+    def epoch(self) -> int: ...
+    @property
+    def position(self) -> int: ...
+    @property
+    def batches_per_epoch(self) -> int | None: ...
+    def __next__(self) -> list[Example]: ...
+    def peek(self) -> list[Example]: ...
+    def state(self) -> dict[str, Any]: ...
+    def restore(self, state: dict[str, Any]) -> None: ...
+
+
 class LoadedBatches:
     """The batches of `batches`, loaded by `pool`. `own`: whether this rank computes a batch, by its number from the
     last start or `restore`; others are not loaded here."""
 
-    def __init__(self, batches: Batches, pool: LoaderPool, *, own: Callable[[int], bool]) -> None:
+    def __init__(self, batches: BatchesToLoad, pool: LoaderPool, *, own: Callable[[int], bool]) -> None:
         self._batches, self._pool, self._own = batches, pool, own
         self._ahead: deque[_Ahead] = deque()
         self._drawn = self._waiting = 0  # batches that were drawn, and rows in those ahead
+
+    def over(self, batches: BatchesToLoad) -> LoadedBatches:
+        """Other batches, all of which are loaded by the same pool."""
+        return LoadedBatches(batches, self._pool, own=lambda number: True)
 
     @property
     def epoch(self) -> int:

@@ -57,14 +57,21 @@ class MediaSources:
         """The largest factor by which augmentations make features longer."""
         return math.prod(each.longest for each in self.augmentations)
 
+    def measure(self, reference: Reference, place: DataPlace) -> int:
+        """The number of rows F of the features of a file, from its head. DataError, which names the file and the row,
+        if it is no source of this kind, or too long."""
+        what = f"`{reference}` ({place})"
+        with _placed(place), open_media(reference) as file:
+            length = self.kind.measure(file, what)
+        if self.max_length is not None:
+            self.kind.check_length(length, max_length=self.max_length, what=what)
+        return length
+
     def row(self, reference: str, place: DataPlace, *, number: int, prompt: Sequence[int] = ()) -> MediaRow:
         """The row of a file, with its length. DataError if it is no source of this kind."""
         known = located(reference)
         what = f"`{known}` ({place})"
-        with _placed(place), open_media(known) as file:
-            length = self.kind.measure(file, what)
-        if self.max_length is not None:
-            self.kind.check_length(length, max_length=self.max_length, what=what)
+        length = self.measure(known, place)
         if self.bad_rows == "skip":
             self.features(known, what)
         length = self.kind.joined_length(known.prompt) if self.kind.joins_text else length

@@ -212,9 +212,8 @@ def load_parts(
     """
     folder = Path(folder)
     config = read_config(folder, CONFIG)
-    _check_version(config, folder)
     where = str(folder / CONFIG)
-    model = from_json_mapping(ModelConfig, _section(config, "model", where), where=where)
+    model = saved_shape(folder)
     saved = from_json_mapping(AttentionConfig, _section(config, "attention", where), where=where)
     chosen = attention or saved
     if model.family is not None:
@@ -255,6 +254,13 @@ def load_parts(
     return Parts(
         network, model, chosen, source, target, task, generation, labels, account, prefixes=prefixes, template=template
     )
+
+
+def saved_shape(folder: Path) -> ModelConfig:
+    """The shape of the model in a folder of ours. Raises ModelError, ConfigError."""
+    config, where = read_config(folder, CONFIG), str(folder / CONFIG)
+    _check_version(config, folder)
+    return from_json_mapping(ModelConfig, _section(config, "model", where), where=where)
 
 
 def fill_from(

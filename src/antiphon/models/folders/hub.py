@@ -21,7 +21,7 @@ import torch
 from safetensors.torch import save as serialize
 from torch import Tensor
 
-from antiphon.config import FamilyConfig
+from antiphon.config import FamilyConfig, ModelConfig
 from antiphon.errors import ModelError, one_line
 from antiphon.inputs import input_kind
 from antiphon.models.build import build_network
@@ -70,15 +70,9 @@ def load_pretrained(
     `replaced` is another attention for some roles; its weights that are not in the folder are new.
     `filler` (`runtime.int8_loading.fill_int8`) reads the weights in place of `fill`, unless `replaced` names a role.
     """
-    config = read_config(folder, CONFIG)
-    family = find_family(config, folder)
-    config = family.flat(config)
+    family, config, search, stored = _opened(folder)
     check_type(family.name, dtype)
-    apart = (folder / SEARCH).exists()
-    search = read_config(folder, SEARCH) if apart else config
-    stored = WeightFiles.in_folder(folder)
-    if family.prefix and not any(key.startswith(family.prefix) for key in stored):
-        stored.under(family.prefix)
+    apart = search is not config
     ours = _translate(family, config, search, stored, folder)
     source, target = load_pretrained_tokenizers(folder, config)
     for tokenizer, size in ((source, ours.source_vocab), (target, ours.target_vocab)):
@@ -111,6 +105,25 @@ def load_pretrained(
         usual = usual_length(folder, config, source, most=ours.model.max_length)
         generation = replace(generation, max_source_tokens=usual)
     return Parts(network.eval(), ours.model, ours.attention, source, target, "text", generation, account=account)
+
+
+def pretrained_shape(folder: Path) -> ModelConfig:
+    """The shape of a checkpoint, without its weights. Raises ModelError, ConfigError."""
+    family, config, search, stored = _opened(folder)
+    return _translate(family, config, search, stored, folder).model
+
+
+def _opened(folder: Path) -> tuple[Family, Mapping[str, Any], Mapping[str, Any], WeightFiles]:
+    """The family of a checkpoint, its config.json, the settings of its search, which may be the same mapping, and its
+    weight files."""
+    config = read_config(folder, CONFIG)
+    family = find_family(config, folder)
+    config = family.flat(config)
+    search = read_config(folder, SEARCH) if (folder / SEARCH).exists() else config
+    stored = WeightFiles.in_folder(folder)
+    if family.prefix and not any(key.startswith(family.prefix) for key in stored):
+        stored.under(family.prefix)
+    return family, config, search, stored
 
 
 def is_foreign(config: Mapping[str, Any]) -> bool:

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import torch
 
-from antiphon.config import AttentionConfig
+from antiphon.config import AttentionConfig, ModelConfig
 from antiphon.errors import ConfigError, ModelError
 from antiphon.models.attentions import check_unasked
-from antiphon.models.folders.checkpoint import Filler, Parts, load_parts
+from antiphon.models.folders.checkpoint import Filler, Parts, load_parts, saved_shape
 from antiphon.models.folders.files import read_config
-from antiphon.models.folders.hub import fetch, is_pretrained, load_pretrained
+from antiphon.models.folders.hub import fetch, is_pretrained, load_pretrained, pretrained_shape
 from antiphon.settings import build, plain
 
 
@@ -60,6 +60,11 @@ def read_model(
     own = _replaced(folder, attention) if isinstance(attention, Mapping) else attention
     chosen = own if attention else None
     return load_parts(folder, device=device, dtype=dtype, filler=filler, attention=chosen, seed=seed)
+
+
+def read_shape(folder: Path) -> ModelConfig:
+    """The shape of the model in a folder, without its weights. Raises ModelError, ConfigError."""
+    return pretrained_shape(folder) if is_pretrained(read_config(folder, "config.json")) else saved_shape(folder)
 
 
 def _replaced(folder: Path, attention: Mapping[str, object]) -> AttentionConfig:

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -26,7 +27,7 @@ from antiphon.inspection.tokens import TokenReport, count_tokens
 from antiphon.models.build import build_network
 from antiphon.models.footprint import available_bytes
 from antiphon.settings import SettingError
-from antiphon.text import Task, Tokenizer
+from antiphon.text import Task
 from antiphon.workflows.run_data import RunData
 from antiphon.workflows.tokenizers import build_tokenizers
 from antiphon.workflows.trying.sample import on_sample
@@ -67,15 +68,13 @@ def try_recipe(config: TrainConfig, task: Task, found: Survey, device: torch.dev
                 raise
             return None, None, None, str(error) or type(error).__name__
     measured = trial.measured
-    tokens = _tokens(config, pairs, trial.tokenizers, measured.max_length)
+    windows = config.data.overflow == "window"
+    known: dict[str, Any] = {"max_length": measured.max_length, "windows": windows, "kind": trial.kind}
+    tokens = count_tokens(pairs, trial.tokenizers, **known)
     costs = estimated(config, measured, pairs=round(measured.pairs * scale), start_scale=scale)
+    if trial.kind is not None:  # the arithmetic of a plan is that of texts
+        return tokens, costs, None, ""
     return tokens, costs, planned_run(config, trial.shape, trial.epoch, scale=scale, teacher=trial.teacher), ""
-
-
-def _tokens(
-    config: TrainConfig, pairs: Sequence[Pair], tokenizers: tuple[Tokenizer, Tokenizer], max_length: int
-) -> TokenReport:
-    return count_tokens(pairs, tokenizers, max_length=max_length, windows=config.data.overflow == "window")
 
 
 def _too_large(config: TrainConfig, device: torch.device) -> str:
@@ -118,8 +117,13 @@ def _untried(
     assert isinstance(config.model, ModelConfig)
     tokenizers = build_tokenizers(tried, task)
     training = config.training
-    corpus = RunData(tried, task).load(tokenizers, initial=None)
+    data = RunData(tried, task)
+    corpus = data.load(tokenizers, initial=None)
+    kind = None if data.media is None else data.media["train"].kind
+    max_length, windows = config.data.max_length or config.model.max_length, config.data.overflow == "window"
+    tokens = count_tokens(pairs, tokenizers, max_length=max_length, windows=windows, kind=kind)
+    if kind is not None:
+        return tokens, None, None, problem
     epoch = epoch_of(Batches(corpus, batch_tokens=training.batch_tokens, seed=training.seed))
-    tokens = _tokens(config, pairs, tokenizers, config.data.max_length or config.model.max_length)
     shape = _shape(config, *(tokenizer.vocab_size for tokenizer in tokenizers))
     return tokens, None, planned_run(config, shape, epoch, scale=scale), problem

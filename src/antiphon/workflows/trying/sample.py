@@ -9,13 +9,17 @@ from pathlib import Path
 
 from antiphon.config import SourceConfig, TrainConfig, source_list
 from antiphon.data import Pair
+from antiphon.data.media.references import Reference, Spool
 from antiphon.data.sources import cases
 from antiphon.inspection.survey import Survey
 from antiphon.text import CLASSIFICATION, Task
 
 
 def on_sample(config: TrainConfig, task: Task, found: Survey, folder: Path) -> TrainConfig:
-    """The recipe with the sampled pairs, in files that have what the task made of the data."""
+    """The recipe with the sampled pairs, in files that have what the task made of the data; those of images and sound
+    are pairs in memory, of which each names its file."""
+    if any(isinstance(pair.source, Reference) for pair in found.pairs):
+        return _with_files(config, task, found)
     sources = source_list(config.data.train)
     made = []
     for number, sample in found.samples.items():
@@ -38,6 +42,22 @@ def on_sample(config: TrainConfig, task: Task, found: Survey, folder: Path) -> T
     if not named:
         data = replace(data, labels=(), valid=_again(config.data.valid, task, folder / "valid.jsonl"))
     return replace(config, task=config.task if named else "text", data=data)
+
+
+def _with_files(config: TrainConfig, task: Task, found: Survey) -> TrainConfig:
+    """The recipe with the sampled pairs of images or sound, after its filters."""
+    train = [(_prefixed(pair), pair.target) for pair in found.pairs]
+    data, named, spool = replace(config.data, train=train, filters=None), task.name == CLASSIFICATION, Spool()
+    if data.valid is not None:
+        pairs = cases(data.valid, task, bad_rows="skip")
+        kept = ((spool.keep(one) if isinstance(one, Reference) else one, targets[0]) for one, targets, _ in pairs)
+        data = replace(data, valid=list(kept))
+    data = replace(data, labels=tuple(sorted(set(task.labels.values()))) if named else ())
+    return replace(config, task=config.task if named else "text", data=data)
+
+
+def _prefixed(pair: Pair) -> str:
+    return pair.source if isinstance(pair.source, Reference) else pair.row.source_prefix + pair.source
 
 
 def _again(data: object, task: Task, path: Path) -> object:

@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,10 @@ import torch
 
 from antiphon.batch import Example
 from antiphon.config import BaseConfig, TrainConfig
-from antiphon.data import Batches, padding_waste
+from antiphon.data import Batches, LoadedBatches, padding_waste
 from antiphon.errors import AntiphonError, memory_ran_out, one_line
 from antiphon.generation.model import Model
+from antiphon.inputs import InputKind
 from antiphon.inspection.estimate import Conditions, Measured
 from antiphon.inspection.processor import Stopwatch
 from antiphon.inspection.scaling.shape import NetworkShape, network_shape
@@ -44,11 +46,12 @@ GROUPS = 3  # of the answered sources by length, as in a validation, which answe
 
 @dataclass(frozen=True)
 class Trial:
-    """The figures of a trial, the tokenizers of the run, the micro-batches of an epoch, and the sizes of the network
-    and of the teacher, if there is one."""
+    """The figures of a trial, the tokenizers of the run, the kind of its sources if they are files, the micro-batches
+    of an epoch, and the sizes of the network and of the teacher, if there is one."""
 
     measured: Measured
     tokenizers: tuple[Tokenizer, Tokenizer]
+    kind: InputKind[Any] | None
     epoch: list[list[Example]]
     shape: NetworkShape
     teacher: NetworkShape | None
@@ -72,20 +75,28 @@ def _tried(config: TrainConfig, device: torch.device, base_bytes: int) -> Trial:
     base = find_base(config, None) if isinstance(config.model, BaseConfig) else None
     job = TrainingJob(config, Path(config.output), device, base=base, quiet=True)
     job.loop.protection.splitter.enabled = False  # memory that runs out is a result
-    start_seconds = watch.seconds
+    try:
+        return _measured(job, device, base_bytes, start_seconds=watch.seconds)
+    finally:
+        if isinstance(job.batches, LoadedBatches):
+            job.batches.close()
+
+
+def _measured(job: TrainingJob, device: torch.device, base_bytes: int, *, start_seconds: float) -> Trial:
+    config, media = job.config, job.data.media
     epoch = epoch_of(Batches(job.data.train, batch_tokens=config.training.batch_tokens, seed=config.training.seed))
     largest = [max(epoch, key=_positions)] * config.training.accumulate
     watch, notes = Stopwatch(), []
     with torch.random.fork_rng(devices=[]):
         # The largest first: what it allocates is used by all others, as in the run.
-        _steps(job, largest)
+        _step(job, ChosenBatches(largest))
         seconds = _time_steps(job, epoch)
         job.network.eval()
         validation_seconds = _without_failing("a validation", notes, lambda: _time_validation(job))
         save_seconds = _without_failing("a snapshot", notes, lambda: _time_save(job))
         job.network.train()
-        _steps(job, largest)
-    teacher = job.loop.parts.teacher
+        _step(job, ChosenBatches(largest))
+    teacher, kind = job.loop.parts.teacher, None if media is None else media["train"].kind
     shape = network_shape(job.network)
     taught = None if teacher is None else network_shape(teacher)
     positions, waste = statistics.mean(map(_positions, epoch)), padding_waste(epoch)
@@ -105,9 +116,14 @@ def _tried(config: TrainConfig, device: torch.device, base_bytes: int) -> Trial:
         positions=positions,
         tokens=positions * (1 - waste),
         padding_waste=waste,
-        conditions=Conditions(watch.waited / watch.elapsed, notes),
+        conditions=Conditions(watch.waited / watch.elapsed, notes, _unit(kind)),
     )
-    return Trial(measured, job.data.tokenizers, epoch, shape, taught)
+    return Trial(measured, job.data.tokenizers, kind, epoch, shape, taught)
+
+
+def _unit(kind: InputKind[Any] | None) -> str:
+    """What the positions of a batch are."""
+    return "tokens" if kind is None or kind.joins_text else f"{kind.unit} and tokens"
 
 
 def _without_failing(what: str, notes: list[str], measure: Callable[[], float]) -> float:
@@ -135,14 +151,19 @@ def _positions(batch: Sequence[Example]) -> int:
 
 
 class ChosenBatches:
-    """A stream of given batches, in place of that of a run."""
+    """A stream of given batches, again and again, in place of that of a run."""
+
+    epoch = position = 0
+    batches_per_epoch = None
 
     def __init__(self, batches: Sequence[list[Example]]) -> None:
-        self.epoch = 0
-        self._batches = iter(batches)
+        self._first, self._batches = batches[0], cycle(batches)
 
     def __next__(self) -> list[Example]:
         return next(self._batches)
+
+    def peek(self) -> list[Example]:
+        return self._first
 
     def state(self) -> dict[str, Any]:
         return {}
@@ -151,14 +172,14 @@ class ChosenBatches:
         raise NotImplementedError
 
 
-def _steps(job: TrainingJob, batches: Sequence[list[Example]]) -> float:
-    """The seconds of a step of the run on `batches`, one for each micro-batch."""
-    ahead, stream = job.loop.ahead, job.loop.ahead.stream
-    ahead.stream, ahead.prepared = ChosenBatches([*batches, *batches]), None  # a GPU prepares the next step too
+def _step(job: TrainingJob, stream: ChosenBatches | LoadedBatches) -> float:
+    """The seconds of a step of the run on the next batches of `stream`, one for each micro-batch."""
+    ahead, usual = job.loop.ahead, job.loop.ahead.stream
+    ahead.stream, ahead.prepared = stream, None
     watch = Stopwatch()
     job.loop.step()
     seconds = watch.seconds
-    ahead.stream, ahead.prepared = stream, None
+    ahead.stream, ahead.prepared = usual, None
     return seconds
 
 
@@ -171,16 +192,24 @@ def _time_steps(job: TrainingJob, epoch: Sequence[list[Example]]) -> list[float]
     steps = [chosen[number::TIMED_STEPS] for number in range(TIMED_STEPS)]  # each with batches of all sizes
     steps = [steps[(number * 7) % TIMED_STEPS] for number in range(TIMED_STEPS)]  # small and large ones in turn
     for number in range(WARM_UP_STEPS):
-        _steps(job, steps[number])
+        _step(job, ChosenBatches(steps[number]))
     began, seconds, sizes = time.perf_counter(), [], []
+    loaded = _loaded(job, steps)
     for step in steps:
         if len(seconds) >= FEWEST_TIMED and time.perf_counter() - began > TIMED_SECONDS:
             break
-        seconds.append(_steps(job, step))
+        seconds.append(_step(job, ChosenBatches(step) if loaded is None else loaded))
         sizes.append(sum(map(_positions, step)))
     # Where time ran out, the steps may be larger or smaller than those of the epoch.
     share = statistics.mean(map(_positions, epoch)) * count / statistics.mean(sizes)
     return [each * share for each in seconds]
+
+
+def _loaded(job: TrainingJob, steps: Sequence[list[list[Example]]]) -> LoadedBatches | None:
+    """The batches of `steps`, loaded ahead by the processes of the run; None without them."""
+    if not isinstance(job.batches, LoadedBatches):
+        return None
+    return job.batches.over(ChosenBatches([batch for step in steps for batch in step]))
 
 
 def _time_validation(job: TrainingJob) -> float:
