@@ -10,8 +10,11 @@ import pytest
 import torch
 from models.test_hub import parts_of
 
+from antiphon.cli.main import main
 from antiphon.data.media.references import located
 from antiphon.errors import ConfigError, DataError
+from antiphon.evaluation.maps.drawing import draw
+from antiphon.generation.attention.maps import maps_of_features
 from antiphon.generation.model import Model
 from antiphon.inputs import ImageTextInput, TextInput
 from antiphon.inputs.image_text import ImageText, patches_of
@@ -103,8 +106,6 @@ def test_lengths(model: Model, file: Path) -> None:
     with pytest.raises(DataError, match="must have at most 8 tokens"):
         model.generate(asked, max_source_tokens=8, overflow="truncate")
     assert model.generate(file)[0].tokens != [] and len(model.generate(file)[0].tokens) <= 2 * 20 + 32
-    with pytest.raises(DataError, match="must be one text"):
-        model.attention({"image": file, "text": "a"})  # type: ignore[arg-type]
     assert kind_of(model).is_empty(ImageText("", ())) is False
 
 
@@ -117,3 +118,55 @@ def test_a_prompt_is_the_text_beside_an_image(model: Model, file: Path) -> None:
     assert model.score([located(str(file), prompt="a")], ["c"]) == pytest.approx(model.score([file], ["c"], prompt="a"))
     with pytest.raises(ConfigError, match="`prompt` must be left out for an image with a `text`"):
         model.generate({"image": file, "text": "a"}, prompt="b")
+
+
+def test_maps_have_the_places_of_images_and_the_tokens_of_the_text(model: Model, file: Path, tmp_path: Path) -> None:
+    kind = kind_of(model)
+    maps = model.attention({"image": [file, file], "text": "what?"}, "word one")
+    assert maps.picture is not None and maps.picture.pixels.shape == (3, 8, 16)
+    assert [maps.source_tokens[place] for place in maps.picture.tokens][-5:] == list("what?")
+    places = [place for place, box in enumerate(maps.picture.boxes) if box is not None]
+    assert [maps.source_tokens[place] for place in places] == ["1:1,1", "2:1,1"]
+    boxes = [maps.picture.boxes[place] for place in places]
+    assert [(box.left, box.top, box.width, box.height) for box in boxes if box] == [(0, 0, 8, 8), (8, 0, 8, 8)]
+    marks = [token for token, special in zip(maps.source_tokens, maps.source_special, strict=True) if special]
+    assert len(marks) == 5 and not set(maps.picture.tokens) & {
+        place for place, special in enumerate(maps.source_special) if special
+    }
+    assert maps.cross is not None and maps.decoder is not None and maps.encoder is not None
+    whole = maps.cross.sum(-1) + maps.decoder.sum(-1)  # one softmax over the source and the target
+    torch.testing.assert_close(whole, torch.ones_like(whole), rtol=1e-5, atol=1e-5)
+    assert torch.allclose(maps.encoder.sum(-1), torch.ones(()), atol=1e-5)
+    drawn = maps._repr_html_()
+    assert "<svg" in drawn and ">what" not in drawn and drawn.count("<figure") == len(maps.target_tokens)
+    one, two = model.attention({"image": file, "text": "what?"}), model.attention(file, prompt="what?")
+    torch.testing.assert_close(one.cross, two.cross)
+    asked = {"image": file, "text": "what?"}
+    (answer,) = model.generate([asked])
+    assert [token for token, left_out in zip(one.target_tokens, one.target_special, strict=True) if not left_out] == (
+        answer.tokens
+    )
+    for name in ("maps.png", "maps.html"):
+        draw(maps, tmp_path / name)
+        assert (tmp_path / name).stat().st_size > 1000
+    assert kind.picture("what?", positions=6) is None
+
+
+def test_maps_of_a_text_are_those_of_its_ids_read_as_features(model: Model) -> None:
+    kind, text, target = kind_of(model), "what is it", "a word"
+    plain = model.attention(text, target)
+    ids = model.tokenizer.encode(text)
+    features = kind.features_of_ids(ids)
+    known = {"special_tokens": model.special_tokens, "picture": lambda positions: None}
+    again = maps_of_features(model, features, model.tokenizer.encode(target), **known)
+    for role in ("cross", "encoder", "decoder"):
+        torch.testing.assert_close(again.weights(role), plain.weights(role))
+    with pytest.raises(DataError, match="`source` must be one image"):
+        model.attention([{"image": np.zeros((5, 5), np.uint8)}, "what?"])
+
+
+def test_the_command_shows_the_maps_of_an_image(model: Model, file: Path, tmp_path: Path, capsys: Any) -> None:
+    model.save(tmp_path / "model")
+    assert main(["attention", "show", str(tmp_path / "model"), str(file), "word", "--prompt", "what?"]) == 0
+    shown = capsys.readouterr().out
+    assert "1,1" in shown and "?" in shown

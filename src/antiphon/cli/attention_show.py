@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from antiphon.cli.command import Command, import_modules
 from antiphon.cli.flags import Flag, Positional
+from antiphon.cli.media import are_media, inputs_of
 from antiphon.errors import UsageError
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ class AttentionShow(Command):
     model: Annotated[str, Positional("MODEL")]
     """A run folder or a model folder."""
     source: Annotated[str, Positional("SOURCE")]
-    """The source text."""
+    """The source text, or the file of an image or of sound."""
     target: Annotated[str | None, Positional("TARGET")] = None
     """Its target; default: the model's answer."""
     which: Literal["cross", "encoder", "decoder"] = "cross"
@@ -67,7 +68,8 @@ class AttentionShow(Command):
         from antiphon.generation.load import load
 
         model = load(self.model, device=device, dtype=self.dtype)
-        maps = model.attention(self.source, self.target, prompt=self.prompt)
+        source = inputs_of(model, [self.source])[0] if are_media([self.source]) else self.source
+        maps = model.attention(source, self.target, prompt=self.prompt)
         layer, head = self._place(maps, "layer"), self._place(maps, "head")
         if self.output is not None:
             draw(maps, self.output, role=self.which, layer=layer, head=head)

@@ -8,6 +8,7 @@ Shapes: P patches of C·p·p numbers, F rows of M numbers of a source.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,6 +26,7 @@ from antiphon.inputs.image_features import image_of, pixels, scaled
 from antiphon.inputs.kind import Source, SourceParts
 from antiphon.inputs.leading_text import in_template
 from antiphon.inputs.limits import BoundedNetwork, check_source, source_limit
+from antiphon.inputs.pictures import Box, SourcePicture
 from antiphon.inputs.text import TextInput, texts_of
 from antiphon.settings import show
 from antiphon.text.kinds import is_blank
@@ -149,6 +151,28 @@ class ImageTextInput(TextInput):
 
     def text_tokens(self, source: Source) -> int | None:
         return None if isinstance(source, list) else int((source[:, -1] == 0).sum())
+
+    def picture(self, row: Any, *, positions: int) -> SourcePicture | None:
+        """The images side by side; of a text without images None."""
+        if not isinstance(row, ImageText):
+            return None
+        vision, ids = self._vision, self.ids_of(row.text, len(row.images))
+        side = math.isqrt(vision.tokens)
+        size = vision.side // side * vision.patch
+        boxes: list[Box | None] = []
+        labels, tokens = self._tokenizer.pieces(ids, specials=True), []
+        marks = self._tokenizer.vocabulary.specials.control | {vision.begin_id, vision.end_id}
+        for place, id in enumerate(ids):
+            if id != vision.image_id:
+                boxes.append(None)
+                tokens += [place] if id not in marks else []
+                continue
+            number, at = divmod(sum(box is not None for box in boxes), vision.tokens)
+            line, column = divmod(at, side)
+            boxes.append(Box(number * vision.image_size + column * size, line * size, size, size))
+            labels[place] = f"{number + 1}:" * (len(row.images) > 1) + f"{line + 1},{column + 1}"
+        whole = torch.cat([((image + 1) * 127.5).round().to(torch.uint8) for image in row.images], dim=2)
+        return SourcePicture(whole, boxes, labels, tokens=tokens)
 
     def longer(self, length: int, factor: float) -> int:
         return length  # an image is always scaled to the square of the model

@@ -187,9 +187,6 @@ class InputKind(ABC, Generic[Row]):
                 raise ConfigError(f"`{name}` needs a speech model with timestamps, but is {found}. Leave it out.")
         return [None] * len(rows)
 
-    def check_attention(self) -> None:
-        """ModelError if the attention maps of a model with such sources cannot be shown."""
-
     # For the decoder's prompt.
 
     def in_languages(

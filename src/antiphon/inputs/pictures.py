@@ -26,12 +26,14 @@ class Box(NamedTuple):
 @dataclass(frozen=True, eq=False)
 class SourcePicture:
     """`pixels` (C, H, W), uint8, grey or colour; for each position of the encoder its box, None for one without a
-    place, and its label. `beneath`: a map is drawn below the picture, not on it."""
+    place, and its label. `beneath`: a map is drawn below the picture, not on it. `tokens`: positions without a place
+    that are tokens of a text beside the picture."""
 
     pixels: Tensor
     boxes: Sequence[Box | None]
     labels: Sequence[str]
     beneath: bool = False
+    tokens: Sequence[int] = ()
 
     def __repr__(self) -> str:
         _, height, width = self.pixels.shape

@@ -8,6 +8,7 @@ Shapes: n images of P patches, T vectors of an image, D features of a vector, F 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -82,7 +83,8 @@ class ImageTextEmbedding(InputEmbedding):
         first, lengths = is_patch.sum(1), (valid & ~is_patch).sum(1)
         width = int(lengths.max())
         places = (first[:, None] + torch.arange(width, device=ids.device)).clamp(max=ids.shape[1] - 1)
-        text, tokens = ids[..., 0].gather(1, places).round().long(), Tokens.of_lengths(lengths, width)
+        text = ids[..., 0].gather(1, places).round().long()
+        tokens = replace(Tokens.of_lengths(lengths, width), maps=tokens.maps)
         x = self.vectors(text)
         patches = ids[is_patch][:, :-1].view(-1, settings.side**2, ids.shape[2] - 1)
         stands = (text == settings.image_id) & tokens.valid

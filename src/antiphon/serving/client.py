@@ -21,7 +21,7 @@ from antiphon.config import GenerationConfig
 from antiphon.errors import ConfigError, DataError, ModelError, WorkError
 from antiphon.generation.answers import Answers
 from antiphon.serving.call_settings import checked_settings, settings_of_rows
-from antiphon.serving.client_inputs import inputs_of, texts_of
+from antiphon.serving.client_inputs import IMAGES_IN_TEXTS, inputs_of, texts_of, with_prompts
 from antiphon.serving.connection import Connection
 from antiphon.serving.results import generation_of, maps_of
 from antiphon.settings import build, show
@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     from antiphon.generation.attention.maps import AttentionMaps
 
 T = TypeVar("T")
-Input = str | Path  # a text; for a model of speech or of images the path of a file
+# A text; for a model of speech or of images the path of a file; for one of texts with images also the path of an image,
+# or {"image": path, "text": text}.
+Input = str | Path | Mapping[str, Any]
 Inputs = Input | Iterable[Input]
 
 ROWS_A_REQUEST = 32  # enough for the server to fill its batches, and soon answered
@@ -111,10 +113,13 @@ class Client:
     def generate(self, texts: Inputs, *, first_row: int = 0, **settings: object) -> Answers:
         """One answer for each input, in their order, as `Model.generate`; `batch_size` bounds the inputs of a request.
 
-        For a model of speech or of images the inputs are paths of files. If a request fails, the error is that of the
-        first input that has no answer.
+        For a model of speech or of images the inputs are paths of files; for one of texts with images texts, a `Path`
+        of an image, or {"image": path, "text": text}. If a request fails, the error is that of the first input that has
+        no answer.
         """
-        rows = inputs_of(texts, "texts", self._takes)
+        given, prompt = with_prompts(texts, settings.get("prompt"), "texts")
+        settings |= {} if prompt is None else {"prompt": prompt}
+        rows = inputs_of(given, "texts", self._takes)
         common, of_rows = settings_of_rows(checked_settings(settings), len(rows))
         most = common.pop("batch_size", None)
 
@@ -133,6 +138,8 @@ class Client:
 
         Closing the iterator stops the work of the server.
         """
+        if isinstance(text, Mapping):
+            ((text,), settings["prompt"]) = with_prompts(text, settings.get("prompt"), "text")  # type: ignore[misc]
         if not isinstance(text, str | Path):
             raise DataError(f"`text` must be one text, but is {show(text)}. Call `generate` for several.")
         common = checked_settings(settings)
@@ -155,16 +162,23 @@ class Client:
         *,
         overflow: str | None = None,
         max_source_tokens: int | None = None,
+        prompt: str | Sequence[str | None] | None = None,
     ) -> list[float]:
-        """For each pair the sum of the log-probabilities of the target's tokens and its end token, in nats."""
+        """For each pair the sum of the log-probabilities of the target's tokens and its end token, in nats; `prompt` as
+        of `Model.score`."""
+        sources, prompt = with_prompts(sources, prompt, "sources")  # type: ignore[assignment]
         rows, answers = inputs_of(sources, "sources", self._takes), texts_of(targets, "targets")
         if len(rows) != len(answers):
             counts = f"{len(rows)} sources and {len(answers)} targets"
             raise DataError(f"there must be one target for each source, but there are {counts}.")
+        if not isinstance(prompt, str | None) and len(prompt) != len(rows):
+            problem = f"must be one text, or one for each of the {len(rows)} inputs, but has {len(prompt)}"
+            raise ConfigError(f"`prompt` {problem}.")
         limits = _given(overflow=overflow, max_source_tokens=max_source_tokens)
 
         def ask(start: int, end: int) -> list[float]:
-            body = self._body(sources=rows[start:end], targets=answers[start:end], **limits)
+            own = prompt if isinstance(prompt, str | None) else list(prompt[start:end])
+            body = self._body(sources=rows[start:end], targets=answers[start:end], **limits, **_given(prompt=own))
             return [float(score) for score in self._connection.post("/v1/score", body)["scores"]]
 
         return self._in_parts(ask, [f"{row}{answer}" for row, answer in zip(rows, answers, strict=True)])
@@ -176,12 +190,16 @@ class Client:
         *,
         overflow: str | None = None,
         max_source_tokens: int | None = None,
+        prompt: str | None = None,
     ) -> AttentionMaps:
-        """The attention weights of every layer and head for one pair; without a target, for the model's own answer."""
+        """The attention weights of every layer and head for one pair; without a target, for the model's own answer.
+        `prompt` as of `Model.attention`; the maps have no picture."""
+        if isinstance(source, Mapping):
+            ((source,), (prompt,)) = with_prompts(source, prompt, "source")  # type: ignore[misc]
         for name, text, types in (("source", source, str | Path), ("target", target, str | None)):
             if not isinstance(text, types):
                 raise DataError(f"`{name}` must be one text, but is {show(text)}.")
-        limits = _given(overflow=overflow, max_source_tokens=max_source_tokens)
+        limits = _given(overflow=overflow, max_source_tokens=max_source_tokens, prompt=prompt)
         texts = {"source": inputs_of(source, "source", self._takes)[0]}
         if target is not None:
             texts["target"] = clean_text(target)
@@ -207,7 +225,10 @@ class Client:
         return min(ROWS_A_REQUEST, int(limits.get("max_items") or ROWS_A_REQUEST))
 
     def _takes(self) -> str:
-        return self._facts().get("input") or "text"
+        facts = self._facts()
+        if facts.get("task") is None:  # a lazy model is loaded by its first call
+            return ""
+        return IMAGES_IN_TEXTS if facts.get("images") else facts.get("input") or "text"
 
     def _fact(self, name: str) -> Any:
         """A fact about the model; WorkError if the server has not loaded it yet."""

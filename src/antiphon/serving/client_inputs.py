@@ -14,6 +14,7 @@ SUFFIXES = {
     "speech": (".wav", ".flac", ".ogg", ".opus", ".mp3"),
     "image": (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".gif", ".bmp"),
 }  # of the files that a model takes, by the `input` of its description
+IMAGES_IN_TEXTS = "texts with images"  # what a model takes that reads both
 _TYPES = {"speech": "audio", "image": "image"}
 _MIME = {"jpg": "jpeg", "tif": "tiff"}
 
@@ -21,10 +22,13 @@ _MIME = {"jpg": "jpeg", "tif": "tiff"}
 def inputs_of(inputs: object, what: str, kind: Callable[[], str]) -> list[str]:
     """The inputs as they are sent: one or several, each a text or the path of a file of sound or of an image.
 
-    `kind`, what the model takes, is called only where an input may be a path. DataError, which names `what`, for
-    anything else.
+    `kind`, what the model takes, "" if that is not known yet, is called only where an input may be a path. Of a model
+    that takes texts with images (IMAGES_IN_TEXTS), or is not known, a `Path` is a file and a str a text. DataError,
+    which names `what`, for anything else.
     """
     rows = _listed(inputs, what)
+    if any(isinstance(row, Path) for row in rows) and kind() in (IMAGES_IN_TEXTS, ""):
+        return [_data_url(row, _type_of(row)) if isinstance(row, Path) else texts_of([row], what)[0] for row in rows]
     all_suffixes = tuple(suffix for each in SUFFIXES.values() for suffix in each)
     maybe_paths = all(
         isinstance(row, Path) or (isinstance(row, str) and row.lower().endswith(all_suffixes)) for row in rows
@@ -32,6 +36,25 @@ def inputs_of(inputs: object, what: str, kind: Callable[[], str]) -> list[str]:
     if rows and maybe_paths and (takes := kind()) in _TYPES:
         return [_data_url(Path(str(row)), _TYPES[takes]) for row in rows]
     return texts_of(rows, what)
+
+
+def with_prompts(inputs: object, prompt: object, what: str) -> tuple[object, object]:
+    """The inputs and their prompts, where some inputs are {"image": path, "text": text}: an image is the path alone,
+    its text the prompt. DataError, which names `what`, for several images, or if there is a prompt too."""
+    rows = [inputs] if isinstance(inputs, Mapping) else inputs
+    if not isinstance(rows, list | tuple) or not any(isinstance(row, Mapping) for row in rows):
+        return inputs, prompt
+    if prompt is not None:
+        raise DataError('`prompt` must be left out beside {"image": path, "text": text}, which has the text.')
+    found: list[object] = []
+    texts: list[str] = []
+    for row in rows:
+        image, text = (row.get("image"), row.get("text", "")) if isinstance(row, Mapping) else (row, "")
+        if isinstance(row, Mapping) and not (isinstance(image, str | Path) and isinstance(text, str)):
+            raise DataError(f'`{what}` must be texts, paths or {{"image": path, "text": text}}, but is {show(row)}.')
+        found.append(Path(image) if isinstance(row, Mapping) and isinstance(image, str) else image)
+        texts.append(text)
+    return found, texts
 
 
 def texts_of(texts: object, what: str) -> list[str]:
@@ -51,6 +74,11 @@ def _listed(inputs: object, what: str) -> list[object]:
     if not isinstance(inputs, Iterable) or isinstance(inputs, Mapping | bytes):
         raise DataError(f"`{what}` must be a text or several, but is {show(inputs)}.")
     return list(inputs)
+
+
+def _type_of(path: Path) -> str:
+    """The type of a file by its name."""
+    return _TYPES["speech" if path.suffix.lower() in SUFFIXES["speech"] else "image"]
 
 
 def _data_url(path: Path, type: str) -> str:

@@ -72,11 +72,11 @@ class ModelInfo:
     """Facts about a loaded model.
 
     `input` is `speech` for a model that takes recordings, `image` for one that takes images; `images`: it takes texts,
-    and images beside them; `timestamps`: its answers
-    may have them. `languages` has the codes of the languages of sources and answers, empty where the model does not
-    name them; `pairs` are the (source, target) pairs that it translates, empty if every pair of `languages`.
-    `generation` are the default search settings. `limits` has `max_source_tokens` and `max_new_tokens`. `card` are
-    facts for a page: the sizes of the network, attention, data, metrics.
+    and images beside them; `timestamps`: its answers may have them. `languages` has the codes of the languages of
+    sources and answers, empty where the model does not name them; `pairs` are the (source, target) pairs that it
+    translates, empty if every pair of `languages`. `generation` are the default search settings. `limits` has
+    `max_source_tokens` and `max_new_tokens`. `card` are facts for a page: the sizes of the network, attention, data,
+    metrics.
     """
 
     task: str

@@ -138,8 +138,12 @@ def test_texts_with_images(tmp_path: Path) -> None:
         with pytest.raises(UnreadableInput, match="`inputs`") as caught:
             served.answers([b"no image"])
         assert "\n" not in str(caught.value)
-        with pytest.raises(BadInput, match="must be one text"):
-            served.run(served.service.attention(colour[0], "a"))
+        scores = served.run(served.service.score(asked[:3], ["a", "b", "c"], settings={"prompt": ["", "what?", ""]}))
+        assert scores == pytest.approx(offline.score(["hello", given[1], {"image": colour[1]}], ["a", "b", "c"]))
+        maps = served.run(served.service.attention(colour[0], "a", settings={"prompt": "what?"}))
+        alone = offline.attention(given[1], "a")
+        assert maps["source_tokens"] == alone.source_tokens and alone.cross is not None
+        torch.testing.assert_close(torch.tensor(maps["cross"]), alone.cross, atol=1e-3, rtol=0)
         with pytest.raises(BadInput, match="`inputs` must be texts"):
             served.answers([7])
         assert served.service.statuses()[0].restarts == 0

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from antiphon.batch import Batch, Example, Tokens, collate
 from antiphon.config import ROLES
-from antiphon.display import Markup, beneath_picture, heat_map, map_title, note, on_picture, panel, png
+from antiphon.display import Markup, beneath_picture, heat_map, joined, map_title, note, on_picture, panel, png
 from antiphon.errors import AttentionError, ConfigError
 from antiphon.inputs.pictures import SourcePicture
 from antiphon.models.seq2seq import EncoderDecoder
@@ -48,7 +48,8 @@ class AttentionMaps:
     A role is None if no layer's mixer has weights; a layer without weights (or a head that only other layers have) is
     NaN. There is one token per position, including special tokens, which `source_special` and `target_special` mark.
     `start` is the decoder's first input token. `picture` is what a source of images or sound looks like; its tokens
-    are then the places of patches (row,column), of columns of pixels, or of moments.
+    are then the places of patches (row,column), of columns of pixels, or of moments; of a text with images also the
+    tokens of the text.
     """
 
     cross: Tensor | None
@@ -159,13 +160,18 @@ def entropy_of(weights: Tensor) -> Tensor:
 
 
 def drawn_on(picture: SourcePicture, values: Tensor, tokens: Sequence[str]) -> Markup:
-    """A map (Q,K) on the picture of the source, or below it, as HTML."""
+    """A map (Q,K) on the picture of the source, or below it, as HTML; below it also that of the text beside it."""
     channels, height, width = picture.pixels.shape
     content = picture.pixels.permute(1, 2, 0).contiguous().numpy().tobytes()
     stored = png(content, width=width, height=height, channels=channels)
     draw = beneath_picture if picture.beneath else on_picture
     rows = list(zip(tokens, values.nan_to_num().tolist(), strict=True))
-    return draw(stored, (width, height), picture.boxes, rows)
+    shown = draw(stored, (width, height), picture.boxes, rows)
+    if not picture.tokens:
+        return shown
+    places = list(picture.tokens)
+    beside = heat_map(values[:, places].tolist(), rows=tokens, columns=[picture.labels[place] for place in places])
+    return joined(shown, beside)
 
 
 def maps_of_features(
@@ -191,11 +197,17 @@ def maps_of_features(
         decoder=_stacked(found["decoder"]),
         source_tokens=list(seen.labels) if seen else [str(place + 1) for place in range(positions)],
         target_tokens=target_tokens,
-        source_special=[box is None for box in seen.boxes] if seen else [False] * positions,
+        source_special=_without_place(seen) if seen else [False] * positions,
         target_special=target_special,
         start=model.target_tokenizer.pieces([special_tokens.start], specials=True)[0],
         picture=seen,
     )
+
+
+def _without_place(seen: SourcePicture) -> list[bool]:
+    """Which positions are neither a place of the picture nor a token of the text beside it."""
+    tokens = set(seen.tokens)
+    return [box is None and place not in tokens for place, box in enumerate(seen.boxes)]
 
 
 def _pieces(tokenizer: Tokenizer, ids: list[int]) -> tuple[list[str], list[bool]]:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, Protocol
 from torch import Tensor
 
 from antiphon.config import GenerationConfig
+from antiphon.data.media.references import Reference
 from antiphon.errors import ConfigError, DataError, ModelError
 from antiphon.generation.answers import Answers
 from antiphon.generation.attention.maps import AttentionMaps, attention_maps, maps_of_features
@@ -14,7 +15,7 @@ from antiphon.generation.ensemble import Ensemble
 from antiphon.generation.languages import answer_ids
 from antiphon.generation.prompting import special_tokens_of
 from antiphon.generation.protocols import AnsweringModel
-from antiphon.generation.requests import prompt_ids, read_rows, source_inputs, with_limits
+from antiphon.generation.requests import read_inputs, source_inputs, with_limits
 from antiphon.inputs.limits import check_source, source_limit
 from antiphon.search import engine
 from antiphon.search.length_checks import check_length
@@ -51,9 +52,8 @@ def maps_of_pair(
     prompt: str | None = None,
 ) -> AttentionMaps:
     """The maps of a source and a target, see `Model.attention`; for the target None, of the model's own answer."""
-    model.input_kind.check_attention()
-    limits = with_limits(model.generation, overflow, max_source_tokens)
-    if not model.input_kind.has_tokens:
+    limits, kind = with_limits(model.generation, overflow, max_source_tokens), model.input_kind
+    if not kind.has_tokens or (kind.joins_text and (isinstance(source, Reference) or not isinstance(source, str))):
         return _maps_of_media(model, source, target, limits if prompt is None else override(limits, {"prompt": prompt}))
     if prompt:
         raise ConfigError("`prompt` must be left out for the maps of a model that reads text, but is given. Remove it.")
@@ -62,18 +62,19 @@ def maps_of_pair(
 
 
 def _maps_of_media(model: TextModel, source: object, target: object, config: GenerationConfig) -> AttentionMaps:
-    """The maps of an image or a recording and a target."""
+    """The maps of an image or a recording, or of a text with images, and a target."""
     if isinstance(model.network, Ensemble):
         raise ModelError("attention maps need a single model, but this is an ensemble. Load one of its members.")
-    kind, found = model.input_kind, read_rows(model.input_kind, source, "source")
+    kind = model.input_kind
+    found, prompts = read_inputs(model, source, "source", config)
     if len(found) != 1 or kind.is_empty(found[0]):
         raise DataError(f"`source` must be one image or recording that is not empty, but is {len(found)}. Give one.")
     features = kind.whole(found, network=model.network, config=config)[0]
-    assert isinstance(features, Tensor)
+    if not isinstance(features, Tensor):  # a list of one text
+        return maps_of_pair(model, source[0], target, overflow=None, max_source_tokens=None)  # type: ignore[index]
     if target is None and model.labels:
         target = model.generate(found, overflow=config.overflow)[0].text
-    (prompt,) = prompt_ids(model, [source], config, 1)
-    asked = [engine.SourceInput(features, 0, prompt=prompt)]
+    asked = [engine.SourceInput(features, 0, prompt=prompts[0], text_tokens=kind.text_tokens(features))]
     (special_tokens,) = special_tokens_of(kind, model.network, asked, model.special_tokens)
     if target is None:
         answer = engine.answer(model.runtime, asked, config, special_tokens)[0][0].ids

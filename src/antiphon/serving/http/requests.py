@@ -39,7 +39,7 @@ class GenerateRequest(Settings):
 
     inputs: str | tuple[str, ...]
     """A text or a list of texts; for a model of speech, sound files as data:audio/wav;base64,... (flac, ...), for one
-    of images data:image/png;base64,... (jpeg, ...)."""
+    of images, or of texts with images, data:image/png;base64,... (jpeg, ...)."""
     model: str | None = None
     """Name of a served model; default: the first one."""
     stream: bool = False
@@ -62,6 +62,8 @@ class ScoreRequest(Settings):
     """How a source of more than `max_source_tokens` is treated."""
     max_source_tokens: Count | None = None
     """Maximum tokens of a source, end included."""
+    prompt: str | tuple[str | None, ...] | None = None
+    """The text beside an image, or before the target of a recording; one, or one for each source."""
     model: str | None = None
     """Name of a served model; default: the first one."""
 
@@ -78,6 +80,8 @@ class AttentionRequest(Settings):
     """How a source of more than `max_source_tokens` is treated."""
     max_source_tokens: Count | None = None
     """Maximum tokens of a source, end included."""
+    prompt: str | None = None
+    """The text beside an image, or before the target of a recording."""
     model: str | None = None
     """Name of a served model; default: the first one."""
 
@@ -113,8 +117,8 @@ class TranslateRequest(Settings):
 
 
 def source_limits(request: ScoreRequest | AttentionRequest) -> dict[str, Any]:
-    """The settings of a request about long sources that are given."""
-    given = {"overflow": request.overflow, "max_source_tokens": request.max_source_tokens}
+    """The settings of a request about its sources that are given."""
+    given = {"overflow": request.overflow, "max_source_tokens": request.max_source_tokens, "prompt": request.prompt}
     return {name: value for name, value in given.items() if value is not None}
 
 

@@ -120,6 +120,7 @@ MODEL = obj(
         "default": BOOLEAN,
         "task": nullable(STRING),
         "input": nullable({"enum": list(get_args(InputName))}),
+        "images": BOOLEAN,
         "labels": array(STRING),
         "source_languages": array(STRING),
         "target_languages": array(STRING),

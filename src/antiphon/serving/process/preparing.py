@@ -23,7 +23,7 @@ from antiphon.serving.service import BadInput, Detail, GenerateCall, ModelInfo
 from antiphon.settings import SettingError, build, override, plain, show
 
 BYTES_OF_FILES = 16  # of an image or a recording, that weigh as much in the queue as a character of a text
-LENGTH_SETTINGS = ("overflow", "max_source_tokens")
+SOURCE_SETTINGS = ("overflow", "max_source_tokens", "prompt")
 _LISTS = ("allowed", "required", "forbidden")  # settings with one list of texts for all rows, or one for each
 _MOST_KNOWN, _LONGEST_KEY = 128, 2000  # settings of calls, and characters of each, that are remembered
 _FILES = {"speech": "sound files", "image": "image files"}  # what models that read no text take, by `ModelInfo.input`
@@ -122,10 +122,10 @@ def prepare(
 def length_settings(settings: Mapping[str, Any] | None) -> dict[str, Any]:
     """The settings of a score or of maps: of `settings` those that are given. BadInput for any other name."""
     given = {name: value for name, value in (settings or {}).items() if value is not None}
-    other = next((name for name in given if name not in LENGTH_SETTINGS), None)
+    other = next((name for name in given if name not in SOURCE_SETTINGS), None)
     if other is not None:
-        known = " and ".join(LENGTH_SETTINGS)
-        hint = nearest(other, LENGTH_SETTINGS) or "."
+        known = ", ".join(SOURCE_SETTINGS)
+        hint = nearest(other, SOURCE_SETTINGS) or "."
         raise BadInput(f"`{other}` is no setting of this call{hint} It has {known}.", field=other)
     return given
 

@@ -78,8 +78,9 @@ class ProcessService:
         jobs, given = [], length_settings(settings)
         for first in range(0, len(sources), _PAIRS):
             pairs = slice(first, first + _PAIRS)
+            own = given if isinstance(given.get("prompt"), str | None) else {**given, "prompt": given["prompt"][pairs]}
             message = ScorePairs(
-                job=next_number(), sources=sources[pairs], targets=targets[pairs], row=first, settings=given
+                job=next_number(), sources=sources[pairs], targets=targets[pairs], row=first, settings=own
             )
             size = sum(map(size_of, [*sources[pairs], *targets[pairs]]))
             jobs.append(Job(message, cost=len(message.targets), size=size))

@@ -128,6 +128,16 @@ def _given(request: Request, texts: list[str], field: str, *, model: str, beside
     ]
 
 
+def _prompts(request: Request, prompt: str | Sequence[str | None] | None, *, count: int) -> list[str]:
+    """The texts of a prompt, or of one for each of `count` sources. ApiError for another number, and long ones."""
+    texts = [prompt] if isinstance(prompt, str) else list(prompt or ())
+    if not isinstance(prompt, str | None) and len(texts) != count:
+        raise invalid("prompt", f"must be one text, or one for each of {count} sources, but has {len(texts)}.")
+    found = [text for text in texts if text is not None]
+    check_texts("prompt", found, context_of(request).settings)
+    return found
+
+
 @router.post(
     **described(
         "/v1/score",
@@ -148,7 +158,8 @@ async def score(request: Request) -> Response:
     if len(sources) != len(targets):
         raise invalid("targets", f"must have one text for each of {len(sources)} sources, but has {len(targets)}.")
     name = context.status_of(body.model).name
-    inputs = _given(request, sources, "sources", model=name, beside=targets)
+    beside = targets + _prompts(request, body.prompt, count=len(sources))
+    inputs = _given(request, sources, "sources", model=name, beside=beside)
     if not sources:
         return JsonResponse({"scores": []})
     work = context.service.score(inputs, targets, model=name, settings=source_limits(body))
@@ -172,6 +183,7 @@ async def attention(request: Request) -> Response:
     body = make(AttentionRequest, await read_json(request))
     targets = [] if body.target is None else [body.target]
     check_texts("target", targets, context.settings)
+    targets += _prompts(request, body.prompt, count=1)
     name = context.status_of(body.model).name
     (source,) = _given(request, [body.source], "source", model=name, beside=targets)
     work = context.service.attention(source, body.target, model=name, settings=source_limits(body))

@@ -73,6 +73,7 @@ def _model(context: ServerContext, status: ModelStatus, *, card: bool = False) -
         "default": is_default,
         "task": None if info is None else info.task,
         "input": None if info is None else info.input,
+        "images": info is not None and info.images,
         "labels": [] if info is None else list(info.labels),
         "source_languages": list(languages.sources),
         "target_languages": list(languages.targets),
