@@ -92,8 +92,10 @@ def serve(path: str) -> None:
     """Import once, then fork for each command."""
     from antiphon.cli.main import main
 
-    for name in ("evaluation.evaluate", "generation.load", "training.loop", "workflows"):
+    for name in ("bulk", "evaluation.evaluate", "generation.load", "inspection", "training.loop", "workflows"):
         importlib.import_module(f"antiphon.{name}")
+    for name in ("sacrebleu", "torch._dynamo", "tyro"):  # of the first step of an optimizer, which takes a second
+        importlib.import_module(name)
 
     sys.path.remove(str(Path(__file__).resolve().parent))
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # who has asked is answered by the fork itself
