@@ -8,7 +8,7 @@ import shlex
 from pathlib import Path
 
 import pytest
-from forked_shell import VARIABLE, Shell
+from forked_shell import Shell
 
 import antiphon
 from antiphon.errors import ConfigError
@@ -37,8 +37,7 @@ def test_variants_as_printed(
         for line in block("bash").splitlines():
             command = shlex.join(shlex.split(line, comments=True))
             assert command.startswith("antiphon ")
-            environment = {VARIABLE: str(shell.python)}
-            ended = shell.type(f"{command} --threads 1 2>errors.txt", tmp_path, **environment)
+            ended = shell.type(f"{command} --threads 1 2>errors.txt", tmp_path, FORKED_PYTHON=str(shell.python))
             assert ended.returncode == 0, Path("errors.txt").read_text()
             said.append(ended.stdout)
     rows = json.loads(Path("runs/wide/sweep.json").read_text())

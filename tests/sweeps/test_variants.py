@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from forked_shell import VARIABLE, Shell
+from forked_shell import Shell
 
 from antiphon.cli.main import main
 from antiphon.errors import ConfigError
@@ -100,7 +100,7 @@ def shell() -> Iterator[Shell]:
 def train(recipe: Path, shell: Shell, *flags: str) -> tuple[int, str, str]:
     """`antiphon train` in forks of a process that has imported everything: the exit code, and what was written."""
     folder, words = recipe.parent, shlex.join([str(recipe), "--threads", "1", "--quiet", *flags])
-    done = shell.type(f"antiphon train {words} 2>errors.txt", folder, **{VARIABLE: str(shell.python)})
+    done = shell.type(f"antiphon train {words} 2>errors.txt", folder, FORKED_PYTHON=str(shell.python))
     return done.returncode, done.stdout, (folder / "errors.txt").read_text()
 
 
