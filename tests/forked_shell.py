@@ -3,6 +3,9 @@
     with Shell() as shell:
         ended = shell.type("antiphon generate runs/mine < questions.txt", folder)
 
+With `FORKED_PYTHON=str(shell.python)` in the environment, the processes that a command starts with its own Python are
+forks too: those of a sweep, for example, whose signals do not reach them.
+
 bash reads what is typed, so that quotes, variables, redirections and comments mean what they mean to a reader. As a
 program (`python forked_shell.py SOCKET`) this file is the process that is forked.
 """
@@ -22,12 +25,13 @@ import traceback
 from pathlib import Path
 from types import TracebackType
 
+VARIABLE = "FORKED_PYTHON"
 PROGRAMS = ("antiphon", "python", "python3")
 CLIENT = """
 import json, os, socket, sys
 with socket.socket(socket.AF_UNIX) as link:
     link.connect({path!r})
-    asked = {{"words": sys.argv[1:], "folder": os.getcwd(), "environment": dict(os.environ)}}
+    asked = {{"words": sys.argv[1:], "folder": os.getcwd(), "environment": dict(os.environ), "parent": os.getppid()}}
     socket.send_fds(link, [json.dumps(asked).encode() + b"\\n"], [0, 1, 2])
     code = link.recv(1)
 sys.exit(code[0] if code else 139)
@@ -35,13 +39,14 @@ sys.exit(code[0] if code else 139)
 
 
 class Shell:
-    """Types commands in a folder. `programs` has an executable for each of PROGRAMS."""
+    """Types commands in a folder. `programs` has an executable for each of PROGRAMS, `python` is one of them."""
 
     def __init__(self) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="antiphon-shell-")
         folder = Path(self._folder.name)
         self.programs = folder / "bin"
         self.programs.mkdir()
+        self.python = self.programs / "python"
         client = folder / "client.py"
         client.write_text(CLIENT.format(path=str(folder / "socket")))
         for name in PROGRAMS:
@@ -87,8 +92,10 @@ def serve(path: str) -> None:
     """Import once, then fork for each command."""
     from antiphon.cli.main import main
 
-    for name in ("evaluation.evaluate", "generation.load", "training.loop", "workflows"):
+    for name in ("bulk", "evaluation.evaluate", "generation.load", "inspection", "training.loop", "workflows"):
         importlib.import_module(f"antiphon.{name}")
+    for name in ("sacrebleu", "torch._dynamo", "tyro"):  # of the first step of an optimizer, which takes a second
+        importlib.import_module(name)
 
     sys.path.remove(str(Path(__file__).resolve().parent))
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # who has asked is answered by the fork itself
@@ -118,6 +125,8 @@ def _answer(link: socket.socket, main) -> int:
     os.chdir(asked["folder"])
     os.environ.clear()
     os.environ.update(asked["environment"])
+    os.getppid = lambda: asked["parent"]  # the process that has started the command, and not the one that was forked
+    sys.executable = os.environ.get(VARIABLE, sys.executable)
     sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w"), open(2, "w")  # noqa: SIM115
     program, *words = asked["words"]
     try:

@@ -145,15 +145,3 @@ def test_import_is_enough_for_a_module_that_registers_nothing(
         assert run(*show, "--import", "fade_of_test").code == 0 and Path("maps.html").exists()
     finally:
         sys.modules.pop("fade_of_test", None)
-
-
-def test_the_rule_of_the_docs_keeps_every_law(run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    page = (Path(__file__).parents[2] / "docs" / "attention.md").read_text()
-    code = page.split("Path(\"fade.py\").write_text('''")[1].split("''')")[0]
-    (tmp_path / "fade_of_docs.py").write_text(code)
-    monkeypatch.chdir(tmp_path)
-    try:
-        ended = run("attention", "check", "fade_of_docs:Fade")
-    finally:
-        sys.modules.pop("fade_of_docs", None)
-    assert ended.code == 0 and " 0 fail" in ended.lines[0], ended.out

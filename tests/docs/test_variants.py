@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from forked_shell import Shell
 
 import antiphon
 from antiphon.errors import ConfigError
@@ -23,7 +22,6 @@ def block(kind: str) -> str:
     return found
 
 
-@pytest.mark.timeout(1200)  # nine processes, one after the other
 def test_variants_as_printed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -34,14 +32,14 @@ def test_variants_as_printed(
     short = block("yaml").replace("max_steps: 2000", "max_steps: 2")
     Path("wide.yaml").write_text(short)
     said = []
-    for line in block("bash").splitlines():
-        program, *words = shlex.split(line, comments=True)
-        assert program == "antiphon"
-        ended = subprocess.run(
-            [sys.executable, "-m", "antiphon", *words, "--threads", "1"], capture_output=True, text=True, check=False
-        )
-        assert ended.returncode == 0, ended.stderr
-        said.append(ended.stdout)
+    # Forks: that each run is a process of its own is tested in tests/sweeps/test_variants.py.
+    with Shell() as shell:
+        for line in block("bash").splitlines():
+            command = shlex.join(shlex.split(line, comments=True))
+            assert command.startswith("antiphon ")
+            ended = shell.type(f"{command} --threads 1 2>errors.txt", tmp_path, FORKED_PYTHON=str(shell.python))
+            assert ended.returncode == 0, Path("errors.txt").read_text()
+            said.append(ended.stdout)
     rows = json.loads(Path("runs/wide/sweep.json").read_text())
     assert [row["variant"] for row in rows] == ["window", "full", "wide"]
     assert said[0].splitlines()[0] == said[1].splitlines()[0] and said[1].count("\n") == 2 + 3

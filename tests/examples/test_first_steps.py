@@ -11,6 +11,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from counts import count
 from models.test_hub import T5
 from nbclient import NotebookClient
 from safetensors.torch import load_file
@@ -18,6 +19,7 @@ from workflows.test_fine_tuning import published
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples"
+PAIRS = count("first_steps_pairs")
 
 
 def run(file: str, *arguments: str, folder: Path) -> str:
@@ -36,15 +38,24 @@ def test_the_notebook_is_that_of_the_page() -> None:
     assert tool.main(["--check"]) == 0, "run python docs/make_notebook.py"
 
 
+def fewer(cell, *changes: tuple[str, str]) -> None:
+    """Shorten a cell, which must have what is replaced."""
+    for full, short in changes:
+        assert full in cell["source"]
+        cell["source"] = cell["source"].replace(full, short)
+
+
 @pytest.mark.timeout(900)
 def test_every_cell_of_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("IPYTHONDIR", "JUPYTER_RUNTIME_DIR", "JUPYTER_CONFIG_DIR"):
         monkeypatch.setenv(name, str(tmp_path / name))
     notebook = nbformat.read(EXAMPLES / "first_steps.ipynb", as_version=4)
     training = next(cell for cell in notebook.cells if cell["source"].startswith("epochs = 10"))
-    training["source"] = (
-        training["source"].replace("epochs = 10", "epochs = 1").replace("corpus.train", "corpus.train[:2000]")
-    )
+    fewer(training, ("epochs = 10", "epochs = 1"), ("corpus.train", f"corpus.train[:{PAIRS}]"))
+    french = next(cell for cell in notebook.cells if "french.train[:8000]" in cell["source"])
+    fewer(french, ("french.train[:8000]", f"french.train[:{count('first_steps_french')}]"))
+    evaluated = next(cell for cell in notebook.cells if "antiphon.evaluate(model, corpus.test" in cell["source"])
+    fewer(evaluated, ("corpus.test", f"corpus.test[:{count('first_steps_test')}]"))
     NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(tmp_path)}}).execute()
     outputs = ["".join(out.get("text", "") for out in cell.get("outputs", ())) for cell in notebook.cells]
     said = "".join(outputs)
@@ -63,6 +74,9 @@ def test_the_notebook_that_compares_and_explains(tmp_path: Path, monkeypatch: py
     for name in ("IPYTHONDIR", "JUPYTER_RUNTIME_DIR", "JUPYTER_CONFIG_DIR"):
         monkeypatch.setenv(name, str(tmp_path / name))
     notebook = nbformat.read(EXAMPLES / "compare_and_explain.ipynb", as_version=4)
+    steps = count("compared_steps")
+    changes = ('max_steps": 150', f'max_steps": {steps}'), ('every_steps": 75', f'every_steps": {steps // 2}')
+    fewer(next(cell for cell in notebook.cells if "antiphon.train(recipe)" in cell["source"]), *changes)
     NotebookClient(notebook, timeout=500, resources={"metadata": {"path": str(tmp_path)}}).execute()
     shown = {
         cell["source"].splitlines()[-1]: "".join(out.get("data", {}).get("text/html", "") for out in cell["outputs"])
@@ -93,7 +107,7 @@ def test_the_file_is_short_and_that_of_the_page() -> None:
 
 
 def test_the_file_runs(tmp_path: Path) -> None:
-    said = run("first_steps.py", "1", "2000", folder=tmp_path)
+    said = run("first_steps.py", "1", str(PAIRS), folder=tmp_path)
     first = re.search(r"^epoch 1  first loss ([\d.]+)", said)
     assert first and abs(float(first[1]) / math.log(1133) - 1) < 0.1  # of all 1,133 tokens: a guess
     assert "% exact" in said and (tmp_path / "first-model" / "config.json").is_file()

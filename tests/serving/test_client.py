@@ -329,10 +329,11 @@ def test_a_client_needs_no_pytorch() -> None:
     assert found.stdout == "False False\n"
 
 
-def test_keys(folders: dict[str, Path], tmp_path: Path) -> None:
+def test_keys(tmp_path: Path) -> None:
     keys = tmp_path / "keys.json"
     keys.write_text(json.dumps({"keys": [{"name": "alice", "key": "secret-1"}]}))
-    with served({"tiny": folders["tiny"]}, keys=str(keys)) as url:
+    with live.running(FakeService(), keys=str(keys)) as server:
+        url = server.url
         with antiphon.Client(url, "secret-1", retry_seconds=PATIENT) as client:
             assert client.generate("hello")[0].tokens
             assert "secret" not in repr(client)

@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import os
 import pty
+import shlex
 import signal
 import subprocess
 import sys
 import termios
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from forked_shell import Shell
 
 from antiphon.cli.main import main
 from antiphon.errors import ConfigError
@@ -88,24 +91,33 @@ def test_a_recipe_with_variants_is_several(recipe: Path) -> None:
     assert variant_names(recipe) == []
 
 
-def test_all_are_trained_and_one_that_fails_leaves_the_others(recipe: Path) -> None:
-    def run(*flags: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "antiphon", "train", str(recipe), "--threads", "1", "--quiet", *flags]
-        return subprocess.run(command, capture_output=True, text=True, check=False)
+@pytest.fixture(scope="module")
+def shell() -> Iterator[Shell]:
+    with Shell() as shell:
+        yield shell
 
-    done = run()
-    assert done.returncode == 0, done.stderr
+
+def train(recipe: Path, shell: Shell, *flags: str) -> tuple[int, str, str]:
+    """`antiphon train` in forks of a process that has imported everything: the exit code, and what was written."""
+    folder, words = recipe.parent, shlex.join([str(recipe), "--threads", "1", "--quiet", *flags])
+    done = shell.type(f"antiphon train {words} 2>errors.txt", folder, FORKED_PYTHON=str(shell.python))
+    return done.returncode, done.stdout, (folder / "errors.txt").read_text()
+
+
+def test_all_are_trained_and_one_that_fails_leaves_the_others(recipe: Path, shell: Shell) -> None:
+    code, said, errors = train(recipe, shell)
+    assert code == 0, errors
     rows = json.loads((recipe.parent / "out" / "sweep.json").read_text())
     assert [row["variant"] for row in rows] == ["plain", "narrow", "as-it-is"]
-    assert done.stdout == as_table(rows)
+    assert said == as_table(rows)
     assert rows[1]["parameters"] < rows[0]["parameters"] == rows[2]["parameters"]
     assert all(row["steps"] == 4 and "chrf" in row and row["tokens_per_second"] > 0 for row in rows)
     assert rows[0] == figures("plain", read_recipe(recipe, variant="plain"))
     recipe.write_text(recipe.read_text().replace("{window: 3}", "{window: 4}"))
-    again = run("--resume")
-    assert again.returncode == 1
-    assert "1 of 3 variants failed: narrow" in again.stderr
-    assert "`attention.encoder.window` was 3 and is 4" in again.stderr
+    code, _, errors = train(recipe, shell, "--resume")
+    assert code == 1
+    assert "1 of 3 variants failed: narrow" in errors
+    assert "`attention.encoder.window` was 3 and is 4" in errors
     assert [row["variant"] for row in json.loads((recipe.parent / "out" / "sweep.json").read_text())] == [
         "plain",
         "as-it-is",
@@ -157,8 +169,8 @@ def test_the_command_fits_its_table_to_a_terminal(recipe: Path, monkeypatch: pyt
     assert said == as_table(ROWS, width=80) and max(map(len, said.splitlines())) <= 80
 
 
-@pytest.mark.timeout(1200)  # seven processes are started, one after the other
-def test_a_signal_saves_the_variant_under_way_and_resume_goes_on_with_it(recipe: Path) -> None:
+@pytest.mark.timeout(1200)  # four processes are started, one after the other
+def test_a_signal_saves_the_variant_under_way_and_resume_goes_on_with_it(recipe: Path, shell: Shell) -> None:
     text = recipe.read_text().replace("  as-it-is:\n", "").replace("{every_steps: 2", "{every_steps: 9999")
     recipe.write_text(text.replace("max_steps: 4", "max_steps: 9000"))
     command = [sys.executable, "-m", "antiphon", "train", str(recipe), "--threads", "1", "--quiet", "--resume"]
@@ -175,10 +187,8 @@ def test_a_signal_saves_the_variant_under_way_and_resume_goes_on_with_it(recipe:
         saved = max(int(file.parent.name[len("step-") :]) for file in folder.glob("plain/snapshots/*/manifest.json"))
         assert stopped + 6 <= saved < 9000 and not (folder / "narrow").exists()
         stopped = saved
-    done = subprocess.run(
-        [*command, "--training.max-steps", str(stopped + 10)], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
+    code, _, errors = train(recipe, shell, "--resume", "--training.max-steps", str(stopped + 10))
+    assert code == 0, errors
     for name in ("plain", "narrow"):
         logged = steps(folder / name)
         assert logged[-1] == stopped + 10 and logged == sorted(set(logged))

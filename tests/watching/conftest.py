@@ -90,7 +90,7 @@ def open_page(browser: Browser, server: WatchServer) -> Iterator[Callable[..., P
         page.on("pageerror", lambda error: note(str(error)))
         page.on("request", lambda request: request.url.startswith(at.url) or note(f"a request to {request.url}"))
         page.goto(f"{at.url}#{view}")
-        page.wait_for_selector(".chart canvas")
+        page.wait_for_selector("[data-chart=loss] canvas")  # charts below the window may be drawn before it
         return page
 
     yield opener

@@ -31,10 +31,10 @@ def test_axe_finds_no_serious_fault(open_page, scheme: str) -> None:
 def test_nothing_is_wider_than_the_window(open_page, width: int) -> None:
     page = open_page(viewport={"width": width, "height": 800}, locale="de-DE")
     page.locator("#settings table").wait_for()
-    assert page.evaluate("document.documentElement.scrollWidth") == width
+    wait_until(page, "width => document.documentElement.scrollWidth === width", width)
     page.set_viewport_size({"width": width - 40, "height": 800})
     wait_until(page, "[...document.querySelectorAll('.uplot')].every((each) => each.clientWidth <= innerWidth)")
-    assert page.evaluate("document.documentElement.scrollWidth") == width - 40
+    wait_until(page, "width => document.documentElement.scrollWidth === width", width - 40)
 
 
 def test_german_by_the_browser_and_by_choice_and_colours_follow(open_page) -> None:

@@ -18,9 +18,10 @@ import deepl
 import httpx2
 import pytest
 from counts import count
-from serving.process.tools import TEXTS, save_model
+from serving.process.tools import TEXTS, is_running, save_model
 
 import antiphon
+from antiphon.cli.main import main
 
 SETTINGS = {"beam_size": 2, "max_new_tokens": 12}
 
@@ -204,9 +205,20 @@ def _running(url: str) -> int:
 
 def test_ctrl_c_is_130_and_leaves_no_process(folder: Path) -> None:
     with command(str(folder), "--quiet") as made:
-        time.sleep(2)
+        deadline = time.monotonic() + 120
+        while not (started := children(made.process.pid)):  # on a busy machine Python itself takes seconds to start
+            assert time.monotonic() < deadline and made.process.poll() is None, made.text
+            time.sleep(0.05)
         assert made.end(signal.SIGINT) == 130
         assert "Traceback" not in made.text
+        while any(map(is_running, started)):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+
+def children(pid: int) -> list[int]:
+    """The processes that a process has started."""
+    return [int(found) for file in Path(f"/proc/{pid}/task").glob("*/children") for found in file.read_text().split()]
 
 
 def ended(*arguments: str, code: str = "") -> tuple[int, str]:
@@ -229,7 +241,6 @@ def one_line(text: str) -> str:
     [
         ([], "`[NAME=]MODEL ...` must be given"),
         (["/no/such/folder"], "`/no/such/folder` must be a run folder or a model folder, but is not there"),
-        (["no/such"], "the model `such` cannot be loaded: there is no folder `no/such` here"),
         (["FOLDER", "FOLDER"], "must have different names, but two are `run`"),
         (["FOLDER", "--keys", "/no/keys.yaml"], "the key file `/no/keys.yaml` cannot be read"),
         (["FOLDER", "--languages", "english"], "must be pairs such as en-de, but one is `english`"),
@@ -241,13 +252,20 @@ def one_line(text: str) -> str:
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_wrong_arguments_are_one_line(folder: Path, arguments: list[str], words: str) -> None:
-    code, text = ended(*(str(folder) if word == "FOLDER" else word for word in arguments), *_port(arguments))
+def test_wrong_arguments_are_one_line(
+    folder: Path, arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before anything is started: without a process, most of whose time are imports."""
+    port = [] if "--port" in arguments else ["--port", "0"]
+    code = main(["serve", *(str(folder) if word == "FOLDER" else word for word in arguments), *port])
+    text = capsys.readouterr().err
     assert code == 2 and words in one_line(text), text
 
 
-def _port(arguments: list[str]) -> list[str]:
-    return [] if "--port" in arguments else ["--port", "0"]
+def test_a_model_that_is_not_there_is_one_line() -> None:
+    code, text = ended("no/such", "--port", "0")
+    words = "the model `such` cannot be loaded: there is no folder `no/such` here"
+    assert code == 2 and words in one_line(text), text
 
 
 def test_a_port_in_use_is_one_line(folder: Path) -> None:

@@ -45,6 +45,12 @@ ${ {} } {{ {} }} #{ {} }
 \u003cscript\u003e{}\u003c/script\u003e
 &lt;script&gt;{}&lt;/script&gt;
 """.strip().splitlines()
+# The words of the answer are those of the text that stands there now; the one before is shown for a moment.
+ANSWERED = r"""() => {
+    const solid = (text) => text.replace(/[\s\0]/g, "");
+    const shown = [...document.querySelectorAll(".answer-text .segment")].map((each) => each.textContent).join("");
+    return shown !== "" && solid(shown) === solid(document.querySelector("#source").value);
+}"""
 CALL = "window.injected=(window.injected||0)+1"
 
 
@@ -72,11 +78,7 @@ def test_no_text_runs_as_source_or_as_answer(open_page) -> None:
     for text in injections(count("script_injection")):
         page.fill("#source", text)
         # `echo` answers with its input, so that the same text is in the answer and in the list of others.
-        wait_until(
-            page,
-            "() => document.querySelector('.answer-card').getAttribute('aria-busy') === 'false'"
-            " && document.querySelectorAll('.word').length > 0",
-        )
+        wait_until(page, ANSWERED)
         page.locator(".word").first.hover()
         page.locator(".other").first.wait_for()
         assert page.evaluate("window.injected") is None, text

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from serving.http.live import LiveServer
+from serving.page.conftest import Watched
+from serving.page.waiting import SECONDS
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
 
 
 def call(page, name: str, *values: Any) -> Any:
@@ -13,9 +20,17 @@ def call(page, name: str, *values: Any) -> Any:
     return page.evaluate(script, [name, list(values)])
 
 
-@pytest.fixture
-def page(open_page):
-    return open_page()
+@pytest.fixture(scope="module")
+def page(browser: Browser, server: LiveServer) -> Iterator[Page]:
+    """One page for all: nothing here changes it."""
+    context = browser.new_context(locale="en-GB")
+    page = context.new_page()
+    watched = Watched(page, server.url, ())
+    page.goto(server.url)
+    page.locator(".state.ready").wait_for(timeout=1000 * SECONDS)
+    yield page
+    context.close()
+    watched.check()
 
 
 def words(page, text: str, language: str) -> list[str]:

@@ -25,8 +25,9 @@ def answer(page: Page) -> str:
 
 
 def wait_for_answer(page: Page, text: str) -> None:
-    """Wait until `text` is the answer."""
+    """Wait until `text` is the answer, and complete: its last piece is shown before its words and their figures are."""
     deadline = time.monotonic() + SECONDS
     while (shown := answer(page)) != text:
         assert time.monotonic() < deadline, f"the answer is {shown!r} and not {text!r}"
         time.sleep(0.02)
+    wait_until(page, "document.querySelector('.answer-card').getAttribute('aria-busy') === 'false'")

@@ -52,6 +52,11 @@ export class Chart {
     return view.large.includes(this.spec.id);
   }
 
+  // Of the view and not of the last drawing, so that keys that follow each other fast act on what the one before chose.
+  get range() {
+    return view.range ?? this.full;
+  }
+
   // Make the plot anew at the next drawing: colours, language or size of text changed.
   forget() {
     this.shape = "";
@@ -60,7 +65,7 @@ export class Chart {
   draw(runs, full) {
     this.label();
     this.full = full;
-    const [low, high] = (this.range = view.range ?? full);
+    const [low, high] = this.range;
     const name = POSITION_OF[view.axis];
     this.curves = runs.flatMap((run) => this.curvesOf(run, name));
     const width = Math.max(50, Math.round(this.body.clientWidth));
