@@ -265,12 +265,13 @@ MOUNTS = {
 
 
 @pytest.fixture(params=["tmpfs", "overlay", "ext4"])
-def mounted(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
-    """A folder on a file system of its own; skipped without the right to mount."""
-    places = {name: tmp_path / name for name in ("at", "low", "up", "work")}
+def mounted(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder on a file system of its own, above the disk; skipped without the right to mount."""
+    folder = tmp_path_factory.mktemp("mounted")
+    places = {name: folder / name for name in ("at", "low", "up", "work")}
     for place in places.values():
         place.mkdir()
-    image = tmp_path / "image"
+    image = folder / "image"
     if request.param == "ext4":
         if shutil.which("mkfs.ext4") is None:
             pytest.skip("mkfs.ext4 is not installed")
