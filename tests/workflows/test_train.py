@@ -29,7 +29,14 @@ def recipe(output: Path, **sections: Any) -> dict[str, Any]:
     base: dict[str, Any] = {
         "data": {"train": PAIRS, "valid": PAIRS[::5]},
         "tokenizer": {"kind": "bpe", "vocab_size": 300},
-        "model": {"preset": "tiny", "d_model": 32, "ffn_dim": 48, "num_heads": 2},
+        "model": {
+            "preset": "tiny",
+            "d_model": 32,
+            "ffn_dim": 48,
+            "num_heads": 2,
+            "encoder_layers": 1,
+            "decoder_layers": 1,
+        },
         "training": {
             "max_steps": 20,
             "batch_tokens": 200,
@@ -332,7 +339,7 @@ def test_a_compiled_network_learns_the_same(tmp_path: Path, monkeypatch: pytest.
 
     def losses(name: str, **training: Any) -> list[Any]:
         once = {"max_steps": 2, "log_every_steps": 1, "batch_tokens": 60, **training}
-        one = {"encoder_layers": 1, "decoder_layers": 1, "dropout": 0.1}
+        one = {"dropout": 0.1}
         data = {"train": [("one two", "two one")] * 30, "valid": [("one two", "two one")]}
         run = train(
             recipe(tmp_path / name, data=data, model=one, training=once, validation={"metrics": []}), quiet=True
