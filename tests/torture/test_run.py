@@ -94,9 +94,7 @@ ENVIRONMENT = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
 
 def torture(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "tests/torture/run.py", *arguments]
-    return subprocess.run(
-        command, cwd=root, env=ENVIRONMENT, capture_output=True, text=True, timeout=120, check=False
-    )
+    return subprocess.run(command, cwd=root, env=ENVIRONMENT, capture_output=True, text=True, timeout=120, check=False)
 
 
 def test_a_killed_run_goes_on_and_a_crash_is_a_failure(tree: Path) -> None:
