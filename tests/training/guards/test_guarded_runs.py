@@ -186,10 +186,10 @@ class Poisoned(Reversals):
 SMALL = replace(MODEL, encoder_layers=1, decoder_layers=1, layer_drop=0.0)
 
 
-def poisoned_loop(folder: Path, *, first: int = 110, last: int = 150, **settings: Any) -> Loop:
+def poisoned_loop(folder: Path, *, first: int = 60, last: int = 100, **settings: Any) -> Loop:
     known: dict[str, Any] = {
         "model": SMALL,
-        "max_steps": 160,
+        "max_steps": 120,
         "lr": 1e-2,
         "save_every_steps": 20,
         "keep_last": 2,
@@ -226,17 +226,17 @@ def test_a_run_that_diverges_stops_and_keeps_the_last_good_snapshot(
     loop, folder, error = diverged
     text, step = str(error), loop.progress.step
     assert error.exit_code == 1 and "\n" not in text
-    assert step == 150 and f"has left its range at step {step}: " in text and "(since step 101)" in text
-    assert "The snapshot of step 60 and the best model are kept, those after it" in text
+    assert step == 100 and f"has left its range at step {step}: " in text and "(since step 51)" in text
+    assert "The snapshot of step 20 and the best model are kept, those after it" in text
     assert "lower `training.lr`" in text and "training.max_rollbacks=1" in text and "resume=True" in text
-    assert loop.parts.store.steps() == [60]
+    assert loop.parts.store.steps() == [20]
     row = loop.protection.events.rows[-1]
     assert row["event"] == "divergence" and row["back_to"] is None and row["level"] > row["end"] > row["lowest"]
     # It is resumed from there, with another setting.
     shutil.copytree(folder, tmp_path / "run")
     other = poisoned_loop(tmp_path / "run", max_rollbacks=1)
-    assert other.resume() and other.progress.step == 60
-    assert other.run() == "160 steps are done"
+    assert other.resume() and other.progress.step == 20
+    assert other.run() == "120 steps are done"
     assert same(other, went_back[0]) and rows(tmp_path / "run") == rows(went_back[1])
 
 
@@ -247,26 +247,26 @@ def test_going_back_skips_the_data_and_nothing_else(
     loop, folder = went_back
     assert (
         loop.progress.protection.rollbacks == 1
-        and loop.progress.step == 160
-        and loop.parts.batches.state() == {"number": 250}
+        and loop.progress.step == 120
+        and loop.parts.batches.state() == {"number": 200}
     )
     said = [line for line in lines(loop) if "has left its range" in line]
     assert (
         len(said) == 1
-        and "going back to the snapshot of step 60 and on with the data after step 150 (1 of 1" in said[0]
+        and "going back to the snapshot of step 20 and on with the data after step 100 (1 of 1" in said[0]
     )
-    shutil.copytree(diverged[1], tmp_path / "jumping")  # it has the snapshot of step 60
+    shutil.copytree(diverged[1], tmp_path / "jumping")  # it has the snapshot of step 20
     jumping = poisoned_loop(tmp_path / "jumping")
-    assert jumping.resume() and jumping.progress.step == 60
-    jumping.ahead.restore({"number": 150})
+    assert jumping.resume() and jumping.progress.step == 20
+    jumping.ahead.restore({"number": 100})
     jumping.run()
     assert same(loop, jumping)
     found = rows(folder)
-    assert [row["step"] for row in found] == list(range(20, 161, 20)) and found == rows(tmp_path / "jumping")
+    assert [row["step"] for row in found] == list(range(20, 121, 20)) and found == rows(tmp_path / "jumping")
     assert json.loads((folder / "metrics.jsonl").read_text().splitlines()[-1])["rollbacks"] == 1
 
 
-@pytest.mark.parametrize("cuts", [[90, 180], [150, 151]])
+@pytest.mark.parametrize("cuts", [[60, 125], [100, 101]])
 def test_a_run_that_went_back_is_resumed_exactly(cuts: list[int], went_back: tuple[Loop, Path], tmp_path: Path) -> None:
     """Also where it is killed after it went back and before it saved: it diverges and goes back again."""
     whole, folder = went_back
@@ -288,12 +288,12 @@ def test_a_run_that_went_back_is_resumed_exactly(cuts: list[int], went_back: tup
             part.run()
         except RuntimeError as error:
             assert str(error) == "killed"
-    assert part.progress.step == 160 and part.progress.protection.rollbacks == 1
+    assert part.progress.step == 120 and part.progress.protection.rollbacks == 1
     assert same(whole, part) and rows(tmp_path / "parts") == rows(folder)
 
 
 def test_it_goes_back_a_bounded_number_of_times(tmp_path: Path) -> None:
-    loop = poisoned_loop(tmp_path / "run", last=10**6, max_rollbacks=2)
+    loop = poisoned_loop(tmp_path / "run", first=110, last=10**6, max_rollbacks=2, max_steps=160)
     with pytest.raises(DivergenceError, match=r"training\.max_rollbacks=3"):
         loop.run()
     assert loop.progress.protection.rollbacks == 2 and loop.parts.store.steps()[-1] <= 120
@@ -307,9 +307,9 @@ def test_without_a_snapshot_from_before_it_stops(tmp_path: Path) -> None:
 
 
 def test_the_guard_can_be_switched_off(tmp_path: Path) -> None:
-    loop = poisoned_loop(tmp_path / "run", max_loss_rise=0)  # with it, the run ends at step 150
-    assert loop.run() == "160 steps are done"
-    assert loop.parts.store.steps() == [140, 160]
+    loop = poisoned_loop(tmp_path / "run", max_loss_rise=0)  # with it, the run ends at step 100
+    assert loop.run() == "120 steps are done"
+    assert loop.parts.store.steps() == [100, 120]
 
 
 def test_the_snapshot_before_a_rise_survives_frequent_saves(tmp_path: Path) -> None:
