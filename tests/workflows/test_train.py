@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import subprocess
 import sys
 from pathlib import Path
@@ -321,6 +322,7 @@ def test_a_reporter_is_given_each_row(tmp_path: Path) -> None:
     assert seen == run.metrics
 
 
+@pytest.mark.timeout(900)  # tracing takes minutes on a machine with much other work
 def test_a_compiled_network_learns_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`training.compile`, with PyTorch's tracing alone: its code generator needs minutes and a C++ compiler."""
     graphs: list[torch.fx.GraphModule] = []
@@ -336,6 +338,8 @@ def test_a_compiled_network_learns_the_same(tmp_path: Path, monkeypatch: pytest.
         return compiled(network, backend=run, **settings)
 
     monkeypatch.setattr(torch, "compile", traced)
+    # pytest would keep each of the thousands of records, with a stack, that PyTorch makes for its own analysis.
+    monkeypatch.setattr(logging.getLogger("torch.__trace"), "disabled", True)
 
     def losses(name: str, **training: Any) -> list[Any]:
         once = {"max_steps": 2, "log_every_steps": 1, "batch_tokens": 60, **training}
