@@ -96,6 +96,8 @@ def serve(recipe: dict[str, Any]) -> None:
     """Forks for each folder that is read; writes the process and, when it has ended, its exit code."""
     for name in ("workflows", "workflows.train", "training.loop", "evaluation.evaluate", "generation.load", "reports"):
         importlib.import_module(f"antiphon.{name}")
+    for name in ("rich.text", "sacrebleu"):  # of the display and of a validation
+        importlib.import_module(name)
     import torch
     from torch import optim
 

@@ -15,6 +15,7 @@ import pytest
 from counts import count, parts
 from recovery.killable import Trainer, account, settings
 from torture.figures import FigureRecorder
+from training.in_memory import folder_in_memory
 
 from antiphon.training.snapshot import SnapshotStore
 
@@ -29,10 +30,10 @@ def trainer() -> Iterator[Trainer]:
 
 
 @pytest.fixture(scope="module")
-def whole(trainer: Trainer, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
-    """The run that is left alone, and its seconds."""
-    folder = tmp_path_factory.mktemp("alone") / "run"
-    return folder, trainer.train(folder)
+def whole(trainer: Trainer) -> Iterator[tuple[Path, float]]:
+    """The run that is left alone, and its seconds, on the same kind of file system as those that are killed."""
+    with folder_in_memory() as folder:
+        yield folder / "run", trainer.train(folder / "run")
 
 
 def newest(folder: Path) -> int:

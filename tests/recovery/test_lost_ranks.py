@@ -21,6 +21,10 @@ from pathlib import Path
 import pytest
 from counts import count
 from torture.figures import FigureRecorder
+from worlds import run_world
+
+from antiphon.recipe import read_recipe
+from antiphon.workflows import train
 
 LIMIT_SECONDS = 60  # from a kill until the ranks have ended, or have started again
 STEPS, SAVES = 20, 4
@@ -121,9 +125,13 @@ def lose_the_launcher(process: subprocess.Popen[bytes]) -> None:
         time.sleep(0.02)
 
 
+def train_undisturbed(recipe: Path, folder: Path) -> None:
+    train(read_recipe(recipe, {"output": str(folder)}), quiet=True)
+
+
 @pytest.mark.timeout(7200)
 def test_lost_ranks_and_launchers_change_nothing(recipe: Path, tmp_path: Path, figures: FigureRecorder) -> None:
-    finish(start(recipe, tmp_path / "whole"))
+    run_world(2, train_undisturbed, recipe, tmp_path / "whole")  # two forks of this process, without a launcher
     wanted = account(tmp_path / "whole")
     chance, lost = random.Random(), 0
     for trial in range(count("lost_ranks")):

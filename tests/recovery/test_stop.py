@@ -29,7 +29,10 @@ import hashlib, json, os, random, signal, sys, time
 from pathlib import Path
 import torch
 torch.set_num_threads(1)
+import rich.text, sacrebleu
 import antiphon.cli.train, antiphon.workflows.job, antiphon.workflows.train
+import antiphon.evaluation.evaluate, antiphon.generation.load, antiphon.reports
+torch.optim.AdamW([torch.zeros(1)])  # it imports torch._dynamo: seconds at each start
 from antiphon.cli.main import main
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job inherits that it is ignored

@@ -126,12 +126,13 @@ def prepared(made: Loop) -> Loop:
 @pytest.mark.parametrize("settings", [{}, {"accumulate": 2}, {"max_steps": None, "max_epochs": 2}])
 def test_ahead_is_as_without(tmp_path: Path, settings: dict[str, Any]) -> None:
     """Same weights, same rows, same ends, and a run that is resumed sees what no step had seen."""
+    settings = {"max_steps": 15, "pass_length": 6, **settings}
     plain = make_loop(tmp_path / "plain", **settings)
     reason = plain.run()
     made = prepared(make_loop(tmp_path / "ahead", **settings))
     assert made.run() == reason
     assert same(plain, made) and rows(tmp_path / "ahead") == rows(tmp_path / "plain")
-    same_steps = {name: value for name, value in settings.items() if name == "accumulate"}
+    same_steps = {name: value for name, value in settings.items() if name in ("accumulate", "pass_length")}
     prepared(make_loop(tmp_path / "parts", max_steps=7, **same_steps)).run()
     resumed = make_loop(tmp_path / "parts", **settings)
     resumed.ahead.prepare()  # from before the snapshot: left out

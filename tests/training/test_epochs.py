@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from training.runs import Said, make_loop, rows, same, weights
+from training.runs import MODEL, Said, make_loop, rows, same, weights
 from training.test_ahead import prepared
 
 from antiphon.config import TrainingConfig, ValidationConfig
@@ -169,26 +172,46 @@ class Killed(BaseException):
     """Stands for a process that ends at once: nothing after it is done, as files that were closed stay."""
 
 
+SMALL = replace(MODEL, encoder_layers=1, decoder_layers=1)
+
+
+def killable_loop(folder: Path, accumulate: int) -> Loop:
+    """Passes end at steps 4 and 8, or within steps 2, 4, 5, 7, 9 and 10."""
+    return make_loop(
+        folder,
+        validate=validated,
+        every="1 epoch",
+        model=SMALL,
+        max_steps=11,
+        accumulate=accumulate,
+        pass_length=4 if accumulate == 1 else 5,
+        **EPOCHS,
+    )
+
+
+@pytest.fixture(scope="module")
+def whole_run(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], tuple[Loop, Path]]:
+    """The run with `accumulate` that is not killed, and its folder."""
+
+    @functools.cache
+    def made(accumulate: int) -> tuple[Loop, Path]:
+        folder = tmp_path_factory.mktemp("whole")
+        loop = killable_loop(folder, accumulate)
+        loop.run()
+        return loop, folder
+
+    return made
+
+
 @pytest.mark.parametrize("accumulate", [1, 3])
 @pytest.mark.parametrize("kill", range(3, 10))
 @pytest.mark.parametrize("moment", ["step", "measure", "validate", "save"])
 def test_killed_and_resumed_is_uninterrupted_byte_by_byte(
-    tmp_path: Path, accumulate: int, kill: int, moment: str
+    tmp_path: Path, accumulate: int, kill: int, moment: str, whole_run: Callable[[int], tuple[Loop, Path]]
 ) -> None:
-    """Killed within each step before, at and behind the ends of passes (steps 4 and 7, or 2, 3, 5, 6 and 8)."""
-    settings: dict[str, Any] = {
-        "max_steps": 11,
-        "accumulate": accumulate,
-        "pass_length": 4 if accumulate == 1 else 5,
-        **EPOCHS,
-    }
-
-    def made(name: str) -> Loop:
-        return make_loop(tmp_path / name, validate=validated, every="1 epoch", **settings)
-
-    whole = made("whole")
-    whole.run()
-    broken = made("parts")
+    """Killed within each step before, at and behind the ends of passes."""
+    whole, folder = whole_run(accumulate)
+    broken = killable_loop(tmp_path, accumulate)
     call = getattr(broken, moment)
 
     def killed() -> None:
@@ -199,10 +222,10 @@ def test_killed_and_resumed_is_uninterrupted_byte_by_byte(
     setattr(broken, moment, killed)
     with pytest.raises(Killed):
         broken.run()
-    resumed = made("parts")
+    resumed = killable_loop(tmp_path, accumulate)
     resumed.resume()
     resumed.run()
-    assert same(whole, resumed) and account(tmp_path / "whole") == account(tmp_path / "parts")
+    assert same(whole, resumed) and account(folder) == account(tmp_path)
 
 
 @pytest.mark.parametrize("step", [3, 4, 5])

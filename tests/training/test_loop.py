@@ -29,10 +29,18 @@ def validator(loop_box: list[Loop]) -> Any:
     return validate
 
 
-@pytest.mark.parametrize("cuts", [[7], [10], [3, 23], [5, 6, 7]])
-def test_resumed_is_uninterrupted(tmp_path: Path, cuts: list[int]) -> None:
-    whole = make_loop(tmp_path / "whole", validate=validator([]), accumulate=2)
+@pytest.fixture(scope="module")
+def validated_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Loop, Path]:
+    """A run of 30 steps that validates, and its folder."""
+    folder = tmp_path_factory.mktemp("validated")
+    whole = make_loop(folder, validate=validator([]), accumulate=2)
     whole.run()
+    return whole, folder
+
+
+@pytest.mark.parametrize("cuts", [[7], [10], [3, 23], [5, 6, 7]])
+def test_resumed_is_uninterrupted(tmp_path: Path, cuts: list[int], validated_run: tuple[Loop, Path]) -> None:
+    whole, folder = validated_run
     for end in [*cuts, 30]:
         part = make_loop(tmp_path / "parts", validate=validator([]), accumulate=2, max_steps=end)
         part.resume()
@@ -40,7 +48,7 @@ def test_resumed_is_uninterrupted(tmp_path: Path, cuts: list[int]) -> None:
     assert same(whole, part)
     # The end of a part validates, which the whole run does not do there.
     mine = [row for row in rows(tmp_path / "parts") if "valid_loss" not in row or row["step"] % 10 == 0]
-    assert mine == rows(tmp_path / "whole")
+    assert mine == rows(folder)
 
 
 @pytest.mark.parametrize(
@@ -117,10 +125,20 @@ def test_a_loss_that_is_not_finite_changes_nothing_and_ends_the_run(tmp_path: Pa
     assert made.parts.store.steps() == [10]
 
 
-@pytest.mark.parametrize(("number", "error"), [(signal.SIGTERM, SystemExit), (signal.SIGINT, KeyboardInterrupt)])
-def test_a_signal_saves_first(tmp_path: Path, number: int, error: type[BaseException]) -> None:
-    whole = make_loop(tmp_path / "whole")
+@pytest.fixture(scope="module")
+def plain_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Loop, Path]:
+    """A run of 30 steps, and its folder."""
+    folder = tmp_path_factory.mktemp("plain")
+    whole = make_loop(folder)
     whole.run()
+    return whole, folder
+
+
+@pytest.mark.parametrize(("number", "error"), [(signal.SIGTERM, SystemExit), (signal.SIGINT, KeyboardInterrupt)])
+def test_a_signal_saves_first(
+    tmp_path: Path, number: int, error: type[BaseException], plain_run: tuple[Loop, Path]
+) -> None:
+    whole, folder = plain_run
     made = make_loop(tmp_path / "run")
     step = made.step
 
@@ -137,7 +155,7 @@ def test_a_signal_saves_first(tmp_path: Path, number: int, error: type[BaseExcep
     resumed = make_loop(tmp_path / "run")
     resumed.resume()
     resumed.run()
-    assert same(whole, resumed) and rows(tmp_path / "run") == rows(tmp_path / "whole")
+    assert same(whole, resumed) and rows(tmp_path / "run") == rows(folder)
 
 
 def test_the_best_is_kept_and_patience_ends_the_run(tmp_path: Path) -> None:

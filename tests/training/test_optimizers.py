@@ -38,11 +38,11 @@ def names(spec: Any) -> str:
 @pytest.mark.parametrize("optimizer", ALL, ids=names)
 def test_resumed_is_uninterrupted(tmp_path: Path, optimizer: Any) -> None:
     settings: dict[str, Any] = {"optimizer": optimizer, "accumulate": 2, "layer_decay": 0.9}
-    whole = make_loop(tmp_path / "whole", max_steps=14, **settings)
+    whole = make_loop(tmp_path / "whole", max_steps=9, **settings)
     before = [parameter.detach().clone() for parameter in whole.network.parameters()]
     whole.run()
     assert not any(torch.equal(a, b) for a, b in zip(before, whole.network.parameters(), strict=True))
-    for end in (4, 5, 14):  # twice, since a state can survive one resume and not the second
+    for end in (4, 5, 9):  # twice, since a state can survive one resume and not the second
         part = make_loop(tmp_path / "parts", max_steps=end, **settings)
         part.resume()
         part.run()
@@ -51,10 +51,10 @@ def test_resumed_is_uninterrupted(tmp_path: Path, optimizer: Any) -> None:
 
 @pytest.mark.parametrize("optimizer", ["adafactor", "muon", "lion", "schedule_free", "sgd"])
 def test_the_resume_test_has_teeth(tmp_path: Path, optimizer: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = make_loop(tmp_path / "whole", max_steps=14, optimizer=optimizer)
+    whole = make_loop(tmp_path / "whole", max_steps=9, optimizer=optimizer)
     whole.run()
     make_loop(tmp_path / "parts", max_steps=5, optimizer=optimizer).run()
-    resumed = make_loop(tmp_path / "parts", max_steps=14, optimizer=optimizer)
+    resumed = make_loop(tmp_path / "parts", max_steps=9, optimizer=optimizer)
     monkeypatch.setattr("antiphon.training.resume.join_optimizer", lambda *a, **k: None)
     resumed.resume()
     resumed.run()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
-from training.runs import make_loop, same
+from training.runs import MODEL, make_loop, same
 
 from antiphon.errors import ConfigError
 from antiphon.recipe import from_mapping
@@ -17,7 +18,14 @@ from antiphon.training.loop import Loop, Validation
 from antiphon.workflows.average import average_and_compare, average_weights
 
 SCORES = {3: 1.0, 6: 5.0, 9: 2.0, 12: 5.0, 15: 3.0, 18: float("nan")}
-SETTINGS: dict[str, Any] = {"max_steps": 18, "save_every_steps": 4, "keep_last": 3, "every": 3, "average_best": 3}
+SETTINGS: dict[str, Any] = {
+    "model": replace(MODEL, encoder_layers=1, decoder_layers=1),
+    "max_steps": 18,
+    "save_every_steps": 4,
+    "keep_last": 3,
+    "every": 3,
+    "average_best": 3,
+}
 
 
 class Scored:

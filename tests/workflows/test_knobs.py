@@ -17,7 +17,7 @@ WORDS = ["one", "two", "three", "four", "five", "six"]
 RECIPE = """\
 data: {train: {path: pairs.tsv}, valid: {path: valid.tsv}}
 tokenizer: {kind: bpe, vocab_size: 300}
-model: {preset: tiny, d_model: 32, ffn_dim: 48, num_heads: 2, word_dropout: 0.1, layer_drop: 0.1}
+model: {preset: tiny, d_model: 32, ffn_dim: 48, num_heads: 2, decoder_layers: 1, word_dropout: 0.1, layer_drop: 0.1}
 training:
   max_steps: 20
   batch_tokens: 200

@@ -25,11 +25,18 @@ def content(folder: Path) -> dict[str, bytes]:
     return {str(file.relative_to(folder)): file.read_bytes() for file in files}
 
 
-@pytest.fixture
-def old(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A short run, with another vocabulary and another seed than the ones that replace it."""
-    made = recipe(tmp_path / "run", tokenizer={"vocab_size": 290}, training={"max_steps": 3, "seed": 7})
+    folder = tmp_path_factory.mktemp("trained") / "run"
+    made = recipe(folder, tokenizer={"vocab_size": 290}, training={"max_steps": 3, "seed": 7})
     return train(made, quiet=True).folder
+
+
+@pytest.fixture
+def old(trained: Path, tmp_path: Path) -> Path:
+    """The short run, in a folder of the test."""
+    return shutil.copytree(trained, tmp_path / "run")
 
 
 def test_a_run_is_replaced_and_equals_one_in_a_new_folder(old: Path, tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def test_a_validation_measures_what_evaluate_measures(
     rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     [validated] = [row["chrf"] for row in rows if "chrf" in row]
     model = antiphon.load(tmp_path / "run")
-    chrf = {how: antiphon.evaluate(model, VALID, ["chrf"], overflow=how)["chrf"].score for how in ("truncate", reads)}
+    chrf = {how: antiphon.evaluate(model, VALID, ["chrf"], overflow=how)["chrf"].score for how in {"truncate", reads}}
     assert validated == pytest.approx(chrf[reads])
     assert reads == "truncate" or chrf["truncate"] != pytest.approx(chrf[reads])  # so that it tells
     said = capsys.readouterr().err.count("since `generation.overflow` is error")

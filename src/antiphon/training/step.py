@@ -105,8 +105,10 @@ class TrainStep:
         """The loss of micro-batch `number` of the step, or of its `rows`. Its random bits depend on the number, not on
         the rank."""
         settings, step = self.settings, self.progress.step
-        # For custom layers that use PyTorch's global generator.
-        torch.manual_seed(mix(settings.seed, step, number) if number else settings.seed * 1_000_003 + step)
+        # For custom layers that use PyTorch's global generator. On a CPU not by `torch.manual_seed`, which also formats
+        # the stack of this call for each kind of device that is not there.
+        manual_seed = torch.default_generator.manual_seed if self.parallel.device.type == "cpu" else torch.manual_seed
+        manual_seed(mix(settings.seed, step, number) if number else settings.seed * 1_000_003 + step)
         self.network.noise.set(seed=settings.seed, step=step, micro_batch=number, rows=rows)
         with self.precision(), self.protection.splitter.watching(rows, self.parallel.device):
             return self.objective.loss(self.forward, batch)

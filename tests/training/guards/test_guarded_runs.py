@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import functools
+import gc
 import json
 import math
 import random
+import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from counts import count
 from torch import Tensor, nn
 from training.runs import MODEL, Reversals, Said, make_loop, rows, same, weights
 
@@ -64,27 +68,58 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.fixture(scope="module", autouse=True)
+def small_heap() -> Iterator[None]:
+    """Each time that memory runs out, the garbage collector looks at all objects: not at those of the libraries."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+class MemoryRun:
+    """A run of count("memory_steps") steps in float64, for which batches up to `most` positions fit."""
+
+    def __init__(self, folder: Path, name: str, most: int, place: str) -> None:
+        steps = count("memory_steps")
+        self.folder = folder
+        self.loop = make_loop(folder, max_steps=steps, log_every_steps=steps // 3, **SETTINGS[name])
+        self.loop.network.double()
+        self.memory = Memory(self.loop, most, place)
+        self.loop.run()
+        self.weights = weights(self.loop)
+
+
+@pytest.fixture(scope="module")
+def whole_run(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], MemoryRun]:
+    """The run of each of the SETTINGS whose memory is large."""
+
+    @functools.cache
+    def made(name: str) -> MemoryRun:
+        return MemoryRun(tmp_path_factory.mktemp("whole"), name, 10**9, "forward")
+
+    return made
+
+
 @pytest.mark.parametrize("place", ["forward", "backward"])
 @pytest.mark.parametrize("name", SETTINGS)
-def test_a_run_whose_memory_is_small_is_the_run(name: str, place: str, tmp_path: Path) -> None:
-    made = []
-    for most in (10**9, 24 * (2 if "r_drop" in SETTINGS[name] else 1)):
-        loop = make_loop(tmp_path / str(most), max_steps=12, log_every_steps=4, **SETTINGS[name])
-        loop.network.double()
-        memory = Memory(loop, most, place)
-        loop.run()
-        made.append((loop, memory, weights(loop)))
-    (whole, none, wanted), (parts, memory, found) = made
-    assert none.failures == 0 and memory.failures > 0 and parts.progress.protection.split.failures == memory.failures
-    for one, other in zip(found, wanted, strict=True):
+def test_a_run_whose_memory_is_small_is_the_run(
+    name: str, place: str, tmp_path: Path, whole_run: Callable[[str], MemoryRun]
+) -> None:
+    whole = whole_run(name)
+    parts = MemoryRun(tmp_path, name, 24 * (2 if "r_drop" in SETTINGS[name] else 1), place)
+    failures = parts.memory.failures
+    assert whole.memory.failures == 0 and failures > 0
+    assert parts.loop.progress.protection.split.failures == failures
+    for one, other in zip(parts.weights, whole.weights, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-8, atol=1e-11)
-    for mine, theirs in zip(rows(tmp_path / str(memory.most)), rows(tmp_path / str(none.most)), strict=True):
+    for mine, theirs in zip(rows(parts.folder), rows(whole.folder), strict=True):
         assert mine == pytest.approx(theirs, rel=1e-9)
-    assert len([line for line in lines(parts) if "memory ran out" in line]) == 1
-    logged = [json.loads(line) for line in (parts.record.folder / "metrics.jsonl").read_text().splitlines()]
+    assert len([line for line in lines(parts.loop) if "memory ran out" in line]) == 1
+    logged = [json.loads(line) for line in (parts.folder / "metrics.jsonl").read_text().splitlines()]
     assert sum(row.get("split_micro_batches", 0) for row in logged) > 0
-    assert [row["event"] for row in parts.protection.events.rows] == ["memory"] * memory.failures
-    assert not whole.protection.events.rows
+    assert [row["event"] for row in parts.loop.protection.events.rows] == ["memory"] * failures
+    assert not whole.loop.protection.events.rows
 
 
 def test_what_was_split_is_split_behind_a_resume(tmp_path: Path) -> None:
@@ -151,10 +186,10 @@ class Poisoned(Reversals):
 SMALL = replace(MODEL, encoder_layers=1, decoder_layers=1, layer_drop=0.0)
 
 
-def poisoned_loop(folder: Path, *, first: int = 110, last: int = 150, **settings: Any) -> Loop:
+def poisoned_loop(folder: Path, *, first: int = 60, last: int = 100, **settings: Any) -> Loop:
     known: dict[str, Any] = {
         "model": SMALL,
-        "max_steps": 200,
+        "max_steps": 120,
         "lr": 1e-2,
         "save_every_steps": 20,
         "keep_last": 2,
@@ -175,53 +210,63 @@ def went_back(tmp_path_factory: pytest.TempPathFactory) -> tuple[Loop, Path]:
     return loop, folder
 
 
-def test_a_run_that_diverges_stops_and_keeps_the_last_good_snapshot(
-    went_back: tuple[Loop, Path], tmp_path: Path
-) -> None:
-    loop = poisoned_loop(tmp_path / "run")
+@pytest.fixture(scope="module")
+def diverged(tmp_path_factory: pytest.TempPathFactory) -> tuple[Loop, Path, DivergenceError]:
+    """A run that diverged and stopped, its folder, and how it ended."""
+    folder = tmp_path_factory.mktemp("diverged") / "run"
+    loop = poisoned_loop(folder)
     with pytest.raises(DivergenceError) as caught:
         loop.run()
-    text, step = str(caught.value), loop.progress.step
-    assert caught.value.exit_code == 1 and "\n" not in text
-    assert step == 150 and f"has left its range at step {step}: " in text and "(since step 101)" in text
-    assert "The snapshot of step 60 and the best model are kept, those after it" in text
+    return loop, folder, caught.value
+
+
+def test_a_run_that_diverges_stops_and_keeps_the_last_good_snapshot(
+    diverged: tuple[Loop, Path, DivergenceError], went_back: tuple[Loop, Path], tmp_path: Path
+) -> None:
+    loop, folder, error = diverged
+    text, step = str(error), loop.progress.step
+    assert error.exit_code == 1 and "\n" not in text
+    assert step == 100 and f"has left its range at step {step}: " in text and "(since step 51)" in text
+    assert "The snapshot of step 20 and the best model are kept, those after it" in text
     assert "lower `training.lr`" in text and "training.max_rollbacks=1" in text and "resume=True" in text
-    assert loop.parts.store.steps() == [60]
+    assert loop.parts.store.steps() == [20]
     row = loop.protection.events.rows[-1]
     assert row["event"] == "divergence" and row["back_to"] is None and row["level"] > row["end"] > row["lowest"]
     # It is resumed from there, with another setting.
+    shutil.copytree(folder, tmp_path / "run")
     other = poisoned_loop(tmp_path / "run", max_rollbacks=1)
-    assert other.resume() and other.progress.step == 60
-    assert other.run() == "200 steps are done"
+    assert other.resume() and other.progress.step == 20
+    assert other.run() == "120 steps are done"
     assert same(other, went_back[0]) and rows(tmp_path / "run") == rows(went_back[1])
 
 
-def test_going_back_skips_the_data_and_nothing_else(went_back: tuple[Loop, Path], tmp_path: Path) -> None:
+def test_going_back_skips_the_data_and_nothing_else(
+    went_back: tuple[Loop, Path], diverged: tuple[Loop, Path, DivergenceError], tmp_path: Path
+) -> None:
     """The run is one whose stream jumps from the good snapshot to the place behind the divergence."""
     loop, folder = went_back
     assert (
         loop.progress.protection.rollbacks == 1
-        and loop.progress.step == 200
-        and loop.parts.batches.state() == {"number": 290}
+        and loop.progress.step == 120
+        and loop.parts.batches.state() == {"number": 200}
     )
     said = [line for line in lines(loop) if "has left its range" in line]
     assert (
         len(said) == 1
-        and "going back to the snapshot of step 60 and on with the data after step 150 (1 of 1" in said[0]
+        and "going back to the snapshot of step 20 and on with the data after step 100 (1 of 1" in said[0]
     )
-    jumping = poisoned_loop(tmp_path / "jumping", max_steps=60)
-    jumping.run()
+    shutil.copytree(diverged[1], tmp_path / "jumping")  # it has the snapshot of step 20
     jumping = poisoned_loop(tmp_path / "jumping")
-    jumping.resume()
-    jumping.ahead.restore({"number": 150})
+    assert jumping.resume() and jumping.progress.step == 20
+    jumping.ahead.restore({"number": 100})
     jumping.run()
     assert same(loop, jumping)
     found = rows(folder)
-    assert [row["step"] for row in found] == list(range(20, 201, 20)) and found == rows(tmp_path / "jumping")
+    assert [row["step"] for row in found] == list(range(20, 121, 20)) and found == rows(tmp_path / "jumping")
     assert json.loads((folder / "metrics.jsonl").read_text().splitlines()[-1])["rollbacks"] == 1
 
 
-@pytest.mark.parametrize("cuts", [[90, 180], [150, 151]])
+@pytest.mark.parametrize("cuts", [[60, 125], [100, 101]])
 def test_a_run_that_went_back_is_resumed_exactly(cuts: list[int], went_back: tuple[Loop, Path], tmp_path: Path) -> None:
     """Also where it is killed after it went back and before it saved: it diverges and goes back again."""
     whole, folder = went_back
@@ -243,12 +288,12 @@ def test_a_run_that_went_back_is_resumed_exactly(cuts: list[int], went_back: tup
             part.run()
         except RuntimeError as error:
             assert str(error) == "killed"
-    assert part.progress.step == 200 and part.progress.protection.rollbacks == 1
+    assert part.progress.step == 120 and part.progress.protection.rollbacks == 1
     assert same(whole, part) and rows(tmp_path / "parts") == rows(folder)
 
 
 def test_it_goes_back_a_bounded_number_of_times(tmp_path: Path) -> None:
-    loop = poisoned_loop(tmp_path / "run", last=10**6, max_rollbacks=2)
+    loop = poisoned_loop(tmp_path / "run", first=110, last=10**6, max_rollbacks=2, max_steps=160)
     with pytest.raises(DivergenceError, match=r"training\.max_rollbacks=3"):
         loop.run()
     assert loop.progress.protection.rollbacks == 2 and loop.parts.store.steps()[-1] <= 120
@@ -262,9 +307,9 @@ def test_without_a_snapshot_from_before_it_stops(tmp_path: Path) -> None:
 
 
 def test_the_guard_can_be_switched_off(tmp_path: Path) -> None:
-    loop = poisoned_loop(tmp_path / "run", max_loss_rise=0)
-    assert loop.run() == "200 steps are done"
-    assert loop.parts.store.steps() == [180, 200]
+    loop = poisoned_loop(tmp_path / "run", max_loss_rise=0)  # with it, the run ends at step 100
+    assert loop.run() == "120 steps are done"
+    assert loop.parts.store.steps() == [100, 120]
 
 
 def test_the_snapshot_before_a_rise_survives_frequent_saves(tmp_path: Path) -> None:
