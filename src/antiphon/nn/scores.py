@@ -126,9 +126,8 @@ def plan(rule: ScoreRule, queries: Tokens, keys: Tokens, *, causal: bool, num_he
 @operation
 def all_true(mask: Tensor) -> bool:
     """Whether all of a bool tensor is true, so that no fill is needed. Always False on a GPU, where reading the value
-    synchronizes and a fill is cheap, and in a compiled or exported graph: the value would cut it in two here, in each
-    layer, and an exported one must hold for every mask."""
-    return mask.device.type == "cpu" and not torch.compiler.is_compiling() and bool(mask.all())
+    synchronizes and a fill is cheap, and in an exported graph, which must hold for every mask."""
+    return mask.device.type == "cpu" and not torch.compiler.is_exporting() and bool(mask.all())
 
 
 @operation
