@@ -35,6 +35,7 @@ class BrokenServer(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     server: Any
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # a body is a packet of its own, which would wait 40 ms for the reader's answer
 
     def log_message(self, *_: object) -> None: ...
 

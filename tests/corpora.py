@@ -6,6 +6,7 @@ corpus = streamed(tmp_path, pool_tokens=1000)
 
 from __future__ import annotations
 
+import functools
 import gzip
 import random
 from pathlib import Path
@@ -19,6 +20,7 @@ TASK = load_task("translation")
 TOP = PoolStart()  # where an epoch begins
 
 
+@functools.cache
 def bytes_tokenizer() -> Tokenizer:
     return train_tokenizer(["a"], kind="bytes", vocab_size=260)
 

@@ -183,17 +183,20 @@ def part_of(module: str) -> str:
     return module.split(".")[1] if "." in module else ""
 
 
-def imports(path: Path) -> Iterator[tuple[str, int]]:
+@cache
+def imports(path: Path) -> list[tuple[str, int]]:
     """Every module that a file imports, inside functions and under TYPE_CHECKING too, with the line."""
+    found: list[tuple[str, int]] = []
     for node in ast.walk(sources()[path]):
         if isinstance(node, ast.Import):
-            yield from ((name.name, node.lineno) for name in node.names)
+            found += [(name.name, node.lineno) for name in node.names]
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}:{node.lineno}: a relative import; write `from antiphon. …`"
             assert node.module is not None
             for name in node.names:
                 whole = f"{node.module}.{name.name}"
-                yield (whole if whole in modules() else node.module), node.lineno
+                found.append((whole if whole in modules() else node.module, node.lineno))
+    return found
 
 
 def own_imports(path: Path) -> Iterator[tuple[str, int]]:

@@ -81,5 +81,9 @@ def test_a_page_of_4000_words() -> None:
     sentence = "The <b>quick <i>brown</i> fox</b> jumps over <a href='x'>the <em>lazy</em> dog</a> again today. "
     page = "".join(f"<div><p class=a{i}>{sentence * 4}</p></div>\n" for i in range(91))
     assert len(page.split()) > 4000
-    one, many = (min(seconds(READERS["html"], page * times) for _ in range(3)) for times in (1, 16))
-    assert many < 3 * 16 * one, (one, many)
+    one, many = min(seconds(READERS["html"], page) for _ in range(3)), float("inf")
+    for _ in range(3):  # the least of three counts, so the first that is short enough will do
+        many = min(many, seconds(READERS["html"], page * 16))
+        if many < 3 * 16 * one:
+            return
+    pytest.fail(f"16 pages take {many:.2f} s, one takes {one:.3f} s")

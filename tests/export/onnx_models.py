@@ -13,9 +13,7 @@ from antiphon.text import train_tokenizer
 TEXTS = ["in 3 hours", "4 days ago", "a", "Monday, 5 May 2014 and a bit more"]
 
 
-def small_model(
-    attention: dict[str, Any] | None = None, *, labels: dict[str, str] | None = None, shared: bool = True, **shape: Any
-) -> Model:
+def small_model(attention: dict[str, Any] | None = None, *, shared: bool = True, **shape: Any) -> Model:
     """A model of one layer a side unless `shape` says more, with fresh weights that give varied answers."""
     tokenizer = train_tokenizer([text * 2 for text in TEXTS] * 5, kind="bpe", vocab_size=300)
     sizes = {"preset": "tiny", "d_model": 32, "num_heads": 4, "ffn_dim": 48, "encoder_layers": 1, "decoder_layers": 1}
@@ -23,6 +21,5 @@ def small_model(
     kinds = AttentionConfig(**(attention or {}))
     size = tokenizer.vocab_size
     network = build_network(config, kinds, source_vocab=size, target_vocab=size, shared=shared, seed=3).eval()
-    task = "classification" if labels else "text"
-    parts = Parts(network, config, kinds, tokenizer, tokenizer.as_target(), task, GenerationConfig(), labels or {})
+    parts = Parts(network, config, kinds, tokenizer, tokenizer.as_target(), "text", GenerationConfig())
     return Model.from_parts(parts)

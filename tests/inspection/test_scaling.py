@@ -184,7 +184,7 @@ STORED: list[tuple[dict[str, Any], dict[str, Any], BatchShape, bool]] = [
 def test_activations_take_the_memory_that_is_computed(
     model: dict[str, Any], attention: dict[str, Any], shape: BatchShape, fused: bool, checkpoint: bool, half: bool
 ) -> None:
-    network = build(attention, **{"d_model": 256, "ffn_dim": 1024, **model})
+    network = build(attention, **{"d_model": 128, "ffn_dim": 512, **model})
     network.checkpoint_activations(checkpoint)
     for parameter in network.parameters():
         parameter.grad = torch.zeros_like(parameter)

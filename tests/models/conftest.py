@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -26,3 +27,9 @@ def wholes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     for folder in made.values():
         assert hostile.outcome(folder) is None
     return made
+
+
+@pytest.fixture(autouse=True)
+def no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hundreds of small folders are written; tests/training/test_power_loss.py sees what reaches the disk."""
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)

@@ -163,8 +163,9 @@ def test_a_scaled_loss_has_scaled_gradients() -> None:
         torch.testing.assert_close(large, plain * 1024)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def compiler() -> Iterator[None]:
+    """What is compiled is shared by the tests that ask for it: networks of one shape have the same code."""
     torch._dynamo.reset()
     yield
     torch._dynamo.reset()

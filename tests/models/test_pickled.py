@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from safetensors.torch import load_file
 import antiphon
 from antiphon.cli.main import main
 from antiphon.errors import ModelError
+from antiphon.models.folders import pickled_process
 from antiphon.models.folders.hub import load_pretrained, save_pretrained
 from antiphon.models.folders.pickled import convert_pickled
 
@@ -108,9 +110,6 @@ def test_a_hostile_pickle_does_not_run(form: str, folder: Path, tmp_path: Path) 
     ("content", "said"),
     [
         ({"a": 5}, "must hold tensors by name, but `a` is int"),
-        ([torch.ones(2)], "must hold tensors by name, but holds list"),
-        ({}, "must hold tensors by name, but holds dict"),
-        ({"a": torch.ones(2).to_sparse()}, "must be dense, but `a` is not"),
         ({"a": torch.ones(1).expand(2**36)}, "cannot be converted"),  # 256 GB in a file of 1 kB
     ],
 )
@@ -119,6 +118,27 @@ def test_what_is_no_state_dict_is_one_line(content: object, said: str, folder: P
     with pytest.raises(ModelError, match=said) as caught:
         convert_pickled(folder, tmp_path / "new")
     assert "\n" not in str(caught.value) and not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ({"a": 5}, "must hold tensors by name, but `a` is int"),
+        ([torch.ones(2)], "must hold tensors by name, but holds list"),
+        ({}, "must hold tensors by name, but holds dict"),
+        ({"a": torch.ones(2).to_sparse()}, "must be dense, but `a` is not"),
+    ],
+)
+def test_the_process_takes_tensors_by_name_alone(
+    content: object, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its program in this process, but for the limits: it takes seconds to start, and the test above has started it."""
+    torch.save(content, tmp_path / "pytorch_model.bin")
+    monkeypatch.setattr(pickled_process, "limit", lambda size: None)
+    monkeypatch.setattr(sys, "argv", ["", str(tmp_path / "pytorch_model.bin"), str(tmp_path / "model.safetensors")])
+    with pytest.raises(SystemExit, match=said) as caught:
+        pickled_process.main()
+    assert "\n" not in str(caught.value) and not (tmp_path / "model.safetensors").exists()
 
 
 def test_what_is_not_converted(folder: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from counts import count
 from parity import reference
 from parity.test_families import our_logits, rows, their_logits
 
@@ -29,17 +30,22 @@ def adapted(model: Any, folder: Path, seed: int, **settings: Any) -> Any:
     return made
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {},
-        {"use_dora": True, "target_modules": r".*\.(q|v|q_proj|v_proj|wo|fc2|down_proj)"},
-        {"use_rslora": True, "modules_to_save": ["final_layer_norm", "layer_norm", "pre_self_attn_layernorm"]},
-    ],
-    ids=["lora", "dora", "norms"],
-)
-@pytest.mark.parametrize("family", reference.FAMILIES)
-def test_an_adapter_of_peft_on_transformers_is_read(family: str, settings: dict[str, Any], tmp_path: Path) -> None:
+SETTINGS: dict[str, dict[str, Any]] = {
+    "lora": {},
+    "dora": {"use_dora": True, "target_modules": r".*\.(q|v|q_proj|v_proj|wo|fc2|down_proj)"},
+    "norms": {"use_rslora": True, "modules_to_save": ["final_layer_norm", "layer_norm", "pre_self_attn_layernorm"]},
+}
+# The next kinds in turn for each family: families that are alike have all of them.
+CASES = [
+    (family, list(SETTINGS)[(number + i) % len(SETTINGS)])
+    for number, family in enumerate(reference.FAMILIES)
+    for i in range(count("adapter_kinds"))
+]
+
+
+@pytest.mark.parametrize(("family", "kind"), CASES)
+def test_an_adapter_of_peft_on_transformers_is_read(family: str, kind: str, tmp_path: Path) -> None:
+    settings = SETTINGS[kind]
     base, adapter, seed = tmp_path / "base", tmp_path / "adapter", 3
     model = reference.make(reference.FAMILIES[family], seed, base)
     sources, targets = rows(model, seed)

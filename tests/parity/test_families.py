@@ -37,6 +37,11 @@ from antiphon.models.folders.hub import load_pretrained, save_pretrained
 from antiphon.search import engine
 
 CASES = [(name, seed) for name in reference.FAMILIES for seed in range(count("families"))]
+# Beams, length penalty, n-grams that may not come twice, penalty of tokens that were there.
+SEARCHES = [
+    (1, 1.0, 0, 1.0), (4, 1.0, 0, 1.0), (4, 0.6, 2, 1.0), (4, 2.0, 0, 1.0), (1, 1.0, 0, 1.5), (4, 1.0, 0, 1.5),
+    (4, 1.0, 0, 0.7),
+]  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -163,6 +168,17 @@ def their_answers(model: PreTrainedModel, sources: list[list[int]], **settings: 
     return answers
 
 
+def searches_of(seed: int) -> list[tuple[int, float, int, float]]:
+    """The searches that a config is compared in: the next ones in turn, so that each family has all of them."""
+    number = count("family_searches")
+    return [SEARCHES[(seed * number + i) % len(SEARCHES)] for i in range(number)]
+
+
+def test_every_search_is_compared() -> None:
+    """With the counts in force, a family whose configs are fewer than its turns would miss some."""
+    assert {each for seed in range(count("families")) for each in searches_of(seed)} == set(SEARCHES)
+
+
 def tied(model: Model, source: list[int], mine: list[int], other: list[int]) -> bool:
     """Whether two answers are equally good: the reference sums in float32, which cannot tell them apart."""
     scores = engine.forced_scores(model.network, [(source, mine), (source, other)], model.special_tokens)
@@ -187,10 +203,7 @@ def test_logits_searches_and_the_way_back(name: str, seed: int, tmp_path: Path, 
 
     # searches: what it says of the first and last token is in its generation_config.json
     first = len(model.special_tokens.first)
-    for beams, penalty, ngram, repeated in (
-        (1, 1.0, 0, 1.0), (4, 1.0, 0, 1.0), (4, 0.6, 2, 1.0), (4, 2.0, 0, 1.0), (1, 1.0, 0, 1.5), (4, 1.0, 0, 1.5),
-        (4, 1.0, 0, 0.7),
-    ):  # fmt: skip
+    for beams, penalty, ngram, repeated in searches_of(seed):
         config = GenerationConfig(
             beam_size=beams,
             length_penalty=penalty,

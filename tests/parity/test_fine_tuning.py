@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import torch
 import transformers
+from counts import count
 from parity import reference
 from parity.test_families import difference, our_logits, their_logits, unnarrowed, wide_reference, widen
 from text import hub
@@ -152,8 +153,14 @@ def test_after_some_steps_transformers_reads_it_back(name: str, tmp_path: Path) 
     assert answers[0][0].tokens == answers[1][0].tokens
 
 
-@pytest.mark.parametrize("name", ["t5", "marian", "mbart"])
-@pytest.mark.parametrize("adapter", [None, "lora", "dora"])
+RESUMED = [  # all of the families, and each with the next ways in turn
+    (name, [None, "lora", "dora"][(number + i) % 3])
+    for number, name in enumerate(["t5", "marian", "mbart"])
+    for i in range(count("resumed_adapters"))
+]
+
+
+@pytest.mark.parametrize(("name", "adapter"), RESUMED)
 def test_resumed_is_uninterrupted_and_merged_is_unmerged(name: str, adapter: str | None, tmp_path: Path) -> None:
     if adapter:
         pytest.importorskip("peft")

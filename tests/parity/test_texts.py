@@ -67,6 +67,10 @@ def test_answers_are_theirs_and_go_back(name: str, tmp_path: Path) -> None:
     reference, theirs = checkpoint(name, tmp_path / "theirs")
     theirs = widen(theirs)
     model = antiphon.load(tmp_path / "theirs", device="cpu", dtype="float64")
+    saved = {
+        form: antiphon.load(model.save(tmp_path / form, format=form), device="cpu", dtype="float64")
+        for form in ("antiphon", "huggingface")
+    }
     for beams in (1, 4):
         wanted = their_texts(reference, theirs, beams=beams)
         found = model.generate(SOURCES, beam_size=beams, max_new_tokens=12)
@@ -74,8 +78,7 @@ def test_answers_are_theirs_and_go_back(name: str, tmp_path: Path) -> None:
         broken = "\ufffd" if name == "byt5" else ""
         assert [answer.text.replace(broken, "") if broken else answer.text for answer in found] == wanted
         assert any(wanted)
-        for form in ("antiphon", "huggingface"):
-            again = antiphon.load(model.save(tmp_path / form, format=form), device="cpu", dtype="float64")
+        for form, again in saved.items():
             answers = again.generate(SOURCES, beam_size=beams, max_new_tokens=12)
             assert [answer.tokens for answer in answers] == [answer.tokens for answer in found], form
             assert [answer.text for answer in answers] == [answer.text for answer in found], form

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from counts import count
 
 from antiphon.errors import ConfigError, ModelError
 from antiphon.text import Tokenizer, clean_text, load_pretrained_tokenizers, pretrained_files
@@ -29,8 +30,9 @@ STEERING = ["</s>", "in <pad> it<pad>", "<s>a</s>", "a<unk>", "en_XX x", "eng_La
 
 
 class Case(NamedTuple):
-    """A folder, and both sides' tokenizers in ours."""
+    """A folder of a name of `hub.FOLDERS`, and both sides' tokenizers in ours."""
 
+    name: str
     made: hub.HubFolder
     source: Tokenizer
     target: Tokenizer
@@ -51,7 +53,7 @@ def make(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Case]:
     @functools.cache
     def case(name: str) -> Case:
         made = hub.make(name, tmp_path_factory.mktemp(name), hub.sentences())
-        return Case(made, *load_pretrained_tokenizers(made.path, made.config))
+        return Case(name, made, *load_pretrained_tokenizers(made.path, made.config))
 
     return case
 
@@ -105,7 +107,10 @@ def test_ids_and_text_are_theirs_on_the_odd_inputs(case: Case, data_folder: Path
     lines = (data_folder / "odd-inputs" / "odd_lines.jsonl").read_text(encoding="utf-8").split("\n")
     texts = [json.loads(line)["text"] for line in lines if line]
     texts += json.loads((data_folder / "odd-inputs" / "blns" / "blns.json").read_text(encoding="utf-8"))
-    assert len(texts) > 600 and list(differences(case, texts)) == []
+    assert len(texts) > 600
+    share = max(1, len(texts) // count("published_odd_texts"))  # others for each folder: all texts are read by some
+    own = texts[list(hub.FOLDERS).index(case.name) % share :: share]
+    assert list(differences(case, own)) == []
 
 
 def test_saved_and_loaded_it_is_the_same(case: Case, tmp_path: Path) -> None:

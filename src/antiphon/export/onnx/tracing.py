@@ -115,7 +115,12 @@ def trace(network: EncoderDecoder) -> Traced:
 
 
 def _traced(part: nn.Module, given: tuple[Tensor, ...], dims: tuple[Any, ...]) -> ExportedProgram:
-    return torch.export.export(part, given, dynamic_shapes=dims, strict=False)
+    import torch._dynamo  # torch.export imports it too
+
+    # Its cache of the shapes that operators give is keyed by symbols here: that takes longer than asking them again,
+    # a third of the whole time.
+    with torch._dynamo.config.patch(fake_tensor_cache_enabled=False):
+        return torch.export.export(part, given, dynamic_shapes=dims, strict=False)
 
 
 def describe_layers(network: EncoderDecoder) -> list[LayerState]:
