@@ -19,6 +19,7 @@ from antiphon.generation.quantize import quantize
 from antiphon.models.build import build_network
 from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.runtime.kernels.compiler import why_not
+from antiphon.runtime.runtime import Runtime
 from antiphon.runtime.stepper import DecodeStepper
 from antiphon.search import running
 from antiphon.search.engine import add_source, answer
@@ -53,8 +54,8 @@ def asked(dice: random.Random, row: int, *, size: int) -> Asked:
     return SourceInput(source_of(dice), row, prefix=prefix, restriction=restriction), config
 
 
-def alone(network: EncoderDecoder, one: Asked) -> list[Hypothesis]:
-    return answer(network, [one[0]], one[1], SPECIAL)[0]
+def alone(runtime: Runtime, one: Asked) -> list[Hypothesis]:
+    return answer(runtime, [one[0]], one[1], SPECIAL)[0]
 
 
 def run(
@@ -87,16 +88,18 @@ def test_in_int8_every_answer_is_that_of_a_search_alone_bit_by_bit(name: str) ->
     dice, network = random.Random(name), copy.deepcopy(network_of(name, seed=3))
     quantize(network)
     requests = [asked(dice, row, size=network.vocab_size) for row in range(count("running"))]
+    runtime = Runtime(network)  # one trial for all that are alone
     for row, job in run(network, requests, dice).items():
-        assert job.hypotheses == alone(network, requests[row]), (row, requests[row])
+        assert job.hypotheses == alone(runtime, requests[row]), (row, requests[row])
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_in_float32_every_answer_is_that_of_a_search_alone(name: str) -> None:
     dice, network = random.Random(name), network_of(name, seed=3)
     requests = [asked(dice, row, size=network.vocab_size) for row in range(count("running") // 4)]
+    runtime = Runtime(network)  # one trial for all that are alone
     for row, job in run(network, requests, dice).items():
-        for mine, theirs in zip(job.hypotheses or [], alone(network, requests[row]), strict=True):
+        for mine, theirs in zip(job.hypotheses or [], alone(runtime, requests[row]), strict=True):
             assert mine.ids == theirs.ids and mine.score == pytest.approx(theirs.score, abs=1e-4)
 
 
@@ -105,8 +108,9 @@ def test_without_kernels_every_answer_is_that_of_a_search_alone(name: str) -> No
     """In float64 no step is recorded, and no request joins another one."""
     dice, network = random.Random(name), toy(name)
     requests = [asked(dice, row, size=network.vocab_size) for row in range(count("running") // 2)]
+    runtime = Runtime(network)  # one trial for all that are alone
     for row, job in run(network, requests, dice).items():
-        for mine, theirs in zip(job.hypotheses or [], alone(network, requests[row]), strict=True):
+        for mine, theirs in zip(job.hypotheses or [], alone(runtime, requests[row]), strict=True):
             assert mine.ids == theirs.ids and mine.score == pytest.approx(theirs.score, abs=1e-10)
 
 
@@ -115,8 +119,9 @@ def test_requests_that_are_taken_back_change_no_other_answer() -> None:
     requests = [asked(dice, row, size=network.vocab_size) for row in range(count("running"))]
     left = run(network, requests, dice, cancels=0.2)
     assert 5 < len(left) < len(requests)
+    runtime = Runtime(network)  # one trial for all that are alone
     for row, job in left.items():
-        for mine, theirs in zip(job.hypotheses or [], alone(network, requests[row]), strict=True):
+        for mine, theirs in zip(job.hypotheses or [], alone(runtime, requests[row]), strict=True):
             assert mine.ids == theirs.ids
 
 
