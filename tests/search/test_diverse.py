@@ -7,6 +7,7 @@ from collections import Counter
 
 import pytest
 import torch
+from counts import count
 from search.toys import (
     NAMES,
     SPECIAL,
@@ -73,7 +74,7 @@ def test_groups_are_what_plain_python_says(beam_size: int, groups: int) -> None:
             beam_size=beam_size, beam_groups=groups, diversity_penalty=dice.choice([0.0, 0.4, 2.0]),
             n_best=beam_size // groups, max_new_tokens=8, length_penalty=dice.choice([0.0, 1.0]),
         )  # fmt: skip
-        sources = [SourceInput(source_of(dice), row) for row in range(3)]
+        sources = [SourceInput(source_of(dice), row) for row in range(count("diverse_sources"))]
         for source, found in zip(sources, answer(toy(name, seed=number), sources, config, SPECIAL), strict=True):
             assert_same(found, plain_diverse(toy(name, seed=number), source.ids, config))
 
@@ -132,7 +133,7 @@ def covered(network: EncoderDecoder, source: list[int], rows: list[list[int]]) -
 def test_coverage_is_in_the_rank_and_the_search_waits_for_it(name: str) -> None:
     """The pool of a search that never stops, ranked with the penalty from whole rows."""
     dice, network = random.Random(name), toy(name)
-    sources = [SourceInput(source_of(dice), row) for row in range(4)]
+    sources = [SourceInput(source_of(dice), row) for row in range(count("covered_sources"))]
     for beta, beam_size in ((0.2, 3), (2.0, 1), (2.0, 4)):
         config = GenerationConfig(beam_size=beam_size, max_new_tokens=9, coverage_penalty=beta)
         free = GenerationConfig(beam_size=beam_size, n_best=beam_size, max_new_tokens=9)
