@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from counts import count
 from generation.test_model import TEXTS, model
 from search.toys import NAMES, SPECIAL, assert_same, plain_search, source_of, toy
 
@@ -29,10 +30,11 @@ SEARCHES = (
 def test_cached_is_the_mean_of_whole_rows(settings: dict[str, object]) -> None:
     """Members of different kinds and widths, many sources in a batch, against plain lists alone."""
     dice = random.Random(str(settings))
-    for first, second in itertools.pairwise(NAMES):
+    for place, (first, second) in enumerate(itertools.pairwise(NAMES)):
         network = Ensemble([toy(first), toy(second, seed=1, d_model=8)])
         config = GenerationConfig(max_new_tokens=9, **settings)
-        sources = [SourceInput(source_of(dice), row, prefix=(4, 5)[: row % 3]) for row in range(4)]
+        rows = range(count("ensemble_sources"))
+        sources = [SourceInput(source_of(dice), row, prefix=(4, 5)[: (place + row) % 3]) for row in rows]
         for source, found in zip(sources, answer(network, sources, config, SPECIAL), strict=True):
             assert_same(found, plain_search(network, source.ids, config, prefix=source.prefix))
             assert [id for run in stream(network, source, config, SPECIAL) for id in run] == found[0].ids

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import json
 import math
@@ -50,6 +51,7 @@ def model(kind: str = "bpe", *, seed: int = 1, max_length: int = 40, separate: b
             if parameter.ndim > 1:
                 parameter.mul_(2)
         network.output.weight[target.end_id] *= 3  # so that many answers end by themselves
+    network.eval()  # as one that was loaded; in training each step of a search changes the mode of every module
     generation = GenerationConfig(beam_size=2, max_new_tokens=12)
     return Model.from_parts(Parts(network, settings, AttentionConfig(), source, target, "text", generation))
 
@@ -124,6 +126,17 @@ def test_a_prefix_is_how_the_answer_begins() -> None:
         held.generate(texts, prefix=["a", "b"])
     with pytest.raises(DataError, match=r"prefix of input 1 must have fewer tokens than .* \(40\)"):
         held.generate("hello", prefix="hello " * 60)
+
+
+def test_a_network_in_training_answers_as_one_that_is_not() -> None:
+    held, texts = model(), ["hello, world", "we go in 3 hours", "ein Haus"]
+    trained = Model.from_parts(replace(held.parts, network=copy.deepcopy(held.network).train()))
+    assert held.parts.model.dropout > 0
+    for settings in ({"beam_size": 1}, {"beam_size": 3, "n_best": 2, "required": ["drei"], "prefix": "ein"}):
+        assert trained.generate(texts, **settings) == held.generate(texts, **settings)
+        assert list(trained.stream(texts[0], **settings)) == list(held.stream(texts[0], **settings))
+    assert trained.score(texts, texts) == held.score(texts, texts)
+    assert all(module.training for module in trained.network.modules())
 
 
 def test_a_newline_is_kept() -> None:

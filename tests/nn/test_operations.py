@@ -21,11 +21,9 @@ def test_a_lowering_is_asked_first_and_may_pass_a_call_on() -> None:
 
 def test_nn_alone_has_no_lowering_and_a_runtime_sets_one_for_each() -> None:
     code = "import antiphon.nn; from antiphon.nn.operations import OPERATIONS as o; "
-    state = "print(sum(each.lowering is not None for each in o.values()), len(o))"
-    alone, loaded = (
-        subprocess.run([sys.executable, "-c", code + more + state], capture_output=True, text=True, check=True).stdout
-        for more in ("", "import antiphon.runtime; ")
-    )
+    state = "print(sum(each.lowering is not None for each in o.values()), len(o)); "
+    command = [sys.executable, "-c", f"{code}{state}import antiphon.runtime; {state}"]
+    alone, loaded = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
     assert alone.split()[0] == "0"
     assert loaded.split()[0] == loaded.split()[1] == str(len(OPERATIONS))
 

@@ -14,6 +14,7 @@ from antiphon.nn.cache import KeyValueCache, SlotTable
 from antiphon.runtime.ancestry import materialize
 from antiphon.runtime.inference import evaluating
 from antiphon.runtime.kernels.compiler import why_not
+from antiphon.runtime.runtime import Runtime
 from antiphon.runtime.stepper import DecodeStepper
 from antiphon.search.engine import answer
 
@@ -78,16 +79,14 @@ def test_beams_over_ancestry(name: str, monkeypatch: pytest.MonkeyPatch) -> None
     network, dice = network_of(name, seed=5), random.Random(7)
     sources = [source_of(dice) for _ in range(17)]
     config = GenerationConfig(beam_size=3, n_best=3, max_new_tokens=12, batch_size=5)
-    found = [
-        answer(network, sources, config, SPECIAL),
-        [answer(network, [each], config, SPECIAL)[0] for each in sources],
-    ]
-    monkeypatch.setattr("antiphon.runtime.recorded.use_ancestry", lambda *_: None)
-    network = network_of(name, seed=5)
-    found += [
-        answer(network, sources, config, SPECIAL),
-        [answer(network, [each], config, SPECIAL)[0] for each in sources],
-    ]
+    found = []
+    for traced in (True, False):
+        if not traced:
+            monkeypatch.setattr("antiphon.runtime.recorded.use_ancestry", lambda *_: None)
+        found.append(answer(network, sources, config, SPECIAL))
+        runtime = Runtime(network)  # one trial for all
+        found.append([answer(runtime, [each], config, SPECIAL)[0] for each in sources])
+        network = network_of(name, seed=5)
     first, *others = [[[h.ids for h in hypotheses] for hypotheses in answers] for answers in found]
     for other in others:
         assert other == first

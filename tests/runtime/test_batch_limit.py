@@ -7,6 +7,7 @@ import weakref
 
 import pytest
 import torch
+from runtime.garbage import quick_collections  # noqa: F401  a fixture
 from search.toys import SPECIAL, source_of, toy
 
 from antiphon.config import GenerationConfig
@@ -14,6 +15,8 @@ from antiphon.errors import WorkError, memory_ran_out
 from antiphon.runtime.batch_limit import BatchLimit
 from antiphon.runtime.stepper import DecodeStepper
 from antiphon.search.engine import answer
+
+pytestmark = pytest.mark.usefixtures("quick_collections")
 
 ON_PROCESSOR = "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: not enough memory: you tried to "
 ERRORS = [

@@ -16,39 +16,61 @@ from antiphon.runtime.kernels import compiler
 from antiphon.runtime.kernels.compiler import Unusable, c_compiler, compile_to, library, why_not
 from antiphon.runtime.kernels.layout import computes_correctly
 
-ANSWER = """
-import warnings
+ANSWERS = """
+import os, sys, warnings
 warnings.simplefilter("always")
+import pytest, torch
 from antiphon.search.engine import answer
 from antiphon.config import GenerationConfig
 from antiphon.generation.quantize import quantize
-from runtime.test_stepper import SPECIAL, network_of
-network = network_of("rotary", seed=3)
-QUANTIZE
-for each in answer(network, [[5, 6, 7, 2], [9, 4, 2]], GenerationConfig(beam_size=3, max_new_tokens=9), SPECIAL):
-    print(each[0].ids, round(each[0].score, 2))
+from antiphon.runtime.kernels import compiler
+folder, runs = eval(sys.argv[1])
+for number, (quantized, settings) in enumerate(runs):
+    child = os.fork()
+    if child:
+        assert os.waitpid(child, 0)[1] == 0, f"run {number}"
+        continue
+    assert compiler._found.cache_info().currsize == 0, "no kernels were looked for before"
+    for descriptor, name in ((1, "out"), (2, "err")):
+        os.dup2(os.open(f"{folder}/{number}.{name}", os.O_WRONLY | os.O_CREAT, 0o600), descriptor)
+    os.environ.update(settings)
+    from runtime.test_stepper import SPECIAL, network_of
+    network = network_of("rotary", seed=3)
+    if quantized:
+        quantize(network)
+    for each in answer(network, [[5, 6, 7, 2], [9, 4, 2]], GenerationConfig(beam_size=3, max_new_tokens=9), SPECIAL):
+        print(each[0].ids, round(each[0].score, 2))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 """
 
 
-def run(tmp_path: Path, *, quantized: bool = False, **settings: str) -> subprocess.CompletedProcess[str]:
-    """Answers of a fresh process with a cache of its own, under these settings of the environment."""
-    code = ANSWER.replace("QUANTIZE", "quantize(network)" if quantized else "")
+def run(folder: Path, runs: list[tuple[bool, dict[str, str]]]) -> list[tuple[str, str]]:
+    """What processes with a common cache write to their outputs, one after the other: each of `runs` says whether its
+    network is quantized, and the settings of its environment. They are forks of one that has imported PyTorch."""
     path = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
-    environment = {**os.environ, "PYTHONPATH": path, "XDG_CACHE_HOME": str(tmp_path), **settings}
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
+    environment = {**os.environ, "PYTHONPATH": path, "XDG_CACHE_HOME": str(folder)}
+    command = [sys.executable, "-c", ANSWERS, repr((str(folder), runs))]
+    ended = subprocess.run(command, check=False, capture_output=True, text=True, env=environment)
+    said = [[path.read_text() for path in sorted(folder.glob(f"*.{name}"))] for name in ("out", "err")]
+    assert ended.returncode == 0, f"{ended.stderr}\n{said[1]}"
+    return list(zip(*said, strict=True))
 
 
 @pytest.mark.skipif(why_not() is not None, reason=f"no kernels: {why_not()}")
 def test_without_a_compiler_the_answers_are_the_same_and_it_is_said_once(tmp_path: Path) -> None:
-    found = run(tmp_path)
-    assert found.stderr == "" and len(list((tmp_path / "antiphon").glob("kernels-*.so"))) == 1
-    for quantized in (False, True):
-        without = run(tmp_path, quantized=quantized, CC="no-such-compiler")
-        assert quantized or without.stdout == found.stdout
-        assert without.stderr.count("UserWarning") == 1
-        assert "PyTorch alone, which is slower: there is no C compiler (no-such-compiler)." in without.stderr
-    off = run(tmp_path, ANTIPHON_KERNELS="off")
-    assert off.stdout == found.stdout and off.stderr == ""
+    none = {"CC": "no-such-compiler"}
+    found, *without, off = run(
+        tmp_path, [(False, {}), (False, none), (True, none), (False, {"ANTIPHON_KERNELS": "off"})]
+    )
+    assert found[0].count("\n") == 2 and found[1] == ""
+    assert len(list((tmp_path / "antiphon").glob("kernels-*.so"))) == 1
+    for quantized, (answers, said) in enumerate(without):
+        assert answers == found[0] if not quantized else answers.count("\n") == 2
+        assert said.count("UserWarning") == 1
+        assert "PyTorch alone, which is slower: there is no C compiler (no-such-compiler)." in said
+    assert off == found
 
 
 def test_what_does_not_compile_says_so_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

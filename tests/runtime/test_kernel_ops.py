@@ -19,15 +19,15 @@ from antiphon.runtime.kernels.table import ACTIVATIONS, NORM_KINDS
 RUN = Callable[..., None]
 
 
-VARIANTS = {"native": ("-march=native", False), "portable": ("-DPORTABLE", False), "shuffled": ("-march=native", True)}
+VARIANTS = {"native": (("-march=native",), False), "portable": ((), False), "shuffled": (("-march=native",), True)}
 
 
 @pytest.fixture(params=VARIANTS)
 def library(request: pytest.FixtureRequest) -> Iterator[Kernels]:
     """The kernels, compiled for this processor and for any of its family, and with every argument at another index; on
     three threads."""
-    flag, shuffled = VARIANTS[request.param]
-    found = build(flag, shuffled=shuffled)
+    flags, shuffled = VARIANTS[request.param]
+    found = build(*flags, shuffled=shuffled)
     found.set_threads(ctypes.c_int64(3))
     yield found
     found.set_threads(ctypes.c_int64(1))

@@ -7,6 +7,7 @@ import random
 
 import pytest
 import torch
+from counts import count
 from runtime.noted import pytorch_only
 from search.toys import MODELS, SPECIAL, source_of
 
@@ -138,7 +139,8 @@ def test_answers_are_those_of_the_slow_way(settings: dict[str, object], monkeypa
     sources = [SourceInput(source_of(dice), row) for row in range(40)]
     fast = answer(network, sources, config, SPECIAL)
     again = answer(network, sources, config, SPECIAL)
-    alone = [answer(network, [source], config, SPECIAL)[0] for source in sources]
+    runtime = Runtime(network)  # one trial for all
+    alone = [answer(runtime, [source], config, SPECIAL)[0] for source in sources]
     monkeypatch.setattr(policy, "step_kind", lambda runtime, memory: None)
     pytorch_only(monkeypatch)
     calls: list[object] = []
@@ -163,14 +165,15 @@ def test_a_source_that_joins_is_as_if_alone(
     with torch.no_grad():
         network.output.weight[SPECIAL.end] *= {"shaw": 2, "delta": 2, "differential": 1, "alternating": 1}.get(name, 5)
     config = GenerationConfig(max_new_tokens=12, batch_size=9, **settings)
-    sources = [SourceInput(source_of(dice), row) for row in range(60)]
+    sources = [SourceInput(source_of(dice), row) for row in range(count("joined_sources"))]
     join = DecodeStepper.join
     monkeypatch.setattr(
-        DecodeStepper, "join", lambda self, state, count: (joined.append(count), join(self, state, count))
+        DecodeStepper, "join", lambda self, state, number: (joined.append(number), join(self, state, number))
     )
     together = answer(network, sources, config, SPECIAL)
-    assert sum(joined) == 51 + 1  # one of them in the trial
-    alone = [answer(network, [source], config, SPECIAL)[0] for source in sources]
+    assert sum(joined) == len(sources) - 9 + 1  # one of them in the trial
+    runtime = Runtime(network)  # one trial for all
+    alone = [answer(runtime, [source], config, SPECIAL)[0] for source in sources]
     for mine, theirs in zip(together, alone, strict=True):
         assert [answer.ids for answer in mine] == [answer.ids for answer in theirs]
         assert [answer.score for answer in mine] == pytest.approx([answer.score for answer in theirs], abs=1e-4)
@@ -419,11 +422,15 @@ def test_a_source_that_ends_behind_the_prefix_leaves_a_program_for_fewer(beam_si
         network.output.weight[SPECIAL.end] *= 5
     ids = [[dice.randrange(3, SIZE) for _ in range(4)] + [SPECIAL.end] for _ in range(200)]
     sources = [SourceInput(each, row, prefix=(dice.randrange(3, SIZE), 6)) for row, each in enumerate(ids)]
-    alone = [answer(network, [source], config, SPECIAL)[0][0] for source in sources]
-    short = [row for row, found in enumerate(alone) if len(found.ids) == 3]
-    long = [row for row, found in enumerate(alone) if len(found.ids) > 3]
+    short: list[tuple[SourceInput, list[int]]] = []  # with the answers alone, each by a runtime of its own
+    long: list[tuple[SourceInput, list[int]]] = []
+    for source in sources:
+        alone = answer(network, [source], config, SPECIAL)[0][0].ids
+        (short if len(alone) == 3 else long).append((source, alone))
+        if len(short) > 3 and len(long) > 3:
+            break
     assert len(short) > 3 and len(long) > 3
     runtime = Runtime(network)
-    for one, other in zip(short[:4], long[:4], strict=True):
-        found = answer(runtime, [sources[one], sources[other]], config, SPECIAL)
-        assert [hypotheses[0].ids for hypotheses in found] == [alone[one].ids, alone[other].ids]
+    for (one, first), (other, second) in zip(short[:4], long[:4], strict=True):
+        found = answer(runtime, [one, other], config, SPECIAL)
+        assert [hypotheses[0].ids for hypotheses in found] == [first, second]

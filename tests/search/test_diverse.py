@@ -7,9 +7,21 @@ from collections import Counter
 
 import pytest
 import torch
-from search.toys import NAMES, SPECIAL, assert_same, next_log_p, penalty, plain_search, source_of, toy
+from counts import count
+from search.toys import (
+    NAMES,
+    SPECIAL,
+    assert_same,
+    encoded,
+    log_softmax,
+    next_logits,
+    penalty,
+    plain_search,
+    source_of,
+    toy,
+)
 
-from antiphon.batch import Tokens, pad
+from antiphon.batch import Tokens
 from antiphon.config import GenerationConfig
 from antiphon.errors import ConfigError
 from antiphon.models.seq2seq import EncoderDecoder
@@ -19,18 +31,19 @@ from antiphon.search.hypotheses import Hypothesis
 
 def plain_diverse(network: EncoderDecoder, source: list[int], config: GenerationConfig) -> list[Hypothesis]:
     """Groups of lists, one after the other at each step; never stops before the limit."""
-    size, limit = config.beam_size // config.beam_groups, config.max_new_tokens or 1
+    size, limit, memory = config.beam_size // config.beam_groups, config.max_new_tokens or 1, encoded(network, source)
     groups: list[list[tuple[float, list[int]]]] = [[(0.0, [])] for _ in range(config.beam_groups)]
     ended: dict[tuple[int, ...], float] = {}
     for length in range(limit):
         said: Counter[int] = Counter()
+        rows = [ids for group in groups for _, ids in group]
+        logits = iter(next_logits(network, memory, rows) if rows else [])
         for number, group in enumerate(groups):
             if not group:
                 continue
             candidates = []
-            for lane, log_p in enumerate(next_log_p(network, source, [ids for _, ids in group])):
-                value, ids = group[lane]
-                for token, gain in enumerate(log_p):
+            for lane, (value, ids) in enumerate(group):
+                for token, gain in enumerate(log_softmax(next(logits))):
                     if token not in (SPECIAL.pad, SPECIAL.start):
                         steered = value + gain - config.diversity_penalty * said[token]
                         candidates.append((-steered, lane, token, value + gain, [*ids, token]))
@@ -61,7 +74,7 @@ def test_groups_are_what_plain_python_says(beam_size: int, groups: int) -> None:
             beam_size=beam_size, beam_groups=groups, diversity_penalty=dice.choice([0.0, 0.4, 2.0]),
             n_best=beam_size // groups, max_new_tokens=8, length_penalty=dice.choice([0.0, 1.0]),
         )  # fmt: skip
-        sources = [SourceInput(source_of(dice), row) for row in range(3)]
+        sources = [SourceInput(source_of(dice), row) for row in range(count("diverse_sources"))]
         for source, found in zip(sources, answer(toy(name, seed=number), sources, config, SPECIAL), strict=True):
             assert_same(found, plain_diverse(toy(name, seed=number), source.ids, config))
 
@@ -90,8 +103,9 @@ def test_one_group_is_the_beam_and_a_penalty_makes_answers_differ() -> None:
 
 
 @torch.no_grad()
-def covered(network: EncoderDecoder, source: list[int], ids: list[int]) -> float:
-    """The sum over source positions of log(min(attention, 1)), from whole rows, the weights by hooks."""
+def covered(network: EncoderDecoder, source: list[int], rows: list[list[int]]) -> list[float]:
+    """Of each of `rows`, all of one length: the sum over source positions of log(min(attention, 1)), from whole rows,
+    the weights by hooks."""
     weights: list[torch.Tensor] = []
     crosses = [layer.cross for layer in network.decoder.layers]
     for cross in crosses:
@@ -103,30 +117,33 @@ def covered(network: EncoderDecoder, source: list[int], ids: list[int]) -> float
             return state
 
         cross.begin = recorded
-    given, tokens = pad([source], pad_id=SPECIAL.pad)
     network.decode(
-        torch.tensor([[SPECIAL.start, *ids[:-1]]]),
-        Tokens(torch.arange(len(ids))[None]),
-        network.encode(given, tokens),
+        torch.tensor([[SPECIAL.start, *ids[:-1]] for ids in rows]),
+        Tokens(torch.arange(len(rows[0]))[None]),
+        encoded(network, source).select(torch.zeros(len(rows), dtype=torch.long)),
         None,
     )
     for cross in crosses:
         del cross.begin
     assert len(weights) == len(crosses)
-    return float(torch.stack(weights).mean(0).mean(1).sum(1).clamp(1e-6, 1).log().sum())
+    return torch.stack(weights).mean(0).mean(1).sum(1).clamp(1e-6, 1).log().sum(1).tolist()
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_coverage_is_in_the_rank_and_the_search_waits_for_it(name: str) -> None:
     """The pool of a search that never stops, ranked with the penalty from whole rows."""
     dice, network = random.Random(name), toy(name)
-    sources = [SourceInput(source_of(dice), row) for row in range(4)]
+    sources = [SourceInput(source_of(dice), row) for row in range(count("covered_sources"))]
     for beta, beam_size in ((0.2, 3), (2.0, 1), (2.0, 4)):
         config = GenerationConfig(beam_size=beam_size, max_new_tokens=9, coverage_penalty=beta)
         free = GenerationConfig(beam_size=beam_size, n_best=beam_size, max_new_tokens=9)
         for source, found in zip(sources, answer(network, sources, config, SPECIAL), strict=True):
             every = plain_search(network, source.ids, free, all_ended=True)
-            ranks = [h.rank + beta * covered(network, source.ids, h.ids) for h in every]
+            gains: dict[tuple[int, ...], float] = {}
+            for length in {len(h.ids) for h in every}:
+                rows = [h.ids for h in every if len(h.ids) == length]
+                gains |= zip(map(tuple, rows), covered(network, source.ids, rows), strict=True)
+            ranks = [h.rank + beta * gains[tuple(h.ids)] for h in every]
             best = max(range(len(every)), key=ranks.__getitem__)
             assert found[0].ids == every[best].ids
             assert found[0].rank == pytest.approx(ranks[best], abs=1e-8)

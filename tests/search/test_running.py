@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from counts import count
+from runtime.garbage import quick_collections  # noqa: F401  a fixture
 from runtime.test_stepper import NAMES, network_of
 from search.toys import SPECIAL, source_of, toy
 
@@ -19,6 +20,7 @@ from antiphon.generation.quantize import quantize
 from antiphon.models.build import build_network
 from antiphon.models.seq2seq import EncoderDecoder
 from antiphon.runtime.kernels.compiler import why_not
+from antiphon.runtime.runtime import Runtime
 from antiphon.runtime.stepper import DecodeStepper
 from antiphon.search import running
 from antiphon.search.engine import add_source, answer
@@ -53,8 +55,8 @@ def asked(dice: random.Random, row: int, *, size: int) -> Asked:
     return SourceInput(source_of(dice), row, prefix=prefix, restriction=restriction), config
 
 
-def alone(network: EncoderDecoder, one: Asked) -> list[Hypothesis]:
-    return answer(network, [one[0]], one[1], SPECIAL)[0]
+def alone(runtime: Runtime, one: Asked) -> list[Hypothesis]:
+    return answer(runtime, [one[0]], one[1], SPECIAL)[0]
 
 
 def run(
@@ -87,16 +89,18 @@ def test_in_int8_every_answer_is_that_of_a_search_alone_bit_by_bit(name: str) ->
     dice, network = random.Random(name), copy.deepcopy(network_of(name, seed=3))
     quantize(network)
     requests = [asked(dice, row, size=network.vocab_size) for row in range(count("running"))]
+    runtime = Runtime(network)  # one trial for all that are alone
     for row, job in run(network, requests, dice).items():
-        assert job.hypotheses == alone(network, requests[row]), (row, requests[row])
+        assert job.hypotheses == alone(runtime, requests[row]), (row, requests[row])
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_in_float32_every_answer_is_that_of_a_search_alone(name: str) -> None:
     dice, network = random.Random(name), network_of(name, seed=3)
     requests = [asked(dice, row, size=network.vocab_size) for row in range(count("running") // 4)]
+    runtime = Runtime(network)  # one trial for all that are alone
     for row, job in run(network, requests, dice).items():
-        for mine, theirs in zip(job.hypotheses or [], alone(network, requests[row]), strict=True):
+        for mine, theirs in zip(job.hypotheses or [], alone(runtime, requests[row]), strict=True):
             assert mine.ids == theirs.ids and mine.score == pytest.approx(theirs.score, abs=1e-4)
 
 
@@ -105,8 +109,9 @@ def test_without_kernels_every_answer_is_that_of_a_search_alone(name: str) -> No
     """In float64 no step is recorded, and no request joins another one."""
     dice, network = random.Random(name), toy(name)
     requests = [asked(dice, row, size=network.vocab_size) for row in range(count("running") // 2)]
+    runtime = Runtime(network)  # one trial for all that are alone
     for row, job in run(network, requests, dice).items():
-        for mine, theirs in zip(job.hypotheses or [], alone(network, requests[row]), strict=True):
+        for mine, theirs in zip(job.hypotheses or [], alone(runtime, requests[row]), strict=True):
             assert mine.ids == theirs.ids and mine.score == pytest.approx(theirs.score, abs=1e-10)
 
 
@@ -115,8 +120,9 @@ def test_requests_that_are_taken_back_change_no_other_answer() -> None:
     requests = [asked(dice, row, size=network.vocab_size) for row in range(count("running"))]
     left = run(network, requests, dice, cancels=0.2)
     assert 5 < len(left) < len(requests)
+    runtime = Runtime(network)  # one trial for all that are alone
     for row, job in left.items():
-        for mine, theirs in zip(job.hypotheses or [], alone(network, requests[row]), strict=True):
+        for mine, theirs in zip(job.hypotheses or [], alone(runtime, requests[row]), strict=True):
             assert mine.ids == theirs.ids
 
 
@@ -192,6 +198,7 @@ def test_a_network_that_gives_nan_is_the_error_of_its_requests() -> None:
 
 
 @pytest.mark.skipif(why_not() is not None, reason=f"no kernels: {why_not()}")
+@pytest.mark.usefixtures("quick_collections")
 def test_memory_that_runs_out_makes_smaller_groups(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where the sources that were too many had joined: the group has fewer places the next time."""
     network, config = network_of("rotary", seed=3), GenerationConfig(beam_size=1, max_new_tokens=9)
@@ -213,10 +220,11 @@ def test_memory_that_runs_out_makes_smaller_groups(monkeypatch: pytest.MonkeyPat
             steps += 1
             assert steps < 500
     monkeypatch.undo()
+    runtime = Runtime(network)  # one trial for all that are alone
     for row, job in enumerate(jobs):
         source = [5, 6, 2] if row == 0 else [5, row % 9 + 3, 2]
         assert [each.ids for each in job.hypotheses or []] == [
-            each.ids for each in answer(network, [source], config, SPECIAL)[0]
+            each.ids for each in answer(runtime, [source], config, SPECIAL)[0]
         ]
 
 

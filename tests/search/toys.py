@@ -12,6 +12,7 @@ from antiphon.batch import Tokens, pad
 from antiphon.config import AttentionConfig, GenerationConfig, ModelConfig
 from antiphon.models.build import build_network
 from antiphon.models.seq2seq import EncoderDecoder
+from antiphon.nn.mixers import Memory
 from antiphon.search.hypotheses import Hypothesis
 from antiphon.search.special_tokens import SpecialTokens
 
@@ -71,12 +72,18 @@ def source_of(dice: random.Random, *, longest: int = 9) -> list[int]:
 
 
 @torch.no_grad()
+def encoded(network: EncoderDecoder, source: list[int]) -> Memory:
+    """The memory of one source, alone and without padding."""
+    return network.encode(*pad([source], pad_id=SPECIAL.pad))
+
+
+@torch.no_grad()
 def next_logits(
-    network: EncoderDecoder, source: list[int], rows: list[list[int]], *, start: int = SPECIAL.start
+    network: EncoderDecoder, memory: Memory, rows: list[list[int]], *, start: int = SPECIAL.start
 ) -> list[list[float]]:
-    """What the model says of the next token behind each of `rows`, all of one length; everything is computed anew."""
-    ids, tokens = pad([source], pad_id=SPECIAL.pad)
-    memory = network.encode(ids, tokens).select(torch.zeros(len(rows), dtype=torch.long))
+    """What the model says of the next token behind each of `rows`, all of one length; everything is computed anew but
+    for the memory of the source, which no row changes."""
+    memory = memory.select(torch.zeros(len(rows), dtype=torch.long))
     targets = torch.tensor([[start, *row] for row in rows])
     hidden, _ = network.decode(targets, Tokens(torch.arange(targets.shape[1])[None]), memory, None)
     return network.logits(hidden[:, -1]).tolist()
@@ -90,7 +97,7 @@ def log_softmax(logits: list[float]) -> list[float]:
 
 def next_log_p(network: EncoderDecoder, source: list[int], rows: list[list[int]]) -> list[list[float]]:
     """What the model says of the next token behind each of `rows`, as log-probabilities."""
-    return [log_softmax(row) for row in next_logits(network, source, rows)]
+    return [log_softmax(row) for row in next_logits(network, encoded(network, source), rows)]
 
 
 def allowed(
@@ -146,10 +153,11 @@ def plain_search(
     width = config.beam_size
     new = config.max_new_tokens or max(2 * len(source) + 32, config.min_new_tokens + 1)
     limit = len(prefix) + min(new, network.max_length - len(prefix))
+    memory = encoded(network, source)
     open_: list[tuple[float, float, list[int]]] = [(0.0, 0.0, [])]  # value, score, ids
     ended: list[Hypothesis] = []
     while open_ and len(open_[0][2]) < limit:
-        logits = next_logits(network, source, [ids for _, _, ids in open_], start=special_tokens.start)
+        logits = next_logits(network, memory, [ids for _, _, ids in open_], start=special_tokens.start)
         candidates = []
         for lane, (value, score, ids) in enumerate(open_):
             log_p = log_softmax(logits[lane])
