@@ -98,10 +98,12 @@ def main(arguments: list[str]) -> int:
     except subprocess.CalledProcessError as fault:
         say("run.py: `%s` failed; its own words are above." % " ".join(map(str, fault.cmd)))
         return 1
+    # Tests start many processes, which would compile each module anew.
+    known = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     for number, program in enumerate(programs):
         command = [str(python), *program, *(arguments[1:] if number == len(programs) - 1 else [])]
         try:
-            code = subprocess.run(command, cwd=ROOT, check=False).returncode
+            code = subprocess.run(command, cwd=ROOT, env=known, check=False).returncode
         except KeyboardInterrupt:  # the program got the signal too and has said so
             return 130
         if code:

@@ -54,6 +54,8 @@ RUN = {  # page -> how many blocks the tests run; where no other test is named, 
     "docs/training.md": 2,  # the first one in test_variants.py
 }
 
+PAGE_PAIRS, PAGE_ANSWERS, PAGE_STEPS = count("page_pairs"), count("page_answers"), count("page_steps")
+
 
 def blocks(page: str) -> list[str]:
     """The Python of a page, in its order, but for what a mark excepts."""
@@ -104,8 +106,8 @@ def shortened(page: str) -> list[str]:
     changes = {
         r'"max_steps": 100\b': f'"max_steps": {steps}',
         r'"every_steps": 50\b': f'"every_steps": {steps // 2}',
-        r"\bcorpus\.train\b": f"corpus.train[:{count('page_pairs')}]",
-        r"\bcorpus\.valid\[:\d+\]": f"corpus.valid[:{count('page_answers')}]",
+        r"\bcorpus\.train\b": f"corpus.train[:{PAGE_PAIRS}]",
+        r"\bcorpus\.valid\[:\d+\]": f"corpus.valid[:{PAGE_ANSWERS}]",
     }
     assert all(re.search(full, printed) for full in changes)
     found = blocks(page)
@@ -118,7 +120,7 @@ def test_notebooks(folder: Path) -> None:
     names: dict[str, object] = {}
     for block in shortened("docs/notebooks.md"):
         exec(compile(block, "docs/notebooks.md", "exec"), names)
-    assert (folder / "runs" / "notebook" / "snapshots" / f"step-{count('page_steps')}").is_dir()
+    assert (folder / "runs" / "notebook" / "snapshots" / f"step-{PAGE_STEPS}").is_dir()
 
 
 def test_write_your_own_attention(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,6 +20,7 @@ from workflows.test_fine_tuning import published
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples"
 PAIRS = count("first_steps_pairs")
+FRENCH, TEST = count("first_steps_french"), count("first_steps_test")
 
 
 def run(file: str, *arguments: str, folder: Path) -> str:
@@ -53,9 +54,9 @@ def test_every_cell_of_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.Mon
     training = next(cell for cell in notebook.cells if cell["source"].startswith("epochs = 10"))
     fewer(training, ("epochs = 10", "epochs = 1"), ("corpus.train", f"corpus.train[:{PAIRS}]"))
     french = next(cell for cell in notebook.cells if "french.train[:8000]" in cell["source"])
-    fewer(french, ("french.train[:8000]", f"french.train[:{count('first_steps_french')}]"))
+    fewer(french, ("french.train[:8000]", f"french.train[:{FRENCH}]"))
     evaluated = next(cell for cell in notebook.cells if "antiphon.evaluate(model, corpus.test" in cell["source"])
-    fewer(evaluated, ("corpus.test", f"corpus.test[:{count('first_steps_test')}]"))
+    fewer(evaluated, ("corpus.test", f"corpus.test[:{TEST}]"))
     NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(tmp_path)}}).execute()
     outputs = ["".join(out.get("text", "") for out in cell.get("outputs", ())) for cell in notebook.cells]
     said = "".join(outputs)

@@ -65,7 +65,10 @@ def test_what_cannot_be_sent_is_one_line(client: Any, folder: Path) -> None:
     for call, line in (
         (lambda: client.generate({"image": [first, first], "text": "a"}), r"`texts` must be texts, paths or"),
         (lambda: client.generate({"image": first, "text": "a"}, prompt="b"), "`prompt` must be left out beside"),
-        (lambda: client.score([first], ["a"], prompt=["b", "c"]), "`prompt` must be one text, or one for each of the 1"),
+        (
+            lambda: client.score([first], ["a"], prompt=["b", "c"]),
+            "`prompt` must be one text, or one for each of the 1",
+        ),
         (lambda: client.generate(folder / "gone.png"), r"there is no file `.*gone\.png`"),
     ):
         with pytest.raises((DataError, ConfigError), match=line) as caught:
