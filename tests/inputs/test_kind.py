@@ -16,7 +16,7 @@ import antiphon
 import antiphon.inputs
 from antiphon.batch import Example, Tokens, collate
 from antiphon.config import AttentionConfig, FamilyConfig, GenerationConfig, InputSettings, ModelConfig
-from antiphon.errors import ConfigError, DataError, ModelError
+from antiphon.errors import ConfigError, DataError
 from antiphon.generation.model import Model
 from antiphon.inputs import KINDS, InputKind, SpeechInput, TextInput, input_kind
 from antiphon.inputs.embeddings import SourceEmbedding
@@ -85,9 +85,6 @@ class ImageInput(InputKind[Tensor]):
     ) -> list[Source]:
         return [row if len(row) else torch.zeros(1, HEIGHT) for row in rows]
 
-    def check_attention(self) -> None:
-        raise ModelError("attention maps of images cannot be shown. Load another model.")
-
 
 @pytest.fixture
 def model(monkeypatch: pytest.MonkeyPatch) -> Model:
@@ -122,8 +119,10 @@ def test_a_further_kind_answers_streams_and_scores(model: Model) -> None:
     assert model.generate(empty)[0].text == "" and model.score(empty, [""]) == [0.0]
     with pytest.raises(DataError, match="`texts` must be images"):
         model.generate("in 3 hours")
-    with pytest.raises(ModelError, match="attention maps of images"):
+    with pytest.raises(DataError, match="`source` must be images"):
         model.attention("in 3 hours")
+    maps = model.attention(images()[0])  # without a picture, positions have numbers
+    assert maps.picture is None and maps.source_tokens == ["1", "2", "3"] and maps.cross is not None
 
 
 def test_long_sources_of_a_further_kind_are_refused_or_split(model: Model) -> None:

@@ -71,10 +71,10 @@ MUTANTS = [
     Mutant("processors see the longest history of all sources", "search/next_token/scores.py",
            "if isinstance(lengths, int):", "lengths = int(lengths.max()) if isinstance(lengths, Tensor) else lengths\n"
            "    if isinstance(lengths, int):",
-           "tests/search/test_running.py::test_in_float32_every_answer_is_that_of_a_search_alone"),
+           "tests/runtime/test_stepper.py::test_processors_see_the_tokens_of_each_source_alone"),
     Mutant("a source that joins gets the places of one that is there", "runtime/stepper.py",
            "self._step.join(self.sources, state, count)", "self._step.join(max(self.sources - 1, 0), state, count)",
-           "tests/search/test_running.py::test_in_float32_every_answer_is_that_of_a_search_alone"),
+           "tests/runtime/test_stepper.py::test_a_source_that_joins_is_as_if_alone"),
     Mutant("the length penalty counts the prefix", "search/length_limits.py",
            "(lengths - self.user_prefix_length).clamp(min=0)", "lengths",
            f"{_SEARCH}::test_a_prefix_is_in_the_score_and_not_in_the_rank"),

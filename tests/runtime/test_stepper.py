@@ -180,6 +180,20 @@ def test_a_source_that_joins_is_as_if_alone(
     assert len({len(answers[0].ids) for answers in together}) > 1
 
 
+@pytest.mark.parametrize("settings", [{"no_repeat_ngram": 2}, {"min_new_tokens": 6}], ids=str)
+def test_processors_see_the_tokens_of_each_source_alone(settings: dict[str, object]) -> None:
+    """Sources that join have fewer tokens than those beside them."""
+    dice, network = random.Random(str(settings)), network_of("full", seed=3)
+    with torch.no_grad():
+        network.output.weight[SPECIAL.end] *= 5 if "min_new_tokens" in settings else 2
+    config = GenerationConfig(max_new_tokens=12, batch_size=5, beam_size=1, **settings)
+    sources = [SourceInput(source_of(dice), row) for row in range(20)]
+    together, runtime = answer(network, sources, config, SPECIAL), Runtime(network)
+    alone = [answer(runtime, [source], config, SPECIAL)[0] for source in sources]
+    assert [[each.ids for each in found] for found in together] == [[each.ids for each in found] for found in alone]
+    assert len({len(answers[0].ids) for answers in together}) > 1
+
+
 CHANGES = {
     "copied": lambda weight: weight.copy_(weight.flip(0)),
     "trained": lambda weight: None,
