@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -72,3 +73,40 @@ def test_the_first_line_says_how_threads_wait(monkeypatch: pytest.MonkeyPatch) -
     assert describe_machine(torch.device("cpu"), "float32") == "antiphon: cpu, float32, 2 threads"
     monkeypatch.setenv("GOMP_SPINCOUNT", "1000")
     assert describe_machine(torch.device("cpu"), "float32").endswith("2 threads that sleep while they wait")
+
+
+MEMORY = """
+import os, sys, torch
+from antiphon.devices import bound_primitive_cache
+
+if sys.argv[1] == "bounded":
+    bound_primitive_cache()
+torch.set_num_threads(1)
+layer = torch.nn.Conv1d(40, 64, 3)
+def peak():
+    return int(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
+for length in range(200, 1200):
+    layer(torch.zeros(4, 40, length)).sum().backward()
+    if length == 300:
+        early = peak()
+print((peak() - early) // 1024)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read where Linux tells it")
+def test_the_memory_of_compiled_operations_is_bounded() -> None:
+    """Convolutions of a thousand lengths: MiB that were taken after the first hundred."""
+    environment = {name: value for name, value in os.environ.items() if name != devices._PRIMITIVES}
+    grown = {}
+    for how in ("bounded", "free"):
+        command = [sys.executable, "-c", MEMORY, how]
+        grown[how] = int(subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout)
+    if grown["free"] < 20:
+        pytest.skip(f"oneDNN keeps nothing on this processor ({grown['free']} MiB)")
+    assert grown["bounded"] < grown["free"] / 2, grown
+
+
+def test_a_capacity_of_the_user_remains(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(devices._PRIMITIVES, "7")
+    devices.bound_primitive_cache()
+    assert os.environ[devices._PRIMITIVES] == "7"

@@ -11,6 +11,18 @@ from antiphon.errors import ConfigError
 from antiphon.registry import nearest
 from antiphon.settings import show
 
+_PRIMITIVES = "ONEDNN_PRIMITIVE_CACHE_CAPACITY"
+_KEPT_PRIMITIVES = 64  # more than a step needs; oneDNN's own is 1,024
+
+
+def bound_primitive_cache() -> None:
+    """Bound the memory of oneDNN, which compiles an operation for each new shape and keeps it.
+
+    Batches of images and sound have ever new shapes, so that a run on a CPU grew to twice its memory. It takes effect
+    until the first operation of this process is compiled. A capacity that is set in the environment remains.
+    """
+    os.environ.setdefault(_PRIMITIVES, str(_KEPT_PRIMITIVES))
+
 
 def choose_device(name: str | torch.device) -> torch.device:
     """The device called `name`; `auto` is the first available one of CUDA, MPS and CPU."""

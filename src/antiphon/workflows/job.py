@@ -11,7 +11,7 @@ import torch
 
 from antiphon.config import ROLES, BaseConfig, ModelConfig, TrainConfig
 from antiphon.data import LoadedBatches, Streamed
-from antiphon.devices import describe_machine
+from antiphon.devices import bound_primitive_cache, describe_machine
 from antiphon.distributed.world import World
 from antiphon.errors import is_command_line
 from antiphon.evaluation.metrics import know_labels, parse_metrics
@@ -67,6 +67,7 @@ class TrainingJob:
         quiet: bool,
         world: World | None = None,
     ) -> None:
+        bound_primitive_cache()
         self.fresh, self.overwrite, self.world = fresh, overwrite, world or World()
         # The languages of `generation` are needed from here on, also to encode targets.
         self.base, self.initial = base, None if base is None else replace(base.parts, generation=recipe.generation)
