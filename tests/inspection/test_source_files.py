@@ -8,13 +8,18 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import pyarrow
+import pyarrow.parquet
 import pytest
+import torch
 from generation.test_timed import timed_model
 from inputs.images import picture, stored
 from inputs.test_sound import write_wav
 from models.test_hub import parts_of
 
 import antiphon
+from antiphon.data.checks.languages import PairSample
+from antiphon.data.media.references import Spool
 from antiphon.inspection import source_files
 from antiphon.inspection.report import Inspection
 from antiphon.models.folders.checkpoint import save_model_folder
@@ -202,3 +207,28 @@ def test_names_of_files_for_a_model_of_texts_are_refused(folder: Path) -> None:
     assert [row.note[:40] for row in at["refused", "train"].examples] == [
         "the sources are names of sound or image f"[:40]
     ]
+
+
+def test_images_that_differ_in_the_middle_alone_are_not_equal(folder: Path) -> None:
+    """Pages without compression have margins in common: the whole content counts."""
+    for split, at in (("train", 900), ("valid", 1000)):
+        page = torch.full((1, 1800, 1200), 255, dtype=torch.uint8)
+        page[:, at : at + 50, 100:] = 0
+        (folder / split / "3.png").write_bytes(stored(page, "BMP").getvalue())
+    assert antiphon.inspect(recipe(folder), data_only=True).findings == []
+
+
+def test_cells_of_tables_leave_no_copies(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the bytes in a table, only those of the sample stay on the disk."""
+    rows = [{"image": (folder / "train" / f"{n}.png").read_bytes(), "text": WORDS[n % 4]} for n in range(40)]
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), folder / "cells.parquet")
+    kept: list[int] = []
+    keep = Spool.keep
+    monkeypatch.setattr(Spool, "keep", lambda self, one: (kept.append(id(self)), keep(self, one))[1])
+    report = antiphon.inspect(recipe(folder, data={"train": {"path": str(folder / "cells.parquet")}}), data_only=True)
+    assert report.splits[0].kept == 40 and report.findings == []
+    assert len(kept) > 40  # a spool that passes, and that of the sample
+    monkeypatch.setattr(PairSample, "add", lambda self, pair, keep=None: None)
+    before = len(kept)
+    antiphon.inspect(recipe(folder, data={"train": {"path": str(folder / "cells.parquet")}}), data_only=True)
+    assert len(set(kept[before:])) <= 2 and len(kept) - before == 48

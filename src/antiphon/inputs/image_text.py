@@ -109,11 +109,16 @@ class ImageTextInput(TextInput):
         return found
 
     def ids_of(self, text: str, images: int) -> list[int]:
-        """The ids of a text behind `images` images, each of which has as many ids as vectors."""
+        """The ids of a text behind `images` images, each of which has as many ids as vectors. DataError for a text that
+        has the token of an image itself."""
         tokenizer, vision = self._tokenizer, self.vision
         assert vision is not None
+        if vision.image_id in (plain := tokenizer.encode(text)):
+            (token,) = tokenizer.pieces([vision.image_id], specials=True)
+            problem = f"must not have the token `{token}`, which stands for an image, but {show(text)} has it"
+            raise DataError(f"a text {problem}. Remove it.")
         if not images:
-            return tokenizer.encode(text)
+            return plain
         before, after = tokenizer.frame
         own = [vision.begin_id, *[vision.image_id] * vision.tokens, vision.end_id]
         ids = list(before)
@@ -154,7 +159,7 @@ class ImageTextInput(TextInput):
 
     def picture(self, row: Any, *, positions: int) -> SourcePicture | None:
         """The images side by side; of a text without images None."""
-        if not isinstance(row, ImageText):
+        if not isinstance(row, ImageText) or not row.images:
             return None
         vision, ids = self._vision, self.ids_of(row.text, len(row.images))
         side = math.isqrt(vision.tokens)

@@ -114,7 +114,7 @@ class Scanner:
             held = _Held(number)
             for each, facts in self._looked(pairs, scan):
                 held.add(each, facts)
-                sample.add(each)
+                sample.add(each, None if self.files is None else self.files.sampled)
                 if len(held.pairs) == CHUNK_PAIRS or held.characters > CHUNK_CHARACTERS:
                     yield held.chunk()
                     held = _Held(number)
@@ -129,11 +129,13 @@ class Scanner:
             return
         for number, each in enumerate(pairs, scan.checked + len(scan.skipped)):
             try:
-                yield files.kept(each), files.look(each)
+                facts = files.look(each)
             except DataError as error:
                 scan.skipped.add(number)
                 scan.report.bad += 1
                 scan.found["unreadable"].add(ExampleRow(str(each.row.place), "", "", str(error)))
+                continue
+            yield files.passing(each), facts
 
     def _pairs(self, data: object, scan: Scan, filters: Filters | None) -> Iterator[tuple[int, Iterator[Pair]]]:
         mixture = Mixture(data, self.task, filters, bad_rows="skip")

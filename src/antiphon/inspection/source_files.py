@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from antiphon.data.lines import Pair
 from antiphon.data.media.contents import content_key
-from antiphon.data.media.references import Reference
+from antiphon.data.media.references import Reference, Spool, open_media
 from antiphon.data.media.rows import MediaSources
 from antiphon.inputs import InputKind
 
@@ -27,10 +27,11 @@ class FileFacts(NamedTuple):
 
 
 class SourceFiles:
-    """Looks into the files of sources, as training would. `joined`: they are images within texts."""
+    """Looks into the files of sources, as training would."""
 
     def __init__(self, media: MediaSources) -> None:
         self._media = replace(media, bad_rows="error")
+        self._passing = Spool()  # its files end with the references to them
         self._looked = 0
 
     @property
@@ -60,11 +61,24 @@ class SourceFiles:
         key = int.from_bytes(content_key(source)[:8], "little", signed=True)
         return FileFacts(len(source.prompt) if self.joined else length, key)
 
-    def kept(self, pair: Pair) -> Pair:
-        """`pair` without the bytes of its source in memory."""
-        if not isinstance(pair.source, Reference):
-            return pair
-        return Pair(self._media.spool.keep(pair.source), pair.target, pair.row._replace(record={}))
+    def passing(self, pair: Pair) -> Pair:
+        """`pair` without the bytes of its source in memory, for as long as it is checked."""
+        return _with(self._passing, pair)
+
+    def sampled(self, pair: Pair) -> Pair:
+        """`pair` without the bytes of its source in memory, for as long as the sample."""
+        source = pair.source
+        if isinstance(source, Reference) and source.span is not None and source.span.owner is not None:
+            with open_media(source) as file:
+                known = Reference(source, file=source.file, content=file.read(), prompt=source.prompt)
+            pair = pair._replace(source=known)
+        return _with(self._media.spool, pair)
+
+
+def _with(spool: Spool, pair: Pair) -> Pair:
+    if not isinstance(pair.source, Reference):
+        return pair
+    return Pair(spool.keep(pair.source), pair.target, pair.row._replace(record={}))
 
 
 def text_of(source: str) -> str:

@@ -171,9 +171,11 @@ class Client:
         if len(rows) != len(answers):
             counts = f"{len(rows)} sources and {len(answers)} targets"
             raise DataError(f"there must be one target for each source, but there are {counts}.")
-        if not isinstance(prompt, str | None) and len(prompt) != len(rows):
-            problem = f"must be one text, or one for each of the {len(rows)} inputs, but has {len(prompt)}"
-            raise ConfigError(f"`prompt` {problem}.")
+        if not isinstance(prompt, str | list | tuple | None) or (
+            isinstance(prompt, list | tuple) and (len(prompt) != len(rows))
+        ):
+            has = f"has {len(prompt)}" if isinstance(prompt, list | tuple) else f"is {show(prompt)}"
+            raise ConfigError(f"`prompt` must be one text, or one for each of the {len(rows)} inputs, but {has}.")
         limits = _given(overflow=overflow, max_source_tokens=max_source_tokens)
 
         def ask(start: int, end: int) -> list[float]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import base64
+import reprlib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from antiphon.errors import DataError
+from antiphon.errors import ConfigError, DataError
 from antiphon.settings import show
 from antiphon.utf8 import clean_text
 
@@ -27,8 +28,11 @@ def inputs_of(inputs: object, what: str, kind: Callable[[], str]) -> list[str]:
     which names `what`, for anything else.
     """
     rows = _listed(inputs, what)
-    if any(isinstance(row, Path) for row in rows) and kind() in (IMAGES_IN_TEXTS, ""):
-        return [_data_url(row, _type_of(row)) if isinstance(row, Path) else texts_of([row], what)[0] for row in rows]
+    if any(isinstance(row, Path) for row in rows) and (takes := kind()) in (IMAGES_IN_TEXTS, ""):
+        return [
+            _data_url(row, "image" if takes else _type_of(row)) if isinstance(row, Path) else texts_of([row], what)[0]
+            for row in rows
+        ]
     all_suffixes = tuple(suffix for each in SUFFIXES.values() for suffix in each)
     maybe_paths = all(
         isinstance(row, Path) or (isinstance(row, str) and row.lower().endswith(all_suffixes)) for row in rows
@@ -40,21 +44,25 @@ def inputs_of(inputs: object, what: str, kind: Callable[[], str]) -> list[str]:
 
 def with_prompts(inputs: object, prompt: object, what: str) -> tuple[object, object]:
     """The inputs and their prompts, where some inputs are {"image": path, "text": text}: an image is the path alone,
-    its text the prompt. DataError, which names `what`, for several images, or if there is a prompt too."""
-    rows = [inputs] if isinstance(inputs, Mapping) else inputs
-    if not isinstance(rows, list | tuple) or not any(isinstance(row, Mapping) for row in rows):
+    its text the prompt. DataError, which names `what`, for several images, ConfigError if there is a prompt too."""
+    if isinstance(inputs, str | Path | bytes) or not isinstance(inputs, Iterable):
         return inputs, prompt
-    if prompt is not None:
-        raise DataError('`prompt` must be left out beside {"image": path, "text": text}, which has the text.')
+    rows: list[object] = [inputs] if isinstance(inputs, Mapping) else list(inputs)
+    if not any(isinstance(row, Mapping) for row in rows):
+        return rows, prompt
+    has_text = any(isinstance(row, Mapping) and "text" in row for row in rows)
+    if prompt is not None and has_text:
+        raise ConfigError('`prompt` must be left out beside {"image": path, "text": text}, which has the text.')
     found: list[object] = []
     texts: list[str] = []
     for row in rows:
         image, text = (row.get("image"), row.get("text", "")) if isinstance(row, Mapping) else (row, "")
         if isinstance(row, Mapping) and not (isinstance(image, str | Path) and isinstance(text, str)):
-            raise DataError(f'`{what}` must be texts, paths or {{"image": path, "text": text}}, but is {show(row)}.')
+            wanted = 'texts, paths or {"image": path, "text": text} with the path of one image'
+            raise DataError(f"`{what}` must be {wanted}, but is {reprlib.repr(row)}.")
         found.append(Path(image) if isinstance(row, Mapping) and isinstance(image, str) else image)
         texts.append(text)
-    return found, texts
+    return found, prompt if prompt is not None else texts
 
 
 def texts_of(texts: object, what: str) -> list[str]:

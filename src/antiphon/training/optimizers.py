@@ -43,7 +43,9 @@ def sgd(
     groups: Groups, *, lr: float, weight_decay: float, momentum: float = 0.9, nesterov: bool = True
 ) -> torch.optim.Optimizer:
     """SGD with momentum (Sutskever et al. 2013); weight decay is added to the gradient (L2)."""
-    sharded = any(hasattr(weight, "device_mesh") for group in groups for weight in group["params"])
+    from torch.distributed.tensor import DTensor
+
+    sharded = any(isinstance(weight, DTensor) for group in groups for weight in group["params"])
     fused = None if sharded else True  # PyTorch has no fused SGD of sharded weights
     return torch.optim.SGD(groups, lr=lr, weight_decay=weight_decay, momentum=momentum, nesterov=nesterov, fused=fused)
 

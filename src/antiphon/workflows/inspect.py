@@ -73,7 +73,7 @@ def inspect(
         task, problem = _task(described)
         found = survey(described, task, _media(described))
         findings = list(found.findings)
-        problem = problem or (NAMES if found.named else "")
+        problem = problem or ("; ".join(unread) if found.named and unread else NAMES if found.named else "")
         tokens, costs, planned = None, None, None
         if not data_only and not problem:
             now = memory_of_process()

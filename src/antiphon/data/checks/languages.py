@@ -17,7 +17,7 @@ They are compared with the median of texts of the same length, in standard devia
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -118,9 +118,10 @@ class PairSample:
         self.pairs: list[Pair] = []
         self._added, self._stride = 0, 1
 
-    def add(self, pair: Pair) -> None:
+    def add(self, pair: Pair, keep: Callable[[Pair], Pair] | None = None) -> None:
+        """Add a pair; `keep` makes of it what is stored."""
         if self._added % self._stride == 0:
-            self.pairs.append(pair)
+            self.pairs.append(pair if keep is None else keep(pair))
             if len(self.pairs) == 2 * SAMPLE_PAIRS:
                 self.pairs, self._stride = self.pairs[::2], 2 * self._stride
         self._added += 1

@@ -47,7 +47,7 @@ class Overlap:
     """Keeps pairs whose source is less similar than `similarity` to every source of `data.valid` and `data.test`.
 
     Case, punctuation and white space do not count. It takes about 10 µs a pair. Images and sound must be equal: the
-    contents of the files, and the text beside them.
+    contents of the files, which are read for it, and the text beside them.
     """
 
     learns = "held_out"

@@ -53,6 +53,8 @@ def maps_of_pair(
 ) -> AttentionMaps:
     """The maps of a source and a target, see `Model.attention`; for the target None, of the model's own answer."""
     limits, kind = with_limits(model.generation, overflow, max_source_tokens), model.input_kind
+    if kind.joins_text and isinstance(source, list | tuple) and len(source) == 1:
+        source = source[0]
     if not kind.has_tokens or (kind.joins_text and (isinstance(source, Reference) or not isinstance(source, str))):
         return _maps_of_media(model, source, target, limits if prompt is None else override(limits, {"prompt": prompt}))
     if prompt:
@@ -70,8 +72,8 @@ def _maps_of_media(model: TextModel, source: object, target: object, config: Gen
     if len(found) != 1 or kind.is_empty(found[0]):
         raise DataError(f"`source` must be one image or recording that is not empty, but is {len(found)}. Give one.")
     features = kind.whole(found, network=model.network, config=config)[0]
-    if not isinstance(features, Tensor):  # a list of one text
-        return maps_of_pair(model, source[0], target, overflow=None, max_source_tokens=None)  # type: ignore[index]
+    if not isinstance(features, Tensor):
+        raise DataError(f"`source` must be one text, or an image, but is {show(source)}.")
     if target is None and model.labels:
         target = model.generate(found, overflow=config.overflow)[0].text
     asked = [engine.SourceInput(features, 0, prompt=prompts[0], text_tokens=kind.text_tokens(features))]

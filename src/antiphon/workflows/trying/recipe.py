@@ -123,7 +123,7 @@ def _untried(
     max_length, windows = config.data.max_length or config.model.max_length, config.data.overflow == "window"
     tokens = count_tokens(pairs, tokenizers, max_length=max_length, windows=windows, kind=kind)
     if kind is not None:
-        return tokens, None, None, problem
+        return tokens, None, None, f"{problem.partition('. Train it')[0]}. Train it elsewhere"
     epoch = epoch_of(Batches(corpus, batch_tokens=training.batch_tokens, seed=training.seed))
     shape = _shape(config, *(tokenizer.vocab_size for tokenizer in tokenizers))
     return tokens, None, planned_run(config, shape, epoch, scale=scale), problem
