@@ -12,7 +12,7 @@ from antiphon.registry import nearest
 from antiphon.settings import show
 
 _PRIMITIVES = "ONEDNN_PRIMITIVE_CACHE_CAPACITY"
-_KEPT_PRIMITIVES = 64  # about those of a step; oneDNN's own is 1,024. What is compiled again takes about 1 ms
+_KEPT_PRIMITIVES = 64  # about those of a step; oneDNN's own is 1,024
 
 
 def bound_primitive_cache() -> None:

@@ -13,7 +13,7 @@ import pyarrow.parquet
 import pytest
 import torch
 from generation.test_timed import timed_model
-from inputs.images import picture, stored
+from inputs.images import picture, stored, write_pictures
 from inputs.test_sound import write_wav
 from models.test_hub import parts_of
 
@@ -166,10 +166,7 @@ def test_texts_with_images_are_read_as_texts_and_images(tmp_path: Path) -> None:
     parts = parts_of("t5gemma2")
     save_model_folder(tmp_path / "base", parts)
     rows = ["image\tprompt\tcaption"]
-    for number in range(8):
-        name = "" if number % 4 == 3 else f"{number}.png"
-        if name:
-            (tmp_path / name).write_bytes(stored(picture(9, 20, channels=3, seed=number)).getvalue())
+    for number, name in enumerate(write_pictures(tmp_path, 8)):
         rows.append(f"{name}\twhat {number}\tword {number}")
     rows.append("0.png\twhat 0\tword 0")
     (tmp_path / "table.tsv").write_text("\n".join(rows) + "\n")

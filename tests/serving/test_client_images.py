@@ -54,6 +54,8 @@ def test_a_script_with_images_is_the_same_there(client: Any, folder: Path) -> No
     asked = {"image": first, "text": "what?"}
     assert "".join(client.stream(asked, max_new_tokens=6)) == "".join(local.stream(asked, max_new_tokens=6))
     assert client.score(inputs, ["a", "b", "c", "d"]) == pytest.approx(local.score(inputs, ["a", "b", "c", "d"]))
+    maps = client.attention({"image": first}, "a", prompt="what?")
+    assert maps.source_tokens == local.attention(asked, "a").source_tokens
     there, here = client.attention(asked, "a"), local.attention(asked, "a")
     assert there.source_tokens == here.source_tokens
     torch.testing.assert_close(there.cross, here.cross, atol=1e-3, rtol=0)

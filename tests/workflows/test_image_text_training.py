@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from inputs.images import picture, png_head, stored
+from inputs.images import picture, png_head, stored, write_pictures
 from models.test_hub import parts_of
 from torch import Tensor
 
@@ -46,10 +46,7 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Eight rows; the fourth and the eighth are texts without an image."""
     folder = tmp_path_factory.mktemp("table")
     rows = ["image\tprompt\tcaption\tlabel"]
-    for number in range(8):
-        name = "" if number % 4 == 3 else f"{number}.png"
-        if name:
-            (folder / name).write_bytes(stored(picture(9, 20, channels=3, seed=number)).getvalue())
+    for number, name in enumerate(write_pictures(folder, 8)):
         rows.append(f"{name}\t{QUESTIONS[number % 2]} {number}\tword {number}\t{('cat', 'dog')[number % 2]}")
     (folder / "table.tsv").write_text("\n".join(rows) + "\n")
     return folder / "table.tsv"

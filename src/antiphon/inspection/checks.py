@@ -114,7 +114,8 @@ def overlaps(overlap: Overlap) -> Check:
     """The check for overlap with the validation and test data."""
 
     def check(chunk: Chunk) -> Iterator[Hit]:
-        for index, (place, similarity) in overlap.look([pair.source for pair in chunk.pairs]).items():
+        keys = None if chunk.files is None else [facts.key for facts in chunk.files]
+        for index, (place, similarity) in overlap.look([pair.source for pair in chunk.pairs], keys).items():
             exact = similarity == 1
             note = f"as {place}" if exact else f"{100 * similarity:.0f} % like {place}"
             yield Hit("overlap_exact" if exact else "overlap_near", index, note)

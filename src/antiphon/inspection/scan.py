@@ -99,7 +99,7 @@ class Scanner:
         repeats, numbered = RepeatFinder(), 0
         for chunk in self._chunks(data, scan, filters):
             self._check(chunk, scan)
-            keys = map(hash, chunk.sources) if chunk.files is None else (facts.key for facts in chunk.files)
+            keys = map(hash, chunk.sources) if chunk.files is None else (facts.hash for facts in chunk.files)
             hashes = [np.fromiter(each, np.int64, len(chunk.pairs)) for each in (keys, map(hash, chunk.targets))]
             prefixes = np.fromiter((hash(pair.row.source_prefix) for pair in chunk.pairs), np.int64, len(chunk.pairs))
             repeats.add(hashes[0] ^ (prefixes * 31), hashes[1], numbered)
@@ -113,7 +113,7 @@ class Scanner:
             sample = scan.samples.setdefault(number, PairSample())
             held = _Held(number)
             for each, facts in self._looked(pairs, scan):
-                held.add(each, facts)
+                held.add(each if self.files is None else self.files.passing(each), facts)
                 sample.add(each, None if self.files is None else self.files.sampled)
                 if len(held.pairs) == CHUNK_PAIRS or held.characters > CHUNK_CHARACTERS:
                     yield held.chunk()
@@ -135,7 +135,7 @@ class Scanner:
                 scan.report.bad += 1
                 scan.found["unreadable"].add(ExampleRow(str(each.row.place), "", "", str(error)))
                 continue
-            yield files.passing(each), facts
+            yield each, facts
 
     def _pairs(self, data: object, scan: Scan, filters: Filters | None) -> Iterator[tuple[int, Iterator[Pair]]]:
         mixture = Mixture(data, self.task, filters, bad_rows="skip")

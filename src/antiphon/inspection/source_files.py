@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from antiphon.data.lines import Pair
 from antiphon.data.media.contents import content_key
-from antiphon.data.media.references import Reference, Spool, open_media
+from antiphon.data.media.references import Reference, Spool
 from antiphon.data.media.rows import MediaSources
 from antiphon.inputs import InputKind
 
@@ -20,10 +20,12 @@ _STRIDE = 10
 
 
 class FileFacts(NamedTuple):
-    """The number of rows of the features of a source, and a hash of its content and the text beside it."""
+    """The number of rows of the features of a source, a key of its content and the text beside it, b"" of a text
+    without a file, and a hash of all of it."""
 
     length: int
-    key: int
+    key: bytes
+    hash: int
 
 
 class SourceFiles:
@@ -53,13 +55,14 @@ class SourceFiles:
         """What is in the source of `pair`. DataError if it cannot be read, or is too long for the model."""
         source = pair.source
         if not isinstance(source, Reference):
-            return FileFacts(len(source), hash(source))
+            return FileFacts(len(source), b"", hash(source))
         length = self._media.measure(source, pair.row.place)
         if self._looked < WHOLE_FILES or self._looked % _STRIDE == 0:
             self._media.features(source, f"`{source}` ({pair.row.place})")
         self._looked += 1
-        key = int.from_bytes(content_key(source)[:8], "little", signed=True)
-        return FileFacts(len(source.prompt) if self.joined else length, key)
+        key = content_key(source)
+        number = int.from_bytes(key[:8], "little", signed=True)
+        return FileFacts(len(source.prompt) if self.joined else length, key, number)
 
     def passing(self, pair: Pair) -> Pair:
         """`pair` without the bytes of its source in memory, for as long as it is checked."""
@@ -67,11 +70,6 @@ class SourceFiles:
 
     def sampled(self, pair: Pair) -> Pair:
         """`pair` without the bytes of its source in memory, for as long as the sample."""
-        source = pair.source
-        if isinstance(source, Reference) and source.span is not None and source.span.owner is not None:
-            with open_media(source) as file:
-                known = Reference(source, file=source.file, content=file.read(), prompt=source.prompt)
-            pair = pair._replace(source=known)
         return _with(self._media.spool, pair)
 
 

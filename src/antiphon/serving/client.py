@@ -197,7 +197,8 @@ class Client:
         """The attention weights of every layer and head for one pair; without a target, for the model's own answer.
         `prompt` as of `Model.attention`; the maps have no picture."""
         if isinstance(source, Mapping):
-            ((source,), (prompt,)) = with_prompts(source, prompt, "source")  # type: ignore[misc]
+            (source,), found = with_prompts(source, prompt, "source")  # type: ignore[misc]
+            prompt = found if isinstance(found, str) else found[0]  # type: ignore[index]
         for name, text, types in (("source", source, str | Path), ("target", target, str | None)):
             if not isinstance(text, types):
                 raise DataError(f"`{name}` must be one text, but is {show(text)}.")

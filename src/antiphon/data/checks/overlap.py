@@ -78,15 +78,17 @@ class Overlap:
         if known:
             self._places, self._index = list(known.values()), HeldOutIndex(list(known))
 
-    def look(self, sources: Sequence[str]) -> dict[int, HeldOut]:
-        """The number of each of `sources` that is like a held-out one, with the one that it is most like."""
+    def look(self, sources: Sequence[str], keys: Sequence[bytes] | None = None) -> dict[int, HeldOut]:
+        """The number of each of `sources` that is like a held-out one, with the one that it is most like. `keys`: those
+        of the contents of files (`content_key`), if they are known."""
         held: dict[int, HeldOut] = {}
-        files = [number for number, source in enumerate(sources) if isinstance(source, Reference)]
-        for number in files if self._files else ():
-            if (place := self._files.get(key_or_name(sources[number]))) is not None:  # type: ignore[arg-type]
+        files = {number: source for number, source in enumerate(sources) if isinstance(source, Reference)}
+        for number, source in files.items() if self._files else ():
+            key = key_or_name(source) if keys is None else keys[number]
+            if (place := self._files.get(key)) is not None:
                 held[number] = HeldOut(place, 1.0)
         if self._index is not None and len(files) < len(sources):
-            texts = sources if not files else ["" if isinstance(source, Reference) else source for source in sources]
+            texts = ["" if number in files else source for number, source in enumerate(sources)] if files else sources
             for number, (text, likeness) in self._index.look(texts, self.similarity).items():
                 held[number] = HeldOut(self._places[text], likeness)
         return held

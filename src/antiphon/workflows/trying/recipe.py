@@ -89,8 +89,7 @@ def _too_large(config: TrainConfig, device: torch.device) -> str:
         return ""
     return (
         f"the run must fit the memory of this machine, of which {there / 1e9:.1f} GB are available, but its weights, "
-        f"gradients and optimizer take {needed / 1e9:.1f} GB. Train it elsewhere: "
-        f"{argument('world', flag='--world')} plans it on other devices"
+        f"gradients and optimizer take {needed / 1e9:.1f} GB"
     )
 
 
@@ -123,7 +122,8 @@ def _untried(
     max_length, windows = config.data.max_length or config.model.max_length, config.data.overflow == "window"
     tokens = count_tokens(pairs, tokenizers, max_length=max_length, windows=windows, kind=kind)
     if kind is not None:
-        return tokens, None, None, f"{problem.partition('. Train it')[0]}. Train it elsewhere"
+        return tokens, None, None, f"{problem}. Train it elsewhere"
     epoch = epoch_of(Batches(corpus, batch_tokens=training.batch_tokens, seed=training.seed))
     shape = _shape(config, *(tokenizer.vocab_size for tokenizer in tokenizers))
-    return tokens, None, planned_run(config, shape, epoch, scale=scale), problem
+    remedy = f"Train it elsewhere: {argument('world', flag='--world')} plans it on other devices"
+    return tokens, None, planned_run(config, shape, epoch, scale=scale), f"{problem}. {remedy}"
